@@ -1,0 +1,35 @@
+/** IPv4 addresses. As text `10.0.0.4`; as a number, unsigned 32 bits, first octet highest. */
+
+/** Octets in an IPv4 address. */
+export const IPV4_LENGTH = 4;
+
+/** The IPv4 address at `offset` as text. */
+export function formatIpv4(bytes: Uint8Array, offset = 0): string {
+  return bytes[offset] + '.' + bytes[offset + 1] + '.' + bytes[offset + 2] + '.' + bytes[offset + 3];
+}
+
+/** An IPv4 address given as a number, as text. */
+export function ipv4ToText(address: number): string {
+  return (address >>> 24) + '.' + ((address >>> 16) & 255) + '.' + ((address >>> 8) & 255) + '.' + (address & 255);
+}
+
+/**
+ * The number of an IPv4 address in text: four decimal groups, none with a leading zero.
+ * @throws RangeError naming the text.
+ */
+export function parseIpv4(text: string): number {
+  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text);
+  let address = 0;
+  for (let i = 1; i <= 4; i++) {
+    const group = match?.[i];
+    if (group === undefined || Number(group) > 255 || (group.length > 1 && group[0] === '0'))
+      throw new RangeError(`"${text}" is not an IPv4 address; write it as 10.0.0.4`);
+    address = address * 256 + Number(group);
+  }
+  return address;
+}
+
+/** Whether the address is in 224.0.0.0/4 (RFC 5771). */
+export function isMulticastIpv4(address: number): boolean {
+  return address >>> 28 === 14;
+}

@@ -1,0 +1,73 @@
+/**
+ * MAC addresses (IEEE 802, EUI-48). As text `02:42:0a:00:00:02`; as a number, 48 bits, first octet highest, which a
+ * double holds exactly.
+ */
+
+/** Octets in a MAC address. */
+export const MAC_LENGTH = 6;
+/** `ff:ff:ff:ff:ff:ff` as a number. */
+export const MAC_BROADCAST = 0xffff_ffff_ffff;
+
+/** Two lower-case hexadecimal digits for each octet. */
+export const HEX: readonly string[] = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, '0'));
+
+/** The MAC address at `offset` as a number. */
+export function getMac(bytes: Uint8Array, offset: number): number {
+  return (
+    ((bytes[offset]! << 8) | bytes[offset + 1]!) * 0x1_0000_0000 +
+    (((bytes[offset + 2]! << 24) | (bytes[offset + 3]! << 16) | (bytes[offset + 4]! << 8) | bytes[offset + 5]!) >>> 0)
+  );
+}
+
+/** Writes a MAC address given as a number. */
+export function setMac(bytes: Uint8Array, offset: number, mac: number): void {
+  const high = Math.floor(mac / 0x1_0000_0000);
+  const low = mac | 0;
+  bytes[offset] = high >>> 8;
+  bytes[offset + 1] = high;
+  bytes[offset + 2] = low >>> 24;
+  bytes[offset + 3] = low >>> 16;
+  bytes[offset + 4] = low >>> 8;
+  bytes[offset + 5] = low;
+}
+
+/** The MAC address at `offset` as text: `02:42:0a:00:00:02`. */
+export function formatMac(bytes: Uint8Array, offset = 0): string {
+  return (
+    HEX[bytes[offset]!]! +
+    ':' +
+    HEX[bytes[offset + 1]!]! +
+    ':' +
+    HEX[bytes[offset + 2]!]! +
+    ':' +
+    HEX[bytes[offset + 3]!]! +
+    ':' +
+    HEX[bytes[offset + 4]!]! +
+    ':' +
+    HEX[bytes[offset + 5]!]!
+  );
+}
+
+/** A MAC address given as a number, as text. */
+export function macToText(mac: number): string {
+  const bytes = new Uint8Array(MAC_LENGTH);
+  setMac(bytes, 0, mac);
+  return formatMac(bytes);
+}
+
+/**
+ * The number of a MAC address in text: six groups of one or two hexadecimal digits, all separated by `:` or all by `-`.
+ * @throws RangeError naming the text.
+ */
+export function parseMac(text: string): number {
+  const match = /^[0-9a-f]{1,2}(?:(?::[0-9a-f]{1,2}){5}|(?:-[0-9a-f]{1,2}){5})$/i.exec(text);
+  if (match === null) throw new RangeError(`"${text}" is not a MAC address; write it as 02:42:0a:00:00:02`);
+  let mac = 0;
+  for (const group of text.split(/[:-]/)) mac = mac * 256 + parseInt(group, 16);
+  return mac;
+}
+
+/** Whether the address stands for a group: multicast or broadcast (the low bit of the first octet). */
+export function isGroupMac(mac: number): boolean {
+  return (Math.floor(mac / 0x100_0000_0000) & 1) === 1;
+}

@@ -1,0 +1,45 @@
+/**
+ * Byte access in network order. Plain indexing, because that is what V8 compiles best: a `DataView` per packet costs
+ * 60 ns and more, these cost under one. They do not check bounds; a codec's `check` has done so before.
+ */
+
+/** The unsigned 16-bit number at `offset`. */
+export function getU16(bytes: Uint8Array, offset: number): number {
+  return (bytes[offset]! << 8) | bytes[offset + 1]!;
+}
+
+/** The unsigned 24-bit number at `offset`. */
+export function getU24(bytes: Uint8Array, offset: number): number {
+  return (bytes[offset]! << 16) | (bytes[offset + 1]! << 8) | bytes[offset + 2]!;
+}
+
+/** The unsigned 32-bit number at `offset`. */
+export function getU32(bytes: Uint8Array, offset: number): number {
+  return getI32(bytes, offset) >>> 0;
+}
+
+/** The 32 bits at `offset` as a signed number, which V8 keeps out of the heap: for keys and hashes. */
+export function getI32(bytes: Uint8Array, offset: number): number {
+  return (bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!;
+}
+
+/** Writes the low 16 bits of `value`. */
+export function setU16(bytes: Uint8Array, offset: number, value: number): void {
+  bytes[offset] = value >>> 8;
+  bytes[offset + 1] = value;
+}
+
+/** Writes the low 24 bits of `value`. */
+export function setU24(bytes: Uint8Array, offset: number, value: number): void {
+  bytes[offset] = value >>> 16;
+  bytes[offset + 1] = value >>> 8;
+  bytes[offset + 2] = value;
+}
+
+/** Writes the low 32 bits of `value`, signed or unsigned. */
+export function setU32(bytes: Uint8Array, offset: number, value: number): void {
+  bytes[offset] = value >>> 24;
+  bytes[offset + 1] = value >>> 16;
+  bytes[offset + 2] = value >>> 8;
+  bytes[offset + 3] = value;
+}

@@ -1,0 +1,16 @@
+/** Ground for every codec: byte access in network order, the Internet checksum, and the one decoding error. */
+export { getI32, getU16, getU24, getU32, setU16, setU24, setU32 } from './bytes.js';
+export { checksum, finish, fold, sum, update } from './checksum.js';
+export {
+  MALFORMED,
+  malformed,
+  room,
+  TRUNCATED,
+  truncated,
+  uint,
+  UNSUPPORTED,
+  unsupported,
+  WireError,
+  type Reason,
+  type WireProblem,
+} from './error.js';

@@ -1,0 +1,120 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { WireError } from '../../src/wire/index.js';
+import { hex } from './hex.js';
+
+/** What every codec exports. */
+export interface Codec<V, D extends V = V> {
+  check(bytes: Uint8Array, offset: number, end: number): number;
+  diagnose(bytes: Uint8Array, offset: number, end: number): WireError;
+  decode(bytes: Uint8Array, offset?: number, end?: number): D;
+  decodeLax(bytes: Uint8Array, offset: number, end: number): D | null;
+  encode(value: V): Uint8Array;
+  encodeInto(value: V, bytes: Uint8Array, offset: number): number;
+}
+
+export interface CodecCase<V, D extends V = V> {
+  name: string;
+  codec: Codec<V, D>;
+  /** Complete values: those that `decode` would give. */
+  values: fc.Arbitrary<V>;
+  /** Byte strings likely to be accepted or nearly so; encoded values, cut and flipped, come on top. */
+  bytes?: fc.Arbitrary<Uint8Array>;
+}
+
+const REASON: Record<number, string> = { [-1]: 'truncated', [-2]: 'malformed', [-3]: 'unsupported' };
+
+/** Registers the properties that the codec contract promises, for one codec. */
+export function codecProperties<V, D extends V>({ name, codec, values: drawn, bytes }: CodecCase<V, D>): void {
+  const values = drawn.map((value) => structuredClone(value)); // records of fast-check may lack a prototype
+
+  const encoded = values.map((value) => codec.encode(value));
+  const damaged = fc
+    .tuple(encoded, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 4 }), fc.nat())
+    .map(([whole, flips, cut]) => {
+      const copy = whole.slice(0, cut % 4 === 0 ? cut % (whole.length + 1) : whole.length);
+      for (const [at, octet] of flips) if (copy.length > 0) copy[at % copy.length] = octet;
+      return copy;
+    });
+  const inputs = fc.oneof(encoded, damaged, fc.uint8Array({ maxLength: 80 }), ...(bytes === undefined ? [] : [bytes]));
+
+  test(`${name}: decode(encode(v)) equals v`, () => {
+    fc.assert(fc.property(values, (value) => assert.equal(codec.decode(codec.encode(value)), value)));
+  });
+
+  test(`${name}: encode(decode(b)) gives back the bytes consumed`, () => {
+    fc.assert(
+      fc.property(inputs, (input) => {
+        if (codec.check(input, 0, input.length) < 0) return;
+        const again = codec.encode(codec.decode(input));
+        assert.ok(again.length <= input.length);
+        assert.is(hex(again), hex(input.subarray(0, again.length)));
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test(`${name}: decode throws WireError and nothing else, and agrees with check and decodeLax`, () => {
+    fc.assert(
+      fc.property(inputs, fc.nat(6), fc.nat(6), (input, before, after) => {
+        const framed = new Uint8Array(before + input.length + after).fill(0xa5);
+        framed.set(input, before);
+        const end = before + input.length;
+        const code = codec.check(framed, before, end);
+        const lax = codec.decodeLax(framed, before, end);
+        if (code >= 0) {
+          assert.ok(code <= input.length);
+          assert.equal(codec.decode(framed, before, end), lax);
+          return;
+        }
+        try {
+          codec.decode(framed, before, end);
+        } catch (error) {
+          assert.instance(error, WireError);
+          const wire = error as WireError;
+          assert.is(wire.reason, REASON[code]);
+          assert.ok(wire.offset >= before && wire.offset <= end, `offset ${wire.offset} in ${before}..${end}`);
+          if (wire.reason === 'truncated') assert.ok(wire.needed > wire.available && wire.available >= 0);
+          return;
+        }
+        assert.unreachable('check refused what decode accepted');
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  test(`${name}: nothing outside [offset, end) is read`, () => {
+    fc.assert(
+      fc.property(inputs, fc.nat(3), (input, before) => {
+        const end = before + input.length;
+        const seen = (fill: number): unknown => {
+          const framed = new Uint8Array(end + 70).fill(fill);
+          framed.set(input, before);
+          const code = codec.check(framed, before, end);
+          return [
+            code,
+            code < 0 ? codec.diagnose(framed, before, end).message : codec.decode(framed, before, end),
+            codec.decodeLax(framed, before, end),
+          ];
+        };
+        assert.equal(seen(0x00), seen(0xff));
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  test(`${name}: encodeInto writes every octet of a dirty buffer and none beyond`, () => {
+    fc.assert(
+      fc.property(values, fc.nat(9), (value, offset) => {
+        const clean = codec.encode(value);
+        const dirty = new Uint8Array(offset + clean.length + 9).fill(0xa5);
+        assert.is(codec.encodeInto(value, dirty, offset), offset + clean.length);
+        assert.is(hex(dirty.subarray(offset, offset + clean.length)), hex(clean));
+        assert.ok(dirty.subarray(0, offset).every((octet) => octet === 0xa5));
+        assert.ok(dirty.subarray(offset + clean.length).every((octet) => octet === 0xa5));
+        assert.throws(() => codec.encodeInto(value, new Uint8Array(clean.length - 1), 0), RangeError);
+      }),
+    );
+  });
+}

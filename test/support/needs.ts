@@ -1,0 +1,41 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { suite, type Test } from 'uvu';
+
+/** What a test may need from the system beyond Node. */
+export type Need = 'root' | 'tun' | 'koffi' | (string & {});
+
+/** Names what of `needs` is missing: `root`, `tun` (the device), or a program's name. */
+export function missing(needs: readonly Need[]): string[] {
+  return needs.filter((need) => {
+    if (need === 'root') return process.getuid?.() !== 0;
+    if (need === 'tun') return !existsSync('/dev/net/tun');
+    return spawnSync('sh', ['-c', `command -v ${need}`]).status !== 0;
+  });
+}
+
+/**
+ * A suite whose tests need something from the system. Where it is missing they are skipped with a line that says what,
+ * but with CI=true they fail: CI leaves nothing out.
+ */
+export function suiteWith(name: string, needs: readonly Need[]): Test<Record<string, never>> {
+  const lacking = missing(needs);
+  const tests = suite<Record<string, never>>(name);
+  if (lacking.length === 0) return tests;
+  const reason = `needs ${lacking.join(', ')}`;
+  if (process.env['CI'] === 'true') {
+    tests(reason, () => {
+      throw new Error(`${name} cannot run: ${reason}`);
+    });
+  } else {
+    console.log(`skipped ${name}: ${reason}`);
+  }
+  const inert = (() => undefined) as unknown as Test<Record<string, never>>;
+  return Object.assign(inert, {
+    only: inert,
+    skip: inert,
+    before: Object.assign(() => undefined, { each: () => undefined }),
+    after: Object.assign(() => undefined, { each: () => undefined }),
+    run: () => tests.run(),
+  });
+}
