@@ -2,19 +2,26 @@
  * Runs every `test/**\/*.test.ts` in a process of its own, so that a hang or a crash costs one file, and prints
  * `N passed, N failed` at the end.
  *
- *     npm test                   all
+ *     npm test                   all, and which lines of `src` they ran; CI=true asks for most of these
  *     npm test -- vxlan fdb      the files whose path contains one of the words
  *
- * Files in `test/system` use devices, namespaces and ports, and run one after the other; the rest run two at a time.
+ * Files in `test/system` use devices, namespaces and ports, and run one after the other; the rest run several at a time.
+ *
+ * Coverage is V8's own, written by every process of a test that is Node and ends by itself: the program in a network
+ * namespace too. c8 adds the pieces up and finds the lines of the sources in tsx's source maps.
  */
-import { spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { transformSync } from 'esbuild';
+import { spawn, spawnSync } from 'node:child_process';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 
 /** Longest a file may take, in seconds. */
 const LIMIT = 600;
+/** Least part of the lines of `src` that CI's tests are to run, in percent. */
+const COVERED = 95;
+const COVERAGE = resolve('coverage');
 
 interface Outcome {
   passed: number;
@@ -31,10 +38,14 @@ if (files.length === 0) {
   process.exit(2);
 }
 
+const measured = words.length === 0;
+const env = measured ? { ...process.env, NODE_V8_COVERAGE: join(COVERAGE, 'tmp') } : process.env;
+if (measured) rmSync(COVERAGE, { recursive: true, force: true });
+
 function run(file: string): Promise<Outcome> {
-  return new Promise((resolve) => {
+  return new Promise((done) => {
     const started = performance.now();
-    const child = spawn(process.execPath, ['--import', 'tsx', file], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, ['--import', 'tsx', file], { stdio: ['ignore', 'pipe', 'pipe'], env });
     let output = '';
     child.stdout.on('data', (data: Buffer) => (output += data.toString()));
     child.stderr.on('data', (data: Buffer) => (output += data.toString()));
@@ -47,7 +58,7 @@ function run(file: string): Promise<Outcome> {
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       // eslint-disable-next-line no-control-regex
-      const plain = output.replace(/\x1b\[[0-9;]*m/g, '');
+      const plain = output.replace(/\x1b\[[0-9;]*m/g, '').replace(/^[•✘ ]+(?=# |skipped )/gm, ''); // uvu's dots
       let total = 0;
       let passed = 0;
       for (const match of plain.matchAll(/^\s*(Total|Passed):\s+(\d+)/gm)) {
@@ -65,9 +76,31 @@ function run(file: string): Promise<Outcome> {
       if (late) console.log(`     stopped after ${LIMIT} s`);
       else if (signal) console.log(`     ended by ${signal}`);
       if (failed !== 0) console.log(output);
-      resolve({ passed, failed });
+      done({ passed, failed });
     });
   });
+}
+
+/** Prints the coverage of `src` by file; whether it is enough. */
+function coverage(): boolean {
+  const report = ['report', '--temp-directory', join(COVERAGE, 'tmp'), '--reports-dir', COVERAGE];
+  const what = ['--all', '--src', 'src', '--include', 'src/**', '--exclude-after-remap', '--extension', '.ts'];
+  const how = ['--reporter', 'text', '--reporter', 'json-summary'];
+  // A file of types alone never runs: it is not for c8 to count its lines as missed.
+  const types = (readdirSync('src', { recursive: true }) as string[])
+    .map((name) => join('src', name))
+    .filter((name) => name.endsWith('.ts') && transformSync(readFileSync(name, 'utf8'), { loader: 'ts' }).code === '')
+    .flatMap((name) => ['--exclude', name]);
+  spawnSync(process.execPath, ['node_modules/c8/bin/c8.js', ...report, ...what, ...types, ...how], {
+    stdio: 'inherit',
+  });
+  const summary = JSON.parse(readFileSync(join(COVERAGE, 'coverage-summary.json'), 'utf8')) as {
+    total: { lines: { pct: number } };
+  };
+  const { pct } = summary.total.lines;
+  if (pct >= COVERED || process.env['CI'] !== 'true') return true;
+  console.log(`FAIL coverage: the tests run ${pct} % of the lines of src, and ${COVERED} % are wanted`);
+  return false;
 }
 
 const outcome: Outcome = { passed: 0, failed: 0 };
@@ -82,5 +115,6 @@ const inSystem = (file: string): boolean => file.startsWith(join('test', 'system
 const quick = files.filter((file) => !inSystem(file));
 await Promise.all(Array.from({ length: Math.min(4, availableParallelism()) }, () => drain(quick)));
 await drain(files.filter(inSystem));
+if (measured && !coverage()) outcome.failed += 1;
 console.log(`${outcome.passed} passed, ${outcome.failed} failed`);
 process.exit(outcome.failed === 0 ? 0 : 1);

@@ -1,0 +1,41 @@
+/**
+ * Builds `dist`: JavaScript with tsup, one entry a room and the program; declarations with the TypeScript compiler.
+ * Types are not checked here (`npm run check` does), so that an install takes seconds.
+ */
+import { spawn } from 'node:child_process';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { build } from 'tsup';
+import { existingRooms } from './layers.mjs';
+
+const PROGRAM = 'dist/cli/main.js';
+const SHEBANG = '#!/usr/bin/env node\n';
+
+/** Writes the declarations of every room that is exported. @returns {Promise<void>} */
+function declarations() {
+  const rooms = existingRooms().filter((room) => room !== 'cli');
+  const options =
+    '--noEmit false --declaration --emitDeclarationOnly --noCheck --stripInternal --rootDir src --outDir dist ' +
+    '--target ES2022 --module ESNext --moduleResolution Bundler --lib ES2022 --types node ' +
+    '--strict --exactOptionalPropertyTypes --verbatimModuleSyntax --skipLibCheck';
+  const files = rooms.map((room) => `src/${room}/index.ts`);
+  return new Promise((resolve, reject) => {
+    const tsc = spawn(process.execPath, ['node_modules/typescript/bin/tsc', ...options.split(' '), ...files], {
+      stdio: 'inherit',
+    });
+    tsc.on('error', reject);
+    tsc.on('close', (code) => (code === 0 ? resolve() : reject(new Error('tsc could not write the declarations'))));
+  });
+}
+
+try {
+  await build({ config: 'tsup.config.ts' }); // empties dist first
+  await declarations();
+  if (existsSync(PROGRAM)) {
+    const text = readFileSync(PROGRAM, 'utf8');
+    if (!text.startsWith('#!')) writeFileSync(PROGRAM, SHEBANG + text);
+    chmodSync(PROGRAM, 0o755);
+  }
+} catch (error) {
+  console.error(`build: ${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}

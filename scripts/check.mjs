@@ -1,0 +1,124 @@
+/**
+ * All that can be said about the sources without running them, a line for each question. Uses no network.
+ *
+ *     npm run check                  everything
+ *     npm run check -- types layers  the questions named
+ */
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { findings, importsOf, readSources } from './layers.mjs';
+
+/** Runs a program to its end and gives back its standard output; rejects with all that it printed where it fails. */
+/** @type {(command: string, ...args: string[]) => Promise<string>} */
+function run(command, ...args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0', npm_config_offline: 'true' },
+    });
+    let output = '';
+    let errors = '';
+    child.stdout.on('data', (/** @type {Buffer} */ data) => (output += data.toString()));
+    child.stderr.on('data', (/** @type {Buffer} */ data) => (errors += data.toString()));
+    child.on('error', reject);
+    child.on('close', (code) =>
+      code === 0 ? resolve(output) : reject(new Error((output + errors).trim() || `${command} ended with ${code}`)),
+    );
+  });
+}
+/** @type {(script: string, ...args: string[]) => Promise<string>} */
+const tool = (script, ...args) => run(process.execPath, join('node_modules', script), ...args);
+
+/** @type {(lines: readonly string[]) => void} */
+function none(lines) {
+  if (lines.length > 0) throw new Error(lines.join('\n'));
+}
+
+/** The published declarations may name files beside them, Node's modules and koffi: what else is bundled or absent. */
+function declarations() {
+  none(
+    readSourcesOf('dist').flatMap((source) =>
+      importsOf(source)
+        .filter(({ specifier }) => !/^(\.{1,2}\/.*\.js|node:.*|koffi)$/.test(specifier ?? ''))
+        .map(
+          ({ specifier, line }) =>
+            `${source.path}:${line}: imports ${specifier}, which a user of the package does not have: ` +
+            `write the exported type out`,
+        ),
+    ),
+  );
+}
+/** @type {(root: string) => import('./layers.mjs').Source[]} */
+const readSourcesOf = (root) => readSources(root).filter((source) => source.path.endsWith('.d.ts'));
+
+/** Every file that `exports` and `bin` name is in the package, and nothing that does not belong there. */
+/** @type {(files: readonly string[]) => void} */
+function contents(files) {
+  const manifest = JSON.parse(readFileSync('package.json', 'utf8'));
+  const doors = Object.values(manifest.exports).flatMap((door) =>
+    typeof door === 'string' ? door : Object.values(door),
+  );
+  const wanted = [...doors, ...Object.values(manifest.bin)].map((path) => path.replace(/^\.\//, ''));
+  const absent = wanted.filter((path) => !files.includes(path)).map((path) => `${path} is promised and not packed`);
+  const stray = files
+    .filter((path) => !/^(dist\/.*\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path))
+    .map((path) => `${path} is packed and does not belong there`);
+  none([...absent, ...stray]);
+}
+
+/** Packs the built package (without building again) and lints the tarball. */
+async function attw() {
+  const folder = mkdtempSync(join(tmpdir(), 'weft-pack-'));
+  try {
+    const packed = JSON.parse(await run('npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder));
+    contents(packed[0].files.map((/** @type {{ path: string }} */ file) => file.path));
+    const [tarball = ''] = readdirSync(folder);
+    await tool('@arethetypeswrong/cli/dist/index.js', join(folder, tarball), '--profile', 'esm-only', '--no-emoji');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** @type {Record<string, [what: string, how: () => unknown]>} */
+const QUESTIONS = {
+  pure: [
+    'layers 0 to 2 compile against the ECMAScript library alone',
+    () => tool('typescript/bin/tsc', '-p', 'tsconfig.pure.json'),
+  ],
+  types: ['everything compiles', () => tool('typescript/bin/tsc', '-p', 'tsconfig.json')],
+  layers: ['imports point down', () => none(findings(readSources()))],
+  format: [
+    'prettier would change nothing',
+    () => tool('prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'),
+  ],
+  build: ['the package builds', () => run(process.execPath, 'scripts/build.mjs')],
+  declarations: ['the declarations stand alone', declarations],
+  publint: ['publint finds nothing', () => tool('publint/src/cli.js', 'run', '.', '--strict', '--pack', 'npm')],
+  attw: ['the tarball is whole, and its types resolve', attw],
+};
+
+const words = process.argv.slice(2);
+const unknown = words.filter((word) => !(word in QUESTIONS));
+if (unknown.length > 0) {
+  console.error(`check knows ${Object.keys(QUESTIONS).join(', ')}, not ${unknown.join(', ')}`);
+  process.exit(2);
+}
+let failed = 0;
+for (const [name, [what, how]] of Object.entries(QUESTIONS)) {
+  if (words.length > 0 && !words.includes(name)) continue;
+  const started = performance.now();
+  let trouble = '';
+  try {
+    await how();
+  } catch (error) {
+    trouble = error instanceof Error ? error.message : String(error);
+    failed += 1;
+  }
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`${trouble === '' ? 'ok  ' : 'FAIL'} ${name}: ${what} (${seconds} s)`);
+  if (trouble !== '') console.log(trouble.replace(/^/gm, '     '));
+}
+process.exitCode = failed === 0 ? 0 : 1;

@@ -1,0 +1,206 @@
+/**
+ * The rooms of `src/`, and which of them may import which: the table of CONTRIBUTING.md as code. `npm run check` and
+ * `test/layers.test.ts` use it.
+ *
+ *     node scripts/layers.mjs            prints what breaks the rules
+ *     node scripts/layers.mjs --write    brings `exports` in package.json up to date with the rooms
+ */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import ts from 'typescript';
+
+/** A room's layer, the rooms it may import, and the packages. */
+/** @typedef {{ layer: 0 | 1 | 2 | 3 | 4, rooms: readonly string[], packages: readonly string[] }} Room */
+/** @typedef {{ path: string, text: string }} Source a file of `src/`, its path with forward slashes */
+/** @typedef {{ specifier: string | null, line: number, lazy: boolean, typeOnly: boolean }} Import `lazy`: an `import()` */
+
+const GROUND = ['wire', 'address'];
+const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'udp', 'tcp', 'vxlan', 'pcap'];
+const MACHINES = ['fdb', 'neighbor', 'vtep', 'sim'];
+const BUNDLED = ['ipaddr.js', '@sinclair/typebox'];
+
+/** @type {(carried?: readonly string[]) => Room} */
+const codec = (carried = []) => ({ layer: 1, rooms: [...GROUND, ...carried], packages: [] });
+/** @type {(parts?: readonly string[]) => Room} */
+const machine = (parts = []) => ({ layer: 2, rooms: [...GROUND, ...CODECS, 'packet', ...parts], packages: [] });
+
+/**
+ * Every room, in the order of `exports` in package.json. A room that is not here must not exist.
+ * @type {Readonly<Record<string, Room>>}
+ */
+export const ROOMS = {
+  wire: { layer: 0, rooms: [], packages: [] },
+  address: { layer: 0, rooms: [], packages: [] },
+  ethernet: codec(),
+  arp: codec(),
+  ipv4: codec(),
+  ipv6: codec(),
+  icmp: codec(),
+  udp: codec(),
+  tcp: codec(),
+  vxlan: codec(),
+  pcap: codec(),
+  packet: codec(CODECS),
+  fdb: machine(),
+  neighbor: machine(),
+  vtep: machine(['fdb', 'neighbor']),
+  sim: machine(['fdb', 'neighbor', 'vtep']),
+  host: {
+    layer: 3,
+    rooms: [...GROUND, ...CODECS, 'packet', ...MACHINES, 'schema'],
+    packages: [...BUNDLED, 'koffi'],
+  },
+  schema: { layer: 3, rooms: [...GROUND, ...CODECS, 'packet', ...MACHINES], packages: BUNDLED },
+  cli: {
+    layer: 4,
+    rooms: [...GROUND, ...CODECS, 'packet', ...MACHINES, 'host', 'schema'],
+    packages: BUNDLED,
+  },
+};
+
+/** The rooms that exist: folders of `src` with an `index.ts`, and in the order of {@link ROOMS}. */
+export function existingRooms(root = 'src') {
+  const known = Object.keys(ROOMS);
+  return readdirSync(root, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && existsSync(join(root, entry.name, 'index.ts')))
+    .map((entry) => entry.name)
+    .sort((a, b) => known.indexOf(a) - known.indexOf(b));
+}
+
+/**
+ * The `exports` that package.json is to have: a room, a door, and the program's room has none.
+ * @param {readonly string[]} rooms
+ * @returns {Record<string, string | { types: string, default: string }>}
+ */
+export function exportsOf(rooms) {
+  const doors = rooms
+    .filter((room) => room !== 'cli')
+    .map((room) => [`./${room}`, { types: `./dist/${room}/index.d.ts`, default: `./dist/${room}/index.js` }]);
+  return { ...Object.fromEntries(doors), './package.json': './package.json' };
+}
+
+/** All TypeScript sources below `root`. @returns {Source[]} */
+export function readSources(root = 'src') {
+  return readdirSync(root, { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.ts'))
+    .sort()
+    .map((name) => join(root, name))
+    .map((path) => ({ path: path.replaceAll('\\', '/'), text: readFileSync(path, 'utf8') }));
+}
+
+/**
+ * What a source imports, in any of the language's ways.
+ * @param {Source} source
+ * @returns {Import[]}
+ */
+export function importsOf({ path, text }) {
+  const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
+  /** @type {Import[]} */
+  const found = [];
+  /** @type {(at: ts.Node, specifier: ts.Node | undefined, lazy: boolean, typeOnly: boolean) => void} */
+  const add = (at, specifier, lazy, typeOnly) => {
+    const line = file.getLineAndCharacterOfPosition(at.getStart(file)).line + 1;
+    const named = specifier !== undefined && ts.isStringLiteralLike(specifier);
+    found.push({ specifier: named ? specifier.text : null, line, lazy, typeOnly });
+  };
+  /** @type {(node: ts.Node) => void} */
+  const visit = (node) => {
+    if (ts.isImportDeclaration(node))
+      add(node, node.moduleSpecifier, false, node.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword);
+    else if (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined)
+      add(node, node.moduleSpecifier, false, node.isTypeOnly);
+    else if (ts.isImportEqualsDeclaration(node) && ts.isExternalModuleReference(node.moduleReference))
+      add(node, node.moduleReference.expression, false, node.isTypeOnly);
+    else if (ts.isImportTypeNode(node))
+      add(node, ts.isLiteralTypeNode(node.argument) ? node.argument.literal : undefined, false, true);
+    else if (ts.isCallExpression(node)) {
+      if (node.expression.kind === ts.SyntaxKind.ImportKeyword) add(node, node.arguments[0], true, false);
+      else if (ts.isIdentifier(node.expression) && node.expression.text === 'require')
+        add(node, node.arguments[0], false, false);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(file);
+  return found;
+}
+
+/**
+ * What breaks the rules, a line each: the place, the import, the rule.
+ * @param {readonly Source[]} sources paths begin with `src/`
+ * @returns {string[]}
+ */
+export function findings(sources) {
+  /** @type {string[]} */
+  const out = [];
+  const paths = new Set(sources.map((source) => source.path));
+  for (const source of sources) {
+    const name = source.path.split('/')[1] ?? '';
+    const room = ROOMS[name];
+    if (room === undefined) {
+      out.push(`${source.path}: ${name} is no room: give it a layer and its imports in scripts/layers.mjs`);
+      continue;
+    }
+    for (const one of importsOf(source)) {
+      const broken = verdict(source.path, name, room, one, paths);
+      if (broken !== null)
+        out.push(`${source.path}:${one.line}: imports ${one.specifier ?? 'what it computes'}: ${broken}`);
+    }
+  }
+  return out;
+}
+
+/**
+ * The rule that one import breaks, or `null`.
+ * @param {string} path
+ * @param {string} name
+ * @param {Room} room
+ * @param {Import} one
+ * @param {ReadonlySet<string>} paths
+ * @returns {string | null}
+ */
+function verdict(path, name, room, one, paths) {
+  const { specifier } = one;
+  if (specifier === null) return 'write the name of what is imported as a string';
+  if (specifier.startsWith('node:'))
+    return room.layer >= 3 ? null : `${name} is layer ${room.layer}, and node:* begins at layer 3`;
+  if (!specifier.startsWith('.')) {
+    const owner = room.packages.find((known) => specifier === known || specifier.startsWith(`${known}/`));
+    if (owner === undefined) {
+      const may = Object.keys(ROOMS).filter((other) => ROOMS[other]?.packages.includes(specifier));
+      return may.length > 0
+        ? `only ${may.join(', ')} may`
+        : 'no package is allowed here; a module of Node begins with node:';
+    }
+    if (owner === 'koffi' && !one.lazy && !one.typeOnly)
+      return 'koffi is optional: load it with await import() where it is needed';
+    return null;
+  }
+  const target = posix.join(posix.dirname(path), specifier);
+  if (!/\.js(on)?$/.test(specifier))
+    return `end it in .js, as Node resolves it: the types are published with these paths`;
+  if (!target.startsWith('src/')) return 'it is outside of src';
+  const other = target.split('/')[1] ?? '';
+  if (other === name) return null;
+  const theirs = ROOMS[other];
+  if (theirs === undefined) return `${other} is no room of scripts/layers.mjs`;
+  if (theirs.layer > room.layer)
+    return `imports point down only: ${name} is layer ${room.layer}, ${other} layer ${theirs.layer}`;
+  if (!room.rooms.includes(other))
+    return room.rooms.length === 0 ? `${name} imports no other room` : `${name} may import ${room.rooms.join(', ')}`;
+  if (target !== `src/${other}/index.js`)
+    return `go in by the door: ${posix.relative(posix.dirname(path), `src/${other}/index.js`)}`;
+  if (!paths.has(`src/${other}/index.ts`)) return 'there is no such file';
+  return null;
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  if (process.argv.includes('--write')) {
+    const manifest = JSON.parse(readFileSync('package.json', 'utf8'));
+    manifest.exports = exportsOf(existingRooms());
+    writeFileSync('package.json', `${JSON.stringify(manifest, null, 2)}\n`);
+  }
+  const broken = findings(readSources());
+  for (const line of broken) console.error(line);
+  process.exitCode = broken.length === 0 ? 0 : 1;
+}

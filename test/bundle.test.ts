@@ -1,0 +1,94 @@
+/** What an importer of one room gets, and that it is nothing else. Bundles the sources, so that no build is needed. */
+import { build, type Metafile } from 'esbuild';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { gzipSync } from 'node:zlib';
+import { existingRooms, ROOMS } from '../scripts/layers.mjs';
+
+interface Bundle {
+  size: number;
+  zipped: number;
+  text: string;
+  rooms: string[];
+  /** Whatever is not of `src`: packages, Node's modules. */
+  foreign: string[];
+}
+
+async function bundle(contents: string): Promise<Bundle> {
+  const result = await build({
+    stdin: { contents, resolveDir: process.cwd(), loader: 'ts' },
+    alias: Object.fromEntries(
+      existingRooms().map((room) => [`weft/${room}`, join(process.cwd(), `src/${room}/index.ts`)]),
+    ),
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'node20',
+    platform: 'node',
+    packages: 'bundle',
+    external: ['koffi'],
+    metafile: true,
+    write: false,
+    logLevel: 'silent',
+  });
+  const [output] = result.outputFiles;
+  const inputs = Object.keys(result.metafile.inputs).filter((name) => name !== '<stdin>');
+  return {
+    size: output!.contents.length,
+    zipped: gzipSync(output!.contents, { level: 9 }).length,
+    text: output!.text,
+    rooms: [...new Set(inputs.filter(ours).map((name) => name.split('/')[1]!))].sort(),
+    foreign: [...inputs.filter((name) => !ours(name)), ...outside(result.metafile)],
+  };
+}
+const ours = (name: string): boolean => name.startsWith('src/');
+const outside = (meta: Metafile): string[] =>
+  Object.values(meta.outputs).flatMap((output) =>
+    output.imports.filter((one) => one.external === true).map((one) => one.path),
+  );
+
+/** The rooms that a room may bring along: those it may import, and what these may. */
+function reach(room: string): string[] {
+  const seen = new Set<string>();
+  const walk = (name: string): void => {
+    if (seen.has(name)) return;
+    seen.add(name);
+    ROOMS[name]!.rooms.forEach(walk);
+  };
+  walk(room);
+  return [...seen].sort();
+}
+
+test('decode of weft/vxlan is less than 1000 bytes', async () => {
+  const one = await bundle(`export { decode } from 'weft/vxlan';`);
+  console.log(`# { decode } of weft/vxlan: ${one.size} bytes minified, ${one.zipped} gzipped`);
+  assert.ok(one.size < 1000, `${one.size} bytes`);
+  assert.equal(one.rooms, ['vxlan', 'wire']);
+  assert.equal(one.foreign, []);
+});
+
+for (const room of existingRooms().filter((name) => name !== 'cli')) {
+  test(`weft/${room} brings along what it may and no more`, async () => {
+    const one = await bundle(`export * from 'weft/${room}';`);
+    console.log(`# weft/${room}: ${one.size} bytes minified, ${one.zipped} gzipped`);
+    for (const other of one.rooms) assert.ok(reach(room).includes(other), `${room} brings ${other} along`);
+    const { layer, packages } = ROOMS[room]!;
+    const allowed = (name: string): boolean =>
+      layer >= 3 &&
+      (name.startsWith('node:') || packages.some((known) => name === known || name.includes(`node_modules/${known}/`)));
+    assert.equal(
+      one.foreign.filter((name) => !allowed(name)),
+      [],
+    );
+    if (layer <= 2) assert.not.match(one.text, /ipaddr|typebox|koffi/i);
+  });
+}
+
+test('the check of what is brought along can fail', async () => {
+  const one = await bundle(`import ipaddr from 'ipaddr.js'; import fs from 'node:fs'; export { ipaddr, fs };`);
+  assert.ok(one.foreign.some((name) => name.includes('node_modules/ipaddr.js/')));
+  assert.ok(one.foreign.includes('node:fs'));
+});
+
+test.run();

@@ -1,0 +1,198 @@
+import ts from 'typescript';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { existingRooms, exportsOf, findings, importsOf, readSources, ROOMS } from '../scripts/layers.mjs';
+
+const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, unknown>;
+
+test('imports point down, and no room takes more than it may', () => {
+  assert.equal(findings(readSources()), []);
+});
+
+test('every room but the program has a door in package.json, and nothing else has one', () => {
+  const wanted = exportsOf(existingRooms());
+  assert.equal(manifest['exports'], wanted, 'bring package.json up to date: node scripts/layers.mjs --write');
+  assert.equal(Object.keys(manifest['exports'] as object), Object.keys(wanted), 'the order is that of ROOMS');
+});
+
+test('the package depends on nothing', () => {
+  assert.equal(manifest['dependencies'] ?? {}, {});
+  assert.equal(manifest['optionalDependencies'] ?? {}, {});
+  assert.equal(Object.keys(manifest['peerDependencies'] as object), ['koffi']);
+  assert.equal(manifest['peerDependenciesMeta'], { koffi: { optional: true } });
+});
+
+test('the table itself points down, and without circles', () => {
+  const names = Object.keys(ROOMS);
+  for (const [name, room] of Object.entries(ROOMS))
+    for (const other of room.rooms) {
+      assert.ok(ROOMS[other]!.layer <= room.layer, `${name} to ${other}`);
+      assert.ok(other !== name);
+      // Within a layer the order of the table is the order of building, but schema, which host uses, stands behind it.
+      if (!(name === 'host' && other === 'schema')) assert.ok(names.indexOf(other) < names.indexOf(name), other);
+    }
+});
+
+// The rules can fail: a source, and what is found in it.
+const index = (room: string) => ({ path: `src/${room}/index.ts`, text: '' });
+const ground = ['wire', 'address', 'ethernet', 'ipv4', 'udp', 'fdb', 'host'].map(index);
+const inspect = (path: string, text: string): string[] => findings([...ground, { path, text }]);
+
+const REFUSED: [path: string, text: string, expected: RegExp][] = [
+  ['src/wire/x.ts', `import '../address/index.js';`, /wire imports no other room/],
+  ['src/wire/x.ts', `\n\nimport { readFileSync } from 'node:fs';`, /^src\/wire\/x\.ts:3: imports node:fs: .*layer 0/],
+  ['src/arp/x.ts', `import { encode } from '../ethernet/index.js';`, /arp may import wire, address$/],
+  ['src/arp/x.ts', `export * from '../ethernet/index.js';`, /arp may import/],
+  ['src/arp/x.ts', `export type { Frame } from '../ethernet/index.js';`, /arp may import/],
+  ['src/arp/x.ts', `let f: import('../ethernet/index.js').Frame;`, /arp may import/],
+  ['src/arp/x.ts', `const f = await import('../ethernet/index.js');`, /arp may import/],
+  ['src/udp/x.ts', `import { Fdb } from '../fdb/index.js';`, /imports point down only: udp is layer 1, fdb layer 2/],
+  ['src/fdb/x.ts', `import { open } from '../host/index.js';`, /imports point down only/],
+  ['src/fdb/x.ts', `import { performance } from 'node:perf_hooks';`, /node:\* begins at layer 3/],
+  ['src/udp/x.ts', `import ipaddr from 'ipaddr.js';`, /only host, schema, cli may/],
+  ['src/sim/x.ts', `import { Type } from '@sinclair/typebox';`, /only host, schema, cli may/],
+  ['src/cli/x.ts', `const koffi = await import('koffi');`, /only host may/],
+  ['src/host/x.ts', `import koffi from 'koffi';`, /load it with await import\(\)/],
+  ['src/host/x.ts', `const koffi = require('koffi');`, /load it with await import\(\)/],
+  ['src/host/x.ts', `import fs from 'fs';`, /a module of Node begins with node:/],
+  ['src/host/x.ts', `import chalk from 'chalk';`, /no package is allowed here/],
+  ['src/host/x.ts', `const m = await import(name);`, /write the name of what is imported/],
+  ['src/udp/x.ts', `import { sum } from '../wire';`, /end it in \.js/],
+  ['src/udp/x.ts', `import { sum } from '../wire/checksum.js';`, /go in by the door: \.\.\/wire\/index\.js/],
+  ['src/udp/x.ts', `import { sum } from '../../test/support/hex.js';`, /outside of src/],
+  ['src/packet/x.ts', `import { decode } from '../tcp/index.js';`, /no such file/],
+  ['src/misc/x.ts', ``, /misc is no room/],
+  ['src/udp/x.ts', `import { x } from '../misc/index.js';`, /misc is no room/],
+];
+for (const [path, text, expected] of REFUSED)
+  test(`refused in ${path}: ${text.trim()}`, () => {
+    const found = inspect(path, text);
+    assert.is(found.length, 1, found.join('\n'));
+    assert.match(found[0]!, expected);
+  });
+
+const ACCEPTED: [path: string, text: string][] = [
+  ['src/arp/x.ts', `import { getU16 } from '../wire/index.js';\nimport { z } from './y.js';`],
+  ['src/packet/x.ts', `import * as udp from '../udp/index.js';`],
+  ['src/fdb/x.ts', `import { macToNumber } from '../address/index.js';`],
+  ['src/host/x.ts', `import { createSocket } from 'node:dgram';\nconst koffi = await import('koffi');`],
+  ['src/host/x.ts', `import type { KoffiFunction } from 'koffi';`],
+  ['src/schema/x.ts', `import { Value } from '@sinclair/typebox/value';`],
+  ['src/arp/x.ts', `// import '../host/index.js'\nconst text = "import '../host/index.js'";`],
+];
+for (const [path, text] of ACCEPTED)
+  test(`accepted in ${path}: ${text.replace('\n', ' ')}`, () => assert.equal(inspect(path, text), []));
+
+test('every way to import is seen', () => {
+  const text = `import a from './a.js'; import type b from './b.js'; export { c } from './c.js'; await import('./d.js');
+    import e = require('./e.js'); let f: import('./f.js').F; import './g.js'; export * as h from './h.js';`;
+  assert.equal(
+    importsOf({ path: 'src/x/x.ts', text })
+      .map((one) => `${one.specifier}${one.lazy ? ' lazy' : ''}${one.typeOnly ? ' type' : ''}`)
+      .join(', '),
+    './a.js, ./b.js type, ./c.js, ./d.js lazy, ./e.js, ./f.js type, ./g.js, ./h.js',
+  );
+});
+
+// Layers 0 to 2 see no clock, no randomness and no Node: the compiler refuses their names. Two that it cannot refuse,
+// because ECMAScript has them, are looked for.
+const config = ts.getParsedCommandLineOfConfigFile('tsconfig.pure.json', {}, {
+  ...ts.sys,
+  onUnRecoverableConfigFileDiagnostic: (diagnostic) => {
+    throw new Error(String(diagnostic.messageText));
+  },
+} as ts.ParseConfigFileHost)!;
+
+function complaints(text: string): string {
+  const file = join(process.cwd(), 'src/wire/impure.ts');
+  const host = ts.createCompilerHost(config.options);
+  const { getSourceFile, fileExists } = host;
+  host.fileExists = (name) => name === file || fileExists(name);
+  host.getSourceFile = (name, ...rest) =>
+    name === file ? ts.createSourceFile(name, text, ts.ScriptTarget.ES2022) : getSourceFile(name, ...rest);
+  const program = ts.createProgram([file], config.options, host);
+  return ts
+    .getPreEmitDiagnostics(program)
+    .map((diagnostic) => ts.flattenDiagnosticMessageText(diagnostic.messageText, '\n'))
+    .join('\n');
+}
+
+test('tsconfig.pure.json covers layers 0 to 2 and nothing above', () => {
+  const rooms = new Set(config.fileNames.map((name) => name.split('/src/')[1]!.split('/')[0]!));
+  const wanted = new Set(readSources().map((source) => source.path.split('/')[1]!));
+  assert.equal([...rooms].sort(), [...wanted].filter((room) => (ROOMS[room]?.layer ?? 0) <= 2).sort());
+});
+
+test('the compiler takes plain ECMAScript', () => {
+  assert.is(complaints('export const bytes = new Uint8Array(4);'), '');
+});
+
+for (const text of [
+  'console.log(1)',
+  'setTimeout(() => undefined, 1)',
+  'performance.now()',
+  'Buffer.alloc(1)',
+  'process.pid',
+  'new TextDecoder()',
+  'crypto.getRandomValues(new Uint8Array(1))',
+])
+  test(`the compiler refuses ${text} there`, () => {
+    assert.match(
+      complaints(`export const x = ${text};`),
+      /Cannot find name '(console|setTimeout|performance|Buffer|process|TextDecoder|crypto)'/,
+    );
+  });
+
+test("and node:fs, since it has no Node's types", () => {
+  assert.match(
+    complaints(`import { readFileSync } from 'node:fs';\nexport { readFileSync };`),
+    /Cannot find module 'node:fs'/,
+  );
+});
+
+/** What ECMAScript offers and a machine is not to use: `file:line: text`. */
+function impurities(path: string, text: string): string[] {
+  const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    const line = file.getLineAndCharacterOfPosition(node.getStart(file)).line + 1;
+    const written = node.getText(file).replace(/\s+/g, '');
+    if (ts.isPropertyAccessExpression(node) && /^(Date\.now|Math\.random)$/.test(written))
+      found.push(`${path}:${line}: ${written}`);
+    if (ts.isIdentifier(node) && node.text === 'Date' && !ts.isPropertyAccessExpression(node.parent)) {
+      // `new Date(ms)` is a plain function of its argument; without one, and as a call, it reads the clock.
+      const made = ts.isNewExpression(node.parent) && (node.parent.arguments?.length ?? 0) > 0;
+      if (!made) found.push(`${path}:${line}: Date`);
+    }
+    if (ts.isIdentifier(node) && node.text === 'globalThis') found.push(`${path}:${line}: globalThis`);
+    ts.forEachChild(node, visit);
+  };
+  visit(file);
+  return found;
+}
+
+test('layers 0 to 2 use no Date.now, Math.random or globalThis', () => {
+  const pure = readSources().filter((source) => (ROOMS[source.path.split('/')[1]!]?.layer ?? 0) <= 2);
+  assert.ok(pure.length > 0);
+  assert.equal(
+    pure.flatMap((source) => impurities(source.path, source.text)),
+    [],
+  );
+});
+
+test('and would be caught', () => {
+  for (const text of [
+    'Date.now()',
+    'Math\n  .random()',
+    'new Date()',
+    'Date()',
+    'globalThis.setTimeout(f)',
+    'const { random } = Math; const d = Date;',
+  ])
+    assert.ok(impurities('src/fdb/x.ts', text).length > 0, text);
+  assert.equal(impurities('src/fdb/x.ts', '// Date.now()\nnew Date(5).toISOString(); Math.floor(1);'), []);
+});
+
+test.run();

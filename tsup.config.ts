@@ -1,0 +1,23 @@
+import { defineConfig } from 'tsup';
+import { existsSync } from 'node:fs';
+import { existingRooms } from './scripts/layers.mjs';
+
+/** One entry a room, `dist/<room>/index.js`, and the program. `scripts/build.mjs` runs this and writes the types. */
+export default defineConfig({
+  entry: Object.fromEntries([
+    ...existingRooms()
+      .filter((room) => room !== 'cli')
+      .map((room) => [`${room}/index`, `src/${room}/index.ts`]),
+    ...(existsSync('src/cli/main.ts') ? [['cli/main', 'src/cli/main.ts']] : []),
+  ]),
+  format: 'esm',
+  target: 'node20',
+  platform: 'node',
+  removeNodeProtocol: false,
+  splitting: true,
+  clean: true,
+  silent: true,
+  dts: false,
+  external: ['koffi', /^node:/],
+  noExternal: ['ipaddr.js', '@sinclair/typebox'],
+});
