@@ -1,0 +1,214 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { macToText, setMac } from '../src/address/index.js';
+import * as fdb from '../src/fdb/index.js';
+
+const { Fdb, NONE, TICK } = fdb;
+
+function at(mac: number): Uint8Array {
+  const bytes = new Uint8Array(6);
+  setMac(bytes, 0, mac);
+  return bytes;
+}
+
+test('learns, refreshes, moves and forgets', () => {
+  const table = new Fdb({ ageing: 10 * TICK });
+  const mac = fdb.macBytes('02:42:0a:00:00:03');
+  assert.is(table.lookup(mac, 0, 0), NONE);
+  assert.is(table.learn(mac, 0, 7, 0), fdb.LEARNED);
+  assert.is(table.lookup(mac, 0, 0), 7);
+  assert.is(table.learn(mac, 0, 7, 5 * TICK), fdb.REFRESHED);
+  assert.is(table.lookup(mac, 0, 15 * TICK), 7);
+  assert.is(table.lookup(mac, 0, 16 * TICK), NONE, 'aged out before any sweep');
+  assert.is(table.learn(mac, 0, 7, 15 * TICK), fdb.REFRESHED);
+  assert.is(table.learn(mac, 0, 8, 15 * TICK), fdb.MOVED);
+  assert.is(table.lookup(mac, 0, 15 * TICK), 8);
+  assert.is(table.size, 1);
+  table.sweep(26 * TICK);
+  assert.is(table.size, 0);
+});
+
+test('ages on a clock that counts from 1970, and past the wrap of its ticks', () => {
+  for (const start of [1.8e12, 2 ** 31 * TICK - 3 * TICK, 2 ** 32 * TICK - 3 * TICK]) {
+    const table = new Fdb({ ageing: 10 * TICK });
+    table.learn(at(1), 0, 1, start);
+    assert.is(table.lookup(at(1), 0, start + 10 * TICK), 1);
+    assert.is(table.lookup(at(1), 0, start + 12 * TICK), NONE);
+  }
+});
+
+test('ageing 0 never forgets', () => {
+  const table = new Fdb({ ageing: 0 });
+  table.learn(at(1), 0, 1, 0);
+  table.sweep(1e9);
+  assert.is(table.lookup(at(1), 0, 1e9), 1);
+});
+
+test('static entries beat learned ones, do not age and are not moved', () => {
+  const table = new Fdb({ ageing: TICK });
+  const mac = at(0x0242_0a00_0004);
+  table.learn(mac, 0, 3, 0);
+  table.setStatic(0x0242_0a00_0004, 9);
+  assert.is(table.behind(3), 0);
+  assert.is(table.learn(mac, 0, 3, 0), fdb.CONTRADICTED);
+  assert.is(table.learn(mac, 0, 9, 0), fdb.CONFIRMED);
+  table.sweep(1e9);
+  assert.is(table.lookup(mac, 0, 1e9), 9);
+  assert.ok(table.isStatic(mac, 0));
+  assert.equal([...table.entries(0)], [{ mac: '02:42:0a:00:00:04', destination: 9, static: true, age: 0 }]);
+  assert.ok(table.remove(0x0242_0a00_0004));
+  assert.not(table.remove(0x0242_0a00_0004));
+  assert.is(table.lookup(mac, 0, 0), NONE);
+});
+
+test('a flood of source addresses takes its own share and no more, and nothing static', () => {
+  const table = new Fdb({ capacity: 1000, perDestination: 600 });
+  for (let i = 0; i < 2000; i++) table.setStatic(0x0200_0000_0000 + i, 1);
+  let refused = 0;
+  for (let i = 0; i < 50_000; i++) if (table.learn(at(0x0400_0000_0000 + i), 0, 2, 0) === fdb.QUOTA) refused++;
+  assert.is(table.behind(2), 600);
+  assert.is(refused, 49_400);
+  for (let i = 0; i < 400; i++) assert.is(table.learn(at(0x0600_0000_0000 + i), 0, 3, 0), fdb.LEARNED);
+  assert.is(table.learn(at(0x0600_0000_ffff), 0, 3, 0), fdb.FULL);
+  for (let i = 0; i < 2000; i++) assert.is(table.lookup(at(0x0200_0000_0000 + i), 0, 0), 1);
+  table.flush(2);
+  assert.is(table.behind(2), 0);
+  assert.is(table.lookup(at(0x0600_0000_0001), 0, 0), 3);
+  assert.is(table.learn(at(0x0600_0000_ffff), 0, 3, 0), fdb.LEARNED);
+});
+
+test('refuses bounds that make no sense', () => {
+  assert.throws(() => new Fdb({ capacity: -1 }), /fdb\.capacity/);
+  assert.throws(() => new Fdb({ ageing: -1 }), /fdb\.ageing/);
+  assert.throws(() => new Fdb().setStatic(1, 1.5), /fdb\.destination/);
+});
+
+/**
+ * The model: a Map, and ages in whole ticks as the table has them. Few addresses and destinations, so that collisions,
+ * moves and evictions are frequent.
+ */
+class Model {
+  readonly entries = new Map<number, { destination: number; static: boolean; seen: number }>();
+  constructor(
+    readonly capacity: number,
+    readonly quota: number,
+    readonly age: number,
+  ) {}
+  learned(destination?: number): number {
+    return [...this.entries.values()].filter(
+      (entry) => !entry.static && (destination === undefined || entry.destination === destination),
+    ).length;
+  }
+  aged(entry: { seen: number; static: boolean }, tick: number): boolean {
+    return !entry.static && tick - entry.seen > this.age;
+  }
+}
+
+test('behaves as a Map would, under any sequence of operations', () => {
+  const mac = fc.oneof(
+    fc.nat(40),
+    fc.nat(40).map((low) => 0x7700_0000_0000 + low),
+    fc.constantFrom(0, 0xffff_ffff_ffff, 0x8000_0000),
+  );
+  const destination = fc.nat(4);
+  const operation = fc.oneof(
+    { weight: 6, arbitrary: fc.tuple(fc.constant('learn' as const), mac, destination) },
+    { weight: 4, arbitrary: fc.tuple(fc.constant('lookup' as const), mac, destination) },
+    { weight: 1, arbitrary: fc.tuple(fc.constant('static' as const), mac, destination) },
+    { weight: 1, arbitrary: fc.tuple(fc.constant('remove' as const), mac, destination) },
+    { weight: 1, arbitrary: fc.tuple(fc.constant('flush' as const), mac, destination) },
+    { weight: 1, arbitrary: fc.tuple(fc.constant('sweep' as const), mac, destination) },
+    { weight: 2, arbitrary: fc.tuple(fc.constant('wait' as const), fc.nat(8), destination) },
+  );
+  fc.assert(
+    fc.property(
+      fc.array(operation, { maxLength: 400 }),
+      fc.integer({ min: 1, max: 60 }),
+      fc.integer(),
+      (steps, capacity, seed) => {
+        const quota = Math.ceil(capacity / 2);
+        const table = new Fdb({ capacity, perDestination: quota, ageing: 10 * TICK, seed });
+        const model = new Model(capacity, quota, 10);
+        let tick = 0;
+        for (const [kind, key, to] of steps) {
+          const known = model.entries.get(key);
+          const now = tick * TICK;
+          if (kind === 'wait') tick += key;
+          else if (kind === 'lookup') {
+            const expected = known === undefined || model.aged(known, tick) ? NONE : known.destination;
+            assert.is(table.lookup(at(key), 0, now), expected);
+            assert.is(table.peek(key), known?.destination ?? NONE);
+          } else if (kind === 'static') {
+            table.setStatic(key, to);
+            model.entries.set(key, { destination: to, static: true, seen: 0 });
+          } else if (kind === 'remove') {
+            assert.is(table.remove(key), model.entries.delete(key));
+          } else if (kind === 'flush') {
+            table.flush(to);
+            for (const [one, entry] of model.entries)
+              if (!entry.static && entry.destination === to) model.entries.delete(one);
+          } else if (kind === 'sweep') {
+            table.sweep(now);
+            for (const [one, entry] of model.entries) if (model.aged(entry, tick)) model.entries.delete(one);
+          } else {
+            const outcome = table.learn(at(key), 0, to, now);
+            if (known?.static) assert.is(outcome, known.destination === to ? fdb.CONFIRMED : fdb.CONTRADICTED);
+            else if (known?.destination === to) {
+              assert.is(outcome, fdb.REFRESHED);
+              known.seen = tick;
+            } else if (known === undefined && model.learned() >= capacity) assert.is(outcome, fdb.FULL);
+            else if (model.learned(to) >= quota) assert.is(outcome, fdb.QUOTA);
+            else {
+              assert.is(outcome, known === undefined || model.aged(known, tick) ? fdb.LEARNED : fdb.MOVED);
+              model.entries.set(key, { destination: to, static: false, seen: tick });
+            }
+          }
+          assert.is(table.size, model.entries.size);
+        }
+        const live = [...model.entries].filter(([, entry]) => !model.aged(entry, tick));
+        assert.equal(
+          [...table.entries(tick * TICK)].sort((a, b) => (a.mac < b.mac ? -1 : 1)),
+          live
+            .map(([key, entry]) => ({
+              mac: macToText(key),
+              destination: entry.destination,
+              static: entry.static,
+              age: entry.static ? 0 : (tick - entry.seen) * TICK,
+            }))
+            .sort((a, b) => (a.mac < b.mac ? -1 : 1)),
+        );
+        for (let to = 0; to <= 4; to++) assert.is(table.behind(to), model.learned(to));
+      },
+    ),
+    { numRuns: 400 },
+  );
+});
+
+test('loses nothing however entries that displaced each other are removed', () => {
+  const table = new Fdb();
+  const model = new Map<number, number>();
+  let random = 1;
+  for (let i = 0; i < 40_000; i++) {
+    random = (Math.imul(random, 1_664_525) + 1_013_904_223) >>> 0;
+    const mac = (random >>> 8) % 4000;
+    if (i % 2 === 0 || i < 4000) {
+      table.setStatic(mac, i);
+      model.set(mac, i);
+    } else assert.is(table.remove(mac), model.delete(mac));
+    if (i % 1000 === 0) for (const [key, to] of model) assert.is(table.lookup(at(key), 0, 0), to);
+  }
+  assert.is(table.size, model.size);
+});
+
+test('grows to many entries and shrinks again', () => {
+  const table = new Fdb({ capacity: 100_000, perDestination: 100_000, ageing: TICK });
+  for (let i = 0; i < 100_000; i++) table.learn(at(i * 0x1_0001), 0, i % 3, 0);
+  assert.is(table.size, 100_000);
+  for (let i = 0; i < 100_000; i += 97) assert.is(table.lookup(at(i * 0x1_0001), 0, 0), i % 3);
+  table.sweep(10 * TICK);
+  assert.is(table.size, 0);
+  assert.is(table.learn(at(5), 0, 1, 11 * TICK), fdb.LEARNED);
+});
+
+test.run();
