@@ -9,7 +9,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { findings, importsOf, readSources } from './layers.mjs';
+import { existingRooms, findings, importsOf, readSources, ROOMS } from './layers.mjs';
 
 /** Runs a program to its end and gives back its standard output; rejects with all that it printed where it fails. */
 /** @type {(command: string, ...args: string[]) => Promise<string>} */
@@ -37,10 +37,14 @@ function none(lines) {
   if (lines.length > 0) throw new Error(lines.join('\n'));
 }
 
-/** The published declarations may name files beside them, Node's modules and koffi: what else is bundled or absent. */
-function declarations() {
+/**
+ * The published declarations compile as a user of the package has them: Node's resolution, libraries checked too, and
+ * for layers 0 to 2 without Node's types. They name files beside them, Node's modules and koffi, and no other package.
+ */
+async function declarations() {
+  const sources = readSources('dist').filter((source) => source.path.endsWith('.d.ts'));
   none(
-    readSourcesOf('dist').flatMap((source) =>
+    sources.flatMap((source) =>
       importsOf(source)
         .filter(({ specifier }) => !/^(\.{1,2}\/.*\.js|node:.*|koffi)$/.test(specifier ?? ''))
         .map(
@@ -50,9 +54,18 @@ function declarations() {
         ),
     ),
   );
+  const doors = existingRooms().filter((room) => room !== 'cli');
+  const options = '--noEmit --strict --target es2022 --module nodenext --skipLibCheck false'.split(' ');
+  for (const [types, from, to] of /** @type {const} */ ([
+    ['', 0, 2],
+    ['node', 3, 4],
+  ])) {
+    const rooms = doors.filter((room) => (ROOMS[room]?.layer ?? 0) >= from && (ROOMS[room]?.layer ?? 0) <= to);
+    if (rooms.length === 0) continue;
+    const files = rooms.map((room) => `dist/${room}/index.d.ts`);
+    await tool('typescript/bin/tsc', ...options, '--lib', 'es2022', '--types', types, ...files);
+  }
 }
-/** @type {(root: string) => import('./layers.mjs').Source[]} */
-const readSourcesOf = (root) => readSources(root).filter((source) => source.path.endsWith('.d.ts'));
 
 /** Every file that `exports` and `bin` name is in the package, and nothing that does not belong there. */
 /** @type {(files: readonly string[]) => void} */
