@@ -57,13 +57,13 @@ async function declarations() {
   const doors = existingRooms().filter((room) => room !== 'cli');
   const options = '--noEmit --strict --target es2022 --module nodenext --skipLibCheck false'.split(' ');
   for (const [types, from, to] of /** @type {const} */ ([
-    ['', 0, 2],
-    ['node', 3, 4],
+    ['--typeRoots dist/none', 0, 2],
+    ['--types node', 3, 4],
   ])) {
     const rooms = doors.filter((room) => (ROOMS[room]?.layer ?? 0) >= from && (ROOMS[room]?.layer ?? 0) <= to);
     if (rooms.length === 0) continue;
     const files = rooms.map((room) => `dist/${room}/index.d.ts`);
-    await tool('typescript/bin/tsc', ...options, '--lib', 'es2022', '--types', types, ...files);
+    await tool('typescript/bin/tsc', ...options, '--lib', 'es2022', ...types.split(' '), ...files);
   }
 }
 
