@@ -1,0 +1,36 @@
+/** UTF-8 (RFC 3629) without `TextEncoder` and `TextDecoder`, which the ECMAScript library does not have. */
+
+/** The octets of a text; a lone surrogate becomes U+FFFD. */
+export function encodeText(text: string): Uint8Array {
+  const octets: number[] = [];
+  for (const character of text) {
+    let code = character.codePointAt(0)!;
+    if (code >= 0xd800 && code < 0xe000) code = 0xfffd;
+    if (code < 0x80) octets.push(code);
+    else if (code < 0x800) octets.push(0xc0 | (code >>> 6), 0x80 | (code & 63));
+    else if (code < 0x1_0000) octets.push(0xe0 | (code >>> 12), 0x80 | ((code >>> 6) & 63), 0x80 | (code & 63));
+    else octets.push(0xf0 | (code >>> 18), 0x80 | ((code >>> 12) & 63), 0x80 | ((code >>> 6) & 63), 0x80 | (code & 63));
+  }
+  return Uint8Array.from(octets);
+}
+
+/** The text of `bytes[offset, end)`; every octet that begins no well-formed sequence becomes U+FFFD. */
+export function decodeText(bytes: Uint8Array, offset: number, end: number): string {
+  let text = '';
+  for (let i = offset; i < end;) {
+    const first = bytes[i++]!;
+    const more = first < 0x80 ? 0 : first < 0xc2 ? -1 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : first < 0xf5 ? 3 : -1;
+    let code = more <= 0 ? first : first & (0x3f >>> more);
+    let well = more >= 0 && i + more <= end;
+    for (let k = 0; well && k < more; k++) {
+      well = (bytes[i + k]! & 0xc0) === 0x80;
+      code = (code << 6) | (bytes[i + k]! & 63);
+    }
+    // Three octets from 0x800, four from 0x10000 to 0x10ffff, no surrogates.
+    if (well && more === 2) well = code >= 0x800 && (code < 0xd800 || code >= 0xe000);
+    if (well && more === 3) well = code >= 0x1_0000 && code <= 0x10_ffff;
+    text += well ? String.fromCodePoint(code) : '\ufffd';
+    if (well) i += more;
+  }
+  return text;
+}
