@@ -3,3 +3,4 @@ export * from './mac.js';
 export * from './ipv4.js';
 export * from './ipv6.js';
 export * from './prefix.js';
+export * from './pseudo.js';

@@ -1,0 +1,158 @@
+/**
+ * Ethernet II and IEEE 802.3 frames, without preamble and frame check sequence.
+ *
+ *      0                   1                   2                   3
+ *      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+ *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+ *     |                          Destination                          |
+ *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+ *     |          Destination          |            Source             |
+ *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+ *     |                            Source                             |
+ *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+ *     |        Type or length         |
+ *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+ *
+ * A number up to 1500 in the last field is a length (IEEE 802.3), a higher one a type. VLAN tags follow their types as a
+ * protocol of their own: {@link vlan}.
+ */
+import { formatMac, getMac, parseMac, setMac } from '../address/index.js';
+import { getU16, room, setU16, TRUNCATED, truncated, type WireError } from '../wire/index.js';
+import { MAX_LENGTH, typeOrLength } from './type.js';
+
+export * as vlan from './vlan.js';
+export {
+  isVlanType,
+  MAX_LENGTH,
+  TYPE_ARP,
+  TYPE_IPV4,
+  TYPE_IPV6,
+  TYPE_LLDP,
+  TYPE_MPLS,
+  TYPE_OLD_VLAN,
+  TYPE_SERVICE_VLAN,
+  TYPE_VLAN,
+} from './type.js';
+
+// Offsets from the header's start.
+const DESTINATION = 0;
+const SOURCE = 6;
+const TYPE = 12;
+
+/** Length of the header in bytes. */
+export const HEADER_LENGTH = 14;
+/** The least length of a frame on a wire, without the frame check sequence: shorter ones are padded (IEEE 802.3, 3.2.8). */
+export const MIN_FRAME_LENGTH = 60;
+
+/** A frame: of Ethernet II where it has an `etherType`, of IEEE 802.3 where it has a `length`. */
+export interface Ethernet {
+  /** Text: `02:42:0a:00:00:02`. */
+  destination: string;
+  source: string;
+  /** What the payload is, 1501 to 65535. */
+  etherType?: number;
+  /** Bytes of payload, 0 to 1500, in a frame without `etherType`. Computed when both are absent. */
+  length?: number;
+  payload: Uint8Array;
+}
+
+/**
+ * Looks once at everything that can be wrong with the header at `offset`. Neither throws nor allocates.
+ * @returns the header's length, or `TRUNCATED` where the header or the payload that a length promises runs past `end`.
+ */
+export function check(bytes: Uint8Array, offset: number, end: number): number {
+  if (end - offset < HEADER_LENGTH) return TRUNCATED;
+  const type = getU16(bytes, offset + TYPE);
+  return type <= MAX_LENGTH && type > end - offset - HEADER_LENGTH ? TRUNCATED : HEADER_LENGTH;
+}
+
+/** Says in full why `check` refused: call it only then. */
+export function diagnose(bytes: Uint8Array, offset: number, end: number): WireError {
+  const length = end - offset < HEADER_LENGTH ? 0 : getU16(bytes, offset + TYPE);
+  return truncated('ethernet', offset, HEADER_LENGTH + length, end);
+}
+
+/** The destination as a 48-bit number. */
+export function getDestination(bytes: Uint8Array, offset: number): number {
+  return getMac(bytes, offset + DESTINATION);
+}
+
+/** The source as a 48-bit number. */
+export function getSource(bytes: Uint8Array, offset: number): number {
+  return getMac(bytes, offset + SOURCE);
+}
+
+/** The type of what follows; up to {@link MAX_LENGTH} it is a length. */
+export function getEtherType(bytes: Uint8Array, offset: number): number {
+  return getU16(bytes, offset + TYPE);
+}
+
+export function setDestination(bytes: Uint8Array, offset: number, mac: number): void {
+  setMac(bytes, offset + DESTINATION, mac);
+}
+
+export function setSource(bytes: Uint8Array, offset: number, mac: number): void {
+  setMac(bytes, offset + SOURCE, mac);
+}
+
+export function setEtherType(bytes: Uint8Array, offset: number, etherType: number): void {
+  setU16(bytes, offset + TYPE, etherType);
+}
+
+/** Writes a whole header, addresses as 48-bit numbers. */
+export function writeHeader(
+  bytes: Uint8Array,
+  offset: number,
+  destination: number,
+  source: number,
+  etherType: number,
+): void {
+  setMac(bytes, offset + DESTINATION, destination);
+  setMac(bytes, offset + SOURCE, source);
+  setU16(bytes, offset + TYPE, etherType);
+}
+
+/**
+ * Reads the header and its payload: all that follows a type, as much as a length says.
+ * @throws WireError `truncated`.
+ */
+export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Ethernet {
+  if (check(bytes, offset, end) < 0) throw diagnose(bytes, offset, end);
+  return read(bytes, offset, end);
+}
+
+/** Reads what there is, less payload than a length says too. `null` where the header is not all there. */
+export function decodeLax(bytes: Uint8Array, offset: number, end: number): Ethernet | null {
+  return end - offset < HEADER_LENGTH ? null : read(bytes, offset, end);
+}
+
+function read(bytes: Uint8Array, offset: number, end: number): Ethernet {
+  const destination = formatMac(bytes, offset + DESTINATION);
+  const source = formatMac(bytes, offset + SOURCE);
+  const type = getU16(bytes, offset + TYPE);
+  const start = offset + HEADER_LENGTH;
+  if (type > MAX_LENGTH) return { destination, source, etherType: type, payload: bytes.subarray(start, end) };
+  return { destination, source, length: type, payload: bytes.subarray(start, Math.min(start + type, end)) };
+}
+
+/**
+ * Encodes into a buffer of its own.
+ * @throws RangeError where a field does not fit.
+ */
+export function encode(value: Ethernet): Uint8Array {
+  const bytes = new Uint8Array(HEADER_LENGTH + value.payload.length);
+  encodeInto(value, bytes, 0);
+  return bytes;
+}
+
+/**
+ * Encodes into the caller's buffer, every octet of it, and returns where the frame ends. Adds no padding.
+ * @throws RangeError where a field or the whole does not fit.
+ */
+export function encodeInto(value: Ethernet, bytes: Uint8Array, offset: number): number {
+  const end = room('ethernet', bytes, offset, HEADER_LENGTH + value.payload.length);
+  const type = typeOrLength('ethernet', value);
+  writeHeader(bytes, offset, parseMac(value.destination), parseMac(value.source), type);
+  bytes.set(value.payload, offset + HEADER_LENGTH);
+  return end;
+}

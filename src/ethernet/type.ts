@@ -1,0 +1,40 @@
+/**
+ * The 16-bit number behind the addresses of a frame and behind a VLAN tag: up to 1500 the length of what follows (IEEE
+ * 802.3, 3.2.6), from 1536 its type. What lies between is undefined; weft keeps it as a type that nobody knows.
+ */
+import { uint } from '../wire/index.js';
+
+/** The highest number that is a length. */
+export const MAX_LENGTH = 1500;
+
+export const TYPE_IPV4 = 0x0800;
+export const TYPE_ARP = 0x0806;
+/** A VLAN tag follows (IEEE 802.1Q, C-TAG). */
+export const TYPE_VLAN = 0x8100;
+export const TYPE_IPV6 = 0x86dd;
+/** A service VLAN tag follows (IEEE 802.1ad, S-TAG). */
+export const TYPE_SERVICE_VLAN = 0x88a8;
+/** A VLAN tag follows, as switches stacked them before IEEE 802.1ad. */
+export const TYPE_OLD_VLAN = 0x9100;
+export const TYPE_LLDP = 0x88cc;
+export const TYPE_MPLS = 0x8847;
+
+/** Whether a VLAN tag follows this type. */
+export function isVlanType(etherType: number): boolean {
+  return etherType === TYPE_VLAN || etherType === TYPE_SERVICE_VLAN || etherType === TYPE_OLD_VLAN;
+}
+
+/** The number that a value's type or length is written as: the type, the length, or the payload's own length. */
+export function typeOrLength(
+  protocol: string,
+  value: { etherType?: number; length?: number; payload: Uint8Array },
+): number {
+  if (value.etherType === undefined)
+    return uint(`${protocol}.length`, value.length ?? value.payload.length, MAX_LENGTH);
+  if (value.length !== undefined) throw new RangeError(`${protocol} is to have an etherType or a length, not both`);
+  if (value.etherType <= MAX_LENGTH)
+    throw new RangeError(
+      `${protocol}.etherType is to be above ${MAX_LENGTH}, not ${value.etherType}: that is a length`,
+    );
+  return uint(`${protocol}.etherType`, value.etherType, 0xffff);
+}

@@ -1,0 +1,74 @@
+/**
+ * The option area that IPv4 (RFC 791, section 3.1) and TCP (RFC 9293, section 3.2) have in common: a kind octet; kind 0
+ * ends the list, kind 1 stands alone, any other is followed by the length of the whole option and its data.
+ */
+import { uint } from './error.js';
+
+/** Ends the list. */
+export const OPTION_END = 0;
+/** Fills a gap of one octet. */
+export const OPTION_NOP = 1;
+
+/** One option, byte for byte. */
+export interface Option {
+  kind: number;
+  /** What follows kind and length. Of {@link OPTION_END}: the padding, all octets up to the end of the area. */
+  data: Uint8Array;
+  /** Set where the length octet is missing, below 2 or runs past the area: `data` is then all that follows the kind. */
+  malformed?: true;
+}
+
+/** Reads the area `bytes[offset, end)` to its end, whatever stands there. */
+export function readOptions(bytes: Uint8Array, offset: number, end: number): Option[] {
+  const options: Option[] = [];
+  let at = offset;
+  while (at < end) {
+    const kind = bytes[at]!;
+    if (kind === OPTION_END) {
+      options.push({ kind, data: bytes.subarray(at + 1, end) });
+      break;
+    }
+    let next = at + 1;
+    if (kind !== OPTION_NOP) {
+      const length = next < end ? bytes[next]! : 0;
+      if (length < 2 || at + length > end) {
+        options.push({ kind, data: bytes.subarray(next, end), malformed: true });
+        break;
+      }
+      next = at + length;
+    }
+    options.push({ kind, data: bytes.subarray(kind === OPTION_NOP ? next : at + 2, next) });
+    at = next;
+  }
+  return options;
+}
+
+/** Whether an option is written with a length octet. */
+function hasLength(option: Option): boolean {
+  return option.kind > OPTION_NOP && option.malformed !== true;
+}
+
+/** Octets that the options take, padded to whole 32-bit words. */
+export function optionsLength(options: readonly Option[]): number {
+  let length = 0;
+  for (const option of options) length += (hasLength(option) ? 2 : 1) + option.data.length;
+  return (length + 3) & ~3;
+}
+
+/**
+ * Writes the options and zeros up to whole 32-bit words; returns the end. The caller has checked the room.
+ * @param field the name for errors: `ipv4.options`.
+ * @throws RangeError where a kind or a length does not fit its octet.
+ */
+export function writeOptions(field: string, options: readonly Option[], bytes: Uint8Array, offset: number): number {
+  const end = offset + optionsLength(options);
+  let at = offset;
+  for (const option of options) {
+    bytes[at++] = uint(`${field} kind`, option.kind, 0xff);
+    if (hasLength(option)) bytes[at++] = uint(`${field} length`, 2 + option.data.length, 0xff);
+    bytes.set(option.data, at);
+    at += option.data.length;
+  }
+  bytes.fill(0, at, end);
+  return end;
+}
