@@ -73,6 +73,8 @@ export const PROTOCOL_IGMP = 2;
 export const PROTOCOL_IPV4 = 4;
 export const PROTOCOL_TCP = 6;
 export const PROTOCOL_UDP = 17;
+/** Datagram congestion control (RFC 4340). */
+export const PROTOCOL_DCCP = 33;
 /** IPv6 in IPv4 (RFC 4213). */
 export const PROTOCOL_IPV6 = 41;
 export const PROTOCOL_GRE = 47;
@@ -217,6 +219,13 @@ export function getSource(bytes: Uint8Array, offset: number): number {
 /** The destination as an unsigned 32-bit number. */
 export function getDestination(bytes: Uint8Array, offset: number): number {
   return getU32(bytes, offset + DESTINATION);
+}
+
+/** Whether headers of this protocol begin with a source and a destination port of 16 bits each. */
+export function hasPorts(protocol: number): boolean {
+  return (
+    protocol === PROTOCOL_TCP || protocol === PROTOCOL_UDP || protocol === PROTOCOL_SCTP || protocol === PROTOCOL_DCCP
+  );
 }
 
 /** Whether the checksum fits the header. */
