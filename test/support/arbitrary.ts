@@ -12,7 +12,7 @@ export const optionLists: fc.Arbitrary<Option[]> = fc
     fc.array(
       fc.oneof(
         fc.constant<Option>({ kind: 1, data: new Uint8Array(0) }),
-        fc.record({ kind: fc.integer({ min: 2, max: 255 }), data: data(8) }),
+        fc.record({ kind: fc.integer({ min: 2, max: 255 }), data: data(8) }, { noNullPrototype: true }),
       ),
       { maxLength: 4 },
     ),

@@ -1,0 +1,219 @@
+import fc from 'fast-check';
+import ipaddr from 'ipaddr.js';
+import { isIPv4, isIPv6 } from 'node:net';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as address from '../src/address/index.js';
+import { fromHex, hex } from './support/hex.js';
+
+test('MAC addresses read, print and stand as numbers', () => {
+  const bytes = fromHex('a5 0242ff00017f a5');
+  assert.is(address.formatMac(bytes, 1), '02:42:ff:00:01:7f');
+  assert.is(address.getMac(bytes, 1), 0x0242_ff00_017f);
+  assert.is(address.macToText(0x0242_ff00_017f), '02:42:ff:00:01:7f');
+  assert.is(address.parseMac('02:42:FF:0:1:7f'), 0x0242_ff00_017f);
+  assert.is(address.parseMac('02-42-ff-00-01-7f'), 0x0242_ff00_017f);
+  address.setMac(bytes, 1, address.MAC_BROADCAST);
+  assert.is(hex(bytes), 'a5ffffffffffffa5');
+  fc.assert(
+    fc.property(fc.nat(2 ** 48 - 1), (mac) => {
+      assert.is(address.parseMac(address.macToText(mac)), mac);
+      assert.is(address.macToText(mac).replaceAll(':', ''), mac.toString(16).padStart(12, '0'));
+      const written = new Uint8Array(6);
+      address.setMac(written, 0, mac);
+      assert.is(address.getMac(written, 0), mac);
+    }),
+  );
+});
+
+test('groups are told by the low bit of the first octet', () => {
+  assert.ok(address.isGroupMac(address.MAC_BROADCAST));
+  assert.ok(address.isGroupMac(0x0100_5e00_0001));
+  assert.not(address.isGroupMac(0x0242_ffff_ffff));
+  assert.not(address.isGroupMac(0xfe00_0000_0000));
+});
+
+test('what is no MAC address is refused by name', () => {
+  for (const text of [
+    '',
+    '02:42:0a:00:00',
+    '02:42:0a:00:00:02:03',
+    '02:42-0a:00:00:02',
+    '02:42:0a:00:00:g2',
+    '02420a000002',
+  ])
+    assert.throws(
+      () => address.parseMac(text),
+      (error: Error) => error instanceof RangeError && error.message.startsWith(`"${text}" is not a MAC address`),
+      text,
+    );
+  assert.throws(() => address.parseMac('02:42:0a:00:00:002'), RangeError);
+  assert.throws(() => address.parseMac(' 02:42:0a:00:00:02'), RangeError);
+});
+
+test('IPv4 addresses read, print and stand as numbers', () => {
+  assert.is(address.formatIpv4(fromHex('a5 0a0000ff'), 1), '10.0.0.255');
+  assert.is(address.parseIpv4('192.168.0.1'), 0xc0a8_0001);
+  assert.is(address.ipv4ToText(0xc0a8_0001), '192.168.0.1');
+  fc.assert(
+    fc.property(fc.ipV4(), (text) => {
+      const number = address.parseIpv4(text);
+      assert.is(address.ipv4ToText(number), text);
+      const octets = ipaddr.IPv4.parse(text).toByteArray();
+      assert.is(address.formatIpv4(Uint8Array.from(octets)), text);
+      assert.is(
+        number,
+        octets.reduce((total, octet) => total * 256 + octet, 0),
+      );
+    }),
+  );
+  assert.ok(address.isMulticastIpv4(0xe000_0001));
+  assert.ok(address.isMulticastIpv4(0xefff_ffff));
+  assert.not(address.isMulticastIpv4(0xf000_0000));
+  assert.not(address.isMulticastIpv4(0xdfff_ffff));
+});
+
+test('what node:net takes for an IPv4 address is one, and nothing else', () => {
+  const part = fc.oneof(fc.nat(300).map(String), fc.constantFrom('', '00', '01', '1e1', '0x1', ' 1', '-1', '+1'));
+  fc.assert(
+    fc.property(fc.array(part, { minLength: 3, maxLength: 5 }), (parts) => {
+      const text = parts.join('.');
+      if (isIPv4(text)) assert.type(address.parseIpv4(text), 'number');
+      else
+        assert.throws(
+          () => address.parseIpv4(text),
+          (error: Error) => error instanceof RangeError && error.message.startsWith(`"${text}" is not an IPv4`),
+        );
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+// RFC 5952, sections 1 to 5: what people write, and the one form it is to be printed in.
+const RFC_5952: [written: string, printed: string][] = [
+  ['2001:db8:0:0:1:0:0:1', '2001:db8::1:0:0:1'],
+  ['2001:0db8:0:0:1:0:0:1', '2001:db8::1:0:0:1'],
+  ['2001:db8::1:0:0:1', '2001:db8::1:0:0:1'],
+  ['2001:db8::0:1:0:0:1', '2001:db8::1:0:0:1'],
+  ['2001:0db8::1:0:0:1', '2001:db8::1:0:0:1'],
+  ['2001:db8:0:0:1::1', '2001:db8::1:0:0:1'],
+  ['2001:DB8:0:0:1::1', '2001:db8::1:0:0:1'],
+  ['2001:db8:aaaa:bbbb:cccc:dddd::1', '2001:db8:aaaa:bbbb:cccc:dddd:0:1'],
+  ['2001:db8:aaaa:bbbb:cccc:dddd:0:1', '2001:db8:aaaa:bbbb:cccc:dddd:0:1'],
+  ['2001:db8:0:0:0:0:2:1', '2001:db8::2:1'],
+  ['2001:db8:0:1:1:1:1:1', '2001:db8:0:1:1:1:1:1'],
+  ['2001:0:0:1:0:0:0:1', '2001:0:0:1::1'],
+  ['2001:db8:aaaa:bbbb:cccc:dddd:eeee:AAAA', '2001:db8:aaaa:bbbb:cccc:dddd:eeee:aaaa'],
+  ['0:0:0:0:0:ffff:192.0.2.1', '::ffff:192.0.2.1'],
+  ['::ffff:c000:0201', '::ffff:192.0.2.1'],
+  ['0:0:0:0:0:0:0:0', '::'],
+  ['0:0:0:0:0:0:0:1', '::1'],
+  ['1:0:0:0:0:0:0:0', '1::'],
+  ['64:ff9b::192.0.2.33', '64:ff9b::c000:221'],
+];
+
+test('IPv6 addresses print as RFC 5952 wants them', () => {
+  for (const [written, printed] of RFC_5952)
+    assert.is(address.formatIpv6(address.parseIpv6(written)), printed, written);
+});
+
+/** The address as URL writes it: RFC 5952 without dotted tails. */
+function canonical(text: string): string {
+  return new URL(`http://[${text}]/`).hostname;
+}
+
+const octets = fc.array(fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.nat(255)), {
+  minLength: 16,
+  maxLength: 16,
+});
+
+test('IPv6 addresses read and print as URL and ipaddr.js have it', () => {
+  fc.assert(
+    fc.property(octets, fc.nat(4), (drawn, offset) => {
+      const bytes = new Uint8Array(offset + 16);
+      bytes.set(drawn, offset);
+      const text = address.formatIpv6(bytes, offset);
+      assert.is(hex(address.parseIpv6(text)), hex(Uint8Array.from(drawn)));
+      const other = new ipaddr.IPv6(drawn).toNormalizedString();
+      assert.is(hex(address.parseIpv6(other)), hex(Uint8Array.from(drawn)));
+      if (!text.includes('.')) assert.is(`[${text}]`, canonical(text));
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('what node:net takes for an IPv6 address is one, and nothing else', () => {
+  const part = fc.oneof(
+    { weight: 4, arbitrary: fc.nat(0xffff).map((group) => group.toString(16)) },
+    { weight: 2, arbitrary: fc.constant('') },
+    { weight: 1, arbitrary: fc.constantFrom('10000', '0001', 'g', '1.2.3.4', '1.2.3.256', '01.2.3.4', '1.2.3') },
+  );
+  const tried = fc.oneof(
+    fc.ipV6(),
+    fc.array(part, { minLength: 1, maxLength: 9 }).map((parts) => parts.join(':')),
+    fc.array(fc.constantFrom(':', '::', '1', 'ab', '1.2.3.4'), { maxLength: 10 }).map((parts) => parts.join('')),
+  );
+  fc.assert(
+    fc.property(tried, (text) => {
+      if (isIPv6(text)) {
+        // Not ipaddr.js here, which takes ::1.2.3.4 for ::ffff:1.2.3.4.
+        assert.is(canonical(address.formatIpv6(address.parseIpv6(text))), canonical(text));
+        return;
+      }
+      assert.throws(
+        () => address.parseIpv6(text),
+        (error: Error) => error instanceof RangeError && error.message.startsWith(`"${text}" is not an IPv6`),
+        text,
+      );
+    }),
+    { numRuns: 5000 },
+  );
+  for (const text of [
+    '',
+    ':',
+    ':::',
+    '1:::2',
+    '::1::',
+    '1:2:3:4:5:6:7',
+    '1:2:3:4:5:6:7:8::',
+    'fe80::1%eth0',
+    '1.2.3.4',
+  ])
+    assert.throws(() => address.parseIpv6(text), RangeError, text);
+});
+
+test('prefixes keep the host bits and know what they contain', () => {
+  const prefix = address.parseIpv4Prefix('10.0.0.3/24');
+  assert.equal(prefix, { address: 0x0a00_0003, length: 24 });
+  assert.is(address.ipv4PrefixToText(prefix), '10.0.0.3/24');
+  fc.assert(
+    fc.property(fc.ipV4(), fc.nat(32), fc.ipV4(), (network, length, one) => {
+      const parsed = address.parseIpv4Prefix(`${network}/${length}`);
+      const expected = ipaddr.IPv4.parse(one).match(ipaddr.IPv4.parse(network), length);
+      assert.is(address.ipv4PrefixContains(parsed, address.parseIpv4(one)), expected);
+      assert.is(
+        address.ipv4ToText(address.ipv4Mask(length)),
+        ipaddr.IPv4.subnetMaskFromPrefixLength(length).toString(),
+      );
+    }),
+  );
+  for (const text of ['10.0.0.3', '10.0.0.3/33', '10.0.0.3/', '10.0.0.3/24/1', '10.0.0/24', '10.0.0.3/-1'])
+    assert.throws(() => address.parseIpv4Prefix(text), RangeError, text);
+});
+
+test('pseudo-headers sum up as RFC 768 and RFC 8200 draw them', () => {
+  const words = (text: string): number =>
+    fromHex(text).reduce((total, octet, i) => total + (i % 2 === 0 ? octet * 256 : octet), 0);
+  assert.is(
+    address.pseudoHeaderSum({ source: '10.0.0.3', destination: '192.168.255.4' }, 17, 1000),
+    words('0a000003 c0a8ff04 0011 03e8'),
+  );
+  assert.is(
+    address.pseudoHeaderSum({ source: 'fd00::3', destination: '2001:db8::ffff' }, 6, 0x12345),
+    words('fd000000000000000000000000000003 20010db800000000000000000000ffff 00012345 00000006'),
+  );
+  assert.throws(() => address.pseudoHeaderSum({ source: '10.0.0.3', destination: '::1' }, 6, 0), /one address family/);
+  assert.throws(() => address.pseudoHeaderSum({ source: 'x', destination: '10.0.0.3' }, 6, 0), /"x" is not an IPv4/);
+});
+
+test.run();
