@@ -1,0 +1,102 @@
+/** A configuration with every default filled in and every address in its canonical text: what the program works with. */
+import { PORT } from '../vxlan/index.js';
+import { Config, type EngineName, type Endpoint, type Proxy } from './config.js';
+import { findProblems, SchemaError } from './problem.js';
+import { contradictions } from './rules.js';
+import { canonicalIp, canonicalMac, prefixAddress } from './text.js';
+
+export interface SegmentPlan {
+  vni: number;
+  /** Bytes; absent until the underlay has been looked at. */
+  mtu?: number;
+  proxy: Proxy;
+  learn: boolean;
+  flood: boolean;
+  tagged: boolean;
+  /** Seconds. */
+  ageing: number;
+  capacity: number;
+  mac?: string;
+  peers: string[];
+  endpoints: Endpoint[];
+}
+
+export interface TapPlan {
+  /** Device name; for an `fd` without one, `fdN`. */
+  name: string;
+  fd?: number;
+  netns?: string;
+  address?: string;
+  mac?: string;
+  mtu?: number;
+  vni?: number;
+  vlans?: Record<string, number>;
+  native?: number;
+}
+
+export interface Plan {
+  local: string;
+  port: number;
+  sourcePorts: number;
+  engine: EngineName;
+  peersOnly: boolean;
+  control?: string;
+  segments: SegmentPlan[];
+  taps: TapPlan[];
+}
+
+/**
+ * Checks a configuration, in form and in meaning, and completes it.
+ * @throws SchemaError with every problem.
+ */
+export function plan(value: unknown): Plan {
+  const problems = findProblems(Config, value);
+  if (problems.length > 0) throw new SchemaError(problems);
+  const config = value as Config;
+  const contradicting = contradictions(config);
+  if (contradicting.length > 0) throw new SchemaError(contradicting);
+  const local = canonicalIp(config.local);
+  return {
+    local,
+    port: config.port ?? PORT,
+    sourcePorts: config.sourcePorts ?? 8,
+    engine: config.engine ?? 'auto',
+    peersOnly: config.peersOnly ?? false,
+    ...given({ control: config.control }),
+    segments: config.segments.map((segment) => ({
+      vni: segment.vni,
+      ...given({ mtu: segment.mtu }),
+      proxy: segment.proxy ?? 'endpoint',
+      learn: segment.learn ?? true,
+      flood: segment.flood ?? true,
+      tagged: segment.tagged ?? false,
+      ageing: segment.ageing ?? 300,
+      capacity: segment.capacity ?? 65_536,
+      ...given({ mac: segment.mac === undefined ? undefined : canonicalMac(segment.mac) }),
+      peers: (segment.peers ?? []).map(canonicalIp),
+      endpoints: (segment.endpoints ?? []).map((endpoint) => canonicalEndpoint(endpoint, local)),
+    })),
+    taps: config.taps.map(({ name, mac, ...tap }) => ({
+      name: name ?? `fd${tap.fd}`,
+      ...given(tap),
+      ...given({ mac: mac === undefined ? undefined : canonicalMac(mac) }),
+    })),
+  };
+}
+
+/** An endpoint with canonical addresses, and no VTEP where that is `local` itself. */
+export function canonicalEndpoint({ ip, mac, vtep }: Endpoint, local: string): Endpoint {
+  const place = vtep === undefined ? undefined : canonicalIp(vtep);
+  return { ip: canonicalIp(ip), mac: canonicalMac(mac), ...given({ vtep: place === local ? undefined : place }) };
+}
+
+/** The endpoint that a TAP's own addresses make, where both are known and IPv4. */
+export function ownEndpoint(tap: TapPlan): Endpoint | undefined {
+  if (tap.address === undefined || tap.mac === undefined || tap.address.includes(':')) return undefined;
+  return { ip: prefixAddress(tap.address), mac: tap.mac };
+}
+
+/** The fields that have a value. */
+function given<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as never;
+}

@@ -1,0 +1,92 @@
+/** Address text in configuration: what is accepted, and the one form that everything behind the schema sees. */
+import { Type, FormatRegistry, type TString } from '@sinclair/typebox';
+import ipaddr from 'ipaddr.js';
+import { isGroupMac, macToText, parseMac } from '../address/index.js';
+
+/** 4 or 6, or 0 where `text` is not the address of one host in plain notation (no zone, no octal, no short forms). */
+export function family(text: string): 4 | 6 | 0 {
+  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return 4;
+  return ipaddr.IPv6.isValid(text) && !text.includes('%') ? 6 : 0;
+}
+
+/** An accepted IP address in its canonical text (RFC 5952). */
+export function canonicalIp(text: string): string {
+  return ipaddr.parse(text).toString();
+}
+
+/** Whether one VTEP can be reached under the address: not multicast, broadcast or unspecified. */
+export function isUnicast(text: string): boolean {
+  const range = ipaddr.parse(text).range();
+  return range !== 'multicast' && range !== 'broadcast' && range !== 'unspecified';
+}
+
+/** An accepted MAC address in its canonical text: `02:42:0a:00:00:02`. */
+export function canonicalMac(text: string): string {
+  return macToText(parseMac(text));
+}
+
+/** The address of `10.0.0.3/24`, canonical. */
+export function prefixAddress(text: string): string {
+  return canonicalIp(text.slice(0, text.indexOf('/')));
+}
+
+function isPrefix(text: string): boolean {
+  const [address, length, more] = text.split('/');
+  if (length === undefined || more !== undefined || !/^\d{1,3}$/.test(length)) return false;
+  const kind = family(address!);
+  return kind !== 0 && Number(length) <= (kind === 4 ? 32 : 128);
+}
+
+function isStationMac(text: string): boolean {
+  try {
+    const mac = parseMac(text);
+    return mac !== 0 && !isGroupMac(mac);
+  } catch {
+    return false;
+  }
+}
+
+/** What the kernel takes for a device's name: 1 to 15 bytes, no `/`, `:`, white space or control character; `.`, `..` and a `%` template are not names. */
+export function isDeviceName(text: string): boolean {
+  // eslint-disable-next-line no-control-regex
+  if (/[\s/:%\u0000-\u001f\u007f]/.test(text) || text === '.' || text === '..') return false;
+  const length = new TextEncoder().encode(text).length;
+  return length >= 1 && length <= 15;
+}
+
+function text(format: string, accepts: (value: string) => boolean, expected: string): TString {
+  FormatRegistry.Set(`weft-${format}`, accepts);
+  return Type.String({ format: `weft-${format}`, expected });
+}
+
+/** IPv4 or IPv6 address of one host. */
+export const Ip = text(
+  'ip',
+  (value) => family(value) !== 0 && isUnicast(value),
+  'a unicast IP address such as 192.168.1.25',
+);
+/** IPv4 address of one host. */
+export const Ipv4 = text(
+  'ipv4',
+  (value) => family(value) === 4 && isUnicast(value),
+  'an IPv4 address such as 10.0.0.4',
+);
+/** Address and prefix length of an interface. */
+export const Prefix = text('prefix', isPrefix, 'an address with its prefix length, such as 10.0.0.3/24');
+/** MAC address of one station. */
+export const Mac = text('mac', isStationMac, 'the MAC address of one station, such as 02:42:0a:00:00:04');
+/** Name of a network device. */
+export const DeviceName = text(
+  'device',
+  isDeviceName,
+  'a device name: 1 to 15 bytes without "/", ":", "%" and white space',
+);
+/** A namespace: a name under /var/run/netns, or a path such as /proc/PID/ns/net. */
+export const Netns = text(
+  'netns',
+  (value) =>
+    value.startsWith('/')
+      ? !value.includes('\0')
+      : /^[^/\s-][^/\s]*$/.test(value) && value !== '.' && value !== '..' && !value.includes('\0'),
+  'the name of a network namespace, or a path such as /proc/PID/ns/net',
+);

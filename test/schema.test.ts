@@ -1,0 +1,281 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { closest, isDeviceName, parseRequest, plan, SchemaError } from '../src/schema/index.js';
+
+const tap = { name: 'eth0', vni: 4097 };
+const segment = { vni: 4097 };
+const base = { local: '172.31.1.5', segments: [segment], taps: [tap] };
+
+/** The message about a configuration, line by line. */
+function complaints(config: unknown): string[] {
+  try {
+    plan(config);
+  } catch (error) {
+    assert.instance(error, SchemaError);
+    return (error as Error).message.split('\n');
+  }
+  return [];
+}
+
+test('fills in every default', () => {
+  assert.equal(plan(base), {
+    local: '172.31.1.5',
+    port: 4789,
+    sourcePorts: 8,
+    engine: 'auto',
+    peersOnly: false,
+    segments: [
+      {
+        vni: 4097,
+        proxy: 'endpoint',
+        learn: true,
+        flood: true,
+        tagged: false,
+        ageing: 300,
+        capacity: 65_536,
+        peers: [],
+        endpoints: [],
+      },
+    ],
+    taps: [{ name: 'eth0', vni: 4097 }],
+  });
+});
+
+test('brings addresses into one form', () => {
+  const made = plan({
+    local: 'FD00:0:0:0::5',
+    segments: [
+      {
+        vni: 1,
+        mac: '2-42-A-0-0-1',
+        peers: ['fd00:0000::0019'],
+        endpoints: [
+          { ip: '10.0.0.4', mac: '02-42-0A-00-00-04', vtep: 'fd00::0:19' },
+          { ip: '10.0.0.5', mac: '02:42:0a:00:00:05', vtep: 'fd00:0::5' },
+        ],
+      },
+    ],
+    taps: [{ fd: 3, vni: 1 }],
+  });
+  assert.is(made.local, 'fd00::5');
+  assert.equal(made.segments[0]!.peers, ['fd00::19']);
+  assert.is(made.segments[0]!.mac, '02:42:0a:00:00:01');
+  assert.equal(made.segments[0]!.endpoints, [
+    { ip: '10.0.0.4', mac: '02:42:0a:00:00:04', vtep: 'fd00::19' },
+    { ip: '10.0.0.5', mac: '02:42:0a:00:00:05' }, // behind local itself
+  ]);
+  assert.is(made.taps[0]!.name, 'fd3');
+});
+
+const MAC = 'the MAC address of one station, such as 02:42:0a:00:00:04';
+const IP = 'a unicast IP address such as 192.168.1.25';
+const VNI = 'a VNI: a whole number from 0 to 16777215';
+const remote = { ip: '10.0.0.4', mac: '02:42:0a:00:00:04', vtep: '192.168.1.25' };
+
+const cases: [what: string, config: unknown, messages: string[]][] = [
+  ['no object', 7, ['expected an object, got 7']],
+  [
+    'nothing at all',
+    {},
+    [
+      `local: expected ${IP}, got nothing`,
+      'segments: expected a list of one segment or more, got nothing',
+      'taps: expected a list of one TAP or more, got nothing',
+    ],
+  ],
+  ['no segment', { ...base, segments: [] }, ['segments: expected a list of one segment or more, got []']],
+  ['a mistyped field', { ...base, prot: 4789 }, ['prot: expected no such field (did you mean "port"?), got 4789']],
+  [
+    'a field from nowhere',
+    { ...base, taps: [{ ...tap, colour: 'red' }] },
+    [
+      'taps[0].colour: expected no such field (known are name, fd, netns, address, mac, mtu, vni, vlans, native), got "red"',
+    ],
+  ],
+  ['a group as local', { ...base, local: '239.1.1.1' }, [`local: expected ${IP}, got "239.1.1.1"`]],
+  ['the unspecified address', { ...base, local: '0.0.0.0' }, [`local: expected ${IP}, got "0.0.0.0"`]],
+  ['octal digits', { ...base, local: '172.31.1.05' }, [`local: expected ${IP}, got "172.31.1.05"`]],
+  ['a short form', { ...base, local: '172.31.261' }, [`local: expected ${IP}, got "172.31.261"`]],
+  ['a zone', { ...base, local: 'fe80::1%eth0' }, [`local: expected ${IP}, got "fe80::1%eth0"`]],
+  [
+    'a port out of range',
+    { ...base, port: 65_536 },
+    ['port: expected a UDP port: a whole number from 1 to 65535, got 65536'],
+  ],
+  ['a VNI of 2^24', { ...base, segments: [{ vni: 2 ** 24 }] }, [`segments[0].vni: expected ${VNI}, got 16777216`]],
+  ['a VNI that is text', { ...base, taps: [{ name: 'a', vni: '1' }] }, [`taps[0].vni: expected ${VNI}, got "1"`]],
+  [
+    'an engine that is none',
+    { ...base, engine: 'fast' },
+    ['engine: expected one of "auto", "dgram", "linux", got "fast"'],
+  ],
+  [
+    'a deep field',
+    { ...base, segments: [{ ...segment, endpoints: [remote, { ...remote, mac: '33:33:00:00:00:01' }] }] },
+    [`segments[0].endpoints[1].mac: expected ${MAC}, got "33:33:00:00:00:01"`],
+  ],
+  [
+    'learn that is no boolean',
+    { ...base, segments: [{ ...segment, learn: 'no' }] },
+    ['segments[0].learn: expected true or false, got "no"'],
+  ],
+  [
+    'a VLAN id out of range',
+    { ...base, taps: [{ name: 'a', vlans: { 4095: 4097 } }] },
+    ['taps[0].vlans["4095"]: expected a VLAN id from 1 to 4094 as the key, got 4097'],
+  ],
+  [
+    'a segment twice',
+    { ...base, segments: [segment, segment] },
+    ['segments[1].vni: expected a value of its own (segments[0].vni has it already), got 4097'],
+  ],
+  [
+    'a TAP in no segment',
+    { ...base, taps: [{ name: 'a', vni: 5 }] },
+    ['taps[0].vni: expected the VNI of a segment (4097), got 5'],
+  ],
+  [
+    'a trunk to nowhere',
+    { ...base, taps: [{ name: 'a', vlans: { 10: 4097, 20: 6 }, native: 7 }] },
+    [
+      'taps[0].vlans["20"]: expected the VNI of a segment (4097), got 6',
+      'taps[0].native: expected the VNI of a segment (4097), got 7',
+    ],
+  ],
+  [
+    'one segment by two VLANs',
+    { ...base, taps: [{ name: 'a', vlans: { 10: 4097, 20: 4097 } }] },
+    ['taps[0].vlans["20"]: expected a value of its own (taps[0].vlans["10"] has it already), got 4097'],
+  ],
+  [
+    'access port and trunk at once',
+    { ...base, taps: [{ ...tap, vlans: { 10: 4097 } }] },
+    [
+      'taps[0]: expected either vni (an access port) or vlans (a trunk), got {"vni":4097,"vlans":{"10":4097}}',
+      'taps[0].vni: expected a value of its own (taps[0].vlans["10"] has it already), got 4097',
+    ],
+  ],
+  [
+    'a TAP without a name',
+    { ...base, taps: [{ vni: 4097 }] },
+    ['taps[0].name: expected a device name, or fd, got nothing'],
+  ],
+  [
+    'a long name',
+    { ...base, taps: [{ name: 'abcdefghijklmnop', vni: 4097 }] },
+    [
+      'taps[0].name: expected a device name: 1 to 15 bytes without "/", ":", "%" and white space, got "abcdefghijklmnop"',
+    ],
+  ],
+  [
+    'a name twice in one place',
+    { ...base, taps: [tap, tap] },
+    ['taps[1].name: expected a value of its own (taps[0].name has it already), got "eth0"'],
+  ],
+  [
+    'a namespace for a passed TAP',
+    { ...base, taps: [{ fd: 3, netns: 'c1', vni: 4097 }] },
+    ['taps[0].netns: expected no namespace with fd: whoever opened the TAP has placed it, got "c1"'],
+  ],
+  [
+    'a peer of the other family',
+    { ...base, segments: [{ ...segment, peers: ['192.168.1.25', 'fd00::1'] }] },
+    ['segments[0].peers[1]: expected an IPv4 address, as local is, got "fd00::1"'],
+  ],
+  [
+    'itself as a peer, and a peer twice',
+    { ...base, segments: [{ ...segment, peers: ['172.31.1.5', '10.1.1.1', '10.1.1.1'] }] },
+    [
+      'segments[0].peers[0]: expected the address of another VTEP, not local itself, got "172.31.1.5"',
+      'segments[0].peers[2]: expected a value of its own (segments[0].peers[1] has it already), got "10.1.1.1"',
+    ],
+  ],
+  [
+    'an endpoint twice',
+    { ...base, segments: [{ ...segment, endpoints: [remote, remote] }] },
+    [
+      'segments[0].endpoints[1].ip: expected a value of its own (segments[0].endpoints[0].ip has it already), got "10.0.0.4"',
+    ],
+  ],
+  [
+    'a remote endpoint with the address of a TAP',
+    {
+      ...base,
+      segments: [{ ...segment, endpoints: [remote] }],
+      taps: [{ ...tap, address: '10.0.0.4/24' }],
+    },
+    ['segments[0].endpoints[0].ip: expected an address other than that of taps[0], got "10.0.0.4"'],
+  ],
+];
+for (const [what, config, messages] of cases)
+  test(`complains about ${what}`, () => assert.equal(complaints(config), messages));
+
+test('takes one name in two namespaces', () => {
+  const taps = [
+    { ...tap, netns: 'c1' },
+    { ...tap, netns: '/proc/1/ns/net' },
+  ];
+  assert.equal(complaints({ ...base, taps }), []);
+});
+
+test('whatever it is given, it makes a plan or throws a SchemaError that names a problem', () => {
+  const leaf = fc.oneof(
+    fc.constantFrom('172.31.1.5', 'fd00::1', '02:42:0a:00:00:04', 'eth0', '10.0.0.3/24', 4097, true, null, 'vtep'),
+    fc.string(),
+    fc.integer(),
+    fc.double(),
+  );
+  const object = (...names: string[]): fc.Arbitrary<unknown> =>
+    fc.dictionary(fc.oneof(fc.constantFrom(...names), fc.string()), leaf);
+  const config = fc.record({
+    local: leaf,
+    segments: fc.oneof(leaf, fc.array(object('vni', 'mtu', 'peers', 'endpoints', 'proxy'), { maxLength: 3 })),
+    taps: fc.oneof(leaf, fc.array(object('name', 'fd', 'vni', 'vlans', 'address', 'mac'), { maxLength: 3 })),
+  });
+  fc.assert(
+    fc.property(fc.oneof(config, fc.anything()), (value) => {
+      try {
+        plan(value);
+      } catch (error) {
+        assert.instance(error, SchemaError);
+        assert.ok((error as SchemaError).problems.length > 0);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test('names of devices', () => {
+  for (const name of ['eth0', 'a', 'abcdefghijklmno', 'c1.100', 'été']) assert.ok(isDeviceName(name), name);
+  for (const name of ['', '.', '..', 'a b', 'a/b', 'a:b', 'tap%d', 'éééééééé', 'a\0b'])
+    assert.not(isDeviceName(name), name);
+});
+
+test('what a word was meant to be', () => {
+  assert.is(closest('segmnets', ['segments', 'taps']), 'segments');
+  assert.is(closest('PEER', ['peers', 'port']), 'peers');
+  assert.is(closest('xyz', ['segments', 'taps']), undefined);
+  assert.is(closest('', ['up']), undefined);
+});
+
+test('control requests', () => {
+  const refused = (value: unknown): string => {
+    try {
+      parseRequest(value);
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return '';
+  };
+  assert.is(refused({ command: 'fdb' }), '');
+  assert.is(refused({ command: 'add-endpoint', vni: 1, ...remote }), '');
+  assert.is(refused({ command: 'explain', port: 'eth0', frame: '00ff' }), '');
+  assert.match(refused(null), /^command: expected one of fdb, .*, got nothing$/);
+  assert.match(refused({ command: 'toString' }), /^command: expected one of .*, got "toString"$/);
+  assert.is(refused({ command: 'add-peer', vni: 1 }), `address: expected ${IP}, got nothing`);
+  assert.match(refused({ command: 'explain', port: 'eth0' }), /^expected either port and frame, or from and datagram/);
+  assert.match(refused({ command: 'explain', port: 'eth0', frame: 'abc' }), /^frame: expected bytes as hexadecimal/);
+});
+
+test.run();
