@@ -1,0 +1,149 @@
+/**
+ * What the control plane says of the endpoints of one segment: IP address to MAC address to place, and the ARP proxy
+ * that answers out of it (RFC 826, RFC 5227; RFC 9161 for what a proxy may answer).
+ *
+ * A place is a whole number whose meaning is the caller's, as an `Fdb`'s destination, or `LOCAL`.
+ */
+import {
+  getOperation,
+  getSenderIp,
+  getSenderMac,
+  getTargetIp,
+  isEthernetIpv4,
+  REQUEST,
+  check as checkArp,
+} from '../arp/index.js';
+import { ipv4ToText, macToText } from '../address/index.js';
+
+/** The place of an endpoint on this host, which answers for itself. */
+export const LOCAL = -1;
+
+/** One endpoint as the control plane tells of it. */
+export interface Binding {
+  /** IPv4 address, unsigned 32 bits. */
+  readonly ip: number;
+  /** MAC address, 48 bits. */
+  readonly mac: number;
+  readonly place: number;
+}
+
+/** One endpoint as listings show it. */
+export interface NeighborEntry {
+  ip: string;
+  mac: string;
+  place: number;
+  /** Whether a newer binding of the same IP address hides this one. */
+  hidden: boolean;
+}
+
+/**
+ * The endpoint table. While a container moves, its old and its new binding may both be there for a while, in either
+ * order of arrival: the newest one holds, and when it is withdrawn the one before it holds again. (Docker's kernel
+ * tables refuse the second and lose the first: black holes.)
+ */
+export class Neighbors {
+  readonly #byIp = new Map<number, Binding[]>();
+  readonly #byMac = new Map<number, Binding[]>();
+  #size = 0;
+
+  /** Bindings, hidden ones included. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Adds a binding, or makes it the newest if it is there already. */
+  add(binding: Binding): void {
+    this.remove(binding);
+    push(this.#byIp, binding.ip, binding);
+    push(this.#byMac, binding.mac, binding);
+    this.#size++;
+  }
+
+  /** Withdraws a binding, and says whether it was there. */
+  remove(binding: Binding): boolean {
+    if (!pull(this.#byIp, binding.ip, binding)) return false;
+    pull(this.#byMac, binding.mac, binding);
+    this.#size--;
+    return true;
+  }
+
+  /** The binding that holds for an IP address. */
+  byIp(ip: number): Binding | undefined {
+    return this.#byIp.get(ip)?.at(-1);
+  }
+
+  /** The binding that holds for a MAC address, which may have several IP addresses. */
+  byMac(mac: number): Binding | undefined {
+    return this.#byMac.get(mac)?.at(-1);
+  }
+
+  /** All bindings, the ones that hold first for each IP address. */
+  *bindings(): Generator<Binding & { hidden: boolean }> {
+    for (const stack of this.#byIp.values())
+      for (let i = stack.length - 1; i >= 0; i--) yield { ...stack[i]!, hidden: i !== stack.length - 1 };
+  }
+
+  /** All bindings as listings show them. */
+  *entries(): Generator<NeighborEntry> {
+    for (const { ip, mac, place, hidden } of this.bindings())
+      yield { ip: ipv4ToText(ip), mac: macToText(mac), place, hidden };
+  }
+}
+
+function push(map: Map<number, Binding[]>, key: number, binding: Binding): void {
+  const stack = map.get(key);
+  if (stack === undefined) map.set(key, [binding]);
+  else stack.push(binding);
+}
+
+function pull(map: Map<number, Binding[]>, key: number, { ip, mac, place }: Binding): boolean {
+  const stack = map.get(key);
+  const at = stack?.findIndex((one) => one.ip === ip && one.mac === mac && one.place === place) ?? -1;
+  if (at < 0) return false;
+  stack!.splice(at, 1);
+  if (stack!.length === 0) map.delete(key);
+  return true;
+}
+
+/**
+ * How the proxy answers for a remote endpoint: with the endpoint's own MAC address, as Docker's kernel device does;
+ * with the VTEP's, so that hosts see one neighbour; or not at all.
+ */
+export type ProxyMode = 'endpoint' | 'vtep' | 'off';
+
+/** `judge`: answer for the target. */
+export const ANSWER = 0;
+/** `judge`: not a whole Ethernet/IPv4 ARP request; treat it as any frame. */
+export const NOT_A_REQUEST = 1;
+/** `judge`: an announcement or a question about the asker's own address (RFC 5227, section 2.1.1); all are to hear it. */
+export const OWN_ADDRESS = 2;
+/** `judge`: nobody has told of the target. */
+export const UNKNOWN = 3;
+/** `judge`: the target is on this host and answers for itself. */
+export const ON_THIS_HOST = 4;
+
+/**
+ * Whether a proxy is to answer the ARP packet at `offset`. It answers a probe (sender 0.0.0.0, RFC 5227) for an address
+ * that somebody else has, which is what a probe is to find out, and never one for the asker's own address.
+ * @returns one of `ANSWER`, `NOT_A_REQUEST`, `OWN_ADDRESS`, `UNKNOWN`, `ON_THIS_HOST`.
+ */
+export function judge(neighbors: Neighbors, bytes: Uint8Array, offset: number, end: number): number {
+  if (checkArp(bytes, offset, end) < 0 || !isEthernetIpv4(bytes, offset)) return NOT_A_REQUEST;
+  if (getOperation(bytes, offset) !== REQUEST) return NOT_A_REQUEST;
+  const target = getTargetIp(bytes, offset);
+  if (getSenderIp(bytes, offset) === target) return OWN_ADDRESS;
+  const binding = neighbors.byIp(target);
+  if (binding === undefined) return UNKNOWN;
+  if (binding.mac === getSenderMac(bytes, offset)) return OWN_ADDRESS;
+  return binding.place === LOCAL ? ON_THIS_HOST : ANSWER;
+}
+
+/**
+ * Whether an ARP packet claims an IP address that the control plane gives to another MAC address: a duplicate address
+ * or a spoofed one (RFC 9161, section 3.6).
+ */
+export function contradicts(neighbors: Neighbors, bytes: Uint8Array, offset: number, end: number): boolean {
+  if (checkArp(bytes, offset, end) < 0 || !isEthernetIpv4(bytes, offset)) return false;
+  const binding = neighbors.byIp(getSenderIp(bytes, offset));
+  return binding !== undefined && binding.mac !== getSenderMac(bytes, offset);
+}

@@ -1,0 +1,29 @@
+/**
+ * Every reason for which a VTEP drops a frame or a datagram, with what it means. Names and order are part of the
+ * listings that people and dashboards read: only append.
+ */
+export const DROPS = [
+  ['datagram-truncated', 'a datagram too short for a VXLAN header'],
+  ['vxlan-flag', 'a VXLAN header without flag I (RFC 7348, section 5)'],
+  ['unknown-vni', 'a VNI that has no segment here'],
+  ['unknown-peer', 'a datagram from an address that is no peer, where only peers may send'],
+  ['frame-truncated', 'a frame too short for its Ethernet header or VLAN tag'],
+  ['source-group', 'a frame whose source is a multicast or broadcast address'],
+  ['vlan-unexpected', 'a VLAN-tagged frame where none are allowed (RFC 7348, section 6.1)'],
+  ['vlan-unmapped', 'a trunk frame whose VLAN has no VNI'],
+  ['reserved-group', 'a frame to 01:80:c2:00:00:0x, which bridges do not forward (IEEE 802.1Q, 8.6.3)'],
+  ['same-port', 'a frame for where it came from'],
+  ['split-horizon', 'a frame from a tunnel for another tunnel'],
+  ['unknown-destination', 'a unicast frame for an unknown address, where flooding is off'],
+  ['no-receiver', 'a frame to be flooded where there is no other port and no peer'],
+  ['too-big', 'a packet larger than the segment or the path carries'],
+  ['ecn', 'congestion met by a packet whose sender cannot be told (RFC 6040, section 4.2)'],
+  ['no-neighbor', 'a packet to the VTEP’s address for an IP address that nobody has told of'],
+  ['arp-unknown', 'an ARP request for an unknown address, where flooding is off'],
+  ['own-address', 'a datagram that claims to come from this VTEP itself'],
+] as const;
+
+/** Why something was dropped. */
+export type DropReason = (typeof DROPS)[number][0];
+
+export const DROP = Object.fromEntries(DROPS.map(([name], index) => [name, index])) as Record<DropReason, number>;

@@ -1,0 +1,27 @@
+/**
+ * Congestion notification through a tunnel, RFC 6040: on the way in the outer header copies the inner field (normal
+ * mode, section 4.1); on the way out the two combine by the table of section 4.2.
+ */
+
+/** The four values of the ECN field. */
+export const NOT_ECT = 0;
+export const ECT1 = 1;
+export const ECT0 = 2;
+export const CE = 3;
+
+/** `combine`: the packet is to be dropped. */
+export const ECN_DROP = -1;
+
+// Rows: the inner field on arrival; columns: the outer one, Not-ECT, ECT(1), ECT(0), CE.
+// prettier-ignore
+const TABLE = Int8Array.of(
+  /* Not-ECT */ NOT_ECT, NOT_ECT, NOT_ECT, ECN_DROP,
+  /* ECT(1)  */ ECT1, ECT1, ECT1, CE,
+  /* ECT(0)  */ ECT0, ECT1, ECT0, CE,
+  /* CE      */ CE, CE, CE, CE,
+);
+
+/** What the inner field becomes on the way out of the tunnel, or `ECN_DROP`. */
+export function combine(inner: number, outer: number): number {
+  return TABLE[(inner << 2) | outer]!;
+}

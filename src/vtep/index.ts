@@ -1,0 +1,19 @@
+/** The VTEP: segments by VNI, each a bridge with ports, an FDB, neighbours and a flood list, joined by tunnels. */
+export { DROPS, type DropReason } from './drops.js';
+export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';
+export { flowHash, sourcePort } from './flow.js';
+export type { Remote } from './remote.js';
+export { COUNTS, type CountName, type Endpoint, type SegmentOptions } from './segment.js';
+export { fragmentationNeeded } from './too-big.js';
+export {
+  HEADROOM,
+  Vtep,
+  type Counters,
+  type Explanation,
+  type FdbListing,
+  type NeighborListing,
+  type PortOptions,
+  type Step,
+  type VtepOptions,
+  type VtepSink,
+} from './vtep.js';

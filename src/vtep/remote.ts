@@ -1,0 +1,103 @@
+import { formatIpv6, parseIpv6 } from '../address/index.js';
+
+/** Another VTEP as this one knows it. */
+export interface Remote {
+  /** A small number, the same as long as the remote is known; used again once it is forgotten. */
+  readonly id: number;
+  /** Underlay address, IPv4 or IPv6, in its canonical text. */
+  readonly address: string;
+  /** UDP port that datagrams go to. */
+  readonly port: number;
+  /** The largest inner IP packet that the path to it carries, in bytes, where that is less than the segment's. */
+  mtu: number;
+}
+
+interface Entry extends Remote {
+  port: number;
+  /** How often the control plane names it; 0 for one that was only learned of from a datagram. */
+  named: number;
+}
+
+/**
+ * The remotes by address and by id. Those that the control plane names stay; those learned of from datagrams are bounded
+ * in number and forgotten once nothing is learned behind them.
+ */
+export class Remotes {
+  readonly #byAddress = new Map<string, Entry>();
+  readonly #byId: (Entry | undefined)[] = [];
+  readonly #free: number[] = [];
+  readonly #limit: number;
+  #learned = 0;
+
+  /** @param limit Remotes at most that no control plane names. */
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  get(id: number): Remote {
+    return this.#byId[id]!;
+  }
+
+  find(address: string): Remote | undefined {
+    return this.#byAddress.get(address);
+  }
+
+  /** The control plane names a remote: once more, to be taken back by `release`. */
+  name(address: string, port: number | undefined, fallback: number): Remote {
+    const key = canonicalAddress(address);
+    let entry = this.#byAddress.get(key);
+    if (entry === undefined) entry = this.#add(key, port ?? fallback);
+    else if (entry.named === 0) this.#learned--;
+    if (port !== undefined) entry.port = port;
+    entry.named++;
+    return entry;
+  }
+
+  /** Takes back one `name`. The remote stays until `forget`, since something may be learned behind it. */
+  release(id: number): void {
+    const entry = this.#byId[id]!;
+    if (--entry.named === 0) this.#learned++;
+  }
+
+  /** A remote that sent a datagram; `null` where there are too many. */
+  learn(address: string, port: number): Remote | null {
+    const known = this.#byAddress.get(address);
+    if (known !== undefined) return known;
+    if (this.#learned >= this.#limit) return null;
+    this.#learned++;
+    return this.#add(address, port);
+  }
+
+  isNamed(id: number): boolean {
+    return this.#byId[id]!.named > 0;
+  }
+
+  /** Forgets the remotes that nobody names and behind which `inUse` sees nothing. */
+  forget(inUse: (id: number) => boolean): void {
+    if (this.#learned === 0) return;
+    for (const entry of this.#byAddress.values()) {
+      if (entry.named > 0 || inUse(entry.id)) continue;
+      this.#byAddress.delete(entry.address);
+      this.#byId[entry.id] = undefined;
+      this.#free.push(entry.id);
+      this.#learned--;
+    }
+  }
+
+  all(): Iterable<Remote> {
+    return this.#byAddress.values();
+  }
+
+  #add(address: string, port: number): Entry {
+    const id = this.#free.pop() ?? this.#byId.length;
+    const entry: Entry = { id, address, port, mtu: 65_535, named: 0 };
+    this.#byAddress.set(address, entry);
+    this.#byId[id] = entry;
+    return entry;
+  }
+}
+
+/** IPv6 in the form of RFC 5952, so that two spellings are one remote; anything else as it is. */
+export function canonicalAddress(address: string): string {
+  return address.includes(':') ? formatIpv6(parseIpv6(address)) : address;
+}

@@ -1,0 +1,117 @@
+import { isGroupMac, parseIpv4, parseMac } from '../address/index.js';
+import { Fdb } from '../fdb/index.js';
+import { Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
+import { MAX_VNI } from '../vxlan/index.js';
+import { uint } from '../wire/index.js';
+import { DROPS } from './drops.js';
+import type { Remote } from './remote.js';
+
+/** What a segment counts beside its drops. Only append. */
+export const COUNTS = [
+  ['frames-in', 'frames that came in by a local port'],
+  ['frame-bytes-in', 'their bytes, Ethernet header included'],
+  ['frames-out', 'frames that left by a local port'],
+  ['frame-bytes-out', 'their bytes'],
+  ['datagrams-in', 'VXLAN datagrams that came in for this segment'],
+  ['datagram-bytes-in', 'their bytes, VXLAN header included'],
+  ['datagrams-out', 'VXLAN datagrams sent'],
+  ['datagram-bytes-out', 'their bytes'],
+  ['flooded', 'frames sent to all, since broadcast, multicast or unknown'],
+  ['arp-answered', 'ARP requests answered by the proxy'],
+  ['learned', 'MAC addresses learned'],
+  ['moved', 'MAC addresses that moved from one place to another'],
+  ['learn-refused', 'MAC addresses not learned, since the table or its sender’s share of it is full'],
+  ['contradicted', 'frames whose source address the control plane places elsewhere'],
+  ['duplicate-address', 'ARP packets that claim an IP address the control plane gives to another MAC'],
+  ['ecn-marked', 'packets marked as having met congestion in the underlay (RFC 6040)'],
+  ['fragmentation-needed', 'ICMP errors sent to senders of packets too big for the path (RFC 1191)'],
+] as const;
+
+export type CountName = (typeof COUNTS)[number][0];
+
+/** Indices into a segment's counters: the counts first, the drops behind them. */
+export const COUNT = Object.fromEntries(COUNTS.map(([name], index) => [name, index])) as Record<CountName, number>;
+export const FIRST_DROP = COUNTS.length;
+
+export interface SegmentOptions {
+  /** VXLAN Network Identifier, 0 to 2^24 - 1. */
+  vni: number;
+  /** The largest inner IP packet that the segment carries, in bytes. Default 1450. */
+  mtu?: number;
+  /** Whether MAC addresses are learned from the underlay (RFC 7348, section 4.1). Those behind local ports always are. Default true. */
+  learn?: boolean;
+  /** Milliseconds after which a learned address is forgotten; 0 for never. Default 300,000. */
+  ageing?: number;
+  /** Learned addresses at most. Default 65,536. */
+  capacity?: number;
+  /** How ARP requests for remote endpoints are answered. Default `endpoint`. */
+  proxy?: ProxyMode;
+  /** The VTEP's own MAC address in the segment, which `proxy: 'vtep'` answers with. Default: made from the VNI, locally administered. */
+  mac?: string;
+  /** Whether frames to unknown unicast addresses, and ARP requests for unknown IP addresses, go to all. Default true. */
+  flood?: boolean;
+  /** Whether VLAN-tagged frames are carried with their tags rather than dropped (RFC 7348, section 6.1). Default false. */
+  tagged?: boolean;
+}
+
+/** An endpoint as the control plane tells of it. */
+export interface Endpoint {
+  /** IPv4 address: `10.0.0.4`. */
+  ip: string;
+  /** MAC address: `02:42:0a:00:00:04`. */
+  mac: string;
+  /** Underlay address of the VTEP that it is behind; absent for an endpoint of this host. */
+  vtep?: string;
+}
+
+/** A local port in a segment, with the VLAN id that its frames carry there, or -1 for none. */
+export interface Member {
+  readonly port: number;
+  readonly vlan: number;
+}
+
+/** One virtual network: the state that a `Vtep` keeps for a VNI. */
+export class Segment {
+  readonly vni: number;
+  readonly mtu: number;
+  readonly learn: boolean;
+  readonly proxy: ProxyMode;
+  /** 48 bits. */
+  readonly mac: number;
+  readonly flood: boolean;
+  readonly tagged: boolean;
+  readonly fdb: Fdb;
+  readonly neighbors = new Neighbors();
+  /** The local ports, to be replaced and not changed, since a sink may add ports while it is being walked. */
+  members: readonly Member[] = [];
+  /** The flood list: the remotes that get a copy of what goes to all (head-end replication). Likewise. */
+  peers: readonly Remote[] = [];
+  readonly counters = new Float64Array(COUNTS.length + DROPS.length);
+
+  constructor(options: SegmentOptions, seed: number) {
+    this.vni = uint('vni', options.vni, MAX_VNI);
+    this.mtu = uint('mtu', options.mtu ?? 1450, 65_535);
+    if (this.mtu < 68) throw new RangeError(`mtu is to be at least 68 (RFC 791), not ${this.mtu}`);
+    this.learn = options.learn ?? true;
+    this.proxy = options.proxy ?? 'endpoint';
+    this.mac = options.mac === undefined ? 0x0276_0000_0000 + this.vni : parseMac(options.mac);
+    if (isGroupMac(this.mac)) throw new RangeError(`mac ${options.mac} is a group address; a VTEP has one of its own`);
+    this.flood = options.flood ?? true;
+    this.tagged = options.tagged ?? false;
+    this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed });
+  }
+}
+
+function pick<K extends keyof SegmentOptions>(options: SegmentOptions, key: K): Pick<SegmentOptions, K> {
+  return options[key] === undefined
+    ? ({} as Pick<SegmentOptions, K>)
+    : ({ [key]: options[key] } as Pick<SegmentOptions, K>);
+}
+
+/** @throws RangeError naming the field. */
+export function toBinding(endpoint: Endpoint, place: number): Binding {
+  const mac = parseMac(endpoint.mac);
+  if (isGroupMac(mac))
+    throw new RangeError(`endpoint.mac ${endpoint.mac} is a group address; an endpoint has one of its own`);
+  return { ip: parseIpv4(endpoint.ip), mac, place };
+}

@@ -1,0 +1,861 @@
+import { formatMac, macToText } from '../address/index.js';
+import * as arp from '../arp/index.js';
+import * as ethernet from '../ethernet/index.js';
+import { CONTRADICTED, FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
+import * as ipv4 from '../ipv4/index.js';
+import * as ipv6 from '../ipv6/index.js';
+import { ANSWER, contradicts, judge, LOCAL, NOT_A_REQUEST, ON_THIS_HOST, OWN_ADDRESS } from '../neighbor/index.js';
+import * as vxlan from '../vxlan/index.js';
+import { TRUNCATED, uint } from '../wire/index.js';
+import { DROP, DROPS, type DropReason } from './drops.js';
+import { combine, ECN_DROP, NOT_ECT } from './ecn.js';
+import { flowHash, sourcePort } from './flow.js';
+import { canonicalAddress, Remotes, type Remote } from './remote.js';
+import {
+  COUNT,
+  COUNTS,
+  FIRST_DROP,
+  Segment,
+  toBinding,
+  type CountName,
+  type Endpoint,
+  type Member,
+  type SegmentOptions,
+} from './segment.js';
+import { fragmentationNeeded } from './too-big.js';
+
+const { vlan } = ethernet;
+
+/**
+ * Bytes that have to be free in the buffer before a frame handed to `receiveFrame`: the VXLAN header goes there, and a
+ * VLAN tag on the way to a trunk.
+ */
+export const HEADROOM = 16;
+
+/** ICMP errors at most, a second (RFC 1812, section 4.3.2.8). */
+const ERRORS_PER_SECOND = 1000;
+
+const ETHERNET = ethernet.HEADER_LENGTH;
+const UNTAGGED = -1;
+
+/** Where a `Vtep` puts what it decided. The bytes are the sink's during the call only. */
+export interface VtepSink {
+  /** A frame leaves by a local port. */
+  deliver(port: number, bytes: Uint8Array, offset: number, end: number): void;
+  /**
+   * A VXLAN datagram, from its VXLAN header on, leaves for a remote.
+   * @param sourcePort The outer UDP source port of the inner flow, 49152 to 65535.
+   * @param tos The outer TOS or traffic class: the inner ECN field (RFC 6040), DSCP 0.
+   */
+  transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void;
+}
+
+export interface VtepOptions {
+  /** UDP port of remotes that are named without one. Default 4789. */
+  port?: number;
+  /** This VTEP's own underlay address; datagrams that claim to come from it are dropped. */
+  local?: string;
+  /** Whether datagrams from addresses that the control plane has not named are dropped. Default false, as RFC 7348 has it. */
+  peersOnly?: boolean;
+  /** Senders at most that are remembered without being named by the control plane. Default 1024. */
+  learnedRemotes?: number;
+  /** Any whole number that outsiders cannot guess; see `FdbOptions.seed`. Default 0. */
+  seed?: number;
+}
+
+/** A local port: one segment's, or a trunk whose VLANs map to segments. */
+export type PortOptions =
+  | { name: string; vni: number }
+  | {
+      name: string;
+      /** VNI by VLAN id, 1 to 4094. */
+      vlans: ReadonlyMap<number, number> | Readonly<Record<number, number>>;
+      /** The VNI of untagged frames; absent, they are dropped. */
+      native?: number;
+    };
+
+interface Port {
+  readonly id: number;
+  readonly name: string;
+  /** The segment of untagged frames. */
+  readonly segment: Segment | null;
+  /** Segments by VLAN id, on a trunk. */
+  readonly vlans: ReadonlyMap<number, Segment> | null;
+}
+
+/** One step of `explain`. */
+export interface Step {
+  /** The part of the VTEP that spoke. */
+  stage:
+    | 'port'
+    | 'vlan'
+    | 'underlay'
+    | 'vxlan'
+    | 'ecn'
+    | 'fdb'
+    | 'arp'
+    | 'neighbor'
+    | 'flood'
+    | 'size'
+    | 'drop'
+    | 'deliver'
+    | 'transmit';
+  text: string;
+}
+
+/** What would happen to a frame, and why. */
+export interface Explanation {
+  steps: Step[];
+  /** Names of the ports that a frame would leave by: the frame itself, or an answer to it. */
+  delivered: string[];
+  /** Addresses of the remotes that would get a datagram. */
+  transmitted: string[];
+  dropped: DropReason | null;
+}
+
+export interface FdbListing {
+  mac: string;
+  static: boolean;
+  /** Milliseconds since it was seen; 0 for static entries. */
+  age: number;
+  /** The local port's name, or `null`. */
+  port: string | null;
+  /** The remote's underlay address, or `null`. */
+  vtep: string | null;
+}
+
+export interface NeighborListing {
+  ip: string;
+  mac: string;
+  /** The VTEP that the endpoint is behind; `null` for an endpoint of this host. */
+  vtep: string | null;
+  /** Whether a newer endpoint with the same address hides this one. */
+  hidden: boolean;
+}
+
+export interface Counters {
+  /** Counts by name, over all segments. */
+  counts: Record<CountName, number>;
+  /** Drops by reason, over all segments and for datagrams that reached none. */
+  drops: Record<DropReason, number>;
+  segments: { vni: number; counts: Record<CountName, number>; drops: Record<DropReason, number> }[];
+}
+
+/**
+ * A VXLAN tunnel end point (RFC 7348) with a learning bridge and an ARP proxy a segment, as a machine: it is told of
+ * frames, datagrams and the time, and answers through a sink.
+ *
+ * The path of a frame neither allocates nor throws, but for the answer to a packet that is too big. A caller's mistake,
+ * as a port that was never added, is a `RangeError`.
+ */
+export class Vtep {
+  readonly port: number;
+  readonly local: string | null;
+  readonly #peersOnly: boolean;
+  readonly #seed: number;
+  readonly #segments = new Map<number, Segment>();
+  readonly #ports: (Port | null)[] = [];
+  readonly #remotes: Remotes;
+  /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
+  readonly #counters = new Float64Array(COUNTS.length + DROPS.length);
+  readonly #arpReply = new Uint8Array(HEADROOM + ETHERNET + arp.ETHERNET_IPV4_LENGTH);
+  /** Priority and drop-eligible bits of the tag that the present frame came with. */
+  #priority = 0;
+  #errorTokens = ERRORS_PER_SECOND;
+  #errorTime = 0;
+  /** Set while `explain` runs: the steps so far. Nothing is learned then. */
+  #trace: Step[] | null = null;
+  #traceDrop: DropReason | null = null;
+
+  constructor(options: VtepOptions = {}) {
+    this.port = uint('port', options.port ?? vxlan.PORT, 65_535);
+    this.local = options.local ?? null;
+    this.#peersOnly = options.peersOnly ?? false;
+    this.#seed = options.seed ?? 0;
+    this.#remotes = new Remotes(options.learnedRemotes ?? 1024);
+  }
+
+  // ---- What the control plane says ----
+
+  /** @throws RangeError for a VNI that has a segment already, or a field out of bounds. */
+  addSegment(options: SegmentOptions): void {
+    if (this.#segments.has(options.vni)) throw new RangeError(`vni ${options.vni} has a segment already`);
+    this.#segments.set(options.vni, new Segment(options, this.#seed));
+  }
+
+  /** Removes a segment with all that is known of it. Trunks drop its VLANs' frames from then on. */
+  removeSegment(vni: number): void {
+    const segment = this.#segment(vni);
+    for (const remote of segment.peers) this.#remotes.release(remote.id);
+    for (const { place } of segment.neighbors.bindings()) if (place !== LOCAL) this.#remotes.release(place >> 1);
+    this.#segments.delete(vni);
+    for (const port of this.#ports) {
+      if (port?.segment === segment || (port?.vlans && [...port.vlans.values()].includes(segment)))
+        this.#ports[port.id] = {
+          ...port,
+          segment: port.segment === segment ? null : port.segment,
+          vlans: port.vlans && new Map([...port.vlans].filter(([, one]) => one !== segment)),
+        };
+    }
+  }
+
+  /** The VNIs that have a segment. */
+  vnis(): number[] {
+    return [...this.#segments.keys()];
+  }
+
+  /**
+   * Adds a local port and returns its number.
+   * @throws RangeError for a VNI without a segment, or a VLAN id out of 1 to 4094.
+   */
+  addPort(options: PortOptions): number {
+    const id = this.#ports.length;
+    if ('vni' in options) {
+      const segment = this.#segment(options.vni);
+      this.#ports.push({ id, name: options.name, segment, vlans: null });
+      segment.members = [...segment.members, { port: id, vlan: UNTAGGED }];
+      return id;
+    }
+    const pairs =
+      options.vlans instanceof Map
+        ? [...(options.vlans as ReadonlyMap<number, number>)]
+        : Object.entries(options.vlans as Record<number, number>).map(([id, vni]) => [Number(id), vni] as const);
+    const vlans = new Map<number, Segment>();
+    const members: [Segment, Member][] = [];
+    const native = options.native === undefined ? null : this.#segment(options.native);
+    if (native !== null) members.push([native, { port: id, vlan: UNTAGGED }]);
+    for (const [vid, vni] of pairs) {
+      if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
+        throw new RangeError(`VLAN id is to be a whole number from 1 to ${vlan.MAX_ID}, not ${vid}`);
+      const segment = this.#segment(vni);
+      if (members.some(([other]) => other === segment))
+        throw new RangeError(
+          `vni ${vni} is mapped twice on port ${options.name}; a frame for it would not know its VLAN`,
+        );
+      vlans.set(vid, segment);
+      members.push([segment, { port: id, vlan: vid }]);
+    }
+    this.#ports.push({ id, name: options.name, segment: native, vlans });
+    for (const [segment, member] of members) segment.members = [...segment.members, member];
+    return id;
+  }
+
+  /** Removes a local port and forgets what was learned behind it. Its number is not used again. */
+  removePort(port: number): void {
+    this.#port(port);
+    this.#ports[port] = null;
+    for (const segment of this.#segments.values()) {
+      segment.members = segment.members.filter((member) => member.port !== port);
+      segment.fdb.flush(portDestination(port));
+    }
+  }
+
+  /** Adds a remote VTEP to a segment's flood list. */
+  addPeer(vni: number, address: string, port?: number): void {
+    const segment = this.#segment(vni);
+    const remote = this.#remotes.name(address, port, this.port);
+    if (segment.peers.includes(remote)) this.#remotes.release(remote.id);
+    else segment.peers = [...segment.peers, remote];
+  }
+
+  /** Takes a remote off a segment's flood list and says whether it was on it. What was learned behind it ages out. */
+  removePeer(vni: number, address: string): boolean {
+    const segment = this.#segment(vni);
+    const remote = this.#remotes.find(canonicalAddress(address));
+    if (remote === undefined || !segment.peers.includes(remote)) return false;
+    segment.peers = segment.peers.filter((one) => one !== remote);
+    this.#remotes.release(remote.id);
+    return true;
+  }
+
+  /**
+   * Tells of an endpoint. One told of later with the same IP or MAC address holds until it is removed.
+   * @throws RangeError naming the field that is wrong.
+   */
+  addEndpoint(vni: number, endpoint: Endpoint): void {
+    const segment = this.#segment(vni);
+    if (endpoint.vtep === undefined) {
+      const binding = toBinding(endpoint, LOCAL);
+      segment.neighbors.add(binding);
+      this.#place(segment, binding.mac);
+      return;
+    }
+    toBinding(endpoint, LOCAL); // what is wrong is to be found before the remote is named
+    const remote = this.#remotes.name(endpoint.vtep, undefined, this.port);
+    const binding = toBinding(endpoint, remoteDestination(remote.id));
+    if (segment.neighbors.remove(binding)) this.#remotes.release(remote.id);
+    segment.neighbors.add(binding);
+    this.#place(segment, binding.mac);
+  }
+
+  /** Withdraws an endpoint and says whether it was known. */
+  removeEndpoint(vni: number, endpoint: Endpoint): boolean {
+    const segment = this.#segment(vni);
+    let place = LOCAL;
+    if (endpoint.vtep !== undefined) {
+      const remote = this.#remotes.find(canonicalAddress(endpoint.vtep));
+      if (remote === undefined) return false;
+      place = remoteDestination(remote.id);
+    }
+    const binding = toBinding(endpoint, place);
+    if (!segment.neighbors.remove(binding)) return false;
+    this.#place(segment, binding.mac);
+    if (place !== LOCAL) this.#remotes.release(place >> 1);
+    return true;
+  }
+
+  /**
+   * The remote at an underlay address, or `undefined`. An engine may keep it, so as to hand it to `receiveDatagram`
+   * instead of the address, until the next `tick`.
+   */
+  remote(address: string): Remote | undefined {
+    return this.#remotes.find(canonicalAddress(address));
+  }
+
+  /** The remotes known. */
+  remotes(): Iterable<Remote> {
+    return this.#remotes.all();
+  }
+
+  // ---- The data path ----
+
+  /**
+   * A frame came in by a local port. At least `HEADROOM` bytes before `offset` are the machine's to write, and so are
+   * the frame's own.
+   * @param now Milliseconds, of any clock that does not go back.
+   */
+  receiveFrame(port: number, bytes: Uint8Array, offset: number, end: number, now: number, sink: VtepSink): void {
+    const from = this.#port(port);
+    let segment = from.segment;
+    this.#priority = 0;
+    let start = offset;
+    if (end - start < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
+    if (ethernet.isVlanType(ethernet.getEtherType(bytes, start))) {
+      const tag = start + ETHERNET;
+      if (vlan.check(bytes, tag, end) < 0) return this.#drop(segment, DROP['frame-truncated']);
+      const id = vlan.getId(bytes, tag);
+      if (id !== vlan.ID_NONE) {
+        if (from.vlans !== null) {
+          segment = from.vlans.get(id) ?? null;
+          if (segment === null) return this.#drop(null, DROP['vlan-unmapped']);
+          if (this.#trace !== null)
+            this.#say('vlan', `VLAN ${id} on trunk ${from.name} is VNI ${segment.vni}; the tag is taken off`);
+        } else if (segment !== null && !segment.tagged) return this.#drop(segment, DROP['vlan-unexpected']);
+      }
+      if (from.vlans !== null || id === vlan.ID_NONE) {
+        this.#priority = (vlan.getPriority(bytes, tag) << 13) | (vlan.getDropEligible(bytes, tag) ? 0x1000 : 0);
+        bytes.copyWithin(start + vlan.HEADER_LENGTH, start, start + ETHERNET - 2);
+        start += vlan.HEADER_LENGTH;
+      }
+    }
+    if (segment === null) return this.#drop(null, DROP['vlan-unmapped']);
+    segment.counters[COUNT['frames-in']]! += 1;
+    segment.counters[COUNT['frame-bytes-in']]! += end - start;
+    if (this.#trace !== null)
+      this.#say(
+        'port',
+        `${from.name}, VNI ${segment.vni}: ${end - start} bytes from ${formatMac(bytes, start + 6)} to ${formatMac(bytes, start)}`,
+      );
+    this.#bridge(segment, portDestination(port), bytes, start, end, now, sink);
+  }
+
+  /**
+   * A VXLAN datagram came in: the UDP payload, whose bytes are the machine's to write.
+   * @param source The sender's underlay address, or the `Remote` that the engine knows it to be.
+   * @param ecn The ECN field of the outer header, 0 where the engine cannot tell.
+   */
+  receiveDatagram(
+    source: Remote | string,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    ecn: number,
+    sink: VtepSink,
+  ): void {
+    const code = vxlan.check(bytes, offset, end);
+    if (code < 0) return this.#drop(null, code === TRUNCATED ? DROP['datagram-truncated'] : DROP['vxlan-flag']);
+    const vni = vxlan.getVni(bytes, offset);
+    const segment = this.#segments.get(vni) ?? null;
+    if (this.#trace !== null)
+      this.#say('vxlan', `VNI ${vni} from ${typeof source === 'string' ? source : source.address}`);
+    if (segment === null) return this.#drop(null, DROP['unknown-vni']);
+    const known = typeof source === 'string' ? this.#remotes.find(source) : source;
+    if (source === this.local || (known !== undefined && known.address === this.local))
+      return this.#drop(segment, DROP['own-address']);
+    if (this.#peersOnly && (known === undefined || !this.#remotes.isNamed(known.id)))
+      return this.#drop(segment, DROP['unknown-peer']);
+    segment.counters[COUNT['datagrams-in']]! += 1;
+    segment.counters[COUNT['datagram-bytes-in']]! += end - offset;
+
+    const start = offset + vxlan.HEADER_LENGTH;
+    if (end - start < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
+    if (!segment.tagged && ethernet.isVlanType(ethernet.getEtherType(bytes, start)))
+      return this.#drop(segment, DROP['vlan-unexpected']);
+    if (ecn !== NOT_ECT && !this.#applyEcn(segment, bytes, start, end, ecn)) return this.#drop(segment, DROP['ecn']);
+
+    this.#priority = 0;
+    let from = NONE;
+    if (segment.learn && !vxlan.getDontLearn(bytes, offset)) {
+      if (known !== undefined) from = remoteDestination(known.id);
+      else if (this.#trace !== null)
+        this.#say('fdb', `${formatMac(bytes, start + 6)} would be learned behind ${source}`);
+      else {
+        const remote = this.#remotes.learn(source as string, this.port);
+        if (remote !== null) from = remoteDestination(remote.id);
+        else segment.counters[COUNT['learn-refused']]! += 1;
+      }
+    }
+    this.#bridge(segment, from === NONE ? UNLEARNED_REMOTE : from, bytes, start, end, now, sink);
+  }
+
+  /** Lets what was learned age. Call it about once a second. */
+  tick(now: number): void {
+    for (const segment of this.#segments.values()) segment.fdb.sweep(now);
+    this.#remotes.forget((id) => {
+      for (const segment of this.#segments.values()) if (segment.fdb.behind(remoteDestination(id)) > 0) return true;
+      return false;
+    });
+  }
+
+  // ---- What people ask ----
+
+  /** The forwarding database of a segment. */
+  fdb(vni: number, now: number): FdbListing[] {
+    return [...this.#segment(vni).fdb.entries(now)].map(({ mac, static: fixed, age, destination }) => ({
+      mac,
+      static: fixed,
+      age,
+      port: isRemote(destination) ? null : (this.#ports[destination >> 1]?.name ?? null),
+      vtep: isRemote(destination) ? this.#remotes.get(destination >> 1).address : null,
+    }));
+  }
+
+  /** The endpoints of a segment that the control plane told of. */
+  neighbors(vni: number): NeighborListing[] {
+    return [...this.#segment(vni).neighbors.entries()].map(({ ip, mac, place, hidden }) => ({
+      ip,
+      mac,
+      vtep: place === LOCAL ? null : this.#remotes.get(place >> 1).address,
+      hidden,
+    }));
+  }
+
+  /** The flood list of a segment. */
+  peers(vni: number): { address: string; port: number }[] {
+    return this.#segment(vni).peers.map(({ address, port }) => ({ address, port }));
+  }
+
+  counters(): Counters {
+    const all = [...this.#segments.values()];
+    const total = this.#counters.slice();
+    for (const { counters } of all) for (let i = 0; i < total.length; i++) total[i]! += counters[i]!;
+    return { ...named(total), segments: all.map(({ vni, counters }) => ({ vni, ...named(counters) })) };
+  }
+
+  /**
+   * Says, step by step, what would happen to a frame from a local port or to a datagram from the underlay, and why.
+   * Nothing is sent, learned or counted, and the caller's bytes stay as they are.
+   */
+  explain(
+    input: { port: number; frame: Uint8Array } | { from: string; datagram: Uint8Array; ecn?: number },
+    now: number,
+  ): Explanation {
+    const steps: Step[] = [];
+    const delivered: string[] = [];
+    const transmitted: string[] = [];
+    const sink: VtepSink = {
+      deliver: (port, _bytes, offset, end) => {
+        delivered.push(this.#ports[port]!.name);
+        steps.push({ stage: 'deliver', text: `${end - offset} bytes leave by ${this.#ports[port]!.name}` });
+      },
+      transmit: ({ address, port }, _bytes, offset, end, from, tos) => {
+        transmitted.push(address);
+        const ecn = tos === 0 ? '' : `, ECN ${tos}`;
+        steps.push({ stage: 'transmit', text: `${end - offset} bytes to ${address}:${port} from port ${from}${ecn}` });
+      },
+    };
+    const kept = [this.#counters, ...[...this.#segments.values()].map(({ counters }) => counters)].map(
+      (counters) => [counters, counters.slice()] as const,
+    );
+    const tokens = this.#errorTokens;
+    this.#trace = steps;
+    this.#traceDrop = null;
+    try {
+      const data = 'frame' in input ? input.frame : input.datagram;
+      const bytes = new Uint8Array(HEADROOM + data.length);
+      bytes.set(data, HEADROOM);
+      if ('frame' in input) this.receiveFrame(input.port, bytes, HEADROOM, bytes.length, now, sink);
+      else this.receiveDatagram(input.from, bytes, HEADROOM, bytes.length, now, input.ecn ?? 0, sink);
+      return { steps, delivered, transmitted, dropped: this.#traceDrop };
+    } finally {
+      this.#trace = null;
+      this.#errorTokens = tokens;
+      for (const [counters, before] of kept) counters.set(before);
+    }
+  }
+
+  // ---- Inside ----
+
+  /** The bridge of a segment: learn, answer, look up, forward. `from` is the destination that the frame came from. */
+  #bridge(
+    segment: Segment,
+    from: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    sink: VtepSink,
+  ): void {
+    if ((bytes[offset + 6]! & 1) !== 0) return this.#drop(segment, DROP['source-group']);
+    if (from !== UNLEARNED_REMOTE) this.#learn(segment, from, bytes, offset, now);
+
+    const type = ethernet.getEtherType(bytes, offset);
+    const group = (bytes[offset]! & 1) !== 0;
+    if (type === ethernet.TYPE_ARP) {
+      if (contradicts(segment.neighbors, bytes, offset + ETHERNET, end))
+        segment.counters[COUNT['duplicate-address']]! += 1;
+      if (!isRemote(from) && segment.proxy !== 'off' && this.#proxy(segment, from, bytes, offset, end, group, sink))
+        return;
+    }
+    if (group) {
+      if (isReserved(bytes, offset)) return this.#drop(segment, DROP['reserved-group']);
+      return this.#flood(segment, from, bytes, offset, end, now, sink);
+    }
+
+    if (toItself(bytes, offset)) return this.#drop(segment, DROP['same-port']);
+    let to = NONE;
+    if (segment.proxy === 'vtep' && !isRemote(from) && ethernet.getDestination(bytes, offset) === segment.mac) {
+      to = this.#resolve(segment, bytes, offset, end, type, now);
+      if (to === NONE) return this.#drop(segment, DROP['no-neighbor']);
+    } else {
+      to = segment.fdb.lookup(bytes, offset, now);
+    }
+    if (this.#trace !== null)
+      this.#say('fdb', `${formatMac(bytes, offset)} is ${to === NONE ? 'unknown' : `behind ${this.#name(to)}`}`);
+    if (to === NONE) {
+      if (!segment.flood) return this.#drop(segment, DROP['unknown-destination']);
+      return this.#flood(segment, from, bytes, offset, end, now, sink);
+    }
+    if (isRemote(to)) {
+      if (isRemote(from)) return this.#drop(segment, DROP['split-horizon']);
+      return this.#encapsulate(segment, from, this.#remotes.get(to >> 1), bytes, offset, end, now, sink);
+    }
+    if (to === from) return this.#drop(segment, DROP['same-port']);
+    this.#deliver(segment, to >> 1, this.#vlanOn(segment, to >> 1), bytes, offset, end, sink);
+  }
+
+  #learn(segment: Segment, from: number, bytes: Uint8Array, offset: number, now: number): void {
+    if (this.#trace !== null) {
+      const known = segment.fdb.lookup(bytes, offset + 6, now);
+      const fixed = segment.fdb.isStatic(bytes, offset + 6) ? ' by the control plane' : '';
+      this.#say(
+        'fdb',
+        known === from
+          ? `source ${formatMac(bytes, offset + 6)} is known behind ${this.#name(from)}${fixed}`
+          : `source ${formatMac(bytes, offset + 6)} ${known === NONE ? 'is new' : `was behind ${this.#name(known)}${fixed}`}; ` +
+              (fixed ? 'that stays' : `it would be learned behind ${this.#name(from)}`),
+      );
+      return;
+    }
+    const outcome = segment.fdb.learn(bytes, offset + 6, from, now);
+    if (outcome === LEARNED) segment.counters[COUNT['learned']]! += 1;
+    else if (outcome === MOVED) segment.counters[COUNT['moved']]! += 1;
+    else if (outcome === CONTRADICTED) segment.counters[COUNT['contradicted']]! += 1;
+    else if (outcome === FULL || outcome === QUOTA) segment.counters[COUNT['learn-refused']]! += 1;
+  }
+
+  /** Handles an ARP packet from a local port where the proxy has a say, and returns whether that was all. */
+  #proxy(
+    segment: Segment,
+    from: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    group: boolean,
+    sink: VtepSink,
+  ): boolean {
+    const packet = offset + ETHERNET;
+    const verdict = judge(segment.neighbors, bytes, packet, end);
+    if (verdict === ANSWER) {
+      const binding = segment.neighbors.byIp(arp.getTargetIp(bytes, packet))!;
+      const mac = segment.proxy === 'vtep' ? segment.mac : binding.mac;
+      if (this.#trace !== null) this.#say('arp', `the proxy answers: ${macToText(mac)} (${this.#name(binding.place)})`);
+      const reply = this.#arpReply;
+      const asker = arp.getSenderMac(bytes, packet);
+      ethernet.writeHeader(reply, HEADROOM, ethernet.getSource(bytes, offset), mac, ethernet.TYPE_ARP);
+      arp.writeEthernetIpv4(
+        reply,
+        HEADROOM + ETHERNET,
+        arp.REPLY,
+        mac,
+        binding.ip,
+        asker,
+        arp.getSenderIp(bytes, packet),
+      );
+      segment.counters[COUNT['arp-answered']]! += 1;
+      const port = from >> 1;
+      this.#deliver(segment, port, this.#vlanOn(segment, port), reply, HEADROOM, reply.length, sink);
+      return true;
+    }
+    if (this.#trace !== null) this.#say('arp', VERDICTS[verdict]!);
+    // A unicast request to the VTEP's own address for somebody it does not know has nobody else to answer it.
+    if (verdict !== NOT_A_REQUEST && verdict !== ON_THIS_HOST && verdict !== OWN_ADDRESS && group && !segment.flood) {
+      this.#drop(segment, DROP['arp-unknown']);
+      return true;
+    }
+    return false;
+  }
+
+  /** Where a packet to the VTEP's own address goes by its IP address, which becomes the frame's destination. */
+  #resolve(segment: Segment, bytes: Uint8Array, offset: number, end: number, type: number, now: number): number {
+    const ip = offset + ETHERNET;
+    if (type !== ethernet.TYPE_IPV4 || end - ip < ipv4.MIN_HEADER_LENGTH) return NONE;
+    const binding = segment.neighbors.byIp(ipv4.getDestination(bytes, ip));
+    if (binding === undefined) return NONE;
+    ethernet.setDestination(bytes, offset, binding.mac);
+    if (this.#trace !== null)
+      this.#say('neighbor', `the packet is for ${macToText(binding.mac)}, ${this.#name(binding.place)}`);
+    return binding.place === LOCAL ? segment.fdb.lookup(bytes, offset, now) : binding.place;
+  }
+
+  /** Sends a frame to every other local port, and to the flood list unless it came from a tunnel (split horizon). */
+  #flood(
+    segment: Segment,
+    from: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    sink: VtepSink,
+  ): void {
+    const { members, peers } = segment;
+    const tunnels = isRemote(from) ? 0 : peers.length;
+    const others = members.length - (isRemote(from) ? 0 : 1);
+    if (this.#trace !== null)
+      this.#say(
+        'flood',
+        `to ${others} other local port(s) and ${tunnels} peer(s)${isRemote(from) ? ', since it came from a tunnel (split horizon)' : ''}`,
+      );
+    if (others + tunnels === 0) return this.#drop(segment, DROP['no-receiver']);
+    segment.counters[COUNT['flooded']]! += 1;
+    for (let i = 0; i < members.length; i++) {
+      const { port, vlan } = members[i]!;
+      if (portDestination(port) !== from) this.#deliver(segment, port, vlan, bytes, offset, end, sink);
+    }
+    for (let i = 0; i < tunnels; i++) this.#encapsulate(segment, from, peers[i]!, bytes, offset, end, now, sink);
+  }
+
+  #encapsulate(
+    segment: Segment,
+    from: number,
+    remote: Remote,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    sink: VtepSink,
+  ): void {
+    const limit = remote.mtu < segment.mtu ? remote.mtu : segment.mtu;
+    if (end - offset - ETHERNET > limit && this.#tooBig(segment, from, limit, bytes, offset, end, now, sink)) return;
+    const start = offset - vxlan.HEADER_LENGTH;
+    vxlan.writeHeader(bytes, start, segment.vni);
+    segment.counters[COUNT['datagrams-out']]! += 1;
+    segment.counters[COUNT['datagram-bytes-out']]! += end - start;
+    sink.transmit(remote, bytes, start, end, sourcePort(flowHash(bytes, offset, end)), innerEcn(bytes, offset, end));
+  }
+
+  /** Meets a frame that does not fit; returns false where it fits after all, since what is too much is a VLAN tag. */
+  #tooBig(
+    segment: Segment,
+    from: number,
+    limit: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    sink: VtepSink,
+  ): boolean {
+    const tagged = ethernet.isVlanType(ethernet.getEtherType(bytes, offset));
+    if (tagged && end - offset - ETHERNET - vlan.HEADER_LENGTH <= limit) return false;
+    if (this.#trace !== null)
+      this.#say('size', `a packet of ${end - offset - ETHERNET} bytes does not fit into ${limit}`);
+    if (this.#mayAnswer(now)) {
+      const answer = fragmentationNeeded(bytes, offset, end, limit);
+      if (answer !== null) {
+        this.#errorTokens--;
+        if (this.#trace !== null)
+          this.#say('size', `its sender is told by ICMP: fragmentation needed, next-hop MTU ${limit}`);
+        segment.counters[COUNT['fragmentation-needed']]! += 1;
+        const port = from >> 1;
+        const framed = new Uint8Array(HEADROOM + answer.length);
+        framed.set(answer, HEADROOM);
+        this.#deliver(segment, port, this.#vlanOn(segment, port), framed, HEADROOM, framed.length, sink);
+      }
+    }
+    this.#drop(segment, DROP['too-big']);
+    return true;
+  }
+
+  /** A bucket of a second's worth of errors. */
+  #mayAnswer(now: number): boolean {
+    const gained = ((now - this.#errorTime) * ERRORS_PER_SECOND) / 1000;
+    if (gained > 0) {
+      this.#errorTokens = Math.min(ERRORS_PER_SECOND, this.#errorTokens + gained);
+      this.#errorTime = now;
+    }
+    return this.#errorTokens >= 1;
+  }
+
+  /** Hands a frame to a port, with a tag on it where the segment has one there. */
+  #deliver(
+    segment: Segment,
+    port: number,
+    id: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    sink: VtepSink,
+  ): void {
+    segment.counters[COUNT['frames-out']]! += 1;
+    segment.counters[COUNT['frame-bytes-out']]! += end - offset;
+    if (id === UNTAGGED) return sink.deliver(port, bytes, offset, end);
+    if (this.#trace !== null) this.#say('vlan', `VLAN ${id} is put on for trunk ${this.#ports[port]!.name}`);
+    const start = offset - vlan.HEADER_LENGTH;
+    const addresses = ETHERNET - 2;
+    bytes.copyWithin(start, offset, offset + addresses);
+    ethernet.setEtherType(bytes, start, ethernet.TYPE_VLAN);
+    vlan.writeHeader(bytes, start + ETHERNET, id | this.#priority, ethernet.getEtherType(bytes, offset));
+    sink.deliver(port, bytes, start, end);
+    bytes.copyWithin(offset, start, start + addresses); // the tag stood on the end of them, and others may be to get the frame
+  }
+
+  /** Combines the outer ECN field into the inner header (RFC 6040, section 4.2); false where the packet is to be dropped. */
+  #applyEcn(segment: Segment, bytes: Uint8Array, offset: number, end: number, outer: number): boolean {
+    const inner = innerEcn(bytes, offset, end);
+    const result = combine(inner, outer);
+    if (result === ECN_DROP) {
+      // A frame that is no IP packet has no sender to tell either, but no field that says it would listen: let it pass.
+      return !isIp(bytes, offset, end);
+    }
+    if (result === inner) return true;
+    if (this.#trace !== null) this.#say('ecn', `outer ${outer} and inner ${inner} make ${result} (RFC 6040)`);
+    const ip = offset + ETHERNET;
+    if (ethernet.getEtherType(bytes, offset) === ethernet.TYPE_IPV4) ipv4.setEcn(bytes, ip, result);
+    else ipv6.setEcn(bytes, ip, result);
+    segment.counters[COUNT['ecn-marked']]! += 1;
+    return true;
+  }
+
+  /** Makes the FDB say what the control plane says of a MAC address now. */
+  #place(segment: Segment, mac: number): void {
+    const binding = segment.neighbors.byMac(mac);
+    if (binding !== undefined && binding.place !== LOCAL) return segment.fdb.setStatic(mac, binding.place);
+    // A local endpoint's port is learned from its frames; only what says that it is elsewhere has to go.
+    const known = segment.fdb.peek(mac);
+    if (known !== NONE && isRemote(known)) segment.fdb.remove(mac);
+  }
+
+  #vlanOn(segment: Segment, port: number): number {
+    const { members } = segment;
+    for (let i = 0; i < members.length; i++) if (members[i]!.port === port) return members[i]!.vlan;
+    return UNTAGGED;
+  }
+
+  #drop(segment: Segment | null, reason: number): void {
+    (segment === null ? this.#counters : segment.counters)[FIRST_DROP + reason]! += 1;
+    if (this.#trace !== null) {
+      this.#traceDrop = DROPS[reason]![0];
+      this.#say('drop', `${DROPS[reason]![0]}: ${DROPS[reason]![1]}`);
+    }
+  }
+
+  #say(stage: Step['stage'], text: string): void {
+    this.#trace!.push({ stage, text });
+  }
+
+  #name(destination: number): string {
+    if (destination === LOCAL) return 'this host';
+    if (!isRemote(destination)) return `port ${this.#ports[destination >> 1]?.name}`;
+    return `VTEP ${this.#remotes.get(destination >> 1).address}`;
+  }
+
+  #segment(vni: number): Segment {
+    const segment = this.#segments.get(vni);
+    if (segment === undefined) throw new RangeError(`vni ${vni} has no segment; add it with addSegment`);
+    return segment;
+  }
+
+  #port(port: number): Port {
+    const found = this.#ports[port];
+    if (found === undefined || found === null) throw new RangeError(`there is no port ${port}`);
+    return found;
+  }
+}
+
+const VERDICTS = [
+  '',
+  'no ARP request: forwarded as any frame',
+  'an announcement, or a question about the asker’s own address: all are to hear it',
+  'nobody has told of the address asked for',
+  'the address asked for is on this host, which answers for itself',
+];
+
+// Destinations of the FDB and places of the neighbours: even for local ports, odd for remotes.
+function portDestination(port: number): number {
+  return port << 1;
+}
+
+function remoteDestination(id: number): number {
+  return (id << 1) | 1;
+}
+
+function isRemote(destination: number): boolean {
+  return (destination & 1) === 1;
+}
+
+/** Stands for a remote behind which nothing is learned. Odd, as all remotes. */
+const UNLEARNED_REMOTE = 0x3fff_ffff;
+
+/** Whether a frame is for its own source, and so already where it is to go. */
+function toItself(bytes: Uint8Array, offset: number): boolean {
+  return ethernet.getDestination(bytes, offset) === ethernet.getSource(bytes, offset);
+}
+
+/** 01:80:c2:00:00:00 to 0f. */
+function isReserved(bytes: Uint8Array, offset: number): boolean {
+  return (
+    bytes[offset] === 0x01 &&
+    bytes[offset + 1] === 0x80 &&
+    bytes[offset + 2] === 0xc2 &&
+    bytes[offset + 3] === 0 &&
+    bytes[offset + 4] === 0 &&
+    bytes[offset + 5]! < 0x10
+  );
+}
+
+function isIp(bytes: Uint8Array, offset: number, end: number): boolean {
+  const type = ethernet.getEtherType(bytes, offset);
+  const ip = offset + ETHERNET;
+  return (
+    (type === ethernet.TYPE_IPV4 && end - ip >= ipv4.MIN_HEADER_LENGTH) ||
+    (type === ethernet.TYPE_IPV6 && end - ip >= ipv6.HEADER_LENGTH)
+  );
+}
+
+/** The ECN field of the frame's IP header; Not-ECT where it has none. */
+function innerEcn(bytes: Uint8Array, offset: number, end: number): number {
+  if (!isIp(bytes, offset, end)) return NOT_ECT;
+  const ip = offset + ETHERNET;
+  return ethernet.getEtherType(bytes, offset) === ethernet.TYPE_IPV4 ? ipv4.getEcn(bytes, ip) : ipv6.getEcn(bytes, ip);
+}
+
+function named(counters: Float64Array): Pick<Counters, 'counts' | 'drops'> {
+  return {
+    counts: Object.fromEntries(COUNTS.map(([name], i) => [name, counters[i]!])) as Record<CountName, number>,
+    drops: Object.fromEntries(DROPS.map(([name], i) => [name, counters[FIRST_DROP + i]!])) as Record<
+      DropReason,
+      number
+    >,
+  };
+}

@@ -1,0 +1,90 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseIpv4, parseMac } from '../src/address/index.js';
+import * as arp from '../src/arp/index.js';
+import * as neighbor from '../src/neighbor/index.js';
+import { C1, C2 } from './support/frames.js';
+
+const { LOCAL, Neighbors } = neighbor;
+
+function binding(ip: string, mac: string, place: number): neighbor.Binding {
+  return { ip: parseIpv4(ip), mac: parseMac(mac), place };
+}
+
+test('the newest binding holds, by IP and by MAC, and the one before it when that goes', () => {
+  const table = new Neighbors();
+  const [first, second] = [binding(C2.ip, C2.mac, 1), binding(C2.ip, C2.mac, 3)];
+  table.add(first);
+  table.add(second);
+  assert.is(table.byIp(first.ip)?.place, 3);
+  assert.is(table.byMac(first.mac)?.place, 3);
+  table.add(first); // told again: now it is the newest
+  assert.is(table.size, 2);
+  assert.is(table.byIp(first.ip)?.place, 1);
+  assert.equal(
+    [...table.entries()],
+    [
+      { ip: C2.ip, mac: C2.mac, place: 1, hidden: false },
+      { ip: C2.ip, mac: C2.mac, place: 3, hidden: true },
+    ],
+  );
+  assert.ok(table.remove(first));
+  assert.not(table.remove(first));
+  assert.is(table.byIp(first.ip)?.place, 3);
+  assert.ok(table.remove(binding(C2.ip, C2.mac, 3)));
+  assert.equal([table.size, table.byIp(first.ip), table.byMac(first.mac)], [0, undefined, undefined]);
+});
+
+test('one MAC address may have several IP addresses', () => {
+  const table = new Neighbors();
+  table.add(binding('10.0.0.4', C2.mac, 1));
+  table.add(binding('10.0.0.5', C2.mac, 1));
+  table.remove(binding('10.0.0.4', C2.mac, 1));
+  assert.is(table.byMac(parseMac(C2.mac))?.ip, parseIpv4('10.0.0.5'));
+});
+
+// RFC 826 for who is asked; RFC 5227, sections 2.1.1 and 2.3, for probes and announcements.
+const ZERO = '00:00:00:00:00:00';
+const cases: [string, number, Partial<arp.EthernetArp>][] = [
+  ['a question for a remote endpoint', neighbor.ANSWER, { targetIp: C2.ip }],
+  ['one for somebody unknown', neighbor.UNKNOWN, { targetIp: '10.0.0.99' }],
+  ['one for an endpoint here', neighbor.ON_THIS_HOST, { targetIp: '10.0.0.7' }],
+  ['a reply', neighbor.NOT_A_REQUEST, { operation: arp.REPLY, targetIp: C2.ip }],
+  ['RARP', neighbor.NOT_A_REQUEST, { operation: 3, targetIp: C2.ip }],
+  ['an announcement', neighbor.OWN_ADDRESS, { targetIp: C1.ip }],
+  ['a probe for an address that another has', neighbor.ANSWER, { senderIp: '0.0.0.0', targetIp: C2.ip }],
+  ['a probe for an address that is free', neighbor.UNKNOWN, { senderIp: '0.0.0.0', targetIp: '10.0.0.99' }],
+  ['a probe for one’s own', neighbor.OWN_ADDRESS, { senderIp: '0.0.0.0', senderMac: C2.mac, targetIp: C2.ip }],
+];
+for (const [what, verdict, fields] of cases) {
+  test(`judges ${what}`, () => {
+    const table = new Neighbors();
+    table.add(binding(C2.ip, C2.mac, 1));
+    table.add(binding('10.0.0.7', '02:42:0a:00:00:07', LOCAL));
+    const bytes = arp.encode({
+      operation: arp.REQUEST,
+      senderMac: C1.mac,
+      senderIp: C1.ip,
+      targetMac: ZERO,
+      targetIp: C2.ip,
+      ...fields,
+    });
+    assert.is(neighbor.judge(table, bytes, 0, bytes.length), verdict);
+    assert.is(neighbor.judge(table, bytes, 0, bytes.length - 1), neighbor.NOT_A_REQUEST, 'cut short');
+  });
+}
+
+test('sees a claim to somebody else’s address', () => {
+  const table = new Neighbors();
+  table.add(binding(C2.ip, C2.mac, 1));
+  const claim = (senderIp: string, senderMac: string): boolean => {
+    const bytes = arp.encode({ operation: arp.REPLY, senderMac, senderIp, targetMac: ZERO, targetIp: C1.ip });
+    return neighbor.contradicts(table, bytes, 0, bytes.length);
+  };
+  assert.ok(claim(C2.ip, C1.mac));
+  assert.not(claim(C2.ip, C2.mac));
+  assert.not(claim(C1.ip, C1.mac));
+  assert.not(claim('0.0.0.0', C1.mac));
+});
+
+test.run();

@@ -1,0 +1,750 @@
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { formatMac } from '../src/address/index.js';
+import * as arp from '../src/arp/index.js';
+import * as ethernet from '../src/ethernet/index.js';
+import * as icmp from '../src/icmp/index.js';
+import * as ipv4 from '../src/ipv4/index.js';
+import * as ipv6 from '../src/ipv6/index.js';
+import * as udp from '../src/udp/index.js';
+import {
+  combine,
+  DROPS,
+  ECN_DROP,
+  flowHash,
+  HEADROOM,
+  sourcePort,
+  Vtep,
+  type DropReason,
+  type SegmentOptions,
+  type VtepOptions,
+} from '../src/vtep/index.js';
+import { arpRequest, BROADCAST, C1, C2, udpFrame, type Station } from './support/frames.js';
+import { fromHex, hex } from './support/hex.js';
+
+const C3: Station = { ip: '10.0.0.5', mac: '02:42:0a:00:00:05' };
+const H3 = '203.0.113.7';
+const NONE = new Uint8Array(0);
+
+interface Sent {
+  address: string;
+  port: number;
+  datagram: Uint8Array;
+  sourcePort: number;
+  tos: number;
+}
+
+/** A VTEP on C1's host, with what it delivered and sent. */
+function host(segment: Partial<SegmentOptions> = {}, options: VtepOptions = {}) {
+  const vtep = new Vtep({ local: C1.host, ...options });
+  vtep.addSegment({ vni: 4097, ...segment });
+  const delivered: { port: number; frame: Uint8Array }[] = [];
+  const sent: Sent[] = [];
+  const sink = {
+    deliver: (port: number, bytes: Uint8Array, offset: number, end: number) =>
+      void delivered.push({ port, frame: bytes.slice(offset, end) }),
+    transmit: (
+      remote: { address: string; port: number },
+      bytes: Uint8Array,
+      offset: number,
+      end: number,
+      sourcePort: number,
+      tos: number,
+    ) =>
+      void sent.push({
+        address: remote.address,
+        port: remote.port,
+        datagram: bytes.slice(offset, end),
+        sourcePort,
+        tos,
+      }),
+  };
+  let now = 0;
+  const clear = (): void => {
+    delivered.length = 0;
+    sent.length = 0;
+  };
+  return {
+    vtep,
+    delivered,
+    sent,
+    clear,
+    wait: (ms: number) => (now += ms),
+    now: () => now,
+    /** A frame comes in, in a buffer as dirty as real ones are. */
+    frame(port: number, frame: Uint8Array): void {
+      clear();
+      const bytes = new Uint8Array(HEADROOM + frame.length + 7).fill(0xa5);
+      bytes.set(frame, HEADROOM);
+      vtep.receiveFrame(port, bytes, HEADROOM, HEADROOM + frame.length, now, sink);
+    },
+    datagram(from: string, datagram: Uint8Array, ecn = 0): void {
+      clear();
+      const bytes = new Uint8Array(3 + datagram.length + 7).fill(0xa5);
+      bytes.set(datagram, 3);
+      vtep.receiveDatagram(from, bytes, 3, 3 + datagram.length, now, ecn, sink);
+    },
+    count: (name: keyof ReturnType<Vtep['counters']>['counts']) => vtep.counters().counts[name],
+    /** The drops so far, those that are not 0. */
+    drops: () => Object.fromEntries(Object.entries(vtep.counters().drops).filter(([, count]) => count !== 0)),
+  };
+}
+
+const HEADER = '0800000000100100'; // RFC 7348: flag I, VNI 4097
+
+function wrap(frame: Uint8Array, header = HEADER): Uint8Array {
+  return fromHex(header + hex(frame));
+}
+
+function tag(frame: Uint8Array, id: number, priority = 0): Uint8Array {
+  const tci = ((priority << 13) | id).toString(16).padStart(4, '0');
+  return fromHex(hex(frame.subarray(0, 12)) + '8100' + tci + hex(frame.subarray(12)));
+}
+
+test('wraps a frame for a known endpoint and sends it to the host that it is on', () => {
+  const { vtep, frame, sent, delivered, count } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  const packet = udpFrame(C1, C2);
+  frame(port, packet);
+  assert.is(delivered.length, 0);
+  assert.is(sent.length, 1);
+  const [{ address, port: to, datagram, sourcePort: from, tos }] = sent as [Sent];
+  assert.is(hex(datagram), HEADER + hex(packet));
+  assert.equal([address, to, tos], [C2.host, 4789, 0]);
+  assert.ok(from >= 49152 && from <= 65535);
+  assert.is(count('datagrams-out'), 1);
+  assert.is(count('datagram-bytes-out'), packet.length + 8);
+  assert.is(count('frames-in'), 1);
+  assert.is(count('frame-bytes-in'), packet.length);
+});
+
+test('unwraps a datagram, delivers the frame and learns where its source is', () => {
+  const { vtep, frame, datagram, sent, delivered, count, now } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const packet = udpFrame(C2, C1);
+  datagram(C2.host, wrap(packet));
+  assert.equal(delivered, [{ port, frame: packet }]);
+  assert.equal(vtep.fdb(4097, now()), [{ mac: C2.mac, static: false, age: 0, port: null, vtep: C2.host }]);
+  frame(port, udpFrame(C1, C2));
+  assert.is(sent[0]?.address, C2.host);
+  assert.is(count('learned'), 2);
+});
+
+test('spreads flows over source ports, and keeps the packets of one flow, its fragments too, on one', () => {
+  const hash = (frame: Uint8Array): number => sourcePort(flowHash(frame, 0, frame.length));
+  const ports = new Set<number>();
+  for (let i = 0; i < 1000; i++) ports.add(hash(udpFrame(C1, C2, { ports: [10_000 + i, 53] })));
+  assert.ok(ports.size > 950, `${ports.size} ports for 1000 flows`);
+  assert.ok(Math.min(...ports) >= 49152);
+  assert.is(hash(udpFrame(C1, C2, { size: 10 })), hash(udpFrame(C1, C2, { size: 700 })));
+  const first = udpFrame(C1, C2, { ports: [1, 2], ip: { moreFragments: true } });
+  const last = udpFrame(C1, C2, { ports: [3, 4], ip: { fragmentOffset: 1480 } });
+  assert.is(hash(first), hash(last));
+  const six = (source: number): Uint8Array =>
+    ethernet.encode({
+      destination: C2.mac,
+      source: C1.mac,
+      etherType: ethernet.TYPE_IPV6,
+      payload: ipv6.encode({
+        nextHeader: 17,
+        source: 'fd00::3',
+        destination: 'fd00::4',
+        payload: udp.encode({ sourcePort: source, destinationPort: 53, payload: NONE }),
+      }),
+    });
+  assert.is.not(hash(six(1000)), hash(six(1001)));
+});
+
+test('floods what is for all: once to each other port and to each peer, from a tunnel to ports alone', () => {
+  const { vtep, frame, datagram, sent, delivered, count } = host();
+  const one = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const two = vtep.addPort({ name: 'tap1', vni: 4097 });
+  vtep.addPeer(4097, C2.host);
+  vtep.addPeer(4097, H3, 8472);
+  vtep.addPeer(4097, H3);
+  const packet = udpFrame(C1, { ip: '10.0.0.255', mac: BROADCAST });
+  frame(one, packet);
+  assert.equal(delivered, [{ port: two, frame: packet }]);
+  assert.equal(
+    sent.map(({ address, port, datagram }) => [address, port, hex(datagram)]),
+    [
+      [C2.host, 4789, HEADER + hex(packet)],
+      [H3, 8472, HEADER + hex(packet)],
+    ],
+  );
+  datagram(C2.host, wrap(udpFrame(C2, { ip: '10.0.0.255', mac: BROADCAST })));
+  assert.equal(
+    delivered.map(({ port }) => port),
+    [one, two],
+  );
+  assert.is(sent.length, 0);
+  frame(one, udpFrame(C1, C3));
+  assert.is(sent.length, 2, 'unknown unicast likewise');
+  assert.is(count('flooded'), 3);
+  vtep.removePeer(4097, H3);
+  frame(one, packet);
+  assert.is(sent.length, 1);
+  assert.equal(vtep.peers(4097), [{ address: C2.host, port: 4789 }]);
+});
+
+test('does not send from one tunnel into another', () => {
+  const { vtep, datagram, sent, delivered, drops } = host();
+  vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  datagram(H3, wrap(udpFrame(C3, C2)));
+  assert.equal([sent.length, delivered.length], [0, 0]);
+  assert.equal(drops(), { 'split-horizon': 1 });
+});
+
+test('the proxy answers for a remote endpoint with its own MAC address, or with the VTEP’s', () => {
+  for (const [proxy, mac] of [
+    ['endpoint', C2.mac],
+    ['vtep', '02:76:00:00:10:01'],
+  ] as const) {
+    const { vtep, frame, sent, delivered, count } = host({ proxy });
+    const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+    vtep.addPort({ name: 'tap1', vni: 4097 });
+    vtep.addPeer(4097, C2.host);
+    vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+    frame(port, arpRequest(C1, C2.ip));
+    assert.is(sent.length, 0);
+    assert.equal(
+      delivered.map(({ port }) => port),
+      [port],
+    );
+    const reply = ethernet.decode(delivered[0]!.frame);
+    assert.equal([reply.destination, reply.source], [C1.mac, mac]);
+    const { operation, ...rest } = arp.decode(reply.payload) as arp.EthernetArp;
+    assert.is(operation, arp.REPLY);
+    assert.equal([rest.senderMac, rest.senderIp, rest.targetMac, rest.targetIp], [mac, C2.ip, C1.mac, C1.ip]);
+    frame(port, arpRequest(C1, C2.ip, C2.mac)); // as hosts ask again, before they trust an old entry
+    assert.is(delivered.length, 1);
+    assert.is(count('arp-answered'), 2);
+  }
+});
+
+test('the proxy leaves alone what is not for it to answer', () => {
+  const { vtep, frame, sent, delivered, count } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const other = vtep.addPort({ name: 'tap1', vni: 4097 });
+  vtep.addPeer(4097, C2.host);
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac });
+  const flooded = (asked: Uint8Array): void => {
+    frame(port, asked);
+    assert.equal([delivered.map(({ port }) => port), sent.length], [[other], 1]);
+  };
+  flooded(arpRequest(C1, '10.0.0.99')); // nobody has told of it
+  flooded(arpRequest(C1, C3.ip)); // here, and answers itself
+  flooded(arpRequest(C1, C1.ip)); // an announcement
+  flooded(arpRequest({ ip: '0.0.0.0', mac: C2.mac }, C2.ip)); // a probe for the asker's own address
+  assert.is(count('arp-answered'), 0);
+  // RFC 5227, 2.1.1: a probe asks whether somebody else has the address, and somebody does.
+  frame(port, arpRequest({ ip: '0.0.0.0', mac: C1.mac }, C2.ip));
+  assert.is(count('arp-answered'), 1);
+  assert.is((arp.decode(delivered[0]!.frame, 14) as arp.EthernetArp).targetIp, '0.0.0.0');
+  // A claim to C2's address with another MAC.
+  flooded(arpRequest({ ip: C2.ip, mac: C1.mac }, '10.0.0.99'));
+  assert.is(count('duplicate-address'), 1);
+});
+
+test('with the proxy off, and with flooding off, ARP goes to all and to nobody', () => {
+  const open = host({ proxy: 'off' });
+  const port = open.vtep.addPort({ name: 'tap0', vni: 4097 });
+  open.vtep.addPeer(4097, C2.host);
+  open.vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  open.frame(port, arpRequest(C1, C2.ip));
+  assert.is(open.sent.length, 1);
+  const closed = host({ flood: false });
+  closed.vtep.addPort({ name: 'tap0', vni: 4097 });
+  closed.vtep.addPeer(4097, C2.host);
+  closed.frame(0, arpRequest(C1, C2.ip));
+  assert.equal([closed.sent.length, closed.delivered.length], [0, 0]);
+  assert.equal(closed.drops(), { 'arp-unknown': 1 });
+  closed.frame(0, udpFrame(C1, C3));
+  assert.equal(closed.drops(), { 'arp-unknown': 1, 'unknown-destination': 1 });
+});
+
+test('in vtep mode a packet to the VTEP’s address goes on to the endpoint that its IP address names', () => {
+  const { vtep, frame, sent, delivered, drops } = host({ proxy: 'vtep', mac: '02:00:00:00:00:01' });
+  const gate = { ip: '', mac: '02:00:00:00:00:01' };
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const other = vtep.addPort({ name: 'tap1', vni: 4097 });
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac });
+  frame(port, udpFrame(C1, { ...gate, ip: C2.ip }));
+  assert.is(hex(sent[0]!.datagram), HEADER + hex(udpFrame(C1, C2)));
+  frame(other, udpFrame(C3, C1)); // C3 is heard of
+  frame(port, udpFrame(C1, { ...gate, ip: C3.ip }));
+  assert.equal(delivered, [{ port: other, frame: udpFrame(C1, C3) }]);
+  frame(port, udpFrame(C1, { ...gate, ip: '10.0.0.99' }));
+  assert.equal(drops()['no-neighbor'], 1);
+});
+
+test('what is learned ages, moves, and gives way to the control plane', () => {
+  const { vtep, frame, datagram, sent, delivered, wait, count } = host({ ageing: 300_000 });
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addPeer(4097, C2.host);
+  vtep.addPeer(4097, H3);
+  datagram(C2.host, wrap(udpFrame(C2, C1)));
+  wait(299_000);
+  frame(port, udpFrame(C1, C2));
+  assert.equal(
+    sent.map(({ address }) => address),
+    [C2.host],
+  );
+  wait(2000);
+  frame(port, udpFrame(C1, C2));
+  assert.is(sent.length, 2, 'forgotten, so flooded');
+  datagram(C2.host, wrap(udpFrame(C2, C1)));
+  datagram(H3, wrap(udpFrame(C2, C1)));
+  assert.is(count('moved'), 1);
+  frame(port, udpFrame(C1, C2));
+  assert.equal(
+    sent.map(({ address }) => address),
+    [H3],
+  );
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  datagram(H3, wrap(udpFrame(C2, C1)));
+  assert.is(delivered.length, 1, 'what contradicts the control plane is counted and delivered, not learned');
+  assert.is(count('contradicted'), 1);
+  frame(port, udpFrame(C1, C2));
+  assert.equal(
+    sent.map(({ address }) => address),
+    [C2.host],
+  );
+});
+
+test('learns nothing from the underlay where it is not to', () => {
+  const { vtep, frame, datagram, sent, now } = host({ learn: false });
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  datagram(C2.host, wrap(udpFrame(C2, C1)));
+  assert.equal(vtep.fdb(4097, now()), []);
+  frame(port, udpFrame(C1, C2));
+  assert.is(sent.length, 0);
+  const policy = host();
+  policy.vtep.addPort({ name: 'tap0', vni: 4097 });
+  policy.datagram(C2.host, wrap(udpFrame(C2, C1), '8840000000100100')); // Group Policy: G, and D
+  assert.equal(policy.vtep.fdb(4097, 0), []);
+  assert.is(policy.delivered.length, 1);
+});
+
+test('an endpoint told of twice is where it was told of last, and falls back when that is withdrawn', () => {
+  const { vtep, frame, sent, delivered } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const place = (): string | undefined => {
+    frame(port, udpFrame(C1, C2));
+    return sent[0]?.address ?? (delivered.length > 0 ? 'here' : undefined);
+  };
+  const old = { ip: C2.ip, mac: C2.mac, vtep: C2.host };
+  const moved = { ...old, vtep: H3 };
+  vtep.addEndpoint(4097, old);
+  vtep.addEndpoint(4097, moved);
+  assert.is(place(), H3);
+  assert.equal(vtep.neighbors(4097), [
+    { ip: C2.ip, mac: C2.mac, vtep: H3, hidden: false },
+    { ip: C2.ip, mac: C2.mac, vtep: C2.host, hidden: true },
+  ]);
+  assert.ok(vtep.removeEndpoint(4097, moved));
+  assert.is(place(), C2.host);
+  vtep.addEndpoint(4097, old); // again, as gossip may tell it
+  assert.ok(vtep.removeEndpoint(4097, old));
+  assert.not(vtep.removeEndpoint(4097, old));
+  assert.is(place(), undefined);
+  assert.equal(vtep.neighbors(4097), []);
+  vtep.tick(0);
+  assert.is(vtep.remote(H3), undefined, 'nobody names it any more');
+  // A new MAC for the address, and one MAC with two addresses.
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C3.mac, vtep: H3 });
+  vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac, vtep: H3 });
+  vtep.removeEndpoint(4097, { ip: C2.ip, mac: C3.mac, vtep: H3 });
+  frame(port, udpFrame(C1, C3));
+  assert.is(sent[0]?.address, H3);
+  // It comes to this host.
+  vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac });
+  frame(port, udpFrame(C1, C3));
+  assert.is(sent.length, 0);
+});
+
+test('a trunk maps VLANs to VNIs and back, with the tag and its priority', () => {
+  const { vtep, frame, datagram, sent, delivered, drops } = host();
+  vtep.addSegment({ vni: 200 });
+  const trunk = vtep.addPort({ name: 'trunk0', vlans: { 10: 4097, 20: 200 } });
+  const access = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const second = vtep.addPort({ name: 'trunk1', vlans: new Map([[30, 4097]]), native: 200 });
+  vtep.addPeer(4097, C2.host);
+  vtep.addPeer(200, C2.host);
+  const all = udpFrame(C1, { ip: '10.0.0.255', mac: BROADCAST });
+  frame(trunk, tag(all, 10, 5));
+  assert.equal(delivered, [
+    { port: access, frame: all },
+    { port: second, frame: tag(all, 30, 5) },
+  ]);
+  assert.is(hex(sent[0]!.datagram), HEADER + hex(all));
+  frame(trunk, tag(all, 20));
+  assert.equal(delivered, [{ port: second, frame: all }]);
+  assert.is(hex(sent[0]!.datagram), '080000000000c800' + hex(all));
+  datagram(C2.host, wrap(udpFrame(C2, C1)));
+  assert.equal(delivered, [{ port: trunk, frame: tag(udpFrame(C2, C1), 10) }]);
+  frame(trunk, tag(all, 11));
+  frame(trunk, all);
+  assert.equal(drops(), { 'vlan-unmapped': 2 });
+});
+
+test('the proxy answers a trunk on the VLAN that asked', () => {
+  const { vtep, frame, delivered } = host();
+  const trunk = vtep.addPort({ name: 'trunk0', vlans: { 10: 4097 } });
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  frame(trunk, tag(arpRequest(C1, C2.ip), 10));
+  const reply = ethernet.decode(delivered[0]!.frame);
+  assert.is(reply.etherType, ethernet.TYPE_VLAN);
+  const tagged = ethernet.vlan.decode(reply.payload);
+  assert.equal([tagged.id, tagged.etherType], [10, ethernet.TYPE_ARP]);
+  assert.is((arp.decode(tagged.payload) as arp.EthernetArp).senderMac, C2.mac);
+});
+
+test('tags on an access port and in a tunnel are dropped, unless the segment carries them (RFC 7348, section 6.1)', () => {
+  const packet = tag(udpFrame(C1, C2), 7);
+  const closed = host();
+  closed.vtep.addPort({ name: 'tap0', vni: 4097 });
+  closed.vtep.addPeer(4097, C2.host);
+  closed.frame(0, packet);
+  closed.datagram(C2.host, wrap(packet));
+  assert.equal(closed.drops(), { 'vlan-unexpected': 2 });
+  closed.frame(0, tag(udpFrame(C1, C2), 0, 3)); // a priority tag names no VLAN
+  assert.is(hex(closed.sent[0]!.datagram), HEADER + hex(udpFrame(C1, C2)));
+  const open = host({ tagged: true });
+  open.vtep.addPort({ name: 'tap0', vni: 4097 });
+  open.vtep.addPeer(4097, C2.host);
+  open.frame(0, packet);
+  assert.is(hex(open.sent[0]!.datagram), HEADER + hex(packet));
+  open.datagram(C2.host, wrap(tag(udpFrame(C2, C1), 7)));
+  assert.is(hex(open.delivered[0]!.frame), hex(tag(udpFrame(C2, C1), 7)));
+});
+
+test('every reason for a drop is counted under its name, and nothing gets through', () => {
+  const { vtep, frame, datagram, sent, delivered, drops } = host({}, { peersOnly: true });
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  const good = udpFrame(C2, C1);
+  const cases: [DropReason, () => void][] = [
+    ['datagram-truncated', () => datagram(C2.host, fromHex('08000000001001'))],
+    ['datagram-truncated', () => datagram(C2.host, NONE)],
+    ['vxlan-flag', () => datagram(C2.host, wrap(good, '0000000000100100'))],
+    ['unknown-vni', () => datagram(C2.host, wrap(good, '0800000000100200'))],
+    ['unknown-peer', () => datagram(H3, wrap(good))],
+    ['own-address', () => datagram(C1.host, wrap(good))],
+    ['frame-truncated', () => datagram(C2.host, wrap(good.subarray(0, 13)))],
+    ['frame-truncated', () => frame(port, good.subarray(0, 13))],
+    ['frame-truncated', () => frame(port, tag(good, 0).subarray(0, 16))],
+    ['source-group', () => frame(port, udpFrame({ ip: C1.ip, mac: '03:00:00:00:00:01' }, C2))],
+    ['source-group', () => datagram(C2.host, wrap(udpFrame({ ip: C1.ip, mac: BROADCAST }, C1)))],
+    ['reserved-group', () => frame(port, udpFrame(C1, { ip: C2.ip, mac: '01:80:c2:00:00:00' }))],
+    ['no-receiver', () => frame(port, udpFrame(C1, C3))],
+    ['same-port', () => frame(port, udpFrame(C3, C1))],
+    ['same-port', () => frame(port, udpFrame(C1, C1))],
+    ['ecn', () => datagram(C2.host, wrap(good), 3)],
+    ['too-big', () => frame(port, udpFrame(C1, C2, { size: 1430 }))],
+  ];
+  const expected: Record<string, number> = {};
+  for (const [reason, drop] of cases) {
+    drop();
+    assert.equal([sent.length, delivered.length], [0, 0], reason);
+    expected[reason] = (expected[reason] ?? 0) + 1;
+    assert.equal(drops(), expected, reason);
+  }
+  assert.is(new Set(DROPS.map(([name]) => name)).size, DROPS.length);
+});
+
+test('combines the ECN fields by the table of RFC 6040, figure 4', () => {
+  const [not, ect1, ect0, ce, drop] = [0, 1, 2, 3, ECN_DROP];
+  const figure: [number, number[]][] = [
+    // inner, then what becomes of it under an outer Not-ECT, ECT(0), ECT(1), CE
+    [not, [not, not, not, drop]],
+    [ect0, [ect0, ect0, ect1, ce]],
+    [ect1, [ect1, ect1, ect1, ce]],
+    [ce, [ce, ce, ce, ce]],
+  ];
+  for (const [inner, row] of figure)
+    [not, ect0, ect1, ce].forEach((outer, i) =>
+      assert.is(combine(inner, outer), row[i], `inner ${inner}, outer ${outer}`),
+    );
+});
+
+test('marks congestion in the inner header and keeps its checksum right, and copies the field outwards', () => {
+  const { vtep, frame, datagram, sent, delivered, count } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  datagram(C2.host, wrap(udpFrame(C2, C1, { ip: { ecn: 2, dscp: 10 } })), 3);
+  const header = ipv4.decode(delivered[0]!.frame, 14);
+  assert.equal([header.ecn, header.dscp], [3, 10]);
+  assert.ok(ipv4.verifyChecksum(delivered[0]!.frame, 14));
+  assert.is(count('ecn-marked'), 1);
+  frame(port, udpFrame(C1, C2, { ip: { ecn: 1, dscp: 10 } }));
+  assert.is(sent[0]?.tos, 1, 'ECN and no DSCP');
+  const six = (ecn: number): Uint8Array =>
+    ethernet.encode({
+      destination: C1.mac,
+      source: C2.mac,
+      etherType: ethernet.TYPE_IPV6,
+      payload: ipv6.encode({ dscp: 10, ecn, nextHeader: 59, source: 'fd00::4', destination: 'fd00::3', payload: NONE }),
+    });
+  datagram(C2.host, wrap(six(1)), 3);
+  assert.is(ipv6.decode(delivered[0]!.frame, 14).ecn, 3);
+  datagram(C2.host, wrap(six(0)), 3);
+  assert.is(delivered.length, 0);
+  datagram(C2.host, wrap(arpRequest(C2, C1.ip)), 3);
+  assert.is(delivered.length, 1, 'ARP has no such field');
+});
+
+test('tells the sender of a packet that may not be fragmented how much fits', () => {
+  const { vtep, frame, sent, delivered, count, drops } = host({ mtu: 1400 });
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  const packet = udpFrame(C1, C2, { size: 1373, ip: { dontFragment: true } });
+  assert.is(packet.length - 14, 1401);
+  frame(port, packet);
+  assert.is(sent.length, 0);
+  const answer = ethernet.decode(delivered[0]!.frame);
+  assert.equal([answer.destination, answer.source], [C1.mac, C2.mac]);
+  const header = ipv4.decode(answer.payload);
+  assert.equal([header.source, header.destination, header.protocol], [C2.ip, C1.ip, 1]);
+  assert.ok(ipv4.verifyChecksum(answer.payload, 0));
+  assert.ok(header.totalLength <= 576);
+  assert.ok(icmp.verifyChecksum(header.payload, 0, header.payload.length));
+  // RFC 1191, section 4: type 3, code 4, and the next-hop MTU in the second half of the second word.
+  assert.is(hex(header.payload.subarray(0, 2)), '0304');
+  assert.is(hex(header.payload.subarray(4, 8)), '00000578');
+  assert.is(hex(header.payload.subarray(8)), hex(packet.subarray(14, 14 + header.payload.length - 8)));
+  assert.equal([count('fragmentation-needed'), drops()['too-big']], [1, 1]);
+  frame(port, udpFrame(C1, C2, { size: 1372, ip: { dontFragment: true } }));
+  assert.is(sent.length, 1, '1400 bytes fit');
+
+  const silent = (what: string, bytes: Uint8Array): void => {
+    frame(port, bytes);
+    assert.equal([sent.length, delivered.length], [0, 0], what);
+  };
+  const size = 1500;
+  silent('no DF', udpFrame(C1, C2, { size }));
+  silent('a later fragment', udpFrame(C1, C2, { size, ip: { dontFragment: true, fragmentOffset: 8 } }));
+  silent('from nobody', udpFrame({ ...C1, ip: '0.0.0.0' }, C2, { size, ip: { dontFragment: true } }));
+  silent('from a group', udpFrame({ ...C1, ip: '224.0.0.1' }, C2, { size, ip: { dontFragment: true } }));
+  const error = icmp.encode({ type: 3, code: 1, payload: new Uint8Array(size) });
+  silent('about an ICMP error', udpFrame(C1, C2, { ip: { dontFragment: true, protocol: 1, payload: error } }));
+  const echo = icmp.encode({ type: 8, code: 0, identifier: 1, sequence: 1, payload: new Uint8Array(size) });
+  frame(port, udpFrame(C1, C2, { ip: { dontFragment: true, protocol: 1, payload: echo } }));
+  assert.is(delivered.length, 1, 'about an ICMP question');
+});
+
+test('ICMP errors are limited in rate', () => {
+  const { vtep, frame, wait, count } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  const packet = udpFrame(C1, C2, { size: 1500, ip: { dontFragment: true } });
+  for (let i = 0; i < 1500; i++) frame(port, packet);
+  assert.is(count('fragmentation-needed'), 1000);
+  wait(100);
+  for (let i = 0; i < 1500; i++) frame(port, packet);
+  assert.is(count('fragmentation-needed'), 1100);
+});
+
+test('a path narrower than the segment counts too', () => {
+  const { vtep, frame, delivered } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  vtep.remote(C2.host)!.mtu = 1000;
+  frame(port, udpFrame(C1, C2, { size: 1000, ip: { dontFragment: true } }));
+  assert.is((icmp.decode(ipv4.decode(delivered[0]!.frame, 14).payload) as { nextHopMtu?: number }).nextHopMtu, 1000);
+});
+
+test('explains what it would do, and does nothing', () => {
+  const { vtep, frame, sent, now } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addPeer(4097, C2.host);
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  const before = JSON.stringify([vtep.counters(), vtep.fdb(4097, 0)]);
+  const packet = udpFrame(C1, C2, { ip: { ecn: 1 } });
+  const copy = packet.slice();
+  const said = vtep.explain({ port, frame: packet }, now());
+  assert.equal(said.transmitted, [C2.host]);
+  assert.equal([said.delivered, said.dropped], [[], null]);
+  assert.equal(
+    said.steps.map(({ stage }) => stage),
+    ['port', 'fdb', 'fdb', 'transmit'],
+  );
+  assert.match(said.steps[2]!.text, `${C2.mac} is behind VTEP ${C2.host}`);
+  assert.equal(packet, copy);
+  const asked = vtep.explain({ port, frame: arpRequest(C1, C2.ip) }, now());
+  assert.equal(asked.delivered, ['tap0']);
+  const lost = vtep.explain({ from: H3, datagram: wrap(udpFrame(C3, C2)) }, now());
+  assert.is(lost.dropped, 'split-horizon');
+  assert.match(lost.steps.at(-1)!.text, 'another tunnel');
+  assert.is(vtep.explain({ from: H3, datagram: wrap(packet, '0800000000100200') }, now()).dropped, 'unknown-vni');
+  const big = vtep.explain({ port, frame: udpFrame(C1, C2, { size: 1500, ip: { dontFragment: true } }) }, now());
+  assert.equal([big.dropped, big.delivered], ['too-big', ['tap0']]);
+  assert.is(JSON.stringify([vtep.counters(), vtep.fdb(4097, 0)]), before);
+  assert.is(vtep.remote(H3), undefined);
+  frame(port, packet);
+  assert.is(sent.length, 1);
+});
+
+test('never throws, and explains exactly what it then does, whatever comes in', () => {
+  const stations = [C1, C2, C3, { ip: '10.0.0.9', mac: BROADCAST }, { ip: '10.0.0.8', mac: '02:76:00:00:10:01' }];
+  const station = fc.constantFrom<Station>(...stations);
+  const arbitraryFrame = fc
+    .tuple(
+      fc.oneof(
+        fc
+          .tuple(station, station, fc.nat(1600), fc.nat(3))
+          .map(([from, to, size, ecn]) => udpFrame(from, to, { size, ip: { ecn, dontFragment: true } })),
+        fc.tuple(station, station).map(([from, to]) => arpRequest(from, to.ip)),
+        fc.uint8Array({ maxLength: 80 }),
+      ),
+      fc.option(fc.nat(40), { nil: undefined }),
+      fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 3 }),
+      fc.nat(200),
+    )
+    .map(([frame, id, flips, cut]) => {
+      const bytes = id === undefined || frame.length < 14 ? frame.slice() : tag(frame, id);
+      for (const [at, octet] of flips) if (bytes.length > 0) bytes[at % bytes.length] = octet;
+      return cut < 20 ? bytes.subarray(0, cut) : bytes;
+    });
+  const event = fc.oneof(
+    fc.record({ port: fc.nat(2), frame: arbitraryFrame }),
+    fc.record({
+      from: fc.constantFrom(C1.host, C2.host, H3, 'fd00::1'),
+      ecn: fc.nat(3),
+      datagram: fc.oneof(
+        arbitraryFrame,
+        arbitraryFrame.map((frame) => wrap(frame)),
+      ),
+    }),
+  );
+  const settings = fc.record({
+    proxy: fc.constantFrom('endpoint' as const, 'vtep' as const, 'off' as const),
+    flood: fc.boolean(),
+    learn: fc.boolean(),
+    tagged: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(settings, fc.boolean(), fc.array(event, { maxLength: 30 }), (segment, peersOnly, events) => {
+      const { vtep, frame, datagram, sent, delivered, now } = host({ ...segment, mtu: 1450 }, { peersOnly });
+      vtep.addPort({ name: 'tap0', vni: 4097 });
+      vtep.addPort({ name: 'tap1', vni: 4097 });
+      vtep.addPort({ name: 'trunk', vlans: { 10: 4097 } });
+      vtep.addPeer(4097, C2.host);
+      vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+      const names = ['tap0', 'tap1', 'trunk'];
+      for (const one of events) {
+        const said = vtep.explain(one, now());
+        const dropped = JSON.stringify(vtep.counters().drops);
+        if ('frame' in one) frame(one.port, one.frame);
+        else datagram(one.from, one.datagram, one.ecn);
+        assert.equal(
+          said.delivered,
+          delivered.map(({ port }) => names[port]),
+        );
+        assert.equal(
+          said.transmitted,
+          sent.map(({ address }) => address),
+        );
+        assert.is(said.dropped === null, JSON.stringify(vtep.counters().drops) === dropped);
+        assert.ok(said.dropped !== null || said.delivered.length + said.transmitted.length > 0, 'nothing vanishes');
+        for (const { datagram } of sent) assert.is(hex(datagram.subarray(0, 8)), HEADER);
+      }
+    }),
+    { numRuns: 600 },
+  );
+});
+
+test('remembers no more senders than it is to, and forgets those that fell silent', () => {
+  const { vtep, datagram, delivered, wait, now, count } = host({}, { learnedRemotes: 10 });
+  vtep.addPort({ name: 'tap0', vni: 4097 });
+  for (let i = 0; i < 50; i++)
+    datagram(`198.51.100.${i}`, wrap(udpFrame({ ip: C2.ip, mac: `02:00:00:00:00:${i + 10}` }, C1)));
+  assert.is([...vtep.remotes()].length, 10);
+  assert.is(count('learn-refused'), 40);
+  assert.is(delivered.length, 1, 'a frame is delivered all the same');
+  vtep.tick(now());
+  assert.is([...vtep.remotes()].length, 10);
+  wait(301_000);
+  vtep.tick(now());
+  assert.is([...vtep.remotes()].length, 0);
+  datagram('198.51.100.60', wrap(udpFrame(C2, C1)));
+  assert.equal(
+    vtep.fdb(4097, now()).map(({ vtep }) => vtep),
+    ['198.51.100.60'],
+  );
+  datagram('not even hashed', wrap(udpFrame(C2, C1), '0800000000100200'));
+  assert.is([...vtep.remotes()].length, 1, 'a datagram that is dropped leaves no trace');
+});
+
+test('ports and segments come and go', () => {
+  const { vtep, frame, datagram, delivered, sent, drops, now } = host();
+  vtep.addSegment({ vni: 200 });
+  const tap = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const trunk = vtep.addPort({ name: 'trunk', vlans: { 10: 4097, 20: 200 } });
+  vtep.addPeer(4097, C2.host);
+  vtep.addPeer(200, C2.host);
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  frame(tap, udpFrame(C1, C2));
+  assert.is(vtep.fdb(4097, now()).length, 2);
+  vtep.removePort(tap);
+  assert.equal(
+    vtep.fdb(4097, now()).map(({ mac }) => mac),
+    [C2.mac],
+  );
+  datagram(C2.host, wrap(udpFrame(C2, C1)));
+  assert.equal(
+    delivered.map(({ port }) => port),
+    [trunk],
+  );
+  assert.throws(
+    () => vtep.receiveFrame(tap, NONE, 0, 0, 0, { deliver: () => {}, transmit: () => {} }),
+    /there is no port 0/,
+  );
+  vtep.removeSegment(4097);
+  assert.equal(vtep.vnis(), [200]);
+  frame(trunk, tag(udpFrame(C1, C2), 10));
+  assert.equal(drops(), { 'vlan-unmapped': 1 });
+  frame(trunk, tag(udpFrame(C1, C2), 20));
+  assert.is(sent.length, 1);
+  vtep.removePeer(200, C2.host);
+  vtep.tick(now());
+  assert.equal([...vtep.remotes()], []);
+  assert.not(vtep.removePeer(200, C2.host));
+});
+
+test('refuses what makes no sense, and names it', () => {
+  const { vtep } = host();
+  assert.throws(() => vtep.addSegment({ vni: 4097 }), /vni 4097 has a segment already/);
+  assert.throws(() => vtep.addSegment({ vni: 1 << 24 }), /vni is to be a whole number from 0 to 16777215/);
+  assert.throws(() => vtep.addSegment({ vni: 1, mtu: 20 }), /mtu is to be at least 68/);
+  assert.throws(() => vtep.addSegment({ vni: 1, mac: BROADCAST }), /group address/);
+  assert.throws(() => vtep.addPort({ name: 'x', vni: 5 }), /vni 5 has no segment/);
+  assert.throws(
+    () => vtep.addPort({ name: 'x', vlans: { 4095: 4097 } }),
+    /VLAN id is to be a whole number from 1 to 4094, not 4095/,
+  );
+  assert.throws(() => vtep.addPort({ name: 'x', vlans: { 1: 4097, 2: 4097 } }), /vni 4097 is mapped twice on port x/);
+  assert.throws(
+    () => vtep.addEndpoint(4097, { ip: '10.0.0', mac: C2.mac, vtep: H3 }),
+    /"10\.0\.0" is not an IPv4 address/,
+  );
+  assert.throws(() => vtep.addEndpoint(4097, { ip: C2.ip, mac: BROADCAST, vtep: H3 }), /group address/);
+  assert.throws(() => vtep.addEndpoint(4097, { ip: C2.ip, mac: 'nonsense' }), /is not a MAC address/);
+  assert.is(vtep.remote(H3), undefined);
+  assert.throws(() => new Vtep({ port: 70_000 }), /port is to be a whole number/);
+});
+
+test('two spellings of an IPv6 underlay address are one remote', () => {
+  const { vtep } = host();
+  vtep.addPeer(4097, 'fd00:0:0::1');
+  vtep.addPeer(4097, 'FD00::1');
+  assert.equal(vtep.peers(4097), [{ address: 'fd00::1', port: 4789 }]);
+  assert.is(formatMac(fromHex('0242 0a00 0003')), C1.mac);
+  assert.ok(vtep.removePeer(4097, 'fd00:0::1'));
+});
+
+test.run();
