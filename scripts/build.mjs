@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * Builds `dist`: JavaScript with tsup, one entry a room and the program; declarations with the TypeScript compiler.
  * Types are not checked here (`npm run check` does), so that an install takes seconds.

@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * All that can be said about the sources without running them, a line for each question. Uses no network.
  *

@@ -1,3 +1,4 @@
+// @ts-check
 /**
  * The rooms of `src/`, and which of them may import which: the table of CONTRIBUTING.md as code. `npm run check` and
  * `test/layers.test.ts` use it.
@@ -36,7 +37,7 @@ export const ROOMS = {
   arp: codec(),
   ipv4: codec(),
   ipv6: codec(),
-  icmp: codec(),
+  icmp: codec(['ipv4']), // errors quote packets
   udp: codec(),
   tcp: codec(),
   vxlan: codec(),

@@ -1,0 +1,49 @@
+import { CaptureReader, PcapngWriter, PcapWriter, type CapturedPacket } from '../src/pcap/index.js';
+import { ensure, equal, wireError } from '../test/support/contract.js';
+
+interface Result {
+  packets: CapturedPacket[];
+  problem: string | null;
+}
+
+/** Reads a file in pieces whose lengths go round in `sizes`. */
+function read(data: Uint8Array, sizes: readonly number[]): Result {
+  const reader = new CaptureReader({ maxCaptured: 4096 });
+  const packets: CapturedPacket[] = [];
+  for (let at = 0, turn = 0; at < data.length; turn++) {
+    const size = sizes[turn % sizes.length]!;
+    packets.push(...reader.push(data.slice(at, at + size)));
+    at += size;
+  }
+  const problem = reader.finish();
+  ensure(reader.count === packets.length, `the reader counts ${reader.count} packets and gave ${packets.length}`);
+  return { packets, problem: problem === null ? null : wireError(problem).message };
+}
+
+/** The same packets and the same problem, whatever the pieces; and what was read can be written and read again. */
+export function fuzz(data: Uint8Array): void {
+  const whole = read(data, [Math.max(1, data.length)]);
+  equal(read(data, [1]), whole, 'read octet by octet, compared with read at once');
+  equal(read(data, [7, 64, 3]), whole, 'read in pieces, compared with read at once');
+  for (const { captured, length, data: bytes } of whole.packets)
+    ensure(captured === bytes.length && captured <= length && captured <= 4096, 'lengths of a packet disagree');
+
+  const linkType = whole.packets[0]?.linkType;
+  const kept = whole.packets
+    .filter((packet) => packet.linkType === linkType)
+    .map(({ timestamp, length, data }) => ({ timestamp: (timestamp ?? 0n) & 0x1fff_ffff_ffff_ffffn, length, data }));
+  if (linkType === undefined) return;
+  const next = new PcapngWriter();
+  const blocks = [next.header(), next.addInterface({ linkType }), ...kept.map((packet) => next.packet(packet))];
+  const old = new PcapWriter({ linkType });
+  const records = [old.header(), ...kept.map((packet) => old.packet(packet))];
+  for (const file of [blocks, records]) {
+    const again = read(Uint8Array.from(Buffer.concat(file)), [1000]);
+    equal(again.problem, null, 'the problem in what was written');
+    equal(
+      again.packets.map(({ timestamp, length, data }) => ({ timestamp, length, data })),
+      kept,
+      'what was written, read again',
+    );
+  }
+}

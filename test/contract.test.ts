@@ -1,0 +1,140 @@
+/** The assertions of the codec contract catch codecs that break it: a sound one, broken in one way at a time. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { getU16, malformed, setU16, truncated, WireError } from '../src/wire/index.js';
+import { accessorsHold, holds, type Codec } from './support/contract.js';
+import { fromHex } from './support/hex.js';
+
+interface Value {
+  tag: number;
+  payload: Uint8Array;
+}
+
+/** A tag in two octets that is not zero, and a payload. */
+const sound = {
+  check: (bytes: Uint8Array, offset: number, end: number): number =>
+    end - offset < 2 ? -1 : getU16(bytes, offset) === 0 ? -2 : 2,
+  diagnose: (_bytes: Uint8Array, offset: number, end: number): WireError =>
+    end - offset < 2 ? truncated('x', offset, 2, end) : malformed('x', offset, 'tag is 0'),
+  decode(bytes: Uint8Array, offset = 0, end = bytes.length): Value {
+    if (sound.check(bytes, offset, end) < 0) throw sound.diagnose(bytes, offset, end);
+    return { tag: getU16(bytes, offset), payload: bytes.subarray(offset + 2, end) };
+  },
+  decodeLax: (bytes: Uint8Array, offset: number, end: number) =>
+    end - offset < 2 ? null : { tag: getU16(bytes, offset), payload: bytes.subarray(offset + 2, end) },
+  encode(value: Value) {
+    const bytes = new Uint8Array(2 + value.payload.length);
+    sound.encodeInto(value, bytes, 0);
+    return bytes;
+  },
+  encodeInto(value: Value, bytes: Uint8Array, offset: number) {
+    setU16(bytes, offset, value.tag);
+    bytes.set(value.payload, offset + 2);
+    return offset + 2 + value.payload.length;
+  },
+  getTag: (bytes: Uint8Array, offset: number) => getU16(bytes, offset),
+  setTag: (bytes: Uint8Array, offset: number, tag: number) => setU16(bytes, offset, tag),
+} satisfies Codec<Value> & Record<string, unknown>;
+
+const INPUTS = ['', '00', '0000', '0001', 'ffff00', '0001aabbcc'].map(fromHex);
+const tryAll = (codec: Codec<Value>): void => INPUTS.forEach((input) => holds(codec, input));
+
+test('a sound codec holds', () => {
+  tryAll(sound);
+  accessorsHold(sound, fromHex('1234'), 2);
+});
+
+const BROKEN: [how: string, broken: Partial<Codec<Value>>, message: RegExp][] = [
+  [
+    'decode throws something else',
+    {
+      decode(bytes, offset = 0, end = bytes.length) {
+        if (end - offset < 2) throw new TypeError('oops');
+        return sound.decode(bytes, offset, end);
+      },
+    },
+    /not a WireError: TypeError: oops/,
+  ],
+  [
+    'decode accepts what check refuses',
+    { decode: (bytes, offset = 0, end = bytes.length) => sound.decodeLax(bytes, offset, end)! },
+    /check says -\d, and decode/,
+  ],
+  ['check accepts what decode refuses', { check: () => 2 }, /check says 2, and (decode threw|there are 0 bytes)/],
+  [
+    'check has another reason',
+    { check: (...where) => (sound.check(...where) === -2 ? -3 : sound.check(...where)) },
+    /check says unsupported, decode malformed/,
+  ],
+  [
+    'the error points outside',
+    {
+      decode(bytes, offset = 0, end = bytes.length) {
+        if (sound.check(bytes, offset, end) < 0) throw malformed('x', end + 1, 'there');
+        return sound.decode(bytes, offset, end);
+      },
+      check: (...where) => (sound.check(...where) < 0 ? -2 : 2),
+    },
+    /the error's offset is \d+, outside/,
+  ],
+  [
+    'diagnose says something else',
+    { diagnose: () => new WireError({ ...truncated('y', 0, 1, 0) }) },
+    /what diagnose says/,
+  ],
+  [
+    'decodeLax lacks what decode gives',
+    {
+      decodeLax: (bytes, offset, end) =>
+        end - offset < 2 ? null : { tag: getU16(bytes, offset), payload: new Uint8Array(0) },
+    },
+    /what decodeLax reads, compared with decode: \.payload has 0 bytes/,
+  ],
+  [
+    'reads behind the end',
+    {
+      decodeLax: (bytes, offset, end) =>
+        end - offset < 1 ? null : sound.decodeLax(bytes, offset, Math.max(end, offset + 2)),
+    },
+    /read between zeros, compared with between ones/,
+  ],
+  [
+    'changes what it reads',
+    {
+      check(bytes, offset, end) {
+        const code = sound.check(bytes, offset, end);
+        if (code > 0) bytes[offset]! |= 1;
+        return code;
+      },
+    },
+    /which reading is not to change/,
+  ],
+  [
+    'does not give back what it read',
+    { encode: ({ tag, payload }) => sound.encode({ tag: tag & 0xff, payload }) },
+    /encode\(decode\(b\)\), compared with b: \[0\] is 0, not 255/,
+  ],
+  [
+    'leaves dirt in the buffer',
+    {
+      encodeInto(value, bytes, offset) {
+        bytes[offset + 1] = value.tag;
+        bytes.set(value.payload, offset + 2);
+        return offset + 2 + value.payload.length;
+      },
+    },
+    /what encodeInto wrote, compared with encode/,
+  ],
+];
+for (const [how, broken, message] of BROKEN)
+  test(`caught: ${how}`, () => assert.throws(() => tryAll({ ...sound, ...broken }), message));
+
+test('caught: accessors that read outside, or that change what was got', () => {
+  const wide = { ...sound, getTag: (bytes: Uint8Array, offset: number) => getU16(bytes, offset + 1) };
+  assert.throws(() => accessorsHold(wide, fromHex('1234'), 2), /getTag reads outside the header/);
+  const stray = { ...sound, setTag: (bytes: Uint8Array, offset: number) => setU16(bytes, offset, 1) };
+  assert.throws(() => accessorsHold(stray, fromHex('1234'), 2), /setTag of what getTag gave/);
+  accessorsHold(stray, fromHex('1234'), 2, ['setTag']);
+});
+
+test.run();
