@@ -1,8 +1,9 @@
-/** Requests to a running VTEP: one JSON object a line over its control socket. */
-import { Type, type Static } from '@sinclair/typebox';
+/** The schemas of requests to a running VTEP. What each field means stands with its type. */
+import { Type, type TSchema } from '@sinclair/typebox';
 import { MAX_VNI } from '../vxlan/index.js';
 import { findProblems, SchemaError } from './problem.js';
 import { Ip, Ipv4, Mac } from './text.js';
+import { type Command, type JsonSchema, type Request } from './types.js';
 
 const strict = { additionalProperties: false } as const;
 const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: a whole number from 0 to ${MAX_VNI}` });
@@ -11,43 +12,31 @@ const hex = Type.String({
   maxLength: 131_072,
   expected: 'bytes as hexadecimal digits, two each',
 });
+const listing = { vni: Type.Optional(vni) };
+const peer = { vni, address: Ip };
+const endpoint = { vni, ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) };
+const packet = {
+  port: Type.Optional(Type.String()),
+  frame: Type.Optional(hex),
+  from: Type.Optional(Ip),
+  datagram: Type.Optional(hex),
+};
 
-/** Each command with the fields of its request. */
-export const REQUESTS = {
-  fdb: Type.Object({ command: Type.Literal('fdb'), vni: Type.Optional(vni) }, strict),
-  neighbors: Type.Object({ command: Type.Literal('neighbors'), vni: Type.Optional(vni) }, strict),
+const schemas = {
+  fdb: Type.Object({ command: Type.Literal('fdb'), ...listing }, strict),
+  neighbors: Type.Object({ command: Type.Literal('neighbors'), ...listing }, strict),
+  peers: Type.Object({ command: Type.Literal('peers'), ...listing }, strict),
   counters: Type.Object({ command: Type.Literal('counters') }, strict),
-  peers: Type.Object({ command: Type.Literal('peers'), vni: Type.Optional(vni) }, strict),
-  explain: Type.Object(
-    {
-      command: Type.Literal('explain'),
-      /** The frame enters by this TAP … */
-      port: Type.Optional(Type.String()),
-      frame: Type.Optional(hex),
-      /** … or the datagram (a UDP payload) comes from this address. */
-      from: Type.Optional(Ip),
-      datagram: Type.Optional(hex),
-    },
-    strict,
-  ),
-  'add-peer': Type.Object({ command: Type.Literal('add-peer'), vni, address: Ip }, strict),
-  'remove-peer': Type.Object({ command: Type.Literal('remove-peer'), vni, address: Ip }, strict),
-  'add-endpoint': Type.Object(
-    { command: Type.Literal('add-endpoint'), vni, ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) },
-    strict,
-  ),
-  'remove-endpoint': Type.Object(
-    { command: Type.Literal('remove-endpoint'), vni, ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) },
-    strict,
-  ),
+  explain: Type.Object({ command: Type.Literal('explain'), ...packet }, strict),
+  'add-peer': Type.Object({ command: Type.Literal('add-peer'), ...peer }, strict),
+  'remove-peer': Type.Object({ command: Type.Literal('remove-peer'), ...peer }, strict),
+  'add-endpoint': Type.Object({ command: Type.Literal('add-endpoint'), ...endpoint }, strict),
+  'remove-endpoint': Type.Object({ command: Type.Literal('remove-endpoint'), ...endpoint }, strict),
   stop: Type.Object({ command: Type.Literal('stop') }, strict),
-} as const;
+} satisfies { [C in Command]: TSchema & { static: Extract<Request, { command: C }> } };
 
-export type Command = keyof typeof REQUESTS;
-export type Request = { [C in Command]: Static<(typeof REQUESTS)[C]> }[Command];
-
-/** What comes back: one JSON object a line, in the order of the requests. */
-export type Reply = { ok: true; result: unknown } | { ok: false; error: string };
+/** Each command with the schema of its request. */
+export const REQUESTS: Readonly<Record<Command, JsonSchema>> = schemas;
 
 /**
  * Checks a request.

@@ -1,9 +1,10 @@
 /** A configuration with every default filled in and every address in its canonical text: what the program works with. */
 import { PORT } from '../vxlan/index.js';
-import { Config, type EngineName, type Endpoint, type Proxy } from './config.js';
+import { CONFIG } from './config.js';
 import { findProblems, SchemaError } from './problem.js';
 import { contradictions } from './rules.js';
 import { canonicalIp, canonicalMac, prefixAddress } from './text.js';
+import { type Config, type Endpoint, type EngineName, type Proxy } from './types.js';
 
 export interface SegmentPlan {
   vni: number;
@@ -50,7 +51,7 @@ export interface Plan {
  * @throws SchemaError with every problem.
  */
 export function plan(value: unknown): Plan {
-  const problems = findProblems(Config, value);
+  const problems = findProblems(CONFIG, value);
   if (problems.length > 0) throw new SchemaError(problems);
   const config = value as Config;
   const contradicting = contradictions(config);

@@ -2,6 +2,7 @@
 import { type TSchema } from '@sinclair/typebox';
 import { Value, ValueErrorType, type ValueError } from '@sinclair/typebox/value';
 import { closest } from './suggest.js';
+import { type JsonSchema } from './types.js';
 
 export interface Problem {
   /** As one writes it in JavaScript: `segments[0].endpoints[2].mac`; empty for the whole. */
@@ -27,9 +28,9 @@ export class SchemaError extends Error {
 }
 
 /** Everything about `value` that does not fit `schema`, one problem for each path. */
-export function findProblems(schema: TSchema, value: unknown): Problem[] {
+export function findProblems(schema: JsonSchema, value: unknown): Problem[] {
   const problems = new Map<string, Problem>();
-  for (const error of Value.Errors(schema, value)) {
+  for (const error of Value.Errors(schema as unknown as TSchema, value)) {
     const path = readablePath(error.path, value);
     if (!problems.has(path)) problems.set(path, { path, expected: expectation(error), given: error.value });
   }

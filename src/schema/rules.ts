@@ -1,7 +1,7 @@
 /** What a configuration has to fulfil beyond the form of its fields: names that refer to each other, no contradictions. */
-import { type Config, type Segment, type Tap } from './config.js';
 import { type Problem } from './problem.js';
 import { canonicalIp, canonicalMac, family, prefixAddress } from './text.js';
+import { type Config, type Segment, type Tap } from './types.js';
 
 /** The problems of a configuration whose form is right. */
 export function contradictions(config: Config): Problem[] {

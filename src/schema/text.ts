@@ -59,29 +59,47 @@ function text(format: string, accepts: (value: string) => boolean, expected: str
   return Type.String({ format: `weft-${format}`, expected });
 }
 
-/** IPv4 or IPv6 address of one host. */
+/**
+ * IPv4 or IPv6 address of one host.
+ * @internal
+ */
 export const Ip = text(
   'ip',
   (value) => family(value) !== 0 && isUnicast(value),
   'a unicast IP address such as 192.168.1.25',
 );
-/** IPv4 address of one host. */
+/**
+ * IPv4 address of one host.
+ * @internal
+ */
 export const Ipv4 = text(
   'ipv4',
   (value) => family(value) === 4 && isUnicast(value),
   'an IPv4 address such as 10.0.0.4',
 );
-/** Address and prefix length of an interface. */
+/**
+ * Address and prefix length of an interface.
+ * @internal
+ */
 export const Prefix = text('prefix', isPrefix, 'an address with its prefix length, such as 10.0.0.3/24');
-/** MAC address of one station. */
+/**
+ * MAC address of one station.
+ * @internal
+ */
 export const Mac = text('mac', isStationMac, 'the MAC address of one station, such as 02:42:0a:00:00:04');
-/** Name of a network device. */
+/**
+ * Name of a network device.
+ * @internal
+ */
 export const DeviceName = text(
   'device',
   isDeviceName,
   'a device name: 1 to 15 bytes without "/", ":", "%" and white space',
 );
-/** A namespace: a name under /var/run/netns, or a path such as /proc/PID/ns/net. */
+/**
+ * A namespace: a name under /var/run/netns, or a path such as /proc/PID/ns/net.
+ * @internal
+ */
 export const Netns = text(
   'netns',
   (value) =>

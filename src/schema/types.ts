@@ -1,0 +1,106 @@
+/** The types of the schemas, written out, so that the published declarations name no package. */
+
+/** A JSON Schema (of draft 7's vocabulary), as an object of its own. */
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/** What answers ARP requests for the endpoints of a segment. */
+export type Proxy = 'endpoint' | 'vtep' | 'off';
+/** What moves the frames. */
+export type EngineName = 'auto' | 'dgram' | 'linux';
+
+/** Where one container is: its IP and MAC address and the VTEP it is behind. */
+export interface Endpoint {
+  /** IPv4 address. */
+  ip: string;
+  mac: string;
+  /** Address of the VTEP that the endpoint is behind; absent, or `local` itself: on this host. */
+  vtep?: string;
+}
+
+/** One overlay network: a broadcast domain with its VNI. */
+export interface Segment {
+  /** 0 to 2^24 - 1. */
+  vni: number;
+  /** Largest inner IP packet in bytes; absent: worked out from the underlay. */
+  mtu?: number;
+  /** Default `endpoint`: requests for known endpoints are answered with the endpoint's own MAC address. */
+  proxy?: Proxy;
+  /** Whether MAC addresses are learned from the underlay. Default true. */
+  learn?: boolean;
+  /** Whether frames of unknown destination go to every peer. Default true. */
+  flood?: boolean;
+  /** Whether VLAN-tagged frames are carried with their tags rather than dropped (RFC 7348, section 6.1). Default false. */
+  tagged?: boolean;
+  /** Seconds after which a learned address that was not seen again is gone; 0 for never. Default 300. */
+  ageing?: number;
+  /** Learned addresses at most. Default 65,536. */
+  capacity?: number;
+  /** The MAC address that proxy `vtep` answers with; default: made of the VNI. */
+  mac?: string;
+  /** VTEPs that get a copy of what is flooded (head-end replication). */
+  peers?: string[];
+  endpoints?: Endpoint[];
+}
+
+/** A TAP and the segment or segments behind it. */
+export interface Tap {
+  /** Device name; may be left out with `fd`. */
+  name?: string;
+  /** A TAP that somebody else has opened and configured: its file descriptor in this process. */
+  fd?: number;
+  /** The namespace that the device is moved to: a name, or a path such as `/proc/PID/ns/net`. */
+  netns?: string;
+  /** `10.0.0.3/24`. */
+  address?: string;
+  mac?: string;
+  /** Default: the MTU of the segment, the smallest one on a trunk. */
+  mtu?: number;
+  /** The one segment of an access port. */
+  vni?: number;
+  /** A trunk: VLAN id to VNI. */
+  vlans?: Record<string, number>;
+  /** VNI of the untagged frames of a trunk. */
+  native?: number;
+}
+
+/** The configuration of `vtep up`, as it is written. */
+export interface Config {
+  /** The address of this VTEP on the underlay. */
+  local: string;
+  /** UDP port, here and at the peers. Default 4789. */
+  port?: number;
+  /** UDP source ports that flows are spread over, for the underlay's ECMP; 0 to send from `port`. Default 8. */
+  sourcePorts?: number;
+  engine?: EngineName;
+  /** Whether datagrams are taken from configured peers and endpoints' VTEPs only. Default false, as RFC 7348 has it. */
+  peersOnly?: boolean;
+  /** Path of the control socket; absent: none. */
+  control?: string;
+  segments: Segment[];
+  taps: Tap[];
+}
+
+/** A request to a running VTEP: one JSON object a line over its control socket. Listings are of all segments, or of one. */
+export type Request =
+  | { command: 'fdb'; vni?: number }
+  | { command: 'neighbors'; vni?: number }
+  | { command: 'peers'; vni?: number }
+  | { command: 'counters' }
+  | {
+      command: 'explain';
+      /** The frame (hexadecimal) enters by this TAP … */
+      port?: string;
+      frame?: string;
+      /** … or the datagram (a UDP payload, hexadecimal) comes from this address. */
+      from?: string;
+      datagram?: string;
+    }
+  | { command: 'add-peer'; vni: number; address: string }
+  | { command: 'remove-peer'; vni: number; address: string }
+  | ({ command: 'add-endpoint'; vni: number } & Endpoint)
+  | ({ command: 'remove-endpoint'; vni: number } & Endpoint)
+  | { command: 'stop' };
+export type Command = Request['command'];
+
+/** What comes back: one JSON object a line, in the order of the requests. */
+export type Reply = { ok: true; result: unknown } | { ok: false; error: string };
