@@ -1,0 +1,171 @@
+/**
+ * The portable engine, and the reference for others: `node:dgram` on the underlay, one read or write a frame on the TAPs,
+ * all on the event loop.
+ *
+ * Node's sockets neither set nor show the outer TOS, so congestion marks do not pass between outer and inner header:
+ * outer headers are sent Not-ECT, which is RFC 6040's compatibility mode (section 4.1).
+ */
+import { createSocket, type Socket } from 'node:dgram';
+import { performance } from 'node:perf_hooks';
+import { type Plan } from '../schema/index.js';
+import { HEADROOM, type Remote, type Vtep, type VtepSink } from '../vtep/index.js';
+import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from './engine.js';
+import { codeOf, HostError } from './error.js';
+import { answer, buildVtep, type MachineRequest } from './machine.js';
+import { TapChannel } from './tap.js';
+import { notLocal } from './underlay.js';
+
+/** Receive and send buffer to ask for, in bytes; the system grants what `net.core.rmem_max` and `wmem_max` allow. */
+const SOCKET_BUFFER = 4 << 20;
+/** Bytes of datagrams that may wait for the socket at most; what comes on top is dropped and counted. */
+const MAX_QUEUE = 8 << 20;
+/** Milliseconds between two looks at what has aged. */
+const TICK = 1000;
+/** First port of the range that RFC 7348 recommends for sources (section 5). */
+const FIRST_SOURCE_PORT = 49_152;
+
+export class DgramEngine implements Engine, VtepSink {
+  readonly name = 'dgram';
+  readonly tapFlags = 0;
+  readonly #counters: EngineCounters = {
+    framesRead: 0,
+    framesWritten: 0,
+    datagramsReceived: 0,
+    datagramsSent: 0,
+    sendQueue: 0,
+    writeErrors: {},
+    sendErrors: {},
+    receiveErrors: {},
+  };
+  #plan!: Plan;
+  #vtep!: Vtep;
+  #taps: TapChannel[] = [];
+  /** Bound to the VTEP's port: what receives. */
+  #socket: Socket | undefined;
+  /** What sends, by flow: the receiving socket itself where the plan wants no source ports. */
+  #senders: Socket[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  async start(plan: Plan, taps: readonly number[], events: EngineEvents): Promise<EngineFacts> {
+    this.#plan = plan;
+    this.#taps = taps.map(
+      (fd, port) =>
+        new TapChannel(fd, HEADROOM, {
+          frame: (bytes, offset, end) => {
+            this.#counters.framesRead++;
+            this.#vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
+          },
+          lost: (reason) => events.tapLost(port, reason),
+        }),
+    );
+    this.#vtep = buildVtep(plan); // before the loop turns, so before any frame
+    this.#socket = await this.#bind(plan, plan.port);
+    this.#socket.on('message', (bytes, { address }) => {
+      this.#counters.datagramsReceived++;
+      this.#vtep.receiveDatagram(address, bytes, 0, bytes.length, performance.now(), 0, this);
+    });
+    for (let i = 0; i < plan.sourcePorts; i++) this.#senders.push(await this.#bindSource(plan));
+    if (plan.sourcePorts === 0) this.#senders = [this.#socket];
+    this.#timer = setInterval(() => this.#vtep.tick(performance.now()), TICK);
+    return {
+      receiveBuffer: this.#socket.getRecvBufferSize(),
+      sourcePorts: this.#senders.map((socket) => socket.address().port),
+    };
+  }
+
+  /** A frame leaves by a TAP: written at once. */
+  deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
+    const code = this.#taps[port]!.write(bytes, offset, end);
+    if (code === '') this.#counters.framesWritten++;
+    else count(this.#counters.writeErrors, code);
+  }
+
+  /** A datagram leaves for a remote: copied, since the socket may hold it longer than this call lasts. */
+  transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number): void {
+    if (this.#senders.length === 0) return; // stopped, or not quite started
+    const length = end - offset;
+    if (this.#counters.sendQueue + length > MAX_QUEUE) return count(this.#counters.sendErrors, 'QUEUE');
+    const copy = Buffer.allocUnsafe(length);
+    copy.set(bytes.subarray(offset, end));
+    this.#counters.sendQueue += length;
+    this.#senders[sourcePort % this.#senders.length]!.send(copy, remote.port, remote.address, (error) => {
+      this.#counters.sendQueue -= length;
+      if (error === null) this.#counters.datagramsSent++;
+      else count(this.#counters.sendErrors, codeOf(error) || 'UNKNOWN');
+    });
+  }
+
+  async ask(request: MachineRequest): Promise<unknown> {
+    return answer(this.#vtep, this.#plan, request, performance.now());
+  }
+
+  counters(): EngineCounters {
+    return structuredClone(this.#counters);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    const sockets = new Set([...this.#senders, ...(this.#socket === undefined ? [] : [this.#socket])]);
+    this.#senders = [];
+    this.#socket = undefined;
+    await Promise.all([
+      ...[...sockets].map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))),
+      ...this.#taps.map((tap) => tap.close()),
+    ]);
+  }
+
+  /** A socket on the VTEP's own address, never on all of them. */
+  #bind({ local }: Plan, port: number): Promise<Socket> {
+    const v6 = local.includes(':');
+    const socket = createSocket({
+      type: v6 ? 'udp6' : 'udp4',
+      ipv6Only: v6,
+      recvBufferSize: SOCKET_BUFFER,
+      sendBufferSize: SOCKET_BUFFER,
+      // Remotes are addresses already; Node's own look-up would put each datagram off to the next tick.
+      lookup: (address, _options, done) => done(null, address, v6 ? 6 : 4),
+    });
+    return new Promise((resolve, reject) => {
+      socket.once('error', (error) => {
+        socket.close();
+        reject(bindError(error, local, port));
+      });
+      socket.bind({ address: local, port, exclusive: true }, () => {
+        socket.removeAllListeners('error');
+        socket.on('error', (error) => count(this.#counters.receiveErrors, codeOf(error) || 'UNKNOWN'));
+        resolve(socket);
+      });
+    });
+  }
+
+  /** A socket on a free port of the range for sources, or on any free port where many are taken. */
+  async #bindSource(plan: Plan): Promise<Socket> {
+    for (let attempt = 0; attempt < 16; attempt++) {
+      const port = FIRST_SOURCE_PORT + Math.floor(Math.random() * (65_536 - FIRST_SOURCE_PORT));
+      try {
+        return await this.#bind(plan, port);
+      } catch (error) {
+        if (codeOf((error as Error).cause) !== 'EADDRINUSE') throw error;
+      }
+    }
+    return this.#bind(plan, 0);
+  }
+}
+
+function count(counters: Record<string, number>, code: string): void {
+  counters[code] = (counters[code] ?? 0) + 1;
+}
+
+function bindError(error: Error, local: string, port: number): Error {
+  const place = `UDP ${local.includes(':') ? `[${local}]` : local}:${port}`;
+  const code = codeOf(error);
+  if (code === 'EADDRNOTAVAIL') return notLocal(local);
+  if (code === 'EADDRINUSE')
+    return new HostError(
+      `${place} is in use: by another vtep, or by a vxlan device of the kernel ("ip -d link show type vxlan", "ss -ulnp"); stop it, or take another --port`,
+      { cause: error },
+    );
+  if (code === 'EACCES')
+    return new HostError(`${place}: permission denied; take a --port above 1023, or run as root`, { cause: error });
+  return new HostError(`${place} cannot be bound: ${error.message}`, { cause: error });
+}

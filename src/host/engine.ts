@@ -1,0 +1,59 @@
+/**
+ * What moves frames between TAPs and the underlay. An engine builds the machine of a plan and runs it where it likes,
+ * on this thread or another, which is why `ask` answers later.
+ */
+import { type EngineName, type Plan } from '../schema/index.js';
+import { DgramEngine } from './dgram.js';
+import { HostError } from './error.js';
+import { type MachineRequest } from './machine.js';
+
+/** What an engine counts beside its machine. */
+export interface EngineCounters {
+  framesRead: number;
+  framesWritten: number;
+  datagramsReceived: number;
+  datagramsSent: number;
+  /** Bytes of datagrams that could not be sent at once, now. */
+  sendQueue: number;
+  /** Frames that a TAP did not take, by the system's code: `EIO` while the device is down. */
+  writeErrors: Record<string, number>;
+  /** Datagrams that the underlay did not take, by the system's code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE` where too many waited. */
+  sendErrors: Record<string, number>;
+  receiveErrors: Record<string, number>;
+}
+
+export interface EngineEvents {
+  /** A TAP cannot be read any more; the others go on. `port` is its place in the plan. */
+  tapLost(port: number, reason: string): void;
+}
+
+/** Facts of a running engine, for the lines that the program prints. */
+export interface EngineFacts {
+  /** The receive buffer that the system granted, in bytes. */
+  receiveBuffer: number;
+  /** UDP ports that datagrams leave from. */
+  sourcePorts: number[];
+}
+
+export interface Engine {
+  readonly name: string;
+  /** Flags that its TAPs are to be opened with, beside `IFF_TAP | IFF_NO_PI`. */
+  readonly tapFlags: number;
+  /**
+   * Binds the underlay's socket and starts to move frames. The file descriptors, in the order of the plan's TAPs, are
+   * the engine's from then on, even where it fails.
+   * @throws HostError where the address or the port is not to be had.
+   */
+  start(plan: Plan, taps: readonly number[], events: EngineEvents): Promise<EngineFacts>;
+  /** @throws SchemaError or RangeError that names what is wrong with the request. */
+  ask(request: MachineRequest): Promise<unknown>;
+  counters(): EngineCounters;
+  /** Closes every socket and TAP. The counters and `ask` stay. */
+  stop(): Promise<void>;
+}
+
+/** @throws HostError for an engine that this build does not have. */
+export function createEngine(name: EngineName): Engine {
+  if (name === 'linux') throw new HostError('engine "linux" is not in this build; use --engine auto or --engine dgram');
+  return new DgramEngine();
+}

@@ -1,0 +1,53 @@
+/** A TAP as a network device: made, moved into its namespace, and given its addresses. */
+import { closeSync } from 'node:fs';
+import { type TapPlan } from '../schema/index.js';
+import { HostError } from './error.js';
+import { ip, ipJson } from './ip.js';
+import { inspectTap, openTap } from './tun.js';
+
+/** A TAP that is open and configured. */
+export interface Link {
+  fd: number;
+  /** The device's name where it is now. */
+  device: string;
+  /** The device's MAC address; absent where nobody told. */
+  mac?: string;
+}
+
+/**
+ * Makes a TAP as planned, up and ready, or looks at one that was passed on.
+ * @param mtu In bytes, for a TAP whose plan names none.
+ * @throws HostError; then nothing of the device is left.
+ */
+export async function makeLink(tap: TapPlan, mtu: number, tapFlags: number): Promise<Link> {
+  if (tap.fd !== undefined)
+    return { fd: tap.fd, device: inspectTap(tap.fd), ...(tap.mac === undefined ? {} : { mac: tap.mac }) };
+  const { name, netns } = tap;
+  // On the way to a namespace the device has a name that nothing here has: only over there NAME is to be free.
+  const open = await openTap(netns === undefined ? name : 'weft%d', tapFlags);
+  try {
+    if (netns !== undefined) await move(open.name, name, netns);
+    await ip(
+      ['link', 'set', 'dev', name, 'mtu', String(tap.mtu ?? mtu), ...(tap.mac ? ['address', tap.mac] : [])],
+      netns,
+    );
+    if (tap.address !== undefined) await ip(['addr', 'add', tap.address, 'dev', name], netns);
+    await ip(['link', 'set', 'dev', name, 'up'], netns);
+    const [link] = await ipJson<{ address: string }>(['link', 'show', 'dev', name], netns);
+    return { fd: open.fd, device: name, mac: link!.address };
+  } catch (error) {
+    closeSync(open.fd);
+    throw error;
+  }
+}
+
+async function move(from: string, name: string, netns: string): Promise<void> {
+  try {
+    await ip(['link', 'set', 'dev', from, 'netns', netns, 'name', name]);
+  } catch (error) {
+    if (!/File exists/.test((error as Error).message)) throw error;
+    throw new HostError(`a device "${name}" exists already in namespace ${netns}; choose another name for the TAP`, {
+      cause: error,
+    });
+  }
+}

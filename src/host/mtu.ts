@@ -1,0 +1,69 @@
+/** What fits: the MTU of each segment by the ways to its peers (RFC 7348, section 4.3: VTEPs must not fragment). */
+import { MAX_MTU, MIN_MTU, type Plan, type SegmentPlan } from '../schema/index.js';
+import { HostError } from './error.js';
+import { overhead, pathAt, pathTo, type Path } from './underlay.js';
+
+/** A segment's MTU and the reason for it. */
+export interface SegmentMtu {
+  vni: number;
+  mtu: number;
+  /** In words: `eth0 towards 192.168.1.25 has 1500, less 50`. */
+  why: string;
+  /** What is wrong with it, if anything. */
+  warning?: string;
+}
+
+/**
+ * Works out the MTU of every segment: the smallest of the ways to its peers, less the encapsulation, unless the plan
+ * names one; that one is held against the ways.
+ * @throws HostError where a plan names no MTU for a segment and there is no way to one of its peers.
+ */
+export async function segmentMtus(plan: Plan): Promise<SegmentMtu[]> {
+  const paths = new Map<string, Promise<Path>>();
+  const path = (peer: string): Promise<Path> => {
+    let known = paths.get(peer);
+    if (known === undefined) {
+      known = peer === plan.local ? pathAt(peer) : pathTo(peer, plan.local);
+      paths.set(peer, known);
+    }
+    return known;
+  };
+  const sizes: SegmentMtu[] = [];
+  for (const segment of plan.segments) sizes.push(await segmentMtu(segment, plan.local, path));
+  return sizes;
+}
+
+/** The MTU that a TAP gets where its plan names none: the smallest of its segments. */
+export function tapMtu(plan: Plan, port: number): number {
+  const { vni, vlans, native } = plan.taps[port]!;
+  const vnis = new Set([vni, native, ...Object.values(vlans ?? {})]);
+  return Math.min(...plan.segments.filter((segment) => vnis.has(segment.vni)).map((segment) => segment.mtu ?? MAX_MTU));
+}
+
+async function segmentMtu(
+  segment: SegmentPlan,
+  local: string,
+  path: (peer: string) => Promise<Path>,
+): Promise<SegmentMtu> {
+  const { vni, mtu } = segment;
+  const remotes = new Set([...segment.peers, ...segment.endpoints.flatMap(({ vtep }) => vtep ?? [])]);
+  let narrowest: Path;
+  try {
+    const ways = await Promise.all((remotes.size === 0 ? [local] : [...remotes]).map(path));
+    narrowest = ways.reduce((least, way) => (way.mtu < least.mtu ? way : least));
+  } catch (error) {
+    const reason = (error as Error).message;
+    if (mtu === undefined) throw new HostError(`${reason}; add a route, or name the segment's MTU with --mtu`);
+    return { vni, mtu, why: 'as configured', warning: `segment ${vni}: ${reason}` };
+  }
+  const { device, peer } = narrowest;
+  const room = Math.min(narrowest.mtu - overhead(local), MAX_MTU);
+  const why = `${peer === local ? device : `${device} towards ${peer}`} has ${narrowest.mtu}, less ${overhead(local)}`;
+  if (mtu === undefined) {
+    if (room < MIN_MTU) throw new HostError(`segment ${vni}: no packet fits: ${why}`);
+    return { vni, mtu: room, why };
+  }
+  if (mtu <= room) return { vni, mtu, why: 'as configured' };
+  const warning = `segment ${vni}: MTU ${mtu} does not fit the underlay, which takes ${room} (${why}): larger packets will be fragmented or lost`;
+  return { vni, mtu, why: 'as configured', warning };
+}

@@ -1,0 +1,95 @@
+/** Frames in and out of an open TAP, on Node's event loop. */
+import { writeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import { codeOf, HostError } from './error.js';
+
+/** Longest frame: what a TAP's largest MTU gives, with an Ethernet header and two VLAN tags. */
+const MAX_FRAME = 65_521 + 14 + 8;
+/** Linux's "file descriptor in bad state": the device behind the TAP is gone. */
+const EBADFD = -77;
+
+export interface TapEvents {
+  /** A frame at `[offset, end)` of `bytes`; valid during the call only. */
+  frame(bytes: Uint8Array, offset: number, end: number): void;
+  /** The device is gone, or cannot be read any more. */
+  lost(reason: string): void;
+}
+
+interface PipeHandle {
+  open(fd: number): number;
+}
+
+/**
+ * A TAP as libuv sees it: a pipe. `net.Socket` and `tty` refuse a character device, and a blocking read would hold a
+ * thread of the pool for good and keep the process from ending; a pipe handle polls any file descriptor with epoll and
+ * reads it without blocking, one frame a read. Its class is not public, but has been the same since Node 0.10.
+ */
+export class TapChannel {
+  readonly #fd: number;
+  readonly #socket: Socket;
+  #open = true;
+
+  /**
+   * Takes the file descriptor over: `close` closes it.
+   * @param headroom Bytes that are free in front of each frame.
+   */
+  constructor(fd: number, headroom: number, events: TapEvents) {
+    this.#fd = fd;
+    const bytes = new Uint8Array(headroom + MAX_FRAME);
+    const callback = (length: number): boolean => {
+      events.frame(bytes, headroom, headroom + length);
+      return true;
+    };
+    const handle = pipeHandle();
+    const failure = handle.open(fd);
+    if (failure !== 0) throw new HostError(`file descriptor ${fd} cannot be polled (error ${-failure})`);
+    const options = { handle, onread: { buffer: bytes.subarray(headroom), callback } };
+    this.#socket = new Socket(options as object);
+    this.#socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#open = false;
+      events.lost(error.errno === EBADFD ? 'the device has been removed' : error.message);
+    });
+    this.#socket.on('end', () => {
+      this.#open = false;
+      events.lost('end of file');
+    });
+    this.#socket.resume();
+  }
+
+  /** Puts a frame into the device, at once; returns an empty string, or the code of what went wrong. */
+  write(bytes: Uint8Array, offset: number, end: number): string {
+    if (!this.#open) return 'ENXIO'; // the number may be another file's by now
+    try {
+      writeSync(this.#fd, bytes, offset, end - offset);
+      return '';
+    } catch (error) {
+      return codeOf(error) || 'EIO';
+    }
+  }
+
+  /** Closes the file descriptor, and with it the device, unless somebody else has it open too. */
+  close(): Promise<void> {
+    this.#open = false;
+    if (this.#socket.closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#socket.once('close', () => resolve());
+      this.#socket.destroy();
+    });
+  }
+}
+
+function pipeHandle(): PipeHandle {
+  interface Binding {
+    Pipe: new (type: number) => PipeHandle;
+    constants: { SOCKET: number };
+  }
+  let binding: Binding;
+  try {
+    binding = (process as unknown as { binding(name: string): Binding }).binding('pipe_wrap');
+  } catch (error) {
+    throw new HostError(`Node ${process.version} does not offer what polling a TAP takes (pipe_wrap)`, {
+      cause: error,
+    });
+  }
+  return new binding.Pipe(binding.constants.SOCKET);
+}

@@ -1,0 +1,72 @@
+/** What the underlay between this VTEP and its peers looks like. */
+import { networkInterfaces } from 'node:os';
+import { canonicalIp, family } from '../schema/index.js';
+import { HostError } from './error.js';
+import { ip, ipJson } from './ip.js';
+
+/** What encapsulation puts around an inner IP packet: Ethernet 14, VXLAN 8, UDP 8, and IPv4 20 or IPv6 40 bytes. */
+export function overhead(local: string): number {
+  return family(local) === 6 ? 70 : 50;
+}
+
+/** The way to one peer. */
+export interface Path {
+  peer: string;
+  device: string;
+  /** Largest underlay packet in bytes. */
+  mtu: number;
+}
+
+/**
+ * Checks that `local` is an address of this machine (of this namespace).
+ * @throws HostError that lists those that are.
+ */
+export function requireLocal(local: string): void {
+  const addresses = Object.values(networkInterfaces())
+    .flatMap((list) => list ?? [])
+    .map((entry) => entry.address);
+  if (addresses.some((address) => !address.includes('%') && canonicalIp(address) === local)) return;
+  if (local.startsWith('127.')) return; // the whole of 127.0.0.0/8 is local, though one address is listed
+  throw notLocal(local, addresses);
+}
+
+/** The error about a `local` that no device has. */
+export function notLocal(local: string, addresses: readonly string[] = []): HostError {
+  const own = addresses.length === 0 ? '' : ` (here are: ${addresses.slice(0, 12).join(', ')})`;
+  return new HostError(
+    `${local} is not an address of this machine; give one that is with --local, or add it with "ip addr add"${own}`,
+  );
+}
+
+/**
+ * The way to a peer as the kernel would route it now.
+ * @throws HostError where there is none.
+ */
+export async function pathTo(peer: string, local: string): Promise<Path> {
+  interface Route {
+    dev: string;
+    metrics?: { mtu?: number }[];
+  }
+  let route: Route | undefined;
+  try {
+    [route] = await ipJson<Route>(['route', 'get', peer, 'from', local]);
+  } catch (error) {
+    throw new HostError(`there is no way from ${local} to ${peer}: ${(error as Error).message}`, { cause: error });
+  }
+  if (route === undefined) throw new HostError(`there is no way from ${local} to ${peer}`);
+  const device = await deviceMtu(route.dev);
+  const limits = (route.metrics ?? []).flatMap((metric) => (metric.mtu === undefined ? [] : [metric.mtu]));
+  return { peer, device: route.dev, mtu: Math.min(device, ...limits) };
+}
+
+/** The device that has `local`, for a VTEP that knows no peer yet. */
+export async function pathAt(local: string): Promise<Path> {
+  const [found] = await ipJson<{ ifname: string; mtu: number }>(['addr', 'show', 'to', local]);
+  if (found?.ifname === undefined) return { peer: local, device: 'lo', mtu: await deviceMtu('lo') };
+  return { peer: local, device: found.ifname, mtu: found.mtu };
+}
+
+async function deviceMtu(device: string): Promise<number> {
+  const [link] = JSON.parse(await ip(['-j', 'link', 'show', 'dev', device])) as { mtu: number }[];
+  return link!.mtu;
+}
