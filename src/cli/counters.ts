@@ -1,0 +1,82 @@
+/** Counters as a table for people and as text for Prometheus. */
+import { type AllCounters, type EngineCounters } from '../host/index.js';
+import { COUNTS, DROPS } from '../vtep/index.js';
+import { table } from './table.js';
+
+/** Engine counters with a meaning of their own. */
+const ENGINE = [
+  ['framesRead', 'frames read from TAPs'],
+  ['framesWritten', 'frames written to TAPs'],
+  ['datagramsReceived', 'datagrams received'],
+  ['datagramsSent', 'datagrams handed to the underlay'],
+] as const satisfies readonly (readonly [keyof EngineCounters, string])[];
+const ERRORS = [
+  ['writeErrors', 'frames that a TAP did not take'],
+  ['sendErrors', 'datagrams that the underlay did not take'],
+  ['receiveErrors', 'errors while receiving'],
+] as const satisfies readonly (readonly [keyof EngineCounters, string])[];
+
+/** What was counted, by segment; of the drops and errors, those that happened. */
+export function countersTable({ vtep, engine }: AllCounters): string {
+  const { segments } = vtep;
+  const head = ['counter', ...segments.map(({ vni }) => `vni ${vni}`), ...(segments.length > 1 ? ['all'] : [])];
+  const total = (all: number): number[] => (segments.length > 1 ? [all] : []);
+  const counts = COUNTS.map(([name]) => [
+    name,
+    ...segments.map(({ counts: own }) => own[name]),
+    ...total(vtep.counts[name]),
+  ]);
+  const drops = DROPS.filter(([name]) => vtep.drops[name] > 0).map(([name, text]) => [name, vtep.drops[name], text]);
+  const moved = ENGINE.map(([name, text]) => [text, engine[name]]);
+  const errors = ERRORS.flatMap(([name, text]) =>
+    Object.entries(engine[name]).map(([code, count]) => [`${text}: ${code}`, count]),
+  );
+  return [
+    table(head, counts),
+    drops.length === 0 ? 'nothing was dropped' : table(['drop', 'count', 'meaning'], drops),
+    table(['engine', 'count'], [...moved, ...errors]),
+  ].join('\n\n');
+}
+
+/** Prometheus' text format, version 0.0.4. Drops that reached no segment have `vni="none"`. */
+export function prometheus({ vtep, engine }: AllCounters): string {
+  const lines: string[] = [];
+  const metric = (name: string, help: string, samples: readonly (readonly [labels: string, value: number])[]): void => {
+    lines.push(`# HELP weft_${name}_total ${help}`, `# TYPE weft_${name}_total counter`);
+    for (const [labels, value] of samples) lines.push(`weft_${name}_total${labels} ${value}`);
+  };
+  for (const [name, text] of COUNTS)
+    metric(
+      name.replace(/-/g, '_'),
+      text,
+      vtep.segments.map(({ vni, counts }) => [`{vni="${vni}"}`, counts[name]]),
+    );
+  metric(
+    'dropped',
+    'frames and datagrams dropped, by reason',
+    DROPS.flatMap(([reason]) => {
+      const nowhere = vtep.segments.reduce((rest, { drops }) => rest - drops[reason], vtep.drops[reason]);
+      return [
+        ...vtep.segments.map(({ vni, drops }) => [`{vni="${vni}",reason="${reason}"}`, drops[reason]] as const),
+        [`{vni="none",reason="${reason}"}`, nowhere] as const,
+      ];
+    }),
+  );
+  for (const [name, text] of ENGINE) metric(`engine_${snake(name)}`, text, [['', engine[name]]]);
+  for (const [name, text] of ERRORS)
+    metric(
+      `engine_${snake(name)}`,
+      `${text}, by the system's code`,
+      Object.entries(engine[name]).map(([code, value]) => [`{code="${code}"}`, value]),
+    );
+  lines.push(
+    '# HELP weft_engine_send_queue_bytes bytes of datagrams that wait for the socket',
+    '# TYPE weft_engine_send_queue_bytes gauge',
+    `weft_engine_send_queue_bytes ${engine.sendQueue}`,
+  );
+  return lines.join('\n');
+}
+
+function snake(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}

@@ -1,0 +1,68 @@
+/** `vtep explain`: what a running VTEP would do with a frame or a datagram, step by step, and why. */
+import { ask } from '../host/index.js';
+import { type Explanation } from '../vtep/index.js';
+import { flagHelp, noRest, parseFlags, UsageError, type Flag } from './flags.js';
+import { requireControl } from './show.js';
+
+const FLAGS: readonly Flag[] = [
+  { name: 'control', value: 'PATH', text: 'the control socket that "vtep up" was given' },
+  { name: 'port', value: 'NAME', text: 'the TAP that the frame comes from' },
+  { name: 'frame', value: 'HEX', text: 'an Ethernet frame' },
+  { name: 'from', value: 'IP', text: 'the VTEP that the datagram comes from' },
+  { name: 'datagram', value: 'HEX', text: 'a UDP payload: a VXLAN header and the frame behind it' },
+  { name: 'json', text: 'as JSON' },
+];
+
+export const help = `vtep explain: what a running VTEP would do with a packet, and why; nothing is sent or learned
+
+usage: vtep explain --control PATH --port NAME --frame HEX
+       vtep explain --control PATH --from IP --datagram HEX
+
+${flagHelp(FLAGS)}
+
+HEX may have blanks and colons between its octets.
+
+example:
+  vtep explain --control /run/vtep.sock --port eth0 \\
+       --frame 'ffffffffffff 02420a000003 0806 0001080006040001 02420a000003 0a000003 000000000000 0a000004'
+
+Exit code: 0 the packet would go somewhere, 3 it would be dropped, 1 no VTEP answered or it refused, 2 wrong flags.
+`;
+
+export async function run(args: string[]): Promise<number> {
+  const flags = parseFlags(args, FLAGS);
+  noRest(flags);
+  const control = requireControl(flags.value('control'));
+  const { port, frame, from, datagram } = Object.fromEntries(
+    ['port', 'frame', 'from', 'datagram'].map((name) => [name, flags.value(name)]),
+  );
+  const isFrame = port !== undefined && frame !== undefined && from === undefined && datagram === undefined;
+  const isDatagram = from !== undefined && datagram !== undefined && port === undefined && frame === undefined;
+  if (!isFrame && !isDatagram) throw new UsageError('give either --port NAME --frame HEX, or --from IP --datagram HEX');
+  const explanation = (await ask(
+    control,
+    isFrame
+      ? { command: 'explain', port, frame: octets('frame', frame) }
+      : { command: 'explain', from: from!, datagram: octets('datagram', datagram!) },
+  )) as Explanation;
+  process.stdout.write(`${flags.on('json') ? JSON.stringify(explanation, null, 2) : readable(explanation)}\n`);
+  return explanation.delivered.length + explanation.transmitted.length > 0 ? 0 : 3;
+}
+
+function octets(name: string, text: string): string {
+  const hex = text.replace(/[\s:]/g, '');
+  if (hex === '' || !/^([0-9a-f]{2})+$/i.test(hex))
+    throw new UsageError(`--${name}: expected octets as two hexadecimal digits each, got "${text.slice(0, 60)}"`);
+  return hex;
+}
+
+function readable({ steps, delivered, transmitted, dropped }: Explanation): string {
+  const width = Math.max(...steps.map(({ stage }) => stage.length), 0);
+  const lines = steps.map(({ stage, text }, i) => `${String(i + 1).padStart(2)}. ${stage.padEnd(width)}  ${text}`);
+  const outcome = [
+    ...(delivered.length > 0 ? [`leaves by ${delivered.join(', ')}`] : []),
+    ...(transmitted.length > 0 ? [`goes to ${transmitted.join(', ')}`] : []),
+    ...(dropped === null ? [] : [`dropped: ${dropped}`]),
+  ];
+  return [...lines, `=> ${outcome.length === 0 ? 'nothing happens' : outcome.join('; ')}`].join('\n');
+}

@@ -1,0 +1,106 @@
+#!/usr/bin/env node
+/** The `vtep` program: finds the command, and turns what it throws into a message and an exit code. */
+import { readFileSync } from 'node:fs';
+import { closest, SchemaError } from '../schema/index.js';
+import { codeOf, HostError } from '../host/index.js';
+import { UsageError } from './flags.js';
+
+interface Command {
+  help: string;
+  /** Does the command's work and returns the exit code. */
+  run(args: string[]): Promise<number>;
+}
+
+/** Each command is loaded when it is needed. */
+const COMMANDS: Record<string, { text: string; load: () => Promise<Command> }> = {
+  up: { text: 'join containers to a VXLAN network', load: () => import('./up.js') },
+  show: { text: 'what a running VTEP knows: fdb, neighbors, peers, counters', load: () => import('./show.js') },
+  explain: { text: 'what a running VTEP would do with a packet, and why', load: () => import('./explain.js') },
+  // @ts-ignore: written beside this file
+  read: { text: 'captures as people read them', load: () => import('./read.js').catch(absent) },
+  demo: {
+    text: 'two hosts, two containers and the overlay between them',
+    // @ts-ignore: written beside this file
+    load: () => import('./demo.js').catch(absent),
+  },
+};
+
+const help = `vtep: a VXLAN overlay network in TypeScript
+
+usage: vtep COMMAND [flags]
+
+${Object.entries(COMMANDS)
+  .map(([name, { text }]) => `  ${name.padEnd(10)}${text}`)
+  .join('\n')}
+
+  vtep COMMAND --help   flags and examples
+  vtep --version        the version
+
+examples:
+  vtep up --vni 4097 --local 172.31.1.5 --peer 192.168.1.25 --tap eth0 --netns c1 --address 10.0.0.3/24
+  vtep show fdb --control /run/vtep.sock
+  vtep read capture.pcap
+
+Exit code: 0 done, 1 something failed, 2 wrong flags or configuration.
+`;
+
+async function main(args: string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined) {
+    process.stderr.write(help);
+    return 2;
+  }
+  if (name === '--version' || name === '-V' || name === 'version') {
+    process.stdout.write(`vtep ${version()}\n`);
+    return 0;
+  }
+  if (name === '--help' || name === '-h' || (name === 'help' && rest.length === 0)) {
+    process.stdout.write(help);
+    return 0;
+  }
+  const word = name === 'help' ? rest[0]! : name;
+  const entry = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+  if (entry === undefined) {
+    const meant = closest(word, Object.keys(COMMANDS));
+    const hint = meant === undefined ? 'see vtep --help' : `did you mean "${meant}"?`;
+    throw new UsageError(
+      word.startsWith('-') ? `unknown flag ${word}; see vtep --help` : `unknown command "${word}"; ${hint}`,
+    );
+  }
+  const command = await entry.load();
+  const end = rest.includes('--') ? rest.indexOf('--') : rest.length;
+  if (name === 'help' || rest.slice(0, end).some((arg) => arg === '--help' || arg === '-h')) {
+    process.stdout.write(command.help);
+    return 0;
+  }
+  return command.run(rest);
+}
+
+/** A command whose file is not there. */
+function absent(error: unknown): never {
+  if (codeOf(error) !== 'ERR_MODULE_NOT_FOUND') throw error;
+  throw new HostError('this command is not in this build');
+}
+
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+const args = process.argv.slice(2);
+try {
+  process.exitCode = await main(args);
+} catch (error) {
+  const command = args[0] !== undefined && Object.hasOwn(COMMANDS, args[0]) ? ` ${args[0]}` : '';
+  const complain = (hint = ''): void => {
+    const lines = (error as Error).message.split('\n').map((line) => `vtep${command}: ${line}`);
+    process.stderr.write(`${lines.join('\n')}\n${hint}`);
+  };
+  if (error instanceof UsageError || error instanceof SchemaError) {
+    complain(command === '' ? '' : `See vtep${command} --help\n`);
+    process.exitCode = 2;
+  } else if (error instanceof HostError) {
+    complain();
+    process.exitCode = 1;
+  } else throw error;
+}

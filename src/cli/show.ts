@@ -1,0 +1,104 @@
+/** `vtep show`: what a running VTEP knows, over its control socket. */
+import { ask, type AllCounters } from '../host/index.js';
+import { closest } from '../schema/index.js';
+import { type FdbListing, type NeighborListing } from '../vtep/index.js';
+import { countersTable, prometheus } from './counters.js';
+import { flagHelp, parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { table } from './table.js';
+
+const FLAGS: readonly Flag[] = [
+  { name: 'control', value: 'PATH', text: 'the control socket that "vtep up" was given' },
+  { name: 'vni', value: 'N', text: 'one network only' },
+  { name: 'json', text: 'as JSON' },
+  { name: 'prometheus', text: 'counters in the text format that Prometheus reads' },
+];
+
+export const help = `vtep show: what a running VTEP knows
+
+usage: vtep show fdb|neighbors|peers|counters --control PATH [flags]
+
+  fdb         MAC addresses and what they are behind, learned and static
+  neighbors   endpoints: IP and MAC address, and the VTEP they are behind
+  peers       VTEPs that get a copy of what is flooded
+  counters    what was moved and what was dropped, by reason
+
+${flagHelp(FLAGS)}
+
+examples:
+  vtep show fdb --control /run/vtep.sock
+  vtep show neighbors --vni 4097 --json --control /run/vtep.sock
+  vtep show counters --prometheus --control /run/vtep.sock
+
+Exit code: 0 done, 1 no VTEP answered or it refused, 2 wrong flags.
+`;
+
+type Listed<T> = T & { vni: number };
+
+const VIEWS = {
+  fdb: (result: unknown): string =>
+    table(
+      ['VNI', 'MAC', 'BEHIND', 'TYPE', 'AGE (s)'],
+      (result as Listed<FdbListing>[]).map((entry) => [
+        entry.vni,
+        entry.mac,
+        entry.vtep === null ? `port ${entry.port}` : `VTEP ${entry.vtep}`,
+        entry.static ? 'static' : 'learned',
+        entry.static ? '-' : String(Math.round(entry.age / 1000)),
+      ]),
+    ),
+  neighbors: (result: unknown): string =>
+    table(
+      ['VNI', 'IP', 'MAC', 'VTEP', 'STATE'],
+      (result as Listed<NeighborListing>[]).map(({ vni, ip, mac, vtep, hidden }) => [
+        vni,
+        ip,
+        mac,
+        vtep ?? 'this host',
+        hidden ? 'hidden by a newer one' : 'holds',
+      ]),
+    ),
+  peers: (result: unknown): string =>
+    table(
+      ['VNI', 'ADDRESS', 'PORT'],
+      (result as Listed<{ address: string; port: number }>[]).map(({ vni, address, port }) => [vni, address, port]),
+    ),
+  counters: (result: unknown): string => countersTable(result as AllCounters),
+} as const;
+type View = keyof typeof VIEWS;
+
+export async function run(args: string[]): Promise<number> {
+  const flags = parseFlags(args, FLAGS);
+  const [view, ...more] = flags.rest;
+  const views = Object.keys(VIEWS);
+  if (view === undefined) throw new UsageError(`missing: what to show, one of ${views.join(', ')}`);
+  if (!views.includes(view)) {
+    const meant = closest(view, views);
+    throw new UsageError(
+      `nothing to show is called "${view}"; ${meant === undefined ? `there are ${views.join(', ')}` : `did you mean "${meant}"?`}`,
+    );
+  }
+  if (more.length > 0) throw new UsageError(`"${more[0]}" is not expected here; flags start with --`);
+  const control = requireControl(flags.value('control'));
+  const command = view as View;
+  if (command !== 'counters' && flags.on('prometheus')) throw new UsageError('--prometheus goes with counters only');
+  const vni = flags.value('vni');
+  if (command === 'counters' && vni !== undefined)
+    throw new UsageError('--vni does not go with counters, which list every network');
+  const result = await ask(control, {
+    command,
+    ...(vni === undefined ? {} : { vni: wholeNumber('vni', vni) }),
+  });
+  const text = flags.on('prometheus')
+    ? prometheus(result as AllCounters)
+    : flags.on('json')
+      ? JSON.stringify(result, null, 2)
+      : VIEWS[command](result);
+  process.stdout.write(`${text}\n`);
+  return 0;
+}
+
+/** @throws UsageError where the flag is missing. */
+export function requireControl(path: string | undefined): string {
+  if (path === undefined) throw new UsageError('missing: --control PATH, the socket that "vtep up" was given');
+  return path;
+}

@@ -1,0 +1,156 @@
+/** `vtep up`: one VTEP with static configuration, until it is told to stop. */
+import { applyMtus, HostError, Overlay, tapMtu, type AllCounters } from '../host/index.js';
+import { type Plan } from '../schema/index.js';
+import { countersTable } from './counters.js';
+import { flagHelp, parseFlags, type Flag } from './flags.js';
+import { COMMON, readPlan, SINGLE } from './up-config.js';
+
+const RUN: readonly Flag[] = [
+  { name: 'config', value: 'FILE', text: 'JSON with several segments and TAPs ("-": standard input)' },
+  { name: 'dry-run', text: 'check, print the resulting configuration as JSON, and do nothing' },
+  { name: 'json', text: 'print events and the final counters as JSON, one object a line' },
+];
+
+export const help = `vtep up: join containers to a VXLAN network
+
+usage: vtep up --vni N --local IP --tap NAME [flags]
+       vtep up --config FILE [flags]
+
+${flagHelp(SINGLE)}
+
+for both:
+${flagHelp([...COMMON, ...RUN])}
+
+examples:
+  # container namespace c1 on 172.31.1.5 joins network 4097, whose other VTEP is 192.168.1.25
+  vtep up --vni 4097 --local 172.31.1.5 --peer 192.168.1.25 \\
+          --tap eth0 --netns c1 --address 10.0.0.3/24 --mac 02:42:0a:00:00:03
+
+  # the same with no flooding of ARP: the proxy answers for 10.0.0.4
+  vtep up --vni 4097 --local 172.31.1.5 --tap eth0 --netns c1 --address 10.0.0.3/24 \\
+          --endpoint 10.0.0.4,02:42:0a:00:00:04,192.168.1.25 --no-learn --no-flood
+
+  # a trunk: VLAN 10 is network 100, VLAN 20 is network 200
+  vtep up --local 172.31.1.5 --peer 192.168.1.25 --tap trunk0 --vlan 10=100 20=200
+
+the file has the same fields; see what flags make of them with --dry-run:
+  { "local": "172.31.1.5", "control": "/run/vtep.sock",
+    "segments": [{ "vni": 4097, "peers": ["192.168.1.25"],
+                   "endpoints": [{ "ip": "10.0.0.4", "mac": "02:42:0a:00:00:04", "vtep": "192.168.1.25" }] }],
+    "taps": [{ "name": "eth0", "netns": "c1", "address": "10.0.0.3/24", "vni": 4097 }] }
+
+It prints "ready" when frames flow. SIGINT or SIGTERM stops it: it prints its counters and leaves nothing behind; a
+second one ends it at once. Exit code: 0 stopped, 1 something failed, 2 wrong flags or configuration.
+`;
+
+/** Runs until a signal, a request to stop, or the loss of every TAP. */
+export async function run(args: string[]): Promise<number> {
+  const flags = parseFlags(args, [...SINGLE, ...COMMON, ...RUN]);
+  const plan = readPlan(flags);
+  const json = flags.on('json') === true;
+  const warn = (message: string): void => void process.stderr.write(`vtep: warning: ${message}\n`);
+  if (flags.on('dry-run')) return dryRun(plan, warn);
+
+  const say = (event: string, fields: object, lines: readonly string[]): void =>
+    void process.stdout.write(`${json ? JSON.stringify({ event, ...fields }) : lines.join('\n')}\n`);
+  process.stdout.on('error', () => undefined); // whoever read it has gone: no reason to drop frames
+
+  const stopping = new Stopping();
+  const overlay = await Overlay.start(plan, { warn, end: (reason) => stopping.end(reason) });
+  say('ready', describe(overlay), [...summary(overlay), 'ready']);
+  const reason = await stopping.ended;
+  const counters: AllCounters = await overlay.counters();
+  await overlay.stop();
+  say('stopped', { reason, counters }, ['stopped', '', countersTable(counters)]);
+  if (reason === null) return 0;
+  process.stderr.write(`vtep: ${reason}\n`);
+  return 1;
+}
+
+/** Waits for the first reason to stop; a second signal ends the process. */
+class Stopping {
+  readonly ended: Promise<string | null>;
+  #resolve!: (reason: string | null) => void;
+  #begun = false;
+
+  constructor() {
+    this.ended = new Promise((resolve) => (this.#resolve = resolve));
+    for (const [signal, number] of [
+      ['SIGINT', 2],
+      ['SIGTERM', 15],
+    ] as const)
+      process.on(signal, () => {
+        if (this.#begun) process.exit(128 + number);
+        this.end(null);
+      });
+  }
+
+  end(reason: string | null): void {
+    this.#begun = true;
+    this.#resolve(reason);
+  }
+}
+
+async function dryRun(plan: Plan, warn: (message: string) => void): Promise<number> {
+  try {
+    await applyMtus(plan, { warn });
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    warn(error.message); // it may well be meant for another machine
+  }
+  process.stdout.write(`${JSON.stringify(plan, null, 2)}\n`);
+  return 0;
+}
+
+/** What was set up, for programs. */
+function describe({ plan, mtus, links, engine, facts }: Overlay): object {
+  return {
+    pid: process.pid,
+    engine: engine.name,
+    local: plan.local,
+    port: plan.port,
+    ...facts,
+    control: plan.control ?? null,
+    segments: mtus,
+    taps: links.map((link, i) => ({ ...plan.taps[i], device: link.device })),
+  };
+}
+
+/** What was set up, for people. */
+function summary({ plan, mtus, links, engine, facts }: Overlay): string[] {
+  const lines = [
+    `vtep ${plan.local}:${plan.port} (pid ${process.pid}), engine ${engine.name}, receive buffer ${facts.receiveBuffer >> 10} KiB`,
+  ];
+  for (const [i, { vni, proxy, learn, flood, peers, endpoints }] of plan.segments.entries()) {
+    const habits = [learn ? 'learning' : 'no learning', ...(flood ? [] : ['no flooding']), `ARP proxy ${proxy}`];
+    lines.push(
+      `segment ${vni}: MTU ${mtus[i]!.mtu} (${mtus[i]!.why}), ${habits.join(', ')}`,
+      `  peers: ${list(peers)}`,
+      `  endpoints: ${list(endpoints.map(({ ip, mac, vtep }) => `${ip} ${mac} ${vtep ?? 'here'}`))}`,
+    );
+  }
+  for (const [i, { device, mac }] of links.entries()) {
+    const tap = plan.taps[i]!;
+    const place = tap.fd === undefined ? (tap.netns === undefined ? '' : ` in ${tap.netns}`) : `, fd ${tap.fd}`;
+    const mtu = tap.mtu ?? tapMtu(plan, i);
+    const facts = [
+      ...(mac === undefined ? [] : [mac]),
+      ...(tap.address === undefined ? [] : [tap.address]),
+      tap.fd === undefined ? `MTU ${mtu}` : `whoever opened it sets its MTU, at most ${mtu}`,
+      tap.vlans === undefined ? `segment ${tap.vni}` : trunk(tap.vlans, tap.native),
+    ];
+    lines.push(`tap ${device}${place}: ${facts.join(', ')}`);
+  }
+  if (plan.control !== undefined) lines.push(`control ${plan.control}`);
+  return lines;
+}
+
+function trunk(vlans: Readonly<Record<string, number>>, native: number | undefined): string {
+  const tags = Object.entries(vlans).map(([vid, vni]) => `VLAN ${vid} is segment ${vni}`);
+  return [...tags, ...(native === undefined ? [] : [`untagged is segment ${native}`])].join(', ');
+}
+
+function list(items: readonly string[]): string {
+  if (items.length === 0) return 'none';
+  return items.slice(0, 8).join('; ') + (items.length > 8 ? `; and ${items.length - 8} more` : '');
+}

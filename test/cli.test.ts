@@ -1,0 +1,365 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { suite, test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { countersTable, prometheus } from '../src/cli/counters.js';
+import { flagHelp, parseFlags, UsageError, type Flag } from '../src/cli/flags.js';
+import { table } from '../src/cli/table.js';
+import { COMMON, readPlan, SINGLE } from '../src/cli/up-config.js';
+import { ask, serveControl } from '../src/host/control.js';
+import { Vtep } from '../src/vtep/index.js';
+import { REPOSITORY, VTEP, type Outcome } from './support/lab.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'weft-cli-'));
+process.on('exit', () => rmSync(directory, { recursive: true }));
+
+function vtep(...args: string[]): Promise<Outcome> {
+  const [program, ...before] = VTEP;
+  return new Promise((resolve) => {
+    const child = execFile(program!, [...before, ...args], { cwd: REPOSITORY }, (_error, stdout, stderr) =>
+      resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr }),
+    );
+  });
+}
+
+const flags: Flag[] = [
+  { name: 'peer', value: 'IP', many: true, text: 'a peer' },
+  { name: 'port', value: 'N', text: 'a port' },
+  { name: 'learn', negatable: true, text: 'learn' },
+  { name: 'json', text: 'as JSON' },
+];
+
+test('flags: values, lists, switches and the rest', () => {
+  const parsed = parseFlags(
+    ['a', '--peer', '10.0.0.1', '10.0.0.2', '--port=7', '--no-learn', '--json', '--peer=c', 'b', '--', '--port'],
+    flags,
+  );
+  assert.equal(parsed.values('peer'), ['10.0.0.1', '10.0.0.2', 'c']);
+  assert.is(parsed.value('port'), '7');
+  assert.is(parsed.on('learn'), false);
+  assert.is(parsed.on('json'), true);
+  assert.is(parsed.on('help'), undefined);
+  assert.equal(parsed.rest, ['a', 'b', '--port']);
+  assert.equal([...parsed.given].sort(), ['json', 'learn', 'peer', 'port']);
+});
+
+test('flags: what is wrong is named', () => {
+  const refused = (...args: string[]): string => {
+    try {
+      parseFlags(args, flags);
+    } catch (error) {
+      assert.instance(error, UsageError);
+      return (error as Error).message;
+    }
+    return '';
+  };
+  assert.is(refused('--pear', 'x'), 'unknown flag --pear; did you mean --peer?');
+  assert.is(refused('--no-laern'), 'unknown flag --no-laern; did you mean --no-learn?');
+  assert.is(refused('--no-json'), 'unknown flag --no-json');
+  assert.is(refused('-p', '1'), 'unknown flag -p');
+  assert.is(refused('--port'), '--port takes a value: --port N');
+  assert.is(refused('--port', '--json'), '--port takes a value: --port N');
+  assert.is(refused('--port='), '--port takes a value: --port N');
+  assert.is(refused('--port', '1', '--port', '2'), '--port was given twice: 1, 2');
+  assert.is(refused('--json=1'), '--json takes no value, got "1"');
+});
+
+test('flags: help stands in columns', () => {
+  assert.is(
+    flagHelp(flags),
+    [
+      '  --peer IP …   a peer',
+      '  --port N      a port',
+      '  --[no-]learn  learn',
+      '  --json        as JSON',
+      '  --help        this help',
+    ].join('\n'),
+  );
+});
+
+test('tables: numbers to the right', () => {
+  assert.is(
+    table(
+      ['NAME', 'N'],
+      [
+        ['a', 5],
+        ['bcdef', 12],
+      ],
+    ),
+    'NAME    N\na       5\nbcdef  12',
+  );
+  assert.is(table(['NAME', 'N'], []), 'NAME  N');
+});
+
+function planOf(...args: string[]): ReturnType<typeof readPlan> {
+  return readPlan(parseFlags(args, [...COMMON, ...SINGLE, { name: 'config', value: 'FILE', text: '' }]));
+}
+const ONE = ['--vni', '4097', '--local', '172.31.1.5', '--tap', 'eth0'];
+
+test('up: flags make the same plan as a file', () => {
+  const file = join(directory, 'same.json');
+  writeFileSync(
+    file,
+    JSON.stringify({
+      local: '172.31.1.5',
+      port: 4790,
+      segments: [
+        {
+          vni: 4097,
+          mtu: 1400,
+          proxy: 'vtep',
+          learn: false,
+          ageing: 10,
+          peers: ['10.1.1.1', '10.1.1.2', '10.1.1.3'],
+          endpoints: [{ ip: '10.0.0.4', mac: '02:42:0a:00:00:04', vtep: '10.1.1.1' }],
+        },
+      ],
+      taps: [{ name: 'eth0', netns: 'c1', address: '10.0.0.3/24', mac: '02:42:0a:00:00:03', mtu: 1400, vni: 4097 }],
+    }),
+  );
+  const made = planOf(
+    ...ONE,
+    ...['--port', '4790', '--mtu', '1400', '--proxy', 'vtep', '--no-learn', '--ageing', '10'],
+    ...['--peer', '10.1.1.1', '10.1.1.2', '--peer', '10.1.1.3', '--netns', 'c1', '--address', '10.0.0.3/24'],
+    ...['--mac', '02:42:0a:00:00:03', '--endpoint', '10.0.0.4,02:42:0a:00:00:04,10.1.1.1'],
+  );
+  assert.equal(made, planOf('--config', file));
+  assert.is(planOf('--config', file, '--port', '5000').port, 5000);
+});
+
+test('up: a trunk makes a segment of each VLAN', () => {
+  const made = planOf(
+    ...ONE,
+    ...['--peer', '10.1.1.1,10.1.1.2', '--vlan', '10=100', '20=200'],
+    ...['--endpoint', '10.0.0.4,02:42:0a:00:00:04,10.1.1.1,200'],
+  );
+  assert.equal(made.taps, [{ name: 'eth0', vlans: { '10': 100, '20': 200 }, native: 4097 }]);
+  assert.equal(
+    made.segments.map(({ vni, peers, endpoints }) => [vni, peers.length, endpoints.length]),
+    [
+      [4097, 2, 0],
+      [100, 2, 0],
+      [200, 2, 1],
+    ],
+  );
+});
+
+const MISTAKES: [what: string, args: string[], message: RegExp][] = [
+  ['what is missing', ['--vni', '1'], /^missing: --local IP, --tap NAME \(or --config FILE\)$/],
+  ['a number', [...ONE, '--port', 'x'], /^--port: expected a whole number, got "x"$/],
+  ['a bound', [...ONE, '--port', '0'], /^--port: expected a UDP port: a whole number from 1 to 65535, got 0$/],
+  ['a peer', [...ONE, '--peer', 'host'], /^--peer: expected a unicast IP address such as .*, got "host"$/],
+  ['a VNI, once', ['--vni', '16777216', ...ONE.slice(2)], /^--vni: expected a VNI: [^\n]*, got 16777216$/],
+  ['an endpoint', [...ONE, '--endpoint', '10.0.0.4'], /^--endpoint: expected IP,MAC,VTEP such as .*, got "10.0.0.4"$/],
+  [
+    'a part of one',
+    [...ONE, '--endpoint', '10.0.0.4,x,10.1.1.1'],
+    /^--endpoint \(mac\): expected the MAC .*, got "x"$/,
+  ],
+  ['its VNI', [...ONE, '--endpoint', 'a,b,c,5'], /^--endpoint: expected one of the VNIs 4097, got 5 in "a,b,c,5"$/],
+  ['no VNI for it', [...ONE, '--vlan', '1=2', '--endpoint', 'a,b,c'], /^--endpoint: expected IP,MAC,VTEP,VNI, since/],
+  ['a VLAN', [...ONE, '--vlan', '10:100'], /^--vlan: expected VID=VNI such as 10=4097, got "10:100"$/],
+  ['a VLAN twice', [...ONE, '--vlan', '10=100', '10=200'], /^--vlan: VLAN 10 has VNI 100 already, got "10=200"$/],
+  ['a VLAN id', [...ONE, '--vlan', '4095=100'], /^--vlan: expected a VLAN id from 1 to 4094 as the key, got 100$/],
+  ['a namespace with an fd', [...ONE, '--tap-fd', '3', '--netns', 'c1'], /^--netns: expected no namespace with fd/],
+  ['a stray word', [...ONE, 'stray'], /^"stray" is not expected here; flags start with --$/],
+  ['a file that is not there', ['--config', '/nonexistent'], /^--config: \/nonexistent cannot be read: ENOENT/],
+];
+for (const [what, args, message] of MISTAKES)
+  test(`up: names ${what}`, () => {
+    try {
+      planOf(...args);
+    } catch (error) {
+      assert.instance(error, UsageError);
+      assert.match((error as Error).message, message);
+      return;
+    }
+    assert.unreachable();
+  });
+
+test('up: a mistake in a file is found by its path, or its line', () => {
+  const file = join(directory, 'wrong.json');
+  const message = (text: string, ...more: string[]): string => {
+    writeFileSync(file, text);
+    try {
+      planOf('--config', file, ...more);
+    } catch (error) {
+      return (error as Error).message.replaceAll(file, 'FILE');
+    }
+    return '';
+  };
+  assert.is(
+    message(
+      '{"local":"10.1.1.1","segments":[{"vni":1,"endpoints":[{"ip":"10.0.0.4"}]}],"taps":[{"name":"a","vni":1}]}',
+    ),
+    'FILE: segments[0].endpoints[0].mac: expected the MAC address of one station, such as 02:42:0a:00:00:04, got nothing',
+  );
+  assert.is(message('[]'), 'FILE: expected an object, got []');
+  assert.match(message('{\n  "local": x\n}'), /^FILE(:2:12)?: expected JSON: /);
+  assert.is(message('{}', '--vni', '7'), '--vni does not go with --config; put it into the file (FILE)');
+});
+
+test('counters: Prometheus can read them, and drops add up', () => {
+  const machine = new Vtep();
+  machine.addSegment({ vni: 7 });
+  const sink = { deliver: () => undefined, transmit: () => undefined };
+  machine.receiveDatagram('10.1.1.1', new Uint8Array(3), 0, 3, 0, 0, sink);
+  const engine = {
+    framesRead: 1,
+    framesWritten: 2,
+    datagramsReceived: 3,
+    datagramsSent: 4,
+    sendQueue: 5,
+    writeErrors: {},
+    sendErrors: { ENETUNREACH: 6 },
+    receiveErrors: {},
+  };
+  const text = prometheus({ vtep: machine.counters(), engine });
+  for (const line of text.split('\n'))
+    assert.match(line, /^(# (HELP|TYPE) weft_\w+ .+|weft_[a-z_]+(\{(\w+="[^"]*",?)+\})? \d+)$/);
+  assert.match(text, /^weft_frames_in_total\{vni="7"\} 0$/m);
+  assert.match(text, /^weft_dropped_total\{vni="none",reason="datagram-truncated"\} 1$/m);
+  assert.match(text, /^weft_engine_send_errors_total\{code="ENETUNREACH"\} 6$/m);
+  assert.match(text, /^weft_engine_send_queue_bytes 5$/m);
+  const readable = countersTable({ vtep: machine.counters(), engine });
+  assert.match(readable, /^datagram-truncated +1 {2}a datagram too short/m);
+  assert.match(readable, /^datagrams that the underlay did not take: ENETUNREACH +6$/m);
+});
+
+const control = suite('control socket');
+const path = join(directory, 'control');
+
+control('answers each line in order, and survives nonsense', async () => {
+  const server = await serveControl(path, async (request) => ({ asked: request.command }));
+  assert.equal(await ask(path, { command: 'fdb' }), { asked: 'fdb' });
+  const { connect } = await import('node:net');
+  const lines = await new Promise<string[]>((resolve) => {
+    let text = '';
+    const socket = connect(path, () => socket.write('nonsense\n{"command":"fly"}\n{"command":"peers"}\n'));
+    socket.on('data', (data) => {
+      text += data.toString();
+      if (text.split('\n').length === 4) socket.end();
+    });
+    socket.on('close', () => resolve(text.trim().split('\n')));
+  });
+  assert.match(lines[0]!, /^\{"ok":false,"error":"a request is a JSON object on one line: /);
+  assert.match(lines[1]!, /^\{"ok":false,"error":"command: expected one of /);
+  assert.is(lines[2], '{"ok":true,"result":{"asked":"peers"}}');
+  await server.close();
+});
+
+control('is for its owner, and goes when it is closed', async () => {
+  const { existsSync, statSync } = await import('node:fs');
+  const server = await serveControl(path, async () => ({}));
+  assert.is(statSync(path).mode & 0o777, 0o600);
+  await server.close();
+  assert.not(existsSync(path));
+});
+
+control('replaces a socket that nobody listens on, and nothing else', async () => {
+  // A listener whose process ends without closing leaves its socket behind.
+  const script = `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+  await new Promise((resolve) => execFile(process.execPath, ['-e', script], resolve));
+  const server = await serveControl(path, async () => ({ here: true }));
+  assert.equal(await ask(path, { command: 'fdb' }), { here: true });
+  await serveControl(path, async () => ({})).then(
+    () => assert.unreachable(),
+    (error: Error) => assert.match(error.message, /another vtep listens there/),
+  );
+  await server.close();
+  writeFileSync(path, 'precious');
+  await serveControl(path, async () => ({})).then(
+    () => assert.unreachable(),
+    (error: Error) => assert.match(error.message, /something else is there/),
+  );
+  rmSync(path);
+});
+
+control('says why it cannot be asked', async () => {
+  const refused = (at: string): Promise<string> =>
+    ask(at, { command: 'fdb' }).then(
+      () => '',
+      (error: Error) => error.message,
+    );
+  assert.match(await refused(path), /^there is no control socket at .*; start the VTEP with --control /);
+  const mute = createServer((socket) => socket.destroy()).listen(path);
+  assert.match(await refused(path), /closed the connection without an answer|cannot be reached: ECONNRESET|EPIPE/);
+  await new Promise((resolve) => mute.close(resolve));
+});
+
+const program = suite('program');
+
+program('prints help, with examples, and its version', async () => {
+  for (const args of [['--help'], ['up', '--help'], ['help', 'up'], ['show', '-h'], ['explain', '--help']]) {
+    const { code, stdout, stderr } = await vtep(...args);
+    assert.is(code, 0, stderr);
+    assert.match(stdout, /^examples?:$/m);
+    assert.match(stdout, /^Exit code: |Exit code: /m);
+  }
+  const { code, stdout } = await vtep('--version');
+  assert.is(code, 0);
+  assert.match(stdout, /^vtep \d+\.\d+\.\d+\n$/);
+});
+
+const WRONG: [args: string[], code: number, stderr: RegExp][] = [
+  [[], 2, /^vtep: a VXLAN overlay network/],
+  [['upp'], 2, /^vtep: unknown command "upp"; did you mean "up"\?\n$/],
+  [['frobnicate'], 2, /^vtep: unknown command "frobnicate"; see vtep --help\n$/],
+  [['--verbose'], 2, /^vtep: unknown flag --verbose; see vtep --help\n$/],
+  [['up'], 2, /^vtep up: missing: --local IP, --vni N, --tap NAME \(or --config FILE\)\nSee vtep up --help\n$/],
+  [['up', ...ONE, '--proxy', 'x', '--mtu', '1'], 2, /^vtep up: --mtu: .*\nvtep up: --proxy: .*\nSee vtep up --help\n$/],
+  [
+    ['up', '--tap', 'a', '--vni', '1', '--local', '203.0.113.77'],
+    1,
+    /^vtep up: 203.0.113.77 is not an address of this/,
+  ],
+  [
+    ['up', '--tap', 'a', '--vni', '1', '--local', '127.0.0.1', '--netns', 'weft-none'],
+    1,
+    /^vtep up: network namespace "weft-none" does not exist; make it with "ip netns add weft-none"/,
+  ],
+  [
+    ['up', '--tap', 'a', '--vni', '1', '--local', '127.0.0.1', '--engine', 'linux'],
+    1,
+    /^vtep up: engine "linux" is not in this build; use --engine auto or --engine dgram\n$/,
+  ],
+  [['show'], 2, /^vtep show: missing: what to show, one of fdb, neighbors, peers, counters\n/],
+  [['show', 'neighbours', '--control', 'x'], 2, /nothing to show is called "neighbours"; did you mean "neighbors"\?/],
+  [['show', 'fdb'], 2, /missing: --control PATH/],
+  [['show', 'fdb', '--control', '/nonexistent'], 1, /^vtep show: there is no control socket at \/nonexistent;/],
+  [['explain', '--control', 'x', '--port', 'a'], 2, /give either --port NAME --frame HEX, or --from IP --datagram HEX/],
+  [['explain', '--control', 'x', '--port', 'a', '--frame', 'abc'], 2, /--frame: expected octets as two hexadecimal/],
+];
+for (const [args, code, stderr] of WRONG)
+  program(`vtep ${args.join(' ')}: ${code}`, async () => {
+    const outcome = await vtep(...args);
+    assert.is(outcome.code, code);
+    assert.match(outcome.stderr, stderr);
+    assert.is(outcome.stdout, '');
+  });
+
+program('a dry run prints the configuration and does nothing', async () => {
+  const { code, stdout } = await vtep(
+    'up',
+    '--vni',
+    '9',
+    '--local',
+    '127.0.0.1',
+    '--tap',
+    'a',
+    '--mtu',
+    '1450',
+    '--dry-run',
+  );
+  assert.is(code, 0);
+  const made = JSON.parse(stdout);
+  assert.is(made.segments[0].mtu, 1450);
+  assert.is(made.taps[0].name, 'a');
+});
+
+test.run();
+control.run();
+program.run();
