@@ -57,6 +57,11 @@ test('takes up to 1500 for a length and more for a type', () => {
   ethernet.setEtherType(frame, 0, 1501); // undefined by IEEE 802.3: neither
   assert.is(ethernet.decode(frame).etherType, 1501);
   assert.is(ethernet.decode(frame).length, undefined);
+  ethernet.setEtherType(frame, 0, 0);
+  assert.equal(ethernet.decode(frame).etherType, 0);
+  assert.is(ethernet.decode(frame).payload.length, 1500);
+  ethernet.setEtherType(frame, 0, 1);
+  assert.is(ethernet.decode(frame).payload.length, 1);
 });
 
 test('writes in place', () => {
@@ -74,6 +79,7 @@ test('refuses to write what does not fit', () => {
   const payload = new Uint8Array(1501);
   assert.throws(() => ethernet.encode({ ...frame, payload }), /ethernet\.length .* 1500, not 1501/);
   assert.throws(() => ethernet.encode({ ...frame, etherType: 1500, payload }), /ethernet\.etherType .* above 1500/);
+  assert.throws(() => ethernet.encode({ ...frame, length: 0, payload }), /ethernet\.length .* 1500, not 0/);
   assert.throws(() => ethernet.encode({ ...frame, etherType: 65536, payload }), /ethernet\.etherType .* 65535/);
   assert.throws(() => ethernet.encode({ ...frame, etherType: 2048, length: 9, payload }), /not both/);
   assert.throws(() => ethernet.encode({ ...frame, source: 'here', etherType: 2048, payload }), /"here" is not a MAC/);
@@ -107,11 +113,13 @@ test('reads and writes a VLAN tag', () => {
   vlan.setEtherType(tag, 1, 0x86dd);
   assert.is(hex(tag), 'a5efff86dda5');
   assert.is(hex(vlan.encode({ id: 7, payload: fromHex('4242') })), '000700024242');
+  assert.equal(vlan.decode(fromHex('000700024242a5a5')).payload, fromHex('4242'), 'padding is no payload');
 });
 
 const mac = fc.nat(2 ** 48 - 1).map(macToText);
-const type = fc.oneof(fc.integer({ min: 1501, max: 0xffff }), fc.constantFrom(0x0800, 0x8100, 1501, 1536));
+const type = fc.oneof(fc.integer({ min: 1501, max: 0xffff }), fc.constantFrom(0, 0x0800, 0x8100, 1501, 1536));
 const payload = fc.uint8Array({ maxLength: 40 });
+const some = fc.uint8Array({ minLength: 1, maxLength: 40 });
 const withLength = <T extends { payload: Uint8Array }>(value: T): T & { length: number } => ({
   ...value,
   length: value.payload.length,
@@ -122,7 +130,7 @@ codecProperties({
   codec: ethernet,
   values: fc.oneof(
     fc.record({ destination: mac, source: mac, etherType: type, payload }),
-    fc.record({ destination: mac, source: mac, payload }).map(withLength),
+    fc.record({ destination: mac, source: mac, payload: some }).map(withLength),
   ),
 });
 
@@ -130,7 +138,10 @@ const tag = { priority: fc.nat(7), dropEligible: fc.boolean(), id: fc.nat(4095) 
 codecProperties({
   name: 'vlan',
   codec: vlan,
-  values: fc.oneof(fc.record({ ...tag, etherType: type, payload }), fc.record({ ...tag, payload }).map(withLength)),
+  values: fc.oneof(
+    fc.record({ ...tag, etherType: type, payload }),
+    fc.record({ ...tag, payload: some }).map(withLength),
+  ),
 });
 
 test.run();

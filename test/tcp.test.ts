@@ -49,6 +49,9 @@ test('reads a segment with options', () => {
 
 test('computes the checksum over IPv4 and IPv6', () => {
   assert.is(hex(tcp.encode(VALUE, V4)), hex(SYN));
+  const into = new Uint8Array(SYN.length + 2).fill(0xa5);
+  assert.is(tcp.encodeInto(VALUE, into, 1, V4), SYN.length + 1);
+  assert.is(hex(into), `a5${hex(SYN)}a5`);
   const value = { sourcePort: 50000, destinationPort: 80, sequence: 1, flags: 0x18, window: 1, payload: VALUE.payload };
   assert.is(hex(tcp.encode(value, V6)), hex(OVER_V6));
   assert.is(tcp.getChecksum(tcp.encode({ ...VALUE, checksum: 7 }, V4), 0), 7);

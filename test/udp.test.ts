@@ -26,6 +26,9 @@ test('reads a datagram, and leaves what is behind its length', () => {
 test('computes the checksum over IPv4 and IPv6, and none without addresses', () => {
   assert.is(hex(udp.encode(VALUE, V4)), hex(OVER_V4));
   assert.is(hex(udp.encode(VALUE, V6)), hex(OVER_V6));
+  const into = new Uint8Array(OVER_V4.length + 2).fill(0xa5);
+  assert.is(udp.encodeInto(VALUE, into, 1, V4), OVER_V4.length + 1);
+  assert.is(hex(into), `a5${hex(OVER_V4)}a5`);
   assert.is(udp.getChecksum(udp.encode(VALUE), 0), 0);
   assert.is(udp.getChecksum(udp.encode({ ...VALUE, checksum: 7 }, V4), 0), 7);
   assert.throws(() => udp.encode(VALUE, { source: '10.0.0.3', destination: 'fd00::4' }), /one address family/);

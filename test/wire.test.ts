@@ -122,6 +122,12 @@ test('options read back to what was written, and hostile ones are kept byte for 
   );
 });
 
+test('options are filled up with zeros in a dirty buffer', () => {
+  const bytes = new Uint8Array(6).fill(0xa5);
+  assert.is(wire.writeOptions('options', [{ kind: 1, data: new Uint8Array(0) }], bytes, 1), 5);
+  assert.is(hex(bytes), 'a501000000a5');
+});
+
 test('errors say what was needed and what limited it', () => {
   const error = wire.truncated('udp', 34, 100, 64, 'ipv4.totalLength');
   assert.is(error.message, 'udp: truncated at offset 34: needs 100 bytes, has 30 (limited by ipv4.totalLength)');
