@@ -174,6 +174,7 @@ test('reads lax what there is', () => {
   assert.is(payload(38), 10, 'total length behind the end');
   ipv4.setTotalLength(bytes, 0, 0);
   assert.is(payload(44), 16, 'total length 0');
+  assert.is(ipv4.check(bytes, 0, 44), -2, 'total length 0 is not for the strict');
   ipv4.setTotalLength(bytes, 0, 27);
   assert.is(payload(44), 0, 'total length within the header');
   assert.is(payload(26), 0, 'options cut');
