@@ -18,10 +18,11 @@
  */
 import { formatMac, getMac, parseMac, setMac } from '../address/index.js';
 import { getU16, room, setU16, TRUNCATED, truncated, type WireError } from '../wire/index.js';
-import { MAX_LENGTH, typeOrLength } from './type.js';
+import { isLength, typeOrLength } from './type.js';
 
 export * as vlan from './vlan.js';
 export {
+  isLength,
   isVlanType,
   MAX_LENGTH,
   TYPE_ARP,
@@ -49,9 +50,9 @@ export interface Ethernet {
   /** Text: `02:42:0a:00:00:02`. */
   destination: string;
   source: string;
-  /** What the payload is, 1501 to 65535. */
+  /** What the payload is, 1501 to 65535; 0 where the frame does not say. */
   etherType?: number;
-  /** Bytes of payload, 0 to 1500, in a frame without `etherType`. Computed when both are absent. */
+  /** Bytes of payload, 1 to 1500, in a frame without `etherType`. Computed when both are absent. */
   length?: number;
   payload: Uint8Array;
 }
@@ -63,7 +64,7 @@ export interface Ethernet {
 export function check(bytes: Uint8Array, offset: number, end: number): number {
   if (end - offset < HEADER_LENGTH) return TRUNCATED;
   const type = getU16(bytes, offset + TYPE);
-  return type <= MAX_LENGTH && type > end - offset - HEADER_LENGTH ? TRUNCATED : HEADER_LENGTH;
+  return isLength(type) && type > end - offset - HEADER_LENGTH ? TRUNCATED : HEADER_LENGTH;
 }
 
 /** Says in full why `check` refused: call it only then. */
@@ -82,7 +83,7 @@ export function getSource(bytes: Uint8Array, offset: number): number {
   return getMac(bytes, offset + SOURCE);
 }
 
-/** The type of what follows; up to {@link MAX_LENGTH} it is a length. */
+/** The type of what follows; {@link isLength} tells a length. */
 export function getEtherType(bytes: Uint8Array, offset: number): number {
   return getU16(bytes, offset + TYPE);
 }
@@ -131,7 +132,7 @@ function read(bytes: Uint8Array, offset: number, end: number): Ethernet {
   const source = formatMac(bytes, offset + SOURCE);
   const type = getU16(bytes, offset + TYPE);
   const start = offset + HEADER_LENGTH;
-  if (type > MAX_LENGTH) return { destination, source, etherType: type, payload: bytes.subarray(start, end) };
+  if (!isLength(type)) return { destination, source, etherType: type, payload: bytes.subarray(start, end) };
   return { destination, source, length: type, payload: bytes.subarray(start, Math.min(start + type, end)) };
 }
 

@@ -1,6 +1,7 @@
 /**
  * The 16-bit number behind the addresses of a frame and behind a VLAN tag: up to 1500 the length of what follows (IEEE
- * 802.3, 3.2.6), from 1536 its type. What lies between is undefined; weft keeps it as a type that nobody knows.
+ * 802.3, 3.2.6), from 1536 its type. What lies between is undefined, and 0 says nothing: weft keeps these as types that
+ * nobody knows, as Wireshark does.
  */
 import { uint } from '../wire/index.js';
 
@@ -19,6 +20,11 @@ export const TYPE_OLD_VLAN = 0x9100;
 export const TYPE_LLDP = 0x88cc;
 export const TYPE_MPLS = 0x8847;
 
+/** Whether the number is a length, not a type. */
+export function isLength(typeOrLength: number): boolean {
+  return typeOrLength > 0 && typeOrLength <= MAX_LENGTH;
+}
+
 /** Whether a VLAN tag follows this type. */
 export function isVlanType(etherType: number): boolean {
   return etherType === TYPE_VLAN || etherType === TYPE_SERVICE_VLAN || etherType === TYPE_OLD_VLAN;
@@ -29,12 +35,14 @@ export function typeOrLength(
   protocol: string,
   value: { etherType?: number; length?: number; payload: Uint8Array },
 ): number {
-  if (value.etherType === undefined)
-    return uint(`${protocol}.length`, value.length ?? value.payload.length, MAX_LENGTH);
-  if (value.length !== undefined) throw new RangeError(`${protocol} is to have an etherType or a length, not both`);
-  if (value.etherType <= MAX_LENGTH)
-    throw new RangeError(
-      `${protocol}.etherType is to be above ${MAX_LENGTH}, not ${value.etherType}: that is a length`,
-    );
-  return uint(`${protocol}.etherType`, value.etherType, 0xffff);
+  const { etherType, length } = value;
+  if (etherType === undefined) {
+    if (length === 0)
+      throw new RangeError(`${protocol}.length is to be from 1 to ${MAX_LENGTH}, not 0: that is a type`);
+    return uint(`${protocol}.length`, length ?? value.payload.length, MAX_LENGTH);
+  }
+  if (length !== undefined) throw new RangeError(`${protocol} is to have an etherType or a length, not both`);
+  if (isLength(etherType))
+    throw new RangeError(`${protocol}.etherType is to be 0 or above ${MAX_LENGTH}, not ${etherType}: that is a length`);
+  return uint(`${protocol}.etherType`, etherType, 0xffff);
 }

@@ -10,7 +10,7 @@
  * The type is that of what follows the tag, so tags stack.
  */
 import { getU16, room, setU16, TRUNCATED, truncated, uint, type WireError } from '../wire/index.js';
-import { MAX_LENGTH, typeOrLength } from './type.js';
+import { isLength, typeOrLength } from './type.js';
 
 // Offsets from the tag's start, behind the type that announces it.
 const CONTROL = 0;
@@ -35,9 +35,9 @@ export interface Vlan {
   dropEligible?: boolean;
   /** VLAN id, 0 to 4095. */
   id: number;
-  /** What the payload is, 1501 to 65535. */
+  /** What the payload is, 1501 to 65535; 0 where the frame does not say. */
   etherType?: number;
-  /** Bytes of payload, 0 to 1500, without `etherType`. Computed when both are absent. */
+  /** Bytes of payload, 1 to 1500, without `etherType`. Computed when both are absent. */
   length?: number;
   payload: Uint8Array;
 }
@@ -52,7 +52,7 @@ export type DecodedVlan = Vlan & Required<Pick<Vlan, 'priority' | 'dropEligible'
 export function check(bytes: Uint8Array, offset: number, end: number): number {
   if (end - offset < HEADER_LENGTH) return TRUNCATED;
   const type = getU16(bytes, offset + TYPE);
-  return type <= MAX_LENGTH && type > end - offset - HEADER_LENGTH ? TRUNCATED : HEADER_LENGTH;
+  return isLength(type) && type > end - offset - HEADER_LENGTH ? TRUNCATED : HEADER_LENGTH;
 }
 
 /** Says in full why `check` refused: call it only then. */
@@ -76,7 +76,7 @@ export function getId(bytes: Uint8Array, offset: number): number {
   return getU16(bytes, offset + CONTROL) & ID_MASK;
 }
 
-/** The type of what follows the tag; up to 1500 it is a length. */
+/** The type of what follows the tag; `isLength` tells a length. */
 export function getEtherType(bytes: Uint8Array, offset: number): number {
   return getU16(bytes, offset + TYPE);
 }
@@ -125,7 +125,7 @@ function read(bytes: Uint8Array, offset: number, end: number): DecodedVlan {
   const id = getId(bytes, offset);
   const type = getU16(bytes, offset + TYPE);
   const start = offset + HEADER_LENGTH;
-  if (type > MAX_LENGTH) return { priority, dropEligible, id, etherType: type, payload: bytes.subarray(start, end) };
+  if (!isLength(type)) return { priority, dropEligible, id, etherType: type, payload: bytes.subarray(start, end) };
   return { priority, dropEligible, id, length: type, payload: bytes.subarray(start, Math.min(start + type, end)) };
 }
 
