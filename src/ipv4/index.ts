@@ -181,6 +181,10 @@ export function getIdentification(bytes: Uint8Array, offset: number): number {
   return getU16(bytes, offset + IDENTIFICATION);
 }
 
+export function getReservedFlag(bytes: Uint8Array, offset: number): boolean {
+  return (getU16(bytes, offset + FRAGMENT) & RESERVED_FLAG) !== 0;
+}
+
 export function getDontFragment(bytes: Uint8Array, offset: number): boolean {
   return (getU16(bytes, offset + FRAGMENT) & DONT_FRAGMENT) !== 0;
 }

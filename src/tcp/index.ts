@@ -147,6 +147,11 @@ export function getHeaderLength(bytes: Uint8Array, offset: number): number {
   return (bytes[offset + DATA_OFFSET_FLAGS]! >>> 4) << 2;
 }
 
+/** The three bits before the flags. */
+export function getReserved(bytes: Uint8Array, offset: number): number {
+  return (getU16(bytes, offset + DATA_OFFSET_FLAGS) >>> RESERVED_SHIFT) & 7;
+}
+
 /** All nine flags. */
 export function getFlags(bytes: Uint8Array, offset: number): number {
   return getU16(bytes, offset + DATA_OFFSET_FLAGS) & FLAGS_MASK;

@@ -101,6 +101,16 @@ export function getVni(bytes: Uint8Array, offset: number): number {
   return getU24(bytes, offset + VNI);
 }
 
+/** The 24 bits after the flags. */
+export function getReserved1(bytes: Uint8Array, offset: number): number {
+  return getU24(bytes, offset + RESERVED1);
+}
+
+/** The last octet. */
+export function getReserved2(bytes: Uint8Array, offset: number): number {
+  return bytes[offset + RESERVED2]!;
+}
+
 /** The Group Policy id; meaningful where {@link FLAG_GROUP} is set. */
 export function getGroup(bytes: Uint8Array, offset: number): number {
   return getU16(bytes, offset + GROUP);
