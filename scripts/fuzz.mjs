@@ -6,6 +6,8 @@
  *     npm run fuzz -- vxlan --seconds 30        one (or several names, or all) for so long each; 30 when absent
  *     npm run fuzz -- vxlan fuzz/corpus/vxlan/* replays files instead
  *
+ * An input that takes longer than --patience seconds (10) is a crash too.
+ *
  * Begins with the seeds in `fuzz/corpus/<target>/`. An input that breaks a promise is written there as `crash-<hash>`, to
  * be committed with the repair. What else was found on the way stays in `fuzz/work`, for the next run on this machine.
  *
@@ -21,8 +23,6 @@ import { performance } from 'node:perf_hooks';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
 
-/** Longest that one input may take, in seconds. */
-const PATIENCE = 10;
 const WORK = resolve('fuzz/work');
 const require = createRequire(import.meta.url);
 
@@ -74,8 +74,11 @@ function withJsfuzz(file, folders, seconds) {
     resourceLimits: { maxOldGenerationSizeMb: 2048 },
   });
   return new Promise((done) => {
+    let over = false;
     /** @type {(crash: Uint8Array | null, trouble?: string) => void} */
     const finish = (crash, trouble = '') => {
+      if (over) return;
+      over = true;
       clearInterval(watch);
       process.off('SIGINT', interrupt);
       const [runs = 0, coverage = 0] = state;
@@ -87,10 +90,10 @@ function withJsfuzz(file, folders, seconds) {
     let still = 0;
     const watch = setInterval(() => {
       const runs = Atomics.load(state, 0);
-      still = runs === seen ? still + 1 : 0;
+      still = runs > 0 && runs === seen ? still + 1 : 0;
       seen = runs;
       if (process.stderr.isTTY) process.stderr.write(`\r${runs} runs, ${state[1]} counters reached \x1b[K`);
-      if (still >= PATIENCE) finish(current(), `did not return within ${PATIENCE} s`);
+      if (still >= patience) finish(current(), `did not return within ${patience} s`);
     }, 1000);
     process.on('SIGINT', interrupt);
     worker.on('error', (error) => finish(seen > 0 ? current() : null, String(error.stack ?? error)));
@@ -123,11 +126,11 @@ function jazzer() {
 function withJazzer(program, file, folders, seconds) {
   const folder = dirname(file);
   for (const old of readdirSync(folder)) if (old.startsWith('crash-')) rmSync(join(folder, old));
-  const limits = ['--sync', `--timeout=${PATIENCE * 1000}`, '--', `-max_total_time=${seconds}`, '-artifact_prefix=./'];
+  const limits = ['--sync', `--timeout=${patience * 1000}`, '--', `-max_total_time=${seconds}`, '-artifact_prefix=./'];
   const { stdout, stderr, status } = spawnSync(process.execPath, [program, file, ...folders, ...limits], {
     cwd: folder,
     encoding: 'utf8',
-    timeout: (seconds + 2 * PATIENCE) * 1000,
+    timeout: (seconds + 2 * patience) * 1000,
     killSignal: 'SIGKILL',
     maxBuffer: 1 << 28,
   });
@@ -202,7 +205,11 @@ async function replay(target, files) {
 }
 
 const { values, positionals } = parseArgs({
-  options: { list: { type: 'boolean' }, seconds: { type: 'string', default: '30' } },
+  options: {
+    list: { type: 'boolean' },
+    seconds: { type: 'string', default: '30' },
+    patience: { type: 'string', default: '10' },
+  },
   allowPositionals: true,
 });
 if (values.list) {
@@ -210,7 +217,9 @@ if (values.list) {
   process.exit(0);
 }
 const seconds = Number(values.seconds);
+const patience = Number(values.patience);
 if (!(seconds > 0)) refuse(`--seconds is to be a number above 0, not ${values.seconds}`);
+if (!(patience > 0)) refuse(`--patience is to be a number above 0, not ${values.patience}`);
 const isFile = (/** @type {string} */ name) => existsSync(name) && statSync(name).isFile();
 const files = positionals.filter((name) => !targets.includes(name) && isFile(name));
 const names = positionals.filter((name) => !files.includes(name));

@@ -107,7 +107,7 @@ test('the fuzzer lists its targets, and names them where it is asked for another
   assert.is(script('.').status, 2);
 });
 
-test('the fuzzer stops in time, finds what is planted, keeps it and replays it', () => {
+test('the fuzzer stops in time, finds what is planted and what never returns, keeps and replays it', () => {
   const folder = mkdtempSync(join(tmpdir(), 'weft-fuzz-'));
   try {
     mkdirSync(join(folder, 'fuzz/corpus/planted'), { recursive: true });
@@ -132,6 +132,13 @@ test('the fuzzer stops in time, finds what is planted, keeps it and replays it',
     assert.is(again.status, 1);
     assert.match(again.output, /^FAIL fuzz\/corpus\/planted\/crash-[0-9a-f]{16}: \d+ bytes: 61..ff00/);
     assert.is(script(folder, 'planted', 'fuzz/corpus/planted/seed').status, 0);
+
+    writeFileSync(join(folder, 'fuzz/endless.ts'), source('while (data[0] === 1);'));
+    const endless = script(folder, 'endless', '--seconds', '60', '--patience', '2');
+    assert.is(endless.status, 1, endless.output);
+    assert.match(endless.output, /did not return within 2 s/);
+    const [crash] = readdirSync(join(folder, 'fuzz/corpus/endless'));
+    assert.is(readFileSync(join(folder, 'fuzz/corpus/endless', crash!))[0], 1);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -13,8 +13,9 @@ test('imports point down, and no room takes more than it may', () => {
 
 test('every room but the program has a door in package.json, and nothing else has one', () => {
   const wanted = exportsOf(existingRooms());
-  assert.equal(manifest['exports'], wanted, 'bring package.json up to date: node scripts/layers.mjs --write');
-  assert.equal(Object.keys(manifest['exports'] as object), Object.keys(wanted), 'the order is that of ROOMS');
+  const doors = Object.keys(manifest['exports'] as object).join('\n');
+  assert.is(doors, Object.keys(wanted).join('\n'), 'bring package.json up to date: node scripts/layers.mjs --write');
+  assert.equal(manifest['exports'], wanted);
 });
 
 test('the package depends on nothing', () => {
