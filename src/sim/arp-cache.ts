@@ -1,0 +1,133 @@
+import { Agenda, type Timer } from './agenda.js';
+
+export interface ArpCacheOptions {
+  /** Milliseconds for which an answer is taken as right without asking again. Default 30,000. */
+  reachable?: number;
+  /** Milliseconds between two requests. Default 1000, the least that RFC 1122, section 2.3.2.1 allows. */
+  retry?: number;
+  /** Requests until an address counts as silent. Default 3. */
+  tries?: number;
+  /** Packets that may wait for one answer; the oldest gives way. Default 16. */
+  queue?: number;
+  /** Neighbours at most; the one known longest gives way. Default 1024. */
+  capacity?: number;
+}
+
+/** What a cache needs around it. */
+export interface ArpCacheHost {
+  now(): number;
+  /** Asks for an address: everybody, or the one at `mac` where that is not {@link UNKNOWN_MAC}. */
+  request(ip: number, mac: number): void;
+  /** Sends a frame, whose destination is still to be written. */
+  transmit(frame: Uint8Array, mac: number): void;
+}
+
+/** The MAC address of a neighbour that has not answered yet. */
+export const UNKNOWN_MAC = -1;
+
+interface Waiting {
+  frame: Uint8Array;
+  failed: (() => void) | null;
+}
+
+interface Entry {
+  readonly ip: number;
+  mac: number;
+  /** When its MAC address was last heard of. */
+  confirmed: number;
+  /** Requests since then that found no answer. */
+  tries: number;
+  /** Set while an answer is awaited. */
+  timer: Timer | null;
+  waiting: Waiting[];
+}
+
+/**
+ * What a station knows of its neighbours (RFC 826), with the care that RFC 1122 (section 2.3.2) wants: requests are
+ * repeated, packets wait meanwhile, and an old answer is made sure of by unicast requests before everybody is asked anew.
+ */
+export class ArpCache {
+  readonly #reachable: number;
+  readonly #retry: number;
+  readonly #tries: number;
+  readonly #queue: number;
+  readonly #capacity: number;
+  readonly #agenda: Agenda;
+  readonly #host: ArpCacheHost;
+  readonly #entries = new Map<number, Entry>();
+
+  constructor(options: ArpCacheOptions, agenda: Agenda, host: ArpCacheHost) {
+    this.#reachable = options.reachable ?? 30_000;
+    this.#retry = options.retry ?? 1000;
+    this.#tries = options.tries ?? 3;
+    this.#queue = options.queue ?? 16;
+    this.#capacity = options.capacity ?? 1024;
+    this.#agenda = agenda;
+    this.#host = host;
+  }
+
+  /** The MAC address of a neighbour, however old, or {@link UNKNOWN_MAC}. */
+  lookup(ip: number): number {
+    return this.#entries.get(ip)?.mac ?? UNKNOWN_MAC;
+  }
+
+  /**
+   * Sends a frame to a neighbour, now or once it has answered.
+   * @param failed Runs where it does not answer.
+   */
+  send(ip: number, frame: Uint8Array, failed: (() => void) | null): void {
+    const entry = this.#entries.get(ip) ?? this.#add(ip);
+    if (entry.mac !== UNKNOWN_MAC) {
+      this.#host.transmit(frame, entry.mac);
+      if (entry.timer === null && this.#host.now() - entry.confirmed > this.#reachable) this.#ask(entry);
+      return;
+    }
+    if (entry.waiting.length === this.#queue) entry.waiting.shift()!.failed?.();
+    entry.waiting.push({ frame, failed });
+    if (entry.timer === null) this.#ask(entry);
+  }
+
+  /**
+   * Notes what a packet said of its sender.
+   * @param create Whether a neighbour that was not known is to be: where the packet was for this station (RFC 826).
+   */
+  learn(ip: number, mac: number, create: boolean): void {
+    const entry = this.#entries.get(ip) ?? (create ? this.#add(ip) : null);
+    if (entry === null) return;
+    entry.mac = mac;
+    entry.confirmed = this.#host.now();
+    entry.tries = 0;
+    if (entry.timer !== null) this.#agenda.cancel(entry.timer);
+    entry.timer = null;
+    const { waiting } = entry;
+    entry.waiting = [];
+    for (const { frame } of waiting) this.#host.transmit(frame, mac);
+  }
+
+  /** Forgets all neighbours. What waits for them is not sent. */
+  clear(): void {
+    for (const entry of [...this.#entries.values()]) this.#drop(entry);
+  }
+
+  #add(ip: number): Entry {
+    if (this.#entries.size >= this.#capacity) this.#drop(this.#entries.values().next().value!);
+    const entry: Entry = { ip, mac: UNKNOWN_MAC, confirmed: 0, tries: 0, timer: null, waiting: [] };
+    this.#entries.set(ip, entry);
+    return entry;
+  }
+
+  #ask(entry: Entry): void {
+    entry.tries++;
+    entry.timer = this.#agenda.add(this.#host.now() + this.#retry, () => {
+      if (entry.tries < this.#tries) this.#ask(entry);
+      else this.#drop(entry);
+    });
+    this.#host.request(entry.ip, entry.mac);
+  }
+
+  #drop(entry: Entry): void {
+    this.#entries.delete(entry.ip);
+    if (entry.timer !== null) this.#agenda.cancel(entry.timer);
+    for (const { failed } of entry.waiting) failed?.();
+  }
+}

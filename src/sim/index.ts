@@ -1,0 +1,32 @@
+/**
+ * A network to try things in: a virtual clock, seeded randomness, an underlay that delays, loses, doubles and disorders,
+ * and hosts whose containers have a small stack of their own.
+ */
+export { Agenda, type Timer } from './agenda.js';
+export { type ArpCacheOptions } from './arp-cache.js';
+export { connect, type Cable } from './cable.js';
+export { Alarm, Clock } from './clock.js';
+export { Link, type Fate, type LinkCounters, type LinkOptions } from './link.js';
+export { Network, Node, type Datagram, type DatagramReceiver } from './network.js';
+export {
+  Overlay,
+  planHosts,
+  TWO_HOSTS,
+  type HostPlan,
+  type OverlayHost,
+  type OverlayOptions,
+  type StationPlan,
+} from './overlay.js';
+export { type PacketError, type PingOptions, type PingResult } from './ping.js';
+export { Random } from './random.js';
+export { SimHost, type HostPort, type SimHostOptions } from './sim-host.js';
+export {
+  Station,
+  type StationCounters,
+  type StationDatagram,
+  type StationOptions,
+  type StationPort,
+  type StationState,
+  type UdpReceiver,
+} from './station.js';
+export { type DatagramEvent, type FrameEvent, type Trace, type TraceEvent } from './trace.js';

@@ -1,0 +1,198 @@
+import type { Clock } from './clock.js';
+import { Link, type LinkOptions } from './link.js';
+import type { Random } from './random.js';
+import { Slab } from './slab.js';
+import type { DatagramEvent, Trace } from './trace.js';
+
+/** A UDP datagram on its way through the underlay. All receivers see the same bytes, which are to be read only. */
+export interface Datagram {
+  readonly source: string;
+  readonly sourcePort: number;
+  readonly destination: string;
+  readonly destinationPort: number;
+  /** TOS or traffic class. */
+  readonly tos: number;
+  readonly payload: Uint8Array;
+}
+
+/** Takes the datagrams for a port. */
+export type DatagramReceiver = (datagram: Datagram) => void;
+
+/** Bytes of IP and UDP header in front of a datagram's payload, by the family of an address in text. */
+function headers(address: string): number {
+  return (address.includes(':') ? 40 : 20) + 8;
+}
+
+/**
+ * An underlay: nodes at addresses that send each other UDP datagrams, which arrive later, or not, or twice. What a node
+ * sends goes by its own link, whatever its destination, but for the destinations that have a path of their own.
+ */
+export class Network {
+  readonly clock: Clock;
+  readonly #slab = new Slab(65_536);
+  readonly #random: Random;
+  readonly #defaults: LinkOptions;
+  readonly #trace: Trace | null;
+  readonly #nodes = new Map<string, Node>();
+  /** Links of single paths, by source and destination. */
+  readonly #paths = new Map<string, Map<string, Link>>();
+  /** Destinations that a source is cut off from. */
+  readonly #cuts = new Map<string, Set<string>>();
+  /** The side of each address that a partition names. */
+  #sides = new Map<string, number>();
+
+  /** @param options Of every link, where nothing else is said. */
+  constructor(clock: Clock, random: Random, options: LinkOptions = {}, trace: Trace | null = null) {
+    this.clock = clock;
+    this.#random = random;
+    this.#defaults = options;
+    this.#trace = trace;
+  }
+
+  /**
+   * Adds a node.
+   * @param options Of its own link, over the network's.
+   * @throws RangeError for an address that has a node.
+   */
+  join(address: string, options: LinkOptions = {}): Node {
+    if (this.#nodes.has(address)) throw new RangeError(`address ${address} has a node already`);
+    const link = new Link(this.clock, this.#random, { ...this.#defaults, ...options });
+    const node = new Node(this, address, link);
+    this.#nodes.set(address, node);
+    return node;
+  }
+
+  node(address: string): Node | undefined {
+    return this.#nodes.get(address);
+  }
+
+  nodes(): Iterable<Node> {
+    return this.#nodes.values();
+  }
+
+  /** Takes a node off; what is on its way to it is lost. */
+  leave(address: string): boolean {
+    return this.#nodes.delete(address);
+  }
+
+  /** The link from one address to another, which from now on is one of its own, with options of its own to `set`. */
+  path(from: string, to: string): Link {
+    let paths = this.#paths.get(from);
+    if (paths === undefined) this.#paths.set(from, (paths = new Map<string, Link>()));
+    let link = paths.get(to);
+    if (link === undefined) {
+      link = new Link(this.clock, this.#random, this.#nodes.get(from)?.link.options ?? this.#defaults);
+      paths.set(to, link);
+    }
+    return link;
+  }
+
+  /** Cuts one direction: what `from` sends to `to` from now on does not arrive. */
+  cut(from: string, to: string): void {
+    const cuts = this.#cuts.get(from);
+    if (cuts === undefined) this.#cuts.set(from, new Set([to]));
+    else cuts.add(to);
+  }
+
+  /** Splits the network in place of any split before: each group hears its own only, and so do all that none names. */
+  partition(...groups: readonly (readonly string[])[]): void {
+    this.#sides = new Map(groups.flatMap((group, side) => group.map((address) => [address, side] as const)));
+  }
+
+  /** Ends all partitions and cuts. */
+  heal(): void {
+    this.#sides.clear();
+    this.#cuts.clear();
+  }
+
+  /** Whether what `from` sends gets through to `to` now. */
+  connected(from: string, to: string): boolean {
+    if (this.#sides.size > 0 && this.#sides.get(from) !== this.#sides.get(to)) return false;
+    return this.#cuts.size === 0 || this.#cuts.get(from)?.has(to) !== true;
+  }
+
+  /** Sends for a node: see {@link Node.send}. */
+  transmit(
+    from: Node,
+    destination: string,
+    destinationPort: number,
+    sourcePort: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    tos: number,
+  ): void {
+    const source = from.address;
+    const payload = this.#slab.copy(bytes, offset, end);
+    const datagram: Datagram = { source, sourcePort, destination, destinationPort, tos, payload };
+    this.#tell('send', source, datagram);
+    if (!this.connected(source, destination)) return this.#tell('cut', source, datagram);
+    const link = (this.#paths.size === 0 ? undefined : this.#paths.get(source)?.get(destination)) ?? from.link;
+    const fate = link.send(headers(destination) + payload.length, () => this.#arrive(datagram));
+    if (fate === 'sent') return;
+    this.#tell(fate, source, datagram);
+    if (fate !== 'too-big' || from.onTooBig === null) return;
+    // As the ICMP error of a router on the way: it takes its time, and finds the sender gone or still there.
+    const { mtu, latency } = link.options;
+    this.clock.after(latency, () => this.#nodes.get(source)?.onTooBig?.(destination, mtu));
+  }
+
+  #arrive(datagram: Datagram): void {
+    const node = this.#nodes.get(datagram.destination);
+    if (node === undefined || !node.up) return this.#tell('no-node', datagram.destination, datagram);
+    const receiver = node.receiver(datagram.destinationPort);
+    if (receiver === undefined) return this.#tell('no-port', datagram.destination, datagram);
+    this.#tell('receive', datagram.destination, datagram);
+    receiver(datagram);
+  }
+
+  #tell(event: DatagramEvent['event'], place: string, datagram: Datagram): void {
+    if (this.#trace !== null) this.#trace({ kind: 'datagram', time: this.clock.now, place, event, datagram });
+  }
+}
+
+/** A place in a network: an address with ports. */
+export class Node {
+  readonly address: string;
+  /** What it sends goes by here, but to destinations with a path of their own. */
+  readonly link: Link;
+  /** Whether it takes part; one that is down sends nothing and hears nothing. */
+  up = true;
+  /** Is told that the path to an address carries only IP packets of `mtu` bytes. */
+  onTooBig: ((address: string, mtu: number) => void) | null = null;
+  readonly #network: Network;
+  readonly #ports = new Map<number, DatagramReceiver>();
+
+  constructor(network: Network, address: string, link: Link) {
+    this.#network = network;
+    this.address = address;
+    this.link = link;
+  }
+
+  /** @throws RangeError for a port that is taken. */
+  bind(port: number, receiver: DatagramReceiver): void {
+    if (this.#ports.has(port)) throw new RangeError(`port ${port} of ${this.address} is taken`);
+    this.#ports.set(port, receiver);
+  }
+
+  unbind(port: number): boolean {
+    return this.#ports.delete(port);
+  }
+
+  receiver(port: number): DatagramReceiver | undefined {
+    return this.#ports.get(port);
+  }
+
+  /** Sends `bytes[offset, end)`, which are copied, to a port at an address. */
+  send(
+    destination: string,
+    destinationPort: number,
+    sourcePort: number,
+    bytes: Uint8Array,
+    offset = 0,
+    end = bytes.length,
+    tos = 0,
+  ): void {
+    if (this.up) this.#network.transmit(this, destination, destinationPort, sourcePort, bytes, offset, end, tos);
+  }
+}

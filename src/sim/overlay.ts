@@ -1,0 +1,237 @@
+import { ipv4ToText, macToText, parseIpv4 } from '../address/index.js';
+import { Vtep, type SegmentOptions } from '../vtep/index.js';
+import { PORT } from '../vxlan/index.js';
+import { uint } from '../wire/index.js';
+import { Alarm, Clock } from './clock.js';
+import type { LinkOptions } from './link.js';
+import { Network, type Node } from './network.js';
+import type { PingOptions, PingResult } from './ping.js';
+import { Random } from './random.js';
+import { SimHost } from './sim-host.js';
+import { Station, type StationOptions } from './station.js';
+import type { Trace } from './trace.js';
+
+/** A container of a plan. */
+export interface StationPlan {
+  name: string;
+  /** Address and prefix: `10.0.0.3/24`. */
+  ip: string;
+  mac: string;
+}
+
+/** A host of a plan, and the containers on it. */
+export interface HostPlan {
+  name: string;
+  /** Underlay address. */
+  address: string;
+  stations: readonly StationPlan[];
+}
+
+/** Two hosts on different subnets, with a container each: the usual picture. */
+export const TWO_HOSTS: readonly HostPlan[] = [
+  {
+    name: 'h1',
+    address: '172.31.1.5',
+    stations: [{ name: 'c1', ip: '10.0.0.3/24', mac: '02:42:0a:00:00:03' }],
+  },
+  {
+    name: 'h2',
+    address: '192.168.1.25',
+    stations: [{ name: 'c2', ip: '10.0.0.4/24', mac: '02:42:0a:00:00:04' }],
+  },
+];
+
+/**
+ * A plan of many hosts: `h1` at 172.31.0.1 and on, with containers `c1` at 10.0.0.3/16 and on.
+ * @param hosts 1 to 65,534.
+ */
+export function planHosts(hosts: number, stationsEach = 1): HostPlan[] {
+  uint('hosts', hosts, 65_534);
+  uint('stations', hosts * stationsEach, 65_531);
+  return Array.from({ length: hosts }, (_, host) => ({
+    name: `h${host + 1}`,
+    address: ipv4ToText(parseIpv4('172.31.0.1') + host),
+    stations: Array.from({ length: stationsEach }, (_, station) => {
+      const number = host * stationsEach + station;
+      const ip = parseIpv4('10.0.0.3') + number;
+      // As Docker makes them: 02:42 and the IP address.
+      return { name: `c${number + 1}`, ip: `${ipv4ToText(ip)}/16`, mac: macToText(0x0242_0000_0000 + ip) };
+    }),
+  }));
+}
+
+export interface OverlayOptions {
+  /** A plan, or the number of hosts of one by `planHosts`. */
+  hosts: number | readonly HostPlan[];
+  /** Containers on each host, where `hosts` is a number. Default 1. */
+  stationsEach?: number;
+  /** Whatever is random follows from it. Default 1. */
+  seed?: number;
+  /**
+   * What the VTEPs are told: of all `endpoints`, so that the proxy answers; of all other VTEPs, so that they `flood` and
+   * learn; or of `both`. Default `endpoints`.
+   */
+  control?: 'endpoints' | 'flood' | 'both';
+  /** Default VNI 4097. */
+  segment?: Partial<SegmentOptions>;
+  /** Of the underlay. */
+  link?: LinkOptions;
+  /** Of all stations. Unlike a station's own, the defaults are not to probe, so that all are up at once. */
+  station?: Partial<Omit<StationOptions, 'ip' | 'mac' | 'name' | 'random'>>;
+  trace?: Trace;
+}
+
+/** A host of an overlay, with its place in the underlay. */
+export interface OverlayHost {
+  readonly name: string;
+  readonly address: string;
+  readonly host: SimHost;
+  readonly node: Node;
+}
+
+/** Hosts with their containers over one underlay, on one clock. */
+export class Overlay {
+  readonly clock = new Clock();
+  readonly random: Random;
+  readonly network: Network;
+  readonly vni: number;
+  readonly hosts: readonly OverlayHost[];
+  readonly stations: readonly Station[];
+  readonly #options: OverlayOptions;
+  readonly #places = new Map<Station, OverlayHost>();
+
+  constructor(options: OverlayOptions) {
+    this.#options = options;
+    this.random = new Random(options.seed ?? 1);
+    this.network = new Network(this.clock, this.random.fork(), options.link ?? {}, options.trace ?? null);
+    this.vni = options.segment?.vni ?? 4097;
+    const plans = typeof options.hosts === 'number' ? planHosts(options.hosts, options.stationsEach) : options.hosts;
+    this.hosts = plans.map((plan) => this.#addHost(plan));
+    for (const [at, plan] of plans.entries())
+      for (const station of plan.stations) this.#addStation(station, this.hosts[at]!);
+    this.stations = [...this.#places.keys()];
+    for (const { host } of this.hosts) host.start(this.clock.now);
+  }
+
+  /** @throws RangeError where there is no host of that name. */
+  host(name: string): OverlayHost {
+    const found = this.hosts.find((host) => host.name === name);
+    if (found === undefined) throw new RangeError(`there is no host ${name}`);
+    return found;
+  }
+
+  /** @throws RangeError where there is no station of that name. */
+  station(name: string): Station {
+    const found = this.stations.find((station) => station.name === name);
+    if (found === undefined) throw new RangeError(`there is no station ${name}`);
+    return found;
+  }
+
+  /** The host that a station is on. */
+  place(station: Station): OverlayHost {
+    return this.#places.get(station)!;
+  }
+
+  /** Moves a running station to another host. The control plane knows at once, all others by its announcement. */
+  move(station: Station, to: OverlayHost, announce = true): void {
+    const from = this.place(station);
+    if (from === to) return;
+    const { now } = this.clock;
+    from.host.detach(station, now);
+    this.#places.set(station, to);
+    to.host.attach(station, this.vni, now);
+    if (this.#options.control !== 'flood') {
+      const { ip } = station;
+      const mac = macToText(station.mac);
+      for (const { host, address } of this.hosts) {
+        if (host.vtep === null) continue; // it is told of all when it starts
+        host.vtep.removeEndpoint(this.vni, { ip, mac, ...behind(from, address) });
+        host.vtep.addEndpoint(this.vni, { ip, mac, ...behind(to, address) });
+      }
+    }
+    if (announce) station.announce(now);
+  }
+
+  /** Stops a host with all its stations and, after a while, starts it again, with empty tables. */
+  restart(host: OverlayHost, downtime: number): void {
+    this.stop(host);
+    this.clock.after(downtime, () => this.start(host));
+  }
+
+  /** Stops a host, at once and without a word to anybody. */
+  stop({ host, node }: OverlayHost): void {
+    node.up = false;
+    host.stop(this.clock.now);
+  }
+
+  start({ host, node }: OverlayHost): void {
+    node.up = true;
+    host.start(this.clock.now);
+  }
+
+  /** Splits the underlay: each group of hosts hears its own only, and so do all that are in none. */
+  partition(...groups: readonly (readonly OverlayHost[])[]): void {
+    this.network.partition(...groups.map((group) => group.map(({ address }) => address)));
+  }
+
+  heal(): void {
+    this.network.heal();
+  }
+
+  /** Lets stations ping each other all at once, and runs the clock until all are done; the results in the same order. */
+  ping(pairs: readonly (readonly [Station, Station])[], options: PingOptions = {}): PingResult[] {
+    const results: PingResult[] = [];
+    let open = pairs.length;
+    for (const [at, [from, to]] of pairs.entries())
+      from.ping(to.ip, options, this.clock.now, (result) => {
+        results[at] = result;
+        open--;
+      });
+    while (open > 0 && this.clock.step());
+    return results;
+  }
+
+  #addHost({ name, address }: HostPlan): OverlayHost {
+    const { clock } = this;
+    const node = this.network.join(address);
+    const seed = this.random.next();
+    const alarm = new Alarm(clock, () => host.wake(clock.now));
+    const host: SimHost = new SimHost({
+      name,
+      makeVtep: () => this.#makeVtep(address, seed),
+      port: {
+        send: (to, port, sourcePort, bytes, offset, end, tos) =>
+          node.send(to, port, sourcePort, bytes, offset, end, tos),
+        wake: (at) => alarm.set(at),
+      },
+      trace: this.#options.trace ?? null,
+    });
+    node.bind(PORT, ({ source, payload, tos }) => host.receive(source, payload, tos & 3, clock.now));
+    node.onTooBig = (to, mtu) => host.tooBig(to, mtu);
+    return { name, address, host, node };
+  }
+
+  #addStation(plan: StationPlan, at: OverlayHost): void {
+    const station = new Station({ probe: false, ...this.#options.station, ...plan, random: this.random.fork() });
+    this.#places.set(station, at);
+    at.host.attach(station, this.vni, this.clock.now);
+  }
+
+  /** A VTEP that has been told all that the control plane knows now. */
+  #makeVtep(address: string, seed: number): Vtep {
+    const { control = 'endpoints', segment } = this.#options;
+    const vtep = new Vtep({ local: address, seed });
+    vtep.addSegment({ ...segment, vni: this.vni });
+    if (control !== 'endpoints')
+      for (const other of this.hosts) if (other.address !== address) vtep.addPeer(this.vni, other.address);
+    if (control !== 'flood')
+      for (const [station, place] of this.#places)
+        vtep.addEndpoint(this.vni, { ip: station.ip, mac: macToText(station.mac), ...behind(place, address) });
+    return vtep;
+  }
+}
+
+/** Where an endpoint is, as the VTEP at `address` is told of it. */
+function behind(place: OverlayHost, address: string): { vtep?: string } {
+  return place.address === address ? {} : { vtep: place.address };
+}

@@ -1,0 +1,220 @@
+import { HEADROOM, type Vtep, type VtepSink } from '../vtep/index.js';
+import { Slab } from './slab.js';
+import type { Station, StationPort } from './station.js';
+import type { FrameEvent, Trace } from './trace.js';
+
+/** Milliseconds between two looks at what has aged. */
+const TICK = 1000;
+/** Bytes of the headers of IPv4, UDP, VXLAN and Ethernet around an inner packet; with IPv6 outside, 20 more. */
+const OVERHEAD = 20 + 8 + 8 + 14;
+const OVERHEAD_IPV6 = OVERHEAD + 20;
+
+/** Where a host puts what leaves it: a simulated underlay, or a real socket and a real timer. */
+export interface HostPort {
+  /** A VXLAN datagram leaves. The bytes are the port's during the call only. */
+  send(
+    address: string,
+    port: number,
+    sourcePort: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    tos: number,
+  ): void;
+  /** The host is to be woken at this time, in the clock's milliseconds, or as soon after as may be. */
+  wake(at: number): void;
+}
+
+export interface SimHostOptions {
+  name: string;
+  /** Makes the VTEP, with segments, peers and endpoints as they are to be then, whenever the host starts. */
+  makeVtep: () => Vtep;
+  port: HostPort;
+  /** Is told of the frames at the stations' ports. */
+  trace?: Trace | null;
+}
+
+interface Attached {
+  readonly station: Station;
+  readonly vni: number;
+  /** The VTEP's number of its port; -1 while the host is down. */
+  port: number;
+}
+
+/** A frame that waits for its turn: on its way to a station, or from one to the VTEP. */
+interface Queued {
+  readonly attached: Attached;
+  readonly inward: boolean;
+  readonly bytes: Uint8Array;
+}
+
+/** A host: a VTEP with stations on its ports. Told of datagrams and the time, and depends on no clock and no network. */
+export class SimHost {
+  readonly name: string;
+  readonly #makeVtep: () => Vtep;
+  readonly #port: HostPort;
+  readonly #trace: Trace | null;
+  readonly #attached: Attached[] = [];
+  readonly #sink: VtepSink;
+  readonly #slab = new Slab(16_384);
+  #vtep: Vtep | null = null;
+  #byPort: Attached[] = [];
+  /** Frames are met one after the other, so that none comes in while the VTEP is still busy with another. */
+  #queue: Queued[] = [];
+  #busy = false;
+  #nextTick = Infinity;
+
+  constructor(options: SimHostOptions) {
+    this.name = options.name;
+    this.#makeVtep = options.makeVtep;
+    this.#port = options.port;
+    this.#trace = options.trace ?? null;
+    this.#sink = {
+      deliver: (port, bytes, offset, end) =>
+        void this.#queue.push({
+          attached: this.#byPort[port]!,
+          inward: true,
+          bytes: this.#slab.copy(bytes, offset, end),
+        }),
+      transmit: ({ address, port }, bytes, offset, end, sourcePort, tos) =>
+        this.#port.send(address, port, sourcePort, bytes, offset, end, tos),
+    };
+  }
+
+  /** The VTEP; `null` while the host is down. */
+  get vtep(): Vtep | null {
+    return this.#vtep;
+  }
+
+  get stations(): Station[] {
+    return this.#attached.map(({ station }) => station);
+  }
+
+  /** Starts the host, its VTEP and its stations, without any memory of a time before. */
+  start(now: number): void {
+    this.stop(now);
+    this.#vtep = this.#makeVtep();
+    this.#nextTick = now + TICK;
+    for (const attached of this.#attached) this.#plug(attached, now);
+    for (const { station } of this.#attached) station.start(now);
+    this.#port.wake(this.#nextTick);
+  }
+
+  /** Stops the host and all on it at once, as a power cut does. */
+  stop(now: number): void {
+    this.#vtep = null;
+    this.#byPort = [];
+    this.#queue = [];
+    this.#nextTick = Infinity;
+    for (const attached of this.#attached) {
+      attached.port = -1;
+      attached.station.stop(now);
+      attached.station.plug(null, now);
+    }
+  }
+
+  /**
+   * Puts a station on a port of its own in a segment. One that runs goes on running, but on a host that is down; one that
+   * is down starts with the host, or now.
+   */
+  attach(station: Station, vni: number, now: number): void {
+    const attached: Attached = { station, vni, port: -1 };
+    this.#attached.push(attached);
+    if (this.#vtep === null) return station.stop(now);
+    this.#plug(attached, now);
+    if (station.state === 'down') station.start(now);
+  }
+
+  /**
+   * Takes a station and its port off. It stays as it is, and hears nothing.
+   * @throws RangeError for a station that is not here.
+   */
+  detach(station: Station, now: number): void {
+    const at = this.#attached.findIndex((one) => one.station === station);
+    if (at < 0) throw new RangeError(`station ${station.name} is not on host ${this.name}`);
+    const [attached] = this.#attached.splice(at, 1) as [Attached];
+    this.#vtep?.removePort(attached.port);
+    attached.port = -1;
+    station.plug(null, now);
+  }
+
+  /**
+   * A VXLAN datagram came in; its bytes are only read.
+   * @param ecn The ECN field of the outer header.
+   */
+  receive(source: string, datagram: Uint8Array, ecn: number, now: number): void {
+    if (this.#vtep === null) return;
+    this.#vtep.receiveDatagram(
+      source,
+      this.#slab.copy(datagram, 0, datagram.length),
+      0,
+      datagram.length,
+      now,
+      ecn,
+      this.#sink,
+    );
+    this.#pump(now);
+  }
+
+  /** The path to an underlay address carries only IP packets of `mtu` bytes. */
+  tooBig(address: string, mtu: number): void {
+    const remote = this.#vtep?.remote(address);
+    if (remote !== undefined) remote.mtu = mtu - (address.includes(':') ? OVERHEAD_IPV6 : OVERHEAD);
+  }
+
+  /** Does what is due. */
+  wake(now: number): void {
+    if (this.#vtep === null) return;
+    let next = Infinity;
+    // A copy, since what a station does may move it.
+    for (const { station } of [...this.#attached]) {
+      if (station.due <= now) station.wake(now);
+      next = Math.min(next, station.due);
+    }
+    if (this.#nextTick <= now) {
+      this.#vtep.tick(now);
+      this.#nextTick = now + TICK;
+    }
+    this.#port.wake(Math.min(next, this.#nextTick));
+  }
+
+  #plug(attached: Attached, now: number): void {
+    const { station, vni } = attached;
+    attached.port = this.#vtep!.addPort({ name: station.name, vni });
+    this.#byPort[attached.port] = attached;
+    const port: StationPort = {
+      transmit: (bytes, offset, end, at) => {
+        this.#tell('send', attached, bytes.subarray(offset, end), at);
+        this.#queue.push({ attached, inward: false, bytes });
+        this.#pump(at);
+      },
+      wake: (at) => this.#port.wake(at),
+    };
+    station.plug(port, now);
+  }
+
+  #pump(now: number): void {
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      // Whatever is met may add to the queue, and may stop the host, which empties it.
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) this.#meet(next, now);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #meet({ attached, inward, bytes }: Queued, now: number): void {
+    if (attached.port < 0) return; // its station has gone meanwhile
+    if (inward) {
+      this.#tell('receive', attached, bytes, now);
+      attached.station.receive(bytes, 0, bytes.length, now);
+    } else this.#vtep!.receiveFrame(attached.port, bytes, HEADROOM, bytes.length, now, this.#sink);
+  }
+
+  #tell(event: FrameEvent['event'], { station }: Attached, bytes: Uint8Array, time: number): void {
+    if (this.#trace === null) return;
+    // A copy, since the VTEP writes in front of a frame and into it.
+    this.#trace({ kind: 'frame', time, place: `${this.name}/${station.name}`, event, frame: bytes.slice() });
+  }
+}

@@ -1,0 +1,28 @@
+/**
+ * Makes copies, many of them in one array: V8 keeps arrays of more than 64 bytes outside of its heap, where getting one
+ * is what costs (measured 850 ns for a copy of 100 bytes, 100 ns out of a slab).
+ */
+export class Slab {
+  readonly #size: number;
+  #bytes = new Uint8Array(0);
+  #used = 0;
+
+  /** @param size Bytes got at a time. One copy that is still in use keeps as many. */
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  /** A copy of `bytes[offset, end)`, which is the caller's. */
+  copy(bytes: Uint8Array, offset: number, end: number): Uint8Array {
+    const length = end - offset;
+    if (this.#used + length > this.#bytes.length) {
+      if (length * 4 > this.#size) return bytes.slice(offset, end);
+      this.#bytes = new Uint8Array(this.#size);
+      this.#used = 0;
+    }
+    const start = this.#used;
+    this.#used += length;
+    this.#bytes.set(length === bytes.length ? bytes : bytes.subarray(offset, end), start);
+    return this.#bytes.subarray(start, this.#used);
+  }
+}
