@@ -57,7 +57,6 @@ function run(file: string): Promise<Outcome> {
     }, LIMIT * 1000);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
-      // eslint-disable-next-line no-control-regex
       const plain = output.replace(/\x1b\[[0-9;]*m/g, '').replace(/^[•✘ ]+(?=# |skipped )/gm, ''); // uvu's dots
       let total = 0;
       let passed = 0;
