@@ -34,7 +34,8 @@ Exit code: 0 done, 1 no VTEP answered or it refused, 2 wrong flags.
 
 type Listed<T> = T & { vni: number };
 
-const VIEWS = {
+/** How each listing is shown to people. */
+export const VIEWS = {
   fdb: (result: unknown): string =>
     table(
       ['VNI', 'MAC', 'BEHIND', 'TYPE', 'AGE (s)'],

@@ -1,5 +1,5 @@
 /** The control socket: newline-delimited JSON over a Unix socket, for its owner only. */
-import { chmodSync, lstatSync, rmSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { parseRequest, type Reply, type Request } from '../schema/index.js';
 import { codeOf, HostError } from './error.js';
@@ -98,10 +98,7 @@ function listen(server: Server, path: string): Promise<void> {
     // The socket is made during this very call, so that it never has another mode.
     const mask = process.umask(0o177);
     try {
-      server.listen(path, () => {
-        chmodSync(path, 0o600);
-        resolve();
-      });
+      server.listen(path, () => resolve());
     } finally {
       process.umask(mask);
     }

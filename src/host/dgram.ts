@@ -9,6 +9,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { performance } from 'node:perf_hooks';
 import { type Plan } from '../schema/index.js';
 import { HEADROOM, type Remote, type Vtep, type VtepSink } from '../vtep/index.js';
+import { Captures } from './capture.js';
 import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from './engine.js';
 import { codeOf, HostError } from './error.js';
 import { answer, buildVtep, type MachineRequest } from './machine.js';
@@ -39,6 +40,7 @@ export class DgramEngine implements Engine, VtepSink {
   };
   #plan!: Plan;
   #vtep!: Vtep;
+  #captures!: Captures;
   #taps: TapChannel[] = [];
   /** Bound to the VTEP's port: what receives. */
   #socket: Socket | undefined;
@@ -48,11 +50,13 @@ export class DgramEngine implements Engine, VtepSink {
 
   async start(plan: Plan, taps: readonly number[], events: EngineEvents): Promise<EngineFacts> {
     this.#plan = plan;
+    this.#captures = new Captures(plan);
     this.#taps = taps.map(
       (fd, port) =>
         new TapChannel(fd, HEADROOM, {
           frame: (bytes, offset, end) => {
             this.#counters.framesRead++;
+            if (this.#captures.active) this.#captures.frame(port, 'in', bytes, offset, end);
             this.#vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
           },
           lost: (reason) => events.tapLost(port, reason),
@@ -60,8 +64,10 @@ export class DgramEngine implements Engine, VtepSink {
     );
     this.#vtep = buildVtep(plan); // before the loop turns, so before any frame
     this.#socket = await this.#bind(plan, plan.port);
-    this.#socket.on('message', (bytes, { address }) => {
+    const here = { address: plan.local, port: plan.port };
+    this.#socket.on('message', (bytes, { address, port }) => {
       this.#counters.datagramsReceived++;
+      if (this.#captures.active) this.#captures.datagram('in', { address, port }, here, bytes, 0, bytes.length);
       this.#vtep.receiveDatagram(address, bytes, 0, bytes.length, performance.now(), 0, this);
     });
     for (let i = 0; i < plan.sourcePorts; i++) this.#senders.push(await this.#bindSource(plan));
@@ -75,6 +81,7 @@ export class DgramEngine implements Engine, VtepSink {
 
   /** A frame leaves by a TAP: written at once. */
   deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
+    if (this.#captures.active) this.#captures.frame(port, 'out', bytes, offset, end);
     const code = this.#taps[port]!.write(bytes, offset, end);
     if (code === '') this.#counters.framesWritten++;
     else count(this.#counters.writeErrors, code);
@@ -83,6 +90,10 @@ export class DgramEngine implements Engine, VtepSink {
   /** A datagram leaves for a remote: copied, since the socket may hold it longer than this call lasts. */
   transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number): void {
     if (this.#senders.length === 0) return; // stopped, or not quite started
+    if (this.#captures.active) {
+      const { port } = this.#senders[sourcePort % this.#senders.length]!.address();
+      this.#captures.datagram('out', { address: this.#plan.local, port }, remote, bytes, offset, end);
+    }
     const length = end - offset;
     if (this.#counters.sendQueue + length > MAX_QUEUE) return count(this.#counters.sendErrors, 'QUEUE');
     const copy = Buffer.allocUnsafe(length);
@@ -96,6 +107,7 @@ export class DgramEngine implements Engine, VtepSink {
   }
 
   async ask(request: MachineRequest): Promise<unknown> {
+    if (request.command === 'capture') return this.#captures.collect(request.count, request.seconds);
     return answer(this.#vtep, this.#plan, request, performance.now());
   }
 
@@ -105,6 +117,7 @@ export class DgramEngine implements Engine, VtepSink {
 
   async stop(): Promise<void> {
     clearInterval(this.#timer);
+    this.#captures.stop();
     const sockets = new Set([...this.#senders, ...(this.#socket === undefined ? [] : [this.#socket])]);
     this.#senders = [];
     this.#socket = undefined;

@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { canonicalEndpoint, canonicalIp, SchemaError, type Plan, type Request } from '../schema/index.js';
 import { Vtep } from '../vtep/index.js';
 
-/** A request that the machine answers; `counters` and `stop` are met by what is around it. */
+/** A request that an engine answers, out of its machine but for `capture`; `stop` is met by what is around it. */
 export type MachineRequest = Exclude<Request, { command: 'stop' }>;
 
 /** A `Vtep` with the segments, ports, peers and endpoints of a plan. Its ports have the plan's numbers of their TAPs. */
@@ -30,7 +30,12 @@ export function buildVtep(plan: Plan): Vtep {
  * Answers a request out of the machine's state, or changes it.
  * @throws SchemaError or RangeError that names what is wrong with the request.
  */
-export function answer(vtep: Vtep, plan: Plan, request: MachineRequest, now: number): unknown {
+export function answer(
+  vtep: Vtep,
+  plan: Plan,
+  request: Exclude<MachineRequest, { command: 'capture' }>,
+  now: number,
+): unknown {
   const over = <T extends object>(list: (vni: number) => T[]): (T & { vni: number })[] => {
     const asked = 'vni' in request ? request.vni : undefined;
     if (asked !== undefined) requireSegment(vtep, asked);

@@ -28,6 +28,14 @@ const schemas = {
   peers: Type.Object({ command: Type.Literal('peers'), ...listing }, strict),
   counters: Type.Object({ command: Type.Literal('counters') }, strict),
   explain: Type.Object({ command: Type.Literal('explain'), ...packet }, strict),
+  capture: Type.Object(
+    {
+      command: Type.Literal('capture'),
+      count: Type.Integer({ minimum: 1, maximum: 10_000, expected: 'a whole number from 1 to 10000' }),
+      seconds: Type.Number({ minimum: 0, maximum: 3600, expected: 'seconds, from 0 to 3600' }),
+    },
+    strict,
+  ),
   'add-peer': Type.Object({ command: Type.Literal('add-peer'), ...peer }, strict),
   'remove-peer': Type.Object({ command: Type.Literal('remove-peer'), ...peer }, strict),
   'add-endpoint': Type.Object({ command: Type.Literal('add-endpoint'), ...endpoint }, strict),

@@ -95,6 +95,8 @@ export type Request =
       from?: string;
       datagram?: string;
     }
+  /** Answered once so many packets have passed, or so much time. */
+  | { command: 'capture'; count: number; seconds: number }
   | { command: 'add-peer'; vni: number; address: string }
   | { command: 'remove-peer'; vni: number; address: string }
   | ({ command: 'add-endpoint'; vni: number } & Endpoint)

@@ -1,0 +1,67 @@
+/** The set-ups that the machines' figures are about. */
+import { setMac } from '../src/address/index.js';
+import { ipv4ToText, macToText } from '../src/address/index.js';
+import { Fdb } from '../src/fdb/index.js';
+import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
+import * as ethernet from '../src/ethernet/index.js';
+import { PING } from './packet.js';
+
+const ENDPOINTS = 4096;
+
+/**
+ * A `Vtep` with 4096 endpoints behind 64 remotes, and a function that forwards one frame, each time to the next of them
+ * in an order that no cache can guess.
+ */
+export function forwarding(): { forward(): void; sent(): number } {
+  const vtep = new Vtep({ seed: 12_345 });
+  vtep.addSegment({ vni: 4097 });
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const macs = new Float64Array(ENDPOINTS);
+  for (let i = 0; i < ENDPOINTS; i++) {
+    macs[i] = 0x0242_0a00_0000 + ((i * 2_654_435_761) % 0x100_0000);
+    vtep.addEndpoint(4097, {
+      ip: ipv4ToText(0x0a00_0000 + i),
+      mac: macToText(macs[i]!),
+      vtep: `192.168.1.${1 + (i % 64)}`,
+    });
+  }
+  const inner = PING.subarray(50);
+  const bytes = new Uint8Array(HEADROOM + inner.length);
+  bytes.set(inner, HEADROOM);
+  let sent = 0;
+  const sink: VtepSink = {
+    deliver: () => undefined,
+    transmit: (remote, _bytes, offset, end, sourcePort) => {
+      sent += remote.id + end - offset + sourcePort;
+    },
+  };
+  let next = 0;
+  return {
+    forward() {
+      next = (next + 1597) & (ENDPOINTS - 1);
+      ethernet.setDestination(bytes, HEADROOM, macs[next]!);
+      vtep.receiveFrame(port, bytes, HEADROOM, bytes.length, 1000, sink);
+    },
+    sent: () => sent,
+  };
+}
+
+const MILLION = 1_000_000;
+
+/** A table of a million learned addresses, and a function that looks one up, each time another far away. */
+export function lookups(): { lookup(): number } {
+  const fdb = new Fdb({ capacity: MILLION, perDestination: MILLION, seed: 12_345 });
+  const addresses = new Uint8Array(MILLION * 6);
+  for (let i = 0; i < MILLION; i++) {
+    setMac(addresses, i * 6, 0x0200_0000_0000 + ((i * 2_654_435_761) % 0x1_0000_0000));
+    fdb.learn(addresses, i * 6, i & 1023, 0);
+  }
+  let next = 0;
+  return {
+    lookup() {
+      next += 618_033;
+      if (next >= MILLION) next -= MILLION;
+      return fdb.lookup(addresses, next * 6, 0);
+    },
+  };
+}

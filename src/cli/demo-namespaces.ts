@@ -1,0 +1,291 @@
+/** The demo on real devices: network namespaces, TAPs, two `vtep` programs and the system's own ping. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ask, HostError, ip, UNDERLAY, type AllCounters, type Captured } from '../host/index.js';
+import { countersTable } from './counters.js';
+import { lineOf, toShown } from './captured.js';
+import { C1, C2, encapsulation, heading, indent, picture, say, VNI } from './demo-story.js';
+import { VIEWS } from './show.js';
+
+/** Where a demo notes what it made, so that `--down` finds it, even after a crash. */
+const STATE = '/run/weft-demo';
+const ROUTER = ['172.31.1.1', '192.168.1.1'] as const;
+/** Milliseconds that a VTEP may take to get ready or to end. */
+const PATIENCE = 15_000;
+
+/** What a demo made. */
+interface Made {
+  namespaces: string[];
+  /** With the time that each process started, so that another one of the same number is left alone. */
+  processes: { pid: number; started: string }[];
+}
+
+/** Tells the story and returns the exit code. */
+export async function namespaces(count: number, keep: boolean): Promise<number> {
+  const scene = new Scene();
+  const interrupt = (): void => {
+    void scene.remove().then(() => process.exit(130));
+  };
+  process.on('SIGINT', interrupt);
+  process.on('SIGTERM', interrupt);
+  let kept = false;
+  try {
+    picture();
+    heading('Namespaces: two hosts on different subnets, a router, and a container on each host');
+    await scene.underlay();
+    say(
+      indent(
+        `${scene.host(1)} --- ${scene.router} --- ${scene.host(2)}; containers ${scene.container(1)}, ${scene.container(2)}`,
+      ),
+    );
+
+    heading('A VTEP on each host, which knows where the other host’s container is');
+    for (const index of [1, 2] as const) {
+      const args = scene.arguments(index);
+      say(indent(`${scene.host(index)}# vtep ${args.join(' ')}`));
+      await scene.start(index, args);
+    }
+
+    heading('C1 asks who has 10.0.0.4: the proxy on its own host answers, and nothing is flooded');
+    const packets = await scene.first();
+    for (const packet of packets) say(indent(lineOf(toShown(packet))));
+
+    heading('What host 1 knows');
+    say(indent(VIEWS.fdb(await ask(scene.control(1), { command: 'fdb' }))));
+
+    const echo = packets.findIndex(({ place, direction }, i) => place === UNDERLAY && direction === 'out' && i > 0);
+    if (echo > 0) {
+      heading('One packet, layer by layer');
+      encapsulation(toShown(packets[echo - 1]!).data, toShown(packets[echo]!).data);
+    }
+
+    heading(`${scene.container(1)}# ping -c ${count} ${C2.ip}`);
+    const received = await scene.ping(count);
+
+    heading('Counters of host 1');
+    say(indent(countersTable((await ask(scene.control(1), { command: 'counters' })) as AllCounters)));
+    if (received !== count) say(`\n${count - received} of ${count} pings did not come back.`);
+    else if (keep) {
+      kept = true;
+      scene.release();
+      manual(scene);
+    }
+    return received === count ? 0 : 1;
+  } finally {
+    process.off('SIGINT', interrupt);
+    process.off('SIGTERM', interrupt);
+    if (!kept) {
+      await scene.remove();
+      say('\nEverything is taken down again.');
+    }
+  }
+}
+
+/** Takes down what earlier demos left up and returns the exit code. */
+export async function takeDown(): Promise<number> {
+  const files = readdirSafe(STATE);
+  if (files.length === 0) say('No demo is up.');
+  for (const file of files) {
+    const made = JSON.parse(readFileSync(join(STATE, file, 'made.json'), 'utf8')) as Made;
+    await removeAll(made, join(STATE, file));
+    say(`Taken down: ${made.namespaces.join(', ')}.`);
+  }
+  return 0;
+}
+
+function manual(scene: Scene): void {
+  say(`
+It is all still there. Some things to try:
+
+   ip netns exec ${scene.container(1)} ping ${C2.ip}
+   ip netns exec ${scene.container(2)} ip neigh
+   ip netns exec ${scene.router} tcpdump -ni v1 udp port 4789
+   npx vtep show fdb --control ${scene.control(1)}
+   npx vtep show counters --control ${scene.control(2)}
+   npx vtep capture --control ${scene.control(1)} --count 6
+
+To take it down: npm start -- --down`);
+}
+
+/** The namespaces and programs of one demo. */
+class Scene {
+  readonly #name = `weft${process.pid}`;
+  readonly #directory = join(STATE, String(process.pid));
+  readonly #made: Made = { namespaces: [], processes: [] };
+  readonly #children: ChildProcess[] = [];
+  #removing: Promise<void> | undefined;
+
+  readonly router = `${this.#name}-router`;
+
+  host(index: 1 | 2): string {
+    return `${this.#name}-host${index}`;
+  }
+
+  container(index: 1 | 2): string {
+    return `${this.#name}-c${index}`;
+  }
+
+  control(index: 1 | 2): string {
+    return join(this.#directory, `host${index}.sock`);
+  }
+
+  async underlay(): Promise<void> {
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    for (const name of [this.host(1), this.host(2), this.router, this.container(1), this.container(2)]) {
+      this.#made.namespaces.push(name);
+      this.#note();
+      await ip(['netns', 'add', name]);
+      // What the system chats by itself over IPv6 would only blur the picture.
+      await inside(name, ['sh', '-c', 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 || true']);
+      await ip(['link', 'set', 'dev', 'lo', 'up'], name);
+    }
+    await inside(this.router, ['sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward']);
+    for (const index of [1, 2] as const) {
+      const host = this.host(index);
+      const gateway = ROUTER[index - 1]!;
+      await ip([
+        'link',
+        'add',
+        'name',
+        'eth0',
+        'netns',
+        host,
+        'type',
+        'veth',
+        'peer',
+        'name',
+        `v${index}`,
+        'netns',
+        this.router,
+      ]);
+      await ip(['addr', 'add', `${(index === 1 ? C1 : C2).host}/24`, 'dev', 'eth0'], host);
+      await ip(['addr', 'add', `${gateway}/24`, 'dev', `v${index}`], this.router);
+      await ip(['link', 'set', 'dev', 'eth0', 'up'], host);
+      await ip(['link', 'set', 'dev', `v${index}`, 'up'], this.router);
+      await ip(['route', 'add', 'default', 'via', gateway], host);
+    }
+  }
+
+  /** What `vtep` is started with on a host. */
+  arguments(index: 1 | 2): string[] {
+    const [own, other] = index === 1 ? [C1, C2] : [C2, C1];
+    return [
+      ...['up', '--vni', String(VNI), '--local', own.host],
+      ...['--tap', 'eth0', '--netns', this.container(index), '--address', `${own.ip}/24`, '--mac', own.mac],
+      ...['--endpoint', `${other.ip},${other.mac},${other.host}`, '--control', this.control(index)],
+    ];
+  }
+
+  /** Starts a VTEP in its host's namespace and waits until it says that it is ready. */
+  start(index: 1 | 2, args: readonly string[]): Promise<void> {
+    const program = [process.execPath, ...process.execArgv, process.argv[1]!];
+    const child = spawn('ip', ['netns', 'exec', this.host(index), ...program, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true, // a Ctrl-C at the terminal is for the demo, which ends its VTEPs itself
+    });
+    this.#children.push(child);
+    return new Promise((resolve, reject) => {
+      let output = '';
+      const fail = (reason: string): void =>
+        reject(new HostError(`the VTEP of host ${index} ${reason}${output === '' ? '' : `:\n${output.trim()}`}`));
+      const timer = setTimeout(() => fail(`was not ready after ${PATIENCE / 1000} s`), PATIENCE);
+      const listen = (data: Buffer): void => {
+        output += data.toString();
+        if (!/^ready$/m.test(output)) return;
+        clearTimeout(timer);
+        this.#made.processes.push({ pid: child.pid!, started: startOf(child.pid!)! });
+        this.#note();
+        resolve();
+      };
+      child.stdout.on('data', listen);
+      child.stderr.on('data', listen);
+      child.on('error', (error) => fail(`cannot be started: ${error.message}`));
+      child.on('exit', (code) => {
+        clearTimeout(timer);
+        fail(`ended with ${code}`);
+      });
+    });
+  }
+
+  /** The packets of the first ping, as host 1 sees them pass: two of ARP, two of the ping, and the two that carry it. */
+  async first(): Promise<Captured[]> {
+    const captured = ask(this.control(1), { command: 'capture', count: 6, seconds: 5 }) as Promise<Captured[]>;
+    await ask(this.control(1), { command: 'counters' }); // answered, so the request before it has been taken in
+    await inside(this.container(1), ['ping', '-c', '1', '-W', '4', C2.ip]).catch(() => undefined);
+    return captured;
+  }
+
+  /** Runs the system's ping with its output on ours, and returns how many came back. */
+  ping(count: number): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const args = ['netns', 'exec', this.container(1), 'ping', '-c', String(count), '-i', '0.2', C2.ip];
+      const child = spawn('ip', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+      let output = '';
+      child.stdout.on('data', (data: Buffer) => {
+        output += data.toString();
+        process.stdout.write(data);
+      });
+      child.on('error', reject);
+      child.on('close', () => resolve(Number(/(\d+) (?:packets )?received/.exec(output)?.[1] ?? 0)));
+    });
+  }
+
+  /** Lets go of the VTEPs, which stay when this process ends. */
+  release(): void {
+    for (const child of this.#children) {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+      child.unref();
+    }
+  }
+
+  remove(): Promise<void> {
+    // A child that never got ready is not noted yet.
+    for (const { pid, exitCode } of this.#children)
+      if (pid !== undefined && exitCode === null && !this.#made.processes.some((one) => one.pid === pid))
+        this.#made.processes.push({ pid, started: startOf(pid) ?? '' });
+    this.#removing ??= removeAll(this.#made, this.#directory);
+    return this.#removing;
+  }
+
+  #note(): void {
+    writeFileSync(join(this.#directory, 'made.json'), JSON.stringify(this.#made));
+  }
+}
+
+async function removeAll({ processes, namespaces }: Made, directory: string): Promise<void> {
+  const alive = ({ pid, started }: Made['processes'][number]): boolean => startOf(pid) === started;
+  for (const one of processes) if (alive(one)) process.kill(one.pid, 'SIGTERM');
+  const deadline = Date.now() + PATIENCE;
+  while (processes.some(alive) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
+  for (const one of processes) if (alive(one)) process.kill(one.pid, 'SIGKILL');
+  for (const name of namespaces) await ip(['netns', 'del', name]).catch(() => undefined);
+  rmSync(directory, { recursive: true, force: true });
+  if (readdirSafe(STATE).length === 0) rmSync(STATE, { recursive: true, force: true });
+}
+
+/** When a process started, in the kernel's ticks; `undefined` where there is none, or only what is left of one. */
+function startOf(pid: number): string | undefined {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /, '')
+      .split(' ');
+    return fields[0] === 'Z' ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+/** Runs a program in a namespace and returns what it printed. */
+function inside(netns: string, command: readonly string[]): Promise<string> {
+  return ip(['netns', 'exec', netns, ...command]);
+}
+
+function readdirSafe(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,80 @@
+/** `vtep demo`, which is `npm start`: the usual picture of an overlay, alive. */
+import { accessSync, closeSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { HostError, ip, openTap } from '../host/index.js';
+import { loopback } from './demo-loopback.js';
+import { namespaces, takeDown } from './demo-namespaces.js';
+import { flagHelp, noRest, parseFlags, wholeNumber, UsageError, type Flag } from './flags.js';
+
+const FLAGS: readonly Flag[] = [
+  { name: 'keep', text: 'leave everything up, and say how to use it' },
+  { name: 'down', text: 'take down what --keep left up' },
+  { name: 'loopback', text: 'hosts in this process, over UDP on the loopback, as without root' },
+  { name: 'count', value: 'N', text: 'pings to send (default 5)' },
+];
+
+export const help = `vtep demo: two hosts, two containers and the overlay between them
+
+usage: vtep demo [--keep] [--loopback] [--count N]
+       vtep demo --down
+
+${flagHelp(FLAGS)}
+
+As root on Linux it makes network namespaces of its own: two hosts on different subnets with a router between them, and a
+container on each; starts a VTEP on each host; and pings from one container to the other. Elsewhere the hosts live in this
+process. With npm: npm start -- --keep
+
+Exit code: 0 every ping came back, 1 one did not or something failed, 2 wrong flags.
+`;
+
+export async function run(args: string[]): Promise<number> {
+  const flags = parseFlags(args, FLAGS);
+  noRest(flags);
+  const count = wholeNumber('count', flags.value('count') ?? '5');
+  if (count < 1 || count > 1000) throw new UsageError(`--count: expected 1 to 1000, got ${count}`);
+  if (flags.on('down')) return takeDown();
+  if (flags.on('loopback')) {
+    if (flags.on('keep')) throw new UsageError('--keep does not go with --loopback: the hosts end with this process');
+    return loopback(count);
+  }
+  const missing = await lacking();
+  if (missing.length === 0) return namespaces(count, flags.on('keep') === true);
+  process.stdout.write(`Not on real devices, since ${missing.join('; ')}.\n`);
+  if (flags.on('keep')) {
+    process.stderr.write('vtep demo: there is nothing to keep without real devices\n');
+    return 1;
+  }
+  process.stdout.write('The same over hosts in this process and UDP on the loopback:\n\n');
+  return loopback(count);
+}
+
+/** What real devices would take and is not to be had here, with what to do. */
+async function lacking(): Promise<string[]> {
+  if (process.platform !== 'linux') return [`this is ${process.platform} and not Linux`];
+  if (process.getuid?.() !== 0) return ['this is not root (try sudo)'];
+  const missing: string[] = [];
+  if (!hasProgram('ip')) missing.push('there is no "ip" (apt-get install iproute2)');
+  if (!hasProgram('ping')) missing.push('there is no "ping" (apt-get install iputils-ping)');
+  if (missing.length > 0) return missing;
+  try {
+    closeSync((await openTap('weft%d')).fd);
+    const name = `weft${process.pid}-probe`;
+    await ip(['netns', 'add', name]);
+    await ip(['netns', 'del', name]);
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    missing.push(error.message);
+  }
+  return missing;
+}
+
+function hasProgram(name: string): boolean {
+  return (process.env['PATH'] ?? '').split(delimiter).some((directory) => {
+    try {
+      accessSync(join(directory, name), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
