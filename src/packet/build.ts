@@ -1,0 +1,150 @@
+import type { Addresses } from '../address/index.js';
+import * as arp from '../arp/index.js';
+import * as ethernet from '../ethernet/index.js';
+import * as icmp from '../icmp/index.js';
+import * as ipv4 from '../ipv4/index.js';
+import * as ipv6 from '../ipv6/index.js';
+import * as tcp from '../tcp/index.js';
+import * as udp from '../udp/index.js';
+import * as vxlan from '../vxlan/index.js';
+import type { Layer } from './layers.js';
+
+type Spec<P extends string, V> = { protocol: P; offset?: number; size?: number } & Without<V, 'payload'>;
+type Without<V, K extends PropertyKey> = V extends unknown ? Omit<V, K> : never;
+type Loose<V, K extends PropertyKey> = Omit<V, K> & { [P in keyof V as P & K]?: V[P] };
+
+/**
+ * A layer to build: its codec's value without payload, and its name; or what `dissect` gave. Numbers of what follows,
+ * lengths and checksums may be left out.
+ */
+export type LayerToBuild =
+  | Layer
+  | Spec<'ethernet', ethernet.Ethernet>
+  | Spec<'vlan', ethernet.vlan.Vlan>
+  | Spec<'arp', arp.Arp>
+  | (Spec<'ipv4', Omit<ipv4.Ipv4, 'protocol'>> & { protocolNumber?: number })
+  | (Spec<'ipv6', Loose<ipv6.Ipv6, 'nextHeader'>> & { extensions?: Uint8Array })
+  | Spec<'icmp', icmp.Icmp>
+  | Spec<'udp', udp.Udp>
+  | Spec<'tcp', tcp.Tcp>
+  | Spec<'vxlan', vxlan.Vxlan>
+  | { protocol: 'payload'; bytes: Uint8Array; offset?: number; size?: number }
+  /** Bytes behind the end of the layer at position `behind`; of the outermost when absent. */
+  | { protocol: 'trailer'; bytes: Uint8Array; behind?: number; offset?: number; size?: number };
+
+const NOTHING = new Uint8Array(0);
+
+const ETHER_TYPES: Readonly<Record<string, number>> = {
+  vlan: ethernet.TYPE_VLAN,
+  arp: ethernet.TYPE_ARP,
+  ipv4: ethernet.TYPE_IPV4,
+  ipv6: ethernet.TYPE_IPV6,
+};
+
+const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
+  icmp: ipv4.PROTOCOL_ICMP,
+  ipv4: ipv4.PROTOCOL_IPV4,
+  tcp: ipv4.PROTOCOL_TCP,
+  udp: ipv4.PROTOCOL_UDP,
+  ipv6: ipv4.PROTOCOL_IPV6,
+};
+
+/**
+ * Writes a packet, outermost layer first. What a layer leaves out is computed: the type or number of the layer that
+ * follows (0x8100 before a VLAN tag), lengths, checksums; of UDP before VXLAN the checksum is 0, as RFC 7348, section 5,
+ * wants it. An Ethernet frame or VLAN tag before a payload without an `etherType` becomes one of IEEE 802.3.
+ * @throws RangeError where a field does not fit, what is left out cannot be computed, or a layer is one that only captures
+ * have.
+ */
+export function build(layers: readonly LayerToBuild[]): Uint8Array {
+  /** Trailers by the position of the layer that they are behind. */
+  const trailers = new Map<number, Uint8Array[]>();
+  let count = layers.length;
+  for (; count > 0; count--) {
+    const layer = layers[count - 1]!;
+    if (layer.protocol !== 'trailer') break;
+    const behind = layer.behind ?? 0;
+    trailers.set(behind, [layer.bytes, ...(trailers.get(behind) ?? [])]);
+  }
+  let bytes: Uint8Array = NOTHING;
+  for (let i = count - 1; i >= 0; i--) {
+    bytes = encode(layers, i, bytes, i + 1 < count ? layers[i + 1]!.protocol : undefined);
+    for (const more of trailers.get(i) ?? []) bytes = join(bytes, more);
+  }
+  return bytes;
+}
+
+function encode(layers: readonly LayerToBuild[], i: number, payload: Uint8Array, next: string | undefined): Uint8Array {
+  const layer = layers[i]!;
+  switch (layer.protocol) {
+    case 'ethernet':
+      return ethernet.encode({ ...layer, ...typeOf(layer, next), payload });
+    case 'vlan':
+      return ethernet.vlan.encode({ ...layer, ...typeOf(layer, next), payload });
+    case 'arp':
+      return join(arp.encode(layer), payload);
+    case 'ipv4': {
+      const protocol = layer.protocolNumber ?? numberOf('ipv4.protocolNumber', next);
+      return ipv4.encode({ ...layer, protocol, payload });
+    }
+    case 'ipv6': {
+      const { extensions } = layer;
+      if (extensions !== undefined && layer.nextHeader === undefined)
+        throw new RangeError(
+          'ipv6.nextHeader is to be given where there are extensions: it is the number of the first',
+        );
+      const nextHeader = layer.nextHeader ?? numberOf('ipv6.nextHeader', next);
+      return ipv6.encode({
+        ...layer,
+        nextHeader,
+        payload: extensions === undefined ? payload : join(extensions, payload),
+      });
+    }
+    case 'icmp':
+      return icmp.encode({ ...layer, payload });
+    case 'udp':
+      return udp.encode({ ...layer, payload }, next === 'vxlan' ? undefined : addresses(layers, i));
+    case 'tcp':
+      return tcp.encode({ ...layer, payload }, addresses(layers, i));
+    case 'vxlan':
+      return vxlan.encode({ ...layer, payload });
+    case 'payload':
+      return join(layer.bytes, payload);
+    case 'null':
+    case 'loop':
+    case 'sll':
+    case 'sll2':
+      throw new RangeError(`${layer.protocol} is a header of captures, which is not built`);
+    case 'trailer':
+      throw new RangeError('a trailer is to stand behind all other layers');
+  }
+}
+
+/** The type to add to a frame or tag that has neither type nor length. */
+function typeOf(layer: { etherType?: number; length?: number }, next: string | undefined): { etherType?: number } {
+  const etherType = next === undefined ? undefined : ETHER_TYPES[next];
+  return layer.etherType !== undefined || layer.length !== undefined || etherType === undefined ? {} : { etherType };
+}
+
+function numberOf(field: string, next: string | undefined): number {
+  const number = next === undefined ? undefined : PROTOCOL_NUMBERS[next];
+  if (number === undefined) throw new RangeError(`${field} is to be given before ${next ?? 'nothing'}`);
+  return number;
+}
+
+/** The addresses of the nearest IP header outside of a layer. */
+function addresses(layers: readonly LayerToBuild[], i: number): Addresses | undefined {
+  for (let outer = i - 1; outer >= 0; outer--) {
+    const layer = layers[outer]!;
+    if (layer.protocol === 'ipv4' || layer.protocol === 'ipv6') return layer;
+  }
+  return undefined;
+}
+
+function join(first: Uint8Array, second: Uint8Array): Uint8Array {
+  if (second.length === 0) return first;
+  const bytes = new Uint8Array(first.length + second.length);
+  bytes.set(first, 0);
+  bytes.set(second, first.length);
+  return bytes;
+}

@@ -1,0 +1,92 @@
+import type { DecodedArp } from '../arp/index.js';
+import type { Ethernet, vlan } from '../ethernet/index.js';
+import type { DecodedIcmp } from '../icmp/index.js';
+import type { Ipv4 } from '../ipv4/index.js';
+import type { Ipv6 } from '../ipv6/index.js';
+import type { Tcp } from '../tcp/index.js';
+import type { Udp } from '../udp/index.js';
+import type { Vxlan } from '../vxlan/index.js';
+
+/** What every layer has beside its protocol's own fields. */
+export interface Place<P extends string> {
+  /** The layer's name. */
+  protocol: P;
+  /** Where its header begins in the packet. */
+  offset: number;
+  /** Bytes of header, options and extension headers included; of `payload` and `trailer`, all bytes. */
+  size: number;
+}
+
+/** `Omit` for each member of a union. */
+type Without<V, K extends PropertyKey> = V extends unknown ? Omit<V, K> : never;
+
+/** What a codec's `decode` gives, without the payload, which is the layers that follow. */
+type LayerOf<P extends string, V> = Place<P> & Without<V, 'payload'>;
+
+export type EthernetLayer = LayerOf<'ethernet', Ethernet>;
+export type VlanLayer = LayerOf<'vlan', vlan.DecodedVlan>;
+export type ArpLayer = LayerOf<'arp', DecodedArp>;
+/**
+ * `protocol` is every layer's name, so the header's field of that name is here {@link Ipv4Layer.protocolNumber}.
+ * `totalLength` of a packet whose header says 0, as of a super-frame captured before a network card cut it, is what there
+ * was.
+ */
+export type Ipv4Layer = Place<'ipv4'> & Omit<Required<Ipv4>, 'payload' | 'protocol'> & { protocolNumber: number };
+export type Ipv6Layer = LayerOf<'ipv6', Required<Ipv6>> & {
+  /** The extension headers up to the upper protocol, where there are any. `nextHeader` is then the first one's number. */
+  extensions?: Uint8Array;
+  /** With `extensions`: the number of what follows them. 44 in a fragment behind the first, whose payload begins with the fragment's header. */
+  upperProtocol?: number;
+};
+export type IcmpLayer = LayerOf<'icmp', DecodedIcmp>;
+export type UdpLayer = LayerOf<'udp', Required<Udp>>;
+export type TcpLayer = LayerOf<'tcp', Required<Tcp>>;
+export type VxlanLayer = LayerOf<'vxlan', Required<Vxlan>>;
+
+/** BSD loopback, in the byte order of the machine that captured (`null`) or of the network (`loop`). */
+export interface LoopbackLayer extends Place<'null' | 'loop'> {
+  /** Address family: 2 for IPv4; 10, 24, 28 or 30 for IPv6, as systems differ. */
+  family: number;
+}
+
+/** Linux "cooked" capture, version 1 or 2. */
+export interface CookedLayer extends Place<'sll' | 'sll2'> {
+  /** 0 to us, 1 broadcast, 2 multicast, 3 to somebody else, 4 from us. */
+  packetType: number;
+  /** ARPHRD_ value of the interface: 1 for Ethernet. */
+  hardwareType: number;
+  /** Version 2: the interface's index. */
+  interfaceIndex?: number;
+  /** The sender's link layer address, up to eight octets, as text. */
+  address: string;
+  /** What follows, as an EtherType. */
+  etherType: number;
+}
+
+/** Bytes that no codec of weft reads. */
+export interface PayloadLayer extends Place<'payload'> {
+  bytes: Uint8Array;
+}
+
+/** Bytes behind the end that a layer's length field sets: the padding of a short Ethernet frame, a vendor's trailer. */
+export interface TrailerLayer extends Place<'trailer'> {
+  /** Position, in the list of layers, of the layer whose length ends before. */
+  behind: number;
+  bytes: Uint8Array;
+}
+
+/** A layer of a packet, told apart by `protocol`. */
+export type Layer =
+  | EthernetLayer
+  | VlanLayer
+  | ArpLayer
+  | Ipv4Layer
+  | Ipv6Layer
+  | IcmpLayer
+  | UdpLayer
+  | TcpLayer
+  | VxlanLayer
+  | LoopbackLayer
+  | CookedLayer
+  | PayloadLayer
+  | TrailerLayer;
