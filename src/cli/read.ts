@@ -1,0 +1,260 @@
+/** `vtep read`: a capture as people read it, or as JSON, while it comes in. */
+import { once } from 'node:events';
+import { createReadStream } from 'node:fs';
+import { codeOf, HostError } from '../host/index.js';
+import { dissect, hexdump, summarize, tree, type Dissection } from '../packet/index.js';
+import { CaptureReader, LINKTYPE_ETHERNET, type CapturedPacket } from '../pcap/index.js';
+import { flagHelp, parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+
+const FLAGS: readonly Flag[] = [
+  { name: 'json', text: 'one JSON object a line for each packet' },
+  { name: 'tree', text: 'all fields of all layers below each line' },
+  { name: 'hex', text: 'the bytes below each line' },
+  { name: 'summary', text: 'totals at the end: packets, bytes, time span, protocols, VNIs (with --json, on stderr)' },
+  { name: 'count', value: 'N', text: 'end after N packets' },
+];
+
+export const help = `vtep read: captures as people read them
+
+usage: vtep read FILE [flags]
+
+FILE is a pcap or pcapng file, or - for standard input. It is read as it comes, in little memory, whatever its size.
+Times are in UTC. A line in brackets behind a packet says where reading it strictly would have stopped, and why.
+
+${flagHelp(FLAGS)}
+
+JSON:
+  {"number":1,"timestamp":"1700000000.123456789","length":148,"captured":148,"layers":[…],"stopped":null}
+
+  timestamp   seconds since 1970, as text, since a number would lose digits; null where the file has no time
+  length      bytes that the packet had; captured: those in the file
+  linkType    only where it is not Ethernet: its LINKTYPE_ number
+  layers      outermost first; each has its name as "protocol", its "offset" and "size", and its fields. The number that
+              an IPv4 header calls protocol is "protocolNumber". Bytes are hexadecimal text.
+  stopped     null, or what a strict decoder would have reported: protocol, reason, offset, needed, available, limitedBy
+
+examples:
+  vtep read capture.pcapng
+  tcpdump -i eth0 -w - udp port 4789 | vtep read -
+  vtep read capture.pcap --json | jq 'select(.layers[] | .protocol == "vxlan" and .vni == 4097)'
+
+Exit code: 0 done, 1 the file is damaged or cannot be read (what is before the damage is shown), 2 wrong flags.
+`;
+
+/** Text is written when this much has come together. */
+const BATCH = 65_536;
+
+export async function run(args: string[]): Promise<number> {
+  const flags = parseFlags(args, FLAGS);
+  const [path, another] = flags.rest;
+  if (path === undefined) throw new UsageError('which capture? name a file, or - for standard input');
+  if (another !== undefined) throw new UsageError(`one capture at a time: "${path}" or "${another}"?`);
+  const json = flags.on('json') === true;
+  for (const other of ['tree', 'hex'])
+    if (json && flags.on(other)) throw new UsageError(`--${other} and --json do not go together; JSON has all fields`);
+  const count = flags.value('count') === undefined ? Infinity : wholeNumber('count', flags.value('count')!);
+
+  const show = json
+    ? jsonLine
+    : (packet: CapturedPacket, dissection: Dissection): string =>
+        textLines(packet, dissection, flags.on('tree') === true, flags.on('hex') === true);
+  const totals = flags.on('summary') ? new Totals() : null;
+  const output = new Output(process.stdout);
+  const reader = new CaptureReader();
+  const name = path === '-' ? 'standard input' : path;
+
+  if (count > 0) {
+    try {
+      for await (const chunk of path === '-' ? process.stdin : createReadStream(path)) {
+        const { buffer, byteOffset, length } = chunk as Buffer;
+        // A plain Uint8Array: cutting pieces out of a Buffer takes several times as long.
+        const packets = reader.push(new Uint8Array(buffer, byteOffset, length));
+        for (const packet of packets) {
+          if (packet.number > count) break;
+          const dissection = dissect(packet.data, { linkType: packet.linkType, originalLength: packet.length });
+          totals?.add(packet, dissection);
+          await output.write(show(packet, dissection));
+          if (output.closed) return 0;
+        }
+        await output.flush();
+        if (output.closed) return 0;
+        if (reader.count >= count || reader.problem !== null) break;
+      }
+    } catch (error) {
+      throw unreadable(name, error);
+    }
+  }
+  const problem = reader.count >= count ? null : reader.finish();
+  if (totals !== null) {
+    const text = totals.text();
+    if (json) process.stderr.write(text);
+    else await output.write(text);
+  }
+  await output.flush();
+  if (problem !== null) {
+    const { count: shown } = reader;
+    const before =
+      shown === 0 ? 'no packet is before that' : `${shown} packet${shown === 1 ? ' is' : 's are'} before that`;
+    throw new HostError(`${name}: ${problem.message}\n${before}; ${advice(reader)}`);
+  }
+  return 0;
+}
+
+/** What to do about a file that could not be read to its end. */
+function advice(reader: CaptureReader): string {
+  const { problem, format } = reader;
+  if (problem?.limitedBy === 'end of file')
+    return format === null
+      ? 'is it a capture?'
+      : 'the file was cut, or is still being written: copy it again once it is done';
+  if (format === null) return 'name a file that tcpdump -w, Wireshark or vtep wrote';
+  return 'the rest cannot be told apart from garbage: copy the file again, or cut the damage out with editcap';
+}
+
+function unreadable(name: string, error: unknown): unknown {
+  switch (codeOf(error)) {
+    case 'ENOENT':
+      return new HostError(`${name}: there is no such file; check the name, or pipe a capture into "vtep read -"`);
+    case 'EISDIR':
+      return new HostError(`${name}: is a directory; name a file in it`);
+    case 'EACCES':
+    case 'EPERM':
+      return new HostError(`${name}: permission denied; run as its owner, or as root`);
+    case '':
+      return error;
+    default:
+      return new HostError(`${name}: ${(error as Error).message}`);
+  }
+}
+
+/** Standard output with its backpressure; ends quietly where nobody reads any more, as behind `| head`. */
+class Output {
+  /** Whether the other end has gone. */
+  closed = false;
+  #text = '';
+  #failure: unknown = null;
+
+  constructor(readonly stream: NodeJS.WriteStream) {
+    stream.on('error', (error) => {
+      this.closed = true;
+      if (codeOf(error) !== 'EPIPE') this.#failure = error;
+    });
+  }
+
+  async write(text: string): Promise<void> {
+    this.#text += text;
+    if (this.#text.length >= BATCH) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    const text = this.#text;
+    this.#text = '';
+    if (text !== '' && !this.closed && !this.stream.write(text))
+      await once(this.stream, 'drain').catch(() => undefined);
+    if (this.#failure !== null) throw new HostError(`standard output: ${(this.#failure as Error).message}`);
+  }
+}
+
+const NANOSECONDS = 1_000_000_000n;
+const DAY = 86_400n;
+
+/** Seconds since 1970 with nine digits behind the point. */
+function seconds(timestamp: bigint): string {
+  const sign = timestamp < 0n ? '-' : '';
+  const digits = String(timestamp < 0n ? -timestamp : timestamp).padStart(10, '0');
+  return `${sign}${digits.slice(0, -9)}.${digits.slice(-9)}`;
+}
+
+/** Date and time in UTC, as far as there are dates. */
+function date(timestamp: bigint): string {
+  const milliseconds = Number(timestamp / 1_000_000n);
+  return Math.abs(milliseconds) <= 8.64e15 ? new Date(milliseconds).toISOString() : `second ${seconds(timestamp)}`;
+}
+
+/** `HH:MM:SS.ffffff` in UTC. */
+function clock(timestamp: bigint | null): string {
+  if (timestamp === null) return '--:--:--.------';
+  const ofDay = ((timestamp % (DAY * NANOSECONDS)) + DAY * NANOSECONDS) % (DAY * NANOSECONDS);
+  const whole = Number(ofDay / NANOSECONDS);
+  const two = (value: number): string => String(Math.floor(value)).padStart(2, '0');
+  const micros = String((ofDay % NANOSECONDS) / 1000n).padStart(6, '0');
+  return `${two(whole / 3600)}:${two((whole / 60) % 60)}:${two(whole % 60)}.${micros}`;
+}
+
+function textLines(packet: CapturedPacket, dissection: Dissection, asTree: boolean, asHex: boolean): string {
+  const { layers, stopped } = dissection;
+  let text = `${clock(packet.timestamp)} ${summarize(layers)}`;
+  if (stopped !== null) text += ` [${stopped.protocol} ${stopped.reason}: ${stopped.detail}]`;
+  text += '\n';
+  const indent = (block: string): string => block.replace(/^/gm, '    ') + '\n';
+  if (asTree && layers.length > 0) text += indent(tree(layers));
+  if (asHex && packet.data.length > 0) text += indent(hexdump(packet.data));
+  return text;
+}
+
+function jsonLine(packet: CapturedPacket, { layers, stopped }: Dissection): string {
+  const { number, timestamp, length, captured, linkType } = packet;
+  const object = {
+    number,
+    timestamp: timestamp === null ? null : seconds(timestamp),
+    length,
+    captured,
+    ...(linkType !== LINKTYPE_ETHERNET && { linkType }),
+    layers,
+    stopped,
+  };
+  return `${JSON.stringify(object, bytesAsHex)}\n`;
+}
+
+function bytesAsHex(_key: string, value: unknown): unknown {
+  return value instanceof Uint8Array
+    ? Buffer.from(value.buffer, value.byteOffset, value.length).toString('hex')
+    : value;
+}
+
+/** The most VNIs and reasons that totals count apart, so that they stay small whatever a capture holds. */
+const MAX_COUNTED = 1000;
+
+/** What `--summary` ends with. */
+class Totals {
+  #packets = 0;
+  #bytes = 0;
+  #first: bigint | null = null;
+  #last: bigint | null = null;
+  readonly #protocols = new Map<string, number>();
+  readonly #vnis = new Map<string, number>();
+  readonly #stopped = new Map<string, number>();
+
+  add({ timestamp, length }: CapturedPacket, { layers, stopped }: Dissection): void {
+    this.#packets++;
+    this.#bytes += length;
+    if (timestamp !== null) {
+      if (this.#first === null || timestamp < this.#first) this.#first = timestamp;
+      if (this.#last === null || timestamp > this.#last) this.#last = timestamp;
+    }
+    for (const protocol of new Set(layers.map((layer) => layer.protocol))) count(this.#protocols, protocol);
+    for (const layer of layers) if (layer.protocol === 'vxlan') count(this.#vnis, String(layer.vni));
+    if (stopped !== null) count(this.#stopped, `${stopped.protocol} ${stopped.reason}`);
+  }
+
+  text(): string {
+    const list = (counts: Map<string, number>): string =>
+      [...counts]
+        .sort(([a, one], [b, other]) => other - one || (a < b ? -1 : 1))
+        .map(([name, number]) => `${name} ${number}`)
+        .join(', ');
+    const lines = [`packets    ${this.#packets}`, `bytes      ${this.#bytes}`];
+    if (this.#first !== null && this.#last !== null) {
+      lines.push(`time       ${date(this.#first)} to ${date(this.#last)}, ${seconds(this.#last - this.#first)} s`);
+    }
+    if (this.#protocols.size > 0) lines.push(`protocols  ${list(this.#protocols)}`);
+    if (this.#vnis.size > 0) lines.push(`VNIs       ${list(this.#vnis)}`);
+    if (this.#stopped.size > 0) lines.push(`stopped    ${list(this.#stopped)}`);
+    return `${lines.join('\n')}\n`;
+  }
+}
+
+function count(counts: Map<string, number>, key: string): void {
+  const known = counts.has(key) || counts.size < MAX_COUNTED ? key : 'others';
+  counts.set(known, (counts.get(known) ?? 0) + 1);
+}
