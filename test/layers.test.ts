@@ -106,13 +106,18 @@ const config = ts.getParsedCommandLineOfConfigFile('tsconfig.pure.json', {}, {
   },
 } as ts.ParseConfigFileHost)!;
 
+const libraries = new Map<string, ts.SourceFile | undefined>(); // read once, since they are what takes the time
+
 function complaints(text: string): string {
   const file = join(process.cwd(), 'src/wire/impure.ts');
   const host = ts.createCompilerHost(config.options);
   const { getSourceFile, fileExists } = host;
   host.fileExists = (name) => name === file || fileExists(name);
-  host.getSourceFile = (name, ...rest) =>
-    name === file ? ts.createSourceFile(name, text, ts.ScriptTarget.ES2022) : getSourceFile(name, ...rest);
+  host.getSourceFile = (name, ...rest) => {
+    if (name === file) return ts.createSourceFile(name, text, ts.ScriptTarget.ES2022);
+    if (!libraries.has(name)) libraries.set(name, getSourceFile(name, ...rest));
+    return libraries.get(name);
+  };
   const program = ts.createProgram([file], config.options, host);
   return ts
     .getPreEmitDiagnostics(program)
