@@ -53,7 +53,6 @@ export async function run(args: string[]): Promise<number> {
 
   const say = (event: string, fields: object, lines: readonly string[]): void =>
     void process.stdout.write(`${json ? JSON.stringify({ event, ...fields }) : lines.join('\n')}\n`);
-  process.stdout.on('error', () => undefined); // whoever read it has gone: no reason to drop frames
 
   const stopping = new Stopping();
   const overlay = await Overlay.start(plan, { warn, end: (reason) => stopping.end(reason) });

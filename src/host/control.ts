@@ -6,6 +6,8 @@ import { codeOf, HostError } from './error.js';
 
 /** Bytes of one request at most. */
 const MAX_REQUEST = 1 << 20;
+/** Milliseconds that a client has, when the VTEP stops, to read what it asked for. */
+const GRACE = 500;
 
 export interface Control {
   /** Ends every connection and removes the socket. */
@@ -29,7 +31,11 @@ export async function serveControl(path: string, handle: (request: Request) => P
   return {
     close: () =>
       new Promise((resolve) => {
-        server.close(() => resolve()); // Node removes the path
+        const late = setTimeout(() => connections.forEach((socket) => socket.destroy()), GRACE);
+        server.close(() => {
+          clearTimeout(late);
+          resolve(); // Node has removed the path
+        });
         for (const socket of connections) socket.end(() => socket.destroy());
       }),
   };

@@ -273,13 +273,16 @@ export function exec(ns: string, command: readonly string[]): Promise<string> {
   return must(['ip', 'netns', 'exec', ns, ...command]);
 }
 
-/** Sends echo requests and returns how many were answered. */
+/**
+ * Sends echo requests and returns how many were answered. After the last one, ping waits for twice the round trip or
+ * one interval (seconds), whichever is longer: an interval that is short makes a busy machine look like a lossy one.
+ */
 export async function ping(
   ns: string,
   target: string,
   options: { count?: number; size?: number; dontFragment?: boolean; interval?: number } = {},
 ): Promise<number> {
-  const { count = 3, size = 56, dontFragment = false, interval = 0.05 } = options;
+  const { count = 3, size = 56, dontFragment = false, interval = 0.3 } = options;
   const flags = [`-c${count}`, `-i${interval}`, `-s${size}`, '-W2', '-n', '-q', ...(dontFragment ? ['-Mdo'] : [])];
   const { stdout } = await run(['ip', 'netns', 'exec', ns, 'ping', ...flags, target]);
   return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);

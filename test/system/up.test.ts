@@ -1,4 +1,5 @@
 import { closeSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -87,7 +88,7 @@ up('containers on two hosts reach each other, and nothing is left when it stops'
   const [one, two] = await pair();
   assert.match(one.stdout, /^segment 4097: MTU 1450 \(eth0 towards 192\.168\.1\.25 has 1500, less 50\)/m);
   assert.match(one.stdout, /^tap eth0 in \S+: 02:42:0a:00:00:03, 10\.0\.0\.3\/24, MTU 1450, segment 4097$/m);
-  assert.is(await ping(c1, '10.0.0.4', { count: 20 }), 20);
+  assert.is(await ping(c1, '10.0.0.4', { count: 10 }), 10);
   assert.is(await ping(c2, '10.0.0.3'), 3);
   // The largest packet that the MTU allows, and not one byte more.
   assert.is(await ping(c1, '10.0.0.4', { size: 1450 - 28, dontFragment: true }), 3);
@@ -216,7 +217,11 @@ up('several segments, an access port and a trunk, from a file; the smallest rout
     file,
     JSON.stringify({
       local: node1.address,
-      segments: [{ vni: 100, peers: ['192.168.1.25'] }, { vni: 200, peers: ['192.168.1.25'], mtu: 1480 }, { vni: 300 }],
+      segments: [
+        { vni: 100, peers: ['172.31.1.9', '192.168.1.25'] },
+        { vni: 200, peers: ['192.168.1.25'], mtu: 1480 },
+        { vni: 300 },
+      ],
       taps: [
         { name: 'access0', netns: c1, vni: 100, address: '10.1.0.1/24' },
         { name: 'trunk0', netns: `/var/run/netns/${c2}`, vlans: { '10': 100, '20': 200 }, native: 300 },
@@ -312,6 +317,9 @@ up('a name or a port that is taken, an fd that is no TAP: it says so and leaves 
   await must(['ip', '-n', c1, 'link', 'add', 'name', 'taken', 'type', 'bridge']);
   await refuse(/a device "taken" exists already in namespace/, ...local, '--tap', 'taken', '--netns', c1);
   await must(['ip', '-n', c1, 'link', 'del', 'taken']);
+  writeFileSync(socket('precious'), '');
+  const onto = ['--tap', 't0', '--netns', c1, '--control', socket('precious')];
+  await refuse(/^vtep up: control socket \S+: something else is there; choose another path$/m, ...local, ...onto);
   await refuse(/file descriptor 77 is not open; pass an open TAP/, ...local, '--tap-fd', '77');
 
   await must([
@@ -403,14 +411,39 @@ up('idle, it takes less than half a percent of a core', async () => {
   await one.stop();
 });
 
-up('a second signal ends it at once', async () => {
-  const one = await underlay.lab.startVtep(sideOf(1));
-  one.signal('SIGINT');
-  one.signal('SIGTERM');
-  const { code } = await one.ended;
-  assert.ok(code === 0 || code === 143 || code === 130, String(code));
-  await waitFor('the device to go', async () => (await devices(c1)).length === 1);
+up('who asks and does not listen holds up a stop for half a second, and a second signal ends even that', async () => {
+  for (const again of [false, true]) {
+    const one = await underlay.lab.startVtep(sideOf(1));
+    const client = connect(socket('control1')).on('error', () => undefined);
+    client.pause();
+    client.write('{"command":"counters"}\n'.repeat(2000));
+    await waitFor('the answers to fill the socket', async () => {
+      const queued = client.writableLength;
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      return queued === 0;
+    });
+    const started = performance.now();
+    one.signal('SIGINT');
+    if (again) {
+      await new Promise((resolve) => setTimeout(resolve, 150));
+      one.signal('SIGTERM');
+    }
+    const { code } = await one.ended;
+    client.destroy();
+    assert.is(code, again ? 143 : 0);
+    if (!again) assert.ok(performance.now() - started > 400);
+    await waitFor('the device to go', async () => (await devices(c1)).length === 1);
+  }
   rmSync(socket('control1'), { force: true });
+});
+
+up('a TAP that is closed takes no more frames, since its number may be another file by then', async () => {
+  const { fd } = await openTap('weft%d');
+  const channel = new TapChannel(fd, 0, { frame: () => undefined, lost: () => undefined });
+  const frame = new Uint8Array(60);
+  assert.is(channel.write(frame, 0, 60), 'EIO'); // the device is down
+  await channel.close();
+  assert.is(channel.write(frame, 0, 60), 'ENXIO');
 });
 
 up.run();
