@@ -4,8 +4,10 @@
  * Types are not checked here (`npm run check` does), so that an install takes seconds.
  */
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { build } from 'tsup';
+import { keepConst } from './keep-const.mjs';
 import { existingRooms } from './layers.mjs';
 
 const PROGRAM = 'dist/cli/main.js';
@@ -30,6 +32,10 @@ function declarations() {
 
 try {
   await build({ config: 'tsup.config.ts' }); // empties dist first
+  for (const name of /** @type {string[]} */ (readdirSync('dist', { recursive: true }))) {
+    const path = join('dist', name);
+    if (path.endsWith('.js')) writeFileSync(path, keepConst(readFileSync(path, 'utf8')));
+  }
   await declarations();
   if (existsSync(PROGRAM)) {
     const text = readFileSync(PROGRAM, 'utf8');

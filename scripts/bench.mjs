@@ -1,0 +1,32 @@
+// @ts-check
+/**
+ * `npm run bench -- [SUITE …] [--json]`: bundles the benchmarks as the package is bundled, and runs them with the garbage
+ * collector in reach, by which allocations are counted.
+ */
+import { spawn } from 'node:child_process';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { keepConst } from './keep-const.mjs';
+
+// Below the repository, so that what stays outside the bundle is found.
+const directory = join('bench', 'work');
+const file = join(directory, `main-${process.pid}.mjs`);
+
+const { outputFiles } = await build({
+  entryPoints: ['bench/main.ts'],
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  external: ['koffi', 'mitata'],
+  write: false,
+  logLevel: 'error',
+});
+mkdirSync(directory, { recursive: true });
+writeFileSync(file, keepConst(/** @type {import('esbuild').OutputFile} */ (outputFiles[0]).text));
+const child = spawn(process.execPath, ['--expose-gc', file, ...process.argv.slice(2)], { stdio: 'inherit' });
+child.on('close', (code, signal) => {
+  rmSync(file, { force: true });
+  process.exitCode = code ?? (signal === 'SIGINT' ? 130 : 1);
+});
