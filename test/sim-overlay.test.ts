@@ -17,7 +17,7 @@ import {
   type TraceEvent,
 } from '../src/sim/index.js';
 import { Vtep } from '../src/vtep/index.js';
-import { C1, C2 } from './support/frames.js';
+import { C1, C2, udpFrame } from './support/frames.js';
 import { hex } from './support/hex.js';
 
 const VNI = 4097;
@@ -47,7 +47,7 @@ class Watch {
     if (((frame[12]! << 8) | frame[13]!) === ARP && frame[21] === ARP_REPLY) return;
     const key = Buffer.from(frame.buffer, frame.byteOffset + 6, frame.length - 6).toString('latin1');
     const map = event.event === 'send' ? this.sent : this.delivered;
-    const name = event.event === 'send' ? key : `${place} ${key}`;
+    const name = event.event === 'send' ? key : `${place.split('/')[1]} ${key}`;
     map.set(name, (map.get(name) ?? 0) + 1);
   };
 
@@ -199,6 +199,10 @@ test('after minutes of silence what was learned is forgotten; then a frame is fl
   assert.is(c3.counters.otherMac, before + 2);
   assert.is(countOf([h1, h2], 'flooded'), flooded + 3, 'h1 floods both, h2 the first');
   assert.equal(fdbOf(h1, clock.now), { ...both, '02:42:0a:00:00:03': 'c1' });
+  h1.host.vtep!.removePeer(VNI, h2.address);
+  clock.advance(310_000);
+  const remotes = [...h1.host.vtep!.remotes()].map(({ address }) => address);
+  assert.equal(remotes, [h3.address], 'the VTEP’s own clockwork runs');
 });
 
 for (const control of ['flood', 'endpoints', 'both'] as const)
@@ -234,6 +238,12 @@ for (const control of ['flood', 'endpoints', 'both'] as const)
     assert.is(results[0]!.received, 100);
     assert.is(results[0]!.duplicates, 0);
     assert.equal(h1.host.stations, [c1]);
+    if (control !== 'flood')
+      for (const { host, address } of net.hosts) {
+        const known = host.vtep!.neighbors(VNI);
+        assert.is(known.length, 4, 'nothing is left of its former places');
+        assert.is(known.find(({ ip }) => ip === c2.ip)!.vtep, address === h2.address ? null : h2.address);
+      }
     assert.throws(() => h1.host.detach(c2, clock.now), /station c2 is not on host h1/);
   });
 
@@ -264,6 +274,7 @@ for (const control of ['flood', 'endpoints'] as const)
     const { vtep } = h2.host;
     net.restart(h2, 10_000);
     assert.is(h2.host.vtep, null);
+    assert.not(h2.node.up);
     assert.equal([c3.state, c4.state], ['down', 'down']);
     clock.run(35_499);
     assert.is(h2.host.vtep, null);
@@ -281,6 +292,8 @@ for (const control of ['flood', 'endpoints'] as const)
     net.stop(net.host('h3')); // so that c5 starts on h1, and h3 hears of both when it is up
     net.move(c1, h2);
     net.move(net.station('c5'), net.host('h1'));
+    net.move(c4, net.host('h3'));
+    assert.equal([net.station('c5').state, c1.state], ['up', 'down'], 'a station is as its host is');
     net.start(net.host('h3'));
     clock.advance(10_000);
     assert.is(received(net.ping(everybody)), everybody.length);
@@ -415,6 +428,110 @@ test('any overlay, whatever happened to it, is whole again after a quiet while',
     ),
     { numRuns: 60 },
   );
+});
+
+test('stations on one host may answer each other as often as they like', () => {
+  const net = new Overlay({ hosts: 1, stationsEach: 2 });
+  const [c1, c2] = net.stations as [Station, Station];
+  let bounces = 0;
+  for (const station of [c1, c2])
+    station.bind(9, {
+      receive: ({ source }, now) => {
+        if (++bounces < 50_000) station.sendUdp(source, 9, 9, new Uint8Array(1), now);
+      },
+    });
+  c1.sendUdp(c2.ip, 9, 9, new Uint8Array(1), net.clock.now);
+  net.clock.advance(10);
+  assert.is(bounces, 50_000);
+});
+
+test('stations of one host are woken each at its time', () => {
+  const sends: string[] = [];
+  const net = new Overlay({
+    hosts: planHosts(2, 3),
+    station: { announce: false },
+    trace: ({ kind, event, place, time }) => {
+      if (kind === 'frame' && event === 'send' && place !== 'h1/c3') sends.push(`${place} ${time}`);
+    },
+  });
+  const { clock } = net;
+  const [c1, c2, c3] = net.stations as [Station, Station, Station];
+  const done: string[] = [];
+  const ask = (station: Station, at: number, then = (): void => {}): void =>
+    void clock.at(at, () =>
+      station.ping('10.0.9.9', {}, clock.now, () => {
+        done.push(`${station.name} ${clock.now}`);
+        then();
+      }),
+    );
+  ask(c1, 100);
+  ask(c2, 350);
+  clock.run(5000);
+  assert.equal(sends, ['h1/c1 100', 'h1/c2 350', 'h1/c1 1100', 'h1/c2 1350', 'h1/c1 2100', 'h1/c2 2350']);
+  assert.equal(done.splice(0), ['c1 3100', 'c2 3350']);
+  ask(c1, 5500, () => net.move(c1, net.host('h2')));
+  ask(c2, 5500);
+  ask(c3, 5500);
+  clock.run(10_000);
+  assert.equal(done, ['c1 8500', 'c2 8500', 'c3 8500'], 'though one leaves when they are woken');
+});
+
+test('bytes stay what they were, in whatever hands', () => {
+  const events: TraceEvent[] = [];
+  const net = new Overlay({ hosts: 3, segment: { proxy: 'vtep' }, trace: (event) => events.push(event) });
+  const { clock } = net;
+  const [c1, c2, c3] = net.stations as [Station, Station, Station];
+  net.ping([[c1, c2]]);
+  const echo = events.flatMap((event) => (event.kind === 'frame' && event.frame[13] === 0 ? [hex(event.frame)] : []));
+  // The VTEP's address is made of 02:76 and the VNI, 0x1001; it puts that of C2 in its place.
+  assert.is(echo[0]!.slice(0, 12), '027600001001');
+  assert.is(echo[1]!.slice(0, 12), '02420a000004');
+
+  // Two answers of one proxy under way at a time.
+  const other = new Overlay({ hosts: 4 });
+  const [d1, d2, d3, d4] = other.stations as [Station, Station, Station, Station];
+  d1.bind(9, {
+    receive: (_, now) => {
+      for (const { ip } of [d3, d4]) d1.sendUdp(ip, 9, 9, new Uint8Array(1), now);
+    },
+  });
+  d2.sendUdp(d1.ip, 9, 9, new Uint8Array(1), 0);
+  other.clock.advance(100);
+  assert.equal([d1.neighbor(d3.ip), d1.neighbor(d4.ip)], ['02:42:0a:00:00:05', '02:42:0a:00:00:06']);
+
+  // A datagram may be delivered twice, so that the first delivery is not to change it: congestion, RFC 6040.
+  const frame = udpFrame(C2, C1, { ip: { ecn: 2 } });
+  const datagram = Uint8Array.from([8, 0, 0, 0, 0, 0x10, 1, 0, ...frame]);
+  const before = hex(datagram);
+  events.length = 0;
+  net.place(c1).host.receive(net.place(c3).address, datagram, 3, clock.now);
+  assert.is(hex(datagram), before);
+  net.place(c3).node.send(net.place(c1).address, 4789, 4789, datagram, 0, datagram.length, 3);
+  clock.advance(10);
+  const marks = events.flatMap((event) =>
+    event.kind === 'frame' && event.event === 'receive' && event.frame[23] === 17 ? [event.frame[15]! & 3] : [],
+  );
+  assert.equal(marks, [3, 3]);
+});
+
+test('a frame that waits for a station is not for it any more once it has gone', () => {
+  const watch = new Watch();
+  const places: string[] = [];
+  const net = new Overlay({
+    hosts: planHosts(2, 3),
+    control: 'flood',
+    station: { announce: false },
+    trace: (event) => {
+      watch.trace(event);
+      if (event.kind === 'frame' && event.event === 'receive') places.push(event.place);
+    },
+  });
+  const [c1, c2, c3] = net.stations as [Station, Station, Station];
+  c2.bind(9, { receive: () => net.move(c3, net.host('h2')) });
+  c1.sendUdp('255.255.255.255', 9, 9, new Uint8Array(1), net.clock.now);
+  net.clock.advance(10);
+  assert.ok(places.includes('h1/c2') && places.includes('h2/c3') && !places.includes('h1/c3'));
+  assert.equal(watch.excess(), []);
 });
 
 test('plans hosts as they are to be, and refuses what does not exist', () => {

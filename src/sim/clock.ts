@@ -48,7 +48,7 @@ export class Clock {
   every(interval: number, action: () => void): () => void {
     if (!(interval > 0)) throw new RangeError(`interval is to be above 0, not ${interval}`);
     const again = (): void => {
-      timer = this.at(timer.time + interval, again);
+      timer = this.after(interval, again);
       action();
     };
     let timer = this.after(interval, again);

@@ -135,7 +135,6 @@ export class Overlay {
   /** Moves a running station to another host. The control plane knows at once, all others by its announcement. */
   move(station: Station, to: OverlayHost, announce = true): void {
     const from = this.place(station);
-    if (from === to) return;
     const { now } = this.clock;
     from.host.detach(station, now);
     this.#places.set(station, to);

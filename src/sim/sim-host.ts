@@ -105,7 +105,6 @@ export class SimHost {
     this.#vtep = null;
     this.#byPort = [];
     this.#queue = [];
-    this.#nextTick = Infinity;
     for (const attached of this.#attached) {
       attached.port = -1;
       attached.station.stop(now);

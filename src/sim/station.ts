@@ -380,7 +380,7 @@ export class Station {
     const probed = this.#state === 'probing' && arp.isProbe(bytes, at) && target === address;
     if (sender === address || probed) return this.#conflict();
     if (this.#state !== 'up') return;
-    if (sender !== 0) this.#cache.learn(sender, mac, target === address && ipv4PrefixContains(this.prefix, sender));
+    this.#cache.learn(sender, mac, target === address && ipv4PrefixContains(this.prefix, sender));
     if (target === address && arp.getOperation(bytes, at) === arp.REQUEST) this.#arp(arp.REPLY, mac, address, sender);
   }
 
