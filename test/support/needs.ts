@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { suite, type Test } from 'uvu';
 
 /** What a test may need from the system beyond Node. */
-export type Need = 'root' | 'tun' | 'koffi' | (string & {});
+export type Need = 'root' | 'tun' | (string & {});
 
 /** Names what of `needs` is missing: `root`, `tun` (the device), or a program's name. */
 export function missing(needs: readonly Need[]): string[] {
