@@ -80,10 +80,10 @@ test('reads pcap before 2.3 with its two lengths swapped, 2.3 by looking, and th
   assert.is(read('0004', '00000002 00000009').interface.fcsLength, 4);
 });
 
-test('a packet with more bytes in the file than it had is cut to what it had, as Wireshark reads it', () => {
+test('a packet with more bytes in the file than it had keeps them, as tshark shows them', () => {
   const file = fromHex(PCAP_MICRO_LITTLE.replace('40000000 aabbcc', '02000000 aabbcc'));
   const [packet] = pcap.readCapture(file).packets;
-  assert.equal([packet!.length, packet!.captured, hex(packet!.data)], [2, 2, 'aabb']);
+  assert.equal([packet!.length, packet!.captured, hex(packet!.data)], [2, 3, 'aabbcc']);
 });
 
 const SHB_BIG = '0a0d0d0a 0000001c 1a2b3c4d 0001 0000 ffffffffffffffff 0000001c';
@@ -277,8 +277,7 @@ test('never throws, whatever it reads, and a problem is final', () => {
         const whole = pcap.readCapture(file);
         assert.equal(plain(packets), plain(whole.packets));
         assert.is(problem?.message, whole.problem?.message);
-        for (const packet of packets)
-          assert.ok(packet.captured === packet.data.length && packet.captured <= packet.length);
+        for (const packet of packets) assert.is(packet.captured, packet.data.length);
         const reader = new pcap.CaptureReader();
         reader.push(file);
         if (reader.problem !== null) assert.is(reader.push(seed).length, 0);

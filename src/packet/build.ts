@@ -51,8 +51,8 @@ const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
 
 /**
  * Writes a packet, outermost layer first. What a layer leaves out is computed: the type or number of the layer that
- * follows (0x8100 before a VLAN tag), lengths, checksums; of UDP before VXLAN the checksum is 0, as RFC 7348, section 5,
- * wants it. An Ethernet frame or VLAN tag before a payload without an `etherType` becomes one of IEEE 802.3.
+ * follows (0x8100 before a VLAN tag), lengths, checksums; of UDP over IPv4 and before VXLAN the checksum is 0, as RFC
+ * 7348, section 5, wants it. An Ethernet frame or VLAN tag before a payload without an `etherType` becomes one of IEEE 802.3.
  * @throws RangeError where a field does not fit, what is left out cannot be computed, or a layer is one that only captures
  * have.
  */
@@ -102,10 +102,12 @@ function encode(layers: readonly LayerToBuild[], i: number, payload: Uint8Array,
     }
     case 'icmp':
       return icmp.encode({ ...layer, payload });
-    case 'udp':
-      return udp.encode({ ...layer, payload }, next === 'vxlan' ? undefined : addresses(layers, i));
+    case 'udp': {
+      const ip = ipAround(layers, i);
+      return udp.encode({ ...layer, payload }, next === 'vxlan' && ip?.protocol === 'ipv4' ? undefined : ip);
+    }
     case 'tcp':
-      return tcp.encode({ ...layer, payload }, addresses(layers, i));
+      return tcp.encode({ ...layer, payload }, ipAround(layers, i));
     case 'vxlan':
       return vxlan.encode({ ...layer, payload });
     case 'payload':
@@ -132,8 +134,8 @@ function numberOf(field: string, next: string | undefined): number {
   return number;
 }
 
-/** The addresses of the nearest IP header outside of a layer. */
-function addresses(layers: readonly LayerToBuild[], i: number): Addresses | undefined {
+/** The nearest IP header outside of a layer, with its addresses. */
+function ipAround(layers: readonly LayerToBuild[], i: number): (Addresses & { protocol: string }) | undefined {
   for (let outer = i - 1; outer >= 0; outer--) {
     const layer = layers[outer]!;
     if (layer.protocol === 'ipv4' || layer.protocol === 'ipv6') return layer;

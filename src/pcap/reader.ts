@@ -52,7 +52,7 @@ export interface CapturedPacket {
   timestamp: bigint | null;
   /** Bytes that the packet had. */
   length: number;
-  /** Bytes that the file has of it: `data.length`. Never above `length`, even where the file has more. */
+  /** Bytes that the file has of it: `data.length`. Above `length` only in a file that contradicts itself. */
   captured: number;
   linkType: number;
   interface: CaptureInterface;
@@ -270,11 +270,10 @@ export class CaptureReader {
     on: CaptureInterface,
     timestamp: bigint | null,
     length: number,
-    inFile: number,
+    captured: number,
     bytes: Uint8Array,
     offset: number,
   ): CapturedPacket {
-    const captured = Math.min(inFile, length);
     return {
       number: ++this.count,
       timestamp,
