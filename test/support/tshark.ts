@@ -1,0 +1,341 @@
+/**
+ * tshark as the oracle: its JSON, read without losing the keys that occur twice, and the comparison of a packet's layers
+ * with it, down to the first one that tshark calls malformed or that one of the two does not know.
+ */
+import { spawn } from 'node:child_process';
+import { formatIpv6, parseIpv6 } from '../../src/address/index.js';
+import type { Dissection, Layer } from '../../src/packet/index.js';
+
+/** An object of JSON as what stands there: keys may occur twice, as the layers inside a tunnel do. */
+export class Fields {
+  constructor(readonly entries: readonly (readonly [string, Json])[]) {}
+}
+export type Json = string | number | boolean | null | Json[] | Fields;
+
+/** Parses JSON and keeps all keys, in order. */
+export function parseJson(text: string): Json {
+  let at = 0;
+  const token = /[\s,:]*(?:([{}[\]])|"((?:[^"\\]|\\.)*)"|([^\s,:{}[\]"]+))/y;
+  const value = (): Json | undefined => {
+    token.lastIndex = at;
+    const match = token.exec(text);
+    if (match === null) throw new Error(`no JSON at ${at}: ${text.slice(at, at + 60)}`);
+    at = token.lastIndex;
+    const [, bracket, string, word] = match;
+    if (string !== undefined) return string.includes('\\') ? (JSON.parse(`"${string}"`) as string) : string;
+    if (word !== undefined) return JSON.parse(word) as Json;
+    if (bracket === '{') {
+      const entries: [string, Json][] = [];
+      for (let key = value(); key !== undefined; key = value()) entries.push([key as string, value()!]);
+      return new Fields(entries);
+    }
+    if (bracket === '[') {
+      const items: Json[] = [];
+      for (let item = value(); item !== undefined; item = value()) items.push(item);
+      return items;
+    }
+    return undefined;
+  };
+  return value()!;
+}
+
+/** A layer of tshark's: its name, and everything in it. */
+export interface TsharkLayer {
+  name: string;
+  fields: Fields;
+}
+
+/** Runs tshark over a file and returns each packet's layers: `frame`, behind a comment where there is one, and what follows. */
+export async function tshark(file: string, args: readonly string[] = []): Promise<TsharkLayer[][]> {
+  const child = spawn('tshark', ['-T', 'json', '-r', file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const out: Buffer[] = [];
+  const errors: Buffer[] = [];
+  child.stdout.on('data', (data: Buffer) => out.push(data));
+  child.stderr.on('data', (data: Buffer) => errors.push(data));
+  const code = await new Promise((resolve, reject) => child.on('error', reject).on('close', resolve));
+  const text = Buffer.concat(out).toString();
+  if (code !== 0 && text === '') throw new Error(`tshark ${file}: ${Buffer.concat(errors).toString()}`);
+  const packets = text.trim() === '' ? [] : parseJson(text);
+  return (packets as Json[]).map((packet) => {
+    const layers = find(find(packet as Fields, '_source') as Fields, 'layers') as Fields;
+    return layers.entries.map(([name, fields]) => ({
+      name,
+      fields: fields instanceof Fields ? fields : new Fields([]),
+    }));
+  });
+}
+
+function find(fields: Fields, key: string): Json | undefined {
+  return fields.entries.find(([name]) => name === key)?.[1];
+}
+
+/** What tshark calls the layers that weft reads. */
+const NAMES: Readonly<Record<string, Layer['protocol']>> = {
+  eth: 'ethernet',
+  vlan: 'vlan',
+  ieee8021ad: 'vlan',
+  arp: 'arp',
+  rarp: 'arp',
+  ip: 'ipv4',
+  ipv6: 'ipv6',
+  icmp: 'icmp',
+  udp: 'udp',
+  tcp: 'tcp',
+  vxlan: 'vxlan',
+  sll: 'sll',
+  null: 'null',
+};
+
+/** Whether weft reads a layer that tshark calls so. */
+export function isKnown(name: string): boolean {
+  return NAMES[name] !== undefined;
+}
+
+/** What weft tells apart and tshark does not. */
+const ALIASES: Readonly<Record<string, string>> = { loop: 'null', sll2: 'sll' };
+
+/** The value of a field of a layer, in its subtrees too, but not in the packets that it quotes. */
+export function field(layer: TsharkLayer, key: string): string | undefined {
+  const search = (fields: Fields): string | undefined => {
+    for (const [name, value] of fields.entries) {
+      if (name === key && typeof value === 'string') return value;
+      if (value instanceof Fields && NAMES[name] === undefined) {
+        const found = search(value);
+        if (found !== undefined) return found;
+      }
+    }
+    return undefined;
+  };
+  return search(layer.fields);
+}
+
+/** Whether tshark says of a layer that it is malformed: an expert's message of that group in it. */
+export function isMalformed(layer: TsharkLayer): boolean {
+  const GROUP_MALFORMED = String(0x0700_0000);
+  const search = (fields: Fields): boolean =>
+    fields.entries.some(([name, value]) =>
+      name === '_ws.expert.group' ? value === GROUP_MALFORMED : value instanceof Fields && search(value),
+    );
+  return search(layer.fields);
+}
+
+type Value = string | number | boolean | undefined;
+/** Our value, and what tshark has under a key, made comparable. */
+type Pair = readonly [what: string, ours: Value, theirs: Value];
+
+function number(text: string | undefined): number | undefined {
+  return text === undefined ? undefined : Number(text);
+}
+
+function flag(text: string | undefined): boolean | undefined {
+  return text === undefined ? undefined : Number(text) !== 0;
+}
+
+/** As RFC 5952 writes it; tshark writes `::0.1.0.0`. */
+function ipv6Text(text: string | undefined): string | undefined {
+  return text === undefined ? undefined : formatIpv6(parseIpv6(text));
+}
+
+/** The fields of a layer that both sides have to give. */
+function pairs(ours: Layer, theirs: TsharkLayer): Pair[] {
+  const text = (key: string): string | undefined => field(theirs, key);
+  const count = (key: string): number | undefined => number(field(theirs, key));
+  switch (ours.protocol) {
+    case 'ethernet':
+      return [
+        ['destination', ours.destination, text('eth.dst')],
+        ['source', ours.source, text('eth.src')],
+        // It shows neither of what is undefined, from 1501 to 1535.
+        ['etherType', ours.etherType, text('eth.invalid_lentype') === undefined ? count('eth.type') : ours.etherType],
+        ['length', ours.length, count('eth.len')],
+      ];
+    case 'vlan': {
+      const { name } = theirs;
+      // It takes nothing behind an S-TAG for a length.
+      const type = count(name === 'vlan' ? 'vlan.etype' : 'ieee8021ah.etype') ?? count('vlan.len');
+      const following: Pair = ['etherType or length', ours.etherType ?? ours.length, type];
+      const inner = count('ieee8021ad.cvid');
+      if (inner !== undefined) return [['id', ours.id, inner], following];
+      return [
+        ['priority', ours.priority, count(`${name}.priority`)],
+        ['dropEligible', ours.dropEligible, flag(text(`${name}.dei`))],
+        ['id', ours.id, count(`${name}.id`)],
+        following,
+      ];
+    }
+    case 'arp': {
+      const common: Pair[] = [
+        ['operation', ours.operation, count('arp.opcode')],
+        ['hardwareType', ours.hardwareType, count('arp.hw.type')],
+        ['protocolType', ours.protocolType, count('arp.proto.type')],
+        ['hardwareLength', ours.hardwareLength, count('arp.hw.size')],
+        ['protocolLength', ours.protocolLength, count('arp.proto.size')],
+      ];
+      if (!('senderMac' in ours) || ours.hardwareType !== 1 || ours.protocolType !== 0x0800) return common;
+      return [
+        ...common,
+        ['senderMac', ours.senderMac, text('arp.src.hw_mac')],
+        ['senderIp', ours.senderIp, text('arp.src.proto_ipv4')],
+        ['targetMac', ours.targetMac, text('arp.dst.hw_mac')],
+        ['targetIp', ours.targetIp, text('arp.dst.proto_ipv4')],
+      ];
+    }
+    case 'ipv4': {
+      const eighths = count('ip.frag_offset'); // tshark 4.0 gives the field, in units of eight bytes
+      return [
+        ['size', ours.size, count('ip.hdr_len')],
+        ['dscp', ours.dscp, count('ip.dsfield.dscp')],
+        ['ecn', ours.ecn, count('ip.dsfield.ecn')],
+        ['totalLength', ours.totalLength, count('ip.len')],
+        ['identification', ours.identification, count('ip.id')],
+        ['reservedFlag', ours.reservedFlag, flag(text('ip.flags.rb') ?? text('ip.flags.sf'))],
+        ['dontFragment', ours.dontFragment, flag(text('ip.flags.df'))],
+        ['moreFragments', ours.moreFragments, flag(text('ip.flags.mf'))],
+        ['fragmentOffset', ours.fragmentOffset, eighths === undefined ? undefined : eighths * 8],
+        ['ttl', ours.ttl, count('ip.ttl')],
+        ['protocolNumber', ours.protocolNumber, count('ip.proto')],
+        ['checksum', ours.checksum, count('ip.checksum')],
+        ['source', ours.source, text('ip.src')],
+        ['destination', ours.destination, text('ip.cur_rt') ?? text('ip.dst')], // on a source route, ip.dst is its end
+      ];
+    }
+    case 'ipv6':
+      return [
+        ['dscp', ours.dscp, count('ipv6.tclass.dscp')],
+        ['ecn', ours.ecn, count('ipv6.tclass.ecn')],
+        ['flowLabel', ours.flowLabel, count('ipv6.flow')],
+        ['payloadLength', ours.payloadLength, count('ipv6.plen')],
+        ['nextHeader', ours.nextHeader, count('ipv6.nxt')],
+        ['hopLimit', ours.hopLimit, count('ipv6.hlim')],
+        ['source', ours.source, ipv6Text(text('ipv6.src'))],
+        ['destination', ours.destination, ipv6Text(text('ipv6.dst'))],
+      ];
+    case 'icmp': {
+      const common: Pair[] = [
+        ['type', ours.type, count('icmp.type')],
+        ['code', ours.code, count('icmp.code')],
+        ['checksum', ours.checksum, count('icmp.checksum')],
+      ];
+      if (ours.identifier !== undefined)
+        common.push(
+          ['identifier', ours.identifier, count('icmp.ident')],
+          ['sequence', ours.sequence, count('icmp.seq')],
+        );
+      if (ours.gateway !== undefined) common.push(['gateway', ours.gateway, text('icmp.redir_gw')]);
+      if (ours.nextHopMtu !== undefined) common.push(['nextHopMtu', ours.nextHopMtu, count('icmp.mtu')]);
+      return common;
+    }
+    case 'udp':
+      return [
+        ['sourcePort', ours.sourcePort, count('udp.srcport')],
+        ['destinationPort', ours.destinationPort, count('udp.dstport')],
+        ['length', ours.length, count('udp.length')],
+        ['checksum', ours.checksum, count('udp.checksum')],
+      ];
+    case 'tcp':
+      return [
+        ['size', ours.size, count('tcp.hdr_len')],
+        ['sourcePort', ours.sourcePort, count('tcp.srcport')],
+        ['destinationPort', ours.destinationPort, count('tcp.dstport')],
+        ['sequence', ours.sequence, count('tcp.seq_raw')],
+        ['acknowledgment', ours.acknowledgment, count('tcp.ack_raw')],
+        ['flags', (ours.reserved << 9) | ours.flags, count('tcp.flags')],
+        ['window', ours.window, count('tcp.window_size_value')],
+        ['checksum', ours.checksum, count('tcp.checksum')],
+        ['urgentPointer', ours.urgentPointer, count('tcp.urgent_pointer')],
+      ];
+    case 'vxlan': {
+      const flags = count('vxlan.flags'); // one octet of GPE, else two
+      const first: Pair[] =
+        text('vxlan.next_proto') === undefined
+          ? [
+              ['flags', (ours.flags << 8) | (ours.reserved1 >>> 16), flags],
+              ['group', ours.reserved1 & 0xffff, count('vxlan.gbp')],
+            ]
+          : [
+              ['flags', ours.flags, flags],
+              ['nextProtocol', ours.reserved1 & 0xff, count('vxlan.next_proto')],
+            ];
+      return [...first, ['vni', ours.vni, count('vxlan.vni')], ['reserved2', ours.reserved2, count('vxlan.reserved8')]];
+    }
+    case 'sll':
+    case 'sll2':
+      return [
+        ['packetType', ours.packetType, count('sll.pkttype')],
+        ['hardwareType', ours.hardwareType, count('sll.hatype')],
+        ['etherType', ours.etherType, count('sll.etype')],
+        ['address', ours.address, text('sll.src.eth') ?? ours.address],
+        ['interfaceIndex', ours.interfaceIndex, count('sll.ifindex')],
+      ];
+    case 'null':
+    case 'loop':
+      return [['family', ours.family, count('null.family') ?? count('null.type')]];
+    default:
+      return [];
+  }
+}
+
+/**
+ * Compares a packet's layers with tshark's and returns what differs, a line each. They are held equal down to the first
+ * layer that tshark marks as malformed, or that is unknown to one of the two, or that comes out of reassembly, which weft
+ * does not do.
+ */
+export function differences(ours: Dissection, theirs: readonly TsharkLayer[]): string[] {
+  const found: string[] = [];
+  const layers = ours.layers.filter(({ protocol }) => protocol !== 'payload' && protocol !== 'trailer');
+  let position = 0;
+  for (let i = theirs.findIndex(({ name }) => name === 'frame') + 1; i < theirs.length; i++) {
+    const theirLayer = theirs[i]!;
+    const ourLayer = layers[position];
+    const expected = NAMES[theirLayer.name];
+    if (theirLayer.name.startsWith('_ws.')) return found; // malformed, or cut by the capture
+    if (expected === undefined) {
+      const passedOver = layers.some((layer) => isFragment(layer)) || field(theirs[i - 1]!, 'vxlan.p_bit') === '0';
+      if (theirLayer.name === 'data' && ourLayer !== undefined && !passedOver)
+        found.push(`${ourLayer.protocol} at ${ourLayer.offset} is but data to tshark`);
+      return found;
+    }
+    if (find(theirLayer.fields, 'ieee8021ad') !== undefined) return found; // 802.1ah, which weft does not read
+    if (field(theirLayer, 'ip.bogus_ip_version') !== undefined) continue; // it shows the version and nothing else
+    const malformed = isMalformed(theirLayer) || theirs[i + 1]?.name.startsWith('_ws.') === true;
+    const partial = malformed || gaveUp(theirLayer);
+    if (ALIASES[ourLayer?.protocol ?? ''] !== expected && ourLayer?.protocol !== expected) {
+      if (!partial) found.push(`tshark has ${theirLayer.name} where there is ${ourLayer?.protocol ?? 'nothing'}`);
+      return found;
+    }
+    if (field(theirLayer, 'ieee8021ad.svid') !== undefined) position++; // two tags shown as one
+    for (const [what, our, their] of pairs(layers[position]!, theirLayer))
+      if (our !== their && !(partial && their === undefined) && !(what === 'size' && ours.stopped !== null))
+        found.push(`${expected}.${what} is ${our}, but ${their} to tshark`);
+    if (malformed || isReassembled(theirLayer) || endsChain(theirLayer)) return found;
+    position++;
+  }
+  const more = layers[position];
+  if (more !== undefined) found.push(`${more.protocol} at ${more.offset} is not there to tshark`);
+  return found;
+}
+
+/** Whether tshark shows no more of a header behind a length that cannot be. */
+function gaveUp(layer: TsharkLayer): boolean {
+  const marks = ['ip.bogus_ip_length', 'ip.bogus_header_length', 'tcp.bogus_header_length'];
+  return marks.some((mark) => field(layer, mark) !== undefined);
+}
+
+/**
+ * Whether what follows a layer is not what it carries: of an ICMP error, what the quoted packet has inside VXLAN; of IPv6,
+ * what follows a mobility header, which tshark takes for the last.
+ */
+function endsChain(layer: TsharkLayer): boolean {
+  return ['ip', 'mipv6'].some((name) => find(layer.fields, name) instanceof Fields);
+}
+
+function isFragment(layer: Layer): boolean {
+  return (
+    (layer.protocol === 'ipv4' && layer.moreFragments) || (layer.protocol === 'ipv6' && layer.extensions !== undefined)
+  );
+}
+
+/** Whether what tshark shows behind this layer is put together from several packets. */
+function isReassembled(layer: TsharkLayer): boolean {
+  return layer.fields.entries.some(([name]) => name === 'ip.fragments' || name === 'ipv6.fragments');
+}
