@@ -323,6 +323,12 @@ test('options: ports of VXLAN, link types', () => {
   assert.is(unknown.layers[0]!.size, packet.length);
 });
 
+test('a datagram without data to the port of VXLAN is no broken VXLAN', () => {
+  const { layers, stopped } = dissect(build([...outer, { protocol: 'udp', sourcePort: 1, destinationPort: 4789 }]));
+  assert.is(stopped, null);
+  assert.is(layers.length, 3);
+});
+
 test('depth is bounded', () => {
   const bytes = new Uint8Array(14 + 4 * 20_000);
   for (let at = 12; at < bytes.length; at += 4) bytes[at] = 0x81; // a tag behind a tag behind a tag

@@ -118,6 +118,14 @@ test('standard input, pcapng, times in nanoseconds and without', async () => {
   );
 });
 
+test('times keep their zeros', async () => {
+  const writer = new PcapWriter();
+  const packet = writer.packet({ timestamp: 3_661_000_012_000n, data: new Uint8Array(14) });
+  const file = Buffer.concat([writer.header(), packet]);
+  assert.match((await read(['-'], file)).stdout, /^01:01:01\.000012 /);
+  assert.match((await read(['-', '--json'], file)).stdout, /"timestamp":"3661\.000012000"/);
+});
+
 test('a damaged file: what is before the damage, and a message that says where', async () => {
   const whole = readFileSync(capture('arp-ping.pcap'));
   const cut = await read(['-'], whole.subarray(0, whole.length - 1));
