@@ -45,7 +45,7 @@ export type VxlanLayer = LayerOf<'vxlan', Required<Vxlan>>;
 
 /** BSD loopback, in the byte order of the machine that captured (`null`) or of the network (`loop`). */
 export interface LoopbackLayer extends Place<'null' | 'loop'> {
-  /** Address family: 2 for IPv4; 10, 24, 28 or 30 for IPv6, as systems differ. */
+  /** Address family: 2 for IPv4; 24, 28 or 30 for IPv6, as systems differ. */
   family: number;
 }
 

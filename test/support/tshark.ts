@@ -263,7 +263,7 @@ function pairs(ours: Layer, theirs: TsharkLayer): Pair[] {
       return [
         ['packetType', ours.packetType, count('sll.pkttype')],
         ['hardwareType', ours.hardwareType, count('sll.hatype')],
-        ['etherType', ours.etherType, count('sll.etype')],
+        ['etherType', ours.etherType, count('sll.etype') ?? ours.etherType],
         ['address', ours.address, text('sll.src.eth') ?? ours.address],
         ['interfaceIndex', ours.interfaceIndex, count('sll.ifindex')],
       ];
