@@ -75,8 +75,8 @@ const TYPE_BRIDGED = 0x6558;
 const DLT_RAW = 12;
 const DLT_RAW_OPENBSD = 14;
 const FAMILY_IPV4 = 2;
-/** Address families of IPv6: Linux, NetBSD, FreeBSD, macOS. */
-const IPV6_FAMILIES: readonly number[] = [10, 24, 28, 30];
+/** Address families of IPv6: NetBSD, FreeBSD, macOS. */
+const IPV6_FAMILIES: readonly number[] = [24, 28, 30];
 /** Values of GPE's next protocol. */
 const GPE_IPV4 = 1;
 const GPE_IPV6 = 2;
