@@ -33,8 +33,8 @@ export const PING = ethernet.encode({
   }),
 });
 
-/** Numbers made of all that was read, so that no reading is left out. */
-export const seen = new Float64Array(4);
+/** Numbers made of all that was read, of the outer headers and of the inner, so that no reading is left out. */
+export const seen = new Float64Array(2);
 
 /**
  * The fields tier on it: every header checked, and every address, VNI and port read.
@@ -42,45 +42,42 @@ export const seen = new Float64Array(4);
  */
 export function readFields(bytes: Uint8Array): number {
   const end = bytes.length;
-  let at = readFrame(bytes, 0, end, 0);
-  if (at < 0) return at;
-  at = readTunnel(bytes, at, end);
-  if (at < 0) return at;
-  at = readFrame(bytes, at, end, 2);
-  return at < 0 ? at : readEcho(bytes, at, end);
+  const frame = readOuter(bytes, end);
+  return frame < 0 ? frame : readInner(bytes, frame, end);
 }
 
-/** Ethernet and IPv4. */
-function readFrame(bytes: Uint8Array, offset: number, end: number, slot: number): number {
-  const link = ethernet.check(bytes, offset, end);
-  if (link < 0) return link;
-  const packet = offset + link;
-  const length = ipv4.check(bytes, packet, end);
+/** Ethernet, IPv4, UDP and VXLAN. */
+function readOuter(bytes: Uint8Array, end: number): number {
+  let length = ethernet.check(bytes, 0, end);
   if (length < 0) return length;
-  seen[slot] =
-    ethernet.getDestination(bytes, offset) +
-    ethernet.getSource(bytes, offset) +
-    ethernet.getEtherType(bytes, offset) +
-    ipv4.getSource(bytes, packet) +
-    ipv4.getDestination(bytes, packet) +
-    ipv4.getProtocol(bytes, packet);
-  return packet + length;
+  let sum = ethernet.getDestination(bytes, 0) + ethernet.getSource(bytes, 0) + ethernet.getEtherType(bytes, 0);
+  let at = length;
+  length = ipv4.check(bytes, at, end);
+  if (length < 0) return length;
+  sum += ipv4.getSource(bytes, at) + ipv4.getDestination(bytes, at) + ipv4.getProtocol(bytes, at);
+  at += length;
+  length = udp.check(bytes, at, end);
+  if (length < 0) return length;
+  sum += udp.getSourcePort(bytes, at) + udp.getDestinationPort(bytes, at);
+  at += length;
+  length = vxlan.check(bytes, at, end);
+  if (length < 0) return length;
+  seen[0] = sum + vxlan.getVni(bytes, at);
+  return at + length;
 }
 
-/** UDP and VXLAN. */
-function readTunnel(bytes: Uint8Array, offset: number, end: number): number {
-  const datagram = udp.check(bytes, offset, end);
-  if (datagram < 0) return datagram;
-  const header = offset + datagram;
-  const length = vxlan.check(bytes, header, end);
+/** Ethernet, IPv4 and ICMP. */
+function readInner(bytes: Uint8Array, offset: number, end: number): number {
+  let at = offset;
+  let length = ethernet.check(bytes, at, end);
   if (length < 0) return length;
-  seen[1] = udp.getSourcePort(bytes, offset) + udp.getDestinationPort(bytes, offset) + vxlan.getVni(bytes, header);
-  return header + length;
-}
-
-function readEcho(bytes: Uint8Array, offset: number, end: number): number {
-  const length = icmp.check(bytes, offset, end);
+  let sum = ethernet.getDestination(bytes, at) + ethernet.getSource(bytes, at) + ethernet.getEtherType(bytes, at);
+  at += length;
+  length = ipv4.check(bytes, at, end);
   if (length < 0) return length;
-  seen[3] = icmp.getType(bytes, offset) + icmp.getCode(bytes, offset) + icmp.getIdentifier(bytes, offset);
-  return offset + length;
+  sum += ipv4.getSource(bytes, at) + ipv4.getDestination(bytes, at);
+  seen[1] = sum + ipv4.getProtocol(bytes, at);
+  at += length;
+  length = icmp.check(bytes, at, end);
+  return length < 0 ? length : at + length;
 }

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
-import { keepConst } from './keep-const.mjs';
+import { constants } from './constants.mjs';
 
 // Below the repository, so that what stays outside the bundle is found.
 const directory = join('bench', 'work');
@@ -24,7 +24,7 @@ const { outputFiles } = await build({
   logLevel: 'error',
 });
 mkdirSync(directory, { recursive: true });
-writeFileSync(file, keepConst(/** @type {import('esbuild').OutputFile} */ (outputFiles[0]).text));
+writeFileSync(file, constants(/** @type {import('esbuild').OutputFile} */ (outputFiles[0]).text));
 const child = spawn(process.execPath, ['--expose-gc', file, ...process.argv.slice(2)], { stdio: 'inherit' });
 child.on('close', (code, signal) => {
   rmSync(file, { force: true });

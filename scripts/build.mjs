@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'tsup';
-import { keepConst } from './keep-const.mjs';
+import { constants } from './constants.mjs';
 import { existingRooms } from './layers.mjs';
 
 const PROGRAM = 'dist/cli/main.js';
@@ -34,7 +34,7 @@ try {
   await build({ config: 'tsup.config.ts' }); // empties dist first
   for (const name of /** @type {string[]} */ (readdirSync('dist', { recursive: true }))) {
     const path = join('dist', name);
-    if (path.endsWith('.js')) writeFileSync(path, keepConst(readFileSync(path, 'utf8')));
+    if (path.endsWith('.js')) writeFileSync(path, constants(readFileSync(path, 'utf8')));
   }
   await declarations();
   if (existsSync(PROGRAM)) {

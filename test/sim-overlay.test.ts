@@ -417,8 +417,6 @@ test('any overlay, whatever happened to it, is whole again after a quiet while',
         for (const { node } of hosts) node.link.set({ loss: 0 });
         clock.advance(310_000 + 40_000);
         assert.ok(stations.every(({ state }) => state === 'up'));
-        // A VTEP that gives out its own address knows the port of an endpoint beside the asker from its frames only.
-        if (proxy === 'vtep') for (const station of stations) station.announce(clock.now);
         const pairs = pairsOf(stations);
         const results = net.ping(pairs);
         const failed = pairs.filter((_, at) => results[at]!.received !== 1).map(([a, b]) => `${a.name} to ${b.name}`);
@@ -614,6 +612,21 @@ test('the same hosts run on a real clock and real sockets', async () => {
   for (const socket of sockets) socket.close();
   assert.equal([result.sent, result.received, result.errors], [3, 3, []]);
   assert.ok(result.rtts.every((rtt) => rtt > 0));
+});
+
+test('with flooding off, a container that has been silent is reached', () => {
+  const net = new Overlay({ hosts: 2, segment: { flood: false }, station: { announce: false } });
+  assert.is(net.ping([[net.stations[0]!, net.stations[1]!]])[0]!.received, 1);
+});
+
+test('with proxy vtep, so is one that was on another host before', () => {
+  const net = new Overlay({ hosts: 2, segment: { proxy: 'vtep' } });
+  const [c1, c2] = net.stations as [Station, Station];
+  net.clock.advance(5000);
+  net.ping([[c1, c2]]);
+  net.move(c1, net.hosts[1]!);
+  net.clock.advance(310_000);
+  assert.is(net.ping([[c1, c2]])[0]!.received, 1);
 });
 
 test.run();

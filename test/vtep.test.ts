@@ -283,6 +283,35 @@ test('in vtep mode a packet to the VTEP’s address goes on to the endpoint that
   assert.equal(drops()['no-neighbor'], 1);
 });
 
+test('an endpoint of this host that has been silent is reached, by all local ports and no peer', () => {
+  const { vtep, frame, datagram, sent, delivered } = host({ flood: false });
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const other = vtep.addPort({ name: 'tap1', vni: 4097 });
+  vtep.addPeer(4097, C2.host);
+  vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac });
+  datagram(C2.host, wrap(udpFrame(C2, C3)));
+  assert.equal(
+    delivered.map(({ port }) => port),
+    [port, other],
+  );
+  frame(port, udpFrame(C1, C3));
+  assert.equal([delivered.map(({ port }) => port), sent.length], [[other], 0]);
+});
+
+test('in vtep mode, so is one that was on another host when its neighbour last asked', () => {
+  const { vtep, frame, sent, delivered, drops } = host({ proxy: 'vtep', mac: '02:00:00:00:00:01' });
+  const gate = '02:00:00:00:00:01';
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const other = vtep.addPort({ name: 'tap1', vni: 4097 });
+  vtep.addPeer(4097, C2.host);
+  vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac });
+  frame(port, udpFrame(C1, { ip: C3.ip, mac: gate }));
+  assert.equal([delivered, sent.length], [[{ port: other, frame: udpFrame(C1, C3) }], 0]);
+  frame(port, arpRequest(C1, C3.ip, gate)); // and when it asks again, it hears of the endpoint's own address
+  assert.is((arp.decode(delivered[0]!.frame, 14) as arp.EthernetArp).senderMac, C3.mac);
+  assert.equal(drops(), {});
+});
+
 test('what is learned ages, moves, and gives way to the control plane', () => {
   const { vtep, frame, datagram, sent, delivered, wait, count } = host({ ageing: 300_000 });
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });

@@ -62,9 +62,10 @@ export interface Ethernet {
  * @returns the header's length, or `TRUNCATED` where the header or the payload that a length promises runs past `end`.
  */
 export function check(bytes: Uint8Array, offset: number, end: number): number {
-  if (end - offset < HEADER_LENGTH) return TRUNCATED;
+  const room = end - offset - HEADER_LENGTH;
+  if (room < 0) return TRUNCATED;
   const type = getU16(bytes, offset + TYPE);
-  return isLength(type) && type > end - offset - HEADER_LENGTH ? TRUNCATED : HEADER_LENGTH;
+  return type > room && isLength(type) ? TRUNCATED : HEADER_LENGTH;
 }
 
 /** Says in full why `check` refused: call it only then. */

@@ -1,10 +1,10 @@
-import { formatMac, macToText } from '../address/index.js';
+import { formatMac, ipv4ToText, macToText } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { CONTRADICTED, FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
-import { ANSWER, contradicts, judge, LOCAL, NOT_A_REQUEST, ON_THIS_HOST, OWN_ADDRESS } from '../neighbor/index.js';
+import { ANSWER, contradicts, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
 import * as vxlan from '../vxlan/index.js';
 import { TRUNCATED, uint } from '../wire/index.js';
 import { DROP, DROPS, type DropReason } from './drops.js';
@@ -524,16 +524,17 @@ export class Vtep {
     }
 
     if (toItself(bytes, offset)) return this.#drop(segment, DROP['same-port']);
-    let to = NONE;
-    if (segment.proxy === 'vtep' && !isRemote(from) && ethernet.getDestination(bytes, offset) === segment.mac) {
-      to = this.#resolve(segment, bytes, offset, end, type, now);
-      if (to === NONE) return this.#drop(segment, DROP['no-neighbor']);
-    } else {
-      to = segment.fdb.lookup(bytes, offset, now);
-    }
+    const gateway =
+      segment.proxy === 'vtep' && !isRemote(from) && ethernet.getDestination(bytes, offset) === segment.mac;
+    const to = gateway ? this.#resolve(segment, bytes, offset, end, type, now) : segment.fdb.lookup(bytes, offset, now);
     if (this.#trace !== null)
       this.#say('fdb', `${formatMac(bytes, offset)} is ${to === NONE ? 'unknown' : `behind ${this.#name(to)}`}`);
     if (to === NONE) {
+      const mac = ethernet.getDestination(bytes, offset);
+      if (segment.neighbors.byMac(mac)?.place === LOCAL)
+        return this.#flood(segment, from, bytes, offset, end, now, sink, true);
+      // What `#resolve` knows has got another address by now.
+      if (gateway && mac === segment.mac) return this.#drop(segment, DROP['no-neighbor']);
       if (!segment.flood) return this.#drop(segment, DROP['unknown-destination']);
       return this.#flood(segment, from, bytes, offset, end, now, sink);
     }
@@ -577,34 +578,48 @@ export class Vtep {
   ): boolean {
     const packet = offset + ETHERNET;
     const verdict = judge(segment.neighbors, bytes, packet, end);
+    if (this.#trace !== null && verdict !== ANSWER) this.#say('arp', VERDICTS[verdict]!);
     if (verdict === ANSWER) {
-      const binding = segment.neighbors.byIp(arp.getTargetIp(bytes, packet))!;
-      const mac = segment.proxy === 'vtep' ? segment.mac : binding.mac;
-      if (this.#trace !== null) this.#say('arp', `the proxy answers: ${macToText(mac)} (${this.#name(binding.place)})`);
-      const reply = this.#arpReply;
-      const asker = arp.getSenderMac(bytes, packet);
-      ethernet.writeHeader(reply, HEADROOM, ethernet.getSource(bytes, offset), mac, ethernet.TYPE_ARP);
-      arp.writeEthernetIpv4(
-        reply,
-        HEADROOM + ETHERNET,
-        arp.REPLY,
-        mac,
-        binding.ip,
-        asker,
-        arp.getSenderIp(bytes, packet),
-      );
-      segment.counters[COUNT['arp-answered']]! += 1;
-      const port = from >> 1;
-      this.#deliver(segment, port, this.#vlanOn(segment, port), reply, HEADROOM, reply.length, sink);
+      const { mac } = segment.neighbors.byIp(arp.getTargetIp(bytes, packet))!;
+      this.#answer(segment, from, bytes, offset, segment.proxy === 'vtep' ? segment.mac : mac, sink);
       return true;
     }
-    if (this.#trace !== null) this.#say('arp', VERDICTS[verdict]!);
-    // A unicast request to the VTEP's own address for somebody it does not know has nobody else to answer it.
-    if (verdict !== NOT_A_REQUEST && verdict !== ON_THIS_HOST && verdict !== OWN_ADDRESS && group && !segment.flood) {
+    // An endpoint that was remote when the asker heard of the VTEP's address for it, and is here now, is not asked by that.
+    if (
+      verdict === ON_THIS_HOST &&
+      segment.proxy === 'vtep' &&
+      ethernet.getDestination(bytes, offset) === segment.mac
+    ) {
+      const { mac } = segment.neighbors.byIp(arp.getTargetIp(bytes, packet))!;
+      this.#answer(segment, from, bytes, offset, mac, sink);
+      return true;
+    }
+    if (verdict === UNKNOWN && group && !segment.flood) {
       this.#drop(segment, DROP['arp-unknown']);
       return true;
     }
     return false;
+  }
+
+  /** Answers an ARP request in the name of the one asked for. */
+  #answer(segment: Segment, from: number, bytes: Uint8Array, offset: number, mac: number, sink: VtepSink): void {
+    const request = offset + ETHERNET;
+    const reply = this.#arpReply;
+    const target = arp.getTargetIp(bytes, request);
+    if (this.#trace !== null) this.#say('arp', `the proxy answers: ${ipv4ToText(target)} is at ${macToText(mac)}`);
+    ethernet.writeHeader(reply, HEADROOM, ethernet.getSource(bytes, offset), mac, ethernet.TYPE_ARP);
+    arp.writeEthernetIpv4(
+      reply,
+      HEADROOM + ETHERNET,
+      arp.REPLY,
+      mac,
+      target,
+      arp.getSenderMac(bytes, request),
+      arp.getSenderIp(bytes, request),
+    );
+    segment.counters[COUNT['arp-answered']]! += 1;
+    const port = from >> 1;
+    this.#deliver(segment, port, this.#vlanOn(segment, port), reply, HEADROOM, reply.length, sink);
   }
 
   /** Where a packet to the VTEP's own address goes by its IP address, which becomes the frame's destination. */
@@ -619,7 +634,10 @@ export class Vtep {
     return binding.place === LOCAL ? segment.fdb.lookup(bytes, offset, now) : binding.place;
   }
 
-  /** Sends a frame to every other local port, and to the flood list unless it came from a tunnel (split horizon). */
+  /**
+   * Sends a frame to every other local port, and to the flood list unless it came from a tunnel (split horizon).
+   * @param here It is for an endpoint of this host whose port is not known, since it has been silent: no peer is to get it.
+   */
   #flood(
     segment: Segment,
     from: number,
@@ -628,9 +646,10 @@ export class Vtep {
     end: number,
     now: number,
     sink: VtepSink,
+    here = false,
   ): void {
     const { members, peers } = segment;
-    const tunnels = isRemote(from) ? 0 : peers.length;
+    const tunnels = here || isRemote(from) ? 0 : peers.length;
     const others = members.length - (isRemote(from) ? 0 : 1);
     if (this.#trace !== null)
       this.#say(

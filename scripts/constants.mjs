@@ -1,0 +1,143 @@
+// @ts-check
+/**
+ * Gives a bundle its constants back. esbuild makes `var` of the sources' top-level `const`, and what V8 (up to Node 22)
+ * cannot know to be constant it loads from memory at each use; of a `const` it checks at each use that it has been set,
+ * which lengthens the functions until they are no longer inlined. So: `const` where nothing is ever assigned again, and
+ * numbers in their places. Reading a header's fields takes two thirds of the time then, measured on `npm run bench`.
+ */
+import ts from 'typescript';
+
+/**
+ * @param {string} text JavaScript, an ES module.
+ * @returns {string} The same, faster.
+ */
+export function constants(text) {
+  const file = ts.createSourceFile('bundle.js', text, ts.ScriptTarget.ESNext, true, ts.ScriptKind.JS);
+  const assigned = assignedNames(file);
+  const declared = declarations(file);
+  /** Replacements: where, up to where, and with what. @type {[number, number, string][]} */
+  const edits = [];
+  /** @type {Map<string, string>} */
+  const numbers = new Map();
+
+  for (const statement of file.statements) {
+    if (!ts.isVariableStatement(statement)) continue;
+    const list = statement.declarationList;
+    const constant = list.declarations.every(
+      ({ name, initializer }) =>
+        ts.isIdentifier(name) && initializer && !assigned.has(name.text) && declared.get(name.text) === 1,
+    );
+    if (!constant) continue;
+    if ((list.flags & ts.NodeFlags.BlockScoped) === 0) {
+      const at = list.getStart(file);
+      edits.push([at, at + 'var'.length, 'const']);
+    }
+    for (const { name, initializer } of list.declarations)
+      if (initializer && isNumber(initializer)) numbers.set(name.getText(file), initializer.getText(file));
+  }
+
+  /** @param {ts.Node} node */
+  const inline = (node) => {
+    if (ts.isIdentifier(node) && numbers.has(node.text)) {
+      const number = /** @type {string} */ (numbers.get(node.text));
+      // A negative number behind a minus would make a decrement of it.
+      const value = number.startsWith('-') ? `(${number})` : number;
+      if (ts.isShorthandPropertyAssignment(node.parent))
+        edits.push([node.getStart(file), node.end, `${node.text}: ${value}`]);
+      else if (isUse(node)) edits.push([node.getStart(file), node.end, value]);
+    }
+    ts.forEachChild(node, inline);
+  };
+  inline(file);
+
+  let result = '';
+  let from = 0;
+  for (const [start, end, replacement] of edits.sort(([a], [b]) => a - b)) {
+    result += text.slice(from, start) + replacement;
+    from = end;
+  }
+  return result + text.slice(from);
+}
+
+/** @param {ts.Expression} node */
+function isNumber(node) {
+  return (
+    ts.isNumericLiteral(node) ||
+    (ts.isPrefixUnaryExpression(node) &&
+      node.operator === ts.SyntaxKind.MinusToken &&
+      ts.isNumericLiteral(node.operand))
+  );
+}
+
+/** Whether an identifier stands for a value here: it is no declaration, no property's name, no label, not in an import or export. @param {ts.Identifier} node */
+function isUse(node) {
+  const { parent } = node;
+  if (ts.isPropertyAccessExpression(parent)) return parent.expression === node;
+  if (ts.isVariableDeclaration(parent) || ts.isPropertyAssignment(parent) || ts.isBindingElement(parent))
+    return parent.initializer === node;
+  return !(
+    ts.isExportSpecifier(parent) ||
+    ts.isImportSpecifier(parent) ||
+    ts.isPropertyDeclaration(parent) ||
+    ts.isMethodDeclaration(parent) ||
+    ts.isAccessor(parent) ||
+    ts.isLabeledStatement(parent) ||
+    ts.isBreakOrContinueStatement(parent)
+  );
+}
+
+/** @param {ts.SyntaxKind} kind */
+function isAssignment(kind) {
+  return kind >= ts.SyntaxKind.FirstAssignment && kind <= ts.SyntaxKind.LastAssignment;
+}
+
+/** The names that anything assigns to, patterns included. @param {ts.SourceFile} file */
+function assignedNames(file) {
+  /** @type {Set<string>} */
+  const assigned = new Set();
+  /** `a[B] = 1` assigns to neither `a` nor `B`. @param {ts.Node} node */
+  const names = (node) => {
+    if (ts.isIdentifier(node)) assigned.add(node.text);
+    else if (!ts.isElementAccessExpression(node) && !ts.isPropertyAccessExpression(node)) ts.forEachChild(node, names);
+  };
+  /** @param {ts.Node} node */
+  const note = (node) => {
+    if (ts.isBinaryExpression(node) && isAssignment(node.operatorToken.kind)) names(node.left);
+    else if (ts.isPrefixUnaryExpression(node) || ts.isPostfixUnaryExpression(node)) {
+      if (node.operator === ts.SyntaxKind.PlusPlusToken || node.operator === ts.SyntaxKind.MinusMinusToken)
+        names(node.operand);
+    } else if (
+      (ts.isForInStatement(node) || ts.isForOfStatement(node)) &&
+      !ts.isVariableDeclarationList(node.initializer)
+    )
+      names(node.initializer);
+    ts.forEachChild(node, note);
+  };
+  note(file);
+  return assigned;
+}
+
+/** How often each name is declared, anywhere: a name declared once is the same thing wherever it stands. @param {ts.SourceFile} file */
+function declarations(file) {
+  /** @type {Map<string, number>} */
+  const count = new Map();
+  /** @param {ts.Node} node */
+  const note = (node) => {
+    if (
+      (ts.isVariableDeclaration(node) ||
+        ts.isParameter(node) ||
+        ts.isBindingElement(node) ||
+        ts.isFunctionDeclaration(node) ||
+        ts.isFunctionExpression(node) ||
+        ts.isClassDeclaration(node) ||
+        ts.isClassExpression(node) ||
+        ts.isImportSpecifier(node)) &&
+      node.name &&
+      ts.isIdentifier(node.name)
+    )
+      count.set(node.name.text, (count.get(node.name.text) ?? 0) + 1);
+    ts.forEachChild(node, note);
+  };
+  note(file);
+  return count;
+}
