@@ -1,0 +1,136 @@
+/**
+ * Somebody in a container, in plain JavaScript so that it starts at once. Every mode ends by itself within a minute.
+ *
+ *     node peer.mjs serve NAME BYTES  answers at TCP and UDP port 40001 and TCP port 40002, until it is told to stop
+ *     node peer.mjs exchange IP BYTES COUNT      transfers over TCP both ways, and COUNT datagrams there and back
+ *     node peer.mjs talk IP                      a line ten times a second over one connection, and a line printed for each answer
+ *     node peer.mjs send IP PORT HEX…            datagrams, one after the other
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
+import { connect, createServer } from 'node:net';
+
+const BULK = 40_001;
+const LINES = 40_002;
+const [mode, ...args] = process.argv.slice(2);
+setTimeout(() => fail('it took too long'), 60_000).unref();
+
+function fail(reason) {
+  process.stderr.write(`${reason}\n`);
+  process.exit(1);
+}
+
+const say = (value) => void process.stdout.write(`${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
+/** Digits of base 64: no octets that a network analyser would take for the protocol of somebody. */
+const text = (length) => randomBytes(length).toString('base64').slice(0, length);
+const hash = (bytes) => createHash('sha256').update(bytes).digest('hex');
+
+/** Everything that comes in until the other side has no more, as its hash. */
+function received(socket) {
+  return new Promise((resolve, reject) => {
+    const sum = createHash('sha256');
+    socket.on('data', (data) => sum.update(data));
+    socket.on('end', () => resolve(sum.digest('hex')));
+    socket.on('error', reject);
+  });
+}
+
+/** The other side sends first, then this one. */
+function serve(name, bytes) {
+  const bulk = createServer({ allowHalfOpen: true }, (socket) => {
+    received(socket).then(
+      (sum) => {
+        const data = text(bytes);
+        say({ from: socket.remoteAddress, received: sum, sent: hash(data) });
+        socket.end(data);
+      },
+      (error) => say({ error: error.message }),
+    );
+  });
+  const lines = createServer((socket) => socket.on('error', () => undefined).pipe(socket));
+  const datagrams = createSocket('udp4');
+  datagrams.on('message', (data, { address, port }) =>
+    datagrams.send(data.length === 0 ? Buffer.from(name) : data, port, address),
+  );
+  bulk.listen(BULK, '0.0.0.0', () =>
+    lines.listen(LINES, '0.0.0.0', () => datagrams.bind(BULK, () => setTimeout(() => say('ready')))),
+  );
+}
+
+async function exchange(address, bytes, count) {
+  const udp = await datagrams(address, count);
+  const socket = connect({ host: address, port: BULK, allowHalfOpen: true });
+  const data = text(bytes);
+  const sum = received(socket);
+  socket.end(data);
+  say({ ...udp, received: await sum, sent: hash(data) });
+}
+
+/**
+ * Datagrams of many sizes, of which a few are on their way at a time; also such as take several packets. What is too big
+ * for the path is lost until the sender's kernel has heard of it, and sent again.
+ */
+function datagrams(address, count) {
+  return new Promise((resolve, reject) => {
+    const socket = createSocket('udp4');
+    const sent = new Set();
+    const waiting = new Map();
+    let name;
+    let progress = Date.now();
+    const send = () => {
+      while (waiting.size < 4 && sent.size < count) {
+        const data = text(16 + ((sent.size * 97) % 2900));
+        sent.add(hash(data));
+        waiting.set(hash(data), data);
+        socket.send(data);
+      }
+    };
+    const again = () => {
+      progress = Date.now();
+      if (name === undefined) socket.send('');
+      for (const data of waiting.values()) socket.send(data);
+    };
+    const timer = setInterval(() => {
+      if (Date.now() - progress > 500) again();
+    }, 100);
+    socket.on('error', (error) => (error.code === 'EMSGSIZE' ? again() : reject(error)));
+    socket.on('message', (data) => {
+      progress = Date.now();
+      if (data.length < 16) name = data.toString();
+      else if (!sent.has(hash(data))) return reject(new Error('a datagram came back that was never sent'));
+      waiting.delete(hash(data));
+      send();
+      if (sent.size < count || waiting.size > 0) return;
+      clearInterval(timer);
+      socket.close();
+      resolve({ name, datagrams: sent.size });
+    });
+    socket.connect(BULK, address, again);
+  });
+}
+
+function talk(address) {
+  const socket = connect({ host: address, port: LINES });
+  socket.setEncoding('utf8');
+  socket.on('error', (error) => fail(error.message));
+  socket.on('data', (data) => process.stdout.write(data));
+  let count = 0;
+  setInterval(() => socket.write(`line ${count++}\n`), 100);
+}
+
+function send(address, port, ...datagrams) {
+  const socket = createSocket('udp4');
+  const next = () => {
+    const data = datagrams.shift();
+    if (data === undefined) socket.close();
+    else
+      socket.send(Buffer.from(data, 'hex'), Number(port), address, (error) => (error ? fail(error.message) : next()));
+  };
+  next();
+}
+
+if (mode === 'serve') serve(args[0], Number(args[1]));
+else if (mode === 'exchange') exchange(args[0], Number(args[1]), Number(args[2])).catch((error) => fail(error.message));
+else if (mode === 'talk') talk(args[0]);
+else if (mode === 'send') send(...args);
+else fail(`no such mode: ${mode}`);
