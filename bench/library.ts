@@ -5,7 +5,7 @@
 import { do_not_optimize, measure } from 'mitata';
 import { dissect } from '../src/packet/index.js';
 import { forwarding, lookups } from './machines.js';
-import { PING, readFields } from './packet.js';
+import { PING, readFields, warmUp } from './packet.js';
 
 /** Nanoseconds, and bytes of heap, an operation. */
 export interface Figure {
@@ -19,6 +19,7 @@ export interface Figure {
 const ROUNDS = 5;
 
 export async function library(): Promise<Figure[]> {
+  warmUp();
   const { forward, sent } = forwarding();
   const { lookup } = lookups();
   const subjects: [name: string, bar: number, run: () => unknown][] = [

@@ -2,7 +2,7 @@
 import { ipv4ToText, macToText, setMac } from '../src/address/index.js';
 import { Fdb } from '../src/fdb/index.js';
 import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
-import { PING } from './packet.js';
+import { INNER, PING } from './packet.js';
 
 const ENDPOINTS = 4096;
 
@@ -24,7 +24,7 @@ export function forwarding(): { forward(): void; sent(): number } {
       vtep: `192.168.1.${1 + (i % 64)}`,
     });
   }
-  const inner = PING.subarray(50);
+  const inner = PING.subarray(INNER);
   const bytes = new Uint8Array(HEADROOM + inner.length);
   bytes.set(inner, HEADROOM);
   const sent = new Float64Array(1); // a number in a variable would go onto the heap at each addition

@@ -17,6 +17,9 @@ const inner = ethernet.encode({
   }),
 });
 
+/** Where the inner frame begins. */
+export const INNER = ethernet.HEADER_LENGTH + ipv4.MIN_HEADER_LENGTH + udp.HEADER_LENGTH + vxlan.HEADER_LENGTH;
+
 /** Ethernet, IPv4, UDP, VXLAN, Ethernet, IPv4, ICMP. */
 export const PING = ethernet.encode({
   destination: '02:00:00:00:00:01',
@@ -80,4 +83,14 @@ function readInner(bytes: Uint8Array, offset: number, end: number): number {
   at += length;
   length = icmp.check(bytes, at, end);
   return length < 0 ? length : at + length;
+}
+
+/**
+ * Lets V8 optimize both halves before anything calls them together. It inlines what it has not optimized yet, up to a
+ * budget that the two exceed: then some accessors stay calls, and the reading takes up to twice as long. Programs meet the
+ * same: keep what reads a packet in functions of a header or three.
+ */
+export function warmUp(): void {
+  for (let i = 0; i < 200_000; i++) readOuter(PING, PING.length);
+  for (let i = 0; i < 200_000; i++) readInner(PING, INNER, PING.length);
 }
