@@ -18,7 +18,8 @@ import ts from 'typescript';
 
 const GROUND = ['wire', 'address'];
 const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'udp', 'tcp', 'vxlan', 'pcap'];
-const MACHINES = ['fdb', 'neighbor', 'vtep', 'sim'];
+const GOSSIP = ['gossip/memberlist', 'gossip/networkdb'];
+const MACHINES = ['fdb', 'neighbor', 'vtep', ...GOSSIP, 'sim'];
 const BUNDLED = ['ipaddr.js', '@sinclair/typebox'];
 
 /** @type {(carried?: readonly string[]) => Room} */
@@ -46,6 +47,8 @@ export const ROOMS = {
   fdb: machine(),
   neighbor: machine(),
   vtep: machine(['fdb', 'neighbor']),
+  'gossip/memberlist': machine(),
+  'gossip/networkdb': machine(['gossip/memberlist']),
   sim: machine(['fdb', 'neighbor', 'vtep']),
   host: {
     layer: 3,
@@ -60,12 +63,26 @@ export const ROOMS = {
   },
 };
 
-/** The rooms that exist: folders of `src` with an `index.ts`, and in the order of {@link ROOMS}. */
+/**
+ * The room of a file: the folder below `src`, or a folder in that where it is a room of its own, as `gossip/memberlist`.
+ * @param {string} path begins with `src/`
+ */
+export function roomOf(path) {
+  const [, first = '', second = ''] = path.split('/');
+  return `${first}/${second}` in ROOMS ? `${first}/${second}` : first;
+}
+
+/** The rooms that exist: folders of `src`, or in one of these, with an `index.ts`; in the order of {@link ROOMS}. */
 export function existingRooms(root = 'src') {
   const known = Object.keys(ROOMS);
-  return readdirSync(root, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && existsSync(join(root, entry.name, 'index.ts')))
-    .map((entry) => entry.name)
+  /** @type {(folder: string) => string[]} */
+  const folders = (folder) =>
+    readdirSync(join(root, folder), { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map((entry) => posix.join(folder, entry.name));
+  return folders('.')
+    .flatMap((folder) => [folder, ...folders(folder)])
+    .filter((folder) => existsSync(join(root, folder, 'index.ts')))
     .sort((a, b) => known.indexOf(a) - known.indexOf(b));
 }
 
@@ -136,7 +153,7 @@ export function findings(sources) {
   const out = [];
   const paths = new Set(sources.map((source) => source.path));
   for (const source of sources) {
-    const name = source.path.split('/')[1] ?? '';
+    const name = roomOf(source.path);
     const room = ROOMS[name];
     if (room === undefined) {
       out.push(`${source.path}: ${name} is no room: give it a layer and its imports in scripts/layers.mjs`);
@@ -181,7 +198,7 @@ function verdict(path, name, room, one, paths) {
   if (!/\.js(on)?$/.test(specifier))
     return `end it in .js, as Node resolves it: the types are published with these paths`;
   if (!target.startsWith('src/')) return 'it is outside of src';
-  const other = target.split('/')[1] ?? '';
+  const other = roomOf(target);
   if (other === name) return null;
   const theirs = ROOMS[other];
   if (theirs === undefined) return `${other} is no room of scripts/layers.mjs`;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { gzipSync } from 'node:zlib';
-import { existingRooms, ROOMS } from '../scripts/layers.mjs';
+import { existingRooms, roomOf, ROOMS } from '../scripts/layers.mjs';
 
 interface Bundle {
   size: number;
@@ -38,7 +38,7 @@ async function bundle(contents: string): Promise<Bundle> {
     size: output!.contents.length,
     zipped: gzipSync(output!.contents, { level: 9 }).length,
     text: output!.text,
-    rooms: [...new Set(inputs.filter(ours).map((name) => name.split('/')[1]!))].sort(),
+    rooms: [...new Set(inputs.filter(ours).map(roomOf))].sort(),
     foreign: [...inputs.filter((name) => !ours(name)), ...outside(result.metafile)],
   };
 }

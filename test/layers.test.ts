@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { existingRooms, exportsOf, findings, importsOf, readSources, ROOMS } from '../scripts/layers.mjs';
+import { existingRooms, exportsOf, findings, importsOf, readSources, roomOf, ROOMS } from '../scripts/layers.mjs';
 
 const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, unknown>;
 
@@ -38,7 +38,17 @@ test('the table itself points down, and without circles', () => {
 
 // The rules can fail: a source, and what is found in it.
 const index = (room: string) => ({ path: `src/${room}/index.ts`, text: '' });
-const ground = ['wire', 'address', 'ethernet', 'ipv4', 'udp', 'fdb', 'host'].map(index);
+const ground = [
+  'wire',
+  'address',
+  'ethernet',
+  'ipv4',
+  'udp',
+  'fdb',
+  'gossip/memberlist',
+  'gossip/networkdb',
+  'host',
+].map(index);
 const inspect = (path: string, text: string): string[] => findings([...ground, { path, text }]);
 
 const REFUSED: [path: string, text: string, expected: RegExp][] = [
@@ -64,6 +74,9 @@ const REFUSED: [path: string, text: string, expected: RegExp][] = [
   ['src/udp/x.ts', `import { sum } from '../wire/checksum.js';`, /go in by the door: \.\.\/wire\/index\.js/],
   ['src/udp/x.ts', `import { sum } from '../../test/support/hex.js';`, /outside of src/],
   ['src/packet/x.ts', `import { decode } from '../tcp/index.js';`, /no such file/],
+  ['src/gossip/memberlist/x.ts', `import '../networkdb/index.js';`, /gossip\/memberlist may import/],
+  ['src/gossip/networkdb/x.ts', `import '../memberlist/x.js';`, /go in by the door: \.\.\/memberlist\/index\.js/],
+  ['src/gossip/x.ts', ``, /gossip is no room/],
   ['src/misc/x.ts', ``, /misc is no room/],
   ['src/udp/x.ts', `import { x } from '../misc/index.js';`, /misc is no room/],
 ];
@@ -78,6 +91,7 @@ const ACCEPTED: [path: string, text: string][] = [
   ['src/arp/x.ts', `import { getU16 } from '../wire/index.js';\nimport { z } from './y.js';`],
   ['src/packet/x.ts', `import * as udp from '../udp/index.js';`],
   ['src/fdb/x.ts', `import { macToNumber } from '../address/index.js';`],
+  ['src/gossip/networkdb/x.ts', `import '../memberlist/index.js';\nimport '../../wire/index.js';`],
   ['src/host/x.ts', `import { createSocket } from 'node:dgram';\nconst koffi = await import('koffi');`],
   ['src/host/x.ts', `import type { KoffiFunction } from 'koffi';`],
   ['src/schema/x.ts', `import { Value } from '@sinclair/typebox/value';`],
@@ -126,8 +140,8 @@ function complaints(text: string): string {
 }
 
 test('tsconfig.pure.json covers layers 0 to 2 and nothing above', () => {
-  const rooms = new Set(config.fileNames.map((name) => name.split('/src/')[1]!.split('/')[0]!));
-  const wanted = new Set(readSources().map((source) => source.path.split('/')[1]!));
+  const rooms = new Set(config.fileNames.map((name) => roomOf(`src/${name.split('/src/')[1]!}`)));
+  const wanted = new Set(readSources().map((source) => roomOf(source.path)));
   assert.equal([...rooms].sort(), [...wanted].filter((room) => (ROOMS[room]?.layer ?? 0) <= 2).sort());
 });
 
@@ -180,7 +194,7 @@ function impurities(path: string, text: string): string[] {
 }
 
 test('layers 0 to 2 use no Date.now, Math.random or globalThis', () => {
-  const pure = readSources().filter((source) => (ROOMS[source.path.split('/')[1]!]?.layer ?? 0) <= 2);
+  const pure = readSources().filter((source) => (ROOMS[roomOf(source.path)]?.layer ?? 0) <= 2);
   assert.ok(pure.length > 0);
   assert.equal(
     pure.flatMap((source) => impurities(source.path, source.text)),

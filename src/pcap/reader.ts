@@ -1,4 +1,4 @@
-import { malformed, truncated, unsupported, WireError } from '../wire/index.js';
+import { decodeText, malformed, truncated, unsupported, WireError } from '../wire/index.js';
 import {
   BLOCK,
   ENHANCED,
@@ -19,7 +19,6 @@ import {
   SECTION_MAGIC,
   SIMPLE,
 } from './format.js';
-import { decodeText } from './text.js';
 
 /** Which of the two kinds of file it is. */
 export type Format = 'pcap' | 'pcapng';

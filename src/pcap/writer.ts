@@ -17,7 +17,7 @@ import {
 } from './format.js';
 import { LINKTYPE_ETHERNET } from './linktype.js';
 import type { Direction } from './reader.js';
-import { encodeText } from './text.js';
+import { encodeText } from '../wire/index.js';
 
 /** A packet to write into a pcap file. */
 export interface PacketToWrite {

@@ -1,10 +1,23 @@
 /** UTF-8 (RFC 3629) without `TextEncoder` and `TextDecoder`, which the ECMAScript library does not have. */
 
-/** The octets of a text; a lone surrogate becomes U+FFFD. */
-export function encodeText(text: string): Uint8Array {
+/**
+ * Added to an octet that is not UTF-8, it makes a lone surrogate, U+DC80 to U+DCFF, that stands for the octet in texts
+ * which have to give their octets back (as Python's `surrogateescape`).
+ */
+export const ESCAPE = 0xdc00;
+
+/**
+ * The octets of a text; a lone surrogate becomes U+FFFD.
+ * @param escaped Whether lone surrogates from U+DC80 to U+DCFF stand for octets: see {@link ESCAPE}.
+ */
+export function encodeText(text: string, escaped = false): Uint8Array {
   const octets: number[] = [];
   for (const character of text) {
     let code = character.codePointAt(0)!;
+    if (escaped && code >= ESCAPE + 0x80 && code <= ESCAPE + 0xff) {
+      octets.push(code - ESCAPE);
+      continue;
+    }
     if (code >= 0xd800 && code < 0xe000) code = 0xfffd;
     if (code < 0x80) octets.push(code);
     else if (code < 0x800) octets.push(0xc0 | (code >>> 6), 0x80 | (code & 63));
@@ -14,8 +27,11 @@ export function encodeText(text: string): Uint8Array {
   return Uint8Array.from(octets);
 }
 
-/** The text of `bytes[offset, end)`; every octet that begins no well-formed sequence becomes U+FFFD. */
-export function decodeText(bytes: Uint8Array, offset: number, end: number): string {
+/**
+ * The text of `bytes[offset, end)`; every octet that begins no well-formed sequence becomes U+FFFD, or where `escaped`
+ * a lone surrogate from which `encodeText` makes the octet again: see {@link ESCAPE}.
+ */
+export function decodeText(bytes: Uint8Array, offset: number, end: number, escaped = false): string {
   let text = '';
   for (let i = offset; i < end;) {
     const first = bytes[i++]!;
@@ -29,7 +45,7 @@ export function decodeText(bytes: Uint8Array, offset: number, end: number): stri
     // Three octets from 0x800, four from 0x10000 to 0x10ffff, no surrogates.
     if (well && more === 2) well = code >= 0x800 && (code < 0xd800 || code >= 0xe000);
     if (well && more === 3) well = code >= 0x1_0000 && code <= 0x10_ffff;
-    text += well ? String.fromCodePoint(code) : '\ufffd';
+    text += well ? String.fromCodePoint(code) : escaped ? String.fromCharCode(ESCAPE + first) : '\ufffd';
     if (well) i += more;
   }
   return text;
