@@ -1,7 +1,7 @@
 /** What containers do on an overlay, and what their VTEPs have to say of it afterwards. Needs what `lab.ts` needs. */
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
-import { ask, openTap, TapChannel, type AllCounters } from '../../src/host/index.js';
+import { ask, openTap, TapChannel, type AllCounters, type Captured } from '../../src/host/index.js';
 import { type DropReason } from '../../src/vtep/index.js';
 import { exec, must, ping, run, waitFor, type Lab, type Running } from './lab.js';
 
@@ -86,8 +86,8 @@ export async function exercise(first: Container, second: Container, mtu: number)
   ] as const;
   await Promise.all(
     ways.map(async ([from, to]) => {
-      for (const size of [1400, mtu])
-        assert.is(await ping(from.ns, to.ip, { size: size - 28, dontFragment: true, count: 2 }), 2, `${size} bytes`);
+      for (const size of [1400, mtu - 28])
+        assert.is(await ping(from.ns, to.ip, { size, dontFragment: true, count: 2 }), 2, `${size} bytes`);
       assert.match(await tooLong(from.ns, to.ip, mtu - 28 + 1), `message too long, mtu=${mtu}`);
       const route = await exec(from.ns, ['traceroute', '-n', '-q1', '-m4', '-w2', to.ip]);
       assert.equal(
@@ -185,6 +185,13 @@ export async function countersOf(control: string): Promise<AllCounters> {
   return (await ask(control, { command: 'counters' })) as AllCounters;
 }
 
+/** Asks a VTEP for the next packets that pass it. */
+export function captureOf(control: string, count: number): Promise<Captured[]> {
+  const packets = ask(control, { command: 'capture', count, seconds: 15 }) as Promise<Captured[]>;
+  packets.catch(() => undefined); // a test that has failed by then does not wait for it
+  return packets;
+}
+
 /** The drops that happened, by reason. */
 export function dropsOf({ vtep }: AllCounters): Partial<Record<DropReason, number>> {
   return Object.fromEntries(Object.entries(vtep.drops).filter(([, count]) => count > 0));
@@ -227,14 +234,15 @@ export async function read(file: string, fields: readonly string[]): Promise<Row
 
 /**
  * Holds a recording of the underlay, which has pings and TCP in it, against RFC 7348, section 5: no malformed packet, no
- * wrong checksum, outside or inside, and none left out.
+ * wrong checksum, outside or inside, and none left out; and what VTEPs of ours send comes from the ports named there.
  */
-export async function requireSound(file: string, vni: number): Promise<Row[]> {
+export async function requireSound(file: string, vni: number, ours: readonly string[]): Promise<Row[]> {
   const rows = await read(file, [
     ...['_ws.malformed', 'udp.checksum.status', 'ip.checksum.status', 'tcp.checksum.status', 'icmp.checksum.status'],
     ...['udp.srcport', 'udp.dstport', 'udp.checksum', 'vxlan.flags', 'vxlan.gbp', 'vxlan.vni', 'vxlan.reserved8'],
     ...['ip.src', 'ipv6.src', 'icmp.type', 'tcp.port', 'arp.opcode'],
   ]);
+  const senders = new Set<string>();
   for (const row of rows) {
     const text = JSON.stringify(row);
     assert.equal(row['_ws.malformed'], [], text);
@@ -248,7 +256,11 @@ export async function requireSound(file: string, vni: number): Promise<Row[]> {
     assert.is(row['udp.dstport']![0], '4789', text);
     const header = ['vxlan.flags', 'vxlan.gbp', 'vxlan.vni', 'vxlan.reserved8'].map((name) => Number(row[name]![0]));
     assert.equal(header, [0x0800, 0, vni, 0], text);
+    const sender = [...row['ipv6.src']!, ...row['ip.src']!][0]!;
+    if (ours.includes(sender)) assert.ok(Number(row['udp.srcport']![0]) >= 49_152, text);
+    senders.add(sender);
   }
+  assert.is(senders.size, 2);
   const types = new Set(rows.flatMap((row) => row['icmp.type']!));
   assert.ok(types.has('0') && types.has('8'), 'there are pings');
   assert.ok(

@@ -6,11 +6,12 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { ask, type AllCounters, type Captured } from '../../src/host/index.js';
+import { ask, type AllCounters } from '../../src/host/index.js';
 import { type DropReason, type FdbListing } from '../../src/vtep/index.js';
 import { createUnderlay, must, ping, waitFor, type Running, type Underlay } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 import {
+  captureOf,
   countersOf,
   dropsOf,
   exchange,
@@ -143,7 +144,7 @@ const tap = (vni: number, { ours }: Network): object => ({
 /** Lets them do all that containers do, and looks that the first datagram of all went the way it was to go. */
 async function meet(vni: number, layout: Layout, { ours, theirs, sandbox }: Network, first: 'ours' | 'theirs') {
   const before = await countersOf(control);
-  const capture = ask(control, { command: 'capture', count: 6, seconds: 15 }) as Promise<Captured[]>;
+  const capture = captureOf(control, 6);
   await (first === 'ours' ? exercise(ours, theirs, 1450) : exercise(theirs, ours, 1450));
   const datagram = (await capture).find(({ place }) => place === 'underlay')!;
   assert.is(datagram.direction, first === 'ours' ? 'out' : 'in');
@@ -233,10 +234,7 @@ kernel('laid out as Docker does it, the first packet from our side', async () =>
   const tcpdump = await record(lab, router, 'eth1', file, 1000);
   await meet(4097, 'docker', docker, 'ours');
   assert.is((await tcpdump.ended).code, 0);
-  const rows = await requireSound(file, 4097);
-  const senders = new Set(rows.map((row) => row['ip.src']![0]));
-  assert.equal([...senders].sort(), [node1.address, node2.address]);
-  for (const row of rows) if (row['ip.src']![0] === node1.address) assert.ok(Number(row['udp.srcport']![0]) >= 49_152);
+  await requireSound(file, 4097, [node1.address]);
 });
 
 kernel('a kernel that floods and learns, with UDP checksums, the first packet from our side', async () => {
@@ -357,9 +355,10 @@ kernel('a kernel that floods and learns, without UDP checksums, the first packet
   const tcpdump = await record(lab, router, 'eth1', file, 20);
   await meet(5098, 'noudpcsum', plain, 'theirs');
   assert.is((await tcpdump.ended).code, 0);
-  for (const row of await read(file, ['ip.src', 'udp.checksum', 'vxlan.vni']))
-    if (row['ip.src']![0] === node2.address && row['vxlan.vni']![0] === '5098')
-      assert.is(Number(row['udp.checksum']![0]), 0);
+  const rows = await read(file, ['ip.src', 'udp.checksum', 'vxlan.vni']);
+  const theirs = rows.filter((row) => row['ip.src']![0] === node2.address && row['vxlan.vni']![0] === '5098');
+  assert.ok(theirs.length > 0);
+  assert.ok(theirs.every((row) => Number(row['udp.checksum']![0]) === 0));
   const { code, stderr } = await vtep.stop();
   assert.equal([code, stderr], [0, '']);
 });

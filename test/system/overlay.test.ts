@@ -9,6 +9,7 @@ import { createUnderlay, devices, exec, must, ping, waitFor, type Running, type 
 import { fromHex } from '../support/hex.js';
 import { suiteWith } from '../support/needs.js';
 import {
+  captureOf,
   countersOf,
   exchange,
   exercise,
@@ -111,13 +112,13 @@ overlay.after(async () => {
 
 overlay('ARP by proxy: everything works, and the underlay sees no ARP and only sound packets', async () => {
   await pair();
-  const { lab, router } = underlay;
+  const { lab, router, node1, node2 } = underlay;
   const file = join(directory, 'proxy.pcap');
   const tcpdump = await record(lab, router, 'eth1', file, 1000);
   await exercise(c1, c2, 1450);
   const [one, two] = await settled();
   assert.is((await tcpdump.ended).code, 0);
-  const rows = await requireSound(file, VNI);
+  const rows = await requireSound(file, VNI, [node1.address, node2.address]);
   assert.ok(
     rows.every((row) => row['arp.opcode']!.length === 0),
     'the proxies have answered all ARP',
@@ -141,7 +142,7 @@ overlay('ARP by proxy: everything works, and the underlay sees no ARP and only s
 overlay('what capture, show and explain tell is what happened', async () => {
   await pair();
   const { lab, node2 } = underlay;
-  const capture = ask(control(1), { command: 'capture', count: 8, seconds: 15 }) as Promise<Captured[]>;
+  const capture = captureOf(control(1), 8);
   assert.is(await ping(c1.ns, c2.ip, { count: 1 }), 1);
   await exec(c1.ns, ['ping', '-c1', '-W1', '-q', '10.0.0.99']).catch(() => undefined); // nobody has it
   const packets = await capture;
@@ -253,12 +254,13 @@ overlay(
 
 overlay('an underlay of IPv6 carries IPv4', async () => {
   await pair({ family: 'address6' });
+  const { lab, router, node1, node2 } = underlay;
   const file = join(directory, 'ipv6.pcap');
-  const tcpdump = await record(underlay.lab, underlay.router, 'eth2', file, 1000);
+  const tcpdump = await record(lab, router, 'eth2', file, 1000);
   await exercise(c1, c2, 1430);
   for (const counters of await settled()) requireClean(counters);
   assert.is((await tcpdump.ended).code, 0);
-  await requireSound(file, VNI);
+  await requireSound(file, VNI, [node1.address6, node2.address6]);
   await stop();
 });
 
