@@ -1,0 +1,172 @@
+/**
+ * The messages of Docker's NetworkDB. Everything that travels is a {@link GossipMessage}: a type, and the encoded message
+ * of that type. Enumerations are numbers here, so that values that nobody knows yet survive.
+ */
+import { message, type Extensible, type MessageCodec } from './protobuf.js';
+
+/** Types of {@link GossipMessage}. */
+export const NETWORK_EVENT = 1;
+export const TABLE_EVENT = 2;
+export const PUSH_PULL = 3;
+export const BULK_SYNC = 4;
+export const COMPOUND = 5;
+export const NODE_EVENT = 6;
+
+/** Types of {@link NodeEvent} and {@link NetworkEvent}. */
+export const JOIN = 1;
+export const LEAVE = 2;
+
+/** Types of {@link TableEvent}. */
+export const CREATE = 1;
+export const UPDATE = 2;
+export const DELETE = 3;
+
+/** Messages in one compound, and attachments in one exchange of states, at most. */
+export const MAX_MEMBERS = 262_144;
+/** Networks in one bulk sync at most. */
+export const MAX_NETWORKS = 16_384;
+
+/** What every message is wrapped in. */
+export interface GossipMessage extends Extensible {
+  type: number;
+  data: Uint8Array;
+}
+
+/** A node came, or goes for good. */
+export interface NodeEvent extends Extensible {
+  type: number;
+  /** Lamport time. */
+  time: number;
+  node: string;
+}
+
+/** A node attached itself to a network, or left it. */
+export interface NetworkEvent extends Extensible {
+  type: number;
+  time: number;
+  node: string;
+  network: string;
+}
+
+/** One attachment in the exchange of states. */
+export interface NetworkEntry extends Extensible {
+  network: string;
+  time: number;
+  node: string;
+  leaving: boolean;
+}
+
+/** What memberlist's push/pull carries: all attachments that a node knows. */
+export interface NetworkPushPull extends Extensible {
+  time: number;
+  networks: NetworkEntry[];
+  node: string;
+}
+
+/** An entry of a table was made, changed or withdrawn. */
+export interface TableEvent extends Extensible {
+  type: number;
+  time: number;
+  /** The node that wrote it, which owns the entry from then on. */
+  node: string;
+  network: string;
+  table: string;
+  key: string;
+  value: Uint8Array;
+  /** Of a withdrawn entry: seconds for which it is to be remembered. */
+  residual: number;
+}
+
+/** All entries of some networks. */
+export interface BulkSyncMessage extends Extensible {
+  time: number;
+  /** Whether an answer is wanted. */
+  unsolicited: boolean;
+  node: string;
+  networks: string[];
+  /** A {@link GossipMessage} of type `COMPOUND`, encoded. */
+  payload: Uint8Array;
+}
+
+/** One message of a compound. */
+export interface SimpleMessage extends Extensible {
+  /** A {@link GossipMessage}, encoded. */
+  payload: Uint8Array;
+}
+
+/** Several messages in one. */
+export interface CompoundMessage extends Extensible {
+  messages: SimpleMessage[];
+}
+
+export const gossipMessage: MessageCodec<GossipMessage> = message('gossipMessage', [
+  { number: 1, name: 'type', kind: 'int32' },
+  { number: 2, name: 'data', kind: 'bytes' },
+]);
+
+export const nodeEvent: MessageCodec<NodeEvent> = message('nodeEvent', [
+  { number: 1, name: 'type', kind: 'int32' },
+  { number: 2, name: 'time', kind: 'uint64' },
+  { number: 3, name: 'node', kind: 'text' },
+]);
+
+export const networkEvent: MessageCodec<NetworkEvent> = message('networkEvent', [
+  { number: 1, name: 'type', kind: 'int32' },
+  { number: 2, name: 'time', kind: 'uint64' },
+  { number: 3, name: 'node', kind: 'text' },
+  { number: 4, name: 'network', kind: 'text' },
+]);
+
+export const networkEntry: MessageCodec<NetworkEntry> = message('networkEntry', [
+  { number: 1, name: 'network', kind: 'text' },
+  { number: 2, name: 'time', kind: 'uint64' },
+  { number: 3, name: 'node', kind: 'text' },
+  { number: 4, name: 'leaving', kind: 'bool' },
+]);
+
+export const networkPushPull: MessageCodec<NetworkPushPull> = message('networkPushPull', [
+  { number: 1, name: 'time', kind: 'uint64' },
+  { number: 2, name: 'networks', kind: networkEntry as MessageCodec<object>, list: MAX_MEMBERS },
+  { number: 3, name: 'node', kind: 'text' },
+]);
+
+export const tableEvent: MessageCodec<TableEvent> = message('tableEvent', [
+  { number: 1, name: 'type', kind: 'int32' },
+  { number: 2, name: 'time', kind: 'uint64' },
+  { number: 3, name: 'node', kind: 'text' },
+  { number: 4, name: 'network', kind: 'text' },
+  { number: 5, name: 'table', kind: 'text' },
+  { number: 6, name: 'key', kind: 'text' },
+  { number: 7, name: 'value', kind: 'bytes' },
+  { number: 8, name: 'residual', kind: 'int32' },
+]);
+
+export const bulkSyncMessage: MessageCodec<BulkSyncMessage> = message('bulkSyncMessage', [
+  { number: 1, name: 'time', kind: 'uint64' },
+  { number: 2, name: 'unsolicited', kind: 'bool' },
+  { number: 3, name: 'node', kind: 'text' },
+  { number: 4, name: 'networks', kind: 'text', list: MAX_NETWORKS },
+  { number: 5, name: 'payload', kind: 'bytes' },
+]);
+
+export const simpleMessage: MessageCodec<SimpleMessage> = message('simpleMessage', [
+  { number: 1, name: 'payload', kind: 'bytes' },
+]);
+
+export const compoundMessage: MessageCodec<CompoundMessage> = message('compoundMessage', [
+  { number: 1, name: 'messages', kind: simpleMessage as MessageCodec<object>, list: MAX_MEMBERS },
+]);
+
+/** A message of a type, encoded and wrapped. */
+export function wrap<V extends object>(type: number, codec: MessageCodec<V>, value: Partial<V>): Uint8Array {
+  return gossipMessage.encode({ type, data: codec.encode(value) });
+}
+
+/** Wrapped messages as one. */
+export function compound(messages: readonly Uint8Array[]): Uint8Array {
+  return wrap(COMPOUND, compoundMessage, { messages: messages.map((payload) => ({ payload })) });
+}
+
+/** Octets that a compound takes, and those that each message in it takes on top of its own, at most (up to 2 MiB). */
+export const COMPOUND_OVERHEAD = 6;
+export const MEMBER_OVERHEAD = 8;

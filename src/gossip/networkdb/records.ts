@@ -1,0 +1,73 @@
+/** What Docker keeps in its tables, by the id of an endpoint. */
+import { message, type Extensible, type MessageCodec } from './protobuf.js';
+
+/** The table of {@link PeerRecord}: where each endpoint is. */
+export const OVERLAY_PEER_TABLE = 'overlay_peer_table';
+/** The table of {@link EndpointRecord}: names and services, for DNS and load balancing. */
+export const ENDPOINT_TABLE = 'endpoint_table';
+
+/** Protocols of {@link PortConfig}. */
+export const PROTOCOL_TCP = 0;
+export const PROTOCOL_UDP = 1;
+export const PROTOCOL_SCTP = 2;
+
+/** Where an endpoint of an overlay network is. */
+export interface PeerRecord extends Extensible {
+  /** With the length of the subnet's prefix: `10.0.0.2/24`. */
+  endpointIp: string;
+  /** `02:42:0a:00:00:02`. */
+  endpointMac: string;
+  /** Underlay address of the VTEP, without a port. */
+  tunnelIp: string;
+}
+
+/** A port that a service is published at. */
+export interface PortConfig extends Extensible {
+  name: string;
+  protocol: number;
+  targetPort: number;
+  publishedPort: number;
+}
+
+/** What an endpoint is called, and the service that it serves. */
+export interface EndpointRecord extends Extensible {
+  name: string;
+  serviceName: string;
+  serviceId: string;
+  /** The service's address; Docker writes `<nil>` where it has none. */
+  virtualIp: string;
+  /** Without a prefix length. */
+  endpointIp: string;
+  ingressPorts: PortConfig[];
+  aliases: string[];
+  taskAliases: string[];
+  serviceDisabled: boolean;
+}
+
+/** Names or ports of one endpoint at most. */
+const MAX_LIST = 4096;
+
+export const peerRecord: MessageCodec<PeerRecord> = message('peerRecord', [
+  { number: 1, name: 'endpointIp', kind: 'text' },
+  { number: 2, name: 'endpointMac', kind: 'text' },
+  { number: 3, name: 'tunnelIp', kind: 'text' },
+]);
+
+export const portConfig: MessageCodec<PortConfig> = message('portConfig', [
+  { number: 1, name: 'name', kind: 'text' },
+  { number: 2, name: 'protocol', kind: 'int32' },
+  { number: 3, name: 'targetPort', kind: 'uint32' },
+  { number: 4, name: 'publishedPort', kind: 'uint32' },
+]);
+
+export const endpointRecord: MessageCodec<EndpointRecord> = message('endpointRecord', [
+  { number: 1, name: 'name', kind: 'text' },
+  { number: 2, name: 'serviceName', kind: 'text' },
+  { number: 3, name: 'serviceId', kind: 'text' },
+  { number: 4, name: 'virtualIp', kind: 'text' },
+  { number: 5, name: 'endpointIp', kind: 'text' },
+  { number: 6, name: 'ingressPorts', kind: portConfig as MessageCodec<object>, list: MAX_LIST },
+  { number: 7, name: 'aliases', kind: 'text', list: MAX_LIST },
+  { number: 8, name: 'taskAliases', kind: 'text', list: MAX_LIST },
+  { number: 9, name: 'serviceDisabled', kind: 'bool' },
+]);
