@@ -1,4 +1,5 @@
 /** A VTEP on a Linux host: TAPs, the underlay's sockets, namespaces, the control socket. */
+export { aesGcm } from './aead.js';
 export { UNDERLAY, type Captured, type UdpEnd } from './capture.js';
 export { ask, serveControl, type Control } from './control.js';
 export { createEngine, type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from './engine.js';

@@ -1,3 +1,58 @@
 /** memberlist's protocol, SWIM with Lifeguard, as Docker's networks and Serf speak it. */
 export { LAN, LOCAL, WAN, type Timing } from './config.js';
 export { expectedConfirmations, pushPullScale, retransmitLimit, suspicionTimeout, suspicionTimes } from './formula.js';
+export { crc32 } from './crc32.js';
+export { compress, decompress } from './lzw.js';
+export {
+  addressBytes,
+  addressToText,
+  decodeMessage,
+  encodeMessage,
+  MAX_META,
+  STATE,
+  TYPE,
+  type Ack,
+  type Alive,
+  type Compress,
+  type Dead,
+  type Err,
+  type IndirectPing,
+  type Message,
+  type Nack,
+  type NodeState,
+  type Ping,
+  type Suspect,
+} from './message.js';
+export {
+  addCrc,
+  addLabel,
+  decodeCompound,
+  deflate,
+  encodeCompound,
+  encodePacket,
+  inflate,
+  MAX_INFLATED,
+  MAX_MESSAGES,
+  MAX_NESTING,
+  MAX_PARTS,
+  openPacket,
+  packetOverhead,
+  takeCrc,
+  takeLabel,
+  walk,
+  type PacketVisitor,
+  type Security,
+} from './packet.js';
+export { Keyring, open, OVERHEAD, seal, sealedLength, type Aead, type SealVersion } from './seal.js';
+export {
+  decodeStream,
+  encodePushPull,
+  encodeStream,
+  encodeUser,
+  STREAM_LIMITS,
+  StreamReader,
+  type PushPull,
+  type StreamLimits,
+  type StreamMessage,
+  type UserMessage,
+} from './stream.js';

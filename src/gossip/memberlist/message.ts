@@ -1,0 +1,350 @@
+/**
+ * memberlist's messages: an octet that says which, and a msgpack map whose keys stand in the order of their octets.
+ *
+ *     +------+-------------------------------------------+
+ *     | type | fixmap | "Addr" value | "Incarnation" ... |
+ *     +------+-------------------------------------------+
+ *
+ * What wraps messages (compound, compressed, with a checksum, encrypted, with a label) is in `packet.ts` and `stream.ts`.
+ */
+import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from '../../address/index.js';
+import { getU16, malformed, setU32, uint, unsupported } from '../../wire/index.js';
+import { Reader, Writer } from './msgpack.js';
+
+const PROTOCOL = 'memberlist';
+
+/** The octet that a message begins with. */
+export const TYPE = {
+  ping: 0,
+  indirectPing: 1,
+  ack: 2,
+  suspect: 3,
+  alive: 4,
+  dead: 5,
+  pushPull: 6,
+  compound: 7,
+  user: 8,
+  compress: 9,
+  encrypt: 10,
+  nack: 11,
+  crc: 12,
+  err: 13,
+  label: 244,
+} as const;
+
+/** Of a member in a `pushPull`. */
+export const STATE = { alive: 0, suspect: 1, dead: 2, left: 3 } as const;
+
+/** Octets of a member's meta data at most. */
+export const MAX_META = 512;
+
+/** Is that you, and are you there? */
+export interface Ping {
+  type: 'ping';
+  seqNo: number;
+  /** The name of the member that is meant; any other keeps silent. */
+  node: string;
+  /** Where the answer is to go; empty and 0 for where the ping came from. */
+  sourceAddr: string;
+  sourcePort: number;
+  sourceNode: string;
+}
+
+/** Please ping that one for me. */
+export interface IndirectPing {
+  type: 'indirectPing';
+  seqNo: number;
+  /** The address of the one that is meant. */
+  target: string;
+  port: number;
+  node: string;
+  /** Whether a nack is wanted where no answer comes. */
+  nack: boolean;
+  sourceAddr: string;
+  sourcePort: number;
+  sourceNode: string;
+}
+
+/** I am here. */
+export interface Ack {
+  type: 'ack';
+  seqNo: number;
+  /** Whatever the application adds. */
+  payload: Uint8Array;
+}
+
+/** The one that I was to ping for you does not answer. */
+export interface Nack {
+  type: 'nack';
+  seqNo: number;
+}
+
+/** A stream could not be served. */
+export interface Err {
+  type: 'err';
+  error: string;
+}
+
+/** `from` takes `node` for dead, soon. */
+export interface Suspect {
+  type: 'suspect';
+  incarnation: number;
+  node: string;
+  from: string;
+}
+
+/** `from` takes `node` for dead; a member that says so of itself leaves. */
+export interface Dead {
+  type: 'dead';
+  incarnation: number;
+  node: string;
+  from: string;
+}
+
+/** A member is there, at that address. */
+export interface Alive {
+  type: 'alive';
+  incarnation: number;
+  node: string;
+  /** Empty where the bytes are no address. */
+  addr: string;
+  port: number;
+  meta: Uint8Array;
+  /** Least, greatest and present version of the protocol, then of the application. */
+  vsn: Uint8Array;
+}
+
+/** A member as `pushPull` tells of it. */
+export interface NodeState {
+  name: string;
+  addr: string;
+  port: number;
+  meta: Uint8Array;
+  incarnation: number;
+  /** One of {@link STATE}. */
+  state: number;
+  vsn: Uint8Array;
+}
+
+export interface Compress {
+  type: 'compress';
+  /** 0 is LZW, and there is no other. */
+  algo: number;
+  buf: Uint8Array;
+}
+
+/** What goes before the members and the application's state. */
+export interface PushPullHeader {
+  join: boolean;
+  nodes: number;
+  userStateLen: number;
+}
+
+/** Messages that are a map behind their type. */
+export type Message = Ping | IndirectPing | Ack | Nack | Err | Suspect | Dead | Alive | Compress;
+
+const BOOL = 0;
+const U8 = 1;
+const U16 = 2;
+const U32 = 3;
+const TEXT = 4;
+const RAW = 5;
+/** Bytes that are nil, not empty, where there are none. */
+const NILRAW = 6;
+const ADDRESS = 7;
+type Kind = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
+
+interface Field {
+  /** On the wire. */
+  key: string;
+  /** Here. */
+  name: string;
+  kind: Kind;
+  /** Whether it is left out where it says nothing. */
+  omit: boolean;
+}
+
+const field = (key: string, kind: Kind, omit = false): Field => ({
+  key,
+  name: key[0]!.toLowerCase() + key.slice(1),
+  kind,
+  omit,
+});
+
+// Fields in the order of their keys' octets.
+const SOURCE = [field('SourceAddr', ADDRESS, true), field('SourceNode', TEXT, true), field('SourcePort', U16, true)];
+const ACCUSATION = [field('From', TEXT), field('Incarnation', U32), field('Node', TEXT)];
+const FIELDS: Readonly<Record<Message['type'], readonly Field[]>> = {
+  ping: [field('Node', TEXT), field('SeqNo', U32), ...SOURCE],
+  indirectPing: [
+    field('Nack', BOOL),
+    field('Node', TEXT),
+    field('Port', U16),
+    field('SeqNo', U32),
+    ...SOURCE,
+    field('Target', ADDRESS),
+  ],
+  ack: [field('Payload', NILRAW), field('SeqNo', U32)],
+  nack: [field('SeqNo', U32)],
+  err: [field('Error', TEXT)],
+  suspect: ACCUSATION,
+  dead: ACCUSATION,
+  alive: [
+    field('Addr', ADDRESS),
+    field('Incarnation', U32),
+    field('Meta', RAW),
+    field('Node', TEXT),
+    field('Port', U16),
+    field('Vsn', RAW),
+  ],
+  compress: [field('Algo', U8), field('Buf', RAW)],
+};
+const NODE_STATE = [
+  field('Addr', ADDRESS),
+  field('Incarnation', U32),
+  field('Meta', RAW),
+  field('Name', TEXT),
+  field('Port', U16),
+  field('State', U32),
+  field('Vsn', RAW),
+];
+const PUSH_PULL = [field('Join', BOOL), field('Nodes', U32), field('UserStateLen', U32)];
+const USER = [field('UserMsgLen', U32)];
+
+const NAMES = new Map<number, Message['type']>(
+  (Object.keys(FIELDS) as Message['type'][]).map((name) => [TYPE[name], name]),
+);
+
+const MAX: readonly number[] = [1, 0xff, 0xffff, 0xffff_ffff];
+/** Fields of a map at most; and values in fields that are not known, those within others counted. */
+const MAX_FIELDS = 64;
+const MAX_SKIPPED = 256;
+const NOTHING = new Uint8Array(0);
+
+type Values = Record<string, unknown>;
+
+/**
+ * Reads a message: its type and its map. Fields that are not known are passed over, absent ones are zero; bytes behind
+ * the map are not looked at.
+ * @throws WireError `unsupported` for the types that are no map.
+ */
+export function decodeMessage(bytes: Uint8Array, offset = 0, end = bytes.length): Message {
+  return readMessage(new Reader(bytes, offset, end));
+}
+
+/** As `decodeMessage`, where more may follow. */
+export function readMessage(reader: Reader): Message {
+  const { at } = reader;
+  const code = reader.octet();
+  const type = NAMES.get(code);
+  if (type === undefined) throw unsupported(PROTOCOL, at, `a message of type ${code} is not a map`);
+  const value = { type };
+  readMap(reader, FIELDS[type], value);
+  return value as Message;
+}
+
+/**
+ * Writes a message: what `decodeMessage` reads, and of absent `source` fields nothing.
+ * @throws RangeError for a field that does not fit.
+ */
+export function encodeMessage(message: Message): Uint8Array {
+  const writer = new Writer(message.type === 'compress' ? message.buf.length + 32 : 128);
+  writer.octet(TYPE[message.type]);
+  writeMap(writer, message.type, FIELDS[message.type], message as unknown as Values);
+  return writer.done();
+}
+
+/** Reads one member of a `pushPull`. */
+export function readNodeState(reader: Reader): NodeState {
+  const value = {};
+  readMap(reader, NODE_STATE, value);
+  return value as NodeState;
+}
+
+export function writeNodeState(writer: Writer, value: NodeState): void {
+  writeMap(writer, 'node', NODE_STATE, value as unknown as Values);
+}
+
+/** Reads the map behind the type octet of a `pushPull`. */
+export function readPushPullHeader(reader: Reader): PushPullHeader {
+  const value = {};
+  readMap(reader, PUSH_PULL, value);
+  return value as PushPullHeader;
+}
+
+export function writePushPullHeader(writer: Writer, value: PushPullHeader): void {
+  writeMap(writer, 'pushPull', PUSH_PULL, value as unknown as Values);
+}
+
+/** Reads the map behind the type octet of a user message in a stream: how many bytes follow. */
+export function readUserHeader(reader: Reader): number {
+  const value: Values = {};
+  readMap(reader, USER, value);
+  return value['userMsgLen'] as number;
+}
+
+export function writeUserHeader(writer: Writer, length: number): void {
+  writeMap(writer, 'user', USER, { userMsgLen: length });
+}
+
+function readMap(reader: Reader, fields: readonly Field[], into: Values): void {
+  for (const { name, kind } of fields)
+    into[name] = kind === BOOL ? false : kind <= U32 ? 0 : kind === TEXT || kind === ADDRESS ? '' : NOTHING;
+  const count = bounded(reader.map(), MAX_FIELDS, 'fields of a map', reader.at);
+  reader.skips = MAX_SKIPPED;
+  for (let i = 0; i < count; i++) {
+    const key = reader.text();
+    const known = fields.find((one) => one.key === key);
+    if (known === undefined) reader.skip();
+    else into[known.name] = readValue(reader, known.kind);
+  }
+}
+
+function readValue(reader: Reader, kind: Kind): unknown {
+  if (kind === BOOL) return reader.bool();
+  if (kind <= U32) return reader.uint(MAX[kind]!);
+  if (kind === TEXT) return reader.text();
+  if (kind === ADDRESS) return addressToText(reader.raw());
+  return reader.raw();
+}
+
+function writeMap(writer: Writer, what: string, fields: readonly Field[], value: Values): void {
+  const written = fields.filter(({ name, omit }) => !omit || !(value[name] === '' || value[name] === 0));
+  writer.map(written.length);
+  for (const { key, name, kind } of written) {
+    writer.text(key);
+    const one = value[name];
+    if (kind === BOOL) writer.bool(one as boolean);
+    else if (kind <= U32) writer.uint(uint(`memberlist.${what}.${name}`, one as number, MAX[kind]!));
+    else if (kind === TEXT) writer.text(one as string);
+    else if (kind === ADDRESS) writer.raw(addressBytes(one as string));
+    else if (kind === NILRAW && (one as Uint8Array).length === 0) writer.nil();
+    else writer.raw(one as Uint8Array);
+  }
+}
+
+const MAPPED = 0xffff;
+
+/** The text of 4 or 16 octets, IPv4 mapped into IPv6 as IPv4; empty for any other length. */
+export function addressToText(octets: Uint8Array): string {
+  if (octets.length === 4) return formatIpv4(octets);
+  if (octets.length !== 16) return '';
+  if (getU16(octets, 10) === MAPPED && octets.subarray(0, 10).every((octet) => octet === 0))
+    return formatIpv4(octets, 12);
+  return formatIpv6(octets);
+}
+
+/** The octets of an address; none of an empty text. @throws RangeError for what is no address. */
+export function addressBytes(text: string): Uint8Array {
+  if (text === '') return NOTHING;
+  if (text.includes(':')) return parseIpv6(text);
+  const octets = new Uint8Array(4);
+  setU32(octets, 0, parseIpv4(text));
+  return octets;
+}
+
+/** Refuses a length that is more than the limit. @throws WireError */
+export function bounded(length: number, limit: number, what: string, offset = 0): number {
+  if (length > limit) throw malformed(PROTOCOL, offset, `${what}: ${length}, and at most ${limit} are taken`);
+  return length;
+}

@@ -1,0 +1,262 @@
+/**
+ * The msgpack that memberlist writes: the old specification, in which texts and bytes share one family.
+ *
+ *     fixmap    1000nnnn                  nil    c0           u8   cc + 1
+ *     map16     de + n, 2 octets          false  c2           u16  cd + 2
+ *     raw       101nnnnn + n octets       true   c3           u32  ce + 4
+ *     raw16     da + n, 2 octets + n octets                   u64  cf + 8
+ *     raw32     db + n, 4 octets + n octets                   small numbers 0nnnnnnn
+ *
+ * Written is the shortest form; read is what peers read: any length of number, str8 (d9), bin (c4, c5, c6) where bytes are
+ * meant but not where a text is, nil for any zero, and whatever in fields that are not known.
+ */
+import {
+  decodeText,
+  encodeText,
+  getU16,
+  getU32,
+  malformed,
+  setU16,
+  setU32,
+  truncated,
+  type WireError,
+} from '../../wire/index.js';
+
+const PROTOCOL = 'memberlist';
+/** How deep a value that is skipped may nest. */
+const MAX_DEPTH = 16;
+
+/** Writes into a buffer that grows. */
+export class Writer {
+  #bytes: Uint8Array;
+  #length = 0;
+
+  constructor(room = 128) {
+    this.#bytes = new Uint8Array(room);
+  }
+
+  /** What was written so far. */
+  done(): Uint8Array {
+    return this.#bytes.subarray(0, this.#length);
+  }
+
+  octet(value: number): void {
+    const at = this.#room(1); // which may put another buffer in place
+    this.#bytes[at] = value;
+  }
+
+  bytes(bytes: Uint8Array): void {
+    const at = this.#room(bytes.length);
+    this.#bytes.set(bytes, at);
+  }
+
+  /** A map of up to 15 fields. */
+  map(fields: number): void {
+    this.octet(0x80 | fields);
+  }
+
+  bool(value: boolean): void {
+    this.octet(value ? 0xc3 : 0xc2);
+  }
+
+  nil(): void {
+    this.octet(0xc0);
+  }
+
+  /** A whole number below 2^32. */
+  uint(value: number): void {
+    if (value < 0x80) this.octet(value);
+    else if (value < 0x100) {
+      this.octet(0xcc);
+      this.octet(value);
+    } else if (value < 0x1_0000) {
+      this.octet(0xcd);
+      this.#u16(value);
+    } else {
+      this.octet(0xce);
+      this.#u32(value);
+    }
+  }
+
+  raw(bytes: Uint8Array): void {
+    const { length } = bytes;
+    if (length < 32) this.octet(0xa0 | length);
+    else if (length < 0x1_0000) {
+      this.octet(0xda);
+      this.#u16(length);
+    } else {
+      this.octet(0xdb);
+      this.#u32(length);
+    }
+    this.bytes(bytes);
+  }
+
+  text(text: string): void {
+    this.raw(encodeText(text, true));
+  }
+
+  #u16(value: number): void {
+    const at = this.#room(2);
+    setU16(this.#bytes, at, value);
+  }
+
+  #u32(value: number): void {
+    const at = this.#room(4);
+    setU32(this.#bytes, at, value);
+  }
+
+  /** Makes room for so many octets and says where. */
+  #room(octets: number): number {
+    const at = this.#length;
+    this.#length += octets;
+    if (this.#length > this.#bytes.length) {
+      const grown = new Uint8Array(Math.max(this.#length, this.#bytes.length * 2));
+      grown.set(this.#bytes);
+      this.#bytes = grown;
+    }
+    return at;
+  }
+}
+
+/** Reads from `[at, end)`. Every method throws `WireError`: `truncated` where more bytes may help, else `malformed`. */
+export class Reader {
+  readonly bytes: Uint8Array;
+  readonly end: number;
+  /** What is read next. */
+  at: number;
+  /** How many values may still be skipped. */
+  skips = Infinity;
+
+  constructor(bytes: Uint8Array, at = 0, end = bytes.length) {
+    this.bytes = bytes;
+    this.at = at;
+    this.end = end;
+  }
+
+  octet(): number {
+    return this.bytes[this.#take(1)]!;
+  }
+
+  /** How many fields follow. */
+  map(): number {
+    const at = this.at;
+    const first = this.octet();
+    if (first >= 0x80 && first < 0x90) return first & 15;
+    if (first === 0xde) return getU16(this.bytes, this.#take(2));
+    if (first === 0xdf) return getU32(this.bytes, this.#take(4));
+    if (first === 0xc0) return 0;
+    throw this.#wrong(at, 'a map');
+  }
+
+  /** A number from 0 to `max`; nil is 0. */
+  uint(max: number): number {
+    const at = this.at;
+    const first = this.octet();
+    const value = first < 0x80 ? first : first === 0xc0 ? 0 : this.#number(first);
+    if (value >= 0 && value <= max) return value;
+    throw this.#wrong(at, `a number from 0 to ${max}`);
+  }
+
+  /** The number behind `cc` to `cf` and `d0` to `d3`; -1 for what is negative, too large, or no number. */
+  #number(first: number): number {
+    const { bytes } = this;
+    if (first === 0xcc) return this.octet();
+    if (first === 0xcd) return getU16(bytes, this.#take(2));
+    if (first === 0xce) return getU32(bytes, this.#take(4));
+    if (first === 0xd0) return below(this.octet(), 0x80);
+    if (first === 0xd1) return below(getU16(bytes, this.#take(2)), 0x8000);
+    if (first === 0xd2) return below(getU32(bytes, this.#take(4)), 0x8000_0000);
+    if (first === 0xcf || first === 0xd3) {
+      const at = this.#take(8);
+      return getU32(bytes, at) === 0 ? getU32(bytes, at + 4) : -1;
+    }
+    return -1;
+  }
+
+  /** nil is false. */
+  bool(): boolean {
+    const at = this.at;
+    const first = this.octet();
+    if (first === 0xc3) return true;
+    if (first === 0xc2 || first === 0xc0) return false;
+    throw this.#wrong(at, 'true or false');
+  }
+
+  /** Octets in place, not copied; nil is none. */
+  raw(): Uint8Array {
+    return this.#octets(true);
+  }
+
+  /** A text; octets that are not UTF-8 survive in it. nil is empty. */
+  text(): string {
+    const octets = this.#octets(false);
+    return decodeText(octets, 0, octets.length, true);
+  }
+
+  #octets(bin: boolean): Uint8Array {
+    const at = this.at;
+    const first = this.octet();
+    let length: number;
+    if (first >= 0xa0 && first < 0xc0) length = first & 31;
+    else if (first === 0xc0) length = 0;
+    else if (first === 0xd9 || (bin && first === 0xc4)) length = this.octet();
+    else if (first === 0xda || (bin && first === 0xc5)) length = getU16(this.bytes, this.#take(2));
+    else if (first === 0xdb || (bin && first === 0xc6)) length = getU32(this.bytes, this.#take(4));
+    else throw this.#wrong(at, bin ? 'bytes' : 'a text');
+    const from = this.#take(length);
+    return this.bytes.subarray(from, from + length);
+  }
+
+  /** Reads past a value of any kind. */
+  skip(depth = 0): void {
+    const at = this.at;
+    if (this.skips-- <= 0) throw malformed(PROTOCOL, at, 'too many values that mean nothing here');
+    const first = this.octet();
+    if (first < 0x80 || first >= 0xe0) return;
+    if (first < 0x90) return this.#skipAll((first & 15) * 2, depth);
+    if (first < 0xa0) return this.#skipAll(first & 15, depth);
+    if (first < 0xc0) return void this.#take(first & 31);
+    const size = SIZES[first - 0xc0]!;
+    if (size < 0) throw this.#wrong(at, 'a value');
+    if (first >= 0xdc) {
+      const count = first & 1 ? getU32(this.bytes, this.#take(4)) : getU16(this.bytes, this.#take(2));
+      return this.#skipAll(first >= 0xde ? count * 2 : count, depth);
+    }
+    if (first >= 0xd9 || (first >= 0xc4 && first <= 0xc9)) {
+      // A length of 1, 2 or 4 octets; `ext` has one more octet, its type.
+      const length = size === 1 ? this.octet() : this.#wide(size);
+      this.#take(length + (first >= 0xc7 && first <= 0xc9 ? 1 : 0));
+    } else this.#take(size);
+  }
+
+  #skipAll(count: number, depth: number): void {
+    if (depth >= MAX_DEPTH) throw malformed(PROTOCOL, this.at, `a value nests deeper than ${MAX_DEPTH}`);
+    for (let i = 0; i < count; i++) this.skip(depth + 1);
+  }
+
+  #wide(size: number): number {
+    const at = this.#take(size);
+    return size === 2 ? getU16(this.bytes, at) : getU32(this.bytes, at);
+  }
+
+  #take(octets: number): number {
+    const { at } = this;
+    if (octets > this.end - at) throw truncated(PROTOCOL, at, octets, this.end);
+    this.at = at + octets;
+    return at;
+  }
+
+  #wrong(at: number, wanted: string): WireError {
+    return malformed(PROTOCOL, at, `0x${this.bytes[at]!.toString(16)} where ${wanted} is to be`);
+  }
+}
+
+/** Octets behind each of `c0` to `df`: of the value, or of the length where one follows; -1 for what means nothing. */
+const SIZES: readonly number[] = [
+  ...[0, -1, 0, 0, 1, 2, 4, 1, 2, 4, 4, 8, 1, 2, 4, 8],
+  ...[1, 2, 4, 8, 2, 3, 5, 9, 17, 1, 2, 4, 2, 4, 2, 4],
+];
+
+function below(value: number, limit: number): number {
+  return value < limit ? value : -1;
+}

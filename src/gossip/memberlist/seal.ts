@@ -1,0 +1,124 @@
+/**
+ * Encryption: AES-GCM with the first key of a ring; what any of the keys opens is accepted.
+ *
+ *     +---------+------------+------------------+----------+
+ *     | version | nonce (12) | ciphertext       | tag (16) |
+ *     +---------+------------+------------------+----------+
+ *
+ * Version 1 encrypts as is; version 0 fills up to whole 16 octets first, with 1 to 16 octets that say how many they are.
+ */
+import { malformed, truncated } from '../../wire/index.js';
+
+const PROTOCOL = 'memberlist';
+const NONCE = 12;
+const TAG = 16;
+const BLOCK = 16;
+const HEADER = 1 + NONCE;
+
+/** Octets that encryption adds: all of version 1, the most of version 0. */
+export const OVERHEAD = [HEADER + BLOCK + TAG, HEADER + TAG] as const;
+
+export type SealVersion = 0 | 1;
+
+/** AES-GCM of 128, 192 or 256 bits, by the length of the key. */
+export interface Aead {
+  /** The ciphertext and its tag. */
+  seal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, aad: Uint8Array): Uint8Array;
+  /** The plaintext; `null` where the tag is wrong. */
+  open(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array, aad: Uint8Array): Uint8Array | null;
+}
+
+/** The keys of a cluster. The first one encrypts. */
+export class Keyring {
+  #keys: Uint8Array[] = [];
+
+  /** @throws RangeError for no key, or one that is not 16, 24 or 32 octets. */
+  constructor(keys: readonly Uint8Array[]) {
+    if (keys.length === 0) throw new RangeError('a keyring has at least one key');
+    for (const key of keys) this.add(key);
+  }
+
+  get keys(): readonly Uint8Array[] {
+    return this.#keys;
+  }
+
+  get primary(): Uint8Array {
+    return this.#keys[0]!;
+  }
+
+  /** Adds a key that decrypts only; one that is there already stays where it is. */
+  add(key: Uint8Array): void {
+    if (key.length !== 16 && key.length !== 24 && key.length !== 32)
+      throw new RangeError(`a key has 16, 24 or 32 octets, not ${key.length}`);
+    if (this.#find(key) < 0) this.#keys = [...this.#keys, key.slice()];
+  }
+
+  /** Encrypts with this key from now on. @throws RangeError for a key that was not added. */
+  use(key: Uint8Array): void {
+    const at = this.#find(key);
+    if (at < 0) throw new RangeError('the key is not in the ring: add it first');
+    const chosen = this.#keys[at]!;
+    this.#keys = [chosen, ...this.#keys.filter((other) => other !== chosen)];
+  }
+
+  /** @throws RangeError for the key that encrypts. */
+  remove(key: Uint8Array): void {
+    const at = this.#find(key);
+    if (at === 0) throw new RangeError('the key encrypts: use another one first');
+    this.#keys = this.#keys.filter((_, i) => i !== at);
+  }
+
+  #find(key: Uint8Array): number {
+    return this.#keys.findIndex((known) => known.length === key.length && known.every((octet, i) => octet === key[i]));
+  }
+}
+
+/** How long `plain` octets get. */
+export function sealedLength(version: SealVersion, plain: number): number {
+  return HEADER + (version === 1 ? plain : plain + BLOCK - (plain % BLOCK)) + TAG;
+}
+
+/** Encrypts. @param nonce 12 octets that never come twice with one key. */
+export function seal(
+  aead: Aead,
+  key: Uint8Array,
+  version: SealVersion,
+  nonce: Uint8Array,
+  plain: Uint8Array,
+  aad: Uint8Array,
+): Uint8Array {
+  if (nonce.length !== NONCE) throw new RangeError(`a nonce has ${NONCE} octets, not ${nonce.length}`);
+  const out = new Uint8Array(sealedLength(version, plain.length));
+  out[0] = version;
+  out.set(nonce, 1);
+  let padded = plain;
+  if (version === 0) {
+    padded = new Uint8Array(out.length - HEADER - TAG).fill(BLOCK - (plain.length % BLOCK));
+    padded.set(plain);
+  }
+  out.set(aead.seal(key, nonce, padded, aad), HEADER);
+  return out;
+}
+
+/**
+ * Decrypts with any key of the ring.
+ * @throws WireError `truncated`, or `malformed` where no key fits.
+ */
+export function open(aead: Aead, keyring: Keyring, sealed: Uint8Array, aad: Uint8Array): Uint8Array {
+  if (sealed.length < HEADER + TAG) throw truncated(PROTOCOL, 0, HEADER + TAG, sealed.length);
+  const version = sealed[0]!;
+  if (version > 1) throw malformed(PROTOCOL, 0, `encryption of version ${version}`);
+  if (version === 0 && (sealed.length - HEADER - TAG) % BLOCK !== 0)
+    throw malformed(PROTOCOL, HEADER, 'the length is not that of whole blocks');
+  const nonce = sealed.subarray(1, HEADER);
+  for (const key of keyring.keys) {
+    const plain = aead.open(key, nonce, sealed.subarray(HEADER), aad);
+    if (plain === null) continue;
+    if (version === 1) return plain;
+    const fill = plain[plain.length - 1] ?? 0;
+    if (fill < 1 || fill > BLOCK || fill > plain.length)
+      throw malformed(PROTOCOL, sealed.length - TAG - 1, 'what fills up the last block does not say its length');
+    return plain.subarray(0, plain.length - fill);
+  }
+  throw malformed(PROTOCOL, 0, 'no key of the ring opens it');
+}

@@ -1,0 +1,312 @@
+/**
+ * Streams: one request a connection, and for some an answer on the same one. From the outside in: a label, which only the
+ * dialler writes; encryption with its length; compression; the message.
+ *
+ *     +------+------------+--------------------+        +------+--------------------------------+
+ *     | 0x0a | length (4) | sealed (seal.ts)   |        | 0x06 | header | member | ... | state  |
+ *     +------+------------+--------------------+        +------+--------------------------------+
+ *
+ * Without encryption nothing says how long a message is: it ends where its msgpack and the lengths in it end.
+ */
+import { getU32, malformed, setU32, truncated, WireError } from '../../wire/index.js';
+import {
+  bounded,
+  readMessage,
+  readNodeState,
+  readPushPullHeader,
+  readUserHeader,
+  TYPE,
+  writeNodeState,
+  writePushPullHeader,
+  writeUserHeader,
+  type Ack,
+  type Err,
+  type NodeState,
+  type Ping,
+} from './message.js';
+import { Reader, Writer } from './msgpack.js';
+import {
+  addLabel,
+  deflate,
+  encrypts,
+  inflate,
+  labelBytes,
+  sealer,
+  sealWith,
+  takeLabel,
+  type Security,
+} from './packet.js';
+import { open, OVERHEAD, sealedLength } from './seal.js';
+
+const PROTOCOL = 'memberlist';
+const FRAME = 5;
+
+/** All members that one knows, and the application's state. */
+export interface PushPull {
+  type: 'pushPull';
+  /** Whether the dialler is joining. */
+  join: boolean;
+  nodes: NodeState[];
+  userState: Uint8Array;
+}
+
+/** A message of the application. */
+export interface UserMessage {
+  type: 'user';
+  payload: Uint8Array;
+}
+
+/** What a stream may carry. */
+export type StreamMessage = PushPull | UserMessage | Ping | Ack | Err;
+
+/** How much a stream may hold. */
+export interface StreamLimits {
+  /** Octets at most that are kept of it. Default 20 MiB, as peers have it. */
+  octets: number;
+  /** Octets that may come out of what is compressed. Default 40 MiB, as peers have it. */
+  inflated: number;
+  /** Members of a `pushPull`. Default 16,384. */
+  nodes: number;
+}
+
+export const STREAM_LIMITS: Readonly<StreamLimits> = {
+  octets: 20 * 1024 * 1024,
+  inflated: 40 * 1024 * 1024,
+  nodes: 16_384,
+};
+
+/** Octets of a map at most, that of a compressed message apart; no member's comes near. */
+const MAX_MAP = 4096;
+
+/** A `pushPull`, from its type octet on. */
+export function encodePushPull(value: PushPull): Uint8Array {
+  const writer = new Writer(64 + value.nodes.length * 128 + value.userState.length);
+  writer.octet(TYPE.pushPull);
+  writePushPullHeader(writer, {
+    join: value.join,
+    nodes: value.nodes.length,
+    userStateLen: value.userState.length,
+  });
+  for (const node of value.nodes) writeNodeState(writer, node);
+  writer.bytes(value.userState);
+  return writer.done();
+}
+
+/** A user message, from its type octet on. */
+export function encodeUser(payload: Uint8Array): Uint8Array {
+  const writer = new Writer(32 + payload.length);
+  writer.octet(TYPE.user);
+  writeUserHeader(writer, payload.length);
+  writer.bytes(payload);
+  return writer.done();
+}
+
+/**
+ * The octets of a message in a stream.
+ * @param options `compressed`: even where that makes it longer, as peers do; `dialler`: the label goes first.
+ */
+export function encodeStream(
+  message: Uint8Array,
+  security: Security,
+  options: { compressed?: boolean; dialler?: boolean } = {},
+): Uint8Array {
+  let bytes = options.compressed === true ? deflate(message) : message;
+  const label = security.label ?? '';
+  if (encrypts(security)) {
+    const header = new Uint8Array(FRAME);
+    header[0] = TYPE.encrypt;
+    setU32(header, 1, sealedLength(security.version ?? 1, bytes.length));
+    const sealed = sealWith(security, bytes, joined(header, labelBytes(label)));
+    bytes = joined(header, sealed);
+  }
+  return options.dialler === true ? addLabel(label, bytes) : bytes;
+}
+
+function joined(left: Uint8Array, right: Uint8Array): Uint8Array {
+  const out = new Uint8Array(left.length + right.length);
+  out.set(left);
+  out.set(right, left.length);
+  return out;
+}
+
+/** Reads one message out of a stream, however it is cut. */
+export class StreamReader {
+  readonly #security: Security;
+  readonly #limits: StreamLimits;
+  readonly #dialled: boolean;
+  #bytes = new Uint8Array(256);
+  #length = 0;
+  /** Octets without which there is no use in looking again. */
+  #needed = 1;
+  /** Where the label ends; -1 before that is known. */
+  #start = -1;
+  #parser: MessageParser | null = null;
+  #message: StreamMessage | null = null;
+
+  /** @param dialled Whether this side has dialled: what comes is an answer then, without a label. */
+  constructor(security: Security, dialled: boolean, limits: StreamLimits = STREAM_LIMITS) {
+    this.#security = security;
+    this.#dialled = dialled;
+    this.#limits = limits;
+  }
+
+  /** Octets that are kept. */
+  get kept(): number {
+    return this.#length;
+  }
+
+  /**
+   * Takes what has come, and returns the message once it is whole. What comes behind it is not looked at.
+   * @throws WireError where the stream is to be closed.
+   */
+  push(bytes: Uint8Array): StreamMessage | null {
+    if (this.#message !== null) return this.#message;
+    bounded(this.#length + bytes.length, this.#limits.octets, 'octets of a stream');
+    this.#append(bytes);
+    if (this.#length < this.#needed) return null;
+    try {
+      this.#message = this.#read();
+      this.#bytes = new Uint8Array(0);
+      this.#length = 0;
+      return this.#message;
+    } catch (error) {
+      if (!(error instanceof WireError) || error.protocol !== PROTOCOL || error.reason !== 'truncated') throw error;
+      this.#needed = error.offset + error.needed;
+      bounded(this.#needed, this.#limits.octets, 'octets of a stream');
+      return null;
+    }
+  }
+
+  #append(bytes: Uint8Array): void {
+    const end = this.#length + bytes.length;
+    if (end > this.#bytes.length) {
+      const grown = new Uint8Array(Math.max(end, this.#bytes.length * 2));
+      grown.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = grown;
+    }
+    this.#bytes.set(bytes, this.#length);
+    this.#length = end;
+  }
+
+  /** A WireError `truncated` says how far the stream has to come, counted from its beginning. */
+  #read(): StreamMessage {
+    const own = this.#security.label ?? '';
+    if (this.#start < 0) {
+      let start = 0;
+      if (!this.#dialled) {
+        const { label, rest } = takeLabel(this.#bytes.subarray(0, this.#length));
+        if (label !== own) throw malformed(PROTOCOL, 0, 'the label is that of another cluster');
+        start = this.#length - rest.length;
+      }
+      this.#start = start;
+    }
+    const start = this.#start;
+    if (start >= this.#length) throw truncated(PROTOCOL, start, 1, this.#length);
+    const encrypted = this.#bytes[start] === TYPE.encrypt;
+    if (!encrypted) {
+      if (this.#security.keyring !== undefined && this.#security.verifyIncoming !== false)
+        throw malformed(PROTOCOL, start, 'the stream is not encrypted');
+      this.#parser ??= new MessageParser(this.#limits, start);
+      return this.#parser.parse(this.#bytes, this.#length, false);
+    }
+    if (this.#security.keyring === undefined) throw malformed(PROTOCOL, start, 'the stream is encrypted');
+    if (this.#length < start + FRAME) throw truncated(PROTOCOL, start, FRAME, this.#length);
+    const length = getU32(this.#bytes, start + 1);
+    if (length < OVERHEAD[1]) throw malformed(PROTOCOL, start + 1, `${length} octets cannot be encrypted ones`);
+    const end = start + FRAME + bounded(length, this.#limits.octets, 'encrypted octets', start + 1);
+    if (this.#length < end) throw truncated(PROTOCOL, start, FRAME + length, this.#length);
+    const { aead, keyring } = sealer(this.#security);
+    const aad = joined(this.#bytes.subarray(start, start + FRAME), labelBytes(own));
+    return decodeStream(open(aead, keyring, this.#bytes.subarray(start + FRAME, end), aad), this.#limits);
+  }
+}
+
+/** Reads a message that is whole, compressed or not. @throws WireError */
+export function decodeStream(bytes: Uint8Array, limits: StreamLimits = STREAM_LIMITS): StreamMessage {
+  return whole(() => new MessageParser(limits, 0).parse(bytes, bytes.length, false));
+}
+
+/** Nothing more comes: what is cut short stays so. */
+function whole<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof WireError && error.reason === 'truncated')
+      throw malformed(PROTOCOL, error.offset, `cut short: ${error.detail}`);
+    throw error;
+  }
+}
+
+/** Reads a message from bytes that grow, and goes on from the last member that was whole. */
+class MessageParser {
+  readonly #limits: StreamLimits;
+  #at: number;
+  #header: { join: boolean; nodes: number; userStateLen: number } | null = null;
+  #nodes: NodeState[] = [];
+
+  constructor(limits: StreamLimits, at: number) {
+    this.#limits = limits;
+    this.#at = at;
+  }
+
+  parse(bytes: Uint8Array, length: number, inflated: boolean): StreamMessage {
+    const reader = new Reader(bytes, this.#at, length);
+    if (this.#header !== null) return this.#members(reader);
+    const type = reader.octet();
+    if (type === TYPE.pushPull) {
+      const header = this.#map(reader, readPushPullHeader);
+      bounded(header.nodes, this.#limits.nodes, 'members', this.#at);
+      bounded(header.userStateLen, this.#limits.inflated, 'octets of state', this.#at);
+      this.#header = header;
+      this.#at = reader.at;
+      return this.#members(reader);
+    }
+    if (type === TYPE.user) {
+      const octets = bounded(
+        this.#map(reader, readUserHeader),
+        this.#limits.inflated,
+        'octets of a user message',
+        this.#at,
+      );
+      return { type: 'user', payload: octetsAt(reader, octets) };
+    }
+    reader.at = this.#at;
+    if (type === TYPE.compress) {
+      if (inflated) throw malformed(PROTOCOL, this.#at, 'what is compressed is compressed again');
+      const plain = inflate(readMessage(reader), this.#limits.inflated);
+      return whole(() => new MessageParser(this.#limits, 0).parse(plain, plain.length, true));
+    }
+    if (type !== TYPE.ping && type !== TYPE.ack && type !== TYPE.err)
+      throw malformed(PROTOCOL, this.#at, `a message of type ${type} is none for a stream`);
+    return this.#map(reader, readMessage) as Ping | Ack | Err;
+  }
+
+  #members(reader: Reader): StreamMessage {
+    const { join, nodes, userStateLen } = this.#header!;
+    while (this.#nodes.length < nodes) {
+      const node = this.#map(reader, readNodeState);
+      // The bytes may be those of a buffer that goes on growing elsewhere.
+      this.#nodes.push({ ...node, meta: node.meta.slice(), vsn: node.vsn.slice() });
+      this.#at = reader.at;
+    }
+    return { type: 'pushPull', join, nodes: this.#nodes, userState: octetsAt(reader, userStateLen) };
+  }
+
+  /** A map that does not end is not waited for longer than it may be. */
+  #map<T>(reader: Reader, read: (reader: Reader) => T): T {
+    const { at } = reader;
+    try {
+      return read(reader);
+    } catch (error) {
+      if (error instanceof WireError && error.reason === 'truncated')
+        bounded(error.offset + error.needed - at, MAX_MAP, 'octets of a map', at);
+      throw error;
+    }
+  }
+}
+
+function octetsAt(reader: Reader, octets: number): Uint8Array {
+  const { at } = reader;
+  if (reader.end - at < octets) throw truncated(PROTOCOL, at, octets, reader.end);
+  return reader.bytes.subarray(at, at + octets);
+}
