@@ -17,9 +17,9 @@ import ts from 'typescript';
 /** @typedef {{ specifier: string | null, line: number, lazy: boolean, typeOnly: boolean }} Import `lazy`: an `import()` */
 
 const GROUND = ['wire', 'address'];
-const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'udp', 'tcp', 'vxlan', 'pcap'];
+const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'udp', 'tcp', 'vxlan', 'virtio', 'pcap'];
 const GOSSIP = ['gossip/memberlist', 'gossip/networkdb'];
-const MACHINES = ['fdb', 'neighbor', 'vtep', ...GOSSIP, 'sim'];
+const MACHINES = ['fdb', 'neighbor', 'offload', 'vtep', ...GOSSIP, 'sim'];
 const BUNDLED = ['ipaddr.js', '@sinclair/typebox'];
 
 /** @type {(carried?: readonly string[]) => Room} */
@@ -42,10 +42,12 @@ export const ROOMS = {
   udp: codec(),
   tcp: codec(),
   vxlan: codec(),
+  virtio: codec(),
   pcap: codec(),
   packet: codec(CODECS),
   fdb: machine(),
   neighbor: machine(),
+  offload: machine(),
   vtep: machine(['fdb', 'neighbor']),
   'gossip/memberlist': machine(),
   'gossip/networkdb': machine(['gossip/memberlist']),

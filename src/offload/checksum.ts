@@ -1,0 +1,25 @@
+import { UDP_CHECKSUM } from './coalescer.js';
+import { finish, MALFORMED, setU16 } from '../wire/index.js';
+import type { Sum } from './sum.js';
+
+/**
+ * Computes the checksum that a frame `[frame, end)` still lacks, where its virtio header says NEEDS_CSUM.
+ * @param start The header's `checksumStart`.
+ * @param field The header's `checksumOffset`.
+ * @returns 0, or `MALFORMED` where the field is not inside the frame.
+ */
+export function finishChecksum(
+  bytes: Uint8Array,
+  sum: Sum,
+  frame: number,
+  end: number,
+  start: number,
+  field: number,
+): number {
+  const from = frame + start;
+  if (from + field + 2 > end) return MALFORMED;
+  // The field holds the sum of the pseudo-header, which so is part of the sum.
+  const checksum = finish(sum(from, end - from, 0));
+  setU16(bytes, from + field, checksum === 0 && field === UDP_CHECKSUM ? 0xffff : checksum);
+  return 0;
+}

@@ -1,0 +1,383 @@
+import * as ipv4 from '../ipv4/index.js';
+import * as ipv6 from '../ipv6/index.js';
+import * as tcp from '../tcp/index.js';
+import * as udp from '../udp/index.js';
+import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, writeHeader } from '../virtio/index.js';
+import { finish, fold, getI32 } from '../wire/index.js';
+import { Layout, MAX_HEADER, OTHER } from './layout.js';
+import { MAX_PREFIX } from './segmenter.js';
+import type { Sum } from './sum.js';
+
+/** Where a TCP header's checksum is, as virtio's `checksumOffset` has it. */
+export const TCP_CHECKSUM = 16;
+/** Where a UDP header's checksum is. */
+export const UDP_CHECKSUM = 6;
+
+/** The most bytes of an IP packet. */
+const MAX_PACKET = 0xffff;
+/** Bytes before a merged head that its receiver may write: a virtio header, and a VLAN tag. */
+export const HEAD_ROOM = 16;
+const SLOT = HEAD_ROOM + MAX_PREFIX + MAX_HEADER;
+
+/** TCP flags that a frame may have and be merged. */
+const MERGEABLE = tcp.FLAG_ACK | tcp.FLAG_PSH | tcp.FLAG_FIN | tcp.FLAG_ECE | tcp.FLAG_CWR | tcp.FLAG_AE;
+/** TCP flags in which the last frame of a run may differ from the others. */
+const LAST_FLAGS = tcp.FLAG_PSH | tcp.FLAG_FIN;
+
+export interface CoalescerOptions {
+  /** Flows at most that are merged at a time. Default 8. */
+  flows?: number;
+  /** Frames at most that become one. Default 64. */
+  segments?: number;
+  /** Whether UDP is merged too, which asks for a TAP with USO. Default false. */
+  udp?: boolean;
+  /** Bytes before each frame that have to be equal too, and go before the merged frame: a VXLAN header's 8. Default 0. */
+  prefix?: number;
+}
+
+/** Bytes of scratch that so many flows need. */
+export function coalesceScratch(flows: number): number {
+  return flows * SLOT;
+}
+
+/** Frames of one flow that became one. Its fields are the coalescer's, and hold during the call of the sink. */
+export class Run {
+  /** What the caller gave with each of the frames. */
+  tag = 0;
+  /** Frames. */
+  count = 0;
+  /** The merged head: prefix, and headers with the lengths of the whole. `HEAD_ROOM` bytes before it are free. */
+  head = 0;
+  /** Behind the prefix, where the Ethernet header begins. */
+  frame = 0;
+  /** Where the head ends. */
+  headEnd = 0;
+  /** Data ranges `first` to `first + count - 1` of the coalescer's `dataOffset` and `dataLength` follow the head. */
+  first = 0;
+  /** Bytes of data in all of them. */
+  dataBytes = 0;
+  /** Bytes of the frames as they came, prefixes included. */
+  wireBytes = 0;
+  /** For the virtio header. */
+  gsoType = GSO_NONE;
+  gsoSize = 0;
+  checksumStart = 0;
+  checksumOffset = 0;
+
+  // What the next frame has to fit. Offsets are of the first frame, where it lies.
+  /** @internal */ key = 0;
+  /** @internal */ start = 0;
+  /** @internal */ end = 0;
+  /** @internal */ version = 0;
+  /** @internal */ ip = 0;
+  /** @internal */ upper = 0;
+  /** @internal */ data = 0;
+  /** @internal */ sequence = 0;
+  /** @internal */ flags = 0;
+  /** @internal */ room = 0;
+
+  /**
+   * Writes the virtio header of the merged frame.
+   * @param shift Bytes by which the frame grew at its front since: 4 for a VLAN tag.
+   */
+  writeVirtio(bytes: Uint8Array, offset: number, shift = 0): void {
+    const length = this.headEnd - this.frame + shift;
+    writeHeader(bytes, offset, this.gsoType, length, this.gsoSize, this.checksumStart + shift, this.checksumOffset);
+  }
+}
+
+/** Where a `Coalescer` puts frames. */
+export interface CoalescerSink {
+  /** A frame as it came, its prefix included. */
+  single(offset: number, end: number, tag: number): void;
+  /** Several as one. */
+  merged(run: Run): void;
+}
+
+/**
+ * Merges frames of one flow that follow each other into super-frames, as Linux' GRO does it, so that a TAP takes them in one
+ * call. The frames of a flow come out in the order in which they came in, and what comes out segments to the same bytes.
+ *
+ * Frames are merged where they lie: they have to stay there, unchanged, until `flush`.
+ */
+export class Coalescer {
+  /** The data of runs, which `Run.first` points into. */
+  readonly dataOffset: Int32Array;
+  readonly dataLength: Int32Array;
+  /** Frames that became part of a run of several. */
+  mergedFrames = 0;
+  /** Runs of several frames. */
+  mergedRuns = 0;
+  /** Frames of TCP and UDP that came with a wrong checksum, and went on unchanged for their receiver to drop. */
+  badChecksums = 0;
+  readonly #bytes: Uint8Array;
+  readonly #sum: Sum;
+  readonly #limit: number;
+  readonly #udp: boolean;
+  readonly #prefix: number;
+  readonly #layout = new Layout();
+  /** The open runs are the first `#open`, the oldest first. */
+  readonly #runs: Run[] = [];
+  #open = 0;
+
+  /**
+   * @param bytes Where everything is.
+   * @param scratch Where in it are `coalesceScratch(flows)` bytes for merged heads.
+   * @param sum Over `bytes`; `jsSum(bytes)`, or one that is faster.
+   */
+  constructor(bytes: Uint8Array, scratch: number, sum: Sum, options: CoalescerOptions = {}) {
+    const flows = options.flows ?? 8;
+    this.#bytes = bytes;
+    this.#sum = sum;
+    this.#limit = options.segments ?? 64;
+    this.#udp = options.udp ?? false;
+    this.#prefix = options.prefix ?? 0;
+    if (!(flows >= 1)) throw new RangeError(`flows is to be at least 1, not ${flows}`);
+    if (!(this.#limit >= 1)) throw new RangeError(`segments is to be at least 1, not ${this.#limit}`);
+    if (!(this.#prefix >= 0 && this.#prefix <= MAX_PREFIX))
+      throw new RangeError(`prefix is to be 0 to ${MAX_PREFIX}, not ${this.#prefix}`);
+    if (!(scratch >= 0) || scratch + coalesceScratch(flows) > bytes.length)
+      throw new RangeError(`scratch at ${scratch} has no room for ${flows} flows in ${bytes.length} bytes`);
+    this.dataOffset = new Int32Array(flows * this.#limit);
+    this.dataLength = new Int32Array(flows * this.#limit);
+    for (let i = 0; i < flows; i++) {
+      const run = new Run();
+      run.first = i * this.#limit;
+      run.head = scratch + i * SLOT + HEAD_ROOM;
+      this.#runs.push(run);
+    }
+  }
+
+  /**
+   * Takes a frame, whose prefix begins at `offset`.
+   * @param tag Anything below 2^31 that has to be equal in the frames of a run: who sent it, its outer ECN field.
+   */
+  add(offset: number, end: number, tag: number, sink: CoalescerSink): void {
+    const bytes = this.#bytes;
+    const layout = this.#layout;
+    const frame = offset + this.#prefix;
+    const code = layout.read(bytes, frame, end);
+    // Of no flow that is held back here.
+    if (code === OTHER || (code > 0 && layout.protocol === udp.PROTOCOL && !this.#udp))
+      return sink.single(offset, end, tag);
+    if (code < 0) {
+      // Perhaps a fragment of a flow that is.
+      this.flush(sink);
+      return sink.single(offset, end, tag);
+    }
+    const key = this.#key();
+    const index = this.#find(key);
+    if (!this.#mergeable(end)) {
+      if (index >= 0) this.#close(index, sink);
+      return sink.single(offset, end, tag);
+    }
+    const isTcp = layout.protocol === tcp.PROTOCOL;
+    const flags = isTcp ? tcp.getFlags(bytes, layout.upper) : 0;
+    const last = (flags & LAST_FLAGS) !== 0;
+    if (index >= 0) {
+      const run = this.#runs[index]!;
+      if (this.#fits(run, offset, end, tag, flags)) {
+        const length = end - layout.data;
+        this.dataOffset[run.first + run.count] = layout.data;
+        this.dataLength[run.first + run.count] = length;
+        run.count += 1;
+        run.dataBytes += length;
+        run.wireBytes += end - offset;
+        run.sequence = (run.sequence + length) | 0;
+        run.flags |= flags & LAST_FLAGS;
+        if (last || length < run.gsoSize || run.count === this.#limit) this.#close(index, sink);
+        return;
+      }
+      this.#close(index, sink);
+    }
+    if (last || this.#limit === 1) return sink.single(offset, end, tag);
+    if (this.#open === this.#runs.length) this.#close(0, sink);
+    this.#begin(this.#runs[this.#open++]!, key, offset, end, tag, flags);
+  }
+
+  /** Lets all that is held back go: the memory of the frames may be used again. */
+  flush(sink: CoalescerSink): void {
+    while (this.#open > 0) this.#close(0, sink);
+  }
+
+  /** A hash of addresses, ports and protocol. Flows that share one are merely not merged at the same time. */
+  #key(): number {
+    const bytes = this.#bytes;
+    const { ip, upper, version, protocol } = this.#layout;
+    let key = Math.imul(getI32(bytes, upper) ^ protocol, 0x9e37_79b1);
+    if (version === 4) key ^= ipv4.getSource(bytes, ip) ^ Math.imul(ipv4.getDestination(bytes, ip), 0x85eb_ca6b);
+    else
+      for (let i = 0; i < 4; i++)
+        key =
+          Math.imul(key, 31) ^
+          ipv6.getSourceWord(bytes, ip, i) ^
+          Math.imul(ipv6.getDestinationWord(bytes, ip, i), 0x85eb_ca6b);
+    return key;
+  }
+
+  #find(key: number): number {
+    for (let i = 0; i < this.#open; i++) if (this.#runs[i]!.key === key) return i;
+    return -1;
+  }
+
+  /** Whether the frame is one that could be merged with others; its checksums are right then. */
+  #mergeable(end: number): boolean {
+    const bytes = this.#bytes;
+    const { ip, version, upper, protocol, data } = this.#layout;
+    if (data === end) return false;
+    // What computing a checksum never gives would not come out of the segmentation again.
+    if (version === 4 && ipv4.getChecksum(bytes, ip) === 0xffff) return false;
+    if (protocol === tcp.PROTOCOL) {
+      const flags = tcp.getFlags(bytes, upper);
+      if ((flags & ~MERGEABLE) !== 0 || (flags & tcp.FLAG_ACK) === 0) return false;
+      if (tcp.getChecksum(bytes, upper) === 0xffff) return false;
+    } else if (udp.getChecksum(bytes, upper) === 0) return false;
+    const pseudo = this.#layout.pseudoSum(bytes) + (end - upper);
+    const right =
+      finish(this.#sum(upper, end - upper, pseudo)) === 0 && (version !== 4 || ipv4.verifyChecksum(bytes, ip));
+    if (!right) this.badChecksums += 1;
+    return right;
+  }
+
+  /** Whether the frame just read continues the run. */
+  #fits(run: Run, offset: number, end: number, tag: number, flags: number): boolean {
+    const bytes = this.#bytes;
+    const { ip, upper, data, version, protocol } = this.#layout;
+    const length = end - data;
+    const { start } = run;
+    if (
+      tag !== run.tag ||
+      length > run.gsoSize ||
+      run.dataBytes + length > run.room ||
+      ip - offset !== run.ip - start ||
+      upper - offset !== run.upper - start ||
+      data - offset !== run.data - start
+    )
+      return false;
+    if (protocol === tcp.PROTOCOL) {
+      if (
+        (tcp.getSequence(bytes, upper) | 0) !== run.sequence ||
+        ((flags ^ run.flags) & ~(LAST_FLAGS | tcp.FLAG_CWR)) !== 0 ||
+        (flags & tcp.FLAG_CWR) !== 0 ||
+        tcp.getReserved(bytes, upper) !== tcp.getReserved(bytes, run.upper) ||
+        tcp.getAcknowledgment(bytes, upper) !== tcp.getAcknowledgment(bytes, run.upper) ||
+        tcp.getWindow(bytes, upper) !== tcp.getWindow(bytes, run.upper) ||
+        tcp.getUrgentPointer(bytes, upper) !== tcp.getUrgentPointer(bytes, run.upper) ||
+        !this.#same(upper + tcp.MIN_HEADER_LENGTH, run.upper + tcp.MIN_HEADER_LENGTH, data)
+      )
+        return false;
+    }
+    if (getI32(bytes, upper) !== getI32(bytes, run.upper)) return false; // both ports
+    if (!this.#same(offset, start, ip)) return false;
+    if (version === 4)
+      return (
+        ipv4.getIdentification(bytes, ip) === ((ipv4.getIdentification(bytes, run.ip) + run.count) & 0xffff) &&
+        ipv4.getTos(bytes, ip) === ipv4.getTos(bytes, run.ip) &&
+        ipv4.getDontFragment(bytes, ip) === ipv4.getDontFragment(bytes, run.ip) &&
+        ipv4.getReservedFlag(bytes, ip) === ipv4.getReservedFlag(bytes, run.ip) &&
+        ipv4.getTtl(bytes, ip) === ipv4.getTtl(bytes, run.ip) &&
+        ipv4.getProtocol(bytes, ip) === ipv4.getProtocol(bytes, run.ip) &&
+        ipv4.getSource(bytes, ip) === ipv4.getSource(bytes, run.ip) &&
+        ipv4.getDestination(bytes, ip) === ipv4.getDestination(bytes, run.ip) &&
+        this.#same(ip + ipv4.MIN_HEADER_LENGTH, run.ip + ipv4.MIN_HEADER_LENGTH, upper)
+      );
+    if (
+      getI32(bytes, ip) !== getI32(bytes, run.ip) || // version, class and label
+      ipv6.getNextHeader(bytes, ip) !== ipv6.getNextHeader(bytes, run.ip) ||
+      ipv6.getHopLimit(bytes, ip) !== ipv6.getHopLimit(bytes, run.ip)
+    )
+      return false;
+    for (let i = 0; i < 4; i++)
+      if (
+        ipv6.getSourceWord(bytes, ip, i) !== ipv6.getSourceWord(bytes, run.ip, i) ||
+        ipv6.getDestinationWord(bytes, ip, i) !== ipv6.getDestinationWord(bytes, run.ip, i)
+      )
+        return false;
+    return this.#same(ip + ipv6.HEADER_LENGTH, run.ip + ipv6.HEADER_LENGTH, upper);
+  }
+
+  /** Whether `[a, end)` equals as many bytes at `b`. */
+  #same(a: number, b: number, end: number): boolean {
+    const bytes = this.#bytes;
+    let i = a;
+    let j = b;
+    for (; i + 4 <= end; i += 4, j += 4) if (getI32(bytes, i) !== getI32(bytes, j)) return false;
+    for (; i < end; i++, j++) if (bytes[i] !== bytes[j]) return false;
+    return true;
+  }
+
+  #begin(run: Run, key: number, offset: number, end: number, tag: number, flags: number): void {
+    const bytes = this.#bytes;
+    const { ip, version, upper, protocol, data } = this.#layout;
+    const isTcp = protocol === tcp.PROTOCOL;
+    const frame = offset + this.#prefix;
+    const length = end - data;
+    run.tag = tag;
+    run.key = key;
+    run.start = offset;
+    run.end = end;
+    run.version = version;
+    run.ip = ip;
+    run.upper = upper;
+    run.data = data;
+    run.count = 1;
+    run.dataBytes = length;
+    run.wireBytes = end - offset;
+    run.flags = flags;
+    run.sequence = isTcp ? (tcp.getSequence(bytes, upper) + length) | 0 : 0;
+    run.room = MAX_PACKET - (data - ip) + (version === 4 ? 0 : ipv6.HEADER_LENGTH);
+    run.gsoSize = length;
+    run.gsoType = !isTcp
+      ? GSO_UDP_L4
+      : (version === 4 ? GSO_TCPV4 : GSO_TCPV6) | ((flags & tcp.FLAG_CWR) !== 0 ? GSO_ECN : 0);
+    run.checksumStart = upper - frame;
+    run.checksumOffset = isTcp ? TCP_CHECKSUM : UDP_CHECKSUM;
+    this.dataOffset[run.first] = data;
+    this.dataLength[run.first] = length;
+  }
+
+  /** Hands out an open run. */
+  #close(index: number, sink: CoalescerSink): void {
+    const runs = this.#runs;
+    const run = runs[index]!;
+    // The others move up, so that the oldest stays first.
+    this.#open -= 1;
+    for (let i = index; i < this.#open; i++) runs[i] = runs[i + 1]!;
+    runs[this.#open] = run;
+    if (run.count === 1) return sink.single(run.start, run.end, run.tag);
+    this.mergedFrames += run.count;
+    this.mergedRuns += 1;
+    this.#complete(run);
+    sink.merged(run);
+  }
+
+  /** Makes the head of a run of several: a copy of the first frame's, with the lengths of the whole. */
+  #complete(run: Run): void {
+    const bytes = this.#bytes;
+    const { start, head } = run;
+    bytes.copyWithin(head, start, run.data);
+    run.frame = head + this.#prefix;
+    run.headEnd = head + (run.data - start);
+    const ip = head + (run.ip - start);
+    const upper = head + (run.upper - start);
+    const length = run.data - run.upper + run.dataBytes;
+    const isTcp = run.checksumOffset === TCP_CHECKSUM;
+    const protocol = isTcp ? tcp.PROTOCOL : udp.PROTOCOL;
+    let pseudo: number;
+    if (run.version === 4) {
+      ipv4.setTotalLength(bytes, ip, run.data - run.ip + run.dataBytes);
+      ipv4.fillChecksum(bytes, ip);
+      pseudo = ipv4.pseudoHeaderSum(bytes, ip, protocol, length);
+    } else {
+      ipv6.setPayloadLength(bytes, ip, run.data - run.ip - ipv6.HEADER_LENGTH + run.dataBytes);
+      pseudo = ipv6.pseudoHeaderSum(bytes, ip, protocol, length);
+    }
+    if (isTcp) {
+      tcp.setFlags(bytes, upper, run.flags);
+      tcp.setChecksum(bytes, upper, fold(pseudo));
+    } else {
+      udp.setLength(bytes, upper, length);
+      udp.setChecksum(bytes, upper, fold(pseudo));
+    }
+  }
+}
