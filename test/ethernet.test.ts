@@ -125,6 +125,30 @@ const withLength = <T extends { payload: Uint8Array }>(value: T): T & { length: 
   length: value.payload.length,
 });
 
+test('tells groups, those that bridges keep to themselves, and frames to their own source', () => {
+  const frame = (destination: string, source = '02:00:00:00:00:01'): Uint8Array =>
+    ethernet.encode({ destination, source, etherType: 0x0800, payload: new Uint8Array(1) });
+  const all = (destination: string, source?: string): boolean[] => {
+    const bytes = frame(destination, source);
+    return [
+      ethernet.isToGroup(bytes, 0),
+      ethernet.isFromGroup(bytes, 0),
+      ethernet.isToReservedGroup(bytes, 0),
+      ethernet.isToItself(bytes, 0),
+    ];
+  };
+  assert.equal(all('02:00:00:00:00:02'), [false, false, false, false]);
+  assert.equal(all('ff:ff:ff:ff:ff:ff'), [true, false, false, false]);
+  assert.equal(all('02:00:00:00:00:02', '03:00:00:00:00:01'), [false, true, false, false]);
+  assert.equal(all('02:00:00:00:00:01'), [false, false, false, true]);
+  assert.equal(all('06:00:00:00:00:01'), [false, false, false, false]);
+  // IEEE 802.1Q, table 8-1: 01-80-C2-00-00-00 to 0F.
+  assert.equal(all('01:80:c2:00:00:00'), [true, false, true, false]);
+  assert.equal(all('01:80:c2:00:00:0f'), [true, false, true, false]);
+  for (const near of ['01:80:c2:00:00:10', '01:80:c2:00:01:00', '01:80:c3:00:00:00'])
+    assert.equal(all(near), [true, false, false, false], near);
+});
+
 codecProperties({
   name: 'ethernet',
   codec: ethernet,

@@ -17,7 +17,7 @@
  * protocol of their own: {@link vlan}.
  */
 import { formatMac, getMac, parseMac, setMac } from '../address/index.js';
-import { getU16, room, setU16, TRUNCATED, truncated, type WireError } from '../wire/index.js';
+import { getI32, getU16, room, setU16, TRUNCATED, truncated, type WireError } from '../wire/index.js';
 import { isLength, typeOrLength } from './type.js';
 
 export * as vlan from './vlan.js';
@@ -40,10 +40,15 @@ const DESTINATION = 0;
 const SOURCE = 6;
 const TYPE = 12;
 
+/** Where the source address is in the header: for those who take an address as bytes, as `fdb` does. */
+export const SOURCE_OFFSET = SOURCE;
+
 /** Length of the header in bytes. */
 export const HEADER_LENGTH = 14;
 /** The least length of a frame on a wire, without the frame check sequence: shorter ones are padded (IEEE 802.3, 3.2.8). */
 export const MIN_FRAME_LENGTH = 60;
+/** The first four octets of the groups that IEEE 802.1Q reserves. */
+const RESERVED_GROUP = 0x0180_c200;
 
 /** A frame: of Ethernet II where it has an `etherType`, of IEEE 802.3 where it has a `length`. */
 export interface Ethernet {
@@ -82,6 +87,33 @@ export function getDestination(bytes: Uint8Array, offset: number): number {
 /** The source as a 48-bit number. */
 export function getSource(bytes: Uint8Array, offset: number): number {
   return getMac(bytes, offset + SOURCE);
+}
+
+/** Whether the destination is a group: multicast or broadcast. */
+export function isToGroup(bytes: Uint8Array, offset: number): boolean {
+  return (bytes[offset + DESTINATION]! & 1) !== 0;
+}
+
+/** Whether the source is a group, as no frame's may be (IEEE 802.3, section 3.2.3). */
+export function isFromGroup(bytes: Uint8Array, offset: number): boolean {
+  return (bytes[offset + SOURCE]! & 1) !== 0;
+}
+
+/** Whether destination and source are the same. */
+export function isToItself(bytes: Uint8Array, offset: number): boolean {
+  return (
+    getI32(bytes, offset + DESTINATION + 2) === getI32(bytes, offset + SOURCE + 2) &&
+    getU16(bytes, offset + DESTINATION) === getU16(bytes, offset + SOURCE)
+  );
+}
+
+/** Whether the destination is one of 01:80:c2:00:00:00 to 0f, which no bridge forwards (IEEE 802.1Q, table 8-1). */
+export function isToReservedGroup(bytes: Uint8Array, offset: number): boolean {
+  return (
+    getI32(bytes, offset + DESTINATION) === RESERVED_GROUP &&
+    bytes[offset + DESTINATION + 4] === 0 &&
+    bytes[offset + DESTINATION + 5]! < 0x10
+  );
 }
 
 /** The type of what follows; {@link isLength} tells a length. */

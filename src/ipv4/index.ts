@@ -243,6 +243,16 @@ export function hasPorts(protocol: number): boolean {
   );
 }
 
+/** The source as a signed 32-bit number, which V8 keeps off the heap: for keys and hashes. */
+export function getSourceWord(bytes: Uint8Array, offset: number): number {
+  return getI32(bytes, offset + SOURCE);
+}
+
+/** The destination likewise. */
+export function getDestinationWord(bytes: Uint8Array, offset: number): number {
+  return getI32(bytes, offset + DESTINATION);
+}
+
 /** Whether the checksum fits the header. */
 export function verifyChecksum(bytes: Uint8Array, offset: number): boolean {
   return checksum(bytes, offset, offset + getHeaderLength(bytes, offset)) === 0;

@@ -14,7 +14,7 @@ export function flowHash(bytes: Uint8Array, offset: number, end: number): number
   let hash: number;
   if (type === ethernet.TYPE_IPV4 && end - ip >= ipv4.MIN_HEADER_LENGTH) {
     const protocol = ipv4.getProtocol(bytes, ip);
-    hash = mix(mix(protocol, ipv4.getSource(bytes, ip)), ipv4.getDestination(bytes, ip));
+    hash = mix(mix(protocol, ipv4.getSourceWord(bytes, ip)), ipv4.getDestinationWord(bytes, ip));
     const ports = ip + ipv4.getHeaderLength(bytes, ip);
     if (hasPorts(protocol) && !ipv4.isFragment(bytes, ip) && end - ports >= PORTS)
       hash = mix(hash, getI32(bytes, ports));
@@ -22,8 +22,8 @@ export function flowHash(bytes: Uint8Array, offset: number, end: number): number
     const protocol = ipv6.getNextHeader(bytes, ip);
     const ports = ip + ipv6.HEADER_LENGTH;
     hash = protocol;
-    // Both addresses are the last 32 of the header's 40 bytes.
-    for (let at = ports - 32; at < ports; at += 4) hash = mix(hash, getI32(bytes, at));
+    for (let i = 0; i < 4; i++)
+      hash = mix(mix(hash, ipv6.getSourceWord(bytes, ip, i)), ipv6.getDestinationWord(bytes, ip, i));
     if (hasPorts(protocol) && end - ports >= PORTS) hash = mix(hash, getI32(bytes, ports));
   } else {
     hash = mix(mix(getI32(bytes, offset), getI32(bytes, offset + 4)), getI32(bytes, offset + 8));

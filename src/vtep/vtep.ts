@@ -36,6 +36,7 @@ export const HEADROOM = 16;
 const ERRORS_PER_SECOND = 1000;
 
 const ETHERNET = ethernet.HEADER_LENGTH;
+const SOURCE = ethernet.SOURCE_OFFSET;
 const UNTAGGED = -1;
 
 /** Where a `Vtep` puts what it decided. The bytes are the sink's during the call only. */
@@ -161,6 +162,12 @@ export class Vtep {
   readonly #arpReply = new Uint8Array(HEADROOM + ETHERNET + arp.ETHERNET_IPV4_LENGTH);
   /** Priority and drop-eligible bits of the tag that the present frame came with. */
   #priority = 0;
+  /** Packets on the wire that the present frame stands for. */
+  #packets = 1;
+  /** Their bytes in all, beyond those of the frame as it lies in the buffer. */
+  #moreBytes = 0;
+  /** Bytes by which the frame as it lies there is longer than the largest of them. */
+  #excess = 0;
   #errorTokens = ERRORS_PER_SECOND;
   #errorTime = 0;
   /** Set while `explain` runs: the steps so far. Nothing is learned then. */
@@ -322,12 +329,31 @@ export class Vtep {
   /**
    * A frame came in by a local port. At least `HEADROOM` bytes before `offset` are the machine's to write, and so are
    * the frame's own.
+   *
+   * It may be a super-frame, which is decided on once, and counted and measured as the packets that it will be on the wire.
+   * The sink gets it whole, and may tell it by its `bytes` from what the machine says in between: an answer.
    * @param now Milliseconds, of any clock that does not go back.
+   * @param packets Frames that it is segmented to.
+   * @param wire Bytes of all of them.
+   * @param largest Bytes of the largest of them.
    */
-  receiveFrame(port: number, bytes: Uint8Array, offset: number, end: number, now: number, sink: VtepSink): void {
+  receiveFrame(
+    port: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    sink: VtepSink,
+    packets = 1,
+    wire = end - offset,
+    largest = end - offset,
+  ): void {
     const from = this.#port(port);
     let segment = from.segment;
     this.#priority = 0;
+    this.#packets = packets;
+    this.#moreBytes = wire - (end - offset);
+    this.#excess = end - offset - largest;
     let start = offset;
     if (end - start < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
     if (ethernet.isVlanType(ethernet.getEtherType(bytes, start))) {
@@ -346,23 +372,29 @@ export class Vtep {
         this.#priority = (vlan.getPriority(bytes, tag) << 13) | (vlan.getDropEligible(bytes, tag) ? 0x1000 : 0);
         bytes.copyWithin(start + vlan.HEADER_LENGTH, start, start + ETHERNET - 2);
         start += vlan.HEADER_LENGTH;
+        this.#moreBytes -= vlan.HEADER_LENGTH * (packets - 1);
       }
     }
     if (segment === null) return this.#drop(null, DROP['vlan-unmapped']);
-    segment.counters[COUNT['frames-in']]! += 1;
-    segment.counters[COUNT['frame-bytes-in']]! += end - start;
+    segment.counters[COUNT['frames-in']]! += packets;
+    segment.counters[COUNT['frame-bytes-in']]! += end - start + this.#moreBytes;
     if (this.#trace !== null)
       this.#say(
         'port',
-        `${from.name}, VNI ${segment.vni}: ${end - start} bytes from ${formatMac(bytes, start + 6)} to ${formatMac(bytes, start)}`,
+        `${from.name}, VNI ${segment.vni}: ${end - start} bytes from ${formatMac(bytes, start + SOURCE)} to ${formatMac(bytes, start)}`,
       );
     this.#bridge(segment, portDestination(port), bytes, start, end, now, sink);
   }
 
   /**
    * A VXLAN datagram came in: the UDP payload, whose bytes are the machine's to write.
+   *
+   * It may be several that were merged, and then be their common headers alone, up to those of TCP or UDP: the machine
+   * looks at nothing behind, and hands on as much as it got.
    * @param source The sender's underlay address, or the `Remote` that the engine knows it to be.
    * @param ecn The ECN field of the outer header, 0 where the engine cannot tell.
+   * @param packets Datagrams that were merged.
+   * @param wire Bytes of all of them.
    */
   receiveDatagram(
     source: Remote | string,
@@ -372,7 +404,10 @@ export class Vtep {
     now: number,
     ecn: number,
     sink: VtepSink,
+    packets = 1,
+    wire = end - offset,
   ): void {
+    this.#packets = packets;
     const code = vxlan.check(bytes, offset, end);
     if (code < 0) return this.#drop(null, code === TRUNCATED ? DROP['datagram-truncated'] : DROP['vxlan-flag']);
     const vni = vxlan.getVni(bytes, offset);
@@ -385,8 +420,10 @@ export class Vtep {
       return this.#drop(segment, DROP['own-address']);
     if (this.#peersOnly && (known === undefined || !this.#remotes.isNamed(known.id)))
       return this.#drop(segment, DROP['unknown-peer']);
-    segment.counters[COUNT['datagrams-in']]! += 1;
-    segment.counters[COUNT['datagram-bytes-in']]! += end - offset;
+    segment.counters[COUNT['datagrams-in']]! += packets;
+    segment.counters[COUNT['datagram-bytes-in']]! += wire;
+    this.#moreBytes = wire - (end - offset) - vxlan.HEADER_LENGTH * (packets - 1);
+    this.#excess = 0;
 
     const start = offset + vxlan.HEADER_LENGTH;
     if (end - start < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
@@ -399,7 +436,7 @@ export class Vtep {
     if (segment.learn && !vxlan.getDontLearn(bytes, offset)) {
       if (known !== undefined) from = remoteDestination(known.id);
       else if (this.#trace !== null)
-        this.#say('fdb', `${formatMac(bytes, start + 6)} would be learned behind ${source}`);
+        this.#say('fdb', `${formatMac(bytes, start + SOURCE)} would be learned behind ${source}`);
       else {
         const remote = this.#remotes.learn(source as string, this.port);
         if (remote !== null) from = remoteDestination(remote.id);
@@ -507,11 +544,11 @@ export class Vtep {
     now: number,
     sink: VtepSink,
   ): void {
-    if ((bytes[offset + 6]! & 1) !== 0) return this.#drop(segment, DROP['source-group']);
+    if (ethernet.isFromGroup(bytes, offset)) return this.#drop(segment, DROP['source-group']);
     if (from !== UNLEARNED_REMOTE) this.#learn(segment, from, bytes, offset, now);
 
     const type = ethernet.getEtherType(bytes, offset);
-    const group = (bytes[offset]! & 1) !== 0;
+    const group = ethernet.isToGroup(bytes, offset);
     if (type === ethernet.TYPE_ARP) {
       if (contradicts(segment.neighbors, bytes, offset + ETHERNET, end))
         segment.counters[COUNT['duplicate-address']]! += 1;
@@ -519,11 +556,11 @@ export class Vtep {
         return;
     }
     if (group) {
-      if (isReserved(bytes, offset)) return this.#drop(segment, DROP['reserved-group']);
+      if (ethernet.isToReservedGroup(bytes, offset)) return this.#drop(segment, DROP['reserved-group']);
       return this.#flood(segment, from, bytes, offset, end, now, sink);
     }
 
-    if (toItself(bytes, offset)) return this.#drop(segment, DROP['same-port']);
+    if (ethernet.isToItself(bytes, offset)) return this.#drop(segment, DROP['same-port']);
     const gateway =
       segment.proxy === 'vtep' && !isRemote(from) && ethernet.getDestination(bytes, offset) === segment.mac;
     const to = gateway ? this.#resolve(segment, bytes, offset, end, type, now) : segment.fdb.lookup(bytes, offset, now);
@@ -548,21 +585,21 @@ export class Vtep {
 
   #learn(segment: Segment, from: number, bytes: Uint8Array, offset: number, now: number): void {
     if (this.#trace !== null) {
-      const known = segment.fdb.lookup(bytes, offset + 6, now);
-      const fixed = segment.fdb.isStatic(bytes, offset + 6) ? ' by the control plane' : '';
+      const known = segment.fdb.lookup(bytes, offset + SOURCE, now);
+      const fixed = segment.fdb.isStatic(bytes, offset + SOURCE) ? ' by the control plane' : '';
       this.#say(
         'fdb',
         known === from
-          ? `source ${formatMac(bytes, offset + 6)} is known behind ${this.#name(from)}${fixed}`
-          : `source ${formatMac(bytes, offset + 6)} ${known === NONE ? 'is new' : `was behind ${this.#name(known)}${fixed}`}; ` +
+          ? `source ${formatMac(bytes, offset + SOURCE)} is known behind ${this.#name(from)}${fixed}`
+          : `source ${formatMac(bytes, offset + SOURCE)} ${known === NONE ? 'is new' : `was behind ${this.#name(known)}${fixed}`}; ` +
               (fixed ? 'that stays' : `it would be learned behind ${this.#name(from)}`),
       );
       return;
     }
-    const outcome = segment.fdb.learn(bytes, offset + 6, from, now);
+    const outcome = segment.fdb.learn(bytes, offset + SOURCE, from, now);
     if (outcome === LEARNED) segment.counters[COUNT['learned']]! += 1;
     else if (outcome === MOVED) segment.counters[COUNT['moved']]! += 1;
-    else if (outcome === CONTRADICTED) segment.counters[COUNT['contradicted']]! += 1;
+    else if (outcome === CONTRADICTED) segment.counters[COUNT['contradicted']]! += this.#packets;
     else if (outcome === FULL || outcome === QUOTA) segment.counters[COUNT['learn-refused']]! += 1;
   }
 
@@ -618,8 +655,19 @@ export class Vtep {
       arp.getSenderIp(bytes, request),
     );
     segment.counters[COUNT['arp-answered']]! += 1;
+    this.#reply(segment, from, reply, sink);
+  }
+
+  /** Delivers a frame of the machine's own, `HEADROOM` bytes into a buffer, to where the present frame came from. */
+  #reply(segment: Segment, from: number, bytes: Uint8Array, sink: VtepSink): void {
+    const packets = this.#packets;
+    const moreBytes = this.#moreBytes;
+    this.#packets = 1;
+    this.#moreBytes = 0;
     const port = from >> 1;
-    this.#deliver(segment, port, this.#vlanOn(segment, port), reply, HEADROOM, reply.length, sink);
+    this.#deliver(segment, port, this.#vlanOn(segment, port), bytes, HEADROOM, bytes.length, sink);
+    this.#packets = packets;
+    this.#moreBytes = moreBytes;
   }
 
   /** Where a packet to the VTEP's own address goes by its IP address, which becomes the frame's destination. */
@@ -657,7 +705,7 @@ export class Vtep {
         `to ${others} other local port(s) and ${tunnels} peer(s)${isRemote(from) ? ', since it came from a tunnel (split horizon)' : ''}`,
       );
     if (others + tunnels === 0) return this.#drop(segment, DROP['no-receiver']);
-    segment.counters[COUNT['flooded']]! += 1;
+    segment.counters[COUNT['flooded']]! += this.#packets;
     for (let i = 0; i < members.length; i++) {
       const { port, vlan } = members[i]!;
       if (portDestination(port) !== from) this.#deliver(segment, port, vlan, bytes, offset, end, sink);
@@ -676,11 +724,17 @@ export class Vtep {
     sink: VtepSink,
   ): void {
     const limit = remote.mtu < segment.mtu ? remote.mtu : segment.mtu;
-    if (end - offset - ETHERNET > limit && this.#tooBig(segment, from, limit, bytes, offset, end, now, sink)) return;
+    if (
+      end - offset - this.#excess - ETHERNET > limit &&
+      this.#tooBig(segment, from, limit, bytes, offset, end, now, sink)
+    )
+      return;
     const start = offset - vxlan.HEADER_LENGTH;
     vxlan.writeHeader(bytes, start, segment.vni);
-    segment.counters[COUNT['datagrams-out']]! += 1;
-    segment.counters[COUNT['datagram-bytes-out']]! += end - start;
+    const packets = this.#packets;
+    segment.counters[COUNT['datagrams-out']]! += packets;
+    segment.counters[COUNT['datagram-bytes-out']]! +=
+      end - start + this.#moreBytes + vxlan.HEADER_LENGTH * (packets - 1);
     sink.transmit(remote, bytes, start, end, sourcePort(flowHash(bytes, offset, end)), innerEcn(bytes, offset, end));
   }
 
@@ -696,9 +750,9 @@ export class Vtep {
     sink: VtepSink,
   ): boolean {
     const tagged = ethernet.isVlanType(ethernet.getEtherType(bytes, offset));
-    if (tagged && end - offset - ETHERNET - vlan.HEADER_LENGTH <= limit) return false;
-    if (this.#trace !== null)
-      this.#say('size', `a packet of ${end - offset - ETHERNET} bytes does not fit into ${limit}`);
+    const length = end - offset - this.#excess - ETHERNET;
+    if (tagged && length - vlan.HEADER_LENGTH <= limit) return false;
+    if (this.#trace !== null) this.#say('size', `a packet of ${length} bytes does not fit into ${limit}`);
     if (this.#mayAnswer(now)) {
       const answer = fragmentationNeeded(bytes, offset, end, limit);
       if (answer !== null) {
@@ -706,10 +760,9 @@ export class Vtep {
         if (this.#trace !== null)
           this.#say('size', `its sender is told by ICMP: fragmentation needed, next-hop MTU ${limit}`);
         segment.counters[COUNT['fragmentation-needed']]! += 1;
-        const port = from >> 1;
         const framed = new Uint8Array(HEADROOM + answer.length);
         framed.set(answer, HEADROOM);
-        this.#deliver(segment, port, this.#vlanOn(segment, port), framed, HEADROOM, framed.length, sink);
+        this.#reply(segment, from, framed, sink);
       }
     }
     this.#drop(segment, DROP['too-big']);
@@ -736,8 +789,8 @@ export class Vtep {
     end: number,
     sink: VtepSink,
   ): void {
-    segment.counters[COUNT['frames-out']]! += 1;
-    segment.counters[COUNT['frame-bytes-out']]! += end - offset;
+    segment.counters[COUNT['frames-out']]! += this.#packets;
+    segment.counters[COUNT['frame-bytes-out']]! += end - offset + this.#moreBytes;
     if (id === UNTAGGED) return sink.deliver(port, bytes, offset, end);
     if (this.#trace !== null) this.#say('vlan', `VLAN ${id} is put on for trunk ${this.#ports[port]!.name}`);
     const start = offset - vlan.HEADER_LENGTH;
@@ -762,7 +815,7 @@ export class Vtep {
     const ip = offset + ETHERNET;
     if (ethernet.getEtherType(bytes, offset) === ethernet.TYPE_IPV4) ipv4.setEcn(bytes, ip, result);
     else ipv6.setEcn(bytes, ip, result);
-    segment.counters[COUNT['ecn-marked']]! += 1;
+    segment.counters[COUNT['ecn-marked']]! += this.#packets;
     return true;
   }
 
@@ -782,7 +835,7 @@ export class Vtep {
   }
 
   #drop(segment: Segment | null, reason: number): void {
-    (segment === null ? this.#counters : segment.counters)[FIRST_DROP + reason]! += 1;
+    (segment === null ? this.#counters : segment.counters)[FIRST_DROP + reason]! += this.#packets;
     if (this.#trace !== null) {
       this.#traceDrop = DROPS[reason]![0];
       this.#say('drop', `${DROPS[reason]![0]}: ${DROPS[reason]![1]}`);
@@ -835,23 +888,6 @@ function isRemote(destination: number): boolean {
 
 /** Stands for a remote behind which nothing is learned. Odd, as all remotes. */
 const UNLEARNED_REMOTE = 0x3fff_ffff;
-
-/** Whether a frame is for its own source, and so already where it is to go. */
-function toItself(bytes: Uint8Array, offset: number): boolean {
-  return ethernet.getDestination(bytes, offset) === ethernet.getSource(bytes, offset);
-}
-
-/** 01:80:c2:00:00:00 to 0f. */
-function isReserved(bytes: Uint8Array, offset: number): boolean {
-  return (
-    bytes[offset] === 0x01 &&
-    bytes[offset + 1] === 0x80 &&
-    bytes[offset + 2] === 0xc2 &&
-    bytes[offset + 3] === 0 &&
-    bytes[offset + 4] === 0 &&
-    bytes[offset + 5]! < 0x10
-  );
-}
 
 function isIp(bytes: Uint8Array, offset: number, end: number): boolean {
   const type = ethernet.getEtherType(bytes, offset);
