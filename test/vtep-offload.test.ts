@@ -1,0 +1,182 @@
+/** What a VTEP makes of super-frames and of merged datagrams: what it makes of their packets one by one. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as ethernet from '../src/ethernet/index.js';
+import * as icmp from '../src/icmp/index.js';
+import * as ipv4 from '../src/ipv4/index.js';
+import * as tcp from '../src/tcp/index.js';
+import { GSO_TCPV4 } from '../src/virtio/index.js';
+import { HEADROOM, Vtep, type Counters, type SegmentOptions } from '../src/vtep/index.js';
+import { arpRequest, BROADCAST, C1, C2 } from './support/frames.js';
+import { fromHex, hex } from './support/hex.js';
+import { segmentAll } from './support/offload.js';
+
+const SIZE = 1000;
+/** Ethernet, IPv4, TCP. */
+const HEADERS = 14 + 20 + 20;
+
+function superFrame(to: string, options: { data?: number; ip?: Partial<ipv4.Ipv4>; from?: string } = {}): Uint8Array {
+  const segment = tcp.encode(
+    {
+      sourcePort: 40_000,
+      destinationPort: 80,
+      sequence: 1,
+      flags: tcp.FLAG_ACK,
+      window: 500,
+      payload: new Uint8Array(options.data ?? 9500).fill(7),
+    },
+    { source: C1.ip, destination: C2.ip },
+  );
+  return ethernet.encode({
+    destination: to,
+    source: options.from ?? C1.mac,
+    etherType: ethernet.TYPE_IPV4,
+    payload: ipv4.encode({ protocol: 6, source: C1.ip, destination: C2.ip, payload: segment, ...options.ip }),
+  });
+}
+
+function tagged(frame: Uint8Array, id: number): Uint8Array {
+  return fromHex(`${hex(frame.subarray(0, 12))}8100${id.toString(16).padStart(4, '0')}${hex(frame.subarray(12))}`);
+}
+
+function host(segment: Partial<SegmentOptions> = {}) {
+  const vtep = new Vtep({ local: C1.host });
+  vtep.addSegment({ vni: 4097, ...segment });
+  const a = vtep.addPort({ name: 'a', vni: 4097 });
+  vtep.addPort({ name: 'b', vni: 4097 });
+  const trunk = vtep.addPort({ name: 'trunk', vlans: { 10: 4097 } });
+  vtep.addPeer(4097, '198.51.100.2');
+  vtep.addPeer(4097, '198.51.100.3');
+  vtep.addEndpoint(4097, { ...C2, vtep: C2.host });
+  const out: { bytes: Uint8Array; offset: number; end: number; octets: Uint8Array }[] = [];
+  const keep = (bytes: Uint8Array, offset: number, end: number): void =>
+    void out.push({ bytes, offset, end, octets: bytes.slice(offset, end) });
+  const sink = {
+    deliver: (_port: number, bytes: Uint8Array, offset: number, end: number) => keep(bytes, offset, end),
+    transmit: (_remote: unknown, bytes: Uint8Array, offset: number, end: number) => keep(bytes, offset, end),
+  };
+  return { vtep, a, trunk, out, sink };
+}
+
+function framed(frame: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(HEADROOM + frame.length).fill(0xa5);
+  bytes.set(frame, HEADROOM);
+  return bytes;
+}
+
+/** The counters of a VTEP that gets the super-frame, and of one that gets its segments. */
+function both(frame: Uint8Array, from: 'a' | 'trunk', segment: Partial<SegmentOptions> = {}): [Counters, Counters] {
+  const segments = segmentAll(frame, GSO_TCPV4, SIZE);
+  if (typeof segments === 'number') throw new Error(`not segmented: ${segments}`);
+  assert.ok(segments.length > 1);
+  const once = host(segment);
+  const bytes = framed(frame);
+  const wire = segments.reduce((sum, one) => sum + one.length, 0);
+  const [largest] = segments.map((one) => one.length);
+  const { vtep, sink } = once;
+  vtep.receiveFrame(once[from], bytes, HEADROOM, bytes.length, 0, sink, segments.length, wire, largest);
+  const each = host(segment);
+  for (const one of segments) {
+    const single = framed(one);
+    each.vtep.receiveFrame(each[from], single, HEADROOM, single.length, 0, each.sink);
+  }
+  assert.is(each.out.length, once.out.length * segments.length);
+  return [once.vtep.counters(), each.vtep.counters()];
+}
+
+const CASES: [what: string, frame: Uint8Array, from: 'a' | 'trunk', segment?: Partial<SegmentOptions>][] = [
+  ['to a known endpoint', superFrame(C2.mac), 'a'],
+  ['to all', superFrame(BROADCAST), 'a'],
+  ['to an unknown address', superFrame('02:00:00:00:00:09'), 'a'],
+  ['to an unknown address, where nothing is flooded', superFrame('02:00:00:00:00:09'), 'a', { flood: false }],
+  ['from a trunk', tagged(superFrame(C2.mac), 10), 'trunk'],
+  ['from a trunk to all', tagged(superFrame(BROADCAST), 10), 'trunk'],
+  ['from a trunk with a VLAN that is not mapped', tagged(superFrame(C2.mac), 11), 'trunk'],
+  ['from a group', superFrame(C2.mac, { from: '03:00:00:00:00:01' }), 'a'],
+  ['from where the control plane has it not', superFrame(BROADCAST, { from: C2.mac }), 'a'],
+  ['to a reserved group', superFrame('01:80:c2:00:00:00'), 'a'],
+  ['as large as the segment carries', superFrame(C2.mac), 'a', { mtu: SIZE + HEADERS - 14 }],
+  ['with a tag that the segment carries', tagged(superFrame(C2.mac), 7), 'a', { mtu: SIZE + 40, tagged: true }],
+  ['with nothing but whole segments', superFrame(C2.mac, { data: 4 * SIZE }), 'a'],
+];
+for (const [what, frame, from, segment] of CASES)
+  test(`a super-frame ${what} is counted as its segments`, () => {
+    const [once, each] = both(frame, from, segment);
+    assert.equal(once, each);
+  });
+
+test('a super-frame whose segments are too large is answered once, and counted as it would be on the wire', () => {
+  const { vtep, a, out, sink } = host({ mtu: SIZE + HEADERS - 15 });
+  const bytes = framed(superFrame(C2.mac, { ip: { dontFragment: true } }));
+  const wire = 9500 + 10 * HEADERS;
+  vtep.receiveFrame(a, bytes, HEADROOM, bytes.length, 0, sink, 10, wire, SIZE + HEADERS);
+  assert.is(out.length, 1);
+  assert.is.not(out[0]!.bytes, bytes, 'it is no super-frame, and can be told');
+  const error = icmp.decode(ipv4.decode(out[0]!.octets, 14).payload) as { nextHopMtu?: number };
+  assert.is(error.nextHopMtu, SIZE + HEADERS - 15);
+  const { counts, drops } = vtep.counters();
+  assert.equal([counts['frames-in'], counts['frame-bytes-in'], drops['too-big']], [10, wire, 10]);
+  assert.equal([counts['frames-out'], counts['frame-bytes-out']], [1, out[0]!.octets.length]);
+  assert.is(counts['datagrams-out'], 0);
+  // Flooded to a path that is too narrow and one that is not: both are counted right.
+  vtep.removeEndpoint(4097, { ...C2, vtep: C2.host });
+  const wide = host();
+  wide.vtep.remote('198.51.100.2')!.mtu = SIZE;
+  const copy = framed(superFrame('02:00:00:00:00:09', { ip: { dontFragment: true } }));
+  wide.vtep.receiveFrame(wide.a, copy, HEADROOM, copy.length, 0, wide.sink, 10, wire, SIZE + HEADERS);
+  const after = wide.vtep.counters();
+  assert.is(after.counts['fragmentation-needed'], 1);
+  assert.equal(
+    [after.counts['datagrams-out'], after.counts['datagram-bytes-out'], after.drops['too-big']],
+    [10, wire + 80, 10],
+  );
+});
+
+test('an answer counts as one frame, whatever it answers', () => {
+  const { vtep, a, sink } = host();
+  const bytes = framed(arpRequest(C1, C2.ip));
+  vtep.receiveFrame(a, bytes, HEADROOM, bytes.length, 0, sink, 3, 126, 42);
+  const { counts } = vtep.counters();
+  assert.equal([counts['frames-in'], counts['frames-out'], counts['frame-bytes-out']], [3, 1, 42]);
+});
+
+test('merged datagrams, of which there are but the headers, are counted as what they were', () => {
+  const segments = segmentAll(superFrame(C1.mac, { ip: { ecn: 2 } }), GSO_TCPV4, SIZE) as Uint8Array[];
+  for (const to of [C1.mac, BROADCAST, '02:00:00:00:00:09']) {
+    for (const outer of [0, 3]) {
+      const each = host();
+      const once = host();
+      const local = framed(superFrame(BROADCAST, { from: C1.mac, data: 1 }));
+      for (const { vtep, trunk, sink } of [each, once]) {
+        const here = framed(tagged(local.subarray(HEADROOM), 10));
+        vtep.receiveFrame(trunk, here, HEADROOM, here.length, 0, sink);
+      }
+      each.out.length = 0;
+      once.out.length = 0;
+      const datagrams = segments.map((one) => {
+        const datagram = fromHex(`0800000000100100${hex(one)}`);
+        ethernet.setDestination(datagram, 8, Number.parseInt(to.replaceAll(':', ''), 16));
+        ethernet.setSource(datagram, 8, Number.parseInt(C2.mac.replaceAll(':', ''), 16));
+        return datagram;
+      });
+      const wire = datagrams.reduce((sum, one) => sum + one.length, 0);
+      const heads = framed(datagrams[0]!.subarray(0, 8 + HEADERS));
+      for (const datagram of datagrams)
+        each.vtep.receiveDatagram(C2.host, datagram, 0, datagram.length, 0, outer, each.sink);
+      once.vtep.receiveDatagram(C2.host, heads, HEADROOM, heads.length, 0, outer, once.sink, segments.length, wire);
+      assert.equal(once.vtep.counters(), each.vtep.counters(), `to ${to}, outer ECN ${outer}`);
+      assert.is(each.out.length, once.out.length * segments.length);
+      for (const [i, { octets }] of once.out.entries())
+        assert.is(hex(octets), hex(each.out[i]!.octets.subarray(0, octets.length)));
+      // The next one is single again.
+      const next = fromHex(`0800000000100100${hex(segments[0]!)}`);
+      const before = once.vtep.counters().counts;
+      once.vtep.receiveDatagram(C2.host, next, 0, next.length, 0, 0, once.sink);
+      const { counts } = once.vtep.counters();
+      assert.is(counts['datagrams-in'] - before['datagrams-in'], 1);
+      assert.is(counts['datagram-bytes-in'] - before['datagram-bytes-in'], next.length);
+    }
+  }
+});
+
+test.run();
