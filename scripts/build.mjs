@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Builds `dist`: JavaScript with tsup, one entry a room and the program; declarations with the TypeScript compiler.
+ * Builds `dist`: WebAssembly, JavaScript with tsup, one entry a room and the program; declarations with the TypeScript compiler.
  * Types are not checked here (`npm run check` does), so that an install takes seconds.
  */
 import { spawn } from 'node:child_process';
@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { build } from 'tsup';
 import { constants } from './constants.mjs';
 import { existingRooms } from './layers.mjs';
+import { writeModule } from './wasm.mjs';
 
 const PROGRAM = 'dist/cli/main.js';
 const SHEBANG = '#!/usr/bin/env node\n';
@@ -31,6 +32,7 @@ function declarations() {
 }
 
 try {
+  await writeModule();
   await build({ config: 'tsup.config.ts' }); // empties dist first
   for (const name of /** @type {string[]} */ (readdirSync('dist', { recursive: true }))) {
     const path = join('dist', name);

@@ -7,6 +7,7 @@ export { codeOf, HostError } from './error.js';
 export { ip, ipJson, requireNetns } from './ip.js';
 export { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
 export { applyMtus, Overlay, type AllCounters, type OverlayEvents } from './overlay.js';
+export { sums, type Sums } from './simd.js';
 export { TapChannel, type TapEvents } from './tap.js';
 export { IFF_VNET_HDR, inspectTap, openTap, type OpenTap } from './tun.js';
 export { overhead, pathTo, requireLocal, type Path } from './underlay.js';

@@ -10,4 +10,5 @@ export {
 } from './coalescer.js';
 export { MAX_HEADER } from './layout.js';
 export { MAX_PREFIX, Segmenter, segmentScratch } from './segmenter.js';
+export { SIMD_MODULE } from './wasm/module.generated.js';
 export { jsCopySum, jsSum, type CopySum, type Sum } from './sum.js';

@@ -1,0 +1,32 @@
+/** The checksum of `offload` in WebAssembly SIMD, or its twin in JavaScript where the processor has no such instructions. */
+import { jsCopySum, jsSum, SIMD_MODULE, type CopySum, type Sum } from '../offload/index.js';
+
+/** What is used of `WebAssembly`, which the types of Node leave out. */
+interface WasmApi {
+  validate(bytes: Uint8Array): boolean;
+  Module: new (bytes: Uint8Array) => object;
+  Instance: new (module: object, imports: object) => { exports: object };
+}
+
+const wasm = (globalThis as unknown as { WebAssembly?: WasmApi }).WebAssembly;
+const code = Buffer.from(SIMD_MODULE, 'base64');
+
+export interface Sums {
+  readonly sum: Sum;
+  readonly copySum: CopySum;
+  /** Whether it is WebAssembly. */
+  readonly simd: boolean;
+}
+
+/**
+ * The sums over a `WebAssembly.Memory`: offsets are those of its buffer.
+ * @param memory Is not to grow, where there is no SIMD.
+ */
+export function sums(memory: { readonly buffer: ArrayBufferLike }): Sums {
+  if (wasm?.validate(code) === true) {
+    const { exports } = new wasm.Instance(new wasm.Module(code), { env: { memory } });
+    return { ...(exports as { sum: Sum; copySum: CopySum }), simd: true };
+  }
+  const bytes = new Uint8Array(memory.buffer);
+  return { sum: jsSum(bytes), copySum: jsCopySum(bytes), simd: false };
+}
