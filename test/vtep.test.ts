@@ -7,6 +7,7 @@ import * as ethernet from '../src/ethernet/index.js';
 import * as icmp from '../src/icmp/index.js';
 import * as ipv4 from '../src/ipv4/index.js';
 import * as ipv6 from '../src/ipv6/index.js';
+import * as tcp from '../src/tcp/index.js';
 import * as udp from '../src/udp/index.js';
 import {
   combine,
@@ -525,6 +526,74 @@ test('marks congestion in the inner header and keeps its checksum right, and cop
   assert.is(delivered.length, 0);
   datagram(C2.host, wrap(arpRequest(C2, C1.ip)), 3);
   assert.is(delivered.length, 1, 'ARP has no such field');
+});
+
+test('fills in a checksum that the sender left to a network card', () => {
+  const { vtep, datagram, delivered, count, now } = host();
+  vtep.addPort({ name: 'tap0', vni: 4097 });
+  const four = { source: C2.ip, destination: C1.ip };
+  const six = { source: 'fd00::4', destination: 'fd00::3' };
+  const data = fc.sample(fc.uint8Array({ minLength: 101, maxLength: 101 }), { numRuns: 1, seed: 1 })[0]!;
+  const segment = {
+    sourcePort: 1,
+    destinationPort: 2,
+    sequence: 3,
+    acknowledgment: 4,
+    flags: 0x10,
+    window: 5,
+    payload: data,
+  };
+  const packet = { sourcePort: 1, destinationPort: 2, payload: data };
+  const ip = (upper: Uint8Array, protocol: number): Uint8Array =>
+    ipv4.encode({ ...four, protocol, payload: upper, options: [] });
+  const cases: [what: string, type: number, at: number, packet: () => Uint8Array][] = [
+    ['TCP', ethernet.TYPE_IPV4, 34 + 16, () => ip(tcp.encode(segment, four), 6)],
+    ['UDP', ethernet.TYPE_IPV4, 34 + 6, () => ip(udp.encode(packet, four), 17)],
+    [
+      'TCP over IPv6',
+      ethernet.TYPE_IPV6,
+      54 + 16,
+      () => ipv6.encode({ ...six, nextHeader: 6, payload: tcp.encode(segment, six) }),
+    ],
+    [
+      'UDP over IPv6',
+      ethernet.TYPE_IPV6,
+      54 + 6,
+      () => ipv6.encode({ ...six, nextHeader: 17, payload: udp.encode(packet, six) }),
+    ],
+  ];
+  let filled = 0;
+  for (const [what, etherType, at, payload] of cases) {
+    const whole = ethernet.encode({ destination: C1.mac, source: C2.mac, etherType, payload: payload() });
+    // What a kernel leaves: the folded sum of the pseudo-header, by RFC 9293, 3.1, and RFC 8200, 8.1, word by word.
+    const protocol = what.startsWith('TCP') ? 6 : 17;
+    const start = etherType === ethernet.TYPE_IPV4 ? 34 : 54;
+    const addresses = etherType === ethernet.TYPE_IPV4 ? whole.subarray(26, 34) : whole.subarray(22, 54);
+    let sum = protocol + (whole.length - start);
+    for (let i = 0; i < addresses.length; i += 2) sum += (addresses[i]! << 8) | addresses[i + 1]!;
+    while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+    const unfinished = whole.slice();
+    unfinished.set([sum >> 8, sum & 255], at);
+    assert.is.not(hex(unfinished), hex(whole), what);
+    assert.ok(
+      vtep
+        .explain({ from: C2.host, datagram: wrap(unfinished) }, now())
+        .steps.some(({ text }) => /unfinished/.test(text)),
+    );
+    datagram(C2.host, wrap(unfinished));
+    assert.is(hex(delivered[0]!.frame), hex(whole), what);
+    assert.is(count('checksums-filled'), ++filled);
+    datagram(C2.host, wrap(whole));
+    assert.is(hex(delivered[0]!.frame), hex(whole), `${what}, finished`);
+    const wrong = whole.slice();
+    wrong[at]! ^= 0x55;
+    datagram(C2.host, wrap(wrong));
+    assert.is(hex(delivered[0]!.frame), hex(wrong), `${what}, wrong: the endpoint's to judge`);
+    const part = unfinished.slice(0, unfinished.length - 1);
+    datagram(C2.host, wrap(part));
+    assert.is(hex(delivered[0]!.frame), hex(part), `${what}, cut short`);
+    assert.is(count('checksums-filled'), filled);
+  }
 });
 
 test('tells the sender of a packet that may not be fragmented how much fits', () => {

@@ -5,6 +5,7 @@ export { flowHash, sourcePort } from './flow.js';
 export type { Remote } from './remote.js';
 export { COUNTS, type CountName, type Endpoint, type SegmentOptions } from './segment.js';
 export { fragmentationNeeded } from './too-big.js';
+export { fillChecksum } from './unfilled.js';
 export {
   HEADROOM,
   Vtep,

@@ -25,6 +25,7 @@ export const COUNTS = [
   ['duplicate-address', 'ARP packets that claim an IP address the control plane gives to another MAC'],
   ['ecn-marked', 'packets marked as having met congestion in the underlay (RFC 6040)'],
   ['fragmentation-needed', 'ICMP errors sent to senders of packets too big for the path (RFC 1191)'],
+  ['checksums-filled', 'packets whose sender had left the TCP or UDP checksum to a network card'],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];

@@ -23,6 +23,7 @@ import {
   type SegmentOptions,
 } from './segment.js';
 import { fragmentationNeeded } from './too-big.js';
+import { fillChecksum } from './unfilled.js';
 
 const { vlan } = ethernet;
 
@@ -430,6 +431,10 @@ export class Vtep {
     if (!segment.tagged && ethernet.isVlanType(ethernet.getEtherType(bytes, start)))
       return this.#drop(segment, DROP['vlan-unexpected']);
     if (ecn !== NOT_ECT && !this.#applyEcn(segment, bytes, start, end, ecn)) return this.#drop(segment, DROP['ecn']);
+    if (fillChecksum(bytes, start, end)) {
+      segment.counters[COUNT['checksums-filled']]! += packets;
+      if (this.#trace !== null) this.#say('underlay', 'the sender left the checksum unfinished; it is filled in');
+    }
 
     this.#priority = 0;
     let from = NONE;

@@ -25,9 +25,12 @@ export async function quietNamespace(lab: Lab, name: string): Promise<string> {
   return ns;
 }
 
-/** Lets a device compute every checksum and cut every segment by itself, as between real machines the wire asks for. */
-export async function withoutOffloads(ns: string, device: string): Promise<void> {
-  await exec(ns, ['ethtool', '-K', device, 'tx', 'off', 'tso', 'off', 'gso', 'off', 'gro', 'off']);
+/**
+ * Whether a device leaves checksums and segmentation to its peer, as the kernel's virtual ones do; off, it does all by
+ * itself, as between real machines the wire asks for.
+ */
+export async function offloads(ns: string, device: string, state: 'on' | 'off'): Promise<void> {
+  await exec(ns, ['ethtool', '-K', device, ...['tx', 'tso', 'gso', 'gro'].flatMap((name) => [name, state])]);
 }
 
 /** Starts a server in a namespace; `name` is what it answers to those who ask who it is. */

@@ -11,6 +11,7 @@ import { type DropReason, type FdbListing } from '../../src/vtep/index.js';
 import { createUnderlay, must, ping, waitFor, type Running, type Underlay } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 import {
+  offloads,
   captureOf,
   countersOf,
   dropsOf,
@@ -25,7 +26,6 @@ import {
   sendDatagrams,
   serve,
   VlanSwitch,
-  withoutOffloads,
   type Container,
 } from '../support/traffic.js';
 
@@ -175,7 +175,7 @@ async function meet(vni: number, layout: Layout, { ours, theirs, sandbox }: Netw
 
 kernel.before(async () => {
   underlay = await createUnderlay({ prefix: 'kv' });
-  for (const { ns } of [underlay.node1, underlay.node2]) await withoutOffloads(ns, 'eth0');
+  for (const { ns } of [underlay.node1, underlay.node2]) await offloads(ns, 'eth0', 'off');
 });
 
 kernel.after(async () => {
@@ -235,6 +235,20 @@ kernel('laid out as Docker does it, the first packet from our side', async () =>
   await meet(4097, 'docker', docker, 'ours');
   assert.is((await tcpdump.ended).code, 0);
   await requireSound(file, 4097, [node1.address]);
+});
+
+kernel('a kernel that leaves checksums and segments to the device between the hosts', async () => {
+  const before = (await countersOf(control)).vtep.counts['checksums-filled'];
+  for (const { ns } of [underlay.node1, underlay.node2]) await offloads(ns, 'eth0', 'on');
+  try {
+    const names = await Promise.all([exchange(docker.ours, docker.theirs), exchange(docker.theirs, docker.ours)]);
+    assert.equal(names, ['theirs docker', 'ours docker']);
+  } finally {
+    for (const { ns } of [underlay.node1, underlay.node2]) await offloads(ns, 'eth0', 'off');
+  }
+  const counters = await countersOf(control);
+  assert.ok(counters.vtep.counts['checksums-filled'] > before, 'or the kernel has changed its ways');
+  requireClean(counters);
 });
 
 kernel('a kernel that floods and learns, with UDP checksums, the first packet from our side', async () => {

@@ -9,6 +9,7 @@ import { createUnderlay, devices, exec, must, ping, waitFor, type Running, type 
 import { fromHex } from '../support/hex.js';
 import { suiteWith } from '../support/needs.js';
 import {
+  offloads,
   captureOf,
   countersOf,
   exchange,
@@ -22,7 +23,6 @@ import {
   talk,
   tooLong,
   VlanSwitch,
-  withoutOffloads,
   type Container,
 } from '../support/traffic.js';
 
@@ -96,7 +96,7 @@ async function stop(): Promise<void> {
 overlay.before(async () => {
   underlay = await createUnderlay({ prefix: 'ov' });
   const { lab, node1, node2 } = underlay;
-  for (const { ns } of [node1, node2]) await withoutOffloads(ns, 'eth0');
+  for (const { ns } of [node1, node2]) await offloads(ns, 'eth0', 'off');
   c1 = await serve(lab, await quietNamespace(lab, 'c1'), '10.0.0.3', 'c1');
   c2 = await serve(lab, await quietNamespace(lab, 'c2'), '10.0.0.4', 'c2');
 });

@@ -1,0 +1,60 @@
+import * as ethernet from '../ethernet/index.js';
+import * as ipv4 from '../ipv4/index.js';
+import * as ipv6 from '../ipv6/index.js';
+import * as tcp from '../tcp/index.js';
+import * as udp from '../udp/index.js';
+import { finish, fold, sum } from '../wire/index.js';
+
+/**
+ * Fills in a TCP or UDP checksum that the sender left to a network card which was never on the way.
+ *
+ * A kernel whose card computes checksums, or which is joined to its peer by a virtual one that says so, puts the sum of
+ * the pseudo-header into the field and leaves the rest to the card. Between two kernels a mark on the packet goes along; on
+ * a socket only the unfinished field is left, and whoever gets the packet drops it: ping works and nothing else does. The
+ * field then holds exactly the pseudo-header's sum, which is what is looked for, so that other packets cost little. Where a
+ * finished checksum happens to be that number, finishing it again gives the same.
+ *
+ * @returns whether the field was changed.
+ */
+export function fillChecksum(bytes: Uint8Array, offset: number, end: number): boolean {
+  const type = ethernet.getEtherType(bytes, offset);
+  const packet = offset + ethernet.HEADER_LENGTH;
+  if (type === ethernet.TYPE_IPV4) {
+    const length = ipv4.check(bytes, packet, end);
+    if (length < 0 || ipv4.isFragment(bytes, packet)) return false;
+    const protocol = ipv4.getProtocol(bytes, packet);
+    const stop = packet + ipv4.getTotalLength(bytes, packet);
+    const size = stop - packet - length;
+    const pseudo = fold(ipv4.pseudoHeaderSum(bytes, packet, protocol, size));
+    return finishField(bytes, packet + length, stop, protocol, pseudo);
+  }
+  if (type === ethernet.TYPE_IPV6) {
+    if (ipv6.check(bytes, packet, end) < 0) return false;
+    const stop = packet + ipv6.HEADER_LENGTH + ipv6.getPayloadLength(bytes, packet);
+    const found = ipv6.findUpper(bytes, packet, stop);
+    if (found < 0) return false;
+    const protocol = ipv6.upperProtocol(found);
+    const start = packet + ipv6.upperOffset(found);
+    const pseudo = fold(ipv6.pseudoHeaderSum(bytes, packet, protocol, stop - start));
+    return finishField(bytes, start, stop, protocol, pseudo);
+  }
+  return false;
+}
+
+/** @param pseudo What the field holds where it is unfinished. */
+function finishField(bytes: Uint8Array, offset: number, end: number, protocol: number, pseudo: number): boolean {
+  if (protocol === ipv4.PROTOCOL_TCP) {
+    if (end - offset < tcp.MIN_HEADER_LENGTH || tcp.getChecksum(bytes, offset) !== pseudo) return false;
+    const checksum = finish(sum(bytes, offset, end));
+    tcp.setChecksum(bytes, offset, checksum);
+    return checksum !== pseudo;
+  }
+  if (protocol === ipv4.PROTOCOL_UDP) {
+    if (end - offset < udp.HEADER_LENGTH || udp.getChecksum(bytes, offset) !== pseudo) return false;
+    // 0 would say that there is no checksum (RFC 768).
+    const checksum = finish(sum(bytes, offset, end)) || 0xffff;
+    udp.setChecksum(bytes, offset, checksum);
+    return checksum !== pseudo;
+  }
+  return false;
+}
