@@ -29,4 +29,5 @@ export {
   type StationState,
   type UdpReceiver,
 } from './station.js';
+export { Streams, type StreamAcceptor, type StreamEnd, type StreamEvents } from './stream.js';
 export { type DatagramEvent, type FrameEvent, type Trace, type TraceEvent } from './trace.js';

@@ -56,3 +56,14 @@ export {
   type StreamMessage,
   type UserMessage,
 } from './stream.js';
+export { isThere, type Member, type MemberState } from './member.js';
+export {
+  COUNTS,
+  Memberlist,
+  type CountName,
+  type Delegate,
+  type Joined,
+  type MemberlistOptions,
+  type MemberlistSink,
+} from './memberlist.js';
+export { type StreamSink } from './sessions.js';

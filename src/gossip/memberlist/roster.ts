@@ -1,0 +1,329 @@
+import type { Timing } from './config.js';
+import { expectedConfirmations, suspicionTimes } from './formula.js';
+import { isThere, toNodeState, type Entry, type Member } from './member.js';
+import {
+  addressBytes,
+  encodeMessage,
+  MAX_META,
+  STATE,
+  type Alive,
+  type Dead,
+  type Message,
+  type NodeState,
+  type Suspect,
+} from './message.js';
+import { Suspicion } from './suspicion.js';
+import type { Timers } from './timers.js';
+
+const MAX_INCARNATION = 0xffff_ffff;
+/** Characters of a member's name at most. */
+export const MAX_NAME = 255;
+const NOTHING = new Uint8Array(0);
+
+export interface RosterOptions {
+  name: string;
+  address: string;
+  port: number;
+  meta: Uint8Array;
+  vsn: Uint8Array;
+  timing: Timing;
+  /** How long a name stays with its address after its member died, in milliseconds; 0 for ever. */
+  deadNodeReclaimTime: number;
+  maxMembers: number;
+  /** From 0 up to but not including 1. */
+  random: () => number;
+}
+
+/** What becomes of what others say of members. */
+export type Verdict = 'taken' | 'old' | 'invalid' | 'conflict' | 'full' | 'unknown';
+
+/** What the list of members tells the machine. */
+export interface RosterHost {
+  /** To be told to everybody, in place of what was to be told of the member before. */
+  broadcast(about: string, message: Uint8Array, finished: (() => void) | null): void;
+  joined(member: Member, now: number): void;
+  updated(member: Member, now: number): void;
+  /** It is dead, or has left: `member.state` says which. */
+  left(member: Member, now: number): void;
+  /** Somebody thought this member gone, or something else than it is. */
+  refuted(now: number): void;
+}
+
+/**
+ * All members that one knows, oneself among them, and the rules by which what is said of them is believed: the higher
+ * incarnation wins, and only a member itself raises its own.
+ */
+export class Roster {
+  readonly self: Entry;
+  /** Set once this member is on its way out: from then on it lets others call it dead. */
+  leaving = false;
+  readonly #options: RosterOptions;
+  readonly #host: RosterHost;
+  readonly #timers: Timers;
+  readonly #members = new Map<string, Entry>();
+  /** All members, in the order in which they are probed. */
+  #order: Entry[] = [];
+  #index = 0;
+
+  constructor(options: RosterOptions, host: RosterHost, timers: Timers, now: number) {
+    this.#options = options;
+    this.#host = host;
+    this.#timers = timers;
+    const { name, address, port, meta, vsn } = options;
+    this.self = entry(name, address, port, now);
+    Object.assign(this.self, { meta, vsn, incarnation: 1, state: 'alive' });
+    this.#add(this.self);
+    this.#announce(null);
+  }
+
+  /** Members, the dead that are not forgotten yet and oneself included. */
+  get size(): number {
+    return this.#members.size;
+  }
+
+  get(name: string): Entry | undefined {
+    return this.#members.get(name);
+  }
+
+  all(): readonly Entry[] {
+    return this.#order;
+  }
+
+  /** Says to everybody what has changed of this member. */
+  update(meta: Uint8Array): void {
+    this.self.meta = meta.slice();
+    this.#raise(0);
+    this.#announce(null);
+  }
+
+  /** Says to everybody that this member goes; `finished` runs once that has been said often enough. */
+  leave(finished: () => void, now: number): void {
+    this.leaving = true;
+    const { name, incarnation } = this.self;
+    this.self.state = 'left';
+    this.self.since = now;
+    this.#say(name, { type: 'dead', incarnation, node: name, from: name }, finished);
+  }
+
+  /** A member is there, at an address, as it says itself. */
+  alive(message: Alive, now: number): Verdict {
+    const { node, addr, meta, vsn, incarnation } = message;
+    const port = message.port === 0 ? this.#options.port : message.port;
+    if (addr === '' || node === '' || node.length > MAX_NAME || meta.length > MAX_META) return 'invalid';
+    if (vsn.length > 0 && (vsn.length < 6 || vsn[0] === 0 || vsn[1] === 0 || vsn[0]! > vsn[1]!)) return 'invalid';
+    const own = node === this.self.name;
+    if (own && this.leaving) return 'old';
+    let member = this.#members.get(node);
+    let moved = false;
+    if (member === undefined) {
+      if (this.size >= this.#options.maxMembers) return 'full';
+      member = entry(node, addr, port, now);
+      this.#add(member);
+    } else if (member.address !== addr || member.port !== port) {
+      const { deadNodeReclaimTime: reclaim } = this.#options;
+      moved = member.state === 'left' || (member.state === 'dead' && reclaim > 0 && now - member.since > reclaim);
+      if (!moved) return 'conflict';
+    }
+    if (own) {
+      if (incarnation < member.incarnation) return 'old';
+      if (incarnation === member.incarnation && same(meta, member.meta) && same(vsn, member.vsn)) return 'old';
+      this.#refute(incarnation, now);
+      return 'taken';
+    }
+    if (incarnation <= member.incarnation && !moved) return 'old';
+    this.#absolve(member);
+    const changed = !same(meta, member.meta);
+    const back = !isThere(member);
+    if (member.state !== 'alive') member.since = now;
+    Object.assign(member, { address: addr, port, meta: meta.slice(), vsn: vsn.slice(), incarnation, state: 'alive' });
+    this.#say(node, { ...message, port }, null);
+    if (back) this.#host.joined(member, now);
+    else if (changed) this.#host.updated(member, now);
+    return 'taken';
+  }
+
+  /** Somebody suspects a member. */
+  suspect(message: Suspect, now: number): Verdict {
+    const member = this.#members.get(message.node);
+    if (member === undefined) return 'unknown';
+    if (message.from.length > MAX_NAME) return 'invalid';
+    if (message.incarnation < member.incarnation) return 'old';
+    if (member.suspicion !== null) {
+      if (!member.suspicion.confirm(message.from)) return 'old';
+      this.#say(member.name, message, null);
+      this.#await(member, now);
+      return 'taken';
+    }
+    if (member.state !== 'alive') return 'old';
+    if (member === this.self) {
+      this.#refute(message.incarnation, now);
+      return 'taken';
+    }
+    this.#say(member.name, message, null);
+    member.incarnation = message.incarnation;
+    member.state = 'suspect';
+    member.since = now;
+    const { suspicionMult, suspicionMaxTimeoutMult, probeInterval } = this.#options.timing;
+    const { min, max } = suspicionTimes(suspicionMult, suspicionMaxTimeoutMult, this.size, probeInterval);
+    const expected = expectedConfirmations(suspicionMult, this.size);
+    member.suspicion = new Suspicion(message.from, expected, min, max, now);
+    this.#await(member, now);
+    return 'taken';
+  }
+
+  /** Somebody is sure that a member is gone, or a member says so of itself. */
+  dead(message: Dead, now: number): Verdict {
+    const member = this.#members.get(message.node);
+    if (member === undefined) return 'unknown';
+    if (message.from.length > MAX_NAME) return 'invalid';
+    if (message.incarnation < member.incarnation || !isThere(member)) return 'old';
+    if (member === this.self) {
+      this.#refute(message.incarnation, now);
+      return 'taken';
+    }
+    this.#absolve(member);
+    this.#say(member.name, message, null);
+    member.incarnation = message.incarnation;
+    member.state = message.node === message.from ? 'left' : 'dead';
+    member.since = now;
+    this.#host.left(member, now);
+    return 'taken';
+  }
+
+  /** What another member knows. Whom it takes for dead is suspected only, so that who lives can say so. */
+  merge(nodes: readonly NodeState[], now: number): Verdict[] {
+    return nodes.map((node) => {
+      const { name, incarnation } = node;
+      if (node.state === STATE.alive) {
+        const { addr, port, meta, vsn } = node;
+        return this.alive({ type: 'alive', incarnation, node: name, addr, port, meta, vsn }, now);
+      }
+      if (node.state === STATE.left) return this.dead({ type: 'dead', incarnation, node: name, from: name }, now);
+      return this.suspect({ type: 'suspect', incarnation, node: name, from: this.self.name }, now);
+    });
+  }
+
+  /** All members, as a `pushPull` has them. */
+  state(): NodeState[] {
+    return this.#order.map(toNodeState);
+  }
+
+  /** The next member to be probed; `null` where there is none. */
+  next(now: number): Entry | null {
+    for (let looked = 0; looked <= this.#order.length; looked++) {
+      if (this.#index >= this.#order.length) {
+        this.#forget(now);
+        this.#shuffle();
+        this.#index = 0;
+      }
+      const member = this.#order[this.#index++]!;
+      if (member !== this.self && isThere(member)) return member;
+    }
+    return null;
+  }
+
+  /** Up to `count` different members that `fits` accepts, at random. It looks at three times as many as there are. */
+  pick(count: number, fits: (member: Entry) => boolean): Entry[] {
+    const picked: Entry[] = [];
+    const order = this.#order;
+    for (let tries = 3 * order.length; tries > 0 && picked.length < count; tries--) {
+      const member = order[this.#random(order.length)]!;
+      if (member !== this.self && fits(member) && !picked.includes(member)) picked.push(member);
+    }
+    return picked;
+  }
+
+  #random(count: number): number {
+    return Math.floor(this.#options.random() * count);
+  }
+
+  #add(member: Entry): void {
+    this.#members.set(member.name, member);
+    const order = this.#order;
+    const at = this.#random(order.length + 1);
+    order.push(member);
+    order[order.length - 1] = order[at]!;
+    order[at] = member;
+  }
+
+  /** Forgets who has been gone for long. */
+  #forget(now: number): void {
+    const { gossipToTheDeadTime } = this.#options.timing;
+    this.#order = this.#order.filter((member) => {
+      if (member === this.self || isThere(member) || now - member.since <= gossipToTheDeadTime) return true;
+      this.#members.delete(member.name);
+      return false;
+    });
+  }
+
+  #shuffle(): void {
+    const order = this.#order;
+    for (let i = order.length - 1; i > 0; i--) {
+      const j = this.#random(i + 1);
+      const member = order[i]!;
+      order[i] = order[j]!;
+      order[j] = member;
+    }
+  }
+
+  /** Sets when a suspected member is taken for dead. */
+  #await(member: Entry, now: number): void {
+    this.#timers.cancel(member.timer);
+    const { incarnation, name } = member;
+    member.timer = this.#timers.set(Math.max(now, member.suspicion!.deadline), (then) => {
+      member.timer = null;
+      member.suspicion = null;
+      if (member.state === 'suspect')
+        this.dead(
+          { type: 'dead', incarnation: Math.max(incarnation, member.incarnation), node: name, from: this.self.name },
+          then,
+        );
+    });
+  }
+
+  #absolve(member: Entry): void {
+    this.#timers.cancel(member.timer);
+    member.timer = null;
+    member.suspicion = null;
+  }
+
+  #refute(accused: number, now: number): void {
+    if (this.leaving) return;
+    this.#raise(accused);
+    this.#announce(null);
+    this.#host.refuted(now);
+  }
+
+  #raise(accused: number): void {
+    this.self.incarnation = Math.min(Math.max(this.self.incarnation, accused) + 1, MAX_INCARNATION);
+  }
+
+  #announce(finished: (() => void) | null): void {
+    const { name: node, address: addr, port, meta, vsn, incarnation } = this.self;
+    this.#say(node, { type: 'alive', incarnation, node, addr, port, meta, vsn }, finished);
+  }
+
+  #say(about: string, message: Message, finished: (() => void) | null): void {
+    this.#host.broadcast(about, encodeMessage(message), finished);
+  }
+}
+
+function entry(name: string, address: string, port: number, now: number): Entry {
+  addressBytes(address); // refuses what is no address
+  return {
+    name,
+    address,
+    port,
+    meta: NOTHING,
+    vsn: NOTHING,
+    incarnation: 0,
+    state: 'dead',
+    since: now,
+    suspicion: null,
+    timer: null,
+  };
+}
+
+function same(left: Uint8Array, right: Uint8Array): boolean {
+  return left.length === right.length && left.every((octet, i) => octet === right[i]);
+}

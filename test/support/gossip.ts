@@ -1,0 +1,245 @@
+/** Members of a cluster on simulated time and a simulated network. */
+import {
+  Memberlist,
+  type Delegate,
+  type Member,
+  type MemberlistOptions,
+  type MemberlistSink,
+} from '../../src/gossip/memberlist/index.js';
+import {
+  Alarm,
+  Clock,
+  Network,
+  Random,
+  Streams,
+  type LinkOptions,
+  type Node,
+  type StreamEnd,
+} from '../../src/sim/index.js';
+
+export const PORT = 7946;
+
+/** Something that a member was told: `joined b`. */
+export interface Told {
+  time: number;
+  what: string;
+}
+
+export class SimMember {
+  readonly name: string;
+  readonly address: string;
+  readonly told: Told[] = [];
+  readonly messages: string[] = [];
+  readonly merged: string[] = [];
+  readonly node: Node;
+  machine: Memberlist;
+  /** Its process runs; a stopped one has lost all state. */
+  running = true;
+  #paused = false;
+  readonly #cluster: SimCluster;
+  readonly #delegate: Delegate;
+  #alarm: Alarm;
+  #life = 0;
+
+  constructor(cluster: SimCluster, name: string, address: string, delegate: Delegate) {
+    this.#cluster = cluster;
+    this.name = name;
+    this.address = address;
+    this.#delegate = delegate;
+    this.node = cluster.network.join(address);
+    this.node.bind(PORT, (datagram) => {
+      if (!this.running) return;
+      this.machine.receivePacket(datagram.source, datagram.sourcePort, datagram.payload, cluster.clock.now);
+      this.#rearm();
+    });
+    this.#alarm = new Alarm(cluster.clock, () => this.#wake());
+    this.machine = this.#start();
+  }
+
+  get #now(): number {
+    return this.#cluster.clock.now;
+  }
+
+  /** Names of the members that it takes for alive or suspects, sorted. */
+  sees(): string[] {
+    return this.machine
+      .members()
+      .filter((member) => member.state === 'alive' || member.state === 'suspect')
+      .map((member) => member.name)
+      .sort();
+  }
+
+  state(name: string): Member['state'] | undefined {
+    return this.machine.member(name)?.state;
+  }
+
+  /** When it was told of something first, after `since`. */
+  when(what: string, since = 0): number | undefined {
+    return this.told.find((one) => one.what === what && one.time >= since)?.time;
+  }
+
+  join(...others: readonly SimMember[]): void {
+    this.machine.join(
+      others.map(({ address }) => ({ address, port: PORT })),
+      this.#now,
+    );
+    this.#rearm();
+  }
+
+  /** Does something with the machine. */
+  act(what: (machine: Memberlist, now: number) => void): void {
+    what(this.machine, this.#now);
+    this.#rearm();
+  }
+
+  /** Ends without a word. */
+  kill(): void {
+    this.running = false;
+    this.node.up = false;
+    this.machine.stop();
+  }
+
+  /** Says farewell and ends. */
+  leave(): void {
+    this.act((machine, now) => machine.leave(now, 1000, () => this.#cluster.clock.after(0, () => this.kill())));
+  }
+
+  /** A new process in the place of the last one. */
+  restart(): void {
+    if (this.running) this.kill();
+    this.running = true;
+    this.#paused = false;
+    this.node.up = true;
+    this.machine = this.#start();
+  }
+
+  /** As SIGSTOP: what comes is lost, no timer runs. */
+  pause(): void {
+    this.#paused = true;
+    this.node.up = false;
+  }
+
+  resume(): void {
+    if (!this.#paused || !this.running) return;
+    this.#paused = false;
+    this.node.up = true;
+    this.#wake();
+  }
+
+  #wake(): void {
+    if (this.#paused || !this.running) return;
+    this.machine.wake(this.#now);
+    this.#rearm();
+  }
+
+  #rearm(): void {
+    if (this.running && this.machine.due !== Infinity) this.#alarm.set(this.machine.due);
+  }
+
+  #start(): Memberlist {
+    const { clock, streams, options } = this.#cluster;
+    const life = ++this.#life;
+    const ends = new Map<number, StreamEnd>();
+    const alive = (): boolean => this.running && life === this.#life && !this.#paused;
+    const note = (what: string): void => void this.told.push({ time: clock.now, what });
+    const random = this.#cluster.random.fork();
+    const events = (id: number) => ({
+      data: (bytes: Uint8Array): void => {
+        if (!alive()) return;
+        machine.streamData(id, bytes, clock.now);
+        this.#rearm();
+      },
+      closed: (): void => {
+        if (!alive()) return;
+        machine.streamClosed(id, clock.now);
+        this.#rearm();
+      },
+    });
+    const sink: MemberlistSink = {
+      sendPacket: (address, port, bytes) => this.node.send(address, port, PORT, bytes),
+      openStream: (id, address, port, bytes, answered) => {
+        const end = streams.dial(this.address, address, port, answered ? events(id) : { data() {}, closed() {} });
+        end.write(bytes);
+        if (answered) ends.set(id, end);
+        else end.close();
+      },
+      writeStream: (id, bytes) => ends.get(id)!.write(bytes),
+      closeStream: (id) => {
+        ends.get(id)!.close();
+        ends.delete(id);
+      },
+    };
+    const machine = new Memberlist(
+      { ...options, name: this.name, address: this.address, port: PORT, random: () => random.float() },
+      sink,
+      {
+        receive: (message) => void this.messages.push(Buffer.from(message).toString()),
+        mergeState: (state) => void this.merged.push(Buffer.from(state).toString()),
+        nodeJoined: (member) => note(`joined ${member.name}`),
+        nodeUpdated: (member) => note(`updated ${member.name}`),
+        nodeLeft: (name, _, member) => note(`${member.state} ${name}`),
+        ...this.#delegate,
+      },
+      clock.now,
+    );
+    streams.listen(this.address, PORT, (end) => {
+      const id = alive() ? machine.acceptStream(clock.now) : 0;
+      if (id === 0) end.close();
+      else ends.set(id, end);
+      this.#rearm();
+      return events(id);
+    });
+    this.#alarm.clear();
+    this.#alarm.set(machine.due);
+    return machine;
+  }
+}
+
+export class SimCluster {
+  readonly clock = new Clock();
+  readonly random: Random;
+  readonly network: Network;
+  readonly streams: Streams;
+  readonly options: Partial<MemberlistOptions>;
+  readonly members: SimMember[] = [];
+
+  constructor(seed: number, link: LinkOptions = {}, options: Partial<MemberlistOptions> = {}) {
+    this.random = new Random(seed);
+    this.network = new Network(this.clock, this.random.fork(), link);
+    this.streams = new Streams(this.clock, this.network, this.random.fork());
+    this.options = options;
+  }
+
+  add(name: string, delegate: Delegate = {}): SimMember {
+    const member = new SimMember(this, name, `10.0.0.${this.members.length + 1}`, delegate);
+    this.members.push(member);
+    return member;
+  }
+
+  /** Members `a`, `b` and so on, which have joined the first one. */
+  grow(count: number): SimMember[] {
+    for (let i = 0; i < count; i++) {
+      const member = this.add(String.fromCharCode(97 + i));
+      if (i > 0) member.join(this.members[0]!);
+    }
+    return this.members;
+  }
+
+  /** What is wrong: those that run are to see all that run, and no others. */
+  disagreements(): string[] {
+    const running = this.members.filter((member) => member.running);
+    const wanted = running.map((member) => member.name).sort();
+    return running
+      .filter(
+        (member) => member.sees().join() !== wanted.join() || wanted.some((name) => member.state(name) !== 'alive'),
+      )
+      .map(
+        (member) =>
+          `${member.name} sees ${member.machine
+            .members()
+            .map((one) => `${one.name}:${one.state}:${one.incarnation}`)
+            .sort()
+            .join(' ')}`,
+      );
+  }
+}
