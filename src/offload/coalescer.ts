@@ -223,8 +223,8 @@ export class Coalescer {
   /** Whether the frame is one that could be merged with others; its checksums are right then. */
   #mergeable(end: number): boolean {
     const bytes = this.#bytes;
-    const { ip, version, upper, protocol, data } = this.#layout;
-    if (data === end) return false;
+    const { ip, version, upper, protocol, data, exact } = this.#layout;
+    if (data === end || !exact) return false;
     // What computing a checksum never gives would not come out of the segmentation again.
     if (version === 4 && ipv4.getChecksum(bytes, ip) === 0xffff) return false;
     if (protocol === tcp.PROTOCOL) {

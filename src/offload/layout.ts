@@ -3,7 +3,7 @@ import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import * as tcp from '../tcp/index.js';
 import * as udp from '../udp/index.js';
-import { MALFORMED, TRUNCATED, UNSUPPORTED } from '../wire/index.js';
+import { TRUNCATED, UNSUPPORTED } from '../wire/index.js';
 
 const { vlan } = ethernet;
 
@@ -33,12 +33,14 @@ export class Layout {
   protocol = 0;
   /** Start of what TCP or UDP carry. */
   data = 0;
+  /** Whether the frame ends where the length fields of all headers say. */
+  exact = false;
 
   /**
    * Reads the headers of the frame `[frame, end)`: Ethernet, up to two VLAN tags, IPv4 with options or IPv6 with options
    * headers, TCP or UDP.
-   * @returns the length of all headers; `OTHER`; or, where the frame may be of a flow of TCP or UDP and cannot be handled
-   *   as such, a negative number: it is cut short, has bytes beyond its length fields, or is a fragment.
+   * @returns the length of all headers; `OTHER`; or, where the frame may be of a flow of TCP or UDP that cannot be told, a
+   *   negative number: it is cut short or a fragment.
    */
   read(bytes: Uint8Array, frame: number, end: number): number {
     let ip = frame + ethernet.HEADER_LENGTH;
@@ -57,9 +59,9 @@ export class Layout {
       if (length < 0) return length;
       protocol = ipv4.getProtocol(bytes, ip);
       if (protocol !== tcp.PROTOCOL && protocol !== udp.PROTOCOL) return OTHER;
-      if (ipv4.getTotalLength(bytes, ip) !== end - ip) return MALFORMED;
       if (ipv4.isFragment(bytes, ip)) return UNSUPPORTED;
       this.version = 4;
+      this.exact = ipv4.getTotalLength(bytes, ip) === end - ip;
       upper = ip + length;
     } else if (type === ethernet.TYPE_IPV6) {
       const length = ipv6.check(bytes, ip, end);
@@ -74,15 +76,15 @@ export class Layout {
       // Behind a routing header the checksum covers another address; behind the others is not what it seems, or signed.
       if (ipv6.isExtension(protocol)) return UNSUPPORTED;
       if (protocol !== tcp.PROTOCOL && protocol !== udp.PROTOCOL) return OTHER;
-      if (ipv6.getPayloadLength(bytes, ip) !== end - ip - length) return MALFORMED;
       this.version = 6;
+      this.exact = ipv6.getPayloadLength(bytes, ip) === end - ip - length;
     } else return OTHER;
 
     let length: number;
     if (protocol === tcp.PROTOCOL) length = tcp.check(bytes, upper, end);
     else {
       length = udp.check(bytes, upper, end);
-      if (length >= 0 && udp.getLength(bytes, upper) !== end - upper) return MALFORMED;
+      if (length >= 0 && udp.getLength(bytes, upper) !== end - upper) this.exact = false;
     }
     if (length < 0) return length;
     this.ip = ip;

@@ -89,7 +89,7 @@ export class Segmenter {
     if (type !== GSO_TCPV4 && type !== GSO_TCPV6 && type !== GSO_UDP_L4) return UNSUPPORTED;
     if (header === 0 || layout.protocol !== (type === GSO_UDP_L4 ? udp.PROTOCOL : tcp.PROTOCOL)) return MALFORMED;
     if (type !== GSO_UDP_L4 && layout.version !== (type === GSO_TCPV4 ? 4 : 6)) return MALFORMED;
-    if (!(gsoSize > 0)) return MALFORMED;
+    if (!layout.exact || !(gsoSize > 0)) return MALFORMED;
 
     const { ip, upper, data } = layout;
     if (layout.version === 4) {
