@@ -1,4 +1,24 @@
 /** Docker's NetworkDB: tables that all nodes attached to a network share, over a membership layer. */
 export * from './messages.js';
+export { MAX_NAME, MAX_VALUE, NetworkDb } from './networkdb.js';
+export {
+  OverlayPeers,
+  type LocalEndpoint,
+  type OverlayEndpoint,
+  type OverlayPeersOptions,
+  type OverlaySink,
+} from './overlay-peers.js';
 export { type Extensible, type MessageCodec } from './protobuf.js';
 export * from './records.js';
+export { type StoreLimits } from './store.js';
+export {
+  COUNTS,
+  type CountName,
+  type EntryListing,
+  type Membership,
+  type NetworkDbOptions,
+  type NodeListing,
+  type Peer,
+  type TableChange,
+  type Watcher,
+} from './types.js';

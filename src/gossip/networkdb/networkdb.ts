@@ -1,0 +1,1000 @@
+import { WireError } from '../../wire/index.js';
+import { Lamport } from './lamport.js';
+import {
+  BULK_SYNC,
+  bulkSyncMessage,
+  COMPOUND,
+  compound,
+  COMPOUND_OVERHEAD,
+  compoundMessage,
+  CREATE,
+  DELETE,
+  gossipMessage,
+  JOIN,
+  LEAVE,
+  MEMBER_OVERHEAD,
+  NETWORK_EVENT,
+  networkEvent,
+  networkPushPull,
+  NODE_EVENT,
+  nodeEvent,
+  PUSH_PULL,
+  TABLE_EVENT,
+  tableEvent,
+  UPDATE,
+  wrap,
+  type BulkSyncMessage,
+  type NetworkEntry,
+  type NetworkPushPull,
+  type TableEvent,
+} from './messages.js';
+import { BroadcastQueue } from './queue.js';
+import { Attachments, type NodeRecord } from './registry.js';
+import { placeOf, Store, type Entry } from './store.js';
+import {
+  COUNTS,
+  type CountName,
+  type EntryListing,
+  type Membership,
+  type NetworkDbOptions,
+  type NodeListing,
+  type Peer,
+  type TableChange,
+  type Watcher,
+} from './types.js';
+
+/** Characters of a name of a node, a network, a table or a key at most. */
+export const MAX_NAME = 256;
+/** Octets of a value at most. */
+export const MAX_VALUE = 65_536;
+
+/** Compounds in compounds at most. */
+const DEPTH = 2;
+/** Messages that wait to be gossiped, in each queue, at most. */
+const QUEUE = 4096;
+/** Entries of a bulk sync are not gossiped on where so many events wait already. */
+const QUEUE_ON_SYNC = 500;
+/** Octets of the payload of one bulk sync, about; more goes into several. */
+const BULK = 4 << 20;
+/** Bulk syncs under way at most, of those that a network begins with. */
+const JOINING = 3;
+/** Bulk syncs that are answered at once, and a second, at most. */
+const ANSWERS = 128;
+const ANSWERS_PER_SECOND = 32;
+/** Withdrawals that nobody knew are passed on while this part of their life is left. */
+const WORTH_TELLING = 1 / 6;
+/** How long a network that was left is remembered after its entries are forgotten. */
+const NETWORK_GRACE = 25_000;
+/** Every so often the nodes of the bootstrap that are not there are called; while none is, each second for so long. */
+const BOOTSTRAP_CHECK = 60_000;
+const BOOTSTRAP_PATIENCE = 10_000;
+
+/** A network that this node is attached to. */
+interface LocalNetwork {
+  readonly id: string;
+  /** Events of this node, which go before those of others. */
+  readonly own: BroadcastQueue;
+  readonly relayed: BroadcastQueue;
+  /** Nodes to compare the tables with before this node passes on what others say. */
+  toSync: string[];
+  inSync: boolean;
+  /** Whether nobody else has been there since this node joined. */
+  alone: boolean;
+  /** When all own entries were told again last. */
+  retold: number;
+}
+
+/** A bulk sync that waits for its answer. */
+interface Request {
+  readonly peer: string;
+  readonly deadline: number;
+  /** The network that begins with it; absent for one of every round. */
+  readonly joining?: string;
+  /** The node to try next. */
+  readonly next?: string | undefined;
+}
+
+interface Watch {
+  readonly table: string | undefined;
+  readonly network: string | undefined;
+  readonly watcher: Watcher;
+}
+
+/**
+ * Docker's NetworkDB as a machine: tables of entries that all nodes attached to a network come to share. It is told of
+ * messages, of nodes that come and go, and of the time, and answers through a {@link Membership}.
+ *
+ * What a node knows is three maps in which the later event wins, by Lamport time: entries, attachments, and nodes. An
+ * entry is seen while its owner is attached to the network and active; so it does not matter in which order these are
+ * heard of. What is said of this node itself, by others and wrongly, it puts right with a later event of its own.
+ */
+export class NetworkDb {
+  readonly name: string;
+  readonly #options: Required<Omit<NetworkDbOptions, 'limits'>>;
+  readonly #membership: Membership;
+  readonly #networkClock = new Lamport();
+  readonly #tableClock = new Lamport();
+  readonly #nodes = new Map<string, NodeRecord>();
+  readonly #attachments: Attachments;
+  readonly #networks = new Map<string, LocalNetwork>();
+  readonly #store: Store;
+  /** Events of nodes and networks, which memberlist carries. */
+  readonly #events: BroadcastQueue;
+  readonly #watches = new Set<Watch>();
+  readonly #counts = Object.fromEntries(COUNTS.map((name) => [name, 0])) as Record<CountName, number>;
+  #requests: Request[] = [];
+  #now = 0;
+  #running = false;
+  /** Lamport time of the last event about this node. */
+  #ownTime = 0;
+  #answers = ANSWERS;
+  #answersAt = 0;
+  #nextGossip = Infinity;
+  #nextBulk = Infinity;
+  #nextReap = Infinity;
+  #nextCall = Infinity;
+  #nextBootstrap = Infinity;
+  #bootstrapUntil = 0;
+
+  constructor(options: NetworkDbOptions, membership: Membership) {
+    this.name = options.name;
+    this.#membership = membership;
+    this.#options = {
+      gossipInterval: 200,
+      gossipNodes: 3,
+      bulkSyncInterval: 30_000,
+      answerTimeout: 30_000,
+      reapInterval: 5000,
+      tombstoneLife: 1_800_000,
+      nodeLife: 86_400_000,
+      reconnectInterval: 1000,
+      bootstrap: [],
+      packetSize: 1400,
+      retransmitMult: 4,
+      maxAttachments: 65_536,
+      ...options,
+    };
+    this.#attachments = new Attachments(this.#options.maxAttachments);
+    this.#store = new Store(this.name, { entries: 131_072, bytes: 64 << 20, held: 4096, ...options.limits });
+    this.#events = new BroadcastQueue(QUEUE, this.#options.retransmitMult);
+  }
+
+  // ---- What this node does ----
+
+  /** Begins, once the membership layer has joined a cluster, or begun one. */
+  start(now: number): void {
+    this.#now = now;
+    this.#running = true;
+    // Each at a random time of its interval, so that nodes that start together do not all ask at once.
+    const { gossipInterval, bulkSyncInterval, reapInterval, reconnectInterval, bootstrap } = this.#options;
+    this.#nextGossip = now + this.#random() * gossipInterval;
+    this.#nextBulk = now + this.#random() * bulkSyncInterval;
+    this.#nextReap = now + this.#random() * reapInterval;
+    this.#nextCall = now + this.#random() * reconnectInterval;
+    if (bootstrap.length > 0) this.#nextBootstrap = now + BOOTSTRAP_CHECK;
+    this.#announce(JOIN);
+  }
+
+  /** Says farewell. The membership layer is to send its broadcasts for a while, and to leave. */
+  close(now: number): void {
+    this.#now = now;
+    this.#running = false;
+    this.#nextGossip = this.#nextBulk = this.#nextReap = this.#nextCall = this.#nextBootstrap = Infinity;
+    this.#announce(LEAVE);
+  }
+
+  /** Attaches this node to a network: it asks all others there for their tables. */
+  joinNetwork(network: string, now: number): void {
+    nameOf('network', network);
+    this.#now = now;
+    if (this.#networks.has(network)) return;
+    const { retransmitMult } = this.#options;
+    const local: LocalNetwork = {
+      id: network,
+      own: new BroadcastQueue(QUEUE, retransmitMult),
+      relayed: new BroadcastQueue(QUEUE, retransmitMult),
+      toSync: [],
+      inSync: false,
+      alone: false,
+      retold: -Infinity,
+    };
+    this.#networks.set(network, local);
+    this.#store.add(network);
+    this.#attach(network, JOIN);
+    local.toSync = this.#shuffle(this.#peersOf(network));
+    local.alone = local.toSync.length === 0;
+    this.#continueJoining(local);
+  }
+
+  /** Leaves a network, which takes all entries of this node there with it. */
+  leaveNetwork(network: string, now: number): void {
+    this.#now = now;
+    if (!this.#networks.delete(network)) return;
+    this.#attach(network, LEAVE);
+    this.#requests = this.#requests.filter((request) => request.joining !== network);
+    for (const entry of this.#store.drop(network)) this.#tell(entry, null);
+  }
+
+  /**
+   * Makes an entry, owned by this node.
+   * @throws RangeError where there is one, or this node is not attached, or a name or the value is too long.
+   */
+  createEntry(network: string, table: string, key: string, value: Uint8Array, now: number): void {
+    const entry = this.#own(network, table, key, value, now);
+    if (entry !== undefined && entry.shown !== null)
+      throw new RangeError(`${table} of ${network} has an entry ${key} already`);
+    this.#write(CREATE, network, table, key, value);
+  }
+
+  /** Changes an entry, which this node owns from then on. @throws RangeError as `createEntry`, and where there is none. */
+  updateEntry(network: string, table: string, key: string, value: Uint8Array, now: number): void {
+    const entry = this.#own(network, table, key, value, now);
+    if (entry === undefined || entry.shown === null) throw new RangeError(`${table} of ${network} has no entry ${key}`);
+    this.#write(UPDATE, network, table, key, value);
+  }
+
+  /** Withdraws an entry. @throws RangeError where there is none. */
+  deleteEntry(network: string, table: string, key: string, now: number): void {
+    const entry = this.#own(network, table, key, EMPTY, now);
+    if (entry === undefined || entry.shown === null) throw new RangeError(`${table} of ${network} has no entry ${key}`);
+    this.#write(DELETE, network, table, key, entry.value);
+  }
+
+  /**
+   * Tells of the entries there are, as created, and from then on of every change.
+   * @param filter Absent: all tables, all networks.
+   * @returns what ends it.
+   */
+  watch(filter: { table?: string; network?: string }, watcher: Watcher): () => void {
+    const watch: Watch = { table: filter.table, network: filter.network, watcher };
+    this.#watches.add(watch);
+    for (const entry of [...this.#store.all()])
+      if (entry.shown !== null && concerns(watch, entry))
+        watcher({ kind: 'create', ...place(entry), value: entry.shown, previous: null, owner: entry.owner }, this.#now);
+    return () => void this.#watches.delete(watch);
+  }
+
+  // ---- What there is ----
+
+  /** The networks that this node is attached to, and whether it has heard from the others there. */
+  networks(): { network: string; inSync: boolean }[] {
+    return [...this.#networks.values()].map(({ id, inSync }) => ({ network: id, inSync }));
+  }
+
+  /** The nodes attached to a network, this one too. */
+  peers(network: string): string[] {
+    const peers = this.#peersOf(network);
+    return this.#networks.has(network) ? [this.name, ...peers] : peers;
+  }
+
+  /** The entries that watchers see. */
+  entries(network: string, table?: string): EntryListing[] {
+    return [...this.#store.of(network)]
+      .filter((entry) => entry.shown !== null && (table === undefined || entry.table === table))
+      .map(listing);
+  }
+
+  /** The entries that nobody sees, and why: withdrawn ones, and those whose owner is not there. */
+  remembered(network: string, now: number): (EntryListing & { state: 'withdrawn' | 'hidden'; expiresIn: number })[] {
+    return [...this.#store.of(network)]
+      .filter((entry) => entry.shown === null)
+      .map(({ time, owner, value, deleting, expires, ...where }) => {
+        const { table, key } = where;
+        const state = deleting ? 'withdrawn' : 'hidden';
+        return { network, table, key, value, owner, time, state, expiresIn: expires - now };
+      });
+  }
+
+  /** One entry that watchers see. */
+  entry(network: string, table: string, key: string): EntryListing | undefined {
+    const entry = this.#store.get(network, table, key);
+    return entry === undefined || entry.shown === null ? undefined : listing(entry);
+  }
+
+  /** All other nodes known. */
+  nodes(): NodeListing[] {
+    return [...this.#nodes.values()].map(({ name, address, port, alive, left }) => {
+      return { name, address, port, state: left ? 'left' : alive ? 'active' : 'failed' };
+    });
+  }
+
+  /** What has been counted, and how much there is. */
+  counters(): { counts: Record<CountName, number>; entries: number; attachments: number; queued: number } {
+    let queued = this.#events.size;
+    for (const { own, relayed } of this.#networks.values()) queued += own.size + relayed.size;
+    return { counts: { ...this.#counts }, entries: this.#store.size, attachments: this.#attachments.size, queued };
+  }
+
+  /** When `tick` is to be called next. */
+  get next(): number {
+    const times = [this.#nextGossip, this.#nextBulk, this.#nextReap, this.#nextCall, this.#nextBootstrap];
+    return Math.min(...times, ...this.#requests.map((request) => request.deadline));
+  }
+
+  /** Does what is due. */
+  tick(now: number): void {
+    this.#now = now;
+    if (!this.#running) return;
+    const { gossipInterval, bulkSyncInterval, reapInterval, reconnectInterval } = this.#options;
+    this.#expireRequests();
+    if (now >= this.#nextGossip) {
+      this.#nextGossip = now + gossipInterval;
+      for (const network of this.#networks.values()) this.#gossip(network);
+    }
+    if (now >= this.#nextBulk) {
+      this.#nextBulk = now + bulkSyncInterval;
+      this.#bulkSyncRound();
+    }
+    if (now >= this.#nextReap) {
+      this.#nextReap = now + reapInterval;
+      this.#reap();
+    }
+    if (now >= this.#nextBootstrap) {
+      this.#nextBootstrap = now + BOOTSTRAP_CHECK;
+      this.#bootstrapUntil = now + BOOTSTRAP_PATIENCE;
+    }
+    if (now >= this.#nextCall) {
+      this.#nextCall = now + reconnectInterval;
+      this.#call();
+    }
+  }
+
+  // ---- What the membership layer says ----
+
+  /** A node is alive: it came, or came back. */
+  nodeJoined(peer: Peer, now: number): void {
+    this.#now = now;
+    const { name, address, port } = peer;
+    if (name === this.name) return;
+    for (const other of this.#nodes.values())
+      // A new name at the same place: the process behind the old one is no more.
+      if (other.name !== name && other.address === address && other.port === port && !other.left)
+        this.#changeNode(other, other.alive, true);
+    const known = this.#nodes.get(name);
+    if (known !== undefined) {
+      known.address = address;
+      known.port = port;
+      this.#changeNode(known, true, false);
+      return;
+    }
+    const node: NodeRecord = { name, address, port, alive: true, left: false, time: 0, since: now };
+    this.#nodes.set(name, node);
+    this.#refreshOwner(name);
+  }
+
+  /** A node is dead, or left: its entries are hidden until it comes back. */
+  nodeLeft(name: string, now: number): void {
+    this.#now = now;
+    const node = this.#nodes.get(name);
+    if (node !== undefined) this.#changeNode(node, false, node.left);
+  }
+
+  /** A user message came: `bytes[offset, end)`, which may be the caller's again afterwards. */
+  receive(bytes: Uint8Array, now: number, offset = 0, end = bytes.length): void {
+    this.#now = now;
+    if (!this.#running) return;
+    this.#read(() => this.#message(bytes, offset, end, 0, null));
+  }
+
+  /**
+   * Events of nodes and networks for a packet.
+   * @param overhead Octets that each takes on top.
+   * @param limit Octets that there are.
+   */
+  broadcasts(overhead: number, limit: number): Uint8Array[] {
+    return this.#events.take(limit, overhead, this.#nodes.size + 1);
+  }
+
+  /** The attachments that this node knows, for a push/pull. */
+  localState(join: boolean, now: number): Uint8Array {
+    this.#now = now;
+    const networks: Partial<NetworkEntry>[] = [];
+    const stamp = join ? this.#networkClock.increment() : 0;
+    for (const [network, node, attachment] of this.#attachments.all()) {
+      if (node === this.name) {
+        if (join) attachment.time = stamp;
+      } else if (attachment.time === 0 || this.#nodes.get(node)?.alive !== true) continue;
+      networks.push({ network, time: attachment.time, node, leaving: attachment.leaving });
+    }
+    return wrap(PUSH_PULL, networkPushPull, {
+      time: this.#networkClock.time,
+      networks: networks as NetworkEntry[],
+      node: this.name,
+    });
+  }
+
+  /** Another node's `localState`. */
+  mergeState(bytes: Uint8Array, now: number, offset = 0, end = bytes.length): void {
+    this.#now = now;
+    this.#read(() => {
+      const { type, data } = gossipMessage.decode(bytes, offset, end);
+      if (type === PUSH_PULL) this.#pushPull(networkPushPull.decode(data));
+      else this.#count('unknown-type');
+    });
+  }
+
+  // ---- Messages ----
+
+  /** Counts what cannot be read. */
+  #read(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      if (!(error instanceof WireError)) throw error;
+      this.#count('malformed');
+    }
+  }
+
+  /** @param sender The node whose bulk sync this is part of, or `null`. */
+  #message(bytes: Uint8Array, offset: number, end: number, depth: number, sender: string | null): void {
+    const { type, data } = gossipMessage.decode(bytes, offset, end);
+    if (type === TABLE_EVENT) {
+      const event = tableEvent.decode(data);
+      this.#tableEvent(event, bytes.subarray(offset, end), sender !== null);
+    } else if (type === COMPOUND) {
+      if (depth === DEPTH) return this.#count('nested');
+      for (const { payload } of compoundMessage.decode(data).messages)
+        this.#read(() => this.#message(payload, 0, payload.length, depth + 1, sender));
+    } else if (sender !== null) this.#count('unknown-type');
+    else if (type === NETWORK_EVENT) {
+      const event = networkEvent.decode(data);
+      this.#networkEvent(event.type, event.time, event.node, event.network);
+    } else if (type === NODE_EVENT) {
+      const event = nodeEvent.decode(data);
+      this.#nodeEvent(event.type, event.time, event.node);
+    } else if (type === BULK_SYNC) this.#bulkSync(bulkSyncMessage.decode(data));
+    else this.#count('unknown-type');
+  }
+
+  #pushPull({ time, networks, node }: NetworkPushPull): void {
+    this.#count('push-pulls');
+    if (!this.#networkClock.witness(time)) return this.#count('time-beyond-reason');
+    if (node !== this.name) this.#nodeEvent(JOIN, time, node);
+    for (const entry of networks)
+      this.#networkEvent(entry.leaving ? LEAVE : JOIN, entry.time, entry.node, entry.network);
+  }
+
+  #nodeEvent(type: number, time: number, name: string): void {
+    if (type !== JOIN && type !== LEAVE) return this.#count('unknown-type');
+    if (!this.#networkClock.witness(time)) return this.#count('time-beyond-reason');
+    if (name === this.name) {
+      if (time < this.#ownTime) return this.#count('stale');
+      if (type === LEAVE && this.#running) {
+        this.#count('refuted');
+        this.#announce(JOIN);
+        for (const local of this.#networks.values()) this.#insist(local);
+      }
+      return;
+    }
+    const node = this.#nodes.get(name);
+    if (node === undefined) return this.#count('unknown-node');
+    if (time <= node.time) return this.#count('stale');
+    this.#count('node-events');
+    node.time = time;
+    if (!node.alive || node.left === (type === LEAVE)) return;
+    this.#changeNode(node, node.alive, type === LEAVE);
+    this.#broadcast(name, wrap(NODE_EVENT, nodeEvent, { type, time, node: name }));
+  }
+
+  #networkEvent(type: number, time: number, node: string, network: string): void {
+    if (type !== JOIN && type !== LEAVE) return this.#count('unknown-type');
+    if (node.length > MAX_NAME || network.length > MAX_NAME) return this.#count('name-too-long');
+    if (!this.#networkClock.witness(time)) return this.#count('time-beyond-reason');
+    const leaving = type === LEAVE;
+    const known = this.#attachments.get(network, node);
+    if (node === this.name) return this.#ownAttachment(network, time, leaving);
+    if (this.#nodes.get(node)?.left === true) return this.#count('owner-left');
+    if (known === undefined ? leaving : time <= known.time) return this.#count('stale');
+    if (!this.#attachments.set(network, node, { time, leaving, since: this.#now })) return this.#count('no-room');
+    this.#count('network-events');
+    this.#detachOrRefresh(network, node, leaving);
+    this.#broadcast(
+      `${network.length}:${network}${node}`,
+      wrap(NETWORK_EVENT, networkEvent, { type, time, node, network }),
+    );
+  }
+
+  /** What others say about an attachment of this node. */
+  #ownAttachment(network: string, time: number, leaving: boolean): void {
+    const known = this.#attachments.get(network, this.name);
+    if (known !== undefined && time < known.time) return this.#count('stale');
+    const local = this.#networks.get(network);
+    if ((local === undefined) === leaving) {
+      if (known !== undefined) known.time = time;
+      return;
+    }
+    if (!this.#running) return;
+    this.#count('refuted');
+    if (local === undefined) this.#attach(network, LEAVE);
+    else this.#insist(local);
+  }
+
+  /** Tells that this node is in a network, against what others say. */
+  #insist(local: LocalNetwork): void {
+    this.#attach(local.id, JOIN);
+    // Who believed it has dropped the entries of this node; some keep their times, so that later ones are needed.
+    if (this.#now - local.retold < this.#options.bulkSyncInterval) return;
+    local.retold = this.#now;
+    for (const { network, table, key, value, deleting } of this.#store.ownedBy(this.name))
+      if (network === local.id && !deleting) this.#write(UPDATE, network, table, key, value);
+  }
+
+  #tableEvent(event: TableEvent, message: Uint8Array, bulk: boolean): void {
+    const { type, time, node, network, table, key, value } = event;
+    if (type !== CREATE && type !== UPDATE && type !== DELETE) return this.#count('unknown-type');
+    if (node.length > MAX_NAME || network.length > MAX_NAME || table.length > MAX_NAME || key.length > MAX_NAME)
+      return this.#count('name-too-long');
+    if (value.length > MAX_VALUE) return this.#count('value-too-long');
+    if (!this.#tableClock.witness(time)) return this.#count('time-beyond-reason');
+    const local = this.#networks.get(network);
+    if (local === undefined) return this.#count('not-attached');
+    const deleting = type === DELETE;
+    const known = this.#store.get(network, table, key);
+    if (node === this.name) return this.#ownEntry(event, known);
+    // A withdrawal holds, wherever who withdrew it is now: else some would know of it and some would not.
+    const left = this.#nodes.get(node)?.left === true || this.#attachments.get(network, node)?.leaving === true;
+    if (left && !deleting) return this.#count('owner-left');
+    const held = !this.#present(network, node);
+    if (known !== undefined && !this.#supersedes(event, known, held)) return this.#count('stale');
+    if (!this.#store.admits(node, value.length + table.length + key.length, held, known)) return this.#count('no-room');
+    this.#count('table-events');
+    if (held) this.#count('held');
+    const life = this.#options.tombstoneLife;
+    const residual = event.residual <= 0 ? life : Math.min(event.residual * 1000, life);
+    const expires = this.#now + (deleting ? residual : held ? life : 0);
+    this.#put({
+      network,
+      table,
+      key,
+      time,
+      owner: node,
+      value: value.slice(), // out of a buffer that may be large
+      deleting,
+      expires: deleting || held ? expires : Infinity,
+      held,
+      shown: null,
+    });
+    if (!local.inSync) return;
+    if (known === undefined && deleting && (!bulk || residual <= life * WORTH_TELLING)) return;
+    if (bulk && local.relayed.size > QUEUE_ON_SYNC) return;
+    this.#enqueue(local.relayed, placeOf(table, key), message.slice());
+  }
+
+  /**
+   * Whether an event takes the place of an entry: the later one does. Of two that were written at the same time, the one
+   * of the higher name does, everywhere. But what an absent node wrote neither hides nor replaces what one that is there
+   * wrote before: when that node comes back, it brings its own.
+   */
+  #supersedes({ type, time, node }: TableEvent, known: Entry, held: boolean): boolean {
+    if (type !== DELETE && !known.deleting && held !== (known.shown === null)) return !held;
+    return time > known.time || (time === known.time && node > known.owner);
+  }
+
+  /** An event said to be of this node: its own come back, but those that it did not send it puts right. */
+  #ownEntry({ type, time, network, table, key, value }: TableEvent, entry: Entry | undefined): void {
+    const deleting = type === DELETE;
+    // What an absent node wrote is not there.
+    const known = entry?.deleting === false && entry.shown === null ? undefined : entry;
+    if (known !== undefined) {
+      if (time < known.time) return this.#count('stale');
+      const same = known.owner === this.name && known.deleting === deleting && (deleting || equal(known.value, value));
+      if (time === known.time && same) return;
+    }
+    if (known?.owner === this.name && !known.deleting) {
+      this.#count('refuted');
+      this.#write(UPDATE, network, table, key, known.value);
+      return;
+    }
+    // An earlier life of this node made it, or nobody did: either way it is not there. Where another node has an entry of
+    // that name it is withdrawn all the same, since some hold this one for later; that node may write it again.
+    if (deleting) return;
+    if (!this.#store.admitsHeld) return this.#count('no-room');
+    this.#count('refuted');
+    this.#write(DELETE, network, table, key, value.slice(), true);
+  }
+
+  // ---- Bulk sync ----
+
+  #bulkSync(sync: BulkSyncMessage): void {
+    const { time, unsolicited, node: name, networks, payload } = sync;
+    if (name === this.name) return;
+    if (!this.#tableClock.witness(time)) return this.#count('time-beyond-reason');
+    this.#count('bulk-syncs');
+    const alive = this.#nodes.get(name)?.alive === true;
+    // Who compares the tables of a network is in it, even if nobody has said so yet.
+    if (alive)
+      for (const network of networks)
+        if (this.#networks.has(network) && this.#attachments.get(network, name) === undefined)
+          if (this.#attachments.set(network, name, { time: 0, leaving: false, since: this.#now }))
+            this.#refresh(network, name);
+    if (payload.length > 0) this.#read(() => this.#message(payload, 0, payload.length, 0, name));
+    if (unsolicited) {
+      if (!alive) return this.#count('unknown-node');
+      this.#answers = Math.min(ANSWERS, this.#answers + ((this.#now - this.#answersAt) / 1000) * ANSWERS_PER_SECOND);
+      this.#answersAt = this.#now;
+      if (this.#answers < 1) return this.#count('bulk-unanswered');
+      this.#answers--;
+      this.#sendTables(name, networks, false);
+      return;
+    }
+    const answered = this.#requests.filter((request) => request.peer === name);
+    if (answered.length === 0) return;
+    this.#requests = this.#requests.filter((request) => request.peer !== name);
+    for (const { joining } of answered) this.#continueJoining(this.#networks.get(joining ?? ''));
+  }
+
+  /** Sends all that is known of some networks, in as many messages as it takes; the first may ask for an answer. */
+  #sendTables(peer: string, networks: readonly string[], unsolicited: boolean): void {
+    let members: Uint8Array[] = [];
+    let length = 0;
+    let asking = unsolicited;
+    let sent = false;
+    const flush = (): void => {
+      this.#membership.sendReliable(
+        peer,
+        wrap(BULK_SYNC, bulkSyncMessage, {
+          time: this.#tableClock.increment(),
+          unsolicited: asking,
+          node: this.name,
+          networks: [...networks],
+          payload: compound(members),
+        }),
+      );
+      asking = false;
+      sent = true;
+      members = [];
+      length = 0;
+    };
+    for (const network of new Set(networks)) {
+      for (const entry of this.#store.of(network)) {
+        // What is left of a tombstone's life has to get less on every way, so that it ends: whole seconds, and not 0,
+        // which stands for all of it.
+        const residual = entry.deleting ? Math.floor((entry.expires - this.#now) / 1000) : 0;
+        if (entry.deleting ? residual < 1 : entry.shown === null) continue;
+        const member = wrap(TABLE_EVENT, tableEvent, {
+          type: entry.deleting ? DELETE : CREATE,
+          time: entry.time,
+          node: entry.owner,
+          ...place(entry),
+          value: entry.value,
+          residual,
+        });
+        length += member.length + MEMBER_OVERHEAD;
+        members.push(member);
+        if (length >= BULK) flush();
+      }
+    }
+    if (members.length > 0 || !sent) flush();
+  }
+
+  #request(peer: string, networks: readonly string[], joining?: string, next?: string): void {
+    const deadline = this.#now + this.#options.answerTimeout;
+    this.#requests.push(joining === undefined ? { peer, deadline, next } : { peer, deadline, joining });
+    this.#sendTables(peer, networks, true);
+  }
+
+  /** Asks the next nodes of a network that this node is new to; with all asked it is in sync. */
+  #continueJoining(local: LocalNetwork | undefined): void {
+    if (local === undefined || local.inSync) return;
+    let open = this.#requests.filter((request) => request.joining === local.id).length;
+    for (; open < JOINING && local.toSync.length > 0;) {
+      const peer = local.toSync.pop()!;
+      if (!this.#present(local.id, peer)) continue;
+      open++;
+      this.#request(peer, [local.id], local.id);
+    }
+    if (open === 0) local.inSync = true;
+  }
+
+  #expireRequests(): void {
+    const late = this.#requests.filter((request) => request.deadline <= this.#now);
+    if (late.length === 0) return;
+    this.#requests = this.#requests.filter((request) => request.deadline > this.#now);
+    for (const { joining, next } of late) {
+      this.#count('bulk-timeouts');
+      if (joining !== undefined) this.#continueJoining(this.#networks.get(joining));
+      else if (next !== undefined && this.#isActive(next)) {
+        const common = this.#common(next);
+        if (common.length > 0) this.#request(next, common);
+      }
+    }
+  }
+
+  /** For every network one other node, with which all networks in common are compared. */
+  #bulkSyncRound(): void {
+    const done = new Set<string>();
+    for (const network of this.#shuffle([...this.#networks.keys()])) {
+      if (done.has(network)) continue;
+      const [first, second] = this.#shuffle(this.#peersOf(network));
+      if (first === undefined) continue;
+      const common = this.#common(first);
+      for (const one of common) done.add(one);
+      this.#request(first, common, undefined, second);
+    }
+  }
+
+  /** The networks that this node and another one are both in. */
+  #common(peer: string): string[] {
+    return [...this.#networks.keys()].filter((network) => this.#present(network, peer));
+  }
+
+  // ---- Gossip ----
+
+  /** Sends what waits in a network, in one packet, to some of the others there. */
+  #gossip(local: LocalNetwork): void {
+    if (local.own.size === 0 && local.relayed.size === 0) return;
+    const peers = this.#peersOf(local.id);
+    if (peers.length === 0) return;
+    const budget = this.#options.packetSize - COMPOUND_OVERHEAD;
+    const nodes = peers.length + 1;
+    const messages = local.own.take(budget, MEMBER_OVERHEAD, nodes);
+    const used = messages.reduce((sum, message) => sum + message.length + MEMBER_OVERHEAD, 0);
+    messages.push(...local.relayed.take(budget - used, MEMBER_OVERHEAD, nodes));
+    if (messages.length === 0) return;
+    const packet = compound(messages);
+    for (const peer of this.#shuffle(peers).slice(0, this.#options.gossipNodes))
+      this.#membership.sendPacket(peer, packet);
+  }
+
+  #enqueue(queue: BroadcastQueue, about: string, message: Uint8Array): void {
+    // What no packet can hold goes by bulk sync alone.
+    if (message.length + MEMBER_OVERHEAD + COMPOUND_OVERHEAD > this.#options.packetSize) this.#count('oversized');
+    else if (queue.put(about, message)) this.#count('queue-full');
+  }
+
+  #broadcast(about: string, message: Uint8Array): void {
+    if (this.#events.put(about, message)) this.#count('queue-full');
+  }
+
+  /** Tells of this node. */
+  #announce(type: number): void {
+    this.#ownTime = this.#networkClock.increment();
+    this.#broadcast(this.name, wrap(NODE_EVENT, nodeEvent, { type, time: this.#ownTime, node: this.name }));
+  }
+
+  /** Tells of an attachment of this node. */
+  #attach(network: string, type: number): void {
+    const time = this.#networkClock.increment();
+    const { name: node } = this;
+    this.#attachments.set(
+      network,
+      node,
+      { time, leaving: type === LEAVE, since: this.#now },
+      this.#networks.has(network),
+    );
+    const message = wrap(NETWORK_EVENT, networkEvent, { type, time, node, network });
+    this.#broadcast(`${network.length}:${network}${node}`, message);
+  }
+
+  // ---- Entries ----
+
+  /** What an own event is about; checks that it may be. */
+  #own(network: string, table: string, key: string, value: Uint8Array, now: number): Entry | undefined {
+    this.#now = now;
+    nameOf('table', table);
+    nameOf('key', key);
+    if (value.length > MAX_VALUE)
+      throw new RangeError(`value is to have ${MAX_VALUE} octets at most, not ${value.length}`);
+    if (!this.#networks.has(network))
+      throw new RangeError(`network ${network} is not one that this node is attached to`);
+    return this.#store.get(network, table, key);
+  }
+
+  /**
+   * Writes an own entry and tells of it.
+   * @param disowned Whether it withdraws what this node never wrote: such events go behind, and their number is bounded.
+   */
+  #write(type: number, network: string, table: string, key: string, value: Uint8Array, disowned = false): void {
+    const time = this.#tableClock.increment();
+    const deleting = type === DELETE;
+    const { tombstoneLife } = this.#options;
+    this.#put({
+      network,
+      table,
+      key,
+      time,
+      owner: this.name,
+      value,
+      deleting,
+      expires: deleting ? this.#now + tombstoneLife : Infinity,
+      held: disowned,
+      shown: null,
+    });
+    const residual = deleting ? Math.round(tombstoneLife / 1000) : 0;
+    const message = wrap(TABLE_EVENT, tableEvent, {
+      type,
+      time,
+      node: this.name,
+      network,
+      table,
+      key,
+      value,
+      residual,
+    });
+    const local = this.#networks.get(network)!;
+    this.#enqueue(disowned ? local.relayed : local.own, placeOf(table, key), message);
+  }
+
+  /** Puts an entry in place of the one before, and shows or hides it. */
+  #put(entry: Entry): void {
+    const before = this.#store.get(entry.network, entry.table, entry.key);
+    if (before !== undefined) entry.shown = before.shown;
+    this.#store.put(entry);
+    this.#show(entry);
+  }
+
+  /** Whether an owner's entries in a network are to be seen. */
+  #present(network: string, owner: string): boolean {
+    if (owner === this.name) return this.#networks.has(network);
+    const attachment = this.#attachments.get(network, owner);
+    return attachment !== undefined && !attachment.leaving && this.#isActive(owner);
+  }
+
+  #isActive(name: string): boolean {
+    const node = this.#nodes.get(name);
+    return node !== undefined && node.alive && !node.left;
+  }
+
+  /** Brings what watchers see of an entry up to date. */
+  #show(entry: Entry): void {
+    const present = this.#present(entry.network, entry.owner);
+    if (present && entry.owner !== this.name) this.#store.release(entry);
+    if (!entry.deleting) {
+      if (present) entry.expires = Infinity;
+      else if (entry.expires === Infinity) entry.expires = this.#now + this.#options.tombstoneLife;
+    }
+    this.#tell(entry, present && !entry.deleting ? entry.value : null);
+  }
+
+  #tell(entry: Entry, value: Uint8Array | null): void {
+    const previous = entry.shown;
+    if (previous === value || (previous !== null && value !== null && equal(previous, value))) {
+      entry.shown = value;
+      return;
+    }
+    entry.shown = value;
+    const { owner } = entry;
+    const change: TableChange =
+      value === null
+        ? { kind: 'delete', ...place(entry), value: previous!, previous, owner }
+        : { kind: previous === null ? 'create' : 'update', ...place(entry), value, previous, owner };
+    for (const watch of [...this.#watches]) if (concerns(watch, entry)) watch.watcher(change, this.#now);
+  }
+
+  #forget(entry: Entry): void {
+    this.#store.remove(entry);
+    this.#tell(entry, null);
+  }
+
+  /** An owner's attachment to a network, or the owner's state, may have changed. */
+  #refresh(network: string, owner: string): void {
+    const local = this.#networks.get(network);
+    if (local === undefined) return;
+    for (const entry of this.#store.ownedBy(owner)) if (entry.network === network) this.#show(entry);
+    if (local.alone && owner !== this.name && this.#present(network, owner)) {
+      local.alone = false;
+      local.inSync = false;
+      local.toSync = [owner];
+      this.#continueJoining(local);
+    }
+  }
+
+  #refreshOwner(owner: string): void {
+    for (const network of [...this.#networks.keys()]) this.#refresh(network, owner);
+  }
+
+  /** An attachment changed: the entries of a node that left are gone, those of one that came are seen. */
+  #detachOrRefresh(network: string, owner: string, leaving: boolean): void {
+    if (!leaving) return this.#refresh(network, owner);
+    for (const entry of this.#store.ownedBy(owner))
+      // Tombstones stay: what they withdrew may still be under way.
+      if (entry.network === network && !entry.deleting) this.#forget(entry);
+  }
+
+  // ---- Nodes ----
+
+  #changeNode(node: NodeRecord, alive: boolean, left: boolean): void {
+    if (node.alive === alive && node.left === left) return;
+    const gone = left && !node.left;
+    node.alive = alive;
+    node.left = left;
+    node.since = this.#now;
+    if (!gone) return this.#refreshOwner(node.name);
+    for (const entry of this.#store.ownedBy(node.name)) if (!entry.deleting) this.#forget(entry);
+    for (const [network, name] of [...this.#attachments.all()])
+      if (name === node.name) this.#attachments.remove(network, name);
+    this.#refreshOwner(node.name);
+  }
+
+  /** The other nodes in a network. */
+  #peersOf(network: string): string[] {
+    const peers: string[] = [];
+    for (const [node, { leaving }] of this.#attachments.of(network))
+      if (!leaving && node !== this.name && this.#isActive(node)) peers.push(node);
+    return peers;
+  }
+
+  /** Calls one of the nodes that failed, and now and then those of the bootstrap that are not there. */
+  #call(): void {
+    const failed = [...this.#nodes.values()].filter(
+      (node) => !node.alive && !node.left && this.#now - node.since < this.#options.nodeLife,
+    );
+    if (failed.length > 0) {
+      const { address, port } = failed[Math.floor(this.#random() * failed.length)]!;
+      this.#membership.contact(address, port);
+    }
+    if (this.#now >= this.#bootstrapUntil) return;
+    const { bootstrap } = this.#options;
+    const absent = bootstrap.filter(({ address, port }) => !this.#isAt(address, port));
+    for (const { address, port } of absent) this.#membership.contact(address, port);
+    // While one is there, the others are called once: they may be a cluster of their own, after a split.
+    if (absent.length < bootstrap.length) this.#bootstrapUntil = 0;
+  }
+
+  /** Whether a node at an address is alive. */
+  #isAt(address: string, port: number): boolean {
+    for (const node of this.#nodes.values())
+      if (node.alive && node.address === address && node.port === port) return true;
+    return false;
+  }
+
+  /** Forgets what has been remembered long enough. */
+  #reap(): void {
+    const now = this.#now;
+    const { tombstoneLife, nodeLife } = this.#options;
+    for (const entry of [...this.#store.all()]) if (entry.expires <= now) this.#forget(entry);
+    for (const [network, node, { leaving, since }] of [...this.#attachments.all()]) {
+      const own = node === this.name;
+      const record = this.#nodes.get(node);
+      const gone = leaving ? since : own || record?.alive === true ? Infinity : Math.max(since, record?.since ?? 0);
+      if (now - gone >= tombstoneLife + NETWORK_GRACE) this.#attachments.remove(network, node);
+    }
+    for (const node of [...this.#nodes.values()])
+      if (!node.alive && now - node.since >= nodeLife) this.#nodes.delete(node.name);
+  }
+
+  #random(): number {
+    return this.#options.random();
+  }
+
+  #shuffle<T>(items: T[]): T[] {
+    for (let i = items.length - 1; i > 0; i--) {
+      const j = Math.floor(this.#random() * (i + 1));
+      const item = items[i]!;
+      items[i] = items[j]!;
+      items[j] = item;
+    }
+    return items;
+  }
+
+  #count(name: CountName): void {
+    this.#counts[name]++;
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+
+function place({ network, table, key }: Entry): { network: string; table: string; key: string } {
+  return { network, table, key };
+}
+
+function listing(entry: Entry): EntryListing {
+  return { ...place(entry), value: entry.shown!, owner: entry.owner, time: entry.time };
+}
+
+function concerns(watch: Watch, entry: Entry): boolean {
+  return (
+    (watch.table === undefined || watch.table === entry.table) &&
+    (watch.network === undefined || watch.network === entry.network)
+  );
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((octet, i) => octet === b[i]);
+}
+
+/** Peers find an entry by a path of its names, so that these hold no slash. */
+function nameOf(field: string, name: string): void {
+  if (name === '' || name.length > MAX_NAME || name.includes('/'))
+    throw new RangeError(`${field} is to have 1 to ${MAX_NAME} characters and no slash, not "${name.slice(0, 40)}"`);
+}

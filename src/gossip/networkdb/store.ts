@@ -1,0 +1,160 @@
+/** One entry of a table, a withdrawn one too. */
+export interface Entry {
+  readonly network: string;
+  readonly table: string;
+  readonly key: string;
+  /** Lamport time of the event that wrote it. */
+  time: number;
+  /** The node that wrote it. */
+  owner: string;
+  value: Uint8Array;
+  /** Whether it was withdrawn: a tombstone. */
+  deleting: boolean;
+  /** When it is to be forgotten: tombstones, and entries whose owner is gone. `Infinity` otherwise. */
+  expires: number;
+  /**
+   * Whether nobody vouches for it: it came from an owner that was not known to be attached, and has not been attached
+   * since; or withdraws what another said to be this node's.
+   */
+  held: boolean;
+  /** The value that watchers were told of; `null` where they do not see the entry. */
+  shown: Uint8Array | null;
+}
+
+/** What there may be of the entries of others. */
+export interface StoreLimits {
+  /** Entries, tombstones included. */
+  entries: number;
+  /** Octets of values and names. */
+  bytes: number;
+  /** Entries of owners that nobody has said to be attached, and other ones that nobody vouches for. */
+  held: number;
+}
+
+/** What one owner uses. */
+interface Share {
+  readonly entries: Set<Entry>;
+  bytes: number;
+}
+
+/** Octets that an entry takes beside its value and names, about. */
+const FIXED = 200;
+
+/** Where an entry is, in its network. */
+export function placeOf(table: string, key: string): string {
+  return `${table.length}:${table}${key}`;
+}
+
+/**
+ * The entries of all networks, by network and by owner. What others write is bounded, and no owner takes more than half
+ * of it; one's own entries are not counted.
+ */
+export class Store {
+  readonly #self: string;
+  readonly #limits: StoreLimits;
+  readonly #networks = new Map<string, Map<string, Entry>>();
+  readonly #shares = new Map<string, Share>();
+  #foreign = 0;
+  #bytes = 0;
+  #held = 0;
+
+  constructor(self: string, limits: StoreLimits) {
+    this.#self = self;
+    this.#limits = limits;
+  }
+
+  /** Entries, tombstones included. */
+  get size(): number {
+    return this.#foreign + (this.#shares.get(this.#self)?.entries.size ?? 0);
+  }
+
+  add(network: string): void {
+    this.#networks.set(network, new Map());
+  }
+
+  /** Forgets a network with all entries, and returns them. */
+  drop(network: string): Entry[] {
+    const entries = [...(this.#networks.get(network)?.values() ?? [])];
+    for (const entry of entries) this.remove(entry);
+    this.#networks.delete(network);
+    return entries;
+  }
+
+  get(network: string, table: string, key: string): Entry | undefined {
+    return this.#networks.get(network)?.get(placeOf(table, key));
+  }
+
+  of(network: string): Iterable<Entry> {
+    return this.#networks.get(network)?.values() ?? [];
+  }
+
+  *all(): Generator<Entry> {
+    for (const entries of this.#networks.values()) yield* entries.values();
+  }
+
+  /** The entries of an owner, as they are now. */
+  ownedBy(owner: string): Entry[] {
+    return [...(this.#shares.get(owner)?.entries ?? [])];
+  }
+
+  /** Whether there is room for a new entry of another node, or for another value of one. */
+  admits(owner: string, size: number, held: boolean, replaced: Entry | undefined): boolean {
+    if (owner === this.#self) return true;
+    const share = this.#shares.get(owner);
+    const own = replaced?.owner === owner;
+    const count = replaced === undefined || replaced.owner === this.#self ? 1 : 0;
+    const bytes = FIXED + size - (count === 1 ? 0 : cost(replaced!));
+    const { entries, bytes: most } = this.#limits;
+    return (
+      this.#foreign + count <= entries &&
+      this.#bytes + bytes <= most &&
+      (own || (share?.entries.size ?? 0) < entries / 2) &&
+      (share?.bytes ?? 0) + FIXED + size - (own ? cost(replaced!) : 0) <= most / 2 &&
+      (!held || replaced?.held === true || this.admitsHeld)
+    );
+  }
+
+  /** Whether one more entry may be held that nobody vouches for. */
+  get admitsHeld(): boolean {
+    return this.#held < this.#limits.held;
+  }
+
+  /** Puts an entry in place of the one that was there, if any. Its network has to be there. */
+  put(entry: Entry): void {
+    const entries = this.#networks.get(entry.network)!;
+    const place = placeOf(entry.table, entry.key);
+    const before = entries.get(place);
+    if (before !== undefined) this.#count(before, -1);
+    entries.set(place, entry);
+    this.#count(entry, 1);
+  }
+
+  remove(entry: Entry): void {
+    this.#count(entry, -1);
+    this.#networks.get(entry.network)?.delete(placeOf(entry.table, entry.key));
+  }
+
+  /** The owner of an entry turned out to be attached. */
+  release(entry: Entry): void {
+    if (!entry.held) return;
+    entry.held = false;
+    this.#held--;
+  }
+
+  #count(entry: Entry, by: 1 | -1): void {
+    let share = this.#shares.get(entry.owner);
+    if (share === undefined) this.#shares.set(entry.owner, (share = { entries: new Set(), bytes: 0 }));
+    share.bytes += by * cost(entry);
+    if (by === 1) share.entries.add(entry);
+    else share.entries.delete(entry);
+    if (share.entries.size === 0) this.#shares.delete(entry.owner);
+    if (entry.held) this.#held += by;
+    if (entry.owner === this.#self) return;
+    this.#foreign += by;
+    this.#bytes += by * cost(entry);
+  }
+}
+
+function cost(entry: Entry): number {
+  return FIXED + entry.value.length + entry.table.length + entry.key.length;
+}

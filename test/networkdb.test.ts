@@ -1,0 +1,577 @@
+/** The machine, message by message: what it sends, what it takes and refuses, and what it puts right. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as db from '../src/gossip/networkdb/index.js';
+import { Vtep } from '../src/vtep/index.js';
+import { fromHex, hex } from './support/hex.js';
+
+const { NetworkDb, OverlayPeers } = db;
+const NET = 'net1';
+const TABLE = 'table';
+const MINUTE = 60_000;
+
+/** A machine, and what it hands to the membership layer. */
+class Bench {
+  readonly packets: [node: string, message: Uint8Array][] = [];
+  readonly streams: [node: string, message: Uint8Array][] = [];
+  readonly contacts: string[] = [];
+  readonly changes: string[] = [];
+  readonly machine: db.NetworkDb;
+  now = 1000;
+
+  constructor(options: Partial<db.NetworkDbOptions> = {}, others: readonly string[] = ['b']) {
+    let state = 1;
+    const random = (): number => (state = (state * 16_807) % 2_147_483_647) / 2_147_483_647;
+    this.machine = new NetworkDb(
+      { name: 'a', random, ...options },
+      {
+        sendPacket: (node, message) => this.packets.push([node, message]),
+        sendReliable: (node, message) => this.streams.push([node, message]),
+        contact: (address, port) => this.contacts.push(`${address}:${port}`),
+      },
+    );
+    this.machine.watch({}, ({ kind, key, value }) => this.changes.push(`${kind} ${key} ${text(value)}`));
+    others.forEach((name, i) => this.machine.nodeJoined({ name, address: `192.0.2.${i + 2}`, port: 7946 }, this.now));
+    this.machine.start(this.now);
+    this.machine.broadcasts(0, 10_000);
+  }
+
+  /** In the network, with others there that have answered. */
+  static joined(options: Partial<db.NetworkDbOptions> = {}, others: readonly string[] = ['b']): Bench {
+    const bench = new Bench(options, others);
+    others.forEach((name) => bench.network(db.JOIN, 10, name));
+    bench.machine.joinNetwork(NET, bench.now);
+    for (const name of others) bench.sync(name, [], false);
+    for (let i = 0; i < 20; i++) bench.machine.broadcasts(0, 10_000);
+    bench.streams.length = 0;
+    return bench;
+  }
+
+  receive(message: Uint8Array): void {
+    const framed = new Uint8Array(message.length + 9).fill(0xff);
+    framed.set(message, 4);
+    this.machine.receive(framed, this.now, 4, 4 + message.length);
+    framed.fill(0xee); // the caller's again
+  }
+
+  network(type: number, time: number, node: string, network = NET): void {
+    this.receive(db.wrap(db.NETWORK_EVENT, db.networkEvent, { type, time, node, network }));
+  }
+
+  node(type: number, time: number, node: string): void {
+    this.receive(db.wrap(db.NODE_EVENT, db.nodeEvent, { type, time, node }));
+  }
+
+  table(type: number, time: number, node: string, key: string, value = 'v', more: Partial<db.TableEvent> = {}): void {
+    this.receive(event(type, time, node, key, value, more));
+  }
+
+  sync(node: string, members: Uint8Array[], unsolicited: boolean, networks = [NET], time = 5): void {
+    const payload = db.compound(members);
+    this.receive(db.wrap(db.BULK_SYNC, db.bulkSyncMessage, { time, unsolicited, node, networks, payload }));
+  }
+
+  tick(after: number): void {
+    this.now += after;
+    this.machine.tick(this.now);
+  }
+
+  /** Takes time to pass, with everything done when it is due. */
+  pass(after: number): void {
+    const end = this.now + after;
+    while (this.machine.next <= end) {
+      this.now = Math.max(this.now, this.machine.next);
+      this.machine.tick(this.now);
+    }
+    this.now = end;
+  }
+
+  shown(): string {
+    return this.machine
+      .entries(NET)
+      .map(({ key, value, owner }) => `${key}=${text(value)} of ${owner}`)
+      .sort()
+      .join(', ');
+  }
+
+  counted(name: db.CountName): number {
+    return this.machine.counters().counts[name];
+  }
+
+  /** What was gossiped, the compounds taken apart. */
+  gossiped(): string[] {
+    return this.packets.splice(0).flatMap(([node, packet]) => tableEvents(packet).map((one) => `${node}: ${one}`));
+  }
+
+  /** What nodes and networks it tells of. */
+  told(): string[] {
+    return this.machine.broadcasts(0, 10_000).map((message) => {
+      const { type, data } = db.gossipMessage.decode(message);
+      const {
+        type: kind,
+        time,
+        node,
+        network = '',
+      } = type === db.NODE_EVENT ? { ...db.nodeEvent.decode(data), network: undefined } : db.networkEvent.decode(data);
+      return `${kind === db.JOIN ? 'join' : 'leave'} ${time} ${node} ${network}`.trim();
+    });
+  }
+}
+
+const bytes = (value: string): Uint8Array => new Uint8Array(Buffer.from(value));
+const text = (value: Uint8Array): string => Buffer.from(value).toString();
+
+function event(type: number, time: number, node: string, key: string, value = 'v', more: Partial<db.TableEvent> = {}) {
+  return db.wrap(db.TABLE_EVENT, db.tableEvent, {
+    type,
+    time,
+    node,
+    network: NET,
+    table: TABLE,
+    key,
+    value: bytes(value),
+    ...more,
+  });
+}
+
+function tableEvents(packet: Uint8Array): string[] {
+  const { type, data } = db.gossipMessage.decode(packet);
+  assert.is(type, db.COMPOUND);
+  return db.compoundMessage.decode(data).messages.map(({ payload }) => {
+    const one = db.tableEvent.decode(db.gossipMessage.decode(payload).data);
+    const kind = ['', 'create', 'update', 'delete'][one.type]!;
+    return `${kind} ${one.time} ${one.node} ${one.key}=${text(one.value)}${one.residual > 0 ? ` for ${one.residual}` : ''}`;
+  });
+}
+
+test('on the wire: events of one node, byte for byte as a real peer sends them', () => {
+  const bench = new Bench({ name: 'gonode000001' });
+  bench.machine.joinNetwork('net0', 0); // 2
+  for (let i = 0; i < 20; i++) bench.machine.broadcasts(0, 1000);
+  bench.machine.joinNetwork('net3', 0); // 3
+  bench.machine.broadcasts(0, 1000);
+  bench.machine.joinNetwork('net1', 0);
+  const [message] = bench.machine.broadcasts(0, 50).filter((one) => hex(one).endsWith(hex(bytes('net1'))));
+  assert.is(hex(message!), '08011218080110041a0c676f6e6f646530303030303122046e657431');
+  const fresh = new NetworkDb(
+    { name: 'gonode000001', random: () => 0 },
+    { sendPacket() {}, sendReliable() {}, contact() {} },
+  );
+  assert.is(hex(fresh.localState(true, 0)), '0803121008011a0c676f6e6f6465303030303031', 'push/pull without networks');
+});
+
+test('joins a network: tells of it, asks the nodes there, and takes their answers', () => {
+  const bench = new Bench({}, ['b', 'c', 'd']);
+  bench.network(db.JOIN, 7, 'b');
+  bench.network(db.JOIN, 8, 'c');
+  bench.network(db.JOIN, 9, 'd', 'net2');
+  bench.told();
+  bench.machine.joinNetwork(NET, bench.now);
+  assert.ok(bench.told().includes('join 11 a net1'), 'its clock is ahead of all that it heard');
+  assert.equal(bench.streams.map(([node]) => node).sort(), ['b', 'c']);
+  const request = db.bulkSyncMessage.decode(db.gossipMessage.decode(bench.streams[0]![1]).data);
+  assert.is(request.unsolicited, true);
+  assert.equal(request.networks, [NET]);
+  assert.is(hex(request.payload), '0805');
+  assert.equal(bench.machine.networks(), [{ network: NET, inSync: false }]);
+  bench.sync('b', [event(db.CREATE, 3, 'c', 'k')], false);
+  bench.sync('c', [], false);
+  assert.equal(bench.machine.networks(), [{ network: NET, inSync: true }]);
+  assert.is(bench.shown(), 'k=v of c');
+  assert.equal(bench.machine.peers(NET).sort(), ['a', 'b', 'c']);
+});
+
+test('a bulk sync that is not answered ends in time, and another node is asked', () => {
+  const bench = Bench.joined({}, ['b', 'c']);
+  bench.pass(31_000);
+  const first = bench.streams[0]![0];
+  bench.pass(30_000);
+  assert.ok(
+    bench.streams.some(([node]) => node !== first),
+    'the second one',
+  );
+  assert.ok(bench.counted('bulk-timeouts') >= 1);
+});
+
+test('answers a bulk sync with all entries: a later time, tombstones with what is left of them', () => {
+  const bench = Bench.joined();
+  bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
+  bench.table(db.CREATE, 50, 'b', 'theirs');
+  bench.table(db.CREATE, 51, 'b', 'gone');
+  bench.table(db.DELETE, 52, 'b', 'gone', 'v', { residual: 100 });
+  bench.now += 30_500;
+  bench.sync('b', [], true, [NET, 'elsewhere'], 900);
+  const [node, message] = bench.streams.pop()!;
+  assert.is(node, 'b');
+  const answer = db.bulkSyncMessage.decode(db.gossipMessage.decode(message).data);
+  assert.is(answer.unsolicited, false);
+  assert.ok(answer.time > 900, 'newer peers take no other');
+  assert.equal(answer.networks, [NET, 'elsewhere']);
+  assert.equal(tableEvents(answer.payload).sort(), [
+    'create 50 b theirs=v',
+    'create 7 a mine=1',
+    'delete 52 b gone=v for 69',
+  ]);
+  bench.now += 69_000;
+  bench.sync('b', [], true);
+  const later = db.bulkSyncMessage.decode(db.gossipMessage.decode(bench.streams.pop()![1]).data);
+  assert.ok(
+    !tableEvents(later.payload).some((one) => one.includes('gone')),
+    'less than a second, which would be sent as 0 and stand for half an hour',
+  );
+  bench.sync('stranger', [], true);
+  assert.is(bench.counted('unknown-node'), 1);
+});
+
+test('bulk syncs are answered so often and no more', () => {
+  const bench = Bench.joined();
+  for (let i = 0; i < 1000; i++) bench.sync('b', [], true);
+  assert.is(bench.streams.length, 128);
+  bench.now += 1000;
+  for (let i = 0; i < 1000; i++) bench.sync('b', [], true);
+  assert.is(bench.streams.length, 160);
+});
+
+test('large tables go in several messages, of which one asks', () => {
+  const bench = Bench.joined();
+  for (let i = 0; i < 100; i++) bench.machine.createEntry(NET, TABLE, `k${i}`, new Uint8Array(60_000), bench.now);
+  assert.is(bench.counted('oversized'), 100);
+  bench.pass(31_000);
+  const syncs = bench.streams.map(([, message]) => db.bulkSyncMessage.decode(db.gossipMessage.decode(message).data));
+  assert.equal(
+    syncs.map(({ unsolicited }) => unsolicited),
+    [true, false],
+  );
+  assert.is(
+    syncs.reduce((sum, { payload }) => sum + tableEvents(payload).length, 0),
+    100,
+  );
+});
+
+test('gossips its own events before those of others, each so often, to three nodes', () => {
+  const bench = Bench.joined({}, ['b', 'c', 'd', 'e', 'f']);
+  for (let i = 0; i < 40; i++) bench.table(db.CREATE, 100 + i, 'b', `relayed-${i}`, 'x'.repeat(60));
+  bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
+  bench.tick(250);
+  assert.is(bench.packets.length, 3);
+  assert.is(new Set(bench.packets.map(([node]) => node)).size, 3);
+  for (const [, packet] of bench.packets) assert.ok(packet.length <= 1400 && packet.length > 1200, `${packet.length}`);
+  assert.is(tableEvents(bench.packets[0]![1])[0], 'create 141 a mine=1');
+  let [mine, relayed] = [1, 0];
+  bench.packets.length = 0;
+  for (let i = 0; i < 60; i++) {
+    bench.tick(200);
+    const all = bench.gossiped();
+    mine += all.filter((one) => one.includes('mine')).length / 3;
+    relayed += all.filter((one) => one.includes('relayed-39')).length / 3;
+  }
+  assert.is(mine, 4, '4 times the order of 6 nodes');
+  assert.is(relayed, 4);
+  assert.is(bench.machine.counters().queued, 0);
+});
+
+test('takes the later event and passes it on; what is older, or as old, is stale', () => {
+  const bench = Bench.joined();
+  bench.table(db.CREATE, 20, 'b', 'k', 'old');
+  bench.table(db.UPDATE, 22, 'b', 'k', 'new');
+  bench.table(db.UPDATE, 21, 'b', 'k', 'late');
+  bench.table(db.UPDATE, 22, 'b', 'k', 'again');
+  bench.table(db.DELETE, 23, 'b', 'k', 'new', { residual: 1800 });
+  bench.table(db.CREATE, 22, 'b', 'k', 'back');
+  assert.equal(bench.changes, ['create k old', 'update k new', 'delete k new']);
+  assert.is(bench.counted('stale'), 3);
+  bench.tick(250);
+  assert.equal(bench.gossiped(), ['b: delete 23 b k=new for 1800']);
+});
+
+test('two that write at the same time: the same one wins everywhere', () => {
+  for (const order of [
+    ['b', 'c'],
+    ['c', 'b'],
+  ]) {
+    const bench = Bench.joined({}, ['b', 'c']);
+    for (const node of order) bench.table(db.CREATE, 20, node, 'k', `of ${node}`);
+    assert.is(bench.shown(), 'k=of c of c');
+  }
+});
+
+test('an entry that comes before its owner is known to be attached is held, and seen once it is', () => {
+  const bench = Bench.joined({}, ['b', 'c']);
+  bench.network(db.LEAVE, 20, 'c');
+  bench.table(db.CREATE, 20, 'd', 'k');
+  assert.is(bench.shown(), '');
+  bench.machine.nodeJoined({ name: 'd', address: '192.0.2.9', port: 7946 }, bench.now);
+  assert.is(bench.shown(), '');
+  bench.network(db.JOIN, 21, 'd');
+  assert.is(bench.shown(), 'k=v of d');
+  bench.table(db.CREATE, 30, 'c', 'z');
+  assert.is(bench.counted('owner-left'), 1, 'who left is not held');
+});
+
+test('who compares the tables of a network is attached to it', () => {
+  const bench = new Bench();
+  bench.machine.joinNetwork(NET, bench.now);
+  bench.sync('b', [event(db.CREATE, 20, 'b', 'k')], true);
+  assert.is(bench.shown(), 'k=v of b');
+  bench.network(db.LEAVE, 3, 'b');
+  assert.is(bench.shown(), '');
+});
+
+test('entries of a failed node are hidden, seen again when it returns, and forgotten after half an hour', () => {
+  const bench = Bench.joined({}, ['b', 'c']);
+  bench.table(db.CREATE, 20, 'b', 'k');
+  bench.machine.nodeLeft('b', bench.now);
+  assert.is(bench.shown(), '');
+  assert.equal(bench.machine.peers(NET), ['a', 'c']);
+  bench.pass(5 * MINUTE);
+  assert.ok(bench.contacts.length > 250 && bench.contacts.every((one) => one === '192.0.2.2:7946'), 'it is called');
+  bench.machine.nodeJoined({ name: 'b', address: '192.0.2.2', port: 7946 }, bench.now);
+  assert.is(bench.shown(), 'k=v of b');
+  bench.machine.nodeLeft('b', bench.now);
+  bench.pass(31 * MINUTE);
+  bench.machine.nodeJoined({ name: 'b', address: '192.0.2.2', port: 7946 }, bench.now);
+  assert.is(bench.shown(), '');
+  assert.is(bench.machine.counters().entries, 0);
+  assert.equal(bench.changes, ['create k v', 'delete k v', 'create k v', 'delete k v']);
+});
+
+test('entries of a node that leaves are gone at once: the cluster, the network, or for a new one in its place', () => {
+  for (const leave of [
+    (bench: Bench) => bench.node(db.LEAVE, 30, 'b'),
+    (bench: Bench) => bench.network(db.LEAVE, 30, 'b'),
+    (bench: Bench) => bench.machine.nodeJoined({ name: 'b2', address: '192.0.2.2', port: 7946 }, bench.now),
+  ]) {
+    const bench = Bench.joined();
+    bench.table(db.CREATE, 20, 'b', 'k');
+    leave(bench);
+    assert.is(bench.shown(), '');
+    assert.is(bench.machine.counters().entries, 0);
+    bench.table(db.CREATE, 20, 'b', 'k');
+    assert.is(bench.shown(), '', 'nor do they come back');
+  }
+});
+
+test('tombstones: half an hour at most, and then nothing is left', () => {
+  const bench = Bench.joined();
+  bench.table(db.CREATE, 20, 'b', 'k');
+  bench.table(db.DELETE, 21, 'b', 'k', 'v', { residual: 2 ** 31 - 1 });
+  bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
+  bench.machine.deleteEntry(NET, TABLE, 'mine', bench.now);
+  bench.tick(250);
+  assert.ok(bench.gossiped().includes('b: delete 24 a mine=1 for 1800'));
+  bench.pass(29 * MINUTE);
+  bench.table(db.CREATE, 20, 'b', 'k');
+  assert.is(bench.shown(), '');
+  assert.is(bench.machine.counters().entries, 2);
+  bench.pass(2 * MINUTE);
+  assert.is(bench.machine.counters().entries, 0);
+});
+
+test('a withdrawal of what nobody knew is kept; it is passed on from a bulk sync only, while it has long to live', () => {
+  const bench = Bench.joined();
+  bench.table(db.DELETE, 20, 'b', 'gossip', 'v', { residual: 1800 });
+  const of = (key: string, residual: number): Uint8Array => event(db.DELETE, 20, 'b', key, 'v', { residual });
+  bench.sync('b', [of('long', 301), of('short', 300)], false);
+  assert.is(bench.machine.counters().entries, 3);
+  bench.tick(250);
+  assert.equal(bench.gossiped(), ['b: delete 20 b long=v for 301']);
+});
+
+test('lies about this node are put right: its entries, its attachments, itself', () => {
+  const bench = Bench.joined();
+  bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
+  bench.table(db.DELETE, 500, 'a', 'mine', '1', { residual: 1800 });
+  bench.table(db.UPDATE, 600, 'a', 'mine', 'false');
+  bench.table(db.CREATE, 700, 'a', 'never', 'false');
+  assert.is(bench.shown(), 'mine=1 of a');
+  bench.tick(250);
+  assert.equal(bench.gossiped(), ['b: update 602 a mine=1', 'b: delete 702 a never=false for 1800']);
+  assert.equal(bench.changes, ['create mine 1']);
+
+  bench.network(db.LEAVE, 800, 'a');
+  bench.network(db.JOIN, 900, 'a', 'net9');
+  bench.node(db.LEAVE, 1000, 'a');
+  const told = bench.told();
+  for (const one of ['leave 902 a net9', 'join 1002 a', 'join 1003 a net1'])
+    assert.ok(told.includes(one), `${one}: ${told.join()}`);
+  bench.tick(200);
+  assert.equal(bench.gossiped(), ['b: update 703 a mine=1', 'b: delete 702 a never=false for 1800']);
+});
+
+test('what it sent comes back and changes nothing', () => {
+  const bench = Bench.joined();
+  bench.machine.createEntry(NET, TABLE, 'k', bytes('1'), bench.now);
+  bench.machine.updateEntry(NET, TABLE, 'k', bytes('2'), bench.now);
+  bench.tick(250);
+  const before = JSON.stringify(bench.machine.entries(NET));
+  for (const [, packet] of bench.packets.splice(0)) bench.receive(packet);
+  bench.table(db.CREATE, 6, 'a', 'k', '1');
+  assert.is(JSON.stringify(bench.machine.entries(NET)), before);
+  assert.is(bench.counted('refuted'), 0);
+});
+
+test('one absurd time does not spoil a clock', () => {
+  const bench = Bench.joined();
+  bench.table(db.CREATE, 2 ** 53 - 1, 'b', 'k');
+  assert.is(bench.counted('time-beyond-reason'), 1);
+  bench.table(db.CREATE, 2 ** 52, 'b', 'k');
+  bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
+  assert.is(bench.machine.entry(NET, TABLE, 'mine')!.time, 2 ** 52 + 2);
+  bench.receive(fromHex('0802120b10ffffffffffffffffff01'));
+  assert.is(bench.counted('malformed'), 1);
+});
+
+test('what others write is bounded, and one owner leaves room for the others', () => {
+  const bench = Bench.joined({ limits: { entries: 100, bytes: 1 << 20, held: 10 } }, ['b', 'c']);
+  for (let i = 0; i < 200; i++) bench.table(db.CREATE, 20 + i, 'b', `b${i}`);
+  assert.is(bench.machine.counters().entries, 50);
+  for (let i = 0; i < 200; i++) bench.table(db.CREATE, 20 + i, `stranger-${i}`, `s${i}`);
+  assert.is(bench.machine.counters().entries, 60);
+  for (let i = 0; i < 200; i++) bench.table(db.CREATE, 20 + i, 'c', `c${i}`);
+  assert.is(bench.machine.counters().entries, 100);
+  for (let i = 0; i < 50; i++) bench.machine.createEntry(NET, TABLE, `a${i}`, bytes('1'), bench.now);
+  assert.is(bench.machine.counters().entries, 150, 'its own go beyond');
+  for (let i = 0; i < 50; i++) bench.table(db.UPDATE, 5000 + i, 'b', `b${i}`, 'changed');
+  assert.is(bench.machine.entry(NET, TABLE, 'b49')!.value.length, 7, 'and what is there may change');
+
+  const heavy = Bench.joined({ limits: { entries: 100, bytes: 10_000, held: 10 } });
+  heavy.table(db.CREATE, 20, 'b', 'k', 'x'.repeat(4000));
+  heavy.table(db.CREATE, 21, 'b', 'l', 'x'.repeat(4000));
+  assert.is(heavy.counted('no-room'), 1);
+  heavy.table(db.CREATE, 21, 'b', 'k'.repeat(257));
+  assert.is(heavy.counted('name-too-long'), 1);
+  heavy.table(db.CREATE, 21, 'b', 'm', 'x'.repeat(65_537));
+  assert.is(heavy.counted('value-too-long'), 1);
+
+  const many = new Bench({ maxAttachments: 10 });
+  for (let i = 0; i < 100; i++) many.network(db.JOIN, 20, 'b', `net-${i}`);
+  assert.is(many.machine.counters().attachments, 10);
+  many.machine.joinNetwork(NET, 0);
+  assert.is(many.machine.counters().attachments, 11);
+});
+
+test('compounds nest twice; a bulk sync holds table events and nothing else', () => {
+  const bench = Bench.joined();
+  let message = event(db.CREATE, 20, 'b', 'k');
+  message = db.compound([db.compound([message])]);
+  bench.receive(message);
+  assert.is(bench.shown(), 'k=v of b');
+  bench.receive(db.compound([message]));
+  assert.is(bench.counted('nested'), 1);
+  bench.sync('b', [db.wrap(db.NODE_EVENT, db.nodeEvent, { type: db.LEAVE, time: 99, node: 'b' })], false);
+  assert.is(bench.counted('unknown-type'), 1);
+  assert.is(bench.shown(), 'k=v of b');
+});
+
+test('own entries: what may not be done says so', () => {
+  const bench = Bench.joined();
+  const { machine } = bench;
+  assert.throws(() => machine.createEntry('other', TABLE, 'k', bytes('1'), 0), /network other is not one/);
+  assert.throws(() => machine.createEntry(NET, 'a/b', 'k', bytes('1'), 0), /no slash/);
+  assert.throws(() => machine.createEntry(NET, TABLE, '', bytes('1'), 0), RangeError);
+  assert.throws(() => machine.createEntry(NET, TABLE, 'k', new Uint8Array(65_537), 0), /65536 octets/);
+  assert.throws(() => machine.joinNetwork('x/y', 0), RangeError);
+  assert.throws(() => machine.updateEntry(NET, TABLE, 'k', bytes('1'), 0), /has no entry k/);
+  machine.createEntry(NET, TABLE, 'k', bytes('1'), 0);
+  assert.throws(() => machine.createEntry(NET, TABLE, 'k', bytes('1'), 0), /already/);
+  machine.deleteEntry(NET, TABLE, 'k', 0);
+  assert.throws(() => machine.deleteEntry(NET, TABLE, 'k', 0), RangeError);
+  machine.createEntry(NET, TABLE, 'k', bytes('2'), 0);
+  assert.is(bench.shown(), 'k=2 of a', 'over its own tombstone');
+  machine.leaveNetwork(NET, 0);
+  assert.equal(bench.changes.slice(-1), ['delete k 2']);
+  assert.equal(machine.networks(), []);
+});
+
+test('records become endpoints and peers of a VTEP, and endpoints of this host records', () => {
+  const bench = Bench.joined({}, ['b', 'c']);
+  const { machine } = bench;
+  machine.leaveNetwork(NET, bench.now);
+  const vtep = new Vtep({ local: '192.0.2.1' });
+  vtep.addSegment({ vni: 4097 });
+  const overlay = new OverlayPeers({ network: NET, vni: 4097, local: '192.0.2.1' }, machine, vtep);
+  const record = (key: string, time: number, endpointIp: string, endpointMac: string, tunnelIp: string, node = 'b') =>
+    bench.table(db.CREATE, time, node, key, '', {
+      table: db.OVERLAY_PEER_TABLE,
+      value: db.peerRecord.encode({ endpointIp, endpointMac, tunnelIp }),
+    });
+  record('e1', 20, '10.0.0.4/24', '02:42:0a:00:00:04', '192.0.2.2');
+  assert.is(overlay.size, 0, 'not attached while there is no endpoint');
+  overlay.addLocal({ id: 'mine', ip: '10.0.0.3/24', mac: '02:42:0a:00:00:03' }, bench.now);
+  assert.equal(
+    machine.networks().map(({ network }) => network),
+    [NET],
+  );
+  record('e1', 20, '10.0.0.4/24', '02:42:0a:00:00:04', '192.0.2.2');
+  record('e2', 21, '10.0.0.5/24', '02:42:0A:00:00:05', '192.0.2.2');
+  record('e3', 22, '10.0.0.6/24', '02:42:0a:00:00:06', '192.0.2.3', 'c');
+  record('own', 23, '10.0.0.7/24', '02:42:0a:00:00:07', '192.0.2.1');
+  for (const [i, bad] of ['10.0.0.9', '224.0.0.1/24', 'fd00::1/64', ''].entries())
+    record(`bad${i}`, 24, bad, '02:42:0a:00:00:09', '192.0.2.2');
+  record('bad-mac', 25, '10.0.0.9/24', 'ff:ff:ff:ff:ff:ff', '192.0.2.2');
+  record('bad-vtep', 26, '10.0.0.9/24', '02:42:0a:00:00:09', '0.0.0.0');
+  assert.is(overlay.rejected, 6);
+  assert.equal(overlay.peers(), ['192.0.2.2', '192.0.2.3']);
+  assert.equal(
+    vtep
+      .neighbors(4097)
+      .map(({ ip, mac, vtep: at }) => `${ip} ${mac} ${at}`)
+      .sort(),
+    [
+      '10.0.0.4 02:42:0a:00:00:04 192.0.2.2',
+      '10.0.0.5 02:42:0a:00:00:05 192.0.2.2',
+      '10.0.0.6 02:42:0a:00:00:06 192.0.2.3',
+    ],
+  );
+  record('e1', 30, '10.0.0.4/24', '02:42:0a:00:00:04', '192.0.2.3', 'c');
+  assert.ok(
+    vtep.neighbors(4097).some(({ ip, vtep: at }) => ip === '10.0.0.4' && at === '192.0.2.3'),
+    'it moved',
+  );
+  machine.nodeLeft('c', bench.now);
+  assert.equal(overlay.peers(), ['192.0.2.2']);
+  bench.table(db.DELETE, 99, 'b', 'mine', '', { table: db.OVERLAY_PEER_TABLE, residual: 1800 });
+  assert.is(
+    machine.entry(NET, db.OVERLAY_PEER_TABLE, 'mine')!.time,
+    101,
+    'withdrawn by another, and here: written again',
+  );
+  overlay.removeLocal('mine', bench.now);
+  assert.equal(machine.networks(), []);
+  assert.equal(overlay.peers(), []);
+  assert.equal(vtep.neighbors(4097), []);
+  overlay.addLocal({ id: 'mine', ip: '10.0.0.3/24', mac: '02:42:0a:00:00:03' }, bench.now);
+  overlay.close(bench.now);
+  assert.equal(machine.networks(), []);
+});
+
+test('the bootstrap is called while it is not there', () => {
+  const bench = new Bench({
+    bootstrap: [
+      { address: '192.0.2.2', port: 7946 },
+      { address: '192.0.2.7', port: 7946 },
+    ],
+  });
+  bench.pass(61_500);
+  assert.equal(bench.contacts, ['192.0.2.7:7946'], 'once, while another one is there');
+  bench.machine.nodeJoined({ name: 'b2', address: '192.0.2.2', port: 7946 }, bench.now);
+  bench.machine.nodeLeft('b', bench.now);
+  bench.machine.nodeLeft('b2', bench.now);
+  bench.node(db.LEAVE, 50, 'b2');
+  bench.contacts.length = 0;
+  bench.pass(59_000 + 10_000);
+  assert.ok(bench.contacts.filter((one) => one === '192.0.2.7:7946').length >= 9, 'each second for a while');
+});
+
+test('a closed machine says farewell and nothing more', () => {
+  const bench = Bench.joined();
+  bench.machine.close(bench.now);
+  assert.match(bench.told().join(), /^leave \d+ a$/);
+  bench.table(db.CREATE, 20, 'b', 'k');
+  bench.pass(5 * MINUTE);
+  assert.is(bench.shown(), '');
+  assert.equal(bench.packets, []);
+  assert.is(bench.machine.next, Infinity);
+});
+
+test.run();

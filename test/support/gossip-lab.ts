@@ -1,0 +1,316 @@
+/**
+ * A cluster of `NetworkDb`s on a virtual clock, over a network that loses, delays, doubles and disorders packets, and a
+ * membership layer of its own that is as simple as it can be: everybody probes everybody, and takes who was silent four
+ * times for dead. Each node has a clock that goes at a rate of its own.
+ */
+import { NetworkDb, OverlayPeers, type Membership, type OverlayEndpoint } from '../../src/gossip/networkdb/index.js';
+import { Network, Random, type Clock, type LinkOptions } from '../../src/sim/index.js';
+
+const PORT = 7946;
+const PROBE = 1000;
+const GOSSIP = 200;
+const PUSH_PULL = 30_000;
+const PATIENCE = 4;
+
+export interface LabNetwork {
+  id: string;
+  vni: number;
+}
+
+/** A host: what it wants the others to know, and the process that tells them, if one runs. */
+export class LabHost {
+  readonly address: string;
+  readonly lab: GossipLab;
+  process: LabProcess | null = null;
+  /** Its endpoints, by network and id, with their addresses. */
+  readonly endpoints = new Map<string, Map<string, { ip: string; mac: string }>>();
+
+  constructor(lab: GossipLab, address: string) {
+    this.lab = lab;
+    this.address = address;
+    lab.network.join(address).bind(PORT, ({ payload }) => this.process?.packet(payload));
+  }
+
+  get node() {
+    return this.lab.network.node(this.address)!;
+  }
+
+  /** Starts a process that knows nothing, and has it join through the others. */
+  boot(name: string): LabProcess {
+    const process = new LabProcess(this, name);
+    this.process = process;
+    for (const other of this.lab.hosts) if (other !== this) process.contact(other.address);
+    process.db.start(process.now);
+    for (const [network, endpoints] of this.endpoints)
+      for (const [id, endpoint] of endpoints) process.overlay(network).addLocal({ id, ...endpoint }, process.now);
+    return process;
+  }
+
+  /** The process is gone, without a word. */
+  crash(): void {
+    this.process?.stop();
+    this.process = null;
+  }
+
+  add(network: string, id: string, endpoint: { ip: string; mac: string }): void {
+    let endpoints = this.endpoints.get(network);
+    if (endpoints === undefined)
+      this.endpoints.set(network, (endpoints = new Map<string, { ip: string; mac: string }>()));
+    endpoints.set(id, endpoint);
+    this.process?.overlay(network).addLocal({ id, ...endpoint }, this.process.now);
+  }
+
+  remove(network: string, id: string): void {
+    const endpoints = this.endpoints.get(network);
+    if (endpoints?.delete(id) !== true) return;
+    if (endpoints.size === 0) this.endpoints.delete(network);
+    this.process?.overlay(network).removeLocal(id, this.process.now);
+  }
+}
+
+/** A process: the machine and the membership layer below it. */
+export class LabProcess implements Membership {
+  readonly host: LabHost;
+  readonly name: string;
+  readonly db: NetworkDb;
+  readonly overlays = new Map<string, OverlayPeers>();
+  /** What its VTEP was told, by network. */
+  readonly endpoints = new Map<number, Map<string, OverlayEndpoint>>();
+  readonly flood = new Map<number, Set<string>>();
+  readonly random: Random;
+  /** Whether it runs; a frozen one neither hears nor says anything, and goes on later as if nothing had been. */
+  frozen = false;
+  readonly #members = new Map<string, { address: string; alive: boolean; missed: number }>();
+  readonly #offset: number;
+  readonly #rate: number;
+  readonly #cancels: (() => void)[] = [];
+
+  constructor(host: LabHost, name: string) {
+    this.host = host;
+    this.name = name;
+    const { clock, random } = host.lab;
+    this.random = random.fork();
+    this.#offset = this.random.integer(1_000_000_000);
+    this.#rate = 0.98 + 0.04 * this.random.float();
+    const bootstrap = host.lab.hosts.filter((other) => other !== host).map(({ address }) => ({ address, port: PORT }));
+    this.db = new NetworkDb({ name, random: () => this.random.float(), bootstrap }, this);
+    for (const [interval, action] of [
+      [GOSSIP, () => this.#tick()],
+      [PROBE, () => this.#probe()],
+      [PUSH_PULL, () => this.#exchange()],
+    ] as const) {
+      const cancel = { every: () => {} };
+      const first = clock.after(this.random.float() * interval, () => {
+        cancel.every = clock.every(interval / this.#rate, () => this.frozen || action());
+      });
+      this.#cancels.push(() => (clock.cancel(first), cancel.every()));
+    }
+  }
+
+  get now(): number {
+    return this.#offset + this.host.lab.clock.now * this.#rate;
+  }
+
+  stop(): void {
+    for (const cancel of this.#cancels) cancel();
+    this.frozen = true;
+  }
+
+  freeze(frozen: boolean): void {
+    this.frozen = frozen;
+  }
+
+  overlay(network: string): OverlayPeers {
+    let overlay = this.overlays.get(network);
+    if (overlay === undefined) {
+      const { vni } = this.host.lab.networks.find(({ id }) => id === network)!;
+      const endpoints = new Map<string, OverlayEndpoint>();
+      const flood = new Set<string>();
+      this.endpoints.set(vni, endpoints);
+      this.flood.set(vni, flood);
+      const key = ({ ip, mac, vtep }: OverlayEndpoint): string => `${ip} ${mac} ${vtep}`;
+      const must = (holds: boolean, what: string): void => {
+        if (!holds) throw new Error(`${this.name}: ${what}`);
+      };
+      overlay = new OverlayPeers({ network, vni, local: this.host.address }, this.db, {
+        addEndpoint: (_, one) => {
+          must(!endpoints.has(key(one)), `endpoint ${key(one)} is added twice`);
+          endpoints.set(key(one), one);
+        },
+        removeEndpoint: (_, one) => must(endpoints.delete(key(one)), `endpoint ${key(one)} is not there to be removed`),
+        addPeer: (_, address) => {
+          must(!flood.has(address), `peer ${address} is added twice`);
+          flood.add(address);
+        },
+        removePeer: (_, address) => must(flood.delete(address), `peer ${address} is not there to be removed`),
+      });
+      this.overlays.set(network, overlay);
+    }
+    return overlay;
+  }
+
+  packet(payload: Uint8Array): void {
+    if (!this.frozen) this.db.receive(payload, this.now);
+  }
+
+  // ---- Membership ----
+
+  sendPacket(node: string, message: Uint8Array): void {
+    const member = this.#members.get(node);
+    if (member !== undefined) this.host.node.send(member.address, PORT, PORT, message);
+  }
+
+  sendReliable(node: string, message: Uint8Array): void {
+    const member = this.#members.get(node);
+    if (member === undefined) return;
+    const copy = message.slice();
+    this.#stream(member.address, (peer) => {
+      if (peer.name === node) peer.db.receive(copy, peer.now);
+    });
+  }
+
+  contact(address: string): void {
+    this.#stream(address, (peer) => this.#meet(peer, true));
+  }
+
+  // ---- The simplest of membership layers ----
+
+  /** Runs `then` with the process at an address, if the way there and back is open by then. */
+  #stream(address: string, then: (peer: LabProcess) => void): void {
+    const { clock, network } = this.host.lab;
+    clock.after(2 + 20 * this.random.float(), () => {
+      const peer = this.host.lab.host(address)?.process;
+      if (peer == null || peer.frozen || this.frozen || this.host.process !== this) return;
+      const here = this.host.address;
+      if (network.connected(here, address) && network.connected(address, here)) then(peer);
+    });
+  }
+
+  /** A push/pull: states go both ways, and who each holds for alive. */
+  #meet(peer: LabProcess, join: boolean): void {
+    if (peer === this) return;
+    this.#alive(peer);
+    peer.#alive(this);
+    const [mine, theirs] = [this.db.localState(join, this.now), peer.db.localState(join, peer.now)];
+    peer.db.mergeState(mine, peer.now);
+    this.db.mergeState(theirs, this.now);
+    for (const [one, other] of [
+      [this, peer],
+      [peer, this],
+    ] as const)
+      for (const [name, { address, alive }] of other.#members) {
+        const third = this.host.lab.host(address)?.process;
+        if (alive && third?.name === name && one.#reaches(third)) one.#alive(third);
+      }
+  }
+
+  #alive(peer: LabProcess): void {
+    const member = this.#members.get(peer.name);
+    const { address } = peer.host;
+    if (peer === this || member?.alive === true) return;
+    this.#members.set(peer.name, { address, alive: true, missed: 0 });
+    this.db.nodeJoined({ name: peer.name, address, port: PORT }, this.now);
+  }
+
+  /** Whether a probe comes back, directly or by another node. */
+  #reaches(peer: LabProcess): boolean {
+    if (peer.frozen || peer.host.process !== peer) return false;
+    const { network } = this.host.lab;
+    const open = (a: string, b: string): boolean => network.connected(a, b) && network.connected(b, a);
+    const [here, there] = [this.host.address, peer.host.address];
+    if (open(here, there)) return true;
+    return [...this.#members.values()].some(
+      ({ address, alive }) => alive && open(here, address) && open(address, there),
+    );
+  }
+
+  #probe(): void {
+    for (const [name, member] of this.#members) {
+      if (!member.alive) continue;
+      const peer = this.host.lab.host(member.address)?.process;
+      const { loss = 0 } = this.host.node.link.options;
+      if (peer?.name === name && this.#reaches(peer) && !this.random.chance(loss * loss)) member.missed = 0;
+      else if (++member.missed >= PATIENCE) {
+        member.alive = false;
+        this.db.nodeLeft(name, this.now);
+      }
+    }
+  }
+
+  #tick(): void {
+    this.db.tick(this.now);
+    const peers = [...this.#members].filter(([, { alive }]) => alive).map(([name]) => name);
+    for (const peer of this.random.shuffle(peers).slice(0, 3))
+      for (const message of this.db.broadcasts(3, 1300)) this.sendPacket(peer, message);
+  }
+
+  #exchange(): void {
+    const peers = [...this.#members.values()].filter(({ alive }) => alive);
+    if (peers.length > 0) this.#stream(this.random.pick(peers).address, (peer) => this.#meet(peer, false));
+  }
+}
+
+export class GossipLab {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly network: Network;
+  readonly networks: readonly LabNetwork[];
+  readonly hosts: LabHost[] = [];
+
+  constructor(clock: Clock, random: Random, networks: readonly LabNetwork[], count: number, link: LinkOptions) {
+    this.clock = clock;
+    this.random = random;
+    this.network = new Network(clock, random.fork(), link);
+    this.networks = networks;
+    for (let i = 1; i <= count; i++) this.hosts.push(new LabHost(this, `192.0.2.${i}`));
+  }
+
+  host(address: string): LabHost | undefined {
+    return this.hosts.find((host) => host.address === address);
+  }
+
+  /** What is wrong: every table is to hold the endpoints of the hosts whose process runs, and no other. */
+  findings(): string[] {
+    const found: string[] = [];
+    const running = this.hosts.filter(({ process }) => process !== null && !process.frozen);
+    for (const { id, vni } of this.networks) {
+      const wanted = running.flatMap((host) =>
+        [...(host.endpoints.get(id) ?? [])].map(([key, { ip, mac }]) => ({
+          key,
+          host,
+          name: `${ip.split('/')[0]} ${mac} ${host.address}`,
+        })),
+      );
+      for (const { process, address, endpoints } of running) {
+        const local = endpoints.has(id);
+        const say = (what: string, is: Iterable<string>, should: Iterable<string>): void => {
+          const [a, b] = [[...new Set(is)].sort().join('; '), [...new Set(should)].sort().join('; ')];
+          if (a !== b) found.push(`${process!.name} (${address}) in ${id}: ${what}\n    has    ${a}\n    not    ${b}`);
+        };
+        const entries = process!.db.entries(id);
+        say(
+          'entries',
+          entries.map(({ key, owner }) => `${key} of ${owner}`),
+          local ? wanted.map(({ key, host }) => `${key} of ${host.process!.name}`) : [],
+        );
+        const others = local ? wanted.filter(({ host }) => host.address !== address) : [];
+        say(
+          'endpoints',
+          process!.endpoints.get(vni)?.keys() ?? [],
+          others.map(({ name }) => name),
+        );
+        say(
+          'flood list',
+          process!.flood.get(vni) ?? [],
+          others.map(({ host }) => host.address),
+        );
+        say(
+          'peers',
+          process!.db.peers(id),
+          running.filter((host) => host.endpoints.has(id)).map((host) => host.process!.name),
+        );
+      }
+    }
+    return found;
+  }
+}
