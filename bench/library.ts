@@ -16,7 +16,7 @@ export interface Figure {
   bar: number;
 }
 
-const ROUNDS = 5;
+export const ROUNDS = 5;
 
 export async function library(): Promise<Figure[]> {
   warmUp();
@@ -39,7 +39,7 @@ export async function library(): Promise<Figure[]> {
 }
 
 /** The median time of one call. */
-async function nanoseconds(run: () => unknown): Promise<number> {
+export async function nanoseconds(run: () => unknown): Promise<number> {
   const { p50 } = await measure(() => do_not_optimize(loop(run)), { min_cpu_time: 400e6 });
   return p50 / CALLS;
 }

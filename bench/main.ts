@@ -1,9 +1,11 @@
 /** `npm run bench -- [SUITE …] [--json]`: what weft costs. Figures on noisy machines: run it several times. */
 import { cpus } from 'node:os';
 import { library, type Figure } from './library.js';
+import { offload } from './offload.js';
 
 const SUITES: Record<string, { text: string; run: () => Promise<Figure[]> }> = {
   library: { text: 'codecs and machines, without I/O', run: library },
+  offload: { text: 'checksums, segmentation and coalescing', run: offload },
 };
 
 async function main(args: string[]): Promise<number> {
