@@ -8,6 +8,8 @@ export default defineConfig({
     ...existingRooms()
       .filter((room) => room !== 'cli')
       .map((room) => [`${room}/index`, `src/${room}/index.ts`]),
+    // A thread's program is loaded by its file.
+    ...(existsSync('src/host/linux/worker.ts') ? [['host/linux-worker', 'src/host/linux/worker.ts']] : []),
     ...(existsSync('src/cli/main.ts') ? [['cli/main', 'src/cli/main.ts']] : []),
   ]),
   format: 'esm',

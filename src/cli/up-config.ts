@@ -9,7 +9,7 @@ export const COMMON: readonly Flag[] = [
   { name: 'port', value: 'N', text: 'UDP port, here and at the peers (default 4789)' },
   { name: 'source-ports', value: 'N', text: 'UDP ports that flows leave from (default 8; 0: leave from --port)' },
   { name: 'peers-only', negatable: true, text: 'take datagrams from known VTEPs only (default no)' },
-  { name: 'engine', value: 'auto|dgram', text: 'what moves the frames (default auto)' },
+  { name: 'engine', value: 'auto|dgram|linux', text: 'what moves the frames (default auto)' },
   { name: 'control', value: 'PATH', text: 'Unix socket for "vtep show" and "vtep explain"' },
 ];
 

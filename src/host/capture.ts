@@ -34,33 +34,24 @@ interface Open {
   done(): void;
 }
 
-export class Captures {
+/** Makes a record of each packet, on the thread that moves it. */
+export class Recorder {
   readonly #names: readonly string[];
-  readonly #open = new Set<Open>();
+  readonly #record: (packet: Captured) => void;
+  /** Records still wanted. */
+  #left = 0;
   /** Whether anybody asks; the data path looks here first. */
   active = false;
 
-  constructor(plan: Plan) {
+  constructor(plan: Plan, record: (packet: Captured) => void) {
     this.#names = plan.taps.map(({ name }) => name);
+    this.#record = record;
   }
 
-  /** Collects packets from now on; answers when there are `count` of them, or after `seconds`, or when the engine stops. */
-  collect(count: number, seconds: number): Promise<Captured[]> {
-    return new Promise((resolve) => {
-      const open: Open = {
-        left: count,
-        packets: [],
-        done: () => {
-          clearTimeout(timer);
-          this.#open.delete(open);
-          this.active = this.#open.size > 0;
-          resolve(open.packets);
-        },
-      };
-      const timer = setTimeout(() => open.done(), seconds * 1000);
-      this.#open.add(open);
-      this.active = true;
-    });
+  /** Asks for so many packets from now on; 0 for none. */
+  set limit(packets: number) {
+    this.#left = packets;
+    this.active = packets > 0;
   }
 
   frame(port: number, direction: 'in' | 'out', bytes: Uint8Array, offset: number, end: number): void {
@@ -84,16 +75,52 @@ export class Captures {
     });
   }
 
-  /** Ends every collection with what it has. */
-  stop(): void {
-    for (const open of [...this.#open]) open.done();
+  #add(packet: Captured): void {
+    if (--this.#left <= 0) this.active = false;
+    this.#record(packet);
+  }
+}
+
+/** The collections that are open, on the thread that those who ask talk to. */
+export class Captures {
+  readonly #open = new Set<Open>();
+  readonly #want: (packets: number) => void;
+
+  /** @param want Is told how many packets are wanted from now on. */
+  constructor(want: (packets: number) => void) {
+    this.#want = want;
   }
 
-  #add(packet: Captured): void {
+  /** Collects packets from now on; answers when there are `count` of them, or after `seconds`, or when the engine stops. */
+  collect(count: number, seconds: number): Promise<Captured[]> {
+    return new Promise((resolve) => {
+      const open: Open = {
+        left: count,
+        packets: [],
+        done: () => {
+          clearTimeout(timer);
+          this.#open.delete(open);
+          if (this.#open.size === 0) this.#want(0);
+          resolve(open.packets);
+        },
+      };
+      const timer = setTimeout(() => open.done(), seconds * 1000);
+      this.#open.add(open);
+      this.#want(Math.max(...[...this.#open].map(({ left }) => left)));
+    });
+  }
+
+  /** A packet has passed. */
+  add(packet: Captured): void {
     for (const open of [...this.#open]) {
       open.packets.push(packet);
       if (--open.left === 0) open.done();
     }
+  }
+
+  /** Ends every collection with what it has. */
+  stop(): void {
+    for (const open of [...this.#open]) open.done();
   }
 }
 

@@ -9,12 +9,12 @@ import { createSocket, type Socket } from 'node:dgram';
 import { performance } from 'node:perf_hooks';
 import { type Plan } from '../schema/index.js';
 import { HEADROOM, type Remote, type Vtep, type VtepSink } from '../vtep/index.js';
-import { Captures } from './capture.js';
+import { Captures, Recorder } from './capture.js';
 import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from './engine.js';
-import { codeOf, HostError } from './error.js';
+import { codeOf } from './error.js';
 import { answer, buildVtep, type MachineRequest } from './machine.js';
 import { TapChannel } from './tap.js';
-import { notLocal } from './underlay.js';
+import { bindError, FIRST_SOURCE_PORT } from './underlay.js';
 
 /** Receive and send buffer to ask for, in bytes; the system grants what `net.core.rmem_max` and `wmem_max` allow. */
 const SOCKET_BUFFER = 4 << 20;
@@ -22,8 +22,6 @@ const SOCKET_BUFFER = 4 << 20;
 const MAX_QUEUE = 8 << 20;
 /** Milliseconds between two looks at what has aged. */
 const TICK = 1000;
-/** First port of the range that RFC 7348 recommends for sources (section 5). */
-const FIRST_SOURCE_PORT = 49_152;
 
 export class DgramEngine implements Engine, VtepSink {
   readonly name = 'dgram';
@@ -41,6 +39,7 @@ export class DgramEngine implements Engine, VtepSink {
   #plan!: Plan;
   #vtep!: Vtep;
   #captures!: Captures;
+  #recorder!: Recorder;
   #taps: TapChannel[] = [];
   /** Bound to the VTEP's port: what receives. */
   #socket: Socket | undefined;
@@ -50,13 +49,14 @@ export class DgramEngine implements Engine, VtepSink {
 
   async start(plan: Plan, taps: readonly number[], events: EngineEvents): Promise<EngineFacts> {
     this.#plan = plan;
-    this.#captures = new Captures(plan);
+    this.#recorder = new Recorder(plan, (packet) => this.#captures.add(packet));
+    this.#captures = new Captures((packets) => (this.#recorder.limit = packets));
     this.#taps = taps.map(
       (fd, port) =>
         new TapChannel(fd, HEADROOM, {
           frame: (bytes, offset, end) => {
             this.#counters.framesRead++;
-            if (this.#captures.active) this.#captures.frame(port, 'in', bytes, offset, end);
+            if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
             this.#vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
           },
           lost: (reason) => events.tapLost(port, reason),
@@ -67,7 +67,7 @@ export class DgramEngine implements Engine, VtepSink {
     const here = { address: plan.local, port: plan.port };
     this.#socket.on('message', (bytes, { address, port }) => {
       this.#counters.datagramsReceived++;
-      if (this.#captures.active) this.#captures.datagram('in', { address, port }, here, bytes, 0, bytes.length);
+      if (this.#recorder.active) this.#recorder.datagram('in', { address, port }, here, bytes, 0, bytes.length);
       this.#vtep.receiveDatagram(address, bytes, 0, bytes.length, performance.now(), 0, this);
     });
     for (let i = 0; i < plan.sourcePorts; i++) this.#senders.push(await this.#bindSource(plan));
@@ -81,7 +81,7 @@ export class DgramEngine implements Engine, VtepSink {
 
   /** A frame leaves by a TAP: written at once. */
   deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
-    if (this.#captures.active) this.#captures.frame(port, 'out', bytes, offset, end);
+    if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
     const code = this.#taps[port]!.write(bytes, offset, end);
     if (code === '') this.#counters.framesWritten++;
     else count(this.#counters.writeErrors, code);
@@ -90,9 +90,9 @@ export class DgramEngine implements Engine, VtepSink {
   /** A datagram leaves for a remote: copied, since the socket may hold it longer than this call lasts. */
   transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number): void {
     if (this.#senders.length === 0) return; // stopped, or not quite started
-    if (this.#captures.active) {
+    if (this.#recorder.active) {
       const { port } = this.#senders[sourcePort % this.#senders.length]!.address();
-      this.#captures.datagram('out', { address: this.#plan.local, port }, remote, bytes, offset, end);
+      this.#recorder.datagram('out', { address: this.#plan.local, port }, remote, bytes, offset, end);
     }
     const length = end - offset;
     if (this.#counters.sendQueue + length > MAX_QUEUE) return count(this.#counters.sendErrors, 'QUEUE');
@@ -167,18 +167,4 @@ export class DgramEngine implements Engine, VtepSink {
 
 function count(counters: Record<string, number>, code: string): void {
   counters[code] = (counters[code] ?? 0) + 1;
-}
-
-function bindError(error: Error, local: string, port: number): Error {
-  const place = `UDP ${local.includes(':') ? `[${local}]` : local}:${port}`;
-  const code = codeOf(error);
-  if (code === 'EADDRNOTAVAIL') return notLocal(local);
-  if (code === 'EADDRINUSE')
-    return new HostError(
-      `${place} is in use: by another vtep, or by a vxlan device of the kernel ("ip -d link show type vxlan", "ss -ulnp"); stop it, or take another --port`,
-      { cause: error },
-    );
-  if (code === 'EACCES')
-    return new HostError(`${place}: permission denied; take a --port above 1023, or run as root`, { cause: error });
-  return new HostError(`${place} cannot be bound: ${error.message}`, { cause: error });
 }

@@ -4,7 +4,7 @@
  */
 import { type EngineName, type Plan } from '../schema/index.js';
 import { DgramEngine } from './dgram.js';
-import { HostError } from './error.js';
+import { LinuxEngine } from './linux/engine.js';
 import { type MachineRequest } from './machine.js';
 
 /** What an engine counts beside its machine. */
@@ -20,6 +20,15 @@ export interface EngineCounters {
   /** Datagrams that the underlay did not take, by the system's code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE` where too many waited. */
   sendErrors: Record<string, number>;
   receiveErrors: Record<string, number>;
+  /** Super-frames read from and written to TAPs, each of many frames, where the engine knows such. */
+  superFramesRead?: number;
+  superFramesWritten?: number;
+  /** System calls by what they do, where the engine makes them itself. */
+  readCalls?: number;
+  writeCalls?: number;
+  sendCalls?: number;
+  receiveCalls?: number;
+  pollCalls?: number;
 }
 
 export interface EngineEvents {
@@ -52,8 +61,8 @@ export interface Engine {
   stop(): Promise<void>;
 }
 
-/** @throws HostError for an engine that this build does not have. */
+/** The engine of that name; `auto` is the portable one. */
 export function createEngine(name: EngineName): Engine {
-  if (name === 'linux') throw new HostError('engine "linux" is not in this build; use --engine auto or --engine dgram');
+  if (name === 'linux') return new LinuxEngine();
   return new DgramEngine();
 }

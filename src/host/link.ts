@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import { type TapPlan } from '../schema/index.js';
 import { HostError } from './error.js';
 import { ip, ipJson } from './ip.js';
-import { inspectTap, openTap } from './tun.js';
+import { IFF_VNET_HDR, inspectTap, openTap } from './tun.js';
 
 /** A TAP that is open and configured. */
 export interface Link {
@@ -33,12 +33,26 @@ export async function makeLink(tap: TapPlan, mtu: number, tapFlags: number): Pro
     );
     if (tap.address !== undefined) await ip(['addr', 'add', tap.address, 'dev', name], netns);
     await ip(['link', 'set', 'dev', name, 'up'], netns);
+    if ((tapFlags & IFF_VNET_HDR) !== 0) await limitSuperFrames(name, tap.mtu ?? mtu, netns);
     const [link] = await ipJson<{ address: string }>(['link', 'show', 'dev', name], netns);
     return { fd: open.fd, device: name, mac: link!.address };
   } catch (error) {
     closeSync(open.fd);
     throw error;
   }
+}
+
+/** Bytes, and datagrams, that fit one call on the underlay's socket with `UDP_SEGMENT`. */
+const MAX_CALL = 65_487;
+const MAX_SEGMENTS = 64;
+/** What is around an IP packet of a TAP in such a datagram: Ethernet and VXLAN headers. */
+const AROUND = 14 + 8;
+
+/** Lets the kernel make super-frames no longer than what leaves in one call: the rest would take a second one. */
+async function limitSuperFrames(name: string, mtu: number, netns: string | undefined): Promise<void> {
+  const segments = Math.max(1, Math.min(MAX_SEGMENTS, Math.floor(MAX_CALL / (mtu + AROUND))));
+  // An iproute2 that does not know it costs speed and nothing else.
+  await ip(['link', 'set', 'dev', name, 'gso_max_segs', String(segments)], netns).catch(() => undefined);
 }
 
 async function move(from: string, name: string, netns: string): Promise<void> {

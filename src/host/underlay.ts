@@ -1,8 +1,11 @@
 /** What the underlay between this VTEP and its peers looks like. */
 import { networkInterfaces } from 'node:os';
 import { canonicalIp, family } from '../schema/index.js';
-import { HostError } from './error.js';
+import { codeOf, HostError } from './error.js';
 import { ip, ipJson } from './ip.js';
+
+/** First port of the range that RFC 7348 recommends for sources (section 5). */
+export const FIRST_SOURCE_PORT = 49_152;
 
 /** What encapsulation puts around an inner IP packet: Ethernet 14, VXLAN 8, UDP 8, and IPv4 20 or IPv6 40 bytes. */
 export function overhead(local: string): number {
@@ -69,4 +72,19 @@ export async function pathAt(local: string): Promise<Path> {
 async function deviceMtu(device: string): Promise<number> {
   const [link] = JSON.parse(await ip(['-j', 'link', 'show', 'dev', device])) as { mtu: number }[];
   return link!.mtu;
+}
+
+/** The error about a UDP port that could not be bound, by the code of `error`. */
+export function bindError(error: Error, local: string, port: number): Error {
+  const place = `UDP ${local.includes(':') ? `[${local}]` : local}:${port}`;
+  const code = codeOf(error);
+  if (code === 'EADDRNOTAVAIL') return notLocal(local);
+  if (code === 'EADDRINUSE')
+    return new HostError(
+      `${place} is in use: by another vtep, or by a vxlan device of the kernel ("ip -d link show type vxlan", "ss -ulnp"); stop it, or take another --port`,
+      { cause: error },
+    );
+  if (code === 'EACCES')
+    return new HostError(`${place}: permission denied; take a --port above 1023, or run as root`, { cause: error });
+  return new HostError(`${place} cannot be bound: ${error.message}`, { cause: error });
 }

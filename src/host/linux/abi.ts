@@ -1,0 +1,88 @@
+/** Linux's constants and structure layouts, for 64-bit little-endian machines: all that koffi's binaries and this engine run on. */
+
+// socket(2)
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const SOCK_DGRAM = 2;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
+export const IPPROTO_UDP = 17;
+
+// setsockopt(2)
+export const SOL_IP = 0;
+export const SOL_SOCKET = 1;
+export const SOL_UDP = 17;
+export const SOL_IPV6 = 41;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUF = 8;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
+export const SO_RXQ_OVFL = 40;
+export const IP_TOS = 1;
+export const IP_MTU_DISCOVER = 10;
+export const IP_RECVERR = 11;
+export const IP_RECVTOS = 13;
+export const IPV6_MTU_DISCOVER = 23;
+export const IPV6_RECVERR = 25;
+export const IPV6_V6ONLY = 26;
+export const IPV6_RECVTCLASS = 66;
+export const IPV6_TCLASS = 67;
+/** Set DF, never fragment, and believe what the way says of its MTU. */
+export const PMTUDISC_DO = 2;
+export const UDP_SEGMENT = 103;
+export const UDP_GRO = 104;
+
+// sendmsg(2), recvmsg(2)
+export const MSG_DONTWAIT = 0x40;
+export const MSG_TRUNC = 0x20;
+export const MSG_ERRQUEUE = 0x2000;
+
+// poll(2)
+export const POLLIN = 1;
+export const POLLOUT = 4;
+export const POLLERR = 8;
+export const POLLHUP = 16;
+export const POLLNVAL = 32;
+
+// eventfd(2)
+export const EFD_NONBLOCK = 0o4000;
+export const EFD_CLOEXEC = 0o2000000;
+
+/** ioctl(2): do not block. */
+export const FIONBIO = 0x5421;
+// ioctl(2) on a TAP
+export const TUNSETOFFLOAD = 0x4004_54d0;
+export const TUN_F_CSUM = 0x01;
+export const TUN_F_TSO4 = 0x02;
+export const TUN_F_TSO6 = 0x04;
+export const TUN_F_TSO_ECN = 0x08;
+export const TUN_F_USO4 = 0x20;
+export const TUN_F_USO6 = 0x40;
+
+/** `struct pollfd`. */
+export const POLLFD = { fd: 0, events: 4, revents: 6, length: 8 } as const;
+/** `struct iovec`. */
+export const IOVEC = { base: 0, size: 8, length: 16 } as const;
+/** `struct msghdr`, and behind it in `struct mmsghdr` what was moved. */
+export const MSGHDR = {
+  name: 0,
+  nameLength: 8,
+  iov: 16,
+  iovCount: 24,
+  control: 32,
+  controlLength: 40,
+  flags: 48,
+  length: 56,
+  moved: 56,
+  mmsgLength: 64,
+} as const;
+/** `struct cmsghdr`; the next one begins at a multiple of 8. */
+export const CMSG = { size: 0, level: 8, type: 12, data: 16 } as const;
+/** `struct sockaddr_in` and `sockaddr_in6`. */
+export const SOCKADDR = { family: 0, port: 2, ipv4: 4, ipv6: 8, length4: 16, length6: 28, room: 32 } as const;
+/** `struct sock_extended_err`; behind it the address of who told. */
+export const EXTENDED_ERROR = { errno: 0, origin: 4, type: 5, code: 6, info: 8, data: 12, length: 16 } as const;
+/** Origins of errors: this host, ICMP, ICMPv6. */
+export const SO_EE_ORIGIN_LOCAL = 1;
+export const SO_EE_ORIGIN_ICMP = 2;
+export const SO_EE_ORIGIN_ICMP6 = 3;

@@ -1,0 +1,77 @@
+/** What the way says of datagrams sent before: ICMP errors, and datagrams too big for it, out of a socket's error queue. */
+import * as abi from './abi.js';
+import { addressText } from './address.js';
+import { type Arena } from './arena.js';
+import { EMSGSIZE, type Libc, type Pointer } from './libc.js';
+
+const DATA_ROOM = 64;
+const CONTROL_ROOM = 256;
+/** Errors read at a time; more wait for the next turn. */
+const BOUND = 64;
+
+export interface ErrorEvents {
+  /** The way to `address` carries packets of `mtu` bytes at most. */
+  tooBig(address: string, mtu: number): void;
+  /** A router, or the host at `address`, refused a datagram. */
+  refused(address: string, errno: number): void;
+}
+
+export class ErrorQueue {
+  readonly #libc: Libc;
+  readonly #arena: Arena;
+  readonly #v6: boolean;
+  readonly #message: number;
+  readonly #pointer: Pointer;
+  readonly #name: number;
+  readonly #control: number;
+
+  constructor(libc: Libc, arena: Arena, v6: boolean) {
+    this.#libc = libc;
+    this.#arena = arena;
+    this.#v6 = v6;
+    this.#message = arena.take(abi.MSGHDR.mmsgLength);
+    this.#pointer = arena.pointer(this.#message);
+    this.#name = arena.take(abi.SOCKADDR.room);
+    this.#control = arena.take(CONTROL_ROOM);
+    const piece = arena.take(abi.IOVEC.length);
+    arena.setIovec(piece, arena.take(DATA_ROOM), DATA_ROOM);
+    arena.setPointer(this.#message + abi.MSGHDR.name, this.#name);
+    arena.setPointer(this.#message + abi.MSGHDR.iov, piece);
+    arena.setSize(this.#message + abi.MSGHDR.iovCount, 1);
+    arena.setPointer(this.#message + abi.MSGHDR.control, this.#control);
+  }
+
+  /** Reads what is there of a socket's. */
+  drain(fd: number, events: ErrorEvents): void {
+    const { view } = this.#arena;
+    const message = this.#message;
+    for (let i = 0; i < BOUND; i++) {
+      view.setUint32(message + abi.MSGHDR.nameLength, abi.SOCKADDR.room, true);
+      view.setUint32(message + abi.MSGHDR.controlLength, CONTROL_ROOM, true);
+      if (this.#libc.recvmsg(fd, this.#pointer, abi.MSG_ERRQUEUE | abi.MSG_DONTWAIT) < 0) return;
+      this.#read(view, events);
+    }
+  }
+
+  #read(view: DataView, events: ErrorEvents): void {
+    let at = this.#control;
+    const end = at + view.getUint32(this.#message + abi.MSGHDR.controlLength, true);
+    while (at + abi.CMSG.data < end) {
+      const size = view.getUint32(at + abi.CMSG.size, true);
+      if (size < abi.CMSG.data) return;
+      const level = view.getInt32(at + abi.CMSG.level, true);
+      const type = view.getInt32(at + abi.CMSG.type, true);
+      if (
+        size >= abi.CMSG.data + abi.EXTENDED_ERROR.length &&
+        ((level === abi.SOL_IP && type === abi.IP_RECVERR) || (level === abi.SOL_IPV6 && type === abi.IPV6_RECVERR))
+      ) {
+        const error = at + abi.CMSG.data;
+        const errno = view.getUint32(error + abi.EXTENDED_ERROR.errno, true);
+        const address = addressText(this.#arena, this.#name, this.#v6);
+        if (errno === EMSGSIZE) events.tooBig(address, view.getUint32(error + abi.EXTENDED_ERROR.info, true));
+        else events.refused(address, errno);
+      }
+      at += (size + 7) & ~7;
+    }
+  }
+}

@@ -1,0 +1,97 @@
+/**
+ * The C library's calls, as the fast path makes them: synchronous, on numbers, with pointers as `bigint` into the one
+ * arena that all structures live in. A bigint that is made once costs no allocation a call, which a number of that size
+ * does.
+ */
+import { constants } from 'node:os';
+import { codeOf, HostError } from '../error.js';
+
+/** An address in memory, made once. */
+export type Pointer = bigint;
+
+export interface Libc {
+  ioctl(fd: number, request: number, argument: number | Pointer): number;
+  socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: Pointer, length: number): number;
+  getsockname(fd: number, address: Pointer, length: Pointer): number;
+  setsockopt(fd: number, level: number, name: number, value: Pointer, length: number): number;
+  getsockopt(fd: number, level: number, name: number, value: Pointer, length: Pointer): number;
+  poll(fds: Pointer, count: number, timeout: number): number;
+  read(fd: number, buffer: Pointer, length: number): number;
+  readv(fd: number, vector: Pointer, count: number): number;
+  writev(fd: number, vector: Pointer, count: number): number;
+  recvmsg(fd: number, message: Pointer, flags: number): number;
+  recvmmsg(fd: number, messages: Pointer, count: number, flags: number, timeout: Pointer): number;
+  sendmmsg(fd: number, messages: Pointer, count: number, flags: number): number;
+  eventfd(initial: number, flags: number): number;
+  close(fd: number): number;
+  /** The number of the last call's error. */
+  errno(): number;
+  /** The address of a buffer's first byte. */
+  address(buffer: ArrayBuffer): Pointer;
+}
+
+// What each returns and takes. `ssize_t` fits an int wherever it is used here.
+const SIGNATURES: Readonly<Record<Exclude<keyof Libc, 'errno' | 'address'>, readonly [string, readonly string[]]>> = {
+  ioctl: ['int', ['int', 'ulong', 'ulong']],
+  socket: ['int', ['int', 'int', 'int']],
+  bind: ['int', ['int', 'size_t', 'uint']],
+  getsockname: ['int', ['int', 'size_t', 'size_t']],
+  setsockopt: ['int', ['int', 'int', 'int', 'size_t', 'uint']],
+  getsockopt: ['int', ['int', 'int', 'int', 'size_t', 'size_t']],
+  poll: ['int', ['size_t', 'ulong', 'int']],
+  read: ['int', ['int', 'size_t', 'size_t']],
+  readv: ['int', ['int', 'size_t', 'int']],
+  writev: ['int', ['int', 'size_t', 'int']],
+  recvmsg: ['int', ['int', 'size_t', 'int']],
+  recvmmsg: ['int', ['int', 'size_t', 'uint', 'int', 'size_t']],
+  sendmmsg: ['int', ['int', 'size_t', 'uint', 'int']],
+  eventfd: ['int', ['uint', 'int']],
+  close: ['int', ['int']],
+};
+
+/** @throws HostError where koffi is missing, does not load, or finds no such C library. */
+export async function loadLibc(): Promise<Libc> {
+  let koffi: typeof import('koffi');
+  try {
+    koffi = (await import('koffi')).default as unknown as typeof import('koffi');
+  } catch (error) {
+    const why =
+      codeOf(error) === 'ERR_MODULE_NOT_FOUND' || codeOf(error) === 'MODULE_NOT_FOUND'
+        ? 'which is not installed; add it with "npm install koffi"'
+        : `which does not load (${(error as Error).message}); try "npm install koffi"`;
+    throw new HostError(`engine "linux" takes koffi, ${why}, or use --engine dgram`, { cause: error });
+  }
+  try {
+    const library = koffi.load(null); // the program itself has libc's symbols, whichever libc it is
+    const calls = Object.entries(SIGNATURES).map(([name, [result, parameters]]) => [
+      name,
+      library.func(name, result, [...parameters]),
+    ]);
+    return {
+      ...(Object.fromEntries(calls) as Omit<Libc, 'errno' | 'address'>),
+      errno: () => koffi.errno(),
+      address: (buffer) => BigInt(koffi.address(buffer)),
+    };
+  } catch (error) {
+    throw new HostError(
+      `engine "linux" does not find what it needs in this system's C library (${(error as Error).message}); use --engine dgram`,
+      { cause: error },
+    );
+  }
+}
+
+const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number as number, name]));
+// Those that Node does not name.
+NAMES.set(77, 'EBADFD');
+NAMES.set(112, 'EHOSTDOWN');
+
+/** An error's name: `ENETUNREACH`. */
+export function errorName(errno: number): string {
+  return NAMES.get(errno) ?? `errno ${errno}`;
+}
+
+export const { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, ENOMEM, EPERM, EACCES, ENOPROTOOPT, EADDRINUSE } =
+  constants.errno;
+/** The device behind a TAP is gone. */
+export const EBADFD = 77;

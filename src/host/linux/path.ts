@@ -1,0 +1,363 @@
+/**
+ * The data path between TAPs and the underlay, both ways, through the machine. What a TAP hands out as one super-frame the
+ * machine decides on once, and it leaves as one message that the kernel cuts into datagrams; what arrives of one flow is
+ * merged, decided on once, and written to its TAP as one super-frame.
+ */
+import {
+  Coalescer,
+  coalesceScratch,
+  finishChecksum,
+  Segmenter,
+  segmentScratch,
+  type CoalescerSink,
+  type Run,
+  type Sum,
+} from '../../offload/index.js';
+import { HEADROOM, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import * as virtio from '../../virtio/index.js';
+import { type Recorder } from '../capture.js';
+import * as abi from './abi.js';
+import { Senders } from './address.js';
+import { type Arena } from './arena.js';
+import { COUNT, countError } from './counts.js';
+import { EBADFD, EINVAL } from './libc.js';
+import { type Receiver, type ReceiverEvents } from './receiver.js';
+import { MAX_BYTES, MAX_SEGMENTS, type Sender } from './sender.js';
+import { LOST, MAX_FRAME, type TapQueue } from './tap-queue.js';
+
+/** Reads of one TAP, and calls of the underlay, a turn at most. */
+const TAP_TURN = 128;
+const UDP_TURN = 8;
+/** Bytes of a TAP's frames a turn, about: super-frames take longer than small ones. */
+const TAP_BYTES = 1 << 19;
+/** Small frames lie one behind the other from the TAP until they are sent. */
+const FRAMES = 1 << 18;
+/** Between a frame's place and the next one's. */
+const ALIGN = 64;
+/** A frame that is worth a system call of its own, while it is in the processor's cache. */
+const LARGE = 16_384;
+/** Flows that are merged at a time. */
+const FLOWS = 16;
+/** A VXLAN header's. */
+const PREFIX = 8;
+
+export interface PathParts {
+  arena: Arena;
+  /** Over the arena. */
+  sum: Sum;
+  vtep: Vtep;
+  v6: boolean;
+  counts: Float64Array;
+  taps: (TapQueue | null)[];
+  sender: Sender;
+  receiver: Receiver;
+  recorder: Recorder;
+  /** Where datagrams come from and go to, for the recorder. */
+  local: { address: string; port: number };
+  sourcePorts: readonly number[];
+  /** Whether every TAP takes UDP in super-frames. */
+  udp: boolean;
+  /** A TAP cannot be read any more. */
+  lost(port: number, errno: number): void;
+}
+
+export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
+  readonly #parts: PathParts;
+  readonly #arena: Arena;
+  readonly #bytes: Uint8Array;
+  readonly #vtep: Vtep;
+  readonly #counts: Float64Array;
+  readonly #taps: (TapQueue | null)[];
+  readonly #sender: Sender;
+  readonly #receiver: Receiver;
+  readonly #recorder: Recorder;
+  readonly #senders: Senders;
+  readonly #sum: Sum;
+  readonly #segmenter: Segmenter;
+  readonly #heads: number;
+  readonly #coalescer: Coalescer;
+  /** Remotes by id, of what waits in the coalescer. */
+  readonly #remotes: Remote[] = [];
+  readonly #frames: number;
+  /** For frames that a machine made outside of the arena. */
+  readonly #scratch: number;
+  /** For the virtio header of a frame that a TAP sends to another. */
+  readonly #header: number;
+  #place: number;
+  #now = 0;
+  // The frame from a TAP that is on its way through the machine, where it is a super-frame.
+  #gsoType = virtio.GSO_NONE;
+  #gsoSize = 0;
+  #frameStart = 0;
+  #frameEnd = 0;
+  #headerLength = 0;
+  #checksumStart = 0;
+  #checksumOffset = 0;
+  /** The frames from the underlay that are on their way through it as one. */
+  #run: Run | null = null;
+
+  constructor(parts: PathParts) {
+    const { arena, vtep, v6, counts, taps, sender, receiver, recorder } = parts;
+    this.#parts = parts;
+    this.#arena = arena;
+    this.#bytes = arena.bytes;
+    this.#vtep = vtep;
+    this.#counts = counts;
+    this.#taps = taps;
+    this.#sender = sender;
+    this.#receiver = receiver;
+    this.#recorder = recorder;
+    this.#senders = new Senders(arena, vtep, v6);
+    this.#sum = parts.sum;
+    this.#segmenter = new Segmenter(arena.bytes, this.#sum, MAX_SEGMENTS);
+    this.#heads = arena.take(segmentScratch(MAX_SEGMENTS));
+    this.#coalescer = new Coalescer(arena.bytes, arena.take(coalesceScratch(FLOWS)), this.#sum, {
+      flows: FLOWS,
+      udp: parts.udp,
+      prefix: PREFIX,
+    });
+    this.#frames = arena.take(FRAMES + MAX_FRAME + ALIGN);
+    this.#place = this.#frames;
+    this.#scratch = arena.take(MAX_FRAME + HEADROOM) + HEADROOM;
+    this.#header = arena.take(virtio.HEADER_LENGTH);
+  }
+
+  /** What was remembered of the machine's remotes may hold no more. */
+  forget(): void {
+    this.#senders.clear();
+  }
+
+  // ---- From a TAP ----
+
+  /** Moves what a TAP has, up to a turn's worth. */
+  fromTap(port: number, now: number): void {
+    this.#now = now;
+    let bytes = 0;
+    for (let i = 0; i < TAP_TURN && bytes < TAP_BYTES; i++) {
+      const tap = this.#taps[port]!;
+      if (tap === null) break;
+      const offset = this.#place + HEADROOM;
+      const length = tap.read(offset);
+      if (length < 0) {
+        if (length === LOST) this.#parts.lost(port, tap.errno);
+        break;
+      }
+      bytes += length;
+      this.#frame(tap, port, offset, offset + length);
+      if (length >= LARGE || offset + length >= this.#frames + FRAMES) this.#flush();
+      // What waits to be sent stays where it is.
+      else if (this.#sender.pending) this.#place = (offset + length + ALIGN - 1) & -ALIGN;
+    }
+    this.#flush();
+  }
+
+  /** One frame, or one super-frame, from a TAP. */
+  #frame(tap: TapQueue, port: number, offset: number, end: number): void {
+    const bytes = this.#bytes;
+    this.#counts[COUNT.framesRead]! += 1;
+    this.#gsoType = virtio.GSO_NONE;
+    if (tap.header !== 0) {
+      const header = offset - tap.header;
+      const type = virtio.getGsoType(bytes, header);
+      if (type !== virtio.GSO_NONE) return this.#superFrame(port, header, offset, end);
+      if ((virtio.getFlags(bytes, header) & virtio.FLAG_NEEDS_CSUM) !== 0) {
+        const start = virtio.getChecksumStart(bytes, header);
+        const field = virtio.getChecksumOffset(bytes, header);
+        finishChecksum(bytes, this.#sum, offset, end, start, field);
+      }
+    }
+    if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
+    this.#vtep.receiveFrame(port, bytes, offset, end, this.#now, this);
+  }
+
+  #superFrame(port: number, header: number, offset: number, end: number): void {
+    const bytes = this.#bytes;
+    this.#counts[COUNT.superFramesRead]! += 1;
+    this.#gsoType = virtio.getGsoType(bytes, header);
+    this.#gsoSize = virtio.getGsoSize(bytes, header);
+    this.#headerLength = virtio.getHeaderLength(bytes, header);
+    this.#checksumStart = virtio.getChecksumStart(bytes, header);
+    this.#checksumOffset = virtio.getChecksumOffset(bytes, header);
+    this.#frameStart = offset;
+    this.#frameEnd = end;
+    const packets = this.#segmenter.open(offset, end, this.#gsoType, this.#gsoSize);
+    if (packets < 0) return countError(this.#counts, 'receiveErrors', EINVAL);
+    if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
+    const { headLength } = this.#segmenter;
+    const wire = end - offset + (packets - 1) * headLength;
+    const largest = packets === 1 ? end - offset : headLength + this.#gsoSize;
+    this.#vtep.receiveFrame(port, bytes, offset, end, this.#now, this, packets, wire, largest);
+    this.#gsoType = virtio.GSO_NONE;
+  }
+
+  #flush(): void {
+    this.#sender.flush();
+    this.#place = this.#frames;
+  }
+
+  // ---- From the underlay ----
+
+  /** Moves what the underlay has, up to a turn's worth. */
+  fromUnderlay(now: number): void {
+    this.#now = now;
+    for (let i = 0; i < UDP_TURN; i++) {
+      const more = this.#receiver.receive(this);
+      this.#coalescer.flush(this); // the buffers are used again
+      if (!more) break;
+    }
+    if (this.#sender.pending) this.#flush();
+  }
+
+  datagrams(source: number, offset: number, end: number, size: number, ecn: number): void {
+    let from = this.#senders.find(source);
+    let at = offset;
+    do {
+      const stop = size > 0 && at + size < end ? at + size : end;
+      this.#counts[COUNT.datagramsReceived]! += 1;
+      if (this.#recorder.active) this.#recordDatagram(from, source, at, stop);
+      if (typeof from === 'string') {
+        this.#vtep.receiveDatagram(from, this.#bytes, at, stop, this.#now, ecn, this);
+        from = this.#senders.find(source); // it may have been learned now
+      } else {
+        this.#remotes[from.id] = from;
+        this.#coalescer.add(at, stop, (from.id << 2) | ecn, this);
+      }
+      at = stop;
+    } while (at < end);
+  }
+
+  /** A datagram that was not merged. */
+  single(offset: number, end: number, tag: number): void {
+    this.#vtep.receiveDatagram(this.#remotes[tag >> 2]!, this.#bytes, offset, end, this.#now, tag & 3, this);
+  }
+
+  /** Several that were. */
+  merged(run: Run): void {
+    this.#run = run;
+    this.#vtep.receiveDatagram(
+      this.#remotes[run.tag >> 2]!,
+      this.#bytes,
+      run.head,
+      run.headEnd,
+      this.#now,
+      run.tag & 3,
+      this,
+      run.count,
+      run.wireBytes,
+    );
+    this.#run = null;
+  }
+
+  // ---- What the machine wants ----
+
+  /** A frame leaves by a TAP. */
+  deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
+    if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
+    const tap = this.#taps[port]!;
+    if (tap === null) return countError(this.#counts, 'writeErrors', EBADFD);
+    if (bytes !== this.#bytes) {
+      this.#bytes.set(bytes.subarray(offset, end), this.#scratch);
+      tap.write(this.#scratch, end - offset);
+    } else if (this.#run !== null) this.#deliverRun(tap, this.#run, offset, end);
+    else if (this.#gsoType !== virtio.GSO_NONE) this.#deliverSuper(tap, offset);
+    else tap.write(offset, end - offset);
+  }
+
+  /** Frames from the underlay, merged. */
+  #deliverRun(tap: TapQueue, run: Run, offset: number, end: number): void {
+    const { dataOffset, dataLength } = this.#coalescer;
+    if (tap.header === 0) return this.#deliverApart(tap, run, offset, end);
+    const header = offset - virtio.HEADER_LENGTH; // over the VXLAN header, which has been read
+    run.writeVirtio(this.#bytes, header, run.frame - offset);
+    tap.beginWithHeader(header, end - header);
+    for (let i = run.first; i < run.first + run.count; i++) tap.piece(dataOffset[i]!, dataLength[i]!);
+    this.#counts[COUNT.superFramesWritten]! += 1;
+    tap.end();
+  }
+
+  /** The same for a TAP that takes plain frames: the run is cut again. */
+  #deliverApart(tap: TapQueue, run: Run, offset: number, end: number): void {
+    const { dataOffset, dataLength } = this.#coalescer;
+    // In one piece first, which is what a segmenter takes.
+    const bytes = this.#bytes;
+    const start = this.#place + HEADROOM;
+    bytes.copyWithin(start, offset, end);
+    let to = start + (end - offset);
+    for (let i = run.first; i < run.first + run.count; i++) {
+      bytes.copyWithin(to, dataOffset[i]!, dataOffset[i]! + dataLength[i]!);
+      to += dataLength[i]!;
+    }
+    this.#writeApart(tap, start, to, run.gsoType, run.gsoSize);
+  }
+
+  /** A super-frame from a TAP that goes to another one. */
+  #deliverSuper(tap: TapQueue, offset: number): void {
+    if (tap.header === 0) return this.#writeApart(tap, offset, this.#frameEnd, this.#gsoType, this.#gsoSize);
+    const shift = this.#frameStart - offset; // a VLAN tag was put on or taken off
+    virtio.writeHeader(
+      this.#bytes,
+      this.#header,
+      this.#gsoType,
+      this.#headerLength + shift,
+      this.#gsoSize,
+      this.#checksumStart + shift,
+      this.#checksumOffset,
+    );
+    tap.beginWithHeader(this.#header, virtio.HEADER_LENGTH);
+    tap.piece(offset, this.#frameEnd - offset);
+    this.#counts[COUNT.superFramesWritten]! += 1;
+    tap.end();
+  }
+
+  #writeApart(tap: TapQueue, offset: number, end: number, type: number, size: number): void {
+    const segmenter = this.#segmenter;
+    if (segmenter.open(offset, end, type, size) < 0) return countError(this.#counts, 'writeErrors', EINVAL);
+    for (let count = segmenter.next(MAX_SEGMENTS, this.#heads); count > 0;) {
+      for (let i = 0; i < count; i++) {
+        tap.begin(segmenter.headOffset[i]!, segmenter.headLength);
+        tap.piece(segmenter.dataOffset[i]!, segmenter.dataLength[i]!);
+        tap.end();
+      }
+      count = segmenter.next(MAX_SEGMENTS, this.#heads);
+    }
+  }
+
+  /** A datagram leaves for a remote, out of the arena. */
+  transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void {
+    if (this.#recorder.active) {
+      const { local, sourcePorts } = this.#parts;
+      const port = sourcePorts[sourcePort % sourcePorts.length]!;
+      this.#recorder.datagram('out', { address: local.address, port }, remote, bytes, offset, end);
+    }
+    if (this.#gsoType === virtio.GSO_NONE) this.#sender.transmit(remote, offset, end - offset, sourcePort, tos);
+    else this.#transmitSuper(remote, offset, sourcePort, tos);
+  }
+
+  /** A super-frame leaves as datagrams: heads made here, data where it lies. */
+  #transmitSuper(remote: Remote, offset: number, sourcePort: number, tos: number): void {
+    const segmenter = this.#segmenter;
+    const sender = this.#sender;
+    const size = this.#gsoSize;
+    const total = segmenter.open(offset + PREFIX, this.#frameEnd, this.#gsoType, size, PREFIX);
+    if (total < 0) return countError(this.#counts, 'sendErrors', EINVAL);
+    const { headLength, headOffset, dataOffset, dataLength } = segmenter;
+    const fit = Math.floor(MAX_BYTES / (headLength + size));
+    const most = fit < MAX_SEGMENTS ? fit : MAX_SEGMENTS;
+    for (let count = segmenter.next(most, this.#heads); count > 0;) {
+      sender.begin(remote, headLength + size, sourcePort, tos, 2 * count);
+      for (let i = 0; i < count; i++) {
+        sender.piece(headOffset[i]!, headLength);
+        sender.piece(dataOffset[i]!, dataLength[i]!);
+      }
+      sender.end(count);
+      sender.flush(); // the heads' place is used again
+      count = segmenter.next(most, this.#heads);
+    }
+  }
+
+  #recordDatagram(from: Remote | string, source: number, offset: number, end: number): void {
+    const address = typeof from === 'string' ? from : from.address;
+    const port = this.#arena.view.getUint16(source + abi.SOCKADDR.port);
+    this.#recorder.datagram('in', { address, port }, this.#parts.local, this.#bytes, offset, end);
+  }
+}

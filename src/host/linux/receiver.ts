@@ -1,0 +1,132 @@
+/**
+ * Datagrams on their way in: many at a time, and many of one flow as one where the kernel joined them (`UDP_GRO`).
+ * A look at how large the last ones were decides how many to ask for: large ones few, since they are to be in the
+ * processor's cache still when they are read.
+ */
+import * as abi from './abi.js';
+import { type Arena } from './arena.js';
+import { COUNT, countError, OVERFLOW } from './counts.js';
+import { EAGAIN, EINTR, type Libc, type Pointer } from './libc.js';
+
+/** Messages a call at most. */
+const MESSAGES = 64;
+/** The largest that a datagram, or many joined, can be. */
+const ROOM = 65_536;
+/** Between the buffers, so that their beginnings do not share a place in the cache. */
+const STAGGER = 192;
+const CONTROL_ROOM = 96;
+/** Bytes to ask for in a call. */
+const BUDGET = 1 << 17;
+
+export interface ReceiverEvents {
+  /**
+   * Datagrams of one sender arrived, all of `size` bytes but the last, which may be shorter.
+   * @param source Where the sender's socket address is.
+   */
+  datagrams(source: number, offset: number, end: number, size: number, ecn: number): void;
+}
+
+export class Receiver {
+  readonly #libc: Libc;
+  readonly #arena: Arena;
+  readonly #fd: number;
+  readonly #counts: Float64Array;
+  readonly #messages: number;
+  readonly #pointer: Pointer;
+  readonly #null: Pointer = BigInt(0);
+  readonly #names: number;
+  readonly #controls: number;
+  readonly #buffers: number;
+  /** How many messages the next call asks for. */
+  #ask = 4;
+  /** What the socket has lost, by its own count of 32 bits. */
+  #lost = 0;
+
+  constructor(libc: Libc, arena: Arena, fd: number, counts: Float64Array) {
+    this.#libc = libc;
+    this.#arena = arena;
+    this.#fd = fd;
+    this.#counts = counts;
+    this.#messages = arena.take(MESSAGES * abi.MSGHDR.mmsgLength);
+    this.#pointer = arena.pointer(this.#messages);
+    this.#names = arena.take(MESSAGES * abi.SOCKADDR.room);
+    this.#controls = arena.take(MESSAGES * CONTROL_ROOM);
+    this.#buffers = arena.take(MESSAGES * (ROOM + STAGGER));
+    const pieces = arena.take(MESSAGES * abi.IOVEC.length);
+    for (let i = 0; i < MESSAGES; i++) {
+      const at = this.#messages + i * abi.MSGHDR.mmsgLength;
+      const piece = pieces + i * abi.IOVEC.length;
+      arena.setIovec(piece, this.#buffers + i * (ROOM + STAGGER), ROOM);
+      arena.setPointer(at + abi.MSGHDR.name, this.#names + i * abi.SOCKADDR.room);
+      arena.setPointer(at + abi.MSGHDR.iov, piece);
+      arena.setSize(at + abi.MSGHDR.iovCount, 1);
+      arena.setPointer(at + abi.MSGHDR.control, this.#controls + i * CONTROL_ROOM);
+      this.#ready(at);
+    }
+  }
+
+  /** Receives once; returns whether there may be more. The bytes are valid until the next call. */
+  receive(events: ReceiverEvents): boolean {
+    const counts = this.#counts;
+    const ask = this.#ask;
+    counts[COUNT.receiveCalls]! += 1;
+    const got = this.#libc.recvmmsg(this.#fd, this.#pointer, ask, abi.MSG_DONTWAIT, this.#null);
+    if (got < 0) {
+      const errno = this.#libc.errno();
+      if (errno === EAGAIN) return false;
+      if (errno !== EINTR) countError(counts, 'receiveErrors', errno); // once: reading it has cleared it
+      return true;
+    }
+    const { view } = this.#arena;
+    let bytes = 0;
+    for (let i = 0; i < got; i++) {
+      const at = this.#messages + i * abi.MSGHDR.mmsgLength;
+      const length = view.getUint32(at + abi.MSGHDR.moved, true);
+      const buffer = this.#buffers + i * (ROOM + STAGGER);
+      bytes += length;
+      this.#control(at, i, length);
+      this.#ready(at);
+      events.datagrams(this.#names + i * abi.SOCKADDR.room, buffer, buffer + length, this.#size, this.#ecn);
+    }
+    const fit = Math.floor(BUDGET / (bytes / got + 1));
+    this.#ask = fit < 2 ? 2 : fit > MESSAGES ? MESSAGES : fit;
+    return got === ask;
+  }
+
+  #size = 0;
+  #ecn = 0;
+
+  /** Reads what the kernel says about a message. */
+  #control(message: number, index: number, length: number): void {
+    const { view } = this.#arena;
+    let at = this.#controls + index * CONTROL_ROOM;
+    const end = at + view.getUint32(message + abi.MSGHDR.controlLength, true);
+    this.#size = length;
+    this.#ecn = 0;
+    while (at + abi.CMSG.data < end) {
+      const size = view.getUint32(at + abi.CMSG.size, true);
+      if (size < abi.CMSG.data) break;
+      const level = view.getInt32(at + abi.CMSG.level, true);
+      const type = view.getInt32(at + abi.CMSG.type, true);
+      if (level === abi.SOL_UDP) {
+        if (type === abi.UDP_GRO) this.#size = view.getInt32(at + abi.CMSG.data, true);
+      } else if (level === abi.SOL_IP) {
+        if (type === abi.IP_TOS) this.#ecn = this.#arena.bytes[at + abi.CMSG.data]! & 3;
+      } else if (level === abi.SOL_IPV6) {
+        if (type === abi.IPV6_TCLASS) this.#ecn = view.getInt32(at + abi.CMSG.data, true) & 3;
+      } else if (level === abi.SOL_SOCKET && type === abi.SO_RXQ_OVFL) {
+        const lost = view.getInt32(at + abi.CMSG.data, true);
+        if (lost !== this.#lost) countError(this.#counts, 'receiveErrors', OVERFLOW, (lost - this.#lost) >>> 0);
+        this.#lost = lost;
+      }
+      at += (size + 7) & ~7;
+    }
+  }
+
+  /** Makes a message header ready for the next call, since the kernel writes into it. */
+  #ready(at: number): void {
+    const { view } = this.#arena;
+    view.setUint32(at + abi.MSGHDR.nameLength, abi.SOCKADDR.room, true);
+    view.setUint32(at + abi.MSGHDR.controlLength, CONTROL_ROOM, true);
+  }
+}

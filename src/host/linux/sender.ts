@@ -1,0 +1,323 @@
+/**
+ * Datagrams on their way out: gathered by socket, joined where the kernel can cut them apart again (`UDP_SEGMENT`), and
+ * handed over many at a time. Bytes are named and not copied: they stay where they are until `flush`.
+ *
+ * A flow leaves by one socket, and a socket's datagrams leave in order.
+ */
+import { type Remote } from '../../vtep/index.js';
+import * as abi from './abi.js';
+import { addressWords } from './address.js';
+import { type Arena } from './arena.js';
+import { COUNT, countError } from './counts.js';
+import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, ENOMEM, type Libc, type Pointer } from './libc.js';
+
+/** Messages of one socket that may wait. */
+const MESSAGES = 64;
+/** Pieces of memory that one socket's messages may consist of; the kernel takes 1024 a message. */
+const PIECES = 1024;
+/** Datagrams in a message, and their bytes with headers: what every kernel with `UDP_SEGMENT` takes. */
+export const MAX_SEGMENTS = 64;
+export const MAX_BYTES = 65_535 - 40 - 8;
+/** Remotes whose socket address is kept ready. */
+const REMOTES = 256;
+/** Milliseconds to wait for a full socket, and how often, before its datagrams are dropped. */
+const PATIENCE = 2;
+const RETRIES = 5;
+/** Two control messages: the segment's size and the TOS. */
+const CONTROL_ROOM = 48;
+
+/** What the next datagrams may still join. */
+const NOTHING = -1;
+
+/** One socket and what waits for it. */
+class Queue {
+  readonly fd: number;
+  /** `struct mmsghdr` array, and the address of each. */
+  readonly messages: number;
+  readonly pointers: Pointer[];
+  readonly controls: number;
+  readonly pieces: number;
+  /** Datagrams of each message, and the bytes of each but the last. */
+  readonly segments = new Int32Array(MESSAGES);
+  readonly sizes = new Int32Array(MESSAGES);
+  count = 0;
+  used = 0;
+  /** Whether it is among those that `flush` looks at. */
+  listed = false;
+  // The last message, while it grows.
+  remote: Remote | null = null;
+  tos = 0;
+  size = NOTHING;
+  total = 0;
+  first = 0;
+  open = false;
+
+  constructor(fd: number, arena: Arena) {
+    this.fd = fd;
+    this.messages = arena.take(MESSAGES * abi.MSGHDR.mmsgLength);
+    this.controls = arena.take(MESSAGES * CONTROL_ROOM);
+    this.pieces = arena.take(PIECES * abi.IOVEC.length);
+    this.pointers = Array.from({ length: MESSAGES }, (_, i) =>
+      arena.pointer(this.messages + i * abi.MSGHDR.mmsgLength),
+    );
+  }
+}
+
+export interface SenderEvents {
+  /** A socket has news in its error queue. */
+  errors(fd: number): void;
+}
+
+export class Sender {
+  readonly #libc: Libc;
+  readonly #arena: Arena;
+  readonly #v6: boolean;
+  readonly #counts: Float64Array;
+  readonly #events: SenderEvents;
+  readonly #queues: readonly Queue[];
+  /** Queues in which something waits. */
+  readonly #waiting: Queue[];
+  #waits = 0;
+  // Socket addresses by the low bits of the remote's id.
+  readonly #addresses: number;
+  readonly #known: (Remote | null)[] = new Array<Remote | null>(REMOTES).fill(null);
+  readonly #ports = new Int32Array(REMOTES);
+  readonly #words = new Int32Array(4);
+  /** For a datagram sent alone, and for waiting. */
+  readonly #single: number;
+  readonly #singlePointer: Pointer;
+  readonly #poll: number;
+  readonly #pollPointer: Pointer;
+  /** Whether the kernel cuts datagrams apart. */
+  #joins = true;
+  #queue: Queue;
+
+  constructor(
+    libc: Libc,
+    arena: Arena,
+    fds: readonly number[],
+    v6: boolean,
+    counts: Float64Array,
+    events: SenderEvents,
+  ) {
+    this.#libc = libc;
+    this.#arena = arena;
+    this.#v6 = v6;
+    this.#counts = counts;
+    this.#events = events;
+    this.#queues = fds.map((fd) => new Queue(fd, arena));
+    this.#queue = this.#queues[0]!;
+    this.#waiting = [...this.#queues];
+    this.#addresses = arena.take(REMOTES * abi.SOCKADDR.room);
+    this.#single = arena.take(abi.MSGHDR.mmsgLength);
+    this.#singlePointer = arena.pointer(this.#single);
+    this.#poll = arena.take(abi.POLLFD.length);
+    this.#pollPointer = arena.pointer(this.#poll);
+  }
+
+  /** Whether anything waits. */
+  get pending(): boolean {
+    return this.#waits > 0;
+  }
+
+  /** A datagram of its own, in one piece of the arena. */
+  transmit(remote: Remote, offset: number, length: number, sourcePort: number, tos: number): void {
+    const queue = this.#queues[sourcePort % this.#queues.length]!;
+    if (
+      queue.open &&
+      queue.remote === remote &&
+      queue.tos === tos &&
+      length <= queue.size &&
+      queue.total + length <= MAX_BYTES &&
+      queue.segments[queue.count - 1]! < MAX_SEGMENTS &&
+      queue.used < PIECES
+    ) {
+      this.#arena.setIovec(queue.pieces + queue.used++ * abi.IOVEC.length, offset, length);
+      queue.total += length;
+      queue.segments[queue.count - 1]!++;
+      if (length < queue.size) queue.open = false;
+      return;
+    }
+    this.begin(remote, length, sourcePort, tos, 1);
+    this.piece(offset, length);
+    queue.segments[queue.count - 1] = 1;
+    queue.open = this.#joins;
+  }
+
+  /**
+   * Begins a message of several datagrams of `size` bytes, the last one perhaps shorter, whose bytes `piece` names in
+   * their order; no piece is part of two datagrams.
+   */
+  begin(remote: Remote, size: number, sourcePort: number, tos: number, pieces: number): void {
+    const queue = this.#queues[sourcePort % this.#queues.length]!;
+    if (queue.count > 0) this.#finish(queue);
+    const place = remote.id % REMOTES;
+    if (queue.count === MESSAGES || queue.used + pieces > PIECES) this.#send(queue);
+    if (this.#known[place] !== remote || this.#ports[place] !== remote.port) {
+      this.flush(); // what waits may be for the one whose place this is
+      this.#know(remote, place);
+    }
+    if (!queue.listed) {
+      queue.listed = true;
+      this.#waiting[this.#waits++] = queue;
+    }
+    queue.remote = remote;
+    queue.tos = tos;
+    queue.size = size;
+    queue.sizes[queue.count] = size;
+    queue.total = 0;
+    queue.first = queue.used;
+    queue.open = false;
+    queue.segments[queue.count] = 0;
+    queue.count++;
+    this.#queue = queue;
+  }
+
+  /** The next bytes of the message begun last. */
+  piece(offset: number, length: number): void {
+    const queue = this.#queue;
+    this.#arena.setIovec(queue.pieces + queue.used++ * abi.IOVEC.length, offset, length);
+    queue.total += length;
+  }
+
+  /** Ends the message begun last. */
+  end(segments: number): void {
+    this.#queue.segments[this.#queue.count - 1] = segments;
+  }
+
+  /** Hands all that waits to the kernel. */
+  flush(): void {
+    for (let i = 0; i < this.#waits; i++) {
+      const queue = this.#waiting[i]!;
+      queue.listed = false;
+      if (queue.count === 0) continue;
+      this.#finish(queue);
+      this.#send(queue);
+    }
+    this.#waits = 0;
+  }
+
+  #know(remote: Remote, place: number): void {
+    addressWords(remote.address, this.#words);
+    const family = this.#v6 ? abi.AF_INET6 : abi.AF_INET;
+    const at = this.#addresses + place * abi.SOCKADDR.room;
+    this.#arena.setSocketAddress(at, this.#words, remote.port, this.#v6, family);
+    this.#known[place] = remote;
+    this.#ports[place] = remote.port;
+  }
+
+  /** Writes the header of a queue's last message. */
+  #finish(queue: Queue): void {
+    const arena = this.#arena;
+    const { view } = arena;
+    const last = queue.count - 1;
+    const at = queue.messages + last * abi.MSGHDR.mmsgLength;
+    const place = queue.remote!.id % REMOTES;
+    arena.setPointer(at + abi.MSGHDR.name, this.#addresses + place * abi.SOCKADDR.room);
+    view.setUint32(at + abi.MSGHDR.nameLength, this.#v6 ? abi.SOCKADDR.length6 : abi.SOCKADDR.length4, true);
+    arena.setPointer(at + abi.MSGHDR.iov, queue.pieces + queue.first * abi.IOVEC.length);
+    arena.setSize(at + abi.MSGHDR.iovCount, queue.used - queue.first);
+    const control = queue.controls + last * CONTROL_ROOM;
+    let end = control;
+    if (queue.segments[last]! > 1) {
+      end = arena.setControl(end, abi.SOL_UDP, abi.UDP_SEGMENT, queue.size, 2);
+    }
+    if (queue.tos !== 0) end = this.#tos(end, queue.tos);
+    arena.setPointer(at + abi.MSGHDR.control, control);
+    arena.setSize(at + abi.MSGHDR.controlLength, end - control);
+    queue.open = false;
+  }
+
+  #tos(at: number, tos: number): number {
+    return this.#v6
+      ? this.#arena.setControl(at, abi.SOL_IPV6, abi.IPV6_TCLASS, tos, 4)
+      : this.#arena.setControl(at, abi.SOL_IP, abi.IP_TOS, tos, 4);
+  }
+
+  /** Sends a queue's messages, or drops and counts them. */
+  #send(queue: Queue): void {
+    const counts = this.#counts;
+    let next = 0;
+    let tries = 0;
+    while (next < queue.count) {
+      counts[COUNT.sendCalls]! += 1;
+      const sent = this.#libc.sendmmsg(queue.fd, queue.pointers[next]!, queue.count - next, abi.MSG_DONTWAIT);
+      if (sent > 0) {
+        for (const end = next + sent; next < end; next++) counts[COUNT.datagramsSent]! += queue.segments[next]!;
+        tries = 0;
+        continue;
+      }
+      const errno = this.#libc.errno();
+      if (errno === EINTR) continue;
+      if (errno === EAGAIN && tries++ < RETRIES) {
+        this.#wait(queue.fd);
+        continue;
+      }
+      if (errno !== EAGAIN && errno !== ENOBUFS && errno !== ENOMEM && tries++ === 0) {
+        // It may be the error of an earlier datagram, which takes nothing but to be read; and what cannot be cut
+        // apart goes one by one.
+        this.#events.errors(queue.fd);
+        if (queue.segments[next]! > 1 && (errno === EIO || errno === EINVAL || errno === EMSGSIZE)) {
+          if (errno !== EMSGSIZE) this.#joins = false;
+          this.#sendApart(queue, next++);
+          tries = 0;
+        }
+        continue;
+      }
+      countError(counts, 'sendErrors', errno, queue.segments[next]!);
+      next++;
+      tries = 0;
+    }
+    queue.count = 0;
+    queue.used = 0;
+    queue.open = false;
+  }
+
+  /** Sends the datagrams of one message one by one. */
+  #sendApart(queue: Queue, index: number): void {
+    const { view } = this.#arena;
+    const arena = this.#arena;
+    const counts = this.#counts;
+    const from = queue.messages + index * abi.MSGHDR.mmsgLength;
+    const at = this.#single;
+    arena.bytes.copyWithin(at, from, from + abi.MSGHDR.mmsgLength);
+    // The segment's size is the first control message; what is behind it stays.
+    const skipped = abi.CMSG.data + 8;
+    arena.setPointer(at + abi.MSGHDR.control, queue.controls + index * CONTROL_ROOM + skipped);
+    arena.setSize(at + abi.MSGHDR.controlLength, view.getUint32(from + abi.MSGHDR.controlLength, true) - skipped);
+    // Where the message's pieces begin: by how many the messages before it have.
+    let piece = 0;
+    for (let i = 0; i < index; i++)
+      piece += view.getUint32(queue.messages + i * abi.MSGHDR.mmsgLength + abi.MSGHDR.iovCount, true);
+    const pieces = piece + view.getUint32(from + abi.MSGHDR.iovCount, true);
+    while (piece < pieces) {
+      arena.setPointer(at + abi.MSGHDR.iov, queue.pieces + piece * abi.IOVEC.length);
+      let count = 0;
+      for (let length = 0; piece < pieces && length < queue.sizes[index]!; piece++, count++)
+        length += view.getUint32(queue.pieces + piece * abi.IOVEC.length + abi.IOVEC.size, true);
+      arena.setSize(at + abi.MSGHDR.iovCount, count);
+      for (let tries = 0; ; tries++) {
+        counts[COUNT.sendCalls]! += 1;
+        if (this.#libc.sendmmsg(queue.fd, this.#singlePointer, 1, abi.MSG_DONTWAIT) > 0) {
+          counts[COUNT.datagramsSent]! += 1;
+          break;
+        }
+        const errno = this.#libc.errno();
+        if (errno === EAGAIN && tries < RETRIES) this.#wait(queue.fd);
+        else if (errno !== ENOBUFS && errno !== EAGAIN && tries === 0) this.#events.errors(queue.fd);
+        else if (errno !== EINTR) {
+          countError(counts, 'sendErrors', errno);
+          break;
+        }
+      }
+    }
+  }
+
+  /** Waits a little for room in a socket: the TAPs' queues fill meanwhile, which their senders feel. */
+  #wait(fd: number): void {
+    const { view } = this.#arena;
+    view.setInt32(this.#poll + abi.POLLFD.fd, fd, true);
+    view.setInt16(this.#poll + abi.POLLFD.events, abi.POLLOUT, true);
+    this.#libc.poll(this.#pollPointer, 1, PATIENCE);
+  }
+}

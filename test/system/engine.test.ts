@@ -1,0 +1,276 @@
+/** Every engine, and both together, with one suite: what moves frames is not to be told by what arrives. */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { type AllCounters } from '../../src/host/index.js';
+import { Lab, exec, must, ping, waitFor, type Running } from '../support/lab.js';
+import { suiteWith } from '../support/needs.js';
+import { countersOf } from '../support/traffic.js';
+
+const engines = suiteWith('engines', ['root', 'tun', 'ip', 'ping', 'iperf3']);
+
+const directory = mkdtempSync(join(tmpdir(), 'weft-engine-'));
+const control = (which: 1 | 2): string => join(directory, `control${which}`);
+const VNI = '4097';
+/** Bytes of a transfer. */
+const BULK = 64 << 20;
+
+let lab: Lab;
+const node: Record<1 | 2, string> = { 1: '', 2: '' };
+const container: Record<1 | 2, string> = { 1: '', 2: '' };
+const address = (which: 1 | 2, v6: boolean): string => (v6 ? `fd00:1::${which}` : `172.31.1.${which}`);
+
+engines.before(async () => {
+  lab = new Lab('le');
+  for (const which of [1, 2] as const) {
+    node[which] = await lab.namespace(`node${which}`);
+    container[which] = await lab.namespace(`c${which}`);
+  }
+  const end = (which: 1 | 2) => ({
+    ns: node[which],
+    device: 'eth0',
+    addresses: [`172.31.1.${which}/24`, `fd00:1::${which}/64`],
+  });
+  await lab.join(end(1), end(2), 9100);
+});
+
+engines.after.each(async () => {
+  await lab?.killAll();
+  await waitFor('the devices to go', async () => {
+    const left = await Promise.all(
+      ([1, 2] as const).map((which) => must(['ip', '-n', container[which], 'link', 'show', 'type', 'tun'])),
+    );
+    return left.every((text) => text === '');
+  });
+});
+
+engines.after(async () => {
+  await lab?.teardown();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+interface Options {
+  v6?: boolean;
+  mtu?: number;
+}
+
+async function start(
+  which: 1 | 2,
+  kind: 'linux' | 'dgram',
+  { v6 = false, mtu = 1450 }: Options = {},
+): Promise<Running> {
+  const other = which === 1 ? 2 : 1;
+  const running = await lab.startVtep({
+    ns: node[which],
+    args: [
+      ...['up', '--vni', VNI, '--local', address(which, v6), '--peer', address(other, v6), '--engine', kind],
+      ...['--tap', 'eth0', '--netns', container[which], '--address', `10.0.0.${which}/24`, '--mtu', String(mtu)],
+      ...['--mac', `02:42:0a:00:00:0${which}`],
+      ...['--control', control(which)],
+    ],
+  });
+  await must(['ip', '-n', container[which], 'addr', 'add', `fd10::${which}/64`, 'dev', 'eth0', 'nodad']);
+  return running;
+}
+
+/** The kernel's own, as Docker lays it out: vxlan and a veth pair in a bridge. */
+async function startKernel(which: 1 | 2, mtu = 1450): Promise<() => Promise<void>> {
+  const ns = node[which];
+  const other = which === 1 ? 2 : 1;
+  const link = (...words: string[]): Promise<string> => must(['ip', '-n', ns, 'link', ...words]);
+  await link('add', 'br0', 'type', 'bridge');
+  const tunnel = ['id', VNI, 'dstport', '4789', 'local', address(which, false), 'remote', address(other, false)];
+  await link('add', 'vx0', 'type', 'vxlan', ...tunnel);
+  await must(['ip', '-n', ns, 'link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', container[which]]);
+  for (const device of ['vx0', 'v0']) await link('set', device, 'mtu', String(mtu), 'master', 'br0', 'up');
+  await link('set', 'br0', 'up');
+  const inside = ['ip', '-n', container[which]];
+  await must([...inside, 'link', 'set', 'eth0', 'mtu', String(mtu), 'up']);
+  await must([...inside, 'addr', 'add', `10.0.0.${which}/24`, 'dev', 'eth0']);
+  await must([...inside, 'addr', 'add', `fd10::${which}/64`, 'dev', 'eth0', 'nodad']);
+  return async () => {
+    for (const device of ['vx0', 'v0', 'br0']) await link('del', device);
+  };
+}
+
+const SEND = `
+  const { createHash, randomFillSync } = require('node:crypto');
+  const [, ip, port, size] = process.argv;
+  const hash = createHash('sha256'), chunk = randomFillSync(Buffer.alloc(1 << 20));
+  const socket = require('node:net').connect(Number(port), ip);
+  let left = Number(size);
+  const more = () => {
+    while (left > 0) {
+      const part = chunk.subarray(0, Math.min(left, chunk.length));
+      part.writeUInt32LE(left & 0x7fffffff);
+      hash.update(part); left -= part.length;
+      if (!socket.write(Buffer.from(part))) return;
+    }
+    socket.end();
+  };
+  socket.on('drain', more).on('connect', more).on('close', () => console.log(hash.digest('hex')));
+`;
+const RECEIVE = `
+  const hash = require('node:crypto').createHash('sha256');
+  const [, port] = process.argv;
+  const server = require('node:net').createServer((socket) => {
+    socket.on('data', (data) => hash.update(data)).on('end', () => { console.log(hash.digest('hex')); socket.end(); server.close(); });
+  }).listen(Number(port), '::', () => console.log('ready'));
+`;
+let nextPort = 20_000;
+
+/** Sends bytes over TCP and holds what arrived against it. */
+async function transfer(from: 1 | 2, to: 1 | 2, v6 = false, size = BULK): Promise<void> {
+  const port = String(nextPort++);
+  const receiver = lab.spawn([process.execPath, '-e', RECEIVE, '--', port], { ns: container[to] });
+  await waitFor('the receiver', () => receiver.stdout.startsWith('ready'));
+  const target = v6 ? `fd10::${to}` : `10.0.0.${to}`;
+  const sent = await exec(container[from], [process.execPath, '-e', SEND, '--', target, port, String(size)]);
+  const { stdout } = await receiver.ended;
+  assert.is(stdout, `ready\n${sent}`);
+}
+
+/** Datagrams that arrived of a bounded rate, for a second. */
+async function udp(from: 1 | 2, to: 1 | 2, length: number): Promise<{ lost: number; packets: number }> {
+  const server = lab.spawn(['iperf3', '-s', '-1', '-J'], { ns: container[to] });
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const flags = ['-u', '-b', '8M', '-l', String(length), '-t', '1', '-J'];
+  const text = await exec(container[from], ['iperf3', '-c', `10.0.0.${to}`, ...flags]);
+  await server.ended;
+  const { end } = JSON.parse(text) as { end: { sum: { lost_packets: number; packets: number } } };
+  return { lost: end.sum.lost_packets, packets: end.sum.packets };
+}
+
+/** Everything that containers do, both ways. */
+async function exercise(mtu: number): Promise<void> {
+  assert.is(await ping(container[1], '10.0.0.2', { interval: 0.02 }), 3);
+  assert.is(await ping(container[2], 'fd10::1', { interval: 0.02 }), 3);
+  assert.is(await ping(container[1], '10.0.0.2', { size: mtu - 28, dontFragment: true, interval: 0.02 }), 3);
+  await transfer(1, 2);
+  await transfer(2, 1);
+  await Promise.all([transfer(1, 2), transfer(2, 1), transfer(1, 2, true), transfer(2, 1, true)]);
+  for (const length of [64, 1200]) {
+    const { packets, lost } = await udp(1, 2, length);
+    assert.ok(packets > 500 && lost < packets / 50, `UDP of ${length}: ${lost} of ${packets} lost`);
+  }
+}
+
+/** What a VTEP counted agrees with what its peer did, but for what is under way. */
+function requireAgreement(one: AllCounters, two: AllCounters): void {
+  for (const [from, to] of [
+    [one, two],
+    [two, one],
+  ] as const) {
+    const sent = from.vtep.counts['datagrams-out'];
+    const got = to.vtep.counts['datagrams-in'];
+    assert.ok(Math.abs(sent - got) <= sent / 100, `${sent} sent and ${got} received`);
+    const bytes = from.vtep.counts['datagram-bytes-out'];
+    assert.ok(Math.abs(bytes - to.vtep.counts['datagram-bytes-in']) <= bytes / 100);
+    assert.equal(from.engine.writeErrors, {});
+  }
+}
+
+for (const [one, two] of [
+  ['linux', 'linux'],
+  ['linux', 'dgram'],
+  ['dgram', 'dgram'],
+] as const)
+  engines(`${one} and ${two}: ping, TCP and UDP both ways, IPv4 and IPv6 inside`, async () => {
+    await start(1, one);
+    await start(2, two);
+    await exercise(1450);
+    requireAgreement(await countersOf(control(1)), await countersOf(control(2)));
+  });
+
+for (const mtu of [1280, 9000])
+  engines(`linux with an MTU of ${mtu}`, async () => {
+    await start(1, 'linux', { mtu });
+    await start(2, 'linux', { mtu });
+    await exercise(mtu);
+  });
+
+engines('linux over IPv6', async () => {
+  await start(1, 'linux', { v6: true });
+  await start(2, 'linux', { v6: true });
+  await exercise(1450);
+});
+
+engines('linux and the kernel as Docker lays it out', async () => {
+  await start(1, 'linux');
+  const stop = await startKernel(2);
+  try {
+    await exercise(1450);
+  } finally {
+    await stop();
+  }
+});
+
+engines('a kill in the middle of a transfer and a new start: the transfer goes on', async () => {
+  await start(1, 'linux');
+  const two = await start(2, 'linux');
+  const under = transfer(1, 2, false, 8 * BULK);
+  const before = await waitFor('a tenth of it', async () => {
+    const { vtep } = await countersOf(control(2));
+    return vtep.counts['datagram-bytes-in'] > BULK && vtep.counts['datagram-bytes-in'];
+  });
+  assert.ok(before < 8 * BULK);
+  await two.stop('SIGKILL');
+  await waitFor('the device to go', async () => !(await must(['ip', '-n', container[2], 'link'])).includes('eth0'));
+  await start(2, 'linux');
+  await under;
+});
+
+engines('garbage on the port during a transfer is counted and harms nobody', async () => {
+  await start(1, 'linux');
+  await start(2, 'linux');
+  const flood = `
+    const socket = require('node:dgram').createSocket('udp4');
+    const { randomBytes } = require('node:crypto');
+    let n = 0;
+    const timer = setInterval(() => {
+      for (let i = 0; i < 50; i++) {
+        const bytes = randomBytes(8 + Math.floor(Math.random() * 1400));
+        if (i % 2) { bytes[0] = 8; bytes.fill(0, 1, 4); if (i % 4 === 3 && bytes.length > 8) bytes.set([0, 0x10, 1, 0], 4); }
+        socket.send(bytes, 4789, '172.31.1.2');
+      }
+      if (++n === 400) { clearInterval(timer); socket.close(); }
+    }, 5);`;
+  const garbage = lab.spawn([process.execPath, '-e', flood], { ns: node[1] });
+  await transfer(1, 2);
+  await transfer(2, 1);
+  garbage.signal('SIGKILL');
+  const { vtep } = await countersOf(control(2));
+  assert.ok(vtep.drops['vxlan-flag'] > 0);
+});
+
+/** Milliseconds of processor time, over all threads. */
+function used(pid: number): number {
+  return readdirSync(`/proc/${pid}/task`)
+    .map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1e6)
+    .reduce((sum, time) => sum + time);
+}
+
+/** Resident memory in MiB. */
+function resident(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
+}
+
+engines('linux takes less than half a percent of a core when idle, and its memory stays', async () => {
+  const one = await start(1, 'linux');
+  await start(2, 'linux');
+  await transfer(1, 2);
+  const before = resident(one.pid);
+  await transfer(1, 2, false, 8 * BULK);
+  const after = resident(one.pid);
+  assert.ok(after - before < 10, `${before.toFixed()} MiB before and ${after.toFixed()} after`);
+  const windows: number[] = [];
+  while (windows.length < 5 && !windows.some((time) => time < 15)) {
+    const start = used(one.pid);
+    await new Promise((resolve) => setTimeout(resolve, 3000));
+    windows.push(used(one.pid) - start);
+  }
+  assert.ok(windows.at(-1)! < 15, `ms in 3 s: ${windows.join(', ')}`);
+});
+
+engines.run();
