@@ -223,13 +223,30 @@ test('answers a bulk sync with all entries: a later time, tombstones with what i
   assert.is(bench.counted('unknown-node'), 1);
 });
 
+test('who asks before it is known to be there is answered once it is', () => {
+  const bench = Bench.joined();
+  bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
+  bench.sync('c', [], true);
+  for (let i = 0; i < 63; i++) bench.sync(`stranger-${i}`, [], true);
+  assert.is(bench.streams.length, 0);
+  bench.machine.nodeJoined({ name: 'c', address: '192.0.2.3', port: 7946 }, bench.now);
+  bench.machine.nodeLeft('c', bench.now);
+  bench.machine.nodeJoined({ name: 'c', address: '192.0.2.3', port: 7946 }, bench.now);
+  assert.equal(
+    bench.streams.map(([node]) => node),
+    ['c'],
+  );
+  const answer = db.bulkSyncMessage.decode(db.gossipMessage.decode(bench.streams[0]![1]).data);
+  assert.is(tableEvents(answer.payload).length, 1);
+});
+
 test('bulk syncs are answered so often and no more', () => {
   const bench = Bench.joined();
   for (let i = 0; i < 1000; i++) bench.sync('b', [], true);
-  assert.is(bench.streams.length, 128);
+  assert.is(bench.streams.length, 400);
   bench.now += 1000;
   for (let i = 0; i < 1000; i++) bench.sync('b', [], true);
-  assert.is(bench.streams.length, 160);
+  assert.is(bench.streams.length, 440);
 });
 
 test('large tables go in several messages, of which one asks', () => {

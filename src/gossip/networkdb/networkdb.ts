@@ -58,9 +58,15 @@ const QUEUE_ON_SYNC = 500;
 const BULK = 4 << 20;
 /** Bulk syncs under way at most, of those that a network begins with. */
 const JOINING = 3;
-/** Bulk syncs that are answered at once, and a second, at most. */
-const ANSWERS = 128;
-const ANSWERS_PER_SECOND = 32;
+/**
+ * Entries that are sent in answers to bulk syncs at once, and a second, at most; an answer counts as so many on top. (A
+ * hundred thousand entries are 15 MB and take a second to encode.)
+ */
+const ANSWERS = 200_000;
+const ANSWERS_PER_SECOND = 20_000;
+const ANSWER_COST = 500;
+/** Nodes that wait for an answer until they are known to be there, at most. */
+const OWED = 64;
 /** Withdrawals that nobody knew are passed on while this part of their life is left. */
 const WORTH_TELLING = 1 / 6;
 /** How long a network that was left is remembered after its entries are forgotten. */
@@ -129,6 +135,8 @@ export class NetworkDb {
   #ownTime = 0;
   #answers = ANSWERS;
   #answersAt = 0;
+  /** Nodes that asked for tables before they were known to be there. */
+  readonly #owed = new Map<string, readonly string[]>();
   #nextGossip = Infinity;
   #nextBulk = Infinity;
   #nextReap = Infinity;
@@ -355,11 +363,14 @@ export class NetworkDb {
       known.address = address;
       known.port = port;
       this.#changeNode(known, true, false);
-      return;
+    } else {
+      this.#nodes.set(name, { name, address, port, alive: true, left: false, time: 0, since: now });
+      this.#refreshOwner(name);
     }
-    const node: NodeRecord = { name, address, port, alive: true, left: false, time: 0, since: now };
-    this.#nodes.set(name, node);
-    this.#refreshOwner(name);
+    const owed = this.#owed.get(name);
+    if (owed === undefined) return;
+    this.#owed.delete(name);
+    this.#answer(name, owed);
   }
 
   /** A node is dead, or left: its entries are hidden until it comes back. */
@@ -404,10 +415,10 @@ export class NetworkDb {
   }
 
   /** Another node's `localState`. */
-  mergeState(bytes: Uint8Array, now: number, offset = 0, end = bytes.length): void {
+  mergeState(state: Uint8Array, now: number): void {
     this.#now = now;
     this.#read(() => {
-      const { type, data } = gossipMessage.decode(bytes, offset, end);
+      const { type, data } = gossipMessage.decode(state);
       if (type === PUSH_PULL) this.#pushPull(networkPushPull.decode(data));
       else this.#count('unknown-type');
     });
@@ -609,18 +620,32 @@ export class NetworkDb {
             this.#refresh(network, name);
     if (payload.length > 0) this.#read(() => this.#message(payload, 0, payload.length, 0, name));
     if (unsolicited) {
-      if (!alive) return this.#count('unknown-node');
-      this.#answers = Math.min(ANSWERS, this.#answers + ((this.#now - this.#answersAt) / 1000) * ANSWERS_PER_SECOND);
-      this.#answersAt = this.#now;
-      if (this.#answers < 1) return this.#count('bulk-unanswered');
-      this.#answers--;
-      this.#sendTables(name, networks, false);
+      if (!alive) {
+        // It knows of us before we know of it: it is answered once it is there.
+        this.#owed.delete(name);
+        for (const first of this.#owed.keys()) if (this.#owed.size >= OWED) this.#owed.delete(first);
+        this.#owed.set(
+          name,
+          networks.filter((network) => this.#networks.has(network)),
+        );
+        return this.#count('unknown-node');
+      }
+      this.#answer(name, networks);
       return;
     }
     const answered = this.#requests.filter((request) => request.peer === name);
     if (answered.length === 0) return;
     this.#requests = this.#requests.filter((request) => request.peer !== name);
     for (const { joining } of answered) this.#continueJoining(this.#networks.get(joining ?? ''));
+  }
+
+  #answer(name: string, networks: readonly string[]): void {
+    this.#answers = Math.min(ANSWERS, this.#answers + ((this.#now - this.#answersAt) / 1000) * ANSWERS_PER_SECOND);
+    this.#answersAt = this.#now;
+    if (this.#answers <= 0) return this.#count('bulk-unanswered');
+    this.#answers -= ANSWER_COST;
+    for (const network of new Set(networks)) this.#answers -= this.#store.count(network);
+    this.#sendTables(name, networks, false);
   }
 
   /** Sends all that is known of some networks, in as many messages as it takes; the first may ask for an answer. */

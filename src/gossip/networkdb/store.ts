@@ -88,6 +88,11 @@ export class Store {
     return this.#networks.get(network)?.values() ?? [];
   }
 
+  /** How many entries a network has. */
+  count(network: string): number {
+    return this.#networks.get(network)?.size ?? 0;
+  }
+
   *all(): Generator<Entry> {
     for (const entries of this.#networks.values()) yield* entries.values();
   }
