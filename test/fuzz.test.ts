@@ -57,8 +57,10 @@ function mutate(seeds: readonly Uint8Array[], next: () => number): Uint8Array {
   return bytes.subarray(0, 4096);
 }
 
-test('every codec and the VTEP have a target', () => {
-  const wanted = existingRooms().filter((room) => ROOMS[room]!.layer === 1 || room === 'vtep');
+test('every codec, the VTEP and the gossip have a target', () => {
+  const wanted = existingRooms()
+    .filter((room) => ROOMS[room]!.layer === 1 || room === 'vtep' || room === 'gossip/memberlist')
+    .map((room) => room.replace('gossip/', ''));
   assert.equal(
     wanted.filter((room) => !targets.includes(room)),
     [],
@@ -87,7 +89,7 @@ for (const target of targets) {
     const seeds = files.map((file) => new Uint8Array(readFileSync(join(folder, file))));
     seeds.forEach((seed, i) => run(seed, files[i]!));
     const next = random(0x77656674);
-    const rounds = target === 'vtep' ? 500 : 3000;
+    const rounds = target === 'vtep' || target === 'memberlist' ? 500 : 3000;
     for (let round = 0; round < rounds; round++) run(mutate(seeds, next), `mutation ${round}`);
   });
 }

@@ -326,7 +326,7 @@ function random(seed: number, log: (line: string) => void): string[] {
   return wrong;
 }
 
-const SEEDS = Number(process.env['SEEDS'] ?? 300);
+const SEEDS = Number(process.env['SEEDS'] ?? 200);
 if (only !== undefined)
   test(`seed ${only}`, () => {
     assert.equal(random(Number(only), console.log), []);

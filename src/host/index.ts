@@ -4,6 +4,7 @@ export { UNDERLAY, type Captured, type UdpEnd } from './capture.js';
 export { ask, serveControl, type Control } from './control.js';
 export { createEngine, type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from './engine.js';
 export { codeOf, HostError } from './error.js';
+export { GossipHost, type GossipOptions } from './gossip.js';
 export { ip, ipJson, requireNetns } from './ip.js';
 export { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
 export { applyMtus, Overlay, type AllCounters, type OverlayEvents } from './overlay.js';

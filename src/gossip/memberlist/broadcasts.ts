@@ -5,7 +5,7 @@ interface Broadcast {
   readonly message: Uint8Array;
   readonly order: number;
   sent: number;
-  /** Runs once it has been sent as often as it is to be, or another one took its place. */
+  /** Runs once it has been sent as often as it is to be. */
   readonly finished: (() => void) | null;
 }
 
@@ -29,7 +29,6 @@ export class Broadcasts {
   }
 
   put(about: string, message: Uint8Array, finished: (() => void) | null = null): void {
-    this.#byName.get(about)?.finished?.();
     this.#byName.set(about, { about, message, order: this.#order++, sent: 0, finished });
     this.#stale = true;
   }

@@ -288,7 +288,6 @@ export class Roster {
   }
 
   #refute(accused: number, now: number): void {
-    if (this.leaving) return;
     this.#raise(accused);
     this.#announce(null);
     this.#host.refuted(now);

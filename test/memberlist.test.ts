@@ -1,0 +1,475 @@
+/** The machine of memberlist by itself: packets and streams made by hand, and what it answers; and what hostile ones cost. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import {
+  decodeMessage,
+  decodeStream,
+  encodeCompound,
+  encodeMessage,
+  encodePacket,
+  encodePushPull,
+  encodeStream,
+  encodeUser,
+  Memberlist,
+  openPacket,
+  STATE,
+  walk,
+  type Alive,
+  type Delegate,
+  type MemberlistOptions,
+  type Message,
+  type NodeState,
+} from '../src/gossip/memberlist/index.js';
+import { Random } from '../src/sim/index.js';
+
+const NONE = new Uint8Array(0);
+const VSN = Uint8Array.of(1, 5, 2, 0, 0, 0);
+const ME = '10.0.0.1';
+const PORT = 7946;
+
+interface Sent {
+  to: string;
+  bytes: Uint8Array;
+  messages: Message[];
+}
+
+/** A machine called `me`, and all that it sends. */
+class Bench {
+  readonly sent: Sent[] = [];
+  readonly streams: { id: number; to: string; bytes: Uint8Array; answered: boolean }[] = [];
+  readonly written: { id: number; bytes: Uint8Array }[] = [];
+  readonly closed: number[] = [];
+  readonly machine: Memberlist;
+  now = 0;
+
+  constructor(options: Partial<MemberlistOptions> = {}, delegate: Delegate = {}) {
+    const random = new Random(7);
+    this.machine = new Memberlist(
+      { name: 'me', address: ME, compressed: false, random: () => random.float(), ...options },
+      {
+        sendPacket: (address, port, bytes) => {
+          const messages: Message[] = [];
+          walk(openPacket(bytes, {}), {
+            message: (one) => messages.push(one),
+            user: () => undefined,
+            refused: assert.unreachable,
+          });
+          this.sent.push({ to: `${address}:${port}`, bytes, messages });
+        },
+        openStream: (id, address, port, bytes, answered) =>
+          void this.streams.push({ id, to: `${address}:${port}`, bytes, answered }),
+        writeStream: (id, bytes) => void this.written.push({ id, bytes }),
+        closeStream: (id) => void this.closed.push(id),
+      },
+      delegate,
+      0,
+    );
+  }
+
+  hear(...messages: Message[]): void {
+    const parts = messages.map(encodeMessage);
+    const bytes = parts.length === 1 ? parts[0]! : encodeCompound(parts);
+    this.machine.receivePacket('10.0.0.9', 999, bytes, this.now);
+  }
+
+  /** Lets time pass. */
+  pass(milliseconds: number): void {
+    const end = this.now + milliseconds;
+    while (this.machine.due <= end) {
+      this.now = Math.max(this.now, this.machine.due);
+      this.machine.wake(this.now);
+    }
+    this.now = end;
+  }
+
+  /** What was sent since it was asked last, of one type, with where it went. */
+  said<T extends Message['type']>(type: T): (Extract<Message, { type: T }> & { to: string })[] {
+    const found = this.sent.flatMap(({ to, messages }) => messages.map((message) => ({ ...message, to })));
+    this.sent.length = 0;
+    return found.filter((one): one is Extract<Message, { type: T }> & { to: string } => one.type === type);
+  }
+}
+
+const alive = (node: string, more: Partial<Alive> = {}): Alive => ({
+  type: 'alive',
+  node,
+  incarnation: 1,
+  addr: `10.0.1.${node === '' ? 0 : node.charCodeAt(0)}`,
+  port: PORT,
+  meta: NONE,
+  vsn: VSN,
+  ...more,
+});
+const suspect = (node: string, from: string, incarnation = 1): Message => ({
+  type: 'suspect',
+  node,
+  from,
+  incarnation,
+});
+const dead = (node: string, from: string, incarnation = 1): Message => ({ type: 'dead', node, from, incarnation });
+const ping = (node: string, more: object = {}): Message =>
+  ({ type: 'ping', node, seqNo: 5, sourceAddr: '', sourcePort: 0, sourceNode: '', ...more }) as Message;
+
+test('a ping is answered to where it says or where it came from, and one for another not at all', () => {
+  const bench = new Bench({}, { ackPayload: () => Uint8Array.of(1, 2) });
+  bench.hear(ping('me'), ping('', { seqNo: 6, sourceAddr: '10.0.0.7', sourcePort: 77 }), ping('you', { seqNo: 7 }));
+  bench.hear(ping('me', { seqNo: 8, sourceAddr: '10.0.0.7' }));
+  assert.equal(
+    bench.said('ack').map(({ to, seqNo, payload }) => [to, seqNo, [...payload]]),
+    [
+      ['10.0.0.9:999', 5, [1, 2]],
+      ['10.0.0.7:77', 6, [1, 2]],
+      ['10.0.0.9:999', 8, [1, 2]],
+    ],
+  );
+});
+
+test('a ping for another: with a number of its own, answered under the asker’s, or refused where that is wanted', () => {
+  const bench = new Bench();
+  const ask = { type: 'indirectPing', target: '10.0.0.5', port: 55, node: 'five', sourceNode: '' } as const;
+  bench.hear({ ...ask, seqNo: 100, nack: true, sourceAddr: '10.0.0.7', sourcePort: 77 });
+  bench.hear({ ...ask, seqNo: 101, nack: true, sourceAddr: '', sourcePort: 0 });
+  bench.hear({ ...ask, seqNo: 102, nack: false, sourceAddr: '', sourcePort: 0 });
+  const pings = bench.said('ping');
+  assert.equal(
+    pings.map(({ to, node, sourceAddr, sourcePort }) => [to, node, sourceAddr, sourcePort]),
+    [
+      ['10.0.0.5:55', 'five', ME, PORT],
+      ['10.0.0.5:55', 'five', ME, PORT],
+      ['10.0.0.5:55', 'five', ME, PORT],
+    ],
+  );
+  assert.is(bench.machine.sizes().relays, 3);
+  bench.hear({ type: 'ack', seqNo: pings[0]!.seqNo, payload: Uint8Array.of(9) });
+  assert.equal(bench.said('ack'), [{ type: 'ack', seqNo: 100, payload: NONE, to: '10.0.0.7:77' }]);
+  bench.pass(501);
+  assert.equal(bench.said('nack'), [{ type: 'nack', seqNo: 101, to: '10.0.0.9:999' }]);
+  assert.is(bench.machine.sizes().relays, 0);
+});
+
+test('a member that is silent: after half a second others are asked and a stream is tried; after one it is suspected', () => {
+  const bench = new Bench();
+  bench.hear(alive('a'), alive('b'), alive('c', { vsn: Uint8Array.of(1, 3, 2, 0, 0, 0) }));
+  bench.machine.receivePacket('x', 1, encodeMessage(alive('me')), 0);
+  while (bench.sent.every(({ messages }) => messages.every(({ type }) => type !== 'ping'))) bench.pass(1);
+  const [first] = bench.said('ping');
+  const target = first!.node;
+  bench.pass(499);
+  assert.is(bench.said('indirectPing').length, 0);
+  bench.pass(2);
+  const asked = bench.said('indirectPing');
+  assert.is(asked.length, 2);
+  for (const one of asked) {
+    assert.is(one.seqNo, first!.seqNo);
+    assert.is(one.node, target);
+    assert.is(one.nack, one.to !== '10.0.1.99:7946', 'c speaks version 3, which has no nack');
+  }
+  const tried = bench.streams.filter((one) => decodeStream(one.bytes).type === 'ping');
+  assert.is(tried.length, 1);
+  bench.pass(498);
+  assert.is(bench.machine.member(target)!.state, 'alive');
+  bench.pass(2);
+  assert.is(bench.machine.member(target)!.state, 'suspect');
+  assert.is(bench.machine.awareness, asked.filter(({ nack }) => nack).length);
+});
+
+test('nacks say that the fault is not here; an answer by stream or through others is one', () => {
+  for (const way of ['nacks', 'relayed', 'stream'] as const) {
+    const bench = new Bench();
+    bench.hear(alive('a'), alive('b'), alive('c'));
+    while (bench.machine.sizes().streams === 0) bench.pass(1);
+    const asked = bench.said('indirectPing');
+    assert.is(asked.length, 2);
+    const { seqNo, node } = asked[0]!;
+    if (way === 'nacks') bench.hear({ type: 'nack', seqNo }, { type: 'nack', seqNo });
+    if (way === 'relayed') bench.hear({ type: 'ack', seqNo, payload: NONE });
+    const stream = bench.streams.find((one) => decodeStream(one.bytes).type === 'ping')!;
+    if (way === 'stream')
+      bench.machine.streamData(stream.id, encodeMessage({ type: 'ack', seqNo, payload: NONE }), bench.now);
+    bench.pass(600);
+    assert.is(bench.machine.member(node)!.state, way === 'nacks' ? 'suspect' : 'alive', way);
+    assert.is(bench.machine.awareness, 0, way);
+  }
+});
+
+test('accusations: of members that are not known, old ones, doubled ones; each new accuser counts, up to two', () => {
+  const bench = new Bench();
+  for (const name of ['a', 'b', 'c', 'd', 'e']) bench.hear(alive(name, { incarnation: 5 }));
+  bench.hear(suspect('z', 'a', 9), dead('z', 'a', 9), suspect('a', 'b', 4), dead('a', 'b', 4));
+  assert.is(bench.machine.counters().unknown, 2);
+  assert.is(bench.machine.counters().old, 2);
+  bench.hear(...['b', 'b', 'c', 'd', 'e'].map((from) => suspect('a', from, 5)));
+  assert.is(bench.machine.counters().old, 4); // b again, and e, when it has two who confirm
+  const times = (accusers: string[]): number => {
+    const one = new Bench();
+    for (const name of ['a', 'b', 'c', 'd', 'e']) one.hear(alive(name, { incarnation: 5 }));
+    for (const from of accusers) one.hear(suspect('a', from, 5));
+    const answering = setAnswers(one);
+    const from = one.now;
+    while (one.machine.member('a')!.state === 'suspect') answering(50);
+    return one.now - from;
+  };
+  // What others find out by probing is left out: all others answer, and `a` is accused from elsewhere only.
+  const alone = times(['b']);
+  assert.ok(alone > 11_000, `${alone}`);
+  const two = times(['b', 'b', 'c']);
+  assert.ok(two <= 11_400, `${two}`);
+  const all = times(['b', 'c', 'd', 'e']);
+  assert.ok(all >= 4000 && all <= 4050, `${all}`);
+});
+
+/** Time passes, and every ping is answered. */
+function setAnswers(bench: Bench): (milliseconds: number) => void {
+  return (milliseconds) => {
+    bench.pass(milliseconds);
+    for (const { seqNo } of bench.said('ping')) bench.hear({ type: 'ack', seqNo, payload: NONE });
+  };
+}
+
+test('refuting: suspect 1 makes 2, a foreign alive of 40 makes 41, dead of 60 makes 61', () => {
+  const bench = new Bench();
+  const own = (): number => bench.machine.self.incarnation;
+  bench.hear(suspect('me', 'x', 1));
+  assert.is(own(), 2);
+  bench.hear(alive('me', { addr: ME, incarnation: 40, meta: Uint8Array.of(1) }));
+  assert.is(own(), 41);
+  bench.hear(dead('me', 'x', 60));
+  assert.is(own(), 61);
+  bench.hear(alive('me', { addr: ME, incarnation: 61 }), suspect('me', 'x', 60), dead('me', 'me', 60));
+  assert.is(own(), 61); // nothing new in these
+  bench.hear(dead('me', 'x', 0xffff_ffff));
+  assert.is(own(), 0xffff_ffff); // and no further
+  bench.hear(dead('me', 'x', 0xffff_ffff));
+  assert.is(own(), 0xffff_ffff);
+  assert.is(bench.machine.awareness, 5);
+});
+
+test('names stay with their addresses, but for those who left, or died long enough ago', () => {
+  const bench = new Bench({ deadNodeReclaimTime: 5000 });
+  bench.hear(alive('a'));
+  bench.hear(alive('a', { addr: '10.9.9.9', incarnation: 7 }));
+  assert.is(bench.machine.member('a')!.address, '10.0.1.97');
+  assert.is(bench.machine.counters().conflict, 1);
+  bench.hear(dead('a', 'b'));
+  bench.hear(alive('a', { addr: '10.9.9.9', incarnation: 7 }));
+  assert.is(bench.machine.member('a')!.state, 'dead');
+  bench.pass(5001);
+  bench.hear(alive('a', { addr: '10.9.9.9', incarnation: 0 }));
+  assert.equal([bench.machine.member('a')!.state, bench.machine.member('a')!.address], ['alive', '10.9.9.9']);
+  bench.hear(dead('a', 'a', 3));
+  assert.is(bench.machine.member('a')!.state, 'left');
+  bench.hear(alive('a', { addr: '10.9.9.8', incarnation: 0 }));
+  assert.equal([bench.machine.member('a')!.state, bench.machine.member('a')!.address], ['alive', '10.9.9.8']);
+});
+
+test('what no member can be is refused', () => {
+  const bench = new Bench({ maxMembers: 3 });
+  for (const vsn of [Uint8Array.of(0, 5, 2, 0, 0, 0), Uint8Array.of(1, 0, 2, 0, 0, 0), Uint8Array.of(5, 1, 2, 0, 0, 0)])
+    bench.hear(alive('a', { vsn }));
+  bench.hear(
+    alive('', {}),
+    alive('x'.repeat(256)),
+    alive('a', { addr: '' }),
+    alive('a', { meta: new Uint8Array(513) }),
+  );
+  assert.is(bench.machine.counters().invalid, 7);
+  bench.hear(alive('a', { port: 0 }), alive('b'), alive('c'));
+  assert.is(bench.machine.member('a')!.port, PORT);
+  assert.is(bench.machine.counters().full, 1);
+  bench.hear(suspect('a', 'x'.repeat(256)), dead('a', 'x'.repeat(256)));
+  assert.is(bench.machine.counters().invalid, 9);
+  for (const options of [
+    { name: '' },
+    { address: 'here' },
+    { port: 65_536 },
+    { meta: new Uint8Array(513) },
+    { vsn: NONE },
+  ])
+    assert.throws(() => new Bench(options), RangeError);
+});
+
+test('a push/pull is answered with what was known before, and join is echoed', () => {
+  const merged: string[] = [];
+  const bench = new Bench(
+    {},
+    { localState: (join) => Uint8Array.of(join ? 1 : 0), mergeState: (state) => void merged.push(state.join()) },
+  );
+  const node = (name: string, state: number, incarnation = 1): NodeState => ({
+    ...alive(name),
+    name,
+    state,
+    incarnation,
+  });
+  bench.hear(alive('d'), alive('l'), alive('s'));
+  const id = bench.machine.acceptStream(0);
+  const nodes = [
+    node('a', STATE.alive),
+    node('d', STATE.dead),
+    node('l', STATE.left),
+    node('s', STATE.suspect),
+    node('n', STATE.dead),
+  ];
+  const bytes = encodePushPull({ type: 'pushPull', join: true, nodes, userState: Uint8Array.of(8) });
+  bench.machine.streamData(id, bytes.subarray(0, 40), 0);
+  assert.is(bench.written.length, 0);
+  bench.machine.streamData(id, bytes.subarray(40), 0);
+  const reply = decodeStream(bench.written[0]!.bytes);
+  assert.is(reply.type, 'pushPull');
+  if (reply.type !== 'pushPull') return;
+  assert.equal(
+    [
+      reply.join,
+      reply.nodes
+        .map(({ name }) => name)
+        .sort()
+        .join(''),
+      [...reply.userState],
+    ],
+    [true, 'dlmes', [1]],
+  );
+  assert.equal(bench.closed, [id]);
+  assert.equal(merged, ['8']);
+  const states = bench.machine.members().map(({ name, state }) => `${name} ${state}`);
+  assert.equal(states.sort(), ['a alive', 'd suspect', 'l left', 'me alive', 's suspect']);
+});
+
+test('a member with versions that do not fit keeps the whole state out', () => {
+  const bench = new Bench();
+  const nodes = [{ ...alive('a'), name: 'a', state: STATE.alive, vsn: Uint8Array.of(1, 5, 2, 2, 5, 4) }];
+  const id = bench.machine.acceptStream(0);
+  bench.machine.streamData(id, encodePushPull({ type: 'pushPull', join: true, nodes, userState: NONE }), 0);
+  assert.is(bench.machine.member('a'), undefined);
+  assert.is(bench.machine.counters().incompatible, 1);
+});
+
+test('streams: a ping for another is closed without a word, what cannot be read is told so, silence ends', () => {
+  const heard: string[] = [];
+  const bench = new Bench({}, { receive: (message) => void heard.push(message.join()) });
+  const ask = (bytes: Uint8Array): Uint8Array[] => {
+    const id = bench.machine.acceptStream(bench.now);
+    bench.written.length = 0;
+    bench.machine.streamData(id, bytes, bench.now);
+    assert.is(bench.closed.at(-1), id);
+    return bench.written.map((one) => one.bytes);
+  };
+  assert.equal(decodeStream(ask(encodeMessage(ping('me')))[0]!), { type: 'ack', seqNo: 5, payload: NONE });
+  assert.equal(ask(encodeMessage(ping('you'))), []);
+  assert.equal(ask(encodeUser(Uint8Array.of(1, 2))), []);
+  assert.equal(heard, ['1,2']);
+  assert.is(decodeStream(ask(Uint8Array.of(0xff))[0]!).type, 'err');
+  assert.is(decodeStream(ask(encodeStream(Uint8Array.of(5), {}, { compressed: true }))[0]!).type, 'err');
+  const id = bench.machine.acceptStream(bench.now);
+  bench.machine.streamData(id, Uint8Array.of(6), bench.now);
+  bench.pass(10_001);
+  assert.is(bench.closed.at(-1), id);
+  assert.is(bench.machine.sizes().streams, 0);
+});
+
+test('what streams keep is bounded, each and all together', () => {
+  const bench = new Bench({ maxKept: 100_000 });
+  const ids: number[] = [];
+  for (let id = bench.machine.acceptStream(0); id !== 0; id = bench.machine.acceptStream(0)) ids.push(id);
+  assert.is(ids.length, 128);
+  const start = encodeUser(new Uint8Array(50_000)).subarray(0, 30_000);
+  for (const id of ids) bench.machine.streamData(id, start, 0);
+  assert.is(bench.machine.sizes().streams, 3);
+  assert.ok(bench.machine.sizes().streamOctets <= 100_000);
+  assert.is(bench.closed.length, 125);
+  for (const id of ids) bench.machine.streamClosed(id, 0);
+  assert.equal([bench.machine.sizes().streams, bench.machine.sizes().streamOctets], [0, 0]);
+});
+
+test('leaving: said to others, then silent about accusations and about being alive', () => {
+  const bench = new Bench();
+  bench.hear(alive('a'));
+  bench.pass(3000);
+  setAnswers(bench)(1);
+  let done = 0;
+  bench.machine.leave(bench.now, 1000, () => done++);
+  bench.pass(1);
+  bench.hear(suspect('me', 'a', 5), dead('me', 'a', 5), alive('me', { addr: ME, incarnation: 9 }));
+  bench.pass(1100);
+  assert.is(done, 1);
+  assert.is(bench.machine.self.incarnation, 1);
+  assert.is(bench.machine.self.state, 'left');
+  const said = bench.said('dead');
+  assert.ok(said.length >= 4);
+  assert.equal({ ...said[0]!, to: '' }, { type: 'dead', node: 'me', from: 'me', incarnation: 1, to: '' });
+  bench.machine.stop();
+  assert.is(bench.machine.due, Infinity);
+});
+
+test('a checksum goes to members that read it, and not with what is sent to an address', () => {
+  const bench = new Bench();
+  bench.hear(alive('a'));
+  bench.pass(900);
+  assert.ok(bench.sent.length > 3);
+  // That of a suspected member goes with the suspicion, and to a member.
+  for (const { bytes, messages } of bench.sent)
+    assert.is(bytes[0] === 12, messages[0]!.type !== 'ping' || messages[1]?.type === 'suspect');
+  const old = new Bench();
+  old.hear(alive('a', { vsn: Uint8Array.of(1, 4, 2, 0, 0, 0) }));
+  old.pass(900);
+  for (const { bytes } of old.sent) assert.is.not(bytes[0], 12);
+});
+
+test('packets are no longer than they may be, with as much on them as fits', () => {
+  const bench = new Bench({ packetSize: 600 });
+  bench.hear(...Array.from({ length: 30 }, (_, i) => alive(`member-${i}`, { meta: new Uint8Array(i) })));
+  bench.pass(1500);
+  for (const { bytes } of bench.sent) assert.ok(bytes.length <= 600 + 5, `${bytes.length}`); // 5 of the checksum
+  assert.ok(bench.sent.some(({ bytes }) => bytes.length > 480));
+});
+
+test('a flood of names costs what they are, and is forgotten', () => {
+  const bench = new Bench({ maxMembers: 500 });
+  for (let i = 0; i < 2000; i++) bench.hear(alive(`flood ${i}`));
+  assert.is(bench.machine.sizes().members, 500);
+  assert.is(bench.machine.counters().full, 1501);
+  assert.ok(bench.machine.sizes().broadcasts <= 500);
+  for (let i = 0; i < 5000; i++)
+    bench.hear({
+      type: 'indirectPing',
+      target: '10.0.0.5',
+      port: 5,
+      node: 'x',
+      nack: true,
+      seqNo: i,
+      sourceAddr: '',
+      sourcePort: 0,
+      sourceNode: '',
+    });
+  assert.is(bench.machine.sizes().relays, 1024);
+});
+
+test('a packet that was heard already changes nothing, in whatever order', () => {
+  const random = new Random(3);
+  const messages = [
+    alive('a'),
+    alive('a', { incarnation: 3 }),
+    suspect('a', 'b', 1),
+    alive('b'),
+    dead('b', 'b', 1),
+    suspect('me', 'a', 2),
+  ];
+  const bench = new Bench();
+  bench.hear(...messages);
+  const state = (): string =>
+    JSON.stringify(bench.machine.members().map(({ name, state, incarnation }) => [name, state, incarnation]));
+  const before = state();
+  for (let i = 0; i < 200; i++) bench.hear(...random.shuffle([...messages]));
+  assert.is(state(), before);
+});
+
+test('what is not for this machine is dropped and counted', () => {
+  const bench = new Bench();
+  bench.machine.receivePacket('x', 1, NONE, 0);
+  bench.machine.receivePacket('x', 1, Uint8Array.of(255, 1), 0);
+  bench.machine.receivePacket('x', 1, encodePacket(Uint8Array.of(0), { label: 'other' }), 0);
+  assert.is(bench.machine.counters().malformed, 3);
+  bench.hear({ type: 'err', error: 'no' });
+  assert.is(bench.machine.counters().unexpected, 1);
+  assert.is(decodeMessage(encodeMessage(ping('me'))).type, 'ping');
+});
+
+test.run();
