@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
 import { constants } from './constants.mjs';
 
@@ -24,9 +24,32 @@ const { outputFiles } = await build({
   logLevel: 'error',
 });
 mkdirSync(directory, { recursive: true });
+const program = join(directory, `vtep-${process.pid}`);
+const env = { ...process.env };
+if (process.argv.includes('overlay')) {
+  // What is measured is these sources, bundled as the package is.
+  const { outputFiles: files } = await build({
+    entryPoints: { 'cli/main': 'src/cli/main.ts', 'host/linux-worker': 'src/host/linux/worker.ts' },
+    outdir: program,
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    external: ['koffi'],
+    write: false,
+    logLevel: 'error',
+  });
+  for (const { path, text } of files) {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, constants(text));
+  }
+  env['WEFT_VTEP'] ??= `node ${join(program, 'cli', 'main.js')}`;
+}
 writeFileSync(file, constants(/** @type {import('esbuild').OutputFile} */ (outputFiles[0]).text));
-const child = spawn(process.execPath, ['--expose-gc', file, ...process.argv.slice(2)], { stdio: 'inherit' });
+const child = spawn(process.execPath, ['--expose-gc', file, ...process.argv.slice(2)], { stdio: 'inherit', env });
 child.on('close', (code, signal) => {
   rmSync(file, { force: true });
+  rmSync(program, { recursive: true, force: true });
   process.exitCode = code ?? (signal === 'SIGINT' ? 130 : 1);
 });
