@@ -57,9 +57,9 @@ function mutate(seeds: readonly Uint8Array[], next: () => number): Uint8Array {
   return bytes.subarray(0, 4096);
 }
 
-test('every codec, the VTEP and the gossip have a target', () => {
+test('every codec, offload, the VTEP and the gossip have a target', () => {
   const wanted = existingRooms()
-    .filter((room) => ROOMS[room]!.layer === 1 || room === 'vtep' || room === 'gossip/memberlist')
+    .filter((room) => ROOMS[room]!.layer === 1 || ['offload', 'vtep', 'gossip/memberlist'].includes(room))
     .map((room) => room.replace('gossip/', ''));
   assert.equal(
     wanted.filter((room) => !targets.includes(room)),
