@@ -330,8 +330,29 @@ test('who compares the tables of a network is attached to it', () => {
   bench.machine.joinNetwork(NET, bench.now);
   bench.sync('b', [event(db.CREATE, 20, 'b', 'k')], true);
   assert.is(bench.shown(), 'k=v of b');
+  bench.pass(100_000);
+  bench.sync('b', [], true);
+  bench.pass(100_000);
+  assert.is(bench.shown(), 'k=v of b');
+  bench.pass(30_000);
+  assert.is(bench.shown(), '', 'for two minutes, if it does not show or say it');
+  bench.sync('b', [], true);
+  assert.is(bench.shown(), 'k=v of b');
   bench.network(db.LEAVE, 3, 'b');
   assert.is(bench.shown(), '');
+});
+
+test('an older entry of a node that is there goes before a later one of a node that is not', () => {
+  const bench = Bench.joined({}, ['b', 'c']);
+  bench.table(db.CREATE, 30, 'c', 'k', 'of c');
+  bench.machine.nodeLeft('c', bench.now);
+  bench.table(db.CREATE, 20, 'b', 'k', 'of b');
+  assert.is(bench.shown(), 'k=of b of b');
+  bench.table(db.UPDATE, 40, 'c', 'k', 'of c');
+  assert.is(bench.shown(), 'k=of b of b');
+  bench.machine.nodeJoined({ name: 'c', address: '192.0.2.3', port: 7946 }, bench.now);
+  bench.table(db.UPDATE, 40, 'c', 'k', 'of c');
+  assert.is(bench.shown(), 'k=of c of c');
 });
 
 test('entries of a failed node are hidden, seen again when it returns, and forgotten after half an hour', () => {

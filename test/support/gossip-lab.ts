@@ -239,9 +239,13 @@ export class LabProcess implements Membership {
 
   #tick(): void {
     this.db.tick(this.now);
+    let messages = this.db.broadcasts(3, 1300);
+    if (messages.length === 0) return;
     const peers = [...this.#members].filter(([, { alive }]) => alive).map(([name]) => name);
-    for (const peer of this.random.shuffle(peers).slice(0, 3))
-      for (const message of this.db.broadcasts(3, 1300)) this.sendPacket(peer, message);
+    for (const peer of this.random.shuffle(peers).slice(0, 3)) {
+      for (const message of messages) this.sendPacket(peer, message);
+      messages = this.db.broadcasts(3, 1300);
+    }
   }
 
   #exchange(): void {

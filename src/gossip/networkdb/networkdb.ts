@@ -65,6 +65,8 @@ const JOINING = 3;
 const ANSWERS = 200_000;
 const ANSWERS_PER_SECOND = 20_000;
 const ANSWER_COST = 500;
+/** An attachment that was concluded and not told holds for so many rounds of bulk syncs. */
+const CONCLUDED = 4;
 /** Nodes that wait for an answer until they are known to be there, at most. */
 const OWED = 64;
 /** Withdrawals that nobody knew are passed on while this part of their life is left. */
@@ -612,12 +614,7 @@ export class NetworkDb {
     if (!this.#tableClock.witness(time)) return this.#count('time-beyond-reason');
     this.#count('bulk-syncs');
     const alive = this.#nodes.get(name)?.alive === true;
-    // Who compares the tables of a network is in it, even if nobody has said so yet.
-    if (alive)
-      for (const network of networks)
-        if (this.#networks.has(network) && this.#attachments.get(network, name) === undefined)
-          if (this.#attachments.set(network, name, { time: 0, leaving: false, since: this.#now }))
-            this.#refresh(network, name);
+    if (alive) this.#conclude(name, networks);
     if (payload.length > 0) this.#read(() => this.#message(payload, 0, payload.length, 0, name));
     if (unsolicited) {
       if (!alive) {
@@ -637,6 +634,21 @@ export class NetworkDb {
     if (answered.length === 0) return;
     this.#requests = this.#requests.filter((request) => request.peer !== name);
     for (const { joining } of answered) this.#continueJoining(this.#networks.get(joining ?? ''));
+  }
+
+  /**
+   * Who compares the tables of a network is in it, even if nobody has said so yet. It has to be said or shown again, as
+   * the message may have been under way while that node left.
+   */
+  #conclude(name: string, networks: readonly string[]): void {
+    for (const network of networks) {
+      if (!this.#networks.has(network)) continue;
+      const known = this.#attachments.get(network, name);
+      if (known !== undefined) {
+        if (known.time === 0) known.since = this.#now;
+      } else if (this.#attachments.set(network, name, { time: 0, leaving: false, since: this.#now }))
+        this.#refresh(network, name);
+    }
   }
 
   #answer(name: string, networks: readonly string[]): void {
@@ -968,7 +980,12 @@ export class NetworkDb {
     const now = this.#now;
     const { tombstoneLife, nodeLife } = this.#options;
     for (const entry of [...this.#store.all()]) if (entry.expires <= now) this.#forget(entry);
-    for (const [network, node, { leaving, since }] of [...this.#attachments.all()]) {
+    for (const [network, node, { time, leaving, since }] of [...this.#attachments.all()]) {
+      if (time === 0 && now - since >= this.#options.bulkSyncInterval * CONCLUDED) {
+        this.#attachments.remove(network, node);
+        this.#refresh(network, node);
+        continue;
+      }
       const own = node === this.name;
       const record = this.#nodes.get(node);
       const gone = leaving ? since : own || record?.alive === true ? Infinity : Math.max(since, record?.since ?? 0);
