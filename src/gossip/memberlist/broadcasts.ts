@@ -16,44 +16,69 @@ interface Broadcast {
 export class Broadcasts {
   readonly #mult: number;
   readonly #byName = new Map<string, Broadcast>();
-  #sorted: Broadcast[] = [];
+  /** In the order in which they go. */
+  readonly #sorted: Broadcast[] = [];
   #order = 0;
-  #stale = false;
 
   constructor(retransmitMult: number) {
     this.#mult = retransmitMult;
   }
 
   get size(): number {
-    return this.#byName.size;
+    return this.#sorted.length;
   }
 
   put(about: string, message: Uint8Array, finished: (() => void) | null = null): void {
-    this.#byName.set(about, { about, message, order: this.#order++, sent: 0, finished });
-    this.#stale = true;
+    const former = this.#byName.get(about);
+    if (former !== undefined) this.#remove(former);
+    const one: Broadcast = { about, message, order: this.#order++, sent: 0, finished };
+    this.#byName.set(about, one);
+    this.#insert(one);
   }
 
   /** Takes messages for one packet of `budget` octets, each with `overhead` on top, in a cluster of `n`. */
   take(budget: number, overhead: number, n: number): Uint8Array[] {
-    if (this.#byName.size === 0) return [];
-    if (this.#stale) {
-      this.#sorted = [...this.#byName.values()].sort(
-        (a, b) => a.sent - b.sent || b.message.length - a.message.length || b.order - a.order,
-      );
-      this.#stale = false;
-    }
-    const taken: Uint8Array[] = [];
-    const limit = retransmitLimit(this.#mult, n);
+    const taken: Broadcast[] = [];
     let left = budget;
     for (const one of this.#sorted) {
       if (one.message.length + overhead > left) continue;
       left -= one.message.length + overhead;
-      taken.push(one.message);
-      this.#stale = true;
-      if (++one.sent < limit) continue;
-      this.#byName.delete(one.about);
-      one.finished?.();
+      taken.push(one);
     }
-    return taken;
+    const limit = retransmitLimit(this.#mult, n);
+    for (const one of taken) {
+      this.#remove(one);
+      if (++one.sent < limit) this.#insert(one);
+      else {
+        this.#byName.delete(one.about);
+        one.finished?.();
+      }
+    }
+    return taken.map((one) => one.message);
   }
+
+  // Found by halves: to sort thousands anew for every packet takes milliseconds.
+
+  #insert(one: Broadcast): void {
+    this.#sorted.splice(this.#find(one), 0, one);
+  }
+
+  #remove(one: Broadcast): void {
+    this.#sorted.splice(this.#find(one), 1);
+  }
+
+  #find(one: Broadcast): number {
+    let low = 0;
+    let high = this.#sorted.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (compare(this.#sorted[middle]!, one) < 0) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+function compare(a: Broadcast, b: Broadcast): number {
+  return a.sent - b.sent || b.message.length - a.message.length || b.order - a.order;
 }

@@ -303,7 +303,7 @@ export class Roster {
   }
 
   #say(about: string, message: Message, finished: (() => void) | null): void {
-    this.#host.broadcast(about, encodeMessage(message), finished);
+    this.#host.broadcast(about, encodeMessage(message).slice(), finished); // without the room behind it
   }
 }
 
