@@ -322,9 +322,9 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
     /^vtep up: network namespace "weft-none" does not exist; make it with "ip netns add weft-none"/,
   ],
   [
-    ['up', '--tap', 'a', '--vni', '1', '--local', '127.0.0.1', '--engine', 'linux'],
-    1,
-    /^vtep up: engine "linux" is not in this build; use --engine auto or --engine dgram\n$/,
+    ['up', '--tap', 'a', '--vni', '1', '--local', '127.0.0.1', '--engine', 'fast'],
+    2,
+    /^vtep up: --engine: expected one of "auto", "dgram", "linux", got "fast"\n/,
   ],
   [['show'], 2, /^vtep show: missing: what to show, one of fdb, neighbors, peers, counters\n/],
   [['show', 'neighbours', '--control', 'x'], 2, /nothing to show is called "neighbours"; did you mean "neighbors"\?/],
