@@ -9,6 +9,13 @@ const ENGINE = [
   ['framesWritten', 'frames written to TAPs'],
   ['datagramsReceived', 'datagrams received'],
   ['datagramsSent', 'datagrams handed to the underlay'],
+  ['superFramesRead', 'super-frames among those read'],
+  ['superFramesWritten', 'super-frames among those written'],
+  ['readCalls', 'system calls that read TAPs'],
+  ['writeCalls', 'system calls that write TAPs'],
+  ['receiveCalls', 'system calls that receive'],
+  ['sendCalls', 'system calls that send'],
+  ['pollCalls', 'times the loop looked for work'],
 ] as const satisfies readonly (readonly [keyof EngineCounters, string])[];
 const ERRORS = [
   ['writeErrors', 'frames that a TAP did not take'],
@@ -27,7 +34,7 @@ export function countersTable({ vtep, engine }: AllCounters): string {
     ...total(vtep.counts[name]),
   ]);
   const drops = DROPS.filter(([name]) => vtep.drops[name] > 0).map(([name, text]) => [name, vtep.drops[name], text]);
-  const moved = ENGINE.map(([name, text]) => [text, engine[name]]);
+  const moved = ENGINE.flatMap(([name, text]) => (engine[name] === undefined ? [] : [[text, engine[name]]]));
   const errors = ERRORS.flatMap(([name, text]) =>
     Object.entries(engine[name]).map(([code, count]) => [`${text}: ${code}`, count]),
   );
@@ -62,7 +69,8 @@ export function prometheus({ vtep, engine }: AllCounters): string {
       ];
     }),
   );
-  for (const [name, text] of ENGINE) metric(`engine_${snake(name)}`, text, [['', engine[name]]]);
+  for (const [name, text] of ENGINE)
+    if (engine[name] !== undefined) metric(`engine_${snake(name)}`, text, [['', engine[name]]]);
   for (const [name, text] of ERRORS)
     metric(
       `engine_${snake(name)}`,

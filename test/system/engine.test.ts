@@ -135,7 +135,7 @@ async function transfer(from: 1 | 2, to: 1 | 2, v6 = false, size = BULK): Promis
 async function udp(from: 1 | 2, to: 1 | 2, length: number): Promise<{ lost: number; packets: number }> {
   const server = lab.spawn(['iperf3', '-s', '-1', '-J'], { ns: container[to] });
   await new Promise((resolve) => setTimeout(resolve, 300));
-  const flags = ['-u', '-b', '8M', '-l', String(length), '-t', '1', '-J'];
+  const flags = ['-u', '-b', '2M', '-l', String(length), '-t', '1', '-J'];
   const text = await exec(container[from], ['iperf3', '-c', `10.0.0.${to}`, ...flags]);
   await server.ended;
   const { end } = JSON.parse(text) as { end: { sum: { lost_packets: number; packets: number } } };
@@ -152,7 +152,7 @@ async function exercise(mtu: number): Promise<void> {
   await Promise.all([transfer(1, 2), transfer(2, 1), transfer(1, 2, true), transfer(2, 1, true)]);
   for (const length of [64, 1200]) {
     const { packets, lost } = await udp(1, 2, length);
-    assert.ok(packets > 500 && lost < packets / 50, `UDP of ${length}: ${lost} of ${packets} lost`);
+    assert.ok(packets > 150 && lost <= packets / 20, `UDP of ${length}: ${lost} of ${packets} lost`);
   }
 }
 
