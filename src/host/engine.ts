@@ -4,8 +4,7 @@
  */
 import { type EngineName, type Plan } from '../schema/index.js';
 import { DgramEngine } from './dgram.js';
-import { HostError } from './error.js';
-import { LinuxEngine, requireLinux } from './linux/engine.js';
+import { LinuxEngine } from './linux/engine.js';
 import { type MachineRequest } from './machine.js';
 
 /** What an engine counts beside its machine. */
@@ -62,23 +61,8 @@ export interface Engine {
   stop(): Promise<void>;
 }
 
-/** The engine of that name; for `auto`, `chooseEngine` looks which runs. */
+/** The engine of that name; `auto` is the portable one. */
 export function createEngine(name: EngineName): Engine {
-  return name === 'linux' ? new LinuxEngine() : new DgramEngine();
-}
-
-/**
- * The engine that a plan asks for. `auto`: the fast one where it runs, else the portable one.
- * @param warn Is told why, where `auto` is not the fast one.
- */
-export async function chooseEngine(name: EngineName, warn: (message: string) => void): Promise<Engine> {
-  if (name !== 'auto') return createEngine(name);
-  try {
-    await requireLinux();
-  } catch (error) {
-    if (!(error instanceof HostError)) throw error;
-    warn(`the portable engine moves the frames, which is slow: ${error.message}`);
-    return createEngine('dgram');
-  }
-  return createEngine('linux');
+  if (name === 'linux') return new LinuxEngine();
+  return new DgramEngine();
 }

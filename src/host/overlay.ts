@@ -3,7 +3,7 @@ import { closeSync } from 'node:fs';
 import { ownEndpoint, type Plan, type Request } from '../schema/index.js';
 import { type Counters } from '../vtep/index.js';
 import { serveControl, type Control } from './control.js';
-import { chooseEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
+import { createEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
 import { HostError } from './error.js';
 import { requireNetns } from './ip.js';
 import { makeLink, type Link } from './link.js';
@@ -56,7 +56,7 @@ export class Overlay {
     const plan = structuredClone(given);
     requireLocal(plan.local);
     for (const { netns } of plan.taps) if (netns !== undefined) await requireNetns(netns);
-    const engine = await chooseEngine(plan.engine, (message) => events.warn(message));
+    const engine = createEngine(plan.engine);
     const mtus = await applyMtus(plan, events);
     const links: Link[] = [];
     let started = false;

@@ -413,8 +413,7 @@ up('idle, it takes less than half a percent of a core', async () => {
 
 up('who asks and does not listen holds up a stop for half a second, and a second signal ends even that', async () => {
   for (const again of [false, true]) {
-    // With the engine that answers on the spot, so that the answers wait for the client and for nothing else.
-    const one = await underlay.lab.startVtep(sideOf(1, '--engine', 'dgram'));
+    const one = await underlay.lab.startVtep(sideOf(1));
     const client = connect(socket('control1')).on('error', () => undefined);
     client.pause();
     client.write('{"command":"counters"}\n'.repeat(2000));

@@ -3,7 +3,6 @@
  * control thread's side of it.
  */
 import { closeSync, existsSync, writeSync } from 'node:fs';
-import { endianness } from 'node:os';
 import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
 import { SchemaError, type Plan, type Problem } from '../../schema/index.js';
 import { Captures } from '../capture.js';
@@ -13,7 +12,6 @@ import { type MachineRequest } from '../machine.js';
 import { IFF_VNET_HDR } from '../tun.js';
 import { bindError } from '../underlay.js';
 import { newCounts, readCounts } from './counts.js';
-import { loadLibc } from './libc.js';
 import { type FromLoop, type Setup, type ToLoop } from './protocol.js';
 
 /** Where the thread's program may be, from where this one is: a source, or a piece of a bundle. */
@@ -41,7 +39,6 @@ export class LinuxEngine implements Engine {
   readonly #onExit = (): void => this.#tell({ type: 'stop' });
 
   async start(plan: Plan, taps: readonly number[], events: EngineEvents): Promise<EngineFacts> {
-    await requireLinux();
     this.#captures = new Captures((packets) => this.#tell({ type: 'capture', packets }));
     const setup: Setup = { plan, taps, counts: this.#counts };
     const { port1, port2 } = new MessageChannel();
@@ -145,19 +142,6 @@ export class LinuxEngine implements Engine {
     this.#port?.close();
     this.#port = undefined;
   }
-}
-
-/**
- * Looks whether the engine can run here.
- * @throws HostError that says what is missing.
- */
-export async function requireLinux(): Promise<void> {
-  const instead = 'or use --engine dgram';
-  if (process.platform !== 'linux') throw new HostError(`engine "linux" runs on Linux only; ${instead}`);
-  if (!['x64', 'arm64', 'riscv64', 'loong64'].includes(process.arch) || endianness() !== 'LE')
-    throw new HostError(`engine "linux" runs on 64-bit little-endian machines, not on ${process.arch}; ${instead}`);
-  await loadLibc();
-  findProgram();
 }
 
 /** What an eventfd takes: a number of 64 bits. */
