@@ -22,6 +22,11 @@ const LIMIT = 600;
 /** Least part of the lines of `src` that CI's tests are to run, in percent. */
 const COVERED = 95;
 const COVERAGE = resolve('coverage');
+/**
+ * Runs on a thread, of which Node has written no coverage so far (0 % with test/system/engine.test.ts passing): not
+ * counted until that is mended.
+ */
+const UNSEEN = 'src/host/linux/**';
 
 interface Outcome {
   passed: number;
@@ -90,9 +95,13 @@ function coverage(): boolean {
     .map((name) => join('src', name))
     .filter((name) => name.endsWith('.ts') && transformSync(readFileSync(name, 'utf8'), { loader: 'ts' }).code === '')
     .flatMap((name) => ['--exclude', name]);
-  spawnSync(process.execPath, ['node_modules/c8/bin/c8.js', ...report, ...what, ...types, ...how], {
-    stdio: 'inherit',
-  });
+  spawnSync(
+    process.execPath,
+    ['node_modules/c8/bin/c8.js', ...report, ...what, ...types, '--exclude', UNSEEN, ...how],
+    {
+      stdio: 'inherit',
+    },
+  );
   const summary = JSON.parse(readFileSync(join(COVERAGE, 'coverage-summary.json'), 'utf8')) as {
     total: { lines: { pct: number } };
   };
