@@ -61,7 +61,7 @@ interface Up {
 export async function overlay(quick: boolean): Promise<OverlayFigure[]> {
   const lacking = missing(['root', 'tun', 'ip', 'iperf3', 'ping']);
   if (lacking.length > 0) throw new Error(`the suite "overlay" needs ${lacking.join(', ')}`);
-  const lab = new Lab('lo');
+  const lab = new Lab('leb');
   const rounds = Object.fromEntries(
     Object.keys(FIGURES).map((name) => [name, Object.fromEntries(LAYOUTS.map((layout) => [layout, [] as number[]]))]),
   ) as Rounds;
