@@ -211,4 +211,35 @@ test('grows to many entries and shrinks again', () => {
   assert.is(table.learn(at(5), 0, 1, 11 * TICK), fdb.LEARNED);
 });
 
+test('adopts what another table has seen, and never what it knows better itself', () => {
+  const table = new Fdb({ ageing: 10_000, capacity: 3, perDestination: 2 });
+  const mac = (n: number): number => 0x0242_0a00_0000 + n;
+  const at = (n: number) => fdb.macBytes(macToText(mac(n)));
+  const now = 100_000;
+  table.adopt(mac(1), 5, 4000, now);
+  assert.is(table.lookup(at(1), 0, now), 5);
+  assert.is(table.lookup(at(1), 0, now + 5000), 5);
+  assert.is(table.lookup(at(1), 0, now + 6500), NONE, 'its age came along');
+  // An older sight of it elsewhere changes nothing, a younger one moves it.
+  table.adopt(mac(1), 7, 5000, now);
+  assert.is(table.lookup(at(1), 0, now), 5);
+  table.adopt(mac(1), 7, 1000, now);
+  assert.equal([table.lookup(at(1), 0, now), table.behind(5), table.behind(7)], [7, 0, 1]);
+  // One that is older does not make it older.
+  table.adopt(mac(1), 7, 9000, now);
+  assert.is(table.lookup(at(1), 0, now + 8000), 7);
+  // The control plane knows better, and the bounds hold.
+  table.setStatic(mac(2), 9);
+  table.adopt(mac(2), 7, 0, now);
+  assert.is(table.lookup(at(2), 0, now), 9);
+  table.adopt(mac(3), 7, 0, now);
+  table.adopt(mac(4), 7, 0, now);
+  assert.equal([table.lookup(at(4), 0, now), table.behind(7)], [NONE, 2]);
+  table.adopt(mac(5), 8, 0, now);
+  table.adopt(mac(6), 6, 0, now);
+  assert.equal([table.lookup(at(5), 0, now), table.lookup(at(6), 0, now)], [8, NONE]);
+  // Learned here later, it is where it was seen here.
+  assert.is(table.learn(at(5), 0, 6, now + 100), fdb.MOVED);
+});
+
 test.run();

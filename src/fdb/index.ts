@@ -144,6 +144,34 @@ export class Fdb {
     return LEARNED;
   }
 
+  /**
+   * Notes what another table of the same segment knows: that an address was seen behind `destination` `age` milliseconds
+   * ago. What this one knows better, by the control plane or since it was seen later, stays.
+   * @param mac A number of 48 bits.
+   */
+  adopt(mac: number, destination: number, age: number, now: number): void {
+    const at = this.#find(mac | 0, highOf(mac));
+    const slots = this.#slots;
+    const word = slots[at + HIGH]!;
+    const seen = ticks(now - age);
+    if (word === 0) {
+      if (this.#learned >= this.capacity || this.behind(destination) >= this.perDestination) return;
+      this.#insert(mac | 0, highOf(mac) | USED, destination, seen);
+      this.#learned++;
+      this.#count(destination, 1);
+      return;
+    }
+    if ((word & STATIC) !== 0 || ((seen - slots[at + SEEN]!) | 0) < 0) return;
+    const known = slots[at + DESTINATION]!;
+    if (known !== destination) {
+      if (this.behind(destination) >= this.perDestination) return;
+      this.#count(known, -1);
+      this.#count(destination, 1);
+      slots[at + DESTINATION] = destination;
+    }
+    slots[at + SEEN] = seen;
+  }
+
   /** The destination of a MAC address, a number of 48 bits, whatever its age, or `NONE`. */
   peek(mac: number): number {
     const at = this.#find(mac | 0, highOf(mac));

@@ -6,11 +6,24 @@
  */
 export const ESCAPE = 0xdc00;
 
+/** Octets that are read by one call at most; the stack bounds it. */
+const SHORT = 512;
+
 /**
  * The octets of a text; a lone surrogate becomes U+FFFD.
  * @param escaped Whether lone surrogates from U+DC80 to U+DCFF stand for octets: see {@link ESCAPE}.
  */
 export function encodeText(text: string, escaped = false): Uint8Array {
+  const plain = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code >= 0x80) return encodeAny(text, escaped);
+    plain[i] = code;
+  }
+  return plain;
+}
+
+function encodeAny(text: string, escaped: boolean): Uint8Array {
   const octets: number[] = [];
   for (const character of text) {
     let code = character.codePointAt(0)!;
@@ -33,7 +46,11 @@ export function encodeText(text: string, escaped = false): Uint8Array {
  */
 export function decodeText(bytes: Uint8Array, offset: number, end: number, escaped = false): string {
   let text = '';
-  for (let i = offset; i < end;) {
+  let i = offset;
+  // One call for what is plain ASCII, as names are: a text that grows by a character a time is a chain of pieces.
+  while (i < end && i - offset < SHORT && bytes[i]! < 0x80) i++;
+  if (i > offset) text = String.fromCharCode.apply(null, bytes.subarray(offset, i) as unknown as number[]);
+  while (i < end) {
     const first = bytes[i++]!;
     const more = first < 0x80 ? 0 : first < 0xc2 ? -1 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : first < 0xf5 ? 3 : -1;
     let code = more <= 0 ? first : first & (0x3f >>> more);
