@@ -35,12 +35,12 @@ export function fuzz(data: Uint8Array): void {
     const { out } = coalesceAll(frames, options, tags);
     const { prefix = 0 } = options as { prefix?: number };
     const again: { bytes: Uint8Array; tag: number }[] = [];
-    for (const { bytes, tag, count, header } of out) {
+    for (const { bytes, tag, count, fixedId, header } of out) {
       if (header === null) {
         again.push({ bytes, tag });
         continue;
       }
-      const segments = segmentAll(bytes, header.gsoType, header.gsoSize, { prefix });
+      const segments = segmentAll(bytes, header.gsoType, header.gsoSize, { prefix, fixedId });
       if (typeof segments === 'number') throw new Error(`what was merged is refused: ${segments}`);
       ensure(segments.length === count, `${count} frames were merged, and ${segments.length} come out`);
       again.push(...segments.map((segment) => ({ bytes: segment, tag })));

@@ -304,7 +304,9 @@ const RULES: [what: string, base: Omit<Packet, 'data'>, change: (packet: Packet)
   ['ECN', TCP4, withIp({ ecn: 3 }), [1, 1, 1]],
   ['DF', TCP4, withIp({ dontFragment: false }), [1, 1, 1]],
   ['the reserved flag', TCP4, withIp({ reservedFlag: true }), [1, 1, 1]],
-  ['an identification out of turn', TCP4, withIp({ identification: 7 }), [1, 1, 1]],
+  ['an identification out of turn', TCP4, withIp({ identification: 6 }), [1, 1, 1]],
+  ['the identification, which is that of the first', TCP4, withIp({ identification: 7 }), [2, 1]],
+  ['the same without DF', { ...TCP4, ipv4: { dontFragment: false } }, withIp({ identification: 7 }), [1, 1, 1]],
   ['IPv4 options', TCP4, withIp({ options: [NOP, NOP, NOP, NOP] }), [1, 1, 1]],
   ['a fragment', TCP4, withIp({ moreFragments: true }), [1, 1, 1]],
   ['the IPv4 checksum', TCP4, withIp({ checksum: 1 }), [1, 1, 1]],
@@ -336,6 +338,8 @@ const RULES: [what: string, base: Omit<Packet, 'data'>, change: (packet: Packet)
   ['URG', TCP4, withTcp({ flags: FLAG_ACK | FLAG_URG }), [1, 1, 1]],
   ['ECE', TCP4, withTcp({ flags: FLAG_ACK | FLAG_ECE }), [1, 1, 1]],
   ['CWR', TCP4, withTcp({ flags: FLAG_ACK | FLAG_CWR }), [1, 2]],
+  ['nothing, CWR in each', { ...TCP4, tcp: { flags: FLAG_ACK | FLAG_CWR } }, (same) => same, [1, 1, 1]],
+  ['CWR, which the others have', { ...TCP4, tcp: { flags: FLAG_ACK | FLAG_CWR } }, withTcp({ flags: FLAG_ACK }), [2, 1]],
   ['no ACK', TCP4, withTcp({ flags: 0 }), [1, 1, 1]],
   ['no data', TCP4, (packet) => ({ ...packet, data: octets(0) }), [1, 1, 1]],
   ['less data', TCP4, (packet) => ({ ...packet, data: octets(99) }), [2, 1]],
@@ -351,8 +355,8 @@ for (const [what, base, change, expected] of RULES)
       expected,
     );
     // And are what they were.
-    const again = out.flatMap(({ bytes, header }) =>
-      header === null ? [bytes] : (segmentAll(bytes, header.gsoType, header.gsoSize) as Uint8Array[]),
+    const again = out.flatMap(({ bytes, header, fixedId }) =>
+      header === null ? [bytes] : (segmentAll(bytes, header.gsoType, header.gsoSize, { fixedId }) as Uint8Array[]),
     );
     assert.equal(texts(again).sort(), texts(frames).sort());
   });
@@ -404,6 +408,34 @@ test('a checksum of 0 that is written as all ones is right, but would not come o
   ipv4.setChecksum(other[1]!, 14, 0xffff);
   assert.ok(ipv4.verifyChecksum(other[1]!, 14));
   assert.equal(counts(other), [1, 1, 1]);
+});
+
+test('packets with DF may all have one identification, as those of a sender that leaves it at 0', () => {
+  for (const protocol of ['tcp', 'udp'] as const) {
+    const numbered = (ids: readonly number[], dontFragment = true): Uint8Array[] =>
+      ids.map((identification, i) =>
+        build({
+          version: 4,
+          protocol,
+          data: octets(100, i),
+          ipv4: { identification, dontFragment },
+          tcp: { sequence: 1000 + 100 * i },
+        }),
+      );
+    const { out } = coalesceAll(numbered([0, 0, 0, 0]), { udp: true });
+    assert.equal(
+      out.map(({ count, fixedId }) => [count, fixedId]),
+      [[4, true]],
+    );
+    const header = out[0]!.header!;
+    const again = segmentAll(out[0]!.bytes, header.gsoType, header.gsoSize, { fixedId: true }) as Uint8Array[];
+    assert.equal(texts(again), texts(numbered([0, 0, 0, 0])));
+    assert.equal(counts(numbered([0, 0, 0, 0], false)), [1, 1, 1, 1]);
+    // Neither turns into the other on the way.
+    assert.equal(counts(numbered([7, 7, 8, 9])), [2, 2]);
+    assert.equal(counts(numbered([7, 8, 8, 8])), [2, 2]);
+    assert.equal(counts(numbered([0xffff, 0, 0, 0])), [2, 2]);
+  }
 });
 
 test('IPv6 options cut short at the very end of the buffer', () => {
@@ -590,7 +622,7 @@ test('coalescing any frames and segmenting gives the same frames, those of a flo
     length: rarely(100, 0, 50, 101),
     flags: rarely(0, FLAG_PSH, FLAG_FIN, FLAG_SYN, FLAG_CWR, FLAG_ECE),
     gap: rarely(0, 1),
-    skip: rarely(0, 1),
+    skip: rarely(0, 1, -1),
     damage: rarely(false, true),
     fragment: rarely(false, true),
   });
@@ -600,13 +632,14 @@ test('coalescing any frames and segmenting gives the same frames, those of a flo
     udp: fc.boolean(),
   });
   let merged = 0;
+  let fixed = 0;
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), options, (steps, how) => {
       const state = [0, 1, 2, 3, 4].map((flow) => ({ sequence: flow * 1e9, identification: flow * 16_000 }));
       const frames = steps.map(({ flow, length, flags, gap, skip, damage, fragment }, i) => {
         const own = state[flow]!;
         own.sequence = (own.sequence + gap) % 2 ** 32;
-        own.identification += skip;
+        own.identification = (own.identification + (flow === 2 ? Math.abs(skip) : skip) + 65_536) % 65_536;
         const frame = build({
           version: flow % 2 === 0 ? 4 : 6,
           protocol: flow === 4 ? 'udp' : 'tcp',
@@ -616,7 +649,7 @@ test('coalescing any frames and segmenting gives the same frames, those of a flo
           tcp: { sequence: own.sequence, flags: FLAG_ACK | flags },
         });
         own.sequence = (own.sequence + length) % 2 ** 32;
-        own.identification += 1;
+        if (flow !== 2) own.identification += 1; // which is of those that leave it as it is
         if (damage) frame[frame.length - 1]! ^= 0x10;
         return { flow, text: hex(frame), frame };
       });
@@ -624,11 +657,12 @@ test('coalescing any frames and segmenting gives the same frames, those of a flo
         frames.map(({ frame }) => frame),
         how,
       );
-      const again = out.flatMap(({ bytes, header, count }) => {
+      const again = out.flatMap(({ bytes, header, count, fixedId }) => {
         if (header === null) return [hex(bytes)];
         merged += count;
+        if (fixedId) fixed += count;
         assert.ok(count <= how.segments);
-        return texts(segmentAll(bytes, header.gsoType, header.gsoSize) as Uint8Array[]);
+        return texts(segmentAll(bytes, header.gsoType, header.gsoSize, { fixedId }) as Uint8Array[]);
       });
       assert.is(again.length, frames.length);
       // Both ports follow 14 and 20 or 40 bytes.
@@ -642,7 +676,7 @@ test('coalescing any frames and segmenting gives the same frames, those of a flo
     }),
     { numRuns: 400 },
   );
-  assert.ok(merged > 500, `${merged} frames were merged at all`);
+  assert.ok(merged > 500 && fixed > 100, `${merged} frames were merged at all, ${fixed} with one identification`);
 });
 
 test('whatever comes in, nothing is thrown, and nothing outside is read or written', () => {

@@ -1,5 +1,5 @@
 /** The checksum of `offload` in WebAssembly SIMD, or its twin in JavaScript where the processor has no such instructions. */
-import { jsCopySum, jsSum, SIMD_MODULE, type CopySum, type Sum } from '../offload/index.js';
+import { jsBulk, jsCopySum, jsSum, SIMD_MODULE, type Bulk, type CopySum, type Sum } from '../offload/index.js';
 
 /** What is used of `WebAssembly`, which the types of Node leave out. */
 interface WasmApi {
@@ -11,7 +11,7 @@ interface WasmApi {
 const wasm = (globalThis as unknown as { WebAssembly?: WasmApi }).WebAssembly;
 const code = Buffer.from(SIMD_MODULE, 'base64');
 
-export interface Sums {
+export interface Sums extends Bulk {
   readonly sum: Sum;
   readonly copySum: CopySum;
   /** Whether it is WebAssembly. */
@@ -25,8 +25,10 @@ export interface Sums {
 export function sums(memory: { readonly buffer: ArrayBufferLike }): Sums {
   if (wasm?.validate(code) === true) {
     const { exports } = new wasm.Instance(new wasm.Module(code), { env: { memory } });
-    return { ...(exports as { sum: Sum; copySum: CopySum }), simd: true };
+    return { ...(exports as Bulk & { sum: Sum; copySum: CopySum }), simd: true };
   }
   const bytes = new Uint8Array(memory.buffer);
-  return { sum: jsSum(bytes), copySum: jsCopySum(bytes), simd: false };
+  const sum = jsSum(bytes);
+  const copySum = jsCopySum(bytes);
+  return { sum, copySum, ...jsBulk(bytes, sum, copySum), simd: false };
 }

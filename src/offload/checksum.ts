@@ -1,4 +1,4 @@
-import { UDP_CHECKSUM } from './coalescer.js';
+import { UDP_CHECKSUM } from './sum.js';
 import { finish, MALFORMED, setU16 } from '../wire/index.js';
 import type { Sum } from './sum.js';
 

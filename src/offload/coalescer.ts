@@ -6,12 +6,8 @@ import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, writeHeader } from
 import { finish, fold, getI32 } from '../wire/index.js';
 import { Layout, MAX_HEADER, OTHER } from './layout.js';
 import { MAX_PREFIX } from './segmenter.js';
-import type { Sum } from './sum.js';
-
-/** Where a TCP header's checksum is, as virtio's `checksumOffset` has it. */
-export const TCP_CHECKSUM = 16;
-/** Where a UDP header's checksum is. */
-export const UDP_CHECKSUM = 6;
+import { SLACK, type Join } from './bulk.js';
+import { TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
 
 /** The most bytes of an IP packet. */
 const MAX_PACKET = 0xffff;
@@ -35,6 +31,23 @@ export interface CoalescerOptions {
   prefix?: number;
 }
 
+/** For `addMany`: what joins many frames of a flow in one call. */
+export interface Joining {
+  join: Join;
+  /** Where `joinScratch(flows)` bytes for their data are. */
+  scratch: number;
+}
+
+/** Bytes of a run's data, and behind it. */
+const DATA_SLOT = MAX_PACKET + 1 + 64;
+/** Bytes of the mask of a head. */
+const MASK = MAX_PREFIX + MAX_HEADER + SLACK;
+
+/** Bytes of scratch that joining so many flows needs. */
+export function joinScratch(flows: number): number {
+  return MASK + flows * DATA_SLOT;
+}
+
 /** Bytes of scratch that so many flows need. */
 export function coalesceScratch(flows: number): number {
   return flows * SLOT;
@@ -52,8 +65,11 @@ export class Run {
   frame = 0;
   /** Where the head ends. */
   headEnd = 0;
-  /** Data ranges `first` to `first + count - 1` of the coalescer's `dataOffset` and `dataLength` follow the head. */
+  /** Data ranges `first` to `first + pieces - 1` of the coalescer's `dataOffset` and `dataLength` follow the head. */
   first = 0;
+  /** Whether all have the identification of the first, and not each the next one: for `Segmenter.open`. */
+  fixedId = false;
+  pieces = 0;
   /** Bytes of data in all of them. */
   dataBytes = 0;
   /** Bytes of the frames as they came, prefixes included. */
@@ -75,6 +91,9 @@ export class Run {
   /** @internal */ sequence = 0;
   /** @internal */ flags = 0;
   /** @internal */ room = 0;
+  /** Where data that is joined goes, and where the next goes. */
+  /** @internal */ joined = 0;
+  /** @internal */ joinedEnd = 0;
 
   /**
    * Writes the virtio header of the merged frame.
@@ -96,7 +115,8 @@ export interface CoalescerSink {
 
 /**
  * Merges frames of one flow that follow each other into super-frames, as Linux' GRO does it, so that a TAP takes them in one
- * call. The frames of a flow come out in the order in which they came in, and what comes out segments to the same bytes.
+ * call. The frames of a flow come out in the order in which they came in, and what comes out segments to the same bytes;
+ * only a kernel that segments it again numbers packets with DF whose identifications were all the same (RFC 6864).
  *
  * Frames are merged where they lie: they have to stay there, unchanged, until `flush`.
  */
@@ -117,6 +137,9 @@ export class Coalescer {
   readonly #udp: boolean;
   readonly #prefix: number;
   readonly #layout = new Layout();
+  readonly #joining: Joining | undefined;
+  /** What the mask in the scratch is for. */
+  readonly #masked = { ip: -1, upper: -1, headLength: 0, checksum: 0 };
   /** The open runs are the first `#open`, the oldest first. */
   readonly #runs: Run[] = [];
   #open = 0;
@@ -125,8 +148,9 @@ export class Coalescer {
    * @param bytes Where everything is.
    * @param scratch Where in it are `coalesceScratch(flows)` bytes for merged heads.
    * @param sum Over `bytes`; `jsSum(bytes)`, or one that is faster.
+   * @param joining Without it `addMany` is `add` many times.
    */
-  constructor(bytes: Uint8Array, scratch: number, sum: Sum, options: CoalescerOptions = {}) {
+  constructor(bytes: Uint8Array, scratch: number, sum: Sum, options: CoalescerOptions = {}, joining?: Joining) {
     const flows = options.flows ?? 8;
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -140,12 +164,16 @@ export class Coalescer {
       throw new RangeError(`prefix is to be 0 to ${MAX_PREFIX}, not ${this.#prefix}`);
     if (!(scratch >= 0) || scratch + coalesceScratch(flows) > bytes.length)
       throw new RangeError(`scratch at ${scratch} has no room for ${flows} flows in ${bytes.length} bytes`);
+    if (joining !== undefined && !(joining.scratch >= 0 && joining.scratch + joinScratch(flows) <= bytes.length))
+      throw new RangeError(`scratch at ${joining.scratch} has no room to join ${flows} flows in ${bytes.length} bytes`);
+    this.#joining = joining;
     this.dataOffset = new Int32Array(flows * this.#limit);
     this.dataLength = new Int32Array(flows * this.#limit);
     for (let i = 0; i < flows; i++) {
       const run = new Run();
       run.first = i * this.#limit;
       run.head = scratch + i * SLOT + HEAD_ROOM;
+      if (joining !== undefined) run.joined = joining.scratch + MASK + i * DATA_SLOT;
       this.#runs.push(run);
     }
   }
@@ -155,23 +183,47 @@ export class Coalescer {
    * @param tag Anything below 2^31 that has to be equal in the frames of a run: who sent it, its outer ECN field.
    */
   add(offset: number, end: number, tag: number, sink: CoalescerSink): void {
+    this.#add(offset, end, tag, sink);
+  }
+
+  /**
+   * Takes frames of `size` bytes with their prefixes, the last one perhaps shorter, that lie one behind the other, as
+   * UDP_GRO hands them out. Those of one flow are looked at in one call.
+   */
+  addMany(offset: number, end: number, size: number, tag: number, sink: CoalescerSink): void {
+    let at = offset;
+    do {
+      const stop = size > 0 && at + size < end ? at + size : end;
+      const run = this.#add(at, stop, tag, sink);
+      at = stop;
+      if (run !== null && this.#joining !== undefined && size === run.end - run.start)
+        at = this.#join(this.#joining, run, at, end, size, sink);
+    } while (at < end);
+  }
+
+  /** Takes a frame; returns the open run that it became the last of, or null. */
+  #add(offset: number, end: number, tag: number, sink: CoalescerSink): Run | null {
     const bytes = this.#bytes;
     const layout = this.#layout;
     const frame = offset + this.#prefix;
     const code = layout.read(bytes, frame, end);
     // Of no flow that is held back here.
-    if (code === OTHER || (code > 0 && layout.protocol === udp.PROTOCOL && !this.#udp))
-      return sink.single(offset, end, tag);
+    if (code === OTHER || (code > 0 && layout.protocol === udp.PROTOCOL && !this.#udp)) {
+      sink.single(offset, end, tag);
+      return null;
+    }
     if (code < 0) {
       // Perhaps a fragment of a flow that is.
       this.flush(sink);
-      return sink.single(offset, end, tag);
+      sink.single(offset, end, tag);
+      return null;
     }
     const key = this.#key();
     const index = this.#find(key);
     if (!this.#mergeable(end)) {
       if (index >= 0) this.#close(index, sink);
-      return sink.single(offset, end, tag);
+      sink.single(offset, end, tag);
+      return null;
     }
     const isTcp = layout.protocol === tcp.PROTOCOL;
     const flags = isTcp ? tcp.getFlags(bytes, layout.upper) : 0;
@@ -180,21 +232,112 @@ export class Coalescer {
       const run = this.#runs[index]!;
       if (this.#fits(run, offset, end, tag, flags)) {
         const length = end - layout.data;
-        this.dataOffset[run.first + run.count] = layout.data;
-        this.dataLength[run.first + run.count] = length;
+        this.dataOffset[run.first + run.pieces] = layout.data;
+        this.dataLength[run.first + run.pieces] = length;
+        run.pieces += 1;
         run.count += 1;
         run.dataBytes += length;
         run.wireBytes += end - offset;
         run.sequence = (run.sequence + length) | 0;
         run.flags |= flags & LAST_FLAGS;
-        if (last || length < run.gsoSize || run.count === this.#limit) this.#close(index, sink);
-        return;
+        if (!last && length === run.gsoSize && run.count < this.#limit) return run;
+        this.#close(index, sink);
+        return null;
       }
       this.#close(index, sink);
     }
-    if (last || this.#limit === 1) return sink.single(offset, end, tag);
+    if (last || this.#limit === 1) {
+      sink.single(offset, end, tag);
+      return null;
+    }
     if (this.#open === this.#runs.length) this.#close(0, sink);
-    this.#begin(this.#runs[this.#open++]!, key, offset, end, tag, flags);
+    const run = this.#runs[this.#open++]!;
+    this.#begin(run, key, offset, end, tag, flags);
+    return run;
+  }
+
+  /** Adds to an open run the frames from `at` that continue it; returns where the first that does not is. */
+  #join({ join, scratch }: Joining, run: Run, at: number, end: number, size: number, sink: CoalescerSink): number {
+    const bytes = this.#bytes;
+    const { start, ip, upper, data, gsoSize } = run;
+    const headLength = data - start;
+    let count = Math.floor((end - at) / size);
+    if (count > this.#limit - run.count) count = this.#limit - run.count;
+    const room = Math.floor((run.room - run.dataBytes) / gsoSize);
+    if (count > room) count = room;
+    // Only the first of a run may say CWR, and those that are joined equal it.
+    if (count <= 0 || end + SLACK > bytes.length || (run.flags & tcp.FLAG_CWR) !== 0) return at;
+    this.#mask(run, scratch);
+    const isTcp = run.checksumOffset === TCP_CHECKSUM;
+    const protocol = isTcp ? tcp.PROTOCOL : udp.PROTOCOL;
+    const isIpv4 = run.version === 4;
+    const first = isIpv4 ? ipv4.getIdentification(bytes, ip) : 0;
+    let { fixedId } = run;
+    if (run.count === 1 && isIpv4 && ipv4.getDontFragment(bytes, ip))
+      fixedId = ipv4.getIdentification(bytes, at + (ip - start)) === first;
+    const step = fixedId ? 0 : 1;
+    const pseudo = isIpv4
+      ? ipv4.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize)
+      : ipv6.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize);
+    const joined = join(
+      start,
+      scratch,
+      headLength,
+      isIpv4 ? ip - start : -1,
+      upper - start,
+      run.checksumOffset,
+      at,
+      size,
+      count,
+      run.joinedEnd,
+      (first + step * run.count) & 0xffff,
+      step,
+      run.sequence,
+      pseudo,
+    );
+    if (joined === 0) return at;
+    run.fixedId = fixedId;
+    const bytesJoined = joined * gsoSize;
+    const piece = run.first + run.pieces - 1;
+    if (this.dataOffset[piece]! + this.dataLength[piece]! === run.joinedEnd) this.dataLength[piece]! += bytesJoined;
+    else {
+      this.dataOffset[piece + 1] = run.joinedEnd;
+      this.dataLength[piece + 1] = bytesJoined;
+      run.pieces += 1;
+    }
+    run.joinedEnd += bytesJoined;
+    run.count += joined;
+    run.dataBytes += bytesJoined;
+    run.wireBytes += joined * size;
+    run.sequence = (run.sequence + bytesJoined) | 0;
+    if (run.count === this.#limit) this.#close(this.#runs.indexOf(run), sink);
+    return at + joined * size;
+  }
+
+  /** Makes the mask of a run's heads: ones, but where frames of a run differ. */
+  #mask(run: Run, at: number): void {
+    const bytes = this.#bytes;
+    const masked = this.#masked;
+    const ip = run.version === 4 ? run.ip - run.start : -1;
+    const upper = run.upper - run.start;
+    const headLength = run.data - run.start;
+    const checksum = run.checksumOffset;
+    if (masked.ip === ip && masked.upper === upper && masked.headLength === headLength && masked.checksum === checksum)
+      return;
+    bytes.fill(0xff, at, at + headLength);
+    bytes.fill(0, at + headLength, at + headLength + SLACK);
+    if (ip >= 0) {
+      ipv4.setIdentification(bytes, at + ip, 0);
+      ipv4.setChecksum(bytes, at + ip, 0);
+    }
+    if (checksum === TCP_CHECKSUM) {
+      tcp.setSequence(bytes, at + upper, 0);
+      tcp.setChecksum(bytes, at + upper, 0);
+    } else udp.setChecksum(bytes, at + upper, 0);
+    masked.ip = ip;
+    masked.upper = upper;
+    masked.headLength = headLength;
+    masked.checksum = checksum;
   }
 
   /** Lets all that is held back go: the memory of the frames may be used again. */
@@ -284,7 +427,7 @@ export class Coalescer {
     const bytes = this.#bytes;
     const { ip, upper } = this.#layout;
     return (
-      ipv4.getIdentification(bytes, ip) === ((ipv4.getIdentification(bytes, run.ip) + run.count) & 0xffff) &&
+      this.#fitsIdentification(run) &&
       ipv4.getTos(bytes, ip) === ipv4.getTos(bytes, run.ip) &&
       ipv4.getDontFragment(bytes, ip) === ipv4.getDontFragment(bytes, run.ip) &&
       ipv4.getReservedFlag(bytes, ip) === ipv4.getReservedFlag(bytes, run.ip) &&
@@ -294,6 +437,16 @@ export class Coalescer {
       ipv4.getDestinationWord(bytes, ip) === ipv4.getDestinationWord(bytes, run.ip) &&
       this.#same(ip + ipv4.MIN_HEADER_LENGTH, run.ip + ipv4.MIN_HEADER_LENGTH, upper)
     );
+  }
+
+  /** Packets that are never fragmented may have one identification in common (RFC 6864, section 4.1): the second one tells. */
+  #fitsIdentification(run: Run): boolean {
+    const bytes = this.#bytes;
+    const { ip } = this.#layout;
+    const id = ipv4.getIdentification(bytes, ip);
+    const first = ipv4.getIdentification(bytes, run.ip);
+    if (run.count === 1) run.fixedId = id === first && ipv4.getDontFragment(bytes, ip);
+    return id === (run.fixedId ? first : (first + run.count) & 0xffff);
   }
 
   #fitsIpv6(run: Run): boolean {
@@ -339,6 +492,9 @@ export class Coalescer {
     run.upper = upper;
     run.data = data;
     run.count = 1;
+    run.fixedId = false;
+    run.pieces = 1;
+    run.joinedEnd = run.joined;
     run.dataBytes = length;
     run.wireBytes = end - offset;
     run.flags = flags;

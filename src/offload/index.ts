@@ -1,14 +1,17 @@
 /** Segmentation of super-frames, and the way back: what lets a host move 64 KiB a call instead of a packet. */
+export { jsBulk, SLACK, type Bulk, type Cut, type Join } from './bulk.js';
 export { finishChecksum } from './checksum.js';
 export {
   Coalescer,
   coalesceScratch,
   HEAD_ROOM,
+  joinScratch,
   type CoalescerOptions,
   type CoalescerSink,
+  type Joining,
   type Run,
 } from './coalescer.js';
 export { MAX_HEADER } from './layout.js';
-export { MAX_PREFIX, Segmenter, segmentScratch } from './segmenter.js';
+export { laidStart, layScratch, MAX_PREFIX, Segmenter, segmentScratch } from './segmenter.js';
 export { SIMD_MODULE } from './wasm/module.generated.js';
-export { jsCopySum, jsSum, type CopySum, type Sum } from './sum.js';
+export { jsCopySum, jsSum, TCP_CHECKSUM, UDP_CHECKSUM, type CopySum, type Sum } from './sum.js';

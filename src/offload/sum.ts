@@ -1,5 +1,10 @@
 import { fold } from '../wire/index.js';
 
+/** Where a TCP header's checksum is, as virtio's `checksumOffset` has it. */
+export const TCP_CHECKSUM = 16;
+/** Where a UDP header's checksum is. */
+export const UDP_CHECKSUM = 6;
+
 /**
  * Adds the 16-bit words, in network order, of `[offset, offset + length)` of a buffer that the function knows to a partial
  * sum below 2^32, and folds: the result is 0 to 0xffff, and 0 only where all is zero. An odd last byte counts as the high

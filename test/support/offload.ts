@@ -3,12 +3,19 @@ import {
   Coalescer,
   coalesceScratch,
   HEAD_ROOM,
+  joinScratch,
+  jsBulk,
+  jsCopySum,
   jsSum,
+  laidStart,
+  layScratch,
   Segmenter,
   segmentScratch,
   type CoalescerOptions,
+  type Joining,
   type Run,
 } from '../../src/offload/index.js';
+import { sums, type Sums } from '../../src/host/simd.js';
 import * as virtio from '../../src/virtio/index.js';
 import { ensure, equal } from './contract.js';
 
@@ -31,6 +38,17 @@ function arena(parts: readonly (number | Uint8Array)[]): { bytes: Uint8Array; at
   return { bytes, at };
 }
 
+/** Memory that WebAssembly works on, and its twin in JavaScript on the same. */
+const memory = new (
+  globalThis as unknown as { WebAssembly: { Memory: new (how: object) => { buffer: ArrayBuffer } } }
+).WebAssembly.Memory({ initial: 128, maximum: 128 });
+const shared = new Uint8Array(memory.buffer);
+const wasm = sums(memory);
+const twins: Sums[] = [
+  wasm,
+  { ...wasm, simd: false, ...jsBulk(shared, jsSum(shared), jsCopySum(shared)), sum: jsSum(shared) },
+];
+
 /** All but `[from, to)` is as before. */
 function unchanged(bytes: Uint8Array, before: Uint8Array, from: number, to: number): void {
   equal(bytes.subarray(0, from), before.subarray(0, from), 'what is before the scratch');
@@ -41,6 +59,7 @@ export interface SegmentOptions {
   prefix?: number;
   /** Segments at most a call of `next`. */
   limit?: number;
+  fixedId?: boolean;
 }
 
 /** The frames that a super-frame is segmented to, or the code that says why not. */
@@ -48,14 +67,14 @@ export function segmentAll(
   superFrame: Uint8Array,
   gsoType: number,
   gsoSize: number,
-  { prefix = 0, limit = 7 }: SegmentOptions = {},
+  { prefix = 0, limit = 7, fixedId = false }: SegmentOptions = {},
 ): Uint8Array[] | number {
   const scratch = segmentScratch(limit);
   const { bytes, at } = arena([scratch, superFrame]);
   const [room = 0, start = 0] = at;
   const before = bytes.slice();
   const segmenter = new Segmenter(bytes, jsSum(bytes), limit);
-  const total = segmenter.open(start + prefix, start + superFrame.length, gsoType, gsoSize, prefix);
+  const total = segmenter.open(start + prefix, start + superFrame.length, gsoType, gsoSize, prefix, fixedId);
   if (total < 0) {
     equal(bytes, before, 'the buffer after a refusal');
     ensure(segmenter.next(limit, room) === 0, 'segments of what was refused');
@@ -78,7 +97,47 @@ export function segmentAll(
     ensure(frames.length <= total, 'more segments than were announced');
   }
   ensure(frames.length === total, `${frames.length} segments, and ${total} were announced`);
+  for (const one of twins) layAll(one, superFrame, gsoType, gsoSize, { prefix, limit, fixedId }, frames);
   return frames;
+}
+
+/** The same segments whole, made many at a time. */
+function layAll(
+  { sum, cut }: Sums,
+  superFrame: Uint8Array,
+  gsoType: number,
+  gsoSize: number,
+  { prefix, limit, fixedId }: Required<SegmentOptions>,
+  expected: readonly Uint8Array[],
+): void {
+  const longest = Math.max(...expected.map((frame) => frame.length));
+  const room = layScratch(limit * longest);
+  const start = 3 + room + CANARY;
+  const all = shared.subarray(0, start + superFrame.length + CANARY).fill(FILL);
+  all.set(superFrame, start);
+  const segmenter = new Segmenter(shared, sum, limit);
+  segmenter.open(start + prefix, start + superFrame.length, gsoType, gsoSize, prefix, fixedId);
+  const frames: Uint8Array[] = [];
+  for (let count; (count = segmenter.lay(cut, limit, 3)) > 0;) {
+    let at = laidStart(3);
+    for (let i = 0; i < count; i++) {
+      const length = expected[frames.length]!.length;
+      frames.push(shared.slice(at, at + length));
+      at += length;
+    }
+    ensure(at === segmenter.laidEnd, 'the segments do not lie one behind the other');
+  }
+  equal(frames.length, expected.length, 'the number of segments');
+  for (const [i, frame] of frames.entries()) equal(frame, expected[i]!, `segment ${i}`);
+  equal(shared.subarray(start, start + superFrame.length), superFrame, 'the super-frame');
+  ensure(
+    all.subarray(3 + room, start).every((octet) => octet === FILL),
+    'written behind the scratch',
+  );
+  ensure(
+    all.subarray(0, 3).every((octet) => octet === FILL),
+    'written before the scratch',
+  );
 }
 
 export interface Coalesced {
@@ -87,6 +146,8 @@ export interface Coalesced {
   tag: number;
   /** How many it is made of. */
   count: number;
+  /** Whether its packets have one identification in common. */
+  fixedId: boolean;
   /** Of a merged one: its virtio header. */
   header: Omit<Required<virtio.Virtio>, 'payload'> | null;
 }
@@ -101,14 +162,87 @@ export function coalesceAll(
   const { bytes, at } = arena([scratch, ...frames]);
   const [room = 0, ...starts] = at;
   const before = bytes.slice();
-  const prefix = options.prefix ?? 0;
   const coalescer = new Coalescer(bytes, room, jsSum(bytes), options);
+  const { sink, out } = collector(
+    bytes,
+    coalescer,
+    options,
+    room,
+    [room + scratch, bytes.length - CANARY],
+    starts,
+    frames,
+  );
+  for (const [i, frame] of frames.entries()) coalescer.add(starts[i]!, starts[i]! + frame.length, tags[i] ?? 0, sink);
+  coalescer.flush(sink);
+  unchanged(bytes, before, room, room + scratch);
+  for (const one of twins) joinAll(one, frames, options, tags, out, coalescer);
+  return { out, coalescer };
+}
+
+/** The same comes out where frames of one length go in many at a time. */
+function joinAll(
+  { sum, join }: Sums,
+  frames: readonly Uint8Array[],
+  options: CoalescerOptions,
+  tags: readonly number[],
+  expected: readonly Coalesced[],
+  { mergedFrames, mergedRuns, badChecksums }: Coalescer,
+): void {
+  const flows = options.flows ?? 8;
+  const room = 5;
+  const joining: Joining = { join, scratch: room + coalesceScratch(flows) };
+  const first = joining.scratch + joinScratch(flows) + CANARY;
+  const starts: number[] = [];
+  let end = first;
+  shared.fill(FILL, 0, first);
+  for (const frame of frames) {
+    starts.push(end);
+    shared.set(frame, end);
+    end += frame.length;
+  }
+  shared.fill(FILL, end, end + CANARY);
+  const before = shared.slice(first, end);
+  const coalescer = new Coalescer(shared, room, sum, options, joining);
+  const data: [number, number] = [joining.scratch, end];
+  const { sink, out } = collector(shared, coalescer, options, room, data, starts, frames);
+  for (let i = 0; i < frames.length;) {
+    const size = frames[i]!.length;
+    const tag = tags[i] ?? 0;
+    let next = i + 1;
+    while (size > 0 && next < frames.length && frames[next]!.length === size && (tags[next] ?? 0) === tag) next++;
+    // A shorter one may end them.
+    if (next < frames.length && frames[next]!.length > 0 && frames[next]!.length < size && (tags[next] ?? 0) === tag)
+      next++;
+    coalescer.addMany(starts[i]!, starts[next] ?? end, size, tag, sink);
+    i = next;
+  }
+  coalescer.flush(sink);
+  equal(shared.subarray(first, end), before, 'the frames');
+  equal(out, expected, 'what comes out of many at a time');
+  equal(
+    [coalescer.mergedFrames, coalescer.mergedRuns, coalescer.badChecksums],
+    [mergedFrames, mergedRuns, badChecksums],
+    'the counts',
+  );
+}
+
+function collector(
+  bytes: Uint8Array,
+  coalescer: Coalescer,
+  options: CoalescerOptions,
+  room: number,
+  [dataStart, dataEnd]: readonly [number, number],
+  starts: readonly number[],
+  frames: readonly Uint8Array[],
+) {
+  const scratch = coalesceScratch(options.flows ?? 8);
+  const prefix = options.prefix ?? 0;
   const out: Coalesced[] = [];
   const sink = {
     single(offset: number, end: number, tag: number): void {
-      const index = starts.indexOf(offset);
-      ensure(index >= 0 && end - offset === frames[index]!.length, `${offset} to ${end} is no frame that went in`);
-      out.push({ bytes: bytes.slice(offset, end), tag, count: 1, header: null });
+      const index = starts.findIndex((start, i) => start === offset && frames[i]!.length === end - offset);
+      ensure(index >= 0, `${offset} to ${end} is no frame that went in`);
+      out.push({ bytes: bytes.slice(offset, end), tag, count: 1, fixedId: false, header: null });
     },
     merged(run: Run): void {
       ensure(run.count > 1, `a run of ${run.count}`);
@@ -117,10 +251,10 @@ export function coalesceAll(
       const whole = new Uint8Array(run.headEnd - run.head + run.dataBytes);
       whole.set(bytes.subarray(run.head, run.headEnd));
       let end = run.headEnd - run.head;
-      for (let i = run.first; i < run.first + run.count; i++) {
+      for (let i = run.first; i < run.first + run.pieces; i++) {
         const from = coalescer.dataOffset[i]!;
         const length = coalescer.dataLength[i]!;
-        ensure(from >= room + scratch && from + length <= bytes.length - CANARY, 'data outside of the frames');
+        ensure(from >= dataStart && from + length <= dataEnd, 'data outside of the frames');
         whole.set(bytes.subarray(from, from + length), end);
         end += length;
       }
@@ -129,11 +263,8 @@ export function coalesceAll(
       ensure(run.wireBytes === wire, `${run.wireBytes} bytes on the wire, not ${wire}`);
       run.writeVirtio(bytes, run.head - virtio.HEADER_LENGTH);
       const { payload: _, ...header } = virtio.decode(bytes, run.head - virtio.HEADER_LENGTH, run.head);
-      out.push({ bytes: whole, tag: run.tag, count: run.count, header });
+      out.push({ bytes: whole, tag: run.tag, count: run.count, fixedId: run.fixedId, header });
     },
   };
-  for (const [i, frame] of frames.entries()) coalescer.add(starts[i]!, starts[i]! + frame.length, tags[i] ?? 0, sink);
-  coalescer.flush(sink);
-  unchanged(bytes, before, room, room + scratch);
-  return { out, coalescer };
+  return { sink, out };
 }

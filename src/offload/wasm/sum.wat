@@ -1,6 +1,7 @@
 ;; The Internet checksum (RFC 1071), and the same while copying, in SIMD: `Sum` and `CopySum` of ../sum.ts over an imported
 ;; memory. A sum of words with their bytes the other way round is the sum with its bytes the other way round, so all is added
 ;; up in WebAssembly's little-endian order and swapped at the end. An odd last byte then is a word's low half.
+;; Then what is done to all segments of a super-frame at once: `Cut` and `Join` of ../bulk.ts.
 ;;
 ;; scripts/wasm.mjs compiles this to module.generated.ts.
 (module
@@ -33,7 +34,7 @@
         (i64.extend_i32_u (i32x4.extract_lane 2 (local.get $v)))
         (i64.extend_i32_u (i32x4.extract_lane 3 (local.get $v))))))
 
-  (func (export "sum") (param $at i32) (param $length i32) (param $initial i32) (result i32)
+  (func $sum (export "sum") (param $at i32) (param $length i32) (param $initial i32) (result i32)
     (local $a v128) (local $b v128) (local $total i64) (local $word i64)
     ;; 64 bytes a turn, into two sums that do not wait for each other.
     (block $done64
@@ -80,7 +81,7 @@
       (then (local.set $total (i64.add (local.get $total) (i64.load8_u (local.get $at))))))
     (call $finish (local.get $total) (local.get $initial)))
 
-  (func (export "copySum") (param $at i32) (param $to i32) (param $length i32) (param $initial i32) (result i32)
+  (func $copySum (export "copySum") (param $at i32) (param $to i32) (param $length i32) (param $initial i32) (result i32)
     (local $a v128) (local $b v128) (local $v v128) (local $total i64) (local $word i64)
     (block $done32
       (br_if $done32 (i32.lt_u (local.get $length) (i32.const 32)))
@@ -133,4 +134,130 @@
         (local.set $word (i64.load8_u (local.get $at)))
         (i64.store8 (local.get $to) (local.get $word))
         (local.set $total (i64.add (local.get $total) (local.get $word)))))
-    (call $finish (local.get $total) (local.get $initial))))
+    (call $finish (local.get $total) (local.get $initial)))
+
+  ;; A word in network order.
+  (func $get16 (param $at i32) (result i32)
+    (i32.or
+      (i32.shl (i32.load8_u (local.get $at)) (i32.const 8))
+      (i32.load8_u offset=1 (local.get $at))))
+
+  (func $put16 (param $at i32) (param $word i32)
+    (i32.store8 (local.get $at) (i32.shr_u (local.get $word) (i32.const 8)))
+    (i32.store8 offset=1 (local.get $at) (local.get $word)))
+
+  (func (export "cut")
+    (param $head i32) (param $headLength i32) (param $ip i32) (param $upper i32) (param $field i32)
+    (param $data i32) (param $size i32) (param $count i32) (param $to i32)
+    (param $id i32) (param $step i32) (param $sequence i32) (param $ipSum i32) (param $upperSum i32)
+    (result i32)
+    (local $i i32) (local $at i32) (local $word i32)
+    (block $done
+      (br_if $done (i32.eqz (local.get $count)))
+      (loop $next
+        ;; The head, 16 bytes a turn; what is too much is overwritten by the data.
+        (local.set $i (i32.const 0))
+        (loop $copy
+          (v128.store align=1
+            (i32.add (local.get $to) (local.get $i))
+            (v128.load align=1 (i32.add (local.get $head) (local.get $i))))
+          (local.set $i (i32.add (local.get $i) (i32.const 16)))
+          (br_if $copy (i32.lt_u (local.get $i) (local.get $headLength))))
+        (if (i32.ge_s (local.get $ip) (i32.const 0))
+          (then
+            (local.set $at (i32.add (local.get $to) (local.get $ip)))
+            (call $put16 (i32.add (local.get $at) (i32.const 4)) (local.get $id))
+            (local.set $word (i32.add (local.get $ipSum) (local.get $id)))
+            (local.set $word
+              (i32.add (i32.and (local.get $word) (i32.const 0xffff)) (i32.shr_u (local.get $word) (i32.const 16))))
+            (local.set $word
+              (i32.add (i32.and (local.get $word) (i32.const 0xffff)) (i32.shr_u (local.get $word) (i32.const 16))))
+            (call $put16 (i32.add (local.get $at) (i32.const 10)) (i32.xor (local.get $word) (i32.const 0xffff)))
+            (local.set $id (i32.and (i32.add (local.get $id) (local.get $step)) (i32.const 0xffff)))))
+        (local.set $at (i32.add (local.get $to) (local.get $upper)))
+        (local.set $word (local.get $upperSum))
+        (if (i32.eq (local.get $field) (i32.const 16))
+          (then
+            (call $put16 (i32.add (local.get $at) (i32.const 4)) (i32.shr_u (local.get $sequence) (i32.const 16)))
+            (call $put16 (i32.add (local.get $at) (i32.const 6)) (local.get $sequence))
+            (local.set $word
+              (i32.add
+                (local.get $word)
+                (i32.add
+                  (i32.shr_u (local.get $sequence) (i32.const 16))
+                  (i32.and (local.get $sequence) (i32.const 0xffff)))))
+            (local.set $sequence (i32.add (local.get $sequence) (local.get $size)))))
+        (local.set $to (i32.add (local.get $to) (local.get $headLength)))
+        (local.set $word
+          (i32.xor
+            (call $copySum (local.get $data) (local.get $to) (local.get $size) (local.get $word))
+            (i32.const 0xffff)))
+        ;; UDP says 0xffff for a sum of 0, which would say that there is none (RFC 768).
+        (if (i32.and (i32.eqz (local.get $word)) (i32.ne (local.get $field) (i32.const 16)))
+          (then (local.set $word (i32.const 0xffff))))
+        (call $put16 (i32.add (local.get $at) (local.get $field)) (local.get $word))
+        (local.set $data (i32.add (local.get $data) (local.get $size)))
+        (local.set $to (i32.add (local.get $to) (local.get $size)))
+        (local.set $count (i32.sub (local.get $count) (i32.const 1)))
+        (br_if $next (local.get $count))))
+    (local.get $to))
+
+  (func (export "join")
+    (param $head i32) (param $mask i32) (param $headLength i32) (param $ip i32) (param $upper i32) (param $field i32)
+    (param $next i32) (param $size i32) (param $count i32) (param $to i32)
+    (param $id i32) (param $step i32) (param $sequence i32) (param $upperSum i32)
+    (result i32)
+    (local $i i32) (local $at i32) (local $word i32) (local $joined i32)
+    (local.set $size (i32.sub (local.get $size) (local.get $headLength)))
+    (block $done
+      (loop $again
+        (br_if $done (i32.ge_u (local.get $joined) (local.get $count)))
+        (local.set $i (i32.const 0))
+        (loop $compare
+          (br_if $done
+            (v128.any_true
+              (v128.and
+                (v128.xor
+                  (v128.load align=1 (i32.add (local.get $head) (local.get $i)))
+                  (v128.load align=1 (i32.add (local.get $next) (local.get $i))))
+                (v128.load align=1 (i32.add (local.get $mask) (local.get $i))))))
+          (local.set $i (i32.add (local.get $i) (i32.const 16)))
+          (br_if $compare (i32.lt_u (local.get $i) (local.get $headLength))))
+        (if (i32.ge_s (local.get $ip) (i32.const 0))
+          (then
+            (local.set $at (i32.add (local.get $next) (local.get $ip)))
+            (br_if $done (i32.ne (call $get16 (i32.add (local.get $at) (i32.const 4))) (local.get $id)))
+            (br_if $done (i32.eq (call $get16 (i32.add (local.get $at) (i32.const 10))) (i32.const 0xffff)))
+            (br_if $done
+              (i32.ne
+                (call $sum (local.get $at) (i32.sub (local.get $upper) (local.get $ip)) (i32.const 0))
+                (i32.const 0xffff)))
+            (local.set $id (i32.and (i32.add (local.get $id) (local.get $step)) (i32.const 0xffff)))))
+        (local.set $at (i32.add (local.get $next) (local.get $upper)))
+        (local.set $word (call $get16 (i32.add (local.get $at) (local.get $field))))
+        (if (i32.eq (local.get $field) (i32.const 16))
+          (then
+            (br_if $done
+              (i32.ne
+                (i32.or
+                  (i32.shl (call $get16 (i32.add (local.get $at) (i32.const 4))) (i32.const 16))
+                  (call $get16 (i32.add (local.get $at) (i32.const 6))))
+                (local.get $sequence)))
+            (br_if $done (i32.eq (local.get $word) (i32.const 0xffff)))
+            (local.set $sequence (i32.add (local.get $sequence) (local.get $size))))
+          (else (br_if $done (i32.eqz (local.get $word)))))
+        (local.set $next (i32.add (local.get $next) (local.get $headLength)))
+        (local.set $word
+          (call $sum
+            (local.get $at)
+            (i32.sub (local.get $next) (local.get $at))
+            (local.get $upperSum)))
+        (br_if $done
+          (i32.ne
+            (call $copySum (local.get $next) (local.get $to) (local.get $size) (local.get $word))
+            (i32.const 0xffff)))
+        (local.set $next (i32.add (local.get $next) (local.get $size)))
+        (local.set $to (i32.add (local.get $to) (local.get $size)))
+        (local.set $joined (i32.add (local.get $joined) (i32.const 1)))
+        (br $again)))
+    (local.get $joined)))

@@ -1,0 +1,140 @@
+import { TCP_CHECKSUM, type CopySum, type Sum } from './sum.js';
+
+/**
+ * What is done to all segments of a super-frame in one call, over a buffer that the functions know: in JavaScript
+ * ({@link jsBulk}), or in WebAssembly. They read and write up to {@link SLACK} bytes behind what they are given.
+ */
+export interface Bulk {
+  readonly cut: Cut;
+  readonly join: Join;
+}
+
+/** Bytes behind heads and segments that may be read, or written with anything. */
+export const SLACK = 16;
+
+/**
+ * Makes segments that lie one behind the other: the head with what differs between them, and `size` bytes of data each.
+ * @param head Where the head is, with everything right but IPv4 identification and checksum, TCP sequence number and the
+ *   TCP or UDP checksum.
+ * @param ip Offset of an IPv4 header in the head; -1 for IPv6.
+ * @param upper Offset of the TCP or UDP header in the head.
+ * @param field Offset of the checksum in that, which says which of both it is: `TCP_CHECKSUM` or `UDP_CHECKSUM`.
+ * @param id IPv4 identification of the first, and `step` what it differs by from one to the next.
+ * @param sequence Sequence number of the first.
+ * @param ipSum Partial sum of the IPv4 header without identification and checksum, below 2^17.
+ * @param upperSum Partial sum of pseudo-header and head from `upper` without sequence number and checksum, below 2^20.
+ * @returns where the last one ends.
+ */
+export type Cut = (
+  head: number,
+  headLength: number,
+  ip: number,
+  upper: number,
+  field: number,
+  data: number,
+  size: number,
+  count: number,
+  to: number,
+  id: number,
+  step: number,
+  sequence: number,
+  ipSum: number,
+  upperSum: number,
+) => number;
+
+/**
+ * Looks which of the frames that lie one behind the other continue a first one, with checksums that are right and not
+ * 0xffff, and copies their data together.
+ * @param head Where the first frame's head is. Each head is to equal it wherever the mask has ones.
+ * @param mask As long as the head, and zeros up to a multiple of 16 bytes.
+ * @param ip Offset of an IPv4 header in the head; -1 for IPv6.
+ * @param upper Offset of the TCP or UDP header.
+ * @param field As for {@link Cut}.
+ * @param next Where the frames are, `size` bytes each.
+ * @param to Where the data goes.
+ * @param id IPv4 identification that the first of them is to have, and `step` what it differs by from one to the next.
+ * @param sequence TCP sequence number that the first of them is to have.
+ * @param upperSum Partial sum of the pseudo-header.
+ * @returns how many, up to the first that does not continue.
+ */
+export type Join = (
+  head: number,
+  mask: number,
+  headLength: number,
+  ip: number,
+  upper: number,
+  field: number,
+  next: number,
+  size: number,
+  count: number,
+  to: number,
+  id: number,
+  step: number,
+  sequence: number,
+  upperSum: number,
+) => number;
+
+// Offsets in the headers.
+const IPV4_ID = 4;
+const IPV4_CHECKSUM = 10;
+const TCP_SEQUENCE = 4;
+
+/** {@link Bulk} over `bytes`, in JavaScript. */
+export function jsBulk(bytes: Uint8Array, sum: Sum, copySum: CopySum): Bulk {
+  const get16 = (at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
+  const put16 = (at: number, word: number): void => {
+    bytes[at] = word >>> 8;
+    bytes[at + 1] = word;
+  };
+
+  const cut: Cut = (...parameters) => {
+    const [head, headLength, ip, upper, field, data, size, count, start, id, step, sequence, ipSum, upperSum] =
+      parameters;
+    let to = start;
+    for (let i = 0; i < count; i++) {
+      bytes.copyWithin(to, head, head + headLength);
+      if (ip >= 0) {
+        const identification = (id + i * step) & 0xffff;
+        let partial = ipSum + identification;
+        partial = (partial & 0xffff) + (partial >>> 16);
+        partial = (partial & 0xffff) + (partial >>> 16);
+        put16(to + ip + IPV4_ID, identification);
+        put16(to + ip + IPV4_CHECKSUM, ~partial);
+      }
+      let partial = upperSum;
+      if (field === TCP_CHECKSUM) {
+        const number = (sequence + i * size) >>> 0;
+        put16(to + upper + TCP_SEQUENCE, number >>> 16);
+        put16(to + upper + TCP_SEQUENCE + 2, number);
+        partial += (number >>> 16) + (number & 0xffff);
+      }
+      const checksum = ~copySum(data + i * size, to + headLength, size, partial) & 0xffff;
+      put16(to + upper + field, checksum === 0 && field !== TCP_CHECKSUM ? 0xffff : checksum);
+      to += headLength + size;
+    }
+    return to;
+  };
+
+  const join: Join = (...parameters) => {
+    const [head, mask, headLength, ip, upper, field, next, size, count, to, id, step, sequence, upperSum] = parameters;
+    const length = size - headLength;
+    for (let i = 0; i < count; i++) {
+      const at = next + i * size;
+      for (let j = 0; j < headLength; j++) if (((bytes[head + j]! ^ bytes[at + j]!) & bytes[mask + j]!) !== 0) return i;
+      if (ip >= 0) {
+        if (get16(at + ip + IPV4_ID) !== ((id + i * step) & 0xffff)) return i;
+        if (get16(at + ip + IPV4_CHECKSUM) === 0xffff || sum(at + ip, upper - ip, 0) !== 0xffff) return i;
+      }
+      const checksum = get16(at + upper + field);
+      if (field === TCP_CHECKSUM) {
+        const number = get16(at + upper + TCP_SEQUENCE) * 0x1_0000 + get16(at + upper + TCP_SEQUENCE + 2);
+        if (number !== (sequence + i * length) >>> 0 || checksum === 0xffff) return i;
+      } else if (checksum === 0) return i;
+      const partial = sum(at + upper, headLength - upper, upperSum);
+      if (copySum(at + headLength, to + i * length, length, partial) !== 0xffff) return i;
+    }
+    return count;
+  };
+
+  return { cut, join };
+}
