@@ -18,6 +18,7 @@ import {
   sourcePort,
   Vtep,
   type DropReason,
+  type Learned,
   type SegmentOptions,
   type VtepOptions,
 } from '../src/vtep/index.js';
@@ -633,6 +634,125 @@ test('tells the sender of a packet that may not be fragmented how much fits', ()
   const echo = icmp.encode({ type: 8, code: 0, identifier: 1, sequence: 1, payload: new Uint8Array(size) });
   frame(port, udpFrame(C1, C2, { ip: { dontFragment: true, protocol: 1, payload: echo } }));
   assert.is(delivered.length, 1, 'about an ICMP question');
+});
+
+test('tells the sender of an IPv6 packet how much fits', () => {
+  const { vtep, frame, sent, delivered, count, drops } = host({ mtu: 1400 });
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  const ends = { source: 'fd10::1', destination: 'fd10::2' };
+  const packet = (length: number, more: Partial<ipv6.Ipv6> = {}, to = C2.mac): Uint8Array => {
+    const payload = Uint8Array.from({ length: length - 40 }, (_, i) => (i * 7) & 0xff);
+    return ethernet.encode({
+      destination: to,
+      source: C1.mac,
+      etherType: ethernet.TYPE_IPV6,
+      payload: ipv6.encode({ ...ends, nextHeader: 17, payload, ...more }),
+    });
+  };
+  frame(port, packet(1401));
+  assert.is(sent.length, 0);
+  const answer = ethernet.decode(delivered[0]!.frame);
+  assert.equal([answer.destination, answer.source], [C1.mac, C2.mac]);
+  const header = ipv6.decode(answer.payload);
+  assert.equal(
+    [header.source, header.destination, header.nextHeader, header.hopLimit],
+    [ends.destination, ends.source, 58, 64],
+  );
+  assert.is(answer.payload.length, 1280, 'as much as fits the smallest MTU');
+  // RFC 4443, section 3.2: type 2, code 0, and the MTU in the second word.
+  assert.is(hex(header.payload.subarray(0, 2)), '0200');
+  assert.is(hex(header.payload.subarray(4, 8)), '00000578');
+  assert.is(hex(header.payload.subarray(8)), hex(packet(1401).subarray(14, 14 + 1232)));
+  const pseudo = [...answer.payload.subarray(8, 40), 0, 0, header.payload.length >> 8, header.payload.length & 255];
+  const words = [...pseudo, 0, 0, 0, 58, ...header.payload];
+  let sum = 0;
+  for (let i = 0; i < words.length; i += 2) sum += (words[i]! << 8) | words[i + 1]!;
+  assert.is(sum % 0xffff, 0, 'the checksum');
+  assert.equal([count('packet-too-big'), count('fragmentation-needed'), drops()['too-big']], [1, 0, 1]);
+  frame(port, packet(1400));
+  assert.is(sent.length, 1, '1400 bytes fit');
+
+  const silent = (what: string, bytes: Uint8Array): void => {
+    frame(port, bytes);
+    assert.equal([sent.length, delivered.length], [0, 0], what);
+  };
+  silent('from nobody', packet(1500, { source: '::' }));
+  silent('from this host', packet(1500, { source: '::1' }));
+  silent('from a group', packet(1500, { source: 'ff02::1' }));
+  silent('to a group', packet(1500, { destination: 'ff02::1' }));
+  const message = (type: number): Partial<ipv6.Ipv6> => ({
+    nextHeader: 58,
+    payload: Uint8Array.of(type, ...new Uint8Array(1500)),
+  });
+  silent('about an ICMPv6 error', packet(1500, message(1)));
+  silent('about a redirect', packet(1500, message(137)));
+  frame(port, packet(1500, message(128)));
+  assert.is(delivered.length, 1, 'about an ICMPv6 question');
+
+  // RFC 2473, section 7.1: no sender makes packets of less than 1280 bytes because of it.
+  vtep.remote(C2.host)!.mtu = 1000;
+  silent('of 1280 bytes', packet(1280));
+  frame(port, packet(1281));
+  assert.is(hex(ipv6.decode(delivered[0]!.frame, 14).payload.subarray(4, 8)), '00000500');
+  assert.match(
+    vtep.explain({ port, frame: packet(1281) }, 0).steps.find(({ stage }) => stage === 'size')!.text,
+    'does not fit into 1000',
+  );
+});
+
+test('tells of the ways to remotes what the engine heard of them', () => {
+  const { vtep } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addPeer(4097, C2.host);
+  const fresh = { address: C2.host, port: 4789, mtu: null, undelivered: 0, reason: '' };
+  assert.equal(vtep.remoteListing(), [fresh]);
+  Object.assign(vtep.remote(C2.host)!, { mtu: 1350, undelivered: 3, reason: 'ECONNREFUSED' });
+  assert.equal(vtep.remoteListing(), [{ ...fresh, mtu: 1350, undelivered: 3, reason: 'ECONNREFUSED' }]);
+  const { steps } = vtep.explain({ port, frame: udpFrame(C1, C2) }, 0);
+  assert.is(
+    steps.at(-1)!.text,
+    `3 datagram(s) to ${C2.host} were reported undelivered so far, the last with ECONNREFUSED`,
+  );
+});
+
+test('machines that tell each other what they learn know the same, and count it once', () => {
+  const machines = [host(), host()];
+  const [one, two] = machines as [ReturnType<typeof host>, ReturnType<typeof host>];
+  const ports = machines.map(({ vtep }) => vtep.addPort({ name: 'tap0', vni: 4097 }));
+  const news: Learned[] = [];
+  const sink = {
+    deliver: () => undefined,
+    transmit: () => undefined,
+    learned: (what: Learned) => void news.push(what),
+  };
+  const data = wrap(udpFrame(C2, C1));
+  for (let i = 0; i < 3; i++) one.vtep.receiveDatagram(C2.host, data.slice(), 0, data.length, 0, 0, sink);
+  const frame = new Uint8Array(HEADROOM + 100);
+  frame.set(udpFrame(C1, C2, { size: 10 }), HEADROOM);
+  one.vtep.receiveFrame(ports[0]!, frame, HEADROOM, 100, 0, sink);
+  const mac = (station: Station): number => Number.parseInt(station.mac.replace(/:/g, ''), 16);
+  assert.equal(news, [
+    { vni: 4097, mac: mac(C2), place: C2.host, age: 0 },
+    { vni: 4097, mac: mac(C1), place: ports[0], age: 0 },
+  ]);
+  for (const what of news) two.vtep.adopt(what, 0);
+  const known = (vtep: Vtep) => vtep.fdb(4097, 0).sort((a, b) => (a.mac < b.mac ? -1 : 1));
+  assert.equal(known(two.vtep), known(one.vtep));
+  assert.equal([one.count('learned'), two.count('learned')], [2, 0]);
+  // What is not seen any more is told of no more.
+  assert.equal(
+    one.vtep
+      .fresh(1000, 500)
+      .map(({ mac, place }) => ({ mac, place }))
+      .sort((a, b) => a.mac - b.mac),
+    news.map(({ mac, place }) => ({ mac, place })).sort((a, b) => a.mac - b.mac),
+  );
+  assert.equal(one.vtep.fresh(1000, 2000), []);
+  // What is not here is passed over.
+  two.vtep.adopt({ vni: 5, mac: 2, place: C2.host, age: 0 }, 0);
+  two.vtep.adopt({ vni: 4097, mac: 2, place: 77, age: 0 }, 0);
+  assert.is(known(two.vtep).length, 2);
 });
 
 test('ICMP errors are limited in rate', () => {

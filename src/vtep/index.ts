@@ -2,9 +2,9 @@
 export { DROPS, type DropReason } from './drops.js';
 export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';
 export { flowHash, sourcePort } from './flow.js';
-export type { Remote } from './remote.js';
+export { UNLIMITED, type Remote } from './remote.js';
 export { COUNTS, type CountName, type Endpoint, type SegmentOptions } from './segment.js';
-export { fragmentationNeeded } from './too-big.js';
+export { fragmentationNeeded, packetTooBig } from './too-big.js';
 export { fillChecksum } from './unfilled.js';
 export {
   HEADROOM,
@@ -12,8 +12,10 @@ export {
   type Counters,
   type Explanation,
   type FdbListing,
+  type Learned,
   type NeighborListing,
   type PortOptions,
+  type RemoteListing,
   type Step,
   type VtepOptions,
   type VtepSink,

@@ -10,7 +10,14 @@ export interface Remote {
   readonly port: number;
   /** The largest inner IP packet that the path to it carries, in bytes, where that is less than the segment's. */
   mtu: number;
+  /** Datagrams that its host or a router reported as not delivered: the engine's to count. */
+  undelivered: number;
+  /** The system's code of the last report: `ECONNREFUSED`. */
+  reason: string;
 }
+
+/** `Remote.mtu` where nothing is known of the path. */
+export const UNLIMITED = 65_535;
 
 interface Entry extends Remote {
   port: number;
@@ -90,7 +97,7 @@ export class Remotes {
 
   #add(address: string, port: number): Entry {
     const id = this.#free.pop() ?? this.#byId.length;
-    const entry: Entry = { id, address, port, mtu: 65_535, named: 0 };
+    const entry: Entry = { id, address, port, mtu: UNLIMITED, undelivered: 0, reason: '', named: 0 };
     this.#byAddress.set(address, entry);
     this.#byId[id] = entry;
     return entry;

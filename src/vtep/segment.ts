@@ -26,6 +26,7 @@ export const COUNTS = [
   ['ecn-marked', 'packets marked as having met congestion in the underlay (RFC 6040)'],
   ['fragmentation-needed', 'ICMP errors sent to senders of packets too big for the path (RFC 1191)'],
   ['checksums-filled', 'packets whose sender had left the TCP or UDP checksum to a network card'],
+  ['packet-too-big', 'ICMPv6 errors sent to senders of packets too big for the path (RFC 8201)'],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];

@@ -2,6 +2,8 @@ import { isGroupMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
 import * as icmp from '../icmp/index.js';
 import * as ipv4 from '../ipv4/index.js';
+import * as ipv6 from '../ipv6/index.js';
+import { finish, setU16, setU32, sum } from '../wire/index.js';
 
 /** As much of the offending packet as keeps the answer within 576 bytes (RFC 1812, section 4.3.2.3). */
 const QUOTE = 576 - 20 - 8;
@@ -48,6 +50,82 @@ export function fragmentationNeeded(bytes: Uint8Array, offset: number, end: numb
       payload: error,
     }),
   });
+}
+
+/** What every IPv6 link carries (RFC 8200, section 5), and what an ICMPv6 error may be long (RFC 4443, section 2.4). */
+export const IPV6_MIN_MTU = 1280;
+
+//      0                   1                   2                   3
+//      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//     |     Type      |     Code      |          Checksum             |
+//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//     |                             MTU                               |
+//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//     |                    the packet, as much as fits                |
+const PACKET_TOO_BIG = 2;
+const CHECKSUM = 2;
+const MTU = 4;
+const QUOTED = 8;
+/** Types from here on are no errors, and of those a redirect counts as one (RFC 4443, section 2.4 (e)). */
+const FIRST_INFORMATIONAL = 128;
+const REDIRECT = 137;
+
+/**
+ * The answer to an IPv6 packet that does not fit: ICMPv6 packet too big (RFC 4443, section 3.2), in an Ethernet frame back to
+ * its sender. As {@link fragmentationNeeded} it comes from the packet's own destination, which is also how the kernel's
+ * tunnels do it.
+ *
+ * @param frame The offending frame: untagged Ethernet, IPv6 behind it.
+ * @param mtu The largest IP packet that would have fitted, in bytes. Less than 1280 is told as 1280, and a packet no longer
+ *   than that is not answered, since its sender could do nothing about it (RFC 2473, section 7.1).
+ * @returns `null` where no answer is due (RFC 4443, section 2.4 (e)): an ICMPv6 error, a source that is no single host; or
+ *   where it could come from nobody: a packet to a group.
+ */
+export function packetTooBig(bytes: Uint8Array, offset: number, end: number, mtu: number): Uint8Array | null {
+  if (ethernet.getEtherType(bytes, offset) !== ethernet.TYPE_IPV6) return null;
+  if (isGroupMac(ethernet.getDestination(bytes, offset))) return null;
+  const ip = offset + ethernet.HEADER_LENGTH;
+  if (ipv6.check(bytes, ip, end) < 0) return null;
+  const stop = Math.min(end, ip + ipv6.HEADER_LENGTH + ipv6.getPayloadLength(bytes, ip));
+  if (stop - ip <= IPV6_MIN_MTU) return null;
+  const source = [0, 1, 2, 3].map((i) => ipv6.getSourceWord(bytes, ip, i));
+  if (!isHost6(source) || ipv6.getDestinationWord(bytes, ip, 0) >>> 24 === 0xff) return null;
+  const found = ipv6.findUpper(bytes, ip, stop);
+  if (found < 0) return null;
+  if (ipv6.upperProtocol(found) === ipv6.NEXT_ICMPV6) {
+    const type = bytes[ip + ipv6.upperOffset(found)];
+    if (type === undefined || type < FIRST_INFORMATIONAL || type === REDIRECT) return null;
+  }
+  const quote = bytes.subarray(ip, Math.min(stop, ip + IPV6_MIN_MTU - ipv6.HEADER_LENGTH - QUOTED));
+  const error = new Uint8Array(QUOTED + quote.length);
+  error[0] = PACKET_TOO_BIG;
+  setU32(error, MTU, Math.max(mtu, IPV6_MIN_MTU));
+  error.set(quote, QUOTED);
+  const header = ipv6.decode(bytes, ip, end);
+  const frame = ethernet.decode(bytes, offset, end);
+  const packet = ipv6.encode({
+    hopLimit: 64,
+    nextHeader: ipv6.NEXT_ICMPV6,
+    source: header.destination,
+    destination: header.source,
+    payload: error,
+  });
+  const at = ipv6.HEADER_LENGTH;
+  const pseudo = ipv6.pseudoHeaderSum(packet, 0, ipv6.NEXT_ICMPV6, error.length);
+  setU16(packet, at + CHECKSUM, finish(sum(packet, at, packet.length, pseudo)));
+  return ethernet.encode({
+    destination: frame.source,
+    source: frame.destination,
+    etherType: ethernet.TYPE_IPV6,
+    payload: packet,
+  });
+}
+
+/** Not unspecified, loopback or multicast. */
+function isHost6([a, b, c, d]: readonly number[]): boolean {
+  if (a! >>> 24 === 0xff) return false;
+  return a !== 0 || b !== 0 || c !== 0 || d! >>> 1 !== 0;
 }
 
 /** Not 0.0.0.0/8, loopback, multicast or reserved. */

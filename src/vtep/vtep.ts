@@ -1,4 +1,4 @@
-import { formatMac, ipv4ToText, macToText } from '../address/index.js';
+import { formatMac, ipv4ToText, macToText, parseMac } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { CONTRADICTED, FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
@@ -10,7 +10,7 @@ import { TRUNCATED, uint } from '../wire/index.js';
 import { DROP, DROPS, type DropReason } from './drops.js';
 import { combine, ECN_DROP, NOT_ECT } from './ecn.js';
 import { flowHash, sourcePort } from './flow.js';
-import { canonicalAddress, Remotes, type Remote } from './remote.js';
+import { canonicalAddress, Remotes, UNLIMITED, type Remote } from './remote.js';
 import {
   COUNT,
   COUNTS,
@@ -22,7 +22,7 @@ import {
   type Member,
   type SegmentOptions,
 } from './segment.js';
-import { fragmentationNeeded } from './too-big.js';
+import { fragmentationNeeded, IPV6_MIN_MTU, packetTooBig } from './too-big.js';
 import { fillChecksum } from './unfilled.js';
 
 const { vlan } = ethernet;
@@ -50,6 +50,19 @@ export interface VtepSink {
    * @param tos The outer TOS or traffic class: the inner ECN field (RFC 6040), DSCP 0.
    */
   transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void;
+  /** An address was learned, or has moved: for those who keep several machines in step by `adopt`. */
+  learned?(what: Learned): void;
+}
+
+/** What one of several machines with the same segments and ports has learned. */
+export interface Learned {
+  vni: number;
+  /** 48 bits. */
+  mac: number;
+  /** The local port that it is behind, or the underlay address of a remote. */
+  place: number | string;
+  /** Milliseconds since it was seen. */
+  age: number;
 }
 
 export interface VtepOptions {
@@ -124,6 +137,17 @@ export interface FdbListing {
   port: string | null;
   /** The remote's underlay address, or `null`. */
   vtep: string | null;
+}
+
+export interface RemoteListing {
+  address: string;
+  port: number;
+  /** The largest inner IP packet that the way to it carries, where less than the segments' is known to; else `null`. */
+  mtu: number | null;
+  /** Datagrams that its host or a router reported as not delivered, where the engine hears of them. */
+  undelivered: number;
+  /** The system's code of the last report: `ECONNREFUSED`; empty where there was none. */
+  reason: string;
 }
 
 export interface NeighborListing {
@@ -460,6 +484,30 @@ export class Vtep {
     });
   }
 
+  // ---- Several machines in step ----
+
+  /** Learns what another machine has learned, unless it is known better here. It does not count as learned here. */
+  adopt({ vni, mac, place, age }: Learned, now: number): void {
+    const segment = this.#segments.get(vni);
+    if (segment === undefined) return;
+    if (typeof place === 'number') {
+      if (this.#ports[place]) segment.fdb.adopt(mac, portDestination(place), age, now);
+      return;
+    }
+    const remote = this.#remotes.learn(place, this.port);
+    if (remote !== null) segment.fdb.adopt(mac, remoteDestination(remote.id), age, now);
+  }
+
+  /** What was learned and seen within the last `age` milliseconds: for others to adopt, so that it does not age there. */
+  fresh(age: number, now: number): Learned[] {
+    const found: Learned[] = [];
+    for (const { vni, fdb } of this.#segments.values())
+      for (const entry of fdb.entries(now))
+        if (!entry.static && entry.age <= age)
+          found.push({ vni, mac: parseMac(entry.mac), place: this.#placeOf(entry.destination), age: entry.age });
+    return found;
+  }
+
   // ---- What people ask ----
 
   /** The forwarding database of a segment. */
@@ -480,6 +528,17 @@ export class Vtep {
       mac,
       vtep: place === LOCAL ? null : this.#remotes.get(place >> 1).address,
       hidden,
+    }));
+  }
+
+  /** The remotes known, and how the way to them is. */
+  remoteListing(): RemoteListing[] {
+    return [...this.#remotes.all()].map(({ address, port, mtu, undelivered, reason }) => ({
+      address,
+      port,
+      mtu: mtu < UNLIMITED ? mtu : null,
+      undelivered,
+      reason,
     }));
   }
 
@@ -511,10 +570,15 @@ export class Vtep {
         delivered.push(this.#ports[port]!.name);
         steps.push({ stage: 'deliver', text: `${end - offset} bytes leave by ${this.#ports[port]!.name}` });
       },
-      transmit: ({ address, port }, _bytes, offset, end, from, tos) => {
+      transmit: ({ address, port, undelivered, reason }, _bytes, offset, end, from, tos) => {
         transmitted.push(address);
         const ecn = tos === 0 ? '' : `, ECN ${tos}`;
         steps.push({ stage: 'transmit', text: `${end - offset} bytes to ${address}:${port} from port ${from}${ecn}` });
+        if (undelivered > 0)
+          steps.push({
+            stage: 'underlay',
+            text: `${undelivered} datagram(s) to ${address} were reported undelivered so far, the last with ${reason}`,
+          });
       },
     };
     const kept = [this.#counters, ...[...this.#segments.values()].map(({ counters }) => counters)].map(
@@ -550,7 +614,7 @@ export class Vtep {
     sink: VtepSink,
   ): void {
     if (ethernet.isFromGroup(bytes, offset)) return this.#drop(segment, DROP['source-group']);
-    if (from !== UNLEARNED_REMOTE) this.#learn(segment, from, bytes, offset, now);
+    if (from !== UNLEARNED_REMOTE) this.#learn(segment, from, bytes, offset, now, sink);
 
     const type = ethernet.getEtherType(bytes, offset);
     const group = ethernet.isToGroup(bytes, offset);
@@ -588,7 +652,7 @@ export class Vtep {
     this.#deliver(segment, to >> 1, this.#vlanOn(segment, to >> 1), bytes, offset, end, sink);
   }
 
-  #learn(segment: Segment, from: number, bytes: Uint8Array, offset: number, now: number): void {
+  #learn(segment: Segment, from: number, bytes: Uint8Array, offset: number, now: number, sink: VtepSink): void {
     if (this.#trace !== null) {
       const known = segment.fdb.lookup(bytes, offset + SOURCE, now);
       const fixed = segment.fdb.isStatic(bytes, offset + SOURCE) ? ' by the control plane' : '';
@@ -606,6 +670,12 @@ export class Vtep {
     else if (outcome === MOVED) segment.counters[COUNT['moved']]! += 1;
     else if (outcome === CONTRADICTED) segment.counters[COUNT['contradicted']]! += this.#packets;
     else if (outcome === FULL || outcome === QUOTA) segment.counters[COUNT['learn-refused']]! += 1;
+    if ((outcome === LEARNED || outcome === MOVED) && sink.learned !== undefined)
+      sink.learned({ vni: segment.vni, mac: ethernet.getSource(bytes, offset), place: this.#placeOf(from), age: 0 });
+  }
+
+  #placeOf(destination: number): number | string {
+    return isRemote(destination) ? this.#remotes.get(destination >> 1).address : destination >> 1;
   }
 
   /** Handles an ARP packet from a local port where the proxy has a say, and returns whether that was all. */
@@ -759,12 +829,18 @@ export class Vtep {
     if (tagged && length - vlan.HEADER_LENGTH <= limit) return false;
     if (this.#trace !== null) this.#say('size', `a packet of ${length} bytes does not fit into ${limit}`);
     if (this.#mayAnswer(now)) {
-      const answer = fragmentationNeeded(bytes, offset, end, limit);
+      const four = fragmentationNeeded(bytes, offset, end, limit);
+      const answer = four ?? packetTooBig(bytes, offset, end, limit);
       if (answer !== null) {
         this.#errorTokens--;
         if (this.#trace !== null)
-          this.#say('size', `its sender is told by ICMP: fragmentation needed, next-hop MTU ${limit}`);
-        segment.counters[COUNT['fragmentation-needed']]! += 1;
+          this.#say(
+            'size',
+            four !== null
+              ? `its sender is told by ICMP: fragmentation needed, next-hop MTU ${limit}`
+              : `its sender is told by ICMPv6: packet too big, MTU ${Math.max(limit, IPV6_MIN_MTU)}`,
+          );
+        segment.counters[four !== null ? COUNT['fragmentation-needed'] : COUNT['packet-too-big']]! += 1;
         const framed = new Uint8Array(HEADROOM + answer.length);
         framed.set(answer, HEADROOM);
         this.#reply(segment, from, framed, sink);

@@ -210,7 +210,7 @@ export function requireClean(counters: AllCounters, expected: readonly DropReaso
 /** A packet's fields by tshark, all layers' values of a field in order. */
 export type Row = Record<string, string[]>;
 
-/** Records the first VXLAN datagrams that pass a device; ends when it has `count` of them. */
+/** Records VXLAN datagrams that pass a device, at most `count`: how many a transfer takes depends on how they are joined. */
 export async function record(lab: Lab, ns: string, device: string, file: string, count: number): Promise<Running> {
   const flags = ['-i', device, '-c', String(count), '-U', '--immediate-mode', '-Z', 'root', '-w', file];
   const tcpdump = lab.spawn(['tcpdump', ...flags, 'udp port 4789'], { ns });
