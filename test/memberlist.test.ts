@@ -10,9 +10,12 @@ import {
   encodePushPull,
   encodeStream,
   encodeUser,
+  Keyring,
   Memberlist,
   openPacket,
   STATE,
+  STREAM_LIMITS,
+  TYPE,
   walk,
   type Alive,
   type Delegate,
@@ -20,6 +23,7 @@ import {
   type Message,
   type NodeState,
 } from '../src/gossip/memberlist/index.js';
+import { aesGcm } from '../src/host/index.js';
 import { Random } from '../src/sim/index.js';
 
 const NONE = new Uint8Array(0);
@@ -333,6 +337,35 @@ test('a push/pull is answered with what was known before, and join is echoed', (
   assert.equal(states.sort(), ['a alive', 'd suspect', 'l left', 'me alive', 's suspect']);
 });
 
+test('who joins under the name of one that left says by a second exchange that it is back', () => {
+  const bench = new Bench();
+  const joined: object[] = [];
+  bench.machine.join([{ address: '10.0.1.98', port: PORT }], 0, (what) => joined.push(what));
+  const self = (bytes: Uint8Array): (number | undefined)[] => {
+    const message = decodeStream(bytes);
+    if (message.type !== 'pushPull') return [];
+    const { incarnation, state } = message.nodes.find(({ name }) => name === 'me')!;
+    return [incarnation, state];
+  };
+  const answer = (id: number, state: number, incarnation: number): void => {
+    const me: NodeState = { ...alive('me', { addr: ME }), name: 'me', state, incarnation };
+    const b: NodeState = { ...alive('b'), name: 'b', state: STATE.alive };
+    const nodes = [me, b];
+    bench.machine.streamData(id, encodePushPull({ type: 'pushPull', join: true, nodes, userState: NONE }), 0);
+  };
+  assert.equal(self(bench.streams[0]!.bytes), [1, STATE.alive]);
+  answer(bench.streams[0]!.id, STATE.left, 4);
+  assert.equal(
+    bench.streams.map(({ to }) => to),
+    ['10.0.1.98:7946', '10.0.1.98:7946'],
+  );
+  assert.equal(self(bench.streams[1]!.bytes), [5, STATE.alive]);
+  assert.equal(joined, []);
+  answer(bench.streams[1]!.id, STATE.left, 4); // what was known before
+  assert.equal(joined, [{ reached: 1, failures: [] }]);
+  assert.is(bench.streams.length, 2);
+});
+
 test('a member with versions that do not fit keeps the whole state out', () => {
   const bench = new Bench();
   const nodes = [{ ...alive('a'), name: 'a', state: STATE.alive, vsn: Uint8Array.of(1, 5, 2, 2, 5, 4) }];
@@ -419,6 +452,141 @@ test('packets are no longer than they may be, with as much on them as fits', () 
   bench.pass(1500);
   for (const { bytes } of bench.sent) assert.ok(bytes.length <= 600 + 5, `${bytes.length}`); // 5 of the checksum
   assert.ok(bench.sent.some(({ bytes }) => bytes.length > 480));
+});
+
+test('whoever takes all streams makes room for others, and who has few keeps them', () => {
+  const bench = new Bench();
+  const honest = bench.machine.acceptStream(0, '10.0.0.2');
+  const taken = Array.from({ length: 127 }, () => bench.machine.acceptStream(0, '10.6.6.6'));
+  assert.is(bench.machine.acceptStream(0, '10.6.6.6'), 0);
+  assert.is(bench.machine.counters().busy, 1);
+  const late = bench.machine.acceptStream(0, '10.0.0.3');
+  assert.is.not(late, 0);
+  assert.equal(bench.closed, taken.slice(0, 1));
+  for (const id of [honest, late]) {
+    bench.machine.streamData(id, encodeMessage(ping('me')), 0);
+    assert.equal(bench.written.at(-1)!.id, id);
+  }
+  assert.is(bench.machine.sizes().streams, 126);
+});
+
+test('joins cost so much and no more: then streams are refused until there is an allowance again', () => {
+  const states = (name: string): NodeState[] =>
+    Array.from({ length: 100 }, (_, i) => ({
+      ...alive('a'),
+      name: `${name} ${i}`,
+      state: STATE.alive,
+      incarnation: 1,
+    }));
+  const bench = new Bench({ work: 10_000_000, workPerSecond: 1_000_000, maxMembers: 1000 });
+  let answered = 0;
+  const flood = (): void => {
+    for (let i = 0; i < 300; i++) {
+      const id = bench.machine.acceptStream(bench.now, '10.6.6.6');
+      const nodes = states(`flood ${i}`);
+      bench.machine.streamData(id, encodePushPull({ type: 'pushPull', join: true, nodes, userState: NONE }), bench.now);
+    }
+    answered = bench.written.splice(0).length;
+  };
+  flood();
+  assert.is(bench.machine.sizes().members, 1000);
+  assert.is(bench.machine.sizes().streams, 0);
+  // 102,400 for the members of each, and 16 for each octet of the answers, which get longer: 13 of them are too many.
+  assert.ok(answered >= 10 && answered <= 20, `${answered}`);
+  assert.is(bench.machine.counters().busy, 300 - answered);
+  flood();
+  assert.is(answered, 0);
+  bench.now += 3000; // 3,000,000 more, and what was overdrawn
+  flood();
+  assert.ok(answered >= 1 && answered <= 4, `${answered}`);
+});
+
+test('bombs in streams: what comes out is counted, that of the one which is too large too', () => {
+  const limits = { ...STREAM_LIMITS, inflated: 1_000_000 };
+  const bench = new Bench({ limits, work: 5_000_000, workPerSecond: 1000 });
+  const bombs = [encodeUser(new Uint8Array(900_000)), encodeUser(new Uint8Array(1_100_000))];
+  for (const bomb of bombs) {
+    const stream = encodeStream(bomb, {}, { compressed: true });
+    assert.ok(stream.length < 5000, `${stream.length}`);
+    for (let i = 0; i < 20; i++) bench.machine.streamData(bench.machine.acceptStream(0, '10.6.6.6'), stream, 0);
+  }
+  // Six of 900,000, and not one more.
+  assert.is(bench.machine.counters().busy, 34);
+  assert.is(bench.machine.counters().malformed, 0);
+  bench.now = 1_000_000;
+  const one = bench.machine.acceptStream(bench.now, '10.6.6.6');
+  bench.machine.streamData(one, encodeStream(bombs[1]!, {}, { compressed: true }), bench.now);
+  assert.is(bench.machine.counters().malformed, 1);
+  assert.is(bench.machine.acceptStream(bench.now, '10.6.6.6'), 0, 'a million came out before it was too much');
+});
+
+test('a stranger without the key gets no packet, and by stream what it cannot read', () => {
+  const secret = new Uint8Array(16).fill(1);
+  const security = { keyring: new Keyring([secret]), aead: aesGcm, nonce: () => new Uint8Array(12) };
+  const heard: string[] = [];
+  const bench = new Bench({ security }, { receive: () => void heard.push('a message') });
+  const other = { ...security, keyring: new Keyring([new Uint8Array(16).fill(2)]) };
+  const random = new Random(5);
+  for (let i = 0; i < 500; i++) {
+    const plain = encodeMessage(i % 2 === 0 ? ping('me', { seqNo: i }) : alive(`stranger ${i}`));
+    const noise = Uint8Array.from({ length: random.integer(1400) }, () => random.integer(256));
+    for (const bytes of [plain, encodePacket(plain, other), noise, Uint8Array.of(8, 1)])
+      bench.machine.receivePacket('10.6.6.6', 6, bytes, 0);
+  }
+  assert.is(bench.machine.counters().malformed, 2000);
+  assert.equal([bench.sent, heard], [[], []]);
+  assert.equal(
+    bench.machine.members().map(({ name }) => name),
+    ['me'],
+  );
+  const push = encodePushPull({ type: 'pushPull', join: true, nodes: [], userState: NONE });
+  for (const stream of [push, encodeStream(push, other, {}), encodeMessage(ping('me')), encodeUser(NONE)]) {
+    const id = bench.machine.acceptStream(0, '10.6.6.6');
+    bench.machine.streamData(id, stream, 0);
+    assert.is(bench.closed.at(-1), id);
+    const { bytes } = bench.written.pop()!;
+    assert.is(bytes[0], TYPE.encrypt);
+    assert.ok(bytes.length < 200, `${bytes.length}`);
+  }
+});
+
+test('the highest incarnation: nobody is believed there but oneself, and who is there can come back', () => {
+  const TOP = 0xffff_ffff;
+  const bench = new Bench();
+  const answering = setAnswers(bench);
+  bench.hear(alive('a'), alive('b'), alive('c'));
+  bench.hear(suspect('a', 'liar', TOP), dead('a', 'liar', TOP), dead('a', 'a', TOP), suspect('a', 'me', TOP));
+  assert.is(bench.machine.member('a')!.state, 'alive');
+  assert.is(bench.machine.member('a')!.incarnation, 1);
+  assert.is(bench.machine.counters().unbelievable, 4);
+  // It is probed before its turn, and no more than every other time however often it is accused.
+  const probed: string[] = [];
+  for (let i = 0; i < 60; i++) {
+    bench.hear(dead('a', 'liar', TOP));
+    bench.pass(250);
+    for (const { node, seqNo } of bench.said('ping')) {
+      probed.push(node);
+      bench.hear({ type: 'ack', seqNo, payload: NONE });
+    }
+  }
+  assert.ok(probed.filter((node) => node === 'a').length >= 8, probed.join());
+  assert.ok(probed.filter((node) => node !== 'a').length >= 4, probed.join());
+  // An accusation just below it is believed; what a member answers to that is the last word.
+  bench.hear(suspect('a', 'liar', TOP - 1));
+  assert.is(bench.machine.member('a')!.state, 'suspect');
+  bench.hear(alive('a', { incarnation: TOP }), suspect('a', 'liar', TOP), dead('a', 'liar', TOP));
+  assert.is(bench.machine.member('a')!.state, 'alive');
+  answering(5000);
+  // It falls silent: that is found out all the same, and others who find so are believed then.
+  while (bench.machine.member('a')!.state === 'alive') {
+    bench.pass(50);
+    for (const { node, seqNo } of bench.said('ping'))
+      if (node !== 'a') bench.hear({ type: 'ack', seqNo, payload: NONE });
+  }
+  bench.hear(dead('a', 'b', TOP));
+  assert.is(bench.machine.member('a')!.state, 'dead');
+  bench.hear(alive('a', { incarnation: TOP }));
+  assert.is(bench.machine.member('a')!.state, 'alive');
 });
 
 test('a flood of names costs what they are, and is forgotten', () => {

@@ -73,6 +73,50 @@ test('events of tables in a compound, with a peer record, byte for byte', () => 
   }
 });
 
+test('endpoint records as Docker 20.10.24 and 28.5.2 sent them, byte for byte', () => {
+  const none = {
+    serviceName: '',
+    serviceId: '',
+    ingressPorts: [],
+    aliases: [],
+    taskAliases: [],
+    serviceDisabled: false,
+  };
+  const task = {
+    ...none,
+    serviceName: 'svc',
+    serviceId: '5cj0as2o3hsplv3taazf4g9bc',
+    name: 'svc.1.vt99kuwb9xg8f8macmlsosnk3',
+    taskAliases: ['987df042419d'],
+  };
+  const name = '0a1f7376632e312e767439396b7577623978673866386d61636d6c736f736e6b33';
+  const service = '12037376631a1935636a306173326f336873706c76337461617a66346739626322';
+  const records: [db.EndpointRecord, string][] = [
+    [
+      { ...none, name: 'ingress-endpoint', virtualIp: '<nil>', endpointIp: '10.0.0.2' },
+      '0a10696e67726573732d656e64706f696e7422053c6e696c3e2a0831302e302e302e32',
+    ],
+    [
+      { ...task, virtualIp: '10.0.1.22', endpointIp: '10.0.1.23', aliases: ['webby'] },
+      `${name}${service}0931302e302e312e32322a0931302e302e312e32333a057765626279420c393837646630343234313964`,
+    ],
+    [
+      // docker service create --publish 8080:80
+      {
+        ...task,
+        virtualIp: '10.0.0.11',
+        endpointIp: '10.0.0.12',
+        ingressPorts: [{ name: '', protocol: db.PROTOCOL_TCP, targetPort: 80, publishedPort: 8080 }],
+      },
+      `${name}${service}0931302e302e302e31312a0931302e302e302e31323205185020903f420c393837646630343234313964`,
+    ],
+  ];
+  for (const [value, bytes] of records) {
+    assert.equal(db.endpointRecord.decode(fromHex(bytes)), value);
+    assert.is(hex(db.endpointRecord.encode(value)), bytes);
+  }
+});
+
 test('a bulk sync request, byte for byte: no time, an empty compound', () => {
   const request = db.wrap(db.BULK_SYNC, db.bulkSyncMessage, {
     time: 0,

@@ -3,8 +3,9 @@
  * membership layer of its own that is as simple as it can be: everybody probes everybody, and takes who was silent four
  * times for dead. Each node has a clock that goes at a rate of its own.
  */
-import { NetworkDb, OverlayPeers, type Membership, type OverlayEndpoint } from '../../src/gossip/networkdb/index.js';
-import { Network, Random, type Clock, type LinkOptions } from '../../src/sim/index.js';
+import { NetworkDb, OverlayPeers, type Membership } from '../../src/gossip/networkdb/index.js';
+import { Network, Random, type Clock, type Datagram, type LinkOptions } from '../../src/sim/index.js';
+import { ToldVtep } from './told-vtep.js';
 
 const PORT = 7946;
 const PROBE = 1000;
@@ -28,7 +29,11 @@ export class LabHost {
   constructor(lab: GossipLab, address: string) {
     this.lab = lab;
     this.address = address;
-    lab.network.join(address).bind(PORT, ({ payload }) => this.process?.packet(payload));
+    lab.network.join(address).bind(PORT, (datagram) => {
+      if (this.process === null) return;
+      lab.heard?.(datagram);
+      this.process.packet(datagram.payload);
+    });
   }
 
   get node() {
@@ -75,8 +80,7 @@ export class LabProcess implements Membership {
   readonly db: NetworkDb;
   readonly overlays = new Map<string, OverlayPeers>();
   /** What its VTEP was told, by network. */
-  readonly endpoints = new Map<number, Map<string, OverlayEndpoint>>();
-  readonly flood = new Map<number, Set<string>>();
+  readonly vteps = new Map<number, ToldVtep>();
   readonly random: Random;
   /** Whether it runs; a frozen one neither hears nor says anything, and goes on later as if nothing had been. */
   frozen = false;
@@ -124,26 +128,9 @@ export class LabProcess implements Membership {
     let overlay = this.overlays.get(network);
     if (overlay === undefined) {
       const { vni } = this.host.lab.networks.find(({ id }) => id === network)!;
-      const endpoints = new Map<string, OverlayEndpoint>();
-      const flood = new Set<string>();
-      this.endpoints.set(vni, endpoints);
-      this.flood.set(vni, flood);
-      const key = ({ ip, mac, vtep }: OverlayEndpoint): string => `${ip} ${mac} ${vtep}`;
-      const must = (holds: boolean, what: string): void => {
-        if (!holds) throw new Error(`${this.name}: ${what}`);
-      };
-      overlay = new OverlayPeers({ network, vni, local: this.host.address }, this.db, {
-        addEndpoint: (_, one) => {
-          must(!endpoints.has(key(one)), `endpoint ${key(one)} is added twice`);
-          endpoints.set(key(one), one);
-        },
-        removeEndpoint: (_, one) => must(endpoints.delete(key(one)), `endpoint ${key(one)} is not there to be removed`),
-        addPeer: (_, address) => {
-          must(!flood.has(address), `peer ${address} is added twice`);
-          flood.add(address);
-        },
-        removePeer: (_, address) => must(flood.delete(address), `peer ${address} is not there to be removed`),
-      });
+      const vtep = new ToldVtep(`${this.name} in ${network}`);
+      this.vteps.set(vni, vtep);
+      overlay = new OverlayPeers({ network, vni, local: this.host.address }, this.db, vtep);
       this.overlays.set(network, overlay);
     }
     return overlay;
@@ -260,6 +247,8 @@ export class GossipLab {
   readonly network: Network;
   readonly networks: readonly LabNetwork[];
   readonly hosts: LabHost[] = [];
+  /** Is told of every packet that reaches a process. */
+  heard: ((datagram: Datagram) => void) | undefined;
 
   constructor(clock: Clock, random: Random, networks: readonly LabNetwork[], count: number, link: LinkOptions) {
     this.clock = clock;
@@ -300,12 +289,12 @@ export class GossipLab {
         const others = local ? wanted.filter(({ host }) => host.address !== address) : [];
         say(
           'endpoints',
-          process!.endpoints.get(vni)?.keys() ?? [],
+          process!.vteps.get(vni)?.endpoints ?? [],
           others.map(({ name }) => name),
         );
         say(
           'flood list',
-          process!.flood.get(vni) ?? [],
+          process!.vteps.get(vni)?.flood ?? [],
           others.map(({ host }) => host.address),
         );
         say(

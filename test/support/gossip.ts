@@ -5,6 +5,7 @@ import {
   type Member,
   type MemberlistOptions,
   type MemberlistSink,
+  type Security,
 } from '../../src/gossip/memberlist/index.js';
 import {
   Alarm,
@@ -12,6 +13,7 @@ import {
   Network,
   Random,
   Streams,
+  type Datagram,
   type LinkOptions,
   type Node,
   type StreamEnd,
@@ -26,13 +28,15 @@ export interface Told {
 }
 
 export class SimMember {
-  readonly name: string;
+  name: string;
   readonly address: string;
   readonly told: Told[] = [];
   readonly messages: string[] = [];
   readonly merged: string[] = [];
   readonly node: Node;
   machine: Memberlist;
+  /** When its process started. */
+  since = 0;
   /** Its process runs; a stopped one has lost all state. */
   running = true;
   #paused = false;
@@ -40,6 +44,9 @@ export class SimMember {
   readonly #delegate: Delegate;
   #alarm: Alarm;
   #life = 0;
+  /** The process's own clock: what it showed at time 0, and how fast it goes. */
+  #offset = 0;
+  #rate = 1;
 
   constructor(cluster: SimCluster, name: string, address: string, delegate: Delegate) {
     this.#cluster = cluster;
@@ -49,15 +56,26 @@ export class SimMember {
     this.node = cluster.network.join(address);
     this.node.bind(PORT, (datagram) => {
       if (!this.running) return;
-      this.machine.receivePacket(datagram.source, datagram.sourcePort, datagram.payload, cluster.clock.now);
+      cluster.heard?.(datagram);
+      this.machine.receivePacket(datagram.source, datagram.sourcePort, datagram.payload, this.now);
       this.#rearm();
     });
     this.#alarm = new Alarm(cluster.clock, () => this.#wake());
     this.machine = this.#start();
   }
 
-  get #now(): number {
-    return this.#cluster.clock.now;
+  /** The time by its own clock. */
+  get now(): number {
+    return this.#offset + this.#rate * this.#cluster.clock.now;
+  }
+
+  get clock(): Clock {
+    return this.#cluster.clock;
+  }
+
+  /** Whether its process is stopped for a while, with all that it knows. */
+  get paused(): boolean {
+    return this.#paused;
   }
 
   /** Names of the members that it takes for alive or suspects, sorted. */
@@ -78,17 +96,22 @@ export class SimMember {
     return this.told.find((one) => one.what === what && one.time >= since)?.time;
   }
 
+  /** Whether its process was ever told of a member. */
+  knew(name: string): boolean {
+    return this.when(`joined ${name}`, this.since) !== undefined;
+  }
+
   join(...others: readonly SimMember[]): void {
     this.machine.join(
       others.map(({ address }) => ({ address, port: PORT })),
-      this.#now,
+      this.now,
     );
     this.#rearm();
   }
 
   /** Does something with the machine. */
   act(what: (machine: Memberlist, now: number) => void): void {
-    what(this.machine, this.#now);
+    what(this.machine, this.now);
     this.#rearm();
   }
 
@@ -104,9 +127,10 @@ export class SimMember {
     this.act((machine, now) => machine.leave(now, 1000, () => this.#cluster.clock.after(0, () => this.kill())));
   }
 
-  /** A new process in the place of the last one. */
-  restart(): void {
+  /** A new process in the place of the last one, which knows nothing. */
+  restart(name = this.name): void {
     if (this.running) this.kill();
+    this.name = name;
     this.running = true;
     this.#paused = false;
     this.node.up = true;
@@ -128,30 +152,39 @@ export class SimMember {
 
   #wake(): void {
     if (this.#paused || !this.running) return;
-    this.machine.wake(this.#now);
+    this.machine.wake(this.now);
     this.#rearm();
   }
 
   #rearm(): void {
-    if (this.running && this.machine.due !== Infinity) this.#alarm.set(this.machine.due);
+    const { due } = this.machine;
+    if (!this.running || due === Infinity) return;
+    const time = (due - this.#offset) / this.#rate;
+    // Rounding may put it a little too early, where nothing would be due yet.
+    this.#alarm.set(this.#offset + this.#rate * time < due ? time + 1e-6 : time);
   }
 
   #start(): Memberlist {
-    const { clock, streams, options } = this.#cluster;
+    const { clock, streams, options, traits } = this.#cluster;
     const life = ++this.#life;
+    this.since = clock.now;
     const ends = new Map<number, StreamEnd>();
     const alive = (): boolean => this.running && life === this.#life && !this.#paused;
     const note = (what: string): void => void this.told.push({ time: clock.now, what });
     const random = this.#cluster.random.fork();
+    if (traits.skewed === true) {
+      this.#offset = random.integer(1_000_000_000);
+      this.#rate = 0.98 + 0.04 * random.float();
+    }
     const events = (id: number) => ({
       data: (bytes: Uint8Array): void => {
         if (!alive()) return;
-        machine.streamData(id, bytes, clock.now);
+        machine.streamData(id, bytes, this.now);
         this.#rearm();
       },
       closed: (): void => {
         if (!alive()) return;
-        machine.streamClosed(id, clock.now);
+        machine.streamClosed(id, this.now);
         this.#rearm();
       },
     });
@@ -170,7 +203,14 @@ export class SimMember {
       },
     };
     const machine = new Memberlist(
-      { ...options, name: this.name, address: this.address, port: PORT, random: () => random.float() },
+      {
+        ...options,
+        ...(traits.security === undefined ? {} : { security: traits.security(this) }),
+        name: this.name,
+        address: this.address,
+        port: PORT,
+        random: () => random.float(),
+      },
       sink,
       {
         receive: (message) => void this.messages.push(Buffer.from(message).toString()),
@@ -180,19 +220,27 @@ export class SimMember {
         nodeLeft: (name, _, member) => note(`${member.state} ${name}`),
         ...this.#delegate,
       },
-      clock.now,
+      this.now,
     );
     streams.listen(this.address, PORT, (end) => {
-      const id = alive() ? machine.acceptStream(clock.now) : 0;
+      const id = alive() ? machine.acceptStream(this.now) : 0;
       if (id === 0) end.close();
       else ends.set(id, end);
       this.#rearm();
       return events(id);
     });
     this.#alarm.clear();
-    this.#alarm.set(machine.due);
+    this.#alarm.set(clock.now); // the machine says then when it wants to be woken
     return machine;
   }
+}
+
+/** What sets the processes of a cluster apart. */
+export interface Traits {
+  /** Each has a clock of its own, which shows another time and is up to 2 % fast or slow. */
+  skewed?: boolean;
+  /** What each process begins with. */
+  security?: (member: SimMember) => Security;
 }
 
 export class SimCluster {
@@ -201,13 +249,17 @@ export class SimCluster {
   readonly network: Network;
   readonly streams: Streams;
   readonly options: Partial<MemberlistOptions>;
+  readonly traits: Traits;
   readonly members: SimMember[] = [];
+  /** Is told of every packet that a process hears. */
+  heard: ((datagram: Datagram) => void) | undefined;
 
-  constructor(seed: number, link: LinkOptions = {}, options: Partial<MemberlistOptions> = {}) {
+  constructor(seed: number, link: LinkOptions = {}, options: Partial<MemberlistOptions> = {}, traits: Traits = {}) {
     this.random = new Random(seed);
     this.network = new Network(this.clock, this.random.fork(), link);
     this.streams = new Streams(this.clock, this.network, this.random.fork());
     this.options = options;
+    this.traits = traits;
   }
 
   add(name: string, delegate: Delegate = {}): SimMember {

@@ -43,7 +43,7 @@ export {
   type PacketVisitor,
   type Security,
 } from './packet.js';
-export { Keyring, open, OVERHEAD, seal, sealedLength, type Aead, type SealVersion } from './seal.js';
+export { Keyring, open, OVERHEAD, seal, sealedLength, UNREADABLE, type Aead, type SealVersion } from './seal.js';
 export {
   decodeStream,
   encodePushPull,
@@ -66,4 +66,4 @@ export {
   type MemberlistOptions,
   type MemberlistSink,
 } from './memberlist.js';
-export { type StreamSink } from './sessions.js';
+export { WORK, type StreamSink } from './sessions.js';

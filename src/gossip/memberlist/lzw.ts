@@ -13,16 +13,56 @@ const LAST_WIDTH = 12;
 const FULL = (1 << LAST_WIDTH) - 1;
 const NONE = -1;
 
-// The encoder's table: code and next octet in one word, and the code of the two together. Filled anew by each call; it
-// is here since making 96 KiB anew takes longer than compressing a datagram.
+// The encoder's table: a slot is that of an age, a code and the next octet, all in one word, and of the code of the two
+// together. What is of another age is not there: the table is emptied by beginning an age, since to fill it anew takes
+// longer than to compress a datagram. Tables are here since to make them takes longer still.
 const SLOTS = 1 << 14;
+const KEY_BITS = LAST_WIDTH + 8;
+const AGES = 1 << (31 - KEY_BITS);
 const keys = new Int32Array(SLOTS);
 const codes = new Uint16Array(SLOTS);
+let age = 0;
+
+/** Empties the table. No slot is of age 0 but those that were never used. */
+function nextAge(): void {
+  if (++age < AGES) return;
+  keys.fill(0);
+  age = 1;
+}
+
+// The decoder's: of each code the code before its last octet, the last octet, the first one, and the length. A code is
+// written before it is read, so that nothing of an earlier text shows.
+const before = new Uint16Array(FULL + 1);
+const tail = new Uint8Array(FULL + 1);
+const head = new Uint8Array(FULL + 1);
+const lengths = new Uint16Array(FULL + 1);
+for (let code = 0; code < CLEAR; code++) {
+  tail[code] = head[code] = code;
+  lengths[code] = 1;
+}
+
+/** Where what is short is compressed to. */
+const scratch = new Uint8Array(4096);
 
 /** Compresses. */
 export function compress(bytes: Uint8Array): Uint8Array {
   // A code has at most 12 bits, and takes the place of at least one octet.
-  const out = new Uint8Array(Math.ceil(((bytes.length + 3) * 3) / 2 + bytes.length / 1024) + 8);
+  const room = Math.ceil(((bytes.length + 3) * 3) / 2 + bytes.length / 1024) + 8;
+  if (room > scratch.length) {
+    const out = new Uint8Array(room);
+    return out.subarray(0, compressInto(bytes, out));
+  }
+  return scratch.slice(0, compressInto(bytes, scratch));
+}
+
+/** Compresses what gets shorter by it; `null` for the rest. */
+export function compressShorter(bytes: Uint8Array): Uint8Array | null {
+  if (bytes.length * 2 + 16 > scratch.length) return compress(bytes);
+  const length = compressInto(bytes, scratch);
+  return length < bytes.length ? scratch.slice(0, length) : null;
+}
+
+function compressInto(bytes: Uint8Array, out: Uint8Array): number {
   let length = 0;
   let bits = 0;
   let held = 0;
@@ -45,18 +85,19 @@ export function compress(bytes: Uint8Array): Uint8Array {
     emit(CLEAR);
     width = FIRST_WIDTH;
     last = END;
-    keys.fill(NONE);
+    nextAge();
     return true;
   };
-  keys.fill(NONE);
+  nextAge();
   emit(CLEAR);
   if (bytes.length > 0) {
     let code = bytes[0]!;
     for (let i = 1; i < bytes.length; i++) {
       const octet = bytes[i]!;
-      const key = (code << 8) | octet;
-      let slot = ((key >>> 12) ^ key) & (SLOTS - 1);
-      while (keys[slot] !== NONE && keys[slot] !== key) slot = (slot + 1) & (SLOTS - 1);
+      const pair = (code << 8) | octet;
+      const key = (age << KEY_BITS) | pair;
+      let slot = ((pair >>> 12) ^ pair) & (SLOTS - 1);
+      while (keys[slot]! >>> KEY_BITS === age && keys[slot] !== key) slot = (slot + 1) & (SLOTS - 1);
       if (keys[slot] === key) {
         code = codes[slot]!;
         continue;
@@ -72,7 +113,7 @@ export function compress(bytes: Uint8Array): Uint8Array {
   }
   emit(END);
   if (held > 0) out[length++] = bits;
-  return out.subarray(0, length);
+  return length;
 }
 
 /**
@@ -81,15 +122,6 @@ export function compress(bytes: Uint8Array): Uint8Array {
  * @throws WireError `truncated` where there is no end, `malformed` for a code that stands for nothing or too much coming out.
  */
 export function decompress(bytes: Uint8Array, limit: number): Uint8Array {
-  // Of each code: the code before its last octet, the last octet, the first one, and the length.
-  const before = new Uint16Array(FULL + 1);
-  const tail = new Uint8Array(FULL + 1);
-  const head = new Uint8Array(FULL + 1);
-  const lengths = new Uint16Array(FULL + 1);
-  for (let code = 0; code < CLEAR; code++) {
-    tail[code] = head[code] = code;
-    lengths[code] = 1;
-  }
   let out = new Uint8Array(Math.min(limit, Math.max(256, bytes.length * 4)));
   let length = 0;
   let at = 0;

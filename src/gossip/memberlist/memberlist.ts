@@ -1,9 +1,18 @@
-import { uint } from '../../wire/index.js';
+import { uint, WireError } from '../../wire/index.js';
 import { Broadcasts } from './broadcasts.js';
 import { LAN, type Timing } from './config.js';
 import { pushPullScale } from './formula.js';
 import { greatestProtocol, incompatible, isThere, type Entry, type Member } from './member.js';
-import { addressBytes, encodeMessage, MAX_META, TYPE, type IndirectPing, type Message, type Ping } from './message.js';
+import {
+  addressBytes,
+  encodeMessage,
+  MAX_META,
+  TYPE,
+  type IndirectPing,
+  type Message,
+  type NodeState,
+  type Ping,
+} from './message.js';
 import {
   COMPOUND_HEADER,
   COMPOUND_PART,
@@ -55,6 +64,10 @@ export interface Delegate {
   nodeLeft?(name: string, now: number, member: Member): void;
   /** Another member's meta data has changed. */
   nodeUpdated?(member: Member, now: number): void;
+  /** What came from an address cannot be read: see `UNREADABLE` for keys that differ. Whoever sent it may have lied about where. */
+  refused?(error: WireError, address: string, now: number): void;
+  /** Two members have one name: this one is known at another address. */
+  conflict?(name: string, address: string, now: number): void;
   /** What goes with the answer to a ping. */
   ackPayload?(): Uint8Array;
   /** A member has answered a ping, after so many milliseconds. */
@@ -90,6 +103,9 @@ export interface MemberlistOptions {
   /** Octets at most that streams keep of messages that are not whole, all together. Default 64 MiB. */
   maxKept?: number;
   limits?: StreamLimits;
+  /** What answering streams may cost at once, and a second: see {@link WORK}. */
+  work?: number;
+  workPerSecond?: number;
   /** A number from 0 up to but not including 1, another one each time. */
   random: () => number;
 }
@@ -105,6 +121,8 @@ export const COUNTS = [
   'invalid',
   'conflict', // a name with another address
   'full',
+  'unbelievable', // accusations that nobody could refute
+  'busy', // streams that were too many, or too much work
   'relays-full',
   'incompatible',
   'probes',
@@ -195,6 +213,7 @@ export class Memberlist {
         },
         updated: (member, then) => this.#delegate.nodeUpdated?.(member, then),
         left: (member, then) => this.#gone(member, then),
+        conflict: (name, address, then) => this.#delegate.conflict?.(name, address, then),
         refuted: () => {
           this.#count('refuted');
           this.#aware(1);
@@ -210,11 +229,13 @@ export class Memberlist {
         timeout: this.timing.streamTimeout,
         ...(options.maxKept === undefined ? {} : { maxKept: options.maxKept }),
         ...(options.limits === undefined ? {} : { limits: options.limits }),
+        ...(options.work === undefined ? {} : { work: options.work }),
+        ...(options.workPerSecond === undefined ? {} : { workPerSecond: options.workPerSecond }),
       },
       sink,
       {
         request: (message, reply, then) => this.#request(message, reply, then),
-        refused: () => this.#count('malformed'),
+        refused: (error, address, then) => this.#refused(error, address, then),
       },
       this.#timers,
     );
@@ -271,6 +292,20 @@ export class Memberlist {
     };
   }
 
+  /** What is known of all members, for `restore` in another run. */
+  state(): NodeState[] {
+    return this.#roster.state();
+  }
+
+  /**
+   * Begins with what an earlier run knew: members that lived then are taken to live, and the delegate is told of them, but
+   * no other member. Probes find out who is gone. What it says of this member itself counts as if another one said so.
+   */
+  restore(nodes: readonly NodeState[], now: number): void {
+    this.#now = now;
+    for (const verdict of this.#roster.restore(nodes, now)) this.#judged(verdict);
+  }
+
   /** Calls members of a cluster to become one too; `done` is told when all have answered, or had time to. */
   join(addresses: readonly { address: string; port: number }[], now: number, done?: (joined: Joined) => void): void {
     this.#now = now;
@@ -278,7 +313,7 @@ export class Memberlist {
     let open = addresses.length;
     if (open === 0) done?.(joined);
     for (const { address, port } of addresses)
-      this.#exchange(address, port, true, now, (failure) => {
+      this.#meet(address, port, now, (failure) => {
         if (failure === null) joined.reached++;
         else joined.failures.push(`${address}: ${failure}`);
         if (--open === 0) done?.(joined);
@@ -287,7 +322,7 @@ export class Memberlist {
 
   /** Exchanges the whole state with whoever is at that address; need not succeed. */
   contact(address: string, port: number, now = this.#now): void {
-    this.#exchange(address, port, true, now, () => undefined);
+    this.#meet(address, port, now, () => undefined);
   }
 
   /**
@@ -347,7 +382,8 @@ export class Memberlist {
     let plain: Uint8Array;
     try {
       plain = openPacket(bytes, this.#security);
-    } catch {
+    } catch (error) {
+      if (error instanceof WireError) return this.#refused(error, address, now);
       return this.#count('malformed');
     }
     walk(plain, {
@@ -357,12 +393,18 @@ export class Memberlist {
     });
   }
 
-  /** Somebody has dialled. @returns the number of the stream; 0 where it is to be closed at once. */
-  acceptStream(now: number): number {
+  /**
+   * Somebody has dialled.
+   * @param address Of whoever did, to tell of.
+   * @returns the number of the stream; 0 where it is to be closed at once.
+   */
+  acceptStream(now: number, address = ''): number {
     if (this.#stopped) return 0;
     this.#now = now;
     this.#count('streams');
-    return this.#sessions.accept(now);
+    const id = this.#sessions.accept(address, now);
+    if (id === 0) this.#count('busy');
+    return id;
   }
 
   /** Bytes have come by a stream. Never throws for what is in them. */
@@ -372,9 +414,9 @@ export class Memberlist {
   }
 
   /** A stream could not be opened, broke, or was closed by the other side. */
-  streamClosed(id: number, now: number): void {
+  streamClosed(id: number, now: number, reason = 'no answer'): void {
     this.#now = now;
-    this.#sessions.closed(id, now);
+    this.#sessions.closed(id, reason, now);
   }
 
   // What comes
@@ -399,6 +441,11 @@ export class Memberlist {
       default:
         return this.#count('unexpected');
     }
+  }
+
+  #refused(error: WireError, address: string, now: number): void {
+    this.#count('malformed');
+    this.#delegate.refused?.(error, address, now);
   }
 
   #judged(verdict: Verdict): void {
@@ -532,7 +579,7 @@ export class Memberlist {
     const { nacksExpected: expected, nacks } = probe;
     this.#aware(expected > 0 ? Math.max(0, expected - nacks) : 1);
     const { name: node, incarnation } = probe.member;
-    this.#judged(this.#roster.suspect({ type: 'suspect', incarnation, node, from: this.#roster.self.name }, now));
+    this.#judged(this.#roster.suspect({ type: 'suspect', incarnation, node, from: this.#roster.self.name }, now, true));
   }
 
   #aware(change: number): void {
@@ -546,7 +593,12 @@ export class Memberlist {
     const { gossipNodes, gossipToTheDeadTime } = this.timing;
     const fits = (member: Entry): boolean =>
       isThere(member) || (member.state === 'dead' && now - member.since <= gossipToTheDeadTime);
-    for (const member of this.#roster.pick(gossipNodes, fits)) {
+    // One at a time, as there is mostly nothing to tell.
+    const told: Entry[] = [];
+    while (told.length < gossipNodes) {
+      const [member] = this.#roster.pick(1, (one) => fits(one) && !told.includes(one));
+      if (member === undefined) return;
+      told.push(member);
       const messages = this.#take(this.#packetSize - COMPOUND_HEADER - this.#overhead);
       if (messages.length === 0) return;
       const { address, port } = member;
@@ -601,10 +653,28 @@ export class Memberlist {
     return encodePushPull({ type: 'pushPull', join, nodes: this.#roster.state(), userState });
   }
 
-  #exchange(address: string, port: number, join: boolean, now: number, done: (failure: string | null) => void): void {
-    if (this.#stopped) return done('this member has stopped');
-    const failed = (answer: StreamMessage | null): string => {
-      if (answer === null) return 'no answer';
+  /**
+   * Exchanges the whole state to join. Who takes this member for gone, under this name in an earlier life, does not take up
+   * what it says; so it says by another exchange that it is there, and not only by packets, which come late or never.
+   */
+  #meet(address: string, port: number, now: number, done: (failure: string | null) => void): void {
+    const { incarnation } = this.#roster.self;
+    this.#exchange(address, port, true, now, (failure, then) => {
+      if (failure !== null || this.#roster.self.incarnation === incarnation) done(failure);
+      else this.#exchange(address, port, true, then, done);
+    });
+  }
+
+  #exchange(
+    address: string,
+    port: number,
+    join: boolean,
+    now: number,
+    done: (failure: string | null, now: number) => void,
+  ): void {
+    if (this.#stopped) return done('this member has stopped', now);
+    const failed = (answer: StreamMessage | null, failure: string): string => {
+      if (answer === null) return failure;
       return answer.type === 'err' ? answer.error : `an answer of type ${answer.type}`;
     };
     this.#sessions.ask(
@@ -612,9 +682,9 @@ export class Memberlist {
       port,
       this.#state(join, now),
       now + this.timing.streamTimeout,
-      (answer, then) => {
-        if (answer?.type !== 'pushPull') return done(failed(answer));
-        done(this.#merge(answer, then));
+      (answer, then, failure) => {
+        if (answer?.type !== 'pushPull') return done(failed(answer, failure), then);
+        done(this.#merge(answer, then), then);
       },
       now,
     );

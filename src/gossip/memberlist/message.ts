@@ -8,7 +8,7 @@
  * What wraps messages (compound, compressed, with a checksum, encrypted, with a label) is in `packet.ts` and `stream.ts`.
  */
 import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from '../../address/index.js';
-import { getU16, malformed, setU32, uint, unsupported } from '../../wire/index.js';
+import { encodeText, getU16, malformed, setU32, uint, unsupported } from '../../wire/index.js';
 import { Reader, Writer } from './msgpack.js';
 
 const PROTOCOL = 'memberlist';
@@ -155,8 +155,9 @@ const ADDRESS = 7;
 type Kind = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
 
 interface Field {
-  /** On the wire. */
+  /** On the wire, in ASCII; and as it is written, its length included. */
   key: string;
+  written: Uint8Array;
   /** Here. */
   name: string;
   kind: Kind;
@@ -166,6 +167,7 @@ interface Field {
 
 const field = (key: string, kind: Kind, omit = false): Field => ({
   key,
+  written: Uint8Array.of(0xa0 | key.length, ...encodeText(key)),
   name: key[0]!.toLowerCase() + key.slice(1),
   kind,
   omit,
@@ -292,12 +294,19 @@ function readMap(reader: Reader, fields: readonly Field[], into: Values): void {
     into[name] = kind === BOOL ? false : kind <= U32 ? 0 : kind === TEXT || kind === ADDRESS ? '' : NOTHING;
   const count = bounded(reader.map(), MAX_FIELDS, 'fields of a map', reader.at);
   reader.skips = MAX_SKIPPED;
+  // Peers send fields in this order, so that the next one is most likely that behind the last.
+  let next = 0;
   for (let i = 0; i < count; i++) {
-    const key = reader.text();
-    const known = fields.find((one) => one.key === key);
+    while (next < fields.length && !reader.passes(fields[next]!.written)) next++;
+    const known = next < fields.length ? fields[next++] : readKey(reader, fields);
     if (known === undefined) reader.skip();
     else into[known.name] = readValue(reader, known.kind);
   }
+}
+
+function readKey(reader: Reader, fields: readonly Field[]): Field | undefined {
+  const key = reader.text();
+  return fields.find((one) => one.key === key);
 }
 
 function readValue(reader: Reader, kind: Kind): unknown {
@@ -309,10 +318,10 @@ function readValue(reader: Reader, kind: Kind): unknown {
 }
 
 function writeMap(writer: Writer, what: string, fields: readonly Field[], value: Values): void {
-  const written = fields.filter(({ name, omit }) => !omit || !(value[name] === '' || value[name] === 0));
-  writer.map(written.length);
-  for (const { key, name, kind } of written) {
-    writer.text(key);
+  const present = fields.filter(({ name, omit }) => !omit || !(value[name] === '' || value[name] === 0));
+  writer.map(present.length);
+  for (const { written: key, name, kind } of present) {
+    writer.bytes(key);
     const one = value[name];
     if (kind === BOOL) writer.bool(one as boolean);
     else if (kind <= U32) writer.uint(uint(`memberlist.${what}.${name}`, one as number, MAX[kind]!));

@@ -92,7 +92,19 @@ export class Writer {
   }
 
   text(text: string): void {
-    this.raw(encodeText(text, true));
+    const { length } = text;
+    if (length >= 32) return this.raw(encodeText(text, true));
+    const at = this.#room(1 + length);
+    const bytes = this.#bytes;
+    bytes[at] = 0xa0 | length;
+    for (let i = 0; i < length; i++) {
+      const code = text.charCodeAt(i);
+      if (code >= 0x80) {
+        this.#length = at;
+        return this.raw(encodeText(text, true));
+      }
+      bytes[at + 1 + i] = code;
+    }
   }
 
   #u16(value: number): void {
@@ -182,18 +194,30 @@ export class Reader {
     throw this.#wrong(at, 'true or false');
   }
 
+  /** Whether these octets are next; if so they are read. */
+  passes(octets: Uint8Array): boolean {
+    const { at, bytes } = this;
+    const { length } = octets;
+    if (length > this.end - at) return false;
+    for (let i = 0; i < length; i++) if (bytes[at + i] !== octets[i]) return false;
+    this.at = at + length;
+    return true;
+  }
+
   /** Octets in place, not copied; nil is none. */
   raw(): Uint8Array {
-    return this.#octets(true);
+    const from = this.#octets(true);
+    return this.bytes.subarray(from, this.at);
   }
 
   /** A text; octets that are not UTF-8 survive in it. nil is empty. */
   text(): string {
-    const octets = this.#octets(false);
-    return decodeText(octets, 0, octets.length, true);
+    const from = this.#octets(false);
+    return decodeText(this.bytes, from, this.at, true);
   }
 
-  #octets(bin: boolean): Uint8Array {
+  /** Reads past octets and says where they begin. */
+  #octets(bin: boolean): number {
     const at = this.at;
     const first = this.octet();
     let length: number;
@@ -203,8 +227,7 @@ export class Reader {
     else if (first === 0xda || (bin && first === 0xc5)) length = getU16(this.bytes, this.#take(2));
     else if (first === 0xdb || (bin && first === 0xc6)) length = getU32(this.bytes, this.#take(4));
     else throw this.#wrong(at, bin ? 'bytes' : 'a text');
-    const from = this.#take(length);
-    return this.bytes.subarray(from, from + length);
+    return this.#take(length);
   }
 
   /** Reads past a value of any kind. */

@@ -8,7 +8,7 @@
  */
 import { decodeText, encodeText, getU16, getU32, malformed, setU16, setU32, truncated } from '../../wire/index.js';
 import { crc32 } from './crc32.js';
-import { compress, decompress } from './lzw.js';
+import { compress, compressShorter, decompress } from './lzw.js';
 import { bounded, decodeMessage, encodeMessage, TYPE, type Message } from './message.js';
 import { open, OVERHEAD, seal, type Aead, type Keyring, type SealVersion } from './seal.js';
 
@@ -20,8 +20,8 @@ export const COMPOUND_HEADER = 2;
 export const COMPOUND_PART = 2;
 /** Parts of a compound at most. */
 export const MAX_PARTS = 255;
-/** Octets that come out of all that is compressed in one datagram at most: twice what a datagram holds. */
-export const MAX_INFLATED = 131_072;
+/** Octets that come out of all that is compressed in one datagram at most: as much as one holds that is not. */
+export const MAX_INFLATED = 65_536;
 /** How deep compounds and compressed messages in a datagram nest at most; peers send two levels. */
 export const MAX_NESTING = 4;
 /** Messages in one datagram at most, each level counted. */
@@ -170,7 +170,8 @@ export function encodePacket(
 ): Uint8Array {
   let bytes = message;
   if (options.compressed === true) {
-    const smaller = deflate(bytes);
+    const buf = compressShorter(bytes);
+    const smaller = buf === null ? bytes : encodeMessage({ type: 'compress', algo: 0, buf });
     if (smaller.length < bytes.length) bytes = smaller;
   }
   if (options.checksum === true) bytes = addCrc(bytes);

@@ -15,6 +15,11 @@ import {
 import { Suspicion } from './suspicion.js';
 import type { Timers } from './timers.js';
 
+/**
+ * Nobody comes here by honest refuting in a hundred years, but one lie brings a member here; and what is said of it here
+ * it cannot outbid. So accusations at this incarnation are not believed: a member that is accused so is probed next,
+ * and what one has found out oneself counts. An `alive` counts as later than any accusation.
+ */
 const MAX_INCARNATION = 0xffff_ffff;
 /** Characters of a member's name at most. */
 export const MAX_NAME = 255;
@@ -35,7 +40,7 @@ export interface RosterOptions {
 }
 
 /** What becomes of what others say of members. */
-export type Verdict = 'taken' | 'old' | 'invalid' | 'conflict' | 'full' | 'unknown';
+export type Verdict = 'taken' | 'old' | 'invalid' | 'conflict' | 'full' | 'unknown' | 'unbelievable';
 
 /** What the list of members tells the machine. */
 export interface RosterHost {
@@ -45,6 +50,8 @@ export interface RosterHost {
   updated(member: Member, now: number): void;
   /** It is dead, or has left: `member.state` says which. */
   left(member: Member, now: number): void;
+  /** A member of that name is known, and at another address. */
+  conflict(name: string, address: string, now: number): void;
   /** Somebody thought this member gone, or something else than it is. */
   refuted(now: number): void;
 }
@@ -64,6 +71,9 @@ export class Roster {
   /** All members, in the order in which they are probed. */
   #order: Entry[] = [];
   #index = 0;
+  /** A member to be probed before its turn, and whether the last one was. */
+  #urgent: Entry | null = null;
+  #hurried = false;
 
   constructor(options: RosterOptions, host: RosterHost, timers: Timers, now: number) {
     this.#options = options;
@@ -105,8 +115,12 @@ export class Roster {
     this.#say(name, { type: 'dead', incarnation, node: name, from: name }, finished);
   }
 
-  /** A member is there, at an address, as it says itself. */
-  alive(message: Alive, now: number): Verdict {
+  /**
+   * A member is there, at an address, as it says itself.
+   * @param told Whether others are to hear of it from here.
+   * @param hearsay Whether another member told of it, who may not know the latest.
+   */
+  alive(message: Alive, now: number, told = true, hearsay = false): Verdict {
     const { node, addr, meta, vsn, incarnation } = message;
     const port = message.port === 0 ? this.#options.port : message.port;
     if (addr === '' || node === '' || node.length > MAX_NAME || meta.length > MAX_META) return 'invalid';
@@ -122,7 +136,10 @@ export class Roster {
     } else if (member.address !== addr || member.port !== port) {
       const { deadNodeReclaimTime: reclaim } = this.#options;
       moved = member.state === 'left' || (member.state === 'dead' && reclaim > 0 && now - member.since > reclaim);
-      if (!moved) return 'conflict';
+      if (!moved) {
+        this.#host.conflict(node, addr, now);
+        return 'conflict';
+      }
     }
     if (own) {
       if (incarnation < member.incarnation) return 'old';
@@ -130,25 +147,36 @@ export class Roster {
       this.#refute(incarnation, now);
       return 'taken';
     }
-    if (incarnation <= member.incarnation && !moved) return 'old';
+    const outbids = incarnation === MAX_INCARNATION && member.state !== 'alive' && !hearsay;
+    if (incarnation <= member.incarnation && !moved && !outbids) return 'old';
     this.#absolve(member);
     const changed = !same(meta, member.meta);
     const back = !isThere(member);
     if (member.state !== 'alive') member.since = now;
-    Object.assign(member, { address: addr, port, meta: meta.slice(), vsn: vsn.slice(), incarnation, state: 'alive' });
-    this.#say(node, { ...message, port }, null);
+    member.address = addr;
+    member.port = port;
+    if (changed) member.meta = meta.slice();
+    // Nearly all members say the same of their versions: one array for all of them.
+    if (!same(vsn, member.vsn)) member.vsn = same(vsn, this.self.vsn) ? this.self.vsn : vsn.slice();
+    member.incarnation = incarnation;
+    member.state = 'alive';
+    if (told) this.#say(node, { ...message, port }, null);
     if (back) this.#host.joined(member, now);
     else if (changed) this.#host.updated(member, now);
     return 'taken';
   }
 
-  /** Somebody suspects a member. */
-  suspect(message: Suspect, now: number): Verdict {
+  /**
+   * Somebody suspects a member.
+   * @param own Whether this member has found out by itself.
+   */
+  suspect(message: Suspect, now: number, own = false): Verdict {
     const member = this.#members.get(message.node);
     if (member === undefined) return 'unknown';
     if (message.from.length > MAX_NAME) return 'invalid';
     if (message.incarnation < member.incarnation) return 'old';
     if (member.suspicion !== null) {
+      member.suspicion.own ||= own;
       if (!member.suspicion.confirm(message.from)) return 'old';
       this.#say(member.name, message, null);
       this.#await(member, now);
@@ -159,6 +187,7 @@ export class Roster {
       this.#refute(message.incarnation, now);
       return 'taken';
     }
+    if (this.#unbelievable(member, message, own)) return 'unbelievable';
     this.#say(member.name, message, null);
     member.incarnation = message.incarnation;
     member.state = 'suspect';
@@ -167,12 +196,13 @@ export class Roster {
     const { min, max } = suspicionTimes(suspicionMult, suspicionMaxTimeoutMult, this.size, probeInterval);
     const expected = expectedConfirmations(suspicionMult, this.size);
     member.suspicion = new Suspicion(message.from, expected, min, max, now);
+    member.suspicion.own = own;
     this.#await(member, now);
     return 'taken';
   }
 
   /** Somebody is sure that a member is gone, or a member says so of itself. */
-  dead(message: Dead, now: number): Verdict {
+  dead(message: Dead, now: number, own = false): Verdict {
     const member = this.#members.get(message.node);
     if (member === undefined) return 'unknown';
     if (message.from.length > MAX_NAME) return 'invalid';
@@ -181,6 +211,7 @@ export class Roster {
       this.#refute(message.incarnation, now);
       return 'taken';
     }
+    if (this.#unbelievable(member, message, own)) return 'unbelievable';
     this.#absolve(member);
     this.#say(member.name, message, null);
     member.incarnation = message.incarnation;
@@ -196,11 +227,20 @@ export class Roster {
       const { name, incarnation } = node;
       if (node.state === STATE.alive) {
         const { addr, port, meta, vsn } = node;
-        return this.alive({ type: 'alive', incarnation, node: name, addr, port, meta, vsn }, now);
+        return this.alive({ type: 'alive', incarnation, node: name, addr, port, meta, vsn }, now, true, true);
       }
       if (node.state === STATE.left) return this.dead({ type: 'dead', incarnation, node: name, from: name }, now);
       return this.suspect({ type: 'suspect', incarnation, node: name, from: this.self.name }, now);
     });
+  }
+
+  /** What was known earlier: who lived then is taken to live, and the rest is left out. Nobody is told. */
+  restore(nodes: readonly NodeState[], now: number): Verdict[] {
+    return nodes
+      .filter(({ state }) => state === STATE.alive || state === STATE.suspect)
+      .map(({ name: node, incarnation, addr, port, meta, vsn }) =>
+        this.alive({ type: 'alive', incarnation, node, addr, port, meta, vsn }, now, false),
+      );
   }
 
   /** All members, as a `pushPull` has them. */
@@ -208,8 +248,22 @@ export class Roster {
     return this.#order.map(toNodeState);
   }
 
+  /** Whether an accusation is one that nobody could refute, and nothing else speaks for it. */
+  #unbelievable(member: Entry, { incarnation }: Suspect | Dead, own: boolean): boolean {
+    if (incarnation < MAX_INCARNATION || own || member.suspicion?.own === true) return false;
+    this.#urgent ??= member;
+    return true;
+  }
+
   /** The next member to be probed; `null` where there is none. */
   next(now: number): Entry | null {
+    // Every other time at most, so that nobody can keep the others from their turn.
+    const urgent = this.#hurried ? null : this.#urgent;
+    this.#hurried = urgent !== null;
+    if (urgent !== null) {
+      this.#urgent = null;
+      if (isThere(urgent)) return urgent;
+    }
     for (let looked = 0; looked <= this.#order.length; looked++) {
       if (this.#index >= this.#order.length) {
         this.#forget(now);
@@ -277,6 +331,7 @@ export class Roster {
         this.dead(
           { type: 'dead', incarnation: Math.max(incarnation, member.incarnation), node: name, from: this.self.name },
           then,
+          true,
         );
     });
   }
@@ -324,5 +379,8 @@ function entry(name: string, address: string, port: number, now: number): Entry 
 }
 
 function same(left: Uint8Array, right: Uint8Array): boolean {
-  return left.length === right.length && left.every((octet, i) => octet === right[i]);
+  if (left === right) return true;
+  if (left.length !== right.length) return false;
+  for (let i = 0; i < left.length; i++) if (left[i] !== right[i]) return false;
+  return true;
 }

@@ -10,6 +10,15 @@
 import { malformed, truncated } from '../../wire/index.js';
 
 const PROTOCOL = 'memberlist';
+/** What a `WireError` says in `detail` of traffic whose keys are not those of this member. */
+export const UNREADABLE = {
+  /** It is encrypted with a key that is not in the ring. */
+  otherKey: 'no key of the ring opens it',
+  /** It is encrypted, and this member has no key. */
+  encrypted: 'the stream is encrypted',
+  /** It is not encrypted, and this member has keys. */
+  plain: 'the stream is not encrypted',
+} as const;
 const NONCE = 12;
 const TAG = 16;
 const BLOCK = 16;
@@ -68,6 +77,11 @@ export class Keyring {
     this.#keys = this.#keys.filter((_, i) => i !== at);
   }
 
+  /** Whether a key is in the ring. */
+  has(key: Uint8Array): boolean {
+    return this.#find(key) >= 0;
+  }
+
   #find(key: Uint8Array): number {
     return this.#keys.findIndex((known) => known.length === key.length && known.every((octet, i) => octet === key[i]));
   }
@@ -120,5 +134,5 @@ export function open(aead: Aead, keyring: Keyring, sealed: Uint8Array, aad: Uint
       throw malformed(PROTOCOL, sealed.length - TAG - 1, 'what fills up the last block does not say its length');
     return plain.subarray(0, plain.length - fill);
   }
-  throw malformed(PROTOCOL, 0, 'no key of the ring opens it');
+  throw malformed(PROTOCOL, 0, UNREADABLE.otherKey);
 }

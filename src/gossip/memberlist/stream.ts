@@ -36,7 +36,7 @@ import {
   takeLabel,
   type Security,
 } from './packet.js';
-import { open, OVERHEAD, sealedLength } from './seal.js';
+import { open, OVERHEAD, sealedLength, UNREADABLE } from './seal.js';
 
 const PROTOCOL = 'memberlist';
 const FRAME = 5;
@@ -142,12 +142,20 @@ export class StreamReader {
   #start = -1;
   #parser: MessageParser | null = null;
   #message: StreamMessage | null = null;
+  /** How often it has been looked whether the message is whole: what a stream costs beside the copying. */
+  looks = 0;
+  readonly #spent: Spent = { octets: 0 };
 
   /** @param dialled Whether this side has dialled: what comes is an answer then, without a label. */
   constructor(security: Security, dialled: boolean, limits: StreamLimits = STREAM_LIMITS) {
     this.#security = security;
     this.#dialled = dialled;
     this.#limits = limits;
+  }
+
+  /** Octets that have come out of what is compressed; all that may, where it was too much. */
+  get inflated(): number {
+    return this.#spent.octets;
   }
 
   /** Octets that are kept. */
@@ -164,6 +172,7 @@ export class StreamReader {
     bounded(this.#length + bytes.length, this.#limits.octets, 'octets of a stream');
     this.#append(bytes);
     if (this.#length < this.#needed) return null;
+    this.looks++;
     try {
       this.#message = this.#read();
       this.#bytes = new Uint8Array(0);
@@ -205,11 +214,11 @@ export class StreamReader {
     const encrypted = this.#bytes[start] === TYPE.encrypt;
     if (!encrypted) {
       if (this.#security.keyring !== undefined && this.#security.verifyIncoming !== false)
-        throw malformed(PROTOCOL, start, 'the stream is not encrypted');
-      this.#parser ??= new MessageParser(this.#limits, start);
+        throw malformed(PROTOCOL, start, UNREADABLE.plain);
+      this.#parser ??= new MessageParser(this.#limits, start, this.#spent);
       return this.#parser.parse(this.#bytes, this.#length, false);
     }
-    if (this.#security.keyring === undefined) throw malformed(PROTOCOL, start, 'the stream is encrypted');
+    if (this.#security.keyring === undefined) throw malformed(PROTOCOL, start, UNREADABLE.encrypted);
     if (this.#length < start + FRAME) throw truncated(PROTOCOL, start, FRAME, this.#length);
     const length = getU32(this.#bytes, start + 1);
     if (length < OVERHEAD[1]) throw malformed(PROTOCOL, start + 1, `${length} octets cannot be encrypted ones`);
@@ -217,13 +226,22 @@ export class StreamReader {
     if (this.#length < end) throw truncated(PROTOCOL, start, FRAME + length, this.#length);
     const { aead, keyring } = sealer(this.#security);
     const aad = joined(this.#bytes.subarray(start, start + FRAME), labelBytes(own));
-    return decodeStream(open(aead, keyring, this.#bytes.subarray(start + FRAME, end), aad), this.#limits);
+    return decodeWhole(open(aead, keyring, this.#bytes.subarray(start + FRAME, end), aad), this.#limits, this.#spent);
   }
 }
 
 /** Reads a message that is whole, compressed or not. @throws WireError */
 export function decodeStream(bytes: Uint8Array, limits: StreamLimits = STREAM_LIMITS): StreamMessage {
-  return whole(() => new MessageParser(limits, 0).parse(bytes, bytes.length, false));
+  return decodeWhole(bytes, limits, { octets: 0 });
+}
+
+/** Octets that came out of what is compressed. */
+interface Spent {
+  octets: number;
+}
+
+function decodeWhole(bytes: Uint8Array, limits: StreamLimits, spent: Spent, inflated = false): StreamMessage {
+  return whole(() => new MessageParser(limits, 0, spent).parse(bytes, bytes.length, inflated));
 }
 
 /** Nothing more comes: what is cut short stays so. */
@@ -240,13 +258,15 @@ function whole<T>(read: () => T): T {
 /** Reads a message from bytes that grow, and goes on from the last member that was whole. */
 class MessageParser {
   readonly #limits: StreamLimits;
+  readonly #spent: Spent;
   #at: number;
   #header: { join: boolean; nodes: number; userStateLen: number } | null = null;
   #nodes: NodeState[] = [];
 
-  constructor(limits: StreamLimits, at: number) {
+  constructor(limits: StreamLimits, at: number, spent: Spent) {
     this.#limits = limits;
     this.#at = at;
+    this.#spent = spent;
   }
 
   parse(bytes: Uint8Array, length: number, inflated: boolean): StreamMessage {
@@ -273,8 +293,11 @@ class MessageParser {
     reader.at = this.#at;
     if (type === TYPE.compress) {
       if (inflated) throw malformed(PROTOCOL, this.#at, 'what is compressed is compressed again');
-      const plain = inflate(readMessage(reader), this.#limits.inflated);
-      return whole(() => new MessageParser(this.#limits, 0).parse(plain, plain.length, true));
+      const message = readMessage(reader);
+      this.#spent.octets = this.#limits.inflated; // one that fails has used up all of it
+      const plain = inflate(message, this.#limits.inflated);
+      this.#spent.octets = plain.length;
+      return decodeWhole(plain, this.#limits, this.#spent, true);
     }
     if (type !== TYPE.ping && type !== TYPE.ack && type !== TYPE.err)
       throw malformed(PROTOCOL, this.#at, `a message of type ${type} is none for a stream`);
@@ -284,9 +307,7 @@ class MessageParser {
   #members(reader: Reader): StreamMessage {
     const { join, nodes, userStateLen } = this.#header!;
     while (this.#nodes.length < nodes) {
-      const node = this.#map(reader, readNodeState);
-      // The bytes may be those of a buffer that goes on growing elsewhere.
-      this.#nodes.push({ ...node, meta: node.meta.slice(), vsn: node.vsn.slice() });
+      this.#nodes.push(this.#map(reader, readNodeState));
       this.#at = reader.at;
     }
     return { type: 'pushPull', join, nodes: this.#nodes, userState: octetsAt(reader, userStateLen) };

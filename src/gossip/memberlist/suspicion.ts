@@ -2,6 +2,8 @@ import { suspicionTimeout } from './formula.js';
 
 /** A suspicion: who shares it, and until when it lasts. The timer is elsewhere. */
 export class Suspicion {
+  /** Whether this member has found out by itself, whoever else has. */
+  own = false;
   readonly #start: number;
   readonly #expected: number;
   readonly #min: number;

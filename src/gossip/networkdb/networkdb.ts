@@ -29,8 +29,8 @@ import {
   type TableEvent,
 } from './messages.js';
 import { BroadcastQueue } from './queue.js';
-import { Attachments, type NodeRecord } from './registry.js';
-import { placeOf, Store, type Entry } from './store.js';
+import { Attachments, Nodes, type NodeRecord } from './registry.js';
+import { Store, type Entry } from './store.js';
 import {
   COUNTS,
   type CountName,
@@ -65,6 +65,11 @@ const JOINING = 3;
 const ANSWERS = 200_000;
 const ANSWERS_PER_SECOND = 20_000;
 const ANSWER_COST = 500;
+/**
+ * Who does not answer, when a network begins, is asked again after so long, and then after three times as long each time:
+ * Docker's nodes answer only whom they know to be there, which they may hear of a little later.
+ */
+const ASK_AGAIN = 2000;
 /** An attachment that was concluded and not told holds for so many rounds of bulk syncs. */
 const CONCLUDED = 4;
 /** Nodes that wait for an answer until they are known to be there, at most. */
@@ -96,6 +101,9 @@ interface LocalNetwork {
 interface Request {
   readonly peer: string;
   readonly deadline: number;
+  /** When it is asked again, and how long after the time before. */
+  again: number;
+  wait: number;
   /** The network that begins with it; absent for one of every round. */
   readonly joining?: string;
   /** The node to try next. */
@@ -122,9 +130,11 @@ export class NetworkDb {
   readonly #membership: Membership;
   readonly #networkClock = new Lamport();
   readonly #tableClock = new Lamport();
-  readonly #nodes = new Map<string, NodeRecord>();
+  readonly #nodes = new Nodes();
   readonly #attachments: Attachments;
   readonly #networks = new Map<string, LocalNetwork>();
+  /** The other nodes in a network, in any order, until one comes or goes. */
+  readonly #peers = new Map<string, string[]>();
   readonly #store: Store;
   /** Events of nodes and networks, which memberlist carries. */
   readonly #events: BroadcastQueue;
@@ -211,7 +221,7 @@ export class NetworkDb {
     this.#networks.set(network, local);
     this.#store.add(network);
     this.#attach(network, JOIN);
-    local.toSync = this.#shuffle(this.#peersOf(network));
+    local.toSync = this.#sample([...this.#peersOf(network)]);
     local.alone = local.toSync.length === 0;
     this.#continueJoining(local);
   }
@@ -243,6 +253,17 @@ export class NetworkDb {
     this.#write(UPDATE, network, table, key, value);
   }
 
+  /**
+   * Writes an entry anew, which this node owns from then on: withdraws what there was, and makes it again. Docker up to
+   * release 28 takes a mere change of an endpoint for its withdrawal.
+   * @throws RangeError as `updateEntry`.
+   */
+  replaceEntry(network: string, table: string, key: string, value: Uint8Array, now: number): void {
+    const entry = this.#own(network, table, key, value, now);
+    if (entry === undefined || entry.shown === null) throw new RangeError(`${table} of ${network} has no entry ${key}`);
+    this.#rewrite(network, table, key, value, entry.value);
+  }
+
   /** Withdraws an entry. @throws RangeError where there is none. */
   deleteEntry(network: string, table: string, key: string, now: number): void {
     const entry = this.#own(network, table, key, EMPTY, now);
@@ -271,10 +292,15 @@ export class NetworkDb {
     return [...this.#networks.values()].map(({ id, inSync }) => ({ network: id, inSync }));
   }
 
+  /** The networks that anybody has been heard to be in. */
+  known(): string[] {
+    return [...new Set([...this.#networks.keys(), ...[...this.#attachments.all()].map(([network]) => network)])];
+  }
+
   /** The nodes attached to a network, this one too. */
   peers(network: string): string[] {
     const peers = this.#peersOf(network);
-    return this.#networks.has(network) ? [this.name, ...peers] : peers;
+    return this.#networks.has(network) ? [this.name, ...peers] : [...peers];
   }
 
   /** The entries that watchers see. */
@@ -303,7 +329,7 @@ export class NetworkDb {
 
   /** All other nodes known. */
   nodes(): NodeListing[] {
-    return [...this.#nodes.values()].map(({ name, address, port, alive, left }) => {
+    return [...this.#nodes.all()].map(({ name, address, port, alive, left }) => {
       return { name, address, port, state: left ? 'left' : alive ? 'active' : 'failed' };
     });
   }
@@ -318,7 +344,7 @@ export class NetworkDb {
   /** When `tick` is to be called next. */
   get next(): number {
     const times = [this.#nextGossip, this.#nextBulk, this.#nextReap, this.#nextCall, this.#nextBootstrap];
-    return Math.min(...times, ...this.#requests.map((request) => request.deadline));
+    return Math.min(...times, ...this.#requests.map(({ deadline, again }) => Math.min(deadline, again)));
   }
 
   /** Does what is due. */
@@ -327,6 +353,7 @@ export class NetworkDb {
     if (!this.#running) return;
     const { gossipInterval, bulkSyncInterval, reapInterval, reconnectInterval } = this.#options;
     this.#expireRequests();
+    this.#repeatRequests();
     if (now >= this.#nextGossip) {
       this.#nextGossip = now + gossipInterval;
       for (const network of this.#networks.values()) this.#gossip(network);
@@ -356,17 +383,16 @@ export class NetworkDb {
     this.#now = now;
     const { name, address, port } = peer;
     if (name === this.name) return;
-    for (const other of this.#nodes.values())
+    for (const other of this.#nodes.at(address, port))
       // A new name at the same place: the process behind the old one is no more.
-      if (other.name !== name && other.address === address && other.port === port && !other.left)
-        this.#changeNode(other, other.alive, true);
+      if (other.name !== name && !other.left) this.#changeNode(other, other.alive, true);
     const known = this.#nodes.get(name);
     if (known !== undefined) {
-      known.address = address;
-      known.port = port;
+      this.#nodes.move(known, address, port);
       this.#changeNode(known, true, false);
     } else {
-      this.#nodes.set(name, { name, address, port, alive: true, left: false, time: 0, since: now });
+      this.#nodes.add({ name, address, port, alive: true, left: false, time: 0, since: now, beside: null });
+      this.#peers.clear();
       this.#refreshOwner(name);
     }
     const owed = this.#owed.get(name);
@@ -418,10 +444,19 @@ export class NetworkDb {
 
   /** Another node's `localState`. */
   mergeState(state: Uint8Array, now: number): void {
+    this.#merge(state, true, now);
+  }
+
+  /** As `mergeState`, of what an earlier run knew: nobody is told of the attachments of others. */
+  restore(state: Uint8Array, now: number): void {
+    this.#merge(state, false, now);
+  }
+
+  #merge(state: Uint8Array, told: boolean, now: number): void {
     this.#now = now;
     this.#read(() => {
       const { type, data } = gossipMessage.decode(state);
-      if (type === PUSH_PULL) this.#pushPull(networkPushPull.decode(data));
+      if (type === PUSH_PULL) this.#pushPull(networkPushPull.decode(data), told);
       else this.#count('unknown-type');
     });
   }
@@ -459,12 +494,12 @@ export class NetworkDb {
     else this.#count('unknown-type');
   }
 
-  #pushPull({ time, networks, node }: NetworkPushPull): void {
+  #pushPull({ time, networks, node }: NetworkPushPull, told: boolean): void {
     this.#count('push-pulls');
     if (!this.#networkClock.witness(time)) return this.#count('time-beyond-reason');
     if (node !== this.name) this.#nodeEvent(JOIN, time, node);
     for (const entry of networks)
-      this.#networkEvent(entry.leaving ? LEAVE : JOIN, entry.time, entry.node, entry.network);
+      this.#networkEvent(entry.leaving ? LEAVE : JOIN, entry.time, entry.node, entry.network, told);
   }
 
   #nodeEvent(type: number, time: number, name: string): void {
@@ -489,7 +524,7 @@ export class NetworkDb {
     this.#broadcast(name, wrap(NODE_EVENT, nodeEvent, { type, time, node: name }));
   }
 
-  #networkEvent(type: number, time: number, node: string, network: string): void {
+  #networkEvent(type: number, time: number, node: string, network: string, told = true): void {
     if (type !== JOIN && type !== LEAVE) return this.#count('unknown-type');
     if (node.length > MAX_NAME || network.length > MAX_NAME) return this.#count('name-too-long');
     if (!this.#networkClock.witness(time)) return this.#count('time-beyond-reason');
@@ -498,9 +533,12 @@ export class NetworkDb {
     if (node === this.name) return this.#ownAttachment(network, time, leaving);
     if (this.#nodes.get(node)?.left === true) return this.#count('owner-left');
     if (known === undefined ? leaving : time <= known.time) return this.#count('stale');
-    if (!this.#attachments.set(network, node, { time, leaving, since: this.#now })) return this.#count('no-room');
+    // By the name that the node's record has: one text for each node, not one for each network.
+    if (!this.#setAttachment(network, this.#nodes.get(node)?.name ?? node, time, leaving))
+      return this.#count('no-room');
     this.#count('network-events');
     this.#detachOrRefresh(network, node, leaving);
+    if (!told) return;
     this.#broadcast(
       `${network.length}:${network}${node}`,
       wrap(NETWORK_EVENT, networkEvent, { type, time, node, network }),
@@ -529,7 +567,7 @@ export class NetworkDb {
     if (this.#now - local.retold < this.#options.bulkSyncInterval) return;
     local.retold = this.#now;
     for (const { network, table, key, value, deleting } of this.#store.ownedBy(this.name))
-      if (network === local.id && !deleting) this.#write(UPDATE, network, table, key, value);
+      if (network === local.id && !deleting) this.#write(CREATE, network, table, key, value);
   }
 
   #tableEvent(event: TableEvent, message: Uint8Array, bulk: boolean): void {
@@ -570,7 +608,7 @@ export class NetworkDb {
     if (!local.inSync) return;
     if (known === undefined && deleting && (!bulk || residual <= life * WORTH_TELLING)) return;
     if (bulk && local.relayed.size > QUEUE_ON_SYNC) return;
-    this.#enqueue(local.relayed, placeOf(table, key), message.slice());
+    this.#enqueue(local.relayed, aboutEntry(table, key), message.slice());
   }
 
   /**
@@ -591,11 +629,15 @@ export class NetworkDb {
     if (known !== undefined) {
       if (time < known.time) return this.#count('stale');
       const same = known.owner === this.name && known.deleting === deleting && (deleting || equal(known.value, value));
-      if (time === known.time && same) return;
+      if (same) {
+        // An earlier life of this node wrote the same, with a later time.
+        known.time = time;
+        return;
+      }
     }
     if (known?.owner === this.name && !known.deleting) {
       this.#count('refuted');
-      this.#write(UPDATE, network, table, key, known.value);
+      this.#rewrite(network, table, key, known.value, deleting ? known.value : value);
       return;
     }
     // An earlier life of this node made it, or nobody did: either way it is not there. Where another node has an entry of
@@ -614,7 +656,7 @@ export class NetworkDb {
     if (!this.#tableClock.witness(time)) return this.#count('time-beyond-reason');
     this.#count('bulk-syncs');
     const alive = this.#nodes.get(name)?.alive === true;
-    if (alive) this.#conclude(name, networks);
+    if (alive && unsolicited) this.#conclude(name, networks);
     if (payload.length > 0) this.#read(() => this.#message(payload, 0, payload.length, 0, name));
     if (unsolicited) {
       if (!alive) {
@@ -637,8 +679,9 @@ export class NetworkDb {
   }
 
   /**
-   * Who compares the tables of a network is in it, even if nobody has said so yet. It has to be said or shown again, as
-   * the message may have been under way while that node left.
+   * Who asks for the tables of a network is in it, even if nobody has said so yet. It has to be said or shown again, as
+   * the message may have been under way while that node left. An answer shows nothing: every node answers what it is
+   * asked, and the question may have been for the process that had its address before.
    */
   #conclude(name: string, networks: readonly string[]): void {
     for (const network of networks) {
@@ -646,8 +689,7 @@ export class NetworkDb {
       const known = this.#attachments.get(network, name);
       if (known !== undefined) {
         if (known.time === 0) known.since = this.#now;
-      } else if (this.#attachments.set(network, name, { time: 0, leaving: false, since: this.#now }))
-        this.#refresh(network, name);
+      } else if (this.#setAttachment(network, name, 0, false)) this.#refresh(network, name);
     }
   }
 
@@ -706,7 +748,9 @@ export class NetworkDb {
 
   #request(peer: string, networks: readonly string[], joining?: string, next?: string): void {
     const deadline = this.#now + this.#options.answerTimeout;
-    this.#requests.push(joining === undefined ? { peer, deadline, next } : { peer, deadline, joining });
+    const wait = joining === undefined ? Infinity : ASK_AGAIN;
+    const times = { deadline, again: this.#now + wait, wait };
+    this.#requests.push(joining === undefined ? { peer, ...times, next } : { peer, ...times, joining });
     this.#sendTables(peer, networks, true);
   }
 
@@ -737,12 +781,23 @@ export class NetworkDb {
     }
   }
 
+  /** Asks again who has not answered at the beginning of a network. */
+  #repeatRequests(): void {
+    for (const request of this.#requests) {
+      const { peer, joining } = request;
+      if (request.again > this.#now) continue;
+      request.wait *= 3;
+      request.again = this.#now + request.wait;
+      if (joining !== undefined && this.#present(joining, peer)) this.#sendTables(peer, [joining], true);
+    }
+  }
+
   /** For every network one other node, with which all networks in common are compared. */
   #bulkSyncRound(): void {
     const done = new Set<string>();
-    for (const network of this.#shuffle([...this.#networks.keys()])) {
+    for (const network of this.#sample([...this.#networks.keys()])) {
       if (done.has(network)) continue;
-      const [first, second] = this.#shuffle(this.#peersOf(network));
+      const [first, second] = this.#sample(this.#peersOf(network), 2);
       if (first === undefined) continue;
       const common = this.#common(first);
       for (const one of common) done.add(one);
@@ -769,8 +824,7 @@ export class NetworkDb {
     messages.push(...local.relayed.take(budget - used, MEMBER_OVERHEAD, nodes));
     if (messages.length === 0) return;
     const packet = compound(messages);
-    for (const peer of this.#shuffle(peers).slice(0, this.#options.gossipNodes))
-      this.#membership.sendPacket(peer, packet);
+    for (const peer of this.#sample(peers, this.#options.gossipNodes)) this.#membership.sendPacket(peer, packet);
   }
 
   #enqueue(queue: BroadcastQueue, about: string, message: Uint8Array): void {
@@ -793,12 +847,7 @@ export class NetworkDb {
   #attach(network: string, type: number): void {
     const time = this.#networkClock.increment();
     const { name: node } = this;
-    this.#attachments.set(
-      network,
-      node,
-      { time, leaving: type === LEAVE, since: this.#now },
-      this.#networks.has(network),
-    );
+    this.#setAttachment(network, node, time, type === LEAVE, this.#networks.has(network));
     const message = wrap(NETWORK_EVENT, networkEvent, { type, time, node, network });
     this.#broadcast(`${network.length}:${network}${node}`, message);
   }
@@ -815,6 +864,20 @@ export class NetworkDb {
     if (!this.#networks.has(network))
       throw new RangeError(`network ${network} is not one that this node is attached to`);
     return this.#store.get(network, table, key);
+  }
+
+  /**
+   * Writes an own entry again.
+   * @param before What others take it for; where that is something else, they are told first that it is withdrawn.
+   */
+  #rewrite(network: string, table: string, key: string, value: Uint8Array, before: Uint8Array): void {
+    if (!equal(value, before)) {
+      const event = { type: DELETE, time: this.#tableClock.increment(), network, table, key, value: before.slice() };
+      this.#tellOf(event, this.#networks.get(network)!.own, `-${aboutEntry(table, key)}`);
+      // Who has it too and writes it again, as it seems to be withdrawn, is to be older than what follows.
+      this.#tableClock.increment();
+    }
+    this.#write(CREATE, network, table, key, value);
   }
 
   /**
@@ -837,19 +900,15 @@ export class NetworkDb {
       held: disowned,
       shown: null,
     });
-    const residual = deleting ? Math.round(tombstoneLife / 1000) : 0;
-    const message = wrap(TABLE_EVENT, tableEvent, {
-      type,
-      time,
-      node: this.name,
-      network,
-      table,
-      key,
-      value,
-      residual,
-    });
     const local = this.#networks.get(network)!;
-    this.#enqueue(disowned ? local.relayed : local.own, placeOf(table, key), message);
+    const event = { type, time, network, table, key, value };
+    this.#tellOf(event, disowned ? local.relayed : local.own, aboutEntry(table, key));
+  }
+
+  /** Gossips an event of this node. */
+  #tellOf(event: Omit<TableEvent, 'node' | 'residual'>, queue: BroadcastQueue, about: string): void {
+    const residual = event.type === DELETE ? Math.round(this.#options.tombstoneLife / 1000) : 0;
+    this.#enqueue(queue, about, wrap(TABLE_EVENT, tableEvent, { ...event, node: this.name, residual }));
   }
 
   /** Puts an entry in place of the one before, and shows or hides it. */
@@ -936,26 +995,39 @@ export class NetworkDb {
     node.alive = alive;
     node.left = left;
     node.since = this.#now;
+    this.#nodes.changed(node);
+    this.#peers.clear();
     if (!gone) return this.#refreshOwner(node.name);
     for (const entry of this.#store.ownedBy(node.name)) if (!entry.deleting) this.#forget(entry);
-    for (const [network, name] of [...this.#attachments.all()])
-      if (name === node.name) this.#attachments.remove(network, name);
+    for (const network of [...this.#attachments.networks()]) this.#removeAttachment(network, node.name);
     this.#refreshOwner(node.name);
   }
 
-  /** The other nodes in a network. */
+  /** The other nodes in a network; whoever changes their order changes it for all. */
   #peersOf(network: string): string[] {
-    const peers: string[] = [];
+    let peers = this.#peers.get(network);
+    if (peers !== undefined) return peers;
+    peers = [];
     for (const [node, { leaving }] of this.#attachments.of(network))
       if (!leaving && node !== this.name && this.#isActive(node)) peers.push(node);
+    if (this.#networks.has(network)) this.#peers.set(network, peers);
     return peers;
+  }
+
+  /** Changes or adds an attachment, and says whether there was room for it. */
+  #setAttachment(network: string, node: string, time: number, leaving: boolean, needed = false): boolean {
+    this.#peers.delete(network);
+    return this.#attachments.set(network, node, { time, leaving, since: this.#now }, needed);
+  }
+
+  #removeAttachment(network: string, node: string): void {
+    this.#peers.delete(network);
+    this.#attachments.remove(network, node);
   }
 
   /** Calls one of the nodes that failed, and now and then those of the bootstrap that are not there. */
   #call(): void {
-    const failed = [...this.#nodes.values()].filter(
-      (node) => !node.alive && !node.left && this.#now - node.since < this.#options.nodeLife,
-    );
+    const failed = [...this.#nodes.failed()].filter((node) => this.#now - node.since < this.#options.nodeLife);
     if (failed.length > 0) {
       const { address, port } = failed[Math.floor(this.#random() * failed.length)]!;
       this.#membership.contact(address, port);
@@ -970,43 +1042,41 @@ export class NetworkDb {
 
   /** Whether a node at an address is alive. */
   #isAt(address: string, port: number): boolean {
-    for (const node of this.#nodes.values())
-      if (node.alive && node.address === address && node.port === port) return true;
-    return false;
+    return this.#nodes.at(address, port).some(({ alive }) => alive);
   }
 
   /** Forgets what has been remembered long enough. */
   #reap(): void {
     const now = this.#now;
     const { tombstoneLife, nodeLife } = this.#options;
-    for (const entry of [...this.#store.all()]) if (entry.expires <= now) this.#forget(entry);
-    for (const [network, node, { time, leaving, since }] of [...this.#attachments.all()]) {
+    for (const entry of this.#store.all()) if (entry.expires <= now) this.#forget(entry);
+    for (const [network, node, { time, leaving, since }] of this.#attachments.all()) {
       if (time === 0 && now - since >= this.#options.bulkSyncInterval * CONCLUDED) {
-        this.#attachments.remove(network, node);
+        this.#removeAttachment(network, node);
         this.#refresh(network, node);
         continue;
       }
       const own = node === this.name;
       const record = this.#nodes.get(node);
       const gone = leaving ? since : own || record?.alive === true ? Infinity : Math.max(since, record?.since ?? 0);
-      if (now - gone >= tombstoneLife + NETWORK_GRACE) this.#attachments.remove(network, node);
+      if (now - gone >= tombstoneLife + NETWORK_GRACE) this.#removeAttachment(network, node);
     }
-    for (const node of [...this.#nodes.values()])
-      if (!node.alive && now - node.since >= nodeLife) this.#nodes.delete(node.name);
+    for (const node of this.#nodes.all()) if (!node.alive && now - node.since >= nodeLife) this.#nodes.remove(node);
   }
 
   #random(): number {
     return this.#options.random();
   }
 
-  #shuffle<T>(items: T[]): T[] {
-    for (let i = items.length - 1; i > 0; i--) {
-      const j = Math.floor(this.#random() * (i + 1));
+  /** Some of the items at random, all of them where `count` is not less: brings them to the front. */
+  #sample<T>(items: T[], count = items.length): T[] {
+    for (let i = 0; i < count && i < items.length; i++) {
+      const j = i + Math.floor(this.#random() * (items.length - i));
       const item = items[i]!;
       items[i] = items[j]!;
       items[j] = item;
     }
-    return items;
+    return items.slice(0, count);
   }
 
   #count(name: CountName): void {
@@ -1015,6 +1085,11 @@ export class NetworkDb {
 }
 
 const EMPTY = new Uint8Array(0);
+
+/** What an event of an entry is about, in the queues of its network. */
+function aboutEntry(table: string, key: string): string {
+  return `${table.length}:${table}${key}`;
+}
 
 function place({ network, table, key }: Entry): { network: string; table: string; key: string } {
   return { network, table, key };

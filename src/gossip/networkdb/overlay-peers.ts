@@ -110,7 +110,7 @@ export class OverlayPeers {
     this.#db.joinNetwork(this.network, now);
     // An entry of that name may be of another host still, where a container moved here with its id.
     if (this.#db.entry(this.network, OVERLAY_PEER_TABLE, id) !== undefined)
-      this.#db.updateEntry(this.network, OVERLAY_PEER_TABLE, id, value, now);
+      this.#db.replaceEntry(this.network, OVERLAY_PEER_TABLE, id, value, now);
     else this.#db.createEntry(this.network, OVERLAY_PEER_TABLE, id, value, now);
     this.#locals.set(id, value);
   }

@@ -20,8 +20,6 @@ const FOUR = 5;
 
 /** The highest number of 64 bits that a value can hold exactly: 2^53 - 1. */
 const MAX_UINT64 = Number.MAX_SAFE_INTEGER;
-/** Texts up to this length are read by one call. */
-const SHORT = 512;
 
 /** What a field holds; `list` fields are arrays. */
 export type Kind = 'uint64' | 'uint32' | 'int32' | 'bool' | 'text' | 'bytes';
@@ -144,15 +142,6 @@ class Reader {
   }
 }
 
-function readText(bytes: Uint8Array, start: number, end: number): string {
-  if (end - start <= SHORT) {
-    let i = start;
-    while (i < end && bytes[i]! < 128) i++;
-    if (i === end) return String.fromCharCode.apply(null, bytes.subarray(start, end) as unknown as number[]);
-  }
-  return decodeText(bytes, start, end, true);
-}
-
 /** How a field that has been encoded looks: a number, or octets, or a message yet to be written. */
 type Part = number | Uint8Array;
 
@@ -177,7 +166,7 @@ export function message<V extends object>(protocol: string, fields: readonly Fie
     if (type !== wanted) throw malformed(protocol, start, `${field.name} has wire type ${type}, not ${wanted}`);
     if (wanted === LENGTH) {
       const from = reader.block();
-      if (kind === 'text') return readText(bytes, from, reader.at);
+      if (kind === 'text') return decodeText(bytes, from, reader.at, true);
       if (kind === 'bytes') return bytes.subarray(from, reader.at);
       return (kind as MessageCodec<object>).decode(bytes, from, reader.at);
     }

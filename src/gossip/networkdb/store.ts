@@ -40,10 +40,8 @@ interface Share {
 /** Octets that an entry takes beside its value and names, about. */
 const FIXED = 200;
 
-/** Where an entry is, in its network. */
-export function placeOf(table: string, key: string): string {
-  return `${table.length}:${table}${key}`;
-}
+/** A table: entries by key. */
+type Table = Map<string, Entry>;
 
 /**
  * The entries of all networks, by network and by owner. What others write is bounded, and no owner takes more than half
@@ -52,7 +50,8 @@ export function placeOf(table: string, key: string): string {
 export class Store {
   readonly #self: string;
   readonly #limits: StoreLimits;
-  readonly #networks = new Map<string, Map<string, Entry>>();
+  /** Tables by network and name. */
+  readonly #networks = new Map<string, Map<string, Table>>();
   readonly #shares = new Map<string, Share>();
   #foreign = 0;
   #bytes = 0;
@@ -74,27 +73,29 @@ export class Store {
 
   /** Forgets a network with all entries, and returns them. */
   drop(network: string): Entry[] {
-    const entries = [...(this.#networks.get(network)?.values() ?? [])];
+    const entries = [...this.of(network)];
     for (const entry of entries) this.remove(entry);
     this.#networks.delete(network);
     return entries;
   }
 
   get(network: string, table: string, key: string): Entry | undefined {
-    return this.#networks.get(network)?.get(placeOf(table, key));
+    return this.#networks.get(network)?.get(table)?.get(key);
   }
 
-  of(network: string): Iterable<Entry> {
-    return this.#networks.get(network)?.values() ?? [];
+  *of(network: string): Generator<Entry> {
+    for (const table of this.#networks.get(network)?.values() ?? []) yield* table.values();
   }
 
   /** How many entries a network has. */
   count(network: string): number {
-    return this.#networks.get(network)?.size ?? 0;
+    let count = 0;
+    for (const { size } of this.#networks.get(network)?.values() ?? []) count += size;
+    return count;
   }
 
   *all(): Generator<Entry> {
-    for (const entries of this.#networks.values()) yield* entries.values();
+    for (const network of this.#networks.keys()) yield* this.of(network);
   }
 
   /** The entries of an owner, as they are now. */
@@ -126,17 +127,20 @@ export class Store {
 
   /** Puts an entry in place of the one that was there, if any. Its network has to be there. */
   put(entry: Entry): void {
-    const entries = this.#networks.get(entry.network)!;
-    const place = placeOf(entry.table, entry.key);
-    const before = entries.get(place);
+    const tables = this.#networks.get(entry.network)!;
+    let table = tables.get(entry.table);
+    if (table === undefined) tables.set(entry.table, (table = new Map<string, Entry>()));
+    const before = table.get(entry.key);
     if (before !== undefined) this.#count(before, -1);
-    entries.set(place, entry);
+    table.set(entry.key, entry);
     this.#count(entry, 1);
   }
 
   remove(entry: Entry): void {
     this.#count(entry, -1);
-    this.#networks.get(entry.network)?.delete(placeOf(entry.table, entry.key));
+    const tables = this.#networks.get(entry.network);
+    const table = tables?.get(entry.table);
+    if (table?.delete(entry.key) === true && table.size === 0) tables!.delete(entry.table);
   }
 
   /** The owner of an entry turned out to be attached. */
