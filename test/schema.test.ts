@@ -24,6 +24,9 @@ test('fills in every default', () => {
     port: 4789,
     sourcePorts: 8,
     engine: 'auto',
+    workers: 1,
+    udpChecksum: true,
+    zeroChecksum: false,
     peersOnly: false,
     segments: [
       {
@@ -40,6 +43,17 @@ test('fills in every default', () => {
     ],
     taps: [{ name: 'eth0', vni: 4097 }],
   });
+});
+
+test('takes the engine that can do what is asked for, where none is named', () => {
+  assert.is(plan({ ...base, udpChecksum: true, zeroChecksum: false }).engine, 'auto');
+  for (const options of [
+    { workers: 2 },
+    { udpChecksum: false },
+    { zeroChecksum: true },
+    { engine: 'auto', udpChecksum: false },
+  ])
+    assert.is(plan({ ...base, ...options }).engine, 'linux');
 });
 
 test('brings addresses into one form', () => {
@@ -85,6 +99,22 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
     ],
   ],
   ['no segment', { ...base, segments: [] }, ['segments: expected a list of one segment or more, got []']],
+  [
+    'what the portable engine cannot do',
+    { ...base, engine: 'dgram', workers: 2, udpChecksum: false, zeroChecksum: true },
+    [
+      'workers: expected 1 with engine dgram, or engine linux, got 2',
+      'udpChecksum: expected true with engine dgram, or engine linux, got false',
+      'zeroChecksum: expected false with engine dgram, or engine linux, got true',
+    ],
+  ],
+  ['no worker', { ...base, workers: 0 }, ['workers: expected a whole number from 1 to 16, got 0']],
+  ['too many workers', { ...base, workers: 17 }, ['workers: expected a whole number from 1 to 16, got 17']],
+  [
+    'a TAP of one queue for several workers',
+    { ...base, workers: 2, taps: [{ fd: 3, vni: 4097 }] },
+    ['taps[0].fd: expected no file descriptor with several workers, which takes a queue for each, got 3'],
+  ],
   ['a mistyped field', { ...base, prot: 4789 }, ['prot: expected no such field (did you mean "port"?), got 4789']],
   [
     'a field from nowhere',

@@ -1,5 +1,5 @@
 /** Counters as a table for people and as text for Prometheus. */
-import { type AllCounters, type EngineCounters } from '../host/index.js';
+import { type AllCounters, type EngineCounters, type GossipCounters } from '../host/index.js';
 import { COUNTS, DROPS } from '../vtep/index.js';
 import { table } from './table.js';
 
@@ -24,7 +24,7 @@ const ERRORS = [
 ] as const satisfies readonly (readonly [keyof EngineCounters, string])[];
 
 /** What was counted, by segment; of the drops and errors, those that happened. */
-export function countersTable({ vtep, engine }: AllCounters): string {
+export function countersTable({ vtep, engine, gossip }: AllCounters): string {
   const { segments } = vtep;
   const head = ['counter', ...segments.map(({ vni }) => `vni ${vni}`), ...(segments.length > 1 ? ['all'] : [])];
   const total = (all: number): number[] => (segments.length > 1 ? [all] : []);
@@ -42,16 +42,45 @@ export function countersTable({ vtep, engine }: AllCounters): string {
     table(head, counts),
     drops.length === 0 ? 'nothing was dropped' : table(['drop', 'count', 'meaning'], drops),
     table(['engine', 'count'], [...moved, ...errors]),
+    ...(gossip === undefined ? [] : [table(['gossip', 'count'], gossipRows(gossip))]),
   ].join('\n\n');
 }
 
+/** Members by state, what is kept, and of what was counted that which happened. */
+function gossipRows({
+  members,
+  awareness,
+  entries,
+  queued,
+  memberlist,
+  networkdb,
+}: GossipCounters): [string, number][] {
+  const happened = Object.entries({ ...memberlist, ...prefixed('tables: ', networkdb) }).filter(
+    ([, count]) => count > 0,
+  );
+  return [
+    ...Object.entries(prefixed('members ', members)),
+    ['self-doubt', awareness],
+    ['entries', entries],
+    ['messages that wait', queued],
+    ...happened,
+  ];
+}
+
+function prefixed(prefix: string, counts: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(Object.entries(counts).map(([name, count]) => [prefix + name, count]));
+}
+
 /** Prometheus' text format, version 0.0.4. Drops that reached no segment have `vni="none"`. */
-export function prometheus({ vtep, engine }: AllCounters): string {
+export function prometheus({ vtep, engine, gossip }: AllCounters): string {
   const lines: string[] = [];
-  const metric = (name: string, help: string, samples: readonly (readonly [labels: string, value: number])[]): void => {
-    lines.push(`# HELP weft_${name}_total ${help}`, `# TYPE weft_${name}_total counter`);
-    for (const [labels, value] of samples) lines.push(`weft_${name}_total${labels} ${value}`);
+  const family = (type: string, name: string, help: string, samples: Samples): void => {
+    lines.push(`# HELP weft_${name} ${help}`, `# TYPE weft_${name} ${type}`);
+    for (const [labels, value] of samples) lines.push(`weft_${name}${labels} ${value}`);
   };
+  const metric = (name: string, help: string, samples: Samples): void =>
+    family('counter', `${name}_total`, help, samples);
+  const gauge = (name: string, help: string, samples: Samples): void => family('gauge', name, help, samples);
   for (const [name, text] of COUNTS)
     metric(
       name.replace(/-/g, '_'),
@@ -77,13 +106,21 @@ export function prometheus({ vtep, engine }: AllCounters): string {
       `${text}, by the system's code`,
       Object.entries(engine[name]).map(([code, value]) => [`{code="${code}"}`, value]),
     );
-  lines.push(
-    '# HELP weft_engine_send_queue_bytes bytes of datagrams that wait for the socket',
-    '# TYPE weft_engine_send_queue_bytes gauge',
-    `weft_engine_send_queue_bytes ${engine.sendQueue}`,
-  );
+  gauge('engine_send_queue_bytes', 'bytes of datagrams that wait for the socket', [['', engine.sendQueue]]);
+  if (gossip !== undefined) {
+    const by = (label: string, counts: Record<string, number>): Samples =>
+      Object.entries(counts).map(([name, count]) => [`{${label}="${name}"}`, count]);
+    gauge('gossip_members', 'members of the gossip, by state', by('state', gossip.members));
+    gauge('gossip_awareness', 'how much this member doubts itself', [['', gossip.awareness]]);
+    gauge('gossip_entries', 'entries of the tables', [['', gossip.entries]]);
+    gauge('gossip_queued', 'messages that wait to be gossiped', [['', gossip.queued]]);
+    metric('gossip_memberlist', 'what the membership layer counts', by('what', gossip.memberlist));
+    metric('gossip_networkdb', 'what the tables count', by('what', gossip.networkdb));
+  }
   return lines.join('\n');
 }
+
+type Samples = readonly (readonly [labels: string, value: number])[];
 
 function snake(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

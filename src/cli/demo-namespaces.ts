@@ -22,7 +22,7 @@ interface Made {
 }
 
 /** Tells the story and returns the exit code. */
-export async function namespaces(count: number, keep: boolean): Promise<number> {
+export async function namespaces(count: number, engine: string, keep: boolean): Promise<number> {
   const scene = new Scene();
   const interrupt = (): void => {
     void scene.remove().then(() => process.exit(130));
@@ -42,7 +42,7 @@ export async function namespaces(count: number, keep: boolean): Promise<number> 
 
     heading('A VTEP on each host, which knows where the other host’s container is');
     for (const index of [1, 2] as const) {
-      const args = scene.arguments(index);
+      const args = scene.arguments(index, engine);
       say(indent(`${scene.host(index)}# vtep ${args.join(' ')}`));
       await scene.start(index, args);
     }
@@ -168,12 +168,13 @@ class Scene {
   }
 
   /** What `vtep` is started with on a host. */
-  arguments(index: 1 | 2): string[] {
+  arguments(index: 1 | 2, engine: string): string[] {
     const [own, other] = index === 1 ? [C1, C2] : [C2, C1];
     return [
       ...['up', '--vni', String(VNI), '--local', own.host],
       ...['--tap', 'eth0', '--netns', this.container(index), '--address', `${own.ip}/24`, '--mac', own.mac],
       ...['--endpoint', `${other.ip},${other.mac},${other.host}`, '--control', this.control(index)],
+      ...(engine === 'auto' ? [] : ['--engine', engine]),
     ];
   }
 

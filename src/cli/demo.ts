@@ -6,16 +6,18 @@ import { loopback } from './demo-loopback.js';
 import { namespaces, takeDown } from './demo-namespaces.js';
 import { flagHelp, noRest, parseFlags, wholeNumber, UsageError, type Flag } from './flags.js';
 
+const ENGINES = ['auto', 'dgram', 'linux'];
 const FLAGS: readonly Flag[] = [
   { name: 'keep', text: 'leave everything up, and say how to use it' },
   { name: 'down', text: 'take down what --keep left up' },
   { name: 'loopback', text: 'hosts in this process, over UDP on the loopback, as without root' },
   { name: 'count', value: 'N', text: 'pings to send (default 5)' },
+  { name: 'engine', value: 'auto|dgram|linux', text: 'what moves the frames on real devices (default auto)' },
 ];
 
 export const help = `vtep demo: two hosts, two containers and the overlay between them
 
-usage: vtep demo [--keep] [--loopback] [--count N]
+usage: vtep demo [--keep] [--loopback] [--count N] [--engine NAME]
        vtep demo --down
 
 ${flagHelp(FLAGS)}
@@ -32,13 +34,15 @@ export async function run(args: string[]): Promise<number> {
   noRest(flags);
   const count = wholeNumber('count', flags.value('count') ?? '5');
   if (count < 1 || count > 1000) throw new UsageError(`--count: expected 1 to 1000, got ${count}`);
+  const engine = flags.value('engine') ?? 'auto';
+  if (!ENGINES.includes(engine)) throw new UsageError(`--engine: expected ${ENGINES.join(' or ')}, got "${engine}"`);
   if (flags.on('down')) return takeDown();
   if (flags.on('loopback')) {
     if (flags.on('keep')) throw new UsageError('--keep does not go with --loopback: the hosts end with this process');
     return loopback(count);
   }
   const missing = await lacking();
-  if (missing.length === 0) return namespaces(count, flags.on('keep') === true);
+  if (missing.length === 0) return namespaces(count, engine, flags.on('keep') === true);
   process.stdout.write(`Not on real devices, since ${missing.join('; ')}.\n`);
   if (flags.on('keep')) {
     process.stderr.write('vtep demo: there is nothing to keep without real devices\n');

@@ -1,9 +1,10 @@
 /** `vtep show`: what a running VTEP knows, over its control socket. */
-import { ask, type AllCounters } from '../host/index.js';
+import { ask, type AllCounters, type MemberListing, type NetworkListing } from '../host/index.js';
 import { closest } from '../schema/index.js';
-import { type FdbListing, type NeighborListing } from '../vtep/index.js';
+import { type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
 import { countersTable, prometheus } from './counters.js';
 import { flagHelp, parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { membersTable } from './members.js';
 import { table } from './table.js';
 
 const FLAGS: readonly Flag[] = [
@@ -15,12 +16,15 @@ const FLAGS: readonly Flag[] = [
 
 export const help = `vtep show: what a running VTEP knows
 
-usage: vtep show fdb|neighbors|peers|counters --control PATH [flags]
+usage: vtep show fdb|neighbors|peers|remotes|counters|members|networks --control PATH [flags]
 
   fdb         MAC addresses and what they are behind, learned and static
   neighbors   endpoints: IP and MAC address, and the VTEP they are behind
   peers       VTEPs that get a copy of what is flooded
+  remotes     VTEPs known, the MTU of the way where less than the network's fits, and datagrams reported undelivered
   counters    what was moved and what was dropped, by reason
+  members     of an agent: the members of its gossip
+  networks    of an agent: its networks, and who takes part in each
 
 ${flagHelp(FLAGS)}
 
@@ -63,9 +67,36 @@ export const VIEWS = {
       ['VNI', 'ADDRESS', 'PORT'],
       (result as Listed<{ address: string; port: number }>[]).map(({ vni, address, port }) => [vni, address, port]),
     ),
+  members: (result: unknown): string => membersTable(result as MemberListing[]),
+  networks: (result: unknown): string =>
+    table(
+      ['NETWORK', 'VNI', 'SUBNET', 'STATE', 'ENDPOINTS HERE', 'ELSEWHERE', 'MEMBERS'],
+      (result as NetworkListing[]).map(({ network, vni, subnet, attached, inSync, local, remote, members }) => [
+        network,
+        vni,
+        subnet,
+        attached ? (inSync ? 'in sync' : 'joining') : 'no endpoint here',
+        local,
+        remote,
+        members.length === 0 ? '-' : members.join(' '),
+      ]),
+    ),
+  remotes: (result: unknown): string =>
+    table(
+      ['ADDRESS', 'PORT', 'MTU', 'UNDELIVERED', 'LAST'],
+      (result as RemoteListing[]).map(({ address, port, mtu, undelivered, reason }) => [
+        address,
+        port,
+        mtu ?? '-',
+        undelivered,
+        reason || '-',
+      ]),
+    ),
   counters: (result: unknown): string => countersTable(result as AllCounters),
 } as const;
 type View = keyof typeof VIEWS;
+/** Listings that may be of one network only. */
+const OF_NETWORKS: readonly View[] = ['fdb', 'neighbors', 'peers'];
 
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
@@ -83,8 +114,8 @@ export async function run(args: string[]): Promise<number> {
   const command = view as View;
   if (command !== 'counters' && flags.on('prometheus')) throw new UsageError('--prometheus goes with counters only');
   const vni = flags.value('vni');
-  if (command === 'counters' && vni !== undefined)
-    throw new UsageError('--vni does not go with counters, which list every network');
+  if (vni !== undefined && !OF_NETWORKS.includes(command))
+    throw new UsageError(`--vni does not go with ${command}, which are not of one network`);
   const result = await ask(control, {
     command,
     ...(vni === undefined ? {} : { vni: wholeNumber('vni', vni) }),

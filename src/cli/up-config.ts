@@ -9,7 +9,14 @@ export const COMMON: readonly Flag[] = [
   { name: 'port', value: 'N', text: 'UDP port, here and at the peers (default 4789)' },
   { name: 'source-ports', value: 'N', text: 'UDP ports that flows leave from (default 8; 0: leave from --port)' },
   { name: 'peers-only', negatable: true, text: 'take datagrams from known VTEPs only (default no)' },
-  { name: 'engine', value: 'auto|dgram|linux', text: 'what moves the frames (default auto)' },
+  { name: 'workers', value: 'N', text: 'threads that move frames, 1 to 16 (default 1)' },
+  { name: 'udp-checksum', negatable: true, text: 'send datagrams with a UDP checksum (default yes)' },
+  {
+    name: 'zero-checksum',
+    negatable: true,
+    text: 'take datagrams without one over IPv6 (default no; over IPv4 always)',
+  },
+  { name: 'engine', value: 'auto|dgram|linux', text: 'what moves the frames (default auto: linux where it runs)' },
   { name: 'control', value: 'PATH', text: 'Unix socket for "vtep show" and "vtep explain"' },
 ];
 
@@ -49,13 +56,11 @@ export function readPlan(flags: Parsed): Plan {
   const path = flags.value('config');
   const common = commonFields(flags);
   if (path !== undefined) {
-    const single = SINGLE.find(({ name }) => flags.given.has(name));
-    if (single !== undefined)
-      throw new UsageError(`--${single.name} does not go with --config; put it into the file (${path})`);
-    const file = readConfig(path);
+    const file = configFile(flags, path);
+    if (isFields(file) && file['gossip'] !== undefined)
+      throw new UsageError(`${path}: gossip is for "vtep agent --config ${path}"`);
     // What is no object is left as it is for the schema to say so.
-    const merged = typeof file === 'object' && file !== null && !Array.isArray(file) ? { ...file, ...common } : file;
-    return checked(merged, (place) => (place === '' ? path : `${path}: ${place}`));
+    return checked(isFields(file) ? { ...file, ...common } : file, inFile(path));
   }
   const missing = [
     ...(flags.value('local') === undefined ? ['--local IP'] : []),
@@ -66,18 +71,46 @@ export function readPlan(flags: Parsed): Plan {
   return checked({ ...common, ...singleFields(flags) }, flagOf);
 }
 
-function commonFields(flags: Parsed): Record<string, unknown> {
+/**
+ * What the file of `--config` holds.
+ * @throws UsageError where it cannot be read, or a flag is given that belongs into it.
+ */
+export function configFile(flags: Parsed, path: string): unknown {
+  const single = SINGLE.find(({ name }) => flags.given.has(name));
+  if (single !== undefined)
+    throw new UsageError(`--${single.name} does not go with --config; put it into the file (${path})`);
+  return readConfig(path);
+}
+
+/** Whether a value has fields, as a configuration has. */
+export function isFields(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** How a path of the configuration is called that came from a file. */
+export function inFile(path: string): (place: string) => string {
+  return (place) => (place === '' ? path : `${path}: ${place}`);
+}
+
+export function commonFields(flags: Parsed): Record<string, unknown> {
   return defined({
     local: flags.value('local'),
     port: number(flags, 'port'),
     sourcePorts: number(flags, 'source-ports'),
     peersOnly: flags.on('peers-only'),
+    workers: number(flags, 'workers'),
+    udpChecksum: flags.on('udp-checksum'),
+    zeroChecksum: flags.on('zero-checksum'),
     engine: flags.value('engine'),
     control: flags.value('control'),
   });
 }
 
-function singleFields(flags: Parsed): Record<string, unknown> {
+/**
+ * The segments and the TAP that flags describe.
+ * @param networks VNIs that are there beside those of the flags.
+ */
+export function singleFields(flags: Parsed, networks: readonly number[] = []): Record<string, unknown> {
   const vlans: Record<string, number> = {};
   for (const text of flags.values('vlan')) {
     const match = /^(\d{1,5})=(\d{1,15})$/.exec(text);
@@ -87,9 +120,9 @@ function singleFields(flags: Parsed): Record<string, unknown> {
       throw new UsageError(`--vlan: VLAN ${vid} has VNI ${vlans[vid]} already, got "${text}"`);
     vlans[vid] = Number(match[2]);
   }
-  const vni = number(flags, 'vni');
   const trunk = Object.keys(vlans).length > 0;
-  const vnis = [...new Set([...(vni === undefined ? [] : [vni]), ...Object.values(vlans)])];
+  const vni = number(flags, 'vni') ?? (trunk || networks.length !== 1 ? undefined : networks[0]);
+  const vnis = [...new Set([...(vni === undefined ? [] : [vni]), ...Object.values(vlans), ...networks])];
   const endpoints = flags.values('endpoint').map((text) => endpoint(text, vnis));
   return {
     segments: vnis.map((one) =>
@@ -104,7 +137,7 @@ function singleFields(flags: Parsed): Record<string, unknown> {
         endpoints: endpoints.filter((entry) => entry.vni === one).map(({ fields }) => fields),
       }),
     ),
-    taps: [
+    taps: ofTap(flags).map(() =>
       defined({
         name: flags.value('tap'),
         fd: number(flags, 'tap-fd'),
@@ -114,8 +147,13 @@ function singleFields(flags: Parsed): Record<string, unknown> {
         mtu: number(flags, 'mtu'),
         ...(trunk ? { vlans, native: vni } : { vni }),
       }),
-    ],
+    ),
   };
+}
+
+/** The flag that names the TAP, if there is one. */
+function ofTap(flags: Parsed): string[] {
+  return ['tap', 'tap-fd'].filter((name) => flags.given.has(name)).slice(0, 1);
 }
 
 function endpoint(text: string, vnis: readonly number[]): { vni: number; fields: object } {
@@ -135,7 +173,7 @@ function endpoint(text: string, vnis: readonly number[]): { vni: number; fields:
 }
 
 /** The flag that a path of the configuration came from. */
-function flagOf(path: string): string {
+export function flagOf(path: string): string {
   const field = /(?:^|\.)([a-zA-Z]+)(?:\[[^\]]*\])?$/.exec(path)?.[1] ?? '';
   if (path.includes('.peers')) return '--peer';
   if (path.includes('.endpoints')) return `--endpoint (${field})`;
@@ -150,11 +188,14 @@ function flagOf(path: string): string {
     native: 'vni',
     sourcePorts: 'source-ports',
     peersOnly: 'peers-only',
+    udpChecksum: 'udp-checksum',
+    zeroChecksum: 'zero-checksum',
   };
   return field === '' ? path : `--${names[field] ?? field}`;
 }
 
-function checked(value: unknown, place: (path: string) => string): Plan {
+/** @throws UsageError with every problem, by what `place` calls it. */
+export function checked(value: unknown, place: (path: string) => string): Plan {
   try {
     return plan(value);
   } catch (error) {
@@ -188,6 +229,7 @@ function number(flags: Parsed, name: string): number | undefined {
   return text === undefined ? undefined : wholeNumber(name, text);
 }
 
-function defined(fields: Record<string, unknown>): Record<string, unknown> {
+/** The fields that have a value. */
+export function defined(fields: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }

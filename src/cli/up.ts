@@ -1,11 +1,11 @@
 /** `vtep up`: one VTEP with static configuration, until it is told to stop. */
 import { applyMtus, HostError, Overlay, tapMtu, type AllCounters } from '../host/index.js';
-import { type Plan } from '../schema/index.js';
+import { type GossipPlan, type Place, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
-import { flagHelp, parseFlags, type Flag } from './flags.js';
+import { flagHelp, parseFlags, type Flag, type Parsed } from './flags.js';
 import { COMMON, readPlan, SINGLE } from './up-config.js';
 
-const RUN: readonly Flag[] = [
+export const RUN: readonly Flag[] = [
   { name: 'config', value: 'FILE', text: 'JSON with several segments and TAPs ("-": standard input)' },
   { name: 'dry-run', text: 'check, print the resulting configuration as JSON, and do nothing' },
   { name: 'json', text: 'print events and the final counters as JSON, one object a line' },
@@ -43,10 +43,13 @@ It prints "ready" when frames flow. SIGINT or SIGTERM stops it: it prints its co
 second one ends it at once. Exit code: 0 stopped, 1 something failed, 2 wrong flags or configuration.
 `;
 
-/** Runs until a signal, a request to stop, or the loss of every TAP. */
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, [...SINGLE, ...COMMON, ...RUN]);
-  const plan = readPlan(flags);
+  return serve(readPlan(flags), flags);
+}
+
+/** Runs a VTEP until a signal, a request to stop, or the loss of every TAP. */
+export async function serve(plan: Plan, flags: Parsed): Promise<number> {
   const json = flags.on('json') === true;
   const warn = (message: string): void => void process.stderr.write(`vtep: warning: ${message}\n`);
   if (flags.on('dry-run')) return dryRun(plan, warn);
@@ -55,15 +58,29 @@ export async function run(args: string[]): Promise<number> {
     void process.stdout.write(`${json ? JSON.stringify({ event, ...fields }) : lines.join('\n')}\n`);
 
   const stopping = new Stopping();
-  const overlay = await Overlay.start(plan, { warn, end: (reason) => stopping.end(reason) });
+  const overlay = await Overlay.start(plan, {
+    warn,
+    end: (reason) => stopping.end(reason),
+    tell: ({ event, fields, line }) => say(event, fields, [line]),
+  });
   say('ready', describe(overlay), [...summary(overlay), 'ready']);
   const reason = await stopping.ended;
-  const counters: AllCounters = await overlay.counters();
+  const counters = await lastCounters(overlay);
   await overlay.stop();
-  say('stopped', { reason, counters }, ['stopped', '', countersTable(counters)]);
+  say('stopped', { reason, counters }, ['stopped', ...(counters === null ? [] : ['', countersTable(counters)])]);
   if (reason === null) return 0;
   process.stderr.write(`vtep: ${reason}\n`);
   return 1;
+}
+
+/** What was counted to the end; `null` where the engine has failed, and what it counted is gone with it. */
+async function lastCounters(overlay: Overlay): Promise<AllCounters | null> {
+  try {
+    return await overlay.counters();
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    return null;
+  }
 }
 
 /** Waits for the first reason to stop; a second signal ends the process. */
@@ -110,6 +127,7 @@ function describe({ plan, mtus, links, engine, facts }: Overlay): object {
     port: plan.port,
     ...facts,
     control: plan.control ?? null,
+    ...(plan.gossip === undefined ? {} : { gossip: { ...plan.gossip, keys: plan.gossip.keys.length } }),
     segments: mtus,
     taps: links.map((link, i) => ({ ...plan.taps[i], device: link.device })),
   };
@@ -118,7 +136,7 @@ function describe({ plan, mtus, links, engine, facts }: Overlay): object {
 /** What was set up, for people. */
 function summary({ plan, mtus, links, engine, facts }: Overlay): string[] {
   const lines = [
-    `vtep ${plan.local}:${plan.port} (pid ${process.pid}), engine ${engine.name}, receive buffer ${facts.receiveBuffer >> 10} KiB`,
+    `vtep ${plan.local}:${plan.port} (pid ${process.pid}), engine ${engine.name}${plan.workers > 1 ? ` with ${plan.workers} workers` : ''}, receive buffer ${facts.receiveBuffer >> 10} KiB`,
   ];
   for (const [i, { vni, proxy, learn, flood, peers, endpoints }] of plan.segments.entries()) {
     const habits = [learn ? 'learning' : 'no learning', ...(flood ? [] : ['no flooding']), `ARP proxy ${proxy}`];
@@ -140,8 +158,25 @@ function summary({ plan, mtus, links, engine, facts }: Overlay): string[] {
     ];
     lines.push(`tap ${device}${place}: ${facts.join(', ')}`);
   }
+  if (plan.gossip !== undefined) lines.push(...gossipSummary(plan.gossip));
   if (plan.control !== undefined) lines.push(`control ${plan.control}`);
   return lines;
+}
+
+function gossipSummary({ name, bind, advertise, tunnel, keys, networks }: GossipPlan): string[] {
+  const habits = [
+    ...(advertise.host === bind.host && advertise.port === bind.port ? [] : [`others reach it at ${place(advertise)}`]),
+    keys.length === 0 ? 'not encrypted (see --key)' : 'encrypted',
+    `endpoints here are behind ${tunnel}`,
+  ];
+  return [
+    `gossip ${place(bind)} as ${name}: ${habits.join(', ')}`,
+    ...networks.map(({ id, vni, subnet }) => `network ${id}: segment ${vni}, ${subnet}`),
+  ];
+}
+
+function place({ host, port }: Place): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 function trunk(vlans: Readonly<Record<string, number>>, native: number | undefined): string {

@@ -14,6 +14,7 @@ import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts }
 import { codeOf } from './error.js';
 import { answer, buildVtep, type MachineRequest } from './machine.js';
 import { TapChannel } from './tap.js';
+import { type TapFiles } from './tun.js';
 import { bindError, FIRST_SOURCE_PORT } from './underlay.js';
 
 /** Receive and send buffer to ask for, in bytes; the system grants what `net.core.rmem_max` and `wmem_max` allow. */
@@ -47,13 +48,13 @@ export class DgramEngine implements Engine, VtepSink {
   #senders: Socket[] = [];
   #timer: NodeJS.Timeout | undefined;
 
-  async start(plan: Plan, taps: readonly number[], events: EngineEvents): Promise<EngineFacts> {
+  async start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts> {
     this.#plan = plan;
     this.#recorder = new Recorder(plan, (packet) => this.#captures.add(packet));
     this.#captures = new Captures((packets) => (this.#recorder.limit = packets));
     this.#taps = taps.map(
-      (fd, port) =>
-        new TapChannel(fd, HEADROOM, {
+      ({ writer }, port) =>
+        new TapChannel(writer, HEADROOM, {
           frame: (bytes, offset, end) => {
             this.#counters.framesRead++;
             if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);

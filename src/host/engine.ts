@@ -4,7 +4,9 @@
  */
 import { type EngineName, type Plan } from '../schema/index.js';
 import { DgramEngine } from './dgram.js';
-import { LinuxEngine } from './linux/engine.js';
+import { HostError } from './error.js';
+import { LinuxEngine, requireLinux } from './linux/engine.js';
+import { type TapFiles } from './tun.js';
 import { type MachineRequest } from './machine.js';
 
 /** What an engine counts beside its machine. */
@@ -34,6 +36,8 @@ export interface EngineCounters {
 export interface EngineEvents {
   /** A TAP cannot be read any more; the others go on. `port` is its place in the plan. */
   tapLost(port: number, reason: string): void;
+  /** Nothing is moved any more. */
+  failed(reason: string): void;
 }
 
 /** Facts of a running engine, for the lines that the program prints. */
@@ -49,20 +53,38 @@ export interface Engine {
   /** Flags that its TAPs are to be opened with, beside `IFF_TAP | IFF_NO_PI`. */
   readonly tapFlags: number;
   /**
-   * Binds the underlay's socket and starts to move frames. The file descriptors, in the order of the plan's TAPs, are
-   * the engine's from then on, even where it fails.
+   * Binds the underlay's socket and starts to move frames. The TAPs' file descriptors, in the order of the plan's TAPs and
+   * with a queue for each of its workers, are the engine's from then on, even where it fails.
    * @throws HostError where the address or the port is not to be had.
    */
-  start(plan: Plan, taps: readonly number[], events: EngineEvents): Promise<EngineFacts>;
-  /** @throws SchemaError or RangeError that names what is wrong with the request. */
+  start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts>;
+  /** @throws SchemaError or RangeError that names what is wrong with the request; HostError where the engine has ended. */
   ask(request: MachineRequest): Promise<unknown>;
   counters(): EngineCounters;
-  /** Closes every socket and TAP. The counters and `ask` stay. */
+  /** Closes every socket and TAP. The counters stay; `ask` is for an engine that runs. */
   stop(): Promise<void>;
 }
 
-/** The engine of that name; `auto` is the portable one. */
-export function createEngine(name: EngineName): Engine {
-  if (name === 'linux') return new LinuxEngine();
-  return new DgramEngine();
+/** The engine of that name; for `auto`, `chooseEngine` finds out which. */
+export function createEngine(name: Exclude<EngineName, 'auto'>): Engine {
+  return name === 'linux' ? new LinuxEngine() : new DgramEngine();
+}
+
+/**
+ * The engine that a plan asks for, `auto` being the fast one where it runs and else the portable one.
+ * @returns with a `note` where it is not the fast one: why, and what to do.
+ * @throws HostError where the plan asks for one that does not run here.
+ */
+export async function chooseEngine({ engine, taps }: Plan): Promise<{ engine: Engine; note?: string }> {
+  if (engine === 'dgram') return { engine: createEngine('dgram') };
+  try {
+    await requireLinux(taps.some(({ fd }) => fd === undefined));
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    const { message } = error;
+    if (engine === 'linux') throw new HostError(`${message}, or use --engine dgram`, { cause: error });
+    const note = `engine "dgram" moves the frames, many times slower than "linux" would: ${message}`;
+    return { engine: createEngine('dgram'), note };
+  }
+  return { engine: createEngine('linux') };
 }

@@ -12,48 +12,60 @@ import {
 } from '../gossip/memberlist/index.js';
 import { isIpv6Text } from '../address/index.js';
 import { aesGcm } from './aead.js';
+import { codeOf, HostError } from './error.js';
+import { notLocal } from './underlay.js';
 
 /** As `MemberlistOptions`, with what a host can provide left out. */
 export interface GossipOptions extends Omit<MemberlistOptions, 'random' | 'security'> {
   /** The address to listen at, where that is another one than that which others are told. */
   bind?: string;
+  /** The port to listen at, where that is another one; 0 for any that is free, which others are told then. */
+  bindPort?: number;
   security?: Omit<Security, 'aead' | 'nonce'>;
+  /** Rides on the machine: it is woken with it, at its own times. */
+  rider?: Rider;
+}
+
+/** A machine that is woken at `next`. */
+export interface Rider {
+  readonly next: number;
+  tick(now: number): void;
 }
 
 /** Longest that `setTimeout` waits, in milliseconds. */
 const MAX_DELAY = 0x7fff_ffff;
+/** Ports that are tried where any will do. */
+const ATTEMPTS = 16;
 
 /** A member of a gossip cluster on this host's sockets: UDP and TCP at the same port. */
 export class GossipHost {
   readonly machine: Memberlist;
   readonly #udp: UdpSocket;
   readonly #server: Server;
+  readonly #rider: Rider | undefined;
   readonly #streams = new Map<number, Socket>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /** Opens the sockets. @throws where the address or the port cannot be had. */
+  /**
+   * Opens the sockets.
+   * @throws HostError where the address or the port cannot be had.
+   */
   static async open(options: GossipOptions, delegate: Delegate = {}): Promise<GossipHost> {
-    const { bind = options.address, port = 7946 } = options;
-    const udp = createSocket({ type: isIpv6Text(bind) ? 'udp6' : 'udp4' });
-    const server = createServer({ allowHalfOpen: true });
-    try {
-      await new Promise<void>((done, failed) => udp.once('error', failed).bind(port, bind, done));
-      await new Promise<void>((done, failed) => server.once('error', failed).listen(port, bind, done));
-    } catch (error) {
-      udp.close();
-      server.close();
-      throw error;
-    }
-    return new GossipHost(options, delegate, udp, server);
+    const { bind = options.address, port = 7946, bindPort = port } = options;
+    const { udp, server, port: bound } = await listen(bind, bindPort);
+    return new GossipHost({ ...options, port: port === 0 ? bound : port }, delegate, udp, server);
   }
 
   private constructor(options: GossipOptions, delegate: Delegate, udp: UdpSocket, server: Server) {
     this.#udp = udp;
     this.#server = server;
+    this.#rider = options.rider;
     const sink: MemberlistSink = {
       // What cannot be sent is lost, as any datagram may be.
-      sendPacket: (address, port, bytes) => udp.send(bytes, port, address, () => undefined),
+      sendPacket: (address, port, bytes) => {
+        if (!this.#closed) udp.send(bytes, port, address, () => undefined);
+      },
       openStream: (id, address, port, bytes, answered) => this.#dial(id, address, port, bytes, answered),
       writeStream: (id, bytes) => void this.#streams.get(id)?.write(bytes),
       closeStream: (id) => {
@@ -62,12 +74,12 @@ export class GossipHost {
       },
     };
     const security = { aead: aesGcm, nonce: () => new Uint8Array(randomBytes(12)), ...options.security };
-    const random = (): number => randomInt(0x1_0000_0000) / 0x1_0000_0000;
     this.machine = new Memberlist({ ...options, security, random }, sink, delegate, performance.now());
     udp.on('message', (bytes, from) =>
       this.act((machine, now) => machine.receivePacket(from.address, from.port, octets(bytes), now)),
     );
     udp.on('error', () => undefined);
+    server.on('error', () => undefined);
     server.on('connection', (socket) => this.#accept(socket));
     this.#rearm();
   }
@@ -98,18 +110,26 @@ export class GossipHost {
     this.machine.stop();
     this.#udp.close();
     this.#server.close();
+    for (const socket of this.#streams.values()) socket.destroy();
+  }
+
+  #wake(): void {
+    this.act((machine, now) => {
+      machine.wake(now);
+      if (this.#rider !== undefined && this.#rider.next <= now) this.#rider.tick(now);
+    });
   }
 
   #rearm(): void {
     clearTimeout(this.#timer);
-    const { due } = this.machine;
+    const due = Math.min(this.machine.due, this.#rider?.next ?? Infinity);
     if (this.#closed || due === Infinity) return;
     const delay = Math.min(MAX_DELAY, Math.max(0, Math.ceil(due - performance.now())));
-    this.#timer = setTimeout(() => this.act((machine, now) => machine.wake(now)), delay);
+    this.#timer = setTimeout(() => this.#wake(), delay);
   }
 
   #accept(socket: Socket): void {
-    const id = this.act((machine, now) => machine.acceptStream(now));
+    const id = this.act((machine, now) => machine.acceptStream(now, socket.remoteAddress));
     if (id === 0) return void socket.destroy();
     this.#watch(id, socket, true);
   }
@@ -127,14 +147,18 @@ export class GossipHost {
 
   #watch(id: number, socket: Socket, told: boolean): void {
     this.#streams.set(id, socket);
+    let reason = 'it closed the connection without an answer';
     // Whoever has not closed its side by then does not any more.
     socket.setTimeout(this.machine.timing.streamTimeout, () => socket.destroy());
-    socket.on('error', () => socket.destroy());
+    socket.on('error', (error) => {
+      reason = dialError(error);
+      socket.destroy();
+    });
     const over = (): void => {
       if (this.#streams.get(id) !== socket) return void socket.end();
-      if (told) this.act((machine, now) => machine.streamClosed(id, now));
-      socket.end();
       this.#streams.delete(id);
+      if (told && !this.#closed) this.act((machine, now) => machine.streamClosed(id, now, reason));
+      socket.end();
     };
     socket.on('end', over);
     socket.on('close', over);
@@ -143,7 +167,71 @@ export class GossipHost {
   }
 }
 
+/** A number from 0 up to but not including 1. */
+export function random(): number {
+  return randomInt(0x1_0000_0000) / 0x1_0000_0000;
+}
+
+/** UDP and TCP at one port; for port 0 at one that both have free. */
+async function listen(address: string, port: number): Promise<{ udp: UdpSocket; server: Server; port: number }> {
+  for (let attempt = 1; ; attempt++) {
+    const server = createServer({ allowHalfOpen: true });
+    const v6 = isIpv6Text(address);
+    const udp = createSocket({ type: v6 ? 'udp6' : 'udp4', ipv6Only: v6 });
+    let bound = port;
+    try {
+      await new Promise<void>((done, failed) =>
+        server.once('error', failed).listen({ host: address, port, ipv6Only: v6 }, done),
+      );
+      bound = (server.address() as { port: number }).port;
+      await new Promise<void>((done, failed) =>
+        udp.once('error', failed).bind({ address, port: bound, exclusive: true }, done),
+      );
+      server.removeAllListeners('error');
+      udp.removeAllListeners('error');
+      return { udp, server, port: bound };
+    } catch (error) {
+      udp.close();
+      server.close();
+      if (port === 0 && codeOf(error) === 'EADDRINUSE' && attempt < ATTEMPTS) continue;
+      throw listenError(error as Error, address, bound);
+    }
+  }
+}
+
+function listenError(error: Error, address: string, port: number): HostError {
+  const place = `gossip on ${address.includes(':') ? `[${address}]` : address}:${port}`;
+  const code = codeOf(error);
+  if (code === 'EADDRINUSE')
+    return new HostError(
+      `${place}: the port is in use, by another agent, serf or Docker ("ss -lntup"); stop it, or take another port with --bind ADDR:PORT`,
+      { cause: error },
+    );
+  if (code === 'EADDRNOTAVAIL') return new HostError(notLocal(address).message.replace('--local', '--bind'));
+  if (code === 'EACCES')
+    return new HostError(`${place}: permission denied; take a port above 1023, or run as root`, { cause: error });
+  return new HostError(`${place} cannot be listened at: ${error.message}`, { cause: error });
+}
+
+/** Why a connection failed, in words. */
+export function dialError(error: Error): string {
+  switch (codeOf(error)) {
+    case 'ECONNREFUSED':
+      return 'nobody listens there';
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+      return 'there is no way there';
+    case 'ETIMEDOUT':
+      return 'no answer';
+    case 'ECONNRESET':
+    case 'EPIPE':
+      return 'it closed the connection without an answer';
+    default:
+      return error.message;
+  }
+}
+
 /** A `Buffer` would do but for `slice`, which does not copy there. */
-function octets(buffer: Buffer): Uint8Array {
+export function octets(buffer: Buffer): Uint8Array {
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 }

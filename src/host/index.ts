@@ -2,11 +2,36 @@
 export { aesGcm } from './aead.js';
 export { UNDERLAY, type Captured, type UdpEnd } from './capture.js';
 export { ask, serveControl, type Control } from './control.js';
-export { createEngine, type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from './engine.js';
+export {
+  chooseEngine,
+  createEngine,
+  type Engine,
+  type EngineCounters,
+  type EngineEvents,
+  type EngineFacts,
+} from './engine.js';
 export { codeOf, HostError } from './error.js';
-export { GossipHost, type GossipOptions } from './gossip.js';
+export { GossipHost, type GossipOptions, type Rider } from './gossip.js';
+export { fingerprint, keyringOf, readKeys, type KeyListing } from './gossip-keys.js';
+export {
+  GossipObserver,
+  type Change,
+  type EntryChange,
+  type ObserverEvents,
+  type ObserverOptions,
+} from './gossip-observer.js';
+export { queryCluster, type ClusterState } from './gossip-query.js';
+export { resolveHost, sourceTowards, underlayOf, type Underlay } from './gossip-place.js';
 export { ip, ipJson, requireNetns } from './ip.js';
 export { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
+export {
+  OverlayGossip,
+  type GossipCounters,
+  type GossipEvent,
+  type GossipEvents,
+  type MemberListing,
+  type NetworkListing,
+} from './overlay-gossip.js';
 export { applyMtus, Overlay, type AllCounters, type OverlayEvents } from './overlay.js';
 export { sums, type Sums } from './simd.js';
 export { TapChannel, type TapEvents } from './tap.js';

@@ -1,12 +1,11 @@
 /** A TAP as a network device: made, moved into its namespace, and given its addresses. */
-import { closeSync } from 'node:fs';
 import { type TapPlan } from '../schema/index.js';
 import { HostError } from './error.js';
 import { ip, ipJson } from './ip.js';
-import { IFF_VNET_HDR, inspectTap, openTap } from './tun.js';
+import { closeTap, IFF_VNET_HDR, inspectTap, openTap, type TapFiles } from './tun.js';
 
 /** A TAP that is open and configured. */
-export interface Link {
+export interface Link extends TapFiles {
   fd: number;
   /** The device's name where it is now. */
   device: string;
@@ -17,14 +16,15 @@ export interface Link {
 /**
  * Makes a TAP as planned, up and ready, or looks at one that was passed on.
  * @param mtu In bytes, for a TAP whose plan names none.
+ * @param queues How many it is to have, where it is made.
  * @throws HostError; then nothing of the device is left.
  */
-export async function makeLink(tap: TapPlan, mtu: number, tapFlags: number): Promise<Link> {
+export async function makeLink(tap: TapPlan, mtu: number, tapFlags: number, queues = 1): Promise<Link> {
   if (tap.fd !== undefined)
-    return { fd: tap.fd, device: inspectTap(tap.fd), ...(tap.mac === undefined ? {} : { mac: tap.mac }) };
+    return { ...oneQueue(tap.fd), device: inspectTap(tap.fd), ...(tap.mac === undefined ? {} : { mac: tap.mac }) };
   const { name, netns } = tap;
   // On the way to a namespace the device has a name that nothing here has: only over there NAME is to be free.
-  const open = await openTap(netns === undefined ? name : 'weft%d', tapFlags);
+  const open = await openTap(netns === undefined ? name : 'weft%d', tapFlags, queues);
   try {
     if (netns !== undefined) await move(open.name, name, netns);
     await ip(
@@ -35,11 +35,15 @@ export async function makeLink(tap: TapPlan, mtu: number, tapFlags: number): Pro
     await ip(['link', 'set', 'dev', name, 'up'], netns);
     if ((tapFlags & IFF_VNET_HDR) !== 0) await limitSuperFrames(name, tap.mtu ?? mtu, netns);
     const [link] = await ipJson<{ address: string }>(['link', 'show', 'dev', name], netns);
-    return { fd: open.fd, device: name, mac: link!.address };
+    return { fd: open.fd, queues: open.queues, writer: open.writer, device: name, mac: link!.address };
   } catch (error) {
-    closeSync(open.fd);
+    closeTap(open);
     throw error;
   }
+}
+
+function oneQueue(fd: number): TapFiles & { fd: number } {
+  return { fd, queues: [fd], writer: fd };
 }
 
 /** Bytes, and datagrams, that fit one call on the underlay's socket with `UDP_SEGMENT`. */

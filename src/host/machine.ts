@@ -1,10 +1,17 @@
 /** The machine made of a plan, and what it answers to those who ask. It lives where its engine moves the frames. */
 import { randomInt } from 'node:crypto';
-import { canonicalEndpoint, canonicalIp, SchemaError, type Plan, type Request } from '../schema/index.js';
+import {
+  canonicalEndpoint,
+  canonicalIp,
+  SchemaError,
+  type GossipRequest,
+  type Plan,
+  type Request,
+} from '../schema/index.js';
 import { Vtep } from '../vtep/index.js';
 
-/** A request that an engine answers, out of its machine but for `capture`; `stop` is met by what is around it. */
-export type MachineRequest = Exclude<Request, { command: 'stop' }>;
+/** A request that an engine answers, out of its machine but for `capture`; the rest is met by what is around it. */
+export type MachineRequest = Exclude<Request, { command: 'stop' } | GossipRequest>;
 
 /** A `Vtep` with the segments, ports, peers and endpoints of a plan. Its ports have the plan's numbers of their TAPs. */
 export function buildVtep(plan: Plan): Vtep {
@@ -51,6 +58,8 @@ export function answer(
       return over((vni) => vtep.neighbors(vni));
     case 'peers':
       return over((vni) => vtep.peers(vni));
+    case 'remotes':
+      return vtep.remoteListing();
     case 'counters':
       return vtep.counters();
     case 'explain': {

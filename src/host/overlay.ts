@@ -1,19 +1,23 @@
 /** One running VTEP: TAPs, engine and control socket, from a plan to the last counter. */
-import { closeSync } from 'node:fs';
 import { ownEndpoint, type Plan, type Request } from '../schema/index.js';
 import { type Counters } from '../vtep/index.js';
 import { serveControl, type Control } from './control.js';
-import { createEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
+import { chooseEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
 import { HostError } from './error.js';
+import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
+import { readKeys } from './gossip-keys.js';
 import { requireNetns } from './ip.js';
 import { makeLink, type Link } from './link.js';
 import { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
+import { closeTap } from './tun.js';
 import { requireLocal } from './underlay.js';
 
 /** Everything that a running VTEP counts. */
 export interface AllCounters {
   vtep: Counters;
   engine: EngineCounters;
+  /** Of an agent. */
+  gossip?: GossipCounters;
 }
 
 export interface OverlayEvents {
@@ -21,6 +25,8 @@ export interface OverlayEvents {
   warn(message: string): void;
   /** It is to stop: asked to over the control socket (`null`), or for want of any TAP. The caller calls `stop`. */
   end(reason: string | null): void;
+  /** Something happened in the gossip. */
+  tell?(event: GossipEvent): void;
 }
 
 export class Overlay {
@@ -30,6 +36,8 @@ export class Overlay {
   readonly links: readonly Link[];
   readonly engine: Engine;
   readonly facts: EngineFacts;
+  /** Of an agent. */
+  readonly gossip: OverlayGossip | undefined;
   readonly #control: Control | undefined;
 
   private constructor(
@@ -38,6 +46,7 @@ export class Overlay {
     links: readonly Link[],
     engine: Engine,
     facts: EngineFacts,
+    gossip: OverlayGossip | undefined,
     control: Control | undefined,
   ) {
     this.plan = plan;
@@ -45,6 +54,7 @@ export class Overlay {
     this.links = links;
     this.engine = engine;
     this.facts = facts;
+    this.gossip = gossip;
     this.#control = control;
   }
 
@@ -54,50 +64,52 @@ export class Overlay {
    */
   static async start(given: Plan, events: OverlayEvents): Promise<Overlay> {
     const plan = structuredClone(given);
-    requireLocal(plan.local);
+    await requireLocal(plan.local);
+    if (plan.gossip !== undefined) readKeys(plan.gossip.keys);
     for (const { netns } of plan.taps) if (netns !== undefined) await requireNetns(netns);
-    const engine = createEngine(plan.engine);
+    const { engine, note } = await chooseEngine(plan);
     const mtus = await applyMtus(plan, events);
     const links: Link[] = [];
     let started = false;
+    let gossip: OverlayGossip | undefined;
     try {
       for (const [port, tap] of plan.taps.entries())
-        links.push(await makeLink(tap, tapMtu(plan, port), engine.tapFlags));
+        links.push(await makeLink(tap, tapMtu(plan, port), engine.tapFlags, plan.workers));
       links.forEach((link, port) => {
         if (link.mac !== undefined) plan.taps[port]!.mac = link.mac;
       });
       addOwnEndpoints(plan);
       let taps = links.length;
       started = true;
-      const facts = await engine.start(
-        plan,
-        links.map((link) => link.fd),
-        {
-          tapLost: (port, reason) => {
-            events.warn(`TAP ${plan.taps[port]!.name} is lost: ${reason}`);
-            if (--taps === 0) events.end('no TAP is left');
-          },
+      const facts = await engine.start(plan, links, {
+        tapLost: (port, reason) => {
+          events.warn(`TAP ${plan.taps[port]!.name} is lost: ${reason}`);
+          if (--taps === 0) events.end('no TAP is left');
         },
-      );
+        failed: (reason) => events.end(reason),
+      });
+      if (note !== undefined) events.warn(note);
+      if (plan.gossip !== undefined) gossip = await OverlayGossip.start(plan, engine, events);
       const control =
         plan.control === undefined
           ? undefined
-          : await serveControl(plan.control, (request) => meet(request, engine, events));
-      return new Overlay(plan, mtus, links, engine, facts, control);
+          : await serveControl(plan.control, (request) => meet(request, engine, gossip, events));
+      return new Overlay(plan, mtus, links, engine, facts, gossip, control);
     } catch (error) {
+      gossip?.close();
       if (started) await engine.stop();
-      else for (const { fd } of links) closeSync(fd);
+      else links.forEach(closeTap);
       throw error;
     }
   }
 
   counters(): Promise<AllCounters> {
-    return allCounters(this.engine);
+    return allCounters(this.engine, this.gossip);
   }
 
-  /** Closes the control socket, the underlay's sockets and the TAPs, whose devices go with them. */
+  /** Leaves the gossip; closes the control socket, the underlay's sockets and the TAPs, whose devices go with them. */
   async stop(): Promise<void> {
-    await this.#control?.close();
+    await Promise.all([this.#control?.close(), this.gossip?.leave()]);
     await this.engine.stop();
   }
 }
@@ -117,16 +129,30 @@ export async function applyMtus(plan: Plan, events: Pick<OverlayEvents, 'warn'>)
   return mtus;
 }
 
-async function meet(request: Request, engine: Engine, events: OverlayEvents): Promise<unknown> {
+async function meet(
+  request: Request,
+  engine: Engine,
+  gossip: OverlayGossip | undefined,
+  events: OverlayEvents,
+): Promise<unknown> {
   if (request.command === 'stop') {
     setImmediate(() => events.end(null)); // after the answer
     return {};
   }
-  return request.command === 'counters' ? allCounters(engine) : engine.ask(request);
+  if (isGossipRequest(request)) {
+    if (gossip === undefined) throw new HostError('this VTEP has no gossip; start it with "vtep agent"');
+    return gossip.answer(request);
+  }
+  if (request.command === 'counters') return allCounters(engine, gossip);
+  return gossip !== undefined && isChange(request) ? gossip.change(request) : engine.ask(request);
 }
 
-async function allCounters(engine: Engine): Promise<AllCounters> {
-  return { vtep: (await engine.ask({ command: 'counters' })) as Counters, engine: engine.counters() };
+async function allCounters(engine: Engine, gossip: OverlayGossip | undefined): Promise<AllCounters> {
+  return {
+    vtep: (await engine.ask({ command: 'counters' })) as Counters,
+    engine: engine.counters(),
+    ...(gossip === undefined ? {} : { gossip: gossip.counters() }),
+  };
 }
 
 /** What the TAPs' own addresses say: that these endpoints are here. */

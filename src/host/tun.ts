@@ -4,6 +4,7 @@ import { codeOf, HostError } from './error.js';
 
 const DEVICE = '/dev/net/tun';
 const TUNSETIFF = 0x4004_54ca;
+const TUNGETFEATURES = 0x8004_54cf;
 
 // struct ifreq: the name, then the flags.
 const NAME_LENGTH = 16;
@@ -16,10 +17,23 @@ const IFF_TAP = 0x0002;
 const IFF_NO_PI = 0x1000;
 /** Each frame is preceded by a `virtio_net_hdr`. */
 export const IFF_VNET_HDR = 0x4000;
+/** The device may have several queues, each a file descriptor of its own. */
+const IFF_MULTI_QUEUE = 0x0100;
+const TUNSETQUEUE = 0x4004_54d9;
+const IFF_DETACH_QUEUE = 0x0400;
 /** Fail where the device exists already. */
 const IFF_TUN_EXCL = 0x8000;
 
-export interface OpenTap {
+/** The file descriptors of a TAP. */
+export interface TapFiles {
+  /** To read from: the kernel keeps the packets of a flow in one queue. */
+  queues: readonly number[];
+  /** To write to; with one queue this is it. */
+  writer: number;
+}
+
+export interface OpenTap extends TapFiles {
+  /** The first queue. */
   fd: number;
   /** The device's name as the kernel gave it. */
   name: string;
@@ -33,20 +47,65 @@ type Ioctl = (fd: number, request: number, argument: Buffer) => number;
  *
  * @param name The device's name, or a template such as `weft%d`.
  * @param flags Beside `IFF_TAP` and `IFF_NO_PI`.
+ * @param count Queues.
  * @throws HostError where koffi or a privilege is missing, or the name is taken.
  */
-export async function openTap(name: string, flags = 0): Promise<OpenTap> {
+export async function openTap(name: string, flags = 0, count = 1): Promise<OpenTap> {
   const { ioctl, errno } = await loadIoctl();
-  const fd = openDevice();
-  const request = Buffer.alloc(IFREQ_LENGTH);
-  request.write(name, 0, NAME_LENGTH - 1);
-  request.writeUInt16LE(IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL | flags, FLAGS);
-  if (ioctl(fd, TUNSETIFF, request) < 0) {
-    const code = errno();
-    closeSync(fd);
-    throw new HostError(refusal(name, code));
+  const common = IFF_TAP | IFF_NO_PI | flags | (count > 1 ? IFF_MULTI_QUEUE : 0);
+  const open: number[] = [];
+  let given = name;
+  /** One more file descriptor of the device, which the first one makes. */
+  const attach = (more: number): number => {
+    const fd = openDevice();
+    open.push(fd);
+    const request = Buffer.alloc(IFREQ_LENGTH);
+    request.write(given, 0, NAME_LENGTH - 1);
+    request.writeUInt16LE(common | more, FLAGS);
+    if (ioctl(fd, TUNSETIFF, request) < 0) throw new HostError(refusal(given, errno()));
+    given = request.toString('utf8', 0, request.indexOf(0));
+    return fd;
+  };
+  try {
+    const fd = attach(IFF_TUN_EXCL);
+    if (count === 1) return { fd, name: given, queues: [fd], writer: fd };
+    const queues = [fd, ...Array.from({ length: count - 1 }, () => attach(0))];
+    // A flow's packets come by the queue that the answers to them were written to last: written to the queues, flows would
+    // change from one to another on their way. What is written to a detached one leaves them where their hash has put them.
+    const writer = attach(0);
+    const request = Buffer.alloc(IFREQ_LENGTH);
+    request.writeUInt16LE(IFF_DETACH_QUEUE, FLAGS);
+    if (ioctl(writer, TUNSETQUEUE, request) < 0)
+      throw new HostError(`TAP "${given}" takes no queues (${errno()}); do with one worker`);
+    return { fd, name: given, queues, writer };
+  } catch (error) {
+    for (const fd of open) closeSync(fd);
+    throw error;
   }
-  return { fd, name: request.toString('utf8', 0, request.indexOf(0)) };
+}
+
+/** Closes every file descriptor of a TAP, and with them the device. */
+export function closeTap({ queues, writer }: TapFiles): void {
+  for (const fd of new Set([...queues, writer])) closeSync(fd);
+}
+
+/**
+ * The flags that the kernel knows for its TAPs; all of them where it does not let itself be asked, which whoever opens a
+ * TAP will hear the reason of.
+ * @throws HostError where koffi is missing.
+ */
+export async function tunFeatures(): Promise<number> {
+  const { ioctl } = await loadIoctl();
+  let fd: number;
+  try {
+    fd = openDevice();
+  } catch {
+    return 0xffff_ffff;
+  }
+  const flags = Buffer.alloc(4);
+  const answered = ioctl(fd, TUNGETFEATURES, flags) >= 0;
+  closeSync(fd);
+  return answered ? flags.readUInt32LE() : 0xffff_ffff;
 }
 
 /**

@@ -24,13 +24,26 @@ export interface Path {
  * Checks that `local` is an address of this machine (of this namespace).
  * @throws HostError that lists those that are.
  */
-export function requireLocal(local: string): void {
-  const addresses = Object.values(networkInterfaces())
+export async function requireLocal(local: string): Promise<void> {
+  if (!(await isLocal(local))) throw notLocal(local, addresses());
+}
+
+/** Whether an address, in its canonical text, is one of this machine. */
+export async function isLocal(local: string): Promise<boolean> {
+  if (local.startsWith('127.')) return true; // the whole of 127.0.0.0/8 is local, though one address is listed
+  if (addresses().some((address) => !address.includes('%') && canonicalIp(address) === local)) return true;
+  // Node leaves out devices without a carrier, as each one is for a moment after it was set up.
+  interface Device {
+    addr_info?: { local?: string }[];
+  }
+  const devices = await ipJson<Device>(['addr']).catch(() => []);
+  return devices.some(({ addr_info: list = [] }) => list.some((entry) => entry.local === local));
+}
+
+function addresses(): string[] {
+  return Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
     .map((entry) => entry.address);
-  if (addresses.some((address) => !address.includes('%') && canonicalIp(address) === local)) return;
-  if (local.startsWith('127.')) return; // the whole of 127.0.0.0/8 is local, though one address is listed
-  throw notLocal(local, addresses);
 }
 
 /** The error about a `local` that no device has. */

@@ -1,7 +1,7 @@
 /** The schema of the configuration file. What each field means stands with its type. */
 import { Type, type TSchema } from '@sinclair/typebox';
 import { MAX_VNI } from '../vxlan/index.js';
-import { DeviceName, Ip, Ipv4, Mac, Netns, Prefix } from './text.js';
+import { Advertise, Bind, DeviceName, Host, Ip, Ipv4, Mac, Netns, Prefix, Subnet } from './text.js';
 import { type Config, type JsonSchema } from './types.js';
 
 /** The lowest MTU that IPv4 hosts have to take (RFC 791), which every segment carries. */
@@ -60,6 +60,31 @@ const Tap = Type.Object(
   strict,
 );
 
+const id = { minLength: 1, maxLength: 255, pattern: '^[^/\\s]+$' };
+const Gossip = Type.Object(
+  {
+    name: Type.Optional(Type.String({ ...id, expected: 'a name of 1 to 255 characters without "/" and white space' })),
+    bind: Type.Optional(Bind),
+    advertise: Type.Optional(Advertise),
+    tunnel: Type.Optional(Ip),
+    join: Type.Optional(Type.Array(Host)),
+    keys: Type.Optional(Type.Array(Type.String({ minLength: 1, expected: 'a key in base64, or a file of such' }))),
+    networks: Type.Optional(
+      Type.Array(
+        Type.Object(
+          {
+            id: Type.String({ ...id, expected: 'an id of 1 to 255 characters without "/" and white space' }),
+            vni: Vni,
+            subnet: Subnet,
+          },
+          strict,
+        ),
+      ),
+    ),
+  },
+  strict,
+);
+
 /** The whole file. */
 export const CONFIG: JsonSchema = schemaOf<Config>(
   Type.Object(
@@ -70,10 +95,14 @@ export const CONFIG: JsonSchema = schemaOf<Config>(
       ),
       sourcePorts: Type.Optional(Type.Integer({ minimum: 0, maximum: 64, expected: 'a whole number from 0 to 64' })),
       engine: Type.Optional(Type.Union([Type.Literal('auto'), Type.Literal('dgram'), Type.Literal('linux')])),
+      workers: Type.Optional(Type.Integer({ minimum: 1, maximum: 16, expected: 'a whole number from 1 to 16' })),
+      udpChecksum: Type.Optional(Type.Boolean()),
+      zeroChecksum: Type.Optional(Type.Boolean()),
       peersOnly: Type.Optional(Type.Boolean()),
       control: Type.Optional(Type.String({ minLength: 1, maxLength: 107, expected: 'a path of 1 to 107 bytes' })),
-      segments: Type.Array(Segment, { minItems: 1, expected: 'a list of one segment or more' }),
-      taps: Type.Array(Tap, { minItems: 1, expected: 'a list of one TAP or more' }),
+      gossip: Type.Optional(Gossip),
+      segments: Type.Array(Segment, { expected: 'a list of one segment or more' }),
+      taps: Type.Array(Tap, { expected: 'a list of one TAP or more' }),
     },
     strict,
   ),

@@ -15,6 +15,7 @@ const hex = Type.String({
 const listing = { vni: Type.Optional(vni) };
 const peer = { vni, address: Ip };
 const endpoint = { vni, ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) };
+const key = Type.String({ minLength: 1, maxLength: 64, expected: 'a key in base64, or its fingerprint' });
 const packet = {
   port: Type.Optional(Type.String()),
   frame: Type.Optional(hex),
@@ -26,6 +27,7 @@ const schemas = {
   fdb: Type.Object({ command: Type.Literal('fdb'), ...listing }, strict),
   neighbors: Type.Object({ command: Type.Literal('neighbors'), ...listing }, strict),
   peers: Type.Object({ command: Type.Literal('peers'), ...listing }, strict),
+  remotes: Type.Object({ command: Type.Literal('remotes') }, strict),
   counters: Type.Object({ command: Type.Literal('counters') }, strict),
   explain: Type.Object({ command: Type.Literal('explain'), ...packet }, strict),
   capture: Type.Object(
@@ -40,6 +42,12 @@ const schemas = {
   'remove-peer': Type.Object({ command: Type.Literal('remove-peer'), ...peer }, strict),
   'add-endpoint': Type.Object({ command: Type.Literal('add-endpoint'), ...endpoint }, strict),
   'remove-endpoint': Type.Object({ command: Type.Literal('remove-endpoint'), ...endpoint }, strict),
+  members: Type.Object({ command: Type.Literal('members') }, strict),
+  networks: Type.Object({ command: Type.Literal('networks') }, strict),
+  keys: Type.Object({ command: Type.Literal('keys') }, strict),
+  'install-key': Type.Object({ command: Type.Literal('install-key'), key }, strict),
+  'use-key': Type.Object({ command: Type.Literal('use-key'), key }, strict),
+  'remove-key': Type.Object({ command: Type.Literal('remove-key'), key }, strict),
   stop: Type.Object({ command: Type.Literal('stop') }, strict),
 } satisfies { [C in Command]: TSchema & { static: Extract<Request, { command: C }> } };
 

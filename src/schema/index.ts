@@ -1,15 +1,27 @@
 /** Schemas of the configuration file and of the control socket, with their types, checks and messages. No I/O. */
 export { CONFIG, MAX_MTU, MIN_MTU } from './config.js';
 export { parseRequest, REQUESTS } from './control.js';
-export { canonicalEndpoint, ownEndpoint, plan, type Plan, type SegmentPlan, type TapPlan } from './plan.js';
+export {
+  canonicalEndpoint,
+  ownEndpoint,
+  plan,
+  type GossipPlan,
+  type Place,
+  type Plan,
+  type SegmentPlan,
+  type TapPlan,
+} from './plan.js';
 export { findProblems, problemText, SchemaError, type Problem } from './problem.js';
 export { closest } from './suggest.js';
-export { canonicalIp, canonicalMac, family, isDeviceName } from './text.js';
+export { canonicalIp, canonicalMac, family, isDeviceName, isUnicast, isWithin, parsePlace } from './text.js';
 export type {
   Command,
   Config,
   Endpoint,
   EngineName,
+  Gossip,
+  GossipNetwork,
+  GossipRequest,
   JsonSchema,
   Proxy,
   Reply,

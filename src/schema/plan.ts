@@ -2,9 +2,20 @@
 import { PORT } from '../vxlan/index.js';
 import { CONFIG } from './config.js';
 import { findProblems, SchemaError } from './problem.js';
-import { contradictions } from './rules.js';
-import { canonicalIp, canonicalMac, prefixAddress } from './text.js';
-import { type Config, type Endpoint, type EngineName, type Proxy } from './types.js';
+import { contradictions, linuxOnly } from './rules.js';
+import { canonicalIp, canonicalMac, isUnicast, parsePlace, prefixAddress } from './text.js';
+import {
+  type Config,
+  type Endpoint,
+  type EngineName,
+  type Gossip,
+  type GossipNetwork,
+  type Proxy,
+  type Segment,
+} from './types.js';
+
+/** The port of the gossip, Docker's and serf's too. */
+const GOSSIP_PORT = 7946;
 
 export interface SegmentPlan {
   vni: number;
@@ -35,13 +46,34 @@ export interface TapPlan {
   native?: number;
 }
 
+/** An address or a name, and a port. */
+export interface Place {
+  host: string;
+  port: number;
+}
+
+export interface GossipPlan {
+  name: string;
+  bind: Place;
+  advertise: Place;
+  tunnel: string;
+  join: Place[];
+  /** Each in base64, or a file. */
+  keys: string[];
+  networks: GossipNetwork[];
+}
+
 export interface Plan {
   local: string;
   port: number;
   sourcePorts: number;
   engine: EngineName;
+  workers: number;
+  udpChecksum: boolean;
+  zeroChecksum: boolean;
   peersOnly: boolean;
   control?: string;
+  gossip?: GossipPlan;
   segments: SegmentPlan[];
   taps: TapPlan[];
 }
@@ -61,10 +93,14 @@ export function plan(value: unknown): Plan {
     local,
     port: config.port ?? PORT,
     sourcePorts: config.sourcePorts ?? 8,
-    engine: config.engine ?? 'auto',
+    engine: engineOf(config),
+    workers: config.workers ?? 1,
+    udpChecksum: config.udpChecksum ?? true,
+    zeroChecksum: config.zeroChecksum ?? false,
     peersOnly: config.peersOnly ?? false,
     ...given({ control: config.control }),
-    segments: config.segments.map((segment) => ({
+    ...given({ gossip: config.gossip === undefined ? undefined : gossipPlan(config.gossip, local) }),
+    segments: withNetworks(config).map((segment) => ({
       vni: segment.vni,
       ...given({ mtu: segment.mtu }),
       proxy: segment.proxy ?? 'endpoint',
@@ -82,6 +118,35 @@ export function plan(value: unknown): Plan {
       ...given(tap),
       ...given({ mac: mac === undefined ? undefined : canonicalMac(mac) }),
     })),
+  };
+}
+
+/** The engine named, or the one that what is asked for takes. */
+function engineOf(config: Config): EngineName {
+  const engine = config.engine ?? 'auto';
+  return engine === 'auto' && linuxOnly(config).length > 0 ? 'linux' : engine;
+}
+
+/** The segments, with one for each network of the gossip that has none. */
+function withNetworks({ segments, gossip }: Config): Segment[] {
+  const known = new Set(segments.map(({ vni }) => vni));
+  const networks = gossip?.networks ?? [];
+  return [...segments, ...networks.filter(({ vni }) => !known.has(vni)).map(({ vni }) => ({ vni }))];
+}
+
+function gossipPlan(gossip: Gossip, local: string): GossipPlan {
+  const bind = parsePlace(gossip.bind ?? local)!;
+  const reachable = isUnicast(bind.host) ? bind.host : local;
+  const advertise =
+    gossip.advertise === undefined ? { host: reachable, port: bind.port } : parsePlace(gossip.advertise, bind.port)!;
+  return {
+    name: gossip.name ?? (advertise.port === GOSSIP_PORT ? advertise.host : `${advertise.host}:${advertise.port}`),
+    bind,
+    advertise,
+    tunnel: gossip.tunnel === undefined ? local : canonicalIp(gossip.tunnel),
+    join: (gossip.join ?? []).map((host) => parsePlace(host)!),
+    keys: gossip.keys ?? [],
+    networks: gossip.networks ?? [],
   };
 }
 

@@ -1,6 +1,6 @@
 /** What a configuration has to fulfil beyond the form of its fields: names that refer to each other, no contradictions. */
 import { type Problem } from './problem.js';
-import { canonicalIp, canonicalMac, family, prefixAddress } from './text.js';
+import { canonicalIp, canonicalMac, family, isWithin, prefixAddress } from './text.js';
 import { type Config, type Segment, type Tap } from './types.js';
 
 /** The problems of a configuration whose form is right. */
@@ -9,16 +9,32 @@ export function contradictions(config: Config): Problem[] {
   const report = (path: string, expected: string, given: unknown): void =>
     void problems.push({ path, expected, given });
   const once = unique(report);
-  const vnis = new Set(config.segments.map((segment) => segment.vni));
+  const networks = config.gossip?.networks ?? [];
+  if (config.segments.length === 0 && networks.length === 0 && config.gossip === undefined)
+    report('segments', 'a list of one segment or more', config.segments);
+  if (config.taps.length === 0 && config.gossip === undefined) report('taps', 'a list of one TAP or more', config.taps);
+  if (problems.length > 0) return problems; // whatever else there is follows from these
+  networks.forEach(({ id, vni }, i) => {
+    once(`gossip.networks[${i}].id`, 'network', id, id);
+    once(`gossip.networks[${i}].vni`, 'network vni', vni, vni);
+  });
+  if (config.gossip?.tunnel !== undefined && family(config.gossip.tunnel) !== family(config.local))
+    report('gossip.tunnel', `an IPv${family(config.local)} address, as local is`, config.gossip.tunnel);
+  const vnis = new Set([...config.segments, ...networks].map(({ vni }) => vni));
   config.segments.forEach((segment, i) => {
     const path = `segments[${i}]`;
     once(`${path}.vni`, `segment`, segment.vni, segment.vni);
     checkSegment(config, segment, path, report);
   });
+  if (config.engine === 'dgram')
+    for (const { path, expected, given } of linuxOnly(config))
+      report(path, `${expected} with engine dgram, or engine linux`, given);
   const known = `the VNI of a segment (${[...vnis].join(', ')})`;
   config.taps.forEach((tap, i) => {
     const path = `taps[${i}]`;
     checkTap(tap, path, report);
+    if (tap.fd !== undefined && (config.workers ?? 1) > 1)
+      report(`${path}.fd`, 'no file descriptor with several workers, which takes a queue for each', tap.fd);
     if (tap.fd !== undefined) once(`${path}.fd`, 'fd', tap.fd, tap.fd);
     if (tap.name !== undefined)
       once(`${path}.name`, 'name', `${tap.fd === undefined ? (tap.netns ?? '') : 'fd'}/${tap.name}`, tap.name);
@@ -29,12 +45,22 @@ export function contradictions(config: Config): Problem[] {
     if (tap.address === undefined || untagged === undefined) return;
     const ip = prefixAddress(tap.address);
     once(`${path}.address`, `address${untagged}`, ip, tap.address);
+    checkSubnet(config, untagged, ip, `${path}.address`, report);
     const segment = config.segments.findIndex((candidate) => candidate.vni === untagged);
     config.segments[segment]?.endpoints?.forEach((endpoint, k) => {
       if (canonicalIp(endpoint.ip) === ip && endpoint.vtep !== undefined && !sameIp(endpoint.vtep, config.local))
         report(`segments[${segment}].endpoints[${k}].ip`, `an address other than that of ${path}`, endpoint.ip);
     });
   });
+  return problems;
+}
+
+/** What is asked for that the portable engine cannot do: Node's sockets have no such options. */
+export function linuxOnly({ workers = 1, udpChecksum, zeroChecksum }: Config): Problem[] {
+  const problems: Problem[] = [];
+  if (workers > 1) problems.push({ path: 'workers', expected: '1', given: workers });
+  if (udpChecksum === false) problems.push({ path: 'udpChecksum', expected: 'true', given: udpChecksum });
+  if (zeroChecksum === true) problems.push({ path: 'zeroChecksum', expected: 'false', given: zeroChecksum });
   return problems;
 }
 
@@ -56,7 +82,16 @@ function checkSegment(config: Config, segment: Segment, path: string, report: Re
     const at = `${path}.endpoints[${k}]`;
     if (endpoint.vtep !== undefined) remote(endpoint.vtep, `${at}.vtep`);
     once(`${at}.ip`, 'ip', canonicalIp(endpoint.ip), endpoint.ip);
+    if (endpoint.vtep === undefined || sameIp(endpoint.vtep, config.local))
+      checkSubnet(config, segment.vni, canonicalIp(endpoint.ip), `${at}.ip`, report);
   });
+}
+
+/** An endpoint of this host has to be of its network's subnet, whose prefix it is told of with. */
+function checkSubnet(config: Config, vni: number, ip: string, path: string, report: Report): void {
+  const network = config.gossip?.networks?.find((candidate) => candidate.vni === vni);
+  if (network !== undefined && family(ip) === 4 && !isWithin(ip, network.subnet))
+    report(path, `an address of ${network.subnet}, the subnet of network ${network.id}`, ip);
 }
 
 function checkTap(tap: Tap, path: string, report: Report): void {

@@ -30,6 +30,11 @@ export function prefixAddress(text: string): string {
   return canonicalIp(text.slice(0, text.indexOf('/')));
 }
 
+/** Whether an IPv4 address lies in a subnet. */
+export function isWithin(ip: string, subnet: string): boolean {
+  return family(ip) === 4 && ipaddr.IPv4.parse(ip).match(ipaddr.IPv4.parseCIDR(subnet));
+}
+
 function isPrefix(text: string): boolean {
   const [address, length, more] = text.split('/');
   if (length === undefined || more !== undefined || !/^\d{1,3}$/.test(length)) return false;
@@ -52,6 +57,24 @@ export function isDeviceName(text: string): boolean {
   if (/[\s/:%\u0000-\u001f\u007f]/.test(text) || text === '.' || text === '..') return false;
   const length = new TextEncoder().encode(text).length;
   return length >= 1 && length <= 15;
+}
+
+/** An address, or the name of a host, and a port; `null` for what is neither. IPv6 with a port stands in brackets. */
+export function parsePlace(text: string, port = 7946): { host: string; port: number } | null {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^[\]]*?))(?::(\d{1,5}))?$/.exec(text);
+  const host = family(text) === 6 ? text : (match?.[1] ?? match?.[2] ?? '');
+  const given = family(text) === 6 ? undefined : match?.[3];
+  const number = given === undefined ? port : Number(given);
+  if (number < 1 || number > 65_535) return null;
+  if (family(host) !== 0) return { host: canonicalIp(host), port: number };
+  return /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?$/i.test(host) && !/^[0-9.]+$/.test(host)
+    ? { host, port: number }
+    : null;
+}
+
+function isAddressPlace(text: string): boolean {
+  const place = parsePlace(text);
+  return place !== null && family(place.host) !== 0;
 }
 
 function text(format: string, accepts: (value: string) => boolean, expected: string): TString {
@@ -87,6 +110,42 @@ export const Prefix = text('prefix', isPrefix, 'an address with its prefix lengt
  * @internal
  */
 export const Mac = text('mac', isStationMac, 'the MAC address of one station, such as 02:42:0a:00:00:04');
+/**
+ * An address to listen at, maybe all of a family, and maybe with a port.
+ * @internal
+ */
+export const Bind = text(
+  'bind',
+  isAddressPlace,
+  'an address, with or without a port, such as 172.31.1.5, 0.0.0.0:7946 or [fd00::5]:7946',
+);
+/**
+ * An address that others reach, maybe with a port.
+ * @internal
+ */
+export const Advertise = text(
+  'advertise',
+  (value) => isAddressPlace(value) && isUnicast(parsePlace(value)!.host),
+  'a unicast address, with or without a port, such as 172.31.1.5 or [fd00::5]:7946',
+);
+/**
+ * A host to join, by name or address, maybe with a port.
+ * @internal
+ */
+export const Host = text(
+  'host',
+  (value) => parsePlace(value) !== null,
+  'a host, by name or address, with or without a port, such as 192.168.1.25 or vtep1.example:7946',
+);
+/**
+ * An IPv4 subnet.
+ * @internal
+ */
+export const Subnet = text(
+  'subnet',
+  (value) => isPrefix(value) && family(value.slice(0, value.indexOf('/'))) === 4,
+  'an IPv4 subnet such as 10.0.0.0/24',
+);
 /**
  * Name of a network device.
  * @internal

@@ -63,7 +63,33 @@ export interface Tap {
   native?: number;
 }
 
-/** The configuration of `vtep up`, as it is written. */
+/** An overlay network as the gossip's tables know it. */
+export interface GossipNetwork {
+  /** Its id in the tables: the same at every agent. Docker's have 25 characters. */
+  id: string;
+  vni: number;
+  /** `10.0.0.0/24`: endpoints are told of with the length of its prefix. */
+  subnet: string;
+}
+
+/** How a VTEP takes part in the gossip by which VTEPs learn of each other's endpoints. */
+export interface Gossip {
+  /** The member's name, unlike any other's. Default: the advertised address. */
+  name?: string;
+  /** Where to listen, UDP and TCP: `172.31.1.5`, `0.0.0.0:7946`, `[::]:7946`. Default: `local`, port 7946. */
+  bind?: string;
+  /** Where others reach it, as `bind`. Default: `bind`, or `local` where that is every address. */
+  advertise?: string;
+  /** The address of this VTEP that others send datagrams to, where a translator is between. Default: `local`. */
+  tunnel?: string;
+  /** Members to join: names or addresses, with or without a port. */
+  join?: string[];
+  /** Each a key of 16, 24 or 32 bytes in base64, or a file of such. The first one encrypts; absent: nothing is encrypted. */
+  keys?: string[];
+  networks?: GossipNetwork[];
+}
+
+/** The configuration of `vtep up` and `vtep agent`, as it is written. */
 export interface Config {
   /** The address of this VTEP on the underlay. */
   local: string;
@@ -72,11 +98,21 @@ export interface Config {
   /** UDP source ports that flows are spread over, for the underlay's ECMP; 0 to send from `port`. Default 8. */
   sourcePorts?: number;
   engine?: EngineName;
+  /** Threads that move frames, each with a queue of every TAP; more than one take engine `linux`. Default 1. */
+  workers?: number;
+  /** Whether datagrams are sent with a UDP checksum; without one they take engine `linux`. Default true. */
+  udpChecksum?: boolean;
+  /** Whether datagrams without one are taken over IPv6 too (RFC 6935), as over IPv4 they always are; takes engine `linux`. Default false. */
+  zeroChecksum?: boolean;
   /** Whether datagrams are taken from configured peers and endpoints' VTEPs only. Default false, as RFC 7348 has it. */
   peersOnly?: boolean;
   /** Path of the control socket; absent: none. */
   control?: string;
+  /** With `vtep agent` only. */
+  gossip?: Gossip;
+  /** One or more; none is needed where there are networks of the gossip, each of which is a segment. */
   segments: Segment[];
+  /** One or more; none is needed with gossip. */
   taps: Tap[];
 }
 
@@ -85,6 +121,7 @@ export type Request =
   | { command: 'fdb'; vni?: number }
   | { command: 'neighbors'; vni?: number }
   | { command: 'peers'; vni?: number }
+  | { command: 'remotes' }
   | { command: 'counters' }
   | {
       command: 'explain';
@@ -101,7 +138,21 @@ export type Request =
   | { command: 'remove-peer'; vni: number; address: string }
   | ({ command: 'add-endpoint'; vni: number } & Endpoint)
   | ({ command: 'remove-endpoint'; vni: number } & Endpoint)
+  /** Of an agent: the gossip's members, and its networks. */
+  | { command: 'members' }
+  | { command: 'networks' }
+  /** Of an agent: the keys that the gossip is encrypted with, by their fingerprints. */
+  | { command: 'keys' }
+  | { command: 'install-key'; key: string }
+  /** A key of the ring, in base64 or by its fingerprint. */
+  | { command: 'use-key'; key: string }
+  | { command: 'remove-key'; key: string }
   | { command: 'stop' };
+/** What the gossip answers. */
+export type GossipRequest = Extract<
+  Request,
+  { command: 'members' | 'networks' | 'keys' | 'install-key' | 'use-key' | 'remove-key' }
+>;
 export type Command = Request['command'];
 
 /** What comes back: one JSON object a line, in the order of the requests. */

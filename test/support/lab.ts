@@ -19,8 +19,12 @@ export const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 export const VTEP: readonly string[] = (process.env['WEFT_VTEP'] ?? 'node --import tsx src/cli/main.ts')
   .split(' ')
   .map((word, i) => (i === 0 && word === 'node' ? process.execPath : word));
-/** Milliseconds that a program may take to get ready, or to end. */
-const PATIENCE = 20_000;
+/** The engine of every `vtep up` whose arguments name none; WEFT_ENGINE sets it, and `npm test` to each in turn. */
+export const ENGINE = process.env['WEFT_ENGINE'] ?? 'auto';
+/** Whether this is the run of a file for what has nothing to do with the engine. */
+export const FIRST = ENGINE !== 'dgram';
+/** Milliseconds that a program may take to get ready, or to end, on a machine that does much else. */
+const PATIENCE = 60_000;
 const NETNS = '/var/run/netns';
 
 /** What a program left behind. */
@@ -98,6 +102,7 @@ export class Lab {
   readonly #name: string;
   readonly #namespaces = new Set<string>();
   readonly #programs = new Set<Running>();
+  readonly #vteps = new Set<Running>();
   readonly #onExit = (): void => this.#abandon();
   readonly #onSignal = (): void => process.exit(1);
 
@@ -157,7 +162,8 @@ export class Lab {
     const running = new Running(
       spawn(program!, args, {
         cwd: REPOSITORY,
-        env: { ...process.env, ...env },
+        // Who has no privilege cannot write where coverage is collected, and would complain.
+        env: { ...process.env, ...env, ...(unprivileged ? { NODE_V8_COVERAGE: undefined } : {}) },
         stdio: ['ignore', 'pipe', 'pipe', ...(fds ?? [])],
       }),
     );
@@ -169,14 +175,15 @@ export class Lab {
 
   /** Runs `vtep` to its end. */
   runVtep(options: VtepOptions): Promise<Outcome> {
-    const running = this.spawn([...(options.command ?? VTEP), ...options.args], options);
+    const running = this.spawn(vtep(options), options);
     return within(running.ended, `vtep ${options.args.join(' ')} to end`).finally(() => running.signal('SIGKILL'));
   }
 
   /** Starts `vtep` and waits until it says that it is ready. */
   async startVtep(options: VtepOptions): Promise<Running> {
-    const running = this.spawn([...(options.command ?? VTEP), ...options.args], options);
+    const running = this.spawn(vtep(options), options);
     const isReady = (): boolean => /^ready$|^\{"event":"ready"/m.test(running.stdout);
+    this.#vteps.add(running);
     await waitFor('vtep to be ready', () => isReady() || !running.running);
     if (!isReady()) {
       const { code, stderr } = await running.ended;
@@ -188,6 +195,12 @@ export class Lab {
   /** Ends every program that still runs, by its pid: for `after.each`, so that a failure does not spoil the next test. */
   async killAll(): Promise<void> {
     for (const running of this.#programs) await running.stop('SIGKILL').catch(() => undefined);
+  }
+
+  /** As `killAll`, for VTEPs alone. */
+  async killVteps(): Promise<void> {
+    for (const running of this.#vteps) await running.stop('SIGKILL').catch(() => undefined);
+    this.#vteps.clear();
   }
 
   /** Ends every program and removes every namespace. */
@@ -204,6 +217,12 @@ export class Lab {
     for (const ns of this.#namespaces) spawnSync('ip', ['netns', 'del', ns]);
     this.#namespaces.clear();
   }
+}
+
+/** The command line of a `vtep`, with the engine that this run is about. */
+function vtep({ command = VTEP, args }: VtepOptions): string[] {
+  const open = args[0] === 'up' && !args.includes('--engine');
+  return [...command, ...args, ...(open ? ['--engine', ENGINE] : [])];
 }
 
 /** One end of a veth pair. */

@@ -1,5 +1,5 @@
 /**
- * Somebody in a container, in plain JavaScript so that it starts at once. Every mode ends by itself within a minute.
+ * Somebody in a container, in plain JavaScript so that it starts at once. Every mode ends by itself, a client's within a minute.
  *
  *     node peer.mjs serve NAME BYTES  answers at TCP and UDP port 40001 and TCP port 40002, until it is told to stop
  *     node peer.mjs exchange IP BYTES COUNT      transfers over TCP both ways, and COUNT datagrams there and back
@@ -13,7 +13,8 @@ import { connect, createServer } from 'node:net';
 const BULK = 40_001;
 const LINES = 40_002;
 const [mode, ...args] = process.argv.slice(2);
-setTimeout(() => fail('it took too long'), 60_000).unref();
+// A server lives as long as a file of tests, a client as long as a transfer.
+setTimeout(() => fail('it took too long'), mode === 'serve' ? 600_000 : 60_000).unref();
 
 function fail(reason) {
   process.stderr.write(`${reason}\n`);

@@ -101,9 +101,7 @@ overlay.before(async () => {
   c2 = await serve(lab, await quietNamespace(lab, 'c2'), '10.0.0.4', 'c2');
 });
 
-overlay.after.each(async () => {
-  for (const one of running ?? []) if (one.running) await one.stop('SIGKILL').catch(() => undefined);
-});
+overlay.after.each(() => underlay?.lab.killVteps());
 
 overlay.after(async () => {
   await underlay?.lab.teardown();

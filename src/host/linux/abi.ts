@@ -15,6 +15,9 @@ export const SOL_UDP = 17;
 export const SOL_IPV6 = 41;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
+export const SO_REUSEPORT = 15;
+/** Leave the UDP checksum out. */
+export const SO_NO_CHECK = 11;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_RXQ_OVFL = 40;
@@ -29,6 +32,9 @@ export const IPV6_RECVTCLASS = 66;
 export const IPV6_TCLASS = 67;
 /** Set DF, never fragment, and believe what the way says of its MTU. */
 export const PMTUDISC_DO = 2;
+/** Over IPv6 leave the checksum out of what is sent, and take what comes without one. */
+export const UDP_NO_CHECK6_TX = 101;
+export const UDP_NO_CHECK6_RX = 102;
 export const UDP_SEGMENT = 103;
 export const UDP_GRO = 104;
 

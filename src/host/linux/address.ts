@@ -45,7 +45,9 @@ export class Senders {
   /** The remote, or its address where the machine does not know it (yet). */
   find(at: number): Remote | string {
     const { view } = this.#arena;
-    let [a, b, c] = [0, 0, 0];
+    let a = 0;
+    let b = 0;
+    let c = 0;
     let d: number;
     if (this.#v6) {
       a = view.getInt32(at + SOCKADDR.ipv6);

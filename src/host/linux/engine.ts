@@ -1,177 +1,154 @@
 /**
- * The fast engine for Linux: super-frames instead of packets, many a system call, on a thread of its own. This is the
+ * The fast engine for Linux: super-frames instead of packets, many a system call, on threads of its own. This is the
  * control thread's side of it.
+ *
+ * Several workers each have a machine of their own, a queue of every TAP and a socket on the VTEP's port. The kernel
+ * keeps a flow on one queue and on one socket, so that its packets stay in order, and what one worker learns it tells the
+ * others.
  */
-import { closeSync, existsSync, writeSync } from 'node:fs';
-import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
-import { SchemaError, type Plan, type Problem } from '../../schema/index.js';
-import { Captures } from '../capture.js';
+import { endianness } from 'node:os';
+import { type Plan } from '../../schema/index.js';
+import { type Counters, type FdbListing, type RemoteListing } from '../../vtep/index.js';
+import { Captures, type Captured } from '../capture.js';
 import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from '../engine.js';
 import { HostError } from '../error.js';
 import { type MachineRequest } from '../machine.js';
-import { IFF_VNET_HDR } from '../tun.js';
-import { bindError } from '../underlay.js';
-import { newCounts, readCounts } from './counts.js';
-import { type FromLoop, type Setup, type ToLoop } from './protocol.js';
-
-/** Where the thread's program may be, from where this one is: a source, or a piece of a bundle. */
-const PROGRAMS = ['./worker.ts', './linux-worker.js', './host/linux-worker.js', '../host/linux-worker.js'];
-/** Megabytes of JavaScript's heap for what is new; the loop makes next to nothing. */
-const YOUNG = 4;
-
-interface Pending {
-  resolve(result: unknown): void;
-  reject(error: Error): void;
-}
+import { IFF_VNET_HDR, tunFeatures, type TapFiles } from '../tun.js';
+import { readCounts } from './counts.js';
+import { addCounts, gatherCounters, gatherFdb, gatherRemotes } from './gather.js';
+import { loadLibc } from './libc.js';
+import { type Setup, type ToLoop } from './protocol.js';
+import { closeFiles, ENDED, findProgram, LoopThread, type ThreadEvents } from './thread.js';
 
 export class LinuxEngine implements Engine {
   readonly name = 'linux';
   readonly tapFlags = IFF_VNET_HDR;
-  readonly #counts = newCounts();
-  readonly #pending = new Map<number, Pending>();
+  #threads: LoopThread[] = [];
   #captures!: Captures;
-  #worker: Worker | undefined;
-  #port: MessagePort | undefined;
-  #wake = -1;
-  #next = 0;
   #running = false;
-  #stopped!: () => void;
-  readonly #onExit = (): void => this.#tell({ type: 'stop' });
+  #stopping: Promise<void> | undefined;
+  readonly #onExit = (): void => this.#tellAll({ type: 'stop' });
 
-  async start(plan: Plan, taps: readonly number[], events: EngineEvents): Promise<EngineFacts> {
-    this.#captures = new Captures((packets) => this.#tell({ type: 'capture', packets }));
-    const setup: Setup = { plan, taps, counts: this.#counts };
-    const { port1, port2 } = new MessageChannel();
-    const program = findProgram();
-    this.#worker = startThread(program, {
-      name: 'vtep',
-      workerData: { setup, port: port2 },
-      transferList: [port2],
-      resourceLimits: { maxYoungGenerationSizeMb: YOUNG },
-      execArgv: [],
-    });
-    this.#port = port1;
-    return new Promise<EngineFacts>((resolve, reject) => {
-      this.#worker!.on('error', (error) => {
-        if (!this.#running)
-          return reject(new HostError(`engine "linux" does not start: ${error.message}`, { cause: error }));
-        this.#end();
-        for (const port of taps.keys()) events.tapLost(port, `the thread that reads it has failed: ${error.message}`);
-      });
-      port1.on('message', (message: FromLoop) => {
-        switch (message.type) {
-          case 'started':
-            this.#wake = message.wake;
-            this.#running = true;
-            process.on('exit', this.#onExit);
-            return resolve(message.facts);
-          case 'failed': {
-            const { code, message: text } = message;
-            this.#close();
-            for (const fd of taps) closeQuietly(fd);
-            const cause = Object.assign(new Error(text), code === undefined ? {} : { code });
-            return reject(code === undefined ? new HostError(text) : bindError(cause, plan.local, plan.port));
-          }
-          case 'lost':
-            return events.tapLost(message.port, message.reason);
-          case 'captured':
-            return this.#captures.add(message.packet);
-          case 'answer':
-            return this.#settle(message.id)?.resolve(message.result);
-          case 'refusal': {
-            const { problems, message: text } = message;
-            const error = problems === undefined ? new RangeError(text) : new SchemaError(problems as Problem[]);
-            return this.#settle(message.id)?.reject(error);
-          }
-          case 'stopped':
-            return this.#end();
+  async start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts> {
+    this.#captures = new Captures((packets) => this.#tellAll({ type: 'capture', packets }));
+    const lost = new Set<number>();
+    let failed = false;
+    const heard = (worker: number): ThreadEvents => ({
+      hear: (message) => {
+        if (message.type === 'captured') this.#captures.add(message.packet);
+        else if (message.type !== 'lost') this.#tellAll(message, worker);
+        else if (!lost.has(message.port)) {
+          lost.add(message.port); // every worker says so
+          events.tapLost(message.port, message.reason);
         }
-      });
+      },
+      failed: (reason) => {
+        this.#captures.stop();
+        if (!failed) events.failed(reason);
+        failed = true;
+      },
     });
+    const setups = Array.from({ length: plan.workers }, (_, i) => ({
+      plan,
+      taps: taps.map(({ queues }) => queues[i]!),
+      writers: taps.map(({ writer }) => writer),
+    }));
+    this.#threads = setups.map((_, i) => new LoopThread(heard(i)));
+    const facts = await this.#startAll(setups);
+    this.#running = true;
+    process.on('exit', this.#onExit);
+    return facts;
+  }
+
+  /** The first thread makes the sockets for all. */
+  async #startAll([first, ...others]: readonly Omit<Setup, 'counts'>[]): Promise<EngineFacts> {
+    const [leader, ...rest] = this.#threads;
+    const waiting = { sockets: { receiver: -1, senders: [], sourcePorts: [] } };
+    const { facts, sockets } = await leader!.start(first!).catch((error: unknown) => {
+      for (const setup of others) closeFiles({ ...setup, ...waiting });
+      throw error;
+    });
+    const outcomes = await Promise.allSettled(
+      rest.map((thread, i) => thread.start({ ...others[i]!, sockets: sockets[i + 1]! })),
+    );
+    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failure === undefined) return facts;
+    await this.#stopThreads();
+    throw failure.reason;
   }
 
   async ask(request: MachineRequest): Promise<unknown> {
-    if (request.command === 'capture') return this.#captures.collect(request.count, request.seconds);
-    if (this.#port === undefined) throw new HostError('the engine has ended');
-    return new Promise((resolve, reject) => {
-      const id = this.#next++;
-      this.#pending.set(id, { resolve, reject });
-      this.#port!.ref();
-      this.#tell({ type: 'ask', id, request });
-    });
+    if (!this.#running) throw new HostError(ENDED);
+    if (request.command === 'capture') return this.#capture(request.count, request.seconds);
+    const [first] = this.#threads;
+    if (this.#threads.length === 1) return first!.ask(request);
+    switch (request.command) {
+      case 'neighbors':
+      case 'peers':
+      case 'explain':
+        return first!.ask(request);
+      case 'fdb':
+        return gatherFdb((await this.#askAll(request)) as (FdbListing & { vni: number })[][]);
+      case 'remotes':
+        return gatherRemotes((await this.#askAll(request)) as RemoteListing[][]);
+      case 'counters':
+        return gatherCounters((await this.#askAll(request)) as Counters[]);
+      default:
+        return (await this.#askAll(request))[0]; // a change, which is one for all
+    }
   }
 
   counters(): EngineCounters {
-    return readCounts(this.#counts);
+    return readCounts(addCounts(this.#threads.map(({ counts }) => counts)));
   }
 
   async stop(): Promise<void> {
     if (!this.#running) return;
     this.#captures.stop();
-    await new Promise<void>((resolve) => {
-      this.#stopped = resolve;
-      this.#tell({ type: 'stop' });
-    });
-  }
-
-  /** A message to the loop, which may be asleep. */
-  #tell(message: ToLoop): void {
-    this.#port?.postMessage(message);
-    if (this.#wake >= 0) writeSync(this.#wake, ONE);
-  }
-
-  #settle(id: number): Pending | undefined {
-    const pending = this.#pending.get(id);
-    this.#pending.delete(id);
-    if (!this.#running && this.#pending.size === 0) this.#port?.unref();
-    return pending;
-  }
-
-  /** The loop has ended; the thread lives on, and answers, until the process ends. */
-  #end(): void {
+    await (this.#stopping ??= this.#stopThreads());
     this.#running = false;
     process.off('exit', this.#onExit);
-    if (this.#wake >= 0) closeSync(this.#wake);
-    this.#wake = -1;
-    this.#worker?.unref();
-    this.#port?.unref();
-    this.#stopped?.();
   }
 
-  #close(): void {
-    this.#port?.close();
-    this.#port = undefined;
+  /** The first one closes the sockets that all use, and so is the last to end. */
+  async #stopThreads(): Promise<void> {
+    const [first, ...others] = this.#threads;
+    await Promise.all(others.map((thread) => thread.stop()));
+    await first!.stop();
+  }
+
+  async #capture(count: number, seconds: number): Promise<Captured[]> {
+    const packets = await this.#captures.collect(count, seconds);
+    // Of several workers they come as those are told to run.
+    if (this.#threads.length > 1) packets.sort((a, b) => Number(BigInt(a.time) - BigInt(b.time)));
+    return packets;
+  }
+
+  #askAll(request: Exclude<MachineRequest, { command: 'capture' }>): Promise<unknown[]> {
+    return Promise.all(this.#threads.map((thread) => thread.ask(request)));
+  }
+
+  #tellAll(message: ToLoop, except = -1): void {
+    this.#threads.forEach((thread, i) => {
+      if (i !== except) thread.tell(message);
+    });
   }
 }
 
-/** What an eventfd takes: a number of 64 bits. */
-const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
+/** Machines of 64 bits, little-endian, for which there are binaries of koffi. */
+const MACHINES = ['x64', 'arm64', 'riscv64', 'loong64'];
 
-/** @throws HostError in a bundle that left the thread's program out. */
-function findProgram(): URL {
-  const found = PROGRAMS.map((path) => new URL(path, import.meta.url)).find((url) => existsSync(url));
-  if (found === undefined)
-    throw new HostError(
-      'engine "linux" does not find its thread’s program (linux-worker.js); install weft again, or use --engine dgram',
-    );
-  return found;
-}
-
-/** Starts a program on a thread; one in TypeScript, as in the sources' own tests, through tsx, which threads do not inherit. */
-function startThread(program: URL, options: WorkerOptions): Worker {
-  if (!program.pathname.endsWith('.ts')) return new Worker(program, options);
-  const tsx = import.meta.resolve('tsx/esm/api');
-  const bootstrap = `import(${JSON.stringify(tsx)}).then(({ register }) => {
-    register();
-    return import(${JSON.stringify(program.href)});
-  });`;
-  return new Worker(bootstrap, { ...options, eval: true });
-}
-
-function closeQuietly(fd: number): void {
-  try {
-    closeSync(fd);
-  } catch {
-    // the loop had closed it
-  }
+/**
+ * Looks whether the engine runs here.
+ * @param taps Whether it is to make TAPs of its own, which takes more of the kernel than those that were passed on.
+ * @throws HostError that says what is missing.
+ */
+export async function requireLinux(taps: boolean): Promise<void> {
+  if (process.platform !== 'linux') throw new HostError(`engine "linux" runs on Linux and not on ${process.platform}`);
+  if (!MACHINES.includes(process.arch) || endianness() !== 'LE')
+    throw new HostError(`engine "linux" runs on ${MACHINES.join(', ')} and not on ${process.arch}`);
+  await loadLibc();
+  findProgram();
+  if (taps && ((await tunFeatures()) & IFF_VNET_HDR) === 0)
+    throw new HostError('engine "linux" takes a kernel with IFF_VNET_HDR, which this one does not offer');
 }

@@ -60,7 +60,7 @@ export async function loadLibc(): Promise<Libc> {
       codeOf(error) === 'ERR_MODULE_NOT_FOUND' || codeOf(error) === 'MODULE_NOT_FOUND'
         ? 'which is not installed; add it with "npm install koffi"'
         : `which does not load (${(error as Error).message}); try "npm install koffi"`;
-    throw new HostError(`engine "linux" takes koffi, ${why}, or use --engine dgram`, { cause: error });
+    throw new HostError(`engine "linux" takes koffi, ${why}`, { cause: error });
   }
   try {
     const library = koffi.load(null); // the program itself has libc's symbols, whichever libc it is
@@ -75,13 +75,18 @@ export async function loadLibc(): Promise<Libc> {
     };
   } catch (error) {
     throw new HostError(
-      `engine "linux" does not find what it needs in this system's C library (${(error as Error).message}); use --engine dgram`,
+      `engine "linux" does not find what it needs in this system's C library (${(error as Error).message})`,
       { cause: error },
     );
   }
 }
 
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number as number, name]));
+// Of two names for one number the first is the usual one: EAGAIN, and not EWOULDBLOCK.
+const NAMES = new Map(
+  Object.entries(constants.errno)
+    .reverse()
+    .map(([name, number]) => [number as number, name]),
+);
 // Those that Node does not name.
 NAMES.set(77, 'EBADFD');
 NAMES.set(112, 'EHOSTDOWN');

@@ -5,7 +5,7 @@
 import { performance } from 'node:perf_hooks';
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
-import { type Remote, type Vtep } from '../../vtep/index.js';
+import { UNLIMITED, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
 import { Recorder } from '../capture.js';
 import { answer, buildVtep } from '../machine.js';
 import { overhead } from '../underlay.js';
@@ -14,18 +14,22 @@ import { Arena } from './arena.js';
 import { COUNT, countError } from './counts.js';
 import { ErrorQueue, type ErrorEvents } from './error-queue.js';
 import { EBADFD, errorName, type Libc, type Pointer } from './libc.js';
-import { type FromLoop, type Setup, type ToLoop } from './protocol.js';
+import { type FromLoop, type LoopSockets, type Setup, type ToLoop } from './protocol.js';
 import { DataPath } from './path.js';
 import { Receiver } from './receiver.js';
-import { Sender, type SenderEvents } from './sender.js';
+import { NONE, Sender, type SenderEvents } from './sender.js';
 import { TapQueue } from './tap-queue.js';
 import { sums } from '../simd.js';
 import { Sockets } from './udp.js';
 
 /** Milliseconds between two looks at what has aged. */
 const TICK = 1000;
+/** Milliseconds at most between two times that other workers hear what is still being seen, so that it does not age there. */
+const REFRESH = 30_000;
 /** Milliseconds after which a smaller MTU of a way is doubted (RFC 1191, section 6.3). */
 const MTU_AGE = 600_000;
+/** Milliseconds for which a full socket keeps TAPs from being read; then what is for it is dropped. */
+const PATIENCE = 100;
 /** Bytes for structures and buffers. */
 const ARENA = 8 << 20;
 
@@ -50,10 +54,19 @@ export class Loop implements SenderEvents, ErrorEvents {
   #path!: DataPath;
   #now = 0;
   #running = true;
+  /** Whether there are no other workers to be kept in step. */
+  readonly #alone: boolean;
+  /** What the others have not heard of yet, and when they hear again of all that is still being seen. */
+  readonly #learned: Learned[] = [];
+  readonly #refresh: number;
+  #refreshDue = 0;
+  /** The socket that is full, or `NONE`, and since when. */
+  #full = NONE;
+  #fullSince = 0;
 
   /** @throws SocketError where the underlay's sockets are not to be had. */
   constructor(libc: Libc, setup: Setup, port: MessagePort) {
-    const { plan, taps, counts } = setup;
+    const { plan, taps, writers, counts } = setup;
     this.#libc = libc;
     this.#setup = setup;
     this.#port = port;
@@ -61,13 +74,21 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#arena = new Arena(libc, ARENA);
     const arena = this.#arena;
     this.#v6 = plan.local.includes(':');
+    this.#alone = plan.workers === 1;
+    const ageing = plan.segments.map((segment) => segment.ageing * 1000).filter((time) => time > 0);
+    this.#refresh = Math.max(TICK, Math.min(REFRESH, ...ageing.map((time) => time / 4)));
     this.#vtep = buildVtep(plan);
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
     this.#recorder = new Recorder(plan, (packet) => this.#say({ type: 'captured', packet }));
     this.#eight = arena.pointer(arena.take(8));
     this.#wake = libc.eventfd(0, abi.EFD_NONBLOCK | abi.EFD_CLOEXEC);
-    this.#taps = taps.map((fd, i) => new TapQueue(libc, arena, fd, plan.taps[i]!.fd === undefined, counts));
-    this.#sockets = new Sockets(libc, arena, plan.local);
+    this.#taps = taps.map(
+      (fd, i) => new TapQueue(libc, arena, fd, plan.taps[i]!.fd === undefined, counts, writers[i]!),
+    );
+    this.#sockets = new Sockets(libc, arena, plan.local, {
+      checksum: plan.udpChecksum,
+      zeroChecksum: plan.zeroChecksum,
+    });
     // One place in the poll set each: the control thread, the TAPs, the socket that receives, those that only send.
     this.#fds = [this.#wake, ...taps];
     this.#poll = arena.take((2 + taps.length + plan.sourcePorts) * abi.POLLFD.length);
@@ -82,46 +103,58 @@ export class Loop implements SenderEvents, ErrorEvents {
     view.setInt32(one, 1, true);
     for (const fd of taps) this.#libc.ioctl(fd, abi.FIONBIO, this.#arena.pointer(one)); // one passed on may block
     const offloads = this.#offload();
-    const { fd, buffer } = this.#sockets.receiver(plan.port);
-    const pool = Array.from({ length: plan.sourcePorts }, () => this.#sockets.sender());
-    const senders = pool.length === 0 ? [fd] : pool.map((socket) => socket.fd);
-    const sourcePorts = pool.length === 0 ? [plan.port] : pool.map((socket) => socket.port);
+    const { all, buffer } = this.#setup.sockets === undefined ? this.#openSockets() : { all: [], buffer: 0 };
+    const { receiver, senders, sourcePorts } = this.#setup.sockets ?? all[0]!;
     this.#path = new DataPath({
       arena: this.#arena,
-      sum: sums(this.#arena.memory).sum,
+      sums: sums(this.#arena.memory),
       vtep: this.#vtep,
       v6: this.#v6,
       counts: this.#counts,
       taps: this.#taps,
-      sender: new Sender(this.#libc, this.#arena, senders, this.#v6, this.#counts, this),
-      receiver: new Receiver(this.#libc, this.#arena, fd, this.#counts),
+      sender: new Sender(this.#libc, this.#arena, senders, this.#v6, this.#counts, this, plan.udpChecksum),
+      receiver: new Receiver(this.#libc, this.#arena, receiver, this.#counts),
       recorder: this.#recorder,
       local: { address: plan.local, port: plan.port },
       sourcePorts,
       udp: offloads.includes('USO'),
       lost: (port, errno) => this.#lose(port, errno),
+      ...(this.#alone ? {} : { learned: (what) => void this.#learned.push(what) }),
     });
-    this.#fds.push(fd, ...pool.map((socket) => socket.fd));
+    this.#fds.push(receiver, ...senders.filter((fd) => fd !== receiver));
     for (const [i, one] of this.#fds.entries()) {
       const at = this.#poll + i * abi.POLLFD.length;
       view.setInt32(at + abi.POLLFD.fd, one, true);
-      // Those that only send have errors to tell of, which poll reports unasked.
-      view.setInt16(at + abi.POLLFD.events, i < 2 + taps.length ? abi.POLLIN : 0, true);
+      this.#watch(i);
     }
-    const facts = { receiveBuffer: buffer, sourcePorts };
-    this.#say({ type: 'started', facts, wake: this.#wake, offloads });
+    const facts = { receiveBuffer: buffer, sourcePorts: [...sourcePorts] };
+    this.#say({ type: 'started', facts, wake: this.#wake, offloads, sockets: all });
+  }
+
+  /** Makes the sockets of all workers: one each that receives, and a pool that all send by. */
+  #openSockets(): { all: LoopSockets[]; buffer: number } {
+    const { port, workers, sourcePorts } = this.#setup.plan;
+    const { fds, buffer } = this.#sockets.receivers(port, workers);
+    const pool = Array.from({ length: sourcePorts }, () => this.#sockets.sender());
+    const all = fds.map((receiver) => ({
+      receiver,
+      senders: pool.length === 0 ? [receiver] : pool.map(({ fd }) => fd),
+      sourcePorts: pool.length === 0 ? [port] : pool.map((socket) => socket.port),
+    }));
+    return { all, buffer };
   }
 
   /** Runs until it is told to stop. */
   run(): void {
     const { view } = this.#arena;
     const taps = this.#taps.length;
-    let due = performance.now() + TICK;
+    this.#now = clock();
+    let due = this.#now + TICK;
     while (this.#running) {
-      const wait = due - performance.now();
+      const wait = (this.#full === NONE ? due : Math.min(due, this.#fullSince + PATIENCE)) - this.#now;
       this.#counts[COUNT.pollCalls]! += 1;
-      let left = this.#libc.poll(this.#pollPointer, this.#fds.length, wait > 0 ? Math.ceil(wait) : 0);
-      this.#now = performance.now();
+      let left = this.#libc.poll(this.#pollPointer, this.#fds.length, wait > 0 ? wait : 0);
+      this.#now = clock();
       if (this.#now >= due) {
         due = this.#now + TICK;
         this.#tick();
@@ -135,15 +168,37 @@ export class Loop implements SenderEvents, ErrorEvents {
         else {
           if ((events & abi.POLLERR) !== 0) this.#errors.drain(this.#fds[i]!, this);
           if (i === taps + 1 && (events & abi.POLLIN) !== 0) this.#path.fromUnderlay(this.#now);
+          if ((events & abi.POLLOUT) !== 0) this.#path.resume();
         }
       }
+      if (this.#full !== NONE && this.#path.full === this.#full && this.#now - this.#fullSince >= PATIENCE)
+        this.#path.abandon();
+      if (this.#path.full !== this.#full) this.#hold(this.#path.full);
+      if (this.#learned.length > 0) this.#say({ type: 'learned', what: this.#learned.splice(0) });
     }
   }
 
-  /** Closes every socket and TAP; the machine stays. */
+  /** Lets the TAPs wait, whose senders feel it, while a socket is full; `NONE`: none is any more. */
+  #hold(full: number): void {
+    this.#full = full;
+    this.#fullSince = this.#now;
+    for (let i = 1; i < this.#fds.length; i++) this.#watch(i);
+  }
+
+  /** Says what poll is to report of a place, beside errors, which it reports unasked. */
+  #watch(i: number): void {
+    const taps = this.#taps.length;
+    const held = this.#full !== NONE && i >= 1 && i <= taps;
+    const receives = i <= taps + 1 && !held;
+    const events = (receives ? abi.POLLIN : 0) | (this.#full !== NONE && this.#fds[i] === this.#full ? abi.POLLOUT : 0);
+    this.#arena.view.setInt16(this.#poll + i * abi.POLLFD.length + abi.POLLFD.events, events, true);
+  }
+
+  /** Closes the TAPs, and of the first worker the sockets of all. */
   stop(): void {
     this.closeSockets();
-    for (const fd of this.#setup.taps) this.#libc.close(fd);
+    const { taps, writers, sockets } = this.#setup;
+    for (const fd of new Set(sockets === undefined ? [...taps, ...writers] : taps)) this.#libc.close(fd);
   }
 
   closeSockets(): void {
@@ -154,6 +209,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   handle(message: ToLoop): void {
     if (message.type === 'stop') this.#running = false;
     else if (message.type === 'capture') this.#recorder.limit = message.packets;
+    else if (message.type === 'path') this.#narrow(message.address, message.mtu);
+    else if (message.type === 'learned') for (const what of message.what) this.#vtep.adopt(what, performance.now());
     else {
       const { id, request } = message;
       try {
@@ -175,14 +232,23 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 
   tooBig(address: string, mtu: number): void {
+    this.#narrow(address, mtu);
+    if (!this.#alone) this.#say({ type: 'path', address, mtu });
+  }
+
+  #narrow(address: string, mtu: number): void {
     const remote = this.#vtep.remote(address);
-    if (remote === undefined) return;
+    if (remote === undefined || mtu === 0) return; // a router older than RFC 1191 does not name it
     remote.mtu = Math.max(MIN_MTU, mtu - overhead(this.#setup.plan.local));
     this.#mtus.set(remote, this.#now);
   }
 
-  refused(_address: string, errno: number): void {
+  refused(address: string, errno: number): void {
     countError(this.#counts, 'receiveErrors', errno);
+    const remote = this.#vtep.remote(address);
+    if (remote === undefined) return;
+    remote.undelivered++;
+    remote.reason = errorName(errno);
   }
 
   // ---- A turn ----
@@ -190,9 +256,13 @@ export class Loop implements SenderEvents, ErrorEvents {
   #tick(): void {
     this.#vtep.tick(this.#now);
     this.#path.forget();
+    if (!this.#alone && this.#now >= this.#refreshDue) {
+      for (const what of this.#vtep.fresh(this.#refresh + TICK, this.#now)) this.#learned.push(what);
+      this.#refreshDue = this.#now + this.#refresh;
+    }
     for (const [remote, time] of this.#mtus) {
       if (this.#now - time < MTU_AGE) continue;
-      remote.mtu = 65_535;
+      remote.mtu = UNLIMITED;
       this.#mtus.delete(remote);
     }
   }
@@ -227,3 +297,8 @@ export class Loop implements SenderEvents, ErrorEvents {
 
 /** The smallest MTU that a way is believed to have: what IPv4 requires of every link (RFC 791). */
 const MIN_MTU = 68;
+
+/** Whole milliseconds: V8 makes an object of a fraction wherever it is handed on, which is with every frame. */
+function clock(): number {
+  return Math.floor(performance.now());
+}

@@ -10,19 +10,22 @@ import {
   Segmenter,
   segmentScratch,
   type CoalescerSink,
+  joinScratch,
+  laidStart,
+  layScratch,
   type Run,
-  type Sum,
 } from '../../offload/index.js';
-import { HEADROOM, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import { HEADROOM, type Learned, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
 import * as virtio from '../../virtio/index.js';
 import { type Recorder } from '../capture.js';
 import * as abi from './abi.js';
 import { Senders } from './address.js';
 import { type Arena } from './arena.js';
 import { COUNT, countError } from './counts.js';
-import { EBADFD, EINVAL } from './libc.js';
+import { EAGAIN, EBADFD, EINVAL, EMSGSIZE } from './libc.js';
+import { type Sums } from '../simd.js';
 import { type Receiver, type ReceiverEvents } from './receiver.js';
-import { MAX_BYTES, MAX_SEGMENTS, type Sender } from './sender.js';
+import { MAX_BYTES, MAX_SEGMENTS, NONE, type Sender } from './sender.js';
 import { LOST, MAX_FRAME, type TapQueue } from './tap-queue.js';
 
 /** Reads of one TAP, and calls of the underlay, a turn at most. */
@@ -44,7 +47,7 @@ const PREFIX = 8;
 export interface PathParts {
   arena: Arena;
   /** Over the arena. */
-  sum: Sum;
+  sums: Sums;
   vtep: Vtep;
   v6: boolean;
   counts: Float64Array;
@@ -59,6 +62,8 @@ export interface PathParts {
   udp: boolean;
   /** A TAP cannot be read any more. */
   lost(port: number, errno: number): void;
+  /** Is told what the machine learns, where anybody is to be. */
+  learned?(what: Learned): void;
 }
 
 export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
@@ -72,9 +77,11 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   readonly #receiver: Receiver;
   readonly #recorder: Recorder;
   readonly #senders: Senders;
-  readonly #sum: Sum;
+  readonly #sums: Sums;
   readonly #segmenter: Segmenter;
-  readonly #heads: number;
+  /** For segments that go to the underlay, and for heads of such that go to a TAP. */
+  readonly #laid: number;
+  readonly #tapHeads: number;
   readonly #coalescer: Coalescer;
   /** Remotes by id, of what waits in the coalescer. */
   readonly #remotes: Remote[] = [];
@@ -95,10 +102,13 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   #checksumOffset = 0;
   /** The frames from the underlay that are on their way through it as one. */
   #run: Run | null = null;
+  /** Of the sink; absent where nobody is to be told. */
+  readonly learned?: (what: Learned) => void;
 
   constructor(parts: PathParts) {
     const { arena, vtep, v6, counts, taps, sender, receiver, recorder } = parts;
     this.#parts = parts;
+    if (parts.learned !== undefined) this.learned = parts.learned;
     this.#arena = arena;
     this.#bytes = arena.bytes;
     this.#vtep = vtep;
@@ -108,14 +118,18 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#receiver = receiver;
     this.#recorder = recorder;
     this.#senders = new Senders(arena, vtep, v6);
-    this.#sum = parts.sum;
-    this.#segmenter = new Segmenter(arena.bytes, this.#sum, MAX_SEGMENTS);
-    this.#heads = arena.take(segmentScratch(MAX_SEGMENTS));
-    this.#coalescer = new Coalescer(arena.bytes, arena.take(coalesceScratch(FLOWS)), this.#sum, {
-      flows: FLOWS,
-      udp: parts.udp,
-      prefix: PREFIX,
-    });
+    this.#sums = parts.sums;
+    const { sum, join } = parts.sums;
+    this.#segmenter = new Segmenter(arena.bytes, sum, MAX_SEGMENTS);
+    this.#laid = arena.take(layScratch(MAX_BYTES));
+    this.#tapHeads = arena.take(segmentScratch(MAX_SEGMENTS));
+    this.#coalescer = new Coalescer(
+      arena.bytes,
+      arena.take(coalesceScratch(FLOWS)),
+      sum,
+      { flows: FLOWS, udp: parts.udp, prefix: PREFIX },
+      { join, scratch: arena.take(joinScratch(FLOWS)) },
+    );
     this.#frames = arena.take(FRAMES + MAX_FRAME + ALIGN);
     this.#place = this.#frames;
     this.#scratch = arena.take(MAX_FRAME + HEADROOM) + HEADROOM;
@@ -133,7 +147,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   fromTap(port: number, now: number): void {
     this.#now = now;
     let bytes = 0;
-    for (let i = 0; i < TAP_TURN && bytes < TAP_BYTES; i++) {
+    for (let i = 0; i < TAP_TURN && bytes < TAP_BYTES && this.#sender.full === NONE; i++) {
       const tap = this.#taps[port]!;
       if (tap === null) break;
       const offset = this.#place + HEADROOM;
@@ -163,7 +177,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       if ((virtio.getFlags(bytes, header) & virtio.FLAG_NEEDS_CSUM) !== 0) {
         const start = virtio.getChecksumStart(bytes, header);
         const field = virtio.getChecksumOffset(bytes, header);
-        finishChecksum(bytes, this.#sum, offset, end, start, field);
+        finishChecksum(bytes, this.#sums.sum, offset, end, start, field);
       }
     }
     if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
@@ -181,7 +195,10 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#frameStart = offset;
     this.#frameEnd = end;
     const packets = this.#segmenter.open(offset, end, this.#gsoType, this.#gsoSize);
-    if (packets < 0) return countError(this.#counts, 'receiveErrors', EINVAL);
+    if (packets < 0) {
+      this.#gsoType = virtio.GSO_NONE; // what comes from the underlay next is no part of it
+      return countError(this.#counts, 'receiveErrors', EINVAL);
+    }
     if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
     const { headLength } = this.#segmenter;
     const wire = end - offset + (packets - 1) * headLength;
@@ -190,9 +207,26 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#gsoType = virtio.GSO_NONE;
   }
 
+  /** The underlay's socket that is full, or `NONE`. Until it is writable no TAP is to be read. */
+  get full(): number {
+    return this.#sender.full;
+  }
+
+  /** A socket that was full may be writable again. */
+  resume(): void {
+    this.#flush();
+  }
+
+  /** A socket has been full for too long: what waits for it is dropped and counted. */
+  abandon(): void {
+    this.#sender.abandon();
+    this.#place = this.#frames;
+  }
+
   #flush(): void {
     this.#sender.flush();
-    this.#place = this.#frames;
+    // Else the frames that wait are still there.
+    if (this.#sender.full === NONE) this.#place = this.#frames;
   }
 
   // ---- From the underlay ----
@@ -205,11 +239,16 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       this.#coalescer.flush(this); // the buffers are used again
       if (!more) break;
     }
-    if (this.#sender.pending) this.#flush();
+    if (this.#sender.pending && this.#sender.full === NONE) this.#flush();
   }
 
   datagrams(source: number, offset: number, end: number, size: number, ecn: number): void {
     let from = this.#senders.find(source);
+    if (typeof from !== 'string' && !this.#recorder.active) {
+      this.#counts[COUNT.datagramsReceived]! += size > 0 ? Math.ceil((end - offset) / size) : 1;
+      this.#remotes[from.id] = from;
+      return this.#coalescer.addMany(offset, end, size, (from.id << 2) | ecn, this);
+    }
     let at = offset;
     do {
       const stop = size > 0 && at + size < end ? at + size : end;
@@ -270,7 +309,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     const header = offset - virtio.HEADER_LENGTH; // over the VXLAN header, which has been read
     run.writeVirtio(this.#bytes, header, run.frame - offset);
     tap.beginWithHeader(header, end - header);
-    for (let i = run.first; i < run.first + run.count; i++) tap.piece(dataOffset[i]!, dataLength[i]!);
+    for (let i = run.first; i < run.first + run.pieces; i++) tap.piece(dataOffset[i]!, dataLength[i]!);
     this.#counts[COUNT.superFramesWritten]! += 1;
     tap.end();
   }
@@ -280,14 +319,14 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     const { dataOffset, dataLength } = this.#coalescer;
     // In one piece first, which is what a segmenter takes.
     const bytes = this.#bytes;
-    const start = this.#place + HEADROOM;
+    const start = this.#scratch;
     bytes.copyWithin(start, offset, end);
     let to = start + (end - offset);
-    for (let i = run.first; i < run.first + run.count; i++) {
+    for (let i = run.first; i < run.first + run.pieces; i++) {
       bytes.copyWithin(to, dataOffset[i]!, dataOffset[i]! + dataLength[i]!);
       to += dataLength[i]!;
     }
-    this.#writeApart(tap, start, to, run.gsoType, run.gsoSize);
+    this.#writeApart(tap, start, to, run.gsoType, run.gsoSize, run.fixedId);
   }
 
   /** A super-frame from a TAP that goes to another one. */
@@ -309,16 +348,16 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     tap.end();
   }
 
-  #writeApart(tap: TapQueue, offset: number, end: number, type: number, size: number): void {
+  #writeApart(tap: TapQueue, offset: number, end: number, type: number, size: number, fixedId = false): void {
     const segmenter = this.#segmenter;
-    if (segmenter.open(offset, end, type, size) < 0) return countError(this.#counts, 'writeErrors', EINVAL);
-    for (let count = segmenter.next(MAX_SEGMENTS, this.#heads); count > 0;) {
+    if (segmenter.open(offset, end, type, size, 0, fixedId) < 0) return countError(this.#counts, 'writeErrors', EINVAL);
+    for (let count = segmenter.next(MAX_SEGMENTS, this.#tapHeads); count > 0;) {
       for (let i = 0; i < count; i++) {
         tap.begin(segmenter.headOffset[i]!, segmenter.headLength);
         tap.piece(segmenter.dataOffset[i]!, segmenter.dataLength[i]!);
         tap.end();
       }
-      count = segmenter.next(MAX_SEGMENTS, this.#heads);
+      count = segmenter.next(MAX_SEGMENTS, this.#tapHeads);
     }
   }
 
@@ -333,26 +372,39 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     else this.#transmitSuper(remote, offset, sourcePort, tos);
   }
 
-  /** A super-frame leaves as datagrams: heads made here, data where it lies. */
+  /** A super-frame leaves as datagrams, made one behind the other. */
   #transmitSuper(remote: Remote, offset: number, sourcePort: number, tos: number): void {
     const segmenter = this.#segmenter;
     const sender = this.#sender;
     const size = this.#gsoSize;
     const total = segmenter.open(offset + PREFIX, this.#frameEnd, this.#gsoType, size, PREFIX);
     if (total < 0) return countError(this.#counts, 'sendErrors', EINVAL);
-    const { headLength, headOffset, dataOffset, dataLength } = segmenter;
-    const fit = Math.floor(MAX_BYTES / (headLength + size));
+    const length = segmenter.headLength + size;
+    const fit = Math.floor(MAX_BYTES / length);
+    // No datagram of that size goes over any underlay.
+    if (fit === 0) return countError(this.#counts, 'sendErrors', EMSGSIZE, total);
+    const { cut } = this.#sums;
     const most = fit < MAX_SEGMENTS ? fit : MAX_SEGMENTS;
-    for (let count = segmenter.next(most, this.#heads); count > 0;) {
-      sender.begin(remote, headLength + size, sourcePort, tos, 2 * count);
-      for (let i = 0; i < count; i++) {
-        sender.piece(headOffset[i]!, headLength);
-        sender.piece(dataOffset[i]!, dataLength[i]!);
+    const start = laidStart(this.#laid);
+    let left = total;
+    // What a full socket has not taken is where these would go.
+    while (left > 0 && sender.full === NONE) {
+      const count = segmenter.lay(cut, most, this.#laid);
+      if (sender.joins) {
+        if (!sender.begin(remote, length, sourcePort, tos, 1)) break;
+        sender.piece(start, segmenter.laidEnd - start);
+        sender.end(count);
+        left -= count;
+      } else {
+        // Where the kernel does not cut, each datagram is a message, and still many leave in one call.
+        for (let at = start; at < segmenter.laidEnd; at += length, left--) {
+          const rest = segmenter.laidEnd - at;
+          sender.transmit(remote, at, rest < length ? rest : length, sourcePort, tos);
+        }
       }
-      sender.end(count);
-      sender.flush(); // the heads' place is used again
-      count = segmenter.next(most, this.#heads);
+      sender.flush();
     }
+    if (left > 0) countError(this.#counts, 'sendErrors', EAGAIN, left);
   }
 
   #recordDatagram(from: Remote | string, source: number, offset: number, end: number): void {

@@ -2,7 +2,8 @@
  * Datagrams on their way out: gathered by socket, joined where the kernel can cut them apart again (`UDP_SEGMENT`), and
  * handed over many at a time. Bytes are named and not copied: they stay where they are until `flush`.
  *
- * A flow leaves by one socket, and a socket's datagrams leave in order.
+ * A flow leaves by one socket, and a socket's datagrams leave in order. What a full socket does not take waits until it is
+ * writable (`full`), and the caller brings nothing new meanwhile.
  */
 import { type Remote } from '../../vtep/index.js';
 import * as abi from './abi.js';
@@ -20,9 +21,11 @@ export const MAX_SEGMENTS = 64;
 export const MAX_BYTES = 65_535 - 40 - 8;
 /** Remotes whose socket address is kept ready. */
 const REMOTES = 256;
-/** Milliseconds to wait for a full socket, and how often, before its datagrams are dropped. */
+/** Milliseconds to wait for a full socket in the middle of a message, and how often, before the rest is dropped. */
 const PATIENCE = 2;
 const RETRIES = 5;
+/** `full`: no socket is. */
+export const NONE = -1;
 /** Two control messages: the segment's size and the TOS. */
 const CONTROL_ROOM = 48;
 
@@ -40,8 +43,14 @@ class Queue {
   /** Datagrams of each message, and the bytes of each but the last. */
   readonly segments = new Int32Array(MESSAGES);
   readonly sizes = new Int32Array(MESSAGES);
+  /** Where each piece is. */
+  readonly offsets = new Int32Array(PIECES);
   count = 0;
   used = 0;
+  /** Messages that have left already, while the others wait for the socket. */
+  sent = 0;
+  /** It was full for too long: nothing waits for it until it takes something again. */
+  overdue = false;
   /** Whether it is among those that `flush` looks at. */
   listed = false;
   // The last message, while it grows.
@@ -86,12 +95,15 @@ export class Sender {
   /** For a datagram sent alone, and for waiting. */
   readonly #single: number;
   readonly #singlePointer: Pointer;
+  readonly #singlePiece: number;
   readonly #poll: number;
   readonly #pollPointer: Pointer;
   /** Whether the kernel cuts datagrams apart. */
-  #joins = true;
+  #joins: boolean;
   #queue: Queue;
+  #full: Queue | null = null;
 
+  /** @param joins False where the kernel is not to be asked to cut: it refuses to without a checksum. */
   constructor(
     libc: Libc,
     arena: Arena,
@@ -99,7 +111,9 @@ export class Sender {
     v6: boolean,
     counts: Float64Array,
     events: SenderEvents,
+    joins = true,
   ) {
+    this.#joins = joins;
     this.#libc = libc;
     this.#arena = arena;
     this.#v6 = v6;
@@ -111,13 +125,24 @@ export class Sender {
     this.#addresses = arena.take(REMOTES * abi.SOCKADDR.room);
     this.#single = arena.take(abi.MSGHDR.mmsgLength);
     this.#singlePointer = arena.pointer(this.#single);
+    this.#singlePiece = arena.take(abi.IOVEC.length);
     this.#poll = arena.take(abi.POLLFD.length);
     this.#pollPointer = arena.pointer(this.#poll);
+  }
+
+  /** Whether a message may be of several datagrams. */
+  get joins(): boolean {
+    return this.#joins;
   }
 
   /** Whether anything waits. */
   get pending(): boolean {
     return this.#waits > 0;
+  }
+
+  /** The socket that is to be writable before anything new is brought, or `NONE`. */
+  get full(): number {
+    return this.#full === null ? NONE : this.#full.fd;
   }
 
   /** A datagram of its own, in one piece of the arena. */
@@ -132,13 +157,14 @@ export class Sender {
       queue.segments[queue.count - 1]! < MAX_SEGMENTS &&
       queue.used < PIECES
     ) {
+      queue.offsets[queue.used] = offset;
       this.#arena.setIovec(queue.pieces + queue.used++ * abi.IOVEC.length, offset, length);
       queue.total += length;
       queue.segments[queue.count - 1]!++;
       if (length < queue.size) queue.open = false;
       return;
     }
-    this.begin(remote, length, sourcePort, tos, 1);
+    if (!this.begin(remote, length, sourcePort, tos, 1)) return countError(this.#counts, 'sendErrors', EAGAIN);
     this.piece(offset, length);
     queue.segments[queue.count - 1] = 1;
     queue.open = this.#joins;
@@ -146,17 +172,20 @@ export class Sender {
 
   /**
    * Begins a message of several datagrams of `size` bytes, the last one perhaps shorter, whose bytes `piece` names in
-   * their order; no piece is part of two datagrams.
+   * their order; a piece is a datagram, or several.
+   * @returns false where there is no room, since a socket is full.
    */
-  begin(remote: Remote, size: number, sourcePort: number, tos: number, pieces: number): void {
+  begin(remote: Remote, size: number, sourcePort: number, tos: number, pieces: number): boolean {
+    if (this.#full !== null) return false;
     const queue = this.#queues[sourcePort % this.#queues.length]!;
     if (queue.count > 0) this.#finish(queue);
     const place = remote.id % REMOTES;
     if (queue.count === MESSAGES || queue.used + pieces > PIECES) this.#send(queue);
     if (this.#known[place] !== remote || this.#ports[place] !== remote.port) {
       this.flush(); // what waits may be for the one whose place this is
-      this.#know(remote, place);
+      if (this.#full === null) this.#know(remote, place);
     }
+    if (this.#full !== null) return false;
     if (!queue.listed) {
       queue.listed = true;
       this.#waiting[this.#waits++] = queue;
@@ -171,11 +200,13 @@ export class Sender {
     queue.segments[queue.count] = 0;
     queue.count++;
     this.#queue = queue;
+    return true;
   }
 
   /** The next bytes of the message begun last. */
   piece(offset: number, length: number): void {
     const queue = this.#queue;
+    queue.offsets[queue.used] = offset;
     this.#arena.setIovec(queue.pieces + queue.used++ * abi.IOVEC.length, offset, length);
     queue.total += length;
   }
@@ -185,16 +216,45 @@ export class Sender {
     this.#queue.segments[this.#queue.count - 1] = segments;
   }
 
-  /** Hands all that waits to the kernel. */
+  /** Hands all that waits to the kernel. What a full socket leaves (`full`) stays, and so do its bytes, for the next call. */
   flush(): void {
+    const waits = this.#waits;
+    this.#waits = 0;
+    this.#full = null;
+    for (let i = 0; i < waits; i++) {
+      const queue = this.#waiting[i]!;
+      if (queue.count > 0) {
+        this.#finish(queue);
+        this.#send(queue);
+      }
+      if (queue.count > 0) this.#waiting[this.#waits++] = queue;
+      else queue.listed = false;
+    }
+  }
+
+  /** Drops and counts what waits for full sockets: they were full for too long to keep other flows back. */
+  abandon(): void {
+    this.flush();
     for (let i = 0; i < this.#waits; i++) {
       const queue = this.#waiting[i]!;
+      queue.overdue = true;
       queue.listed = false;
-      if (queue.count === 0) continue;
-      this.#finish(queue);
-      this.#send(queue);
+      this.#drop(queue);
     }
     this.#waits = 0;
+    this.#full = null;
+  }
+
+  #drop(queue: Queue): void {
+    for (let i = queue.sent; i < queue.count; i++) countError(this.#counts, 'sendErrors', EAGAIN, queue.segments[i]!);
+    this.#empty(queue);
+  }
+
+  #empty(queue: Queue): void {
+    queue.count = 0;
+    queue.used = 0;
+    queue.sent = 0;
+    queue.open = false;
   }
 
   #know(remote: Remote, place: number): void {
@@ -234,10 +294,10 @@ export class Sender {
       : this.#arena.setControl(at, abi.SOL_IP, abi.IP_TOS, tos, 4);
   }
 
-  /** Sends a queue's messages, or drops and counts them. */
+  /** Sends a queue's messages, or drops and counts them; where the socket is full, they stay. */
   #send(queue: Queue): void {
     const counts = this.#counts;
-    let next = 0;
+    let next = queue.sent;
     let tries = 0;
     while (next < queue.count) {
       counts[COUNT.sendCalls]! += 1;
@@ -245,15 +305,18 @@ export class Sender {
       if (sent > 0) {
         for (const end = next + sent; next < end; next++) counts[COUNT.datagramsSent]! += queue.segments[next]!;
         tries = 0;
+        queue.overdue = false;
         continue;
       }
       const errno = this.#libc.errno();
       if (errno === EINTR) continue;
-      if (errno === EAGAIN && tries++ < RETRIES) {
-        this.#wait(queue.fd);
-        continue;
+      if (errno === EAGAIN) {
+        queue.sent = next;
+        if (queue.overdue) this.#drop(queue);
+        else this.#full = queue;
+        return;
       }
-      if (errno !== EAGAIN && errno !== ENOBUFS && errno !== ENOMEM && tries++ === 0) {
+      if (errno !== ENOBUFS && errno !== ENOMEM && tries++ === 0) {
         // It may be the error of an earlier datagram, which takes nothing but to be read; and what cannot be cut
         // apart goes one by one.
         this.#events.errors(queue.fd);
@@ -268,16 +331,13 @@ export class Sender {
       next++;
       tries = 0;
     }
-    queue.count = 0;
-    queue.used = 0;
-    queue.open = false;
+    this.#empty(queue);
   }
 
   /** Sends the datagrams of one message one by one. */
   #sendApart(queue: Queue, index: number): void {
     const { view } = this.#arena;
     const arena = this.#arena;
-    const counts = this.#counts;
     const from = queue.messages + index * abi.MSGHDR.mmsgLength;
     const at = this.#single;
     arena.bytes.copyWithin(at, from, from + abi.MSGHDR.mmsgLength);
@@ -285,31 +345,36 @@ export class Sender {
     const skipped = abi.CMSG.data + 8;
     arena.setPointer(at + abi.MSGHDR.control, queue.controls + index * CONTROL_ROOM + skipped);
     arena.setSize(at + abi.MSGHDR.controlLength, view.getUint32(from + abi.MSGHDR.controlLength, true) - skipped);
+    arena.setPointer(at + abi.MSGHDR.iov, this.#singlePiece);
+    arena.setSize(at + abi.MSGHDR.iovCount, 1);
     // Where the message's pieces begin: by how many the messages before it have.
     let piece = 0;
     for (let i = 0; i < index; i++)
       piece += view.getUint32(queue.messages + i * abi.MSGHDR.mmsgLength + abi.MSGHDR.iovCount, true);
     const pieces = piece + view.getUint32(from + abi.MSGHDR.iovCount, true);
-    while (piece < pieces) {
-      arena.setPointer(at + abi.MSGHDR.iov, queue.pieces + piece * abi.IOVEC.length);
-      let count = 0;
-      for (let length = 0; piece < pieces && length < queue.sizes[index]!; piece++, count++)
-        length += view.getUint32(queue.pieces + piece * abi.IOVEC.length + abi.IOVEC.size, true);
-      arena.setSize(at + abi.MSGHDR.iovCount, count);
-      for (let tries = 0; ; tries++) {
-        counts[COUNT.sendCalls]! += 1;
-        if (this.#libc.sendmmsg(queue.fd, this.#singlePointer, 1, abi.MSG_DONTWAIT) > 0) {
-          counts[COUNT.datagramsSent]! += 1;
-          break;
-        }
-        const errno = this.#libc.errno();
-        if (errno === EAGAIN && tries < RETRIES) this.#wait(queue.fd);
-        else if (errno !== ENOBUFS && errno !== EAGAIN && tries === 0) this.#events.errors(queue.fd);
-        else if (errno !== EINTR) {
-          countError(counts, 'sendErrors', errno);
-          break;
-        }
+    const size = queue.sizes[index]!;
+    for (; piece < pieces; piece++) {
+      let offset = queue.offsets[piece]!;
+      let left = view.getUint32(queue.pieces + piece * abi.IOVEC.length + abi.IOVEC.size, true);
+      for (; left > 0; offset += size, left -= size) {
+        arena.setIovec(this.#singlePiece, offset, left < size ? left : size);
+        this.#sendOne(queue.fd);
       }
+    }
+  }
+
+  #sendOne(fd: number): void {
+    const counts = this.#counts;
+    for (let tries = 0; ; tries++) {
+      counts[COUNT.sendCalls]! += 1;
+      if (this.#libc.sendmmsg(fd, this.#singlePointer, 1, abi.MSG_DONTWAIT) > 0) {
+        counts[COUNT.datagramsSent]! += 1;
+        return;
+      }
+      const errno = this.#libc.errno();
+      if (errno === EAGAIN && tries < RETRIES) this.#wait(fd);
+      else if (errno !== ENOBUFS && errno !== EAGAIN && tries === 0) this.#events.errors(fd);
+      else if (errno !== EINTR) return countError(counts, 'sendErrors', errno);
     }
   }
 

@@ -18,6 +18,7 @@ export const LOST = -2;
 
 export class TapQueue {
   readonly fd: number;
+  readonly #writer: number;
   /** Bytes in front of each frame that the device reads and writes. */
   readonly header: 0 | typeof VIRTIO_LENGTH;
   readonly #libc: Libc;
@@ -33,8 +34,10 @@ export class TapQueue {
   /** The error of the last `read` that answered `LOST`. */
   errno = 0;
 
-  constructor(libc: Libc, arena: Arena, fd: number, vnet: boolean, counts: Float64Array) {
+  /** @param writer Where frames are written to: the same file descriptor, or another of the device. */
+  constructor(libc: Libc, arena: Arena, fd: number, vnet: boolean, counts: Float64Array, writer = fd) {
     this.fd = fd;
+    this.#writer = writer;
     this.header = vnet ? VIRTIO_LENGTH : 0;
     this.#libc = libc;
     this.#arena = arena;
@@ -90,7 +93,7 @@ export class TapQueue {
     const counts = this.#counts;
     counts[COUNT.writeCalls]! += 1;
     for (;;) {
-      if (this.#libc.writev(this.fd, this.#piecesPointer, this.#used) >= 0) {
+      if (this.#libc.writev(this.#writer, this.#piecesPointer, this.#used) >= 0) {
         counts[COUNT.framesWritten]! += 1;
         return;
       }

@@ -21,6 +21,13 @@ export class SocketError extends Error {
   }
 }
 
+export interface SocketOptions {
+  /** Whether what is sent has a UDP checksum. */
+  checksum: boolean;
+  /** Whether what comes over IPv6 may lack it. */
+  zeroChecksum: boolean;
+}
+
 /** Makes sockets on one local address. */
 export class Sockets {
   readonly #libc: Libc;
@@ -29,24 +36,39 @@ export class Sockets {
   readonly #words = new Int32Array(4);
   readonly #scratch: number;
   readonly #open: number[] = [];
+  readonly #options: SocketOptions;
 
-  constructor(libc: Libc, arena: Arena, local: string) {
+  constructor(libc: Libc, arena: Arena, local: string, options: SocketOptions) {
     this.#libc = libc;
     this.#arena = arena;
     this.#v6 = local.includes(':');
     this.#scratch = arena.take(64);
+    this.#options = options;
     addressWords(local, this.#words);
   }
 
-  /** A socket that receives, many datagrams of one flow as one where the kernel can. */
-  receiver(port: number): { fd: number; buffer: number } {
-    const fd = this.#make(port);
+  /**
+   * Sockets that receive on one port, many datagrams of one flow as one where the kernel can. It gives all datagrams of one
+   * source port of a host to the same of them.
+   */
+  receivers(port: number, count: number): { fds: number[]; buffer: number } {
+    // The first is bound alone, so that nobody else has the port, and shared afterwards.
+    const first = this.#receiver(port, false);
+    if (count > 1) this.#require(first, abi.SOL_SOCKET, abi.SO_REUSEPORT);
+    const fds = [first, ...Array.from({ length: count - 1 }, () => this.#receiver(port, true))];
+    return { fds, buffer: this.#get(first, abi.SOL_SOCKET, abi.SO_RCVBUF) };
+  }
+
+  #receiver(port: number, shared: boolean): number {
+    const fd = this.#make(port, shared);
     this.#buffer(fd, abi.SO_RCVBUFFORCE, abi.SO_RCVBUF, SOCKET_BUFFER);
     this.#optional(fd, abi.SOL_UDP, abi.UDP_GRO, 1);
     this.#optional(fd, abi.SOL_SOCKET, abi.SO_RXQ_OVFL, 1);
-    if (this.#v6) this.#optional(fd, abi.SOL_IPV6, abi.IPV6_RECVTCLASS, 1);
-    else this.#optional(fd, abi.SOL_IP, abi.IP_RECVTOS, 1);
-    return { fd, buffer: this.#get(fd, abi.SOL_SOCKET, abi.SO_RCVBUF) };
+    if (this.#v6) {
+      this.#optional(fd, abi.SOL_IPV6, abi.IPV6_RECVTCLASS, 1);
+      if (this.#options.zeroChecksum) this.#require(fd, abi.SOL_UDP, abi.UDP_NO_CHECK6_RX);
+    } else this.#optional(fd, abi.SOL_IP, abi.IP_RECVTOS, 1);
+    return fd;
   }
 
   /** A socket that sends, from a free port of the range for sources or from any free port where many are taken. */
@@ -69,12 +91,13 @@ export class Sockets {
   }
 
   /** Bound to the local address and to no other, and with what all have in common. */
-  #make(port: number): number {
+  #make(port: number, shared = false): number {
     const libc = this.#libc;
     const type = abi.SOCK_DGRAM | abi.SOCK_NONBLOCK | abi.SOCK_CLOEXEC;
     const fd = libc.socket(this.#v6 ? abi.AF_INET6 : abi.AF_INET, type, abi.IPPROTO_UDP);
     if (fd < 0) throw new SocketError('socket', libc.errno());
     if (this.#v6) this.#optional(fd, abi.SOL_IPV6, abi.IPV6_V6ONLY, 1);
+    if (shared) this.#optional(fd, abi.SOL_SOCKET, abi.SO_REUSEPORT, 1);
     const family = this.#v6 ? abi.AF_INET6 : abi.AF_INET;
     const length = this.#arena.setSocketAddress(this.#scratch, this.#words, port, this.#v6, family);
     if (libc.bind(fd, this.#arena.pointer(this.#scratch), length) < 0) {
@@ -84,6 +107,10 @@ export class Sockets {
     }
     this.#open.push(fd);
     this.#buffer(fd, abi.SO_SNDBUFFORCE, abi.SO_SNDBUF, SOCKET_BUFFER);
+    if (!this.#options.checksum) {
+      if (this.#v6) this.#require(fd, abi.SOL_UDP, abi.UDP_NO_CHECK6_TX);
+      else this.#require(fd, abi.SOL_SOCKET, abi.SO_NO_CHECK);
+    }
     // A VTEP does not fragment (RFC 7348, section 4.3); what the way says of its MTU comes by the error queue.
     if (this.#v6) {
       this.#optional(fd, abi.SOL_IPV6, abi.IPV6_MTU_DISCOVER, abi.PMTUDISC_DO);
@@ -104,6 +131,11 @@ export class Sockets {
   #optional(fd: number, level: number, name: number, value: number): number {
     this.#arena.view.setInt32(this.#scratch, value, true);
     return this.#libc.setsockopt(fd, level, name, this.#arena.pointer(this.#scratch), 4);
+  }
+
+  /** An option that was asked for. */
+  #require(fd: number, level: number, name: number): void {
+    if (this.#optional(fd, level, name, 1) < 0) throw new SocketError('setsockopt', this.#libc.errno());
   }
 
   #get(fd: number, level: number, name: number): number {

@@ -1,6 +1,6 @@
 /** The thread that the loop runs on. */
 import { workerData, type MessagePort } from 'node:worker_threads';
-import { type ToLoop, type FromLoop, type Setup } from './protocol.js';
+import { type FromLoop, type Setup } from './protocol.js';
 import { loadLibc } from './libc.js';
 import { Loop } from './loop.js';
 import { SocketError } from './udp.js';
@@ -18,13 +18,10 @@ try {
   const { message } = error as Error;
   say({ type: 'failed', message, ...(error instanceof SocketError ? { code: error.code } : {}) });
   loop = undefined;
-  port.close();
 }
-if (loop !== undefined) {
-  const running = loop;
-  running.run();
-  running.stop();
-  say({ type: 'stopped' });
-  // What was counted and learned can be asked for still.
-  port.on('message', (message: ToLoop) => running.handle(message));
+try {
+  loop?.run();
+} finally {
+  loop?.stop();
+  port.close(); // the last thing that keeps this thread
 }

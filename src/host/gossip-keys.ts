@@ -1,0 +1,115 @@
+/** Keys of the gossip: out of text and files, and by their fingerprints. */
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
+import { Keyring } from '../gossip/memberlist/index.js';
+import { HostError } from './error.js';
+
+const LENGTHS = [16, 24, 32];
+
+/** A key of a ring, as it may be shown. */
+export interface KeyListing {
+  /** The first 8 hexadecimal digits of the key's SHA-256. */
+  fingerprint: string;
+  bits: number;
+  /** Whether it encrypts what is sent. */
+  primary: boolean;
+}
+
+/**
+ * The keys that texts stand for: each a key in base64, or a file with a key a line.
+ * @throws HostError, which never shows a key.
+ */
+export function readKeys(texts: readonly string[]): Uint8Array[] {
+  return texts.flatMap((text) => {
+    const key = keyOf(text);
+    if (key !== null && !isFile(text)) return [key];
+    if (isFile(text) || /^[./~]/.test(text)) return keysOfFile(text);
+    throw new HostError(`the key ${wrong(text)}, and there is no file of that name`);
+  });
+}
+
+/** The ring of some keys; `undefined` where there are none. */
+export function keyringOf(texts: readonly string[]): Keyring | undefined {
+  const keys = readKeys(texts);
+  return keys.length === 0 ? undefined : new Keyring(keys);
+}
+
+export function fingerprint(key: Uint8Array): string {
+  return createHash('sha256').update(key).digest('hex').slice(0, 8);
+}
+
+export function listKeys(ring: Keyring): KeyListing[] {
+  return ring.keys.map((key, i) => ({ fingerprint: fingerprint(key), bits: key.length * 8, primary: i === 0 }));
+}
+
+/**
+ * A key of a ring, by its fingerprint or in base64.
+ * @throws HostError where it is not in the ring.
+ */
+export function findKey(ring: Keyring, text: string): Uint8Array {
+  const given = keyOf(text);
+  const found = ring.keys.find((key) => (given === null ? fingerprint(key) === text.toLowerCase() : same(key, given)));
+  if (found !== undefined) return found;
+  const known = listKeys(ring).map((key) => key.fingerprint);
+  throw new HostError(
+    given === null && !/^[0-9a-f]{8}$/i.test(text)
+      ? `the key ${wrong(text)}, nor is it a fingerprint of 8 hexadecimal digits`
+      : `key ${given === null ? text : fingerprint(given)} is not in the ring, which has ${known.join(', ')}; install it first`,
+  );
+}
+
+/**
+ * A new key out of base64.
+ * @throws HostError where it is none.
+ */
+export function requireKey(text: string): Uint8Array {
+  const key = keyOf(text);
+  if (key === null) throw new HostError(`the key ${wrong(text)}`);
+  return key;
+}
+
+/** The key that a text is in base64; `null` for what is none. */
+function keyOf(text: string): Uint8Array | null {
+  const bytes = base64(text);
+  return bytes !== null && LENGTHS.includes(bytes.length) ? bytes : null;
+}
+
+function base64(text: string): Uint8Array | null {
+  if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(text)) return null;
+  const bytes = Buffer.from(text, 'base64');
+  const again = bytes.toString('base64').replace(/=+$/, '');
+  return again === text.replace(/-/g, '+').replace(/_/g, '/').replace(/=+$/, '') ? new Uint8Array(bytes) : null;
+}
+
+/** What is wrong with a text that is no key, without showing it. */
+function wrong(text: string): string {
+  const bytes = base64(text);
+  if (bytes === null) return `(${text.length} characters) is not base64`;
+  return `has ${bytes.length} bytes, not 16, 24 or 32 in base64 ("vtep gossip keygen" makes one)`;
+}
+
+function keysOfFile(path: string): Uint8Array[] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new HostError(`the key's file cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  const lines = text.split('\n').map((line) => line.trim());
+  const keys = lines.flatMap((line, i) => {
+    if (line === '' || line.startsWith('#')) return [];
+    const key = keyOf(line);
+    if (key === null) throw new HostError(`${path}:${i + 1}: the key ${wrong(line)}`);
+    return [key];
+  });
+  if (keys.length === 0) throw new HostError(`${path} has no key, which is 16, 24 or 32 bytes in base64, one a line`);
+  return keys;
+}
+
+function isFile(text: string): boolean {
+  return statSync(text, { throwIfNoEntry: false })?.isFile() === true;
+}
+
+function same(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((octet, i) => octet === b[i]);
+}

@@ -1,0 +1,88 @@
+/** A member of a cluster, with the tables of NetworkDB on it. */
+import { type Keyring, type Member } from '../gossip/memberlist/index.js';
+import { NetworkDb, type Membership } from '../gossip/networkdb/index.js';
+import { type Place } from '../schema/index.js';
+import { GossipHost, random } from './gossip.js';
+import { keyTrouble } from './joining.js';
+import { Throttle } from './throttle.js';
+
+/** A warning is given once a minute, and not more than this many different ones. */
+const WARNINGS = { interval: 60_000, most: 16 };
+/** Milliseconds after which the name of a member that died may be used at another address. */
+const RECLAIM = 5000;
+
+export interface MemberOptions {
+  name: string;
+  /** Where to listen, and where others reach it; port 0 for any that is free. */
+  bind: Place;
+  advertise: Place;
+  /** Absent: nothing is encrypted. */
+  keyring: Keyring | undefined;
+}
+
+export interface MemberEvents {
+  /** Something is wrong, said once a minute. */
+  warn(message: string): void;
+  came?(member: Member): void;
+  /** It is dead, or has left: `member.state` says which. */
+  went?(member: Member): void;
+}
+
+export interface GossipMember {
+  host: GossipHost;
+  db: NetworkDb;
+  /** Passes a warning on, unless it was given lately. */
+  warn(message: string): void;
+}
+
+/**
+ * Opens the sockets. The tables are to be started.
+ * @throws HostError where the port is not to be had.
+ */
+export async function openMember(options: MemberOptions, events: MemberEvents): Promise<GossipMember> {
+  const { name, bind, advertise, keyring } = options;
+  const throttle = new Throttle(WARNINGS.interval, WARNINGS.most);
+  const warn = (message: string): void => {
+    if (throttle.tells(message, performance.now())) events.warn(message);
+  };
+  let host: GossipHost | undefined;
+  const membership: Membership = {
+    sendPacket: (node, message) => void host?.machine.sendPacket(node, message),
+    sendReliable: (node, message) => void host?.machine.sendReliable(node, message),
+    contact: (address, port) => void host?.machine.contact(address, port),
+  };
+  const db = new NetworkDb({ name, random }, membership);
+  host = await GossipHost.open(
+    {
+      name,
+      address: advertise.host,
+      port: advertise.port,
+      bind: bind.host,
+      bindPort: bind.port,
+      deadNodeReclaimTime: RECLAIM,
+      rider: db,
+      ...(keyring === undefined ? {} : { security: { keyring } }),
+    },
+    {
+      receive: (message, now) => db.receive(message, now),
+      broadcasts: (overhead, limit) => db.broadcasts(overhead, limit),
+      localState: (join, now) => db.localState(join, now),
+      mergeState: (state, now) => db.mergeState(state, now),
+      nodeJoined: (member, now) => {
+        db.nodeJoined(member, now);
+        events.came?.(member);
+      },
+      nodeLeft: (node, now, member) => {
+        db.nodeLeft(node, now);
+        events.went?.(member);
+      },
+      refused: ({ detail }, address) => {
+        const trouble = keyTrouble(detail);
+        if (trouble !== null) warn(`gossip from ${address} cannot be read: ${trouble}`);
+      },
+      conflict: (node, address) =>
+        warn(`two members are called ${node}, the other one is at ${address}; give each a --name of its own`),
+    },
+  );
+  return { host, db, warn };
+}

@@ -1,0 +1,76 @@
+/** Asks a member of a cluster what it knows, without becoming one: the first half of a push/pull, with nothing to tell. */
+import { randomBytes } from 'node:crypto';
+import { connect } from 'node:net';
+import {
+  encodePushPull,
+  encodeStream,
+  StreamReader,
+  type Keyring,
+  type NodeState,
+  type Security,
+} from '../gossip/memberlist/index.js';
+import { gossipMessage, networkPushPull, PUSH_PULL, type NetworkEntry } from '../gossip/networkdb/index.js';
+import { WireError } from '../wire/index.js';
+import { aesGcm } from './aead.js';
+import { HostError } from './error.js';
+import { dialError, octets } from './gossip.js';
+import { keyTrouble } from './joining.js';
+
+/** What a member knows. */
+export interface ClusterState {
+  members: NodeState[];
+  /** Which members are in which network. Empty where the cluster has no NetworkDB on it. */
+  networks: NetworkEntry[];
+}
+
+const NOTHING = new Uint8Array(0);
+
+/**
+ * Asks a member for what it knows.
+ * @param timeout Milliseconds.
+ * @throws HostError where it does not answer, or with other keys.
+ */
+export async function queryCluster(
+  { address, port }: { address: string; port: number },
+  keyring: Keyring | undefined,
+  timeout = 5000,
+): Promise<ClusterState> {
+  const security: Security = {
+    aead: aesGcm,
+    nonce: () => new Uint8Array(randomBytes(12)),
+    ...(keyring === undefined ? {} : { keyring }),
+  };
+  const failed = (reason: string): HostError =>
+    new HostError(`${address.includes(':') ? `[${address}]` : address}:${port}: ${keyTrouble(reason) ?? reason}`);
+  const question = encodePushPull({ type: 'pushPull', join: false, nodes: [], userState: NOTHING });
+  const reader = new StreamReader(security, true);
+  return new Promise((resolve, reject) => {
+    const socket = connect({ host: address, port });
+    socket.setTimeout(timeout, () => socket.destroy(new Error('no answer')));
+    socket.on('error', (error) => reject(failed(dialError(error))));
+    socket.on('close', () => reject(failed('it closed the connection without an answer')));
+    socket.on('data', (bytes: Buffer) => {
+      try {
+        const answer = reader.push(octets(bytes));
+        if (answer === null) return;
+        if (answer.type === 'pushPull') resolve({ members: [...answer.nodes], networks: networksOf(answer.userState) });
+        else reject(failed(answer.type === 'err' ? answer.error : `an answer of type ${answer.type}`));
+      } catch (error) {
+        reject(failed(error instanceof WireError ? error.detail : (error as Error).message));
+      }
+      socket.destroy();
+    });
+    socket.write(encodeStream(question, security, { compressed: true, dialler: true }));
+  });
+}
+
+function networksOf(state: Uint8Array): NetworkEntry[] {
+  if (state.length === 0) return [];
+  try {
+    const { type, data } = gossipMessage.decode(state);
+    return type === PUSH_PULL ? networkPushPull.decode(data).networks.filter(({ leaving }) => !leaving) : [];
+  } catch (error) {
+    if (error instanceof WireError) return []; // the state of another application, as serf's
+    throw error;
+  }
+}

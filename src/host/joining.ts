@@ -1,0 +1,121 @@
+/** Joins a cluster, as often as it takes, and looks now and then whether the hosts it joined by are still there. */
+import { isThere, UNREADABLE } from '../gossip/memberlist/index.js';
+import { family, type Place } from '../schema/index.js';
+import { resolveHost } from './gossip-place.js';
+import { type GossipHost } from './gossip.js';
+
+/** Milliseconds until the second attempt, which double up to the last. */
+const FIRST_DELAY = 1000;
+const LAST_DELAY = 30_000;
+/** Milliseconds after which hosts that are no members are called again: after a split each half may have forgotten the other. */
+const RECALL = 60_000;
+
+export interface JoinEvents {
+  /** A host answered, after none had. */
+  joined(through: string): void;
+  /** One did, but others did not. */
+  partly(failures: readonly string[]): void;
+  /** None did; they are called again after so many milliseconds. */
+  failed(failures: readonly string[], delay: number): void;
+}
+
+/** What came of calling all hosts. */
+interface Round {
+  reached: number;
+  failures: string[];
+}
+
+export class Joining {
+  readonly #host: GossipHost;
+  readonly #places: readonly Place[];
+  readonly #events: JoinEvents;
+  #stopped = false;
+  #timer: NodeJS.Timeout | undefined;
+  #joined = false;
+
+  constructor(host: GossipHost, places: readonly Place[], events: JoinEvents) {
+    this.#host = host;
+    this.#places = places;
+    this.#events = events;
+  }
+
+  /** Calls all hosts at once; resolves with the first that answers, or when none has. Goes on by itself until `stop`. */
+  start(): Promise<void> {
+    if (this.#places.length === 0) return Promise.resolve();
+    return new Promise((resolve) => void this.#run(0, resolve));
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  async #run(failed: number, first: () => void): Promise<void> {
+    const { reached, failures } = await this.#round(first);
+    if (this.#stopped) return first();
+    let delay = RECALL;
+    if (reached > 0 && !this.#joined) {
+      this.#joined = true;
+      if (failures.length > 0) this.#events.partly(failures);
+    } else if (!this.#joined && failures.length > 0) {
+      delay = Math.min(LAST_DELAY, FIRST_DELAY * 2 ** failed);
+      this.#events.failed(failures, delay);
+    }
+    first();
+    this.#timer = setTimeout(() => void this.#run(failed + 1, first), delay);
+  }
+
+  /** Calls every host that is no member yet. */
+  async #round(first: () => void): Promise<Round> {
+    const round: Round = { reached: 0, failures: [] };
+    const tried = new Set<string>();
+    await Promise.all(
+      this.#places.map(async (place) => {
+        try {
+          const kind = family(this.#host.machine.self.address) as 4 | 6;
+          const targets = (await resolveHost(place, kind)).filter(({ address, port }) => {
+            const key = `${address} ${port}`;
+            return !tried.has(key) && tried.add(key) && !this.#isThere(address, port);
+          });
+          if (this.#stopped || targets.length === 0) return;
+          const { reached, failures } = await this.#host.join(targets);
+          if (reached > 0) {
+            if (!this.#joined && round.reached === 0) this.#events.joined(nameOf(place));
+            round.reached++;
+            first();
+          } else round.failures.push(...failures.map((failure) => `${nameOf(place)}: ${readable(failure)}`));
+        } catch (error) {
+          round.failures.push((error as Error).message);
+        }
+      }),
+    );
+    return round;
+  }
+
+  /** Whether a member, which may be this one, is at an address. */
+  #isThere(address: string, port: number): boolean {
+    return this.#host.machine
+      .members()
+      .some((member) => member.address === address && member.port === port && isThere(member));
+  }
+}
+
+/** A join's failure in words, without the address in front. */
+function readable(failure: string): string {
+  const reason = failure.slice(failure.indexOf(': ') + 2);
+  return keyTrouble(reason) ?? reason;
+}
+
+/** What the reason of a `refused`, or of a peer's refusal, says about keys; `null` where it is about something else. */
+export function keyTrouble(reason: string): string | null {
+  if (reason.includes(UNREADABLE.otherKey)) return 'its keys are others than ours; give both the same --key';
+  if (reason.includes(UNREADABLE.encrypted)) return 'it encrypts, and we have no key; give --key';
+  if (reason.includes(UNREADABLE.plain) || reason.includes('encryption of version'))
+    return 'it does not encrypt, and we do; give it our --key too';
+  return null;
+}
+
+function nameOf({ host, port }: Place): string {
+  const shown = host.includes(':') ? `[${host}]` : host;
+  return port === 7946 ? host : `${shown}:${port}`;
+}

@@ -1,0 +1,181 @@
+/** One thread that moves frames, as the control thread sees it. */
+import { closeSync, existsSync, writeSync } from 'node:fs';
+import {
+  MessageChannel,
+  receiveMessageOnPort,
+  Worker,
+  type MessagePort,
+  type WorkerOptions,
+} from 'node:worker_threads';
+import { SchemaError, type Problem } from '../../schema/index.js';
+import { HostError } from '../error.js';
+import { type MachineRequest } from '../machine.js';
+import { bindError } from '../underlay.js';
+import { newCounts } from './counts.js';
+import { type FromLoop, type Setup, type Started, type ToLoop } from './protocol.js';
+
+/** Where the thread's program may be, from where this one is: a source, or a piece of a bundle. */
+const PROGRAMS = ['./worker.ts', './linux-worker.js', './host/linux-worker.js', '../host/linux-worker.js'];
+/** Megabytes of JavaScript's heap for what is new; the loop makes next to nothing. */
+const YOUNG = 4;
+/** What those hear who ask too late. */
+export const ENDED = 'the engine has ended';
+/** What an eventfd takes: a number of 64 bits. */
+const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
+
+interface Pending {
+  resolve(result: unknown): void;
+  reject(error: Error): void;
+}
+
+export interface ThreadEvents {
+  /** What is no answer to anything. */
+  hear(message: Extract<FromLoop, { type: 'captured' | 'lost' | 'learned' | 'path' }>): void;
+  /** It has ended without being told to. */
+  failed(reason: string): void;
+}
+
+export class LoopThread {
+  readonly counts = newCounts();
+  readonly #events: ThreadEvents;
+  readonly #pending = new Map<number, Pending>();
+  #port: MessagePort | undefined;
+  #wake = -1;
+  #next = 0;
+  #running = false;
+  #stopping: Promise<void> | undefined;
+  #stopped: (() => void) | undefined;
+
+  constructor(events: ThreadEvents) {
+    this.#events = events;
+  }
+
+  /**
+   * Runs until `stop`. The file descriptors are the thread's from then on, even where it fails.
+   * @throws HostError where it does not start.
+   */
+  start(setup: Omit<Setup, 'counts'>): Promise<Started> {
+    const { port1, port2 } = new MessageChannel();
+    const { plan } = setup;
+    const worker = startThread(findProgram(), {
+      name: 'vtep',
+      workerData: { setup: { ...setup, counts: this.counts } satisfies Setup, port: port2 },
+      transferList: [port2],
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG },
+      execArgv: [],
+    });
+    this.#port = port1;
+    return new Promise((resolve, reject) => {
+      let failure: Error | undefined;
+      const hear = (message: FromLoop): void => {
+        switch (message.type) {
+          case 'started':
+            this.#wake = message.wake;
+            this.#running = true;
+            return resolve(message);
+          case 'failed': {
+            const { code, message: text } = message;
+            const cause = Object.assign(new Error(text), code === undefined ? {} : { code });
+            failure = code === undefined ? new HostError(text) : bindError(cause, plan.local, plan.port);
+            return;
+          }
+          case 'answer':
+            return this.#settle(message.id)?.resolve(message.result);
+          case 'refusal': {
+            const { problems, message: text } = message;
+            const error = problems === undefined ? new RangeError(text) : new SchemaError(problems as Problem[]);
+            return this.#settle(message.id)?.reject(error);
+          }
+          default:
+            return this.#events.hear(message);
+        }
+      };
+      port1.on('message', hear);
+      worker.on('error', (error) => (failure = error));
+      worker.on('exit', () => {
+        // What it said last may not have been heard yet.
+        for (let got = receiveMessageOnPort(port1); got !== undefined; got = receiveMessageOnPort(port1))
+          hear(got.message as FromLoop);
+        const { message } = failure ?? new Error('its thread has ended by itself');
+        const [started, stopping] = [this.#running, this.#stopped !== undefined];
+        this.#end();
+        if (!started) {
+          closeFiles(setup);
+          reject(failure instanceof HostError ? failure : new HostError(`engine "linux" does not start: ${message}`));
+        } else if (!stopping) this.#events.failed(`the thread that moves the frames has failed: ${message}`);
+      });
+    });
+  }
+
+  ask(request: Exclude<MachineRequest, { command: 'capture' }>): Promise<unknown> {
+    if (this.#port === undefined) return Promise.reject(new HostError(ENDED));
+    return new Promise((resolve, reject) => {
+      const id = this.#next++;
+      this.#pending.set(id, { resolve, reject });
+      this.tell({ type: 'ask', id, request });
+    });
+  }
+
+  /** A message to the loop, which may be asleep. */
+  tell(message: ToLoop): void {
+    this.#port?.postMessage(message);
+    if (this.#wake >= 0) writeSync(this.#wake, ONE);
+  }
+
+  /** Ends it, if it runs. */
+  async stop(): Promise<void> {
+    if (!this.#running) return;
+    this.#stopping ??= new Promise<void>((resolve) => {
+      this.#stopped = resolve;
+      this.tell({ type: 'stop' });
+    });
+    await this.#stopping;
+  }
+
+  #settle(id: number): Pending | undefined {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    return pending;
+  }
+
+  /** The thread is no more. */
+  #end(): void {
+    this.#running = false;
+    if (this.#wake >= 0) closeSync(this.#wake);
+    this.#wake = -1;
+    this.#port?.close();
+    this.#port = undefined;
+    for (const { reject } of this.#pending.values()) reject(new HostError(ENDED));
+    this.#pending.clear();
+    this.#stopped?.();
+  }
+}
+
+/** Closes what a thread that never ran was to close. */
+export function closeFiles({ taps, writers, sockets }: Pick<Setup, 'taps' | 'writers' | 'sockets'>): void {
+  for (const fd of new Set(sockets === undefined ? [...taps, ...writers] : taps))
+    try {
+      closeSync(fd);
+    } catch {
+      // the loop had closed it
+    }
+}
+
+/** @throws HostError in a bundle that left the thread's program out. */
+export function findProgram(): URL {
+  const found = PROGRAMS.map((path) => new URL(path, import.meta.url)).find((url) => existsSync(url));
+  if (found === undefined)
+    throw new HostError('engine "linux" does not find its thread’s program (linux-worker.js); install weft again');
+  return found;
+}
+
+/** Starts a program on a thread; one in TypeScript, as in the sources' own tests, through tsx, which threads do not inherit. */
+function startThread(program: URL, options: WorkerOptions): Worker {
+  if (!program.pathname.endsWith('.ts')) return new Worker(program, options);
+  const tsx = import.meta.resolve('tsx/esm/api');
+  const bootstrap = `import(${JSON.stringify(tsx)}).then(({ register }) => {
+    register();
+    return import(${JSON.stringify(program.href)});
+  });`;
+  return new Worker(bootstrap, { ...options, eval: true });
+}
