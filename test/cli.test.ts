@@ -293,7 +293,15 @@ control('says why it cannot be asked', async () => {
 const program = suite('program');
 
 program('prints help, with examples, and its version', async () => {
-  for (const args of [['--help'], ['up', '--help'], ['help', 'up'], ['show', '-h'], ['explain', '--help']]) {
+  for (const args of [
+    ['--help'],
+    ['up', '--help'],
+    ['help', 'up'],
+    ['show', '-h'],
+    ['explain', '--help'],
+    ['agent', '-h'],
+    ['gossip', '-h'],
+  ]) {
     const { code, stdout, stderr } = await vtep(...args);
     assert.is(code, 0, stderr);
     assert.match(stdout, /^examples?:$/m);
@@ -326,7 +334,18 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
     2,
     /^vtep up: --engine: expected one of "auto", "dgram", "linux", got "fast"\n/,
   ],
-  [['show'], 2, /^vtep show: missing: what to show, one of fdb, neighbors, peers, counters\n/],
+  [['agent'], 2, /^vtep agent: missing: --network ID:VNI:SUBNET .*\nSee vtep agent --help\n$/],
+  [
+    ['agent', '--network', 'a:1:10.0.0.0/8', '--local', '127.0.0.1', '--key', 'abc'],
+    1,
+    /^vtep agent: the key has 2 bytes, not 16, 24 or 32 in base64/,
+  ],
+  [['gossip', 'keygem'], 2, /^vtep gossip: nothing to do is called "keygem"; did you mean "keygen"\?\nSee vtep gossip/],
+  [
+    ['show'],
+    2,
+    /^vtep show: missing: what to show, one of fdb, neighbors, peers, members, networks, remotes, counters\n/,
+  ],
   [['show', 'neighbours', '--control', 'x'], 2, /nothing to show is called "neighbours"; did you mean "neighbors"\?/],
   [['show', 'fdb'], 2, /missing: --control PATH/],
   [['show', 'fdb', '--control', '/nonexistent'], 1, /^vtep show: there is no control socket at \/nonexistent;/],

@@ -14,6 +14,8 @@ interface Command {
 /** Each command is loaded when it is needed. */
 const COMMANDS: Record<string, { text: string; load: () => Promise<Command> }> = {
   up: { text: 'join containers to a VXLAN network', load: () => import('./up.js') },
+  agent: { text: 'the same, told by gossip where the other endpoints are', load: () => import('./agent.js') },
+  gossip: { text: 'members, networks and entries of the gossip, and its keys', load: () => import('./gossip.js') },
   show: { text: 'what a running VTEP knows: fdb, neighbors, peers, counters', load: () => import('./show.js') },
   explain: { text: 'what a running VTEP would do with a packet, and why', load: () => import('./explain.js') },
   capture: { text: 'what passes a running VTEP, at its TAPs and on the underlay', load: () => import('./capture.js') },

@@ -1,0 +1,88 @@
+/** `vtep gossip watch`: what happens in a cluster, as it happens. */
+import { GossipObserver, keyringOf, resolveHost, sourceTowards, HostError, type Change } from '../host/index.js';
+import { family, isUnicast, parsePlace, type Place } from '../schema/index.js';
+import { noRest, parseFlags, UsageError, type Flag } from './flags.js';
+import { requirePlaces } from './places.js';
+
+export const WATCH: readonly Flag[] = [
+  { name: 'bind', value: 'ADDR[:PORT]', text: 'listen there (default: the address that reaches HOST, any free port)' },
+  { name: 'network', value: 'ID', many: true, text: 'look into these networks (default: all that anybody is in)' },
+  { name: 'name', value: 'NODE', text: 'the observer’s name (default: "watch" and a number)' },
+];
+
+/** Runs until a signal, or until nobody reads what it prints. */
+export async function watch(args: string[], common: readonly Flag[]): Promise<number> {
+  const flags = parseFlags(args, [...common, ...WATCH]);
+  noRest(flags);
+  const join = requirePlaces(flags);
+  if (join.length === 0) throw new UsageError('missing: --join HOST, a member of the cluster');
+  const bind = flags.value('bind') === undefined ? await towards(join) : requireBind(flags.value('bind')!);
+  const networks = flags.values('network').flatMap((text) => text.split(','));
+  const json = flags.on('json') === true;
+
+  let end!: () => void;
+  const ended = new Promise<void>((resolve) => (end = resolve));
+  process.on('SIGINT', end).on('SIGTERM', end);
+  process.stdout.on('error', end);
+  const observer = await GossipObserver.start(
+    {
+      name: flags.value('name') ?? `watch${process.pid}`,
+      bind,
+      advertise: isUnicast(bind.host) ? bind : { ...(await towards(join)), port: bind.port },
+      join,
+      keyring: keyringOf(flags.values('key')),
+      ...(networks.length === 0 ? {} : { networks }),
+    },
+    {
+      changed: (change) => {
+        const time = new Date();
+        process.stdout.write(
+          `${json ? JSON.stringify({ time: time.toISOString(), ...change }) : `${clock(time)}  ${words(change)}`}\n`,
+        );
+      },
+      warn: (message) => void process.stderr.write(`vtep: warning: ${message}\n`),
+    },
+  );
+  await ended;
+  process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(143));
+  await observer.stop();
+  return 0;
+}
+
+function requireBind(text: string): Place {
+  const place = parsePlace(text);
+  if (place !== null && family(place.host) !== 0) return place;
+  throw new UsageError(`--bind: expected an address, with or without a port, such as 172.31.1.5, got "${text}"`);
+}
+
+/** The address of this host that reaches the first of some others that has a way to it. */
+async function towards(places: readonly Place[]): Promise<Place> {
+  for (const place of places)
+    for (const target of await resolveHost(place, 0).catch(() => [])) {
+      const host = await sourceTowards(target);
+      if (host !== undefined) return { host, port: 0 };
+    }
+  const names = places.map(({ host }) => host).join(', ');
+  throw new HostError(`there is no way to ${names}, or no such host; give the address to listen at with --bind`);
+}
+
+function words(change: Change): string {
+  switch (change.event) {
+    case 'member':
+      return `member  ${change.name} (${change.address}): ${change.state}`;
+    case 'network':
+      return `network ${change.network}: ${change.member} is ${change.state}`;
+    case 'entry': {
+      const { kind, network, table, key, owner, value } = change;
+      const told = typeof value === 'string' ? value : Object.values(value).join(' ');
+      return `entry   ${network} ${table} ${key.slice(0, 12)} of ${owner}: ${kind} ${told}`;
+    }
+  }
+}
+
+/** `12:34:56.789`, here. */
+function clock(time: Date): string {
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const [hours, minutes, seconds] = [time.getHours(), time.getMinutes(), time.getSeconds()].map(two);
+  return `${hours}:${minutes}:${seconds}.${String(time.getMilliseconds()).padStart(3, '0')}`;
+}

@@ -1,0 +1,185 @@
+/** `vtep gossip`: members, networks and entries of a cluster, and the keys of an agent. */
+import { randomBytes } from 'node:crypto';
+import {
+  ask,
+  HostError,
+  keyringOf,
+  queryCluster,
+  readKeys,
+  resolveHost,
+  type ClusterState,
+  type KeyListing,
+  type MemberListing,
+} from '../host/index.js';
+import { STATE } from '../gossip/memberlist/index.js';
+import { closest, type Request } from '../schema/index.js';
+import { flagHelp, noRest, parseFlags, UsageError, type Flag, type Parsed } from './flags.js';
+import { watch, WATCH } from './gossip-watch.js';
+import { membersTable } from './members.js';
+import { requirePlaces } from './places.js';
+import { requireControl } from './show.js';
+import { table } from './table.js';
+
+const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'the control socket of an agent of this host' };
+const JOIN: Flag = { name: 'join', value: 'HOST[:PORT]', many: true, text: 'a member to ask, by name or address' };
+const KEY: Flag = { name: 'key', value: 'BASE64|FILE', many: true, text: 'the cluster’s key' };
+const JSON_FLAG: Flag = { name: 'json', text: 'as JSON; what "watch" prints, one object a line' };
+
+/** What there is to do, each with its own arguments. */
+const ACTIONS: Record<string, { usage: string; text: string; run: (args: string[]) => Promise<number> }> = {
+  members: {
+    usage: 'members --control PATH | --join HOST [--key KEY]',
+    text: 'the members as an agent here, or a member elsewhere, knows them; joins nothing',
+    run: members,
+  },
+  watch: {
+    usage: 'watch --join HOST [--key KEY]',
+    text: 'joins as an observer, and prints members, networks and entries as they change',
+    run: (args) => watch(args, [JOIN, KEY, JSON_FLAG]),
+  },
+  keygen: { usage: 'keygen', text: 'a new key: 32 random bytes in base64', run: keygen },
+  keys: {
+    usage: 'keys --control PATH',
+    text: 'the keys of an agent, by fingerprint',
+    run: (args) => keys('keys', args),
+  },
+  install: {
+    usage: 'install KEY --control PATH',
+    text: 'reads with this key too',
+    run: (args) => keys('install-key', args),
+  },
+  use: {
+    usage: 'use KEY --control PATH',
+    text: 'encrypts with this key from now on; it has to be installed',
+    run: (args) => keys('use-key', args),
+  },
+  remove: {
+    usage: 'remove KEY --control PATH',
+    text: 'refuses this key from now on; it must not be the one that encrypts',
+    run: (args) => keys('remove-key', args),
+  },
+};
+
+const width = Math.max(...Object.values(ACTIONS).map(({ usage }) => usage.length)) + 2;
+
+export const help = `vtep gossip: members and entries of a cluster of agents, and their keys
+
+usage: vtep gossip ACTION [flags]
+
+${Object.values(ACTIONS)
+  .map(({ usage, text }) => `  ${usage.padEnd(width)}${text}`)
+  .join('\n')}
+
+${flagHelp([CONTROL, JOIN, KEY, ...WATCH, JSON_FLAG])}
+
+KEY is a key in base64, a file of one, or for "use" and "remove" a fingerprint that "keys" shows.
+
+To change the key of a running cluster with no message lost, do each step on every agent before the next:
+  vtep gossip install KEY --control PATH
+  vtep gossip use KEY --control PATH
+  vtep gossip remove OLD --control PATH
+The keys are in the agents' memory: put the new one into the file of --key as well, for when they start again.
+
+examples:
+  vtep gossip keygen > /etc/vtep.key
+  vtep gossip members --join 172.31.1.5 --key /etc/vtep.key
+  vtep gossip watch --join 172.31.1.5 --key /etc/vtep.key --json
+
+Exit code: 0 done, 1 nobody answered or it was refused, 2 wrong flags.
+`;
+
+export async function run(args: string[]): Promise<number> {
+  const [name, ...rest] = args;
+  const names = Object.keys(ACTIONS);
+  if (name === undefined || name.startsWith('-'))
+    throw new UsageError(`missing: what to do, one of ${names.join(', ')}`);
+  if (!Object.hasOwn(ACTIONS, name)) {
+    const meant = closest(name, names);
+    throw new UsageError(
+      `nothing to do is called "${name}"; ${meant === undefined ? `there are ${names.join(', ')}` : `did you mean "${meant}"?`}`,
+    );
+  }
+  return ACTIONS[name]!.run(rest);
+}
+
+async function keygen(args: string[]): Promise<number> {
+  noRest(parseFlags(args, []));
+  process.stdout.write(`${randomBytes(32).toString('base64')}\n`);
+  return 0;
+}
+
+async function members(args: string[]): Promise<number> {
+  const flags = parseFlags(args, [CONTROL, JOIN, KEY, JSON_FLAG]);
+  noRest(flags);
+  const control = flags.value('control');
+  if ((control === undefined) === !flags.given.has('join'))
+    throw new UsageError('give either --control PATH or --join HOST');
+  const list =
+    control === undefined
+      ? listed(await queryAny(flags))
+      : ((await ask(control, { command: 'members' })) as MemberListing[]);
+  process.stdout.write(`${flags.on('json') ? JSON.stringify(list, null, 2) : membersTable(list)}\n`);
+  return 0;
+}
+
+const STATES = Object.fromEntries(Object.entries(STATE).map(([name, value]) => [value, name]));
+
+function listed({ members: list, networks }: ClusterState): (Omit<MemberListing, 'self'> & { networks: string[] })[] {
+  return list
+    .map(({ name, addr, port, state, incarnation }) => ({
+      name,
+      address: addr,
+      port,
+      state: (STATES[state] ?? `state ${state}`) as MemberListing['state'],
+      incarnation,
+      networks: networks.filter(({ node }) => node === name).map(({ network }) => network),
+    }))
+    .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
+}
+
+/** What the first member knows that answers. @throws HostError where none does. */
+async function queryAny(flags: Parsed): Promise<ClusterState> {
+  const keyring = keyringOf(flags.values('key'));
+  const failures: string[] = [];
+  for (const place of requirePlaces(flags))
+    try {
+      for (const target of await resolveHost(place, 0))
+        try {
+          return await queryCluster(target, keyring);
+        } catch (error) {
+          failures.push((error as Error).message);
+        }
+    } catch (error) {
+      failures.push((error as Error).message);
+    }
+  throw new HostError(failures.join('\n'));
+}
+
+async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', args: string[]): Promise<number> {
+  const flags = parseFlags(args, [CONTROL, JSON_FLAG]);
+  const [text, ...more] = command === 'keys' ? [undefined, ...flags.rest] : flags.rest;
+  if (more.length > 0) throw new UsageError(`"${more[0]}" is not expected here; flags start with --`);
+  const control = requireControl(flags.value('control'));
+  let request: Request = { command: 'keys' };
+  if (command !== 'keys') {
+    if (text === undefined) throw new UsageError('missing: KEY, in base64, a file of one, or a fingerprint');
+    request = { command, key: keyText(text, command !== 'install-key') };
+  }
+  const list = (await ask(control, request)) as KeyListing[];
+  process.stdout.write(`${flags.on('json') ? JSON.stringify(list, null, 2) : keysTable(list)}\n`);
+  return 0;
+}
+
+function keyText(text: string, mayBeFingerprint: boolean): string {
+  if (mayBeFingerprint && /^[0-9a-f]{8}$/i.test(text)) return text;
+  const [key, ...more] = readKeys([text]);
+  if (more.length > 0) throw new HostError(`${text} has ${more.length + 1} keys; give one`);
+  return Buffer.from(key!).toString('base64');
+}
+
+function keysTable(list: readonly KeyListing[]): string {
+  return table(
+    ['KEY', 'BITS', 'USE'],
+    list.map(({ fingerprint, bits, primary }) => [fingerprint, bits, primary ? 'encrypts and decrypts' : 'decrypts']),
+  );
+}

@@ -1,0 +1,307 @@
+/** From the flags of `vtep agent` and `vtep gossip` to what they mean, and what is wrong with them. */
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { GOSSIP, readAgentPlan } from '../src/cli/agent-config.js';
+import { parseFlags } from '../src/cli/flags.js';
+import * as gossip from '../src/cli/gossip.js';
+import { COMMON, readPlan, SINGLE } from '../src/cli/up-config.js';
+import { Keyring } from '../src/gossip/memberlist/index.js';
+import { findKey, listKeys } from '../src/host/gossip-keys.js';
+import { Throttle } from '../src/host/throttle.js';
+import { GossipHost, queryCluster, readKeys, resolveHost, underlayOf } from '../src/host/index.js';
+import { parsePlace, type Plan } from '../src/schema/index.js';
+
+const directory = mkdtempSync(join(tmpdir(), 'weft-agent-cli-'));
+process.on('exit', () => rmSync(directory, { recursive: true }));
+const FLAGS = [...GOSSIP, ...SINGLE, ...COMMON, { name: 'config', value: 'FILE', text: '' }];
+const NET = ['--network', 'net1:4097:10.0.0.0/24'];
+
+const planOf = (...args: string[]): Promise<Plan> => readAgentPlan(parseFlags(args, FLAGS));
+const refusal = (...args: string[]): Promise<string> =>
+  planOf(...args).then(
+    () => 'taken',
+    (error: Error) => error.message,
+  );
+const thrown = (run: () => unknown): string => {
+  try {
+    run();
+  } catch (error) {
+    return (error as Error).message;
+  }
+  return 'nothing';
+};
+
+test('a network is a segment, and the only one is the TAP’s', async () => {
+  const plan = await planOf(...NET, '--local', '127.0.0.1', '--tap', 'a', '--join', '10.1.1.1', 'h:8000,[fd00::1]:9');
+  assert.equal(plan.gossip, {
+    name: '127.0.0.1',
+    bind: { host: '127.0.0.1', port: 7946 },
+    advertise: { host: '127.0.0.1', port: 7946 },
+    tunnel: '127.0.0.1',
+    join: [
+      { host: '10.1.1.1', port: 7946 },
+      { host: 'h', port: 8000 },
+      { host: 'fd00::1', port: 9 },
+    ],
+    keys: [],
+    networks: [{ id: 'net1', vni: 4097, subnet: '10.0.0.0/24' }],
+  });
+  assert.equal(
+    plan.segments.map(({ vni }) => vni),
+    [4097],
+  );
+  assert.is(plan.taps[0]!.vni, 4097);
+  assert.equal((await planOf(...NET, '--local', '127.0.0.1')).taps, []);
+  const two = await planOf(...NET, '--network', 'n:2:k:7:10.1.0.0/16', '--local', '127.0.0.1');
+  assert.equal(two.gossip!.networks[1], { id: 'n:2:k', vni: 7, subnet: '10.1.0.0/16' });
+});
+
+test('the VTEP’s address: advertised, else bound, else on the way to who is joined', async () => {
+  const of = async (...args: string[]): Promise<unknown> => {
+    const { local, gossip: told } = await planOf(...NET, ...args);
+    const { name, bind, advertise, tunnel } = told!;
+    return [local, tunnel, name, `${bind.host}:${bind.port}`, `${advertise.host}:${advertise.port}`];
+  };
+  const [one, two] = ['127.0.0.1', '127.0.0.2'];
+  assert.equal(await of('--bind', two), [two, two, two, `${two}:7946`, `${two}:7946`]);
+  assert.equal(await of('--advertise', `${two}:80`), [two, two, `${two}:80`, `${two}:7946`, `${two}:80`]);
+  assert.equal(await of('--bind', '0.0.0.0:99', '--join', one), [one, one, `${one}:99`, '0.0.0.0:99', `${one}:99`]);
+  // Behind a translator: others are told its address, and send to that.
+  const far = '203.0.113.7';
+  assert.equal(await of('--bind', two, '--advertise', far), [two, far, far, `${two}:7946`, `${far}:7946`]);
+  assert.equal(await of('--bind', '0.0.0.0', '--advertise', far, '--join', one), [
+    one,
+    far,
+    far,
+    '0.0.0.0:7946',
+    `${far}:7946`,
+  ]);
+  // The data may have another way than the gossip.
+  assert.equal(await of('--local', one, '--bind', two), [one, one, two, `${two}:7946`, `${two}:7946`]);
+  // With nothing to go by it is this host's only address, or one is asked for.
+  assert.match(
+    await underlayOf({}).then(
+      ({ local }) => local,
+      (error: Error) => error.message,
+    ),
+    /^[0-9a-f.:]+$|^this host has (several addresses|no address)/,
+  );
+});
+
+test('a file has the same fields, and flags win', async () => {
+  const file = join(directory, 'agent.json');
+  const networks = [{ id: 'net1', vni: 4097, subnet: '10.0.0.0/24' }];
+  writeFileSync(file, JSON.stringify({ local: '127.0.0.1', gossip: { name: 'a', join: ['10.1.1.1'], networks } }));
+  const plan = await planOf('--config', file, '--name', 'b', '--key', 'somewhere');
+  assert.is(plan.gossip!.name, 'b');
+  assert.equal(plan.gossip!.keys, ['somewhere']);
+  assert.equal(plan.gossip!.join, [{ host: '10.1.1.1', port: 7946 }]);
+  assert.match(
+    thrown(() => readPlan(parseFlags(['--config', file], FLAGS))),
+    /gossip is for "vtep agent --config /,
+  );
+  writeFileSync(
+    file,
+    JSON.stringify({ local: '127.0.0.1', gossip: { networks: [{ id: 'a/b', vni: 1 }, ...networks, ...networks] } }),
+  );
+  assert.match(
+    await refusal('--config', file),
+    /gossip\.networks\[0\]\.id: expected an id of 1 to 255 characters without/,
+  );
+  writeFileSync(file, '[]');
+  assert.match(await refusal('--config', file), /expected an object, got \[\]/);
+});
+
+test('what is wrong is named by its flag', async () => {
+  for (const [args, message] of [
+    [['--local', '127.0.0.1'], /^missing: --network ID:VNI:SUBNET/],
+    [
+      ['--network', 'net1:4097'],
+      /^--network: expected ID:VNI:SUBNET such as net1:4097:10\.0\.0\.0\/24, got "net1:4097"$/,
+    ],
+    [['--network', 'net1:99999999:10.0.0.0/24', '--bind', '127.0.0.1'], /^--network \(vni\): expected a VNI/],
+    [['--network', 'net1:1:10.0.0.0', '--bind', '127.0.0.1'], /^--network \(subnet\): expected an IPv4 subnet/],
+    [
+      [...NET, '--network', 'net1:2:10.0.0.0/8', '--bind', '127.0.0.1'],
+      /^--network \(id\): expected a value of its own/,
+    ],
+    [[...NET, '--bind', '1.2.3'], /^--bind: expected an address, with or without a port.*, got "1\.2\.3"$/],
+    [[...NET, '--bind', '127.0.0.1:70000'], /^--bind: expected an address/],
+    [[...NET, '--advertise', '0.0.0.0'], /^--advertise: expected a unicast address/],
+    [[...NET, '--join', 'a b'], /^--join: expected a host/],
+    [[...NET, '--local', '127.0.0.1', '--address', '10.0.0.3/24'], /^missing: --tap NAME, which --address is about$/],
+    [
+      [...NET, '--network', 'b:2:10.1.0.0/16', '--tap', 'a'],
+      /^missing: --vni N, the network of the TAP, since there are 2$/,
+    ],
+    [
+      [...NET, '--local', '127.0.0.1', '--tap', 'a', '--address', '10.1.0.3/24'],
+      /^--address: expected an address of 10\.0\.0\.0\/24, the subnet of network net1, got "10\.1\.0\.3"$/,
+    ],
+    [
+      [...NET, '--local', '127.0.0.1', '--endpoint', '10.1.0.4,02:42:0a:00:00:04,127.0.0.1'],
+      /^--endpoint \(ip\): expected an address of 10\.0\.0\.0\/24/,
+    ],
+    [['x', ...NET], /^"x" is not expected here/],
+  ] as const)
+    assert.match(await refusal(...args), message);
+});
+
+test('hosts and ports', () => {
+  for (const [text, host, port] of [
+    ['10.1.1.1', '10.1.1.1', 7946],
+    ['10.1.1.1:80', '10.1.1.1', 80],
+    ['fd00::1', 'fd00::1', 7946],
+    ['[FD00:0::1]:80', 'fd00::1', 80],
+    ['[::]', '::', 7946],
+    ['vtep-1.example.', 'vtep-1.example.', 7946],
+    ['vtep1:1', 'vtep1', 1],
+  ] as const)
+    assert.equal(parsePlace(text), { host, port }, text);
+  for (const text of [
+    '',
+    ':80',
+    '10.1.1',
+    '10.1.1.1:0',
+    '10.1.1.1:65536',
+    '[fd00::1',
+    'a b',
+    '-a',
+    'fe80::1%eth0',
+    '1.2.3.4.5',
+  ])
+    assert.is(parsePlace(text), null, text);
+});
+
+test('keys: base64 or a file of them, and never shown', async () => {
+  const key = (octet: number, length = 32): string => Buffer.alloc(length, octet).toString('base64');
+  const file = join(directory, 'keys');
+  writeFileSync(file, `# first\n${key(1)}\n\n${key(2, 16)}\n`);
+  assert.equal(
+    readKeys([key(3, 24), file]).map((one) => [one[0], one.length]),
+    [
+      [3, 24],
+      [1, 32],
+      [2, 16],
+    ],
+  );
+  assert.is(
+    thrown(() => readKeys([key(9, 20)])),
+    'the key has 20 bytes, not 16, 24 or 32 in base64 ("vtep gossip keygen" makes one), and there is no file of that name',
+  );
+  assert.match(
+    thrown(() => readKeys(['not!base64'])),
+    /^the key \(10 characters\) is not base64/,
+  );
+  assert.match(
+    thrown(() => readKeys([join(directory, 'none')])),
+    /^the key's file cannot be read: ENOENT/,
+  );
+  writeFileSync(file, `${key(1)}\n${key(9, 5)}\n`);
+  assert.match(
+    thrown(() => readKeys([file])),
+    /keys:2: the key has 5 bytes, not 16, 24 or 32/,
+  );
+  writeFileSync(file, '# none\n');
+  assert.match(
+    thrown(() => readKeys([file])),
+    /has no key, which is/,
+  );
+
+  const [first, second] = [new Uint8Array(32).fill(1), new Uint8Array(16).fill(2)];
+  const ring = new Keyring([first, second]);
+  const print = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex').slice(0, 8);
+  assert.equal(listKeys(ring), [
+    { fingerprint: print(first), bits: 256, primary: true },
+    { fingerprint: print(second), bits: 128, primary: false },
+  ]);
+  assert.equal(findKey(ring, print(second).toUpperCase()), second);
+  assert.equal(findKey(ring, key(1)), first);
+  assert.match(
+    thrown(() => findKey(ring, key(7))),
+    /^key [0-9a-f]{8} is not in the ring, which has/,
+  );
+  assert.match(
+    thrown(() => findKey(ring, 'nonsense!')),
+    /is not base64, nor is it a fingerprint/,
+  );
+});
+
+test('a host that does not resolve is named; an address of the other family too', async () => {
+  const failure = (host: string, kind: 0 | 4 | 6): Promise<string> =>
+    resolveHost({ host, port: 1 }, kind).then(
+      () => 'resolved',
+      (error: Error) => error.message,
+    );
+  assert.match(await failure('no-such-host.invalid', 0), /^"no-such-host\.invalid" does not resolve: /);
+  assert.is(await failure('fd00::1', 4), "fd00::1 is no IPv4 address, as this agent's own is");
+  assert.equal(await resolveHost({ host: 'localhost', port: 5 }, 4), [{ address: '127.0.0.1', port: 5 }]);
+});
+
+test('a thing is told once in a while, and not too many things', () => {
+  const throttle = new Throttle(1000, 2);
+  const told = (what: string, now: number): boolean => throttle.tells(what, now);
+  assert.equal(
+    [told('a', 0), told('a', 500), told('b', 600), told('c', 700), told('a', 1000), told('c', 1001), told('c', 1700)],
+    [true, false, true, false, true, false, true],
+  );
+});
+
+test('who asks a cluster becomes no member of it; what is no member of a cluster is said', async () => {
+  const host = await GossipHost.open(
+    { name: 'serf-like', address: '127.0.0.1', port: 0 },
+    { localState: () => Uint8Array.of(255) },
+  );
+  const { address, port } = host.machine.self;
+  const { members, networks } = await queryCluster({ address, port }, undefined);
+  assert.equal(
+    members.map(({ name, state }) => [name, state]),
+    [['serf-like', 0]],
+  );
+  assert.equal(networks, []); // the state of another application
+  assert.is(host.machine.members().length, 1);
+  const keyed = await queryCluster({ address, port }, new Keyring([new Uint8Array(16)])).catch(
+    (error: Error) => error.message,
+  );
+  assert.is(keyed, `127.0.0.1:${port}: it does not encrypt, and we do; give it our --key too`);
+  const twice = await GossipHost.open({ name: 'b', address: '127.0.0.1', port }).catch((error: Error) => error.message);
+  assert.match(String(twice), new RegExp(`^gossip on 127\\.0\\.0\\.1:${port}: the port is in use`));
+  const nowhere = await GossipHost.open({ name: 'b', address: '203.0.113.7', port: 0 }).catch(
+    (error: Error) => error.message,
+  );
+  assert.match(String(nowhere), /^203\.0\.113\.7 is not an address of this machine; give one that is with --bind/);
+  host.close();
+  const gone = await queryCluster({ address, port }, undefined).catch((error: Error) => error.message);
+  assert.is(gone, `127.0.0.1:${port}: nobody listens there`);
+});
+
+test('vtep gossip: what is wrong is named', async () => {
+  const says = (...args: string[]): Promise<string> =>
+    gossip.run(args).then(
+      (code) => `ended with ${code}`,
+      (error: Error) => error.message,
+    );
+  assert.match(await says(), /^missing: what to do, one of members, watch, keygen, keys, install, use, remove$/);
+  assert.is(await says('member'), 'nothing to do is called "member"; did you mean "members"?');
+  assert.is(await says('members'), 'give either --control PATH or --join HOST');
+  assert.match(await says('members', '--join', 'a b'), /^--join: expected a host/);
+  assert.is(await says('keys', 'x', '--control', 'y'), '"x" is not expected here; flags start with --');
+  assert.match(await says('install', '--control', 'y'), /^missing: KEY/);
+  assert.match(await says('install', 'abc!', '--control', 'y'), /^the key \(4 characters\) is not base64/);
+  assert.match(
+    await says('use', '0123abcd', '--control', '/nonexistent'),
+    /^there is no control socket at \/nonexistent/,
+  );
+  assert.is(await says('watch'), 'missing: --join HOST, a member of the cluster');
+  assert.match(await says('watch', '--join', '127.0.0.1', '--bind', 'x'), /^--bind: expected an address/);
+  assert.match(
+    await says('watch', '--join', 'no-such-host.invalid'),
+    /^there is no way to no-such-host\.invalid, or no such/,
+  );
+});
+
+test.run();

@@ -1,0 +1,139 @@
+/** Twenty agents in twenty namespaces: joining, a network in halves and whole again, and one that comes back under a new name. */
+import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as assert from 'uvu/assert';
+import { AgentLab, type AgentHost } from '../support/agents.js';
+import { waitFor, type Running } from '../support/lab.js';
+import { suiteWith } from '../support/needs.js';
+
+const agents = suiteWith('twenty agents', ['root', 'tun', 'ip', 'ping', 'sh']);
+
+const COUNT = 20;
+/** Milliseconds within which all are to reach all once the last one has joined. */
+const JOINED = 3000;
+/** How long half of them are cut off. */
+const CUT = 60_000;
+/** Plain Node on what is built, which twenty processes start in a fraction of the time. */
+const BUILT = [process.execPath, 'dist/cli/main.js'];
+
+let lab: AgentLab;
+const running: Running[] = [];
+
+agents.before(async () => {
+  if (!existsSync(BUILT[1]!)) throw new Error(`${BUILT[1]} is missing: npm run build`);
+  lab = await AgentLab.create('hb', COUNT);
+});
+agents.after(() => lab?.teardown());
+
+/** Starts an agent, and waits until it has joined: twenty of them at once take their time on two cores. */
+async function start(host: AgentHost, ...more: string[]): Promise<Running> {
+  const seed = lab.host(1);
+  const args = lab.flags(host, '--local', host.address, '--join', seed.address, ...more);
+  const one = lab.lab.spawn([...BUILT, ...args], { ns: host.ns });
+  const ready = host === seed ? /^ready$/m : /^joined /m;
+  await waitFor(`agent ${host.number} to join`, () => ready.test(one.stdout) || !one.running, 60_000);
+  assert.match(one.stdout, ready, one.stderr);
+  return one;
+}
+
+/**
+ * Has each pair of hosts ping, over and over until an answer comes, and fails where one has not within the time. An answer
+ * took both ways.
+ * @returns milliseconds until the last answer.
+ */
+async function allPing(hosts: readonly AgentHost[], milliseconds: number): Promise<number> {
+  const started = performance.now();
+  const seconds = Math.ceil(milliseconds / 1000);
+  const outcomes = await Promise.all(
+    hosts.map((host, i) => {
+      const ips = hosts.slice(i + 1).map(({ ip }) => ip);
+      // One shell a host, so that a ping is no more than a ping.
+      const script = `for ip in ${ips.join(' ')}; do until ping -c1 -W1 -q -n $ip >/dev/null; do :; done; done`;
+      return lab.lab.spawn(['timeout', String(seconds), 'sh', '-c', script], { ns: host.ns }).ended;
+    }),
+  );
+  const late = hosts.filter((_, i) => outcomes[i]!.code !== 0).map(({ number }) => number);
+  assert.equal(late, [], `hosts that did not reach all others in ${seconds} s`);
+  return performance.now() - started;
+}
+
+/** Waits until each host has heard of all the others' endpoints. @returns milliseconds that took. */
+async function allKnow(milliseconds: number): Promise<number> {
+  const started = performance.now();
+  await Promise.all(
+    lab.hosts.map((host) =>
+      lab.knows(
+        host,
+        lab.hosts.filter((other) => other !== host).map(({ ip }) => ip),
+        milliseconds,
+      ),
+    ),
+  );
+  return performance.now() - started;
+}
+
+agents('all reach all within three seconds of the last join', async () => {
+  running.push(await start(lab.host(1)));
+  // Three at a time: what starts as one crowd would join within a moment of each other, and say little of the last.
+  for (let i = 1; i < COUNT; i += 3)
+    running.push(...(await Promise.all(lab.hosts.slice(i, i + 3).map((host) => start(host)))));
+  const known = await allKnow(30_000);
+  const first = await allPing(lab.hosts, 30_000);
+  // 190 programs take their time to start, the more so on a busy machine: the same again is what that costs.
+  const again = await allPing(lab.hosts, 30_000);
+  const [a, b, c] = [known, first, again].map(Math.round);
+  console.log(`# after the last join all know all in ${a} ms, and ping all in ${b} ms more; again in ${c} ms`);
+  assert.ok(known + Math.max(0, first - again) < JOINED, `${a} ms, and ${b} ms less ${c} ms`);
+});
+
+agents('half of them are cut off for a minute, and all reach all again', async () => {
+  const [west, east] = [lab.hosts.slice(0, COUNT / 2), lab.hosts.slice(COUNT / 2)];
+  await lab.cut(true);
+  const cut = performance.now();
+  const halves = [west, east].flatMap((half) =>
+    half.map((host) =>
+      lab.knows(
+        host,
+        half.filter((other) => other !== host).map(({ ip }) => ip),
+        CUT,
+      ),
+    ),
+  );
+  await Promise.all(halves); // each half has given up the other, and nobody else
+  const given = performance.now() - cut;
+  await allPing(west, 10_000);
+  await sleep(CUT - (performance.now() - cut));
+  await lab.cut(false);
+  const known = await allKnow(30_000);
+  const took = known + (await allPing(lab.hosts, 10_000));
+  console.log(
+    `# the other half is given up after ${Math.round(given)} ms; all have pinged all ${Math.round(took)} ms after the cut`,
+  );
+});
+
+agents('one is killed, and comes back under a new name at the same address', async () => {
+  const host = lab.host(COUNT);
+  await running.at(-1)!.stop('SIGKILL');
+  running[COUNT - 1] = await start(host, '--name', 'new');
+  const started = performance.now();
+  await Promise.all(
+    lab.hosts.map((other) =>
+      waitFor(`host ${other.number} to know the new name, and the old one to be gone`, async () => {
+        const [network] = await lab.networks(other);
+        return network!.members.length === COUNT && network!.members.includes('new') && network!.remote === COUNT - 1;
+      }),
+    ),
+  );
+  await allPing([host, ...lab.hosts.slice(0, -1)], 10_000);
+  console.log(`# all have pinged the new one after ${Math.round(performance.now() - started)} ms`);
+});
+
+agents('all leave, and each says so', async () => {
+  const outcomes = await Promise.all(running.map((one) => one.stop()));
+  assert.equal(
+    outcomes.map(({ code }) => code),
+    running.map(() => 0),
+  );
+});
+
+agents.run();

@@ -1,0 +1,182 @@
+/**
+ * A VTEP in the gossip of a real Docker swarm. DOCKER_LAB names the folder that Docker is unpacked in (see
+ * test/support/docker.ts); where there is none, or its engine does not run at all, as in most containers, this is skipped.
+ *
+ *     container - Docker's overlay network, an engine - node1 ---- router ---- node2 - vtep agent - TAP in "box"
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import * as assert from 'uvu/assert';
+import { DOCKER, DockerEngine, type DockerContainer, type DockerNetwork } from '../support/docker.js';
+import {
+  createUnderlay,
+  exec,
+  ping,
+  REPOSITORY,
+  run,
+  VTEP,
+  waitFor,
+  type Running,
+  type Underlay,
+} from '../support/lab.js';
+import { suiteWith } from '../support/needs.js';
+
+const NEEDS = ['root', 'tun', 'ip', 'bridge', 'ping', 'nsenter', 'unshare', 'openssl'];
+const NAME = 'weft';
+/** An endpoint of the VTEP's, far from those that the swarm gives away. */
+const HOST = 200;
+const MAC = '02:42:0a:00:00:c8';
+const directory = DOCKER === undefined ? '' : mkdtempSync(join(tmpdir(), 'weft-docker-'));
+const control = join(directory, 'control');
+
+let underlay: Underlay;
+let engine: DockerEngine;
+let network: DockerNetwork;
+let container: DockerContainer;
+let box: string;
+let keys: string[];
+
+const addressOf = ({ subnet }: DockerNetwork): string => subnet.replace(/\.0\/\d+$/, `.${HOST}`);
+
+/** A VTEP with one endpoint, in "box", that has joined the swarm's gossip. */
+async function agent(which: string): Promise<Running> {
+  const { id, vni, subnet } = network;
+  const length = subnet.split('/')[1]!;
+  const { node1, node2, lab } = underlay;
+  return lab.startVtep({
+    ns: node2.ns,
+    args: [
+      ...['agent', '--local', node2.address, '--join', node1.address, '--name', NAME, ...keys, '--engine', which],
+      ...['--network', `${id}:${vni}:${subnet}`, '--control', control],
+      ...['--tap', 'eth0', '--netns', box, '--mac', MAC, '--address', `${addressOf(network)}/${length}`],
+    ],
+  });
+}
+
+/** Whether Docker has the VTEP in the network, and sends it what is for its endpoint. */
+async function known(): Promise<{ peer: boolean; fdb: boolean; neighbor: boolean }> {
+  const { fdb, neighbors } = await engine.programmed('net');
+  return {
+    peer: (await engine.peers('net')).includes(NAME),
+    fdb: fdb.includes(`${MAC} dst ${underlay.node2.address} `),
+    neighbor: neighbors.includes(`${addressOf(network)} lladdr ${MAC} PERMANENT`),
+  };
+}
+
+async function docks(state: boolean, seconds: number): Promise<void> {
+  const all = { peer: state, fdb: state, neighbor: state };
+  const reached = async (): Promise<boolean> => JSON.stringify(await known()) === JSON.stringify(all);
+  await waitFor(`Docker to ${state ? 'know' : 'forget'} the VTEP`, reached, seconds * 1000).catch(() => undefined);
+  assert.equal(await known(), all);
+}
+
+/** Whether the VTEP sends what is for an address to Docker's. */
+async function hears(ip: string): Promise<boolean> {
+  const args = ['show', 'neighbors', '--json', '--control', control];
+  const { stdout } = await run([...VTEP, ...args]);
+  return (JSON.parse(stdout) as { ip: string; vtep?: string }[]).some(
+    (one) => one.ip === ip && one.vtep === underlay.node1.address,
+  );
+}
+
+/** Lines of Docker's log that are about the gossip, and what it does with what it hears. */
+const OF_GOSSIP = /memberlist|networkdb|bulk sync|peer|neighbor|weft/i;
+
+/** What Docker has had to complain of since its log was so long. */
+function complaints(since: number): string[] {
+  return engine.log
+    .slice(since)
+    .split('\n')
+    .filter((line) => /level=(warning|error|fatal)|[Ss]uspect/.test(line) && OF_GOSSIP.test(line));
+}
+
+function define(docker: ReturnType<typeof suiteWith>): void {
+  let refused = false;
+  const test = (name: string, body: () => Promise<void>): void =>
+    docker(name, async () => {
+      if (!refused) await body();
+    });
+
+  docker.before(async () => {
+    underlay = await createUnderlay({ prefix: 'hd' });
+    const started = await DockerEngine.start(underlay.lab, underlay.node1.ns, join(directory, 'engine'));
+    if ('refused' in started) {
+      refused = true;
+      return console.log(`skipped VTEP and Docker: the engine does not run here: ${started.refused}`);
+    }
+    engine = started;
+    box = await underlay.lab.namespace('box');
+    await engine.makeImage();
+    const swarm = await engine.makeSwarm(underlay.node1.address);
+    network = await engine.makeNetwork('net');
+    container = await engine.start('c1', 'net');
+    keys = await keysOf(swarm);
+  });
+
+  docker.after(async () => {
+    await engine?.stop();
+    await underlay?.lab.teardown();
+    rmSync(directory, { recursive: true });
+  });
+
+  for (const which of ['dgram', 'linux'])
+    test(`${which}: joins, finds and is found, hears of containers, leaves`, async () => {
+      const since = engine.log.length;
+      const vtep = await agent(which);
+      await docks(true, 10);
+      await waitFor('the container to be known', () => hears(container.ip));
+      assert.is(await ping(box, container.ip), 3);
+      assert.ok(await engine.ping(container, addressOf(network)));
+
+      const another = await engine.start('c2', 'net');
+      await waitFor('the new container to be known', () => hears(another.ip));
+      assert.is(await ping(box, another.ip), 3);
+      await engine.remove(another);
+      await waitFor('the container to be forgotten', async () => !(await hears(another.ip)));
+
+      await sleep(3000); // probes in both directions
+      assert.is((await vtep.stop()).code, 0);
+      await docks(false, 5);
+      assert.equal(complaints(since), []);
+    });
+
+  test('Docker notices that a VTEP is gone without a word, and takes it back', async () => {
+    (await agent('dgram')).signal('SIGKILL');
+    await docks(false, 60);
+    const vtep = await agent('dgram');
+    await docks(true, 10);
+    assert.ok(await engine.ping(container, addressOf(network)));
+    await vtep.stop();
+  });
+
+  test('an engine that pauses is missed, and known again when it goes on', async () => {
+    const vtep = await agent('dgram');
+    await docks(true, 10);
+    await waitFor('the container to be known', () => hears(container.ip));
+    engine.pause(true);
+    await waitFor('the engine to be missed', async () => !(await hears(container.ip)), 60_000);
+    engine.pause(false);
+    await waitFor('the engine to be back', () => hears(container.ip), 30_000);
+    await docks(true, 30);
+    assert.is(await ping(box, container.ip), 3);
+    await vtep.stop();
+  });
+
+  docker.run();
+}
+
+/** The keys of a swarm as the flags that a VTEP wants to have. */
+async function keysOf(swarm: { token: string; ca: string }): Promise<string[]> {
+  const file = join(directory, 'swarm');
+  writeFileSync(file, JSON.stringify({ ...swarm, address: underlay.node1.address }));
+  const print = join(REPOSITORY, 'test/support/swarm.ts');
+  return (await exec(underlay.node2.ns, [process.execPath, '--import', 'tsx', print, file]))
+    .trim()
+    .split('\n')
+    .flatMap((key) => ['--key', key]);
+}
+
+if (DOCKER === undefined) console.log('skipped VTEP and Docker: DOCKER_LAB names no folder that Docker is in');
+else define(suiteWith('a VTEP and Docker', NEEDS));
