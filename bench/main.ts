@@ -1,14 +1,28 @@
-/** `npm run bench -- [SUITE …] [--json] [--quick]`: what weft costs. Figures on noisy machines: run it several times. */
+/** `npm run bench -- [SUITE …] [--json] [--quick] [--minutes N]`: what weft costs. Figures on noisy machines: run it several times. */
 import { cpus } from 'node:os';
+import { parseArgs } from 'node:util';
+import { gossip, printGossip } from './gossip.js';
 import { library, type Figure } from './library.js';
 import { overlay, printOverlay } from './overlay.js';
 import { offload } from './offload.js';
+import { printSoak, soak } from './soak.js';
+
+export interface BenchOptions {
+  quick: boolean;
+  /** Of the overlay suite. */
+  rounds: number;
+  /** `null` for as many as the suite takes. */
+  minutes: number | null;
+  /** Of the gossip suite: sizes of clusters, none for the usual ones; where plots go. */
+  nodes: readonly number[];
+  out: string | null;
+}
 
 interface Suite {
   text: string;
   /** Runs where it is named only. */
   named?: boolean;
-  run(quick: boolean): Promise<unknown>;
+  run(options: BenchOptions): Promise<unknown>;
   print(results: never): void;
 }
 
@@ -16,26 +30,99 @@ const SUITES: Record<string, Suite> = {
   library: { text: 'codecs and machines, without I/O', run: library, print },
   offload: { text: 'checksums, segmentation and coalescing', run: offload, print },
   overlay: {
-    text: 'the engines and the kernel’s vxlan side by side, in network namespaces; takes root, iperf3 and five minutes',
+    text: 'the engines and the kernel’s vxlan side by side, in network namespaces; takes root, iperf3 and ten minutes',
     named: true,
-    run: overlay,
+    run: ({ quick, rounds }) => overlay(quick, rounds),
     print: printOverlay,
+  },
+  soak: {
+    text: 'memory and garbage of two VTEPs under TCP; takes root, iperf3 and five minutes, or --minutes N',
+    named: true,
+    run: ({ quick, minutes }) => soak(quick ? 1 : (minutes ?? 5)),
+    print: printSoak,
+  },
+  gossip: {
+    text: 'clusters on the virtual clock: how soon news and deaths are known, false deaths, traffic; takes ten minutes',
+    named: true,
+    run: gossip,
+    print: printGossip,
   },
 };
 
+const KNOWN = Object.entries(SUITES)
+  .map(([name, { text, named }]) => `  ${name.padEnd(10)}${text}${named ? '; runs where it is named' : ''}`)
+  .join('\n');
+const help = `npm run bench -- [SUITE …] [--json] [--quick] [--rounds N] [--minutes N]
+
+${KNOWN}
+
+  --json        figures as JSON
+  --quick       one short round of the overlay, one minute of the soak, small clusters of the gossip
+  --rounds N    of the overlay, whose medians count (default 5)
+  --minutes N   of the soak (default 5), and of packet loss in the gossip, on its virtual clock (60 at 100 nodes)
+  --nodes N …   sizes of the gossip's clusters (default 10 100 1000)
+  --out DIR     where the gossip's plots go (default: nowhere)
+`;
+
+const FLAGS = {
+  json: { type: 'boolean', default: false },
+  quick: { type: 'boolean', default: false },
+  rounds: { type: 'string', default: '5' },
+  minutes: { type: 'string' },
+  nodes: { type: 'string', multiple: true },
+  out: { type: 'string' },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const;
+
+function parse(args: string[]) {
+  try {
+    return parseArgs({ args, options: FLAGS, allowPositionals: true });
+  } catch (error) {
+    console.error(`bench: ${(error as Error).message.split('. ')[0]}; see npm run bench -- --help`);
+    return undefined;
+  }
+}
+
+/** Members of a cluster at most. */
+const MAX_NODES = 10_000;
+
 async function main(args: string[]): Promise<number> {
-  const json = args.includes('--json');
-  const quick = args.includes('--quick');
-  const names = args.filter((arg) => arg !== '--json' && arg !== '--quick');
+  const parsed = parse(args);
+  if (parsed === undefined) return 2;
+  const { values, positionals } = parsed;
+  const { json, quick } = values;
+  if (values.help) {
+    process.stdout.write(help);
+    return 0;
+  }
+  const minutes = values.minutes === undefined ? null : Number(values.minutes);
+  if (minutes !== null && !(minutes > 0)) {
+    console.error(`bench: --minutes takes a number above 0, not ${values.minutes}`);
+    return 2;
+  }
+  const rounds = Number(values.rounds);
+  if (!(Number.isInteger(rounds) && rounds > 0)) {
+    console.error(`bench: --rounds takes a whole number above 0, not ${values.rounds}`);
+    return 2;
+  }
+  // `--nodes 10 100` as well as `--nodes 10 --nodes 100`: no suite is called by a number.
+  const isNumber = (word: string): boolean => /^\d+$/.test(word);
+  const names = positionals.filter((word) => !isNumber(word));
+  const nodes = [...(values.nodes ?? []), ...positionals.filter(isNumber)].map(Number);
+  const wrong = nodes.find((one) => !Number.isInteger(one) || one < 2 || one > MAX_NODES);
+  if (wrong !== undefined) {
+    console.error(`bench: --nodes takes whole numbers from 2 to ${MAX_NODES}, not ${wrong}`);
+    return 2;
+  }
   const unknown = names.find((name) => !Object.hasOwn(SUITES, name));
   if (unknown !== undefined) {
-    const known = Object.entries(SUITES).map(([name, { text }]) => `  ${name.padEnd(10)}${text}`);
-    console.error(`bench: there is no suite "${unknown}"; there are:\n${known.join('\n')}`);
+    console.error(`bench: there is no suite "${unknown}"; there are:\n${KNOWN}`);
     return 2;
   }
   const results: Record<string, unknown> = {};
   const chosen = names.length > 0 ? names : Object.keys(SUITES).filter((name) => !SUITES[name]!.named);
-  for (const name of chosen) results[name] = await SUITES[name]!.run(quick);
+  for (const name of chosen)
+    results[name] = await SUITES[name]!.run({ quick, rounds, minutes, nodes, out: values.out ?? null });
   if (json) console.log(JSON.stringify({ node: process.version, cpu: cpus()[0]?.model, results }, null, 2));
   else {
     console.log(`Node ${process.version}, ${cpus()[0]?.model}, ${cpus().length} cores\n`);

@@ -5,6 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
 import { constants } from './constants.mjs';
@@ -26,7 +27,7 @@ const { outputFiles } = await build({
 mkdirSync(directory, { recursive: true });
 const program = join(directory, `vtep-${process.pid}`);
 const env = { ...process.env };
-if (process.argv.includes('overlay')) {
+if (process.argv.includes('overlay') || process.argv.includes('soak')) {
   // What is measured is these sources, bundled as the package is.
   const { outputFiles: files } = await build({
     entryPoints: { 'cli/main': 'src/cli/main.ts', 'host/linux-worker': 'src/host/linux/worker.ts' },
@@ -47,7 +48,10 @@ if (process.argv.includes('overlay')) {
   env['WEFT_VTEP'] ??= `node ${join(program, 'cli', 'main.js')}`;
 }
 writeFileSync(file, constants(/** @type {import('esbuild').OutputFile} */ (outputFiles[0]).text));
-const child = spawn(process.execPath, ['--expose-gc', file, ...process.argv.slice(2)], { stdio: 'inherit', env });
+// A cluster in one process is large: half of the memory may be its heap, and what lives short may be more at a time.
+const large = [`--max-old-space-size=${Math.floor(totalmem() / 2 ** 21)}`, '--max-semi-space-size=64'];
+const flags = ['--expose-gc', ...(process.argv.includes('gossip') ? large : [])];
+const child = spawn(process.execPath, [...flags, file, ...process.argv.slice(2)], { stdio: 'inherit', env });
 child.on('close', (code, signal) => {
   rmSync(file, { force: true });
   rmSync(program, { recursive: true, force: true });
