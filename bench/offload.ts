@@ -9,10 +9,12 @@ import * as ipv4 from '../src/ipv4/index.js';
 import {
   Coalescer,
   coalesceScratch,
+  jsBulk,
   jsCopySum,
   jsSum,
   Segmenter,
   segmentScratch,
+  type Bulk,
   type CoalescerSink,
   type Sum,
 } from '../src/offload/index.js';
@@ -29,6 +31,9 @@ const SCRATCH = 80 * 1024;
 const FRAMES = 128 * 1024;
 /** Behind the super-frame and before the scratch, so that copies lie apart. */
 const TARGET = 70 * 1024;
+/** Where segments are laid out, and where their data is joined. */
+const LAID = 208 * 1024;
+const JOINED = 288 * 1024;
 
 const { Memory } = (
   globalThis as unknown as {
@@ -37,7 +42,7 @@ const { Memory } = (
 ).WebAssembly;
 
 export async function offload(): Promise<Figure[]> {
-  const memory = new Memory({ initial: 4, maximum: 4 });
+  const memory = new Memory({ initial: 6, maximum: 6 });
   const bytes = new Uint8Array(memory.buffer);
   const wasm = sums(memory);
   const js = jsSum(bytes);
@@ -59,16 +64,23 @@ export async function offload(): Promise<Figure[]> {
     [wasm.sum, 'WebAssembly'],
     [js, 'JavaScript'],
   ] as const) {
-    const { segment, coalesce } = superFrames(bytes, sum);
+    const bulk = sum === js ? jsBulk(bytes, jsCopy) : wasm;
+    const { segment, coalesce, lay, join } = superFrames(bytes, sum, bulk);
     const more = sum === js ? 200 : 0;
     await add(`a segment of a 64 KiB super-frame, cut out, ${how}`, 150 + more, segment, SEGMENTS);
     await add(`a segment of a 64 KiB super-frame, merged, ${how}`, 300 + more, coalesce, SEGMENTS);
+    await add(`a segment cut out and copied, many in a call, ${how}`, 100 + 3 * more, lay, SEGMENTS);
+    await add(`a segment merged and copied, many in a call, ${how}`, 100 + 3 * more, join, SEGMENTS);
   }
   return figures;
 }
 
 /** A super-frame, its segments laid out as UDP_GRO hands them out, and what takes each to the other. */
-function superFrames(bytes: Uint8Array, sum: Sum): { segment(): unknown; coalesce(): unknown } {
+function superFrames(
+  bytes: Uint8Array,
+  sum: Sum,
+  bulk: Bulk,
+): Record<'segment' | 'coalesce' | 'lay' | 'join', () => unknown> {
   const addresses = { source: '10.0.0.3', destination: '10.0.0.4' };
   const frame = ethernet.encode({
     destination: '02:42:0a:00:00:04',
@@ -130,5 +142,22 @@ function superFrames(bytes: Uint8Array, sum: Sum): { segment(): unknown; coalesc
     return runs;
   };
   do_not_optimize(coalesce());
-  return { segment, coalesce };
+  const lay = (): number => {
+    segmenter.open(FRAME, FRAME + frame.length, GSO_TCPV4, SIZE, HEADER_LENGTH);
+    return segmenter.lay(bulk.cut, SEGMENTS, LAID);
+  };
+  const joiner = new Coalescer(
+    bytes,
+    scratch,
+    sum,
+    { flows: 1, prefix: HEADER_LENGTH },
+    { join: bulk.join, scratch: JOINED },
+  );
+  const join = (): number => {
+    joiner.addMany(FRAMES, FRAMES + SEGMENTS * stride, stride, 0, sink);
+    joiner.flush(sink);
+    return runs;
+  };
+  if (lay() !== SEGMENTS || join() !== SEGMENTS) throw new Error('not all segments are taken in a call');
+  return { segment, coalesce, lay, join };
 }

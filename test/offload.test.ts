@@ -339,7 +339,12 @@ const RULES: [what: string, base: Omit<Packet, 'data'>, change: (packet: Packet)
   ['ECE', TCP4, withTcp({ flags: FLAG_ACK | FLAG_ECE }), [1, 1, 1]],
   ['CWR', TCP4, withTcp({ flags: FLAG_ACK | FLAG_CWR }), [1, 2]],
   ['nothing, CWR in each', { ...TCP4, tcp: { flags: FLAG_ACK | FLAG_CWR } }, (same) => same, [1, 1, 1]],
-  ['CWR, which the others have', { ...TCP4, tcp: { flags: FLAG_ACK | FLAG_CWR } }, withTcp({ flags: FLAG_ACK }), [2, 1]],
+  [
+    'CWR, which the others have',
+    { ...TCP4, tcp: { flags: FLAG_ACK | FLAG_CWR } },
+    withTcp({ flags: FLAG_ACK }),
+    [2, 1],
+  ],
   ['no ACK', TCP4, withTcp({ flags: 0 }), [1, 1, 1]],
   ['no data', TCP4, (packet) => ({ ...packet, data: octets(0) }), [1, 1, 1]],
   ['less data', TCP4, (packet) => ({ ...packet, data: octets(99) }), [2, 1]],

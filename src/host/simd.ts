@@ -30,5 +30,5 @@ export function sums(memory: { readonly buffer: ArrayBufferLike }): Sums {
   const bytes = new Uint8Array(memory.buffer);
   const sum = jsSum(bytes);
   const copySum = jsCopySum(bytes);
-  return { sum, copySum, ...jsBulk(bytes, sum, copySum), simd: false };
+  return { sum, copySum, ...jsBulk(bytes, copySum), simd: false };
 }

@@ -1,4 +1,5 @@
-import { TCP_CHECKSUM, type CopySum, type Sum } from './sum.js';
+import { finish } from '../wire/index.js';
+import { TCP_CHECKSUM, type CopySum } from './sum.js';
 
 /**
  * What is done to all segments of a super-frame in one call, over a buffer that the functions know: in JavaScript
@@ -54,7 +55,10 @@ export type Cut = (
  * @param to Where the data goes.
  * @param id IPv4 identification that the first of them is to have, and `step` what it differs by from one to the next.
  * @param sequence TCP sequence number that the first of them is to have.
- * @param upperSum Partial sum of the pseudo-header.
+ * @param ipSum Partial sum of the first frame's IPv4 header without identification and checksum, below 2^17. What a head
+ *   has in common with the first need not be summed up again.
+ * @param upperSum Partial sum of the pseudo-header and the first frame's head from `upper`, without sequence number and
+ *   checksum, below 2^20.
  * @returns how many, up to the first that does not continue.
  */
 export type Join = (
@@ -71,6 +75,7 @@ export type Join = (
   id: number,
   step: number,
   sequence: number,
+  ipSum: number,
   upperSum: number,
 ) => number;
 
@@ -80,7 +85,7 @@ const IPV4_CHECKSUM = 10;
 const TCP_SEQUENCE = 4;
 
 /** {@link Bulk} over `bytes`, in JavaScript. */
-export function jsBulk(bytes: Uint8Array, sum: Sum, copySum: CopySum): Bulk {
+export function jsBulk(bytes: Uint8Array, copySum: CopySum): Bulk {
   const get16 = (at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
   const put16 = (at: number, word: number): void => {
     bytes[at] = word >>> 8;
@@ -95,11 +100,8 @@ export function jsBulk(bytes: Uint8Array, sum: Sum, copySum: CopySum): Bulk {
       bytes.copyWithin(to, head, head + headLength);
       if (ip >= 0) {
         const identification = (id + i * step) & 0xffff;
-        let partial = ipSum + identification;
-        partial = (partial & 0xffff) + (partial >>> 16);
-        partial = (partial & 0xffff) + (partial >>> 16);
         put16(to + ip + IPV4_ID, identification);
-        put16(to + ip + IPV4_CHECKSUM, ~partial);
+        put16(to + ip + IPV4_CHECKSUM, finish(ipSum + identification));
       }
       let partial = upperSum;
       if (field === TCP_CHECKSUM) {
@@ -116,21 +118,26 @@ export function jsBulk(bytes: Uint8Array, sum: Sum, copySum: CopySum): Bulk {
   };
 
   const join: Join = (...parameters) => {
-    const [head, mask, headLength, ip, upper, field, next, size, count, to, id, step, sequence, upperSum] = parameters;
+    const [head, mask, headLength, ip, upper, field, next, size, count, to, id, step, sequence, ipSum, upperSum] =
+      parameters;
     const length = size - headLength;
     for (let i = 0; i < count; i++) {
       const at = next + i * size;
       for (let j = 0; j < headLength; j++) if (((bytes[head + j]! ^ bytes[at + j]!) & bytes[mask + j]!) !== 0) return i;
       if (ip >= 0) {
-        if (get16(at + ip + IPV4_ID) !== ((id + i * step) & 0xffff)) return i;
-        if (get16(at + ip + IPV4_CHECKSUM) === 0xffff || sum(at + ip, upper - ip, 0) !== 0xffff) return i;
+        const identification = (id + i * step) & 0xffff;
+        if (get16(at + ip + IPV4_ID) !== identification) return i;
+        if (get16(at + ip + IPV4_CHECKSUM) !== finish(ipSum + identification)) return i;
       }
       const checksum = get16(at + upper + field);
+      let partial = upperSum + checksum;
       if (field === TCP_CHECKSUM) {
-        const number = get16(at + upper + TCP_SEQUENCE) * 0x1_0000 + get16(at + upper + TCP_SEQUENCE + 2);
-        if (number !== (sequence + i * length) >>> 0 || checksum === 0xffff) return i;
+        const number = (sequence + i * length) >>> 0;
+        const [high, low] = [number >>> 16, number & 0xffff];
+        if (get16(at + upper + TCP_SEQUENCE) !== high || get16(at + upper + TCP_SEQUENCE + 2) !== low) return i;
+        if (checksum === 0xffff) return i;
+        partial += high + low;
       } else if (checksum === 0) return i;
-      const partial = sum(at + upper, headLength - upper, upperSum);
       if (copySum(at + headLength, to + i * length, length, partial) !== 0xffff) return i;
     }
     return count;

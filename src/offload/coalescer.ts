@@ -7,7 +7,7 @@ import { finish, fold, getI32 } from '../wire/index.js';
 import { Layout, MAX_HEADER, OTHER } from './layout.js';
 import { MAX_PREFIX } from './segmenter.js';
 import { SLACK, type Join } from './bulk.js';
-import { TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
+import { less, TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
 
 /** The most bytes of an IP packet. */
 const MAX_PACKET = 0xffff;
@@ -276,9 +276,14 @@ export class Coalescer {
     if (run.count === 1 && isIpv4 && ipv4.getDontFragment(bytes, ip))
       fixedId = ipv4.getIdentification(bytes, at + (ip - start)) === first;
     const step = fixedId ? 0 : 1;
+    const ipSum = isIpv4 ? this.#sum(ip, upper - ip, less(first) + less(ipv4.getChecksum(bytes, ip))) : 0;
     const pseudo = isIpv4
       ? ipv4.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize)
       : ipv6.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize);
+    const sequence = isTcp ? tcp.getSequence(bytes, upper) : 0;
+    const variable = isTcp
+      ? less(tcp.getChecksum(bytes, upper)) + less(sequence >>> 16) + less(sequence & 0xffff)
+      : less(udp.getChecksum(bytes, upper));
     const joined = join(
       start,
       scratch,
@@ -293,7 +298,8 @@ export class Coalescer {
       (first + step * run.count) & 0xffff,
       step,
       run.sequence,
-      pseudo,
+      ipSum,
+      this.#sum(upper, data - upper, pseudo + variable),
     );
     if (joined === 0) return at;
     run.fixedId = fixedId;

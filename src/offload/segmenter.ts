@@ -6,7 +6,7 @@ import { GSO_ECN, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4 } from '../virtio/index.js';
 import { finish, fold, MALFORMED, TRUNCATED, UNSUPPORTED } from '../wire/index.js';
 import { SLACK, type Cut } from './bulk.js';
 import { Layout, MAX_HEADER } from './layout.js';
-import { TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
+import { less, TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
 
 /** The most bytes before a frame that may go before each of its segments. */
 export const MAX_PREFIX = 32;
@@ -274,9 +274,4 @@ export function laidStart(to: number): number {
 /** Bytes of scratch that `lay` takes for segments of so many bytes in all. */
 export function layScratch(bytes: number): number {
   return laidStart(0) + bytes + SLACK;
-}
-
-/** What takes a word out of a partial sum. */
-function less(word: number): number {
-  return ~word & 0xffff;
 }

@@ -66,6 +66,11 @@ export function jsCopySum(bytes: Uint8Array): CopySum {
   };
 }
 
+/** What takes a word out of a partial sum. */
+export function less(word: number): number {
+  return ~word & 0xffff;
+}
+
 function swap(word: number): number {
   return ((word & 0xff) << 8) | (word >>> 8);
 }
