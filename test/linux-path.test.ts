@@ -31,6 +31,7 @@ class Fake {
   constructor() {
     const libc = {
       address: () => 0n, // so that a pointer is an offset in the arena
+      madvise: () => 0,
       errno: () => EAGAIN,
       readv: (_fd: number, vector: bigint) => this.#read(Number(vector)),
       writev: (_fd: number, vector: bigint, count: number) => this.#write(Number(vector), count),

@@ -39,6 +39,7 @@ class Sockets {
   constructor() {
     const calls = {
       address: () => 0n, // so that a pointer is an offset in the arena
+      madvise: () => 0,
       errno: () => this.#errno,
       sendmmsg: (fd: number, messages: bigint, count: number) => this.#take(fd, Number(messages), count),
       poll: () => 0,

@@ -43,16 +43,23 @@ export const MSG_DONTWAIT = 0x40;
 export const MSG_TRUNC = 0x20;
 export const MSG_ERRQUEUE = 0x2000;
 
-// poll(2)
+// poll(2), and epoll(7) has the same
 export const POLLIN = 1;
 export const POLLOUT = 4;
 export const POLLERR = 8;
-export const POLLHUP = 16;
-export const POLLNVAL = 32;
+
+// epoll_create1(2), epoll_ctl(2)
+export const EPOLL_CLOEXEC = 0o2000000;
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;
 
 // eventfd(2)
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;
+
+/** madvise(2). */
+export const MADV_HUGEPAGE = 14;
 
 /** ioctl(2): do not block. */
 export const FIONBIO = 0x5421;
@@ -67,6 +74,11 @@ export const TUN_F_USO6 = 0x40;
 
 /** `struct pollfd`. */
 export const POLLFD = { fd: 0, events: 4, revents: 6, length: 8 } as const;
+/** `struct epoll_event`: packed on x86-64 alone, where 32-bit programs have it so. */
+export const EPOLL_EVENT =
+  process.arch === 'x64'
+    ? ({ events: 0, data: 4, length: 12 } as const)
+    : ({ events: 0, data: 8, length: 16 } as const);
 /** `struct iovec`. */
 export const IOVEC = { base: 0, size: 8, length: 16 } as const;
 /** `struct msghdr`, and behind it in `struct mmsghdr` what was moved. */

@@ -3,7 +3,7 @@
  * take. It is a `WebAssembly.Memory`, so that the checksum module reads frames where they lie.
  */
 import { type Libc, type Pointer } from './libc.js';
-import { CMSG, IOVEC, SOCKADDR } from './abi.js';
+import { CMSG, IOVEC, MADV_HUGEPAGE, SOCKADDR } from './abi.js';
 
 const PAGE = 65_536;
 const WORD = 2 ** 32;
@@ -38,6 +38,8 @@ export class Arena {
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
     this.#base = libc.address(this.memory.buffer);
+    // In large pages, of which a frame of 64 KiB takes one and not sixteen; where there are none it works without.
+    libc.madvise(this.#base, this.bytes.length, MADV_HUGEPAGE);
     this.#low = Number(this.#base % BigInt(WORD));
     this.#high = Number(this.#base / BigInt(WORD));
     this.#end = reserved;

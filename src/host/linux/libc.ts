@@ -17,6 +17,9 @@ export interface Libc {
   setsockopt(fd: number, level: number, name: number, value: Pointer, length: number): number;
   getsockopt(fd: number, level: number, name: number, value: Pointer, length: Pointer): number;
   poll(fds: Pointer, count: number, timeout: number): number;
+  epoll_create1(flags: number): number;
+  epoll_ctl(epoll: number, operation: number, fd: number, event: Pointer): number;
+  epoll_wait(epoll: number, events: Pointer, most: number, timeout: number): number;
   read(fd: number, buffer: Pointer, length: number): number;
   readv(fd: number, vector: Pointer, count: number): number;
   writev(fd: number, vector: Pointer, count: number): number;
@@ -25,6 +28,7 @@ export interface Libc {
   sendmmsg(fd: number, messages: Pointer, count: number, flags: number): number;
   eventfd(initial: number, flags: number): number;
   close(fd: number): number;
+  madvise(address: Pointer, length: number, advice: number): number;
   /** The number of the last call's error. */
   errno(): number;
   /** The address of a buffer's first byte. */
@@ -40,6 +44,9 @@ const SIGNATURES: Readonly<Record<Exclude<keyof Libc, 'errno' | 'address'>, read
   setsockopt: ['int', ['int', 'int', 'int', 'size_t', 'uint']],
   getsockopt: ['int', ['int', 'int', 'int', 'size_t', 'size_t']],
   poll: ['int', ['size_t', 'ulong', 'int']],
+  epoll_create1: ['int', ['int']],
+  epoll_ctl: ['int', ['int', 'int', 'int', 'size_t']],
+  epoll_wait: ['int', ['int', 'size_t', 'int', 'int']],
   read: ['int', ['int', 'size_t', 'size_t']],
   readv: ['int', ['int', 'size_t', 'int']],
   writev: ['int', ['int', 'size_t', 'int']],
@@ -48,6 +55,7 @@ const SIGNATURES: Readonly<Record<Exclude<keyof Libc, 'errno' | 'address'>, read
   sendmmsg: ['int', ['int', 'size_t', 'uint', 'int']],
   eventfd: ['int', ['uint', 'int']],
   close: ['int', ['int']],
+  madvise: ['int', ['size_t', 'size_t', 'int']],
 };
 
 /** @throws HostError where koffi is missing, does not load, or finds no such C library. */

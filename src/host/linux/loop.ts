@@ -16,6 +16,7 @@ import { ErrorQueue, type ErrorEvents } from './error-queue.js';
 import { EBADFD, errorName, type Libc, type Pointer } from './libc.js';
 import { type FromLoop, type LoopSockets, type Setup, type ToLoop } from './protocol.js';
 import { DataPath } from './path.js';
+import { Readiness } from './readiness.js';
 import { Receiver } from './receiver.js';
 import { NONE, Sender, type SenderEvents } from './sender.js';
 import { TapQueue } from './tap-queue.js';
@@ -48,9 +49,9 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #eight: Pointer;
   readonly #taps: (TapQueue | null)[];
   readonly #mtus = new Map<Remote, number>();
+  /** One place each: the control thread, the TAPs, the socket that receives, those that only send. */
   readonly #fds: number[];
-  readonly #poll: number;
-  readonly #pollPointer: Pointer;
+  readonly #readiness: Readiness;
   #path!: DataPath;
   #now = 0;
   #running = true;
@@ -89,10 +90,8 @@ export class Loop implements SenderEvents, ErrorEvents {
       checksum: plan.udpChecksum,
       zeroChecksum: plan.zeroChecksum,
     });
-    // One place in the poll set each: the control thread, the TAPs, the socket that receives, those that only send.
     this.#fds = [this.#wake, ...taps];
-    this.#poll = arena.take((2 + taps.length + plan.sourcePorts) * abi.POLLFD.length);
-    this.#pollPointer = arena.pointer(this.#poll);
+    this.#readiness = new Readiness(libc, arena, 2 + taps.length + plan.sourcePorts);
   }
 
   /** Takes over the TAPs and makes the sockets. */
@@ -122,11 +121,7 @@ export class Loop implements SenderEvents, ErrorEvents {
       ...(this.#alone ? {} : { learned: (what) => void this.#learned.push(what) }),
     });
     this.#fds.push(receiver, ...senders.filter((fd) => fd !== receiver));
-    for (const [i, one] of this.#fds.entries()) {
-      const at = this.#poll + i * abi.POLLFD.length;
-      view.setInt32(at + abi.POLLFD.fd, one, true);
-      this.#watch(i);
-    }
+    for (const [i, fd] of this.#fds.entries()) this.#readiness.add(fd, i, this.#wanted(i));
     const facts = { receiveBuffer: buffer, sourcePorts: [...sourcePorts] };
     this.#say({ type: 'started', facts, wake: this.#wake, offloads, sockets: all });
   }
@@ -146,28 +141,27 @@ export class Loop implements SenderEvents, ErrorEvents {
 
   /** Runs until it is told to stop. */
   run(): void {
-    const { view } = this.#arena;
+    const readiness = this.#readiness;
     const taps = this.#taps.length;
     this.#now = clock();
     let due = this.#now + TICK;
     while (this.#running) {
       const wait = (this.#full === NONE ? due : Math.min(due, this.#fullSince + PATIENCE)) - this.#now;
       this.#counts[COUNT.pollCalls]! += 1;
-      let left = this.#libc.poll(this.#pollPointer, this.#fds.length, wait > 0 ? wait : 0);
+      const ready = readiness.wait(wait > 0 ? wait : 0);
       this.#now = clock();
       if (this.#now >= due) {
         due = this.#now + TICK;
         this.#tick();
       }
-      for (let i = 0; left > 0 && i < this.#fds.length; i++) {
-        const events = view.getInt16(this.#poll + i * abi.POLLFD.length + abi.POLLFD.revents, true);
-        if (events === 0) continue;
-        left--;
-        if (i === 0) this.#listen();
-        else if (i <= taps) this.#path.fromTap(i - 1, this.#now);
+      for (let i = 0; i < ready; i++) {
+        const place = readiness.place(i);
+        const events = readiness.events(i);
+        if (place === 0) this.#listen();
+        else if (place <= taps) this.#path.fromTap(place - 1, this.#now);
         else {
-          if ((events & abi.POLLERR) !== 0) this.#errors.drain(this.#fds[i]!, this);
-          if (i === taps + 1 && (events & abi.POLLIN) !== 0) this.#path.fromUnderlay(this.#now);
+          if ((events & abi.POLLERR) !== 0) this.#errors.drain(this.#fds[place]!, this);
+          if (place === taps + 1 && (events & abi.POLLIN) !== 0) this.#path.fromUnderlay(this.#now);
           if ((events & abi.POLLOUT) !== 0) this.#path.resume();
         }
       }
@@ -182,16 +176,17 @@ export class Loop implements SenderEvents, ErrorEvents {
   #hold(full: number): void {
     this.#full = full;
     this.#fullSince = this.#now;
-    for (let i = 1; i < this.#fds.length; i++) this.#watch(i);
+    for (const [i, fd] of this.#fds.entries())
+      if (i > this.#taps.length || (i > 0 && this.#taps[i - 1] !== null))
+        this.#readiness.change(fd, i, this.#wanted(i));
   }
 
-  /** Says what poll is to report of a place, beside errors, which it reports unasked. */
-  #watch(i: number): void {
+  /** What is to be heard of a place, beside errors. */
+  #wanted(i: number): number {
     const taps = this.#taps.length;
     const held = this.#full !== NONE && i >= 1 && i <= taps;
     const receives = i <= taps + 1 && !held;
-    const events = (receives ? abi.POLLIN : 0) | (this.#full !== NONE && this.#fds[i] === this.#full ? abi.POLLOUT : 0);
-    this.#arena.view.setInt16(this.#poll + i * abi.POLLFD.length + abi.POLLFD.events, events, true);
+    return (receives ? abi.POLLIN : 0) | (this.#full !== NONE && this.#fds[i] === this.#full ? abi.POLLOUT : 0);
   }
 
   /** Closes the TAPs, and of the first worker the sockets of all. */
@@ -202,6 +197,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 
   closeSockets(): void {
+    this.#readiness.close();
     this.#sockets.close();
   }
 
@@ -285,7 +281,7 @@ export class Loop implements SenderEvents, ErrorEvents {
 
   #lose(port: number, errno: number): void {
     this.#taps[port] = null;
-    this.#arena.view.setInt32(this.#poll + (1 + port) * abi.POLLFD.length + abi.POLLFD.fd, -1, true);
+    this.#readiness.remove(this.#fds[1 + port]!);
     const reason = errno === EBADFD ? 'the device has been removed' : errorName(errno);
     this.#say({ type: 'lost', port, reason: errno === 0 ? 'end of file' : reason });
   }
