@@ -4,6 +4,7 @@
  * the ratio within a run; rounds alternate, so that what else the machine does hits all alike.
  */
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { exec, Lab, must, ping, run, waitFor, type Running } from '../test/support/lab.js';
 import { missing } from '../test/support/needs.js';
 
@@ -13,7 +14,7 @@ type Layout = (typeof LAYOUTS)[number];
 const VNI = '4097';
 const MTU = 1450;
 
-/** What is measured, its unit, and the bar in terms of the kernel's figure. */
+/** What is measured, its unit, and the bar in terms of the kernel's figure or, in brackets, by itself. */
 const FIGURES = {
   'TCP cubic, one stream': ['Gbit/s', '>= 0.7'],
   'TCP cubic, one stream back': ['Gbit/s', '>= 0.7'],
@@ -29,6 +30,7 @@ const FIGURES = {
   'ping at 2 ms, median': ['us', '<= 4'],
   'ping at 2 ms, 99th of 100': ['us', ''],
   'processor time of both VTEPs a Gbit, TCP cubic': ['ms', ''],
+  'processor time of a VTEP while idle': ['% core', '(< 0.5)'],
   'resident memory of a VTEP': ['MiB', '(< 120)'],
 } as const;
 type Name = keyof typeof FIGURES;
@@ -59,6 +61,8 @@ interface Up {
   down(): Promise<void>;
 }
 
+/** Seconds without traffic. */
+const IDLE = 3;
 /** Rounds in which the slow engine takes part too. */
 const DGRAM_ROUNDS = 2;
 
@@ -103,7 +107,7 @@ export async function overlay(quick: boolean, count: number): Promise<OverlayFig
 }
 
 export function printOverlay(figures: readonly OverlayFigure[]): void {
-  const head = ['', 'unit', ...LAYOUTS, 'linux/kernel', 'bar', 'dgram/kernel'];
+  const head = ['', 'unit', ...LAYOUTS, 'linux/kernel', 'bar', 'linux/dgram'];
   const text = (value: number | undefined): string => (value === undefined ? '-' : value.toFixed(value < 100 ? 2 : 0));
   const rows = figures.map(({ name, unit, bar, medians }) => [
     name,
@@ -111,7 +115,7 @@ export function printOverlay(figures: readonly OverlayFigure[]): void {
     ...LAYOUTS.map((layout) => text(medians[layout])),
     ratio(medians.linux, medians.kernel),
     bar,
-    ratio(medians.dgram, medians.kernel),
+    ratio(medians.linux, medians.dgram),
   ]);
   const table = [head, ...rows];
   const widths = head.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
@@ -216,11 +220,19 @@ async function measure(
     note(`UDP flood of ${length} bytes, received`, (sum.packets - sum.lost_packets) / sum.seconds / 1000);
   }
   if (round === 0) {
-    let best = 0;
-    for (const rate of [10, 25, 50, 75, 100, 125, 150]) {
+    const attempt = async (rate: number): Promise<number | null> => {
+      const before = await overflowed(to.container);
       const { sum } = await client('-u', '-b', String(rate * 1000 * 64 * 8), '-l', '64', '--pacing-timer', '100');
-      if (sum.lost_packets > 0) break;
-      best = sum.packets / sum.seconds / 1000;
+      // What came and found the program's own buffer full was not lost on the way.
+      const lost = sum.lost_packets - ((await overflowed(to.container)) - before);
+      return lost > 0 ? null : sum.packets / sum.seconds / 1000;
+    };
+    let best = 0;
+    for (const rate of [10, 25, 50, 75, 100, 125, 150, 200]) {
+      // Other work on the machine may cost a packet that nothing here has dropped.
+      const reached = (await attempt(rate)) ?? (await attempt(rate)) ?? (await attempt(rate));
+      if (reached === null) break;
+      best = Math.max(best, reached);
     }
     note('UDP of 64 bytes without loss', best);
   }
@@ -231,7 +243,21 @@ async function measure(
   note('ping at 2 ms, least', times[0]!);
   note('ping at 2 ms, median', middle(times));
   note('ping at 2 ms, 99th of 100', times[Math.floor(times.length * 0.99)]!);
-  if (running.length > 0) note('resident memory of a VTEP', Math.max(...running.map(({ pid }) => resident(pid))));
+  if (running.length > 0) {
+    const start = running.map((one) => used([one]));
+    await sleep(IDLE * 1000);
+    const busiest = Math.max(...running.map((one, i) => used([one]) - start[i]!));
+    note('processor time of a VTEP while idle', busiest / (IDLE * 10));
+    note('resident memory of a VTEP', Math.max(...running.map(({ pid }) => resident(pid))));
+  }
+}
+
+/** Datagrams that programs in a namespace had no room for, so far. */
+async function overflowed(ns: string): Promise<number> {
+  const [names, values] = (await exec(ns, ['grep', '^Udp:', '/proc/net/snmp']))
+    .split('\n')
+    .map((line) => line.split(' '));
+  return Number(values![names!.indexOf('RcvbufErrors')]);
 }
 
 /** Switches off, or on again, what the underlay's devices do for the kernel. */
