@@ -1,4 +1,4 @@
-/** `npm run bench -- [SUITE …] [--json] [--quick] [--minutes N]`: what weft costs. Figures on noisy machines: run it several times. */
+/** `npm run bench -- [SUITE …] [FLAG …]`: what weft costs. Figures on noisy machines: run it several times. */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { gossip, printGossip } from './gossip.js';
@@ -9,8 +9,9 @@ import { printSoak, soak } from './soak.js';
 
 export interface BenchOptions {
   quick: boolean;
-  /** Of the overlay suite. */
+  /** Of the overlay suite; and how many threads move frames in the linux engine. */
   rounds: number;
+  workers: number;
   /** `null` for as many as the suite takes. */
   minutes: number | null;
   /** Of the gossip suite: sizes of clusters, none for the usual ones; where plots go. */
@@ -32,7 +33,7 @@ const SUITES: Record<string, Suite> = {
   overlay: {
     text: 'the engines and the kernel’s vxlan side by side, in network namespaces; takes root, iperf3 and ten minutes',
     named: true,
-    run: ({ quick, rounds }) => overlay(quick, rounds),
+    run: ({ quick, rounds, workers }) => overlay(quick, rounds, workers),
     print: printOverlay,
   },
   soak: {
@@ -52,13 +53,14 @@ const SUITES: Record<string, Suite> = {
 const KNOWN = Object.entries(SUITES)
   .map(([name, { text, named }]) => `  ${name.padEnd(10)}${text}${named ? '; runs where it is named' : ''}`)
   .join('\n');
-const help = `npm run bench -- [SUITE …] [--json] [--quick] [--rounds N] [--minutes N]
+const help = `npm run bench -- [SUITE …] [FLAG …]
 
 ${KNOWN}
 
   --json        figures as JSON
   --quick       one short round of the overlay, one minute of the soak, small clusters of the gossip
   --rounds N    of the overlay, whose medians count (default 5)
+  --workers N   of the overlay: threads of the engine "linux" (default 1)
   --minutes N   of the soak (default 5), and of packet loss in the gossip, on its virtual clock (60 at 100 nodes)
   --nodes N …   sizes of the gossip's clusters (default 10 100 1000)
   --out DIR     where the gossip's plots go (default: nowhere)
@@ -68,6 +70,7 @@ const FLAGS = {
   json: { type: 'boolean', default: false },
   quick: { type: 'boolean', default: false },
   rounds: { type: 'string', default: '5' },
+  workers: { type: 'string', default: '1' },
   minutes: { type: 'string' },
   nodes: { type: 'string', multiple: true },
   out: { type: 'string' },
@@ -100,11 +103,15 @@ async function main(args: string[]): Promise<number> {
     console.error(`bench: --minutes takes a number above 0, not ${values.minutes}`);
     return 2;
   }
-  const rounds = Number(values.rounds);
-  if (!(Number.isInteger(rounds) && rounds > 0)) {
-    console.error(`bench: --rounds takes a whole number above 0, not ${values.rounds}`);
-    return 2;
-  }
+  const [rounds, workers] = [Number(values.rounds), Number(values.workers)];
+  for (const [flag, value] of [
+    ['rounds', rounds],
+    ['workers', workers],
+  ] as const)
+    if (!(Number.isInteger(value) && value > 0)) {
+      console.error(`bench: --${flag} takes a whole number above 0, not ${values[flag]}`);
+      return 2;
+    }
   // `--nodes 10 100` as well as `--nodes 10 --nodes 100`: no suite is called by a number.
   const isNumber = (word: string): boolean => /^\d+$/.test(word);
   const names = positionals.filter((word) => !isNumber(word));
@@ -122,7 +129,7 @@ async function main(args: string[]): Promise<number> {
   const results: Record<string, unknown> = {};
   const chosen = names.length > 0 ? names : Object.keys(SUITES).filter((name) => !SUITES[name]!.named);
   for (const name of chosen)
-    results[name] = await SUITES[name]!.run({ quick, rounds, minutes, nodes, out: values.out ?? null });
+    results[name] = await SUITES[name]!.run({ quick, rounds, workers, minutes, nodes, out: values.out ?? null });
   if (json) console.log(JSON.stringify({ node: process.version, cpu: cpus()[0]?.model, results }, null, 2));
   else {
     console.log(`Node ${process.version}, ${cpus()[0]?.model}, ${cpus().length} cores\n`);

@@ -66,7 +66,8 @@ const IDLE = 3;
 /** Rounds in which the slow engine takes part too. */
 const DGRAM_ROUNDS = 2;
 
-export async function overlay(quick: boolean, count: number): Promise<OverlayFigure[]> {
+/** @param workers Of the engine that has such. */
+export async function overlay(quick: boolean, count: number, workers: number): Promise<OverlayFigure[]> {
   const lacking = missing(['root', 'tun', 'ip', 'iperf3', 'ping', 'ethtool']);
   if (lacking.length > 0) throw new Error(`the suite "overlay" needs ${lacking.join(', ')}`);
   const lab = new Lab('leb');
@@ -78,7 +79,7 @@ export async function overlay(quick: boolean, count: number): Promise<OverlayFig
     for (let round = 0; round < (quick ? 1 : count); round++)
       for (const layout of LAYOUTS) {
         if (layout === 'dgram' && round >= DGRAM_ROUNDS) continue;
-        const up = layout === 'kernel' ? await kernel(sides) : await vteps(lab, sides, layout);
+        const up = layout === 'kernel' ? await kernel(sides) : await vteps(lab, sides, layout, workers);
         try {
           await waitFor(
             'the overlay',
@@ -144,7 +145,7 @@ async function underlay(lab: Lab): Promise<[Side, Side]> {
   return sides;
 }
 
-async function vteps(lab: Lab, sides: readonly [Side, Side], engine: Layout): Promise<Up> {
+async function vteps(lab: Lab, sides: readonly [Side, Side], engine: Layout, workers: number): Promise<Up> {
   const running: Running[] = [];
   for (const [i, { node, container, underlay: local, address }] of sides.entries())
     running.push(
@@ -153,6 +154,7 @@ async function vteps(lab: Lab, sides: readonly [Side, Side], engine: Layout): Pr
         args: [
           ...['up', '--engine', engine, '--vni', VNI, '--local', local, '--peer', sides[1 - i]!.underlay],
           ...['--tap', 'eth0', '--netns', container, '--address', `${address}/24`, '--mtu', String(MTU)],
+          ...(engine === 'linux' && workers > 1 ? ['--workers', String(workers)] : []),
         ],
       }),
     );
