@@ -177,18 +177,20 @@ function measureIdle(nodes: number, seconds: number): SpreadFigures['idle'] {
 export function memoryOfNode(nodes: number): number {
   const options = { nodes, seed: 1, endpoints: true };
   const all = known(options);
-  const cluster = new Cluster(options, 0);
+  // Many, also where they are small: the program's own heap comes and goes by more than a few of them take.
+  const count = Math.ceil(2000 / nodes);
+  const clusters = Array.from({ length: Math.ceil(count / nodes) }, () => new Cluster(options, 0));
   const used = (): number => {
     for (let i = 0; i < 3; i++) globalThis.gc?.(); // what arrays leave outside of the heap goes later
     const { heapUsed, arrayBuffers } = process.memoryUsage();
     return heapUsed + arrayBuffers;
   };
-  cluster.add(copyOf(all)); // the first one brings its code along
+  new Cluster(options, 0).add(copyOf(all)); // the first one brings its code along
   const before = used();
-  // Several where they are small, as the program's own heap comes and goes too.
-  const count = Math.min(nodes - 1, Math.ceil(2000 / nodes));
-  for (let i = 0; i < count; i++) cluster.add(copyOf(all));
-  return (used() - before) / count;
+  for (let i = 0; i < count; i++) clusters[i % clusters.length]!.add(copyOf(all));
+  const bytes = (used() - before) / count;
+  if (clusters.some((cluster) => cluster.nodes.length === 0)) throw new Error('a cluster is empty'); // and all are kept
+  return bytes;
 }
 
 /** As SWIM was before: no awareness of oneself, a fixed time of suspicion, no nacks. */
