@@ -58,6 +58,9 @@ export const EPOLL_CTL_MOD = 3;
 export const EFD_NONBLOCK = 0o4000;
 export const EFD_CLOEXEC = 0o2000000;
 
+// clock_gettime(2)
+export const CLOCK_MONOTONIC = 1;
+
 /** madvise(2). */
 export const MADV_HUGEPAGE = 14;
 
@@ -79,6 +82,8 @@ export const EPOLL_EVENT =
   process.arch === 'x64'
     ? ({ events: 0, data: 4, length: 12 } as const)
     : ({ events: 0, data: 8, length: 16 } as const);
+/** `struct timespec`. */
+export const TIMESPEC = { seconds: 0, nanoseconds: 8, length: 16 } as const;
 /** `struct iovec`. */
 export const IOVEC = { base: 0, size: 8, length: 16 } as const;
 /** `struct msghdr`, and behind it in `struct mmsghdr` what was moved. */

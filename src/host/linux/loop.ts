@@ -2,7 +2,6 @@
  * The loop: waits for TAPs, the underlay and the control thread at once, and moves what is there through the machine.
  * One turn moves a bounded amount from each place, so that none keeps the others waiting.
  */
-import { performance } from 'node:perf_hooks';
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
 import { UNLIMITED, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
@@ -11,6 +10,7 @@ import { answer, buildVtep } from '../machine.js';
 import { overhead } from '../underlay.js';
 import * as abi from './abi.js';
 import { Arena } from './arena.js';
+import { Clock } from './clock.js';
 import { COUNT, countError } from './counts.js';
 import { ErrorQueue, type ErrorEvents } from './error-queue.js';
 import { EBADFD, errorName, type Libc, type Pointer } from './libc.js';
@@ -47,6 +47,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #recorder: Recorder;
   readonly #wake: number;
   readonly #eight: Pointer;
+  readonly #clock: Clock;
   readonly #taps: (TapQueue | null)[];
   readonly #mtus = new Map<Remote, number>();
   /** One place each: the control thread, the TAPs, the socket that receives, those that only send. */
@@ -82,6 +83,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
     this.#recorder = new Recorder(plan, (packet) => this.#say({ type: 'captured', packet }));
     this.#eight = arena.pointer(arena.take(8));
+    this.#clock = new Clock(libc, arena);
     this.#wake = libc.eventfd(0, abi.EFD_NONBLOCK | abi.EFD_CLOEXEC);
     this.#taps = taps.map(
       (fd, i) => new TapQueue(libc, arena, fd, plan.taps[i]!.fd === undefined, counts, writers[i]!),
@@ -143,13 +145,13 @@ export class Loop implements SenderEvents, ErrorEvents {
   run(): void {
     const readiness = this.#readiness;
     const taps = this.#taps.length;
-    this.#now = clock();
+    this.#now = this.#clock.now();
     let due = this.#now + TICK;
     while (this.#running) {
       const wait = (this.#full === NONE ? due : Math.min(due, this.#fullSince + PATIENCE)) - this.#now;
       this.#counts[COUNT.pollCalls]! += 1;
       const ready = readiness.wait(wait > 0 ? wait : 0);
-      this.#now = clock();
+      this.#now = this.#clock.now();
       if (this.#now >= due) {
         due = this.#now + TICK;
         this.#tick();
@@ -206,11 +208,11 @@ export class Loop implements SenderEvents, ErrorEvents {
     if (message.type === 'stop') this.#running = false;
     else if (message.type === 'capture') this.#recorder.limit = message.packets;
     else if (message.type === 'path') this.#narrow(message.address, message.mtu);
-    else if (message.type === 'learned') for (const what of message.what) this.#vtep.adopt(what, performance.now());
+    else if (message.type === 'learned') for (const what of message.what) this.#vtep.adopt(what, this.#clock.now());
     else {
       const { id, request } = message;
       try {
-        const result = answer(this.#vtep, this.#setup.plan, request, performance.now());
+        const result = answer(this.#vtep, this.#setup.plan, request, this.#clock.now());
         this.#path.forget(); // a peer may be another remote now
         this.#say({ type: 'answer', id, result });
       } catch (error) {
@@ -293,8 +295,3 @@ export class Loop implements SenderEvents, ErrorEvents {
 
 /** The smallest MTU that a way is believed to have: what IPv4 requires of every link (RFC 791). */
 const MIN_MTU = 68;
-
-/** Whole milliseconds: V8 makes an object of a fraction wherever it is handed on, which is with every frame. */
-function clock(): number {
-  return Math.floor(performance.now());
-}
