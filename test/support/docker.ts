@@ -187,7 +187,10 @@ export class DockerEngine {
     const script = `for place in /run /opt ${SETTINGS}; do mount -t tmpfs tmpfs $place || exit; done; exec dockerd "$@"`;
     const unshared = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', script, 'dockerd', ...flags];
     const root = realpathSync(DOCKER!);
-    const libraries = readdirSync(join(root, 'usr/lib')).map((folder) => join(root, 'usr/lib', folder));
+    const libraries = ['lib', 'usr/lib']
+      .map((folder) => join(root, folder))
+      .filter((folder) => existsSync(folder))
+      .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)));
     this.#program = this.#lab.spawn(['nsenter', `--net=/var/run/netns/${this.#ns}`, ...unshared], {
       env: {
         PATH: [join(root, 'usr/sbin'), join(root, 'usr/bin'), process.env['PATH']].join(':'),
