@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ask, HostError, ip, UNDERLAY, type AllCounters, type Captured } from '../host/index.js';
+import { ask, codeOf, HostError, ip, UNDERLAY, type AllCounters, type Captured } from '../host/index.js';
 import { countersTable } from './counters.js';
 import { lineOf, toShown } from './captured.js';
 import { C1, C2, encapsulation, heading, indent, picture, say, VNI } from './demo-story.js';
@@ -17,8 +17,8 @@ const PATIENCE = 15_000;
 /** What a demo made. */
 interface Made {
   namespaces: string[];
-  /** With the time that each process started, so that another one of the same number is left alone. */
-  processes: { pid: number; started: string }[];
+  /** With the time that each process started, so that another one of the same number is left alone; '' where it was gone. */
+  processes: { pid: number; started?: string }[];
 }
 
 /** Tells the story and returns the exit code. */
@@ -188,14 +188,16 @@ class Scene {
     this.#children.push(child);
     return new Promise((resolve, reject) => {
       let output = '';
+      let ready = false;
       const fail = (reason: string): void =>
         reject(new HostError(`the VTEP of host ${index} ${reason}${output === '' ? '' : `:\n${output.trim()}`}`));
       const timer = setTimeout(() => fail(`was not ready after ${PATIENCE / 1000} s`), PATIENCE);
       const listen = (data: Buffer): void => {
         output += data.toString();
-        if (!/^ready$/m.test(output)) return;
+        if (ready || !/^ready$/m.test(output)) return;
+        ready = true; // what it prints from now on, and at its end, is no news
         clearTimeout(timer);
-        this.#made.processes.push({ pid: child.pid!, started: startOf(child.pid!)! });
+        this.#made.processes.push({ pid: child.pid!, started: startOf(child.pid!) ?? '' });
         this.#note();
         resolve();
       };
@@ -256,11 +258,19 @@ class Scene {
 }
 
 async function removeAll({ processes, namespaces }: Made, directory: string): Promise<void> {
-  const alive = ({ pid, started }: Made['processes'][number]): boolean => startOf(pid) === started;
-  for (const one of processes) if (alive(one)) process.kill(one.pid, 'SIGTERM');
+  const alive = ({ pid, started }: Made['processes'][number]): boolean => startOf(pid) === (started ?? '');
+  const tell = (signal: NodeJS.Signals): void => {
+    for (const one of processes.filter(alive))
+      try {
+        process.kill(one.pid, signal);
+      } catch (error) {
+        if (codeOf(error) !== 'ESRCH') throw error; // it has ended just now
+      }
+  };
+  tell('SIGTERM');
   const deadline = Date.now() + PATIENCE;
   while (processes.some(alive) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
-  for (const one of processes) if (alive(one)) process.kill(one.pid, 'SIGKILL');
+  tell('SIGKILL');
   for (const name of namespaces) await ip(['netns', 'del', name]).catch(() => undefined);
   rmSync(directory, { recursive: true, force: true });
   if (readdirSafe(STATE).length === 0) rmSync(STATE, { recursive: true, force: true });

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -45,6 +45,19 @@ anywhere('says what is wrong with its flags', () => {
     assert.is(status, 2);
     assert.match(stderr, message);
   }
+});
+
+test('takes down what was left by a demo whose programs have ended, noted with their times or without', () => {
+  const gone = 4_194_303; // the largest number that Linux gives a process
+  const name = `weft${gone}-c1`;
+  execFileSync('ip', ['netns', 'add', name]);
+  mkdirSync(`/run/weft-demo/${gone}`, { recursive: true });
+  const made = { namespaces: [name], processes: [{ pid: gone }, { pid: gone, started: '1' }] };
+  writeFileSync(`/run/weft-demo/${gone}/made.json`, JSON.stringify(made));
+  const { status, stdout, stderr } = demo('--down');
+  assert.equal([status, stderr], [0, '']);
+  assert.match(stdout, 'Taken down: ');
+  assert.not(traces().some((trace) => trace.includes(String(gone))));
 });
 
 test('makes the picture, pings through it and leaves nothing behind', () => {
