@@ -6,7 +6,7 @@ import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, writeHeader } from
 import { finish, fold, getI32 } from '../wire/index.js';
 import { Layout, MAX_HEADER, OTHER } from './layout.js';
 import { MAX_PREFIX } from './segmenter.js';
-import { SLACK, type Join } from './bulk.js';
+import { LINE, SLACK, toLine, type Join } from './bulk.js';
 import { less, TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
 
 /** The most bytes of an IP packet. */
@@ -38,12 +38,12 @@ export interface Joining {
   scratch: number;
 }
 
-/** Bytes of a run's data, and behind it. */
-const DATA_SLOT = MAX_PACKET + 1 + 64;
+/** Bytes of a run's data, before it and behind it. */
+const DATA_SLOT = toLine(LINE + MAX_PACKET + SLACK);
 /** Bytes of the mask of a head. */
-const MASK = MAX_PREFIX + MAX_HEADER + SLACK;
+const MASK = toLine(MAX_PREFIX + MAX_HEADER + SLACK);
 
-/** Bytes of scratch that joining so many flows needs. */
+/** Bytes of scratch that joining so many flows needs; best at the beginning of a cache line. */
 export function joinScratch(flows: number): number {
   return MASK + flows * DATA_SLOT;
 }
@@ -91,7 +91,7 @@ export class Run {
   /** @internal */ sequence = 0;
   /** @internal */ flags = 0;
   /** @internal */ room = 0;
-  /** Where data that is joined goes, and where the next goes. */
+  /** Where data that is joined goes, and where the last ended. */
   /** @internal */ joined = 0;
   /** @internal */ joinedEnd = 0;
 
@@ -281,6 +281,8 @@ export class Coalescer {
       ? ipv4.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize)
       : ipv6.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize);
     const sequence = isTcp ? tcp.getSequence(bytes, upper) : 0;
+    // The kernel has a frame's data from the beginning of a page. What this leaves free is less than what lies elsewhere.
+    const to = run.joinedEnd + ((run.dataBytes + run.joined - run.joinedEnd) & (LINE - 1));
     const variable = isTcp
       ? less(tcp.getChecksum(bytes, upper)) + less(sequence >>> 16) + less(sequence & 0xffff)
       : less(udp.getChecksum(bytes, upper));
@@ -294,7 +296,7 @@ export class Coalescer {
       at,
       size,
       count,
-      run.joinedEnd,
+      to,
       (first + step * run.count) & 0xffff,
       step,
       run.sequence,
@@ -305,13 +307,13 @@ export class Coalescer {
     run.fixedId = fixedId;
     const bytesJoined = joined * gsoSize;
     const piece = run.first + run.pieces - 1;
-    if (this.dataOffset[piece]! + this.dataLength[piece]! === run.joinedEnd) this.dataLength[piece]! += bytesJoined;
+    if (this.dataOffset[piece]! + this.dataLength[piece]! === to) this.dataLength[piece]! += bytesJoined;
     else {
-      this.dataOffset[piece + 1] = run.joinedEnd;
+      this.dataOffset[piece + 1] = to;
       this.dataLength[piece + 1] = bytesJoined;
       run.pieces += 1;
     }
-    run.joinedEnd += bytesJoined;
+    run.joinedEnd = to + bytesJoined;
     run.count += joined;
     run.dataBytes += bytesJoined;
     run.wireBytes += joined * size;

@@ -4,7 +4,7 @@ import * as tcp from '../tcp/index.js';
 import * as udp from '../udp/index.js';
 import { GSO_ECN, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4 } from '../virtio/index.js';
 import { finish, fold, MALFORMED, TRUNCATED, UNSUPPORTED } from '../wire/index.js';
-import { SLACK, type Cut } from './bulk.js';
+import { SLACK, toLine, type Cut } from './bulk.js';
 import { Layout, MAX_HEADER } from './layout.js';
 import { less, TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
 
@@ -195,7 +195,7 @@ export class Segmenter {
   /**
    * Makes the next segments, at most `limit`, whole and one behind the other, with `cut` of a {@link Bulk}. A copy of the
    * data in the pass that sums it up costs a quarter more, and saves whoever takes them a list of pieces.
-   * @param to Where to, but for `MAX_HEADER + MAX_PREFIX + SLACK` bytes of scratch that come first: `laidStart(to)`.
+   * @param to Where to, but for some bytes of scratch that come first: `laidStart(to)`.
    * @returns how many, 0 after the last. They end at `laidEnd`.
    */
   lay(cut: Cut, limit: number, to: number): number {
@@ -266,9 +266,9 @@ export class Segmenter {
   }
 }
 
-/** Where `lay` puts the first segment. */
+/** Where `lay` puts the first segment: at the beginning of a cache line, if that is where `to` is. */
 export function laidStart(to: number): number {
-  return to + MAX_PREFIX + MAX_HEADER + SLACK;
+  return to + toLine(MAX_PREFIX + MAX_HEADER + SLACK);
 }
 
 /** Bytes of scratch that `lay` takes for segments of so many bytes in all. */

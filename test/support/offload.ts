@@ -19,6 +19,8 @@ import { sums, type Sums } from '../../src/host/simd.js';
 import * as virtio from '../../src/virtio/index.js';
 import { ensure, equal } from './contract.js';
 
+/** Bytes of a cache line. */
+const LINE = 64;
 /** Bytes around everything, which are to stay as they are. */
 const CANARY = 37;
 const FILL = 0xa5;
@@ -117,6 +119,7 @@ function layAll(
   const frames: Uint8Array[] = [];
   for (let count; (count = segmenter.lay(cut, limit, 3)) > 0;) {
     let at = laidStart(3);
+    ensure((at - 3) % LINE === 0, 'the first segment lies across cache lines');
     for (let i = 0; i < count; i++) {
       const length = expected[frames.length]!.length;
       frames.push(shared.slice(at, at + length));
@@ -252,6 +255,9 @@ function collector(
         const from = coalescer.dataOffset[i]!;
         const length = coalescer.dataLength[i]!;
         ensure(from >= dataStart && from + length <= dataEnd, 'data outside of the frames');
+        // What was copied can be copied on at full speed.
+        const before = end - (run.headEnd - run.head);
+        ensure(from >= starts[0]! || (from - dataStart - before) % LINE === 0, 'joined data lies across cache lines');
         whole.set(bytes.subarray(from, from + length), end);
         end += length;
       }
