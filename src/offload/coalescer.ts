@@ -38,8 +38,8 @@ export interface Joining {
   scratch: number;
 }
 
-/** Bytes of a run's data, before it and behind it. */
-const DATA_SLOT = toLine(LINE + MAX_PACKET + SLACK);
+/** Bytes of a run's data, and behind it. */
+const DATA_SLOT = toLine(MAX_PACKET + SLACK);
 /** Bytes of the mask of a head. */
 const MASK = toLine(MAX_PREFIX + MAX_HEADER + SLACK);
 
@@ -281,7 +281,8 @@ export class Coalescer {
       ? ipv4.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize)
       : ipv6.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize);
     const sequence = isTcp ? tcp.getSequence(bytes, upper) : 0;
-    // The kernel has a frame's data from the beginning of a page. What this leaves free is less than what lies elsewhere.
+    // The kernel has a frame's data from the beginning of a page. What this leaves free is at most what lies elsewhere, so
+    // that a run never takes more than its bytes of data.
     const to = run.joinedEnd + ((run.dataBytes + run.joined - run.joinedEnd) & (LINE - 1));
     const variable = isTcp
       ? less(tcp.getChecksum(bytes, upper)) + less(sequence >>> 16) + less(sequence & 0xffff)

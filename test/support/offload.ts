@@ -175,16 +175,18 @@ export function coalesceAll(
   for (const [i, frame] of frames.entries()) coalescer.add(starts[i]!, starts[i]! + frame.length, tags[i] ?? 0, sink);
   coalescer.flush(sink);
   unchanged(bytes, before, room, room + scratch);
-  for (const one of twins) joinAll(one, frames, options, tags, out, coalescer);
+  for (const one of twins)
+    for (const most of [Infinity, 3, 2]) joinAll(one, frames, options, tags, most, out, coalescer);
   return { out, coalescer };
 }
 
-/** The same comes out where frames of one length go in many at a time. */
+/** The same comes out where frames of one length go in many at a time, at most `most`. */
 function joinAll(
   { sum, join }: Sums,
   frames: readonly Uint8Array[],
   options: CoalescerOptions,
   tags: readonly number[],
+  most: number,
   expected: readonly Coalesced[],
   { mergedFrames, mergedRuns, badChecksums }: Coalescer,
 ): void {
@@ -209,10 +211,10 @@ function joinAll(
     const size = frames[i]!.length;
     const tag = tags[i] ?? 0;
     let next = i + 1;
-    while (size > 0 && next < frames.length && frames[next]!.length === size && (tags[next] ?? 0) === tag) next++;
+    const stop = Math.min(frames.length, i + most);
+    while (size > 0 && next < stop && frames[next]!.length === size && (tags[next] ?? 0) === tag) next++;
     // A shorter one may end them.
-    if (next < frames.length && frames[next]!.length > 0 && frames[next]!.length < size && (tags[next] ?? 0) === tag)
-      next++;
+    if (next < stop && frames[next]!.length > 0 && frames[next]!.length < size && (tags[next] ?? 0) === tag) next++;
     coalescer.addMany(starts[i]!, starts[next] ?? end, size, tag, sink);
     i = next;
   }
