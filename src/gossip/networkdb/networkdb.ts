@@ -510,7 +510,7 @@ export class NetworkDb {
       if (type === LEAVE && this.#running) {
         this.#count('refuted');
         this.#announce(JOIN);
-        for (const local of this.#networks.values()) this.#insist(local);
+        for (const local of this.#networks.values()) this.#insist(local, false);
       }
       return;
     }
@@ -557,17 +557,24 @@ export class NetworkDb {
     if (!this.#running) return;
     this.#count('refuted');
     if (local === undefined) this.#attach(network, LEAVE);
-    else this.#insist(local);
+    else this.#insist(local, true);
   }
 
-  /** Tells that this node is in a network, against what others say. */
-  #insist(local: LocalNetwork): void {
+  /**
+   * Tells that this node is in a network, against what others say, and of its entries there, which are dropped by whoever
+   * believed it.
+   * @param later Whether the entries are written again, with later times: who dropped them for a network that was left may
+   *   have kept their times. Who took this node for one that had left has not, and for who never did nothing changes then.
+   */
+  #insist(local: LocalNetwork, later: boolean): void {
     this.#attach(local.id, JOIN);
-    // Who believed it has dropped the entries of this node; some keep their times, so that later ones are needed.
     if (this.#now - local.retold < this.#options.bulkSyncInterval) return;
     local.retold = this.#now;
-    for (const { network, table, key, value, deleting } of this.#store.ownedBy(this.name))
-      if (network === local.id && !deleting) this.#write(CREATE, network, table, key, value);
+    for (const { network, table, key, time, value, deleting } of this.#store.ownedBy(this.name)) {
+      if (network !== local.id || deleting) continue;
+      if (later) this.#write(CREATE, network, table, key, value);
+      else this.#tellOf({ type: CREATE, time, network, table, key, value }, local.own, aboutEntry(table, key));
+    }
   }
 
   #tableEvent(event: TableEvent, message: Uint8Array, bulk: boolean): void {
