@@ -432,6 +432,36 @@ test('leaving: said to others, then silent about accusations and about being ali
   assert.is(bench.machine.due, Infinity);
 });
 
+test('leaving: the last words of what rides on it go before the death, in packets of their own', () => {
+  let words = [Uint8Array.of(1, 2, 3)];
+  const bench = new Bench({}, { broadcasts: () => words.splice(0) });
+  bench.hear(alive('a'));
+  bench.pass(3000);
+  setAnswers(bench)(1);
+  const types = (): string[][] =>
+    bench.sent.splice(0).map(({ bytes }) => {
+      const found: string[] = [];
+      walk(openPacket(bytes, {}), {
+        message: ({ type }) => found.push(type),
+        user: (word) => found.push(`word ${word}`),
+        refused: assert.unreachable,
+      });
+      return found;
+    });
+  types();
+  words = [Uint8Array.of(7, 8)];
+  let done = 0;
+  bench.machine.leave(bench.now, 1000, () => done++);
+  bench.machine.leave(bench.now, 1000, assert.unreachable);
+  assert.is(bench.machine.self.state, 'left');
+  assert.equal(types(), [['word 7,8']]);
+  bench.pass(150);
+  assert.not.ok(types().flat().includes('dead'));
+  bench.pass(850);
+  assert.ok(types().flat().includes('dead'));
+  assert.is(done, 1);
+});
+
 test('a checksum goes to members that read it, and not with what is sent to an address', () => {
   const bench = new Bench();
   bench.hear(alive('a'));

@@ -326,21 +326,27 @@ export class Memberlist {
   }
 
   /**
-   * Says farewell. It goes on until `stop`; `done` says when everybody should have heard.
-   * @param timeout Milliseconds after which it is done in any case.
+   * Says farewell. It goes on until `stop`; `done` says when everybody should have heard. What waits to be told goes first:
+   * a layer above takes a member whose death it hears of before its farewell there for one that failed.
+   * @param timeout Milliseconds after that, after which it is done in any case.
    */
   leave(now: number, timeout = 1000, done?: () => void): void {
     this.#now = now;
     if (this.#roster.leaving) return;
+    this.#roster.leave(now);
     let told = false;
     const finish = (): void => {
       if (!told) done?.();
       told = true;
     };
-    this.#roster.leave(finish, now);
-    if (this.#roster.all().some((member) => member !== this.#roster.self && isThere(member)))
-      this.#timers.set(now + timeout, finish);
-    else finish();
+    const farewell = (then: number): void => {
+      this.#roster.farewell(finish);
+      if (this.#roster.all().some((member) => member !== this.#roster.self && isThere(member)))
+        this.#timers.set(then + timeout, finish);
+      else finish();
+    };
+    if (this.#spread(now)) this.#timers.set(now + this.timing.gossipInterval, farewell);
+    else farewell(now);
   }
 
   /** Ends at once and says nothing: nothing is due any more, and nothing that comes is looked at. */
@@ -590,6 +596,11 @@ export class Memberlist {
 
   #gossip(now: number): void {
     this.#timers.set(now + this.timing.gossipInterval, (then) => this.#gossip(then));
+    this.#spread(now);
+  }
+
+  /** Tells some members what waits to be told, and says whether there was anything. */
+  #spread(now: number): boolean {
     const { gossipNodes, gossipToTheDeadTime } = this.timing;
     const fits = (member: Entry): boolean =>
       isThere(member) || (member.state === 'dead' && now - member.since <= gossipToTheDeadTime);
@@ -597,16 +608,17 @@ export class Memberlist {
     const told: Entry[] = [];
     while (told.length < gossipNodes) {
       const [member] = this.#roster.pick(1, (one) => fits(one) && !told.includes(one));
-      if (member === undefined) return;
-      told.push(member);
+      if (member === undefined) break;
       const messages = this.#take(this.#packetSize - COMPOUND_HEADER - this.#overhead);
-      if (messages.length === 0) return;
+      if (messages.length === 0) break;
+      told.push(member);
       const { address, port } = member;
       if (messages.length === 1) this.#transmit(address, port, messages[0]!, member);
       else
         for (let at = 0; at < messages.length; at += MAX_PARTS)
           this.#transmit(address, port, encodeCompound(messages.slice(at, at + MAX_PARTS)), member);
     }
+    return told.length > 0;
   }
 
   /** Takes what is to be told to everybody, own messages first, for one packet with so much room. */

@@ -106,12 +106,16 @@ export class Roster {
     this.#announce(null);
   }
 
-  /** Says to everybody that this member goes; `finished` runs once that has been said often enough. */
-  leave(finished: () => void, now: number): void {
+  /** This member goes. */
+  leave(now: number): void {
     this.leaving = true;
-    const { name, incarnation } = this.self;
     this.self.state = 'left';
     this.self.since = now;
+  }
+
+  /** Says to everybody that this member went; `finished` runs once that has been said often enough. */
+  farewell(finished: () => void): void {
+    const { name, incarnation } = this.self;
     this.#say(name, { type: 'dead', incarnation, node: name, from: name }, finished);
   }
 
