@@ -9,9 +9,9 @@ import { printSoak, soak } from './soak.js';
 
 export interface BenchOptions {
   quick: boolean;
-  /** Of the overlay suite; and how many threads move frames in the linux engine. */
+  /** Of the overlay suite, as are the flags for the VTEPs of the engine `linux`. */
   rounds: number;
-  workers: number;
+  flags: readonly string[];
   /** `null` for as many as the suite takes. */
   minutes: number | null;
   /** Of the gossip suite: sizes of clusters, none for the usual ones; where plots go. */
@@ -33,7 +33,7 @@ const SUITES: Record<string, Suite> = {
   overlay: {
     text: 'the engines and the kernel’s vxlan side by side, in network namespaces; takes root, iperf3 and ten minutes',
     named: true,
-    run: ({ quick, rounds, workers }) => overlay(quick, rounds, workers),
+    run: ({ quick, rounds, flags }) => overlay(quick, rounds, flags),
     print: printOverlay,
   },
   soak: {
@@ -61,6 +61,7 @@ ${KNOWN}
   --quick       one short round of the overlay, one minute of the soak, small clusters of the gossip
   --rounds N    of the overlay, whose medians count (default 5)
   --workers N   of the overlay: threads of the engine "linux" (default 1)
+  --busy-poll N of the overlay: microseconds for which that engine looks for the next packet (default 0)
   --minutes N   of the soak (default 5), and of packet loss in the gossip, on its virtual clock (60 at 100 nodes)
   --nodes N …   sizes of the gossip's clusters (default 10 100 1000)
   --out DIR     where the gossip's plots go (default: nowhere)
@@ -71,6 +72,7 @@ const FLAGS = {
   quick: { type: 'boolean', default: false },
   rounds: { type: 'string', default: '5' },
   workers: { type: 'string', default: '1' },
+  'busy-poll': { type: 'string', default: '0' },
   minutes: { type: 'string' },
   nodes: { type: 'string', multiple: true },
   out: { type: 'string' },
@@ -103,15 +105,17 @@ async function main(args: string[]): Promise<number> {
     console.error(`bench: --minutes takes a number above 0, not ${values.minutes}`);
     return 2;
   }
-  const [rounds, workers] = [Number(values.rounds), Number(values.workers)];
-  for (const [flag, value] of [
-    ['rounds', rounds],
-    ['workers', workers],
+  const rounds = Number(values.rounds);
+  for (const [flag, least] of [
+    ['rounds', 1],
+    ['workers', 1],
+    ['busy-poll', 0],
   ] as const)
-    if (!(Number.isInteger(value) && value > 0)) {
-      console.error(`bench: --${flag} takes a whole number above 0, not ${values[flag]}`);
+    if (!(Number.isInteger(Number(values[flag])) && Number(values[flag]) >= least)) {
+      console.error(`bench: --${flag} takes a whole number from ${least} on, not ${values[flag]}`);
       return 2;
     }
+  const flags = ['--workers', values.workers, '--busy-poll', values['busy-poll']];
   // `--nodes 10 100` as well as `--nodes 10 --nodes 100`: no suite is called by a number.
   const isNumber = (word: string): boolean => /^\d+$/.test(word);
   const names = positionals.filter((word) => !isNumber(word));
@@ -129,7 +133,7 @@ async function main(args: string[]): Promise<number> {
   const results: Record<string, unknown> = {};
   const chosen = names.length > 0 ? names : Object.keys(SUITES).filter((name) => !SUITES[name]!.named);
   for (const name of chosen)
-    results[name] = await SUITES[name]!.run({ quick, rounds, workers, minutes, nodes, out: values.out ?? null });
+    results[name] = await SUITES[name]!.run({ quick, rounds, flags, minutes, nodes, out: values.out ?? null });
   if (json) console.log(JSON.stringify({ node: process.version, cpu: cpus()[0]?.model, results }, null, 2));
   else {
     console.log(`Node ${process.version}, ${cpus()[0]?.model}, ${cpus().length} cores\n`);

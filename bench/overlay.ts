@@ -66,8 +66,8 @@ const IDLE = 3;
 /** Rounds in which the slow engine takes part too. */
 const DGRAM_ROUNDS = 2;
 
-/** @param workers Of the engine that has such. */
-export async function overlay(quick: boolean, count: number, workers: number): Promise<OverlayFigure[]> {
+/** @param flags Of `vtep up`, for the engine `linux`. */
+export async function overlay(quick: boolean, count: number, flags: readonly string[]): Promise<OverlayFigure[]> {
   const lacking = missing(['root', 'tun', 'ip', 'iperf3', 'ping', 'ethtool']);
   if (lacking.length > 0) throw new Error(`the suite "overlay" needs ${lacking.join(', ')}`);
   const lab = new Lab('leb');
@@ -79,7 +79,8 @@ export async function overlay(quick: boolean, count: number, workers: number): P
     for (let round = 0; round < (quick ? 1 : count); round++)
       for (const layout of LAYOUTS) {
         if (layout === 'dgram' && round >= DGRAM_ROUNDS) continue;
-        const up = layout === 'kernel' ? await kernel(sides) : await vteps(lab, sides, layout, workers);
+        const up =
+          layout === 'kernel' ? await kernel(sides) : await vteps(lab, sides, layout, layout === 'linux' ? flags : []);
         try {
           await waitFor(
             'the overlay',
@@ -145,7 +146,7 @@ async function underlay(lab: Lab): Promise<[Side, Side]> {
   return sides;
 }
 
-async function vteps(lab: Lab, sides: readonly [Side, Side], engine: Layout, workers: number): Promise<Up> {
+async function vteps(lab: Lab, sides: readonly [Side, Side], engine: Layout, flags: readonly string[]): Promise<Up> {
   const running: Running[] = [];
   for (const [i, { node, container, underlay: local, address }] of sides.entries())
     running.push(
@@ -154,7 +155,7 @@ async function vteps(lab: Lab, sides: readonly [Side, Side], engine: Layout, wor
         args: [
           ...['up', '--engine', engine, '--vni', VNI, '--local', local, '--peer', sides[1 - i]!.underlay],
           ...['--tap', 'eth0', '--netns', container, '--address', `${address}/24`, '--mtu', String(MTU)],
-          ...(engine === 'linux' && workers > 1 ? ['--workers', String(workers)] : []),
+          ...flags,
         ],
       }),
     );

@@ -25,6 +25,7 @@ test('fills in every default', () => {
     sourcePorts: 8,
     engine: 'auto',
     workers: 1,
+    busyPoll: 0,
     udpChecksum: true,
     zeroChecksum: false,
     peersOnly: false,
@@ -46,9 +47,10 @@ test('fills in every default', () => {
 });
 
 test('takes the engine that can do what is asked for, where none is named', () => {
-  assert.is(plan({ ...base, udpChecksum: true, zeroChecksum: false }).engine, 'auto');
+  assert.is(plan({ ...base, udpChecksum: true, zeroChecksum: false, busyPoll: 0 }).engine, 'auto');
   for (const options of [
     { workers: 2 },
+    { busyPoll: 50 },
     { udpChecksum: false },
     { zeroChecksum: true },
     { engine: 'auto', udpChecksum: false },
@@ -101,14 +103,20 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
   ['no segment', { ...base, segments: [] }, ['segments: expected a list of one segment or more, got []']],
   [
     'what the portable engine cannot do',
-    { ...base, engine: 'dgram', workers: 2, udpChecksum: false, zeroChecksum: true },
+    { ...base, engine: 'dgram', workers: 2, busyPoll: 50, udpChecksum: false, zeroChecksum: true },
     [
       'workers: expected 1 with engine dgram, or engine linux, got 2',
+      'busyPoll: expected 0 with engine dgram, or engine linux, got 50',
       'udpChecksum: expected true with engine dgram, or engine linux, got false',
       'zeroChecksum: expected false with engine dgram, or engine linux, got true',
     ],
   ],
   ['no worker', { ...base, workers: 0 }, ['workers: expected a whole number from 1 to 16, got 0']],
+  [
+    'a poll without end',
+    { ...base, busyPoll: 1e6 },
+    ['busyPoll: expected microseconds, from 0 to 100000, got 1000000'],
+  ],
   ['too many workers', { ...base, workers: 17 }, ['workers: expected a whole number from 1 to 16, got 17']],
   [
     'a TAP of one queue for several workers',

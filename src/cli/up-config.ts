@@ -10,6 +10,7 @@ export const COMMON: readonly Flag[] = [
   { name: 'source-ports', value: 'N', text: 'UDP ports that flows leave from (default 8; 0: leave from --port)' },
   { name: 'peers-only', negatable: true, text: 'take datagrams from known VTEPs only (default no)' },
   { name: 'workers', value: 'N', text: 'threads that move frames, 1 to 16 (default 1)' },
+  { name: 'busy-poll', value: 'US', text: 'microseconds to look for the next packet before sleeping (default 0)' },
   { name: 'udp-checksum', negatable: true, text: 'send datagrams with a UDP checksum (default yes)' },
   {
     name: 'zero-checksum',
@@ -99,6 +100,7 @@ export function commonFields(flags: Parsed): Record<string, unknown> {
     sourcePorts: number(flags, 'source-ports'),
     peersOnly: flags.on('peers-only'),
     workers: number(flags, 'workers'),
+    busyPoll: number(flags, 'busy-poll'),
     udpChecksum: flags.on('udp-checksum'),
     zeroChecksum: flags.on('zero-checksum'),
     engine: flags.value('engine'),
@@ -188,6 +190,7 @@ export function flagOf(path: string): string {
     native: 'vni',
     sourcePorts: 'source-ports',
     peersOnly: 'peers-only',
+    busyPoll: 'busy-poll',
     udpChecksum: 'udp-checksum',
     zeroChecksum: 'zero-checksum',
   };

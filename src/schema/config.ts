@@ -96,6 +96,9 @@ export const CONFIG: JsonSchema = schemaOf<Config>(
       sourcePorts: Type.Optional(Type.Integer({ minimum: 0, maximum: 64, expected: 'a whole number from 0 to 64' })),
       engine: Type.Optional(Type.Union([Type.Literal('auto'), Type.Literal('dgram'), Type.Literal('linux')])),
       workers: Type.Optional(Type.Integer({ minimum: 1, maximum: 16, expected: 'a whole number from 1 to 16' })),
+      busyPoll: Type.Optional(
+        Type.Integer({ minimum: 0, maximum: 100_000, expected: 'microseconds, from 0 to 100000' }),
+      ),
       udpChecksum: Type.Optional(Type.Boolean()),
       zeroChecksum: Type.Optional(Type.Boolean()),
       peersOnly: Type.Optional(Type.Boolean()),

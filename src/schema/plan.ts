@@ -69,6 +69,7 @@ export interface Plan {
   sourcePorts: number;
   engine: EngineName;
   workers: number;
+  busyPoll: number;
   udpChecksum: boolean;
   zeroChecksum: boolean;
   peersOnly: boolean;
@@ -95,6 +96,7 @@ export function plan(value: unknown): Plan {
     sourcePorts: config.sourcePorts ?? 8,
     engine: engineOf(config),
     workers: config.workers ?? 1,
+    busyPoll: config.busyPoll ?? 0,
     udpChecksum: config.udpChecksum ?? true,
     zeroChecksum: config.zeroChecksum ?? false,
     peersOnly: config.peersOnly ?? false,

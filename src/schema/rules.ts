@@ -56,9 +56,10 @@ export function contradictions(config: Config): Problem[] {
 }
 
 /** What is asked for that the portable engine cannot do: Node's sockets have no such options. */
-export function linuxOnly({ workers = 1, udpChecksum, zeroChecksum }: Config): Problem[] {
+export function linuxOnly({ workers = 1, busyPoll = 0, udpChecksum, zeroChecksum }: Config): Problem[] {
   const problems: Problem[] = [];
   if (workers > 1) problems.push({ path: 'workers', expected: '1', given: workers });
+  if (busyPoll > 0) problems.push({ path: 'busyPoll', expected: '0', given: busyPoll });
   if (udpChecksum === false) problems.push({ path: 'udpChecksum', expected: 'true', given: udpChecksum });
   if (zeroChecksum === true) problems.push({ path: 'zeroChecksum', expected: 'false', given: zeroChecksum });
   return problems;

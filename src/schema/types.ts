@@ -100,6 +100,11 @@ export interface Config {
   engine?: EngineName;
   /** Threads that move frames, each with a queue of every TAP; more than one take engine `linux`. Default 1. */
   workers?: number;
+  /**
+   * Microseconds for which a thread that has moved few packets looks for the next ones before it sleeps: less delay, for a
+   * processor that is busy while packets come. More than 0 takes engine `linux`. Default 0.
+   */
+  busyPoll?: number;
   /** Whether datagrams are sent with a UDP checksum; without one they take engine `linux`. Default true. */
   udpChecksum?: boolean;
   /** Whether datagrams without one are taken over IPv6 too (RFC 6935), as over IPv4 they always are; takes engine `linux`. Default false. */

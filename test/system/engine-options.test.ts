@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { ask } from '../../src/host/index.js';
 import { type FdbListing, type RemoteListing } from '../../src/vtep/index.js';
@@ -521,6 +522,33 @@ function times(pid: number): Record<string, number> {
 }
 
 const used = (pid: number): number => Object.values(times(pid)).reduce((sum, time) => sum + time);
+
+options('a VTEP that polls does so while packets come, and rests when none do', async () => {
+  const spent: Record<string, { busy: number; idle: number; moved: number }> = {};
+  const packets = async (): Promise<number> => {
+    const { engine } = await countersOf(control(1));
+    return engine.framesRead! + engine.datagramsReceived;
+  };
+  for (const flags of [[], ['--busy-poll', '100000']]) {
+    const one = await start(1, flags);
+    const two = await start(2);
+    assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.05 }), 3);
+    const before = used(one.pid);
+    assert.is(await ping(container[1].ns, container[2].ip, { count: 100, interval: 0.01 }), 100);
+    const busy = used(one.pid) - before;
+    await sleep(200);
+    const resting = used(one.pid);
+    const moved = await packets();
+    await sleep(2000);
+    spent[flags.join(' ')] = { busy, idle: used(one.pid) - resting, moved: (await packets()) - moved };
+    await transfer();
+    for (const vtep of [one, two]) assert.is((await vtep.stop()).code, 0);
+  }
+  const text = JSON.stringify(spent);
+  const [sleeps, polls] = [spent['']!, spent['--busy-poll 100000']!];
+  assert.ok(polls.busy > 300 && polls.busy > 3 * sleeps.busy, text);
+  assert.ok(polls.idle < 100 * (1 + polls.moved), text);
+});
 
 options('a TAP that is down takes nothing, which is counted, and once it is up all is as before', async () => {
   await start(1);

@@ -7,6 +7,9 @@ import * as abi from './abi.js';
 import { type Arena } from './arena.js';
 import { type Libc, type Pointer } from './libc.js';
 
+/** Microseconds are counted up to this and then from 0 again: larger numbers would be objects, too. */
+const ROUND = 1_000_000_000;
+
 export class Clock {
   readonly #libc: Libc;
   readonly #arena: Arena;
@@ -34,5 +37,19 @@ export class Clock {
     const seconds = view.getUint32(this.#time + abi.TIMESPEC.seconds, true) + this.#seconds;
     const milliseconds = Math.floor(view.getUint32(this.#time + abi.TIMESPEC.nanoseconds, true) / 1e6);
     return seconds * 1000 + milliseconds + this.#shift;
+  }
+
+  /** Whole microseconds, for `since`. */
+  micros(): number {
+    this.#libc.clock_gettime(abi.CLOCK_MONOTONIC, this.#pointer);
+    const { view } = this.#arena;
+    const seconds = view.getUint32(this.#time + abi.TIMESPEC.seconds, true) % (ROUND / 1e6);
+    return seconds * 1e6 + Math.floor(view.getUint32(this.#time + abi.TIMESPEC.nanoseconds, true) / 1000);
+  }
+
+  /** Microseconds since `micros` was `start`, a quarter of an hour ago at most. */
+  since(start: number): number {
+    const passed = this.micros() - start;
+    return passed < 0 ? passed + ROUND : passed;
   }
 }

@@ -28,6 +28,7 @@ export interface Libc {
   sendmmsg(fd: number, messages: Pointer, count: number, flags: number): number;
   eventfd(initial: number, flags: number): number;
   close(fd: number): number;
+  sched_yield(): number;
   clock_gettime(clock: number, time: Pointer): number;
   madvise(address: Pointer, length: number, advice: number): number;
   /** The number of the last call's error. */
@@ -56,6 +57,7 @@ const SIGNATURES: Readonly<Record<Exclude<keyof Libc, 'errno' | 'address'>, read
   sendmmsg: ['int', ['int', 'size_t', 'uint', 'int']],
   eventfd: ['int', ['uint', 'int']],
   close: ['int', ['int']],
+  sched_yield: ['int', []],
   clock_gettime: ['int', ['int', 'size_t']],
   madvise: ['int', ['size_t', 'size_t', 'int']],
 };

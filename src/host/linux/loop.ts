@@ -31,6 +31,8 @@ const REFRESH = 30_000;
 const MTU_AGE = 600_000;
 /** Milliseconds for which a full socket keeps TAPs from being read; then what is for it is dropped. */
 const PATIENCE = 100;
+/** With so many packets in a turn the next ones are not looked for: some wait already. A super-frame is as many. */
+const MANY = 8;
 /** Bytes for structures and buffers. */
 const ARENA = 8 << 20;
 
@@ -56,6 +58,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   #path!: DataPath;
   #now = 0;
   #running = true;
+  /** Packets moved up to the last look. */
+  #moved = 0;
   /** Whether there are no other workers to be kept in step. */
   readonly #alone: boolean;
   /** What the others have not heard of yet, and when they hear again of all that is still being seen. */
@@ -148,10 +152,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#now = this.#clock.now();
     let due = this.#now + TICK;
     while (this.#running) {
-      const wait = (this.#full === NONE ? due : Math.min(due, this.#fullSince + PATIENCE)) - this.#now;
-      this.#counts[COUNT.pollCalls]! += 1;
-      const ready = readiness.wait(wait > 0 ? wait : 0);
-      this.#now = this.#clock.now();
+      const ready = this.#wait(this.#full === NONE ? due : Math.min(due, this.#fullSince + PATIENCE));
       if (this.#now >= due) {
         due = this.#now + TICK;
         this.#tick();
@@ -172,6 +173,41 @@ export class Loop implements SenderEvents, ErrorEvents {
       if (this.#path.full !== this.#full) this.#hold(this.#path.full);
       if (this.#learned.length > 0) this.#say({ type: 'learned', what: this.#learned.splice(0) });
     }
+  }
+
+  /**
+   * Waits for news, to a time at most, and brings the time up to date.
+   * @returns how many places are ready.
+   */
+  #wait(until: number): number {
+    this.#counts[COUNT.pollCalls]! += 1;
+    let ready = this.#look(until);
+    if (ready === 0) ready = this.#readiness.wait(Math.max(0, until - this.#now));
+    this.#now = this.#clock.now();
+    return ready;
+  }
+
+  /**
+   * Looks for news without a pause, for as long as it is to, after a turn that moved few packets: the next ones then wait
+   * for nobody to wake up, which takes longer than all else that is done for them.
+   */
+  #look(until: number): number {
+    const { busyPoll } = this.#setup.plan;
+    if (busyPoll === 0) return 0;
+    const counts = this.#counts;
+    const before = this.#moved;
+    this.#moved = counts[COUNT.framesRead]! + counts[COUNT.datagramsReceived]! + MANY * counts[COUNT.superFramesRead]!;
+    const moved = this.#moved - before;
+    if (moved === 0 || moved >= MANY) return 0;
+    const most = Math.min(busyPoll, (until - this.#now) * 1000);
+    const start = this.#clock.micros();
+    do {
+      const ready = this.#readiness.wait(0);
+      if (ready > 0) return ready;
+      this.#libc.sched_yield(); // whoever has something to do on this processor goes first
+    } while (this.#clock.since(start) < most);
+    this.#now = this.#clock.now();
+    return 0;
   }
 
   /** Lets the TAPs wait, whose senders feel it, while a socket is full; `NONE`: none is any more. */
