@@ -681,7 +681,8 @@ test('coalescing any frames and segmenting gives the same frames, those of a flo
     }),
     { numRuns: 400 },
   );
-  assert.ok(merged > 500 && fixed > 100, `${merged} frames were merged at all, ${fixed} with one identification`);
+  // About 590 and 135; far fewer would mean that rules are broken which the frames keep.
+  assert.ok(merged > 300 && fixed > 50, `${merged} frames were merged at all, ${fixed} with one identification`);
 });
 
 test('whatever comes in, nothing is thrown, and nothing outside is read or written', () => {
