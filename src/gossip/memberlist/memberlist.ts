@@ -326,9 +326,10 @@ export class Memberlist {
   }
 
   /**
-   * Says farewell. It goes on until `stop`; `done` says when everybody should have heard. What waits to be told goes first:
-   * a layer above takes a member whose death it hears of before its farewell there for one that failed.
-   * @param timeout Milliseconds after that, after which it is done in any case.
+   * Says farewell. What waits to be told goes first, and the death a gossip interval later: a layer above takes a member
+   * whose death it hears of before its farewell there for one that failed. It goes on until `stop`.
+   * @param timeout Milliseconds from the death on after which it is done in any case.
+   * @param done Says when everybody should have heard.
    */
   leave(now: number, timeout = 1000, done?: () => void): void {
     this.#now = now;
