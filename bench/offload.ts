@@ -32,7 +32,7 @@ const FRAMES = 128 * 1024;
 /** Behind the super-frame and before the scratch, so that copies lie apart. */
 const TARGET = 70 * 1024;
 /** Where segments are laid out, and where their data is joined. */
-const LAID = 208 * 1024;
+const SEGMENTED = 208 * 1024;
 const JOINED = 288 * 1024;
 
 const { Memory } = (
@@ -65,11 +65,11 @@ export async function offload(): Promise<Figure[]> {
     [js, 'JavaScript'],
   ] as const) {
     const bulk = sum === js ? jsBulk(bytes, jsCopy) : wasm;
-    const { segment, coalesce, lay, join } = superFrames(bytes, sum, bulk);
+    const { segment, coalesce, segmentInto, join } = superFrames(bytes, sum, bulk);
     const more = sum === js ? 200 : 0;
     await add(`a segment of a 64 KiB super-frame, cut out, ${how}`, 150 + more, segment, SEGMENTS);
     await add(`a segment of a 64 KiB super-frame, merged, ${how}`, 300 + more, coalesce, SEGMENTS);
-    await add(`a segment cut out and copied, many in a call, ${how}`, 100 + 3 * more, lay, SEGMENTS);
+    await add(`a segment cut out and copied, many in a call, ${how}`, 100 + 3 * more, segmentInto, SEGMENTS);
     await add(`a segment merged and copied, many in a call, ${how}`, 100 + 3 * more, join, SEGMENTS);
   }
   return figures;
@@ -80,7 +80,7 @@ function superFrames(
   bytes: Uint8Array,
   sum: Sum,
   bulk: Bulk,
-): Record<'segment' | 'coalesce' | 'lay' | 'join', () => unknown> {
+): Record<'segment' | 'coalesce' | 'segmentInto' | 'join', () => unknown> {
   const addresses = { source: '10.0.0.3', destination: '10.0.0.4' };
   const frame = ethernet.encode({
     destination: '02:42:0a:00:00:04',
@@ -142,9 +142,9 @@ function superFrames(
     return runs;
   };
   do_not_optimize(coalesce());
-  const lay = (): number => {
+  const segmentInto = (): number => {
     segmenter.open(FRAME, FRAME + frame.length, GSO_TCPV4, SIZE, HEADER_LENGTH);
-    return segmenter.lay(bulk.cut, SEGMENTS, LAID);
+    return segmenter.segmentInto(bulk.cut, SEGMENTS, SEGMENTED);
   };
   const joiner = new Coalescer(
     bytes,
@@ -158,6 +158,6 @@ function superFrames(
     joiner.flush(sink);
     return runs;
   };
-  if (lay() !== SEGMENTS || join() !== SEGMENTS) throw new Error('not all segments are taken in a call');
-  return { segment, coalesce, lay, join };
+  if (segmentInto() !== SEGMENTS || join() !== SEGMENTS) throw new Error('not all segments are taken in a call');
+  return { segment, coalesce, segmentInto, join };
 }

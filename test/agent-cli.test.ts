@@ -13,7 +13,7 @@ import { Keyring } from '../src/gossip/memberlist/index.js';
 import { findKey, listKeys } from '../src/host/gossip-keys.js';
 import { Throttle } from '../src/host/throttle.js';
 import { GossipHost, queryCluster, readKeys, resolveHost, underlayOf } from '../src/host/index.js';
-import { parsePlace, type Plan } from '../src/schema/index.js';
+import { parseHostPort, type Plan } from '../src/schema/index.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-agent-cli-'));
 process.on('exit', () => rmSync(directory, { recursive: true }));
@@ -161,7 +161,7 @@ test('hosts and ports', () => {
     ['vtep-1.example.', 'vtep-1.example.', 7946],
     ['vtep1:1', 'vtep1', 1],
   ] as const)
-    assert.equal(parsePlace(text), { host, port }, text);
+    assert.equal(parseHostPort(text), { host, port }, text);
   for (const text of [
     '',
     ':80',
@@ -174,7 +174,7 @@ test('hosts and ports', () => {
     'fe80::1%eth0',
     '1.2.3.4.5',
   ])
-    assert.is(parsePlace(text), null, text);
+    assert.is(parseHostPort(text), null, text);
 });
 
 test('keys: base64 or a file of them, and never shown', async () => {

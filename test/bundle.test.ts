@@ -19,7 +19,7 @@ async function bundle(contents: string): Promise<Bundle> {
   const result = await build({
     stdin: { contents, resolveDir: process.cwd(), loader: 'ts' },
     alias: Object.fromEntries(
-      existingRooms().map((room) => [`weft/${room}`, join(process.cwd(), `src/${room}/index.ts`)]),
+      existingRooms().map((room) => [`weftnet/${room}`, join(process.cwd(), `src/${room}/index.ts`)]),
     ),
     bundle: true,
     minify: true,
@@ -60,18 +60,18 @@ function reach(room: string): string[] {
   return [...seen].sort();
 }
 
-test('decode of weft/vxlan is less than 1000 bytes', async () => {
-  const one = await bundle(`export { decode } from 'weft/vxlan';`);
-  console.log(`# { decode } of weft/vxlan: ${one.size} bytes minified, ${one.zipped} gzipped`);
+test('decode of weftnet/vxlan is less than 1000 bytes', async () => {
+  const one = await bundle(`export { decode } from 'weftnet/vxlan';`);
+  console.log(`# { decode } of weftnet/vxlan: ${one.size} bytes minified, ${one.zipped} gzipped`);
   assert.ok(one.size < 1000, `${one.size} bytes`);
   assert.equal(one.rooms, ['vxlan', 'wire']);
   assert.equal(one.foreign, []);
 });
 
 for (const room of existingRooms().filter((name) => name !== 'cli')) {
-  test(`weft/${room} brings along what it may and no more`, async () => {
-    const one = await bundle(`export * from 'weft/${room}';`);
-    console.log(`# weft/${room}: ${one.size} bytes minified, ${one.zipped} gzipped`);
+  test(`weftnet/${room} brings along what it may and no more`, async () => {
+    const one = await bundle(`export * from 'weftnet/${room}';`);
+    console.log(`# weftnet/${room}: ${one.size} bytes minified, ${one.zipped} gzipped`);
     for (const other of one.rooms) assert.ok(reach(room).includes(other), `${room} brings ${other} along`);
     const { layer, packages } = ROOMS[room]!;
     const allowed = (name: string): boolean =>

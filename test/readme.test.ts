@@ -16,7 +16,7 @@ for (const [i, block] of blocks.entries())
     const directory = mkdtempSync(join('test', 'readme-'));
     try {
       const file = join(directory, 'program.ts');
-      writeFileSync(file, block.replace(/'weft\/(\w+)'/g, `'../../src/$1/index.js'`));
+      writeFileSync(file, block.replace(/'weftnet\/(\w+)'/g, `'../../src/$1/index.js'`));
       const { stdout, stderr } = spawnSync(process.execPath, ['--import', 'tsx', file], { encoding: 'utf8' });
       const expected = [...block.matchAll(/console\.log\(.*\/\/ (.*)$/gm)].map((match) => match[1]);
       assert.ok(expected.length > 0);

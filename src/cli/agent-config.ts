@@ -1,6 +1,6 @@
 /** From the flags of `vtep agent`, or its file, to one configuration. */
 import { underlayOf } from '../host/index.js';
-import { parsePlace, type Gossip, type Plan } from '../schema/index.js';
+import { parseHostPort, type Gossip, type Plan } from '../schema/index.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 import { checked, commonFields, configFile, defined, flagOf, inFile, isFields, singleFields } from './up-config.js';
 
@@ -75,7 +75,7 @@ function network(text: string): { id: string; vni: number; subnet: string } {
 async function withLocal(config: Record<string, unknown>): Promise<Record<string, unknown>> {
   if (config['local'] !== undefined) return config;
   const { bind, advertise, join } = config['gossip'] as Record<string, unknown>;
-  const isPlace = (value: unknown): boolean => typeof value === 'string' && parsePlace(value) !== null;
+  const isPlace = (value: unknown): boolean => typeof value === 'string' && parseHostPort(value) !== null;
   const inOrder =
     [bind, advertise].every((one) => one === undefined || isPlace(one)) &&
     (join === undefined || (Array.isArray(join) && join.every(isPlace)));

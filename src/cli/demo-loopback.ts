@@ -15,7 +15,7 @@ const HOSTS = [
 ] as const;
 
 /** A host, its container, and the socket that stands for its underlay. */
-interface Place {
+interface DemoHost {
   socket: Socket;
   host: SimHost;
   station: Station;
@@ -99,7 +99,7 @@ function place(
   sockets: readonly Socket[],
   trace: (event: TraceEvent) => void,
   wire: (from: number, to: number, sourcePort: number, payload: Uint8Array) => void,
-): Place {
+): DemoHost {
   const { own, other } = HOSTS[index]!;
   const [socket, far] = [sockets[index]!, sockets[1 - index]!];
   let timer: NodeJS.Timeout | undefined;

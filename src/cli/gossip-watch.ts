@@ -1,8 +1,8 @@
 /** `vtep gossip watch`: what happens in a cluster, as it happens. */
 import { GossipObserver, keyringOf, resolveHost, sourceTowards, HostError, type Change } from '../host/index.js';
-import { family, isUnicast, parsePlace, type Place } from '../schema/index.js';
+import { family, isUnicast, parseHostPort, type HostPort } from '../schema/index.js';
 import { noRest, parseFlags, UsageError, type Flag } from './flags.js';
-import { requirePlaces } from './places.js';
+import { requireHostPorts } from './host-ports.js';
 
 export const WATCH: readonly Flag[] = [
   { name: 'bind', value: 'ADDR[:PORT]', text: 'listen there (default: the address that reaches HOST, any free port)' },
@@ -14,7 +14,7 @@ export const WATCH: readonly Flag[] = [
 export async function watch(args: string[], common: readonly Flag[]): Promise<number> {
   const flags = parseFlags(args, [...common, ...WATCH]);
   noRest(flags);
-  const join = requirePlaces(flags);
+  const join = requireHostPorts(flags);
   if (join.length === 0) throw new UsageError('missing: --join HOST, a member of the cluster');
   const bind = flags.value('bind') === undefined ? await towards(join) : requireBind(flags.value('bind')!);
   const networks = flags.values('network').flatMap((text) => text.split(','));
@@ -49,14 +49,14 @@ export async function watch(args: string[], common: readonly Flag[]): Promise<nu
   return 0;
 }
 
-function requireBind(text: string): Place {
-  const place = parsePlace(text);
+function requireBind(text: string): HostPort {
+  const place = parseHostPort(text);
   if (place !== null && family(place.host) !== 0) return place;
   throw new UsageError(`--bind: expected an address, with or without a port, such as 172.31.1.5, got "${text}"`);
 }
 
 /** The address of this host that reaches the first of some others that has a way to it. */
-async function towards(places: readonly Place[]): Promise<Place> {
+async function towards(places: readonly HostPort[]): Promise<HostPort> {
   for (const place of places)
     for (const target of await resolveHost(place, 0).catch(() => [])) {
       const host = await sourceTowards(target);

@@ -16,7 +16,7 @@ import { closest, type Request } from '../schema/index.js';
 import { flagHelp, noRest, parseFlags, UsageError, type Flag, type Parsed } from './flags.js';
 import { watch, WATCH } from './gossip-watch.js';
 import { membersTable } from './members.js';
-import { requirePlaces } from './places.js';
+import { requireHostPorts } from './host-ports.js';
 import { requireControl } from './show.js';
 import { table } from './table.js';
 
@@ -141,7 +141,7 @@ function listed({ members: list, networks }: ClusterState): (Omit<MemberListing,
 async function queryAny(flags: Parsed): Promise<ClusterState> {
   const keyring = keyringOf(flags.values('key'));
   const failures: string[] = [];
-  for (const place of requirePlaces(flags))
+  for (const place of requireHostPorts(flags))
     try {
       for (const target of await resolveHost(place, 0))
         try {

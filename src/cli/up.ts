@@ -1,6 +1,6 @@
 /** `vtep up`: one VTEP with static configuration, until it is told to stop. */
 import { applyMtus, HostError, Overlay, tapMtu, type AllCounters } from '../host/index.js';
-import { type GossipPlan, type Place, type Plan } from '../schema/index.js';
+import { type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { flagHelp, parseFlags, type Flag, type Parsed } from './flags.js';
 import { COMMON, readPlan, SINGLE } from './up-config.js';
@@ -175,7 +175,7 @@ function gossipSummary({ name, bind, advertise, tunnel, keys, networks }: Gossip
   ];
 }
 
-function place({ host, port }: Place): string {
+function place({ host, port }: HostPort): string {
   return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 

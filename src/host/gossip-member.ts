@@ -1,7 +1,7 @@
 /** A member of a cluster, with the tables of NetworkDB on it. */
 import { type Keyring, type Member } from '../gossip/memberlist/index.js';
 import { NetworkDb, type Membership } from '../gossip/networkdb/index.js';
-import { type Place } from '../schema/index.js';
+import { type HostPort } from '../schema/index.js';
 import { GossipHost, random } from './gossip.js';
 import { keyTrouble } from './joining.js';
 import { Throttle } from './throttle.js';
@@ -14,8 +14,8 @@ const RECLAIM = 5000;
 export interface MemberOptions {
   name: string;
   /** Where to listen, and where others reach it; port 0 for any that is free. */
-  bind: Place;
-  advertise: Place;
+  bind: HostPort;
+  advertise: HostPort;
   /** Absent: nothing is encrypted. */
   keyring: Keyring | undefined;
 }
@@ -60,7 +60,7 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
       bind: bind.host,
       bindPort: bind.port,
       deadNodeReclaimTime: RECLAIM,
-      rider: db,
+      companion: db,
       ...(keyring === undefined ? {} : { security: { keyring } }),
     },
     {

@@ -8,7 +8,7 @@ import {
   type TableChange,
 } from '../gossip/networkdb/index.js';
 import { type Member } from '../gossip/memberlist/index.js';
-import { type Place } from '../schema/index.js';
+import { type HostPort } from '../schema/index.js';
 import { WireError } from '../wire/index.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type MemberOptions } from './gossip-member.js';
@@ -34,7 +34,7 @@ export interface EntryChange {
 }
 
 export interface ObserverOptions extends MemberOptions {
-  join: readonly Place[];
+  join: readonly HostPort[];
   /** The networks to look into; absent: all that anybody is in. */
   networks?: readonly string[];
 }

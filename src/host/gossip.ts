@@ -23,11 +23,11 @@ export interface GossipOptions extends Omit<MemberlistOptions, 'random' | 'secur
   bindPort?: number;
   security?: Omit<Security, 'aead' | 'nonce'>;
   /** Rides on the machine: it is woken with it, at its own times. */
-  rider?: Rider;
+  companion?: Companion;
 }
 
 /** A machine that is woken at `next`. */
-export interface Rider {
+export interface Companion {
   readonly next: number;
   tick(now: number): void;
 }
@@ -42,7 +42,7 @@ export class GossipHost {
   readonly machine: Memberlist;
   readonly #udp: UdpSocket;
   readonly #server: Server;
-  readonly #rider: Rider | undefined;
+  readonly #companion: Companion | undefined;
   readonly #streams = new Map<number, Socket>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
@@ -60,7 +60,7 @@ export class GossipHost {
   private constructor(options: GossipOptions, delegate: Delegate, udp: UdpSocket, server: Server) {
     this.#udp = udp;
     this.#server = server;
-    this.#rider = options.rider;
+    this.#companion = options.companion;
     const sink: MemberlistSink = {
       // What cannot be sent is lost, as any datagram may be.
       sendPacket: (address, port, bytes) => {
@@ -116,13 +116,13 @@ export class GossipHost {
   #wake(): void {
     this.act((machine, now) => {
       machine.wake(now);
-      if (this.#rider !== undefined && this.#rider.next <= now) this.#rider.tick(now);
+      if (this.#companion !== undefined && this.#companion.next <= now) this.#companion.tick(now);
     });
   }
 
   #rearm(): void {
     clearTimeout(this.#timer);
-    const due = Math.min(this.machine.due, this.#rider?.next ?? Infinity);
+    const due = Math.min(this.machine.due, this.#companion?.next ?? Infinity);
     if (this.#closed || due === Infinity) return;
     const delay = Math.min(MAX_DELAY, Math.max(0, Math.ceil(due - performance.now())));
     this.#timer = setTimeout(() => this.#wake(), delay);

@@ -11,7 +11,7 @@ export {
   type EngineFacts,
 } from './engine.js';
 export { codeOf, HostError } from './error.js';
-export { GossipHost, type GossipOptions, type Rider } from './gossip.js';
+export { GossipHost, type GossipOptions, type Companion } from './gossip.js';
 export { fingerprint, keyringOf, readKeys, type KeyListing } from './gossip-keys.js';
 export {
   GossipObserver,
@@ -21,7 +21,7 @@ export {
   type ObserverOptions,
 } from './gossip-observer.js';
 export { queryCluster, type ClusterState } from './gossip-query.js';
-export { resolveHost, sourceTowards, underlayOf, type Underlay } from './gossip-place.js';
+export { resolveHost, sourceTowards, underlayOf, type Underlay } from './gossip-address.js';
 export { ip, ipJson, requireNetns } from './ip.js';
 export { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
 export {

@@ -1,7 +1,7 @@
 /** Joins a cluster, as often as it takes, and looks now and then whether the hosts it joined by are still there. */
 import { isThere, UNREADABLE } from '../gossip/memberlist/index.js';
-import { family, type Place } from '../schema/index.js';
-import { resolveHost } from './gossip-place.js';
+import { family, type HostPort } from '../schema/index.js';
+import { resolveHost } from './gossip-address.js';
 import { type GossipHost } from './gossip.js';
 
 /** Milliseconds until the second attempt, which double up to the last. */
@@ -27,13 +27,13 @@ interface Round {
 
 export class Joining {
   readonly #host: GossipHost;
-  readonly #places: readonly Place[];
+  readonly #places: readonly HostPort[];
   readonly #events: JoinEvents;
   #stopped = false;
   #timer: NodeJS.Timeout | undefined;
   #joined = false;
 
-  constructor(host: GossipHost, places: readonly Place[], events: JoinEvents) {
+  constructor(host: GossipHost, places: readonly HostPort[], events: JoinEvents) {
     this.#host = host;
     this.#places = places;
     this.#events = events;
@@ -115,7 +115,7 @@ export function keyTrouble(reason: string): string | null {
   return null;
 }
 
-function nameOf({ host, port }: Place): string {
+function nameOf({ host, port }: HostPort): string {
   const shown = host.includes(':') ? `[${host}]` : host;
   return port === 7946 ? host : `${shown}:${port}`;
 }

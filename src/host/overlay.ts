@@ -93,7 +93,7 @@ export class Overlay {
       const control =
         plan.control === undefined
           ? undefined
-          : await serveControl(plan.control, (request) => meet(request, engine, gossip, events));
+          : await serveControl(plan.control, (request) => handle(request, engine, gossip, events));
       return new Overlay(plan, mtus, links, engine, facts, gossip, control);
     } catch (error) {
       gossip?.close();
@@ -129,7 +129,7 @@ export async function applyMtus(plan: Plan, events: Pick<OverlayEvents, 'warn'>)
   return mtus;
 }
 
-async function meet(
+async function handle(
   request: Request,
   engine: Engine,
   gossip: OverlayGossip | undefined,

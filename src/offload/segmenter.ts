@@ -31,7 +31,7 @@ export function segmentScratch(segments: number): number {
  *     for (let n; (n = segmenter.next(64, scratch)) > 0; ) send(n);
  *
  * Segment i of a call is `headLength` bytes at `headOffset[i]` and `dataLength[i]` bytes at `dataOffset[i]`. All of one
- * super-frame are `headLength + gsoSize` bytes, but the last, which may be shorter: what UDP_SEGMENT asks for. `lay` puts
+ * super-frame are `headLength + gsoSize` bytes, but the last, which may be shorter: what UDP_SEGMENT asks for. `segmentInto` puts
  * them whole one behind the other instead.
  */
 export class Segmenter {
@@ -42,8 +42,8 @@ export class Segmenter {
   headLength = 0;
   /** Segments in all of the super-frame that is open. */
   total = 0;
-  /** Where the segments of the last `lay` end. */
-  laidEnd = 0;
+  /** Where the segments of the last `segmentInto` end. */
+  segmentsEnd = 0;
   readonly #bytes: Uint8Array;
   readonly #words: Int32Array;
   readonly #sum: Sum;
@@ -195,10 +195,10 @@ export class Segmenter {
   /**
    * Makes the next segments, at most `limit`, whole and one behind the other, with `cut` of a {@link Bulk}. A copy of the
    * data in the pass that sums it up costs a quarter more, and saves whoever takes them a list of pieces.
-   * @param to Where to, but for some bytes of scratch that come first: `laidStart(to)`.
-   * @returns how many, 0 after the last. They end at `laidEnd`.
+   * @param to Where to, but for some bytes of scratch that come first: `segmentsStart(to)`.
+   * @returns how many, 0 after the last. They end at `segmentsEnd`.
    */
-  lay(cut: Cut, limit: number, to: number): number {
+  segmentInto(cut: Cut, limit: number, to: number): number {
     const first = this.#done;
     const left = this.total - first;
     const count = left < limit ? left : limit;
@@ -206,7 +206,7 @@ export class Segmenter {
     const bytes = this.#bytes;
     const { headLength } = this;
     const size = this.#size;
-    let at = laidStart(to);
+    let at = segmentsStart(to);
     if (to < 0 || at + count * (headLength + size) + SLACK > bytes.length)
       throw new RangeError(`there is no room at ${to} for ${count} segments in ${bytes.length} bytes`);
     const { ip, version, upper, protocol, data } = this.#layout;
@@ -260,18 +260,18 @@ export class Segmenter {
       );
       index += same;
     }
-    this.laidEnd = at;
+    this.segmentsEnd = at;
     this.#done = first + count;
     return count;
   }
 }
 
-/** Where `lay` puts the first segment: at the beginning of a cache line, if that is where `to` is. */
-export function laidStart(to: number): number {
+/** Where `segmentInto` puts the first segment: at the beginning of a cache line, if that is where `to` is. */
+export function segmentsStart(to: number): number {
   return to + toLine(MAX_PREFIX + MAX_HEADER + SLACK);
 }
 
-/** Bytes of scratch that `lay` takes for segments of so many bytes in all. */
-export function layScratch(bytes: number): number {
-  return laidStart(0) + bytes + SLACK;
+/** Bytes of scratch that `segmentInto` takes for segments of so many bytes in all. */
+export function segmentIntoScratch(bytes: number): number {
+  return segmentsStart(0) + bytes + SLACK;
 }

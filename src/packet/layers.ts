@@ -8,7 +8,7 @@ import type { Udp } from '../udp/index.js';
 import type { Vxlan } from '../vxlan/index.js';
 
 /** What every layer has beside its protocol's own fields. */
-export interface Place<P extends string> {
+export interface LayerPosition<P extends string> {
   /** The layer's name. */
   protocol: P;
   /** Where its header begins in the packet. */
@@ -21,7 +21,7 @@ export interface Place<P extends string> {
 type Without<V, K extends PropertyKey> = V extends unknown ? Omit<V, K> : never;
 
 /** What a codec's `decode` gives, without the payload, which is the layers that follow. */
-type LayerOf<P extends string, V> = Place<P> & Without<V, 'payload'>;
+type LayerOf<P extends string, V> = LayerPosition<P> & Without<V, 'payload'>;
 
 export type EthernetLayer = LayerOf<'ethernet', Ethernet>;
 export type VlanLayer = LayerOf<'vlan', vlan.DecodedVlan>;
@@ -31,7 +31,8 @@ export type ArpLayer = LayerOf<'arp', DecodedArp>;
  * `totalLength` of a packet whose header says 0, as of a super-frame captured before a network card cut it, is what there
  * was.
  */
-export type Ipv4Layer = Place<'ipv4'> & Omit<Required<Ipv4>, 'payload' | 'protocol'> & { protocolNumber: number };
+export type Ipv4Layer = LayerPosition<'ipv4'> &
+  Omit<Required<Ipv4>, 'payload' | 'protocol'> & { protocolNumber: number };
 export type Ipv6Layer = LayerOf<'ipv6', Required<Ipv6>> & {
   /** The extension headers up to the upper protocol, where there are any. `nextHeader` is then the first one's number. */
   extensions?: Uint8Array;
@@ -44,13 +45,13 @@ export type TcpLayer = LayerOf<'tcp', Required<Tcp>>;
 export type VxlanLayer = LayerOf<'vxlan', Required<Vxlan>>;
 
 /** BSD loopback, in the byte order of the machine that captured (`null`) or of the network (`loop`). */
-export interface LoopbackLayer extends Place<'null' | 'loop'> {
+export interface LoopbackLayer extends LayerPosition<'null' | 'loop'> {
   /** Address family: 2 for IPv4; 24, 28 or 30 for IPv6, as systems differ. */
   family: number;
 }
 
 /** Linux "cooked" capture, version 1 or 2. */
-export interface CookedLayer extends Place<'sll' | 'sll2'> {
+export interface CookedLayer extends LayerPosition<'sll' | 'sll2'> {
   /** 0 to us, 1 broadcast, 2 multicast, 3 to somebody else, 4 from us. */
   packetType: number;
   /** ARPHRD_ value of the interface: 1 for Ethernet. */
@@ -64,12 +65,12 @@ export interface CookedLayer extends Place<'sll' | 'sll2'> {
 }
 
 /** Bytes that no codec of weft reads. */
-export interface PayloadLayer extends Place<'payload'> {
+export interface PayloadLayer extends LayerPosition<'payload'> {
   bytes: Uint8Array;
 }
 
 /** Bytes behind the end that a layer's length field sets: the padding of a short Ethernet frame, a vendor's trailer. */
-export interface TrailerLayer extends Place<'trailer'> {
+export interface TrailerLayer extends LayerPosition<'trailer'> {
   /** Position, in the list of layers, of the layer whose length ends before. */
   behind: number;
   bytes: Uint8Array;

@@ -6,14 +6,14 @@ export {
   ownEndpoint,
   plan,
   type GossipPlan,
-  type Place,
+  type HostPort,
   type Plan,
   type SegmentPlan,
   type TapPlan,
 } from './plan.js';
 export { findProblems, problemText, SchemaError, type Problem } from './problem.js';
 export { closest } from './suggest.js';
-export { canonicalIp, canonicalMac, family, isDeviceName, isUnicast, isWithin, parsePlace } from './text.js';
+export { canonicalIp, canonicalMac, family, isDeviceName, isUnicast, isWithin, parseHostPort } from './text.js';
 export type {
   Command,
   Config,

@@ -3,7 +3,7 @@ import { PORT } from '../vxlan/index.js';
 import { CONFIG } from './config.js';
 import { findProblems, SchemaError } from './problem.js';
 import { contradictions, linuxOnly } from './rules.js';
-import { canonicalIp, canonicalMac, isUnicast, parsePlace, prefixAddress } from './text.js';
+import { canonicalIp, canonicalMac, isUnicast, parseHostPort, prefixAddress } from './text.js';
 import {
   type Config,
   type Endpoint,
@@ -47,17 +47,17 @@ export interface TapPlan {
 }
 
 /** An address or a name, and a port. */
-export interface Place {
+export interface HostPort {
   host: string;
   port: number;
 }
 
 export interface GossipPlan {
   name: string;
-  bind: Place;
-  advertise: Place;
+  bind: HostPort;
+  advertise: HostPort;
   tunnel: string;
-  join: Place[];
+  join: HostPort[];
   /** Each in base64, or a file. */
   keys: string[];
   networks: GossipNetwork[];
@@ -137,16 +137,16 @@ function withNetworks({ segments, gossip }: Config): Segment[] {
 }
 
 function gossipPlan(gossip: Gossip, local: string): GossipPlan {
-  const bind = parsePlace(gossip.bind ?? local)!;
+  const bind = parseHostPort(gossip.bind ?? local)!;
   const reachable = isUnicast(bind.host) ? bind.host : local;
   const advertise =
-    gossip.advertise === undefined ? { host: reachable, port: bind.port } : parsePlace(gossip.advertise, bind.port)!;
+    gossip.advertise === undefined ? { host: reachable, port: bind.port } : parseHostPort(gossip.advertise, bind.port)!;
   return {
     name: gossip.name ?? (advertise.port === GOSSIP_PORT ? advertise.host : `${advertise.host}:${advertise.port}`),
     bind,
     advertise,
     tunnel: gossip.tunnel === undefined ? local : canonicalIp(gossip.tunnel),
-    join: (gossip.join ?? []).map((host) => parsePlace(host)!),
+    join: (gossip.join ?? []).map((host) => parseHostPort(host)!),
     keys: gossip.keys ?? [],
     networks: gossip.networks ?? [],
   };

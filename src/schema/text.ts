@@ -60,7 +60,7 @@ export function isDeviceName(text: string): boolean {
 }
 
 /** An address, or the name of a host, and a port; `null` for what is neither. IPv6 with a port stands in brackets. */
-export function parsePlace(text: string, port = 7946): { host: string; port: number } | null {
+export function parseHostPort(text: string, port = 7946): { host: string; port: number } | null {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^[\]]*?))(?::(\d{1,5}))?$/.exec(text);
   const host = family(text) === 6 ? text : (match?.[1] ?? match?.[2] ?? '');
   const given = family(text) === 6 ? undefined : match?.[3];
@@ -73,7 +73,7 @@ export function parsePlace(text: string, port = 7946): { host: string; port: num
 }
 
 function isAddressPlace(text: string): boolean {
-  const place = parsePlace(text);
+  const place = parseHostPort(text);
   return place !== null && family(place.host) !== 0;
 }
 
@@ -125,7 +125,7 @@ export const Bind = text(
  */
 export const Advertise = text(
   'advertise',
-  (value) => isAddressPlace(value) && isUnicast(parsePlace(value)!.host),
+  (value) => isAddressPlace(value) && isUnicast(parseHostPort(value)!.host),
   'a unicast address, with or without a port, such as 172.31.1.5 or [fd00::5]:7946',
 );
 /**
@@ -134,7 +134,7 @@ export const Advertise = text(
  */
 export const Host = text(
   'host',
-  (value) => parsePlace(value) !== null,
+  (value) => parseHostPort(value) !== null,
   'a host, by name or address, with or without a port, such as 192.168.1.25 or vtep1.example:7946',
 );
 /**

@@ -197,13 +197,13 @@ export class SimHost {
     this.#busy = true;
     try {
       // Whatever is met may add to the queue, and may stop the host, which empties it.
-      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) this.#meet(next, now);
+      for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) this.#handle(next, now);
     } finally {
       this.#busy = false;
     }
   }
 
-  #meet({ attached, inward, bytes }: Queued, now: number): void {
+  #handle({ attached, inward, bytes }: Queued, now: number): void {
     if (attached.port < 0) return; // its station has gone meanwhile
     if (inward) {
       this.#tell('receive', attached, bytes, now);

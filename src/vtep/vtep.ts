@@ -23,7 +23,7 @@ import {
   type SegmentOptions,
 } from './segment.js';
 import { fragmentationNeeded, IPV6_MIN_MTU, packetTooBig } from './too-big.js';
-import { fillChecksum } from './unfilled.js';
+import { fillChecksum } from './checksum-fixup.js';
 
 const { vlan } = ethernet;
 

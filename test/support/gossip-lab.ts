@@ -157,7 +157,7 @@ export class LabProcess implements Membership {
   }
 
   contact(address: string): void {
-    this.#stream(address, (peer) => this.#meet(peer, true));
+    this.#stream(address, (peer) => this.#pushPull(peer, true));
   }
 
   // ---- The simplest of membership layers ----
@@ -174,7 +174,7 @@ export class LabProcess implements Membership {
   }
 
   /** A push/pull: states go both ways, and who each holds for alive. */
-  #meet(peer: LabProcess, join: boolean): void {
+  #pushPull(peer: LabProcess, join: boolean): void {
     if (peer === this) return;
     this.#alive(peer);
     peer.#alive(this);
@@ -237,7 +237,7 @@ export class LabProcess implements Membership {
 
   #exchange(): void {
     const peers = [...this.#members.values()].filter(({ alive }) => alive);
-    if (peers.length > 0) this.#stream(this.random.pick(peers).address, (peer) => this.#meet(peer, false));
+    if (peers.length > 0) this.#stream(this.random.pick(peers).address, (peer) => this.#pushPull(peer, false));
   }
 }
 

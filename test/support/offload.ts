@@ -7,8 +7,8 @@ import {
   jsBulk,
   jsCopySum,
   jsSum,
-  laidStart,
-  layScratch,
+  segmentsStart,
+  segmentIntoScratch,
   Segmenter,
   segmentScratch,
   type CoalescerOptions,
@@ -110,22 +110,22 @@ function layAll(
   expected: readonly Uint8Array[],
 ): void {
   const longest = Math.max(...expected.map((frame) => frame.length));
-  const room = layScratch(limit * longest);
+  const room = segmentIntoScratch(limit * longest);
   const start = 3 + room + CANARY;
   const all = shared.subarray(0, start + superFrame.length + CANARY).fill(FILL);
   all.set(superFrame, start);
   const segmenter = new Segmenter(shared, sum, limit);
   segmenter.open(start + prefix, start + superFrame.length, gsoType, gsoSize, prefix, fixedId);
   const frames: Uint8Array[] = [];
-  for (let count; (count = segmenter.lay(cut, limit, 3)) > 0;) {
-    let at = laidStart(3);
+  for (let count; (count = segmenter.segmentInto(cut, limit, 3)) > 0;) {
+    let at = segmentsStart(3);
     ensure((at - 3) % LINE === 0, 'the first segment lies across cache lines');
     for (let i = 0; i < count; i++) {
       const length = expected[frames.length]!.length;
       frames.push(shared.slice(at, at + length));
       at += length;
     }
-    ensure(at === segmenter.laidEnd, 'the segments do not lie one behind the other');
+    ensure(at === segmenter.segmentsEnd, 'the segments do not lie one behind the other');
   }
   equal(frames.length, expected.length, 'the number of segments');
   for (const [i, frame] of frames.entries()) equal(frame, expected[i]!, `segment ${i}`);

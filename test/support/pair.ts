@@ -27,26 +27,26 @@ export interface Side {
 }
 
 /** One host and its container. */
-interface Place {
+interface PairHost {
   node: string;
   container: string;
 }
 
 export class Pair {
   readonly lab: Lab;
-  readonly #places: Record<Which, Place>;
+  readonly #places: Record<Which, PairHost>;
   readonly #directory = mkdtempSync(join(tmpdir(), 'weft-pair-'));
   #relay: Relay | undefined;
   #sides: Side[] = [];
 
-  private constructor(lab: Lab, places: Record<Which, Place>) {
+  private constructor(lab: Lab, places: Record<Which, PairHost>) {
     this.lab = lab;
     this.#places = places;
   }
 
   static async create(prefix: string): Promise<Pair> {
     const lab = new Lab(prefix);
-    const place = async (which: Which): Promise<Place> => ({
+    const place = async (which: Which): Promise<PairHost> => ({
       node: await quietNamespace(lab, `node${which}`),
       container: await quietNamespace(lab, `c${which}`),
     });

@@ -142,7 +142,12 @@ const tap = (vni: number, { ours }: Network): object => ({
 });
 
 /** Lets them do all that containers do, and looks that the first datagram of all went the way it was to go. */
-async function meet(vni: number, layout: Layout, { ours, theirs, sandbox }: Network, first: 'ours' | 'theirs') {
+async function exchangePings(
+  vni: number,
+  layout: Layout,
+  { ours, theirs, sandbox }: Network,
+  first: 'ours' | 'theirs',
+) {
   const before = await countersOf(control);
   const capture = captureOf(control, 6);
   await (first === 'ours' ? exercise(ours, theirs, 1450) : exercise(theirs, ours, 1450));
@@ -232,7 +237,7 @@ kernel('laid out as Docker does it, the first packet from our side', async () =>
   });
   const file = join(directory, 'docker.pcap');
   const tcpdump = await record(lab, router, 'eth1', file, 1000);
-  await meet(4097, 'docker', docker, 'ours');
+  await exchangePings(4097, 'docker', docker, 'ours');
   assert.is((await tcpdump.ended).code, 0);
   await requireSound(file, 4097, [node1.address]);
 });
@@ -252,7 +257,7 @@ kernel('a kernel that leaves checksums and segments to the device between the ho
 });
 
 kernel('a kernel that floods and learns, with UDP checksums, the first packet from our side', async () => {
-  await meet(4098, 'udpcsum', plain, 'ours');
+  await exchangePings(4098, 'udpcsum', plain, 'ours');
 });
 
 kernel('a trunk of ours, whose VLANs are two networks of the kernel’s with the same addresses', async () => {
@@ -357,7 +362,7 @@ kernel('laid out as Docker does it, the first packet from the kernel; others tha
     segments: [told(5097, 'docker'), told(5098, 'noudpcsum')],
     taps: [tap(5097, docker), tap(5098, plain)],
   });
-  await meet(5097, 'docker', docker, 'theirs');
+  await exchangePings(5097, 'docker', docker, 'theirs');
   const arp = 'ffffffffffff 02420a000063 0806 0001080006040001 02420a000063 0a000063 000000000000 0a000003';
   await sendDatagrams(router, node1.address, 4789, [`08000000 0013e900 ${arp}`]);
   await waitFor('the stranger to be refused', async () => (await countersOf(control)).vtep.drops['unknown-peer'] === 1);
@@ -367,7 +372,7 @@ kernel('a kernel that floods and learns, without UDP checksums, the first packet
   const { lab, router, node2 } = underlay;
   const file = join(directory, 'noudpcsum.pcap');
   const tcpdump = await record(lab, router, 'eth1', file, 20);
-  await meet(5098, 'noudpcsum', plain, 'theirs');
+  await exchangePings(5098, 'noudpcsum', plain, 'theirs');
   assert.is((await tcpdump.ended).code, 0);
   const rows = await read(file, ['ip.src', 'udp.checksum', 'vxlan.vni']);
   const theirs = rows.filter((row) => row['ip.src']![0] === node2.address && row['vxlan.vni']![0] === '5098');

@@ -313,7 +313,7 @@ export class Memberlist {
     let open = addresses.length;
     if (open === 0) done?.(joined);
     for (const { address, port } of addresses)
-      this.#meet(address, port, now, (failure) => {
+      this.#joinExchange(address, port, now, (failure) => {
         if (failure === null) joined.reached++;
         else joined.failures.push(`${address}: ${failure}`);
         if (--open === 0) done?.(joined);
@@ -322,7 +322,7 @@ export class Memberlist {
 
   /** Exchanges the whole state with whoever is at that address; need not succeed. */
   contact(address: string, port: number, now = this.#now): void {
-    this.#meet(address, port, now, () => undefined);
+    this.#joinExchange(address, port, now, () => undefined);
   }
 
   /**
@@ -670,7 +670,7 @@ export class Memberlist {
    * Exchanges the whole state to join. Who takes this member for gone, under this name in an earlier life, does not take up
    * what it says; so it says by another exchange that it is there, and not only by packets, which come late or never.
    */
-  #meet(address: string, port: number, now: number, done: (failure: string | null) => void): void {
+  #joinExchange(address: string, port: number, now: number, done: (failure: string | null) => void): void {
     const { incarnation } = this.#roster.self;
     this.#exchange(address, port, true, now, (failure, then) => {
       if (failure !== null || this.#roster.self.incarnation === incarnation) done(failure);

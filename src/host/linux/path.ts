@@ -11,8 +11,8 @@ import {
   segmentScratch,
   type CoalescerSink,
   joinScratch,
-  laidStart,
-  layScratch,
+  segmentsStart,
+  segmentIntoScratch,
   type Run,
 } from '../../offload/index.js';
 import { HEADROOM, type Learned, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
@@ -80,7 +80,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   readonly #sums: Sums;
   readonly #segmenter: Segmenter;
   /** For segments that go to the underlay, and for heads of such that go to a TAP. */
-  readonly #laid: number;
+  readonly #segmented: number;
   readonly #tapHeads: number;
   readonly #coalescer: Coalescer;
   /** Remotes by id, of what waits in the coalescer. */
@@ -121,7 +121,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#sums = parts.sums;
     const { sum, join } = parts.sums;
     this.#segmenter = new Segmenter(arena.bytes, sum, MAX_SEGMENTS);
-    this.#laid = arena.take(layScratch(MAX_BYTES));
+    this.#segmented = arena.take(segmentIntoScratch(MAX_BYTES));
     this.#tapHeads = arena.take(segmentScratch(MAX_SEGMENTS));
     this.#coalescer = new Coalescer(
       arena.bytes,
@@ -385,20 +385,20 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     if (fit === 0) return countError(this.#counts, 'sendErrors', EMSGSIZE, total);
     const { cut } = this.#sums;
     const most = fit < MAX_SEGMENTS ? fit : MAX_SEGMENTS;
-    const start = laidStart(this.#laid);
+    const start = segmentsStart(this.#segmented);
     let left = total;
     // What a full socket has not taken is where these would go.
     while (left > 0 && sender.full === NONE) {
-      const count = segmenter.lay(cut, most, this.#laid);
+      const count = segmenter.segmentInto(cut, most, this.#segmented);
       if (sender.joins) {
         if (!sender.begin(remote, length, sourcePort, tos, 1)) break;
-        sender.piece(start, segmenter.laidEnd - start);
+        sender.piece(start, segmenter.segmentsEnd - start);
         sender.end(count);
         left -= count;
       } else {
         // Where the kernel does not cut, each datagram is a message, and still many leave in one call.
-        for (let at = start; at < segmenter.laidEnd; at += length, left--) {
-          const rest = segmenter.laidEnd - at;
+        for (let at = start; at < segmenter.segmentsEnd; at += length, left--) {
+          const rest = segmenter.segmentsEnd - at;
           sender.transmit(remote, at, rest < length ? rest : length, sourcePort, tos);
         }
       }

@@ -165,7 +165,7 @@ export function closeFiles({ taps, writers, sockets }: Pick<Setup, 'taps' | 'wri
 export function findProgram(): URL {
   const found = PROGRAMS.map((path) => new URL(path, import.meta.url)).find((url) => existsSync(url));
   if (found === undefined)
-    throw new HostError('engine "linux" does not find its thread’s program (linux-worker.js); install weft again');
+    throw new HostError('engine "linux" does not find its thread’s program (linux-worker.js); install weftnet again');
   return found;
 }
 

@@ -2,7 +2,7 @@
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
-import { canonicalIp, family, isUnicast, parsePlace, type Gossip, type Place } from '../schema/index.js';
+import { canonicalIp, family, isUnicast, parseHostPort, type Gossip, type HostPort } from '../schema/index.js';
 import { codeOf, HostError } from './error.js';
 import { isLocal } from './underlay.js';
 
@@ -19,14 +19,14 @@ export interface Underlay {
  * @throws HostError where the choice is not clear.
  */
 export async function underlayOf({ bind, advertise, join = [] }: Gossip): Promise<Underlay> {
-  const told = advertise === undefined ? undefined : parsePlace(advertise)!.host;
+  const told = advertise === undefined ? undefined : parseHostPort(advertise)!.host;
   if (told !== undefined && (await isLocal(told))) return { local: told };
   const tunnel = told === undefined ? {} : { tunnel: told };
-  const own = bind === undefined ? undefined : parsePlace(bind)!.host;
+  const own = bind === undefined ? undefined : parseHostPort(bind)!.host;
   if (own !== undefined && isUnicast(own)) return { local: own, ...tunnel };
   const kind = family(told ?? own ?? '');
   for (const host of join) {
-    const [target] = await resolveHost(parsePlace(host)!, kind).catch(() => []);
+    const [target] = await resolveHost(parseHostPort(host)!, kind).catch(() => []);
     const local = target === undefined ? undefined : await sourceTowards(target);
     if (local !== undefined) return { local, ...tunnel };
   }
@@ -44,7 +44,7 @@ export async function underlayOf({ bind, advertise, join = [] }: Gossip): Promis
  * @throws HostError where the name does not resolve.
  */
 export async function resolveHost(
-  { host, port }: Place,
+  { host, port }: HostPort,
   kind: 0 | 4 | 6,
 ): Promise<{ address: string; port: number }[]> {
   if (family(host) !== 0) {

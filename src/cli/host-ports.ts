@@ -1,14 +1,14 @@
 /** Hosts out of flags. */
-import { parsePlace, type Place } from '../schema/index.js';
+import { parseHostPort, type HostPort } from '../schema/index.js';
 import { UsageError, type Parsed } from './flags.js';
 
 /** The hosts of `--join`. @throws UsageError */
-export function requirePlaces(flags: Parsed): Place[] {
+export function requireHostPorts(flags: Parsed): HostPort[] {
   return flags
     .values('join')
     .flatMap((text) => text.split(','))
     .map((text) => {
-      const place = parsePlace(text);
+      const place = parseHostPort(text);
       if (place === null)
         throw new UsageError(`--join: expected a host, with or without a port, such as 192.168.1.25, got "${text}"`);
       return place;
