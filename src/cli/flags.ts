@@ -12,6 +12,8 @@ export class UsageError extends Error {
 export interface Flag {
   /** Without the dashes. */
   name: string;
+  /** A short form: `-c 5` and `-c5` for `--count 5`. Switches combine: `-nv`, and before a value: `-nvc5`. */
+  letter?: string;
   /** What stands behind it, as help shows it: `IP`. Absent: a switch. */
   value?: string;
   /** May come more than once, and takes several values in a row: `--peer A B`. */
@@ -27,59 +29,98 @@ export interface Parsed {
   values(name: string): string[];
   /** Of a switch; `undefined` where it was not given. */
   on(name: string): boolean | undefined;
+  /** A flag as the person typed it, for error messages: `--count` or `-c`. */
+  typed(name: string): string;
   given: ReadonlySet<string>;
   /** What is no flag and no flag's value. */
   rest: string[];
 }
 
 /** Every command has it. */
-const HELP: Flag = { name: 'help', text: 'this help' };
+const HELP: Flag = { name: 'help', letter: 'h', text: 'this help' };
 
 /**
- * Reads `--name value`, `--name=value`, switches and what is left over.
+ * Reads `--name value`, `--name=value`, switches, letters and what is left over.
  * @throws UsageError that names the flag, and what it may have been meant to be.
  */
 export function parseFlags(args: readonly string[], flags: readonly Flag[]): Parsed {
   const known = new Map([...flags, HELP].map((flag) => [flag.name, flag]));
+  const letters = new Map([...flags, HELP].map((flag) => [flag.letter, flag]));
   const values = new Map<string, string[]>();
   const switches = new Map<string, boolean>();
+  const typed = new Map<string, string>();
   const rest: string[] = [];
-  for (let i = 0; i < args.length; i++) {
+  let i = 0;
+
+  const isValue = (arg: string | undefined): boolean => arg !== undefined && (!arg.startsWith('-') || arg === '-');
+
+  /** Adds a flag's values: the one attached to it, else the arguments that follow. */
+  const add = (flag: Flag, as: string, attached: string | undefined): void => {
+    const own = attached === undefined ? [] : [attached];
+    const mayFollow = (): boolean => own.length === 0 || (flag.many === true && attached === undefined);
+    while (mayFollow() && isValue(args[i + 1])) own.push(args[++i]!);
+    if (own.length === 0 || own.includes('')) throw new UsageError(`${as} takes a value: ${as} ${flag.value}`);
+    const before = values.get(flag.name) ?? [];
+    if (before.length > 0 && flag.many !== true) throw new UsageError(`${as} was given twice: ${before[0]}, ${own[0]}`);
+    values.set(flag.name, [...before, ...own]);
+    typed.set(flag.name, as);
+  };
+
+  const turnOn = (flag: Flag, as: string): void => {
+    switches.set(flag.name, true);
+    typed.set(flag.name, as);
+  };
+
+  /** Reads the letters of `-nvc5`: the rest of the argument behind a letter that takes a value is that value. */
+  const addLetters = (arg: string): void => {
+    const [word] = arg.slice(1).split('=', 1);
+    // `-count 5` would otherwise be `-c ount`.
+    if (word!.length > 1 && known.has(word!)) throw unknownFlag(`-${word}`, [...known.values()]);
+    for (let at = 1; at < arg.length; at++) {
+      const as = `-${arg[at]!}`;
+      const flag = letters.get(arg[at]!);
+      if (flag === undefined) throw unknownFlag(at === 1 && !letters.has(arg[1]) ? arg : as, [...known.values()]);
+      if (flag.value !== undefined) {
+        const attached = arg.slice(at + 1).replace(/^=/, '');
+        return add(flag, as, at + 1 < arg.length ? attached : undefined);
+      }
+      turnOn(flag, as);
+    }
+  };
+
+  for (; i < args.length; i++) {
     const arg = args[i]!;
-    if (arg === '-h') switches.set('help', true);
-    else if (arg === '--') {
+    if (arg === '--') {
       rest.push(...args.slice(i + 1));
       break;
-    } else if (!arg.startsWith('-') || arg === '-') rest.push(arg);
-    else {
-      const equals = arg.indexOf('=');
-      const name = arg.slice(2, equals < 0 ? undefined : equals);
-      const flag = known.get(name);
-      const inverse = name.startsWith('no-') ? known.get(name.slice(3)) : undefined;
-      if (flag === undefined && inverse?.negatable === true && equals < 0) switches.set(inverse.name, false);
-      else if (flag === undefined)
-        throw unknownFlag(arg.slice(0, equals < 0 ? undefined : equals), [...known.values()]);
-      else if (flag.value === undefined) {
-        if (equals >= 0) throw new UsageError(`--${name} takes no value, got "${arg.slice(equals + 1)}"`);
-        switches.set(name, true);
-      } else {
-        const own = equals >= 0 ? [arg.slice(equals + 1)] : [];
-        const mayFollow = (): boolean => own.length === 0 || (flag.many === true && equals < 0);
-        while (mayFollow() && i + 1 < args.length && (!args[i + 1]!.startsWith('-') || args[i + 1] === '-'))
-          own.push(args[++i]!);
-        if (own.length === 0 || own.includes(''))
-          throw new UsageError(`--${name} takes a value: --${name} ${flag.value}`);
-        const before = values.get(name) ?? [];
-        if (before.length > 0 && flag.many !== true)
-          throw new UsageError(`--${name} was given twice: ${before[0]}, ${own[0]}`);
-        values.set(name, [...before, ...own]);
-      }
     }
+    if (isValue(arg)) {
+      rest.push(arg);
+      continue;
+    }
+    if (!arg.startsWith('--')) {
+      addLetters(arg);
+      continue;
+    }
+    const equals = arg.indexOf('=');
+    const as = arg.slice(0, equals < 0 ? undefined : equals);
+    const name = as.slice(2);
+    const flag = known.get(name);
+    const inverse = name.startsWith('no-') ? known.get(name.slice(3)) : undefined;
+    if (flag !== undefined && flag.value !== undefined) add(flag, as, equals < 0 ? undefined : arg.slice(equals + 1));
+    else if (flag !== undefined) {
+      if (equals >= 0) throw new UsageError(`${as} takes no value, got "${arg.slice(equals + 1)}"`);
+      turnOn(flag, as);
+    } else if (inverse?.negatable === true && equals < 0) {
+      switches.set(inverse.name, false);
+      typed.set(inverse.name, as);
+    } else throw unknownFlag(as, [...known.values()]);
   }
   return {
     value: (name) => values.get(name)?.at(-1),
     values: (name) => values.get(name) ?? [],
     on: (name) => switches.get(name),
+    typed: (name) => typed.get(name) ?? `--${name}`,
     given: new Set([...values.keys(), ...switches.keys()]),
     rest,
   };
@@ -92,25 +133,32 @@ export function noRest(parsed: Parsed): void {
 
 /**
  * A whole number out of a flag.
+ * @param name the flag's name, or the flag as {@link Parsed.typed} gives it.
  * @throws UsageError that names the flag and what it was given.
  */
 export function wholeNumber(name: string, text: string): number {
-  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`--${name}: expected a whole number, got "${text}"`);
+  const flag = name.startsWith('-') ? name : `--${name}`;
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`${flag}: expected a whole number, got "${text}"`);
   return Number(text);
 }
 
 /** The block of a help text that lists flags. */
 export function flagHelp(flags: readonly Flag[]): string {
-  const rows = [...flags, HELP].map(({ name, value, many, negatable, text }) => {
-    const left = `--${negatable ? '[no-]' : ''}${name}${value === undefined ? '' : ` ${value}`}${many ? ' …' : ''}`;
-    return [left, text] as const;
+  const lettered = flags.some(({ letter }) => letter !== undefined);
+  const rows = [...flags, HELP].map(({ name, letter, value, many, negatable, text }) => {
+    const short = lettered ? (letter === undefined ? '    ' : `-${letter}, `) : '';
+    const long = `--${negatable ? '[no-]' : ''}${name}${value === undefined ? '' : ` ${value}`}${many ? ' …' : ''}`;
+    return [short + long, text] as const;
   });
   const width = Math.max(...rows.map(([left]) => left.length)) + 2;
   return rows.map(([left, text]) => `  ${left.padEnd(width)}${text}`).join('\n');
 }
 
 function unknownFlag(arg: string, flags: readonly Flag[]): UsageError {
+  const words = arg.replace(/^-+/, '');
   const names = flags.flatMap(({ name, negatable }) => (negatable ? [name, `no-${name}`] : [name]));
-  const meant = closest(arg.replace(/^-+/, ''), names);
+  // A single letter is close to every short name, so the help says more than a suggestion.
+  if (words.length === 1 && !arg.startsWith('--')) return new UsageError(`unknown flag ${arg}`);
+  const meant = closest(words, names);
   return new UsageError(`unknown flag ${arg}${meant === undefined ? '' : `; did you mean --${meant}?`}`);
 }

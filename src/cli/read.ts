@@ -11,7 +11,7 @@ const FLAGS: readonly Flag[] = [
   { name: 'tree', text: 'all fields of all layers below each line' },
   { name: 'hex', text: 'the bytes below each line' },
   { name: 'summary', text: 'totals at the end: packets, bytes, time span, protocols, VNIs (with --json, on stderr)' },
-  { name: 'count', value: 'N', text: 'end after N packets' },
+  { name: 'count', letter: 'c', value: 'N', text: 'end after N packets' },
 ];
 
 export const help = `vtep read: captures as people read them
@@ -52,7 +52,8 @@ export async function run(args: string[]): Promise<number> {
   const json = flags.on('json') === true;
   for (const other of ['tree', 'hex'])
     if (json && flags.on(other)) throw new UsageError(`--${other} and --json do not go together; JSON has all fields`);
-  const count = flags.value('count') === undefined ? Infinity : wholeNumber('count', flags.value('count')!);
+  const count =
+    flags.value('count') === undefined ? Infinity : wholeNumber(flags.typed('count'), flags.value('count')!);
 
   const show = json
     ? jsonLine
