@@ -5,7 +5,8 @@ import { ask, HostError, type Captured } from '../host/index.js';
 import { tree } from '../packet/index.js';
 import { PcapngWriter } from '../pcap/index.js';
 import { layersOf, lineOf, toShown, type Shown } from './captured.js';
-import { flagHelp, noRest, parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { noRest, parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { type Manual } from './manual.js';
 import { requireControl } from './show.js';
 
 const FLAGS: readonly Flag[] = [
@@ -17,20 +18,25 @@ const FLAGS: readonly Flag[] = [
   { name: 'json', text: 'as JSON, one packet a line' },
 ];
 
-export const help = `vtep capture: what passes a running VTEP, at its TAPs and on the underlay
-
-usage: vtep capture --control PATH [flags]
-
-${flagHelp(FLAGS)}
-
-A packet that goes through a tunnel is seen twice: as a frame at the TAP, and as a datagram on the underlay.
-
-examples:
-  vtep capture --control /run/vtep.sock --count 4
-  vtep capture --control /run/vtep.sock --count 1000 --seconds 60 --write overlay.pcapng
-
-Exit code: 0 there were packets, 1 there were none, no VTEP answered or FILE cannot be written, 2 wrong flags.
-`;
+export const manual: Manual = {
+  name: 'capture',
+  summary: 'show the packets that pass a running VTEP, at its TAPs and on the underlay',
+  usage: ['capture --control PATH [flags]'],
+  flags: [{ flags: FLAGS }],
+  sections: [
+    {
+      title: 'order',
+      text: 'A packet that goes through a tunnel is seen twice: as a frame at the TAP, and as a datagram on the underlay.',
+    },
+  ],
+  examples: `vtep capture --control /run/vtep.sock --count 4
+vtep capture --control /run/vtep.sock --count 1000 --seconds 60 --write overlay.pcapng`,
+  exit: {
+    0: 'there were packets',
+    1: 'there were none, no VTEP answered or FILE cannot be written',
+    2: 'wrong flags',
+  },
+};
 
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);

@@ -4,7 +4,8 @@ import { delimiter, join } from 'node:path';
 import { HostError, ip, openTap } from '../host/index.js';
 import { loopback } from './demo-loopback.js';
 import { namespaces, takeDown } from './demo-namespaces.js';
-import { flagHelp, noRest, parseFlags, wholeNumber, UsageError, type Flag } from './flags.js';
+import { noRest, parseFlags, wholeNumber, UsageError, type Flag } from './flags.js';
+import { type Manual } from './manual.js';
 
 const ENGINES = ['auto', 'dgram', 'linux'];
 const FLAGS: readonly Flag[] = [
@@ -15,19 +16,19 @@ const FLAGS: readonly Flag[] = [
   { name: 'engine', value: 'auto|dgram|linux', text: 'what moves the frames on real devices (default auto)' },
 ];
 
-export const help = `vtep demo: two hosts, two containers and the overlay between them
-
-usage: vtep demo [--keep] [--loopback] [--count N] [--engine NAME]
-       vtep demo --down
-
-${flagHelp(FLAGS)}
-
-As root on Linux it makes network namespaces of its own: two hosts on different subnets with a router between them, and a
-container on each; starts a VTEP on each host; and pings from one container to the other. Elsewhere the hosts live in this
-process. With npm: npm start -- --keep
-
-Exit code: 0 every ping came back, 1 one did not or something failed, 2 wrong flags.
-`;
+export const manual: Manual = {
+  name: 'demo',
+  summary: 'run two hosts, two containers and the overlay between them',
+  usage: ['demo [--keep] [--loopback] [--count N] [--engine NAME]', 'demo --down'],
+  description: `As root on Linux it makes network namespaces of its own: two hosts on different subnets with a router between them, and a
+container on each. It starts a VTEP on each host, and pings from one container to the other. Elsewhere the hosts live in
+this process. With npm: npm start -- --keep`,
+  flags: [{ flags: FLAGS }],
+  examples: `vtep demo
+vtep demo --keep
+vtep demo --down`,
+  exit: { 0: 'every ping was answered', 1: 'one was not, or something failed', 2: 'wrong flags' },
+};
 
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);

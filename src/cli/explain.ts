@@ -1,7 +1,8 @@
 /** `vtep explain`: what a running VTEP would do with a frame or a datagram, step by step, and why. */
 import { ask } from '../host/index.js';
 import { type Explanation } from '../vtep/index.js';
-import { flagHelp, noRest, parseFlags, UsageError, type Flag } from './flags.js';
+import { noRest, parseFlags, UsageError, type Flag } from './flags.js';
+import { type Manual } from './manual.js';
 import { requireControl } from './show.js';
 
 const FLAGS: readonly Flag[] = [
@@ -13,21 +14,23 @@ const FLAGS: readonly Flag[] = [
   { name: 'json', text: 'as JSON' },
 ];
 
-export const help = `vtep explain: what a running VTEP would do with a packet, and why; nothing is sent or learned
-
-usage: vtep explain --control PATH --port NAME --frame HEX
-       vtep explain --control PATH --from IP --datagram HEX
-
-${flagHelp(FLAGS)}
-
-HEX may have blanks and colons between its octets.
-
-example:
-  vtep explain --control /run/vtep.sock --port eth0 \\
-       --frame 'ffffffffffff 02420a000003 0806 0001080006040001 02420a000003 0a000003 000000000000 0a000004'
-
-Exit code: 0 the packet would go somewhere, 3 it would be dropped, 1 no VTEP answered or it refused, 2 wrong flags.
-`;
+export const manual: Manual = {
+  name: 'explain',
+  summary: 'tell what a running VTEP would do with a packet, and why; it sends and learns nothing',
+  usage: ['explain --control PATH --port NAME --frame HEX', 'explain --control PATH --from IP --datagram HEX'],
+  flags: [{ flags: FLAGS }],
+  sections: [
+    { title: 'HEX', text: 'Hexadecimal digits, two for each octet; blanks and colons between octets are ignored.' },
+  ],
+  examples: `vtep explain --control /run/vtep.sock --port eth0 \\
+     --frame 'ffffffffffff 02420a000003 0806 0001080006040001 02420a000003 0a000003 000000000000 0a000004'`,
+  exit: {
+    0: 'the packet would be forwarded',
+    1: 'no VTEP answered or it refused',
+    2: 'wrong flags',
+    3: 'the packet would be dropped',
+  },
+};
 
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);

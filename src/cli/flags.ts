@@ -142,10 +142,13 @@ export function wholeNumber(name: string, text: string): number {
   return Number(text);
 }
 
-/** The block of a help text that lists flags. */
-export function flagHelp(flags: readonly Flag[]): string {
+/**
+ * The block of a help text that lists flags.
+ * @param withHelp Whether `--help` stands at its end.
+ */
+export function flagHelp(flags: readonly Flag[], withHelp = true): string {
   const lettered = flags.some(({ letter }) => letter !== undefined);
-  const rows = [...flags, HELP].map(({ name, letter, value, many, negatable, text }) => {
+  const rows = [...flags, ...(withHelp ? [HELP] : [])].map(({ name, letter, value, many, negatable, text }) => {
     const short = lettered ? (letter === undefined ? '    ' : `-${letter}, `) : '';
     const long = `--${negatable ? '[no-]' : ''}${name}${value === undefined ? '' : ` ${value}`}${many ? ' …' : ''}`;
     return [short + long, text] as const;

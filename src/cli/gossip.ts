@@ -13,8 +13,9 @@ import {
 } from '../host/index.js';
 import { STATE } from '../gossip/memberlist/index.js';
 import { closest, type Request } from '../schema/index.js';
-import { flagHelp, noRest, parseFlags, UsageError, type Flag, type Parsed } from './flags.js';
+import { noRest, parseFlags, UsageError, type Flag, type Parsed } from './flags.js';
 import { watch, WATCH } from './gossip-watch.js';
+import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { requireHostPorts } from './host-ports.js';
 import { requireControl } from './show.js';
@@ -60,33 +61,31 @@ const ACTIONS: Record<string, { usage: string; text: string; run: (args: string[
   },
 };
 
-const width = Math.max(...Object.values(ACTIONS).map(({ usage }) => usage.length)) + 2;
+export const manual: Manual = {
+  name: 'gossip',
+  summary: 'members, networks and entries of a cluster of agents, and their keys',
+  usage: ['gossip ACTION [flags]'],
+  words: Object.entries(ACTIONS).map(([name, { usage, text }]) => ({ name, usage, text })),
+  flags: [{ flags: [CONTROL, JOIN, KEY, ...WATCH, JSON_FLAG] }],
+  sections: [
+    {
+      title: 'keys',
+      text: `KEY is a key in base64, a file that holds one, or for "use" and "remove" a fingerprint that "keys" shows.
 
-export const help = `vtep gossip: members and entries of a cluster of agents, and their keys
+To change the key of a running cluster without losing a message, do each step on every agent before the next:
 
-usage: vtep gossip ACTION [flags]
-
-${Object.values(ACTIONS)
-  .map(({ usage, text }) => `  ${usage.padEnd(width)}${text}`)
-  .join('\n')}
-
-${flagHelp([CONTROL, JOIN, KEY, ...WATCH, JSON_FLAG])}
-
-KEY is a key in base64, a file of one, or for "use" and "remove" a fingerprint that "keys" shows.
-
-To change the key of a running cluster with no message lost, do each step on every agent before the next:
   vtep gossip install KEY --control PATH
   vtep gossip use KEY --control PATH
   vtep gossip remove OLD --control PATH
-The keys are in the agents' memory: put the new one into the file of --key as well, for when they start again.
 
-examples:
-  vtep gossip keygen > /etc/vtep.key
-  vtep gossip members --join 172.31.1.5 --key /etc/vtep.key
-  vtep gossip watch --join 172.31.1.5 --key /etc/vtep.key --json
-
-Exit code: 0 done, 1 nobody answered or it was refused, 2 wrong flags.
-`;
+The agents hold these keys in memory. Put the new key into the file of --key as well, for their next start.`,
+    },
+  ],
+  examples: `vtep gossip keygen > /etc/vtep.key
+vtep gossip members --join 172.31.1.5 --key /etc/vtep.key
+vtep gossip watch --join 172.31.1.5 --key /etc/vtep.key --json`,
+  exit: { 0: 'done', 1: 'no member answered or it refused', 2: 'wrong flags' },
+};
 
 export async function run(args: string[]): Promise<number> {
   const [name, ...rest] = args;

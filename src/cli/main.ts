@@ -3,28 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { closest, SchemaError } from '../schema/index.js';
 import { codeOf, HostError } from '../host/index.js';
+import { COMMANDS } from './commands.js';
 import { UsageError } from './flags.js';
-
-interface Command {
-  help: string;
-  /** Does the command's work and returns the exit code. */
-  run(args: string[]): Promise<number>;
-}
-
-/** Each command is loaded when it is needed. */
-const COMMANDS: Record<string, { text: string; load: () => Promise<Command> }> = {
-  up: { text: 'join containers to a VXLAN network', load: () => import('./up.js') },
-  agent: { text: 'the same, told by gossip where the other endpoints are', load: () => import('./agent.js') },
-  gossip: { text: 'members, networks and entries of the gossip, and its keys', load: () => import('./gossip.js') },
-  show: { text: 'what a running VTEP knows: fdb, neighbors, peers, counters', load: () => import('./show.js') },
-  explain: { text: 'what a running VTEP would do with a packet, and why', load: () => import('./explain.js') },
-  capture: { text: 'what passes a running VTEP, at its TAPs and on the underlay', load: () => import('./capture.js') },
-  read: { text: 'captures as people read them', load: () => import('./read.js') },
-  demo: {
-    text: 'two hosts, two containers and the overlay between them',
-    load: () => import('./demo.js'),
-  },
-};
+import { helpText } from './manual.js';
 
 const help = `vtep: a VXLAN overlay network in TypeScript
 
@@ -71,7 +52,7 @@ async function main(args: string[]): Promise<number> {
   const command = await entry.load();
   const end = rest.includes('--') ? rest.indexOf('--') : rest.length;
   if (name === 'help' || rest.slice(0, end).some((arg) => arg === '--help' || arg === '-h')) {
-    process.stdout.write(command.help);
+    process.stdout.write(helpText(command.manual));
     return 0;
   }
   return command.run(rest);

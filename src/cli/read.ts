@@ -4,7 +4,8 @@ import { createReadStream } from 'node:fs';
 import { codeOf, HostError } from '../host/index.js';
 import { dissect, hexdump, summarize, tree, type Dissection } from '../packet/index.js';
 import { CaptureReader, LINKTYPE_ETHERNET, type CapturedPacket } from '../pcap/index.js';
-import { flagHelp, parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { type Manual } from './manual.js';
 
 const FLAGS: readonly Flag[] = [
   { name: 'json', text: 'one JSON object a line for each packet' },
@@ -14,32 +15,35 @@ const FLAGS: readonly Flag[] = [
   { name: 'count', letter: 'c', value: 'N', text: 'end after N packets' },
 ];
 
-export const help = `vtep read: captures as people read them
-
-usage: vtep read FILE [flags]
-
-FILE is a pcap or pcapng file, or - for standard input. It is read as it comes, in little memory, whatever its size.
-Times are in UTC. A line in brackets behind a packet says where reading it strictly would have stopped, and why.
-
-${flagHelp(FLAGS)}
-
-JSON:
-  {"number":1,"timestamp":"1700000000.123456789","length":148,"captured":148,"layers":[…],"stopped":null}
+export const manual: Manual = {
+  name: 'read',
+  summary: 'print the packets of a capture file, as text or JSON',
+  usage: ['read FILE [flags]'],
+  description: `FILE is a pcap or pcapng file, or - for standard input. It is read as it comes, in little memory, whatever its size.
+Times are in UTC. A line in brackets behind a packet says where a strict decoder would have stopped, and why.`,
+  flags: [{ flags: FLAGS }],
+  sections: [
+    {
+      title: 'JSON',
+      text: `  {"number":1,"timestamp":"1700000000.123456789","length":148,"captured":148,"layers":[…],"stopped":null}
 
   timestamp   seconds since 1970, as text, since a number would lose digits; null where the file has no time
-  length      bytes that the packet had; captured: those in the file
+  length      bytes of the packet on the wire; captured: those in the file
   linkType    only where it is not Ethernet: its LINKTYPE_ number
   layers      outermost first; each has its name as "protocol", its "offset" and "size", and its fields. The number that
               an IPv4 header calls protocol is "protocolNumber". Bytes are hexadecimal text.
-  stopped     null, or what a strict decoder would have reported: protocol, reason, offset, needed, available, limitedBy
-
-examples:
-  vtep read capture.pcapng
-  tcpdump -i eth0 -w - udp port 4789 | vtep read -
-  vtep read capture.pcap --json | jq 'select(.layers[] | .protocol == "vxlan" and .vni == 4097)'
-
-Exit code: 0 done, 1 the file is damaged or cannot be read (what is before the damage is shown), 2 wrong flags.
-`;
+  stopped     null, or what a strict decoder would have reported: protocol, reason, offset, needed, available, limitedBy`,
+    },
+  ],
+  examples: `vtep read capture.pcapng
+tcpdump -i eth0 -w - udp port 4789 | vtep read -
+vtep read capture.pcap --json | jq 'select(.layers[] | .protocol == "vxlan" and .vni == 4097)'`,
+  exit: {
+    0: 'done',
+    1: 'the file is damaged or cannot be read (packets before the damage are shown)',
+    2: 'wrong flags',
+  },
+};
 
 /** Text is written when this much has come together. */
 const BATCH = 65_536;

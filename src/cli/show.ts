@@ -3,7 +3,8 @@ import { ask, type AllCounters, type MemberListing, type NetworkListing } from '
 import { closest } from '../schema/index.js';
 import { type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
 import { countersTable, prometheus } from './counters.js';
-import { flagHelp, parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { table } from './table.js';
 
@@ -14,27 +15,25 @@ const FLAGS: readonly Flag[] = [
   { name: 'prometheus', text: 'counters in the text format that Prometheus reads' },
 ];
 
-export const help = `vtep show: what a running VTEP knows
-
-usage: vtep show fdb|neighbors|peers|remotes|counters|members|networks --control PATH [flags]
-
-  fdb         MAC addresses and what they are behind, learned and static
-  neighbors   endpoints: IP and MAC address, and the VTEP they are behind
-  peers       VTEPs that get a copy of what is flooded
-  remotes     VTEPs known, the MTU of the way where less than the network's fits, and datagrams reported undelivered
-  counters    what was moved and what was dropped, by reason
-  members     of an agent: the members of its gossip
-  networks    of an agent: its networks, and who takes part in each
-
-${flagHelp(FLAGS)}
-
-examples:
-  vtep show fdb --control /run/vtep.sock
-  vtep show neighbors --vni 4097 --json --control /run/vtep.sock
-  vtep show counters --prometheus --control /run/vtep.sock
-
-Exit code: 0 done, 1 no VTEP answered or it refused, 2 wrong flags.
-`;
+export const manual: Manual = {
+  name: 'show',
+  summary: 'print the state of a running VTEP',
+  usage: ['show WHAT --control PATH [flags]'],
+  words: [
+    { name: 'fdb', text: 'MAC addresses and what they are behind, learned and static' },
+    { name: 'neighbors', text: 'endpoints: IP and MAC address, and the VTEP they are behind' },
+    { name: 'peers', text: 'VTEPs that receive a copy of flooded frames' },
+    { name: 'remotes', text: 'known VTEPs, their path MTU where it is smaller, and datagrams reported undelivered' },
+    { name: 'counters', text: 'frames moved, and frames dropped by reason' },
+    { name: 'members', text: 'of an agent: the members of its gossip' },
+    { name: 'networks', text: 'of an agent: its networks, and who takes part in each' },
+  ],
+  flags: [{ flags: FLAGS }],
+  examples: `vtep show fdb --control /run/vtep.sock
+vtep show neighbors --vni 4097 --json --control /run/vtep.sock
+vtep show counters --prometheus --control /run/vtep.sock`,
+  exit: { 0: 'done', 1: 'no VTEP answered or it refused', 2: 'wrong flags' },
+};
 
 type Listed<T> = T & { vni: number };
 

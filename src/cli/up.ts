@@ -2,7 +2,8 @@
 import { applyMtus, HostError, Overlay, tapMtu, type AllCounters } from '../host/index.js';
 import { type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
-import { flagHelp, parseFlags, type Flag, type Parsed } from './flags.js';
+import { parseFlags, type Flag, type Parsed } from './flags.js';
+import { type Manual } from './manual.js';
 import { COMMON, readPlan, SINGLE } from './up-config.js';
 
 export const RUN: readonly Flag[] = [
@@ -11,37 +12,39 @@ export const RUN: readonly Flag[] = [
   { name: 'json', text: 'print events and the final counters as JSON, one object a line' },
 ];
 
-export const help = `vtep up: join containers to a VXLAN network
+export const manual: Manual = {
+  name: 'up',
+  summary: 'attach containers to a VXLAN network',
+  usage: ['up --vni N --local IP --tap NAME [flags]', 'up --config FILE [flags]'],
+  flags: [{ flags: SINGLE }, { title: 'with --config too', flags: [...COMMON, ...RUN] }],
+  sections: [
+    {
+      title: 'configuration file',
+      text: `The file of --config is JSON and has the same fields as the flags. --dry-run prints what flags become.
 
-usage: vtep up --vni N --local IP --tap NAME [flags]
-       vtep up --config FILE [flags]
-
-${flagHelp(SINGLE)}
-
-for both:
-${flagHelp([...COMMON, ...RUN])}
-
-examples:
-  # container namespace c1 on 172.31.1.5 joins network 4097, whose other VTEP is 192.168.1.25
-  vtep up --vni 4097 --local 172.31.1.5 --peer 192.168.1.25 \\
-          --tap eth0 --netns c1 --address 10.0.0.3/24 --mac 02:42:0a:00:00:03
-
-  # the same with no flooding of ARP: the proxy answers for 10.0.0.4
-  vtep up --vni 4097 --local 172.31.1.5 --tap eth0 --netns c1 --address 10.0.0.3/24 \\
-          --endpoint 10.0.0.4,02:42:0a:00:00:04,192.168.1.25 --no-learn --no-flood
-
-  # a trunk: VLAN 10 is network 100, VLAN 20 is network 200
-  vtep up --local 172.31.1.5 --peer 192.168.1.25 --tap trunk0 --vlan 10=100 20=200
-
-the file has the same fields; see what flags make of them with --dry-run:
   { "local": "172.31.1.5", "control": "/run/vtep.sock",
     "segments": [{ "vni": 4097, "peers": ["192.168.1.25"],
                    "endpoints": [{ "ip": "10.0.0.4", "mac": "02:42:0a:00:00:04", "vtep": "192.168.1.25" }] }],
-    "taps": [{ "name": "eth0", "netns": "c1", "address": "10.0.0.3/24", "vni": 4097 }] }
+    "taps": [{ "name": "eth0", "netns": "c1", "address": "10.0.0.3/24", "vni": 4097 }] }`,
+    },
+    {
+      title: 'output and signals',
+      text: `It prints "ready" when frames flow. SIGINT or SIGTERM stops it: it prints its counters and leaves nothing behind.
+A second signal ends it at once.`,
+    },
+  ],
+  examples: `# container namespace c1 on 172.31.1.5 joins network 4097, whose other VTEP is 192.168.1.25
+vtep up --vni 4097 --local 172.31.1.5 --peer 192.168.1.25 \\
+        --tap eth0 --netns c1 --address 10.0.0.3/24 --mac 02:42:0a:00:00:03
 
-It prints "ready" when frames flow. SIGINT or SIGTERM stops it: it prints its counters and leaves nothing behind; a
-second one ends it at once. Exit code: 0 stopped, 1 something failed, 2 wrong flags or configuration.
-`;
+# the same without flooding of ARP: the proxy answers for 10.0.0.4
+vtep up --vni 4097 --local 172.31.1.5 --tap eth0 --netns c1 --address 10.0.0.3/24 \\
+        --endpoint 10.0.0.4,02:42:0a:00:00:04,192.168.1.25 --no-learn --no-flood
+
+# a trunk: VLAN 10 is network 100, VLAN 20 is network 200
+vtep up --local 172.31.1.5 --peer 192.168.1.25 --tap trunk0 --vlan 10=100 20=200`,
+  exit: { 0: 'stopped', 1: 'something failed', 2: 'wrong flags or configuration' },
+};
 
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, [...SINGLE, ...COMMON, ...RUN]);

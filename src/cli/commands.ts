@@ -1,0 +1,20 @@
+/** The commands of `vtep`. */
+import { type Manual } from './manual.js';
+
+export interface Command {
+  manual: Manual;
+  /** Does the command's work and returns the exit code. */
+  run(args: string[]): Promise<number>;
+}
+
+/** Each command is loaded when it is needed: `vtep read` takes nothing of the network. */
+export const COMMANDS: Readonly<Record<string, { text: string; load: () => Promise<Command> }>> = {
+  up: { text: 'attach containers to a VXLAN network', load: () => import('./up.js') },
+  agent: { text: 'the same, with the remote endpoints learned by gossip', load: () => import('./agent.js') },
+  gossip: { text: 'members, networks and entries of the gossip, and its keys', load: () => import('./gossip.js') },
+  show: { text: 'state of a running VTEP: fdb, neighbors, peers, counters', load: () => import('./show.js') },
+  explain: { text: 'what a running VTEP would do with a packet, and why', load: () => import('./explain.js') },
+  capture: { text: 'packets that pass a running VTEP', load: () => import('./capture.js') },
+  read: { text: 'packets of a capture file, as text or JSON', load: () => import('./read.js') },
+  demo: { text: 'two hosts, two containers and the overlay between them', load: () => import('./demo.js') },
+};
