@@ -19,6 +19,7 @@ export default defineConfig({
   splitting: true,
   clean: true,
   silent: true,
+  sourcemap: true,
   dts: false,
   external: ['koffi', /^node:/],
   noExternal: ['ipaddr.js', '@sinclair/typebox'],

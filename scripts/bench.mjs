@@ -43,11 +43,11 @@ if (process.argv.includes('overlay') || process.argv.includes('soak')) {
   });
   for (const { path, text } of files) {
     mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, constants(text));
+    writeFileSync(path, constants(text).code);
   }
   env['WEFT_VTEP'] ??= `node ${join(program, 'cli', 'main.js')}`;
 }
-writeFileSync(file, constants(/** @type {import('esbuild').OutputFile} */ (outputFiles[0]).text));
+writeFileSync(file, constants(/** @type {import('esbuild').OutputFile} */ (outputFiles[0]).text).code);
 // A cluster in one process is large: half of the memory may be its heap, and what lives short may be more at a time.
 const large = [`--max-old-space-size=${Math.floor(totalmem() / 2 ** 21)}`, '--max-semi-space-size=64'];
 const flags = ['--expose-gc', ...(process.argv.includes('gossip') ? large : [])];

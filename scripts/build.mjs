@@ -6,13 +6,14 @@
 import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import remapping from '@jridgewell/remapping';
 import { build } from 'tsup';
+import ts from 'typescript';
 import { constants } from './constants.mjs';
-import { existingRooms } from './layers.mjs';
+import { existingRooms, MAIN } from './layers.mjs';
 import { writeModule } from './wasm.mjs';
 
 const PROGRAM = 'dist/cli/main.js';
-const SHEBANG = '#!/usr/bin/env node\n';
 
 /** Writes the declarations of every room that is exported. @returns {Promise<void>} */
 function declarations() {
@@ -21,7 +22,7 @@ function declarations() {
     '--noEmit false --declaration --emitDeclarationOnly --noCheck --stripInternal --rootDir src --outDir dist ' +
     '--target ES2022 --module ESNext --moduleResolution Bundler --lib ES2022 --types node ' +
     '--strict --exactOptionalPropertyTypes --verbatimModuleSyntax --skipLibCheck';
-  const files = rooms.map((room) => `src/${room}/index.ts`);
+  const files = [MAIN, ...rooms.map((room) => `src/${room}/index.ts`)];
   return new Promise((resolve, reject) => {
     const tsc = spawn(process.execPath, ['node_modules/typescript/bin/tsc', ...options.split(' '), ...files], {
       stdio: 'inherit',
@@ -31,19 +32,34 @@ function declarations() {
   });
 }
 
+/** Applies `constants` to a bundle, and to its source map. @param {string} path */
+function rewriteConstants(path) {
+  const { code, map } = constants(readFileSync(path, 'utf8'));
+  const original = JSON.parse(readFileSync(`${path}.map`, 'utf8'));
+  const combined = remapping(/** @type {any} */ (map), (file) => (file === 'bundle.js' ? original : null));
+  writeFileSync(path, code);
+  writeFileSync(`${path}.map`, combined.toString());
+}
+
+/** `src/index.ts` without its types. A bundler would make objects of its namespaces, and then nothing could be dropped from them. */
+function mainEntry() {
+  return ts.transpile(readFileSync(MAIN, 'utf8'), {
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.ESNext,
+    removeComments: true,
+  });
+}
+
 try {
   await writeModule();
   await build({ config: 'tsup.config.ts' }); // empties dist first
   for (const name of /** @type {string[]} */ (readdirSync('dist', { recursive: true }))) {
     const path = join('dist', name);
-    if (path.endsWith('.js')) writeFileSync(path, constants(readFileSync(path, 'utf8')));
+    if (path.endsWith('.js')) rewriteConstants(path);
   }
+  writeFileSync('dist/index.js', mainEntry());
   await declarations();
-  if (existsSync(PROGRAM)) {
-    const text = readFileSync(PROGRAM, 'utf8');
-    if (!text.startsWith('#!')) writeFileSync(PROGRAM, SHEBANG + text);
-    chmodSync(PROGRAM, 0o755);
-  }
+  if (existsSync(PROGRAM)) chmodSync(PROGRAM, 0o755);
 } catch (error) {
   console.error(`build: ${error instanceof Error ? error.message : error}`);
   process.exitCode = 1;

@@ -59,6 +59,8 @@ async function declarations() {
     const rooms = doors.filter((room) => (ROOMS[room]?.layer ?? 0) >= from && (ROOMS[room]?.layer ?? 0) <= to);
     if (rooms.length === 0) continue;
     const files = rooms.map((room) => `dist/${room}/index.d.ts`);
+    if (from === 0) files.push('dist/index.d.ts');
+    if (from === 0) files.push('dist/index.d.ts');
     await tool('typescript/bin/tsc', ...options, '--lib', 'es2022', ...types.split(' '), ...files);
   }
 }
@@ -73,7 +75,7 @@ function contents(files) {
   const wanted = [...doors, ...Object.values(manifest.bin)].map((path) => path.replace(/^\.\//, ''));
   const absent = wanted.filter((path) => !files.includes(path)).map((path) => `${path} is promised and not packed`);
   const stray = files
-    .filter((path) => !/^(dist\/.*\.(js|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path))
+    .filter((path) => !/^(dist\/.*\.(js|js\.map|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path))
     .map((path) => `${path} is packed and does not belong there`);
   none([...absent, ...stray]);
 }

@@ -97,7 +97,19 @@ export function exportsOf(rooms) {
   const doors = rooms
     .filter((room) => room !== 'cli')
     .map((room) => [`./${room}`, { types: `./dist/${room}/index.d.ts`, default: `./dist/${room}/index.js` }]);
-  return { ...Object.fromEntries(doors), './package.json': './package.json' };
+  const root = { types: './dist/index.d.ts', default: './dist/index.js' };
+  return { '.': root, ...Object.fromEntries(doors), './package.json': './package.json' };
+}
+
+/** The package's main entry, which re-exports rooms as namespaces. It belongs to no room. */
+export const MAIN = 'src/index.ts';
+
+/**
+ * The rooms that the main entry exports: those without I/O and without bundled libraries, so that the entry also loads in a browser.
+ * @param {readonly string[]} rooms
+ */
+export function mainRooms(rooms) {
+  return rooms.filter((room) => (ROOMS[room]?.layer ?? 4) <= 2);
 }
 
 /** All TypeScript sources below `root`. @returns {Source[]} */
@@ -155,6 +167,14 @@ export function findings(sources) {
   const out = [];
   const paths = new Set(sources.map((source) => source.path));
   for (const source of sources) {
+    if (source.path === MAIN) {
+      for (const { specifier, line } of importsOf(source))
+        if (!mainRooms(Object.keys(ROOMS)).some((room) => specifier === `./${room}/index.js`))
+          out.push(
+            `${MAIN}:${line}: imports ${specifier}: the main entry re-exports rooms of layers 0 to 2 and nothing else`,
+          );
+      continue;
+    }
     const name = roomOf(source.path);
     const room = ROOMS[name];
     if (room === undefined) {

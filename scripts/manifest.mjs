@@ -1,0 +1,31 @@
+// @ts-check
+/**
+ * Takes out of package.json what only this repository needs, while npm packs: scripts and development dependencies. Without
+ * that, `npm install` of the package from a folder or a git URL would try to build it.
+ *
+ *     node scripts/manifest.mjs strip      before packing: keeps the original beside it
+ *     node scripts/manifest.mjs restore    afterwards
+ */
+import { copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+
+const MANIFEST = 'package.json';
+const ORIGINAL = 'package.json.original';
+
+/**
+ * The manifest that is published.
+ * @param {Record<string, unknown>} manifest
+ */
+export function published({ scripts, devDependencies, ...rest }) {
+  return rest;
+}
+
+const [command] = process.argv.slice(2);
+if (command === 'strip') {
+  // A run that was killed left the original behind: that one counts.
+  if (existsSync(ORIGINAL)) renameSync(ORIGINAL, MANIFEST);
+  const manifest = JSON.parse(readFileSync(MANIFEST, 'utf8'));
+  copyFileSync(MANIFEST, ORIGINAL);
+  writeFileSync(MANIFEST, `${JSON.stringify(published(manifest), null, 2)}\n`);
+} else if (command === 'restore') {
+  if (existsSync(ORIGINAL)) renameSync(ORIGINAL, MANIFEST);
+}

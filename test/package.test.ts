@@ -1,0 +1,198 @@
+/** The packed tarball, installed in an empty project: no sources and no development dependencies. */
+import { spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { build } from 'esbuild';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import { build as viteBuild } from 'vite';
+import { existingRooms, mainRooms, ROOMS } from '../scripts/layers.mjs';
+import { programs, run } from './support/readme.js';
+
+const test = suite('package');
+const ROOMS_SOLD = existingRooms().filter((room) => room !== 'cli');
+const ENTRIES = ['weftnet', ...ROOMS_SOLD.map((room) => `weftnet/${room}`)];
+/** Entries that load without Node. */
+const PURE = ['weftnet', ...mainRooms(ROOMS_SOLD).map((room) => `weftnet/${room}`)];
+/** The codecs: each has `decode`. */
+const CODECS = ROOMS_SOLD.filter((room) => ROOMS[room]!.layer === 1 && room !== 'packet' && room !== 'pcap');
+
+let project = '';
+const installed = (...parts: string[]): string => join(project, 'node_modules', 'weftnet', ...parts);
+
+function must(command: string, args: readonly string[], cwd: string): string {
+  const { status, stdout, stderr } = spawnSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    env: { ...process.env, npm_config_offline: 'true', NODE_V8_COVERAGE: '' },
+  });
+  assert.is(status, 0, `${command} ${args.join(' ')}: ${stdout}${stderr}`);
+  return stdout;
+}
+
+test.before(() => {
+  project = mkdtempSync(join(tmpdir(), 'weftnet-user-'));
+  // Packing builds and changes package.json for a moment: in a copy, since other tests use both at the same time.
+  const copy = join(project, 'repository');
+  const left = new Set(['.git', 'node_modules', 'coverage', 'dist', 'test']);
+  for (const name of readdirSync('.').filter((one) => !left.has(one)))
+    cpSync(name, join(copy, name), { recursive: true });
+  symlinkSync(resolve('node_modules'), join(copy, 'node_modules'));
+  must('npm', ['pack', '--silent', '--pack-destination', project], copy);
+  const tarball = readdirSync(project).find((name) => name.endsWith('.tgz'))!;
+  writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }));
+  must('npm', ['install', '--no-audit', '--no-fund', join(project, tarball)], project);
+});
+
+test.after(() => {
+  rmSync(project, { recursive: true, force: true });
+});
+
+test('packing leaves the manifest of the repository as it was', () => {
+  const copy = join(project, 'repository');
+  assert.is(readFileSync(join(copy, 'package.json'), 'utf8'), readFileSync('package.json', 'utf8'));
+  assert.not.ok(existsSync(join(copy, 'package.json.original')));
+});
+
+test('the package has no scripts and no dependencies, and names no place that it does not have', () => {
+  const manifest = JSON.parse(readFileSync(installed('package.json'), 'utf8')) as Record<string, unknown>;
+  for (const field of ['scripts', 'devDependencies', 'dependencies', 'repository', 'homepage', 'bugs'])
+    assert.not.ok(field in manifest, field);
+  assert.is(manifest['name'], 'weftnet');
+});
+
+test('every entry loads in Node, and the main entry has every entry without I/O as a namespace', () => {
+  const program = `
+    const main = await import('weftnet');
+    const found = {};
+    for (const entry of ${JSON.stringify(ENTRIES)}) found[entry] = Object.keys(await import(entry)).length;
+    console.log(JSON.stringify({ found, main: Object.keys(main), same: main.vxlan.decode === (await import('weftnet/vxlan')).decode }));`;
+  const { found, main, same } = JSON.parse(must(process.execPath, ['--input-type=module', '-e', program], project)) as {
+    found: Record<string, number>;
+    main: string[];
+    same: boolean;
+  };
+  for (const [entry, names] of Object.entries(found)) assert.ok(names > 0, entry);
+  assert.equal(
+    main,
+    mainRooms(ROOMS_SOLD)
+      .map((room) => room.split('/').at(-1)!)
+      .sort(),
+  );
+  assert.ok(same);
+});
+
+for (const [module, resolution] of [
+  ['node16', 'node16'],
+  ['esnext', 'bundler'],
+] as const)
+  test(`every entry has types that ${resolution} resolution finds`, () => {
+    const used = ENTRIES.map((entry, i) => `import * as e${i} from '${entry}'; void e${i};`);
+    const typed = `import { vxlan } from 'weftnet'; const vni: number = vxlan.decode(new Uint8Array(8)).vni; void vni;`;
+    writeFileSync(join(project, 'types.ts'), [...used, typed].join('\n'));
+    mkdirSync(join(project, 'types'), { recursive: true });
+    const types = join(project, 'types', 'node');
+    if (!existsSync(types)) symlinkSync(join(process.cwd(), 'node_modules', '@types', 'node'), types);
+    const options = `--noEmit --strict --target es2022 --module ${module} --moduleResolution ${resolution} --typeRoots types`;
+    must(
+      process.execPath,
+      [join(process.cwd(), 'node_modules/typescript/bin/tsc'), ...options.split(' '), 'types.ts'],
+      project,
+    );
+    writeFileSync(join(project, 'wrong.ts'), `import { vni } from 'weftnet/vxlan'; void vni;`);
+    const wrong = spawnSync(
+      process.execPath,
+      [join(process.cwd(), 'node_modules/typescript/bin/tsc'), ...options.split(' '), 'wrong.ts'],
+      { cwd: project, encoding: 'utf8' },
+    );
+    assert.match(wrong.stdout, /TS2305/, 'a name that the entry does not have is an error');
+  });
+
+/** Bundles a program with esbuild out of the installed package, for browsers unless Node is named. */
+async function bundled(contents: string, platform: 'browser' | 'node' = 'browser'): Promise<string> {
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: project },
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    platform,
+    external: ['koffi'],
+    write: false,
+    logLevel: 'silent',
+  });
+  return outputFiles[0]!.text;
+}
+
+test('every entry bundles with esbuild; those without I/O for a browser', async () => {
+  for (const entry of ENTRIES) {
+    const text = await bundled(`export * from '${entry}';`, PURE.includes(entry) ? 'browser' : 'node');
+    assert.ok(text.length > 100, entry);
+  }
+});
+
+test('decode alone is less than 1500 bytes for every codec', async () => {
+  for (const codec of CODECS) {
+    const { length } = await bundled(`export { decode } from 'weftnet/${codec}';`);
+    console.log(`# { decode } of weftnet/${codec}: ${length} bytes minified`);
+    assert.ok(length < 1500, `${codec}: ${length} bytes`);
+  }
+});
+
+/** Bundles a program with Vite, and returns its JavaScript. */
+async function vite(contents: string): Promise<string> {
+  const entry = join(project, 'vite-entry.js');
+  writeFileSync(entry, contents);
+  const result = await viteBuild({
+    root: project,
+    configFile: false,
+    logLevel: 'silent',
+    build: { write: false, minify: true, lib: { entry, formats: ['es'] } },
+  });
+  const [output] = (Array.isArray(result) ? result : [result]) as { output: { code?: string }[] }[];
+  return output!.output.map(({ code = '' }) => code).join('\n');
+}
+
+test('Vite bundles the entries without I/O, and takes out of the main entry what is used alone', async () => {
+  for (const entry of PURE) assert.ok((await vite(`export * from '${entry}';`)).length > 100, entry);
+  const alone = await vite(`import { decode } from 'weftnet/vxlan'; console.log(decode(new Uint8Array(8)));`);
+  const main = await vite(`import { vxlan } from 'weftnet'; console.log(vxlan.decode(new Uint8Array(8)));`);
+  assert.ok(main.length < 1500 && main.length < alone.length + 100, `${main.length} and ${alone.length} bytes`);
+});
+
+test('esbuild drops the namespaces of the main entry that a program does not use', async () => {
+  const main = await bundled(`import { vxlan } from 'weftnet'; console.log(vxlan.decode(new Uint8Array(8)));`);
+  const room = await bundled(`import * as vxlan from 'weftnet/vxlan'; console.log(vxlan);`);
+  assert.ok(main.length <= room.length + 100, `${main.length} and ${room.length} bytes`);
+});
+
+for (const { title, text, expected } of programs())
+  test(`${title} prints what it says, out of the package`, () => {
+    const file = join(project, 'program.ts');
+    writeFileSync(file, text);
+    assert.equal(run(file, project), expected);
+  });
+
+test('a stack trace names the source', () => {
+  const program = `
+    import { encode } from 'weftnet/vxlan';
+    try { encode({ vni: -1, payload: new Uint8Array(0) }); } catch (error) { console.log(error.stack); }`;
+  const stack = must(process.execPath, ['--enable-source-maps', '--input-type=module', '-e', program], project);
+  assert.match(stack, /src\/vxlan\/index\.ts:\d+/);
+});
+
+test('the program runs', () => {
+  assert.match(must(join(project, 'node_modules', '.bin', 'vtep'), ['--help'], project), /vtep/);
+});
+
+test.run();

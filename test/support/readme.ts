@@ -1,0 +1,46 @@
+/** The programs in README.md and docs/: blocks of TypeScript. A comment behind a line says what the line prints. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import * as assert from 'uvu/assert';
+
+export interface Program {
+  /** Where it stands: `program 2 of README.md`. */
+  title: string;
+  text: string;
+  /** The lines that it prints. */
+  expected: string[];
+}
+
+/** The documents that people read. */
+export function documents(): string[] {
+  const guides = existsSync('docs') ? readdirSync('docs').filter((name) => name.endsWith('.md')) : [];
+  return ['README.md', ...guides.sort().map((name) => join('docs', name))];
+}
+
+/** Every program, in the order of the documents. */
+export function programs(): Program[] {
+  return documents().flatMap((file) =>
+    [...readFileSync(file, 'utf8').matchAll(/^```ts\n(.*?)^```$/gms)].map((match, i) => ({
+      title: `program ${i + 1} of ${file}`,
+      text: match[1]!,
+      expected: [...match[1]!.matchAll(/console\.log\(.*\/\/ (.*)$/gm)].map((line) => line[1]!),
+    })),
+  );
+}
+
+const TSX = pathToFileURL(join(process.cwd(), 'node_modules/tsx/dist/loader.mjs')).href;
+
+/** Runs a program in TypeScript in a folder, with another runtime than this one where `command` names it; returns its lines. */
+export function run(
+  file: string,
+  cwd: string,
+  command: readonly string[] = [process.execPath, '--import', TSX],
+): string[] {
+  const [program, ...args] = command;
+  const { stdout, stderr, error } = spawnSync(program!, [...args, file], { cwd, encoding: 'utf8', timeout: 60_000 });
+  assert.is(error, undefined, String(error));
+  assert.ok(stdout !== '', stderr);
+  return stdout.trimEnd().split('\n');
+}
