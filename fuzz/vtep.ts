@@ -39,7 +39,7 @@ export function fuzz(data: Uint8Array): void {
     at += 3 + input.length;
     if (kind === 8) {
       now += input.reduce((seconds, octet) => seconds * 256 + octet, 0) % 1_000_000_000;
-      vtep.tick(now);
+      vtep.tick(now, { deliver: () => undefined, transmit: () => undefined });
     } else step(vtep, kind, input, now);
   }
   const { counts, drops } = vtep.counters();

@@ -23,10 +23,14 @@ class Fake {
   /** Frames that the TAP hands out, virtio headers in front; what it was given. */
   readonly toRead: Uint8Array[] = [];
   readonly written: Uint8Array[] = [];
+  /** Datagrams that were sent, and whether the socket takes any. */
+  readonly sent: string[] = [];
+  full = false;
   /** Datagrams that come from the peer. */
   readonly toReceive: Uint8Array[] = [];
   readonly counts = newCounts();
   readonly path: DataPath;
+  readonly vtep: Vtep;
 
   constructor() {
     const libc = {
@@ -35,11 +39,12 @@ class Fake {
       errno: () => EAGAIN,
       readv: (_fd: number, vector: bigint) => this.#read(Number(vector)),
       writev: (_fd: number, vector: bigint, count: number) => this.#write(Number(vector), count),
-      sendmmsg: (_fd: number, _messages: bigint, count: number) => count,
+      sendmmsg: (_fd: number, messages: bigint, count: number) => this.#send(Number(messages), count),
     } as unknown as Libc;
     this.#arena = new Arena(libc, 4 << 20);
     const arena = this.#arena;
     const vtep = new Vtep();
+    this.vtep = vtep;
     vtep.addSegment({ vni: VNI });
     vtep.addPort({ name: 'eth0', vni: VNI });
     vtep.addPeer(VNI, PEER);
@@ -82,6 +87,16 @@ class Fake {
     return 1;
   }
 
+  #send(messages: number, count: number): number {
+    if (this.full) return -1;
+    for (let i = 0; i < count; i++) {
+      const iov = this.#arena.view.getUint32(messages + i * abi.MSGHDR.mmsgLength + abi.MSGHDR.iov, true);
+      const [offset, length] = this.#piece(iov, 0);
+      this.sent.push(Buffer.from(this.#arena.bytes.slice(offset, offset + length)).toString('hex'));
+    }
+    return count;
+  }
+
   #receive(path: DataPath): boolean {
     const data = this.toReceive.shift();
     if (data === undefined) return false;
@@ -109,6 +124,25 @@ test('a super-frame that cannot be cut is counted, and what comes from the under
   const [written] = fake.written as [Uint8Array];
   assert.is(written[1], GSO_NONE);
   assert.equal(Buffer.from(written.subarray(VIRTIO_LENGTH)), Buffer.from(frame('and then')));
+});
+
+test('the machine’s own datagrams are sent as they were, also behind a socket that was full', () => {
+  const fake = new Fake();
+  fake.vtep.addPeer(VNI, '192.0.2.3');
+  const announced = (last: string): string =>
+    `0800000000000700ffffffffffff020000000001080600010800060400010200000000010a0000${last}0000000000000a0000${last}`;
+  const announce = (last: number): void => fake.vtep.announce(VNI, { ip: `10.0.0.${last}`, mac: '02:00:00:00:00:01' });
+  announce(3);
+  announce(4);
+  fake.vtep.tick(0, fake.path);
+  assert.equal(fake.sent.splice(0), [announced('03'), announced('03'), announced('04'), announced('04')]);
+  fake.full = true;
+  announce(5);
+  fake.vtep.sendAnnouncements(1, fake.path);
+  fake.full = false;
+  fake.path.resume();
+  assert.equal(fake.sent, [announced('05')]);
+  assert.equal(readCounts(fake.counts).sendErrors, { EAGAIN: 1 });
 });
 
 test.run();

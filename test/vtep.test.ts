@@ -19,90 +19,14 @@ import {
   Vtep,
   type DropReason,
   type Learned,
-  type SegmentOptions,
-  type VtepOptions,
 } from '../src/vtep/index.js';
 import { arpRequest, BROADCAST, C1, C2, udpFrame, type Station } from './support/frames.js';
+import { HEADER, host, tag, wrap, type Sent } from './support/vtep-host.js';
 import { fromHex, hex } from './support/hex.js';
 
 const C3: Station = { ip: '10.0.0.5', mac: '02:42:0a:00:00:05' };
 const H3 = '203.0.113.7';
 const NONE = new Uint8Array(0);
-
-interface Sent {
-  address: string;
-  port: number;
-  datagram: Uint8Array;
-  sourcePort: number;
-  tos: number;
-}
-
-/** A VTEP on C1's host, with what it delivered and sent. */
-function host(segment: Partial<SegmentOptions> = {}, options: VtepOptions = {}) {
-  const vtep = new Vtep({ local: C1.host, ...options });
-  vtep.addSegment({ vni: 4097, ...segment });
-  const delivered: { port: number; frame: Uint8Array }[] = [];
-  const sent: Sent[] = [];
-  const sink = {
-    deliver: (port: number, bytes: Uint8Array, offset: number, end: number) =>
-      void delivered.push({ port, frame: bytes.slice(offset, end) }),
-    transmit: (
-      remote: { address: string; port: number },
-      bytes: Uint8Array,
-      offset: number,
-      end: number,
-      sourcePort: number,
-      tos: number,
-    ) =>
-      void sent.push({
-        address: remote.address,
-        port: remote.port,
-        datagram: bytes.slice(offset, end),
-        sourcePort,
-        tos,
-      }),
-  };
-  let now = 0;
-  const clear = (): void => {
-    delivered.length = 0;
-    sent.length = 0;
-  };
-  return {
-    vtep,
-    delivered,
-    sent,
-    clear,
-    wait: (ms: number) => (now += ms),
-    now: () => now,
-    /** A frame comes in, in a buffer as dirty as real ones are. */
-    frame(port: number, frame: Uint8Array): void {
-      clear();
-      const bytes = new Uint8Array(HEADROOM + frame.length + 7).fill(0xa5);
-      bytes.set(frame, HEADROOM);
-      vtep.receiveFrame(port, bytes, HEADROOM, HEADROOM + frame.length, now, sink);
-    },
-    datagram(from: string, datagram: Uint8Array, ecn = 0): void {
-      clear();
-      const bytes = new Uint8Array(3 + datagram.length + 7).fill(0xa5);
-      bytes.set(datagram, 3);
-      vtep.receiveDatagram(from, bytes, 3, 3 + datagram.length, now, ecn, sink);
-    },
-    count: (name: keyof ReturnType<Vtep['counters']>['counts']) => vtep.counters().counts[name],
-    /** The drops so far, those that are not 0. */
-    drops: () => Object.fromEntries(Object.entries(vtep.counters().drops).filter(([, count]) => count !== 0)),
-  };
-}
-
-const HEADER = '0800000000100100'; // RFC 7348: flag I, VNI 4097
-
-function wrap(frame: Uint8Array, header = HEADER): Uint8Array {
-  return fromHex(header + hex(frame));
-}
-
-function tag(frame: Uint8Array, id: number, priority = 0): Uint8Array {
-  const tci = ((priority << 13) | id).toString(16).padStart(4, '0');
-  return fromHex(hex(frame.subarray(0, 12)) + '8100' + tci + hex(frame.subarray(12)));
-}
 
 test('wraps a frame for a known endpoint and sends it to the host that it is on', () => {
   const { vtep, frame, sent, delivered, count } = host();
@@ -363,7 +287,7 @@ test('learns nothing from the underlay where it is not to', () => {
 });
 
 test('an endpoint told of twice is where it was told of last, and falls back when that is withdrawn', () => {
-  const { vtep, frame, sent, delivered } = host();
+  const { vtep, tick, frame, sent, delivered } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   const place = (): string | undefined => {
     frame(port, udpFrame(C1, C2));
@@ -385,7 +309,7 @@ test('an endpoint told of twice is where it was told of last, and falls back whe
   assert.not(vtep.removeEndpoint(4097, old));
   assert.is(place(), undefined);
   assert.equal(vtep.neighbors(4097), []);
-  vtep.tick(0);
+  tick();
   assert.is(vtep.remote(H3), undefined, 'nobody names it any more');
   // A new MAC for the address, and one MAC with two addresses.
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C3.mac, vtep: H3 });
@@ -877,17 +801,17 @@ test('never throws, and explains exactly what it then does, whatever comes in', 
 });
 
 test('remembers no more senders than it is to, and forgets those that fell silent', () => {
-  const { vtep, datagram, delivered, wait, now, count } = host({}, { learnedRemotes: 10 });
+  const { vtep, tick, datagram, delivered, wait, now, count } = host({}, { learnedRemotes: 10 });
   vtep.addPort({ name: 'tap0', vni: 4097 });
   for (let i = 0; i < 50; i++)
     datagram(`198.51.100.${i}`, wrap(udpFrame({ ip: C2.ip, mac: `02:00:00:00:00:${i + 10}` }, C1)));
   assert.is([...vtep.remotes()].length, 10);
   assert.is(count('learn-refused'), 40);
   assert.is(delivered.length, 1, 'a frame is delivered all the same');
-  vtep.tick(now());
+  tick();
   assert.is([...vtep.remotes()].length, 10);
   wait(301_000);
-  vtep.tick(now());
+  tick();
   assert.is([...vtep.remotes()].length, 0);
   datagram('198.51.100.60', wrap(udpFrame(C2, C1)));
   assert.equal(
@@ -899,7 +823,7 @@ test('remembers no more senders than it is to, and forgets those that fell silen
 });
 
 test('ports and segments come and go', () => {
-  const { vtep, frame, datagram, delivered, sent, drops, now } = host();
+  const { vtep, tick, frame, datagram, delivered, sent, drops, now } = host();
   vtep.addSegment({ vni: 200 });
   const tap = vtep.addPort({ name: 'tap0', vni: 4097 });
   const trunk = vtep.addPort({ name: 'trunk', vlans: { 10: 4097, 20: 200 } });
@@ -929,7 +853,7 @@ test('ports and segments come and go', () => {
   frame(trunk, tag(udpFrame(C1, C2), 20));
   assert.is(sent.length, 1);
   vtep.removePeer(200, C2.host);
-  vtep.tick(now());
+  tick();
   assert.equal([...vtep.remotes()], []);
   assert.not(vtep.removePeer(200, C2.host));
 });

@@ -73,7 +73,7 @@ export class DgramEngine implements Engine, VtepSink {
     });
     for (let i = 0; i < plan.sourcePorts; i++) this.#senders.push(await this.#bindSource(plan));
     if (plan.sourcePorts === 0) this.#senders = [this.#socket];
-    this.#timer = setInterval(() => this.#vtep.tick(performance.now()), TICK);
+    this.#timer = setInterval(() => this.#vtep.tick(performance.now(), this), TICK);
     return {
       receiveBuffer: this.#socket.getRecvBufferSize(),
       sourcePorts: this.#senders.map((socket) => socket.address().port),
@@ -109,7 +109,9 @@ export class DgramEngine implements Engine, VtepSink {
 
   async ask(request: MachineRequest): Promise<unknown> {
     if (request.command === 'capture') return this.#captures.collect(request.count, request.seconds);
-    return answer(this.#vtep, this.#plan, request, performance.now());
+    const result = answer(this.#vtep, this.#plan, request, performance.now());
+    this.#vtep.sendAnnouncements(performance.now(), this); // an endpoint may have another MAC address now
+    return result;
   }
 
   counters(): EngineCounters {

@@ -13,13 +13,17 @@ import { Vtep } from '../vtep/index.js';
 /** A request that an engine answers, out of its machine but for `capture`; the rest is met by what is around it. */
 export type MachineRequest = Exclude<Request, { command: 'stop' } | GossipRequest>;
 
-/** A `Vtep` with the segments, ports, peers and endpoints of a plan. Its ports have the plan's numbers of their TAPs. */
-export function buildVtep(plan: Plan): Vtep {
+/**
+ * A `Vtep` with the segments, ports, peers and endpoints of a plan. Its ports have the plan's numbers of their TAPs.
+ * @param announce Whether it is the one that sends announcements, of several for the same plan.
+ */
+export function buildVtep(plan: Plan, announce = true): Vtep {
   const vtep = new Vtep({
     port: plan.port,
     local: plan.local,
     peersOnly: plan.peersOnly,
     seed: randomInt(2 ** 31),
+    announce,
   });
   for (const { peers, endpoints, ageing, ...options } of plan.segments) {
     vtep.addSegment({ ...options, ageing: Math.round(ageing * 1000) });

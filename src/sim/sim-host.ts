@@ -171,8 +171,9 @@ export class SimHost {
       next = Math.min(next, station.due);
     }
     if (this.#nextTick <= now) {
-      this.#vtep.tick(now);
       this.#nextTick = now + TICK;
+      this.#vtep.tick(now, this.#sink);
+      this.#pump(now);
     }
     this.#port.wake(Math.min(next, this.#nextTick));
   }

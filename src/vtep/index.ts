@@ -9,6 +9,7 @@ export { fillChecksum } from './checksum-fixup.js';
 export {
   HEADROOM,
   Vtep,
+  type AnnouncedEndpoint,
   type Counters,
   type Explanation,
   type FdbListing,

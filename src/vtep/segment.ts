@@ -27,6 +27,8 @@ export const COUNTS = [
   ['fragmentation-needed', 'ICMP errors sent to senders of packets too big for the path (RFC 1191)'],
   ['checksums-filled', 'packets whose sender had left the TCP or UDP checksum to a network card'],
   ['packet-too-big', 'ICMPv6 errors sent to senders of packets too big for the path (RFC 8201)'],
+  ['announced', 'ARP announcements and neighbor advertisements sent for endpoints (RFC 5227, RFC 4861)'],
+  ['announcements-refused', 'announcements not sent, since the queue is full'],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];
@@ -72,6 +74,9 @@ export interface Member {
   readonly vlan: number;
 }
 
+/** Withdrawn endpoints remembered per segment. */
+const MAX_WITHDRAWN = 4096;
+
 /** One virtual network: the state that a `Vtep` keeps for a VNI. */
 export class Segment {
   readonly vni: number;
@@ -88,6 +93,8 @@ export class Segment {
   members: readonly Member[] = [];
   /** The flood list: the remotes that get a copy of what goes to all (head-end replication). Likewise. */
   peers: readonly Remote[] = [];
+  /** MAC addresses by IP address of endpoints that were withdrawn: neighbors may still have them in their ARP caches. */
+  readonly withdrawn = new Map<number, number>();
   readonly counters = new Float64Array(COUNTS.length + DROPS.length);
 
   constructor(options: SegmentOptions, seed: number) {
@@ -101,6 +108,13 @@ export class Segment {
     this.flood = options.flood ?? true;
     this.tagged = options.tagged ?? false;
     this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed });
+  }
+
+  /** Remembers the MAC address of an endpoint that was withdrawn; with too many of them the oldest goes. */
+  rememberWithdrawn(ip: number, mac: number): void {
+    this.withdrawn.delete(ip);
+    this.withdrawn.set(ip, mac);
+    if (this.withdrawn.size > MAX_WITHDRAWN) this.withdrawn.delete(this.withdrawn.keys().next().value!);
   }
 }
 

@@ -1,4 +1,4 @@
-import { formatMac, ipv4ToText, macToText, parseMac } from '../address/index.js';
+import { formatIpv6, formatMac, ipv4ToText, macToText, parseIpv6, parseMac } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { CONTRADICTED, FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
@@ -7,6 +7,7 @@ import * as ipv6 from '../ipv6/index.js';
 import { ANSWER, contradicts, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
 import * as vxlan from '../vxlan/index.js';
 import { TRUNCATED, uint } from '../wire/index.js';
+import { announcementFrame, arpAnnouncement, AnnouncementQueue, type Announcement } from './announcement.js';
 import { DROP, DROPS, type DropReason } from './drops.js';
 import { combine, ECN_DROP, NOT_ECT } from './ecn.js';
 import { flowHash, sourcePort } from './flow.js';
@@ -76,6 +77,18 @@ export interface VtepOptions {
   learnedRemotes?: number;
   /** Any whole number that outsiders cannot guess; see `FdbOptions.seed`. Default 0. */
   seed?: number;
+  /** Whether this machine sends announcements. Of several machines with the same ports only one may. Default true. */
+  announce?: boolean;
+}
+
+/** An endpoint of this host to announce. */
+export interface AnnouncedEndpoint {
+  /** IPv4 or IPv6 address. */
+  ip: string;
+  mac: string;
+  /** The local port that it is behind, which does not receive the announcement. Give it if known: a host that hears an
+   * advertisement of an address that it is still probing takes the address for a duplicate (RFC 4862, section 5.4.4). */
+  port?: number;
 }
 
 /** A local port: one segment's, or a trunk whose VLANs map to segments. */
@@ -184,6 +197,7 @@ export class Vtep {
   readonly #remotes: Remotes;
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
   readonly #counters = new Float64Array(COUNTS.length + DROPS.length);
+  readonly #announcements: AnnouncementQueue | null;
   readonly #arpReply = new Uint8Array(HEADROOM + ETHERNET + arp.ETHERNET_IPV4_LENGTH);
   /** Priority and drop-eligible bits of the tag that the present frame came with. */
   #priority = 0;
@@ -205,6 +219,7 @@ export class Vtep {
     this.#peersOnly = options.peersOnly ?? false;
     this.#seed = options.seed ?? 0;
     this.#remotes = new Remotes(options.learnedRemotes ?? 1024);
+    this.#announcements = (options.announce ?? true) ? new AnnouncementQueue(HEADROOM) : null;
   }
 
   // ---- What the control plane says ----
@@ -221,6 +236,7 @@ export class Vtep {
     for (const remote of segment.peers) this.#remotes.release(remote.id);
     for (const { place } of segment.neighbors.bindings()) if (place !== LOCAL) this.#remotes.release(place >> 1);
     this.#segments.delete(vni);
+    this.#announcements?.cancelSegment(vni);
     for (const port of this.#ports) {
       if (port?.segment === segment || (port?.vlans && [...port.vlans.values()].includes(segment)))
         this.#ports[port.id] = {
@@ -276,6 +292,7 @@ export class Vtep {
   removePort(port: number): void {
     this.#port(port);
     this.#ports[port] = null;
+    this.#announcements?.cancelPort(port);
     for (const segment of this.#segments.values()) {
       segment.members = segment.members.filter((member) => member.port !== port);
       segment.fdb.flush(portDestination(port));
@@ -306,18 +323,18 @@ export class Vtep {
    */
   addEndpoint(vni: number, endpoint: Endpoint): void {
     const segment = this.#segment(vni);
-    if (endpoint.vtep === undefined) {
-      const binding = toBinding(endpoint, LOCAL);
-      segment.neighbors.add(binding);
-      this.#place(segment, binding.mac);
-      return;
+    const { ip } = toBinding(endpoint, LOCAL); // finds what is wrong before the remote is named
+    const before = this.#answeredMac(segment, ip);
+    let place = LOCAL;
+    if (endpoint.vtep !== undefined) {
+      const remote = this.#remotes.name(endpoint.vtep, undefined, this.port);
+      place = remoteDestination(remote.id);
+      if (segment.neighbors.remove(toBinding(endpoint, place))) this.#remotes.release(remote.id);
     }
-    toBinding(endpoint, LOCAL); // what is wrong is to be found before the remote is named
-    const remote = this.#remotes.name(endpoint.vtep, undefined, this.port);
-    const binding = toBinding(endpoint, remoteDestination(remote.id));
-    if (segment.neighbors.remove(binding)) this.#remotes.release(remote.id);
+    const binding = toBinding(endpoint, place);
     segment.neighbors.add(binding);
     this.#place(segment, binding.mac);
+    this.#announceChange(segment, ip, before);
   }
 
   /** Withdraws an endpoint and says whether it was known. */
@@ -330,10 +347,32 @@ export class Vtep {
       place = remoteDestination(remote.id);
     }
     const binding = toBinding(endpoint, place);
+    const before = this.#answeredMac(segment, binding.ip);
     if (!segment.neighbors.remove(binding)) return false;
     this.#place(segment, binding.mac);
     if (place !== LOCAL) this.#remotes.release(place >> 1);
+    this.#announcements?.cancel(vni, ipv4ToText(binding.ip), binding.mac);
+    this.#announceChange(segment, binding.ip, before);
     return true;
+  }
+
+  /**
+   * Announces an endpoint of this host to the other local ports and to the flood list: an ARP announcement (RFC 5227,
+   * section 2.3) or an unsolicited neighbor advertisement (RFC 4861, section 7.2.6), sent by the next `tick` or
+   * `sendAnnouncements` and once more 2 seconds later. Call it when the endpoint's port can carry frames, since an address
+   * that came back with another MAC address is unreachable until its neighbors know.
+   *
+   * Where the endpoint's port is given, its MAC address is learned there. A changed MAC address of an endpoint that
+   * `addEndpoint` names needs no call: the machine announces it by itself.
+   * @throws RangeError for an address that no single endpoint has, or a port that is not in the segment.
+   */
+  announce(vni: number, { ip, mac, port }: AnnouncedEndpoint): void {
+    const segment = this.#segment(vni);
+    if (port !== undefined && !segment.members.some((member) => member.port === port))
+      throw new RangeError(`port ${port} is not in the segment of vni ${vni}`);
+    const frame = announcementFrame(ip, mac);
+    const canonical = ip.includes(':') ? formatIpv6(parseIpv6(ip)) : ip;
+    this.#queueAnnouncement(segment, canonical, parseMac(mac), frame, port ?? -1, true);
   }
 
   /**
@@ -475,13 +514,19 @@ export class Vtep {
     this.#bridge(segment, from === NONE ? UNLEARNED_REMOTE : from, bytes, start, end, now, sink);
   }
 
-  /** Lets what was learned age. Call it about once a second. */
-  tick(now: number): void {
+  /** Removes what has aged and sends the announcements that are due. Call it about once a second. */
+  tick(now: number, sink: VtepSink): void {
     for (const segment of this.#segments.values()) segment.fdb.sweep(now);
     this.#remotes.forget((id) => {
       for (const segment of this.#segments.values()) if (segment.fdb.behind(remoteDestination(id)) > 0) return true;
       return false;
     });
+    this.sendAnnouncements(now, sink);
+  }
+
+  /** Sends the announcements that are due, for an engine that does not want to wait for the next `tick`. */
+  sendAnnouncements(now: number, sink: VtepSink): void {
+    this.#announcements?.send(now, (announcement) => this.#sendAnnouncement(announcement, now, sink));
   }
 
   // ---- Several machines in step ----
@@ -907,6 +952,56 @@ export class Vtep {
     // A local endpoint's port is learned from its frames; only what says that it is elsewhere has to go.
     const known = segment.fdb.peek(mac);
     if (known !== NONE && isRemote(known)) segment.fdb.remove(mac);
+  }
+
+  /** The MAC address that neighbors of a segment know for an IP address, as far as the control plane tells; 0 for none. */
+  #answeredMac(segment: Segment, ip: number): number {
+    const binding = segment.neighbors.byIp(ip);
+    if (binding === undefined) return segment.withdrawn.get(ip) ?? 0;
+    return segment.proxy === 'vtep' && binding.place !== LOCAL ? segment.mac : binding.mac;
+  }
+
+  /** Announces an endpoint whose MAC address is not what it was `before` a change. */
+  #announceChange(segment: Segment, ip: number, before: number): void {
+    const binding = segment.neighbors.byIp(ip);
+    if (binding === undefined) return segment.rememberWithdrawn(ip, before);
+    const mac = this.#answeredMac(segment, ip);
+    segment.withdrawn.delete(ip);
+    if (before === 0 || before === mac) return;
+    // Of a remote endpoint its own VTEP tells the other hosts.
+    this.#queueAnnouncement(segment, ipv4ToText(ip), mac, arpAnnouncement(ip, mac), -1, binding.place === LOCAL);
+  }
+
+  #queueAnnouncement(
+    segment: Segment,
+    ip: string,
+    mac: number,
+    frame: Uint8Array,
+    port: number,
+    everywhere: boolean,
+  ): void {
+    if (this.#announcements === null) return;
+    if (!this.#announcements.add(segment.vni, ip, mac, frame, port, everywhere))
+      segment.counters[COUNT['announcements-refused']]! += 1;
+  }
+
+  #sendAnnouncement(announcement: Announcement, now: number, sink: VtepSink): void {
+    const { vni, frame, port, everywhere } = announcement;
+    const segment = this.#segment(vni);
+    const end = frame.length;
+    this.#priority = 0;
+    this.#packets = 1;
+    this.#moreBytes = 0;
+    this.#excess = 0;
+    let from = portDestination(port);
+    if (port >= 0) this.#learn(segment, from, frame, HEADROOM, now, sink);
+    else from = segment.fdb.lookup(frame, HEADROOM + SOURCE, now);
+    segment.counters[COUNT['announced']]! += 1;
+    const { members, peers } = segment;
+    for (const member of members)
+      if (portDestination(member.port) !== from)
+        this.#deliver(segment, member.port, member.vlan, frame, HEADROOM, end, sink);
+    if (everywhere) for (const peer of peers) this.#encapsulate(segment, from, peer, frame, HEADROOM, end, now, sink);
   }
 
   #vlanOn(segment: Segment, port: number): number {

@@ -83,7 +83,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#alone = plan.workers === 1;
     const ageing = plan.segments.map((segment) => segment.ageing * 1000).filter((time) => time > 0);
     this.#refresh = Math.max(TICK, Math.min(REFRESH, ...ageing.map((time) => time / 4)));
-    this.#vtep = buildVtep(plan);
+    this.#vtep = buildVtep(plan, setup.sockets === undefined);
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
     this.#recorder = new Recorder(plan, (packet) => this.#say({ type: 'captured', packet }));
     this.#eight = arena.pointer(arena.take(8));
@@ -250,6 +250,7 @@ export class Loop implements SenderEvents, ErrorEvents {
       try {
         const result = answer(this.#vtep, this.#setup.plan, request, this.#clock.now());
         this.#path.forget(); // a peer may be another remote now
+        this.#vtep.sendAnnouncements(this.#clock.now(), this.#path); // an endpoint may have another MAC address now
         this.#say({ type: 'answer', id, result });
       } catch (error) {
         const { message: text } = error as Error;
@@ -288,7 +289,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   // ---- A turn ----
 
   #tick(): void {
-    this.#vtep.tick(this.#now);
+    this.#vtep.tick(this.#now, this.#path);
     this.#path.forget();
     if (!this.#alone && this.#now >= this.#refreshDue) {
       for (const what of this.#vtep.fresh(this.#refresh + TICK, this.#now)) this.#learned.push(what);

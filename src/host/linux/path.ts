@@ -43,6 +43,8 @@ const LARGE = 16_384;
 const FLOWS = 16;
 /** A VXLAN header's. */
 const PREFIX = 8;
+/** Bytes of the longest datagram that the machine makes by itself, an announcement, and more. */
+const OWN_DATAGRAM = 256;
 
 export interface PathParts {
   arena: Arena;
@@ -88,6 +90,8 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   readonly #frames: number;
   /** For frames that a machine made outside of the arena. */
   readonly #scratch: number;
+  /** For a datagram likewise. */
+  readonly #ownDatagram: number;
   /** For the virtio header of a frame that a TAP sends to another. */
   readonly #header: number;
   #place: number;
@@ -133,6 +137,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#frames = arena.take(FRAMES + MAX_FRAME + ALIGN);
     this.#place = this.#frames;
     this.#scratch = arena.take(MAX_FRAME + HEADROOM) + HEADROOM;
+    this.#ownDatagram = arena.take(OWN_DATAGRAM);
     this.#header = arena.take(virtio.HEADER_LENGTH);
   }
 
@@ -361,15 +366,25 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     }
   }
 
-  /** A datagram leaves for a remote, out of the arena. */
+  /** A datagram leaves for a remote. */
   transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void {
     if (this.#recorder.active) {
       const { local, sourcePorts } = this.#parts;
       const port = sourcePorts[sourcePort % sourcePorts.length]!;
       this.#recorder.datagram('out', { address: local.address, port }, remote, bytes, offset, end);
     }
-    if (this.#gsoType === virtio.GSO_NONE) this.#sender.transmit(remote, offset, end - offset, sourcePort, tos);
+    if (bytes !== this.#bytes) this.#transmitOwn(remote, bytes.subarray(offset, end), sourcePort, tos);
+    else if (this.#gsoType === virtio.GSO_NONE) this.#sender.transmit(remote, offset, end - offset, sourcePort, tos);
     else this.#transmitSuper(remote, offset, sourcePort, tos);
+  }
+
+  /** A datagram that the machine made outside of the arena leaves: rare, and sent at once, so that one buffer will do. */
+  #transmitOwn(remote: Remote, datagram: Uint8Array, sourcePort: number, tos: number): void {
+    if (this.#sender.full !== NONE) return countError(this.#counts, 'sendErrors', EAGAIN);
+    if (datagram.length > OWN_DATAGRAM) return countError(this.#counts, 'sendErrors', EMSGSIZE);
+    this.#bytes.set(datagram, this.#ownDatagram);
+    this.#sender.transmit(remote, this.#ownDatagram, datagram.length, sourcePort, tos);
+    this.#flush();
   }
 
   /** A super-frame leaves as datagrams, made one behind the other. */

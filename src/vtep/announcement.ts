@@ -1,0 +1,165 @@
+/**
+ * Announcements: frames by which the machine tells all neighbors of a segment which MAC address an IP address has now, so
+ * that they correct their ARP and neighbor caches at once instead of when those entries age.
+ */
+import { isGroupMac, parseIpv4, parseIpv6, parseMac, setMac } from '../address/index.js';
+import * as arp from '../arp/index.js';
+import * as ethernet from '../ethernet/index.js';
+import * as ipv6 from '../ipv6/index.js';
+import { finish, setU16, sum } from '../wire/index.js';
+
+/** How often an address is announced (RFC 5227, section 1.1: ANNOUNCE_NUM). RFC 4861 allows up to 3 for IPv6. */
+export const ANNOUNCE_COUNT = 2;
+/** Milliseconds between two announcements of one address (RFC 5227, section 1.1: ANNOUNCE_INTERVAL). */
+export const ANNOUNCE_INTERVAL = 2000;
+
+/** Frames in the queue. An announcement that finds it full is dropped and counted. */
+const QUEUE_LIMIT = 1024;
+/** Announcements sent in one call, so that a large change does not become a burst of broadcasts. */
+const MAX_PER_CALL = 128;
+
+//      0                   1                   2                   3
+//      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//     |   Type 136    |    Code 0     |           Checksum            |
+//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//     |R|S|O|                     Reserved                            |
+//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//     |                       Target address (16)                     |
+//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//     |   Option 2    |   Length 1    |   Link-layer address (6)      |
+//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+const NEIGHBOR_ADVERTISEMENT = 136;
+const CHECKSUM = 2;
+const FLAGS = 4;
+const TARGET = 8;
+const OPTION = 24;
+const ADVERTISEMENT_LENGTH = 32;
+const OVERRIDE = 0x20;
+const OPTION_TARGET_LINK_LAYER_ADDRESS = 2;
+
+const ALL_NODES = 'ff02::1';
+/** The group MAC address of {@link ALL_NODES} (RFC 2464, section 7). */
+const ALL_NODES_MAC = 0x3333_0000_0001;
+
+/** The ARP announcement of RFC 5227, section 2.3: a broadcast request whose sender and target address are the same. */
+export function arpAnnouncement(ip: number, mac: number): Uint8Array {
+  const frame = new Uint8Array(ethernet.HEADER_LENGTH + arp.ETHERNET_IPV4_LENGTH);
+  ethernet.writeHeader(frame, 0, 0xffff_ffff_ffff, mac, ethernet.TYPE_ARP);
+  arp.writeEthernetIpv4(frame, ethernet.HEADER_LENGTH, arp.REQUEST, mac, ip, 0, ip);
+  return frame;
+}
+
+/**
+ * The unsolicited neighbor advertisement of RFC 4861, section 7.2.6, with the override flag: to all nodes, hop limit 255.
+ * The router flag is clear, so do not announce a router's address by it.
+ */
+export function unsolicitedAdvertisement(ip: string, mac: number): Uint8Array {
+  const message = new Uint8Array(ADVERTISEMENT_LENGTH);
+  message[0] = NEIGHBOR_ADVERTISEMENT;
+  message[FLAGS] = OVERRIDE;
+  message.set(parseIpv6(ip), TARGET);
+  message[OPTION] = OPTION_TARGET_LINK_LAYER_ADDRESS;
+  message[OPTION + 1] = 1; // in units of 8 bytes
+  setMac(message, OPTION + 2, mac);
+  const packet = ipv6.encode({
+    hopLimit: 255,
+    nextHeader: ipv6.NEXT_ICMPV6,
+    source: ip,
+    destination: ALL_NODES,
+    payload: message,
+  });
+  const start = ipv6.HEADER_LENGTH;
+  const pseudo = ipv6.pseudoHeaderSum(packet, 0, ipv6.NEXT_ICMPV6, ADVERTISEMENT_LENGTH);
+  setU16(packet, start + CHECKSUM, finish(sum(packet, start, packet.length, pseudo)));
+  const frame = new Uint8Array(ethernet.HEADER_LENGTH + packet.length);
+  ethernet.writeHeader(frame, 0, ALL_NODES_MAC, mac, ethernet.TYPE_IPV6);
+  frame.set(packet, ethernet.HEADER_LENGTH);
+  return frame;
+}
+
+/**
+ * The frame that announces `ip`, IPv4 or IPv6 text, at `mac`.
+ * @throws RangeError naming the field, for an address that no single host has.
+ */
+export function announcementFrame(ip: string, mac: string): Uint8Array {
+  const address = parseMac(mac);
+  if (isGroupMac(address) || address === 0)
+    throw new RangeError(`endpoint.mac must be the address of one endpoint, not ${mac}`);
+  const refuse = (): RangeError => new RangeError(`endpoint.ip must be the address of one endpoint, not ${ip}`);
+  if (ip.includes(':')) {
+    const bytes = parseIpv6(ip);
+    if (bytes[0] === 0xff || bytes.every((byte) => byte === 0)) throw refuse();
+    return unsolicitedAdvertisement(ip, address);
+  }
+  const ipv4 = parseIpv4(ip);
+  if (ipv4 === 0 || ipv4 >= 0xe000_0000) throw refuse();
+  return arpAnnouncement(ipv4, address);
+}
+
+/** One address that is being announced. */
+export interface Announcement {
+  readonly vni: number;
+  readonly mac: number;
+  /** `headroom` free bytes, and the frame behind them. */
+  readonly frame: Uint8Array;
+  /** The local port of the endpoint, which does not receive its own announcement; -1 if unknown. */
+  readonly port: number;
+  /** Whether the flood list receives it too, not only the local ports. */
+  readonly everywhere: boolean;
+  /** Frames still to send. */
+  left: number;
+  /** Milliseconds at which the next one is due. */
+  due: number;
+}
+
+/** The announcements that are due now or later. A later one of the same address replaces the one before it. */
+export class AnnouncementQueue {
+  readonly #headroom: number;
+  readonly #queue = new Map<string, Announcement>();
+
+  /** @param headroom Bytes to keep free in front of each frame. */
+  constructor(headroom: number) {
+    this.#headroom = headroom;
+  }
+
+  /** Queues `ANNOUNCE_COUNT` frames, the first of them due at once. Returns false where the queue is full. */
+  add(vni: number, ip: string, mac: number, frame: Uint8Array, port: number, everywhere: boolean): boolean {
+    const key = `${vni} ${ip}`;
+    this.#queue.delete(key);
+    if (this.#queue.size >= QUEUE_LIMIT) return false;
+    const framed = new Uint8Array(this.#headroom + frame.length);
+    framed.set(frame, this.#headroom);
+    this.#queue.set(key, { vni, mac, frame: framed, port, everywhere, left: ANNOUNCE_COUNT, due: -Infinity });
+    return true;
+  }
+
+  /** Drops what is queued for an address, where it is announced at `mac`. */
+  cancel(vni: number, ip: string, mac: number): void {
+    const key = `${vni} ${ip}`;
+    if (this.#queue.get(key)?.mac === mac) this.#queue.delete(key);
+  }
+
+  /** Drops what is queued for a segment. */
+  cancelSegment(vni: number): void {
+    for (const [key, announcement] of this.#queue) if (announcement.vni === vni) this.#queue.delete(key);
+  }
+
+  /** Drops what is queued for the endpoints behind a local port. */
+  cancelPort(port: number): void {
+    for (const [key, announcement] of this.#queue) if (announcement.port === port) this.#queue.delete(key);
+  }
+
+  /** Sends what is due, up to a limit; the rest stays due. */
+  send(now: number, emit: (announcement: Announcement) => void): void {
+    let budget = MAX_PER_CALL;
+    for (const [key, announcement] of this.#queue) {
+      if (announcement.due > now) continue;
+      if (budget-- === 0) return;
+      announcement.left--;
+      announcement.due = now + ANNOUNCE_INTERVAL;
+      if (announcement.left === 0) this.#queue.delete(key);
+      emit(announcement);
+    }
+  }
+}
