@@ -216,4 +216,41 @@ test('pseudo-headers sum up as RFC 768 and RFC 8200 draw them', () => {
   assert.throws(() => address.pseudoHeaderSum({ source: 'x', destination: '10.0.0.3' }, 6, 0), /"x" is not an IPv4/);
 });
 
+test('a derived MAC address is of one station: unicast, locally administered, the same wherever it is derived', () => {
+  // Worked out by hand: VNI 4097 is 0x1001, whose upper six bits stand above the flags 10.
+  assert.is(address.macToText(address.deriveMac(4097, '10.0.0.3')), '42:01:0a:00:00:03');
+  assert.is(address.macToText(address.deriveMac(66, '10.0.0.3')), '02:42:0a:00:00:03'); // as Docker's
+  assert.is(address.macToText(address.deriveMac(0x3fff, '255.255.255.254')), 'fe:ff:ff:ff:ff:fe');
+  const flags = (mac: number): number => Math.floor(mac / 2 ** 40) & 3;
+  const ipv6 = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((octets) => address.formatIpv6(octets));
+  const vni = fc.nat(2 ** 24 - 1);
+  fc.assert(
+    fc.property(vni, fc.oneof(fc.ipV4(), ipv6), (network, ip) => {
+      const mac = address.deriveMac(network, ip);
+      assert.ok(Number.isInteger(mac) && mac < 2 ** 48);
+      assert.is(flags(mac), 2);
+      assert.is(address.deriveMac(network, ip), mac);
+    }),
+  );
+  assert.is(flags(address.deriveMacFromText('172.31.1.5 c1 eth0')), 2);
+  assert.is.not(address.deriveMacFromText('172.31.1.5 c1 eth0'), address.deriveMacFromText('172.31.1.6 c1 eth0'));
+  assert.throws(() => address.deriveMac(1, '10.0.0'), RangeError);
+});
+
+test('derived MAC addresses differ within a network, and between networks', () => {
+  const all = new Set<number>();
+  const add = (mac: number): void => {
+    assert.not(all.has(mac));
+    all.add(mac);
+  };
+  for (let network = 0; network < 16_384; network++) add(address.deriveMac(network, '10.0.0.3'));
+  for (let host = 4; host < 20_000; host++) {
+    add(address.deriveMac(4097, address.ipv4ToText(0x0a00_0000 + host)));
+    const word = host.toString(16);
+    add(address.deriveMac(4097, `fd00::${word}`));
+    add(address.deriveMac(4097, `fd00:0:0:${word}::1`));
+    add(address.deriveMac(4097, `fd00::${word}:0:0:1`));
+  }
+});
+
 test.run();

@@ -19,7 +19,9 @@ function complaints(config: unknown): string[] {
 }
 
 test('fills in every default', () => {
-  assert.equal(plan(base), {
+  const made = plan(base);
+  assert.match(made.taps[0]!.mac!, /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/);
+  assert.equal(made, {
     local: '172.31.1.5',
     port: 4789,
     sourcePorts: 8,
@@ -42,8 +44,31 @@ test('fills in every default', () => {
         endpoints: [],
       },
     ],
-    taps: [{ name: 'eth0', vni: 4097 }],
+    taps: [{ name: 'eth0', vni: 4097, mac: made.taps[0]!.mac }],
   });
+});
+
+test('derives the MAC address of a TAP from its network and its address, unless it is given', () => {
+  const macOf = (tap: object, config: object = {}): string | undefined => {
+    const all = { ...base, segments: [segment, { vni: 5 }], ...config };
+    return plan({ ...all, taps: [{ name: 'eth0', vni: 4097, ...tap }] }).taps[0]!.mac;
+  };
+  const address = '10.0.0.3/24';
+  assert.is(macOf({ address }), '42:01:0a:00:00:03');
+  // On another host, under another name, in another namespace: an address that moves keeps its MAC address.
+  assert.is(macOf({ address, name: 'tap7', netns: 'c1' }, { local: '172.31.1.6' }), '42:01:0a:00:00:03');
+  assert.is(macOf({ address: '10.0.0.3/16' }), '42:01:0a:00:00:03');
+  assert.is.not(macOf({ address, vni: 5 }), macOf({ address }));
+  assert.is(macOf({ address, vni: undefined, vlans: { 10: 5 }, native: 4097 }), macOf({ address }));
+  assert.is(macOf({ address: 'fd00::3/64' }), macOf({ address: 'fd00:0::3/64', netns: 'c2' }));
+  assert.is(macOf({ address, mac: '02:42:0a:00:00:03' }), '02:42:0a:00:00:03');
+  const endpoints = [{ ip: '10.0.0.3', mac: '02-42-A-0-0-9', vtep: '172.31.1.5' }];
+  assert.is(macOf({ address }, { segments: [{ vni: 4097, endpoints }] }), '02:42:0a:00:00:09');
+  // Without an address it is the place's: this host, namespace and name.
+  assert.is(macOf({}), macOf({}));
+  for (const other of [{ name: 'eth1' }, { netns: 'c1' }]) assert.is.not(macOf(other), macOf({}));
+  assert.is.not(macOf({}), macOf({}, { local: '172.31.1.6' }));
+  assert.is(macOf({ name: undefined, fd: 3 }), undefined);
 });
 
 test('takes the engine that can do what is asked for, where none is named', () => {

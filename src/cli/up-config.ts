@@ -44,7 +44,7 @@ export const SINGLE: readonly Flag[] = [
   { name: 'tap-fd', value: 'N', text: 'a TAP that is open already, as file descriptor N; takes no privilege' },
   { name: 'netns', value: 'NS', text: 'namespace to move the TAP to: a name, or a path (/proc/PID/ns/net)' },
   { name: 'address', value: 'IP/LENGTH', text: 'address of the TAP' },
-  { name: 'mac', value: 'MAC', text: 'MAC address of the TAP' },
+  { name: 'mac', value: 'MAC', text: 'MAC address of the TAP (default: derived from network and address)' },
   { name: 'mtu', value: 'N', text: 'MTU of the segment and the TAP (default: what fits the underlay)' },
 ];
 

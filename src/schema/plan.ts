@@ -1,4 +1,5 @@
 /** A configuration with every default filled in and every address in its canonical text: what the program works with. */
+import { deriveMac, deriveMacFromText, macToText } from '../address/index.js';
 import { PORT } from '../vxlan/index.js';
 import { CONFIG } from './config.js';
 import { findProblems, SchemaError } from './problem.js';
@@ -12,6 +13,7 @@ import {
   type GossipNetwork,
   type Proxy,
   type Segment,
+  type Tap,
 } from './types.js';
 
 /** The port of the gossip, Docker's and serf's too. */
@@ -39,6 +41,7 @@ export interface TapPlan {
   fd?: number;
   netns?: string;
   address?: string;
+  /** Absent for an `fd` without one. */
   mac?: string;
   mtu?: number;
   vni?: number;
@@ -115,12 +118,29 @@ export function plan(value: unknown): Plan {
       peers: (segment.peers ?? []).map(canonicalIp),
       endpoints: (segment.endpoints ?? []).map((endpoint) => canonicalEndpoint(endpoint, local)),
     })),
-    taps: config.taps.map(({ name, mac, ...tap }) => ({
-      name: name ?? `fd${tap.fd}`,
-      ...given(tap),
-      ...given({ mac: mac === undefined ? undefined : canonicalMac(mac) }),
-    })),
+    taps: config.taps.map((tap) => {
+      const { name, ...rest } = tap;
+      return { name: name ?? `fd${tap.fd}`, ...given(rest), ...given({ mac: macOf(tap, config) }) };
+    }),
   };
+}
+
+/**
+ * The MAC address of a TAP: the one given with it, or with the endpoint of this host that has its IP address; else one
+ * that is derived, so that a restart changes nothing for the peers. Who opened the TAP of an `fd` has chosen its own.
+ */
+function macOf({ name, fd, netns, address, mac, vni, native }: Tap, { local, segments }: Config): string | undefined {
+  if (mac !== undefined) return canonicalMac(mac);
+  if (fd !== undefined) return undefined;
+  const untagged = vni ?? native;
+  if (address === undefined || untagged === undefined)
+    return macToText(deriveMacFromText(`${canonicalIp(local)} ${netns ?? ''} ${name} ${untagged ?? ''}`));
+  const ip = prefixAddress(address);
+  const own = segments
+    .find((segment) => segment.vni === untagged)
+    ?.endpoints?.map((endpoint) => canonicalEndpoint(endpoint, canonicalIp(local)))
+    .find((endpoint) => endpoint.vtep === undefined && endpoint.ip === ip);
+  return own?.mac ?? macToText(deriveMac(untagged, ip));
 }
 
 /** The engine named, or the one that what is asked for takes. */

@@ -52,6 +52,7 @@ export interface Tap {
   netns?: string;
   /** `10.0.0.3/24`. */
   address?: string;
+  /** Default: derived from the network and the address, the same on every host (`deriveMac`). */
   mac?: string;
   /** Default: the MTU of the segment, the smallest one on a trunk. */
   mtu?: number;
