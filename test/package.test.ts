@@ -1,24 +1,14 @@
 /** The packed tarball, installed in an empty project: no sources and no development dependencies. */
 import { spawnSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { build } from 'esbuild';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { build as viteBuild } from 'vite';
 import { existingRooms, mainRooms, ROOMS } from '../scripts/layers.mjs';
 import { programs, run } from './support/readme.js';
+import { installedProject, must } from './support/tarball.js';
 
 const test = suite('package');
 const ROOMS_SOLD = existingRooms().filter((room) => room !== 'cli');
@@ -31,28 +21,8 @@ const CODECS = ROOMS_SOLD.filter((room) => ROOMS[room]!.layer === 1 && room !== 
 let project = '';
 const installed = (...parts: string[]): string => join(project, 'node_modules', 'weftnet', ...parts);
 
-function must(command: string, args: readonly string[], cwd: string): string {
-  const { status, stdout, stderr } = spawnSync(command, args, {
-    cwd,
-    encoding: 'utf8',
-    env: { ...process.env, npm_config_offline: 'true', NODE_V8_COVERAGE: '' },
-  });
-  assert.is(status, 0, `${command} ${args.join(' ')}: ${stdout}${stderr}`);
-  return stdout;
-}
-
 test.before(() => {
-  project = mkdtempSync(join(tmpdir(), 'weftnet-user-'));
-  // Packing builds and changes package.json for a moment: in a copy, since other tests use both at the same time.
-  const copy = join(project, 'repository');
-  const left = new Set(['.git', 'node_modules', 'coverage', 'dist', 'test']);
-  for (const name of readdirSync('.').filter((one) => !left.has(one)))
-    cpSync(name, join(copy, name), { recursive: true });
-  symlinkSync(resolve('node_modules'), join(copy, 'node_modules'));
-  must('npm', ['pack', '--silent', '--pack-destination', project], copy);
-  const tarball = readdirSync(project).find((name) => name.endsWith('.tgz'))!;
-  writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }));
-  must('npm', ['install', '--no-audit', '--no-fund', join(project, tarball)], project);
+  project = installedProject();
 });
 
 test.after(() => {

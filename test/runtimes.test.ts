@@ -1,0 +1,41 @@
+/**
+ * The README's programs on Deno and Bun, out of the packed package. `WEFT_RUNTIMES` names a node_modules folder that has the npm
+ * packages `deno` and `bun`; without it the programs are taken from the PATH.
+ */
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { suiteWith } from './support/needs.js';
+import { programs, run } from './support/readme.js';
+import { installedProject } from './support/tarball.js';
+
+const folder = process.env['WEFT_RUNTIMES'];
+const program = (name: string): string => (folder === undefined ? name : join(folder, '.bin', name));
+/** The command line of each runtime, for a program in TypeScript. */
+const RUNTIMES: Record<string, string[]> = {
+  deno: [program('deno'), 'run', '--quiet', '--no-check', '--node-modules-dir=manual'],
+  bun: [program('bun')],
+};
+
+for (const [name, command] of Object.entries(RUNTIMES)) {
+  const test = suiteWith(name, [command[0]!]);
+  let project = '';
+  test.before(() => {
+    project = installedProject();
+  });
+  test.after(() => {
+    rmSync(project, { recursive: true, force: true });
+  });
+  for (const { title, text, expected } of programs())
+    test(`${title} prints what it says on ${name}`, () => {
+      const file = join(project, 'program.ts');
+      writeFileSync(file, text);
+      assert.equal(run(file, project, command), expected);
+    });
+  test(`every entry without Node's modules loads on ${name}`, () => {
+    const file = join(project, 'entries.mjs');
+    writeFileSync(file, `import * as main from 'weftnet'; console.log(Object.keys(main).length > 15);`);
+    assert.equal(run(file, project, command), ['true']);
+  });
+  test.run();
+}

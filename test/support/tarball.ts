@@ -1,0 +1,33 @@
+/** The package as its users have it: packed, and installed in an empty project. */
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import * as assert from 'uvu/assert';
+
+/** Runs a program to its end, and returns what it printed; fails where the program does. */
+export function must(command: string, args: readonly string[], cwd: string): string {
+  const { status, stdout, stderr } = spawnSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    env: { ...process.env, npm_config_offline: 'true', NODE_V8_COVERAGE: '' },
+  });
+  assert.is(status, 0, `${command} ${args.join(' ')}: ${stdout}${stderr}`);
+  return stdout;
+}
+
+/** Packs the repository and installs the tarball in a new project; returns the project's folder, which the caller removes. */
+export function installedProject(): string {
+  const project = mkdtempSync(join(tmpdir(), 'weftnet-user-'));
+  // Packing builds and changes package.json for a moment: in a copy, since other tests use both at the same time.
+  const copy = join(project, 'repository');
+  const left = new Set(['.git', 'node_modules', 'coverage', 'dist', 'test']);
+  for (const name of readdirSync('.').filter((one) => !left.has(one)))
+    cpSync(name, join(copy, name), { recursive: true });
+  symlinkSync(resolve('node_modules'), join(copy, 'node_modules'));
+  must('npm', ['pack', '--silent', '--pack-destination', project], copy);
+  const tarball = readdirSync(project).find((name) => name.endsWith('.tgz'))!;
+  writeFileSync(join(project, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }));
+  must('npm', ['install', '--no-audit', '--no-fund', join(project, tarball)], project);
+  return project;
+}
