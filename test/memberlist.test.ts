@@ -670,4 +670,86 @@ test('what is not for this machine is dropped and counted', () => {
   assert.is(decodeMessage(encodeMessage(ping('me'))).type, 'ping');
 });
 
+test('lists a failed member, and when it failed, until it is reaped or comes back; the protocol forgets it sooner', () => {
+  const bench = new Bench({ failedMemberLife: 600_000 });
+  const failed = (): unknown[] =>
+    bench.machine.members().flatMap(({ name, state, since }) => (state === 'dead' ? [[name, since]] : []));
+  for (const name of ['a', 'b', 'c', 'd']) bench.hear(alive(name));
+  bench.now = 1000;
+  bench.hear(dead('a', 'b'), dead('b', 'c'), dead('c', 'c'));
+  for (let i = 0; i < 1300; i++) {
+    bench.pass(100);
+    for (const { seqNo } of bench.said('ping')) bench.hear({ type: 'ack', seqNo, payload: NONE });
+  }
+  assert.equal(failed().sort(), [
+    ['a', 1000],
+    ['b', 1000],
+  ]);
+  assert.is(bench.machine.sizes().members, 2, 'the protocol knows this member and d');
+  assert.is(bench.machine.state().length, 2);
+  assert.not(
+    bench.machine.members().some(({ name }) => name === 'c'),
+    'it left',
+  );
+  bench.hear(alive('b'));
+  assert.equal(failed(), [['a', 1000]]);
+  assert.is(bench.machine.members().filter(({ name }) => name === 'b').length, 1);
+  bench.now += 600_000;
+  bench.pass(0);
+  assert.equal(failed(), []);
+});
+
+test('says why traffic is refused: label, keys, versions', () => {
+  const kinds: string[] = [];
+  const refused: Delegate['refused'] = (_error, address, _now, kind) => void kinds.push(`${kind} from ${address}`);
+  const key = new Uint8Array(16);
+  const bytes = encodeMessage(ping('me'));
+  const label = { label: 'other' };
+  const sealed = { keyring: new Keyring([key.map(() => 1)]), aead: aesGcm, nonce: () => new Uint8Array(12) };
+  const bare = new Bench({}, { refused });
+  bare.machine.receivePacket('10.0.0.9', 1, encodePacket(bytes, label), 0);
+  bare.machine.streamData(bare.machine.acceptStream(0, '10.0.0.8'), encodeStream(bytes, label, { dialler: true }), 0);
+  bare.machine.streamData(bare.machine.acceptStream(0, '10.0.0.7'), encodeStream(bytes, sealed), 0);
+  const serf: NodeState = {
+    ...{ name: 'serf', addr: '10.0.0.6', port: PORT, meta: NONE, incarnation: 1, state: STATE.alive },
+    vsn: Uint8Array.of(1, 5, 2, 2, 5, 4),
+  };
+  const state = encodePushPull({ type: 'pushPull', join: true, nodes: [serf], userState: NONE });
+  bare.machine.streamData(bare.machine.acceptStream(0, '10.0.0.6'), encodeStream(state, {}), 0);
+  const labelled = new Bench({ security: label }, { refused });
+  labelled.machine.receivePacket('10.0.0.5', 1, bytes, 0);
+  const keyed = new Bench({ security: { ...sealed, keyring: new Keyring([key]) } }, { refused });
+  keyed.machine.receivePacket('10.0.0.4', 1, encodePacket(bytes, sealed), 0);
+  keyed.machine.streamData(keyed.machine.acceptStream(0, '10.0.0.3'), encodeStream(bytes, {}), 0);
+  assert.equal(kinds, [
+    'label from 10.0.0.9',
+    'label from 10.0.0.8',
+    'encrypted from 10.0.0.7',
+    'version from 10.0.0.6',
+    'label from 10.0.0.5',
+    'key from 10.0.0.4',
+    'plain from 10.0.0.3',
+  ]);
+});
+
+test('hands the application the state of each member that it meets, also an empty one, and its address', () => {
+  const states: string[] = [];
+  const bench = new Bench(
+    {},
+    { mergeState: (state, _now, _join, address) => void states.push(`${state.length} from ${address}`) },
+  );
+  const member: NodeState = {
+    ...{ name: 'a', addr: '10.0.0.6', port: PORT, meta: NONE, incarnation: 1, state: STATE.alive, vsn: VSN },
+  };
+  for (const [nodes, userState] of [
+    [[member], NONE],
+    [[member], Uint8Array.of(1, 2)],
+    [[], NONE], // a question, not a member
+  ] as const) {
+    const state = encodePushPull({ type: 'pushPull', join: true, nodes: [...nodes], userState });
+    bench.machine.streamData(bench.machine.acceptStream(0, '10.0.0.6'), encodeStream(state, {}), 0);
+  }
+  assert.equal(states, ['0 from 10.0.0.6', '2 from 10.0.0.6']);
+});
+
 test.run();

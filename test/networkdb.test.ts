@@ -714,4 +714,12 @@ test('a closed machine says farewell and nothing more', () => {
   assert.is(bench.machine.next, Infinity);
 });
 
+test('says whether a state is one of NetworkDB: an empty one, and one of serf, are not', () => {
+  const bench = new Bench();
+  assert.is(bench.machine.mergeState(new Bench().machine.localState(true, 0), bench.now), true);
+  assert.is(bench.machine.mergeState(new Uint8Array(0), bench.now), false);
+  const serf = fromHex('0285a54c54696d6501ad537461747573'); // its push/pull: 2, and a map of msgpack
+  assert.is(bench.machine.mergeState(serf, bench.now), false);
+});
+
 test.run();

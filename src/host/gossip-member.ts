@@ -8,6 +8,8 @@ import { Throttle } from './throttle.js';
 
 /** A warning is given once a minute, and not more than this many different ones. */
 const WARNINGS = { interval: 60_000, most: 16 };
+/** What does not go away by itself is said once for each address, and of not more than this many. */
+const ADDRESSES = 16;
 /** Milliseconds after which the name of a member that died may be used at another address. */
 const RECLAIM = 5000;
 
@@ -45,6 +47,10 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
   const warn = (message: string): void => {
     if (throttle.tells(message, performance.now())) events.warn(message);
   };
+  const once = new Throttle(Infinity, ADDRESSES);
+  const warnOnce = (address: string, message: string): void => {
+    if (once.tells(`${address} ${message}`, performance.now())) events.warn(`gossip from ${address}: ${message}`);
+  };
   let host: GossipHost | undefined;
   const membership: Membership = {
     sendPacket: (node, message) => void host?.machine.sendPacket(node, message),
@@ -67,7 +73,10 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
       receive: (message, now) => db.receive(message, now),
       broadcasts: (overhead, limit) => db.broadcasts(overhead, limit),
       localState: (join, now) => db.localState(join, now),
-      mergeState: (state, now) => db.mergeState(state, now),
+      mergeState: (state, now, _join, address) => {
+        if (!db.mergeState(state, now))
+          warnOnce(address, 'the member there does not speak NetworkDB (it may be serf), and shares no endpoints');
+      },
       nodeJoined: (member, now) => {
         db.nodeJoined(member, now);
         events.came?.(member);
@@ -76,7 +85,10 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
         db.nodeLeft(node, now);
         events.went?.(member);
       },
-      refused: ({ detail }, address) => {
+      refused: ({ detail }, address, _now, kind) => {
+        if (kind === 'label')
+          warnOnce(address, 'refused, since it carries the memberlist label of another cluster; agents use no label');
+        else if (kind === 'version') warnOnce(address, `refused, since ${detail} (it may be serf)`);
         const trouble = keyTrouble(detail);
         if (trouble !== null) warn(`gossip from ${address} cannot be read: ${trouble}`);
       },

@@ -15,6 +15,8 @@ export interface Member {
   readonly vsn: Uint8Array;
   readonly incarnation: number;
   readonly state: MemberState;
+  /** When its state changed last, in milliseconds on the clock of the machine's caller. Of a dead member: when it failed. */
+  readonly since: number;
 }
 
 /** A member as the machine keeps it. */
@@ -25,7 +27,6 @@ export interface Entry extends Member {
   vsn: Uint8Array;
   incarnation: number;
   state: MemberState;
-  /** When its state changed. */
   since: number;
   suspicion: Suspicion | null;
   timer: Timer | null;

@@ -1,4 +1,4 @@
-import { uint, WireError } from '../../wire/index.js';
+import { uint, unsupported, WireError } from '../../wire/index.js';
 import { Broadcasts } from './broadcasts.js';
 import { LAN, type Timing } from './config.js';
 import { pushPullScale } from './formula.js';
@@ -24,6 +24,7 @@ import {
   walk,
   type Security,
 } from './packet.js';
+import { refusalOf, type Refusal } from './refusal.js';
 import { MAX_NAME, Roster, type Verdict } from './roster.js';
 import { Sessions, type StreamSink } from './sessions.js';
 import { encodePushPull, encodeUser, type PushPull, type StreamLimits, type StreamMessage } from './stream.js';
@@ -56,16 +57,16 @@ export interface Delegate {
   broadcasts?(overhead: number, limit: number, now: number): Uint8Array[];
   /** The application's state, for another member; `join` where that one or this one is joining. */
   localState?(join: boolean, now: number): Uint8Array;
-  /** Another member's state; not called where that is empty. */
-  mergeState?(state: Uint8Array, now: number, join: boolean): void;
+  /** The application's state of the member at `address`; empty where its application has none, or is another one. */
+  mergeState?(state: Uint8Array, now: number, join: boolean, address: string): void;
   /** Another member is there, for the first time or again. */
   nodeJoined?(member: Member, now: number): void;
   /** Another member is gone: `member.state` says whether it is dead or has left. */
   nodeLeft?(name: string, now: number, member: Member): void;
   /** Another member's meta data has changed. */
   nodeUpdated?(member: Member, now: number): void;
-  /** What came from an address cannot be read: see `UNREADABLE` for keys that differ. Whoever sent it may have lied about where. */
-  refused?(error: WireError, address: string, now: number): void;
+  /** Traffic from an address is refused. A packet's source address may be forged. */
+  refused?(error: WireError, address: string, now: number, kind: Refusal): void;
   /** Two members have one name: this one is known at another address. */
   conflict?(name: string, address: string, now: number): void;
   /** What goes with the answer to a ping. */
@@ -92,6 +93,8 @@ export interface MemberlistOptions {
   packetSize?: number;
   /** Whether a member that is silent is asked by stream too. Default true. */
   streamPings?: boolean;
+  /** How long `members` lists a member that failed, in milliseconds. Default 24 hours. */
+  failedMemberLife?: number;
   /** How long a name stays with its address after its member died; 0, the default, for ever. */
   deadNodeReclaimTime?: number;
   /** How often one of the members that died is called; 0, the default, for never. */
@@ -202,9 +205,20 @@ export class Memberlist {
     this.#packetSize = options.packetSize ?? 1400;
     this.#overhead = packetOverhead(this.#security);
     this.#broadcasts = new Broadcasts(this.timing.retransmitMult);
-    const { random, deadNodeReclaimTime = 0, maxMembers = 16_384 } = options;
+    const { random, deadNodeReclaimTime = 0, failedMemberLife = 86_400_000, maxMembers = 16_384 } = options;
     this.#roster = new Roster(
-      { name, address, port, meta, vsn, timing: this.timing, deadNodeReclaimTime, maxMembers, random },
+      {
+        name,
+        address,
+        port,
+        meta,
+        vsn,
+        timing: this.timing,
+        deadNodeReclaimTime,
+        failedMemberLife,
+        maxMembers,
+        random,
+      },
       {
         broadcast: (about, message, finished) => this.#broadcasts.put(about, message, finished),
         joined: (member, then) => {
@@ -234,7 +248,7 @@ export class Memberlist {
       },
       sink,
       {
-        request: (message, reply, then) => this.#request(message, reply, then),
+        request: (message, address, reply, then) => this.#request(message, address, reply, then),
         refused: (error, address, then) => this.#refused(error, address, then),
       },
       this.#timers,
@@ -263,11 +277,12 @@ export class Memberlist {
     return this.#roster.self;
   }
 
-  /** All members that are known, oneself included, and those that died or left a while ago. */
+  /** All known members, this one included; those that left lately, and those that failed within `failedMemberLife`. */
   members(): readonly Member[] {
-    return this.#roster.all();
+    return this.#roster.listing(this.#now);
   }
 
+  /** A member that the protocol knows; it forgets one that is gone after `gossipToTheDeadTime`. */
   member(name: string): Member | undefined {
     return this.#roster.get(name);
   }
@@ -452,7 +467,7 @@ export class Memberlist {
 
   #refused(error: WireError, address: string, now: number): void {
     this.#count('malformed');
-    this.#delegate.refused?.(error, address, now);
+    this.#delegate.refused?.(error, address, now, refusalOf(error));
   }
 
   #judged(verdict: Verdict): void {
@@ -697,29 +712,32 @@ export class Memberlist {
       now + this.timing.streamTimeout,
       (answer, then, failure) => {
         if (answer?.type !== 'pushPull') return done(failed(answer, failure), then);
-        done(this.#merge(answer, then), then);
+        done(this.#merge(answer, address, then), then);
       },
       now,
     );
   }
 
   /** Takes in what another member knows. @returns why not. */
-  #merge(remote: PushPull, now: number): string | null {
+  #merge(remote: PushPull, address: string, now: number): string | null {
     const trouble = incompatible(remote.nodes, this.#roster.all());
     if (trouble !== null) {
       this.#count('incompatible');
+      this.#delegate.refused?.(unsupported('memberlist', 0, trouble), address, now, 'version');
       return trouble;
     }
     for (const verdict of this.#roster.merge(remote.nodes, now)) this.#judged(verdict);
-    if (remote.userState.length > 0) this.#delegate.mergeState?.(remote.userState, now, remote.join);
+    // A question of a program that is no member names no members.
+    if (remote.nodes.length > 0 || remote.userState.length > 0)
+      this.#delegate.mergeState?.(remote.userState, now, remote.join, address);
     return null;
   }
 
-  #request(message: StreamMessage, reply: (message: Uint8Array) => void, now: number): void {
+  #request(message: StreamMessage, address: string, reply: (message: Uint8Array) => void, now: number): void {
     switch (message.type) {
       case 'pushPull':
         reply(this.#state(message.join, now)); // what was known before
-        this.#merge(message, now);
+        this.#merge(message, address, now);
         return;
       case 'user':
         return this.#delegate.receive?.(message.payload, now);

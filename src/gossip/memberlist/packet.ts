@@ -10,7 +10,7 @@ import { decodeText, encodeText, getU16, getU32, malformed, setU16, setU32, trun
 import { crc32 } from './crc32.js';
 import { compress, compressShorter, decompress } from './lzw.js';
 import { bounded, decodeMessage, encodeMessage, TYPE, type Message } from './message.js';
-import { open, OVERHEAD, seal, type Aead, type Keyring, type SealVersion } from './seal.js';
+import { open, OVERHEAD, seal, UNREADABLE, type Aead, type Keyring, type SealVersion } from './seal.js';
 
 const PROTOCOL = 'memberlist';
 const CRC_HEADER = 5;
@@ -183,7 +183,7 @@ export function encodePacket(
 /** Takes the outer layers off a datagram: the label, encryption, the checksum. @throws WireError */
 export function openPacket(bytes: Uint8Array, security: Security): Uint8Array {
   const { label, rest } = takeLabel(bytes);
-  if (label !== (security.label ?? '')) throw malformed(PROTOCOL, 0, 'the label is that of another cluster');
+  if (label !== (security.label ?? '')) throw malformed(PROTOCOL, 0, UNREADABLE.label);
   if (security.keyring === undefined) return takeCrc(rest);
   const { aead, keyring } = sealer(security);
   let plain: Uint8Array;

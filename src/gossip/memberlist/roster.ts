@@ -21,6 +21,8 @@ import type { Timers } from './timers.js';
  * and what one has found out oneself counts. An `alive` counts as later than any accusation.
  */
 const MAX_INCARNATION = 0xffff_ffff;
+/** Failed members that are listed after the protocol has forgotten them, at most. */
+const MAX_FAILED = 1024;
 /** Characters of a member's name at most. */
 export const MAX_NAME = 255;
 const NOTHING = new Uint8Array(0);
@@ -34,6 +36,8 @@ export interface RosterOptions {
   timing: Timing;
   /** How long a name stays with its address after its member died, in milliseconds; 0 for ever. */
   deadNodeReclaimTime: number;
+  /** How long a member that failed is listed, in milliseconds. */
+  failedMemberLife: number;
   maxMembers: number;
   /** From 0 up to but not including 1. */
   random: () => number;
@@ -68,6 +72,8 @@ export class Roster {
   readonly #host: RosterHost;
   readonly #timers: Timers;
   readonly #members = new Map<string, Entry>();
+  /** Members that failed, which the protocol has forgotten: for listings only. The oldest first. */
+  readonly #failed = new Map<string, Entry>();
   /** All members, in the order in which they are probed. */
   #order: Entry[] = [];
   #index = 0;
@@ -97,6 +103,13 @@ export class Roster {
 
   all(): readonly Entry[] {
     return this.#order;
+  }
+
+  /** All members, and those that failed a while ago: the protocol forgets them soon, people do not. */
+  listing(now: number): readonly Member[] {
+    for (const [name, { since }] of this.#failed)
+      if (now - since > this.#options.failedMemberLife) this.#failed.delete(name);
+    return this.#failed.size === 0 ? this.#order : [...this.#order, ...this.#failed.values()];
   }
 
   /** Says to everybody what has changed of this member. */
@@ -296,6 +309,7 @@ export class Roster {
   }
 
   #add(member: Entry): void {
+    this.#failed.delete(member.name);
     this.#members.set(member.name, member);
     const order = this.#order;
     const at = this.#random(order.length + 1);
@@ -310,8 +324,14 @@ export class Roster {
     this.#order = this.#order.filter((member) => {
       if (member === this.self || isThere(member) || now - member.since <= gossipToTheDeadTime) return true;
       this.#members.delete(member.name);
+      if (member.state === 'dead') this.#keepFailed(member);
       return false;
     });
+  }
+
+  #keepFailed(member: Entry): void {
+    for (const oldest of this.#failed.keys()) if (this.#failed.size >= MAX_FAILED) this.#failed.delete(oldest);
+    this.#failed.set(member.name, member);
   }
 
   #shuffle(): void {

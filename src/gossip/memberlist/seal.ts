@@ -18,6 +18,8 @@ export const UNREADABLE = {
   encrypted: 'the stream is encrypted',
   /** It is not encrypted, and this member has keys. */
   plain: 'the stream is not encrypted',
+  /** It carries another label, or this member has one and it carries none. */
+  label: 'the label is that of another cluster',
 } as const;
 const NONCE = 12;
 const TAG = 16;

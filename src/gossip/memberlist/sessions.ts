@@ -35,7 +35,7 @@ export type Answered = (answer: StreamMessage | null, now: number, failure: stri
 /** What `Sessions` asks of the machine. */
 export interface SessionHost {
   /** A request came; `reply` answers it, once. What it throws as `WireError` is told to the peer. */
-  request(message: StreamMessage, reply: (message: Uint8Array) => void, now: number): void;
+  request(message: StreamMessage, address: string, reply: (message: Uint8Array) => void, now: number): void;
   /** What came from there cannot be read. */
   refused(error: WireError, address: string, now: number): void;
 }
@@ -154,7 +154,7 @@ export class Sessions {
         this.#work.spend(answer.length * ANSWER_WORK);
         this.#sink.writeStream(id, this.#encode(answer, false));
       };
-      this.#host.request(message, reply, now);
+      this.#host.request(message, session.address, reply, now);
     } catch (error) {
       if (!(error instanceof WireError)) throw error;
       failure = error.detail;

@@ -204,7 +204,7 @@ export class StreamReader {
       let start = 0;
       if (!this.#dialled) {
         const { label, rest } = takeLabel(this.#bytes.subarray(0, this.#length));
-        if (label !== own) throw malformed(PROTOCOL, 0, 'the label is that of another cluster');
+        if (label !== own) throw malformed(PROTOCOL, 0, UNREADABLE.label);
         start = this.#length - rest.length;
       }
       this.#start = start;

@@ -442,9 +442,9 @@ export class NetworkDb {
     });
   }
 
-  /** Another node's `localState`. */
-  mergeState(state: Uint8Array, now: number): void {
-    this.#merge(state, true, now);
+  /** Merges another node's `localState`. @returns whether it is a state of NetworkDB at all. */
+  mergeState(state: Uint8Array, now: number): boolean {
+    return this.#merge(state, true, now);
   }
 
   /** As `mergeState`, of what an earlier run knew: nobody is told of the attachments of others. */
@@ -452,13 +452,16 @@ export class NetworkDb {
     this.#merge(state, false, now);
   }
 
-  #merge(state: Uint8Array, told: boolean, now: number): void {
+  #merge(state: Uint8Array, told: boolean, now: number): boolean {
     this.#now = now;
+    let read = false;
     this.#read(() => {
       const { type, data } = gossipMessage.decode(state);
-      if (type === PUSH_PULL) this.#pushPull(networkPushPull.decode(data), told);
-      else this.#count('unknown-type');
+      if (type !== PUSH_PULL) return this.#count('unknown-type');
+      this.#pushPull(networkPushPull.decode(data), told);
+      read = true;
     });
+    return read;
   }
 
   // ---- Messages ----

@@ -1,0 +1,23 @@
+import { WireError } from '../../wire/index.js';
+import { UNREADABLE } from './seal.js';
+
+/**
+ * Why traffic from an address is refused:
+ *
+ * - `label`: it carries the label of another cluster, or none where this member has one
+ * - `key`: no key of the ring opens it
+ * - `encrypted`: it is encrypted, and this member has no key
+ * - `plain`: it is not encrypted, and this member has keys
+ * - `version`: its members speak versions of the protocol, or of the application, that this member does not
+ * - `malformed`: anything else
+ */
+export type Refusal = 'label' | 'key' | 'encrypted' | 'plain' | 'version' | 'malformed';
+
+/** The kind of an error that reading a packet or a stream has thrown. */
+export function refusalOf({ reason, detail }: WireError): Refusal {
+  if (detail === UNREADABLE.label) return 'label';
+  if (detail === UNREADABLE.otherKey) return 'key';
+  if (detail === UNREADABLE.encrypted) return 'encrypted';
+  if (detail === UNREADABLE.plain || detail.startsWith('encryption of version')) return 'plain';
+  return reason === 'unsupported' ? 'version' : 'malformed';
+}
