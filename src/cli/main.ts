@@ -2,9 +2,10 @@
 /** The `vtep` program: finds the command, and turns what it throws into a message and an exit code. */
 import { readFileSync } from 'node:fs';
 import { closest, SchemaError } from '../schema/index.js';
-import { codeOf, HostError } from '../host/index.js';
+import { HostError } from '../host/index.js';
 import { COMMANDS } from './commands.js';
 import { UsageError } from './flags.js';
+import { guardStreams } from './streams.js';
 import { helpText } from './manual.js';
 
 const help = `vtep: a VXLAN overlay network in TypeScript
@@ -64,9 +65,7 @@ function version(): string {
 }
 
 const args = process.argv.slice(2);
-process.stdout.on('error', (error) => {
-  if (codeOf(error) !== 'EPIPE') throw error; // whoever read it has seen enough: no reason to stop moving frames
-});
+guardStreams(args[0] !== undefined && Object.hasOwn(COMMANDS, args[0]) ? `vtep ${args[0]}` : 'vtep');
 try {
   process.exitCode = await main(args);
 } catch (error) {

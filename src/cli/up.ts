@@ -1,15 +1,21 @@
 /** `vtep up`: one VTEP with static configuration, until it is told to stop. */
-import { applyMtus, HostError, Overlay, tapMtu, type AllCounters } from '../host/index.js';
+import { applyMtus, HostError, LEVELS, Overlay, tapMtu, type AllCounters, type Logger } from '../host/index.js';
 import { type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
+import { ServiceOutput } from './service-output.js';
 import { COMMON, readPlan, SINGLE } from './up-config.js';
 
 export const RUN: readonly Flag[] = [
   { name: 'config', value: 'FILE', text: 'JSON with several segments and TAPs ("-": standard input)' },
   { name: 'dry-run', text: 'check, print the resulting configuration as JSON, and do nothing' },
-  { name: 'json', text: 'print events and the final counters as JSON, one object a line' },
+  { name: 'json', text: 'print events, log lines and the final counters as JSON, one object a line' },
+  {
+    name: 'log-level',
+    value: LEVELS.join('|'),
+    text: 'least urgent lines of the log on standard error (default info)',
+  },
 ];
 
 export const manual: Manual = {
@@ -53,27 +59,23 @@ export async function run(args: string[]): Promise<number> {
 
 /** Runs a VTEP until a signal, a request to stop, or the loss of every TAP. */
 export async function serve(plan: Plan, flags: Parsed): Promise<number> {
-  const json = flags.on('json') === true;
-  const warn = (message: string): void => void process.stderr.write(`vtep: warning: ${message}\n`);
-  if (flags.on('dry-run')) return dryRun(plan, warn);
-
-  const say = (event: string, fields: object, lines: readonly string[]): void =>
-    void process.stdout.write(`${json ? JSON.stringify({ event, ...fields }) : lines.join('\n')}\n`);
+  const output = new ServiceOutput(flags);
+  const { log } = output;
+  if (flags.on('dry-run')) return dryRun(plan, log);
 
   const stopping = new Stopping();
   const overlay = await Overlay.start(plan, {
-    warn,
+    log,
     end: (reason) => stopping.end(reason),
-    tell: ({ event, fields, line }) => say(event, fields, [line]),
+    tell: ({ event, fields, line }) => output.say(event, fields, [line]),
   });
-  say('ready', describe(overlay), [...summary(overlay), 'ready']);
+  output.say('ready', describe(overlay), [...summary(overlay), 'ready']);
   const reason = await stopping.ended;
   const counters = await lastCounters(overlay);
   await overlay.stop();
-  say('stopped', { reason, counters }, ['stopped', ...(counters === null ? [] : ['', countersTable(counters)])]);
-  if (reason === null) return 0;
-  process.stderr.write(`vtep: ${reason}\n`);
-  return 1;
+  output.say('stopped', { reason, counters }, ['stopped', ...(counters === null ? [] : ['', countersTable(counters)])]);
+  if (reason !== null) output.fail(reason);
+  return output.close(reason === null ? 0 : 1);
 }
 
 /** What was counted to the end; `null` where the engine has failed, and what it counted is gone with it. */
@@ -110,12 +112,12 @@ class Stopping {
   }
 }
 
-async function dryRun(plan: Plan, warn: (message: string) => void): Promise<number> {
+async function dryRun(plan: Plan, log: Logger): Promise<number> {
   try {
-    await applyMtus(plan, { warn });
+    await applyMtus(plan, log);
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
-    warn(error.message); // it may well be meant for another machine
+    log.warning('mtu', error.message); // the plan may be meant for another machine
   }
   process.stdout.write(`${JSON.stringify(plan, null, 2)}\n`);
   return 0;

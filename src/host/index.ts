@@ -23,6 +23,19 @@ export {
 export { queryCluster, type ClusterState } from './gossip-query.js';
 export { resolveHost, sourceTowards, underlayOf, type Underlay } from './gossip-address.js';
 export { ip, ipJson, requireNetns } from './ip.js';
+export {
+  journalPrefix,
+  jsonLine,
+  LEVELS,
+  Logger,
+  rfc3339,
+  textLine,
+  type Level,
+  type Limit,
+  type LogFields,
+  type LoggerOptions,
+  type LogRecord,
+} from './log.js';
 export { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
 export {
   OverlayGossip,
@@ -32,6 +45,7 @@ export {
   type MemberListing,
   type NetworkListing,
 } from './overlay-gossip.js';
+export { Output } from './output.js';
 export { applyMtus, Overlay, type AllCounters, type OverlayEvents } from './overlay.js';
 export { sums, type Sums } from './simd.js';
 export { TapChannel, type TapEvents } from './tap.js';

@@ -23,6 +23,7 @@ import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
 import { GossipTables } from './gossip-tables.js';
 import { Joining } from './joining.js';
+import { type Logger } from './log.js';
 import { type MachineRequest } from './machine.js';
 
 /** Milliseconds that the first attempt to join has before the endpoints are told of all the same. */
@@ -77,6 +78,8 @@ export interface GossipEvent {
 
 export interface GossipEvents {
   warn(message: string): void;
+  /** For events with a name and fields of their own. */
+  log: Logger;
   tell?(event: GossipEvent): void;
 }
 

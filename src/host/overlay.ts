@@ -7,6 +7,7 @@ import { HostError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
 import { readKeys } from './gossip-keys.js';
 import { requireNetns } from './ip.js';
+import { type Logger } from './log.js';
 import { makeLink, type Link } from './link.js';
 import { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
 import { closeTap } from './tun.js';
@@ -21,8 +22,8 @@ export interface AllCounters {
 }
 
 export interface OverlayEvents {
-  /** Something that somebody may want to know, and that is no reason to stop. */
-  warn(message: string): void;
+  /** Reports trouble that is no reason to stop. */
+  log: Logger;
   /** It is to stop: asked to over the control socket (`null`), or for want of any TAP. The caller calls `stop`. */
   end(reason: string | null): void;
   /** Something happened in the gossip. */
@@ -68,7 +69,7 @@ export class Overlay {
     if (plan.gossip !== undefined) readKeys(plan.gossip.keys);
     for (const { netns } of plan.taps) if (netns !== undefined) await requireNetns(netns);
     const { engine, note } = await chooseEngine(plan);
-    const mtus = await applyMtus(plan, events);
+    const mtus = await applyMtus(plan, events.log);
     const links: Link[] = [];
     let started = false;
     let gossip: OverlayGossip | undefined;
@@ -83,13 +84,18 @@ export class Overlay {
       started = true;
       const facts = await engine.start(plan, links, {
         tapLost: (port, reason) => {
-          events.warn(`TAP ${plan.taps[port]!.name} is lost: ${reason}`);
+          const { name } = plan.taps[port]!;
+          events.log.warning('tap-lost', `TAP ${name} is lost: ${reason}`, { tap: name, reason });
           if (--taps === 0) events.end('no TAP is left');
         },
         failed: (reason) => events.end(reason),
       });
-      if (note !== undefined) events.warn(note);
-      if (plan.gossip !== undefined) gossip = await OverlayGossip.start(plan, engine, events);
+      if (note !== undefined) events.log.warning('engine', note, { engine: engine.name });
+      if (plan.gossip !== undefined)
+        gossip = await OverlayGossip.start(plan, engine, {
+          ...events,
+          warn: (message) => events.log.warning('gossip', message),
+        });
       const control =
         plan.control === undefined
           ? undefined
@@ -115,16 +121,16 @@ export class Overlay {
 }
 
 /** Fills in the MTUs that a plan leaves open, and warns of those that do not fit. */
-export async function applyMtus(plan: Plan, events: Pick<OverlayEvents, 'warn'>): Promise<SegmentMtu[]> {
+export async function applyMtus(plan: Plan, log: Logger): Promise<SegmentMtu[]> {
   const mtus = await segmentMtus(plan);
   for (const [i, { mtu, warning }] of mtus.entries()) {
     plan.segments[i]!.mtu = mtu;
-    if (warning !== undefined) events.warn(warning);
+    if (warning !== undefined) log.warning('mtu', warning, { vni: plan.segments[i]!.vni, mtu });
   }
   for (const [port, { name, mtu }] of plan.taps.entries()) {
     const room = tapMtu(plan, port);
     if (mtu !== undefined && mtu > room)
-      events.warn(`TAP ${name}: MTU ${mtu} is more than its segment carries, ${room}`);
+      log.warning('mtu', `TAP ${name}: MTU ${mtu} is more than its segment carries, ${room}`, { tap: name, mtu, room });
   }
   return mtus;
 }

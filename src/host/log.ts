@@ -1,0 +1,169 @@
+/**
+ * The log of a running VTEP: one line for each thing that somebody may have to act on, with its time, its level and the
+ * name of the event. A logger only makes records; where they go is its sink's concern, which may never block or throw.
+ */
+import { performance } from 'node:perf_hooks';
+
+/** From the most to the least urgent. */
+export const LEVELS = ['error', 'warning', 'info', 'debug'] as const;
+export type Level = (typeof LEVELS)[number];
+
+/** What a line is about, for programs. Values are JSON. */
+export type LogFields = Readonly<Record<string, unknown>>;
+
+export interface LogRecord {
+  /** Milliseconds since 1970 UTC. */
+  time: number;
+  level: Level;
+  /** The kind of event, in kebab case: `peer-unreachable`. Scripts and alerts select lines by it. */
+  event: string;
+  /** One sentence for people. */
+  message: string;
+  fields: LogFields;
+}
+
+/** How often a line may come. */
+export interface Limit {
+  /** Lines with the same event and key share a limit. Default: one limit for the event. */
+  key?: string;
+  /** Milliseconds in which one line is written. Default 60,000. */
+  interval?: number;
+}
+
+export interface LoggerOptions {
+  /** The least urgent level that is written. Default `info`. */
+  level?: Level;
+  /** Milliseconds of a clock that does not go back. */
+  now?: () => number;
+  /** Milliseconds since 1970 UTC. */
+  clock?: () => number;
+}
+
+const INTERVAL = 60_000;
+/** Limits remembered; the oldest goes first. */
+const MAX_KEYS = 1024;
+/** Lines in a row at most, and a second after that, whatever they are about. */
+const BURST = 200;
+const PER_SECOND = 20;
+
+interface Window {
+  start: number;
+  interval: number;
+  suppressed: number;
+}
+
+export class Logger {
+  readonly #sink: (record: LogRecord) => void;
+  readonly #least: number;
+  readonly #now: () => number;
+  readonly #clock: () => number;
+  readonly #windows = new Map<string, Window>();
+  #tokens = BURST;
+  #filled: number;
+  #suppressed = 0;
+
+  constructor(sink: (record: LogRecord) => void, options: LoggerOptions = {}) {
+    this.#sink = sink;
+    this.#least = LEVELS.indexOf(options.level ?? 'info');
+    this.#now = options.now ?? (() => performance.now());
+    this.#clock = options.clock ?? Date.now;
+    this.#filled = this.#now();
+  }
+
+  /** Something does not work, and will not without help. */
+  error(event: string, message: string, fields?: LogFields, limit?: Limit): void {
+    this.log('error', event, message, fields, limit);
+  }
+
+  /** Something is wrong and the rest works. */
+  warning(event: string, message: string, fields?: LogFields, limit?: Limit): void {
+    this.log('warning', event, message, fields, limit);
+  }
+
+  /** Something changed: for example, what a warning was about is well again. */
+  info(event: string, message: string, fields?: LogFields, limit?: Limit): void {
+    this.log('info', event, message, fields, limit);
+  }
+
+  debug(event: string, message: string, fields?: LogFields, limit?: Limit): void {
+    this.log('debug', event, message, fields, limit);
+  }
+
+  /**
+   * @param limit Absent: the line is written each time, as far as the limit on all lines together allows. Given: once
+   * an interval; the next line then says in `suppressed` how many were left out.
+   */
+  log(level: Level, event: string, message: string, fields: LogFields = {}, limit?: Limit): void {
+    if (LEVELS.indexOf(level) > this.#least) return;
+    const now = this.#now();
+    let suppressed = 0;
+    if (limit !== undefined) {
+      const before = this.#enter(`${event} ${limit.key ?? ''}`, limit.interval ?? INTERVAL, now);
+      if (before < 0) return;
+      suppressed = before;
+    }
+    if (!this.#take(now)) {
+      this.#suppressed++;
+      return;
+    }
+    if (this.#suppressed > 0) {
+      const count = this.#suppressed;
+      this.#suppressed = 0;
+      this.#write('warning', 'log-limited', `${count} log lines were left out: too many in a short time`, { count });
+    }
+    this.#write(
+      level,
+      event,
+      suppressed > 0 ? `${message} (and ${suppressed} more like it since the last line)` : message,
+      suppressed > 0 ? { ...fields, suppressed } : fields,
+    );
+  }
+
+  /** Returns how many lines were left out since the last one, or -1 where this one is left out as well. */
+  #enter(key: string, interval: number, now: number): number {
+    const window = this.#windows.get(key);
+    if (window !== undefined && now - window.start < window.interval) {
+      window.suppressed++;
+      return -1;
+    }
+    this.#windows.delete(key); // to the end of the map's order
+    if (this.#windows.size >= MAX_KEYS) this.#windows.delete(this.#windows.keys().next().value as string);
+    this.#windows.set(key, { start: now, interval, suppressed: 0 });
+    return window?.suppressed ?? 0;
+  }
+
+  #take(now: number): boolean {
+    this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#filled) * PER_SECOND) / 1000);
+    this.#filled = now;
+    if (this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
+
+  #write(level: Level, event: string, message: string, fields: LogFields): void {
+    this.#sink({ time: this.#clock(), level, event, message, fields });
+  }
+}
+
+/** A record as people read it: `2026-11-26T13:46:28.123Z warning: TAP eth0 is lost`. */
+export function textLine({ time, level, message }: LogRecord): string {
+  return `${rfc3339(time)} ${level}: ${message.replace(/\s*\n\s*/g, '; ')}`;
+}
+
+/** A record as one JSON object. */
+export function jsonLine({ time, level, event, message, fields }: LogRecord): string {
+  return JSON.stringify({ time: rfc3339(time), level, event, message, ...fields });
+}
+
+/** syslog's numbers, with which systemd reads a line's level from its beginning (sd-daemon(3)). */
+const PRIORITY: Readonly<Record<Level, number>> = { error: 3, warning: 4, info: 6, debug: 7 };
+
+/** The prefix by which the journal of systemd knows a line's level. */
+export function journalPrefix(level: Level): string {
+  return `<${PRIORITY[level]}>`;
+}
+
+/** RFC 3339 in UTC, with milliseconds. */
+export function rfc3339(time: number): string {
+  return new Date(time).toISOString();
+}

@@ -1,0 +1,170 @@
+/**
+ * Lines to standard output and standard error from a process that must go on whatever becomes of them: a full disk, a
+ * closed terminal, a pipe that nobody reads. `write` neither blocks nor throws; a line that cannot be written is dropped
+ * and counted.
+ *
+ * `process.stdout` does not do: it blocks on a terminal that is stopped with Ctrl-S, and for a pipe that nobody reads it
+ * keeps every line in memory and the process alive.
+ */
+import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
+import { isatty } from 'node:tty';
+import { codeOf } from './error.js';
+
+/** Bytes that may wait for a slow reader; lines beyond that are dropped. */
+const MAX_QUEUE = 256 << 10;
+/** Milliseconds between two attempts to write what waits. */
+const RETRY = 50;
+
+export class Output {
+  readonly #fd: number;
+  /** Our own open file description, which does not block; else `null`. */
+  #own: number | null = null;
+  /** Writes through Node: for sockets, which cannot be opened a second time. */
+  #stream: NodeJS.WriteStream | null = null;
+  readonly #queue: Buffer[] = [];
+  #queued = 0;
+  #timer: NodeJS.Timeout | undefined;
+  /** Whether the first of the queue is written in part. */
+  #partial = false;
+  /** Whether the rest of the last line was dropped: the next one starts with a line feed. */
+  #torn = false;
+  /** Lines dropped that `notice` has not reported. */
+  #unreported = 0;
+  #lost = 0;
+  #reason = '';
+  readonly #notice: ((count: number, code: string) => string) | undefined;
+
+  /** @param notice Returns the line that reports dropped lines once lines can be written again; absent: no line does. */
+  constructor(fd: 1 | 2, notice?: (count: number, code: string) => string) {
+    this.#fd = fd;
+    this.#notice = notice;
+    if (!mayBlock(fd)) return;
+    try {
+      const { O_WRONLY, O_NONBLOCK, O_NOCTTY, O_APPEND } = constants;
+      this.#own = openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_APPEND);
+    } catch {
+      this.#stream = fd === 1 ? process.stdout : process.stderr;
+      this.#stream.removeAllListeners('error'); // the program's own would end it
+      this.#stream.on('error', () => undefined);
+    }
+  }
+
+  /** Lines dropped so far. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  /** Writes a line, or lines, to which a line feed is added. */
+  write(line: string): void {
+    if (this.#unreported > 0 && this.#notice !== undefined && !this.waits) {
+      const count = this.#unreported;
+      this.#unreported = 0;
+      if (!this.#put(this.#notice(count, this.#reason))) this.#unreported += count;
+    }
+    if (!this.#put(line)) this.#miss(1, this.#reason);
+  }
+
+  /** Whether lines wait for a slow reader. */
+  get waits(): boolean {
+    return this.#stream === null ? this.#queued > 0 : this.#stream.writableLength > 0 && !this.#stream.destroyed;
+  }
+
+  /** Waits until no line waits, but not longer than `milliseconds`. */
+  async drain(milliseconds: number): Promise<void> {
+    const end = performance.now() + milliseconds;
+    while (this.waits && performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      if (!this.#flush()) this.#miss(1, this.#reason);
+    }
+    clearTimeout(this.#timer);
+    if (this.#own !== null && this.#queued === 0) {
+      closeSync(this.#own);
+      this.#own = null;
+    }
+  }
+
+  /** Returns false where the line is dropped, and sets the reason. */
+  #put(line: string): boolean {
+    if (this.#stream !== null) return this.#putStream(this.#stream, `${line}\n`);
+    const bytes = Buffer.from(`${this.#torn ? '\n' : ''}${line}\n`);
+    if (this.#queued + bytes.length > MAX_QUEUE && this.#queued > 0) {
+      this.#reason = 'EAGAIN';
+      return false;
+    }
+    this.#queue.push(bytes);
+    this.#queued += bytes.length;
+    return this.#flush();
+  }
+
+  #putStream(stream: NodeJS.WriteStream, line: string): boolean {
+    if (stream.destroyed) return false;
+    if (stream.writableLength + line.length > MAX_QUEUE && stream.writableLength > 0) {
+      this.#reason = 'EAGAIN';
+      return false;
+    }
+    stream.write(line, (error) => {
+      if (error != null) this.#miss(1, codeOf(error));
+    });
+    return true;
+  }
+
+  #miss(lines: number, code: string): void {
+    this.#lost += lines;
+    this.#unreported += lines;
+    this.#reason = code || 'EIO';
+  }
+
+  /** Writes what waits as far as it goes; returns false where lines were dropped since they cannot be written. */
+  #flush(): boolean {
+    while (this.#queue.length > 0) {
+      const bytes = this.#queue[0]!;
+      let count: number;
+      try {
+        count = writeSync(this.#own ?? this.#fd, bytes);
+      } catch (error) {
+        const code = codeOf(error);
+        if (code === 'EINTR') continue;
+        if (code === 'EAGAIN') {
+          this.#later();
+          return true;
+        }
+        return this.#discard(code);
+      }
+      this.#queued -= count;
+      this.#torn = false;
+      this.#partial = count < bytes.length;
+      if (this.#partial) this.#queue[0] = bytes.subarray(count);
+      else this.#queue.shift();
+    }
+    return true;
+  }
+
+  /** Empties the queue. Counts all its lines but the last one, which the caller counts. */
+  #discard(code: string): boolean {
+    this.#torn ||= this.#partial;
+    this.#partial = false;
+    this.#miss(this.#queue.length - 1, code);
+    this.#queue.length = 0;
+    this.#queued = 0;
+    return false;
+  }
+
+  #later(): void {
+    if (this.#timer !== undefined) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      if (!this.#flush()) this.#miss(1, this.#reason);
+    }, RETRY);
+    this.#timer.unref();
+  }
+}
+
+/** Whether a write may wait for somebody: to a pipe, a socket or a terminal. */
+function mayBlock(fd: number): boolean {
+  try {
+    const stat = fstatSync(fd);
+    return stat.isFIFO() || stat.isSocket() || isatty(fd);
+  } catch {
+    return false;
+  }
+}
