@@ -28,7 +28,7 @@ function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log)
     const number = random.integer(12);
     const id = `endpoint-${number}`;
     if (lab.hosts.some(({ endpoints }) => endpoints.get(network)?.has(id) === true)) return;
-    const mac = `02:42:0a:00:0${random.integer(2)}:0${number % 10}`;
+    const mac = `02:42:0a:00:0${random.integer(2)}:${String(number).padStart(2, '0')}`;
     say(`has ${id} in ${network}`);
     host.add(network, id, { ip: `10.0.${random.integer(2)}.${number + 2}/24`, mac });
   } else if (what < 7) {

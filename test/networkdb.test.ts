@@ -642,6 +642,7 @@ test('records become endpoints and peers of a VTEP, and endpoints of this host r
     machine.networks().map(({ network }) => network),
     [NET],
   );
+  bench.pass(1000); // the others do not answer
   record('e1', 20, '10.0.0.4/24', '02:42:0a:00:00:04', '192.0.2.2');
   record('e2', 21, '10.0.0.5/24', '02:42:0A:00:00:05', '192.0.2.2');
   record('e3', 22, '10.0.0.6/24', '02:42:0a:00:00:06', '192.0.2.3', 'c');

@@ -3,7 +3,9 @@ export * from './messages.js';
 export { MAX_NAME, MAX_VALUE, NetworkDb } from './networkdb.js';
 export {
   OverlayPeers,
+  type ConflictParty,
   type LocalEndpoint,
+  type OverlayConflict,
   type OverlayEndpoint,
   type OverlayPeersOptions,
   type OverlaySink,

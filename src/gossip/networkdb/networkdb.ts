@@ -95,6 +95,8 @@ interface LocalNetwork {
   alone: boolean;
   /** When all own entries were told again last. */
   retold: number;
+  /** Callers that wait until the network is in sync. */
+  waiters: { readonly deadline: number; readonly then: (now: number) => void }[];
 }
 
 /** A bulk sync that waits for its answer. */
@@ -110,11 +112,17 @@ interface Request {
   readonly next?: string | undefined;
 }
 
-interface Watch {
+interface Filter {
   readonly table: string | undefined;
   readonly network: string | undefined;
+}
+
+interface Watch extends Filter {
   readonly watcher: Watcher;
 }
+
+/** Whether a record that an earlier life of this node wrote is still true. */
+type Reclaimer = (key: string, value: Uint8Array) => boolean;
 
 /**
  * Docker's NetworkDB as a machine: tables of entries that all nodes attached to a network come to share. It is told of
@@ -139,6 +147,7 @@ export class NetworkDb {
   /** Events of nodes and networks, which memberlist carries. */
   readonly #events: BroadcastQueue;
   readonly #watches = new Set<Watch>();
+  readonly #claims = new Set<Filter & { readonly reclaimer: Reclaimer }>();
   readonly #counts = Object.fromEntries(COUNTS.map((name) => [name, 0])) as Record<CountName, number>;
   #requests: Request[] = [];
   #now = 0;
@@ -217,6 +226,7 @@ export class NetworkDb {
       inSync: false,
       alone: false,
       retold: -Infinity,
+      waiters: [],
     };
     this.#networks.set(network, local);
     this.#store.add(network);
@@ -285,6 +295,28 @@ export class NetworkDb {
     return () => void this.#watches.delete(watch);
   }
 
+  /**
+   * Calls back once the tables of the others in a network are known, or `patience` milliseconds have passed; at once where
+   * they are known already. Leaving the network forgets it.
+   */
+  whenSynced(network: string, patience: number, now: number, then: (now: number) => void): void {
+    const local = this.#networks.get(network);
+    if (local === undefined) return;
+    if (local.inSync) then(now);
+    else local.waiters.push({ deadline: now + patience, then });
+  }
+
+  /**
+   * Is asked about each entry of an earlier life of this node that others still have and this node has not written: whether
+   * it is still true. If so it stays as it is, with its time; else it is withdrawn.
+   * @returns what ends it.
+   */
+  reclaim(filter: { table: string; network: string }, reclaimer: Reclaimer): () => void {
+    const claim = { ...filter, reclaimer };
+    this.#claims.add(claim);
+    return () => void this.#claims.delete(claim);
+  }
+
   // ---- What there is ----
 
   /** The networks that this node is attached to, and whether it has heard from the others there. */
@@ -344,6 +376,7 @@ export class NetworkDb {
   /** When `tick` is to be called next. */
   get next(): number {
     const times = [this.#nextGossip, this.#nextBulk, this.#nextReap, this.#nextCall, this.#nextBootstrap];
+    for (const { waiters } of this.#networks.values()) times.push(...waiters.map(({ deadline }) => deadline));
     return Math.min(...times, ...this.#requests.map(({ deadline, again }) => Math.min(deadline, again)));
   }
 
@@ -354,6 +387,7 @@ export class NetworkDb {
     const { gossipInterval, bulkSyncInterval, reapInterval, reconnectInterval } = this.#options;
     this.#expireRequests();
     this.#repeatRequests();
+    for (const local of [...this.#networks.values()]) if (local.waiters.length > 0) this.#callWaiters(local);
     if (now >= this.#nextGossip) {
       this.#nextGossip = now + gossipInterval;
       for (const network of this.#networks.values()) this.#gossip(network);
@@ -653,9 +687,19 @@ export class NetworkDb {
     // An earlier life of this node made it, or nobody did: either way it is not there. Where another node has an entry of
     // that name it is withdrawn all the same, since some hold this one for later; that node may write it again.
     if (deleting) return;
+    if (known === undefined && this.#reclaims(network, table, key, value)) {
+      const own = { network, table, key, time, owner: this.name, value: value.slice(), deleting: false };
+      return this.#put({ ...own, expires: Infinity, held: false, shown: null });
+    }
     if (!this.#store.admitsHeld) return this.#count('no-room');
     this.#count('refuted');
     this.#write(DELETE, network, table, key, value.slice(), true);
+  }
+
+  #reclaims(network: string, table: string, key: string, value: Uint8Array): boolean {
+    for (const claim of this.#claims)
+      if (claim.network === network && claim.table === table && claim.reclaimer(key, value)) return true;
+    return false;
   }
 
   // ---- Bulk sync ----
@@ -774,7 +818,17 @@ export class NetworkDb {
       open++;
       this.#request(peer, [local.id], local.id);
     }
-    if (open === 0) local.inSync = true;
+    if (open > 0) return;
+    local.inSync = true;
+    this.#callWaiters(local);
+  }
+
+  /** Calls those that wait for a network to be in sync, and no longer than they said. */
+  #callWaiters(local: LocalNetwork): void {
+    const due = local.waiters.filter(({ deadline }) => local.inSync || deadline <= this.#now);
+    if (due.length === 0) return;
+    local.waiters = local.waiters.filter((waiter) => !due.includes(waiter));
+    for (const { then } of due) then(this.#now);
   }
 
   #expireRequests(): void {

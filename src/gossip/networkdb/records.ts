@@ -6,6 +6,12 @@ export const OVERLAY_PEER_TABLE = 'overlay_peer_table';
 /** The table of {@link EndpointRecord}: names and services, for DNS and load balancing. */
 export const ENDPOINT_TABLE = 'endpoint_table';
 
+/**
+ * Endpoints that their hosts have withdrawn, or not announced, because an older attachment holds one of their addresses,
+ * or the network's VNI or subnet. Values are as in {@link OVERLAY_PEER_TABLE}. Docker relays this table and does not read it.
+ */
+export const WAITING_TABLE = 'weft_waiting_table';
+
 /** Protocols of {@link PortConfig}. */
 export const PROTOCOL_TCP = 0;
 export const PROTOCOL_UDP = 1;
@@ -19,6 +25,18 @@ export interface PeerRecord extends Extensible {
   endpointMac: string;
   /** Underlay address of the VTEP, without a port. */
   tunnelIp: string;
+}
+
+/**
+ * What this library adds to a {@link PeerRecord}, as fields that Docker skips: they stand in the record's `unknown`. With
+ * them, hosts agree which of two attachments is older, and notice a network that has two VNIs.
+ */
+export interface PeerExtension extends Extensible {
+  /** When the endpoint was attached, in milliseconds since 1970. 0: the record has no extension. */
+  since: number;
+  /** When its host attached to the network, likewise. */
+  attached: number;
+  vni: number;
 }
 
 /** A port that a service is published at. */
@@ -51,6 +69,13 @@ export const peerRecord: MessageCodec<PeerRecord> = message('peerRecord', [
   { number: 1, name: 'endpointIp', kind: 'text' },
   { number: 2, name: 'endpointMac', kind: 'text' },
   { number: 3, name: 'tunnelIp', kind: 'text' },
+]);
+
+/** Field numbers far from those that a later Docker may use, and below 16, where a tag takes one octet. */
+export const peerExtension: MessageCodec<PeerExtension> = message('peerExtension', [
+  { number: 12, name: 'since', kind: 'uint64' },
+  { number: 13, name: 'attached', kind: 'uint64' },
+  { number: 14, name: 'vni', kind: 'uint32' },
 ]);
 
 export const portConfig: MessageCodec<PortConfig> = message('portConfig', [
