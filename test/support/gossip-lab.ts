@@ -25,6 +25,10 @@ export class LabHost {
   process: LabProcess | null = null;
   /** Its endpoints, by network and id, with their addresses. */
   readonly endpoints = new Map<string, Map<string, { ip: string; mac: string }>>();
+  /** Its clock on the wall; absent: its records have no times, as Docker's. */
+  time: (() => number) | undefined;
+  /** Networks that it has another VNI for. */
+  readonly vnis = new Map<string, number>();
 
   constructor(lab: GossipLab, address: string) {
     this.lab = lab;
@@ -130,7 +134,9 @@ export class LabProcess implements Membership {
       const { vni } = this.host.lab.networks.find(({ id }) => id === network)!;
       const vtep = new ToldVtep(`${this.name} in ${network}`);
       this.vteps.set(vni, vtep);
-      overlay = new OverlayPeers({ network, vni, local: this.host.address }, this.db, vtep);
+      const { address: local, time, vnis } = this.host;
+      const options = { network, vni: vnis.get(network) ?? vni, local, ...(time === undefined ? {} : { time }) };
+      overlay = new OverlayPeers(options, this.db, vtep);
       this.overlays.set(network, overlay);
     }
     return overlay;

@@ -176,7 +176,7 @@ export class OverlayPeers {
 
   /** The conflicts that there are now, of this node and of others. */
   conflicts(): OverlayConflict[] {
-    return [...this.#conflicts.values()];
+    return [...this.#findConflicts().values()];
   }
 
   /** What stands in the way of an endpoint of this host, before it is added; `null` for nothing. */
@@ -221,7 +221,7 @@ export class OverlayPeers {
     if (this.#locals.size === 0) this.#leave(now);
     else {
       this.#erase(OVERLAY_PEER_TABLE, id, now);
-      this.#erase(WAITING_TABLE, id, now);
+      this.#erase(WAITING_TABLE, this.#waitingKey(id), now);
       if (![...this.#locals.values()].some(({ announced }) => announced !== null)) this.#attached = 0;
       this.#settle(now, true);
     }
@@ -343,6 +343,7 @@ export class OverlayPeers {
     const { ruling } = this.#placements;
     const refused = this.#placements.refused.size;
     const changes = this.#placements.settle();
+    if (ruling !== this.#placements.ruling && this.#waiting.size > 0) this.#matters = true;
     if (ruling?.parameters !== this.#placements.ruling?.parameters) this.#matters = true;
     if (refused !== 0 || this.#placements.refused.size !== 0) this.#matters = true;
     const isWanted = (placement: Placement | null): boolean =>
@@ -396,13 +397,13 @@ export class OverlayPeers {
   /** Writes the record of an endpoint of this host, or lets it wait for what is in its way. */
   #announce(local: Local, now: number): void {
     if (this.#rivalOf(local.waiting) !== null) return this.#wait(local, now);
-    const since = this.#time?.() ?? 0;
+    const since = this.#wallTime();
     if (this.#attached === 0) this.#attached = since;
     const placement = { ...local.waiting, since, attached: this.#attached };
     const value = this.#encode(local, placement);
     this.#setAnnounced(local, { value, placement });
     this.#write(OVERLAY_PEER_TABLE, local.id, value, now);
-    this.#erase(WAITING_TABLE, local.id, now);
+    this.#erase(WAITING_TABLE, this.#waitingKey(local.id), now);
   }
 
   /** An older attachment holds what an endpoint of this host has: its record goes. */
@@ -421,8 +422,14 @@ export class OverlayPeers {
   }
 
   #wait(local: Local, now: number): void {
-    if (this.#waiting.get(local.id)?.owner === this.#db.name) return;
-    this.#write(WAITING_TABLE, local.id, this.#encode(local, local.waiting), now);
+    const key = this.#waitingKey(local.id);
+    if (this.#waiting.get(key)?.owner !== this.#db.name)
+      this.#write(WAITING_TABLE, key, this.#encode(local, local.waiting), now);
+  }
+
+  /** Two hosts may have an endpoint of the same id. */
+  #waitingKey(id: string): string {
+    return `${id}@${this.#local}`;
   }
 
   /** What stands in the way of an endpoint that is not announced: what holds, or one that has waited longer. */
@@ -443,21 +450,22 @@ export class OverlayPeers {
   // ---- Conflicts ----
 
   #reportConflicts(): void {
-    if (this.#waiting.size === 0 && this.#conflicts.size === 0 && this.#placements.refused.size === 0) return;
-    const found = new Map<string, OverlayConflict>();
-    const add = (placement: Placement): void => {
-      if (placement.vtep === this.#local && !this.#locals.has(placement.key)) return;
-      const rival = this.#rivalOf(placement);
-      if (rival === null) return; // it is about to be announced
-      const conflict = this.#conflict(placement, rival);
-      found.set(`${conflict.kind} ${conflict.value} ${conflict.refused.node} ${conflict.holder.node}`, conflict);
-    };
-    for (const placement of this.#placements.refused) add(placement);
-    for (const placement of this.#waiting.values()) add(placement);
     const before = this.#conflicts;
-    this.#conflicts = found;
-    for (const [name, conflict] of before) if (!found.has(name)) this.#report?.(conflict, true);
-    for (const [name, conflict] of found) if (!before.has(name)) this.#report?.(conflict, false);
+    this.#conflicts = this.#findConflicts();
+    for (const [name, conflict] of before) if (!this.#conflicts.has(name)) this.#report?.(conflict, true);
+    for (const [name, conflict] of this.#conflicts) if (!before.has(name)) this.#report?.(conflict, false);
+  }
+
+  #findConflicts(): Map<string, OverlayConflict> {
+    const found = new Map<string, OverlayConflict>();
+    for (const placements of [this.#placements.refused, this.#waiting.values()])
+      for (const placement of placements) {
+        const rival = this.#rivalOf(placement);
+        if (rival === null) continue; // it is about to be announced
+        const conflict = this.#conflict(placement, rival);
+        found.set(`${conflict.kind} ${conflict.value} ${conflict.refused.node} ${conflict.holder.node}`, conflict);
+      }
+    return found;
   }
 
   #conflict(placement: Placement, rival: Placement | Ruling): OverlayConflict {
@@ -487,9 +495,13 @@ export class OverlayPeers {
 
   // ---- Records ----
 
+  #wallTime(): number {
+    return Math.floor(this.#time?.() ?? 0);
+  }
+
   #placementOf({ id, ip, mac }: LocalEndpoint): Placement {
     const { address, length } = parseIpv4Prefix(ip);
-    const since = this.#time?.() ?? 0;
+    const since = this.#wallTime();
     const parameters = since === 0 ? '' : parametersOf(this.vni, subnetOf(address, length));
     const [host] = ip.split('/') as [string];
     const name = macToText(parseMac(mac));
