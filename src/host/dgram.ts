@@ -14,6 +14,7 @@ import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts }
 import { codeOf } from './error.js';
 import { answer, buildVtep, type MachineRequest } from './machine.js';
 import { TapChannel } from './tap.js';
+import { TapPoller } from './tap-poller.js';
 import { type TapFiles } from './tun.js';
 import { bindError, FIRST_SOURCE_PORT } from './underlay.js';
 
@@ -42,6 +43,8 @@ export class DgramEngine implements Engine, VtepSink {
   #captures!: Captures;
   #recorder!: Recorder;
   #taps: TapChannel[] = [];
+  /** Absent without koffi. */
+  #poller: TapPoller | undefined;
   /** Bound to the VTEP's port: what receives. */
   #socket: Socket | undefined;
   /** What sends, by flow: the receiving socket itself where the plan wants no source ports. */
@@ -52,16 +55,22 @@ export class DgramEngine implements Engine, VtepSink {
     this.#plan = plan;
     this.#recorder = new Recorder(plan, (packet) => this.#captures.add(packet));
     this.#captures = new Captures((packets) => (this.#recorder.limit = packets));
+    this.#poller = await TapPoller.create();
     this.#taps = taps.map(
       ({ writer }, port) =>
-        new TapChannel(writer, HEADROOM, {
-          frame: (bytes, offset, end) => {
-            this.#counters.framesRead++;
-            if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
-            this.#vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
+        new TapChannel(
+          writer,
+          HEADROOM,
+          {
+            frame: (bytes, offset, end) => {
+              this.#counters.framesRead++;
+              if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
+              this.#vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
+            },
+            lost: (reason) => events.tapLost(port, reason),
           },
-          lost: (reason) => events.tapLost(port, reason),
-        }),
+          this.#poller,
+        ),
     );
     this.#vtep = buildVtep(plan); // before the loop turns, so before any frame
     this.#socket = await this.#bind(plan, plan.port);
@@ -128,6 +137,7 @@ export class DgramEngine implements Engine, VtepSink {
       ...[...sockets].map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))),
       ...this.#taps.map((tap) => tap.close()),
     ]);
+    this.#poller?.close();
   }
 
   /** A socket on the VTEP's own address, never on all of them. */

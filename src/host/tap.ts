@@ -1,10 +1,9 @@
 /** Frames in and out of an open TAP, on Node's event loop. */
-import { writeSync } from 'node:fs';
+import { closeSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { codeOf, HostError } from './error.js';
+import { MAX_FRAME, type TapPoller } from './tap-poller.js';
 
-/** Longest frame: what a TAP's largest MTU gives, with an Ethernet header and two VLAN tags. */
-const MAX_FRAME = 65_521 + 14 + 8;
 /** Linux's "file descriptor in bad state": the device behind the TAP is gone. */
 const EBADFD = -77;
 
@@ -20,22 +19,39 @@ interface PipeHandle {
 }
 
 /**
- * A TAP as libuv sees it: a pipe. `net.Socket` and `tty` refuse a character device, and a blocking read would hold a
- * thread of the pool for good and keep the process from ending; a pipe handle polls any file descriptor with epoll and
- * reads it without blocking, one frame a read. Its class is not public, but has been the same since Node 0.10.
+ * Frames in and out of an open TAP on Node's event loop: polled by a {@link TapPoller} where there is one, and by Node's pipe
+ * handle otherwise. `net.Socket` and `tty` refuse a character device, and a blocking read would hold a thread of the pool
+ * for good and keep the process from ending; a pipe handle polls any file descriptor with epoll and reads it without
+ * blocking, one frame a read. Its class is not public, but has been the same since Node 0.10.
  */
 export class TapChannel {
   readonly #fd: number;
-  readonly #socket: Socket;
+  readonly #poller: TapPoller | undefined;
+  readonly #socket: Socket | undefined;
   #open = true;
+  #closed = false;
 
   /**
    * Takes the file descriptor over: `close` closes it.
    * @param headroom Bytes that are free in front of each frame.
+   * @param poller Polls the TAP, and outlives the channel.
    */
-  constructor(fd: number, headroom: number, events: TapEvents) {
+  constructor(fd: number, headroom: number, events: TapEvents, poller?: TapPoller) {
     this.#fd = fd;
+    this.#poller = poller;
     const bytes = new Uint8Array(headroom + MAX_FRAME);
+    const lost = (reason: string): void => {
+      this.#open = false;
+      events.lost(reason);
+    };
+    if (poller !== undefined) {
+      const frame = (read: Uint8Array, length: number): void => {
+        bytes.set(read, headroom);
+        events.frame(bytes, headroom, headroom + length);
+      };
+      poller.watch(fd, { frame, lost });
+      return;
+    }
     const callback = (length: number): boolean => {
       events.frame(bytes, headroom, headroom + length);
       return true;
@@ -45,14 +61,10 @@ export class TapChannel {
     if (failure !== 0) throw new HostError(`file descriptor ${fd} cannot be polled (error ${-failure})`);
     const options = { handle, onread: { buffer: bytes.subarray(headroom), callback } };
     this.#socket = new Socket(options as object);
-    this.#socket.on('error', (error: NodeJS.ErrnoException) => {
-      this.#open = false;
-      events.lost(error.errno === EBADFD ? 'the device has been removed' : error.message);
-    });
-    this.#socket.on('end', () => {
-      this.#open = false;
-      events.lost('end of file');
-    });
+    this.#socket.on('error', (error: NodeJS.ErrnoException) =>
+      lost(error.errno === EBADFD ? 'the device has been removed' : error.message),
+    );
+    this.#socket.on('end', () => lost('end of file'));
     this.#socket.resume();
   }
 
@@ -69,11 +81,20 @@ export class TapChannel {
 
   /** Closes the file descriptor, and with it the device, unless somebody else has it open too. */
   close(): Promise<void> {
+    if (this.#socket === undefined) {
+      if (this.#closed) return Promise.resolve();
+      this.#open = false;
+      this.#closed = true;
+      this.#poller?.unwatch(this.#fd);
+      closeSync(this.#fd);
+      return Promise.resolve();
+    }
     this.#open = false;
-    if (this.#socket.closed) return Promise.resolve();
+    const socket = this.#socket;
+    if (socket.closed) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#socket.once('close', () => resolve());
-      this.#socket.destroy();
+      socket.once('close', () => resolve());
+      socket.destroy();
     });
   }
 }

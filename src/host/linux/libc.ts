@@ -21,6 +21,7 @@ export interface Libc {
   epoll_ctl(epoll: number, operation: number, fd: number, event: Pointer): number;
   epoll_wait(epoll: number, events: Pointer, most: number, timeout: number): number;
   read(fd: number, buffer: Pointer, length: number): number;
+  write(fd: number, buffer: Pointer, length: number): number;
   readv(fd: number, vector: Pointer, count: number): number;
   writev(fd: number, vector: Pointer, count: number): number;
   recvmsg(fd: number, message: Pointer, flags: number): number;
@@ -50,6 +51,7 @@ const SIGNATURES: Readonly<Record<Exclude<keyof Libc, 'errno' | 'address'>, read
   epoll_ctl: ['int', ['int', 'int', 'int', 'size_t']],
   epoll_wait: ['int', ['int', 'size_t', 'int', 'int']],
   read: ['int', ['int', 'size_t', 'size_t']],
+  write: ['int', ['int', 'size_t', 'size_t']],
   readv: ['int', ['int', 'size_t', 'int']],
   writev: ['int', ['int', 'size_t', 'int']],
   recvmsg: ['int', ['int', 'size_t', 'int']],
