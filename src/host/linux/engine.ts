@@ -53,7 +53,8 @@ export class LinuxEngine implements Engine {
       taps: taps.map(({ queues }) => queues[i]!),
       writers: taps.map(({ writer }) => writer),
     }));
-    this.#threads = setups.map((_, i) => new LoopThread(heard(i)));
+    const libc = await loadLibc();
+    this.#threads = setups.map((_, i) => new LoopThread(heard(i), libc));
     const facts = await this.#startAll(setups);
     this.#running = true;
     process.on('exit', this.#onExit);

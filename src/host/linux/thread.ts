@@ -1,5 +1,5 @@
 /** One thread that moves frames, as the control thread sees it. */
-import { closeSync, existsSync, writeSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
 import {
   MessageChannel,
   receiveMessageOnPort,
@@ -12,6 +12,7 @@ import { HostError } from '../error.js';
 import { type MachineRequest } from '../machine.js';
 import { bindError } from '../underlay.js';
 import { newCounts } from './counts.js';
+import { type Libc } from './libc.js';
 import { type FromLoop, type Setup, type Started, type ToLoop } from './protocol.js';
 
 /** Where the thread's program may be, from where this one is: a source, or a piece of a bundle. */
@@ -21,7 +22,7 @@ const YOUNG = 4;
 /** What those hear who ask too late. */
 export const ENDED = 'the engine has ended';
 /** What an eventfd takes: a number of 64 bits. */
-const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
+const ONE = new BigUint64Array([1n]).buffer;
 
 interface Pending {
   resolve(result: unknown): void;
@@ -38,6 +39,7 @@ export interface ThreadEvents {
 export class LoopThread {
   readonly counts = newCounts();
   readonly #events: ThreadEvents;
+  readonly #libc: Libc;
   readonly #pending = new Map<number, Pending>();
   #port: MessagePort | undefined;
   #wake = -1;
@@ -46,8 +48,10 @@ export class LoopThread {
   #stopping: Promise<void> | undefined;
   #stopped: (() => void) | undefined;
 
-  constructor(events: ThreadEvents) {
+  /** @param libc Writes to the thread's eventfd: Deno's file functions take only descriptors that Deno opened. */
+  constructor(events: ThreadEvents, libc: Libc) {
     this.#events = events;
+    this.#libc = libc;
   }
 
   /**
@@ -119,7 +123,7 @@ export class LoopThread {
   /** A message to the loop, which may be asleep. */
   tell(message: ToLoop): void {
     this.#port?.postMessage(message);
-    if (this.#wake >= 0) writeSync(this.#wake, ONE);
+    if (this.#wake >= 0) this.#libc.write(this.#wake, this.#libc.address(ONE), ONE.byteLength);
   }
 
   /** Ends it, if it runs. */
@@ -141,7 +145,7 @@ export class LoopThread {
   /** The thread is no more. */
   #end(): void {
     this.#running = false;
-    if (this.#wake >= 0) closeSync(this.#wake);
+    if (this.#wake >= 0) this.#libc.close(this.#wake);
     this.#wake = -1;
     this.#port?.close();
     this.#port = undefined;
