@@ -4,6 +4,7 @@
  *
  *     npm test                   all, and which lines of `src` they ran; CI=true asks for most of these
  *     npm test -- vxlan fdb      the files whose path contains one of the words
+ *     npm test -- --library      the files that need nothing but Node: all outside of test/system
  *
  * Files in `test/system` use devices, namespaces and ports of their own, and wait for most of their time: two run at once.
  * Those that look at the clock or move as much as the machine can run alone, and the rest several at a time.
@@ -36,17 +37,24 @@ interface Outcome {
   failed: number;
 }
 
-const words = process.argv.slice(2);
+const inSystem = (file: string): boolean => file.startsWith(join('test', 'system'));
+const words = process.argv.slice(2).filter((word) => word !== '--library');
+const library = process.argv.includes('--library');
 const files = (readdirSync('test', { recursive: true }) as string[])
   .map((name) => join('test', name))
-  .filter((name) => name.endsWith('.test.ts') && (words.length === 0 || words.some((word) => name.includes(word))))
+  .filter(
+    (name) =>
+      name.endsWith('.test.ts') &&
+      !(library && inSystem(name)) &&
+      (words.length === 0 || words.some((word) => name.includes(word))),
+  )
   .sort();
 if (files.length === 0) {
   console.error(`no test file's path contains ${words.join(' or ')}`);
   process.exit(2);
 }
 
-const measured = words.length === 0;
+const measured = words.length === 0 && !library;
 const env = measured ? { ...process.env, NODE_V8_COVERAGE: join(COVERAGE, 'tmp') } : process.env;
 if (measured) rmSync(COVERAGE, { recursive: true, force: true });
 
@@ -129,7 +137,6 @@ async function several(jobs: Job[], most: number): Promise<void> {
   await Promise.all(Array.from({ length: most }, () => drain(jobs)));
 }
 
-const inSystem = (file: string): boolean => file.startsWith(join('test', 'system'));
 const overEngines = files.filter((file) => OVER_ENGINES.includes(file));
 await several(
   files.filter((file) => !inSystem(file)).map((file) => [file]),
