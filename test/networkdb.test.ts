@@ -168,6 +168,8 @@ test('joins a network: tells of it, asks the nodes there, and takes their answer
   bench.told();
   bench.machine.joinNetwork(NET, bench.now);
   assert.ok(bench.told().includes('join 11 a net1'), 'its clock is ahead of all that it heard');
+  assert.is(bench.machine.next, bench.now);
+  bench.tick(0);
   assert.equal(bench.streams.map(([node]) => node).sort(), ['b', 'c']);
   const request = db.bulkSyncMessage.decode(db.gossipMessage.decode(bench.streams[0]![1]).data);
   assert.is(request.unsolicited, true);
@@ -214,6 +216,7 @@ test('who does not answer at the beginning of a network is asked again, also for
   const bench = new Bench({ bulkSyncInterval: 1e9 });
   bench.network(db.JOIN, 10, 'b');
   bench.machine.joinNetwork(NET, bench.now);
+  bench.tick(0);
   const asked = (): string[] =>
     bench.streams.splice(0).map(([node, message]) => {
       const { unsolicited, payload } = db.bulkSyncMessage.decode(db.gossipMessage.decode(message).data);
@@ -285,21 +288,29 @@ test('who asks before it is known to be there is answered once it is', () => {
 test('bulk syncs are answered so often and no more', () => {
   const bench = Bench.joined();
   for (let i = 0; i < 1000; i++) bench.sync('b', [], true);
+  bench.pass(100);
   assert.is(bench.streams.length, 400);
-  bench.now += 1000;
+  bench.now += 900;
   for (let i = 0; i < 1000; i++) bench.sync('b', [], true);
+  bench.pass(100);
   assert.is(bench.streams.length, 440);
 });
 
-test('large tables go in several messages, of which one asks', () => {
+test('large tables go in several messages, of which the first asks and all say which they are', () => {
   const bench = Bench.joined();
-  for (let i = 0; i < 100; i++) bench.machine.createEntry(NET, TABLE, `k${i}`, new Uint8Array(60_000), bench.now);
+  for (let i = 0; i < 100; i++) bench.machine.createEntry(NET, TABLE, `k${i}`, new Uint8Array(20_000), bench.now);
   assert.is(bench.counted('oversized'), 100);
   bench.pass(31_000);
   const syncs = bench.streams.map(([, message]) => db.bulkSyncMessage.decode(db.gossipMessage.decode(message).data));
+  assert.is(syncs.length, 26, 'four in one, and the end');
   assert.equal(
-    syncs.map(({ unsolicited }) => unsolicited),
-    [true, false],
+    syncs.flatMap(({ unsolicited }, i) => (unsolicited ? [i] : [])),
+    [0],
+  );
+  const parts = syncs.map(({ unknown }) => db.bulkSyncPart.decode(unknown!));
+  assert.equal(
+    parts.map(({ sync, part, last }) => [sync, part, last]),
+    syncs.map((_, i) => [syncs[0]!.time, i + 1, i === 25]),
   );
   assert.is(
     syncs.reduce((sum, { payload }) => sum + tableEvents(payload).length, 0),

@@ -2,7 +2,8 @@
  * The messages of Docker's NetworkDB. Everything that travels is a {@link GossipMessage}: a type, and the encoded message
  * of that type. Enumerations are numbers here, so that values that nobody knows yet survive.
  */
-import { message, type Extensible, type MessageCodec } from './protobuf.js';
+import { unsupported } from '../../wire/index.js';
+import { fieldsOf, message, type Extensible, type MessageCodec } from './protobuf.js';
 
 /** Types of {@link GossipMessage}. */
 export const NETWORK_EVENT = 1;
@@ -88,6 +89,18 @@ export interface BulkSyncMessage extends Extensible {
   payload: Uint8Array;
 }
 
+/**
+ * What a message of a bulk sync that takes several carries in fields that Docker does not know and skips: to Docker each
+ * message is a bulk sync of its own, to this implementation all of them are one.
+ */
+export interface BulkSyncPart extends Extensible {
+  /** The number of the bulk sync: the Lamport time of its first message. */
+  sync: number;
+  /** The number of this message, from 1 on; 0 where there is only one. */
+  part: number;
+  last: boolean;
+}
+
 /** One message of a compound. */
 export interface SimpleMessage extends Extensible {
   /** A {@link GossipMessage}, encoded. */
@@ -149,6 +162,12 @@ export const bulkSyncMessage: MessageCodec<BulkSyncMessage> = message('bulkSyncM
   { number: 5, name: 'payload', kind: 'bytes' },
 ]);
 
+export const bulkSyncPart: MessageCodec<BulkSyncPart> = message('bulkSyncPart', [
+  { number: 13, name: 'sync', kind: 'uint64' },
+  { number: 14, name: 'part', kind: 'uint32' },
+  { number: 15, name: 'last', kind: 'bool' },
+]);
+
 export const simpleMessage: MessageCodec<SimpleMessage> = message('simpleMessage', [
   { number: 1, name: 'payload', kind: 'bytes' },
 ]);
@@ -156,6 +175,32 @@ export const simpleMessage: MessageCodec<SimpleMessage> = message('simpleMessage
 export const compoundMessage: MessageCodec<CompoundMessage> = message('compoundMessage', [
   { number: 1, name: 'messages', kind: simpleMessage as MessageCodec<object>, list: MAX_MEMBERS },
 ]);
+
+/** As {@link networkPushPull}, with its entries encoded already. */
+const encodedPushPull: MessageCodec<Omit<NetworkPushPull, 'networks'> & { networks: Uint8Array[] }> = message(
+  'networkPushPull',
+  [
+    { number: 1, name: 'time', kind: 'uint64' },
+    { number: 2, name: 'networks', kind: 'bytes', list: MAX_MEMBERS },
+    { number: 3, name: 'node', kind: 'text' },
+  ],
+);
+
+/** A {@link NetworkPushPull} with entries that are encoded already, wrapped. */
+export function pushPullOf(time: number, networks: Uint8Array[], node: string): Uint8Array {
+  return wrap(PUSH_PULL, encodedPushPull, { time, networks, node });
+}
+
+/**
+ * Where the members of a repeated field are, each a message: to decode one at a time. @throws WireError
+ * @returns where each begins and ends, in turn.
+ */
+export function membersOf(protocol: string, bytes: Uint8Array, field: number): number[] {
+  const places: number[] = [];
+  for (const [number, from, to] of fieldsOf(protocol, bytes)) if (number === field) places.push(from, to);
+  if (places.length > 2 * MAX_MEMBERS) throw unsupported(protocol, 0, `more than ${MAX_MEMBERS} members`);
+  return places;
+}
 
 /** A message of a type, encoded and wrapped. */
 export function wrap<V extends object>(type: number, codec: MessageCodec<V>, value: Partial<V>): Uint8Array {

@@ -13,24 +13,29 @@ import {
   JOIN,
   LEAVE,
   MEMBER_OVERHEAD,
+  membersOf,
   NETWORK_EVENT,
+  networkEntry,
   networkEvent,
   networkPushPull,
   NODE_EVENT,
   nodeEvent,
   PUSH_PULL,
+  pushPullOf,
+  simpleMessage,
   TABLE_EVENT,
   tableEvent,
   UPDATE,
   wrap,
-  type BulkSyncMessage,
-  type NetworkEntry,
-  type NetworkPushPull,
   type TableEvent,
 } from './messages.js';
+import { fieldsOf } from './protobuf.js';
 import { BroadcastQueue } from './queue.js';
-import { Attachments, Nodes, type NodeRecord } from './registry.js';
-import { Store, type Entry } from './store.js';
+import { Attachments, Nodes, type Attachment, type NodeRecord } from './registry.js';
+import { Rounds } from './rounds.js';
+import { type Entry, type StoreLimits } from './store.js';
+import { Syncs } from './syncs.js';
+import { equal, Tables } from './tables.js';
 import {
   COUNTS,
   type CountName,
@@ -39,9 +44,9 @@ import {
   type NetworkDbOptions,
   type NodeListing,
   type Peer,
-  type TableChange,
   type Watcher,
 } from './types.js';
+import { Work } from './work.js';
 
 /** Characters of a name of a node, a network, a table or a key at most. */
 export const MAX_NAME = 256;
@@ -54,26 +59,10 @@ const DEPTH = 2;
 const QUEUE = 4096;
 /** Entries of a bulk sync are not gossiped on where so many events wait already. */
 const QUEUE_ON_SYNC = 500;
-/** Octets of the payload of one bulk sync, about; more goes into several. */
-const BULK = 4 << 20;
-/** Bulk syncs under way at most, of those that a network begins with. */
-const JOINING = 3;
-/**
- * Entries that are sent in answers to bulk syncs at once, and a second, at most; an answer counts as so many on top. (A
- * hundred thousand entries are 15 MB and take a second to encode.)
- */
-const ANSWERS = 200_000;
-const ANSWERS_PER_SECOND = 20_000;
-const ANSWER_COST = 500;
-/**
- * Who does not answer, when a network begins, is asked again after so long, and then after three times as long each time:
- * Docker's nodes answer only whom they know to be there, which they may hear of a little later.
- */
-const ASK_AGAIN = 2000;
 /** An attachment that was concluded and not told holds for so many rounds of bulk syncs. */
 const CONCLUDED = 4;
-/** Nodes that wait for an answer until they are known to be there, at most. */
-const OWED = 64;
+/** What a caller that waits for a network costs, in the measure of {@link Work}: it announces some endpoints. */
+const WAITER_COST = 20;
 /** Withdrawals that nobody knew are passed on while this part of their life is left. */
 const WORTH_TELLING = 1 / 6;
 /** How long a network that was left is remembered after its entries are forgotten. */
@@ -88,41 +77,27 @@ interface LocalNetwork {
   /** Events of this node, which go before those of others. */
   readonly own: BroadcastQueue;
   readonly relayed: BroadcastQueue;
-  /** Nodes to compare the tables with before this node passes on what others say. */
-  toSync: string[];
-  inSync: boolean;
-  /** Whether nobody else has been there since this node joined. */
-  alone: boolean;
+  /** Whether no tables of others have come since this node joined. */
+  fresh: boolean;
   /** When all own entries were told again last. */
   retold: number;
   /** Callers that wait until the network is in sync. */
-  waiters: { readonly deadline: number; readonly then: (now: number) => void }[];
+  waiters: Waiter[];
 }
 
-/** A bulk sync that waits for its answer. */
-interface Request {
-  readonly peer: string;
+interface Waiter {
   readonly deadline: number;
-  /** When it is asked again, and how long after the time before. */
-  again: number;
-  wait: number;
-  /** The network that begins with it; absent for one of every round. */
-  readonly joining?: string;
-  /** The node to try next. */
-  readonly next?: string | undefined;
-}
-
-interface Filter {
-  readonly table: string | undefined;
-  readonly network: string | undefined;
-}
-
-interface Watch extends Filter {
-  readonly watcher: Watcher;
+  readonly then: (now: number) => void;
 }
 
 /** Whether a record that an earlier life of this node wrote is still true. */
 type Reclaimer = (key: string, value: Uint8Array) => boolean;
+
+interface Claim {
+  readonly table: string;
+  readonly network: string;
+  readonly reclaimer: Reclaimer;
+}
 
 /**
  * Docker's NetworkDB as a machine: tables of entries that all nodes attached to a network come to share. It is told of
@@ -134,7 +109,7 @@ type Reclaimer = (key: string, value: Uint8Array) => boolean;
  */
 export class NetworkDb {
   readonly name: string;
-  readonly #options: Required<Omit<NetworkDbOptions, 'limits'>>;
+  readonly #options: Required<Omit<NetworkDbOptions, 'limits'>> & { limits: StoreLimits };
   readonly #membership: Membership;
   readonly #networkClock = new Lamport();
   readonly #tableClock = new Lamport();
@@ -143,22 +118,21 @@ export class NetworkDb {
   readonly #networks = new Map<string, LocalNetwork>();
   /** The other nodes in a network, in any order, until one comes or goes. */
   readonly #peers = new Map<string, string[]>();
-  readonly #store: Store;
+  readonly #tables: Tables;
+  readonly #syncs: Syncs;
+  readonly #work = new Work();
+  readonly #rounds: Rounds<LocalNetwork>;
   /** Events of nodes and networks, which memberlist carries. */
   readonly #events: BroadcastQueue;
-  readonly #watches = new Set<Watch>();
-  readonly #claims = new Set<Filter & { readonly reclaimer: Reclaimer }>();
+  readonly #claims = new Set<Claim>();
+  /** The networks that somebody waits for. */
+  readonly #awaited = new Set<LocalNetwork>();
   readonly #counts = Object.fromEntries(COUNTS.map((name) => [name, 0])) as Record<CountName, number>;
-  #requests: Request[] = [];
   #now = 0;
+  readonly #clock = (): number => this.#now;
   #running = false;
   /** Lamport time of the last event about this node. */
   #ownTime = 0;
-  #answers = ANSWERS;
-  #answersAt = 0;
-  /** Nodes that asked for tables before they were known to be there. */
-  readonly #owed = new Map<string, readonly string[]>();
-  #nextGossip = Infinity;
   #nextBulk = Infinity;
   #nextReap = Infinity;
   #nextCall = Infinity;
@@ -182,9 +156,41 @@ export class NetworkDb {
       retransmitMult: 4,
       maxAttachments: 65_536,
       ...options,
+      limits: { entries: 131_072, bytes: 64 << 20, held: 4096, ...options.limits },
     };
     this.#attachments = new Attachments(this.#options.maxAttachments);
-    this.#store = new Store(this.name, { entries: 131_072, bytes: 64 << 20, held: 4096, ...options.limits });
+    const { limits, tombstoneLife } = this.#options;
+    this.#tables = new Tables(this.name, limits, tombstoneLife, (network, owner) => this.#present(network, owner));
+    this.#rounds = new Rounds(this.#options.gossipInterval);
+    this.#syncs = new Syncs(
+      this.name,
+      this.#options.answerTimeout,
+      {
+        present: (network, node) => this.#present(network, node),
+        isActive: (node) => this.#isActive(node),
+        common: (node) => this.#common(node),
+        attached: (network) => this.#networks.has(network),
+        entries: (network) => this.#tables.store.of(network),
+        size: (network) => this.#tables.store.count(network),
+        increment: () => this.#tableClock.increment(),
+        conclude: (node, networks) => this.#conclude(node, networks),
+        merge: (bytes, from, to, member, sender) => this.#mergeMember(bytes, from, to, member, sender),
+        synced: (network) => {
+          const local = this.#networks.get(network);
+          if (local !== undefined) local.fresh = false;
+        },
+        settled: (networks) => {
+          for (const network of networks) {
+            const local = this.#networks.get(network);
+            if (local !== undefined && this.#awaited.has(local)) this.#callWaiters(local);
+          }
+        },
+        send: (node, message) => this.#membership.sendReliable(node, message),
+        count: (name) => this.#count(name),
+        random: () => this.#random(),
+      },
+      this.#work,
+    );
     this.#events = new BroadcastQueue(QUEUE, this.#options.retransmitMult);
   }
 
@@ -196,7 +202,7 @@ export class NetworkDb {
     this.#running = true;
     // Each at a random time of its interval, so that nodes that start together do not all ask at once.
     const { gossipInterval, bulkSyncInterval, reapInterval, reconnectInterval, bootstrap } = this.#options;
-    this.#nextGossip = now + this.#random() * gossipInterval;
+    this.#rounds.start(now + this.#random() * gossipInterval);
     this.#nextBulk = now + this.#random() * bulkSyncInterval;
     this.#nextReap = now + this.#random() * reapInterval;
     this.#nextCall = now + this.#random() * reconnectInterval;
@@ -208,11 +214,17 @@ export class NetworkDb {
   close(now: number): void {
     this.#now = now;
     this.#running = false;
-    this.#nextGossip = this.#nextBulk = this.#nextReap = this.#nextCall = this.#nextBootstrap = Infinity;
+    this.#rounds.stop();
+    this.#syncs.stop();
+    this.#work.clear();
+    this.#nextBulk = this.#nextReap = this.#nextCall = this.#nextBootstrap = Infinity;
     this.#announce(LEAVE);
   }
 
-  /** Attaches this node to a network: it asks all others there for their tables. */
+  /**
+   * Attaches this node to a network. With the next `tick` it asks all others there for their tables, one question to each
+   * node for all networks that it joins in one go, and tells them of the entries that it has by then.
+   */
   joinNetwork(network: string, now: number): void {
     nameOf('network', network);
     this.#now = now;
@@ -222,27 +234,26 @@ export class NetworkDb {
       id: network,
       own: new BroadcastQueue(QUEUE, retransmitMult),
       relayed: new BroadcastQueue(QUEUE, retransmitMult),
-      toSync: [],
-      inSync: false,
-      alone: false,
+      fresh: true,
       retold: -Infinity,
       waiters: [],
     };
     this.#networks.set(network, local);
-    this.#store.add(network);
+    this.#tables.store.add(network);
     this.#attach(network, JOIN);
-    local.toSync = this.#sample([...this.#peersOf(network)]);
-    local.alone = local.toSync.length === 0;
-    this.#continueJoining(local);
+    this.#syncs.begin(network, this.#peersOf(network), now);
   }
 
   /** Leaves a network, which takes all entries of this node there with it. */
   leaveNetwork(network: string, now: number): void {
     this.#now = now;
-    if (!this.#networks.delete(network)) return;
+    const local = this.#networks.get(network);
+    if (local === undefined) return;
+    this.#networks.delete(network);
+    this.#awaited.delete(local);
     this.#attach(network, LEAVE);
-    this.#requests = this.#requests.filter((request) => request.joining !== network);
-    for (const entry of this.#store.drop(network)) this.#tell(entry, null);
+    this.#syncs.end(network);
+    this.#tables.drop(network, now);
   }
 
   /**
@@ -287,12 +298,7 @@ export class NetworkDb {
    * @returns what ends it.
    */
   watch(filter: { table?: string; network?: string }, watcher: Watcher): () => void {
-    const watch: Watch = { table: filter.table, network: filter.network, watcher };
-    this.#watches.add(watch);
-    for (const entry of [...this.#store.all()])
-      if (entry.shown !== null && concerns(watch, entry))
-        watcher({ kind: 'create', ...place(entry), value: entry.shown, previous: null, owner: entry.owner }, this.#now);
-    return () => void this.#watches.delete(watch);
+    return this.#tables.watch(filter, watcher, this.#now);
   }
 
   /**
@@ -302,8 +308,9 @@ export class NetworkDb {
   whenSynced(network: string, patience: number, now: number, then: (now: number) => void): void {
     const local = this.#networks.get(network);
     if (local === undefined) return;
-    if (local.inSync) then(now);
-    else local.waiters.push({ deadline: now + patience, then });
+    if (this.#syncs.inSync(network)) return then(now);
+    local.waiters.push({ deadline: now + patience, then });
+    this.#awaited.add(local);
   }
 
   /**
@@ -321,7 +328,7 @@ export class NetworkDb {
 
   /** The networks that this node is attached to, and whether it has heard from the others there. */
   networks(): { network: string; inSync: boolean }[] {
-    return [...this.#networks.values()].map(({ id, inSync }) => ({ network: id, inSync }));
+    return [...this.#networks.keys()].map((network) => ({ network, inSync: this.#syncs.inSync(network) }));
   }
 
   /** The networks that anybody has been heard to be in. */
@@ -337,26 +344,22 @@ export class NetworkDb {
 
   /** The entries that watchers see. */
   entries(network: string, table?: string): EntryListing[] {
-    return [...this.#store.of(network)]
-      .filter((entry) => entry.shown !== null && (table === undefined || entry.table === table))
-      .map(listing);
+    return [...this.#tables.entries(network, table)];
+  }
+
+  /** As `entries`, one after the other, so that a long listing need not be made in one go. */
+  eachEntry(network: string, table?: string): Iterable<EntryListing> {
+    return this.#tables.entries(network, table);
   }
 
   /** The entries that nobody sees, and why: withdrawn ones, and those whose owner is not there. */
   remembered(network: string, now: number): (EntryListing & { state: 'withdrawn' | 'hidden'; expiresIn: number })[] {
-    return [...this.#store.of(network)]
-      .filter((entry) => entry.shown === null)
-      .map(({ time, owner, value, deleting, expires, ...where }) => {
-        const { table, key } = where;
-        const state = deleting ? 'withdrawn' : 'hidden';
-        return { network, table, key, value, owner, time, state, expiresIn: expires - now };
-      });
+    return this.#tables.remembered(network, now);
   }
 
   /** One entry that watchers see. */
   entry(network: string, table: string, key: string): EntryListing | undefined {
-    const entry = this.#store.get(network, table, key);
-    return entry === undefined || entry.shown === null ? undefined : listing(entry);
+    return this.#tables.entry(network, table, key);
   }
 
   /** All other nodes known. */
@@ -370,35 +373,42 @@ export class NetworkDb {
   counters(): { counts: Record<CountName, number>; entries: number; attachments: number; queued: number } {
     let queued = this.#events.size;
     for (const { own, relayed } of this.#networks.values()) queued += own.size + relayed.size;
-    return { counts: { ...this.#counts }, entries: this.#store.size, attachments: this.#attachments.size, queued };
+    return {
+      counts: { ...this.#counts },
+      entries: this.#tables.store.size,
+      attachments: this.#attachments.size,
+      queued,
+    };
   }
 
   /** When `tick` is to be called next. */
   get next(): number {
-    const times = [this.#nextGossip, this.#nextBulk, this.#nextReap, this.#nextCall, this.#nextBootstrap];
-    for (const { waiters } of this.#networks.values()) times.push(...waiters.map(({ deadline }) => deadline));
-    return Math.min(...times, ...this.#requests.map(({ deadline, again }) => Math.min(deadline, again)));
+    const { next } = this.#rounds;
+    const times = [this.#nextBulk, this.#nextReap, this.#nextCall, this.#nextBootstrap, this.#work.due];
+    for (const { waiters } of this.#awaited) for (const { deadline } of waiters) times.push(deadline);
+    return Math.min(next, ...times, this.#running ? this.#syncs.next : Infinity);
   }
 
   /** Does what is due. */
   tick(now: number): void {
     this.#now = now;
     if (!this.#running) return;
-    const { gossipInterval, bulkSyncInterval, reapInterval, reconnectInterval } = this.#options;
-    this.#expireRequests();
-    this.#repeatRequests();
-    for (const local of [...this.#networks.values()]) if (local.waiters.length > 0) this.#callWaiters(local);
-    if (now >= this.#nextGossip) {
-      this.#nextGossip = now + gossipInterval;
-      for (const network of this.#networks.values()) this.#gossip(network);
-    }
+    const { bulkSyncInterval, reapInterval, reconnectInterval } = this.#options;
+    this.#work.run(now);
+    this.#syncs.tick(now);
+    for (const local of this.#awaited) this.#callWaiters(local);
+    this.#rounds.tick(
+      now,
+      () => [...this.#networks.values()].filter(({ own, relayed }) => own.size > 0 || relayed.size > 0),
+      (network) => this.#gossip(network),
+    );
     if (now >= this.#nextBulk) {
       this.#nextBulk = now + bulkSyncInterval;
-      this.#bulkSyncRound();
+      this.#syncs.round(this.#sample([...this.#networks.keys()]), (one) => this.#sample(this.#peersOf(one), 2), now);
     }
     if (now >= this.#nextReap) {
       this.#nextReap = now + reapInterval;
-      this.#reap();
+      this.#work.add(this.#reap(), now);
     }
     if (now >= this.#nextBootstrap) {
       this.#nextBootstrap = now + BOOTSTRAP_CHECK;
@@ -429,10 +439,7 @@ export class NetworkDb {
       this.#peers.clear();
       this.#refreshOwner(name);
     }
-    const owed = this.#owed.get(name);
-    if (owed === undefined) return;
-    this.#owed.delete(name);
-    this.#answer(name, owed);
+    this.#syncs.known(name, now);
   }
 
   /** A node is dead, or left: its entries are hidden until it comes back. */
@@ -461,19 +468,16 @@ export class NetworkDb {
   /** The attachments that this node knows, for a push/pull. */
   localState(join: boolean, now: number): Uint8Array {
     this.#now = now;
-    const networks: Partial<NetworkEntry>[] = [];
+    const networks: Uint8Array[] = [];
     const stamp = join ? this.#networkClock.increment() : 0;
     for (const [network, node, attachment] of this.#attachments.all()) {
       if (node === this.name) {
-        if (join) attachment.time = stamp;
+        if (join) stampWith(attachment, stamp);
       } else if (attachment.time === 0 || this.#nodes.get(node)?.alive !== true) continue;
-      networks.push({ network, time: attachment.time, node, leaving: attachment.leaving });
+      const { time, leaving } = attachment;
+      networks.push((attachment.encoded ??= networkEntry.encode({ network, time, node, leaving })));
     }
-    return wrap(PUSH_PULL, networkPushPull, {
-      time: this.#networkClock.time,
-      networks: networks as NetworkEntry[],
-      node: this.name,
-    });
+    return pushPullOf(this.#networkClock.time, networks, this.name);
   }
 
   /** Merges another node's `localState`. @returns whether it is a state of NetworkDB at all. */
@@ -492,7 +496,7 @@ export class NetworkDb {
     this.#read(() => {
       const { type, data } = gossipMessage.decode(state);
       if (type !== PUSH_PULL) return this.#count('unknown-type');
-      this.#pushPull(networkPushPull.decode(data), told);
+      this.#pushPull(data.slice(), told);
       read = true;
     });
     return read;
@@ -527,16 +531,42 @@ export class NetworkDb {
     } else if (type === NODE_EVENT) {
       const event = nodeEvent.decode(data);
       this.#nodeEvent(event.type, event.time, event.node);
-    } else if (type === BULK_SYNC) this.#bulkSync(bulkSyncMessage.decode(data));
-    else this.#count('unknown-type');
+    } else if (type === BULK_SYNC) {
+      const sync = bulkSyncMessage.decode(data);
+      if (sync.node === this.name) return;
+      if (!this.#tableClock.witness(sync.time)) return this.#count('time-beyond-reason');
+      this.#count('bulk-syncs');
+      this.#syncs.receive(sync, this.#nodes.get(sync.node)?.alive === true, this.#now);
+    } else this.#count('unknown-type');
   }
 
-  #pushPull({ time, networks, node }: NetworkPushPull, told: boolean): void {
+  /** Takes a state, and merges its entries a few at a time. */
+  #pushPull(state: Uint8Array, told: boolean): void {
     this.#count('push-pulls');
+    const places = membersOf('networkPushPull', state, 2);
+    const { time, node } = networkPushPull.decode(withoutMembers(state));
     if (!this.#networkClock.witness(time)) return this.#count('time-beyond-reason');
     if (node !== this.name) this.#nodeEvent(JOIN, time, node);
-    for (const entry of networks)
-      this.#networkEvent(entry.leaving ? LEAVE : JOIN, entry.time, entry.node, entry.network, told);
+    this.#work.add(this.#mergeEntries(state, places, told), this.#now);
+  }
+
+  *#mergeEntries(state: Uint8Array, places: readonly number[], told: boolean): Generator<number, void> {
+    for (let i = 0; i < places.length; i += 2) {
+      this.#read(() => {
+        const entry = networkEntry.decode(state, places[i], places[i + 1]);
+        this.#networkEvent(entry.leaving ? LEAVE : JOIN, entry.time, entry.node, entry.network, told);
+      });
+      yield 1;
+    }
+  }
+
+  /** Merges a member of a bulk sync's compound, or what is there instead of a compound. */
+  #mergeMember(bytes: Uint8Array, from: number, to: number, member: boolean, sender: string): void {
+    this.#read(() => {
+      if (!member) return this.#message(bytes, from, to, 0, sender);
+      const { payload } = simpleMessage.decode(bytes, from, to);
+      this.#message(payload, 0, payload.length, 1, sender);
+    });
   }
 
   #nodeEvent(type: number, time: number, name: string): void {
@@ -588,7 +618,7 @@ export class NetworkDb {
     if (known !== undefined && time < known.time) return this.#count('stale');
     const local = this.#networks.get(network);
     if ((local === undefined) === leaving) {
-      if (known !== undefined) known.time = time;
+      if (known !== undefined) stampWith(known, time);
       return;
     }
     if (!this.#running) return;
@@ -607,8 +637,8 @@ export class NetworkDb {
     this.#attach(local.id, JOIN);
     if (this.#now - local.retold < this.#options.bulkSyncInterval) return;
     local.retold = this.#now;
-    for (const { network, table, key, time, value, deleting } of this.#store.ownedBy(this.name)) {
-      if (network !== local.id || deleting) continue;
+    for (const { network, table, key, time, value, deleting } of this.#tables.store.ownedBy(this.name, local.id)) {
+      if (deleting) continue;
       if (later) this.#write(CREATE, network, table, key, value);
       else this.#tellOf({ type: CREATE, time, network, table, key, value }, local.own, aboutEntry(table, key));
     }
@@ -624,32 +654,36 @@ export class NetworkDb {
     const local = this.#networks.get(network);
     if (local === undefined) return this.#count('not-attached');
     const deleting = type === DELETE;
-    const known = this.#store.get(network, table, key);
+    const known = this.#tables.store.get(network, table, key);
     if (node === this.name) return this.#ownEntry(event, known);
     // A withdrawal holds, wherever who withdrew it is now: else some would know of it and some would not.
     const left = this.#nodes.get(node)?.left === true || this.#attachments.get(network, node)?.leaving === true;
     if (left && !deleting) return this.#count('owner-left');
     const held = !this.#present(network, node);
     if (known !== undefined && !this.#supersedes(event, known, held)) return this.#count('stale');
-    if (!this.#store.admits(node, value.length + table.length + key.length, held, known)) return this.#count('no-room');
+    if (!this.#tables.store.admits(node, value.length + table.length + key.length, held, known))
+      return this.#count('no-room');
     this.#count('table-events');
     if (held) this.#count('held');
     const life = this.#options.tombstoneLife;
     const residual = event.residual <= 0 ? life : Math.min(event.residual * 1000, life);
     const expires = this.#now + (deleting ? residual : held ? life : 0);
-    this.#put({
-      network,
-      table,
-      key,
-      time,
-      owner: node,
-      value: value.slice(), // out of a buffer that may be large
-      deleting,
-      expires: deleting || held ? expires : Infinity,
-      held,
-      shown: null,
-    });
-    if (!local.inSync) return;
+    this.#tables.put(
+      {
+        network,
+        table,
+        key,
+        time,
+        owner: node,
+        value: value.slice(), // out of a buffer that may be large
+        deleting,
+        expires: deleting || held ? expires : Infinity,
+        held,
+        shown: null,
+      },
+      this.#now,
+    );
+    if (!this.#syncs.inSync(network)) return;
     if (known === undefined && deleting && (!bulk || residual <= life * WORTH_TELLING)) return;
     if (bulk && local.relayed.size > QUEUE_ON_SYNC) return;
     this.#enqueue(local.relayed, aboutEntry(table, key), message.slice());
@@ -689,9 +723,9 @@ export class NetworkDb {
     if (deleting) return;
     if (known === undefined && this.#reclaims(network, table, key, value)) {
       const own = { network, table, key, time, owner: this.name, value: value.slice(), deleting: false };
-      return this.#put({ ...own, expires: Infinity, held: false, shown: null });
+      return this.#tables.put({ ...own, expires: Infinity, held: false, shown: null }, this.#now);
     }
-    if (!this.#store.admitsHeld) return this.#count('no-room');
+    if (!this.#tables.store.admitsHeld) return this.#count('no-room');
     this.#count('refuted');
     this.#write(DELETE, network, table, key, value.slice(), true);
   }
@@ -703,34 +737,6 @@ export class NetworkDb {
   }
 
   // ---- Bulk sync ----
-
-  #bulkSync(sync: BulkSyncMessage): void {
-    const { time, unsolicited, node: name, networks, payload } = sync;
-    if (name === this.name) return;
-    if (!this.#tableClock.witness(time)) return this.#count('time-beyond-reason');
-    this.#count('bulk-syncs');
-    const alive = this.#nodes.get(name)?.alive === true;
-    if (alive && unsolicited) this.#conclude(name, networks);
-    if (payload.length > 0) this.#read(() => this.#message(payload, 0, payload.length, 0, name));
-    if (unsolicited) {
-      if (!alive) {
-        // It knows of us before we know of it: it is answered once it is there.
-        this.#owed.delete(name);
-        for (const first of this.#owed.keys()) if (this.#owed.size >= OWED) this.#owed.delete(first);
-        this.#owed.set(
-          name,
-          networks.filter((network) => this.#networks.has(network)),
-        );
-        return this.#count('unknown-node');
-      }
-      this.#answer(name, networks);
-      return;
-    }
-    const answered = this.#requests.filter((request) => request.peer === name);
-    if (answered.length === 0) return;
-    this.#requests = this.#requests.filter((request) => request.peer !== name);
-    for (const { joining } of answered) this.#continueJoining(this.#networks.get(joining ?? ''));
-  }
 
   /**
    * Who asks for the tables of a network is in it, even if nobody has said so yet. It has to be said or shown again, as
@@ -747,125 +753,20 @@ export class NetworkDb {
     }
   }
 
-  #answer(name: string, networks: readonly string[]): void {
-    this.#answers = Math.min(ANSWERS, this.#answers + ((this.#now - this.#answersAt) / 1000) * ANSWERS_PER_SECOND);
-    this.#answersAt = this.#now;
-    if (this.#answers <= 0) return this.#count('bulk-unanswered');
-    this.#answers -= ANSWER_COST;
-    for (const network of new Set(networks)) this.#answers -= this.#store.count(network);
-    this.#sendTables(name, networks, false);
-  }
-
-  /** Sends all that is known of some networks, in as many messages as it takes; the first may ask for an answer. */
-  #sendTables(peer: string, networks: readonly string[], unsolicited: boolean): void {
-    let members: Uint8Array[] = [];
-    let length = 0;
-    let asking = unsolicited;
-    let sent = false;
-    const flush = (): void => {
-      this.#membership.sendReliable(
-        peer,
-        wrap(BULK_SYNC, bulkSyncMessage, {
-          time: this.#tableClock.increment(),
-          unsolicited: asking,
-          node: this.name,
-          networks: [...networks],
-          payload: compound(members),
-        }),
-      );
-      asking = false;
-      sent = true;
-      members = [];
-      length = 0;
-    };
-    for (const network of new Set(networks)) {
-      for (const entry of this.#store.of(network)) {
-        // What is left of a tombstone's life has to get less on every way, so that it ends: whole seconds, and not 0,
-        // which stands for all of it.
-        const residual = entry.deleting ? Math.floor((entry.expires - this.#now) / 1000) : 0;
-        if (entry.deleting ? residual < 1 : entry.shown === null) continue;
-        const member = wrap(TABLE_EVENT, tableEvent, {
-          type: entry.deleting ? DELETE : CREATE,
-          time: entry.time,
-          node: entry.owner,
-          ...place(entry),
-          value: entry.value,
-          residual,
-        });
-        length += member.length + MEMBER_OVERHEAD;
-        members.push(member);
-        if (length >= BULK) flush();
-      }
-    }
-    if (members.length > 0 || !sent) flush();
-  }
-
-  #request(peer: string, networks: readonly string[], joining?: string, next?: string): void {
-    const deadline = this.#now + this.#options.answerTimeout;
-    const wait = joining === undefined ? Infinity : ASK_AGAIN;
-    const times = { deadline, again: this.#now + wait, wait };
-    this.#requests.push(joining === undefined ? { peer, ...times, next } : { peer, ...times, joining });
-    this.#sendTables(peer, networks, true);
-  }
-
-  /** Asks the next nodes of a network that this node is new to; with all asked it is in sync. */
-  #continueJoining(local: LocalNetwork | undefined): void {
-    if (local === undefined || local.inSync) return;
-    let open = this.#requests.filter((request) => request.joining === local.id).length;
-    for (; open < JOINING && local.toSync.length > 0;) {
-      const peer = local.toSync.pop()!;
-      if (!this.#present(local.id, peer)) continue;
-      open++;
-      this.#request(peer, [local.id], local.id);
-    }
-    if (open > 0) return;
-    local.inSync = true;
-    this.#callWaiters(local);
-  }
-
   /** Calls those that wait for a network to be in sync, and no longer than they said. */
   #callWaiters(local: LocalNetwork): void {
-    const due = local.waiters.filter(({ deadline }) => local.inSync || deadline <= this.#now);
+    const synced = this.#syncs.inSync(local.id);
+    const due = local.waiters.filter(({ deadline }) => synced || deadline <= this.#now);
     if (due.length === 0) return;
     local.waiters = local.waiters.filter((waiter) => !due.includes(waiter));
-    for (const { then } of due) then(this.#now);
+    if (local.waiters.length === 0) this.#awaited.delete(local);
+    this.#work.add(this.#calls(local, due), this.#now);
   }
 
-  #expireRequests(): void {
-    const late = this.#requests.filter((request) => request.deadline <= this.#now);
-    if (late.length === 0) return;
-    this.#requests = this.#requests.filter((request) => request.deadline > this.#now);
-    for (const { joining, next } of late) {
-      this.#count('bulk-timeouts');
-      if (joining !== undefined) this.#continueJoining(this.#networks.get(joining));
-      else if (next !== undefined && this.#isActive(next)) {
-        const common = this.#common(next);
-        if (common.length > 0) this.#request(next, common);
-      }
-    }
-  }
-
-  /** Asks again who has not answered at the beginning of a network. */
-  #repeatRequests(): void {
-    for (const request of this.#requests) {
-      const { peer, joining } = request;
-      if (request.again > this.#now) continue;
-      request.wait *= 3;
-      request.again = this.#now + request.wait;
-      if (joining !== undefined && this.#present(joining, peer)) this.#sendTables(peer, [joining], true);
-    }
-  }
-
-  /** For every network one other node, with which all networks in common are compared. */
-  #bulkSyncRound(): void {
-    const done = new Set<string>();
-    for (const network of this.#sample([...this.#networks.keys()])) {
-      if (done.has(network)) continue;
-      const [first, second] = this.#sample(this.#peersOf(network), 2);
-      if (first === undefined) continue;
-      const common = this.#common(first);
-      for (const one of common) done.add(one);
-      this.#request(first, common, undefined, second);
+  *#calls(local: LocalNetwork, waiters: readonly Waiter[]): Generator<number, void> {
+    for (const { then } of waiters) {
+      if (this.#networks.get(local.id) === local) then(this.#now);
+      yield WAITER_COST;
     }
   }
 
@@ -927,7 +828,7 @@ export class NetworkDb {
       throw new RangeError(`value is to have ${MAX_VALUE} octets at most, not ${value.length}`);
     if (!this.#networks.has(network))
       throw new RangeError(`network ${network} is not one that this node is attached to`);
-    return this.#store.get(network, table, key);
+    return this.#tables.store.get(network, table, key);
   }
 
   /**
@@ -952,18 +853,21 @@ export class NetworkDb {
     const time = this.#tableClock.increment();
     const deleting = type === DELETE;
     const { tombstoneLife } = this.#options;
-    this.#put({
-      network,
-      table,
-      key,
-      time,
-      owner: this.name,
-      value,
-      deleting,
-      expires: deleting ? this.#now + tombstoneLife : Infinity,
-      held: disowned,
-      shown: null,
-    });
+    this.#tables.put(
+      {
+        network,
+        table,
+        key,
+        time,
+        owner: this.name,
+        value,
+        deleting,
+        expires: deleting ? this.#now + tombstoneLife : Infinity,
+        held: disowned,
+        shown: null,
+      },
+      this.#now,
+    );
     const local = this.#networks.get(network)!;
     const event = { type, time, network, table, key, value };
     this.#tellOf(event, disowned ? local.relayed : local.own, aboutEntry(table, key));
@@ -973,14 +877,6 @@ export class NetworkDb {
   #tellOf(event: Omit<TableEvent, 'node' | 'residual'>, queue: BroadcastQueue, about: string): void {
     const residual = event.type === DELETE ? Math.round(this.#options.tombstoneLife / 1000) : 0;
     this.#enqueue(queue, about, wrap(TABLE_EVENT, tableEvent, { ...event, node: this.name, residual }));
-  }
-
-  /** Puts an entry in place of the one before, and shows or hides it. */
-  #put(entry: Entry): void {
-    const before = this.#store.get(entry.network, entry.table, entry.key);
-    if (before !== undefined) entry.shown = before.shown;
-    this.#store.put(entry);
-    this.#show(entry);
   }
 
   /** Whether an owner's entries in a network are to be seen. */
@@ -995,60 +891,31 @@ export class NetworkDb {
     return node !== undefined && node.alive && !node.left;
   }
 
-  /** Brings what watchers see of an entry up to date. */
-  #show(entry: Entry): void {
-    const present = this.#present(entry.network, entry.owner);
-    if (present && entry.owner !== this.name) this.#store.release(entry);
-    if (!entry.deleting) {
-      if (present) entry.expires = Infinity;
-      else if (entry.expires === Infinity) entry.expires = this.#now + this.#options.tombstoneLife;
-    }
-    this.#tell(entry, present && !entry.deleting ? entry.value : null);
-  }
-
-  #tell(entry: Entry, value: Uint8Array | null): void {
-    const previous = entry.shown;
-    if (previous === value || (previous !== null && value !== null && equal(previous, value))) {
-      entry.shown = value;
-      return;
-    }
-    entry.shown = value;
-    const { owner } = entry;
-    const change: TableChange =
-      value === null
-        ? { kind: 'delete', ...place(entry), value: previous!, previous, owner }
-        : { kind: previous === null ? 'create' : 'update', ...place(entry), value, previous, owner };
-    for (const watch of [...this.#watches]) if (concerns(watch, entry)) watch.watcher(change, this.#now);
-  }
-
-  #forget(entry: Entry): void {
-    this.#store.remove(entry);
-    this.#tell(entry, null);
-  }
-
   /** An owner's attachment to a network, or the owner's state, may have changed. */
   #refresh(network: string, owner: string): void {
     const local = this.#networks.get(network);
     if (local === undefined) return;
-    for (const entry of this.#store.ownedBy(owner)) if (entry.network === network) this.#show(entry);
-    if (local.alone && owner !== this.name && this.#present(network, owner)) {
-      local.alone = false;
-      local.inSync = false;
-      local.toSync = [owner];
-      this.#continueJoining(local);
-    }
+    this.#work.add(this.#tables.refresh(owner, network, this.#clock), this.#now);
+    this.#appeared(local, owner);
+  }
+
+  /** A node may have come into a network in which this one was alone, or be gone. */
+  #appeared(local: LocalNetwork, node: string): void {
+    if (node === this.name) return;
+    if (!this.#present(local.id, node)) this.#syncs.gone(local.id, node);
+    else if (local.fresh) this.#syncs.expect(local.id, node, this.#now);
   }
 
   #refreshOwner(owner: string): void {
-    for (const network of [...this.#networks.keys()]) this.#refresh(network, owner);
+    this.#work.add(this.#tables.refresh(owner, undefined, this.#clock), this.#now);
+    for (const local of this.#networks.values()) this.#appeared(local, owner);
   }
 
   /** An attachment changed: the entries of a node that left are gone, those of one that came are seen. */
   #detachOrRefresh(network: string, owner: string, leaving: boolean): void {
     if (!leaving) return this.#refresh(network, owner);
-    for (const entry of this.#store.ownedBy(owner))
-      // Tombstones stay: what they withdrew may still be under way.
-      if (entry.network === network && !entry.deleting) this.#forget(entry);
+    this.#work.add(this.#tables.forgetOwner(owner, network, this.#clock), this.#now);
+    this.#syncs.gone(network, owner);
   }
 
   // ---- Nodes ----
@@ -1062,7 +929,7 @@ export class NetworkDb {
     this.#nodes.changed(node);
     this.#peers.clear();
     if (!gone) return this.#refreshOwner(node.name);
-    for (const entry of this.#store.ownedBy(node.name)) if (!entry.deleting) this.#forget(entry);
+    this.#work.add(this.#tables.forgetOwner(node.name, undefined, this.#clock), this.#now);
     for (const network of [...this.#attachments.networks()]) this.#removeAttachment(network, node.name);
     this.#refreshOwner(node.name);
   }
@@ -1081,7 +948,7 @@ export class NetworkDb {
   /** Changes or adds an attachment, and says whether there was room for it. */
   #setAttachment(network: string, node: string, time: number, leaving: boolean, needed = false): boolean {
     this.#peers.delete(network);
-    return this.#attachments.set(network, node, { time, leaving, since: this.#now }, needed);
+    return this.#attachments.set(network, node, { time, leaving, since: this.#now, encoded: null }, needed);
   }
 
   #removeAttachment(network: string, node: string): void {
@@ -1110,10 +977,10 @@ export class NetworkDb {
   }
 
   /** Forgets what has been remembered long enough. */
-  #reap(): void {
+  *#reap(): Generator<number, void> {
+    yield* this.#tables.reap(this.#clock);
     const now = this.#now;
     const { tombstoneLife, nodeLife } = this.#options;
-    for (const entry of this.#store.all()) if (entry.expires <= now) this.#forget(entry);
     for (const [network, node, { time, leaving, since }] of this.#attachments.all()) {
       if (time === 0 && now - since >= this.#options.bulkSyncInterval * CONCLUDED) {
         this.#removeAttachment(network, node);
@@ -1155,23 +1022,27 @@ function aboutEntry(table: string, key: string): string {
   return `${table.length}:${table}${key}`;
 }
 
-function place({ network, table, key }: Entry): { network: string; table: string; key: string } {
-  return { network, table, key };
+/** Sets the Lamport time of an attachment. */
+function stampWith(attachment: Attachment, time: number): void {
+  attachment.time = time;
+  attachment.encoded = null;
 }
 
-function listing(entry: Entry): EntryListing {
-  return { ...place(entry), value: entry.shown!, owner: entry.owner, time: entry.time };
-}
-
-function concerns(watch: Watch, entry: Entry): boolean {
-  return (
-    (watch.table === undefined || watch.table === entry.table) &&
-    (watch.network === undefined || watch.network === entry.network)
-  );
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((octet, i) => octet === b[i]);
+/** The fields of a push/pull but for its entries. */
+function withoutMembers(state: Uint8Array): Uint8Array {
+  const parts: Uint8Array[] = [];
+  let start = 0;
+  for (const [number, , to] of fieldsOf('networkPushPull', state)) {
+    if (number !== 2) parts.push(state.subarray(start, to));
+    start = to;
+  }
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
 }
 
 /** Peers find an entry by a path of its names, so that these hold no slash. */

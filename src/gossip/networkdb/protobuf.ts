@@ -281,6 +281,32 @@ export function message<V extends object>(protocol: string, fields: readonly Fie
   };
 }
 
+/**
+ * Visits the fields of a message without decoding them: where the value of each begins and ends. Of a number that is its
+ * varint. So a message with very many members can be read a few at a time.
+ * @throws WireError
+ */
+export function* fieldsOf(
+  protocol: string,
+  bytes: Uint8Array,
+  offset = 0,
+  end = bytes.length,
+): Generator<[number: number, from: number, to: number], void> {
+  const reader = new Reader(protocol, bytes, offset, end);
+  while (reader.at < end) {
+    const start = reader.at;
+    reader.varint();
+    if (reader.high !== 0 || reader.low >>> 3 === 0)
+      throw malformed(protocol, start, 'a field number out of 1 to 2^29 - 1');
+    const type = reader.low & 7;
+    const number = reader.low >>> 3;
+    let from = reader.at;
+    if (type === LENGTH) from = reader.block();
+    else reader.pass(start, type);
+    yield [number, from, reader.at];
+  }
+}
+
 /** The octets of all ranges, one after the other. */
 function gather(bytes: Uint8Array, ranges: readonly number[]): Uint8Array {
   let length = 0;

@@ -1,5 +1,8 @@
 import { retransmitLimit } from '../memberlist/index.js';
 
+/** Messages that have no room in a packet after which the queue is not searched further, for one that has. */
+const MISFITS = 64;
+
 /**
  * Messages to be gossiped, each so many times as it takes to reach everybody. Those sent least go first, and among these
  * the oldest, so that none starves. A newer message about the same thing takes the place of an older one.
@@ -24,6 +27,11 @@ export class BroadcastQueue {
     return this.#tierOf.size;
   }
 
+  /** Whether there are messages that have not been sent at all. */
+  get hasNew(): boolean {
+    return this.#tiers[0]!.size > 0;
+  }
+
   /** Adds a message about `about`, and says whether another one had to go. */
   put(about: string, message: Uint8Array): boolean {
     this.#remove(about);
@@ -46,9 +54,13 @@ export class BroadcastQueue {
     const limit = retransmitLimit(this.#mult, nodes);
     const moved: [about: string, message: Uint8Array, tier: number][] = [];
     let left = budget;
+    let misfits = 0;
     for (let tier = 0; tier < this.#tiers.length; tier++) {
       for (const [about, message] of this.#tiers[tier]!) {
-        if (message.length + overhead > left) continue;
+        if (message.length + overhead > left) {
+          if (++misfits > MISFITS) break;
+          continue;
+        }
         left -= message.length + overhead;
         taken.push(message);
         moved.push([about, message, tier + 1]);

@@ -97,6 +97,8 @@ export interface Attachment {
   leaving: boolean;
   /** When it changed last. */
   since: number;
+  /** As a `NetworkEntry`, once that was needed; to be dropped with every change of `time` or `leaving`. */
+  encoded: Uint8Array | null;
 }
 
 /** Who is attached to which network. The number of all attachments is bounded. */

@@ -33,7 +33,9 @@ export interface StoreLimits {
 
 /** What one owner uses. */
 interface Share {
-  readonly entries: Set<Entry>;
+  /** Its entries by network. */
+  readonly networks: Map<string, Set<Entry>>;
+  entries: number;
   bytes: number;
 }
 
@@ -53,6 +55,8 @@ export class Store {
   /** Tables by network and name. */
   readonly #networks = new Map<string, Map<string, Table>>();
   readonly #shares = new Map<string, Share>();
+  /** Entries that have a time to be forgotten, or had. */
+  readonly #mortal = new Set<Entry>();
   #foreign = 0;
   #bytes = 0;
   #held = 0;
@@ -64,7 +68,7 @@ export class Store {
 
   /** Entries, tombstones included. */
   get size(): number {
-    return this.#foreign + (this.#shares.get(this.#self)?.entries.size ?? 0);
+    return this.#foreign + (this.#shares.get(this.#self)?.entries ?? 0);
   }
 
   add(network: string): void {
@@ -98,9 +102,30 @@ export class Store {
     for (const network of this.#networks.keys()) yield* this.of(network);
   }
 
-  /** The entries of an owner, as they are now. */
-  ownedBy(owner: string): Entry[] {
-    return [...(this.#shares.get(owner)?.entries ?? [])];
+  /** The entries of an owner, in one network or in all, as they are now. */
+  ownedBy(owner: string, network?: string): Entry[] {
+    const networks = this.#shares.get(owner)?.networks;
+    if (networks === undefined) return [];
+    if (network !== undefined) return [...(networks.get(network) ?? [])];
+    return [...networks.values()].flatMap((entries) => [...entries]);
+  }
+
+  /** Whether an entry is there and was not replaced. */
+  holds(entry: Entry): boolean {
+    return this.get(entry.network, entry.table, entry.key) === entry;
+  }
+
+  /** Sets when an entry is to be forgotten. */
+  expire(entry: Entry, time: number): void {
+    entry.expires = time;
+    if (time !== Infinity) this.#mortal.add(entry);
+  }
+
+  /** The entries whose time to be forgotten has come. */
+  *expired(now: number): Generator<Entry> {
+    for (const entry of this.#mortal)
+      if (entry.expires === Infinity || !this.holds(entry)) this.#mortal.delete(entry);
+      else if (entry.expires <= now) yield entry;
   }
 
   /** Whether there is room for a new entry of another node, or for another value of one. */
@@ -114,7 +139,7 @@ export class Store {
     return (
       this.#foreign + count <= entries &&
       this.#bytes + bytes <= most &&
-      (own || (share?.entries.size ?? 0) < entries / 2) &&
+      (own || (share?.entries ?? 0) < entries / 2) &&
       (share?.bytes ?? 0) + FIXED + size - (own ? cost(replaced!) : 0) <= most / 2 &&
       (!held || replaced?.held === true || this.admitsHeld)
     );
@@ -134,6 +159,7 @@ export class Store {
     if (before !== undefined) this.#count(before, -1);
     table.set(entry.key, entry);
     this.#count(entry, 1);
+    if (entry.expires !== Infinity) this.#mortal.add(entry);
   }
 
   remove(entry: Entry): void {
@@ -152,11 +178,15 @@ export class Store {
 
   #count(entry: Entry, by: 1 | -1): void {
     let share = this.#shares.get(entry.owner);
-    if (share === undefined) this.#shares.set(entry.owner, (share = { entries: new Set(), bytes: 0 }));
+    if (share === undefined) this.#shares.set(entry.owner, (share = { networks: new Map(), entries: 0, bytes: 0 }));
     share.bytes += by * cost(entry);
-    if (by === 1) share.entries.add(entry);
-    else share.entries.delete(entry);
-    if (share.entries.size === 0) this.#shares.delete(entry.owner);
+    share.entries += by;
+    let entries = share.networks.get(entry.network);
+    if (by === 1) {
+      if (entries === undefined) share.networks.set(entry.network, (entries = new Set<Entry>()));
+      entries.add(entry);
+    } else if (entries?.delete(entry) === true && entries.size === 0) share.networks.delete(entry.network);
+    if (share.entries === 0) this.#shares.delete(entry.owner);
     if (entry.held) this.#held += by;
     if (entry.owner === this.#self) return;
     this.#foreign += by;

@@ -106,6 +106,7 @@ export const COUNTS = [
   'unknown-node',
   'no-room',
   'bulk-unanswered',
+  'bulk-unmerged',
   // done
   'held',
   'refuted',

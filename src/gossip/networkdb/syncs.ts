@@ -1,0 +1,456 @@
+import {
+  BULK_SYNC,
+  bulkSyncMessage,
+  bulkSyncPart,
+  COMPOUND,
+  compound,
+  CREATE,
+  DELETE,
+  gossipMessage,
+  MEMBER_OVERHEAD,
+  membersOf,
+  TABLE_EVENT,
+  tableEvent,
+  wrap,
+  type BulkSyncMessage,
+  type BulkSyncPart,
+} from './messages.js';
+import { type Entry } from './store.js';
+import { type CountName } from './types.js';
+import { type Work } from './work.js';
+
+/**
+ * Octets of entries in one message of a bulk sync, about; more goes into several. To build or to merge one takes a few
+ * milliseconds.
+ */
+const BULK = 64 << 10;
+/** What it costs to compress, encrypt and send so much, beside its entries, in the measure of {@link Work}. */
+const SEND_COST = 100;
+/** Nodes that are asked at the same time, of those that networks begin with. */
+const JOINING = 3;
+/**
+ * Entries that are sent in answers to bulk syncs at once, and a second, at most; an answer counts as so many on top.
+ */
+const ANSWERS = 200_000;
+const ANSWERS_PER_SECOND = 20_000;
+const ANSWER_COST = 500;
+/**
+ * A node that does not answer when a network begins is asked again after so long, and then after three times as long each
+ * time: Docker's nodes answer only nodes that they know to be alive, which they may learn a little later.
+ */
+const ASK_AGAIN = 2000;
+/**
+ * A node that comes into a network asks those that are there. So a node that was alone waits for that, and asks only if it
+ * does not come. Docker up to at least 28 has one place for the acknowledgement that it waits for from a node, and its
+ * answer to a question of that node takes the place: the acknowledgement is lost then, and Docker's join takes 30 s.
+ */
+const GRACE = 1000;
+/** Nodes that wait for an answer until they are known to be alive, at most. */
+const OWED = 64;
+/** Bulk syncs in several messages that are under way to this node, and octets that wait to be merged, at most. */
+const ARRIVING = 256;
+const UNMERGED = 64 << 20;
+
+/** What the bulk syncs need of the tables and of the membership. */
+export interface SyncHost {
+  /** Whether a node is attached to a network and active. */
+  present(network: string, node: string): boolean;
+  isActive(node: string): boolean;
+  /** The networks that this node and another one are both attached to. */
+  common(node: string): string[];
+  attached(network: string): boolean;
+  entries(network: string): Iterable<Entry>;
+  /** How many entries a network has. */
+  size(network: string): number;
+  /** The Lamport time of a new event. */
+  increment(): number;
+  /** A node asks for the tables of networks, so it is attached to them. */
+  conclude(node: string, networks: readonly string[]): void;
+  /**
+   * Merges `bytes[from, to)` of a bulk sync, and counts it if it is malformed.
+   * @param member Whether it is a member of the compound that a bulk sync is, or the whole.
+   */
+  merge(bytes: Uint8Array, from: number, to: number, member: boolean, sender: string): void;
+  /** The tables of another node in a network have been merged. */
+  synced(network: string): void;
+  /** Nothing more is expected of a node about some networks: they may be in sync now. */
+  settled(networks: Iterable<string>): void;
+  send(node: string, message: Uint8Array): void;
+  count(name: CountName): void;
+  random(): number;
+}
+
+/** A bulk sync that waits for its answer. */
+interface Request {
+  readonly peer: string;
+  readonly networks: Set<string>;
+  deadline: number;
+  /** When it is asked again, and how long after the time before. */
+  again: number;
+  wait: number;
+  /** Whether networks begin with it. */
+  readonly joining: boolean;
+  /** Of one of every round: the node to try next. */
+  readonly next: string | undefined;
+}
+
+/** Networks to ask a node for. */
+interface Question {
+  readonly networks: Set<string>;
+  at: number;
+}
+
+/** A bulk sync of which some messages have been merged. */
+interface Arrival {
+  readonly parts: Set<number>;
+  /** The number of the last one; 0 before it has come. */
+  last: number;
+}
+
+/** The comparison of whole tables with other nodes: all those of a network when it begins, and one in every round. */
+export class Syncs {
+  readonly #name: string;
+  readonly #host: SyncHost;
+  readonly #work: Work;
+  readonly #answerTimeout: number;
+  /** Of each network the nodes whose tables this node waits for before it passes on what others say. */
+  readonly #unsynced = new Map<string, Set<string>>();
+  readonly #questions = new Map<string, Question>();
+  #requests: Request[] = [];
+  /** When each node asked for tables last. */
+  readonly #asked = new Map<string, number>();
+  readonly #arrivals = new Map<string, Arrival>();
+  #unmerged = 0;
+  #answers = ANSWERS;
+  #answersAt = 0;
+  /** Nodes that asked for tables before they were known to be alive. */
+  readonly #owed = new Map<string, { networks: readonly string[]; whole: boolean }>();
+
+  constructor(name: string, answerTimeout: number, host: SyncHost, work: Work) {
+    this.#name = name;
+    this.#answerTimeout = answerTimeout;
+    this.#host = host;
+    this.#work = work;
+  }
+
+  // ---- Networks that begin ----
+
+  /** This node is attached to a network, in which there are these nodes: it asks them all at the next `tick`. */
+  begin(network: string, peers: readonly string[], now: number): void {
+    this.#unsynced.set(network, new Set(peers));
+    for (const peer of peers) this.#question(peer, network, now);
+  }
+
+  /** A node has come into a network in which this one was alone. It will ask; if it does not, it is asked. */
+  expect(network: string, peer: string, now: number): void {
+    const unsynced = this.#unsynced.get(network);
+    if (unsynced === undefined || unsynced.size >= JOINING || unsynced.has(peer)) return;
+    unsynced.add(peer);
+    this.#question(peer, network, now + GRACE * (1 + this.#host.random() / 2));
+  }
+
+  /** This node has left a network. */
+  end(network: string): void {
+    for (const peer of this.#unsynced.get(network) ?? []) this.#settle(peer, [network]);
+    this.#unsynced.delete(network);
+  }
+
+  /** A node is not in a network any more. */
+  gone(network: string, peer: string): void {
+    if (this.#unsynced.get(network)?.has(peer) === true) this.#settle(peer, [network]);
+  }
+
+  /** Whether no tables are missing, as far as this node knows. */
+  inSync(network: string): boolean {
+    const unsynced = this.#unsynced.get(network);
+    return unsynced !== undefined && unsynced.size === 0;
+  }
+
+  #question(peer: string, network: string, at: number): void {
+    const question = this.#questions.get(peer);
+    if (question === undefined) this.#questions.set(peer, { networks: new Set([network]), at });
+    else {
+      question.networks.add(network);
+      question.at = Math.min(question.at, at);
+    }
+  }
+
+  /** Nothing more is expected of a node about some networks. */
+  #settle(peer: string, networks: readonly string[]): void {
+    const question = this.#questions.get(peer);
+    for (const network of networks) {
+      this.#unsynced.get(network)?.delete(peer);
+      question?.networks.delete(network);
+      for (const request of this.#requests) if (request.peer === peer) request.networks.delete(network);
+    }
+    if (question?.networks.size === 0) this.#questions.delete(peer);
+    this.#requests = this.#requests.filter((request) => request.networks.size > 0);
+    this.#host.settled(networks);
+  }
+
+  // ---- Time ----
+
+  get next(): number {
+    let next = Infinity;
+    for (const { deadline, again } of this.#requests) next = Math.min(next, deadline, again);
+    if (this.#open() < JOINING) for (const { at } of this.#questions.values()) next = Math.min(next, at);
+    return next;
+  }
+
+  tick(now: number): void {
+    this.#expire(now);
+    this.#repeat(now);
+    this.#ask(now);
+  }
+
+  stop(): void {
+    this.#requests = [];
+    this.#questions.clear();
+    this.#arrivals.clear();
+  }
+
+  /** For every network one other node, with which all networks in common are compared. */
+  round(networks: readonly string[], twoPeers: (network: string) => readonly string[], now: number): void {
+    const done = new Set<string>();
+    for (const [peer, at] of this.#asked) if (now - at >= GRACE) this.#asked.delete(peer);
+    for (const network of networks) {
+      if (done.has(network)) continue;
+      const [first, second] = twoPeers(network);
+      if (first === undefined) continue;
+      const common = this.#host.common(first);
+      for (const one of common) done.add(one);
+      if (!this.#asked.has(first)) this.#request(first, common, false, now, second);
+    }
+  }
+
+  #expire(now: number): void {
+    const late = this.#requests.filter((request) => request.deadline <= now);
+    for (const { peer, networks, joining, next } of late) {
+      this.#host.count('bulk-timeouts');
+      const rest = [...networks];
+      this.#requests = this.#requests.filter((one) => one.peer !== peer || one.deadline > now);
+      if (joining) this.#settle(peer, rest);
+      else if (next !== undefined && this.#host.isActive(next)) {
+        const common = this.#host.common(next);
+        if (common.length > 0) this.#request(next, common, false, now);
+      }
+    }
+  }
+
+  /** Asks nodes again that have not answered at the beginning of a network. */
+  #repeat(now: number): void {
+    for (const request of this.#requests) {
+      if (request.again > now) continue;
+      const { peer, networks } = request;
+      if (this.#isAsking(peer, now)) {
+        request.again = now + GRACE;
+        continue;
+      }
+      request.wait *= 3;
+      request.again = now + request.wait;
+      const present = [...networks].filter((network) => this.#host.present(network, peer));
+      if (present.length > 0) this.#send(peer, present, true, now);
+    }
+  }
+
+  /** Asks the next nodes, each for all its networks. */
+  #ask(now: number): void {
+    for (let open = this.#open(); open < JOINING; open++) {
+      const due = [...this.#questions].filter(([, { at }]) => at <= now);
+      if (due.length === 0) return;
+      const [peer, question] = due[Math.floor(this.#host.random() * due.length)]!;
+      if (this.#isAsking(peer, now)) {
+        question.at = now + GRACE;
+        continue;
+      }
+      this.#questions.delete(peer);
+      const all = [...question.networks];
+      const present = all.filter((network) => this.#host.present(network, peer));
+      this.#settle(
+        peer,
+        all.filter((network) => !present.includes(network)),
+      );
+      if (present.length > 0) this.#request(peer, present, true, now);
+    }
+  }
+
+  /** Requests of networks that begin, without those that have not been answered for long. */
+  #open(): number {
+    return this.#requests.filter(({ joining, wait }) => joining && wait === ASK_AGAIN).length;
+  }
+
+  /** Whether a node has asked just now, and may wait for the acknowledgement that a question would cost it. */
+  #isAsking(peer: string, now: number): boolean {
+    return now - (this.#asked.get(peer) ?? -Infinity) < GRACE;
+  }
+
+  #request(peer: string, networks: readonly string[], joining: boolean, now: number, next?: string): void {
+    const wait = joining ? ASK_AGAIN : Infinity;
+    const deadline = now + this.#answerTimeout;
+    this.#requests.push({ peer, networks: new Set(networks), deadline, again: now + wait, wait, joining, next });
+    this.#send(peer, networks, true, now);
+  }
+
+  // ---- What comes ----
+
+  /** @param alive Whether the node that sent it is known to be alive. */
+  receive(sync: BulkSyncMessage, alive: boolean, now: number): void {
+    const { unsolicited, node: peer, networks } = sync;
+    if (unsolicited) {
+      this.#asked.delete(peer);
+      this.#asked.set(peer, now);
+      for (const oldest of this.#asked.keys()) if (this.#asked.size > ARRIVING) this.#asked.delete(oldest);
+      if (alive) {
+        this.#host.conclude(peer, networks);
+        // First, as the node waits for it.
+        this.#answer(peer, networks, now);
+      } else this.#owe(sync);
+    }
+    for (const request of this.#requests)
+      if (request.peer === peer) {
+        request.again = Math.max(request.again, now + request.wait);
+        request.deadline = now + this.#answerTimeout;
+      }
+    this.#take(sync, now);
+  }
+
+  /** It knows of this node before this node knows of it: it is answered once it is known to be alive. */
+  #owe({ node: peer, networks, unknown }: BulkSyncMessage): void {
+    this.#host.count('unknown-node');
+    this.#owed.delete(peer);
+    for (const first of this.#owed.keys()) if (this.#owed.size >= OWED) this.#owed.delete(first);
+    const attached = networks.filter((network) => this.#host.attached(network));
+    this.#owed.set(peer, { networks: attached, whole: unknown === undefined });
+  }
+
+  /** A node is known to be alive. */
+  known(peer: string, now: number): void {
+    const owed = this.#owed.get(peer);
+    if (owed === undefined) return;
+    this.#owed.delete(peer);
+    this.#answer(peer, owed.networks, now);
+    if (owed.whole) this.#complete(peer, owed.networks);
+  }
+
+  #take(sync: BulkSyncMessage, now: number): void {
+    const { node: peer, networks, payload } = sync;
+    const part = sync.unknown === undefined ? null : bulkSyncPart.decode(sync.unknown.slice());
+    if (payload.length === 0) return this.#arrived(peer, networks, part);
+    if (this.#unmerged + payload.length > UNMERGED) return this.#host.count('bulk-unmerged');
+    this.#unmerged += payload.length;
+    // A copy, as the bytes may be the caller's again before all is merged.
+    this.#work.add(this.#merge(peer, networks, payload.slice(), part), now);
+  }
+
+  *#merge(
+    peer: string,
+    networks: readonly string[],
+    payload: Uint8Array,
+    part: BulkSyncPart | null,
+  ): Generator<number, void> {
+    let members: number[] | null = null;
+    let data = payload;
+    try {
+      const outer = gossipMessage.decode(payload);
+      if (outer.type === COMPOUND) {
+        data = outer.data;
+        members = membersOf('compoundMessage', data, 1);
+      }
+    } catch {
+      // What is wrong with it is counted below.
+    }
+    if (members === null) this.#host.merge(payload, 0, payload.length, false, peer);
+    else
+      for (let i = 0; i < members.length; i += 2) {
+        this.#host.merge(data, members[i]!, members[i + 1]!, true, peer);
+        yield 1;
+      }
+    this.#unmerged -= payload.length;
+    this.#arrived(peer, networks, part);
+  }
+
+  /** A message of a bulk sync has been merged. */
+  #arrived(peer: string, networks: readonly string[], message: BulkSyncPart | null): void {
+    if (message === null || message.part === 0) return this.#complete(peer, networks);
+    const { sync, part, last } = message;
+    const key = `${sync} ${peer}`;
+    let arrival = this.#arrivals.get(key);
+    if (arrival === undefined) {
+      for (const oldest of this.#arrivals.keys()) if (this.#arrivals.size >= ARRIVING) this.#arrivals.delete(oldest);
+      this.#arrivals.set(key, (arrival = { parts: new Set(), last: 0 }));
+    }
+    arrival.parts.add(part);
+    if (last) arrival.last = part;
+    if (arrival.last === 0 || arrival.parts.size < arrival.last) return;
+    this.#arrivals.delete(key);
+    this.#complete(peer, networks);
+  }
+
+  /** All that a node has in some networks has been merged, as an answer or with its question. */
+  #complete(peer: string, networks: readonly string[]): void {
+    if (!this.#host.isActive(peer)) return;
+    this.#settle(peer, networks);
+    for (const network of networks) this.#host.synced(network);
+  }
+
+  // ---- What goes ----
+
+  #answer(peer: string, networks: readonly string[], now: number): void {
+    this.#answers = Math.min(ANSWERS, this.#answers + ((now - this.#answersAt) / 1000) * ANSWERS_PER_SECOND);
+    this.#answersAt = now;
+    if (this.#answers <= 0) return this.#host.count('bulk-unanswered');
+    this.#answers -= ANSWER_COST;
+    for (const network of new Set(networks)) this.#answers -= this.#host.size(network);
+    this.#send(peer, networks, false, now);
+  }
+
+  #send(peer: string, networks: readonly string[], asking: boolean, now: number): void {
+    this.#work.add(this.#tables(peer, [...networks], asking, now), now);
+  }
+
+  /** Sends all that is known of some networks, in as many messages as it takes; the first may ask for an answer. */
+  *#tables(peer: string, networks: string[], asking: boolean, now: number): Generator<number, void> {
+    const host = this.#host;
+    let members: Uint8Array[] = [];
+    let length = 0;
+    let sync = 0;
+    let part = 0;
+    const flush = (last: boolean): number => {
+      const time = host.increment();
+      if (!last || part > 0) part++;
+      if (part === 1) sync = time;
+      host.send(
+        peer,
+        wrap(BULK_SYNC, bulkSyncMessage, {
+          time,
+          unsolicited: asking && part <= 1,
+          node: this.#name,
+          networks,
+          payload: compound(members),
+          ...(part === 0 ? {} : { unknown: bulkSyncPart.encode({ sync, part, last }) }),
+        }),
+      );
+      const cost = 1 + Math.ceil((SEND_COST * length) / BULK);
+      members = [];
+      length = 0;
+      return cost;
+    };
+    for (const network of new Set(networks)) {
+      for (const entry of host.entries(network)) {
+        // The rest of a tombstone's life gets less with every hop, so that it ends: whole seconds, and not 0, which
+        // stands for all of it.
+        const residual = entry.deleting ? Math.floor((entry.expires - now) / 1000) : 0;
+        if (entry.deleting ? residual < 1 : entry.shown === null) continue;
+        const { time, owner: node, table, key, value } = entry;
+        const type = entry.deleting ? DELETE : CREATE;
+        const member = wrap(TABLE_EVENT, tableEvent, { type, time, node, network, table, key, value, residual });
+        length += member.length + MEMBER_OVERHEAD;
+        members.push(member);
+        if (length >= BULK) yield flush(false);
+        yield 1;
+      }
+      yield 1;
+    }
+    yield flush(true);
+  }
+}

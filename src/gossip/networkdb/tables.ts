@@ -1,0 +1,152 @@
+import { Store, type Entry, type StoreLimits } from './store.js';
+import { type EntryListing, type TableChange, type Watcher } from './types.js';
+
+interface Watch {
+  readonly table: string | undefined;
+  readonly watcher: Watcher;
+}
+
+/** The entries, and what watchers see of them: those that are not withdrawn and whose owner is present. */
+export class Tables {
+  readonly store: Store;
+  readonly #tombstoneLife: number;
+  readonly #present: (network: string, owner: string) => boolean;
+  readonly #self: string;
+  /** By network; those of all networks under `undefined`. */
+  readonly #watches = new Map<string | undefined, Set<Watch>>();
+
+  /** @param present Whether the entries of an owner in a network are visible. */
+  constructor(
+    self: string,
+    limits: StoreLimits,
+    tombstoneLife: number,
+    present: (network: string, owner: string) => boolean,
+  ) {
+    this.#self = self;
+    this.store = new Store(self, limits);
+    this.#tombstoneLife = tombstoneLife;
+    this.#present = present;
+  }
+
+  /** Reports the visible entries, as created, and from then on every change. @returns what ends it. */
+  watch({ table, network }: { table?: string; network?: string }, watcher: Watcher, now: number): () => void {
+    const watch: Watch = { table, watcher };
+    let watches = this.#watches.get(network);
+    if (watches === undefined) this.#watches.set(network, (watches = new Set<Watch>()));
+    watches.add(watch);
+    const entries = network === undefined ? this.store.all() : this.store.of(network);
+    for (const entry of [...entries])
+      if (entry.shown !== null && (table === undefined || table === entry.table))
+        watcher({ kind: 'create', ...place(entry), value: entry.shown, previous: null, owner: entry.owner }, now);
+    return () => {
+      if (watches.delete(watch) && watches.size === 0) this.#watches.delete(network);
+    };
+  }
+
+  *entries(network: string, table?: string): Generator<EntryListing, void> {
+    for (const entry of this.store.of(network))
+      if (entry.shown !== null && (table === undefined || entry.table === table)) yield listing(entry);
+  }
+
+  entry(network: string, table: string, key: string): EntryListing | undefined {
+    const entry = this.store.get(network, table, key);
+    return entry === undefined || entry.shown === null ? undefined : listing(entry);
+  }
+
+  /** The entries that watchers do not see. */
+  remembered(network: string, now: number): (EntryListing & { state: 'withdrawn' | 'hidden'; expiresIn: number })[] {
+    const found = [];
+    for (const entry of this.store.of(network)) {
+      if (entry.shown !== null) continue;
+      const { value, owner, time, expires } = entry;
+      const state = entry.deleting ? ('withdrawn' as const) : ('hidden' as const);
+      found.push({ ...place(entry), value, owner, time, state, expiresIn: expires - now });
+    }
+    return found;
+  }
+
+  /** Puts an entry in place of the one before, and shows or hides it. */
+  put(entry: Entry, now: number): void {
+    const before = this.store.get(entry.network, entry.table, entry.key);
+    if (before !== undefined) entry.shown = before.shown;
+    this.store.put(entry);
+    this.show(entry, now);
+  }
+
+  /** Brings what watchers see of an entry up to date. */
+  show(entry: Entry, now: number): void {
+    const present = this.#present(entry.network, entry.owner);
+    if (present && entry.owner !== this.#self) this.store.release(entry);
+    if (!entry.deleting) {
+      if (present) entry.expires = Infinity;
+      else if (entry.expires === Infinity) this.store.expire(entry, now + this.#tombstoneLife);
+    }
+    this.#tell(entry, present && !entry.deleting ? entry.value : null, now);
+  }
+
+  forget(entry: Entry, now: number): void {
+    this.store.remove(entry);
+    this.#tell(entry, null, now);
+  }
+
+  /** Forgets a network with all its entries. */
+  drop(network: string, now: number): void {
+    for (const entry of this.store.drop(network)) this.#tell(entry, null, now);
+  }
+
+  /** Brings what watchers see of the entries of an owner up to date: all of them, or those of one network. */
+  *refresh(owner: string, network: string | undefined, now: () => number): Generator<number, void> {
+    for (const entry of this.store.ownedBy(owner, network)) {
+      if (this.store.holds(entry)) this.show(entry, now());
+      yield 1;
+    }
+  }
+
+  /** Forgets the entries of an owner that has left, but no tombstones: what they withdrew may still be under way. */
+  *forgetOwner(owner: string, network: string | undefined, now: () => number): Generator<number, void> {
+    for (const entry of this.store.ownedBy(owner, network)) {
+      if (!entry.deleting && this.store.holds(entry)) this.forget(entry, now());
+      yield 1;
+    }
+  }
+
+  /** Forgets the entries whose time has come. */
+  *reap(now: () => number): Generator<number, void> {
+    for (const entry of this.store.expired(now())) {
+      this.forget(entry, now());
+      yield 1;
+    }
+  }
+
+  #tell(entry: Entry, value: Uint8Array | null, now: number): void {
+    const previous = entry.shown;
+    if (previous === value || (previous !== null && value !== null && equal(previous, value))) {
+      entry.shown = value;
+      return;
+    }
+    entry.shown = value;
+    const { owner } = entry;
+    const change: TableChange =
+      value === null
+        ? { kind: 'delete', ...place(entry), value: previous!, previous, owner }
+        : { kind: previous === null ? 'create' : 'update', ...place(entry), value, previous, owner };
+    for (const network of [entry.network, undefined]) {
+      const watches = this.#watches.get(network);
+      if (watches === undefined) continue;
+      for (const { table, watcher } of [...watches])
+        if (table === undefined || table === entry.table) watcher(change, now);
+    }
+  }
+}
+
+function place({ network, table, key }: Entry): { network: string; table: string; key: string } {
+  return { network, table, key };
+}
+
+function listing(entry: Entry): EntryListing {
+  return { ...place(entry), value: entry.shown!, owner: entry.owner, time: entry.time };
+}
+
+export function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((octet, i) => octet === b[i]);
+}
