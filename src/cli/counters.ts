@@ -52,6 +52,8 @@ function gossipRows({
   awareness,
   entries,
   queued,
+  conflicts,
+  conflictsSeen,
   memberlist,
   networkdb,
 }: GossipCounters): [string, number][] {
@@ -63,6 +65,8 @@ function gossipRows({
     ['self-doubt', awareness],
     ['entries', entries],
     ['messages that wait', queued],
+    ['conflicts now', conflicts],
+    ['conflicts since the start', conflictsSeen],
     ...happened,
   ];
 }
@@ -114,6 +118,8 @@ export function prometheus({ vtep, engine, gossip }: AllCounters): string {
     gauge('gossip_awareness', 'how much this member doubts itself', [['', gossip.awareness]]);
     gauge('gossip_entries', 'entries of the tables', [['', gossip.entries]]);
     gauge('gossip_queued', 'messages that wait to be gossiped', [['', gossip.queued]]);
+    gauge('gossip_conflicts', 'hosts that contradict each other, now', [['', gossip.conflicts]]);
+    metric('gossip_conflicts_seen', 'conflicts between hosts since the start', [['', gossip.conflictsSeen]]);
     metric('gossip_memberlist', 'what the membership layer counts', by('what', gossip.memberlist));
     metric('gossip_networkdb', 'what the tables count', by('what', gossip.networkdb));
   }

@@ -123,7 +123,10 @@ async function members(args: string[]): Promise<number> {
 
 const STATES = Object.fromEntries(Object.entries(STATE).map(([name, value]) => [value, name]));
 
-function listed({ members: list, networks }: ClusterState): (Omit<MemberListing, 'self'> & { networks: string[] })[] {
+function listed({
+  members: list,
+  networks,
+}: ClusterState): (Omit<MemberListing, 'self' | 'since'> & { networks: string[] })[] {
   return list
     .map(({ name, addr, port, state, incarnation }) => ({
       name,

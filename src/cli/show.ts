@@ -6,6 +6,7 @@ import { countersTable, prometheus } from './counters.js';
 import { parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
+import { networksTables } from './networks.js';
 import { table } from './table.js';
 
 const FLAGS: readonly Flag[] = [
@@ -67,19 +68,7 @@ export const VIEWS = {
       (result as Listed<{ address: string; port: number }>[]).map(({ vni, address, port }) => [vni, address, port]),
     ),
   members: (result: unknown): string => membersTable(result as MemberListing[]),
-  networks: (result: unknown): string =>
-    table(
-      ['NETWORK', 'VNI', 'SUBNET', 'STATE', 'ENDPOINTS HERE', 'ELSEWHERE', 'MEMBERS'],
-      (result as NetworkListing[]).map(({ network, vni, subnet, attached, inSync, local, remote, members }) => [
-        network,
-        vni,
-        subnet,
-        attached ? (inSync ? 'in sync' : 'joining') : 'no endpoint here',
-        local,
-        remote,
-        members.length === 0 ? '-' : members.join(' '),
-      ]),
-    ),
+  networks: (result: unknown): string => networksTables(result as NetworkListing[]),
   remotes: (result: unknown): string =>
     table(
       ['ADDRESS', 'PORT', 'MTU', 'UNDELIVERED', 'LAST'],

@@ -4,6 +4,7 @@ import {
   endpointRecord,
   OVERLAY_PEER_TABLE,
   peerRecord,
+  WAITING_TABLE,
   type NetworkDb,
   type TableChange,
 } from '../gossip/networkdb/index.js';
@@ -121,7 +122,7 @@ export class GossipObserver {
 
 function readable(table: string, value: Uint8Array): object | string {
   try {
-    if (table === OVERLAY_PEER_TABLE) {
+    if (table === OVERLAY_PEER_TABLE || table === WAITING_TABLE) {
       const { endpointIp: ip, endpointMac: mac, tunnelIp: vtep } = peerRecord.decode(value);
       return { ip, mac, vtep };
     }

@@ -3,8 +3,15 @@
  * those of others.
  */
 import { createHash } from 'node:crypto';
+import { performance } from 'node:perf_hooks';
 import { isThere, type CountName, type Keyring, type Member } from '../gossip/memberlist/index.js';
-import { OverlayPeers, type CountName as TableCountName, type NetworkDb } from '../gossip/networkdb/index.js';
+import {
+  OverlayPeers,
+  type CountName as TableCountName,
+  type LocalEndpoint,
+  type NetworkDb,
+  type OverlayConflict,
+} from '../gossip/networkdb/index.js';
 import {
   canonicalEndpoint,
   isWithin,
@@ -16,6 +23,7 @@ import {
   type Plan,
   type Request,
 } from '../schema/index.js';
+import { conflictOverText, conflictText } from './conflict-text.js';
 import { type Engine } from './engine.js';
 import { HostError } from './error.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
@@ -38,6 +46,8 @@ export interface MemberListing {
   port: number;
   state: Member['state'];
   incarnation: number;
+  /** When its state changed last, in RFC 3339: of a dead one, when it failed. */
+  since: string;
   /** Whether it is the one that was asked. */
   self: boolean;
 }
@@ -54,8 +64,12 @@ export interface NetworkListing {
   /** Endpoints of this host, and of others. */
   local: number;
   remote: number;
-  /** The members that take part, as far as this host hears of it. */
+  /** The members that take part, as far as this host knows. */
   members: string[];
+  /** Endpoints of this host that are not announced, because an older attachment holds what they have. */
+  refused: number;
+  /** Conflicts in this network, of this host and of others. */
+  conflicts: OverlayConflict[];
 }
 
 /** What the gossip counts. */
@@ -65,6 +79,9 @@ export interface GossipCounters {
   awareness: number;
   entries: number;
   queued: number;
+  /** Conflicts between hosts: those that there are now, and all since the start. */
+  conflicts: number;
+  conflictsSeen: number;
   memberlist: Record<CountName, number>;
   networkdb: Record<TableCountName, number>;
 }
@@ -77,9 +94,7 @@ export interface GossipEvent {
 }
 
 export interface GossipEvents {
-  warn(message: string): void;
-  /** For events with a name and fields of their own. */
-  log: Logger;
+  readonly log: Logger;
   tell?(event: GossipEvent): void;
 }
 
@@ -92,15 +107,17 @@ interface Network extends GossipNetwork {
 
 export class OverlayGossip {
   readonly plan: GossipPlan;
-  readonly #local: string;
+  readonly #vtep: string;
   readonly #host: GossipHost;
   readonly #db: NetworkDb;
   readonly #keyring: Keyring | undefined;
   readonly #tables: GossipTables;
   readonly #networks: Network[];
   readonly #joining: Joining;
-  /** Whether endpoints are told of already. */
+  readonly #log: Logger;
+  /** Whether endpoints are announced already. */
   #telling = false;
+  #conflictsSeen = 0;
   #closed = false;
 
   /**
@@ -120,7 +137,7 @@ export class OverlayGossip {
     const member = await openMember(
       { name, bind, advertise, keyring },
       {
-        warn: (message) => events.warn(message),
+        warn: (message) => events.log.warning('gossip', message),
         came: (other) => tell(other, 'alive'),
         went: (other) => tell(other, other.state === 'left' ? 'left' : 'failed'),
       },
@@ -136,18 +153,30 @@ export class OverlayGossip {
     keyring: Keyring | undefined,
   ) {
     this.plan = plan.gossip!;
-    this.#local = plan.local;
+    this.#vtep = plan.local;
     this.#host = host;
     this.#db = db;
     this.#keyring = keyring;
+    this.#log = events.log;
     this.#tables = new GossipTables(plan, engine, (message) => warn(`what the gossip tells is not taken: ${message}`));
     this.#networks = this.plan.networks.map((network) => ({
       ...network,
-      peers: new OverlayPeers({ network: network.id, vni: network.vni, local: this.plan.tunnel }, db, this.#tables),
+      peers: new OverlayPeers(
+        {
+          network: network.id,
+          vni: network.vni,
+          local: this.plan.tunnel,
+          time: Date.now,
+          conflict: (conflict, over) => this.#reportConflict(conflict, over),
+        },
+        db,
+        this.#tables,
+      ),
       local: new Map<string, Endpoint>(),
     }));
     for (const { vni, endpoints } of plan.segments)
       for (const endpoint of endpoints) if (endpoint.vtep === undefined) this.#keep(vni, endpoint);
+    this.#warnOfAbsence();
     host.act((_, now) => db.start(now));
     this.#joining = new Joining(host, this.plan.join, {
       joined: (through) => {
@@ -155,9 +184,12 @@ export class OverlayGossip {
         const line = `joined through ${through}: ${members} members`;
         events.tell?.({ event: 'joined', fields: { through, members }, line });
       },
-      partly: (failures) => events.warn(`some hosts to join do not serve: ${failures.join('; ')}`),
+      partly: (failures) => events.log.warning('join', `some hosts to join do not serve: ${failures.join('; ')}`),
       failed: (failures, delay) =>
-        events.warn(`no member answers yet: ${failures.join('; ')}; trying again in ${Math.round(delay / 1000)} s`),
+        events.log.warning(
+          'join',
+          `no member answers yet: ${failures.join('; ')}; trying again in ${Math.round(delay / 1000)} s`,
+        ),
     });
     const patience = new Promise<void>((resolve) => setTimeout(resolve, FIRST_JOIN).unref());
     // Who has joined asks all members of a network for their tables, and tells them its own with that.
@@ -191,7 +223,7 @@ export class OverlayGossip {
   async change(request: Parameters<GossipTables['change']>[0]): Promise<unknown> {
     const { vni, command } = request;
     if (command === 'add-peer' || command === 'remove-peer') return this.#tables.change(request);
-    const endpoint = canonicalEndpoint(request, this.#local);
+    const endpoint = canonicalEndpoint(request, this.#vtep);
     if (endpoint.vtep !== undefined) return this.#tables.change(request);
     const network = this.#networks.find((candidate) => candidate.vni === vni);
     if (command === 'add-endpoint' && network !== undefined && !isWithin(endpoint.ip, network.subnet))
@@ -202,24 +234,32 @@ export class OverlayGossip {
           given: endpoint.ip,
         },
       ]);
+    if (command === 'add-endpoint' && network?.local.has(this.#idOf(network.id, endpoint)) === false) {
+      const conflict = network.peers.conflictOf(this.#localEndpoint(network, endpoint));
+      if (conflict !== null) throw new HostError(conflictText(conflict, this.plan.name));
+    }
     const result = await this.#tables.change(request);
     if (command === 'add-endpoint') {
       if (this.#keep(vni, endpoint) && this.#telling) this.#publish(network!, endpoint);
-    } else if (network?.local.delete(idOf(network.id, endpoint)) === true && this.#telling)
-      this.#host.act((_, now) => network.peers.removeLocal(idOf(network.id, endpoint), now));
+    } else if (network !== undefined) {
+      const id = this.#idOf(network.id, endpoint);
+      if (network.local.delete(id) && this.#telling) this.#host.act((_, now) => network.peers.removeLocal(id, now));
+    }
     return result;
   }
 
   members(): MemberListing[] {
     const { self } = this.#host.machine;
+    const epoch = Date.now() - performance.now();
     return this.#host.machine
       .members()
-      .map(({ name, address, port, state, incarnation }) => ({
+      .map(({ name, address, port, state, incarnation, since }) => ({
         name,
         address,
         port,
         state,
         incarnation,
+        since: new Date(epoch + since).toISOString(),
         self: name === self.name,
       }))
       .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
@@ -236,6 +276,8 @@ export class OverlayGossip {
       local: local.size,
       remote: peers.size,
       members: this.#db.peers(id).sort((a, b) => a.localeCompare(b, 'en', { numeric: true })),
+      refused: peers.refused,
+      conflicts: peers.conflicts(),
     }));
   }
 
@@ -249,6 +291,8 @@ export class OverlayGossip {
       awareness: machine.awareness,
       entries,
       queued,
+      conflicts: this.#networks.reduce((sum, { peers }) => sum + peers.conflicts().length, 0),
+      conflictsSeen: this.#conflictsSeen,
       memberlist: machine.counters(),
       networkdb: counts,
     };
@@ -277,10 +321,23 @@ export class OverlayGossip {
   #keep(vni: number, endpoint: Endpoint): boolean {
     const network = this.#networks.find((candidate) => candidate.vni === vni);
     if (network === undefined) return false;
-    const id = idOf(network.id, endpoint);
+    const id = this.#idOf(network.id, endpoint);
     if (network.local.has(id)) return false;
     network.local.set(id, endpoint);
     return true;
+  }
+
+  /** Warns of networks that this host takes no part in, since it has no endpoint there. */
+  #warnOfAbsence(): void {
+    const absent = this.#networks.filter(({ local }) => local.size === 0);
+    if (absent.length === 0) return;
+    const list = absent.map(({ id }) => id).join(', ');
+    this.#log.warning(
+      'no-endpoint',
+      `this host has no endpoint in ${absent.length === 1 ? 'network' : 'networks'} ${list}: it takes no part there, ` +
+        'and other hosts send it nothing, until one is added; give the TAP an --address, or an --endpoint with --local',
+      { networks: absent.map(({ id }) => id) },
+    );
   }
 
   #tellAll(): void {
@@ -290,11 +347,29 @@ export class OverlayGossip {
       for (const endpoint of network.local.values()) this.#publish(network, endpoint);
   }
 
-  #publish({ id, subnet, peers }: Network, endpoint: Endpoint): void {
+  #publish(network: Network, endpoint: Endpoint): void {
+    this.#host.act((_, now) => network.peers.addLocal(this.#localEndpoint(network, endpoint), now));
+  }
+
+  #localEndpoint({ id, subnet }: Network, endpoint: Endpoint): LocalEndpoint {
     const length = subnet.slice(subnet.indexOf('/'));
-    this.#host.act((_, now) =>
-      peers.addLocal({ id: idOf(id, endpoint), ip: endpoint.ip + length, mac: endpoint.mac }, now),
-    );
+    return { id: this.#idOf(id, endpoint), ip: endpoint.ip + length, mac: endpoint.mac };
+  }
+
+  /** The id of an endpoint in the tables: of the form of Docker's, and the same after a restart of this host. */
+  #idOf(network: string, { ip, mac }: Endpoint): string {
+    return createHash('sha256').update(`${network} ${ip} ${mac} ${this.plan.tunnel}`).digest('hex');
+  }
+
+  /** Logs a conflict that begins or is over: a warning where this host is one of the two. */
+  #reportConflict(conflict: OverlayConflict, over: boolean): void {
+    if (this.#closed) return;
+    const { name } = this.plan;
+    const fields = { ...conflict };
+    if (over) return this.#log.info('conflict-over', conflictOverText(conflict, name), fields);
+    this.#conflictsSeen++;
+    const isOurs = conflict.refused.node === name || conflict.holder.node === name;
+    this.#log.log(isOurs ? 'warning' : 'info', 'conflict', conflictText(conflict, name), fields);
   }
 
   #ring(): Keyring {
@@ -318,12 +393,4 @@ export function isGossipRequest(request: Request): request is GossipRequest {
 /** Whether the gossip has to know of a request that the engine meets. */
 export function isChange(request: MachineRequest): request is Parameters<GossipTables['change']>[0] {
   return ['add-peer', 'remove-peer', 'add-endpoint', 'remove-endpoint'].includes(request.command);
-}
-
-/**
- * The id of an endpoint in the tables: the same on every host, so that one that moves is moved there too, and of the form
- * of Docker's.
- */
-function idOf(network: string, { ip, mac }: Endpoint): string {
-  return createHash('sha256').update(`${network} ${ip} ${mac}`).digest('hex');
 }

@@ -91,11 +91,7 @@ export class Overlay {
         failed: (reason) => events.end(reason),
       });
       if (note !== undefined) events.log.warning('engine', note, { engine: engine.name });
-      if (plan.gossip !== undefined)
-        gossip = await OverlayGossip.start(plan, engine, {
-          ...events,
-          warn: (message) => events.log.warning('gossip', message),
-        });
+      if (plan.gossip !== undefined) gossip = await OverlayGossip.start(plan, engine, events);
       const control =
         plan.control === undefined
           ? undefined

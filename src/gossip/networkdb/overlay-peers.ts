@@ -169,6 +169,11 @@ export class OverlayPeers {
     return this.#endpoints.size;
   }
 
+  /** Endpoints of this host that are not announced, or not yet. */
+  get refused(): number {
+    return this.#unannounced.size;
+  }
+
   /** The VTEPs of the flood list. */
   peers(): string[] {
     return [...this.#peers.keys()];

@@ -1,0 +1,34 @@
+import { type NetworkListing } from '../host/index.js';
+import { table } from './table.js';
+
+/** The networks of an agent as people read them, and the conflicts in them. */
+export function networksTables(list: readonly NetworkListing[]): string {
+  const networks = table(
+    ['NETWORK', 'VNI', 'SUBNET', 'STATE', 'ENDPOINTS HERE', 'REFUSED', 'ELSEWHERE', 'CONFLICTS', 'MEMBERS'],
+    list.map(({ network, vni, subnet, attached, inSync, local, refused, remote, conflicts, members }) => [
+      network,
+      vni,
+      subnet,
+      attached ? (inSync ? 'in sync' : 'joining') : 'no endpoint here',
+      local,
+      refused,
+      remote,
+      conflicts.length,
+      members.length === 0 ? '-' : members.join(' '),
+    ]),
+  );
+  const conflicts = list.flatMap((network) => network.conflicts);
+  if (conflicts.length === 0) return networks;
+  const time = (since: number): string => (since === 0 ? '-' : new Date(since).toISOString());
+  return `${networks}\n\n${table(
+    ['CONFLICT IN', 'REFUSED', 'AT', 'HELD BY', 'WITH', 'SINCE'],
+    conflicts.map(({ network, value, holds, holder, refused }) => [
+      network,
+      value,
+      refused.node,
+      holder.node,
+      holds,
+      time(holder.since),
+    ]),
+  )}`;
+}

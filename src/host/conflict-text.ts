@@ -1,0 +1,39 @@
+/** Conflicts between the hosts of a network, in words. */
+import { type ConflictParty, type OverlayConflict } from '../gossip/networkdb/index.js';
+
+/**
+ * What a conflict means to one of the nodes that know of it, and what to do.
+ * @param self That node's name.
+ */
+export function conflictText(conflict: OverlayConflict, self: string): string {
+  const { network, kind, value, holds, holder, refused } = conflict;
+  const first = `${nameOf(holder, self)} attached first${at(holder)}`;
+  const where = refused.node === self ? 'here' : `at ${nameOf(refused, self)}`;
+  const isOurs = refused.node === self || holder.node === self;
+  if (kind === 'parameters')
+    return (
+      `network ${network}: ${value}, as configured ${where}, is refused: ${first} with ${holds}` +
+      (isOurs ? `; correct --network at one of the two` : '')
+    );
+  return (
+    `network ${network}: ${value} is attached twice, and is refused ${where}: ${first}` +
+    (isOurs ? `; give one of the two endpoints another ${kind === 'ip' ? 'IP' : 'MAC'} address` : '')
+  );
+}
+
+/** That a conflict is over, for one of the nodes that knew of it. */
+export function conflictOverText({ network, kind, value, refused, holder }: OverlayConflict, self: string): string {
+  const parties = `${nameOf(refused, self)} and ${nameOf(holder, self)}`;
+  return kind === 'parameters'
+    ? `network ${network}: ${parties} no longer differ in VNI or subnet`
+    : `network ${network}: ${parties} no longer both have ${value}`;
+}
+
+function nameOf({ node, vtep }: ConflictParty, self: string): string {
+  if (node === self) return 'this host';
+  return vtep === undefined || vtep === node ? node : `${node} (${vtep})`;
+}
+
+function at({ since }: ConflictParty): string {
+  return since === 0 ? ' (its record has no time, as Docker’s)' : ` (${new Date(since).toISOString()})`;
+}

@@ -1,0 +1,183 @@
+/**
+ * Agents in namespaces that contradict each other: one address on two hosts, another VNI or subnet for the same network.
+ * What all of them list, log and count is the same, and the older attachment has the traffic.
+ */
+import * as assert from 'uvu/assert';
+import { type AllCounters } from '../../src/host/index.js';
+import { type OverlayConflict } from '../../src/gossip/networkdb/index.js';
+import { AgentLab, NETWORK, type AgentHost } from '../support/agents.js';
+import { exec, ping, waitFor, type Running } from '../support/lab.js';
+import { suiteWith } from '../support/needs.js';
+
+const conflicts = suiteWith('agents that contradict each other', ['root', 'tun', 'ip', 'ping']);
+
+const SHARED = '10.0.0.50';
+let lab: AgentLab;
+let h1: AgentHost;
+let h2: AgentHost;
+let h3: AgentHost;
+
+conflicts.before(async () => {
+  lab = await AgentLab.create('hx', 3);
+  [h1, h2, h3] = lab.hosts as [AgentHost, AgentHost, AgentHost];
+});
+conflicts.after.each(async () => {
+  await lab?.cut(false);
+  await lab?.lab.killAll();
+});
+conflicts.after(() => lab?.teardown());
+
+/** An agent whose TAP has the shared address, and a MAC address of its own unless given one. */
+function start(host: AgentHost, network = NETWORK, address = `${SHARED}/24`, ...more: string[]): Promise<Running> {
+  return lab.lab.startVtep({
+    ns: host.ns,
+    args: [
+      ...['agent', '--local', host.address, '--network', network, '--control', host.control],
+      ...['--tap', 'tap0', '--address', address, '--mac', host.mac],
+      ...(host === h1 ? [] : ['--join', h1.address]),
+      ...more,
+    ],
+  });
+}
+
+/** The conflicts that a host lists. */
+async function listed(host: AgentHost): Promise<OverlayConflict[]> {
+  return (await lab.networks(host)).flatMap((network) => network.conflicts);
+}
+
+async function agree(hosts: readonly AgentHost[], wanted: string[], milliseconds = 5000): Promise<void> {
+  const text = ({ kind, value, holder, refused }: OverlayConflict): string =>
+    `${kind} ${value}: ${holder.node}, not ${refused.node}`;
+  let last = '';
+  await waitFor(
+    'all hosts to list the same conflicts',
+    async () => {
+      const lists = await Promise.all(hosts.map(listed));
+      last = lists.map((list) => list.map(text).join('; ')).join('\n');
+      return lists.every((list) => list.map(text).join('; ') === wanted.join('; '));
+    },
+    milliseconds,
+  ).catch((error: Error) => {
+    throw new Error(`${error.message}; they list:\n${last}`);
+  });
+}
+
+/** The VTEP that has the shared address, as the host knows. */
+async function holder(host: AgentHost): Promise<string> {
+  const neighbors = (await lab.ask(host, { command: 'neighbors', vni: 4097 })) as {
+    ip: string;
+    vtep: string | null;
+    hidden: boolean;
+  }[];
+  return neighbors
+    .filter(({ ip, hidden }) => ip === SHARED && !hidden)
+    .map(({ vtep }) => vtep ?? host.address)
+    .join(' and ');
+}
+
+conflicts(
+  'one address on two hosts: the older attachment has the traffic, the newer one follows when it goes',
+  async () => {
+    const one = await start(h1);
+    const two = await start(h2);
+    await lab.start(h3, '--join', h1.address);
+    await agree([h1, h2, h3], [`ip ${SHARED}: ${h1.address}, not ${h2.address}`]);
+    for (const host of [h1, h2, h3]) assert.is(await holder(host), h1.address);
+    assert.is(await ping(h3.ns, SHARED), 3);
+    const flushed = await exec(h3.ns, ['ip', 'neigh', 'show', SHARED, 'dev', 'tap0']);
+    assert.match(flushed, new RegExp(h1.mac));
+    const refused = 'network net1: 10\\.0\\.0\\.50 is attached twice, and is refused';
+    assert.match(
+      two.stderr,
+      new RegExp(
+        `warning: ${refused} here: 172\\.31\\.9\\.1 attached first \\(20.*Z\\); give one of the two endpoints another IP`,
+      ),
+    );
+    assert.match(one.stderr, new RegExp(`warning: ${refused} at 172\\.31\\.9\\.2: this host attached first`));
+    const [network] = await lab.networks(h2);
+    assert.equal([network!.refused, network!.local], [1, 1]);
+    for (const host of [h1, h2, h3]) {
+      const { gossip } = (await lab.ask(host, { command: 'counters' })) as AllCounters;
+      assert.equal([gossip!.conflicts, gossip!.conflictsSeen], [1, 1]);
+    }
+    const shown = await lab.run(h3, 'show', 'networks', '--control', h3.control);
+    assert.match(shown.stdout, /^net1 +10\.0\.0\.50 +172\.31\.9\.2 +172\.31\.9\.1 +10\.0\.0\.50 +20.*Z$/m);
+
+    // Killed and started at once, the older one is still that.
+    await one.stop('SIGKILL');
+    const again = await start(h1);
+    await agree([h1, h2, h3], [`ip ${SHARED}: ${h1.address}, not ${h2.address}`]);
+    assert.is(await holder(h3), h1.address);
+    assert.is(await ping(h3.ns, SHARED), 3);
+
+    const before = Date.now();
+    await again.stop();
+    await waitFor('host 2 to have the address', async () => (await holder(h3)) === h2.address, 5000);
+    assert.ok(Date.now() - before < 4000, `${Date.now() - before} ms`);
+    await agree([h2, h3], []);
+    assert.is(await ping(h3.ns, SHARED), 3);
+    assert.match(
+      two.stderr + two.stdout,
+      /info: network net1: this host and 172\.31\.9\.1 no longer both have 10\.0\.0\.50/,
+    );
+  },
+);
+
+conflicts('both sides of a split have an address; when they are one again, the older attachment holds', async () => {
+  await lab.cut(true); // host 1 is alone
+  await start(h1);
+  await start(h2);
+  await lab.start(h3, '--join', h2.address);
+  await waitFor('host 3 to know host 2', async () => (await holder(h3)) === h2.address);
+  assert.equal(await listed(h2), []);
+  await lab.cut(false);
+  await agree([h1, h2, h3], [`ip ${SHARED}: ${h1.address}, not ${h2.address}`], 45_000);
+  for (const host of [h1, h2, h3]) assert.is(await holder(host), h1.address);
+});
+
+conflicts('an endpoint that is added over the control socket is refused with the reason, and may move', async () => {
+  await lab.start(h1);
+  await lab.start(h2, '--join', h1.address);
+  const endpoint = { vni: 4097, ip: SHARED, mac: '02:42:0a:00:00:32' };
+  await lab.ask(h1, { command: 'add-endpoint', ...endpoint });
+  await lab.knows(h2, [h1.ip, SHARED]);
+  const refusal = await lab.ask(h2, { command: 'add-endpoint', ...endpoint }).then(
+    () => 'taken',
+    (error: Error) => error.message,
+  );
+  assert.match(
+    refusal,
+    /^network net1: 10\.0\.0\.50 is attached twice, and is refused here: 172\.31\.9\.1 attached first/,
+  );
+  assert.is(await holder(h2), h1.address);
+  await lab.ask(h1, { command: 'remove-endpoint', ...endpoint });
+  await lab.knows(h2, [h1.ip], 2000);
+  await lab.ask(h2, { command: 'add-endpoint', ...endpoint });
+  await lab.knows(h1, [h2.ip, SHARED], 2000);
+});
+
+for (const [what, network, address, odd] of [
+  ['VNI', 'net1:5000:10.0.0.0/24', '10.0.0.60/24', 'VNI 5000, subnet 10.0.0.0/24'],
+  ['subnet', 'net1:4097:10.0.0.0/16', '10.0.0.60/16', 'VNI 4097, subnet 10.0.0.0/16'],
+] as const)
+  conflicts(`another ${what} for the same network: it is refused, and everybody is told`, async () => {
+    const one = await lab.start(h1);
+    const two = await start(h2, network, address);
+    await lab.start(h3, '--join', h1.address);
+    await agree([h1, h2, h3], [`parameters ${odd}: ${h1.address}, not ${h2.address}`]);
+    const reason =
+      'attached first \\(20.*Z\\) with VNI 4097, subnet 10\\.0\\.0\\.0/24; correct --network at one of the two';
+    const configured = `network net1: ${odd.replaceAll('.', '\\.')}, as configured`;
+    assert.match(two.stderr, new RegExp(`warning: ${configured} here, is refused: 172\\.31\\.9\\.1 ${reason}`));
+    assert.match(one.stderr, new RegExp(`warning: ${configured} at 172\\.31\\.9\\.2, is refused: this host ${reason}`));
+    await lab.knows(h1, [h3.ip]);
+    assert.is(await ping(h3.ns, h1.ip), 3);
+    assert.equal(await lab.ask(h2, { command: 'peers' }), []);
+    // With the network corrected it takes part.
+    await two.stop();
+    await lab.start(h2, '--join', h1.address);
+    await lab.knows(h1, [h2.ip, h3.ip]);
+    await agree([h1, h2, h3], []);
+  });
+
+conflicts.run();
