@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import * as arp from '../src/arp/index.js';
 import {
   Overlay,
   planHosts,
@@ -45,6 +46,8 @@ class Watch {
     this.frames++;
     // An ARP reply may come from a proxy, which sends it to its asker only: there is nothing to count it against.
     if (((frame[12]! << 8) | frame[13]!) === ARP && frame[21] === ARP_REPLY) return;
+    // Likewise an announcement, by which a VTEP tells its ports that an endpoint has another MAC address now.
+    if (((frame[12]! << 8) | frame[13]!) === ARP && arp.isAnnouncement(frame, 14)) return;
     const key = Buffer.from(frame.buffer, frame.byteOffset + 6, frame.length - 6).toString('latin1');
     const map = event.event === 'send' ? this.sent : this.delivered;
     const name = event.event === 'send' ? key : `${place.split('/')[1]} ${key}`;
