@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { macToText, setMac } from '../src/address/index.js';
+import { macToText, parseMac, setMac } from '../src/address/index.js';
 import * as fdb from '../src/fdb/index.js';
 
 const { Fdb, NONE, TICK } = fdb;
@@ -78,6 +78,19 @@ test('a flood of source addresses takes its own share and no more, and nothing s
   assert.is(table.learn(at(0x0600_0000_ffff), 0, 3, 0), fdb.LEARNED);
 });
 
+test('learns no address that is no single station’s, and no other table can make it', () => {
+  const table = new Fdb();
+  for (const text of ['00:00:00:00:00:00', 'ff:ff:ff:ff:ff:ff', '01:00:00:00:00:00', '33:33:00:00:00:01']) {
+    const mac = fdb.macBytes(text);
+    assert.is(table.learn(mac, 0, 1, 0), fdb.INVALID, text);
+    table.adopt(parseMac(text), 1, 0, 0);
+    assert.is(table.lookup(mac, 0, 0), NONE);
+  }
+  assert.is(table.size, 0);
+  assert.is(table.learn(fdb.macBytes('00:00:00:00:00:01'), 0, 1, 0), fdb.LEARNED);
+  assert.is(table.learn(fdb.macBytes('00:01:00:00:00:00'), 0, 1, 0), fdb.LEARNED);
+});
+
 test('refuses bounds that make no sense', () => {
   assert.throws(() => new Fdb({ capacity: -1 }), /fdb\.capacity/);
   assert.throws(() => new Fdb({ ageing: -1 }), /fdb\.ageing/);
@@ -108,13 +121,14 @@ class Model {
 test('behaves as a Map would, under any sequence of operations', () => {
   const mac = fc.oneof(
     fc.nat(40),
-    fc.nat(40).map((low) => 0x7700_0000_0000 + low),
+    fc.nat(40).map((low) => 0x7600_0000_0000 + low),
     fc.constantFrom(0, 0xffff_ffff_ffff, 0x8000_0000),
   );
   const destination = fc.nat(4);
   const operation = fc.oneof(
     { weight: 6, arbitrary: fc.tuple(fc.constant('learn' as const), mac, destination) },
     { weight: 4, arbitrary: fc.tuple(fc.constant('lookup' as const), mac, destination) },
+    { weight: 3, arbitrary: fc.tuple(fc.constant('refresh' as const), mac, destination) },
     { weight: 1, arbitrary: fc.tuple(fc.constant('static' as const), mac, destination) },
     { weight: 1, arbitrary: fc.tuple(fc.constant('remove' as const), mac, destination) },
     { weight: 1, arbitrary: fc.tuple(fc.constant('flush' as const), mac, destination) },
@@ -139,6 +153,10 @@ test('behaves as a Map would, under any sequence of operations', () => {
             const expected = known === undefined || model.aged(known, tick) ? NONE : known.destination;
             assert.is(table.lookup(at(key), 0, now), expected);
             assert.is(table.peek(key), known?.destination ?? NONE);
+          } else if (kind === 'refresh') {
+            const same = known?.destination === to;
+            assert.is(table.refresh(at(key), 0, to, now), same);
+            if (same) known.seen = tick;
           } else if (kind === 'static') {
             table.setStatic(key, to);
             model.entries.set(key, { destination: to, static: true, seen: 0 });
@@ -153,7 +171,8 @@ test('behaves as a Map would, under any sequence of operations', () => {
             for (const [one, entry] of model.entries) if (model.aged(entry, tick)) model.entries.delete(one);
           } else {
             const outcome = table.learn(at(key), 0, to, now);
-            if (known?.static) assert.is(outcome, known.destination === to ? fdb.CONFIRMED : fdb.CONTRADICTED);
+            if (key === 0 || key === 0xffff_ffff_ffff) assert.is(outcome, fdb.INVALID);
+            else if (known?.static) assert.is(outcome, known.destination === to ? fdb.CONFIRMED : fdb.CONTRADICTED);
             else if (known?.destination === to) {
               assert.is(outcome, fdb.REFRESHED);
               known.seen = tick;
@@ -203,9 +222,9 @@ test('loses nothing however entries that displaced each other are removed', () =
 
 test('grows to many entries and shrinks again', () => {
   const table = new Fdb({ capacity: 100_000, perDestination: 100_000, ageing: TICK });
-  for (let i = 0; i < 100_000; i++) table.learn(at(i * 0x1_0001), 0, i % 3, 0);
+  for (let i = 0; i < 100_000; i++) table.learn(at((i + 1) * 0x1_0001), 0, i % 3, 0);
   assert.is(table.size, 100_000);
-  for (let i = 0; i < 100_000; i += 97) assert.is(table.lookup(at(i * 0x1_0001), 0, 0), i % 3);
+  for (let i = 0; i < 100_000; i += 97) assert.is(table.lookup(at((i + 1) * 0x1_0001), 0, 0), i % 3);
   table.sweep(10 * TICK);
   assert.is(table.size, 0);
   assert.is(table.learn(at(5), 0, 1, 11 * TICK), fdb.LEARNED);

@@ -208,7 +208,7 @@ test('refuses to announce an address that no endpoint has', () => {
   for (const ip of ['0.0.0.0', '255.255.255.255', '224.0.0.1', '::', 'ff02::1'])
     assert.throws(() => vtep.announce(4097, { ip, mac: C1.mac }), /endpoint.ip must be the address of one endpoint/);
   for (const mac of ['01:00:5e:00:00:01', '00:00:00:00:00:00'])
-    assert.throws(() => vtep.announce(4097, { ip: C1.ip, mac }), /endpoint.mac must be the address of one endpoint/);
+    assert.throws(() => vtep.announce(4097, { ip: C1.ip, mac }), /endpoint.mac must be the address of one station/);
   assert.throws(() => vtep.announce(7, { ...C1, port: 0 }), /port 0 is not in the segment of vni 7/);
 });
 

@@ -97,6 +97,11 @@ const CASES: [what: string, frame: Uint8Array, from: 'a' | 'trunk', segment?: Pa
   ['to a reserved group', superFrame('01:80:c2:00:00:00'), 'a'],
   ['as large as the segment carries', superFrame(C2.mac), 'a', { mtu: SIZE + HEADERS - 14 }],
   ['with a tag that the segment carries', tagged(superFrame(C2.mac), 7), 'a', { mtu: SIZE + 40, tagged: true }],
+  ['with a priority tag', tagged(superFrame(BROADCAST), 0xa000), 'a'],
+  ['with a priority tag that the segment carries', tagged(superFrame(BROADCAST), 0xa000), 'a', { tagged: true }],
+  ['with a tag that is not allowed', tagged(superFrame(BROADCAST), 7), 'a'],
+  ['from a trunk with a priority tag inside', tagged(tagged(superFrame(BROADCAST), 0xa000), 10), 'trunk'],
+  ['from a trunk with another tag inside', tagged(tagged(superFrame(C2.mac), 7), 10), 'trunk', { tagged: true }],
   ['with nothing but whole segments', superFrame(C2.mac, { data: 4 * SIZE }), 'a'],
 ];
 for (const [what, frame, from, segment] of CASES)

@@ -384,6 +384,8 @@ test('every reason for a drop is counted under its name, and nothing gets throug
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
   const good = udpFrame(C2, C1);
+  const noSender = arpRequest(C1, C2.ip);
+  noSender.fill(0, 14 + 8, 14 + 14);
   const cases: [DropReason, () => void][] = [
     ['datagram-truncated', () => datagram(C2.host, fromHex('08000000001001'))],
     ['datagram-truncated', () => datagram(C2.host, NONE)],
@@ -396,6 +398,10 @@ test('every reason for a drop is counted under its name, and nothing gets throug
     ['frame-truncated', () => frame(port, tag(good, 0).subarray(0, 16))],
     ['source-group', () => frame(port, udpFrame({ ip: C1.ip, mac: '03:00:00:00:00:01' }, C2))],
     ['source-group', () => datagram(C2.host, wrap(udpFrame({ ip: C1.ip, mac: BROADCAST }, C1)))],
+    ['source-group', () => frame(port, fromHex(`ffffffffffff00000000000088b5${'00'.repeat(46)}`))],
+    ['source-group', () => datagram(C2.host, fromHex(`${HEADER}ffffffffffff00000000000088b5${'00'.repeat(46)}`))],
+    ['arp-sender', () => frame(port, noSender)],
+    ['arp-sender', () => datagram(C2.host, wrap(noSender))],
     ['reserved-group', () => frame(port, udpFrame(C1, { ip: C2.ip, mac: '01:80:c2:00:00:00' }))],
     ['no-receiver', () => frame(port, udpFrame(C1, C3))],
     ['same-port', () => frame(port, udpFrame(C3, C1))],
@@ -411,6 +417,84 @@ test('every reason for a drop is counted under its name, and nothing gets throug
     assert.equal(drops(), expected, reason);
   }
   assert.is(new Set(DROPS.map(([name]) => name)).size, DROPS.length);
+});
+
+test('learns no zero source address and no VTEP’s own, and forwards neither', () => {
+  const zero = fromHex(`ffffffffffff00000000000088b5${'00'.repeat(46)}`);
+  const { vtep, frame, datagram, delivered, sent, drops, now } = host({ proxy: 'vtep', mac: '02:00:00:00:00:01' });
+  vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addPort({ name: 'tap1', vni: 4097 });
+  vtep.addPeer(4097, C2.host);
+  for (const wrong of [zero, udpFrame({ ip: C1.ip, mac: '02:00:00:00:00:01' }, C2)]) {
+    frame(0, wrong);
+    assert.equal([delivered.length, sent.length], [0, 0]);
+    datagram(C2.host, wrap(wrong));
+    assert.equal([delivered.length, sent.length], [0, 0]);
+  }
+  assert.equal(vtep.fdb(4097, now()), []);
+  assert.equal(drops(), { 'source-group': 2, 'source-own': 2 });
+  // Of no meaning where the proxy answers with the endpoints' addresses.
+  const other = host({ mac: '02:00:00:00:00:01' });
+  other.vtep.addPort({ name: 'tap0', vni: 4097 });
+  other.vtep.addPeer(4097, C2.host);
+  other.frame(0, udpFrame({ ip: C1.ip, mac: '02:00:00:00:00:01' }, C2));
+  assert.is(other.sent.length, 1);
+});
+
+test('a destination of all zeros is unknown like any other: flooded where unknown addresses are', () => {
+  const frame = fromHex(`0000000000000200000000c188b5${'00'.repeat(46)}`);
+  for (const flood of [true, false]) {
+    const one = host({ flood });
+    one.vtep.addPort({ name: 'tap0', vni: 4097 });
+    one.vtep.addPeer(4097, C2.host);
+    one.frame(0, frame);
+    assert.is(one.sent.length, flood ? 1 : 0);
+  }
+});
+
+test('the groups 01:80:c2:00:00:00 to 0f are not forwarded (IEEE 802.1Q, table 8-1), from ports and tunnels alike', () => {
+  for (let last = 0; last < 0x22; last++) {
+    const { vtep, frame, datagram, delivered, sent } = host();
+    vtep.addPort({ name: 'tap0', vni: 4097 });
+    vtep.addPort({ name: 'tap1', vni: 4097 });
+    vtep.addPeer(4097, C2.host);
+    const group = { ip: C2.ip, mac: `01:80:c2:00:00:${last.toString(16).padStart(2, '0')}` };
+    const copies = last < 0x10 ? 0 : 1;
+    frame(0, udpFrame(C1, group));
+    assert.equal([delivered.length, sent.length], [copies, copies], group.mac);
+    frame(0, tag(udpFrame(C1, group), 0));
+    assert.equal([delivered.length, sent.length], [copies, copies], `${group.mac} behind VLAN 0`);
+    datagram(C2.host, wrap(udpFrame(C2, group)));
+    assert.is(delivered.length, 2 * copies);
+  }
+});
+
+test('a datagram does not move an endpoint of this host to its sender', () => {
+  const { vtep, frame, datagram, delivered, sent, count, now, wait } = host();
+  const port = vtep.addPort({ name: 'tap0', vni: 4097 });
+  const other = vtep.addPort({ name: 'tap1', vni: 4097 });
+  vtep.addPeer(4097, H3);
+  vtep.addEndpoint(4097, C1);
+  const claim = wrap(udpFrame(C1, { ip: '10.0.0.255', mac: BROADCAST }));
+  datagram(H3, claim);
+  assert.equal(vtep.fdb(4097, now()), [], 'not learned before it is heard of here');
+  assert.is(delivered.length, 2, 'and delivered all the same');
+  frame(port, udpFrame(C1, C3));
+  datagram(H3, claim);
+  frame(other, udpFrame(C3, C1));
+  assert.equal([delivered.map((one) => one.port), sent.length], [[port], 0]);
+  assert.is(count('contradicted'), 2);
+  assert.is(count('moved'), 0);
+  wait(301_000);
+  datagram(H3, claim);
+  frame(other, udpFrame(C3, C1));
+  assert.is(sent.length, 0, 'nor after its entry has aged');
+  const [step] = vtep.explain({ from: H3, datagram: claim }, now()).steps.filter(({ stage }) => stage === 'fdb');
+  assert.is(step!.text, `source ${C1.mac} is an endpoint of this host by the control plane; that stays`);
+  // Once the endpoint is gone from here, it is learned as any other.
+  vtep.removeEndpoint(4097, C1);
+  datagram(H3, claim);
+  assert.is(vtep.fdb(4097, now()).find(({ mac }) => mac === C1.mac)?.vtep, H3);
 });
 
 test('combines the ECN fields by the table of RFC 6040, figure 4', () => {

@@ -29,6 +29,9 @@ export const FULL = 5;
 /** `learn`: not learned, since `perDestination` entries are learned behind this destination. */
 export const QUOTA = 6;
 
+/** `learn`: not learned, since a group's address or all zeros is no source. */
+export const INVALID = 7;
+
 /** Resolution of ages, in milliseconds. */
 export const TICK = 64;
 
@@ -61,6 +64,8 @@ const SEEN = 3;
 // Above the 16 address bits of the second word.
 const USED = 0x1_0000;
 const STATIC = 0x2_0000;
+/** The bit of the high word that marks a group address: multicast or broadcast. */
+const GROUP = 0x0100;
 
 const SMALLEST = 64;
 
@@ -112,13 +117,26 @@ export class Fdb {
   }
 
   /**
-   * Notes that the address at `offset` was seen as a source behind `destination`.
-   * @returns one of `REFRESHED`, `LEARNED`, `MOVED`, `CONFIRMED`, `CONTRADICTED`, `FULL`, `QUOTA`.
+   * Refreshes the entry of the address at `offset` if it names `destination`, as it does for nearly every frame.
+   * @returns whether it does; if not, `learn` has something to do.
+   */
+  refresh(bytes: Uint8Array, offset: number, destination: number, now: number): boolean {
+    const slots = this.#slots;
+    const at = this.#find(getI32(bytes, offset + 2), getU16(bytes, offset));
+    if (slots[at + HIGH] === 0 || slots[at + DESTINATION] !== destination) return false;
+    slots[at + SEEN] = ticks(now); // means nothing for a static one
+    return true;
+  }
+
+  /**
+   * Learns that the address at `offset` was seen as a source behind `destination`.
+   * @returns one of `REFRESHED`, `LEARNED`, `MOVED`, `CONFIRMED`, `CONTRADICTED`, `FULL`, `QUOTA`, `INVALID`.
    */
   learn(bytes: Uint8Array, offset: number, destination: number, now: number): number {
     const low = getI32(bytes, offset + 2);
     const high = getU16(bytes, offset);
     const slots = this.#slots;
+    if ((high & GROUP) !== 0 || (low === 0 && high === 0)) return INVALID;
     const at = this.#find(low, high);
     const word = slots[at + HIGH]!;
     if (word !== 0) {
@@ -150,6 +168,7 @@ export class Fdb {
    * @param mac A number of 48 bits.
    */
   adopt(mac: number, destination: number, age: number, now: number): void {
+    if (isInvalid(mac)) return;
     const at = this.#find(mac | 0, highOf(mac));
     const slots = this.#slots;
     const word = slots[at + HIGH]!;
@@ -328,6 +347,11 @@ export class Fdb {
 /** Wraps after 4,351 years, and the differences taken of it do not mind. */
 function ticks(now: number): number {
   return (now / TICK) | 0;
+}
+
+/** Whether a MAC address is a group's or all zeros, and so no station's. */
+function isInvalid(mac: number): boolean {
+  return mac === 0 || (highOf(mac) & GROUP) !== 0;
 }
 
 function highOf(mac: number): number {

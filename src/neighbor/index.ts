@@ -147,3 +147,8 @@ export function contradicts(neighbors: Neighbors, bytes: Uint8Array, offset: num
   const binding = neighbors.byIp(getSenderIp(bytes, offset));
   return binding !== undefined && binding.mac !== getSenderMac(bytes, offset);
 }
+
+/** Whether an Ethernet and IPv4 ARP packet has a sender hardware address of all zeros, which is no station's. */
+export function hasNoSender(bytes: Uint8Array, offset: number, end: number): boolean {
+  return checkArp(bytes, offset, end) >= 0 && isEthernetIpv4(bytes, offset) && getSenderMac(bytes, offset) === 0;
+}

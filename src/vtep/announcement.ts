@@ -2,11 +2,12 @@
  * Announcements: frames by which the machine tells all neighbors of a segment which MAC address an IP address has now, so
  * that they correct their ARP and neighbor caches at once instead of when those entries age.
  */
-import { isGroupMac, parseIpv4, parseIpv6, parseMac, setMac } from '../address/index.js';
+import { parseIpv4, parseIpv6, parseMac, setMac } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import { finish, setU16, sum } from '../wire/index.js';
+import { requireUnicast } from './segment.js';
 
 /** How often an address is announced (RFC 5227, section 1.1: ANNOUNCE_NUM). RFC 4861 allows up to 3 for IPv6. */
 export const ANNOUNCE_COUNT = 2;
@@ -84,8 +85,7 @@ export function unsolicitedAdvertisement(ip: string, mac: number): Uint8Array {
  */
 export function announcementFrame(ip: string, mac: string): Uint8Array {
   const address = parseMac(mac);
-  if (isGroupMac(address) || address === 0)
-    throw new RangeError(`endpoint.mac must be the address of one endpoint, not ${mac}`);
+  requireUnicast('endpoint.mac', address);
   const refuse = (): RangeError => new RangeError(`endpoint.ip must be the address of one endpoint, not ${ip}`);
   if (ip.includes(':')) {
     const bytes = parseIpv6(ip);

@@ -4,6 +4,7 @@ import * as ipv6 from '../ipv6/index.js';
 import * as tcp from '../tcp/index.js';
 import * as udp from '../udp/index.js';
 import { finish, fold, sum } from '../wire/index.js';
+import { withoutTags } from './tags.js';
 
 /**
  * Fills in a TCP or UDP checksum that the sender left to a network card which was never on the way.
@@ -38,7 +39,9 @@ export function fillChecksum(bytes: Uint8Array, offset: number, end: number): bo
     const pseudo = fold(ipv6.pseudoHeaderSum(bytes, packet, protocol, stop - start));
     return finishField(bytes, start, stop, protocol, pseudo);
   }
-  return false;
+  if (!ethernet.isVlanType(type)) return false;
+  const start = withoutTags(bytes, offset, end);
+  return start > offset && fillChecksum(bytes, start, end);
 }
 
 /** @param pseudo What the field holds where it is unfinished. */

@@ -8,7 +8,7 @@ export const DROPS = [
   ['unknown-vni', 'a VNI that has no segment here'],
   ['unknown-peer', 'a datagram from an address that is no peer, where only peers may send'],
   ['frame-truncated', 'a frame too short for its Ethernet header or VLAN tag'],
-  ['source-group', 'a frame whose source is a multicast or broadcast address'],
+  ['source-group', 'a frame whose source is a multicast or broadcast address, or all zeros'],
   ['vlan-unexpected', 'a VLAN-tagged frame where none are allowed (RFC 7348, section 6.1)'],
   ['vlan-unmapped', 'a trunk frame whose VLAN has no VNI'],
   ['reserved-group', 'a frame to 01:80:c2:00:00:0x, which bridges do not forward (IEEE 802.1Q, 8.6.3)'],
@@ -21,6 +21,9 @@ export const DROPS = [
   ['no-neighbor', 'a packet to the VTEP’s address for an IP address that nobody has told of'],
   ['arp-unknown', 'an ARP request for an unknown address, where flooding is off'],
   ['own-address', 'a datagram that claims to come from this VTEP itself'],
+  ['source-own', 'a frame whose source is the MAC address that the proxy answers with'],
+  ['arp-sender', 'an ARP packet whose sender hardware address is all zeros'],
+  ['vlan-native', 'a VLAN-tagged frame for the untagged side of a trunk, where the tag would be read as the trunk’s'],
 ] as const;
 
 /** Why something was dropped. */

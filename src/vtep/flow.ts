@@ -2,6 +2,7 @@ import * as ethernet from '../ethernet/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import { getI32 } from '../wire/index.js';
+import { withoutTags } from './tags.js';
 
 /**
  * A hash of the flow that the frame at `offset` belongs to, which the underlay's load balancing sees as the outer source
@@ -9,8 +10,13 @@ import { getI32 } from '../wire/index.js';
  * since ports are left out as soon as there are fragments.
  */
 export function flowHash(bytes: Uint8Array, offset: number, end: number): number {
-  const type = ethernet.getEtherType(bytes, offset);
-  const ip = offset + ethernet.HEADER_LENGTH;
+  let type = ethernet.getEtherType(bytes, offset);
+  let ip = offset + ethernet.HEADER_LENGTH;
+  if (ethernet.isVlanType(type)) {
+    const start = withoutTags(bytes, offset, end);
+    type = ethernet.getEtherType(bytes, start);
+    ip = start + ethernet.HEADER_LENGTH;
+  }
   let hash: number;
   if (type === ethernet.TYPE_IPV4 && end - ip >= ipv4.MIN_HEADER_LENGTH) {
     const protocol = ipv4.getProtocol(bytes, ip);

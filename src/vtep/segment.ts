@@ -1,4 +1,4 @@
-import { isGroupMac, parseIpv4, parseMac } from '../address/index.js';
+import { isGroupMac, macToText, parseIpv4, parseMac } from '../address/index.js';
 import { Fdb } from '../fdb/index.js';
 import { Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
@@ -104,7 +104,7 @@ export class Segment {
     this.learn = options.learn ?? true;
     this.proxy = options.proxy ?? 'endpoint';
     this.mac = options.mac === undefined ? 0x0276_0000_0000 + this.vni : parseMac(options.mac);
-    if (isGroupMac(this.mac)) throw new RangeError(`mac ${options.mac} is a group address; a VTEP has one of its own`);
+    requireUnicast('mac', this.mac);
     this.flood = options.flood ?? true;
     this.tagged = options.tagged ?? false;
     this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed });
@@ -127,7 +127,13 @@ function pick<K extends keyof SegmentOptions>(options: SegmentOptions, key: K): 
 /** @throws RangeError naming the field. */
 export function toBinding(endpoint: Endpoint, place: number): Binding {
   const mac = parseMac(endpoint.mac);
-  if (isGroupMac(mac))
-    throw new RangeError(`endpoint.mac ${endpoint.mac} is a group address; an endpoint has one of its own`);
+  requireUnicast('endpoint.mac', mac);
   return { ip: parseIpv4(endpoint.ip), mac, place };
+}
+
+/** @throws RangeError for a MAC address that no single station has. */
+export function requireUnicast(field: string, mac: number): void {
+  const what = isGroupMac(mac) ? 'a group address' : mac === 0 ? 'all zeros' : undefined;
+  if (what !== undefined)
+    throw new RangeError(`${field} must be the address of one station; ${macToText(mac)} is ${what}`);
 }

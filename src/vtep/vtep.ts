@@ -4,9 +4,9 @@ import * as ethernet from '../ethernet/index.js';
 import { CONTRADICTED, FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
-import { ANSWER, contradicts, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
+import { ANSWER, contradicts, hasNoSender, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
 import * as vxlan from '../vxlan/index.js';
-import { TRUNCATED, uint } from '../wire/index.js';
+import { getI32, getU16, setU16, TRUNCATED, uint } from '../wire/index.js';
 import { announcementFrame, arpAnnouncement, AnnouncementQueue, type Announcement } from './announcement.js';
 import { DROP, DROPS, type DropReason } from './drops.js';
 import { combine, ECN_DROP, NOT_ECT } from './ecn.js';
@@ -40,6 +40,18 @@ const ERRORS_PER_SECOND = 1000;
 const ETHERNET = ethernet.HEADER_LENGTH;
 const SOURCE = ethernet.SOURCE_OFFSET;
 const UNTAGGED = -1;
+/** Bytes of destination and source. */
+const ADDRESSES = ETHERNET - 2;
+/** Priority and drop-eligible bits of a tag. */
+const PRIORITY = 0xf000;
+/** Types are 1536 or more; anything less is or may be taken for a length (IEEE 802.3, 3.2.6). */
+const MIN_TYPE = 0x0600;
+/** LLC header aa aa 03 and the first octet of SNAP's OUI. */
+const SNAP = 0xaaaa_0300 | 0;
+const SNAP_TYPE = 6;
+const SNAP_LENGTH = 8;
+/** Bytes of tags that an answer of the proxy can have. */
+const REPLY_TAGS = 32;
 
 /** Where a `Vtep` puts what it decided. The bytes are the sink's during the call only. */
 export interface VtepSink {
@@ -198,9 +210,21 @@ export class Vtep {
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
   readonly #counters = new Float64Array(COUNTS.length + DROPS.length);
   readonly #announcements: AnnouncementQueue | null;
-  readonly #arpReply = new Uint8Array(HEADROOM + ETHERNET + arp.ETHERNET_IPV4_LENGTH);
-  /** Priority and drop-eligible bits of the tag that the present frame came with. */
+  readonly #arpReply = new Uint8Array(HEADROOM + ETHERNET + REPLY_TAGS + arp.ETHERNET_IPV4_LENGTH);
+  // The present frame's tags: see `#readTags`.
+  /** Priority and drop-eligible bits for the tag that a trunk adds. */
   #priority = 0;
+  /** Whether it starts with a priority tag, which a trunk's tag replaces. */
+  #priorityTagged = false;
+  /** Whether it carries a tag that names a VLAN. */
+  #vlanTagged = false;
+  /** Start of the frame without the tags that were removed. */
+  #start = 0;
+  /** Type behind the last tag, and where the payload of that type starts. */
+  #type = 0;
+  #payload = 0;
+  /** Whether the payload is encapsulated in LLC and SNAP. */
+  #snap = false;
   /** Packets on the wire that the present frame stands for. */
   #packets = 1;
   /** Their bytes in all, beyond those of the frame as it lies in the buffer. */
@@ -414,32 +438,19 @@ export class Vtep {
   ): void {
     const from = this.#port(port);
     let segment = from.segment;
-    this.#priority = 0;
     this.#packets = packets;
     this.#moreBytes = wire - (end - offset);
     this.#excess = end - offset - largest;
-    let start = offset;
-    if (end - start < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
-    if (ethernet.isVlanType(ethernet.getEtherType(bytes, start))) {
-      const tag = start + ETHERNET;
-      if (vlan.check(bytes, tag, end) < 0) return this.#drop(segment, DROP['frame-truncated']);
-      const id = vlan.getId(bytes, tag);
-      if (id !== vlan.ID_NONE) {
-        if (from.vlans !== null) {
-          segment = from.vlans.get(id) ?? null;
-          if (segment === null) return this.#drop(null, DROP['vlan-unmapped']);
-          if (this.#trace !== null)
-            this.#say('vlan', `VLAN ${id} on trunk ${from.name} is VNI ${segment.vni}; the tag is taken off`);
-        } else if (segment !== null && !segment.tagged) return this.#drop(segment, DROP['vlan-unexpected']);
-      }
-      if (from.vlans !== null || id === vlan.ID_NONE) {
-        this.#priority = (vlan.getPriority(bytes, tag) << 13) | (vlan.getDropEligible(bytes, tag) ? 0x1000 : 0);
-        bytes.copyWithin(start + vlan.HEADER_LENGTH, start, start + ETHERNET - 2);
-        start += vlan.HEADER_LENGTH;
-        this.#moreBytes -= vlan.HEADER_LENGTH * (packets - 1);
-      }
+    if (end - offset < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
+    const type = ethernet.getEtherType(bytes, offset);
+    if (isUntagged(type)) this.#setUntagged(offset, type);
+    else {
+      const found = this.#readTags(from, segment, bytes, offset, end);
+      if (found === undefined) return;
+      segment = found;
     }
     if (segment === null) return this.#drop(null, DROP['vlan-unmapped']);
+    const start = this.#start;
     segment.counters[COUNT['frames-in']]! += packets;
     segment.counters[COUNT['frame-bytes-in']]! += end - start + this.#moreBytes;
     if (this.#trace !== null)
@@ -489,17 +500,18 @@ export class Vtep {
     this.#moreBytes = wire - (end - offset) - vxlan.HEADER_LENGTH * (packets - 1);
     this.#excess = 0;
 
-    const start = offset + vxlan.HEADER_LENGTH;
-    if (end - start < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
-    if (!segment.tagged && ethernet.isVlanType(ethernet.getEtherType(bytes, start)))
-      return this.#drop(segment, DROP['vlan-unexpected']);
-    if (ecn !== NOT_ECT && !this.#applyEcn(segment, bytes, start, end, ecn)) return this.#drop(segment, DROP['ecn']);
+    const frame = offset + vxlan.HEADER_LENGTH;
+    if (end - frame < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
+    const type = ethernet.getEtherType(bytes, frame);
+    if (isUntagged(type)) this.#setUntagged(frame, type);
+    else if (this.#readTags(null, segment, bytes, frame, end) === undefined) return;
+    const start = this.#start;
+    if (ecn !== NOT_ECT && !this.#applyEcn(segment, bytes, end, ecn)) return this.#drop(segment, DROP['ecn']);
     if (fillChecksum(bytes, start, end)) {
       segment.counters[COUNT['checksums-filled']]! += packets;
       if (this.#trace !== null) this.#say('underlay', 'the sender left the checksum unfinished; it is filled in');
     }
 
-    this.#priority = 0;
     let from = NONE;
     if (segment.learn && !vxlan.getDontLearn(bytes, offset)) {
       if (known !== undefined) from = remoteDestination(known.id);
@@ -648,6 +660,110 @@ export class Vtep {
 
   // ---- Inside ----
 
+  /** The present frame has no tag. */
+  #setUntagged(offset: number, type: number): void {
+    this.#priority = 0;
+    this.#priorityTagged = false;
+    this.#vlanTagged = false;
+    this.#start = offset;
+    this.#type = type;
+    this.#payload = offset + ETHERNET;
+    this.#snap = false;
+  }
+
+  /**
+   * Reads the VLAN tags of a frame until none is left, and removes those that name no VLAN inside the segment: priority
+   * tags (VLAN 0), and on a trunk the tag that says which segment it is. What is left behind a removed tag is checked as if
+   * it stood there from the start, since the next bridge will read it so (CVE-2021-27853).
+   *
+   * A segment that carries tags keeps the first tag that names a VLAN and all that follow, and of the priority tags in
+   * front of it the first that has a priority. Tags are those of `ethernet.isVlanType`; 0x9200 and 0x9300 are unknown types
+   * to Linux and Wireshark and so to this.
+   *
+   * @param port Where the frame came in; `null` for a tunnel.
+   * @returns its segment; `null` for none; `undefined` if it was dropped.
+   */
+  #readTags(
+    port: Port | null,
+    segment: Segment | null,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+  ): Segment | null | undefined {
+    let trunk = port === null ? null : port.vlans;
+    let type = ethernet.getEtherType(bytes, offset);
+    let at = offset + ETHERNET;
+    let removed = at; // end of the last tag that is removed
+    this.#setUntagged(offset, type);
+    // The first priority tag inside the segment that has a priority, and its type.
+    let inside = 0;
+    let insideType = 0;
+    while (ethernet.isVlanType(type)) {
+      if (vlan.check(bytes, at, end) < 0) return this.#refuse(segment, DROP['frame-truncated']);
+      const id = vlan.getId(bytes, at);
+      const priority = getU16(bytes, at) & PRIORITY;
+      const tagType = type;
+      type = vlan.getEtherType(bytes, at);
+      at += vlan.HEADER_LENGTH;
+      if (this.#vlanTagged) continue;
+      if (id === vlan.ID_NONE) {
+        if (inside === 0) {
+          inside = priority;
+          insideType = tagType;
+        }
+        if (this.#trace !== null) this.#say('vlan', 'VLAN 0 names no VLAN; the tag is removed');
+      } else if (trunk !== null) {
+        segment = trunk.get(id) ?? null;
+        if (segment === null) return this.#refuse(null, DROP['vlan-unmapped']);
+        trunk = null; // it is inside the segment from here on
+        inside = 0;
+        if (this.#trace !== null)
+          this.#say('vlan', `VLAN ${id} on trunk ${port!.name} is VNI ${segment.vni}; the tag is removed`);
+      } else if (segment !== null && segment.tagged) {
+        this.#vlanTagged = true;
+        if (this.#trace !== null) this.#say('vlan', `the segment carries the tag of VLAN ${id}`);
+        continue;
+      } else {
+        if (this.#trace !== null) this.#say('vlan', `VLAN ${id} is not allowed here`);
+        return this.#refuse(segment, segment === null ? DROP['vlan-unmapped'] : DROP['vlan-unexpected']);
+      }
+      this.#priority ||= priority;
+      removed = at;
+    }
+    // LLC and SNAP (RFC 1042, IEEE 802.1H) with a VLAN type inside: no station sends it, and some bridge may unpack it.
+    if (type < MIN_TYPE && end - at >= SNAP_LENGTH && isSnap(bytes, at)) {
+      const inner = getU16(bytes, at + SNAP_TYPE);
+      if (ethernet.isVlanType(inner)) {
+        if (this.#trace !== null) this.#say('vlan', 'a VLAN tag is hidden behind an LLC and SNAP header');
+        return this.#refuse(segment, DROP['vlan-unexpected']);
+      }
+      this.#snap = true;
+      type = inner;
+      at += SNAP_LENGTH;
+    }
+    this.#type = type;
+    this.#payload = at;
+    this.#priorityTagged = inside !== 0 && segment !== null && segment.tagged;
+    const start = removed - ETHERNET - (this.#priorityTagged ? vlan.HEADER_LENGTH : 0);
+    if (this.#priorityTagged && this.#trace !== null)
+      this.#say('vlan', `the segment carries tags: priority ${inside >>> 13} stays, in a tag of VLAN 0`);
+    if (start === offset) return segment;
+    this.#start = start;
+    this.#moreBytes -= (start - offset) * (this.#packets - 1);
+    bytes.copyWithin(start, offset, offset + ADDRESSES);
+    if (this.#priorityTagged) {
+      ethernet.setEtherType(bytes, start, insideType);
+      setU16(bytes, start + ETHERNET, inside);
+    }
+    return segment;
+  }
+
+  /** Drops a frame whose tags are wrong. */
+  #refuse(segment: Segment | null, reason: number): undefined {
+    this.#drop(segment, reason);
+    return undefined;
+  }
+
   /** The bridge of a segment: learn, answer, look up, forward. `from` is the destination that the frame came from. */
   #bridge(
     segment: Segment,
@@ -658,14 +774,18 @@ export class Vtep {
     now: number,
     sink: VtepSink,
   ): void {
-    if (ethernet.isFromGroup(bytes, offset)) return this.#drop(segment, DROP['source-group']);
+    if (ethernet.isFromGroup(bytes, offset) || isFromZero(bytes, offset))
+      return this.#drop(segment, DROP['source-group']);
+    if (segment.proxy === 'vtep' && ethernet.getSource(bytes, offset) === segment.mac)
+      return this.#drop(segment, DROP['source-own']);
     if (from !== UNLEARNED_REMOTE) this.#learn(segment, from, bytes, offset, now, sink);
 
-    const type = ethernet.getEtherType(bytes, offset);
+    const type = this.#type;
     const group = ethernet.isToGroup(bytes, offset);
     if (type === ethernet.TYPE_ARP) {
-      if (contradicts(segment.neighbors, bytes, offset + ETHERNET, end))
-        segment.counters[COUNT['duplicate-address']]! += 1;
+      const packet = this.#payload;
+      if (hasNoSender(bytes, packet, end)) return this.#drop(segment, DROP['arp-sender']);
+      if (contradicts(segment.neighbors, bytes, packet, end)) segment.counters[COUNT['duplicate-address']]! += 1;
       if (!isRemote(from) && segment.proxy !== 'off' && this.#proxy(segment, from, bytes, offset, end, group, sink))
         return;
     }
@@ -677,13 +797,12 @@ export class Vtep {
     if (ethernet.isToItself(bytes, offset)) return this.#drop(segment, DROP['same-port']);
     const gateway =
       segment.proxy === 'vtep' && !isRemote(from) && ethernet.getDestination(bytes, offset) === segment.mac;
-    const to = gateway ? this.#resolve(segment, bytes, offset, end, type, now) : segment.fdb.lookup(bytes, offset, now);
+    const to = gateway ? this.#resolve(segment, bytes, offset, end, now) : segment.fdb.lookup(bytes, offset, now);
     if (this.#trace !== null)
       this.#say('fdb', `${formatMac(bytes, offset)} is ${to === NONE ? 'unknown' : `behind ${this.#name(to)}`}`);
     if (to === NONE) {
       const mac = ethernet.getDestination(bytes, offset);
-      if (segment.neighbors.byMac(mac)?.place === LOCAL)
-        return this.#flood(segment, from, bytes, offset, end, now, sink, true);
+      if (this.#isLocal(segment, mac)) return this.#flood(segment, from, bytes, offset, end, now, sink, true);
       // What `#resolve` knows has got another address by now.
       if (gateway && mac === segment.mac) return this.#drop(segment, DROP['no-neighbor']);
       if (!segment.flood) return this.#drop(segment, DROP['unknown-destination']);
@@ -700,17 +819,22 @@ export class Vtep {
   #learn(segment: Segment, from: number, bytes: Uint8Array, offset: number, now: number, sink: VtepSink): void {
     if (this.#trace !== null) {
       const known = segment.fdb.lookup(bytes, offset + SOURCE, now);
-      const fixed = segment.fdb.isStatic(bytes, offset + SOURCE) ? ' by the control plane' : '';
-      this.#say(
-        'fdb',
-        known === from
-          ? `source ${formatMac(bytes, offset + SOURCE)} is known behind ${this.#name(from)}${fixed}`
-          : `source ${formatMac(bytes, offset + SOURCE)} ${known === NONE ? 'is new' : `was behind ${this.#name(known)}${fixed}`}; ` +
-              (fixed ? 'that stays' : `it would be learned behind ${this.#name(from)}`),
-      );
+      const stays = isRemote(from) && this.#isLocal(segment, ethernet.getSource(bytes, offset));
+      const fixed = stays || segment.fdb.isStatic(bytes, offset + SOURCE) ? ' by the control plane' : '';
+      const source = `source ${formatMac(bytes, offset + SOURCE)}`;
+      if (known === from) this.#say('fdb', `${source} is known behind ${this.#name(from)}${fixed}`);
+      else if (stays) this.#say('fdb', `${source} is an endpoint of this host by the control plane; that stays`);
+      else {
+        const before = known === NONE ? 'is new' : `was behind ${this.#name(known)}${fixed}`;
+        const after = fixed ? 'that stays' : `it would be learned behind ${this.#name(from)}`;
+        this.#say('fdb', `${source} ${before}; ${after}`);
+      }
       return;
     }
-    const outcome = segment.fdb.learn(bytes, offset + SOURCE, from, now);
+    if (segment.fdb.refresh(bytes, offset + SOURCE, from, now)) return;
+    // A datagram must not move an endpoint of this host to its sender.
+    const stays = isRemote(from) && this.#isLocal(segment, ethernet.getSource(bytes, offset));
+    const outcome = stays ? CONTRADICTED : segment.fdb.learn(bytes, offset + SOURCE, from, now);
     if (outcome === LEARNED) segment.counters[COUNT['learned']]! += 1;
     else if (outcome === MOVED) segment.counters[COUNT['moved']]! += 1;
     else if (outcome === CONTRADICTED) segment.counters[COUNT['contradicted']]! += this.#packets;
@@ -733,7 +857,9 @@ export class Vtep {
     group: boolean,
     sink: VtepSink,
   ): boolean {
-    const packet = offset + ETHERNET;
+    const packet = this.#payload;
+    // An answer has the tags of the request. What does not fit is forwarded as any frame.
+    if (this.#snap || packet - offset - ETHERNET > REPLY_TAGS) return false;
     const verdict = judge(segment.neighbors, bytes, packet, end);
     if (this.#trace !== null && verdict !== ANSWER) this.#say('arp', VERDICTS[verdict]!);
     if (verdict === ANSWER) {
@@ -758,16 +884,18 @@ export class Vtep {
     return false;
   }
 
-  /** Answers an ARP request in the name of the one asked for. */
+  /** Answers an ARP request for the endpoint with the target address, with the tags that the request has. */
   #answer(segment: Segment, from: number, bytes: Uint8Array, offset: number, mac: number, sink: VtepSink): void {
-    const request = offset + ETHERNET;
+    const request = this.#payload;
     const reply = this.#arpReply;
     const target = arp.getTargetIp(bytes, request);
     if (this.#trace !== null) this.#say('arp', `the proxy answers: ${ipv4ToText(target)} is at ${macToText(mac)}`);
     ethernet.writeHeader(reply, HEADROOM, ethernet.getSource(bytes, offset), mac, ethernet.TYPE_ARP);
+    for (let i = offset + ADDRESSES; i < request; i++) reply[HEADROOM + i - offset] = bytes[i]!;
+    const packet = HEADROOM + request - offset;
     arp.writeEthernetIpv4(
       reply,
-      HEADROOM + ETHERNET,
+      packet,
       arp.REPLY,
       mac,
       target,
@@ -775,25 +903,25 @@ export class Vtep {
       arp.getSenderIp(bytes, request),
     );
     segment.counters[COUNT['arp-answered']]! += 1;
-    this.#reply(segment, from, reply, sink);
+    this.#reply(segment, from, reply, packet + arp.ETHERNET_IPV4_LENGTH, sink);
   }
 
   /** Delivers a frame of the machine's own, `HEADROOM` bytes into a buffer, to where the present frame came from. */
-  #reply(segment: Segment, from: number, bytes: Uint8Array, sink: VtepSink): void {
+  #reply(segment: Segment, from: number, bytes: Uint8Array, end: number, sink: VtepSink): void {
     const packets = this.#packets;
     const moreBytes = this.#moreBytes;
     this.#packets = 1;
     this.#moreBytes = 0;
     const port = from >> 1;
-    this.#deliver(segment, port, this.#vlanOn(segment, port), bytes, HEADROOM, bytes.length, sink);
+    this.#deliver(segment, port, this.#vlanOn(segment, port), bytes, HEADROOM, end, sink);
     this.#packets = packets;
     this.#moreBytes = moreBytes;
   }
 
   /** Where a packet to the VTEP's own address goes by its IP address, which becomes the frame's destination. */
-  #resolve(segment: Segment, bytes: Uint8Array, offset: number, end: number, type: number, now: number): number {
-    const ip = offset + ETHERNET;
-    if (type !== ethernet.TYPE_IPV4 || end - ip < ipv4.MIN_HEADER_LENGTH) return NONE;
+  #resolve(segment: Segment, bytes: Uint8Array, offset: number, end: number, now: number): number {
+    const ip = this.#payload;
+    if (this.#type !== ethernet.TYPE_IPV4 || this.#snap || end - ip < ipv4.MIN_HEADER_LENGTH) return NONE;
     const binding = segment.neighbors.byIp(ipv4.getDestination(bytes, ip));
     if (binding === undefined) return NONE;
     ethernet.setDestination(bytes, offset, binding.mac);
@@ -855,10 +983,10 @@ export class Vtep {
     segment.counters[COUNT['datagrams-out']]! += packets;
     segment.counters[COUNT['datagram-bytes-out']]! +=
       end - start + this.#moreBytes + vxlan.HEADER_LENGTH * (packets - 1);
-    sink.transmit(remote, bytes, start, end, sourcePort(flowHash(bytes, offset, end)), innerEcn(bytes, offset, end));
+    sink.transmit(remote, bytes, start, end, sourcePort(flowHash(bytes, offset, end)), this.#innerEcn(bytes, end));
   }
 
-  /** Meets a frame that does not fit; returns false where it fits after all, since what is too much is a VLAN tag. */
+  /** Drops a frame that does not fit and tells its sender; returns false where it fits without its VLAN tags. */
   #tooBig(
     segment: Segment,
     from: number,
@@ -869,13 +997,14 @@ export class Vtep {
     now: number,
     sink: VtepSink,
   ): boolean {
-    const tagged = ethernet.isVlanType(ethernet.getEtherType(bytes, offset));
-    const length = end - offset - this.#excess - ETHERNET;
-    if (tagged && length - vlan.HEADER_LENGTH <= limit) return false;
+    const tags = this.#snap ? 0 : this.#payload - offset - ETHERNET;
+    const length = end - offset - this.#excess - ETHERNET - tags;
+    if (length <= limit) return false;
     if (this.#trace !== null) this.#say('size', `a packet of ${length} bytes does not fit into ${limit}`);
     if (this.#mayAnswer(now)) {
-      const four = fragmentationNeeded(bytes, offset, end, limit);
-      const answer = four ?? packetTooBig(bytes, offset, end, limit);
+      const frame = withoutTags(bytes, offset, end, tags);
+      const four = fragmentationNeeded(frame, 0, frame.length, limit);
+      const answer = four ?? packetTooBig(frame, 0, frame.length, limit);
       if (answer !== null) {
         this.#errorTokens--;
         if (this.#trace !== null)
@@ -886,9 +1015,11 @@ export class Vtep {
               : `its sender is told by ICMPv6: packet too big, MTU ${Math.max(limit, IPV6_MIN_MTU)}`,
           );
         segment.counters[four !== null ? COUNT['fragmentation-needed'] : COUNT['packet-too-big']]! += 1;
-        const framed = new Uint8Array(HEADROOM + answer.length);
-        framed.set(answer, HEADROOM);
-        this.#reply(segment, from, framed, sink);
+        const framed = new Uint8Array(HEADROOM + tags + answer.length);
+        framed.set(answer.subarray(0, ADDRESSES), HEADROOM);
+        framed.set(bytes.subarray(offset + ADDRESSES, offset + ADDRESSES + tags), HEADROOM + ADDRESSES);
+        framed.set(answer.subarray(ADDRESSES), HEADROOM + ADDRESSES + tags);
+        this.#reply(segment, from, framed, framed.length, sink);
       }
     }
     this.#drop(segment, DROP['too-big']);
@@ -905,7 +1036,7 @@ export class Vtep {
     return this.#errorTokens >= 1;
   }
 
-  /** Hands a frame to a port, with a tag on it where the segment has one there. */
+  /** Delivers a frame to a port, on a trunk with the tag of the segment there. */
   #deliver(
     segment: Segment,
     port: number,
@@ -915,34 +1046,55 @@ export class Vtep {
     end: number,
     sink: VtepSink,
   ): void {
+    // On the untagged side of a trunk the frame's own tag would be read as the trunk's.
+    if (id === UNTAGGED && this.#vlanTagged && this.#ports[port]!.vlans !== null)
+      return this.#drop(segment, DROP['vlan-native']);
     segment.counters[COUNT['frames-out']]! += this.#packets;
     segment.counters[COUNT['frame-bytes-out']]! += end - offset + this.#moreBytes;
     if (id === UNTAGGED) return sink.deliver(port, bytes, offset, end);
-    if (this.#trace !== null) this.#say('vlan', `VLAN ${id} is put on for trunk ${this.#ports[port]!.name}`);
+    if (this.#trace !== null) this.#say('vlan', `the tag of VLAN ${id} is added for trunk ${this.#ports[port]!.name}`);
+    if (this.#priorityTagged) {
+      const control = getU16(bytes, offset + ETHERNET);
+      const type = ethernet.getEtherType(bytes, offset);
+      ethernet.setEtherType(bytes, offset, ethernet.TYPE_VLAN);
+      setU16(bytes, offset + ETHERNET, id | this.#priority);
+      sink.deliver(port, bytes, offset, end);
+      ethernet.setEtherType(bytes, offset, type); // others may receive the frame
+      setU16(bytes, offset + ETHERNET, control);
+      return;
+    }
     const start = offset - vlan.HEADER_LENGTH;
-    const addresses = ETHERNET - 2;
-    bytes.copyWithin(start, offset, offset + addresses);
+    bytes.copyWithin(start, offset, offset + ADDRESSES);
     ethernet.setEtherType(bytes, start, ethernet.TYPE_VLAN);
     vlan.writeHeader(bytes, start + ETHERNET, id | this.#priority, ethernet.getEtherType(bytes, offset));
     sink.deliver(port, bytes, start, end);
-    bytes.copyWithin(offset, start, start + addresses); // the tag stood on the end of them, and others may be to get the frame
+    bytes.copyWithin(offset, start, start + ADDRESSES); // the tag overwrote part of them, and others may receive the frame
   }
 
-  /** Combines the outer ECN field into the inner header (RFC 6040, section 4.2); false where the packet is to be dropped. */
-  #applyEcn(segment: Segment, bytes: Uint8Array, offset: number, end: number, outer: number): boolean {
-    const inner = innerEcn(bytes, offset, end);
+  /** Combines the outer ECN field into the inner header (RFC 6040, section 4.2); false where the packet must be dropped. */
+  #applyEcn(segment: Segment, bytes: Uint8Array, end: number, outer: number): boolean {
+    const inner = this.#innerEcn(bytes, end);
     const result = combine(inner, outer);
-    if (result === ECN_DROP) {
-      // A frame that is no IP packet has no sender to tell either, but no field that says it would listen: let it pass.
-      return !isIp(bytes, offset, end);
-    }
+    // A frame that is no IP packet has no field to mark; it passes.
+    if (result === ECN_DROP) return !this.#isIp(end);
     if (result === inner) return true;
     if (this.#trace !== null) this.#say('ecn', `outer ${outer} and inner ${inner} make ${result} (RFC 6040)`);
-    const ip = offset + ETHERNET;
-    if (ethernet.getEtherType(bytes, offset) === ethernet.TYPE_IPV4) ipv4.setEcn(bytes, ip, result);
-    else ipv6.setEcn(bytes, ip, result);
+    if (this.#type === ethernet.TYPE_IPV4) ipv4.setEcn(bytes, this.#payload, result);
+    else ipv6.setEcn(bytes, this.#payload, result);
     segment.counters[COUNT['ecn-marked']]! += this.#packets;
     return true;
+  }
+
+  #isIp(end: number): boolean {
+    const length = end - this.#payload;
+    if (this.#type === ethernet.TYPE_IPV4) return length >= ipv4.MIN_HEADER_LENGTH && !this.#snap;
+    return this.#type === ethernet.TYPE_IPV6 && length >= ipv6.HEADER_LENGTH && !this.#snap;
+  }
+
+  /** The ECN field of the present frame's IP header; Not-ECT where it has none. */
+  #innerEcn(bytes: Uint8Array, end: number): number {
+    if (!this.#isIp(end)) return NOT_ECT;
+    return this.#type === ethernet.TYPE_IPV4 ? ipv4.getEcn(bytes, this.#payload) : ipv6.getEcn(bytes, this.#payload);
   }
 
   /** Makes the FDB say what the control plane says of a MAC address now. */
@@ -989,7 +1141,7 @@ export class Vtep {
     const { vni, frame, port, everywhere } = announcement;
     const segment = this.#segment(vni);
     const end = frame.length;
-    this.#priority = 0;
+    this.#setUntagged(HEADROOM, ethernet.getEtherType(frame, HEADROOM));
     this.#packets = 1;
     this.#moreBytes = 0;
     this.#excess = 0;
@@ -1002,6 +1154,11 @@ export class Vtep {
       if (portDestination(member.port) !== from)
         this.#deliver(segment, member.port, member.vlan, frame, HEADROOM, end, sink);
     if (everywhere) for (const peer of peers) this.#encapsulate(segment, from, peer, frame, HEADROOM, end, now, sink);
+  }
+
+  /** Whether the control plane says that a MAC address is on this host. */
+  #isLocal(segment: Segment, mac: number): boolean {
+    return segment.neighbors.byMac(mac)?.place === LOCAL;
   }
 
   #vlanOn(segment: Segment, port: number): number {
@@ -1065,20 +1222,29 @@ function isRemote(destination: number): boolean {
 /** Stands for a remote behind which nothing is learned. Odd, as all remotes. */
 const UNLEARNED_REMOTE = 0x3fff_ffff;
 
-function isIp(bytes: Uint8Array, offset: number, end: number): boolean {
-  const type = ethernet.getEtherType(bytes, offset);
-  const ip = offset + ETHERNET;
-  return (
-    (type === ethernet.TYPE_IPV4 && end - ip >= ipv4.MIN_HEADER_LENGTH) ||
-    (type === ethernet.TYPE_IPV6 && end - ip >= ipv6.HEADER_LENGTH)
-  );
+/** The types of nearly all frames, behind which no tag can be. */
+function isUntagged(type: number): boolean {
+  return type === ethernet.TYPE_IPV4 || type === ethernet.TYPE_IPV6 || type === ethernet.TYPE_ARP;
 }
 
-/** The ECN field of the frame's IP header; Not-ECT where it has none. */
-function innerEcn(bytes: Uint8Array, offset: number, end: number): number {
-  if (!isIp(bytes, offset, end)) return NOT_ECT;
-  const ip = offset + ETHERNET;
-  return ethernet.getEtherType(bytes, offset) === ethernet.TYPE_IPV4 ? ipv4.getEcn(bytes, ip) : ipv6.getEcn(bytes, ip);
+/** Whether the source address is all zeros, which is no station's. */
+function isFromZero(bytes: Uint8Array, offset: number): boolean {
+  return getI32(bytes, offset + SOURCE + 2) === 0 && getU16(bytes, offset + SOURCE) === 0;
+}
+
+/** Whether an LLC header stands here with a SNAP header that says an EtherType: OUI 00-00-00 or 00-00-f8. */
+function isSnap(bytes: Uint8Array, offset: number): boolean {
+  const oui = getU16(bytes, offset + 4);
+  return getI32(bytes, offset) === SNAP && (oui === 0 || oui === 0xf8);
+}
+
+/** A frame without the tags behind its addresses. */
+function withoutTags(bytes: Uint8Array, offset: number, end: number, tags: number): Uint8Array {
+  if (tags === 0) return bytes.subarray(offset, end);
+  const frame = new Uint8Array(end - offset - tags);
+  frame.set(bytes.subarray(offset, offset + ADDRESSES));
+  frame.set(bytes.subarray(offset + ADDRESSES + tags, end), ADDRESSES);
+  return frame;
 }
 
 function named(counters: Float64Array): Pick<Counters, 'counts' | 'drops'> {
