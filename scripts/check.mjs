@@ -75,7 +75,12 @@ function contents(files) {
   const wanted = [...doors, ...Object.values(manifest.bin)].map((path) => path.replace(/^\.\//, ''));
   const absent = wanted.filter((path) => !files.includes(path)).map((path) => `${path} is promised and not packed`);
   const stray = files
-    .filter((path) => !/^(dist\/.*\.(js|js\.map|d\.ts)|package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path))
+    .filter(
+      (path) =>
+        !/^(dist\/.*\.(js|js\.map|d\.ts)|docs\/.*\.(md|svg)|package\.json|README\.md|CONTRIBUTING\.md|CHANGELOG\.md|LICENSE)$/.test(
+          path,
+        ),
+    )
     .map((path) => `${path} is packed and does not belong there`);
   none([...absent, ...stray]);
 }

@@ -1,11 +1,16 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+/** What README.md and docs/ say: their programs, command lines, links and the generated reference. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { programs, run } from './support/readme.js';
+import { commandReference } from '../scripts/commands.js';
+import { COMMANDS } from '../src/cli/commands.js';
+import { parseFlags } from '../src/cli/flags.js';
+import { flagsOf } from '../src/cli/manual.js';
+import { documents, programs, run, vtepCommands } from './support/readme.js';
 
 test('README.md has programs', () => {
-  assert.ok(programs().filter(({ title }) => title.endsWith('README.md')).length >= 3);
+  assert.is(programs().filter(({ title }) => title.endsWith('README.md')).length, 2);
 });
 
 for (const { title, text, expected } of programs())
@@ -28,6 +33,35 @@ test('the README shows the two commands', () => {
   const text = readFileSync('README.md', 'utf8');
   for (const command of ['npm ci && npm start', 'npm ci && npm test'])
     assert.ok(text.includes(`\n    ${command}\n`), command);
+});
+
+test('every command line has a command and flags that exist', async () => {
+  const commands = vtepCommands();
+  assert.ok(commands.length > 15, `${commands.length} command lines`);
+  for (const { file, words } of commands) {
+    const [name = '', ...args] = words;
+    if (name === '--help') continue;
+    assert.ok(name in COMMANDS, `${file}: vtep ${words.join(' ')}`);
+    const { manual } = await COMMANDS[name]!.load();
+    assert.not.throws(() => parseFlags(args, flagsOf(manual)), `${file}: vtep ${words.join(' ')}`);
+  }
+});
+
+test('every link leads to a file that is in the package', () => {
+  const packed = (JSON.parse(readFileSync('package.json', 'utf8')) as { files: string[] }).files;
+  for (const file of [...documents(), 'CONTRIBUTING.md', 'CHANGELOG.md'])
+    for (const [, link] of readFileSync(file, 'utf8').matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
+      const path = join(dirname(file), link!);
+      assert.ok(existsSync(path), `${file} links to ${link}`);
+      assert.ok(
+        packed.some((entry) => path === entry || path.startsWith(`${entry}/`)),
+        `${file} links to ${link}, which the package leaves out`,
+      );
+    }
+});
+
+test('docs/commands.md is what the program says', async () => {
+  assert.is(readFileSync('docs/commands.md', 'utf8'), await commandReference(), 'write it anew: npm run docs');
 });
 
 test.run();

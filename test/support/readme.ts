@@ -30,7 +30,8 @@ export function programs(): Program[] {
   );
 }
 
-const TSX = pathToFileURL(join(process.cwd(), 'node_modules/tsx/dist/loader.mjs')).href;
+/** Lets Node load TypeScript, from whatever folder it runs in. */
+export const TSX = pathToFileURL(join(process.cwd(), 'node_modules/tsx/dist/loader.mjs')).href;
 
 /** Runs a program in TypeScript in a folder, with another runtime than this one where `command` names it; returns its lines. */
 export function run(
@@ -43,4 +44,26 @@ export function run(
   assert.is(error, undefined, String(error));
   assert.ok(stdout !== '', stderr);
   return stdout.trimEnd().split('\n');
+}
+
+/** The indented blocks below a heading of a document: command lines as a shell takes them. */
+export function shellBlocks(file: string, heading: string): string[] {
+  const text = readFileSync(file, 'utf8');
+  const start = text.indexOf(`\n## ${heading}\n`);
+  assert.ok(start >= 0, `${file} has no heading "${heading}"`);
+  const [section = ''] = text.slice(start + heading.length + 5).split(/^## /m);
+  return [...section.matchAll(/(?:^ {4}.*\n|^\n(?= {4}))+/gm)].map(([block]) => block.replace(/^ {4}/gm, '').trim());
+}
+
+/** Every `vtep` command line of the documents, as words. */
+export function vtepCommands(): { file: string; words: string[] }[] {
+  return documents()
+    .filter((file) => !file.endsWith('commands.md'))
+    .flatMap((file) =>
+      [
+        ...readFileSync(file, 'utf8')
+          .replace(/\\\n\s+/g, '')
+          .matchAll(/^ {4}.*?npx vtep (.*?)(?:\s+#.*|\s*[>&].*)?$/gm),
+      ].map((match) => ({ file, words: match[1]!.split(/\s+/) })),
+    );
 }
