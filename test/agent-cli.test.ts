@@ -123,11 +123,17 @@ test('what is wrong is named by its flag', async () => {
       ['--network', 'net1:4097'],
       /^--network: expected ID:VNI:SUBNET such as net1:4097:10\.0\.0\.0\/24, got "net1:4097"$/,
     ],
-    [['--network', 'net1:99999999:10.0.0.0/24', '--bind', '127.0.0.1'], /^--network \(vni\): expected a VNI/],
-    [['--network', 'net1:1:10.0.0.0', '--bind', '127.0.0.1'], /^--network \(subnet\): expected an IPv4 subnet/],
+    [
+      ['--network', 'net1:99999999:10.0.0.0/24', '--bind', '127.0.0.1'],
+      /^--network net1:99999999:10\.0\.0\.0\/24 \(VNI\): expected a VNI.*, got 99999999$/,
+    ],
+    [
+      ['--network', 'net1:1:10.0.0.0', '--bind', '127.0.0.1'],
+      /^--network net1:1:10\.0\.0\.0 \(subnet\): expected an IPv4 subnet.*, got "10\.0\.0\.0"$/,
+    ],
     [
       [...NET, '--network', 'net1:2:10.0.0.0/8', '--bind', '127.0.0.1'],
-      /^--network \(id\): expected a value of its own/,
+      /^--network net1:2:10\.0\.0\.0\/8 \(ID\): net1 is given twice \(before as --network net1:4097:10\.0\.0\.0\/24 \(ID\)\)$/,
     ],
     [[...NET, '--bind', '1.2.3'], /^--bind: expected an address, with or without a port.*, got "1\.2\.3"$/],
     [[...NET, '--bind', '127.0.0.1:70000'], /^--bind: expected an address/],
@@ -144,7 +150,7 @@ test('what is wrong is named by its flag', async () => {
     ],
     [
       [...NET, '--local', '127.0.0.1', '--endpoint', '10.1.0.4,02:42:0a:00:00:04,127.0.0.1'],
-      /^--endpoint \(ip\): expected an address of 10\.0\.0\.0\/24/,
+      /^--endpoint 10\.1\.0\.4,02:42:0a:00:00:04,127\.0\.0\.1 \(IP\): expected an address of 10\.0\.0\.0\/24/,
     ],
     [['x', ...NET], /^"x" is not expected here/],
   ] as const)

@@ -111,7 +111,7 @@ test('brings addresses into one form', () => {
 
 const MAC = 'the MAC address of one station, such as 02:42:0a:00:00:04';
 const IP = 'a unicast IP address such as 192.168.1.25';
-const VNI = 'a VNI: a whole number from 0 to 16777215';
+const VNI = 'a VNI: an integer from 0 to 16777215';
 const remote = { ip: '10.0.0.4', mac: '02:42:0a:00:00:04', vtep: '192.168.1.25' };
 
 const cases: [what: string, config: unknown, messages: string[]][] = [
@@ -136,35 +136,35 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
       'zeroChecksum: expected false with engine dgram, or engine linux, got true',
     ],
   ],
-  ['no worker', { ...base, workers: 0 }, ['workers: expected a whole number from 1 to 16, got 0']],
+  ['no worker', { ...base, workers: 0 }, ['workers: expected an integer from 1 to 16, got 0']],
   [
     'a poll without end',
     { ...base, busyPoll: 1e6 },
     ['busyPoll: expected microseconds, from 0 to 100000, got 1000000'],
   ],
-  ['too many workers', { ...base, workers: 17 }, ['workers: expected a whole number from 1 to 16, got 17']],
+  ['too many workers', { ...base, workers: 17 }, ['workers: expected an integer from 1 to 16, got 17']],
   [
     'a TAP of one queue for several workers',
     { ...base, workers: 2, taps: [{ fd: 3, vni: 4097 }] },
-    ['taps[0].fd: expected no file descriptor with several workers, which takes a queue for each, got 3'],
+    ['taps[0].fd: does not go with workers above 1: each worker takes a queue of the TAP'],
   ],
-  ['a mistyped field', { ...base, prot: 4789 }, ['prot: expected no such field (did you mean "port"?), got 4789']],
+  ['a mistyped field', { ...base, prot: 4789 }, ['prot: unknown field; did you mean "port"?']],
   [
     'a field from nowhere',
     { ...base, taps: [{ ...tap, colour: 'red' }] },
     [
-      'taps[0].colour: expected no such field (known are name, fd, netns, address, mac, mtu, vni, vlans, native), got "red"',
+      'taps[0].colour: unknown field; the fields are name, fd, netns, address, mac, mtu, vni, vlans, native',
     ],
   ],
-  ['a group as local', { ...base, local: '239.1.1.1' }, [`local: expected ${IP}, got "239.1.1.1"`]],
-  ['the unspecified address', { ...base, local: '0.0.0.0' }, [`local: expected ${IP}, got "0.0.0.0"`]],
+  ['a group as local', { ...base, local: '239.1.1.1' }, [`local: expected ${IP}, got "239.1.1.1", a multicast address`]],
+  ['the unspecified address', { ...base, local: '0.0.0.0' }, [`local: expected ${IP}, got "0.0.0.0", the unspecified address`]],
   ['octal digits', { ...base, local: '172.31.1.05' }, [`local: expected ${IP}, got "172.31.1.05"`]],
   ['a short form', { ...base, local: '172.31.261' }, [`local: expected ${IP}, got "172.31.261"`]],
   ['a zone', { ...base, local: 'fe80::1%eth0' }, [`local: expected ${IP}, got "fe80::1%eth0"`]],
   [
     'a port out of range',
     { ...base, port: 65_536 },
-    ['port: expected a UDP port: a whole number from 1 to 65535, got 65536'],
+    ['port: expected a UDP port: an integer from 1 to 65535, got 65536'],
   ],
   ['a VNI of 2^24', { ...base, segments: [{ vni: 2 ** 24 }] }, [`segments[0].vni: expected ${VNI}, got 16777216`]],
   ['a VNI that is text', { ...base, taps: [{ name: 'a', vni: '1' }] }, [`taps[0].vni: expected ${VNI}, got "1"`]],
@@ -176,7 +176,7 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
   [
     'a deep field',
     { ...base, segments: [{ ...segment, endpoints: [remote, { ...remote, mac: '33:33:00:00:00:01' }] }] },
-    [`segments[0].endpoints[1].mac: expected ${MAC}, got "33:33:00:00:00:01"`],
+    [`segments[0].endpoints[1].mac: expected ${MAC}, got "33:33:00:00:00:01", a group address: the lowest bit of its first octet is set`],
   ],
   [
     'learn that is no boolean',
@@ -186,12 +186,12 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
   [
     'a VLAN id out of range',
     { ...base, taps: [{ name: 'a', vlans: { 4095: 4097 } }] },
-    ['taps[0].vlans["4095"]: expected a VLAN id from 1 to 4094 as the key, got 4097'],
+    ['taps[0].vlans["4095"]: expected a VLAN id from 1 to 4094, got "4095"'],
   ],
   [
     'a segment twice',
     { ...base, segments: [segment, segment] },
-    ['segments[1].vni: expected a value of its own (segments[0].vni has it already), got 4097'],
+    ['segments[1].vni: 4097 is given twice (before as segments[0].vni)'],
   ],
   [
     'a TAP in no segment',
@@ -209,14 +209,14 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
   [
     'one segment by two VLANs',
     { ...base, taps: [{ name: 'a', vlans: { 10: 4097, 20: 4097 } }] },
-    ['taps[0].vlans["20"]: expected a value of its own (taps[0].vlans["10"] has it already), got 4097'],
+    ['taps[0].vlans["20"]: 4097 is given twice (before as taps[0].vlans["10"])'],
   ],
   [
     'access port and trunk at once',
     { ...base, taps: [{ ...tap, vlans: { 10: 4097 } }] },
     [
       'taps[0]: expected either vni (an access port) or vlans (a trunk), got {"vni":4097,"vlans":{"10":4097}}',
-      'taps[0].vni: expected a value of its own (taps[0].vlans["10"] has it already), got 4097',
+      'taps[0].vni: 4097 is given twice (before as taps[0].vlans["10"])',
     ],
   ],
   [
@@ -234,12 +234,12 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
   [
     'a name twice in one place',
     { ...base, taps: [tap, tap] },
-    ['taps[1].name: expected a value of its own (taps[0].name has it already), got "eth0"'],
+    ['taps[1].name: eth0 is given twice (before as taps[0].name)'],
   ],
   [
     'a namespace for a passed TAP',
     { ...base, taps: [{ fd: 3, netns: 'c1', vni: 4097 }] },
-    ['taps[0].netns: expected no namespace with fd: whoever opened the TAP has placed it, got "c1"'],
+    ['taps[0].netns: does not go with taps[0].fd: the process that opened the TAP has placed it'],
   ],
   [
     'a peer of the other family',
@@ -251,14 +251,14 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
     { ...base, segments: [{ ...segment, peers: ['172.31.1.5', '10.1.1.1', '10.1.1.1'] }] },
     [
       'segments[0].peers[0]: expected the address of another VTEP, not local itself, got "172.31.1.5"',
-      'segments[0].peers[2]: expected a value of its own (segments[0].peers[1] has it already), got "10.1.1.1"',
+      'segments[0].peers[2]: 10.1.1.1 is given twice (before as segments[0].peers[1])',
     ],
   ],
   [
     'an endpoint twice',
     { ...base, segments: [{ ...segment, endpoints: [remote, remote] }] },
     [
-      'segments[0].endpoints[1].ip: expected a value of its own (segments[0].endpoints[0].ip has it already), got "10.0.0.4"',
+      'segments[0].endpoints[1].ip: 10.0.0.4 is given twice (before as segments[0].endpoints[0].ip)',
     ],
   ],
   [
@@ -268,7 +268,7 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
       segments: [{ ...segment, endpoints: [remote] }],
       taps: [{ ...tap, address: '10.0.0.4/24' }],
     },
-    ['segments[0].endpoints[0].ip: expected an address other than that of taps[0], got "10.0.0.4"'],
+    ['segments[0].endpoints[0].ip: 10.0.0.4 is the address of taps[0].address, which is here'],
   ],
 ];
 for (const [what, config, messages] of cases)

@@ -2,7 +2,18 @@
 import { underlayOf } from '../host/index.js';
 import { parseHostPort, type Gossip, type Plan } from '../schema/index.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
-import { checked, commonFields, configFile, defined, flagOf, inFile, isFields, singleFields } from './up-config.js';
+import {
+  checked,
+  commonFields,
+  configFile,
+  defined,
+  fromFlags,
+  inFile,
+  isFields,
+  note,
+  singleFields,
+  toInteger,
+} from './up-config.js';
 
 /** Flags of the gossip. With `--config` they win over the file. */
 export const GOSSIP: readonly Flag[] = [
@@ -29,17 +40,17 @@ export async function readAgentPlan(flags: Parsed): Promise<Plan> {
   const file = path === undefined ? {} : configFile(flags, path);
   const gossip = gossipFields(flags);
   if (path !== undefined) {
-    if (!isFields(file)) return checked(file, inFile(path));
+    if (!isFields(file)) return checked(file, inFile(path, flags));
     const own = isFields(file['gossip']) ? file['gossip'] : {};
     const merged = { segments: [], taps: [], ...file, ...commonFields(flags), gossip: { ...own, ...gossip } };
-    return checked(await withLocal(merged), inFile(path));
+    return checked(await withLocal(merged), inFile(path, flags));
   }
-  const networks = (gossip['networks'] ?? []) as { vni: number }[];
+  const networks = (gossip['networks'] ?? []) as { vni: unknown }[];
   if (networks.length === 0)
     throw new UsageError('missing: --network ID:VNI:SUBNET such as net1:4097:10.0.0.0/24 (or --config FILE)');
   requireTap(flags, networks.length);
   const vnis = networks.map(({ vni }) => vni);
-  return checked(await withLocal({ ...commonFields(flags), ...singleFields(flags, vnis), gossip }), agentFlagOf);
+  return checked(await withLocal({ ...commonFields(flags), ...singleFields(flags, vnis), gossip }), fromFlags(flags));
 }
 
 /** @throws UsageError where flags describe a TAP that is not named, or do not say which network it is in. */
@@ -64,11 +75,11 @@ function gossipFields(flags: Parsed): Record<string, unknown> {
   });
 }
 
-function network(text: string): { id: string; vni: number; subnet: string } {
-  const match = /^(.+):(\d{1,15}):([^:]+)$/.exec(text);
+function network(text: string): object {
+  const match = /^(.+):([^:]+):([^:]+)$/.exec(text);
   if (match === null)
     throw new UsageError(`--network: expected ID:VNI:SUBNET such as net1:4097:10.0.0.0/24, got "${text}"`);
-  return { id: match[1]!, vni: Number(match[2]), subnet: match[3]! };
+  return note({ id: match[1]!, vni: toInteger(match[2]!), subnet: match[3]! }, `--network ${text}`);
 }
 
 /** Fills in `local`, where what it is derived from is in order; what is not is left for the schema to say so. */
@@ -83,13 +94,4 @@ async function withLocal(config: Record<string, unknown>): Promise<Record<string
   if (!inOrder) return { ...config, local: '127.0.0.1' };
   const { local, tunnel } = await underlayOf(config['gossip'] as Gossip);
   return { ...config, local, gossip: { tunnel, ...(config['gossip'] as object) } };
-}
-
-/** The flag that a path of the configuration came from. */
-function agentFlagOf(path: string): string {
-  const inGossip = /^gossip\.([a-z]+)(?:\[(\d+)\])?(?:\.([a-z]+))?$/.exec(path);
-  if (inGossip === null) return flagOf(path);
-  const [, field = '', , part] = inGossip;
-  const names: Record<string, string> = { networks: 'network', keys: 'key' };
-  return `--${names[field] ?? field}${part === undefined ? '' : ` (${part})`}`;
 }

@@ -1,7 +1,7 @@
 /** Flags of a command: how they are read, and how its help shows them. */
 import { closest } from '../schema/index.js';
 
-/** What a person typed is not what a command takes. The program ends with 2. */
+/** The command line is wrong. The program ends with 2. */
 export class UsageError extends Error {
   constructor(message: string) {
     super(message);
@@ -14,11 +14,11 @@ export interface Flag {
   name: string;
   /** A short form: `-c 5` and `-c5` for `--count 5`. Switches combine: `-nv`, and before a value: `-nvc5`. */
   letter?: string;
-  /** What stands behind it, as help shows it: `IP`. Absent: a switch. */
+  /** Its value as help shows it: `IP`, or `auto|dgram` for a choice. Absent: a switch. */
   value?: string;
   /** May come more than once, and takes several values in a row: `--peer A B`. */
   many?: boolean;
-  /** A switch that also comes as `--no-NAME`. */
+  /** A switch with an inverse, `--no-NAME`. */
   negatable?: boolean;
   text: string;
 }
@@ -32,16 +32,16 @@ export interface Parsed {
   /** A flag as the person typed it, for error messages: `--count` or `-c`. */
   typed(name: string): string;
   given: ReadonlySet<string>;
-  /** What is no flag and no flag's value. */
+  /** Arguments that are neither flags nor values of flags. */
   rest: string[];
 }
 
-/** Every command has it. */
-const HELP: Flag = { name: 'help', letter: 'h', text: 'this help' };
+/** A flag of every command. */
+export const HELP: Flag = { name: 'help', letter: 'h', text: 'this help' };
 
 /**
- * Reads `--name value`, `--name=value`, switches, letters and what is left over.
- * @throws UsageError that names the flag, and what it may have been meant to be.
+ * Reads `--name value`, `--name=value`, switches, letters and the remaining arguments.
+ * @throws UsageError that names the flag, and the one that was probably meant.
  */
 export function parseFlags(args: readonly string[], flags: readonly Flag[]): Parsed {
   const known = new Map([...flags, HELP].map((flag) => [flag.name, flag]));
@@ -52,14 +52,23 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
   const rest: string[] = [];
   let i = 0;
 
-  const isValue = (arg: string | undefined): boolean => arg !== undefined && (!arg.startsWith('-') || arg === '-');
+  // "-1" is a number: no flag starts with a digit.
+  const isValue = (arg: string | undefined): boolean =>
+    arg !== undefined && (/^[^-]|^-[\d.]/.test(arg) || arg.length < 2);
 
   /** Adds a flag's values: the one attached to it, else the arguments that follow. */
   const add = (flag: Flag, as: string, attached: string | undefined): void => {
     const own = attached === undefined ? [] : [attached];
     const mayFollow = (): boolean => own.length === 0 || (flag.many === true && attached === undefined);
     while (mayFollow() && isValue(args[i + 1])) own.push(args[++i]!);
-    if (own.length === 0 || own.includes('')) throw new UsageError(`${as} takes a value: ${as} ${flag.value}`);
+    if (own.length === 0) {
+      const next = args[i + 1] ?? '';
+      const isWord = /^-[^-]/.test(next) && !letters.has(next[1]);
+      const remedy = isWord ? `; if the value is "${next}", write ${as}${as.startsWith('--') ? '=' : ''}${next}` : '';
+      throw new UsageError(`${as} takes a value: ${as} ${flag.value}${remedy}`);
+    }
+    if (own.some((value) => value.trim() === ''))
+      throw new UsageError(`${as} takes a value: ${as} ${flag.value}; the one given is empty`);
     const before = values.get(flag.name) ?? [];
     if (before.length > 0 && flag.many !== true) throw new UsageError(`${as} was given twice: ${before[0]}, ${own[0]}`);
     values.set(flag.name, [...before, ...own]);
@@ -109,9 +118,10 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
     const inverse = name.startsWith('no-') ? known.get(name.slice(3)) : undefined;
     if (flag !== undefined && flag.value !== undefined) add(flag, as, equals < 0 ? undefined : arg.slice(equals + 1));
     else if (flag !== undefined) {
-      if (equals >= 0) throw new UsageError(`${as} takes no value, got "${arg.slice(equals + 1)}"`);
+      if (equals >= 0) throw noValue(flag, as, arg.slice(equals + 1));
       turnOn(flag, as);
-    } else if (inverse?.negatable === true && equals < 0) {
+    } else if (inverse?.negatable === true) {
+      if (equals >= 0) throw noValue(inverse, as, arg.slice(equals + 1));
       switches.set(inverse.name, false);
       typed.set(inverse.name, as);
     } else throw unknownFlag(as, [...known.values()]);
@@ -126,19 +136,26 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
   };
 }
 
-/** Refuses what is no flag. */
+/** Rejects arguments that are neither flags nor values of flags. */
 export function noRest(parsed: Parsed): void {
-  if (parsed.rest.length > 0) throw new UsageError(`"${parsed.rest[0]}" is not expected here; flags start with --`);
+  const [first] = parsed.rest;
+  if (first === undefined) return;
+  const dash = /^[\u2010-\u2015\u2212]+/.exec(first)?.[0]; // hyphens and dashes of a word processor
+  throw new UsageError(
+    dash === undefined
+      ? `"${first}" is not expected here; flags start with --`
+      : `"${first}" starts with a typographic dash; type --${first.slice(dash.length)}`,
+  );
 }
 
 /**
- * A whole number out of a flag.
+ * An integer out of a flag.
  * @param name the flag's name, or the flag as {@link Parsed.typed} gives it.
  * @throws UsageError that names the flag and what it was given.
  */
 export function wholeNumber(name: string, text: string): number {
   const flag = name.startsWith('-') ? name : `--${name}`;
-  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`${flag}: expected a whole number, got "${text}"`);
+  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`${flag}: expected an integer of 0 or more, got "${text}"`);
   return Number(text);
 }
 
@@ -155,6 +172,11 @@ export function flagHelp(flags: readonly Flag[], withHelp = true): string {
   });
   const width = Math.max(...rows.map(([left]) => left.length)) + 2;
   return rows.map(([left, text]) => `  ${left.padEnd(width)}${text}`).join('\n');
+}
+
+function noValue({ name, negatable }: Flag, as: string, value: string): UsageError {
+  const choice = negatable ? `; it is --${name} or --no-${name}` : '';
+  return new UsageError(`${as} takes no value, got "${value}"${choice}`);
 }
 
 function unknownFlag(arg: string, flags: readonly Flag[]): UsageError {

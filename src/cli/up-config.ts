@@ -1,7 +1,9 @@
 /** From the flags of `vtep up`, or its file, to one configuration. */
 import { readFileSync } from 'node:fs';
-import { plan, problemText, SchemaError, type Plan } from '../schema/index.js';
-import { noRest, UsageError, wholeNumber, type Flag, type Parsed } from './flags.js';
+import { codeOf } from '../host/index.js';
+import { plan, problemText, SchemaError, type Place, type Plan } from '../schema/index.js';
+import { JsonError, parseJson } from './json.js';
+import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 
 /** Flags that go with `--config` as well, and win over the file. */
 export const COMMON: readonly Flag[] = [
@@ -60,8 +62,8 @@ export function readPlan(flags: Parsed): Plan {
     const file = configFile(flags, path);
     if (isFields(file) && file['gossip'] !== undefined)
       throw new UsageError(`${path}: gossip is for "vtep agent --config ${path}"`);
-    // What is no object is left as it is for the schema to say so.
-    return checked(isFields(file) ? { ...file, ...common } : file, inFile(path));
+    // The schema reports a file that is not an object.
+    return checked(isFields(file) ? { ...file, ...common } : file, inFile(path, flags));
   }
   const missing = [
     ...(flags.value('local') === undefined ? ['--local IP'] : []),
@@ -69,7 +71,7 @@ export function readPlan(flags: Parsed): Plan {
     ...(flags.value('tap') === undefined && flags.value('tap-fd') === undefined ? ['--tap NAME'] : []),
   ];
   if (missing.length > 0) throw new UsageError(`missing: ${missing.join(', ')} (or --config FILE)`);
-  return checked({ ...common, ...singleFields(flags) }, flagOf);
+  return checked({ ...common, ...singleFields(flags) }, fromFlags(flags));
 }
 
 /**
@@ -88,19 +90,57 @@ export function isFields(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** How a path of the configuration is called that came from a file. */
-export function inFile(path: string): (place: string) => string {
-  return (place) => (place === '' ? path : `${path}: ${place}`);
+/** What error texts call the parts of a configuration. */
+export interface Names {
+  /** A path: the flag that it came from, or the path itself. */
+  place: Place;
+  /** The front of a line about a path, where it is not the place. */
+  front?: Place;
+}
+
+/** What the command line called a part of the configuration, where one flag describes several fields: `--vlan 10=100`. */
+const typed = new WeakMap<object, string>();
+
+/** Notes what a part of the configuration was on the command line. */
+export function note<T extends object>(part: T, text: string): T {
+  typed.set(part, text);
+  return part;
+}
+
+/** Names of a configuration that was made of flags. */
+export function fromFlags(flags: Parsed): (config: unknown) => Names {
+  return (config) => ({ place: (path) => flagOf(path, flags, config) });
+}
+
+/** Names of a configuration that was read from a file; flags that override a field of it keep their own. */
+export function inFile(file: string, flags: Parsed): (config: unknown) => Names {
+  return (config) => {
+    const flagFor = (path: string): string | undefined => {
+      const [root = ''] = /^(gossip\.)?\w+/.exec(path) ?? [];
+      return flags.given.has(flagName(root)) ? flagOf(path, flags, config) : undefined;
+    };
+    return {
+      place: (path) => flagFor(path) ?? path,
+      front: (path) => flagFor(path) ?? (path === '' ? file : `${file}: ${path}`),
+    };
+  };
+}
+
+const NAMES = new WeakMap<Plan, Names>();
+
+/** What error texts call the parts of a plan that `checked` returned. */
+export function namesOf(made: Plan): Names {
+  return NAMES.get(made) ?? { place: (path) => path };
 }
 
 export function commonFields(flags: Parsed): Record<string, unknown> {
   return defined({
     local: flags.value('local'),
-    port: number(flags, 'port'),
-    sourcePorts: number(flags, 'source-ports'),
+    port: integer(flags, 'port'),
+    sourcePorts: integer(flags, 'source-ports'),
     peersOnly: flags.on('peers-only'),
-    workers: number(flags, 'workers'),
-    busyPoll: number(flags, 'busy-poll'),
+    workers: integer(flags, 'workers'),
+    busyPoll: integer(flags, 'busy-poll'),
     udpChecksum: flags.on('udp-checksum'),
     zeroChecksum: flags.on('zero-checksum'),
     engine: flags.value('engine'),
@@ -112,8 +152,9 @@ export function commonFields(flags: Parsed): Record<string, unknown> {
  * The segments and the TAP that flags describe.
  * @param networks VNIs that are there beside those of the flags.
  */
-export function singleFields(flags: Parsed, networks: readonly number[] = []): Record<string, unknown> {
+export function singleFields(flags: Parsed, networks: readonly unknown[] = []): Record<string, unknown> {
   const vlans: Record<string, number> = {};
+  const texts = new Map<unknown, string>();
   for (const text of flags.values('vlan')) {
     const match = /^(\d{1,5})=(\d{1,15})$/.exec(text);
     if (match === null) throw new UsageError(`--vlan: expected VID=VNI such as 10=4097, got "${text}"`);
@@ -121,32 +162,36 @@ export function singleFields(flags: Parsed, networks: readonly number[] = []): R
     if (vlans[vid] !== undefined)
       throw new UsageError(`--vlan: VLAN ${vid} has VNI ${vlans[vid]} already, got "${text}"`);
     vlans[vid] = Number(match[2]);
+    texts.set(vlans[vid], `--vlan ${text}`);
   }
   const trunk = Object.keys(vlans).length > 0;
-  const vni = number(flags, 'vni') ?? (trunk || networks.length !== 1 ? undefined : networks[0]);
+  const vni = integer(flags, 'vni') ?? (trunk || networks.length !== 1 ? undefined : networks[0]);
   const vnis = [...new Set([...(vni === undefined ? [] : [vni]), ...Object.values(vlans), ...networks])];
   const endpoints = flags.values('endpoint').map((text) => endpoint(text, vnis));
   return {
     segments: vnis.map((one) =>
-      defined({
-        vni: one,
-        mtu: number(flags, 'mtu'),
-        proxy: flags.value('proxy'),
-        learn: flags.on('learn'),
-        flood: flags.on('flood'),
-        ageing: number(flags, 'ageing'),
-        peers: flags.values('peer').flatMap((text) => text.split(',')),
-        endpoints: endpoints.filter((entry) => entry.vni === one).map(({ fields }) => fields),
-      }),
+      note(
+        defined({
+          vni: one,
+          mtu: integer(flags, 'mtu'),
+          proxy: flags.value('proxy'),
+          learn: flags.on('learn'),
+          flood: flags.on('flood'),
+          ageing: integer(flags, 'ageing'),
+          peers: flags.values('peer').flatMap((text) => text.split(',')),
+          endpoints: endpoints.filter((entry) => entry.vni === one).map(({ fields }) => fields),
+        }),
+        one === vni ? '--vni' : (texts.get(one) ?? '--network'),
+      ),
     ),
     taps: ofTap(flags).map(() =>
       defined({
         name: flags.value('tap'),
-        fd: number(flags, 'tap-fd'),
+        fd: integer(flags, 'tap-fd'),
         netns: flags.value('netns'),
         address: flags.value('address'),
         mac: flags.value('mac'),
-        mtu: number(flags, 'mtu'),
+        mtu: integer(flags, 'mtu'),
         ...(trunk ? { vlans, native: vni } : { vni }),
       }),
     ),
@@ -158,7 +203,7 @@ function ofTap(flags: Parsed): string[] {
   return ['tap', 'tap-fd'].filter((name) => flags.given.has(name)).slice(0, 1);
 }
 
-function endpoint(text: string, vnis: readonly number[]): { vni: number; fields: object } {
+function endpoint(text: string, vnis: readonly unknown[]): { vni: unknown; fields: object } {
   const [ip, mac, vtep, vni, ...more] = text.split(',');
   if (vtep === undefined || more.length > 0)
     throw new UsageError(
@@ -168,68 +213,126 @@ function endpoint(text: string, vnis: readonly number[]): { vni: number; fields:
     throw new UsageError(
       `--endpoint: expected IP,MAC,VTEP,VNI, since there are ${vnis.length} networks, got "${text}"`,
     );
-  const network = vni === undefined ? vnis[0]! : wholeNumber('endpoint', vni);
+  const network = vni === undefined ? vnis[0] : toInteger(vni);
   if (!vnis.includes(network))
     throw new UsageError(`--endpoint: expected one of the VNIs ${vnis.join(', ')}, got ${network} in "${text}"`);
-  return { vni: network, fields: { ip, mac, vtep } };
+  return { vni: network, fields: note({ ip, mac, vtep }, `--endpoint ${text}`) };
 }
 
-/** The flag that a path of the configuration came from. */
-export function flagOf(path: string): string {
-  const field = /(?:^|\.)([a-zA-Z]+)(?:\[[^\]]*\])?$/.exec(path)?.[1] ?? '';
-  if (path.includes('.peers')) return '--peer';
-  if (path.includes('.endpoints')) return `--endpoint (${field})`;
-  if (
-    path.includes('.vlans') ||
-    (path.endsWith('.vni') && path.startsWith('segments') && !path.startsWith('segments[0]'))
-  )
-    return '--vlan';
-  const names: Record<string, string> = {
-    name: 'tap',
-    fd: 'tap-fd',
-    native: 'vni',
-    sourcePorts: 'source-ports',
-    peersOnly: 'peers-only',
-    busyPoll: 'busy-poll',
-    udpChecksum: 'udp-checksum',
-    zeroChecksum: 'zero-checksum',
-  };
-  return field === '' ? path : `--${names[field] ?? field}`;
+/** Flags whose name is not that of the field. */
+const FLAG_NAMES: Readonly<Record<string, string>> = {
+  name: 'tap',
+  fd: 'tap-fd',
+  native: 'vni',
+  peers: 'peer',
+  sourcePorts: 'source-ports',
+  peersOnly: 'peers-only',
+  busyPoll: 'busy-poll',
+  udpChecksum: 'udp-checksum',
+  zeroChecksum: 'zero-checksum',
+  'gossip.name': 'name',
+  'gossip.networks': 'network',
+  'gossip.keys': 'key',
+};
+
+/** The flag that a path of a configuration stands for, without dashes. */
+function flagName(path: string): string {
+  const plain = path.replace(/\[[^\]]*\]/g, '');
+  const field = plain.slice(plain.lastIndexOf('.') + 1);
+  return FLAG_NAMES[plain] ?? FLAG_NAMES[field] ?? field;
 }
 
-/** @throws UsageError with every problem, by what `place` calls it. */
-export function checked(value: unknown, place: (path: string) => string): Plan {
+/** The flag that a path of a configuration came from, as it was typed. */
+function flagOf(path: string, flags: Parsed, config: unknown): string {
+  const vid = /\.vlans\["(.*)"\]$/.exec(path)?.[1];
+  if (vid !== undefined) {
+    const text = flags.values('vlan').find((one) => Number(one.split('=')[0]) === Number(vid));
+    return text === undefined ? '--vlan' : `--vlan ${text}`;
+  }
+  // A part that one flag describes is the last object on the way to the field.
+  const [, parent = '', field = ''] = /^(.*?)\.?(\w*)$/.exec(path)!;
+  const part = valueAt(config, parent);
+  const text = typeof part === 'object' && part !== null ? typed.get(part) : undefined;
+  if (text !== undefined && (parent.startsWith('segments') === false || /endpoints/.test(parent)))
+    return `${text} (${field.length > 3 && field !== 'vtep' ? field : field.toUpperCase()})`;
+  if (text !== undefined && field === 'vni') return text;
+  return path === '' ? '' : flags.typed(flagName(path));
+}
+
+function valueAt(root: unknown, path: string): unknown {
+  let value = root;
+  for (const key of path.match(/[^.[\]]+/g) ?? [])
+    value = isFields(value) || Array.isArray(value) ? (value as never)[key] : undefined;
+  return value;
+}
+
+/**
+ * The plan of a configuration.
+ * @throws UsageError with every problem, by the names of `namesFor`.
+ */
+export function checked(config: unknown, namesFor: (config: unknown) => Names): Plan {
+  const names = namesFor(config);
   try {
-    return plan(value);
+    const made = plan(config);
+    NAMES.set(made, names);
+    return made;
   } catch (error) {
     if (!(error instanceof SchemaError)) throw error;
-    // One flag may stand in several places of the configuration, and is to be complained of once.
-    const lines = new Set(error.problems.map((problem) => problemText(problem, place(problem.path))));
+    // One flag may stand in several places of the configuration, which is one problem of the command line.
+    const { place, front = place } = names;
+    const lines = new Set(error.problems.map((problem) => problemText(problem, place, front(problem.path))));
     throw new UsageError([...lines].join('\n'));
   }
 }
 
 function readConfig(path: string): unknown {
+  const name = path === '-' ? 'standard input' : path;
   let text: string;
   try {
     text = readFileSync(path === '-' ? 0 : path, 'utf8');
   } catch (error) {
-    throw new UsageError(`--config: ${path} cannot be read: ${(error as Error).message}`);
+    throw new UsageError(`--config: ${name} cannot be read: ${fileTrouble(error)}`);
   }
   try {
-    return JSON.parse(text);
+    return parseJson(text);
   } catch (error) {
-    const { message } = error as Error;
-    const at = /at position (\d+)/.exec(message)?.[1];
-    const before = text.slice(0, Number(at ?? 0)).split('\n');
-    const place = at === undefined ? '' : `:${before.length}:${before.at(-1)!.length + 1}`;
-    throw new UsageError(`${path}${place}: expected JSON: ${message}`);
+    if (!(error instanceof JsonError)) throw error;
+    throw new UsageError(`${name}:${error.line}:${error.column}: ${error.message}`);
   }
 }
 
-function number(flags: Parsed, name: string): number | undefined {
+/** Why a file cannot be read, in words. */
+function fileTrouble(error: unknown): string {
+  switch (codeOf(error)) {
+    case 'ENOENT':
+      return 'there is no such file';
+    case 'ENOTDIR':
+      return 'a part of its path is not a directory';
+    case 'EISDIR':
+      return 'it is a directory';
+    case 'EACCES':
+    case 'EPERM':
+      return 'permission denied';
+    case 'ELOOP':
+      return 'its symbolic links go round in a circle';
+    case 'ENAMETOOLONG':
+      return 'its name is too long';
+    case 'EAGAIN':
+      return 'nothing has been written to it yet';
+    default:
+      return (error as Error).message;
+  }
+}
+
+/** The number that a flag holds; what is not an integer stays text, for the schema to say what it should be. */
+function integer(flags: Parsed, name: string): unknown {
   const text = flags.value(name);
-  return text === undefined ? undefined : wholeNumber(name, text);
+  return text === undefined ? undefined : toInteger(text);
+}
+
+/** As `integer`, for a part of a value. */
+export function toInteger(text: string): unknown {
+  return /^[-+]?\d{1,15}$/.test(text) ? Number(text) : text;
 }
 
 /** The fields that have a value. */

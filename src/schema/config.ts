@@ -1,7 +1,7 @@
 /** The schema of the configuration file. What each field means stands with its type. */
 import { Type, type TSchema } from '@sinclair/typebox';
 import { MAX_VNI } from '../vxlan/index.js';
-import { Advertise, Bind, DeviceName, Host, Ip, Ipv4, Mac, Netns, Prefix, Subnet } from './text.js';
+import { Advertise, Bind, DeviceName, Host, Ip, Ipv4, Mac, Netns, Prefix, SocketPath, Subnet } from './text.js';
 import { type Config, type JsonSchema } from './types.js';
 
 /** The lowest MTU that IPv4 hosts have to take (RFC 791), which every segment carries. */
@@ -10,11 +10,11 @@ export const MIN_MTU = 68;
 export const MAX_MTU = 65_521;
 const strict = { additionalProperties: false } as const;
 
-const Vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: a whole number from 0 to ${MAX_VNI}` });
+const Vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: an integer from 0 to ${MAX_VNI}` });
 const Mtu = Type.Integer({
   minimum: MIN_MTU,
   maximum: MAX_MTU,
-  expected: `an MTU in bytes: a whole number from ${MIN_MTU} to ${MAX_MTU}`,
+  expected: `an MTU in bytes: an integer from ${MIN_MTU} to ${MAX_MTU}`,
 });
 
 const Endpoint = Type.Object({ ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) }, strict);
@@ -29,7 +29,7 @@ const Segment = Type.Object(
     tagged: Type.Optional(Type.Boolean()),
     ageing: Type.Optional(Type.Number({ minimum: 0, maximum: 1_000_000, expected: 'seconds, from 0 to 1000000' })),
     capacity: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: 16_777_216, expected: 'a whole number from 1 to 16777216' }),
+      Type.Integer({ minimum: 1, maximum: 16_777_216, expected: 'an integer from 1 to 16777216' }),
     ),
     mac: Type.Optional(Mac),
     peers: Type.Optional(Type.Array(Ip)),
@@ -42,7 +42,7 @@ const Tap = Type.Object(
   {
     name: Type.Optional(DeviceName),
     fd: Type.Optional(
-      Type.Integer({ minimum: 3, maximum: 1_048_576, expected: 'a file descriptor: a whole number from 3 up' }),
+      Type.Integer({ minimum: 3, maximum: 1_048_576, expected: 'a file descriptor: an integer from 3 up' }),
     ),
     netns: Type.Optional(Netns),
     address: Type.Optional(Prefix),
@@ -91,18 +91,18 @@ export const CONFIG: JsonSchema = schemaOf<Config>(
     {
       local: Ip,
       port: Type.Optional(
-        Type.Integer({ minimum: 1, maximum: 65_535, expected: 'a UDP port: a whole number from 1 to 65535' }),
+        Type.Integer({ minimum: 1, maximum: 65_535, expected: 'a UDP port: an integer from 1 to 65535' }),
       ),
-      sourcePorts: Type.Optional(Type.Integer({ minimum: 0, maximum: 64, expected: 'a whole number from 0 to 64' })),
+      sourcePorts: Type.Optional(Type.Integer({ minimum: 0, maximum: 64, expected: 'an integer from 0 to 64' })),
       engine: Type.Optional(Type.Union([Type.Literal('auto'), Type.Literal('dgram'), Type.Literal('linux')])),
-      workers: Type.Optional(Type.Integer({ minimum: 1, maximum: 16, expected: 'a whole number from 1 to 16' })),
+      workers: Type.Optional(Type.Integer({ minimum: 1, maximum: 16, expected: 'an integer from 1 to 16' })),
       busyPoll: Type.Optional(
         Type.Integer({ minimum: 0, maximum: 100_000, expected: 'microseconds, from 0 to 100000' }),
       ),
       udpChecksum: Type.Optional(Type.Boolean()),
       zeroChecksum: Type.Optional(Type.Boolean()),
       peersOnly: Type.Optional(Type.Boolean()),
-      control: Type.Optional(Type.String({ minLength: 1, maxLength: 107, expected: 'a path of 1 to 107 bytes' })),
+      control: Type.Optional(SocketPath),
       gossip: Type.Optional(Gossip),
       segments: Type.Array(Segment, { expected: 'a list of one segment or more' }),
       taps: Type.Array(Tap, { expected: 'a list of one TAP or more' }),

@@ -6,7 +6,7 @@ import { Ip, Ipv4, Mac } from './text.js';
 import { type Command, type JsonSchema, type Request } from './types.js';
 
 const strict = { additionalProperties: false } as const;
-const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: a whole number from 0 to ${MAX_VNI}` });
+const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: an integer from 0 to ${MAX_VNI}` });
 const hex = Type.String({
   pattern: '^([0-9a-fA-F]{2})+$',
   maxLength: 131_072,
@@ -33,7 +33,7 @@ const schemas = {
   capture: Type.Object(
     {
       command: Type.Literal('capture'),
-      count: Type.Integer({ minimum: 1, maximum: 10_000, expected: 'a whole number from 1 to 10000' }),
+      count: Type.Integer({ minimum: 1, maximum: 10_000, expected: 'an integer from 1 to 10000' }),
       seconds: Type.Number({ minimum: 0, maximum: 3600, expected: 'seconds, from 0 to 3600' }),
     },
     strict,

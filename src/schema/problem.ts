@@ -2,19 +2,39 @@
 import { type TSchema } from '@sinclair/typebox';
 import { Value, ValueErrorType, type ValueError } from '@sinclair/typebox/value';
 import { closest } from './suggest.js';
+import { whyNot } from './text.js';
 import { type JsonSchema } from './types.js';
 
 export interface Problem {
-  /** As one writes it in JavaScript: `segments[0].endpoints[2].mac`; empty for the whole. */
+  /** The value's path in JavaScript notation: `segments[0].endpoints[2].mac`; empty for the whole. */
   path: string;
-  /** In words, to stand behind "expected". */
-  expected: string;
+  /**
+   * What was expected, in words that follow "expected". `{0}` and `{1}` stand for the paths in `related`.
+   * Either this or `reason` is present.
+   */
+  expected?: string;
+  /** What is wrong, as a clause that follows the path: `does not go with {0}`. */
+  reason?: string;
+  /** Paths of other values that the text mentions. */
+  related?: readonly string[];
   given: unknown;
 }
 
-/** One line about a problem, with the path called `place`. */
-export function problemText({ path, expected, given }: Problem, place = path): string {
-  return `${place === '' ? '' : `${place}: `}expected ${expected}, got ${show(given)}`;
+/** What a path of the configuration is called: a flag, or a field of a file. */
+export type Place = (path: string) => string;
+
+/**
+ * One line about a problem.
+ * @param place What the line calls a path: the flag that it came from.
+ * @param where What stands at the front of the line, where that is not the path's place: a file and the place in it.
+ */
+export function problemText(problem: Problem, place: Place = (path) => path, where = place(problem.path)): string {
+  const { path, expected, reason, related = [], given } = problem;
+  let text = reason ?? `expected ${expected}, got ${show(given)}`;
+  // Values of one flag share its name: "--peer: … (the same as --peer)" says nothing.
+  if (related.length > 0 && place(related[0]!) === place(path)) text = text.replace(/ \([^()]*\{0\}[^()]*\)/, '');
+  text = text.replace(/\{(\d)\}/g, (all, i: string) => (related[Number(i)] === undefined ? all : place(related[+i]!)));
+  return where === '' ? text : `${where}: ${text}`;
 }
 
 /** Configuration or a request that does not fit its schema; `problems` has every finding. */
@@ -32,12 +52,13 @@ export function findProblems(schema: JsonSchema, value: unknown): Problem[] {
   const problems = new Map<string, Problem>();
   for (const error of Value.Errors(schema as unknown as TSchema, value)) {
     const path = readablePath(error.path, value);
-    if (!problems.has(path)) problems.set(path, { path, expected: expectation(error), given: error.value });
+    if (!problems.has(path)) problems.set(path, { path, ...finding(error) });
   }
   return [...problems.values()];
 }
 
-function show(given: unknown): string {
+/** A value as error texts show it. */
+export function show(given: unknown): string {
   if (given === undefined) return 'nothing';
   const text = typeof given === 'bigint' ? String(given) : (JSON.stringify(given) ?? String(given));
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
@@ -57,14 +78,38 @@ function readablePath(pointer: string, root: unknown): string {
   return text;
 }
 
+function finding(error: ValueError): Omit<Problem, 'path'> {
+  const { schema, value: given } = error;
+  if (error.type === ValueErrorType.ObjectAdditionalProperties) {
+    const key = error.path
+      .slice(error.path.lastIndexOf('/') + 1)
+      .replace(/~1/g, '/')
+      .replace(/~0/g, '~');
+    if (typeof schema['expectedKey'] === 'string') return { expected: schema['expectedKey'], given: key };
+    const known = Object.keys((schema['properties'] ?? {}) as object);
+    const meant = closest(key, known);
+    return {
+      reason: `unknown field; ${meant === undefined ? `the fields are ${known.join(', ')}` : `did you mean "${meant}"?`}`,
+      given,
+    };
+  }
+  const expected = expectation(error);
+  const why = typeof given === 'string' ? whyNot(schema['format'], given) : undefined;
+  if (why !== undefined) return { reason: `expected ${expected}, got ${show(given)}, ${why}`, given };
+  const choices = choicesOf(schema);
+  const meant = choices.length > 0 && typeof given === 'string' ? closest(given, choices) : undefined;
+  if (meant === undefined) return { expected, given };
+  return { reason: `expected ${expected}, got ${show(given)}; did you mean "${meant}"?`, given };
+}
+
+/** The texts that a schema lists, where it is a list of such. */
+function choicesOf(schema: TSchema): string[] {
+  const choices = Array.isArray(schema['anyOf']) ? (schema['anyOf'] as TSchema[]) : [];
+  return choices.flatMap(({ const: one }: TSchema & { const?: unknown }) => (typeof one === 'string' ? [one] : []));
+}
+
 function expectation(error: ValueError): string {
   const { schema } = error;
-  if (error.type === ValueErrorType.ObjectAdditionalProperties) {
-    if (typeof schema['expectedKey'] === 'string') return `${schema['expectedKey']} as the key`;
-    const known = Object.keys((schema['properties'] ?? {}) as object);
-    const meant = closest(error.path.slice(error.path.lastIndexOf('/') + 1), known);
-    return `no such field (${meant === undefined ? `known are ${known.join(', ')}` : `did you mean "${meant}"?`})`;
-  }
   if (typeof schema['expected'] === 'string') return schema['expected'];
   if (Array.isArray(schema['anyOf'])) {
     const choices = (schema['anyOf'] as TSchema[]).map((choice) =>

@@ -1,30 +1,58 @@
-/** What a configuration has to fulfil beyond the form of its fields: names that refer to each other, no contradictions. */
+/** Rules between the fields of a configuration: references, contradictions, addresses that cannot work together. */
 import { type Problem } from './problem.js';
+import { isLinkLocal, isLoopback, shareAddresses, subnetText, unusableHost } from './ranges.js';
 import { canonicalIp, canonicalMac, family, isWithin, prefixAddress } from './text.js';
-import { type Config, type Segment, type Tap } from './types.js';
+import { type Config, type Endpoint, type GossipNetwork, type Segment, type Tap } from './types.js';
 
-/** The problems of a configuration whose form is right. */
-export function contradictions(config: Config): Problem[] {
+/** Reports that the value at `path` is not the one expected. */
+type Report = (path: string, expected: string, given: unknown, ...related: string[]) => void;
+/** Reports what is wrong with the value at `path`, in words that follow the path. */
+type Complain = (path: string, reason: string, given: unknown, ...related: string[]) => void;
+
+interface Findings {
+  problems: Problem[];
+  report: Report;
+  complain: Complain;
+}
+
+function findings(): Findings {
   const problems: Problem[] = [];
-  const report = (path: string, expected: string, given: unknown): void =>
-    void problems.push({ path, expected, given });
-  const once = unique(report);
+  return {
+    problems,
+    report: (path, expected, given, ...related) => void problems.push({ path, expected, given, ...about(related) }),
+    complain: (path, reason, given, ...related) => void problems.push({ path, reason, given, ...about(related) }),
+  };
+}
+
+function about(related: readonly string[]): { related?: readonly string[] } {
+  return related.length === 0 ? {} : { related };
+}
+
+/** What both a configuration and a plan say of an overlay. */
+type Described = Pick<Config, 'local' | 'segments' | 'taps'> & {
+  gossip?: { networks?: readonly GossipNetwork[] };
+};
+
+/** What makes a configuration unusable whose fields are well-formed. */
+export function contradictions(config: Config): Problem[] {
+  const { problems, report, complain } = findings();
+  const once = unique(complain);
   const networks = config.gossip?.networks ?? [];
   if (config.segments.length === 0 && networks.length === 0 && config.gossip === undefined)
     report('segments', 'a list of one segment or more', config.segments);
   if (config.taps.length === 0 && config.gossip === undefined) report('taps', 'a list of one TAP or more', config.taps);
-  if (problems.length > 0) return problems; // whatever else there is follows from these
+  if (problems.length > 0) return problems; // everything else follows from these
   networks.forEach(({ id, vni }, i) => {
     once(`gossip.networks[${i}].id`, 'network', id, id);
     once(`gossip.networks[${i}].vni`, 'network vni', vni, vni);
   });
   if (config.gossip?.tunnel !== undefined && family(config.gossip.tunnel) !== family(config.local))
-    report('gossip.tunnel', `an IPv${family(config.local)} address, as local is`, config.gossip.tunnel);
+    report('gossip.tunnel', `an IPv${family(config.local)} address, as {0} is`, config.gossip.tunnel, 'local');
   const vnis = new Set([...config.segments, ...networks].map(({ vni }) => vni));
   config.segments.forEach((segment, i) => {
     const path = `segments[${i}]`;
     once(`${path}.vni`, `segment`, segment.vni, segment.vni);
-    checkSegment(config, segment, path, report);
+    checkSegment(config, segment, path, { problems, report, complain });
   });
   if (config.engine === 'dgram')
     for (const { path, expected, given } of linuxOnly(config))
@@ -32,30 +60,91 @@ export function contradictions(config: Config): Problem[] {
   const known = `the VNI of a segment (${[...vnis].join(', ')})`;
   config.taps.forEach((tap, i) => {
     const path = `taps[${i}]`;
-    checkTap(tap, path, report);
+    checkTap(tap, path, { problems, report, complain });
     if (tap.fd !== undefined && (config.workers ?? 1) > 1)
-      report(`${path}.fd`, 'no file descriptor with several workers, which takes a queue for each', tap.fd);
+      complain(`${path}.fd`, 'does not go with {0} above 1: each worker takes a queue of the TAP', tap.fd, 'workers');
     if (tap.fd !== undefined) once(`${path}.fd`, 'fd', tap.fd, tap.fd);
     if (tap.name !== undefined)
       once(`${path}.name`, 'name', `${tap.fd === undefined ? (tap.netns ?? '') : 'fd'}/${tap.name}`, tap.name);
     for (const [field, vni] of segmentsOf(tap)) if (!vnis.has(vni)) report(path + field, known, vni);
     if (tap.mac !== undefined)
       for (const [, vni] of segmentsOf(tap)) once(`${path}.mac`, `mac${vni}`, canonicalMac(tap.mac), tap.mac);
+    if (tap.address !== undefined) checkUnderlay(config, tap, path, complain);
     const untagged = tap.vni ?? tap.native;
-    if (tap.address === undefined || untagged === undefined) return;
-    const ip = prefixAddress(tap.address);
-    once(`${path}.address`, `address${untagged}`, ip, tap.address);
-    checkSubnet(config, untagged, ip, `${path}.address`, report);
+    if (untagged === undefined) return;
+    if (tap.address !== undefined) {
+      const ip = prefixAddress(tap.address);
+      once(`${path}.address`, `address${untagged}`, ip, tap.address);
+      checkSubnet(config, untagged, ip, `${path}.address`, report);
+    }
     const segment = config.segments.findIndex((candidate) => candidate.vni === untagged);
-    config.segments[segment]?.endpoints?.forEach((endpoint, k) => {
-      if (canonicalIp(endpoint.ip) === ip && endpoint.vtep !== undefined && !sameIp(endpoint.vtep, config.local))
-        report(`segments[${segment}].endpoints[${k}].ip`, `an address other than that of ${path}`, endpoint.ip);
+    config.segments[segment]?.endpoints?.forEach((endpoint, k) =>
+      checkEndpointOfTap(config, endpoint, `segments[${segment}].endpoints[${k}]`, tap, path, complain),
+    );
+  });
+  return problems;
+}
+
+/** What works, but hardly as it was meant. */
+export function oddities(config: Described): Problem[] {
+  const { problems, complain } = findings();
+  const remotes = remotesOf(config);
+  if (family(config.local) === 4 && isLinkLocal(config.local))
+    complain('local', `${config.local} is a link-local address: routers do not forward its packets`, config.local);
+  if (!isLoopback(config.local))
+    for (const [address, path] of remotes)
+      if (isLoopback(address)) complain(path, `${address} is a loopback address: it is a VTEP of this host`, address);
+  config.taps.forEach((tap, i) => {
+    const path = `taps[${i}]`;
+    const { address } = tap;
+    const untagged = tap.vni ?? tap.native;
+    if (address === undefined) return;
+    if (untagged === undefined)
+      complain(
+        `${path}.address`,
+        `${address} is the address of untagged frames, which a trunk without a native VNI drops`,
+        address,
+      );
+    const other = config.taps.findIndex(
+      (one, k) =>
+        k < i &&
+        one.fd === undefined &&
+        tap.fd === undefined &&
+        one.address !== undefined &&
+        one.netns === tap.netns &&
+        shareAddresses(one.address, address),
+    );
+    if (other >= 0)
+      complain(
+        `${path}.address`,
+        `${address} shares addresses with the subnet of {0} (${config.taps[other]!.address}) in the same namespace, which routes them to one of the two`,
+        address,
+        `taps[${other}].address`,
+      );
+    const network = config.gossip?.networks?.find(({ vni }) => vni === untagged);
+    const length = Number(address.slice(address.indexOf('/') + 1));
+    const wanted = network === undefined ? length : Number(network.subnet.slice(network.subnet.indexOf('/') + 1));
+    if (family(prefixAddress(address)) === 4 && length !== wanted && length !== 32)
+      complain(`${path}.address`, `${address} has another prefix length than its network, ${network!.subnet}`, address);
+  });
+  config.segments.forEach((segment, i) => {
+    const subnets = config.taps.flatMap(({ address, vni, native }) =>
+      address !== undefined && (vni ?? native) === segment.vni ? [address] : [],
+    );
+    segment.endpoints?.forEach(({ ip }, k) => {
+      const same = subnets.filter((subnet) => family(prefixAddress(subnet)) === family(ip));
+      if (same.length > 0 && !same.some((subnet) => shareAddresses(ip, subnet)))
+        complain(
+          `segments[${i}].endpoints[${k}].ip`,
+          `${ip} is outside ${same.map(subnetText).join(', ')}, the subnet of the TAP: the container needs a route to it`,
+          ip,
+        );
     });
   });
   return problems;
 }
 
-/** What is asked for that the portable engine cannot do: Node's sockets have no such options. */
+/** What a configuration asks for and the portable engine cannot do: Node's sockets have no such options. */
 export function linuxOnly({ workers = 1, busyPoll = 0, udpChecksum, zeroChecksum }: Config): Problem[] {
   const problems: Problem[] = [];
   if (workers > 1) problems.push({ path: 'workers', expected: '1', given: workers });
@@ -65,40 +154,64 @@ export function linuxOnly({ workers = 1, busyPoll = 0, udpChecksum, zeroChecksum
   return problems;
 }
 
-type Report = (path: string, expected: string, given: unknown) => void;
-
-function checkSegment(config: Config, segment: Segment, path: string, report: Report): void {
-  const kind = family(config.local);
-  const once = unique(report);
+function checkSegment(config: Config, segment: Segment, path: string, { report, complain }: Findings): void {
+  const { local } = config;
+  const kind = family(local);
+  const once = unique(complain);
   const remote = (address: string, at: string): void => {
-    if (family(address) !== kind) report(at, `an IPv${kind} address, as local is`, address);
+    if (family(address) !== kind) report(at, `an IPv${kind} address, as {0} is`, address, 'local');
+    else if (isLoopback(local) && !isLoopback(address))
+      complain(at, `${address} cannot be reached from {0}, the loopback address ${local}`, address, 'local');
   };
   segment.peers?.forEach((peer, k) => {
     const at = `${path}.peers[${k}]`;
     remote(peer, at);
-    if (sameIp(peer, config.local)) report(at, 'the address of another VTEP, not local itself', peer);
+    if (sameIp(peer, local)) report(at, 'the address of another VTEP, not {0} itself', peer, 'local');
     once(at, 'peer', canonicalIp(peer), peer);
   });
+  // The forwarding table has one VTEP for each MAC address.
+  const places = new Map<string, { vtep: string; at: string }>();
   segment.endpoints?.forEach((endpoint, k) => {
     const at = `${path}.endpoints[${k}]`;
+    const vtep = canonicalIp(endpoint.vtep ?? local);
     if (endpoint.vtep !== undefined) remote(endpoint.vtep, `${at}.vtep`);
     once(`${at}.ip`, 'ip', canonicalIp(endpoint.ip), endpoint.ip);
-    if (endpoint.vtep === undefined || sameIp(endpoint.vtep, config.local))
-      checkSubnet(config, segment.vni, canonicalIp(endpoint.ip), `${at}.ip`, report);
+    const mac = canonicalMac(endpoint.mac);
+    const before = places.get(mac);
+    if (before === undefined) places.set(mac, { vtep, at });
+    else if (before.vtep !== vtep)
+      complain(
+        `${at}.mac`,
+        `${endpoint.mac} is behind ${vtep} here and behind ${before.vtep} before ({0}); a MAC address is at one place`,
+        endpoint.mac,
+        `${before.at}.mac`,
+      );
+    // An endpoint of this host is announced with the prefix length of its network.
+    checkSubnet(config, segment.vni, canonicalIp(endpoint.ip), `${at}.ip`, report, vtep === canonicalIp(local));
   });
 }
 
-/** An endpoint of this host has to be of its network's subnet, whose prefix it is told of with. */
-function checkSubnet(config: Config, vni: number, ip: string, path: string, report: Report): void {
+/** Checks an address against the subnet of its gossip network. */
+function checkSubnet(config: Config, vni: number, ip: string, path: string, report: Report, here = true): void {
   const network = config.gossip?.networks?.find((candidate) => candidate.vni === vni);
-  if (network !== undefined && family(ip) === 4 && !isWithin(ip, network.subnet))
-    report(path, `an address of ${network.subnet}, the subnet of network ${network.id}`, ip);
+  if (network === undefined || family(ip) !== 4) return;
+  const { subnet, id } = network;
+  const within = isWithin(ip, subnet);
+  const useless = within ? unusableHost(`${ip}${subnet.slice(subnet.indexOf('/'))}`) : undefined;
+  if (here && !within) report(path, `an address of ${subnet}, the subnet of network ${id}`, ip);
+  else if (useless !== undefined)
+    report(path, `the address of a host in ${subnet}, the subnet of network ${id}, not ${useless}`, ip);
 }
 
-function checkTap(tap: Tap, path: string, report: Report): void {
+function checkTap(tap: Tap, path: string, { report, complain }: Findings): void {
   if (tap.name === undefined && tap.fd === undefined) report(`${path}.name`, 'a device name, or fd', undefined);
   if (tap.fd !== undefined && tap.netns !== undefined)
-    report(`${path}.netns`, 'no namespace with fd: whoever opened the TAP has placed it', tap.netns);
+    complain(
+      `${path}.netns`,
+      'does not go with {0}: the process that opened the TAP has placed it',
+      tap.netns,
+      `${path}.fd`,
+    );
   if ((tap.vni === undefined) === (tap.vlans === undefined))
     report(path, 'either vni (an access port) or vlans (a trunk)', { vni: tap.vni, vlans: tap.vlans });
   if (tap.native !== undefined && tap.vlans === undefined)
@@ -106,9 +219,69 @@ function checkTap(tap: Tap, path: string, report: Report): void {
   if (tap.vlans !== undefined && Object.keys(tap.vlans).length === 0)
     report(`${path}.vlans`, 'at least one VLAN id', tap.vlans);
   if (tap.vlans !== undefined) {
-    const once = unique(report);
+    const once = unique(complain);
     for (const [field, vni] of segmentsOf(tap)) once(path + field, 'vni', vni, vni);
   }
+}
+
+/** A TAP in the namespace of this process must not take the underlay's packets: they would enter the overlay again. */
+function checkUnderlay(config: Config, tap: Tap, path: string, complain: Complain): void {
+  const address = tap.address!;
+  if (tap.netns !== undefined || tap.fd !== undefined) return;
+  const subnet = subnetText(address);
+  const remedy = `move the TAP into a namespace with {1}, or choose another subnet`;
+  const to = (what: string, at: string): void =>
+    complain(
+      `${path}.address`,
+      `${address} routes ${subnet} to the TAP, and ${what} ({0}) is in it: the underlay would run through the overlay; ${remedy}`,
+      address,
+      at,
+      `${path}.netns`,
+    );
+  if (shareAddresses(config.local, address)) return to(`this VTEP's own address ${config.local}`, 'local');
+  for (const [remote, at] of remotesOf(config))
+    if (shareAddresses(remote, address)) return to(`the VTEP ${remote}`, at);
+}
+
+/** Checks a configured endpoint against a TAP of its segment. */
+function checkEndpointOfTap(
+  config: Config,
+  endpoint: Endpoint,
+  at: string,
+  tap: Tap,
+  path: string,
+  complain: Complain,
+): void {
+  const elsewhere = endpoint.vtep !== undefined && !sameIp(endpoint.vtep, config.local);
+  const { address } = tap;
+  const sameAddress = address !== undefined && canonicalIp(endpoint.ip) === prefixAddress(address);
+  const sameMac = tap.mac !== undefined && canonicalMac(endpoint.mac) === canonicalMac(tap.mac);
+  if (sameAddress && elsewhere)
+    complain(`${at}.ip`, `${endpoint.ip} is the address of {0}, which is here`, endpoint.ip, `${path}.address`);
+  else if (sameMac && elsewhere)
+    complain(`${at}.mac`, `${endpoint.mac} is the MAC address of {0}, which is here`, endpoint.mac, `${path}.mac`);
+  else if (sameAddress && tap.mac !== undefined && !sameMac)
+    complain(
+      `${at}.mac`,
+      `${endpoint.ip} has ${endpoint.mac} here and ${tap.mac} at the TAP ({0}); leave the endpoint out`,
+      endpoint.mac,
+      `${path}.mac`,
+    );
+  if (address === undefined || family(endpoint.ip) !== family(prefixAddress(address))) return;
+  const useless = shareAddresses(endpoint.ip, address)
+    ? unusableHost(`${endpoint.ip}${address.slice(address.indexOf('/'))}`)
+    : undefined;
+  if (useless !== undefined) complain(`${at}.ip`, `${endpoint.ip} is ${useless}, which no host can have`, endpoint.ip);
+}
+
+/** Addresses of other VTEPs, each with its path. */
+function remotesOf(config: Described): [address: string, path: string][] {
+  return config.segments.flatMap((segment, i) => [
+    ...(segment.peers ?? []).map((peer, k): [string, string] => [peer, `segments[${i}].peers[${k}]`]),
+    ...(segment.endpoints ?? []).flatMap(({ vtep }, k): [string, string][] =>
+      vtep === undefined || sameIp(vtep, config.local) ? [] : [[vtep, `segments[${i}].endpoints[${k}].vtep`]],
+    ),
+  ]);
 }
 
 /** The VNIs that a TAP names, each with its field's path behind the TAP's. */
@@ -123,12 +296,12 @@ function sameIp(a: string, b: string): boolean {
   return canonicalIp(a) === canonicalIp(b);
 }
 
-/** Reports the second and every further use of a key of one kind, naming where the first was. */
-function unique(report: Report): (path: string, kind: string, key: string | number, given: unknown) => void {
+/** Reports the second and every further use of a key of one kind, and names the first. */
+function unique(complain: Complain): (path: string, kind: string, key: string | number, given: unknown) => void {
   const first = new Map<string, string>();
   return (path, kind, key, given) => {
     const before = first.get(`${kind} ${key}`);
     if (before === undefined) first.set(`${kind} ${key}`, path);
-    else if (before !== path) report(path, `a value of its own (${before} has it already)`, given);
+    else if (before !== path) complain(path, `${String(given)} is given twice (before as {0})`, given, before);
   };
 }

@@ -2,6 +2,7 @@
 import { Type, FormatRegistry, type TString } from '@sinclair/typebox';
 import ipaddr from 'ipaddr.js';
 import { isGroupMac, macToText, parseMac } from '../address/index.js';
+import { unusable, unusableHost, unusableSubnet, unusableVtep } from './ranges.js';
 
 /** 4 or 6, or 0 where `text` is not the address of one host in plain notation (no zone, no octal, no short forms). */
 export function family(text: string): 4 | 6 | 0 {
@@ -14,7 +15,7 @@ export function canonicalIp(text: string): string {
   return ipaddr.parse(text).toString();
 }
 
-/** Whether one VTEP can be reached under the address: not multicast, broadcast or unspecified. */
+/** Whether the address is not multicast, broadcast or unspecified. */
 export function isUnicast(text: string): boolean {
   const range = ipaddr.parse(text).range();
   return range !== 'multicast' && range !== 'broadcast' && range !== 'unspecified';
@@ -42,16 +43,27 @@ function isPrefix(text: string): boolean {
   return kind !== 0 && Number(length) <= (kind === 4 ? 32 : 128);
 }
 
-function isStationMac(text: string): boolean {
+function macOf(text: string): number | undefined {
   try {
-    const mac = parseMac(text);
-    return mac !== 0 && !isGroupMac(mac);
+    return parseMac(text);
   } catch {
-    return false;
+    return undefined;
   }
 }
 
-/** What the kernel takes for a device's name: 1 to 15 bytes, no `/`, `:`, white space or control character; `.`, `..` and a `%` template are not names. */
+/** Names of /proc/sys/net/ipv4/conf that are not devices. The kernel refuses "all" and "default" as a device's name. */
+const RESERVED_DEVICES = ['all', 'default'];
+
+function isAddressAndPort(text: string): boolean {
+  const place = parseHostPort(text);
+  return place !== null && family(place.host) !== 0;
+}
+
+function isUnspecified(host: string): boolean {
+  return ipaddr.parse(host).range() === 'unspecified';
+}
+
+/** Whether the kernel accepts a device's name: 1 to 15 bytes, no `/`, `:`, white space or control character; `.`, `..` and a `%` template are not names. */
 export function isDeviceName(text: string): boolean {
   // eslint-disable-next-line no-control-regex
   if (/[\s/:%\u0000-\u001f\u007f]/.test(text) || text === '.' || text === '..') return false;
@@ -72,70 +84,96 @@ export function parseHostPort(text: string, port = 7946): { host: string; port: 
     : null;
 }
 
-function isAddressPlace(text: string): boolean {
-  const place = parseHostPort(text);
-  return place !== null && family(place.host) !== 0;
+/** Says of a text that a format rejects why it does, as words that follow the text; `undefined` where `expected` tells. */
+type Why = (value: string) => string | undefined;
+
+const WHYS = new Map<string, Why>();
+
+/**
+ * Why a format rejects a text.
+ * @internal
+ */
+export function whyNot(format: unknown, value: string): string | undefined {
+  return WHYS.get(String(format))?.(value);
 }
 
-function text(format: string, accepts: (value: string) => boolean, expected: string): TString {
-  FormatRegistry.Set(`weft-${format}`, accepts);
-  return Type.String({ format: `weft-${format}`, expected });
+/** A string schema whose values `accepts` accepts and `why` has no objection to. */
+function text(name: string, accepts: (value: string) => boolean, expected: string, why?: Why): TString {
+  const format = `weft-${name}`;
+  FormatRegistry.Set(format, (value) => accepts(value) && why?.(value) === undefined);
+  if (why !== undefined) WHYS.set(format, (value) => (accepts(value) ? why(value) : undefined));
+  return Type.String({ format, expected });
 }
 
 /**
- * IPv4 or IPv6 address of one host.
+ * IPv4 or IPv6 address of one VTEP.
  * @internal
  */
-export const Ip = text(
-  'ip',
-  (value) => family(value) !== 0 && isUnicast(value),
-  'a unicast IP address such as 192.168.1.25',
-);
+export const Ip = text('ip', (value) => family(value) !== 0, 'a unicast IP address such as 192.168.1.25', unusableVtep);
 /**
- * IPv4 address of one host.
+ * IPv4 address of one container.
  * @internal
  */
-export const Ipv4 = text(
-  'ipv4',
-  (value) => family(value) === 4 && isUnicast(value),
-  'an IPv4 address such as 10.0.0.4',
-);
+export const Ipv4 = text('ipv4', (value) => family(value) === 4, 'an IPv4 address such as 10.0.0.4', unusable);
 /**
  * Address and prefix length of an interface.
  * @internal
  */
-export const Prefix = text('prefix', isPrefix, 'an address with its prefix length, such as 10.0.0.3/24');
+export const Prefix = text(
+  'prefix',
+  isPrefix,
+  'the address of a host with its prefix length, such as 10.0.0.3/24',
+  unusableHost,
+);
 /**
  * MAC address of one station.
  * @internal
  */
-export const Mac = text('mac', isStationMac, 'the MAC address of one station, such as 02:42:0a:00:00:04');
+export const Mac = text(
+  'mac',
+  (value) => macOf(value) !== undefined,
+  'the MAC address of one station, such as 02:42:0a:00:00:04',
+  (value) => {
+    const mac = macOf(value)!;
+    if (mac === 0) return 'the zero address';
+    return isGroupMac(mac) ? 'a group address: the lowest bit of its first octet is set' : undefined;
+  },
+);
 /**
- * An address to listen at, maybe all of a family, and maybe with a port.
+ * An address to listen on, possibly all of a family, and possibly with a port.
  * @internal
  */
 export const Bind = text(
   'bind',
-  isAddressPlace,
+  isAddressAndPort,
   'an address, with or without a port, such as 172.31.1.5, 0.0.0.0:7946 or [fd00::5]:7946',
+  (value) => {
+    const { host } = parseHostPort(value)!;
+    return isUnspecified(host) ? undefined : unusableVtep(host);
+  },
 );
 /**
- * An address that others reach, maybe with a port.
+ * An address that others reach, possibly with a port.
  * @internal
  */
 export const Advertise = text(
   'advertise',
-  (value) => isAddressPlace(value) && isUnicast(parseHostPort(value)!.host),
+  isAddressAndPort,
   'a unicast address, with or without a port, such as 172.31.1.5 or [fd00::5]:7946',
+  (value) => unusableVtep(parseHostPort(value)!.host),
 );
 /**
- * A host to join, by name or address, maybe with a port.
+ * A host to join, by name or address, possibly with a port.
  * @internal
  */
 export const Host = text(
   'host',
   (value) => parseHostPort(value) !== null,
   'a host, by name or address, with or without a port, such as 192.168.1.25 or vtep1.example:7946',
+  (value) => {
+    const { host } = parseHostPort(value)!;
+    return family(host) === 0 ? undefined : unusableVtep(host);
+  },
 );
 /**
  * An IPv4 subnet.
@@ -145,6 +183,7 @@ export const Subnet = text(
   'subnet',
   (value) => isPrefix(value) && family(value.slice(0, value.indexOf('/'))) === 4,
   'an IPv4 subnet such as 10.0.0.0/24',
+  unusableSubnet,
 );
 /**
  * Name of a network device.
@@ -154,6 +193,7 @@ export const DeviceName = text(
   'device',
   isDeviceName,
   'a device name: 1 to 15 bytes without "/", ":", "%" and white space',
+  (value) => (RESERVED_DEVICES.includes(value) ? `which the kernel keeps for itself` : undefined),
 );
 /**
  * A namespace: a name under /var/run/netns, or a path such as /proc/PID/ns/net.
@@ -166,4 +206,13 @@ export const Netns = text(
       ? !value.includes('\0')
       : /^[^/\s-][^/\s]*$/.test(value) && value !== '.' && value !== '..' && !value.includes('\0'),
   'the name of a network namespace, or a path such as /proc/PID/ns/net',
+);
+/**
+ * Path of a Unix socket. The kernel's `sun_path` has 108 bytes with the final zero.
+ * @internal
+ */
+export const SocketPath = text(
+  'socket-path',
+  (value) => value !== '' && !value.includes('\0') && new TextEncoder().encode(value).length <= 107,
+  'the path of a Unix socket, of 1 to 107 bytes',
 );

@@ -1,0 +1,122 @@
+/** Which addresses a host, a VTEP or a subnet can have. */
+import ipaddr from 'ipaddr.js';
+
+/** An accepted IP address and its prefix length, as numbers. */
+interface Net {
+  address: bigint;
+  length: number;
+  /** Bits of an address of this family. */
+  bits: 32 | 128;
+}
+
+/**
+ * Ranges from which no host has an address. Link-local ranges are not among them: such an address works within a segment.
+ * The first range that holds an address describes it.
+ */
+const RANGES: readonly (readonly [prefix: string, what: string, kind: string])[] = [
+  ['0.0.0.0/32', 'the unspecified address', ''],
+  ['0.0.0.0/8', 'an address of 0.0.0.0/8, which no host can have (RFC 1122, section 3.2.1.3)', 'unusable'],
+  ['127.0.0.0/8', 'a loopback address, which never leaves its host', 'loopback'],
+  ['224.0.0.0/4', 'a multicast address', 'multicast'],
+  ['255.255.255.255/32', 'the broadcast address', ''],
+  ['240.0.0.0/4', 'an address of the reserved range 240.0.0.0/4', 'reserved'],
+  ['::/128', 'the unspecified address', 'unspecified'],
+  ['::1/128', 'the loopback address, which never leaves its host', 'loopback'],
+  ['::ffff:0:0/96', 'an IPv4-mapped address; write it as IPv4', 'IPv4-mapped'],
+  ['ff00::/8', 'a multicast address', 'multicast'],
+];
+const NETS = RANGES.map(([prefix, what, kind]) => ({ net: netOf(prefix), what, kind }));
+
+/**
+ * Why no host can have an address, as a noun phrase; `undefined` where one can.
+ * @param text An IP address, without a prefix length.
+ */
+export function unusable(text: string): string | undefined {
+  const net = netOf(text);
+  return NETS.find((range) => overlaps(range.net, net))?.what;
+}
+
+/** As `unusable`, for the address of a VTEP: a loopback address is one that tests and demonstrations use. */
+export function unusableVtep(text: string): string | undefined {
+  const net = netOf(text);
+  const range = NETS.find((candidate) => overlaps(candidate.net, net));
+  if (range !== undefined) return range.kind === 'loopback' ? undefined : range.what;
+  if (isLinkLocal(text) && net.bits === 128)
+    return 'a link-local address, which needs a zone; use a global one (or fd00::/8)';
+  return undefined;
+}
+
+export function isLoopback(text: string): boolean {
+  const net = netOf(text);
+  return NETS.some((range) => range.kind === 'loopback' && overlaps(range.net, net));
+}
+
+/** Whether an address is of 169.254.0.0/16 or fe80::/10. */
+export function isLinkLocal(text: string): boolean {
+  return ipaddr.parse(text).range() === 'linkLocal';
+}
+
+/**
+ * Why a host cannot have an address with this prefix length, as a noun phrase; `undefined` where it can. Prefixes of 31
+ * and 32 bits have neither network nor broadcast address (RFC 3021), nor have those of 127 and 128 an anycast address of
+ * routers (RFC 6164).
+ */
+export function unusableHost(prefix: string): string | undefined {
+  const { address, length, bits } = netOf(prefix);
+  const plain = unusable(prefix.slice(0, prefix.indexOf('/')));
+  if (plain !== undefined) return plain;
+  if (length === 0) return 'an address whose subnet is every address there is';
+  if (bits - length < 2) return undefined;
+  const host = address & ((1n << BigInt(bits - length)) - 1n);
+  if (host === 0n)
+    return bits === 32
+      ? `the network address of ${subnetText(prefix)}`
+      : `the subnet-router anycast address of ${subnetText(prefix)} (RFC 4291, section 2.6.1)`;
+  if (bits === 32 && host === (1n << BigInt(bits - length)) - 1n)
+    return `the broadcast address of ${subnetText(prefix)}`;
+  return undefined;
+}
+
+/** Why a prefix is not the subnet of a network, to follow the prefix in a sentence; `undefined` where it can be. */
+export function unusableSubnet(prefix: string): string | undefined {
+  const net = netOf(prefix);
+  if (net.length === 0) return 'which is every address there is';
+  if (subnetText(prefix) !== canonicalPrefix(prefix)) return `whose subnet is ${subnetText(prefix)}`;
+  const range = NETS.find((candidate) => candidate.kind !== '' && overlaps(candidate.net, net));
+  return range === undefined ? undefined : `which holds ${range.kind} addresses`;
+}
+
+function canonicalPrefix(prefix: string): string {
+  const [address, length] = ipaddr.parseCIDR(prefix);
+  return `${address.toString()}/${length}`;
+}
+
+/** A prefix with the bits of the host cleared: `10.0.0.0/24` of `10.0.0.3/24`. */
+export function subnetText(prefix: string): string {
+  const [address, length] = ipaddr.parseCIDR(prefix);
+  const network =
+    address.kind() === 'ipv4' ? ipaddr.IPv4.networkAddressFromCIDR(prefix) : ipaddr.IPv6.networkAddressFromCIDR(prefix);
+  return `${network.toString()}/${length}`;
+}
+
+/** Whether two prefixes, or addresses, of one family share an address. */
+export function shareAddresses(a: string, b: string): boolean {
+  return overlaps(netOf(a), netOf(b));
+}
+
+function overlaps(a: Net, b: Net): boolean {
+  if (a.bits !== b.bits) return false;
+  const shift = BigInt(a.bits - Math.min(a.length, b.length));
+  return a.address >> shift === b.address >> shift;
+}
+
+function netOf(text: string): Net {
+  const [address, length] = text.split('/');
+  const bytes = ipaddr.parse(address!).toByteArray();
+  const bits = bytes.length === 4 ? 32 : 128;
+  return {
+    address: bytes.reduce((value, byte) => (value << 8n) | BigInt(byte), 0n),
+    length: length === undefined ? bits : Number(length),
+    bits,
+  };
+}
