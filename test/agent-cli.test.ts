@@ -279,7 +279,7 @@ test('who asks a cluster becomes no member of it; what is no member of a cluster
   const nowhere = await GossipHost.open({ name: 'b', address: '203.0.113.7', port: 0 }).catch(
     (error: Error) => error.message,
   );
-  assert.match(String(nowhere), /^203\.0\.113\.7 is not an address of this machine; give one that is with --bind/);
+  assert.match(String(nowhere), /^203\.0\.113\.7 is not an address of this machine; choose one that is/);
   host.close();
   const gone = await queryCluster({ address, port }, undefined).catch((error: Error) => error.message);
   assert.is(gone, `127.0.0.1:${port}: nobody listens there`);

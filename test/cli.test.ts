@@ -338,23 +338,33 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
   [
     ['up', '--tap', 'a', '--vni', '1', '--local', '203.0.113.77'],
     1,
-    /^vtep up: 203.0.113.77 is not an address of this/,
+    /^vtep up: --local: 203.0.113.77 is not an address of this/,
   ],
   [
     ['up', '--tap', 'a', '--vni', '1', '--local', '127.0.0.1', '--netns', 'weft-none'],
     1,
-    /^vtep up: network namespace "weft-none" does not exist; make it with "ip netns add weft-none"/,
+    /^vtep up: --netns: network namespace "weft-none" does not exist; make it with "ip netns add weft-none"/,
   ],
   [
     ['up', '--tap', 'a', '--vni', '1', '--local', '127.0.0.1', '--engine', 'fast'],
     2,
     /^vtep up: --engine: expected one of "auto", "dgram", "linux", got "fast"\n/,
   ],
+  [
+    ['up', '--tap', 'a', '--vni', '1', '--local', '127.0.0.1', '--control', '/nonexistent/dir/x.sock'],
+    1,
+    /^vtep up: --control: the directory \/nonexistent\/dir does not exist; create it with "mkdir -p \/nonexistent\/dir"/,
+  ],
+  [
+    ['up', '--vni', '-1', ...ONE.slice(2)],
+    2,
+    /^vtep up: --vni: expected a VNI: an integer from 0 to 16777215, got -1\n/,
+  ],
   [['agent'], 2, /^vtep agent: missing: --network ID:VNI:SUBNET .*\nSee vtep agent --help\n$/],
   [
     ['agent', '--network', 'a:1:10.0.0.0/8', '--local', '127.0.0.1', '--key', 'abc'],
     1,
-    /^vtep agent: the key has 2 bytes, not 16, 24 or 32 in base64/,
+    /^vtep agent: --key: the key has 2 bytes, not 16, 24 or 32 in base64/,
   ],
   [['gossip', 'keygem'], 2, /^vtep gossip: nothing to do is called "keygem"; did you mean "keygen"\?\nSee vtep gossip/],
   [

@@ -150,7 +150,7 @@ const WRONG: [string[], RegExp][] = [
   [[], /which capture\? name a file, or - for standard input/],
   [['a', 'b'], /one capture at a time: "a" or "b"\?/],
   [['--jsn', 'a'], /unknown flag --jsn; did you mean --json\?\n.*vtep read --help/s],
-  [['a', '--count', 'x'], /--count: expected a whole number, got "x"/],
+  [['a', '--count', 'x'], /--count: expected an integer of 0 or more, got "x"/],
   [['a', '--json', '--tree'], /--tree and --json do not go together/],
 ];
 for (const [args, message] of WRONG) {

@@ -152,12 +152,18 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
   [
     'a field from nowhere',
     { ...base, taps: [{ ...tap, colour: 'red' }] },
-    [
-      'taps[0].colour: unknown field; the fields are name, fd, netns, address, mac, mtu, vni, vlans, native',
-    ],
+    ['taps[0].colour: unknown field; the fields are name, fd, netns, address, mac, mtu, vni, vlans, native'],
   ],
-  ['a group as local', { ...base, local: '239.1.1.1' }, [`local: expected ${IP}, got "239.1.1.1", a multicast address`]],
-  ['the unspecified address', { ...base, local: '0.0.0.0' }, [`local: expected ${IP}, got "0.0.0.0", the unspecified address`]],
+  [
+    'a group as local',
+    { ...base, local: '239.1.1.1' },
+    [`local: expected ${IP}, got "239.1.1.1", a multicast address`],
+  ],
+  [
+    'the unspecified address',
+    { ...base, local: '0.0.0.0' },
+    [`local: expected ${IP}, got "0.0.0.0", the unspecified address`],
+  ],
   ['octal digits', { ...base, local: '172.31.1.05' }, [`local: expected ${IP}, got "172.31.1.05"`]],
   ['a short form', { ...base, local: '172.31.261' }, [`local: expected ${IP}, got "172.31.261"`]],
   ['a zone', { ...base, local: 'fe80::1%eth0' }, [`local: expected ${IP}, got "fe80::1%eth0"`]],
@@ -176,7 +182,9 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
   [
     'a deep field',
     { ...base, segments: [{ ...segment, endpoints: [remote, { ...remote, mac: '33:33:00:00:00:01' }] }] },
-    [`segments[0].endpoints[1].mac: expected ${MAC}, got "33:33:00:00:00:01", a group address: the lowest bit of its first octet is set`],
+    [
+      `segments[0].endpoints[1].mac: expected ${MAC}, got "33:33:00:00:00:01", a group address: the lowest bit of its first octet is set`,
+    ],
   ],
   [
     'learn that is no boolean',
@@ -257,9 +265,7 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
   [
     'an endpoint twice',
     { ...base, segments: [{ ...segment, endpoints: [remote, remote] }] },
-    [
-      'segments[0].endpoints[1].ip: 10.0.0.4 is given twice (before as segments[0].endpoints[0].ip)',
-    ],
+    ['segments[0].endpoints[1].ip: 10.0.0.4 is given twice (before as segments[0].endpoints[0].ip)'],
   ],
   [
     'a remote endpoint with the address of a TAP',

@@ -49,8 +49,10 @@ export async function readAgentPlan(flags: Parsed): Promise<Plan> {
   if (networks.length === 0)
     throw new UsageError('missing: --network ID:VNI:SUBNET such as net1:4097:10.0.0.0/24 (or --config FILE)');
   requireTap(flags, networks.length);
-  const vnis = networks.map(({ vni }) => vni);
-  return checked(await withLocal({ ...commonFields(flags), ...singleFields(flags, vnis), gossip }), fromFlags(flags));
+  return checked(
+    await withLocal({ ...commonFields(flags), ...singleFields(flags, networks), gossip }),
+    fromFlags(flags),
+  );
 }
 
 /** @throws UsageError where flags describe a TAP that is not named, or do not say which network it is in. */

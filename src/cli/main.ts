@@ -1,84 +1,11 @@
 #!/usr/bin/env node
-/** The `vtep` program: finds the command, and turns what it throws into a message and an exit code. */
-import { readFileSync } from 'node:fs';
-import { closest, SchemaError } from '../schema/index.js';
-import { HostError } from '../host/index.js';
-import { COMMANDS } from './commands.js';
-import { UsageError } from './flags.js';
-import { guardStreams } from './streams.js';
-import { helpText } from './manual.js';
+/** The `vtep` program. All of it is loaded behind a guard: loading may already fail, as with too few file descriptors. */
+import { fail, guard, remedyFor } from './last-resort.js';
 
-const help = `vtep: a VXLAN overlay network in TypeScript
-
-usage: vtep COMMAND [flags]
-
-${Object.entries(COMMANDS)
-  .map(([name, { text }]) => `  ${name.padEnd(10)}${text}`)
-  .join('\n')}
-
-  vtep COMMAND --help   flags and examples
-  vtep --version        the version
-
-examples:
-  vtep up --vni 4097 --local 172.31.1.5 --peer 192.168.1.25 --tap eth0 --netns c1 --address 10.0.0.3/24
-  vtep show fdb --control /run/vtep.sock
-  vtep read capture.pcap
-
-Exit code: 0 done, 1 something failed, 2 wrong flags or configuration.
-`;
-
-async function main(args: string[]): Promise<number> {
-  const [name, ...rest] = args;
-  if (name === undefined) {
-    process.stderr.write(help);
-    return 2;
-  }
-  if (name === '--version' || name === '-V' || name === 'version') {
-    process.stdout.write(`vtep ${version()}\n`);
-    return 0;
-  }
-  if (name === '--help' || name === '-h' || (name === 'help' && rest.length === 0)) {
-    process.stdout.write(help);
-    return 0;
-  }
-  const word = name === 'help' ? rest[0]! : name;
-  const entry = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
-  if (entry === undefined) {
-    const meant = closest(word, Object.keys(COMMANDS));
-    const hint = meant === undefined ? 'see vtep --help' : `did you mean "${meant}"?`;
-    throw new UsageError(
-      word.startsWith('-') ? `unknown flag ${word}; see vtep --help` : `unknown command "${word}"; ${hint}`,
-    );
-  }
-  const command = await entry.load();
-  const end = rest.includes('--') ? rest.indexOf('--') : rest.length;
-  if (name === 'help' || rest.slice(0, end).some((arg) => arg === '--help' || arg === '-h')) {
-    process.stdout.write(helpText(command.manual));
-    return 0;
-  }
-  return command.run(rest);
-}
-
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
-
-const args = process.argv.slice(2);
-guardStreams(args[0] !== undefined && Object.hasOwn(COMMANDS, args[0]) ? `vtep ${args[0]}` : 'vtep');
+guard();
 try {
-  process.exitCode = await main(args);
+  const { program } = await import('./program.js');
+  process.exitCode = await program(process.argv.slice(2), remedyFor);
 } catch (error) {
-  const command = args[0] !== undefined && Object.hasOwn(COMMANDS, args[0]) ? ` ${args[0]}` : '';
-  const complain = (hint = ''): void => {
-    const lines = (error as Error).message.split('\n').map((line) => `vtep${command}: ${line}`);
-    process.stderr.write(`${lines.join('\n')}\n${hint}`);
-  };
-  if (error instanceof UsageError || error instanceof SchemaError) {
-    complain(command === '' ? '' : `See vtep${command} --help\n`);
-    process.exitCode = 2;
-  } else if (error instanceof HostError) {
-    complain();
-    process.exitCode = 1;
-  } else throw error;
+  fail(error);
 }

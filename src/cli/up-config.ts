@@ -1,6 +1,6 @@
 /** From the flags of `vtep up`, or its file, to one configuration. */
 import { readFileSync } from 'node:fs';
-import { codeOf } from '../host/index.js';
+import { codeOf, HostError } from '../host/index.js';
 import { plan, problemText, SchemaError, type Place, type Plan } from '../schema/index.js';
 import { JsonError, parseJson } from './json.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
@@ -128,9 +128,24 @@ export function inFile(file: string, flags: Parsed): (config: unknown) => Names 
 
 const NAMES = new WeakMap<Plan, Names>();
 
-/** What error texts call the parts of a plan that `checked` returned. */
-export function namesOf(made: Plan): Names {
-  return NAMES.get(made) ?? { place: (path) => path };
+/** What texts about a path of a plan call its parts, and what stands at the front of such a line. */
+export function namesFor(made: Plan, path: string): [place: Place, front: string] {
+  const { place, front = place } = NAMES.get(made) ?? { place: (one: string) => one };
+  return [place, front(path)];
+}
+
+/**
+ * Runs a step of a plan.
+ * @throws HostError whose message names the flag or the field that it is about.
+ */
+export async function named<T>(made: Plan, step: () => Promise<T>): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    if (!(error instanceof HostError) || !error.path) throw error;
+    const [, front] = namesFor(made, error.path);
+    throw new HostError(`${front}: ${error.message}`, { cause: error });
+  }
 }
 
 export function commonFields(flags: Parsed): Record<string, unknown> {
@@ -150,9 +165,9 @@ export function commonFields(flags: Parsed): Record<string, unknown> {
 
 /**
  * The segments and the TAP that flags describe.
- * @param networks VNIs that are there beside those of the flags.
+ * @param networks Networks of the gossip, each of which is a segment too.
  */
-export function singleFields(flags: Parsed, networks: readonly unknown[] = []): Record<string, unknown> {
+export function singleFields(flags: Parsed, networks: readonly { vni: unknown }[] = []): Record<string, unknown> {
   const vlans: Record<string, number> = {};
   const texts = new Map<unknown, string>();
   for (const text of flags.values('vlan')) {
@@ -164,9 +179,12 @@ export function singleFields(flags: Parsed, networks: readonly unknown[] = []): 
     vlans[vid] = Number(match[2]);
     texts.set(vlans[vid], `--vlan ${text}`);
   }
+  for (const one of networks) texts.set(one.vni, `${typed.get(one)} (VNI)`);
   const trunk = Object.keys(vlans).length > 0;
-  const vni = integer(flags, 'vni') ?? (trunk || networks.length !== 1 ? undefined : networks[0]);
-  const vnis = [...new Set([...(vni === undefined ? [] : [vni]), ...Object.values(vlans), ...networks])];
+  const vni = integer(flags, 'vni') ?? (trunk || networks.length !== 1 ? undefined : networks[0]!.vni);
+  const vnis = [
+    ...new Set([...(vni === undefined ? [] : [vni]), ...Object.values(vlans), ...networks.map((one) => one.vni)]),
+  ];
   const endpoints = flags.values('endpoint').map((text) => endpoint(text, vnis));
   return {
     segments: vnis.map((one) =>
@@ -181,7 +199,7 @@ export function singleFields(flags: Parsed, networks: readonly unknown[] = []): 
           peers: flags.values('peer').flatMap((text) => text.split(',')),
           endpoints: endpoints.filter((entry) => entry.vni === one).map(({ fields }) => fields),
         }),
-        one === vni ? '--vni' : (texts.get(one) ?? '--network'),
+        texts.get(one) ?? '--vni',
       ),
     ),
     taps: ofTap(flags).map(() =>

@@ -1,11 +1,11 @@
 /** `vtep up`: one VTEP with static configuration, until it is told to stop. */
 import { applyMtus, HostError, LEVELS, Overlay, tapMtu, type AllCounters, type Logger } from '../host/index.js';
-import { type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
+import { oddities, problemText, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
 import { ServiceOutput } from './service-output.js';
-import { COMMON, readPlan, SINGLE } from './up-config.js';
+import { COMMON, named, namesFor, readPlan, SINGLE } from './up-config.js';
 
 export const RUN: readonly Flag[] = [
   { name: 'config', value: 'FILE', text: 'JSON with several segments and TAPs ("-": standard input)' },
@@ -61,14 +61,18 @@ export async function run(args: string[]): Promise<number> {
 export async function serve(plan: Plan, flags: Parsed): Promise<number> {
   const output = new ServiceOutput(flags);
   const { log } = output;
+  for (const oddity of oddities(plan))
+    log.warning('configuration', problemText(oddity, ...namesFor(plan, oddity.path)));
   if (flags.on('dry-run')) return dryRun(plan, log);
 
   const stopping = new Stopping();
-  const overlay = await Overlay.start(plan, {
-    log,
-    end: (reason) => stopping.end(reason),
-    tell: ({ event, fields, line }) => output.say(event, fields, [line]),
-  });
+  const overlay = await named(plan, () =>
+    Overlay.start(plan, {
+      log,
+      end: (reason) => stopping.end(reason),
+      tell: ({ event, fields, line }) => output.say(event, fields, [line]),
+    }),
+  );
   output.say('ready', describe(overlay), [...summary(overlay), 'ready']);
   const reason = await stopping.ended;
   const counters = await lastCounters(overlay);

@@ -6,6 +6,7 @@ import { type EngineName, type Plan } from '../schema/index.js';
 import { DgramEngine } from './dgram.js';
 import { HostError } from './error.js';
 import { LinuxEngine, requireLinux } from './linux/engine.js';
+import { requireAddressSpace } from './linux/limits.js';
 import { type TapFiles } from './tun.js';
 import { type MachineRequest } from './machine.js';
 
@@ -75,10 +76,11 @@ export function createEngine(name: Exclude<EngineName, 'auto'>): Engine {
  * @returns with a `note` where it is not the fast one: why, and what to do.
  * @throws HostError where the plan asks for one that does not run here.
  */
-export async function chooseEngine({ engine, taps }: Plan): Promise<{ engine: Engine; note?: string }> {
+export async function chooseEngine({ engine, taps, workers }: Plan): Promise<{ engine: Engine; note?: string }> {
   if (engine === 'dgram') return { engine: createEngine('dgram') };
   try {
     await requireLinux(taps.some(({ fd }) => fd === undefined));
+    requireAddressSpace(workers);
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
     const { message } = error;

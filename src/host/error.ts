@@ -1,8 +1,25 @@
 /** Something on this host is not as it has to be. The message says what, where, and what to do about it. */
 export class HostError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
+  /** The value of the configuration that the error is about, by its path: `taps[0].netns`. Empty: about none. */
+  path: string | undefined;
+
+  constructor(message: string, options?: ErrorOptions & { path?: string }) {
     super(message, options);
     this.name = 'HostError';
+    this.path = options?.path;
+  }
+}
+
+/**
+ * Runs a step that one value of the configuration decides: a HostError that names no value is about this one.
+ * @param path The value's path.
+ */
+export async function about<T>(path: string, step: () => T | Promise<T>): Promise<T> {
+  try {
+    return await step();
+  } catch (error) {
+    if (error instanceof HostError) error.path ??= path;
+    throw error;
   }
 }
 

@@ -207,7 +207,7 @@ function listenError(error: Error, address: string, port: number): HostError {
       `${place}: the port is in use, by another agent, serf or Docker ("ss -lntup"); stop it, or take another port with --bind ADDR:PORT`,
       { cause: error },
     );
-  if (code === 'EADDRNOTAVAIL') return new HostError(notLocal(address).message.replace('--local', '--bind'));
+  if (code === 'EADDRNOTAVAIL') return notLocal(address, [], 'gossip.bind');
   if (code === 'EACCES')
     return new HostError(`${place}: permission denied; take a port above 1023, or run as root`, { cause: error });
   return new HostError(`${place} cannot be listened at: ${error.message}`, { cause: error });

@@ -10,7 +10,7 @@ export {
   type EngineEvents,
   type EngineFacts,
 } from './engine.js';
-export { codeOf, HostError } from './error.js';
+export { about, codeOf, HostError } from './error.js';
 export { GossipHost, type GossipOptions, type Companion } from './gossip.js';
 export { fingerprint, keyringOf, readKeys, type KeyListing } from './gossip-keys.js';
 export {

@@ -3,13 +3,14 @@ import { ownEndpoint, type Plan, type Request } from '../schema/index.js';
 import { type Counters } from '../vtep/index.js';
 import { serveControl, type Control } from './control.js';
 import { chooseEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
-import { HostError } from './error.js';
+import { about, HostError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
 import { readKeys } from './gossip-keys.js';
 import { requireNetns } from './ip.js';
 import { type Logger } from './log.js';
 import { makeLink, type Link } from './link.js';
 import { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
+import { requireSocketDirectory } from './socket-path.js';
 import { closeTap } from './tun.js';
 import { requireLocal } from './underlay.js';
 
@@ -65,9 +66,11 @@ export class Overlay {
    */
   static async start(given: Plan, events: OverlayEvents): Promise<Overlay> {
     const plan = structuredClone(given);
-    await requireLocal(plan.local);
-    if (plan.gossip !== undefined) readKeys(plan.gossip.keys);
-    for (const { netns } of plan.taps) if (netns !== undefined) await requireNetns(netns);
+    await about('local', () => requireLocal(plan.local));
+    if (plan.control !== undefined) await about('control', () => requireSocketDirectory(plan.control!));
+    if (plan.gossip !== undefined) await about('gossip.keys', () => readKeys(plan.gossip!.keys));
+    for (const [i, { netns }] of plan.taps.entries())
+      if (netns !== undefined) await about(`taps[${i}].netns`, () => requireNetns(netns));
     const { engine, note } = await chooseEngine(plan);
     const mtus = await applyMtus(plan, events.log);
     const links: Link[] = [];
@@ -75,7 +78,11 @@ export class Overlay {
     let gossip: OverlayGossip | undefined;
     try {
       for (const [port, tap] of plan.taps.entries())
-        links.push(await makeLink(tap, tapMtu(plan, port), engine.tapFlags, plan.workers));
+        links.push(
+          await about(`taps[${port}].${tap.fd === undefined ? 'name' : 'fd'}`, () =>
+            makeLink(tap, tapMtu(plan, port), engine.tapFlags, plan.workers),
+          ),
+        );
       links.forEach((link, port) => {
         if (link.mac !== undefined) plan.taps[port]!.mac = link.mac;
       });
@@ -95,7 +102,9 @@ export class Overlay {
       const control =
         plan.control === undefined
           ? undefined
-          : await serveControl(plan.control, (request) => handle(request, engine, gossip, events));
+          : await about('control', () =>
+              serveControl(plan.control!, (request) => handle(request, engine, gossip, events)),
+            );
       return new Overlay(plan, mtus, links, engine, facts, gossip, control);
     } catch (error) {
       gossip?.close();

@@ -62,7 +62,10 @@ export async function openTap(name: string, flags = 0, count = 1): Promise<OpenT
     const request = Buffer.alloc(IFREQ_LENGTH);
     request.write(given, 0, NAME_LENGTH - 1);
     request.writeUInt16LE(common | more, FLAGS);
-    if (ioctl(fd, TUNSETIFF, request) < 0) throw new HostError(refusal(given, errno()));
+    if (ioctl(fd, TUNSETIFF, request) < 0) {
+      const code = errno();
+      throw new HostError(refusal(given, code), code === 'EPERM' ? { path: '' } : {});
+    }
     given = request.toString('utf8', 0, request.indexOf(0));
     return fd;
   };
@@ -145,14 +148,14 @@ function openDevice(): number {
     if (code === 'EACCES' || code === 'EPERM')
       throw new HostError(
         `${DEVICE}: permission denied; run as root or give CAP_NET_ADMIN, or pass an open TAP with --tap-fd`,
-        { cause: error },
+        { cause: error, path: '' },
       );
     if (code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO')
       throw new HostError(
         `${DEVICE} is not there; load the module with "modprobe tun" (in a container: --device ${DEVICE}), or pass an open TAP with --tap-fd`,
-        { cause: error },
+        { cause: error, path: '' },
       );
-    throw new HostError(`${DEVICE}: ${(error as Error).message}`, { cause: error });
+    throw new HostError(`${DEVICE}: ${(error as Error).message}`, { cause: error, path: '' });
   }
 }
 

@@ -47,10 +47,11 @@ function addresses(): string[] {
 }
 
 /** The error about a `local` that no device has. */
-export function notLocal(local: string, addresses: readonly string[] = []): HostError {
+export function notLocal(local: string, addresses: readonly string[] = [], path = 'local'): HostError {
   const own = addresses.length === 0 ? '' : ` (here are: ${addresses.slice(0, 12).join(', ')})`;
   return new HostError(
-    `${local} is not an address of this machine; give one that is with --local, or add it with "ip addr add"${own}`,
+    `${local} is not an address of this machine; choose one that is, or add it with "ip addr add"${own}`,
+    { path },
   );
 }
 
@@ -94,10 +95,13 @@ export function bindError(error: Error, local: string, port: number): Error {
   if (code === 'EADDRNOTAVAIL') return notLocal(local);
   if (code === 'EADDRINUSE')
     return new HostError(
-      `${place} is in use: by another vtep, or by a vxlan device of the kernel ("ip -d link show type vxlan", "ss -ulnp"); stop it, or take another --port`,
-      { cause: error },
+      `${place} is already in use: by another vtep, or by a vxlan device of the kernel ("ip -d link show type vxlan", "ss -ulnp"); stop it, or choose another port`,
+      { cause: error, path: 'port' },
     );
   if (code === 'EACCES')
-    return new HostError(`${place}: permission denied; take a --port above 1023, or run as root`, { cause: error });
+    return new HostError(`${place}: permission denied; choose a port above 1023, or run as root`, {
+      cause: error,
+      path: 'port',
+    });
   return new HostError(`${place} cannot be bound: ${error.message}`, { cause: error });
 }

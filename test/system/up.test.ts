@@ -358,7 +358,7 @@ up('a name or a port that is taken, an fd that is no TAP: it says so and leaves 
   ]);
   await must(['ip', '-n', node1.ns, 'link', 'set', 'dev', 'kernel', 'up']);
   await refuse(
-    /^vtep up: UDP 172\.31\.1\.5:4789 is in use: by another vtep, or by a vxlan device/,
+    /^vtep up: --port: UDP 172\.31\.1\.5:4789 is already in use: by another vtep, or by a vxlan device/,
     ...local,
     '--tap',
     't0',

@@ -1,0 +1,57 @@
+/**
+ * The end of everything that no command has caught: one sentence instead of a stack trace. It imports nothing of the
+ * program, whose modules may be what could not be loaded.
+ */
+import { writeSync } from 'node:fs';
+
+/** Makes errors that nobody catches end the process with a sentence and exit code 1. */
+export function guard(): void {
+  process.on('uncaughtException', fail);
+  process.on('unhandledRejection', fail);
+}
+
+/** Prints what has gone wrong, and ends the process. */
+export function fail(error: unknown): never {
+  const command = /^[a-z]+$/.test(process.argv[2] ?? '') ? ` ${process.argv[2]}` : '';
+  try {
+    writeSync(
+      2,
+      `${sentences(error)
+        .map((line) => `vtep${command}: ${line}\n`)
+        .join('')}`,
+    );
+    if (process.env['WEFT_DEBUG']) writeSync(2, `${error instanceof Error ? error.stack : String(error)}\n`);
+  } catch {
+    // standard error is closed or full: the exit code remains
+  }
+  process.exit(1);
+}
+
+/** An error as lines for people: its cause where that is known, else a request to report it. */
+export function sentences(error: unknown): string[] {
+  const { name = 'Error', code, stack = '' } = (error ?? {}) as { name?: string; code?: unknown; stack?: string };
+  const message = error instanceof Error ? error.message.split('\n')[0]! : String(error);
+  const remedy = remedyFor(`${String(code ?? '')} ${message}`);
+  if (remedy !== undefined) return [message, remedy];
+  const place = /^\s+at .*?([^/\s(]+:\d+:\d+)\)?$/m.exec(stack)?.[1];
+  return [
+    `internal error: ${name === 'Error' ? '' : `${name}: `}${message}${place === undefined ? '' : ` (at ${place})`}`,
+    'this is a bug in vtep; please report it with the command line and the output of the same command under WEFT_DEBUG=1',
+  ];
+}
+
+/** What to do about an error of the system that any step may meet; `undefined` where it is none of those. */
+export function remedyFor(text: string): string | undefined {
+  if (/EMFILE|ENFILE/.test(text))
+    return 'raise the limit of open files: "ulimit -n 1024" before vtep, or LimitNOFILE= in its systemd unit';
+  if (
+    /ENOMEM|OUT_OF_MEMORY|ALLOCATION_FAILED|could not allocate|allocation failed|out of memory|memory limit/i.test(text)
+  )
+    return 'free some memory, or raise its limit: "ulimit -v unlimited" before vtep, or MemoryMax= in its systemd unit';
+  if ((/EAGAIN/.test(text) && /spawn|fork|thread/i.test(text)) || /ERR_WORKER_INIT_FAILED/.test(text))
+    return 'raise the limit of processes and threads: "ulimit -u" before vtep, or TasksMax= in its systemd unit';
+  if (/ENOSPC/.test(text)) return 'free some space on the device';
+  if (/ERR_MODULE_NOT_FOUND|ERR_DLOPEN_FAILED/.test(text))
+    return 'a part of this installation is missing or damaged; install weftnet again';
+  return undefined;
+}

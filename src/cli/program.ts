@@ -1,0 +1,93 @@
+/** From a command line to its command, and from its errors to a message and an exit code. */
+import { existsSync, readFileSync } from 'node:fs';
+import { closest, SchemaError } from '../schema/index.js';
+import { HostError } from '../host/index.js';
+import { COMMANDS } from './commands.js';
+import { UsageError } from './flags.js';
+import { helpText } from './manual.js';
+import { guardStreams } from './streams.js';
+
+const help = `vtep: a VXLAN overlay network in TypeScript
+
+usage: vtep COMMAND [flags]
+
+${Object.entries(COMMANDS)
+  .map(([name, { text }]) => `  ${name.padEnd(10)}${text}`)
+  .join('\n')}
+
+  vtep COMMAND --help   flags and examples
+  vtep --version        the version
+
+examples:
+  vtep up --vni 4097 --local 172.31.1.5 --peer 192.168.1.25 --tap eth0 --netns c1 --address 10.0.0.3/24
+  vtep show fdb --control /run/vtep.sock
+  vtep read capture.pcap
+
+Exit code: 0 done, 1 something failed, 2 wrong flags or configuration.
+`;
+
+async function main(args: string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined) {
+    process.stderr.write(help);
+    return 2;
+  }
+  if (name === '--version' || name === '-V' || name === 'version') {
+    process.stdout.write(`vtep ${version()}\n`);
+    return 0;
+  }
+  if (name === '--help' || name === '-h' || (name === 'help' && rest.length === 0)) {
+    process.stdout.write(help);
+    return 0;
+  }
+  const word = name === 'help' ? rest[0]! : name;
+  const entry = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+  if (entry === undefined) {
+    const meant = closest(word, Object.keys(COMMANDS));
+    const hint = meant === undefined ? 'see vtep --help' : `did you mean "${meant}"?`;
+    throw new UsageError(
+      word.startsWith('-') ? `unknown flag ${word}; see vtep --help` : `unknown command "${word}"; ${hint}`,
+    );
+  }
+  const command = await entry.load();
+  const end = rest.includes('--') ? rest.indexOf('--') : rest.length;
+  if (name === 'help' || rest.slice(0, end).some((arg) => arg === '--help' || arg === '-h')) {
+    process.stdout.write(helpText(command.manual));
+    return 0;
+  }
+  return command.run(rest);
+}
+
+function version(): string {
+  // From the sources, and from a piece of the bundle in dist.
+  const manifest = ['../../package.json', '../package.json']
+    .map((path) => new URL(path, import.meta.url))
+    .find((url) => existsSync(url));
+  return (JSON.parse(readFileSync(manifest!, 'utf8')) as { version: string }).version;
+}
+
+/**
+ * Runs a command line.
+ * @param remedyFor What to do about an error of the system, if anything is known.
+ * @returns the exit code.
+ */
+export async function program(args: string[], remedyFor: (text: string) => string | undefined): Promise<number> {
+  guardStreams(args[0] !== undefined && Object.hasOwn(COMMANDS, args[0]) ? `vtep ${args[0]}` : 'vtep');
+  try {
+    return await main(args);
+  } catch (error) {
+    const command = args[0] !== undefined && Object.hasOwn(COMMANDS, args[0]) ? ` ${args[0]}` : '';
+    const complain = (hint = ''): void => {
+      const lines = (error as Error).message.split('\n').map((line) => `vtep${command}: ${line}`);
+      process.stderr.write(`${lines.join('\n')}\n${hint}`);
+    };
+    if (error instanceof UsageError || error instanceof SchemaError) {
+      complain(command === '' ? '' : `See vtep${command} --help\n`);
+      return 2;
+    }
+    if (!(error instanceof HostError)) throw error;
+    const remedy = remedyFor(error.message);
+    complain(remedy === undefined ? '' : `vtep${command}: ${remedy}\n`);
+    return 1;
+  }
+}

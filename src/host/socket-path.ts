@@ -1,0 +1,40 @@
+/** Where a control socket may be made. */
+import { accessSync, constants, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { codeOf, HostError } from './error.js';
+
+/**
+ * Checks the directory of a Unix socket. `bind` alone is no help: libuv reports a missing directory as EACCES.
+ * @throws HostError with what is wrong with it.
+ */
+export function requireSocketDirectory(path: string): void {
+  const directory = dirname(path);
+  const elsewhere = 'or choose another path';
+  try {
+    if (!statSync(directory).isDirectory())
+      throw new HostError(`${directory} is not a directory; ${elsewhere.replace('or ', '')}`);
+    accessSync(directory, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    if (error instanceof HostError) throw error;
+    const options = { cause: error };
+    switch (codeOf(error)) {
+      case 'ENOENT':
+        throw new HostError(
+          `the directory ${directory} does not exist; create it with "mkdir -p ${directory}", ${elsewhere}`,
+          options,
+        );
+      case 'ENOTDIR':
+        throw new HostError(`a part of ${directory} is not a directory; choose another path`, options);
+      case 'EACCES':
+      case 'EPERM':
+        throw new HostError(
+          `no permission to create a socket in ${directory}; run as its owner, ${elsewhere}`,
+          options,
+        );
+      case 'EROFS':
+        throw new HostError(`${directory} is on a read-only file system; choose another path`, options);
+      default:
+        throw new HostError(`${directory}: ${(error as Error).message}`, options);
+    }
+  }
+}
