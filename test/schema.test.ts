@@ -30,7 +30,7 @@ test('fills in every default', () => {
     busyPoll: 0,
     udpChecksum: true,
     zeroChecksum: false,
-    peersOnly: false,
+    peersOnly: true,
     segments: [
       {
         vni: 4097,

@@ -10,7 +10,11 @@ export const COMMON: readonly Flag[] = [
   { name: 'local', value: 'IP', text: 'address of this VTEP on the underlay' },
   { name: 'port', value: 'N', text: 'UDP port, here and at the peers (default 4789)' },
   { name: 'source-ports', value: 'N', text: 'UDP ports that flows leave from (default 8; 0: leave from --port)' },
-  { name: 'peers-only', negatable: true, text: 'take datagrams from known VTEPs only (default no)' },
+  {
+    name: 'peers-only',
+    negatable: true,
+    text: 'accept datagrams only from peers, VTEPs of endpoints and members (default yes)',
+  },
   { name: 'workers', value: 'N', text: 'threads that move frames, 1 to 16 (default 1)' },
   { name: 'busy-poll', value: 'US', text: 'microseconds to look for the next packet before sleeping (default 0)' },
   { name: 'udp-checksum', negatable: true, text: 'send datagrams with a UDP checksum (default yes)' },

@@ -11,7 +11,10 @@ import {
 import { Vtep } from '../vtep/index.js';
 
 /** A request that an engine answers, out of its machine but for `capture`; the rest is met by what is around it. */
-export type MachineRequest = Exclude<Request, { command: 'stop' } | GossipRequest>;
+export type MachineRequest =
+  | Exclude<Request, { command: 'stop' } | GossipRequest>
+  /** The senders that were refused since the last such request; not to be had over the control socket. */
+  | { command: 'refused-senders' };
 
 /**
  * A `Vtep` with the segments, ports, peers and endpoints of a plan. Its ports have the plan's numbers of their TAPs.
@@ -64,6 +67,8 @@ export function answer(
       return over((vni) => vtep.peers(vni));
     case 'remotes':
       return vtep.remoteListing();
+    case 'refused-senders':
+      return over((vni) => vtep.takeRefusedSenders(vni));
     case 'counters':
       return vtep.counters();
     case 'explain': {

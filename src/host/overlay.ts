@@ -8,6 +8,7 @@ import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type Gos
 import { readKeys } from './gossip-keys.js';
 import { requireNetns } from './ip.js';
 import { type Logger } from './log.js';
+import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
 import { makeLink, type Link } from './link.js';
 import { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
 import { requireSocketDirectory } from './socket-path.js';
@@ -41,6 +42,8 @@ export class Overlay {
   /** Of an agent. */
   readonly gossip: OverlayGossip | undefined;
   readonly #control: Control | undefined;
+  /** End what looks at the engine now and then. */
+  readonly #ends: (() => void)[] = [];
 
   private constructor(
     plan: Plan,
@@ -105,7 +108,10 @@ export class Overlay {
           : await about('control', () =>
               serveControl(plan.control!, (request) => handle(request, engine, gossip, events)),
             );
-      return new Overlay(plan, mtus, links, engine, facts, gossip, control);
+      warnOfSilence(plan, events.log);
+      const overlay = new Overlay(plan, mtus, links, engine, facts, gossip, control);
+      overlay.#ends.push(watchRefusedSenders(plan, engine, events.log));
+      return overlay;
     } catch (error) {
       gossip?.close();
       if (started) await engine.stop();
@@ -120,6 +126,7 @@ export class Overlay {
 
   /** Leaves the gossip; closes the control socket, the underlay's sockets and the TAPs, whose devices go with them. */
   async stop(): Promise<void> {
+    for (const end of this.#ends) end();
     await Promise.all([this.#control?.close(), this.gossip?.leave()]);
     await this.engine.stop();
   }

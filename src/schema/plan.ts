@@ -102,7 +102,7 @@ export function plan(value: unknown): Plan {
     busyPoll: config.busyPoll ?? 0,
     udpChecksum: config.udpChecksum ?? true,
     zeroChecksum: config.zeroChecksum ?? false,
-    peersOnly: config.peersOnly ?? false,
+    peersOnly: config.peersOnly ?? true,
     ...given({ control: config.control }),
     ...given({ gossip: config.gossip === undefined ? undefined : gossipPlan(config.gossip, local) }),
     segments: withNetworks(config).map((segment) => ({

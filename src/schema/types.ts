@@ -110,7 +110,10 @@ export interface Config {
   udpChecksum?: boolean;
   /** Whether datagrams without one are taken over IPv6 too (RFC 6935), as over IPv4 they always are; takes engine `linux`. Default false. */
   zeroChecksum?: boolean;
-  /** Whether datagrams are taken from configured peers and endpoints' VTEPs only. Default false, as RFC 7348 has it. */
+  /**
+   * Whether a segment accepts datagrams only from its peers and the VTEPs of its endpoints, those that the gossip names
+   * included, rather than from every sender, as in RFC 7348. Default true.
+   */
   peersOnly?: boolean;
   /** Path of the control socket; absent: none. */
   control?: string;

@@ -6,7 +6,7 @@ export const DROPS = [
   ['datagram-truncated', 'a datagram too short for a VXLAN header'],
   ['vxlan-flag', 'a VXLAN header without flag I (RFC 7348, section 5)'],
   ['unknown-vni', 'a VNI that has no segment here'],
-  ['unknown-peer', 'a datagram from an address that is no peer, where only peers may send'],
+  ['unknown-peer', 'a datagram from an address that is no peer of its segment (--no-peers-only accepts every sender)'],
   ['frame-truncated', 'a frame too short for its Ethernet header or VLAN tag'],
   ['source-group', 'a frame whose source is a multicast or broadcast address, or all zeros'],
   ['vlan-unexpected', 'a VLAN-tagged frame where none are allowed (RFC 7348, section 6.1)'],

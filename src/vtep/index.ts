@@ -1,5 +1,6 @@
 /** The VTEP: segments by VNI, each a bridge with ports, an FDB, neighbours and a flood list, joined by tunnels. */
 export { DROPS, type DropReason } from './drops.js';
+export { type RefusedSender } from './refused-senders.js';
 export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';
 export { flowHash, sourcePort } from './flow.js';
 export { UNLIMITED, type Remote } from './remote.js';

@@ -75,10 +75,6 @@ export class Remotes {
     return this.#add(address, port);
   }
 
-  isNamed(id: number): boolean {
-    return this.#byId[id]!.named > 0;
-  }
-
   /** Forgets the remotes that nobody names and behind which `inUse` sees nothing. */
   forget(inUse: (id: number) => boolean): void {
     if (this.#learned === 0) return;

@@ -4,6 +4,7 @@ import { Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
 import { DROPS } from './drops.js';
+import { RefusedSenders } from './refused-senders.js';
 import type { Remote } from './remote.js';
 
 /** What a segment counts beside its drops. Only append. */
@@ -93,6 +94,9 @@ export class Segment {
   members: readonly Member[] = [];
   /** The flood list: the remotes that get a copy of what goes to all (head-end replication). Likewise. */
   peers: readonly Remote[] = [];
+  /** How often the control plane names each remote in this segment, by the remote's id: as a peer, and for endpoints. */
+  readonly named: number[] = [];
+  readonly refused = new RefusedSenders();
   /** MAC addresses by IP address of endpoints that were withdrawn: neighbors may still have them in their ARP caches. */
   readonly withdrawn = new Map<number, number>();
   readonly counters = new Float64Array(COUNTS.length + DROPS.length);

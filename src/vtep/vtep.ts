@@ -11,6 +11,7 @@ import { announcementFrame, arpAnnouncement, AnnouncementQueue, type Announcemen
 import { DROP, DROPS, type DropReason } from './drops.js';
 import { combine, ECN_DROP, NOT_ECT } from './ecn.js';
 import { flowHash, sourcePort } from './flow.js';
+import { type RefusedSender } from './refused-senders.js';
 import { canonicalAddress, Remotes, UNLIMITED, type Remote } from './remote.js';
 import {
   COUNT,
@@ -83,7 +84,10 @@ export interface VtepOptions {
   port?: number;
   /** This VTEP's own underlay address; datagrams that claim to come from it are dropped. */
   local?: string;
-  /** Whether datagrams from addresses that the control plane has not named are dropped. Default false, as RFC 7348 has it. */
+  /**
+   * Whether a segment drops datagrams from addresses that the control plane names neither as its peers nor for its endpoints.
+   * Default false, as in RFC 7348; the `vtep` program sets it.
+   */
   peersOnly?: boolean;
   /** Senders at most that are remembered without being named by the control plane. Default 1024. */
   learnedRemotes?: number;
@@ -326,8 +330,8 @@ export class Vtep {
   /** Adds a remote VTEP to a segment's flood list. */
   addPeer(vni: number, address: string, port?: number): void {
     const segment = this.#segment(vni);
-    const remote = this.#remotes.name(address, port, this.port);
-    if (segment.peers.includes(remote)) this.#remotes.release(remote.id);
+    const remote = this.#nameIn(segment, address, port);
+    if (segment.peers.includes(remote)) this.#releaseIn(segment, remote.id);
     else segment.peers = [...segment.peers, remote];
   }
 
@@ -337,7 +341,7 @@ export class Vtep {
     const remote = this.#remotes.find(canonicalAddress(address));
     if (remote === undefined || !segment.peers.includes(remote)) return false;
     segment.peers = segment.peers.filter((one) => one !== remote);
-    this.#remotes.release(remote.id);
+    this.#releaseIn(segment, remote.id);
     return true;
   }
 
@@ -351,9 +355,9 @@ export class Vtep {
     const before = this.#answeredMac(segment, ip);
     let place = LOCAL;
     if (endpoint.vtep !== undefined) {
-      const remote = this.#remotes.name(endpoint.vtep, undefined, this.port);
+      const remote = this.#nameIn(segment, endpoint.vtep, undefined);
       place = remoteDestination(remote.id);
-      if (segment.neighbors.remove(toBinding(endpoint, place))) this.#remotes.release(remote.id);
+      if (segment.neighbors.remove(toBinding(endpoint, place))) this.#releaseIn(segment, remote.id);
     }
     const binding = toBinding(endpoint, place);
     segment.neighbors.add(binding);
@@ -374,7 +378,7 @@ export class Vtep {
     const before = this.#answeredMac(segment, binding.ip);
     if (!segment.neighbors.remove(binding)) return false;
     this.#place(segment, binding.mac);
-    if (place !== LOCAL) this.#remotes.release(place >> 1);
+    if (place !== LOCAL) this.#releaseIn(segment, place >> 1);
     this.#announcements?.cancel(vni, ipv4ToText(binding.ip), binding.mac);
     this.#announceChange(segment, binding.ip, before);
     return true;
@@ -493,8 +497,10 @@ export class Vtep {
     const known = typeof source === 'string' ? this.#remotes.find(source) : source;
     if (source === this.local || (known !== undefined && known.address === this.local))
       return this.#drop(segment, DROP['own-address']);
-    if (this.#peersOnly && (known === undefined || !this.#remotes.isNamed(known.id)))
+    if (this.#peersOnly && (known === undefined || !isNamed(segment, known.id))) {
+      if (this.#trace === null) segment.refused.note(known?.address ?? (source as string), packets);
       return this.#drop(segment, DROP['unknown-peer']);
+    }
     segment.counters[COUNT['datagrams-in']]! += packets;
     segment.counters[COUNT['datagram-bytes-in']]! += wire;
     this.#moreBytes = wire - (end - offset) - vxlan.HEADER_LENGTH * (packets - 1);
@@ -597,6 +603,18 @@ export class Vtep {
       undelivered,
       reason,
     }));
+  }
+
+  /**
+   * The senders that a segment refused since the last call, with `peersOnly`; those that the control plane has named
+   * meanwhile are left out. A segment remembers 16.
+   */
+  takeRefusedSenders(vni: number): RefusedSender[] {
+    const segment = this.#segment(vni);
+    return segment.refused.take().filter(({ address }) => {
+      const known = this.#remotes.find(canonicalAddress(address));
+      return known === undefined || !isNamed(segment, known.id);
+    });
   }
 
   /** The flood list of a segment. */
@@ -1167,6 +1185,18 @@ export class Vtep {
     return UNTAGGED;
   }
 
+  /** The control plane names a remote in a segment: once more, to be taken back by `#releaseIn`. */
+  #nameIn(segment: Segment, address: string, port: number | undefined): Remote {
+    const remote = this.#remotes.name(address, port, this.port);
+    segment.named[remote.id] = (segment.named[remote.id] ?? 0) + 1;
+    return remote;
+  }
+
+  #releaseIn(segment: Segment, id: number): void {
+    segment.named[id]!--;
+    this.#remotes.release(id);
+  }
+
   #drop(segment: Segment | null, reason: number): void {
     (segment === null ? this.#counters : segment.counters)[FIRST_DROP + reason]! += this.#packets;
     if (this.#trace !== null) {
@@ -1207,6 +1237,11 @@ const VERDICTS = [
 ];
 
 // Destinations of the FDB and places of the neighbours: even for local ports, odd for remotes.
+/** Whether the control plane names a remote in a segment. */
+function isNamed(segment: Segment, id: number): boolean {
+  return (segment.named[id] ?? 0) > 0;
+}
+
 function portDestination(port: number): number {
   return port << 1;
 }

@@ -92,6 +92,8 @@ export class LinuxEngine implements Engine {
         return gatherFdb((await this.#askAll(request)) as (FdbListing & { vni: number })[][]);
       case 'remotes':
         return gatherRemotes((await this.#askAll(request)) as RemoteListing[][]);
+      case 'refused-senders':
+        return (await this.#askAll(request)).flat();
       case 'counters':
         return gatherCounters((await this.#askAll(request)) as Counters[]);
       default:

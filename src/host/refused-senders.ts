@@ -1,0 +1,58 @@
+/** Logs who sends datagrams that are dropped because their sender is no peer. */
+import { type Plan } from '../schema/index.js';
+import { type Engine } from './engine.js';
+import { HostError } from './error.js';
+import { type Logger } from './log.js';
+
+/** Milliseconds between two looks, within which a member that sends before its host has heard of it becomes known. */
+const LOOK = 2000;
+
+/** An address that sent datagrams to a segment that has no such peer. */
+export interface RefusedSenderListing {
+  vni: number;
+  address: string;
+  packets: number;
+}
+
+/** Looks now and then who was refused. Each sender is logged once a minute. @returns what ends it. */
+export function watchRefusedSenders(plan: Plan, engine: Engine, log: Logger): () => void {
+  if (!plan.peersOnly) return () => undefined;
+  const timer = setInterval(() => {
+    engine.ask({ command: 'refused-senders' }).then(
+      (senders) => {
+        for (const { vni, address, packets } of senders as RefusedSenderListing[])
+          log.warning(
+            'unknown-peer',
+            `${packets} datagrams from ${address} for VNI ${vni} were dropped: ${reason(plan, vni)}`,
+            { vni, address, packets },
+            { key: `${vni} ${address}` },
+          );
+      },
+      (error: Error) => {
+        if (!(error instanceof HostError)) throw error; // the engine has ended, which is reported elsewhere
+      },
+    );
+  }, LOOK);
+  timer.unref();
+  return () => clearInterval(timer);
+}
+
+function reason(plan: Plan, vni: number): string {
+  const network = plan.gossip?.networks.find((candidate) => candidate.vni === vni);
+  const who = network === undefined ? 'no peer of this segment' : `no member of network ${network.id}`;
+  const remedy = network === undefined ? 'add it with --peer, or ' : '';
+  return `the sender is ${who}; ${remedy}accept every sender with --no-peers-only`;
+}
+
+/** Warns of segments that accept datagrams from nobody, as they have neither peers nor endpoints elsewhere. */
+export function warnOfSilence(plan: Plan, log: Logger): void {
+  if (!plan.peersOnly || plan.gossip !== undefined) return;
+  for (const { vni, peers, endpoints } of plan.segments) {
+    if (peers.length > 0 || endpoints.some(({ vtep }) => vtep !== undefined)) continue;
+    log.warning(
+      'no-peers',
+      `segment ${vni} has no peers: datagrams from every VTEP are dropped until one is added; give --peer, or accept every sender with --no-peers-only`,
+      { vni },
+    );
+  }
+}
