@@ -1,6 +1,6 @@
 /** From the flags of `vtep agent` and `vtep gossip` to what they mean, and what is wrong with them. */
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -12,7 +12,7 @@ import { COMMON, readPlan, SINGLE } from '../src/cli/up-config.js';
 import { Keyring } from '../src/gossip/memberlist/index.js';
 import { findKey, listKeys } from '../src/host/gossip-keys.js';
 import { Throttle } from '../src/host/throttle.js';
-import { GossipHost, queryCluster, readKeys, resolveHost, underlayOf } from '../src/host/index.js';
+import { exposedKeyFiles, GossipHost, queryCluster, readKeys, resolveHost, underlayOf } from '../src/host/index.js';
 import { parseHostPort, type Plan } from '../src/schema/index.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-agent-cli-'));
@@ -235,6 +235,51 @@ test('keys: base64 or a file of them, and never shown', async () => {
     thrown(() => findKey(ring, 'nonsense!')),
     /is not base64, nor is it a fingerprint/,
   );
+});
+
+test('a new key goes into a file that its owner alone can read, and over no other file', async () => {
+  const file = join(directory, 'new-key');
+  const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
+  const keygen = (...args: string[]): Promise<string> =>
+    gossip.run(['keygen', ...args]).then(
+      (code) => `code ${code}`,
+      (error: Error) => error.message,
+    );
+  assert.is(await keygen('-o', file), 'code 0');
+  assert.is(mode(file), '600');
+  const [first] = readKeys([file]);
+  assert.is(first!.length, 32);
+  assert.is(await keygen('--output', file), `${file} exists; overwrite it with --force, or choose another file`);
+  assert.equal(readKeys([file]), [first]);
+  chmodSync(file, 0o644);
+  assert.is(await keygen('-o', file, '--force'), 'code 0');
+  assert.is(mode(file), '600', 'also where others could read the old one');
+  assert.not.equal(readKeys([file]), [first]);
+  assert.is(
+    await keygen('-o', join(directory, 'no', 'key')),
+    `${directory}/no/key cannot be written: no such directory`,
+  );
+  if (existsSync('/dev/full'))
+    assert.is(
+      await keygen('-o', '/dev/full', '--force'),
+      '/dev/full cannot be written: no space is left on the device',
+    );
+});
+
+test('a key file that others can read is named, with the remedy', () => {
+  const file = join(directory, 'open-key');
+  writeFileSync(file, `${Buffer.alloc(32, 1).toString('base64')}\n`);
+  for (const [mode, exposed] of [
+    [0o644, true],
+    [0o640, true],
+    [0o604, true],
+    [0o600, false],
+    [0o400, false],
+  ] as const) {
+    chmodSync(file, mode);
+    const text = `other users can read the key file ${file} (mode ${mode.toString(8)}); run: chmod 600 ${file}`;
+    assert.equal(exposedKeyFiles([file, Buffer.alloc(16).toString('base64')]), exposed ? [text] : []);
+  }
 });
 
 test('a host that does not resolve is named; an address of the other family too', async () => {

@@ -537,6 +537,42 @@ test('marks congestion in the inner header and keeps its checksum right, and cop
   assert.is(delivered.length, 1, 'ARP has no such field');
 });
 
+test('peersOnly holds for each segment, and names the senders that it refused', () => {
+  const { vtep, datagram, delivered, drops } = host({}, { peersOnly: true });
+  vtep.addPort({ name: 'tap0', vni: 4097 });
+  vtep.addSegment({ vni: 5000 });
+  vtep.addPort({ name: 'tap1', vni: 5000 });
+  const frame = wrap(arpRequest(C2, C1.ip));
+  vtep.takeRefusedSenders(4097);
+  vtep.addPeer(5000, H3);
+  datagram(H3, frame);
+  datagram(H3, frame);
+  datagram('192.0.2.99', frame);
+  assert.is(delivered.length, 0);
+  assert.equal(drops(), { 'unknown-peer': 3 });
+  assert.equal(vtep.takeRefusedSenders(5000), []);
+  assert.equal(vtep.takeRefusedSenders(4097), [
+    { address: H3, packets: 2 },
+    { address: '192.0.2.99', packets: 1 },
+  ]);
+  assert.equal(vtep.takeRefusedSenders(4097), []);
+  const explained = vtep.explain({ from: '192.0.2.98', datagram: frame }, 0);
+  assert.match(explained.steps.at(-1)!.text, /no peer of its segment \(--no-peers-only accepts every sender\)/);
+  assert.equal(vtep.takeRefusedSenders(4097), [], 'nothing is remembered of what is explained');
+  // One that becomes a peer a moment later is not named, and its datagrams are accepted.
+  const endpoint = { ip: '10.0.0.9', mac: '02:42:0a:00:00:09', vtep: H3 };
+  datagram(H3, frame);
+  vtep.addEndpoint(4097, endpoint);
+  assert.equal(vtep.takeRefusedSenders(4097), []);
+  datagram(H3, frame);
+  assert.is(delivered.length, 1);
+  vtep.removeEndpoint(4097, endpoint);
+  datagram(H3, frame);
+  assert.is(delivered.length, 0);
+  for (let i = 0; i < 100; i++) datagram(`198.51.100.${i}`, frame);
+  assert.is(vtep.takeRefusedSenders(4097).length, 16);
+});
+
 test('fills in a checksum that the sender left to a network card', () => {
   const { vtep, datagram, delivered, count, now } = host();
   vtep.addPort({ name: 'tap0', vni: 4097 });

@@ -42,7 +42,7 @@ SIGTERM stops it: it withdraws its endpoints, leaves the cluster, and leaves not
     },
   ],
   examples: `# on 172.31.1.5, the first of a cluster, with a key that all share
-vtep gossip keygen > /etc/vtep.key
+vtep gossip keygen -o /etc/vtep.key
 vtep agent --local 172.31.1.5 --key /etc/vtep.key --network net1:4097:10.0.0.0/24 \\
            --tap eth0 --netns c1 --address 10.0.0.3/24 --control /run/vtep.sock
 

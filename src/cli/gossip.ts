@@ -7,6 +7,7 @@ import {
   queryCluster,
   readKeys,
   resolveHost,
+  writeKeyFile,
   type ClusterState,
   type KeyListing,
   type MemberListing,
@@ -24,6 +25,13 @@ import { table } from './table.js';
 const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'the control socket of an agent of this host' };
 const JOIN: Flag = { name: 'join', value: 'HOST[:PORT]', many: true, text: 'a member to ask, by name or address' };
 const KEY: Flag = { name: 'key', value: 'BASE64|FILE', many: true, text: 'the cluster’s key' };
+const OUTPUT: Flag = {
+  name: 'output',
+  letter: 'o',
+  value: 'FILE',
+  text: 'where "keygen" writes the key, with mode 600',
+};
+const FORCE: Flag = { name: 'force', text: 'let "keygen" overwrite FILE' };
 const JSON_FLAG: Flag = { name: 'json', text: 'as JSON; what "watch" prints, one object a line' };
 
 /** What there is to do, each with its own arguments. */
@@ -38,7 +46,7 @@ const ACTIONS: Record<string, { usage: string; text: string; run: (args: string[
     text: 'joins as an observer, and prints members, networks and entries as they change',
     run: (args) => watch(args, [JOIN, KEY, JSON_FLAG]),
   },
-  keygen: { usage: 'keygen', text: 'a new key: 32 random bytes in base64', run: keygen },
+  keygen: { usage: 'keygen [-o FILE]', text: 'a new key: 32 random bytes in base64', run: keygen },
   keys: {
     usage: 'keys --control PATH',
     text: 'the keys of an agent, by fingerprint',
@@ -66,7 +74,7 @@ export const manual: Manual = {
   summary: 'members, networks and entries of a cluster of agents, and their keys',
   usage: ['gossip ACTION [flags]'],
   words: Object.entries(ACTIONS).map(([name, { usage, text }]) => ({ name, usage, text })),
-  flags: [{ flags: [CONTROL, JOIN, KEY, ...WATCH, JSON_FLAG] }],
+  flags: [{ flags: [CONTROL, JOIN, KEY, OUTPUT, FORCE, ...WATCH, JSON_FLAG] }],
   sections: [
     {
       title: 'keys',
@@ -81,7 +89,7 @@ To change the key of a running cluster without losing a message, do each step on
 The agents hold these keys in memory. Put the new key into the file of --key as well, for their next start.`,
     },
   ],
-  examples: `vtep gossip keygen > /etc/vtep.key
+  examples: `vtep gossip keygen -o /etc/vtep.key
 vtep gossip members --join 172.31.1.5 --key /etc/vtep.key
 vtep gossip watch --join 172.31.1.5 --key /etc/vtep.key --json`,
   exit: { 0: 'done', 1: 'no member answered or it refused', 2: 'wrong flags' },
@@ -102,8 +110,12 @@ export async function run(args: string[]): Promise<number> {
 }
 
 async function keygen(args: string[]): Promise<number> {
-  noRest(parseFlags(args, []));
-  process.stdout.write(`${randomBytes(32).toString('base64')}\n`);
+  const flags = parseFlags(args, [OUTPUT, FORCE]);
+  noRest(flags);
+  const key = randomBytes(32).toString('base64');
+  const path = flags.value('output') ?? '-';
+  if (path === '-') process.stdout.write(`${key}\n`);
+  else writeKeyFile(path, key, flags.on('force') === true);
   return 0;
 }
 

@@ -1,8 +1,18 @@
 /** Keys of the gossip: out of text and files, and by their fingerprints. */
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  fchmodSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { Keyring } from '../gossip/memberlist/index.js';
-import { HostError } from './error.js';
+import { codeOf, HostError } from './error.js';
 
 const LENGTHS = [16, 24, 32];
 
@@ -26,6 +36,64 @@ export function readKeys(texts: readonly string[]): Uint8Array[] {
     if (isFile(text) || /^[./~]/.test(text)) return keysOfFile(text);
     throw new HostError(`the key ${wrong(text)}, and there is no file of that name`);
   });
+}
+
+/**
+ * Warnings about key files that other users can read, and how to change that.
+ * @param texts Keys as `readKeys` takes them.
+ */
+export function exposedKeyFiles(texts: readonly string[]): string[] {
+  return texts.filter(isFile).flatMap((path) => {
+    const mode = statSync(path).mode & 0o777;
+    const isExposed = (mode & 0o044) !== 0;
+    return isExposed
+      ? [`other users can read the key file ${path} (mode ${mode.toString(8)}); run: chmod 600 ${path}`]
+      : [];
+  });
+}
+
+/**
+ * Writes a key into a file that its owner alone can read.
+ * @param force Whether a file that is there already is overwritten.
+ * @throws HostError where there is one, or the file cannot be written.
+ */
+export function writeKeyFile(path: string, key: string, force: boolean): void {
+  let file: number;
+  try {
+    file = openSync(path, force ? 'w' : 'wx', 0o600);
+  } catch (error) {
+    if (codeOf(error) === 'EEXIST')
+      throw new HostError(`${path} exists; overwrite it with --force, or choose another file`, { cause: error });
+    throw new HostError(`${path} cannot be written: ${writeTrouble(error)}`, { cause: error });
+  }
+  try {
+    if (fstatSync(file).isFile()) fchmodSync(file, 0o600); // one that was there keeps its mode otherwise
+    writeSync(file, `${key}\n`);
+    if (fstatSync(file).isFile()) fsyncSync(file);
+  } catch (error) {
+    if (!force) rmSync(path, { force: true });
+    throw new HostError(`${path} cannot be written: ${writeTrouble(error)}`, { cause: error });
+  } finally {
+    closeSync(file);
+  }
+}
+
+function writeTrouble(error: unknown): string {
+  switch (codeOf(error)) {
+    case 'ENOENT':
+      return 'no such directory';
+    case 'EACCES':
+    case 'EPERM':
+      return 'permission denied';
+    case 'EISDIR':
+      return 'it is a directory';
+    case 'ENOSPC':
+      return 'no space is left on the device';
+    case 'EROFS':
+      return 'the file system is read-only';
+    default:
+      return (error as Error).message;
+  }
 }
 
 /** The ring of some keys; `undefined` where there are none. */

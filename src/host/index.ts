@@ -12,7 +12,7 @@ export {
 } from './engine.js';
 export { about, codeOf, HostError } from './error.js';
 export { GossipHost, type GossipOptions, type Companion } from './gossip.js';
-export { fingerprint, keyringOf, readKeys, type KeyListing } from './gossip-keys.js';
+export { exposedKeyFiles, fingerprint, keyringOf, readKeys, writeKeyFile, type KeyListing } from './gossip-keys.js';
 export {
   GossipObserver,
   type Change,

@@ -13,6 +13,8 @@ const RECALL = 60_000;
 export interface JoinEvents {
   /** A host answered, after none had. */
   joined(through: string): void;
+  /** All hosts turned out to be this one. */
+  onlySelf?(): void;
   /** One did, but others did not. */
   partly(failures: readonly string[]): void;
   /** None did; they are called again after so many milliseconds. */
@@ -23,6 +25,8 @@ export interface JoinEvents {
 interface Round {
   reached: number;
   failures: string[];
+  /** Hosts that are this one. */
+  own: number;
 }
 
 export class Joining {
@@ -51,9 +55,10 @@ export class Joining {
   }
 
   async #run(failed: number, first: () => void): Promise<void> {
-    const { reached, failures } = await this.#round(first);
+    const { reached, failures, own } = await this.#round(first);
     if (this.#stopped) return first();
     let delay = RECALL;
+    if (failed === 0 && own === this.#places.length) this.#events.onlySelf?.();
     if (reached > 0 && !this.#joined) {
       this.#joined = true;
       if (failures.length > 0) this.#events.partly(failures);
@@ -67,13 +72,16 @@ export class Joining {
 
   /** Calls every host that is no member yet. */
   async #round(first: () => void): Promise<Round> {
-    const round: Round = { reached: 0, failures: [] };
+    const round: Round = { reached: 0, failures: [], own: 0 };
+    const { self } = this.#host.machine;
     const tried = new Set<string>();
     await Promise.all(
       this.#places.map(async (place) => {
         try {
-          const kind = family(this.#host.machine.self.address) as 4 | 6;
-          const targets = (await resolveHost(place, kind)).filter(({ address, port }) => {
+          const kind = family(self.address) as 4 | 6;
+          const addresses = await resolveHost(place, kind);
+          if (addresses.every(({ address, port }) => address === self.address && port === self.port)) round.own++;
+          const targets = addresses.filter(({ address, port }) => {
             const key = `${address} ${port}`;
             return !tried.has(key) && tried.add(key) && !this.#isThere(address, port);
           });

@@ -26,7 +26,15 @@ import {
 import { conflictOverText, conflictText } from './conflict-text.js';
 import { type Engine } from './engine.js';
 import { HostError } from './error.js';
-import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
+import {
+  exposedKeyFiles,
+  findKey,
+  fingerprint,
+  keyringOf,
+  listKeys,
+  requireKey,
+  type KeyListing,
+} from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
 import { GossipTables } from './gossip-tables.js';
@@ -127,6 +135,7 @@ export class OverlayGossip {
   static async start(plan: Plan, engine: Engine, events: GossipEvents): Promise<OverlayGossip> {
     const gossip = plan.gossip!;
     const keyring = keyringOf(gossip.keys);
+    for (const warning of exposedKeyFiles(gossip.keys)) events.log.warning('key-file', warning);
     const { name, bind, advertise } = gossip;
     const tell = (member: Member, state: string): void =>
       events.tell?.({
@@ -184,6 +193,11 @@ export class OverlayGossip {
         const line = `joined through ${through}: ${members} members`;
         events.tell?.({ event: 'joined', fields: { through, members }, line });
       },
+      onlySelf: () =>
+        events.log.warning(
+          'join',
+          'every host of --join is this agent itself: it joins no other, and waits to be joined; name another member, unless this is the first one',
+        ),
       partly: (failures) => events.log.warning('join', `some hosts to join do not serve: ${failures.join('; ')}`),
       failed: (failures, delay) =>
         events.log.warning(
