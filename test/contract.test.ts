@@ -1,7 +1,15 @@
 /** The assertions of the codec contract catch codecs that break it: a sound one, broken in one way at a time. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { getU16, malformed, setU16, truncated, WireError } from '../src/wire/index.js';
+import {
+  getU16,
+  malformed,
+  malformedProblem,
+  setU16,
+  truncatedProblem,
+  WireError,
+  type WireProblem,
+} from '../src/wire/index.js';
 import { accessorsHold, holds, type Codec } from './support/contract.js';
 import { fromHex } from './support/hex.js';
 
@@ -14,10 +22,10 @@ interface Value {
 const sound = {
   check: (bytes: Uint8Array, offset: number, end: number): number =>
     end - offset < 2 ? -1 : getU16(bytes, offset) === 0 ? -2 : 2,
-  diagnose: (_bytes: Uint8Array, offset: number, end: number): WireError =>
-    end - offset < 2 ? truncated('x', offset, 2, end) : malformed('x', offset, 'tag is 0'),
+  diagnose: (_bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem =>
+    end - offset < 2 ? truncatedProblem('x', offset, 2, end, limitedBy) : malformedProblem('x', offset, 'tag is 0'),
   decode(bytes: Uint8Array, offset = 0, end = bytes.length): Value {
-    if (sound.check(bytes, offset, end) < 0) throw sound.diagnose(bytes, offset, end);
+    if (sound.check(bytes, offset, end) < 0) throw new WireError(sound.diagnose(bytes, offset, end));
     return { tag: getU16(bytes, offset), payload: bytes.subarray(offset + 2, end) };
   },
   decodeLax: (bytes: Uint8Array, offset: number, end: number) =>
@@ -77,10 +85,16 @@ const BROKEN: [how: string, broken: Partial<Codec<Value>>, message: RegExp][] = 
     },
     /the error's offset is \d+, outside/,
   ],
+  ['diagnose says something else', { diagnose: () => truncatedProblem('y', 0, 1, 0) }, /what diagnose says/],
   [
-    'diagnose says something else',
-    { diagnose: () => new WireError({ ...truncated('y', 0, 1, 0) }) },
-    /what diagnose says/,
+    'diagnose builds an Error',
+    { diagnose: (...where) => new WireError(sound.diagnose(...where)) },
+    /diagnose builds an Error/,
+  ],
+  [
+    'diagnose does not say what limits it',
+    { diagnose: (bytes, offset, end) => sound.diagnose(bytes, offset, end) },
+    /what diagnose names as the limit/,
   ],
   [
     'decodeLax lacks what decode gives',

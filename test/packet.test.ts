@@ -21,7 +21,7 @@ import { LINKTYPE_IPV6, LINKTYPE_RAW, readCapture } from '../src/pcap/index.js';
 import * as tcp from '../src/tcp/index.js';
 import * as udp from '../src/udp/index.js';
 import * as vxlan from '../src/vxlan/index.js';
-import { WireError } from '../src/wire/index.js';
+import { TRUNCATED, WireError } from '../src/wire/index.js';
 import { fromHex, hex } from './support/hex.js';
 import { frames } from './support/packets.js';
 
@@ -37,6 +37,24 @@ const captured: { file: string; data: Uint8Array }[] = readdirSync(new URL('capt
     })),
   );
 
+interface Reader<V> {
+  check(bytes: Uint8Array, offset: number, end: number): number;
+  decode(bytes: Uint8Array, offset?: number, end?: number): V;
+  decodeLax(bytes: Uint8Array, offset: number, end: number): V | null;
+}
+
+/** Whether a chain of IPv6 extension headers has a fragment header (RFC 8200, section 4.5) that says more follow. */
+function firstFragment(chain: Uint8Array, first: number): boolean {
+  let kind = first;
+  for (let at = 0; at < chain.length;) {
+    if (kind === 44 && (chain[at + 3]! & 1) !== 0) return true;
+    const length = kind === 44 ? 8 : kind === 51 ? (chain[at + 1]! + 2) * 4 : (chain[at + 1]! + 1) * 8;
+    kind = chain[at]!;
+    at += length;
+  }
+  return false;
+}
+
 /**
  * A frame by the strict codecs alone, one after the other: the twin that `dissect` has to contain. Without offsets and
  * trailers; throws what they throw.
@@ -47,11 +65,21 @@ function strictly(bytes: Uint8Array): unknown[] {
     layers.push({ ...fields, ...('protocol' in fields && { protocolNumber: fields.protocol }), protocol });
     return [payload.byteOffset - bytes.byteOffset, payload.byteOffset - bytes.byteOffset + payload.length];
   };
+  /** Whether what is read is in a first fragment: there a length may point behind the end, a header may not. */
+  let partial = false;
+  const within = <V>(header: number, codec: Reader<V>, at: number, end: number): V => {
+    const cut = end - at < header;
+    if (!cut && partial && codec.check(bytes, at, end) === TRUNCATED) return codec.decodeLax(bytes, at, end)!;
+    partial = false;
+    return codec.decode(bytes, at, end);
+  };
   const rest = (at: number, end: number): void => {
     if (at < end) layers.push({ protocol: 'payload', bytes: bytes.subarray(at, end) });
   };
   const frame = (at: number, end: number): void => {
-    const value = ethernet.decode(bytes, at, end);
+    const before = partial;
+    const value = within(14, ethernet, at, end);
+    if (value.length === undefined) partial = before;
     behindType(value.etherType, ...add('ethernet', value));
   };
   const behindType = (type: number | undefined, at: number, end: number): void => {
@@ -59,19 +87,22 @@ function strictly(bytes: Uint8Array): unknown[] {
     else if (type === 0x86dd) six(at, end);
     else if (type === 0x0806 || type === 0x8035) layers.push({ protocol: 'arp', ...arp.decode(bytes, at, end) });
     else if (type === 0x8100 || type === 0x88a8 || type === 0x9100) {
-      const value = ethernet.vlan.decode(bytes, at, end);
+      const before = partial;
+      const value = within(4, ethernet.vlan, at, end);
+      if (value.length === undefined) partial = before;
       behindType(value.etherType, ...add('vlan', value));
     } else if (type === 0x6558) frame(at, end);
     else rest(at, end);
   };
   const four = (at: number, end: number): void => {
-    const value = ipv4.decode(bytes, at, end);
+    const value = within(at < end ? (bytes[at]! & 15) * 4 : 20, ipv4, at, end);
+    partial ||= value.moreFragments;
     const inner = add('ipv4', value);
     if (value.fragmentOffset > 0) rest(...inner);
     else upper(value.protocol, ...inner);
   };
   const six = (at: number, end: number): void => {
-    const value = ipv6.decode(bytes, at, end);
+    const value = within(40, ipv6, at, end);
     const [start, stop] = add('ipv6', value);
     const found = ipv6.findUpper(bytes, at, stop);
     if (found < 0)
@@ -90,6 +121,7 @@ function strictly(bytes: Uint8Array): unknown[] {
         extensions: bytes.subarray(start, begin),
         upperProtocol: ipv6.upperProtocol(found),
       });
+    partial ||= firstFragment(bytes.subarray(start, begin), value.nextHeader);
     upper(ipv6.upperProtocol(found), begin, stop);
   };
   const upper = (protocol: number, at: number, end: number): void => {
@@ -99,12 +131,13 @@ function strictly(bytes: Uint8Array): unknown[] {
     else if (protocol === 41) six(at, end);
     else if (protocol === 143) frame(at, end);
     else if (protocol === 17) {
-      const value = udp.decode(bytes, at, end);
+      const value = within(8, udp, at, end);
       const inner = add('udp', value);
-      const ports = [value.sourcePort, value.destinationPort];
+      const to = value.destinationPort;
       if (value.payload.length === 0) return;
-      if (ports.includes(4789) || ports.includes(8472)) frame(...add('vxlan', vxlan.decode(bytes, ...inner)));
-      else if (ports.includes(4790)) {
+      if (to === 4789 || (to === 8472 && (value.payload[0]! & 8) !== 0))
+        frame(...add('vxlan', vxlan.decode(bytes, ...inner)));
+      else if (to === 4790) {
         const gpe = vxlan.decode(bytes, ...inner);
         const carried = add('vxlan', gpe);
         const next = vxlan.nextProtocol(gpe) ?? 3;

@@ -37,9 +37,10 @@ import {
   setU16,
   setU32,
   TRUNCATED,
-  truncated,
+  truncatedProblem,
   uint,
-  type WireError,
+  WireError,
+  type WireProblem,
 } from '../wire/index.js';
 
 // Offsets from the packet's start.
@@ -124,10 +125,13 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
   return length > end - offset ? TRUNCATED : length;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(bytes: Uint8Array, offset: number, end: number): WireError {
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
   const needed = end - offset < HEADER_LENGTH ? HEADER_LENGTH : lengthOf(bytes, offset);
-  return truncated('arp', offset, needed, end);
+  return truncatedProblem('arp', offset, needed, end, limitedBy);
 }
 
 /** Whether types and lengths are those of Ethernet and IPv4: the getters of addresses are right only then. */
@@ -221,7 +225,7 @@ export function writeEthernetIpv4(
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): DecodedArp {
-  if (check(bytes, offset, end) < 0) throw diagnose(bytes, offset, end);
+  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
   return read(bytes, offset, end);
 }
 

@@ -17,7 +17,16 @@
  * protocol of their own: {@link vlan}.
  */
 import { formatMac, getMac, parseMac, setMac } from '../address/index.js';
-import { getI32, getU16, room, setU16, TRUNCATED, truncated, type WireError } from '../wire/index.js';
+import {
+  getI32,
+  getU16,
+  room,
+  setU16,
+  TRUNCATED,
+  truncatedProblem,
+  WireError,
+  type WireProblem,
+} from '../wire/index.js';
 import { isLength, typeOrLength } from './type.js';
 
 export * as vlan from './vlan.js';
@@ -73,10 +82,13 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
   return type > room && isLength(type) ? TRUNCATED : HEADER_LENGTH;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(bytes: Uint8Array, offset: number, end: number): WireError {
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
   const length = end - offset < HEADER_LENGTH ? 0 : getU16(bytes, offset + TYPE);
-  return truncated('ethernet', offset, HEADER_LENGTH + length, end);
+  return truncatedProblem('ethernet', offset, HEADER_LENGTH + length, end, limitedBy);
 }
 
 /** The destination as a 48-bit number. */
@@ -151,7 +163,7 @@ export function writeHeader(
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Ethernet {
-  if (check(bytes, offset, end) < 0) throw diagnose(bytes, offset, end);
+  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
   return read(bytes, offset, end);
 }
 

@@ -9,7 +9,7 @@
  *
  * The type is that of what follows the tag, so tags stack.
  */
-import { getU16, room, setU16, TRUNCATED, truncated, uint, type WireError } from '../wire/index.js';
+import { getU16, room, setU16, TRUNCATED, truncatedProblem, uint, WireError, type WireProblem } from '../wire/index.js';
 import { isLength, typeOrLength } from './type.js';
 
 // Offsets from the tag's start, behind the type that announces it.
@@ -55,10 +55,13 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
   return isLength(type) && type > end - offset - HEADER_LENGTH ? TRUNCATED : HEADER_LENGTH;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(bytes: Uint8Array, offset: number, end: number): WireError {
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
   const length = end - offset < HEADER_LENGTH ? 0 : getU16(bytes, offset + TYPE);
-  return truncated('vlan', offset, HEADER_LENGTH + length, end);
+  return truncatedProblem('vlan', offset, HEADER_LENGTH + length, end, limitedBy);
 }
 
 /** Priority code point, 0 to 7. */
@@ -110,7 +113,7 @@ export function writeHeader(bytes: Uint8Array, offset: number, id: number, ether
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): DecodedVlan {
-  if (check(bytes, offset, end) < 0) throw diagnose(bytes, offset, end);
+  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
   return read(bytes, offset, end);
 }
 

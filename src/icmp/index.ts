@@ -30,9 +30,10 @@ import {
   setU16,
   setU32,
   TRUNCATED,
-  truncated,
+  truncatedProblem,
   uint,
-  type WireError,
+  WireError,
+  type WireProblem,
 } from '../wire/index.js';
 
 // Offsets from the header's start.
@@ -150,10 +151,13 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
   return length > end - offset ? TRUNCATED : length;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(bytes: Uint8Array, offset: number, end: number): WireError {
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
   const needed = end - offset < HEADER_LENGTH ? HEADER_LENGTH : headerLength(bytes[offset + TYPE]!);
-  return truncated('icmp', offset, needed, end);
+  return truncatedProblem('icmp', offset, needed, end, limitedBy);
 }
 
 export function getType(bytes: Uint8Array, offset: number): number {
@@ -234,7 +238,7 @@ export function fillChecksum(bytes: Uint8Array, offset: number, end: number): vo
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): DecodedIcmp {
-  if (check(bytes, offset, end) < 0) throw diagnose(bytes, offset, end);
+  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
   return read(bytes, offset, end);
 }
 

@@ -23,7 +23,7 @@ import {
   getU16,
   getI32,
   MALFORMED,
-  malformed,
+  malformedProblem,
   type Option,
   optionsLength,
   readOptions,
@@ -32,10 +32,11 @@ import {
   setU32,
   sum,
   TRUNCATED,
-  truncated,
+  truncatedProblem,
   uint,
   update,
-  type WireError,
+  WireError,
+  type WireProblem,
   writeOptions,
 } from '../wire/index.js';
 
@@ -147,20 +148,31 @@ function checkAny(bytes: Uint8Array, offset: number, available: number): number 
   return total > available ? TRUNCATED : length;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(bytes: Uint8Array, offset: number, end: number): WireError {
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
   const available = end - offset;
-  if (available < MIN_HEADER_LENGTH) return truncated('ipv4', offset, MIN_HEADER_LENGTH, end);
+  if (available < MIN_HEADER_LENGTH) return truncatedProblem('ipv4', offset, MIN_HEADER_LENGTH, end, limitedBy);
   const first = bytes[offset + VERSION_LENGTH]!;
-  if (first >>> 4 !== 4) return malformed('ipv4', offset + VERSION_LENGTH, `version is ${first >>> 4}, not 4`);
+  if (first >>> 4 !== 4) return malformedProblem('ipv4', offset + VERSION_LENGTH, `version is ${first >>> 4}, not 4`);
   const length = getHeaderLength(bytes, offset);
   if (length < MIN_HEADER_LENGTH)
-    return malformed('ipv4', offset + VERSION_LENGTH, `header length is ${length}, less than ${MIN_HEADER_LENGTH}`);
-  if (length > available) return truncated('ipv4', offset, length, end);
+    return malformedProblem(
+      'ipv4',
+      offset + VERSION_LENGTH,
+      `header length is ${length}, less than ${MIN_HEADER_LENGTH}`,
+    );
+  if (length > available) return truncatedProblem('ipv4', offset, length, end, limitedBy);
   const total = getU16(bytes, offset + TOTAL_LENGTH);
   if (total < length)
-    return malformed('ipv4', offset + TOTAL_LENGTH, `total length is ${total}, less than the header's ${length}`);
-  return truncated('ipv4', offset, total, end);
+    return malformedProblem(
+      'ipv4',
+      offset + TOTAL_LENGTH,
+      `total length is ${total}, less than the header's ${length}`,
+    );
+  return truncatedProblem('ipv4', offset, total, end, limitedBy);
 }
 
 /** Bytes of header, options included. */
@@ -336,7 +348,7 @@ export function fillChecksum(bytes: Uint8Array, offset: number): void {
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Ipv4> {
   const length = check(bytes, offset, end);
-  if (length < 0) throw diagnose(bytes, offset, end);
+  if (length < 0) throw new WireError(diagnose(bytes, offset, end));
   return read(bytes, offset, offset + length, offset + getU16(bytes, offset + TOTAL_LENGTH));
 }
 

@@ -30,17 +30,18 @@ import {
   getI32,
   getU16,
   MALFORMED,
-  malformed,
+  malformedProblem,
   room,
   setU16,
   setU32,
   sum,
   TRUNCATED,
-  truncated,
+  truncatedProblem,
   uint,
   UNSUPPORTED,
-  unsupported,
-  type WireError,
+  unsupportedProblem,
+  WireError,
+  type WireProblem,
 } from '../wire/index.js';
 
 // Offsets from the header's start.
@@ -59,6 +60,8 @@ const CLASS_SHIFT = 20;
 const LABEL_MASK = 0xf_ffff;
 /** The bits of a fragment header's word that hold the offset. */
 const FRAGMENT_OFFSET_MASK = 0xfff8;
+/** The bit of that word that says more fragments follow. */
+const FRAGMENT_MORE = 1;
 /** The least length of an extension header. */
 const EXTENSION_MIN_LENGTH = 8;
 
@@ -89,6 +92,10 @@ export const NEXT_SHIM6 = 140;
 
 /** The most extension headers that {@link findUpper} passes over. */
 export const MAX_EXTENSIONS = 16;
+
+// What findUpper returns: the protocol in 8 bits, its offset in 16 (17 headers of 2048 bytes at most), and a flag.
+const FOUND_OFFSET_SHIFT = 8;
+const FOUND_FRAGMENT = 1 << 24;
 
 /** An IPv6 header and what it carries. */
 export interface Ipv6 {
@@ -127,13 +134,16 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
   return getU16(bytes, offset + PAYLOAD_LENGTH) > end - offset - HEADER_LENGTH ? TRUNCATED : HEADER_LENGTH;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(bytes: Uint8Array, offset: number, end: number): WireError {
-  if (end - offset < HEADER_LENGTH) return truncated('ipv6', offset, HEADER_LENGTH, end);
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
+  if (end - offset < HEADER_LENGTH) return truncatedProblem('ipv6', offset, HEADER_LENGTH, end, limitedBy);
   const version = bytes[offset + VERSION_CLASS_LABEL]! >>> 4;
-  if (version !== 6) return malformed('ipv6', offset + VERSION_CLASS_LABEL, `version is ${version}, not 6`);
-  if (isJumbogram(bytes, offset)) return unsupported('ipv6', offset + PAYLOAD_LENGTH, 'it is a jumbogram');
-  return truncated('ipv6', offset, HEADER_LENGTH + getU16(bytes, offset + PAYLOAD_LENGTH), end);
+  if (version !== 6) return malformedProblem('ipv6', offset + VERSION_CLASS_LABEL, `version is ${version}, not 6`);
+  if (isJumbogram(bytes, offset)) return unsupportedProblem('ipv6', offset + PAYLOAD_LENGTH, 'it is a jumbogram');
+  return truncatedProblem('ipv6', offset, HEADER_LENGTH + getU16(bytes, offset + PAYLOAD_LENGTH), end, limitedBy);
 }
 
 /** DSCP and ECN in one octet. */
@@ -209,18 +219,21 @@ export function isExtension(nextHeader: number): boolean {
  * hop-by-hop and destination options, routing, authentication, mobility, HIP, Shim6 and the first fragment's header. It
  * stops before ESP, before the header of a later fragment, whose upper header is elsewhere, and where nothing follows.
  * Neither throws nor allocates; reads nothing from `end` on.
- * @returns what {@link upperProtocol} and {@link upperOffset} take apart, or `TRUNCATED` where a header runs past `end`, or
+ * @returns what {@link upperProtocol}, {@link upperOffset} and {@link isUpperFragment} take apart, or `TRUNCATED` where a header runs past `end`, or
  * `UNSUPPORTED` after {@link MAX_EXTENSIONS}.
  */
 export function findUpper(bytes: Uint8Array, offset: number, end: number): number {
   let next = bytes[offset + NEXT_HEADER]!;
   let at = offset + HEADER_LENGTH;
+  let fragment = 0;
   for (let passed = 0; passed <= MAX_EXTENSIONS; passed++) {
-    if (!isExtension(next)) return ((at - offset) << 8) | next;
+    if (!isExtension(next)) return fragment | ((at - offset) << FOUND_OFFSET_SHIFT) | next;
     if (end - at < EXTENSION_MIN_LENGTH) return TRUNCATED;
     let length = EXTENSION_MIN_LENGTH;
     if (next === NEXT_FRAGMENT) {
-      if ((getU16(bytes, at + FRAGMENT_OFFSET) & FRAGMENT_OFFSET_MASK) !== 0) return ((at - offset) << 8) | next;
+      const word = getU16(bytes, at + FRAGMENT_OFFSET);
+      if ((word & FRAGMENT_OFFSET_MASK) !== 0) return ((at - offset) << FOUND_OFFSET_SHIFT) | next;
+      if ((word & FRAGMENT_MORE) !== 0) fragment = FOUND_FRAGMENT;
     } else if (next === NEXT_AUTHENTICATION) {
       length = (bytes[at + EXTENSION_LENGTH]! + 2) * 4;
     } else {
@@ -240,7 +253,12 @@ export function upperProtocol(found: number): number {
 
 /** Bytes from the start of the IPv6 header to what {@link findUpper} found. */
 export function upperOffset(found: number): number {
-  return found >>> 8;
+  return (found >>> FOUND_OFFSET_SHIFT) & 0xffff;
+}
+
+/** Whether what {@link findUpper} found is in a first fragment, so that the packet has more of it than is here. */
+export function isUpperFragment(found: number): boolean {
+  return (found & FOUND_FRAGMENT) !== 0;
 }
 
 /** Sets ECN, 0 to 3. */
@@ -286,7 +304,7 @@ export function setDestination(bytes: Uint8Array, offset: number, address: Uint8
  * @throws WireError `truncated`, `malformed` or `unsupported`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Ipv6> {
-  if (check(bytes, offset, end) < 0) throw diagnose(bytes, offset, end);
+  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
   return read(bytes, offset, offset + HEADER_LENGTH + getU16(bytes, offset + PAYLOAD_LENGTH));
 }
 

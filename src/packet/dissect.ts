@@ -4,36 +4,56 @@ import * as ethernet from '../ethernet/index.js';
 import * as icmp from '../icmp/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
-import {
-  LINKTYPE_ETHERNET,
-  LINKTYPE_IPV4,
-  LINKTYPE_IPV6,
-  LINKTYPE_LINUX_SLL,
-  LINKTYPE_LINUX_SLL2,
-  LINKTYPE_LOOP,
-  LINKTYPE_NULL,
-  LINKTYPE_RAW,
-} from '../pcap/index.js';
+import { LINKTYPE_ETHERNET } from '../pcap/index.js';
 import * as tcp from '../tcp/index.js';
 import * as udp from '../udp/index.js';
 import * as vxlan from '../vxlan/index.js';
-import { readOptions, TRUNCATED, truncated, type WireError, type WireProblem } from '../wire/index.js';
+import {
+  readOptions,
+  TRUNCATED,
+  truncatedProblem as truncated,
+  unsupportedProblem as unsupported,
+  type WireProblem,
+} from '../wire/index.js';
 import type { Ipv6Layer, Layer, TrailerLayer } from './layers.js';
 import { LOOPBACK_LENGTH, readCooked, readLoopback, SLL2_LENGTH, SLL_LENGTH } from './link.js';
+import {
+  afterEtherType,
+  afterFamily,
+  afterGpe,
+  afterIp,
+  afterLinkType,
+  afterPort,
+  ARP,
+  ETHERNET,
+  GPE,
+  ICMP,
+  IP,
+  IPV4,
+  IPV6,
+  LOOP,
+  NULL,
+  REST,
+  SLL,
+  TCP,
+  UDP,
+  VLAN,
+  VXLAN,
+  VXLAN_PORTS,
+} from './next.js';
 
 /** The most layers of a packet; what is deeper is payload. */
 export const MAX_LAYERS = 64;
-/** The UDP port of VXLAN-GPE, whose header names what follows (draft-ietf-nvo3-vxlan-gpe). */
-export const GPE_PORT = 4790;
-/** The UDP ports that {@link dissect} takes for VXLAN: the assigned one, and the one that Linux took before. */
-export const VXLAN_PORTS: readonly number[] = [vxlan.PORT, 8472];
 
 export interface DissectOptions {
   /** What the packet begins with, as a LINKTYPE_ value of `pcap`. Ethernet when absent. */
   linkType?: number;
   /** Bytes that the packet had, where a capture cut it. */
   originalLength?: number;
-  /** UDP ports, source or destination, of VXLAN. {@link VXLAN_PORTS} when absent. */
+  /**
+   * UDP destination ports of VXLAN. When absent, {@link VXLAN_PORTS}: 4789, and 8472 where flag I is set. The source port
+   * does not matter (RFC 7348, section 5).
+   */
   vxlanPorts?: readonly number[];
 }
 
@@ -41,46 +61,13 @@ export interface Dissection {
   /** From the outermost inwards; at the end `payload`, where no codec reads all, and `trailer`s. */
   layers: Layer[];
   /**
-   * The first thing that a strict `decode` would have thrown, with `limitedBy` saying what set the end: `buffer`, `capture`
-   * where the capture cut the packet, or an enclosing layer's length field, as `ipv4.totalLength`. `null` where all is well.
-   * Layers behind it are read as far as they go.
+   * The first problem that a strict `decode` reports, with `limitedBy` naming what set the end: `buffer`, `capture` where
+   * the capture cut the packet, or a length field of an enclosing layer: `ipv4.totalLength`. `null` where there is none.
+   * Layers behind it are read as far as they go. A first fragment has the upper layers' headers, and lengths in them are
+   * those of the whole packet: only a header that the fragment cuts is a problem.
    */
   stopped: WireProblem | null;
 }
-
-// What may come next. Numbers, so that the loop's `switch` is a table.
-const REST = 0;
-const ETHERNET = 1;
-const VLAN = 2;
-const ARP = 3;
-const IPV4 = 4;
-const IPV6 = 5;
-const IP = 6;
-const ICMP = 7;
-const UDP = 8;
-const TCP = 9;
-const VXLAN = 10;
-const GPE = 11;
-const NULL = 12;
-const LOOP = 13;
-const SLL = 14;
-const SLL2 = 15;
-
-/** Ethernet in IP (RFC 8986, section 10.1). */
-const PROTOCOL_ETHERNET = 143;
-const TYPE_RARP = 0x8035;
-/** Ethernet in whatever has EtherTypes, as GRE carries it. */
-const TYPE_BRIDGED = 0x6558;
-/** DLT_ values that stand for {@link LINKTYPE_RAW} in files of some systems. */
-const DLT_RAW = 12;
-const DLT_RAW_OPENBSD = 14;
-const FAMILY_IPV4 = 2;
-/** Address families of IPv6: NetBSD, FreeBSD, macOS. */
-const IPV6_FAMILIES: readonly number[] = [24, 28, 30];
-/** Values of GPE's next protocol. */
-const GPE_IPV4 = 1;
-const GPE_IPV6 = 2;
-const GPE_ETHERNET = 3;
 
 const NO_OPTIONS: DissectOptions = {};
 
@@ -99,17 +86,19 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
   /** Where it ended before a capture cut it. */
   let whole = Math.max(end, options.originalLength ?? 0);
   let limitedBy = whole > end ? 'capture' : 'buffer';
+  /** Whether what is left is a first fragment, so that length fields may point behind its end. */
+  let partial = false;
   const vxlanPorts = options.vxlanPorts ?? VXLAN_PORTS;
   const linkType = options.linkType ?? LINKTYPE_ETHERNET;
   let next = afterLinkType(linkType);
   if (next < 0) {
     next = REST;
-    stopped = refused('link', 0, `link type ${linkType} is none that weft reads`);
+    stopped = unsupported('link', 0, `link type ${linkType} is none that weft reads`);
   }
 
   while (next !== REST) {
     if (layers.length === MAX_LAYERS) {
-      stopped ??= refused('packet', offset, `more than ${MAX_LAYERS} layers`);
+      stopped ??= unsupported('packet', offset, `more than ${MAX_LAYERS} layers`);
       break;
     }
     const at = offset;
@@ -122,8 +111,9 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
       case ETHERNET: {
         const size = ethernet.HEADER_LENGTH;
         if (ethernet.check(bytes, at, end) < 0) {
-          stopped ??= problem(ethernet.diagnose(bytes, at, end), limitedBy);
-          if (ethernet.decodeLax(bytes, at, end) === null) break;
+          const cut = end - at < size;
+          if (stopped === null && (cut || !partial)) stopped = ethernet.diagnose(bytes, at, end, limitedBy);
+          if (cut) break;
         }
         offset = at + size;
         const destination = macToText(ethernet.getDestination(bytes, at));
@@ -137,6 +127,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           if (offset + etherType <= end) {
             stop = offset + etherType;
             limitedBy = 'ethernet.length';
+            partial = false;
           }
         }
         break;
@@ -144,8 +135,9 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
       case VLAN: {
         const size = ethernet.vlan.HEADER_LENGTH;
         if (ethernet.vlan.check(bytes, at, end) < 0) {
-          stopped ??= problem(ethernet.vlan.diagnose(bytes, at, end), limitedBy);
-          if (ethernet.vlan.decodeLax(bytes, at, end) === null) break;
+          const cut = end - at < size;
+          if (stopped === null && (cut || !partial)) stopped = ethernet.vlan.diagnose(bytes, at, end, limitedBy);
+          if (cut) break;
         }
         offset = at + size;
         const priority = ethernet.vlan.getPriority(bytes, at);
@@ -160,13 +152,14 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           if (offset + etherType <= end) {
             stop = offset + etherType;
             limitedBy = 'vlan.length';
+            partial = false;
           }
         }
         break;
       }
       case ARP: {
         const length = arp.check(bytes, at, end);
-        if (length < 0) stopped ??= problem(arp.diagnose(bytes, at, end), limitedBy);
+        if (length < 0) stopped ??= arp.diagnose(bytes, at, end, limitedBy);
         const value = arp.decodeLax(bytes, at, end);
         if (value === null) break;
         offset = stop = length < 0 ? end : at + length;
@@ -183,17 +176,23 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           offset = at + length;
           stop = at + ipv4.getTotalLength(bytes, at);
           limitedBy = 'ipv4.totalLength';
+          partial = false;
         } else {
-          stopped ??= problem(ipv4.diagnose(bytes, at, end), limitedBy);
-          const value = ipv4.decodeLax(bytes, at, end);
-          if (value === null) {
-            if (at < end && bytes[at]! >>> 4 === 6) next = IPV6;
+          const size = end - at < ipv4.MIN_HEADER_LENGTH ? 0 : ipv4.getHeaderLength(bytes, at);
+          const version = at < end ? bytes[at]! >>> 4 : 0;
+          const readable = version === 4 && size >= ipv4.MIN_HEADER_LENGTH;
+          const behind = readable && length === TRUNCATED && at + size <= end; // the total length alone
+          if (stopped === null && !(partial && behind)) stopped = ipv4.diagnose(bytes, at, end, limitedBy);
+          if (!readable) {
+            if (version === 6) next = IPV6;
             break;
           }
-          offset = value.payload.byteOffset - bytes.byteOffset;
-          stop = offset + value.payload.length;
-          if (value.totalLength > 0) whole = Math.min(whole, at + value.totalLength);
+          const total = ipv4.getTotalLength(bytes, at);
+          offset = Math.min(at + size, end);
+          stop = total === 0 ? end : Math.max(offset, Math.min(at + total, end));
+          if (total > 0) whole = Math.min(whole, at + total);
         }
+        if (ipv4.getMoreFragments(bytes, at)) partial = true;
         const protocolNumber = ipv4.getProtocol(bytes, at);
         const fragmentOffset = ipv4.getFragmentOffset(bytes, at);
         layers.push({
@@ -220,24 +219,30 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
         break;
       }
       case IPV6: {
-        if (stopped === null && ipv6.check(bytes, at, end) < 0)
-          stopped = problem(ipv6.diagnose(bytes, at, end), limitedBy);
+        const length = ipv6.check(bytes, at, end);
+        if (stopped === null && length < 0) {
+          const behind = length === TRUNCATED && end - at >= ipv6.HEADER_LENGTH; // the payload length alone
+          if (!(partial && behind)) stopped = ipv6.diagnose(bytes, at, end, limitedBy);
+        }
         const value = ipv6.decodeLax(bytes, at, end);
         if (value === null) break;
         const { payloadLength } = value;
         const start = at + ipv6.HEADER_LENGTH;
         stop = start + value.payload.length;
         if (payloadLength > 0) {
-          if (start + payloadLength <= end) limitedBy = 'ipv6.payloadLength';
-          else whole = Math.min(whole, start + payloadLength);
+          if (start + payloadLength <= end) {
+            limitedBy = 'ipv6.payloadLength';
+            partial = false;
+          } else whole = Math.min(whole, start + payloadLength);
         }
         offset = start;
         const upper = ipv6.findUpper(bytes, at, stop);
         if (upper >= 0) {
           offset = at + ipv6.upperOffset(upper);
           next = afterIp(ipv6.upperProtocol(upper));
+          if (ipv6.isUpperFragment(upper)) partial = true;
         } else if (upper === TRUNCATED) stopped ??= extensionsTruncated(start, stop, limitedBy);
-        else stopped ??= refused('ipv6', start, `more than ${ipv6.MAX_EXTENSIONS} extension headers`);
+        else stopped ??= unsupported('ipv6', start, `more than ${ipv6.MAX_EXTENSIONS} extension headers`);
         const layer: Ipv6Layer = {
           protocol: 'ipv6',
           offset: at,
@@ -275,7 +280,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           });
           break;
         }
-        if (length < 0) stopped ??= problem(icmp.diagnose(bytes, at, end), limitedBy);
+        if (length < 0) stopped ??= icmp.diagnose(bytes, at, end, limitedBy);
         const value = icmp.decodeLax(bytes, at, end);
         if (value === null) break;
         const { payload, ...fields } = value;
@@ -285,15 +290,19 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
       }
       case UDP: {
         const size = udp.HEADER_LENGTH;
-        if (udp.check(bytes, at, end) >= 0) {
+        const code = udp.check(bytes, at, end);
+        if (code >= 0) {
           stop = at + udp.getLength(bytes, at);
           limitedBy = 'udp.length';
+          partial = false;
         } else {
-          stopped ??= problem(udp.diagnose(bytes, at, end), limitedBy);
-          const value = udp.decodeLax(bytes, at, end);
-          if (value === null) break;
-          stop = at + size + value.payload.length;
-          if (value.length > 0) whole = Math.min(whole, at + value.length);
+          const cut = end - at < size;
+          if (stopped === null && (cut || !(partial && code === TRUNCATED)))
+            stopped = udp.diagnose(bytes, at, end, limitedBy);
+          if (cut) break;
+          const length = udp.getLength(bytes, at);
+          stop = length === 0 ? end : Math.min(at + Math.max(length, size), end);
+          if (length > 0) whole = Math.min(whole, at + length);
         }
         offset = at + size;
         const sourcePort = udp.getSourcePort(bytes, at);
@@ -307,14 +316,14 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           length: udp.getLength(bytes, at),
           checksum: udp.getChecksum(bytes, at),
         });
-        if (offset < stop) next = afterPorts(sourcePort, destinationPort, vxlanPorts);
+        if (offset < stop) next = afterPort(bytes, offset, destinationPort, vxlanPorts);
         break;
       }
       case TCP: {
         const length = tcp.check(bytes, at, end);
         if (length >= 0) offset = at + length;
         else {
-          stopped ??= problem(tcp.diagnose(bytes, at, end), limitedBy);
+          stopped ??= tcp.diagnose(bytes, at, end, limitedBy);
           if (end - at < tcp.MIN_HEADER_LENGTH) break;
           // With a header length that cannot be, ports and numbers are there all the same.
           offset = Math.min(at + Math.max(tcp.getHeaderLength(bytes, at), tcp.MIN_HEADER_LENGTH), end);
@@ -340,8 +349,8 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
       case GPE: {
         const size = vxlan.HEADER_LENGTH;
         if (vxlan.check(bytes, at, end) < 0) {
-          stopped ??= problem(vxlan.diagnose(bytes, at, end), limitedBy);
-          if (vxlan.decodeLax(bytes, at, end) === null) break;
+          stopped ??= vxlan.diagnose(bytes, at, end, limitedBy);
+          if (end - at < size) break;
         }
         offset = at + size;
         const flags = vxlan.getFlags(bytes, at);
@@ -361,21 +370,20 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
       case NULL:
       case LOOP: {
         if (end - at < LOOPBACK_LENGTH) {
-          stopped = problem(truncated('loopback', at, LOOPBACK_LENGTH, end), limitedBy);
+          stopped = truncated('loopback', at, LOOPBACK_LENGTH, end, limitedBy);
           break;
         }
         const layer = readLoopback(bytes, at, kind === NULL ? 'null' : 'loop');
         layers.push(layer);
         offset = at + layer.size;
-        if (layer.family === FAMILY_IPV4) next = IPV4;
-        else if (IPV6_FAMILIES.includes(layer.family)) next = IPV6;
+        next = afterFamily(layer.family);
         break;
       }
       default: {
         const protocol = kind === SLL ? 'sll' : 'sll2';
         const size = kind === SLL ? SLL_LENGTH : SLL2_LENGTH;
         if (end - at < size) {
-          stopped = problem(truncated(protocol, at, size, end), limitedBy);
+          stopped = truncated(protocol, at, size, end, limitedBy);
           break;
         }
         const layer = readCooked(bytes, at, protocol);
@@ -401,97 +409,6 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
     layers.push({ protocol: 'payload', offset, size: end - offset, bytes: bytes.subarray(offset, end) });
   if (trailers !== null) for (let i = trailers.length - 1; i >= 0; i--) layers.push(trailers[i]!);
   return { layers, stopped };
-}
-
-function afterLinkType(linkType: number): number {
-  switch (linkType) {
-    case LINKTYPE_ETHERNET:
-      return ETHERNET;
-    case LINKTYPE_RAW:
-    case DLT_RAW:
-    case DLT_RAW_OPENBSD:
-      return IP;
-    case LINKTYPE_IPV4:
-      return IPV4;
-    case LINKTYPE_IPV6:
-      return IPV6;
-    case LINKTYPE_NULL:
-      return NULL;
-    case LINKTYPE_LOOP:
-      return LOOP;
-    case LINKTYPE_LINUX_SLL:
-      return SLL;
-    case LINKTYPE_LINUX_SLL2:
-      return SLL2;
-    default:
-      return -1;
-  }
-}
-
-function afterEtherType(etherType: number): number {
-  switch (etherType) {
-    case ethernet.TYPE_IPV4:
-      return IPV4;
-    case ethernet.TYPE_IPV6:
-      return IPV6;
-    case ethernet.TYPE_ARP:
-    case TYPE_RARP:
-      return ARP;
-    case TYPE_BRIDGED:
-      return ETHERNET;
-    default:
-      return ethernet.isVlanType(etherType) ? VLAN : REST;
-  }
-}
-
-function afterIp(protocol: number): number {
-  switch (protocol) {
-    case ipv4.PROTOCOL_ICMP:
-      return ICMP;
-    case ipv4.PROTOCOL_IPV4:
-      return IPV4;
-    case ipv4.PROTOCOL_TCP:
-      return TCP;
-    case ipv4.PROTOCOL_UDP:
-      return UDP;
-    case ipv4.PROTOCOL_IPV6:
-      return IPV6;
-    case PROTOCOL_ETHERNET:
-      return ETHERNET;
-    default:
-      return REST;
-  }
-}
-
-function afterPorts(source: number, destination: number, vxlanPorts: readonly number[]): number {
-  if (vxlanPorts.includes(source) || vxlanPorts.includes(destination)) return VXLAN;
-  return source === GPE_PORT || destination === GPE_PORT ? GPE : REST;
-}
-
-function afterGpe(nextProtocol: number): number {
-  switch (nextProtocol) {
-    case GPE_IPV4:
-      return IPV4;
-    case GPE_IPV6:
-      return IPV6;
-    case GPE_ETHERNET:
-      return ETHERNET;
-    default:
-      return REST;
-  }
-}
-
-/** An error as plain data, with what set the end in the place of `buffer`. */
-function problem(error: WireError, limitedBy: string): WireProblem {
-  const { protocol, reason, offset, needed, available } = error;
-  if (reason !== 'truncated')
-    return { protocol, reason, offset, needed, available, limitedBy: '', detail: error.detail };
-  const { detail } = truncated(protocol, offset, needed, offset + available, limitedBy);
-  return { protocol, reason, offset, needed, available, limitedBy, detail };
-}
-
-function refused(protocol: string, offset: number, detail: string): WireProblem {
-  return { protocol, reason: 'unsupported', offset, needed: 0, available: 0, limitedBy: '', detail };
 }
 
 function extensionsTruncated(offset: number, end: number, limitedBy: string): WireProblem {

@@ -27,7 +27,7 @@ import {
   getU16,
   getU32,
   MALFORMED,
-  malformed,
+  malformedProblem,
   type Option,
   optionsLength,
   readOptions,
@@ -36,9 +36,10 @@ import {
   setU32,
   sum,
   TRUNCATED,
-  truncated,
+  truncatedProblem,
   uint,
-  type WireError,
+  WireError,
+  type WireProblem,
   writeOptions,
 } from '../wire/index.js';
 
@@ -115,13 +116,16 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
   return length > end - offset ? TRUNCATED : length;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(bytes: Uint8Array, offset: number, end: number): WireError {
-  if (end - offset < MIN_HEADER_LENGTH) return truncated('tcp', offset, MIN_HEADER_LENGTH, end);
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
+  if (end - offset < MIN_HEADER_LENGTH) return truncatedProblem('tcp', offset, MIN_HEADER_LENGTH, end, limitedBy);
   const length = getHeaderLength(bytes, offset);
-  if (length >= MIN_HEADER_LENGTH) return truncated('tcp', offset, length, end);
+  if (length >= MIN_HEADER_LENGTH) return truncatedProblem('tcp', offset, length, end, limitedBy);
   const detail = `header length is ${length}, less than ${MIN_HEADER_LENGTH}`;
-  return malformed('tcp', offset + DATA_OFFSET_FLAGS, detail);
+  return malformedProblem('tcp', offset + DATA_OFFSET_FLAGS, detail);
 }
 
 export function getSourcePort(bytes: Uint8Array, offset: number): number {
@@ -227,7 +231,7 @@ export function fillChecksum(bytes: Uint8Array, offset: number, end: number, pse
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Tcp> {
   const length = check(bytes, offset, end);
-  if (length < 0) throw diagnose(bytes, offset, end);
+  if (length < 0) throw new WireError(diagnose(bytes, offset, end));
   return read(bytes, offset, offset + length, end);
 }
 

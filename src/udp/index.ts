@@ -16,14 +16,15 @@ import {
   finish,
   getU16,
   MALFORMED,
-  malformed,
+  malformedProblem,
   room,
   setU16,
   sum,
   TRUNCATED,
-  truncated,
+  truncatedProblem,
   uint,
-  type WireError,
+  WireError,
+  type WireProblem,
 } from '../wire/index.js';
 
 // Offsets from the header's start.
@@ -61,12 +62,15 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
   return length > available ? TRUNCATED : HEADER_LENGTH;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(bytes: Uint8Array, offset: number, end: number): WireError {
-  if (end - offset < HEADER_LENGTH) return truncated('udp', offset, HEADER_LENGTH, end);
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
+  if (end - offset < HEADER_LENGTH) return truncatedProblem('udp', offset, HEADER_LENGTH, end, limitedBy);
   const length = getU16(bytes, offset + LENGTH);
-  if (length >= HEADER_LENGTH) return truncated('udp', offset, length, end);
-  return malformed('udp', offset + LENGTH, `length is ${length}, less than the header's ${HEADER_LENGTH}`);
+  if (length >= HEADER_LENGTH) return truncatedProblem('udp', offset, length, end, limitedBy);
+  return malformedProblem('udp', offset + LENGTH, `length is ${length}, less than the header's ${HEADER_LENGTH}`);
 }
 
 export function getSourcePort(bytes: Uint8Array, offset: number): number {
@@ -151,7 +155,7 @@ export function writeHeader(
  * @throws WireError `truncated` or `malformed`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Udp> {
-  if (check(bytes, offset, end) < 0) throw diagnose(bytes, offset, end);
+  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
   return read(bytes, offset, offset + getU16(bytes, offset + LENGTH));
 }
 

@@ -15,7 +15,7 @@
  * The 16-bit fields are little-endian: what virtio 1.0 and later have, and what a TAP has on little-endian hosts. On a
  * big-endian host the device is to be told (ioctl TUNSETVNETLE).
  */
-import { room, TRUNCATED, truncated, uint, type WireError } from '../wire/index.js';
+import { room, TRUNCATED, truncatedProblem, uint, WireError, type WireProblem } from '../wire/index.js';
 
 // Offsets from the header's start.
 const FLAGS = 0;
@@ -82,9 +82,12 @@ export function check(_bytes: Uint8Array, offset: number, end: number): number {
   return end - offset < HEADER_LENGTH ? TRUNCATED : HEADER_LENGTH;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(_bytes: Uint8Array, offset: number, end: number): WireError {
-  return truncated('virtio', offset, HEADER_LENGTH, end);
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(_bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
+  return truncatedProblem('virtio', offset, HEADER_LENGTH, end, limitedBy);
 }
 
 /** All eight flag bits. */
@@ -169,7 +172,7 @@ export function writeHeader(
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Virtio> {
-  if (check(bytes, offset, end) < 0) throw diagnose(bytes, offset, end);
+  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
   return {
     flags: getFlags(bytes, offset),
     gsoType: getGsoType(bytes, offset),

@@ -16,14 +16,15 @@ import {
   getU16,
   getU24,
   MALFORMED,
-  malformed,
+  malformedProblem,
   room,
   setU16,
   setU24,
   TRUNCATED,
-  truncated,
+  truncatedProblem,
   uint,
-  type WireError,
+  WireError,
+  type WireProblem,
 } from '../wire/index.js';
 
 // Offsets from the header's start.
@@ -85,10 +86,13 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
   return HEADER_LENGTH;
 }
 
-/** Says in full why `check` refused: call it only then. */
-export function diagnose(_bytes: Uint8Array, offset: number, end: number): WireError {
-  if (end - offset < HEADER_LENGTH) return truncated('vxlan', offset, HEADER_LENGTH, end);
-  return malformed('vxlan', offset + FLAGS, 'flag I is not set, so there is no VNI');
+/**
+ * Says why `check` refused the header: call it only then. Throws nothing.
+ * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
+ */
+export function diagnose(_bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
+  if (end - offset < HEADER_LENGTH) return truncatedProblem('vxlan', offset, HEADER_LENGTH, end, limitedBy);
+  return malformedProblem('vxlan', offset + FLAGS, 'flag I is not set, so there is no VNI');
 }
 
 /** All eight flag bits. */
@@ -159,7 +163,7 @@ export function writeHeader(bytes: Uint8Array, offset: number, vni: number): voi
  * @throws WireError `truncated`, or `malformed` where flag I is not set.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Vxlan> {
-  if (check(bytes, offset, end) < 0) throw diagnose(bytes, offset, end);
+  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
   return read(bytes, offset, end);
 }
 
