@@ -5,7 +5,8 @@
 import { do_not_optimize, measure } from 'mitata';
 import { dissect } from '../src/packet/index.js';
 import { forwarding, lookups } from './machines.js';
-import { PING, readFields, warmUp } from './packet.js';
+import * as vxlan from '../src/vxlan/index.js';
+import { INNER, PING, readFields, warmUp } from './packet.js';
 
 /** Nanoseconds, and bytes of heap, an operation. */
 export interface Figure {
@@ -18,6 +19,11 @@ export interface Figure {
 
 export const ROUNDS = 5;
 
+/** The packet as a snap length of 96 leaves it, and without its VXLAN flags. A problem costs no more than a header. */
+const CUT = PING.slice(0, 96);
+const MALFORMED = PING.slice();
+MALFORMED[INNER - vxlan.HEADER_LENGTH] = 0;
+
 export async function library(): Promise<Figure[]> {
   warmUp();
   const { forward, sent } = forwarding();
@@ -25,6 +31,8 @@ export async function library(): Promise<Figure[]> {
   const subjects: [name: string, bar: number, run: () => unknown][] = [
     ['fields: 7 headers of a 148-byte VXLAN packet checked and read', 45, () => readFields(PING)],
     ['values: dissect of the same packet', 800, () => dissect(PING)],
+    ['values: dissect of it cut at 96 bytes', 800, () => dissect(CUT, { originalLength: PING.length })],
+    ['values: dissect of it malformed, VXLAN without flag I', 800, () => dissect(MALFORMED)],
     ['vtep: one frame forwarded with encapsulation, 4096 endpoints', 100, forward],
     ['fdb: look-up among a million entries', 150, lookup],
   ];

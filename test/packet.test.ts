@@ -135,7 +135,7 @@ function strictly(bytes: Uint8Array): unknown[] {
       const inner = add('udp', value);
       const to = value.destinationPort;
       if (value.payload.length === 0) return;
-      if (to === 4789 || (to === 8472 && (value.payload[0]! & 8) !== 0))
+      if (to === 4789 || (to === 8472 && value.length >= 16 && (value.payload[0]! & 8) !== 0))
         frame(...add('vxlan', vxlan.decode(bytes, ...inner)));
       else if (to === 4790) {
         const gpe = vxlan.decode(bytes, ...inner);

@@ -62,7 +62,7 @@ export const HEADER_LENGTH = 8;
 const MASK_LENGTH = 12;
 const TIMESTAMP_LENGTH = 20;
 /** Length in bytes of type, code and checksum. */
-const COMMON_LENGTH = 4;
+export const COMMON_LENGTH = 4;
 
 export const ECHO_REPLY = 0;
 export const UNREACHABLE = 3;

@@ -281,8 +281,20 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           break;
         }
         if (length < 0) stopped ??= icmp.diagnose(bytes, at, end, limitedBy);
-        const value = icmp.decodeLax(bytes, at, end);
-        if (value === null) break;
+        if (end - at < icmp.HEADER_LENGTH) {
+          if (end - at < icmp.COMMON_LENGTH) break;
+          offset = at + icmp.COMMON_LENGTH;
+          layers.push({
+            protocol: 'icmp',
+            offset: at,
+            size: icmp.COMMON_LENGTH,
+            type: icmp.getType(bytes, at),
+            code: icmp.getCode(bytes, at),
+            checksum: icmp.getChecksum(bytes, at),
+          });
+          break;
+        }
+        const value = icmp.decodeLax(bytes, at, end)!;
         const { payload, ...fields } = value;
         offset = payload.byteOffset - bytes.byteOffset;
         layers.push({ protocol: 'icmp', offset: at, size: offset - at, ...fields });
@@ -316,7 +328,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           length: udp.getLength(bytes, at),
           checksum: udp.getChecksum(bytes, at),
         });
-        if (offset < stop) next = afterPort(bytes, offset, destinationPort, vxlanPorts);
+        if (offset < stop) next = afterPort(bytes, at, vxlanPorts);
         break;
       }
       case TCP: {

@@ -11,6 +11,7 @@ import {
   LINKTYPE_NULL,
   LINKTYPE_RAW,
 } from '../pcap/index.js';
+import * as udp from '../udp/index.js';
 import * as vxlan from '../vxlan/index.js';
 
 // Numbers, so that the loop's `switch` in `dissect` is a table.
@@ -122,20 +123,20 @@ export function afterIp(protocol: number): number {
 }
 
 /**
- * What the data at `offset` of a UDP datagram are. The destination port decides (RFC 7348, section 5): the source port
+ * What the data behind the UDP header at `offset` are. The destination port decides (RFC 7348, section 5): the source port
  * of VXLAN is a hash of the inner flow and may be any number, so it identifies nothing.
  * @param vxlanPorts the caller's, or {@link VXLAN_PORTS}. Of these, 8472 is an ephemeral port to most programs: there a
- * header without flag I is not VXLAN.
+ * datagram without a whole header with flag I is not VXLAN.
  */
-export function afterPort(
-  bytes: Uint8Array,
-  offset: number,
-  destination: number,
-  vxlanPorts: readonly number[],
-): number {
+export function afterPort(bytes: Uint8Array, offset: number, vxlanPorts: readonly number[]): number {
+  const destination = udp.getDestinationPort(bytes, offset);
   if (vxlanPorts === VXLAN_PORTS) {
     if (destination === vxlan.PORT) return VXLAN;
-    if (destination === LINUX_VXLAN_PORT) return (vxlan.getFlags(bytes, offset) & vxlan.FLAG_VNI) === 0 ? REST : VXLAN;
+    if (destination === LINUX_VXLAN_PORT) {
+      const whole = udp.getLength(bytes, offset) >= udp.HEADER_LENGTH + vxlan.HEADER_LENGTH;
+      const flags = vxlan.getFlags(bytes, offset + udp.HEADER_LENGTH);
+      return whole && (flags & vxlan.FLAG_VNI) !== 0 ? VXLAN : REST;
+    }
   } else if (vxlanPorts.includes(destination)) return VXLAN;
   return destination === GPE_PORT ? GPE : REST;
 }

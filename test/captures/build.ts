@@ -91,6 +91,58 @@ save('vxlan.pcap', {}, [
   [ethernet, ipv4, { ...tunnel, sourcePort: 4789, destinationPort: 50000 }, vxlan, ethernet, ipv4, ...echo],
 ]);
 
+// The destination port identifies VXLAN (RFC 7348, section 5), the source port does not.
+const query = Buffer.from('a1b201000001000000000000076578616d706c6503636f6d0000010001', 'hex');
+const dns: LayerToBuild = { protocol: 'payload', bytes: Uint8Array.from(query) };
+const noise: LayerToBuild = { protocol: 'payload', bytes: Uint8Array.from({ length: 40 }, (_, i) => i * 37 + 0x50) };
+const ports = (sourcePort: number, destinationPort: number): LayerToBuild[] => [
+  ethernet,
+  ipv4,
+  { protocol: 'udp', sourcePort, destinationPort },
+];
+save('ports.pcap', {}, [
+  ...[4789, 4790, 8472].flatMap((port) => [
+    [...ports(port, 53), dns],
+    [...ports(port, 50000), vxlan, ethernet, ipv4, ...echo],
+    [...ports(50000, port), noise], // flag I is not set
+    [...ports(50000, port), { protocol: 'payload', bytes: Uint8Array.of(8, 0, 0, 0) } as LayerToBuild],
+    [...ports(port, port), vxlan, ethernet, ipv4, ...echo],
+  ]),
+  [...ports(53, 8472), dns],
+]);
+
+// First fragments: lengths in the upper headers are those of the whole packet.
+const piece = (bytes: Uint8Array, length: number, protocolNumber: number): LayerToBuild[] => [
+  ethernet,
+  { ...ipv4, moreFragments: true, protocolNumber },
+  { protocol: 'payload', bytes: bytes.subarray(0, length) },
+];
+const piece6 = (bytes: Uint8Array, length: number, next: number): LayerToBuild[] => [
+  ethernet,
+  { ...ipv6, nextHeader: 44, extensions: Uint8Array.of(next, 0, 0, 1, 0, 0, 0, 1) },
+  { protocol: 'payload', bytes: bytes.subarray(0, length) },
+];
+const long: LayerToBuild = { protocol: 'payload', bytes: new Uint8Array(100).fill(0x61) };
+const datagram = build([ipv4, udp, long]).subarray(20);
+const tcpSegment = build([ipv4, tcp, long]).subarray(20);
+const ping = build([ipv4, ...echo, long]).subarray(20);
+const inTunnel = build([ipv4, tunnel, vxlan, ethernet, ipv4, udp, long]).subarray(20);
+const inTunnel6 = build([ipv4, tunnel, vxlan, ethernet, ipv6, udp, long]).subarray(20);
+save('first-fragments.pcap', {}, [
+  ...[16, 24, 64].map((length) => piece(datagram, length, 17)),
+  ...[24, 64].map((length) => piece(tcpSegment, length, 6)),
+  ...[8, 64].map((length) => piece(ping, length, 1)),
+  ...[64, 72, 96, 128].map((length) => piece(inTunnel, length, 17)),
+  ...[80, 128].map((length) => piece(inTunnel6, length, 17)),
+  ...[16, 64].map((length) => piece6(datagram, length, 17)),
+  ...[24, 64].map((length) => piece6(tcpSegment, length, 6)),
+  piece6(inTunnel, 96, 17),
+  // These cut a header.
+  piece(tcpSegment, 8, 6),
+  piece(inTunnel, 40, 17),
+  piece6(tcpSegment, 16, 6),
+]);
+
 const gpe = (next: number): LayerToBuild[] => [
   ethernet,
   ipv4,

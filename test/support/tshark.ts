@@ -290,12 +290,16 @@ export function differences(ours: Dissection, theirs: readonly TsharkLayer[]): s
     const expected = NAMES[theirLayer.name];
     if (theirLayer.name.startsWith('_ws.')) return found; // malformed, or cut by the capture
     if (expected === undefined) {
+      // tshark 4.0 does not know 8472 as a port of VXLAN.
+      if (ourLayer?.protocol === 'vxlan' && field(theirs[i - 1]!, 'udp.dstport') === '8472') return found;
       const passedOver = layers.some((layer) => isFragment(layer)) || field(theirs[i - 1]!, 'vxlan.p_bit') === '0';
       if (theirLayer.name === 'data' && ourLayer !== undefined && !passedOver)
         found.push(`${ourLayer.protocol} at ${ourLayer.offset} is but data to tshark`);
       return found;
     }
     if (find(theirLayer.fields, 'ieee8021ad') !== undefined) return found; // 802.1ah, which weft does not read
+    // It also takes the source port for VXLAN's, against RFC 7348, section 5.
+    if (expected === 'vxlan' && !toVxlan(theirs[i - 1]!)) return found;
     if (field(theirLayer, 'ip.bogus_ip_version') !== undefined) continue; // it shows the version and nothing else
     const malformed = isMalformed(theirLayer) || theirs[i + 1]?.name.startsWith('_ws.') === true;
     const partial = malformed || gaveUp(theirLayer);
@@ -313,6 +317,11 @@ export function differences(ours: Dissection, theirs: readonly TsharkLayer[]): s
   const more = layers[position];
   if (more !== undefined) found.push(`${more.protocol} at ${more.offset} is not there to tshark`);
   return found;
+}
+
+/** Whether a UDP layer's destination is a port of VXLAN or VXLAN-GPE. */
+function toVxlan(udp: TsharkLayer): boolean {
+  return ['4789', '8472', '4790'].includes(field(udp, 'udp.dstport')!);
 }
 
 /** Whether tshark shows no more of a header behind a length that cannot be. */

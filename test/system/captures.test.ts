@@ -25,6 +25,9 @@ function filesIn(folder: string): string[] {
     .map((name) => join(folder, name));
 }
 
+/** weft reads each packet by itself. */
+const NO_REASSEMBLY = ['-o', 'ip.defragment:FALSE', '-o', 'ipv6.defragment:FALSE'];
+
 interface Outcome {
   packets: number;
   findings: string[];
@@ -36,7 +39,7 @@ async function compare(file: string): Promise<Outcome> {
   const packets: CapturedPacket[] = [];
   for (let at = 0; at < bytes.length; at += CHUNK) packets.push(...reader.push(bytes.subarray(at, at + CHUNK)));
   const problem = reader.finish();
-  const theirs = await tshark(file);
+  const theirs = await tshark(file, NO_REASSEMBLY);
   const findings: string[] = [];
   if (packets.length !== theirs.length)
     findings.push(`${packets.length} packets, ${theirs.length} to tshark (${problem?.message ?? 'no problem'})`);
