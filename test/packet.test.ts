@@ -95,7 +95,7 @@ function strictly(bytes: Uint8Array): unknown[] {
     else rest(at, end);
   };
   const four = (at: number, end: number): void => {
-    const value = within(at < end ? (bytes[at]! & 15) * 4 : 20, ipv4, at, end);
+    const value = within(Math.max(20, at < end ? (bytes[at]! & 15) * 4 : 0), ipv4, at, end);
     partial ||= value.moreFragments;
     const inner = add('ipv4', value);
     if (value.fragmentOffset > 0) rest(...inner);

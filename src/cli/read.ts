@@ -4,23 +4,35 @@ import { createReadStream } from 'node:fs';
 import { codeOf, HostError } from '../host/index.js';
 import { dissect, hexdump, summarize, tree, type Dissection } from '../packet/index.js';
 import { CaptureReader, LINKTYPE_ETHERNET, type CapturedPacket } from '../pcap/index.js';
+import { CaptureFile } from './capture-file.js';
 import { parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { seconds, Totals } from './read-totals.js';
 import { type Manual } from './manual.js';
 
 const FLAGS: readonly Flag[] = [
-  { name: 'json', text: 'one JSON object a line for each packet' },
-  { name: 'tree', text: 'all fields of all layers below each line' },
-  { name: 'hex', text: 'the bytes below each line' },
-  { name: 'summary', text: 'totals at the end: packets, bytes, time span, protocols, VNIs (with --json, on stderr)' },
+  { name: 'read', letter: 'r', value: 'FILE', text: 'the capture, as FILE without a flag' },
   { name: 'count', letter: 'c', value: 'N', text: 'end after N packets' },
+  { name: 'tree', letter: 'v', text: 'all fields of all layers below each line' },
+  { name: 'hex', letter: 'x', text: 'the bytes below each line, in hexadecimal and ASCII' },
+  { name: 'json', text: 'one JSON object a line for each packet' },
+  { name: 'summary', text: 'totals at the end: packets, bytes, time span, protocols, VNIs (with --json, on stderr)' },
+  { name: 'quiet', letter: 'q', text: 'the summary alone, without the packets; with --json, one JSON object' },
+  {
+    name: 'write',
+    letter: 'w',
+    value: 'FILE',
+    text: 'write the packets to a capture, and print none: pcap for *.pcap, else pcapng; - is standard output',
+  },
+  { name: 'numeric', letter: 'n', text: 'accepted and without effect: addresses and ports are always numbers' },
 ];
 
 export const manual: Manual = {
   name: 'read',
   summary: 'print the packets of a capture file, as text or JSON',
-  usage: ['read FILE [flags]'],
+  usage: ['read FILE [flags]', 'read -r FILE [flags]'],
   description: `FILE is a pcap or pcapng file, or - for standard input. It is read as it comes, in little memory, whatever its size.
-Times are in UTC. A line in brackets behind a packet says where a strict decoder would have stopped, and why.`,
+Times are in UTC. Brackets behind a packet name the first header that is cut or malformed, and say why.
+Letters combine: -nvx, -c5.`,
   flags: [{ flags: FLAGS }],
   sections: [
     {
@@ -36,11 +48,14 @@ Times are in UTC. A line in brackets behind a packet says where a strict decoder
     },
   ],
   examples: `vtep read capture.pcapng
+vtep read -nvc 10 capture.pcapng
+vtep read -q capture.pcapng
+vtep read -r capture.pcapng -c 1000 -w first.pcap
 tcpdump -i eth0 -w - udp port 4789 | vtep read -
 vtep read capture.pcap --json | jq 'select(.layers[] | .protocol == "vxlan" and .vni == 4097)'`,
   exit: {
     0: 'done',
-    1: 'the file is damaged or cannot be read (packets before the damage are shown)',
+    1: 'the file is damaged, cannot be read or cannot be written (packets before the damage are shown)',
     2: 'wrong flags',
   },
 };
@@ -50,35 +65,50 @@ const BATCH = 65_536;
 
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
-  const [path, another] = flags.rest;
+  const [path, another] = [...flags.values('read'), ...flags.rest];
   if (path === undefined) throw new UsageError('which capture? name a file, or - for standard input');
   if (another !== undefined) throw new UsageError(`one capture at a time: "${path}" or "${another}"?`);
   const json = flags.on('json') === true;
   for (const other of ['tree', 'hex'])
-    if (json && flags.on(other)) throw new UsageError(`--${other} and --json do not go together; JSON has all fields`);
-  const count =
-    flags.value('count') === undefined ? Infinity : wholeNumber(flags.typed('count'), flags.value('count')!);
+    if (json && flags.on(other))
+      throw new UsageError(`${flags.typed(other)} and --json do not go together; JSON has all fields`);
+  const given = flags.value('count');
+  const count = given === undefined ? Infinity : wholeNumber(flags.typed('count'), given);
+  const quiet = flags.on('quiet') === true;
+  const target = flags.value('write');
+  if (target === '-' && (quiet || flags.on('summary')))
+    throw new UsageError(`${flags.typed('write')} - writes the capture to standard output; leave out the summary`);
 
-  const show = json
-    ? jsonLine
-    : (packet: CapturedPacket, dissection: Dissection): string =>
-        textLines(packet, dissection, flags.on('tree') === true, flags.on('hex') === true);
-  const totals = flags.on('summary') ? new Totals() : null;
   const output = new Output(process.stdout);
+  const copy =
+    target === undefined
+      ? null
+      : new CaptureFile(target, path, target === '-' ? (bytes) => output.writeBytes(bytes) : null);
+  const show =
+    quiet || copy !== null
+      ? null
+      : json
+        ? jsonLine
+        : (packet: CapturedPacket, dissection: Dissection): string =>
+            textLines(packet, dissection, flags.on('tree') === true, flags.on('hex') === true);
+  const totals = flags.on('summary') || quiet ? new Totals() : null;
   const reader = new CaptureReader();
   const name = path === '-' ? 'standard input' : path;
 
   if (count > 0) {
     try {
       for await (const chunk of path === '-' ? process.stdin : createReadStream(path)) {
+        if (reader.format === null && copy?.opened === false) await copy.open();
         const { buffer, byteOffset, length } = chunk as Buffer;
         // A plain Uint8Array: cutting pieces out of a Buffer takes several times as long.
         const packets = reader.push(new Uint8Array(buffer, byteOffset, length));
         for (const packet of packets) {
           if (packet.number > count) break;
+          await copy?.packet(packet);
+          if (show === null && totals === null) continue;
           const dissection = dissect(packet.data, { linkType: packet.linkType, originalLength: packet.length });
           totals?.add(packet, dissection);
-          await output.write(show(packet, dissection));
+          if (show !== null) await output.write(show(packet, dissection));
           if (output.closed) return 0;
         }
         await output.flush();
@@ -90,10 +120,14 @@ export async function run(args: string[]): Promise<number> {
     }
   }
   const problem = reader.count >= count ? null : reader.finish();
+  if (copy !== null) {
+    await copy.close();
+    const { count: copied } = copy;
+    if (target !== '-') process.stderr.write(`${copied} packet${copied === 1 ? '' : 's'} written to ${target}\n`);
+  }
   if (totals !== null) {
-    const text = totals.text();
-    if (json) process.stderr.write(text);
-    else await output.write(text);
+    if (json && !quiet) process.stderr.write(totals.text());
+    else await output.write(json ? totals.json() : totals.text());
   }
   await output.flush();
   if (problem !== null) {
@@ -151,30 +185,26 @@ class Output {
     if (this.#text.length >= BATCH) await this.flush();
   }
 
+  async writeBytes(bytes: Uint8Array): Promise<void> {
+    if (!this.closed && !this.stream.write(bytes)) await once(this.stream, 'drain').catch(() => undefined);
+    this.#complain();
+  }
+
   async flush(): Promise<void> {
     const text = this.#text;
     this.#text = '';
     if (text !== '' && !this.closed && !this.stream.write(text))
       await once(this.stream, 'drain').catch(() => undefined);
+    this.#complain();
+  }
+
+  #complain(): void {
     if (this.#failure !== null) throw new HostError(`standard output: ${(this.#failure as Error).message}`);
   }
 }
 
 const NANOSECONDS = 1_000_000_000n;
 const DAY = 86_400n;
-
-/** Seconds since 1970 with nine digits behind the point. */
-function seconds(timestamp: bigint): string {
-  const sign = timestamp < 0n ? '-' : '';
-  const digits = String(timestamp < 0n ? -timestamp : timestamp).padStart(10, '0');
-  return `${sign}${digits.slice(0, -9)}.${digits.slice(-9)}`;
-}
-
-/** Date and time in UTC, as far as there are dates. */
-function date(timestamp: bigint): string {
-  const milliseconds = Number(timestamp / 1_000_000n);
-  return Math.abs(milliseconds) <= 8.64e15 ? new Date(milliseconds).toISOString() : `second ${seconds(timestamp)}`;
-}
 
 /** `HH:MM:SS.ffffff` in UTC. */
 function clock(timestamp: bigint | null): string {
@@ -215,51 +245,4 @@ function bytesAsHex(_key: string, value: unknown): unknown {
   return value instanceof Uint8Array
     ? Buffer.from(value.buffer, value.byteOffset, value.length).toString('hex')
     : value;
-}
-
-/** The most VNIs and reasons that totals count apart, so that they stay small whatever a capture holds. */
-const MAX_COUNTED = 1000;
-
-/** What `--summary` ends with. */
-class Totals {
-  #packets = 0;
-  #bytes = 0;
-  #first: bigint | null = null;
-  #last: bigint | null = null;
-  readonly #protocols = new Map<string, number>();
-  readonly #vnis = new Map<string, number>();
-  readonly #stopped = new Map<string, number>();
-
-  add({ timestamp, length }: CapturedPacket, { layers, stopped }: Dissection): void {
-    this.#packets++;
-    this.#bytes += length;
-    if (timestamp !== null) {
-      if (this.#first === null || timestamp < this.#first) this.#first = timestamp;
-      if (this.#last === null || timestamp > this.#last) this.#last = timestamp;
-    }
-    for (const protocol of new Set(layers.map((layer) => layer.protocol))) count(this.#protocols, protocol);
-    for (const layer of layers) if (layer.protocol === 'vxlan') count(this.#vnis, String(layer.vni));
-    if (stopped !== null) count(this.#stopped, `${stopped.protocol} ${stopped.reason}`);
-  }
-
-  text(): string {
-    const list = (counts: Map<string, number>): string =>
-      [...counts]
-        .sort(([a, one], [b, other]) => other - one || (a < b ? -1 : 1))
-        .map(([name, number]) => `${name} ${number}`)
-        .join(', ');
-    const lines = [`packets    ${this.#packets}`, `bytes      ${this.#bytes}`];
-    if (this.#first !== null && this.#last !== null) {
-      lines.push(`time       ${date(this.#first)} to ${date(this.#last)}, ${seconds(this.#last - this.#first)} s`);
-    }
-    if (this.#protocols.size > 0) lines.push(`protocols  ${list(this.#protocols)}`);
-    if (this.#vnis.size > 0) lines.push(`VNIs       ${list(this.#vnis)}`);
-    if (this.#stopped.size > 0) lines.push(`stopped    ${list(this.#stopped)}`);
-    return `${lines.join('\n')}\n`;
-  }
-}
-
-function count(counts: Map<string, number>, key: string): void {
-  const known = counts.has(key) || counts.size < MAX_COUNTED ? key : 'others';
-  counts.set(known, (counts.get(known) ?? 0) + 1);
 }

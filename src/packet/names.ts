@@ -1,4 +1,4 @@
-/** Names of numbers, as tcpdump prints them. */
+/** Names of numbers, as tcpdump prints them, and the names of IANA's registry for the rest. */
 
 const ETHER_TYPES: Readonly<Record<number, string>> = {
   0x0800: 'IPv4',
@@ -21,26 +21,36 @@ const ETHER_TYPES: Readonly<Record<number, string>> = {
   0x9100: '802.1Q-9100',
 };
 
-const PROTOCOLS: Readonly<Record<number, string>> = {
-  1: 'icmp',
-  2: 'igmp',
-  4: 'ipip',
-  6: 'tcp',
-  17: 'udp',
-  33: 'dccp',
-  41: 'ipv6',
-  46: 'rsvp',
-  47: 'gre',
+/**
+ * IANA's registry of assigned internet protocol numbers, its keywords in lower case, with the names that tcpdump and
+ * tshark print where these differ: `ipip`, `icmpv6`, `ospf`. Numbers 61, 63, 68, 99 and 114 stand for any protocol of a
+ * kind, and 144 to 147 are assigned since 2023.
+ */
+const PROTOCOLS: readonly string[] = (
+  'hopopt icmp igmp ggp ipip st tcp cbt egp igp ' +
+  'bbn-rcc-mon nvp-ii pup argus emcon xnet chaos udp mux dcn-meas ' +
+  'hmp prm xns-idp trunk-1 trunk-2 leaf-1 leaf-2 rdp irtp iso-tp4 ' +
+  'netblt mfe-nsp merit-inp dccp 3pc idpr xtp ddp idpr-cmtp tp++ ' +
+  'il ipv6 sdrp ipv6-route ipv6-frag idrp rsvp gre dsr bna ' +
+  'esp ah i-nlsp swipe narp mobile tlsp skip icmpv6 ipv6-nonxt ' +
+  'ipv6-opts . cftp . sat-expak kryptolan rvd ippc . sat-mon ' +
+  'visa ipcv cpnx cphb wsn pvp br-sat-mon sun-nd wb-mon wb-expak ' +
+  'iso-ip vmtp secure-vmtp vines iptm nsfnet-igp dgp tcf eigrp ospf ' +
+  'sprite-rpc larp mtp ax.25 ipip micp scc-sp etherip encap . ' +
+  'gmtp ifmp pnni pim aris scps qnx a/n ipcomp snp ' +
+  'compaq-peer ipx-in-ip vrrp pgm . l2tp ddx iatp stp srp ' +
+  'uti smp sm ptp isis fire crtp crudp sscopmce iplt ' +
+  'sps pipe sctp fc rsvp-e2e-ignore mobility-header udplite mpls-in-ip manet hip ' +
+  'shim6 wesp rohc ethernet aggfrag nsh homa bit-emu'
+).split(' ');
+
+/** Names that tcpdump writes in capitals. */
+const AS_TCPDUMP: Readonly<Record<number, string>> = {
   50: 'ESP',
   51: 'AH',
   58: 'ICMP6',
   59: 'no next header',
-  88: 'eigrp',
   89: 'OSPF',
-  103: 'pim',
-  112: 'vrrp',
-  132: 'sctp',
-  143: 'ethernet',
 };
 
 const ICMPV6_TYPES: Readonly<Record<number, string>> = {
@@ -66,9 +76,20 @@ export function etherTypeName(etherType: number): string {
   return `${ETHER_TYPES[etherType] ?? 'Unknown'} (0x${etherType.toString(16).padStart(4, '0')})`;
 }
 
-/** The name of an IP protocol's number, or `ip-proto-253`. */
+/** The name of an IP protocol as tcpdump prints it, or `ip-proto-253`. */
 export function protocolName(protocol: number): string {
-  return PROTOCOLS[protocol] ?? `ip-proto-${protocol}`;
+  return AS_TCPDUMP[protocol] ?? ipProtocolName(protocol) ?? `ip-proto-${protocol}`;
+}
+
+/** The name of an IP protocol in lower case (IANA, assigned internet protocol numbers), or `undefined`. */
+export function ipProtocolName(protocol: number): string | undefined {
+  const name = PROTOCOLS[protocol];
+  return name === '.' ? undefined : name;
+}
+
+/** The name of what an EtherType stands for, in lower case, or `undefined`. */
+export function etherTypeKeyword(etherType: number): string | undefined {
+  return ETHER_TYPES[etherType]?.toLowerCase();
 }
 
 /** The name of an ICMPv6 message by its type. */

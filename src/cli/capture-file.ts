@@ -1,0 +1,161 @@
+/** A capture that `vtep read --write` makes. */
+import { open, stat, type FileHandle } from 'node:fs/promises';
+import { codeOf, HostError } from '../host/index.js';
+import { PcapngWriter, PcapWriter, type CapturedPacket, type CaptureInterface } from '../pcap/index.js';
+
+/** Bytes are written when this many have come together. */
+const BATCH = 262_144;
+
+/** Takes the bytes of the capture in order. */
+export type Sink = (bytes: Uint8Array) => Promise<void>;
+
+/**
+ * Writes packets as they were read: pcap where the name ends with `.pcap` or `.cap`, else pcapng, which keeps interfaces,
+ * directions and comments. Times are in nanoseconds.
+ */
+export class CaptureFile {
+  readonly #path: string;
+  readonly #input: string;
+  readonly #sink: Sink | null;
+  readonly #pcapng: PcapngWriter | null;
+  #pcap: { writer: PcapWriter; linkType: number } | null = null;
+  #file: FileHandle | null = null;
+  readonly #interfaces = new Map<string, number>();
+  #last: { from: CaptureInterface; id: number } | null = null;
+  #chunks: Uint8Array[] = [];
+  #size = 0;
+  /** Packets written. */
+  count = 0;
+  opened = false;
+
+  /**
+   * @param input the capture that is read, which must be another file.
+   * @param sink takes the bytes in the place of a file.
+   */
+  constructor(path: string, input: string, sink: Sink | null) {
+    this.#path = path;
+    this.#input = input;
+    this.#sink = sink;
+    this.#pcapng = /\.p?cap$/i.test(path) ? null : new PcapngWriter({ application: 'weft' });
+  }
+
+  /**
+   * Creates the file. To be called once, when the input has been opened, so that a wrong name leaves no empty file.
+   * @throws HostError where the file cannot be created, or is the input.
+   */
+  async open(): Promise<void> {
+    this.opened = true;
+    if (this.#sink === null) {
+      const [output, input] = await Promise.all([identity(this.#path), identity(this.#input)]);
+      if (output !== null && output === input)
+        throw new HostError(`${this.#path} is the capture that is read; write to another file`);
+      this.#file = await this.#trying(() => open(this.#path, 'w'));
+    }
+    if (this.#pcapng !== null) this.#add(this.#pcapng.header());
+  }
+
+  /** @throws HostError where the file cannot hold the packet, or cannot be written. */
+  async packet(packet: CapturedPacket): Promise<void> {
+    const timestamp = packet.timestamp ?? 0n;
+    const length = Math.max(packet.length, packet.captured);
+    const { data, direction, comment, linkType } = packet;
+    try {
+      if (this.#pcapng !== null)
+        this.#add(
+          this.#pcapng.packet({
+            interface: this.#interfaceOf(packet.interface, this.#pcapng),
+            timestamp,
+            length,
+            data,
+            ...(direction !== undefined && { direction }),
+            ...(comment !== undefined && { comment }),
+          }),
+        );
+      else this.#add(this.#pcapOf(linkType).packet({ timestamp, length, data }));
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new HostError(`${this.#path}: packet ${packet.number} cannot be written: ${error.message}`);
+    }
+    this.count++;
+    if (this.#size >= BATCH) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    if (this.#size === 0) return;
+    const bytes = Buffer.concat(this.#chunks);
+    this.#chunks = [];
+    this.#size = 0;
+    if (this.#sink !== null) await this.#sink(bytes);
+    else await this.#trying(() => this.#file!.appendFile(bytes));
+  }
+
+  /** Writes what is left. A pcap file without packets gets Ethernet as its link type. */
+  async close(): Promise<void> {
+    if (!this.opened) await this.open();
+    if (this.#pcapng === null && this.#pcap === null) this.#pcapOf(1);
+    await this.flush();
+    await this.#trying(async () => this.#file?.close());
+  }
+
+  #add(bytes: Uint8Array): void {
+    this.#chunks.push(bytes);
+    this.#size += bytes.length;
+  }
+
+  #pcapOf(linkType: number): PcapWriter {
+    if (this.#pcap === null) {
+      this.#pcap = { writer: new PcapWriter({ linkType }), linkType };
+      this.#add(this.#pcap.writer.header());
+    }
+    if (this.#pcap.linkType !== linkType)
+      throw new RangeError(
+        `its link type is ${linkType}, and a pcap file has one, here ${this.#pcap.linkType}; write to a .pcapng file`,
+      );
+    return this.#pcap.writer;
+  }
+
+  /** The output's number of an interface; interfaces that are alike are one. */
+  #interfaceOf(from: CaptureInterface, writer: PcapngWriter): number {
+    if (this.#last?.from === from) return this.#last.id;
+    const { name, linkType } = from;
+    const key = JSON.stringify([name, linkType]);
+    let id = this.#interfaces.get(key);
+    if (id === undefined) {
+      id = this.#interfaces.size;
+      this.#interfaces.set(key, id);
+      this.#add(writer.addInterface({ linkType, ...(name !== undefined && { name }) }));
+    }
+    this.#last = { from, id };
+    return id;
+  }
+
+  async #trying<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw new HostError(`${this.#path} cannot be written: ${cause(error)}`, { cause: error });
+    }
+  }
+}
+
+/** Device and inode of a file, or `null` where there is none. */
+async function identity(path: string): Promise<string | null> {
+  const found = await stat(path, { bigint: true }).catch(() => null);
+  return found === null || !found.isFile() ? null : `${found.dev}:${found.ino}`;
+}
+
+function cause(error: unknown): string {
+  switch (codeOf(error)) {
+    case 'ENOENT':
+      return 'its directory does not exist';
+    case 'EISDIR':
+      return 'it is a directory; name a file in it';
+    case 'EACCES':
+    case 'EPERM':
+      return 'permission denied';
+    case 'ENOSPC':
+      return 'no space is left on the device';
+    default:
+      return (error as Error).message;
+  }
+}
