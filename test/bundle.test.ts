@@ -68,6 +68,41 @@ test('decode of weftnet/vxlan is less than 1000 bytes', async () => {
   assert.equal(one.foreign, []);
 });
 
+/**
+ * The most bytes of each codec's `decode`, bundled from the sources and minified. More than the header's own fields needs
+ * a reason: IPv4 and TCP have options, IPv6 its text form, ICMP a dozen kinds of message.
+ */
+const DECODE: Readonly<Record<string, number>> = {
+  ethernet: 1200,
+  arp: 1650,
+  ipv4: 2100,
+  ipv6: 1850,
+  icmp: 2250,
+  udp: 1050,
+  tcp: 1600,
+  vxlan: 1000,
+  virtio: 1000,
+};
+for (const [room, most] of Object.entries(DECODE)) {
+  test(`decode of weftnet/${room} is at most ${most} bytes`, async () => {
+    const one = await bundle(`export { decode } from 'weftnet/${room}';`);
+    console.log(`# { decode } of weftnet/${room}: ${one.size} bytes minified, ${one.zipped} gzipped`);
+    assert.ok(one.size <= most, `${one.size} bytes`);
+  });
+}
+
+test('one function of an address brings no table that it does not use', async () => {
+  for (const [name, most] of [
+    ['formatMac', 250],
+    ['formatIpv4', 250],
+    ['parseMac', 350],
+    ['parseIpv6', 900],
+  ] as const) {
+    const one = await bundle(`export { ${name} } from 'weftnet/address';`);
+    assert.ok(one.size <= most, `${name}: ${one.size} bytes`);
+  }
+});
+
 for (const room of existingRooms().filter((name) => name !== 'cli')) {
   test(`weftnet/${room} brings along what it may and no more`, async () => {
     const one = await bundle(`export * from 'weftnet/${room}';`);

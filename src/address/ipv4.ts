@@ -3,9 +3,10 @@
 /** Octets in an IPv4 address. */
 export const IPV4_LENGTH = 4;
 
-const DECIMAL: readonly string[] = Array.from({ length: 256 }, (_, octet) => String(octet));
+// Marked as pure, so that bundlers drop them where nothing uses them.
+const DECIMAL: readonly string[] = /* @__PURE__ */ Array.from({ length: 256 }, (_, octet) => String(octet));
 /** With a dot: no number is turned into text for an address, measured 1.7 times as fast. */
-const DECIMAL_DOT: readonly string[] = DECIMAL.map((digits) => `${digits}.`);
+const DECIMAL_DOT: readonly string[] = /* @__PURE__ */ DECIMAL.map((digits) => `${digits}.`);
 
 /** The IPv4 address at `offset` as text. */
 export function formatIpv4(bytes: Uint8Array, offset = 0): string {

@@ -8,10 +8,12 @@ export const MAC_LENGTH = 6;
 /** `ff:ff:ff:ff:ff:ff` as a number. */
 export const MAC_BROADCAST = 0xffff_ffff_ffff;
 
-/** Two lower-case hexadecimal digits for each octet. */
-export const HEX: readonly string[] = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, '0'));
+/** Two lower-case hexadecimal digits for each octet. Marked as pure, so that bundlers drop it where nothing uses it. */
+export const HEX: readonly string[] = /* @__PURE__ */ Array.from({ length: 256 }, (_, octet) =>
+  octet.toString(16).padStart(2, '0'),
+);
 /** The same with a colon: five concatenations for an address in the place of ten, measured 3.5 times as fast. */
-const HEX_COLON: readonly string[] = HEX.map((digits) => `${digits}:`);
+const HEX_COLON: readonly string[] = /* @__PURE__ */ HEX.map((digits) => `${digits}:`);
 
 /** The MAC address at `offset` as a number. */
 export function getMac(bytes: Uint8Array, offset: number): number {

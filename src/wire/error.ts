@@ -38,6 +38,18 @@ export class WireError extends Error {
   }
 }
 
+function problem(
+  protocol: string,
+  reason: Reason,
+  offset: number,
+  detail: string,
+  needed = 0,
+  available = 0,
+  limitedBy = '',
+): WireProblem {
+  return { protocol, reason, offset, needed, available, limitedBy, detail };
+}
+
 /**
  * A `truncated` problem: a header at `offset` needs `needed` bytes, and `end` leaves fewer.
  * @param limitedBy what set `end`; see {@link WireProblem.limitedBy}.
@@ -51,17 +63,17 @@ export function truncatedProblem(
 ): WireProblem {
   const available = Math.max(0, end - offset);
   const detail = `needs ${needed} bytes, has ${available} (limited by ${limitedBy})`;
-  return { protocol, reason: 'truncated', offset, needed, available, limitedBy, detail };
+  return problem(protocol, 'truncated', offset, detail, needed, available, limitedBy);
 }
 
 /** A `malformed` problem of the field at `offset`. */
 export function malformedProblem(protocol: string, offset: number, detail: string): WireProblem {
-  return { protocol, reason: 'malformed', offset, needed: 0, available: 0, limitedBy: '', detail };
+  return problem(protocol, 'malformed', offset, detail);
 }
 
 /** An `unsupported` problem of the field at `offset`. */
 export function unsupportedProblem(protocol: string, offset: number, detail: string): WireProblem {
-  return { protocol, reason: 'unsupported', offset, needed: 0, available: 0, limitedBy: '', detail };
+  return problem(protocol, 'unsupported', offset, detail);
 }
 
 /** {@link truncatedProblem} as the error to throw. */

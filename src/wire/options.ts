@@ -21,24 +21,21 @@ export interface Option {
 /** Reads the area `bytes[offset, end)` to its end, whatever stands there. */
 export function readOptions(bytes: Uint8Array, offset: number, end: number): Option[] {
   const options: Option[] = [];
-  let at = offset;
-  while (at < end) {
+  for (let at = offset, next = 0; at < end; at = next) {
     const kind = bytes[at]!;
-    if (kind === OPTION_END) {
-      options.push({ kind, data: bytes.subarray(at + 1, end) });
-      break;
-    }
-    let next = at + 1;
-    if (kind !== OPTION_NOP) {
-      const length = next < end ? bytes[next]! : 0;
-      if (length < 2 || at + length > end) {
-        options.push({ kind, data: bytes.subarray(next, end), malformed: true });
+    let start = at + 1;
+    next = start;
+    if (kind === OPTION_END) next = end;
+    else if (kind !== OPTION_NOP) {
+      const length = start < end ? bytes[start]! : 0;
+      next = at + length;
+      if (length < 2 || next > end) {
+        options.push({ kind, data: bytes.subarray(start, end), malformed: true });
         break;
       }
-      next = at + length;
+      start++;
     }
-    options.push({ kind, data: bytes.subarray(kind === OPTION_NOP ? next : at + 2, next) });
-    at = next;
+    options.push({ kind, data: bytes.subarray(start, next) });
   }
   return options;
 }
