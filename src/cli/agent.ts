@@ -2,7 +2,7 @@
 import { GOSSIP, readAgentPlan } from './agent-config.js';
 import { parseFlags } from './flags.js';
 import { type Manual } from './manual.js';
-import { RUN, serve } from './up.js';
+import { readsFile, RUN, serve } from './up.js';
 import { COMMON, SINGLE } from './up-config.js';
 
 export const manual: Manual = {
@@ -54,5 +54,5 @@ vtep agent --join 172.31.1.5 --key /etc/vtep.key --network net1:4097:10.0.0.0/24
 
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, [...GOSSIP, ...SINGLE, ...COMMON, ...RUN]);
-  return serve(await readAgentPlan(flags), flags);
+  return serve(await readAgentPlan(flags), flags, readsFile(flags) ? () => readAgentPlan(flags) : undefined);
 }

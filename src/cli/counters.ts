@@ -1,5 +1,5 @@
 /** Counters as a table for people and as text for Prometheus. */
-import { type AllCounters, type EngineCounters, type GossipCounters } from '../host/index.js';
+import { LOSSES, lossesOf, type AllCounters, type EngineCounters, type GossipCounters } from '../host/index.js';
 import { COUNTS, DROPS } from '../vtep/index.js';
 import { table } from './table.js';
 
@@ -26,6 +26,7 @@ const ERRORS = [
 /** What was counted, by segment; of the drops and errors, those that happened. */
 export function countersTable({ vtep, engine, gossip }: AllCounters): string {
   const { segments } = vtep;
+  const losses = lossesOf(engine);
   const head = ['counter', ...segments.map(({ vni }) => `vni ${vni}`), ...(segments.length > 1 ? ['all'] : [])];
   const total = (all: number): number[] => (segments.length > 1 ? [all] : []);
   const counts = COUNTS.map(([name]) => [
@@ -33,7 +34,10 @@ export function countersTable({ vtep, engine, gossip }: AllCounters): string {
     ...segments.map(({ counts: own }) => own[name]),
     ...total(vtep.counts[name]),
   ]);
-  const drops = DROPS.filter(([name]) => vtep.drops[name] > 0).map(([name, text]) => [name, vtep.drops[name], text]);
+  const drops = [
+    ...DROPS.filter(([name]) => vtep.drops[name] > 0).map(([name, text]) => [name, vtep.drops[name], text]),
+    ...LOSSES.filter(([name]) => losses[name] > 0).map(([name, text]) => [name, losses[name], text]),
+  ];
   const moved = ENGINE.flatMap(([name, text]) => (engine[name] === undefined ? [] : [[text, engine[name]]]));
   const errors = ERRORS.flatMap(([name, text]) =>
     Object.entries(engine[name]).map(([code, count]) => [`${text}: ${code}`, count]),
@@ -91,17 +95,16 @@ export function prometheus({ vtep, engine, gossip }: AllCounters): string {
       text,
       vtep.segments.map(({ vni, counts }) => [`{vni="${vni}"}`, counts[name]]),
     );
-  metric(
-    'dropped',
-    'frames and datagrams dropped, by reason',
-    DROPS.flatMap(([reason]) => {
+  metric('dropped', 'frames and datagrams dropped, by reason', [
+    ...DROPS.flatMap(([reason]) => {
       const nowhere = vtep.segments.reduce((rest, { drops }) => rest - drops[reason], vtep.drops[reason]);
       return [
         ...vtep.segments.map(({ vni, drops }) => [`{vni="${vni}",reason="${reason}"}`, drops[reason]] as const),
         [`{vni="none",reason="${reason}"}`, nowhere] as const,
       ];
     }),
-  );
+    ...Object.entries(lossesOf(engine)).map(([reason, count]) => [`{vni="none",reason="${reason}"}`, count] as const),
+  ]);
   for (const [name, text] of ENGINE)
     if (engine[name] !== undefined) metric(`engine_${snake(name)}`, text, [['', engine[name]]]);
   for (const [name, text] of ERRORS)

@@ -4,6 +4,7 @@ import { oddities, problemText, type GossipPlan, type HostPort, type Plan } from
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
+import { Hangup, Stopping, type Reread } from './signals.js';
 import { ServiceOutput } from './service-output.js';
 import { COMMON, named, namesFor, readPlan, SINGLE } from './up-config.js';
 
@@ -36,7 +37,11 @@ export const manual: Manual = {
     {
       title: 'output and signals',
       text: `It prints "ready" when frames flow. SIGINT or SIGTERM stops it: it prints its counters and leaves nothing behind.
-A second signal ends it at once.`,
+A second signal ends it at once. SIGHUP reads the file of --config again: peers and endpoints are added and removed, and
+the log names what takes a restart; without a file it is ignored.
+
+The log goes to standard error, one line for each event, with its time and level. A full disk, a closed terminal or a
+pipe that nobody reads costs log lines, which are counted, and never frames.`,
     },
   ],
   examples: `# container namespace c1 on 172.31.1.5 joins network 4097, whose other VTEP is 192.168.1.25
@@ -54,11 +59,16 @@ vtep up --local 172.31.1.5 --peer 192.168.1.25 --tap trunk0 --vlan 10=100 20=200
 
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, [...SINGLE, ...COMMON, ...RUN]);
-  return serve(readPlan(flags), flags);
+  return serve(readPlan(flags), flags, readsFile(flags) ? () => readPlan(flags) : undefined);
+}
+
+/** Whether there is a file that can be read again. */
+export function readsFile(flags: Parsed): boolean {
+  return flags.given.has('config') && flags.value('config') !== '-';
 }
 
 /** Runs a VTEP until a signal, a request to stop, or the loss of every TAP. */
-export async function serve(plan: Plan, flags: Parsed): Promise<number> {
+export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<number> {
   const output = new ServiceOutput(flags);
   const { log } = output;
   for (const oddity of oddities(plan))
@@ -66,6 +76,7 @@ export async function serve(plan: Plan, flags: Parsed): Promise<number> {
   if (flags.on('dry-run')) return dryRun(plan, log);
 
   const stopping = new Stopping();
+  const hangup = new Hangup(log, plan, reread);
   const overlay = await named(plan, () =>
     Overlay.start(plan, {
       log,
@@ -74,6 +85,11 @@ export async function serve(plan: Plan, flags: Parsed): Promise<number> {
     }),
   );
   output.say('ready', describe(overlay), [...summary(overlay), 'ready']);
+  hangup.attach(overlay);
+  // A fault in what observes or controls the data path is reported, and does not take the network from the containers.
+  process.on('uncaughtException', (error) =>
+    log.error('internal-error', `internal error: ${error.message}`, { stack: error.stack }, { key: error.message }),
+  );
   const reason = await stopping.ended;
   const counters = await lastCounters(overlay);
   await overlay.stop();
@@ -89,30 +105,6 @@ async function lastCounters(overlay: Overlay): Promise<AllCounters | null> {
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
     return null;
-  }
-}
-
-/** Waits for the first reason to stop; a second signal ends the process. */
-class Stopping {
-  readonly ended: Promise<string | null>;
-  #resolve!: (reason: string | null) => void;
-  #begun = false;
-
-  constructor() {
-    this.ended = new Promise((resolve) => (this.#resolve = resolve));
-    for (const [signal, number] of [
-      ['SIGINT', 2],
-      ['SIGTERM', 15],
-    ] as const)
-      process.on(signal, () => {
-        if (this.#begun) process.exit(128 + number);
-        this.end(null);
-      });
-  }
-
-  end(reason: string | null): void {
-    this.#begun = true;
-    this.#resolve(reason);
   }
 }
 

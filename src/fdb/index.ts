@@ -72,6 +72,8 @@ const SMALLEST = 64;
 export class Fdb {
   readonly capacity: number;
   readonly perDestination: number;
+  /** Where the address was before that `learn` last answered `MOVED` for. */
+  movedFrom = NONE;
   readonly #ageTicks: number;
   readonly #seed: number;
   #slots = new Int32Array(SMALLEST * STRIDE);
@@ -152,6 +154,7 @@ export class Fdb {
       this.#count(destination, 1);
       slots[at + DESTINATION] = destination;
       slots[at + SEEN] = ticks(now);
+      this.movedFrom = known;
       return aged ? LEARNED : MOVED;
     }
     if (this.#learned >= this.capacity) return FULL;

@@ -12,9 +12,11 @@ import { HEADROOM, type Remote, type Vtep, type VtepSink } from '../vtep/index.j
 import { Captures, Recorder } from './capture.js';
 import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from './engine.js';
 import { codeOf } from './error.js';
+import { droppedAt } from './kernel-drops.js';
 import { answer, buildVtep, type MachineRequest } from './machine.js';
 import { TapChannel } from './tap.js';
 import { TapPoller } from './tap-poller.js';
+import { Troubles, type EngineReport } from './troubles.js';
 import { type TapFiles } from './tun.js';
 import { bindError, FIRST_SOURCE_PORT } from './underlay.js';
 
@@ -24,6 +26,8 @@ const SOCKET_BUFFER = 4 << 20;
 const MAX_QUEUE = 8 << 20;
 /** Milliseconds between two looks at what has aged. */
 const TICK = 1000;
+/** Senders that are remembered. */
+const MAX_SENDERS = 4096;
 
 export class DgramEngine implements Engine, VtepSink {
   readonly name = 'dgram';
@@ -50,6 +54,12 @@ export class DgramEngine implements Engine, VtepSink {
   /** What sends, by flow: the receiving socket itself where the plan wants no source ports. */
   #senders: Socket[] = [];
   #timer: NodeJS.Timeout | undefined;
+  readonly #troubles = new Troubles(({ address }) => this.#senderAddresses.has(address));
+  /** Addresses that datagrams came from since the last tick, while any remote is in trouble. */
+  readonly #heard = new Set<string>();
+  /** Addresses that datagrams came from at any time. */
+  readonly #senderAddresses = new Set<string>();
+  #looking = false;
 
   async start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts> {
     this.#plan = plan;
@@ -77,12 +87,14 @@ export class DgramEngine implements Engine, VtepSink {
     const here = { address: plan.local, port: plan.port };
     this.#socket.on('message', (bytes, { address, port }) => {
       this.#counters.datagramsReceived++;
+      if (this.#troubles.any) this.#heard.add(address);
+      if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
       if (this.#recorder.active) this.#recorder.datagram('in', { address, port }, here, bytes, 0, bytes.length);
       this.#vtep.receiveDatagram(address, bytes, 0, bytes.length, performance.now(), 0, this);
     });
     for (let i = 0; i < plan.sourcePorts; i++) this.#senders.push(await this.#bindSource(plan));
     if (plan.sourcePorts === 0) this.#senders = [this.#socket];
-    this.#timer = setInterval(() => this.#vtep.tick(performance.now(), this), TICK);
+    this.#timer = setInterval(() => this.#tick(events), TICK);
     return {
       receiveBuffer: this.#socket.getRecvBufferSize(),
       sourcePorts: this.#senders.map((socket) => socket.address().port),
@@ -105,14 +117,39 @@ export class DgramEngine implements Engine, VtepSink {
       this.#recorder.datagram('out', { address: this.#plan.local, port }, remote, bytes, offset, end);
     }
     const length = end - offset;
-    if (this.#counters.sendQueue + length > MAX_QUEUE) return count(this.#counters.sendErrors, 'QUEUE');
+    if (this.#counters.sendQueue + length > MAX_QUEUE) return this.#unsent(remote, 'QUEUE');
     const copy = Buffer.allocUnsafe(length);
     copy.set(bytes.subarray(offset, end));
     this.#counters.sendQueue += length;
     this.#senders[sourcePort % this.#senders.length]!.send(copy, remote.port, remote.address, (error) => {
       this.#counters.sendQueue -= length;
       if (error === null) this.#counters.datagramsSent++;
-      else count(this.#counters.sendErrors, codeOf(error) || 'UNKNOWN');
+      else this.#unsent(remote, codeOf(error) || 'UNKNOWN');
+    });
+  }
+
+  #unsent(remote: Remote, code: string): void {
+    count(this.#counters.sendErrors, code);
+    this.#troubles.failed(remote, code, 1, performance.now());
+  }
+
+  #tick(events: EngineEvents): void {
+    const now = performance.now();
+    this.#vtep.tick(now, this);
+    const report = (one: EngineReport): void => events.report?.(one);
+    this.#troubles.tick(now, ({ address }) => this.#heard.has(address), report);
+    this.#heard.clear();
+    for (const finding of this.#vtep.findings(now)) report({ type: 'noticed', finding });
+    this.#lookForLosses();
+  }
+
+  /** Reads how many datagrams the kernel has dropped at the receiving socket, which Node does not tell. */
+  #lookForLosses(): void {
+    if (this.#looking) return;
+    this.#looking = true;
+    void droppedAt(this.#plan.local, this.#plan.port).then((lost) => {
+      this.#looking = false;
+      if (lost > 0) this.#counters.receiveErrors['OVERFLOW'] = lost;
     });
   }
 

@@ -7,6 +7,7 @@ import { DgramEngine } from './dgram.js';
 import { HostError } from './error.js';
 import { LinuxEngine, requireLinux } from './linux/engine.js';
 import { requireAddressSpace } from './linux/limits.js';
+import { type EngineReport } from './troubles.js';
 import { type TapFiles } from './tun.js';
 import { type MachineRequest } from './machine.js';
 
@@ -39,6 +40,8 @@ export interface EngineEvents {
   tapLost(port: number, reason: string): void;
   /** Nothing is moved any more. */
   failed(reason: string): void;
+  /** Something that the log may tell of. Each kind comes about once a second at most for one address. */
+  report?(report: EngineReport): void;
 }
 
 /** Facts of a running engine, for the lines that the program prints. */

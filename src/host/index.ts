@@ -45,9 +45,12 @@ export {
   type MemberListing,
   type NetworkListing,
 } from './overlay-gossip.js';
+export { LOSSES, lossesOf, type LossReason } from './losses.js';
 export { Output } from './output.js';
 export { applyMtus, Overlay, type AllCounters, type OverlayEvents } from './overlay.js';
+export { compare, merge, type Reload } from './reload.js';
 export { sums, type Sums } from './simd.js';
 export { TapChannel, type TapEvents } from './tap.js';
+export { type EngineReport } from './troubles.js';
 export { IFF_VNET_HDR, inspectTap, openTap, type OpenTap } from './tun.js';
 export { overhead, pathTo, requireLocal, type Path } from './underlay.js';

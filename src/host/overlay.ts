@@ -1,12 +1,14 @@
 /** One running VTEP: TAPs, engine and control socket, from a plan to the last counter. */
 import { ownEndpoint, type Plan, type Request } from '../schema/index.js';
-import { type Counters } from '../vtep/index.js';
+import { type Counters, type Explanation } from '../vtep/index.js';
 import { serveControl, type Control } from './control.js';
 import { chooseEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
 import { about, HostError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
 import { readKeys } from './gossip-keys.js';
+import { Health } from './health.js';
 import { requireNetns } from './ip.js';
+import { lossesOf, type LossReason } from './losses.js';
 import { type Logger } from './log.js';
 import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
 import { makeLink, type Link } from './link.js';
@@ -19,6 +21,8 @@ import { requireLocal } from './underlay.js';
 export interface AllCounters {
   vtep: Counters;
   engine: EngineCounters;
+  /** What the engine lost of what the machine let pass. */
+  losses?: Record<LossReason, number>;
   /** Of an agent. */
   gossip?: GossipCounters;
 }
@@ -41,7 +45,9 @@ export class Overlay {
   readonly facts: EngineFacts;
   /** Of an agent. */
   readonly gossip: OverlayGossip | undefined;
+  readonly #health: Health;
   readonly #control: Control | undefined;
+  readonly #handle: (request: Request) => Promise<unknown>;
   /** End what looks at the engine now and then. */
   readonly #ends: (() => void)[] = [];
 
@@ -52,7 +58,9 @@ export class Overlay {
     engine: Engine,
     facts: EngineFacts,
     gossip: OverlayGossip | undefined,
+    health: Health,
     control: Control | undefined,
+    handle: (request: Request) => Promise<unknown>,
   ) {
     this.plan = plan;
     this.mtus = mtus;
@@ -60,7 +68,9 @@ export class Overlay {
     this.engine = engine;
     this.facts = facts;
     this.gossip = gossip;
+    this.#health = health;
     this.#control = control;
+    this.#handle = handle;
   }
 
   /**
@@ -77,6 +87,7 @@ export class Overlay {
     const { engine, note } = await chooseEngine(plan);
     const mtus = await applyMtus(plan, events.log);
     const links: Link[] = [];
+    const health = new Health(plan.local, events.log);
     let started = false;
     let gossip: OverlayGossip | undefined;
     try {
@@ -99,20 +110,19 @@ export class Overlay {
           if (--taps === 0) events.end('no TAP is left');
         },
         failed: (reason) => events.end(reason),
+        report: (report) => health.report(report),
       });
       if (note !== undefined) events.log.warning('engine', note, { engine: engine.name });
       if (plan.gossip !== undefined) gossip = await OverlayGossip.start(plan, engine, events);
+      const serves = (request: Request): Promise<unknown> => handle(request, engine, gossip, health, events);
       const control =
-        plan.control === undefined
-          ? undefined
-          : await about('control', () =>
-              serveControl(plan.control!, (request) => handle(request, engine, gossip, events)),
-            );
+        plan.control === undefined ? undefined : await about('control', () => serveControl(plan.control!, serves));
       warnOfSilence(plan, events.log);
-      const overlay = new Overlay(plan, mtus, links, engine, facts, gossip, control);
+      const overlay = new Overlay(plan, mtus, links, engine, facts, gossip, health, control, serves);
       overlay.#ends.push(watchRefusedSenders(plan, engine, events.log));
       return overlay;
     } catch (error) {
+      health.close();
       gossip?.close();
       if (started) await engine.stop();
       else links.forEach(closeTap);
@@ -124,8 +134,17 @@ export class Overlay {
     return allCounters(this.engine, this.gossip);
   }
 
+  /**
+   * Adds or removes a peer or an endpoint, as over the control socket.
+   * @throws SchemaError, RangeError or HostError that names what is wrong with the request.
+   */
+  change(request: Request): Promise<unknown> {
+    return this.#handle(request);
+  }
+
   /** Leaves the gossip; closes the control socket, the underlay's sockets and the TAPs, whose devices go with them. */
   async stop(): Promise<void> {
+    this.#health.close();
     for (const end of this.#ends) end();
     await Promise.all([this.#control?.close(), this.gossip?.leave()]);
     await this.engine.stop();
@@ -151,6 +170,7 @@ async function handle(
   request: Request,
   engine: Engine,
   gossip: OverlayGossip | undefined,
+  health: Health,
   events: OverlayEvents,
 ): Promise<unknown> {
   if (request.command === 'stop') {
@@ -162,13 +182,17 @@ async function handle(
     return gossip.answer(request);
   }
   if (request.command === 'counters') return allCounters(engine, gossip);
+  if (request.command === 'explain') return health.explain((await engine.ask(request)) as Explanation);
   return gossip !== undefined && isChange(request) ? gossip.change(request) : engine.ask(request);
 }
 
 async function allCounters(engine: Engine, gossip: OverlayGossip | undefined): Promise<AllCounters> {
+  const vtep = (await engine.ask({ command: 'counters' })) as Counters;
+  const counters = engine.counters();
   return {
-    vtep: (await engine.ask({ command: 'counters' })) as Counters,
-    engine: engine.counters(),
+    vtep,
+    engine: counters,
+    losses: lossesOf(counters),
     ...(gossip === undefined ? {} : { gossip: gossip.counters() }),
   };
 }

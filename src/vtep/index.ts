@@ -6,6 +6,7 @@ export { flowHash, sourcePort } from './flow.js';
 export { UNLIMITED, type Remote } from './remote.js';
 export { COUNTS, type CountName, type Endpoint, type SegmentOptions } from './segment.js';
 export { fragmentationNeeded, packetTooBig } from './too-big.js';
+export { Watch, type Finding } from './watch.js';
 export { fillChecksum } from './checksum-fixup.js';
 export {
   HEADROOM,

@@ -6,6 +6,7 @@ import { uint } from '../wire/index.js';
 import { DROPS } from './drops.js';
 import { RefusedSenders } from './refused-senders.js';
 import type { Remote } from './remote.js';
+import { Watch } from './watch.js';
 
 /** What a segment counts beside its drops. Only append. */
 export const COUNTS = [
@@ -89,6 +90,7 @@ export class Segment {
   readonly flood: boolean;
   readonly tagged: boolean;
   readonly fdb: Fdb;
+  readonly watch: Watch;
   readonly neighbors = new Neighbors();
   /** The local ports, to be replaced and not changed, since a sink may add ports while it is being walked. */
   members: readonly Member[] = [];
@@ -111,6 +113,7 @@ export class Segment {
     requireUnicast('mac', this.mac);
     this.flood = options.flood ?? true;
     this.tagged = options.tagged ?? false;
+    this.watch = new Watch(this.vni);
     this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed });
   }
 

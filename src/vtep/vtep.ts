@@ -4,7 +4,7 @@ import * as ethernet from '../ethernet/index.js';
 import { CONTRADICTED, FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
-import { ANSWER, contradicts, hasNoSender, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
+import { ANSWER, hasNoSender, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
 import * as vxlan from '../vxlan/index.js';
 import { getI32, getU16, setU16, TRUNCATED, uint } from '../wire/index.js';
 import { announcementFrame, arpAnnouncement, AnnouncementQueue, type Announcement } from './announcement.js';
@@ -26,6 +26,7 @@ import {
 } from './segment.js';
 import { fragmentationNeeded, IPV6_MIN_MTU, packetTooBig } from './too-big.js';
 import { fillChecksum } from './checksum-fixup.js';
+import { claimedAddress, keyOfIpv6, type Finding } from './watch.js';
 
 const { vlan } = ethernet;
 
@@ -235,6 +236,7 @@ export class Vtep {
   #moreBytes = 0;
   /** Bytes by which the frame as it lies there is longer than the largest of them. */
   #excess = 0;
+  #watched = 0;
   #errorTokens = ERRORS_PER_SECOND;
   #errorTime = 0;
   /** Set while `explain` runs: the steps so far. Nothing is learned then. */
@@ -803,11 +805,12 @@ export class Vtep {
     if (type === ethernet.TYPE_ARP) {
       const packet = this.#payload;
       if (hasNoSender(bytes, packet, end)) return this.#drop(segment, DROP['arp-sender']);
-      if (contradicts(segment.neighbors, bytes, packet, end)) segment.counters[COUNT['duplicate-address']]! += 1;
+      this.#watchArp(segment, from, bytes, packet, end, now);
       if (!isRemote(from) && segment.proxy !== 'off' && this.#proxy(segment, from, bytes, offset, end, group, sink))
         return;
     }
     if (group) {
+      if (type === ethernet.TYPE_IPV6) this.#watchNeighborDiscovery(segment, from, bytes, offset, end, now);
       if (ethernet.isToReservedGroup(bytes, offset)) return this.#drop(segment, DROP['reserved-group']);
       return this.#flood(segment, from, bytes, offset, end, now, sink);
     }
@@ -853,12 +856,63 @@ export class Vtep {
     // A datagram must not move an endpoint of this host to its sender.
     const stays = isRemote(from) && this.#isLocal(segment, ethernet.getSource(bytes, offset));
     const outcome = stays ? CONTRADICTED : segment.fdb.learn(bytes, offset + SOURCE, from, now);
-    if (outcome === LEARNED) segment.counters[COUNT['learned']]! += 1;
-    else if (outcome === MOVED) segment.counters[COUNT['moved']]! += 1;
-    else if (outcome === CONTRADICTED) segment.counters[COUNT['contradicted']]! += this.#packets;
-    else if (outcome === FULL || outcome === QUOTA) segment.counters[COUNT['learn-refused']]! += 1;
+    if (outcome === LEARNED) {
+      segment.counters[COUNT['learned']]! += 1;
+      segment.watch.learned(from);
+    } else if (outcome === MOVED) {
+      segment.counters[COUNT['moved']]! += 1;
+      segment.watch.moved(ethernet.getSource(bytes, offset), segment.fdb.movedFrom, from);
+    } else if (outcome === CONTRADICTED) segment.counters[COUNT['contradicted']]! += this.#packets;
+    else if (outcome === FULL || outcome === QUOTA) {
+      segment.counters[COUNT['learn-refused']]! += 1;
+      segment.watch.refused(from);
+    }
     if ((outcome === LEARNED || outcome === MOVED) && sink.learned !== undefined)
       sink.learned({ vni: segment.vni, mac: ethernet.getSource(bytes, offset), place: this.#placeOf(from), age: 0 });
+  }
+
+  /** Looks for a second MAC address that claims the sender's IP address of an ARP packet. */
+  #watchArp(segment: Segment, from: number, bytes: Uint8Array, packet: number, end: number, now: number): void {
+    if (arp.check(bytes, packet, end) < 0 || !arp.isEthernetIpv4(bytes, packet)) return;
+    const ip = arp.getSenderIp(bytes, packet);
+    const mac = arp.getSenderMac(bytes, packet);
+    const binding = segment.neighbors.byIp(ip);
+    if (binding === undefined) {
+      const other = this.#trace === null ? segment.watch.claims(ip, mac, now) : 0;
+      if (other !== 0) segment.watch.duplicate(ipv4ToText(ip), other, mac, from, false);
+    } else if (binding.mac !== mac) {
+      segment.counters[COUNT['duplicate-address']]! += 1;
+      if (this.#trace === null) segment.watch.duplicate(ipv4ToText(ip), binding.mac, mac, from, true);
+    }
+  }
+
+  /** The same for the address that a multicast neighbor solicitation or advertisement is about. */
+  #watchNeighborDiscovery(
+    segment: Segment,
+    from: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+  ): void {
+    const at = claimedAddress(bytes, this.#payload, end);
+    if (at < 0 || this.#trace !== null) return;
+    const mac = ethernet.getSource(bytes, offset);
+    const other = segment.watch.claims(keyOfIpv6(bytes, at), mac, now);
+    if (other !== 0) segment.watch.duplicate(formatIpv6(bytes, at), other, mac, from, false);
+  }
+
+  /** What looks like trouble in what was learned since the last call. Call it about once a second. */
+  findings(now: number): Finding[] {
+    const seconds = Math.max(1, (now - this.#watched) / 1000);
+    this.#watched = now;
+    const name = (place: number): string =>
+      place === UNLEARNED_REMOTE
+        ? 'a tunnel'
+        : isRemote(place)
+          ? `VTEP ${this.#remotes.get(place >> 1)?.address ?? 'forgotten'}`
+          : `port ${this.#ports[place >> 1]?.name ?? 'removed'}`;
+    return [...this.#segments.values()].flatMap(({ watch }) => watch.findings(name, seconds));
   }
 
   #placeOf(destination: number): number | string {

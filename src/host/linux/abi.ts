@@ -21,6 +21,8 @@ export const SO_NO_CHECK = 11;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_RXQ_OVFL = 40;
+/** Answers with the socket's `sk_meminfo`. */
+export const SO_MEMINFO = 55;
 export const IP_TOS = 1;
 export const IP_MTU_DISCOVER = 10;
 export const IP_RECVERR = 11;
@@ -99,6 +101,8 @@ export const MSGHDR = {
   moved: 56,
   mmsgLength: 64,
 } as const;
+/** `sk_meminfo`: 32-bit numbers, of which the last one counts dropped datagrams. */
+export const SK_MEMINFO = { drops: 32, length: 36 } as const;
 /** `struct cmsghdr`; the next one begins at a multiple of 8. */
 export const CMSG = { size: 0, level: 8, type: 12, data: 16 } as const;
 /** `struct sockaddr_in` and `sockaddr_in6`. */

@@ -36,6 +36,7 @@ export class LinuxEngine implements Engine {
     const heard = (worker: number): ThreadEvents => ({
       hear: (message) => {
         if (message.type === 'captured') this.#captures.add(message.packet);
+        else if (message.type === 'report') events.report?.(message.report);
         else if (message.type !== 'lost') this.#tellAll(message, worker);
         else if (!lost.has(message.port)) {
           lost.add(message.port); // every worker says so

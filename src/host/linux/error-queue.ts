@@ -10,8 +10,11 @@ const CONTROL_ROOM = 256;
 const BOUND = 64;
 
 export interface ErrorEvents {
-  /** The way to `address` carries packets of `mtu` bytes at most. */
-  tooBig(address: string, mtu: number): void;
+  /**
+   * The path to `address` carries packets of `mtu` bytes at most.
+   * @param here Whether this host's kernel says so, and not a router on the path.
+   */
+  tooBig(address: string, mtu: number, here: boolean): void;
   /** A router, or the host at `address`, refused a datagram. */
   refused(address: string, errno: number): void;
 }
@@ -68,8 +71,10 @@ export class ErrorQueue {
         const error = at + abi.CMSG.data;
         const errno = view.getUint32(error + abi.EXTENDED_ERROR.errno, true);
         const address = addressText(this.#arena, this.#name, this.#v6);
-        if (errno === EMSGSIZE) events.tooBig(address, view.getUint32(error + abi.EXTENDED_ERROR.info, true));
-        else events.refused(address, errno);
+        if (errno === EMSGSIZE) {
+          const here = view.getUint8(error + abi.EXTENDED_ERROR.origin) === abi.SO_EE_ORIGIN_LOCAL;
+          events.tooBig(address, view.getUint32(error + abi.EXTENDED_ERROR.info, true), here);
+        } else events.refused(address, errno);
       }
       at += (size + 7) & ~7;
     }

@@ -13,12 +13,13 @@ import { Arena } from './arena.js';
 import { Clock } from './clock.js';
 import { COUNT, countError } from './counts.js';
 import { ErrorQueue, type ErrorEvents } from './error-queue.js';
-import { EBADFD, errorName, type Libc, type Pointer } from './libc.js';
+import { EBADFD, EMSGSIZE, errorName, type Libc, type Pointer } from './libc.js';
 import { type FromLoop, type LoopSockets, type Setup, type ToLoop } from './protocol.js';
 import { DataPath } from './path.js';
 import { Readiness } from './readiness.js';
 import { Receiver } from './receiver.js';
 import { NONE, Sender, type SenderEvents } from './sender.js';
+import { Troubles, type EngineReport } from '../troubles.js';
 import { TapQueue } from './tap-queue.js';
 import { sums } from '../simd.js';
 import { Sockets } from './udp.js';
@@ -56,6 +57,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #fds: number[];
   readonly #readiness: Readiness;
   #path!: DataPath;
+  #receiver!: Receiver;
+  readonly #troubles = new Troubles((remote) => this.#path.wasHeard(remote));
   #now = 0;
   #running = true;
   /** Packets moved up to the last look. */
@@ -100,6 +103,11 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#readiness = new Readiness(libc, arena, 2 + taps.length + plan.sourcePorts);
   }
 
+  /** Datagrams were dropped here. */
+  unsent(remote: Remote, errno: number, datagrams: number): void {
+    this.#troubles.failed(remote, errorName(errno), datagrams, this.#now);
+  }
+
   /** Takes over the TAPs and makes the sockets. */
   start(): void {
     const { plan, taps } = this.#setup;
@@ -118,7 +126,7 @@ export class Loop implements SenderEvents, ErrorEvents {
       counts: this.#counts,
       taps: this.#taps,
       sender: new Sender(this.#libc, this.#arena, senders, this.#v6, this.#counts, this, plan.udpChecksum),
-      receiver: new Receiver(this.#libc, this.#arena, receiver, this.#counts),
+      receiver: (this.#receiver = new Receiver(this.#libc, this.#arena, receiver, this.#counts)),
       recorder: this.#recorder,
       local: { address: plan.local, port: plan.port },
       sourcePorts,
@@ -266,7 +274,8 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#errors.drain(fd, this);
   }
 
-  tooBig(address: string, mtu: number): void {
+  tooBig(address: string, mtu: number, here: boolean): void {
+    if (!here) this.refused(address, EMSGSIZE); // a router has dropped it; what this host refuses is counted where it is sent
     this.#narrow(address, mtu);
     if (!this.#alone) this.#say({ type: 'path', address, mtu });
   }
@@ -274,7 +283,9 @@ export class Loop implements SenderEvents, ErrorEvents {
   #narrow(address: string, mtu: number): void {
     const remote = this.#vtep.remote(address);
     if (remote === undefined || mtu === 0) return; // a router older than RFC 1191 does not name it
+    const before = remote.mtu;
     remote.mtu = Math.max(MIN_MTU, mtu - overhead(this.#setup.plan.local));
+    if (remote.mtu < before) this.#report({ type: 'narrowed', address, mtu: remote.mtu });
     this.#mtus.set(remote, this.#now);
   }
 
@@ -282,8 +293,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     countError(this.#counts, 'receiveErrors', errno);
     const remote = this.#vtep.remote(address);
     if (remote === undefined) return;
-    remote.undelivered++;
-    remote.reason = errorName(errno);
+    this.#troubles.failed(remote, errorName(errno), 1, this.#now);
   }
 
   // ---- A turn ----
@@ -291,6 +301,14 @@ export class Loop implements SenderEvents, ErrorEvents {
   #tick(): void {
     this.#vtep.tick(this.#now, this.#path);
     this.#path.forget();
+    this.#receiver.lookForLosses();
+    if (this.#troubles.any)
+      this.#troubles.tick(
+        this.#now,
+        (remote) => this.#path.heard(remote),
+        (report) => this.#report(report),
+      );
+    for (const finding of this.#vtep.findings(this.#now)) this.#report({ type: 'noticed', finding });
     if (!this.#alone && this.#now >= this.#refreshDue) {
       for (const what of this.#vtep.fresh(this.#refresh + TICK, this.#now)) this.#learned.push(what);
       this.#refreshDue = this.#now + this.#refresh;
@@ -323,6 +341,10 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#readiness.remove(this.#fds[1 + port]!);
     const reason = errno === EBADFD ? 'the device has been removed' : errorName(errno);
     this.#say({ type: 'lost', port, reason: errno === 0 ? 'end of file' : reason });
+  }
+
+  #report(report: EngineReport): void {
+    this.#say({ type: 'report', report });
   }
 
   #say(message: FromLoop): void {

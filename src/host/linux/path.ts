@@ -22,7 +22,7 @@ import * as abi from './abi.js';
 import { Senders } from './address.js';
 import { type Arena } from './arena.js';
 import { COUNT, countError } from './counts.js';
-import { EAGAIN, EBADFD, EINVAL, EMSGSIZE } from './libc.js';
+import { EAGAIN, EBADFD, EINVAL, EIO, EMSGSIZE } from './libc.js';
 import { type Sums } from '../simd.js';
 import { type Receiver, type ReceiverEvents } from './receiver.js';
 import { MAX_BYTES, MAX_SEGMENTS, NONE, type Sender } from './sender.js';
@@ -45,6 +45,9 @@ const FLOWS = 16;
 const PREFIX = 8;
 /** Bytes of the longest datagram that the machine makes by itself, an announcement, and more. */
 const OWN_DATAGRAM = 256;
+
+/** In the place of a remote of which nothing came. */
+const NOBODY: Remote = { id: -1, address: '', port: 0, mtu: 0, undelivered: 0, reason: '' };
 
 export interface PathParts {
   arena: Arena;
@@ -85,7 +88,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   readonly #segmented: number;
   readonly #tapHeads: number;
   readonly #coalescer: Coalescer;
-  /** Remotes by id, of what waits in the coalescer. */
+  /** Remotes by id, of what came from them last; what waits in the coalescer finds them here. */
   readonly #remotes: Remote[] = [];
   readonly #frames: number;
   /** For frames that a machine made outside of the arena. */
@@ -139,6 +142,18 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#scratch = arena.take(MAX_FRAME + HEADROOM) + HEADROOM;
     this.#ownDatagram = arena.take(OWN_DATAGRAM);
     this.#header = arena.take(virtio.HEADER_LENGTH);
+  }
+
+  /** Whether a datagram came from a remote at any time, as far as `heard` was not asked. */
+  wasHeard(remote: Remote): boolean {
+    return this.#remotes[remote.id] === remote;
+  }
+
+  /** Whether a datagram came from a remote since the last call that asked for it; costs the data path nothing. */
+  heard(remote: Remote): boolean {
+    const heard = this.#remotes[remote.id] === remote;
+    this.#remotes[remote.id] = NOBODY;
+    return heard;
   }
 
   /** What was remembered of the machine's remotes may hold no more. */
@@ -380,8 +395,8 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
 
   /** A datagram that the machine made outside of the arena leaves: rare, and sent at once, so that one buffer will do. */
   #transmitOwn(remote: Remote, datagram: Uint8Array, sourcePort: number, tos: number): void {
-    if (this.#sender.full !== NONE) return countError(this.#counts, 'sendErrors', EAGAIN);
-    if (datagram.length > OWN_DATAGRAM) return countError(this.#counts, 'sendErrors', EMSGSIZE);
+    if (this.#sender.full !== NONE) return this.#sender.lose(remote, EAGAIN, 1);
+    if (datagram.length > OWN_DATAGRAM) return this.#sender.lose(remote, EMSGSIZE, 1);
     this.#bytes.set(datagram, this.#ownDatagram);
     this.#sender.transmit(remote, this.#ownDatagram, datagram.length, sourcePort, tos);
     this.#flush();
@@ -393,11 +408,11 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     const sender = this.#sender;
     const size = this.#gsoSize;
     const total = segmenter.open(offset + PREFIX, this.#frameEnd, this.#gsoType, size, PREFIX);
-    if (total < 0) return countError(this.#counts, 'sendErrors', EINVAL);
+    if (total < 0) return this.#sender.lose(remote, EIO, 1);
     const length = segmenter.headLength + size;
     const fit = Math.floor(MAX_BYTES / length);
     // No datagram of that size goes over any underlay.
-    if (fit === 0) return countError(this.#counts, 'sendErrors', EMSGSIZE, total);
+    if (fit === 0) return sender.lose(remote, EMSGSIZE, total);
     const { cut } = this.#sums;
     const most = fit < MAX_SEGMENTS ? fit : MAX_SEGMENTS;
     const start = segmentsStart(this.#segmented);
@@ -419,7 +434,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       }
       sender.flush();
     }
-    if (left > 0) countError(this.#counts, 'sendErrors', EAGAIN, left);
+    if (left > 0) sender.lose(remote, EAGAIN, left);
   }
 
   #recordDatagram(from: Remote | string, source: number, offset: number, end: number): void {

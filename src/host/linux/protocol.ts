@@ -3,6 +3,7 @@ import { type Plan } from '../../schema/index.js';
 import { type Learned } from '../../vtep/index.js';
 import { type Captured } from '../capture.js';
 import { type EngineFacts } from '../engine.js';
+import { type EngineReport } from '../troubles.js';
 import { type MachineRequest } from '../machine.js';
 
 /** The underlay's sockets of one worker. All send by the same, so that a flow's source port is the same for all. */
@@ -51,4 +52,5 @@ export type FromLoop =
   | { type: 'refusal'; id: number; message: string; problems?: unknown }
   | { type: 'captured'; packet: Captured }
   | News
+  | { type: 'report'; report: EngineReport }
   | { type: 'lost'; port: number; reason: string };

@@ -31,6 +31,8 @@ export class Receiver {
   readonly #arena: Arena;
   readonly #fd: number;
   readonly #counts: Float64Array;
+  /** For `SO_MEMINFO`, and behind it its length. */
+  readonly #memory: number;
   readonly #messages: number;
   readonly #pointer: Pointer;
   readonly #null: Pointer = BigInt(0);
@@ -47,6 +49,7 @@ export class Receiver {
     this.#arena = arena;
     this.#fd = fd;
     this.#counts = counts;
+    this.#memory = arena.take(abi.SK_MEMINFO.length + 4);
     this.#messages = arena.take(MESSAGES * abi.MSGHDR.mmsgLength);
     this.#pointer = arena.pointer(this.#messages);
     this.#names = arena.take(MESSAGES * abi.SOCKADDR.room);
@@ -93,6 +96,22 @@ export class Receiver {
     return got === ask;
   }
 
+  /** Asks what the socket has lost: of what was lost last, no later datagram may tell. */
+  lookForLosses(): void {
+    const { view } = this.#arena;
+    view.setInt32(this.#memory + abi.SK_MEMINFO.length, abi.SK_MEMINFO.length, true);
+    const length = this.#arena.pointer(this.#memory + abi.SK_MEMINFO.length);
+    const values = this.#arena.pointer(this.#memory);
+    if (this.#libc.getsockopt(this.#fd, abi.SOL_SOCKET, abi.SO_MEMINFO, values, length) < 0) return; // before Linux 4.12
+    this.#overflow(view.getInt32(this.#memory + abi.SK_MEMINFO.drops, true));
+  }
+
+  #overflow(lost: number): void {
+    if (lost === this.#lost) return;
+    countError(this.#counts, 'receiveErrors', OVERFLOW, (lost - this.#lost) >>> 0);
+    this.#lost = lost;
+  }
+
   #size = 0;
   #ecn = 0;
 
@@ -115,9 +134,7 @@ export class Receiver {
       } else if (level === abi.SOL_IPV6) {
         if (type === abi.IPV6_TCLASS) this.#ecn = view.getInt32(at + abi.CMSG.data, true) & 3;
       } else if (level === abi.SOL_SOCKET && type === abi.SO_RXQ_OVFL) {
-        const lost = view.getInt32(at + abi.CMSG.data, true);
-        if (lost !== this.#lost) countError(this.#counts, 'receiveErrors', OVERFLOW, (lost - this.#lost) >>> 0);
-        this.#lost = lost;
+        this.#overflow(view.getInt32(at + abi.CMSG.data, true));
       }
       at += (size + 7) & ~7;
     }

@@ -43,6 +43,8 @@ class Queue {
   /** Datagrams of each message, and the bytes of each but the last. */
   readonly segments = new Int32Array(MESSAGES);
   readonly sizes = new Int32Array(MESSAGES);
+  /** Where each message goes. */
+  readonly remotes = new Array<Remote | null>(MESSAGES).fill(null);
   /** Where each piece is. */
   readonly offsets = new Int32Array(PIECES);
   count = 0;
@@ -75,6 +77,8 @@ class Queue {
 export interface SenderEvents {
   /** A socket has news in its error queue. */
   errors(fd: number): void;
+  /** Datagrams to a remote were dropped here: the kernel did not take them. They are counted already. */
+  unsent?(remote: Remote, errno: number, datagrams: number): void;
 }
 
 export class Sender {
@@ -164,7 +168,7 @@ export class Sender {
       if (length < queue.size) queue.open = false;
       return;
     }
-    if (!this.begin(remote, length, sourcePort, tos, 1)) return countError(this.#counts, 'sendErrors', EAGAIN);
+    if (!this.begin(remote, length, sourcePort, tos, 1)) return this.lose(remote, EAGAIN, 1);
     this.piece(offset, length);
     queue.segments[queue.count - 1] = 1;
     queue.open = this.#joins;
@@ -194,6 +198,7 @@ export class Sender {
     queue.tos = tos;
     queue.size = size;
     queue.sizes[queue.count] = size;
+    queue.remotes[queue.count] = remote;
     queue.total = 0;
     queue.first = queue.used;
     queue.open = false;
@@ -246,7 +251,7 @@ export class Sender {
   }
 
   #drop(queue: Queue): void {
-    for (let i = queue.sent; i < queue.count; i++) countError(this.#counts, 'sendErrors', EAGAIN, queue.segments[i]!);
+    for (let i = queue.sent; i < queue.count; i++) this.lose(queue.remotes[i]!, EAGAIN, queue.segments[i]!);
     this.#empty(queue);
   }
 
@@ -321,21 +326,27 @@ export class Sender {
         // apart goes one by one.
         this.#events.errors(queue.fd);
         if (queue.segments[next]! > 1 && (errno === EIO || errno === EINVAL || errno === EMSGSIZE)) {
-          if (errno !== EMSGSIZE) this.#joins = false;
-          this.#sendApart(queue, next++);
+          // Where they do not leave one by one either, it is not for the kernel's want of cutting: the address may be gone.
+          if (this.#sendApart(queue, next++) && errno !== EMSGSIZE) this.#joins = false;
           tries = 0;
         }
         continue;
       }
-      countError(counts, 'sendErrors', errno, queue.segments[next]!);
+      this.lose(queue.remotes[next]!, errno, queue.segments[next]!);
       next++;
       tries = 0;
     }
     this.#empty(queue);
   }
 
-  /** Sends the datagrams of one message one by one. */
-  #sendApart(queue: Queue, index: number): void {
+  /** Counts datagrams to a remote that are dropped. */
+  lose(remote: Remote, errno: number, datagrams: number): void {
+    countError(this.#counts, 'sendErrors', errno, datagrams);
+    this.#events.unsent?.(remote, errno, datagrams);
+  }
+
+  /** Sends the datagrams of one message one by one; returns whether any of them left. */
+  #sendApart(queue: Queue, index: number): boolean {
     const { view } = this.#arena;
     const arena = this.#arena;
     const from = queue.messages + index * abi.MSGHDR.mmsgLength;
@@ -353,28 +364,33 @@ export class Sender {
       piece += view.getUint32(queue.messages + i * abi.MSGHDR.mmsgLength + abi.MSGHDR.iovCount, true);
     const pieces = piece + view.getUint32(from + abi.MSGHDR.iovCount, true);
     const size = queue.sizes[index]!;
+    let any = false;
     for (; piece < pieces; piece++) {
       let offset = queue.offsets[piece]!;
       let left = view.getUint32(queue.pieces + piece * abi.IOVEC.length + abi.IOVEC.size, true);
       for (; left > 0; offset += size, left -= size) {
         arena.setIovec(this.#singlePiece, offset, left < size ? left : size);
-        this.#sendOne(queue.fd);
+        if (this.#sendOne(queue.fd, queue.remotes[index]!)) any = true;
       }
     }
+    return any;
   }
 
-  #sendOne(fd: number): void {
+  #sendOne(fd: number, remote: Remote): boolean {
     const counts = this.#counts;
     for (let tries = 0; ; tries++) {
       counts[COUNT.sendCalls]! += 1;
       if (this.#libc.sendmmsg(fd, this.#singlePointer, 1, abi.MSG_DONTWAIT) > 0) {
         counts[COUNT.datagramsSent]! += 1;
-        return;
+        return true;
       }
       const errno = this.#libc.errno();
       if (errno === EAGAIN && tries < RETRIES) this.#wait(fd);
       else if (errno !== ENOBUFS && errno !== EAGAIN && tries === 0) this.#events.errors(fd);
-      else if (errno !== EINTR) return countError(counts, 'sendErrors', errno);
+      else if (errno !== EINTR) {
+        this.lose(remote, errno, 1);
+        return false;
+      }
     }
   }
 

@@ -31,7 +31,7 @@ interface Pending {
 
 export interface ThreadEvents {
   /** What is no answer to anything. */
-  hear(message: Extract<FromLoop, { type: 'captured' | 'lost' | 'learned' | 'path' }>): void;
+  hear(message: Extract<FromLoop, { type: 'captured' | 'lost' | 'learned' | 'path' | 'report' }>): void;
   /** It has ended without being told to. */
   failed(reason: string): void;
 }

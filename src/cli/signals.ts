@@ -1,0 +1,99 @@
+/** Signals to `vtep up` and `vtep agent`. */
+import { compare, HostError, merge, type Logger, type Overlay } from '../host/index.js';
+import { SchemaError, type Plan } from '../schema/index.js';
+import { UsageError } from './flags.js';
+
+/** Waits for the first reason to stop; a second signal ends the process at once. */
+export class Stopping {
+  readonly ended: Promise<string | null>;
+  #resolve!: (reason: string | null) => void;
+  #begun = false;
+
+  constructor() {
+    this.ended = new Promise((resolve) => (this.#resolve = resolve));
+    for (const [signal, number] of [
+      ['SIGINT', 2],
+      ['SIGTERM', 15],
+    ] as const)
+      process.on(signal, () => {
+        if (this.#begun) process.exit(128 + number);
+        this.end(null);
+      });
+  }
+
+  end(reason: string | null): void {
+    this.#begun = true;
+    this.#resolve(reason);
+  }
+}
+
+/** Reads the configuration again; absent where flags alone describe it. */
+export type Reread = (() => Plan | Promise<Plan>) | undefined;
+
+/**
+ * Keeps the process alive at signals whose default is to end it, from its start on. SIGHUP comes from `kill -HUP` and from
+ * a terminal or an ssh session that closes.
+ */
+export class Hangup {
+  readonly #log: Logger;
+  readonly #reread: Reread;
+  #running: Plan;
+  #overlay: Overlay | undefined;
+  #busy = Promise.resolve();
+
+  /** @param plan The configuration that the VTEP starts with. */
+  constructor(log: Logger, plan: Plan, reread: Reread) {
+    this.#log = log;
+    this.#running = plan;
+    this.#reread = reread;
+    process.on('SIGHUP', () => {
+      if (this.#overlay === undefined) log.info('signal', 'SIGHUP is ignored: the VTEP is starting');
+      else if (reread === undefined)
+        log.info('signal', 'SIGHUP is ignored: there is no --config FILE to read again', { signal: 'SIGHUP' });
+      else this.#busy = this.#busy.then(() => this.#reload());
+    });
+    // Node would start its debugger at the first one and end at the second one.
+    for (const signal of ['SIGUSR1', 'SIGUSR2'] as const)
+      process.on(signal, () => log.info('signal', `${signal} is ignored`, { signal }));
+  }
+
+  /** The VTEP runs: SIGHUP applies to it from now on. */
+  attach(overlay: Overlay): void {
+    this.#overlay = overlay;
+  }
+
+  /** Never fails: a configuration that cannot be read or applied is reported, and the VTEP goes on. */
+  async #reload(): Promise<void> {
+    const log = this.#log;
+    let next: Plan;
+    try {
+      next = await this.#reread!();
+    } catch (error) {
+      const known = error instanceof UsageError || error instanceof SchemaError || error instanceof HostError;
+      const { message, stack } = error as Error;
+      log.error('reload', `SIGHUP: the configuration stays as it was: ${message}`, known ? {} : { stack });
+      return;
+    }
+    const { requests, restart } = compare(this.#running, next);
+    let failed = 0;
+    for (const request of requests)
+      try {
+        await this.#overlay!.change(request);
+      } catch (error) {
+        failed++;
+        log.error('reload', `SIGHUP: ${request.command} failed: ${(error as Error).message}`, { request });
+      }
+    if (failed === 0) this.#running = merge(this.#running, next);
+    const done = requests.length - failed;
+    const changes = done === 1 ? '1 change was applied' : `${done} changes were applied`;
+    log.info(
+      'reload',
+      `SIGHUP: the configuration was read again, and ${requests.length === 0 ? 'no peer or endpoint changed' : changes}`,
+      {
+        applied: requests.map(({ command, ...rest }) => ({ command, ...rest })),
+      },
+    );
+    if (restart.length > 0)
+      log.warning('reload', `SIGHUP: changed and not applied until a restart: ${restart.join(', ')}`, { restart });
+  }
+}

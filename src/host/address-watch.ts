@@ -1,0 +1,100 @@
+/** Looks once a second whether this host still has the VTEP's address, on a device that is up. */
+import { networkInterfaces } from 'node:os';
+import { canonicalIp } from '../schema/index.js';
+import { ipJson } from './ip.js';
+import { type Logger } from './log.js';
+
+/** What is wrong, or an empty string. */
+export type Fault = '' | 'gone' | 'down';
+
+const INTERVAL = 1000;
+
+export class AddressWatch {
+  readonly #local: string;
+  readonly #log: Logger;
+  readonly #changed: (fault: Fault) => void;
+  readonly #look: () => Promise<Fault>;
+  readonly #timer: NodeJS.Timeout;
+  #fault: Fault = '';
+  #since = 0;
+  #busy = false;
+
+  /**
+   * @param changed Hears of each change.
+   * @param look Finds out how things are; a test brings its own.
+   */
+  constructor(
+    local: string,
+    log: Logger,
+    changed: (fault: Fault) => void = () => undefined,
+    look = (): Promise<Fault> => faultOf(local),
+  ) {
+    this.#local = local;
+    this.#log = log;
+    this.#changed = changed;
+    this.#look = look;
+    this.#timer = setInterval(() => void this.check(), INTERVAL);
+    this.#timer.unref();
+  }
+
+  get fault(): Fault {
+    return this.#fault;
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  async check(): Promise<void> {
+    if (this.#busy) return;
+    this.#busy = true;
+    try {
+      const fault = await this.#look();
+      if (fault !== this.#fault) this.#change(fault);
+    } catch {
+      // nothing is known, so nothing is said
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #change(fault: Fault): void {
+    const address = this.#local;
+    const now = performance.now();
+    if (this.#fault === '') this.#since = now;
+    this.#fault = fault;
+    if (fault === '') {
+      const seconds = Math.round((now - this.#since) / 1000);
+      this.#log.info('local-address-back', `${address}, the address of this VTEP, is back after ${seconds} s`, {
+        address,
+        seconds,
+      });
+    } else
+      this.#log.error(
+        'local-address-lost',
+        fault === 'gone'
+          ? `${address}, the address of this VTEP, is gone from this host: nothing is sent or received until it is back ("ip addr add")`
+          : `the device that has ${address}, the address of this VTEP, is down or has no carrier: nothing is sent or received until it is up ("ip link")`,
+        { address, fault },
+      );
+    this.#changed(fault);
+  }
+}
+
+async function faultOf(local: string): Promise<Fault> {
+  if (local.startsWith('127.')) return '';
+  // Names the addresses of devices that are up and have a carrier: one cheap call while all is well.
+  const up = Object.values(networkInterfaces()).some((list) =>
+    list?.some(({ address }) => address === local || (!address.includes('%') && canonicalIp(address) === local)),
+  );
+  if (up) return '';
+  interface Device {
+    flags?: string[];
+    addr_info?: { local?: string }[];
+  }
+  const devices = await ipJson<Device>(['addr']);
+  const device = devices.find(({ addr_info: list = [] }) => list.some((entry) => entry.local === local));
+  if (device === undefined) return 'gone';
+  const flags = device.flags ?? [];
+  return flags.includes('UP') && !flags.includes('NO-CARRIER') ? '' : 'down';
+}

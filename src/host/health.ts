@@ -1,0 +1,141 @@
+/** What a running VTEP says in its log about the underlay and about what passes, out of its engine's reports. */
+import { type Explanation, type Finding } from '../vtep/index.js';
+import { AddressWatch } from './address-watch.js';
+import { type Logger } from './log.js';
+import { Reachability } from './reachability.js';
+import { type EngineReport } from './troubles.js';
+import { pathTo } from './underlay.js';
+
+const TICK = 1000;
+/** Milliseconds between two looks for routes that are missing, and remotes looked at each time. */
+const ROUTES = 5000;
+const ROUTES_AT_A_TIME = 4;
+/** Remotes whose routes `explain` looks up. */
+const EXPLAINED = 8;
+
+export class Health {
+  readonly #local: string;
+  readonly #log: Logger;
+  readonly #reachability: Reachability;
+  readonly #address: AddressWatch;
+  readonly #timer: NodeJS.Timeout;
+  #routesDue = 0;
+  #looking = false;
+
+  constructor(local: string, log: Logger) {
+    this.#local = local;
+    this.#log = log;
+    this.#reachability = new Reachability(log);
+    this.#address = new AddressWatch(local, log, (fault) => (this.#reachability.muted = fault !== ''));
+    this.#timer = setInterval(() => this.#tick(), TICK);
+    this.#timer.unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+    this.#address.close();
+  }
+
+  report(report: EngineReport): void {
+    const now = performance.now();
+    switch (report.type) {
+      case 'failed':
+        return this.#reachability.failed(report.address, report.code, report.count, report.known, now);
+      case 'heard':
+        return this.#reachability.back(report.address, now);
+      case 'narrowed': {
+        const { address, mtu } = report;
+        const text = `the path to VTEP ${address} carries inner packets of ${mtu} bytes at most, less than before: senders of larger ones are told by ICMP`;
+        return this.#log.warning('path-narrowed', text, { address, mtu }, { key: address });
+      }
+      case 'noticed':
+        return logFinding(this.#log, report.finding);
+    }
+  }
+
+  /** Adds what is known of this host's address and of the routes to the remotes that a packet would go to. */
+  async explain(explanation: Explanation): Promise<Explanation> {
+    const { steps, transmitted } = explanation;
+    if (transmitted.length === 0) return explanation;
+    const { fault } = this.#address;
+    if (fault !== '') {
+      const text = fault === 'gone' ? 'is gone from this host' : 'is on a device that is down';
+      steps.push({ stage: 'underlay', text: `${this.#local}, the address of this VTEP, ${text}: nothing can be sent` });
+      return explanation;
+    }
+    await Promise.all(
+      [...new Set(transmitted)].slice(0, EXPLAINED).map(async (address) => {
+        if (await this.#hasRoute(address)) return;
+        steps.push({ stage: 'underlay', text: `this host has no route to ${address}: what is sent there is dropped` });
+      }),
+    );
+    return explanation;
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    this.#reachability.tick(now);
+    if (now < this.#routesDue || this.#looking) return;
+    const addresses = this.#reachability.withoutRoute();
+    if (addresses.length === 0 || this.#address.fault !== '') return;
+    this.#routesDue = now + ROUTES;
+    void this.#lookForRoutes(addresses.slice(0, ROUTES_AT_A_TIME));
+  }
+
+  async #lookForRoutes(addresses: readonly string[]): Promise<void> {
+    this.#looking = true;
+    for (const address of addresses)
+      if (await this.#hasRoute(address)) this.#reachability.back(address, performance.now(), 'has a route again');
+    this.#looking = false;
+  }
+
+  async #hasRoute(address: string): Promise<boolean> {
+    try {
+      await pathTo(address, this.#local);
+      return true;
+    } catch (error) {
+      // Where `ip` is missing nothing is known.
+      return !/no (way|route)|unreachable/i.test((error as Error).message);
+    }
+  }
+}
+
+/** A line for what a machine has noticed, once a minute for each network and address. */
+export function logFinding(log: Logger, finding: Finding): void {
+  const { vni } = finding;
+  switch (finding.kind) {
+    case 'mac-flood': {
+      const { learned, refused, place } = finding;
+      const text =
+        refused > 0
+          ? `${refused} MAC addresses were not learned: the table, or the share of ${place}, is full`
+          : `${learned} new MAC addresses in about a second`;
+      return log.warning(
+        'mac-flood',
+        `network ${vni}: MAC flood: ${text}; the last came from ${place}`,
+        { vni, learned, refused, place },
+        { key: String(vni) },
+      );
+    }
+    case 'mac-moves': {
+      const { mac, moves, places } = finding;
+      return log.warning(
+        'loop',
+        `network ${vni}: MAC address ${mac} moved ${moves} times in about a second, between ${places[0]} and ${places[1]}: a loop, or two hosts with this address`,
+        { vni, mac, moves, places },
+        { key: `${vni} ${mac}` },
+      );
+    }
+    case 'duplicate-address': {
+      const { ip, macs, place, known } = finding;
+      return log.warning(
+        'duplicate-address',
+        known
+          ? `network ${vni}: duplicate address ${ip}: the endpoint with it has ${macs[0]}, and ${macs[1]} behind ${place} claims it`
+          : `network ${vni}: duplicate address ${ip}: ${macs[0]} and ${macs[1]}, the latter behind ${place}, both claim it`,
+        { vni, ip, macs, place },
+        { key: `${vni} ${ip}` },
+      );
+    }
+  }
+}

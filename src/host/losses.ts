@@ -1,0 +1,74 @@
+/**
+ * What an engine loses of the frames and datagrams that its machine let pass, by reason. With the machine's own drops
+ * they are every loss between a TAP and the wire that this host can see.
+ */
+import { type EngineCounters } from './engine.js';
+
+/** Every reason with what it means. Names and order are part of listings and dashboards: only append. */
+export const LOSSES = [
+  ['no-route', 'datagrams to a VTEP that this host has no route to (ENETUNREACH, EHOSTUNREACH, ENETDOWN)'],
+  [
+    'no-local-address',
+    'datagrams that could not be sent from the VTEP’s address: this host has lost it (EINVAL, EADDRNOTAVAIL)',
+  ],
+  ['send-refused', 'datagrams that a firewall or a policy of this host refused (EPERM, EACCES)'],
+  ['send-too-big', 'datagrams larger than the path or the device carries (EMSGSIZE)'],
+  ['send-queue', 'datagrams that found the socket or the device queue full (EAGAIN, ENOBUFS, ENOMEM)'],
+  ['send-failed', 'datagrams that the kernel did not send, for any other reason'],
+  ['undelivered', 'datagrams that a router or the remote host reported as not delivered (ICMP)'],
+  ['receive-buffer', 'datagrams that the kernel dropped: the receive buffer was full, or their checksum was wrong'],
+  ['receive-failed', 'errors while receiving or reading, each of which may have cost a packet'],
+  ['tap-down', 'frames that a TAP did not take since its device is down (EIO)'],
+  ['tap-gone', 'frames for a TAP whose device is gone (EBADFD, ENXIO)'],
+  ['tap-failed', 'frames that a TAP did not take, for any other reason'],
+] as const;
+
+/** Why an engine lost something. */
+export type LossReason = (typeof LOSSES)[number][0];
+
+const SENT: Readonly<Record<string, LossReason>> = {
+  ENETUNREACH: 'no-route',
+  EHOSTUNREACH: 'no-route',
+  ENETDOWN: 'no-route',
+  EINVAL: 'no-local-address',
+  EADDRNOTAVAIL: 'no-local-address',
+  EPERM: 'send-refused',
+  EACCES: 'send-refused',
+  EMSGSIZE: 'send-too-big',
+  EAGAIN: 'send-queue',
+  ENOBUFS: 'send-queue',
+  ENOMEM: 'send-queue',
+  QUEUE: 'send-queue',
+};
+
+/** What ICMP and ICMPv6 errors become (the kernel's `icmp_err_convert` and `icmpv6_err_convert`). */
+const REPORTED = [
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOPROTOOPT',
+  'EOPNOTSUPP',
+  'EHOSTDOWN',
+  'ENONET',
+  'EPROTO',
+  'EACCES',
+  'EMSGSIZE',
+];
+
+const WRITTEN: Readonly<Record<string, LossReason>> = { EIO: 'tap-down', EBADFD: 'tap-gone', ENXIO: 'tap-gone' };
+
+/** The reason for a failed send, by the system's code. */
+export function sendLoss(code: string): LossReason {
+  return SENT[code] ?? 'send-failed';
+}
+
+/** What the engine's error counters amount to, every reason included. */
+export function lossesOf({ sendErrors, receiveErrors, writeErrors }: EngineCounters): Record<LossReason, number> {
+  const losses = Object.fromEntries(LOSSES.map(([name]) => [name, 0])) as Record<LossReason, number>;
+  for (const [code, count] of Object.entries(sendErrors)) losses[sendLoss(code)] += count;
+  for (const [code, count] of Object.entries(receiveErrors))
+    losses[code === 'OVERFLOW' ? 'receive-buffer' : REPORTED.includes(code) ? 'undelivered' : 'receive-failed'] +=
+      count;
+  for (const [code, count] of Object.entries(writeErrors)) losses[WRITTEN[code] ?? 'tap-failed'] += count;
+  return losses;
+}

@@ -1,0 +1,107 @@
+/** Which remotes do not get what is sent to them, out of an engine's reports: a line in the log for each change. */
+import { QUIET } from './troubles.js';
+import { type Logger } from './log.js';
+import { sendLoss } from './losses.js';
+
+/** Milliseconds that datagrams have to fail for before the log says so: a VTEP that restarts is no trouble. */
+const PATIENCE = 2000;
+/** The same for one that nothing has come from yet: it may not have started, where hosts start together. */
+const FIRST_PATIENCE = 30_000;
+/** Remotes remembered; failures of others are counted by the engine and not in the log. */
+const MOST = 4096;
+
+interface Peer {
+  since: number;
+  last: number;
+  lost: number;
+  code: string;
+  said: boolean;
+}
+
+export class Reachability {
+  readonly #log: Logger;
+  readonly #peers = new Map<string, Peer>();
+  /** While this host itself is cut off, the log says that, and not once more for every remote. */
+  #muted = false;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Addresses that the log has called unreachable for want of a route. */
+  withoutRoute(): string[] {
+    return [...this.#peers]
+      .filter(([, { said, code }]) => said && sendLoss(code) === 'no-route')
+      .map(([address]) => address);
+  }
+
+  failed(address: string, code: string, count: number, known: boolean, now: number): void {
+    let peer = this.#peers.get(address);
+    if (peer === undefined) {
+      if (this.#peers.size >= MOST) return;
+      peer = { since: now, last: now, lost: 0, code, said: false };
+      this.#peers.set(address, peer);
+    }
+    peer.last = now;
+    peer.lost += count;
+    peer.code = code;
+    const patience = known || sendLoss(code) !== 'send-failed' ? PATIENCE : FIRST_PATIENCE;
+    if (this.#muted || peer.said || now - peer.since < patience) return;
+    peer.said = true;
+    this.#log.warning(
+      'peer-unreachable',
+      `VTEP ${address} is unreachable: ${WHY[code] ?? 'datagrams to it fail'} (${code}); ${lostText(peer.lost)}`,
+      { address, code, lost: peer.lost },
+    );
+  }
+
+  /** A datagram came from there, or what `text` says. */
+  back(address: string, now: number, text = 'is reachable again'): void {
+    this.#end(address, now, text);
+  }
+
+  /** Forgets remotes to which nothing has failed for long. Call it about once a second. */
+  tick(now: number): void {
+    for (const [address, { last }] of this.#peers)
+      if (now - last > QUIET)
+        this.#end(address, last, `is not failing any more: no datagram to it was lost for ${QUIET / 1000} s`);
+  }
+
+  /** Whether this host is cut off from the underlay altogether. */
+  set muted(muted: boolean) {
+    if (this.#muted && !muted) for (const [address, { said }] of this.#peers) if (!said) this.#peers.delete(address);
+    this.#muted = muted;
+  }
+
+  #end(address: string, until: number, text: string): void {
+    const peer = this.#peers.get(address);
+    if (peer === undefined) return;
+    this.#peers.delete(address);
+    if (!peer.said) return;
+    const seconds = Math.round((until - peer.since) / 1000);
+    this.#log.info(
+      'peer-reachable',
+      `VTEP ${address} ${text}; it was unreachable for ${seconds} s, and ${lostText(peer.lost)}`,
+      {
+        address,
+        seconds,
+        lost: peer.lost,
+      },
+    );
+  }
+}
+
+function lostText(count: number): string {
+  return count === 1 ? '1 datagram to it was lost' : `${count} datagrams to it were lost`;
+}
+
+const WHY: Readonly<Record<string, string>> = {
+  ENETUNREACH: 'this host has no route to it',
+  EHOSTUNREACH: 'no host answers there, or a router has no route to it',
+  ENETDOWN: 'the network device is down',
+  EINVAL: 'this host has lost the address of the VTEP',
+  EADDRNOTAVAIL: 'this host has lost the address of the VTEP',
+  EPERM: 'a firewall of this host refuses it',
+  EACCES: 'a firewall or policy refuses it',
+  ECONNREFUSED: 'no VTEP listens there',
+};

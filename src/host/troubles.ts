@@ -1,0 +1,81 @@
+/** Remotes that datagrams do not reach, as an engine notices them; it reports once a second at most. */
+import { type Finding, type Remote } from '../vtep/index.js';
+
+/** What an engine tells of the underlay and of what passes. */
+export type EngineReport =
+  /**
+   * `count` datagrams to `address` failed since the last report, the last one with the system's `code`. `known`: datagrams
+   * have come from there since this VTEP started.
+   */
+  | { type: 'failed'; address: string; code: string; count: number; known: boolean }
+  /** A datagram came from an address that had failed before. */
+  | { type: 'heard'; address: string }
+  /** The path to `address` carries inner IP packets of `mtu` bytes at most, which is less than was known. */
+  | { type: 'narrowed'; address: string; mtu: number }
+  | { type: 'noticed'; finding: Finding };
+
+/** Milliseconds without a failure after which a remote is no trouble any more. */
+export const QUIET = 60_000;
+/** Remotes in trouble at most; failures of others are counted and not reported. */
+const MOST = 1024;
+
+interface Trouble {
+  count: number;
+  code: string;
+  last: number;
+}
+
+/** Codes that say nothing about whether the remote can be reached. */
+const LOCAL_QUEUE = ['EAGAIN', 'ENOBUFS', 'ENOMEM', 'EMSGSIZE', 'QUEUE'];
+
+export class Troubles {
+  readonly #remotes = new Map<Remote, Trouble>();
+  readonly #known = new WeakSet<Remote>();
+  readonly #wasHeard: (remote: Remote) => boolean;
+
+  /** @param wasHeard Whether a datagram came from a remote at any time before. */
+  constructor(wasHeard: (remote: Remote) => boolean) {
+    this.#wasHeard = wasHeard;
+  }
+
+  get any(): boolean {
+    return this.#remotes.size > 0;
+  }
+
+  /** Datagrams to a remote were not sent, or reported as not delivered. */
+  failed(remote: Remote, code: string, count: number, now: number): void {
+    remote.undelivered += count;
+    remote.reason = code;
+    if (LOCAL_QUEUE.includes(code)) return;
+    let trouble = this.#remotes.get(remote);
+    if (trouble === undefined) {
+      if (this.#remotes.size >= MOST) return;
+      trouble = { count: 0, code, last: now };
+      this.#remotes.set(remote, trouble);
+      if (this.#wasHeard(remote)) this.#known.add(remote);
+    }
+    trouble.count += count;
+    trouble.code = code;
+    trouble.last = now;
+  }
+
+  /**
+   * Reports what happened since the last time. Call it about once a second.
+   * @param heard Whether a datagram came from the remote since the last call.
+   */
+  tick(now: number, heard: (remote: Remote) => boolean, report: (report: EngineReport) => void): void {
+    for (const [remote, trouble] of this.#remotes) {
+      const { address } = remote;
+      const { count, code, last } = trouble;
+      const came = heard(remote);
+      if (came) this.#known.add(remote);
+      if (count > 0) {
+        report({ type: 'failed', address, code, count, known: this.#known.has(remote) });
+        trouble.count = 0;
+      } else if (came || now - last > QUIET) {
+        if (came) report({ type: 'heard', address });
+        this.#remotes.delete(remote);
+      }
+    }
+  }
+}

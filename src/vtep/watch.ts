@@ -1,0 +1,186 @@
+/**
+ * Watches what a VTEP learns for signs of trouble: MAC floods, loops and duplicate IP addresses. It hears of new and moved
+ * addresses and of ARP and ND claims alone, never of each packet, and its memory is bounded whatever it hears.
+ */
+import { macToText } from '../address/index.js';
+
+/** What was noticed, since the last time. Places are those of the listings: a port's name or a remote's address. */
+export type Finding =
+  /** Addresses were learned faster than hosts come, or refused since a table or a share of it is full. */
+  | { kind: 'mac-flood'; vni: number; learned: number; refused: number; place: string }
+  /** One MAC address moved `moves` times in a second between two places: a loop, or two hosts with one address. */
+  | { kind: 'mac-moves'; vni: number; mac: string; moves: number; places: [string, string] }
+  /** Two MAC addresses claim one IP address. `known`: the control plane names the first one. */
+  | { kind: 'duplicate-address'; vni: number; ip: string; macs: [string, string]; place: string; known: boolean };
+
+/** Addresses learned in a second that make a flood. */
+const FLOOD = 1000;
+/** Moves of one address in a second that make a loop: a host that moves does so once. */
+const MOVES = 5;
+/** Milliseconds in which an IP address has to go from one MAC address to another and back to be a duplicate. */
+const BACK_AND_FORTH = 60_000;
+/** MAC addresses whose moves are counted, and IP addresses whose claims are remembered: powers of two. */
+const MOVERS = 64;
+const CLAIMS = 512;
+/** Duplicates reported at a time. */
+const DUPLICATES = 16;
+
+/** The watch of one segment. */
+export class Watch {
+  readonly #vni: number;
+  #learned = 0;
+  #refused = 0;
+  #place = 0;
+  // The moves of this second, by a few bits of the address; the address that is there first stays until the second is over.
+  readonly #movers = new Float64Array(MOVERS);
+  readonly #moves = new Int32Array(MOVERS);
+  readonly #from = new Int32Array(MOVERS);
+  readonly #to = new Int32Array(MOVERS);
+  #moved = false;
+  // Claims by a few bits of the key: who claims it, who did before, and when that changed.
+  #keys: Uint32Array | null = null;
+  #macs!: Float64Array;
+  #before!: Float64Array;
+  #changed!: Float64Array;
+  readonly #duplicates: { ip: string; first: number; second: number; place: number; known: boolean }[] = [];
+
+  constructor(vni: number) {
+    this.#vni = vni;
+  }
+
+  /** An address is new behind `place`. */
+  learned(place: number): void {
+    this.#learned++;
+    this.#place = place;
+  }
+
+  /** An address was not learned: the table, or the share of `place`, is full. */
+  refused(place: number): void {
+    this.#refused++;
+    this.#place = place;
+  }
+
+  /** An address, of 48 bits, has moved. */
+  moved(mac: number, from: number, to: number): void {
+    const slot = (mac ^ (mac >>> 8)) & (MOVERS - 1);
+    if (this.#moves[slot] === 0) this.#movers[slot] = mac;
+    else if (this.#movers[slot] !== mac) return;
+    this.#moves[slot]!++;
+    this.#from[slot] = from;
+    this.#to[slot] = to;
+    this.#moved = true;
+  }
+
+  /**
+   * ARP or ND says that `mac` has an address of which the control plane says nothing.
+   * @param key The IPv4 address, or 32 bits made of the IPv6 address, unsigned; 0 claims nothing (RFC 5227).
+   * @returns the other MAC address that claims it, where two do; else 0.
+   */
+  claims(key: number, mac: number, now: number): number {
+    if (key === 0) return 0;
+    this.#keys ??= this.#remember();
+    const slot = (key ^ (key >>> 9) ^ (key >>> 18)) & (CLAIMS - 1);
+    if (this.#keys[slot] !== key) {
+      this.#keys[slot] = key;
+      this.#macs[slot] = mac;
+      this.#before[slot] = 0;
+      return 0;
+    }
+    const last = this.#macs[slot]!;
+    if (last === mac) return 0;
+    // One change is a host that was replaced; back again is two hosts.
+    const back = this.#before[slot] === mac && now - this.#changed[slot]! <= BACK_AND_FORTH;
+    this.#before[slot] = last;
+    this.#macs[slot] = mac;
+    this.#changed[slot] = now;
+    return back ? last : 0;
+  }
+
+  /** Two MAC addresses claim an IP address. */
+  duplicate(ip: string, first: number, second: number, place: number, known: boolean): void {
+    const duplicates = this.#duplicates;
+    if (duplicates.length >= DUPLICATES || duplicates.some((one) => one.ip === ip)) return;
+    duplicates.push({ ip, first, second, place, known });
+  }
+
+  /**
+   * What was noticed since the last call, which is to come about once a second.
+   * @param name Names a place.
+   */
+  findings(name: (place: number) => string, seconds: number): Finding[] {
+    const vni = this.#vni;
+    const found: Finding[] = [];
+    if (this.#refused > 0 || this.#learned > FLOOD * seconds)
+      found.push({
+        kind: 'mac-flood',
+        vni,
+        learned: this.#learned,
+        refused: this.#refused,
+        place: name(this.#place),
+      });
+    this.#learned = 0;
+    this.#refused = 0;
+    if (this.#moved) {
+      for (let slot = 0; slot < MOVERS; slot++)
+        if (this.#moves[slot]! >= MOVES * seconds)
+          found.push({
+            kind: 'mac-moves',
+            vni,
+            mac: macToText(this.#movers[slot]!),
+            moves: this.#moves[slot]!,
+            places: [name(this.#from[slot]!), name(this.#to[slot]!)],
+          });
+      this.#moves.fill(0);
+      this.#moved = false;
+    }
+    for (const { ip, first, second, place, known } of this.#duplicates.splice(0))
+      found.push({
+        kind: 'duplicate-address',
+        vni,
+        ip,
+        macs: [macToText(first), macToText(second)],
+        place: name(place),
+        known,
+      });
+    return found;
+  }
+
+  #remember(): Uint32Array {
+    this.#macs = new Float64Array(CLAIMS);
+    this.#before = new Float64Array(CLAIMS);
+    this.#changed = new Float64Array(CLAIMS);
+    return new Uint32Array(CLAIMS);
+  }
+}
+
+const ICMPV6 = 58;
+const NEIGHBOR_SOLICITATION = 135;
+const NEIGHBOR_ADVERTISEMENT = 136;
+const IPV6_NEXT_HEADER = 6;
+const IPV6_SOURCE = 8;
+const IPV6_HEADER = 40;
+/** Of the target address, behind the IPv6 header. */
+const TARGET = 8;
+const ADDRESS = 16;
+
+/**
+ * Where the IPv6 address is that a neighbor solicitation or advertisement (RFC 4861) claims for its sender, or -1: the
+ * source of a solicitation; its target where the source is unspecified, which is a probe for a duplicate (RFC 4862,
+ * section 5.4); the target of an advertisement.
+ */
+export function claimedAddress(bytes: Uint8Array, ip: number, end: number): number {
+  const icmp = ip + IPV6_HEADER;
+  if (end - icmp < TARGET + ADDRESS || bytes[ip + IPV6_NEXT_HEADER] !== ICMPV6) return -1;
+  const type = bytes[icmp];
+  if (type === NEIGHBOR_ADVERTISEMENT) return icmp + TARGET;
+  if (type !== NEIGHBOR_SOLICITATION) return -1;
+  for (let i = ip + IPV6_SOURCE; i < ip + IPV6_SOURCE + ADDRESS; i++) if (bytes[i] !== 0) return ip + IPV6_SOURCE;
+  return icmp + TARGET;
+}
+
+/** 32 bits made of an IPv6 address, for `Watch.claims`. */
+export function keyOfIpv6(bytes: Uint8Array, at: number): number {
+  let hash = 0x811c_9dc5; // FNV-1a
+  for (let i = at; i < at + ADDRESS; i++) hash = Math.imul(hash ^ bytes[i]!, 0x0100_0193);
+  return hash >>> 0;
+}
