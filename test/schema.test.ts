@@ -31,6 +31,7 @@ test('fills in every default', () => {
     udpChecksum: true,
     zeroChecksum: false,
     peersOnly: true,
+    keepTaps: false,
     segments: [
       {
         vni: 4097,

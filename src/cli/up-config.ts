@@ -24,6 +24,11 @@ export const COMMON: readonly Flag[] = [
     text: 'take datagrams without one over IPv6 (default no; over IPv4 always)',
   },
   { name: 'engine', value: 'auto|dgram|linux', text: 'what moves the frames (default auto: linux where it runs)' },
+  {
+    name: 'keep-taps',
+    negatable: true,
+    text: 'TAPs outlive a crash, and the next run continues with them (default: vtep agent yes, vtep up no)',
+  },
   { name: 'control', value: 'PATH', text: 'Unix socket for "vtep show" and "vtep explain"' },
 ];
 
@@ -158,6 +163,7 @@ export function commonFields(flags: Parsed): Record<string, unknown> {
     port: integer(flags, 'port'),
     sourcePorts: integer(flags, 'source-ports'),
     peersOnly: flags.on('peers-only'),
+    keepTaps: flags.on('keep-taps'),
     workers: integer(flags, 'workers'),
     busyPoll: integer(flags, 'busy-poll'),
     udpChecksum: flags.on('udp-checksum'),
@@ -249,6 +255,7 @@ const FLAG_NAMES: Readonly<Record<string, string>> = {
   peers: 'peer',
   sourcePorts: 'source-ports',
   peersOnly: 'peers-only',
+  keepTaps: 'keep-taps',
   busyPoll: 'busy-poll',
   udpChecksum: 'udp-checksum',
   zeroChecksum: 'zero-checksum',

@@ -43,6 +43,12 @@ the log names what takes a restart; without a file it is ignored.
 The log goes to standard error, one line for each event, with its time and level. A full disk, a closed terminal or a
 pipe that nobody reads costs log lines, which are counted, and never frames.`,
     },
+    {
+      title: 'crashes and upgrades',
+      text: `With --keep-taps a TAP stays in its namespace when the process is killed or fails, with its address, its routes and
+the connections of the container. The next "vtep up" with the same TAP continues with it. A regular stop removes the
+TAP; so does "vtep detach" when no VTEP runs.`,
+    },
   ],
   examples: `# container namespace c1 on 172.31.1.5 joins network 4097, whose other VTEP is 192.168.1.25
 vtep up --vni 4097 --local 172.31.1.5 --peer 192.168.1.25 \\
@@ -92,7 +98,7 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
   );
   const reason = await stopping.ended;
   const counters = await lastCounters(overlay);
-  await overlay.stop();
+  await overlay.stop(reason !== null);
   output.say('stopped', { reason, counters }, ['stopped', ...(counters === null ? [] : ['', countersTable(counters)])]);
   if (reason !== null) output.fail(reason);
   return output.close(reason === null ? 0 : 1);

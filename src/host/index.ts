@@ -22,7 +22,8 @@ export {
 } from './gossip-observer.js';
 export { queryCluster, type ClusterState } from './gossip-query.js';
 export { resolveHost, sourceTowards, underlayOf, type Underlay } from './gossip-address.js';
-export { ip, ipJson, requireNetns } from './ip.js';
+export { ip, ipJson } from './ip.js';
+export { detachTap, type Detached } from './kept.js';
 export {
   journalPrefix,
   jsonLine,

@@ -1,16 +1,58 @@
-/** The `ip` program of iproute2, and the namespaces it works in. No shell is involved. */
+/** Runs `ip` of iproute2, in any network namespace and without a shell. */
 import { execFile } from 'node:child_process';
-import { readdirSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { codeOf, HostError } from './error.js';
 
-/** Where `ip netns` keeps its names. */
-const NETNS_DIRECTORY = '/var/run/netns';
+/** `ip` failed. The message never contains its own text, which names neither the flag nor the remedy. */
+export class IpError extends HostError {
+  /** The kernel's reason: `EEXIST`; empty where it is not known. */
+  readonly code: string;
+
+  constructor(message: string, code: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The texts of strerror(3), and those that the kernel and `ip` write instead, with the codes that they stand for. */
+const REASONS: readonly (readonly [text: RegExp, code: string])[] = [
+  [/Operation not permitted/, 'EPERM'],
+  [/Permission denied/, 'EACCES'],
+  [/File exists|already (assigned|exists)/, 'EEXIST'],
+  [/Cannot find device|does not exist|No such device/, 'ENODEV'],
+  [/Cannot open network namespace|cannot open \S+:|No such process|No such file/, 'ENOENT'],
+  [/Network is (unreachable|down)/, 'ENETUNREACH'],
+  [/No route to host/, 'EHOSTUNREACH'],
+  [/Cannot assign requested address/, 'EADDRNOTAVAIL'],
+  [/Device or resource busy/, 'EBUSY'],
+  [/[Nn]ot supported/, 'EOPNOTSUPP'],
+  [/No buffer space/, 'ENOBUFS'],
+  [/Invalid argument|mtu (less|greater) than/, 'EINVAL'],
+];
+
+const WORDS: Readonly<Record<string, string>> = {
+  EPERM: 'no permission; run as root or give CAP_NET_ADMIN and CAP_SYS_ADMIN',
+  EACCES: 'no permission; run as root or give CAP_NET_ADMIN and CAP_SYS_ADMIN',
+  EEXIST: 'it exists already',
+  ENODEV: 'there is no such device',
+  ENOENT: 'it does not exist',
+  ENETUNREACH: 'the network is unreachable',
+  EHOSTUNREACH: 'there is no route to that host',
+  EADDRNOTAVAIL: 'the kernel does not accept that address',
+  EBUSY: 'the device is busy',
+  EOPNOTSUPP: 'this kernel does not support it',
+  ENOBUFS: 'the kernel has no memory for it',
+  EINVAL: 'the kernel does not accept that value',
+};
+
+/** The reason of a failed `ip` in words, with what to do where that is always the same. */
+export function ipReason(error: unknown): string {
+  const code = error instanceof IpError ? error.code : '';
+  return WORDS[code] ?? 'the kernel refused it';
+}
 
 /**
  * Runs `ip` with `args`, in a namespace where one is given, and returns what it printed.
- * @throws HostError with the command and what it complained about.
+ * @throws IpError with the kernel's reason; HostError where the program is missing.
  */
 export function ip(args: readonly string[], netns?: string): Promise<string> {
   const [program, ...rest] = command(args, netns);
@@ -18,49 +60,23 @@ export function ip(args: readonly string[], netns?: string): Promise<string> {
     execFile(program!, rest, { maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else if (codeOf(error) === 'ENOENT') reject(new HostError(notFound(program!), { cause: error }));
-      else
-        reject(
-          new HostError(`"${program} ${rest.join(' ')}" failed: ${stderr.trim() || error.message}`, { cause: error }),
-        );
+      else {
+        const code = REASONS.find(([text]) => text.test(stderr))?.[1] ?? '';
+        const failed = new IpError('', code, { cause: error });
+        failed.message = `"${program} ${rest.join(' ')}" failed: ${ipReason(failed)}`;
+        reject(failed);
+      }
     });
   });
 }
 
-/** As `ip`, for commands that answer in JSON (`-j`). */
+/** Like `ip`, for commands that answer in JSON (`-j`). */
 export async function ipJson<T>(args: readonly string[], netns?: string): Promise<T[]> {
   const text = (await ip(['-j', ...args], netns)).trim();
   return text === '' ? [] : (JSON.parse(text) as T[]);
 }
 
-/**
- * Checks that a namespace is there.
- * @throws HostError that says how to make one, and which there are.
- */
-export async function requireNetns(netns: string): Promise<void> {
-  const path = netns.startsWith('/') ? netns : join(NETNS_DIRECTORY, netns);
-  try {
-    await stat(path);
-  } catch (error) {
-    if (netns.startsWith('/'))
-      throw new HostError(`network namespace ${netns} cannot be reached: ${codeOf(error)}`, { cause: error });
-    const others = netnsNames();
-    throw new HostError(
-      `network namespace "${netns}" does not exist; make it with "ip netns add ${netns}"` +
-        (others.length === 0 ? '' : ` (there are: ${others.slice(0, 12).join(', ')})`),
-      { cause: error },
-    );
-  }
-}
-
-function netnsNames(): string[] {
-  try {
-    return readdirSync(NETNS_DIRECTORY).sort();
-  } catch {
-    return [];
-  }
-}
-
-// `ip -n` knows names only; a path, as a container engine gives it, takes nsenter.
+// `ip -n` accepts names only; a path, as container engines give it, needs nsenter.
 function command(args: readonly string[], netns: string | undefined): string[] {
   if (netns === undefined) return ['ip', ...args];
   return netns.startsWith('/') ? ['nsenter', `--net=${netns}`, 'ip', ...args] : ['ip', '-n', netns, ...args];
@@ -68,6 +84,6 @@ function command(args: readonly string[], netns: string | undefined): string[] {
 
 function notFound(program: string): string {
   return program === 'ip'
-    ? 'the program "ip" is not there; install iproute2 (apt-get install iproute2), or pass open TAPs with --tap-fd'
-    : `the program "${program}" is not there; install util-linux, or name the namespace with "ip netns attach"`;
+    ? 'the program "ip" is not installed; install iproute2 (apt-get install iproute2), or pass open TAPs with --tap-fd'
+    : `the program "${program}" is not installed; install util-linux, or name the namespace with "ip netns attach"`;
 }

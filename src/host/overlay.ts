@@ -7,12 +7,14 @@ import { about, HostError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
 import { readKeys } from './gossip-keys.js';
 import { Health } from './health.js';
-import { requireNetns } from './ip.js';
+import { keepTaps } from './kept.js';
 import { lossesOf, type LossReason } from './losses.js';
 import { type Logger } from './log.js';
 import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
-import { makeLink, type Link } from './link.js';
+import { makeLinks, type Link } from './link.js';
 import { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
+import { requireNetns } from './netns.js';
+import { NetnsWatch } from './netns-watch.js';
 import { requireSocketDirectory } from './socket-path.js';
 import { closeTap } from './tun.js';
 import { requireLocal } from './underlay.js';
@@ -71,6 +73,12 @@ export class Overlay {
     this.#health = health;
     this.#control = control;
     this.#handle = handle;
+    const watch = new NetnsWatch(
+      plan.taps.flatMap(({ netns }, port) =>
+        netns === undefined || !links[port]!.adopted ? [] : [{ netns, device: links[port]!.device }],
+      ),
+    );
+    this.#ends.push(() => watch.stop());
   }
 
   /**
@@ -86,17 +94,12 @@ export class Overlay {
       if (netns !== undefined) await about(`taps[${i}].netns`, () => requireNetns(netns));
     const { engine, note } = await chooseEngine(plan);
     const mtus = await applyMtus(plan, events.log);
-    const links: Link[] = [];
+    let links: Link[] = [];
     const health = new Health(plan.local, events.log);
     let started = false;
     let gossip: OverlayGossip | undefined;
     try {
-      for (const [port, tap] of plan.taps.entries())
-        links.push(
-          await about(`taps[${port}].${tap.fd === undefined ? 'name' : 'fd'}`, () =>
-            makeLink(tap, tapMtu(plan, port), engine.tapFlags, plan.workers),
-          ),
-        );
+      links = await makeLinks(plan, engine.tapFlags);
       links.forEach((link, port) => {
         if (link.mac !== undefined) plan.taps[port]!.mac = link.mac;
       });
@@ -117,6 +120,8 @@ export class Overlay {
       const serves = (request: Request): Promise<unknown> => handle(request, engine, gossip, health, events);
       const control =
         plan.control === undefined ? undefined : await about('control', () => serveControl(plan.control!, serves));
+      // Not before: what has failed to start leaves no TAP that it made.
+      if (plan.keepTaps) await keepTaps(ownTaps(plan, links), true);
       warnOfSilence(plan, events.log);
       const overlay = new Overlay(plan, mtus, links, engine, facts, gossip, health, control, serves);
       overlay.#ends.push(watchRefusedSenders(plan, engine, events.log));
@@ -142,13 +147,23 @@ export class Overlay {
     return this.#handle(request);
   }
 
-  /** Leaves the gossip; closes the control socket, the underlay's sockets and the TAPs, whose devices go with them. */
-  async stop(): Promise<void> {
+  /**
+   * Leaves the gossip; closes the control socket, the underlay's sockets and the TAPs, whose devices go with them.
+   * @param failed Whether it ends by a failure: then kept TAPs stay for the next process.
+   */
+  async stop(failed = false): Promise<void> {
+    // First of all: a second signal, which ends the process at once, leaves no device either.
+    if (this.plan.keepTaps && !failed) await keepTaps(ownTaps(this.plan, this.links), false);
     this.#health.close();
     for (const end of this.#ends) end();
     await Promise.all([this.#control?.close(), this.gossip?.leave()]);
     await this.engine.stop();
   }
+}
+
+/** The TAPs that this process made or adopted, not those that were passed to it. */
+function ownTaps(plan: Plan, links: readonly Link[]): Link[] {
+  return links.filter((_, port) => plan.taps[port]!.fd === undefined);
 }
 
 /** Fills in the MTUs that a plan leaves open, and warns of those that do not fit. */

@@ -102,6 +102,7 @@ export const CONFIG: JsonSchema = schemaOf<Config>(
       udpChecksum: Type.Optional(Type.Boolean()),
       zeroChecksum: Type.Optional(Type.Boolean()),
       peersOnly: Type.Optional(Type.Boolean()),
+      keepTaps: Type.Optional(Type.Boolean()),
       control: Type.Optional(SocketPath),
       gossip: Type.Optional(Gossip),
       segments: Type.Array(Segment, { expected: 'a list of one segment or more' }),

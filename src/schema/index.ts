@@ -15,7 +15,16 @@ export { oddities } from './rules.js';
 export { isLoopback, shareAddresses, subnetText, unusable, unusableHost, unusableVtep } from './ranges.js';
 export { findProblems, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
 export { closest } from './suggest.js';
-export { canonicalIp, canonicalMac, family, isDeviceName, isUnicast, isWithin, parseHostPort } from './text.js';
+export {
+  canonicalIp,
+  canonicalMac,
+  family,
+  isDeviceName,
+  isUnicast,
+  isWithin,
+  parseHostPort,
+  prefixAddress,
+} from './text.js';
 export type {
   Command,
   Config,

@@ -76,6 +76,7 @@ export interface Plan {
   udpChecksum: boolean;
   zeroChecksum: boolean;
   peersOnly: boolean;
+  keepTaps: boolean;
   control?: string;
   gossip?: GossipPlan;
   segments: SegmentPlan[];
@@ -103,6 +104,7 @@ export function plan(value: unknown): Plan {
     udpChecksum: config.udpChecksum ?? true,
     zeroChecksum: config.zeroChecksum ?? false,
     peersOnly: config.peersOnly ?? true,
+    keepTaps: config.keepTaps ?? config.gossip !== undefined,
     ...given({ control: config.control }),
     ...given({ gossip: config.gossip === undefined ? undefined : gossipPlan(config.gossip, local) }),
     segments: withNetworks(config).map((segment) => ({

@@ -57,6 +57,8 @@ export function contradictions(config: Config): Problem[] {
   if (config.engine === 'dgram')
     for (const { path, expected, given } of linuxOnly(config))
       report(path, `${expected} with engine dgram, or engine linux`, given);
+  if (config.keepTaps === true && config.taps.length > 0 && config.taps.every(({ fd }) => fd !== undefined))
+    report('keepTaps', 'false, since the process that opened the TAPs decides how long they live', true);
   const known = `the VNI of a segment (${[...vnis].join(', ')})`;
   config.taps.forEach((tap, i) => {
     const path = `taps[${i}]`;

@@ -115,6 +115,8 @@ export interface Config {
    * included, rather than from every sender, as in RFC 7348. Default true.
    */
   peersOnly?: boolean;
+  /** Whether TAPs stay in their namespaces when the process ends without being stopped. Default: with `vtep agent` only. */
+  keepTaps?: boolean;
   /** Path of the control socket; absent: none. */
   control?: string;
   /** With `vtep agent` only. */

@@ -320,7 +320,7 @@ if (FIRST)
     );
     const iproute = await lab.runVtep({ args, env: { PATH: '/nonexistent' } });
     assert.is(iproute.code, 1);
-    assert.match(iproute.stderr, /the program "ip" is not there; install iproute2/);
+    assert.match(iproute.stderr, /the program "ip" is not installed; install iproute2/);
   });
 
 up('a name or a port that is taken, an fd that is no TAP: it says so and leaves nothing', async () => {
@@ -333,7 +333,14 @@ up('a name or a port that is taken, an fd that is no TAP: it says so and leaves 
   const local = ['--local', node1.address];
   await refuse(/a device "eth0" exists already/, ...local, '--tap', 'eth0');
   await must(['ip', '-n', c1, 'link', 'add', 'name', 'taken', 'type', 'bridge']);
-  await refuse(/a device "taken" exists already in namespace/, ...local, '--tap', 'taken', '--netns', c1);
+  await refuse(
+    /a device "taken" in namespace \S+ exists already, and is a bridge and not a TAP/,
+    ...local,
+    '--tap',
+    'taken',
+    '--netns',
+    c1,
+  );
   await must(['ip', '-n', c1, 'link', 'del', 'taken']);
   writeFileSync(socket('precious'), '');
   const onto = ['--tap', 't0', '--netns', c1, '--control', socket('precious')];

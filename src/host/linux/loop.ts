@@ -53,6 +53,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #clock: Clock;
   readonly #taps: (TapQueue | null)[];
   readonly #mtus = new Map<Remote, number>();
+  /** Files of TAPs that were lost. */
+  readonly #closed = new Set<number>();
   /** One place each: the control thread, the TAPs, the socket that receives, those that only send. */
   readonly #fds: number[];
   readonly #readiness: Readiness;
@@ -239,7 +241,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   stop(): void {
     this.closeSockets();
     const { taps, writers, sockets } = this.#setup;
-    for (const fd of new Set(sockets === undefined ? [...taps, ...writers] : taps)) this.#libc.close(fd);
+    for (const fd of new Set(sockets === undefined ? [...taps, ...writers] : taps))
+      if (!this.#closed.has(fd)) this.#libc.close(fd);
   }
 
   closeSockets(): void {
@@ -337,8 +340,12 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 
   #lose(port: number, errno: number): void {
+    const tap = this.#taps[port]!;
     this.#taps[port] = null;
     this.#readiness.remove(this.#fds[1 + port]!);
+    // At once, not at the end: it may hold the namespace of a container that is no more.
+    this.#libc.close(tap.fd);
+    this.#closed.add(tap.fd);
     const reason = errno === EBADFD ? 'the device has been removed' : errorName(errno);
     this.#say({ type: 'lost', port, reason: errno === 0 ? 'end of file' : reason });
   }

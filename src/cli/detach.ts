@@ -1,0 +1,44 @@
+/** `vtep detach`: removes a TAP that an earlier VTEP kept. */
+import { detachTap, HostError } from '../host/index.js';
+import { isDeviceName } from '../schema/index.js';
+import { parseFlags, UsageError, type Flag } from './flags.js';
+import { type Manual } from './manual.js';
+
+const FLAGS: readonly Flag[] = [
+  { name: 'netns', value: 'NS', text: 'namespace of the TAP: a name, or a path (/proc/PID/ns/net)' },
+  { name: 'json', text: 'print what was removed as JSON' },
+];
+
+export const manual: Manual = {
+  name: 'detach',
+  summary: 'remove a TAP that a VTEP kept when it ended (--keep-taps)',
+  usage: ['detach NAME [--netns NS] [--json]'],
+  description: `A VTEP that was killed leaves its TAPs to the next one. This removes such a TAP, its addresses and its routes.
+It refuses a device that is in use by a process, and one that vtep did not make.`,
+  flags: [{ flags: FLAGS }],
+  examples: `vtep detach eth0 --netns c1
+vtep detach eth0 --netns /proc/4242/ns/net`,
+  exit: { 0: 'removed', 1: 'there is no such TAP, or it cannot be removed', 2: 'wrong flags' },
+};
+
+export async function run(args: string[]): Promise<number> {
+  const flags = parseFlags(args, FLAGS);
+  const [name, ...more] = flags.rest;
+  if (name === undefined) throw new UsageError('missing: NAME, the TAP to remove');
+  if (more.length > 0) throw new UsageError(`expected one NAME, got "${flags.rest.join(' ')}"`);
+  if (!isDeviceName(name)) throw new UsageError(`NAME: expected the name of a device, got "${name}"`);
+  const netns = flags.value('netns');
+  const removed = await detachTap(name, netns).catch((error: unknown) => {
+    throw error instanceof HostError && error.path === 'netns'
+      ? new HostError(`--netns: ${error.message}`, { cause: error })
+      : error;
+  });
+  const { mac, addresses } = removed;
+  const place = netns === undefined ? '' : ` from namespace ${netns}`;
+  process.stdout.write(
+    flags.on('json') === true
+      ? `${JSON.stringify(removed)}\n`
+      : `removed TAP ${name}${place} (${[mac, ...addresses].join(', ')})\n`,
+  );
+  return 0;
+}

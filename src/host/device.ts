@@ -1,0 +1,93 @@
+/** Network devices as `ip` lists them, and the mark by which a TAP of ours is recognised. */
+import { prefixAddress } from '../schema/index.js';
+import { ipJson } from './ip.js';
+
+/** One device, as far as anything here looks at it. */
+export interface Device {
+  name: string;
+  /** `tun` for TUNs and TAPs; `undefined` for hardware and the loopback. */
+  kind: string | undefined;
+  up: boolean;
+  mtu: number;
+  mac: string;
+  /** Its alias: free text, which `ip link` shows. */
+  alias: string;
+  /** With prefix lengths, in the kernel's text: `10.0.0.3/24`. */
+  addresses: string[];
+  /** Segments of a super-frame at most; `undefined` where iproute2 does not say. */
+  maxSegments: number | undefined;
+  /** Of a TUN or TAP. */
+  tun: { tap: boolean; persistent: boolean; multiQueue: boolean; files: number } | undefined;
+}
+
+interface Listed {
+  ifname?: string;
+  flags?: string[];
+  mtu: number;
+  address: string;
+  ifalias?: string;
+  gso_max_segs?: number;
+  addr_info?: { local?: string; prefixlen?: number }[];
+  linkinfo?: {
+    info_kind?: string;
+    info_data?: { type?: string; persist?: boolean; multi_queue?: boolean; numqueues?: number; numdisabled?: number };
+  };
+}
+
+/** The devices of a namespace. */
+export async function listDevices(netns?: string): Promise<Device[]> {
+  const listed = await ipJson<Listed>(['-d', 'addr', 'show'], netns);
+  return listed.flatMap((one) => (one.ifname === undefined ? [] : [deviceOf(one.ifname, one)]));
+}
+
+function deviceOf(
+  name: string,
+  { flags = [], mtu, address, ifalias, gso_max_segs, addr_info, linkinfo }: Listed,
+): Device {
+  const data = linkinfo?.info_data;
+  return {
+    name,
+    kind: linkinfo?.info_kind,
+    up: flags.includes('UP'),
+    mtu,
+    mac: address,
+    alias: ifalias ?? '',
+    addresses: (addr_info ?? []).flatMap(({ local, prefixlen }) =>
+      local === undefined ? [] : [`${local}/${prefixlen}`],
+    ),
+    maxSegments: gso_max_segs,
+    tun:
+      linkinfo?.info_kind !== 'tun'
+        ? undefined
+        : {
+            tap: data?.type === 'tap',
+            persistent: data?.persist === true,
+            multiQueue: data?.multi_queue === true,
+            files: (data?.numqueues ?? 0) + (data?.numdisabled ?? 0),
+          },
+  };
+}
+
+/** `10.0.0.3/24` with the address in the kernel's text. */
+export function canonicalPrefix(text: string): string {
+  return prefixAddress(text) + text.slice(text.indexOf('/'));
+}
+
+const MARK = 'weft vtep';
+
+/** The alias of a TAP of ours: it says who made it, and which of its addresses is not the container's own doing. */
+export function markOf(address: string | undefined): string {
+  return address === undefined ? MARK : `${MARK}, address ${canonicalPrefix(address)}`;
+}
+
+/** What an alias of ours says; `undefined` for any other. */
+export function readMark(alias: string): { address?: string } | undefined {
+  const match = /^weft vtep(?:, address (\S+))?$/.exec(alias);
+  if (match === null) return undefined;
+  return match[1] === undefined ? {} : { address: match[1] };
+}
+
+/** A device as messages name it: `TAP "eth0" in namespace c1`. */
+export function inPlace(name: string, netns: string | undefined): string {
+  return netns === undefined ? `"${name}"` : `"${name}" in namespace ${netns}`;
+}

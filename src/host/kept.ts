@@ -1,0 +1,201 @@
+/**
+ * TAPs that outlive a process. A kept device stays in its namespace when its process ends without a word: with its address
+ * and routes, and with every TCP connection of the container. The next process attaches to it and continues.
+ */
+import { type TapPlan } from '../schema/index.js';
+import { canonicalPrefix, inPlace, listDevices, markOf, readMark, type Device } from './device.js';
+import { HostError } from './error.js';
+import { ip, IpError, ipReason } from './ip.js';
+import { requireNetns } from './netns.js';
+import { attachTap, closeTap, persistTap, tapHolders, type OpenTap, type TapFiles } from './tun.js';
+
+/** Milliseconds that a process which has just been killed may take to let go of its TAPs. */
+const LETTING_GO = 1000;
+const POLL = 20;
+
+/**
+ * Attaches to a TAP that `requireOrphan` let pass.
+ * @param files Of `openTunFiles`: closed after an error.
+ * @throws HostError where another process was faster.
+ */
+export async function adoptTap(
+  files: readonly number[],
+  found: Device,
+  netns: string | undefined,
+  flags: number,
+): Promise<OpenTap> {
+  let open: OpenTap;
+  try {
+    open = await attachTap(files, found.name, { flags, multiQueue: found.tun!.multiQueue, exclusive: false });
+  } catch (error) {
+    if ((error as { cause?: { code?: string } }).cause?.code !== 'EBUSY') throw error;
+    throw held(found.name, netns);
+  }
+  // Two processes may have found it free at the same time; a device of several queues lets both attach.
+  const now = await findDevice(found.name, netns);
+  if (now?.tun !== undefined && now.tun.files <= files.length) return open;
+  closeTap(open);
+  throw held(found.name, netns);
+}
+
+/**
+ * Waits until no process holds a device that was found, and refuses one that is not ours to continue with.
+ * @throws HostError that says what the device is instead, or who holds it, and what to do.
+ */
+export async function requireOrphan(
+  { name, kind, alias, tun }: Device,
+  netns: string | undefined,
+  { queues, keep }: { queues: number; keep: boolean },
+): Promise<void> {
+  const place = inPlace(name, netns);
+  if (tun?.tap !== true)
+    throw new HostError(
+      `a device ${place} exists already, and is ${kind === undefined || kind === 'tun' ? 'not a TAP' : `a ${kind} and not a TAP`}; choose another name`,
+    );
+  if (readMark(alias) === undefined || !tun.persistent) {
+    if (tun.files > 0) throw held(name, netns);
+    throw new HostError(
+      `a TAP ${place} exists already, and vtep did not make it; choose another name, remove it, or pass it, opened, with --tap-fd`,
+    );
+  }
+  const limit = performance.now() + LETTING_GO;
+  let { files } = tun;
+  while (files > 0 && keep && performance.now() < limit) {
+    await new Promise((resolve) => setTimeout(resolve, POLL));
+    files = (await findDevice(name, netns))?.tun?.files ?? 0;
+  }
+  if (files > 0) throw held(name, netns);
+  if (!keep)
+    throw new HostError(
+      `TAP ${place} was kept when an earlier vtep ended; continue with it (--keep-taps), or remove it (${detachCommand(name, netns)})`,
+    );
+  if (queues > 1 && !tun.multiQueue)
+    throw new HostError(
+      `TAP ${place} has one queue; use one worker, or remove it first (${detachCommand(name, netns)})`,
+    );
+}
+
+function held(name: string, netns: string | undefined): HostError {
+  const pids = tapHolders(name);
+  const some = pids.length > 1 ? `one of the processes ${pids.slice(0, 8).join(', ')}` : `process ${pids[0]}`;
+  const who = pids.length === 0 ? 'another process' : some;
+  return new HostError(`TAP ${inPlace(name, netns)} is in use by ${who}; stop that process, or choose another name`);
+}
+
+function detachCommand(name: string, netns: string | undefined): string {
+  return `"vtep detach ${name}${netns === undefined ? '' : ` --netns ${netns}`}"`;
+}
+
+async function findDevice(name: string, netns: string | undefined): Promise<Device | undefined> {
+  return (await listDevices(netns)).find((device) => device.name === name);
+}
+
+/**
+ * Brings a device that was found to what is planned. What the container's owner added stays: other addresses, routes.
+ * @param mtu In bytes.
+ * @throws IpError
+ */
+export async function reconcile(found: Device, tap: TapPlan, mtu: number): Promise<void> {
+  const { name, netns, mac } = tap;
+  const set = (...words: string[]) => ip(['link', 'set', 'dev', name, ...words], netns);
+  if (found.mtu !== mtu) await set('mtu', String(mtu));
+  if (mac !== undefined && found.mac !== mac) await set('address', mac);
+  const wanted = tap.address === undefined ? undefined : canonicalPrefix(tap.address);
+  const old = readMark(found.alias)?.address;
+  const stale = old !== undefined && old !== wanted && found.addresses.includes(old);
+  if (stale) await replaceAddress(name, netns, old, wanted);
+  else if (wanted !== undefined && !found.addresses.includes(wanted)) await addAddress(name, netns, wanted);
+  if (!found.up) await set('up');
+  // Last: after a crash in between, the next process still knows which address was ours.
+  if (found.alias !== markOf(tap.address)) await set('alias', markOf(tap.address));
+}
+
+async function addAddress(name: string, netns: string | undefined, address: string): Promise<void> {
+  await ip(['addr', 'add', address, 'dev', name], netns).catch((error: unknown) => {
+    if (!(error instanceof IpError) || error.code !== 'EEXIST') throw error;
+  });
+}
+
+/** Replaces an address, and puts back the routes that the kernel removes with it. */
+async function replaceAddress(
+  name: string,
+  netns: string | undefined,
+  old: string,
+  wanted: string | undefined,
+): Promise<void> {
+  const family = old.includes(':') ? '-6' : '-4';
+  const before = await routes(name, netns, family);
+  // In this order the device keeps an address, and with it its routes; with its primary address it may lose the new one.
+  if (wanted !== undefined) await addAddress(name, netns, wanted);
+  await ip(['addr', 'del', old, 'dev', name], netns);
+  if (wanted !== undefined) await addAddress(name, netns, wanted);
+  const after = new Set((await routes(name, netns, family)).map((route) => route.join(' ')));
+  const source = old.split('/')[0]!;
+  // Networks first: gateways are reached through them. What no longer fits the new address is refused, and stays away.
+  const lost = before
+    .map((route) => withoutSource(route, source))
+    .filter((route) => !after.has(route.join(' ')))
+    .sort((a, b) => Number(a.includes('via')) - Number(b.includes('via')));
+  for (const route of lost) await ip([family, 'route', 'replace', ...route, 'dev', name], netns).catch(() => undefined);
+}
+
+/** The routes through a device that somebody added, in the words that `ip route` takes. */
+async function routes(name: string, netns: string | undefined, family: string): Promise<string[][]> {
+  const text = await ip([family, 'route', 'show', 'table', 'all', 'dev', name], netns);
+  return text
+    .split('\n')
+    .map((line) => line.split(/\s+/).filter((word) => word !== '' && word !== 'linkdown' && word !== 'dead'))
+    .filter(
+      (words) =>
+        words.length > 0 && !words.includes('kernel') && !/^(local|broadcast|multicast|anycast)$/.test(words[0]!),
+    );
+}
+
+function withoutSource(route: string[], source: string): string[] {
+  const at = route.indexOf('src');
+  return at < 0 || route[at + 1] !== source ? route : [...route.slice(0, at), ...route.slice(at + 2)];
+}
+
+/**
+ * Lets TAPs outlive the process, or go with it again.
+ * @param taps Those that this process made or adopted.
+ */
+export async function keepTaps(taps: readonly TapFiles[], keep: boolean): Promise<void> {
+  for (const tap of taps) await persistTap(tap, keep); // one whose namespace is gone is gone too
+}
+
+/** A TAP that `detachTap` removed. */
+export interface Detached {
+  device: string;
+  netns: string | null;
+  mac: string;
+  addresses: string[];
+}
+
+/**
+ * Removes a TAP that a VTEP kept and that no process holds any more.
+ * @throws HostError that says what the device is instead, or who holds it.
+ */
+export async function detachTap(name: string, netns: string | undefined): Promise<Detached> {
+  if (netns !== undefined) requireNetns(netns, 'netns');
+  const place = inPlace(name, netns);
+  const refuse = (error: unknown): HostError =>
+    error instanceof IpError
+      ? new HostError(`TAP ${place} cannot be removed: ${ipReason(error)}`, { cause: error })
+      : (error as HostError);
+  try {
+    const devices = await listDevices(netns);
+    const found = devices.find((device) => device.name === name);
+    if (found === undefined) {
+      const ours = devices.filter(({ alias, tun }) => tun !== undefined && readMark(alias) !== undefined);
+      const there =
+        ours.length === 0 ? 'no TAP of vtep is there' : `there are ${ours.map((one) => one.name).join(', ')}`;
+      throw new HostError(`there is no device ${place}; ${there}`);
+    }
+    await requireOrphan(found, netns, { queues: 1, keep: true });
+    await ip(['link', 'del', 'dev', name], netns);
+    return { device: name, netns: netns ?? null, mac: found.mac, addresses: found.addresses };
+  } catch (error) {
+    throw refuse(error);
+  }
+}

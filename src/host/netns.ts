@@ -1,0 +1,143 @@
+/** Network namespaces: which there are, and devices of the kernel that are opened inside of one. */
+import { closeSync, readdirSync, readlinkSync, statfsSync } from 'node:fs';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { codeOf, HostError } from './error.js';
+
+/** Where `ip netns` keeps its names. */
+const NETNS_DIRECTORY = '/var/run/netns';
+/** The file system that namespaces are files of (linux/magic.h). */
+const NSFS_MAGIC = 0x6e73_6673;
+
+/** The file of a namespace that is given by name or by path. */
+export function netnsPath(netns: string): string {
+  return netns.startsWith('/') ? netns : join(NETNS_DIRECTORY, netns);
+}
+
+/**
+ * Checks that a network namespace exists.
+ * @param path The field of the configuration that names it, for the error.
+ * @throws HostError that says what is there instead, or how to make one.
+ */
+export function requireNetns(netns: string, path?: string): void {
+  const file = netnsPath(netns);
+  const refuse = (message: string, cause?: unknown): never => {
+    throw new HostError(message, { cause, ...(path === undefined ? {} : { path }) });
+  };
+  let kind: number;
+  try {
+    kind = statfsSync(file).type;
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === 'EACCES' || code === 'EPERM')
+      return refuse(`no permission to open network namespace ${netns}; run as root`, error);
+    if (netns.startsWith('/'))
+      return refuse(
+        `there is no network namespace at ${netns}; give the path of a running process (/proc/PID/ns/net), or the name of a namespace`,
+        error,
+      );
+    const others = netnsNames();
+    return refuse(
+      `network namespace "${netns}" does not exist; make it with "ip netns add ${netns}"` +
+        (others.length === 0 ? '' : ` (there are: ${others.slice(0, 12).join(', ')})`),
+      error,
+    );
+  }
+  if (kind !== NSFS_MAGIC || /^(?!net:)[a-z_]+:\[/.test(linkOf(file)))
+    refuse(
+      `${netns} is not a network namespace; give the path of one (/proc/PID/ns/net), or its name ("ip netns list")`,
+    );
+}
+
+function linkOf(file: string): string {
+  try {
+    return readlinkSync(file); // of /proc/PID/ns: `net:[4026531840]`
+  } catch {
+    return ''; // a name's file is no link
+  }
+}
+
+function netnsNames(): string[] {
+  try {
+    return readdirSync(NETNS_DIRECTORY).sort();
+  } catch {
+    return [];
+  }
+}
+
+/** What the thread is asked for, and its answer: a file descriptor, or the code of the error. */
+interface Visit {
+  netns: string;
+  device: string;
+  count: number;
+}
+type Found = { fds: number[] } | { code: string; step: 'namespace' | 'enter' | 'device' };
+
+// setns(2) changes the calling thread alone, which is therefore one of its own, and ends afterwards: no other thread is
+// ever in a container's namespace, not even after an error. The file descriptors are the process's.
+const THREAD = `
+  const { closeSync, constants, openSync } = require('node:fs');
+  const { parentPort, workerData } = require('node:worker_threads');
+  const CLONE_NEWNET = 0x40000000;
+  import(workerData.koffi).then(({ default: koffi }) => {
+    const setns = koffi.load(null).func('int setns(int fd, int type)');
+    const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
+    const visit = ({ netns, device, count }) => {
+      const fds = [];
+      let step = 'namespace';
+      try {
+        const fd = openSync(netns, constants.O_RDONLY);
+        step = 'enter';
+        const entered = setns(fd, CLONE_NEWNET);
+        const code = names.get(koffi.errno());
+        closeSync(fd);
+        if (entered < 0) return { code, step };
+        step = 'device';
+        for (let i = 0; i < count; i++) fds.push(openSync(device, constants.O_RDWR | constants.O_NONBLOCK));
+        return { fds };
+      } catch (error) {
+        for (const fd of fds) closeSync(fd);
+        return { code: error.code, step };
+      }
+    };
+    parentPort.postMessage(workerData.visits.map(visit));
+  });`;
+
+/**
+ * Opens a device of the kernel several times inside of each namespace, in a thread that enters them one after the other.
+ * @returns the file descriptors, by namespace.
+ * @throws HostError naming a namespace that cannot be entered; an error with the system's code where the device cannot
+ * be opened. Then nothing stays open.
+ */
+export async function openInNetns(
+  device: string,
+  places: readonly { netns: string; count: number; path?: string }[],
+): Promise<number[][]> {
+  if (places.length === 0) return [];
+  const visits = places.map(({ netns, count }): Visit => ({ netns: netnsPath(netns), device, count }));
+  const found = await new Promise<Found[]>((resolve, reject) => {
+    const worker = new Worker(THREAD, {
+      eval: true,
+      workerData: { koffi: import.meta.resolve('koffi'), visits },
+      trackUnmanagedFds: false, // otherwise Node closes them when the thread ends
+      execArgv: [],
+    });
+    let answer: Found[] | undefined;
+    worker.on('message', (message: Found[]) => (answer = message));
+    worker.on('error', reject);
+    worker.on('exit', () => (answer === undefined ? reject(new Error('the thread has ended')) : resolve(answer)));
+  });
+  const failed = found.findIndex((one) => 'code' in one);
+  if (failed < 0) return found.map((one) => (one as { fds: number[] }).fds);
+  for (const one of found) if ('fds' in one) for (const fd of one.fds) closeSync(fd);
+  const { code, step } = found[failed] as { code: string; step: string };
+  const { netns, path } = places[failed]!;
+  if (step === 'device') throw Object.assign(new Error(`${device}: ${code}`), { code });
+  requireNetns(netns, path);
+  throw new HostError(
+    code === 'EPERM' || code === 'EACCES'
+      ? `no permission to enter network namespace ${netns}; run as root or give CAP_SYS_ADMIN`
+      : `network namespace ${netns} cannot be entered (${code})`,
+    path === undefined ? {} : { path },
+  );
+}

@@ -1,0 +1,33 @@
+/** The program as one file of JavaScript, as people install it: it starts in a fraction of the time that tsx takes. */
+import { build } from 'esbuild';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { REPOSITORY } from './lab.js';
+
+export interface Program {
+  /** The command line that starts `vtep`. */
+  command: string[];
+  remove(): void;
+}
+
+/** Bundles the sources into the repository's node_modules, from where koffi is found. */
+export async function bundleProgram(): Promise<Program> {
+  const directory = mkdtempSync(join(REPOSITORY, 'node_modules', '.weft-program-'));
+  await build({
+    entryPoints: [
+      { in: join(REPOSITORY, 'src/cli/main.ts'), out: 'main' },
+      { in: join(REPOSITORY, 'src/host/linux/worker.ts'), out: 'linux-worker' },
+    ],
+    outdir: directory,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    external: ['koffi'],
+    logLevel: 'error',
+  });
+  return {
+    command: [process.execPath, join(directory, 'main.js')],
+    remove: () => rmSync(directory, { recursive: true, force: true }),
+  };
+}
