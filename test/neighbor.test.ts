@@ -7,8 +7,8 @@ import { C1, C2 } from './support/frames.js';
 
 const { LOCAL, Neighbors } = neighbor;
 
-function binding(ip: string, mac: string, place: number): neighbor.Binding {
-  return { ip: parseIpv4(ip), mac: parseMac(mac), place };
+function binding(ip: string, mac: string, location: number): neighbor.Binding {
+  return { ip: parseIpv4(ip), mac: parseMac(mac), location };
 }
 
 test('the newest binding holds, by IP and by MAC, and the one before it when that goes', () => {
@@ -16,21 +16,21 @@ test('the newest binding holds, by IP and by MAC, and the one before it when tha
   const [first, second] = [binding(C2.ip, C2.mac, 1), binding(C2.ip, C2.mac, 3)];
   table.add(first);
   table.add(second);
-  assert.is(table.byIp(first.ip)?.place, 3);
-  assert.is(table.byMac(first.mac)?.place, 3);
+  assert.is(table.byIp(first.ip)?.location, 3);
+  assert.is(table.byMac(first.mac)?.location, 3);
   table.add(first); // told again: now it is the newest
   assert.is(table.size, 2);
-  assert.is(table.byIp(first.ip)?.place, 1);
+  assert.is(table.byIp(first.ip)?.location, 1);
   assert.equal(
     [...table.entries()],
     [
-      { ip: C2.ip, mac: C2.mac, place: 1, hidden: false },
-      { ip: C2.ip, mac: C2.mac, place: 3, hidden: true },
+      { ip: C2.ip, mac: C2.mac, location: 1, hidden: false },
+      { ip: C2.ip, mac: C2.mac, location: 3, hidden: true },
     ],
   );
   assert.ok(table.remove(first));
   assert.not(table.remove(first));
-  assert.is(table.byIp(first.ip)?.place, 3);
+  assert.is(table.byIp(first.ip)?.location, 3);
   assert.ok(table.remove(binding(C2.ip, C2.mac, 3)));
   assert.equal([table.size, table.byIp(first.ip), table.byMac(first.mac)], [0, undefined, undefined]);
 });

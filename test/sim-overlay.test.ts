@@ -42,7 +42,7 @@ class Watch {
 
   readonly trace = (event: TraceEvent): void => {
     if (event.kind !== 'frame') return;
-    const { frame, place } = event;
+    const { frame, location } = event;
     this.frames++;
     // An ARP reply may come from a proxy, which sends it to its asker only: there is nothing to count it against.
     if (((frame[12]! << 8) | frame[13]!) === ARP && frame[21] === ARP_REPLY) return;
@@ -50,7 +50,7 @@ class Watch {
     if (((frame[12]! << 8) | frame[13]!) === ARP && arp.isAnnouncement(frame, 14)) return;
     const key = Buffer.from(frame.buffer, frame.byteOffset + 6, frame.length - 6).toString('latin1');
     const map = event.event === 'send' ? this.sent : this.delivered;
-    const name = event.event === 'send' ? key : `${place.split('/')[1]} ${key}`;
+    const name = event.event === 'send' ? key : `${location.split('/')[1]} ${key}`;
     map.set(name, (map.get(name) ?? 0) + 1);
   };
 
@@ -77,7 +77,7 @@ test('one ping, step by step, between two hosts of different subnets', () => {
   const [result] = net.ping([[c1, c2]], { size: 10 });
   assert.equal(result!.rtts, [2], 'a millisecond each way; the proxy answers at once');
   assert.equal(
-    events.map(({ time, place, event, kind }) => `${time} ${place} ${event} ${kind}`),
+    events.map(({ time, location, event, kind }) => `${time} ${location} ${event} ${kind}`),
     [
       '0 h1/c1 send frame', // who has 10.0.0.4
       '0 h1/c1 receive frame', // the proxy says
@@ -104,7 +104,7 @@ test('one ping, step by step, between two hosts of different subnets', () => {
     assert.ok(sourcePort >= 49_152);
     assert.is(hex(payload), '0800000000100100' + echo, 'RFC 7348: flag I, VNI 4097, the frame');
   }
-  assert.equal([c1.ip, c2.ip, net.place(c2).name], [C1.ip, C2.ip, 'h2']);
+  assert.equal([c1.ip, c2.ip, net.hostOf(c2).name], [C1.ip, C2.ip, 'h2']);
 });
 
 test('the same seed gives the same run to the last bit, another seed another', () => {
@@ -118,8 +118,10 @@ test('the same seed gives the same run to the last bit, another seed another', (
       link: { latency: 1, jitter: 5, loss: 0.05, duplicate: 0.02, reorder: 0.05 },
       station: { probe: true },
       trace: (event) => {
-        const { time, place, event: what } = event;
-        hash.update(`${time} ${place} ${what} `).update(event.kind === 'frame' ? event.frame : event.datagram.payload);
+        const { time, location, event: what } = event;
+        hash
+          .update(`${time} ${location} ${what} `)
+          .update(event.kind === 'frame' ? event.frame : event.datagram.payload);
       },
     });
     net.clock.run(8000);
@@ -169,7 +171,7 @@ test('a broadcast among a hundred hosts reaches every station once, and its send
     station: { announce: false },
     trace: (event) => {
       if (event.event === 'receive' && event.kind === 'frame')
-        heard.set(event.place, (heard.get(event.place) ?? 0) + 1);
+        heard.set(event.location, (heard.get(event.location) ?? 0) + 1);
       if (event.event === 'send' && event.kind === 'datagram') datagrams++;
     },
   });
@@ -222,7 +224,7 @@ for (const control of ['flood', 'endpoints', 'both'] as const)
     const start = clock.now;
     clock.run(start + 3050);
     net.move(c2, h3);
-    assert.is(net.place(c2), h3);
+    assert.is(net.hostOf(c2), h3);
     clock.run(start + 3060);
     assert.equal(
       net.hosts.map((host) => fdbOf(host, clock.now)[mac]),
@@ -244,7 +246,7 @@ for (const control of ['flood', 'endpoints', 'both'] as const)
     if (control !== 'flood')
       for (const { host, address } of net.hosts) {
         const known = host.vtep!.neighbors(VNI);
-        assert.is(known.length, 4, 'nothing is left of its former places');
+        assert.is(known.length, 4, 'nothing is left of its former locations');
         assert.is(known.find(({ ip }) => ip === c2.ip)!.vtep, address === h2.address ? null : h2.address);
       }
     assert.throws(() => h1.host.detach(c2, clock.now), /station c2 is not on host h1/);
@@ -307,7 +309,7 @@ test('a partition parts, and once healed all reach all', () => {
     const net = new Overlay({ hosts: 6, control });
     const sides = [net.hosts.slice(0, 2), net.hosts.slice(2)];
     const same = ([a, b]: [Station, Station]): boolean =>
-      sides[0]!.includes(net.place(a)) === sides[0]!.includes(net.place(b));
+      sides[0]!.includes(net.hostOf(a)) === sides[0]!.includes(net.hostOf(b));
     const pairs = pairsOf(net.stations);
     assert.is(received(net.ping(pairs)), 30);
     net.partition(...sides);
@@ -451,8 +453,8 @@ test('stations of one host are woken each at its time', () => {
   const net = new Overlay({
     hosts: planHosts(2, 3),
     station: { announce: false },
-    trace: ({ kind, event, place, time }) => {
-      if (kind === 'frame' && event === 'send' && place !== 'h1/c3') sends.push(`${place} ${time}`);
+    trace: ({ kind, event, location, time }) => {
+      if (kind === 'frame' && event === 'send' && location !== 'h1/c3') sends.push(`${location} ${time}`);
     },
   });
   const { clock } = net;
@@ -505,9 +507,9 @@ test('bytes stay what they were, in whatever hands', () => {
   const datagram = Uint8Array.from([8, 0, 0, 0, 0, 0x10, 1, 0, ...frame]);
   const before = hex(datagram);
   events.length = 0;
-  net.place(c1).host.receive(net.place(c3).address, datagram, 3, clock.now);
+  net.hostOf(c1).host.receive(net.hostOf(c3).address, datagram, 3, clock.now);
   assert.is(hex(datagram), before);
-  net.place(c3).node.send(net.place(c1).address, 4789, 4789, datagram, 0, datagram.length, 3);
+  net.hostOf(c3).node.send(net.hostOf(c1).address, 4789, 4789, datagram, 0, datagram.length, 3);
   clock.advance(10);
   const marks = events.flatMap((event) =>
     event.kind === 'frame' && event.event === 'receive' && event.frame[23] === 17 ? [event.frame[15]! & 3] : [],
@@ -517,21 +519,21 @@ test('bytes stay what they were, in whatever hands', () => {
 
 test('a frame that waits for a station is not for it any more once it has gone', () => {
   const watch = new Watch();
-  const places: string[] = [];
+  const locations: string[] = [];
   const net = new Overlay({
     hosts: planHosts(2, 3),
     control: 'flood',
     station: { announce: false },
     trace: (event) => {
       watch.trace(event);
-      if (event.kind === 'frame' && event.event === 'receive') places.push(event.place);
+      if (event.kind === 'frame' && event.event === 'receive') locations.push(event.location);
     },
   });
   const [c1, c2, c3] = net.stations as [Station, Station, Station];
   c2.bind(9, { receive: () => net.move(c3, net.host('h2')) });
   c1.sendUdp('255.255.255.255', 9, 9, new Uint8Array(1), net.clock.now);
   net.clock.advance(10);
-  assert.ok(places.includes('h1/c2') && places.includes('h2/c3') && !places.includes('h1/c3'));
+  assert.ok(locations.includes('h1/c2') && locations.includes('h2/c3') && !locations.includes('h1/c3'));
   assert.equal(watch.excess(), []);
 });
 

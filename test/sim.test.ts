@@ -404,7 +404,7 @@ test('datagrams go from address to address', () => {
   clock.run();
   assert.is(heard.length, 2);
   assert.equal(
-    events.map((event) => `${event.time} ${event.event} ${event.place}`),
+    events.map((event) => `${event.time} ${event.event} ${event.location}`),
     [
       `0 send ${A}`,
       `2.5 receive ${B}`,

@@ -289,7 +289,7 @@ test('learns nothing from the underlay where it is not to', () => {
 test('an endpoint told of twice is where it was told of last, and falls back when that is withdrawn', () => {
   const { vtep, tick, frame, sent, delivered } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
-  const place = (): string | undefined => {
+  const location = (): string | undefined => {
     frame(port, udpFrame(C1, C2));
     return sent[0]?.address ?? (delivered.length > 0 ? 'here' : undefined);
   };
@@ -297,17 +297,17 @@ test('an endpoint told of twice is where it was told of last, and falls back whe
   const moved = { ...old, vtep: H3 };
   vtep.addEndpoint(4097, old);
   vtep.addEndpoint(4097, moved);
-  assert.is(place(), H3);
+  assert.is(location(), H3);
   assert.equal(vtep.neighbors(4097), [
     { ip: C2.ip, mac: C2.mac, vtep: H3, hidden: false },
     { ip: C2.ip, mac: C2.mac, vtep: C2.host, hidden: true },
   ]);
   assert.ok(vtep.removeEndpoint(4097, moved));
-  assert.is(place(), C2.host);
+  assert.is(location(), C2.host);
   vtep.addEndpoint(4097, old); // again, as gossip may tell it
   assert.ok(vtep.removeEndpoint(4097, old));
   assert.not(vtep.removeEndpoint(4097, old));
-  assert.is(place(), undefined);
+  assert.is(location(), undefined);
   assert.equal(vtep.neighbors(4097), []);
   tick();
   assert.is(vtep.remote(H3), undefined, 'nobody names it any more');
@@ -777,8 +777,8 @@ test('machines that tell each other what they learn know the same, and count it 
   one.vtep.receiveFrame(ports[0]!, frame, HEADROOM, 100, 0, sink);
   const mac = (station: Station): number => Number.parseInt(station.mac.replace(/:/g, ''), 16);
   assert.equal(news, [
-    { vni: 4097, mac: mac(C2), place: C2.host, age: 0 },
-    { vni: 4097, mac: mac(C1), place: ports[0], age: 0 },
+    { vni: 4097, mac: mac(C2), location: C2.host, age: 0 },
+    { vni: 4097, mac: mac(C1), location: ports[0], age: 0 },
   ]);
   for (const what of news) two.vtep.adopt(what, 0);
   const known = (vtep: Vtep) => vtep.fdb(4097, 0).sort((a, b) => (a.mac < b.mac ? -1 : 1));
@@ -788,14 +788,14 @@ test('machines that tell each other what they learn know the same, and count it 
   assert.equal(
     one.vtep
       .fresh(1000, 500)
-      .map(({ mac, place }) => ({ mac, place }))
+      .map(({ mac, location }) => ({ mac, location }))
       .sort((a, b) => a.mac - b.mac),
-    news.map(({ mac, place }) => ({ mac, place })).sort((a, b) => a.mac - b.mac),
+    news.map(({ mac, location }) => ({ mac, location })).sort((a, b) => a.mac - b.mac),
   );
   assert.equal(one.vtep.fresh(1000, 2000), []);
   // What is not here is passed over.
-  two.vtep.adopt({ vni: 5, mac: 2, place: C2.host, age: 0 }, 0);
-  two.vtep.adopt({ vni: 4097, mac: 2, place: 77, age: 0 }, 0);
+  two.vtep.adopt({ vni: 5, mac: 2, location: C2.host, age: 0 }, 0);
+  two.vtep.adopt({ vni: 4097, mac: 2, location: 77, age: 0 }, 0);
   assert.is(known(two.vtep).length, 2);
 });
 

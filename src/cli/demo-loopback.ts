@@ -24,13 +24,13 @@ interface DemoHost {
 /** Tells the story and returns the exit code. */
 export async function loopback(count: number): Promise<number> {
   picture();
-  const frames: { place: string; text: string; frame: Uint8Array }[] = [];
+  const frames: { location: string; text: string; frame: Uint8Array }[] = [];
   const datagrams: { text: string; packet: Uint8Array }[] = [];
   const trace = (event: TraceEvent): void => {
     if (event.kind !== 'frame' || frames.length >= 20) return;
     const arrow = event.event === 'send' ? 'sends   ' : 'receives';
-    const text = `${event.place.split('/')[1]} ${arrow} ${summarize(dissect(event.frame).layers)}`;
-    frames.push({ place: event.place, text, frame: event.frame });
+    const text = `${event.location.split('/')[1]} ${arrow} ${summarize(dissect(event.frame).layers)}`;
+    frames.push({ location: event.location, text, frame: event.frame });
   };
   const sockets = [await open(), await open()];
   const wire = (from: number, to: number, sourcePort: number, payload: Uint8Array): void => {
@@ -48,7 +48,7 @@ export async function loopback(count: number): Promise<number> {
 
     const first = await ping(places[0]!.station, 1);
     heading('C1 asks who has 10.0.0.4, and the proxy on its own host answers');
-    for (const { text } of frames.filter(({ place }) => place.endsWith(C1.name)).slice(0, 4)) say(`   ${text}`);
+    for (const { text } of frames.filter(({ location }) => location.endsWith(C1.name)).slice(0, 4)) say(`   ${text}`);
     for (const { text } of datagrams.slice(0, 2)) say(`   underlay    ${text}`);
 
     heading('What host 1 knows');
@@ -66,7 +66,7 @@ export async function loopback(count: number): Promise<number> {
       ),
     );
 
-    const echo = frames.find(({ place, text }) => place.endsWith(C1.name) && text.includes('echo request'));
+    const echo = frames.find(({ location, text }) => location.endsWith(C1.name) && text.includes('echo request'));
     heading('One packet, layer by layer');
     if (echo !== undefined && datagrams[0] !== undefined) encapsulation(echo.frame, datagrams[0].packet);
 

@@ -1,8 +1,8 @@
 /**
- * What the control plane says of the endpoints of one segment: IP address to MAC address to place, and the ARP proxy
+ * What the control plane says of the endpoints of one segment: IP address to MAC address to location, and the ARP proxy
  * that answers out of it (RFC 826, RFC 5227; RFC 9161 for what a proxy may answer).
  *
- * A place is a whole number whose meaning is the caller's, as an `Fdb`'s destination, or `LOCAL`.
+ * A location is an integer whose meaning is the caller's, such as a destination of an `Fdb`, or `LOCAL`.
  */
 import {
   getOperation,
@@ -15,7 +15,7 @@ import {
 } from '../arp/index.js';
 import { ipv4ToText, macToText } from '../address/index.js';
 
-/** The place of an endpoint on this host, which answers for itself. */
+/** The location of an endpoint on this host, which answers for itself. */
 export const LOCAL = -1;
 
 /** One endpoint as the control plane tells of it. */
@@ -24,14 +24,14 @@ export interface Binding {
   readonly ip: number;
   /** MAC address, 48 bits. */
   readonly mac: number;
-  readonly place: number;
+  readonly location: number;
 }
 
 /** One endpoint as listings show it. */
 export interface NeighborEntry {
   ip: string;
   mac: string;
-  place: number;
+  location: number;
   /** Whether a newer binding of the same IP address hides this one. */
   hidden: boolean;
 }
@@ -85,8 +85,8 @@ export class Neighbors {
 
   /** All bindings as listings show them. */
   *entries(): Generator<NeighborEntry> {
-    for (const { ip, mac, place, hidden } of this.bindings())
-      yield { ip: ipv4ToText(ip), mac: macToText(mac), place, hidden };
+    for (const { ip, mac, location, hidden } of this.bindings())
+      yield { ip: ipv4ToText(ip), mac: macToText(mac), location, hidden };
   }
 }
 
@@ -96,9 +96,9 @@ function push(map: Map<number, Binding[]>, key: number, binding: Binding): void 
   else stack.push(binding);
 }
 
-function pull(map: Map<number, Binding[]>, key: number, { ip, mac, place }: Binding): boolean {
+function pull(map: Map<number, Binding[]>, key: number, { ip, mac, location }: Binding): boolean {
   const stack = map.get(key);
-  const at = stack?.findIndex((one) => one.ip === ip && one.mac === mac && one.place === place) ?? -1;
+  const at = stack?.findIndex((one) => one.ip === ip && one.mac === mac && one.location === location) ?? -1;
   if (at < 0) return false;
   stack!.splice(at, 1);
   if (stack!.length === 0) map.delete(key);
@@ -135,7 +135,7 @@ export function judge(neighbors: Neighbors, bytes: Uint8Array, offset: number, e
   const binding = neighbors.byIp(target);
   if (binding === undefined) return UNKNOWN;
   if (binding.mac === getSenderMac(bytes, offset)) return OWN_ADDRESS;
-  return binding.place === LOCAL ? ON_THIS_HOST : ANSWER;
+  return binding.location === LOCAL ? ON_THIS_HOST : ANSWER;
 }
 
 /**

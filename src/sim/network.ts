@@ -146,12 +146,12 @@ export class Network {
     receiver(datagram);
   }
 
-  #tell(event: DatagramEvent['event'], place: string, datagram: Datagram): void {
-    if (this.#trace !== null) this.#trace({ kind: 'datagram', time: this.clock.now, place, event, datagram });
+  #tell(event: DatagramEvent['event'], location: string, datagram: Datagram): void {
+    if (this.#trace !== null) this.#trace({ kind: 'datagram', time: this.clock.now, location, event, datagram });
   }
 }
 
-/** A place in a network: an address with ports. */
+/** A node of a network: an address with ports. */
 export class Node {
   readonly address: string;
   /** What it sends goes by here, but to destinations with a path of their own. */

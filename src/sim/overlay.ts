@@ -98,7 +98,7 @@ export class Overlay {
   readonly hosts: readonly OverlayHost[];
   readonly stations: readonly Station[];
   readonly #options: OverlayOptions;
-  readonly #places = new Map<Station, OverlayHost>();
+  readonly #hosts = new Map<Station, OverlayHost>();
 
   constructor(options: OverlayOptions) {
     this.#options = options;
@@ -109,7 +109,7 @@ export class Overlay {
     this.hosts = plans.map((plan) => this.#addHost(plan));
     for (const [at, plan] of plans.entries())
       for (const station of plan.stations) this.#addStation(station, this.hosts[at]!);
-    this.stations = [...this.#places.keys()];
+    this.stations = [...this.#hosts.keys()];
     for (const { host } of this.hosts) host.start(this.clock.now);
   }
 
@@ -128,16 +128,16 @@ export class Overlay {
   }
 
   /** The host that a station is on. */
-  place(station: Station): OverlayHost {
-    return this.#places.get(station)!;
+  hostOf(station: Station): OverlayHost {
+    return this.#hosts.get(station)!;
   }
 
   /** Moves a running station to another host. The control plane knows at once, all others by its announcement. */
   move(station: Station, to: OverlayHost, announce = true): void {
-    const from = this.place(station);
+    const from = this.hostOf(station);
     const { now } = this.clock;
     from.host.detach(station, now);
-    this.#places.set(station, to);
+    this.#hosts.set(station, to);
     to.host.attach(station, this.vni, now);
     if (this.#options.control !== 'flood') {
       const { ip } = station;
@@ -212,7 +212,7 @@ export class Overlay {
 
   #addStation(plan: StationPlan, at: OverlayHost): void {
     const station = new Station({ probe: false, ...this.#options.station, ...plan, random: this.random.fork() });
-    this.#places.set(station, at);
+    this.#hosts.set(station, at);
     at.host.attach(station, this.vni, this.clock.now);
   }
 
@@ -224,13 +224,13 @@ export class Overlay {
     if (control !== 'endpoints')
       for (const other of this.hosts) if (other.address !== address) vtep.addPeer(this.vni, other.address);
     if (control !== 'flood')
-      for (const [station, place] of this.#places)
-        vtep.addEndpoint(this.vni, { ip: station.ip, mac: macToText(station.mac), ...behind(place, address) });
+      for (const [station, host] of this.#hosts)
+        vtep.addEndpoint(this.vni, { ip: station.ip, mac: macToText(station.mac), ...behind(host, address) });
     return vtep;
   }
 }
 
 /** Where an endpoint is, as the VTEP at `address` is told of it. */
-function behind(place: OverlayHost, address: string): { vtep?: string } {
-  return place.address === address ? {} : { vtep: place.address };
+function behind(host: OverlayHost, address: string): { vtep?: string } {
+  return host.address === address ? {} : { vtep: host.address };
 }

@@ -215,6 +215,6 @@ export class SimHost {
   #tell(event: FrameEvent['event'], { station }: Attached, bytes: Uint8Array, time: number): void {
     if (this.#trace === null) return;
     // A copy, since the VTEP writes in front of a frame and into it.
-    this.#trace({ kind: 'frame', time, place: `${this.name}/${station.name}`, event, frame: bytes.slice() });
+    this.#trace({ kind: 'frame', time, location: `${this.name}/${station.name}`, event, frame: bytes.slice() });
   }
 }

@@ -4,7 +4,7 @@ import * as ipv6 from '../ipv6/index.js';
 import * as tcp from '../tcp/index.js';
 import * as udp from '../udp/index.js';
 import { finish, fold, sum } from '../wire/index.js';
-import { withoutTags } from './tags.js';
+import { behindTags } from './tags.js';
 
 /**
  * Fills in a TCP or UDP checksum that the sender left to a network card which was never on the way.
@@ -40,7 +40,7 @@ export function fillChecksum(bytes: Uint8Array, offset: number, end: number): bo
     return finishField(bytes, start, stop, protocol, pseudo);
   }
   if (!ethernet.isVlanType(type)) return false;
-  const start = withoutTags(bytes, offset, end);
+  const start = behindTags(bytes, offset, end);
   return start > offset && fillChecksum(bytes, start, end);
 }
 

@@ -2,7 +2,7 @@ import * as ethernet from '../ethernet/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import { getI32 } from '../wire/index.js';
-import { withoutTags } from './tags.js';
+import { behindTags } from './tags.js';
 
 /**
  * A hash of the flow that the frame at `offset` belongs to, which the underlay's load balancing sees as the outer source
@@ -12,8 +12,8 @@ import { withoutTags } from './tags.js';
 export function flowHash(bytes: Uint8Array, offset: number, end: number): number {
   let type = ethernet.getEtherType(bytes, offset);
   let ip = offset + ethernet.HEADER_LENGTH;
-  if (ethernet.isVlanType(type)) {
-    const start = withoutTags(bytes, offset, end);
+  if (type !== ethernet.TYPE_IPV4 && ethernet.isVlanType(type)) {
+    const start = behindTags(bytes, offset, end);
     type = ethernet.getEtherType(bytes, start);
     ip = start + ethernet.HEADER_LENGTH;
   }

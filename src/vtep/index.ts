@@ -8,18 +8,8 @@ export { COUNTS, type CountName, type Endpoint, type SegmentOptions } from './se
 export { fragmentationNeeded, packetTooBig } from './too-big.js';
 export { Watch, type Finding } from './watch.js';
 export { fillChecksum } from './checksum-fixup.js';
-export {
-  HEADROOM,
-  Vtep,
-  type AnnouncedEndpoint,
-  type Counters,
-  type Explanation,
-  type FdbListing,
-  type Learned,
-  type NeighborListing,
-  type PortOptions,
-  type RemoteListing,
-  type Step,
-  type VtepOptions,
-  type VtepSink,
-} from './vtep.js';
+export type { Explanation, Step } from './explain.js';
+export type { Counters, FdbListing, NeighborListing, RemoteListing } from './listings.js';
+export type { PortOptions } from './port.js';
+export type { Learned, VtepSink } from './sink.js';
+export { HEADROOM, Vtep, type AnnouncedEndpoint, type VtepOptions } from './vtep.js';

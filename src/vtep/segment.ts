@@ -21,7 +21,7 @@ export const COUNTS = [
   ['flooded', 'frames sent to all, since broadcast, multicast or unknown'],
   ['arp-answered', 'ARP requests answered by the proxy'],
   ['learned', 'MAC addresses learned'],
-  ['moved', 'MAC addresses that moved from one place to another'],
+  ['moved', 'MAC addresses that moved from one port or remote to another'],
   ['learn-refused', 'MAC addresses not learned, since the table or its sender’s share of it is full'],
   ['contradicted', 'frames whose source address the control plane places elsewhere'],
   ['duplicate-address', 'ARP packets that claim an IP address the control plane gives to another MAC'],
@@ -132,10 +132,10 @@ function pick<K extends keyof SegmentOptions>(options: SegmentOptions, key: K): 
 }
 
 /** @throws RangeError naming the field. */
-export function toBinding(endpoint: Endpoint, place: number): Binding {
+export function toBinding(endpoint: Endpoint, location: number): Binding {
   const mac = parseMac(endpoint.mac);
   requireUnicast('endpoint.mac', mac);
-  return { ip: parseIpv4(endpoint.ip), mac, place };
+  return { ip: parseIpv4(endpoint.ip), mac, location };
 }
 
 /** @throws RangeError for a MAC address that no single station has. */

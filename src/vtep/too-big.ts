@@ -133,3 +133,32 @@ function isHost(address: number): boolean {
   const net = address >>> 24;
   return net !== 0 && net !== 127 && net < 224;
 }
+
+/**
+ * The answer to a packet that does not fit, with `headroom` free bytes in front: {@link fragmentationNeeded} or
+ * {@link packetTooBig}, with the VLAN tags of the offending frame.
+ * @param tags Bytes of VLAN tags between the frame's addresses and the type of its payload.
+ */
+export function tooBigAnswer(
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  tags: number,
+  mtu: number,
+  headroom: number,
+): Uint8Array | null {
+  const behind = offset + ADDRESSES + tags;
+  const frame = new Uint8Array(end - offset - tags);
+  frame.set(bytes.subarray(offset, offset + ADDRESSES));
+  frame.set(bytes.subarray(behind, end), ADDRESSES);
+  const answer = fragmentationNeeded(frame, 0, frame.length, mtu) ?? packetTooBig(frame, 0, frame.length, mtu);
+  if (answer === null) return null;
+  const framed = new Uint8Array(headroom + tags + answer.length);
+  framed.set(answer.subarray(0, ADDRESSES), headroom);
+  framed.set(bytes.subarray(offset + ADDRESSES, behind), headroom + ADDRESSES);
+  framed.set(answer.subarray(ADDRESSES), headroom + ADDRESSES + tags);
+  return framed;
+}
+
+/** Bytes of an Ethernet header before its type. */
+const ADDRESSES = ethernet.HEADER_LENGTH - 2;

@@ -8,24 +8,40 @@ import { ANSWER, hasNoSender, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../nei
 import * as vxlan from '../vxlan/index.js';
 import { getI32, getU16, setU16, TRUNCATED, uint } from '../wire/index.js';
 import { announcementFrame, arpAnnouncement, AnnouncementQueue, type Announcement } from './announcement.js';
+import { fillChecksum } from './checksum-fixup.js';
+import { isRemote, portDestination, portOf, remoteDestination, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
 import { DROP, DROPS, type DropReason } from './drops.js';
 import { combine, ECN_DROP, NOT_ECT } from './ecn.js';
+import { explaining, VERDICTS, type Explanation, type Step } from './explain.js';
 import { flowHash, sourcePort } from './flow.js';
+import {
+  listCounters,
+  listFdb,
+  listNeighbors,
+  listRemotes,
+  type Counters,
+  type FdbListing,
+  type NeighborListing,
+  type RemoteListing,
+} from './listings.js';
+import { vlanPairs, type Port, type PortOptions } from './port.js';
+import { MAX_ARP_REPLY, MAX_REPLY_TAGS, writeArpReply } from './proxy.js';
 import { type RefusedSender } from './refused-senders.js';
-import { canonicalAddress, Remotes, UNLIMITED, type Remote } from './remote.js';
+import { canonicalAddress, Remotes, type Remote } from './remote.js';
 import {
   COUNT,
   COUNTS,
   FIRST_DROP,
   Segment,
   toBinding,
-  type CountName,
   type Endpoint,
   type Member,
   type SegmentOptions,
 } from './segment.js';
-import { fragmentationNeeded, IPV6_MIN_MTU, packetTooBig } from './too-big.js';
-import { fillChecksum } from './checksum-fixup.js';
+import type { Learned, VtepSink } from './sink.js';
+import { FrameTags, isUntagged } from './tags.js';
+import { TokenBucket } from './token-bucket.js';
+import { IPV6_MIN_MTU, tooBigAnswer } from './too-big.js';
 import { claimedAddress, keyOfIpv6, type Finding } from './watch.js';
 
 const { vlan } = ethernet;
@@ -44,42 +60,6 @@ const SOURCE = ethernet.SOURCE_OFFSET;
 const UNTAGGED = -1;
 /** Bytes of destination and source. */
 const ADDRESSES = ETHERNET - 2;
-/** Priority and drop-eligible bits of a tag. */
-const PRIORITY = 0xf000;
-/** Types are 1536 or more; anything less is or may be taken for a length (IEEE 802.3, 3.2.6). */
-const MIN_TYPE = 0x0600;
-/** LLC header aa aa 03 and the first octet of SNAP's OUI. */
-const SNAP = 0xaaaa_0300 | 0;
-const SNAP_TYPE = 6;
-const SNAP_LENGTH = 8;
-/** Bytes of tags that an answer of the proxy can have. */
-const REPLY_TAGS = 32;
-
-/** Where a `Vtep` puts what it decided. The bytes are the sink's during the call only. */
-export interface VtepSink {
-  /** A frame leaves by a local port. */
-  deliver(port: number, bytes: Uint8Array, offset: number, end: number): void;
-  /**
-   * A VXLAN datagram, from its VXLAN header on, leaves for a remote.
-   * @param sourcePort The outer UDP source port of the inner flow, 49152 to 65535.
-   * @param tos The outer TOS or traffic class: the inner ECN field (RFC 6040), DSCP 0.
-   */
-  transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void;
-  /** An address was learned, or has moved: for those who keep several machines in step by `adopt`. */
-  learned?(what: Learned): void;
-}
-
-/** What one of several machines with the same segments and ports has learned. */
-export interface Learned {
-  vni: number;
-  /** 48 bits. */
-  mac: number;
-  /** The local port that it is behind, or the underlay address of a remote. */
-  place: number | string;
-  /** Milliseconds since it was seen. */
-  age: number;
-}
-
 export interface VtepOptions {
   /** UDP port of remotes that are named without one. Default 4789. */
   port?: number;
@@ -108,95 +88,6 @@ export interface AnnouncedEndpoint {
   port?: number;
 }
 
-/** A local port: one segment's, or a trunk whose VLANs map to segments. */
-export type PortOptions =
-  | { name: string; vni: number }
-  | {
-      name: string;
-      /** VNI by VLAN id, 1 to 4094. */
-      vlans: ReadonlyMap<number, number> | Readonly<Record<number, number>>;
-      /** The VNI of untagged frames; absent, they are dropped. */
-      native?: number;
-    };
-
-interface Port {
-  readonly id: number;
-  readonly name: string;
-  /** The segment of untagged frames. */
-  readonly segment: Segment | null;
-  /** Segments by VLAN id, on a trunk. */
-  readonly vlans: ReadonlyMap<number, Segment> | null;
-}
-
-/** One step of `explain`. */
-export interface Step {
-  /** The part of the VTEP that spoke. */
-  stage:
-    | 'port'
-    | 'vlan'
-    | 'underlay'
-    | 'vxlan'
-    | 'ecn'
-    | 'fdb'
-    | 'arp'
-    | 'neighbor'
-    | 'flood'
-    | 'size'
-    | 'drop'
-    | 'deliver'
-    | 'transmit';
-  text: string;
-}
-
-/** What would happen to a frame, and why. */
-export interface Explanation {
-  steps: Step[];
-  /** Names of the ports that a frame would leave by: the frame itself, or an answer to it. */
-  delivered: string[];
-  /** Addresses of the remotes that would get a datagram. */
-  transmitted: string[];
-  dropped: DropReason | null;
-}
-
-export interface FdbListing {
-  mac: string;
-  static: boolean;
-  /** Milliseconds since it was seen; 0 for static entries. */
-  age: number;
-  /** The local port's name, or `null`. */
-  port: string | null;
-  /** The remote's underlay address, or `null`. */
-  vtep: string | null;
-}
-
-export interface RemoteListing {
-  address: string;
-  port: number;
-  /** The largest inner IP packet that the way to it carries, where less than the segments' is known to; else `null`. */
-  mtu: number | null;
-  /** Datagrams that its host or a router reported as not delivered, where the engine hears of them. */
-  undelivered: number;
-  /** The system's code of the last report: `ECONNREFUSED`; empty where there was none. */
-  reason: string;
-}
-
-export interface NeighborListing {
-  ip: string;
-  mac: string;
-  /** The VTEP that the endpoint is behind; `null` for an endpoint of this host. */
-  vtep: string | null;
-  /** Whether a newer endpoint with the same address hides this one. */
-  hidden: boolean;
-}
-
-export interface Counters {
-  /** Counts by name, over all segments. */
-  counts: Record<CountName, number>;
-  /** Drops by reason, over all segments and for datagrams that reached none. */
-  drops: Record<DropReason, number>;
-  segments: { vni: number; counts: Record<CountName, number>; drops: Record<DropReason, number> }[];
-}
-
 /**
  * A VXLAN tunnel end point (RFC 7348) with a learning bridge and an ARP proxy a segment, as a machine: it is told of
  * frames, datagrams and the time, and answers through a sink.
@@ -215,21 +106,9 @@ export class Vtep {
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
   readonly #counters = new Float64Array(COUNTS.length + DROPS.length);
   readonly #announcements: AnnouncementQueue | null;
-  readonly #arpReply = new Uint8Array(HEADROOM + ETHERNET + REPLY_TAGS + arp.ETHERNET_IPV4_LENGTH);
-  // The present frame's tags: see `#readTags`.
-  /** Priority and drop-eligible bits for the tag that a trunk adds. */
-  #priority = 0;
-  /** Whether it starts with a priority tag, which a trunk's tag replaces. */
-  #priorityTagged = false;
-  /** Whether it carries a tag that names a VLAN. */
-  #vlanTagged = false;
-  /** Start of the frame without the tags that were removed. */
-  #start = 0;
-  /** Type behind the last tag, and where the payload of that type starts. */
-  #type = 0;
-  #payload = 0;
-  /** Whether the payload is encapsulated in LLC and SNAP. */
-  #snap = false;
+  readonly #arpReply = new Uint8Array(HEADROOM + MAX_ARP_REPLY);
+  /** Of the present frame. */
+  readonly #tags = new FrameTags();
   /** Packets on the wire that the present frame stands for. */
   #packets = 1;
   /** Their bytes in all, beyond those of the frame as it lies in the buffer. */
@@ -237,8 +116,7 @@ export class Vtep {
   /** Bytes by which the frame as it lies there is longer than the largest of them. */
   #excess = 0;
   #watched = 0;
-  #errorTokens = ERRORS_PER_SECOND;
-  #errorTime = 0;
+  readonly #errors = new TokenBucket(ERRORS_PER_SECOND);
   /** Set while `explain` runs: the steps so far. Nothing is learned then. */
   #trace: Step[] | null = null;
   #traceDrop: DropReason | null = null;
@@ -264,7 +142,8 @@ export class Vtep {
   removeSegment(vni: number): void {
     const segment = this.#segment(vni);
     for (const remote of segment.peers) this.#remotes.release(remote.id);
-    for (const { place } of segment.neighbors.bindings()) if (place !== LOCAL) this.#remotes.release(place >> 1);
+    for (const { location } of segment.neighbors.bindings())
+      if (location !== LOCAL) this.#remotes.release(remoteIdOf(location));
     this.#segments.delete(vni);
     this.#announcements?.cancelSegment(vni);
     for (const port of this.#ports) {
@@ -294,15 +173,11 @@ export class Vtep {
       segment.members = [...segment.members, { port: id, vlan: UNTAGGED }];
       return id;
     }
-    const pairs =
-      options.vlans instanceof Map
-        ? [...(options.vlans as ReadonlyMap<number, number>)]
-        : Object.entries(options.vlans as Record<number, number>).map(([id, vni]) => [Number(id), vni] as const);
     const vlans = new Map<number, Segment>();
     const members: [Segment, Member][] = [];
     const native = options.native === undefined ? null : this.#segment(options.native);
     if (native !== null) members.push([native, { port: id, vlan: UNTAGGED }]);
-    for (const [vid, vni] of pairs) {
+    for (const [vid, vni] of vlanPairs(options.vlans)) {
       if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
         throw new RangeError(`VLAN id is to be a whole number from 1 to ${vlan.MAX_ID}, not ${vid}`);
       const segment = this.#segment(vni);
@@ -355,32 +230,32 @@ export class Vtep {
     const segment = this.#segment(vni);
     const { ip } = toBinding(endpoint, LOCAL); // finds what is wrong before the remote is named
     const before = this.#answeredMac(segment, ip);
-    let place = LOCAL;
+    let location = LOCAL;
     if (endpoint.vtep !== undefined) {
       const remote = this.#nameIn(segment, endpoint.vtep, undefined);
-      place = remoteDestination(remote.id);
-      if (segment.neighbors.remove(toBinding(endpoint, place))) this.#releaseIn(segment, remote.id);
+      location = remoteDestination(remote.id);
+      if (segment.neighbors.remove(toBinding(endpoint, location))) this.#releaseIn(segment, remote.id);
     }
-    const binding = toBinding(endpoint, place);
+    const binding = toBinding(endpoint, location);
     segment.neighbors.add(binding);
-    this.#place(segment, binding.mac);
+    this.#applyLocation(segment, binding.mac);
     this.#announceChange(segment, ip, before);
   }
 
   /** Withdraws an endpoint and says whether it was known. */
   removeEndpoint(vni: number, endpoint: Endpoint): boolean {
     const segment = this.#segment(vni);
-    let place = LOCAL;
+    let location = LOCAL;
     if (endpoint.vtep !== undefined) {
       const remote = this.#remotes.find(canonicalAddress(endpoint.vtep));
       if (remote === undefined) return false;
-      place = remoteDestination(remote.id);
+      location = remoteDestination(remote.id);
     }
-    const binding = toBinding(endpoint, place);
+    const binding = toBinding(endpoint, location);
     const before = this.#answeredMac(segment, binding.ip);
     if (!segment.neighbors.remove(binding)) return false;
-    this.#place(segment, binding.mac);
-    if (place !== LOCAL) this.#releaseIn(segment, place >> 1);
+    this.#applyLocation(segment, binding.mac);
+    if (location !== LOCAL) this.#releaseIn(segment, remoteIdOf(location));
     this.#announcements?.cancel(vni, ipv4ToText(binding.ip), binding.mac);
     this.#announceChange(segment, binding.ip, before);
     return true;
@@ -449,14 +324,15 @@ export class Vtep {
     this.#excess = end - offset - largest;
     if (end - offset < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
     const type = ethernet.getEtherType(bytes, offset);
-    if (isUntagged(type)) this.#setUntagged(offset, type);
+    if (isUntagged(type)) this.#tags.setUntagged(offset, type);
     else {
-      const found = this.#readTags(from, segment, bytes, offset, end);
-      if (found === undefined) return;
-      segment = found;
+      const reason = this.#tags.read(from, segment, bytes, offset, end, this.#trace);
+      segment = this.#tags.segment;
+      if (reason >= 0) return this.#drop(segment, reason);
+      this.#moreBytes -= (this.#tags.start - offset) * (packets - 1);
     }
     if (segment === null) return this.#drop(null, DROP['vlan-unmapped']);
-    const start = this.#start;
+    const start = this.#tags.start;
     segment.counters[COUNT['frames-in']]! += packets;
     segment.counters[COUNT['frame-bytes-in']]! += end - start + this.#moreBytes;
     if (this.#trace !== null)
@@ -511,9 +387,13 @@ export class Vtep {
     const frame = offset + vxlan.HEADER_LENGTH;
     if (end - frame < ETHERNET) return this.#drop(segment, DROP['frame-truncated']);
     const type = ethernet.getEtherType(bytes, frame);
-    if (isUntagged(type)) this.#setUntagged(frame, type);
-    else if (this.#readTags(null, segment, bytes, frame, end) === undefined) return;
-    const start = this.#start;
+    if (isUntagged(type)) this.#tags.setUntagged(frame, type);
+    else {
+      const reason = this.#tags.read(null, segment, bytes, frame, end, this.#trace);
+      if (reason >= 0) return this.#drop(segment, reason);
+      this.#moreBytes -= (this.#tags.start - frame) * (packets - 1);
+    }
+    const start = this.#tags.start;
     if (ecn !== NOT_ECT && !this.#applyEcn(segment, bytes, end, ecn)) return this.#drop(segment, DROP['ecn']);
     if (fillChecksum(bytes, start, end)) {
       segment.counters[COUNT['checksums-filled']]! += packets;
@@ -552,14 +432,14 @@ export class Vtep {
   // ---- Several machines in step ----
 
   /** Learns what another machine has learned, unless it is known better here. It does not count as learned here. */
-  adopt({ vni, mac, place, age }: Learned, now: number): void {
+  adopt({ vni, mac, location, age }: Learned, now: number): void {
     const segment = this.#segments.get(vni);
     if (segment === undefined) return;
-    if (typeof place === 'number') {
-      if (this.#ports[place]) segment.fdb.adopt(mac, portDestination(place), age, now);
+    if (typeof location === 'number') {
+      if (this.#ports[location]) segment.fdb.adopt(mac, portDestination(location), age, now);
       return;
     }
-    const remote = this.#remotes.learn(place, this.port);
+    const remote = this.#remotes.learn(location, this.port);
     if (remote !== null) segment.fdb.adopt(mac, remoteDestination(remote.id), age, now);
   }
 
@@ -569,7 +449,7 @@ export class Vtep {
     for (const { vni, fdb } of this.#segments.values())
       for (const entry of fdb.entries(now))
         if (!entry.static && entry.age <= age)
-          found.push({ vni, mac: parseMac(entry.mac), place: this.#placeOf(entry.destination), age: entry.age });
+          found.push({ vni, mac: parseMac(entry.mac), location: this.#locationOf(entry.destination), age: entry.age });
     return found;
   }
 
@@ -577,34 +457,17 @@ export class Vtep {
 
   /** The forwarding database of a segment. */
   fdb(vni: number, now: number): FdbListing[] {
-    return [...this.#segment(vni).fdb.entries(now)].map(({ mac, static: fixed, age, destination }) => ({
-      mac,
-      static: fixed,
-      age,
-      port: isRemote(destination) ? null : (this.#ports[destination >> 1]?.name ?? null),
-      vtep: isRemote(destination) ? this.#remotes.get(destination >> 1).address : null,
-    }));
+    return listFdb(this.#segment(vni), this.#ports, this.#remotes, now);
   }
 
-  /** The endpoints of a segment that the control plane told of. */
+  /** The endpoints of a segment that the control plane announced. */
   neighbors(vni: number): NeighborListing[] {
-    return [...this.#segment(vni).neighbors.entries()].map(({ ip, mac, place, hidden }) => ({
-      ip,
-      mac,
-      vtep: place === LOCAL ? null : this.#remotes.get(place >> 1).address,
-      hidden,
-    }));
+    return listNeighbors(this.#segment(vni), this.#remotes);
   }
 
-  /** The remotes known, and how the way to them is. */
+  /** The remotes, and the state of the paths to them. */
   remoteListing(): RemoteListing[] {
-    return [...this.#remotes.all()].map(({ address, port, mtu, undelivered, reason }) => ({
-      address,
-      port,
-      mtu: mtu < UNLIMITED ? mtu : null,
-      undelivered,
-      reason,
-    }));
+    return listRemotes(this.#remotes);
   }
 
   /**
@@ -625,10 +488,7 @@ export class Vtep {
   }
 
   counters(): Counters {
-    const all = [...this.#segments.values()];
-    const total = this.#counters.slice();
-    for (const { counters } of all) for (let i = 0; i < total.length; i++) total[i]! += counters[i]!;
-    return { ...named(total), segments: all.map(({ vni, counters }) => ({ vni, ...named(counters) })) };
+    return listCounters(this.#counters, this.#segments.values());
   }
 
   /**
@@ -642,26 +502,11 @@ export class Vtep {
     const steps: Step[] = [];
     const delivered: string[] = [];
     const transmitted: string[] = [];
-    const sink: VtepSink = {
-      deliver: (port, _bytes, offset, end) => {
-        delivered.push(this.#ports[port]!.name);
-        steps.push({ stage: 'deliver', text: `${end - offset} bytes leave by ${this.#ports[port]!.name}` });
-      },
-      transmit: ({ address, port, undelivered, reason }, _bytes, offset, end, from, tos) => {
-        transmitted.push(address);
-        const ecn = tos === 0 ? '' : `, ECN ${tos}`;
-        steps.push({ stage: 'transmit', text: `${end - offset} bytes to ${address}:${port} from port ${from}${ecn}` });
-        if (undelivered > 0)
-          steps.push({
-            stage: 'underlay',
-            text: `${undelivered} datagram(s) to ${address} were reported undelivered so far, the last with ${reason}`,
-          });
-      },
-    };
+    const sink = explaining({ steps, delivered, transmitted }, (port) => this.#ports[port]!.name);
     const kept = [this.#counters, ...[...this.#segments.values()].map(({ counters }) => counters)].map(
       (counters) => [counters, counters.slice()] as const,
     );
-    const tokens = this.#errorTokens;
+    const tokens = this.#errors.tokens;
     this.#trace = steps;
     this.#traceDrop = null;
     try {
@@ -673,116 +518,12 @@ export class Vtep {
       return { steps, delivered, transmitted, dropped: this.#traceDrop };
     } finally {
       this.#trace = null;
-      this.#errorTokens = tokens;
+      this.#errors.tokens = tokens;
       for (const [counters, before] of kept) counters.set(before);
     }
   }
 
   // ---- Inside ----
-
-  /** The present frame has no tag. */
-  #setUntagged(offset: number, type: number): void {
-    this.#priority = 0;
-    this.#priorityTagged = false;
-    this.#vlanTagged = false;
-    this.#start = offset;
-    this.#type = type;
-    this.#payload = offset + ETHERNET;
-    this.#snap = false;
-  }
-
-  /**
-   * Reads the VLAN tags of a frame until none is left, and removes those that name no VLAN inside the segment: priority
-   * tags (VLAN 0), and on a trunk the tag that says which segment it is. What is left behind a removed tag is checked as if
-   * it stood there from the start, since the next bridge will read it so (CVE-2021-27853).
-   *
-   * A segment that carries tags keeps the first tag that names a VLAN and all that follow, and of the priority tags in
-   * front of it the first that has a priority. Tags are those of `ethernet.isVlanType`; 0x9200 and 0x9300 are unknown types
-   * to Linux and Wireshark and so to this.
-   *
-   * @param port Where the frame came in; `null` for a tunnel.
-   * @returns its segment; `null` for none; `undefined` if it was dropped.
-   */
-  #readTags(
-    port: Port | null,
-    segment: Segment | null,
-    bytes: Uint8Array,
-    offset: number,
-    end: number,
-  ): Segment | null | undefined {
-    let trunk = port === null ? null : port.vlans;
-    let type = ethernet.getEtherType(bytes, offset);
-    let at = offset + ETHERNET;
-    let removed = at; // end of the last tag that is removed
-    this.#setUntagged(offset, type);
-    // The first priority tag inside the segment that has a priority, and its type.
-    let inside = 0;
-    let insideType = 0;
-    while (ethernet.isVlanType(type)) {
-      if (vlan.check(bytes, at, end) < 0) return this.#refuse(segment, DROP['frame-truncated']);
-      const id = vlan.getId(bytes, at);
-      const priority = getU16(bytes, at) & PRIORITY;
-      const tagType = type;
-      type = vlan.getEtherType(bytes, at);
-      at += vlan.HEADER_LENGTH;
-      if (this.#vlanTagged) continue;
-      if (id === vlan.ID_NONE) {
-        if (inside === 0) {
-          inside = priority;
-          insideType = tagType;
-        }
-        if (this.#trace !== null) this.#say('vlan', 'VLAN 0 names no VLAN; the tag is removed');
-      } else if (trunk !== null) {
-        segment = trunk.get(id) ?? null;
-        if (segment === null) return this.#refuse(null, DROP['vlan-unmapped']);
-        trunk = null; // it is inside the segment from here on
-        inside = 0;
-        if (this.#trace !== null)
-          this.#say('vlan', `VLAN ${id} on trunk ${port!.name} is VNI ${segment.vni}; the tag is removed`);
-      } else if (segment !== null && segment.tagged) {
-        this.#vlanTagged = true;
-        if (this.#trace !== null) this.#say('vlan', `the segment carries the tag of VLAN ${id}`);
-        continue;
-      } else {
-        if (this.#trace !== null) this.#say('vlan', `VLAN ${id} is not allowed here`);
-        return this.#refuse(segment, segment === null ? DROP['vlan-unmapped'] : DROP['vlan-unexpected']);
-      }
-      this.#priority ||= priority;
-      removed = at;
-    }
-    // LLC and SNAP (RFC 1042, IEEE 802.1H) with a VLAN type inside: no station sends it, and some bridge may unpack it.
-    if (type < MIN_TYPE && end - at >= SNAP_LENGTH && isSnap(bytes, at)) {
-      const inner = getU16(bytes, at + SNAP_TYPE);
-      if (ethernet.isVlanType(inner)) {
-        if (this.#trace !== null) this.#say('vlan', 'a VLAN tag is hidden behind an LLC and SNAP header');
-        return this.#refuse(segment, DROP['vlan-unexpected']);
-      }
-      this.#snap = true;
-      type = inner;
-      at += SNAP_LENGTH;
-    }
-    this.#type = type;
-    this.#payload = at;
-    this.#priorityTagged = inside !== 0 && segment !== null && segment.tagged;
-    const start = removed - ETHERNET - (this.#priorityTagged ? vlan.HEADER_LENGTH : 0);
-    if (this.#priorityTagged && this.#trace !== null)
-      this.#say('vlan', `the segment carries tags: priority ${inside >>> 13} stays, in a tag of VLAN 0`);
-    if (start === offset) return segment;
-    this.#start = start;
-    this.#moreBytes -= (start - offset) * (this.#packets - 1);
-    bytes.copyWithin(start, offset, offset + ADDRESSES);
-    if (this.#priorityTagged) {
-      ethernet.setEtherType(bytes, start, insideType);
-      setU16(bytes, start + ETHERNET, inside);
-    }
-    return segment;
-  }
-
-  /** Drops a frame whose tags are wrong. */
-  #refuse(segment: Segment | null, reason: number): undefined {
-    this.#drop(segment, reason);
-    return undefined;
-  }
 
   /** The bridge of a segment: learn, answer, look up, forward. `from` is the destination that the frame came from. */
   #bridge(
@@ -800,10 +541,10 @@ export class Vtep {
       return this.#drop(segment, DROP['source-own']);
     if (from !== UNLEARNED_REMOTE) this.#learn(segment, from, bytes, offset, now, sink);
 
-    const type = this.#type;
+    const type = this.#tags.type;
     const group = ethernet.isToGroup(bytes, offset);
     if (type === ethernet.TYPE_ARP) {
-      const packet = this.#payload;
+      const packet = this.#tags.payload;
       if (hasNoSender(bytes, packet, end)) return this.#drop(segment, DROP['arp-sender']);
       this.#watchArp(segment, from, bytes, packet, end, now);
       if (!isRemote(from) && segment.proxy !== 'off' && this.#proxy(segment, from, bytes, offset, end, group, sink))
@@ -831,10 +572,10 @@ export class Vtep {
     }
     if (isRemote(to)) {
       if (isRemote(from)) return this.#drop(segment, DROP['split-horizon']);
-      return this.#encapsulate(segment, from, this.#remotes.get(to >> 1), bytes, offset, end, now, sink);
+      return this.#encapsulate(segment, from, this.#remotes.get(remoteIdOf(to)), bytes, offset, end, now, sink);
     }
     if (to === from) return this.#drop(segment, DROP['same-port']);
-    this.#deliver(segment, to >> 1, this.#vlanOn(segment, to >> 1), bytes, offset, end, sink);
+    this.#deliver(segment, portOf(to), this.#vlanOn(segment, portOf(to)), bytes, offset, end, sink);
   }
 
   #learn(segment: Segment, from: number, bytes: Uint8Array, offset: number, now: number, sink: VtepSink): void {
@@ -868,7 +609,12 @@ export class Vtep {
       segment.watch.refused(from);
     }
     if ((outcome === LEARNED || outcome === MOVED) && sink.learned !== undefined)
-      sink.learned({ vni: segment.vni, mac: ethernet.getSource(bytes, offset), place: this.#placeOf(from), age: 0 });
+      sink.learned({
+        vni: segment.vni,
+        mac: ethernet.getSource(bytes, offset),
+        location: this.#locationOf(from),
+        age: 0,
+      });
   }
 
   /** Looks for a second MAC address that claims the sender's IP address of an ARP packet. */
@@ -895,7 +641,7 @@ export class Vtep {
     end: number,
     now: number,
   ): void {
-    const at = claimedAddress(bytes, this.#payload, end);
+    const at = claimedAddress(bytes, this.#tags.payload, end);
     if (at < 0 || this.#trace !== null) return;
     const mac = ethernet.getSource(bytes, offset);
     const other = segment.watch.claims(keyOfIpv6(bytes, at), mac, now);
@@ -906,17 +652,17 @@ export class Vtep {
   findings(now: number): Finding[] {
     const seconds = Math.max(1, (now - this.#watched) / 1000);
     this.#watched = now;
-    const name = (place: number): string =>
-      place === UNLEARNED_REMOTE
+    const name = (location: number): string =>
+      location === UNLEARNED_REMOTE
         ? 'a tunnel'
-        : isRemote(place)
-          ? `VTEP ${this.#remotes.get(place >> 1)?.address ?? 'forgotten'}`
-          : `port ${this.#ports[place >> 1]?.name ?? 'removed'}`;
+        : isRemote(location)
+          ? `VTEP ${this.#remotes.get(remoteIdOf(location))?.address ?? 'forgotten'}`
+          : `port ${this.#ports[portOf(location)]?.name ?? 'removed'}`;
     return [...this.#segments.values()].flatMap(({ watch }) => watch.findings(name, seconds));
   }
 
-  #placeOf(destination: number): number | string {
-    return isRemote(destination) ? this.#remotes.get(destination >> 1).address : destination >> 1;
+  #locationOf(destination: number): number | string {
+    return isRemote(destination) ? this.#remotes.get(remoteIdOf(destination)).address : portOf(destination);
   }
 
   /** Handles an ARP packet from a local port where the proxy has a say, and returns whether that was all. */
@@ -929,9 +675,9 @@ export class Vtep {
     group: boolean,
     sink: VtepSink,
   ): boolean {
-    const packet = this.#payload;
+    const packet = this.#tags.payload;
     // An answer has the tags of the request. What does not fit is forwarded as any frame.
-    if (this.#snap || packet - offset - ETHERNET > REPLY_TAGS) return false;
+    if (this.#tags.snap || packet - offset - ETHERNET > MAX_REPLY_TAGS) return false;
     const verdict = judge(segment.neighbors, bytes, packet, end);
     if (this.#trace !== null && verdict !== ANSWER) this.#say('arp', VERDICTS[verdict]!);
     if (verdict === ANSWER) {
@@ -958,24 +704,13 @@ export class Vtep {
 
   /** Answers an ARP request for the endpoint with the target address, with the tags that the request has. */
   #answer(segment: Segment, from: number, bytes: Uint8Array, offset: number, mac: number, sink: VtepSink): void {
-    const request = this.#payload;
+    const request = this.#tags.payload;
     const reply = this.#arpReply;
     const target = arp.getTargetIp(bytes, request);
     if (this.#trace !== null) this.#say('arp', `the proxy answers: ${ipv4ToText(target)} is at ${macToText(mac)}`);
-    ethernet.writeHeader(reply, HEADROOM, ethernet.getSource(bytes, offset), mac, ethernet.TYPE_ARP);
-    for (let i = offset + ADDRESSES; i < request; i++) reply[HEADROOM + i - offset] = bytes[i]!;
-    const packet = HEADROOM + request - offset;
-    arp.writeEthernetIpv4(
-      reply,
-      packet,
-      arp.REPLY,
-      mac,
-      target,
-      arp.getSenderMac(bytes, request),
-      arp.getSenderIp(bytes, request),
-    );
+    const end = writeArpReply(reply, HEADROOM, bytes, offset, request, mac);
     segment.counters[COUNT['arp-answered']]! += 1;
-    this.#reply(segment, from, reply, packet + arp.ETHERNET_IPV4_LENGTH, sink);
+    this.#reply(segment, from, reply, end, sink);
   }
 
   /** Delivers a frame of the machine's own, `HEADROOM` bytes into a buffer, to where the present frame came from. */
@@ -984,7 +719,7 @@ export class Vtep {
     const moreBytes = this.#moreBytes;
     this.#packets = 1;
     this.#moreBytes = 0;
-    const port = from >> 1;
+    const port = portOf(from);
     this.#deliver(segment, port, this.#vlanOn(segment, port), bytes, HEADROOM, end, sink);
     this.#packets = packets;
     this.#moreBytes = moreBytes;
@@ -992,14 +727,14 @@ export class Vtep {
 
   /** Where a packet to the VTEP's own address goes by its IP address, which becomes the frame's destination. */
   #resolve(segment: Segment, bytes: Uint8Array, offset: number, end: number, now: number): number {
-    const ip = this.#payload;
-    if (this.#type !== ethernet.TYPE_IPV4 || this.#snap || end - ip < ipv4.MIN_HEADER_LENGTH) return NONE;
+    const ip = this.#tags.payload;
+    if (this.#tags.type !== ethernet.TYPE_IPV4 || this.#tags.snap || end - ip < ipv4.MIN_HEADER_LENGTH) return NONE;
     const binding = segment.neighbors.byIp(ipv4.getDestination(bytes, ip));
     if (binding === undefined) return NONE;
     ethernet.setDestination(bytes, offset, binding.mac);
     if (this.#trace !== null)
-      this.#say('neighbor', `the packet is for ${macToText(binding.mac)}, ${this.#name(binding.place)}`);
-    return binding.place === LOCAL ? segment.fdb.lookup(bytes, offset, now) : binding.place;
+      this.#say('neighbor', `the packet is for ${macToText(binding.mac)}, ${this.#name(binding.location)}`);
+    return binding.location === LOCAL ? segment.fdb.lookup(bytes, offset, now) : binding.location;
   }
 
   /**
@@ -1069,43 +804,28 @@ export class Vtep {
     now: number,
     sink: VtepSink,
   ): boolean {
-    const tags = this.#snap ? 0 : this.#payload - offset - ETHERNET;
+    const tags = this.#tags.snap ? 0 : this.#tags.payload - offset - ETHERNET;
     const length = end - offset - this.#excess - ETHERNET - tags;
     if (length <= limit) return false;
     if (this.#trace !== null) this.#say('size', `a packet of ${length} bytes does not fit into ${limit}`);
-    if (this.#mayAnswer(now)) {
-      const frame = withoutTags(bytes, offset, end, tags);
-      const four = fragmentationNeeded(frame, 0, frame.length, limit);
-      const answer = four ?? packetTooBig(frame, 0, frame.length, limit);
+    if (this.#errors.has(now)) {
+      const answer = tooBigAnswer(bytes, offset, end, tags, limit, HEADROOM);
       if (answer !== null) {
-        this.#errorTokens--;
+        this.#errors.take();
+        const four = this.#tags.type === ethernet.TYPE_IPV4;
         if (this.#trace !== null)
           this.#say(
             'size',
-            four !== null
+            four
               ? `its sender is told by ICMP: fragmentation needed, next-hop MTU ${limit}`
               : `its sender is told by ICMPv6: packet too big, MTU ${Math.max(limit, IPV6_MIN_MTU)}`,
           );
-        segment.counters[four !== null ? COUNT['fragmentation-needed'] : COUNT['packet-too-big']]! += 1;
-        const framed = new Uint8Array(HEADROOM + tags + answer.length);
-        framed.set(answer.subarray(0, ADDRESSES), HEADROOM);
-        framed.set(bytes.subarray(offset + ADDRESSES, offset + ADDRESSES + tags), HEADROOM + ADDRESSES);
-        framed.set(answer.subarray(ADDRESSES), HEADROOM + ADDRESSES + tags);
-        this.#reply(segment, from, framed, framed.length, sink);
+        segment.counters[four ? COUNT['fragmentation-needed'] : COUNT['packet-too-big']]! += 1;
+        this.#reply(segment, from, answer, answer.length, sink);
       }
     }
     this.#drop(segment, DROP['too-big']);
     return true;
-  }
-
-  /** A bucket of a second's worth of errors. */
-  #mayAnswer(now: number): boolean {
-    const gained = ((now - this.#errorTime) * ERRORS_PER_SECOND) / 1000;
-    if (gained > 0) {
-      this.#errorTokens = Math.min(ERRORS_PER_SECOND, this.#errorTokens + gained);
-      this.#errorTime = now;
-    }
-    return this.#errorTokens >= 1;
   }
 
   /** Delivers a frame to a port, on a trunk with the tag of the segment there. */
@@ -1119,17 +839,17 @@ export class Vtep {
     sink: VtepSink,
   ): void {
     // On the untagged side of a trunk the frame's own tag would be read as the trunk's.
-    if (id === UNTAGGED && this.#vlanTagged && this.#ports[port]!.vlans !== null)
+    if (id === UNTAGGED && this.#tags.vlanTagged && this.#ports[port]!.vlans !== null)
       return this.#drop(segment, DROP['vlan-native']);
     segment.counters[COUNT['frames-out']]! += this.#packets;
     segment.counters[COUNT['frame-bytes-out']]! += end - offset + this.#moreBytes;
     if (id === UNTAGGED) return sink.deliver(port, bytes, offset, end);
     if (this.#trace !== null) this.#say('vlan', `the tag of VLAN ${id} is added for trunk ${this.#ports[port]!.name}`);
-    if (this.#priorityTagged) {
+    if (this.#tags.priorityTagged) {
       const control = getU16(bytes, offset + ETHERNET);
       const type = ethernet.getEtherType(bytes, offset);
       ethernet.setEtherType(bytes, offset, ethernet.TYPE_VLAN);
-      setU16(bytes, offset + ETHERNET, id | this.#priority);
+      setU16(bytes, offset + ETHERNET, id | this.#tags.priority);
       sink.deliver(port, bytes, offset, end);
       ethernet.setEtherType(bytes, offset, type); // others may receive the frame
       setU16(bytes, offset + ETHERNET, control);
@@ -1138,7 +858,7 @@ export class Vtep {
     const start = offset - vlan.HEADER_LENGTH;
     bytes.copyWithin(start, offset, offset + ADDRESSES);
     ethernet.setEtherType(bytes, start, ethernet.TYPE_VLAN);
-    vlan.writeHeader(bytes, start + ETHERNET, id | this.#priority, ethernet.getEtherType(bytes, offset));
+    vlan.writeHeader(bytes, start + ETHERNET, id | this.#tags.priority, ethernet.getEtherType(bytes, offset));
     sink.deliver(port, bytes, start, end);
     bytes.copyWithin(offset, start, start + ADDRESSES); // the tag overwrote part of them, and others may receive the frame
   }
@@ -1151,28 +871,30 @@ export class Vtep {
     if (result === ECN_DROP) return !this.#isIp(end);
     if (result === inner) return true;
     if (this.#trace !== null) this.#say('ecn', `outer ${outer} and inner ${inner} make ${result} (RFC 6040)`);
-    if (this.#type === ethernet.TYPE_IPV4) ipv4.setEcn(bytes, this.#payload, result);
-    else ipv6.setEcn(bytes, this.#payload, result);
+    if (this.#tags.type === ethernet.TYPE_IPV4) ipv4.setEcn(bytes, this.#tags.payload, result);
+    else ipv6.setEcn(bytes, this.#tags.payload, result);
     segment.counters[COUNT['ecn-marked']]! += this.#packets;
     return true;
   }
 
   #isIp(end: number): boolean {
-    const length = end - this.#payload;
-    if (this.#type === ethernet.TYPE_IPV4) return length >= ipv4.MIN_HEADER_LENGTH && !this.#snap;
-    return this.#type === ethernet.TYPE_IPV6 && length >= ipv6.HEADER_LENGTH && !this.#snap;
+    const length = end - this.#tags.payload;
+    if (this.#tags.type === ethernet.TYPE_IPV4) return length >= ipv4.MIN_HEADER_LENGTH && !this.#tags.snap;
+    return this.#tags.type === ethernet.TYPE_IPV6 && length >= ipv6.HEADER_LENGTH && !this.#tags.snap;
   }
 
   /** The ECN field of the present frame's IP header; Not-ECT where it has none. */
   #innerEcn(bytes: Uint8Array, end: number): number {
     if (!this.#isIp(end)) return NOT_ECT;
-    return this.#type === ethernet.TYPE_IPV4 ? ipv4.getEcn(bytes, this.#payload) : ipv6.getEcn(bytes, this.#payload);
+    return this.#tags.type === ethernet.TYPE_IPV4
+      ? ipv4.getEcn(bytes, this.#tags.payload)
+      : ipv6.getEcn(bytes, this.#tags.payload);
   }
 
   /** Makes the FDB say what the control plane says of a MAC address now. */
-  #place(segment: Segment, mac: number): void {
+  #applyLocation(segment: Segment, mac: number): void {
     const binding = segment.neighbors.byMac(mac);
-    if (binding !== undefined && binding.place !== LOCAL) return segment.fdb.setStatic(mac, binding.place);
+    if (binding !== undefined && binding.location !== LOCAL) return segment.fdb.setStatic(mac, binding.location);
     // A local endpoint's port is learned from its frames; only what says that it is elsewhere has to go.
     const known = segment.fdb.peek(mac);
     if (known !== NONE && isRemote(known)) segment.fdb.remove(mac);
@@ -1182,7 +904,7 @@ export class Vtep {
   #answeredMac(segment: Segment, ip: number): number {
     const binding = segment.neighbors.byIp(ip);
     if (binding === undefined) return segment.withdrawn.get(ip) ?? 0;
-    return segment.proxy === 'vtep' && binding.place !== LOCAL ? segment.mac : binding.mac;
+    return segment.proxy === 'vtep' && binding.location !== LOCAL ? segment.mac : binding.mac;
   }
 
   /** Announces an endpoint whose MAC address is not what it was `before` a change. */
@@ -1193,7 +915,7 @@ export class Vtep {
     segment.withdrawn.delete(ip);
     if (before === 0 || before === mac) return;
     // Of a remote endpoint its own VTEP tells the other hosts.
-    this.#queueAnnouncement(segment, ipv4ToText(ip), mac, arpAnnouncement(ip, mac), -1, binding.place === LOCAL);
+    this.#queueAnnouncement(segment, ipv4ToText(ip), mac, arpAnnouncement(ip, mac), -1, binding.location === LOCAL);
   }
 
   #queueAnnouncement(
@@ -1213,7 +935,7 @@ export class Vtep {
     const { vni, frame, port, everywhere } = announcement;
     const segment = this.#segment(vni);
     const end = frame.length;
-    this.#setUntagged(HEADROOM, ethernet.getEtherType(frame, HEADROOM));
+    this.#tags.setUntagged(HEADROOM, ethernet.getEtherType(frame, HEADROOM));
     this.#packets = 1;
     this.#moreBytes = 0;
     this.#excess = 0;
@@ -1230,7 +952,7 @@ export class Vtep {
 
   /** Whether the control plane says that a MAC address is on this host. */
   #isLocal(segment: Segment, mac: number): boolean {
-    return segment.neighbors.byMac(mac)?.place === LOCAL;
+    return segment.neighbors.byMac(mac)?.location === LOCAL;
   }
 
   #vlanOn(segment: Segment, port: number): number {
@@ -1265,8 +987,8 @@ export class Vtep {
 
   #name(destination: number): string {
     if (destination === LOCAL) return 'this host';
-    if (!isRemote(destination)) return `port ${this.#ports[destination >> 1]?.name}`;
-    return `VTEP ${this.#remotes.get(destination >> 1).address}`;
+    if (!isRemote(destination)) return `port ${this.#ports[portOf(destination)]?.name}`;
+    return `VTEP ${this.#remotes.get(remoteIdOf(destination)).address}`;
   }
 
   #segment(vni: number): Segment {
@@ -1282,66 +1004,12 @@ export class Vtep {
   }
 }
 
-const VERDICTS = [
-  '',
-  'no ARP request: forwarded as any frame',
-  'an announcement, or a question about the asker’s own address: all are to hear it',
-  'nobody has told of the address asked for',
-  'the address asked for is on this host, which answers for itself',
-];
-
-// Destinations of the FDB and places of the neighbours: even for local ports, odd for remotes.
 /** Whether the control plane names a remote in a segment. */
 function isNamed(segment: Segment, id: number): boolean {
   return (segment.named[id] ?? 0) > 0;
 }
 
-function portDestination(port: number): number {
-  return port << 1;
-}
-
-function remoteDestination(id: number): number {
-  return (id << 1) | 1;
-}
-
-function isRemote(destination: number): boolean {
-  return (destination & 1) === 1;
-}
-
-/** Stands for a remote behind which nothing is learned. Odd, as all remotes. */
-const UNLEARNED_REMOTE = 0x3fff_ffff;
-
-/** The types of nearly all frames, behind which no tag can be. */
-function isUntagged(type: number): boolean {
-  return type === ethernet.TYPE_IPV4 || type === ethernet.TYPE_IPV6 || type === ethernet.TYPE_ARP;
-}
-
 /** Whether the source address is all zeros, which is no station's. */
 function isFromZero(bytes: Uint8Array, offset: number): boolean {
   return getI32(bytes, offset + SOURCE + 2) === 0 && getU16(bytes, offset + SOURCE) === 0;
-}
-
-/** Whether an LLC header stands here with a SNAP header that says an EtherType: OUI 00-00-00 or 00-00-f8. */
-function isSnap(bytes: Uint8Array, offset: number): boolean {
-  const oui = getU16(bytes, offset + 4);
-  return getI32(bytes, offset) === SNAP && (oui === 0 || oui === 0xf8);
-}
-
-/** A frame without the tags behind its addresses. */
-function withoutTags(bytes: Uint8Array, offset: number, end: number, tags: number): Uint8Array {
-  if (tags === 0) return bytes.subarray(offset, end);
-  const frame = new Uint8Array(end - offset - tags);
-  frame.set(bytes.subarray(offset, offset + ADDRESSES));
-  frame.set(bytes.subarray(offset + ADDRESSES + tags, end), ADDRESSES);
-  return frame;
-}
-
-function named(counters: Float64Array): Pick<Counters, 'counts' | 'drops'> {
-  return {
-    counts: Object.fromEntries(COUNTS.map(([name], i) => [name, counters[i]!])) as Record<CountName, number>,
-    drops: Object.fromEntries(DROPS.map(([name], i) => [name, counters[FIRST_DROP + i]!])) as Record<
-      DropReason,
-      number
-    >,
-  };
 }

@@ -1,0 +1,28 @@
+/**
+ * Destinations of a segment's FDB, and locations of its endpoints: even numbers for local ports, odd ones for remotes.
+ */
+
+export function portDestination(port: number): number {
+  return port << 1;
+}
+
+export function remoteDestination(id: number): number {
+  return (id << 1) | 1;
+}
+
+export function isRemote(destination: number): boolean {
+  return (destination & 1) === 1;
+}
+
+/** The port of a local destination. */
+export function portOf(destination: number): number {
+  return destination >> 1;
+}
+
+/** The id of a remote destination's remote. */
+export function remoteIdOf(destination: number): number {
+  return destination >> 1;
+}
+
+/** Stands for a remote behind which nothing is learned. Odd, as all remotes. */
+export const UNLEARNED_REMOTE = 0x3fff_ffff;

@@ -1,0 +1,65 @@
+/** The parts of `Vtep.explain` that are words. */
+import type { DropReason } from './drops.js';
+import type { VtepSink } from './sink.js';
+
+/** One step of `explain`. */
+export interface Step {
+  /** The part of the VTEP that decided. */
+  stage:
+    | 'port'
+    | 'vlan'
+    | 'underlay'
+    | 'vxlan'
+    | 'ecn'
+    | 'fdb'
+    | 'arp'
+    | 'neighbor'
+    | 'flood'
+    | 'size'
+    | 'drop'
+    | 'deliver'
+    | 'transmit';
+  text: string;
+}
+
+/** What would happen to a frame, and why. */
+export interface Explanation {
+  steps: Step[];
+  /** Names of the ports that the frame, or an answer to it, would leave by. */
+  delivered: string[];
+  /** Addresses of the remotes that would receive a datagram. */
+  transmitted: string[];
+  dropped: DropReason | null;
+}
+
+/** What `judge` of the ARP proxy returned, in words; by its number. */
+export const VERDICTS = [
+  '',
+  'not an ARP request: forwarded as any frame',
+  'an announcement, or a request for the sender’s own address: forwarded, so that all neighbors receive it',
+  'the control plane knows no endpoint with the target address',
+  'the endpoint with the target address is on this host and answers itself',
+];
+
+/** A sink that writes down what it receives, as the last steps of an explanation. */
+export function explaining(
+  { steps, delivered, transmitted }: Pick<Explanation, 'steps' | 'delivered' | 'transmitted'>,
+  nameOf: (port: number) => string,
+): VtepSink {
+  return {
+    deliver(port, _bytes, offset, end) {
+      delivered.push(nameOf(port));
+      steps.push({ stage: 'deliver', text: `${end - offset} bytes leave by ${nameOf(port)}` });
+    },
+    transmit({ address, port, undelivered, reason }, _bytes, offset, end, from, tos) {
+      transmitted.push(address);
+      const ecn = tos === 0 ? '' : `, ECN ${tos}`;
+      steps.push({ stage: 'transmit', text: `${end - offset} bytes to ${address}:${port} from port ${from}${ecn}` });
+      if (undelivered > 0)
+        steps.push({
+          stage: 'underlay',
+          text: `${undelivered} datagram(s) to ${address} were reported undelivered so far, the last with ${reason}`,
+        });
+    },
+  };
+}

@@ -1,0 +1,26 @@
+import type { Remote } from './remote.js';
+
+/** Receives what a `Vtep` sends. The sink may use the bytes during the call only. */
+export interface VtepSink {
+  /** Sends a frame by a local port. */
+  deliver(port: number, bytes: Uint8Array, offset: number, end: number): void;
+  /**
+   * Sends a VXLAN datagram, from its VXLAN header on, to a remote.
+   * @param sourcePort The outer UDP source port of the inner flow, 49152 to 65535.
+   * @param tos The outer TOS or traffic class: the inner ECN field (RFC 6040), DSCP 0.
+   */
+  transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void;
+  /** Reports that an address was learned or has moved, so that other machines can `adopt` it. */
+  learned?(what: Learned): void;
+}
+
+/** An address that one of several machines with the same segments and ports has learned. */
+export interface Learned {
+  vni: number;
+  /** 48 bits. */
+  mac: number;
+  /** The local port, or the underlay address of the remote, that it is behind. */
+  location: number | string;
+  /** Milliseconds since it was seen. */
+  age: number;
+}
