@@ -11,6 +11,7 @@ export default defineConfig({
     // A thread's program is loaded by its file.
     ...(existsSync('src/host/linux/worker.ts') ? [['host/linux-worker', 'src/host/linux/worker.ts']] : []),
     ...(existsSync('src/cli/main.ts') ? [['cli/main', 'src/cli/main.ts']] : []),
+    ...(existsSync('src/cli/man.ts') ? [['cli/man', 'src/cli/man.ts']] : []),
   ]),
   format: 'esm',
   target: 'node20',

@@ -4,7 +4,7 @@
  * Types are not checked here (`npm run check` does), so that an install takes seconds.
  */
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import remapping from '@jridgewell/remapping';
 import { build } from 'tsup';
@@ -61,6 +61,16 @@ function mainEntry() {
   });
 }
 
+/** Writes the manual pages, made from the same tables as the help. */
+async function manualPages() {
+  const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
+  const { manPages } = await import(new URL('../dist/cli/man.js', import.meta.url).href);
+  const seconds = Number(process.env['SOURCE_DATE_EPOCH'] ?? Date.now() / 1000);
+  mkdirSync('dist/man', { recursive: true });
+  for (const [name, text] of await manPages(version, new Date(seconds * 1000).toISOString().slice(0, 10)))
+    writeFileSync(join('dist/man', name), text);
+}
+
 try {
   await writeModule();
   await build({ config: 'tsup.config.ts' }); // empties dist first
@@ -71,6 +81,7 @@ try {
   writeFileSync('dist/index.js', mainEntry());
   await declarations();
   if (existsSync(PROGRAM)) chmodSync(PROGRAM, 0o755);
+  await manualPages();
 } catch (error) {
   console.error(`build: ${error instanceof Error ? error.message : error}`);
   process.exitCode = 1;

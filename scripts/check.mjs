@@ -72,12 +72,12 @@ function contents(files) {
   const doors = Object.values(manifest.exports).flatMap((door) =>
     typeof door === 'string' ? door : Object.values(door),
   );
-  const wanted = [...doors, ...Object.values(manifest.bin)].map((path) => path.replace(/^\.\//, ''));
+  const wanted = [...doors, ...Object.values(manifest.bin), ...manifest.man].map((path) => path.replace(/^\.\//, ''));
   const absent = wanted.filter((path) => !files.includes(path)).map((path) => `${path} is promised and not packed`);
   const stray = files
     .filter(
       (path) =>
-        !/^(dist\/.*\.(js|js\.map|d\.ts)|docs\/.*\.(md|svg)|package\.json|README\.md|CONTRIBUTING\.md|CHANGELOG\.md|LICENSE)$/.test(
+        !/^(dist\/.*\.(js|js\.map|d\.ts)|dist\/man\/vtep[a-z-]*\.1|contrib\/.*|docs\/.*\.(md|svg)|package\.json|README\.md|CONTRIBUTING\.md|CHANGELOG\.md|LICENSE)$/.test(
           path,
         ),
     )

@@ -17,5 +17,11 @@ export const COMMANDS: Readonly<Record<string, { text: string; load: () => Promi
   explain: { text: 'what a running VTEP would do with a packet, and why', load: () => import('./explain.js') },
   capture: { text: 'packets that pass a running VTEP', load: () => import('./capture.js') },
   read: { text: 'packets of a capture file, as text or JSON', load: () => import('./read.js') },
+  completion: { text: 'completions for bash, zsh and fish', load: () => import('./completion.js') },
   demo: { text: 'two hosts, two containers and the overlay between them', load: () => import('./demo.js') },
 };
+
+/** The manuals of all commands. */
+export async function manuals(): Promise<Manual[]> {
+  return Promise.all(Object.values(COMMANDS).map(async ({ load }) => (await load()).manual));
+}

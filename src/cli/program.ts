@@ -12,7 +12,7 @@ const help = `vtep: a VXLAN overlay network in TypeScript
 usage: vtep COMMAND [flags]
 
 ${Object.entries(COMMANDS)
-  .map(([name, { text }]) => `  ${name.padEnd(10)}${text}`)
+  .map(([name, { text }]) => `  ${name.padEnd(12)}${text}`)
   .join('\n')}
 
   vtep COMMAND --help   flags and examples

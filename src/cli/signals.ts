@@ -2,6 +2,7 @@
 import { compare, HostError, merge, type Logger, type Overlay } from '../host/index.js';
 import { SchemaError, type Plan } from '../schema/index.js';
 import { UsageError } from './flags.js';
+import { type Service } from './service.js';
 
 /** Waits for the first reason to stop; a second signal ends the process at once. */
 export class Stopping {
@@ -39,6 +40,7 @@ export class Hangup {
   readonly #reread: Reread;
   #running: Plan;
   #overlay: Overlay | undefined;
+  #service: Service | undefined;
   #busy = Promise.resolve();
 
   /** @param plan The configuration that the VTEP starts with. */
@@ -50,7 +52,7 @@ export class Hangup {
       if (this.#overlay === undefined) log.info('signal', 'SIGHUP is ignored: the VTEP is starting');
       else if (reread === undefined)
         log.info('signal', 'SIGHUP is ignored: there is no --config FILE to read again', { signal: 'SIGHUP' });
-      else this.#busy = this.#busy.then(() => this.#reload());
+      else this.#busy = this.#busy.then(() => this.#tellAndReload());
     });
     // Node would start its debugger at the first one and end at the second one.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const)
@@ -58,8 +60,15 @@ export class Hangup {
   }
 
   /** The VTEP runs: SIGHUP applies to it from now on. */
-  attach(overlay: Overlay): void {
+  attach(overlay: Overlay, service: Service): void {
     this.#overlay = overlay;
+    this.#service = service;
+  }
+
+  async #tellAndReload(): Promise<void> {
+    this.#service?.reloading();
+    await this.#reload();
+    this.#service?.ready();
   }
 
   /** Never fails: a configuration that cannot be read or applied is reported, and the VTEP goes on. */

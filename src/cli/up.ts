@@ -4,6 +4,7 @@ import { oddities, problemText, type GossipPlan, type HostPort, type Plan } from
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
+import { Service } from './service.js';
 import { Hangup, Stopping, type Reread } from './signals.js';
 import { ServiceOutput } from './service-output.js';
 import { COMMON, named, namesFor, readPlan, SINGLE } from './up-config.js';
@@ -91,12 +92,16 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
     }),
   );
   output.say('ready', describe(overlay), [...summary(overlay), 'ready']);
-  hangup.attach(overlay);
-  // A fault in what observes or controls the data path is reported, and does not take the network from the containers.
+  const service = await Service.start(overlay);
+  hangup.attach(overlay, service);
+  // A fault in what observes or controls the data path is reported, and does not take the network from the containers:
+  // from here on this replaces the handlers that end the program (last-resort.ts).
+  process.removeAllListeners('unhandledRejection').removeAllListeners('uncaughtException');
   process.on('uncaughtException', (error) =>
     log.error('internal-error', `internal error: ${error.message}`, { stack: error.stack }, { key: error.message }),
   );
   const reason = await stopping.ended;
+  service.stopping();
   const counters = await lastCounters(overlay);
   await overlay.stop(reason !== null);
   output.say('stopped', { reason, counters }, ['stopped', ...(counters === null ? [] : ['', countersTable(counters)])]);

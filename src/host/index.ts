@@ -50,6 +50,7 @@ export { LOSSES, lossesOf, type LossReason } from './losses.js';
 export { Output } from './output.js';
 export { applyMtus, Overlay, type AllCounters, type OverlayEvents } from './overlay.js';
 export { compare, merge, type Reload } from './reload.js';
+export { ServiceManager } from './notify.js';
 export { sums, type Sums } from './simd.js';
 export { TapChannel, type TapEvents } from './tap.js';
 export { type EngineReport } from './troubles.js';
