@@ -139,7 +139,7 @@ test('what is wrong is named by its flag', async () => {
     [[...NET, '--bind', '127.0.0.1:70000'], /^--bind: expected an address/],
     [[...NET, '--advertise', '0.0.0.0'], /^--advertise: expected a unicast address/],
     [[...NET, '--join', 'a b'], /^--join: expected a host/],
-    [[...NET, '--local', '127.0.0.1', '--address', '10.0.0.3/24'], /^missing: --tap NAME, which --address is about$/],
+    [[...NET, '--local', '127.0.0.1', '--address', '10.0.0.3/24'], /^missing: --tap NAME, which --address applies to$/],
     [
       [...NET, '--network', 'b:2:10.1.0.0/16', '--tap', 'a'],
       /^missing: --vni N, the network of the TAP, since there are 2$/,
@@ -289,7 +289,7 @@ test('a host that does not resolve is named; an address of the other family too'
       (error: Error) => error.message,
     );
   assert.match(await failure('no-such-host.invalid', 0), /^"no-such-host\.invalid" does not resolve: /);
-  assert.is(await failure('fd00::1', 4), "fd00::1 is no IPv4 address, as this agent's own is");
+  assert.is(await failure('fd00::1', 4), "fd00::1 is not an IPv4 address, as this agent's own address is");
   assert.equal(await resolveHost({ host: 'localhost', port: 5 }, 4), [{ address: '127.0.0.1', port: 5 }]);
 });
 

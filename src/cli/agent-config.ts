@@ -1,4 +1,4 @@
-/** From the flags of `vtep agent`, or its file, to one configuration. */
+/** Reads the configuration of `vtep agent` from its flags or its file. */
 import { underlayOf } from '../host/index.js';
 import { parseHostPort, type Gossip, type Plan } from '../schema/index.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
@@ -17,22 +17,22 @@ import {
 
 /** Flags of the gossip. With `--config` they win over the file. */
 export const GOSSIP: readonly Flag[] = [
-  { name: 'bind', value: 'ADDR[:PORT]', text: 'listen there, UDP and TCP (default --local, port 7946)' },
-  { name: 'advertise', value: 'ADDR[:PORT]', text: 'where others reach it (default --bind)' },
+  { name: 'bind', value: 'ADDR[:PORT]', text: 'address to listen on, UDP and TCP (default --local, port 7946)' },
+  { name: 'advertise', value: 'ADDR[:PORT]', text: 'address that other members use (default --bind)' },
   { name: 'join', value: 'HOST[:PORT]', many: true, text: 'members to join, by name or address; one is enough' },
   {
     name: 'key',
     value: 'BASE64|FILE',
     many: true,
-    text: 'encrypt with the first key, read with all; see "vtep gossip keygen"',
+    text: 'encrypt with the first key, decrypt with all; see "vtep gossip keygen"',
   },
   { name: 'name', value: 'NODE', text: 'this member’s name (default: the advertised address)' },
-  { name: 'network', value: 'ID:VNI:SUBNET', many: true, text: 'an overlay network, the same at every agent' },
+  { name: 'network', value: 'ID:VNI:SUBNET', many: true, text: 'an overlay network; the same values at every agent' },
 ];
 
 /**
- * The plan that flags or a file describe; the VTEP's own address is found out where nobody said.
- * @throws UsageError with every problem; HostError where the address is not clear.
+ * Reads the plan from flags or a file, and chooses the VTEP's own address without --local.
+ * @throws UsageError with every problem; HostError if the choice of the address is ambiguous.
  */
 export async function readAgentPlan(flags: Parsed): Promise<Plan> {
   noRest(flags);
@@ -55,11 +55,11 @@ export async function readAgentPlan(flags: Parsed): Promise<Plan> {
   );
 }
 
-/** @throws UsageError where flags describe a TAP that is not named, or do not say which network it is in. */
+/** @throws UsageError if flags describe a TAP without a name, or do not say which network it belongs to. */
 function requireTap(flags: Parsed, networks: number): void {
   const tap = flags.given.has('tap') || flags.given.has('tap-fd');
   const orphan = ['netns', 'address', 'mac', 'vlan'].find((name) => flags.given.has(name));
-  if (!tap && orphan !== undefined) throw new UsageError(`missing: --tap NAME, which --${orphan} is about`);
+  if (!tap && orphan !== undefined) throw new UsageError(`missing: --tap NAME, which --${orphan} applies to`);
   if (tap && networks > 1 && !flags.given.has('vni') && !flags.given.has('vlan'))
     throw new UsageError(`missing: --vni N, the network of the TAP, since there are ${networks}`);
 }
@@ -84,16 +84,16 @@ function network(text: string): object {
   return note({ id: match[1]!, vni: toInteger(match[2]!), subnet: match[3]! }, `--network ${text}`);
 }
 
-/** Fills in `local`, where what it is derived from is in order; what is not is left for the schema to say so. */
+/** Fills in `local` if the fields that it is derived from are valid; the schema reports those that are not. */
 async function withLocal(config: Record<string, unknown>): Promise<Record<string, unknown>> {
   if (config['local'] !== undefined) return config;
   const { bind, advertise, join } = config['gossip'] as Record<string, unknown>;
-  const isPlace = (value: unknown): boolean => typeof value === 'string' && parseHostPort(value) !== null;
-  const inOrder =
-    [bind, advertise].every((one) => one === undefined || isPlace(one)) &&
-    (join === undefined || (Array.isArray(join) && join.every(isPlace)));
-  // Something that stands for it, so that only what is out of order is complained of.
-  if (!inOrder) return { ...config, local: '127.0.0.1' };
+  const isHostPort = (value: unknown): boolean => typeof value === 'string' && parseHostPort(value) !== null;
+  const valid =
+    [bind, advertise].every((one) => one === undefined || isHostPort(one)) &&
+    (join === undefined || (Array.isArray(join) && join.every(isHostPort)));
+  // A placeholder, so that only the invalid fields are reported.
+  if (!valid) return { ...config, local: '127.0.0.1' };
   const { local, tunnel } = await underlayOf(config['gossip'] as Gossip);
   return { ...config, local, gossip: { tunnel, ...(config['gossip'] as object) } };
 }

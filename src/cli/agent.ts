@@ -29,6 +29,12 @@ Without --join the agent waits for others to join it. If no member answers, it t
 30 s.`,
     },
     {
+      title: 'conflicts',
+      text: `If two hosts announce the same IP or MAC address, or have another VNI or subnet for the same network, the older
+attachment holds at every host. The newer one is withdrawn, with a warning at both hosts, and announced again when the
+older one is gone. "vtep show networks" lists the conflicts, at every host the same.`,
+    },
+    {
       title: 'configuration file',
       text: `Beside the fields of "vtep up", of which segments and taps may be left out:
 

@@ -1,16 +1,25 @@
-/** `vtep gossip watch`: what happens in a cluster, as it happens. */
+/** `vtep gossip watch`: prints the changes in a cluster. */
 import { GossipObserver, keyringOf, resolveHost, sourceTowards, HostError, type Change } from '../host/index.js';
 import { family, isUnicast, parseHostPort, type HostPort } from '../schema/index.js';
 import { noRest, parseFlags, UsageError, type Flag } from './flags.js';
 import { requireHostPorts } from './host-ports.js';
 
 export const WATCH: readonly Flag[] = [
-  { name: 'bind', value: 'ADDR[:PORT]', text: 'listen there (default: the address that reaches HOST, any free port)' },
-  { name: 'network', value: 'ID', many: true, text: 'look into these networks (default: all that anybody is in)' },
+  {
+    name: 'bind',
+    value: 'ADDR[:PORT]',
+    text: 'address to listen on (default: the one that reaches HOST, any free port)',
+  },
+  {
+    name: 'network',
+    value: 'ID',
+    many: true,
+    text: 'networks to attach to (default: all that any member is attached to)',
+  },
   { name: 'name', value: 'NODE', text: 'the observer’s name (default: "watch" and a number)' },
 ];
 
-/** Runs until a signal, or until nobody reads what it prints. */
+/** Runs until a signal, or until the reader of its output is gone. */
 export async function watch(args: string[], common: readonly Flag[]): Promise<number> {
   const flags = parseFlags(args, [...common, ...WATCH]);
   noRest(flags);
@@ -55,7 +64,7 @@ function requireBind(text: string): HostPort {
   throw new UsageError(`--bind: expected an address, with or without a port, such as 172.31.1.5, got "${text}"`);
 }
 
-/** The address of this host that reaches the first of some others that has a way to it. */
+/** The source address towards the first of some hosts that there is a route to. */
 async function towards(places: readonly HostPort[]): Promise<HostPort> {
   for (const place of places)
     for (const target of await resolveHost(place, 0).catch(() => [])) {
@@ -63,7 +72,7 @@ async function towards(places: readonly HostPort[]): Promise<HostPort> {
       if (host !== undefined) return { host, port: 0 };
     }
   const names = places.map(({ host }) => host).join(', ');
-  throw new HostError(`there is no way to ${names}, or no such host; give the address to listen at with --bind`);
+  throw new HostError(`no route to ${names}, or no such host; give the address to listen on with --bind`);
 }
 
 function words(change: Change): string {
@@ -74,13 +83,13 @@ function words(change: Change): string {
       return `network ${change.network}: ${change.member} is ${change.state}`;
     case 'entry': {
       const { kind, network, table, key, owner, value } = change;
-      const told = typeof value === 'string' ? value : Object.values(value).join(' ');
-      return `entry   ${network} ${table} ${key.slice(0, 12)} of ${owner}: ${kind} ${told}`;
+      const text = typeof value === 'string' ? value : Object.values(value).join(' ');
+      return `entry   ${network} ${table} ${key.slice(0, 12)} of ${owner}: ${kind} ${text}`;
     }
   }
 }
 
-/** `12:34:56.789`, here. */
+/** Local time: `12:34:56.789`. */
 function clock(time: Date): string {
   const two = (value: number): string => String(value).padStart(2, '0');
   const [hours, minutes, seconds] = [time.getHours(), time.getMinutes(), time.getSeconds()].map(two);

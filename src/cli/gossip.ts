@@ -22,7 +22,7 @@ import { requireHostPorts } from './host-ports.js';
 import { requireControl } from './show.js';
 import { table } from './table.js';
 
-const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'the control socket of an agent of this host' };
+const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'the control socket of an agent on this host' };
 const JOIN: Flag = { name: 'join', value: 'HOST[:PORT]', many: true, text: 'a member to ask, by name or address' };
 const KEY: Flag = { name: 'key', value: 'BASE64|FILE', many: true, text: 'the cluster’s key' };
 const OUTPUT: Flag = {
@@ -34,37 +34,37 @@ const OUTPUT: Flag = {
 const FORCE: Flag = { name: 'force', text: 'let "keygen" overwrite FILE' };
 const JSON_FLAG: Flag = { name: 'json', text: 'as JSON; what "watch" prints, one object a line' };
 
-/** What there is to do, each with its own arguments. */
+/** The actions, each with arguments of its own. */
 const ACTIONS: Record<string, { usage: string; text: string; run: (args: string[]) => Promise<number> }> = {
   members: {
     usage: 'members --control PATH | --join HOST [--key KEY]',
-    text: 'the members as an agent here, or a member elsewhere, knows them; joins nothing',
+    text: 'lists the members that an agent of this host, or a member elsewhere, knows; does not join',
     run: members,
   },
   watch: {
     usage: 'watch --join HOST [--key KEY]',
-    text: 'joins as an observer, and prints members, networks and entries as they change',
+    text: 'joins as an observer and prints changes of members, networks and entries',
     run: (args) => watch(args, [JOIN, KEY, JSON_FLAG]),
   },
-  keygen: { usage: 'keygen [-o FILE]', text: 'a new key: 32 random bytes in base64', run: keygen },
+  keygen: { usage: 'keygen [-o FILE]', text: 'makes a key: 32 random bytes in base64', run: keygen },
   keys: {
     usage: 'keys --control PATH',
-    text: 'the keys of an agent, by fingerprint',
+    text: 'lists the keys of an agent by fingerprint',
     run: (args) => keys('keys', args),
   },
   install: {
     usage: 'install KEY --control PATH',
-    text: 'reads with this key too',
+    text: 'decrypts with this key too',
     run: (args) => keys('install-key', args),
   },
   use: {
     usage: 'use KEY --control PATH',
-    text: 'encrypts with this key from now on; it has to be installed',
+    text: 'encrypts with this key, which must be installed',
     run: (args) => keys('use-key', args),
   },
   remove: {
     usage: 'remove KEY --control PATH',
-    text: 'refuses this key from now on; it must not be the one that encrypts',
+    text: 'stops decrypting with this key, which must not be the one that encrypts',
     run: (args) => keys('remove-key', args),
   },
 };
@@ -151,7 +151,7 @@ function listed({
     .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
 }
 
-/** What the first member knows that answers. @throws HostError where none does. */
+/** The state of the first member that answers. @throws HostError if none does. */
 async function queryAny(flags: Parsed): Promise<ClusterState> {
   const keyring = keyringOf(flags.values('key'));
   const failures: string[] = [];

@@ -1,4 +1,4 @@
-/** Hosts out of flags. */
+/** Hosts of flags. */
 import { parseHostPort, type HostPort } from '../schema/index.js';
 import { UsageError, type Parsed } from './flags.js';
 
@@ -8,9 +8,9 @@ export function requireHostPorts(flags: Parsed): HostPort[] {
     .values('join')
     .flatMap((text) => text.split(','))
     .map((text) => {
-      const place = parseHostPort(text);
-      if (place === null)
+      const hostPort = parseHostPort(text);
+      if (hostPort === null)
         throw new UsageError(`--join: expected a host, with or without a port, such as 192.168.1.25, got "${text}"`);
-      return place;
+      return hostPort;
     });
 }

@@ -1,4 +1,4 @@
-/** Where an agent is: the address of its VTEP, and those of the hosts that it joins. */
+/** The underlay address of an agent's VTEP, and the addresses of the hosts that it joins. */
 import { createSocket } from 'node:dgram';
 import { lookup } from 'node:dns/promises';
 import { networkInterfaces } from 'node:os';
@@ -6,17 +6,17 @@ import { canonicalIp, family, isUnicast, parseHostPort, type Gossip, type HostPo
 import { codeOf, HostError } from './error.js';
 import { isLocal } from './underlay.js';
 
-/** The VTEP's own address, and the one that others send to, where a translator is between. */
+/** The VTEP's own address, and the one that others send to if an address translator (NAT) is between. */
 export interface Underlay {
   local: string;
   tunnel?: string;
 }
 
 /**
- * Works out the address of an agent's VTEP where it was given none: the advertised address, if this host has it; else the
- * one it listens at; else the one from which it reaches the first host to join; else its only one. An advertised address
- * that this host does not have is a translator's: others are told that one.
- * @throws HostError where the choice is not clear.
+ * Chooses the address of an agent's VTEP without --local: the advertised address if this host has it; else the one it
+ * listens on; else the source address towards the first host to join; else the only address of this host. An advertised
+ * address that this host does not have belongs to a NAT: the agent announces it.
+ * @throws HostError if the choice is ambiguous.
  */
 export async function underlayOf({ bind, advertise, join = [] }: Gossip): Promise<Underlay> {
   const told = advertise === undefined ? undefined : parseHostPort(advertise)!.host;
@@ -34,14 +34,14 @@ export async function underlayOf({ bind, advertise, join = [] }: Gossip): Promis
   if (candidates.length === 1) return { local: candidates[0]!, ...tunnel };
   throw new HostError(
     candidates.length === 0
-      ? 'this host has no address that others could reach; give one with --local'
-      : `this host has several addresses (${candidates.slice(0, 12).join(', ')}); say with --local which one others reach it at`,
+      ? 'this host has no address that other hosts can reach; give one with --local'
+      : `this host has several addresses (${candidates.slice(0, 12).join(', ')}); give the one that other hosts can reach with --local`,
   );
 }
 
 /**
- * The addresses of a host; of one family where `kind` is not 0.
- * @throws HostError where the name does not resolve.
+ * Resolves a host to its addresses, of one family if `kind` is not 0.
+ * @throws HostError if the name does not resolve.
  */
 export async function resolveHost(
   { host, port }: HostPort,
@@ -49,19 +49,19 @@ export async function resolveHost(
 ): Promise<{ address: string; port: number }[]> {
   if (family(host) !== 0) {
     if (kind === 0 || family(host) === kind) return [{ address: host, port }];
-    throw new HostError(`${host} is no IPv${kind} address, as this agent's own is`);
+    throw new HostError(`${host} is not an IPv${kind} address, as this agent's own address is`);
   }
   try {
     const found = await lookup(host, { all: true, family: kind });
     return found.map(({ address }) => ({ address: canonicalIp(address.replace(/%.*/, '')), port }));
   } catch (error) {
     const code = codeOf(error);
-    const why = code === 'ENOTFOUND' ? 'no such host' : code === 'EAI_AGAIN' ? 'no name server answers' : code;
+    const why = code === 'ENOTFOUND' ? 'no such host' : code === 'EAI_AGAIN' ? 'no name server responds' : code;
     throw new HostError(`"${host}" does not resolve: ${why}`, { cause: error });
   }
 }
 
-/** The address of this host from which datagrams to another one leave, as the kernel routes them now. */
+/** The source address that the kernel's routes choose for datagrams to another host; `undefined` without a route. */
 export async function sourceTowards({ address, port }: { address: string; port: number }): Promise<string | undefined> {
   const socket = createSocket(family(address) === 6 ? 'udp6' : 'udp4');
   try {
@@ -71,13 +71,13 @@ export async function sourceTowards({ address, port }: { address: string; port: 
     });
     return canonicalIp(socket.address().address);
   } catch {
-    return undefined; // no way there
+    return undefined; // no route
   } finally {
     socket.close();
   }
 }
 
-/** Addresses of this host that other hosts may reach. */
+/** Addresses of this host that other hosts may reach: neither loopback nor link-local. */
 function ownAddresses(): string[] {
   return Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])

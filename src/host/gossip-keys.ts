@@ -1,4 +1,4 @@
-/** Keys of the gossip: out of text and files, and by their fingerprints. */
+/** Keys of the gossip: reading them from text and files, writing them, listing them by fingerprint. */
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -16,17 +16,17 @@ import { codeOf, HostError } from './error.js';
 
 const LENGTHS = [16, 24, 32];
 
-/** A key of a ring, as it may be shown. */
+/** A key of a ring as listings show it: never the key itself. */
 export interface KeyListing {
   /** The first 8 hexadecimal digits of the key's SHA-256. */
   fingerprint: string;
   bits: number;
-  /** Whether it encrypts what is sent. */
+  /** Whether it encrypts outgoing messages. */
   primary: boolean;
 }
 
 /**
- * The keys that texts stand for: each a key in base64, or a file with a key a line.
+ * Reads keys: each text is a key in base64, or the path of a file with one key a line.
  * @throws HostError, which never shows a key.
  */
 export function readKeys(texts: readonly string[]): Uint8Array[] {
@@ -96,7 +96,7 @@ function writeTrouble(error: unknown): string {
   }
 }
 
-/** The ring of some keys; `undefined` where there are none. */
+/** The ring of the given keys; `undefined` without any. */
 export function keyringOf(texts: readonly string[]): Keyring | undefined {
   const keys = readKeys(texts);
   return keys.length === 0 ? undefined : new Keyring(keys);
@@ -112,7 +112,7 @@ export function listKeys(ring: Keyring): KeyListing[] {
 
 /**
  * A key of a ring, by its fingerprint or in base64.
- * @throws HostError where it is not in the ring.
+ * @throws HostError if it is not in the ring.
  */
 export function findKey(ring: Keyring, text: string): Uint8Array {
   const given = keyOf(text);
@@ -127,8 +127,8 @@ export function findKey(ring: Keyring, text: string): Uint8Array {
 }
 
 /**
- * A new key out of base64.
- * @throws HostError where it is none.
+ * Reads a key in base64.
+ * @throws HostError if it is not a key.
  */
 export function requireKey(text: string): Uint8Array {
   const key = keyOf(text);
@@ -136,7 +136,7 @@ export function requireKey(text: string): Uint8Array {
   return key;
 }
 
-/** The key that a text is in base64; `null` for what is none. */
+/** The key that a text holds in base64, or `null`. */
 function keyOf(text: string): Uint8Array | null {
   const bytes = base64(text);
   return bytes !== null && LENGTHS.includes(bytes.length) ? bytes : null;
@@ -149,7 +149,7 @@ function base64(text: string): Uint8Array | null {
   return again === text.replace(/-/g, '+').replace(/_/g, '/').replace(/=+$/, '') ? new Uint8Array(bytes) : null;
 }
 
-/** What is wrong with a text that is no key, without showing it. */
+/** Says why a text is not a key, without showing it. */
 function wrong(text: string): string {
   const bytes = base64(text);
   if (bytes === null) return `(${text.length} characters) is not base64`;

@@ -1,4 +1,4 @@
-/** A member of a cluster that has nothing to tell, and sees what happens in it. */
+/** A member of a cluster that announces nothing and reports what changes. */
 import {
   ENDPOINT_TABLE,
   endpointRecord,
@@ -15,11 +15,11 @@ import { type GossipHost } from './gossip.js';
 import { openMember, type MemberOptions } from './gossip-member.js';
 import { Joining } from './joining.js';
 
-/** Milliseconds between two looks at the members and networks. */
-const LOOK = 100;
-const FAREWELL = 1000;
+/** Milliseconds between two comparisons of members and networks. */
+const INTERVAL = 100;
+const LEAVE_TIMEOUT = 1000;
 
-/** Something that changed in a cluster. */
+/** A change in a cluster. */
 export type Change =
   | { event: 'member'; name: string; address: string; port: number; state: Member['state'] | 'forgotten' }
   | { event: 'network'; network: string; member: string; state: 'in' | 'out' }
@@ -30,13 +30,13 @@ export interface EntryChange {
   table: string;
   key: string;
   owner: string;
-  /** What the entry says, where its table is one of Docker's; else its octets, hexadecimal. */
+  /** The decoded record if the table is known; else the value in hexadecimal. */
   value: object | string;
 }
 
 export interface ObserverOptions extends MemberOptions {
   join: readonly HostPort[];
-  /** The networks to look into; absent: all that anybody is in. */
+  /** The networks to attach to. Default: all that any member is attached to. */
   networks?: readonly string[];
 }
 
@@ -52,11 +52,11 @@ export class GossipObserver {
   readonly #joining: Joining;
   readonly #only: readonly string[] | undefined;
   readonly #timer: NodeJS.Timeout;
-  /** What was told last of each member, and of each member of each network. */
+  /** The last report of each member, and of each member of each network. */
   #members = new Map<string, Change & { event: 'member' }>();
   #attached = new Map<string, Change & { event: 'network' }>();
 
-  /** @throws HostError where the port is not to be had. */
+  /** @throws HostError if the port is in use. */
   static async start(options: ObserverOptions, events: ObserverEvents): Promise<GossipObserver> {
     const { host, db } = await openMember(options, events);
     return new GossipObserver(options, events, host, db);
@@ -76,24 +76,24 @@ export class GossipObserver {
     );
     this.#joining = new Joining(host, options.join, {
       joined: () => undefined,
-      partly: (failures) => events.warn(`some hosts to join do not serve: ${failures.join('; ')}`),
+      partly: (failures) => events.warn(`some hosts of --join do not answer: ${failures.join('; ')}`),
       failed: (failures, delay) =>
         events.warn(`no member answers yet: ${failures.join('; ')}; trying again in ${Math.round(delay / 1000)} s`),
     });
     void this.#joining.start();
-    this.#timer = setInterval(() => this.#look(), LOOK);
+    this.#timer = setInterval(() => this.#compare(), INTERVAL);
   }
 
-  /** Says farewell and closes. */
+  /** Leaves the cluster and closes. */
   async stop(): Promise<void> {
     clearInterval(this.#timer);
     this.#joining.stop();
     this.#host.act((_, now) => this.#db.close(now));
-    await this.#host.leave(FAREWELL);
+    await this.#host.leave(LEAVE_TIMEOUT);
   }
 
-  /** Tells what has changed since the last look. */
-  #look(): void {
+  /** Reports what has changed since the last comparison. */
+  #compare(): void {
     const { self } = this.#host.machine;
     const members = new Map<string, Change & { event: 'member' }>();
     for (const { name, address, port, state } of this.#host.machine.members())

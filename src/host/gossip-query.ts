@@ -1,4 +1,4 @@
-/** Asks a member of a cluster what it knows, without becoming one: the first half of a push/pull, with nothing to tell. */
+/** Asks a member of a cluster for its state without joining: the request of a push/pull with an empty state. */
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import {
@@ -16,19 +16,19 @@ import { HostError } from './error.js';
 import { dialError, octets } from './gossip.js';
 import { keyTrouble } from './joining.js';
 
-/** What a member knows. */
+/** The state of a member. */
 export interface ClusterState {
   members: NodeState[];
-  /** Which members are in which network. Empty where the cluster has no NetworkDB on it. */
+  /** The attachments of members to networks. Empty if the cluster does not run NetworkDB. */
   networks: NetworkEntry[];
 }
 
 const NOTHING = new Uint8Array(0);
 
 /**
- * Asks a member for what it knows.
+ * Asks a member for its state.
  * @param timeout Milliseconds.
- * @throws HostError where it does not answer, or with other keys.
+ * @throws HostError if it does not answer, or uses other keys.
  */
 export async function queryCluster(
   { address, port }: { address: string; port: number },
@@ -70,7 +70,7 @@ function networksOf(state: Uint8Array): NetworkEntry[] {
     const { type, data } = gossipMessage.decode(state);
     return type === PUSH_PULL ? networkPushPull.decode(data).networks.filter(({ leaving }) => !leaving) : [];
   } catch (error) {
-    if (error instanceof WireError) return []; // the state of another application, as serf's
+    if (error instanceof WireError) return []; // the state of another application, such as serf
     throw error;
   }
 }

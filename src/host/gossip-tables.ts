@@ -1,25 +1,25 @@
-/** Between the tables of the gossip and an engine, which has what either the configuration or the gossip says. */
+/** Programs an engine with the endpoints and peers that the gossip announces, beside those of the configuration. */
 import { type OverlayEndpoint, type OverlaySink } from '../gossip/networkdb/index.js';
 import { canonicalEndpoint, canonicalIp, type Plan } from '../schema/index.js';
 import { type Engine } from './engine.js';
 import { HostError } from './error.js';
 import { type MachineRequest } from './machine.js';
 
-/** A request that adds or removes what the gossip may add or remove too. */
+/** A request to add or remove a peer or an endpoint, as the gossip does too. */
 type Change = Extract<MachineRequest, { command: 'add-peer' | 'remove-peer' | 'add-endpoint' | 'remove-endpoint' }>;
 
 /**
- * Programs the FDB, the neighbours and the flood lists of an engine's machine. What was configured stays when the gossip
- * withdraws it, and the other way round.
+ * Programs the FDB, the neighbor table and the flood lists of an engine's machine. An entry stays until both the
+ * configuration and the gossip have withdrawn it.
  */
 export class GossipTables implements OverlaySink {
   readonly #local: string;
   readonly #engine: Engine;
   readonly #refused: (message: string) => void;
   readonly #configured = new Set<string>();
-  readonly #told = new Set<string>();
+  readonly #announced = new Set<string>();
 
-  /** @param refused Is told what the machine did not take, and why. */
+  /** @param refused Called with the reason when the machine rejects an entry of the gossip. */
   constructor(plan: Plan, engine: Engine, refused: (message: string) => void) {
     this.#local = plan.local;
     this.#engine = engine;
@@ -30,35 +30,35 @@ export class GossipTables implements OverlaySink {
     }
   }
 
-  // ---- What the gossip tells ----
+  // ---- Announcements ----
 
   addEndpoint(vni: number, endpoint: OverlayEndpoint): void {
-    this.#told.add(endpointName(vni, endpoint));
+    this.#announced.add(endpointName(vni, endpoint));
     this.#ask({ command: 'add-endpoint', vni, ...endpoint });
   }
 
   removeEndpoint(vni: number, endpoint: OverlayEndpoint): void {
     const name = endpointName(vni, endpoint);
-    this.#told.delete(name);
+    this.#announced.delete(name);
     if (!this.#configured.has(name)) this.#ask({ command: 'remove-endpoint', vni, ...endpoint });
   }
 
   addPeer(vni: number, address: string): void {
-    this.#told.add(peerName(vni, address));
+    this.#announced.add(peerName(vni, address));
     this.#ask({ command: 'add-peer', vni, address });
   }
 
   removePeer(vni: number, address: string): void {
     const name = peerName(vni, address);
-    this.#told.delete(name);
+    this.#announced.delete(name);
     if (!this.#configured.has(name)) this.#ask({ command: 'remove-peer', vni, address });
   }
 
-  // ---- What somebody asks over the control socket ----
+  // ---- Requests over the control socket ----
 
   /**
-   * Lets the engine do as it was asked to.
-   * @throws HostError where only the gossip says what is to be removed; SchemaError, RangeError as the engine does.
+   * Passes a request on to the engine.
+   * @throws HostError if it removes an entry that the gossip announces; SchemaError, RangeError as the engine does.
    */
   async change(request: Change): Promise<unknown> {
     const name = this.#nameOf(request);
@@ -68,9 +68,9 @@ export class GossipTables implements OverlaySink {
       return result;
     }
     const configured = this.#configured.delete(name);
-    if (!this.#told.has(name)) return this.#engine.ask(request);
+    if (!this.#announced.has(name)) return this.#engine.ask(request);
     if (configured) return { removed: true };
-    throw new HostError('it was told of by the gossip, and goes when its host withdraws it');
+    throw new HostError('the gossip announces it; it is removed when its host withdraws it');
   }
 
   #nameOf(request: Change): string {

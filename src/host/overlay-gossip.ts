@@ -1,6 +1,6 @@
 /**
- * The gossip of a running VTEP: a member of a cluster that tells of this host's endpoints, and programs the VTEP with
- * those of others.
+ * The gossip of a running VTEP: a member of a cluster that announces this host's endpoints, and programs the VTEP with
+ * the endpoints of others.
  */
 import { createHash } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
@@ -42,10 +42,10 @@ import { Joining } from './joining.js';
 import { type Logger } from './log.js';
 import { type MachineRequest } from './machine.js';
 
-/** Milliseconds that the first attempt to join has before the endpoints are told of all the same. */
+/** Milliseconds to wait for the first attempt to join; then the endpoints are announced in any case. */
 const FIRST_JOIN = 1000;
-/** Milliseconds that the farewell may take. */
-const FAREWELL = 1000;
+/** Timeout of leaving the cluster, in milliseconds. */
+const LEAVE_TIMEOUT = 1000;
 
 /** A member as listings show it. */
 export interface MemberListing {
@@ -56,7 +56,7 @@ export interface MemberListing {
   incarnation: number;
   /** When its state changed last, in RFC 3339: of a dead one, when it failed. */
   since: string;
-  /** Whether it is the one that was asked. */
+  /** Whether this is the agent that answers. */
   self: boolean;
 }
 
@@ -65,36 +65,36 @@ export interface NetworkListing {
   network: string;
   vni: number;
   subnet: string;
-  /** Whether there is an endpoint here, so that this host takes part. */
+  /** Whether this host has an endpoint there, and so takes part. */
   attached: boolean;
-  /** Whether it has heard from the others there. */
+  /** Whether the tables of the other members are known. */
   inSync: boolean;
-  /** Endpoints of this host, and of others. */
+  /** Endpoints of this host, and of other hosts. */
   local: number;
   remote: number;
   /** The members that take part, as far as this host knows. */
   members: string[];
-  /** Endpoints of this host that are not announced, because an older attachment holds what they have. */
+  /** Endpoints of this host that are not announced, or not yet: for example, an older attachment holds their address. */
   refused: number;
   /** Conflicts in this network, of this host and of others. */
   conflicts: OverlayConflict[];
 }
 
-/** What the gossip counts. */
+/** Counters of the gossip. */
 export interface GossipCounters {
   members: Record<Member['state'], number>;
-  /** How much this member doubts itself, from 0. */
+  /** Local health score of Lifeguard: 0 is healthy; higher values slow down the probes. */
   awareness: number;
   entries: number;
   queued: number;
-  /** Conflicts between hosts: those that there are now, and all since the start. */
+  /** Conflicts between hosts: now, and in total since the start. */
   conflicts: number;
   conflictsSeen: number;
   memberlist: Record<CountName, number>;
   networkdb: Record<TableCountName, number>;
 }
 
-/** Something that happened in the gossip, for programs and for people. */
+/** An event of the gossip, for programs (`fields`) and for people (`line`). */
 export interface GossipEvent {
   event: 'joined' | 'member';
   fields: object;
@@ -106,10 +106,10 @@ export interface GossipEvents {
   tell?(event: GossipEvent): void;
 }
 
-/** A network, and what stands between its tables and the VTEP. */
+/** A network, and the machine that connects its tables to the VTEP. */
 interface Network extends GossipNetwork {
   readonly peers: OverlayPeers;
-  /** Endpoints of this host, by their names. */
+  /** Endpoints of this host, by their ids in the tables. */
   readonly local: Map<string, Endpoint>;
 }
 
@@ -123,14 +123,14 @@ export class OverlayGossip {
   readonly #networks: Network[];
   readonly #joining: Joining;
   readonly #log: Logger;
-  /** Whether endpoints are announced already. */
-  #telling = false;
+  /** Whether endpoints are announced: not before the first attempt to join. */
+  #announces = false;
   #conflictsSeen = 0;
   #closed = false;
 
   /**
-   * Opens the sockets, calls the hosts to join, and tells of the plan's endpoints.
-   * @throws HostError where the port is not to be had, or a key is none.
+   * Opens the sockets, joins the cluster, and announces the plan's endpoints.
+   * @throws HostError if the port is in use, or a key is invalid.
    */
   static async start(plan: Plan, engine: Engine, events: GossipEvents): Promise<OverlayGossip> {
     const gossip = plan.gossip!;
@@ -167,7 +167,7 @@ export class OverlayGossip {
     this.#db = db;
     this.#keyring = keyring;
     this.#log = events.log;
-    this.#tables = new GossipTables(plan, engine, (message) => warn(`what the gossip tells is not taken: ${message}`));
+    this.#tables = new GossipTables(plan, engine, (message) => warn(`an announcement was rejected: ${message}`));
     this.#networks = this.plan.networks.map((network) => ({
       ...network,
       peers: new OverlayPeers(
@@ -198,7 +198,7 @@ export class OverlayGossip {
           'join',
           'every host of --join is this agent itself: it joins no other, and waits to be joined; name another member, unless this is the first one',
         ),
-      partly: (failures) => events.log.warning('join', `some hosts to join do not serve: ${failures.join('; ')}`),
+      partly: (failures) => events.log.warning('join', `some hosts of --join do not answer: ${failures.join('; ')}`),
       failed: (failures, delay) =>
         events.log.warning(
           'join',
@@ -206,11 +206,11 @@ export class OverlayGossip {
         ),
     });
     const patience = new Promise<void>((resolve) => setTimeout(resolve, FIRST_JOIN).unref());
-    // Who has joined asks all members of a network for their tables, and tells them its own with that.
-    void Promise.race([this.#joining.start(), patience]).then(() => this.#tellAll());
+    // After a join, the bulk sync with all members of a network exchanges the tables at once.
+    void Promise.race([this.#joining.start(), patience]).then(() => this.#announceAll());
   }
 
-  /** Meets a request about the gossip. */
+  /** Answers a request about the gossip. */
   answer(request: GossipRequest): unknown {
     switch (request.command) {
       case 'members':
@@ -227,13 +227,18 @@ export class OverlayGossip {
         return this.#changeKeys((ring) => {
           const key = findKey(ring, request.key);
           if (key === ring.primary)
-            throw new HostError(`key ${fingerprint(key)} encrypts what is sent; use another one first`);
+            throw new HostError(
+              `key ${fingerprint(key)} encrypts outgoing messages; run "vtep gossip use" with another key first`,
+            );
           ring.remove(key);
         });
     }
   }
 
-  /** Lets the engine do what was asked over the control socket, and tells others of endpoints of this host. */
+  /**
+   * Adds or removes a peer or an endpoint for the control socket, and announces or withdraws an endpoint of this host.
+   * @throws HostError if another host holds one of the endpoint's addresses; SchemaError for one outside the subnet.
+   */
   async change(request: Parameters<GossipTables['change']>[0]): Promise<unknown> {
     const { vni, command } = request;
     if (command === 'add-peer' || command === 'remove-peer') return this.#tables.change(request);
@@ -254,10 +259,10 @@ export class OverlayGossip {
     }
     const result = await this.#tables.change(request);
     if (command === 'add-endpoint') {
-      if (this.#keep(vni, endpoint) && this.#telling) this.#publish(network!, endpoint);
+      if (this.#keep(vni, endpoint) && this.#announces) this.#announce(network!, endpoint);
     } else if (network !== undefined) {
       const id = this.#idOf(network.id, endpoint);
-      if (network.local.delete(id) && this.#telling) this.#host.act((_, now) => network.peers.removeLocal(id, now));
+      if (network.local.delete(id) && this.#announces) this.#host.act((_, now) => network.peers.removeLocal(id, now));
     }
     return result;
   }
@@ -312,26 +317,26 @@ export class OverlayGossip {
     };
   }
 
-  /** Withdraws this host's endpoints, says farewell, and closes the sockets. */
+  /** Withdraws this host's endpoints, leaves the cluster, and closes the sockets. */
   async leave(): Promise<void> {
     this.#joining.stop();
     this.#closed = true;
-    this.#telling = false;
+    this.#announces = false;
     this.#host.act((_, now) => {
       for (const { peers } of this.#networks) peers.close(now);
       this.#db.close(now);
     });
-    await this.#host.leave(FAREWELL);
+    await this.#host.leave(LEAVE_TIMEOUT);
   }
 
-  /** Closes the sockets without a word. */
+  /** Closes the sockets without leaving the cluster. */
   close(): void {
     this.#joining.stop();
     this.#closed = true;
     this.#host.close();
   }
 
-  /** Keeps an endpoint of this host; whether it is of a network, and new. */
+  /** Remembers an endpoint of this host. @returns whether it belongs to a network and is new. */
   #keep(vni: number, endpoint: Endpoint): boolean {
     const network = this.#networks.find((candidate) => candidate.vni === vni);
     if (network === undefined) return false;
@@ -354,14 +359,14 @@ export class OverlayGossip {
     );
   }
 
-  #tellAll(): void {
-    if (this.#telling || this.#closed) return;
-    this.#telling = true;
+  #announceAll(): void {
+    if (this.#announces || this.#closed) return;
+    this.#announces = true;
     for (const network of this.#networks)
-      for (const endpoint of network.local.values()) this.#publish(network, endpoint);
+      for (const endpoint of network.local.values()) this.#announce(network, endpoint);
   }
 
-  #publish(network: Network, endpoint: Endpoint): void {
+  #announce(network: Network, endpoint: Endpoint): void {
     this.#host.act((_, now) => network.peers.addLocal(this.#localEndpoint(network, endpoint), now));
   }
 
@@ -399,12 +404,12 @@ export class OverlayGossip {
   }
 }
 
-/** Whether the gossip meets a request. */
+/** Whether the gossip answers a request. */
 export function isGossipRequest(request: Request): request is GossipRequest {
   return ['members', 'networks', 'keys', 'install-key', 'use-key', 'remove-key'].includes(request.command);
 }
 
-/** Whether the gossip has to know of a request that the engine meets. */
+/** Whether a request to the engine concerns the gossip as well. */
 export function isChange(request: MachineRequest): request is Parameters<GossipTables['change']>[0] {
   return ['add-peer', 'remove-peer', 'add-endpoint', 'remove-endpoint'].includes(request.command);
 }

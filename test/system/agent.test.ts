@@ -117,7 +117,7 @@ agents('a host takes part in a network while it has an endpoint there', async ()
       (error: Error) => error.message,
     );
   const theirs = { vni: 4098, ip: '10.2.0.2', mac: '02:42:0a:02:00:02', vtep: h2.address };
-  assert.match(await refused({ command: 'remove-endpoint', ...theirs }), /^it was told of by the gossip/);
+  assert.match(await refused({ command: 'remove-endpoint', ...theirs }), /^the gossip announces it/);
   assert.match(await refused({ command: 'remove-peer', vni: 4098, address: h2.address }), /^it was told of by/);
   assert.match(
     await refused({ command: 'add-endpoint', ...own, ip: '10.3.0.1' }),
@@ -210,7 +210,7 @@ agents('the key of a running cluster changes while endpoints are added, and none
   await all({ command: 'use-key', key: OTHER });
   assert.match(
     await lab.ask(h1, { command: 'remove-key', key: OTHER }).then(String, (error: Error) => error.message),
-    /^key [0-9a-f]{8} encrypts what is sent; use another one first$/,
+    /^key [0-9a-f]{8} encrypts outgoing messages; run "vtep gossip use" with another key first$/,
   );
   await all({ command: 'remove-key', key: old });
   adding = false;

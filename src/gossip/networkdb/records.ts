@@ -1,7 +1,7 @@
-/** What Docker keeps in its tables, by the id of an endpoint. */
+/** The records of Docker's tables, whose keys are endpoint ids, and what this library adds to them. */
 import { message, type Extensible, type MessageCodec } from './protobuf.js';
 
-/** The table of {@link PeerRecord}: where each endpoint is. */
+/** The table of {@link PeerRecord}: the VTEP of each endpoint. */
 export const OVERLAY_PEER_TABLE = 'overlay_peer_table';
 /** The table of {@link EndpointRecord}: names and services, for DNS and load balancing. */
 export const ENDPOINT_TABLE = 'endpoint_table';
@@ -17,9 +17,9 @@ export const PROTOCOL_TCP = 0;
 export const PROTOCOL_UDP = 1;
 export const PROTOCOL_SCTP = 2;
 
-/** Where an endpoint of an overlay network is. */
+/** An endpoint of an overlay network, and the VTEP that it is behind. */
 export interface PeerRecord extends Extensible {
-  /** With the length of the subnet's prefix: `10.0.0.2/24`. */
+  /** Address with the prefix length of the subnet: `10.0.0.2/24`. */
   endpointIp: string;
   /** `02:42:0a:00:00:02`. */
   endpointMac: string;
@@ -39,7 +39,7 @@ export interface PeerExtension extends Extensible {
   vni: number;
 }
 
-/** A port that a service is published at. */
+/** A published port of a service. */
 export interface PortConfig extends Extensible {
   name: string;
   protocol: number;
@@ -47,12 +47,12 @@ export interface PortConfig extends Extensible {
   publishedPort: number;
 }
 
-/** What an endpoint is called, and the service that it serves. */
+/** The names of an endpoint, and the service that it belongs to. */
 export interface EndpointRecord extends Extensible {
   name: string;
   serviceName: string;
   serviceId: string;
-  /** The service's address; Docker writes `<nil>` where it has none. */
+  /** The service's address; `<nil>`, as Docker writes it, for none. */
   virtualIp: string;
   /** Without a prefix length. */
   endpointIp: string;
@@ -62,7 +62,7 @@ export interface EndpointRecord extends Extensible {
   serviceDisabled: boolean;
 }
 
-/** Names or ports of one endpoint at most. */
+/** Limit of the names and of the ports of one endpoint. */
 const MAX_LIST = 4096;
 
 export const peerRecord: MessageCodec<PeerRecord> = message('peerRecord', [
