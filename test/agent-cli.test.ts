@@ -351,7 +351,7 @@ test('vtep gossip: what is wrong is named', async () => {
   assert.match(await says('watch', '--join', '127.0.0.1', '--bind', 'x'), /^--bind: expected an address/);
   assert.match(
     await says('watch', '--join', 'no-such-host.invalid'),
-    /^there is no way to no-such-host\.invalid, or no such/,
+    /^no route to no-such-host\.invalid, or no such/,
   );
 });
 

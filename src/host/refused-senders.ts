@@ -23,7 +23,7 @@ export function watchRefusedSenders(plan: Plan, engine: Engine, log: Logger): ()
         for (const { vni, address, packets } of senders as RefusedSenderListing[])
           log.warning(
             'unknown-peer',
-            `${packets} datagrams from ${address} for VNI ${vni} were dropped: ${reason(plan, vni)}`,
+            `${packets === 1 ? '1 datagram' : `${packets} datagrams`} from ${address} for VNI ${vni} ${packets === 1 ? 'was' : 'were'} dropped: ${reason(plan, vni)}`,
             { vni, address, packets },
             { key: `${vni} ${address}` },
           );
