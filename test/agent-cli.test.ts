@@ -349,10 +349,7 @@ test('vtep gossip: what is wrong is named', async () => {
   );
   assert.is(await says('watch'), 'missing: --join HOST, a member of the cluster');
   assert.match(await says('watch', '--join', '127.0.0.1', '--bind', 'x'), /^--bind: expected an address/);
-  assert.match(
-    await says('watch', '--join', 'no-such-host.invalid'),
-    /^no route to no-such-host\.invalid, or no such/,
-  );
+  assert.match(await says('watch', '--join', 'no-such-host.invalid'), /^no route to no-such-host\.invalid, or no such/);
 });
 
 test.run();
