@@ -22,10 +22,12 @@ interface Value {
 const sound = {
   check: (bytes: Uint8Array, offset: number, end: number): number =>
     end - offset < 2 ? -1 : getU16(bytes, offset) === 0 ? -2 : 2,
-  diagnose: (_bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem =>
-    end - offset < 2 ? truncatedProblem('x', offset, 2, end, limitedBy) : malformedProblem('x', offset, 'tag is 0'),
+  diagnose: (bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null =>
+    end - offset >= 2 && getU16(bytes, offset) === 0
+      ? malformedProblem('x', offset, 'tag is 0')
+      : truncatedProblem('x', offset, 2, end, limitedBy),
   decode(bytes: Uint8Array, offset = 0, end = bytes.length): Value {
-    if (sound.check(bytes, offset, end) < 0) throw new WireError(sound.diagnose(bytes, offset, end));
+    if (sound.check(bytes, offset, end) < 0) throw new WireError(sound.diagnose(bytes, offset, end)!);
     return { tag: getU16(bytes, offset), payload: bytes.subarray(offset + 2, end) };
   },
   decodeLax: (bytes: Uint8Array, offset: number, end: number) =>
@@ -88,7 +90,7 @@ const BROKEN: [how: string, broken: Partial<Codec<Value>>, message: RegExp][] = 
   ['diagnose says something else', { diagnose: () => truncatedProblem('y', 0, 1, 0) }, /what diagnose says/],
   [
     'diagnose builds an Error',
-    { diagnose: (...where) => new WireError(sound.diagnose(...where)) },
+    { diagnose: (...where) => sound.diagnose(...where) && new WireError(sound.diagnose(...where)!) },
     /diagnose builds an Error/,
   ],
   [

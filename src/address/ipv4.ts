@@ -10,12 +10,7 @@ const DECIMAL_DOT: readonly string[] = /* @__PURE__ */ DECIMAL.map((digits) => `
 
 /** The IPv4 address at `offset` as text. */
 export function formatIpv4(bytes: Uint8Array, offset = 0): string {
-  return (
-    DECIMAL_DOT[bytes[offset]!]! +
-    DECIMAL_DOT[bytes[offset + 1]!]! +
-    DECIMAL_DOT[bytes[offset + 2]!]! +
-    DECIMAL[bytes[offset + 3]!]!
-  );
+  return `${bytes[offset]}.${bytes[offset + 1]}.${bytes[offset + 2]}.${bytes[offset + 3]}`;
 }
 
 /** An IPv4 address given as a number, as text. */

@@ -7,30 +7,20 @@ export const IPV6_LENGTH = 16;
 
 /** The IPv6 address at `offset` as text in the form of RFC 5952, with `::ffff:10.0.0.4` for mapped addresses (section 5). */
 export function formatIpv6(bytes: Uint8Array, offset = 0): string {
-  let best = -1;
-  let bestLength = 1; // section 4.2.2: a single zero group is not shortened
-  for (let group = 0, start = -1; group < 8; group++) {
-    if ((bytes[offset + group * 2]! | bytes[offset + group * 2 + 1]!) !== 0) {
-      start = -1;
-      continue;
-    }
-    if (start < 0) start = group;
-    if (group - start + 1 > bestLength) {
-      best = start;
-      bestLength = group - start + 1;
-    }
+  const group = (index: number): number => (bytes[offset + index * 2]! << 8) | bytes[offset + index * 2 + 1]!;
+  let best = 8;
+  let length = 1; // section 4.2.2: a single zero group is not shortened
+  for (let i = 0, run = 0; i < 8; i++) {
+    run = group(i) === 0 ? run + 1 : 0;
+    if (run > length) best = i + 1 - (length = run);
   }
-  const mapped = best === 0 && bestLength === 5 && bytes[offset + 10] === 0xff && bytes[offset + 11] === 0xff;
-  if (mapped) return '::ffff:' + formatIpv4(bytes, offset + 12);
+  if (best === 0 && length === 5 && group(5) === 0xffff) return '::ffff:' + formatIpv4(bytes, offset + 12);
   let text = '';
-  for (let group = 0; group < 8; group++) {
-    if (group === best) {
+  for (let i = 0; i < 8; i++) {
+    if (i === best) {
       text += '::';
-      group += bestLength - 1;
-      continue;
-    }
-    if (text !== '' && !text.endsWith(':')) text += ':';
-    text += ((bytes[offset + group * 2]! << 8) | bytes[offset + group * 2 + 1]!).toString(16);
+      i += length - 1;
+    } else text += (i === 0 || i === best + length ? '' : ':') + group(i).toString(16);
   }
   return text;
 }

@@ -126,10 +126,10 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Says why `check` refused the header: call it only then. Throws nothing.
+ * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
-export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
   const needed = end - offset < HEADER_LENGTH ? HEADER_LENGTH : lengthOf(bytes, offset);
   return truncatedProblem('arp', offset, needed, end, limitedBy);
 }
@@ -225,7 +225,8 @@ export function writeEthernetIpv4(
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): DecodedArp {
-  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
+  const problem = diagnose(bytes, offset, end);
+  if (problem !== null) throw new WireError(problem);
   return read(bytes, offset, end);
 }
 

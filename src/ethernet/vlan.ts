@@ -56,12 +56,16 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Says why `check` refused the header: call it only then. Throws nothing.
+ * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
-export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
-  const length = end - offset < HEADER_LENGTH ? 0 : getU16(bytes, offset + TYPE);
-  return truncatedProblem('vlan', offset, HEADER_LENGTH + length, end, limitedBy);
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
+  let needed = HEADER_LENGTH;
+  if (end - offset >= needed) {
+    const type = getU16(bytes, offset + TYPE);
+    if (isLength(type)) needed += type;
+  }
+  return truncatedProblem('vlan', offset, needed, end, limitedBy);
 }
 
 /** Priority code point, 0 to 7. */
@@ -113,7 +117,8 @@ export function writeHeader(bytes: Uint8Array, offset: number, id: number, ether
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): DecodedVlan {
-  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
+  const problem = diagnose(bytes, offset, end);
+  if (problem !== null) throw new WireError(problem);
   return read(bytes, offset, end);
 }
 

@@ -152,10 +152,10 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Says why `check` refused the header: call it only then. Throws nothing.
+ * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
-export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
   const needed = end - offset < HEADER_LENGTH ? HEADER_LENGTH : headerLength(bytes[offset + TYPE]!);
   return truncatedProblem('icmp', offset, needed, end, limitedBy);
 }
@@ -238,7 +238,8 @@ export function fillChecksum(bytes: Uint8Array, offset: number, end: number): vo
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): DecodedIcmp {
-  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
+  const problem = diagnose(bytes, offset, end);
+  if (problem !== null) throw new WireError(problem);
   return read(bytes, offset, end);
 }
 
@@ -253,11 +254,14 @@ export function decodeLax(bytes: Uint8Array, offset: number, end: number): Decod
 function read(bytes: Uint8Array, offset: number, end: number): DecodedIcmp {
   const type = bytes[offset + TYPE]!;
   const code = bytes[offset + CODE]!;
-  const checksum = getU16(bytes, offset + CHECKSUM);
-  if (end - offset < HEADER_LENGTH)
-    return { type, code, checksum, payload: bytes.subarray(offset + COMMON_LENGTH, end) };
-  const whole = headerLength(type) <= end - offset;
-  const payload = bytes.subarray(offset + (whole ? headerLength(type) : HEADER_LENGTH), end);
+  const length = headerLength(type);
+  const available = end - offset;
+  const start = available < HEADER_LENGTH ? COMMON_LENGTH : length <= available ? length : HEADER_LENGTH;
+  const message = { type, code, checksum: getU16(bytes, offset + CHECKSUM) };
+  const payload = bytes.subarray(offset + start, end);
+  if (start === COMMON_LENGTH) return { ...message, payload };
+  const rest = getU32(bytes, offset + REST);
+  const tail = rest & 0xffff;
   switch (type) {
     case ECHO_REPLY:
     case ECHO_REQUEST:
@@ -267,44 +271,28 @@ function read(bytes: Uint8Array, offset: number, end: number): DecodedIcmp {
     case TIMESTAMP_REPLY:
     case MASK_REQUEST:
     case MASK_REPLY: {
-      const identifier = getU16(bytes, offset + IDENTIFIER);
-      const sequence = getU16(bytes, offset + SEQUENCE);
-      if (!whole || headerLength(type) === HEADER_LENGTH)
-        return { type, code, checksum, identifier, sequence, payload };
-      if (type === MASK_REQUEST || type === MASK_REPLY)
-        return { type, code, checksum, identifier, sequence, mask: formatIpv4(bytes, offset + MASK), payload };
-      return {
-        type,
-        code,
-        checksum,
-        identifier,
-        sequence,
-        originate: getU32(bytes, offset + ORIGINATE),
-        receive: getU32(bytes, offset + RECEIVE),
-        transmit: getU32(bytes, offset + TRANSMIT),
-        payload,
-      };
+      const query = { ...message, identifier: rest >>> 16, sequence: tail };
+      if (start === MASK_LENGTH) return { ...query, mask: formatIpv4(bytes, offset + MASK), payload };
+      if (start === HEADER_LENGTH) return { ...query, payload };
+      const [originate, receive, transmit] = [ORIGINATE, RECEIVE, TRANSMIT].map((at) => getU32(bytes, offset + at));
+      return { ...query, originate: originate!, receive: receive!, transmit: transmit!, payload };
     }
     case UNREACHABLE:
     case TIME_EXCEEDED: {
-      const unused = bytes[offset + UNUSED]!;
-      const length = bytes[offset + LENGTH]!;
-      const tail = getU16(bytes, offset + UNUSED_TAIL);
+      const quotes = { ...message, length: (rest >>> 16) & 0xff };
+      const unused = rest >>> 24;
       return type === UNREACHABLE && code === CODE_FRAGMENTATION_NEEDED
-        ? { type, code, checksum, length, nextHopMtu: tail, unused, payload }
-        : { type, code, checksum, length, unused: (unused << 16) | tail, payload };
+        ? { ...quotes, nextHopMtu: tail, unused, payload }
+        : { ...quotes, unused: (unused << 16) | tail, payload };
     }
-    case PARAMETER_PROBLEM: {
-      const pointer = bytes[offset + POINTER]!;
-      const length = bytes[offset + LENGTH]!;
-      return { type, code, checksum, pointer, length, unused: getU16(bytes, offset + UNUSED_TAIL), payload };
-    }
+    case PARAMETER_PROBLEM:
+      return { ...message, pointer: rest >>> 24, length: (rest >>> 16) & 0xff, unused: tail, payload };
     case SOURCE_QUENCH:
-      return { type, code, checksum, unused: getU32(bytes, offset + UNUSED), payload };
+      return { ...message, unused: rest, payload };
     case REDIRECT:
-      return { type, code, checksum, gateway: formatIpv4(bytes, offset + GATEWAY), payload };
+      return { ...message, gateway: formatIpv4(bytes, offset + GATEWAY), payload };
     default:
-      return { type, code, checksum, rest: getU32(bytes, offset + REST), payload };
+      return { ...message, rest, payload };
   }
 }
 

@@ -149,30 +149,31 @@ function checkAny(bytes: Uint8Array, offset: number, available: number): number 
 }
 
 /**
- * Says why `check` refused the header: call it only then. Throws nothing.
+ * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
-export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
   const available = end - offset;
-  if (available < MIN_HEADER_LENGTH) return truncatedProblem('ipv4', offset, MIN_HEADER_LENGTH, end, limitedBy);
-  const first = bytes[offset + VERSION_LENGTH]!;
-  if (first >>> 4 !== 4) return malformedProblem('ipv4', offset + VERSION_LENGTH, `version is ${first >>> 4}, not 4`);
-  const length = getHeaderLength(bytes, offset);
-  if (length < MIN_HEADER_LENGTH)
-    return malformedProblem(
-      'ipv4',
-      offset + VERSION_LENGTH,
-      `header length is ${length}, less than ${MIN_HEADER_LENGTH}`,
-    );
-  if (length > available) return truncatedProblem('ipv4', offset, length, end, limitedBy);
-  const total = getU16(bytes, offset + TOTAL_LENGTH);
-  if (total < length)
-    return malformedProblem(
-      'ipv4',
-      offset + TOTAL_LENGTH,
-      `total length is ${total}, less than the header's ${length}`,
-    );
-  return truncatedProblem('ipv4', offset, total, end, limitedBy);
+  let needed = MIN_HEADER_LENGTH;
+  if (available >= needed) {
+    const version = bytes[offset + VERSION_LENGTH]! >>> 4;
+    const length = getHeaderLength(bytes, offset);
+    const total = getU16(bytes, offset + TOTAL_LENGTH);
+    if (version !== 4) return malformedProblem('ipv4', offset + VERSION_LENGTH, `version is ${version}, not 4`);
+    if (length < needed)
+      return malformedProblem('ipv4', offset + VERSION_LENGTH, `header length is ${length}, less than ${needed}`);
+    needed = length;
+    if (length <= available) {
+      if (total < length)
+        return malformedProblem(
+          'ipv4',
+          offset + TOTAL_LENGTH,
+          `total length is ${total}, less than the header's ${length}`,
+        );
+      needed = total;
+    }
+  }
+  return truncatedProblem('ipv4', offset, needed, end, limitedBy);
 }
 
 /** Bytes of header, options included. */
@@ -347,9 +348,9 @@ export function fillChecksum(bytes: Uint8Array, offset: number): void {
  * @throws WireError `truncated` or `malformed`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Ipv4> {
-  const length = check(bytes, offset, end);
-  if (length < 0) throw new WireError(diagnose(bytes, offset, end));
-  return read(bytes, offset, offset + length, offset + getU16(bytes, offset + TOTAL_LENGTH));
+  const problem = diagnose(bytes, offset, end);
+  if (problem !== null) throw new WireError(problem);
+  return read(bytes, offset, offset + getHeaderLength(bytes, offset), offset + getU16(bytes, offset + TOTAL_LENGTH));
 }
 
 /**

@@ -135,15 +135,18 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Says why `check` refused the header: call it only then. Throws nothing.
+ * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
-export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
-  if (end - offset < HEADER_LENGTH) return truncatedProblem('ipv6', offset, HEADER_LENGTH, end, limitedBy);
-  const version = bytes[offset + VERSION_CLASS_LABEL]! >>> 4;
-  if (version !== 6) return malformedProblem('ipv6', offset + VERSION_CLASS_LABEL, `version is ${version}, not 6`);
-  if (isJumbogram(bytes, offset)) return unsupportedProblem('ipv6', offset + PAYLOAD_LENGTH, 'it is a jumbogram');
-  return truncatedProblem('ipv6', offset, HEADER_LENGTH + getU16(bytes, offset + PAYLOAD_LENGTH), end, limitedBy);
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
+  let needed = HEADER_LENGTH;
+  if (end - offset >= needed) {
+    const version = bytes[offset + VERSION_CLASS_LABEL]! >>> 4;
+    if (version !== 6) return malformedProblem('ipv6', offset + VERSION_CLASS_LABEL, `version is ${version}, not 6`);
+    if (isJumbogram(bytes, offset)) return unsupportedProblem('ipv6', offset + PAYLOAD_LENGTH, 'it is a jumbogram');
+    needed += getU16(bytes, offset + PAYLOAD_LENGTH);
+  }
+  return truncatedProblem('ipv6', offset, needed, end, limitedBy);
 }
 
 /** DSCP and ECN in one octet. */
@@ -304,7 +307,8 @@ export function setDestination(bytes: Uint8Array, offset: number, address: Uint8
  * @throws WireError `truncated`, `malformed` or `unsupported`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Ipv6> {
-  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
+  const problem = diagnose(bytes, offset, end);
+  if (problem !== null) throw new WireError(problem);
   return read(bytes, offset, offset + HEADER_LENGTH + getU16(bytes, offset + PAYLOAD_LENGTH));
 }
 

@@ -117,15 +117,18 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Says why `check` refused the header: call it only then. Throws nothing.
+ * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
-export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
-  if (end - offset < MIN_HEADER_LENGTH) return truncatedProblem('tcp', offset, MIN_HEADER_LENGTH, end, limitedBy);
-  const length = getHeaderLength(bytes, offset);
-  if (length >= MIN_HEADER_LENGTH) return truncatedProblem('tcp', offset, length, end, limitedBy);
-  const detail = `header length is ${length}, less than ${MIN_HEADER_LENGTH}`;
-  return malformedProblem('tcp', offset + DATA_OFFSET_FLAGS, detail);
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
+  let needed = MIN_HEADER_LENGTH;
+  if (end - offset >= needed) {
+    const length = getHeaderLength(bytes, offset);
+    if (length < needed)
+      return malformedProblem('tcp', offset + DATA_OFFSET_FLAGS, `header length is ${length}, less than ${needed}`);
+    needed = length;
+  }
+  return truncatedProblem('tcp', offset, needed, end, limitedBy);
 }
 
 export function getSourcePort(bytes: Uint8Array, offset: number): number {
@@ -230,9 +233,9 @@ export function fillChecksum(bytes: Uint8Array, offset: number, end: number, pse
  * @throws WireError `truncated` or `malformed`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Tcp> {
-  const length = check(bytes, offset, end);
-  if (length < 0) throw new WireError(diagnose(bytes, offset, end));
-  return read(bytes, offset, offset + length, end);
+  const problem = diagnose(bytes, offset, end);
+  if (problem !== null) throw new WireError(problem);
+  return read(bytes, offset, offset + getHeaderLength(bytes, offset), end);
 }
 
 /**

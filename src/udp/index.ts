@@ -63,14 +63,18 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Says why `check` refused the header: call it only then. Throws nothing.
+ * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
-export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
-  if (end - offset < HEADER_LENGTH) return truncatedProblem('udp', offset, HEADER_LENGTH, end, limitedBy);
-  const length = getU16(bytes, offset + LENGTH);
-  if (length >= HEADER_LENGTH) return truncatedProblem('udp', offset, length, end, limitedBy);
-  return malformedProblem('udp', offset + LENGTH, `length is ${length}, less than the header's ${HEADER_LENGTH}`);
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
+  let needed = HEADER_LENGTH;
+  if (end - offset >= needed) {
+    const length = getU16(bytes, offset + LENGTH);
+    if (length < needed)
+      return malformedProblem('udp', offset + LENGTH, `length is ${length}, less than the header's ${needed}`);
+    needed = length;
+  }
+  return truncatedProblem('udp', offset, needed, end, limitedBy);
 }
 
 export function getSourcePort(bytes: Uint8Array, offset: number): number {
@@ -155,7 +159,8 @@ export function writeHeader(
  * @throws WireError `truncated` or `malformed`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Udp> {
-  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
+  const problem = diagnose(bytes, offset, end);
+  if (problem !== null) throw new WireError(problem);
   return read(bytes, offset, offset + getU16(bytes, offset + LENGTH));
 }
 

@@ -83,10 +83,10 @@ export function check(_bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Says why `check` refused the header: call it only then. Throws nothing.
+ * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
-export function diagnose(_bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
+export function diagnose(_bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
   return truncatedProblem('virtio', offset, HEADER_LENGTH, end, limitedBy);
 }
 
@@ -172,7 +172,8 @@ export function writeHeader(
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Virtio> {
-  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
+  const problem = diagnose(bytes, offset, end);
+  if (problem !== null) throw new WireError(problem);
   return {
     flags: getFlags(bytes, offset),
     gsoType: getGsoType(bytes, offset),

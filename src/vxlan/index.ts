@@ -87,12 +87,13 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Says why `check` refused the header: call it only then. Throws nothing.
+ * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
-export function diagnose(_bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem {
-  if (end - offset < HEADER_LENGTH) return truncatedProblem('vxlan', offset, HEADER_LENGTH, end, limitedBy);
-  return malformedProblem('vxlan', offset + FLAGS, 'flag I is not set, so there is no VNI');
+export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
+  if (end - offset >= HEADER_LENGTH && (bytes[offset + FLAGS]! & FLAG_VNI) === 0)
+    return malformedProblem('vxlan', offset + FLAGS, 'flag I is not set, so there is no VNI');
+  return truncatedProblem('vxlan', offset, HEADER_LENGTH, end, limitedBy);
 }
 
 /** All eight flag bits. */
@@ -163,7 +164,8 @@ export function writeHeader(bytes: Uint8Array, offset: number, vni: number): voi
  * @throws WireError `truncated`, or `malformed` where flag I is not set.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Vxlan> {
-  if (check(bytes, offset, end) < 0) throw new WireError(diagnose(bytes, offset, end));
+  const problem = diagnose(bytes, offset, end);
+  if (problem !== null) throw new WireError(problem);
   return read(bytes, offset, end);
 }
 

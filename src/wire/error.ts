@@ -51,7 +51,7 @@ function problem(
 }
 
 /**
- * A `truncated` problem: a header at `offset` needs `needed` bytes, and `end` leaves fewer.
+ * A `truncated` problem where a header at `offset` needs more bytes, `needed`, than `end` leaves; else `null`.
  * @param limitedBy what set `end`; see {@link WireProblem.limitedBy}.
  */
 export function truncatedProblem(
@@ -60,8 +60,9 @@ export function truncatedProblem(
   needed: number,
   end: number,
   limitedBy = 'buffer',
-): WireProblem {
+): WireProblem | null {
   const available = Math.max(0, end - offset);
+  if (needed <= available) return null;
   const detail = `needs ${needed} bytes, has ${available} (limited by ${limitedBy})`;
   return problem(protocol, 'truncated', offset, detail, needed, available, limitedBy);
 }
@@ -76,7 +77,7 @@ export function unsupportedProblem(protocol: string, offset: number, detail: str
   return problem(protocol, 'unsupported', offset, detail);
 }
 
-/** {@link truncatedProblem} as the error to throw. */
+/** {@link truncatedProblem} as the error to throw: `needed` is more than there is. */
 export function truncated(
   protocol: string,
   offset: number,
@@ -84,7 +85,7 @@ export function truncated(
   end: number,
   limitedBy = 'buffer',
 ): WireError {
-  return new WireError(truncatedProblem(protocol, offset, needed, end, limitedBy));
+  return new WireError(truncatedProblem(protocol, offset, needed, end, limitedBy)!);
 }
 
 /** {@link malformedProblem} as the error to throw. */

@@ -7,7 +7,7 @@ import { WireError, type WireProblem } from '../../src/wire/index.js';
 /** What every codec exports. */
 export interface Codec<V, D extends V = V> {
   check(bytes: Uint8Array, offset: number, end: number): number;
-  diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem;
+  diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null;
   decode(bytes: Uint8Array, offset?: number, end?: number): D;
   decodeLax(bytes: Uint8Array, offset: number, end: number): D | null;
   encode(value: V): Uint8Array;
@@ -34,6 +34,7 @@ export function agree<V, D extends V>(codec: Codec<V, D>, input: Uint8Array, bef
     if (error !== undefined) throw new Error(`check says ${code}, and decode threw: ${describe(error)}`);
     ensure(code <= input.length, `check says ${code}, and there are ${input.length} bytes`);
     equal(lax, value, 'what decodeLax reads, compared with decode');
+    equal(codec.diagnose(framed, before, end), null, 'what diagnose says of what check accepts');
     return;
   }
   const reason = REASONS[-code];
@@ -54,7 +55,7 @@ export function agree<V, D extends V>(codec: Codec<V, D>, input: Uint8Array, bef
   ensure(!(problem instanceof Error), 'diagnose builds an Error, which takes 20 times as long as a plain record');
   equal(problem, problemOf(wire), 'what diagnose says');
   const limitedBy = reason === 'truncated' ? 'somebody' : '';
-  const limited = codec.diagnose(framed, before, end, 'somebody');
+  const limited = codec.diagnose(framed, before, end, 'somebody')!;
   equal(limited.limitedBy, limitedBy, 'what diagnose names as the limit');
   ensure(limited.detail.includes(limitedBy), `the detail does not name the limit: ${limited.detail}`);
 }
