@@ -208,7 +208,7 @@ export function fuzz(data: Uint8Array): void {
 
   const { entries, attachments, counts } = tables.counters();
   const listed = tables.networks().flatMap(({ network }) => tables.entries(network));
-  ensure(listed.length === shown.size, `${listed.length} entries are listed, ${shown.size} were told of`);
+  ensure(listed.length === shown.size, `${listed.length} entries are listed, ${shown.size} were reported`);
   ensure(entries <= MAX.entries + 16 + MAX.held + counts.refuted, `${entries} entries`);
   ensure(attachments <= MAX.attachments + 4, `${attachments} attachments`);
   for (const { owner, key, value } of listed)

@@ -131,11 +131,11 @@ export function fuzz(data: Uint8Array): void {
       shown.get(JSON.stringify([network, table, key])) === Buffer.from(value).toString('hex'),
       `${key} is listed as watchers do not know it`,
     );
-  ensure(listed.length === shown.size, `${listed.length} entries are listed, ${shown.size} were told of`);
+  ensure(listed.length === shown.size, `${listed.length} entries are listed, ${shown.size} were reported`);
   // Its own keys, those refuted, and what others may write.
   ensure(entries <= LIMITS.entries + 16 + LIMITS.held + counts.refuted, `${entries} entries`);
   ensure(attachments <= ATTACHMENTS + joined + 2, `${attachments} attachments`);
-  // Others may overwrite what is here, by their own names; nobody may by this one's.
+  // Other nodes may overwrite an entry under their own names, and none may under this node's.
   for (const entry of listed)
     if (entry.owner === 'a') {
       const place = JSON.stringify([entry.network, entry.table, entry.key]);

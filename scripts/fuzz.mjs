@@ -218,8 +218,8 @@ if (values.list) {
 }
 const seconds = Number(values.seconds);
 const patience = Number(values.patience);
-if (!(seconds > 0)) refuse(`--seconds is to be a number above 0, not ${values.seconds}`);
-if (!(patience > 0)) refuse(`--patience is to be a number above 0, not ${values.patience}`);
+if (!(seconds > 0)) refuse(`--seconds must be a number above 0, not ${values.seconds}`);
+if (!(patience > 0)) refuse(`--patience must be a number above 0, not ${values.patience}`);
 const isFile = (/** @type {string} */ name) => existsSync(name) && statSync(name).isFile();
 const files = positionals.filter((name) => !targets.includes(name) && isFile(name));
 const names = positionals.filter((name) => !files.includes(name));

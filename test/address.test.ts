@@ -212,7 +212,10 @@ test('pseudo-headers sum up as RFC 768 and RFC 8200 draw them', () => {
     address.pseudoHeaderSum({ source: 'fd00::3', destination: '2001:db8::ffff' }, 6, 0x12345),
     words('fd000000000000000000000000000003 20010db800000000000000000000ffff 00012345 00000006'),
   );
-  assert.throws(() => address.pseudoHeaderSum({ source: '10.0.0.3', destination: '::1' }, 6, 0), /one address family/);
+  assert.throws(
+    () => address.pseudoHeaderSum({ source: '10.0.0.3', destination: '::1' }, 6, 0),
+    /different address families/,
+  );
   assert.throws(() => address.pseudoHeaderSum({ source: 'x', destination: '10.0.0.3' }, 6, 0), /"x" is not an IPv4/);
 });
 

@@ -352,7 +352,7 @@ test('options: ports of VXLAN, link types', () => {
   assert.equal(names(packet.subarray(14), { linkType: LINKTYPE_RAW }).slice(0, 2), ['ipv4', 'udp']);
   assert.is(dissect(packet.subarray(14), { linkType: LINKTYPE_IPV6 }).stopped?.detail, 'version is 4, not 6');
   const unknown = dissect(packet, { linkType: 147 });
-  assert.is(unknown.stopped?.detail, 'link type 147 is none that weft reads');
+  assert.is(unknown.stopped?.detail, 'link type 147 is not supported');
   assert.is(unknown.layers[0]!.size, packet.length);
 });
 
@@ -387,17 +387,20 @@ test('build: fills in types, numbers, lengths and checksums', () => {
 });
 
 test('build: says what it cannot', () => {
-  assert.throws(() => build([...outer, data]), /ipv4\.protocolNumber is to be given before payload/);
-  assert.throws(() => build([outer[1]!]), /ipv4\.protocolNumber is to be given before nothing/);
+  assert.throws(() => build([...outer, data]), /ipv4\.protocolNumber is required before payload/);
+  assert.throws(() => build([outer[1]!]), /ipv4\.protocolNumber is required before nothing/);
   assert.throws(
     () => build([{ protocol: 'tcp', sourcePort: 1, destinationPort: 2, sequence: 1, flags: 0, window: 0 }]),
     /tcp takes a checksum/,
   );
-  assert.throws(() => build([{ protocol: 'null', offset: 0, size: 4, family: 2 }]), /null is a header of captures/);
-  assert.throws(() => build([{ protocol: 'trailer', bytes: fromHex('00') }, data]), /a trailer is to stand behind/);
+  assert.throws(
+    () => build([{ protocol: 'null', offset: 0, size: 4, family: 2 }]),
+    /null is a header of capture files/,
+  );
+  assert.throws(() => build([{ protocol: 'trailer', bytes: fromHex('00') }, data]), /a trailer must come after/);
   assert.throws(
     () => build([{ protocol: 'ipv6', source: '::', destination: '::', extensions: fromHex('3b00010400000000') }]),
-    /ipv6\.nextHeader is to be given/,
+    /ipv6\.nextHeader is required/,
   );
 });
 

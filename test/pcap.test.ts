@@ -381,14 +381,14 @@ test('writers refuse what does not fit', () => {
   const writer = new pcap.PcapWriter();
   assert.throws(
     () => writer.packet({ timestamp: -1n, data }),
-    /pcap\.timestamp is to be from 0 to 4294967295999999999, not -1/,
+    /pcap\.timestamp must be from 0 to 4294967295999999999, not -1/,
   );
   assert.throws(() => writer.packet({ timestamp: 1n << 64n, data }), RangeError);
   assert.throws(() => writer.packet({ timestamp: 0n, data, length: 3 }), /pcap\.length 3 is below the 4 bytes given/);
   assert.throws(() => new pcap.PcapWriter({ linkType: 65536 }), /pcap\.linkType/);
   const next = new pcap.PcapngWriter();
   assert.throws(() => next.packet({ timestamp: 0n, data }), /pcapng\.interface 0 was not added/);
-  assert.throws(() => next.addInterface({ name: 'x'.repeat(65536) }), /option length is to be .* 65535, not 65536/);
+  assert.throws(() => next.addInterface({ name: 'x'.repeat(65536) }), /option length must be .* 65535, not 65536/);
 });
 
 test.run();

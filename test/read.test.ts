@@ -164,7 +164,7 @@ for (const [args, message] of WRONG) {
 test('a file that is not there, and a directory', async () => {
   const none = await read(['/nonexistent.pcap']);
   assert.is(none.code, 1);
-  assert.match(none.stderr, /\/nonexistent\.pcap: there is no such file/);
+  assert.match(none.stderr, /\/nonexistent\.pcap: no such file/);
   assert.match((await read([directory])).stderr, /is a directory; name a file in it/);
 });
 

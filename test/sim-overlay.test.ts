@@ -549,8 +549,8 @@ test('plans hosts as they are to be, and refuses what does not exist', () => {
   });
   assert.is(plan[299]!.address, '172.31.1.44');
   assert.equal(plan[299]!.stations[1], { name: 'c600', ip: '10.0.2.90/16', mac: '02:42:0a:00:02:5a' });
-  assert.throws(() => planHosts(65_535), /hosts is to be a whole number/);
-  assert.throws(() => planHosts(60_000, 2), /stations is to be a whole number/);
+  assert.throws(() => planHosts(65_535), /hosts must be an integer/);
+  assert.throws(() => planHosts(60_000, 2), /stations must be an integer/);
   const net = new Overlay({ hosts: 2 });
   assert.throws(() => net.host('h3'), /there is no host h3/);
   assert.throws(() => net.station('c3'), /there is no station c3/);

@@ -31,7 +31,7 @@ test('computes the checksum over IPv4 and IPv6, and none without addresses', () 
   assert.is(hex(into), `a5${hex(OVER_V4)}a5`);
   assert.is(udp.getChecksum(udp.encode(VALUE), 0), 0);
   assert.is(udp.getChecksum(udp.encode({ ...VALUE, checksum: 7 }, V4), 0), 7);
-  assert.throws(() => udp.encode(VALUE, { source: '10.0.0.3', destination: 'fd00::4' }), /one address family/);
+  assert.throws(() => udp.encode(VALUE, { source: '10.0.0.3', destination: 'fd00::4' }), /different address families/);
 });
 
 test('verifies with addresses or with a sum', () => {

@@ -50,7 +50,7 @@ test('refuses nine octets, and what does not fit', () => {
   );
   assert.throws(
     () => virtio.encode({ gsoSize: 65536, payload: new Uint8Array(0) }),
-    /virtio\.gsoSize is to be a whole number from 0 to 65535, not 65536/,
+    /virtio\.gsoSize must be an integer from 0 to 65535, not 65536/,
   );
 });
 

@@ -981,7 +981,7 @@ test('ports and segments come and go', () => {
 test('refuses what makes no sense, and names it', () => {
   const { vtep } = host();
   assert.throws(() => vtep.addSegment({ vni: 4097 }), /vni 4097 has a segment already/);
-  assert.throws(() => vtep.addSegment({ vni: 1 << 24 }), /vni is to be a whole number from 0 to 16777215/);
+  assert.throws(() => vtep.addSegment({ vni: 1 << 24 }), /vni must be an integer from 0 to 16777215/);
   assert.throws(() => vtep.addSegment({ vni: 1, mtu: 20 }), /mtu is to be at least 68/);
   assert.throws(() => vtep.addSegment({ vni: 1, mac: BROADCAST }), /group address/);
   assert.throws(() => vtep.addPort({ name: 'x', vni: 5 }), /vni 5 has no segment/);
@@ -997,7 +997,7 @@ test('refuses what makes no sense, and names it', () => {
   assert.throws(() => vtep.addEndpoint(4097, { ip: C2.ip, mac: BROADCAST, vtep: H3 }), /group address/);
   assert.throws(() => vtep.addEndpoint(4097, { ip: C2.ip, mac: 'nonsense' }), /is not a MAC address/);
   assert.is(vtep.remote(H3), undefined);
-  assert.throws(() => new Vtep({ port: 70_000 }), /port is to be a whole number/);
+  assert.throws(() => new Vtep({ port: 70_000 }), /port must be an integer/);
 });
 
 test('two spellings of an IPv6 underlay address are one remote', () => {

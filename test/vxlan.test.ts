@@ -53,7 +53,7 @@ test('refuses to write what does not fit', () => {
   const payload = new Uint8Array(0);
   assert.throws(
     () => vxlan.encode({ vni: 1 << 24, payload }),
-    /vxlan\.vni is to be a whole number from 0 to 16777215, not 16777216/,
+    /vxlan\.vni must be an integer from 0 to 16777215, not 16777216/,
   );
   assert.throws(() => vxlan.encode({ vni: 1.5, payload }), RangeError);
   assert.throws(

@@ -140,7 +140,7 @@ test('errors say what was needed and what limited it', () => {
 test('uint and room refuse what does not fit', () => {
   assert.is(wire.uint('f', 255, 255), 255);
   for (const value of [-1, 256, 1.5, NaN, Infinity, '1' as unknown as number])
-    assert.throws(() => wire.uint('f', value, 255), /^f is to be a whole number from 0 to 255, not /);
+    assert.throws(() => wire.uint('f', value, 255), /^f must be an integer from 0 to 255, not /);
   assert.is(wire.room('p', new Uint8Array(9), 1, 8), 9);
   assert.throws(() => wire.room('p', new Uint8Array(9), 2, 8), /p needs 8 bytes at offset 2 of a buffer of 9/);
   assert.throws(() => wire.room('p', new Uint8Array(9), -1, 8), RangeError);

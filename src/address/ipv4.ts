@@ -5,7 +5,7 @@ export const IPV4_LENGTH = 4;
 
 // Marked as pure, so that bundlers drop them where nothing uses them.
 const DECIMAL: readonly string[] = /* @__PURE__ */ Array.from({ length: 256 }, (_, octet) => String(octet));
-/** With a dot: no number is turned into text for an address, measured 1.7 times as fast. */
+/** With a dot. From tables, an address is formatted 1.7 times as fast. */
 const DECIMAL_DOT: readonly string[] = /* @__PURE__ */ DECIMAL.map((digits) => `${digits}.`);
 
 /** The IPv4 address at `offset` as text. */

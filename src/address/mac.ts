@@ -12,7 +12,7 @@ export const MAC_BROADCAST = 0xffff_ffff_ffff;
 export const HEX: readonly string[] = /* @__PURE__ */ Array.from({ length: 256 }, (_, octet) =>
   octet.toString(16).padStart(2, '0'),
 );
-/** The same with a colon: five concatenations for an address in the place of ten, measured 3.5 times as fast. */
+/** The same with a colon: five concatenations for an address instead of ten, measured 3.5 times as fast. */
 const HEX_COLON: readonly string[] = /* @__PURE__ */ HEX.map((digits) => `${digits}:`);
 
 /** The MAC address at `offset` as a number. */
@@ -73,7 +73,7 @@ export function parseMac(text: string): number {
   return mac;
 }
 
-/** Whether the address stands for a group: multicast or broadcast (the low bit of the first octet). */
+/** Whether the address is a group address: multicast or broadcast (the low bit of the first octet). */
 export function isGroupMac(mac: number): boolean {
   return (Math.floor(mac / 0x100_0000_0000) & 1) === 1;
 }

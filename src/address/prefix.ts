@@ -1,6 +1,6 @@
 import { ipv4ToText, parseIpv4 } from './ipv4.js';
 
-/** An IPv4 prefix as people write it with an interface: the address keeps its host bits. */
+/** An IPv4 address with a prefix length, as an interface has it: the address keeps its host bits. */
 export interface Ipv4Prefix {
   /** Unsigned 32 bits. */
   address: number;

@@ -1,7 +1,7 @@
 import { parseIpv4 } from './ipv4.js';
 import { parseIpv6 } from './ipv6.js';
 
-/** The two addresses of a packet as text, both IPv4 or both IPv6: what UDP and TCP checksums cover beyond their own bytes. */
+/** The two addresses of a packet as text, both IPv4 or both IPv6. UDP and TCP checksums cover them. */
 export interface Addresses {
   source: string;
   destination: string;
@@ -27,11 +27,11 @@ function words(text: string): number {
 /**
  * The partial checksum sum of the pseudo-header (RFC 768; RFC 8200, section 8.1), for `finish` and `sum` of `wire`.
  * @param length bytes of the upper-layer header and its data.
- * @throws RangeError naming an address that is none, or both where they are not of one family.
+ * @throws RangeError naming the address that is invalid, or both where their families differ.
  */
 export function pseudoHeaderSum(addresses: Addresses, protocol: number, length: number): number {
   const { source, destination } = addresses;
   if (isIpv6Text(source) !== isIpv6Text(destination))
-    throw new RangeError(`"${source}" and "${destination}" are not of one address family`);
+    throw new RangeError(`"${source}" and "${destination}" are of different address families`);
   return words(source) + words(destination) + protocol + (length >>> 16) + (length & 0xffff);
 }

@@ -1,5 +1,5 @@
 /**
- * ARP, RFC 826; probes and announcements, RFC 5227. Any lengths of addresses; drawn here for Ethernet and IPv4.
+ * ARP, RFC 826; probes and announcements, RFC 5227. Addresses may have any length; the diagram is for Ethernet and IPv4.
  *
  *      0                   1                   2                   3
  *      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -56,7 +56,7 @@ const SENDER_IP = 14;
 const TARGET_MAC = 18;
 const TARGET_IP = 24;
 
-/** Length in bytes of what stands before the addresses. */
+/** Length in bytes of the part before the addresses. */
 export const HEADER_LENGTH = 8;
 /** Length in bytes of a packet with the addresses of Ethernet and IPv4. */
 export const ETHERNET_IPV4_LENGTH = 28;
@@ -73,7 +73,7 @@ const ETHERNET_IPV4_TYPES = (HARDWARE_ETHERNET << 16) | PROTOCOL_IPV4;
 /** Lengths 6 and 4 in one half word. */
 const ETHERNET_IPV4_LENGTHS = (MAC_LENGTH << 8) | IPV4_LENGTH;
 
-/** What every ARP packet has. */
+/** The fields of every ARP packet. */
 interface Common {
   /** {@link HARDWARE_ETHERNET} when absent. */
   hardwareType?: number;
@@ -107,16 +107,16 @@ export interface OtherArp extends Common {
 /** An ARP packet; `'senderMac' in arp` tells which. */
 export type Arp = EthernetArp | OtherArp;
 
-/** An ARP packet as `decode` gives it. */
+/** An ARP packet as `decode` returns it. */
 export type DecodedArp = Required<EthernetArp> | Required<OtherArp>;
 
-/** Bytes of a packet by the two lengths in it. */
+/** Length in bytes of a packet, computed from its two address lengths. */
 function lengthOf(bytes: Uint8Array, offset: number): number {
   return ADDRESSES + 2 * (bytes[offset + HARDWARE_LENGTH]! + bytes[offset + PROTOCOL_LENGTH]!);
 }
 
 /**
- * Looks once at everything that can be wrong with the packet at `offset`. Neither throws nor allocates.
+ * Validates the packet at `offset`. Neither throws nor allocates.
  * @returns the packet's length, all addresses included, or `TRUNCATED`.
  */
 export function check(bytes: Uint8Array, offset: number, end: number): number {
@@ -134,7 +134,7 @@ export function diagnose(bytes: Uint8Array, offset: number, end: number, limited
   return truncatedProblem('arp', offset, needed, end, limitedBy);
 }
 
-/** Whether types and lengths are those of Ethernet and IPv4: the getters of addresses are right only then. */
+/** Whether the packet is for Ethernet and IPv4: the getters of addresses are valid only then. */
 export function isEthernetIpv4(bytes: Uint8Array, offset: number): boolean {
   return (
     getI32(bytes, offset + HARDWARE_TYPE) === ETHERNET_IPV4_TYPES &&
@@ -157,7 +157,7 @@ export function getSenderIp(bytes: Uint8Array, offset: number): number {
   return getU32(bytes, offset + SENDER_IP);
 }
 
-/** The target's MAC address as a 48-bit number; nothing is to be read into that of a request. */
+/** The target's MAC address as a 48-bit number; it has no meaning in a request. */
 export function getTargetMac(bytes: Uint8Array, offset: number): number {
   return getMac(bytes, offset + TARGET_MAC);
 }
@@ -167,14 +167,14 @@ export function getTargetIp(bytes: Uint8Array, offset: number): number {
   return getU32(bytes, offset + TARGET_IP);
 }
 
-/** Whether an Ethernet and IPv4 packet asks if an address is taken: a request from 0.0.0.0 (RFC 5227, section 1.1). */
+/** Whether an Ethernet and IPv4 packet is a probe: a request from 0.0.0.0 (RFC 5227, section 1.1). */
 export function isProbe(bytes: Uint8Array, offset: number): boolean {
   return getU16(bytes, offset + OPERATION) === REQUEST && getI32(bytes, offset + SENDER_IP) === 0;
 }
 
 /**
- * Whether an Ethernet and IPv4 packet tells whose an address is: a request where sender and target are the same address
- * (RFC 5227, section 3).
+ * Whether an Ethernet and IPv4 packet is an announcement: a request whose sender and target address are equal (RFC 5227,
+ * section 3).
  */
 export function isAnnouncement(bytes: Uint8Array, offset: number): boolean {
   const sender = getI32(bytes, offset + SENDER_IP);
@@ -230,7 +230,7 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Decod
   return read(bytes, offset, end);
 }
 
-/** Reads what there is: where addresses are cut short, as bytes. `null` where the first eight octets are not all there. */
+/** Reads addresses that are cut as bytes. `null` where fewer than eight octets are available. */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): DecodedArp | null {
   return end - offset < HEADER_LENGTH ? null : read(bytes, offset, end);
 }
@@ -314,6 +314,6 @@ function encodedLength(value: Arp): number {
   if ('senderMac' in value) return ETHERNET_IPV4_LENGTH;
   const { senderHardware, senderProtocol, targetHardware, targetProtocol } = value;
   if (senderHardware.length !== targetHardware.length || senderProtocol.length !== targetProtocol.length)
-    throw new RangeError('arp addresses of sender and target are to have the same lengths');
+    throw new RangeError('arp addresses of sender and target must have the same lengths');
   return HEADER_LENGTH + 2 * (senderHardware.length + senderProtocol.length);
 }

@@ -1,4 +1,4 @@
-/** `vtep read`: a capture as people read it, or as JSON, while it comes in. */
+/** `vtep read`: prints a capture as text or JSON while it reads it. */
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { codeOf, HostError } from '../host/index.js';
@@ -60,7 +60,7 @@ vtep read capture.pcap --json | jq 'select(.layers[] | .protocol == "vxlan" and 
   },
 };
 
-/** Text is written when this much has come together. */
+/** Text is written in pieces of about this many characters. */
 const BATCH = 65_536;
 
 export async function run(args: string[]): Promise<number> {
@@ -139,7 +139,7 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-/** What to do about a file that could not be read to its end. */
+/** What the user can do about a file that cannot be read to its end. */
 function advice(reader: CaptureReader): string {
   const { problem, format } = reader;
   if (problem?.limitedBy === 'end of file')
@@ -153,7 +153,7 @@ function advice(reader: CaptureReader): string {
 function unreadable(name: string, error: unknown): unknown {
   switch (codeOf(error)) {
     case 'ENOENT':
-      return new HostError(`${name}: there is no such file; check the name, or pipe a capture into "vtep read -"`);
+      return new HostError(`${name}: no such file; check the name, or pipe a capture into "vtep read -"`);
     case 'EISDIR':
       return new HostError(`${name}: is a directory; name a file in it`);
     case 'EACCES':
@@ -166,9 +166,9 @@ function unreadable(name: string, error: unknown): unknown {
   }
 }
 
-/** Standard output with its backpressure; ends quietly where nobody reads any more, as behind `| head`. */
+/** Standard output with backpressure. Ends without an error where the reader has gone, as with `| head`. */
 class Output {
-  /** Whether the other end has gone. */
+  /** Whether the reader has closed the pipe. */
   closed = false;
   #text = '';
   #failure: unknown = null;

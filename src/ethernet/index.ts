@@ -49,22 +49,22 @@ const DESTINATION = 0;
 const SOURCE = 6;
 const TYPE = 12;
 
-/** Where the source address is in the header: for those who take an address as bytes, as `fdb` does. */
+/** Offset of the source address in the header, for callers that take an address as bytes, such as `fdb`. */
 export const SOURCE_OFFSET = SOURCE;
 
 /** Length of the header in bytes. */
 export const HEADER_LENGTH = 14;
-/** The least length of a frame on a wire, without the frame check sequence: shorter ones are padded (IEEE 802.3, 3.2.8). */
+/** The minimum length of a frame without the frame check sequence: shorter ones are padded (IEEE 802.3, 3.2.8). */
 export const MIN_FRAME_LENGTH = 60;
-/** The first four octets of the groups that IEEE 802.1Q reserves. */
+/** The first four octets of the group addresses that IEEE 802.1Q reserves. */
 const RESERVED_GROUP = 0x0180_c200;
 
-/** A frame: of Ethernet II where it has an `etherType`, of IEEE 802.3 where it has a `length`. */
+/** A frame: Ethernet II where it has an `etherType`, IEEE 802.3 where it has a `length`. */
 export interface Ethernet {
   /** Text: `02:42:0a:00:00:02`. */
   destination: string;
   source: string;
-  /** What the payload is, 1501 to 65535; 0 where the frame does not say. */
+  /** The type of the payload, 1501 to 65535; 0 where the frame does not say. */
   etherType?: number;
   /** Bytes of payload, 1 to 1500, in a frame without `etherType`. Computed when both are absent. */
   length?: number;
@@ -72,8 +72,8 @@ export interface Ethernet {
 }
 
 /**
- * Looks once at everything that can be wrong with the header at `offset`. Neither throws nor allocates.
- * @returns the header's length, or `TRUNCATED` where the header or the payload that a length promises runs past `end`.
+ * Validates the header at `offset`. Neither throws nor allocates.
+ * @returns the header's length, or `TRUNCATED` where the header, or the payload of a given length, runs past `end`.
  */
 export function check(bytes: Uint8Array, offset: number, end: number): number {
   const room = end - offset - HEADER_LENGTH;
@@ -110,12 +110,12 @@ export function isToGroup(bytes: Uint8Array, offset: number): boolean {
   return (bytes[offset + DESTINATION]! & 1) !== 0;
 }
 
-/** Whether the source is a group, as no frame's may be (IEEE 802.3, section 3.2.3). */
+/** Whether the source is a group address, which IEEE 802.3 forbids (section 3.2.3). */
 export function isFromGroup(bytes: Uint8Array, offset: number): boolean {
   return (bytes[offset + SOURCE]! & 1) !== 0;
 }
 
-/** Whether destination and source are the same. */
+/** Whether destination and source are equal. */
 export function isToItself(bytes: Uint8Array, offset: number): boolean {
   return (
     getI32(bytes, offset + DESTINATION + 2) === getI32(bytes, offset + SOURCE + 2) &&
@@ -132,7 +132,7 @@ export function isToReservedGroup(bytes: Uint8Array, offset: number): boolean {
   );
 }
 
-/** The type of what follows; {@link isLength} tells a length. */
+/** The type of the payload, or its length; {@link isLength} says which. */
 export function getEtherType(bytes: Uint8Array, offset: number): number {
   return getU16(bytes, offset + TYPE);
 }
@@ -163,7 +163,7 @@ export function writeHeader(
 }
 
 /**
- * Reads the header and its payload: all that follows a type, as much as a length says.
+ * Reads the header and its payload: everything after a type, or as many bytes as a length says.
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Ethernet {
@@ -172,7 +172,7 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Ether
   return read(bytes, offset, end);
 }
 
-/** Reads what there is, less payload than a length says too. `null` where the header is not all there. */
+/** Also reads a payload that is shorter than the length says. `null` where the header is incomplete. */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): Ethernet | null {
   return end - offset < HEADER_LENGTH ? null : read(bytes, offset, end);
 }

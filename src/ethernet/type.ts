@@ -1,11 +1,11 @@
 /**
- * The 16-bit number behind the addresses of a frame and behind a VLAN tag: up to 1500 the length of what follows (IEEE
- * 802.3, 3.2.6), from 1536 its type. What lies between is undefined, and 0 says nothing: weft keeps these as types that
- * nobody knows, as Wireshark does.
+ * The 16-bit number after the addresses of a frame, and in a VLAN tag: up to 1500 it is the length of the payload (IEEE
+ * 802.3, 3.2.6), from 1536 its type. 0 and the numbers between are undefined: weft treats them as unknown types, as
+ * Wireshark does.
  */
 import { uint } from '../wire/index.js';
 
-/** The highest number that is a length. */
+/** The highest length. */
 export const MAX_LENGTH = 1500;
 
 export const TYPE_IPV4 = 0x0800;
@@ -30,19 +30,18 @@ export function isVlanType(etherType: number): boolean {
   return etherType === TYPE_VLAN || etherType === TYPE_SERVICE_VLAN || etherType === TYPE_OLD_VLAN;
 }
 
-/** The number that a value's type or length is written as: the type, the length, or the payload's own length. */
+/** The number to write for a value: its type, its length, or the length of its payload. */
 export function typeOrLength(
   protocol: string,
   value: { etherType?: number; length?: number; payload: Uint8Array },
 ): number {
   const { etherType, length } = value;
   if (etherType === undefined) {
-    if (length === 0)
-      throw new RangeError(`${protocol}.length is to be from 1 to ${MAX_LENGTH}, not 0: that is a type`);
+    if (length === 0) throw new RangeError(`${protocol}.length must be from 1 to ${MAX_LENGTH}, not 0: that is a type`);
     return uint(`${protocol}.length`, length ?? value.payload.length, MAX_LENGTH);
   }
-  if (length !== undefined) throw new RangeError(`${protocol} is to have an etherType or a length, not both`);
+  if (length !== undefined) throw new RangeError(`${protocol} must have an etherType or a length, not both`);
   if (isLength(etherType))
-    throw new RangeError(`${protocol}.etherType is to be 0 or above ${MAX_LENGTH}, not ${etherType}: that is a length`);
+    throw new RangeError(`${protocol}.etherType must be 0 or above ${MAX_LENGTH}, not ${etherType}: that is a length`);
   return uint(`${protocol}.etherType`, etherType, 0xffff);
 }

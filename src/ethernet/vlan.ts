@@ -22,12 +22,12 @@ const ID_MASK = 0x0fff;
 
 /** Length of the tag in bytes, without the type that announces it. */
 export const HEADER_LENGTH = 4;
-/** The id of a tag that carries a priority and no VLAN. */
+/** The id of a priority tag, which names no VLAN. */
 export const ID_NONE = 0;
 /** The highest id that may name a VLAN; 4095 is reserved. */
 export const MAX_ID = 4094;
 
-/** A tag and what it stands before: an `etherType`, or the `length` of an IEEE 802.3 frame. */
+/** A tag, and either the `etherType` of what follows or the `length` of an IEEE 802.3 frame. */
 export interface Vlan {
   /** Priority code point, 0 to 7. 0 when absent. */
   priority?: number;
@@ -35,19 +35,19 @@ export interface Vlan {
   dropEligible?: boolean;
   /** VLAN id, 0 to 4095. */
   id: number;
-  /** What the payload is, 1501 to 65535; 0 where the frame does not say. */
+  /** The type of the payload, 1501 to 65535; 0 where the frame does not say. */
   etherType?: number;
   /** Bytes of payload, 1 to 1500, without `etherType`. Computed when both are absent. */
   length?: number;
   payload: Uint8Array;
 }
 
-/** A tag as `decode` gives it. */
+/** A tag as `decode` returns it. */
 export type DecodedVlan = Vlan & Required<Pick<Vlan, 'priority' | 'dropEligible'>>;
 
 /**
- * Looks once at everything that can be wrong with the tag at `offset`. Neither throws nor allocates.
- * @returns the tag's length, or `TRUNCATED` where it or the payload that a length promises runs past `end`.
+ * Validates the tag at `offset`. Neither throws nor allocates.
+ * @returns the tag's length, or `TRUNCATED` where it, or the payload of a given length, runs past `end`.
  */
 export function check(bytes: Uint8Array, offset: number, end: number): number {
   if (end - offset < HEADER_LENGTH) return TRUNCATED;
@@ -73,7 +73,7 @@ export function getPriority(bytes: Uint8Array, offset: number): number {
   return bytes[offset + CONTROL]! >>> (PRIORITY_SHIFT - 8);
 }
 
-/** Whether the frame is to be dropped before others. */
+/** Drop eligible: under congestion, a bridge drops the frame before others. */
 export function getDropEligible(bytes: Uint8Array, offset: number): boolean {
   return (getU16(bytes, offset + CONTROL) & DROP_ELIGIBLE) !== 0;
 }
@@ -113,7 +113,7 @@ export function writeHeader(bytes: Uint8Array, offset: number, id: number, ether
 }
 
 /**
- * Reads the tag and what follows: all behind a type, as much as a length says.
+ * Reads the tag and its payload: everything after a type, or as many bytes as a length says.
  * @throws WireError `truncated`.
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): DecodedVlan {
@@ -122,7 +122,7 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Decod
   return read(bytes, offset, end);
 }
 
-/** Reads what there is, less payload than a length says too. `null` where the tag is not all there. */
+/** Also reads a payload that is shorter than the length says. `null` where the tag is incomplete. */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): DecodedVlan | null {
   return end - offset < HEADER_LENGTH ? null : read(bytes, offset, end);
 }

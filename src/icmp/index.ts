@@ -18,7 +18,7 @@
  *     |                            Gateway                            |  redirect
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *
- * Three times follow in a timestamp, a mask in an address mask. Errors quote the packet that they are about.
+ * Three times follow in a timestamp, a mask in an address mask. Errors quote the packet that caused them.
  */
 import { formatIpv4, parseIpv4 } from '../address/index.js';
 import * as ipv4 from '../ipv4/index.js';
@@ -85,7 +85,7 @@ export const CODE_NETWORK_UNREACHABLE = 0;
 export const CODE_HOST_UNREACHABLE = 1;
 export const CODE_PROTOCOL_UNREACHABLE = 2;
 export const CODE_PORT_UNREACHABLE = 3;
-/** Too big to go on whole, and not to be fragmented: the message names the next hop's MTU (RFC 1191). */
+/** Too big for the next hop, and must not be fragmented: the message names that hop's MTU (RFC 1191). */
 export const CODE_FRAGMENTATION_NEEDED = 4;
 
 /** A message. Which fields it has beside `type`, `code`, `checksum` and `payload` follows from its type. */
@@ -119,14 +119,14 @@ export interface Icmp {
   unused?: number;
   /** Other types: the four octets, 32 bits. */
   rest?: number;
-  /** What follows; of an error, the packet that it is about. */
+  /** The data; of an error, the packet that caused it. */
   payload: Uint8Array;
 }
 
-/** A message as `decode` gives it. */
+/** A message as `decode` returns it. */
 export type DecodedIcmp = Icmp & Required<Pick<Icmp, 'checksum'>>;
 
-/** What an error quotes: an IPv4 header and, where the quote goes that far, the ports behind it. */
+/** The packet that an error quotes: an IPv4 header and, where the quote goes that far, the ports behind it. */
 export interface Quoted {
   header: Required<ipv4.Ipv4>;
   /** Of TCP, UDP, DCCP and SCTP, but not of fragments behind the first. */
@@ -142,7 +142,7 @@ function headerLength(type: number): number {
 }
 
 /**
- * Looks once at everything that can be wrong with the header at `offset`. Neither throws nor allocates.
+ * Validates the header at `offset`. Neither throws nor allocates.
  * @returns the header's length, times and mask included, or `TRUNCATED`.
  */
 export function check(bytes: Uint8Array, offset: number, end: number): number {
@@ -244,8 +244,8 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Decod
 }
 
 /**
- * Reads what there is: of a message of less than eight octets, type, code and checksum; of a timestamp or an address mask
- * that is cut short, no times and no mask. `null` where the first four octets are not all there.
+ * Also reads a message that is cut: of less than eight octets, type, code and checksum; of a timestamp or an address mask,
+ * the fields before the times or the mask. `null` where fewer than four octets are available.
  */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): DecodedIcmp | null {
   return end - offset < COMMON_LENGTH ? null : read(bytes, offset, end);
@@ -371,7 +371,7 @@ function quotedEnd(value: Icmp): number {
 }
 
 /**
- * Reads, as far as it goes, the packet that an error is about, which RFC 792 quotes with its header and eight octets.
+ * Reads, as far as it is there, the packet that caused an error. RFC 792 quotes its header and eight octets.
  * `null` where the message is no error or quotes no IPv4 header.
  */
 export function quoted(value: Icmp): Quoted | null {

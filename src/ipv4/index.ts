@@ -103,11 +103,11 @@ export interface Ipv4 {
   totalLength?: number;
   /** 0 when absent. */
   identification?: number;
-  /** The highest flag bit, which is to be 0 (RFC 791) unless it is the first of April (RFC 3514). */
+  /** The reserved flag, which must be 0 (RFC 791); RFC 3514, of the first of April, calls it the evil bit. */
   reservedFlag?: boolean;
   dontFragment?: boolean;
   moreFragments?: boolean;
-  /** Where the payload belongs in the whole, in bytes: a multiple of 8. 0 when absent. */
+  /** Offset of the payload in the whole packet, in bytes: a multiple of 8. 0 when absent. */
   fragmentOffset?: number;
   /** {@link DEFAULT_TTL} when absent. */
   ttl?: number;
@@ -123,7 +123,7 @@ export interface Ipv4 {
 }
 
 /**
- * Looks once at everything that can be wrong with the header at `offset`. Neither throws nor allocates.
+ * Validates the header at `offset`. Neither throws nor allocates.
  * @returns the header's length with its options, or `TRUNCATED` where the header or the total length runs past `end`, or
  * `MALFORMED` where the version is not 4 or one of the two lengths is less than it must be.
  */
@@ -181,7 +181,7 @@ export function getHeaderLength(bytes: Uint8Array, offset: number): number {
   return (bytes[offset + VERSION_LENGTH]! & 15) << 2;
 }
 
-/** The octet that was once the type of service: DSCP and ECN. */
+/** The octet that RFC 791 calls type of service: DSCP and ECN. */
 export function getTos(bytes: Uint8Array, offset: number): number {
   return bytes[offset + TOS]!;
 }
@@ -217,12 +217,12 @@ export function getMoreFragments(bytes: Uint8Array, offset: number): boolean {
   return (getU16(bytes, offset + FRAGMENT) & MORE_FRAGMENTS) !== 0;
 }
 
-/** Where the payload belongs in the whole, in bytes. */
+/** Offset of the payload in the whole packet, in bytes. */
 export function getFragmentOffset(bytes: Uint8Array, offset: number): number {
   return (getU16(bytes, offset + FRAGMENT) & FRAGMENT_MASK) << 3;
 }
 
-/** Whether this is not the whole packet: the first fragment too. */
+/** Whether this is a fragment, the first one included. */
 export function isFragment(bytes: Uint8Array, offset: number): boolean {
   return (getU16(bytes, offset + FRAGMENT) & (MORE_FRAGMENTS | FRAGMENT_MASK)) !== 0;
 }
@@ -256,7 +256,7 @@ export function hasPorts(protocol: number): boolean {
   );
 }
 
-/** The source as a signed 32-bit number, which V8 keeps off the heap: for keys and hashes. */
+/** The source as a signed 32-bit number, for keys and hashes: V8 stores it without a heap allocation. */
 export function getSourceWord(bytes: Uint8Array, offset: number): number {
   return getI32(bytes, offset + SOURCE);
 }
@@ -266,7 +266,7 @@ export function getDestinationWord(bytes: Uint8Array, offset: number): number {
   return getI32(bytes, offset + DESTINATION);
 }
 
-/** Whether the checksum fits the header. */
+/** Whether the checksum of the header is right. */
 export function verifyChecksum(bytes: Uint8Array, offset: number): boolean {
   return checksum(bytes, offset, offset + getHeaderLength(bytes, offset)) === 0;
 }
@@ -284,7 +284,7 @@ export function setTos(bytes: Uint8Array, offset: number, tos: number): void {
   bytes[offset + TOS] = tos;
 }
 
-/** Sets ECN, 0 to 3, and keeps the checksum right (RFC 1624). */
+/** Sets ECN, 0 to 3, and updates the checksum (RFC 1624). */
 export function setEcn(bytes: Uint8Array, offset: number, ecn: number): void {
   const before = getU16(bytes, offset + VERSION_LENGTH);
   const after = (before & ~3) | ecn;
@@ -310,7 +310,7 @@ export function setTtl(bytes: Uint8Array, offset: number, ttl: number): void {
   bytes[offset + TTL] = ttl;
 }
 
-/** Takes one from a TTL above 0, keeps the checksum right (RFC 1624), and returns what is left. */
+/** Decrements a TTL above 0, updates the checksum (RFC 1624), and returns the new TTL. */
 export function decrementTtl(bytes: Uint8Array, offset: number): number {
   const before = getU16(bytes, offset + TTL);
   const after = before - 0x100;
@@ -354,9 +354,9 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Requi
 }
 
 /**
- * Reads what there is. The payload goes up to `end` where the total length is 0, as in captures of segments that a
- * network card was still to cut, or points behind `end`; it is empty where the total length does not cover the header.
- * `null` where 20 octets with version 4 and a possible header length are not there.
+ * Also reads a packet with a wrong total length. The payload extends to `end` where the total length is 0, as in captures
+ * of segments that a network card has yet to cut, or is beyond `end`; it is empty where the total length is less than the
+ * header's. `null` unless there are 20 octets with version 4 and a valid header length.
  */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): Required<Ipv4> | null {
   if (end - offset < MIN_HEADER_LENGTH) return null;
@@ -409,7 +409,7 @@ export function encodeInto(value: Ipv4, bytes: Uint8Array, offset: number): numb
   const end = room('ipv4', bytes, offset, length + value.payload.length);
   const fragmentOffset = uint('ipv4.fragmentOffset', value.fragmentOffset ?? 0, FRAGMENT_MASK << 3);
   if ((fragmentOffset & 7) !== 0)
-    throw new RangeError(`ipv4.fragmentOffset is to be a multiple of 8, not ${fragmentOffset}`);
+    throw new RangeError(`ipv4.fragmentOffset must be a multiple of 8, not ${fragmentOffset}`);
   bytes[offset + VERSION_LENGTH] = 0x40 | (length >>> 2);
   bytes[offset + TOS] = (uint('ipv4.dscp', value.dscp ?? 0, 63) << 2) | uint('ipv4.ecn', value.ecn ?? 0, 3);
   const total = value.totalLength ?? length + value.payload.length;

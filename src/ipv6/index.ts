@@ -75,7 +75,7 @@ export const DEFAULT_HOP_LIMIT = 64;
 export const NEXT_HOP_BY_HOP = 0;
 export const NEXT_ROUTING = 43;
 export const NEXT_FRAGMENT = 44;
-/** Encapsulating security payload: what follows is not to be read. */
+/** Encapsulating security payload: what follows is encrypted. */
 export const NEXT_ESP = 50;
 /** Authentication header (RFC 4302). */
 export const NEXT_AUTHENTICATION = 51;
@@ -107,7 +107,7 @@ export interface Ipv6 {
   flowLabel?: number;
   /** Bytes of payload, extension headers included. Computed when absent. 0 in a jumbogram (RFC 2675). */
   payloadLength?: number;
-  /** What the payload begins with: an extension header or an upper protocol. */
+  /** The type of the payload's first header: an extension header or an upper protocol. */
   nextHeader: number;
   /** {@link DEFAULT_HOP_LIMIT} when absent. */
   hopLimit?: number;
@@ -123,7 +123,7 @@ function isJumbogram(bytes: Uint8Array, offset: number): boolean {
 }
 
 /**
- * Looks once at everything that can be wrong with the header at `offset`. Neither throws nor allocates.
+ * Validates the header at `offset`. Neither throws nor allocates.
  * @returns the fixed header's length, or `TRUNCATED` where it or the payload length runs past `end`, or `MALFORMED` where
  * the version is not 6, or `UNSUPPORTED` for a jumbogram.
  */
@@ -313,8 +313,8 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Requi
 }
 
 /**
- * Reads what there is. The payload goes up to `end` in a jumbogram and where the payload length points behind `end`.
- * `null` where 40 octets with version 6 are not there.
+ * Also reads a packet with a wrong payload length. The payload extends to `end` in a jumbogram and where the payload length
+ * is beyond `end`. `null` unless there are 40 octets with version 6.
  */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): Required<Ipv6> | null {
   if (end - offset < HEADER_LENGTH || bytes[offset + VERSION_CLASS_LABEL]! >>> 4 !== 6) return null;

@@ -14,8 +14,8 @@ type Without<V, K extends PropertyKey> = V extends unknown ? Omit<V, K> : never;
 type Loose<V, K extends PropertyKey> = Omit<V, K> & { [P in keyof V as P & K]?: V[P] };
 
 /**
- * A layer to build: its codec's value without payload, and its name; or what `dissect` gave. Numbers of what follows,
- * lengths and checksums may be left out.
+ * A layer to build: its codec's value without payload, and its name; or a layer that `dissect` returned. The number of the
+ * next layer, lengths and checksums may be left out.
  */
 export type LayerToBuild =
   | Layer
@@ -50,11 +50,11 @@ const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
 };
 
 /**
- * Writes a packet, outermost layer first. What a layer leaves out is computed: the type or number of the layer that
- * follows (0x8100 before a VLAN tag), lengths, checksums; of UDP over IPv4 and before VXLAN the checksum is 0, as RFC
- * 7348, section 5, wants it. An Ethernet frame or VLAN tag before a payload without an `etherType` becomes one of IEEE 802.3.
- * @throws RangeError where a field does not fit, what is left out cannot be computed, or a layer is one that only captures
- * have.
+ * Writes a packet, outermost layer first. Fields that a layer leaves out are computed: the type or number of the layer that
+ * follows (0x8100 before a VLAN tag), lengths, checksums. Between IPv4 and VXLAN, the UDP checksum is 0, as RFC 7348,
+ * section 5, recommends. An Ethernet frame or VLAN tag before a payload without an `etherType` becomes one of IEEE 802.3.
+ * @throws RangeError where a field does not fit, a field that is left out cannot be computed, or a layer occurs in capture
+ * files only.
  */
 export function build(layers: readonly LayerToBuild[]): Uint8Array {
   /** Trailers by the position of the layer that they are behind. */
@@ -90,9 +90,7 @@ function encode(layers: readonly LayerToBuild[], i: number, payload: Uint8Array,
     case 'ipv6': {
       const { extensions } = layer;
       if (extensions !== undefined && layer.nextHeader === undefined)
-        throw new RangeError(
-          'ipv6.nextHeader is to be given where there are extensions: it is the number of the first',
-        );
+        throw new RangeError('ipv6.nextHeader is required with extensions: it is the number of the first');
       const nextHeader = layer.nextHeader ?? numberOf('ipv6.nextHeader', next);
       return ipv6.encode({
         ...layer,
@@ -116,9 +114,9 @@ function encode(layers: readonly LayerToBuild[], i: number, payload: Uint8Array,
     case 'loop':
     case 'sll':
     case 'sll2':
-      throw new RangeError(`${layer.protocol} is a header of captures, which is not built`);
+      throw new RangeError(`${layer.protocol} is a header of capture files, which build does not write`);
     case 'trailer':
-      throw new RangeError('a trailer is to stand behind all other layers');
+      throw new RangeError('a trailer must come after all other layers');
   }
 }
 
@@ -130,7 +128,7 @@ function typeOf(layer: { etherType?: number; length?: number }, next: string | u
 
 function numberOf(field: string, next: string | undefined): number {
   const number = next === undefined ? undefined : PROTOCOL_NUMBERS[next];
-  if (number === undefined) throw new RangeError(`${field} is to be given before ${next ?? 'nothing'}`);
+  if (number === undefined) throw new RangeError(`${field} is required before ${next ?? 'nothing'}`);
   return number;
 }
 

@@ -42,13 +42,13 @@ import {
   VXLAN_PORTS,
 } from './next.js';
 
-/** The most layers of a packet; what is deeper is payload. */
+/** The most layers of a packet; anything deeper is payload. */
 export const MAX_LAYERS = 64;
 
 export interface DissectOptions {
-  /** What the packet begins with, as a LINKTYPE_ value of `pcap`. Ethernet when absent. */
+  /** The type of the first header, a LINKTYPE_ value of `pcap`. Ethernet when absent. */
   linkType?: number;
-  /** Bytes that the packet had, where a capture cut it. */
+  /** Length of the packet on the wire, where a capture cut it. */
   originalLength?: number;
   /**
    * UDP destination ports of VXLAN. When absent, {@link VXLAN_PORTS}: 4789, and 8472 where flag I is set. The source port
@@ -58,7 +58,7 @@ export interface DissectOptions {
 }
 
 export interface Dissection {
-  /** From the outermost inwards; at the end `payload`, where no codec reads all, and `trailer`s. */
+  /** Outermost first; at the end a `payload`, where bytes are left that weft does not decode, and `trailer`s. */
   layers: Layer[];
   /**
    * The first problem that a strict `decode` reports, with `limitedBy` naming what set the end: `buffer`, `capture` where
@@ -72,18 +72,18 @@ export interface Dissection {
 const NO_OPTIONS: DissectOptions = {};
 
 /**
- * Reads a packet as far as it can be understood; never throws. Where every strict `decode` succeeds, the layers hold what
- * those give.
+ * Dissects a packet as far as possible; never throws. Where every strict `decode` succeeds, the layers hold the values that
+ * those return.
  */
 export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS): Dissection {
   const layers: Layer[] = [];
   let stopped: WireProblem | null = null;
   /** Outermost first; made only where there is one. */
   let trailers: TrailerLayer[] | null = null;
-  /** What is left to read, and what set its end. */
+  /** The bytes left to read, and what sets their end. */
   let offset = 0;
   let end = bytes.length;
-  /** Where it ended before a capture cut it. */
+  /** Where the packet ended before a capture cut it. */
   let whole = Math.max(end, options.originalLength ?? 0);
   let limitedBy = whole > end ? 'capture' : 'buffer';
   /** Whether what is left is a first fragment, so that length fields may point behind its end. */
@@ -93,7 +93,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
   let next = afterLinkType(linkType);
   if (next < 0) {
     next = REST;
-    stopped = unsupported('link', 0, `link type ${linkType} is none that weft reads`);
+    stopped = unsupported('link', 0, `link type ${linkType} is not supported`);
   }
 
   while (next !== REST) {
@@ -104,7 +104,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
     const at = offset;
     const kind: number = next;
     const count = layers.length;
-    /** Where the payload ends; what is behind it up to `end` is a trailer. */
+    /** Where the payload ends; the bytes from there to `end` are a trailer. */
     let stop = end;
     next = REST;
     switch (kind) {
@@ -167,7 +167,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
         break;
       }
       case IP:
-        // The version tells; where it is neither, IPv4 says so.
+        // The version decides. Where it is neither, the IPv4 codec reports it.
         next = at < end && bytes[at]! >>> 4 === 6 ? IPV6 : IPV4;
         break;
       case IPV4: {
@@ -201,7 +201,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           size: offset - at,
           dscp: ipv4.getDscp(bytes, at),
           ecn: ipv4.getEcn(bytes, at),
-          // Of a super-frame captured before a network card cut it, the header says 0.
+          // The header of a super-frame says 0 where it was captured before a network card cut it.
           totalLength: ipv4.getTotalLength(bytes, at) || whole - at,
           identification: ipv4.getIdentification(bytes, at),
           reservedFlag: ipv4.getReservedFlag(bytes, at),
@@ -337,7 +337,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
         else {
           stopped ??= tcp.diagnose(bytes, at, end, limitedBy);
           if (end - at < tcp.MIN_HEADER_LENGTH) break;
-          // With a header length that cannot be, ports and numbers are there all the same.
+          // Ports and sequence numbers are valid even where the header length is not.
           offset = Math.min(at + Math.max(tcp.getHeaderLength(bytes, at), tcp.MIN_HEADER_LENGTH), end);
         }
         layers.push({

@@ -7,7 +7,7 @@ import type { Tcp } from '../tcp/index.js';
 import type { Udp } from '../udp/index.js';
 import type { Vxlan } from '../vxlan/index.js';
 
-/** What every layer has beside its protocol's own fields. */
+/** The fields of every layer beside those of its protocol. */
 export interface LayerPosition<P extends string> {
   /** The layer's name. */
   protocol: P;
@@ -20,7 +20,7 @@ export interface LayerPosition<P extends string> {
 /** `Omit` for each member of a union. */
 type Without<V, K extends PropertyKey> = V extends unknown ? Omit<V, K> : never;
 
-/** What a codec's `decode` gives, without the payload, which is the layers that follow. */
+/** The value that a codec's `decode` returns, without the payload, which is the layers that follow. */
 type LayerOf<P extends string, V> = LayerPosition<P> & Without<V, 'payload'>;
 
 export type EthernetLayer = LayerOf<'ethernet', Ethernet>;
@@ -28,8 +28,8 @@ export type VlanLayer = LayerOf<'vlan', vlan.DecodedVlan>;
 export type ArpLayer = LayerOf<'arp', DecodedArp>;
 /**
  * `protocol` is every layer's name, so the header's field of that name is here {@link Ipv4Layer.protocolNumber}.
- * `totalLength` of a packet whose header says 0, as of a super-frame captured before a network card cut it, is what there
- * was.
+ * Where the header says 0, as in a super-frame that was captured before a network card cut it, `totalLength` is the length
+ * of the packet.
  */
 export type Ipv4Layer = LayerPosition<'ipv4'> &
   Omit<Required<Ipv4>, 'payload' | 'protocol'> & { protocolNumber: number };
@@ -52,7 +52,7 @@ export interface LoopbackLayer extends LayerPosition<'null' | 'loop'> {
 
 /** Linux "cooked" capture, version 1 or 2. */
 export interface CookedLayer extends LayerPosition<'sll' | 'sll2'> {
-  /** 0 to us, 1 broadcast, 2 multicast, 3 to somebody else, 4 from us. */
+  /** 0 to us, 1 broadcast, 2 multicast, 3 to another host, 4 sent by us. */
   packetType: number;
   /** ARPHRD_ value of the interface: 1 for Ethernet. */
   hardwareType: number;
@@ -64,7 +64,7 @@ export interface CookedLayer extends LayerPosition<'sll' | 'sll2'> {
   etherType: number;
 }
 
-/** Bytes that no codec of weft reads. */
+/** Bytes that weft does not decode. */
 export interface PayloadLayer extends LayerPosition<'payload'> {
   bytes: Uint8Array;
 }
@@ -76,7 +76,7 @@ export interface TrailerLayer extends LayerPosition<'trailer'> {
   bytes: Uint8Array;
 }
 
-/** A layer of a packet, told apart by `protocol`. */
+/** A layer of a packet; `protocol` says which. */
 export type Layer =
   | EthernetLayer
   | VlanLayer

@@ -6,7 +6,7 @@
  *     SLL2   0 protocol (2)   2 reserved (2)   4 interface index (4)   8 ARPHRD type (2)   10 packet type (1)
  *            11 address length (1)   12 address (8)
  *
- * They are read only: no frame on a wire has them.
+ * weft reads them and does not write them: no frame on a wire has them.
  */
 import { HEX } from '../address/index.js';
 import { getU16, getU32 } from '../wire/index.js';
@@ -28,7 +28,7 @@ export const LOOPBACK_LENGTH = 4;
 export const SLL_LENGTH = 16;
 export const SLL2_LENGTH = 20;
 
-/** Reads the loopback header at `offset`, which is all there. */
+/** Reads the loopback header at `offset`, which is complete. */
 export function readLoopback(bytes: Uint8Array, offset: number, protocol: 'null' | 'loop'): LoopbackLayer {
   const value = getU32(bytes, offset);
   // No family is above 65,535, so a high half that is not zero means the other byte order.
@@ -37,7 +37,7 @@ export function readLoopback(bytes: Uint8Array, offset: number, protocol: 'null'
   return { protocol, offset, size: LOOPBACK_LENGTH, family };
 }
 
-/** Reads the cooked header at `offset`, which is all there. */
+/** Reads the cooked header at `offset`, which is complete. */
 export function readCooked(bytes: Uint8Array, offset: number, protocol: 'sll' | 'sll2'): CookedLayer {
   if (protocol === 'sll')
     return {

@@ -7,7 +7,7 @@ const ROW = 16;
 /** The most bytes of a field that {@link tree} shows. */
 const MAX_SHOWN = 32;
 
-/** Fields whose numbers people know in hexadecimal, by their digits. */
+/** Fields that are shown in hexadecimal, with their number of digits. */
 const HEXADECIMAL: Readonly<Record<string, number>> = { checksum: 4, identification: 4, flags: 2, reserved1: 6 };
 
 /** Bytes as hexadecimal digits, without spaces. */
@@ -33,7 +33,7 @@ export function hexdump(bytes: Uint8Array): string {
   return lines.join('\n');
 }
 
-/** A packet's layers with all their fields, a line each, the fields below their layer. */
+/** The layers of a packet with all their fields, one per line. */
 export function tree(layers: readonly Layer[]): string {
   const lines: string[] = [];
   for (const { protocol, offset, size, ...fields } of layers) {

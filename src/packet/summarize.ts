@@ -8,12 +8,12 @@ import type { ArpLayer, EthernetLayer, IcmpLayer, Ipv4Layer, Ipv6Layer, Layer, T
 import { etherTypeName, icmpv6Name, protocolName } from './names.js';
 
 /**
- * One line about a packet, in tcpdump's words: `IP 10.0.0.3 > 10.0.0.4: ICMP echo request, id 1, seq 1, length 64`. What
- * a tunnel carries follows behind ` / `. TCP numbers are those of the header, not counted from the first.
+ * One line about a packet, in tcpdump's words: `IP 10.0.0.3 > 10.0.0.4: ICMP echo request, id 1, seq 1, length 64`. The
+ * inner packet of a tunnel follows after ` / `. TCP sequence numbers are absolute, as `tcpdump -S` prints them.
  */
 export function summarize(layers: readonly Layer[]): string {
   let text = '';
-  /** Bytes behind the nearest IP header, as that says. */
+  /** Payload length of the nearest IP header, as the header says. */
   let carried = 0;
   for (let i = 0; i < layers.length; i++) {
     const layer = layers[i]!;
@@ -73,7 +73,7 @@ export function summarize(layers: readonly Layer[]): string {
   return text;
 }
 
-/** Whether what follows a layer is nothing that weft reads. */
+/** Whether weft does not decode what follows a layer. */
 function isRest(next: Layer | undefined): boolean {
   return next === undefined || next.protocol === 'payload' || next.protocol === 'trailer';
 }
@@ -103,7 +103,7 @@ function arpText(layer: ArpLayer, length: number): string {
   return `ARP, ${text}, length ${length}`;
 }
 
-/** What an IP header carries that weft does not read. */
+/** The payload of an IP header that weft does not decode. */
 function upperText(layer: Ipv4Layer | Ipv6Layer, next: Layer | undefined, length: number): string {
   const first = next?.protocol === 'payload' ? next.bytes[0] : undefined;
   let number: number;

@@ -1,5 +1,5 @@
 /**
- * What reader and writers share: magic numbers, block and option codes, offsets, and little and big endian access.
+ * Shared by the reader and the writers: magic numbers, block and option codes, offsets, and little and big endian access.
  *
  * pcap (draft-ietf-opsawg-pcap): a file header, then packet records, all in the writer's byte order.
  *

@@ -1,4 +1,4 @@
-/** Capture files: pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), read from chunks and written. */
+/** Capture files: pcap (draft-ietf-opsawg-pcap) and pcapng (draft-ietf-opsawg-pcapng), read in chunks, and written. */
 export * from './linktype.js';
 export { MAX_CAPTURED } from './format.js';
 export {

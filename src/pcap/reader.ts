@@ -20,10 +20,10 @@ import {
   SIMPLE,
 } from './format.js';
 
-/** Which of the two kinds of file it is. */
+/** The format of the file. */
 export type Format = 'pcap' | 'pcapng';
 
-/** What the file says of a place where packets were captured. A pcap file has one, without a name. */
+/** An interface on which packets were captured. A pcap file has one, without a name. */
 export interface CaptureInterface {
   /** Position in its section, from 0. */
   id: number;
@@ -40,7 +40,7 @@ export interface CaptureInterface {
   fcsLength?: number;
 }
 
-/** Which way a packet went, as the capturing machine saw it. */
+/** The direction of a packet, seen from the capturing host. */
 export type Direction = 'inbound' | 'outbound';
 
 /** A packet of a capture file. */
@@ -49,48 +49,48 @@ export interface CapturedPacket {
   number: number;
   /** Nanoseconds since 1970 UTC, `null` for a Simple Packet Block, which has no time. Finer units are cut. */
   timestamp: bigint | null;
-  /** Bytes that the packet had. */
+  /** Length of the packet on the wire, in bytes. */
   length: number;
-  /** Bytes that the file has of it: `data.length`. Above `length` only in a file that contradicts itself. */
+  /** Bytes of it in the file: `data.length`. Above `length` only in a file that contradicts itself. */
   captured: number;
   linkType: number;
   interface: CaptureInterface;
   direction?: Direction;
   comment?: string;
-  /** Shares memory with the chunk that was pushed, where the packet lay wholly in it. */
+  /** Shares memory with the chunk that was pushed, where that contained the whole packet. */
   data: Uint8Array;
 }
 
 export interface CaptureReaderOptions {
-  /** Most bytes that one packet may have in the file; a claim of more is an error. 262,144 when absent. */
+  /** Most bytes of one packet in the file; a higher length is an error. 262,144 when absent. */
   maxCaptured?: number;
 }
 
-/** Most octets of options that a block is read with: a claim of more is an error. */
+/** Most octets of options in a block; a higher length is an error. */
 const MAX_OPTIONS = 262_144;
-/** Most interfaces of a section: they are what a reader must remember. */
+/** Most interfaces of a section: the reader keeps them in memory. */
 const MAX_INTERFACES = 4096;
 const MAX_NAME = 1024;
 const NANOSECONDS = 1_000_000_000n;
 const MAGIC_GZIP = 0x1f8b;
 
 /**
- * Reads a capture file from chunks of any size as they come, pcap and pcapng, told apart by their first octets.
+ * Reads a capture file in chunks of any size. The first octets say whether it is pcap or pcapng.
  *
  *     const reader = new CaptureReader();
  *     for await (const chunk of stream) for (const packet of reader.push(chunk)) show(packet);
  *     reader.finish();
  *     if (reader.problem !== null) complain(reader.problem);
  *
- * Memory stays below one packet (or one block's options) and the chunk, whatever lengths the file claims: bytes are kept
- * as they come, and never allocated on the word of a length field.
+ * Memory use is bounded by one packet (or the options of one block) and the chunk, whatever the length fields say: the
+ * reader stores bytes as they arrive, and never allocates by a length field.
  */
 export class CaptureReader {
-  /** `null` until the first octets are there. */
+  /** `null` before the first octets. */
   format: Format | null = null;
   /** The interfaces of the current section. */
   interfaces: CaptureInterface[] = [];
-  /** What ended reading before the end of the file, with its offset in the file; `null` while all is well. */
+  /** The problem that ended reading, with its offset in the file; `null` where there is none. */
   problem: WireError | null = null;
   /** Packets read so far. */
   count = 0;
@@ -118,7 +118,7 @@ export class CaptureReader {
 
   /**
    * Takes the next bytes of the file and returns the packets that they complete. After a problem, it returns none.
-   * The chunk is not to be overwritten while its packets are in use.
+   * Do not overwrite the chunk while its packets are in use.
    */
   push(chunk: Uint8Array): CapturedPacket[] {
     const out: CapturedPacket[] = [];
@@ -145,7 +145,7 @@ export class CaptureReader {
     return out;
   }
 
-  /** Says that the file has ended: a problem where that is in the middle of something. */
+  /** Ends the file. Returns a problem where a packet or block is incomplete. */
   finish(): WireError | null {
     if (this.problem !== null) return this.problem;
     if (this.#skip > 0 || this.#skipped !== null) {
@@ -163,7 +163,7 @@ export class CaptureReader {
     return this.problem;
   }
 
-  /** Copies up to `count` bytes into what is kept, which grows with what came, not with what is needed. */
+  /** Copies up to `count` bytes into the buffer, which grows with the bytes that arrive, not with a length field. */
   #keep(chunk: Uint8Array, at: number, count: number): number {
     const taken = Math.min(count, chunk.length - at);
     const total = this.#keptLength + taken;
@@ -177,13 +177,13 @@ export class CaptureReader {
     return taken;
   }
 
-  /** Lets go of what was kept; a packet may share it, so its memory is not used again. */
+  /** Releases the buffer. It is not reused, since a packet may share its memory. */
   #release(): void {
     this.#kept = new Uint8Array(0);
     this.#keptLength = 0;
   }
 
-  /** Notes how many bytes the item at hand takes, and returns whether they are there. */
+  /** Notes how many bytes the current item takes, and returns whether they are available. */
   #has(needed: number, available: number): boolean {
     this.#need = needed;
     return needed <= available;

@@ -24,7 +24,7 @@ export interface PacketToWrite {
   /** Nanoseconds since 1970 UTC. */
   timestamp: bigint;
   data: Uint8Array;
-  /** Bytes that the packet had; `data.length` when absent. */
+  /** Length of the packet on the wire; `data.length` when absent. */
   length?: number;
 }
 
@@ -56,7 +56,7 @@ export class PcapWriter {
     this.#little = options.bigEndian !== true;
   }
 
-  /** What the file begins with. */
+  /** The header of the file. */
   header(): Uint8Array {
     const bytes = new Uint8Array(FILE.length);
     set32(bytes, FILE.magic, this.#nanoseconds ? MAGIC_NANOSECONDS : MAGIC_MICROSECONDS, this.#little);
@@ -75,9 +75,7 @@ export class PcapWriter {
     const data = packet.data.subarray(0, this.#snapLength);
     const seconds = packet.timestamp / NANOSECONDS;
     if (packet.timestamp < 0n || seconds > 0xffff_ffffn)
-      throw new RangeError(
-        `pcap.timestamp is to be from 0 to ${2n ** 32n * NANOSECONDS - 1n}, not ${packet.timestamp}`,
-      );
+      throw new RangeError(`pcap.timestamp must be from 0 to ${2n ** 32n * NANOSECONDS - 1n}, not ${packet.timestamp}`);
     const fraction = Number(packet.timestamp % NANOSECONDS);
     const bytes = new Uint8Array(RECORD.length + data.length);
     set32(bytes, RECORD.seconds, Number(seconds), this.#little);
@@ -180,7 +178,7 @@ export class PcapngWriter {
     const snapLength = this.#snapLengths[id];
     if (snapLength === undefined) throw new RangeError(`pcapng.interface ${id} was not added`);
     if (packet.timestamp < 0n || packet.timestamp >= 1n << 64n)
-      throw new RangeError(`pcapng.timestamp is to be from 0 to ${(1n << 64n) - 1n}, not ${packet.timestamp}`);
+      throw new RangeError(`pcapng.timestamp must be from 0 to ${(1n << 64n) - 1n}, not ${packet.timestamp}`);
     const data = packet.data.subarray(0, snapLength);
     const flags = packet.direction === undefined ? undefined : new Uint8Array(4);
     if (flags !== undefined) set32(flags, 0, packet.direction === 'inbound' ? 1 : 2, this.#little);

@@ -19,7 +19,7 @@
  *     |                    Options, in 32-bit words                   |
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *
- * The checksum covers addresses of the IP header as well, which whoever computes or verifies it hands in.
+ * The checksum also covers the addresses of the IP header, which the caller passes.
  */
 import { type Addresses, pseudoHeaderSum } from '../address/index.js';
 import {
@@ -106,7 +106,7 @@ export interface Tcp {
 }
 
 /**
- * Looks once at everything that can be wrong with the header at `offset`. Neither throws nor allocates.
+ * Validates the header at `offset`. Neither throws nor allocates.
  * @returns the header's length with its options, or `TRUNCATED`, or `MALFORMED` where the data offset is less than 5.
  */
 export function check(bytes: Uint8Array, offset: number, end: number): number {
@@ -239,7 +239,7 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Requi
 }
 
 /**
- * Reads what there is, options that are cut short too. `null` where 20 octets with a possible data offset are not there.
+ * Also reads options that are cut. `null` unless there are 20 octets with a valid data offset.
  */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): Required<Tcp> | null {
   if (end - offset < MIN_HEADER_LENGTH) return null;

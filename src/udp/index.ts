@@ -9,7 +9,7 @@
  *     |            Length             |           Checksum            |
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *
- * The checksum covers addresses of the IP header as well, which whoever computes or verifies it hands in.
+ * The checksum also covers the addresses of the IP header, which the caller passes.
  */
 import { type Addresses, isIpv6Text, pseudoHeaderSum } from '../address/index.js';
 import {
@@ -50,7 +50,7 @@ export interface Udp {
 }
 
 /**
- * Looks once at everything that can be wrong with the header at `offset`. Neither throws nor allocates.
+ * Validates the header at `offset`. Neither throws nor allocates.
  * @returns the header's length, or `TRUNCATED` where the header or its length field runs past `end`, or `MALFORMED` where
  * that length is less than the header's.
  */
@@ -165,9 +165,9 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Requi
 }
 
 /**
- * Reads what there is. The data go up to `end` where the length is 0 (a jumbogram, RFC 2675, or a capture of segments that
- * a network card was still to cut) or points behind `end`; there are none where it is less than the header's. `null`
- * where the eight octets are not all there.
+ * Also reads a datagram with a wrong length. The data extend to `end` where the length is 0 (a jumbogram, RFC 2675, or a
+ * capture of segments that a network card has yet to cut) or is beyond `end`; there are none where it is less than the
+ * header's. `null` where fewer than eight octets are available.
  */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): Required<Udp> | null {
   if (end - offset < HEADER_LENGTH) return null;

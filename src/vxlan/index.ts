@@ -43,14 +43,14 @@ export const PORT = 4789;
 /** The highest VNI: 2^24 - 1. */
 export const MAX_VNI = 0xff_ffff;
 
-/** Flag I: the VNI is valid. A header without it is to be discarded (section 5). */
+/** Flag I: the VNI is valid. A receiver discards a packet without it (section 5). */
 export const FLAG_VNI = 0x08;
 /** Flag G of the Group Policy extension: a group id is present. */
 export const FLAG_GROUP = 0x80;
 /** Flag P of GPE: the next protocol's number is present. */
 export const FLAG_NEXT_PROTOCOL = 0x04;
 
-/** Group Policy's bit D, in the octet after the flags: the egress VTEP is not to learn the source. */
+/** Group Policy's bit D, in the octet after the flags: the egress VTEP must not learn the source. */
 const DONT_LEARN = 0x40;
 /** Group Policy's bit A: policy has been applied already. */
 const POLICY_APPLIED = 0x08;
@@ -69,7 +69,7 @@ export interface Vxlan {
   payload: Uint8Array;
 }
 
-/** What a Group Policy header says. */
+/** The Group Policy fields of a header. */
 export interface GroupPolicy {
   group: number;
   dontLearn: boolean;
@@ -77,7 +77,7 @@ export interface GroupPolicy {
 }
 
 /**
- * Looks once at everything that can be wrong with the header at `offset`. Neither throws nor allocates.
+ * Validates the header at `offset`. Neither throws nor allocates.
  * @returns the header's length, or `TRUNCATED`, or `MALFORMED` where flag I is not set (section 5).
  */
 export function check(bytes: Uint8Array, offset: number, end: number): number {
@@ -151,7 +151,7 @@ export function setNextProtocol(bytes: Uint8Array, offset: number, protocol: num
   bytes[offset + NEXT_PROTOCOL] = protocol;
 }
 
-/** Writes a whole plain header, as RFC 7348 wants it sent: flag I, the VNI, zero elsewhere. */
+/** Writes a whole header as RFC 7348 requires: flag I, the VNI, and zeros. */
 export function writeHeader(bytes: Uint8Array, offset: number, vni: number): void {
   bytes[offset + FLAGS] = FLAG_VNI;
   setU24(bytes, offset + RESERVED1, 0);
@@ -169,7 +169,7 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Requi
   return read(bytes, offset, end);
 }
 
-/** Reads what there is: a header without flag I too. `null` where the eight octets are not all there. */
+/** Also reads a header without flag I. `null` where fewer than eight octets are available. */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): Required<Vxlan> | null {
   return end - offset < HEADER_LENGTH ? null : read(bytes, offset, end);
 }
@@ -208,7 +208,7 @@ export function encodeInto(value: Vxlan, bytes: Uint8Array, offset: number): num
   return end;
 }
 
-/** What the Group Policy bits of a decoded value say, or `undefined` where flag G is not set. */
+/** The Group Policy fields of a decoded value, or `undefined` where flag G is not set. */
 export function groupPolicy(value: Vxlan): GroupPolicy | undefined {
   if (((value.flags ?? FLAG_VNI) & FLAG_GROUP) === 0) return undefined;
   const word = value.reserved1 ?? 0;

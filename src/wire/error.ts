@@ -1,11 +1,11 @@
-/** What `check` answers instead of a length when a header is cut short by `end`. */
+/** `check` returns this instead of a length where `end` cuts the header. */
 export const TRUNCATED = -1;
-/** What `check` answers when a field contradicts the protocol, whatever follows. */
+/** `check` returns this where a field contradicts the protocol. */
 export const MALFORMED = -2;
-/** What `check` answers when the bytes may be right but this codec does not read their kind. */
+/** `check` returns this where the header may be right, but this codec does not support it. */
 export const UNSUPPORTED = -3;
 
-/** Why a codec did not accept its input. */
+/** Why a codec rejected its input. */
 export type Reason = 'truncated' | 'malformed' | 'unsupported';
 
 /**
@@ -16,15 +16,15 @@ export interface WireProblem {
   /** The protocol whose header was being read, in lower case: `ipv4`. */
   protocol: string;
   reason: Reason;
-  /** Position in `bytes` of the header for `truncated`, of the offending field otherwise. */
+  /** For `truncated`, the position of the header in `bytes`; otherwise the position of the offending field. */
   offset: number;
-  /** Bytes that were needed from the header's start (0 where the reason is not one of length). */
+  /** For `truncated`, the bytes needed from the header's start; otherwise 0. */
   needed: number;
-  /** Bytes that there were from the header's start (0 where the reason is not one of length). */
+  /** For `truncated`, the bytes available from the header's start; otherwise 0. */
   available: number;
-  /** What set the end: `buffer`, or a length field, as `udp.length`; empty where the reason is not one of length. */
+  /** For `truncated`, what sets the end: `buffer`, or a length field such as `udp.length`; otherwise empty. */
   limitedBy: string;
-  /** The finding in words: `version is 6, not 4`. */
+  /** The problem in words: `version is 6, not 4`. */
   detail: string;
 }
 
@@ -104,7 +104,7 @@ export function unsupported(protocol: string, offset: number, detail: string): W
  */
 export function uint(field: string, value: number, max: number): number {
   if (!Number.isInteger(value) || value < 0 || value > max)
-    throw new RangeError(`${field} is to be a whole number from 0 to ${max}, not ${value}`);
+    throw new RangeError(`${field} must be an integer from 0 to ${max}, not ${value}`);
   return value;
 }
 

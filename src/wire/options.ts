@@ -1,6 +1,6 @@
 /**
- * The option area that IPv4 (RFC 791, section 3.1) and TCP (RFC 9293, section 3.2) have in common: a kind octet; kind 0
- * ends the list, kind 1 stands alone, any other is followed by the length of the whole option and its data.
+ * The options of IPv4 (RFC 791, section 3.1) and TCP (RFC 9293, section 3.2). Each begins with a kind octet: kind 0 ends
+ * the list, kind 1 is a single octet, any other kind is followed by the length of the whole option and its data.
  */
 import { uint } from './error.js';
 
@@ -12,13 +12,13 @@ export const OPTION_NOP = 1;
 /** One option, byte for byte. */
 export interface Option {
   kind: number;
-  /** What follows kind and length. Of {@link OPTION_END}: the padding, all octets up to the end of the area. */
+  /** The data after kind and length. For {@link OPTION_END}, the padding up to the end of the area. */
   data: Uint8Array;
-  /** Set where the length octet is missing, below 2 or runs past the area: `data` is then all that follows the kind. */
+  /** Set where the length octet is missing, below 2, or beyond the area: `data` is then everything after the kind. */
   malformed?: true;
 }
 
-/** Reads the area `bytes[offset, end)` to its end, whatever stands there. */
+/** Reads the area `bytes[offset, end)` to its end. Malformed options are kept as they are. */
 export function readOptions(bytes: Uint8Array, offset: number, end: number): Option[] {
   const options: Option[] = [];
   for (let at = offset, next = 0; at < end; at = next) {
@@ -40,7 +40,7 @@ export function readOptions(bytes: Uint8Array, offset: number, end: number): Opt
   return options;
 }
 
-/** Whether an option is written with a length octet. */
+/** Whether an option has a length octet. */
 function hasLength(option: Option): boolean {
   return option.kind > OPTION_NOP && option.malformed !== true;
 }
@@ -53,7 +53,7 @@ export function optionsLength(options: readonly Option[]): number {
 }
 
 /**
- * Writes the options and zeros up to whole 32-bit words; returns the end. The caller has checked the room.
+ * Writes the options and zeros up to whole 32-bit words; returns the end. The caller has checked that they fit.
  * @param field the name for errors: `ipv4.options`.
  * @throws RangeError where a kind or a length does not fit its octet.
  */

@@ -1,12 +1,12 @@
 /** UTF-8 (RFC 3629) without `TextEncoder` and `TextDecoder`, which the ECMAScript library does not have. */
 
 /**
- * Added to an octet that is not UTF-8, it makes a lone surrogate, U+DC80 to U+DCFF, that stands for the octet in texts
- * which have to give their octets back (as Python's `surrogateescape`).
+ * An octet that is not UTF-8, plus this number, is a lone surrogate, U+DC80 to U+DCFF. It represents the octet in text that
+ * must round-trip byte for byte, as Python's `surrogateescape` does.
  */
 export const ESCAPE = 0xdc00;
 
-/** Octets that are read by one call at most; the stack bounds it. */
+/** The most octets that one call of `String.fromCharCode` takes; the size of the stack limits it. */
 const SHORT = 512;
 
 /**
@@ -47,7 +47,7 @@ function encodeAny(text: string, escaped: boolean): Uint8Array {
 export function decodeText(bytes: Uint8Array, offset: number, end: number, escaped = false): string {
   let text = '';
   let i = offset;
-  // One call for what is plain ASCII, as names are: a text that grows by a character a time is a chain of pieces.
+  // One call for plain ASCII, as names are: a string that grows by one character at a time is a chain of pieces.
   while (i < end && i - offset < SHORT && bytes[i]! < 0x80) i++;
   if (i > offset) text = String.fromCharCode.apply(null, bytes.subarray(offset, i) as unknown as number[]);
   while (i < end) {
