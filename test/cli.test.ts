@@ -1,6 +1,5 @@
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, test } from 'uvu';
@@ -9,7 +8,6 @@ import { countersTable, prometheus } from '../src/cli/counters.js';
 import { flagHelp, parseFlags, UsageError, type Flag } from '../src/cli/flags.js';
 import { table } from '../src/cli/table.js';
 import { COMMON, readPlan, SINGLE } from '../src/cli/up-config.js';
-import { ask, serveControl } from '../src/host/control.js';
 import { Vtep } from '../src/vtep/index.js';
 import { REPOSITORY, VTEP, type Outcome } from './support/lab.js';
 
@@ -245,67 +243,6 @@ test('counters: Prometheus can read them, and drops add up', () => {
   assert.match(readable, /^datagrams that the underlay did not take: ENETUNREACH +6$/m);
 });
 
-const control = suite('control socket');
-const path = join(directory, 'control');
-
-control('answers each line in order, and survives nonsense', async () => {
-  const server = await serveControl(path, async (request) => ({ asked: request.command }));
-  assert.equal(await ask(path, { command: 'fdb' }), { asked: 'fdb' });
-  const { connect } = await import('node:net');
-  const lines = await new Promise<string[]>((resolve) => {
-    let text = '';
-    const socket = connect(path, () => socket.write('nonsense\n{"command":"fly"}\n{"command":"peers"}\n'));
-    socket.on('data', (data) => {
-      text += data.toString();
-      if (text.split('\n').length === 4) socket.end();
-    });
-    socket.on('close', () => resolve(text.trim().split('\n')));
-  });
-  assert.match(lines[0]!, /^\{"ok":false,"error":"a request is a JSON object on one line: /);
-  assert.match(lines[1]!, /^\{"ok":false,"error":"command: expected one of /);
-  assert.is(lines[2], '{"ok":true,"result":{"asked":"peers"}}');
-  await server.close();
-});
-
-control('is for its owner, and goes when it is closed', async () => {
-  const { existsSync, statSync } = await import('node:fs');
-  const server = await serveControl(path, async () => ({}));
-  assert.is(statSync(path).mode & 0o777, 0o600);
-  await server.close();
-  assert.not(existsSync(path));
-});
-
-control('replaces a socket that nobody listens on, and nothing else', async () => {
-  // A listener whose process ends without closing leaves its socket behind.
-  const script = `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
-  await new Promise((resolve) => execFile(process.execPath, ['-e', script], resolve));
-  const server = await serveControl(path, async () => ({ here: true }));
-  assert.equal(await ask(path, { command: 'fdb' }), { here: true });
-  await serveControl(path, async () => ({})).then(
-    () => assert.unreachable(),
-    (error: Error) => assert.match(error.message, /another vtep listens there/),
-  );
-  await server.close();
-  writeFileSync(path, 'precious');
-  await serveControl(path, async () => ({})).then(
-    () => assert.unreachable(),
-    (error: Error) => assert.match(error.message, /something else is there/),
-  );
-  rmSync(path);
-});
-
-control('says why it cannot be asked', async () => {
-  const refused = (at: string): Promise<string> =>
-    ask(at, { command: 'fdb' }).then(
-      () => '',
-      (error: Error) => error.message,
-    );
-  assert.match(await refused(path), /^there is no control socket at .*; start the VTEP with --control /);
-  const mute = createServer((socket) => socket.destroy()).listen(path);
-  assert.match(await refused(path), /closed the connection without an answer|cannot be reached: ECONNRESET|EPIPE/);
-  await new Promise((resolve) => mute.close(resolve));
-});
-
 const program = suite('program');
 
 program('prints help, with examples, and its version', async () => {
@@ -406,5 +343,4 @@ program('a dry run prints the configuration and does nothing', async () => {
 });
 
 test.run();
-control.run();
 program.run();

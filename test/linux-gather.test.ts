@@ -1,8 +1,35 @@
 /** What several workers answer, as one. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { addCounts, gatherCounters, gatherFdb, gatherRemotes } from '../src/host/linux/gather.js';
-import { Vtep } from '../src/vtep/index.js';
+import { addCounts, gatherCounts, gatherFdb, gatherRemotes, type Lister } from '../src/host/linux/gather.js';
+import { type Page } from '../src/host/pages.js';
+import { namedCounters, Vtep, type FdbListing } from '../src/vtep/index.js';
+
+type Entry = FdbListing & { vni: number };
+
+/** A worker with these entries, two a page. */
+function worker(entries: readonly (Entry | object)[]): Lister {
+  return {
+    async *pages() {
+      for (let i = 0; i < entries.length; i += 2) yield { result: entries.slice(i, i + 2) };
+      yield { result: [], last: true };
+    },
+    find: async (wanted) =>
+      wanted.map(({ vni, mac }) => {
+        const found = (entries as Entry[]).find((entry) => entry.vni === vni && entry.mac === mac);
+        return found === undefined ? null : { ...found, vni: undefined };
+      }),
+  };
+}
+
+async function all(pages: AsyncIterable<Page>): Promise<unknown[]> {
+  const entries: unknown[] = [];
+  for await (const { result, last } of pages) {
+    entries.push(...result);
+    if (last === true) return entries;
+  }
+  throw new Error('no page was the last one');
+}
 
 test('counts are added up, by segment and by reason', () => {
   assert.equal(
@@ -18,30 +45,35 @@ test('counts are added up, by segment and by reason', () => {
       vtep.receiveDatagram('192.0.2.1', Uint8Array.of(8, 0, 0, 0, 0, 0, 2, 0), 0, 8, 0, 0, sink);
     return vtep;
   };
-  const sum = gatherCounters([machine(1), machine(2), machine(4)].map((vtep) => vtep.counters()));
+  const sum = namedCounters(gatherCounts([machine(1), machine(2), machine(4)].map((vtep) => vtep.counts())));
   assert.equal(sum, machine(7).counters());
   assert.equal([sum.drops['frame-truncated'], sum.segments[1]!.drops['frame-truncated']], [7, 7]);
 });
 
-test('an address is listed once, as seen last', () => {
-  const entry = (mac: string, age: number, vtep: string, fixed = false) => ({
-    vni: 1,
+test('an address is listed once, as seen last', async () => {
+  const entry = (mac: string, age: number, vtep: string, fixed = false, vni = 1): Entry => ({
     mac,
     static: fixed,
     age,
     port: null,
     vtep,
+    vni,
   });
-  assert.equal(
-    gatherFdb([
-      [entry('a', 100, 'x'), entry('b', 0, 'x', true)],
-      [entry('b', 0, 'y'), entry('a', 50, 'y'), { ...entry('a', 900, 'z'), vni: 2 }],
-    ]),
-    [entry('a', 50, 'y'), entry('b', 0, 'x', true), { ...entry('a', 900, 'z'), vni: 2 }],
-  );
+  const workers = [
+    worker([entry('a', 100, 'x'), entry('b', 0, 'x', true), entry('c', 7, 'x')]),
+    worker([entry('b', 0, 'y'), entry('a', 50, 'y'), entry('a', 900, 'z', false, 2)]),
+    worker([entry('a', 70, 'z'), entry('d', 1, 'z'), entry('a', 800, 'z', false, 2)]),
+  ];
+  assert.equal(await all(gatherFdb(workers, { command: 'fdb' })), [
+    entry('a', 50, 'y'),
+    entry('b', 0, 'x', true),
+    entry('c', 7, 'x'),
+    entry('a', 800, 'z', false, 2),
+    entry('d', 1, 'z'),
+  ]);
 });
 
-test('of a remote the narrowest way is told, and all reports', () => {
+test('a remote is listed once, with the narrowest path and the reports of all', async () => {
   const remote = (mtu: number | null, undelivered: number, reason = '') => ({
     address: '192.0.2.1',
     port: 4789,
@@ -49,10 +81,17 @@ test('of a remote the narrowest way is told, and all reports', () => {
     undelivered,
     reason,
   });
-  assert.equal(gatherRemotes([[remote(null, 1, 'ECONNREFUSED')], [remote(1350, 0)], [remote(1400, 2)]]), [
+  const gathered = (...remotes: object[]): Promise<unknown[]> =>
+    all(
+      gatherRemotes(
+        remotes.map((one) => worker([one])),
+        { command: 'remotes' },
+      ),
+    );
+  assert.equal(await gathered(remote(null, 1, 'ECONNREFUSED'), remote(1350, 0), remote(1400, 2)), [
     remote(1350, 3, 'ECONNREFUSED'),
   ]);
-  assert.equal(gatherRemotes([[remote(null, 0)], [remote(null, 0)]]), [remote(null, 0)]);
+  assert.equal(await gathered(remote(null, 0), remote(null, 0)), [remote(null, 0)]);
 });
 
 test.run();

@@ -1,7 +1,7 @@
 /** The fast engine's data path, with a C library of the test's own: what the kernel is not brought to hand out at will. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Recorder } from '../src/host/capture.js';
+import { type Recorder } from '../src/host/recorder.js';
 import * as abi from '../src/host/linux/abi.js';
 import { Arena } from '../src/host/linux/arena.js';
 import { newCounts, readCounts } from '../src/host/linux/counts.js';

@@ -225,21 +225,24 @@ export class Fdb {
     this.#filter((at) => !this.#aged(at, tick));
   }
 
-  /** What there is, in no order. */
+  /** All entries, in no order. */
   *entries(now: number): Generator<FdbEntry> {
-    const slots = this.#slots;
+    const slots = this.#slots; // the same one to the end, though the table may grow between two entries
+    const tick = ticks(now);
     for (let at = 0; at < slots.length; at += STRIDE) {
       const word = slots[at + HIGH]!;
-      if (word === 0) continue;
       const fixed = (word & STATIC) !== 0;
-      if (!fixed && this.#aged(at, ticks(now))) continue;
-      yield {
-        mac: macToText((word & 0xffff) * 0x1_0000_0000 + (slots[at + LOW]! >>> 0)),
-        destination: slots[at + DESTINATION]!,
-        static: fixed,
-        age: fixed ? 0 : Math.max(0, ((ticks(now) - slots[at + SEEN]!) | 0) * TICK),
-      };
+      if (word !== 0 && (fixed || ((tick - slots[at + SEEN]!) | 0) <= this.#ageTicks)) yield entryAt(slots, at, tick);
     }
+  }
+
+  /** The entry of a MAC address, a number of 48 bits, or `null`. */
+  entry(mac: number, now: number): FdbEntry | null {
+    const slots = this.#slots;
+    const at = this.#find(mac | 0, highOf(mac));
+    const word = slots[at + HIGH]!;
+    if (word === 0 || ((word & STATIC) === 0 && this.#aged(at, ticks(now)))) return null;
+    return entryAt(slots, at, ticks(now));
   }
 
   /** The slot of an address, or the free slot where it would go. */
@@ -345,6 +348,17 @@ export class Fdb {
     }
     this.#behind[destination] = this.#behind[destination]! + change;
   }
+}
+
+function entryAt(slots: Int32Array, at: number, tick: number): FdbEntry {
+  const word = slots[at + HIGH]!;
+  const fixed = (word & STATIC) !== 0;
+  return {
+    mac: macToText((word & 0xffff) * 0x1_0000_0000 + (slots[at + LOW]! >>> 0)),
+    destination: slots[at + DESTINATION]!,
+    static: fixed,
+    age: fixed ? 0 : Math.max(0, ((tick - slots[at + SEEN]!) | 0) * TICK),
+  };
 }
 
 /** Wraps after 4,351 years, and the differences taken of it do not mind. */

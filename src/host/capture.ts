@@ -1,9 +1,19 @@
 /**
- * Copies of what an engine moves, for those who ask: frames at the TAPs and datagrams on the underlay, each with its time
- * and its direction. Costs the data path one comparison while nobody asks.
+ * Captures: who gets copies of the packets that an engine moves, on the thread that clients talk to. The recorders that
+ * make the copies, one for each worker, are on the threads that move the packets; see recorder.ts.
  */
-import { performance } from 'node:perf_hooks';
-import { type Plan } from '../schema/index.js';
+import { MAX_SNAP, type CaptureRequest, type Plan } from '../schema/index.js';
+import { HostError } from './error.js';
+import { PAGE_ENTRIES, type Page } from './pages.js';
+import {
+  newRecorderMemory,
+  NO_TAP,
+  RECORD,
+  type RecorderMemory,
+  type Records,
+  type ToRecorder,
+  type UdpEnd,
+} from './recorder.js';
 
 /** One packet as it passed. */
 export interface Captured {
@@ -13,6 +23,8 @@ export interface Captured {
   place: string;
   /** As the VTEP sees it: `in` by the TAP or from the underlay. */
   direction: 'in' | 'out';
+  /** Bytes that the packet had; `data` has the first ones only where that was asked for. */
+  length: number;
   /** The frame, or the datagram from its VXLAN header on, as hexadecimal digits. */
   data: string;
   /** On the underlay: where the datagram came from and went to. */
@@ -20,118 +32,298 @@ export interface Captured {
   destination?: UdpEnd;
 }
 
-export interface UdpEnd {
-  address: string;
-  port: number;
-}
-
-/** Where datagrams pass. No device has a name with a blank or a colon, but one may be called `underlay`. */
+/** The place of datagrams. A device may have that name, too; its packets have no `source`. */
 export const UNDERLAY = 'underlay';
 
-interface Open {
-  left: number;
-  readonly packets: Captured[];
-  done(): void;
-}
+/** Captures at a time. */
+const MOST = 8;
+/** Bytes of records that wait for one client, about; packets that come then are dropped and counted. */
+const QUEUE = 4 << 20;
+/** Bytes of packets in a page, about. */
+const PAGE_BYTES = 64 << 10;
+/** Milliseconds between two pages at most, so that the client knows that the VTEP is still there. */
+const HEARTBEAT = 1000;
+/** Milliseconds that packets of one worker wait for those of the others, to be put in the order of their times. */
+const MERGE = 50;
 
-/** Makes a record of each packet, on the thread that moves it. */
-export class Recorder {
-  readonly #names: readonly string[];
-  readonly #record: (packet: Captured) => void;
-  /** Records still wanted. */
-  #left = 0;
-  /** Whether anybody asks; the data path looks here first. */
-  active = false;
-
-  constructor(plan: Plan, record: (packet: Captured) => void) {
-    this.#names = plan.taps.map(({ name }) => name);
-    this.#record = record;
-  }
-
-  /** Asks for so many packets from now on; 0 for none. */
-  set limit(packets: number) {
-    this.#left = packets;
-    this.active = packets > 0;
-  }
-
-  frame(port: number, direction: 'in' | 'out', bytes: Uint8Array, offset: number, end: number): void {
-    this.#add({ ...stamp(bytes, offset, end), place: this.#names[port]!, direction });
-  }
-
-  datagram(
-    direction: 'in' | 'out',
-    source: UdpEnd,
-    destination: UdpEnd,
-    bytes: Uint8Array,
-    offset: number,
-    end: number,
-  ): void {
-    this.#add({
-      ...stamp(bytes, offset, end),
-      place: UNDERLAY,
-      direction,
-      source,
-      destination: { address: destination.address, port: destination.port },
-    });
-  }
-
-  #add(packet: Captured): void {
-    if (--this.#left <= 0) this.active = false;
-    this.#record(packet);
-  }
-}
-
-/** The collections that are open, on the thread that those who ask talk to. */
+/** Distributes the packets of all recorders to all captures. */
 export class Captures {
-  readonly #open = new Set<Open>();
-  readonly #want: (packets: number) => void;
+  readonly #plan: Plan;
+  readonly #tell: (worker: number, message: ToRecorder) => void;
+  readonly #open = new Set<Capture>();
+  /** Of each worker's recorder; made for the first capture, and kept. */
+  #memories: RecorderMemory[] = [];
+  /** Workers whose recorders wait until somebody has room again, and the packets that were dropped here. */
+  readonly #waiting = new Map<number, number>();
 
-  /** @param want Is told how many packets are wanted from now on. */
-  constructor(want: (packets: number) => void) {
-    this.#want = want;
+  /** @param tell Tells a worker's recorder. */
+  constructor(plan: Plan, tell: (worker: number, message: ToRecorder) => void) {
+    this.#plan = plan;
+    this.#tell = tell;
   }
 
-  /** Collects packets from now on; answers when there are `count` of them, or after `seconds`, or when the engine stops. */
-  collect(count: number, seconds: number): Promise<Captured[]> {
-    return new Promise((resolve) => {
-      const open: Open = {
-        left: count,
-        packets: [],
-        done: () => {
-          clearTimeout(timer);
-          this.#open.delete(open);
-          if (this.#open.size === 0) this.#want(0);
-          resolve(open.packets);
-        },
-      };
-      const timer = setTimeout(() => open.done(), seconds * 1000);
-      this.#open.add(open);
-      this.#want(Math.max(...[...this.#open].map(({ left }) => left)));
-    });
+  /**
+   * Captures from now on, until there are `count` packets, `seconds` are over, or `gone`, or until the engine stops.
+   * @throws HostError where too many captures run.
+   */
+  open({ count, seconds, snap = MAX_SNAP }: CaptureRequest, gone: AbortSignal): AsyncGenerator<Page> {
+    if (this.#open.size >= MOST)
+      throw new HostError(`${MOST} captures are running, which is the limit; end one of them`);
+    const capture = new Capture(this.#plan, count, snap, () => this.#dropped());
+    this.#open.add(capture);
+    this.#record();
+    this.#release();
+    return this.#pages(capture, seconds, gone);
   }
 
-  /** A packet has passed. */
-  add(packet: Captured): void {
-    for (const open of [...this.#open]) {
-      open.packets.push(packet);
-      if (--open.left === 0) open.done();
+  /** A worker's recorder has handed out records. */
+  take(worker: number, { half, bytes, records }: Records): void {
+    let again = 0;
+    if (this.#open.size > 0) {
+      const copy = Buffer.allocUnsafeSlow(bytes);
+      copy.set(new Uint8Array(this.#memories[worker]!.halves[half], 0, bytes));
+      for (const capture of this.#open) if (!capture.add(worker, copy, records)) again = records;
+    }
+    this.#waiting.set(worker, again);
+    this.#release();
+  }
+
+  /** Ends every capture with what it has. */
+  stop(): void {
+    for (const capture of this.#open) capture.close();
+  }
+
+  async *#pages(capture: Capture, seconds: number, gone: AbortSignal): AsyncGenerator<Page> {
+    const close = (): void => capture.close();
+    const timer = setTimeout(close, seconds * 1000);
+    gone.addEventListener('abort', close);
+    try {
+      if (gone.aborted) close();
+      yield { result: [], dropped: 0 };
+      for (let last = false; !last;) {
+        await capture.ready();
+        const result = capture.next();
+        if (capture.closed) this.#close(capture);
+        last = capture.finished;
+        this.#release();
+        yield { result, dropped: capture.dropped, last };
+      }
+    } finally {
+      clearTimeout(timer);
+      gone.removeEventListener('abort', close);
+      capture.close();
+      this.#close(capture);
+      this.#release();
     }
   }
 
-  /** Ends every collection with what it has. */
-  stop(): void {
-    for (const open of [...this.#open]) open.done();
+  #close(capture: Capture): void {
+    if (this.#open.delete(capture)) this.#record();
+  }
+
+  /** Tells the recorders how much to record from now on. */
+  #record(): void {
+    const open = [...this.#open];
+    const packets = Math.max(0, ...open.map(({ wanted }) => wanted));
+    const snap = Math.max(0, ...open.map((capture) => capture.snap));
+    const isNew = this.#memories.length === 0;
+    if (isNew) this.#memories = Array.from({ length: this.#plan.workers }, newRecorderMemory);
+    for (const [worker, memory] of this.#memories.entries())
+      this.#tell(worker, { type: 'record', packets, snap, ...(isNew ? { memory } : {}) });
+  }
+
+  /** Lets the recorders go on, unless nobody has room for what they record. */
+  #release(): void {
+    const open = [...this.#open];
+    if (open.length > 0 && !open.some((capture) => capture.hasRoom)) return;
+    for (const [worker, again] of this.#waiting) this.#tell(worker, { type: 'read', again });
+    this.#waiting.clear();
+  }
+
+  /** Packets that the recorders have dropped. */
+  #dropped(): number {
+    return this.#memories.reduce((sum, { dropped }) => sum + new Float64Array(dropped)[0]!, 0);
   }
 }
 
-const NANOSECONDS_PER_MILLISECOND = 1e6;
+/** Records as a recorder wrote them, and how far they have been read. */
+interface Batch {
+  bytes: Buffer;
+  at: number;
+  /** Milliseconds, of `performance.now()`. */
+  arrived: number;
+}
 
-function stamp(bytes: Uint8Array, offset: number, end: number): Pick<Captured, 'time' | 'data'> {
-  const now = performance.timeOrigin + performance.now();
-  const whole = Math.floor(now);
-  const rest = Math.round((now - whole) * NANOSECONDS_PER_MILLISECOND);
-  return {
-    time: String(BigInt(whole) * BigInt(NANOSECONDS_PER_MILLISECOND) + BigInt(rest)),
-    data: Buffer.from(bytes.buffer, bytes.byteOffset + offset, end - offset).toString('hex'),
-  };
+/** Where the parts of the next record are. */
+function layoutOf({ bytes, at }: Batch): { address: number; data: number; end: number } {
+  const address = at + RECORD.size;
+  const data = address + bytes.readUInt8(at + RECORD.addressLength);
+  return { address, data, end: data + bytes.readUInt32LE(at + RECORD.captured) };
+}
+
+/** The time of the next record in nanoseconds since 1970, exact to the resolution of the clock that it was taken from. */
+function timeOf({ bytes, at }: Batch): number {
+  return bytes.readUInt32LE(at + RECORD.seconds) * 1e9 + bytes.readUInt32LE(at + RECORD.nanoseconds);
+}
+
+/** One capture, and the records that wait for its client. */
+class Capture {
+  readonly snap: number;
+  closed = false;
+  readonly #plan: Plan;
+  readonly #count: number;
+  readonly #lost: () => number;
+  /** What the recorders had dropped when this capture began. */
+  readonly #lostBefore: number;
+  /** Packets that passed earlier, in milliseconds since 1970, are none of this capture's. */
+  readonly #since = performance.timeOrigin + performance.now();
+  /** Workers whose records are all later than that. */
+  readonly #current = new Set<number>();
+  /** Batches by worker, each worker's in the order of their times. */
+  readonly #batches: Batch[][];
+  #bytes = 0;
+  #accepted = 0;
+  #delivered = 0;
+  #dropped = 0;
+  #wake: () => void = () => undefined;
+
+  /** @param lost Returns how many packets the recorders have dropped. */
+  constructor(plan: Plan, count: number, snap: number, lost: () => number) {
+    this.#plan = plan;
+    this.#count = count;
+    this.snap = snap;
+    this.#lost = lost;
+    this.#lostBefore = lost();
+    this.#batches = Array.from({ length: plan.workers }, () => []);
+  }
+
+  /** Packets that are wanted beyond those accepted. */
+  get wanted(): number {
+    return Math.max(0, this.#count - this.#accepted);
+  }
+
+  get hasRoom(): boolean {
+    return !this.closed && this.#bytes < QUEUE;
+  }
+
+  /** Packets so far that passed and were not kept, here or by the recorders. */
+  get dropped(): number {
+    return this.#dropped + (this.closed ? 0 : this.#lost() - this.#lostBefore);
+  }
+
+  /** Whether everything has been delivered. */
+  get finished(): boolean {
+    return this.closed && (this.#bytes === 0 || this.#delivered === this.#count);
+  }
+
+  /** @returns false where the records are dropped, because the client is slow. */
+  add(worker: number, bytes: Buffer, records: number): boolean {
+    if (this.closed) return true;
+    if (!this.hasRoom) {
+      this.#dropped += records;
+      return false;
+    }
+    const batch = { bytes, at: 0, arrived: performance.now() };
+    const earlier = this.#current.has(worker) ? 0 : this.#skipEarlier(batch);
+    if (earlier === records) return true;
+    this.#current.add(worker);
+    this.#batches[worker]!.push(batch);
+    this.#bytes += bytes.length - batch.at;
+    this.#accepted += records - earlier;
+    if (this.#accepted >= this.#count) this.close();
+    this.#wake();
+    return true;
+  }
+
+  /** Skips records from before this capture, and returns how many. */
+  #skipEarlier(batch: Batch): number {
+    let count = 0;
+    for (; batch.at < batch.bytes.length && timeOf(batch) < this.#since * 1e6; count++) batch.at = layoutOf(batch).end;
+    return count;
+  }
+
+  /** Takes no more packets; those that wait are still delivered. */
+  close(): void {
+    this.#dropped = this.dropped;
+    this.closed = true;
+    this.#wake();
+  }
+
+  /** Waits for packets, the end, or the time to say that there are none. */
+  async ready(): Promise<void> {
+    if (this.#bytes === 0 && !this.closed) await this.#news(HEARTBEAT);
+    if (this.#batches.length > 1 && this.#bytes > 0 && this.#batches.some((own) => own.length === 0)) {
+      const oldest = Math.min(...this.#batches.map(([batch]) => batch?.arrived ?? Infinity));
+      const wait = oldest + MERGE - performance.now();
+      if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+
+  /** The next packets, as many as make a page. */
+  next(): Captured[] {
+    const packets: Captured[] = [];
+    for (let bytes = 0; bytes < PAGE_BYTES && packets.length < PAGE_ENTRIES && this.#delivered < this.#count;) {
+      const own = this.#earliest();
+      if (own === null) break;
+      const batch = own[0]!;
+      const start = batch.at;
+      const packet = this.#read(batch);
+      packets.push(packet);
+      bytes += packet.data.length / 2;
+      this.#bytes -= batch.at - start;
+      this.#delivered++;
+      if (batch.at === batch.bytes.length) own.shift();
+    }
+    return packets;
+  }
+
+  /** The batches of the worker whose next packet is the earliest. */
+  #earliest(): Batch[] | null {
+    let earliest: Batch[] | null = null;
+    let least = Infinity;
+    for (const own of this.#batches) {
+      const [batch] = own;
+      if (batch === undefined) continue;
+      const time = timeOf(batch);
+      if (time >= least) continue;
+      least = time;
+      earliest = own;
+    }
+    return earliest;
+  }
+
+  #read(batch: Batch): Captured {
+    const { bytes, at } = batch;
+    const { address, data, end } = layoutOf(batch);
+    batch.at = end;
+    const tap = bytes.readUInt16LE(at + RECORD.tap);
+    const seconds = BigInt(bytes.readUInt32LE(at + RECORD.seconds));
+    const packet: Captured = {
+      time: String(seconds * 1_000_000_000n + BigInt(bytes.readUInt32LE(at + RECORD.nanoseconds))),
+      place: tap === NO_TAP ? UNDERLAY : this.#plan.taps[tap]!.name,
+      direction: bytes.readUInt8(at + RECORD.direction) === 0 ? 'in' : 'out',
+      length: bytes.readUInt32LE(at + RECORD.length),
+      data: bytes.toString('hex', data, Math.min(end, data + this.snap)),
+    };
+    if (tap !== NO_TAP) return packet;
+    const remote = {
+      address: bytes.toString('latin1', address, data),
+      port: bytes.readUInt16LE(at + RECORD.remotePort),
+    };
+    const local = { address: this.#plan.local, port: bytes.readUInt16LE(at + RECORD.localPort) };
+    const [source, destination] = packet.direction === 'in' ? [remote, local] : [local, remote];
+    return { ...packet, source, destination };
+  }
+
+  #news(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const settle = (): void => {
+        clearTimeout(timer);
+        this.#wake = () => undefined;
+        resolve();
+      };
+      const timer = setTimeout(settle, milliseconds);
+      this.#wake = settle;
+    });
+  }
 }

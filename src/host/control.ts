@@ -1,13 +1,62 @@
-/** The control socket: newline-delimited JSON over a Unix socket, for its owner only. */
-import { lstatSync, rmSync } from 'node:fs';
+/**
+ * The control socket: requests to a running VTEP and its replies, over a Unix socket of mode 0600.
+ *
+ * A client writes requests and reads replies. Both are newline-delimited JSON: one object a line. The VTEP answers the
+ * requests of a connection one after the other. src/schema/control.ts has the requests.
+ *
+ *     -> {"command":"counters"}
+ *     <- {"ok":true,"result":{"vtep":{...},"engine":{...}}}
+ *     -> {"command":"fdb","vni":4097}
+ *     <- {"ok":true,"more":true,"result":[{...},{...}]}
+ *     <- {"ok":true,"result":[{...}]}
+ *     -> {"command":"fly"}
+ *     <- {"ok":false,"error":"command: expected one of fdb, neighbors, ..."}
+ *
+ * A listing and a capture reply with a list. A long list takes several lines: `result` holds a part of it, and every line
+ * but the last has `"more":true`. A line with `"ok":false` ends a reply as well.
+ *
+ * A capture writes its first line when it records packets, further ones as packets pass, and at least one a second, with
+ * an empty list where nothing passed. `dropped` counts the packets so far that passed but are not in the list, because
+ * the client or the VTEP was too slow. The capture ends when the client closes the connection.
+ *
+ *     -> {"command":"capture","count":2,"seconds":10}
+ *     <- {"ok":true,"more":true,"result":[],"dropped":0}
+ *     <- {"ok":true,"more":true,"result":[{"time":"1700000000000000000","place":"eth0",...}],"dropped":0}
+ *     <- {"ok":true,"result":[{...}],"dropped":0}
+ *
+ * No client can stop or delay the data path, or make the VTEP's memory grow: see `ControlLimits`.
+ */
+import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { dirname } from 'node:path';
 import { parseRequest, type Reply, type Request } from '../schema/index.js';
 import { codeOf, HostError } from './error.js';
+import { type Page } from './pages.js';
 
-/** Bytes of one request at most. */
-const MAX_REQUEST = 1 << 20;
-/** Milliseconds that a client has, when the VTEP stops, to read what it asked for. */
-const GRACE = 500;
+/** What one client may take of the VTEP's time and memory. */
+export interface ControlLimits {
+  /** Connections at a time. For one more, the connection that has been idle for longest is closed, else the new one. */
+  clients: number;
+  /** UTF-16 code units of one request. No more than that and one read of the socket is kept for each connection. */
+  request: number;
+  /** Milliseconds for which a client may leave a line of a reply unread; then the connection is closed. */
+  stall: number;
+  /** Milliseconds for which a connection may have no request in progress; then it is closed. */
+  idle: number;
+  /** Milliseconds that a client has, when the VTEP stops, to read the rest of its replies. */
+  grace: number;
+}
+
+const LIMITS: ControlLimits = { clients: 64, request: 1 << 18, stall: 10_000, idle: 300_000, grace: 500 };
+
+/**
+ * Returns the result of a request, or its pages one by one.
+ * @param gone Aborted when the client has gone or the VTEP stops: the pages then end.
+ */
+export type Handler = (request: Request, gone: AbortSignal) => Promise<unknown>;
+
+/** Bytes of a socket's path at most: `sun_path` of unix(7) without its NUL. */
+const MAX_PATH = 107;
 
 export interface Control {
   /** Ends every connection and removes the socket. */
@@ -15,100 +64,245 @@ export interface Control {
 }
 
 /**
- * Listens at `path`, mode 0600; replaces a socket that nobody listens on any more.
- * @throws HostError where the path is taken or cannot be made.
+ * Listens at `path`, mode 0600. Replaces a socket that nobody listens on.
+ * @throws HostError where the path is taken or the socket cannot be created.
  */
-export async function serveControl(path: string, handle: (request: Request) => Promise<unknown>): Promise<Control> {
+export async function serveControl(
+  path: string,
+  handle: Handler,
+  limits: Partial<ControlLimits> = {},
+): Promise<Control> {
+  // Node would cut it.
+  if (Buffer.byteLength(path) > MAX_PATH)
+    throw new HostError(`control socket ${path}: the path is longer than ${MAX_PATH} bytes; choose a shorter one`);
   await clear(path);
-  const connections = new Set<Socket>();
-  const server = createServer((socket) => {
-    connections.add(socket);
-    socket.on('close', () => connections.delete(socket));
-    socket.on('error', () => socket.destroy());
-    serve(socket, handle);
+  const bounds = { ...LIMITS, ...limits };
+  const turns = new Turns();
+  const clients = new Set<Client>();
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    if (clients.size >= bounds.clients && !closeIdle(clients)) {
+      const error = `${bounds.clients} clients are connected, which is the limit; close one of them`;
+      socket.on('error', () => socket.destroy());
+      socket.end(lineOf({ ok: false, error }), () => socket.destroy());
+      return;
+    }
+    const client = new Client(socket, handle, bounds, turns);
+    clients.add(client);
+    socket.on('close', () => clients.delete(client));
   });
   await listen(server, path);
   return {
     close: () =>
       new Promise((resolve) => {
-        const late = setTimeout(() => connections.forEach((socket) => socket.destroy()), GRACE);
+        const late = setTimeout(() => clients.forEach((client) => client.destroy()), bounds.grace);
         server.close(() => {
           clearTimeout(late);
           resolve(); // Node has removed the path
         });
-        for (const socket of connections) socket.end(() => socket.destroy());
+        for (const client of clients) client.end();
       }),
   };
 }
 
-/**
- * Asks the VTEP that listens at `path`.
- * @throws HostError where nobody listens, or with the VTEP's own refusal.
- */
-export function ask(path: string, request: Request): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    const socket = connect(path);
+/** Closes the connection that has been idle for longest. @returns false where none is idle. */
+function closeIdle(clients: Set<Client>): boolean {
+  let oldest: Client | undefined;
+  for (const client of clients) if (client.idleSince < (oldest?.idleSince ?? Infinity)) oldest = client;
+  if (oldest === undefined) return false;
+  clients.delete(oldest);
+  oldest.destroy();
+  return true;
+}
+
+/** One connection. Its requests are answered one at a time, and read only as fast as they are answered. */
+class Client {
+  /** When the last request was answered, or `Infinity` while one is in progress. */
+  idleSince = performance.now();
+  readonly #socket: Socket;
+  readonly #handle: Handler;
+  readonly #limits: ControlLimits;
+  readonly #turns: Turns;
+  readonly #gone = new AbortController();
+  /** Received and not yet answered. */
+  #text = '';
+  /** The client sends no more, or is to be asked for no more. */
+  #ended = false;
+  /** Called when there is something new: text, the end of it, or an empty send buffer. */
+  #wake: () => void = () => undefined;
+
+  constructor(socket: Socket, handle: Handler, limits: ControlLimits, turns: Turns) {
+    this.#socket = socket;
+    this.#handle = handle;
+    this.#limits = limits;
+    this.#turns = turns;
     socket.setEncoding('utf8');
-    socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`));
     socket.on('data', (data: string) => {
-      text += data;
-      const line = text.indexOf('\n');
-      if (line < 0) return;
-      socket.destroy();
-      const reply = JSON.parse(text.slice(0, line)) as Reply;
-      if (reply.ok) resolve(reply.result);
-      else reject(new HostError(reply.error));
+      this.#text += data;
+      socket.pause(); // until all of it is answered
+      this.#wake();
     });
-    socket.on('error', (error) => reject(new HostError(unreachable(path, codeOf(error)), { cause: error })));
-    socket.on('close', () => reject(new HostError(`the vtep at ${path} closed the connection without an answer`)));
-  });
+    socket.on('end', () => {
+      this.#ended = true;
+      this.#wake();
+    });
+    socket.on('drain', () => this.#wake());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => {
+      this.#ended = true;
+      this.#gone.abort();
+      this.#wake();
+    });
+    void this.#serve();
+  }
+
+  /** Closes the connection after the reply in progress. */
+  end(): void {
+    this.#ended = true;
+    this.#text = '';
+    this.#gone.abort();
+    this.#wake();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  async #serve(): Promise<void> {
+    for (let line = await this.#line(); line !== null; line = await this.#line()) {
+      this.idleSince = Infinity;
+      await this.#turns.next();
+      if (line.length > this.#limits.request) {
+        await this.#write({ ok: false, error: `a request is one line of at most ${this.#limits.request} characters` });
+        break;
+      }
+      if (line.trim() !== '') await this.#answer(line);
+      this.idleSince = performance.now();
+    }
+    this.#socket.end(() => this.#socket.destroy());
+  }
+
+  /** The next request, or `null` where there is none any more. A line that is too long may be cut. */
+  async #line(): Promise<string | null> {
+    for (;;) {
+      const end = this.#text.indexOf('\n');
+      if (end >= 0) {
+        const line = this.#text.slice(0, end);
+        this.#text = this.#text.slice(end + 1);
+        return line;
+      }
+      if (this.#text.length > this.#limits.request || (this.#ended && this.#text !== '')) {
+        const line = this.#text;
+        this.#text = '';
+        return line;
+      }
+      if (this.#ended) return null;
+      this.#socket.resume();
+      if (!(await this.#woken(this.#limits.idle))) this.destroy();
+    }
+  }
+
+  async #answer(line: string): Promise<void> {
+    try {
+      const result = await this.#handle(parseRequest(parseJson(line)), this.#gone.signal);
+      if (isPages(result)) await this.#writePages(result);
+      else await this.#write({ ok: true, result });
+    } catch (error) {
+      await this.#write({ ok: false, error: (error as Error).message });
+    }
+  }
+
+  async #writePages(pages: AsyncIterable<Page>): Promise<void> {
+    for await (const { last, result, ...rest } of pages) {
+      const more = last === true ? {} : { more: true as const };
+      if (!(await this.#write({ ok: true, ...more, result, ...rest })) || last === true) return;
+      await this.#turns.next();
+    }
+    await this.#write({ ok: true, result: [] });
+  }
+
+  /**
+   * Writes a line and waits until the client has read it, or most of it: the system keeps some 200 KiB for a socket.
+   * @returns false where the client has gone, or does not read and has been disconnected.
+   */
+  async #write(reply: Reply): Promise<boolean> {
+    const socket = this.#socket;
+    if (!socket.writable) return false;
+    if (socket.write(lineOf(reply))) return true;
+    const deadline = performance.now() + this.#limits.stall;
+    while (socket.writable && socket.writableNeedDrain)
+      if (!(await this.#woken(deadline - performance.now()))) this.destroy();
+    return socket.writable;
+  }
+
+  /** Waits until there is something new. @returns false where there was not within `milliseconds`. */
+  #woken(milliseconds: number): Promise<boolean> {
+    return new Promise((resolve) => {
+      const settle = (woken: boolean): void => {
+        clearTimeout(timer);
+        this.#wake = () => undefined;
+        resolve(woken);
+      };
+      const timer = setTimeout(() => settle(false), Math.max(0, milliseconds));
+      timer.unref();
+      this.#wake = () => settle(true);
+    });
+  }
 }
 
-function serve(socket: Socket, handle: (request: Request) => Promise<unknown>): void {
-  let text = '';
-  let busy = Promise.resolve();
-  const reply = (answer: Reply): void => void socket.write(`${JSON.stringify(answer)}\n`);
-  socket.setEncoding('utf8');
-  socket.on('data', (data: string) => {
-    text += data;
-    const lines = text.split('\n');
-    text = lines.pop()!;
-    for (const line of lines) busy = busy.then(async () => reply(await respond(line, handle)));
-    if (text.length <= MAX_REQUEST) return;
-    text = '';
-    reply({ ok: false, error: `a request is one line of at most ${MAX_REQUEST} bytes` });
-    socket.end();
-  });
+/**
+ * Gives one turn in each round of the event loop, in the order of asking, so that the packets and timers of this thread
+ * wait for one page of one client at most, however many clients there are.
+ */
+class Turns {
+  #last: Promise<void> = Promise.resolve();
+
+  next(): Promise<void> {
+    return (this.#last = this.#last.then(() => new Promise((resolve) => setImmediate(resolve))));
+  }
 }
 
-async function respond(line: string, handle: (request: Request) => Promise<unknown>): Promise<Reply> {
-  let value: unknown;
+function isPages(result: unknown): result is AsyncIterable<Page> {
+  return typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
+}
+
+/** @throws HostError */
+function parseJson(line: string): unknown {
   try {
-    value = JSON.parse(line);
+    return JSON.parse(line);
   } catch (error) {
-    return { ok: false, error: `a request is a JSON object on one line: ${(error as Error).message}` };
+    throw new HostError(`a request is a JSON object on one line: ${(error as Error).message}`);
   }
-  try {
-    return { ok: true, result: await handle(parseRequest(value)) };
-  } catch (error) {
-    return { ok: false, error: (error as Error).message };
-  }
+}
+
+function lineOf(reply: Reply): string {
+  return `${JSON.stringify(reply)}\n`;
 }
 
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', (error) =>
-      reject(new HostError(`control socket ${path} cannot be made: ${error.message}`, { cause: error })),
-    );
-    // The socket is made during this very call, so that it never has another mode.
+    const failed = (error: Error): void =>
+      reject(new HostError(`control socket ${path}: ${whyNot(path, error)}`, { cause: error }));
+    server.once('error', failed);
+    // The socket is created during this very call, so that it never has another mode.
     const mask = process.umask(0o177);
     try {
-      server.listen(path, () => resolve());
+      server.listen(path, () => {
+        server.off('error', failed);
+        server.on('error', () => undefined); // no descriptor for one client is no reason to end
+        resolve();
+      });
     } finally {
       process.umask(mask);
     }
   });
+}
+
+function whyNot(path: string, error: Error): string {
+  const directory = dirname(path);
+  // Node reports EACCES where the directory does not exist.
+  if (!existsSync(directory)) return `there is no directory ${directory}; create it, or choose another path`;
+  if (codeOf(error) === 'EACCES') return `permission denied in ${directory}; choose another path`;
+  return `it cannot be created: ${error.message}`;
 }
 
 /** Removes a socket that nobody listens on. */
@@ -120,7 +314,7 @@ async function clear(path: string): Promise<void> {
     if (codeOf(error) === 'ENOENT') return;
     throw new HostError(`control socket ${path}: ${(error as Error).message}`, { cause: error });
   }
-  if (!isSocket) throw new HostError(`control socket ${path}: something else is there; choose another path`);
+  if (!isSocket) throw new HostError(`control socket ${path}: the file exists and is no socket; choose another path`);
   if (await listens(path))
     throw new HostError(`control socket ${path}: another vtep listens there; stop it, or choose another path`);
   rmSync(path, { force: true });
@@ -135,12 +329,4 @@ function listens(path: string): Promise<boolean> {
     });
     socket.on('error', (error) => resolve(codeOf(error) !== 'ECONNREFUSED' && codeOf(error) !== 'ENOENT'));
   });
-}
-
-function unreachable(path: string, code: string): string {
-  if (code === 'ENOENT') return `there is no control socket at ${path}; start the VTEP with --control ${path}`;
-  if (code === 'ECONNREFUSED') return `nobody listens at ${path} any more; start the VTEP with --control ${path}`;
-  if (code === 'EACCES') return `${path}: permission denied; ask as the user who started the VTEP`;
-  if (code === 'ENOTSOCK') return `${path} is not a socket`;
-  return `the vtep at ${path} cannot be reached: ${code}`;
 }

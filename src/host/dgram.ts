@@ -7,13 +7,15 @@
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { performance } from 'node:perf_hooks';
-import { type Plan } from '../schema/index.js';
-import { HEADROOM, type Remote, type Vtep, type VtepSink } from '../vtep/index.js';
-import { Captures, Recorder } from './capture.js';
+import { type CaptureRequest, type ListRequest, type Plan } from '../schema/index.js';
+import { HEADROOM, type Counters, type Remote, type Vtep, type VtepSink } from '../vtep/index.js';
+import { Captures } from './capture.js';
 import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from './engine.js';
 import { codeOf } from './error.js';
 import { droppedAt } from './kernel-drops.js';
-import { answer, buildVtep, type MachineRequest } from './machine.js';
+import { answer, buildVtep, listing, type MachineRequest } from './machine.js';
+import { pagesOf, type Page } from './pages.js';
+import { Recorder } from './recorder.js';
 import { TapChannel } from './tap.js';
 import { TapPoller } from './tap-poller.js';
 import { Troubles, type EngineReport } from './troubles.js';
@@ -63,8 +65,11 @@ export class DgramEngine implements Engine, VtepSink {
 
   async start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts> {
     this.#plan = plan;
-    this.#recorder = new Recorder(plan, (packet) => this.#captures.add(packet));
-    this.#captures = new Captures((packets) => (this.#recorder.limit = packets));
+    this.#recorder = new Recorder(
+      (records) => this.#captures.take(0, records),
+      () => setImmediate(() => this.#recorder.flush()),
+    );
+    this.#captures = new Captures(plan, (_worker, message) => this.#recorder.handle(message));
     this.#poller = await TapPoller.create();
     this.#taps = taps.map(
       ({ writer }, port) =>
@@ -154,10 +159,21 @@ export class DgramEngine implements Engine, VtepSink {
   }
 
   async ask(request: MachineRequest): Promise<unknown> {
-    if (request.command === 'capture') return this.#captures.collect(request.count, request.seconds);
     const result = answer(this.#vtep, this.#plan, request, performance.now());
     this.#vtep.sendAnnouncements(performance.now(), this); // an endpoint may have another MAC address now
     return result;
+  }
+
+  async *list(request: ListRequest): AsyncGenerator<Page> {
+    yield* pagesOf(listing(this.#vtep, request, performance.now()));
+  }
+
+  capture(request: CaptureRequest, gone: AbortSignal): AsyncIterable<Page> {
+    return this.#captures.open(request, gone);
+  }
+
+  async machineCounters(): Promise<Counters> {
+    return this.#vtep.counters();
   }
 
   counters(): EngineCounters {

@@ -2,7 +2,8 @@
  * What moves frames between TAPs and the underlay. An engine builds the machine of a plan and runs it where it likes,
  * on this thread or another, which is why `ask` answers later.
  */
-import { type EngineName, type Plan } from '../schema/index.js';
+import { type CaptureRequest, type EngineName, type ListRequest, type Plan } from '../schema/index.js';
+import { type Counters } from '../vtep/index.js';
 import { DgramEngine } from './dgram.js';
 import { HostError } from './error.js';
 import { LinuxEngine, requireLinux } from './linux/engine.js';
@@ -10,6 +11,7 @@ import { requireAddressSpace } from './linux/limits.js';
 import { type EngineReport } from './troubles.js';
 import { type TapFiles } from './tun.js';
 import { type MachineRequest } from './machine.js';
+import { type Page } from './pages.js';
 
 /** What an engine counts beside its machine. */
 export interface EngineCounters {
@@ -64,6 +66,17 @@ export interface Engine {
   start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts>;
   /** @throws SchemaError or RangeError that names what is wrong with the request; HostError where the engine has ended. */
   ask(request: MachineRequest): Promise<unknown>;
+  /**
+   * A listing, in pages that do not keep the frames waiting. Errors come with the first page, as those of `ask`.
+   */
+  list(request: ListRequest): AsyncIterable<Page>;
+  /**
+   * Packets as they pass, in pages. The first page comes when packets are recorded, and one at least each second.
+   * @throws HostError where too many captures run.
+   */
+  capture(request: CaptureRequest, gone: AbortSignal): AsyncIterable<Page>;
+  /** What the machine counts. @throws HostError where the engine has ended. */
+  machineCounters(): Promise<Counters>;
   counters(): EngineCounters;
   /** Closes every socket and TAP. The counters stay; `ask` is for an engine that runs. */
   stop(): Promise<void>;

@@ -1,7 +1,8 @@
 /** A VTEP on a Linux host: TAPs, the underlay's sockets, namespaces, the control socket. */
 export { aesGcm } from './aead.js';
-export { UNDERLAY, type Captured, type UdpEnd } from './capture.js';
-export { ask, serveControl, type Control } from './control.js';
+export { ask, follow, type AskOptions } from './ask.js';
+export { UNDERLAY, type Captured } from './capture.js';
+export { serveControl, type Control, type ControlLimits, type Handler } from './control.js';
 export {
   chooseEngine,
   createEngine,
@@ -49,6 +50,8 @@ export {
 export { LOSSES, lossesOf, type LossReason } from './losses.js';
 export { Output } from './output.js';
 export { applyMtus, Overlay, type AllCounters, type OverlayEvents } from './overlay.js';
+export { type Page } from './pages.js';
+export { type UdpEnd } from './recorder.js';
 export { compare, merge, type Reload } from './reload.js';
 export { ServiceManager } from './notify.js';
 export { sums, type Sums } from './simd.js';

@@ -1,20 +1,32 @@
-/** The machine made of a plan, and what it answers to those who ask. It lives where its engine moves the frames. */
+/** The machine built from a plan, and its answers to requests. It lives on the thread that moves the frames. */
 import { randomInt } from 'node:crypto';
 import {
   canonicalEndpoint,
   canonicalIp,
   SchemaError,
+  type CaptureRequest,
   type GossipRequest,
+  type ListRequest,
   type Plan,
   type Request,
 } from '../schema/index.js';
-import { Vtep } from '../vtep/index.js';
+import { Vtep, type FdbListing } from '../vtep/index.js';
+import { takePage, type Page } from './pages.js';
 
-/** A request that an engine answers, out of its machine but for `capture`; the rest is met by what is around it. */
+/** A request that the machine answers at once. */
 export type MachineRequest =
-  | Exclude<Request, { command: 'stop' } | GossipRequest>
-  /** The senders that were refused since the last such request; not to be had over the control socket. */
+  | Exclude<Request, { command: 'stop' | 'counters' } | GossipRequest | ListRequest | CaptureRequest>
+  /** The senders that were refused since the last such request; not served over the control socket. */
   | { command: 'refused-senders' };
+/** What only the process itself asks a machine on another thread. */
+export type InternalRequest =
+  /** The counts behind the counters. */
+  | { command: 'counts' }
+  /** The next page of a listing, of which the first one opens it. */
+  | { command: 'page'; listing: number; of?: ListRequest }
+  | { command: 'close'; listing: number }
+  /** What the FDB has on some of the addresses of another machine. */
+  | { command: 'find'; entries: readonly { vni: number; mac: string }[] };
 
 /**
  * A `Vtep` with the segments, ports, peers and endpoints of a plan. Its ports have the plan's numbers of their TAPs.
@@ -41,36 +53,80 @@ export function buildVtep(plan: Plan, announce = true): Vtep {
 }
 
 /**
- * Answers a request out of the machine's state, or changes it.
+ * A listing, made an entry at a time.
+ * @throws SchemaError for a VNI without a segment.
+ */
+export function listing(vtep: Vtep, request: ListRequest, now: number): Iterable<object> {
+  if (request.command === 'remotes') return vtep.remoteEntries();
+  const { command, vni } = request;
+  if (vni !== undefined) requireSegment(vtep, vni);
+  const entries = {
+    fdb: (one: number) => vtep.fdbEntries(one, now),
+    neighbors: (one: number) => vtep.neighborEntries(one),
+    peers: (one: number) => vtep.peers(one),
+  }[command];
+  return ofSegments(vni === undefined ? vtep.vnis() : [vni], vtep, entries);
+}
+
+function* ofSegments(vnis: number[], vtep: Vtep, entries: (vni: number) => Iterable<object>): Generator<object> {
+  for (const vni of vnis) {
+    if (!vtep.hasSegment(vni)) continue; // removed since the listing began
+    for (const entry of entries(vni)) yield { vni, ...entry };
+  }
+}
+
+/** A machine that is asked from another thread. */
+export class MachineServer {
+  readonly #vtep: Vtep;
+  readonly #plan: Plan;
+  readonly #listings = new Map<number, Iterator<object>>();
+
+  constructor(vtep: Vtep, plan: Plan) {
+    this.#vtep = vtep;
+    this.#plan = plan;
+  }
+
+  /** @throws as `answer` and `listing` do. */
+  answer(request: MachineRequest | InternalRequest, now: number): unknown {
+    switch (request.command) {
+      case 'counts':
+        return this.#vtep.counts();
+      case 'page':
+        return this.#page(request.listing, request.of, now);
+      case 'close':
+        return this.#listings.delete(request.listing);
+      case 'find':
+        return request.entries.map(({ vni, mac }) => this.#find(vni, mac, now));
+      default:
+        return answer(this.#vtep, this.#plan, request, now);
+    }
+  }
+
+  #page(id: number, of: ListRequest | undefined, now: number): Page {
+    if (of !== undefined) this.#listings.set(id, listing(this.#vtep, of, now)[Symbol.iterator]());
+    const page = takePage(this.#listings.get(id)!);
+    if (page.last) this.#listings.delete(id);
+    return page;
+  }
+
+  #find(vni: number, mac: string, now: number): FdbListing | null {
+    return this.#vtep.hasSegment(vni) ? this.#vtep.fdbEntry(vni, mac, now) : null;
+  }
+}
+
+/** Whether a request changes what frames are sent to. */
+export function isMachineChange({ command }: MachineRequest | InternalRequest): boolean {
+  return /^(add|remove)-/.test(command);
+}
+
+/**
+ * Answers a request from the machine's state, or changes it.
  * @throws SchemaError or RangeError that names what is wrong with the request.
  */
-export function answer(
-  vtep: Vtep,
-  plan: Plan,
-  request: Exclude<MachineRequest, { command: 'capture' }>,
-  now: number,
-): unknown {
-  const over = <T extends object>(list: (vni: number) => T[]): (T & { vni: number })[] => {
-    const asked = 'vni' in request ? request.vni : undefined;
-    if (asked !== undefined) requireSegment(vtep, asked);
-    return vtep
-      .vnis()
-      .filter((vni) => asked === undefined || vni === asked)
-      .flatMap((vni) => list(vni).map((entry) => ({ vni, ...entry })));
-  };
+export function answer(vtep: Vtep, plan: Plan, request: MachineRequest, now: number): unknown {
   switch (request.command) {
-    case 'fdb':
-      return over((vni) => vtep.fdb(vni, now));
-    case 'neighbors':
-      return over((vni) => vtep.neighbors(vni));
-    case 'peers':
-      return over((vni) => vtep.peers(vni));
-    case 'remotes':
-      return vtep.remoteListing();
     case 'refused-senders':
-      return over((vni) => vtep.takeRefusedSenders(vni));
-    case 'counters':
-      return vtep.counters();
+      return [...ofSegments(vtep.vnis(), vtep, (vni) => vtep.takeRefusedSenders(vni))];
     case 'explain': {
       if (request.datagram !== undefined)
         return vtep.explain({ from: canonicalIp(request.from!), datagram: bytes(request.datagram) }, now);
@@ -100,7 +156,7 @@ export function answer(
 }
 
 function requireSegment(vtep: Vtep, vni: number): void {
-  if (!vtep.vnis().includes(vni)) throw wrong('vni', `the VNI of a segment (${vtep.vnis().join(', ')})`, vni);
+  if (!vtep.hasSegment(vni)) throw wrong('vni', `the VNI of a segment (${vtep.vnis().join(', ')})`, vni);
 }
 
 function requireRemote(plan: Plan, path: string, text: string): string {

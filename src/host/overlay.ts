@@ -1,7 +1,7 @@
 /** One running VTEP: TAPs, engine and control socket, from a plan to the last counter. */
 import { ownEndpoint, type Plan, type Request } from '../schema/index.js';
 import { type Counters, type Explanation } from '../vtep/index.js';
-import { serveControl, type Control } from './control.js';
+import { serveControl, type Control, type Handler } from './control.js';
 import { chooseEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
 import { about, HostError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
@@ -49,7 +49,7 @@ export class Overlay {
   readonly gossip: OverlayGossip | undefined;
   readonly #health: Health;
   readonly #control: Control | undefined;
-  readonly #handle: (request: Request) => Promise<unknown>;
+  readonly #handle: Handler;
   /** End what looks at the engine now and then. */
   readonly #ends: (() => void)[] = [];
 
@@ -62,7 +62,7 @@ export class Overlay {
     gossip: OverlayGossip | undefined,
     health: Health,
     control: Control | undefined,
-    handle: (request: Request) => Promise<unknown>,
+    handle: Handler,
   ) {
     this.plan = plan;
     this.mtus = mtus;
@@ -117,7 +117,7 @@ export class Overlay {
       });
       if (note !== undefined) events.log.warning('engine', note, { engine: engine.name });
       if (plan.gossip !== undefined) gossip = await OverlayGossip.start(plan, engine, events);
-      const serves = (request: Request): Promise<unknown> => handle(request, engine, gossip, health, events);
+      const serves: Handler = (request, gone) => handle(request, gone, engine, gossip, health, events);
       const control =
         plan.control === undefined ? undefined : await about('control', () => serveControl(plan.control!, serves));
       // Not before: what has failed to start leaves no TAP that it made.
@@ -144,7 +144,7 @@ export class Overlay {
    * @throws SchemaError, RangeError or HostError that names what is wrong with the request.
    */
   change(request: Request): Promise<unknown> {
-    return this.#handle(request);
+    return this.#handle(request, new AbortController().signal);
   }
 
   /**
@@ -183,6 +183,7 @@ export async function applyMtus(plan: Plan, log: Logger): Promise<SegmentMtu[]> 
 
 async function handle(
   request: Request,
+  gone: AbortSignal,
   engine: Engine,
   gossip: OverlayGossip | undefined,
   health: Health,
@@ -196,13 +197,24 @@ async function handle(
     if (gossip === undefined) throw new HostError('this VTEP has no gossip; start it with "vtep agent"');
     return gossip.answer(request);
   }
-  if (request.command === 'counters') return allCounters(engine, gossip);
-  if (request.command === 'explain') return health.explain((await engine.ask(request)) as Explanation);
+  switch (request.command) {
+    case 'counters':
+      return allCounters(engine, gossip);
+    case 'fdb':
+    case 'neighbors':
+    case 'peers':
+    case 'remotes':
+      return engine.list(request);
+    case 'capture':
+      return engine.capture(request, gone);
+    case 'explain':
+      return health.explain((await engine.ask(request)) as Explanation);
+  }
   return gossip !== undefined && isChange(request) ? gossip.change(request) : engine.ask(request);
 }
 
 async function allCounters(engine: Engine, gossip: OverlayGossip | undefined): Promise<AllCounters> {
-  const vtep = (await engine.ask({ command: 'counters' })) as Counters;
+  const vtep = await engine.machineCounters();
   const counters = engine.counters();
   return {
     vtep,

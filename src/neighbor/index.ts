@@ -79,8 +79,10 @@ export class Neighbors {
 
   /** All bindings, the ones that hold first for each IP address. */
   *bindings(): Generator<Binding & { hidden: boolean }> {
-    for (const stack of this.#byIp.values())
-      for (let i = stack.length - 1; i >= 0; i--) yield { ...stack[i]!, hidden: i !== stack.length - 1 };
+    for (const stack of this.#byIp.values()) {
+      const all = stack.length > 1 ? [...stack] : stack; // which may change while the caller has one of them
+      for (let i = all.length - 1; i >= 0; i--) yield { ...all[i]!, hidden: i !== all.length - 1 };
+    }
   }
 
   /** All bindings as listings show them. */

@@ -5,6 +5,11 @@ import { findProblems, SchemaError } from './problem.js';
 import { Ip, Ipv4, Mac } from './text.js';
 import { type Command, type JsonSchema, type Request } from './types.js';
 
+/** Bounds of a capture: packets, seconds, and bytes of each packet. */
+export const MAX_COUNT = 1_000_000_000;
+export const MAX_SECONDS = 86_400;
+export const MAX_SNAP = 262_144;
+
 const strict = { additionalProperties: false } as const;
 const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: an integer from 0 to ${MAX_VNI}` });
 const hex = Type.String({
@@ -33,8 +38,11 @@ const schemas = {
   capture: Type.Object(
     {
       command: Type.Literal('capture'),
-      count: Type.Integer({ minimum: 1, maximum: 10_000, expected: 'an integer from 1 to 10000' }),
-      seconds: Type.Number({ minimum: 0, maximum: 3600, expected: 'seconds, from 0 to 3600' }),
+      count: Type.Integer({ minimum: 1, maximum: MAX_COUNT, expected: `an integer from 1 to ${MAX_COUNT}` }),
+      seconds: Type.Number({ minimum: 0, maximum: MAX_SECONDS, expected: `seconds from 0 to ${MAX_SECONDS}` }),
+      snap: Type.Optional(
+        Type.Integer({ minimum: 1, maximum: MAX_SNAP, expected: `an integer from 1 to ${MAX_SNAP}` }),
+      ),
     },
     strict,
   ),

@@ -1,6 +1,6 @@
 /** Schemas of the configuration file and of the control socket, with their types, checks and messages. No I/O. */
 export { CONFIG, MAX_MTU, MIN_MTU } from './config.js';
-export { parseRequest, REQUESTS } from './control.js';
+export { MAX_COUNT, MAX_SECONDS, MAX_SNAP, parseRequest, REQUESTS } from './control.js';
 export {
   canonicalEndpoint,
   ownEndpoint,
@@ -26,6 +26,7 @@ export {
   prefixAddress,
 } from './text.js';
 export type {
+  CaptureRequest,
   Command,
   Config,
   Endpoint,
@@ -34,6 +35,7 @@ export type {
   GossipNetwork,
   GossipRequest,
   JsonSchema,
+  ListRequest,
   Proxy,
   Reply,
   Request,

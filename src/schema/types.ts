@@ -127,7 +127,7 @@ export interface Config {
   taps: Tap[];
 }
 
-/** A request to a running VTEP: one JSON object a line over its control socket. Listings are of all segments, or of one. */
+/** A request to a running VTEP over its control socket. Listings are of all segments, or of one. */
 export type Request =
   | { command: 'fdb'; vni?: number }
   | { command: 'neighbors'; vni?: number }
@@ -143,8 +143,14 @@ export type Request =
       from?: string;
       datagram?: string;
     }
-  /** Answered once so many packets have passed, or so much time. */
-  | { command: 'capture'; count: number; seconds: number }
+  | {
+      command: 'capture';
+      /** Ends after so many packets, or after so much time. */
+      count: number;
+      seconds: number;
+      /** Bytes of each packet at most. Default: all. */
+      snap?: number;
+    }
   | { command: 'add-peer'; vni: number; address: string }
   | { command: 'remove-peer'; vni: number; address: string }
   | ({ command: 'add-endpoint'; vni: number } & Endpoint)
@@ -164,7 +170,19 @@ export type GossipRequest = Extract<
   Request,
   { command: 'members' | 'networks' | 'keys' | 'install-key' | 'use-key' | 'remove-key' }
 >;
+/** What a listing asks for. */
+export type ListRequest = Extract<Request, { command: 'fdb' | 'neighbors' | 'peers' | 'remotes' }>;
+export type CaptureRequest = Extract<Request, { command: 'capture' }>;
 export type Command = Request['command'];
 
-/** What comes back: one JSON object a line, in the order of the requests. */
-export type Reply = { ok: true; result: unknown } | { ok: false; error: string };
+/** One line of a reply; src/host/control.ts has the protocol. */
+export type Reply =
+  | {
+      ok: true;
+      result: unknown;
+      /** `result` is a part of a list, and another line follows. */
+      more?: true;
+      /** Of a capture: packets so far that passed but are not in the list. */
+      dropped?: number;
+    }
+  | { ok: false; error: string };

@@ -9,7 +9,14 @@ export { fragmentationNeeded, packetTooBig } from './too-big.js';
 export { Watch, type Finding } from './watch.js';
 export { fillChecksum } from './checksum-fixup.js';
 export type { Explanation, Step } from './explain.js';
-export type { Counters, FdbListing, NeighborListing, RemoteListing } from './listings.js';
+export {
+  namedCounters,
+  type Counters,
+  type Counts,
+  type FdbListing,
+  type NeighborListing,
+  type RemoteListing,
+} from './listings.js';
 export type { PortOptions } from './port.js';
 export type { Learned, VtepSink } from './sink.js';
 export { HEADROOM, Vtep, type AnnouncedEndpoint, type VtepOptions } from './vtep.js';

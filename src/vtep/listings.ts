@@ -1,4 +1,5 @@
 /** What a `Vtep` knows and counts, as plain objects for listings. */
+import type { FdbEntry } from '../fdb/index.js';
 import { LOCAL } from '../neighbor/index.js';
 import { isRemote, portOf, remoteIdOf } from './destination.js';
 import { DROPS, type DropReason } from './drops.js';
@@ -45,46 +46,66 @@ export interface Counters {
   segments: { vni: number; counts: Record<CountName, number>; drops: Record<DropReason, number> }[];
 }
 
-export function listFdb(
+/** Counts without their names: those of all segments together, then those of each, in the order of `COUNTS` and `DROPS`. */
+export interface Counts {
+  vnis: number[];
+  values: Float64Array;
+}
+
+// The caller may take a listing a part at a time, with frames in between. It then has each entry that was there all the
+// time, and may have entries that came or went meanwhile: so a remote may be gone.
+
+export function* listFdb(
   segment: Segment,
   ports: readonly (Port | null)[],
   remotes: Remotes,
   now: number,
-): FdbListing[] {
-  return [...segment.fdb.entries(now)].map(({ mac, static: fixed, age, destination }) => ({
+): Generator<FdbListing> {
+  for (const entry of segment.fdb.entries(now)) yield listFdbEntry(entry, ports, remotes);
+}
+
+export function listFdbEntry(
+  { mac, static: fixed, age, destination }: FdbEntry,
+  ports: readonly (Port | null)[],
+  remotes: Remotes,
+): FdbListing {
+  return {
     mac,
     static: fixed,
     age,
     port: isRemote(destination) ? null : (ports[portOf(destination)]?.name ?? null),
-    vtep: isRemote(destination) ? remotes.get(remoteIdOf(destination)).address : null,
-  }));
+    vtep: isRemote(destination) ? (remotes.get(remoteIdOf(destination))?.address ?? null) : null,
+  };
 }
 
-export function listNeighbors(segment: Segment, remotes: Remotes): NeighborListing[] {
-  return [...segment.neighbors.entries()].map(({ ip, mac, location, hidden }) => ({
-    ip,
-    mac,
-    vtep: location === LOCAL ? null : remotes.get(remoteIdOf(location)).address,
-    hidden,
-  }));
+export function* listNeighbors(segment: Segment, remotes: Remotes): Generator<NeighborListing> {
+  for (const { ip, mac, location, hidden } of segment.neighbors.entries())
+    yield { ip, mac, vtep: location === LOCAL ? null : (remotes.get(remoteIdOf(location))?.address ?? null), hidden };
 }
 
-export function listRemotes(remotes: Remotes): RemoteListing[] {
-  return [...remotes.all()].map(({ address, port, mtu, undelivered, reason }) => ({
-    address,
-    port,
-    mtu: mtu < UNLIMITED ? mtu : null,
-    undelivered,
-    reason,
-  }));
+export function* listRemotes(remotes: Remotes): Generator<RemoteListing> {
+  for (const { address, port, mtu, undelivered, reason } of remotes.all())
+    yield { address, port, mtu: mtu < UNLIMITED ? mtu : null, undelivered, reason };
 }
 
 /** @param counters Of datagrams that reached no segment. */
-export function listCounters(counters: Float64Array, segments: Iterable<Segment>): Counters {
+export function copyCounts(counters: Float64Array, segments: Iterable<Segment>): Counts {
   const all = [...segments];
-  const total = counters.slice();
-  for (const segment of all) for (let i = 0; i < total.length; i++) total[i]! += segment.counters[i]!;
-  return { ...named(total), segments: all.map((segment) => ({ vni: segment.vni, ...named(segment.counters) })) };
+  const size = counters.length;
+  const values = new Float64Array((1 + all.length) * size);
+  values.set(counters);
+  for (const [i, segment] of all.entries()) {
+    values.set(segment.counters, (1 + i) * size);
+    for (let name = 0; name < size; name++) values[name]! += segment.counters[name]!;
+  }
+  return { vnis: all.map(({ vni }) => vni), values };
+}
+
+/** Puts names to counts. */
+export function namedCounters({ vnis, values }: Counts): Counters {
+  const size = COUNTS.length + DROPS.length;
+  const at = (i: number): Float64Array => values.subarray(i * size, (i + 1) * size);
+  return { ...named(at(0)), segments: vnis.map((vni, i) => ({ vni, ...named(at(1 + i)) })) };
 }
 
 function named(counters: Float64Array): Pick<Counters, 'counts' | 'drops'> {

@@ -15,11 +15,14 @@ import { combine, ECN_DROP, NOT_ECT } from './ecn.js';
 import { explaining, VERDICTS, type Explanation, type Step } from './explain.js';
 import { flowHash, sourcePort } from './flow.js';
 import {
-  listCounters,
+  copyCounts,
   listFdb,
+  listFdbEntry,
   listNeighbors,
   listRemotes,
+  namedCounters,
   type Counters,
+  type Counts,
   type FdbListing,
   type NeighborListing,
   type RemoteListing,
@@ -154,6 +157,10 @@ export class Vtep {
           vlans: port.vlans && new Map([...port.vlans].filter(([, one]) => one !== segment)),
         };
     }
+  }
+
+  hasSegment(vni: number): boolean {
+    return this.#segments.has(vni);
   }
 
   /** The VNIs that have a segment. */
@@ -457,16 +464,37 @@ export class Vtep {
 
   /** The forwarding database of a segment. */
   fdb(vni: number, now: number): FdbListing[] {
+    return [...this.fdbEntries(vni, now)];
+  }
+
+  /** As `fdb`, an entry at a time; frames may pass in between. */
+  fdbEntries(vni: number, now: number): Iterable<FdbListing> {
     return listFdb(this.#segment(vni), this.#ports, this.#remotes, now);
+  }
+
+  /** The FDB entry of one MAC address, or `null`. */
+  fdbEntry(vni: number, mac: string, now: number): FdbListing | null {
+    const entry = this.#segment(vni).fdb.entry(parseMac(mac), now);
+    return entry === null ? null : listFdbEntry(entry, this.#ports, this.#remotes);
   }
 
   /** The endpoints of a segment that the control plane announced. */
   neighbors(vni: number): NeighborListing[] {
+    return [...this.neighborEntries(vni)];
+  }
+
+  /** As `neighbors`, an entry at a time; frames may pass in between. */
+  neighborEntries(vni: number): Iterable<NeighborListing> {
     return listNeighbors(this.#segment(vni), this.#remotes);
   }
 
   /** The remotes, and the state of the paths to them. */
   remoteListing(): RemoteListing[] {
+    return [...this.remoteEntries()];
+  }
+
+  /** As `remoteListing`, an entry at a time; frames may pass in between. */
+  remoteEntries(): Iterable<RemoteListing> {
     return listRemotes(this.#remotes);
   }
 
@@ -488,7 +516,12 @@ export class Vtep {
   }
 
   counters(): Counters {
-    return listCounters(this.#counters, this.#segments.values());
+    return namedCounters(this.counts());
+  }
+
+  /** The counts behind `counters`, all of one moment, at the price of a copy. */
+  counts(): Counts {
+    return copyCounts(this.#counters, this.#segments.values());
   }
 
   /**

@@ -7,15 +7,16 @@
  * others.
  */
 import { endianness } from 'node:os';
-import { type Plan } from '../../schema/index.js';
-import { type Counters, type FdbListing, type RemoteListing } from '../../vtep/index.js';
-import { Captures, type Captured } from '../capture.js';
+import { type CaptureRequest, type ListRequest, type Plan } from '../../schema/index.js';
+import { namedCounters, type Counters, type Counts } from '../../vtep/index.js';
+import { Captures } from '../capture.js';
 import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from '../engine.js';
 import { HostError } from '../error.js';
-import { type MachineRequest } from '../machine.js';
+import { type InternalRequest, type MachineRequest } from '../machine.js';
+import { type Page } from '../pages.js';
 import { IFF_VNET_HDR, tunFeatures, type TapFiles } from '../tun.js';
 import { readCounts } from './counts.js';
-import { addCounts, gatherCounters, gatherFdb, gatherRemotes } from './gather.js';
+import { addCounts, gatherCounts, gatherFdb, gatherRemotes } from './gather.js';
 import { loadLibc } from './libc.js';
 import { type Setup, type ToLoop } from './protocol.js';
 import { closeFiles, ENDED, findProgram, LoopThread, type ThreadEvents } from './thread.js';
@@ -30,12 +31,14 @@ export class LinuxEngine implements Engine {
   readonly #onExit = (): void => this.#tellAll({ type: 'stop' });
 
   async start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts> {
-    this.#captures = new Captures((packets) => this.#tellAll({ type: 'capture', packets }));
+    this.#captures = new Captures(plan, (worker, message) =>
+      this.#threads[worker]!.tell({ type: 'recorder', message }),
+    );
     const lost = new Set<number>();
     let failed = false;
     const heard = (worker: number): ThreadEvents => ({
       hear: (message) => {
-        if (message.type === 'captured') this.#captures.add(message.packet);
+        if (message.type === 'records') this.#captures.take(worker, message.records);
         else if (message.type === 'report') events.report?.(message.report);
         else if (message.type !== 'lost') this.#tellAll(message, worker);
         else if (!lost.has(message.port)) {
@@ -81,25 +84,27 @@ export class LinuxEngine implements Engine {
 
   async ask(request: MachineRequest): Promise<unknown> {
     if (!this.#running) throw new HostError(ENDED);
-    if (request.command === 'capture') return this.#capture(request.count, request.seconds);
-    const [first] = this.#threads;
-    if (this.#threads.length === 1) return first!.ask(request);
-    switch (request.command) {
-      case 'neighbors':
-      case 'peers':
-      case 'explain':
-        return first!.ask(request);
-      case 'fdb':
-        return gatherFdb((await this.#askAll(request)) as (FdbListing & { vni: number })[][]);
-      case 'remotes':
-        return gatherRemotes((await this.#askAll(request)) as RemoteListing[][]);
-      case 'refused-senders':
-        return (await this.#askAll(request)).flat();
-      case 'counters':
-        return gatherCounters((await this.#askAll(request)) as Counters[]);
-      default:
-        return (await this.#askAll(request))[0]; // a change, which is one for all
-    }
+    if (request.command === 'explain') return this.#threads[0]!.ask(request);
+    if (request.command === 'refused-senders') return (await this.#askAll(request)).flat();
+    return (await this.#askAll(request))[0]; // a change, which is made in every machine
+  }
+
+  async *list(request: ListRequest): AsyncGenerator<Page> {
+    if (!this.#running) throw new HostError(ENDED);
+    const [first, ...others] = this.#threads;
+    if (others.length > 0 && request.command === 'fdb') yield* gatherFdb(this.#threads, request);
+    else if (others.length > 0 && request.command === 'remotes') yield* gatherRemotes(this.#threads, request);
+    else yield* first!.pages(request);
+  }
+
+  capture(request: CaptureRequest, gone: AbortSignal): AsyncIterable<Page> {
+    if (!this.#running) throw new HostError(ENDED);
+    return this.#captures.open(request, gone);
+  }
+
+  async machineCounters(): Promise<Counters> {
+    if (!this.#running) throw new HostError(ENDED);
+    return namedCounters(gatherCounts((await this.#askAll({ command: 'counts' })) as Counts[]));
   }
 
   counters(): EngineCounters {
@@ -121,14 +126,7 @@ export class LinuxEngine implements Engine {
     await first!.stop();
   }
 
-  async #capture(count: number, seconds: number): Promise<Captured[]> {
-    const packets = await this.#captures.collect(count, seconds);
-    // Of several workers they come as those are told to run.
-    if (this.#threads.length > 1) packets.sort((a, b) => Number(BigInt(a.time) - BigInt(b.time)));
-    return packets;
-  }
-
-  #askAll(request: Exclude<MachineRequest, { command: 'capture' }>): Promise<unknown[]> {
+  #askAll(request: MachineRequest | InternalRequest): Promise<unknown[]> {
     return Promise.all(this.#threads.map((thread) => thread.ask(request)));
   }
 

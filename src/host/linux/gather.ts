@@ -1,52 +1,65 @@
 /** What several machines in step answer, as one. */
-import { type Counters, type FdbListing, type RemoteListing } from '../../vtep/index.js';
+import { type ListRequest } from '../../schema/index.js';
+import { type Counts, type FdbListing, type RemoteListing } from '../../vtep/index.js';
+import { pagesOf, type Page } from '../pages.js';
 
 /** Counts of all workers, added up. */
 export function addCounts(all: readonly Float64Array[]): Float64Array {
   return all.reduce((sum, counts) => sum.map((count, i) => count + counts[i]!), new Float64Array(all[0]!.length));
 }
 
-export function gatherCounters(all: readonly Counters[]): Counters {
-  const [first] = all;
-  const named = <K extends 'counts' | 'drops'>(key: K, parts: readonly Pick<Counters, K>[]): Counters[K] =>
-    Object.fromEntries(
-      Object.keys(first![key]).map((name) => [
-        name,
-        parts.reduce((sum, part) => sum + (part[key] as Record<string, number>)[name]!, 0),
-      ]),
-    ) as Counters[K];
-  return {
-    counts: named('counts', all),
-    drops: named('drops', all),
-    segments: first!.segments.map(({ vni }, i) => {
-      const parts = all.map(({ segments }) => segments[i]!);
-      return { vni, counts: named('counts', parts), drops: named('drops', parts) };
-    }),
-  };
+/** The same for the counts of their machines, which have the same segments. */
+export function gatherCounts(all: readonly Counts[]): Counts {
+  return { vnis: all[0]!.vnis, values: addCounts(all.map(({ values }) => values)) };
 }
 
-/** Each address once, as the worker has it that saw it last. */
-export function gatherFdb<T extends FdbListing & { vni: number }>(all: readonly T[][]): T[] {
-  const entries = new Map<string, T>();
-  for (const entry of all.flat()) {
-    const key = `${entry.vni} ${entry.mac}`;
-    const known = entries.get(key);
-    if (known === undefined || (!known.static && (entry.static || entry.age < known.age))) entries.set(key, entry);
-  }
-  return [...entries.values()];
+type Listed = FdbListing & { vni: number };
+
+/** A worker as far as listings go. */
+export interface Lister {
+  pages(request: ListRequest): AsyncIterable<Page>;
+  find(entries: readonly Listed[]): Promise<(FdbListing | null)[]>;
 }
 
-export function gatherRemotes(all: readonly RemoteListing[][]): RemoteListing[] {
+/**
+ * Each address once, as the worker has it that saw it last: in the pages of the first worker that has it, each of which is
+ * completed by what the others have on its addresses. No more than a page is kept.
+ */
+export async function* gatherFdb(workers: readonly Lister[], request: ListRequest): AsyncGenerator<Page> {
+  for (const [i, worker] of workers.entries())
+    for await (const { result } of worker.pages(request)) {
+      const entries = result as readonly Listed[];
+      if (entries.length === 0) continue;
+      const found = await Promise.all(workers.map((other) => (other === worker ? null : other.find(entries))));
+      const isFirst = (at: number): boolean => found.slice(0, i).every((others) => others![at] === null);
+      const all = (at: number): FdbListing[] => found.flatMap((others) => others?.[at] ?? []);
+      yield {
+        result: entries.flatMap((entry, at) =>
+          isFirst(at) ? [{ ...all(at).reduce(latest, entry as FdbListing), vni: entry.vni }] : [],
+        ),
+      };
+    }
+  yield { result: [], last: true };
+}
+
+function latest(one: FdbListing, other: FdbListing): FdbListing {
+  return !one.static && (other.static || other.age < one.age) ? other : one;
+}
+
+/** Each remote once, with the narrowest path that a worker knows of, and the reports to all. */
+export async function* gatherRemotes(workers: readonly Lister[], request: ListRequest): AsyncGenerator<Page> {
   const remotes = new Map<string, RemoteListing>();
-  for (const one of all.flat()) {
-    const known = remotes.get(one.address);
-    const mtus = [known?.mtu ?? null, one.mtu].filter((mtu) => mtu !== null);
-    remotes.set(one.address, {
-      ...one,
-      mtu: mtus.length === 0 ? null : Math.min(...mtus),
-      undelivered: one.undelivered + (known?.undelivered ?? 0),
-      reason: one.reason || (known?.reason ?? ''),
-    });
-  }
-  return [...remotes.values()];
+  for (const worker of workers)
+    for await (const { result } of worker.pages(request))
+      for (const one of result as readonly RemoteListing[]) {
+        const known = remotes.get(one.address);
+        const mtus = [known?.mtu ?? null, one.mtu].filter((mtu) => mtu !== null);
+        remotes.set(one.address, {
+          ...one,
+          mtu: mtus.length === 0 ? null : Math.min(...mtus),
+          undelivered: one.undelivered + (known?.undelivered ?? 0),
+          reason: one.reason || (known?.reason ?? ''),
+        });
+      }
+  yield* pagesOf(remotes.values());
 }

@@ -5,8 +5,8 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
 import { UNLIMITED, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
-import { Recorder } from '../capture.js';
-import { answer, buildVtep } from '../machine.js';
+import { buildVtep, isMachineChange, MachineServer } from '../machine.js';
+import { Recorder } from '../recorder.js';
 import { overhead } from '../underlay.js';
 import * as abi from './abi.js';
 import { Arena } from './arena.js';
@@ -34,6 +34,8 @@ const MTU_AGE = 600_000;
 const PATIENCE = 100;
 /** With so many packets in a turn the next ones are not looked for: some wait already. A super-frame is as many. */
 const MANY = 8;
+/** Messages of the control thread in a turn at most: a few tens of microseconds, or one page of a listing. */
+const MESSAGES = 16;
 /** Bytes for structures and buffers. */
 const ARENA = 8 << 20;
 
@@ -43,6 +45,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #setup: Setup;
   readonly #port: MessagePort;
   readonly #vtep: Vtep;
+  readonly #server: MachineServer;
   readonly #counts: Float64Array;
   readonly #v6: boolean;
   readonly #sockets: Sockets;
@@ -63,6 +66,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #troubles = new Troubles((remote) => this.#path.wasHeard(remote));
   #now = 0;
   #running = true;
+  /** Whether the control thread may have said more than was heard in the last turn. */
+  #unheard = false;
   /** Packets moved up to the last look. */
   #moved = 0;
   /** Whether there are no other workers to be kept in step. */
@@ -89,8 +94,9 @@ export class Loop implements SenderEvents, ErrorEvents {
     const ageing = plan.segments.map((segment) => segment.ageing * 1000).filter((time) => time > 0);
     this.#refresh = Math.max(TICK, Math.min(REFRESH, ...ageing.map((time) => time / 4)));
     this.#vtep = buildVtep(plan, setup.sockets === undefined);
+    this.#server = new MachineServer(this.#vtep, plan);
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
-    this.#recorder = new Recorder(plan, (packet) => this.#say({ type: 'captured', packet }));
+    this.#recorder = new Recorder((records) => this.#say({ type: 'records', records }));
     this.#eight = arena.pointer(arena.take(8));
     this.#clock = new Clock(libc, arena);
     this.#wake = libc.eventfd(0, abi.EFD_NONBLOCK | abi.EFD_CLOEXEC);
@@ -162,7 +168,9 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#now = this.#clock.now();
     let due = this.#now + TICK;
     while (this.#running) {
-      const ready = this.#wait(this.#full === NONE ? due : Math.min(due, this.#fullSince + PATIENCE));
+      const until = this.#full === NONE ? due : Math.min(due, this.#fullSince + PATIENCE);
+      const ready = this.#wait(this.#unheard ? this.#now : until);
+      if (this.#unheard) this.#listen();
       if (this.#now >= due) {
         due = this.#now + TICK;
         this.#tick();
@@ -182,6 +190,7 @@ export class Loop implements SenderEvents, ErrorEvents {
         this.#path.abandon();
       if (this.#path.full !== this.#full) this.#hold(this.#path.full);
       if (this.#learned.length > 0) this.#say({ type: 'learned', what: this.#learned.splice(0) });
+      this.#recorder.flush();
     }
   }
 
@@ -253,15 +262,17 @@ export class Loop implements SenderEvents, ErrorEvents {
   /** What the control thread says. */
   handle(message: ToLoop): void {
     if (message.type === 'stop') this.#running = false;
-    else if (message.type === 'capture') this.#recorder.limit = message.packets;
+    else if (message.type === 'recorder') this.#recorder.handle(message.message);
     else if (message.type === 'path') this.#narrow(message.address, message.mtu);
     else if (message.type === 'learned') for (const what of message.what) this.#vtep.adopt(what, this.#clock.now());
     else {
       const { id, request } = message;
       try {
-        const result = answer(this.#vtep, this.#setup.plan, request, this.#clock.now());
-        this.#path.forget(); // a peer may be another remote now
-        this.#vtep.sendAnnouncements(this.#clock.now(), this.#path); // an endpoint may have another MAC address now
+        const result = this.#server.answer(request, this.#clock.now());
+        if (isMachineChange(request)) {
+          this.#path.forget(); // a peer may be another remote now
+          this.#vtep.sendAnnouncements(this.#clock.now(), this.#path); // an endpoint may have another MAC address now
+        }
         this.#say({ type: 'answer', id, result });
       } catch (error) {
         const { message: text } = error as Error;
@@ -333,10 +344,16 @@ export class Loop implements SenderEvents, ErrorEvents {
     return every(tcp) ? ['TSO'] : [];
   }
 
+  /** Hears what the control thread says, a turn's worth; the rest in the next turn. */
   #listen(): void {
+    this.#unheard = false;
     this.#libc.read(this.#wake, this.#eight, 8);
-    for (let got = receiveMessageOnPort(this.#port); got !== undefined; got = receiveMessageOnPort(this.#port))
+    for (let i = 0; i < MESSAGES; i++) {
+      const got = receiveMessageOnPort(this.#port);
+      if (got === undefined) return;
       this.handle(got.message as ToLoop);
+    }
+    this.#unheard = true;
   }
 
   #lose(port: number, errno: number): void {

@@ -17,7 +17,7 @@ import {
 } from '../../offload/index.js';
 import { HEADROOM, type Learned, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
 import * as virtio from '../../virtio/index.js';
-import { type Recorder } from '../capture.js';
+import { type Recorder } from '../recorder.js';
 import * as abi from './abi.js';
 import { Senders } from './address.js';
 import { type Arena } from './arena.js';

@@ -1,10 +1,10 @@
 /** What the control thread and the threads that move frames say to each other. */
 import { type Plan } from '../../schema/index.js';
 import { type Learned } from '../../vtep/index.js';
-import { type Captured } from '../capture.js';
 import { type EngineFacts } from '../engine.js';
+import { type InternalRequest, type MachineRequest } from '../machine.js';
+import { type Records, type ToRecorder } from '../recorder.js';
 import { type EngineReport } from '../troubles.js';
-import { type MachineRequest } from '../machine.js';
 
 /** The underlay's sockets of one worker. All send by the same, so that a flow's source port is the same for all. */
 export interface LoopSockets {
@@ -35,9 +35,8 @@ export type News =
 
 /** To the loop. After each, its eventfd is to be written to. */
 export type ToLoop =
-  | { type: 'ask'; id: number; request: Exclude<MachineRequest, { command: 'capture' }> }
-  /** Tell of this many packets from now on; 0: of none. */
-  | { type: 'capture'; packets: number }
+  | { type: 'ask'; id: number; request: MachineRequest | InternalRequest }
+  | { type: 'recorder'; message: ToRecorder }
   | News
   | { type: 'stop' };
 
@@ -50,7 +49,7 @@ export type FromLoop =
   | { type: 'failed'; message: string; code?: string; port?: number }
   | { type: 'answer'; id: number; result: unknown }
   | { type: 'refusal'; id: number; message: string; problems?: unknown }
-  | { type: 'captured'; packet: Captured }
+  | { type: 'records'; records: Records }
   | News
   | { type: 'report'; report: EngineReport }
   | { type: 'lost'; port: number; reason: string };

@@ -7,9 +7,11 @@ import {
   type MessagePort,
   type WorkerOptions,
 } from 'node:worker_threads';
-import { SchemaError, type Problem } from '../../schema/index.js';
+import { SchemaError, type ListRequest, type Problem } from '../../schema/index.js';
+import { type FdbListing } from '../../vtep/index.js';
 import { HostError } from '../error.js';
-import { type MachineRequest } from '../machine.js';
+import { type InternalRequest, type MachineRequest } from '../machine.js';
+import { type Page } from '../pages.js';
 import { bindError } from '../underlay.js';
 import { newCounts } from './counts.js';
 import { type Libc } from './libc.js';
@@ -24,6 +26,9 @@ export const ENDED = 'the engine has ended';
 /** What an eventfd takes: a number of 64 bits. */
 const ONE = new BigUint64Array([1n]).buffer;
 
+/** Milliseconds between two pages of listings, which take half as long at most. */
+const PAUSE = 1;
+
 interface Pending {
   resolve(result: unknown): void;
   reject(error: Error): void;
@@ -31,7 +36,7 @@ interface Pending {
 
 export interface ThreadEvents {
   /** What is no answer to anything. */
-  hear(message: Extract<FromLoop, { type: 'captured' | 'lost' | 'learned' | 'path' | 'report' }>): void;
+  hear(message: Extract<FromLoop, { type: 'records' | 'lost' | 'learned' | 'path' | 'report' }>): void;
   /** It has ended without being told to. */
   failed(reason: string): void;
 }
@@ -44,6 +49,9 @@ export class LoopThread {
   #port: MessagePort | undefined;
   #wake = -1;
   #next = 0;
+  #nextListing = 0;
+  /** Settles when the next page may be asked for. */
+  #pause: Promise<unknown> = Promise.resolve();
   #running = false;
   #stopping: Promise<void> | undefined;
   #stopped: (() => void) | undefined;
@@ -111,7 +119,33 @@ export class LoopThread {
     });
   }
 
-  ask(request: Exclude<MachineRequest, { command: 'capture' }>): Promise<unknown> {
+  /** The pages of a listing, each made by the thread when it is asked for. */
+  async *pages(of: ListRequest): AsyncGenerator<Page> {
+    const listing = this.#nextListing++;
+    let page: Page = { result: [] };
+    try {
+      for (let first = true; page.last !== true; first = false) {
+        page = (await this.#paced({ command: 'page', listing, ...(first ? { of } : {}) })) as Page;
+        yield page;
+      }
+    } finally {
+      if (page.last !== true) this.ask({ command: 'close', listing }).catch(() => undefined); // it may have ended
+    }
+  }
+
+  /** What the FDB has on these addresses, or `null` for each. */
+  find(entries: readonly { vni: number; mac: string }[]): Promise<(FdbListing | null)[]> {
+    return this.#paced({ command: 'find', entries }) as Promise<(FdbListing | null)[]>;
+  }
+
+  /** Asks for one page at a time, whoever wants them, with pauses in which the thread moves frames. */
+  #paced(request: InternalRequest): Promise<unknown> {
+    const answer = this.#pause.then(() => this.ask(request));
+    this.#pause = answer.then(pause, pause);
+    return answer;
+  }
+
+  ask(request: MachineRequest | InternalRequest): Promise<unknown> {
     if (this.#port === undefined) return Promise.reject(new HostError(ENDED));
     return new Promise((resolve, reject) => {
       const id = this.#next++;
@@ -153,6 +187,10 @@ export class LoopThread {
     this.#pending.clear();
     this.#stopped?.();
   }
+}
+
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, PAUSE));
 }
 
 /** Closes what a thread that never ran was to close. */

@@ -1,0 +1,179 @@
+/**
+ * Copies packets for captures on the thread that moves them: frames at the TAPs and datagrams on the underlay, each with
+ * its time and direction. Without a capture it costs the data path one comparison a packet.
+ *
+ * It writes records into one half of a memory that the reader sees too, while the reader has the other half. It never
+ * waits: a packet for which there is no room, because the reader still has the other half, is counted and not copied.
+ */
+import { performance } from 'node:perf_hooks';
+
+export interface UdpEnd {
+  address: string;
+  port: number;
+}
+
+/** The memory between a recorder and its reader. */
+export interface RecorderMemory {
+  halves: readonly [SharedArrayBuffer, SharedArrayBuffer];
+  /** One Float64: packets so far for which there was no room. */
+  dropped: SharedArrayBuffer;
+}
+
+/** Bytes of a half: some 30 super-frames of 64 KiB. */
+const HALF = 2 << 20;
+
+export function newRecorderMemory(): RecorderMemory {
+  return {
+    halves: [new SharedArrayBuffer(HALF), new SharedArrayBuffer(HALF)],
+    dropped: new SharedArrayBuffer(8),
+  };
+}
+
+/** What a recorder is told. */
+export type ToRecorder =
+  /** Record so many packets from now on, 0 for none, and `snap` bytes of each at most. */
+  | { type: 'record'; packets: number; snap: number; memory?: RecorderMemory }
+  /** The half that was handed out has been read, and so many packets of it are wanted once more. */
+  | { type: 'read'; again: number };
+
+/** A half with `records` records in its first `bytes` bytes. */
+export interface Records {
+  half: 0 | 1;
+  bytes: number;
+  records: number;
+}
+
+/** Offsets in a record, which is little-endian. The remote's address in ASCII and then the packet's bytes follow it. */
+export const RECORD = {
+  seconds: 0,
+  nanoseconds: 4,
+  /** Bytes that the packet had, and bytes of it in the record. */
+  length: 8,
+  captured: 12,
+  /** The TAP's place in the plan, or `NO_TAP` for a datagram. */
+  tap: 16,
+  /** 0: in, 1: out. */
+  direction: 18,
+  addressLength: 19,
+  remotePort: 20,
+  localPort: 22,
+  size: 24,
+} as const;
+export const NO_TAP = 0xffff;
+
+export class Recorder {
+  /** Whether anybody captures; the data path looks here first. */
+  active = false;
+  readonly #full: (records: Records) => void;
+  readonly #first: () => void;
+  #halves: readonly [Half, Half] | undefined;
+  #dropped: Float64Array = new Float64Array(1);
+  #left = 0;
+  #snap = 0;
+  #filling: 0 | 1 = 0;
+  #at = 0;
+  #records = 0;
+  /** The reader has the other half. */
+  #handedOut = false;
+
+  /**
+   * @param full Gets a half to read. The reader answers with `read`.
+   * @param first Is told that there is something to hand out, for an owner that does not call `flush` in every turn.
+   */
+  constructor(full: (records: Records) => void, first: () => void = () => undefined) {
+    this.#full = full;
+    this.#first = first;
+  }
+
+  handle(message: ToRecorder): void {
+    if (message.type === 'read') {
+      this.#handedOut = false;
+      this.#left += message.again;
+      this.active = this.#left > 0;
+      if (this.#records > 0) this.#first();
+      return;
+    }
+    const { packets, snap, memory } = message;
+    if (memory !== undefined) {
+      this.#halves = [halfOf(memory.halves[0]), halfOf(memory.halves[1])];
+      this.#dropped = new Float64Array(memory.dropped);
+    }
+    this.#left = packets;
+    this.#snap = snap;
+    this.active = packets > 0;
+    if (!this.active) this.#at = this.#records = 0;
+  }
+
+  /** Hands out what was recorded, unless the reader has the other half still. For the end of a turn. */
+  flush(): void {
+    if (this.#records === 0 || this.#handedOut) return;
+    const full = { half: this.#filling, bytes: this.#at, records: this.#records };
+    this.#handedOut = true;
+    this.#filling = this.#filling === 0 ? 1 : 0;
+    this.#at = this.#records = 0;
+    this.#full(full); // which may call back
+  }
+
+  frame(port: number, direction: 'in' | 'out', bytes: Uint8Array, offset: number, end: number): void {
+    this.#add(port, direction, '', 0, 0, bytes, offset, end);
+  }
+
+  datagram(
+    direction: 'in' | 'out',
+    source: UdpEnd,
+    destination: UdpEnd,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+  ): void {
+    const [remote, local] = direction === 'in' ? [source, destination] : [destination, source];
+    this.#add(NO_TAP, direction, remote.address, remote.port, local.port, bytes, offset, end);
+  }
+
+  #add(
+    tap: number,
+    direction: 'in' | 'out',
+    address: string,
+    remotePort: number,
+    localPort: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+  ): void {
+    const captured = Math.min(end - offset, this.#snap);
+    const size = RECORD.size + address.length + captured;
+    if (this.#at + size > HALF) this.flush();
+    if (this.#at + size > HALF) {
+      this.#dropped[0]! += 1;
+      return;
+    }
+    const { view, bytes: to } = this.#halves![this.#filling];
+    const at = this.#at;
+    const now = performance.timeOrigin + performance.now();
+    const seconds = Math.floor(now / 1000);
+    view.setUint32(at + RECORD.seconds, seconds, true);
+    view.setUint32(at + RECORD.nanoseconds, Math.round((now - seconds * 1000) * 1e6), true);
+    view.setUint32(at + RECORD.length, end - offset, true);
+    view.setUint32(at + RECORD.captured, captured, true);
+    view.setUint16(at + RECORD.tap, tap, true);
+    view.setUint8(at + RECORD.direction, direction === 'in' ? 0 : 1);
+    view.setUint8(at + RECORD.addressLength, address.length);
+    view.setUint16(at + RECORD.remotePort, remotePort, true);
+    view.setUint16(at + RECORD.localPort, localPort, true);
+    let next = at + RECORD.size;
+    for (let i = 0; i < address.length; i++) to[next++] = address.charCodeAt(i);
+    to.set(bytes.subarray(offset, offset + captured), next);
+    this.#at = at + size;
+    if (++this.#records === 1 && !this.#handedOut) this.#first();
+    if (--this.#left <= 0) this.active = false;
+  }
+}
+
+interface Half {
+  bytes: Uint8Array;
+  view: DataView;
+}
+
+function halfOf(memory: SharedArrayBuffer): Half {
+  return { bytes: new Uint8Array(memory), view: new DataView(memory) };
+}
