@@ -379,7 +379,12 @@ kernel('a kernel that floods and learns, without UDP checksums, the first packet
   assert.ok(theirs.length > 0);
   assert.ok(theirs.every((row) => Number(row['udp.checksum']![0]) === 0));
   const { code, stderr } = await vtep.stop();
-  assert.equal([code, stderr], [0, '']);
+  assert.is(code, 0);
+  // The stranger of the test before, and nothing else.
+  assert.match(
+    stderr,
+    /^[^\n]* warning: 1 datagram from 172\.31\.1\.1 for VNI 5097 was dropped: the sender is no peer of this segment; [^\n]*\n$/,
+  );
 });
 
 kernel.run();
