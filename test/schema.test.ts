@@ -49,6 +49,18 @@ test('fills in every default', () => {
   });
 });
 
+test('an IPv6 address needs an MTU of 1280 bytes', () => {
+  const six = { ...tap, address: 'fd00::3/64' };
+  assert.equal(complaints({ ...base, taps: [{ ...six, mtu: 1280 }] }), []);
+  assert.equal(complaints({ ...base, taps: [{ ...six, mtu: 1279 }] }), [
+    'taps[0].mtu: expected 1280 bytes or more, which the IPv6 address fd00::3/64 needs, got 1279',
+  ]);
+  assert.equal(complaints({ ...base, segments: [{ ...segment, mtu: 68 }], taps: [six] }), [
+    'segments[0].mtu: expected 1280 bytes or more, which the IPv6 address fd00::3/64 needs, got 68',
+  ]);
+  assert.equal(complaints({ ...base, segments: [{ ...segment, mtu: 68 }], taps: [{ ...six, mtu: 1400 }] }), []);
+});
+
 test('derives the MAC address of a TAP from its network and its address, unless it is given', () => {
   const macOf = (tap: object, config: object = {}): string | undefined => {
     const all = { ...base, segments: [segment, { vni: 5 }], ...config };

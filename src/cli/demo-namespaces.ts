@@ -4,6 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { ask, codeOf, HostError, ip, UNDERLAY, type AllCounters, type Captured } from '../host/index.js';
 import { countersTable } from './counters.js';
+import { echoCommand, serveEcho } from './demo-echo.js';
 import { lineOf, toShown } from './captured.js';
 import { C1, C2, encapsulation, heading, indent, picture, say, VNI } from './demo-story.js';
 import { VIEWS } from './show.js';
@@ -21,9 +22,12 @@ interface Made {
   processes: { pid: number; started?: string }[];
 }
 
-/** Tells the story and returns the exit code. */
-export async function namespaces(count: number, engine: string, keep: boolean): Promise<number> {
-  const scene = new Scene();
+/**
+ * Tells the story and returns the exit code.
+ * @param hasPing Whether the system has a `ping`; without one the containers exchange UDP instead of ICMP.
+ */
+export async function namespaces(count: number, engine: string, keep: boolean, hasPing: boolean): Promise<number> {
+  const scene = new Scene(hasPing);
   const interrupt = (): void => {
     void scene.remove().then(() => process.exit(130));
   };
@@ -48,6 +52,7 @@ export async function namespaces(count: number, engine: string, keep: boolean): 
     }
 
     heading('C1 asks who has 10.0.0.4: the proxy on its own host answers, and nothing is flooded');
+    if (!hasPing) await scene.serveEcho();
     const packets = await scene.first();
     for (const packet of packets) say(indent(lineOf(toShown(packet))));
 
@@ -60,7 +65,11 @@ export async function namespaces(count: number, engine: string, keep: boolean): 
       encapsulation(toShown(packets[echo - 1]!).data, toShown(packets[echo]!).data);
     }
 
-    heading(`${scene.container(1)}# ping -c ${count} ${C2.ip}`);
+    heading(
+      hasPing
+        ? `${scene.container(1)}# ping -c ${count} ${C2.ip}`
+        : `${scene.container(1)} asks the echo server in ${scene.container(2)}, UDP port 7 (there is no "ping" here)`,
+    );
     const received = await scene.ping(count);
 
     heading('Counters of host 1');
@@ -69,7 +78,7 @@ export async function namespaces(count: number, engine: string, keep: boolean): 
     else if (keep) {
       kept = true;
       scene.release();
-      manual(scene);
+      manual(scene, hasPing);
     }
     return received === count ? 0 : 1;
   } finally {
@@ -94,12 +103,11 @@ export async function takeDown(): Promise<number> {
   return 0;
 }
 
-function manual(scene: Scene): void {
+function manual(scene: Scene, hasPing: boolean): void {
   say(`
 It is all still there. Some things to try:
 
-   ip netns exec ${scene.container(1)} ping ${C2.ip}
-   ip netns exec ${scene.container(2)} ip neigh
+${hasPing ? `   ip netns exec ${scene.container(1)} ping ${C2.ip}\n` : ''}   ip netns exec ${scene.container(2)} ip neigh
    ip netns exec ${scene.router} tcpdump -ni v1 udp port 4789
    npx vtep show fdb --control ${scene.control(1)}
    npx vtep show counters --control ${scene.control(2)}
@@ -117,6 +125,11 @@ class Scene {
   #removing: Promise<void> | undefined;
 
   readonly router = `${this.#name}-router`;
+  readonly #hasPing: boolean;
+
+  constructor(hasPing: boolean) {
+    this.#hasPing = hasPing;
+  }
 
   host(index: 1 | 2): string {
     return `${this.#name}-host${index}`;
@@ -215,14 +228,28 @@ class Scene {
   async first(): Promise<Captured[]> {
     const captured = ask(this.control(1), { command: 'capture', count: 6, seconds: 5 }) as Promise<Captured[]>;
     await ask(this.control(1), { command: 'counters' }); // answered, so the request before it has been taken in
-    await inside(this.container(1), ['ping', '-c', '1', '-W', '4', C2.ip]).catch(() => undefined);
+    await ip(this.#echo(1, ['-W', '4'])).catch(() => undefined);
     return captured;
   }
 
-  /** Runs the system's ping with its output on ours, and returns how many came back. */
+  /** Lets the second container answer, where the system has no ping whose requests its kernel would answer. */
+  async serveEcho(): Promise<void> {
+    const child = await serveEcho(this.container(2), C2.ip);
+    this.#children.push(child);
+    this.#made.processes.push({ pid: child.pid!, started: startOf(child.pid!) ?? '' });
+    this.#note();
+  }
+
+  /** The arguments of `ip` that send requests from the first container to the second. */
+  #echo(count: number, flags: readonly string[]): string[] {
+    if (!this.#hasPing) return echoCommand(this.container(1), C2.ip, count);
+    return ['netns', 'exec', this.container(1), 'ping', '-c', String(count), ...flags, C2.ip];
+  }
+
+  /** Sends requests with the output on ours, and returns how many came back. */
   ping(count: number): Promise<number> {
     return new Promise((resolve, reject) => {
-      const args = ['netns', 'exec', this.container(1), 'ping', '-c', String(count), '-i', '0.2', C2.ip];
+      const args = this.#echo(count, ['-i', '0.2']);
       const child = spawn('ip', args, { stdio: ['ignore', 'pipe', 'inherit'] });
       let output = '';
       child.stdout.on('data', (data: Buffer) => {

@@ -100,6 +100,7 @@ export class DgramEngine implements Engine, VtepSink {
     for (let i = 0; i < plan.sourcePorts; i++) this.#senders.push(await this.#bindSource(plan));
     if (plan.sourcePorts === 0) this.#senders = [this.#socket];
     this.#timer = setInterval(() => this.#tick(events), TICK);
+    this.#vtep.sendAnnouncements(performance.now(), this);
     return {
       receiveBuffer: this.#socket.getRecvBufferSize(),
       sourcePorts: this.#senders.map((socket) => socket.address().port),

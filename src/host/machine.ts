@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto';
 import {
   canonicalEndpoint,
   canonicalIp,
+  prefixAddress,
   SchemaError,
   type CaptureRequest,
   type GossipRequest,
@@ -29,7 +30,8 @@ export type InternalRequest =
   | { command: 'find'; entries: readonly { vni: number; mac: string }[] };
 
 /**
- * A `Vtep` with the segments, ports, peers and endpoints of a plan. Its ports have the plan's numbers of their TAPs.
+ * A `Vtep` with the segments, ports, peers and endpoints of a plan. Its ports have the plan's numbers of their TAPs, whose
+ * addresses are queued to be announced.
  * @param announce Whether it is the one that sends announcements, of several for the same plan.
  */
 export function buildVtep(plan: Plan, announce = true): Vtep {
@@ -48,6 +50,12 @@ export function buildVtep(plan: Plan, announce = true): Vtep {
   for (const { name, vni, vlans, native } of plan.taps) {
     if (vni !== undefined) vtep.addPort({ name, vni });
     else vtep.addPort({ name, vlans: vlans!, ...(native === undefined ? {} : { native }) });
+  }
+  // Their neighbors may know them by another MAC address, or behind another VTEP.
+  for (const [port, { address, mac, vni, native }] of plan.taps.entries()) {
+    const untagged = vni ?? native;
+    if (address !== undefined && mac !== undefined && untagged !== undefined)
+      vtep.announce(untagged, { ip: prefixAddress(address), mac, port });
   }
   return vtep;
 }

@@ -63,6 +63,7 @@ export function contradictions(config: Config): Problem[] {
   config.taps.forEach((tap, i) => {
     const path = `taps[${i}]`;
     checkTap(tap, path, { problems, report, complain });
+    checkIpv6Mtu(config, tap, path, report);
     if (tap.fd !== undefined && (config.workers ?? 1) > 1)
       complain(`${path}.fd`, 'does not go with {0} above 1: each worker takes a queue of the TAP', tap.fd, 'workers');
     if (tap.fd !== undefined) once(`${path}.fd`, 'fd', tap.fd, tap.fd);
@@ -224,6 +225,17 @@ function checkTap(tap: Tap, path: string, { report, complain }: Findings): void 
     const once = unique(complain);
     for (const [field, vni] of segmentsOf(tap)) once(path + field, 'vni', vni, vni);
   }
+}
+
+/** The lowest MTU that IPv6 works with (RFC 8200, section 5): below it the kernel takes IPv6 away from the device. */
+const IPV6_MIN_MTU = 1280;
+
+function checkIpv6Mtu({ segments }: Config, tap: Tap, path: string, report: Report): void {
+  if (tap.address === undefined || family(prefixAddress(tap.address)) !== 6) return;
+  const i = segments.findIndex(({ vni }) => vni === (tap.vni ?? tap.native));
+  const [at, mtu] = tap.mtu !== undefined ? [`${path}.mtu`, tap.mtu] : [`segments[${i}].mtu`, segments[i]?.mtu];
+  if (mtu !== undefined && mtu < IPV6_MIN_MTU)
+    report(at, `${IPV6_MIN_MTU} bytes or more, which the IPv6 address ${tap.address} needs`, mtu);
 }
 
 /** A TAP in the namespace of this process must not take the underlay's packets: they would enter the overlay again. */

@@ -166,7 +166,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     const readiness = this.#readiness;
     const taps = this.#taps.length;
     this.#now = this.#clock.now();
-    let due = this.#now + TICK;
+    let due = this.#now; // at once, for the announcements
     while (this.#running) {
       const until = this.#full === NONE ? due : Math.min(due, this.#fullSince + PATIENCE);
       const ready = this.#wait(this.#unheard ? this.#now : until);
