@@ -1,4 +1,4 @@
-/** `vtep demo`, which is `npm start`: the usual picture of an overlay, alive. */
+/** `vtep demo`, which is `npm start`: two hosts, two containers and the overlay between them. */
 import { accessSync, closeSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { HostError, ip, openTap } from '../host/index.js';
@@ -9,9 +9,9 @@ import { type Manual } from './manual.js';
 
 const ENGINES = ['auto', 'dgram', 'linux'];
 const FLAGS: readonly Flag[] = [
-  { name: 'keep', text: 'leave everything up, and say how to use it' },
-  { name: 'down', text: 'take down what --keep left up' },
-  { name: 'loopback', text: 'hosts in this process, over UDP on the loopback, as without root' },
+  { name: 'keep', text: 'leave everything running, and print how to use it' },
+  { name: 'down', text: 'remove what --keep left running' },
+  { name: 'loopback', text: 'hosts in this process, over UDP on the loopback; needs no root' },
   { name: 'count', value: 'N', text: 'pings to send (default 5)' },
   { name: 'engine', value: 'auto|dgram|linux', text: 'what moves the frames on real devices (default auto)' },
 ];
@@ -39,21 +39,21 @@ export async function run(args: string[]): Promise<number> {
   if (!ENGINES.includes(engine)) throw new UsageError(`--engine: expected ${ENGINES.join(' or ')}, got "${engine}"`);
   if (flags.on('down')) return takeDown();
   if (flags.on('loopback')) {
-    if (flags.on('keep')) throw new UsageError('--keep does not go with --loopback: the hosts end with this process');
+    if (flags.on('keep')) throw new UsageError('--keep does not go with --loopback: these hosts end with the process');
     return loopback(count);
   }
   const missing = await lacking();
   if (missing.length === 0) return namespaces(count, engine, flags.on('keep') === true, hasProgram('ping'));
-  process.stdout.write(`Not on real devices, since ${missing.join('; ')}.\n`);
+  process.stdout.write(`Real devices cannot be used: ${missing.join('; ')}.\n`);
   if (flags.on('keep')) {
     process.stderr.write('vtep demo: there is nothing to keep without real devices\n');
     return 1;
   }
-  process.stdout.write('The same over hosts in this process and UDP on the loopback:\n\n');
+  process.stdout.write('The hosts live in this process instead, with UDP on the loopback between them:\n\n');
   return loopback(count);
 }
 
-/** What real devices would take and is not to be had here, with what to do. */
+/** What real devices need and this system lacks, each with its remedy. */
 async function lacking(): Promise<string[]> {
   if (process.platform !== 'linux') return [`this is ${process.platform} and not Linux`];
   if (process.getuid?.() !== 0) return ['this is not root (try sudo)'];

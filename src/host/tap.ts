@@ -4,13 +4,13 @@ import { Socket } from 'node:net';
 import { codeOf, HostError } from './error.js';
 import { MAX_FRAME, type TapPoller } from './tap-poller.js';
 
-/** Linux's "file descriptor in bad state": the device behind the TAP is gone. */
+/** Linux's "file descriptor in bad state": the device behind the TAP has been removed. */
 const EBADFD = -77;
 
 export interface TapEvents {
   /** A frame at `[offset, end)` of `bytes`; valid during the call only. */
   frame(bytes: Uint8Array, offset: number, end: number): void;
-  /** The device is gone, or cannot be read any more. */
+  /** The device has been removed, or can no longer be read. */
   lost(reason: string): void;
 }
 
@@ -32,7 +32,7 @@ export class TapChannel {
   #closed = false;
 
   /**
-   * Takes the file descriptor over: `close` closes it.
+   * Owns the file descriptor: `close` closes it.
    * @param headroom Bytes that are free in front of each frame.
    * @param poller Polls the TAP, and outlives the channel.
    */
@@ -49,7 +49,12 @@ export class TapChannel {
         bytes.set(read, headroom);
         events.frame(bytes, headroom, headroom + length);
       };
-      poller.watch(fd, { frame, lost });
+      // Closed at once: the file may hold the namespace of a container that is no more.
+      const gone = (reason: string): void => {
+        void this.close();
+        lost(reason);
+      };
+      poller.watch(fd, { frame, lost: gone });
       return;
     }
     const callback = (length: number): boolean => {
@@ -68,7 +73,7 @@ export class TapChannel {
     this.#socket.resume();
   }
 
-  /** Puts a frame into the device, at once; returns an empty string, or the code of what went wrong. */
+  /** Writes a frame to the device at once. Returns an empty string, or the system's error code. */
   write(bytes: Uint8Array, offset: number, end: number): string {
     if (!this.#open) return 'ENXIO'; // the number may be another file's by now
     try {
@@ -79,7 +84,7 @@ export class TapChannel {
     }
   }
 
-  /** Closes the file descriptor, and with it the device, unless somebody else has it open too. */
+  /** Closes the file descriptor. The kernel removes the device with its last one, unless the TAP is kept. */
   close(): Promise<void> {
     if (this.#socket === undefined) {
       if (this.#closed) return Promise.resolve();
@@ -108,7 +113,7 @@ function pipeHandle(): PipeHandle {
   try {
     binding = (process as unknown as { binding(name: string): Binding }).binding('pipe_wrap');
   } catch (error) {
-    throw new HostError(`Node ${process.version} does not offer what polling a TAP takes (pipe_wrap)`, {
+    throw new HostError(`Node ${process.version} lacks pipe_wrap, which polling a TAP needs`, {
       cause: error,
     });
   }

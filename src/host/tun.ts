@@ -1,4 +1,4 @@
-/** Opening a TAP: `/dev/net/tun` and the one ioctl for which Node has no call of its own. */
+/** Opens TAPs: `/dev/net/tun` and its ioctls, which Node has no calls for. */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { codeOf, HostError } from './error.js';
 import { openInNetns } from './netns.js';
@@ -17,7 +17,7 @@ const NAME_LENGTH = 16;
 const FLAGS = 16;
 const IFREQ_LENGTH = 40;
 
-/** Frames of Ethernet, not packets of IP. */
+/** Ethernet frames, not IP packets. */
 const IFF_TAP = 0x0002;
 /** No packet information in front of each frame. */
 const IFF_NO_PI = 0x1000;

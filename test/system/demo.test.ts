@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -9,10 +9,14 @@ import { suiteWith } from '../support/needs.js';
 const anywhere = suiteWith('demo on the loopback', []);
 const test = suiteWith('demo on real devices', ['root', 'tun', 'ip', 'ping', 'tshark']);
 
-function demo(...args: string[]) {
+function demo(args: readonly string[], env: Record<string, string> = {}) {
   const [program, ...rest] = VTEP;
   const engine = args.includes('--engine') ? [] : ['--engine', ENGINE];
-  return spawnSync(program!, [...rest, 'demo', ...engine, ...args], { encoding: 'utf8', timeout: 120_000 });
+  return spawnSync(program!, [...rest, 'demo', ...engine, ...args], {
+    encoding: 'utf8',
+    timeout: 120_000,
+    env: { ...process.env, ...env },
+  });
 }
 
 /** Namespaces, devices and state files that a demo makes. */
@@ -23,7 +27,7 @@ function traces(): string[] {
 }
 
 anywhere('tells the story over hosts in one process', () => {
-  const { status, stdout, stderr } = demo('--loopback', '--count', '3');
+  const { status, stdout, stderr } = demo(['--loopback', '--count', '3']);
   assert.is(status, 0, stderr);
   assert.match(stdout, 'ARP, Request who-has 10.0.0.4 tell 10.0.0.3');
   assert.match(stdout, 'ARP, Reply 10.0.0.4 is-at 02:42:0a:00:00:04');
@@ -41,7 +45,7 @@ anywhere('says what is wrong with its flags', () => {
     [['--kep'], /did you mean --keep/],
     [['--engine', 'fast'], /--engine: expected auto or dgram or linux, got "fast"/],
   ] as const) {
-    const { status, stderr } = demo(...args);
+    const { status, stderr } = demo(args);
     assert.is(status, 2);
     assert.match(stderr, message);
   }
@@ -54,7 +58,7 @@ test('takes down what was left by a demo whose programs have ended, noted with t
   mkdirSync(`/run/weft-demo/${gone}`, { recursive: true });
   const made = { namespaces: [name], processes: [{ pid: gone }, { pid: gone, started: '1' }] };
   writeFileSync(`/run/weft-demo/${gone}/made.json`, JSON.stringify(made));
-  const { status, stdout, stderr } = demo('--down');
+  const { status, stdout, stderr } = demo(['--down']);
   assert.equal([status, stderr], [0, '']);
   assert.match(stdout, 'Taken down: ');
   assert.not(traces().some((trace) => trace.includes(String(gone))));
@@ -62,7 +66,7 @@ test('takes down what was left by a demo whose programs have ended, noted with t
 
 test('makes the picture, pings through it and leaves nothing behind', () => {
   const before = traces();
-  const { status, stdout, stderr } = demo('--count', '3');
+  const { status, stdout, stderr } = demo(['--count', '3']);
   assert.is(status, 0, stdout + stderr);
   const order = [
     /eth0 +in +ARP, Request who-has 10\.0\.0\.4 tell 10\.0\.0\.3/,
@@ -84,11 +88,38 @@ test('makes the picture, pings through it and leaves nothing behind', () => {
 });
 
 if (FIRST)
+  test('without a ping, containers on real devices exchange UDP through the overlay', () => {
+    const before = traces();
+    const directory = mkdtempSync(join(tmpdir(), 'weft-path-'));
+    try {
+      for (const name of ['ip', 'sh', 'node'])
+        symlinkSync(
+          name === 'node' ? process.execPath : execFileSync('which', [name], { encoding: 'utf8' }).trim(),
+          join(directory, name),
+        );
+      const { status, stdout, stderr } = demo(['--count', '3'], { PATH: directory });
+      assert.is(status, 0, stdout + stderr);
+      for (const pattern of [
+        /eth0 +in +ARP, Request who-has 10\.0\.0\.4 tell 10\.0\.0\.3/,
+        /eth0 +in +IP 10\.0\.0\.3\.\d+ > 10\.0\.0\.4\.7: UDP/,
+        /underlay out +IP 172\.31\.1\.5\.\d+ > 192\.168\.1\.25\.4789: VXLAN/,
+        /64 bytes from 10\.0\.0\.4: udp_seq=3 time=/,
+        /3 packets transmitted, 3 received/,
+        /Everything is taken down again/,
+      ])
+        assert.match(stdout, pattern);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+    assert.equal(traces(), before);
+  });
+
+if (FIRST)
   test('leaves the picture up where it is to, to be used and then taken down', async () => {
     const before = traces();
     const directory = mkdtempSync(join(tmpdir(), 'weft-test-'));
     try {
-      const { status, stdout, stderr } = demo('--keep', '--count', '1');
+      const { status, stdout, stderr } = demo(['--keep', '--count', '1']);
       assert.is(status, 0, stdout + stderr);
       const container = /ip netns exec (\S+-c1) ping/.exec(stdout)![1]!;
       const control = /vtep capture --control (\S+)/.exec(stdout)![1]!;
@@ -138,7 +169,7 @@ if (FIRST)
       assert.equal([json.code, json.stdout], [1, ''], 'nothing passes');
     } finally {
       rmSync(directory, { recursive: true, force: true });
-      assert.match(demo('--down').stdout, 'Taken down: ');
+      assert.match(demo(['--down']).stdout, 'Taken down: ');
     }
     assert.equal(traces(), before);
   });
