@@ -269,7 +269,6 @@ export class OverlayGossip {
 
   members(): MemberListing[] {
     const { self } = this.#host.machine;
-    const epoch = Date.now() - performance.now();
     return this.#host.machine
       .members()
       .map(({ name, address, port, state, incarnation, since }) => ({
@@ -278,7 +277,7 @@ export class OverlayGossip {
         port,
         state,
         incarnation,
-        since: new Date(epoch + since).toISOString(),
+        since: new Date(performance.timeOrigin + since).toISOString(),
         self: name === self.name,
       }))
       .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
