@@ -1,4 +1,4 @@
-/** The set-ups that the machines' figures are about. */
+/** Set-ups of the benchmarks of machines. */
 import { ipv4ToText, macToText, setMac } from '../src/address/index.js';
 import { Fdb } from '../src/fdb/index.js';
 import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';

@@ -1,4 +1,4 @@
-/** `npm run bench -- [SUITE …] [FLAG …]`: what weft costs. Figures on noisy machines: run it several times. */
+/** `npm run bench -- [SUITE …] [FLAG …]`: benchmarks. On noisy machines run it several times. */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { gossip, printGossip } from './gossip.js';
@@ -43,7 +43,7 @@ const SUITES: Record<string, Suite> = {
     print: printSoak,
   },
   gossip: {
-    text: 'clusters on the virtual clock: how soon news and deaths are known, false deaths, traffic; takes ten minutes',
+    text: 'clusters on the virtual clock: propagation and failure detection times, false positives, traffic; takes ten minutes',
     named: true,
     run: gossip,
     print: printGossip,
@@ -51,7 +51,7 @@ const SUITES: Record<string, Suite> = {
 };
 
 const KNOWN = Object.entries(SUITES)
-  .map(([name, { text, named }]) => `  ${name.padEnd(10)}${text}${named ? '; runs where it is named' : ''}`)
+  .map(([name, { text, named }]) => `  ${name.padEnd(10)}${text}${named ? '; runs only if named' : ''}`)
   .join('\n');
 const help = `npm run bench -- [SUITE …] [FLAG …]
 
@@ -102,7 +102,7 @@ async function main(args: string[]): Promise<number> {
   }
   const minutes = values.minutes === undefined ? null : Number(values.minutes);
   if (minutes !== null && !(minutes > 0)) {
-    console.error(`bench: --minutes takes a number above 0, not ${values.minutes}`);
+    console.error(`bench: --minutes must be above 0, not ${values.minutes}`);
     return 2;
   }
   const rounds = Number(values.rounds);
@@ -112,7 +112,7 @@ async function main(args: string[]): Promise<number> {
     ['busy-poll', 0],
   ] as const)
     if (!(Number.isInteger(Number(values[flag])) && Number(values[flag]) >= least)) {
-      console.error(`bench: --${flag} takes a whole number from ${least} on, not ${values[flag]}`);
+      console.error(`bench: --${flag} must be an integer of ${least} or more, not ${values[flag]}`);
       return 2;
     }
   const flags = ['--workers', values.workers, '--busy-poll', values['busy-poll']];
@@ -122,12 +122,12 @@ async function main(args: string[]): Promise<number> {
   const nodes = [...(values.nodes ?? []), ...positionals.filter(isNumber)].map(Number);
   const wrong = nodes.find((one) => !Number.isInteger(one) || one < 2 || one > MAX_NODES);
   if (wrong !== undefined) {
-    console.error(`bench: --nodes takes whole numbers from 2 to ${MAX_NODES}, not ${wrong}`);
+    console.error(`bench: --nodes must be integers from 2 to ${MAX_NODES}, not ${wrong}`);
     return 2;
   }
   const unknown = names.find((name) => !Object.hasOwn(SUITES, name));
   if (unknown !== undefined) {
-    console.error(`bench: there is no suite "${unknown}"; there are:\n${KNOWN}`);
+    console.error(`bench: unknown suite "${unknown}"; the suites are:\n${KNOWN}`);
     return 2;
   }
   const results: Record<string, unknown> = {};
@@ -150,7 +150,7 @@ function print(figures: readonly Figure[]): void {
     `< ${bar}`,
     nanoseconds < bar ? 'met' : 'missed',
   ]);
-  const table = [['', 'ns', 'bytes', 'bar (ns)', ''], ...rows];
+  const table = [['', 'ns', 'bytes', 'target (ns)', ''], ...rows];
   const widths = table[0]!.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
   for (const row of table)
     console.log(row.map((cell, i) => (i === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[i]!))).join('  '));

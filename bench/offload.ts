@@ -115,7 +115,7 @@ function superFrames(
     segmenter.open(FRAME, FRAME + frame.length, GSO_TCPV4, SIZE, HEADER_LENGTH);
     return segmenter.next(SEGMENTS, SCRATCH);
   };
-  if (segment() !== SEGMENTS) throw new Error('the super-frame is not cut as it is to be');
+  if (segment() !== SEGMENTS) throw new Error('the super-frame was cut wrongly');
 
   const stride = segmenter.headLength + SIZE;
   for (let i = 0; i < SEGMENTS; i++) {

@@ -132,7 +132,7 @@ test('the suite as a program: its JSON, and what it says to a wrong size', () =>
   assert.equal(plots, []);
   const wrong = run('gossip', '--nodes', '1');
   assert.is(wrong.status, 2);
-  assert.match(wrong.stderr, '--nodes takes whole numbers from 2');
+  assert.match(wrong.stderr, '--nodes must be integers from 2');
 });
 
 test.run();

@@ -98,7 +98,7 @@ test('certainties take no number', () => {
   const hits = Array.from({ length: 10_000 }, () => random.chance(0.2)).filter((hit) => hit).length;
   assert.ok(Math.abs(hits - 2000) < 160, `${hits} of 10,000 at 0.2`); // four standard deviations
   assert.ok(['x', 'y'].includes(random.pick(['x', 'y'])));
-  assert.throws(() => new Random(0.5), /seed is to be a whole number, not 0.5/);
+  assert.throws(() => new Random(0.5), /seed must be an integer, not 0.5/);
   assert.throws(() => new Random([0, 0, 0, 0]), RangeError);
 });
 
@@ -206,10 +206,10 @@ test('every comes again until it is cancelled', () => {
 test('a clock refuses what makes no sense, and is of use afterwards', () => {
   const clock = new Clock();
   clock.run(10);
-  assert.throws(() => clock.at(9.9, () => {}), /time is to be from 10 on, not 9.9/);
+  assert.throws(() => clock.at(9.9, () => {}), /time must be 10 or later, not 9.9/);
   assert.throws(() => clock.at(NaN, () => {}), RangeError);
   assert.throws(() => clock.after(-1, () => {}), RangeError);
-  assert.throws(() => clock.every(0, () => {}), /interval is to be above 0/);
+  assert.throws(() => clock.every(0, () => {}), /interval must be above 0/);
   clock.after(1, () => void clock.run());
   assert.throws(() => clock.run(), /running already/);
   clock.after(1, () => {});
@@ -350,10 +350,10 @@ test('a link takes packets up to its MTU, and changes while it runs', () => {
     'lost',
   );
   assert.is(link.options.latency, 1);
-  assert.throws(() => link.set({ loss: 1.1 }), /link.loss is to be a number from 0 to 1, not 1.1/);
+  assert.throws(() => link.set({ loss: 1.1 }), /link.loss must be from 0 to 1, not 1.1/);
   assert.throws(() => link.set({ latency: -1 }), /link.latency/);
   assert.throws(() => link.set({ jitter: NaN }), /link.jitter/);
-  assert.throws(() => new Link(clock, new Random(1), { bandwidth: 0 }), /link.bandwidth is to be above 0/);
+  assert.throws(() => new Link(clock, new Random(1), { bandwidth: 0 }), /link.bandwidth must be above 0/);
   assert.is(link.options.mtu, 101);
 });
 
@@ -420,8 +420,8 @@ test('datagrams go from address to address', () => {
     [...net.nodes()].map(({ address }) => address),
     [A, B, C],
   );
-  assert.throws(() => net.join(A), /has a node already/);
-  assert.throws(() => net.node(A)!.bind(7, () => {}), /port 7 of 172.31.1.5 is taken/);
+  assert.throws(() => net.join(A), /already has a node/);
+  assert.throws(() => net.node(A)!.bind(7, () => {}), /port 7 of 172.31.1.5 is already in use/);
   assert.ok(net.node(A)!.unbind(7));
   assert.not(net.node(A)!.unbind(7));
 });
@@ -851,7 +851,7 @@ test('sends and receives UDP with checksums', () => {
   c2.start();
   const got: unknown[] = [];
   c2.station.bind(7, { receive: ({ payload, ...rest }, now) => got.push({ ...rest, payload: hex(payload), now }) });
-  assert.throws(() => c2.station.bind(7, { receive: () => {} }), /UDP port 7 is taken/);
+  assert.throws(() => c2.station.bind(7, { receive: () => {} }), /UDP port 7 is already in use/);
   c2.until(3);
   c2.frame(fromHex(UDP_TO_C2));
   const expected = {

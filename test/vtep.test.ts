@@ -28,7 +28,7 @@ const C3: Station = { ip: '10.0.0.5', mac: '02:42:0a:00:00:05' };
 const H3 = '203.0.113.7';
 const NONE = new Uint8Array(0);
 
-test('wraps a frame for a known endpoint and sends it to the host that it is on', () => {
+test('encapsulates a frame for a known endpoint and sends it to its host', () => {
   const { vtep, frame, sent, delivered, count } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
@@ -46,7 +46,7 @@ test('wraps a frame for a known endpoint and sends it to the host that it is on'
   assert.is(count('frame-bytes-in'), packet.length);
 });
 
-test('unwraps a datagram, delivers the frame and learns where its source is', () => {
+test('decapsulates a datagram, delivers the frame and learns its source', () => {
   const { vtep, frame, datagram, sent, delivered, count, now } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   const packet = udpFrame(C2, C1);
@@ -83,7 +83,7 @@ test('spreads flows over source ports, and keeps the packets of one flow, its fr
   assert.is.not(hash(six(1000)), hash(six(1001)));
 });
 
-test('floods what is for all: once to each other port and to each peer, from a tunnel to ports alone', () => {
+test('floods BUM frames once to each other port and to each peer, and from a tunnel only to ports', () => {
   const { vtep, frame, datagram, sent, delivered, count } = host();
   const one = vtep.addPort({ name: 'tap0', vni: 4097 });
   const two = vtep.addPort({ name: 'tap1', vni: 4097 });
@@ -151,7 +151,7 @@ test('the proxy answers for a remote endpoint with its own MAC address, or with 
   }
 });
 
-test('the proxy leaves alone what is not for it to answer', () => {
+test('the proxy does not answer for unknown and local endpoints and the sender’s own address', () => {
   const { vtep, frame, sent, delivered, count } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   const other = vtep.addPort({ name: 'tap1', vni: 4097 });
@@ -176,7 +176,7 @@ test('the proxy leaves alone what is not for it to answer', () => {
   assert.is(count('duplicate-address'), 1);
 });
 
-test('with the proxy off, and with flooding off, ARP goes to all and to nobody', () => {
+test('ARP is flooded with the proxy off, and dropped with flooding off', () => {
   const open = host({ proxy: 'off' });
   const port = open.vtep.addPort({ name: 'tap0', vni: 4097 });
   open.vtep.addPeer(4097, C2.host);
@@ -193,7 +193,7 @@ test('with the proxy off, and with flooding off, ARP goes to all and to nobody',
   assert.equal(closed.drops(), { 'arp-unknown': 1, 'unknown-destination': 1 });
 });
 
-test('in vtep mode a packet to the VTEP’s address goes on to the endpoint that its IP address names', () => {
+test('in vtep mode forwards a packet to the VTEP’s address by its IP address', () => {
   const { vtep, frame, sent, delivered, drops } = host({ proxy: 'vtep', mac: '02:00:00:00:00:01' });
   const gate = { ip: '', mac: '02:00:00:00:00:01' };
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
@@ -209,7 +209,7 @@ test('in vtep mode a packet to the VTEP’s address goes on to the endpoint that
   assert.equal(drops()['no-neighbor'], 1);
 });
 
-test('an endpoint of this host that has been silent is reached, by all local ports and no peer', () => {
+test('floods a frame for a silent endpoint of this host to local ports and no peer', () => {
   const { vtep, frame, datagram, sent, delivered } = host({ flood: false });
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   const other = vtep.addPort({ name: 'tap1', vni: 4097 });
@@ -224,7 +224,7 @@ test('an endpoint of this host that has been silent is reached, by all local por
   assert.equal([delivered.map(({ port }) => port), sent.length], [[other], 0]);
 });
 
-test('in vtep mode, so is one that was on another host when its neighbour last asked', () => {
+test('in vtep mode also for an endpoint that was on another host when its neighbor last asked', () => {
   const { vtep, frame, sent, delivered, drops } = host({ proxy: 'vtep', mac: '02:00:00:00:00:01' });
   const gate = '02:00:00:00:00:01';
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
@@ -238,7 +238,7 @@ test('in vtep mode, so is one that was on another host when its neighbour last a
   assert.equal(drops(), {});
 });
 
-test('what is learned ages, moves, and gives way to the control plane', () => {
+test('learned addresses age, move, and yield to the control plane', () => {
   const { vtep, frame, datagram, sent, delivered, wait, count } = host({ ageing: 300_000 });
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addPeer(4097, C2.host);
@@ -272,7 +272,7 @@ test('what is learned ages, moves, and gives way to the control plane', () => {
   );
 });
 
-test('learns nothing from the underlay where it is not to', () => {
+test('learns nothing from the underlay with learning off', () => {
   const { vtep, frame, datagram, sent, now } = host({ learn: false });
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   datagram(C2.host, wrap(udpFrame(C2, C1)));
@@ -286,7 +286,7 @@ test('learns nothing from the underlay where it is not to', () => {
   assert.is(policy.delivered.length, 1);
 });
 
-test('an endpoint told of twice is where it was told of last, and falls back when that is withdrawn', () => {
+test('of two bindings of an endpoint the last is in effect, and the first again when that is withdrawn', () => {
   const { vtep, tick, frame, sent, delivered } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   const location = (): string | undefined => {
@@ -573,7 +573,7 @@ test('peersOnly holds for each segment, and names the senders that it refused', 
   assert.is(vtep.takeRefusedSenders(4097).length, 16);
 });
 
-test('fills in a checksum that the sender left to a network card', () => {
+test('finishes a checksum that the sender left to a network card', () => {
   const { vtep, datagram, delivered, count, now } = host();
   vtep.addPort({ name: 'tap0', vni: 4097 });
   const four = { source: C2.ip, destination: C1.ip };
@@ -641,7 +641,7 @@ test('fills in a checksum that the sender left to a network card', () => {
   }
 });
 
-test('tells the sender of a packet that may not be fragmented how much fits', () => {
+test('reports the MTU to the sender of a packet that must not be fragmented', () => {
   const { vtep, frame, sent, delivered, count, drops } = host({ mtu: 1400 });
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
@@ -680,7 +680,7 @@ test('tells the sender of a packet that may not be fragmented how much fits', ()
   assert.is(delivered.length, 1, 'about an ICMP question');
 });
 
-test('tells the sender of an IPv6 packet how much fits', () => {
+test('reports the MTU to the sender of an IPv6 packet', () => {
   const { vtep, frame, sent, delivered, count, drops } = host({ mtu: 1400 });
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
@@ -745,7 +745,7 @@ test('tells the sender of an IPv6 packet how much fits', () => {
   );
 });
 
-test('tells of the ways to remotes what the engine heard of them', () => {
+test('lists what the engine knows about the paths to remotes', () => {
   const { vtep } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addPeer(4097, C2.host);
@@ -760,7 +760,7 @@ test('tells of the ways to remotes what the engine heard of them', () => {
   );
 });
 
-test('machines that tell each other what they learn know the same, and count it once', () => {
+test('machines that share what they learn know the same, and count it once', () => {
   const machines = [host(), host()];
   const [one, two] = machines as [ReturnType<typeof host>, ReturnType<typeof host>];
   const ports = machines.map(({ vtep }) => vtep.addPort({ name: 'tap0', vni: 4097 }));
@@ -920,7 +920,7 @@ test('never throws, and explains exactly what it then does, whatever comes in', 
   );
 });
 
-test('remembers no more senders than it is to, and forgets those that fell silent', () => {
+test('limits the senders that it remembers, and forgets silent ones', () => {
   const { vtep, tick, datagram, delivered, wait, now, count } = host({}, { learnedRemotes: 10 });
   vtep.addPort({ name: 'tap0', vni: 4097 });
   for (let i = 0; i < 50; i++)
@@ -978,16 +978,16 @@ test('ports and segments come and go', () => {
   assert.not(vtep.removePeer(200, C2.host));
 });
 
-test('refuses what makes no sense, and names it', () => {
+test('rejects invalid arguments by name', () => {
   const { vtep } = host();
   assert.throws(() => vtep.addSegment({ vni: 4097 }), /vni 4097 has a segment already/);
   assert.throws(() => vtep.addSegment({ vni: 1 << 24 }), /vni must be an integer from 0 to 16777215/);
-  assert.throws(() => vtep.addSegment({ vni: 1, mtu: 20 }), /mtu is to be at least 68/);
+  assert.throws(() => vtep.addSegment({ vni: 1, mtu: 20 }), /mtu must be at least 68/);
   assert.throws(() => vtep.addSegment({ vni: 1, mac: BROADCAST }), /group address/);
   assert.throws(() => vtep.addPort({ name: 'x', vni: 5 }), /vni 5 has no segment/);
   assert.throws(
     () => vtep.addPort({ name: 'x', vlans: { 4095: 4097 } }),
-    /VLAN id is to be a whole number from 1 to 4094, not 4095/,
+    /VLAN id must be an integer from 1 to 4094, not 4095/,
   );
   assert.throws(() => vtep.addPort({ name: 'x', vlans: { 1: 4097, 2: 4097 } }), /vni 4097 is mapped twice on port x/);
   assert.throws(

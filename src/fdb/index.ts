@@ -1,8 +1,8 @@
 /**
- * The forwarding database of one segment: which destination a MAC address was seen behind, with ageing, and which the
- * control plane says it is behind, which always wins.
+ * The forwarding database of one segment. It maps a MAC address to a destination: learned from frames, with ageing, or set
+ * by the control plane, which takes precedence.
  *
- * A destination is a whole number from 0 to 2^30 - 1 whose meaning is the caller's: a port, a remote VTEP.
+ * A destination is an integer from 0 to 2^30 - 1 whose meaning is the caller's: a port, a remote VTEP.
  *
  * Open addressing with linear probing over one `Int32Array`, four words an entry, so that a look-up touches one cache
  * line in most cases and allocates nothing. (3.5 ns a look-up against 25 for a Map of numbers and 157 for one of
@@ -18,35 +18,38 @@ export const NONE = -1;
 export const REFRESHED = 0;
 /** `learn`: a new entry. */
 export const LEARNED = 1;
-/** `learn`: the address was behind another destination before. */
+/** `learn`: the address moved here from another destination. */
 export const MOVED = 2;
-/** `learn`: a static entry names this very destination. */
+/** `learn`: a static entry names the same destination. */
 export const CONFIRMED = 3;
 /** `learn`: a static entry names another destination, and stays. */
 export const CONTRADICTED = 4;
-/** `learn`: not learned, since the table holds `capacity` learned entries. */
+/** `learn`: not learned, because the table holds `capacity` learned entries. */
 export const FULL = 5;
-/** `learn`: not learned, since `perDestination` entries are learned behind this destination. */
+/** `learn`: not learned, because `perDestination` entries are learned behind this destination. */
 export const QUOTA = 6;
 
-/** `learn`: not learned, since a group's address or all zeros is no source. */
+/** `learn`: not learned, because no station has a group address or all zeros. */
 export const INVALID = 7;
 
 /** Resolution of ages, in milliseconds. */
 export const TICK = 64;
 
 export interface FdbOptions {
-  /** Learned entries at most; static ones do not count. Default 65,536. */
+  /** Limit of learned entries; static ones do not count. Default 65,536. */
   capacity?: number;
-  /** Learned entries behind one destination at most, so that a flood of source addresses from one place leaves room for all others. Default: half the capacity. */
+  /**
+   * Limit of learned entries behind one destination, so that a flood of source addresses from one port or remote leaves
+   * room for the others. Default: half the capacity.
+   */
   perDestination?: number;
-  /** Milliseconds after which a learned entry that was not seen again is gone; 0 for never. Default 300,000, as the kernel's. */
+  /** Milliseconds after which a learned entry that was not refreshed expires; 0 for never. Default 300,000, as in Linux. */
   ageing?: number;
-  /** Any whole number; one that outsiders cannot guess keeps them from choosing addresses that collide. Default 0. */
+  /** An integer; if outsiders cannot guess it, they cannot choose addresses that collide in the hash table. Default 0. */
   seed?: number;
 }
 
-/** One entry as listings show it. */
+/** One entry of a listing. */
 export interface FdbEntry {
   mac: string;
   destination: number;
@@ -86,15 +89,15 @@ export class Fdb {
   constructor(options: FdbOptions = {}) {
     this.capacity = options.capacity ?? 65_536;
     if (!Number.isInteger(this.capacity) || this.capacity < 0 || this.capacity > 1 << 24)
-      throw new RangeError(`fdb.capacity is to be a whole number from 0 to ${1 << 24}, not ${this.capacity}`);
+      throw new RangeError(`fdb.capacity must be an integer from 0 to ${1 << 24}, not ${this.capacity}`);
     this.perDestination = options.perDestination ?? Math.ceil(this.capacity / 2);
     const ageing = options.ageing ?? 300_000;
-    if (!(ageing >= 0)) throw new RangeError(`fdb.ageing is to be a number of milliseconds from 0 on, not ${ageing}`);
+    if (!(ageing >= 0)) throw new RangeError(`fdb.ageing must be 0 or more milliseconds, not ${ageing}`);
     this.#ageTicks = ageing === 0 ? 0x7fff_ffff : Math.min(Math.ceil(ageing / TICK), 0x7fff_ffff);
     this.#seed = (options.seed ?? 0) | 0;
   }
 
-  /** Entries of both kinds; learned ones that aged out count until the next `sweep`. */
+  /** Entries of both kinds; learned ones that expired count until the next `sweep`. */
   get size(): number {
     return this.#statics + this.#learned;
   }
@@ -104,7 +107,7 @@ export class Fdb {
     return this.#behind[destination] ?? 0;
   }
 
-  /** The destination of the address at `offset`, or `NONE`. An entry past its age is not found. */
+  /** The destination of the address at `offset`, or `NONE`. Does not find an expired entry. */
   lookup(bytes: Uint8Array, offset: number, now: number): number {
     const slots = this.#slots;
     const at = this.#find(getI32(bytes, offset + 2), getU16(bytes, offset));
@@ -120,7 +123,7 @@ export class Fdb {
 
   /**
    * Refreshes the entry of the address at `offset` if it names `destination`, as it does for nearly every frame.
-   * @returns whether it does; if not, `learn` has something to do.
+   * @returns whether it does; if not, call `learn`.
    */
   refresh(bytes: Uint8Array, offset: number, destination: number, now: number): boolean {
     const slots = this.#slots;
@@ -166,8 +169,8 @@ export class Fdb {
   }
 
   /**
-   * Notes what another table of the same segment knows: that an address was seen behind `destination` `age` milliseconds
-   * ago. What this one knows better, by the control plane or since it was seen later, stays.
+   * Learns from another table of the same segment that an address was seen behind `destination` `age` milliseconds ago. A
+   * static entry and an entry that was seen later stay.
    * @param mac A number of 48 bits.
    */
   adopt(mac: number, destination: number, age: number, now: number): void {
@@ -200,32 +203,32 @@ export class Fdb {
     return this.#slots[at + HIGH] === 0 ? NONE : this.#slots[at + DESTINATION]!;
   }
 
-  /** Puts a static entry in place of whatever there was. `mac` is a number of 48 bits. */
+  /** Sets a static entry in place of any other entry. `mac` is a number of 48 bits. */
   setStatic(mac: number, destination: number): void {
     if (!Number.isInteger(destination) || destination < 0 || destination >= 1 << 30)
-      throw new RangeError(`fdb.destination is to be a whole number from 0 to ${(1 << 30) - 1}, not ${destination}`);
+      throw new RangeError(`fdb.destination must be an integer from 0 to ${(1 << 30) - 1}, not ${destination}`);
     this.#drop(mac);
     this.#insert(mac | 0, highOf(mac) | USED | STATIC, destination, 0);
     this.#statics++;
   }
 
-  /** Removes the entry of either kind, and says whether there was one. */
+  /** Removes the entry, learned or static, and returns whether there was one. */
   remove(mac: number): boolean {
     return this.#drop(mac);
   }
 
-  /** Forgets what was learned: all of it, or what lies behind one destination (a port or a VTEP that is gone). */
+  /** Removes the learned entries: all, or those of one destination (a port or a VTEP that was removed). */
   flush(destination?: number): void {
     this.#filter((at) => destination !== undefined && this.#slots[at + DESTINATION] !== destination);
   }
 
-  /** Removes the learned entries that aged out. Call it now and then; look-ups do not find those in any case. */
+  /** Removes the learned entries that expired. Call it from time to time to free memory; look-ups do not find them anyway. */
   sweep(now: number): void {
     const tick = ticks(now);
     this.#filter((at) => !this.#aged(at, tick));
   }
 
-  /** All entries, in no order. */
+  /** The entries that have not expired, in no order. */
   *entries(now: number): Generator<FdbEntry> {
     const slots = this.#slots; // the same one to the end, though the table may grow between two entries
     const tick = ticks(now);
@@ -245,7 +248,7 @@ export class Fdb {
     return entryAt(slots, at, ticks(now));
   }
 
-  /** The slot of an address, or the free slot where it would go. */
+  /** The slot of an address, or the free slot for it. */
   #find(low: number, high: number): number {
     const slots = this.#slots;
     const mask = this.#mask;
@@ -306,7 +309,7 @@ export class Fdb {
     }
   }
 
-  /** Empties a slot and moves up what had to go past it, so that no tombstones are needed. */
+  /** Empties a slot and moves the entries that probed past it, so that no tombstones are needed. */
   #close(hole: number): void {
     const slots = this.#slots;
     const mask = this.#mask;
@@ -324,7 +327,7 @@ export class Fdb {
     slots.fill(0, free * STRIDE, free * STRIDE + STRIDE);
   }
 
-  /** Keeps static entries and the learned ones that `keep` names; gives memory back where few are left. */
+  /** Keeps static entries and the learned ones that `keep` selects; shrinks the table when few are left. */
   #filter(keep: (at: number) => boolean): void {
     const slots = this.#slots;
     for (let at = 0; at < slots.length;) {
@@ -361,12 +364,12 @@ function entryAt(slots: Int32Array, at: number, tick: number): FdbEntry {
   };
 }
 
-/** Wraps after 4,351 years, and the differences taken of it do not mind. */
+/** Wraps after 4,351 years; differences of it stay correct. */
 function ticks(now: number): number {
   return (now / TICK) | 0;
 }
 
-/** Whether a MAC address is a group's or all zeros, and so no station's. */
+/** Whether a MAC address cannot be a station's: a group address, or all zeros. */
 function isInvalid(mac: number): boolean {
   return mac === 0 || (highOf(mac) & GROUP) !== 0;
 }

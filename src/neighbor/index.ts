@@ -1,6 +1,6 @@
 /**
- * What the control plane says of the endpoints of one segment: IP address to MAC address to location, and the ARP proxy
- * that answers out of it (RFC 826, RFC 5227; RFC 9161 for what a proxy may answer).
+ * The endpoints of one segment as the control plane announced them, IP address to MAC address and location, and the ARP
+ * proxy that answers from them (RFC 826, RFC 5227; RFC 9161 for what a proxy may answer).
  *
  * A location is an integer whose meaning is the caller's, such as a destination of an `Fdb`, or `LOCAL`.
  */
@@ -15,10 +15,10 @@ import {
 } from '../arp/index.js';
 import { ipv4ToText, macToText } from '../address/index.js';
 
-/** The location of an endpoint on this host, which answers for itself. */
+/** The location of an endpoint on this host, which answers ARP itself. */
 export const LOCAL = -1;
 
-/** One endpoint as the control plane tells of it. */
+/** One endpoint as the control plane announced it. */
 export interface Binding {
   /** IPv4 address, unsigned 32 bits. */
   readonly ip: number;
@@ -27,7 +27,7 @@ export interface Binding {
   readonly location: number;
 }
 
-/** One endpoint as listings show it. */
+/** One endpoint of a listing. */
 export interface NeighborEntry {
   ip: string;
   mac: string;
@@ -37,8 +37,8 @@ export interface NeighborEntry {
 }
 
 /**
- * The endpoint table. While a container moves, its old and its new binding may both be there for a while, in either
- * order of arrival: the newest one holds, and when it is withdrawn the one before it holds again. (Docker's kernel
+ * The endpoint table. While a container moves, its old and its new binding may both exist for a while. The one added last
+ * is in effect, and when it is withdrawn the one before it is in effect again. (Docker's kernel
  * tables refuse the second and lose the first: black holes.)
  */
 export class Neighbors {
@@ -51,7 +51,7 @@ export class Neighbors {
     return this.#size;
   }
 
-  /** Adds a binding, or makes it the newest if it is there already. */
+  /** Adds a binding, or makes an existing one the newest. */
   add(binding: Binding): void {
     this.remove(binding);
     push(this.#byIp, binding.ip, binding);
@@ -59,7 +59,7 @@ export class Neighbors {
     this.#size++;
   }
 
-  /** Withdraws a binding, and says whether it was there. */
+  /** Withdraws a binding and returns whether it existed. */
   remove(binding: Binding): boolean {
     if (!pull(this.#byIp, binding.ip, binding)) return false;
     pull(this.#byMac, binding.mac, binding);
@@ -67,17 +67,17 @@ export class Neighbors {
     return true;
   }
 
-  /** The binding that holds for an IP address. */
+  /** The binding in effect for an IP address. */
   byIp(ip: number): Binding | undefined {
     return this.#byIp.get(ip)?.at(-1);
   }
 
-  /** The binding that holds for a MAC address, which may have several IP addresses. */
+  /** The binding in effect for a MAC address, which may have several IP addresses. */
   byMac(mac: number): Binding | undefined {
     return this.#byMac.get(mac)?.at(-1);
   }
 
-  /** All bindings, the ones that hold first for each IP address. */
+  /** All bindings; for each IP address the one in effect comes first. */
   *bindings(): Generator<Binding & { hidden: boolean }> {
     for (const stack of this.#byIp.values()) {
       const all = stack.length > 1 ? [...stack] : stack; // which may change while the caller has one of them
@@ -85,7 +85,7 @@ export class Neighbors {
     }
   }
 
-  /** All bindings as listings show them. */
+  /** All bindings for listings. */
   *entries(): Generator<NeighborEntry> {
     for (const { ip, mac, location, hidden } of this.bindings())
       yield { ip: ipv4ToText(ip), mac: macToText(mac), location, hidden };
@@ -115,18 +115,18 @@ export type ProxyMode = 'endpoint' | 'vtep' | 'off';
 
 /** `judge`: answer for the target. */
 export const ANSWER = 0;
-/** `judge`: not a whole Ethernet/IPv4 ARP request; treat it as any frame. */
+/** `judge`: not a complete Ethernet/IPv4 ARP request; forward it as any frame. */
 export const NOT_A_REQUEST = 1;
-/** `judge`: an announcement or a question about the asker's own address (RFC 5227, section 2.1.1); all are to hear it. */
+/** `judge`: an announcement, or a request for the sender's own address (RFC 5227, section 2.1.1); forward it to all. */
 export const OWN_ADDRESS = 2;
-/** `judge`: nobody has told of the target. */
+/** `judge`: the control plane has no endpoint with the target address. */
 export const UNKNOWN = 3;
-/** `judge`: the target is on this host and answers for itself. */
+/** `judge`: the target is on this host and answers itself. */
 export const ON_THIS_HOST = 4;
 
 /**
- * Whether a proxy is to answer the ARP packet at `offset`. It answers a probe (sender 0.0.0.0, RFC 5227) for an address
- * that somebody else has, which is what a probe is to find out, and never one for the asker's own address.
+ * Whether a proxy must answer the ARP packet at `offset`. It answers a probe (sender 0.0.0.0, RFC 5227) for the address of
+ * another endpoint, so that the prober finds the duplicate, and never one for the prober's own address.
  * @returns one of `ANSWER`, `NOT_A_REQUEST`, `OWN_ADDRESS`, `UNKNOWN`, `ON_THIS_HOST`.
  */
 export function judge(neighbors: Neighbors, bytes: Uint8Array, offset: number, end: number): number {

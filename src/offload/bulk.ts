@@ -2,8 +2,8 @@ import { finish } from '../wire/index.js';
 import { TCP_CHECKSUM, type CopySum } from './sum.js';
 
 /**
- * What is done to all segments of a super-frame in one call, over a buffer that the functions know: in JavaScript
- * ({@link jsBulk}), or in WebAssembly. They read and write up to {@link SLACK} bytes behind what they are given.
+ * Operations on all segments of a super-frame in one call, over a buffer that the functions are bound to: in JavaScript
+ * ({@link jsBulk}) or in WebAssembly. They read and write up to {@link SLACK} bytes behind what they are given.
  */
 export interface Bulk {
   readonly cut: Cut;
@@ -14,8 +14,8 @@ export interface Bulk {
 export const SLACK = 16;
 
 /**
- * Bytes of a cache line. What the kernel copies out of a buffer is to lie there as in the page that it goes to, to a line:
- * processors have a string copy (`rep movsb`) that is slower by a tenth otherwise, and sixteen times slower where the
+ * Bytes of a cache line. Data that the kernel copies from a buffer should have the same offset in its line as in the target
+ * page: processors have a string copy (`rep movsb`) that is slower by a tenth otherwise, and sixteen times slower where the
  * destination is 1 to 15 bytes ahead of the source modulo 4096 (seen on Zen 4).
  */
 export const LINE = 64;
@@ -26,7 +26,7 @@ export function toLine(length: number): number {
 }
 
 /**
- * Makes segments that lie one behind the other: the head with what differs between them, and `size` bytes of data each.
+ * Makes consecutive segments: the head with what differs between them, and `size` bytes of data each.
  * @param head Where the head is, with everything right but IPv4 identification and checksum, TCP sequence number and the
  *   TCP or UDP checksum.
  * @param ip Offset of an IPv4 header in the head; -1 for IPv6.
@@ -56,17 +56,17 @@ export type Cut = (
 ) => number;
 
 /**
- * Looks which of the frames that lie one behind the other continue a first one, with checksums that are right and not
- * 0xffff, and copies their data together.
- * @param head Where the first frame's head is. Each head is to equal it wherever the mask has ones.
+ * Finds how many of consecutive frames continue a first one, with correct checksums that are not 0xffff, and copies their
+ * data together.
+ * @param head Where the first frame's head is. Each head must equal it wherever the mask has ones.
  * @param mask As long as the head, and zeros up to a multiple of 16 bytes.
  * @param ip Offset of an IPv4 header in the head; -1 for IPv6.
  * @param upper Offset of the TCP or UDP header.
  * @param field As for {@link Cut}.
  * @param next Where the frames are, `size` bytes each.
  * @param to Where the data goes.
- * @param id IPv4 identification that the first of them is to have, and `step` what it differs by from one to the next.
- * @param sequence TCP sequence number that the first of them is to have.
+ * @param id Expected IPv4 identification of the first of them, and `step` what it differs by from one to the next.
+ * @param sequence Expected TCP sequence number of the first of them.
  * @param ipSum Partial sum of the first frame's IPv4 header without identification and checksum, below 2^17. What a head
  *   has in common with the first need not be summed up again.
  * @param upperSum Partial sum of the pseudo-header and the first frame's head from `upper`, without sequence number and

@@ -9,25 +9,25 @@ import { MAX_PREFIX } from './segmenter.js';
 import { LINE, SLACK, toLine, type Join } from './bulk.js';
 import { less, TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
 
-/** The most bytes of an IP packet. */
+/** Longest IP packet in bytes. */
 const MAX_PACKET = 0xffff;
 /** Bytes before a merged head that its receiver may write: a virtio header, and a VLAN tag. */
 export const HEAD_ROOM = 16;
 const SLOT = HEAD_ROOM + MAX_PREFIX + MAX_HEADER;
 
-/** TCP flags that a frame may have and be merged. */
+/** TCP flags of frames that may be merged. */
 const MERGEABLE = tcp.FLAG_ACK | tcp.FLAG_PSH | tcp.FLAG_FIN | tcp.FLAG_ECE | tcp.FLAG_CWR | tcp.FLAG_AE;
 /** TCP flags in which the last frame of a run may differ from the others. */
 const LAST_FLAGS = tcp.FLAG_PSH | tcp.FLAG_FIN;
 
 export interface CoalescerOptions {
-  /** Flows at most that are merged at a time. Default 8. */
+  /** Limit of flows merged at a time. Default 8. */
   flows?: number;
-  /** Frames at most that become one. Default 64. */
+  /** Limit of frames merged into one. Default 64. */
   segments?: number;
-  /** Whether UDP is merged too, which asks for a TAP with USO. Default false. */
+  /** Whether to merge UDP too, which requires a TAP with USO. Default false. */
   udp?: boolean;
-  /** Bytes before each frame that have to be equal too, and go before the merged frame: a VXLAN header's 8. Default 0. */
+  /** Bytes in front of each frame that must be equal too, and precede the merged frame: 8 for a VXLAN header. Default 0. */
   prefix?: number;
 }
 
@@ -53,9 +53,9 @@ export function coalesceScratch(flows: number): number {
   return flows * SLOT;
 }
 
-/** Frames of one flow that became one. Its fields are the coalescer's, and hold during the call of the sink. */
+/** Frames of one flow merged into one. Its fields belong to the coalescer and are valid during the call of the sink. */
 export class Run {
-  /** What the caller gave with each of the frames. */
+  /** The caller's tag of each of the frames. */
   tag = 0;
   /** Frames. */
   count = 0;
@@ -105,7 +105,7 @@ export class Run {
   }
 }
 
-/** Where a `Coalescer` puts frames. */
+/** Receives the frames of a `Coalescer`. */
 export interface CoalescerSink {
   /** A frame as it came, its prefix included. */
   single(offset: number, end: number, tag: number): void;
@@ -114,11 +114,11 @@ export interface CoalescerSink {
 }
 
 /**
- * Merges frames of one flow that follow each other into super-frames, as Linux' GRO does it, so that a TAP takes them in one
+ * Merges consecutive frames of one flow into super-frames, as GRO in Linux does, so that a TAP accepts them in one
  * call. The frames of a flow come out in the order in which they came in, and what comes out segments to the same bytes;
  * only a kernel that segments it again numbers packets with DF whose identifications were all the same (RFC 6864).
  *
- * Frames are merged where they lie: they have to stay there, unchanged, until `flush`.
+ * Frames are merged in place: they must stay unchanged until `flush`.
  */
 export class Coalescer {
   /** The data of runs, which `Run.first` points into. */
@@ -158,10 +158,10 @@ export class Coalescer {
     this.#limit = options.segments ?? 64;
     this.#udp = options.udp ?? false;
     this.#prefix = options.prefix ?? 0;
-    if (!(flows >= 1)) throw new RangeError(`flows is to be at least 1, not ${flows}`);
-    if (!(this.#limit >= 1)) throw new RangeError(`segments is to be at least 1, not ${this.#limit}`);
+    if (!(flows >= 1)) throw new RangeError(`flows must be at least 1, not ${flows}`);
+    if (!(this.#limit >= 1)) throw new RangeError(`segments must be at least 1, not ${this.#limit}`);
     if (!(this.#prefix >= 0 && this.#prefix <= MAX_PREFIX))
-      throw new RangeError(`prefix is to be 0 to ${MAX_PREFIX}, not ${this.#prefix}`);
+      throw new RangeError(`prefix must be from 0 to ${MAX_PREFIX}, not ${this.#prefix}`);
     if (!(scratch >= 0) || scratch + coalesceScratch(flows) > bytes.length)
       throw new RangeError(`scratch at ${scratch} has no room for ${flows} flows in ${bytes.length} bytes`);
     if (joining !== undefined && !(joining.scratch >= 0 && joining.scratch + joinScratch(flows) <= bytes.length))
@@ -349,7 +349,7 @@ export class Coalescer {
     masked.checksum = checksum;
   }
 
-  /** Lets all that is held back go: the memory of the frames may be used again. */
+  /** Sends all frames held back; their memory may be reused after that. */
   flush(sink: CoalescerSink): void {
     while (this.#open > 0) this.#close(0, sink);
   }

@@ -12,13 +12,13 @@ const OPTIONS_NEXT_HEADER = 0;
 const OPTIONS_LENGTH = 1;
 const OPTIONS_MIN_LENGTH = 8;
 
-/** VLAN tags at most before IP. */
+/** Limit of VLAN tags before IP. */
 const MAX_TAGS = 2;
 
 /** The most bytes of headers, Ethernet to TCP or UDP, that are segmented and coalesced. */
 export const MAX_HEADER = 256;
 
-/** What `read` answers for a frame that is whole and neither TCP nor UDP. */
+/** `read`: the frame is complete and neither TCP nor UDP. */
 export const OTHER = 0;
 
 /** Where in a frame the headers are. */
@@ -33,7 +33,7 @@ export class Layout {
   protocol = 0;
   /** Start of what TCP or UDP carry. */
   data = 0;
-  /** Whether the frame ends where the length fields of all headers say. */
+  /** Whether all length fields agree with the frame's end. */
   exact = false;
 
   /**

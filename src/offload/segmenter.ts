@@ -23,7 +23,7 @@ export function segmentScratch(segments: number): number {
 }
 
 /**
- * Cuts super-frames, as a TAP with TSO and USO hands them out, into the frames that belong on the wire. Each is a head,
+ * Cuts super-frames, as read from a TAP with TSO and USO, into the frames for the wire. Each is a head,
  * copied and adapted into the caller's scratch, and a range of the super-frame, which stays as it is. All is in one buffer.
  *
  *     const total = segmenter.open(frame, end, gsoType, gsoSize, 8);
@@ -77,7 +77,7 @@ export class Segmenter {
   }
 
   /**
-   * Looks at the super-frame `[frame, end)`, and at everything that can be wrong with it.
+   * Opens the super-frame `[frame, end)` and checks everything that can be wrong with it.
    * @param gsoType Of its virtio header.
    * @param gsoSize Likewise: bytes of data a segment.
    * @param prefix As many bytes before the frame go before each segment as they are: a VXLAN header's 8.
@@ -208,7 +208,7 @@ export class Segmenter {
     const size = this.#size;
     let at = segmentsStart(to);
     if (to < 0 || at + count * (headLength + size) + SLACK > bytes.length)
-      throw new RangeError(`there is no room at ${to} for ${count} segments in ${bytes.length} bytes`);
+      throw new RangeError(`no room at ${to} for ${count} segments in ${bytes.length} bytes`);
     const { ip, version, upper, protocol, data } = this.#layout;
     const start = this.#start;
     const isTcp = protocol === tcp.PROTOCOL;

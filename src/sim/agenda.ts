@@ -1,4 +1,4 @@
-/** What is to be done at a time. Its holder may cancel it, and asks nothing else of it. */
+/** An action scheduled for a time. Its holder may cancel it. */
 export interface Timer {
   /** Milliseconds. */
   readonly time: number;
@@ -12,11 +12,11 @@ interface Entry extends Timer {
 const SMALLEST = 64;
 
 /**
- * Actions by time, and at equal times in the order in which they were put down.
+ * A queue of actions by time; at equal times in the order of their addition.
  *
- * A heap where each node has four children, over arrays of numbers beside the entries, so that finding the way touches
- * no object: measured two to three times as fast, with a hundred entries as with a hundred thousand. A cancelled entry stays where it is until it comes first,
- * or until half of all are cancelled.
+ * A heap with four children per node, over arrays of numbers beside the entries, so that sifting touches no object: two to
+ * three times as fast, with a hundred entries and with a hundred thousand. A cancelled entry stays until it comes first or
+ * until half of all entries are cancelled.
  */
 export class Agenda {
   #times = new Float64Array(SMALLEST);
@@ -25,12 +25,12 @@ export class Agenda {
   #cancelled = 0;
   #order = 0;
 
-  /** Actions that are still to come. */
+  /** Pending actions. */
   get size(): number {
     return this.#entries.length - this.#cancelled;
   }
 
-  /** The time of the first action; `Infinity` where there is none. */
+  /** The time of the first action; `Infinity` if there is none. */
   get next(): number {
     return this.#entries.length === 0 ? Infinity : this.#times[0]!;
   }
@@ -44,7 +44,7 @@ export class Agenda {
     return entry;
   }
 
-  /** Takes an action off, and says whether it was still to come. */
+  /** Cancels an action and returns whether it was pending. */
   cancel(timer: Timer): boolean {
     const entry = timer as Entry;
     if (entry.action === null) return false;
@@ -55,7 +55,7 @@ export class Agenda {
     return true;
   }
 
-  /** Takes the first action off and returns it for the caller to run. There has to be one. */
+  /** Removes the first action and returns it for the caller to run. There must be one. */
   take(): () => void {
     const entry = this.#entries[0]!;
     const action = entry.action!;
@@ -65,14 +65,14 @@ export class Agenda {
     return action;
   }
 
-  /** Takes all actions off. */
+  /** Removes all actions. */
   clear(): void {
     for (const entry of this.#entries) entry.action = null;
     this.#entries = [];
     this.#cancelled = 0;
   }
 
-  /** Sees to it that the first entry is one that is still to come. */
+  /** Removes cancelled entries from the front. */
   #prune(): void {
     while (this.#cancelled > 0 && this.#entries[0]!.action === null) {
       this.#cancelled--;
@@ -86,7 +86,7 @@ export class Agenda {
     if (last > 0) this.#sink(0, this.#times[last]!, this.#orders[last]!, entry);
   }
 
-  /** Leaves out what was cancelled. */
+  /** Removes the cancelled entries. */
   #compact(): void {
     const entries = this.#entries;
     let count = 0;

@@ -1,19 +1,19 @@
 import { Agenda, type Timer } from './agenda.js';
 
 export interface ArpCacheOptions {
-  /** Milliseconds for which an answer is taken as right without asking again. Default 30,000. */
+  /** Milliseconds for which an answer is valid. Default 30,000. */
   reachable?: number;
   /** Milliseconds between two requests. Default 1000, the least that RFC 1122, section 2.3.2.1 allows. */
   retry?: number;
   /** Requests until an address counts as silent. Default 3. */
   tries?: number;
-  /** Packets that may wait for one answer; the oldest gives way. Default 16. */
+  /** Limit of packets that wait for one answer; the oldest is dropped. Default 16. */
   queue?: number;
-  /** Neighbours at most; the one known longest gives way. Default 1024. */
+  /** Limit of neighbors; the one known longest is removed. Default 1024. */
   capacity?: number;
 }
 
-/** What a cache needs around it. */
+/** What a cache needs from its station. */
 export interface ArpCacheHost {
   now(): number;
   /** Asks for an address: everybody, or the one at `mac` where that is not {@link UNKNOWN_MAC}. */
@@ -22,7 +22,7 @@ export interface ArpCacheHost {
   transmit(frame: Uint8Array, mac: number): void;
 }
 
-/** The MAC address of a neighbour that has not answered yet. */
+/** The MAC address of a neighbor that has not answered yet. */
 export const UNKNOWN_MAC = -1;
 
 interface Waiting {
@@ -33,9 +33,9 @@ interface Waiting {
 interface Entry {
   readonly ip: number;
   mac: number;
-  /** When its MAC address was last heard of. */
+  /** When its MAC address was last confirmed. */
   confirmed: number;
-  /** Requests since then that found no answer. */
+  /** Unanswered requests since then. */
   tries: number;
   /** Set while an answer is awaited. */
   timer: Timer | null;
@@ -43,8 +43,8 @@ interface Entry {
 }
 
 /**
- * What a station knows of its neighbours (RFC 826), with the care that RFC 1122 (section 2.3.2) wants: requests are
- * repeated, packets wait meanwhile, and an old answer is made sure of by unicast requests before everybody is asked anew.
+ * A station's ARP cache (RFC 826, RFC 1122, section 2.3.2): requests are repeated while packets wait, and an old entry is
+ * verified by unicast requests before a broadcast.
  */
 export class ArpCache {
   readonly #reachable: number;
@@ -66,14 +66,14 @@ export class ArpCache {
     this.#host = host;
   }
 
-  /** The MAC address of a neighbour, however old, or {@link UNKNOWN_MAC}. */
+  /** The MAC address of a neighbor, however old, or {@link UNKNOWN_MAC}. */
   lookup(ip: number): number {
     return this.#entries.get(ip)?.mac ?? UNKNOWN_MAC;
   }
 
   /**
-   * Sends a frame to a neighbour, now or once it has answered.
-   * @param failed Runs where it does not answer.
+   * Sends a frame to a neighbor, now or once it has answered.
+   * @param failed Called if it does not answer.
    */
   send(ip: number, frame: Uint8Array, failed: (() => void) | null): void {
     const entry = this.#entries.get(ip) ?? this.#add(ip);
@@ -88,8 +88,8 @@ export class ArpCache {
   }
 
   /**
-   * Notes what a packet said of its sender.
-   * @param create Whether a neighbour that was not known is to be: where the packet was for this station (RFC 826).
+   * Learns the sender of a packet.
+   * @param create Whether to add an unknown neighbor: if the packet was for this station (RFC 826).
    */
   learn(ip: number, mac: number, create: boolean): void {
     const entry = this.#entries.get(ip) ?? (create ? this.#add(ip) : null);
@@ -104,7 +104,7 @@ export class ArpCache {
     for (const { frame } of waiting) this.#host.transmit(frame, mac);
   }
 
-  /** Forgets all neighbours. What waits for them is not sent. */
+  /** Forgets all neighbors and drops the packets that wait for them. */
   clear(): void {
     for (const entry of [...this.#entries.values()]) this.#drop(entry);
   }

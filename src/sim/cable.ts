@@ -10,7 +10,7 @@ export interface Cable {
   back: Link;
 }
 
-/** Joins two stations by a cable, and lets the clock wake them. */
+/** Connects two stations by a cable; the clock wakes them. */
 export function connect(clock: Clock, random: Random, a: Station, b: Station, options: LinkOptions = {}): Cable {
   const there = new Link(clock, random, options);
   const back = new Link(clock, random, options);

@@ -1,8 +1,8 @@
 import { Agenda, type Timer } from './agenda.js';
 
 /**
- * A clock that goes from one event to the next and nowhere between: an hour in which little happens takes no time. Times
- * are milliseconds from 0 on, and may be fractions. What is due at the same time runs in the order of its entry.
+ * A virtual clock that jumps from one event to the next, so that an idle hour takes no time. Times are milliseconds from 0,
+ * and may be fractions. Events at the same time run in the order in which they were added.
  */
 export class Clock {
   readonly #agenda = new Agenda();
@@ -20,7 +20,7 @@ export class Clock {
     return this.#agenda.next;
   }
 
-  /** Events that are still to come. */
+  /** Pending events. */
   get pending(): number {
     return this.#agenda.size;
   }
@@ -30,9 +30,9 @@ export class Clock {
     return this.#events;
   }
 
-  /** @throws RangeError for a time that has passed, or is none. */
+  /** @throws RangeError for a time in the past, or NaN. */
   at(time: number, action: () => void): Timer {
-    if (!(time >= this.#now)) throw new RangeError(`time is to be from ${this.#now} on, not ${time}`);
+    if (!(time >= this.#now)) throw new RangeError(`time must be ${this.#now} or later, not ${time}`);
     return this.#agenda.add(time, action);
   }
 
@@ -42,11 +42,11 @@ export class Clock {
   }
 
   /**
-   * Runs an action again and again, the first time one interval from now.
-   * @returns what cancels it.
+   * Runs an action once per interval, the first time one interval from now.
+   * @returns a function that cancels it.
    */
   every(interval: number, action: () => void): () => void {
-    if (!(interval > 0)) throw new RangeError(`interval is to be above 0, not ${interval}`);
+    if (!(interval > 0)) throw new RangeError(`interval must be above 0, not ${interval}`);
     const again = (): void => {
       timer = this.after(interval, again);
       action();
@@ -55,12 +55,12 @@ export class Clock {
     return () => void this.cancel(timer);
   }
 
-  /** Says whether the event was still to come. */
+  /** Cancels an event and returns whether it was pending. */
   cancel(timer: Timer): boolean {
     return this.#agenda.cancel(timer);
   }
 
-  /** Runs the next event and says whether there was one. */
+  /** Runs the next event and returns whether there was one. */
   step(): boolean {
     const time = this.#agenda.next;
     if (time === Infinity) return false;
@@ -71,10 +71,10 @@ export class Clock {
   }
 
   /**
-   * Runs all events up to and with those at `until`, and sets the clock to that time. Without `until`: all events until
-   * none is left, which with `every` is never.
+   * Runs all events up to and including `until`, and sets the clock to that time. Without `until`, runs until no event is
+   * left, which with `every` is never.
    * @returns how many events ran.
-   * @throws Error when an event calls it.
+   * @throws Error if an event calls it.
    */
   run(until = Infinity): number {
     if (this.#running) throw new Error('the clock is running already; an event cannot run it');
@@ -89,13 +89,13 @@ export class Clock {
     return this.#events - before;
   }
 
-  /** Runs what happens in the next `duration` milliseconds. */
+  /** Runs the events of the next `duration` milliseconds. */
   advance(duration: number): number {
     return this.run(this.#now + duration);
   }
 }
 
-/** Wakes a machine at the earliest of the times that it asked for; it is to ask again once woken. */
+/** Wakes a machine at the earliest time that it asked for. Once woken, it must ask again. */
 export class Alarm {
   readonly #clock: Clock;
   readonly #wake: () => void;
@@ -106,7 +106,7 @@ export class Alarm {
     this.#wake = wake;
   }
 
-  /** Asks to be woken at `time`, or at once where that has passed. */
+  /** Asks to be woken at `time`, or at once if that has passed. */
   set(time: number): void {
     if (this.#timer !== null) {
       if (this.#timer.time <= time) return;
@@ -118,7 +118,7 @@ export class Alarm {
     });
   }
 
-  /** Takes back what was asked for. */
+  /** Cancels the request. */
   clear(): void {
     if (this.#timer !== null) this.#clock.cancel(this.#timer);
     this.#timer = null;

@@ -1,6 +1,6 @@
 /**
- * A network to try things in: a virtual clock, seeded randomness, an underlay that delays, loses, doubles and disorders,
- * and hosts whose containers have a small stack of their own.
+ * A simulated network: a virtual clock, seeded random numbers, an underlay that delays, loses, duplicates and reorders
+ * datagrams, and hosts whose containers have a small IP stack.
  */
 export { Agenda, type Timer } from './agenda.js';
 export { type ArpCacheOptions } from './arp-cache.js';

@@ -1,25 +1,25 @@
 import type { Clock } from './clock.js';
 import type { Random } from './random.js';
 
-/** How a link treats what it carries, in one direction. */
+/** Conditions of a link, in one direction. */
 export interface LinkOptions {
-  /** Milliseconds on the way. Default 1. */
+  /** Latency in milliseconds. Default 1. */
   latency?: number;
-  /** Milliseconds more at most, each time another number; what was sent first still arrives first. Default 0. */
+  /** Most milliseconds of random additional latency; packets stay in order. Default 0. */
   jitter?: number;
-  /** Bits a second; `Infinity` by default. */
+  /** Bits per second. Default `Infinity`. */
   bandwidth?: number;
-  /** Bytes that may wait for a link with a bandwidth at most; what comes on top is dropped. Default 262,144. */
+  /** Queue limit in bytes of a link with a bandwidth; packets beyond it are dropped. Default 262,144. */
   queue?: number;
-  /** Part of the packets that is lost, 0 to 1. Default 0. */
+  /** Fraction of packets lost, 0 to 1. Default 0. */
   loss?: number;
-  /** Part of the packets, among those not lost, that arrives twice. Default 0. */
+  /** Fraction of packets, among those not lost, that arrive twice. Default 0. */
   duplicate?: number;
-  /** Part of the packets, among those not lost, that is held up by `reorderDelay`, so that later ones overtake it. Default 0. */
+  /** Fraction of packets, among those not lost, delayed by `reorderDelay`, so that later ones overtake them. Default 0. */
   reorder?: number;
   /** Milliseconds. Default 10. */
   reorderDelay?: number;
-  /** The largest packet, in bytes, its IP header included and that of Ethernet not. Default 1500. */
+  /** The largest IP packet, in bytes. Default 1500. */
   mtu?: number;
 }
 
@@ -35,22 +35,22 @@ const DEFAULTS: Required<LinkOptions> = {
   mtu: 1500,
 };
 
-/** What a link has done so far. */
+/** Counters of a link. */
 export interface LinkCounters {
   /** Packets handed to the link, and their bytes. */
   sent: number;
   bytes: number;
-  /** Arrivals, the second ones of duplicates included. */
+  /** Arrivals, including the copies of duplicates. */
   delivered: number;
   lost: number;
   duplicated: number;
   reordered: number;
   tooBig: number;
-  /** Dropped since too many bytes were waiting. */
+  /** Dropped because the queue was full. */
   overflowed: number;
 }
 
-/** What becomes of a packet; `sent` where it arrives. */
+/** The outcome for a packet; `sent` if it arrives. */
 export type Fate = 'sent' | 'lost' | 'too-big' | 'overflow';
 
 /** One direction of a link. */
@@ -68,9 +68,9 @@ export class Link {
   readonly #clock: Clock;
   readonly #random: Random;
   #options: Required<LinkOptions> = DEFAULTS;
-  /** When the last bit of what was sent so far leaves. */
+  /** When the last bit sent so far leaves. */
   #free = 0;
-  /** When the last of what keeps its order arrives. */
+  /** When the last packet that keeps its order arrives. */
   #last = 0;
 
   /** @throws RangeError naming the option that is out of bounds. */
@@ -85,23 +85,23 @@ export class Link {
   }
 
   /**
-   * Changes the options given, for what is sent from now on.
+   * Changes the given options for packets sent from now on.
    * @throws RangeError naming the option that is out of bounds.
    */
   set(options: LinkOptions): void {
     const changed = { ...this.#options, ...options };
     for (const name of ['latency', 'jitter', 'queue', 'reorderDelay', 'mtu'] as const)
-      if (!(changed[name] >= 0)) throw new RangeError(`link.${name} is to be a number from 0 on, not ${changed[name]}`);
+      if (!(changed[name] >= 0)) throw new RangeError(`link.${name} must be 0 or more, not ${changed[name]}`);
     for (const name of ['loss', 'duplicate', 'reorder'] as const)
       if (!(changed[name] >= 0 && changed[name] <= 1))
-        throw new RangeError(`link.${name} is to be a number from 0 to 1, not ${changed[name]}`);
-    if (!(changed.bandwidth > 0)) throw new RangeError(`link.bandwidth is to be above 0, not ${changed.bandwidth}`);
+        throw new RangeError(`link.${name} must be from 0 to 1, not ${changed[name]}`);
+    if (!(changed.bandwidth > 0)) throw new RangeError(`link.bandwidth must be above 0, not ${changed.bandwidth}`);
     this.#options = changed;
   }
 
   /**
    * Sends a packet of `size` bytes: `arrive` runs at the far end when it arrives, once, twice or never.
-   * @returns what becomes of it, which a sender is to learn only of `too-big`.
+   * @returns the outcome; a real sender would only learn of `too-big`.
    */
   send(size: number, arrive: () => void): Fate {
     const { latency, jitter, bandwidth, queue, loss, duplicate, reorder, reorderDelay, mtu } = this.#options;

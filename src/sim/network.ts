@@ -4,7 +4,7 @@ import type { Random } from './random.js';
 import { Slab } from './slab.js';
 import type { DatagramEvent, Trace } from './trace.js';
 
-/** A UDP datagram on its way through the underlay. All receivers see the same bytes, which are to be read only. */
+/** A UDP datagram in the underlay. All receivers share its bytes, which are read-only. */
 export interface Datagram {
   readonly source: string;
   readonly sourcePort: number;
@@ -15,7 +15,7 @@ export interface Datagram {
   readonly payload: Uint8Array;
 }
 
-/** Takes the datagrams for a port. */
+/** Receives the datagrams for a port. */
 export type DatagramReceiver = (datagram: Datagram) => void;
 
 /** Bytes of IP and UDP header in front of a datagram's payload, by the family of an address in text. */
@@ -24,8 +24,8 @@ function headers(address: string): number {
 }
 
 /**
- * An underlay: nodes at addresses that send each other UDP datagrams, which arrive later, or not, or twice. What a node
- * sends goes by its own link, whatever its destination, but for the destinations that have a path of their own.
+ * An underlay: nodes at addresses that send each other UDP datagrams, which arrive late, twice or not at all. A node
+ * sends through its own link, except to destinations with a path of their own.
  */
 export class Network {
   readonly clock: Clock;
@@ -41,7 +41,7 @@ export class Network {
   /** The side of each address that a partition names. */
   #sides = new Map<string, number>();
 
-  /** @param options Of every link, where nothing else is said. */
+  /** @param options Defaults of every link. */
   constructor(clock: Clock, random: Random, options: LinkOptions = {}, trace: Trace | null = null) {
     this.clock = clock;
     this.#random = random;
@@ -51,11 +51,11 @@ export class Network {
 
   /**
    * Adds a node.
-   * @param options Of its own link, over the network's.
-   * @throws RangeError for an address that has a node.
+   * @param options Of its own link; they override the network's.
+   * @throws RangeError if a node has the address.
    */
   join(address: string, options: LinkOptions = {}): Node {
-    if (this.#nodes.has(address)) throw new RangeError(`address ${address} has a node already`);
+    if (this.#nodes.has(address)) throw new RangeError(`address ${address} already has a node`);
     const link = new Link(this.clock, this.#random, { ...this.#defaults, ...options });
     const node = new Node(this, address, link);
     this.#nodes.set(address, node);
@@ -70,12 +70,12 @@ export class Network {
     return this.#nodes.values();
   }
 
-  /** Takes a node off; what is on its way to it is lost. */
+  /** Removes a node; datagrams in flight to it are lost. */
   leave(address: string): boolean {
     return this.#nodes.delete(address);
   }
 
-  /** The link from one address to another, which from now on is one of its own, with options of its own to `set`. */
+  /** The link from one address to another. From now on it is separate, with options of its own. */
   path(from: string, to: string): Link {
     let paths = this.#paths.get(from);
     if (paths === undefined) this.#paths.set(from, (paths = new Map<string, Link>()));
@@ -87,14 +87,14 @@ export class Network {
     return link;
   }
 
-  /** Cuts one direction: what `from` sends to `to` from now on does not arrive. */
+  /** Cuts one direction: datagrams from `from` to `to` no longer arrive. */
   cut(from: string, to: string): void {
     const cuts = this.#cuts.get(from);
     if (cuts === undefined) this.#cuts.set(from, new Set([to]));
     else cuts.add(to);
   }
 
-  /** Splits the network in place of any split before: each group hears its own only, and so do all that none names. */
+  /** Splits the network, replacing any earlier split: each group hears only itself, and so do all nodes in no group. */
   partition(...groups: readonly (readonly string[])[]): void {
     this.#sides = new Map(groups.flatMap((group, side) => group.map((address) => [address, side] as const)));
   }
@@ -105,7 +105,7 @@ export class Network {
     this.#cuts.clear();
   }
 
-  /** Whether what `from` sends gets through to `to` now. */
+  /** Whether datagrams from `from` reach `to` now. */
   connected(from: string, to: string): boolean {
     if (this.#sides.size > 0 && this.#sides.get(from) !== this.#sides.get(to)) return false;
     return this.#cuts.size === 0 || this.#cuts.get(from)?.has(to) !== true;
@@ -154,11 +154,11 @@ export class Network {
 /** A node of a network: an address with ports. */
 export class Node {
   readonly address: string;
-  /** What it sends goes by here, but to destinations with a path of their own. */
+  /** The link that it sends through, except to destinations with a path of their own. */
   readonly link: Link;
-  /** Whether it takes part; one that is down sends nothing and hears nothing. */
+  /** Whether it is up; a node that is down sends and receives nothing. */
   up = true;
-  /** Is told that the path to an address carries only IP packets of `mtu` bytes. */
+  /** Called when the path to an address carries only IP packets of `mtu` bytes. */
   onTooBig: ((address: string, mtu: number) => void) | null = null;
   readonly #network: Network;
   readonly #ports = new Map<number, DatagramReceiver>();
@@ -169,9 +169,9 @@ export class Node {
     this.link = link;
   }
 
-  /** @throws RangeError for a port that is taken. */
+  /** @throws RangeError if the port is in use. */
   bind(port: number, receiver: DatagramReceiver): void {
-    if (this.#ports.has(port)) throw new RangeError(`port ${port} of ${this.address} is taken`);
+    if (this.#ports.has(port)) throw new RangeError(`port ${port} of ${this.address} is already in use`);
     this.#ports.set(port, receiver);
   }
 

@@ -27,7 +27,7 @@ export interface HostPlan {
   stations: readonly StationPlan[];
 }
 
-/** Two hosts on different subnets, with a container each: the usual picture. */
+/** Two hosts on different subnets, with a container each: the standard set-up. */
 export const TWO_HOSTS: readonly HostPlan[] = [
   {
     name: 'h1',
@@ -42,7 +42,7 @@ export const TWO_HOSTS: readonly HostPlan[] = [
 ];
 
 /**
- * A plan of many hosts: `h1` at 172.31.0.1 and on, with containers `c1` at 10.0.0.3/16 and on.
+ * A plan of many hosts: `h1` at 172.31.0.1 and so on, with containers `c1` at 10.0.0.3/16 and so on.
  * @param hosts 1 to 65,534.
  */
 export function planHosts(hosts: number, stationsEach = 1): HostPlan[] {
@@ -54,7 +54,7 @@ export function planHosts(hosts: number, stationsEach = 1): HostPlan[] {
     stations: Array.from({ length: stationsEach }, (_, station) => {
       const number = host * stationsEach + station;
       const ip = parseIpv4('10.0.0.3') + number;
-      // As Docker makes them: 02:42 and the IP address.
+      // As Docker derives them: 02:42 and the IP address.
       return { name: `c${number + 1}`, ip: `${ipv4ToText(ip)}/16`, mac: macToText(0x0242_0000_0000 + ip) };
     }),
   }));
@@ -65,23 +65,23 @@ export interface OverlayOptions {
   hosts: number | readonly HostPlan[];
   /** Containers on each host, where `hosts` is a number. Default 1. */
   stationsEach?: number;
-  /** Whatever is random follows from it. Default 1. */
+  /** Seed of everything random. Default 1. */
   seed?: number;
   /**
-   * What the VTEPs are told: of all `endpoints`, so that the proxy answers; of all other VTEPs, so that they `flood` and
-   * learn; or of `both`. Default `endpoints`.
+   * What the control plane announces: all `endpoints`, so that the proxy answers; all other VTEPs, so that they `flood` and
+   * learn; or `both`. Default `endpoints`.
    */
   control?: 'endpoints' | 'flood' | 'both';
   /** Default VNI 4097. */
   segment?: Partial<SegmentOptions>;
   /** Of the underlay. */
   link?: LinkOptions;
-  /** Of all stations. Unlike a station's own, the defaults are not to probe, so that all are up at once. */
+  /** Of all stations. By default they do not probe, unlike single stations, so that all are up at once. */
   station?: Partial<Omit<StationOptions, 'ip' | 'mac' | 'name' | 'random'>>;
   trace?: Trace;
 }
 
-/** A host of an overlay, with its place in the underlay. */
+/** A host of an overlay, with its node in the underlay. */
 export interface OverlayHost {
   readonly name: string;
   readonly address: string;
@@ -113,14 +113,14 @@ export class Overlay {
     for (const { host } of this.hosts) host.start(this.clock.now);
   }
 
-  /** @throws RangeError where there is no host of that name. */
+  /** @throws RangeError if no host has that name. */
   host(name: string): OverlayHost {
     const found = this.hosts.find((host) => host.name === name);
     if (found === undefined) throw new RangeError(`there is no host ${name}`);
     return found;
   }
 
-  /** @throws RangeError where there is no station of that name. */
+  /** @throws RangeError if no station has that name. */
   station(name: string): Station {
     const found = this.stations.find((station) => station.name === name);
     if (found === undefined) throw new RangeError(`there is no station ${name}`);
@@ -132,7 +132,7 @@ export class Overlay {
     return this.#hosts.get(station)!;
   }
 
-  /** Moves a running station to another host. The control plane knows at once, all others by its announcement. */
+  /** Moves a running station to another host. The control plane knows at once, other stations by its announcement. */
   move(station: Station, to: OverlayHost, announce = true): void {
     const from = this.hostOf(station);
     const { now } = this.clock;
@@ -157,7 +157,7 @@ export class Overlay {
     this.clock.after(downtime, () => this.start(host));
   }
 
-  /** Stops a host, at once and without a word to anybody. */
+  /** Stops a host at once, as a power failure does. */
   stop({ host, node }: OverlayHost): void {
     node.up = false;
     host.stop(this.clock.now);
@@ -168,7 +168,7 @@ export class Overlay {
     host.start(this.clock.now);
   }
 
-  /** Splits the underlay: each group of hosts hears its own only, and so do all that are in none. */
+  /** Splits the underlay: each group of hosts hears only itself, and so do all hosts in no group. */
   partition(...groups: readonly (readonly OverlayHost[])[]): void {
     this.network.partition(...groups.map((group) => group.map(({ address }) => address)));
   }
@@ -177,7 +177,7 @@ export class Overlay {
     this.network.heal();
   }
 
-  /** Lets stations ping each other all at once, and runs the clock until all are done; the results in the same order. */
+  /** Runs pings between pairs of stations at the same time, until all are done. The results have the order of the pairs. */
   ping(pairs: readonly (readonly [Station, Station])[], options: PingOptions = {}): PingResult[] {
     const results: PingResult[] = [];
     let open = pairs.length;
@@ -216,7 +216,7 @@ export class Overlay {
     at.host.attach(station, this.vni, this.clock.now);
   }
 
-  /** A VTEP that has been told all that the control plane knows now. */
+  /** A VTEP with everything that the control plane knows now. */
   #makeVtep(address: string, seed: number): Vtep {
     const { control = 'endpoints', segment } = this.#options;
     const vtep = new Vtep({ local: address, seed });
@@ -230,7 +230,7 @@ export class Overlay {
   }
 }
 
-/** Where an endpoint is, as the VTEP at `address` is told of it. */
+/** Where an endpoint is, as announced to the VTEP at `address`. */
 function behind(host: OverlayHost, address: string): { vtep?: string } {
   return host.address === address ? {} : { vtep: host.address };
 }

@@ -1,29 +1,29 @@
-/** Milliseconds after which a path is tried at full size again (RFC 1191, section 6.3). */
+/** Milliseconds after which a path MTU expires (RFC 1191, section 6.3). */
 const LIFETIME = 600_000;
 /** The least MTU that an IPv4 path may have (RFC 791). */
 const LEAST = 68;
-/** MTUs to try next where a router does not name one (RFC 1191, section 7.1). */
+/** MTUs to try next if a router does not give one (RFC 1191, section 7.1). */
 const PLATEAUS = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296, LEAST];
 
-/** What ICMP told of the paths to single destinations (RFC 1191). */
+/** Path MTUs by destination, learned from ICMP (RFC 1191). */
 export class PathMtus {
   readonly #paths = new Map<number, { mtu: number; until: number }>();
 
-  /** The MTU of the path to an address, or `Infinity` where nothing is known of it. */
+  /** The MTU of the path to an address, or `Infinity` if unknown. */
   get(ip: number, now: number): number {
     const path = this.#paths.get(ip);
     return path === undefined || path.until <= now ? Infinity : path.mtu;
   }
 
   /**
-   * Notes a fragmentation needed.
-   * @param mtu What it named; 0 from a router older than RFC 1191.
+   * Handles a "fragmentation needed" message.
+   * @param mtu Next-hop MTU of the message; 0 from a router older than RFC 1191.
    * @param length The total length of the packet that was too big.
-   * @returns the path's MTU from now on, or `null` where the message makes no sense.
+   * @returns the path's MTU from now on, or `null` if the message is not plausible.
    */
   learn(ip: number, mtu: number, length: number, now: number): number | null {
     const next = mtu === 0 ? (PLATEAUS.find((plateau) => plateau < length) ?? LEAST) : mtu;
-    // It may only shrink: what claims more, or less than may be, is forged or late.
+    // It may only shrink; a message that claims more, or less than the minimum, is forged or late.
     if (next < LEAST || next >= Math.min(this.get(ip, now), length)) return null;
     this.#paths.set(ip, { mtu: next, until: now + LIFETIME });
     return next;

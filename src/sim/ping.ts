@@ -6,9 +6,9 @@ export interface PingOptions {
   count?: number;
   /** Bytes of data in each, 0 to 65,507. Default 56. */
   size?: number;
-  /** Milliseconds between two. Default 1000. */
+  /** Milliseconds between two requests. Default 1000. */
   interval?: number;
-  /** Milliseconds to wait for answers after the last. Default 5000, so that ARP may give up before. */
+  /** Milliseconds to wait for answers after the last request. Default 5000, so that ARP gives up first. */
   timeout?: number;
 }
 
@@ -16,11 +16,11 @@ export interface PingOptions {
 export interface PacketError {
   /**
    * `down`: the station has no address yet, or no longer; `no-route`: off the subnet, and there is no gateway;
-   * `too-big`: more than the path carries; `no-neighbor`: nobody answered ARP; `unreachable`, `expired`, `malformed`:
-   * what ICMP said.
+   * `too-big`: more than the path carries; `no-neighbor`: no answer to ARP; `unreachable`, `expired`, `malformed`:
+   * reported by ICMP.
    */
   reason: 'down' | 'no-route' | 'too-big' | 'no-neighbor' | 'unreachable' | 'expired' | 'malformed';
-  /** Who sent the ICMP error, if one did. */
+  /** Sender of the ICMP error, if any. */
   from?: string;
   /** Its code. */
   code?: number;
@@ -28,31 +28,31 @@ export interface PacketError {
   mtu?: number;
 }
 
-/** What came of a ping. */
+/** Result of a ping. */
 export interface PingResult {
   sent: number;
   /** Requests answered. */
   received: number;
   lost: number;
-  /** Answers beyond the first to the same request. */
+  /** Further answers to the same request. */
   duplicates: number;
-  /** Answers with other data than was sent. */
+  /** Answers with different data. */
   damaged: number;
   /** Round-trip times of first answers in milliseconds, in the order of their arrival. */
   rtts: number[];
   errors: (PacketError & { sequence: number })[];
 }
 
-/** What a ping needs around it. */
+/** What a ping needs from its station. */
 export interface PingHost {
   now(): number;
   agenda: Agenda;
-  /** Sends an echo request, and returns why it could not, or `null`. */
+  /** Sends an echo request; returns the reason if it cannot, or `null`. */
   echo(sequence: number, data: Uint8Array): PacketError | null;
   finished(result: PingResult): void;
 }
 
-/** A series of echo requests, and what became of them. */
+/** A series of echo requests and their results. */
 export class Ping {
   readonly #count: number;
   readonly #size: number;
@@ -73,7 +73,7 @@ export class Ping {
     this.#host = host;
   }
 
-  /** Sends the next request, and sees to those that follow. */
+  /** Sends the next request and schedules the one after it. */
   next(): void {
     const sequence = this.#result.sent++;
     const last = this.#result.sent >= this.#count;
@@ -99,14 +99,14 @@ export class Ping {
     } else if (this.#answered.has(sequence)) this.#result.duplicates++;
   }
 
-  /** A request will not be answered. */
+  /** Records that a request will not be answered. */
   fail(sequence: number, error: PacketError): void {
     if (!this.#outstanding.delete(sequence)) return;
     this.#result.errors.push({ ...error, sequence });
     this.#settle();
   }
 
-  /** Ends the series as it stands. */
+  /** Ends the series early. */
   finish(): void {
     if (this.#timer !== null) this.#host.agenda.cancel(this.#timer);
     this.#result.lost = this.#result.sent - this.#result.received;
@@ -118,7 +118,7 @@ export class Ping {
   }
 }
 
-/** Data that differ from request to request and from place to place. */
+/** Data that differ between requests and between offsets. */
 function pattern(sequence: number, size: number): Uint8Array {
   const data = new Uint8Array(size);
   for (let i = 0; i < size; i++) data[i] = sequence + i;

@@ -9,14 +9,14 @@ export class Random {
   #d: number;
 
   /**
-   * @param seed A whole number, whose lowest 53 bits count; or the four words of the generator's state.
-   * @throws RangeError for a seed that is not whole, or a state of zeros, which the generator never leaves.
+   * @param seed An integer, of which the lowest 53 bits count, or the four words of the generator's state.
+   * @throws RangeError for a seed that is not an integer, or a state of all zeros, which the generator never leaves.
    */
   constructor(seed: number | readonly [number, number, number, number]) {
     if (typeof seed === 'number' && !Number.isSafeInteger(seed))
-      throw new RangeError(`seed is to be a whole number, not ${seed}`);
+      throw new RangeError(`seed must be an integer, not ${seed}`);
     const [a, b, c, d] = typeof seed === 'number' ? spread(seed) : seed;
-    if ((a | b | c | d) === 0) throw new RangeError('the state of a random source is not to be all zeros');
+    if ((a | b | c | d) === 0) throw new RangeError('the state of a random source must not be all zeros');
     this.#a = a | 0;
     this.#b = b | 0;
     this.#c = c | 0;
@@ -42,7 +42,7 @@ export class Random {
   }
 
   /**
-   * A whole number from 0 to `count - 1`, all alike likely.
+   * A uniformly distributed integer from 0 to `count - 1`.
    * @param count 1 to 2^32.
    */
   integer(count: number): number {
@@ -63,7 +63,7 @@ export class Random {
     return items[this.integer(items.length)]!;
   }
 
-  /** Puts the items in random order, in place (Fisher and Yates), and returns them. */
+  /** Shuffles the items in place (Fisher-Yates) and returns them. */
   shuffle<T>(items: T[]): T[] {
     for (let i = items.length - 1; i > 0; i--) {
       const j = this.integer(i + 1);
@@ -74,7 +74,7 @@ export class Random {
     return items;
   }
 
-  /** A source of its own, seeded from this one: what one part draws then changes nothing for the others. */
+  /** A separate source, seeded from this one, so that what one part draws does not affect the others. */
   fork(): Random {
     return new Random([this.next(), this.next(), this.next(), this.next()]);
   }

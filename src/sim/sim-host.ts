@@ -3,15 +3,15 @@ import { Slab } from './slab.js';
 import type { Station, StationPort } from './station.js';
 import type { FrameEvent, Trace } from './trace.js';
 
-/** Milliseconds between two looks at what has aged. */
+/** Milliseconds between two ticks of the VTEP. */
 const TICK = 1000;
 /** Bytes of the headers of IPv4, UDP, VXLAN and Ethernet around an inner packet; with IPv6 outside, 20 more. */
 const OVERHEAD = 20 + 8 + 8 + 14;
 const OVERHEAD_IPV6 = OVERHEAD + 20;
 
-/** Where a host puts what leaves it: a simulated underlay, or a real socket and a real timer. */
+/** The outside of a host: a simulated underlay, or a real socket and a real timer. */
 export interface HostPort {
-  /** A VXLAN datagram leaves. The bytes are the port's during the call only. */
+  /** Sends a VXLAN datagram. The port may use the bytes during the call only. */
   send(
     address: string,
     port: number,
@@ -21,16 +21,16 @@ export interface HostPort {
     end: number,
     tos: number,
   ): void;
-  /** The host is to be woken at this time, in the clock's milliseconds, or as soon after as may be. */
+  /** Asks to call `wake` at this time, in the clock's milliseconds, or as soon as possible after it. */
   wake(at: number): void;
 }
 
 export interface SimHostOptions {
   name: string;
-  /** Makes the VTEP, with segments, peers and endpoints as they are to be then, whenever the host starts. */
+  /** Makes the VTEP with its segments, peers and endpoints, whenever the host starts. */
   makeVtep: () => Vtep;
   port: HostPort;
-  /** Is told of the frames at the stations' ports. */
+  /** Receives the frames at the stations' ports. */
   trace?: Trace | null;
 }
 
@@ -41,14 +41,14 @@ interface Attached {
   port: number;
 }
 
-/** A frame that waits for its turn: on its way to a station, or from one to the VTEP. */
+/** A queued frame: for a station, or from one for the VTEP. */
 interface Queued {
   readonly attached: Attached;
   readonly inward: boolean;
   readonly bytes: Uint8Array;
 }
 
-/** A host: a VTEP with stations on its ports. Told of datagrams and the time, and depends on no clock and no network. */
+/** A host: a VTEP with stations on its ports. A machine: it receives datagrams and the time, and has no clock or network. */
 export class SimHost {
   readonly name: string;
   readonly #makeVtep: () => Vtep;
@@ -59,7 +59,7 @@ export class SimHost {
   readonly #slab = new Slab(16_384);
   #vtep: Vtep | null = null;
   #byPort: Attached[] = [];
-  /** Frames are met one after the other, so that none comes in while the VTEP is still busy with another. */
+  /** Frames are handled one after the other, so that the VTEP is never re-entered. */
   #queue: Queued[] = [];
   #busy = false;
   #nextTick = Infinity;
@@ -90,7 +90,7 @@ export class SimHost {
     return this.#attached.map(({ station }) => station);
   }
 
-  /** Starts the host, its VTEP and its stations, without any memory of a time before. */
+  /** Starts the host, its VTEP and its stations with empty state. */
   start(now: number): void {
     this.stop(now);
     this.#vtep = this.#makeVtep();
@@ -100,7 +100,7 @@ export class SimHost {
     this.#port.wake(this.#nextTick);
   }
 
-  /** Stops the host and all on it at once, as a power cut does. */
+  /** Stops the host and its stations at once, as a power failure does. */
   stop(now: number): void {
     this.#vtep = null;
     this.#byPort = [];
@@ -113,8 +113,8 @@ export class SimHost {
   }
 
   /**
-   * Puts a station on a port of its own in a segment. One that runs goes on running, but on a host that is down; one that
-   * is down starts with the host, or now.
+   * Puts a station on a port of its own in a segment. A running station goes on running, unless the host is
+   * down; one that is down starts now, or with the host.
    */
   attach(station: Station, vni: number, now: number): void {
     const attached: Attached = { station, vni, port: -1 };
@@ -125,8 +125,8 @@ export class SimHost {
   }
 
   /**
-   * Takes a station and its port off. It stays as it is, and hears nothing.
-   * @throws RangeError for a station that is not here.
+   * Removes a station and its port. The station keeps its state and receives nothing.
+   * @throws RangeError for a station of another host.
    */
   detach(station: Station, now: number): void {
     const at = this.#attached.findIndex((one) => one.station === station);
@@ -138,7 +138,7 @@ export class SimHost {
   }
 
   /**
-   * A VXLAN datagram came in; its bytes are only read.
+   * Receives a VXLAN datagram; its bytes are only read.
    * @param ecn The ECN field of the outer header.
    */
   receive(source: string, datagram: Uint8Array, ecn: number, now: number): void {
@@ -155,7 +155,7 @@ export class SimHost {
     this.#pump(now);
   }
 
-  /** The path to an underlay address carries only IP packets of `mtu` bytes. */
+  /** Reports that the path to an underlay address carries only IP packets of `mtu` bytes. */
   tooBig(address: string, mtu: number): void {
     const remote = this.#vtep?.remote(address);
     if (remote !== undefined) remote.mtu = mtu - (address.includes(':') ? OVERHEAD_IPV6 : OVERHEAD);
@@ -165,7 +165,7 @@ export class SimHost {
   wake(now: number): void {
     if (this.#vtep === null) return;
     let next = Infinity;
-    // A copy, since what a station does may move it.
+    // A copy, because a station's action may move it.
     for (const { station } of [...this.#attached]) {
       if (station.due <= now) station.wake(now);
       next = Math.min(next, station.due);
@@ -197,7 +197,7 @@ export class SimHost {
     if (this.#busy) return;
     this.#busy = true;
     try {
-      // Whatever is met may add to the queue, and may stop the host, which empties it.
+      // Handling a frame may add to the queue, or stop the host, which empties it.
       for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) this.#handle(next, now);
     } finally {
       this.#busy = false;
@@ -214,7 +214,7 @@ export class SimHost {
 
   #tell(event: FrameEvent['event'], { station }: Attached, bytes: Uint8Array, time: number): void {
     if (this.#trace === null) return;
-    // A copy, since the VTEP writes in front of a frame and into it.
+    // A copy, because the VTEP writes the frame and the bytes in front of it.
     this.#trace({ kind: 'frame', time, location: `${this.name}/${station.name}`, event, frame: bytes.slice() });
   }
 }

@@ -40,7 +40,7 @@ const ANNOUNCE_NUM = 2;
 const ANNOUNCE_INTERVAL = 2000;
 const DEFEND_INTERVAL = 10_000;
 
-/** As much of the offending packet as keeps an error within 576 bytes (RFC 1812, section 4.3.2.3). */
+/** Bytes of the offending packet to quote, so that an error stays within 576 bytes (RFC 1812, section 4.3.2.3). */
 const QUOTE = 576 - IPV4 - icmp.HEADER_LENGTH;
 const LIMITED_BROADCAST = 0xffff_ffff;
 
@@ -51,11 +51,11 @@ const REASONS: Partial<Record<number, PacketError['reason']>> = {
   [icmp.PARAMETER_PROBLEM]: 'malformed',
 };
 
-/** Where a station puts what it sends. */
+/** The network side of a station. */
 export interface StationPort {
-  /** A frame leaves. The buffer is the port's from now on, with the `HEADROOM` bytes before `offset` that a VTEP needs. */
+  /** Sends a frame. The buffer belongs to the port from then on, with the `HEADROOM` bytes before `offset` that a VTEP needs. */
   transmit(bytes: Uint8Array, offset: number, end: number, now: number): void;
-  /** The station is to be woken at this time, in the clock's milliseconds, or as soon after as may be. */
+  /** Asks to call `wake` at this time, in the clock's milliseconds, or as soon as possible after it. */
   wake(at: number): void;
 }
 
@@ -64,13 +64,13 @@ export interface StationOptions {
   mac: string;
   /** Address and prefix: `10.0.0.3/24`. */
   ip: string;
-  /** What stands in traces. Default: the address. */
+  /** Name in traces. Default: the address. */
   name?: string;
-  /** Where packets for other subnets go. */
+  /** Gateway for other subnets. */
   gateway?: string;
   /** The largest IP packet that its interface takes, in bytes. Default 1450. */
   mtu?: number;
-  /** Whether it asks if its address is taken before it uses it (RFC 5227), which takes some seconds. Default true. */
+  /** Whether it probes for its address before using it (RFC 5227), which takes some seconds. Default true. */
   probe?: boolean;
   /** Whether it announces its address when it starts. Default true. */
   announce?: boolean;
@@ -79,7 +79,7 @@ export interface StationOptions {
   random: Random;
 }
 
-/** `conflict`: its address is somebody else's, and it is silent until it is started again. */
+/** `conflict`: another station has its address, and it is silent until it is started again. */
 export type StationState = 'down' | 'probing' | 'up' | 'conflict';
 
 /** A UDP datagram as it is delivered. */
@@ -88,33 +88,33 @@ export interface StationDatagram {
   sourcePort: number;
   destination: string;
   destinationPort: number;
-  /** To be read during the call only. */
+  /** Valid during the call only. */
   payload: Uint8Array;
 }
 
-/** Takes what comes for a UDP port. */
+/** Receives the datagrams and errors for a UDP port. */
 export interface UdpReceiver {
   receive(datagram: StationDatagram, now: number): void;
   /** A datagram sent from this port to `destination` was not delivered. */
   error?(error: PacketError, destination: string, destinationPort: number, now: number): void;
 }
 
-/** What a station has met so far. */
+/** Counters of a station. */
 export interface StationCounters {
   framesIn: number;
   framesOut: number;
-  /** Frames for another MAC address, as floods bring them. */
+  /** Flooded frames for another MAC address. */
   otherMac: number;
   /** Packets for another IP address. */
   otherIp: number;
-  /** Frames of types, and ICMP messages, that it does nothing with. */
+  /** Frames and ICMP messages of types that it does not handle. */
   ignored: number;
   malformed: number;
   badChecksum: number;
-  /** Fragments, which it does not put together. */
+  /** Fragments, which it does not reassemble. */
   fragments: number;
   echoesAnswered: number;
-  /** Echo replies that no ping waits for. */
+  /** Echo replies of no ping in progress. */
   strayReplies: number;
   errorsSent: number;
   errorsReceived: number;
@@ -124,8 +124,8 @@ export interface StationCounters {
 
 /**
  * A host with a small stack of its own on an Ethernet port: ARP with RFC 5227, IPv4 without fragments and forwarding,
- * ICMP echo and errors, path MTU discovery (RFC 1191), UDP. A machine as the others are: it is told of frames and the
- * time, and says through its port when it is to be woken.
+ * ICMP echo and errors, path MTU discovery (RFC 1191), UDP. A machine like the others: it receives frames and the time,
+ * and asks through its port to be woken.
  */
 export class Station {
   readonly name: string;
@@ -205,14 +205,14 @@ export class Station {
     return this.#state;
   }
 
-  /** Puts it on a port, or on none: what it sends then is lost, and it sleeps. */
+  /** Connects it to a port, or to none: then it sleeps, and frames that it sends are lost. */
   plug(port: StationPort | null, now: number): void {
     this.#port = port;
     this.#enter(now);
     this.#arm();
   }
 
-  /** Starts it anew: all that it knew is forgotten, but for who listens at its UDP ports. */
+  /** Starts it with empty state, except for the receivers at its UDP ports. */
   start(now: number): void {
     this.#enter(now);
     this.#silence('down');
@@ -223,13 +223,13 @@ export class Station {
     this.#arm();
   }
 
-  /** Stops it: from now on it is silent. Pings end. */
+  /** Stops it: it becomes silent, and its pings end. */
   stop(now: number): void {
     this.#enter(now);
     this.#silence('down');
   }
 
-  /** Announces its address (RFC 5227, section 3), as one does that has come to another place. */
+  /** Announces its address (RFC 5227, section 3), as after a move. */
   announce(now: number): void {
     this.#enter(now);
     if (this.#state === 'up') this.#sendAnnouncement(1);
@@ -248,25 +248,25 @@ export class Station {
     return this.#agenda.next;
   }
 
-  /** A frame comes in, whose bytes are only read. */
+  /** Receives a frame; its bytes are only read. */
   receive(bytes: Uint8Array, offset: number, end: number, now: number): void {
     this.#enter(now);
     this.#receive(bytes, offset, end);
     this.#arm();
   }
 
-  /** Who has an IP address in its subnet, as far as it knows. */
+  /** The MAC address that it knows for an IP address of its subnet. */
   neighbor(ip: string): string | null {
     const mac = this.#cache.lookup(parseIpv4(ip));
     return mac === UNKNOWN_MAC ? null : macToText(mac);
   }
 
-  /** The largest IP packet that goes to an address, as far as it knows. */
+  /** The path MTU to an address, as far as it knows. */
   pathMtu(ip: string, now: number): number {
     return Math.min(this.mtu, this.#pathMtus.get(parseIpv4(ip), now));
   }
 
-  /** Sends echo requests, and says what became of them once all are answered or time is up. */
+  /** Sends echo requests and reports the result when all are answered or the time is up. */
   ping(ip: string, options: PingOptions, now: number, onDone: (result: PingResult) => void): void {
     this.#enter(now);
     const destination = parseIpv4(ip);
@@ -285,9 +285,9 @@ export class Station {
     this.#arm();
   }
 
-  /** @throws RangeError for a port that is taken. */
+  /** @throws RangeError if the port is in use. */
   bind(port: number, receiver: UdpReceiver): void {
-    if (this.#udp.has(port)) throw new RangeError(`UDP port ${port} is taken`);
+    if (this.#udp.has(port)) throw new RangeError(`UDP port ${port} is already in use`);
     this.#udp.set(port, receiver);
   }
 
@@ -330,7 +330,7 @@ export class Station {
     if (this.#agenda.next !== Infinity) this.#port?.wake(this.#agenda.next);
   }
 
-  /** Forgets what it knew and has nothing to do any more. */
+  /** Clears its state and cancels everything scheduled. */
   #silence(state: StationState): void {
     this.#state = state;
     for (const ping of [...this.#pings.values()]) ping.finish();
@@ -384,7 +384,7 @@ export class Station {
     if (target === address && arp.getOperation(bytes, at) === arp.REQUEST) this.#arp(arp.REPLY, mac, address, sender);
   }
 
-  /** Somebody else claims this station's address: RFC 5227, sections 2.1.1 and 2.4 (b). */
+  /** Handles a claim to this station's address: RFC 5227, sections 2.1.1 and 2.4 (b). */
   #conflict(): void {
     this.counters.conflicts++;
     const again = this.#now - this.#lastConflict < DEFEND_INTERVAL;
@@ -483,7 +483,7 @@ export class Station {
     else this.#count('ignored');
   }
 
-  /** @param group Whether the frame was for all, in which case no error may answer it (RFC 1122, section 3.2.2). */
+  /** @param group Whether the frame was for a group, in which case no error may answer it (RFC 1122, section 3.2.2). */
   #receiveIpv4(bytes: Uint8Array, at: number, end: number, group: boolean): void {
     const length = ipv4.check(bytes, at, end);
     if (length < 0) return this.#count('malformed');
@@ -548,7 +548,7 @@ export class Station {
     this.#launch(frame, source, null);
   }
 
-  /** What a router or a station said of a packet that this station sent. */
+  /** Handles an ICMP error about a packet that this station sent. */
   #receiveError(message: icmp.DecodedIcmp, from: string): void {
     const about = icmp.quoted(message);
     if (about === null || about.header.source !== this.ip) return this.#count('malformed');
@@ -571,7 +571,7 @@ export class Station {
       this.#udp.get(about.sourcePort)?.error?.(error, header.destination, about.destinationPort!, this.#now);
   }
 
-  /** Tells the sender of the packet at `ip` that it is not wanted. The packet is no ICMP error, and was for this station alone. */
+  /** Sends an ICMP error to the sender of the packet at `ip`, which is no ICMP error and was unicast to this station. */
   #sendUnreachable(code: number, bytes: Uint8Array, ip: number, end: number): void {
     const source = ipv4.getSource(bytes, ip);
     const payload = bytes.subarray(ip, Math.min(end, ip + QUOTE));

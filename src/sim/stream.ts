@@ -5,26 +5,26 @@ import type { Random } from './random.js';
 /** One end of a stream. */
 export interface StreamEnd {
   write(bytes: Uint8Array): void;
-  /** What was written still arrives, then the other end is told. This end is told nothing more. */
+  /** Closes this end: written data still arrives, then the other end is notified. This end receives nothing more. */
   close(): void;
 }
 
-/** What an end is told. */
+/** Events of one end. */
 export interface StreamEvents {
   data(bytes: Uint8Array): void;
-  /** The other end closed, or there is none. */
+  /** The other end closed, or nothing listens there. */
   closed(): void;
 }
 
-/** Takes a stream that somebody dialled: gets this side's end, and says what is to be told of it. */
+/** Accepts a stream: receives this side's end and returns the handler of its events. */
 export type StreamAcceptor = (end: StreamEnd, source: string) => StreamEvents;
 
-/** Milliseconds after which what was lost is sent again. */
+/** Milliseconds after which lost data is sent again. */
 const RETRANSMIT = 200;
 
 /**
- * Streams over a network, as far as those who use them see TCP: octets arrive in order and once, in pieces of any length,
- * later where packets are lost, and never where either direction is cut or an end is down. Nobody tells of that.
+ * Streams over a network that behave like TCP to their users: octets arrive in order and once, in pieces of any length, late
+ * if packets are lost, and never, without an error, if either direction is cut or an end is down.
  */
 export class Streams {
   readonly #clock: Clock;
@@ -38,14 +38,14 @@ export class Streams {
     this.#random = random;
   }
 
-  /** Takes streams at a port from now on, in place of whoever did; `null` takes none. */
+  /** Accepts streams at a port from now on, replacing any other listener; `null` removes it. */
   listen(address: string, port: number, acceptor: StreamAcceptor | null): void {
     const key = `${address} ${port}`;
     if (acceptor === null) this.#acceptors.delete(key);
     else this.#acceptors.set(key, acceptor);
   }
 
-  /** Dials: what is written at once arrives once the stream is there. */
+  /** Dials; data written at once arrives when the stream is established. */
   dial(source: string, address: string, port: number, events: StreamEvents): StreamEnd {
     const there = new Direction(this.#clock, this.#network, this.#random, source, address);
     const back = new Direction(this.#clock, this.#network, this.#random, address, source);
@@ -112,7 +112,7 @@ class Direction {
     while (this.#random.chance(Math.min(options.loss, 0.9))) delay += RETRANSMIT;
     this.#last = Math.max(this.#last, this.#clock.now + delay);
     this.#clock.at(this.#last, () => {
-      // What did not get through keeps all that follows from getting through.
+      // Data that was not delivered blocks all data behind it.
       this.#broken ||= !this.#open();
       if (!this.#broken) arrive();
     });

@@ -7,7 +7,7 @@ export interface FrameEvent {
   location: string;
   /** As the station sees it. */
   event: 'send' | 'receive';
-  /** The whole frame, to be read only. */
+  /** The whole frame, read-only. */
   frame: Uint8Array;
 }
 
@@ -17,15 +17,15 @@ export interface DatagramEvent {
   time: number;
   location: string;
   /**
-   * What happened to it: sent; received; lost on the way, or at a full queue; cut off by a partition; too big for the
-   * path; arrived where nobody is, or where nobody listens at its port.
+   * What happened to it: sent; received; lost in transit, or at a full queue; cut off by a partition; too big for the
+   * path; no node at its destination, or no listener at its port.
    */
   event: 'send' | 'receive' | 'lost' | 'overflow' | 'cut' | 'too-big' | 'no-node' | 'no-port';
   datagram: Datagram;
 }
 
-/** Something that happened, at a time in milliseconds and a location. */
+/** An event at a time in milliseconds and a location. */
 export type TraceEvent = FrameEvent | DatagramEvent;
 
-/** Is told of every frame and datagram, in the order in which things happen. */
+/** Receives every frame and datagram event in order. */
 export type Trace = (event: TraceEvent) => void;

@@ -13,7 +13,7 @@
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *
  * The 16-bit fields are little-endian: what virtio 1.0 and later have, and what a TAP has on little-endian hosts. On a
- * big-endian host the device is to be told (ioctl TUNSETVNETLE).
+ * big-endian host, configure the device for it (ioctl TUNSETVNETLE).
  */
 import { room, TRUNCATED, truncatedProblem, uint, WireError, type WireProblem } from '../wire/index.js';
 

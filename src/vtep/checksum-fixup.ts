@@ -7,13 +7,13 @@ import { finish, fold, sum } from '../wire/index.js';
 import { behindTags } from './tags.js';
 
 /**
- * Fills in a TCP or UDP checksum that the sender left to a network card which was never on the way.
+ * Finishes a TCP or UDP checksum that the sender left to a network card, if no card has done so.
  *
  * A kernel whose card computes checksums, or which is joined to its peer by a virtual one that says so, puts the sum of
- * the pseudo-header into the field and leaves the rest to the card. Between two kernels a mark on the packet goes along; on
- * a socket only the unfinished field is left, and whoever gets the packet drops it: ping works and nothing else does. The
- * field then holds exactly the pseudo-header's sum, which is what is looked for, so that other packets cost little. Where a
- * finished checksum happens to be that number, finishing it again gives the same.
+ * the pseudo-header into the field and leaves the rest to the card. Between two kernels the packet's metadata says so; a
+ * socket loses that, the field stays unfinished and the receiver drops the packet: ping works and nothing else does. The
+ * field then equals the pseudo-header's sum, which this function tests first, so that other packets cost little. If a
+ * finished checksum happens to equal it, finishing it again gives the same value.
  *
  * @returns whether the field was changed.
  */
@@ -44,7 +44,7 @@ export function fillChecksum(bytes: Uint8Array, offset: number, end: number): bo
   return start > offset && fillChecksum(bytes, start, end);
 }
 
-/** @param pseudo What the field holds where it is unfinished. */
+/** @param pseudo Value of an unfinished field. */
 function finishField(bytes: Uint8Array, offset: number, end: number, protocol: number, pseudo: number): boolean {
   if (protocol === ipv4.PROTOCOL_TCP) {
     if (end - offset < tcp.MIN_HEADER_LENGTH || tcp.getChecksum(bytes, offset) !== pseudo) return false;

@@ -1,6 +1,6 @@
 /**
- * Every reason for which a VTEP drops a frame or a datagram, with what it means. Names and order are part of the
- * listings that people and dashboards read: only append.
+ * Every reason for which a VTEP drops a frame or a datagram, with its meaning. Dashboards rely on names and order: only
+ * append.
  */
 export const DROPS = [
   ['datagram-truncated', 'a datagram too short for a VXLAN header'],
@@ -9,17 +9,17 @@ export const DROPS = [
   ['unknown-peer', 'a datagram from an address that is no peer of its segment (--no-peers-only accepts every sender)'],
   ['frame-truncated', 'a frame too short for its Ethernet header or VLAN tag'],
   ['source-group', 'a frame whose source is a multicast or broadcast address, or all zeros'],
-  ['vlan-unexpected', 'a VLAN-tagged frame where none are allowed (RFC 7348, section 6.1)'],
+  ['vlan-unexpected', 'a VLAN-tagged frame in a segment that carries no tags (RFC 7348, section 6.1)'],
   ['vlan-unmapped', 'a trunk frame whose VLAN has no VNI'],
   ['reserved-group', 'a frame to 01:80:c2:00:00:0x, which bridges do not forward (IEEE 802.1Q, 8.6.3)'],
-  ['same-port', 'a frame for where it came from'],
-  ['split-horizon', 'a frame from a tunnel for another tunnel'],
-  ['unknown-destination', 'a unicast frame for an unknown address, where flooding is off'],
-  ['no-receiver', 'a frame to be flooded where there is no other port and no peer'],
+  ['same-port', 'a frame whose destination is behind the port that it came from'],
+  ['split-horizon', 'a frame from a tunnel whose destination is behind another tunnel'],
+  ['unknown-destination', 'a unicast frame for an unknown address, with flooding off'],
+  ['no-receiver', 'a frame to flood in a segment with no other port and no peer'],
   ['too-big', 'a packet larger than the segment or the path carries'],
-  ['ecn', 'congestion met by a packet whose sender cannot be told (RFC 6040, section 4.2)'],
-  ['no-neighbor', 'a packet to the VTEP’s address for an IP address that nobody has told of'],
-  ['arp-unknown', 'an ARP request for an unknown address, where flooding is off'],
+  ['ecn', 'a packet marked as congested whose sender does not support ECN (RFC 6040, section 4.2)'],
+  ['no-neighbor', 'a packet to the VTEP’s MAC address for an IP address of no known endpoint'],
+  ['arp-unknown', 'an ARP request for an unknown address, with flooding off'],
   ['own-address', 'a datagram that claims to come from this VTEP itself'],
   ['source-own', 'a frame whose source is the MAC address that the proxy answers with'],
   ['arp-sender', 'an ARP packet whose sender hardware address is all zeros'],

@@ -1,6 +1,6 @@
 /**
- * Congestion notification through a tunnel, RFC 6040: on the way in the outer header copies the inner field (normal
- * mode, section 4.1); on the way out the two combine by the table of section 4.2.
+ * Congestion notification through a tunnel, RFC 6040: encapsulation copies the inner field to the outer header (normal
+ * mode, section 4.1); decapsulation combines the two by the table of section 4.2.
  */
 
 /** The four values of the ECN field. */
@@ -9,7 +9,7 @@ export const ECT1 = 1;
 export const ECT0 = 2;
 export const CE = 3;
 
-/** `combine`: the packet is to be dropped. */
+/** `combine`: drop the packet. */
 export const ECN_DROP = -1;
 
 // Rows: the inner field on arrival; columns: the outer one, Not-ECT, ECT(1), ECT(0), CE.
@@ -21,7 +21,7 @@ const TABLE = Int8Array.of(
   /* CE      */ CE, CE, CE, CE,
 );
 
-/** What the inner field becomes on the way out of the tunnel, or `ECN_DROP`. */
+/** The inner field after decapsulation, or `ECN_DROP`. */
 export function combine(inner: number, outer: number): number {
   return TABLE[(inner << 2) | outer]!;
 }

@@ -5,9 +5,9 @@ import { getI32 } from '../wire/index.js';
 import { behindTags } from './tags.js';
 
 /**
- * A hash of the flow that the frame at `offset` belongs to, which the underlay's load balancing sees as the outer source
- * port (RFC 7348, section 5): addresses, protocol and, where they are there, ports. Fragments of one packet hash alike,
- * since ports are left out as soon as there are fragments.
+ * A hash of the flow that the frame at `offset` belongs to, for the outer source port, by which the underlay balances load
+ * (RFC 7348, section 5). It covers addresses, protocol and ports, behind any VLAN tags. Fragments are hashed without ports,
+ * so that all fragments of a packet have the same hash.
  */
 export function flowHash(bytes: Uint8Array, offset: number, end: number): number {
   let type = ethernet.getEtherType(bytes, offset);

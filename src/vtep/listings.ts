@@ -21,11 +21,11 @@ export interface FdbListing {
 export interface RemoteListing {
   address: string;
   port: number;
-  /** The largest inner IP packet that the way to it carries, where less than the segments' is known to; else `null`. */
+  /** The largest inner IP packet that the path to it carries, if the path is known to be narrow; else `null`. */
   mtu: number | null;
-  /** Datagrams that its host or a router reported as not delivered, where the engine hears of them. */
+  /** Datagrams that its host or a router reported as not delivered, if the engine receives such reports. */
   undelivered: number;
-  /** The system's code of the last report: `ECONNREFUSED`; empty where there was none. */
+  /** The system's code of the last report: `ECONNREFUSED`; empty if there was none. */
   reason: string;
 }
 

@@ -7,7 +7,7 @@ export type PortOptions =
       name: string;
       /** VNI by VLAN id, 1 to 4094. */
       vlans: ReadonlyMap<number, number> | Readonly<Record<number, number>>;
-      /** The VNI of untagged frames; absent, they are dropped. */
+      /** The VNI of untagged frames; if absent, they are dropped. */
       native?: number;
     };
 

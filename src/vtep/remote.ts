@@ -1,33 +1,33 @@
 import { formatIpv6, parseIpv6 } from '../address/index.js';
 
-/** Another VTEP as this one knows it. */
+/** Another VTEP. */
 export interface Remote {
-  /** A small number, the same as long as the remote is known; used again once it is forgotten. */
+  /** A small integer, constant while the remote is known and reused after that. */
   readonly id: number;
   /** Underlay address, IPv4 or IPv6, in its canonical text. */
   readonly address: string;
   /** UDP port that datagrams go to. */
   readonly port: number;
-  /** The largest inner IP packet that the path to it carries, in bytes, where that is less than the segment's. */
+  /** The largest inner IP packet that the path to it carries, in bytes; `UNLIMITED` if the path is not known to be narrow. */
   mtu: number;
-  /** Datagrams that its host or a router reported as not delivered: the engine's to count. */
+  /** Datagrams that its host or a router reported as not delivered; the engine counts them. */
   undelivered: number;
   /** The system's code of the last report: `ECONNREFUSED`. */
   reason: string;
 }
 
-/** `Remote.mtu` where nothing is known of the path. */
+/** `Remote.mtu` if the path MTU is unknown. */
 export const UNLIMITED = 65_535;
 
 interface Entry extends Remote {
   port: number;
-  /** How often the control plane names it; 0 for one that was only learned of from a datagram. */
+  /** How often the control plane names it; 0 for a remote learned from a datagram. */
   named: number;
 }
 
 /**
- * The remotes by address and by id. Those that the control plane names stay; those learned of from datagrams are bounded
- * in number and forgotten once nothing is learned behind them.
+ * The remotes by address and by id. Those that the control plane names stay. The number of those learned from datagrams is
+ * bounded, and they are removed when nothing is learned behind them.
  */
 export class Remotes {
   readonly #byAddress = new Map<string, Entry>();
@@ -36,7 +36,7 @@ export class Remotes {
   readonly #limit: number;
   #learned = 0;
 
-  /** @param limit Remotes at most that no control plane names. */
+  /** @param limit Most remotes learned from datagrams. */
   constructor(limit: number) {
     this.#limit = limit;
   }
@@ -49,7 +49,7 @@ export class Remotes {
     return this.#byAddress.get(address);
   }
 
-  /** The control plane names a remote: once more, to be taken back by `release`. */
+  /** Adds a reference by the control plane, which `release` takes back. */
   name(address: string, port: number | undefined, fallback: number): Remote {
     const key = canonicalAddress(address);
     let entry = this.#byAddress.get(key);
@@ -60,13 +60,13 @@ export class Remotes {
     return entry;
   }
 
-  /** Takes back one `name`. The remote stays until `forget`, since something may be learned behind it. */
+  /** Takes back one `name`. The remote stays until `forget`, because addresses may be learned behind it. */
   release(id: number): void {
     const entry = this.#byId[id]!;
     if (--entry.named === 0) this.#learned++;
   }
 
-  /** A remote that sent a datagram; `null` where there are too many. */
+  /** The remote that sent a datagram; `null` if the limit is reached. */
   learn(address: string, port: number): Remote | null {
     const known = this.#byAddress.get(address);
     if (known !== undefined) return known;
@@ -75,7 +75,7 @@ export class Remotes {
     return this.#add(address, port);
   }
 
-  /** Forgets the remotes that nobody names and behind which `inUse` sees nothing. */
+  /** Removes the remotes that the control plane does not name and that `inUse` does not report. */
   forget(inUse: (id: number) => boolean): void {
     if (this.#learned === 0) return;
     for (const entry of this.#byAddress.values()) {
@@ -100,7 +100,7 @@ export class Remotes {
   }
 }
 
-/** IPv6 in the form of RFC 5952, so that two spellings are one remote; anything else as it is. */
+/** Returns IPv6 text in the form of RFC 5952, so that two spellings name one remote; anything else unchanged. */
 export function canonicalAddress(address: string): string {
   return address.includes(':') ? formatIpv6(parseIpv6(address)) : address;
 }

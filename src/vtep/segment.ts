@@ -8,29 +8,29 @@ import { RefusedSenders } from './refused-senders.js';
 import type { Remote } from './remote.js';
 import { Watch } from './watch.js';
 
-/** What a segment counts beside its drops. Only append. */
+/** The counters of a segment beside its drops. Only append. */
 export const COUNTS = [
-  ['frames-in', 'frames that came in by a local port'],
+  ['frames-in', 'frames received on local ports'],
   ['frame-bytes-in', 'their bytes, Ethernet header included'],
-  ['frames-out', 'frames that left by a local port'],
+  ['frames-out', 'frames sent on local ports'],
   ['frame-bytes-out', 'their bytes'],
-  ['datagrams-in', 'VXLAN datagrams that came in for this segment'],
+  ['datagrams-in', 'VXLAN datagrams received for this segment'],
   ['datagram-bytes-in', 'their bytes, VXLAN header included'],
   ['datagrams-out', 'VXLAN datagrams sent'],
   ['datagram-bytes-out', 'their bytes'],
-  ['flooded', 'frames sent to all, since broadcast, multicast or unknown'],
+  ['flooded', 'broadcast, unknown unicast and multicast (BUM) frames that were flooded'],
   ['arp-answered', 'ARP requests answered by the proxy'],
   ['learned', 'MAC addresses learned'],
   ['moved', 'MAC addresses that moved from one port or remote to another'],
-  ['learn-refused', 'MAC addresses not learned, since the table or its sender’s share of it is full'],
-  ['contradicted', 'frames whose source address the control plane places elsewhere'],
+  ['learn-refused', 'MAC addresses not learned, because the table or the share of their port or remote is full'],
+  ['contradicted', 'frames whose source address the control plane says is elsewhere'],
   ['duplicate-address', 'ARP packets that claim an IP address the control plane gives to another MAC'],
-  ['ecn-marked', 'packets marked as having met congestion in the underlay (RFC 6040)'],
+  ['ecn-marked', 'packets marked as congested in the underlay (RFC 6040)'],
   ['fragmentation-needed', 'ICMP errors sent to senders of packets too big for the path (RFC 1191)'],
-  ['checksums-filled', 'packets whose sender had left the TCP or UDP checksum to a network card'],
+  ['checksums-filled', 'packets whose TCP or UDP checksum the sender left unfinished, for a network card to compute'],
   ['packet-too-big', 'ICMPv6 errors sent to senders of packets too big for the path (RFC 8201)'],
   ['announced', 'ARP announcements and neighbor advertisements sent for endpoints (RFC 5227, RFC 4861)'],
-  ['announcements-refused', 'announcements not sent, since the queue is full'],
+  ['announcements-refused', 'announcements not sent, because the queue was full'],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];
@@ -46,21 +46,21 @@ export interface SegmentOptions {
   mtu?: number;
   /** Whether MAC addresses are learned from the underlay (RFC 7348, section 4.1). Those behind local ports always are. Default true. */
   learn?: boolean;
-  /** Milliseconds after which a learned address is forgotten; 0 for never. Default 300,000. */
+  /** Milliseconds after which a learned address expires; 0 for never. Default 300,000. */
   ageing?: number;
-  /** Learned addresses at most. Default 65,536. */
+  /** Limit of learned addresses. Default 65,536. */
   capacity?: number;
   /** How ARP requests for remote endpoints are answered. Default `endpoint`. */
   proxy?: ProxyMode;
-  /** The VTEP's own MAC address in the segment, which `proxy: 'vtep'` answers with. Default: made from the VNI, locally administered. */
+  /** The VTEP's own MAC address in the segment, which `proxy: 'vtep'` answers with. Default: derived from the VNI, locally administered. */
   mac?: string;
-  /** Whether frames to unknown unicast addresses, and ARP requests for unknown IP addresses, go to all. Default true. */
+  /** Whether frames to unknown unicast addresses, and ARP requests for unknown IP addresses, are flooded. Default true. */
   flood?: boolean;
-  /** Whether VLAN-tagged frames are carried with their tags rather than dropped (RFC 7348, section 6.1). Default false. */
+  /** Whether the segment carries VLAN-tagged frames with their tags instead of dropping them (RFC 7348, section 6.1). Default false. */
   tagged?: boolean;
 }
 
-/** An endpoint as the control plane tells of it. */
+/** An endpoint as the control plane announces it. */
 export interface Endpoint {
   /** IPv4 address: `10.0.0.4`. */
   ip: string;
@@ -92,9 +92,9 @@ export class Segment {
   readonly fdb: Fdb;
   readonly watch: Watch;
   readonly neighbors = new Neighbors();
-  /** The local ports, to be replaced and not changed, since a sink may add ports while it is being walked. */
+  /** The local ports. Replaced, never modified, because a sink may add ports during an iteration. */
   members: readonly Member[] = [];
-  /** The flood list: the remotes that get a copy of what goes to all (head-end replication). Likewise. */
+  /** The flood list: the remotes that receive a copy of each BUM frame (head-end replication). Replaced likewise. */
   peers: readonly Remote[] = [];
   /** How often the control plane names each remote in this segment, by the remote's id: as a peer, and for endpoints. */
   readonly named: number[] = [];
@@ -106,7 +106,7 @@ export class Segment {
   constructor(options: SegmentOptions, seed: number) {
     this.vni = uint('vni', options.vni, MAX_VNI);
     this.mtu = uint('mtu', options.mtu ?? 1450, 65_535);
-    if (this.mtu < 68) throw new RangeError(`mtu is to be at least 68 (RFC 791), not ${this.mtu}`);
+    if (this.mtu < 68) throw new RangeError(`mtu must be at least 68 (RFC 791), not ${this.mtu}`);
     this.learn = options.learn ?? true;
     this.proxy = options.proxy ?? 'endpoint';
     this.mac = options.mac === undefined ? 0x0276_0000_0000 + this.vni : parseMac(options.mac);

@@ -5,16 +5,16 @@ import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import { finish, setU16, setU32, sum } from '../wire/index.js';
 
-/** As much of the offending packet as keeps the answer within 576 bytes (RFC 1812, section 4.3.2.3). */
+/** Bytes of the offending packet to quote, so that the answer stays within 576 bytes (RFC 1812, section 4.3.2.3). */
 const QUOTE = 576 - 20 - 8;
 
 /**
  * The answer to an IPv4 packet that may not be fragmented and does not fit: ICMP fragmentation needed (RFC 792, with the
- * next-hop MTU of RFC 1191), in an Ethernet frame back to its sender. It comes from the packet's own destination, as the
- * kernel's tunnels do it, since a bridge has no address of its own.
+ * next-hop MTU of RFC 1191), in an Ethernet frame back to its sender. Its source is the packet's own
+ * destination, as in the kernel's tunnels, because a bridge has no address.
  *
  * @param frame The offending frame: untagged Ethernet, IPv4 behind it.
- * @param mtu The largest IP packet that would have fitted, in bytes.
+ * @param mtu The largest IP packet that fits, in bytes.
  * @returns `null` where no answer is due (RFC 1812, section 4.3.2.7; RFC 1122, section 3.2.2): an ICMP error, a fragment
  *   other than the first, a group or a source that is no single host, no DF.
  */
@@ -52,7 +52,7 @@ export function fragmentationNeeded(bytes: Uint8Array, offset: number, end: numb
   });
 }
 
-/** What every IPv6 link carries (RFC 8200, section 5), and what an ICMPv6 error may be long (RFC 4443, section 2.4). */
+/** The MTU that every IPv6 link supports (RFC 8200, section 5), and the longest ICMPv6 error (RFC 4443, section 2.4). */
 export const IPV6_MIN_MTU = 1280;
 
 //      0                   1                   2                   3
@@ -67,20 +67,19 @@ const PACKET_TOO_BIG = 2;
 const CHECKSUM = 2;
 const MTU = 4;
 const QUOTED = 8;
-/** Types from here on are no errors, and of those a redirect counts as one (RFC 4443, section 2.4 (e)). */
+/** Types from here on are informational, but a redirect counts as an error (RFC 4443, section 2.4 (e)). */
 const FIRST_INFORMATIONAL = 128;
 const REDIRECT = 137;
 
 /**
  * The answer to an IPv6 packet that does not fit: ICMPv6 packet too big (RFC 4443, section 3.2), in an Ethernet frame back to
- * its sender. As {@link fragmentationNeeded} it comes from the packet's own destination, which is also how the kernel's
- * tunnels do it.
+ * its sender. As with {@link fragmentationNeeded}, its source is the packet's own destination.
  *
  * @param frame The offending frame: untagged Ethernet, IPv6 behind it.
- * @param mtu The largest IP packet that would have fitted, in bytes. Less than 1280 is told as 1280, and a packet no longer
- *   than that is not answered, since its sender could do nothing about it (RFC 2473, section 7.1).
- * @returns `null` where no answer is due (RFC 4443, section 2.4 (e)): an ICMPv6 error, a source that is no single host; or
- *   where it could come from nobody: a packet to a group.
+ * @param mtu The largest IP packet that fits, in bytes. The answer says at least 1280, and a packet of at
+ *   most 1280 bytes is not answered, because its sender cannot make it smaller (RFC 2473, section 7.1).
+ * @returns `null` where no answer is due (RFC 4443, section 2.4 (e)): an ICMPv6 error, a source that is no single host, or
+ *   a group destination, which cannot be the source of the answer.
  */
 export function packetTooBig(bytes: Uint8Array, offset: number, end: number, mtu: number): Uint8Array | null {
   if (ethernet.getEtherType(bytes, offset) !== ethernet.TYPE_IPV6) return null;

@@ -50,12 +50,12 @@ import { claimedAddress, keyOfIpv6, type Finding } from './watch.js';
 const { vlan } = ethernet;
 
 /**
- * Bytes that have to be free in the buffer before a frame handed to `receiveFrame`: the VXLAN header goes there, and a
- * VLAN tag on the way to a trunk.
+ * Bytes that must be free in the buffer in front of a frame passed to `receiveFrame`, for a VXLAN header and a trunk's VLAN
+ * tag.
  */
 export const HEADROOM = 16;
 
-/** ICMP errors at most, a second (RFC 1812, section 4.3.2.8). */
+/** Limit of ICMP errors sent per second (RFC 1812, section 4.3.2.8). */
 const ERRORS_PER_SECOND = 1000;
 
 const ETHERNET = ethernet.HEADER_LENGTH;
@@ -64,7 +64,7 @@ const UNTAGGED = -1;
 /** Bytes of destination and source. */
 const ADDRESSES = ETHERNET - 2;
 export interface VtepOptions {
-  /** UDP port of remotes that are named without one. Default 4789. */
+  /** UDP port of remotes for which none is given. Default 4789. */
   port?: number;
   /** This VTEP's own underlay address; datagrams that claim to come from it are dropped. */
   local?: string;
@@ -73,9 +73,9 @@ export interface VtepOptions {
    * Default false, as in RFC 7348; the `vtep` program sets it.
    */
   peersOnly?: boolean;
-  /** Senders at most that are remembered without being named by the control plane. Default 1024. */
+  /** Limit of senders remembered that the control plane does not name. Default 1024. */
   learnedRemotes?: number;
-  /** Any whole number that outsiders cannot guess; see `FdbOptions.seed`. Default 0. */
+  /** An integer that outsiders cannot guess; see `FdbOptions.seed`. Default 0. */
   seed?: number;
   /** Whether this machine sends announcements. Of several machines with the same ports only one may. Default true. */
   announce?: boolean;
@@ -92,11 +92,11 @@ export interface AnnouncedEndpoint {
 }
 
 /**
- * A VXLAN tunnel end point (RFC 7348) with a learning bridge and an ARP proxy a segment, as a machine: it is told of
- * frames, datagrams and the time, and answers through a sink.
+ * A VXLAN tunnel end point (RFC 7348) with a learning bridge and an ARP proxy per segment, as a machine: it receives
+ * frames, datagrams and the time, and sends through a sink.
  *
- * The path of a frame neither allocates nor throws, but for the answer to a packet that is too big. A caller's mistake,
- * as a port that was never added, is a `RangeError`.
+ * Receiving a frame neither allocates nor throws, except that the answer to a packet that is too big allocates. A caller's
+ * mistake, such as an unknown port, throws a `RangeError`.
  */
 export class Vtep {
   readonly port: number;
@@ -112,11 +112,11 @@ export class Vtep {
   readonly #arpReply = new Uint8Array(HEADROOM + MAX_ARP_REPLY);
   /** Of the present frame. */
   readonly #tags = new FrameTags();
-  /** Packets on the wire that the present frame stands for. */
+  /** Packets on the wire that the present frame represents. */
   #packets = 1;
-  /** Their bytes in all, beyond those of the frame as it lies in the buffer. */
+  /** Their total bytes, less those of the frame in the buffer. */
   #moreBytes = 0;
-  /** Bytes by which the frame as it lies there is longer than the largest of them. */
+  /** Bytes by which the frame in the buffer is longer than the largest of them. */
   #excess = 0;
   #watched = 0;
   readonly #errors = new TokenBucket(ERRORS_PER_SECOND);
@@ -133,7 +133,7 @@ export class Vtep {
     this.#announcements = (options.announce ?? true) ? new AnnouncementQueue(HEADROOM) : null;
   }
 
-  // ---- What the control plane says ----
+  // ---- Configuration and control plane ----
 
   /** @throws RangeError for a VNI that has a segment already, or a field out of bounds. */
   addSegment(options: SegmentOptions): void {
@@ -141,7 +141,7 @@ export class Vtep {
     this.#segments.set(options.vni, new Segment(options, this.#seed));
   }
 
-  /** Removes a segment with all that is known of it. Trunks drop its VLANs' frames from then on. */
+  /** Removes a segment and its state. Trunks drop frames of its VLANs from then on. */
   removeSegment(vni: number): void {
     const segment = this.#segment(vni);
     for (const remote of segment.peers) this.#remotes.release(remote.id);
@@ -186,12 +186,10 @@ export class Vtep {
     if (native !== null) members.push([native, { port: id, vlan: UNTAGGED }]);
     for (const [vid, vni] of vlanPairs(options.vlans)) {
       if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
-        throw new RangeError(`VLAN id is to be a whole number from 1 to ${vlan.MAX_ID}, not ${vid}`);
+        throw new RangeError(`VLAN id must be an integer from 1 to ${vlan.MAX_ID}, not ${vid}`);
       const segment = this.#segment(vni);
       if (members.some(([other]) => other === segment))
-        throw new RangeError(
-          `vni ${vni} is mapped twice on port ${options.name}; a frame for it would not know its VLAN`,
-        );
+        throw new RangeError(`vni ${vni} is mapped twice on port ${options.name}; map it to one VLAN only`);
       vlans.set(vid, segment);
       members.push([segment, { port: id, vlan: vid }]);
     }
@@ -200,7 +198,7 @@ export class Vtep {
     return id;
   }
 
-  /** Removes a local port and forgets what was learned behind it. Its number is not used again. */
+  /** Removes a local port and the addresses learned behind it. Its number is not reused. */
   removePort(port: number): void {
     this.#port(port);
     this.#ports[port] = null;
@@ -219,7 +217,7 @@ export class Vtep {
     else segment.peers = [...segment.peers, remote];
   }
 
-  /** Takes a remote off a segment's flood list and says whether it was on it. What was learned behind it ages out. */
+  /** Removes a remote from a segment's flood list and returns whether it was there. Addresses learned behind it age out. */
   removePeer(vni: number, address: string): boolean {
     const segment = this.#segment(vni);
     const remote = this.#remotes.find(canonicalAddress(address));
@@ -230,7 +228,7 @@ export class Vtep {
   }
 
   /**
-   * Tells of an endpoint. One told of later with the same IP or MAC address holds until it is removed.
+   * Adds an endpoint. Of several with the same IP or MAC address the one added last is in effect until it is removed.
    * @throws RangeError naming the field that is wrong.
    */
   addEndpoint(vni: number, endpoint: Endpoint): void {
@@ -249,7 +247,7 @@ export class Vtep {
     this.#announceChange(segment, ip, before);
   }
 
-  /** Withdraws an endpoint and says whether it was known. */
+  /** Withdraws an endpoint and returns whether it was known. */
   removeEndpoint(vni: number, endpoint: Endpoint): boolean {
     const segment = this.#segment(vni);
     let location = LOCAL;
@@ -288,14 +286,14 @@ export class Vtep {
   }
 
   /**
-   * The remote at an underlay address, or `undefined`. An engine may keep it, so as to hand it to `receiveDatagram`
-   * instead of the address, until the next `tick`.
+   * The remote at an underlay address, or `undefined`. An engine may keep it until the next
+   * `tick` and pass it to `receiveDatagram` instead of the address.
    */
   remote(address: string): Remote | undefined {
     return this.#remotes.find(canonicalAddress(address));
   }
 
-  /** The remotes known. */
+  /** All known remotes. */
   remotes(): Iterable<Remote> {
     return this.#remotes.all();
   }
@@ -303,12 +301,11 @@ export class Vtep {
   // ---- The data path ----
 
   /**
-   * A frame came in by a local port. At least `HEADROOM` bytes before `offset` are the machine's to write, and so are
-   * the frame's own.
+   * Receives a frame from a local port. The machine may write the frame and the `HEADROOM` bytes in front of it.
    *
-   * It may be a super-frame, which is decided on once, and counted and measured as the packets that it will be on the wire.
-   * The sink gets it whole, and may tell it by its `bytes` from what the machine says in between: an answer.
-   * @param now Milliseconds, of any clock that does not go back.
+   * It may be a super-frame: the machine decides once, and counts and measures the packets that it becomes on the wire. The
+   * sink receives it whole, and can tell it by its `bytes` from the machine's own frames, such as an answer.
+   * @param now Milliseconds of a monotonic clock.
    * @param packets Frames that it is segmented to.
    * @param wire Bytes of all of them.
    * @param largest Bytes of the largest of them.
@@ -351,12 +348,12 @@ export class Vtep {
   }
 
   /**
-   * A VXLAN datagram came in: the UDP payload, whose bytes are the machine's to write.
+   * Receives a VXLAN datagram: the UDP payload, which the machine may write.
    *
-   * It may be several that were merged, and then be their common headers alone, up to those of TCP or UDP: the machine
-   * looks at nothing behind, and hands on as much as it got.
-   * @param source The sender's underlay address, or the `Remote` that the engine knows it to be.
-   * @param ecn The ECN field of the outer header, 0 where the engine cannot tell.
+   * It may be the common headers of several merged datagrams, up to TCP or UDP: the machine reads nothing behind them, and
+   * passes on what it received.
+   * @param source The sender's underlay address, or the `Remote` with that address.
+   * @param ecn The ECN field of the outer header, 0 if the engine does not know it.
    * @param packets Datagrams that were merged.
    * @param wire Bytes of all of them.
    */
@@ -438,7 +435,7 @@ export class Vtep {
 
   // ---- Several machines in step ----
 
-  /** Learns what another machine has learned, unless it is known better here. It does not count as learned here. */
+  /** Learns what another machine has learned, unless this one saw it later. Does not count it as learned. */
   adopt({ vni, mac, location, age }: Learned, now: number): void {
     const segment = this.#segments.get(vni);
     if (segment === undefined) return;
@@ -450,7 +447,7 @@ export class Vtep {
     if (remote !== null) segment.fdb.adopt(mac, remoteDestination(remote.id), age, now);
   }
 
-  /** What was learned and seen within the last `age` milliseconds: for others to adopt, so that it does not age there. */
+  /** The addresses seen within the last `age` milliseconds, for other machines to adopt, so that they do not expire there. */
   fresh(age: number, now: number): Learned[] {
     const found: Learned[] = [];
     for (const { vni, fdb } of this.#segments.values())
@@ -460,7 +457,7 @@ export class Vtep {
     return found;
   }
 
-  // ---- What people ask ----
+  // ---- Listings and explanations ----
 
   /** The forwarding database of a segment. */
   fdb(vni: number, now: number): FdbListing[] {
@@ -525,8 +522,8 @@ export class Vtep {
   }
 
   /**
-   * Says, step by step, what would happen to a frame from a local port or to a datagram from the underlay, and why.
-   * Nothing is sent, learned or counted, and the caller's bytes stay as they are.
+   * Explains, step by step, what would happen to a frame from a local port or to a datagram from the underlay, and why.
+   * Sends, learns and counts nothing, and does not write the caller's bytes.
    */
   explain(
     input: { port: number; frame: Uint8Array } | { from: string; datagram: Uint8Array; ecn?: number },
@@ -698,7 +695,7 @@ export class Vtep {
     return isRemote(destination) ? this.#remotes.get(remoteIdOf(destination)).address : portOf(destination);
   }
 
-  /** Handles an ARP packet from a local port where the proxy has a say, and returns whether that was all. */
+  /** Lets the proxy answer or drop an ARP packet from a local port, and returns whether it did. */
   #proxy(
     segment: Segment,
     from: number,
@@ -746,7 +743,7 @@ export class Vtep {
     this.#reply(segment, from, reply, end, sink);
   }
 
-  /** Delivers a frame of the machine's own, `HEADROOM` bytes into a buffer, to where the present frame came from. */
+  /** Sends a frame of the machine's own, `HEADROOM` bytes into a buffer, to the port that the present frame came from. */
   #reply(segment: Segment, from: number, bytes: Uint8Array, end: number, sink: VtepSink): void {
     const packets = this.#packets;
     const moreBytes = this.#moreBytes;
@@ -758,7 +755,7 @@ export class Vtep {
     this.#moreBytes = moreBytes;
   }
 
-  /** Where a packet to the VTEP's own address goes by its IP address, which becomes the frame's destination. */
+  /** The destination of a packet to the VTEP's own MAC address by its IP address; rewrites the frame's destination address. */
   #resolve(segment: Segment, bytes: Uint8Array, offset: number, end: number, now: number): number {
     const ip = this.#tags.payload;
     if (this.#tags.type !== ethernet.TYPE_IPV4 || this.#tags.snap || end - ip < ipv4.MIN_HEADER_LENGTH) return NONE;
@@ -772,7 +769,7 @@ export class Vtep {
 
   /**
    * Sends a frame to every other local port, and to the flood list unless it came from a tunnel (split horizon).
-   * @param here It is for an endpoint of this host whose port is not known, since it has been silent: no peer is to get it.
+   * @param here Whether it is for an endpoint of this host whose port is unknown, because it has been silent: not for peers.
    */
   #flood(
     segment: Segment,
@@ -924,7 +921,7 @@ export class Vtep {
       : ipv6.getEcn(bytes, this.#tags.payload);
   }
 
-  /** Makes the FDB say what the control plane says of a MAC address now. */
+  /** Applies what the control plane says about a MAC address to the FDB. */
   #applyLocation(segment: Segment, mac: number): void {
     const binding = segment.neighbors.byMac(mac);
     if (binding !== undefined && binding.location !== LOCAL) return segment.fdb.setStatic(mac, binding.location);

@@ -1,6 +1,6 @@
 import type { OverlayEndpoint, OverlaySink } from '../../src/gossip/networkdb/index.js';
 
-/** What a VTEP was told of one network. It may not be told anything twice. */
+/** What a VTEP was told about one network; telling it anything twice is an error. */
 export class ToldVtep implements OverlaySink {
   /** `10.0.0.2 02:42:0a:00:00:02 192.0.2.1` */
   readonly endpoints = new Set<string>();
@@ -29,12 +29,12 @@ export class ToldVtep implements OverlaySink {
   }
 
   #add(all: Set<string>, one: string): void {
-    if (all.has(one)) throw new Error(`${this.#name} is told twice of ${one}`);
+    if (all.has(one)) throw new Error(`${this.#name} is told about ${one} twice`);
     all.add(one);
   }
 
   #remove(all: Set<string>, one: string): void {
-    if (!all.delete(one)) throw new Error(`${this.#name} is told to forget ${one}, of which it was not told`);
+    if (!all.delete(one)) throw new Error(`${this.#name} is told to forget ${one}, which it does not know`);
   }
 }
 
