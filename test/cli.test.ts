@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,8 +6,10 @@ import { suite, test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { countersTable, prometheus } from '../src/cli/counters.js';
 import { flagHelp, parseFlags, UsageError, type Flag } from '../src/cli/flags.js';
+import { sentences } from '../src/cli/last-resort.js';
 import { table } from '../src/cli/table.js';
 import { COMMON, readPlan, SINGLE } from '../src/cli/up-config.js';
+import { addressSpaceLimit } from '../src/host/linux/limits.js';
 import { Vtep } from '../src/vtep/index.js';
 import { REPOSITORY, VTEP, type Outcome } from './support/lab.js';
 
@@ -243,6 +245,68 @@ test('counters: Prometheus can read them, and drops add up', () => {
   assert.match(readable, /^datagrams that the underlay did not take: ENETUNREACH +6$/m);
 });
 
+const last = suite('last resort');
+
+last('names the remedy for errors of the system, and asks to report the others', () => {
+  const error = (message: string, code?: string): Error => Object.assign(new Error(message), { code });
+  assert.match(sentences(error("EMFILE: too many open files, open 'x'", 'EMFILE'))[1]!, /ulimit -n/);
+  assert.match(sentences(new RangeError('WebAssembly.Memory(): could not allocate memory'))[1]!, /ulimit -v/);
+  assert.match(sentences(new RangeError('Array buffer allocation failed'))[1]!, /ulimit -v/);
+  assert.match(sentences(error('Worker initialization failure: EAGAIN', 'ERR_WORKER_INIT_FAILED'))[1]!, /ulimit -u/);
+  assert.match(sentences(error('spawn ip EAGAIN', 'EAGAIN'))[1]!, /ulimit -u/);
+  assert.match(
+    sentences(new TypeError('x is not a function')).join(' '),
+    /^internal error: TypeError: x is .* \(at cli\.test\.ts:\d+:\d+\) this is a bug/,
+  );
+  for (const thrown of [undefined, null, 'text', 7, {}]) assert.match(sentences(thrown)[0]!, /^internal error: /);
+});
+
+last('the limit of the address space is that of /proc/self/limits', () => {
+  const line = (soft: string): string =>
+    `Max cpu time unlimited unlimited seconds\nMax address space         ${soft}            unlimited            bytes\n`;
+  assert.is(addressSpaceLimit(line('unlimited')), undefined);
+  assert.is(addressSpaceLimit(line('2048000000')), 2_048_000_000);
+  assert.is(addressSpaceLimit(''), undefined);
+});
+
+last('under ulimit -v and ulimit -n the program prints sentences, and no stack', async () => {
+  const { build } = await import('esbuild');
+  // Inside the repository, where koffi is found.
+  const folder = mkdtempSync(join(REPOSITORY, 'node_modules', '.weft-limits-'));
+  try {
+    await build({
+      entryPoints: { main: 'src/cli/main.ts', 'linux-worker': 'src/host/linux/worker.ts' },
+      outdir: folder,
+      bundle: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'node',
+      external: ['koffi'],
+      absWorkingDir: REPOSITORY,
+    });
+    const limited = (limit: string, ...args: string[]): { status: number | null; stderr: string } =>
+      spawnSync('sh', ['-c', `ulimit ${limit}; exec "$0" "$@"`, process.execPath, join(folder, 'main.js'), ...args], {
+        encoding: 'utf8',
+        env: { ...process.env, NODE_V8_COVERAGE: undefined },
+      });
+    const up = ['up', '--vni', '1', '--local', '127.0.0.1', '--tap', 'weft-none', '--netns', '/proc/self/ns/net'];
+    const memory = limited('-v 2000000', ...up, '--engine', 'linux');
+    assert.is(memory.status, 1, memory.stderr);
+    assert.match(
+      memory.stderr,
+      /^vtep up: engine "linux" with 1 worker reserves \d+ GiB of address space, and this process may have 1\.9 GiB; run "ulimit -v unlimited"/,
+    );
+    const files = limited('-n 20', ...up);
+    assert.is(files.status, 1, files.stderr);
+    assert.match(
+      files.stderr,
+      /^vtep up: .*EMFILE.*\nvtep up: raise the limit of open files: "ulimit -n 1024"[^\n]*\n$/,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
 const program = suite('program');
 
 program('prints help, with examples, and its version', async () => {
@@ -343,4 +407,5 @@ program('a dry run prints the configuration and does nothing', async () => {
 });
 
 test.run();
+last.run();
 program.run();

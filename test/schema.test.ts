@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { closest, isDeviceName, parseRequest, plan, SchemaError } from '../src/schema/index.js';
+import { closest, isDeviceName, oddities, parseRequest, plan, problemText, SchemaError } from '../src/schema/index.js';
 
 const tap = { name: 'eth0', vni: 4097 };
 const segment = { vni: 4097 };
@@ -287,11 +287,116 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
       segments: [{ ...segment, endpoints: [remote] }],
       taps: [{ ...tap, address: '10.0.0.4/24' }],
     },
-    ['segments[0].endpoints[0].ip: 10.0.0.4 is the address of taps[0].address, which is here'],
+    ['segments[0].endpoints[0].ip: 10.0.0.4 is the address of a TAP of this host (taps[0].address)'],
   ],
 ];
 for (const [what, config, messages] of cases)
   test(`complains about ${what}`, () => assert.equal(complaints(config), messages));
+
+// What each range is for: RFC 6890 and, for prefixes of 31 and 127 bits, RFC 3021 and RFC 6164.
+for (const [address, why] of [
+  ['10.0.0.0/24', 'the network address of 10.0.0.0/24'],
+  ['10.0.0.255/24', 'the broadcast address of 10.0.0.0/24'],
+  ['10.0.3.255/22', 'the broadcast address of 10.0.0.0/22'],
+  ['10.0.0.3/30', 'the broadcast address of 10.0.0.0/30'],
+  ['0.0.0.0/0', 'the unspecified address'],
+  ['10.0.0.3/0', 'an address whose subnet is every address there is'],
+  ['0.1.2.3/8', 'an address of 0.0.0.0/8, which no host can have'],
+  ['127.0.0.1/8', 'a loopback address'],
+  ['127.255.0.1/32', 'a loopback address'],
+  ['224.0.0.1/24', 'a multicast address'],
+  ['239.255.255.255/32', 'a multicast address'],
+  ['240.0.0.1/24', 'an address of the reserved range 240.0.0.0/4'],
+  ['255.255.255.255/32', 'the broadcast address'],
+  ['::/64', 'the unspecified address'],
+  ['::1/128', 'the loopback address'],
+  ['ff02::1/64', 'a multicast address'],
+  ['fd00::/64', 'the subnet-router anycast address of fd00::/64'],
+  ['::ffff:10.0.0.1/120', 'an IPv4-mapped address'],
+] as const)
+  test(`refuses ${address} for a TAP`, () => {
+    const [text, ...more] = complaints({ ...base, taps: [{ ...tap, netns: 'c', address }] });
+    assert.equal(more, []);
+    assert.match(text!, `got "${address}", ${why}`);
+  });
+for (const address of [
+  '10.0.0.0/31',
+  '10.0.0.1/31',
+  '10.0.0.255/32',
+  '10.0.1.0/22',
+  '169.254.0.1/16',
+  'fd00::/127',
+  'fd00::/128',
+  'fe80::1/64',
+])
+  test(`takes ${address} for a TAP`, () =>
+    assert.equal(complaints({ ...base, taps: [{ ...tap, netns: 'c', address }] }), []));
+
+test('refuses a TAP of the host that takes the packets of the underlay', () => {
+  const of = (address: string, more: object = {}, peers: string[] = []): string[] =>
+    complaints({ ...base, segments: [{ vni: 4097, peers }], taps: [{ ...tap, address, ...more }] });
+  assert.match(of('172.31.1.9/24')[0]!, /^taps\[0\]\.address: 172\.31\.1\.9\/24 routes 172\.31\.1\.0\/24 to the TAP/);
+  assert.match(
+    of('192.168.1.9/24', {}, ['10.1.1.1', '192.168.1.25'])[0]!,
+    /the VTEP 192\.168\.1\.25 \(segments\[0\]\.peers\[1\]\)/,
+  );
+  assert.equal(of('172.31.1.9/24', { netns: 'c1' }), []);
+  assert.equal(of('172.31.1.9/32'), []);
+  const six = { ...base, local: 'fd00:1::5', taps: [{ ...tap, address: 'fd00:1::9/64' }] };
+  assert.match(complaints(six)[0]!, /routes fd00:1::\/64 to the TAP/);
+});
+
+test('refuses endpoints that cannot be where they are said to be', () => {
+  const of = (...endpoints: object[]): string[] =>
+    complaints({
+      ...base,
+      segments: [{ vni: 4097, endpoints }],
+      taps: [{ ...tap, netns: 'c', address: '10.0.0.3/24', mac: '02:42:0a:00:00:03' }],
+    });
+  const at = (ip: string, more: object = {}): object => ({ ...remote, ip, ...more });
+  assert.equal(of(at('10.0.0.4')), []);
+  assert.match(of(at('10.0.0.0'))[0]!, /10\.0\.0\.0 is the network address of 10\.0\.0\.0\/24/);
+  assert.match(of(at('10.0.0.255'))[0]!, /10\.0\.0\.255 is the broadcast address/);
+  assert.match(of(at('127.0.0.1'))[0]!, /a loopback address/);
+  assert.match(of(at('10.0.0.4', { vtep: '224.0.0.1' }))[0]!, /vtep: expected .*, a multicast address$/);
+  assert.match(of(at('10.0.0.4', { mac: '02:42:0a:00:00:03' }))[0]!, /is the MAC address of a TAP of this host/);
+  assert.match(of(at('10.0.0.4'), at('10.0.0.5', { vtep: '10.1.1.1' }))[0]!, /a MAC address is at one place$/);
+});
+
+test('warns of what is unusual', () => {
+  const of = (config: object): string[] => oddities(plan({ ...base, ...config })).map((one) => problemText(one));
+  assert.equal(of({}), []);
+  assert.match(of({ local: '169.254.1.1' })[0]!, /^local: 169\.254\.1\.1 is a link-local address/);
+  const address = '10.0.0.3/24';
+  const far = { segments: [{ vni: 4097, endpoints: [{ ...remote, ip: '10.9.0.4' }] }] };
+  assert.match(of({ ...far, taps: [{ ...tap, netns: 'c', address }] })[0]!, /10\.9\.0\.4 is outside 10\.0\.0\.0\/24/);
+  const two = {
+    segments: [segment, { vni: 5 }],
+    taps: [
+      { ...tap, address },
+      { name: 'b', vni: 5, address: '10.0.0.9/25' },
+    ],
+  };
+  assert.match(
+    of(two)[0]!,
+    /^taps\[1\]\.address: 10\.0\.0\.9\/25 shares addresses with the subnet of taps\[0\]\.address/,
+  );
+  assert.match(of({ taps: [{ name: 'a', vlans: { 10: 4097 }, address }] })[0]!, /a trunk without a native VNI drops$/);
+});
+
+test('refuses subnets that no network can have', () => {
+  const of = (subnet: string): string[] =>
+    complaints({ ...base, taps: [], gossip: { networks: [{ id: 'a', vni: 4097, subnet }] } });
+  assert.equal(of('10.0.0.0/24'), []);
+  assert.match(of('10.0.0.5/24')[0]!, /got "10\.0\.0\.5\/24", whose subnet is 10\.0\.0\.0\/24$/);
+  for (const [subnet, kind] of [
+    ['127.0.0.0/8', 'loopback'],
+    ['224.0.0.0/4', 'multicast'],
+    ['248.0.0.0/8', 'reserved'],
+  ])
+    assert.match(of(subnet!)[0]!, `which holds ${kind} addresses`);
+  assert.match(of('0.0.0.0/0')[0]!, 'every address there is');
+});
 
 test('takes one name in two namespaces', () => {
   const taps = [

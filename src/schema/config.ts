@@ -42,7 +42,7 @@ const Tap = Type.Object(
   {
     name: Type.Optional(DeviceName),
     fd: Type.Optional(
-      Type.Integer({ minimum: 3, maximum: 1_048_576, expected: 'a file descriptor: an integer from 3 up' }),
+      Type.Integer({ minimum: 3, maximum: 1_048_576, expected: 'a file descriptor: an integer from 3 to 1048576' }),
     ),
     netns: Type.Optional(Netns),
     address: Type.Optional(Prefix),

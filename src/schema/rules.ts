@@ -271,9 +271,14 @@ function checkEndpointOfTap(
   const sameAddress = address !== undefined && canonicalIp(endpoint.ip) === prefixAddress(address);
   const sameMac = tap.mac !== undefined && canonicalMac(endpoint.mac) === canonicalMac(tap.mac);
   if (sameAddress && elsewhere)
-    complain(`${at}.ip`, `${endpoint.ip} is the address of {0}, which is here`, endpoint.ip, `${path}.address`);
+    complain(`${at}.ip`, `${endpoint.ip} is the address of a TAP of this host ({0})`, endpoint.ip, `${path}.address`);
   else if (sameMac && elsewhere)
-    complain(`${at}.mac`, `${endpoint.mac} is the MAC address of {0}, which is here`, endpoint.mac, `${path}.mac`);
+    complain(
+      `${at}.mac`,
+      `${endpoint.mac} is the MAC address of a TAP of this host ({0})`,
+      endpoint.mac,
+      `${path}.mac`,
+    );
   else if (sameAddress && tap.mac !== undefined && !sameMac)
     complain(
       `${at}.mac`,

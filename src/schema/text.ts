@@ -193,7 +193,10 @@ export const DeviceName = text(
   'device',
   isDeviceName,
   'a device name: 1 to 15 bytes without "/", ":", "%" and white space',
-  (value) => (RESERVED_DEVICES.includes(value) ? `which the kernel keeps for itself` : undefined),
+  (value) => {
+    if (RESERVED_DEVICES.includes(value)) return 'which the kernel keeps for itself';
+    return value.startsWith('-') ? 'which "ip" would take for an option' : undefined;
+  },
 );
 /**
  * A namespace: a name under /var/run/netns, or a path such as /proc/PID/ns/net.
