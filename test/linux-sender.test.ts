@@ -163,6 +163,28 @@ test('a kernel that does not cut messages apart gets the datagrams one by one', 
   assert.equal([texts(), errors(), sender.joins], [['aa', 'bb', 'c'], {}, false]);
 });
 
+test('datagrams that cannot be sent one by one either do not turn joining off, and each is counted for its remote', () => {
+  const sockets = new Sockets();
+  const unsent: [string, number, number][] = [];
+  const counts = newCounts();
+  const sender = new Sender(sockets.libc, sockets.arena, FDS, false, counts, {
+    errors: () => undefined,
+    unsent: ({ address }, errno, datagrams) => void unsent.push([address, errno, datagrams]),
+  });
+  const at = sockets.arena.take(100);
+  const three = (): void => {
+    for (let i = 0; i < 3; i++) sender.transmit(remotes[0]!, at + i * 2, 2, 0, 0);
+    sender.flush();
+  };
+  // As Linux answers while the address that the socket is bound to is gone: the message, and each datagram twice.
+  sockets.errors.push(...Array<number>(7).fill(EINVAL));
+  three();
+  assert.equal([sender.joins, readCounts(counts).sendErrors], [true, { EINVAL: 3 }]);
+  assert.equal(unsent, Array(3).fill(['192.0.2.1', EINVAL, 1]));
+  three();
+  assert.is(sockets.sent.length, 3, 'the address is back');
+});
+
 test('whatever fills up when: each datagram leaves once or is counted, and those of a flow leave in order', () => {
   const event = fc.oneof(
     fc.record({ flow: fc.nat(3), remote: fc.nat(1), length: fc.integer({ min: 5, max: 12 }) }),

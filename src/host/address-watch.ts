@@ -1,4 +1,4 @@
-/** Looks once a second whether this host still has the VTEP's address, on a device that is up. */
+/** Checks once a second that this host still has the VTEP's address, on a device that is up. */
 import { networkInterfaces } from 'node:os';
 import { canonicalIp } from '../schema/index.js';
 import { ipJson } from './ip.js';
@@ -20,8 +20,8 @@ export class AddressWatch {
   #busy = false;
 
   /**
-   * @param changed Hears of each change.
-   * @param look Finds out how things are; a test brings its own.
+   * @param changed Called at each change.
+   * @param look Returns the present fault; tests pass their own.
    */
   constructor(
     local: string,
@@ -52,7 +52,7 @@ export class AddressWatch {
       const fault = await this.#look();
       if (fault !== this.#fault) this.#change(fault);
     } catch {
-      // nothing is known, so nothing is said
+      // the check itself failed: the last known state stays
     } finally {
       this.#busy = false;
     }
@@ -83,7 +83,7 @@ export class AddressWatch {
 
 async function faultOf(local: string): Promise<Fault> {
   if (local.startsWith('127.')) return '';
-  // Names the addresses of devices that are up and have a carrier: one cheap call while all is well.
+  // Lists the addresses of devices that are up and have a carrier: one cheap call while nothing is wrong.
   const up = Object.values(networkInterfaces()).some((list) =>
     list?.some(({ address }) => address === local || (!address.includes('%') && canonicalIp(address) === local)),
   );

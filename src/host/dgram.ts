@@ -1,6 +1,6 @@
 /**
- * The portable engine, and the reference for others: `node:dgram` on the underlay, one read or write a frame on the TAPs,
- * all on the event loop.
+ * The portable engine, and the reference for others: `node:dgram` on the underlay, one read or write for each frame on the
+ * TAPs, all on the event loop.
  *
  * Node's sockets neither set nor show the outer TOS, so congestion marks do not pass between outer and inner header:
  * outer headers are sent Not-ECT, which is RFC 6040's compatibility mode (section 4.1).
@@ -22,11 +22,11 @@ import { Troubles, type EngineReport } from './troubles.js';
 import { type TapFiles } from './tun.js';
 import { bindError, FIRST_SOURCE_PORT } from './underlay.js';
 
-/** Receive and send buffer to ask for, in bytes; the system grants what `net.core.rmem_max` and `wmem_max` allow. */
+/** Receive and send buffer to request, in bytes; `net.core.rmem_max` and `wmem_max` limit it. */
 const SOCKET_BUFFER = 4 << 20;
-/** Bytes of datagrams that may wait for the socket at most; what comes on top is dropped and counted. */
+/** Most bytes of datagrams that wait for the socket; further datagrams are dropped and counted. */
 const MAX_QUEUE = 8 << 20;
-/** Milliseconds between two looks at what has aged. */
+/** Milliseconds between two runs of the machine's timers. */
 const TICK = 1000;
 /** Senders that are remembered. */
 const MAX_SENDERS = 4096;
@@ -51,9 +51,9 @@ export class DgramEngine implements Engine, VtepSink {
   #taps: TapChannel[] = [];
   /** Absent without koffi. */
   #poller: TapPoller | undefined;
-  /** Bound to the VTEP's port: what receives. */
+  /** Receives: bound to the VTEP's port. */
   #socket: Socket | undefined;
-  /** What sends, by flow: the receiving socket itself where the plan wants no source ports. */
+  /** Send, one for each flow; the receiving socket itself if the plan has no source ports. */
   #senders: Socket[] = [];
   #timer: NodeJS.Timeout | undefined;
   readonly #troubles = new Troubles(({ address }) => this.#senderAddresses.has(address));
@@ -87,7 +87,7 @@ export class DgramEngine implements Engine, VtepSink {
           this.#poller,
         ),
     );
-    this.#vtep = buildVtep(plan); // before the loop turns, so before any frame
+    this.#vtep = buildVtep(plan); // before the event loop turns, so before any frame
     this.#socket = await this.#bind(plan, plan.port);
     const here = { address: plan.local, port: plan.port };
     this.#socket.on('message', (bytes, { address, port }) => {
@@ -107,7 +107,7 @@ export class DgramEngine implements Engine, VtepSink {
     };
   }
 
-  /** A frame leaves by a TAP: written at once. */
+  /** Writes a frame to a TAP at once. */
   deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
     if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
     const code = this.#taps[port]!.write(bytes, offset, end);
@@ -115,9 +115,9 @@ export class DgramEngine implements Engine, VtepSink {
     else count(this.#counters.writeErrors, code);
   }
 
-  /** A datagram leaves for a remote: copied, since the socket may hold it longer than this call lasts. */
+  /** Sends a copy of a datagram, since the socket may keep it longer than this call lasts. */
   transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number): void {
-    if (this.#senders.length === 0) return; // stopped, or not quite started
+    if (this.#senders.length === 0) return; // stopped or starting
     if (this.#recorder.active) {
       const { port } = this.#senders[sourcePort % this.#senders.length]!.address();
       this.#recorder.datagram('out', { address: this.#plan.local, port }, remote, bytes, offset, end);
@@ -194,7 +194,7 @@ export class DgramEngine implements Engine, VtepSink {
     this.#poller?.close();
   }
 
-  /** A socket on the VTEP's own address, never on all of them. */
+  /** Opens a socket on the VTEP's own address, never on all addresses. */
   #bind({ local }: Plan, port: number): Promise<Socket> {
     const v6 = local.includes(':');
     const socket = createSocket({
@@ -202,7 +202,7 @@ export class DgramEngine implements Engine, VtepSink {
       ipv6Only: v6,
       recvBufferSize: SOCKET_BUFFER,
       sendBufferSize: SOCKET_BUFFER,
-      // Remotes are addresses already; Node's own look-up would put each datagram off to the next tick.
+      // Remotes are addresses already; Node's own lookup would delay each datagram to the next tick.
       lookup: (address, _options, done) => done(null, address, v6 ? 6 : 4),
     });
     return new Promise((resolve, reject) => {
@@ -218,7 +218,7 @@ export class DgramEngine implements Engine, VtepSink {
     });
   }
 
-  /** A socket on a free port of the range for sources, or on any free port where many are taken. */
+  /** Opens a socket on a free port of the source range, or on any free port if many are in use. */
   async #bindSource(plan: Plan): Promise<Socket> {
     for (let attempt = 0; attempt < 16; attempt++) {
       const port = FIRST_SOURCE_PORT + Math.floor(Math.random() * (65_536 - FIRST_SOURCE_PORT));

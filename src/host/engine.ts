@@ -1,6 +1,6 @@
 /**
- * What moves frames between TAPs and the underlay. An engine builds the machine of a plan and runs it where it likes,
- * on this thread or another, which is why `ask` answers later.
+ * An engine moves frames between TAPs and the underlay. It builds the machine of a plan and runs it on this thread or
+ * others, so `ask` is asynchronous.
  */
 import { type CaptureRequest, type EngineName, type ListRequest, type Plan } from '../schema/index.js';
 import { type Counters } from '../vtep/index.js';
@@ -13,23 +13,23 @@ import { type TapFiles } from './tun.js';
 import { type MachineRequest } from './machine.js';
 import { type Page } from './pages.js';
 
-/** What an engine counts beside its machine. */
+/** What an engine counts besides its machine. */
 export interface EngineCounters {
   framesRead: number;
   framesWritten: number;
   datagramsReceived: number;
   datagramsSent: number;
-  /** Bytes of datagrams that could not be sent at once, now. */
+  /** Bytes of datagrams that wait for the socket now. */
   sendQueue: number;
-  /** Frames that a TAP did not take, by the system's code: `EIO` while the device is down. */
+  /** Frames that could not be written to a TAP, by the system's code: `EIO` while the device is down. */
   writeErrors: Record<string, number>;
-  /** Datagrams that the underlay did not take, by the system's code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE` where too many waited. */
+  /** Datagrams that could not be sent, by the system's code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE`: too many waited. */
   sendErrors: Record<string, number>;
   receiveErrors: Record<string, number>;
-  /** Super-frames read from and written to TAPs, each of many frames, where the engine knows such. */
+  /** Super-frames read from and written to TAPs, each of many frames, if the engine supports them. */
   superFramesRead?: number;
   superFramesWritten?: number;
-  /** System calls by what they do, where the engine makes them itself. */
+  /** System calls, if the engine makes them itself. */
   readCalls?: number;
   writeCalls?: number;
   sendCalls?: number;
@@ -38,33 +38,33 @@ export interface EngineCounters {
 }
 
 export interface EngineEvents {
-  /** A TAP cannot be read any more; the others go on. `port` is its place in the plan. */
+  /** A TAP can no longer be read; the others go on. `port` is its index in the plan. */
   tapLost(port: number, reason: string): void;
-  /** Nothing is moved any more. */
+  /** The engine has failed: no frame moves any more. */
   failed(reason: string): void;
-  /** Something that the log may tell of. Each kind comes about once a second at most for one address. */
+  /** Reports something for the log, about once a second at most for each address and kind. */
   report?(report: EngineReport): void;
 }
 
-/** Facts of a running engine, for the lines that the program prints. */
+/** Facts about a running engine, which the program prints. */
 export interface EngineFacts {
   /** The receive buffer that the system granted, in bytes. */
   receiveBuffer: number;
-  /** UDP ports that datagrams leave from. */
+  /** UDP source ports. */
   sourcePorts: number[];
 }
 
 export interface Engine {
   readonly name: string;
-  /** Flags that its TAPs are to be opened with, beside `IFF_TAP | IFF_NO_PI`. */
+  /** Flags to open its TAPs with, besides `IFF_TAP | IFF_NO_PI`. */
   readonly tapFlags: number;
   /**
-   * Binds the underlay's socket and starts to move frames. The TAPs' file descriptors, in the order of the plan's TAPs and
-   * with a queue for each of its workers, are the engine's from then on, even where it fails.
-   * @throws HostError where the address or the port is not to be had.
+   * Binds the underlay's sockets and starts to move frames. Takes ownership of the TAPs' file descriptors, also if it fails.
+   * They are in the order of the plan's TAPs, each with a queue for every worker.
+   * @throws HostError if the address is not local or the port is already in use.
    */
   start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts>;
-  /** @throws SchemaError or RangeError that names what is wrong with the request; HostError where the engine has ended. */
+  /** @throws SchemaError or RangeError that names the wrong field; HostError if the engine has ended. */
   ask(request: MachineRequest): Promise<unknown>;
   /**
    * A listing, in pages that do not keep the frames waiting. Errors come with the first page, as those of `ask`.
@@ -78,19 +78,19 @@ export interface Engine {
   /** What the machine counts. @throws HostError where the engine has ended. */
   machineCounters(): Promise<Counters>;
   counters(): EngineCounters;
-  /** Closes every socket and TAP. The counters stay; `ask` is for an engine that runs. */
+  /** Closes every socket and TAP. The counters remain readable; `ask` fails from then on. */
   stop(): Promise<void>;
 }
 
-/** The engine of that name; for `auto`, `chooseEngine` finds out which. */
+/** Creates the engine of that name; `chooseEngine` resolves `auto`. */
 export function createEngine(name: Exclude<EngineName, 'auto'>): Engine {
   return name === 'linux' ? new LinuxEngine() : new DgramEngine();
 }
 
 /**
- * The engine that a plan asks for, `auto` being the fast one where it runs and else the portable one.
- * @returns with a `note` where it is not the fast one: why, and what to do.
- * @throws HostError where the plan asks for one that does not run here.
+ * Creates the engine that a plan names. `auto` means the fast one if it runs here, otherwise the portable one.
+ * @returns with a `note` if it is not the fast one: why, and what to do.
+ * @throws HostError if the plan names one that does not run here.
  */
 export async function chooseEngine({ engine, taps, workers }: Plan): Promise<{ engine: Engine; note?: string }> {
   if (engine === 'dgram') return { engine: createEngine('dgram') };

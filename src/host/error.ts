@@ -1,4 +1,4 @@
-/** Something on this host is not as it has to be. The message says what, where, and what to do about it. */
+/** Something on this host prevents the operation. The message says what, where, and how to fix it. */
 export class HostError extends Error {
   /** The value of the configuration that the error is about, by its path: `taps[0].netns`. Empty: about none. */
   path: string | undefined;
@@ -23,7 +23,7 @@ export async function about<T>(path: string, step: () => T | Promise<T>): Promis
   }
 }
 
-/** The system's code of an error (`EACCES`), or an empty string. */
+/** Returns the system's code of an error (`EACCES`), or an empty string. */
 export function codeOf(error: unknown): string {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === 'string' ? code : '';

@@ -1,4 +1,4 @@
-/** What fits: the MTU of each segment by the ways to its peers (RFC 7348, section 4.3: VTEPs must not fragment). */
+/** The MTU of each segment by the paths to its peers (RFC 7348, section 4.3: VTEPs must not fragment). */
 import { MAX_MTU, MIN_MTU, type Plan, type SegmentPlan } from '../schema/index.js';
 import { HostError } from './error.js';
 import { overhead, pathAt, pathTo, type Path } from './underlay.js';
@@ -9,14 +9,14 @@ export interface SegmentMtu {
   mtu: number;
   /** In words: `eth0 towards 192.168.1.25 has 1500, less 50`. */
   why: string;
-  /** What is wrong with it, if anything. */
+  /** Set if packets of this MTU do not fit the underlay. */
   warning?: string;
 }
 
 /**
- * Works out the MTU of every segment: the smallest of the ways to its peers, less the encapsulation, unless the plan
- * names one; that one is held against the ways.
- * @throws HostError where a plan names no MTU for a segment and there is no way to one of its peers.
+ * Computes the MTU of every segment: the smallest of the paths to its peers, less the encapsulation. If the plan names an
+ * MTU, checks it against the paths.
+ * @throws HostError if the plan names no MTU for a segment and there is no route to one of its peers.
  */
 export async function segmentMtus(plan: Plan): Promise<SegmentMtu[]> {
   const paths = new Map<string, Promise<Path>>();
@@ -33,7 +33,7 @@ export async function segmentMtus(plan: Plan): Promise<SegmentMtu[]> {
   return sizes;
 }
 
-/** The MTU that a TAP gets where its plan names none: the smallest of its segments. */
+/** Returns the MTU of a TAP whose plan names none: the smallest of its segments. */
 export function tapMtu(plan: Plan, port: number): number {
   const { vni, vlans, native } = plan.taps[port]!;
   const vnis = new Set([vni, native, ...Object.values(vlans ?? {})]);
@@ -49,8 +49,8 @@ async function segmentMtu(
   const remotes = new Set([...segment.peers, ...segment.endpoints.flatMap(({ vtep }) => vtep ?? [])]);
   let narrowest: Path;
   try {
-    const ways = await Promise.all((remotes.size === 0 ? [local] : [...remotes]).map(path));
-    narrowest = ways.reduce((least, way) => (way.mtu < least.mtu ? way : least));
+    const paths = await Promise.all((remotes.size === 0 ? [local] : [...remotes]).map(path));
+    narrowest = paths.reduce((least, one) => (one.mtu < least.mtu ? one : least));
   } catch (error) {
     const reason = (error as Error).message;
     if (mtu === undefined) throw new HostError(`${reason}; add a route, or name the segment's MTU with --mtu`);

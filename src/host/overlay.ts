@@ -32,14 +32,14 @@ export interface AllCounters {
 export interface OverlayEvents {
   /** Reports trouble that is no reason to stop. */
   log: Logger;
-  /** It is to stop: asked to over the control socket (`null`), or for want of any TAP. The caller calls `stop`. */
+  /** The VTEP must stop: a client asked for it (`null`), or the last TAP is lost. The caller calls `stop`. */
   end(reason: string | null): void;
   /** Something happened in the gossip. */
   tell?(event: GossipEvent): void;
 }
 
 export class Overlay {
-  /** The plan with what was found out on the way: MTUs, MAC addresses of the TAPs, their own endpoints. */
+  /** The plan, completed: with MTUs, MAC addresses of the TAPs, and their own endpoints. */
   readonly plan: Plan;
   readonly mtus: readonly SegmentMtu[];
   readonly links: readonly Link[];
@@ -82,8 +82,8 @@ export class Overlay {
   }
 
   /**
-   * Brings a VTEP up.
-   * @throws HostError; then nothing of it is left.
+   * Starts a VTEP.
+   * @throws HostError; nothing of the VTEP is left behind.
    */
   static async start(given: Plan, events: OverlayEvents): Promise<Overlay> {
     const plan = structuredClone(given);
@@ -148,11 +148,11 @@ export class Overlay {
   }
 
   /**
-   * Leaves the gossip; closes the control socket, the underlay's sockets and the TAPs, whose devices go with them.
-   * @param failed Whether it ends by a failure: then kept TAPs stay for the next process.
+   * Leaves the gossip; closes the control socket, the underlay's sockets and the TAPs, which removes the devices.
+   * @param failed Whether it ends because of a failure: kept TAPs then stay for the next process.
    */
   async stop(failed = false): Promise<void> {
-    // First of all: a second signal, which ends the process at once, leaves no device either.
+    // First, so that no device is left if a second signal ends the process at once.
     if (this.plan.keepTaps && !failed) await keepTaps(ownTaps(this.plan, this.links), false);
     this.#health.close();
     for (const end of this.#ends) end();
@@ -166,7 +166,7 @@ function ownTaps(plan: Plan, links: readonly Link[]): Link[] {
   return links.filter((_, port) => plan.taps[port]!.fd === undefined);
 }
 
-/** Fills in the MTUs that a plan leaves open, and warns of those that do not fit. */
+/** Fills in the MTUs that a plan leaves open, and logs a warning for those that do not fit. */
 export async function applyMtus(plan: Plan, log: Logger): Promise<SegmentMtu[]> {
   const mtus = await segmentMtus(plan);
   for (const [i, { mtu, warning }] of mtus.entries()) {
@@ -190,7 +190,7 @@ async function handle(
   events: OverlayEvents,
 ): Promise<unknown> {
   if (request.command === 'stop') {
-    setImmediate(() => events.end(null)); // after the answer
+    setImmediate(() => events.end(null)); // after the reply
     return {};
   }
   if (isGossipRequest(request)) {
@@ -224,7 +224,7 @@ async function allCounters(engine: Engine, gossip: OverlayGossip | undefined): P
   };
 }
 
-/** What the TAPs' own addresses say: that these endpoints are here. */
+/** Adds an endpoint of this host for each TAP with an address. */
 function addOwnEndpoints(plan: Plan): void {
   for (const tap of plan.taps) {
     const own = ownEndpoint(tap);

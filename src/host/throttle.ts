@@ -1,19 +1,19 @@
-/** Says when something is worth telling again, so that whoever repeats it does not fill a log. */
+/** Limits how often the same thing is reported. */
 export class Throttle {
   readonly #interval: number;
   readonly #most: number;
   readonly #told = new Map<string, number>();
 
   /**
-   * @param interval Milliseconds in which one thing is told once.
-   * @param most Things told in such a time at most.
+   * @param interval Milliseconds in which one thing is reported once.
+   * @param most Most different things reported in that time.
    */
   constructor(interval: number, most: number) {
     this.#interval = interval;
     this.#most = most;
   }
 
-  /** Whether to tell of `what` now. */
+  /** Returns whether to report `what` now. */
   tells(what: string, now: number): boolean {
     for (const [key, time] of this.#told) if (now - time >= this.#interval) this.#told.delete(key);
     if (this.#told.has(what) || this.#told.size >= this.#most) return false;

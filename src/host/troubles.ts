@@ -1,7 +1,7 @@
 /** Remotes that datagrams do not reach, as an engine notices them; it reports once a second at most. */
 import { type Finding, type Remote } from '../vtep/index.js';
 
-/** What an engine tells of the underlay and of what passes. */
+/** What an engine reports about the underlay and the traffic. */
 export type EngineReport =
   /**
    * `count` datagrams to `address` failed since the last report, the last one with the system's `code`. `known`: datagrams

@@ -1,4 +1,4 @@
-/** What the underlay between this VTEP and its peers looks like. */
+/** The underlay between this VTEP and its peers: local addresses, routes, path MTUs. */
 import { networkInterfaces } from 'node:os';
 import { canonicalIp, family } from '../schema/index.js';
 import { codeOf, HostError } from './error.js';
@@ -7,12 +7,12 @@ import { ip, ipJson } from './ip.js';
 /** First port of the range that RFC 7348 recommends for sources (section 5). */
 export const FIRST_SOURCE_PORT = 49_152;
 
-/** What encapsulation puts around an inner IP packet: Ethernet 14, VXLAN 8, UDP 8, and IPv4 20 or IPv6 40 bytes. */
+/** Bytes that encapsulation adds to an inner IP packet: Ethernet 14, VXLAN 8, UDP 8, and IPv4 20 or IPv6 40. */
 export function overhead(local: string): number {
   return family(local) === 6 ? 70 : 50;
 }
 
-/** The way to one peer. */
+/** The path to one peer. */
 export interface Path {
   peer: string;
   device: string;
@@ -22,7 +22,7 @@ export interface Path {
 
 /**
  * Checks that `local` is an address of this machine (of this namespace).
- * @throws HostError that lists those that are.
+ * @throws HostError that lists this machine's addresses.
  */
 export async function requireLocal(local: string): Promise<void> {
   if (!(await isLocal(local))) throw notLocal(local, addresses());
@@ -30,9 +30,9 @@ export async function requireLocal(local: string): Promise<void> {
 
 /** Whether an address, in its canonical text, is one of this machine. */
 export async function isLocal(local: string): Promise<boolean> {
-  if (local.startsWith('127.')) return true; // the whole of 127.0.0.0/8 is local, though one address is listed
+  if (local.startsWith('127.')) return true; // all of 127.0.0.0/8 is local, though only one address is listed
   if (addresses().some((address) => !address.includes('%') && canonicalIp(address) === local)) return true;
-  // Node leaves out devices without a carrier, as each one is for a moment after it was set up.
+  // Node omits devices without a carrier, which includes each device for a moment after it was set up.
   interface Device {
     addr_info?: { local?: string }[];
   }
@@ -46,7 +46,7 @@ function addresses(): string[] {
     .map((entry) => entry.address);
 }
 
-/** The error about a `local` that no device has. */
+/** Returns the error for a `local` that no device has. */
 export function notLocal(local: string, addresses: readonly string[] = [], path = 'local'): HostError {
   const own = addresses.length === 0 ? '' : ` (here are: ${addresses.slice(0, 12).join(', ')})`;
   return new HostError(
@@ -56,8 +56,8 @@ export function notLocal(local: string, addresses: readonly string[] = [], path 
 }
 
 /**
- * The way to a peer as the kernel would route it now.
- * @throws HostError where there is none.
+ * Looks up the route to a peer.
+ * @throws HostError if there is no route.
  */
 export async function pathTo(peer: string, local: string): Promise<Path> {
   interface Route {
@@ -68,15 +68,15 @@ export async function pathTo(peer: string, local: string): Promise<Path> {
   try {
     [route] = await ipJson<Route>(['route', 'get', peer, 'from', local]);
   } catch (error) {
-    throw new HostError(`there is no way from ${local} to ${peer}: ${(error as Error).message}`, { cause: error });
+    throw new HostError(`no route from ${local} to ${peer}: ${(error as Error).message}`, { cause: error });
   }
-  if (route === undefined) throw new HostError(`there is no way from ${local} to ${peer}`);
+  if (route === undefined) throw new HostError(`no route from ${local} to ${peer}`);
   const device = await deviceMtu(route.dev);
   const limits = (route.metrics ?? []).flatMap((metric) => (metric.mtu === undefined ? [] : [metric.mtu]));
   return { peer, device: route.dev, mtu: Math.min(device, ...limits) };
 }
 
-/** The device that has `local`, for a VTEP that knows no peer yet. */
+/** Returns the device that has `local`, for a VTEP without peers. */
 export async function pathAt(local: string): Promise<Path> {
   const [found] = await ipJson<{ ifname: string; mtu: number }>(['addr', 'show', 'to', local]);
   if (found?.ifname === undefined) return { peer: local, device: 'lo', mtu: await deviceMtu('lo') };
@@ -88,7 +88,7 @@ async function deviceMtu(device: string): Promise<number> {
   return link!.mtu;
 }
 
-/** The error about a UDP port that could not be bound, by the code of `error`. */
+/** Returns the error for a UDP port that could not be bound, by the code of `error`. */
 export function bindError(error: Error, local: string, port: number): Error {
   const place = `UDP ${local.includes(':') ? `[${local}]` : local}:${port}`;
   const code = codeOf(error);

@@ -127,7 +127,7 @@ choice('the fast one by name where it does not run: it says why, and what else t
   const missing = "throw Object.assign(new Error('no koffi'), { code: 'ERR_MODULE_NOT_FOUND' });";
   await refuse(
     instead('missing', missing),
-    'engine "linux" takes koffi, which is not installed; add it with "npm install koffi"',
+    'engine "linux" needs koffi, which is not installed; add it with "npm install koffi"',
   );
 });
 

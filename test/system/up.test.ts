@@ -288,7 +288,7 @@ if (FIRST)
   up('a TAP that was passed on takes neither privilege nor koffi, which makes it faster', async () => {
     const note =
       'warning: engine "dgram" moves the frames, many times slower than "linux" would: ' +
-      'engine "linux" takes koffi, which is not installed; add it with "npm install koffi"\n';
+      'engine "linux" needs koffi, which is not installed; add it with "npm install koffi"\n';
     for (const [env, engine, stderr] of [
       [{}, 'linux', ''],
       [WITHOUT_KOFFI, 'dgram', note],

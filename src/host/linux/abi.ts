@@ -1,4 +1,4 @@
-/** Linux's constants and structure layouts, for 64-bit little-endian machines: all that koffi's binaries and this engine run on. */
+/** Linux constants and structure layouts for 64-bit little-endian machines, the only ones that this engine supports. */
 
 // socket(2)
 export const AF_INET = 2;
@@ -16,7 +16,7 @@ export const SOL_IPV6 = 41;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_REUSEPORT = 15;
-/** Leave the UDP checksum out. */
+/** Send without a UDP checksum. */
 export const SO_NO_CHECK = 11;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
@@ -32,9 +32,9 @@ export const IPV6_RECVERR = 25;
 export const IPV6_V6ONLY = 26;
 export const IPV6_RECVTCLASS = 66;
 export const IPV6_TCLASS = 67;
-/** Set DF, never fragment, and believe what the way says of its MTU. */
+/** Set DF, never fragment, and keep the path MTU that routers report. */
 export const PMTUDISC_DO = 2;
-/** Over IPv6 leave the checksum out of what is sent, and take what comes without one. */
+/** Over IPv6: send without a checksum, and accept datagrams without one. */
 export const UDP_NO_CHECK6_TX = 101;
 export const UDP_NO_CHECK6_RX = 102;
 export const UDP_SEGMENT = 103;
@@ -79,7 +79,7 @@ export const TUN_F_USO6 = 0x40;
 
 /** `struct pollfd`. */
 export const POLLFD = { fd: 0, events: 4, revents: 6, length: 8 } as const;
-/** `struct epoll_event`: packed on x86-64 alone, where 32-bit programs have it so. */
+/** `struct epoll_event`: packed on x86-64 only. */
 export const EPOLL_EVENT =
   process.arch === 'x64'
     ? ({ events: 0, data: 4, length: 12 } as const)
@@ -88,7 +88,7 @@ export const EPOLL_EVENT =
 export const TIMESPEC = { seconds: 0, nanoseconds: 8, length: 16 } as const;
 /** `struct iovec`. */
 export const IOVEC = { base: 0, size: 8, length: 16 } as const;
-/** `struct msghdr`, and behind it in `struct mmsghdr` what was moved. */
+/** `struct msghdr`, followed in `struct mmsghdr` by the number of bytes moved. */
 export const MSGHDR = {
   name: 0,
   nameLength: 8,
@@ -107,7 +107,7 @@ export const SK_MEMINFO = { drops: 32, length: 36 } as const;
 export const CMSG = { size: 0, level: 8, type: 12, data: 16 } as const;
 /** `struct sockaddr_in` and `sockaddr_in6`. */
 export const SOCKADDR = { family: 0, port: 2, ipv4: 4, ipv6: 8, length4: 16, length6: 28, room: 32 } as const;
-/** `struct sock_extended_err`; behind it the address of who told. */
+/** `struct sock_extended_err`, followed by the address of the host that reported the error. */
 export const EXTENDED_ERROR = { errno: 0, origin: 4, type: 5, code: 6, info: 8, data: 12, length: 16 } as const;
 /** Origins of errors: this host, ICMP, ICMPv6. */
 export const SO_EE_ORIGIN_LOCAL = 1;

@@ -1,4 +1,4 @@
-/** Underlay addresses as the kernel has them: four 32-bit words, the last one alone for IPv4. */
+/** Underlay addresses as the kernel stores them: four 32-bit words, of which IPv4 uses the last. */
 import { formatIpv6, ipv4ToText, parseIpv4, parseIpv6 } from '../../address/index.js';
 import { type Remote, type Vtep } from '../../vtep/index.js';
 import { type Arena } from './arena.js';
@@ -16,7 +16,7 @@ export function addressWords(text: string, words: Int32Array): void {
   for (let i = 0; i < 4; i++) words[i] = view.getInt32(i * 4);
 }
 
-/** The address of the socket address at `at`, in its canonical text. */
+/** Returns the address of the socket address at `at`, in canonical text. */
 export function addressText(arena: Arena, at: number, v6: boolean): string {
   return v6 ? formatIpv6(arena.bytes, at + SOCKADDR.ipv6) : ipv4ToText(arena.view.getUint32(at + SOCKADDR.ipv4));
 }
@@ -25,8 +25,8 @@ const PLACES = 1024;
 const WORDS = 4;
 
 /**
- * Who sent a datagram: the `Remote` behind a socket address, without making text of it. Remembers as long as a machine
- * lets it, which is until its next tick.
+ * Finds the `Remote` that sent a datagram by its socket address, without making text of it. `clear` forgets the remotes,
+ * which the machine allows to be kept until its next tick.
  */
 export class Senders {
   readonly #arena: Arena;
@@ -42,7 +42,7 @@ export class Senders {
     this.#v6 = v6;
   }
 
-  /** The remote, or its address where the machine does not know it (yet). */
+  /** Returns the remote, or its address in text if the machine does not know it. */
   find(at: number): Remote | string {
     const { view } = this.#arena;
     let a = 0;
@@ -79,7 +79,7 @@ export class Senders {
     return remote;
   }
 
-  /** After a tick of the machine, and after a change by the control plane. */
+  /** Forgets all. Call it after a tick of the machine and after a change by the control plane. */
   clear(): void {
     if (!this.#used) return;
     this.#remotes.fill(null);

@@ -1,6 +1,6 @@
 /**
- * The one piece of memory that the kernel and the loop share: frames, headers, and the structures that system calls
- * take. It is a `WebAssembly.Memory`, so that the checksum module reads frames where they lie.
+ * The memory that the kernel and the loop share: frames, headers and the structures of system calls. It is a
+ * `WebAssembly.Memory`, so that the checksum module reads frames in place.
  */
 import { type Libc, type Pointer } from './libc.js';
 import { CMSG, IOVEC, MADV_HUGEPAGE, SOCKADDR } from './abi.js';
@@ -29,8 +29,8 @@ export class Arena {
   #end: number;
 
   /**
-   * @param size Bytes; it does not grow, since the kernel knows addresses in it.
-   * @param reserved Bytes at its beginning that somebody else lays out.
+   * @param size Bytes; fixed, since the kernel holds addresses in it.
+   * @param reserved Bytes at the beginning that `take` does not hand out.
    */
   constructor(libc: Libc, size: number, reserved = 0) {
     const pages = Math.ceil(size / PAGE);
@@ -38,14 +38,14 @@ export class Arena {
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
     this.#base = libc.address(this.memory.buffer);
-    // In large pages, of which a frame of 64 KiB takes one and not sixteen; where there are none it works without.
+    // Large pages: a frame of 64 KiB touches one page instead of sixteen. Optional.
     libc.madvise(this.#base, this.bytes.length, MADV_HUGEPAGE);
     this.#low = Number(this.#base % BigInt(WORD));
     this.#high = Number(this.#base / BigInt(WORD));
     this.#end = reserved;
   }
 
-  /** Bytes that nobody else has, zero, at a multiple of `align`. */
+  /** Allocates zeroed bytes at a multiple of `align`. */
   take(length: number, align = 64): number {
     const offset = Math.ceil(this.#end / align) * align;
     this.#end = offset + length;
@@ -53,12 +53,12 @@ export class Arena {
     return offset;
   }
 
-  /** The address of an offset: to be made once and kept. */
+  /** Returns the address of an offset. Allocates a bigint: call it once and keep the result. */
   pointer(offset: number): Pointer {
     return this.#base + BigInt(offset);
   }
 
-  /** Writes the address of `offset` into memory at `at`, without making one. */
+  /** Writes the address of `offset` into memory at `at`, without allocating. */
   setPointer(at: number, offset: number): void {
     const low = this.#low + offset;
     const carry = low >= WORD ? 1 : 0;
@@ -77,7 +77,7 @@ export class Arena {
     this.setSize(at + IOVEC.size, length);
   }
 
-  /** Writes a control message with one 32-bit value and returns where the next one goes. */
+  /** Writes a control message with a 16- or 32-bit value and returns the offset of the next one. */
   setControl(at: number, level: number, type: number, value: number, bytes: 2 | 4): number {
     this.setSize(at + CMSG.size, CMSG.data + bytes);
     this.view.setInt32(at + CMSG.level, level, true);

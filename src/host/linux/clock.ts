@@ -1,13 +1,13 @@
 /**
- * Milliseconds as `performance.now()` counts them, but whole, and without the object that each call of that makes: with a
- * turn of the loop for every few frames those were all that the collector had to collect.
+ * The clock of `performance.now()` in whole milliseconds, without the heap number that each call of that allocates: with a
+ * turn of the loop for every few frames, those were most of the garbage.
  */
 import { performance } from 'node:perf_hooks';
 import * as abi from './abi.js';
 import { type Arena } from './arena.js';
 import { type Libc, type Pointer } from './libc.js';
 
-/** Microseconds are counted up to this and then from 0 again: larger numbers would be objects, too. */
+/** `micros` wraps here: larger numbers would be heap numbers, too. */
 const ROUND = 1_000_000_000;
 
 export class Clock {
@@ -15,7 +15,7 @@ export class Clock {
   readonly #arena: Arena;
   readonly #time: number;
   readonly #pointer: Pointer;
-  /** What is to be added to the system's seconds since it booted, and to the milliseconds made of them. */
+  /** Added to the system's seconds since boot, and to the milliseconds computed from them. */
   readonly #seconds: number;
   readonly #shift: number;
 
@@ -47,7 +47,7 @@ export class Clock {
     return seconds * 1e6 + Math.floor(view.getUint32(this.#time + abi.TIMESPEC.nanoseconds, true) / 1000);
   }
 
-  /** Microseconds since `micros` was `start`, a quarter of an hour ago at most. */
+  /** Microseconds since `micros` returned `start`, at most a quarter of an hour ago. */
   since(start: number): number {
     const passed = this.micros() - start;
     return passed < 0 ? passed + ROUND : passed;

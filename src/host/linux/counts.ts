@@ -1,8 +1,8 @@
-/** What the loop counts, in memory that both threads see. */
+/** The loop's counters, in memory that both threads share. */
 import { type EngineCounters } from '../engine.js';
 import { errorName } from './libc.js';
 
-/** Plain counts, in the order of their places. */
+/** Plain counters, in the order of their indices. */
 const NAMES = [
   'framesRead',
   'framesWritten',
@@ -19,22 +19,22 @@ const NAMES = [
 
 export type LinuxCount = (typeof NAMES)[number];
 
-/** Error numbers that have a place; what is above counts as the last. */
+/** Error numbers with a counter of their own; larger ones share the last. */
 const ERRNOS = 192;
 const KINDS = ['writeErrors', 'sendErrors', 'receiveErrors'] as const;
 const FIRST_ERROR = NAMES.length;
-/** In the place of an errno: what an overflowing receive buffer lost. Linux has no error 0. */
+/** Stands for an errno: datagrams that the kernel dropped at the receiving socket. Linux has no error 0. */
 export const OVERFLOW = 0;
 
-/** Place of each count. */
+/** Index of each counter. */
 export const COUNT = Object.fromEntries(NAMES.map((name, i) => [name, i])) as Record<LinuxCount, number>;
-/** First place of each kind of error, to which the error number is added. */
+/** Index of the first counter of each kind of error, to which the error number is added. */
 export const ERRORS = Object.fromEntries(KINDS.map((name, i) => [name, FIRST_ERROR + i * ERRNOS])) as Record<
   (typeof KINDS)[number],
   number
 >;
 
-/** Places for all, zero. */
+/** Allocates all counters, zero. */
 export function newCounts(): Float64Array {
   return new Float64Array(new SharedArrayBuffer((FIRST_ERROR + KINDS.length * ERRNOS) * 8));
 }
@@ -43,7 +43,7 @@ export function countError(counts: Float64Array, kind: (typeof KINDS)[number], e
   counts[ERRORS[kind] + Math.min(errno, ERRNOS - 1)]! += times;
 }
 
-/** The counts by name. */
+/** Returns the counters by name. */
 export function readCounts(counts: Float64Array): EngineCounters {
   const errors = (kind: (typeof KINDS)[number]): Record<string, number> =>
     Object.fromEntries(

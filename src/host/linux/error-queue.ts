@@ -1,4 +1,4 @@
-/** What the way says of datagrams sent before: ICMP errors, and datagrams too big for it, out of a socket's error queue. */
+/** Reads a socket's error queue (ip(7), `IP_RECVERR`): ICMP errors for datagrams sent before, and path MTUs. */
 import * as abi from './abi.js';
 import { addressText } from './address.js';
 import { type Arena } from './arena.js';
@@ -6,7 +6,7 @@ import { EMSGSIZE, type Libc, type Pointer } from './libc.js';
 
 const DATA_ROOM = 64;
 const CONTROL_ROOM = 256;
-/** Errors read at a time; more wait for the next turn. */
+/** Most errors read in a turn. */
 const BOUND = 64;
 
 export interface ErrorEvents {
@@ -15,7 +15,7 @@ export interface ErrorEvents {
    * @param here Whether this host's kernel says so, and not a router on the path.
    */
   tooBig(address: string, mtu: number, here: boolean): void;
-  /** A router, or the host at `address`, refused a datagram. */
+  /** A router or the host at `address` reported a datagram as not delivered. */
   refused(address: string, errno: number): void;
 }
 
@@ -44,7 +44,7 @@ export class ErrorQueue {
     arena.setPointer(this.#message + abi.MSGHDR.control, this.#control);
   }
 
-  /** Reads what is there of a socket's. */
+  /** Reads a socket's error queue, up to the bound. */
   drain(fd: number, events: ErrorEvents): void {
     const { view } = this.#arena;
     const message = this.#message;

@@ -1,12 +1,11 @@
 /**
- * The C library's calls, as the fast path makes them: synchronous, on numbers, with pointers as `bigint` into the one
- * arena that all structures live in. A bigint that is made once costs no allocation a call, which a number of that size
- * does.
+ * The C library's functions as the fast path calls them: synchronous, on numbers, with pointers as `bigint` into the one
+ * arena that holds all structures. A bigint that is kept costs no allocation in a call; a number of that size does.
  */
 import { constants } from 'node:os';
 import { codeOf, HostError } from '../error.js';
 
-/** An address in memory, made once. */
+/** An address in memory. */
 export type Pointer = bigint;
 
 export interface Libc {
@@ -32,13 +31,13 @@ export interface Libc {
   sched_yield(): number;
   clock_gettime(clock: number, time: Pointer): number;
   madvise(address: Pointer, length: number, advice: number): number;
-  /** The number of the last call's error. */
+  /** The `errno` of the last call. */
   errno(): number;
   /** The address of a buffer's first byte. */
   address(buffer: ArrayBuffer): Pointer;
 }
 
-// What each returns and takes. `ssize_t` fits an int wherever it is used here.
+// Result and parameter types. Every `ssize_t` here fits an int.
 const SIGNATURES: Readonly<Record<Exclude<keyof Libc, 'errno' | 'address'>, readonly [string, readonly string[]]>> = {
   ioctl: ['int', ['int', 'ulong', 'ulong']],
   socket: ['int', ['int', 'int', 'int']],
@@ -64,7 +63,7 @@ const SIGNATURES: Readonly<Record<Exclude<keyof Libc, 'errno' | 'address'>, read
   madvise: ['int', ['size_t', 'size_t', 'int']],
 };
 
-/** @throws HostError where koffi is missing, does not load, or finds no such C library. */
+/** @throws HostError if koffi is missing, does not load, or does not find these functions. */
 export async function loadLibc(): Promise<Libc> {
   let koffi: typeof import('koffi');
   try {
@@ -74,10 +73,10 @@ export async function loadLibc(): Promise<Libc> {
       codeOf(error) === 'ERR_MODULE_NOT_FOUND' || codeOf(error) === 'MODULE_NOT_FOUND'
         ? 'which is not installed; add it with "npm install koffi"'
         : `which does not load (${(error as Error).message}); try "npm install koffi"`;
-    throw new HostError(`engine "linux" takes koffi, ${why}`, { cause: error });
+    throw new HostError(`engine "linux" needs koffi, ${why}`, { cause: error });
   }
   try {
-    const library = koffi.load(null); // the program itself has libc's symbols, whichever libc it is
+    const library = koffi.load(null); // the program itself exports libc's symbols, whichever libc it is
     const calls = Object.entries(SIGNATURES).map(([name, [result, parameters]]) => [
       name,
       library.func(name, result, [...parameters]),
@@ -95,13 +94,13 @@ export async function loadLibc(): Promise<Libc> {
   }
 }
 
-// Of two names for one number the first is the usual one: EAGAIN, and not EWOULDBLOCK.
+// If one number has two names, the first is the usual one: EAGAIN, not EWOULDBLOCK.
 const NAMES = new Map(
   Object.entries(constants.errno)
     .reverse()
     .map(([name, number]) => [number as number, name]),
 );
-// Those that Node does not name.
+// Names that Node does not have.
 NAMES.set(77, 'EBADFD');
 NAMES.set(112, 'EHOSTDOWN');
 

@@ -24,15 +24,15 @@ import { TapQueue } from './tap-queue.js';
 import { sums } from '../simd.js';
 import { Sockets } from './udp.js';
 
-/** Milliseconds between two looks at what has aged. */
+/** Milliseconds between two runs of the machine's timers. */
 const TICK = 1000;
-/** Milliseconds at most between two times that other workers hear what is still being seen, so that it does not age there. */
+/** Milliseconds at most between two refreshes of the other workers' entries, which would age there otherwise. */
 const REFRESH = 30_000;
-/** Milliseconds after which a smaller MTU of a way is doubted (RFC 1191, section 6.3). */
+/** Milliseconds after which a reduced path MTU is forgotten, so that a larger one is found (RFC 1191, section 6.3). */
 const MTU_AGE = 600_000;
-/** Milliseconds for which a full socket keeps TAPs from being read; then what is for it is dropped. */
+/** Milliseconds for which a full socket holds the TAPs back; after that, datagrams for it are dropped. */
 const PATIENCE = 100;
-/** With so many packets in a turn the next ones are not looked for: some wait already. A super-frame is as many. */
+/** A turn that moved this many packets is not followed by busy polling: more are queued already. A super-frame counts as many. */
 const MANY = 8;
 /** Messages of the control thread in a turn at most: a few tens of microseconds, or one page of a listing. */
 const MESSAGES = 16;
@@ -58,7 +58,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #mtus = new Map<Remote, number>();
   /** Files of TAPs that were lost. */
   readonly #closed = new Set<number>();
-  /** One place each: the control thread, the TAPs, the socket that receives, those that only send. */
+  /** In order: the control thread's eventfd, the TAPs, the receiving socket, the sending sockets. */
   readonly #fds: number[];
   readonly #readiness: Readiness;
   #path!: DataPath;
@@ -70,17 +70,17 @@ export class Loop implements SenderEvents, ErrorEvents {
   #unheard = false;
   /** Packets moved up to the last look. */
   #moved = 0;
-  /** Whether there are no other workers to be kept in step. */
+  /** Whether this is the only worker. */
   readonly #alone: boolean;
-  /** What the others have not heard of yet, and when they hear again of all that is still being seen. */
+  /** Addresses to send to the other workers, and when all fresh ones are due to be sent again. */
   readonly #learned: Learned[] = [];
   readonly #refresh: number;
   #refreshDue = 0;
-  /** The socket that is full, or `NONE`, and since when. */
+  /** The full socket, or `NONE`, and since when it has been full. */
   #full = NONE;
   #fullSince = 0;
 
-  /** @throws SocketError where the underlay's sockets are not to be had. */
+  /** @throws SocketError if a system call fails. */
   constructor(libc: Libc, setup: Setup, port: MessagePort) {
     const { plan, taps, writers, counts } = setup;
     this.#libc = libc;
@@ -111,18 +111,18 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#readiness = new Readiness(libc, arena, 2 + taps.length + plan.sourcePorts);
   }
 
-  /** Datagrams were dropped here. */
+  /** Datagrams to a remote were dropped on this host. */
   unsent(remote: Remote, errno: number, datagrams: number): void {
     this.#troubles.failed(remote, errorName(errno), datagrams, this.#now);
   }
 
-  /** Takes over the TAPs and makes the sockets. */
+  /** Configures the TAPs and opens the sockets. */
   start(): void {
     const { plan, taps } = this.#setup;
     const { view } = this.#arena;
     const one = this.#arena.take(4);
     view.setInt32(one, 1, true);
-    for (const fd of taps) this.#libc.ioctl(fd, abi.FIONBIO, this.#arena.pointer(one)); // one passed on may block
+    for (const fd of taps) this.#libc.ioctl(fd, abi.FIONBIO, this.#arena.pointer(one)); // an inherited one may block
     const offloads = this.#offload();
     const { all, buffer } = this.#setup.sockets === undefined ? this.#openSockets() : { all: [], buffer: 0 };
     const { receiver, senders, sourcePorts } = this.#setup.sockets ?? all[0]!;
@@ -148,7 +148,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#say({ type: 'started', facts, wake: this.#wake, offloads, sockets: all });
   }
 
-  /** Makes the sockets of all workers: one each that receives, and a pool that all send by. */
+  /** Opens the sockets of all workers: a receiving one for each, and a pool that all send from. */
   #openSockets(): { all: LoopSockets[]; buffer: number } {
     const { port, workers, sourcePorts } = this.#setup.plan;
     const { fds, buffer } = this.#sockets.receivers(port, workers);
@@ -161,7 +161,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     return { all, buffer };
   }
 
-  /** Runs until it is told to stop. */
+  /** Runs until the control thread sends `stop`. */
   run(): void {
     const readiness = this.#readiness;
     const taps = this.#taps.length;
@@ -195,8 +195,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 
   /**
-   * Waits for news, to a time at most, and brings the time up to date.
-   * @returns how many places are ready.
+   * Waits until a file descriptor is ready or the time is `until`, and updates `#now`.
+   * @returns how many file descriptors are ready.
    */
   #wait(until: number): number {
     this.#counts[COUNT.pollCalls]! += 1;
@@ -207,8 +207,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 
   /**
-   * Looks for news without a pause, for as long as it is to, after a turn that moved few packets: the next ones then wait
-   * for nobody to wake up, which takes longer than all else that is done for them.
+   * Busy-polls for up to `plan.busyPoll` microseconds after a turn that moved few packets. The next packets then need not
+   * wait for this thread to wake up, which takes longer than moving them.
    */
   #look(until: number): number {
     const { busyPoll } = this.#setup.plan;
@@ -223,13 +223,13 @@ export class Loop implements SenderEvents, ErrorEvents {
     do {
       const ready = this.#readiness.wait(0);
       if (ready > 0) return ready;
-      this.#libc.sched_yield(); // whoever has something to do on this processor goes first
+      this.#libc.sched_yield(); // other threads of this processor go first
     } while (this.#clock.since(start) < most);
     this.#now = this.#clock.now();
     return 0;
   }
 
-  /** Lets the TAPs wait, whose senders feel it, while a socket is full; `NONE`: none is any more. */
+  /** Stops reading the TAPs while a socket is full, which slows their senders down; `NONE`: reads them again. */
   #hold(full: number): void {
     this.#full = full;
     this.#fullSince = this.#now;
@@ -238,7 +238,7 @@ export class Loop implements SenderEvents, ErrorEvents {
         this.#readiness.change(fd, i, this.#wanted(i));
   }
 
-  /** What is to be heard of a place, beside errors. */
+  /** The epoll events to watch for, besides errors. */
   #wanted(i: number): number {
     const taps = this.#taps.length;
     const held = this.#full !== NONE && i >= 1 && i <= taps;
@@ -246,7 +246,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     return (receives ? abi.POLLIN : 0) | (this.#full !== NONE && this.#fds[i] === this.#full ? abi.POLLOUT : 0);
   }
 
-  /** Closes the TAPs, and of the first worker the sockets of all. */
+  /** Closes the TAPs; the first worker also closes the sockets of all. */
   stop(): void {
     this.closeSockets();
     const { taps, writers, sockets } = this.#setup;
@@ -259,7 +259,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#sockets.close();
   }
 
-  /** What the control thread says. */
+  /** Handles a message from the control thread. */
   handle(message: ToLoop): void {
     if (message.type === 'stop') this.#running = false;
     else if (message.type === 'recorder') this.#recorder.handle(message.message);
@@ -270,7 +270,7 @@ export class Loop implements SenderEvents, ErrorEvents {
       try {
         const result = this.#server.answer(request, this.#clock.now());
         if (isMachineChange(request)) {
-          this.#path.forget(); // a peer may be another remote now
+          this.#path.forget(); // an address may belong to another remote now
           this.#vtep.sendAnnouncements(this.#clock.now(), this.#path); // an endpoint may have another MAC address now
         }
         this.#say({ type: 'answer', id, result });
@@ -282,21 +282,21 @@ export class Loop implements SenderEvents, ErrorEvents {
     }
   }
 
-  // ---- What the kernel tells ----
+  // ---- Errors that the kernel reports ----
 
   errors(fd: number): void {
     this.#errors.drain(fd, this);
   }
 
   tooBig(address: string, mtu: number, here: boolean): void {
-    if (!here) this.refused(address, EMSGSIZE); // a router has dropped it; what this host refuses is counted where it is sent
+    if (!here) this.refused(address, EMSGSIZE); // a router dropped it; what this host refuses is counted by the sender
     this.#narrow(address, mtu);
     if (!this.#alone) this.#say({ type: 'path', address, mtu });
   }
 
   #narrow(address: string, mtu: number): void {
     const remote = this.#vtep.remote(address);
-    if (remote === undefined || mtu === 0) return; // a router older than RFC 1191 does not name it
+    if (remote === undefined || mtu === 0) return; // routers older than RFC 1191 send 0
     const before = remote.mtu;
     remote.mtu = Math.max(MIN_MTU, mtu - overhead(this.#setup.plan.local));
     if (remote.mtu < before) this.#report({ type: 'narrowed', address, mtu: remote.mtu });
@@ -334,7 +334,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     }
   }
 
-  /** Lets the TAPs hand out what is segmented and summed up later, as far as the kernel can; returns the names of that. */
+  /** Turns on segmentation and checksum offload of the TAPs as far as the kernel has it; returns the names. */
   #offload(): string[] {
     const taps = this.#taps.filter((tap) => tap !== null && tap.header !== 0) as TapQueue[];
     const every = (flags: number): boolean =>
@@ -376,5 +376,5 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 }
 
-/** The smallest MTU that a way is believed to have: what IPv4 requires of every link (RFC 791). */
+/** The smallest path MTU that is accepted: what IPv4 requires of every link (RFC 791). */
 const MIN_MTU = 68;

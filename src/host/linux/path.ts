@@ -1,7 +1,7 @@
 /**
- * The data path between TAPs and the underlay, both ways, through the machine. What a TAP hands out as one super-frame the
- * machine decides on once, and it leaves as one message that the kernel cuts into datagrams; what arrives of one flow is
- * merged, decided on once, and written to its TAP as one super-frame.
+ * The data path between TAPs and the underlay, in both directions, through the machine. The machine forwards a super-frame
+ * from a TAP with one decision, and it leaves as one message that the kernel segments into datagrams. Datagrams of one flow
+ * are merged, forwarded with one decision, and written to their TAP as one super-frame.
  */
 import {
   Coalescer,
@@ -28,20 +28,20 @@ import { type Receiver, type ReceiverEvents } from './receiver.js';
 import { MAX_BYTES, MAX_SEGMENTS, NONE, type Sender } from './sender.js';
 import { LOST, MAX_FRAME, type TapQueue } from './tap-queue.js';
 
-/** Reads of one TAP, and calls of the underlay, a turn at most. */
+/** Most reads of one TAP, and most receive calls, in a turn. */
 const TAP_TURN = 128;
 const UDP_TURN = 8;
-/** Bytes of a TAP's frames a turn, about: super-frames take longer than small ones. */
+/** Bytes to read from a TAP in a turn, about: super-frames take longer than small frames. */
 const TAP_BYTES = 1 << 19;
-/** Small frames lie one behind the other from the TAP until they are sent. */
+/** Bytes for small frames, which stay where they were read until they are sent. */
 const FRAMES = 1 << 18;
-/** Between a frame's place and the next one's. */
+/** Frames start at multiples of this. */
 const ALIGN = 64;
-/** A frame that is worth a system call of its own, while it is in the processor's cache. */
+/** A frame of this size is sent at once, while it is in the processor's cache. */
 const LARGE = 16_384;
-/** Flows that are merged at a time. */
+/** Most flows merged at a time. */
 const FLOWS = 16;
-/** A VXLAN header's. */
+/** Length of a VXLAN header. */
 const PREFIX = 8;
 /** Bytes of the longest datagram that the machine makes by itself, an announcement, and more. */
 const OWN_DATAGRAM = 256;
@@ -60,14 +60,14 @@ export interface PathParts {
   sender: Sender;
   receiver: Receiver;
   recorder: Recorder;
-  /** Where datagrams come from and go to, for the recorder. */
+  /** This VTEP's address and port, for the recorder. */
   local: { address: string; port: number };
   sourcePorts: readonly number[];
   /** Whether every TAP takes UDP in super-frames. */
   udp: boolean;
-  /** A TAP cannot be read any more. */
+  /** A TAP can no longer be read. */
   lost(port: number, errno: number): void;
-  /** Is told what the machine learns, where anybody is to be. */
+  /** Receives what the machine learns; absent where this is the only worker. */
   learned?(what: Learned): void;
 }
 
@@ -84,22 +84,22 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   readonly #senders: Senders;
   readonly #sums: Sums;
   readonly #segmenter: Segmenter;
-  /** For segments that go to the underlay, and for heads of such that go to a TAP. */
+  /** Scratch for segments that go to the underlay, and for heads of segments that go to a TAP. */
   readonly #segmented: number;
   readonly #tapHeads: number;
   readonly #coalescer: Coalescer;
   /** Remotes by id, of what came from them last; what waits in the coalescer finds them here. */
   readonly #remotes: Remote[] = [];
   readonly #frames: number;
-  /** For frames that a machine made outside of the arena. */
+  /** For frames that the machine built outside the arena. */
   readonly #scratch: number;
   /** For a datagram likewise. */
   readonly #ownDatagram: number;
-  /** For the virtio header of a frame that a TAP sends to another. */
+  /** For the virtio header of a frame from one TAP to another. */
   readonly #header: number;
   #place: number;
   #now = 0;
-  // The frame from a TAP that is on its way through the machine, where it is a super-frame.
+  // The super-frame from a TAP that is passing through the machine.
   #gsoType = virtio.GSO_NONE;
   #gsoSize = 0;
   #frameStart = 0;
@@ -107,9 +107,9 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   #headerLength = 0;
   #checksumStart = 0;
   #checksumOffset = 0;
-  /** The frames from the underlay that are on their way through it as one. */
+  /** The merged frames from the underlay that are passing through the machine. */
   #run: Run | null = null;
-  /** Of the sink; absent where nobody is to be told. */
+  /** Part of the sink; absent where this is the only worker. */
   readonly learned?: (what: Learned) => void;
 
   constructor(parts: PathParts) {
@@ -156,14 +156,14 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     return heard;
   }
 
-  /** What was remembered of the machine's remotes may hold no more. */
+  /** Forgets the remotes looked up by address, which may have changed. */
   forget(): void {
     this.#senders.clear();
   }
 
   // ---- From a TAP ----
 
-  /** Moves what a TAP has, up to a turn's worth. */
+  /** Moves frames from a TAP, up to a turn's worth. */
   fromTap(port: number, now: number): void {
     this.#now = now;
     let bytes = 0;
@@ -179,7 +179,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       bytes += length;
       this.#frame(tap, port, offset, offset + length);
       if (length >= LARGE || offset + length >= this.#frames + FRAMES) this.#flush();
-      // What waits to be sent stays where it is.
+      // Queued frames stay where they are until they are sent.
       else if (this.#sender.pending) this.#place = (offset + length + ALIGN - 1) & -ALIGN;
     }
     this.#flush();
@@ -216,7 +216,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#frameEnd = end;
     const packets = this.#segmenter.open(offset, end, this.#gsoType, this.#gsoSize);
     if (packets < 0) {
-      this.#gsoType = virtio.GSO_NONE; // what comes from the underlay next is no part of it
+      this.#gsoType = virtio.GSO_NONE; // the next frame is not part of it
       return countError(this.#counts, 'receiveErrors', EINVAL);
     }
     if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
@@ -227,7 +227,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#gsoType = virtio.GSO_NONE;
   }
 
-  /** The underlay's socket that is full, or `NONE`. Until it is writable no TAP is to be read. */
+  /** The full socket, or `NONE`. Do not read TAPs until it is writable. */
   get full(): number {
     return this.#sender.full;
   }
@@ -237,7 +237,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#flush();
   }
 
-  /** A socket has been full for too long: what waits for it is dropped and counted. */
+  /** A socket has been full for too long: drops and counts what is queued for it. */
   abandon(): void {
     this.#sender.abandon();
     this.#place = this.#frames;
@@ -245,18 +245,18 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
 
   #flush(): void {
     this.#sender.flush();
-    // Else the frames that wait are still there.
+    // Otherwise queued frames still occupy the buffer.
     if (this.#sender.full === NONE) this.#place = this.#frames;
   }
 
   // ---- From the underlay ----
 
-  /** Moves what the underlay has, up to a turn's worth. */
+  /** Moves datagrams from the underlay, up to a turn's worth. */
   fromUnderlay(now: number): void {
     this.#now = now;
     for (let i = 0; i < UDP_TURN; i++) {
       const more = this.#receiver.receive(this);
-      this.#coalescer.flush(this); // the buffers are used again
+      this.#coalescer.flush(this); // the buffers are about to be reused
       if (!more) break;
     }
     if (this.#sender.pending && this.#sender.full === NONE) this.#flush();
@@ -307,7 +307,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#run = null;
   }
 
-  // ---- What the machine wants ----
+  // ---- From the machine ----
 
   /** A frame leaves by a TAP. */
   deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
@@ -326,7 +326,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   #deliverRun(tap: TapQueue, run: Run, offset: number, end: number): void {
     const { dataOffset, dataLength } = this.#coalescer;
     if (tap.header === 0) return this.#deliverApart(tap, run, offset, end);
-    const header = offset - virtio.HEADER_LENGTH; // over the VXLAN header, which has been read
+    const header = offset - virtio.HEADER_LENGTH; // overwrites the VXLAN header, which has been read
     run.writeVirtio(this.#bytes, header, run.frame - offset);
     tap.beginWithHeader(header, end - header);
     for (let i = run.first; i < run.first + run.pieces; i++) tap.piece(dataOffset[i]!, dataLength[i]!);
@@ -334,10 +334,10 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     tap.end();
   }
 
-  /** The same for a TAP that takes plain frames: the run is cut again. */
+  /** The same for a TAP without super-frames: the run is segmented again. */
   #deliverApart(tap: TapQueue, run: Run, offset: number, end: number): void {
     const { dataOffset, dataLength } = this.#coalescer;
-    // In one piece first, which is what a segmenter takes.
+    // The segmenter takes one piece.
     const bytes = this.#bytes;
     const start = this.#scratch;
     bytes.copyWithin(start, offset, end);
@@ -352,7 +352,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   /** A super-frame from a TAP that goes to another one. */
   #deliverSuper(tap: TapQueue, offset: number): void {
     if (tap.header === 0) return this.#writeApart(tap, offset, this.#frameEnd, this.#gsoType, this.#gsoSize);
-    const shift = this.#frameStart - offset; // a VLAN tag was put on or taken off
+    const shift = this.#frameStart - offset; // a VLAN tag was added or removed
     virtio.writeHeader(
       this.#bytes,
       this.#header,
@@ -393,7 +393,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     else this.#transmitSuper(remote, offset, sourcePort, tos);
   }
 
-  /** A datagram that the machine made outside of the arena leaves: rare, and sent at once, so that one buffer will do. */
+  /** Sends a datagram that the machine built outside the arena: rare, and sent at once, so that one buffer is enough. */
   #transmitOwn(remote: Remote, datagram: Uint8Array, sourcePort: number, tos: number): void {
     if (this.#sender.full !== NONE) return this.#sender.lose(remote, EAGAIN, 1);
     if (datagram.length > OWN_DATAGRAM) return this.#sender.lose(remote, EMSGSIZE, 1);
@@ -402,7 +402,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#flush();
   }
 
-  /** A super-frame leaves as datagrams, made one behind the other. */
+  /** Sends a super-frame as datagrams, which are built next to each other. */
   #transmitSuper(remote: Remote, offset: number, sourcePort: number, tos: number): void {
     const segmenter = this.#segmenter;
     const sender = this.#sender;
@@ -411,13 +411,13 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     if (total < 0) return this.#sender.lose(remote, EIO, 1);
     const length = segmenter.headLength + size;
     const fit = Math.floor(MAX_BYTES / length);
-    // No datagram of that size goes over any underlay.
+    // No underlay carries datagrams of this size.
     if (fit === 0) return sender.lose(remote, EMSGSIZE, total);
     const { cut } = this.#sums;
     const most = fit < MAX_SEGMENTS ? fit : MAX_SEGMENTS;
     const start = segmentsStart(this.#segmented);
     let left = total;
-    // What a full socket has not taken is where these would go.
+    // A full socket's datagrams still occupy the buffer.
     while (left > 0 && sender.full === NONE) {
       const count = segmenter.segmentInto(cut, most, this.#segmented);
       if (sender.joins) {

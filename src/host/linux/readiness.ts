@@ -1,6 +1,6 @@
 /**
- * Waits for any of many file descriptors: epoll(7), level-triggered. A wake-up costs what is ready, and not what is
- * watched, as with poll(2), of which most would be sockets that only send.
+ * Waits for any of many file descriptors: epoll(7), level-triggered. The cost of a wake-up grows with what is ready, and not
+ * with what is watched as with poll(2): most file descriptors are sockets that only send.
  */
 import * as abi from './abi.js';
 import { type Arena } from './arena.js';
@@ -12,14 +12,14 @@ export class Readiness {
   readonly #arena: Arena;
   readonly #most: number;
   readonly #fd: number;
-  /** What is ready, as the kernel writes it. */
+  /** The ready events, as the kernel writes them. */
   readonly #ready: number;
   readonly #readyPointer: Pointer;
   readonly #one: number;
   readonly #onePointer: Pointer;
 
   /**
-   * @param most File descriptors at most that are told of at a time.
+   * @param most Most file descriptors reported by one `wait`.
    * @throws SocketError
    */
   constructor(libc: Libc, arena: Arena, most: number) {
@@ -35,8 +35,8 @@ export class Readiness {
   }
 
   /**
-   * Watches a file descriptor for `POLLIN` and `POLLOUT`, and unasked for errors.
-   * @param place What `place` answers when it is ready.
+   * Watches a file descriptor for `events` (`POLLIN`, `POLLOUT`), and always for errors.
+   * @param place What `place` returns when it is ready.
    * @throws SocketError
    */
   add(fd: number, place: number, events: number): void {
@@ -53,7 +53,7 @@ export class Readiness {
 
   /**
    * @param timeout Whole milliseconds.
-   * @returns how many are ready, of which `place` and `events` tell by their number; 0 after the time, or a signal.
+   * @returns how many are ready, for `place` and `events` by index; 0 after the timeout or a signal.
    */
   wait(timeout: number): number {
     const count = this.#libc.epoll_wait(this.#fd, this.#readyPointer, this.#most, timeout);

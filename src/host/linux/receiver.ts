@@ -1,18 +1,18 @@
 /**
- * Datagrams on their way in: many at a time, and many of one flow as one where the kernel joined them (`UDP_GRO`).
- * A look at how large the last ones were decides how many to ask for: large ones few, since they are to be in the
- * processor's cache still when they are read.
+ * Receives datagrams: many in a call, and many of one flow as one message where the kernel joined them (`UDP_GRO`). The size
+ * of the last messages decides how many the next call asks for: few large ones, so that they are still in the processor's
+ * cache when they are processed.
  */
 import * as abi from './abi.js';
 import { type Arena } from './arena.js';
 import { COUNT, countError, OVERFLOW } from './counts.js';
 import { EAGAIN, EINTR, type Libc, type Pointer } from './libc.js';
 
-/** Messages a call at most. */
+/** Most messages in a call. */
 const MESSAGES = 64;
-/** The largest that a datagram, or many joined, can be. */
+/** Bytes of the largest datagram, or of the largest message of joined datagrams. */
 const ROOM = 65_536;
-/** Between the buffers, so that their beginnings do not share a place in the cache. */
+/** Bytes between the buffers, so that their beginnings do not map to the same cache lines. */
 const STAGGER = 192;
 const CONTROL_ROOM = 96;
 /** Bytes to ask for in a call. */
@@ -41,7 +41,7 @@ export class Receiver {
   readonly #buffers: number;
   /** How many messages the next call asks for. */
   #ask = 4;
-  /** What the socket has lost, by its own count of 32 bits. */
+  /** The socket's own 32-bit count of dropped datagrams, as last read. */
   #lost = 0;
 
   constructor(libc: Libc, arena: Arena, fd: number, counts: Float64Array) {
@@ -77,7 +77,7 @@ export class Receiver {
     if (got < 0) {
       const errno = this.#libc.errno();
       if (errno === EAGAIN) return false;
-      if (errno !== EINTR) countError(counts, 'receiveErrors', errno); // once: reading it has cleared it
+      if (errno !== EINTR) countError(counts, 'receiveErrors', errno); // reading it has cleared it
       return true;
     }
     const { view } = this.#arena;
@@ -96,7 +96,7 @@ export class Receiver {
     return got === ask;
   }
 
-  /** Asks what the socket has lost: of what was lost last, no later datagram may tell. */
+  /** Reads the socket's count of dropped datagrams, which otherwise comes only with a later datagram. */
   lookForLosses(): void {
     const { view } = this.#arena;
     view.setInt32(this.#memory + abi.SK_MEMINFO.length, abi.SK_MEMINFO.length, true);
@@ -115,7 +115,7 @@ export class Receiver {
   #size = 0;
   #ecn = 0;
 
-  /** Reads what the kernel says about a message. */
+  /** Reads a message's control messages. */
   #control(message: number, index: number, length: number): void {
     const { view } = this.#arena;
     let at = this.#controls + index * CONTROL_ROOM;
@@ -140,7 +140,7 @@ export class Receiver {
     }
   }
 
-  /** Makes a message header ready for the next call, since the kernel writes into it. */
+  /** Resets the fields of a message header that the kernel has written to. */
   #ready(at: number): void {
     const { view } = this.#arena;
     view.setUint32(at + abi.MSGHDR.nameLength, abi.SOCKADDR.room, true);

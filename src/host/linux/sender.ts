@@ -1,9 +1,9 @@
 /**
- * Datagrams on their way out: gathered by socket, joined where the kernel can cut them apart again (`UDP_SEGMENT`), and
- * handed over many at a time. Bytes are named and not copied: they stay where they are until `flush`.
+ * Sends datagrams: queues them by socket, joins those that the kernel can segment again (`UDP_SEGMENT`), and hands many over
+ * in one call. Bytes are referenced and not copied: they must stay where they are until `flush`.
  *
- * A flow leaves by one socket, and a socket's datagrams leave in order. What a full socket does not take waits until it is
- * writable (`full`), and the caller brings nothing new meanwhile.
+ * A flow leaves by one socket, and a socket's datagrams leave in order. When a socket is full (`full`), its datagrams stay
+ * queued until it is writable, and the caller adds nothing meanwhile.
  */
 import { type Remote } from '../../vtep/index.js';
 import * as abi from './abi.js';
@@ -12,27 +12,27 @@ import { type Arena } from './arena.js';
 import { COUNT, countError } from './counts.js';
 import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, ENOMEM, type Libc, type Pointer } from './libc.js';
 
-/** Messages of one socket that may wait. */
+/** Most messages queued for one socket. */
 const MESSAGES = 64;
-/** Pieces of memory that one socket's messages may consist of; the kernel takes 1024 a message. */
+/** Most pieces of memory of one socket's messages; the kernel takes 1024 in a message. */
 const PIECES = 1024;
-/** Datagrams in a message, and their bytes with headers: what every kernel with `UDP_SEGMENT` takes. */
+/** Most datagrams in a message, and most bytes with headers, that every kernel with `UDP_SEGMENT` takes. */
 export const MAX_SEGMENTS = 64;
 export const MAX_BYTES = 65_535 - 40 - 8;
-/** Remotes whose socket address is kept ready. */
+/** Remotes whose socket addresses are cached. */
 const REMOTES = 256;
-/** Milliseconds to wait for a full socket in the middle of a message, and how often, before the rest is dropped. */
+/** Milliseconds to wait for a full socket in the middle of a message, and how often, before dropping the rest. */
 const PATIENCE = 2;
 const RETRIES = 5;
-/** `full`: no socket is. */
+/** `full`: no socket is full. */
 export const NONE = -1;
-/** Two control messages: the segment's size and the TOS. */
+/** Bytes for two control messages: the segment size and the TOS. */
 const CONTROL_ROOM = 48;
 
-/** What the next datagrams may still join. */
+/** No open message. */
 const NOTHING = -1;
 
-/** One socket and what waits for it. */
+/** One socket and the messages queued for it. */
 class Queue {
   readonly fd: number;
   /** `struct mmsghdr` array, and the address of each. */
@@ -49,13 +49,13 @@ class Queue {
   readonly offsets = new Int32Array(PIECES);
   count = 0;
   used = 0;
-  /** Messages that have left already, while the others wait for the socket. */
+  /** Messages already sent, while the others wait for the socket. */
   sent = 0;
-  /** It was full for too long: nothing waits for it until it takes something again. */
+  /** It was full for too long: nothing is queued for it until it accepts a message again. */
   overdue = false;
-  /** Whether it is among those that `flush` looks at. */
+  /** Whether it is in the list that `flush` goes through. */
   listed = false;
-  // The last message, while it grows.
+  // The last message, which may still grow.
   remote: Remote | null = null;
   tos = 0;
   size = NOTHING;
@@ -75,7 +75,7 @@ class Queue {
 }
 
 export interface SenderEvents {
-  /** A socket has news in its error queue. */
+  /** A socket's error queue is to be read. */
   errors(fd: number): void;
   /** Datagrams to a remote were dropped here: the kernel did not take them. They are counted already. */
   unsent?(remote: Remote, errno: number, datagrams: number): void;
@@ -88,7 +88,7 @@ export class Sender {
   readonly #counts: Float64Array;
   readonly #events: SenderEvents;
   readonly #queues: readonly Queue[];
-  /** Queues in which something waits. */
+  /** Queues that are not empty. */
   readonly #waiting: Queue[];
   #waits = 0;
   // Socket addresses by the low bits of the remote's id.
@@ -96,18 +96,18 @@ export class Sender {
   readonly #known: (Remote | null)[] = new Array<Remote | null>(REMOTES).fill(null);
   readonly #ports = new Int32Array(REMOTES);
   readonly #words = new Int32Array(4);
-  /** For a datagram sent alone, and for waiting. */
+  /** Structures for a datagram sent alone, and for poll(2). */
   readonly #single: number;
   readonly #singlePointer: Pointer;
   readonly #singlePiece: number;
   readonly #poll: number;
   readonly #pollPointer: Pointer;
-  /** Whether the kernel cuts datagrams apart. */
+  /** Whether the kernel segments messages. */
   #joins: boolean;
   #queue: Queue;
   #full: Queue | null = null;
 
-  /** @param joins False where the kernel is not to be asked to cut: it refuses to without a checksum. */
+  /** @param joins False without UDP checksums, where the kernel does not segment. */
   constructor(
     libc: Libc,
     arena: Arena,
@@ -139,17 +139,17 @@ export class Sender {
     return this.#joins;
   }
 
-  /** Whether anything waits. */
+  /** Whether anything is queued. */
   get pending(): boolean {
     return this.#waits > 0;
   }
 
-  /** The socket that is to be writable before anything new is brought, or `NONE`. */
+  /** The full socket, or `NONE`. Add nothing until it is writable. */
   get full(): number {
     return this.#full === null ? NONE : this.#full.fd;
   }
 
-  /** A datagram of its own, in one piece of the arena. */
+  /** Queues one datagram, in one piece of the arena. */
   transmit(remote: Remote, offset: number, length: number, sourcePort: number, tos: number): void {
     const queue = this.#queues[sourcePort % this.#queues.length]!;
     if (
@@ -175,9 +175,9 @@ export class Sender {
   }
 
   /**
-   * Begins a message of several datagrams of `size` bytes, the last one perhaps shorter, whose bytes `piece` names in
-   * their order; a piece is a datagram, or several.
-   * @returns false where there is no room, since a socket is full.
+   * Begins a message of several datagrams of `size` bytes, of which the last may be shorter. `piece` adds their bytes in
+   * order; a piece holds one or more whole datagrams.
+   * @returns false if a socket is full.
    */
   begin(remote: Remote, size: number, sourcePort: number, tos: number, pieces: number): boolean {
     if (this.#full !== null) return false;
@@ -186,7 +186,7 @@ export class Sender {
     const place = remote.id % REMOTES;
     if (queue.count === MESSAGES || queue.used + pieces > PIECES) this.#send(queue);
     if (this.#known[place] !== remote || this.#ports[place] !== remote.port) {
-      this.flush(); // what waits may be for the one whose place this is
+      this.flush(); // queued messages may use this place's old address
       if (this.#full === null) this.#know(remote, place);
     }
     if (this.#full !== null) return false;
@@ -208,7 +208,7 @@ export class Sender {
     return true;
   }
 
-  /** The next bytes of the message begun last. */
+  /** Adds bytes to the message begun last. */
   piece(offset: number, length: number): void {
     const queue = this.#queue;
     queue.offsets[queue.used] = offset;
@@ -221,7 +221,7 @@ export class Sender {
     this.#queue.segments[this.#queue.count - 1] = segments;
   }
 
-  /** Hands all that waits to the kernel. What a full socket leaves (`full`) stays, and so do its bytes, for the next call. */
+  /** Hands all queued messages to the kernel. Those of a full socket (`full`) stay queued, and their bytes in use. */
   flush(): void {
     const waits = this.#waits;
     this.#waits = 0;
@@ -237,7 +237,7 @@ export class Sender {
     }
   }
 
-  /** Drops and counts what waits for full sockets: they were full for too long to keep other flows back. */
+  /** Drops and counts the messages of full sockets, so that they do not delay other flows any longer. */
   abandon(): void {
     this.flush();
     for (let i = 0; i < this.#waits; i++) {
@@ -322,11 +322,11 @@ export class Sender {
         return;
       }
       if (errno !== ENOBUFS && errno !== ENOMEM && tries++ === 0) {
-        // It may be the error of an earlier datagram, which takes nothing but to be read; and what cannot be cut
-        // apart goes one by one.
+        // It may be the error of an earlier datagram, which reading clears. A message that the kernel cannot segment is
+        // sent as single datagrams.
         this.#events.errors(queue.fd);
         if (queue.segments[next]! > 1 && (errno === EIO || errno === EINVAL || errno === EMSGSIZE)) {
-          // Where they do not leave one by one either, it is not for the kernel's want of cutting: the address may be gone.
+          // If none of them can be sent alone either, segmentation is not the cause: the local address may be gone.
           if (this.#sendApart(queue, next++) && errno !== EMSGSIZE) this.#joins = false;
           tries = 0;
         }
@@ -352,13 +352,13 @@ export class Sender {
     const from = queue.messages + index * abi.MSGHDR.mmsgLength;
     const at = this.#single;
     arena.bytes.copyWithin(at, from, from + abi.MSGHDR.mmsgLength);
-    // The segment's size is the first control message; what is behind it stays.
+    // The segment size is the first control message; skip it.
     const skipped = abi.CMSG.data + 8;
     arena.setPointer(at + abi.MSGHDR.control, queue.controls + index * CONTROL_ROOM + skipped);
     arena.setSize(at + abi.MSGHDR.controlLength, view.getUint32(from + abi.MSGHDR.controlLength, true) - skipped);
     arena.setPointer(at + abi.MSGHDR.iov, this.#singlePiece);
     arena.setSize(at + abi.MSGHDR.iovCount, 1);
-    // Where the message's pieces begin: by how many the messages before it have.
+    // The message's first piece: behind those of the messages before it.
     let piece = 0;
     for (let i = 0; i < index; i++)
       piece += view.getUint32(queue.messages + i * abi.MSGHDR.mmsgLength + abi.MSGHDR.iovCount, true);
@@ -394,7 +394,7 @@ export class Sender {
     }
   }
 
-  /** Waits a little for room in a socket: the TAPs' queues fill meanwhile, which their senders feel. */
+  /** Waits briefly for room in a socket. The TAPs' queues fill meanwhile, which slows their senders down. */
   #wait(fd: number): void {
     const { view } = this.#arena;
     view.setInt32(this.#poll + abi.POLLFD.fd, fd, true);

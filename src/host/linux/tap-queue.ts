@@ -1,25 +1,25 @@
-/** Frames in and out of one TAP: a `virtio_net_hdr` and a frame a call, where the device has such headers. */
+/** Reads and writes the frames of one TAP, one in a call, with a `virtio_net_hdr` in front where the device has it. */
 import * as abi from './abi.js';
 import { type Arena } from './arena.js';
 import { COUNT, countError } from './counts.js';
 import { EAGAIN, EINTR, type Libc, type Pointer } from './libc.js';
 
-/** `struct virtio_net_hdr`, without the count of buffers that is for another kind of device. */
+/** Length of `struct virtio_net_hdr` without `num_buffers`, which TAPs do not use. */
 export const VIRTIO_LENGTH = 10;
-/** The kernel takes 1024 pieces a call. */
+/** The kernel takes 1024 pieces in a call. */
 const PIECES = 1024;
 /** Longest frame: an IP packet of 65,535 bytes, with an Ethernet header and two VLAN tags. */
 export const MAX_FRAME = 65_535 + 14 + 8;
 
-/** `read` found nothing more, or an error that it counted. */
+/** `read`: no frame is queued. */
 export const NOTHING = -1;
-/** The device is gone. */
+/** `read`: the device cannot be read any more; see `errno`. */
 export const LOST = -2;
 
 export class TapQueue {
   readonly fd: number;
   readonly #writer: number;
-  /** Bytes in front of each frame that the device reads and writes. */
+  /** Bytes of the header in front of each frame. */
   readonly header: 0 | typeof VIRTIO_LENGTH;
   readonly #libc: Libc;
   readonly #arena: Arena;
@@ -28,13 +28,13 @@ export class TapQueue {
   readonly #readPointer: Pointer;
   readonly #pieces: number;
   readonly #piecesPointer: Pointer;
-  /** Where headers of frames without any offload are: zero. */
+  /** A zero header, for frames without offload. */
   readonly #plain: number;
   #used = 0;
-  /** The error of the last `read` that answered `LOST`. */
+  /** The error of the last `read` that returned `LOST`; 0 for end of file. */
   errno = 0;
 
-  /** @param writer Where frames are written to: the same file descriptor, or another of the device. */
+  /** @param writer The file descriptor to write frames to. */
   constructor(libc: Libc, arena: Arena, fd: number, vnet: boolean, counts: Float64Array, writer = fd) {
     this.fd = fd;
     this.#writer = writer;
@@ -49,7 +49,7 @@ export class TapQueue {
     this.#plain = arena.take(VIRTIO_LENGTH);
   }
 
-  /** Reads the next frame to `offset`, its header in front; returns the frame's length, `NOTHING` or `LOST`. */
+  /** Reads the next frame to `offset` and its header in front of it; returns the frame's length, `NOTHING` or `LOST`. */
   read(offset: number): number {
     const { header } = this;
     this.#arena.setIovec(this.#readPiece, offset - header, header + MAX_FRAME);
@@ -65,7 +65,7 @@ export class TapQueue {
     }
   }
 
-  /** Writes a plain frame that lies in one piece. */
+  /** Writes a plain frame of one piece. */
   write(offset: number, length: number): void {
     this.begin(offset, length);
     this.end();
@@ -78,7 +78,7 @@ export class TapQueue {
     this.piece(offset, length);
   }
 
-  /** Begins a frame whose own header begins the first piece, for a device that has such. */
+  /** Begins a frame whose first piece starts with its virtio header. */
   beginWithHeader(offset: number, length: number): void {
     this.#used = 0;
     this.piece(offset, length);

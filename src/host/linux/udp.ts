@@ -1,17 +1,17 @@
-/** The underlay's sockets: one that receives, and a pool to send from. */
+/** Opens the underlay's sockets: one that receives, and a pool that sends. */
 import { FIRST_SOURCE_PORT } from '../underlay.js';
 import * as abi from './abi.js';
 import { addressWords } from './address.js';
 import { type Arena } from './arena.js';
 import { errorName, type Libc } from './libc.js';
 
-/** Receive and send buffer to ask for, in bytes. */
+/** Receive and send buffer to request, in bytes. */
 const SOCKET_BUFFER = 8 << 20;
-/** What the sockets that only send may keep of what is sent to them. */
+/** Receive buffer of the sockets that only send, in bytes. */
 const SMALL_BUFFER = 4096;
 const ATTEMPTS = 16;
 
-/** A call failed while the sockets were made. */
+/** A system call failed while a socket was opened. */
 export class SocketError extends Error {
   /** The system's code: `EADDRINUSE`. */
   readonly code: string;
@@ -22,13 +22,13 @@ export class SocketError extends Error {
 }
 
 export interface SocketOptions {
-  /** Whether what is sent has a UDP checksum. */
+  /** Whether to send datagrams with a UDP checksum. */
   checksum: boolean;
-  /** Whether what comes over IPv6 may lack it. */
+  /** Whether to accept datagrams without one over IPv6. */
   zeroChecksum: boolean;
 }
 
-/** Makes sockets on one local address. */
+/** Opens sockets on one local address. */
 export class Sockets {
   readonly #libc: Libc;
   readonly #arena: Arena;
@@ -48,11 +48,11 @@ export class Sockets {
   }
 
   /**
-   * Sockets that receive on one port, many datagrams of one flow as one where the kernel can. It gives all datagrams of one
-   * source port of a host to the same of them.
+   * Opens sockets that receive on one port, with `UDP_GRO` where the kernel has it. The kernel gives all datagrams from one
+   * address and port to the same socket.
    */
   receivers(port: number, count: number): { fds: number[]; buffer: number } {
-    // The first is bound alone, so that nobody else has the port, and shared afterwards.
+    // The first is bound exclusively, which fails if the port is in use, and shared afterwards.
     const first = this.#receiver(port, false);
     if (count > 1) this.#require(first, abi.SOL_SOCKET, abi.SO_REUSEPORT);
     const fds = [first, ...Array.from({ length: count - 1 }, () => this.#receiver(port, true))];
@@ -71,7 +71,7 @@ export class Sockets {
     return fd;
   }
 
-  /** A socket that sends, from a free port of the range for sources or from any free port where many are taken. */
+  /** Opens a socket that sends, from a free port of the source range, or from any free port if many are in use. */
   sender(): { fd: number; port: number } {
     for (let attempt = 0; ; attempt++) {
       const port =
@@ -90,7 +90,7 @@ export class Sockets {
     for (const fd of this.#open.splice(0)) this.#libc.close(fd);
   }
 
-  /** Bound to the local address and to no other, and with what all have in common. */
+  /** Opens a socket, bound to the local address only, with the options that all have in common. */
   #make(port: number, shared = false): number {
     const libc = this.#libc;
     const type = abi.SOCK_DGRAM | abi.SOCK_NONBLOCK | abi.SOCK_CLOEXEC;
@@ -111,7 +111,7 @@ export class Sockets {
       if (this.#v6) this.#require(fd, abi.SOL_UDP, abi.UDP_NO_CHECK6_TX);
       else this.#require(fd, abi.SOL_SOCKET, abi.SO_NO_CHECK);
     }
-    // A VTEP does not fragment (RFC 7348, section 4.3); what the way says of its MTU comes by the error queue.
+    // A VTEP must not fragment (RFC 7348, section 4.3); the error queue reports the path MTU.
     if (this.#v6) {
       this.#optional(fd, abi.SOL_IPV6, abi.IPV6_MTU_DISCOVER, abi.PMTUDISC_DO);
       this.#optional(fd, abi.SOL_IPV6, abi.IPV6_RECVERR, 1);
@@ -122,18 +122,18 @@ export class Sockets {
     return fd;
   }
 
-  /** As much as the privilege allows. */
+  /** Sets a buffer size, as far as the privileges allow. */
   #buffer(fd: number, force: number, plain: number, size: number): void {
     if (this.#optional(fd, abi.SOL_SOCKET, force, size) < 0) this.#optional(fd, abi.SOL_SOCKET, plain, size);
   }
 
-  /** An option that the engine works without. */
+  /** Sets an option that the engine can work without. */
   #optional(fd: number, level: number, name: number, value: number): number {
     this.#arena.view.setInt32(this.#scratch, value, true);
     return this.#libc.setsockopt(fd, level, name, this.#arena.pointer(this.#scratch), 4);
   }
 
-  /** An option that was asked for. */
+  /** Sets an option that the plan requires. */
   #require(fd: number, level: number, name: number): void {
     if (this.#optional(fd, level, name, 1) < 0) throw new SocketError('setsockopt', this.#libc.errno());
   }
