@@ -86,6 +86,19 @@ health('an engine reports a remote once a second while it fails, and once when i
   assert.equal([remote.undelivered, troubles.any], [7, false], 'a full queue says nothing about the remote');
 });
 
+health('a remote that is heard for the first time has started: what failed before is not reported', () => {
+  const troubles = new Troubles(() => false);
+  const reports: EngineReport[] = [];
+  const remote = remoteAt('192.0.2.2');
+  troubles.failed(remote, 'ECONNREFUSED', 3, 100);
+  troubles.tick(
+    1000,
+    () => true,
+    (report) => void reports.push(report),
+  );
+  assert.equal(reports, [{ type: 'heard', address: '192.0.2.2' }]);
+});
+
 health('a remote is unreachable after two seconds of failures, and back when it is heard', () => {
   const { log, lines } = logged();
   const reachability = new Reachability(log);

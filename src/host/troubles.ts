@@ -68,9 +68,10 @@ export class Troubles {
       const { address } = remote;
       const { count, code, last } = trouble;
       const came = heard(remote);
+      const known = this.#known.has(remote);
       if (came) this.#known.add(remote);
-      if (count > 0) {
-        report({ type: 'failed', address, code, count, known: this.#known.has(remote) });
+      if (count > 0 && (known || !came)) {
+        report({ type: 'failed', address, code, count, known });
         trouble.count = 0;
       } else if (came || now - last > QUIET) {
         if (came) report({ type: 'heard', address });
