@@ -318,6 +318,120 @@ test('large tables go in several messages, of which the first asks and all say w
   );
 });
 
+test('many entries written at once go to the others by stream, and are not taken for an answer', () => {
+  const bench = Bench.joined({}, ['b', 'c']);
+  for (let i = 0; i < 30; i++) bench.machine.createEntry(NET, TABLE, `k${i}`, bytes('x'.repeat(60)), bench.now);
+  bench.table(db.CREATE, 500, 'b', 'theirs');
+  bench.tick(250);
+  const pushed = bench.streams.map(([node, message]) => ({
+    to: node,
+    ...db.bulkSyncMessage.decode(db.gossipMessage.decode(message).data),
+  }));
+  assert.equal(pushed.map(({ to, unsolicited, networks }) => [to, unsolicited, networks]).sort(), [
+    ['b', false, [NET]],
+    ['c', false, [NET]],
+  ]);
+  for (const { payload, unknown } of pushed) {
+    assert.is(tableEvents(payload).length, 30);
+    assert.is(db.bulkSyncPart.decode(unknown!).partial, true);
+  }
+  bench.streams.length = 0;
+  bench.pass(1000);
+  assert.is(bench.streams.length, 0, 'once');
+
+  const asking = new Bench();
+  asking.network(db.JOIN, 10, 'b');
+  asking.machine.joinNetwork(NET, asking.now);
+  asking.tick(0);
+  asking.receive(db.wrap(db.BULK_SYNC, db.bulkSyncMessage, { ...pushed[0]!, node: 'b' }));
+  assert.equal(asking.machine.networks(), [{ network: NET, inSync: false }]);
+  asking.sync('b', [], false);
+  assert.equal(asking.machine.networks(), [{ network: NET, inSync: true }]);
+});
+
+test('tables in several messages: in sync with the last of them, in whatever order they come', () => {
+  const bench = new Bench();
+  bench.network(db.JOIN, 10, 'b');
+  bench.machine.joinNetwork(NET, bench.now);
+  bench.tick(0);
+  const part = (part: number, last: boolean): void => {
+    const payload = db.compound([event(db.CREATE, 20 + part, 'b', `k${part}`)]);
+    const unknown = db.bulkSyncPart.encode({ sync: 77, part, last });
+    const sync = { time: 80 + part, unsolicited: false, node: 'b', networks: [NET], payload, unknown };
+    bench.receive(db.wrap(db.BULK_SYNC, db.bulkSyncMessage, sync));
+  };
+  const synced = (): boolean => bench.machine.networks()[0]!.inSync;
+  part(1, false);
+  part(3, true);
+  assert.not(synced());
+  bench.pass(1900);
+  assert.is(bench.streams.length, 1, 'it is on its way, and not asked for again');
+  part(2, false);
+  assert.ok(synced());
+  assert.is(bench.machine.entries(NET).length, 3);
+});
+
+test('a long table is merged in slices, with time for other things in between, and in sync at the end', () => {
+  const bench = new Bench();
+  bench.network(db.JOIN, 10, 'b');
+  bench.machine.joinNetwork(NET, bench.now);
+  bench.tick(0);
+  const many = Array.from({ length: 10_000 }, (_, i) => event(db.CREATE, 20 + i, 'b', `k${i}`));
+  bench.sync('b', many, false);
+  let known = bench.machine.entries(NET).length;
+  let turns = 0;
+  for (; known < 10_000 && turns < 1000; turns++) {
+    assert.is(bench.machine.networks()[0]!.inSync, false);
+    assert.ok(bench.machine.next <= bench.now + 5);
+    bench.tick(5);
+    const now = bench.machine.entries(NET).length;
+    assert.ok(now - known <= 320, `${now - known} in one turn`);
+    known = now;
+  }
+  bench.tick(5);
+  assert.is(known, 10_000);
+  assert.is(bench.machine.networks()[0]!.inSync, true);
+  // The same when the node fails and returns.
+  bench.machine.nodeLeft('b', bench.now);
+  assert.ok(bench.machine.entries(NET).length > 9000);
+  bench.pass(1000);
+  assert.is(bench.machine.entries(NET).length, 0);
+  bench.machine.nodeJoined({ name: 'b', address: '192.0.2.2', port: 7946 }, bench.now);
+  bench.pass(1000);
+  assert.is(bench.machine.entries(NET).length, 10_000);
+});
+
+test('one question for all networks that are joined in one go, and packets of many networks are spread', () => {
+  const bench = new Bench();
+  const networks = Array.from({ length: 300 }, (_, i) => `net-${i}`);
+  for (const network of networks) bench.network(db.JOIN, 10, 'b', network);
+  for (const network of networks) bench.machine.joinNetwork(network, bench.now);
+  bench.pass(20);
+  assert.is(bench.streams.length, 1);
+  bench.sync('b', [], false, networks);
+  assert.ok(bench.machine.networks().every(({ inSync }) => inSync));
+  for (const network of networks) bench.machine.createEntry(network, TABLE, 'k', bytes('1'), bench.now);
+  const firsts: string[] = [];
+  for (let round = 0; round < 3; round++) {
+    const begun = bench.now;
+    let most = 0;
+    while (bench.packets.length < 300 && bench.now < begun + 400) {
+      const before = bench.packets.length;
+      bench.pass(10);
+      most = Math.max(most, bench.packets.length - before);
+    }
+    const order = bench.packets.splice(0).map(([, packet]) => {
+      const { data } = db.gossipMessage.decode(packet);
+      const [first] = db.compoundMessage.decode(data).messages;
+      return db.tableEvent.decode(db.gossipMessage.decode(first!.payload).data).network;
+    });
+    assert.is(new Set(order).size, 300);
+    assert.ok(most <= 60, `${most} packets in 10 ms`);
+    firsts.push(order[0]!);
+  }
+  assert.is(new Set(firsts).size, 3, 'another network goes first in each round');
+});
+
 test('gossips its own events before those of others, each so often, to three nodes', () => {
   const bench = Bench.joined({}, ['b', 'c', 'd', 'e', 'f']);
   for (let i = 0; i < 40; i++) bench.table(db.CREATE, 100 + i, 'b', `relayed-${i}`, 'x'.repeat(60));

@@ -2,7 +2,7 @@
 import { type Keyring, type Member } from '../gossip/memberlist/index.js';
 import { NetworkDb, type Membership } from '../gossip/networkdb/index.js';
 import { type HostPort } from '../schema/index.js';
-import { GossipHost, random } from './gossip.js';
+import { GossipHost, random, RECEIVE_BUFFER } from './gossip.js';
 import { keyTrouble } from './joining.js';
 import { Throttle } from './throttle.js';
 
@@ -57,7 +57,7 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
     sendReliable: (node, message) => void host?.machine.sendReliable(node, message),
     contact: (address, port) => void host?.machine.contact(address, port),
   };
-  const db = new NetworkDb({ name, random }, membership);
+  const db = new NetworkDb({ name, random, clock: () => performance.now() }, membership);
   host = await GossipHost.open(
     {
       name,
@@ -72,6 +72,7 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
     {
       receive: (message, now) => db.receive(message, now),
       broadcasts: (overhead, limit) => db.broadcasts(overhead, limit),
+      pressing: () => db.pressing(),
       localState: (join, now) => db.localState(join, now),
       mergeState: (state, now, _join, address) => {
         if (!db.mergeState(state, now))
@@ -96,5 +97,11 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
         warn(`two members are called ${node}, the other one is at ${address}; give each a --name of its own`),
     },
   );
+  if (host.receiveBuffer < RECEIVE_BUFFER)
+    events.warn(
+      `the system grants the gossip a receive buffer of ${host.receiveBuffer >> 10} KiB, not ${RECEIVE_BUFFER >> 10} KiB: ` +
+        'with many networks packets may be lost; run "sysctl -w net.core.rmem_max=' +
+        `${RECEIVE_BUFFER}", or grant CAP_NET_ADMIN`,
+    );
   return { host, db, warn };
 }

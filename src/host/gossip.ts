@@ -13,6 +13,7 @@ import {
 import { isIpv6Text } from '../address/index.js';
 import { aesGcm } from './aead.js';
 import { codeOf, HostError } from './error.js';
+import { enlargeReceiveBuffer } from './receive-buffer.js';
 import { notLocal } from './underlay.js';
 
 /** As `MemberlistOptions`, with what a host can provide left out. */
@@ -34,12 +35,19 @@ export interface Companion {
 
 /** Longest that `setTimeout` waits, in milliseconds. */
 const MAX_DELAY = 0x7fff_ffff;
+/**
+ * Octets of receive buffer to ask for: a packet of 1400 takes 2304 of it and more, and 300 networks of 100 nodes send a
+ * thousand within an interval of the gossip.
+ */
+export const RECEIVE_BUFFER = 4 << 20;
 /** Ports that are tried where any will do. */
 const ATTEMPTS = 16;
 
 /** A member of a gossip cluster on this host's sockets: UDP and TCP at the same port. */
 export class GossipHost {
   readonly machine: Memberlist;
+  /** Octets of receive buffer that the system grants; the host asks for `RECEIVE_BUFFER`. */
+  readonly receiveBuffer: number;
   readonly #udp: UdpSocket;
   readonly #server: Server;
   readonly #companion: Companion | undefined;
@@ -54,10 +62,12 @@ export class GossipHost {
   static async open(options: GossipOptions, delegate: Delegate = {}): Promise<GossipHost> {
     const { bind = options.address, port = 7946, bindPort = port } = options;
     const { udp, server, port: bound } = await listen(bind, bindPort);
-    return new GossipHost({ ...options, port: port === 0 ? bound : port }, delegate, udp, server);
+    const buffer = await enlargeReceiveBuffer(udp, RECEIVE_BUFFER);
+    return new GossipHost({ ...options, port: port === 0 ? bound : port }, delegate, udp, server, buffer);
   }
 
-  private constructor(options: GossipOptions, delegate: Delegate, udp: UdpSocket, server: Server) {
+  private constructor(options: GossipOptions, delegate: Delegate, udp: UdpSocket, server: Server, buffer: number) {
+    this.receiveBuffer = buffer;
     this.#udp = udp;
     this.#server = server;
     this.#companion = options.companion;

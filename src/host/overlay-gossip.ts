@@ -46,6 +46,8 @@ import { type MachineRequest } from './machine.js';
 const FIRST_JOIN = 1000;
 /** Timeout of leaving the cluster, in milliseconds. */
 const LEAVE_TIMEOUT = 1000;
+/** Milliseconds for which endpoints are announced at a stretch. */
+const ANNOUNCE_SLICE = 3;
 
 /** A member as listings show it. */
 export interface MemberListing {
@@ -361,8 +363,26 @@ export class OverlayGossip {
   #announceAll(): void {
     if (this.#announces || this.#closed) return;
     this.#announces = true;
-    for (const network of this.#networks)
-      for (const endpoint of network.local.values()) this.#announce(network, endpoint);
+    const all = this.#networks.map((network) => [...network.local].map((local) => ({ network, local })));
+    // The first endpoint attaches this host to its network: those go first, so that few questions ask for all networks.
+    const queue = [
+      ...all.map((endpoints) => endpoints.slice(0, 1)),
+      ...all.map((endpoints) => endpoints.slice(1)),
+    ].flat();
+    this.#announceSome(queue[Symbol.iterator]());
+  }
+
+  /** Announces endpoints for some milliseconds, and the rest when the event loop has done everything else. */
+  #announceSome(queue: Iterator<{ network: Network; local: [string, Endpoint] }>): void {
+    const end = performance.now() + ANNOUNCE_SLICE;
+    while (!this.#closed && performance.now() < end) {
+      const { done, value } = queue.next();
+      if (done === true) return;
+      const [id, endpoint] = value.local;
+      // It may have been removed meanwhile, and added again.
+      if (value.network.local.get(id) === endpoint) this.#announce(value.network, endpoint);
+    }
+    if (!this.#closed) setImmediate(() => this.#announceSome(queue));
   }
 
   #announce(network: Network, endpoint: Endpoint): void {

@@ -35,6 +35,8 @@ const NOTHING = new Uint8Array(0);
 const STREAM_PING = 3;
 const NACK = 4;
 const CRC = 5;
+/** How many times as often a member gossips while messages of the application have not been sent at all. */
+const PRESSING = 10;
 /** Pings for others that are waited for at most. */
 const MAX_RELAYED = 1024;
 /** Members that died and are called again, at most. */
@@ -55,6 +57,8 @@ export interface Delegate {
   receive?(message: Uint8Array, now: number): void;
   /** Messages to ride on a packet that has room for `limit` octets, where each takes `overhead` on top. */
   broadcasts?(overhead: number, limit: number, now: number): Uint8Array[];
+  /** Whether some of these have not been sent at all: they go soon, and not only with the next gossip. */
+  pressing?(): boolean;
   /** The application's state, for another member; `join` where that one or this one is joining. */
   localState?(join: boolean, now: number): Uint8Array;
   /** The application's state of the member at `address`; empty where its application has none, or is another one. */
@@ -611,8 +615,9 @@ export class Memberlist {
   // Gossip
 
   #gossip(now: number): void {
-    this.#timers.set(now + this.timing.gossipInterval, (then) => this.#gossip(then));
-    this.#spread(now);
+    const { gossipInterval } = this.timing;
+    const pressing = this.#spread(now) && this.#delegate.pressing?.() === true;
+    this.#timers.set(now + (pressing ? gossipInterval / PRESSING : gossipInterval), (then) => this.#gossip(then));
   }
 
   /** Tells some members what waits to be told, and says whether there was anything. */

@@ -75,6 +75,11 @@ export const STREAM_LIMITS: Readonly<StreamLimits> = {
   nodes: 16_384,
 };
 
+/**
+ * Messages longer than this are sent as they are, which peers accept: to compress a megabyte takes 25 ms, in which nothing
+ * else happens.
+ */
+export const MAX_DEFLATED = 128 * 1024;
 /** Octets of a map at most, that of a compressed message apart; no member's comes near. */
 const MAX_MAP = 4096;
 
@@ -103,14 +108,15 @@ export function encodeUser(payload: Uint8Array): Uint8Array {
 
 /**
  * The octets of a message in a stream.
- * @param options `compressed`: even where that makes it longer, as peers do; `dialler`: the label goes first.
+ * @param options `compressed`: up to {@link MAX_DEFLATED}, even where that makes it longer, as peers do; `dialler`: the
+ *   label goes first.
  */
 export function encodeStream(
   message: Uint8Array,
   security: Security,
   options: { compressed?: boolean; dialler?: boolean } = {},
 ): Uint8Array {
-  let bytes = options.compressed === true ? deflate(message) : message;
+  let bytes = options.compressed === true && message.length <= MAX_DEFLATED ? deflate(message) : message;
   const label = security.label ?? '';
   if (encrypts(security)) {
     const header = new Uint8Array(FRAME);

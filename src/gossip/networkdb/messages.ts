@@ -90,10 +90,12 @@ export interface BulkSyncMessage extends Extensible {
 }
 
 /**
- * What a message of a bulk sync that takes several carries in fields that Docker does not know and skips: to Docker each
- * message is a bulk sync of its own, to this implementation all of them are one.
+ * What a message carries that is not a whole bulk sync, in fields that Docker does not know and skips: to Docker each
+ * message is a bulk sync of its own, to this implementation all messages of one number are one.
  */
 export interface BulkSyncPart extends Extensible {
+  /** Whether these are the entries that the sender has just written, and not its tables. */
+  partial: boolean;
   /** The number of the bulk sync: the Lamport time of its first message. */
   sync: number;
   /** The number of this message, from 1 on; 0 where there is only one. */
@@ -163,6 +165,7 @@ export const bulkSyncMessage: MessageCodec<BulkSyncMessage> = message('bulkSyncM
 ]);
 
 export const bulkSyncPart: MessageCodec<BulkSyncPart> = message('bulkSyncPart', [
+  { number: 12, name: 'partial', kind: 'bool' },
   { number: 13, name: 'sync', kind: 'uint64' },
   { number: 14, name: 'part', kind: 'uint32' },
   { number: 15, name: 'last', kind: 'bool' },

@@ -61,6 +61,8 @@ const QUEUE = 4096;
 const QUEUE_ON_SYNC = 500;
 /** An attachment that was concluded and not told holds for so many rounds of bulk syncs. */
 const CONCLUDED = 4;
+/** Nodes of a network that entries are sent to by stream where there are many new ones, at most. */
+const PUSHED = 5;
 /** What a caller that waits for a network costs, in the measure of {@link Work}: it announces some endpoints. */
 const WAITER_COST = 20;
 /** Withdrawals that nobody knew are passed on while this part of their life is left. */
@@ -109,7 +111,7 @@ interface Claim {
  */
 export class NetworkDb {
   readonly name: string;
-  readonly #options: Required<Omit<NetworkDbOptions, 'limits'>> & { limits: StoreLimits };
+  readonly #options: Required<Omit<NetworkDbOptions, 'limits' | 'clock'>> & { limits: StoreLimits };
   readonly #membership: Membership;
   readonly #networkClock = new Lamport();
   readonly #tableClock = new Lamport();
@@ -120,7 +122,7 @@ export class NetworkDb {
   readonly #peers = new Map<string, string[]>();
   readonly #tables: Tables;
   readonly #syncs: Syncs;
-  readonly #work = new Work();
+  readonly #work: Work;
   readonly #rounds: Rounds<LocalNetwork>;
   /** Events of nodes and networks, which memberlist carries. */
   readonly #events: BroadcastQueue;
@@ -161,6 +163,7 @@ export class NetworkDb {
     this.#attachments = new Attachments(this.#options.maxAttachments);
     const { limits, tombstoneLife } = this.#options;
     this.#tables = new Tables(this.name, limits, tombstoneLife, (network, owner) => this.#present(network, owner));
+    this.#work = new Work(options.clock);
     this.#rounds = new Rounds(this.#options.gossipInterval);
     this.#syncs = new Syncs(
       this.name,
@@ -399,8 +402,12 @@ export class NetworkDb {
     for (const local of this.#awaited) this.#callWaiters(local);
     this.#rounds.tick(
       now,
-      () => [...this.#networks.values()].filter(({ own, relayed }) => own.size > 0 || relayed.size > 0),
+      () =>
+        [...this.#networks.values()].filter(
+          ({ id, own, relayed }) => (own.size > 0 || relayed.size > 0) && this.#peersOf(id).length > 0,
+        ),
       (network) => this.#gossip(network),
+      (round) => this.#push(round),
     );
     if (now >= this.#nextBulk) {
       this.#nextBulk = now + bulkSyncInterval;
@@ -463,6 +470,11 @@ export class NetworkDb {
    */
   broadcasts(overhead: number, limit: number): Uint8Array[] {
     return this.#events.take(limit, overhead, this.#nodes.size + 1);
+  }
+
+  /** Whether there are events of nodes and networks that have not been sent at all. */
+  pressing(): boolean {
+    return this.#events.hasNew;
   }
 
   /** The attachments that this node knows, for a push/pull. */
@@ -790,6 +802,24 @@ export class NetworkDb {
     if (messages.length === 0) return;
     const packet = compound(messages);
     for (const peer of this.#sample(peers, this.#options.gossipNodes)) this.#membership.sendPacket(peer, packet);
+  }
+
+  /**
+   * Own entries that did not fit into a packet, as this node has written many at once, go to some of the others by stream:
+   * gossip alone would take seconds.
+   */
+  #push(round: readonly LocalNetwork[]): void {
+    const networks = new Map<string, string[]>();
+    for (const { id, own } of round) {
+      if (!own.hasNew) continue;
+      own.markSent();
+      for (const peer of this.#sample(this.#peersOf(id), PUSHED)) {
+        const those = networks.get(peer);
+        if (those === undefined) networks.set(peer, [id]);
+        else those.push(id);
+      }
+    }
+    for (const [peer, those] of networks) this.#syncs.push(peer, those, this.#now);
   }
 
   #enqueue(queue: BroadcastQueue, about: string, message: Uint8Array): void {

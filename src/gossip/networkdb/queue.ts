@@ -32,6 +32,16 @@ export class BroadcastQueue {
     return this.#tiers[0]!.size > 0;
   }
 
+  /** Counts each message that has not been sent as sent once. */
+  markSent(): void {
+    const sent = (this.#tiers[1] ??= new Map<string, Uint8Array>());
+    for (const [about, message] of this.#tiers[0]!) {
+      sent.set(about, message);
+      this.#tierOf.set(about, 1);
+    }
+    this.#tiers[0]!.clear();
+  }
+
   /** Adds a message about `about`, and says whether another one had to go. */
   put(about: string, message: Uint8Array): boolean {
     this.#remove(about);

@@ -1,5 +1,8 @@
-/** Parts of an interval in which some of the networks gossip, and how many of them do at least. */
-const STEPS = 20;
+/** Milliseconds between two turns of a round. */
+const STEP = 10;
+/** The part of the interval that a round takes. */
+const PART = 1 / 2;
+/** Networks that gossip in one turn at least. */
 const LEAST = 4;
 
 /**
@@ -11,7 +14,7 @@ export class Rounds<N> {
   #round: N[] = [];
   #at = 0;
   #share = LEAST;
-  #began = 0;
+  #nextRound = Infinity;
   #offset = 0;
   /** When `tick` has something to do. */
   next = Infinity;
@@ -22,11 +25,11 @@ export class Rounds<N> {
   }
 
   start(at: number): void {
-    this.next = at;
+    this.next = this.#nextRound = at;
   }
 
   stop(): void {
-    this.next = Infinity;
+    this.next = this.#nextRound = Infinity;
     this.#round = [];
     this.#at = 0;
   }
@@ -34,25 +37,29 @@ export class Rounds<N> {
   /**
    * @param ready The networks that have something to tell, asked for at the beginning of a round.
    * @param gossip Is called with each network whose turn it is.
+   * @param ended Is called at the end of a round with networks in it.
    */
-  tick(now: number, ready: () => N[], gossip: (network: N) => void): void {
-    while (now >= this.next) {
-      if (this.#at >= this.#round.length) this.#begin(now, ready());
-      const step = this.#interval / STEPS;
-      // A late caller makes up for the steps that it missed.
-      const steps = 1 + Math.floor((now - this.next) / step);
-      const end = Math.min(this.#round.length, this.#at + this.#share * steps);
-      while (this.#at < end) gossip(this.#round[this.#at++]!);
-      this.next = this.#at < this.#round.length ? now + step : Math.max(this.#began, now - step) + this.#interval;
+  tick(now: number, ready: () => N[], gossip: (network: N) => void, ended: (round: readonly N[]) => void): void {
+    if (now < this.next) return;
+    if (this.#at >= this.#round.length) this.#begin(ready(), now);
+    // A late caller makes up for the turns that it missed.
+    const turns = 1 + Math.floor((now - this.next) / STEP);
+    const end = Math.min(this.#round.length, this.#at + this.#share * turns);
+    while (this.#at < end) gossip(this.#round[this.#at++]!);
+    if (this.#at < this.#round.length) this.next = now + STEP;
+    else {
+      this.next = this.#nextRound;
+      if (this.#round.length > 0) ended(this.#round);
     }
   }
 
-  #begin(now: number, networks: N[]): void {
-    this.#began = now;
+  #begin(networks: N[], now: number): void {
+    const { length } = networks;
+    this.#nextRound = Math.max(this.#nextRound, now - STEP) + this.#interval;
     this.#at = 0;
-    this.#share = Math.max(LEAST, Math.ceil(networks.length / STEPS));
+    this.#share = Math.max(LEAST, Math.ceil((length * STEP) / (this.#interval * PART)));
     this.#offset += this.#share;
-    const first = networks.length === 0 ? 0 : this.#offset % networks.length;
+    const first = length === 0 ? 0 : this.#offset % length;
     this.#round = [...networks.slice(first), ...networks.slice(0, first)];
   }
 }

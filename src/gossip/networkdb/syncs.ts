@@ -291,6 +291,11 @@ export class Syncs {
     this.#send(peer, networks, true, now);
   }
 
+  /** Sends a node the entries that this node has written in some networks, and asks for nothing. */
+  push(peer: string, networks: readonly string[], now: number): void {
+    this.#work.add(this.#tables(peer, [...networks], false, now, true), now);
+  }
+
   // ---- What comes ----
 
   /** @param alive Whether the node that sent it is known to be alive. */
@@ -371,6 +376,7 @@ export class Syncs {
 
   /** A message of a bulk sync has been merged. */
   #arrived(peer: string, networks: readonly string[], message: BulkSyncPart | null): void {
+    if (message?.partial === true) return;
     if (message === null || message.part === 0) return this.#complete(peer, networks);
     const { sync, part, last } = message;
     const key = `${sync} ${peer}`;
@@ -408,8 +414,8 @@ export class Syncs {
     this.#work.add(this.#tables(peer, [...networks], asking, now), now);
   }
 
-  /** Sends all that is known of some networks, in as many messages as it takes; the first may ask for an answer. */
-  *#tables(peer: string, networks: string[], asking: boolean, now: number): Generator<number, void> {
+  /** Sends all that is known of some networks, or what this node has written there, in as many messages as it takes; the first may ask for an answer. */
+  *#tables(peer: string, networks: string[], asking: boolean, now: number, ownOnly = false): Generator<number, void> {
     const host = this.#host;
     let members: Uint8Array[] = [];
     let length = 0;
@@ -427,7 +433,7 @@ export class Syncs {
           node: this.#name,
           networks,
           payload: compound(members),
-          ...(part === 0 ? {} : { unknown: bulkSyncPart.encode({ sync, part, last }) }),
+          ...(part === 0 && !ownOnly ? {} : { unknown: bulkSyncPart.encode({ partial: ownOnly, sync, part, last }) }),
         }),
       );
       const cost = 1 + Math.ceil((SEND_COST * length) / BULK);
@@ -437,6 +443,7 @@ export class Syncs {
     };
     for (const network of new Set(networks)) {
       for (const entry of host.entries(network)) {
+        if (ownOnly && entry.owner !== this.#name) continue;
         // The rest of a tombstone's life gets less with every hop, so that it ends: whole seconds, and not 0, which
         // stands for all of it.
         const residual = entry.deleting ? Math.floor((entry.expires - now) / 1000) : 0;

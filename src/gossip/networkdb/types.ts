@@ -26,6 +26,8 @@ export interface NetworkDbOptions {
   name: string;
   /** A number from 0 up to but not including 1, another one each time. */
   random: () => number;
+  /** The time in milliseconds, so that long work is cut after some of them and not after so many entries only. */
+  clock?: (() => number) | undefined;
   /** How often table events go out, and to how many nodes of each network. Default 200 and 3. */
   gossipInterval?: number;
   gossipNodes?: number;

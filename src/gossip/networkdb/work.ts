@@ -5,20 +5,28 @@
 export type Task = Iterator<number, void>;
 
 /** Cost of all steps between two pauses, and milliseconds from the beginning of one such slice to that of the next. */
-const SLICE = 200;
+const SLICE = 300;
 const PAUSE = 5;
+/** Milliseconds that a slice takes at most, where there is a clock to tell. */
+const LONGEST = 3;
 /** Cost after which another task gets its turn. */
-const QUANTUM = 32;
+const QUANTUM = 16;
 
 /**
  * Tasks that may be long, such as the merge of a large table, in slices: what a slice has room for runs at once, the rest
  * when `due` has come, so that whoever drives the machine can do something else in between. Tasks take turns.
  */
 export class Work {
+  readonly #clock: (() => number) | undefined;
   #tasks: Task[] = [];
   #left = SLICE;
   #began = -Infinity;
   #running = false;
+
+  /** @param clock The time in milliseconds. */
+  constructor(clock?: () => number) {
+    this.#clock = clock;
+  }
 
   /** When `run` has something to do; `Infinity` without tasks. */
   get due(): number {
@@ -43,10 +51,12 @@ export class Work {
     }
     if (this.#running) return;
     this.#running = true;
+    const end = (this.#clock?.() ?? 0) + LONGEST;
     try {
       while (this.#left > 0 && this.#tasks.length > 0) {
         const task = this.#tasks.shift()!;
         if (!this.#turn(task)) this.#tasks.push(task);
+        if (this.#clock !== undefined && this.#clock() >= end) this.#left = 0;
       }
     } finally {
       this.#running = false;

@@ -1,0 +1,141 @@
+/**
+ * The gossip of an agent with many networks in a process of its own, and what it costs: an `OverlayGossip` whose engine
+ * takes everything and does nothing.
+ *
+ *     node --import tsx test/support/gossip-agent.ts JSON     see `AgentOptions`; prints a line of JSON, an `AgentReport`
+ */
+import { readFileSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+import { OverlayGossip } from '../../src/host/overlay-gossip.js';
+import { type Engine } from '../../src/host/engine.js';
+import { Logger } from '../../src/host/log.js';
+import { type Plan } from '../../src/schema/index.js';
+
+export interface AgentOptions {
+  address: string;
+  port: number;
+  /** An address to join, at the same port. */
+  join?: string;
+  networks: number;
+  /** Endpoints of this agent in each network, and of the others. */
+  endpoints: number;
+  others: number;
+  /** Milliseconds to run once everything is known. */
+  linger: number;
+  /** In base64. */
+  key?: string;
+}
+
+export interface AgentReport {
+  /** Milliseconds from the start until all endpoints of the others are known; `null` where they never were. */
+  known: number | null;
+  /** Networks that said that they are in sync, with endpoints of the others, before they had all of them. */
+  early: number;
+  /** The longest time for which the event loop was held, in milliseconds: of the processor, after the start. */
+  stall: number;
+  /** Datagrams that the receive buffer had no room for: while learning, and after that. */
+  lost: number;
+  lostLater: number;
+  warnings: string[];
+}
+
+/** Longest that one waits. */
+const PATIENCE = 30_000;
+const idOf = (network: number): string => `net${String(network).padStart(3, '0')}${'x'.repeat(19)}`;
+
+async function run(options: AgentOptions): Promise<AgentReport> {
+  const { address, port, join, networks, endpoints, others, linger, key } = options;
+  const numbers = Array.from({ length: networks }, (_, i) => i);
+  const host = Number(address.split('.')[3]);
+  const segments = numbers.map((i) => ({
+    vni: 1000 + i,
+    peers: [],
+    endpoints: Array.from({ length: endpoints }, (_, k) => ({
+      ip: `10.${i >> 8}.${i & 255}.${(host % 2) * 125 + k}`,
+      mac: `02:${hex(host)}:${hex(i >> 8)}:${hex(i & 255)}:00:${hex(k)}`,
+    })),
+  }));
+  const place = { host: address, port };
+  const plan = {
+    local: address,
+    segments,
+    gossip: {
+      name: `agent-${address}`,
+      bind: place,
+      advertise: place,
+      tunnel: address,
+      join: join === undefined ? [] : [{ host: join, port }],
+      keys: key === undefined ? [] : [key],
+      networks: numbers.map((i) => ({ id: idOf(i), vni: 1000 + i, subnet: `10.${i >> 8}.${i & 255}.0/24` })),
+    },
+  } as unknown as Plan;
+  const engine = { ask: () => Promise.resolve({}) } as unknown as Engine;
+  const warnings: string[] = [];
+  const started = performance.now();
+  const gossip = await OverlayGossip.start(plan, engine, {
+    log: new Logger(({ level, message }) => void (level === 'warning' && warnings.push(message))),
+  });
+  const ready = performance.now();
+  let last = ready;
+  let used = cpu();
+  let stall = 0;
+  const ticks = setInterval(() => {
+    const now = performance.now();
+    // On a busy machine a process waits for its turn too; only what it has done itself counts.
+    stall = Math.max(stall, Math.min(now - last, cpu() - used));
+    last = now;
+    used = cpu();
+  }, 1);
+  const early = new Set<string>();
+  let known: number | null = null;
+  while (known === null && performance.now() - started < PATIENCE) {
+    await pause(20);
+    const listing = gossip.networks();
+    for (const { network, inSync, remote, members } of listing)
+      if (inSync && members.length > 1 && remote < others) early.add(network);
+    if (others > 0 && listing.every(({ remote }) => remote >= others)) known = performance.now() - started;
+  }
+  const lost = lostBy(address, port);
+  await pause(linger);
+  clearInterval(ticks);
+  const lostLater = lostBy(address, port) - lost;
+  gossip.close();
+  return { known, early: early.size, stall: stall - 1, lost, lostLater, warnings };
+}
+
+/** Milliseconds of the processor that this process has used. */
+function cpu(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
+/** The column of /proc/net/udp that counts drops. */
+function lostBy(address: string, port: number): number {
+  const word = address
+    .split('.')
+    .reverse()
+    .map((octet) => hex(Number(octet)))
+    .join('')
+    .toUpperCase();
+  const local = `${word}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
+  const line = readFileSync('/proc/self/net/udp', 'utf8')
+    .split('\n')
+    .find((one) => one.includes(local));
+  return Number(line?.trim().split(/\s+/).at(-1) ?? NaN);
+}
+
+function hex(number: number): string {
+  return number.toString(16).padStart(2, '0');
+}
+
+function pause(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+const [, program, text] = process.argv;
+if (program === fileURLToPath(import.meta.url) && text !== undefined) {
+  const report = await run(JSON.parse(text) as AgentOptions);
+  console.log(JSON.stringify(report));
+  process.exit(0);
+}
