@@ -258,7 +258,7 @@ trouble(
     await waitFor('a ping', reaches);
 
     for (const [text, message] of [
-      ['{ "local": ', /expected JSON/],
+      ['{ "local": ', /vtep\.json:1:/],
       ['{ "local": "nonsense" }', /local/],
     ] as const) {
       const before = one.stderr.length;
