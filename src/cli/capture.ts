@@ -1,21 +1,30 @@
-/** `vtep capture`: what passes a running VTEP, at its TAPs and on the underlay. */
+/** `vtep capture`: the packets that pass a running VTEP, at its TAPs and on the underlay. */
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
-import { ask, HostError, type Captured } from '../host/index.js';
+import { open, type FileHandle } from 'node:fs/promises';
+import { getSystemErrorMap } from 'node:util';
+import { follow, HostError, type Captured } from '../host/index.js';
 import { tree } from '../packet/index.js';
 import { PcapngWriter } from '../pcap/index.js';
-import { layersOf, lineOf, toShown, type Shown } from './captured.js';
-import { noRest, parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { MAX_COUNT, MAX_SECONDS, MAX_SNAP, type CaptureRequest } from '../schema/index.js';
+import { layersOf, lineOf, toShown } from './captured.js';
+import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
+import { noRest, parseFlags, UsageError, wholeNumber, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
-import { requireControl } from './show.js';
 
 const FLAGS: readonly Flag[] = [
-  { name: 'control', value: 'PATH', text: 'the control socket that "vtep up" was given' },
-  { name: 'count', value: 'N', text: 'packets to wait for, at most 10000 (default 20)' },
-  { name: 'seconds', value: 'N', text: 'how long to wait for them (default 10)' },
-  { name: 'write', value: 'FILE', text: 'into a pcapng file, an interface for each TAP and one for the underlay' },
-  { name: 'tree', text: 'every layer with its fields' },
-  { name: 'json', text: 'as JSON, one packet a line' },
+  CONTROL,
+  { name: 'count', letter: 'c', value: 'N', text: 'end after N packets (default 20)' },
+  { name: 'seconds', value: 'N', text: 'end after N seconds (default 10)' },
+  { name: 'snap', letter: 's', value: 'N', text: 'capture the first N bytes of each packet (default: all)' },
+  {
+    name: 'write',
+    letter: 'w',
+    value: 'FILE',
+    text: 'write a pcapng file with an interface for each TAP and one for the underlay ("-": standard output)',
+  },
+  { name: 'tree', text: 'print every layer with its fields' },
+  { name: 'json', text: 'print one JSON object a line for each packet' },
+  TIMEOUT,
 ];
 
 export const manual: Manual = {
@@ -28,9 +37,15 @@ export const manual: Manual = {
       title: 'order',
       text: 'A packet that goes through a tunnel is seen twice: as a frame at the TAP, and as a datagram on the underlay.',
     },
+    {
+      title: 'losses',
+      text: `A capture never delays the VTEP. Packets that pass faster than they can be copied or printed are dropped from the
+capture, and counted on standard error at the end. Ctrl-C ends a capture and keeps the packets so far.`,
+    },
   ],
   examples: `vtep capture --control /run/vtep.sock --count 4
-vtep capture --control /run/vtep.sock --count 1000 --seconds 60 --write overlay.pcapng`,
+vtep capture --control /run/vtep.sock --count 1000 --seconds 60 --write overlay.pcapng
+vtep capture --control /run/vtep.sock --count 1000 --write - | tshark -r -`,
   exit: {
     0: 'there were packets',
     1: 'there were none, no VTEP answered or FILE cannot be written',
@@ -42,49 +57,129 @@ export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   noRest(flags);
   const control = requireControl(flags.value('control'));
-  const count = wholeNumber('count', flags.value('count') ?? '20');
-  if (count < 1 || count > 10_000) throw new UsageError(`--count: expected 1 to 10000, got ${count}`);
-  const seconds = wholeNumber('seconds', flags.value('seconds') ?? '10');
-  if (seconds < 1 || seconds > 3600) throw new UsageError(`--seconds: expected 1 to 3600, got ${seconds}`);
-  const packets = (await ask(control, { command: 'capture', count, seconds })) as Captured[];
-  const shown = packets.map(toShown);
-  const file = flags.value('write');
-  if (file !== undefined) {
-    await writeFile(file, shown);
-    process.stderr.write(`${packets.length} packets written to ${file}\n`);
-  } else if (flags.on('json')) for (const packet of packets) process.stdout.write(`${JSON.stringify(packet)}\n`);
-  else
-    for (const one of shown)
-      process.stdout.write(`${lineOf(one)}\n${flags.on('tree') ? `${tree(layersOf(one).layers)}\n` : ''}`);
-  if (packets.length > 0) return 0;
-  process.stderr.write(`vtep capture: nothing passed in ${seconds} s\n`);
+  const request: CaptureRequest = {
+    command: 'capture',
+    count: bounded(flags, 'count', '20', MAX_COUNT),
+    seconds: bounded(flags, 'seconds', '10', MAX_SECONDS),
+    ...(flags.given.has('snap') ? { snap: bounded(flags, 'snap', '', MAX_SNAP) } : {}),
+  };
+  const timeout = timeoutOf(flags);
+  const path = flags.value('write');
+  for (const other of ['tree', 'json'])
+    if (path !== undefined && flags.on(other)) throw new UsageError(`--${other} and --write do not go together`);
+  const file = path === undefined ? null : await PacketFile.open(path);
+
+  const interrupt = new AbortController();
+  const stop = (): void => (interrupt.signal.aborted ? process.exit(130) : interrupt.abort());
+  process.on('SIGINT', stop).on('SIGTERM', stop);
+  const show = shower(flags);
+  let packets = 0;
+  let dropped = 0;
+  let failure: unknown = null;
+  try {
+    for await (const page of follow(control, request, { timeout, signal: interrupt.signal })) {
+      dropped = page.dropped ?? 0;
+      const captured = page.result as readonly Captured[];
+      if (captured.length === 0) continue;
+      if (file !== null) await file.write(captured);
+      else if (!process.stdout.write(captured.map(show).join(''))) await once(process.stdout, 'drain');
+      packets += captured.length;
+    }
+  } catch (error) {
+    failure = error; // the packets so far are kept
+  }
+  await file?.close();
+  const name = path === '-' ? 'standard output' : path;
+  if (file !== null && (packets > 0 || failure === null)) report(`${packets} packets written to ${name}`);
+  if (dropped > 0) report(`${dropped} packets dropped by the capture: they passed faster than it could take them`);
+  if (failure !== null) throw failure;
+  if (packets > 0) return 0;
+  report(`vtep capture: no packet passed${interrupt.signal.aborted ? '' : ` in ${request.seconds} s`}`);
   return 1;
 }
 
-async function writeFile(path: string, shown: readonly Shown[]): Promise<void> {
-  const writer = new PcapngWriter({ application: 'weft' });
-  const places = new Map<string, number>();
-  const chunks = [writer.header()];
-  for (const { packet, linkType, data } of shown) {
-    if (!places.has(packet.place)) {
-      places.set(packet.place, places.size);
-      chunks.push(writer.addInterface({ name: packet.place, linkType }));
+function report(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+/** @throws UsageError */
+function bounded(flags: Parsed, name: string, fallback: string, most: number): number {
+  const number = wholeNumber(flags.typed(name), flags.value(name) ?? fallback);
+  if (number < 1 || number > most) throw new UsageError(`${flags.typed(name)}: expected 1 to ${most}, got ${number}`);
+  return number;
+}
+
+function shower(flags: Parsed): (packet: Captured) => string {
+  if (flags.on('json')) return (packet) => `${JSON.stringify(packet)}\n`;
+  if (!flags.on('tree')) return (packet) => `${lineOf(toShown(packet))}\n`;
+  return (packet) => {
+    const shown = toShown(packet);
+    return `${lineOf(shown)}\n${tree(layersOf(shown).layers)}\n`;
+  };
+}
+
+/** A pcapng file, or standard output in that form. It is valid after each write. */
+class PacketFile {
+  readonly #path: string;
+  /** `null`: standard output. */
+  readonly #handle: FileHandle | null;
+  readonly #writer = new PcapngWriter({ application: 'weft' });
+  readonly #interfaces = new Map<string, number>();
+  #packets = 0;
+
+  private constructor(path: string, handle: FileHandle | null) {
+    this.#path = path;
+    this.#handle = handle;
+  }
+
+  /** @throws HostError where the file cannot be written. */
+  static async open(path: string): Promise<PacketFile> {
+    const handle = path === '-' ? null : await open(path, 'w').catch((error: unknown) => unwritable(path, error));
+    const file = new PacketFile(path, handle);
+    await file.#append([file.#writer.header()]);
+    return file;
+  }
+
+  /** @throws HostError where the file cannot be written. */
+  async write(captured: readonly Captured[]): Promise<void> {
+    const chunks: Uint8Array[] = [];
+    for (const { packet, linkType, data, length } of captured.map(toShown)) {
+      const key = `${linkType} ${packet.place}`; // a TAP may be called "underlay"
+      let number = this.#interfaces.get(key);
+      if (number === undefined) {
+        this.#interfaces.set(key, (number = this.#interfaces.size));
+        chunks.push(this.#writer.addInterface({ name: packet.place, linkType }));
+      }
+      chunks.push(
+        this.#writer.packet({
+          interface: number,
+          timestamp: BigInt(packet.time),
+          direction: packet.direction === 'in' ? 'inbound' : 'outbound',
+          data,
+          length,
+        }),
+      );
     }
-    chunks.push(
-      writer.packet({
-        interface: places.get(packet.place)!,
-        timestamp: BigInt(packet.time),
-        direction: packet.direction === 'in' ? 'inbound' : 'outbound',
-        data,
-      }),
-    );
+    await this.#append(chunks);
+    this.#packets += captured.length;
   }
-  const stream = createWriteStream(path);
-  try {
-    for (const chunk of chunks) if (!stream.write(chunk)) await once(stream, 'drain');
-    stream.end();
-    await once(stream, 'finish');
-  } catch (error) {
-    throw new HostError(`${path} cannot be written: ${(error as Error).message}`, { cause: error });
+
+  async close(): Promise<void> {
+    await this.#handle?.close().catch((error: unknown) => unwritable(this.#path, error, this.#packets));
   }
+
+  async #append(chunks: readonly Uint8Array[]): Promise<void> {
+    const bytes = Buffer.concat(chunks);
+    if (this.#handle !== null)
+      await this.#handle.appendFile(bytes).catch((error: unknown) => unwritable(this.#path, error, this.#packets));
+    else if (!process.stdout.write(bytes)) await once(process.stdout, 'drain');
+  }
+}
+
+/** @throws HostError */
+function unwritable(path: string, error: unknown, packets = 0): never {
+  const { errno, message } = error as NodeJS.ErrnoException;
+  const [, text] = getSystemErrorMap().get(errno ?? 0) ?? ['', message];
+  const kept = packets === 0 ? '' : `; its first ${packets} packets are written`;
+  throw new HostError(`${path} cannot be written: ${text}${kept}`, { cause: error });
 }

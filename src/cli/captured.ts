@@ -1,4 +1,4 @@
-/** What a running VTEP captured, as packets: frames as they are, datagrams with the headers that they had outside. */
+/** Packets that a running VTEP captured, to be shown or written: frames as they are, datagrams with outer headers. */
 import { UNDERLAY, type Captured } from '../host/index.js';
 import { build, dissect, summarize, type Dissection } from '../packet/index.js';
 import { LINKTYPE_ETHERNET, LINKTYPE_RAW } from '../pcap/index.js';
@@ -9,35 +9,47 @@ export interface Shown {
   /** A LINKTYPE_ value of `pcap`. */
   linkType: number;
   data: Uint8Array;
+  /** Bytes that the packet had; `data` may hold its first ones only. */
+  length: number;
 }
 
+const IPV4_HEADER = 20;
+const IPV6_HEADER = 40;
+const UDP_HEADER = 8;
+const UDP = 17;
+/** The largest value of the length fields of IP and UDP. */
+const MAX_LENGTH = 65_535;
+
 /**
- * Puts IP and UDP in front of a datagram. The kernel keeps the headers that were really there to itself; of these, the
- * addresses, the ports and the lengths are as they were.
+ * Puts IP and UDP headers before a datagram. The kernel does not show the real ones; of these, addresses, ports and
+ * lengths are as they were. A super-frame that is longer than an IP packet can be is cut to that length.
  */
 export function toShown(packet: Captured): Shown {
   const bytes = Uint8Array.from(Buffer.from(packet.data, 'hex'));
   const { source, destination } = packet;
-  if (source === undefined || destination === undefined) return { packet, linkType: LINKTYPE_ETHERNET, data: bytes };
+  if (source === undefined || destination === undefined)
+    return { packet, linkType: LINKTYPE_ETHERNET, data: bytes, length: packet.length };
+  const v6 = source.address.includes(':');
+  const udpLength = Math.min(UDP_HEADER + packet.length, v6 ? MAX_LENGTH : MAX_LENGTH - IPV4_HEADER);
   const ends = { source: source.address, destination: destination.address };
   const data = build([
-    source.address.includes(':')
-      ? { protocol: 'ipv6', nextHeader: 17, hopLimit: 64, ...ends }
-      : { protocol: 'ipv4', protocolNumber: 17, ttl: 64, ...ends },
-    { protocol: 'udp', sourcePort: source.port, destinationPort: destination.port },
-    { protocol: 'payload', bytes },
+    v6
+      ? { protocol: 'ipv6', nextHeader: UDP, hopLimit: 64, payloadLength: udpLength, ...ends }
+      : { protocol: 'ipv4', protocolNumber: UDP, ttl: 64, totalLength: IPV4_HEADER + udpLength, ...ends },
+    { protocol: 'udp', sourcePort: source.port, destinationPort: destination.port, length: udpLength },
+    { protocol: 'payload', bytes: bytes.subarray(0, udpLength - UDP_HEADER) },
   ]);
-  return { packet, linkType: LINKTYPE_RAW, data };
+  return { packet, linkType: LINKTYPE_RAW, data, length: (v6 ? IPV6_HEADER : IPV4_HEADER) + udpLength };
 }
 
 /** The layers of a packet. The underlay's datagrams are VXLAN whatever port they have. */
-export function layersOf({ packet, linkType, data }: Shown): Dissection {
+export function layersOf({ packet, linkType, data, length }: Shown): Dissection {
   const { source, destination } = packet;
   const ports = source === undefined || destination === undefined ? [] : [source.port, destination.port];
-  return dissect(data, { linkType, ...(ports.length === 0 ? {} : { vxlanPorts: ports }) });
+  return dissect(data, { linkType, originalLength: length, ...(ports.length === 0 ? {} : { vxlanPorts: ports }) });
 }
 
-/** A line as tcpdump has it, with the place and the direction. */
+/** A line as tcpdump prints it, with the place and the direction. */
 export function lineOf(shown: Shown): string {
   const { place, direction, time } = shown.packet;
   const stamp = new Date(Number(BigInt(time) / 1_000_000n)).toISOString().slice(11, -1);

@@ -1,17 +1,18 @@
 /** `vtep explain`: what a running VTEP would do with a frame or a datagram, step by step, and why. */
 import { ask } from '../host/index.js';
 import { type Explanation } from '../vtep/index.js';
+import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
 import { noRest, parseFlags, UsageError, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
-import { requireControl } from './show.js';
 
 const FLAGS: readonly Flag[] = [
-  { name: 'control', value: 'PATH', text: 'the control socket that "vtep up" was given' },
+  CONTROL,
   { name: 'port', value: 'NAME', text: 'the TAP that the frame comes from' },
   { name: 'frame', value: 'HEX', text: 'an Ethernet frame' },
   { name: 'from', value: 'IP', text: 'the VTEP that the datagram comes from' },
   { name: 'datagram', value: 'HEX', text: 'a UDP payload: a VXLAN header and the frame behind it' },
   { name: 'json', text: 'as JSON' },
+  TIMEOUT,
 ];
 
 export const manual: Manual = {
@@ -47,6 +48,7 @@ export async function run(args: string[]): Promise<number> {
     isFrame
       ? { command: 'explain', port, frame: octets('frame', frame) }
       : { command: 'explain', from: from!, datagram: octets('datagram', datagram!) },
+    { timeout: timeoutOf(flags) },
   )) as Explanation;
   process.stdout.write(`${flags.on('json') ? JSON.stringify(explanation, null, 2) : readable(explanation)}\n`);
   return explanation.delivered.length + explanation.transmitted.length > 0 ? 0 : 3;

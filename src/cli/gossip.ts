@@ -19,7 +19,7 @@ import { watch, WATCH } from './gossip-watch.js';
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { requireHostPorts } from './host-ports.js';
-import { requireControl } from './show.js';
+import { requireControl } from './control-flags.js';
 import { table } from './table.js';
 
 const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'the control socket of an agent on this host' };

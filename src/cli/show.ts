@@ -3,6 +3,7 @@ import { ask, type AllCounters, type MemberListing, type NetworkListing } from '
 import { closest } from '../schema/index.js';
 import { type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
 import { countersTable, prometheus } from './counters.js';
+import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
 import { parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
@@ -10,10 +11,11 @@ import { networksTables } from './networks.js';
 import { table } from './table.js';
 
 const FLAGS: readonly Flag[] = [
-  { name: 'control', value: 'PATH', text: 'the control socket that "vtep up" was given' },
+  CONTROL,
   { name: 'vni', value: 'N', text: 'one network only' },
   { name: 'json', text: 'as JSON' },
   { name: 'prometheus', text: 'counters in the text format that Prometheus reads' },
+  TIMEOUT,
 ];
 
 export const manual: Manual = {
@@ -104,10 +106,8 @@ export async function run(args: string[]): Promise<number> {
   const vni = flags.value('vni');
   if (vni !== undefined && !OF_NETWORKS.includes(command))
     throw new UsageError(`--vni does not go with ${command}, which are not of one network`);
-  const result = await ask(control, {
-    command,
-    ...(vni === undefined ? {} : { vni: wholeNumber('vni', vni) }),
-  });
+  const request = { command, ...(vni === undefined ? {} : { vni: wholeNumber('vni', vni) }) };
+  const result = await ask(control, request, { timeout: timeoutOf(flags) });
   const text = flags.on('prometheus')
     ? prometheus(result as AllCounters)
     : flags.on('json')
@@ -115,10 +115,4 @@ export async function run(args: string[]): Promise<number> {
       : VIEWS[command](result);
   process.stdout.write(`${text}\n`);
   return 0;
-}
-
-/** @throws UsageError where the flag is missing. */
-export function requireControl(path: string | undefined): string {
-  if (path === undefined) throw new UsageError('missing: --control PATH, the socket that "vtep up" was given');
-  return path;
 }

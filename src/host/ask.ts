@@ -5,13 +5,13 @@ import { codeOf, HostError } from './error.js';
 import { type Page } from './pages.js';
 
 export interface AskOptions {
-  /** Milliseconds to wait for the connection and for each line of the reply. Default 5000. */
+  /** Milliseconds to wait for the connection and for each line of the reply. Default 10,000. */
   timeout?: number;
   /** Ends a reply early. */
   signal?: AbortSignal;
 }
 
-const TIMEOUT = 5000;
+const TIMEOUT = 10_000;
 
 /**
  * Asks the VTEP that listens at `path`, and returns the whole result.

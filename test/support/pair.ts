@@ -98,7 +98,7 @@ export class Pair {
   }
 
   counters(which: Which): Promise<AllCounters> {
-    return countersOf(this.#control(which));
+    return countersOf(this.control(which));
   }
 
   /** Takes down what was brought up since: programs, devices, and the wire. */
@@ -116,7 +116,8 @@ export class Pair {
     rmSync(this.#directory, { recursive: true, force: true });
   }
 
-  #control(which: Which): string {
+  /** The path of a VTEP's control socket. */
+  control(which: Which): string {
     return join(this.#directory, `control${which}`);
   }
 
@@ -133,7 +134,7 @@ export class Pair {
       args: [
         ...['up', '--engine', kind, '--vni', String(VNI), '--local', local, '--peer', peer],
         ...['--tap', DEVICE, '--netns', this.container(which), '--address', `${this.address(which)}/24`],
-        ...['--mac', `02:42:0a:00:00:0${which}`, '--mtu', String(mtu), '--control', this.#control(which)],
+        ...['--mac', `02:42:0a:00:00:0${which}`, '--mtu', String(mtu), '--control', this.control(which)],
       ],
     });
     return { vtep, stop: () => vtep.stop() };

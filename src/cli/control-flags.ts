@@ -1,0 +1,29 @@
+/** Flags of the commands that ask a running VTEP. */
+import { UsageError, wholeNumber, type Flag, type Parsed } from './flags.js';
+
+export const CONTROL: Flag = {
+  name: 'control',
+  value: 'PATH',
+  text: 'the control socket that "vtep up" or "vtep agent" was given',
+};
+export const TIMEOUT: Flag = {
+  name: 'timeout',
+  value: 'SECONDS',
+  text: 'fail where the VTEP is silent for longer (default 10)',
+};
+
+const MAX_TIMEOUT = 3600;
+
+/** @throws UsageError where the flag is missing. */
+export function requireControl(path: string | undefined): string {
+  if (path === undefined) throw new UsageError('missing: --control PATH, the socket that "vtep up" was given');
+  return path;
+}
+
+/** Milliseconds. @throws UsageError */
+export function timeoutOf(flags: Parsed): number {
+  const seconds = wholeNumber('timeout', flags.value('timeout') ?? '10');
+  if (seconds < 1 || seconds > MAX_TIMEOUT)
+    throw new UsageError(`--timeout: expected 1 to ${MAX_TIMEOUT} seconds, got ${seconds}`);
+  return seconds * 1000;
+}
