@@ -242,7 +242,7 @@ test('counters: Prometheus can read them, and drops add up', () => {
   assert.match(text, /^weft_engine_send_queue_bytes 5$/m);
   const readable = countersTable({ vtep: machine.counters(), engine });
   assert.match(readable, /^datagram-truncated +1 {2}a datagram too short/m);
-  assert.match(readable, /^datagrams that the underlay did not take: ENETUNREACH +6$/m);
+  assert.match(readable, /^datagrams that the underlay refused: ENETUNREACH +6$/m);
 });
 
 const last = suite('last resort');
@@ -373,7 +373,7 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
     2,
     /^vtep show: missing: what to show, one of fdb, neighbors, peers, members, networks, remotes, counters\n/,
   ],
-  [['show', 'neighbours', '--control', 'x'], 2, /nothing to show is called "neighbours"; did you mean "neighbors"\?/],
+  [['show', 'neighbours', '--control', 'x'], 2, /cannot show "neighbours"; did you mean "neighbors"\?/],
   [['show', 'fdb'], 2, /missing: --control PATH/],
   [['show', 'fdb', '--control', 'x', '--timeout', '0'], 2, /--timeout: expected 1 to 3600 seconds, got 0/],
   [['capture', '--control', 'x', '-c', '0'], 2, /-c: expected 1 to 1000000000, got 0/],

@@ -1,9 +1,9 @@
-/** Counters as a table for people and as text for Prometheus. */
+/** Counters as tables and in the text format of Prometheus. */
 import { LOSSES, lossesOf, type AllCounters, type EngineCounters, type GossipCounters } from '../host/index.js';
 import { COUNTS, DROPS } from '../vtep/index.js';
 import { table } from './table.js';
 
-/** Engine counters with a meaning of their own. */
+/** Engine counters and their meaning. */
 const ENGINE = [
   ['framesRead', 'frames read from TAPs'],
   ['framesWritten', 'frames written to TAPs'],
@@ -15,15 +15,15 @@ const ENGINE = [
   ['writeCalls', 'system calls that write TAPs'],
   ['receiveCalls', 'system calls that receive'],
   ['sendCalls', 'system calls that send'],
-  ['pollCalls', 'times the loop looked for work'],
+  ['pollCalls', 'system calls that wait for packets'],
 ] as const satisfies readonly (readonly [keyof EngineCounters, string])[];
 const ERRORS = [
-  ['writeErrors', 'frames that a TAP did not take'],
-  ['sendErrors', 'datagrams that the underlay did not take'],
-  ['receiveErrors', 'errors while receiving'],
+  ['writeErrors', 'frames that a TAP refused'],
+  ['sendErrors', 'datagrams that the underlay refused'],
+  ['receiveErrors', 'receive errors'],
 ] as const satisfies readonly (readonly [keyof EngineCounters, string])[];
 
-/** What was counted, by segment; of the drops and errors, those that happened. */
+/** Tables of the counts by segment. Drops and errors that never happened are left out. */
 export function countersTable({ vtep, engine, gossip }: AllCounters): string {
   const { segments } = vtep;
   const losses = lossesOf(engine);
@@ -50,7 +50,7 @@ export function countersTable({ vtep, engine, gossip }: AllCounters): string {
   ].join('\n\n');
 }
 
-/** Members by state, what is kept, and of what was counted that which happened. */
+/** Members by state, sizes of the tables, and the counters that are not zero. */
 function gossipRows({
   members,
   awareness,
@@ -66,9 +66,9 @@ function gossipRows({
   );
   return [
     ...Object.entries(prefixed('members ', members)),
-    ['self-doubt', awareness],
+    ['health score', awareness],
     ['entries', entries],
-    ['messages that wait', queued],
+    ['queued messages', queued],
     ['conflicts now', conflicts],
     ['conflicts since the start', conflictsSeen],
     ...happened,
@@ -113,18 +113,18 @@ export function prometheus({ vtep, engine, gossip }: AllCounters): string {
       `${text}, by the system's code`,
       Object.entries(engine[name]).map(([code, value]) => [`{code="${code}"}`, value]),
     );
-  gauge('engine_send_queue_bytes', 'bytes of datagrams that wait for the socket', [['', engine.sendQueue]]);
+  gauge('engine_send_queue_bytes', 'bytes of datagrams queued for the socket', [['', engine.sendQueue]]);
   if (gossip !== undefined) {
     const by = (label: string, counts: Record<string, number>): Samples =>
       Object.entries(counts).map(([name, count]) => [`{${label}="${name}"}`, count]);
     gauge('gossip_members', 'members of the gossip, by state', by('state', gossip.members));
-    gauge('gossip_awareness', 'how much this member doubts itself', [['', gossip.awareness]]);
+    gauge('gossip_awareness', 'local health score: 0 is healthy', [['', gossip.awareness]]);
     gauge('gossip_entries', 'entries of the tables', [['', gossip.entries]]);
-    gauge('gossip_queued', 'messages that wait to be gossiped', [['', gossip.queued]]);
+    gauge('gossip_queued', 'messages queued for gossip', [['', gossip.queued]]);
     gauge('gossip_conflicts', 'hosts that contradict each other, now', [['', gossip.conflicts]]);
     metric('gossip_conflicts_seen', 'conflicts between hosts since the start', [['', gossip.conflictsSeen]]);
-    metric('gossip_memberlist', 'what the membership layer counts', by('what', gossip.memberlist));
-    metric('gossip_networkdb', 'what the tables count', by('what', gossip.networkdb));
+    metric('gossip_memberlist', 'events of the membership layer', by('what', gossip.memberlist));
+    metric('gossip_networkdb', 'events of the tables', by('what', gossip.networkdb));
   }
   return lines.join('\n');
 }

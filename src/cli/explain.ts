@@ -1,4 +1,4 @@
-/** `vtep explain`: what a running VTEP would do with a frame or a datagram, step by step, and why. */
+/** `vtep explain`: prints step by step what a running VTEP would do with a frame or a datagram, and why. */
 import { ask } from '../host/index.js';
 import { type Explanation } from '../vtep/index.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
@@ -69,5 +69,5 @@ function readable({ steps, delivered, transmitted, dropped }: Explanation): stri
     ...(transmitted.length > 0 ? [`goes to ${transmitted.join(', ')}`] : []),
     ...(dropped === null ? [] : [`dropped: ${dropped}`]),
   ];
-  return [...lines, `=> ${outcome.length === 0 ? 'nothing happens' : outcome.join('; ')}`].join('\n');
+  return [...lines, `=> ${outcome.length === 0 ? 'no effect' : outcome.join('; ')}`].join('\n');
 }

@@ -4,7 +4,7 @@ import { table } from './table.js';
 /** A member that was asked for at this host, or at another one, which does not say since when. */
 type Listed = Omit<MemberListing, 'self' | 'since'> & { self?: boolean; since?: string };
 
-/** Members as people read them. */
+/** The table of members. */
 export function membersTable(list: readonly Listed[]): string {
   return table(
     ['NAME', 'ADDRESS', 'PORT', 'STATE', 'INCARNATION'],

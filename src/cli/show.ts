@@ -1,4 +1,4 @@
-/** `vtep show`: what a running VTEP knows, over its control socket. */
+/** `vtep show`: prints the state of a running VTEP. */
 import { ask, type AllCounters, type MemberListing, type NetworkListing } from '../host/index.js';
 import { closest } from '../schema/index.js';
 import { type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
@@ -40,7 +40,7 @@ vtep show counters --prometheus --control /run/vtep.sock`,
 
 type Listed<T> = T & { vni: number };
 
-/** How each listing is shown to people. */
+/** The text form of each listing. */
 export const VIEWS = {
   fdb: (result: unknown): string =>
     table(
@@ -85,7 +85,7 @@ export const VIEWS = {
   counters: (result: unknown): string => countersTable(result as AllCounters),
 } as const;
 type View = keyof typeof VIEWS;
-/** Listings that may be of one network only. */
+/** Listings that --vni restricts to one network. */
 const OF_NETWORKS: readonly View[] = ['fdb', 'neighbors', 'peers'];
 
 export async function run(args: string[]): Promise<number> {
@@ -96,7 +96,7 @@ export async function run(args: string[]): Promise<number> {
   if (!views.includes(view)) {
     const meant = closest(view, views);
     throw new UsageError(
-      `nothing to show is called "${view}"; ${meant === undefined ? `there are ${views.join(', ')}` : `did you mean "${meant}"?`}`,
+      `cannot show "${view}"; ${meant === undefined ? `expected one of ${views.join(', ')}` : `did you mean "${meant}"?`}`,
     );
   }
   if (more.length > 0) throw new UsageError(`"${more[0]}" is not expected here; flags start with --`);
@@ -105,7 +105,7 @@ export async function run(args: string[]): Promise<number> {
   if (command !== 'counters' && flags.on('prometheus')) throw new UsageError('--prometheus goes with counters only');
   const vni = flags.value('vni');
   if (vni !== undefined && !OF_NETWORKS.includes(command))
-    throw new UsageError(`--vni does not go with ${command}, which are not of one network`);
+    throw new UsageError(`--vni does not go with ${command}; use it with ${OF_NETWORKS.join(', ')}`);
   const request = { command, ...(vni === undefined ? {} : { vni: wholeNumber('vni', vni) }) };
   const result = await ask(control, request, { timeout: timeoutOf(flags) });
   const text = flags.on('prometheus')

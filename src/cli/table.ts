@@ -1,4 +1,4 @@
-/** Columns for people: numbers to the right, text to the left, two blanks between. */
+/** Aligns columns with two blanks between them: numbers right, text left. */
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cells = [head, ...rows.map((row) => row.map(String))];
   // Not `Math.max` of all, which takes no more arguments than the stack has room for.

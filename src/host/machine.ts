@@ -19,14 +19,14 @@ export type MachineRequest =
   | Exclude<Request, { command: 'stop' | 'counters' } | GossipRequest | ListRequest | CaptureRequest>
   /** The senders that were refused since the last such request; not served over the control socket. */
   | { command: 'refused-senders' };
-/** What only the process itself asks a machine on another thread. */
+/** A request of this process to a machine on another thread; not served over the control socket. */
 export type InternalRequest =
   /** The counts behind the counters. */
   | { command: 'counts' }
-  /** The next page of a listing, of which the first one opens it. */
+  /** The next page of a listing. The first request has `of` and opens the listing. */
   | { command: 'page'; listing: number; of?: ListRequest }
   | { command: 'close'; listing: number }
-  /** What the FDB has on some of the addresses of another machine. */
+  /** The FDB entries of these addresses. */
   | { command: 'find'; entries: readonly { vni: number; mac: string }[] };
 
 /**

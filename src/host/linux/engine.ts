@@ -1,10 +1,9 @@
 /**
- * The fast engine for Linux: super-frames instead of packets, many a system call, on threads of its own. This is the
- * control thread's side of it.
+ * The fast engine for Linux, seen from the control thread. It moves super-frames instead of packets, several in one
+ * system call, on threads of its own.
  *
- * Several workers each have a machine of their own, a queue of every TAP and a socket on the VTEP's port. The kernel
- * keeps a flow on one queue and on one socket, so that its packets stay in order, and what one worker learns it tells the
- * others.
+ * Each worker has its own machine, one queue of every TAP and one socket on the VTEP's port. The kernel keeps a flow on
+ * one queue and one socket, so its packets stay in order. A worker sends what it learns to the other workers.
  */
 import { endianness } from 'node:os';
 import { type CaptureRequest, type ListRequest, type Plan } from '../../schema/index.js';
@@ -42,7 +41,7 @@ export class LinuxEngine implements Engine {
         else if (message.type === 'report') events.report?.(message.report);
         else if (message.type !== 'lost') this.#tellAll(message, worker);
         else if (!lost.has(message.port)) {
-          lost.add(message.port); // every worker says so
+          lost.add(message.port); // every worker reports it
           events.tapLost(message.port, message.reason);
         }
       },
@@ -65,7 +64,7 @@ export class LinuxEngine implements Engine {
     return facts;
   }
 
-  /** The first thread makes the sockets for all. */
+  /** The first thread creates the sockets of all threads. */
   async #startAll([first, ...others]: readonly Omit<Setup, 'counts'>[]): Promise<EngineFacts> {
     const [leader, ...rest] = this.#threads;
     const waiting = { sockets: { receiver: -1, senders: [], sourcePorts: [] } };
@@ -119,7 +118,7 @@ export class LinuxEngine implements Engine {
     process.off('exit', this.#onExit);
   }
 
-  /** The first one closes the sockets that all use, and so is the last to end. */
+  /** The first thread closes the sockets that all threads use, so it ends last. */
   async #stopThreads(): Promise<void> {
     const [first, ...others] = this.#threads;
     await Promise.all(others.map((thread) => thread.stop()));
@@ -137,13 +136,13 @@ export class LinuxEngine implements Engine {
   }
 }
 
-/** Machines of 64 bits, little-endian, for which there are binaries of koffi. */
+/** 64-bit little-endian architectures for which koffi ships binaries. */
 const MACHINES = ['x64', 'arm64', 'riscv64', 'loong64'];
 
 /**
- * Looks whether the engine runs here.
- * @param taps Whether it is to make TAPs of its own, which takes more of the kernel than those that were passed on.
- * @throws HostError that says what is missing.
+ * Checks that the engine runs on this host.
+ * @param taps Whether the engine creates TAPs; those that were passed as file descriptors need less of the kernel.
+ * @throws HostError that names what is missing.
  */
 export async function requireLinux(taps: boolean): Promise<void> {
   if (process.platform !== 'linux') throw new HostError(`engine "linux" runs on Linux and not on ${process.platform}`);

@@ -1,29 +1,29 @@
-/** What several machines in step answer, as one. */
+/** Combines the answers of several workers' machines into one. */
 import { type ListRequest } from '../../schema/index.js';
 import { type Counts, type FdbListing, type RemoteListing } from '../../vtep/index.js';
 import { pagesOf, type Page } from '../pages.js';
 
-/** Counts of all workers, added up. */
+/** Adds the counts of all workers. */
 export function addCounts(all: readonly Float64Array[]): Float64Array {
   return all.reduce((sum, counts) => sum.map((count, i) => count + counts[i]!), new Float64Array(all[0]!.length));
 }
 
-/** The same for the counts of their machines, which have the same segments. */
+/** Adds the counts of the workers' machines, which have the same segments. */
 export function gatherCounts(all: readonly Counts[]): Counts {
   return { vnis: all[0]!.vnis, values: addCounts(all.map(({ values }) => values)) };
 }
 
 type Listed = FdbListing & { vni: number };
 
-/** A worker as far as listings go. */
+/** The part of a worker that listings need. */
 export interface Lister {
   pages(request: ListRequest): AsyncIterable<Page>;
   find(entries: readonly Listed[]): Promise<(FdbListing | null)[]>;
 }
 
 /**
- * Each address once, as the worker has it that saw it last: in the pages of the first worker that has it, each of which is
- * completed by what the others have on its addresses. No more than a page is kept.
+ * Lists each address once, with the entry of the worker that saw it last. An address is in the pages of the first worker
+ * that has it; for each page, the other workers are asked for its addresses. No more than one page is in memory.
  */
 export async function* gatherFdb(workers: readonly Lister[], request: ListRequest): AsyncGenerator<Page> {
   for (const [i, worker] of workers.entries())
@@ -46,7 +46,7 @@ function latest(one: FdbListing, other: FdbListing): FdbListing {
   return !one.static && (other.static || other.age < one.age) ? other : one;
 }
 
-/** Each remote once, with the narrowest path that a worker knows of, and the reports to all. */
+/** Lists each remote once, with the smallest path MTU of all workers and the sum of their undelivered datagrams. */
 export async function* gatherRemotes(workers: readonly Lister[], request: ListRequest): AsyncGenerator<Page> {
   const remotes = new Map<string, RemoteListing>();
   for (const worker of workers)

@@ -1,4 +1,4 @@
-/** What the control thread and the threads that move frames say to each other. */
+/** Messages between the control thread and the threads that move frames. */
 import { type Plan } from '../../schema/index.js';
 import { type Learned } from '../../vtep/index.js';
 import { type EngineFacts } from '../engine.js';
@@ -6,46 +6,46 @@ import { type InternalRequest, type MachineRequest } from '../machine.js';
 import { type Records, type ToRecorder } from '../recorder.js';
 import { type EngineReport } from '../troubles.js';
 
-/** The underlay's sockets of one worker. All send by the same, so that a flow's source port is the same for all. */
+/** The underlay sockets of one worker. All workers send through the same ones, so a flow has one source port. */
 export interface LoopSockets {
   receiver: number;
   senders: readonly number[];
-  /** Of each sender. */
+  /** The port of each sender. */
   sourcePorts: readonly number[];
 }
 
-/** What a loop starts with. */
+/** The input of a loop. */
 export interface Setup {
   plan: Plan;
-  /** The worker's queues in the order of the plan's TAPs; the loop closes them. */
+  /** The worker's TAP queues in the order of the plan; the loop closes them. */
   taps: readonly number[];
-  /** Where frames are written to, likewise; the first worker closes those that are no queue. */
+  /** Files that frames are written to, in the same order; the first worker closes those that are not queues. */
   writers: readonly number[];
   /** See counts.ts. */
   counts: Float64Array;
-  /** Absent for the first worker, which makes the sockets of all and closes them. */
+  /** Absent for the first worker, which creates and closes the sockets of all workers. */
   sockets?: LoopSockets;
 }
 
-/** What one worker tells all others. */
+/** What a worker tells all other workers. */
 export type News =
   | { type: 'learned'; what: readonly Learned[] }
-  /** The way to `address` carries packets of `mtu` bytes at most. */
+  /** The path MTU to `address` is `mtu` bytes. */
   | { type: 'path'; address: string; mtu: number };
 
-/** To the loop. After each, its eventfd is to be written to. */
+/** Messages to the loop. The sender writes to the loop's eventfd after each one. */
 export type ToLoop =
   | { type: 'ask'; id: number; request: MachineRequest | InternalRequest }
   | { type: 'recorder'; message: ToRecorder }
   | News
   | { type: 'stop' };
 
-/** `sockets`: of each worker, where this is the first. */
+/** `sockets`: those of each worker, if this is the first one. */
 export type Started = { type: 'started'; facts: EngineFacts; wake: number; offloads: string[]; sockets: LoopSockets[] };
 
 export type FromLoop =
   | Started
-  /** `code`: the system's, where a socket could not be bound to `port`. */
+  /** `code`: the system's error code, if a socket could not be bound to `port`. */
   | { type: 'failed'; message: string; code?: string; port?: number }
   | { type: 'answer'; id: number; result: unknown }
   | { type: 'refusal'; id: number; message: string; problems?: unknown }

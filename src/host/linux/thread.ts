@@ -1,4 +1,4 @@
-/** One thread that moves frames, as the control thread sees it. */
+/** One thread that moves frames, seen from the control thread. */
 import { closeSync, existsSync } from 'node:fs';
 import {
   MessageChannel,
@@ -17,11 +17,11 @@ import { newCounts } from './counts.js';
 import { type Libc } from './libc.js';
 import { type FromLoop, type Setup, type Started, type ToLoop } from './protocol.js';
 
-/** Where the thread's program may be, from where this one is: a source, or a piece of a bundle. */
+/** Paths of the thread's program relative to this file, in the sources and in the bundle. */
 const PROGRAMS = ['./worker.ts', './linux-worker.js', './host/linux-worker.js', '../host/linux-worker.js'];
-/** Megabytes of JavaScript's heap for what is new; the loop makes next to nothing. */
+/** MiB of JavaScript heap for new objects; the loop creates hardly any. */
 const YOUNG = 4;
-/** What those hear who ask too late. */
+/** The error of requests that come after the engine has ended. */
 export const ENDED = 'the engine has ended';
 /** What an eventfd takes: a number of 64 bits. */
 const ONE = new BigUint64Array([1n]).buffer;
@@ -35,9 +35,9 @@ interface Pending {
 }
 
 export interface ThreadEvents {
-  /** What is no answer to anything. */
+  /** A message that is not an answer. */
   hear(message: Extract<FromLoop, { type: 'records' | 'lost' | 'learned' | 'path' | 'report' }>): void;
-  /** It has ended without being told to. */
+  /** The thread ended although it was not told to. */
   failed(reason: string): void;
 }
 
@@ -63,8 +63,8 @@ export class LoopThread {
   }
 
   /**
-   * Runs until `stop`. The file descriptors are the thread's from then on, even where it fails.
-   * @throws HostError where it does not start.
+   * Starts the thread, which runs until `stop`. It owns the file descriptors from then on, even if it fails to start.
+   * @throws HostError if the thread does not start.
    */
   start(setup: Omit<Setup, 'counts'>): Promise<Started> {
     const { port1, port2 } = new MessageChannel();
@@ -105,7 +105,7 @@ export class LoopThread {
       port1.on('message', hear);
       worker.on('error', (error) => (failure = error));
       worker.on('exit', () => {
-        // What it said last may not have been heard yet.
+        // The thread's last messages may not have been delivered yet.
         for (let got = receiveMessageOnPort(port1); got !== undefined; got = receiveMessageOnPort(port1))
           hear(got.message as FromLoop);
         const { message } = failure ?? new Error('its thread has ended by itself');
@@ -154,13 +154,13 @@ export class LoopThread {
     });
   }
 
-  /** A message to the loop, which may be asleep. */
+  /** Sends a message to the loop and wakes it. */
   tell(message: ToLoop): void {
     this.#port?.postMessage(message);
     if (this.#wake >= 0) this.#libc.write(this.#wake, this.#libc.address(ONE), ONE.byteLength);
   }
 
-  /** Ends it, if it runs. */
+  /** Ends the thread, if it runs. */
   async stop(): Promise<void> {
     if (!this.#running) return;
     this.#stopping ??= new Promise<void>((resolve) => {
@@ -176,7 +176,7 @@ export class LoopThread {
     return pending;
   }
 
-  /** The thread is no more. */
+  /** Cleans up after the thread has ended. */
   #end(): void {
     this.#running = false;
     if (this.#wake >= 0) this.#libc.close(this.#wake);
@@ -193,7 +193,7 @@ function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, PAUSE));
 }
 
-/** Closes what a thread that never ran was to close. */
+/** Closes the files of a thread that never ran. */
 export function closeFiles({ taps, writers, sockets }: Pick<Setup, 'taps' | 'writers' | 'sockets'>): void {
   for (const fd of new Set(sockets === undefined ? [...taps, ...writers] : taps))
     try {
@@ -203,15 +203,15 @@ export function closeFiles({ taps, writers, sockets }: Pick<Setup, 'taps' | 'wri
     }
 }
 
-/** @throws HostError in a bundle that left the thread's program out. */
+/** @throws HostError if the bundle does not contain the thread's program. */
 export function findProgram(): URL {
   const found = PROGRAMS.map((path) => new URL(path, import.meta.url)).find((url) => existsSync(url));
   if (found === undefined)
-    throw new HostError('engine "linux" does not find its thread’s program (linux-worker.js); install weftnet again');
+    throw new HostError('engine "linux" cannot find linux-worker.js, the program of its threads; reinstall weftnet');
   return found;
 }
 
-/** Starts a program on a thread; one in TypeScript, as in the sources' own tests, through tsx, which threads do not inherit. */
+/** Starts a program on a thread. TypeScript sources run through tsx, which threads do not inherit from the process. */
 function startThread(program: URL, options: WorkerOptions): Worker {
   if (!program.pathname.endsWith('.ts')) return new Worker(program, options);
   const tsx = import.meta.resolve('tsx/esm/api');

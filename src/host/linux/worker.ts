@@ -1,4 +1,4 @@
-/** The thread that the loop runs on. */
+/** The program of a thread that moves frames: it runs a loop until the control thread stops it. */
 import { workerData, type MessagePort } from 'node:worker_threads';
 import { type FromLoop, type Setup } from './protocol.js';
 import { loadLibc } from './libc.js';
@@ -23,5 +23,5 @@ try {
   loop?.run();
 } finally {
   loop?.stop();
-  port.close(); // the last thing that keeps this thread
+  port.close(); // nothing else keeps this thread alive
 }
