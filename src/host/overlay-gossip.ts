@@ -222,7 +222,7 @@ export class OverlayGossip {
       case 'members':
         return pagesOf(this.members());
       case 'networks':
-        return pagesOf(this.networks());
+        return pagesOf(this.networkEntries());
       case 'keys':
         return listKeys(this.#ring());
       case 'install-key':
@@ -289,8 +289,12 @@ export class OverlayGossip {
       .sort((a, b) => BY_NAME.compare(a.name, b.name));
   }
 
-  /** The networks, each listed when the caller asks for it: hundreds have tens of thousands of members in all. */
-  *networks(): Generator<NetworkListing> {
+  networks(): NetworkListing[] {
+    return [...this.networkEntries()];
+  }
+
+  /** As `networks`, one at a time: hundreds of networks have tens of thousands of members in all. */
+  *networkEntries(): Generator<NetworkListing> {
     const attached = new Map(this.#db.networks().map(({ network, inSync }) => [network, inSync]));
     for (const { id, vni, subnet, peers, local } of this.#networks)
       yield {
