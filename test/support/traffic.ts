@@ -203,7 +203,10 @@ export function dropsOf({ vtep }: AllCounters): Partial<Record<DropReason, numbe
 /** Fails where the engine lost anything, or where anything was dropped but for the reasons in `expected`. */
 export function requireClean(counters: AllCounters, expected: readonly DropReason[] = []): void {
   const { writeErrors, sendErrors, receiveErrors } = counters.engine;
-  assert.equal({ writeErrors, sendErrors, receiveErrors }, { writeErrors: {}, sendErrors: {}, receiveErrors: {} });
+  // The VTEP that starts first announces its TAPs, twice, to a peer that may not listen yet.
+  const { ECONNREFUSED: early = 0, ...others } = receiveErrors;
+  assert.ok(early <= 4, `${early} datagrams were refused`);
+  assert.equal({ writeErrors, sendErrors, others }, { writeErrors: {}, sendErrors: {}, others: {} });
   assert.equal(Object.keys(dropsOf(counters)).sort(), [...expected].sort(), JSON.stringify(dropsOf(counters)));
 }
 
