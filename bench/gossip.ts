@@ -1,7 +1,7 @@
 /**
- * `npm run bench -- gossip [--json] [--quick] [--nodes N…] [--minutes M] [--out DIR]`: clusters of memberlist and NetworkDB
- * on the virtual clock. How soon news are known, how soon a death, how often it is no death, and what idling takes; beside
- * what others say that gossip with these settings takes.
+ * `npm run bench -- gossip [--json] [--quick] [--nodes N…] [--minutes M] [--out DIR]`: clusters of memberlist and
+ * NetworkDB on the virtual clock. Measures how fast updates and deaths spread, how often a living member is declared
+ * dead, and what an idle node sends, beside published figures for gossip with these settings.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -33,7 +33,7 @@ export interface GossipFigures {
   sizes: SizeFigures[];
   falseDeaths: FalseDeaths[];
   goals: Goal[];
-  /** Files that were written. */
+  /** Files written. */
   plots: string[];
 }
 
@@ -42,7 +42,7 @@ export function gossip({ quick, nodes, minutes, out }: BenchOptions): Promise<Go
   const progress = (what: string): void => {
     if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${what}`);
   };
-  // First, while there is no garbage of anything else.
+  // First, before other measurements leave garbage on the heap.
   const memory = sizes.map(memoryOfNode);
   const measured = sizes.map((size, i) => ({
     ...measureSize(size, planFor(size, quick), progress),
@@ -57,13 +57,13 @@ export function gossip({ quick, nodes, minutes, out }: BenchOptions): Promise<Go
   return Promise.resolve({ settings: LAN, sizes: measured, falseDeaths: deaths, goals, plots });
 }
 
-/** As many hours of members in a large cluster as in one of a hundred. */
+/** Scales the duration so that clusters above 100 nodes simulate the same number of node hours as one of 100. */
 function minutesFor(nodes: number, quick: boolean): number {
   return (quick ? 3 : 60) * Math.min(1, 100 / nodes);
 }
 
 function deathsOf(nodes: number, minutes: number, quick: boolean, progress: (what: string) => void): FalseDeaths[] {
-  // Large clusters take long: only what they are held to.
+  // Large clusters take long: measure only the case that has a goal.
   const [losses, kinds] = nodes > 200 ? [[0.05], [true]] : [quick ? [0.05] : LOSSES, [true, false]];
   return losses.flatMap((loss) =>
     kinds.map((lifeguard) => {
@@ -78,14 +78,14 @@ function goalsOf(sizes: readonly SizeFigures[], deaths: readonly FalseDeaths[]):
   const goals: Goal[] = [];
   for (const { nodes, endpoint, idle } of sizes.filter((size) => size.nodes <= 1000)) {
     goals.push({
-      name: `${nodes} nodes: a new endpoint known to 99 %`,
+      name: `${nodes} nodes: time until 99 % know a new endpoint`,
       limit: '1.50 s',
       measured: seconds(endpoint.most),
       met: endpoint.most !== null && endpoint.most <= 1500,
     });
     if (idle.total > 0)
       goals.push({
-        name: `${nodes} nodes: idle, sent a second by each`,
+        name: `${nodes} nodes: sent per second by an idle node`,
         limit: '20.0 KiB',
         measured: `${(idle.total / 1024).toFixed(1)} KiB`,
         met: idle.total < 20 * 1024,
@@ -102,10 +102,10 @@ function goalsOf(sizes: readonly SizeFigures[], deaths: readonly FalseDeaths[]):
   return goals;
 }
 
-// What people see
+// Text output
 
 export function printGossip({ sizes, falseDeaths: deaths, goals, plots }: GossipFigures): void {
-  heading('A new endpoint (an entry of NetworkDB’s) until so many nodes know of it, in seconds; medians');
+  heading('Seconds until a share of the nodes knows a new endpoint (a NetworkDB entry); medians');
   table([
     ['nodes', 'trials', '50 %', '99 %', '100 %', 'slowest 99 %', 'model 50 %', '99 %', '100 %', 'Serf 50 %', '99 %'],
     ...sizes.map(({ nodes, trials, endpoint, endpointWorst, model, serf }) => [
@@ -115,11 +115,11 @@ export function printGossip({ sizes, falseDeaths: deaths, goals, plots }: Gossip
     ]),
   ]);
   note(
-    'model: each node that knows tells 3 others every 200 ms, 4 ceil(log10(n + 1)) times, and nothing else happens.',
+    'model: each node that knows sends to 3 others every 200 ms, 4 ceil(log10(n + 1)) times, without other traffic.',
   );
-  note('Serf: the formula of its convergence simulator, logistic growth where a contact counts half.');
+  note('Serf: the formula of its convergence simulator, logistic growth in which a contact counts half.');
   heading(
-    'A broadcast of memberlist’s (new meta data), and a death until the others take the dead for dead, in seconds',
+    'Seconds until a memberlist broadcast (new metadata) spreads, and until the others declare a stopped node dead',
   );
   table([
     ['nodes', 'meta 50 %', '99 %', '100 %', 'death: first', '99 %', '100 %', 'expected'],
@@ -130,9 +130,11 @@ export function printGossip({ sizes, falseDeaths: deaths, goals, plots }: Gossip
       ),
     ]),
   ]);
-  note('expected: e / (e - 1) probe intervals until one is probed (SWIM, 2002), the probe, and memberlist’s shortest');
-  note('suspicion, 4 log10(n) probe intervals, as three accuse one that is dead soon after each other.');
-  heading('One node while nothing happens, each having one endpoint: octets that it sends a second, and its memory');
+  note(
+    'expected: e / (e - 1) probe intervals until the first probe (SWIM, 2002), the probe, and memberlist’s shortest',
+  );
+  note('suspicion timeout, 4 log10(n) probe intervals, since three members suspect a dead one in quick succession.');
+  heading('An idle node, in a cluster where each has one endpoint: octets that it sends per second, and its memory');
   table([
     ['nodes', 'packets', 'streams', 'total', 'Serf, at most', 'heap'],
     ...sizes.map(({ nodes, idle, memory }) => [
@@ -142,12 +144,14 @@ export function printGossip({ sizes, falseDeaths: deaths, goals, plots }: Gossip
       `${(memory / 1e6).toFixed(2)} MB`,
     ]),
   ]);
-  note('headers of IP, UDP and TCP included; streams are push/pull and bulk syncs. As many octets come in as go out.');
-  note('Serf, at most: what its simulator gives as the bound, full packets in both directions.');
+  note(
+    'With IP, UDP and TCP headers. Streams are push/pull and bulk syncs. A node receives as many octets as it sends.',
+  );
+  note('Serf, at most: the bound that its simulator gives, full packets in both directions.');
   if (deaths.length > 0) {
     heading('False deaths: members that were alive and declared dead');
     table([
-      ['nodes', 'loss', 'Lifeguard', 'minutes', 'declared', 'believed by', 'refuted suspicions'],
+      ['nodes', 'loss', 'Lifeguard', 'minutes', 'declared', 'accepted by', 'refuted suspicions'],
       ...deaths.map(({ nodes, loss, lifeguard, minutes, declared, believed, refuted }) => [
         String(nodes),
         `${loss * 100} %`,
@@ -156,18 +160,18 @@ export function printGossip({ sizes, falseDeaths: deaths, goals, plots }: Gossip
       ]),
     ]);
     note(
-      'without: no awareness of oneself, a fixed time of suspicion, no nacks. Silent members are asked by TCP in both.',
+      'without: no local health awareness, a fixed suspicion timeout, no nacks. Both probe silent members by TCP too.',
     );
   }
   heading('Goals');
   table([
-    ['', 'held to', 'measured', ''],
+    ['', 'limit', 'measured', ''],
     ...goals.map(({ name, limit, measured, met }) => [name, limit, measured, met ? 'met' : 'missed']),
   ]);
   for (const file of plots) console.log(`\nwrote ${file}`);
 }
 
-/** Octets a second: packets of 1400 octets to 3 nodes five times a second, in and out. */
+/** Octets per second: packets of 1400 octets to 3 nodes five times a second, in and out. */
 const SERF_BYTES = 1400 * LAN.gossipNodes * (1000 / LAN.gossipInterval) * 2;
 
 function heading(words: string): void {
@@ -216,7 +220,7 @@ function spreadChart(sizes: readonly SizeFigures[]): string {
     ];
   });
   return lineChart({
-    title: 'Nodes that know of a new endpoint, in %',
+    title: 'Nodes that know a new endpoint, in %',
     note: 'Medians on the virtual clock; LAN settings: every 200 ms to 3 nodes. Dashed: Serf’s convergence simulator.',
     x: { label: 'seconds', max: 2, step: 0.25 },
     y: { label: '%', max: 100, step: 20 },
@@ -225,7 +229,7 @@ function spreadChart(sizes: readonly SizeFigures[]): string {
 }
 
 function deathsChart(deaths: readonly FalseDeaths[]): string {
-  // In the same measure, however long it was.
+  // Per 100 node hours, whatever the duration of the run.
   const rate = (one: FalseDeaths): number => one.declared / ((one.nodes * one.minutes) / 6000);
   const kinds = [...new Set(deaths.map(({ nodes, loss }) => `${nodes} ${loss}`))];
   const groups = kinds.map((kind) => {
@@ -236,8 +240,8 @@ function deathsChart(deaths: readonly FalseDeaths[]): string {
   const most = Math.max(1, ...groups.flatMap(({ values }) => values));
   const step = 10 ** Math.floor(Math.log10(most));
   return barChart({
-    title: 'False deaths in 100 hours of members, by packet loss',
-    note: 'Members that were alive and declared dead. Without Lifeguard: no awareness, fixed suspicion, no nacks.',
+    title: 'False deaths per 100 node hours, by packet loss',
+    note: 'Living members declared dead. Without Lifeguard: no health awareness, fixed suspicion timeout, no nacks.',
     y: { label: '', max: Math.ceil(most / step) * step, step },
     series: [
       { name: 'with Lifeguard', color: COLORS[1]! },

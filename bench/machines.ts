@@ -1,4 +1,4 @@
-/** Set-ups of the benchmarks of machines. */
+/** Set-ups for the benchmarks of the machines. */
 import { ipv4ToText, macToText, setMac } from '../src/address/index.js';
 import { Fdb } from '../src/fdb/index.js';
 import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
@@ -7,8 +7,8 @@ import { INNER, PING } from './packet.js';
 const ENDPOINTS = 4096;
 
 /**
- * A `Vtep` with 4096 endpoints behind 64 remotes, and a function that forwards one frame, each time to the next of them
- * in an order that no cache can guess.
+ * A `Vtep` with 4096 endpoints behind 64 remotes. `forward` sends one frame, each time to another endpoint, in an order
+ * that defeats processor caches.
  */
 export function forwarding(): { forward(): void; sent(): number } {
   const vtep = new Vtep({ seed: 12_345 });
@@ -27,7 +27,7 @@ export function forwarding(): { forward(): void; sent(): number } {
   const inner = PING.subarray(INNER);
   const bytes = new Uint8Array(HEADROOM + inner.length);
   bytes.set(inner, HEADROOM);
-  const sent = new Float64Array(1); // a number in a variable would go onto the heap at each addition
+  const sent = new Float64Array(1); // a variable would allocate a heap number at each addition
   const sink: VtepSink = {
     deliver: () => undefined,
     transmit: (remote, _bytes, offset, end, sourcePort) => {
@@ -47,7 +47,7 @@ export function forwarding(): { forward(): void; sent(): number } {
 
 const MILLION = 1_000_000;
 
-/** A table of a million learned addresses, and a function that looks one up, each time another far away. */
+/** A table of a million learned addresses. `lookup` looks one up, each time far away from the last. */
 export function lookups(): { lookup(): number } {
   const fdb = new Fdb({ capacity: MILLION, perDestination: MILLION, seed: 12_345 });
   const addresses = new Uint8Array(MILLION * 6);

@@ -1,4 +1,4 @@
-/** `npm run bench -- [SUITE …] [FLAG …]`: benchmarks. On noisy machines run it several times. */
+/** `npm run bench -- [SUITE …] [FLAG …]`: the benchmarks. On noisy machines, run them several times. */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { gossip, printGossip } from './gossip.js';
@@ -9,19 +9,20 @@ import { printSoak, soak } from './soak.js';
 
 export interface BenchOptions {
   quick: boolean;
-  /** Of the overlay suite, as are the flags for the VTEPs of the engine `linux`. */
+  /** Of the overlay suite; `flags` go to its VTEPs with the engine `linux`. */
   rounds: number;
   flags: readonly string[];
-  /** `null` for as many as the suite takes. */
+  /** `null`: the suite's default. */
   minutes: number | null;
-  /** Of the gossip suite: sizes of clusters, none for the usual ones; where plots go. */
+  /** Of the gossip suite: cluster sizes; empty for the default ones. */
   nodes: readonly number[];
+  /** Of the gossip suite: directory for the plots; `null` for none. */
   out: string | null;
 }
 
 interface Suite {
   text: string;
-  /** Runs where it is named only. */
+  /** Runs only if named. */
   named?: boolean;
   run(options: BenchOptions): Promise<unknown>;
   print(results: never): void;
@@ -31,19 +32,19 @@ const SUITES: Record<string, Suite> = {
   library: { text: 'codecs and machines, without I/O', run: library, print },
   offload: { text: 'checksums, segmentation and coalescing', run: offload, print },
   overlay: {
-    text: 'the engines and the kernel’s vxlan side by side, in network namespaces; takes root, iperf3 and ten minutes',
+    text: 'the engines and the kernel’s vxlan side by side, in network namespaces; needs root, iperf3 and ten minutes',
     named: true,
     run: ({ quick, rounds, flags }) => overlay(quick, rounds, flags),
     print: printOverlay,
   },
   soak: {
-    text: 'memory and garbage of two VTEPs under TCP; takes root, iperf3 and five minutes, or --minutes N',
+    text: 'memory and garbage of two VTEPs under TCP load; needs root, iperf3 and five minutes, or --minutes N',
     named: true,
     run: ({ quick, minutes }) => soak(quick ? 1 : (minutes ?? 5)),
     print: printSoak,
   },
   gossip: {
-    text: 'clusters on the virtual clock: propagation and failure detection times, false positives, traffic; takes ten minutes',
+    text: 'clusters on the virtual clock: spread of updates and deaths, false deaths, traffic; takes ten minutes',
     named: true,
     run: gossip,
     print: printGossip,
@@ -59,12 +60,12 @@ ${KNOWN}
 
   --json        figures as JSON
   --quick       one short round of the overlay, one minute of the soak, small clusters of the gossip
-  --rounds N    of the overlay, whose medians count (default 5)
+  --rounds N    rounds of the overlay, which reports medians (default 5)
   --workers N   of the overlay: threads of the engine "linux" (default 1)
-  --busy-poll N of the overlay: microseconds for which that engine looks for the next packet (default 0)
-  --minutes N   of the soak (default 5), and of packet loss in the gossip, on its virtual clock (60 at 100 nodes)
+  --busy-poll N of the overlay: microseconds for which that engine polls before it sleeps (default 0)
+  --minutes N   length of the soak (default 5), and of the packet loss in the gossip, in virtual time (60 at 100 nodes)
   --nodes N …   sizes of the gossip's clusters (default 10 100 1000)
-  --out DIR     where the gossip's plots go (default: nowhere)
+  --out DIR     directory for the gossip's plots (default: no plots)
 `;
 
 const FLAGS = {
@@ -88,7 +89,7 @@ function parse(args: string[]) {
   }
 }
 
-/** Members of a cluster at most. */
+/** Most members of a cluster. */
 const MAX_NODES = 10_000;
 
 async function main(args: string[]): Promise<number> {
@@ -102,7 +103,7 @@ async function main(args: string[]): Promise<number> {
   }
   const minutes = values.minutes === undefined ? null : Number(values.minutes);
   if (minutes !== null && !(minutes > 0)) {
-    console.error(`bench: --minutes must be above 0, not ${values.minutes}`);
+    console.error(`bench: --minutes must be a number above 0, not ${values.minutes}`);
     return 2;
   }
   const rounds = Number(values.rounds);
@@ -112,11 +113,11 @@ async function main(args: string[]): Promise<number> {
     ['busy-poll', 0],
   ] as const)
     if (!(Number.isInteger(Number(values[flag])) && Number(values[flag]) >= least)) {
-      console.error(`bench: --${flag} must be an integer of ${least} or more, not ${values[flag]}`);
+      console.error(`bench: --${flag} must be an integer of at least ${least}, not ${values[flag]}`);
       return 2;
     }
   const flags = ['--workers', values.workers, '--busy-poll', values['busy-poll']];
-  // `--nodes 10 100` as well as `--nodes 10 --nodes 100`: no suite is called by a number.
+  // `--nodes 10 100` works like `--nodes 10 --nodes 100`: no suite's name is a number.
   const isNumber = (word: string): boolean => /^\d+$/.test(word);
   const names = positionals.filter((word) => !isNumber(word));
   const nodes = [...(values.nodes ?? []), ...positionals.filter(isNumber)].map(Number);
@@ -143,12 +144,12 @@ async function main(args: string[]): Promise<number> {
 }
 
 function print(figures: readonly Figure[]): void {
-  const rows = figures.map(({ name, nanoseconds, bytes, bar }) => [
+  const rows = figures.map(({ name, nanoseconds, bytes, target }) => [
     name,
     nanoseconds.toFixed(1),
     bytes.toFixed(1),
-    `< ${bar}`,
-    nanoseconds < bar ? 'met' : 'missed',
+    `< ${target}`,
+    nanoseconds < target ? 'met' : 'missed',
   ]);
   const table = [['', 'ns', 'bytes', 'target (ns)', ''], ...rows];
   const widths = table[0]!.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));

@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- offload`: the checksum in WebAssembly SIMD and in JavaScript, and what it costs to take a super-frame of
- * 64 KiB apart and to put it together, a segment.
+ * `npm run bench -- offload`: the checksum in WebAssembly SIMD and in JavaScript, and the cost per segment of
+ * segmenting and coalescing a super-frame of 64 KiB.
  */
 import { do_not_optimize } from 'mitata';
 import * as ethernet from '../src/ethernet/index.js';
@@ -23,15 +23,15 @@ import { GSO_TCPV4 } from '../src/virtio/index.js';
 import { HEADER_LENGTH, writeHeader } from '../src/vxlan/index.js';
 import { allocated, median, nanoseconds, ROUNDS, type Figure } from './library.js';
 
-/** What a segment carries where the path takes 1500 bytes and TCP has timestamps. */
+/** Payload of a segment with TCP timestamps at an MTU of 1500. */
 const SIZE = 1448;
 const SEGMENTS = 45;
 const FRAME = 64;
 const SCRATCH = 80 * 1024;
 const FRAMES = 128 * 1024;
-/** Behind the super-frame and before the scratch, so that copies lie apart. */
+/** Between the super-frame and the scratch, so that copies do not overlap. */
 const TARGET = 70 * 1024;
-/** Where segments are laid out, and where their data is joined. */
+/** Output of `segmentInto`, and scratch of the joining coalescer. */
 const SEGMENTED = 208 * 1024;
 const JOINED = 288 * 1024;
 
@@ -50,12 +50,12 @@ export async function offload(): Promise<Figure[]> {
   for (let i = 0; i < bytes.length; i++) bytes[i] = Math.imul(i, 2_654_435_761) >>> 24;
 
   const figures: Figure[] = [];
-  const add = async (name: string, bar: number, run: () => unknown, each = 1): Promise<void> => {
+  const add = async (name: string, target: number, run: () => unknown, each = 1): Promise<void> => {
     const medians: number[] = [];
     for (let round = 0; round < ROUNDS; round++) medians.push((await nanoseconds(run)) / each);
-    figures.push({ name, nanoseconds: median(medians), bytes: allocated(run) / each, bar });
+    figures.push({ name, nanoseconds: median(medians), bytes: allocated(run) / each, target });
   };
-  // Not aligned, as data behind headers is not.
+  // Unaligned, like data behind headers.
   await add('sum of 1448 bytes, WebAssembly', 60, () => wasm.sum(FRAME + 2, SIZE, 0));
   await add('sum of 1448 bytes, JavaScript', 300, () => js(FRAME + 2, SIZE, 0));
   await add('copy and sum of 1448 bytes, WebAssembly', 80, () => wasm.copySum(FRAME + 2, TARGET, SIZE, 0));
@@ -67,15 +67,15 @@ export async function offload(): Promise<Figure[]> {
     const bulk = sum === js ? jsBulk(bytes, jsCopy) : wasm;
     const { segment, coalesce, segmentInto, join } = superFrames(bytes, sum, bulk);
     const more = sum === js ? 200 : 0;
-    await add(`a segment of a 64 KiB super-frame, cut out, ${how}`, 150 + more, segment, SEGMENTS);
-    await add(`a segment of a 64 KiB super-frame, merged, ${how}`, 300 + more, coalesce, SEGMENTS);
-    await add(`a segment cut out and copied, many in a call, ${how}`, 100 + 3 * more, segmentInto, SEGMENTS);
-    await add(`a segment merged and copied, many in a call, ${how}`, 100 + 3 * more, join, SEGMENTS);
+    await add(`segment a 64 KiB super-frame, per segment, ${how}`, 150 + more, segment, SEGMENTS);
+    await add(`coalesce into a 64 KiB super-frame, per segment, ${how}`, 300 + more, coalesce, SEGMENTS);
+    await add(`segment and copy, many per call, per segment, ${how}`, 100 + 3 * more, segmentInto, SEGMENTS);
+    await add(`coalesce and copy, many per call, per segment, ${how}`, 100 + 3 * more, join, SEGMENTS);
   }
   return figures;
 }
 
-/** A super-frame, its segments laid out as UDP_GRO hands them out, and what takes each to the other. */
+/** Prepares a super-frame and its segments in the layout of UDP_GRO. The functions convert one into the other. */
 function superFrames(
   bytes: Uint8Array,
   sum: Sum,
@@ -115,7 +115,7 @@ function superFrames(
     segmenter.open(FRAME, FRAME + frame.length, GSO_TCPV4, SIZE, HEADER_LENGTH);
     return segmenter.next(SEGMENTS, SCRATCH);
   };
-  if (segment() !== SEGMENTS) throw new Error('the super-frame was cut wrongly');
+  if (segment() !== SEGMENTS) throw new Error(`the super-frame does not yield ${SEGMENTS} segments`);
 
   const stride = segmenter.headLength + SIZE;
   for (let i = 0; i < SEGMENTS; i++) {
@@ -125,12 +125,12 @@ function superFrames(
     bytes.copyWithin(at + segmenter.headLength, from, from + SIZE);
   }
   const scratch = SCRATCH + segmentScratch(SEGMENTS);
-  if (scratch + coalesceScratch(8) > FRAMES) throw new Error('the scratch lies in the frames');
+  if (scratch + coalesceScratch(8) > FRAMES) throw new Error('the scratch overlaps the frames');
   const coalescer = new Coalescer(bytes, scratch, sum, { prefix: HEADER_LENGTH });
   let runs = 0;
   const sink: CoalescerSink = {
     single: () => {
-      throw new Error('a segment is not merged');
+      throw new Error('a segment was not merged');
     },
     merged: (run) => {
       runs = run.count;
@@ -158,6 +158,6 @@ function superFrames(
     joiner.flush(sink);
     return runs;
   };
-  if (segmentInto() !== SEGMENTS || join() !== SEGMENTS) throw new Error('not all segments are taken in a call');
+  if (segmentInto() !== SEGMENTS || join() !== SEGMENTS) throw new Error('one call did not process all segments');
   return { segment, coalesce, segmentInto, join };
 }

@@ -1,7 +1,7 @@
 /**
- * `npm run bench -- overlay`: two hosts and a container on each, in network namespaces, joined by the kernel's vxlan (with
- * a bridge and a veth pair, as Docker lays it out) and by each engine in turn. All share one machine, so what counts is
- * the ratio within a run; rounds alternate, so that what else the machine does hits all alike.
+ * `npm run bench -- overlay`: two hosts with a container on each, in network namespaces, connected by the kernel's
+ * vxlan (with a bridge and a veth pair, as Docker sets it up) and by each engine in turn. All share one machine, so
+ * only the ratios within a run are meaningful; rounds alternate, so that other load on the machine affects all alike.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,35 +14,35 @@ type Layout = (typeof LAYOUTS)[number];
 const VNI = '4097';
 const MTU = 1450;
 
-/** What is measured, its unit, and the bar in terms of the kernel's figure or, in brackets, by itself. */
+/** Each figure's unit and target: a ratio to the kernel's figure or, in parentheses, an absolute value. */
 const FIGURES = {
   'TCP cubic, one stream': ['Gbit/s', '>= 0.7'],
-  'TCP cubic, one stream back': ['Gbit/s', '>= 0.7'],
+  'TCP cubic, one stream reversed': ['Gbit/s', '>= 0.7'],
   'TCP cubic, four streams': ['Gbit/s', ''],
   'TCP cubic, underlay without offloads': ['Gbit/s', '>= 0.6'],
   'TCP bbr, one stream': ['Gbit/s', '>= 0.85'],
-  'TCP bbr, one stream back': ['Gbit/s', '>= 0.85'],
+  'TCP bbr, one stream reversed': ['Gbit/s', '>= 0.85'],
   'TCP bbr, four streams': ['Gbit/s', ''],
   'UDP flood of 64 bytes, received': ['1000/s', '>= 1'],
   'UDP flood of 1400 bytes, received': ['1000/s', ''],
   'UDP of 64 bytes without loss': ['1000/s', '(100)'],
-  'ping at 2 ms, least': ['us', ''],
-  'ping at 2 ms, median': ['us', '<= 4'],
-  'ping at 2 ms, 99th of 100': ['us', ''],
-  'processor time of both VTEPs a Gbit, TCP cubic': ['ms', ''],
-  'processor time of a VTEP while idle': ['% core', '(< 0.5)'],
+  'ping every 2 ms, minimum': ['us', ''],
+  'ping every 2 ms, median': ['us', '<= 4'],
+  'ping every 2 ms, 99th percentile': ['us', ''],
+  'CPU time of both VTEPs per Gbit, TCP cubic': ['ms', ''],
+  'CPU time of an idle VTEP': ['% core', '(< 0.5)'],
   'resident memory of a VTEP': ['MiB', '(< 120)'],
 } as const;
 type Name = keyof typeof FIGURES;
 
-/** Figures by name and layout, one a round. */
+/** Figures by name and layout, one per round. */
 type Rounds = Record<Name, Record<Layout, number[]>>;
 
 export interface OverlayFigure {
   name: Name;
   unit: string;
-  /** To be held against the ratio of `linux` to the kernel, or, in brackets, against its own figure. */
-  bar: string;
+  /** A bound for the ratio of `linux` to the kernel or, in parentheses, for the figure of `linux` itself. */
+  target: string;
   /** Median over the rounds. */
   medians: Partial<Record<Layout, number>>;
   rounds: Record<Layout, number[]>;
@@ -55,18 +55,18 @@ interface Side {
   address: string;
 }
 
-/** Both ends of an overlay that is up. */
+/** Both ends of a running overlay. */
 interface Up {
   vteps: Running[];
   down(): Promise<void>;
 }
 
-/** Seconds without traffic. */
+/** Length of the measurement without traffic, in seconds. */
 const IDLE = 3;
-/** Rounds in which the slow engine takes part too. */
+/** Rounds that include the slow engine. */
 const DGRAM_ROUNDS = 2;
 
-/** @param flags Of `vtep up`, for the engine `linux`. */
+/** @param flags Flags of `vtep up` for the engine `linux`. */
 export async function overlay(quick: boolean, count: number, flags: readonly string[]): Promise<OverlayFigure[]> {
   const lacking = missing(['root', 'tun', 'ip', 'iperf3', 'ping', 'ethtool']);
   if (lacking.length > 0) throw new Error(`the suite "overlay" needs ${lacking.join(', ')}`);
@@ -97,7 +97,7 @@ export async function overlay(quick: boolean, count: number, flags: readonly str
   return (Object.keys(FIGURES) as Name[]).map((name) => ({
     name,
     unit: FIGURES[name][0],
-    bar: FIGURES[name][1],
+    target: FIGURES[name][1],
     medians: Object.fromEntries(
       LAYOUTS.filter((layout) => rounds[name][layout].length > 0).map((layout) => [
         layout,
@@ -109,14 +109,14 @@ export async function overlay(quick: boolean, count: number, flags: readonly str
 }
 
 export function printOverlay(figures: readonly OverlayFigure[]): void {
-  const head = ['', 'unit', ...LAYOUTS, 'linux/kernel', 'bar', 'linux/dgram'];
+  const head = ['', 'unit', ...LAYOUTS, 'linux/kernel', 'target', 'linux/dgram'];
   const text = (value: number | undefined): string => (value === undefined ? '-' : value.toFixed(value < 100 ? 2 : 0));
-  const rows = figures.map(({ name, unit, bar, medians }) => [
+  const rows = figures.map(({ name, unit, target, medians }) => [
     name,
     unit,
     ...LAYOUTS.map((layout) => text(medians[layout])),
     ratio(medians.linux, medians.kernel),
-    bar,
+    target,
     ratio(medians.linux, medians.dgram),
   ]);
   const table = [head, ...rows];
@@ -199,16 +199,16 @@ async function measure(
   };
   const tcp = async (...flags: string[]): Promise<number> =>
     (await client('-O', '1', ...flags)).sum_received.bits_per_second / 1e9;
-  await tcp('-C', 'cubic'); // warm: code is compiled as it is used
+  await tcp('-C', 'cubic'); // warm-up: V8 compiles code as it is used
   const before = used(running);
   const cubic = await client('-C', 'cubic');
   if (running.length > 0) {
     const gigabits = (cubic.sum_received.bits_per_second / 1e9) * cubic.sum_received.seconds;
-    note('processor time of both VTEPs a Gbit, TCP cubic', (used(running) - before) / gigabits);
+    note('CPU time of both VTEPs per Gbit, TCP cubic', (used(running) - before) / gigabits);
   }
   for (const algorithm of quick ? (['cubic'] as const) : (['cubic', 'bbr'] as const)) {
     note(`TCP ${algorithm}, one stream`, await tcp('-C', algorithm));
-    note(`TCP ${algorithm}, one stream back`, await tcp('-C', algorithm, '-R'));
+    note(`TCP ${algorithm}, one stream reversed`, await tcp('-C', algorithm, '-R'));
     note(`TCP ${algorithm}, four streams`, await tcp('-C', algorithm, '-P', '4'));
   }
   if (quick) note('TCP bbr, one stream', await tcp('-C', 'bbr'));
@@ -226,13 +226,13 @@ async function measure(
     const attempt = async (rate: number): Promise<number | null> => {
       const before = await overflowed(to.container);
       const { sum } = await client('-u', '-b', String(rate * 1000 * 64 * 8), '-l', '64', '--pacing-timer', '100');
-      // What came and found the program's own buffer full was not lost on the way.
+      // A datagram that arrived and found iperf3's socket buffer full was not lost on the overlay.
       const lost = sum.lost_packets - ((await overflowed(to.container)) - before);
       return lost > 0 ? null : sum.packets / sum.seconds / 1000;
     };
     let best = 0;
     for (const rate of [10, 25, 50, 75, 100, 125, 150, 200]) {
-      // Other work on the machine may cost a packet that nothing here has dropped.
+      // Other load on the machine may cause a loss: try three times.
       const reached = (await attempt(rate)) ?? (await attempt(rate)) ?? (await attempt(rate));
       if (reached === null) break;
       best = Math.max(best, reached);
@@ -243,19 +243,19 @@ async function measure(
     ...['ip', 'netns', 'exec', from.container, 'ping', '-n', '-i', '0.002', '-c', quick ? '500' : '1000', to.address],
   ]);
   const times = [...stdout.matchAll(/time=([\d.]+) ms/g)].map(([, time]) => Number(time) * 1000).sort((a, b) => a - b);
-  note('ping at 2 ms, least', times[0]!);
-  note('ping at 2 ms, median', middle(times));
-  note('ping at 2 ms, 99th of 100', times[Math.floor(times.length * 0.99)]!);
+  note('ping every 2 ms, minimum', times[0]!);
+  note('ping every 2 ms, median', middle(times));
+  note('ping every 2 ms, 99th percentile', times[Math.floor(times.length * 0.99)]!);
   if (running.length > 0) {
     const start = running.map((one) => used([one]));
     await sleep(IDLE * 1000);
     const busiest = Math.max(...running.map((one, i) => used([one]) - start[i]!));
-    note('processor time of a VTEP while idle', busiest / (IDLE * 10));
+    note('CPU time of an idle VTEP', busiest / (IDLE * 10));
     note('resident memory of a VTEP', Math.max(...running.map(({ pid }) => resident(pid))));
   }
 }
 
-/** Datagrams that programs in a namespace had no room for, so far. */
+/** Datagrams dropped so far in a namespace because a socket's receive buffer was full. */
 async function overflowed(ns: string): Promise<number> {
   const [names, values] = (await exec(ns, ['grep', '^Udp:', '/proc/net/snmp']))
     .split('\n')
@@ -263,22 +263,22 @@ async function overflowed(ns: string): Promise<number> {
   return Number(values![names!.indexOf('RcvbufErrors')]);
 }
 
-/** Switches off, or on again, what the underlay's devices do for the kernel. */
+/** Switches the offloads of the underlay's devices on or off. */
 async function offloads(sides: readonly Side[], state: 'on' | 'off'): Promise<void> {
   for (const { node } of sides) {
-    // In this order: some of them ask for those before.
+    // In this order: some depend on those before.
     const features = ['tx', 'sg', 'tso', 'gso', 'gro'].flatMap((feature) => [feature, state]);
     await must(['ip', 'netns', 'exec', node, 'ethtool', '-K', 'eth0', ...features]);
   }
 }
 
-/** What is read of iperf3's JSON. */
+/** The part of iperf3's JSON that is read. */
 interface IperfEnd {
   sum_received: { bits_per_second: number; seconds: number };
   sum: { packets: number; lost_packets: number; seconds: number };
 }
 
-/** Milliseconds of processor time so far, over all threads. */
+/** CPU time so far over all threads, in milliseconds. */
 function used(running: readonly Running[]): number {
   return running
     .flatMap(({ pid }) => readdirSync(`/proc/${pid}/task`).map((task) => `/proc/${pid}/task/${task}/schedstat`))

@@ -1,4 +1,4 @@
-/** The packet that the codec figures are about: a ping from C1 to C2 as it crosses the underlay, 148 bytes. */
+/** The packet of the codec benchmarks: a ping from C1 to C2 as it crosses the underlay, 148 bytes. */
 import * as ethernet from '../src/ethernet/index.js';
 import * as icmp from '../src/icmp/index.js';
 import * as ipv4 from '../src/ipv4/index.js';
@@ -17,7 +17,7 @@ const inner = ethernet.encode({
   }),
 });
 
-/** Where the inner frame begins. */
+/** Offset of the inner frame. */
 export const INNER = ethernet.HEADER_LENGTH + ipv4.MIN_HEADER_LENGTH + udp.HEADER_LENGTH + vxlan.HEADER_LENGTH;
 
 /** Ethernet, IPv4, UDP, VXLAN, Ethernet, IPv4, ICMP. */
@@ -36,12 +36,12 @@ export const PING = ethernet.encode({
   }),
 });
 
-/** Numbers made of all that was read, of the outer headers and of the inner, so that no reading is left out. */
+/** Sums of all fields read, of the outer and of the inner headers, so that V8 cannot eliminate a read. */
 export const seen = new Float64Array(2);
 
 /**
- * The fields tier on it: every header checked, and every address, VNI and port read.
- * @returns where the last header ends; negative where one is wrong.
+ * Checks every header and reads every address, VNI and port with the accessors.
+ * @returns the end of the last header; negative if one is malformed.
  */
 export function readFields(bytes: Uint8Array): number {
   const end = bytes.length;
@@ -86,9 +86,9 @@ function readInner(bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Lets V8 optimize both halves before anything calls them together. It inlines what it has not optimized yet, up to a
- * budget that the two exceed: then some accessors stay calls, and the reading takes up to twice as long. Programs meet the
- * same: keep what reads a packet in functions of a header or three.
+ * Lets V8 optimize both halves before anything calls them together. V8 inlines functions that it has not optimized yet,
+ * up to a budget that the two exceed: then some accessors stay calls, and reading takes up to twice as long. The same
+ * holds in programs: let a function that reads packets cover one to three headers.
  */
 export function warmUp(): void {
   for (let i = 0; i < 200_000; i++) readOuter(PING, PING.length);

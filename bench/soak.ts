@@ -1,35 +1,35 @@
 /**
- * `npm run bench -- soak [--minutes N]`: one TCP stream between two VTEPs of the fast engine, its direction turning, and
- * what that does to their memory: whether it stays, and what the thread that moves frames leaves to the garbage collector.
+ * `npm run bench -- soak [--minutes N]`: one TCP stream between two VTEPs of the fast engine, in alternating
+ * directions. Reports whether their memory grows, and how much the thread that moves frames allocates.
  */
 import { readFileSync } from 'node:fs';
 import { exec, VTEP, waitFor, type Running } from '../test/support/lab.js';
 import { missing } from '../test/support/needs.js';
 import { OVERHEAD, Pair, type Which } from '../test/support/pair.js';
 
-/** Seconds in one direction. */
+/** Length of a turn in one direction, in seconds. */
 const TURN = 10;
-/** Of a longer run the second and the last so many seconds are compared. */
+/** Length in seconds of the windows compared: the second and the last of the run; shorter in short runs. */
 const WINDOW = 60;
-/** Makes a process collect once before anything else, so that the first of its heaps in the trace is the main thread's. */
+/** Forces a collection at the start, so that the first heap in the trace is the main thread's. */
 const MARK = 'data:text/javascript,globalThis.gc()';
 
-/** What one VTEP did. */
+/** Measurements of one VTEP. */
 export interface Soaked {
-  /** MiB, once a second. */
+  /** Resident memory in MiB, one sample per second. */
   resident: number[];
-  /** MiB by which the last window's mean is above the second's. */
+  /** Mean resident memory of the last window minus that of the second, in MiB. */
   growth: number;
   /** By thread, from the second window on. */
   threads: Record<'control' | 'data', Collections>;
 }
 
-/** What a thread's garbage collector did. */
+/** Activity of a thread's garbage collector. */
 export interface Collections {
-  /** A minute. */
+  /** Collections per minute. */
   minor: number;
   major: number;
-  /** KiB a second between the first collection and the last; `null` with fewer than two, when it is too little to be seen. */
+  /** Allocation rate between the first and the last collection, in KiB/s; `null` with fewer than two collections. */
   allocated: number | null;
 }
 
@@ -69,7 +69,7 @@ export async function soak(minutes: number): Promise<Soak> {
   }
 }
 
-/** One stream; Gbit/s. */
+/** Runs one stream. @returns its rate in Gbit/s. */
 async function stream(pair: Pair, from: Which, seconds: number): Promise<number> {
   const to = from === 1 ? 2 : 1;
   const server = pair.lab.spawn(['iperf3', '-s', '-1', '--forceflush'], { ns: pair.container(to) });
@@ -105,7 +105,7 @@ function soaked({ stdout }: Running, samples: number[], window: number): Soaked 
 /** One line of V8's `--trace-gc`. */
 interface Collection {
   heap: string;
-  /** Milliseconds of its heap's life. */
+  /** Milliseconds since the creation of the heap. */
   time: number;
   minor: boolean;
   /** MB of the heap before and after. */
@@ -136,14 +136,14 @@ function summary(all: readonly Collection[], minutes: number): Collections {
 
 export function printSoak({ seconds, rates, vteps }: Soak): void {
   const sorted = [...rates].sort((a, b) => a - b);
-  console.log(`${seconds} s of TCP, ${sorted[0]!.toFixed(2)} to ${sorted.at(-1)!.toFixed(2)} Gbit/s a turn`);
+  console.log(`${seconds} s of TCP, ${sorted[0]!.toFixed(2)} to ${sorted.at(-1)!.toFixed(2)} Gbit/s per turn`);
   for (const [i, { resident, growth, threads }] of vteps.entries()) {
     const most = Math.max(...resident).toFixed(1);
-    console.log(`VTEP ${i + 1}: at most ${most} MiB resident (< 120), ${growth.toFixed(2)} MiB more at the end (0)`);
+    console.log(`VTEP ${i + 1}: at most ${most} MiB resident (< 120), growth ${growth.toFixed(2)} MiB (0)`);
     for (const [name, { minor, major, allocated }] of Object.entries(threads)) {
-      const rate = allocated === null ? 'too little to be seen' : `${allocated.toFixed(1)} KiB/s`;
+      const rate = allocated === null ? 'allocates too little to measure' : `allocates ${allocated.toFixed(1)} KiB/s`;
       console.log(
-        `  ${name} thread: ${minor.toFixed(1)} minor and ${major.toFixed(1)} major collections a minute, ${rate}`,
+        `  ${name} thread: ${minor.toFixed(1)} minor and ${major.toFixed(1)} major collections per minute, ${rate}`,
       );
     }
   }

@@ -1,15 +1,15 @@
 /**
- * NetworkDB on memberlist, as a host joins them, and what comes to both: operations of a kind octet, a length in two
- * octets, and as many bytes.
+ * NetworkDB on memberlist, connected as a host connects them. The input is a series of operations: a kind octet, a
+ * length in two octets, and as many bytes.
  *
- *     0 to 2   a datagram: as it is; with a user message of the bytes; with one that is built from them
- *     3 to 5   a stream opens; bytes by the last one; it closes
- *     6        a stream with a state of both: members and attachments that are built from the bytes
- *     7        a stream with a user message that is built from the bytes
- *     8        time passes, as many milliseconds as the bytes say, up to a minute
- *     9        this node writes or withdraws an entry, joins or leaves a network
+ *     0 to 2   a datagram: the bytes; a user message of the bytes; a user message built from the bytes
+ *     3 to 5   a stream opens; the last stream receives the bytes; it closes
+ *     6        a stream with a push/pull state: members and attachments built from the bytes
+ *     7        a stream with a user message built from the bytes
+ *     8        time passes: milliseconds from the bytes, up to a minute
+ *     9        this node writes or deletes an entry, joins or leaves a network
  *
- * It may not throw, exceed its bounds, or lose an entry of its own.
+ * Neither machine may throw, exceed its bounds, or lose an entry of its own.
  */
 import {
   encodeCompound,
@@ -30,7 +30,7 @@ const TABLE = 'table';
 const NOTHING = new Uint8Array(0);
 const VSN = Uint8Array.of(1, 5, 2, 0, 0, 0);
 
-/** A message of NetworkDB with what the octets say. */
+/** A NetworkDB message with fields from the octets. */
 function message([kind = 0, who = 0, what = 0, time = 0, ...rest]: Uint8Array): Uint8Array {
   const node = NAMES[who & 3]!;
   const type = (who >> 2) % 4;
@@ -62,7 +62,7 @@ function message([kind = 0, who = 0, what = 0, time = 0, ...rest]: Uint8Array): 
   }
 }
 
-/** A stream in which another member tells of members and attachments. */
+/** A push/pull stream with members and attachments from the octets. */
 function state([join = 0, time = 0, ...rest]: Uint8Array): Uint8Array {
   const nodes = rest.slice(0, 12).map((octet, i) => ({
     name: NAMES[octet & 3]!,
@@ -125,25 +125,25 @@ export function fuzz(data: Uint8Array): void {
     now,
   );
   tables.watch({}, ({ kind, network, table, key, value }) => {
-    const place = JSON.stringify([network, table, key]);
-    ensure(shown.has(place) === (kind !== 'create'), `${kind} of ${place}`);
-    if (kind === 'delete') shown.delete(place);
-    else shown.set(place, Buffer.from(value).toString('hex'));
+    const path = JSON.stringify([network, table, key]);
+    ensure(shown.has(path) === (kind !== 'create'), `${kind} of ${path}`);
+    if (kind === 'delete') shown.delete(path);
+    else shown.set(path, Buffer.from(value).toString('hex'));
   });
   tables.start(now);
   tables.joinNetwork(NETWORK, now);
-  const pass = (end: number): void => {
+  const advance = (end: number): void => {
     for (let turns = 0; ; turns++) {
       const next = Math.min(members.due, tables.next);
       if (next > end) break;
-      ensure(turns < 5000, 'it is never done');
+      ensure(turns < 5000, 'its timers never stop firing');
       now = Math.max(now, next);
       members.wake(now);
       tables.tick(now);
     }
     now = Math.max(now, end);
   };
-  const whole = (bytes: Uint8Array): void => {
+  const wholeStream = (bytes: Uint8Array): void => {
     const id = members.acceptStream(now, '10.0.0.2');
     if (id === 0) return;
     open.add(id);
@@ -177,9 +177,9 @@ export function fuzz(data: Uint8Array): void {
       if (stream !== 0) open.add(stream);
     } else if (kind === 4) members.streamData(stream, input, now);
     else if (kind === 5) members.streamClosed(stream, now);
-    else if (kind === 6) whole(state(input));
-    else if (kind === 7) whole(encodeUser(message(input)));
-    else if (kind === 8) pass(now + ((first * 256 + second) % 60_000));
+    else if (kind === 6) wholeStream(state(input));
+    else if (kind === 7) wholeStream(encodeUser(message(input)));
+    else if (kind === 8) advance(now + ((first * 256 + second) % 60_000));
     else {
       const attached = tables.networks().length > 0;
       const key = `k${second % 16}`;
@@ -203,16 +203,20 @@ export function fuzz(data: Uint8Array): void {
     ensure(streams <= MAX.streams && streams === open.size, `${streams} streams, and ${open.size} are open`);
     ensure(streamOctets >= 0 && streamOctets <= MAX.kept, `${streamOctets} octets of streams`);
     ensure(relays <= 1024, `${relays} relays`);
-    ensure(members.self.state === 'alive', 'others have made it leave');
+    ensure(members.self.state === 'alive', 'a message from another node made it leave');
   }
 
   const { entries, attachments, counts } = tables.counters();
   const listed = tables.networks().flatMap(({ network }) => tables.entries(network));
-  ensure(listed.length === shown.size, `${listed.length} entries are listed, ${shown.size} were reported`);
+  ensure(listed.length === shown.size, `${listed.length} entries are listed, watchers know ${shown.size}`);
   ensure(entries <= MAX.entries + 16 + MAX.held + counts.refuted, `${entries} entries`);
   ensure(attachments <= MAX.attachments + 4, `${attachments} attachments`);
   for (const { owner, key, value } of listed)
-    if (owner === 'me') ensure(own.get(key) === Buffer.from(value).toString('hex'), `${key} is not what it wrote`);
+    if (owner === 'me')
+      ensure(
+        own.get(key) === Buffer.from(value).toString('hex'),
+        `${key} does not have the value that this node wrote`,
+      );
   members.stop();
-  ensure(open.size === 0, 'streams are open after the end');
+  ensure(open.size === 0, 'streams are still open after stop()');
 }

@@ -5,7 +5,7 @@ export function fuzz(data: Uint8Array): void {
   holds(ipv4, data);
   const length = ipv4.check(data, 0, data.length);
   if (length < 0) return;
-  accessorsHold(ipv4, data, length, ['setEcn']); // of a checksum ffff it makes 0000, which sums up to the same
+  accessorsHold(ipv4, data, length, ['setEcn']); // turns a checksum of ffff into 0000, which is equivalent
   if (!ipv4.verifyChecksum(data, 0)) return;
   const copy = data.slice();
   ipv4.setEcn(copy, 0, 3 - ipv4.getEcn(copy, 0));

@@ -1,4 +1,4 @@
-/** A datagram of memberlist: nothing but WireErrors, nothing out of bounds, and what is read is written and read again. */
+/** A memberlist datagram: decoding throws only WireErrors and stays in bounds, and decoded messages round-trip. */
 import {
   decodeMessage,
   encodeMessage,
@@ -17,7 +17,7 @@ export function fuzz(data: Uint8Array): void {
   walk(plain, {
     message(message) {
       messages++;
-      equal(decodeMessage(encodeMessage(message)), message, 'what was written, compared with what was read');
+      equal(decodeMessage(encodeMessage(message)), message, 'decodeMessage(encodeMessage(m))');
     },
     user(bytes) {
       messages++;
@@ -29,5 +29,5 @@ export function fuzz(data: Uint8Array): void {
     },
   });
   ensure(messages <= 2 * MAX_MESSAGES, `${messages} messages`);
-  equal(data, before, 'the bytes, which reading is not to change');
+  equal(data, before, 'the input after reading, which must not change it');
 }

@@ -1,4 +1,4 @@
-/** A stream of memberlist, whole and in pieces: the same message, or WireErrors and nothing else; and written again. */
+/** A memberlist stream: gives the same message or a WireError, whole and in pieces, and the message round-trips. */
 import {
   encodeMessage,
   encodePushPull,
@@ -23,13 +23,13 @@ export function fuzz(data: Uint8Array): void {
       wireError(trouble);
       refused = true;
     } else message = one!;
-    ensure(pieces.kept <= LIMITS.octets, `keeps ${pieces.kept} octets`);
+    ensure(pieces.kept <= LIMITS.octets, `buffers ${pieces.kept} octets`);
     at += length;
   }
-  if (read === undefined) ensure(message === null, 'what is refused as a whole is read in pieces');
+  if (read === undefined) ensure(message === null, 'a stream that is rejected as a whole is accepted in pieces');
   else {
-    ensure(!refused, 'what is read as a whole is refused in pieces');
-    equal(message, data.length === 0 ? null : read, 'what is read in pieces, compared with the whole');
+    ensure(!refused, 'a stream that is accepted as a whole is rejected in pieces');
+    equal(message, data.length === 0 ? null : read, 'the message read in pieces, compared with the whole');
   }
   if (message === null) return;
   const bytes =
@@ -38,5 +38,5 @@ export function fuzz(data: Uint8Array): void {
       : message.type === 'user'
         ? encodeUser(message.payload)
         : encodeMessage(message);
-  equal(new StreamReader({}, false).push(bytes), message, 'what was written, compared with what was read');
+  equal(new StreamReader({}, false).push(bytes), message, 'the message, encoded and read again');
 }

@@ -1,10 +1,10 @@
 /**
- * A member of a cluster and what comes to it: operations of a kind octet, a length in two octets, and as many bytes.
+ * A memberlist member. The input is a series of operations: a kind octet, a length in two octets, and as many bytes.
  *
- *     0 to 2   a packet: as it is; as the parts of a compound; one of a few messages, with numbers from the bytes
- *     3 to 5   a stream opens; bytes by the last one; it closes
- *     6        time passes, as many milliseconds as the bytes say, up to a minute
- *     7        it calls another, changes its meta data, or leaves
+ *     0 to 2   a packet: the bytes; the bytes as part of a compound; a message with fields from the bytes
+ *     3 to 5   a stream opens; the last stream receives the bytes; it closes
+ *     6        time passes: milliseconds from the bytes, up to a minute
+ *     7        the member joins another, changes its metadata, or leaves
  */
 import {
   encodeMessage,
@@ -21,7 +21,7 @@ const MAX = { members: 8, kept: 4096, streams: 256, packet: 1400 };
 const NAMES = ['me', 'a', 'b', 'c'];
 const KINDS = ['alive', 'suspect', 'dead', 'ping', 'ack', 'indirectPing', 'nack'] as const;
 
-/** A message with what the octets say: who, by whom, which incarnation. */
+/** A message with fields from the octets. */
 function message([kind = 0, who = 0, by = 0, incarnation = 0]: Uint8Array): Message {
   const node = NAMES[who & 3]!;
   const from = NAMES[by & 3]!;
@@ -67,7 +67,7 @@ export function fuzz(data: Uint8Array): void {
         message: () => undefined,
         user: () => undefined,
         refused(error) {
-          throw new Error('it sends what it could not read', { cause: error });
+          throw new Error('it sends a packet that it could not read', { cause: error });
         },
       });
     },
@@ -98,7 +98,7 @@ export function fuzz(data: Uint8Array): void {
         here.set(member.name, true);
       },
       nodeLeft(name) {
-        ensure(here.get(name) === true, `${name} leaves, and was not there`);
+        ensure(here.get(name) === true, `${name} leaves without having joined`);
         here.set(name, false);
       },
     },
@@ -123,7 +123,7 @@ export function fuzz(data: Uint8Array): void {
     else if (kind === 6) {
       const end = now + (input.reduce((time, octet) => time * 256 + octet, 0) % 60_000);
       for (let turns = 0; machine.due <= end; turns++) {
-        ensure(turns < 5000, 'it is never done');
+        ensure(turns < 5000, 'its timers never stop firing');
         now = Math.max(now, machine.due);
         machine.wake(now);
       }
@@ -134,7 +134,7 @@ export function fuzz(data: Uint8Array): void {
       left = true;
       machine.leave(now);
     }
-    // One packet in, so many out at most as it has messages.
+    // A packet causes at most one packet per message in it.
     if (kind < 3) ensure(sent - before <= 1024, `${sent - before} packets for one`);
     const { members, broadcasts, streams, streamOctets, relays } = machine.sizes();
     ensure(members <= MAX.members && broadcasts <= MAX.members * 2, `${members} members, ${broadcasts} broadcasts`);
@@ -145,10 +145,10 @@ export function fuzz(data: Uint8Array): void {
       if (member.name !== 'me')
         ensure(
           (here.get(member.name) === true) === (member.state === 'alive' || member.state === 'suspect'),
-          `${member.name} is ${member.state}, which was not said`,
+          `${member.name} is ${member.state}, which was not reported`,
         );
-    ensure(machine.self.state === (left ? 'left' : 'alive'), `it is ${machine.self.state} itself`);
+    ensure(machine.self.state === (left ? 'left' : 'alive'), `this member is ${machine.self.state}`);
   }
   machine.stop();
-  ensure(open.size === 0, 'streams are open after the end');
+  ensure(open.size === 0, 'streams are still open after stop()');
 }

@@ -1,12 +1,12 @@
 /**
- * A NetworkDb and what comes to it: operations of a kind octet, a length in two octets, and as many bytes.
+ * A NetworkDb. The input is a series of operations: a kind octet, a length in two octets, and as many bytes.
  *
- *     0, 1     a user message          2   another node's state
- *     3, 4     a node comes, goes      5   this node writes or withdraws an entry, joins or leaves
- *     6        seconds pass            7   a table event, built from the bytes: node, type, key, time
- *     8        a bulk sync of a node that is there, with the bytes as its payload
+ *     0, 1     a user message             2   another node's push/pull state
+ *     3, 4     a node joins, leaves       5   this node writes or deletes an entry, joins or leaves a network
+ *     6        time passes                7   a table event built from the bytes: node, type, key, time
+ *     8        a bulk sync from a known node, with the bytes as its payload
  *
- * The machine hears its own packets too. It may not throw, exceed its bounds, or lose an entry of its own.
+ * The machine also receives its own packets. It may not throw, exceed its bounds, or lose an entry of its own.
  */
 import * as db from '../src/gossip/networkdb/index.js';
 import { ensure } from '../test/support/contract.js';
@@ -43,10 +43,10 @@ export function fuzz(data: Uint8Array): void {
     },
   );
   machine.watch({}, ({ kind, network, table, key, value }) => {
-    const place = JSON.stringify([network, table, key]);
-    ensure(shown.has(place) === (kind !== 'create'), `${kind} of ${place}`);
-    if (kind === 'delete') shown.delete(place);
-    else shown.set(place, Buffer.from(value).toString('hex'));
+    const path = JSON.stringify([network, table, key]);
+    ensure(shown.has(path) === (kind !== 'create'), `${kind} of ${path}`);
+    if (kind === 'delete') shown.delete(path);
+    else shown.set(path, Buffer.from(value).toString('hex'));
   });
   for (const [i, name] of NODES.entries()) machine.nodeJoined({ name, address: `192.0.2.${i + 2}`, port: 7946 }, now);
   machine.start(now);
@@ -71,18 +71,18 @@ export function fuzz(data: Uint8Array): void {
       if (second % 8 === 7) {
         if (attached) machine.leaveNetwork(network, now);
         else machine.joinNetwork(network, now);
-        for (const place of own.keys()) if (place.includes(`"${network}"`)) own.delete(place);
+        for (const path of own.keys()) if (path.includes(`"${network}"`)) own.delete(path);
       } else if (attached) {
-        const place = JSON.stringify([network, TABLE, key]);
+        const path = JSON.stringify([network, TABLE, key]);
         const entry = machine.entry(network, TABLE, key);
         const value = input.slice(3);
         if (second % 8 < 5) {
           if (entry === undefined) machine.createEntry(network, TABLE, key, value, now);
           else machine.updateEntry(network, TABLE, key, value, now);
-          own.set(place, Buffer.from(value).toString('hex'));
+          own.set(path, Buffer.from(value).toString('hex'));
         } else if (entry !== undefined) {
           machine.deleteEntry(network, TABLE, key, now);
-          own.delete(place);
+          own.delete(path);
         }
       }
     } else if (kind === 6) {
@@ -92,7 +92,7 @@ export function fuzz(data: Uint8Array): void {
         machine.broadcasts(3, 1300);
       }
     } else if (kind === 7) {
-      // Owners that are not there, and this node itself, are among them.
+      // The owners include an unknown node and this node itself.
       const owner = ['a', 'b', 'c', 'd', 'stranger'][first % 5]!;
       const type = (first >> 3) % 5;
       const value = input.subarray(4);
@@ -118,9 +118,9 @@ export function fuzz(data: Uint8Array): void {
       };
       machine.receive(db.wrap(db.BULK_SYNC, db.bulkSyncMessage, sync), now);
     }
-    const heard = echo;
+    const looped = echo;
     echo = [];
-    for (const message of heard) machine.receive(message, now);
+    for (const message of looped) machine.receive(message, now);
     joined = machine.networks().length;
   }
 
@@ -129,16 +129,19 @@ export function fuzz(data: Uint8Array): void {
   for (const { network, table, key, value } of listed)
     ensure(
       shown.get(JSON.stringify([network, table, key])) === Buffer.from(value).toString('hex'),
-      `${key} is listed as watchers do not know it`,
+      `${key} is listed with a value that watchers did not get`,
     );
-  ensure(listed.length === shown.size, `${listed.length} entries are listed, ${shown.size} were reported`);
-  // Its own keys, those refuted, and what others may write.
+  ensure(listed.length === shown.size, `${listed.length} entries are listed, watchers know ${shown.size}`);
+  // This node's 16 keys, refuted ones, and what others may write.
   ensure(entries <= LIMITS.entries + 16 + LIMITS.held + counts.refuted, `${entries} entries`);
   ensure(attachments <= ATTACHMENTS + joined + 2, `${attachments} attachments`);
-  // Other nodes may overwrite an entry under their own names, and none may under this node's.
+  // Other nodes may overwrite an entry under their own names, but not under this node's.
   for (const entry of listed)
     if (entry.owner === 'a') {
-      const place = JSON.stringify([entry.network, entry.table, entry.key]);
-      ensure(own.get(place) === Buffer.from(entry.value).toString('hex'), `${place} is not what this node wrote`);
+      const path = JSON.stringify([entry.network, entry.table, entry.key]);
+      ensure(
+        own.get(path) === Buffer.from(entry.value).toString('hex'),
+        `${path} does not have the value that this node wrote`,
+      );
     }
 }

@@ -1,17 +1,16 @@
 /**
- * Frames of a kind octet, a GSO size and a length in two octets each, and as many bytes: each is segmented as a super-frame
- * of the kind's GSO type, and all that is not refused and all segments are coalesced, in the order in which they come.
- * What comes out has to be what went in, as soon as it is segmented again.
+ * The input is a series of frames: a kind octet, a GSO size and a length in two octets each, and as many bytes. The
+ * target segments each as a super-frame, and coalesces the segments and the frames that cannot be segmented, in order.
+ * Segmenting the result again must give the same frames.
  *
- * The kind: the three low bits choose the GSO type, the next the tag, and the one above that the frame alone, so that it
- * is not segmented.
+ * Bits 0 to 2 of the kind choose the GSO type, bit 3 is the tag, and bit 4 says not to segment the frame.
  */
 import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP, GSO_UDP_L4 } from '../src/virtio/index.js';
 import { ensure, equal } from '../test/support/contract.js';
 import { coalesceAll, segmentAll } from '../test/support/offload.js';
 
 const TYPES = [GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, GSO_TCPV4 | GSO_ECN, GSO_NONE, GSO_UDP, 0x42, GSO_TCPV6 | GSO_ECN];
-/** Frames at most, since an input of a few bytes may ask for thousands. */
+/** Most frames: a few bytes of input could ask for thousands. */
 const MOST = 200;
 
 export function fuzz(data: Uint8Array): void {
@@ -41,12 +40,16 @@ export function fuzz(data: Uint8Array): void {
         continue;
       }
       const segments = segmentAll(bytes, header.gsoType, header.gsoSize, { prefix, fixedId });
-      if (typeof segments === 'number') throw new Error(`what was merged is refused: ${segments}`);
-      ensure(segments.length === count, `${count} frames were merged, and ${segments.length} come out`);
+      if (typeof segments === 'number') throw new Error(`the segmenter rejects a merged frame: ${segments}`);
+      ensure(segments.length === count, `${count} frames were merged into one that has ${segments.length} segments`);
       again.push(...segments.map((segment) => ({ bytes: segment, tag })));
     }
-    const went = frames.map((frame, i) => line(frame, tags[i]!));
-    equal(again.map(({ bytes, tag }) => line(bytes, tag)).sort(), [...went].sort(), 'the frames that came out');
+    const input = frames.map((frame, i) => line(frame, tags[i]!));
+    equal(
+      again.map(({ bytes, tag }) => line(bytes, tag)).sort(),
+      [...input].sort(),
+      'the frames, coalesced and segmented again',
+    );
   }
 }
 

@@ -43,34 +43,34 @@ export function fuzz(data: Uint8Array): void {
     return dissect(framed.subarray(1, data.length), { linkType });
   };
   const { layers, stopped } = seen(0x00);
-  equal(seen(0xff), { layers, stopped }, 'what is read between ones, compared with between zeros');
+  equal(seen(0xff), { layers, stopped }, 'the layers with ones around the packet, compared with zeros');
 
-  // The layers lie side by side, from the first octet to the last.
+  // The layers are contiguous and cover the packet.
   let at = 0;
   for (const { protocol, offset, size } of layers) {
-    ensure(offset === at && size >= 0, `${protocol} lies at ${offset}, and ${at} octets are accounted for`);
+    ensure(offset === at && size >= 0, `${protocol} starts at ${offset}, but the layer before it ends at ${at}`);
     at += size;
   }
-  ensure(at === data.length - 1, `${at} octets of ${data.length - 1} are accounted for`);
+  ensure(at === data.length - 1, `the layers cover ${at} octets of ${data.length - 1}`);
   ensure(layers.length <= 2 * MAX_LAYERS + 1, `${layers.length} layers`);
 
-  // Where nothing stopped it, every codec accepts its layer, and says the same of its length.
+  // Unless dissect stopped, every codec accepts its layer and agrees on its length.
   const packet = data.subarray(1);
   for (const { protocol, offset, size } of stopped === null ? layers : []) {
     const length = CHECKS[protocol]?.(packet, offset, packet.length) ?? size;
     const fits = protocol === 'ipv6' ? length >= 0 && length <= size : length === size;
-    ensure(fits, `${protocol} at ${offset} has ${size} octets, and its codec says ${length}`);
+    ensure(fits, `${protocol} at ${offset} has ${size} octets, but its codec says ${length}`);
   }
   if (stopped === null && layers.every(({ protocol }) => !/^(null|loop|sll2?)$/.test(protocol)))
-    equal(build(layers), packet, 'what build makes of the layers, compared with the packet');
+    equal(build(layers), packet, 'build(layers), compared with the packet');
   if (stopped !== null)
     ensure(
       stopped.offset >= 0 && stopped.offset < data.length && stopped.detail !== '',
       `stopped at ${stopped.offset} of ${data.length - 1}`,
     );
 
-  // A packet is not to write into the terminal what it likes.
-  ensure(!UNPRINTABLE.test(summarize(layers)), 'the summary is not a line of text');
+  // A packet must not get control characters into the terminal.
+  ensure(!UNPRINTABLE.test(summarize(layers)), 'the summary has control characters');
   for (const text of [tree(layers), hexdump(packet)])
-    ensure(!UNPRINTABLE.test(text.replaceAll('\n', ' ')), 'what is shown is not plain text');
+    ensure(!UNPRINTABLE.test(text.replaceAll('\n', ' ')), 'the tree or the hex dump has control characters');
 }

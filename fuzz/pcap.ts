@@ -6,7 +6,7 @@ interface Result {
   problem: string | null;
 }
 
-/** Reads a file in pieces whose lengths go round in `sizes`. */
+/** Reads a file in pieces whose lengths cycle through `sizes`. */
 function read(data: Uint8Array, sizes: readonly number[]): Result {
   const reader = new CaptureReader({ maxCaptured: 4096 });
   const packets: CapturedPacket[] = [];
@@ -16,24 +16,27 @@ function read(data: Uint8Array, sizes: readonly number[]): Result {
     at += size;
   }
   const problem = reader.finish();
-  ensure(reader.count === packets.length, `the reader counts ${reader.count} packets and gave ${packets.length}`);
+  ensure(reader.count === packets.length, `the reader counts ${reader.count} packets but returned ${packets.length}`);
   return { packets, problem: problem === null ? null : wireError(problem).message };
 }
 
-/** The same packets and the same problem, whatever the pieces; and what was read can be written and read again. */
+/**
+ * A reader gives the same packets and the same problem, whatever the pieces; and packets round-trip through both
+ * writers.
+ */
 export function fuzz(data: Uint8Array): void {
   const whole = read(data, [Math.max(1, data.length)]);
   equal(read(data, [1]), whole, 'read octet by octet, compared with read at once');
   equal(read(data, [7, 64, 3]), whole, 'read in pieces, compared with read at once');
   for (const { captured, data: bytes } of whole.packets)
-    ensure(captured === bytes.length && captured <= 4096, 'lengths of a packet disagree');
+    ensure(captured === bytes.length && captured <= 4096, 'the lengths of a packet disagree');
 
   const linkType = whole.packets[0]?.linkType;
   const kept = whole.packets
     .filter((packet) => packet.linkType === linkType)
     .map(({ timestamp, length, data }) => ({
       timestamp: (timestamp ?? 0n) & 0x1fff_ffff_ffff_ffffn,
-      length: Math.max(length, data.length), // writers refuse less
+      length: Math.max(length, data.length), // writers reject less
       data,
     }));
   if (linkType === undefined) return;
@@ -43,11 +46,11 @@ export function fuzz(data: Uint8Array): void {
   const records = [old.header(), ...kept.map((packet) => old.packet(packet))];
   for (const file of [blocks, records]) {
     const again = read(Uint8Array.from(Buffer.concat(file)), [1000]);
-    equal(again.problem, null, 'the problem in what was written');
+    equal(again.problem, null, 'the problem in the written file');
     equal(
       again.packets.map(({ timestamp, length, data }) => ({ timestamp, length, data })),
       kept,
-      'what was written, read again',
+      'the packets, written and read again',
     );
   }
 }

@@ -10,5 +10,5 @@ export function fuzz(data: Uint8Array): void {
   const end = udp.HEADER_LENGTH + payload.length;
   const copy = data.slice(0, end);
   udp.fillChecksum(copy, 0, end, 0x1234);
-  ensure(udp.getChecksum(copy, 0) !== 0, 'fillChecksum wrote zero, which stands for none');
+  ensure(udp.getChecksum(copy, 0) !== 0, 'fillChecksum wrote zero, which means no checksum');
 }

@@ -1,10 +1,10 @@
 /**
- * A VTEP and what comes to it: operations of a kind octet, a length in two octets, and as many bytes.
+ * A VTEP. The input is a series of operations: a kind octet, a length in two octets, and as many bytes.
  *
- *     0 to 3   a frame from that port; 2 is a trunk, 3 is in a segment that carries tags and floods nothing
- *     4 to 6   a datagram from a peer, from another peer, from a stranger
- *     7        a datagram from a peer that met congestion
- *     8        as many seconds pass as the bytes say
+ *     0 to 3   a frame from that port; 2 is a trunk, 3 is in a segment that carries tags and does not flood
+ *     4 to 6   a datagram from a peer, from another peer, from an unknown host
+ *     7        a datagram from a peer, marked CE
+ *     8        time passes: seconds from the bytes
  */
 import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
 import { ensure, equal } from '../test/support/contract.js';
@@ -46,7 +46,7 @@ export function fuzz(data: Uint8Array): void {
   for (const [name, count] of Object.entries({ ...counts, ...drops })) ensure(count >= 0, `${name} is ${count}`);
 }
 
-/** One frame or datagram: what `explain` says comes true, all stays inside the buffer, and nothing goes missing. */
+/** Handles one frame or datagram: checks it against `explain`, the bounds of the buffer, and the drop counters. */
 function step(vtep: Vtep, kind: number, input: Uint8Array, now: number): void {
   const framed = new Uint8Array(CANARY + HEADROOM + input.length + CANARY).fill(0xa5);
   const start = CANARY + HEADROOM;
@@ -63,34 +63,35 @@ function step(vtep: Vtep, kind: number, input: Uint8Array, now: number): void {
   );
   equal(JSON.stringify(vtep.counters()), before, 'the counters after explain');
 
-  const sent: string[] = [];
-  const told: string[] = [];
+  const deliveredTo: string[] = [];
+  const transmittedTo: string[] = [];
   const inside = (bytes: Uint8Array, offset: number, stop: number): void => {
     ensure(offset >= 0 && offset < stop && stop <= bytes.length, `hands out ${offset} to ${stop} of ${bytes.length}`);
-    if (bytes === framed) ensure(offset >= CANARY && stop <= end, `hands out ${offset} to ${stop}, and has ${end}`);
+    if (bytes === framed)
+      ensure(offset >= CANARY && stop <= end, `hands out ${offset} to ${stop}, beyond the frame's end at ${end}`);
   };
   const sink: VtepSink = {
     deliver(port, bytes, offset, stop) {
       inside(bytes, offset, stop);
-      ensure(!local || port !== kind || bytes !== framed, 'a frame goes back to where it came from');
-      sent.push(PORTS[port]!);
+      ensure(!local || port !== kind || bytes !== framed, 'a frame goes back to its port');
+      deliveredTo.push(PORTS[port]!);
     },
     transmit(remote, bytes, offset, stop) {
       inside(bytes, offset, stop);
-      ensure(local, 'a datagram goes from one tunnel into another');
-      told.push(remote.address);
+      ensure(local, 'a datagram from a tunnel goes into a tunnel');
+      transmittedTo.push(remote.address);
     },
   };
   const dropped = sum(vtep.counters().drops);
   if (local) vtep.receiveFrame(kind, framed, start, end, now, sink);
   else vtep.receiveDatagram(from, framed, start, end, now, ecn, sink);
 
-  equal(sent, delivered, 'the ports that frames left by, compared with explain');
-  equal(told, transmitted, 'the remotes that got datagrams, compared with explain');
+  equal(deliveredTo, delivered, 'the ports that frames went to, compared with explain');
+  equal(transmittedTo, transmitted, 'the remotes that datagrams went to, compared with explain');
   ensure(
-    sent.length + told.length > 0 || sum(vtep.counters().drops) > dropped,
-    'nothing came out, and no drop was counted',
+    deliveredTo.length + transmittedTo.length > 0 || sum(vtep.counters().drops) > dropped,
+    'neither output nor a counted drop',
   );
   for (let i = 0; i < CANARY; i++)
-    ensure(framed[i] === 0xa5 && framed[end + i] === 0xa5, 'bytes outside the frame and its headroom were written');
+    ensure(framed[i] === 0xa5 && framed[end + i] === 0xa5, 'it wrote outside the frame and its headroom');
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * `npm run bench -- [SUITE …] [--json]`: bundles the benchmarks as the package is bundled, and runs them with the garbage
- * collector in reach, by which allocations are counted.
+ * `npm run bench -- [SUITE …] [--json]`: bundles the benchmarks like the package, and runs them with `--expose-gc`,
+ * which they need to count allocations.
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { build } from 'esbuild';
 import { constants } from './constants.mjs';
 
-// Below the repository, so that what stays outside the bundle is found.
+// Inside the repository, so that imports of external packages resolve.
 const directory = join('bench', 'work');
 const file = join(directory, `main-${process.pid}.mjs`);
 
@@ -28,7 +28,7 @@ mkdirSync(directory, { recursive: true });
 const program = join(directory, `vtep-${process.pid}`);
 const env = { ...process.env };
 if (process.argv.includes('overlay') || process.argv.includes('soak')) {
-  // What is measured is these sources, bundled as the package is.
+  // Measures the present sources, bundled like the package.
   const { outputFiles: files } = await build({
     entryPoints: { 'cli/main': 'src/cli/main.ts', 'host/linux-worker': 'src/host/linux/worker.ts' },
     outdir: program,
@@ -48,7 +48,7 @@ if (process.argv.includes('overlay') || process.argv.includes('soak')) {
   env['WEFT_VTEP'] ??= `node ${join(program, 'cli', 'main.js')}`;
 }
 writeFileSync(file, constants(/** @type {import('esbuild').OutputFile} */ (outputFiles[0]).text).code);
-// A cluster in one process is large: half of the memory may be its heap, and what lives short may be more at a time.
+// A cluster in one process is large: the heap may take half of the memory, and its young generation is larger.
 const large = [`--max-old-space-size=${Math.floor(totalmem() / 2 ** 21)}`, '--max-semi-space-size=64'];
 const flags = ['--expose-gc', ...(process.argv.includes('gossip') ? large : [])];
 const child = spawn(process.execPath, [...flags, file, ...process.argv.slice(2)], { stdio: 'inherit', env });

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Builds `dist`: WebAssembly, JavaScript with tsup, one entry a room and the program; declarations with the TypeScript compiler.
- * Types are not checked here (`npm run check` does), so that an install takes seconds.
+ * Builds `dist`: WebAssembly; JavaScript with tsup, one entry per room and one for the program; declarations with tsc.
+ * Does not check types (`npm run check` does), so that an install takes seconds.
  */
 import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { writeModule } from './wasm.mjs';
 
 const PROGRAM = 'dist/cli/main.js';
 
-/** Writes the declarations of every room that is exported. @returns {Promise<void>} */
+/** Writes the declarations of every exported room. @returns {Promise<void>} */
 function declarations() {
   const rooms = existingRooms().filter((room) => room !== 'cli');
   const options =
@@ -42,9 +42,9 @@ function rewriteConstants(path) {
 }
 
 /**
- * Lets bundlers drop a namespace object that nothing uses. esbuild fills it by a statement of its own, which they must keep,
- * and everything in it: `decode` of `weftnet/ethernet` would bring along all of `vlan`. Keeps every line where it is, for
- * the source maps. @param {string} code
+ * Lets bundlers drop an unused namespace object. esbuild fills it in a separate statement, which bundlers must keep
+ * with everything it references: `decode` of `weftnet/ethernet` would include all of `vlan`. Line numbers stay the
+ * same, for the source maps. @param {string} code
  */
 function droppableNamespaces(code) {
   return code
@@ -52,7 +52,10 @@ function droppableNamespaces(code) {
     .replace(/^(var __export = \(target, all\) => \{\n(?:  .*\n)*)\};/m, '$1  return target; };');
 }
 
-/** `src/index.ts` without its types. A bundler would make objects of its namespaces, and then nothing could be dropped from them. */
+/**
+ * `src/index.ts` without its types. Not bundled: its namespaces would become objects, from which users' bundlers drop
+ * nothing.
+ */
 function mainEntry() {
   return ts.transpile(readFileSync(MAIN, 'utf8'), {
     target: ts.ScriptTarget.ES2022,
@@ -61,7 +64,7 @@ function mainEntry() {
   });
 }
 
-/** Writes the manual pages, made from the same tables as the help. */
+/** Writes the manual pages, generated from the same tables as the help. */
 async function manualPages() {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
   const { manPages } = await import(new URL('../dist/cli/man.js', import.meta.url).href);

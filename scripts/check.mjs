@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * All that can be said about the sources without running them, a line for each question. Uses no network.
+ * Static checks of the sources and the package, one line of output each. Uses no network.
  *
  *     npm run check                  everything
- *     npm run check -- types layers  the questions named
+ *     npm run check -- types layers  only these checks
  */
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { existingRooms, findings, importsOf, readSources, ROOMS } from './layers.mjs';
 
-/** Runs a program to its end and gives back its standard output; rejects with all that it printed where it fails. */
+/** Runs a program and returns its standard output; rejects with everything that it printed if it fails. */
 /** @type {(command: string, ...args: string[]) => Promise<string>} */
 function run(command, ...args) {
   return new Promise((resolve, reject) => {
@@ -33,23 +33,23 @@ function run(command, ...args) {
 /** @type {(script: string, ...args: string[]) => Promise<string>} */
 const tool = (script, ...args) => run(process.execPath, join('node_modules', script), ...args);
 
-/** @type {(lines: readonly string[]) => void} */
-function none(lines) {
+/** Throws if there are any findings. @type {(lines: readonly string[]) => void} */
+function expectNone(lines) {
   if (lines.length > 0) throw new Error(lines.join('\n'));
 }
 
 /**
- * The published declarations compile as a user of the package has them: Node's resolution, libraries checked too, and
- * for layers 0 to 2 without Node's types. They name files beside them, Node's modules and koffi, and no other package.
+ * The published declarations compile for a user of the package: with Node's resolution, with libraries checked, and for
+ * layers 0 to 2 without Node's types. They import only files beside them, Node's modules and koffi.
  */
 async function declarations() {
   const sources = readSources('dist').filter((source) => source.path.endsWith('.d.ts'));
-  const strangers = sources.flatMap((source) =>
+  const foreign = sources.flatMap((source) =>
     importsOf(source)
       .filter(({ specifier }) => !/^(\.{1,2}\/.*\.js|node:.*|koffi)$/.test(specifier ?? ''))
-      .map(({ specifier }) => `${source.path}: names ${specifier}, which users do not have: write its types out`),
+      .map(({ specifier }) => `${source.path}: imports ${specifier}, which users do not have: write its types out`),
   );
-  none([...new Set(strangers)]);
+  expectNone([...new Set(foreign)]);
   const doors = existingRooms().filter((room) => room !== 'cli');
   const options = '--noEmit --strict --target es2022 --module nodenext --skipLibCheck false'.split(' ');
   for (const [types, from, to] of /** @type {const} */ ([
@@ -65,7 +65,7 @@ async function declarations() {
   }
 }
 
-/** Every file that `exports` and `bin` name is in the package, and nothing that does not belong there. */
+/** The package contains every file that `exports`, `bin` and `man` name, and no others than expected. */
 /** @type {(files: readonly string[]) => void} */
 function contents(files) {
   const manifest = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -73,7 +73,9 @@ function contents(files) {
     typeof door === 'string' ? door : Object.values(door),
   );
   const wanted = [...doors, ...Object.values(manifest.bin), ...manifest.man].map((path) => path.replace(/^\.\//, ''));
-  const absent = wanted.filter((path) => !files.includes(path)).map((path) => `${path} is promised and not packed`);
+  const absent = wanted
+    .filter((path) => !files.includes(path))
+    .map((path) => `${path} is declared in package.json but not packed`);
   const stray = files
     .filter(
       (path) =>
@@ -81,8 +83,8 @@ function contents(files) {
           path,
         ),
     )
-    .map((path) => `${path} is packed and does not belong there`);
-  none([...absent, ...stray]);
+    .map((path) => `${path} is packed but does not belong in the package`);
+  expectNone([...absent, ...stray]);
 }
 
 /** Packs the built package (without building again) and lints the tarball. */
@@ -98,43 +100,43 @@ async function attw() {
   }
 }
 
-/** @type {Record<string, [what: string, how: () => unknown]>} */
-const QUESTIONS = {
+/** @type {Record<string, [text: string, run: () => unknown]>} */
+const CHECKS = {
   pure: [
-    'layers 0 to 2 compile against the ECMAScript library alone',
+    'layers 0 to 2 compile with the ECMAScript library alone',
     () => tool('typescript/bin/tsc', '-p', 'tsconfig.pure.json'),
   ],
   types: ['everything compiles', () => tool('typescript/bin/tsc', '-p', 'tsconfig.json')],
-  layers: ['imports point down', () => none(findings(readSources()))],
+  layers: ['imports follow the layers', () => expectNone(findings(readSources()))],
   format: [
-    'prettier would change nothing',
+    'all files are formatted with prettier',
     () => tool('prettier/bin/prettier.cjs', '--check', '--log-level', 'warn', '.'),
   ],
   build: ['the package builds', () => run(process.execPath, 'scripts/build.mjs')],
-  declarations: ['the declarations stand alone', declarations],
-  publint: ['publint finds nothing', () => tool('publint/src/cli.js', 'run', '.', '--strict', '--pack', 'npm')],
-  attw: ['the tarball is whole, and its types resolve', attw],
+  declarations: ['the declarations compile without other packages', declarations],
+  publint: ['publint reports nothing', () => tool('publint/src/cli.js', 'run', '.', '--strict', '--pack', 'npm')],
+  attw: ['the tarball is complete, and its types resolve', attw],
 };
 
 const words = process.argv.slice(2);
-const unknown = words.filter((word) => !(word in QUESTIONS));
+const unknown = words.filter((word) => !(word in CHECKS));
 if (unknown.length > 0) {
-  console.error(`check knows ${Object.keys(QUESTIONS).join(', ')}, not ${unknown.join(', ')}`);
+  console.error(`unknown check ${unknown.join(', ')}; the checks are ${Object.keys(CHECKS).join(', ')}`);
   process.exit(2);
 }
 let failed = 0;
-for (const [name, [what, how]] of Object.entries(QUESTIONS)) {
+for (const [name, [text, run]] of Object.entries(CHECKS)) {
   if (words.length > 0 && !words.includes(name)) continue;
   const started = performance.now();
   let trouble = '';
   try {
-    await how();
+    await run();
   } catch (error) {
     trouble = error instanceof Error ? error.message : String(error);
     failed += 1;
   }
   const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  console.log(`${trouble === '' ? 'ok  ' : 'FAIL'} ${name}: ${what} (${seconds} s)`);
+  console.log(`${trouble === '' ? 'ok  ' : 'FAIL'} ${name}: ${text} (${seconds} s)`);
   if (trouble !== '') console.log(trouble.replace(/^/gm, '     '));
 }
 process.exitCode = failed === 0 ? 0 : 1;

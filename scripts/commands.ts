@@ -1,5 +1,5 @@
 /**
- * Writes docs/commands.md, the reference of every command, from the texts that `vtep COMMAND --help` prints.
+ * Writes docs/commands.md, the reference of all commands, from the output of `vtep COMMAND --help`.
  *
  *     npm run docs
  */

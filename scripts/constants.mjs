@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * Gives a bundle its constants back. esbuild makes `var` of the sources' top-level `const`, and what V8 (up to Node 22)
- * cannot know to be constant it loads from memory at each use; of a `const` it checks at each use that it has been set,
- * which lengthens the functions until they are no longer inlined. So: `const` where nothing is ever assigned again, and
- * numbers in their places. Reading a header's fields takes two thirds of the time then, measured on `npm run bench`.
+ * Restores the constants of a bundle. esbuild turns top-level `const` into `var`, which V8 (up to Node 22) loads from
+ * memory at each use; and it checks at each use that a `const` is initialized, which makes functions too long to
+ * inline. So this turns variables that are assigned once back into `const`, and replaces numeric ones by their values.
+ * Reading a header's fields then takes two thirds of the time (`npm run bench`).
  */
 import MagicString from 'magic-string';
 import ts from 'typescript';
@@ -16,7 +16,7 @@ export function constants(text) {
   const file = ts.createSourceFile('bundle.js', text, ts.ScriptTarget.ESNext, true, ts.ScriptKind.JS);
   const assigned = assignedNames(file);
   const declared = declarations(file);
-  /** Replacements: where, up to where, and with what. @type {[number, number, string][]} */
+  /** Replacements: start, end, text. @type {[number, number, string][]} */
   const edits = [];
   /** @type {Map<string, string>} */
   const numbers = new Map();
@@ -41,7 +41,7 @@ export function constants(text) {
   const inline = (node) => {
     if (ts.isIdentifier(node) && numbers.has(node.text)) {
       const number = /** @type {string} */ (numbers.get(node.text));
-      // A negative number behind a minus would make a decrement of it.
+      // A minus followed by a negative number would read as a decrement.
       const value = number.startsWith('-') ? `(${number})` : number;
       if (ts.isShorthandPropertyAssignment(node.parent))
         edits.push([node.getStart(file), node.end, `${node.text}: ${value}`]);
@@ -66,7 +66,10 @@ function isNumber(node) {
   );
 }
 
-/** Whether an identifier stands for a value here: it is no declaration, no property's name, no label, not in an import or export. @param {ts.Identifier} node */
+/**
+ * Whether an identifier is used as a value: not a declaration, property name or label, nor in an import or export.
+ * @param {ts.Identifier} node
+ */
 function isUse(node) {
   const { parent } = node;
   if (ts.isPropertyAccessExpression(parent)) return parent.expression === node;
@@ -88,7 +91,7 @@ function isAssignment(kind) {
   return kind >= ts.SyntaxKind.FirstAssignment && kind <= ts.SyntaxKind.LastAssignment;
 }
 
-/** The names that anything assigns to, patterns included. @param {ts.SourceFile} file */
+/** The names that are assigned to anywhere, also in patterns. @param {ts.SourceFile} file */
 function assignedNames(file) {
   /** @type {Set<string>} */
   const assigned = new Set();
@@ -114,7 +117,10 @@ function assignedNames(file) {
   return assigned;
 }
 
-/** How often each name is declared, anywhere: a name declared once is the same thing wherever it stands. @param {ts.SourceFile} file */
+/**
+ * How often each name is declared: a name declared once means the same variable everywhere.
+ * @param {ts.SourceFile} file
+ */
 function declarations(file) {
   /** @type {Map<string, number>} */
   const count = new Map();

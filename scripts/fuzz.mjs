@@ -1,17 +1,17 @@
 // @ts-check
 /**
- * Fuzzes: feeds a target of `fuzz/` with bytes that coverage guides, until the time is over or a promise breaks.
+ * Feeds a target of `fuzz/` with coverage-guided inputs, until the time is over or an input breaks a promise.
  *
  *     npm run fuzz -- --list                    the targets
- *     npm run fuzz -- vxlan --seconds 30        one (or several names, or all) for so long each; 30 when absent
+ *     npm run fuzz -- vxlan --seconds 30        one target (or several, or all), for so long each (default 30)
  *     npm run fuzz -- vxlan fuzz/corpus/vxlan/* replays files instead
  *
- * An input that takes longer than --patience seconds (10) is a crash too.
+ * An input that takes longer than --patience seconds (default 10) counts as a crash too.
  *
- * Begins with the seeds in `fuzz/corpus/<target>/`. An input that breaks a promise is written there as `crash-<hash>`, to
- * be committed with the repair. What else was found on the way stays in `fuzz/work`, for the next run on this machine.
+ * Starts from the seeds in `fuzz/corpus/<target>/`, and writes an input that breaks a promise there as `crash-<hash>`:
+ * commit it with the fix. Other inputs that reach new code stay in `fuzz/work`, for the next run on this machine.
  *
- * The engine is Jazzer.js where it is installed and loads, else jsfuzz, whose corpus and mutations fuzz-worker.mjs drives.
+ * The engine is Jazzer.js if it is installed and loads, else jsfuzz, whose corpus and mutations fuzz-worker.mjs drives.
  */
 import { build } from 'esbuild';
 import { spawnSync } from 'node:child_process';
@@ -40,7 +40,7 @@ const targets = existsSync('fuzz')
   : [];
 
 /**
- * Bundles a target as CommonJS, which is what fuzzers instrument.
+ * Bundles a target as CommonJS, the format that fuzzers instrument.
  * @param {string} target
  */
 async function bundle(target) {
@@ -67,7 +67,7 @@ async function bundle(target) {
  * @returns {Promise<Outcome>}
  */
 function withJsfuzz(file, folders, seconds) {
-  const state = new Int32Array(new SharedArrayBuffer(16)); // runs, counters reached, length of the input, whether it crashed
+  const state = new Int32Array(new SharedArrayBuffer(16)); // runs, counters reached, input length, crashed
   const input = new Uint8Array(new SharedArrayBuffer(65536));
   const worker = new Worker(new URL('fuzz-worker.mjs', import.meta.url), {
     workerData: { file, folders, seconds, state, input },
@@ -102,7 +102,8 @@ function withJsfuzz(file, folders, seconds) {
 }
 
 /**
- * Jazzer.js, where it is installed and its native part loads: that asks for a newer C library than some systems have.
+ * The program of Jazzer.js, or `null` if it is absent or its native part, which needs a recent C library, does not
+ * load.
  * @returns {string | null}
  */
 function jazzer() {
@@ -116,7 +117,7 @@ function jazzer() {
 }
 
 /**
- * Fuzzes with Jazzer.js, which is one process.
+ * Fuzzes with Jazzer.js, in a process of its own.
  * @param {string} program
  * @param {string} file
  * @param {string[]} folders
@@ -143,10 +144,10 @@ function withJazzer(program, file, folders, seconds) {
 }
 
 /**
- * Fuzzes one target; whether it held.
+ * Fuzzes one target.
  * @param {string} target
  * @param {number} seconds
- * @returns {Promise<boolean>}
+ * @returns {Promise<boolean>} whether no input broke a promise
  */
 async function fuzz(target, seconds) {
   const file = await bundle(target);
@@ -165,7 +166,7 @@ async function fuzz(target, seconds) {
 
   const took = (performance.now() - started) / 1000;
   const speed = Math.round(runs / took).toLocaleString('en');
-  const sum = `${runs.toLocaleString('en')} runs in ${took.toFixed(0)} s, ${speed} a second, ${coverage} counters reached`;
+  const sum = `${runs.toLocaleString('en')} runs in ${took.toFixed(0)} s, ${speed} per second, ${coverage} counters reached`;
   const inputs = readdirSync(found).length;
   if (crash === null) {
     console.log(
@@ -175,17 +176,18 @@ async function fuzz(target, seconds) {
   }
   const kept = join('fuzz/corpus', target, `crash-${createHash('sha256').update(crash).digest('hex').slice(0, 16)}`);
   writeFileSync(kept, crash);
-  console.log(`${target}: ${sum}: a promise broke`);
+  console.log(`${target}: ${sum}: an input broke a promise`);
   if (trouble === '') await replay(target, [kept]);
   else console.log(`     ${trouble}`);
-  console.log(`to see it again:  npm run fuzz -- ${target} ${kept}`);
+  console.log(`to reproduce:  npm run fuzz -- ${target} ${kept}`);
   return false;
 }
 
 /**
- * Runs a target once with each file; whether it held.
+ * Runs a target once with each file.
  * @param {string} target
  * @param {readonly string[]} files
+ * @returns {Promise<boolean>} whether no file broke a promise
  */
 async function replay(target, files) {
   const { fuzz: run } = require(await bundle(target));

@@ -1,20 +1,22 @@
 // @ts-check
 /**
- * The rooms of `src/`, and which of them may import which: the table of CONTRIBUTING.md as code. `npm run check` and
+ * The rooms of `src/` and their allowed imports: the table of CONTRIBUTING.md as code. `npm run check` and
  * `test/layers.test.ts` use it.
  *
- *     node scripts/layers.mjs            prints what breaks the rules
- *     node scripts/layers.mjs --write    brings `exports` in package.json up to date with the rooms
+ *     node scripts/layers.mjs            prints the violations
+ *     node scripts/layers.mjs --write    updates `exports` in package.json from the rooms
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import ts from 'typescript';
 
-/** A room's layer, the rooms it may import, and the packages. */
+/** A room's layer, and the rooms and packages that it may import. */
 /** @typedef {{ layer: 0 | 1 | 2 | 3 | 4, rooms: readonly string[], packages: readonly string[] }} Room */
 /** @typedef {{ path: string, text: string }} Source a file of `src/`, its path with forward slashes */
-/** @typedef {{ specifier: string | null, line: number, lazy: boolean, typeOnly: boolean }} Import `lazy`: an `import()` */
+/**
+ * @typedef {{ specifier: string | null, line: number, lazy: boolean, typeOnly: boolean }} Import `lazy`: an `import()`
+ */
 
 const GROUND = ['wire', 'address'];
 const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'udp', 'tcp', 'vxlan', 'virtio', 'pcap'];
@@ -28,7 +30,7 @@ const codec = (carried = []) => ({ layer: 1, rooms: [...GROUND, ...carried], pac
 const machine = (parts = []) => ({ layer: 2, rooms: [...GROUND, ...CODECS, 'packet', ...parts], packages: [] });
 
 /**
- * Every room, in the order of `exports` in package.json. A room that is not here must not exist.
+ * Every room, in the order of `exports` in package.json. Rooms that are not listed here are rejected.
  * @type {Readonly<Record<string, Room>>}
  */
 export const ROOMS = {
@@ -66,7 +68,7 @@ export const ROOMS = {
 };
 
 /**
- * The room of a file: the folder below `src`, or a folder in that where it is a room of its own, as `gossip/memberlist`.
+ * The room of a file: the folder below `src`, or a nested one such as `gossip/memberlist`.
  * @param {string} path begins with `src/`
  */
 export function roomOf(path) {
@@ -74,7 +76,7 @@ export function roomOf(path) {
   return `${first}/${second}` in ROOMS ? `${first}/${second}` : first;
 }
 
-/** The rooms that exist: folders of `src`, or in one of these, with an `index.ts`; in the order of {@link ROOMS}. */
+/** The rooms that exist: folders with an `index.ts`, one or two levels below `src`, in the order of {@link ROOMS}. */
 export function existingRooms(root = 'src') {
   const known = Object.keys(ROOMS);
   /** @type {(folder: string) => string[]} */
@@ -89,7 +91,7 @@ export function existingRooms(root = 'src') {
 }
 
 /**
- * The `exports` that package.json is to have: a room, a door, and the program's room has none.
+ * The `exports` of package.json: one entry per room, except for the program's.
  * @param {readonly string[]} rooms
  * @returns {Record<string, string | { types: string, default: string }>}
  */
@@ -101,11 +103,11 @@ export function exportsOf(rooms) {
   return { '.': root, ...Object.fromEntries(doors), './package.json': './package.json' };
 }
 
-/** The package's main entry, which re-exports rooms as namespaces. It belongs to no room. */
+/** The package's main entry, which re-exports rooms as namespaces; it belongs to none of them. */
 export const MAIN = 'src/index.ts';
 
 /**
- * The rooms that the main entry exports: those without I/O and without bundled libraries, so that the entry also loads in a browser.
+ * The rooms that the main entry exports: those without I/O and bundled libraries, so that it also loads in a browser.
  * @param {readonly string[]} rooms
  */
 export function mainRooms(rooms) {
@@ -122,7 +124,7 @@ export function readSources(root = 'src') {
 }
 
 /**
- * What a source imports, in any of the language's ways.
+ * All imports of a source, whatever their syntax.
  * @param {Source} source
  * @returns {Import[]}
  */
@@ -158,7 +160,7 @@ export function importsOf({ path, text }) {
 }
 
 /**
- * What breaks the rules, a line each: the place, the import, the rule.
+ * Violations of the rules, one line each: the place, the import and the rule.
  * @param {readonly Source[]} sources paths begin with `src/`
  * @returns {string[]}
  */
@@ -170,28 +172,26 @@ export function findings(sources) {
     if (source.path === MAIN) {
       for (const { specifier, line } of importsOf(source))
         if (!mainRooms(Object.keys(ROOMS)).some((room) => specifier === `./${room}/index.js`))
-          out.push(
-            `${MAIN}:${line}: imports ${specifier}: the main entry re-exports rooms of layers 0 to 2 and nothing else`,
-          );
+          out.push(`${MAIN}:${line}: imports ${specifier}: the main entry may only re-export rooms of layers 0 to 2`);
       continue;
     }
     const name = roomOf(source.path);
     const room = ROOMS[name];
     if (room === undefined) {
-      out.push(`${source.path}: ${name} is no room: give it a layer and its imports in scripts/layers.mjs`);
+      out.push(`${source.path}: ${name} is not a room: give it a layer and its imports in scripts/layers.mjs`);
       continue;
     }
     for (const one of importsOf(source)) {
       const broken = verdict(source.path, name, room, one, paths);
       if (broken !== null)
-        out.push(`${source.path}:${one.line}: imports ${one.specifier ?? 'what it computes'}: ${broken}`);
+        out.push(`${source.path}:${one.line}: imports ${one.specifier ?? 'a computed name'}: ${broken}`);
     }
   }
   return out;
 }
 
 /**
- * The rule that one import breaks, or `null`.
+ * The rule that an import violates, or `null`.
  * @param {string} path
  * @param {string} name
  * @param {Room} room
@@ -201,36 +201,37 @@ export function findings(sources) {
  */
 function verdict(path, name, room, one, paths) {
   const { specifier } = one;
-  if (specifier === null) return 'write the name of what is imported as a string';
+  if (specifier === null) return 'write the name of the module as a string literal';
   if (specifier.startsWith('node:'))
-    return room.layer >= 3 ? null : `${name} is layer ${room.layer}, and node:* begins at layer 3`;
+    return room.layer >= 3 ? null : `${name} is layer ${room.layer}, and only layers 3 and 4 may import node:*`;
   if (!specifier.startsWith('.')) {
     const owner = room.packages.find((known) => specifier === known || specifier.startsWith(`${known}/`));
     if (owner === undefined) {
       const may = Object.keys(ROOMS).filter((other) => ROOMS[other]?.packages.includes(specifier));
       return may.length > 0
-        ? `only ${may.join(', ')} may`
-        : 'no package is allowed here; a module of Node begins with node:';
+        ? `only ${may.join(', ')} may import it`
+        : 'no package is allowed here; write the prefix node: for a module of Node';
     }
-    if (owner === 'koffi' && !one.lazy && !one.typeOnly)
-      return 'koffi is optional: load it with await import() where it is needed';
+    if (owner === 'koffi' && !one.lazy && !one.typeOnly) return 'koffi is optional: load it with await import()';
     return null;
   }
   const target = posix.join(posix.dirname(path), specifier);
   if (!/\.js(on)?$/.test(specifier))
-    return `end it in .js, as Node resolves it: the types are published with these paths`;
-  if (!target.startsWith('src/')) return 'it is outside of src';
+    return `end it in .js: Node resolves no other ending, and the published types keep these paths`;
+  if (!target.startsWith('src/')) return 'it is outside src';
   const other = roomOf(target);
   if (other === name) return null;
   const theirs = ROOMS[other];
-  if (theirs === undefined) return `${other} is no room of scripts/layers.mjs`;
+  if (theirs === undefined) return `${other} is not a room of scripts/layers.mjs`;
   if (theirs.layer > room.layer)
-    return `imports point down only: ${name} is layer ${room.layer}, ${other} layer ${theirs.layer}`;
+    return `no room may import a higher layer: ${name} is layer ${room.layer}, ${other} layer ${theirs.layer}`;
   if (!room.rooms.includes(other))
-    return room.rooms.length === 0 ? `${name} imports no other room` : `${name} may import ${room.rooms.join(', ')}`;
+    return room.rooms.length === 0
+      ? `${name} may not import other rooms`
+      : `${name} may import only ${room.rooms.join(', ')}`;
   if (target !== `src/${other}/index.js`)
-    return `go in by the door: ${posix.relative(posix.dirname(path), `src/${other}/index.js`)}`;
-  if (!paths.has(`src/${other}/index.ts`)) return 'there is no such file';
+    return `import the room's index.ts: ${posix.relative(posix.dirname(path), `src/${other}/index.js`)}`;
+  if (!paths.has(`src/${other}/index.ts`)) return 'no such file';
   return null;
 }
 

@@ -1,9 +1,9 @@
 // @ts-check
 /**
- * Takes out of package.json what only this repository needs, while npm packs: scripts and development dependencies. Without
- * that, `npm install` of the package from a folder or a git URL would try to build it.
+ * Removes scripts and development dependencies from package.json while npm packs. With them, `npm install` of the
+ * package from a folder or a git URL would try to build it.
  *
- *     node scripts/manifest.mjs strip      before packing: keeps the original beside it
+ *     node scripts/manifest.mjs strip      before packing: keeps the original as package.json.original
  *     node scripts/manifest.mjs restore    afterwards
  */
 import { copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,7 @@ const MANIFEST = 'package.json';
 const ORIGINAL = 'package.json.original';
 
 /**
- * The manifest that is published.
+ * The published manifest.
  * @param {Record<string, unknown>} manifest
  */
 export function published({ scripts, devDependencies, ...rest }) {
@@ -21,7 +21,7 @@ export function published({ scripts, devDependencies, ...rest }) {
 
 const [command] = process.argv.slice(2);
 if (command === 'strip') {
-  // A run that was killed left the original behind: that one counts.
+  // A killed run left the original behind: start from that.
   if (existsSync(ORIGINAL)) renameSync(ORIGINAL, MANIFEST);
   const manifest = JSON.parse(readFileSync(MANIFEST, 'utf8'));
   copyFileSync(MANIFEST, ORIGINAL);

@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * Runs a gossip simulation with many seeds, bundled, which is faster than the test by itself.
+ * Runs a gossip simulation with many seeds. Bundles it first, which makes it faster than the plain test.
  *
  *     npm run seeds -- memberlist 1-100000
  *     npm run seeds -- networkdb 1-20000
  *     npm run seeds -- gossip 17-17
  *
- * Prints each seed that fails, with the command that shows it again, and at the end how many ran and passed.
+ * Prints each failing seed with the command that reproduces it, and at the end how many ran and passed.
  */
 import { build } from 'esbuild';
 import { spawnSync } from 'node:child_process';
@@ -18,7 +18,7 @@ const SIMULATIONS = ['memberlist', 'networkdb', 'gossip'];
 
 const [name = '', seeds = ''] = process.argv.slice(2);
 if (!SIMULATIONS.includes(name) || !/^\d+(-\d+)?$/.test(seeds)) {
-  console.error(`npm run seeds -- NAME FIRST-LAST, with NAME one of ${SIMULATIONS.join(', ')}`);
+  console.error(`usage: npm run seeds -- NAME FIRST-LAST, where NAME is one of ${SIMULATIONS.join(', ')}`);
   process.exit(2);
 }
 const folder = mkdtempSync(join(tmpdir(), 'weft-seeds-'));

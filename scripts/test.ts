@@ -2,16 +2,16 @@
  * Runs every `test/**\/*.test.ts` in a process of its own, so that a hang or a crash costs one file, and prints
  * `N passed, N failed` at the end.
  *
- *     npm test                   all, and which lines of `src` they ran; CI=true asks for most of these
+ *     npm test                   all files, with the line coverage of `src`; with CI=true, too little coverage fails
  *     npm test -- vxlan fdb      the files whose path contains one of the words
- *     npm test -- --library      the files that need nothing but Node: all outside of test/system
+ *     npm test -- --library      the files that need only Node: all outside test/system
  *
- * Files in `test/system` use devices, namespaces and ports of their own, and wait for most of their time: two run at once.
- * Those that look at the clock or move as much as the machine can run alone, and the rest several at a time.
- * Those about a VTEP whose engine is all the same run with each; WEFT_ENGINE=dgram, or linux, leaves it at that one.
+ * Files in `test/system` use devices, namespaces and ports of their own and mostly wait: two run at once. Those that
+ * depend on timing or saturate the machine run alone, and files outside test/system several at a time. Those that hold
+ * for any engine run once per engine; WEFT_ENGINE=dgram, or linux, selects one.
  *
- * Coverage is V8's own, written by every process of a test that is Node and ends by itself: the program in a network
- * namespace too. c8 adds the pieces up and finds the lines of the sources in tsx's source maps.
+ * Coverage is V8's own, written by every Node process of a test that exits by itself, also in a network namespace. c8
+ * adds it up and maps it to the sources with tsx's source maps.
  */
 import { transformSync } from 'esbuild';
 import { spawn, spawnSync } from 'node:child_process';
@@ -20,13 +20,13 @@ import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 
-/** Longest a file may take, in seconds. */
+/** Most seconds that a file may take. */
 const LIMIT = 600;
-/** Least part of the lines of `src` that CI's tests are to run, in percent. */
+/** Least line coverage of `src` in CI, in percent. */
 const COVERED = 95;
 const COVERAGE = resolve('coverage');
 
-/** Files whose VTEPs have the engine that WEFT_ENGINE names. */
+/** Files that run once per engine: their VTEPs use the one that WEFT_ENGINE names. */
 const OVER_ENGINES = ['demo', 'kernel', 'overlay', 'up'].map((name) => join('test', 'system', `${name}.test.ts`));
 /** Files that run alone. */
 const ALONE = ['agents', 'lifecycle', 'load'].map((name) => join('test', 'system', `${name}.test.ts`));
@@ -50,7 +50,7 @@ const files = (readdirSync('test', { recursive: true }) as string[])
   )
   .sort();
 if (files.length === 0) {
-  console.error(`no test file's path contains ${words.join(' or ')}`);
+  console.error(`no path of a test file contains ${words.join(' or ')}`);
   process.exit(2);
 }
 
@@ -99,12 +99,12 @@ function run(file: string, engine?: string): Promise<Outcome> {
   });
 }
 
-/** Prints the coverage of `src` by file; whether it is enough. */
+/** Prints the coverage of `src` by file. @returns whether it is enough. */
 function coverage(): boolean {
   const report = ['report', '--temp-directory', join(COVERAGE, 'tmp'), '--reports-dir', COVERAGE];
   const what = ['--all', '--src', 'src', '--include', 'src/**', '--exclude-after-remap', '--extension', '.ts'];
   const how = ['--reporter', 'text', '--reporter', 'json-summary'];
-  // A file of types alone never runs: it is not for c8 to count its lines as missed.
+  // A file that declares only types never runs: c8 would count its lines as missed.
   const types = (readdirSync('src', { recursive: true }) as string[])
     .map((name) => join('src', name))
     .filter((name) => name.endsWith('.ts') && transformSync(readFileSync(name, 'utf8'), { loader: 'ts' }).code === '')
@@ -117,12 +117,12 @@ function coverage(): boolean {
   };
   const { pct } = summary.total.lines;
   if (pct >= COVERED || process.env['CI'] !== 'true') return true;
-  console.log(`FAIL coverage: the tests run ${pct} % of the lines of src, and ${COVERED} % are wanted`);
+  console.log(`FAIL coverage: the tests run ${pct} % of the lines of src; at least ${COVERED} % are required`);
   return false;
 }
 
 const outcome: Outcome = { passed: 0, failed: 0 };
-/** A file, and the engine that it is run with where it is for all. */
+/** A file, with the engine for those that run once per engine. */
 type Job = readonly [file: string, engine?: string];
 
 async function drain(queue: Job[]): Promise<void> {
@@ -142,7 +142,7 @@ await several(
   files.filter((file) => !inSystem(file)).map((file) => [file]),
   Math.min(4, availableParallelism()),
 );
-// A file does not run beside itself: first all with one engine, then with the next.
+// A file must not run beside itself: first all with one engine, then with the next.
 const beside = files.filter((file) => inSystem(file) && !ALONE.includes(file));
 await several(
   ENGINES.flatMap((engine, i): Job[] => [

@@ -1,12 +1,12 @@
 // @ts-check
 /**
- * Compiles the WebAssembly of `src/offload/wasm`, as text in a module, so that it needs no file beside it wherever it is
- * bundled.
+ * Compiles the WebAssembly of `src/offload/wasm` into a string in a TypeScript module, so that bundles need no extra
+ * file.
  *
  *     node scripts/wasm.mjs
  *
- * The result is committed, and the build writes it anew: types, tests, fuzz targets and bundlers then find it without a
- * step of its own, and a test holds it equal to what the source compiles to.
+ * The result is committed, so that types, tests, fuzz targets and bundlers need no extra step. The build updates it,
+ * and a test checks that it matches the source.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
@@ -25,14 +25,14 @@ export async function compile() {
   return `/** WebAssembly in base64: sum.wat, compiled by scripts/wasm.mjs. */\nexport const SIMD_MODULE =\n  '${text}';\n`;
 }
 
-/** Writes it where it is not so already. */
+/** Updates {@link MODULE} if it has changed. */
 export async function writeModule() {
   const text = await compile();
   let present = '';
   try {
     present = readFileSync(MODULE, 'utf8');
   } catch {
-    // Then it is written.
+    // Absent: written below.
   }
   if (present !== text) writeFileSync(MODULE, text);
 }

@@ -1,4 +1,4 @@
-/** The gossip benchmark at a small size: what it is held to, its formulas and its plots. Virtual time, from seeds. */
+/** The gossip benchmark at a small size: its limits, formulas and plots, in virtual time and from seeds. */
 import { spawnSync } from 'node:child_process';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,10 +8,10 @@ import { barChart, lineChart } from '../bench/gossip/svg.js';
 import { Random } from '../src/sim/index.js';
 
 const LAN = { interval: 200, fanout: 3, loss: 0 };
-const near = (value: number, wanted: number, part: number): void =>
-  assert.ok(Math.abs(value - wanted) <= wanted * part, `${value}, and ${wanted} was expected`);
+const near = (value: number, expected: number, tolerance: number): void =>
+  assert.ok(Math.abs(value - expected) <= expected * tolerance, `${value} instead of about ${expected}`);
 
-test('a hundred nodes: news within 1.5 s and as soon as the model has it, a death when it should be, little traffic', () => {
+test('100 nodes: updates spread within 1.5 s and as in the model, a death as expected, with little traffic', () => {
   const plan = { seeds: 1, endpoints: 5, broadcasts: 2, deaths: 1, idle: 30 };
   const { endpoint, endpointWorst, broadcast, model, death, expectedDeath, idle, curve } = measureSize(
     100,
@@ -20,13 +20,13 @@ test('a hundred nodes: news within 1.5 s and as soon as the model has it, a deat
   );
   assert.ok(endpointWorst! <= 1500, `99 % after ${endpointWorst} ms`);
   assert.ok(broadcast.most! <= 1500, `99 % after ${broadcast.most} ms`);
-  // The medians of few trials: in between lies up to one gossip interval at the start.
-  assert.ok(Math.abs(endpoint.half! - model.half!) < 200, `${endpoint.half}, the model has ${model.half}`);
-  assert.ok(Math.abs(endpoint.most! - model.most!) < 200, `${endpoint.most}, the model has ${model.most}`);
+  // Medians of few trials: they may differ by the phase of a gossip interval.
+  assert.ok(Math.abs(endpoint.half! - model.half!) < 200, `${endpoint.half}, in the model ${model.half}`);
+  assert.ok(Math.abs(endpoint.most! - model.most!) < 200, `${endpoint.most}, in the model ${model.most}`);
   near(death.first!, expectedDeath, 0.3);
   assert.ok(death.all! - death.first! < 1500);
-  assert.ok(idle.total < 20 * 1024, `${idle.total} octets a second`);
-  // By hand: a ping (75 octets) and an ack (13) a second, each way one of both, with 28 octets of headers.
+  assert.ok(idle.total < 20 * 1024, `${idle.total} octets per second`);
+  // By hand: a node sends one ping (75 octets) and one ack (13) per second, with 28 octets of headers each.
   near(idle.packets, 75 + 13 + 2 * 28, 0.1);
   assert.ok(idle.linksAgree);
   assert.is(curve.length, 100);
@@ -36,17 +36,17 @@ test('a hundred nodes: news within 1.5 s and as soon as the model has it, a deat
   );
 });
 
-test('a hundred nodes, two minutes at 5 % loss: nobody is declared dead that lives', () => {
+test('100 nodes, two minutes at 5 % loss: no living member is declared dead', () => {
   const { declared, believed } = falseDeaths(100, 0.05, true, 2);
   assert.equal([declared, believed], [0, 0]);
 });
 
-test('false deaths are noticed: where nearly all is lost there are some', () => {
+test('false deaths are counted: with 85 % loss there are some', () => {
   const { declared, believed } = falseDeaths(10, 0.85, false, 2);
   assert.ok(declared > 0 && believed >= declared);
 });
 
-test('the formula of Serf’s simulator, at its own settings', () => {
+test('the formula of Serf’s simulator, with its own settings', () => {
   const serf = { nodes: 30, ...LAN };
   near(serfShare(serf, 0), 1 / 32, 1e-9);
   near(serfShare(serf, 1000), 0.98315, 1e-4); // 1 / (1 + 31 e^-7.5)
@@ -54,14 +54,14 @@ test('the formula of Serf’s simulator, at its own settings', () => {
   for (const share of [0.1, 0.5, 0.99]) near(serfShare(serf, serfTime(serf, share)), share, 1e-9);
 });
 
-test('the model: one beat where all are told at once, never where all is lost, and logistic growth between', () => {
+test('the model: one interval with full fanout, never with total loss, and logistic growth between', () => {
   const random = new Random(1);
   const once = epidemic({ nodes: 10, interval: 200, fanout: 9, loss: 0 }, 1, random);
   assert.is(once[0], 0);
   assert.is(once[1], once[9]);
   assert.ok(once[9]! <= 201);
   assert.is(epidemic({ nodes: 10, ...LAN, loss: 1 }, 1, random)[1], Infinity);
-  // From 10 % to 90 % it takes 2 ln(9) / 15 s: each who knows tells 15 others a second.
+  // From 10 % to 90 % takes 2 ln(9) / 15 s: each node that knows sends to 15 others per second.
   const rise = (): number => {
     const times = epidemic({ nodes: 2000, ...LAN }, 0, random);
     return times[1800]! - times[200]!;
@@ -91,7 +91,7 @@ test('lines as SVG: where they should be, dashed or not, and no markup in words'
   assert.ok(svg.includes('a &lt; b &amp; &quot;c&quot;'));
   const [one, two] = elements(svg, 'polyline');
   const points = one!['points']!.split(' ').map((point) => point.split(',').map(Number));
-  assert.is(points.length, 3); // what is beyond the axis is left out
+  assert.is(points.length, 3); // points beyond the axis are omitted
   assert.equal(points[1], [(points[0]![0]! + points[2]![0]!) / 2, (points[0]![1]! + points[2]![1]!) / 2]);
   assert.ok(points[0]![1]! > points[2]![1]!);
   assert.is(one!['stroke-dasharray'], undefined);
@@ -99,7 +99,7 @@ test('lines as SVG: where they should be, dashed or not, and no markup in words'
   assert.is((svg.match(/<text/g) ?? []).length, (svg.match(/<\/text>/g) ?? []).length);
 });
 
-test('bars as SVG: as high as they are many', () => {
+test('bars as SVG: heights in proportion to the values', () => {
   const svg = barChart({
     title: '',
     note: '',
@@ -115,7 +115,7 @@ test('bars as SVG: as high as they are many', () => {
   assert.is(Number(bars[1]!['height']), 2 * Number(bars[0]!['height']));
 });
 
-test('the suite as a program: its JSON, and what it says to a wrong size', () => {
+test('the suite as a program: its JSON, and the error for a wrong size', () => {
   const run = (...args: string[]) => spawnSync(process.execPath, ['scripts/bench.mjs', ...args], { encoding: 'utf8' });
   const { stdout, stderr, status } = run('gossip', '--json', '--quick', '--nodes', '5', '8', '--minutes', '0.1');
   assert.is(status, 0, stderr);

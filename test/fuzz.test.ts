@@ -1,4 +1,4 @@
-/** Replays the fuzz corpus with a few thousand mutations of it, the same every time, and tries the fuzzer itself. */
+/** Replays the fuzz corpus with a few thousand reproducible mutations, and tests the fuzzer itself. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,9 +25,12 @@ function random(seed: number): () => number {
   };
 }
 
-const TELLING = [0x00, 0x01, 0x04, 0x05, 0x06, 0x08, 0x0f, 0x10, 0x11, 0x14, 0x3f, 0x40, 0x45, 0x60, 0x7f, 0x80, 0xff];
+/** Octets that have a meaning in some header. */
+const INTERESTING = [
+  0x00, 0x01, 0x04, 0x05, 0x06, 0x08, 0x0f, 0x10, 0x11, 0x14, 0x3f, 0x40, 0x45, 0x60, 0x7f, 0x80, 0xff,
+];
 
-/** A seed cut, stretched, mixed with another, or with some octets changed. */
+/** A seed that is cut, stretched, mixed with another, or has some octets changed. */
 function mutate(seeds: readonly Uint8Array[], next: () => number): Uint8Array {
   let bytes = seeds[next() % seeds.length]!.slice();
   for (let turns = 1 + (next() % 4); turns > 0; turns--) {
@@ -45,7 +48,7 @@ function mutate(seeds: readonly Uint8Array[], next: () => number): Uint8Array {
         break;
       }
       case 3:
-        if (at < bytes.length) bytes[at] = TELLING[next() % TELLING.length]!;
+        if (at < bytes.length) bytes[at] = INTERESTING[next() % INTERESTING.length]!;
         break;
       case 4:
         if (at < bytes.length) bytes[at]! ^= 1 << (next() % 8);
@@ -57,7 +60,7 @@ function mutate(seeds: readonly Uint8Array[], next: () => number): Uint8Array {
   return bytes.subarray(0, 4096);
 }
 
-test('every codec, offload, the VTEP and the gossip have a target', () => {
+test('every codec and offload, vtep and memberlist have a fuzz target', () => {
   const wanted = existingRooms()
     .filter((room) => ROOMS[room]!.layer === 1 || ['offload', 'vtep', 'gossip/memberlist'].includes(room))
     .map((room) => room.replace('gossip/', ''));
@@ -71,13 +74,13 @@ for (const target of targets) {
   const folder = join(CORPUS, target);
   const files = existsSync(folder) ? readdirSync(folder).sort() : [];
 
-  test(`${target}: every file of the corpus has a line that says why it is there`, () => {
+  test(`${target}: every file of the corpus has a line that gives its reason`, () => {
     const lines = readFileSync(`${folder}.txt`, 'utf8').trimEnd().split('\n');
     for (const line of lines) assert.match(line, /^[\w.-]+: \S/);
     assert.equal(lines.map((line) => line.split(':')[0]!).sort(), files);
   });
 
-  test(`${target}: nothing breaks on the corpus and on mutations of it`, async () => {
+  test(`${target}: the corpus and mutations of it break no promise`, async () => {
     const { fuzz } = (await import(`../fuzz/${target}.ts`)) as { fuzz(data: Uint8Array): void };
     const run = (bytes: Uint8Array, name: string): void => {
       try {
@@ -100,7 +103,7 @@ function script(cwd: string, ...args: string[]): { status: number | null; output
   return { status, output: stdout + stderr };
 }
 
-test('the fuzzer lists its targets, and names them where it is asked for another', () => {
+test('the fuzzer lists its targets, also for an unknown one', () => {
   assert.equal(script('.', '--list'), { status: 0, output: `${targets.join('\n')}\n` });
   const { status, output } = script('.', 'vxlam');
   assert.is(status, 2);
@@ -109,7 +112,7 @@ test('the fuzzer lists its targets, and names them where it is asked for another
   assert.is(script('.').status, 2);
 });
 
-test('the fuzzer stops in time, finds what is planted and what never returns, keeps and replays it', () => {
+test('the fuzzer stops in time, finds a planted error and an endless loop, keeps and replays the inputs', () => {
   const folder = mkdtempSync(join(tmpdir(), 'weft-fuzz-'));
   try {
     mkdirSync(join(folder, 'fuzz/corpus/planted'), { recursive: true });
@@ -120,7 +123,7 @@ test('the fuzzer stops in time, finds what is planted and what never returns, ke
     assert.is(sound.status, 0, sound.output);
     assert.match(sound.output, /^sound: jsfuzz, 1 s, 0 seeds\nsound: [\d,]+ runs in \d s, .*: nothing found\n$/);
 
-    // Found one step at a time, as coverage tells of each.
+    // Coverage guides the fuzzer through one condition at a time.
     writeFileSync(
       join(folder, 'fuzz/planted.ts'),
       source('if (data[0] === 0x61) if (data[2] === 0xff) if (data[3] === 0x00) throw new Error("planted");'),

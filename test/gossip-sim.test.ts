@@ -12,7 +12,7 @@ import { Random } from '../src/sim/index.js';
 import { PORT, SimCluster, type SimMember } from './support/gossip.js';
 import { cheapAead, Keys } from './support/keys.js';
 import { scenario, settle, simulate, type Log } from './support/seeds.js';
-import { nameOf, ToldVtep } from './support/told-vtep.js';
+import { nameOf, RecordingVtep } from './support/recording-vtep.js';
 import { anyLink, Weather } from './support/weather.js';
 
 const NETWORK = 'net-aaaaaaaaaaaaaaaaaaaaa';
@@ -24,7 +24,7 @@ class Host {
   readonly member: SimMember;
   /** Endpoints that are to be here: addresses by id. */
   readonly local = new Map<string, string>();
-  vtep!: ToldVtep;
+  vtep!: RecordingVtep;
   db!: NetworkDb;
   overlay!: OverlayPeers;
   #cancel = (): void => {};
@@ -63,7 +63,7 @@ class Host {
     const random = this.#cluster.random.fork();
     this.#leaving = false;
     if (!this.member.running) this.member.restart(name);
-    this.vtep = new ToldVtep(name);
+    this.vtep = new RecordingVtep(name);
     this.db = new NetworkDb(
       {
         name,

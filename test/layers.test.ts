@@ -7,36 +7,36 @@ import { existingRooms, exportsOf, findings, importsOf, readSources, roomOf, ROO
 
 const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, unknown>;
 
-test('imports point down, and no room takes more than it may', () => {
+test('imports follow the layers, and no room imports more than it may', () => {
   assert.equal(findings(readSources()), []);
 });
 
-test('every room but the program has a door in package.json, and nothing else has one', () => {
+test('package.json exports every room but the program, and nothing else', () => {
   const wanted = exportsOf(existingRooms());
-  const doors = Object.keys(manifest['exports'] as object).join('\n');
-  assert.is(doors, Object.keys(wanted).join('\n'), 'bring package.json up to date: node scripts/layers.mjs --write');
+  const exported = Object.keys(manifest['exports'] as object).join('\n');
+  assert.is(exported, Object.keys(wanted).join('\n'), 'update package.json: node scripts/layers.mjs --write');
   assert.equal(manifest['exports'], wanted);
 });
 
-test('the package depends on nothing', () => {
+test('the package has no dependencies, only an optional peer', () => {
   assert.equal(manifest['dependencies'] ?? {}, {});
   assert.equal(manifest['optionalDependencies'] ?? {}, {});
   assert.equal(Object.keys(manifest['peerDependencies'] as object), ['koffi']);
   assert.equal(manifest['peerDependenciesMeta'], { koffi: { optional: true } });
 });
 
-test('the table itself points down, and without circles', () => {
+test('the table of rooms itself follows the layers, without cycles', () => {
   const names = Object.keys(ROOMS);
   for (const [name, room] of Object.entries(ROOMS))
     for (const other of room.rooms) {
       assert.ok(ROOMS[other]!.layer <= room.layer, `${name} to ${other}`);
       assert.ok(other !== name);
-      // Within a layer the order of the table is the order of building, but schema, which host uses, stands behind it.
+      // Within a layer a room comes after those that it imports, except for schema, which host imports.
       if (!(name === 'host' && other === 'schema')) assert.ok(names.indexOf(other) < names.indexOf(name), other);
     }
 });
 
-// The rules can fail: a source, and what is found in it.
+// Sources that violate a rule.
 const index = (room: string) => ({ path: `src/${room}/index.ts`, text: '' });
 const ground = [
   'wire',
@@ -51,37 +51,45 @@ const ground = [
 ].map(index);
 const inspect = (path: string, text: string): string[] => findings([...ground, { path, text }]);
 
-const REFUSED: [path: string, text: string, expected: RegExp][] = [
-  ['src/wire/x.ts', `import '../address/index.js';`, /wire imports no other room/],
+const REJECTED: [path: string, text: string, expected: RegExp][] = [
+  ['src/wire/x.ts', `import '../address/index.js';`, /wire may not import other rooms/],
   ['src/wire/x.ts', `\n\nimport { readFileSync } from 'node:fs';`, /^src\/wire\/x\.ts:3: imports node:fs: .*layer 0/],
-  ['src/arp/x.ts', `import { encode } from '../ethernet/index.js';`, /arp may import wire, address$/],
+  ['src/arp/x.ts', `import { encode } from '../ethernet/index.js';`, /arp may import only wire, address$/],
   ['src/arp/x.ts', `export * from '../ethernet/index.js';`, /arp may import/],
   ['src/arp/x.ts', `export type { Frame } from '../ethernet/index.js';`, /arp may import/],
   ['src/arp/x.ts', `let f: import('../ethernet/index.js').Frame;`, /arp may import/],
   ['src/arp/x.ts', `const f = await import('../ethernet/index.js');`, /arp may import/],
-  ['src/udp/x.ts', `import { Fdb } from '../fdb/index.js';`, /imports point down only: udp is layer 1, fdb layer 2/],
-  ['src/fdb/x.ts', `import { open } from '../host/index.js';`, /imports point down only/],
-  ['src/fdb/x.ts', `import { performance } from 'node:perf_hooks';`, /node:\* begins at layer 3/],
-  ['src/udp/x.ts', `import ipaddr from 'ipaddr.js';`, /only host, schema, cli may/],
-  ['src/sim/x.ts', `import { Type } from '@sinclair/typebox';`, /only host, schema, cli may/],
-  ['src/cli/x.ts', `const koffi = await import('koffi');`, /only host may/],
+  [
+    'src/udp/x.ts',
+    `import { Fdb } from '../fdb/index.js';`,
+    /no room may import a higher layer: udp is layer 1, fdb layer 2/,
+  ],
+  ['src/fdb/x.ts', `import { open } from '../host/index.js';`, /no room may import a higher layer/],
+  ['src/fdb/x.ts', `import { performance } from 'node:perf_hooks';`, /only layers 3 and 4 may import node:\*/],
+  ['src/udp/x.ts', `import ipaddr from 'ipaddr.js';`, /only host, schema, cli may import it/],
+  ['src/sim/x.ts', `import { Type } from '@sinclair/typebox';`, /only host, schema, cli may import it/],
+  ['src/cli/x.ts', `const koffi = await import('koffi');`, /only host may import it/],
   ['src/host/x.ts', `import koffi from 'koffi';`, /load it with await import\(\)/],
   ['src/host/x.ts', `const koffi = require('koffi');`, /load it with await import\(\)/],
-  ['src/host/x.ts', `import fs from 'fs';`, /a module of Node begins with node:/],
+  ['src/host/x.ts', `import fs from 'fs';`, /write the prefix node: for a module of Node/],
   ['src/host/x.ts', `import chalk from 'chalk';`, /no package is allowed here/],
-  ['src/host/x.ts', `const m = await import(name);`, /write the name of what is imported/],
+  ['src/host/x.ts', `const m = await import(name);`, /write the name of the module as a string literal/],
   ['src/udp/x.ts', `import { sum } from '../wire';`, /end it in \.js/],
-  ['src/udp/x.ts', `import { sum } from '../wire/checksum.js';`, /go in by the door: \.\.\/wire\/index\.js/],
-  ['src/udp/x.ts', `import { sum } from '../../test/support/hex.js';`, /outside of src/],
+  ['src/udp/x.ts', `import { sum } from '../wire/checksum.js';`, /import the room's index\.ts: \.\.\/wire\/index\.js/],
+  ['src/udp/x.ts', `import { sum } from '../../test/support/hex.js';`, /outside src/],
   ['src/packet/x.ts', `import { decode } from '../tcp/index.js';`, /no such file/],
   ['src/gossip/memberlist/x.ts', `import '../networkdb/index.js';`, /gossip\/memberlist may import/],
-  ['src/gossip/networkdb/x.ts', `import '../memberlist/x.js';`, /go in by the door: \.\.\/memberlist\/index\.js/],
-  ['src/gossip/x.ts', ``, /gossip is no room/],
-  ['src/misc/x.ts', ``, /misc is no room/],
-  ['src/udp/x.ts', `import { x } from '../misc/index.js';`, /misc is no room/],
+  [
+    'src/gossip/networkdb/x.ts',
+    `import '../memberlist/x.js';`,
+    /import the room's index\.ts: \.\.\/memberlist\/index\.js/,
+  ],
+  ['src/gossip/x.ts', ``, /gossip is not a room/],
+  ['src/misc/x.ts', ``, /misc is not a room/],
+  ['src/udp/x.ts', `import { x } from '../misc/index.js';`, /misc is not a room/],
 ];
-for (const [path, text, expected] of REFUSED)
-  test(`refused in ${path}: ${text.trim()}`, () => {
+for (const [path, text, expected] of REJECTED)
+  test(`rejected in ${path}: ${text.trim()}`, () => {
     const found = inspect(path, text);
     assert.is(found.length, 1, found.join('\n'));
     assert.match(found[0]!, expected);
@@ -100,7 +108,7 @@ const ACCEPTED: [path: string, text: string][] = [
 for (const [path, text] of ACCEPTED)
   test(`accepted in ${path}: ${text.replace('\n', ' ')}`, () => assert.equal(inspect(path, text), []));
 
-test('every way to import is seen', () => {
+test('importsOf finds every syntax of import', () => {
   const text = `import a from './a.js'; import type b from './b.js'; export { c } from './c.js'; await import('./d.js');
     import e = require('./e.js'); let f: import('./f.js').F; import './g.js'; export * as h from './h.js';`;
   assert.equal(
@@ -111,8 +119,8 @@ test('every way to import is seen', () => {
   );
 });
 
-// Layers 0 to 2 see no clock, no randomness and no Node: the compiler refuses their names. Two that it cannot refuse,
-// because ECMAScript has them, are looked for.
+// Layers 0 to 2 use no clock, no randomness and no Node: the compiler rejects their names, except for those that
+// ECMAScript has, which a test below looks for.
 const config = ts.getParsedCommandLineOfConfigFile('tsconfig.pure.json', {}, {
   ...ts.sys,
   onUnRecoverableConfigFileDiagnostic: (diagnostic) => {
@@ -120,9 +128,9 @@ const config = ts.getParsedCommandLineOfConfigFile('tsconfig.pure.json', {}, {
   },
 } as ts.ParseConfigFileHost)!;
 
-const libraries = new Map<string, ts.SourceFile | undefined>(); // read once, since they are what takes the time
+const libraries = new Map<string, ts.SourceFile | undefined>(); // cached: reading them takes most of the time
 
-function complaints(text: string): string {
+function diagnostics(text: string): string {
   const file = join(process.cwd(), 'src/wire/impure.ts');
   const host = ts.createCompilerHost(config.options);
   const { getSourceFile, fileExists } = host;
@@ -145,8 +153,8 @@ test('tsconfig.pure.json covers layers 0 to 2 and nothing above', () => {
   assert.equal([...rooms].sort(), [...wanted].filter((room) => (ROOMS[room]?.layer ?? 0) <= 2).sort());
 });
 
-test('the compiler takes plain ECMAScript', () => {
-  assert.is(complaints('export const bytes = new Uint8Array(4);'), '');
+test('the compiler accepts plain ECMAScript', () => {
+  assert.is(diagnostics('export const bytes = new Uint8Array(4);'), '');
 });
 
 for (const text of [
@@ -158,21 +166,21 @@ for (const text of [
   'new TextDecoder()',
   'crypto.getRandomValues(new Uint8Array(1))',
 ])
-  test(`the compiler refuses ${text} there`, () => {
+  test(`the compiler rejects ${text} in layers 0 to 2`, () => {
     assert.match(
-      complaints(`export const x = ${text};`),
+      diagnostics(`export const x = ${text};`),
       /Cannot find name '(console|setTimeout|performance|Buffer|process|TextDecoder|crypto)'/,
     );
   });
 
-test("and node:fs, since it has no Node's types", () => {
+test('the compiler rejects node:fs in layers 0 to 2', () => {
   assert.match(
-    complaints(`import { readFileSync } from 'node:fs';\nexport { readFileSync };`),
+    diagnostics(`import { readFileSync } from 'node:fs';\nexport { readFileSync };`),
     /Cannot find module 'node:fs'/,
   );
 });
 
-/** What ECMAScript offers and a machine is not to use: `file:line: text`. */
+/** Uses of the clock, randomness and global objects of ECMAScript, as `file:line: text`. */
 function impurities(path: string, text: string): string[] {
   const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
   const found: string[] = [];
@@ -182,7 +190,7 @@ function impurities(path: string, text: string): string[] {
     if (ts.isPropertyAccessExpression(node) && /^(Date\.now|Math\.random)$/.test(written))
       found.push(`${path}:${line}: ${written}`);
     if (ts.isIdentifier(node) && node.text === 'Date' && !ts.isPropertyAccessExpression(node.parent)) {
-      // `new Date(ms)` is a plain function of its argument; without one, and as a call, it reads the clock.
+      // `new Date(ms)` depends only on its argument; without one, and as a call, it reads the clock.
       const made = ts.isNewExpression(node.parent) && (node.parent.arguments?.length ?? 0) > 0;
       if (!made) found.push(`${path}:${line}: Date`);
     }
@@ -202,7 +210,7 @@ test('layers 0 to 2 use no Date.now, Math.random or globalThis', () => {
   );
 });
 
-test('and would be caught', () => {
+test('impurities finds Date.now, Math.random and globalThis', () => {
   for (const text of [
     'Date.now()',
     'Math\n  .random()',

@@ -1,6 +1,7 @@
 /**
- * A cluster on the virtual clock: on each node memberlist's machine and NetworkDB's on it, as a host joins them, over a
- * network that counts what passes. It begins settled: all know all, and all are attached to one network.
+ * A cluster on the virtual clock. Each node runs memberlist with NetworkDB on top, connected as a host connects them.
+ * The simulated network counts traffic. The cluster starts converged: all nodes know each other and are attached to one
+ * network.
  */
 import {
   decodeStream,
@@ -28,15 +29,18 @@ import {
 import { Alarm, Clock, Network, Random, Streams, type LinkOptions, type StreamEnd } from '../../src/sim/index.js';
 
 const PORT = 7946;
-/** As Docker's: 25 characters. */
+/** 25 characters, like Docker's network ids. */
 export const NETWORK = 'kd3vnqg1b2x0w9s8r7t6y5u4i';
 const NONE = new Uint8Array(0);
 const VSN = Uint8Array.of(1, 5, 2, 0, 0, 0);
-/** Octets of IPv4 and UDP before a datagram's payload; of IPv4 and TCP with timestamps, and those that a segment carries. */
+/**
+ * Octets of headers before a datagram's payload (IPv4, UDP) and a segment's (IPv4, TCP with timestamps), and of a full
+ * segment.
+ */
 const UDP_HEADERS = 28;
 const TCP_HEADERS = 52;
 const SEGMENT = 1448;
-/** Segments without data: three to open, and two ends with their acknowledgements. */
+/** Segments without data: three to open a connection, and two FINs with their acknowledgements. */
 const BARE_SEGMENTS = 7;
 
 export interface ClusterOptions {
@@ -44,13 +48,13 @@ export interface ClusterOptions {
   seed: number;
   link?: LinkOptions;
   memberlist?: Partial<MemberlistOptions>;
-  /** Whether NetworkDB runs on it. Default true. */
+  /** Whether nodes run NetworkDB. Default true. */
   tables?: boolean;
   /** Whether each node has an endpoint from the start. Default false. */
   endpoints?: boolean;
 }
 
-/** What has been sent, headers included; of a stream as many segments as TCP takes where nothing is lost. */
+/** Traffic sent, with headers. Streams count the segments that TCP takes without loss. */
 export interface Traffic {
   packets: number;
   packetOctets: number;
@@ -58,13 +62,13 @@ export interface Traffic {
   streamOctets: number;
 }
 
-/** What members are told of others. */
+/** Callbacks for what nodes learn about others. */
 export interface Witness {
-  /** An entry of the table came to `node`. */
+  /** `node` learned an entry of the table. */
   learned?(key: string, node: number, now: number): void;
-  /** `node` takes a member for dead. */
+  /** `node` declares a member dead. */
   died?(name: string, node: number, now: number): void;
-  /** `node` heard of a member's new meta data. */
+  /** `node` learned a member's new metadata. */
   updated?(name: string, node: number, now: number): void;
 }
 
@@ -72,13 +76,13 @@ export function addressOf(number: number): string {
   return `10.${number >>> 16}.${(number >>> 8) & 255}.${number & 255}`;
 }
 
-/** As Docker's names of nodes: twelve hexadecimal digits, in no order. */
+/** Twelve hexadecimal digits, like Docker's node names, in no order. */
 export function nameOf(number: number): string {
   const mixed = Math.imul(number + 1, 0x9e37_79b1) >>> 0;
   return mixed.toString(16).padStart(8, '0') + number.toString(16).padStart(4, '0');
 }
 
-/** What everybody knows at the start: all members, that all are attached, and the endpoints that there are. */
+/** The state that all nodes share at the start: the members, their attachments and their endpoints. */
 export interface Known {
   members: NodeState[];
   attachments: Uint8Array;
@@ -110,7 +114,7 @@ export function known({ nodes, endpoints, memberlist }: ClusterOptions): Known {
   return { members, attachments: attached(numbers), entries: compound(endpoints === true ? events : []) };
 }
 
-/** The same, in texts and arrays of its own, as a process has them that was told. */
+/** A copy with strings and arrays of its own, as in a process that received them. */
 export function copyOf({ members, attachments, entries }: Known): Known {
   const bytes = encodePushPull({ type: 'pushPull', join: false, nodes: members, userState: NONE });
   return { members: (decodeStream(bytes) as PushPull).nodes, attachments, entries };
@@ -121,7 +125,7 @@ function attached(numbers: readonly number[]): Uint8Array {
   return wrap(PUSH_PULL, networkPushPull, { time: 3, node: nameOf(numbers[0]!), networks });
 }
 
-/** The endpoint that a node has from the start, by an id as long as Docker's. */
+/** Id of the endpoint that a node has from the start, as long as Docker's. */
 function endpointOf(number: number): string {
   return nameOf(number).padEnd(64, 'e');
 }
@@ -142,7 +146,7 @@ export class Cluster {
   readonly options: ClusterOptions;
   witness: Witness = {};
 
-  /** @param count Of the nodes that there are, those that run here. */
+  /** @param count How many of the nodes run; the others are only known as members. */
   constructor(options: ClusterOptions, count = options.nodes) {
     this.options = options;
     this.random = new Random(options.seed);
@@ -161,7 +165,7 @@ export class Cluster {
     return this.nodes.filter(({ running }) => running);
   }
 
-  /** What the links have carried: another count of `packetOctets`. Streams do not go by links. */
+  /** Octets carried by the links: an independent count of `packetOctets`. Streams do not use links. */
   get linkOctets(): number {
     let sum = 0;
     for (const { link } of this.network.nodes()) sum += link.counters.bytes;
@@ -248,7 +252,7 @@ export class ClusterNode {
     if (options.tables !== false) {
       db = new NetworkDb({ name: this.name, random }, this.machine);
       db.start(clock.now);
-      // Alone at first, so that it does not compare its tables with everybody's.
+      // Joins before it knows others, so that it does not start a bulk sync with all of them.
       db.joinNetwork(NETWORK, clock.now);
       db.watch({ network: NETWORK }, ({ key }, now) => cluster.witness.learned?.(key, number, now));
       if (options.endpoints === true)
@@ -257,7 +261,8 @@ export class ClusterNode {
     this.db = db;
     this.machine.restore(all.members, clock.now);
     if (db !== null) {
-      // The node that it sees first is the one that it asks for the tables: not the same one for all, and it has answered.
+      // A node asks the first member it sees for the tables: let that be another one for each, and let it have
+      // answered.
       const next = (number + 1) % options.nodes;
       db.restore(attached([next]), clock.now);
       db.restore(all.attachments, clock.now);
@@ -267,19 +272,19 @@ export class ClusterNode {
     this.#rearm();
   }
 
-  /** Tells of one more endpoint, whose id is the key of its entry. */
+  /** Announces one more endpoint, whose id is the key of its entry. */
   addEndpoint(id: string): void {
     this.act((now) => this.db!.createEntry(NETWORK, OVERLAY_PEER_TABLE, id, recordOf(this.number), now));
   }
 
-  /** Lets something happen to a node that runs. */
-  act(what: (now: number) => void): void {
+  /** Runs an action if the node is running, and sets its alarm again. */
+  act(action: (now: number) => void): void {
     if (!this.running) return;
-    what(this.#cluster.clock.now);
+    action(this.#cluster.clock.now);
     this.#rearm();
   }
 
-  /** Ends without a word. */
+  /** Stops without leaving the cluster. */
   kill(): void {
     this.running = false;
     this.#cluster.network.node(this.address)!.up = false;
@@ -301,7 +306,7 @@ export class ClusterNode {
 
   #write(end: StreamEnd, bytes: Uint8Array): void {
     const segments = Math.ceil(bytes.length / SEGMENT);
-    // Every second one is acknowledged.
+    // TCP acknowledges every second segment.
     this.#cluster.traffic.streamOctets += bytes.length + (segments + Math.ceil(segments / 2)) * TCP_HEADERS;
     end.write(bytes);
   }

@@ -1,17 +1,17 @@
-/** What is measured of clusters, on the virtual clock, from seeds: nothing here depends on how fast the machine is. */
+/** Measurements of clusters, on the virtual clock and from seeds: independent of the machine's speed. */
 import { LAN, suspicionTimes, type MemberlistOptions } from '../../src/gossip/memberlist/index.js';
 import { Random } from '../../src/sim/index.js';
 import { Cluster, copyOf, known, type ClusterNode } from './cluster.js';
 import { epidemic, expectedDeath, serfTime, type Gossip } from './model.js';
 
-/** Milliseconds on the way, half of it chance: one data centre. */
+/** Latency in milliseconds within one data centre, half of it random. */
 const LINK = { latency: 0.5, jitter: 0.5 };
-/** How long a trial may take. */
+/** Most milliseconds of a trial. */
 const PATIENCE = 120_000;
-/** Between trials, for everybody to have told what there was to tell. */
+/** Milliseconds between trials, until all broadcasts have been sent. */
 const REST = 4000;
 
-/** Milliseconds until so many nodes know, 50, 99 and 100 % of them; `null` where that did not happen. */
+/** Milliseconds until 50, 99 and 100 % of the nodes know; `null` if that did not happen. */
 export interface Spread {
   half: number | null;
   most: number | null;
@@ -25,27 +25,27 @@ export interface Death {
 }
 
 export interface SizeFigures extends SpreadFigures {
-  /** Bytes of heap and arrays of one node, each node having an endpoint. */
+  /** Bytes of heap and arrays per node, in a cluster where each has an endpoint. */
   memory: number;
 }
 
 export interface SpreadFigures {
   nodes: number;
   trials: number;
-  /** A new endpoint: an entry of NetworkDB's on a network that all are attached to. Medians. */
+  /** A new endpoint: a NetworkDB entry on a network that all nodes are attached to. Medians. */
   endpoint: Spread;
-  /** The slowest trial's 99 %. */
+  /** The 99 % of the slowest trial. */
   endpointWorst: number | null;
-  /** New meta data of a member: a broadcast of memberlist's. */
+  /** New metadata of a member: a memberlist broadcast. */
   broadcast: Spread;
-  /** From a node's end to when the others take it for dead. */
+  /** From the stop of a node until the others declare it dead. */
   death: Death;
   serf: Spread;
   model: Spread;
   expectedDeath: number;
-  /** Octets that a node sends in a second while nothing happens, headers included; as many come in. */
+  /** Octets that an idle node sends per second, with headers; it receives as many. */
   idle: { packets: number; streams: number; total: number; linksAgree: boolean };
-  /** Share of nodes that know of an endpoint, in hundredths, and the median time. */
+  /** Share of nodes that know an endpoint, in hundredths, and the median time. */
   curve: [share: number, milliseconds: number][];
 }
 
@@ -54,15 +54,15 @@ export interface FalseDeaths {
   loss: number;
   lifeguard: boolean;
   minutes: number;
-  /** Members that were alive and yet declared dead: each incarnation once. */
+  /** Living members that were declared dead, each incarnation counted once. */
   declared: number;
-  /** How often that was believed, by all members together. */
+  /** How often a member accepted such a declaration, over all members. */
   believed: number;
-  /** Suspicions that their subject put right. */
+  /** Suspicions that the suspect refuted. */
   refuted: number;
 }
 
-/** How much is done for a cluster of a size. */
+/** How many trials a cluster of a given size gets. */
 export interface Plan {
   seeds: number;
   endpoints: number;
@@ -81,7 +81,7 @@ export function planFor(nodes: number, quick: boolean): Plan {
 
 export const GOSSIP = { interval: LAN.gossipInterval, fanout: LAN.gossipNodes, loss: 0 };
 
-/** Everything of a cluster of a size but its memory and false deaths. */
+/** Measures a cluster of a given size, except its memory and false deaths. */
 export function measureSize(nodes: number, plan: Plan, progress: (what: string) => void): SpreadFigures {
   const [endpoints, broadcasts, deaths]: [number[][], number[][], number[][]] = [[], [], []];
   for (let seed = 1; seed <= plan.seeds; seed++) {
@@ -116,7 +116,7 @@ export function measureSize(nodes: number, plan: Plan, progress: (what: string) 
   };
 }
 
-/** Lets a node tell of an endpoint. @returns when each node knew, in order, from then on. */
+/** Lets a node announce an endpoint. @returns the milliseconds until each node knew, ascending. */
 function tellEndpoint(cluster: Cluster, from: ClusterNode, number: number): number[] {
   const key = `${number}`.padStart(64, '0');
   return trial(cluster, cluster.running.length, (note) => {
@@ -135,21 +135,21 @@ function tellMeta(cluster: Cluster, from: ClusterNode, number: number): number[]
 
 function kill(cluster: Cluster, node: ClusterNode): number[] {
   return trial(cluster, cluster.running.length - 1, (note) => {
-    const told = new Set<number>();
+    const informed = new Set<number>();
     cluster.witness = {
       died: (name, by, now) => {
-        if (name === node.name && !told.has(by)) note(now);
-        told.add(by);
+        if (name === node.name && !informed.has(by)) note(now);
+        informed.add(by);
       },
     };
     node.kill();
   });
 }
 
-/** Times of what `begin` has noted, from now on, until there are `wanted` or patience ends. */
+/** Runs `begin` and collects the times that it notes, until there are `wanted` or `PATIENCE` has passed. */
 function trial(cluster: Cluster, wanted: number, begin: (note: (now: number) => void) => void): number[] {
   const { clock } = cluster;
-  // At any time of everybody's intervals.
+  // At a random phase of the nodes' intervals.
   clock.advance(cluster.random.float() * 1000);
   const start = clock.now;
   const times: number[] = [];
@@ -162,7 +162,7 @@ function trial(cluster: Cluster, wanted: number, begin: (note: (now: number) => 
 
 function measureIdle(nodes: number, seconds: number): SpreadFigures['idle'] {
   const cluster = new Cluster({ nodes, seed: 1, link: LINK, endpoints: true });
-  // Until what each node tells of itself at first has been told.
+  // Until the initial broadcasts have been sent.
   cluster.clock.advance(REST);
   const before = { ...cluster.traffic, links: cluster.linkOctets };
   cluster.clock.advance(seconds * 1000);
@@ -173,33 +173,33 @@ function measureIdle(nodes: number, seconds: number): SpreadFigures['idle'] {
   return { packets: rate(packets), streams, total: rate(packets) + streams, linksAgree };
 }
 
-/** What a node takes in a cluster of a size, where each has an endpoint. The program is to run with `--expose-gc`. */
+/** Bytes that a node takes in a cluster of a given size, where each has an endpoint. Needs `--expose-gc`. */
 export function memoryOfNode(nodes: number): number {
   const options = { nodes, seed: 1, endpoints: true };
   const all = known(options);
-  // Many, also where they are small: the program's own heap comes and goes by more than a few of them take.
+  // Many of them: the process's own heap varies by more than a few small nodes take.
   const count = Math.ceil(2000 / nodes);
   const clusters = Array.from({ length: Math.ceil(count / nodes) }, () => new Cluster(options, 0));
   const used = (): number => {
-    for (let i = 0; i < 3; i++) globalThis.gc?.(); // what arrays leave outside of the heap goes later
+    for (let i = 0; i < 3; i++) globalThis.gc?.(); // array buffers outside the heap are freed later
     const { heapUsed, arrayBuffers } = process.memoryUsage();
     return heapUsed + arrayBuffers;
   };
-  new Cluster(options, 0).add(copyOf(all)); // the first one brings its code along
+  new Cluster(options, 0).add(copyOf(all)); // the first one also loads code
   const before = used();
   for (let i = 0; i < count; i++) clusters[i % clusters.length]!.add(copyOf(all));
   const bytes = (used() - before) / count;
-  if (clusters.some((cluster) => cluster.nodes.length === 0)) throw new Error('a cluster is empty'); // and all are kept
+  if (clusters.some((cluster) => cluster.nodes.length === 0)) throw new Error('a cluster is empty'); // and keeps them alive
   return bytes;
 }
 
-/** As SWIM was before: no awareness of oneself, a fixed time of suspicion, no nacks. */
+/** SWIM without Lifeguard: no local health awareness, a fixed suspicion timeout, no nacks. */
 const SWIM: Partial<MemberlistOptions> = {
   timing: { awarenessMax: 1, suspicionMaxTimeoutMult: 1 },
   vsn: Uint8Array.of(1, 3, 2, 0, 0, 0),
 };
 
-/** @param streamPings Whether a member that is silent is asked by stream too, as memberlist does. */
+/** @param streamPings Whether members probe a silent member by stream too, as memberlist does. */
 export function falseDeaths(
   nodes: number,
   loss: number,
@@ -224,7 +224,7 @@ export function falseDeaths(
 
 // Statistics
 
-/** When a share of the nodes knew; `null` where that many never did. */
+/** When a share of the nodes knew; `null` if that many never did. */
 function at(times: readonly number[], nodes: number, share: number): number | null {
   return times[Math.ceil(nodes * share) - 1] ?? null;
 }
@@ -247,7 +247,7 @@ function spreadOf(trials: readonly number[][], nodes: number): Spread {
 function deathOf(trials: readonly number[][], nodes: number): Death {
   return {
     first: median(trials.map((times) => times[0] ?? null)),
-    // Of those that are left: one or a few fewer than there were.
+    // A share of the nodes left, one or a few fewer than at first.
     most: median(trials.map((times) => at(times, Math.min(times.length, nodes - 1), 0.99))),
     all: median(trials.map((times) => times.at(-1) ?? null)),
   };

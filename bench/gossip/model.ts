@@ -1,7 +1,7 @@
-/** What others say that gossip takes, to hold the machines against: formulas as published, and a model of a few lines. */
+/** Independent predictions for gossip, to compare the machines with: published formulas, and a small model. */
 import { Random } from '../../src/sim/index.js';
 
-/** How gossip goes, in milliseconds. */
+/** Parameters of gossip; `interval` in milliseconds. */
 export interface Gossip {
   nodes: number;
   interval: number;
@@ -10,7 +10,7 @@ export interface Gossip {
 }
 
 /**
- * The share of nodes that know after some time, by the formula of Serf's convergence simulator: logistic growth, where a
+ * The share of nodes that know after a time, by the formula of Serf's convergence simulator: logistic growth in which a
  * contact counts half.
  */
 export function serfShare({ nodes, interval, fanout, loss }: Gossip, milliseconds: number): number {
@@ -25,8 +25,8 @@ export function serfTime({ nodes, interval, fanout, loss }: Gossip, share: numbe
 }
 
 /**
- * When each node knows, by a model that shares nothing with the machines but the settings: every node has its own beat;
- * one that knows tells `fanout` others at each, until it has done so `4 ceil(log10(n + 1))` times.
+ * When each node knows, by a model that shares only the settings with the machines: every node has its own phase; one
+ * that knows sends to `fanout` others in each interval, `4 ceil(log10(n + 1))` times.
  */
 export function epidemic({ nodes, interval, fanout, loss }: Gossip, latency: number, random: Random): number[] {
   const beats = Array.from({ length: nodes }, (_, node) => ({ node, phase: random.float() * interval })).sort(
@@ -34,18 +34,18 @@ export function epidemic({ nodes, interval, fanout, loss }: Gossip, latency: num
   );
   const limit = 4 * Math.ceil(Math.log10(nodes + 1));
   const known = new Float64Array(nodes).fill(Infinity);
-  const told = new Uint32Array(nodes);
+  const rounds = new Uint32Array(nodes);
   known[random.integer(nodes)] = 0;
   for (let sending = true, start = 0; sending; start += interval) {
     sending = false;
     for (const { node, phase } of beats) {
       const now = start + phase;
-      if (told[node]! >= limit) continue;
+      if (rounds[node]! >= limit) continue;
       if (known[node]! > now) {
         sending ||= known[node]! < Infinity;
         continue;
       }
-      told[node]!++;
+      rounds[node]!++;
       sending = true;
       const others = new Set<number>();
       while (others.size < Math.min(fanout, nodes - 1)) {
@@ -59,8 +59,8 @@ export function epidemic({ nodes, interval, fanout, loss }: Gossip, latency: num
 }
 
 /**
- * How long it takes until one of many is taken for dead, on the average, where nothing is lost: until somebody probes it
- * (SWIM, section 3.1: e / (e - 1) periods), the probe's period, and the shortest suspicion.
+ * Expected milliseconds until a stopped node in a large cluster is declared dead, without packet loss: until a first
+ * probe of it (SWIM, section 3.1: e / (e - 1) periods), the probe's period, and the shortest suspicion timeout.
  */
 export function expectedDeath(probeInterval: number, suspicion: number): number {
   return (Math.E / (Math.E - 1)) * probeInterval + probeInterval + suspicion;

@@ -1,9 +1,9 @@
-/** Charts as SVG, as few kinds as are needed: lines against an axis of numbers, and groups of bars. */
+/** Charts as SVG: line charts and grouped bar charts. */
 
 export interface Axis {
   label: string;
   max: number;
-  /** Between two marks. */
+  /** Distance between two ticks. */
   step: number;
 }
 
@@ -26,7 +26,7 @@ export interface BarChart {
   title: string;
   note: string;
   y: Axis;
-  /** What each bar of a group stands for. */
+  /** Name and colour of each bar in a group. */
   series: readonly { name: string; color: string }[];
   groups: readonly { name: string; values: readonly number[] }[];
 }
@@ -80,12 +80,12 @@ export function barChart({ title, note, y, series, groups }: BarChart): string {
   return sheet(title, note, [...frame(y), ...drawn, ...series.map(({ name, color }, i) => key(i, name, color, false))]);
 }
 
-/** The marks of an axis, from 0 on. */
+/** Values of an axis's ticks, from 0. */
 function steps({ max, step }: Axis): number[] {
   return Array.from({ length: Math.floor(max / step + 1e-9) + 1 }, (_, i) => i * step);
 }
 
-/** The lines across, with what they stand for. */
+/** Horizontal grid lines with their values. */
 function frame(y: Axis): string[] {
   const down = (value: number): number => TOP + PLOT.height - (value / y.max) * PLOT.height;
   return [
@@ -107,7 +107,7 @@ function axisLabel({ label }: Axis): string {
   return text(label, LEFT + PLOT.width / 2, TOP + PLOT.height + 42, { 'text-anchor': 'middle' });
 }
 
-/** What a color stands for, right of the plot. */
+/** A legend entry, right of the plot. */
 function key(at: number, name: string, color: string, dashed: boolean): string {
   const x = LEFT + PLOT.width + 16;
   const y = TOP + 10 + at * 20;

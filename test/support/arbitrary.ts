@@ -4,8 +4,8 @@ import { type Option, optionsLength } from '../../src/wire/index.js';
 const data = (maxLength: number): fc.Arbitrary<Uint8Array> => fc.uint8Array({ maxLength });
 
 /**
- * Lists of options as `decode` gives them: whole words of at most 40 octets, where the end of the list or a malformed
- * option takes all that is left.
+ * Lists of options as `decode` returns them: whole words of at most 40 octets, where an end-of-list or a malformed
+ * option covers the rest.
  */
 export const optionLists: fc.Arbitrary<Option[]> = fc
   .tuple(
@@ -41,6 +41,6 @@ export const optionLists: fc.Arbitrary<Option[]> = fc
         options.push({ kind, data: left, malformed: true });
       }
     }
-    if (optionsLength(options) !== length + rest) throw new Error('the list is not whole words');
+    if (optionsLength(options) !== length + rest) throw new Error('the length of the list is not a multiple of 4');
     return options;
   });

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { agree, giveBack, stayInside, type Codec } from './contract.js';
+import { agree, roundTrip, stayInside, type Codec } from './contract.js';
 import { hex } from './hex.js';
 
 export type { Codec } from './contract.js';
@@ -9,15 +9,15 @@ export type { Codec } from './contract.js';
 export interface CodecCase<V, D extends V = V> {
   name: string;
   codec: Codec<V, D>;
-  /** Complete values: those that `decode` would give. */
+  /** Complete values, as `decode` returns them. */
   values: fc.Arbitrary<V>;
-  /** Byte strings likely to be accepted or nearly so; encoded values, cut and flipped, come on top. */
+  /** Byte strings that are valid or nearly so; encoded values, cut and with changed octets, are tested as well. */
   bytes?: fc.Arbitrary<Uint8Array>;
 }
 
-/** Registers the properties that the codec contract promises, for one codec. */
+/** Registers the property tests of the codec contract for one codec. */
 export function codecProperties<V, D extends V>({ name, codec, values: drawn, bytes }: CodecCase<V, D>): void {
-  const values = drawn.map((value) => structuredClone(value)); // records of fast-check may lack a prototype
+  const values = drawn.map((value) => structuredClone(value)); // fast-check's records may lack a prototype
 
   const encoded = values.map((value) => codec.encode(value));
   const damaged = fc
@@ -33,21 +33,21 @@ export function codecProperties<V, D extends V>({ name, codec, values: drawn, by
     fc.assert(fc.property(values, (value) => assert.equal(codec.decode(codec.encode(value)), value)));
   });
 
-  test(`${name}: encode(decode(b)) gives back the bytes consumed`, () => {
+  test(`${name}: encode(decode(b)) equals the bytes consumed`, () => {
     fc.assert(
-      fc.property(inputs, (input) => giveBack(codec, input)),
+      fc.property(inputs, (input) => roundTrip(codec, input)),
       { numRuns: 1000 },
     );
   });
 
-  test(`${name}: decode throws WireError and nothing else, and agrees with check and decodeLax`, () => {
+  test(`${name}: decode throws only WireError, and agrees with check and decodeLax`, () => {
     fc.assert(
       fc.property(inputs, fc.nat(6), fc.nat(6), (input, before, after) => agree(codec, input, before, after)),
       { numRuns: 1000 },
     );
   });
 
-  test(`${name}: nothing outside [offset, end) is read`, () => {
+  test(`${name}: decode reads nothing outside [offset, end)`, () => {
     fc.assert(
       fc.property(inputs, fc.nat(3), (input, before) => stayInside(codec, input, before)),
       { numRuns: 500 },

@@ -3,7 +3,7 @@ import * as ethernet from '../../src/ethernet/index.js';
 import * as ipv4 from '../../src/ipv4/index.js';
 import * as udp from '../../src/udp/index.js';
 
-/** The two containers of the usual picture, and the hosts they are on. */
+/** Two containers, and the addresses of their hosts. */
 export const C1 = { ip: '10.0.0.3', mac: '02:42:0a:00:00:03', host: '172.31.1.5' };
 export const C2 = { ip: '10.0.0.4', mac: '02:42:0a:00:00:04', host: '192.168.1.25' };
 export const BROADCAST = 'ff:ff:ff:ff:ff:ff';

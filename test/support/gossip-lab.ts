@@ -5,7 +5,7 @@
  */
 import { NetworkDb, OverlayPeers, type Membership } from '../../src/gossip/networkdb/index.js';
 import { Network, Random, type Clock, type Datagram, type LinkOptions } from '../../src/sim/index.js';
-import { ToldVtep } from './told-vtep.js';
+import { RecordingVtep } from './recording-vtep.js';
 
 const PORT = 7946;
 const PROBE = 1000;
@@ -84,7 +84,7 @@ export class LabProcess implements Membership {
   readonly db: NetworkDb;
   readonly overlays = new Map<string, OverlayPeers>();
   /** What its VTEP was told, by network. */
-  readonly vteps = new Map<number, ToldVtep>();
+  readonly vteps = new Map<number, RecordingVtep>();
   readonly random: Random;
   /** Whether it runs; a frozen one neither hears nor says anything, and goes on later as if nothing had been. */
   frozen = false;
@@ -132,7 +132,7 @@ export class LabProcess implements Membership {
     let overlay = this.overlays.get(network);
     if (overlay === undefined) {
       const { vni } = this.host.lab.networks.find(({ id }) => id === network)!;
-      const vtep = new ToldVtep(`${this.name} in ${network}`);
+      const vtep = new RecordingVtep(`${this.name} in ${network}`);
       this.vteps.set(vni, vtep);
       const { address: local, time, vnis } = this.host;
       const options = { network, vni: vnis.get(network) ?? vni, local, ...(time === undefined ? {} : { time }) };

@@ -1,4 +1,4 @@
-/** Bytes from hexadecimal digits; white space is left out. */
+/** Bytes from hexadecimal digits; white space is ignored. */
 export function fromHex(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text.replace(/\s+/g, ''), 'hex'));
 }

@@ -1,11 +1,11 @@
-/** Encryption in simulations: a cheap AEAD that is none, and whoever rotates the keys of a running cluster. */
+/** Encryption in simulations: a fake AEAD, and the rotation of a running cluster's keys. */
 import { Keyring, type Aead, type Security } from '../../src/gossip/memberlist/index.js';
 import type { Random } from '../../src/sim/index.js';
 import type { SimCluster, SimMember } from './gossip.js';
 
 const TAG = 16;
 
-/** Tells keys apart and notices what was changed, by a sum that anybody can work out: fit for simulations only. */
+/** A fake AEAD, for simulations only: a checksum over the key and the data detects other keys and changes. */
 export const cheapAead: Aead = {
   seal(key, nonce, plaintext, aad) {
     const out = new Uint8Array(plaintext.length + TAG);
@@ -20,7 +20,7 @@ export const cheapAead: Aead = {
   },
 };
 
-/** FNV-1a over all of them and their lengths. */
+/** FNV-1a over all inputs and their lengths. */
 function digest(...inputs: readonly Uint8Array[]): number {
   let sum = 0x811c_9dc5 | 0;
   for (const input of inputs) {
@@ -30,7 +30,7 @@ function digest(...inputs: readonly Uint8Array[]): number {
   return sum;
 }
 
-/** 12 octets that never come twice. */
+/** A source of unique nonces of 12 octets. */
 export function nonces(): () => Uint8Array {
   let count = 0;
   return () => {
@@ -40,13 +40,13 @@ export function nonces(): () => Uint8Array {
   };
 }
 
-/** Milliseconds after which what was sent before has arrived, or never will. */
+/** Milliseconds after which a message has arrived or is lost. */
 const UNDER_WAY = 30_000;
 
 /**
- * The keys of a cluster, and a person who rotates them: the new key is installed everywhere, then used everywhere, then
- * the old one removed everywhere. Each process does so at a time of its own, and none begins with the next step before
- * all have done the last and what they sent before has arrived. A process that starts reads the keys as they are to be.
+ * The keys of a cluster and their rotation: every process installs the new key, then every process uses it, then every
+ * process removes the old one. Each takes a step at a random time, and none before all have taken the last one and
+ * their earlier messages have arrived. A process that starts reads the keys of the current step.
  */
 export class Keys {
   readonly #random: Random;
@@ -59,10 +59,10 @@ export class Keys {
   #doneAt = Infinity;
   #number = 0;
   readonly #removing: () => void;
-  /** Rotations that were brought to an end. */
+  /** Completed rotations. */
   rotations = 0;
 
-  /** @param removing Runs when an old key is about to be removed: what it encrypted is not readable after. */
+  /** @param removing Called before an old key is removed, after which old messages are unreadable. */
   constructor(cluster: SimCluster, random: Random, aead: Aead, removing: () => void) {
     this.#random = random;
     this.#aead = aead;
@@ -71,14 +71,14 @@ export class Keys {
     cluster.clock.every(1000, () => this.#tick(cluster));
   }
 
-  /** What a process begins with. */
+  /** The keys that a process starts with. */
   security(member: SimMember): Security {
     const ring = new Keyring(this.#keys);
     this.#rings.set(member, { ring, done: true });
     return { keyring: ring, aead: this.#aead, nonce: this.#nonce };
   }
 
-  /** Begins to rotate, unless that is under way. */
+  /** Starts a rotation unless one is in progress. */
   rotate(): void {
     if (this.#step !== null) return;
     const [old, next] = [this.#keys[0]!, this.#newKey()];

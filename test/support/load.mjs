@@ -1,13 +1,13 @@
 /**
- * Traffic in quantity, in plain JavaScript so that it starts at once. Every mode but `serve` ends by itself.
+ * A load generator, in plain JavaScript so that it starts quickly. Every mode but `serve` ends by itself.
  *
- *     node load.mjs serve                        answers at TCP ports 10011 and 10012, until it is told to stop
- *     node load.mjs transfer IP UP DOWN          one connection: UP bytes there and DOWN bytes back, at once
- *     node load.mjs knock IP COUNT PARALLEL      COUNT connections, one after the other in PARALLEL rows, a request each
- *     node load.mjs garbage IP PORT VNI SECONDS  datagrams that no VTEP of that VNI should have, all kinds in turn
+ *     node load.mjs serve                        listens on TCP ports 10011 and 10012 until it is stopped
+ *     node load.mjs transfer IP UP DOWN          one connection that sends UP and receives DOWN bytes at the same time
+ *     node load.mjs knock IP COUNT PARALLEL      COUNT connections, PARALLEL at a time, with one request each
+ *     node load.mjs garbage IP PORT VNI SECONDS  invalid datagrams for a VTEP of that VNI, all kinds in turn
  *
- * Both ends of a transfer print what they sent and what they got as hashes. What is sent never repeats: it is a cipher's
- * key stream, so that no piece can stand for another one.
+ * Both ends of a transfer print hashes of the bytes sent and received. The data is a cipher's key stream, which never
+ * repeats, so that a misplaced piece changes the hash.
  */
 import { createCipheriv, createHash, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
@@ -16,13 +16,13 @@ import { connect, createServer } from 'node:net';
 
 const BULK = 10_011;
 const SHORT = 10_012;
-/** Bytes in front of a transfer: how many follow, and how many are to come back. */
+/** Bytes of the header of a transfer: two lengths, for each direction. */
 const REQUEST = 12;
 const CHUNK = Buffer.alloc(1 << 16);
-/** Milliseconds after which somebody has forgotten this program. */
+/** Milliseconds after which the program ends if nothing stopped it. */
 const LIMIT = 180_000;
 const [mode, ...args] = process.argv.slice(2);
-setTimeout(() => fail('it took too long'), LIMIT).unref();
+setTimeout(() => fail(`timed out after ${LIMIT} ms`), LIMIT).unref();
 
 function fail(reason) {
   process.stderr.write(`${reason}\n`);
@@ -31,7 +31,7 @@ function fail(reason) {
 
 const say = (value) => void process.stdout.write(`${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
 
-/** Sends so many bytes and the end; returns their hash. */
+/** Sends `length` bytes and closes this direction. @returns their hash. */
 async function send(socket, length) {
   const hash = createHash('sha256');
   const stream = createCipheriv('aes-128-ctr', randomBytes(16), randomBytes(16));
@@ -45,7 +45,7 @@ async function send(socket, length) {
   return hash.digest('hex');
 }
 
-/** Everything from here on until the other side has no more, as its hash. */
+/** Receives until the other side closes. @returns the hash of the bytes. */
 async function receive(socket) {
   const hash = createHash('sha256');
   socket.on('data', (data) => hash.update(data));
@@ -97,14 +97,14 @@ async function knock(address, count, rows) {
       socket.on('data', (data) => parts.push(data));
       await once(socket, 'close');
       const right = createHash('sha256').update(request).digest();
-      if (!Buffer.concat(parts).equals(right)) throw new Error(`connection ${next} got another answer than its own`);
+      if (!Buffer.concat(parts).equals(right)) throw new Error(`connection ${next} got a wrong answer`);
     }
   };
   await Promise.all(Array.from({ length: rows }, row));
   say({ answered: next });
 }
 
-/** What should not be there: by name, the datagram. */
+/** Makers of invalid datagrams, by name. */
 function kinds(vni) {
   const header = Buffer.from([8, 0, 0, 0, vni >> 16, (vni >> 8) & 255, vni & 255, 0]);
   const random = (least) => randomBytes(least + Math.floor(Math.random() * (1400 - least)));
@@ -123,12 +123,12 @@ function kinds(vni) {
       return data;
     },
     'half a frame': () => Buffer.concat([header, randomBytes(Math.floor(Math.random() * 14))]),
-    'a group’s source': () => frame('ffffffffffff', '0800', 46),
+    'a group address as source': () => frame('ffffffffffff', '0800', 46),
     'a tag': () => frame('02420a000063', '8100', 46),
     'random frames': () => {
       const data = Buffer.concat([header, random(14)]);
-      data[14] &= ~1; // no group's
-      data[20] &= 0x7f; // no tag
+      data[14] &= ~1; // not a group address
+      data[20] &= 0x7f; // not a VLAN tag
       return data;
     },
     'random IPv4': () => frame('02420a000063', '0800', Math.floor(Math.random() * 1400)),
@@ -172,4 +172,4 @@ if (mode === 'serve') serve();
 else if (mode === 'transfer') transfer(args[0], numbers[1], numbers[2]).catch(stop);
 else if (mode === 'knock') knock(args[0], numbers[1], numbers[2]).catch(stop);
 else if (mode === 'garbage') garbage(args[0], numbers[1], numbers[2], numbers[3]);
-else fail(`no such mode: ${mode}`);
+else fail(`unknown mode: ${mode}`);

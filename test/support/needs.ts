@@ -2,10 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { suite, type Test } from 'uvu';
 
-/** What a test may need from the system beyond Node. */
+/** A requirement of a test beyond Node: `root`, `tun` (the device) or a program's name. */
 export type Need = 'root' | 'tun' | (string & {});
 
-/** Names what of `needs` is missing: `root`, `tun` (the device), or a program's name. */
+/** The missing ones of `needs`. */
 export function missing(needs: readonly Need[]): string[] {
   return needs.filter((need) => {
     if (need === 'root') return process.getuid?.() !== 0;
@@ -15,8 +15,8 @@ export function missing(needs: readonly Need[]): string[] {
 }
 
 /**
- * A suite whose tests need something from the system. Where it is missing they are skipped with a line that says what,
- * but with CI=true they fail: CI leaves nothing out.
+ * A suite whose tests have requirements. If one is missing, they are skipped with a line that names it; with CI=true
+ * they fail.
  */
 export function suiteWith(name: string, needs: readonly Need[]): Test<Record<string, never>> {
   const lacking = missing(needs);

@@ -1,4 +1,4 @@
-/** Segmentation and coalescing of whole frames, with all that no input may make them do looked for on the way. */
+/** Segments and coalesces whole frames, and checks on the way that no input makes the code violate its bounds. */
 import {
   Coalescer,
   coalesceScratch,
@@ -21,14 +21,14 @@ import { ensure, equal } from './contract.js';
 
 /** Bytes of a cache line. */
 const LINE = 64;
-/** Bytes around everything, which are to stay as they are. */
+/** Guard bytes around every buffer, which must not change. */
 const CANARY = 37;
 const FILL = 0xa5;
 
 function arena(parts: readonly (number | Uint8Array)[]): { bytes: Uint8Array; at: number[] } {
   const lengths = parts.map((part) => (typeof part === 'number' ? part : part.length));
   const whole = lengths.reduce((sum, length) => sum + length + CANARY, CANARY);
-  // Not at the start of its memory either.
+  // The view does not start at offset 0 of its ArrayBuffer.
   const bytes = new Uint8Array(new ArrayBuffer(whole + 7), 5, whole).fill(FILL);
   const at: number[] = [];
   let next = CANARY;
@@ -40,7 +40,7 @@ function arena(parts: readonly (number | Uint8Array)[]): { bytes: Uint8Array; at
   return { bytes, at };
 }
 
-/** Memory that WebAssembly works on, and its twin in JavaScript on the same. */
+/** Memory for the WebAssembly code and for its JavaScript equivalent. */
 const memory = new (
   globalThis as unknown as { WebAssembly: { Memory: new (how: object) => { buffer: ArrayBuffer } } }
 ).WebAssembly.Memory({ initial: 128, maximum: 128 });
@@ -48,20 +48,20 @@ const shared = new Uint8Array(memory.buffer);
 const wasm = sums(memory);
 const twins: Sums[] = [wasm, { ...wasm, simd: false, ...jsBulk(shared, jsCopySum(shared)), sum: jsSum(shared) }];
 
-/** All but `[from, to)` is as before. */
+/** Checks that only `[from, to)` has changed. */
 function unchanged(bytes: Uint8Array, before: Uint8Array, from: number, to: number): void {
-  equal(bytes.subarray(0, from), before.subarray(0, from), 'what is before the scratch');
-  equal(bytes.subarray(to), before.subarray(to), 'what is behind the scratch');
+  equal(bytes.subarray(0, from), before.subarray(0, from), 'the bytes before the scratch');
+  equal(bytes.subarray(to), before.subarray(to), 'the bytes behind the scratch');
 }
 
 export interface SegmentOptions {
   prefix?: number;
-  /** Segments at most a call of `next`. */
+  /** Most segments per call of `next`. */
   limit?: number;
   fixedId?: boolean;
 }
 
-/** The frames that a super-frame is segmented to, or the code that says why not. */
+/** The segments of a super-frame, or the error code of the segmenter. */
 export function segmentAll(
   superFrame: Uint8Array,
   gsoType: number,
@@ -75,8 +75,8 @@ export function segmentAll(
   const segmenter = new Segmenter(bytes, jsSum(bytes), limit);
   const total = segmenter.open(start + prefix, start + superFrame.length, gsoType, gsoSize, prefix, fixedId);
   if (total < 0) {
-    equal(bytes, before, 'the buffer after a refusal');
-    ensure(segmenter.next(limit, room) === 0, 'segments of what was refused');
+    equal(bytes, before, 'the buffer after a rejection');
+    ensure(segmenter.next(limit, room) === 0, 'segments of a rejected frame');
     return total;
   }
   const frames: Uint8Array[] = [];
@@ -85,23 +85,23 @@ export function segmentAll(
       const head = segmenter.headOffset[i]!;
       const data = segmenter.dataOffset[i]!;
       const length = segmenter.dataLength[i]!;
-      ensure(head >= room && head + segmenter.headLength <= room + scratch, 'a head outside of the scratch');
-      ensure(data >= start && data + length <= start + superFrame.length, 'data outside of the super-frame');
+      ensure(head >= room && head + segmenter.headLength <= room + scratch, 'a header outside the scratch');
+      ensure(data >= start && data + length <= start + superFrame.length, 'data outside the super-frame');
       const frame = new Uint8Array(segmenter.headLength + length);
       frame.set(bytes.subarray(head, head + segmenter.headLength));
       frame.set(bytes.subarray(data, data + length), segmenter.headLength);
       frames.push(frame);
     }
     unchanged(bytes, before, room, room + scratch);
-    ensure(frames.length <= total, 'more segments than were announced');
+    ensure(frames.length <= total, 'more segments than open() returned');
   }
-  ensure(frames.length === total, `${frames.length} segments, and ${total} were announced`);
-  for (const one of twins) layAll(one, superFrame, gsoType, gsoSize, { prefix, limit, fixedId }, frames);
+  ensure(frames.length === total, `${frames.length} segments, but open() returned ${total}`);
+  for (const one of twins) checkSegmentInto(one, superFrame, gsoType, gsoSize, { prefix, limit, fixedId }, frames);
   return frames;
 }
 
-/** The same segments whole, made many at a time. */
-function layAll(
+/** Checks that `segmentInto` writes the same segments. */
+function checkSegmentInto(
   { sum, cut }: Sums,
   superFrame: Uint8Array,
   gsoType: number,
@@ -119,24 +119,24 @@ function layAll(
   const frames: Uint8Array[] = [];
   for (let count; (count = segmenter.segmentInto(cut, limit, 3)) > 0;) {
     let at = segmentsStart(3);
-    ensure((at - 3) % LINE === 0, 'the first segment lies across cache lines');
+    ensure((at - 3) % LINE === 0, 'the first segment is not aligned to a cache line');
     for (let i = 0; i < count; i++) {
       const length = expected[frames.length]!.length;
       frames.push(shared.slice(at, at + length));
       at += length;
     }
-    ensure(at === segmenter.segmentsEnd, 'the segments do not lie one behind the other');
+    ensure(at === segmenter.segmentsEnd, 'the segments are not contiguous');
   }
   equal(frames.length, expected.length, 'the number of segments');
   for (const [i, frame] of frames.entries()) equal(frame, expected[i]!, `segment ${i}`);
   equal(shared.subarray(start, start + superFrame.length), superFrame, 'the super-frame');
   ensure(
     all.subarray(3 + room, start).every((octet) => octet === FILL),
-    'written behind the scratch',
+    'a write behind the scratch',
   );
   ensure(
     all.subarray(0, 3).every((octet) => octet === FILL),
-    'written before the scratch',
+    'a write before the scratch',
   );
 }
 
@@ -144,15 +144,15 @@ export interface Coalesced {
   /** The whole frame with its prefix. */
   bytes: Uint8Array;
   tag: number;
-  /** How many it is made of. */
+  /** Number of segments in it. */
   count: number;
-  /** Whether its packets have one identification in common. */
+  /** Whether all its packets have the same IPv4 identification. */
   fixedId: boolean;
-  /** Of a merged one: its virtio header. */
+  /** The virtio header of a merged frame. */
   header: Omit<Required<virtio.Virtio>, 'payload'> | null;
 }
 
-/** What comes out when the frames go in, one after the other. */
+/** The output of the coalescer for frames added one by one. */
 export function coalesceAll(
   frames: readonly Uint8Array[],
   options: CoalescerOptions = {},
@@ -176,12 +176,12 @@ export function coalesceAll(
   coalescer.flush(sink);
   unchanged(bytes, before, room, room + scratch);
   for (const one of twins)
-    for (const most of [Infinity, 3, 2]) joinAll(one, frames, options, tags, most, out, coalescer);
+    for (const most of [Infinity, 3, 2]) checkAddMany(one, frames, options, tags, most, out, coalescer);
   return { out, coalescer };
 }
 
-/** The same comes out where frames of one length go in many at a time, at most `most`. */
-function joinAll(
+/** Checks that `addMany`, with at most `most` frames of one length per call, gives the same output. */
+function checkAddMany(
   { sum, join }: Sums,
   frames: readonly Uint8Array[],
   options: CoalescerOptions,
@@ -213,14 +213,14 @@ function joinAll(
     let next = i + 1;
     const stop = Math.min(frames.length, i + most);
     while (size > 0 && next < stop && frames[next]!.length === size && (tags[next] ?? 0) === tag) next++;
-    // A shorter one may end them.
+    // The last one may be shorter.
     if (next < stop && frames[next]!.length > 0 && frames[next]!.length < size && (tags[next] ?? 0) === tag) next++;
     coalescer.addMany(starts[i]!, starts[next] ?? end, size, tag, sink);
     i = next;
   }
   coalescer.flush(sink);
   equal(shared.subarray(first, end), before, 'the frames');
-  equal(out, expected, 'what comes out of many at a time');
+  equal(out, expected, 'the output with addMany');
   equal(
     [coalescer.mergedFrames, coalescer.mergedRuns, coalescer.badChecksums],
     [mergedFrames, mergedRuns, badChecksums],
@@ -243,27 +243,27 @@ function collector(
   const sink = {
     single(offset: number, end: number, tag: number): void {
       const index = starts.findIndex((start, i) => start === offset && frames[i]!.length === end - offset);
-      ensure(index >= 0, `${offset} to ${end} is no frame that went in`);
+      ensure(index >= 0, `${offset} to ${end} is not an input frame`);
       out.push({ bytes: bytes.slice(offset, end), tag, count: 1, fixedId: false, header: null });
     },
     merged(run: Run): void {
       ensure(run.count > 1, `a run of ${run.count}`);
-      ensure(run.head - HEAD_ROOM >= room && run.headEnd <= room + scratch, 'a head outside of the scratch');
-      ensure(run.frame === run.head + prefix, 'the frame does not begin behind its prefix');
+      ensure(run.head - HEAD_ROOM >= room && run.headEnd <= room + scratch, 'a header outside the scratch');
+      ensure(run.frame === run.head + prefix, 'the frame does not start behind its prefix');
       const whole = new Uint8Array(run.headEnd - run.head + run.dataBytes);
       whole.set(bytes.subarray(run.head, run.headEnd));
       let end = run.headEnd - run.head;
       for (let i = run.first; i < run.first + run.pieces; i++) {
         const from = coalescer.dataOffset[i]!;
         const length = coalescer.dataLength[i]!;
-        ensure(from >= dataStart && from + length <= dataEnd, 'data outside of the frames');
-        // What was copied can be copied on at full speed.
+        ensure(from >= dataStart && from + length <= dataEnd, 'data outside the frames');
+        // Alignment lets the next copy run at full speed.
         const before = end - (run.headEnd - run.head);
-        ensure(from >= starts[0]! || (from - dataStart - before) % LINE === 0, 'joined data lies across cache lines');
+        ensure(from >= starts[0]! || (from - dataStart - before) % LINE === 0, 'joined data is unaligned');
         whole.set(bytes.subarray(from, from + length), end);
         end += length;
       }
-      ensure(end === whole.length, 'the ranges are not all of the data');
+      ensure(end === whole.length, 'the ranges do not cover the data');
       const wire = run.count * (run.headEnd - run.head) + run.dataBytes;
       ensure(run.wireBytes === wire, `${run.wireBytes} bytes on the wire, not ${wire}`);
       run.writeVirtio(bytes, run.head - virtio.HEADER_LENGTH);

@@ -1,4 +1,4 @@
-/** Packets to try whole-packet code with: drawn ones, in layers as `build` takes them. */
+/** Arbitrary whole packets, as layers for `build`. */
 import fc from 'fast-check';
 import { formatIpv6, ipv4ToText, macToText } from '../../src/address/index.js';
 import type { LayerToBuild } from '../../src/packet/index.js';
@@ -17,14 +17,14 @@ const payload: fc.Arbitrary<Layers> = fc
   .uint8Array({ maxLength: 40 })
   .map((bytes) => (bytes.length === 0 ? [] : [{ protocol: 'payload', bytes }]));
 
-/** Ports that mean nothing to `dissect`. */
+/** Ports whose payload `dissect` does not interpret. */
 const port = u16.filter((value) => ![4789, 4790, 8472].includes(value));
 
 const udp: fc.Arbitrary<Layers> = fc
   .tuple(port, port, payload)
   .map(([sourcePort, destinationPort, rest]) => [{ protocol: 'udp', sourcePort, destinationPort }, ...rest]);
 
-/** Options of kinds that nobody has assigned, so that nobody has an opinion on what is in them. */
+/** Options of unassigned kinds, which tshark does not interpret. */
 const options = optionLists.filter((list) =>
   list.every(({ kind, malformed }) => !malformed && (kind < 2 || (kind >= 80 && kind < 172))),
 );
@@ -85,7 +85,7 @@ const ipv6 = (inner: fc.Arbitrary<Layers>): fc.Arbitrary<Layers> =>
     )
     .map(([fields, rest]) => [{ protocol: 'ipv6', ...fields }, ...rest]);
 
-/** Frames with what they carry, tunnels in tunnels too: what is left out, `build` fills in. */
+/** Frames with their payloads, also nested tunnels. `build` fills in omitted fields. */
 export const frames: fc.Arbitrary<Layers> = fc.letrec<{ frame: Layers; above: Layers; ip: Layers }>((tie) => ({
   frame: fc
     .tuple(

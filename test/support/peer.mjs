@@ -1,10 +1,10 @@
 /**
- * Somebody in a container, in plain JavaScript so that it starts at once. Every mode ends by itself, a client's within a minute.
+ * A program in a container, in plain JavaScript so that it starts quickly. It ends by itself, a client within a minute.
  *
- *     node peer.mjs serve NAME BYTES  answers at TCP and UDP port 40001 and TCP port 40002, until it is told to stop
- *     node peer.mjs exchange IP BYTES COUNT      transfers over TCP both ways, and COUNT datagrams there and back
- *     node peer.mjs talk IP                      a line ten times a second over one connection, and a line printed for each answer
- *     node peer.mjs send IP PORT HEX…            datagrams, one after the other
+ *     node peer.mjs serve NAME BYTES             listens on TCP and UDP port 40001 and TCP port 40002
+ *     node peer.mjs exchange IP BYTES COUNT      TCP transfers in both directions, and COUNT datagrams with echo
+ *     node peer.mjs talk IP                      sends a line ten times per second, and prints each line received
+ *     node peer.mjs send IP PORT HEX…            sends datagrams one by one
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createSocket } from 'node:dgram';
@@ -13,8 +13,8 @@ import { connect, createServer } from 'node:net';
 const BULK = 40_001;
 const LINES = 40_002;
 const [mode, ...args] = process.argv.slice(2);
-// A server lives as long as a file of tests, a client as long as a transfer.
-setTimeout(() => fail('it took too long'), mode === 'serve' ? 600_000 : 60_000).unref();
+// A server serves a whole test file, a client one transfer.
+setTimeout(() => fail('timed out'), mode === 'serve' ? 600_000 : 60_000).unref();
 
 function fail(reason) {
   process.stderr.write(`${reason}\n`);
@@ -22,11 +22,11 @@ function fail(reason) {
 }
 
 const say = (value) => void process.stdout.write(`${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
-/** Digits of base 64: no octets that a network analyser would take for the protocol of somebody. */
+/** Base64 digits: tshark recognizes no protocol in them. */
 const text = (length) => randomBytes(length).toString('base64').slice(0, length);
 const hash = (bytes) => createHash('sha256').update(bytes).digest('hex');
 
-/** Everything that comes in until the other side has no more, as its hash. */
+/** Receives until the other side closes. @returns the hash of the bytes. */
 function received(socket) {
   return new Promise((resolve, reject) => {
     const sum = createHash('sha256');
@@ -36,7 +36,7 @@ function received(socket) {
   });
 }
 
-/** The other side sends first, then this one. */
+/** A transfer is client first, then server. */
 function serve(name, bytes) {
   const bulk = createServer({ allowHalfOpen: true }, (socket) => {
     received(socket).then(
@@ -68,8 +68,8 @@ async function exchange(address, bytes, count) {
 }
 
 /**
- * Datagrams of many sizes, of which a few are on their way at a time; also such as take several packets. What is too big
- * for the path is lost until the sender's kernel has heard of it, and sent again.
+ * Sends datagrams of many sizes, up to four at a time, some in several fragments. Those beyond the path MTU are dropped
+ * until the sender's kernel has learned it, and are sent again.
  */
 function datagrams(address, count) {
   return new Promise((resolve, reject) => {
@@ -98,7 +98,7 @@ function datagrams(address, count) {
     socket.on('message', (data) => {
       progress = Date.now();
       if (data.length < 16) name = data.toString();
-      else if (!sent.has(hash(data))) return reject(new Error('a datagram came back that was never sent'));
+      else if (!sent.has(hash(data))) return reject(new Error('received a datagram that was never sent'));
       waiting.delete(hash(data));
       send();
       if (sent.size < count || waiting.size > 0) return;
@@ -134,4 +134,4 @@ if (mode === 'serve') serve(args[0], Number(args[1]));
 else if (mode === 'exchange') exchange(args[0], Number(args[1]), Number(args[2])).catch((error) => fail(error.message));
 else if (mode === 'talk') talk(args[0]);
 else if (mode === 'send') send(...args);
-else fail(`no such mode: ${mode}`);
+else fail(`unknown mode: ${mode}`);

@@ -1,4 +1,4 @@
-/** The program as one file of JavaScript, as people install it: it starts in a fraction of the time that tsx takes. */
+/** The program bundled, as users install it: it starts in a fraction of the time that tsx takes. */
 import { build } from 'esbuild';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ export interface Program {
   remove(): void;
 }
 
-/** Bundles the sources into the repository's node_modules, from where koffi is found. */
+/** Bundles the sources into the repository's node_modules, so that Node finds koffi. */
 export async function bundleProgram(): Promise<Program> {
   const directory = mkdtempSync(join(REPOSITORY, 'node_modules', '.weft-program-'));
   await build({

@@ -1,5 +1,5 @@
-// One TCP connection that beats: the client sends a line every 10 ms, the server returns it, and the client reports the
-// longest silence.
+// A heartbeat over one TCP connection: the client sends a line every 10 ms, the server echoes it, and the client
+// reports the longest silence.
 //
 //     node pulse.mjs serve                     prints "ready"
 //     node pulse.mjs beat HOST                 prints {"beats":N,"silence":MS} every 100 ms

@@ -1,4 +1,4 @@
-/** The programs in README.md and docs/: blocks of TypeScript. A comment behind a line says what the line prints. */
+/** The programs in README.md and docs/: blocks of TypeScript. A comment behind a line gives the line's output. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,14 +6,14 @@ import { pathToFileURL } from 'node:url';
 import * as assert from 'uvu/assert';
 
 export interface Program {
-  /** Where it stands: `program 2 of README.md`. */
+  /** For example `program 2 of README.md`. */
   title: string;
   text: string;
-  /** The lines that it prints. */
+  /** The lines of its output. */
   expected: string[];
 }
 
-/** The documents that people read. */
+/** README.md and the files of docs/. */
 export function documents(): string[] {
   const guides = existsSync('docs') ? readdirSync('docs').filter((name) => name.endsWith('.md')) : [];
   return ['README.md', ...guides.sort().map((name) => join('docs', name))];
@@ -30,10 +30,13 @@ export function programs(): Program[] {
   );
 }
 
-/** Lets Node load TypeScript, from whatever folder it runs in. */
+/** A loader for TypeScript that works from any working directory. */
 export const TSX = pathToFileURL(join(process.cwd(), 'node_modules/tsx/dist/loader.mjs')).href;
 
-/** Runs a program in TypeScript in a folder, with another runtime than this one where `command` names it; returns its lines. */
+/**
+ * Runs a TypeScript program in a directory, with this runtime unless `command` names another.
+ * @returns its lines of output.
+ */
 export function run(
   file: string,
   cwd: string,
@@ -46,7 +49,7 @@ export function run(
   return stdout.trimEnd().split('\n');
 }
 
-/** The indented blocks below a heading of a document: command lines as a shell takes them. */
+/** The indented blocks below a heading of a document: shell commands. */
 export function shellBlocks(file: string, heading: string): string[] {
   const text = readFileSync(file, 'utf8');
   const start = text.indexOf(`\n## ${heading}\n`);
@@ -55,7 +58,7 @@ export function shellBlocks(file: string, heading: string): string[] {
   return [...section.matchAll(/(?:^ {4}.*\n|^\n(?= {4}))+/gm)].map(([block]) => block.replace(/^ {4}/gm, '').trim());
 }
 
-/** Every `vtep` command line of the documents, as words. */
+/** Every `vtep` command line of the documents, split into words. */
 export function vtepCommands(): { file: string; words: string[] }[] {
   return documents()
     .filter((file) => !file.endsWith('commands.md'))

@@ -1,9 +1,9 @@
 /**
- * Simulations with many seeds. Of each that fails it prints the command that shows it again.
+ * Runs simulations with many seeds. Prints the command that reproduces each failing one.
  *
- *     SEED=17 node --import tsx test/gossip-sim.test.ts         one seed, with what happens
- *     SEEDS=1-5000 node --import tsx test/gossip-sim.test.ts    these
- *     npm run seeds -- gossip 1-5000                            these, bundled first, which is faster
+ *     SEED=17 node --import tsx test/gossip-sim.test.ts         one seed, with a log of events
+ *     SEEDS=1-5000 node --import tsx test/gossip-sim.test.ts    a range of seeds
+ *     npm run seeds -- gossip 1-5000                            a range of seeds, bundled first, which is faster
  */
 import { performance } from 'node:perf_hooks';
 import { test } from 'uvu';
@@ -14,32 +14,32 @@ export type Log = (line: string) => void;
 export interface Simulation {
   /** The test's path, for the command. */
   file: string;
-  /** What holds for every seed. */
+  /** The property that holds for every seed; becomes the test's title. */
   holds: string;
-  /** Where nothing else is asked for, the seeds from 1 to this one run. */
+  /** Runs the seeds from 1 to this one unless SEED or SEEDS is set. */
   count: number;
-  /** Seeds that have failed before, which always run. */
+  /** Seeds that have failed in the past. They run unless SEED or SEEDS is set. */
   before?: readonly number[];
-  /** Runs a seed and says what was wrong. */
+  /** Runs a seed. @returns the errors. */
   run: (seed: number, log: Log) => string[];
 }
 
 const { SEED, SEEDS } = process.env;
 
-/** A test beside the simulation: left out where seeds are asked for. */
+/** A test beside the simulation: skipped if SEED or SEEDS is set. */
 export const scenario: typeof test = SEED === undefined && SEEDS === undefined ? test : (test.skip as typeof test);
 
-/** Failures after which an ordinary run ends. */
+/** A run without SEEDS stops after this many failures. */
 const PATIENCE = 5;
 
-/** The first and the last seed of `17`, `1-5000`. */
+/** Parses `17` or `1-5000`. */
 function range(text: string): [first: number, last: number] {
   const match = /^(\d+)(?:-(\d+))?$/.exec(text);
-  if (match === null) throw new RangeError(`SEEDS is to be one seed or two, as 1-5000, not "${text}"`);
+  if (match === null) throw new RangeError(`SEEDS must be a seed or a range such as 1-5000, not "${text}"`);
   return [Number(match[1]), Number(match[2] ?? match[1])];
 }
 
-/** Makes a test of a simulation. */
+/** Registers a simulation as a test. */
 export function simulate({ file, holds, count, before = [], run }: Simulation): void {
   if (SEED !== undefined) {
     test(`seed ${SEED}: ${holds}`, () => assert.equal(run(Number(SEED), console.log), []));
@@ -52,13 +52,13 @@ export function simulate({ file, holds, count, before = [], run }: Simulation): 
     if (SEEDS === undefined) chosen.push(...before.filter((seed) => seed > last));
     const failed: string[] = [];
     let ran = 0;
-    // Streams that come in pieces make many errors, and traces of them a fifth of all the work.
+    // Partial streams cause many errors, and their stack traces would take a fifth of the time.
     Error.stackTraceLimit = 0;
     for (const seed of chosen) {
       ran++;
       const wrong = attempt(run, seed);
       if (wrong.length === 0) continue;
-      failed.push(`replay it: SEED=${seed} node --import tsx ${file}\n  ${wrong.join('\n  ')}`);
+      failed.push(`reproduce it: SEED=${seed} node --import tsx ${file}\n  ${wrong.join('\n  ')}`);
       if (SEEDS !== undefined) console.log(failed.at(-1));
       else if (failed.length === PATIENCE) break;
     }
@@ -77,9 +77,10 @@ function attempt(run: Simulation['run'], seed: number): string[] {
 }
 
 /**
- * Lets time pass until nothing has been wrong for a while, and says what still is.
- * @param patience Milliseconds that there are for it. What began before, as a probe that nobody answered, takes its time.
- * @param stay Milliseconds for which nothing is to be wrong.
+ * Advances the clock until there have been no findings for `stay`.
+ * @param patience Most milliseconds to wait: pending events, such as an unanswered probe, must first run out.
+ * @param stay Milliseconds without findings.
+ * @returns the findings that remain; empty on success.
  */
 export function settle(
   clock: { now: number; advance(milliseconds: number): unknown },
@@ -94,7 +95,7 @@ export function settle(
     if (found.length > 0) right = Infinity;
     else if (right === Infinity) right = clock.now;
     if (clock.now - right >= stay) return [];
-    if (clock.now >= until) return found.length > 0 ? found : [`right only since ${right.toFixed(0)}`];
+    if (clock.now >= until) return found.length > 0 ? found : [`correct only since ${right.toFixed(0)}`];
     clock.advance(2500);
   }
 }

@@ -1,11 +1,11 @@
-/** The package as its users have it: packed, and installed in an empty project. */
+/** The package as users get it: packed, and installed in an empty project. */
 import { spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import * as assert from 'uvu/assert';
 
-/** Runs a program to its end, and returns what it printed; fails where the program does. */
+/** Runs a program and returns its standard output; fails if the program fails. */
 export function must(command: string, args: readonly string[], cwd: string): string {
   const { status, stdout, stderr } = spawnSync(command, args, {
     cwd,
@@ -16,10 +16,10 @@ export function must(command: string, args: readonly string[], cwd: string): str
   return stdout;
 }
 
-/** Packs the repository and installs the tarball in a new project; returns the project's folder, which the caller removes. */
+/** Packs the repository and installs the tarball in a new project. @returns its folder, which the caller removes. */
 export function installedProject(): string {
   const project = mkdtempSync(join(tmpdir(), 'weftnet-user-'));
-  // Packing builds and changes package.json for a moment: in a copy, since other tests use both at the same time.
+  // In a copy: packing rebuilds dist and temporarily changes package.json, while other tests use both.
   const copy = join(project, 'repository');
   const left = new Set(['.git', 'node_modules', 'coverage', 'dist', 'test']);
   for (const name of readdirSync('.').filter((one) => !left.has(one)))

@@ -1,24 +1,24 @@
-/** What containers do on an overlay, and what their VTEPs have to say of it afterwards. Needs what `lab.ts` needs. */
+/** Traffic between containers on an overlay, and checks of their VTEPs' counters. Has the requirements of `lab.ts`. */
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { ask, openTap, TapChannel, type AllCounters, type Captured } from '../../src/host/index.js';
 import { type DropReason } from '../../src/vtep/index.js';
 import { exec, must, ping, run, waitFor, type Lab, type Running } from './lab.js';
 
-/** Bytes of every TCP transfer, each way. */
+/** Bytes of every TCP transfer in each direction. */
 const BULK = 5_000_000;
-/** Datagrams there and back. */
+/** Datagrams that the server echoes. */
 const DATAGRAMS = 60;
 const PEER = fileURLToPath(new URL('peer.mjs', import.meta.url));
 
-/** A namespace that stands for a container, and its server. */
+/** A namespace that acts as a container, and its server. */
 export interface Container {
   ns: string;
   ip: string;
   server: Running;
 }
 
-/** A namespace with no IPv6, whose solicitations would come at times of their own. */
+/** A namespace without IPv6, whose solicitations would appear at random times. */
 export async function quietNamespace(lab: Lab, name: string): Promise<string> {
   const ns = await lab.namespace(name);
   await exec(ns, ['sysctl', '-qw', 'net.ipv6.conf.all.disable_ipv6=1', 'net.ipv6.conf.default.disable_ipv6=1']);
@@ -26,14 +26,14 @@ export async function quietNamespace(lab: Lab, name: string): Promise<string> {
 }
 
 /**
- * Whether a device leaves checksums and segmentation to its peer, as the kernel's virtual ones do; off, it does all by
- * itself, as between real machines the wire asks for.
+ * Switches the offloads of a device on or off. On, virtual devices leave checksums and segmentation to their peer; off,
+ * the kernel does both before the frame leaves, as on a physical link.
  */
 export async function offloads(ns: string, device: string, state: 'on' | 'off'): Promise<void> {
   await exec(ns, ['ethtool', '-K', device, ...['tx', 'tso', 'gso', 'gro'].flatMap((name) => [name, state])]);
 }
 
-/** Starts a server in a namespace; `name` is what it answers to those who ask who it is. */
+/** Starts a server in a namespace; `name` is what it reports to clients. */
 export async function serve(lab: Lab, ns: string, ip: string, name: string): Promise<Container> {
   const server = lab.spawn([process.execPath, PEER, 'serve', name, String(BULK)], { ns });
   await waitFor(`the server ${name}`, () => {
@@ -44,8 +44,8 @@ export async function serve(lab: Lab, ns: string, ip: string, name: string): Pro
 }
 
 /**
- * A client's transfer with a server: 5 MB each way over TCP and datagrams over UDP, up to the size of two packets. Fails
- * unless each side got what the other one sent.
+ * Transfers data between a client and a server: 5 MB in each direction over TCP, and datagrams over UDP of up to two
+ * packets in size. Fails unless each side received what the other one sent.
  * @returns The server's name.
  */
 export async function exchange(client: { ns: string; ip: string }, server: Container): Promise<string> {
@@ -57,9 +57,9 @@ export async function exchange(client: { ns: string; ip: string }, server: Conta
       .slice(before)
       .find(({ from }) => from === client.ip),
   );
-  assert.is(mine.datagrams, DATAGRAMS, 'datagrams that came back as they went');
-  assert.is(theirs.received, mine.sent, `what ${client.ip} sent is what ${server.ip} got`);
-  assert.is(mine.received, theirs.sent, `what ${server.ip} sent is what ${client.ip} got`);
+  assert.is(mine.datagrams, DATAGRAMS, 'datagrams echoed unchanged');
+  assert.is(theirs.received, mine.sent, `${server.ip} received what ${client.ip} sent`);
+  assert.is(mine.received, theirs.sent, `${client.ip} received what ${server.ip} sent`);
   return mine.name;
 }
 
@@ -70,17 +70,17 @@ function reports({ server }: Container): { from: string; received: string; sent:
     .map((line) => JSON.parse(line) as { from: string; received: string; sent: string });
 }
 
-/** Sends datagrams out of a namespace: UDP payloads, as hexadecimal digits. */
+/** Sends datagrams from a namespace; the payloads are hexadecimal digits. */
 export async function sendDatagrams(ns: string, ip: string, port: number, datagrams: readonly string[]): Promise<void> {
   await exec(ns, [process.execPath, PEER, 'send', ip, String(port), ...datagrams.map((hex) => hex.replace(/\s/g, ''))]);
 }
 
-/** A connection that says a line ten times a second and prints every line that comes back. */
+/** A connection that sends a line ten times per second and prints every line that it receives. */
 export function talk(lab: Lab, ns: string, ip: string): Running {
   return lab.spawn([process.execPath, PEER, 'talk', ip], { ns });
 }
 
-/** All that containers do. The first packet of all is `first`'s. */
+/** Ping, path MTU, traceroute, TCP and UDP between two containers. `first` sends the very first packet. */
 export async function exercise(first: Container, second: Container, mtu: number): Promise<void> {
   assert.is(await ping(first.ns, second.ip), 3, 'ping from the first');
   const ways = [
@@ -103,7 +103,9 @@ export async function exercise(first: Container, second: Container, mtu: number)
   await Promise.all(ways.map(([client, server]) => exchange(client, server)));
 }
 
-/** What ping says of packets with DF that are too long: of the first, and of one more that may know better. */
+/**
+ * The output of ping for two packets with DF that are too long: after the first one, the kernel may know the path MTU.
+ */
 export async function tooLong(ns: string, target: string, size: number): Promise<string> {
   const flags = ['-c2', '-i0.3', '-W2', '-n', '-Mdo', `-s${size}`];
   const { code, stdout, stderr } = await run(['ip', 'netns', 'exec', ns, 'ping', ...flags, target]);
@@ -121,14 +123,14 @@ export interface Access {
 }
 
 /**
- * A switch with one trunk, in this process, since not every kernel has VLAN devices: frames of its access ports get a tag
- * on the trunk, and tagged ones lose it on the way back. Its trunk is bridged to a device in another namespace.
+ * A VLAN switch with one trunk, in this process, since not every kernel has VLAN devices. It tags frames from its
+ * access ports and untags frames from the trunk, which is bridged to a device in another namespace.
  */
 export class VlanSwitch {
   #trunk!: TapChannel;
   readonly #ports = new Map<number, TapChannel>();
 
-  /** @param trunk The device that tagged frames go to and come from. */
+  /** @param trunk The device that carries tagged frames. */
   static async create(
     trunk: { ns: string; device: string },
     ports: readonly Access[],
@@ -158,7 +160,7 @@ export class VlanSwitch {
     return made;
   }
 
-  /** Puts a frame on the trunk as it is. */
+  /** Sends a frame on the trunk unchanged. */
   send(frame: Uint8Array): void {
     this.#trunk.write(frame, 0, frame.length);
   }
@@ -178,7 +180,7 @@ async function tapIn(ns: string, name: string, frame: (frame: Buffer) => void): 
   });
 }
 
-/** The MAC address that a namespace has for a neighbour, by its own ARP cache. */
+/** The MAC address of a neighbour in a namespace's ARP cache. */
 export async function neighborOf(ns: string, ip: string): Promise<string | undefined> {
   const entries = JSON.parse(await must(['ip', '-n', ns, '-j', 'neigh', 'show', ip])) as { lladdr?: string }[];
   return entries[0]?.lladdr;
@@ -188,19 +190,19 @@ export async function countersOf(control: string): Promise<AllCounters> {
   return (await ask(control, { command: 'counters' })) as AllCounters;
 }
 
-/** Asks a VTEP for the next packets that pass it. */
+/** Captures the next `count` packets of a VTEP. */
 export function captureOf(control: string, count: number): Promise<Captured[]> {
   const packets = ask(control, { command: 'capture', count, seconds: 15 }) as Promise<Captured[]>;
-  packets.catch(() => undefined); // a test that has failed by then does not wait for it
+  packets.catch(() => undefined); // a test that failed before does not await it
   return packets;
 }
 
-/** The drops that happened, by reason. */
+/** The drop counters that are not 0. */
 export function dropsOf({ vtep }: AllCounters): Partial<Record<DropReason, number>> {
   return Object.fromEntries(Object.entries(vtep.drops).filter(([, count]) => count > 0));
 }
 
-/** Fails where the engine lost anything, or where anything was dropped but for the reasons in `expected`. */
+/** Fails if the engine counted an error, or if the drop reasons differ from `expected`. */
 export function requireClean(counters: AllCounters, expected: readonly DropReason[] = []): void {
   const { writeErrors, sendErrors, receiveErrors } = counters.engine;
   // The VTEP that starts first announces its TAPs, twice, to a peer that may not listen yet.
@@ -210,10 +212,10 @@ export function requireClean(counters: AllCounters, expected: readonly DropReaso
   assert.equal(Object.keys(dropsOf(counters)).sort(), [...expected].sort(), JSON.stringify(dropsOf(counters)));
 }
 
-/** A packet's fields by tshark, all layers' values of a field in order. */
+/** A packet's fields by tshark: for each field, its values in all layers. */
 export type Row = Record<string, string[]>;
 
-/** Records VXLAN datagrams that pass a device, at most `count`: how many a transfer takes depends on how they are joined. */
+/** Captures at most `count` VXLAN datagrams on a device. Offloads decide how many datagrams a transfer takes. */
 export async function record(lab: Lab, ns: string, device: string, file: string, count: number): Promise<Running> {
   const flags = ['-i', device, '-c', String(count), '-U', '--immediate-mode', '-Z', 'root', '-w', file];
   const tcpdump = lab.spawn(['tcpdump', ...flags, 'udp port 4789'], { ns });
@@ -224,7 +226,7 @@ export async function record(lab: Lab, ns: string, device: string, file: string,
   return tcpdump;
 }
 
-/** What tshark reads out of a file, every checksum verified. */
+/** Reads fields of a capture with tshark, which verifies all checksums. */
 export async function read(file: string, fields: readonly string[]): Promise<Row[]> {
   const checks = ['ip', 'udp', 'tcp'].flatMap((name) => ['-o', `${name}.check_checksum:TRUE`]);
   const flags = fields.flatMap((name) => ['-e', name]);
@@ -239,8 +241,8 @@ export async function read(file: string, fields: readonly string[]): Promise<Row
 }
 
 /**
- * Holds a recording of the underlay, which has pings and TCP in it, against RFC 7348, section 5: no malformed packet, no
- * wrong checksum, outside or inside, and none left out; and what VTEPs of ours send comes from the ports named there.
+ * Checks a capture of the underlay with pings and TCP against RFC 7348, section 5: no malformed packets, no wrong or
+ * missing checksums, outer or inner, and source ports of our VTEPs in the recommended range.
  */
 export async function requireSound(file: string, vni: number, ours: readonly string[]): Promise<Row[]> {
   const rows = await read(file, [
@@ -268,10 +270,10 @@ export async function requireSound(file: string, vni: number, ours: readonly str
   }
   assert.is(senders.size, 2);
   const types = new Set(rows.flatMap((row) => row['icmp.type']!));
-  assert.ok(types.has('0') && types.has('8'), 'there are pings');
+  assert.ok(types.has('0') && types.has('8'), 'the capture has pings');
   assert.ok(
     rows.some((row) => row['tcp.port']!.length > 0),
-    'there is TCP',
+    'the capture has TCP',
   );
   return rows;
 }

@@ -1,18 +1,18 @@
 /**
- * tshark as the oracle: its JSON, read without losing the keys that occur twice, and the comparison of a packet's layers
- * with it, down to the first one that tshark calls malformed or that one of the two does not know.
+ * tshark as the oracle: parses its JSON including duplicate keys, and compares a packet's layers with it, down to the
+ * first one that tshark calls malformed or that one of the two does not know.
  */
 import { spawn } from 'node:child_process';
 import { formatIpv6, parseIpv6 } from '../../src/address/index.js';
 import type { Dissection, Layer } from '../../src/packet/index.js';
 
-/** An object of JSON as what stands there: keys may occur twice, as the layers inside a tunnel do. */
+/** A JSON object whose keys may occur twice, like the layers inside a tunnel. */
 export class Fields {
   constructor(readonly entries: readonly (readonly [string, Json])[]) {}
 }
 export type Json = string | number | boolean | null | Json[] | Fields;
 
-/** Parses JSON and keeps all keys, in order. */
+/** Parses JSON and keeps duplicate keys, in order. */
 export function parseJson(text: string): Json {
   let at = 0;
   const token = /[\s,:]*(?:([{}[\]])|"((?:[^"\\]|\\.)*)"|([^\s,:{}[\]"]+))/y;
@@ -39,13 +39,13 @@ export function parseJson(text: string): Json {
   return value()!;
 }
 
-/** A layer of tshark's: its name, and everything in it. */
+/** A layer in tshark's output: its name and fields. */
 export interface TsharkLayer {
   name: string;
   fields: Fields;
 }
 
-/** Runs tshark over a file and returns each packet's layers: `frame`, behind a comment where there is one, and what follows. */
+/** Runs tshark on a file and returns each packet's layers: a comment if there is one, `frame`, and the protocols. */
 export async function tshark(file: string, args: readonly string[] = []): Promise<TsharkLayer[][]> {
   const child = spawn('tshark', ['-T', 'json', '-r', file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   const out: Buffer[] = [];
@@ -69,7 +69,7 @@ function find(fields: Fields, key: string): Json | undefined {
   return fields.entries.find(([name]) => name === key)?.[1];
 }
 
-/** What tshark calls the layers that weft reads. */
+/** tshark's names of the layers that weft reads. */
 const NAMES: Readonly<Record<string, Layer['protocol']>> = {
   eth: 'ethernet',
   vlan: 'vlan',
@@ -86,15 +86,15 @@ const NAMES: Readonly<Record<string, Layer['protocol']>> = {
   null: 'null',
 };
 
-/** Whether weft reads a layer that tshark calls so. */
+/** Whether weft reads a layer with this tshark name. */
 export function isKnown(name: string): boolean {
   return NAMES[name] !== undefined;
 }
 
-/** What weft tells apart and tshark does not. */
+/** Layers that weft distinguishes and tshark does not. */
 const ALIASES: Readonly<Record<string, string>> = { loop: 'null', sll2: 'sll' };
 
-/** The value of a field of a layer, in its subtrees too, but not in the packets that it quotes. */
+/** The value of a field of a layer or its subtrees, but not of quoted packets. */
 export function field(layer: TsharkLayer, key: string): string | undefined {
   const search = (fields: Fields): string | undefined => {
     for (const [name, value] of fields.entries) {
@@ -109,7 +109,7 @@ export function field(layer: TsharkLayer, key: string): string | undefined {
   return search(layer.fields);
 }
 
-/** Whether tshark says of a layer that it is malformed: an expert's message of that group in it. */
+/** Whether tshark marks a layer as malformed with an expert message of that group. */
 export function isMalformed(layer: TsharkLayer): boolean {
   const GROUP_MALFORMED = String(0x0700_0000);
   const search = (fields: Fields): boolean =>
@@ -120,7 +120,7 @@ export function isMalformed(layer: TsharkLayer): boolean {
 }
 
 type Value = string | number | boolean | undefined;
-/** Our value, and what tshark has under a key, made comparable. */
+/** Our value and tshark's, made comparable. */
 type Pair = readonly [what: string, ours: Value, theirs: Value];
 
 function number(text: string | undefined): number | undefined {
@@ -136,7 +136,7 @@ function ipv6Text(text: string | undefined): string | undefined {
   return text === undefined ? undefined : formatIpv6(parseIpv6(text));
 }
 
-/** The fields of a layer that both sides have to give. */
+/** The fields of a layer that must be equal. */
 function pairs(ours: Layer, theirs: TsharkLayer): Pair[] {
   const text = (key: string): string | undefined => field(theirs, key);
   const count = (key: string): number | undefined => number(field(theirs, key));
@@ -145,13 +145,13 @@ function pairs(ours: Layer, theirs: TsharkLayer): Pair[] {
       return [
         ['destination', ours.destination, text('eth.dst')],
         ['source', ours.source, text('eth.src')],
-        // It shows neither of what is undefined, from 1501 to 1535.
+        // tshark shows neither for the undefined values from 1501 to 1535.
         ['etherType', ours.etherType, text('eth.invalid_lentype') === undefined ? count('eth.type') : ours.etherType],
         ['length', ours.length, count('eth.len')],
       ];
     case 'vlan': {
       const { name } = theirs;
-      // It takes nothing behind an S-TAG for a length.
+      // tshark never reads the field behind an S-TAG as a length.
       const type = count(name === 'vlan' ? 'vlan.etype' : 'ieee8021ah.etype') ?? count('vlan.len');
       const following: Pair = ['etherType or length', ours.etherType ?? ours.length, type];
       const inner = count('ieee8021ad.cvid');
@@ -196,7 +196,7 @@ function pairs(ours: Layer, theirs: TsharkLayer): Pair[] {
         ['protocolNumber', ours.protocolNumber, count('ip.proto')],
         ['checksum', ours.checksum, count('ip.checksum')],
         ['source', ours.source, text('ip.src')],
-        ['destination', ours.destination, text('ip.cur_rt') ?? text('ip.dst')], // on a source route, ip.dst is its end
+        ['destination', ours.destination, text('ip.cur_rt') ?? text('ip.dst')], // with a source route, ip.dst is the final destination
       ];
     }
     case 'ipv6':
@@ -276,9 +276,9 @@ function pairs(ours: Layer, theirs: TsharkLayer): Pair[] {
 }
 
 /**
- * Compares a packet's layers with tshark's and returns what differs, a line each. They are held equal down to the first
- * layer that tshark marks as malformed, or that is unknown to one of the two, or that comes out of reassembly, which weft
- * does not do.
+ * Compares a packet's layers with tshark's and returns the differences, one line each. Stops at the first layer that
+ * tshark marks as malformed, that one of the two does not know, or that results from reassembly, which weft does not
+ * do.
  */
 export function differences(ours: Dissection, theirs: readonly TsharkLayer[]): string[] {
   const found: string[] = [];
@@ -288,19 +288,19 @@ export function differences(ours: Dissection, theirs: readonly TsharkLayer[]): s
     const theirLayer = theirs[i]!;
     const ourLayer = layers[position];
     const expected = NAMES[theirLayer.name];
-    if (theirLayer.name.startsWith('_ws.')) return found; // malformed, or cut by the capture
+    if (theirLayer.name.startsWith('_ws.')) return found; // malformed, or truncated by the capture
     if (expected === undefined) {
-      // tshark 4.0 does not know 8472 as a port of VXLAN.
+      // tshark 4.0 does not know port 8472 as VXLAN.
       if (ourLayer?.protocol === 'vxlan' && field(theirs[i - 1]!, 'udp.dstport') === '8472') return found;
       const passedOver = layers.some((layer) => isFragment(layer)) || field(theirs[i - 1]!, 'vxlan.p_bit') === '0';
       if (theirLayer.name === 'data' && ourLayer !== undefined && !passedOver)
-        found.push(`${ourLayer.protocol} at ${ourLayer.offset} is but data to tshark`);
+        found.push(`${ourLayer.protocol} at ${ourLayer.offset} is only data to tshark`);
       return found;
     }
     if (find(theirLayer.fields, 'ieee8021ad') !== undefined) return found; // 802.1ah, which weft does not read
-    // It also takes the source port for VXLAN's, against RFC 7348, section 5.
+    // tshark also treats the source port as VXLAN's, against RFC 7348, section 5.
     if (expected === 'vxlan' && !toVxlan(theirs[i - 1]!)) return found;
-    if (field(theirLayer, 'ip.bogus_ip_version') !== undefined) continue; // it shows the version and nothing else
+    if (field(theirLayer, 'ip.bogus_ip_version') !== undefined) continue; // tshark shows only the version
     const malformed = isMalformed(theirLayer) || theirs[i + 1]?.name.startsWith('_ws.') === true;
     const partial = malformed || gaveUp(theirLayer);
     if (ALIASES[ourLayer?.protocol ?? ''] !== expected && ourLayer?.protocol !== expected) {
@@ -310,12 +310,12 @@ export function differences(ours: Dissection, theirs: readonly TsharkLayer[]): s
     if (field(theirLayer, 'ieee8021ad.svid') !== undefined) position++; // two tags shown as one
     for (const [what, our, their] of pairs(layers[position]!, theirLayer))
       if (our !== their && !(partial && their === undefined) && !(what === 'size' && ours.stopped !== null))
-        found.push(`${expected}.${what} is ${our}, but ${their} to tshark`);
+        found.push(`${expected}.${what} is ${our}, but ${their} in tshark`);
     if (malformed || isReassembled(theirLayer) || endsChain(theirLayer)) return found;
     position++;
   }
   const more = layers[position];
-  if (more !== undefined) found.push(`${more.protocol} at ${more.offset} is not there to tshark`);
+  if (more !== undefined) found.push(`${more.protocol} at ${more.offset} is missing in tshark`);
   return found;
 }
 
@@ -324,15 +324,15 @@ function toVxlan(udp: TsharkLayer): boolean {
   return ['4789', '8472', '4790'].includes(field(udp, 'udp.dstport')!);
 }
 
-/** Whether tshark shows no more of a header behind a length that cannot be. */
+/** Whether tshark stopped reading a header after an invalid length. */
 function gaveUp(layer: TsharkLayer): boolean {
   const marks = ['ip.bogus_ip_length', 'ip.bogus_header_length', 'tcp.bogus_header_length'];
   return marks.some((mark) => field(layer, mark) !== undefined);
 }
 
 /**
- * Whether what follows a layer is not what it carries: of an ICMP error, what the quoted packet has inside VXLAN; of IPv6,
- * what follows a mobility header, which tshark takes for the last.
+ * Whether the layers that follow in tshark's output are not the payload: behind an ICMP error, the layers inside a
+ * quoted VXLAN packet; behind IPv6, the layers after a mobility header, which tshark treats as the last.
  */
 function endsChain(layer: TsharkLayer): boolean {
   return ['ip', 'mipv6'].some((name) => find(layer.fields, name) instanceof Fields);
@@ -344,7 +344,7 @@ function isFragment(layer: Layer): boolean {
   );
 }
 
-/** Whether what tshark shows behind this layer is put together from several packets. */
+/** Whether tshark reassembled the payload of this layer from several packets. */
 function isReassembled(layer: TsharkLayer): boolean {
   return layer.fields.entries.some(([name]) => name === 'ip.fragments' || name === 'ipv6.fragments');
 }

@@ -164,7 +164,7 @@ const DROPPED: Record<string, DropReason> = {
   'half a header': 'datagram-truncated',
   'another VNI': 'unknown-vni',
   'half a frame': 'frame-truncated',
-  'a group’s source': 'source-group',
+  'a group address as source': 'source-group',
   'a tag': 'vlan-unexpected',
 };
 

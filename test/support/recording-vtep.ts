@@ -1,7 +1,7 @@
 import type { OverlayEndpoint, OverlaySink } from '../../src/gossip/networkdb/index.js';
 
-/** What a VTEP was told about one network; telling it anything twice is an error. */
-export class ToldVtep implements OverlaySink {
+/** Records the endpoints and peers of one network. Adding one twice or removing an unknown one is an error. */
+export class RecordingVtep implements OverlaySink {
   /** `10.0.0.2 02:42:0a:00:00:02 192.0.2.1` */
   readonly endpoints = new Set<string>();
   /** Addresses of other VTEPs. */
