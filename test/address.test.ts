@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import * as address from '../src/address/index.js';
 import { fromHex, hex } from './support/hex.js';
 
-test('MAC addresses read, print and stand as numbers', () => {
+test('MAC addresses: text, bytes and numbers', () => {
   const bytes = fromHex('a5 0242ff00017f a5');
   assert.is(address.formatMac(bytes, 1), '02:42:ff:00:01:7f');
   assert.is(address.getMac(bytes, 1), 0x0242_ff00_017f);
@@ -26,14 +26,14 @@ test('MAC addresses read, print and stand as numbers', () => {
   );
 });
 
-test('groups are told by the low bit of the first octet', () => {
+test('the low bit of the first octet marks group addresses', () => {
   assert.ok(address.isGroupMac(address.MAC_BROADCAST));
   assert.ok(address.isGroupMac(0x0100_5e00_0001));
   assert.not(address.isGroupMac(0x0242_ffff_ffff));
   assert.not(address.isGroupMac(0xfe00_0000_0000));
 });
 
-test('what is no MAC address is refused by name', () => {
+test('an invalid MAC address is rejected with its text', () => {
   for (const text of [
     '',
     '02:42:0a:00:00',
@@ -51,7 +51,7 @@ test('what is no MAC address is refused by name', () => {
   assert.throws(() => address.parseMac(' 02:42:0a:00:00:02'), RangeError);
 });
 
-test('IPv4 addresses read, print and stand as numbers', () => {
+test('IPv4 addresses: text, bytes and numbers', () => {
   assert.is(address.formatIpv4(fromHex('a5 0a0000ff'), 1), '10.0.0.255');
   assert.is(address.parseIpv4('192.168.0.1'), 0xc0a8_0001);
   assert.is(address.ipv4ToText(0xc0a8_0001), '192.168.0.1');
@@ -73,7 +73,7 @@ test('IPv4 addresses read, print and stand as numbers', () => {
   assert.not(address.isMulticastIpv4(0xdfff_ffff));
 });
 
-test('what node:net takes for an IPv4 address is one, and nothing else', () => {
+test('accepts exactly the IPv4 addresses that node:net accepts', () => {
   const part = fc.oneof(fc.nat(300).map(String), fc.constantFrom('', '00', '01', '1e1', '0x1', ' 1', '-1', '+1'));
   fc.assert(
     fc.property(fc.array(part, { minLength: 3, maxLength: 5 }), (parts) => {
@@ -89,7 +89,7 @@ test('what node:net takes for an IPv4 address is one, and nothing else', () => {
   );
 });
 
-// RFC 5952, sections 1 to 5: what people write, and the one form it is to be printed in.
+// RFC 5952, sections 1 to 5: input texts and their canonical form.
 const RFC_5952: [written: string, printed: string][] = [
   ['2001:db8:0:0:1:0:0:1', '2001:db8::1:0:0:1'],
   ['2001:0db8:0:0:1:0:0:1', '2001:db8::1:0:0:1'],
@@ -112,7 +112,7 @@ const RFC_5952: [written: string, printed: string][] = [
   ['64:ff9b::192.0.2.33', '64:ff9b::c000:221'],
 ];
 
-test('IPv6 addresses print as RFC 5952 wants them', () => {
+test('IPv6 addresses print in the form of RFC 5952', () => {
   for (const [written, printed] of RFC_5952)
     assert.is(address.formatIpv6(address.parseIpv6(written)), printed, written);
 });
@@ -127,7 +127,7 @@ const octets = fc.array(fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.na
   maxLength: 16,
 });
 
-test('IPv6 addresses read and print as URL and ipaddr.js have it', () => {
+test('IPv6 addresses read and print as with URL and ipaddr.js', () => {
   fc.assert(
     fc.property(octets, fc.nat(4), (drawn, offset) => {
       const bytes = new Uint8Array(offset + 16);
@@ -142,7 +142,7 @@ test('IPv6 addresses read and print as URL and ipaddr.js have it', () => {
   );
 });
 
-test('what node:net takes for an IPv6 address is one, and nothing else', () => {
+test('accepts exactly the IPv6 addresses that node:net accepts', () => {
   const part = fc.oneof(
     { weight: 4, arbitrary: fc.nat(0xffff).map((group) => group.toString(16)) },
     { weight: 2, arbitrary: fc.constant('') },
@@ -156,7 +156,7 @@ test('what node:net takes for an IPv6 address is one, and nothing else', () => {
   fc.assert(
     fc.property(tried, (text) => {
       if (isIPv6(text)) {
-        // Not ipaddr.js here, which takes ::1.2.3.4 for ::ffff:1.2.3.4.
+        // Without ipaddr.js, which reads ::1.2.3.4 as ::ffff:1.2.3.4.
         assert.is(canonical(address.formatIpv6(address.parseIpv6(text))), canonical(text));
         return;
       }
@@ -182,7 +182,7 @@ test('what node:net takes for an IPv6 address is one, and nothing else', () => {
     assert.throws(() => address.parseIpv6(text), RangeError, text);
 });
 
-test('prefixes keep the host bits and know what they contain', () => {
+test('prefixes keep the host bits; contains() tests addresses', () => {
   const prefix = address.parseIpv4Prefix('10.0.0.3/24');
   assert.equal(prefix, { address: 0x0a00_0003, length: 24 });
   assert.is(address.ipv4PrefixToText(prefix), '10.0.0.3/24');
@@ -201,7 +201,7 @@ test('prefixes keep the host bits and know what they contain', () => {
     assert.throws(() => address.parseIpv4Prefix(text), RangeError, text);
 });
 
-test('pseudo-headers sum up as RFC 768 and RFC 8200 draw them', () => {
+test('sums of the pseudo-headers of RFC 768 and RFC 8200', () => {
   const words = (text: string): number =>
     fromHex(text).reduce((total, octet, i) => total + (i % 2 === 0 ? octet * 256 : octet), 0);
   assert.is(
@@ -219,7 +219,7 @@ test('pseudo-headers sum up as RFC 768 and RFC 8200 draw them', () => {
   assert.throws(() => address.pseudoHeaderSum({ source: 'x', destination: '10.0.0.3' }, 6, 0), /"x" is not an IPv4/);
 });
 
-test('a derived MAC address is of one station: unicast, locally administered, the same wherever it is derived', () => {
+test('a derived MAC address is unicast, locally administered, and the same on every host', () => {
   // Worked out by hand: VNI 4097 is 0x1001, whose upper six bits stand above the flags 10.
   assert.is(address.macToText(address.deriveMac(4097, '10.0.0.3')), '42:01:0a:00:00:03');
   assert.is(address.macToText(address.deriveMac(66, '10.0.0.3')), '02:42:0a:00:00:03'); // as Docker's
@@ -240,7 +240,7 @@ test('a derived MAC address is of one station: unicast, locally administered, th
   assert.throws(() => address.deriveMac(1, '10.0.0'), RangeError);
 });
 
-test('derived MAC addresses differ within a network, and between networks', () => {
+test('derived MAC addresses differ within a network and between networks', () => {
   const all = new Set<number>();
   const add = (mac: number): void => {
     assert.not(all.has(mac));

@@ -8,7 +8,7 @@ import { fromHex, hex } from './support/hex.js';
 
 // tshark 4: reply, Ethernet, IPv4, sender 02:42:0a:00:00:03 10.0.0.3, target 02:42:0a:00:00:02 10.0.0.2.
 const REPLY = fromHex('0001 0800 06 04 0002 02420a000003 0a000003 02420a000002 0a000002');
-// RFC 826's own layout with the lengths of Chaosnet: addresses of two octets each.
+// RFC 826 with the lengths of Chaosnet: addresses of two octets each.
 const CHAOS = fromHex('0005 0804 02 02 0001 0101 c0a8 0000 c0a9');
 
 test('reads a reply', () => {
@@ -32,7 +32,7 @@ test('reads a reply', () => {
   });
 });
 
-test('writes the same reply three ways', () => {
+test('writes the same reply with encode, encodeInto and the setters', () => {
   const written = new Uint8Array(30).fill(0xa5);
   arp.writeEthernetIpv4(written, 1, arp.REPLY, 0x0242_0a00_0003, 0x0a00_0003, 0x0242_0a00_0002, 0x0a00_0002);
   assert.is(hex(written), `a5${hex(REPLY)}a5`);
@@ -69,7 +69,7 @@ test('reads addresses of other lengths as bytes', () => {
   assert.not(arp.isEthernetIpv4(CHAOS, 0));
 });
 
-test('is for Ethernet and IPv4 only where types and lengths all say so', () => {
+test('isEthernetIpv4 requires both types and both lengths', () => {
   for (const at of [0, 1, 2, 3, 4, 5]) {
     const other = REPLY.slice();
     other[at]! ^= 1;
@@ -77,7 +77,7 @@ test('is for Ethernet and IPv4 only where types and lengths all say so', () => {
   }
 });
 
-test('knows probes and announcements of RFC 5227', () => {
+test('recognizes probes and announcements of RFC 5227', () => {
   const packet = REPLY.slice();
   const set = (operation: number, sender: number, target: number): void => {
     arp.setOperation(packet, 0, operation);
@@ -99,7 +99,7 @@ test('knows probes and announcements of RFC 5227', () => {
   assert.is(kind(), 'true false');
 });
 
-test('refuses what is cut short, and reads it lax', () => {
+test('rejects truncated packets, and decodeLax reads them', () => {
   assert.is(arp.check(REPLY, 0, 7), -1);
   assert.is(arp.check(REPLY, 0, 27), -1);
   assert.throws(
@@ -120,7 +120,7 @@ test('refuses what is cut short, and reads it lax', () => {
   });
 });
 
-test('refuses to write what does not fit', () => {
+test('rejects values that do not fit', () => {
   const addresses = { senderMac: '0:0:0:0:0:1', senderIp: '10.0.0.3', targetMac: '0:0:0:0:0:2', targetIp: '10.0.0.2' };
   assert.throws(() => arp.encode({ operation: 65536, ...addresses }), /arp\.operation .* 65535, not 65536/);
   assert.throws(() => arp.encode({ operation: 1, ...addresses, targetIp: '10.0.0' }), /"10\.0\.0" is not an IPv4/);

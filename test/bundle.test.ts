@@ -1,4 +1,4 @@
-/** What an importer of one room gets, and that it is nothing else. Bundles the sources, so that no build is needed. */
+/** Size and contents of a bundle that imports one room. Bundles the sources, so that no build is needed. */
 import { build, type Metafile } from 'esbuild';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -11,7 +11,7 @@ interface Bundle {
   zipped: number;
   text: string;
   rooms: string[];
-  /** Whatever is not of `src`: packages, Node's modules. */
+  /** Modules outside `src`: packages and Node's modules. */
   foreign: string[];
 }
 
@@ -48,7 +48,7 @@ const outside = (meta: Metafile): string[] =>
     output.imports.filter((one) => one.external === true).map((one) => one.path),
   );
 
-/** The rooms that a room may bring along: those it may import, and what these may. */
+/** The rooms that a bundle of a room may contain: those that it may import, transitively. */
 function reach(room: string): string[] {
   const seen = new Set<string>();
   const walk = (name: string): void => {
@@ -69,8 +69,8 @@ test('decode of weftnet/vxlan is less than 1000 bytes', async () => {
 });
 
 /**
- * The most bytes of each codec's `decode`, bundled from the sources and minified. The aim is 1500; IPv4, IPv6 and ICMP miss
- * it, by their options, the text of addresses and the many kinds of message.
+ * Size limits in bytes of each codec's `decode`, bundled and minified. The target is 1500; IPv4, IPv6 and ICMP miss it
+ * because of their options, the text of addresses and the many message types.
  */
 const DECODE: Readonly<Record<string, number>> = {
   ethernet: 1200,
@@ -91,7 +91,7 @@ for (const [room, most] of Object.entries(DECODE)) {
   });
 }
 
-test('one function of an address brings no table that it does not use', async () => {
+test('a bundle of one address function contains no unused table', async () => {
   for (const [name, most] of [
     ['formatMac', 250],
     ['formatIpv4', 250],
@@ -104,7 +104,7 @@ test('one function of an address brings no table that it does not use', async ()
 });
 
 for (const room of existingRooms().filter((name) => name !== 'cli')) {
-  test(`weftnet/${room} brings along what it may and no more`, async () => {
+  test(`a bundle of weftnet/${room} contains only rooms that it may import`, async () => {
     const one = await bundle(`export * from 'weftnet/${room}';`);
     console.log(`# weftnet/${room}: ${one.size} bytes minified, ${one.zipped} gzipped`);
     for (const other of one.rooms) assert.ok(reach(room).includes(other), `${room} brings ${other} along`);
@@ -120,7 +120,7 @@ for (const room of existingRooms().filter((name) => name !== 'cli')) {
   });
 }
 
-test('the check of what is brought along can fail', async () => {
+test('the check of a bundle’s contents finds packages and Node modules', async () => {
   const one = await bundle(`import ipaddr from 'ipaddr.js'; import fs from 'node:fs'; export { ipaddr, fs };`);
   assert.ok(one.foreign.some((name) => name.includes('node_modules/ipaddr.js/')));
   assert.ok(one.foreign.includes('node:fs'));

@@ -1,4 +1,4 @@
-/** Captures between the threads that move packets and the clients: order, limits, and what is counted as dropped. */
+/** Captures between the threads that move packets and the clients: order, limits and drop counts. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -10,7 +10,7 @@ import { waitFor } from './support/lab.js';
 
 const never = new AbortController().signal;
 
-/** Workers' recorders and the captures of a plan, with nothing in between. */
+/** The recorders of workers, connected directly to the captures. */
 function rig(workers = 1): { recorders: Recorder[]; captures: Captures; hold: boolean; handed: [number, Records][] } {
   const made = plan({
     local: '172.31.1.5',
@@ -24,7 +24,7 @@ function rig(workers = 1): { recorders: Recorder[]; captures: Captures; hold: bo
   const captures = new Captures(made, (worker, message) => rig.recorders[worker]!.handle(message));
   const rig = {
     captures,
-    /** Whether records are kept back, as from a control thread that is busy. */
+    /** Whether records are held back, as with a busy control thread. */
     hold: false,
     handed: [] as [number, Records][],
     recorders: Array.from(
@@ -48,13 +48,13 @@ async function collect(pages: AsyncIterable<Page>): Promise<{ packets: Captured[
   return { packets, dropped };
 }
 
-/** Starts a capture: the first page is there when packets are recorded. */
+/** Starts a capture: after the empty first page, packets are recorded. */
 async function begin(pages: AsyncGenerator<Page>): Promise<AsyncGenerator<Page>> {
   assert.equal((await pages.next()).value, { result: [], dropped: 0 });
   return pages;
 }
 
-test('packets come as they passed, with what they had', async () => {
+test('packets arrive in order, with their metadata', async () => {
   const { captures, recorders } = rig();
   const [recorder] = recorders;
   assert.not(recorder!.active);
@@ -69,7 +69,7 @@ test('packets come as they passed, with what they had', async () => {
   recorder!.datagram('in', there, here, Uint8Array.of(8, 0), 0, 2);
   recorder!.flush();
   recorder!.datagram('out', { ...here, port: 49_152 }, { ...there, port: 4789 }, Uint8Array.of(8, 1), 0, 2);
-  assert.not(recorder!.active, 'three packets are all that is wanted');
+  assert.not(recorder!.active, 'the capture stops after three packets');
   recorder!.flush();
   const { packets, dropped } = await collected;
   assert.is(dropped, 0);
@@ -113,7 +113,7 @@ test('two captures at once have their own counts and snap lengths', async () => 
   assert.not(recorder!.active);
 });
 
-test('packets for which there is no room are counted; the recorder never waits', async () => {
+test('packets without buffer space are counted as dropped; the recorder never waits', async () => {
   const one = rig();
   const { captures, recorders } = one;
   const [recorder] = recorders;
@@ -132,7 +132,7 @@ test('packets for which there is no room are counted; the recorder never waits',
   assert.is(packets.length + dropped, 1000);
 });
 
-test('a client that does not take its packets costs bounded memory, and no other client a packet', async () => {
+test('a client that does not read takes bounded memory, and causes no drops for other clients', async () => {
   const { captures, recorders } = rig();
   const [recorder] = recorders;
   const slow = await begin(captures.open({ command: 'capture', count: 1_000_000, seconds: 20 }, never));

@@ -1,4 +1,4 @@
-/** Completions and manual pages: made of the flag tables, and read by the shells and formatters themselves. */
+/** Completions and manual pages: generated from the flag tables, and checked by the shells and formatters. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -46,7 +46,7 @@ test('every command has a manual of its own name, with examples and exit codes',
   }
 });
 
-/** Command lines to complete, each with some words that have to be offered and some that must not. */
+/** Command lines to complete, each with some words that must be offered and some that must not. */
 const CASES: [line: string[], offered: string[], not: string[]][] = [
   [[''], ['up', 'agent', 'read', 'completion', 'help'], ['--vni']],
   [['ca'], ['capture'], ['up']],
@@ -82,7 +82,7 @@ bash('are a script that bash accepts, and complete', () => {
   });
 });
 
-bash('complete behind the equals sign, at which readline splits words', () => {
+bash('complete after an equals sign, where readline splits words', () => {
   const path = script('vtep.bash', bashScript(list));
   const ask = (words: string, at: number): string =>
     run(

@@ -1,4 +1,4 @@
-/** The assertions of the codec contract catch codecs that break it: a sound one, broken in one way at a time. */
+/** The assertions of the codec contract reject codecs that break it: a correct one, broken in one way at a time. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
@@ -18,7 +18,7 @@ interface Value {
   payload: Uint8Array;
 }
 
-/** A tag in two octets that is not zero, and a payload. */
+/** A non-zero tag of two octets, and a payload. */
 const sound = {
   check: (bytes: Uint8Array, offset: number, end: number): number =>
     end - offset < 2 ? -1 : getU16(bytes, offset) === 0 ? -2 : 2,
@@ -49,14 +49,14 @@ const sound = {
 const INPUTS = ['', '00', '0000', '0001', 'ffff00', '0001aabbcc'].map(fromHex);
 const tryAll = (codec: Codec<Value>): void => INPUTS.forEach((input) => holds(codec, input));
 
-test('a sound codec holds', () => {
+test('a correct codec passes', () => {
   tryAll(sound);
   accessorsHold(sound, fromHex('1234'), 2);
 });
 
 const BROKEN: [how: string, broken: Partial<Codec<Value>>, message: RegExp][] = [
   [
-    'decode throws something else',
+    'decode throws another error',
     {
       decode(bytes, offset = 0, end = bytes.length) {
         if (end - offset < 2) throw new TypeError('oops');
@@ -66,18 +66,18 @@ const BROKEN: [how: string, broken: Partial<Codec<Value>>, message: RegExp][] = 
     /not a WireError: TypeError: oops/,
   ],
   [
-    'decode accepts what check refuses',
+    'decode accepts bytes that check rejects',
     { decode: (bytes, offset = 0, end = bytes.length) => sound.decodeLax(bytes, offset, end)! },
-    /check says -\d, and decode/,
+    /check returned -\d, but decode/,
   ],
-  ['check accepts what decode refuses', { check: () => 2 }, /check says 2, and (decode threw|there are 0 bytes)/],
+  ['check accepts bytes that decode rejects', { check: () => 2 }, /check returned 2(, but decode threw| for 0 bytes)/],
   [
-    'check has another reason',
+    'check gives another reason',
     { check: (...where) => (sound.check(...where) === -2 ? -3 : sound.check(...where)) },
-    /check says unsupported, decode malformed/,
+    /check reports unsupported, decode malformed/,
   ],
   [
-    'the error points outside',
+    'the error has an offset outside the bytes',
     {
       decode(bytes, offset = 0, end = bytes.length) {
         if (sound.check(bytes, offset, end) < 0) throw malformed('x', end + 1, 'there');
@@ -87,35 +87,39 @@ const BROKEN: [how: string, broken: Partial<Codec<Value>>, message: RegExp][] = 
     },
     /the error's offset is \d+, outside/,
   ],
-  ['diagnose says something else', { diagnose: () => truncatedProblem('y', 0, 1, 0) }, /what diagnose says/],
   [
-    'diagnose builds an Error',
+    'diagnose reports another problem',
+    { diagnose: () => truncatedProblem('y', 0, 1, 0) },
+    /diagnose, compared with decode/,
+  ],
+  [
+    'diagnose returns an Error',
     { diagnose: (...where) => sound.diagnose(...where) && new WireError(sound.diagnose(...where)!) },
-    /diagnose builds an Error/,
+    /diagnose returns an Error/,
   ],
   [
-    'diagnose does not say what limits it',
+    'diagnose does not name the limit',
     { diagnose: (bytes, offset, end) => sound.diagnose(bytes, offset, end) },
-    /what diagnose names as the limit/,
+    /the limit that diagnose names/,
   ],
   [
-    'decodeLax lacks what decode gives',
+    'decodeLax returns less than decode',
     {
       decodeLax: (bytes, offset, end) =>
         end - offset < 2 ? null : { tag: getU16(bytes, offset), payload: new Uint8Array(0) },
     },
-    /what decodeLax reads, compared with decode: \.payload has 0 bytes/,
+    /decodeLax, compared with decode: \.payload has 0 bytes/,
   ],
   [
-    'reads behind the end',
+    'decodeLax reads behind the end',
     {
       decodeLax: (bytes, offset, end) =>
         end - offset < 1 ? null : sound.decodeLax(bytes, offset, Math.max(end, offset + 2)),
     },
-    /read between zeros, compared with between ones/,
+    /between zeros, compared with between ones/,
   ],
   [
-    'changes what it reads',
+    'check changes the input',
     {
       check(bytes, offset, end) {
         const code = sound.check(bytes, offset, end);
@@ -123,15 +127,15 @@ const BROKEN: [how: string, broken: Partial<Codec<Value>>, message: RegExp][] = 
         return code;
       },
     },
-    /which reading is not to change/,
+    /which must not change it/,
   ],
   [
-    'does not give back what it read',
+    'encode does not restore the bytes',
     { encode: ({ tag, payload }) => sound.encode({ tag: tag & 0xff, payload }) },
     /encode\(decode\(b\)\), compared with b: \[0\] is 0, not 255/,
   ],
   [
-    'leaves dirt in the buffer',
+    'encodeInto leaves an octet unwritten',
     {
       encodeInto(value, bytes, offset) {
         bytes[offset + 1] = value.tag;
@@ -139,17 +143,17 @@ const BROKEN: [how: string, broken: Partial<Codec<Value>>, message: RegExp][] = 
         return offset + 2 + value.payload.length;
       },
     },
-    /what encodeInto wrote, compared with encode/,
+    /the bytes that encodeInto wrote, compared with encode/,
   ],
 ];
 for (const [how, broken, message] of BROKEN)
-  test(`caught: ${how}`, () => assert.throws(() => tryAll({ ...sound, ...broken }), message));
+  test(`rejected: ${how}`, () => assert.throws(() => tryAll({ ...sound, ...broken }), message));
 
-test('caught: accessors that read outside, or that change what was got', () => {
+test('rejected: getters that read outside the header, setters that do not restore the value of the getter', () => {
   const wide = { ...sound, getTag: (bytes: Uint8Array, offset: number) => getU16(bytes, offset + 1) };
   assert.throws(() => accessorsHold(wide, fromHex('1234'), 2), /getTag reads outside the header/);
   const stray = { ...sound, setTag: (bytes: Uint8Array, offset: number) => setU16(bytes, offset, 1) };
-  assert.throws(() => accessorsHold(stray, fromHex('1234'), 2), /setTag of what getTag gave/);
+  assert.throws(() => accessorsHold(stray, fromHex('1234'), 2), /setTag with the value of getTag/);
   accessorsHold(stray, fromHex('1234'), 2, ['setTag']);
 });
 

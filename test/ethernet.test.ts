@@ -8,7 +8,8 @@ import { fromHex, hex } from './support/hex.js';
 
 const { vlan } = ethernet;
 
-// tshark 4: Dst 02:42:0a:00:00:02, Src 02:42:0a:00:00:03, Type 802.1Q (0x8100); PRI 5, DEI 1, ID 100, Type IPv4 (0x0800).
+// tshark 4: Dst 02:42:0a:00:00:02, Src 02:42:0a:00:00:03, Type 802.1Q (0x8100); PRI 5, DEI 1, ID 100, Type IPv4
+// (0x0800).
 const TAGGED = fromHex('02420a000002 02420a000003 8100 b064 0800 4500');
 // tshark 4: IEEE 802.3 Ethernet, Dst 01:80:c2:00:00:00, Length 8; here with two octets of padding.
 const LENGTH_FRAME = fromHex('0180c2000000 02420a000003 0008 4242030000000000 0000');
@@ -27,7 +28,7 @@ test('reads an Ethernet II frame', () => {
   });
 });
 
-test('cuts the payload of an IEEE 802.3 frame at its length', () => {
+test('limits the payload of an IEEE 802.3 frame to its length', () => {
   const value = ethernet.decode(LENGTH_FRAME);
   assert.equal(value, {
     destination: '01:80:c2:00:00:00',
@@ -40,7 +41,7 @@ test('cuts the payload of an IEEE 802.3 frame at its length', () => {
   assert.is(hex(ethernet.encode(computed)), hex(LENGTH_FRAME.subarray(0, 22)));
 });
 
-test('refuses less payload than a length says, but for the lax', () => {
+test('rejects less payload than the length field, except with decodeLax', () => {
   assert.is(ethernet.check(LENGTH_FRAME, 0, 21), -1);
   assert.throws(
     () => ethernet.decode(LENGTH_FRAME, 0, 21),
@@ -50,7 +51,7 @@ test('refuses less payload than a length says, but for the lax', () => {
   assert.is(ethernet.decodeLax(LENGTH_FRAME, 0, 13), null);
 });
 
-test('takes up to 1500 for a length and more for a type', () => {
+test('reads values up to 1500 as a length, and 1536 and more as a type', () => {
   const frame = new Uint8Array(14 + 1500);
   ethernet.setEtherType(frame, 0, 1500);
   assert.is(ethernet.decode(frame).length, 1500);
@@ -64,7 +65,7 @@ test('takes up to 1500 for a length and more for a type', () => {
   assert.is(ethernet.decode(frame).payload.length, 1);
 });
 
-test('writes in place', () => {
+test('setters write in place', () => {
   const frame = new Uint8Array(16).fill(0xa5);
   ethernet.writeHeader(frame, 1, 0xffff_ffff_ffff, 0x0242_0a00_0003, ethernet.TYPE_ARP);
   assert.is(hex(frame), 'a5ffffffffffff02420a0000030806a5');
@@ -74,7 +75,7 @@ test('writes in place', () => {
   assert.is(hex(frame), 'a502420a00000280000000000186dda5');
 });
 
-test('refuses to write what does not fit', () => {
+test('rejects values that do not fit', () => {
   const frame = { destination: '02:42:0a:00:00:02', source: '02:42:0a:00:00:03' };
   const payload = new Uint8Array(1501);
   assert.throws(() => ethernet.encode({ ...frame, payload }), /ethernet\.length .* 1500, not 1501/);
@@ -113,7 +114,7 @@ test('reads and writes a VLAN tag', () => {
   vlan.setEtherType(tag, 1, 0x86dd);
   assert.is(hex(tag), 'a5efff86dda5');
   assert.is(hex(vlan.encode({ id: 7, payload: fromHex('4242') })), '000700024242');
-  assert.equal(vlan.decode(fromHex('000700024242a5a5')).payload, fromHex('4242'), 'padding is no payload');
+  assert.equal(vlan.decode(fromHex('000700024242a5a5')).payload, fromHex('4242'), 'padding is not payload');
 });
 
 const mac = fc.nat(2 ** 48 - 1).map(macToText);
@@ -125,7 +126,7 @@ const withLength = <T extends { payload: Uint8Array }>(value: T): T & { length: 
   length: value.payload.length,
 });
 
-test('tells groups, those that bridges keep to themselves, and frames to their own source', () => {
+test('recognizes group addresses, addresses that bridges do not forward, and frames to their own source', () => {
   const frame = (destination: string, source = '02:00:00:00:00:01'): Uint8Array =>
     ethernet.encode({ destination, source, etherType: 0x0800, payload: new Uint8Array(1) });
   const all = (destination: string, source?: string): boolean[] => {

@@ -6,11 +6,11 @@ import * as icmp from '../src/icmp/index.js';
 import { codecProperties } from './support/codec.js';
 import { fromHex, hex } from './support/hex.js';
 
-// The start of a TCP segment, 10.0.0.3 port 50000 to 10.0.0.4 port 80, as an error quotes it.
+// The start of a TCP segment from 10.0.0.3 port 50000 to 10.0.0.4 port 80, quoted in an error.
 const QUOTE = '450005dc00004000400621160a0000030a000004 c35000500badcafe';
 const NOTHING = new Uint8Array(0);
 
-// tshark 4 on each: what the value says, and "Checksum: … [correct]".
+// tshark 4 shows these values for each, and "Checksum: … [correct]".
 const MESSAGES: [name: string, bytes: string, value: Omit<icmp.Icmp, 'payload'>, payload: string][] = [
   ['echo request', '08007d5b 1234 0007', { type: 8, code: 0, checksum: 0x7d5b, identifier: 4660, sequence: 7 }, '6869'],
   [
@@ -62,7 +62,7 @@ for (const [name, head, value, payload] of MESSAGES) {
   });
 }
 
-test('keeps every bit of the second four octets', () => {
+test('keeps every bit of octets 4 to 7', () => {
   for (let type = 0; type < 256; type++) {
     for (const code of [0, 4]) {
       const bytes = fromHex(`0000dead 81c3a5f1 ${'42'.repeat(12)}`);
@@ -86,7 +86,7 @@ test('keeps every bit of the second four octets', () => {
   assert.equal(error(200), { type: 200, code: 0, checksum: 0, rest: 0x01020304, payload: NOTHING });
 });
 
-test('reads what an error quotes, as far as it goes', () => {
+test('reads the packet that an error quotes, as far as it goes', () => {
   const error = (payload: Uint8Array, type = icmp.UNREACHABLE): icmp.Quoted | null =>
     icmp.quoted({ type, code: 3, payload });
   const quote = fromHex(QUOTE);
@@ -107,7 +107,7 @@ test('reads what an error quotes, as far as it goes', () => {
   assert.equal(Object.keys(error(quote)!), ['header'], 'ICMP has no ports');
 });
 
-test('finds the extensions of RFC 4884 behind what is quoted', () => {
+test('finds the extensions of RFC 4884 behind the quoted packet', () => {
   const payload = new Uint8Array(136).fill(0, 0, 128);
   payload.set(fromHex(QUOTE));
   payload.set(fromHex('2000dfff00040000'), 128);
@@ -118,7 +118,7 @@ test('finds the extensions of RFC 4884 behind what is quoted', () => {
   assert.is(icmp.extensions({ ...value, length: 255 }).length, 0);
 });
 
-test('refuses what is cut short, and reads it lax', () => {
+test('rejects truncated packets, and decodeLax reads them', () => {
   const timestamp = fromHex(MESSAGES[1]![1]);
   assert.is(icmp.check(timestamp, 0, 20), 20);
   assert.throws(() => icmp.decode(timestamp, 0, 19), /icmp: truncated at offset 0: needs 20 bytes, has 19/);
@@ -136,7 +136,7 @@ test('refuses what is cut short, and reads it lax', () => {
   assert.is(icmp.check(fromHex(MESSAGES[2]![1]), 0, 11), -1);
 });
 
-test('reads and writes in place', () => {
+test('getters and setters work in place', () => {
   const bytes = fromHex(`a5${MESSAGES[3]![1]}${QUOTE}`);
   assert.is(icmp.getType(bytes, 1), 3);
   assert.is(icmp.getCode(bytes, 1), 4);
@@ -157,7 +157,7 @@ test('reads and writes in place', () => {
   assert.equal(errors, [3, 4, 5, 11, 12]);
 });
 
-test('refuses to write what does not fit', () => {
+test('rejects values that do not fit', () => {
   const payload = NOTHING;
   assert.throws(() => icmp.encode({ type: 256, code: 0, payload }), /icmp\.type .* 255, not 256/);
   assert.throws(() => icmp.encode({ type: 8, code: 0, sequence: -1, payload }), /icmp\.sequence/);

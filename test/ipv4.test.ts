@@ -7,18 +7,18 @@ import { optionLists } from './support/arbitrary.js';
 import { codecProperties } from './support/codec.js';
 import { fromHex, hex } from './support/hex.js';
 
-// tshark 4: header length 28, DSCP EF (46), ECN ECT(1), total length 41, identification 0x1234, don't fragment, TTL 63, UDP,
-// header checksum 0x7dcc correct, 10.0.0.3 to 10.0.0.4, options Router Alert, NOP, EOL.
+// tshark 4: header length 28, DSCP EF (46), ECN ECT(1), total length 41, identification 0x1234, don't fragment, TTL 63,
+// UDP, header checksum 0x7dcc correct, 10.0.0.3 to 10.0.0.4, options Router Alert, NOP, EOL.
 const PACKET = fromHex(
   '47b90029 12344000 3f117dcc 0a000003 0a000004 94040000 01000000 9c400009000d50aa7765667421 a5a5a5',
 );
-// The header that textbooks sum up by hand (Wikipedia, "Internet checksum"): checksum b861.
+// The example of Wikipedia, "Internet checksum": checksum b861.
 const TEXTBOOK = fromHex('45000073 00004000 4011b861 c0a80001 c0a800c7');
 
 const ADDRESSES = { source: '10.0.0.3', destination: '10.0.0.4' };
 const NOTHING = new Uint8Array(0);
 
-/** RFC 1071 as it is told, a word a time with the carry brought round at once. */
+/** RFC 1071 literally: word by word, with the carry added back at once. */
 function naive(header: Uint8Array): number {
   let total = 0;
   for (let i = 0; i < header.length; i += 2) {
@@ -28,7 +28,7 @@ function naive(header: Uint8Array): number {
   return 0xffff - total;
 }
 
-test('reads a packet with options, and leaves what is behind the total length', () => {
+test('reads a packet with options, and ignores bytes behind the total length', () => {
   assert.is(ipv4.check(PACKET, 0, PACKET.length), 28);
   assert.is(ipv4.getHeaderLength(PACKET, 0), 28);
   assert.is(ipv4.getTos(PACKET, 0), 0xb9);
@@ -68,7 +68,7 @@ test('reads a packet with options, and leaves what is behind the total length', 
   });
 });
 
-test('computes lengths and the checksum that a value leaves out', () => {
+test('computes lengths and the checksum if the value omits them', () => {
   const bytes = ipv4.encode({
     dontFragment: true,
     protocol: 17,
@@ -79,14 +79,14 @@ test('computes lengths and the checksum that a value leaves out', () => {
   assert.is(hex(bytes.subarray(0, 20)), hex(TEXTBOOK));
 });
 
-test('writes the lengths and the checksum that a value has', () => {
+test('writes lengths and the checksum if the value has them', () => {
   const bytes = ipv4.encode({ protocol: 1, ...ADDRESSES, totalLength: 7, checksum: 0xbeef, payload: NOTHING });
   assert.is(ipv4.getTotalLength(bytes, 0), 7);
   assert.is(ipv4.getChecksum(bytes, 0), 0xbeef);
   assert.not(ipv4.verifyChecksum(bytes, 0));
 });
 
-test('fills options up to whole words', () => {
+test('pads options to whole words', () => {
   const options = [
     { kind: 148, data: new Uint8Array(2) },
     { kind: 1, data: NOTHING },
@@ -96,7 +96,7 @@ test('fills options up to whole words', () => {
   assert.equal(ipv4.decode(bytes).options, [...options, { kind: 0, data: new Uint8Array(2) }]);
 });
 
-test('keeps an option area that makes no sense', () => {
+test('keeps malformed options', () => {
   for (const area of ['07ff0102', '0701aaaa', '01010107', '00ffffff', '07040102 07030402']) {
     const bytes = fromHex(
       `4${(5 + Math.ceil(area.replace(' ', '').length / 8)).toString(16)}000000${'00'.repeat(16)}${area}`,
@@ -108,7 +108,7 @@ test('keeps an option area that makes no sense', () => {
   assert.equal(ipv4.decode(bytes).options, [{ kind: 7, data: fromHex('ff0102'), malformed: true }]);
 });
 
-test('reads the flags and the offset of fragments, in bytes', () => {
+test('reads the flags of fragments, and the offset in bytes', () => {
   const bytes = TEXTBOOK.slice();
   bytes.set(fromHex('e001'), 6);
   ipv4.setTotalLength(bytes, 0, 20);
@@ -126,7 +126,7 @@ test('reads the flags and the offset of fragments, in bytes', () => {
   assert.not(ipv4.isFragment(bytes, 0));
 });
 
-test('refuses, and says why and where', () => {
+test('rejects malformed headers with reason and offset', () => {
   const refusal = (change: (bytes: Uint8Array) => void, end = 41): string => {
     const bytes = PACKET.slice();
     change(bytes);
@@ -167,14 +167,14 @@ test('refuses, and says why and where', () => {
   );
 });
 
-test('reads lax what there is', () => {
+test('decodeLax reads as much as there is', () => {
   const bytes = PACKET.slice();
   const payload = (end: number): number | undefined => ipv4.decodeLax(bytes, 0, end)?.payload.length;
   assert.is(payload(44), 13);
   assert.is(payload(38), 10, 'total length behind the end');
   ipv4.setTotalLength(bytes, 0, 0);
   assert.is(payload(44), 16, 'total length 0');
-  assert.is(ipv4.check(bytes, 0, 44), -2, 'total length 0 is not for the strict');
+  assert.is(ipv4.check(bytes, 0, 44), -2, 'check rejects total length 0');
   ipv4.setTotalLength(bytes, 0, 27);
   assert.is(payload(44), 0, 'total length within the header');
   assert.is(payload(26), 0, 'options cut');
@@ -204,7 +204,7 @@ test('sets fields in place', () => {
   assert.is(naive(bytes), 0);
 });
 
-test('decrementTtl and setEcn keep a right checksum right and a wrong one wrong', () => {
+test('decrementTtl and setEcn keep a correct checksum correct and a wrong one wrong', () => {
   fc.assert(
     fc.property(fc.uint8Array({ minLength: 18, maxLength: 18 }), fc.nat(3), fc.boolean(), (rest, ecn, damaged) => {
       const bytes = Uint8Array.from([0x45, ...rest, 7]);
@@ -229,7 +229,7 @@ test('sums the pseudo-header of RFC 768', () => {
   assert.is(~ipv4.pseudoHeaderSum(PACKET, 0, 17, 13) & 0xffff, naive(pseudo));
 });
 
-test('refuses to write what does not fit', () => {
+test('rejects values that do not fit', () => {
   const value = { protocol: 17, ...ADDRESSES, payload: NOTHING };
   assert.throws(() => ipv4.encode({ ...value, payload: new Uint8Array(65516) }), /ipv4\.totalLength .* not 65536/);
   assert.throws(() => ipv4.encode({ ...value, fragmentOffset: 7 }), /multiple of 8, not 7/);

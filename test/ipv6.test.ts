@@ -7,16 +7,16 @@ import { finish, sum } from '../src/wire/index.js';
 import { codecProperties } from './support/codec.js';
 import { fromHex, hex } from './support/hex.js';
 
-// tshark 4: traffic class 0xbb (DSCP EF, ECN CE), flow label 0xabcde, payload length 61, hop limit 63, fd00::3 to fd00::4;
-// hop-by-hop, destination options, fragment (offset 0, no more), authentication (24 bytes), then UDP 40000 to 9, checksum
-// 0x6aa8 correct.
+// tshark 4: traffic class 0xbb (DSCP EF, ECN CE), flow label 0xabcde, payload length 61, hop limit 63, fd00::3 to
+// fd00::4; hop-by-hop, destination options, fragment (offset 0, no more), authentication (24 bytes), then UDP 40000 to
+// 9, checksum 0x6aa8 correct.
 const HEADER = '6bbabcde003d003f fd000000000000000000000000000003 fd000000000000000000000000000004';
 const EXTENSIONS =
   '3c00010400000000 2c00010400000000 3300000012345678 110400000000000100000001000102030405060708090a0b';
 const UDP = '9c400009000d6aa87765667421';
 const PACKET = fromHex(HEADER + EXTENSIONS + UDP);
 
-test('reads the fixed header, and leaves what is behind the payload length', () => {
+test('reads the fixed header, and ignores bytes behind the payload length', () => {
   const bytes = fromHex(`${hex(PACKET)}a5a5`);
   assert.is(ipv6.check(bytes, 0, bytes.length), 40);
   assert.is(ipv6.getTrafficClass(bytes, 0), 0xbb);
@@ -52,16 +52,16 @@ test('computes the payload length', () => {
   assert.is(hex(ipv6.encode(value)), hex(PACKET));
 });
 
-test('finds the upper protocol behind extension headers', () => {
+test('finds the upper-layer protocol behind extension headers', () => {
   const found = ipv6.findUpper(PACKET, 0, PACKET.length);
   assert.is(ipv6.upperProtocol(found), 17);
   assert.is(ipv6.upperOffset(found), 88);
   const at = ipv6.upperOffset(found);
   const pseudo = ipv6.pseudoHeaderSum(PACKET, 0, 17, 13);
-  assert.is(finish(sum(PACKET, at, PACKET.length, pseudo)), 0, "UDP's checksum, which tshark found right");
+  assert.is(finish(sum(PACKET, at, PACKET.length, pseudo)), 0, "UDP's checksum, which tshark calls correct");
 });
 
-/** A header whose payload is given. */
+/** A packet with the given payload. */
 function packet(nextHeader: number, payload: string): Uint8Array {
   return ipv6.encode({ nextHeader, source: '::1', destination: '::2', payload: fromHex(payload) });
 }
@@ -71,7 +71,7 @@ function walk(bytes: Uint8Array, end = bytes.length): string {
   return found < 0 ? String(found) : `${ipv6.upperProtocol(found)} at ${ipv6.upperOffset(found)}`;
 }
 
-test('stops where there is no upper header to be read', () => {
+test('stops where no upper-layer header follows', () => {
   assert.is(walk(packet(6, '')), '6 at 40');
   assert.is(walk(packet(ipv6.NEXT_NONE, '')), '59 at 40');
   assert.is(walk(packet(ipv6.NEXT_ESP, '0011')), '50 at 40');
@@ -81,7 +81,7 @@ test('stops where there is no upper header to be read', () => {
     assert.is(walk(packet(next, '0601000000000000 0000000000000000')), '6 at 56', `next header ${next}`);
 });
 
-test('never walks past the end, nor for ever', () => {
+test('findUpper never reads beyond the end, and always returns', () => {
   for (let end = 40; end < 88; end++) assert.is(walk(PACKET, end), '-1', `cut at ${end}`);
   assert.is(walk(packet(0, '06ff000000000000')), '-1');
   assert.is(walk(packet(0, '0000000000000000'.repeat(15) + '0600000000000000')), '6 at 168');
@@ -106,7 +106,7 @@ test('never walks past the end, nor for ever', () => {
   );
 });
 
-test('refuses, and says why and where', () => {
+test('rejects malformed headers with reason and offset', () => {
   assert.throws(() => ipv6.decode(PACKET, 0, 39), /ipv6: truncated at offset 0: needs 40 bytes, has 39/);
   assert.throws(() => ipv6.decode(PACKET, 0, 100), /ipv6: truncated at offset 0: needs 101 bytes, has 100/);
   const other = PACKET.slice();
@@ -117,7 +117,7 @@ test('refuses, and says why and where', () => {
   assert.is(ipv6.decodeLax(PACKET, 0, 100)?.payload.length, 60);
 });
 
-test('reads a jumbogram only lax, and a packet without payload either way', () => {
+test('only decodeLax reads a jumbogram; both decoders read a packet without payload', () => {
   const jumbo = PACKET.slice();
   ipv6.setPayloadLength(jumbo, 0, 0);
   assert.is(ipv6.check(jumbo, 0, jumbo.length), -3);
@@ -128,7 +128,7 @@ test('reads a jumbogram only lax, and a packet without payload either way', () =
   assert.is(ipv6.decode(jumbo).payload.length, 0);
 });
 
-test('sets fields in place, each without the others', () => {
+test('sets each field in place without changing the others', () => {
   const bytes = PACKET.slice(0, 40);
   ipv6.setEcn(bytes, 0, ipv6.getEcn(bytes, 0) & 2);
   assert.is(hex(bytes.subarray(0, 4)), '6baabcde');
@@ -144,7 +144,7 @@ test('sets fields in place, each without the others', () => {
   assert.is(hex(bytes), '615fffff0102030420010db800000000000000000000000120010db8000000000000000000000002');
 });
 
-test('refuses to write what does not fit', () => {
+test('rejects values that do not fit', () => {
   const value = { nextHeader: 17, source: '::1', destination: '::2', payload: new Uint8Array(0) };
   assert.throws(() => ipv6.encode({ ...value, flowLabel: 1 << 20 }), /ipv6\.flowLabel .* 1048575, not 1048576/);
   assert.throws(() => ipv6.encode({ ...value, payload: new Uint8Array(65536) }), /ipv6\.payloadLength .* not 65536/);

@@ -1,4 +1,4 @@
-/** The JSON reader of configuration files, against JSON.parse and by its messages. */
+/** The JSON reader of configuration files: compared with JSON.parse, and its messages. */
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -8,7 +8,7 @@ test('reads what JSON.parse reads', () => {
   fc.assert(
     fc.property(fc.json(), fc.boolean(), (text, spread) => {
       const written = spread ? JSON.stringify(JSON.parse(text), null, 2) : text;
-      // An object of fast-check may have a key twice, which JSON.parse resolves and a configuration must not have.
+      // fast-check may repeat a key in an object, which JSON.parse accepts and a configuration must not have.
       try {
         assert.equal(parseJson(written), JSON.parse(written));
       } catch (error) {
@@ -75,13 +75,13 @@ for (const [text, message] of WRONG)
     assert.unreachable();
   });
 
-test('a key that JavaScript treats apart is a key like any other', () => {
+test('a key such as __proto__ is a key like any other', () => {
   const value = parseJson('{"__proto__": {"a": 1}, "constructor": 2}') as object;
   assert.equal(Object.keys(value), ['__proto__', 'constructor']);
   assert.is(Object.getPrototypeOf(value), Object.prototype);
 });
 
-test('takes a byte order mark', () =>
+test('accepts a byte order mark', () =>
   assert.equal(parseJson('\ufeff{"a": [true, null, -1.5e3]}'), { a: [true, null, -1500] }));
 
 test.run();

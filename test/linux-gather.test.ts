@@ -1,4 +1,4 @@
-/** What several workers answer, as one. */
+/** Merging the answers of several workers. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addCounts, gatherCounts, gatherFdb, gatherRemotes, type Lister } from '../src/host/linux/gather.js';
@@ -7,7 +7,7 @@ import { namedCounters, Vtep, type FdbListing } from '../src/vtep/index.js';
 
 type Entry = FdbListing & { vni: number };
 
-/** A worker with these entries, two a page. */
+/** A worker with these entries, two per page. */
 function worker(entries: readonly (Entry | object)[]): Lister {
   return {
     async *pages() {
@@ -28,7 +28,7 @@ async function all(pages: AsyncIterable<Page>): Promise<unknown[]> {
     entries.push(...result);
     if (last === true) return entries;
   }
-  throw new Error('no page was the last one');
+  throw new Error('the pages have no end');
 }
 
 test('counts are added up, by segment and by reason', () => {
@@ -50,7 +50,7 @@ test('counts are added up, by segment and by reason', () => {
   assert.equal([sum.drops['frame-truncated'], sum.segments[1]!.drops['frame-truncated']], [7, 7]);
 });
 
-test('an address is listed once, as seen last', async () => {
+test('an address is listed once, with its latest sighting', async () => {
   const entry = (mac: string, age: number, vtep: string, fixed = false, vni = 1): Entry => ({
     mac,
     static: fixed,
@@ -73,7 +73,7 @@ test('an address is listed once, as seen last', async () => {
   ]);
 });
 
-test('a remote is listed once, with the narrowest path and the reports of all', async () => {
+test('a remote is listed once, with the smallest path MTU and the reports of all workers', async () => {
   const remote = (mtu: number | null, undelivered: number, reason = '') => ({
     address: '192.0.2.1',
     port: 4789,

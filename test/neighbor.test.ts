@@ -11,14 +11,14 @@ function binding(ip: string, mac: string, location: number): neighbor.Binding {
   return { ip: parseIpv4(ip), mac: parseMac(mac), location };
 }
 
-test('the newest binding holds, by IP and by MAC, and the one before it when that goes', () => {
+test('lookups by IP and by MAC return the newest binding, and the previous one after its removal', () => {
   const table = new Neighbors();
   const [first, second] = [binding(C2.ip, C2.mac, 1), binding(C2.ip, C2.mac, 3)];
   table.add(first);
   table.add(second);
   assert.is(table.byIp(first.ip)?.location, 3);
   assert.is(table.byMac(first.mac)?.location, 3);
-  table.add(first); // told again: now it is the newest
+  table.add(first); // added again: now it is the newest
   assert.is(table.size, 2);
   assert.is(table.byIp(first.ip)?.location, 1);
   assert.equal(
@@ -43,18 +43,22 @@ test('one MAC address may have several IP addresses', () => {
   assert.is(table.byMac(parseMac(C2.mac))?.ip, parseIpv4('10.0.0.5'));
 });
 
-// RFC 826 for who is asked; RFC 5227, sections 2.1.1 and 2.3, for probes and announcements.
+// RFC 826 for requests; RFC 5227, sections 2.1.1 and 2.3, for probes and announcements.
 const ZERO = '00:00:00:00:00:00';
 const cases: [string, number, Partial<arp.EthernetArp>][] = [
-  ['a question for a remote endpoint', neighbor.ANSWER, { targetIp: C2.ip }],
-  ['one for somebody unknown', neighbor.UNKNOWN, { targetIp: '10.0.0.99' }],
-  ['one for an endpoint here', neighbor.ON_THIS_HOST, { targetIp: '10.0.0.7' }],
+  ['a request for a remote endpoint', neighbor.ANSWER, { targetIp: C2.ip }],
+  ['a request for an unknown address', neighbor.UNKNOWN, { targetIp: '10.0.0.99' }],
+  ['a request for an endpoint of this host', neighbor.ON_THIS_HOST, { targetIp: '10.0.0.7' }],
   ['a reply', neighbor.NOT_A_REQUEST, { operation: arp.REPLY, targetIp: C2.ip }],
   ['RARP', neighbor.NOT_A_REQUEST, { operation: 3, targetIp: C2.ip }],
   ['an announcement', neighbor.OWN_ADDRESS, { targetIp: C1.ip }],
-  ['a probe for an address that another has', neighbor.ANSWER, { senderIp: '0.0.0.0', targetIp: C2.ip }],
-  ['a probe for an address that is free', neighbor.UNKNOWN, { senderIp: '0.0.0.0', targetIp: '10.0.0.99' }],
-  ['a probe for one’s own', neighbor.OWN_ADDRESS, { senderIp: '0.0.0.0', senderMac: C2.mac, targetIp: C2.ip }],
+  ['a probe for the address of another endpoint', neighbor.ANSWER, { senderIp: '0.0.0.0', targetIp: C2.ip }],
+  ['a probe for an unused address', neighbor.UNKNOWN, { senderIp: '0.0.0.0', targetIp: '10.0.0.99' }],
+  [
+    'a probe for the sender’s own address',
+    neighbor.OWN_ADDRESS,
+    { senderIp: '0.0.0.0', senderMac: C2.mac, targetIp: C2.ip },
+  ],
 ];
 for (const [what, verdict, fields] of cases) {
   test(`judges ${what}`, () => {
@@ -74,7 +78,7 @@ for (const [what, verdict, fields] of cases) {
   });
 }
 
-test('sees a claim to somebody else’s address', () => {
+test('detects a claim to the address of another endpoint', () => {
   const table = new Neighbors();
   table.add(binding(C2.ip, C2.mac, 1));
   const claim = (senderIp: string, senderMac: string): boolean => {

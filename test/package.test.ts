@@ -29,13 +29,13 @@ test.after(() => {
   rmSync(project, { recursive: true, force: true });
 });
 
-test('packing leaves the manifest of the repository as it was', () => {
+test('packing leaves the manifest of the repository unchanged', () => {
   const copy = join(project, 'repository');
   assert.is(readFileSync(join(copy, 'package.json'), 'utf8'), readFileSync('package.json', 'utf8'));
   assert.not.ok(existsSync(join(copy, 'package.json.original')));
 });
 
-test('the package has no scripts and no dependencies, and names no place that it does not have', () => {
+test('the package has no scripts and no dependencies, and its manifest names only existing files', () => {
   const manifest = JSON.parse(readFileSync(installed('package.json'), 'utf8')) as Record<string, unknown>;
   for (const field of ['scripts', 'devDependencies', 'dependencies', 'repository', 'homepage', 'bugs'])
     assert.not.ok(field in manifest, field);
@@ -86,10 +86,10 @@ for (const [module, resolution] of [
       [join(process.cwd(), 'node_modules/typescript/bin/tsc'), ...options.split(' '), 'wrong.ts'],
       { cwd: project, encoding: 'utf8' },
     );
-    assert.match(wrong.stdout, /TS2305/, 'a name that the entry does not have is an error');
+    assert.match(wrong.stdout, /TS2305/, 'an import of a missing name is an error');
   });
 
-/** Bundles a program with esbuild out of the installed package, for browsers unless Node is named. */
+/** Bundles a program that imports the installed package with esbuild, for browsers unless Node is named. */
 async function bundled(contents: string, platform: 'browser' | 'node' = 'browser'): Promise<string> {
   const { outputFiles } = await build({
     stdin: { contents, resolveDir: project },
@@ -133,7 +133,7 @@ async function vite(contents: string): Promise<string> {
   return output!.output.map(({ code = '' }) => code).join('\n');
 }
 
-test('Vite bundles the entries without I/O, and takes out of the main entry what is used alone', async () => {
+test('Vite bundles the entries without I/O, and includes only the used parts of the main entry', async () => {
   for (const entry of PURE) assert.ok((await vite(`export * from '${entry}';`)).length > 100, entry);
   const alone = await vite(`import { decode } from 'weftnet/vxlan'; console.log(decode(new Uint8Array(8)));`);
   const main = await vite(`import { vxlan } from 'weftnet'; console.log(vxlan.decode(new Uint8Array(8)));`);
@@ -147,7 +147,7 @@ test('esbuild drops the namespaces of the main entry that a program does not use
 });
 
 for (const { title, text, expected } of programs())
-  test(`${title} prints what it says, out of the package`, () => {
+  test(`${title} prints the documented lines with the package`, () => {
     const file = join(project, 'program.ts');
     writeFileSync(file, text);
     assert.equal(run(file, project), expected);

@@ -10,7 +10,7 @@ function join(...parts: Uint8Array[]): Uint8Array {
   return Uint8Array.from(Buffer.concat(parts));
 }
 
-/** What is to be equal however a file was cut into chunks. */
+/** The parts of a packet that do not depend on chunk sizes. */
 function plain(packets: pcap.CapturedPacket[]): unknown[] {
   return packets.map(({ data, ...rest }) => ({ ...rest, data: hex(data) }));
 }
@@ -22,7 +22,7 @@ function readInPieces(file: Uint8Array, size: number, options?: pcap.CaptureRead
   return { packets, problem: reader.finish() };
 }
 
-// The files below are laid out by hand from the two drafts.
+// The files below are written by hand from the two drafts.
 const PCAP_MICRO_LITTLE =
   'd4c3b2a1 0200 0400 00000000 00000000 00000400 01000000' + // 2.4, snaplen 262144, Ethernet
   '15cd5b07 40e20100 03000000 40000000 aabbcc'; // 123456789 s, 123456 us, 3 of 64 bytes
@@ -34,7 +34,7 @@ const PCAP_MODIFIED =
   '01000000 02000000 02000000 02000000 03000000 0800 00 00 aabb' +
   '03000000 04000000 01000000 01000000 03000000 0800 00 00 cc';
 
-test('reads pcap: little-endian, microseconds, a cut packet', () => {
+test('reads pcap: little-endian, microseconds, a truncated packet', () => {
   const { packets, problem } = pcap.readCapture(fromHex(PCAP_MICRO_LITTLE));
   assert.is(problem, null);
   assert.equal(plain(packets), [
@@ -50,7 +50,7 @@ test('reads pcap: little-endian, microseconds, a cut packet', () => {
   ]);
 });
 
-test('reads pcap: big-endian, nanoseconds, the last second that fits', () => {
+test('reads pcap: big-endian, nanoseconds, the last possible second', () => {
   const { packets, problem } = pcap.readCapture(fromHex(PCAP_NANO_BIG));
   assert.is(problem, null);
   assert.is(packets[0]!.timestamp, 4294967295_999999999n);
@@ -69,7 +69,7 @@ test('reads the modified pcap, whose records have 8 octets more', () => {
   );
 });
 
-test('reads pcap before 2.3 with its two lengths swapped, 2.3 by looking, and the FCS length', () => {
+test('reads pcap before 2.3 with swapped lengths, detects them in 2.3, and reads the FCS length', () => {
   const record = '00000001 00000002';
   const read = (minor: string, lengths: string) => {
     const header = `a1b2c3d4 0002 ${minor} 00000000 00000000 0000ffff 24000001`;
@@ -80,7 +80,7 @@ test('reads pcap before 2.3 with its two lengths swapped, 2.3 by looking, and th
   assert.is(read('0004', '00000002 00000009').interface.fcsLength, 4);
 });
 
-test('a packet with more bytes in the file than it had keeps them, as tshark shows them', () => {
+test('a packet keeps captured bytes beyond its original length, as in tshark', () => {
   const file = fromHex(PCAP_MICRO_LITTLE.replace('40000000 aabbcc', '02000000 aabbcc'));
   const [packet] = pcap.readCapture(file).packets;
   assert.equal([packet!.length, packet!.captured, hex(packet!.data)], [2, 3, 'aabbcc']);
@@ -99,7 +99,7 @@ const PB_BIG = '00000002 00000024 0000 ffff 00000000 00000400 00000001 00000001 
 const UNKNOWN_BIG = '00000bad 00000010 01020304 00000010';
 const EPB_LITTLE = '06000000 20000000 00000000 00000000 01000000 00000000 00000000 20000000';
 
-test('reads pcapng: sections of both byte orders, all packet blocks, options, blocks it does not know', () => {
+test('reads pcapng: sections of both byte orders, all packet blocks, options, unknown blocks', () => {
   const file = fromHex(
     SHB_BIG + IDB_BIG + EPB_BIG + UNKNOWN_BIG + SPB_BIG + PB_BIG + SHB_LITTLE + IDB_LITTLE + EPB_LITTLE,
   );
@@ -153,7 +153,7 @@ test('chunks of any size give the same packets', () => {
   }
 });
 
-test('a file cut anywhere gives the packets before the cut, and says that it ended too early', () => {
+test('a truncated file gives the packets before the cut, and reports the truncation', () => {
   for (const file of FILES.map(fromHex)) {
     const all = plain(pcap.readCapture(file).packets);
     let complete = 0;
@@ -202,12 +202,12 @@ const BAD: [string, string, string][] = [
     'pcapng: unsupported at offset 12: version is 2.0, not 1.0',
   ],
   [
-    'two lengths that differ',
+    'two different block lengths',
     SHB_BIG + IDB_BIG.slice(0, -8) + '00000040',
     'pcapng: malformed at offset 84: block length is 60 at its beginning and 64 at its end',
   ],
   [
-    'two lengths that differ of an unknown block',
+    'two different lengths of an unknown block',
     SHB_BIG + '00000bad 00000010 01020304 00000014',
     'pcapng: malformed at offset 40: block length is 16 at its beginning and 20 at its end',
   ],
@@ -222,7 +222,7 @@ const BAD: [string, string, string][] = [
     'pcapng: malformed at offset 32: block length 13 of block type 2989 is no multiple of 4',
   ],
   [
-    'an interface that is not described',
+    'an undeclared interface',
     SHB_BIG + EPB_BIG,
     'pcapng: malformed at offset 36: a packet of interface 0, which the section has not described',
   ],
@@ -243,7 +243,7 @@ const BAD: [string, string, string][] = [
   ],
 ];
 for (const [what, digits, message] of BAD) {
-  test(`says what is wrong, where in the file: ${what}`, () => {
+  test(`reports problem and offset: ${what}`, () => {
     const file = fromHex(digits);
     for (const size of [1, 3, 8, file.length]) {
       const { problem } = readInPieces(file, size);
@@ -252,7 +252,7 @@ for (const [what, digits, message] of BAD) {
   });
 }
 
-test('an unknown block of 4 GiB is passed over without being kept', () => {
+test('an unknown block of 4 GiB is skipped without buffering it', () => {
   const reader = new pcap.CaptureReader();
   reader.push(fromHex(SHB_BIG + '00000bad fffffff0'));
   const chunk = new Uint8Array(1 << 20);
@@ -263,7 +263,7 @@ test('an unknown block of 4 GiB is passed over without being kept', () => {
   assert.is(problem?.available, 200 * (1 << 20) + 8);
 });
 
-test('never throws, whatever it reads, and a problem is final', () => {
+test('never throws for any bytes, and stops at the first problem', () => {
   const seeds = FILES.map(fromHex);
   fc.assert(
     fc.property(
@@ -287,7 +287,7 @@ test('never throws, whatever it reads, and a problem is final', () => {
   );
 });
 
-test('nothing but a file header is a file without packets; nothing at all is no file', () => {
+test('a file header alone is a file without packets; an empty file is an error', () => {
   for (const header of [new pcap.PcapWriter().header(), new pcap.PcapngWriter().header()])
     assert.equal(pcap.readCapture(header), { packets: [], problem: null });
   assert.is(pcap.readCapture(NO_BYTES).problem?.reason, 'truncated');
@@ -304,7 +304,7 @@ const toWrite = fc.record(
   { requiredKeys: ['timestamp', 'data', 'more'] },
 );
 
-test('what PcapWriter writes, CaptureReader reads', () => {
+test('CaptureReader reads the output of PcapWriter', () => {
   const options = fc.record<pcap.PcapWriterOptions>(
     {
       linkType: fc.nat(0xffff),
@@ -336,7 +336,7 @@ test('what PcapWriter writes, CaptureReader reads', () => {
   );
 });
 
-test('what PcapngWriter writes, CaptureReader reads', () => {
+test('CaptureReader reads the output of PcapngWriter', () => {
   fc.assert(
     fc.property(
       fc.boolean(),
@@ -376,7 +376,7 @@ test('what PcapngWriter writes, CaptureReader reads', () => {
   );
 });
 
-test('writers refuse what does not fit', () => {
+test('writers reject values that do not fit', () => {
   const data = new Uint8Array(4);
   const writer = new pcap.PcapWriter();
   assert.throws(

@@ -1,4 +1,4 @@
-/** What README.md and docs/ say: their programs, command lines, links and the generated reference. */
+/** README.md and docs/: their programs, command lines, links and the generated reference. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'uvu';
@@ -14,7 +14,7 @@ test('README.md has programs', () => {
 });
 
 for (const { title, text, expected } of programs())
-  test(`${title} prints what it says`, () => {
+  test(`${title} prints the documented lines`, () => {
     const directory = mkdtempSync(join('test', 'readme-'));
     try {
       const file = join(directory, 'program.ts');
@@ -22,14 +22,14 @@ for (const { title, text, expected } of programs())
         file,
         text.replace(/'weftnet(\/[\w/]+)?'/g, (_, room = '') => `'../../src${room as string}/index.js'`),
       );
-      assert.ok(expected.length > 0, 'a program says what it prints');
+      assert.ok(expected.length > 0, 'the program documents its output');
       assert.equal(run(file, process.cwd()), expected);
     } finally {
       rmSync(directory, { recursive: true, force: true });
     }
   });
 
-test('the README shows the two commands', () => {
+test('the README has the commands to start and to test', () => {
   const text = readFileSync('README.md', 'utf8');
   for (const command of ['npm ci && npm start', 'npm ci && npm test'])
     assert.ok(text.includes(`\n    ${command}\n`), command);
@@ -55,13 +55,13 @@ test('every link leads to a file that is in the package', () => {
       assert.ok(existsSync(path), `${file} links to ${link}`);
       assert.ok(
         packed.some((entry) => path === entry || path.startsWith(`${entry}/`)),
-        `${file} links to ${link}, which the package leaves out`,
+        `${file} links to ${link}, which is not in the package`,
       );
     }
 });
 
-test('docs/commands.md is what the program says', async () => {
-  assert.is(readFileSync('docs/commands.md', 'utf8'), await commandReference(), 'write it anew: npm run docs');
+test('docs/commands.md matches the output of --help', async () => {
+  assert.is(readFileSync('docs/commands.md', 'utf8'), await commandReference(), 'update it: npm run docs');
 });
 
 test.run();

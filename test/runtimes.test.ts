@@ -1,6 +1,6 @@
 /**
- * The README's programs on Deno and Bun, out of the packed package. `WEFT_RUNTIMES` names a node_modules folder that has the npm
- * packages `deno` and `bun`; without it the programs are taken from the PATH.
+ * The README's programs on Deno and Bun, with the packed package. `WEFT_RUNTIMES` names a node_modules directory with
+ * the npm packages `deno` and `bun`; without it the runtimes come from PATH.
  */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,7 +27,7 @@ for (const [name, command] of Object.entries(RUNTIMES)) {
     rmSync(project, { recursive: true, force: true });
   });
   for (const { title, text, expected } of programs())
-    test(`${title} prints what it says on ${name}`, () => {
+    test(`${title} prints the documented lines on ${name}`, () => {
       const file = join(project, 'program.ts');
       writeFileSync(file, text);
       assert.equal(run(file, project, command), expected);

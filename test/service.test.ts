@@ -15,13 +15,13 @@ const directory = mkdtempSync(join(tmpdir(), 'weft-service-'));
 process.on('exit', () => rmSync(directory, { recursive: true }));
 const UNITS = readdirSync('contrib/systemd').map((name) => join('contrib/systemd', name));
 
-test('without a service manager there is nobody to tell', async () => {
+test('without a service manager, nothing is sent', async () => {
   assert.is(await ServiceManager.find({}), undefined);
   assert.is(await ServiceManager.find({ NOTIFY_SOCKET: '' }), undefined);
   assert.is(await ServiceManager.find({ NOTIFY_SOCKET: 'relative' }), undefined);
 });
 
-test('signs of life are due after half of what the manager waits, if they are for this process', async () => {
+test('watchdog messages are due after half of the manager’s timeout, if they are for this process', async () => {
   const find = (env: NodeJS.ProcessEnv): Promise<number | undefined> =>
     ServiceManager.find({ NOTIFY_SOCKET: '/nonexistent', ...env }).then((manager) => manager?.watchdog);
   assert.is(await find({}), 0);
@@ -30,7 +30,7 @@ test('signs of life are due after half of what the manager waits, if they are fo
   assert.is(await find({ WATCHDOG_USEC: '30000000', WATCHDOG_PID: '1' }), 0);
 });
 
-test('a manager that is gone stops nothing', async () => {
+test('a manager that is gone causes no error', async () => {
   const manager = await ServiceManager.find({ NOTIFY_SOCKET: join(directory, 'nobody') });
   manager!.ready('well');
   manager!.stopping();

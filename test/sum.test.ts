@@ -1,4 +1,4 @@
-/** The checksum over a buffer, in WebAssembly SIMD and in JavaScript, against one that is as slow as it is plain. */
+/** The checksum over a buffer in WebAssembly SIMD and in JavaScript, compared with a naive one. */
 import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -16,14 +16,14 @@ const bytes = new Uint8Array(memory.buffer);
 const { sum: wasmSum, copySum: wasmCopySum, simd } = sums(memory);
 const twin = jsSum(bytes);
 
-// Octets without a pattern, many of them 0xff so that carries are the rule.
+// Pseudo-random octets, many of them 0xff so that carries are frequent.
 let state = 1;
 for (let i = 0; i < bytes.length; i++) {
   state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
   bytes[i] = (state >>> 28) % 3 === 0 ? 0xff : state >>> 16;
 }
 
-/** RFC 1071, a word a turn, with the carry brought round at each. */
+/** RFC 1071, word by word, with the carry added back each time. */
 function naive(offset: number, length: number, initial: number): number {
   let sum = 0;
   const add = (word: number): void => {
@@ -38,16 +38,16 @@ function naive(offset: number, length: number, initial: number): number {
 
 const INITIAL = [0, 0x1234, 0xffff_ffff, 0x8000_0001];
 
-test('the committed module is what its source compiles to', async () => {
+test('the committed module matches its source', async () => {
   assert.is(await compile(), readFileSync(MODULE, 'utf8'), 'node scripts/wasm.mjs');
 });
 
-test('this machine runs the WebAssembly', () => assert.ok(simd));
+test('this machine runs the WebAssembly code', () => assert.ok(simd));
 
 test('both equal the naive sum for every length and alignment', () => {
   for (let align = 0; align < 16; align++) {
     const start = 64 + align;
-    // The naive sum of each length is that of the length before and one more octet.
+    // The naive sum is extended by one octet per length.
     let folded = 0;
     for (let length = 0; length <= LONGEST; length++) {
       if (length > 0) {
@@ -63,7 +63,7 @@ test('both equal the naive sum for every length and alignment', () => {
   }
 });
 
-test('and go on from an initial sum, up to 2^32', () => {
+test('both accept an initial sum, up to 2^32', () => {
   for (const initial of INITIAL)
     for (let align = 0; align < 16; align++)
       for (let length = 0; length < 200; length++) {
@@ -73,7 +73,7 @@ test('and go on from an initial sum, up to 2^32', () => {
       }
 });
 
-test('nothing but ones, as many as there can be, and nothing but zeros', () => {
+test('the longest buffer of ones, and of zeros', () => {
   const kept = bytes.slice();
   bytes.fill(0xff);
   for (const length of [65_535, 65_536, bytes.length]) {
@@ -86,18 +86,18 @@ test('nothing but ones, as many as there can be, and nothing but zeros', () => {
   bytes.set(kept);
 });
 
-test('a buffer that does not begin where its memory does', () => {
+test('a buffer that does not start at offset 0 of its memory', () => {
   for (let begin = 0; begin < 8; begin++) {
     const part = bytes.subarray(begin, begin + 300);
     const sum = jsSum(part);
     for (let length = 0; length < 260; length++)
       for (const offset of [0, 1, 2, 3]) assert.is(sum(offset, length, 7), naive(begin + offset, length, 7));
   }
-  const alone = new Uint8Array([1, 2, 3, 4, 5, 6, 7]); // whose memory is not whole words
+  const alone = new Uint8Array([1, 2, 3, 4, 5, 6, 7]); // a memory whose size is not a multiple of a word
   assert.is(jsSum(alone)(0, 7, 0), 0x0102 + 0x0304 + 0x0506 + 0x0700);
 });
 
-test('copying gives the same sums and the same bytes, and touches no others', () => {
+test('copySum gives the same sums and bytes, and writes nothing else', () => {
   const to = 70_000;
   const jsCopy = jsCopySum(bytes);
   for (const copy of [wasmCopySum, jsCopy])
@@ -115,7 +115,7 @@ test('copying gives the same sums and the same bytes, and touches no others', ()
       }
 });
 
-test('copying gives the sums of summing for every length and alignment', () => {
+test('copySum gives the sums of sum for every length and alignment', () => {
   const to = 90_000;
   const jsCopy = jsCopySum(bytes);
   for (let align = 0; align < 16; align++)

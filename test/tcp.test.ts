@@ -8,8 +8,8 @@ import { fromHex, hex } from './support/hex.js';
 
 const V4 = { source: '10.0.0.3', destination: '10.0.0.4' };
 const V6 = { source: 'fd00::3', destination: 'fd00::4' };
-// tshark 4, between those addresses: 50000 to 80, header length 40, flags 0x1c2 (SYN, ECE, CWR, AE), window 64240, checksum
-// 0x5cc7 correct; options MSS 1460, SACK permitted, timestamps 1 and 0, NOP, window scale 7.
+// tshark 4, between those addresses: 50000 to 80, header length 40, flags 0x1c2 (SYN, ECE, CWR, AE), window 64240,
+// checksum 0x5cc7 correct; options MSS 1460, SACK permitted, timestamps 1 and 0, NOP, window scale 7.
 const SYN = fromHex('c3500050 fedcba98 80000001 a1c2faf0 5cc70000 020405b4 0402 080a0000000100000000 01 030307 776566');
 // tshark 4, over IPv6: 50000 to 80, flags 0x018 (PSH, ACK), checksum 0x14b9 correct.
 const OVER_V6 = fromHex('c3500050 00000001 00000000 50180001 14b90000 776566');
@@ -58,7 +58,7 @@ test('computes the checksum over IPv4 and IPv6', () => {
   assert.throws(() => tcp.encode(VALUE), /tcp takes a checksum, or the addresses/);
 });
 
-test('verifies with addresses or with a sum', () => {
+test('verifies the checksum with addresses or with a partial sum', () => {
   assert.ok(tcp.verifyChecksum(SYN, 0, SYN.length, V4));
   assert.ok(tcp.verifyChecksum(OVER_V6, 0, OVER_V6.length, V6));
   assert.not(tcp.verifyChecksum(SYN, 0, SYN.length, V6));
@@ -66,7 +66,7 @@ test('verifies with addresses or with a sum', () => {
   assert.not(tcp.verifyChecksum(SYN, 0, SYN.length, 0));
 });
 
-test('keeps the reserved bits beside the flags', () => {
+test('keeps the reserved bits next to the flags', () => {
   const bytes = SYN.slice();
   bytes[12] = 0xaf;
   const value = tcp.decode(bytes);
@@ -76,7 +76,7 @@ test('keeps the reserved bits beside the flags', () => {
   assert.is(hex(bytes.subarray(12, 14)), 'ae11');
 });
 
-test('refuses, and says why and where', () => {
+test('rejects malformed headers with reason and offset', () => {
   assert.throws(() => tcp.decode(SYN, 0, 19), /tcp: truncated at offset 0: needs 20 bytes, has 19/);
   assert.throws(() => tcp.decode(SYN, 0, 39), /tcp: truncated at offset 0: needs 40 bytes, has 39/);
   const short = SYN.slice();
@@ -102,7 +102,7 @@ test('sets fields in place', () => {
   assert.is(hex(bytes), 'a501020304f1f2f3f405060708a5ff090a0b0c0d0ea5');
 });
 
-test('refuses to write what does not fit', () => {
+test('rejects values that do not fit', () => {
   assert.throws(() => tcp.encode({ ...VALUE, flags: 512 }, V4), /tcp\.flags .* 511, not 512/);
   assert.throws(() => tcp.encode({ ...VALUE, sequence: 2 ** 32 }, V4), /tcp\.sequence/);
   const options = [{ kind: 5, data: new Uint8Array(39) }];

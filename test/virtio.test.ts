@@ -5,7 +5,7 @@ import * as virtio from '../src/virtio/index.js';
 import { codecProperties } from './support/codec.js';
 import { fromHex, hex } from './support/hex.js';
 
-// struct virtio_net_hdr of <linux/virtio_net.h> on x86-64, laid out by hand: NEEDS_CSUM, TCPv4, hdr_len 66, gso_size 1398,
+// struct virtio_net_hdr of <linux/virtio_net.h> on x86-64, by hand: NEEDS_CSUM, TCPv4, hdr_len 66, gso_size 1398,
 // csum_start 34, csum_offset 16.
 const HEADER = fromHex('01 01 4200 7605 2200 1000');
 
@@ -31,7 +31,7 @@ test('writes the same header', () => {
   assert.is(hex(virtio.encode({ payload: fromHex('aa') })), `${'00'.repeat(10)}aa`);
 });
 
-test('every field stands where the kernel has it', () => {
+test('every field has the offset of the kernel’s struct', () => {
   const bytes = new Uint8Array(10);
   virtio.setFlags(bytes, 0, 0x01);
   virtio.setGsoType(bytes, 0, 0x02);
@@ -42,7 +42,7 @@ test('every field stands where the kernel has it', () => {
   assert.is(hex(bytes), '0102030405060708090a');
 });
 
-test('refuses nine octets, and what does not fit', () => {
+test('rejects nine octets, and values that do not fit', () => {
   assert.is(virtio.check(HEADER, 0, 9), -1);
   assert.throws(
     () => virtio.decode(HEADER, 0, 9),

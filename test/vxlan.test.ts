@@ -5,7 +5,7 @@ import * as vxlan from '../src/vxlan/index.js';
 import { codecProperties } from './support/codec.js';
 import { fromHex, hex } from './support/hex.js';
 
-// RFC 7348, section 5, laid out by hand: flags 08, 24 reserved bits, VNI 4097, 8 reserved bits.
+// RFC 7348, section 5, by hand: flags 08, 24 reserved bits, VNI 4097, 8 reserved bits.
 const HEADER = fromHex('08 000000 001001 00');
 
 test('reads the header of RFC 7348', () => {
@@ -21,7 +21,7 @@ test('reads the header of RFC 7348', () => {
   });
 });
 
-test('writes the same header three ways', () => {
+test('writes the same header with encode, encodeInto and writeHeader', () => {
   assert.is(hex(vxlan.encode({ vni: 4097, payload: new Uint8Array(0) })), hex(HEADER));
   const written = new Uint8Array(8).fill(0xa5);
   vxlan.writeHeader(written, 0, 4097);
@@ -31,7 +31,7 @@ test('writes the same header three ways', () => {
   assert.is(hex(into), `a5${hex(HEADER)}a5`);
 });
 
-test('refuses a header without flag I, and says where', () => {
+test('rejects a header without flag I, with the offset', () => {
   const bytes = fromHex('ffff 00000000 00100100');
   assert.is(vxlan.check(bytes, 2, 10), -2);
   assert.throws(
@@ -41,7 +41,7 @@ test('refuses a header without flag I, and says where', () => {
   assert.is(vxlan.decodeLax(bytes, 2, 10)?.vni, 4097);
 });
 
-test('refuses seven octets, and says how many were needed', () => {
+test('rejects seven octets, with the number needed', () => {
   assert.throws(
     () => vxlan.decode(HEADER, 0, 7),
     (error: { needed: number; available: number; reason: string }) =>
@@ -49,7 +49,7 @@ test('refuses seven octets, and says how many were needed', () => {
   );
 });
 
-test('refuses to write what does not fit', () => {
+test('rejects values that do not fit', () => {
   const payload = new Uint8Array(0);
   assert.throws(
     () => vxlan.encode({ vni: 1 << 24, payload }),

@@ -5,7 +5,7 @@ import * as wire from '../src/wire/index.js';
 import { optionLists } from './support/arbitrary.js';
 import { fromHex, hex } from './support/hex.js';
 
-/** RFC 1071 as it is told: big-endian words in exact arithmetic, carries brought round at the end. */
+/** RFC 1071 literally: big-endian words in exact arithmetic, carries added back at the end. */
 function naive(bytes: Uint8Array, start = 0n): number {
   let total = start;
   for (let i = 0; i < bytes.length; i += 2) total += BigInt(bytes[i]! * 256 + (bytes[i + 1] ?? 0));
@@ -13,7 +13,7 @@ function naive(bytes: Uint8Array, start = 0n): number {
   return Number(total) ^ 0xffff;
 }
 
-/** Bytes without a pattern, the same each time: a linear congruential generator (Numerical Recipes). */
+/** Reproducible pseudo-random bytes: a linear congruential generator (Numerical Recipes). */
 function noise(length: number): Uint8Array {
   let state = 1;
   return Uint8Array.from({ length }, () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 24);
@@ -45,7 +45,7 @@ test('numbers of 16, 24 and 32 bits agree with DataView', () => {
   );
 });
 
-test("sums up RFC 1071's example", () => {
+test('the example of RFC 1071', () => {
   const bytes = fromHex('0001 f203 f4f5 f6f7');
   assert.is(wire.sum(bytes, 0, 8), 0x2ddf0);
   assert.is(wire.fold(0x2ddf0), 0xddf2);
@@ -54,7 +54,7 @@ test("sums up RFC 1071's example", () => {
 
 test('agrees with a naive checksum for every length from 0 to 9001, at even and odd offsets', () => {
   const bytes = noise(9003);
-  // The naive sum goes on from the length before, an even number of octets at a time; each is finished on its own.
+  // The naive sum is extended by two octets at a time, and finished for each length.
   for (const offset of [0, 1]) {
     let words = 0n;
     for (let length = 0; length <= 9001; length++) {
@@ -66,7 +66,7 @@ test('agrees with a naive checksum for every length from 0 to 9001, at even and 
   }
 });
 
-test('parts of even length add up to the whole', () => {
+test('sums of parts of even length add up to the sum of the whole', () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(100), (bytes, half) => {
       const cut = Math.min(half * 2, bytes.length & ~1);
@@ -75,17 +75,17 @@ test('parts of even length add up to the whole', () => {
   );
 });
 
-test('holds the sum of the longest packet, all ones', () => {
+test('the sum of the longest packet of ones does not overflow', () => {
   const bytes = new Uint8Array(0x20000).fill(0xff);
   assert.is(wire.sum(bytes, 0, bytes.length, 0xffff), 0xffff * 0x10001);
   assert.is(wire.checksum(bytes), 0);
 });
 
-test("updates as RFC 1624's example says, where RFC 1141 went wrong", () => {
+test('updates the checksum as in the example of RFC 1624, where RFC 1141 is wrong', () => {
   assert.is(wire.update(0xdd2f, 0x5555, 0x3285), 0x0000);
 });
 
-test('updates to what summing up anew gives', () => {
+test('an updated checksum equals a recomputed one', () => {
   fc.assert(
     fc.property(
       fc.uint8Array({ minLength: 20, maxLength: 20 }).filter((bytes) => bytes.some((octet) => octet !== 0)),
@@ -101,7 +101,7 @@ test('updates to what summing up anew gives', () => {
   );
 });
 
-test('options read back to what was written, and hostile ones are kept byte for byte', () => {
+test('options round-trip, and malformed ones are kept byte for byte', () => {
   fc.assert(
     fc.property(optionLists, (options) => {
       const bytes = new Uint8Array(wire.optionsLength(options)).fill(0xa5);
@@ -122,13 +122,13 @@ test('options read back to what was written, and hostile ones are kept byte for 
   );
 });
 
-test('options are filled up with zeros in a dirty buffer', () => {
+test('options are padded with zeros in a dirty buffer', () => {
   const bytes = new Uint8Array(6).fill(0xa5);
   assert.is(wire.writeOptions('options', [{ kind: 1, data: new Uint8Array(0) }], bytes, 1), 5);
   assert.is(hex(bytes), 'a501000000a5');
 });
 
-test('errors say what was needed and what limited it', () => {
+test('errors give the length needed and the limit', () => {
   const error = wire.truncated('udp', 34, 100, 64, 'ipv4.totalLength');
   assert.is(error.message, 'udp: truncated at offset 34: needs 100 bytes, has 30 (limited by ipv4.totalLength)');
   assert.is(error.name, 'WireError');
@@ -137,7 +137,7 @@ test('errors say what was needed and what limited it', () => {
   assert.is(wire.unsupported('ipv4', 3, 'why').message, 'ipv4: unsupported at offset 3: why');
 });
 
-test('uint and room refuse what does not fit', () => {
+test('uint and room reject values that do not fit', () => {
   assert.is(wire.uint('f', 255, 255), 255);
   for (const value of [-1, 256, 1.5, NaN, Infinity, '1' as unknown as number])
     assert.throws(() => wire.uint('f', value, 255), /^f must be an integer from 0 to 255, not /);
