@@ -1,8 +1,8 @@
 /**
- * NetworkDB on memberlist: both machines in one simulation, as a host joins them, encrypted or not, each process by its
- * own clock. Processes crash, pause, leave and return, with what they had or without, under their names or new ones; the
- * network loses packets, doubles them, brings old ones again, and is cut; keys are rotated. After every quiet time all
- * see all, and all tables are equal. (See support/seeds.ts for how to run one of the random ones.)
+ * NetworkDB on memberlist: both machines in one simulation, connected as a host connects them, encrypted or not, each
+ * process with its own clock. Processes crash, pause, leave and return, with or without their state, under old or new
+ * names; the network drops, duplicates and replays packets, and is cut; keys are rotated. After every quiet time all
+ * members see each other, and all tables are equal. (support/seeds.ts says how to run a single seed.)
  */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -19,10 +19,10 @@ const NETWORK = 'net-aaaaaaaaaaaaaaaaaaaaa';
 const VNI = 4097;
 const MINUTE = 60_000;
 
-/** A host: a member of memberlist's, the tables on it, and what they tell its VTEP. */
+/** A host: a memberlist member, its tables, and the VTEP that they feed. */
 class Host {
   readonly member: SimMember;
-  /** Endpoints that are to be here: addresses by id. */
+  /** Endpoints of this host: addresses by id. */
   readonly local = new Map<string, string>();
   vtep!: RecordingVtep;
   db!: NetworkDb;
@@ -33,7 +33,7 @@ class Host {
 
   constructor(cluster: SimCluster, name: string) {
     this.#cluster = cluster;
-    // The machine that runs at the time: memberlist calls what its process has.
+    // The machine of the current process, which memberlist calls.
     this.member = cluster.add(name, {
       receive: (message, now) => this.db.receive(message, now),
       broadcasts: (overhead, limit) => this.db.broadcasts(overhead, limit),
@@ -52,12 +52,12 @@ class Host {
     return this.member.address;
   }
 
-  /** Whether its process runs and does what it is told. */
+  /** Whether its process runs and is not paused. */
   get up(): boolean {
     return this.member.running && !this.member.paused && !this.#leaving;
   }
 
-  /** A new process, which knows nothing but the endpoints of this host. */
+  /** Starts a new process, which knows only the endpoints of this host. */
   start(others: readonly Host[], name = this.name): void {
     const { clock } = this.#cluster;
     const random = this.#cluster.random.fork();
@@ -85,13 +85,13 @@ class Host {
     this.member.act((_, now) => what(now));
   }
 
-  /** Ends without a word. */
+  /** Stops without leaving. */
   kill(): void {
     this.#cancel();
     this.member.kill();
   }
 
-  /** Says farewell, and ends once that has been heard. */
+  /** Leaves, and stops once others have received it. */
   leave(): void {
     this.act((now) => this.db.close(now));
     this.#cancel();
@@ -115,7 +115,7 @@ const macOf = (ip: string): string =>
     .toString(16)
     .padStart(2, '0')}`;
 
-/** What is wrong: all that run are to see all that run, and every VTEP is to know their endpoints, and no others. */
+/** Errors: all running members must see each other, and every VTEP must know exactly their endpoints. */
 function findings(cluster: SimCluster, hosts: readonly Host[]): string[] {
   const found = cluster.disagreements();
   const running = hosts.filter(({ member }) => member.running);
@@ -149,7 +149,7 @@ function findings(cluster: SimCluster, hosts: readonly Host[]): string[] {
   return found;
 }
 
-/** A cluster that has two bad times, each with a quiet one after it. */
+/** A cluster with two times of random events, each followed by a quiet time. */
 function run(seed: number, log: Log): string[] {
   const random = new Random(seed);
   const link = anyLink(random);
@@ -189,12 +189,12 @@ function run(seed: number, log: Log): string[] {
     if (found.length > 0) return [`after round ${round}`, ...found];
   }
   if (seed % 32 !== 0) return [];
-  cluster.clock.advance(40 * MINUTE); // tombstones end, and nothing is to come back
+  cluster.clock.advance(40 * MINUTE); // tombstones expire, and no entry may come back
   const found = findings(cluster, hosts);
   return found.length > 0 ? ['after the tombstones', ...found] : [];
 }
 
-/** Something happens to a host, or its endpoints. */
+/** Applies a random event to a host or its endpoints. */
 function turn(host: Host, hosts: readonly Host[], random: Random, log: Log): void {
   const what = random.integer(12);
   const { member } = host;
@@ -224,7 +224,7 @@ function turn(host: Host, hosts: readonly Host[], random: Random, log: Log): voi
     say(`${host.name} is killed`);
     host.kill();
   } else {
-    // With the endpoints that it had, or without: then nobody is to know of them any more.
+    // With its endpoints or without; without, they must disappear everywhere.
     if (random.chance(0.3)) host.local.clear();
     const name = random.chance(0.3) ? `${host.name.split('.')[0]}.${member.clock.now.toFixed(0)}` : host.name;
     say(`${name} starts with ${[...host.local.keys()].join()}`);
@@ -242,7 +242,7 @@ simulate({
   run,
 });
 
-scenario('an endpoint is known everywhere within a second, and a failed host is not told to', () => {
+scenario('an endpoint is known everywhere within a second, and not sent to a failed host', () => {
   const cluster = new SimCluster(1);
   const hosts = Array.from({ length: 10 }, (_, i) => new Host(cluster, `host-${i}`));
   for (const [i, host] of hosts.entries()) {

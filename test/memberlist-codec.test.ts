@@ -1,6 +1,6 @@
 /**
- * memberlist's wire, held to what peers sent and to an independent implementation that peers understood, both ways; and
- * to what the decoders promise of any bytes.
+ * memberlist's wire format, compared with messages of other implementations in both directions; and properties of the
+ * decoders for any bytes.
  */
 import fc from 'fast-check';
 import { createHash } from 'node:crypto';
@@ -51,7 +51,7 @@ const VSN = fromHex('010502000000');
 const HELLO = fromHex('68656c6c6f');
 const NONE = new Uint8Array(0);
 
-// From peers: go1 is 127.0.0.2, port 17946.
+// Recorded from other implementations: go1 is 127.0.0.2, port 17946.
 const MESSAGES: [octets: string, message: Message][] = [
   [
     '0085a44e6f6465a27079a55365714e6f01aa536f7572636541646472a47f000002aa536f757263654e6f6465a3676f31aa536f75726365506f7274cd461a',
@@ -117,7 +117,7 @@ test('streams of peers, compressed', () => {
   assert.is(hex(encodeStream(encodeMessage(inner as Message), {}, { compressed: true })), ping);
 });
 
-test('a bulk sync of Docker behind the header of a user message', () => {
+test('a Docker bulk sync in a user message', () => {
   const stream = '0881aa557365724d73674c656e1e0804121a10011a0c676f6e6f646530303030303122046e6574312a020805';
   const message = decodeStream(fromHex(stream));
   assert.is(message.type, 'user');
@@ -135,14 +135,14 @@ test('a packet with a checksum, as a peer sends it', () => {
   assert.is(hex(addCrc(fromHex(MESSAGES[2]![0]))), '0c3ec285610282a75061796c6f6164c0a55365714e6f4d');
 });
 
-test('CRC-32 is what zlib has, for every length to 300', () => {
+test('CRC-32 equals zlib’s for every length up to 300', () => {
   const bytes = Uint8Array.from({ length: 300 }, (_, i) => (i * 7 + (i >> 3)) & 255);
   assert.is(crc32(new Uint8Array(Buffer.from('123456789'))), 0xcbf43926); // the check value of the catalogue of CRCs
   if (zlibCrc as unknown)
     for (let end = 0; end <= 300; end++) assert.is(crc32(bytes, 0, end), zlibCrc(bytes.subarray(0, end)));
 });
 
-// LZW: rows that equal Go's output.
+// LZW: expected values from Go.
 for (const [text, octets] of [
   ['', '000302'],
   ['A', '00830404'],
@@ -155,7 +155,7 @@ for (const [text, octets] of [
     assert.is(hex(decompress(fromHex(octets), 100)), hex(bytes));
   });
 
-test('LZW remembers nothing from one text to the next, however many there are', () => {
+test('LZW keeps no state between texts', () => {
   const texts = ['hello hello hello', 'AAAAAAAA', 'hello hello hallo'].map((text) =>
     Uint8Array.from(Buffer.from(text)),
   );
@@ -177,8 +177,8 @@ test('LZW of 200 kB, table resets included', () => {
   assert.throws(() => decompress(packed, 199_999), /more than 199999 octets/);
 });
 
-test('a table that is full and not emptied goes on being read', () => {
-  // Each octet as a code of its own, by hand: GIF's deferred clear code, which memberlist's peers read too.
+test('LZW reads on with a full table that is not cleared', () => {
+  // One code per octet, by hand: GIF's deferred clear code, which other implementations read too.
   const octets: number[] = [];
   let bits = 0;
   let held = 0;
@@ -243,7 +243,7 @@ test('an encrypted stream', () => {
   assert.equal(reader.push(fromHex(octets)), { type: 'ack', seqNo: 77, payload: NONE });
 });
 
-test('a keyring turns over: what any key opens is taken, the first one seals', () => {
+test('a keyring decrypts with any of its keys and encrypts with the first', () => {
   const other = KEY.map((octet) => octet ^ 0xff);
   const ring = new Keyring([KEY]);
   const sealed = encodePacket(ACK, secured({ keyring: ring }));
@@ -277,7 +277,7 @@ test('keys of 24 and 32 octets, and every length of version 0', () => {
   }
 });
 
-test('what is not encrypted is refused where there are keys, unless it is asked for', () => {
+test('with keys, plain text is rejected unless it is allowed', () => {
   assert.throws(
     () => openPacket(ACK, secured()),
     (error: unknown) => error instanceof WireError,
@@ -289,7 +289,7 @@ test('what is not encrypted is refused where there are keys, unless it is asked 
   assert.throws(() => encodePacket(ACK, { keyring: new Keyring([KEY]) }), /aead/);
 });
 
-test('labels tell clusters apart', () => {
+test('labels separate clusters', () => {
   assert.is(hex(addLabel('foo', ACK)), `f403666f6f${hex(ACK)}`);
   assert.equal(takeLabel(addLabel('foo', ACK)), { label: 'foo', rest: ACK });
   assert.throws(() => openPacket(addLabel('foo', ACK), {}), /another cluster/);
@@ -304,7 +304,7 @@ test('labels tell clusters apart', () => {
   assert.is(new StreamReader({ label: 'foo' }, true).push(ACK)!.type, 'ack'); // answers have none
 });
 
-test('compounds: whole parts are read, cut ones counted', () => {
+test('compounds: complete parts are read, truncated ones counted', () => {
   const bytes = encodeCompound([ACK, NONE, Uint8Array.of(8, 1)]);
   assert.is(hex(bytes), `0703001200000002${hex(ACK)}0801`);
   assert.equal(decodeCompound(bytes), { parts: [ACK, NONE, Uint8Array.of(8, 1)], truncated: 0 });
@@ -328,7 +328,7 @@ function walked(bytes: Uint8Array): Seen {
   return seen;
 }
 
-test('messages in messages in messages', () => {
+test('nested messages', () => {
   const user = Uint8Array.of(8, 1, 2, 3);
   const { messages, users, refused } = walked(deflate(encodeCompound([ACK, deflate(user), fromHex('ff'), NONE])));
   assert.equal(messages, [{ type: 'ack', seqNo: 77, payload: NONE }]);
@@ -340,23 +340,23 @@ test('messages in messages in messages', () => {
   assert.match(walked(encodeCompound([deep])).refused[0]!, /nesting: 4/);
 });
 
-test('bombs: what comes out of a datagram is bounded in octets and messages', () => {
+test('decompression bombs: a datagram’s content is bounded in octets and messages', () => {
   const bomb = deflate(new Uint8Array(MAX_INFLATED + 1));
   assert.ok(bomb.length < 1000, `${bomb.length}`);
   assert.match(walked(bomb).refused[0]!, /more than 65536 octets/);
-  // The first one uses up all that may come out; of the others not a single octet does.
+  // The first one uses the whole budget; no octet of the others is decompressed.
   const many = walked(encodeCompound([...Array.from({ length: 59 }, () => bomb), deflate(ACK)]));
   assert.is(many.refused.filter((reason) => /more than 65536 octets/.test(reason)).length, 1);
   assert.is(many.refused.filter((reason) => /more than 0 octets/.test(reason)).length, 59);
   assert.is(many.messages.length, 0);
-  // What is refused counts as well as what is read.
+  // Rejected messages count like accepted ones.
   const full = (part: Uint8Array): Uint8Array => encodeCompound(Array.from({ length: 255 }, () => part));
   const nested = (part: Uint8Array): Seen => walked(encodeCompound(Array.from({ length: 12 }, () => full(part))));
   for (const length of [nested(NONE).refused.length, nested(ACK).messages.length])
     assert.ok(length > MAX_MESSAGES / 2 && length < MAX_MESSAGES, `${length}`);
 });
 
-test('what msgpack allows beyond what is sent: longer forms, nil, unknown fields, str8 and bin', () => {
+test('msgpack forms that are read but never sent: longer forms, nil, unknown fields, str8 and bin', () => {
   const same = (octets: string): void => assert.equal(decodeMessage(fromHex(octets)), { type: 'nack', seqNo: 79 });
   same('0bde0001a55365714e6f4f'); // map16
   same('0bdf00000001a55365714e6f4f'); // map32
@@ -376,7 +376,7 @@ test('what msgpack allows beyond what is sent: longer forms, nil, unknown fields
     same(`0b81a55365714e6f${number}`);
   assert.equal(decodeMessage(fromHex('0bc0')), { type: 'nack', seqNo: 0 });
   assert.equal(decodeMessage(fromHex('0b81a55365714e6fc0')), { type: 'nack', seqNo: 0 });
-  // Every kind of value in a field that is not known: X.
+  // Every type of value in an unknown field X.
   for (const value of [
     ...['05', 'e5', '8101a161', '9201a161', 'a3616263', 'c0', 'c2', 'c3', 'c4020102', 'c500020102', 'c6000000020102'],
     ...['c702050102', 'c80002050102', 'c900000002050102', 'ca00000000', 'cb0000000000000000', 'cc01', 'cd0101'],
@@ -406,7 +406,7 @@ test('what msgpack allows beyond what is sent: longer forms, nil, unknown fields
     assert.throws(() => decodeMessage(fromHex(octets)), reason, octets);
 });
 
-test('addresses are normal: IPv4 in IPv6 is IPv4, no other length is one', () => {
+test('addresses are normalized: IPv4-mapped IPv6 is IPv4; other lengths are rejected', () => {
   const at = (octets: string): string => (decodeMessage(fromHex(`0481a441646472${octets}`)) as Alive).addr;
   assert.is(at('b000000000000000000000ffff0a000001'), '10.0.0.1');
   assert.is(at('b0fd000000000000000000000000000004'), 'fd00::4');
@@ -414,7 +414,7 @@ test('addresses are normal: IPv4 in IPv6 is IPv4, no other length is one', () =>
   assert.is(at('a0'), '');
 });
 
-test('names that are not UTF-8 give their octets back', () => {
+test('names that are not UTF-8 round-trip', () => {
   const suspect = fromHex('0383a446726f6da2ff80ab496e6361726e6174696f6e01a44e6f6465a4c3a9c328');
   const message = decodeMessage(suspect);
   assert.equal(message, { type: 'suspect', from: '\udcff\udc80', incarnation: 1, node: 'é\udcc3(' });
@@ -453,11 +453,11 @@ const messages = fc.oneof(
   record('compress', { algo: fc.integer({ min: 0, max: 255 }), buf: bytes(70_000) }),
 ) as unknown as fc.Arbitrary<Message>;
 
-test('what is encoded is decoded', () => {
+test('decode(encode(m)) equals m', () => {
   fc.assert(fc.property(messages, (message) => assert.equal(decodeMessage(encodeMessage(message)), message)));
 });
 
-test('what is compressed comes out again, and never less than whole', () => {
+test('compression round-trips, and truncated data is rejected', () => {
   const repetitive = fc.array(fc.constantFrom(0, 1, 97), { maxLength: 9000 }).map((list) => Uint8Array.from(list));
   fc.assert(
     fc.property(fc.oneof(bytes(6000), repetitive), (plain) => {
@@ -472,7 +472,7 @@ test('what is compressed comes out again, and never less than whole', () => {
   );
 });
 
-test('decompressing any bytes ends, with a WireError or within its limit', () => {
+test('decompressing any bytes ends with a WireError or within its limit', () => {
   fc.assert(
     fc.property(bytes(2000), (input) => {
       try {
@@ -484,7 +484,7 @@ test('decompressing any bytes ends, with a WireError or within its limit', () =>
   );
 });
 
-test('a stream is read the same however it is cut, compressed and encrypted or not', () => {
+test('a stream gives the same message whatever its pieces, compressed and encrypted or not', () => {
   const streams = fc.oneof(
     record('pushPull', { join: fc.boolean(), nodes: fc.array(nodeState, { maxLength: 4 }), userState: bytes(500) }),
     record('user', { payload: bytes(3000) }),
@@ -518,7 +518,7 @@ test('a stream is read the same however it is cut, compressed and encrypted or n
   );
 });
 
-test('giant lengths are refused before anything is kept for them', () => {
+test('excessive lengths are rejected before any allocation', () => {
   const refused = (octets: string, reason: RegExp): void =>
     assert.throws(() => new StreamReader({}, false).push(fromHex(octets)), reason, octets);
   refused('0683a44a6f696ec3a54e6f646573ceffffffffac5573657253746174654c656e00', /members: 4294967295/);
@@ -537,13 +537,13 @@ test('giant lengths are refused before anything is kept for them', () => {
   assert.throws(() => new StreamReader({}, false).push(cut), /cut short/);
 });
 
-test('an octet at a time costs little even where nothing comes of it', () => {
-  // Each octet may be the last one of a map: it is looked at again, and a map is short.
+test('a stream that arrives octet by octet costs little, also if it never completes', () => {
+  // Each octet may complete the map, so it is parsed again each time; maps are short.
   const reader = new StreamReader({}, false);
   const dribble = fromHex(`0082a158dc0100${'01'.repeat(200)}`);
   for (let i = 0; i < dribble.length; i++) assert.is(reader.push(dribble.subarray(i, i + 1)), null);
   assert.ok(reader.looks > 1 && reader.looks <= dribble.length, `${reader.looks}`);
-  // Where a length says how much is to come nothing is looked at before it is there.
+  // After a length, nothing is parsed until that many octets have arrived.
   const one = new StreamReader({}, false);
   const header = fromHex('0982a4416c676f00a3427566db00100000');
   for (const octet of header) one.push(Uint8Array.of(octet));

@@ -1,4 +1,4 @@
-/** The protocol's formulas, by numbers from the protocol's description and from peers. */
+/** The protocol's formulas, with values from its description and from other implementations. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
@@ -39,7 +39,7 @@ test('a suspicion among three takes 4 s; of a hundred, 8 s to 48 s', () => {
   assert.equal(of(10, LOCAL), { min: 3000, max: 18_000 });
 });
 
-test('confirmations are expected where there are members to give them', () => {
+test('confirmations are expected only if there are enough members', () => {
   assert.is(expectedConfirmations(4, 3), 0);
   assert.is(expectedConfirmations(4, 4), 2);
   assert.is(expectedConfirmations(6, 5), 0);
@@ -48,7 +48,7 @@ test('confirmations are expected where there are members to give them', () => {
   assert.is(expectedConfirmations(2, 9), 0);
 });
 
-test('every confirmation shortens a suspicion, the first one most', () => {
+test('each confirmation shortens a suspicion, the first one most', () => {
   assert.is(suspicionTimeout(0, 0, 4000, 24_000), 4000);
   assert.is(suspicionTimeout(0, 2, 4000, 24_000), 24_000);
   assert.is(suspicionTimeout(1, 2, 4000, 24_000), 11_381); // ln 2 / ln 3 is 0.63093

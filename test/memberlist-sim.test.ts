@@ -1,6 +1,6 @@
 /**
- * Clusters of memberlist on simulated time: what is to happen to members that die, pause, leave, lose their way or are
- * cut off, and after what times; then many clusters to which all of that happens at random (see support/seeds.ts).
+ * Memberlist clusters in simulated time: what happens, and when, if members die, pause, leave, or are cut off; then
+ * many clusters with random events (see support/seeds.ts).
  */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -22,7 +22,7 @@ import { anyLink, Weather } from './support/weather.js';
 const agree = (cluster: SimCluster): void => assert.equal(cluster.disagreements(), []);
 const text = (bytes: string): Uint8Array => new Uint8Array(Buffer.from(bytes));
 
-/** A cluster that has come together. */
+/** A cluster whose members know each other. */
 function settled(count: number, seed = 1, options: Partial<MemberlistOptions> = {}): [SimCluster, SimMember[]] {
   const cluster = new SimCluster(seed, {}, options);
   const members = cluster.grow(count);
@@ -31,7 +31,7 @@ function settled(count: number, seed = 1, options: Partial<MemberlistOptions> = 
   return [cluster, members];
 }
 
-scenario('twenty members know each other five seconds after all have called the first one', () => {
+scenario('twenty members know each other five seconds after all have joined the first one', () => {
   const cluster = new SimCluster(1);
   cluster.grow(20);
   cluster.clock.advance(5000);
@@ -47,7 +47,7 @@ scenario('twenty members know each other five seconds after all have called the 
   }
 });
 
-scenario('of three members one dies: 4 s after it was suspected the others know', () => {
+scenario('one of three members dies: 4 s after the suspicion the others declare it dead', () => {
   for (let seed = 1; seed <= 20; seed++) {
     const [cluster, [a, b, c]] = settled(3, seed);
     const died = cluster.clock.now;
@@ -58,18 +58,18 @@ scenario('of three members one dies: 4 s after it was suspected the others know'
       if (suspected === 0 && [a!, b!].some((member) => member.state('c') === 'suspect')) suspected = cluster.clock.now;
       assert.ok(cluster.clock.now < died + 20_000);
     }
-    // Each probes the dead one every other second at the latest, for one second, or two by then.
+    // Each probes the dead one every other second at the latest, for one second, or for two by then.
     assert.ok(suspected - died <= 3000 + 10, `suspected after ${suspected - died} ms`);
     const first = Math.min(a!.when('dead c')!, b!.when('dead c')!);
     assert.ok(Math.abs(first - suspected - 4000) < 1e-6, `${first - suspected}`);
-    // And a gossip tick later everybody: peers took 4.2 s.
+    // All know one gossip interval later; other implementations took 4.2 s.
     assert.ok(cluster.clock.now - suspected <= 4000 + LAN.gossipInterval + 5);
     cluster.clock.advance(40_000);
     assert.is(a!.machine.member('c'), undefined); // forgotten 30 s later
   }
 });
 
-scenario('the more share a suspicion the shorter it is: among ten, from 24 s down to 4 s', () => {
+scenario('confirmations shorten a suspicion: among ten members, from 24 s down to 4 s', () => {
   const [cluster, members] = settled(10);
   const last = members.at(-1)!;
   const died = cluster.clock.now;
@@ -81,28 +81,31 @@ scenario('the more share a suspicion the shorter it is: among ten, from 24 s dow
   assert.ok(Math.max(...took) - Math.min(...took) < 1500, took.join());
 });
 
-scenario('a member that pauses is suspected, returns and refutes; for long, is dead and joins again', () => {
-  const [cluster, [a, b, c]] = settled(3);
-  b!.pause();
-  while (a!.state('b') !== 'suspect') cluster.clock.step();
-  cluster.clock.advance(1000);
-  b!.resume();
-  cluster.clock.advance(3000);
-  agree(cluster);
-  assert.is(b!.machine.self.incarnation, 2); // 1, accused: 2
-  assert.is(a!.when('dead b'), undefined);
-  assert.ok(b!.machine.counters().refuted >= 1);
-  b!.pause();
-  cluster.clock.advance(15_000);
-  assert.is(a!.state('b'), 'dead');
-  assert.is(c!.state('b'), 'dead');
-  b!.resume();
-  cluster.clock.advance(15_000); // it is in their lists still, and told what they think
-  agree(cluster);
-  assert.ok(a!.when('joined b', a!.when('dead b'))! > 0);
-});
+scenario(
+  'a member that pauses is suspected, returns and refutes; after a long pause it is dead and joins again',
+  () => {
+    const [cluster, [a, b, c]] = settled(3);
+    b!.pause();
+    while (a!.state('b') !== 'suspect') cluster.clock.step();
+    cluster.clock.advance(1000);
+    b!.resume();
+    cluster.clock.advance(3000);
+    agree(cluster);
+    assert.is(b!.machine.self.incarnation, 2); // 1, accused: 2
+    assert.is(a!.when('dead b'), undefined);
+    assert.ok(b!.machine.counters().refuted >= 1);
+    b!.pause();
+    cluster.clock.advance(15_000);
+    assert.is(a!.state('b'), 'dead');
+    assert.is(c!.state('b'), 'dead');
+    b!.resume();
+    cluster.clock.advance(15_000); // the others still list it, and send it their view
+    agree(cluster);
+    assert.ok(a!.when('joined b', a!.when('dead b'))! > 0);
+  },
+);
 
-scenario('a member that leaves is shown as left, and nobody suspects it', () => {
+scenario('a member that leaves is listed as left, and is not suspected', () => {
   const [cluster, members] = settled(5);
   const [a, ...others] = members;
   a!.leave();
@@ -122,7 +125,7 @@ scenario('a member that leaves is shown as left, and nobody suspects it', () => 
   agree(cluster);
 });
 
-scenario('a member restarts without state: its new incarnation is above all that others remember', () => {
+scenario('a member restarts without state: its new incarnation is above all that others have', () => {
   const [cluster, [a, b, c]] = settled(3);
   c!.act((machine, now) => machine.updateMeta(text('v2'), now));
   c!.act((machine, now) => machine.updateMeta(text('v3'), now));
@@ -138,25 +141,28 @@ scenario('a member restarts without state: its new incarnation is above all that
   assert.is(b!.when('dead c'), undefined);
 });
 
-scenario('a member restarts with state: it knows all at once, tells of itself alone, and notices who is gone', () => {
-  const [cluster, [a, b, c]] = settled(3);
-  const state = c!.machine.state();
-  c!.kill();
-  b!.kill();
-  cluster.clock.advance(100);
-  c!.restart();
-  const { clock } = cluster;
-  c!.act((machine, now) => machine.restore(state, now));
-  assert.equal(c!.sees(), ['a', 'b', 'c']);
-  assert.is(c!.told.filter(({ what, time }) => what === 'joined b' && time === clock.now).length, 1);
-  assert.is(c!.machine.sizes().broadcasts, 1); // its own
-  cluster.clock.advance(20_000);
-  agree(cluster);
-  assert.is(a!.when('dead c'), undefined);
-  assert.ok(c!.when('dead b')! > 0);
-});
+scenario(
+  'a member restarts with state: it knows all at once, broadcasts only itself, and detects failed members',
+  () => {
+    const [cluster, [a, b, c]] = settled(3);
+    const state = c!.machine.state();
+    c!.kill();
+    b!.kill();
+    cluster.clock.advance(100);
+    c!.restart();
+    const { clock } = cluster;
+    c!.act((machine, now) => machine.restore(state, now));
+    assert.equal(c!.sees(), ['a', 'b', 'c']);
+    assert.is(c!.told.filter(({ what, time }) => what === 'joined b' && time === clock.now).length, 1);
+    assert.is(c!.machine.sizes().broadcasts, 1); // its own
+    cluster.clock.advance(20_000);
+    agree(cluster);
+    assert.is(a!.when('dead c'), undefined);
+    assert.ok(c!.when('dead b')! > 0);
+  },
+);
 
-scenario('halves of a cluster that were apart for ten minutes find each other again', () => {
+scenario('two halves of a cluster join again after ten minutes of partition', () => {
   const [cluster, members] = settled(6, 3, { reconnectInterval: 1000 });
   const side = members.map((member) => member.address);
   cluster.network.partition(side.slice(0, 3), side.slice(3));
@@ -168,7 +174,7 @@ scenario('halves of a cluster that were apart for ten minutes find each other ag
   agree(cluster);
 });
 
-scenario('one direction between two members is cut: others vouch, and nobody dies', () => {
+scenario('one direction between two members is cut: indirect probes succeed, and no member is declared dead', () => {
   const [cluster, [a, b]] = settled(5);
   cluster.network.cut(a!.address, b!.address);
   cluster.clock.advance(300_000);
@@ -176,7 +182,7 @@ scenario('one direction between two members is cut: others vouch, and nobody die
   agree(cluster);
 });
 
-scenario('a member that hears nothing doubts itself, and not for ever', () => {
+scenario('a member that receives nothing lowers its health score, and recovers', () => {
   const [cluster, members] = settled(5);
   const deaf = members[4]!;
   for (const other of members.slice(0, 4)) cluster.network.cut(other.address, deaf.address);
@@ -189,7 +195,7 @@ scenario('a member that hears nothing doubts itself, and not for ever', () => {
   assert.is(deaf.machine.awareness, 0);
 });
 
-scenario('a fifth of all packets lost, and members come together and stay', () => {
+scenario('with 20 % packet loss, members find each other and stay alive', () => {
   const cluster = new SimCluster(5, { loss: 0.1, latency: 5, jitter: 20, duplicate: 0.05, reorder: 0.1 });
   cluster.grow(8);
   cluster.clock.advance(120_000);
@@ -234,13 +240,13 @@ scenario('the application: broadcasts, packets, streams and state', () => {
   for (const { machine } of cluster.members) assert.is(machine.counters().malformed, 0);
 });
 
-/** Has a member tell all others but `about` something that is not true. */
+/** Lets a member send a false message to all others but `about`. */
 function lie(liar: SimMember, members: readonly SimMember[], about: SimMember, messages: readonly Message[]): void {
   const bytes = encodeCompound(messages.map(encodeMessage));
   for (const member of members) if (member !== about) liar.node.send(member.address, PORT, PORT, bytes);
 }
 
-scenario('a member that lies about another: that one is back within seconds, and everybody else unharmed', () => {
+scenario('false messages about a member: it is back within seconds, and others are not affected', () => {
   for (const what of ['doubt', 'death', 'farewell'] as const) {
     const [cluster, members] = settled(8, 2);
     const [victim, liar] = [members[0]!, members[7]!];
@@ -264,7 +270,7 @@ scenario('a member that lies about another: that one is back within seconds, and
         longest = Math.max(longest, away);
       }
     }
-    // Of a doubt it can clear itself in time; but now and then its answer does not reach somebody.
+    // It refutes a suspicion in time, but now and then a member misses the refutation.
     assert.ok(longest <= 1500, `${what}: it was away for ${longest} ms`);
     cluster.clock.advance(20_000);
     agree(cluster);
@@ -274,7 +280,7 @@ scenario('a member that lies about another: that one is back within seconds, and
   }
 });
 
-scenario('a member that was driven to the highest incarnation stays, dies, is forgotten and comes back', () => {
+scenario('a member with the highest incarnation stays, dies, is forgotten and comes back', () => {
   const [cluster, members] = settled(8, 2);
   const [victim, liar] = [members[0]!, members[7]!];
   const node = victim.name;
@@ -298,7 +304,7 @@ scenario('a member that was driven to the highest incarnation stays, dies, is fo
   agree(cluster);
   cluster.clock.advance(120_000);
   for (const member of members.slice(1)) {
-    assert.is(member.state(node), undefined); // nobody told anybody that it were there
+    assert.is(member.state(node), undefined); // no member announced it
     assert.is(member.told.filter(({ what }) => what === `dead ${node}`).length, 1);
   }
   victim.restart();
@@ -331,7 +337,7 @@ scenario('clusters with other keys, other labels or versions stay apart', () => 
   assert.match(apart({}, { vsn: Uint8Array.of(1, 5, 2, 2, 5, 4) })[0]!, /version 0 of the application, and 2 to 0/);
 });
 
-/** A cluster to which things happen at random for a while, and which is then left in peace. */
+/** A cluster with random events, and then a quiet time. */
 function run(seed: number, log: Log): string[] {
   const random = new Random(seed);
   const link = anyLink(random);
@@ -356,7 +362,7 @@ function run(seed: number, log: Log): string[] {
   }
   weather.calm();
   for (const member of members) member.resume();
-  // Members that never met in their present lives are for those who start them to bring together; the rest is theirs.
+  // Members that never had contact since their start must be joined from outside.
   cluster.clock.every(5000, () => {
     const running = members.filter((member) => member.running);
     for (const member of running)
@@ -366,7 +372,7 @@ function run(seed: number, log: Log): string[] {
   return settle(cluster.clock, () => findings(cluster), 120_000, 15_000);
 }
 
-/** Something happens to the process of one member. */
+/** Applies a random event to the process of one member. */
 function turn(one: SimMember, members: readonly SimMember[], random: Random, log: Log): void {
   const what = random.pick(['kill', 'restart', 'rename', 'pause', 'resume', 'leave', 'meta'] as const);
   log(`${one.clock.now.toFixed(0)} ${what} ${one.name}`);
@@ -379,15 +385,15 @@ function turn(one: SimMember, members: readonly SimMember[], random: Random, log
   else one[what]();
 }
 
-/** What is wrong with a cluster that was left in peace: who sees whom, as what, and what is kept of what is over. */
+/** Errors after a quiet time: wrong views of members, and state that should have been removed. */
 function findings(cluster: SimCluster): string[] {
   const { members } = cluster;
   const wrong = cluster.disagreements();
-  const silent = members.filter((member) => !member.running).length; // who is called in vain
+  const silent = members.filter((member) => !member.running).length; // addresses that do not answer
   const running = members.filter((member) => member.running);
   for (const { name, machine } of running) {
     const { members: known, broadcasts, streams, relays, streamOctets } = machine.sizes();
-    // One exchange may be under way, and calls for those who are gone. Who is alone has nobody to tell.
+    // One exchange and connections to stopped members may be open. A single member has no one to send to.
     if ((broadcasts > 0 && known > 1) || relays > 0 || streams > 2 * silent + 4 || streamOctets > 4096)
       wrong.push(`${name} keeps ${JSON.stringify(machine.sizes())}`);
     if (machine.counters().malformed > 0) wrong.push(`${name} could not read ${machine.counters().malformed} messages`);

@@ -1,4 +1,6 @@
-/** The machine of memberlist by itself: packets and streams made by hand, and what it answers; and what hostile ones cost. */
+/**
+ * The memberlist machine alone: its answers to packets and streams made by hand, and its limits against hostile ones.
+ */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
@@ -38,7 +40,7 @@ interface Sent {
   messages: Message[];
 }
 
-/** A machine called `me`, and all that it sends. */
+/** A machine named `me`, which records everything that it sends. */
 class Bench {
   readonly sent: Sent[] = [];
   readonly streams: { id: number; to: string; bytes: Uint8Array; answered: boolean }[] = [];
@@ -77,7 +79,7 @@ class Bench {
     this.machine.receivePacket('10.0.0.9', 999, bytes, this.now);
   }
 
-  /** Lets time pass. */
+  /** Advances the time. */
   pass(milliseconds: number): void {
     const end = this.now + milliseconds;
     while (this.machine.due <= end) {
@@ -87,7 +89,7 @@ class Bench {
     this.now = end;
   }
 
-  /** What was sent since it was asked last, of one type, with where it went. */
+  /** Messages of one type sent since the last call, with their destinations. */
   said<T extends Message['type']>(type: T): (Extract<Message, { type: T }> & { to: string })[] {
     const found = this.sent.flatMap(({ to, messages }) => messages.map((message) => ({ ...message, to })));
     this.sent.length = 0;
@@ -115,7 +117,7 @@ const dead = (node: string, from: string, incarnation = 1): Message => ({ type: 
 const ping = (node: string, more: object = {}): Message =>
   ({ type: 'ping', node, seqNo: 5, sourceAddr: '', sourcePort: 0, sourceNode: '', ...more }) as Message;
 
-test('a ping is answered to where it says or where it came from, and one for another not at all', () => {
+test('a ping is answered to the address in it or to its source, and ignored if it names another node', () => {
   const bench = new Bench({}, { ackPayload: () => Uint8Array.of(1, 2) });
   bench.hear(ping('me'), ping('', { seqNo: 6, sourceAddr: '10.0.0.7', sourcePort: 77 }), ping('you', { seqNo: 7 }));
   bench.hear(ping('me', { seqNo: 8, sourceAddr: '10.0.0.7' }));
@@ -129,7 +131,7 @@ test('a ping is answered to where it says or where it came from, and one for ano
   );
 });
 
-test('a ping for another: with a number of its own, answered under the asker’s, or refused where that is wanted', () => {
+test('an indirect ping has its own sequence number; the ack has the requester’s, and a nack is sent if requested', () => {
   const bench = new Bench();
   const ask = { type: 'indirectPing', target: '10.0.0.5', port: 55, node: 'five', sourceNode: '' } as const;
   bench.hear({ ...ask, seqNo: 100, nack: true, sourceAddr: '10.0.0.7', sourcePort: 77 });
@@ -152,7 +154,7 @@ test('a ping for another: with a number of its own, answered under the asker’s
   assert.is(bench.machine.sizes().relays, 0);
 });
 
-test('a member that is silent: after half a second others are asked and a stream is tried; after one it is suspected', () => {
+test('a silent member is probed indirectly and by stream after 0.5 s, and suspected after 1 s', () => {
   const bench = new Bench();
   bench.hear(alive('a'), alive('b'), alive('c', { vsn: Uint8Array.of(1, 3, 2, 0, 0, 0) }));
   bench.machine.receivePacket('x', 1, encodeMessage(alive('me')), 0);
@@ -178,7 +180,7 @@ test('a member that is silent: after half a second others are asked and a stream
   assert.is(bench.machine.awareness, asked.filter(({ nack }) => nack).length);
 });
 
-test('nacks say that the fault is not here; an answer by stream or through others is one', () => {
+test('nacks keep the health score; an answer by stream or through others counts as an answer', () => {
   for (const way of ['nacks', 'relayed', 'stream'] as const) {
     const bench = new Bench();
     bench.hear(alive('a'), alive('b'), alive('c'));
@@ -197,14 +199,14 @@ test('nacks say that the fault is not here; an answer by stream or through other
   }
 });
 
-test('accusations: of members that are not known, old ones, doubled ones; each new accuser counts, up to two', () => {
+test('suspicions: of unknown members, outdated, duplicate; each new accuser counts, up to two', () => {
   const bench = new Bench();
   for (const name of ['a', 'b', 'c', 'd', 'e']) bench.hear(alive(name, { incarnation: 5 }));
   bench.hear(suspect('z', 'a', 9), dead('z', 'a', 9), suspect('a', 'b', 4), dead('a', 'b', 4));
   assert.is(bench.machine.counters().unknown, 2);
   assert.is(bench.machine.counters().old, 2);
   bench.hear(...['b', 'b', 'c', 'd', 'e'].map((from) => suspect('a', from, 5)));
-  assert.is(bench.machine.counters().old, 4); // b again, and e, when it has two who confirm
+  assert.is(bench.machine.counters().old, 4); // b again, and e after two confirmations
   const times = (accusers: string[]): number => {
     const one = new Bench();
     for (const name of ['a', 'b', 'c', 'd', 'e']) one.hear(alive(name, { incarnation: 5 }));
@@ -214,7 +216,7 @@ test('accusations: of members that are not known, old ones, doubled ones; each n
     while (one.machine.member('a')!.state === 'suspect') answering(50);
     return one.now - from;
   };
-  // What others find out by probing is left out: all others answer, and `a` is accused from elsewhere only.
+  // All others answer probes, so that only the messages of this test accuse `a`.
   const alone = times(['b']);
   assert.ok(alone > 11_000, `${alone}`);
   const two = times(['b', 'b', 'c']);
@@ -223,7 +225,7 @@ test('accusations: of members that are not known, old ones, doubled ones; each n
   assert.ok(all >= 4000 && all <= 4050, `${all}`);
 });
 
-/** Time passes, and every ping is answered. */
+/** Advances the time and answers every ping. */
 function setAnswers(bench: Bench): (milliseconds: number) => void {
   return (milliseconds) => {
     bench.pass(milliseconds);
@@ -249,7 +251,7 @@ test('refuting: suspect 1 makes 2, a foreign alive of 40 makes 41, dead of 60 ma
   assert.is(bench.machine.awareness, 5);
 });
 
-test('names stay with their addresses, but for those who left, or died long enough ago', () => {
+test('a name keeps its address until its member has left or has been dead long enough', () => {
   const bench = new Bench({ deadNodeReclaimTime: 5000 });
   bench.hear(alive('a'));
   bench.hear(alive('a', { addr: '10.9.9.9', incarnation: 7 }));
@@ -267,7 +269,7 @@ test('names stay with their addresses, but for those who left, or died long enou
   assert.equal([bench.machine.member('a')!.state, bench.machine.member('a')!.address], ['alive', '10.9.9.8']);
 });
 
-test('what no member can be is refused', () => {
+test('invalid members are rejected', () => {
   const bench = new Bench({ maxMembers: 3 });
   for (const vsn of [Uint8Array.of(0, 5, 2, 0, 0, 0), Uint8Array.of(1, 0, 2, 0, 0, 0), Uint8Array.of(5, 1, 2, 0, 0, 0)])
     bench.hear(alive('a', { vsn }));
@@ -293,7 +295,7 @@ test('what no member can be is refused', () => {
     assert.throws(() => new Bench(options), RangeError);
 });
 
-test('a push/pull is answered with what was known before, and join is echoed', () => {
+test('a push/pull is answered with the state before it, and echoes join', () => {
   const merged: string[] = [];
   const bench = new Bench(
     {},
@@ -338,7 +340,7 @@ test('a push/pull is answered with what was known before, and join is echoed', (
   assert.equal(states.sort(), ['a alive', 'd suspect', 'l left', 'me alive', 's suspect']);
 });
 
-test('who joins under the name of one that left says by a second exchange that it is back', () => {
+test('a node that joins under the name of one that left needs a second exchange to be alive', () => {
   const bench = new Bench();
   const joined: object[] = [];
   bench.machine.join([{ address: '10.0.1.98', port: PORT }], 0, (what) => joined.push(what));
@@ -367,7 +369,7 @@ test('who joins under the name of one that left says by a second exchange that i
   assert.is(bench.streams.length, 2);
 });
 
-test('a member with versions that do not fit keeps the whole state out', () => {
+test('a state with a member of an incompatible version is rejected as a whole', () => {
   const bench = new Bench();
   const nodes = [{ ...alive('a'), name: 'a', state: STATE.alive, vsn: Uint8Array.of(1, 5, 2, 2, 5, 4) }];
   const id = bench.machine.acceptStream(0);
@@ -376,7 +378,7 @@ test('a member with versions that do not fit keeps the whole state out', () => {
   assert.is(bench.machine.counters().incompatible, 1);
 });
 
-test('streams: a ping for another is closed without a word, what cannot be read is told so, silence ends', () => {
+test('streams: a ping for another node is closed, unreadable data gets an error, an idle stream is closed', () => {
   const heard: string[] = [];
   const bench = new Bench({}, { receive: (message) => void heard.push(message.join()) });
   const ask = (bytes: Uint8Array): Uint8Array[] => {
@@ -399,7 +401,7 @@ test('streams: a ping for another is closed without a word, what cannot be read 
   assert.is(bench.machine.sizes().streams, 0);
 });
 
-test('what streams keep is bounded, each and all together', () => {
+test('buffers of streams are bounded, each and in total', () => {
   const bench = new Bench({ maxKept: 100_000 });
   const ids: number[] = [];
   for (let id = bench.machine.acceptStream(0); id !== 0; id = bench.machine.acceptStream(0)) ids.push(id);
@@ -413,7 +415,7 @@ test('what streams keep is bounded, each and all together', () => {
   assert.equal([bench.machine.sizes().streams, bench.machine.sizes().streamOctets], [0, 0]);
 });
 
-test('leaving: said to others, then silent about accusations and about being alive', () => {
+test('leaving: announces it, and then answers neither suspicions nor state with alive', () => {
   const bench = new Bench();
   bench.hear(alive('a'));
   bench.pass(3000);
@@ -433,7 +435,7 @@ test('leaving: said to others, then silent about accusations and about being ali
   assert.is(bench.machine.due, Infinity);
 });
 
-test('leaving: the last words of what rides on it go before the death, in packets of their own', () => {
+test('leaving: the application’s last messages go before the dead message, in packets of their own', () => {
   let words = [Uint8Array.of(1, 2, 3)];
   const bench = new Bench({}, { broadcasts: () => words.splice(0) });
   bench.hear(alive('a'));
@@ -463,12 +465,12 @@ test('leaving: the last words of what rides on it go before the death, in packet
   assert.is(done, 1);
 });
 
-test('a checksum goes to members that read it, and not with what is sent to an address', () => {
+test('packets to members that support checksums have one, packets to plain addresses do not', () => {
   const bench = new Bench();
   bench.hear(alive('a'));
   bench.pass(900);
   assert.ok(bench.sent.length > 3);
-  // That of a suspected member goes with the suspicion, and to a member.
+  // A ping to a suspected member goes together with the suspicion, to a member.
   for (const { bytes, messages } of bench.sent)
     assert.is(bytes[0] === 12, messages[0]!.type !== 'ping' || messages[1]?.type === 'suspect');
   const old = new Bench();
@@ -477,7 +479,7 @@ test('a checksum goes to members that read it, and not with what is sent to an a
   for (const { bytes } of old.sent) assert.is.not(bytes[0], 12);
 });
 
-test('packets are no longer than they may be, with as much on them as fits', () => {
+test('packets never exceed their size limit, and carry as many messages as fit', () => {
   const bench = new Bench({ packetSize: 600 });
   bench.hear(...Array.from({ length: 30 }, (_, i) => alive(`member-${i}`, { meta: new Uint8Array(i) })));
   bench.pass(1500);
@@ -485,7 +487,7 @@ test('packets are no longer than they may be, with as much on them as fits', () 
   assert.ok(bench.sent.some(({ bytes }) => bytes.length > 480));
 });
 
-test('whoever takes all streams makes room for others, and who has few keeps them', () => {
+test('at the limit, the address with the most streams loses one; addresses with few keep theirs', () => {
   const bench = new Bench();
   const honest = bench.machine.acceptStream(0, '10.0.0.2');
   const taken = Array.from({ length: 127 }, () => bench.machine.acceptStream(0, '10.6.6.6'));
@@ -501,7 +503,7 @@ test('whoever takes all streams makes room for others, and who has few keeps the
   assert.is(bench.machine.sizes().streams, 126);
 });
 
-test('joins cost so much and no more: then streams are refused until there is an allowance again', () => {
+test('joins use a budget: once it is spent, streams are rejected until it refills', () => {
   const states = (name: string): NodeState[] =>
     Array.from({ length: 100 }, (_, i) => ({
       ...alive('a'),
@@ -527,12 +529,12 @@ test('joins cost so much and no more: then streams are refused until there is an
   assert.is(bench.machine.counters().busy, 300 - answered);
   flood();
   assert.is(answered, 0);
-  bench.now += 3000; // 3,000,000 more, and what was overdrawn
+  bench.now += 3000; // refills 3,000,000, minus the overdraft
   flood();
   assert.ok(answered >= 1 && answered <= 4, `${answered}`);
 });
 
-test('bombs in streams: what comes out is counted, that of the one which is too large too', () => {
+test('decompression bombs in streams: all decompressed octets count, also those of a rejected one', () => {
   const limits = { ...STREAM_LIMITS, inflated: 1_000_000 };
   const bench = new Bench({ limits, work: 5_000_000, workPerSecond: 1000 });
   const bombs = [encodeUser(new Uint8Array(900_000)), encodeUser(new Uint8Array(1_100_000))];
@@ -541,7 +543,7 @@ test('bombs in streams: what comes out is counted, that of the one which is too 
     assert.ok(stream.length < 5000, `${stream.length}`);
     for (let i = 0; i < 20; i++) bench.machine.streamData(bench.machine.acceptStream(0, '10.6.6.6'), stream, 0);
   }
-  // Six of 900,000, and not one more.
+  // Six of 900,000 octets, and no more.
   assert.is(bench.machine.counters().busy, 34);
   assert.is(bench.machine.counters().malformed, 0);
   bench.now = 1_000_000;
@@ -551,7 +553,7 @@ test('bombs in streams: what comes out is counted, that of the one which is too 
   assert.is(bench.machine.acceptStream(bench.now, '10.6.6.6'), 0, 'a million came out before it was too much');
 });
 
-test('a stranger without the key gets no packet, and by stream what it cannot read', () => {
+test('a node without the key gets no packet, and by stream only an encrypted answer', () => {
   const secret = new Uint8Array(16).fill(1);
   const security = { keyring: new Keyring([secret]), aead: aesGcm, nonce: () => new Uint8Array(12) };
   const heard: string[] = [];
@@ -581,7 +583,7 @@ test('a stranger without the key gets no packet, and by stream what it cannot re
   }
 });
 
-test('the highest incarnation: nobody is believed there but oneself, and who is there can come back', () => {
+test('the highest incarnation: only the member itself is believed, and it can come back', () => {
   const TOP = 0xffff_ffff;
   const bench = new Bench();
   const answering = setAnswers(bench);
@@ -590,7 +592,7 @@ test('the highest incarnation: nobody is believed there but oneself, and who is 
   assert.is(bench.machine.member('a')!.state, 'alive');
   assert.is(bench.machine.member('a')!.incarnation, 1);
   assert.is(bench.machine.counters().unbelievable, 4);
-  // It is probed before its turn, and no more than every other time however often it is accused.
+  // It is probed early, but at most every other time, however often it is accused.
   const probed: string[] = [];
   for (let i = 0; i < 60; i++) {
     bench.hear(dead('a', 'liar', TOP));
@@ -602,13 +604,13 @@ test('the highest incarnation: nobody is believed there but oneself, and who is 
   }
   assert.ok(probed.filter((node) => node === 'a').length >= 8, probed.join());
   assert.ok(probed.filter((node) => node !== 'a').length >= 4, probed.join());
-  // An accusation just below it is believed; what a member answers to that is the last word.
+  // An accusation one below the highest is accepted; the member's refutation is final.
   bench.hear(suspect('a', 'liar', TOP - 1));
   assert.is(bench.machine.member('a')!.state, 'suspect');
   bench.hear(alive('a', { incarnation: TOP }), suspect('a', 'liar', TOP), dead('a', 'liar', TOP));
   assert.is(bench.machine.member('a')!.state, 'alive');
   answering(5000);
-  // It falls silent: that is found out all the same, and others who find so are believed then.
+  // It falls silent: this node still detects that, and then accepts the accusations of others.
   while (bench.machine.member('a')!.state === 'alive') {
     bench.pass(50);
     for (const { node, seqNo } of bench.said('ping'))
@@ -620,7 +622,7 @@ test('the highest incarnation: nobody is believed there but oneself, and who is 
   assert.is(bench.machine.member('a')!.state, 'alive');
 });
 
-test('a flood of names costs what they are, and is forgotten', () => {
+test('a flood of names takes bounded memory, and is forgotten', () => {
   const bench = new Bench({ maxMembers: 500 });
   for (let i = 0; i < 2000; i++) bench.hear(alive(`flood ${i}`));
   assert.is(bench.machine.sizes().members, 500);
@@ -641,7 +643,7 @@ test('a flood of names costs what they are, and is forgotten', () => {
   assert.is(bench.machine.sizes().relays, 1024);
 });
 
-test('a packet that was heard already changes nothing, in whatever order', () => {
+test('replayed packets change nothing, in any order', () => {
   const random = new Random(3);
   const messages = [
     alive('a'),
@@ -660,7 +662,7 @@ test('a packet that was heard already changes nothing, in whatever order', () =>
   assert.is(state(), before);
 });
 
-test('what is not for this machine is dropped and counted', () => {
+test('packets for other machines are dropped and counted', () => {
   const bench = new Bench();
   bench.machine.receivePacket('x', 1, NONE, 0);
   bench.machine.receivePacket('x', 1, Uint8Array.of(255, 1), 0);
@@ -671,7 +673,7 @@ test('what is not for this machine is dropped and counted', () => {
   assert.is(decodeMessage(encodeMessage(ping('me'))).type, 'ping');
 });
 
-test('lists a failed member, and when it failed, until it is reaped or comes back; the protocol forgets it sooner', () => {
+test('lists a failed member with the time until it is reaped or comes back; the protocol forgets it earlier', () => {
   const bench = new Bench({ failedMemberLife: 600_000 });
   const failed = (): unknown[] =>
     bench.machine.members().flatMap(({ name, state, since }) => (state === 'dead' ? [[name, since]] : []));
@@ -700,7 +702,7 @@ test('lists a failed member, and when it failed, until it is reaped or comes bac
   assert.equal(failed(), []);
 });
 
-test('says why traffic is refused: label, keys, versions', () => {
+test('reports why it rejects traffic: label, keys, versions', () => {
   const kinds: string[] = [];
   const refused: Delegate['refused'] = (_error, address, _now, kind) => void kinds.push(`${kind} from ${address}`);
   const key = new Uint8Array(16);
@@ -733,7 +735,7 @@ test('says why traffic is refused: label, keys, versions', () => {
   ]);
 });
 
-test('hands the application the state of each member that it meets, also an empty one, and its address', () => {
+test('passes each member’s push/pull state to the application, also an empty one, with its address', () => {
   const states: string[] = [];
   const bench = new Bench(
     {},

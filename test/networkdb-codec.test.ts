@@ -1,4 +1,4 @@
-/** The messages of NetworkDB: vectors of real peers (Docker's networkdb 20.10.24), and what holds of any bytes. */
+/** NetworkDB messages: vectors recorded from Docker's networkdb 20.10.24, and properties for any bytes. */
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -11,7 +11,7 @@ const NODE = 'gonode000001';
 const PEER: db.PeerRecord = { endpointIp: '10.0.0.2/24', endpointMac: '02:42:0a:00:00:02', tunnelIp: '127.0.0.2' };
 const EVENT = { node: NODE, network: 'net1', table: db.OVERLAY_PEER_TABLE, key: 'ep-go-1' };
 
-/** Both ways: the bytes of the value, and the value of the bytes. */
+/** Checks encoding and decoding. */
 function golden<V extends object>(type: number, codec: db.MessageCodec<V>, value: V, bytes: string): void {
   assert.is(hex(db.wrap(type, codec, value)), bytes);
   const message = db.gossipMessage.decode(fromHex(bytes));
@@ -135,7 +135,7 @@ test('a bulk sync request, byte for byte: no time, an empty compound', () => {
   );
 });
 
-test('a compound stays within what COMPOUND_OVERHEAD and MEMBER_OVERHEAD say', () => {
+test('a compound stays within COMPOUND_OVERHEAD and MEMBER_OVERHEAD', () => {
   for (const sizes of [[], [0], [1, 127, 128], [1380], [16_383, 16_384, 100_000], Array<number>(300).fill(90)]) {
     const members = sizes.map((size) => new Uint8Array(size));
     const total = sizes.reduce((sum, size) => sum + size + db.MEMBER_OVERHEAD, db.COMPOUND_OVERHEAD);
@@ -143,7 +143,7 @@ test('a compound stays within what COMPOUND_OVERHEAD and MEMBER_OVERHEAD say', (
   }
 });
 
-test('numbers: zero is left out, 2^53 - 1 is the highest time, residuals may be negative', () => {
+test('numbers: zero is omitted, 2^53 - 1 is the highest time, residuals may be negative', () => {
   assert.is(hex(db.tableEvent.encode({ time: 0, residual: 0, key: '', value: new Uint8Array(0) })), '');
   assert.is(hex(db.tableEvent.encode({ time: 127 })), '107f');
   assert.is(hex(db.tableEvent.encode({ time: 128 })), '108001');
@@ -159,13 +159,13 @@ test('numbers: zero is left out, 2^53 - 1 is the highest time, residuals may be 
   assert.throws(() => db.tableEvent.encodeInto({ time: 1 }, new Uint8Array(1), 0), RangeError);
 });
 
-test('unknown fields are kept, and the last of several alike holds', () => {
+test('unknown fields are kept, and the last of repeated fields counts', () => {
   const value = db.nodeEvent.decode(fromHex('0801 1003 f80101 1004 7a03616263'));
   assert.equal({ ...value, unknown: hex(value.unknown!) }, { type: 1, time: 4, node: '', unknown: 'f801017a03616263' });
   assert.is(hex(db.nodeEvent.encode(value)), '08011004f801017a03616263');
 });
 
-test('errors say where and why', () => {
+test('errors give reason and offset', () => {
   const fails = (codec: db.MessageCodec<object>, bytes: string): string => {
     try {
       codec.decode(fromHex(bytes));
@@ -267,7 +267,7 @@ for (const [name, codec, values] of VALUES) {
   test(`${name}: decode(encode(v)) equals v`, () => {
     fc.assert(fc.property(values, (value) => assert.equal(messages.decode(messages.encode(value)), value)));
   });
-  test(`${name}: what holds of any bytes`, () => {
+  test(`${name}: properties for any bytes`, () => {
     const damaged = fc
       .tuple(values, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 4 }), fc.nat())
       .map(([value, flips, cut]) => {

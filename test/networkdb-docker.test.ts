@@ -1,4 +1,4 @@
-/** Bulk syncs with Docker's nodes, which lose an acknowledgement that they wait for if they are asked meanwhile. */
+/** Bulk syncs with Docker nodes, which lose a pending acknowledgement if a request arrives in the meantime. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as db from '../src/gossip/networkdb/index.js';
@@ -9,7 +9,7 @@ const NETWORKS = ['net-aaaaaaaaaaaaaaaaaaaaa', 'net-bbbbbbbbbbbbbbbbbbbbb'];
 const SEEDS = 300;
 const bytes = (value: string): Uint8Array => new Uint8Array(Buffer.from(value));
 
-/** An agent and a Docker node, and streams and packets between them that take their time. */
+/** An agent and a Docker node, with latency between them. */
 class Pair {
   readonly clock = new Clock();
   readonly random: Random;
@@ -36,7 +36,7 @@ class Pair {
       'docker',
       this.clock,
       (_, message) => this.clock.after(20 * this.random.float(), () => this.hear(message)),
-      // With the next gossip, or on an acknowledgement before.
+      // With the next gossip, or earlier on an acknowledgement.
       (message) => this.clock.after(250 * this.random.float(), () => this.hear(message)),
     );
     this.agent.start(0);
@@ -52,7 +52,7 @@ class Pair {
     this.#rearm();
   }
 
-  /** Docker's join of memberlist: each comes to know the other, at a time of its own. */
+  /** Docker's join of memberlist: each side learns of the other at its own time. */
   meet(): void {
     this.docker.nodes.add('agent');
     for (const { network } of this.agent.networks()) this.docker.attached(network, 'agent');
@@ -60,7 +60,7 @@ class Pair {
     this.clock.after(30 * this.random.float(), () => this.act((now) => this.agent.nodeJoined(peer, now)));
   }
 
-  /** Lets time pass, and what waits for a promise run. */
+  /** Advances the time, and lets promise callbacks run. */
   async pass(milliseconds: number): Promise<void> {
     const end = this.clock.now + milliseconds;
     while (this.clock.now < end) {
@@ -75,7 +75,7 @@ class Pair {
   }
 }
 
-test('the network event of a node that joins is heard before its question: the question is waited for', () => {
+test('after the network event of a joining node, the agent waits for its bulk sync request', () => {
   const sent: db.BulkSyncMessage[] = [];
   const agent = new db.NetworkDb(
     { name: 'a', random: () => 0.5 },
@@ -108,7 +108,7 @@ test('the network event of a node that joins is heard before its question: the q
   assert.is(sent.length, 1, 'it has the tables of the other one, and does not ask');
 });
 
-test('a node that comes and does not ask is asked a little later', () => {
+test('a node that joins without a request gets one from the agent a little later', () => {
   const bench = new Pair(1);
   const [network] = NETWORKS as [string];
   bench.act((now) => bench.agent.joinNetwork(network, now));
@@ -123,7 +123,7 @@ test('a node that comes and does not ask is asked a little later', () => {
 });
 
 for (const first of ['agent', 'docker'])
-  test(`${SEEDS} seeds: the ${first} is there first: Docker's joins of networks take no time`, async () => {
+  test(`${SEEDS} seeds: the ${first} starts first: Docker joins networks without delay`, async () => {
     const slow: string[] = [];
     for (let seed = 1; seed <= SEEDS; seed++) {
       const pair = new Pair(seed);

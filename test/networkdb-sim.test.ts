@@ -1,7 +1,7 @@
 /**
- * Clusters under weather: loss, delay, duplicates, disorder, old packets again, asymmetric cuts, partitions, clocks at
- * different rates, processes that crash, freeze, return with what they knew or without. After every quiet time all tables
- * are equal. (See support/seeds.ts for how to run one of the random ones.)
+ * Clusters with loss, delay, duplicates, reordering, replayed packets, asymmetric cuts, partitions, clocks of different
+ * rates, and processes that crash, freeze, and return with or without their state. After every quiet time all tables
+ * are equal. (support/seeds.ts says how to run a single seed.)
  */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -16,7 +16,7 @@ const NETWORKS = [
   { id: 'net-aaaaaaaaaaaaaaaaaaaa2', vni: 4098 },
 ];
 
-/** Something happens to a host, or its endpoints. */
+/** Applies a random event to a host or its endpoints. */
 function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log): void {
   const host = random.pick(lab.hosts);
   const network = random.pick(NETWORKS).id;
@@ -41,7 +41,7 @@ function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log)
     say(process.frozen ? 'goes on' : 'freezes');
     process.freeze(!process.frozen);
   } else if (process === null) {
-    // With the endpoints that it had, or without: then nobody is to know of them any more.
+    // With its endpoints or without; without, they must disappear everywhere.
     if (random.chance(0.3)) host.endpoints.clear();
     boot(host, random, names);
     say(`starts as ${host.process!.name}`);
@@ -53,12 +53,12 @@ function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log)
   }
 }
 
-/** Starts a process, under the name that the host had before or a new one. */
+/** Starts a process, under the host's previous name or a new one. */
 function boot(host: LabHost, random: Random, names: { next: number }): void {
   host.boot(random.chance(0.5) ? `node-${host.address}` : `node-${names.next++}`);
 }
 
-/** A cluster that has two bad times, each with a quiet one after it. */
+/** A cluster with two times of random events, each followed by a quiet time. */
 function run(seed: number, log: Log): string[] {
   const random = new Random(seed);
   const clock = new Clock();
@@ -87,7 +87,7 @@ function run(seed: number, log: Log): string[] {
     if (found.length > 0) return [`after round ${round}`, ...found];
   }
   if (seed % 8 !== 0) return [];
-  // Tombstones are forgotten; nothing may come back, and nothing but the entries may be left.
+  // Tombstones expire: no entry may come back, and only the entries may remain.
   clock.advance(40 * MINUTE);
   const found = lab.findings();
   for (const { process } of lab.hosts) {
@@ -95,7 +95,7 @@ function run(seed: number, log: Log): string[] {
     const shown = NETWORKS.reduce((sum, { id }) => sum + process.db.entries(id).length, 0);
     const { entries, queued } = process.db.counters();
     if (entries !== shown) found.push(`${process.name} keeps ${entries} entries, and shows ${shown}`);
-    // Where nobody else is, events wait for one who comes.
+    // Without other nodes, events wait for one to join.
     const alone = process.db.networks().some(({ network }) => process.db.peers(network).length === 1);
     if (queued !== 0 && !alone && process.db.nodes().some(({ state }) => state === 'active'))
       found.push(`${process.name} still gossips ${queued} messages`);

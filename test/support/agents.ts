@@ -1,11 +1,11 @@
 /**
- * Hosts on one switch, for agents. Each host is a namespace; its TAP is in that namespace too.
+ * Hosts on one switch, for tests of agents. Each host is a namespace, which also contains its TAP.
  *
  *     h1 172.31.9.1 --+                    +-- h3 172.31.9.3
  *                     +-- west == east ----+
  *     h2 172.31.9.2 --+                    +-- h4 172.31.9.4
  *
- * The switch is two bridges: `cut` takes the cable between them away.
+ * The switch consists of two bridges; `cut` removes the cable between them.
  */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,7 +18,7 @@ import { Lab, must, waitFor, type Outcome, type Running } from './lab.js';
 export const NETWORK = 'net1:4097:10.0.0.0/24';
 
 export interface AgentHost {
-  /** From 1. */
+  /** Number of the host, from 1. */
   number: number;
   ns: string;
   address: string;
@@ -29,7 +29,7 @@ export interface AgentHost {
   control: string;
 }
 
-/** A request that `ask` takes, with fields that this file need not know. */
+/** A request to the control socket. */
 type Asked = Request | ({ command: string } & Record<string, unknown>);
 
 export class AgentLab {
@@ -42,7 +42,7 @@ export class AgentLab {
     this.lab = new Lab(prefix);
   }
 
-  /** @param count Hosts; the first half is in the west. */
+  /** @param count Number of hosts; the first half is on the west bridge. */
   static async create(prefix: string, count: number): Promise<AgentLab> {
     const made = new AgentLab(prefix);
     try {
@@ -79,12 +79,12 @@ export class AgentLab {
     }
   }
 
-  /** Where a capture sees everything. */
+  /** The device on which a capture sees all traffic. */
   get switch(): string {
     return this.#switch;
   }
 
-  /** Takes the cable between west and east away, or plugs it in again. */
+  /** Removes the cable between west and east, or plugs it in again. */
   async cut(away: boolean): Promise<void> {
     await must(['ip', '-n', this.#switch, 'link', 'set', 'dev', 'cable', away ? 'down' : 'up']);
   }
@@ -93,7 +93,7 @@ export class AgentLab {
     return this.hosts[number - 1]!;
   }
 
-  /** Flags of the agent of a host, with a TAP in network net1. */
+  /** Flags of a host's agent, with a TAP in network net1. */
   flags(host: AgentHost, ...more: string[]): string[] {
     return [
       ...['agent', '--network', NETWORK, '--control', host.control],
@@ -107,7 +107,7 @@ export class AgentLab {
     return this.lab.startVtep({ ns: host.ns, args: this.flags(host, '--local', host.address, ...more) });
   }
 
-  /** Runs an agent that is to end by itself. */
+  /** Runs an agent that ends by itself. */
   run(host: AgentHost, ...args: string[]): Promise<Outcome> {
     return this.lab.runVtep({ ns: host.ns, args });
   }
@@ -124,7 +124,7 @@ export class AgentLab {
     return this.ask(host, { command: 'networks' }) as Promise<NetworkListing[]>;
   }
 
-  /** Addresses of the endpoints elsewhere that a host's VTEP knows in a network, in order. */
+  /** Addresses of the remote endpoints that a host's VTEP knows in a network, sorted. */
   async remote(host: AgentHost, vni = 4097): Promise<string[]> {
     const all = (await this.ask(host, { command: 'neighbors', vni })) as NeighborListing[];
     return all
@@ -133,7 +133,7 @@ export class AgentLab {
       .sort();
   }
 
-  /** Waits until a host knows these endpoints elsewhere, and no other. */
+  /** Waits until a host knows exactly these remote endpoints. */
   async knows(host: AgentHost, ips: readonly string[], milliseconds = 20_000, vni = 4097): Promise<void> {
     const wanted = [...ips].sort().join(' ');
     let last = '';
@@ -142,7 +142,7 @@ export class AgentLab {
       async () => (last = (await this.remote(host, vni)).join(' ')) === wanted,
       milliseconds,
     ).catch((error: Error) => {
-      throw new Error(`${error.message}; it knows ${last || 'nobody'}`);
+      throw new Error(`${error.message}; it knows ${last || 'none'}`);
     });
   }
 

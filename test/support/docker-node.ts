@@ -1,8 +1,8 @@
 /**
- * Docker's NetworkDB as far as its bulk syncs go: `bulkSync`, `bulkSyncNode` and `handleBulkSync` of moby 20.10's
- * networkdb/cluster.go and delegate.go, which did not change up to 28. For each node there is one place for the channel
- * that an acknowledgement closes, and an answer to that node's own question takes it too: a pending acknowledgement is
- * lost then, and its waiter goes on after 30 s.
+ * A model of the bulk syncs of Docker's NetworkDB: `bulkSync`, `bulkSyncNode` and `handleBulkSync` of moby 20.10's
+ * networkdb/cluster.go and delegate.go, unchanged up to 28. Docker keeps one channel per node, which an acknowledgement
+ * closes. An answer to that node's own request overwrites it: the pending acknowledgement is lost, and its waiter times
+ * out after 30 s.
  */
 import * as db from '../../src/gossip/networkdb/index.js';
 import { type Clock } from '../../src/sim/index.js';
@@ -20,7 +20,7 @@ export class DockerNode {
   readonly #broadcast: (message: Uint8Array) => void;
   /** `bulkSyncAckTbl` */
   readonly #acks = new Map<string, Channel>();
-  /** The nodes that it knows to be alive, and those attached to each network. */
+  /** The nodes that it considers alive, and those attached to each network. */
   readonly nodes = new Set<string>();
   readonly networkNodes = new Map<string, Set<string>>();
   readonly entries: Uint8Array[] = [];
@@ -40,7 +40,7 @@ export class DockerNode {
     this.#broadcast = broadcast;
   }
 
-  /** `JoinNetwork`: resolves with the milliseconds that it took. */
+  /** `JoinNetwork`. @returns its duration in milliseconds. */
   async joinNetwork(network: string): Promise<number> {
     const began = this.#clock.now;
     this.#networks.add(network);

@@ -1,6 +1,6 @@
 /**
- * A Docker engine in a namespace of a lab, with everything of its own: data, runtime files, mounts, cgroups, socket. It is
- * spoken to over its API, so that no client program is needed. Needs root, nsenter and unshare.
+ * A Docker engine in a namespace of a lab, with its own data, runtime files, mounts, cgroups and socket. Uses the
+ * engine's API, so that no client program is needed. Needs root, nsenter and unshare.
  */
 import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, rmdirSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
@@ -8,16 +8,16 @@ import { join } from 'node:path';
 import { must, run, waitFor, type Lab, type Running } from './lab.js';
 
 /**
- * The folder that Debian's docker.io, containerd, runc and libdevmapper1.02.1 are unpacked in, or `/` where they are
- * installed; absent where there is no Docker to try.
+ * The directory with Debian's docker.io, containerd, runc and libdevmapper1.02.1 unpacked, or `/` if they are
+ * installed; undefined without Docker.
  */
 export const DOCKER = process.env['DOCKER_LAB'];
 
-/** Milliseconds that an engine may take to answer. */
+/** Most milliseconds until an engine answers. */
 const PATIENCE = 60_000;
-/** The engine reads its settings there, and some releases write a key there. */
+/** Directory of the engine's settings, where some releases also write a key. */
 const SETTINGS = '/etc/docker';
-/** What a container sees of this host, so that its image can be empty. */
+/** Directories of this host that containers mount, so that their image can be empty. */
 const HOST_FOLDERS = ['/bin', '/lib', '/lib64', '/usr'].filter((folder) => existsSync(folder));
 
 /** An overlay network. */
@@ -31,7 +31,7 @@ export interface DockerNetwork {
 /** A container that sleeps. */
 export interface DockerContainer {
   id: string;
-  /** Of its first process, whose namespaces are the container's. */
+  /** Pid of its first process, whose namespaces are the container's. */
   pid: number;
   ip: string;
   mac: string;
@@ -57,7 +57,7 @@ export class DockerEngine {
   #made: string | null = null;
   #program!: Running;
 
-  /** @param folder Becomes the engine's, and is removed with it. */
+  /** @param folder The engine's directory; removed with the engine. */
   private constructor(lab: Lab, ns: string, folder: string) {
     this.#lab = lab;
     this.#ns = ns;
@@ -65,7 +65,7 @@ export class DockerEngine {
     this.#cgroups = `/weft-${process.pid}`;
   }
 
-  /** Starts an engine; `refused` is why it does not run on this host at all, in its own words. */
+  /** Starts an engine. `refused` is its own message if it cannot run on this host. */
   static async start(lab: Lab, ns: string, folder: string): Promise<DockerEngine | { refused: string }> {
     const engine = new DockerEngine(lab, ns, folder);
     engine.#start();
@@ -81,12 +81,12 @@ export class DockerEngine {
     return { refused: lines.at(-1)! };
   }
 
-  /** What the engine has logged. */
+  /** The engine's log. */
   get log(): string {
     return this.#program.stderr + this.#program.stdout;
   }
 
-  /** Makes the engine a swarm's manager: a token for workers, and the swarm's certificate authority. */
+  /** Makes the engine the manager of a new swarm. Returns a join token for workers and the swarm's CA certificate. */
   async makeSwarm(address: string): Promise<{ token: string; ca: string }> {
     await this.#call('POST', '/swarm/init', { AdvertiseAddr: address, ListenAddr: `${address}:2377` });
     const { JoinTokens, TLSInfo } = (await this.#call('GET', '/swarm')) as {
@@ -98,7 +98,7 @@ export class DockerEngine {
 
   async makeNetwork(name: string): Promise<DockerNetwork> {
     await this.#call('POST', '/networks/create', { Name: name, Driver: 'overlay', Attachable: true });
-    // The swarm gives it its numbers a little later.
+    // The swarm assigns its VNI and subnet a little later.
     return waitFor('the network to have its numbers', async () => {
       const { Id, IPAM, Options } = await this.#network(name);
       const vni = Options?.['com.docker.network.driver.overlay.vxlanid_list'];
@@ -107,7 +107,7 @@ export class DockerEngine {
     });
   }
 
-  /** The members of the gossip that take part in a network, by name. */
+  /** Names of the gossip members that are attached to a network. */
   async peers(network: string): Promise<string[]> {
     return ((await this.#network(network)).Peers ?? []).map(({ Name }) => Name);
   }
@@ -133,17 +133,17 @@ export class DockerEngine {
     await this.#call('DELETE', `/containers/${id}?force=true`);
   }
 
-  /** Whether all echo requests from a container are answered. */
+  /** Whether all echo requests from a container get a reply. */
   async ping({ pid }: DockerContainer, target: string): Promise<boolean> {
     const flags = ['-c3', '-i0.3', '-W2', '-n', '-q', target];
     const { stdout } = await run(['nsenter', `--net=/proc/${pid}/ns/net`, 'ping', ...flags]);
     return / 3 received/.test(stdout);
   }
 
-  /** What the engine has told its own vxlan device of a network: endpoints by MAC address, and by IP address. */
+  /** The entries that the engine has added to its vxlan device of a network: fdb and neighbours. */
   async programmed(network: string): Promise<{ fdb: string; neighbors: string }> {
     const { Id } = await this.#network(network);
-    // As `ip netns` would, but the engine's namespaces are files of its own mounts.
+    // `ip netns` cannot do this: the files of the engine's namespaces are in its own mounts.
     const sandbox = ['nsenter', '-t', String(this.#program.pid), '-m', 'nsenter'];
     const inside = [...sandbox, `--net=/var/run/docker/netns/1-${Id.slice(0, 10)}`];
     return {
@@ -152,12 +152,12 @@ export class DockerEngine {
     };
   }
 
-  /** Stops the engine as one that hangs stops, and lets it go on. */
+  /** Pauses the engine with SIGSTOP, or resumes it. */
   pause(paused: boolean): void {
     this.#program.signal(paused ? 'SIGSTOP' : 'SIGCONT');
   }
 
-  /** Ends the engine, its containers, and whatever else runs in its namespace; removes its files. */
+  /** Ends the engine, its containers and everything else in its namespace; removes its files. */
   async stop(): Promise<void> {
     if (this.#program.running) {
       for (const { Id } of (await this.#call('GET', '/containers/json?all=true')) as { Id: string }[])
@@ -181,8 +181,8 @@ export class DockerEngine {
       ...['--iptables=false', '--ip6tables=false', '--bridge=none', '--storage-driver=vfs', '--exec-opt'],
       'native.cgroupdriver=cgroupfs',
     ];
-    // Where it would leave files it has mounts of its own, which end with it; the containers' namespaces are there too.
-    // Not by `ip netns exec`, which hides the cgroups.
+    // Private mounts, which end with the engine, hide the directories where it would leave files. `ip netns exec` would
+    // hide the cgroups.
     if (!existsSync(SETTINGS)) mkdirSync((this.#made = SETTINGS));
     const script = `for place in /run /opt ${SETTINGS}; do mount -t tmpfs tmpfs $place || exit; done; exec dockerd "$@"`;
     const unshared = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', script, 'dockerd', ...flags];
@@ -207,12 +207,12 @@ export class DockerEngine {
     return (await this.#call('GET', `/networks/${name}`)) as Network;
   }
 
-  /** An image without a file in it. */
+  /** An image without files. */
   async makeImage(): Promise<void> {
     await this.#call('POST', '/images/create?fromSrc=-&repo=empty', Buffer.alloc(1024));
   }
 
-  /** @throws Error with what the engine says. */
+  /** @throws Error with the engine's message. */
   #call(method: string, path: string, body?: object): Promise<unknown> {
     const binary = body instanceof Buffer;
     const type = binary ? 'application/x-tar' : 'application/json';

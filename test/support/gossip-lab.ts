@@ -1,7 +1,7 @@
 /**
- * A cluster of `NetworkDb`s on a virtual clock, over a network that loses, delays, doubles and disorders packets, and a
- * membership layer of its own that is as simple as it can be: everybody probes everybody, and takes who was silent four
- * times for dead. Each node has a clock that goes at a rate of its own.
+ * A cluster of `NetworkDb`s on a virtual clock, over a network that drops, delays, duplicates and reorders packets,
+ * with a minimal membership layer: every node probes every other, and considers one dead after four unanswered probes.
+ * Each node's clock has its own rate.
  */
 import { NetworkDb, OverlayPeers, type Membership } from '../../src/gossip/networkdb/index.js';
 import { Network, Random, type Clock, type Datagram, type LinkOptions } from '../../src/sim/index.js';
@@ -18,16 +18,16 @@ export interface LabNetwork {
   vni: number;
 }
 
-/** A host: what it wants the others to know, and the process that tells them, if one runs. */
+/** A host: the endpoints that it wants to announce, and its process, if one runs. */
 export class LabHost {
   readonly address: string;
   readonly lab: GossipLab;
   process: LabProcess | null = null;
   /** Its endpoints, by network and id, with their addresses. */
   readonly endpoints = new Map<string, Map<string, { ip: string; mac: string }>>();
-  /** Its clock on the wall; absent: its records have no times, as Docker's. */
+  /** Its wall clock; absent: its records have no times, like Docker's. */
   time: (() => number) | undefined;
-  /** Networks that it has another VNI for. */
+  /** Networks for which it has another VNI. */
   readonly vnis = new Map<string, number>();
 
   constructor(lab: GossipLab, address: string) {
@@ -44,7 +44,7 @@ export class LabHost {
     return this.lab.network.node(this.address)!;
   }
 
-  /** Starts a process that knows nothing, and has it join through the others. */
+  /** Starts a process without state that joins through the others. */
   boot(name: string): LabProcess {
     const process = new LabProcess(this, name);
     this.process = process;
@@ -55,7 +55,7 @@ export class LabHost {
     return process;
   }
 
-  /** The process is gone, without a word. */
+  /** The process stops without leaving. */
   crash(): void {
     this.process?.stop();
     this.process = null;
@@ -83,10 +83,10 @@ export class LabProcess implements Membership {
   readonly name: string;
   readonly db: NetworkDb;
   readonly overlays = new Map<string, OverlayPeers>();
-  /** What its VTEP was told, by network. */
+  /** The endpoints and peers of its VTEP, by network. */
   readonly vteps = new Map<number, RecordingVtep>();
   readonly random: Random;
-  /** Whether it runs; a frozen one neither hears nor says anything, and goes on later as if nothing had been. */
+  /** Whether it runs. A frozen one neither receives nor sends, and resumes later with its state. */
   frozen = false;
   readonly #members = new Map<string, { address: string; alive: boolean; missed: number }>();
   readonly #offset: number;
@@ -166,9 +166,9 @@ export class LabProcess implements Membership {
     this.#stream(address, (peer) => this.#pushPull(peer, true));
   }
 
-  // ---- The simplest of membership layers ----
+  // ---- Minimal membership layer ----
 
-  /** Runs `then` with the process at an address, if the way there and back is open by then. */
+  /** Runs `then` with the process at an address, if the path is open in both directions at that time. */
   #stream(address: string, then: (peer: LabProcess) => void): void {
     const { clock, network } = this.host.lab;
     clock.after(2 + 20 * this.random.float(), () => {
@@ -179,7 +179,7 @@ export class LabProcess implements Membership {
     });
   }
 
-  /** A push/pull: states go both ways, and who each holds for alive. */
+  /** A push/pull: both sides exchange their states and the nodes that they consider alive. */
   #pushPull(peer: LabProcess, join: boolean): void {
     if (peer === this) return;
     this.#alive(peer);
@@ -205,7 +205,7 @@ export class LabProcess implements Membership {
     this.db.nodeJoined({ name: peer.name, address, port: PORT }, this.now);
   }
 
-  /** Whether a probe comes back, directly or by another node. */
+  /** Whether a probe is answered, directly or through another node. */
   #reaches(peer: LabProcess): boolean {
     if (peer.frozen || peer.host.process !== peer) return false;
     const { network } = this.host.lab;
@@ -253,7 +253,7 @@ export class GossipLab {
   readonly network: Network;
   readonly networks: readonly LabNetwork[];
   readonly hosts: LabHost[] = [];
-  /** Is told of every packet that reaches a process. */
+  /** Called for every packet that reaches a process. */
   heard: ((datagram: Datagram) => void) | undefined;
 
   constructor(clock: Clock, random: Random, networks: readonly LabNetwork[], count: number, link: LinkOptions) {
@@ -268,7 +268,7 @@ export class GossipLab {
     return this.hosts.find((host) => host.address === address);
   }
 
-  /** What is wrong: every table is to hold the endpoints of the hosts whose process runs, and no other. */
+  /** Errors: every table must hold exactly the endpoints of the hosts whose process runs. */
   findings(): string[] {
     const found: string[] = [];
     const running = this.hosts.filter(({ process }) => process !== null && !process.frozen);

@@ -21,7 +21,7 @@ import {
 
 export const PORT = 7946;
 
-/** Something that a member was told: `joined b`. */
+/** An event that a member reported, such as `joined b`. */
 export interface Told {
   time: number;
   what: string;
@@ -35,16 +35,16 @@ export class SimMember {
   readonly merged: string[] = [];
   readonly node: Node;
   machine: Memberlist;
-  /** When its process started. */
+  /** Start time of its process. */
   since = 0;
-  /** Its process runs; a stopped one has lost all state. */
+  /** Whether its process runs. A stopped one has lost all state. */
   running = true;
   #paused = false;
   readonly #cluster: SimCluster;
   readonly #delegate: Delegate;
   #alarm: Alarm;
   #life = 0;
-  /** The process's own clock: what it showed at time 0, and how fast it goes. */
+  /** The process's own clock: its reading at time 0, and its rate. */
   #offset = 0;
   #rate = 1;
 
@@ -73,12 +73,12 @@ export class SimMember {
     return this.#cluster.clock;
   }
 
-  /** Whether its process is stopped for a while, with all that it knows. */
+  /** Whether its process is paused, with its state. */
   get paused(): boolean {
     return this.#paused;
   }
 
-  /** Names of the members that it takes for alive or suspects, sorted. */
+  /** Names of the members that it considers alive or suspect, sorted. */
   sees(): string[] {
     return this.machine
       .members()
@@ -91,12 +91,12 @@ export class SimMember {
     return this.machine.member(name)?.state;
   }
 
-  /** When it was told of something first, after `since`. */
+  /** Time of the first event of this kind after `since`. */
   when(what: string, since = 0): number | undefined {
     return this.told.find((one) => one.what === what && one.time >= since)?.time;
   }
 
-  /** Whether its process was ever told of a member. */
+  /** Whether its process ever reported a member. */
   knew(name: string): boolean {
     return this.when(`joined ${name}`, this.since) !== undefined;
   }
@@ -109,25 +109,25 @@ export class SimMember {
     this.#rearm();
   }
 
-  /** Does something with the machine. */
+  /** Runs an action on the machine. */
   act(what: (machine: Memberlist, now: number) => void): void {
     what(this.machine, this.now);
     this.#rearm();
   }
 
-  /** Ends without a word. */
+  /** Stops without leaving. */
   kill(): void {
     this.running = false;
     this.node.up = false;
     this.machine.stop();
   }
 
-  /** Says farewell and ends. */
+  /** Leaves and stops. */
   leave(): void {
     this.act((machine, now) => machine.leave(now, 1000, () => this.#cluster.clock.after(0, () => this.kill())));
   }
 
-  /** A new process in the place of the last one, which knows nothing. */
+  /** Starts a new process without state in place of the last one. */
   restart(name = this.name): void {
     if (this.running) this.kill();
     this.name = name;
@@ -137,7 +137,7 @@ export class SimMember {
     this.machine = this.#start();
   }
 
-  /** As SIGSTOP: what comes is lost, no timer runs. */
+  /** Like SIGSTOP: incoming messages are lost, timers do not run. */
   pause(): void {
     this.#paused = true;
     this.node.up = false;
@@ -160,7 +160,7 @@ export class SimMember {
     const { due } = this.machine;
     if (!this.running || due === Infinity) return;
     const time = (due - this.#offset) / this.#rate;
-    // Rounding may put it a little too early, where nothing would be due yet.
+    // Without this, rounding could wake it a little too early, when nothing is due.
     this.#alarm.set(this.#offset + this.#rate * time < due ? time + 1e-6 : time);
   }
 
@@ -230,16 +230,16 @@ export class SimMember {
       return events(id);
     });
     this.#alarm.clear();
-    this.#alarm.set(clock.now); // the machine says then when it wants to be woken
+    this.#alarm.set(clock.now); // reads the machine's due time then
     return machine;
   }
 }
 
-/** What sets the processes of a cluster apart. */
+/** Options of a simulated cluster. */
 export interface Traits {
-  /** Each has a clock of its own, which shows another time and is up to 2 % fast or slow. */
+  /** Gives each process a clock of its own, with another offset and up to 2 % fast or slow. */
   skewed?: boolean;
-  /** What each process begins with. */
+  /** Initial keys of each process. */
   security?: (member: SimMember) => Security;
 }
 
@@ -251,7 +251,7 @@ export class SimCluster {
   readonly options: Partial<MemberlistOptions>;
   readonly traits: Traits;
   readonly members: SimMember[] = [];
-  /** Is told of every packet that a process hears. */
+  /** Called for every packet that a process receives. */
   heard: ((datagram: Datagram) => void) | undefined;
 
   constructor(seed: number, link: LinkOptions = {}, options: Partial<MemberlistOptions> = {}, traits: Traits = {}) {
@@ -277,7 +277,7 @@ export class SimCluster {
     return this.members;
   }
 
-  /** What is wrong: those that run are to see all that run, and no others. */
+  /** Errors: every running member must see all running members, and no others. */
   disagreements(): string[] {
     const running = this.members.filter((member) => member.running);
     const wanted = running.map((member) => member.name).sort();

@@ -6,28 +6,30 @@
  *     node1 172.31.1.5/24 ---- 172.31.1.1 router 192.168.1.1 ---- node2 192.168.1.25/24
  *           fd00:1::5/64       fd00:1::1         fd00:2::1              fd00:2::25/64
  *
- * Everything is named after a prefix and the test's process id. It is taken down by `teardown`, which belongs into the
- * suite's `after`; when the process ends without it; and, after a kill, by the next lab with the same prefix.
+ * Names consist of a prefix and the test's process id. `teardown`, to be called in the suite's `after`, removes
+ * everything; so does the end of the process and, after a kill, the next lab with the same prefix.
  */
 import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-/** The repository, where programs under test are started, so that coverage of them is collected. */
+/** The repository: working directory of the programs under test, so that their coverage is collected. */
 export const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
-/** How `vtep` is started; WEFT_VTEP overrides it, as in `WEFT_VTEP="node dist/cli/main.js" npm test -- system`. */
+/**
+ * The command that starts `vtep`; WEFT_VTEP overrides it, as in `WEFT_VTEP="node dist/cli/main.js" npm test -- system`.
+ */
 export const VTEP: readonly string[] = (process.env['WEFT_VTEP'] ?? 'node --import tsx src/cli/main.ts')
   .split(' ')
   .map((word, i) => (i === 0 && word === 'node' ? process.execPath : word));
-/** The engine of every `vtep up` whose arguments name none; WEFT_ENGINE sets it, and `npm test` to each in turn. */
+/** The engine of every `vtep up` whose arguments name none, from WEFT_ENGINE; `npm test` runs with each engine. */
 export const ENGINE = process.env['WEFT_ENGINE'] ?? 'auto';
-/** Whether this is the run of a file for what has nothing to do with the engine. */
+/** Whether this run of a file also runs the tests that do not depend on the engine. */
 export const FIRST = ENGINE !== 'dgram';
-/** Milliseconds that a program may take to get ready, or to end, on a machine that does much else. */
+/** Most milliseconds until a program is ready or has ended, on a loaded machine. */
 const PATIENCE = 60_000;
 const NETNS = '/var/run/netns';
 
-/** What a program left behind. */
+/** Exit status and output of a program. */
 export interface Outcome {
   code: number | null;
   signal: NodeJS.Signals | null;
@@ -45,19 +47,19 @@ export interface Host {
 export interface VtepOptions {
   /** The namespace of the VTEP's socket; absent: the test's own. */
   ns?: string;
-  /** Behind `vtep`: `['up', '--vni', …]`. */
+  /** Arguments of `vtep`: `['up', '--vni', …]`. */
   args: readonly string[];
   /** Replaces `VTEP`. */
   command?: readonly string[];
-  /** On top of the test's own. */
+  /** Added to the test's environment. */
   env?: Readonly<Record<string, string>>;
-  /** File descriptors of the test that become 3, 4, … of the program. */
+  /** File descriptors of the test that the program inherits as 3, 4, …. */
   fds?: readonly number[];
-  /** Runs it without any privilege, as user and group 65534. */
+  /** Runs it without privileges, as user and group 65534. */
   unprivileged?: boolean;
 }
 
-/** A program that runs. */
+/** A running program. */
 export class Running {
   readonly pid: number;
   readonly ended: Promise<Outcome>;
@@ -74,7 +76,7 @@ export class Running {
       child.on('error', reject);
       child.on('close', (code, signal) => resolve({ code, signal, stdout: this.stdout, stderr: this.stderr }));
     });
-    this.ended.catch(() => undefined); // whoever waits for it is told
+    this.ended.catch(() => undefined); // rejects in those that await it
   }
 
   get running(): boolean {
@@ -85,7 +87,7 @@ export class Running {
     if (this.running) this.#child.kill(signal);
   }
 
-  /** Ends it, and fails where it does not end in time. */
+  /** Ends it; fails if it does not end in time. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<Outcome> {
     this.signal(signal);
     try {
@@ -97,7 +99,7 @@ export class Running {
   }
 }
 
-/** Namespaces and programs that go together. */
+/** The namespaces and programs of a test file. */
 export class Lab {
   readonly #name: string;
   readonly #namespaces = new Set<string>();
@@ -106,7 +108,7 @@ export class Lab {
   readonly #onExit = (): void => this.#abandon();
   readonly #onSignal = (): void => process.exit(1);
 
-  /** @param prefix A few letters, one prefix a test file. */
+  /** @param prefix A few letters, unique to the test file. */
   constructor(prefix: string) {
     sweep(prefix);
     this.#name = `${prefix}${process.pid}`;
@@ -130,7 +132,7 @@ export class Lab {
     this.#namespaces.delete(ns);
   }
 
-  /** Joins two namespaces by a veth pair whose ends are up and have their addresses. */
+  /** Connects two namespaces with a veth pair, sets its ends up and adds their addresses. */
   async join(a: End, b: End, mtu = 1500): Promise<void> {
     const ends = (end: End): string[] => ['name', end.device, 'netns', end.ns, 'mtu', String(mtu)];
     await must(['ip', 'link', 'add', ...ends(a), 'type', 'veth', 'peer', ...ends(b)]);
@@ -151,7 +153,7 @@ export class Lab {
     }
   }
 
-  /** Starts a program that is ended with the lab; its pid is the program's own, in a namespace too. */
+  /** Starts a program that ends with the lab. Its pid is that of the program itself, also in a namespace. */
   spawn(command: readonly string[], options: Omit<VtepOptions, 'args' | 'command'> = {}): Running {
     const { ns, env, fds, unprivileged } = options;
     const [program, ...args] = [
@@ -162,7 +164,7 @@ export class Lab {
     const running = new Running(
       spawn(program!, args, {
         cwd: REPOSITORY,
-        // Who has no privilege cannot write where coverage is collected, and would complain.
+        // An unprivileged program cannot write coverage, and would print a warning.
         env: { ...process.env, ...env, ...(unprivileged ? { NODE_V8_COVERAGE: undefined } : {}) },
         stdio: ['ignore', 'pipe', 'pipe', ...(fds ?? [])],
       }),
@@ -173,7 +175,7 @@ export class Lab {
     return running;
   }
 
-  /** Runs `vtep` to its end. */
+  /** Runs `vtep` and waits for its end. */
   runVtep(options: VtepOptions): Promise<Outcome> {
     const running = this.spawn(vtep(options), options);
     return within(running.ended, `vtep ${options.args.join(' ')} to end`).finally(() => running.signal('SIGKILL'));
@@ -192,12 +194,12 @@ export class Lab {
     return running;
   }
 
-  /** Ends every program that still runs, by its pid: for `after.each`, so that a failure does not spoil the next test. */
+  /** Ends every running program: for `after.each`, so that a failure does not affect the next test. */
   async killAll(): Promise<void> {
     for (const running of this.#programs) await running.stop('SIGKILL').catch(() => undefined);
   }
 
-  /** As `killAll`, for VTEPs alone. */
+  /** Like `killAll`, for VTEPs only. */
   async killVteps(): Promise<void> {
     for (const running of this.#vteps) await running.stop('SIGKILL').catch(() => undefined);
     this.#vteps.clear();
@@ -219,7 +221,7 @@ export class Lab {
   }
 }
 
-/** The command line of a `vtep`, with the engine that this run is about. */
+/** The command line of a `vtep`, with the engine of this run. */
 function vtep({ command = VTEP, args }: VtepOptions): string[] {
   const open = args[0] === 'up' && !args.includes('--engine');
   return [...command, ...args, ...(open ? ['--engine', ENGINE] : [])];
@@ -240,7 +242,7 @@ export interface Underlay {
   router: string;
 }
 
-/** Builds the underlay of the picture above. */
+/** Builds the underlay drawn above. */
 export async function createUnderlay(options: { prefix: string; mtu?: number }): Promise<Underlay> {
   const lab = new Lab(options.prefix);
   try {
@@ -269,18 +271,18 @@ export async function createUnderlay(options: { prefix: string; mtu?: number }):
   }
 }
 
-/** Runs a program to its end, whatever that is. */
+/** Runs a program and waits for its end, whatever its exit status. */
 export function run(command: readonly string[]): Promise<Outcome> {
   const [program, ...args] = command;
   return new Promise((resolve, reject) => {
     const child = execFile(program!, args, { cwd: REPOSITORY, maxBuffer: 64 << 20 }, (_error, stdout, stderr) => {
-      if (child.pid === undefined) reject(new Error(`${program} is not there`));
+      if (child.pid === undefined) reject(new Error(`program ${program} not found`));
       else resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr });
     });
   });
 }
 
-/** Runs a program that has to end well, and returns what it printed. */
+/** Runs a program and returns its standard output. @throws Error if it fails. */
 export async function must(command: readonly string[]): Promise<string> {
   const { code, signal, stdout, stderr } = await run(command);
   if (code !== 0) throw new Error(`"${command.join(' ')}" ended with ${code ?? signal}: ${stderr || stdout}`);
@@ -293,8 +295,8 @@ export function exec(ns: string, command: readonly string[]): Promise<string> {
 }
 
 /**
- * Sends echo requests and returns how many were answered. After the last one, ping waits for twice the round trip or
- * one interval (seconds), whichever is longer: an interval that is short makes a busy machine look like a lossy one.
+ * Sends echo requests and returns the number of replies. After the last one, ping waits for twice the round trip or one
+ * interval (seconds), whichever is longer: with a short interval, a loaded machine looks lossy.
  */
 export async function ping(
   ns: string,
@@ -323,7 +325,7 @@ export async function udpSockets(ns: string): Promise<string[]> {
   });
 }
 
-/** Waits until `check` returns something true, and returns it. */
+/** Waits until `check` returns a truthy value, and returns it. */
 export async function waitFor<T>(
   what: string,
   check: () => T | Promise<T>,
@@ -350,7 +352,7 @@ async function within<T>(promise: Promise<T>, what: string): Promise<T> {
   }
 }
 
-/** Removes what a lab of this prefix has left whose process is no more. */
+/** Removes the namespaces of labs with this prefix whose process has ended. */
 function sweep(prefix: string): void {
   if (!existsSync(NETNS)) return;
   for (const name of readdirSync(NETNS)) {

@@ -1,6 +1,6 @@
 /**
- * Two hosts and a container on each, whose network is made by an engine of ours or by the kernel, at either end. Needs
- * what `lab.ts` needs.
+ * Two hosts with a container on each. An engine of ours or the kernel connects them, chosen for each end. Has the
+ * requirements of `lab.ts`.
  *
  *     c1 10.0.0.1 -- node1 172.31.1.1 ==== 172.31.1.2 node2 -- 10.0.0.2 c2
  */
@@ -13,14 +13,14 @@ import { Relay, type Faults } from './relay.js';
 import { countersOf, quietNamespace } from './traffic.js';
 
 export const VNI = 4097;
-/** What the underlay's headers take. */
+/** Bytes of the outer headers. */
 export const OVERHEAD = 50;
 const DEVICE = 'eth0';
 
 export type Kind = 'linux' | 'dgram' | 'kernel';
 export type Which = 1 | 2;
 
-/** A VTEP that runs; the kernel's has no program. */
+/** A running VTEP; the kernel's has no program. */
 export interface Side {
   vtep?: Running;
   stop(): Promise<unknown>;
@@ -69,18 +69,18 @@ export class Pair {
     return this.#places[which].container;
   }
 
-  /** Joins the hosts by a cable. */
+  /** Connects the hosts with a veth pair. */
   async cable(mtu: number): Promise<void> {
     await this.lab.join(this.#end(1), this.#end(2), mtu);
   }
 
-  /** Joins them by a wire that loses, doubles and reorders. */
+  /** Connects the hosts with a wire that drops, duplicates and reorders. */
   async relay(mtu: number, faults: Faults, seed: number): Promise<Relay> {
     this.#relay = await Relay.create([this.#end(1), this.#end(2)], mtu, faults, seed);
     return this.#relay;
   }
 
-  /** Brings both ends up, and waits until their containers reach each other. */
+  /** Starts both ends, and waits until their containers reach each other. */
   async up(one: Kind, two: Kind, mtu: number, command?: readonly string[]): Promise<[Side, Side]> {
     const sides: [Side, Side] = [await this.start(1, one, mtu, command), await this.start(2, two, mtu, command)];
     await waitFor('the overlay', async () => (await ping(this.container(1), this.address(2), { count: 1 })) === 1);
@@ -89,7 +89,7 @@ export class Pair {
 
   /**
    * @param mtu Of the overlay.
-   * @param command Starts `vtep` in another way than `VTEP`.
+   * @param command Replaces `VTEP`.
    */
   async start(which: Which, kind: Kind, mtu: number, command?: readonly string[]): Promise<Side> {
     const side = await (kind === 'kernel' ? this.#kernel(which, mtu) : this.#vtep(which, kind, mtu, command));
@@ -101,7 +101,7 @@ export class Pair {
     return countersOf(this.control(which));
   }
 
-  /** Takes down what was brought up since: programs, devices, and the wire. */
+  /** Stops and removes programs, devices and the wire. */
   async down(): Promise<void> {
     for (const side of this.#sides.splice(0)) await side.stop();
     await this.lab.killAll();
@@ -140,7 +140,7 @@ export class Pair {
     return { vtep, stop: () => vtep.stop() };
   }
 
-  /** A vxlan device and a veth pair in a bridge, as Docker lays it out. */
+  /** A vxlan device and a veth pair in a bridge, as Docker sets them up. */
   async #kernel(which: Which, mtu: number): Promise<Side> {
     const node = this.node(which);
     const inside = ['ip', '-n', this.container(which)];

@@ -1,26 +1,26 @@
 /**
- * A wire between two hosts that loses, doubles and reorders: a TAP in each host's namespace, and this process between
- * them. What the hosts' kernels put into frames stays as it is, so that anything may talk over it, a vxlan device too.
+ * A wire between two hosts that drops, duplicates and reorders frames: a TAP in each host's namespace, and this process
+ * between them. It does not change frames, so that it carries any traffic, also that of a kernel's vxlan device.
  */
 import { openTap, TapChannel } from '../../src/host/index.js';
 import { Random } from '../../src/sim/index.js';
 import { must, type End } from './lab.js';
 
-/** Frames that wait for this process; more are lost. */
+/** Length of a TAP's queue in frames; more are dropped. */
 const QUEUE = 10_000;
-/** A frame held back leaves after so many others of its way, or milliseconds. */
+/** A delayed frame leaves after this many others in its direction, or milliseconds. */
 const BEHIND = 3;
 const LATEST = 5;
 const TYPE_ARP = 0x0806;
 
-/** Of a hundred frames, how many. */
+/** Rates in frames per hundred. */
 export interface Faults {
   lost: number;
   doubled: number;
   reordered: number;
 }
 
-/** What became of the frames. */
+/** Counters of frames. */
 export interface Relayed extends Faults {
   frames: number;
 }
@@ -36,7 +36,7 @@ export class Relay {
     this.#random = new Random(seed);
   }
 
-  /** Makes the device of each end, up and with its addresses. ARP is spared, which would lose seconds and not frames. */
+  /** Creates the device of each end, up and with its addresses. Never drops ARP, whose loss would cost seconds. */
   static async create(ends: readonly [End, End], mtu: number, faults: Faults, seed: number): Promise<Relay> {
     const relay = new Relay(faults, seed);
     for (const [i, { ns, device, addresses }] of ends.entries()) {
@@ -94,7 +94,7 @@ class Way {
     this.#release(({ behind }) => behind <= 0);
   }
 
-  /** Keeps a frame until others have overtaken it, or have not come. */
+  /** Delays a frame until others have overtaken it, or for a limited time. */
   hold(frame: Uint8Array): void {
     const one = { frame, behind: BEHIND };
     this.#held.push(one);

@@ -1,8 +1,9 @@
 /**
- * A Docker swarm's gossip keys, asked of a manager as any worker does: with a join token the node is given a certificate,
- * and with that a session, whose first message has the keys. gRPC over HTTP/2, as far as these three calls need it.
+ * Gets a Docker swarm's gossip keys from a manager as any worker does: a join token gives the node a certificate, and
+ * the certificate a session, whose first message has the keys. Implements gRPC over HTTP/2 as far as these three calls
+ * need it.
  *
- *     node --import tsx test/support/swarm.ts FILE     prints the keys in base64; the file holds a `Swarm` in JSON
+ *     node --import tsx test/support/swarm.ts FILE     prints the keys in base64; FILE is a `Swarm` in JSON
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -13,9 +14,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { message } from '../../src/gossip/networkdb/protobuf.js';
 
-/** Names that a manager's certificate has whatever its address is. */
+/** Names in a manager's certificate, whatever its address. */
 const MANAGER = 'swarm-manager';
-/** What the keys of NetworkDB are for; there are others, of encrypted networks. */
+/** Subsystem of NetworkDB's keys; encrypted networks have other keys. */
 const GOSSIP = 'networking:gossip';
 const ISSUED = 3;
 
@@ -43,18 +44,18 @@ const sessionMessage = message<{ keys: { subsystem: string; key: Uint8Array; tim
   { number: 4, name: 'keys', kind: encryptionKey, list: 16 },
 ]);
 
-/** Where a manager is, and what it takes to become a worker of its swarm. */
+/** Address of a manager, and the secrets to join its swarm as a worker. */
 export interface Swarm {
   address: string;
   /** Default 2377. */
   port?: number;
-  /** Of `docker swarm join-token -q worker`. */
+  /** Output of `docker swarm join-token -q worker`. */
   token: string;
-  /** Of `docker swarm ca`: PEM. */
+  /** Output of `docker swarm ca`: PEM. */
   ca: string;
 }
 
-/** The keys for the gossip, the one that encrypts first. The swarm has one more node after this, which is down. */
+/** The gossip keys, the encrypting one first. Side effect: the swarm has one more node, which is down. */
 export async function gossipKeys({ address, port = 2377, token, ca }: Swarm): Promise<Uint8Array[]> {
   const url = `https://${address}:${port}`;
   const { csr, key } = request();
@@ -76,7 +77,7 @@ export async function gossipKeys({ address, port = 2377, token, ca }: Swarm): Pr
       .filter(({ subsystem }) => subsystem === GOSSIP)
       .sort((a, b) => a.time - b.time)
       .map((one) => one.key.slice());
-    // Docker encrypts with the second oldest: the newest may not be everywhere yet.
+    // Docker encrypts with the second oldest: the newest may not have reached all nodes.
     return [second, oldest, ...newer].filter((one) => one !== undefined);
   } finally {
     worker.destroy();
@@ -93,7 +94,7 @@ async function issued(session: ClientHttp2Session, id: string): Promise<string> 
   throw new Error(`the swarm issued no certificate for ${id} within 4 s`);
 }
 
-/** A key and a request to certify it; the swarm fills in who it is for. */
+/** A key and a certificate signing request; the swarm fills in the subject. */
 function request(): { csr: Uint8Array; key: string } {
   const folder = mkdtempSync(join(tmpdir(), 'weft-swarm-'));
   try {
@@ -107,7 +108,7 @@ function request(): { csr: Uint8Array; key: string } {
   }
 }
 
-/** Calls a method of the swarm's, and gives the first message of its answer: `flag octet | length | message`. */
+/** Calls a gRPC method and returns the first message of the response: `flag octet | length | message`. */
 function call(session: ClientHttp2Session, method: string, body: Uint8Array): Promise<Uint8Array> {
   return new Promise((done, failed) => {
     const stream = session.request({

@@ -1,4 +1,4 @@
-/** A `Vtep` for tests, with what it delivered and sent. */
+/** A `Vtep` for tests that records the frames delivered and the datagrams sent. */
 import { HEADROOM, Vtep, type SegmentOptions, type VtepOptions } from '../../src/vtep/index.js';
 import { C1 } from './frames.js';
 import { fromHex, hex } from './hex.js';
@@ -11,7 +11,7 @@ export interface Sent {
   tos: number;
 }
 
-/** A VTEP on C1's host, with what it delivered and sent. */
+/** A VTEP on C1's host, with the frames delivered and the datagrams sent. */
 export function host(segment: Partial<SegmentOptions> = {}, options: VtepOptions = {}) {
   const vtep = new Vtep({ local: C1.host, ...options });
   vtep.addSegment({ vni: 4097, ...segment });
@@ -52,7 +52,7 @@ export function host(segment: Partial<SegmentOptions> = {}, options: VtepOptions
     },
     wait: (ms: number) => (now += ms),
     now: () => now,
-    /** A frame comes in, in a buffer as dirty as real ones are. */
+    /** Receives a frame, in a buffer that holds other bytes around it. */
     frame(port: number, frame: Uint8Array): void {
       clear();
       const bytes = new Uint8Array(HEADROOM + frame.length + 7).fill(0xa5);
@@ -66,7 +66,7 @@ export function host(segment: Partial<SegmentOptions> = {}, options: VtepOptions
       vtep.receiveDatagram(from, bytes, 3, 3 + datagram.length, now, ecn, sink);
     },
     count: (name: keyof ReturnType<Vtep['counters']>['counts']) => vtep.counters().counts[name],
-    /** The drops so far, those that are not 0. */
+    /** The drop counters that are not 0. */
     drops: () => Object.fromEntries(Object.entries(vtep.counters().drops).filter(([, count]) => count !== 0)),
   };
 }

@@ -1,12 +1,12 @@
-/** What may happen to a network, at random: what is lost, late, doubled or disordered, cuts, splits, and old packets again. */
+/** Random network conditions: loss, delay, duplicates, reordering, cuts, partitions, and replayed packets. */
 import type { Datagram, Link, LinkOptions, Network, Random } from '../../src/sim/index.js';
 import type { Log } from './seeds.js';
 
-/** Of all packets, those that are kept to come again; and how many of them at most. */
+/** The share of packets kept for replay, and most packets kept. */
 const KEPT = 0.05;
 const MAX_KEPT = 64;
 
-/** A link as a seed has it. */
+/** A random link. */
 export function anyLink(random: Random): LinkOptions {
   return {
     latency: 0.2 + 40 * random.float(),
@@ -31,19 +31,19 @@ export class Weather {
     this.#log = log;
   }
 
-  /** A packet has arrived, and may do so again. */
+  /** Records a packet that arrived, for replay. */
   heard(datagram: Datagram): void {
     if (!this.#random.chance(KEPT)) return;
     if (this.#kept.length < MAX_KEPT) this.#kept.push(datagram);
     else this.#kept[this.#random.integer(MAX_KEPT)] = datagram;
   }
 
-  /** What was heard so far does not come again. */
+  /** Forgets the packets kept for replay. */
   forget(): void {
     this.#kept.length = 0;
   }
 
-  /** Something happens between the nodes at some addresses. */
+  /** Applies a random event to the nodes at these addresses. */
   mishap(addresses: readonly string[]): void {
     const random = this.#random;
     const network = this.#network;
@@ -65,7 +65,7 @@ export class Weather {
     else network.heal();
   }
 
-  /** Nothing is cut or lost any more, and nothing late for longer than a probe waits. */
+  /** Ends all cuts and losses, and limits delays to less than a probe's timeout. */
   calm(): void {
     this.#network.heal();
     for (const { link } of this.#network.nodes()) {
@@ -75,7 +75,7 @@ export class Weather {
     for (const path of this.#bad) path.set({ latency: 5, jitter: 5, loss: 0 });
   }
 
-  /** Whoever listens in on a network can send what it heard once more, to whom it was. */
+  /** Replays a recorded packet to its destination, as an eavesdropper could. */
   #replay(): void {
     for (const datagram of this.#random.shuffle([...this.#kept]).slice(0, 20)) {
       const node = this.#network.node(datagram.destination);
