@@ -302,11 +302,16 @@ test('a thing is told once in a while, and not too many things', () => {
   );
 });
 
+/** Open hosts, which keep the process alive until they are closed, also where a test fails. */
+const opened: GossipHost[] = [];
+test.after.each(() => opened.splice(0).forEach((host) => host.close()));
+
 test('who asks a cluster becomes no member of it; what is no member of a cluster is said', async () => {
   const host = await GossipHost.open(
     { name: 'serf-like', address: '127.0.0.1', port: 0 },
     { localState: () => Uint8Array.of(255) },
   );
+  opened.push(host);
   const { address, port } = host.machine.self;
   const { members, networks } = await queryCluster({ address, port }, undefined);
   assert.equal(
