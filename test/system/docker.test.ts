@@ -28,6 +28,10 @@ const NAME = 'weft';
 /** An endpoint of the VTEP's, far from those that the swarm gives away. */
 const HOST = 200;
 const MAC = '02:42:0a:00:00:c8';
+/** How often an agent is alone in a network before Docker joins it. */
+const ATTEMPTS = 6;
+/** Milliseconds: Docker waits 30 s for an acknowledgement that is lost, and it fails a start after 20 s. */
+const ATTACH_LIMIT = 10_000;
 const directory = DOCKER === undefined ? '' : mkdtempSync(join(tmpdir(), 'weft-docker-'));
 const control = join(directory, 'control');
 
@@ -41,8 +45,8 @@ let keys: string[];
 const addressOf = ({ subnet }: DockerNetwork): string => subnet.replace(/\.0\/\d+$/, `.${HOST}`);
 
 /** A VTEP with one endpoint, in "box", that has joined the swarm's gossip. */
-async function agent(which: string): Promise<Running> {
-  const { id, vni, subnet } = network;
+async function agent(which: string, on = network): Promise<Running> {
+  const { id, vni, subnet } = on;
   const length = subnet.split('/')[1]!;
   const { node1, node2, lab } = underlay;
   return lab.startVtep({
@@ -50,7 +54,7 @@ async function agent(which: string): Promise<Running> {
     args: [
       ...['agent', '--local', node2.address, '--join', node1.address, '--name', NAME, ...keys, '--engine', which],
       ...['--network', `${id}:${vni}:${subnet}`, '--control', control],
-      ...['--tap', 'eth0', '--netns', box, '--mac', MAC, '--address', `${addressOf(network)}/${length}`],
+      ...['--tap', 'eth0', '--netns', box, '--mac', MAC, '--address', `${addressOf(on)}/${length}`],
     ],
   });
 }
@@ -79,6 +83,13 @@ async function hears(ip: string): Promise<boolean> {
   return (JSON.parse(stdout) as { ip: string; vtep?: string }[]).some(
     (one) => one.ip === ip && one.vtep === underlay.node1.address,
   );
+}
+
+/** Whether the VTEP lists Docker's node as a living member. */
+async function seesDocker(): Promise<boolean> {
+  const { stdout } = await run([...VTEP, 'show', 'members', '--json', '--control', control]);
+  const members = JSON.parse(stdout || '[]') as { address: string; state: string }[];
+  return members.some(({ address, state }) => address.startsWith(underlay.node1.address) && state === 'alive');
 }
 
 /** Lines of Docker's log that are about the gossip, and what it does with what it hears. */
@@ -149,6 +160,29 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     await docks(true, 10);
     assert.ok(await engine.ping(container, addressOf(network)));
     await vtep.stop();
+  });
+
+  test('an agent that is alone in a network: Docker attaches its first container there without delay', async () => {
+    const since = engine.log.length;
+    const took: number[] = [];
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      const name = `first${attempt}`;
+      const alone = await engine.makeNetwork(name);
+      const vtep = await agent(attempt % 2 === 0 ? 'linux' : 'dgram', alone);
+      await waitFor('the VTEP to know the engine', () => seesDocker(), 10_000);
+      await sleep(attempt * 500); // the engine hears of the VTEP's network over UDP, a little later
+      const before = Date.now();
+      const first = await engine.start(`c-${name}`, name);
+      took.push(Date.now() - before);
+      await waitFor('the container to be known', () => hears(first.ip));
+      assert.is(await ping(box, first.ip), 3);
+      assert.ok(await engine.ping(first, addressOf(alone)));
+      await engine.remove(first);
+      await vtep.stop();
+    }
+    console.log(`\n# with the agent first, Docker starts a container in ${took.join(', ')} ms`);
+    assert.ok(Math.max(...took) < ATTACH_LIMIT, took.join(', '));
+    assert.equal(complaints(since), []);
   });
 
   test('an engine that pauses is missed, and known again when it goes on', async () => {
