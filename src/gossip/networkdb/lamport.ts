@@ -1,13 +1,13 @@
-/** Times up to here are taken whatever the clock shows; beyond, a clock advances by {@link LEAP} a message at most. */
+/** Times up to this one are always accepted; beyond, a message advances a clock by at most {@link LEAP}. */
 const TRUSTED = 2 ** 52;
 const LEAP = 2 ** 32;
 
 /**
- * A Lamport clock: it counts events, and is never behind a time that it was told of.
+ * A Lamport clock: it counts events, and is never behind a time that it has witnessed.
  *
- * Times are numbers of 64 bits on the wire and exact up to 2^53 - 1 here. So that one message with an absurd time cannot
- * use them up, those far beyond any honest count (2^52 is one event a microsecond for 142 years) move the clock by no
- * more than 2^32: whoever wants to spoil it needs a million messages, and every event of others is still accepted then.
+ * Times are numbers of 64 bits on the wire and exact up to 2^53 - 1 here. So that one message with an absurd time
+ * cannot use them up, those far beyond any honest count (2^52 is one event a microsecond for 142 years) move the clock
+ * by no more than 2^32: exhausting it takes a million messages, and every event of other nodes is still accepted then.
  */
 export class Lamport {
   #time = 0;
@@ -16,13 +16,13 @@ export class Lamport {
     return this.#time;
   }
 
-  /** The time of a new event of one's own. */
+  /** Returns the time for a new event of this node. */
   increment(): number {
     if (this.#time < Number.MAX_SAFE_INTEGER) this.#time++;
     return this.#time;
   }
 
-  /** Hears of an event's time, and says whether it may be true; one that may not changes nothing. */
+  /** Advances the clock to an event's time. @returns false, without a change, if the time is not plausible. */
   witness(time: number): boolean {
     if (time > Math.max(this.#time, TRUSTED) + LEAP || time >= Number.MAX_SAFE_INTEGER) return false;
     if (time >= this.#time) this.#time = time + 1;

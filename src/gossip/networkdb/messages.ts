@@ -1,6 +1,6 @@
 /**
- * The messages of Docker's NetworkDB. Everything that travels is a {@link GossipMessage}: a type, and the encoded message
- * of that type. Enumerations are numbers here, so that values that nobody knows yet survive.
+ * The messages of Docker's NetworkDB. On the wire, each is a {@link GossipMessage}: a type, and the encoded message of
+ * that type. Enumerations are numbers here, so that unknown values are preserved.
  */
 import { unsupported } from '../../wire/index.js';
 import { fieldsOf, message, type Extensible, type MessageCodec } from './protobuf.js';
@@ -22,18 +22,18 @@ export const CREATE = 1;
 export const UPDATE = 2;
 export const DELETE = 3;
 
-/** Messages in one compound, and attachments in one exchange of states, at most. */
+/** Maximum number of messages in one compound, and of attachments in one exchange of states. */
 export const MAX_MEMBERS = 262_144;
-/** Networks in one bulk sync at most. */
+/** Maximum number of networks in one bulk sync. */
 export const MAX_NETWORKS = 16_384;
 
-/** What every message is wrapped in. */
+/** The envelope of every message. */
 export interface GossipMessage extends Extensible {
   type: number;
   data: Uint8Array;
 }
 
-/** A node came, or goes for good. */
+/** A node joined, or leaves. */
 export interface NodeEvent extends Extensible {
   type: number;
   /** Lamport time. */
@@ -41,7 +41,7 @@ export interface NodeEvent extends Extensible {
   node: string;
 }
 
-/** A node attached itself to a network, or left it. */
+/** A node attached to a network, or left it. */
 export interface NetworkEvent extends Extensible {
   type: number;
   time: number;
@@ -57,31 +57,31 @@ export interface NetworkEntry extends Extensible {
   leaving: boolean;
 }
 
-/** What memberlist's push/pull carries: all attachments that a node knows. */
+/** The state in memberlist's push/pull: all attachments that a node knows. */
 export interface NetworkPushPull extends Extensible {
   time: number;
   networks: NetworkEntry[];
   node: string;
 }
 
-/** An entry of a table was made, changed or withdrawn. */
+/** An entry of a table was created, changed or deleted. */
 export interface TableEvent extends Extensible {
   type: number;
   time: number;
-  /** The node that wrote it, which owns the entry from then on. */
+  /** The node that wrote the entry, and owns it from then on. */
   node: string;
   network: string;
   table: string;
   key: string;
   value: Uint8Array;
-  /** Of a withdrawn entry: seconds for which it is to be remembered. */
+  /** For a deletion: remaining lifetime of the tombstone, in seconds. */
   residual: number;
 }
 
 /** All entries of some networks. */
 export interface BulkSyncMessage extends Extensible {
   time: number;
-  /** Whether an answer is wanted. */
+  /** Whether the receiver must answer with its own entries. */
   unsolicited: boolean;
   node: string;
   networks: string[];
@@ -90,15 +90,15 @@ export interface BulkSyncMessage extends Extensible {
 }
 
 /**
- * What a message carries that is not a whole bulk sync, in fields that Docker does not know and skips: to Docker each
- * message is a bulk sync of its own, to this implementation all messages of one number are one.
+ * Fields of a message that is only a part of a bulk sync. Docker skips them, and treats each message as a bulk sync of
+ * its own; this implementation treats all messages with one number as one bulk sync.
  */
 export interface BulkSyncPart extends Extensible {
-  /** Whether these are the entries that the sender has just written, and not its tables. */
+  /** Whether these are entries that the sender has just written, not its tables. */
   partial: boolean;
   /** The number of the bulk sync: the Lamport time of its first message. */
   sync: number;
-  /** The number of this message, from 1 on; 0 where there is only one. */
+  /** The number of this message, from 1; 0 if there is only one. */
   part: number;
   last: boolean;
 }
@@ -109,7 +109,7 @@ export interface SimpleMessage extends Extensible {
   payload: Uint8Array;
 }
 
-/** Several messages in one. */
+/** Several messages in one message. */
 export interface CompoundMessage extends Extensible {
   messages: SimpleMessage[];
 }
@@ -179,7 +179,7 @@ export const compoundMessage: MessageCodec<CompoundMessage> = message('compoundM
   { number: 1, name: 'messages', kind: simpleMessage as MessageCodec<object>, list: MAX_MEMBERS },
 ]);
 
-/** As {@link networkPushPull}, with its entries encoded already. */
+/** As {@link networkPushPull}, with encoded entries. */
 const encodedPushPull: MessageCodec<Omit<NetworkPushPull, 'networks'> & { networks: Uint8Array[] }> = message(
   'networkPushPull',
   [
@@ -189,14 +189,14 @@ const encodedPushPull: MessageCodec<Omit<NetworkPushPull, 'networks'> & { networ
   ],
 );
 
-/** A {@link NetworkPushPull} with entries that are encoded already, wrapped. */
+/** Wraps a {@link NetworkPushPull} whose entries are encoded already. */
 export function pushPullOf(time: number, networks: Uint8Array[], node: string): Uint8Array {
   return wrap(PUSH_PULL, encodedPushPull, { time, networks, node });
 }
 
 /**
- * Where the members of a repeated field are, each a message: to decode one at a time. @throws WireError
- * @returns where each begins and ends, in turn.
+ * Finds the messages of a repeated field, to decode them one at a time. @throws WireError
+ * @returns alternately the start and the end of each.
  */
 export function membersOf(protocol: string, bytes: Uint8Array, field: number): number[] {
   const places: number[] = [];
@@ -205,16 +205,16 @@ export function membersOf(protocol: string, bytes: Uint8Array, field: number): n
   return places;
 }
 
-/** A message of a type, encoded and wrapped. */
+/** Encodes and wraps a message. */
 export function wrap<V extends object>(type: number, codec: MessageCodec<V>, value: Partial<V>): Uint8Array {
   return gossipMessage.encode({ type, data: codec.encode(value) });
 }
 
-/** Wrapped messages as one. */
+/** Wraps several wrapped messages as one compound. */
 export function compound(messages: readonly Uint8Array[]): Uint8Array {
   return wrap(COMPOUND, compoundMessage, { messages: messages.map((payload) => ({ payload })) });
 }
 
-/** Octets that a compound takes, and those that each message in it takes on top of its own, at most (up to 2 MiB). */
+/** Maximum overhead of a compound, and of each message in it, in octets (for compounds up to 2 MiB). */
 export const COMPOUND_OVERHEAD = 6;
 export const MEMBER_OVERHEAD = 8;

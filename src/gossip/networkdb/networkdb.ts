@@ -48,42 +48,42 @@ import {
 } from './types.js';
 import { Work } from './work.js';
 
-/** Characters of a name of a node, a network, a table or a key at most. */
+/** Maximum length of the name of a node, a network, a table or a key, in characters. */
 export const MAX_NAME = 256;
-/** Octets of a value at most. */
+/** Maximum length of a value, in octets. */
 export const MAX_VALUE = 65_536;
 
-/** Compounds in compounds at most. */
+/** Maximum nesting of compounds. */
 const DEPTH = 2;
-/** Messages that wait to be gossiped, in each queue, at most. */
+/** Maximum number of queued messages in each gossip queue. */
 const QUEUE = 4096;
-/** Entries of a bulk sync are not gossiped on where so many events wait already. */
+/** Entries of a bulk sync are not relayed by gossip while the queue has more events than this. */
 const QUEUE_ON_SYNC = 500;
-/** An attachment that was concluded and not told holds for so many rounds of bulk syncs. */
+/** Number of bulk sync rounds for which an attachment holds that was concluded, but not announced. */
 const CONCLUDED = 4;
-/** Nodes of a network that entries are sent to by stream where there are many new ones, at most. */
+/** Maximum number of nodes of a network to which many new entries are pushed over streams. */
 const PUSHED = 5;
-/** What a caller that waits for a network costs, in the measure of {@link Work}: it announces some endpoints. */
+/** Cost of a callback of `whenSynced`, in units of {@link Work}: it announces some endpoints. */
 const WAITER_COST = 20;
-/** Withdrawals that nobody knew are passed on while this part of their life is left. */
+/** Unknown withdrawals from a bulk sync are relayed while more than this part of their lifetime is left. */
 const WORTH_TELLING = 1 / 6;
-/** How long a network that was left is remembered after its entries are forgotten. */
+/** How long a network that was left is kept after its entries are removed, in milliseconds. */
 const NETWORK_GRACE = 25_000;
-/** Every so often the nodes of the bootstrap that are not there are called; while none is, each second for so long. */
+/** Interval of calls to absent bootstrap nodes, in ms; if all are absent, one each second for BOOTSTRAP_PATIENCE. */
 const BOOTSTRAP_CHECK = 60_000;
 const BOOTSTRAP_PATIENCE = 10_000;
 
 /** A network that this node is attached to. */
 interface LocalNetwork {
   readonly id: string;
-  /** Events of this node, which go before those of others. */
+  /** Events of this node, sent before those of other nodes. */
   readonly own: BroadcastQueue;
   readonly relayed: BroadcastQueue;
-  /** Whether no tables of others have come since this node joined. */
+  /** Whether no tables of other nodes have arrived since this node joined. */
   fresh: boolean;
-  /** When all own entries were told again last. */
+  /** When all entries of this node were last announced again. */
   retold: number;
-  /** Callers that wait until the network is in sync. */
+  /** Callbacks of `whenSynced`. */
   waiters: Waiter[];
 }
 
@@ -92,7 +92,7 @@ interface Waiter {
   readonly then: (now: number) => void;
 }
 
-/** Whether a record that an earlier life of this node wrote is still true. */
+/** Whether a record that this node wrote before a restart is still correct. */
 type Reclaimer = (key: string, value: Uint8Array) => boolean;
 
 interface Claim {
@@ -102,12 +102,12 @@ interface Claim {
 }
 
 /**
- * Docker's NetworkDB as a machine: tables of entries that all nodes attached to a network come to share. It is told of
- * messages, of nodes that come and go, and of the time, and answers through a {@link Membership}.
+ * Docker's NetworkDB as a machine: tables of entries, replicated to all nodes that are attached to a network. Its
+ * inputs are messages, nodes that come and go, and the time; its output goes to a {@link Membership}.
  *
- * What a node knows is three maps in which the later event wins, by Lamport time: entries, attachments, and nodes. An
- * entry is seen while its owner is attached to the network and active; so it does not matter in which order these are
- * heard of. What is said of this node itself, by others and wrongly, it puts right with a later event of its own.
+ * The state is three maps in which the later event wins, by Lamport time: entries, attachments, and nodes. An entry is
+ * visible while its owner is attached to the network and active, so the order in which these arrive does not matter.
+ * The node refutes wrong events about itself with a later event of its own.
  */
 export class NetworkDb {
   readonly name: string;
@@ -118,16 +118,16 @@ export class NetworkDb {
   readonly #nodes = new Nodes();
   readonly #attachments: Attachments;
   readonly #networks = new Map<string, LocalNetwork>();
-  /** The other nodes in a network, in any order, until one comes or goes. */
+  /** A cache of the other nodes in a network, in any order; a node that comes or goes invalidates it. */
   readonly #peers = new Map<string, string[]>();
   readonly #tables: Tables;
   readonly #syncs: Syncs;
   readonly #work: Work;
   readonly #rounds: Rounds<LocalNetwork>;
-  /** Events of nodes and networks, which memberlist carries. */
+  /** Events of nodes and networks, which travel in packets of memberlist. */
   readonly #events: BroadcastQueue;
   readonly #claims = new Set<Claim>();
-  /** The networks that somebody waits for. */
+  /** The networks with callbacks of `whenSynced`. */
   readonly #awaited = new Set<LocalNetwork>();
   readonly #counts = Object.fromEntries(COUNTS.map((name) => [name, 0])) as Record<CountName, number>;
   #now = 0;
@@ -197,13 +197,13 @@ export class NetworkDb {
     this.#events = new BroadcastQueue(QUEUE, this.#options.retransmitMult);
   }
 
-  // ---- What this node does ----
+  // ---- Actions of this node ----
 
-  /** Begins, once the membership layer has joined a cluster, or begun one. */
+  /** Starts, after the membership layer has joined or created a cluster. */
   start(now: number): void {
     this.#now = now;
     this.#running = true;
-    // Each at a random time of its interval, so that nodes that start together do not all ask at once.
+    // Each at a random time of its interval, so that nodes that start together do not all ask at the same moment.
     const { gossipInterval, bulkSyncInterval, reapInterval, reconnectInterval, bootstrap } = this.#options;
     this.#rounds.start(now + this.#random() * gossipInterval);
     this.#nextBulk = now + this.#random() * bulkSyncInterval;
@@ -213,7 +213,7 @@ export class NetworkDb {
     this.#announce(JOIN);
   }
 
-  /** Says farewell. The membership layer is to send its broadcasts for a while, and to leave. */
+  /** Announces that this node leaves. The caller lets the membership layer send broadcasts for a while, then leave. */
   close(now: number): void {
     this.#now = now;
     this.#running = false;
@@ -225,8 +225,8 @@ export class NetworkDb {
   }
 
   /**
-   * Attaches this node to a network. With the next `tick` it asks all others there for their tables, one question to each
-   * node for all networks that it joins in one go, and tells them of the entries that it has by then.
+   * Attaches this node to a network. The next `tick` starts a bulk sync with all other nodes there, one for each node
+   * and all networks joined since the last `tick`. It includes the entries created until then.
    */
   joinNetwork(network: string, now: number): void {
     nameOf('network', network);
@@ -247,7 +247,7 @@ export class NetworkDb {
     this.#syncs.begin(network, this.#peersOf(network), now);
   }
 
-  /** Leaves a network, which takes all entries of this node there with it. */
+  /** Leaves a network, which removes all entries of this node there. */
   leaveNetwork(network: string, now: number): void {
     this.#now = now;
     const local = this.#networks.get(network);
@@ -260,8 +260,8 @@ export class NetworkDb {
   }
 
   /**
-   * Makes an entry, owned by this node.
-   * @throws RangeError where there is one, or this node is not attached, or a name or the value is too long.
+   * Creates an entry, owned by this node.
+   * @throws RangeError if it exists, this node is not attached, or a name or the value is too long.
    */
   createEntry(network: string, table: string, key: string, value: Uint8Array, now: number): void {
     const entry = this.#own(network, table, key, value, now);
@@ -270,7 +270,7 @@ export class NetworkDb {
     this.#write(CREATE, network, table, key, value);
   }
 
-  /** Changes an entry, which this node owns from then on. @throws RangeError as `createEntry`, and where there is none. */
+  /** Changes an entry; this node becomes its owner. @throws RangeError as `createEntry`, but if it does not exist. */
   updateEntry(network: string, table: string, key: string, value: Uint8Array, now: number): void {
     const entry = this.#own(network, table, key, value, now);
     if (entry === undefined || entry.shown === null) throw new RangeError(`${table} of ${network} has no entry ${key}`);
@@ -278,8 +278,8 @@ export class NetworkDb {
   }
 
   /**
-   * Writes an entry anew, which this node owns from then on: withdraws what there was, and makes it again. Docker up to
-   * release 28 takes a mere change of an endpoint for its withdrawal.
+   * Replaces an entry, as a deletion and a creation; this node becomes its owner. Docker up to release 28 treats an
+   * update of an endpoint as its withdrawal.
    * @throws RangeError as `updateEntry`.
    */
   replaceEntry(network: string, table: string, key: string, value: Uint8Array, now: number): void {
@@ -288,7 +288,7 @@ export class NetworkDb {
     this.#rewrite(network, table, key, value, entry.value);
   }
 
-  /** Withdraws an entry. @throws RangeError where there is none. */
+  /** Deletes an entry. @throws RangeError if it does not exist. */
   deleteEntry(network: string, table: string, key: string, now: number): void {
     const entry = this.#own(network, table, key, EMPTY, now);
     if (entry === undefined || entry.shown === null) throw new RangeError(`${table} of ${network} has no entry ${key}`);
@@ -296,17 +296,17 @@ export class NetworkDb {
   }
 
   /**
-   * Tells of the entries there are, as created, and from then on of every change.
-   * @param filter Absent: all tables, all networks.
-   * @returns what ends it.
+   * Calls the watcher with a creation for each present entry, and then with every change.
+   * @param filter Without a field: all tables, all networks.
+   * @returns a function that stops it.
    */
   watch(filter: { table?: string; network?: string }, watcher: Watcher): () => void {
     return this.#tables.watch(filter, watcher, this.#now);
   }
 
   /**
-   * Calls back once the tables of the others in a network are known, or `patience` milliseconds have passed; at once where
-   * they are known already. Leaving the network forgets it.
+   * Calls back when the tables of the other nodes in a network are known, or after `patience` milliseconds; immediately
+   * if they are known already. Leaving the network cancels it.
    */
   whenSynced(network: string, patience: number, now: number, then: (now: number) => void): void {
     const local = this.#networks.get(network);
@@ -317,9 +317,9 @@ export class NetworkDb {
   }
 
   /**
-   * Is asked about each entry of an earlier life of this node that others still have and this node has not written: whether
-   * it is still true. If so it stays as it is, with its time; else it is withdrawn.
-   * @returns what ends it.
+   * Registers a function that decides about entries that this node wrote before a restart, that others still have and
+   * that it has not written again. If it returns true, the entry stays with its time; otherwise it is deleted.
+   * @returns a function that removes it.
    */
   reclaim(filter: { table: string; network: string }, reclaimer: Reclaimer): () => void {
     const claim = { ...filter, reclaimer };
@@ -327,52 +327,52 @@ export class NetworkDb {
     return () => void this.#claims.delete(claim);
   }
 
-  // ---- What there is ----
+  // ---- State ----
 
-  /** The networks that this node is attached to, and whether it has heard from the others there. */
+  /** The networks that this node is attached to, and whether the tables of the other nodes there are known. */
   networks(): { network: string; inSync: boolean }[] {
     return [...this.#networks.keys()].map((network) => ({ network, inSync: this.#syncs.inSync(network) }));
   }
 
-  /** The networks that anybody has been heard to be in. */
+  /** The networks that any known node is attached to. */
   known(): string[] {
     return [...new Set([...this.#networks.keys(), ...[...this.#attachments.all()].map(([network]) => network)])];
   }
 
-  /** The nodes attached to a network, this one too. */
+  /** The nodes attached to a network, including this one. */
   peers(network: string): string[] {
     const peers = this.#peersOf(network);
     return this.#networks.has(network) ? [this.name, ...peers] : [...peers];
   }
 
-  /** The entries that watchers see. */
+  /** The visible entries. */
   entries(network: string, table?: string): EntryListing[] {
     return [...this.#tables.entries(network, table)];
   }
 
-  /** As `entries`, one after the other, so that a long listing need not be made in one go. */
+  /** As `entries`, one after the other, so that the caller can interrupt a long listing. */
   eachEntry(network: string, table?: string): Iterable<EntryListing> {
     return this.#tables.entries(network, table);
   }
 
-  /** The entries that nobody sees, and why: withdrawn ones, and those whose owner is not there. */
+  /** The invisible entries, with the reason: deleted ones, and those whose owner is absent. */
   remembered(network: string, now: number): (EntryListing & { state: 'withdrawn' | 'hidden'; expiresIn: number })[] {
     return this.#tables.remembered(network, now);
   }
 
-  /** One entry that watchers see. */
+  /** Returns a visible entry. */
   entry(network: string, table: string, key: string): EntryListing | undefined {
     return this.#tables.entry(network, table, key);
   }
 
-  /** All other nodes known. */
+  /** All known other nodes. */
   nodes(): NodeListing[] {
     return [...this.#nodes.all()].map(({ name, address, port, alive, left }) => {
       return { name, address, port, state: left ? 'left' : alive ? 'active' : 'failed' };
     });
   }
 
-  /** What has been counted, and how much there is. */
+  /** Counters of events, and sizes. */
   counters(): { counts: Record<CountName, number>; entries: number; attachments: number; queued: number } {
     let queued = this.#events.size;
     for (const { own, relayed } of this.#networks.values()) queued += own.size + relayed.size;
@@ -384,7 +384,7 @@ export class NetworkDb {
     };
   }
 
-  /** When `tick` is to be called next. */
+  /** When `tick` must be called next. */
   get next(): number {
     const { next } = this.#rounds;
     const times = [this.#nextBulk, this.#nextReap, this.#nextCall, this.#nextBootstrap, this.#work.due];
@@ -392,7 +392,7 @@ export class NetworkDb {
     return Math.min(next, ...times, this.#running ? this.#syncs.next : Infinity);
   }
 
-  /** Does what is due. */
+  /** Performs what is due. */
   tick(now: number): void {
     this.#now = now;
     if (!this.#running) return;
@@ -427,15 +427,15 @@ export class NetworkDb {
     }
   }
 
-  // ---- What the membership layer says ----
+  // ---- Input of the membership layer ----
 
-  /** A node is alive: it came, or came back. */
+  /** A node is alive: it joined, or returned. */
   nodeJoined(peer: Peer, now: number): void {
     this.#now = now;
     const { name, address, port } = peer;
     if (name === this.name) return;
     for (const other of this.#nodes.at(address, port))
-      // A new name at the same place: the process behind the old one is no more.
+      // A new name at the same address: the process with the old name has ended.
       if (other.name !== name && !other.left) this.#changeNode(other, other.alive, true);
     const known = this.#nodes.get(name);
     if (known !== undefined) {
@@ -449,14 +449,14 @@ export class NetworkDb {
     this.#syncs.known(name, now);
   }
 
-  /** A node is dead, or left: its entries are hidden until it comes back. */
+  /** A node is dead, or left: its entries are hidden until it returns. */
   nodeLeft(name: string, now: number): void {
     this.#now = now;
     const node = this.#nodes.get(name);
     if (node !== undefined) this.#changeNode(node, false, node.left);
   }
 
-  /** A user message came: `bytes[offset, end)`, which may be the caller's again afterwards. */
+  /** Takes a user message, `bytes[offset, end)`. The caller may reuse the buffer afterwards. */
   receive(bytes: Uint8Array, now: number, offset = 0, end = bytes.length): void {
     this.#now = now;
     if (!this.#running) return;
@@ -464,9 +464,9 @@ export class NetworkDb {
   }
 
   /**
-   * Events of nodes and networks for a packet.
-   * @param overhead Octets that each takes on top.
-   * @param limit Octets that there are.
+   * Returns events of nodes and networks for a packet.
+   * @param overhead Octets that each message takes in addition.
+   * @param limit Octets that are free in the packet.
    */
   broadcasts(overhead: number, limit: number): Uint8Array[] {
     return this.#events.take(limit, overhead, this.#nodes.size + 1);
@@ -477,7 +477,7 @@ export class NetworkDb {
     return this.#events.hasNew;
   }
 
-  /** The attachments that this node knows, for a push/pull. */
+  /** Returns the known attachments, for a push/pull. */
   localState(join: boolean, now: number): Uint8Array {
     this.#now = now;
     const networks: Uint8Array[] = [];
@@ -492,12 +492,12 @@ export class NetworkDb {
     return pushPullOf(this.#networkClock.time, networks, this.name);
   }
 
-  /** Merges another node's `localState`. @returns whether it is a state of NetworkDB at all. */
+  /** Merges the `localState` of another node. @returns whether it is a state of NetworkDB. */
   mergeState(state: Uint8Array, now: number): boolean {
     return this.#merge(state, true, now);
   }
 
-  /** As `mergeState`, of what an earlier run knew: nobody is told of the attachments of others. */
+  /** As `mergeState`, for the state of an earlier run: attachments of other nodes are not relayed. */
   restore(state: Uint8Array, now: number): void {
     this.#merge(state, false, now);
   }
@@ -516,7 +516,7 @@ export class NetworkDb {
 
   // ---- Messages ----
 
-  /** Counts what cannot be read. */
+  /** Runs a decoder, and counts malformed input. */
   #read(run: () => void): void {
     try {
       run();
@@ -526,7 +526,7 @@ export class NetworkDb {
     }
   }
 
-  /** @param sender The node whose bulk sync this is part of, or `null`. */
+  /** @param sender The node whose bulk sync contains the message, or `null`. */
   #message(bytes: Uint8Array, offset: number, end: number, depth: number, sender: string | null): void {
     const { type, data } = gossipMessage.decode(bytes, offset, end);
     if (type === TABLE_EVENT) {
@@ -572,7 +572,7 @@ export class NetworkDb {
     }
   }
 
-  /** Merges a member of a bulk sync's compound, or what is there instead of a compound. */
+  /** Merges a message of a bulk sync's compound, or a payload that is not a compound. */
   #mergeMember(bytes: Uint8Array, from: number, to: number, member: boolean, sender: string): void {
     this.#read(() => {
       if (!member) return this.#message(bytes, from, to, 0, sender);
@@ -612,7 +612,7 @@ export class NetworkDb {
     if (node === this.name) return this.#ownAttachment(network, time, leaving);
     if (this.#nodes.get(node)?.left === true) return this.#count('owner-left');
     if (known === undefined ? leaving : time <= known.time) return this.#count('stale');
-    // By the name that the node's record has: one text for each node, not one for each network.
+    // Uses the name in the node's record, so that there is one string for each node, not one for each network.
     if (!this.#setAttachment(network, this.#nodes.get(node)?.name ?? node, time, leaving))
       return this.#count('no-room');
     this.#count('network-events');
@@ -624,7 +624,7 @@ export class NetworkDb {
     );
   }
 
-  /** What others say about an attachment of this node. */
+  /** An event from others about an attachment of this node. */
   #ownAttachment(network: string, time: number, leaving: boolean): void {
     const known = this.#attachments.get(network, this.name);
     if (known !== undefined && time < known.time) return this.#count('stale');
@@ -640,10 +640,10 @@ export class NetworkDb {
   }
 
   /**
-   * Tells that this node is in a network, against what others say, and of its entries there, which are dropped by whoever
-   * believed it.
-   * @param later Whether the entries are written again, with later times: who dropped them for a network that was left may
-   *   have kept their times. Who took this node for one that had left has not, and for who never did nothing changes then.
+   * Refutes that this node left a network, and announces its entries there again, because nodes that believed it have
+   * dropped them.
+   * @param later Whether to write the entries again with later times: nodes that dropped them because this node left
+   *   the network may have kept their times. Nodes that took this node itself for left have not.
    */
   #insist(local: LocalNetwork, later: boolean): void {
     this.#attach(local.id, JOIN);
@@ -668,7 +668,7 @@ export class NetworkDb {
     const deleting = type === DELETE;
     const known = this.#tables.store.get(network, table, key);
     if (node === this.name) return this.#ownEntry(event, known);
-    // A withdrawal holds, wherever who withdrew it is now: else some would know of it and some would not.
+    // A deletion holds even if its author is absent: otherwise only some nodes would know of it.
     const left = this.#nodes.get(node)?.left === true || this.#attachments.get(network, node)?.leaving === true;
     if (left && !deleting) return this.#count('owner-left');
     const held = !this.#present(network, node);
@@ -687,7 +687,7 @@ export class NetworkDb {
         key,
         time,
         owner: node,
-        value: value.slice(), // out of a buffer that may be large
+        value: value.slice(), // a copy does not keep a large buffer alive
         deleting,
         expires: deleting || held ? expires : Infinity,
         held,
@@ -702,25 +702,25 @@ export class NetworkDb {
   }
 
   /**
-   * Whether an event takes the place of an entry: the later one does. Of two that were written at the same time, the one
-   * of the higher name does, everywhere. But what an absent node wrote neither hides nor replaces what one that is there
-   * wrote before: when that node comes back, it brings its own.
+   * Whether an event replaces an entry: the later one does, and of two with the same time, at every node the one with
+   * the higher name. But an entry of an absent node neither hides nor replaces an older one of a present node: an
+   * absent node brings its entries when it returns.
    */
   #supersedes({ type, time, node }: TableEvent, known: Entry, held: boolean): boolean {
     if (type !== DELETE && !known.deleting && held !== (known.shown === null)) return !held;
     return time > known.time || (time === known.time && node > known.owner);
   }
 
-  /** An event said to be of this node: its own come back, but those that it did not send it puts right. */
+  /** An event with this node as its owner: ignores own events that return, and refutes those that it did not send. */
   #ownEntry({ type, time, network, table, key, value }: TableEvent, entry: Entry | undefined): void {
     const deleting = type === DELETE;
-    // What an absent node wrote is not there.
+    // An entry of an absent node counts as missing.
     const known = entry?.deleting === false && entry.shown === null ? undefined : entry;
     if (known !== undefined) {
       if (time < known.time) return this.#count('stale');
       const same = known.owner === this.name && known.deleting === deleting && (deleting || equal(known.value, value));
       if (same) {
-        // An earlier life of this node wrote the same, with a later time.
+        // This node wrote the same before a restart, with a later time.
         known.time = time;
         return;
       }
@@ -730,8 +730,8 @@ export class NetworkDb {
       this.#rewrite(network, table, key, known.value, deleting ? known.value : value);
       return;
     }
-    // An earlier life of this node made it, or nobody did: either way it is not there. Where another node has an entry of
-    // that name it is withdrawn all the same, since some hold this one for later; that node may write it again.
+    // This node wrote it before a restart, or nobody did: the entry does not exist. It is deleted even if another node
+    // has an entry with that key, because some nodes take this one for the later one; that node may write it again.
     if (deleting) return;
     if (known === undefined && this.#reclaims(network, table, key, value)) {
       const own = { network, table, key, time, owner: this.name, value: value.slice(), deleting: false };
@@ -751,9 +751,9 @@ export class NetworkDb {
   // ---- Bulk sync ----
 
   /**
-   * Who asks for the tables of a network is in it, even if nobody has said so yet. It has to be said or shown again, as
-   * the message may have been under way while that node left. An answer shows nothing: every node answers what it is
-   * asked, and the question may have been for the process that had its address before.
+   * Concludes that a node that asks for the tables of a network is attached to it, even if no event said so yet. This
+   * expires unless it is confirmed, because the message may have been in flight while the node left. An answer proves
+   * nothing: every node answers any request, and the request may have been for an earlier process at its address.
    */
   #conclude(name: string, networks: readonly string[]): void {
     for (const network of networks) {
@@ -765,7 +765,7 @@ export class NetworkDb {
     }
   }
 
-  /** Calls those that wait for a network to be in sync, and no longer than they said. */
+  /** Runs the callbacks of networks that are in sync, and those whose patience has ended. */
   #callWaiters(local: LocalNetwork): void {
     const synced = this.#syncs.inSync(local.id);
     const due = local.waiters.filter(({ deadline }) => synced || deadline <= this.#now);
@@ -782,14 +782,14 @@ export class NetworkDb {
     }
   }
 
-  /** The networks that this node and another one are both in. */
+  /** The networks that both this node and another one are attached to. */
   #common(peer: string): string[] {
     return [...this.#networks.keys()].filter((network) => this.#present(network, peer));
   }
 
   // ---- Gossip ----
 
-  /** Sends what waits in a network, in one packet, to some of the others there. */
+  /** Sends queued events of a network, in one packet, to some of the other nodes there. */
   #gossip(local: LocalNetwork): void {
     if (local.own.size === 0 && local.relayed.size === 0) return;
     const peers = this.#peersOf(local.id);
@@ -805,8 +805,8 @@ export class NetworkDb {
   }
 
   /**
-   * Own entries that did not fit into a packet, as this node has written many at once, go to some of the others by stream:
-   * gossip alone would take seconds.
+   * Sends entries of this node that did not fit into a packet to some of the other nodes over streams: after many
+   * writes at once, gossip alone would take seconds.
    */
   #push(round: readonly LocalNetwork[]): void {
     const networks = new Map<string, string[]>();
@@ -823,7 +823,7 @@ export class NetworkDb {
   }
 
   #enqueue(queue: BroadcastQueue, about: string, message: Uint8Array): void {
-    // What no packet can hold goes by bulk sync alone.
+    // An event that does not fit into any packet travels by bulk sync only.
     if (message.length + MEMBER_OVERHEAD + COMPOUND_OVERHEAD > this.#options.packetSize) this.#count('oversized');
     else if (queue.put(about, message)) this.#count('queue-full');
   }
@@ -832,13 +832,13 @@ export class NetworkDb {
     if (this.#events.put(about, message)) this.#count('queue-full');
   }
 
-  /** Tells of this node. */
+  /** Announces this node. */
   #announce(type: number): void {
     this.#ownTime = this.#networkClock.increment();
     this.#broadcast(this.name, wrap(NODE_EVENT, nodeEvent, { type, time: this.#ownTime, node: this.name }));
   }
 
-  /** Tells of an attachment of this node. */
+  /** Announces an attachment of this node. */
   #attach(network: string, type: number): void {
     const time = this.#networkClock.increment();
     const { name: node } = this;
@@ -849,7 +849,7 @@ export class NetworkDb {
 
   // ---- Entries ----
 
-  /** What an own event is about; checks that it may be. */
+  /** Checks that this node may write an entry. @returns the present entry. */
   #own(network: string, table: string, key: string, value: Uint8Array, now: number): Entry | undefined {
     this.#now = now;
     nameOf('table', table);
@@ -862,22 +862,22 @@ export class NetworkDb {
   }
 
   /**
-   * Writes an own entry again.
-   * @param before What others take it for; where that is something else, they are told first that it is withdrawn.
+   * Writes an entry of this node again.
+   * @param before The value that other nodes have; if it differs, a deletion goes first.
    */
   #rewrite(network: string, table: string, key: string, value: Uint8Array, before: Uint8Array): void {
     if (!equal(value, before)) {
       const event = { type: DELETE, time: this.#tableClock.increment(), network, table, key, value: before.slice() };
       this.#tellOf(event, this.#networks.get(network)!.own, `-${aboutEntry(table, key)}`);
-      // Who has it too and writes it again, as it seems to be withdrawn, is to be older than what follows.
+      // Another node with this entry may write it again because of the deletion: the creation must be later than that.
       this.#tableClock.increment();
     }
     this.#write(CREATE, network, table, key, value);
   }
 
   /**
-   * Writes an own entry and tells of it.
-   * @param disowned Whether it withdraws what this node never wrote: such events go behind, and their number is bounded.
+   * Writes an entry of this node and announces it.
+   * @param disowned Whether it deletes an entry that this node never wrote: such events are sent last, and are bounded.
    */
   #write(type: number, network: string, table: string, key: string, value: Uint8Array, disowned = false): void {
     const time = this.#tableClock.increment();
@@ -903,13 +903,13 @@ export class NetworkDb {
     this.#tellOf(event, disowned ? local.relayed : local.own, aboutEntry(table, key));
   }
 
-  /** Gossips an event of this node. */
+  /** Queues an event of this node for gossip. */
   #tellOf(event: Omit<TableEvent, 'node' | 'residual'>, queue: BroadcastQueue, about: string): void {
     const residual = event.type === DELETE ? Math.round(this.#options.tombstoneLife / 1000) : 0;
     this.#enqueue(queue, about, wrap(TABLE_EVENT, tableEvent, { ...event, node: this.name, residual }));
   }
 
-  /** Whether an owner's entries in a network are to be seen. */
+  /** Whether the entries of an owner in a network are visible. */
   #present(network: string, owner: string): boolean {
     if (owner === this.name) return this.#networks.has(network);
     const attachment = this.#attachments.get(network, owner);
@@ -921,7 +921,7 @@ export class NetworkDb {
     return node !== undefined && node.alive && !node.left;
   }
 
-  /** An owner's attachment to a network, or the owner's state, may have changed. */
+  /** Updates visibility after an owner's attachment to a network, or the owner's state, may have changed. */
   #refresh(network: string, owner: string): void {
     const local = this.#networks.get(network);
     if (local === undefined) return;
@@ -929,7 +929,7 @@ export class NetworkDb {
     this.#appeared(local, owner);
   }
 
-  /** A node may have come into a network in which this one was alone, or be gone. */
+  /** A node may have joined a network in which this one was alone, or be gone. */
   #appeared(local: LocalNetwork, node: string): void {
     if (node === this.name) return;
     if (!this.#present(local.id, node)) this.#syncs.gone(local.id, node);
@@ -941,7 +941,7 @@ export class NetworkDb {
     for (const local of this.#networks.values()) this.#appeared(local, owner);
   }
 
-  /** An attachment changed: the entries of a node that left are gone, those of one that came are seen. */
+  /** An attachment changed: removes the entries of a node that left, and shows those of one that joined. */
   #detachOrRefresh(network: string, owner: string, leaving: boolean): void {
     if (!leaving) return this.#refresh(network, owner);
     this.#work.add(this.#tables.forgetOwner(owner, network, this.#clock), this.#now);
@@ -964,7 +964,7 @@ export class NetworkDb {
     this.#refreshOwner(node.name);
   }
 
-  /** The other nodes in a network; whoever changes their order changes it for all. */
+  /** The other nodes in a network, from the cache: a caller that reorders the list reorders it for all. */
   #peersOf(network: string): string[] {
     let peers = this.#peers.get(network);
     if (peers !== undefined) return peers;
@@ -975,7 +975,7 @@ export class NetworkDb {
     return peers;
   }
 
-  /** Changes or adds an attachment, and says whether there was room for it. */
+  /** Changes or adds an attachment. @returns whether there was room for it. */
   #setAttachment(network: string, node: string, time: number, leaving: boolean, needed = false): boolean {
     this.#peers.delete(network);
     return this.#attachments.set(network, node, { time, leaving, since: this.#now, encoded: null }, needed);
@@ -986,7 +986,7 @@ export class NetworkDb {
     this.#attachments.remove(network, node);
   }
 
-  /** Calls one of the nodes that failed, and now and then those of the bootstrap that are not there. */
+  /** Contacts one of the failed nodes, and from time to time the absent bootstrap nodes. */
   #call(): void {
     const failed = [...this.#nodes.failed()].filter((node) => this.#now - node.since < this.#options.nodeLife);
     if (failed.length > 0) {
@@ -997,7 +997,7 @@ export class NetworkDb {
     const { bootstrap } = this.#options;
     const absent = bootstrap.filter(({ address, port }) => !this.#isAt(address, port));
     for (const { address, port } of absent) this.#membership.contact(address, port);
-    // While one is there, the others are called once: they may be a cluster of their own, after a split.
+    // While one is present, the others are contacted once: after a split they may be a cluster of their own.
     if (absent.length < bootstrap.length) this.#bootstrapUntil = 0;
   }
 
@@ -1006,7 +1006,7 @@ export class NetworkDb {
     return this.#nodes.at(address, port).some(({ alive }) => alive);
   }
 
-  /** Forgets what has been remembered long enough. */
+  /** Removes deleted entries, nodes and networks after their lifetimes. */
   *#reap(): Generator<number, void> {
     yield* this.#tables.reap(this.#clock);
     const now = this.#now;
@@ -1029,7 +1029,7 @@ export class NetworkDb {
     return this.#options.random();
   }
 
-  /** Some of the items at random, all of them where `count` is not less: brings them to the front. */
+  /** Moves `count` random items to the front and returns them; all items if there are no more than that. */
   #sample<T>(items: T[], count = items.length): T[] {
     for (let i = 0; i < count && i < items.length; i++) {
       const j = i + Math.floor(this.#random() * (items.length - i));
@@ -1047,7 +1047,7 @@ export class NetworkDb {
 
 const EMPTY = new Uint8Array(0);
 
-/** What an event of an entry is about, in the queues of its network. */
+/** The subject of an entry's events in the queues of its network. */
 function aboutEntry(table: string, key: string): string {
   return `${table.length}:${table}${key}`;
 }
@@ -1058,7 +1058,7 @@ function stampWith(attachment: Attachment, time: number): void {
   attachment.encoded = null;
 }
 
-/** The fields of a push/pull but for its entries. */
+/** The fields of a push/pull except its entries. */
 function withoutMembers(state: Uint8Array): Uint8Array {
   const parts: Uint8Array[] = [];
   let start = 0;
@@ -1075,7 +1075,7 @@ function withoutMembers(state: Uint8Array): Uint8Array {
   return all;
 }
 
-/** Peers find an entry by a path of its names, so that these hold no slash. */
+/** Names contain no slash, because peers store an entry under the path of its names. */
 function nameOf(field: string, name: string): void {
   if (name === '' || name.length > MAX_NAME || name.includes('/'))
     throw new RangeError(`${field} is to have 1 to ${MAX_NAME} characters and no slash, not "${name.slice(0, 40)}"`);

@@ -16,20 +16,20 @@ import { contradict, isOlder, parametersOf, Placements, type Placement, type Rul
 import { OVERLAY_PEER_TABLE, peerExtension, peerRecord, WAITING_TABLE } from './records.js';
 import type { TableChange } from './types.js';
 
-/** Milliseconds for which the first endpoint of a network waits for the others' tables before it is announced. */
+/** Milliseconds for which the first endpoint of a network waits for the tables of others before its announcement. */
 const PATIENCE = 1000;
 
-/** Where an endpoint is: the fields that a `Vtep` takes. */
+/** An endpoint and its VTEP, with the fields that a `Vtep` takes. */
 export interface OverlayEndpoint {
   /** `10.0.0.4` */
   ip: string;
   /** `02:42:0a:00:00:04` */
   mac: string;
-  /** Underlay address of the VTEP that it is behind. */
+  /** Underlay address of its VTEP. */
   vtep: string;
 }
 
-/** Receives endpoints and peers; a `Vtep` is one. */
+/** Receives endpoints and peers; `Vtep` implements it. */
 export interface OverlaySink {
   addEndpoint(vni: number, endpoint: OverlayEndpoint): void;
   removeEndpoint(vni: number, endpoint: OverlayEndpoint): unknown;
@@ -48,14 +48,14 @@ export interface ConflictParty {
   since: number;
 }
 
-/** Two hosts that contradict each other, with the one that gives way. All hosts of a network list the same conflicts. */
+/** Two hosts with contradictory attachments; one is refused. All hosts of a network list the same conflicts. */
 export interface OverlayConflict {
   network: string;
-  /** What both have, or where they differ: an address, or VNI and subnet. */
+  /** `ip`, `mac`: both hosts have this address. `parameters`: their VNI or subnet differ. */
   kind: 'ip' | 'mac' | 'parameters';
-  /** `10.0.0.4`, `02:42:0a:00:00:04`, `VNI 5000, subnet 10.0.0.0/24`: the refused one's. */
+  /** What the refused host has: `10.0.0.4`, `02:42:0a:00:00:04`, `VNI 5000, subnet 10.0.0.0/24`. */
   value: string;
-  /** The address or the parameters that hold; the same as `value` for addresses. */
+  /** Address or parameters that hold; for an address the same as `value`. */
   holds: string;
   holder: ConflictParty;
   refused: ConflictParty;
@@ -68,11 +68,11 @@ export interface OverlayPeersOptions {
   /** This host's own underlay address. */
   local: string;
   /**
-   * The time of the host's clock, in milliseconds since 1970. Absent: records say neither when their endpoint was attached
-   * nor which VNI they are of, as Docker's.
+   * Returns the time of the host's clock, in milliseconds since 1970. Without it, records have neither times nor a VNI,
+   * like those of Docker.
    */
   time?: () => number;
-  /** Is told of conflicts that begin, with this node or among others, and of those that are over. It must not throw. */
+  /** Called when a conflict begins, of this node or of others, and with `over` when it ends. Must not throw. */
   conflict?: (conflict: OverlayConflict, over: boolean) => void;
 }
 
@@ -85,24 +85,24 @@ export interface LocalEndpoint {
   mac: string;
 }
 
-/** An endpoint of this host, and what became of it. */
+/** An endpoint of this host and its state. */
 interface Local extends LocalEndpoint {
-  /** Its placement, with the time from which it counts among those that wait. */
+  /** Its placement, dated from when it began to wait for its announcement. */
   readonly waiting: Placement;
-  /** Its record, while that is in the table. */
+  /** Its record while the table contains one. */
   announced: { readonly value: Uint8Array; readonly placement: Placement } | null;
 }
 
 /**
- * One overlay network between the tables and a VTEP: records of `overlay_peer_table` become endpoints and the flood list,
- * which holds the VTEPs that have an endpoint there, and endpoints of this host become records. This node is attached to
- * the network while it has an endpoint there, and no longer.
+ * Connects the tables of one overlay network to a VTEP. Records of `overlay_peer_table` become endpoints, and a flood
+ * list of the VTEPs that have at least one endpoint; endpoints of this host become records. This node is attached to
+ * the network while it has an endpoint there.
  *
- * Where two hosts have one IP or MAC address, or another VNI or subnet for the same network, the older attachment holds at
- * every host (see `placements.ts`). The host of the newer one withdraws its record, or does not announce it in the first
- * place, and writes it into `weft_waiting_table` instead; it announces the endpoint once nothing is in its way, those that
- * have waited longer first. An attachment counts from its announcement, so that one that waited takes nothing from another
- * that was announced meanwhile.
+ * Where two hosts have the same IP or MAC address, or a different VNI or subnet for the same network, the older
+ * attachment holds at every host (see `placements.ts`). The host of the newer one withdraws its record, or does not
+ * announce it at all, and writes it into `weft_waiting_table` instead. It announces the endpoint when no conflict is
+ * left; of several waiting endpoints, the one that has waited longest goes first. The age of an attachment counts from
+ * its announcement, so an endpoint that waited never displaces one that was announced meanwhile.
  */
 export class OverlayPeers {
   readonly network: string;
@@ -112,37 +112,38 @@ export class OverlayPeers {
   readonly #local: string;
   readonly #time: (() => number) | undefined;
   readonly #report: OverlayPeersOptions['conflict'];
-  /** The records of the table, this host's among them. */
+  /** The records of the peer table, including those of this host. */
   readonly #placements = new Placements();
-  /** The records of those that wait, this host's among them. */
+  /** The records of the waiting table, including those of this host. */
   readonly #waiting = new Map<string, Placement>();
-  /** What the sink was told, by the keys of records. */
+  /** The endpoints that were added to the sink, by record key. */
   readonly #endpoints = new Map<string, OverlayEndpoint>();
-  /** Endpoints by VTEP. */
+  /** Number of endpoints by VTEP. */
   readonly #peers = new Map<string, number>();
-  /** How many records name the same endpoint. */
-  readonly #same = new Map<string, number>();
+  /** Number of records by endpoint. */
+  readonly #recordCounts = new Map<string, number>();
   readonly #locals = new Map<string, Local>();
-  /** Those of them that are not announced. */
+  /** The endpoints of this host that are not announced. */
   readonly #unannounced = new Set<Local>();
-  /** The addresses of those, and of all that wait. */
-  #wanted = new Set<string>();
-  /** The conflicts that were reported, by what they are about. */
+  /** IP and MAC addresses of those, and of all waiting endpoints. */
+  #waitingAddresses = new Set<string>();
+  /** The reported conflicts, by kind, value and hosts. */
   #conflicts = new Map<string, OverlayConflict>();
-  /** VNI and subnet as this node's endpoints have them. */
+  /** VNI and subnet of this node's endpoints. */
   #parameters = '';
   /** When this node attached to the network; 0 while none of its endpoints is announced. */
   #attached = 0;
-  /** Whether the others' tables are known well enough to announce endpoints. Another object for each attachment. */
+  /** `yes` once the tables of others are known, or took too long: announce endpoints. A new object per attachment. */
   #ready = { yes: false };
   #settling = false;
-  /** Whether something changed that has not been settled, and whether it matters to those that wait. */
+  /** Whether there are changes since the last `#settle`. */
   #due = false;
-  #matters = false;
-  readonly #ends: (() => void)[];
+  /** Whether one of them may concern waiting endpoints or conflicts. */
+  #recheck = false;
+  readonly #unsubscribes: (() => void)[];
   #rejected = 0;
 
-  /** @throws RangeError where `local` is no address. */
+  /** @throws RangeError if `local` is not a host's address. */
   constructor(options: OverlayPeersOptions, db: NetworkDb, sink: OverlaySink) {
     this.network = options.network;
     this.vni = options.vni;
@@ -152,24 +153,24 @@ export class OverlayPeers {
     this.#db = db;
     this.#sink = sink;
     const { network } = this;
-    this.#ends = [
+    this.#unsubscribes = [
       db.watch({ table: OVERLAY_PEER_TABLE, network }, (change, now) => this.#changed(change, now)),
       db.watch({ table: WAITING_TABLE, network }, (change, now) => this.#waitingChanged(change, now)),
       db.reclaim({ table: OVERLAY_PEER_TABLE, network }, (key, value) => this.#reclaim(key, value)),
     ];
   }
 
-  /** Records that could not be read, or name no host. */
+  /** Number of records that are malformed or do not name a host. */
   get rejected(): number {
     return this.#rejected;
   }
 
-  /** Remote endpoints known. */
+  /** Number of known remote endpoints. */
   get size(): number {
     return this.#endpoints.size;
   }
 
-  /** Endpoints of this host that are not announced, or not yet. */
+  /** Number of endpoints of this host that are not announced, or not yet. */
   get refused(): number {
     return this.#unannounced.size;
   }
@@ -179,12 +180,12 @@ export class OverlayPeers {
     return [...this.#peers.keys()];
   }
 
-  /** The conflicts that there are now, of this node and of others. */
+  /** The current conflicts, of this node and between others. */
   conflicts(): OverlayConflict[] {
     return [...this.#findConflicts().values()];
   }
 
-  /** What stands in the way of an endpoint of this host, before it is added; `null` for nothing. */
+  /** The conflict that an endpoint of this host would have if it were added; `null` for none. */
   conflictOf(endpoint: LocalEndpoint): OverlayConflict | null {
     const placement = this.#placementOf(endpoint);
     const rival = this.#rivalOf(placement);
@@ -192,14 +193,14 @@ export class OverlayPeers {
   }
 
   /**
-   * Announces an endpoint of this host, as soon as nothing stands in its way; the first one attaches this node to the
-   * network.
-   * @throws RangeError naming what is wrong.
+   * Adds an endpoint of this host, and announces it as soon as it is in no conflict. The first one attaches this node
+   * to the network.
+   * @throws RangeError if an address is invalid, or the id exists already.
    */
   addLocal(endpoint: LocalEndpoint, now: number): void {
     const { id, ip, mac } = endpoint;
     const waiting = this.#placementOf(endpoint);
-    if (this.#locals.has(id)) throw new RangeError(`endpoint ${id} is there already`);
+    if (this.#locals.has(id)) throw new RangeError(`endpoint ${id} exists already`);
     const first = this.#locals.size === 0;
     this.#parameters = waiting.parameters;
     const local: Local = { id, ip, mac, waiting, announced: null };
@@ -217,7 +218,7 @@ export class OverlayPeers {
     this.#settle(now, true);
   }
 
-  /** Withdraws an endpoint of this host; with the last one this node leaves the network. */
+  /** Withdraws an endpoint of this host. With the last one, this node leaves the network. @returns if it existed. */
   removeLocal(id: string, now: number): boolean {
     const local = this.#locals.get(id);
     if (local === undefined) return false;
@@ -233,12 +234,12 @@ export class OverlayPeers {
     return true;
   }
 
-  /** Withdraws all endpoints of this host, and everything that the sink was told. */
+  /** Withdraws all endpoints of this host, and removes every endpoint and peer from the sink. */
   close(now: number): void {
     this.#locals.clear();
     this.#unannounced.clear();
     this.#leave(now);
-    for (const end of this.#ends) end();
+    for (const unsubscribe of this.#unsubscribes) unsubscribe();
     for (const key of [...this.#endpoints.keys()]) this.#forget(key);
   }
 
@@ -256,7 +257,7 @@ export class OverlayPeers {
     const announced = local?.announced ?? null;
     if (kind === 'delete') {
       if (announced !== null) {
-        // Its former host withdrew it late, by a clock that is ahead of ours, and it is here.
+        // The former host of the endpoint withdrew it late, with a Lamport time ahead of ours.
         this.#db.createEntry(this.network, OVERLAY_PEER_TABLE, key, announced.value, now);
         return;
       }
@@ -272,10 +273,10 @@ export class OverlayPeers {
     this.#settle(now, false);
   }
 
-  /** Another node has written the record of an endpoint that is here: the older one of the two stays. */
+  /** Another node has overwritten the record of an endpoint of this host: the older of the two stays. */
   #overwritten(local: Local, by: Placement, now: number): void {
     const { value, placement } = local.announced!;
-    // Where no record has a time, the later one stays: hosts that both wrote again would never end.
+    // Without times the later record stays: two hosts that both write again would never stop.
     if (placement.since > 0 && isOlder(placement, by))
       this.#db.replaceEntry(this.network, OVERLAY_PEER_TABLE, local.id, value, now);
     else this.#setAnnounced(local, null);
@@ -288,7 +289,7 @@ export class OverlayPeers {
     this.#settle(now, true);
   }
 
-  /** Whether a record of an earlier life of this node is still true: an endpoint keeps its seniority over a restart. */
+  /** Whether a record that this node wrote before a restart is still correct: an endpoint keeps its seniority then. */
   #reclaim(key: string, value: Uint8Array): boolean {
     const local = this.#locals.get(key);
     if (local === undefined || local.announced !== null) return false;
@@ -304,29 +305,29 @@ export class OverlayPeers {
     return true;
   }
 
-  // ---- What follows from them ----
+  // ---- Consequences ----
 
   /**
-   * Finds out what holds now, tells the sink, and announces or withdraws endpoints of this host.
-   * @param matters Whether those that wait are to be looked at in any case.
+   * Determines which placements hold, updates the sink, and announces or withdraws endpoints of this host.
+   * @param recheck Whether to check the waiting endpoints even if no change of the tables concerns them.
    */
-  #settle(now: number, matters: boolean): void {
+  #settle(now: number, recheck: boolean): void {
     this.#due = true;
-    this.#matters ||= matters;
-    if (this.#settling) return; // what is written here comes back as a change
+    this.#recheck ||= recheck;
+    if (this.#settling) return; // the loop below writes entries, which arrive here as changes
     this.#settling = true;
     let reports = false;
     while (this.#due) {
       this.#due = false;
       for (const local of this.#program()) if (local.announced !== null) this.#withdraw(local, now);
-      if (!this.#matters) continue;
-      this.#matters = false;
+      if (!this.#recheck) continue;
+      this.#recheck = false;
       reports = true;
-      this.#collectWanted();
+      this.#collectWaitingAddresses();
       if (!this.#ready.yes) continue;
       for (const local of [...this.#unannounced]) {
         if (!this.#placements.isSettled) {
-          this.#matters = true;
+          this.#recheck = true;
           break;
         }
         this.#announce(local, now);
@@ -336,25 +337,25 @@ export class OverlayPeers {
     if (reports) this.#reportConflicts();
   }
 
-  #collectWanted(): void {
-    if (this.#wanted.size === 0 && this.#waiting.size === 0 && this.#unannounced.size === 0) return;
-    this.#wanted = new Set();
-    for (const { ip, mac } of this.#waiting.values()) this.#wanted.add(ip).add(mac);
-    for (const { waiting } of this.#unannounced) this.#wanted.add(waiting.ip).add(waiting.mac);
+  #collectWaitingAddresses(): void {
+    if (this.#waitingAddresses.size === 0 && this.#waiting.size === 0 && this.#unannounced.size === 0) return;
+    this.#waitingAddresses = new Set();
+    for (const { ip, mac } of this.#waiting.values()) this.#waitingAddresses.add(ip).add(mac);
+    for (const { waiting } of this.#unannounced) this.#waitingAddresses.add(waiting.ip).add(waiting.mac);
   }
 
-  /** Tells the sink which placements hold. @returns the endpoints of this host whose records do not. */
+  /** Updates the sink to the placements that hold. @returns the endpoints of this host whose records do not. */
   #program(): Local[] {
     const { ruling } = this.#placements;
     const refused = this.#placements.refused.size;
     const changes = this.#placements.settle();
-    if (ruling !== this.#placements.ruling && this.#waiting.size > 0) this.#matters = true;
-    if (ruling?.parameters !== this.#placements.ruling?.parameters) this.#matters = true;
-    if (refused !== 0 || this.#placements.refused.size !== 0) this.#matters = true;
-    const isWanted = (placement: Placement | null): boolean =>
-      placement !== null && (this.#wanted.has(placement.ip) || this.#wanted.has(placement.mac));
-    if (!this.#matters && this.#wanted.size > 0)
-      this.#matters = changes.some(({ before, after }) => isWanted(before) || isWanted(after));
+    if (ruling !== this.#placements.ruling && this.#waiting.size > 0) this.#recheck = true;
+    if (ruling?.parameters !== this.#placements.ruling?.parameters) this.#recheck = true;
+    if (refused !== 0 || this.#placements.refused.size !== 0) this.#recheck = true;
+    const concernsWaiting = (placement: Placement | null): boolean =>
+      placement !== null && (this.#waitingAddresses.has(placement.ip) || this.#waitingAddresses.has(placement.mac));
+    if (!this.#recheck && this.#waitingAddresses.size > 0)
+      this.#recheck = changes.some(({ before, after }) => concernsWaiting(before) || concernsWaiting(after));
     const settled = changes.map(({ before, after }) => ({
       key: (before ?? after)!.key,
       after: after !== null && this.#concernsSink(after) ? after : null,
@@ -365,7 +366,7 @@ export class OverlayPeers {
       if (local !== undefined) lost.push(local);
     }
     const old: OverlayEndpoint[] = [];
-    // The new ones first, so that a VTEP which has both does not leave the flood list in between.
+    // Adds before it removes, so that a VTEP with an old and a new endpoint stays in the flood list.
     for (const { key, after } of settled) {
       const before = this.#endpoints.get(key);
       if (before !== undefined && after !== null && nameOf(before) === nameOf(after)) continue;
@@ -376,14 +377,14 @@ export class OverlayPeers {
       if (after === null) continue;
       const endpoint = { ip: after.ip, mac: after.mac, vtep: after.vtep };
       this.#endpoints.set(key, endpoint);
-      if (count(this.#same, nameOf(endpoint), 1) === 1) this.#sink.addEndpoint(this.vni, endpoint);
+      if (count(this.#recordCounts, nameOf(endpoint), 1) === 1) this.#sink.addEndpoint(this.vni, endpoint);
       if (count(this.#peers, endpoint.vtep, 1) === 1) this.#sink.addPeer(this.vni, endpoint.vtep);
     }
     for (const endpoint of old) this.#remove(endpoint);
     return lost;
   }
 
-  /** Whether the VTEP here can reach an endpoint: one elsewhere, with our VNI and subnet as far as its record names them. */
+  /** Whether an endpoint is remote and reachable from here: its record has our VNI and subnet, or none. */
   #concernsSink({ vtep, parameters }: Placement): boolean {
     return vtep !== this.#local && (parameters === '' || this.#parameters === '' || parameters === this.#parameters);
   }
@@ -395,11 +396,11 @@ export class OverlayPeers {
   }
 
   #remove(endpoint: OverlayEndpoint): void {
-    if (count(this.#same, nameOf(endpoint), -1) === 0) this.#sink.removeEndpoint(this.vni, endpoint);
+    if (count(this.#recordCounts, nameOf(endpoint), -1) === 0) this.#sink.removeEndpoint(this.vni, endpoint);
     if (count(this.#peers, endpoint.vtep, -1) === 0) this.#sink.removePeer(this.vni, endpoint.vtep);
   }
 
-  /** Writes the record of an endpoint of this host, or lets it wait for what is in its way. */
+  /** Writes the record of an endpoint of this host; while a conflict refuses it, into the waiting table. */
   #announce(local: Local, now: number): void {
     if (this.#rivalOf(local.waiting) !== null) return this.#wait(local, now);
     const since = this.#wallTime();
@@ -411,7 +412,7 @@ export class OverlayPeers {
     this.#erase(WAITING_TABLE, this.#waitingKey(local.id), now);
   }
 
-  /** An older attachment holds what an endpoint of this host has: its record goes. */
+  /** Removes the record of an endpoint of this host, because an older attachment holds its address or parameters. */
   #withdraw(local: Local, now: number): void {
     this.#setAnnounced(local, null);
     if (![...this.#locals.values()].some(({ announced }) => announced !== null)) this.#attached = 0;
@@ -423,7 +424,7 @@ export class OverlayPeers {
     local.announced = announced;
     if (announced === null) this.#unannounced.add(local);
     else this.#unannounced.delete(local);
-    this.#matters = true;
+    this.#recheck = true;
   }
 
   #wait(local: Local, now: number): void {
@@ -432,12 +433,12 @@ export class OverlayPeers {
       this.#write(WAITING_TABLE, key, this.#encode(local, local.waiting), now);
   }
 
-  /** Two hosts may have an endpoint of the same id. */
+  /** Includes the VTEP, because two hosts may have an endpoint with the same id. */
   #waitingKey(id: string): string {
     return `${id}@${this.#local}`;
   }
 
-  /** What stands in the way of an endpoint that is not announced: what holds, or one that has waited longer. */
+  /** What refuses an unannounced endpoint: a placement or ruling that holds, or a placement that has waited longer. */
   #rivalOf(placement: Placement): Placement | Ruling | null {
     const rival = this.#placements.rival(placement);
     if (rival !== null) return rival;
@@ -466,7 +467,7 @@ export class OverlayPeers {
     for (const placements of [this.#placements.refused, this.#waiting.values()])
       for (const placement of placements) {
         const rival = this.#rivalOf(placement);
-        if (rival === null) continue; // it is about to be announced
+        if (rival === null) continue; // its host is about to announce it
         const conflict = this.#conflict(placement, rival);
         found.set(`${conflict.kind} ${conflict.value} ${conflict.refused.node} ${conflict.holder.node}`, conflict);
       }
@@ -521,27 +522,28 @@ export class OverlayPeers {
 
   #write(table: string, key: string, value: Uint8Array, now: number): void {
     const { network } = this;
-    // An entry of that name may be of another host still, where a container moved here with its id.
+    // After a container moved here with its id, the entry may still belong to its former host.
     if (this.#db.entry(network, table, key) !== undefined) this.#db.replaceEntry(network, table, key, value, now);
     else this.#db.createEntry(network, table, key, value, now);
   }
 
-  /** Withdraws an entry, unless another host has it by now. */
+  /** Deletes an entry, unless another host owns it by now. */
   #erase(table: string, key: string, now: number): void {
     if (this.#db.entry(this.network, table, key)?.owner === this.#db.name)
       this.#db.deleteEntry(this.network, table, key, now);
   }
 
-  /** The placement that a record names; `null` for what names none, and for one that is said to be here and is not ours. */
+  /** Decodes a placement. @returns `null` for an invalid record, or another node's that names this host's VTEP. */
   #read(key: string, owner: string, value: Uint8Array): Placement | null {
     try {
       const record = peerRecord.decode(value);
       const vtep = underlay(record.tunnelIp);
       if (vtep === this.#local && owner !== this.#db.name) return null;
       const { address, length } = parseIpv4Prefix(record.endpointIp);
-      if (address === 0 || address === 0xffff_ffff || isMulticastIpv4(address)) throw new RangeError('not a host');
+      if (address === 0 || address === 0xffff_ffff || isMulticastIpv4(address))
+        throw new RangeError('not a host address');
       const mac = parseMac(record.endpointMac);
-      if (mac === 0 || isGroupMac(mac)) throw new RangeError('not a host');
+      if (mac === 0 || isGroupMac(mac)) throw new RangeError('not a host address');
       const { since, attached, vni } = extensionOf(record.unknown);
       return {
         key,
@@ -563,7 +565,7 @@ export class OverlayPeers {
 
 const NO_EXTENSION = { since: 0, attached: 0, vni: 0 };
 
-/** A later Docker may use the fields for something else. */
+/** Ignores an extension that does not decode: a later Docker may use these fields for something else. */
 function extensionOf(unknown: Uint8Array | undefined): { since: number; attached: number; vni: number } {
   if (unknown === undefined) return NO_EXTENSION;
   try {
@@ -579,7 +581,7 @@ function subnetOf(address: number, length: number): string {
   return `${ipv4ToText((address & mask) >>> 0)}/${length}`;
 }
 
-/** An underlay address of a host in its canonical text. @throws RangeError for anything else. */
+/** Returns an underlay address in canonical text. @throws RangeError unless it is the address of a host. */
 function underlay(text: string): string {
   if (isIpv6Text(text)) {
     const bytes = parseIpv6(text);
@@ -597,7 +599,7 @@ function nameOf({ ip, mac, vtep }: OverlayEndpoint): string {
   return `${ip} ${mac} ${vtep}`;
 }
 
-/** Adds to a count, leaves out zero, and returns it. */
+/** Adds to a count, removes it at zero, and returns it. */
 function count(counts: Map<string, number>, key: string, by: number): number {
   const now = (counts.get(key) ?? 0) + by;
   if (now === 0) counts.delete(key);

@@ -1,11 +1,11 @@
 /**
- * Where the endpoints of one network are, as their records say, and which of these placements hold where they contradict
- * each other. What holds is a function of the set of placements alone, so all nodes that know the same set agree.
+ * The placements of one network (which endpoint is behind which VTEP, according to the records), and which of them hold
+ * where they contradict each other: a function of the set of placements alone, so all nodes with the same set agree.
  */
 
-/** That an endpoint is behind a VTEP. */
+/** An endpoint behind a VTEP. */
 export interface Placement {
-  /** Key of its record. */
+  /** Key of the record. */
   readonly key: string;
   /** The node that wrote the record. */
   readonly owner: string;
@@ -15,22 +15,22 @@ export interface Placement {
   readonly mac: string;
   /** Underlay address of the VTEP. */
   readonly vtep: string;
-  /** VNI and subnet of the network, as `parametersOf` writes them; empty for a record of Docker's, which has no VNI. */
+  /** VNI and subnet of the network, as `parametersOf` returns them; empty for a record of Docker, which has no VNI. */
   readonly parameters: string;
-  /** When the endpoint was attached there, in milliseconds since 1970; 0 for a record of Docker's. */
+  /** When the endpoint was attached, in milliseconds since 1970; 0 for a record of Docker. */
   readonly since: number;
-  /** When the owner attached to the network; 0 for a record of Docker's. */
+  /** When the owner attached to the network, in milliseconds since 1970; 0 for a record of Docker. */
   readonly attached: number;
 }
 
-/** The VNI and subnet of a network, and the node whose attachment decides them: the oldest one. */
+/** The VNI and subnet that hold in a network, and the node that decides them: the one that attached first. */
 export interface Ruling {
   readonly parameters: string;
   readonly owner: string;
   readonly attached: number;
 }
 
-/** What a settlement changed: the placement of a record that held before, and the one that holds now. */
+/** A change for one record: the placement that held before, and the one that holds now. */
 export interface Settled {
   readonly before: Placement | null;
   readonly after: Placement | null;
@@ -42,9 +42,9 @@ export function parametersOf(vni: number, subnet: string): string {
 }
 
 /**
- * Whether one placement goes before another where they contradict each other: the older attachment, of two of the same
- * millisecond the one of the lower node name. A record without a time goes before all that have one, since Docker never
- * withdraws an endpoint for another node's sake: only so do Docker's own nodes see what all others see.
+ * Whether placement `a` wins over `b` if they contradict each other: the older attachment does, and within the same
+ * millisecond the one with the lower node name. A record without a time wins over all records with one: Docker never
+ * withdraws an endpoint because of another node, so any other order would give Docker's nodes a different view.
  */
 export function isOlder(a: Placement, b: Placement): boolean {
   if (a.since !== b.since) return a.since < b.since;
@@ -59,16 +59,16 @@ export function contradict(a: Placement, b: Placement): boolean {
 
 interface Entry {
   readonly placement: Placement;
-  /** The placement of this record that held when it was settled last. */
+  /** The placement of this record that held after the last `settle`. */
   held: Placement | null;
 }
 
-/** The attachments of a node with the same parameters. */
-interface Voice extends Ruling {
+/** What a node states about the parameters of the network, with the number of records that state it. */
+interface Claim extends Ruling {
   records: number;
 }
 
-/** Records by an address. Nearly every address has one. */
+/** Entries by address. Nearly every address has just one, which is stored without a set. */
 class Index {
   readonly #entries = new Map<string, Entry | Set<Entry>>();
 
@@ -90,7 +90,7 @@ class Index {
     return found === undefined ? [] : found instanceof Set ? found : [found];
   }
 
-  /** Whether the records of an address name different VTEPs. */
+  /** Whether the entries of an address name different VTEPs. */
   isContested(address: string): boolean {
     const found = this.#entries.get(address);
     if (!(found instanceof Set)) return false;
@@ -102,21 +102,21 @@ class Index {
   }
 }
 
-/** All placements of a network. After changes, `settle` finds out which of them hold. */
+/** All placements of a network. After changes, `settle` determines which of them hold. */
 export class Placements {
   readonly #entries = new Map<string, Entry>();
   readonly #byIp = new Index();
   readonly #byMac = new Index();
-  readonly #voices = new Map<string, Voice>();
-  /** Addresses whose records changed since the last settlement. */
+  readonly #claims = new Map<string, Claim>();
+  /** Addresses whose records changed since the last `settle`. */
   #changed = new Set<string>();
-  /** What records held at the last settlement that are gone or were written again since. */
-  #gone = new Map<string, Placement | null>();
+  /** For records removed or replaced since the last `settle`: the placement that held then. */
+  #heldBefore = new Map<string, Placement | null>();
   #ruling: Ruling | null = null;
-  #ruled = true;
+  #isRulingCurrent = true;
   readonly #refused = new Set<Placement>();
 
-  /** Whose VNI and subnet hold; `null` where no record has any. As of the last settlement. */
+  /** Whose VNI and subnet hold, as of the last `settle`; `null` if no record has any. */
   get ruling(): Ruling | null {
     return this.#ruling;
   }
@@ -125,99 +125,100 @@ export class Placements {
     return this.#entries.get(key)?.placement;
   }
 
-  /** Whether the placement of a record held at the last settlement. */
+  /** Whether the placement of a record held after the last `settle`. */
   holds(key: string): boolean {
     return this.#entries.get(key)?.held != null;
   }
 
-  /** The placements that do not hold, as of the last settlement. */
+  /** The placements that do not hold, as of the last `settle`. */
   get refused(): ReadonlySet<Placement> {
     return this.#refused;
   }
 
   put(placement: Placement): void {
     const before = this.#entries.get(placement.key);
-    if (before !== undefined) this.#take(before);
+    if (before !== undefined) this.#unlink(before);
     const entry: Entry = { placement, held: null };
     this.#entries.set(placement.key, entry);
     this.#byIp.add(placement.ip, entry);
     this.#byMac.add(placement.mac, entry);
-    this.#speak(placement, 1);
-    this.#mark(placement);
+    this.#countClaim(placement, 1);
+    this.#markChanged(placement);
   }
 
   remove(key: string): void {
     const entry = this.#entries.get(key);
     if (entry === undefined) return;
     this.#entries.delete(key);
-    this.#take(entry);
+    this.#unlink(entry);
   }
 
-  /** Whether anything changed since the last settlement. */
+  /** Whether nothing changed since the last `settle`. */
   get isSettled(): boolean {
     return this.#changed.size === 0;
   }
 
-  /** Decides anew which placements hold, as far as that may have changed. */
+  /** Determines which placements hold, among those that changes may have affected. @returns the differences. */
   settle(): Settled[] {
     const settled: Settled[] = [];
-    const gone = this.#gone;
+    const heldBefore = this.#heldBefore;
     const before = this.#ruling?.parameters;
-    if (!this.#ruled) this.#ruling = this.#rule();
-    this.#ruled = true;
+    if (!this.#isRulingCurrent) this.#ruling = this.#findRuling();
+    this.#isRulingCurrent = true;
     const affected = before === this.#ruling?.parameters ? this.#component(this.#changed) : [...this.#entries.values()];
     this.#changed = new Set();
-    this.#gone = new Map();
+    this.#heldBefore = new Map();
     affected.sort((a, b) => (isOlder(a.placement, b.placement) ? -1 : 1));
-    /** The VTEPs that hold an address. */
+    // The VTEP that holds each address.
     const ips = new Map<string, string>();
     const macs = new Map<string, string>();
     for (const entry of affected) {
       const { placement } = entry;
       const { key, ip, mac, vtep } = placement;
-      const holds = this.#rules(placement) && (ips.get(ip) ?? vtep) === vtep && (macs.get(mac) ?? vtep) === vtep;
+      const holds =
+        this.#matchesRuling(placement) && (ips.get(ip) ?? vtep) === vtep && (macs.get(mac) ?? vtep) === vtep;
       if (holds) {
         ips.set(ip, vtep);
         macs.set(mac, vtep);
       }
-      const last = entry.held ?? gone.get(key) ?? null;
-      gone.delete(key);
+      const last = entry.held ?? heldBefore.get(key) ?? null;
+      heldBefore.delete(key);
       entry.held = holds ? placement : null;
       if (holds) this.#refused.delete(placement);
       else this.#refused.add(placement);
       if (last !== entry.held) settled.push({ before: last, after: entry.held });
     }
-    for (const held of gone.values()) if (held !== null) settled.push({ before: held, after: null });
+    for (const held of heldBefore.values()) if (held !== null) settled.push({ before: held, after: null });
     return settled;
   }
 
-  /** Why a placement that has no record here could not hold: a placement that holds, or the ruling; else `null`. */
+  /** What prevents a placement without a record from holding: another placement, or the ruling; `null` for nothing. */
   rival(placement: Placement): Placement | Ruling | null {
-    if (!this.#rules(placement)) return this.#ruling;
+    if (!this.#matchesRuling(placement)) return this.#ruling;
     for (const index of [this.#byIp.of(placement.ip), this.#byMac.of(placement.mac)])
       for (const { placement: other, held } of index) if (held !== null && contradict(placement, other)) return other;
     return null;
   }
 
-  /** Whether a placement has the parameters that hold, or none. */
-  #rules({ parameters }: Placement): boolean {
+  /** Whether a placement has the parameters of the ruling, or none. */
+  #matchesRuling({ parameters }: Placement): boolean {
     return parameters === '' || this.#ruling === null || parameters === this.#ruling.parameters;
   }
 
-  /** The parameters of the oldest attachment. */
-  #rule(): Ruling | null {
+  /** Finds the claim of the node that attached first. */
+  #findRuling(): Ruling | null {
     let oldest: Ruling | null = null;
-    for (const voice of this.#voices.values())
+    for (const claim of this.#claims.values())
       if (
         oldest === null ||
-        voice.attached < oldest.attached ||
-        (voice.attached === oldest.attached && nameOf(voice) < nameOf(oldest))
+        claim.attached < oldest.attached ||
+        (claim.attached === oldest.attached && nameOf(claim) < nameOf(oldest))
       )
-        oldest = voice;
+        oldest = claim;
     return oldest;
   }
 
-  /** All records that share contested addresses with those of some addresses, directly or by way of others. */
+  /** The entries of some addresses, and all that share contested addresses with them, directly or through others. */
   #component(addresses: ReadonlySet<string>): Entry[] {
     const found = new Set<Entry>();
     const queue = [...addresses];
@@ -235,29 +236,29 @@ export class Placements {
     return [...found];
   }
 
-  #take(entry: Entry): void {
+  #unlink(entry: Entry): void {
     const { placement } = entry;
     this.#refused.delete(placement);
     this.#byIp.remove(placement.ip, entry);
     this.#byMac.remove(placement.mac, entry);
-    this.#speak(placement, -1);
-    this.#mark(placement);
-    // Of several in a row the first one is what was settled.
-    if (!this.#gone.has(placement.key)) this.#gone.set(placement.key, entry.held);
+    this.#countClaim(placement, -1);
+    this.#markChanged(placement);
+    // Of several changes in a row, the first one replaced what `settle` decided.
+    if (!this.#heldBefore.has(placement.key)) this.#heldBefore.set(placement.key, entry.held);
   }
 
-  #mark({ ip, mac }: Placement): void {
+  #markChanged({ ip, mac }: Placement): void {
     this.#changed.add(ip).add(mac);
   }
 
-  #speak(placement: Placement, by: 1 | -1): void {
+  #countClaim(placement: Placement, by: 1 | -1): void {
     const { parameters, owner, attached } = placement;
     if (parameters === '') return;
-    this.#ruled = false;
+    this.#isRulingCurrent = false;
     const name = `${attached} ${nameOf(placement)}`;
-    const voice = this.#voices.get(name);
-    if (voice === undefined) this.#voices.set(name, { parameters, owner, attached, records: 1 });
-    else if ((voice.records += by) === 0) this.#voices.delete(name);
+    const claim = this.#claims.get(name);
+    if (claim === undefined) this.#claims.set(name, { parameters, owner, attached, records: 1 });
+    else if ((claim.records += by) === 0) this.#claims.delete(name);
   }
 }
 

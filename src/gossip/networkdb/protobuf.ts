@@ -1,13 +1,13 @@
 /**
- * Protocol buffers, version 3, as far as NetworkDB's messages need them: a table of fields makes a codec.
+ * The part of Protocol Buffers version 3 that NetworkDB's messages use: makes a codec from a table of fields.
  *
  *     message = *( tag value )              tag = varint( number << 3 | wire type )
  *     wire type 0: varint   1: 8 octets     2: length (varint), octets     5: 4 octets
  *
- * `decode` takes fields in any order, the last of several alike, and numbers with more octets than they need, as every
- * protobuf reader does; so `encode(decode(b))` is the message in its one canonical form (fields in ascending order, zero
- * and empty ones left out), which is what Docker sends, and not always `b`. Fields that a table does not know are kept in
- * `unknown`, in the order in which they came, and written behind the others.
+ * Like every protobuf decoder, `decode` accepts fields in any order, the last of repeated values, and varints with more
+ * octets than necessary. So `encode(decode(b))` is the message in its canonical form (fields in ascending order,
+ * without zero and empty fields), which is what Docker sends, but not always `b`. Fields that are not in the table are
+ * kept in `unknown`, in their order, and written after the others.
  */
 import { decodeText, encodeText, malformed, room, truncated, uint, unsupported } from '../../wire/index.js';
 
@@ -18,10 +18,10 @@ const GROUP = 3;
 const GROUP_END = 4;
 const FOUR = 5;
 
-/** The highest number of 64 bits that a value can hold exactly: 2^53 - 1. */
+/** The highest 64-bit number that a value can represent exactly: 2^53 - 1. */
 const MAX_UINT64 = Number.MAX_SAFE_INTEGER;
 
-/** What a field holds; `list` fields are arrays. */
+/** The type of a field's value; `list` fields are arrays. */
 export type Kind = 'uint64' | 'uint32' | 'int32' | 'bool' | 'text' | 'bytes';
 
 /** One field of a message. */
@@ -29,32 +29,32 @@ export interface Field {
   /** From 1 to 15, so that a tag takes one octet. */
   number: number;
   name: string;
-  /** A codec for a message within the message. */
+  /** For a nested message: its codec. */
   kind: Kind | MessageCodec<object>;
-  /** Of a repeated field: how many there may be at most; what has more is `unsupported`. */
+  /** For a repeated field: the maximum number of values; more are `unsupported`. */
   list?: number;
 }
 
-/** What every decoded message may carry. */
+/** Fields of every decoded message. */
 export interface Extensible {
-  /** Fields that this codec does not know, tags and all; absent where there are none. */
+  /** Fields that this codec does not know, with their tags; absent if there are none. */
   unknown?: Uint8Array;
 }
 
-/** Reads and writes one kind of message. `V` has all fields; an encoder takes absent ones for zero or empty. */
+/** Decodes and encodes one type of message. `V` has all fields; for the encoder, absent ones are zero or empty. */
 export interface MessageCodec<V extends object> {
   /**
-   * Reads `bytes[offset, end)`. Fields of bytes are views of it.
+   * Decodes `bytes[offset, end)`. Fields of type `bytes` are views into it.
    * @throws WireError and nothing else.
    */
   decode(bytes: Uint8Array, offset?: number, end?: number): V;
-  /** @throws RangeError where a field does not fit. */
+  /** @throws RangeError if the value of a field is out of range. */
   encode(value: Partial<V>): Uint8Array;
-  /** Encodes into the caller's buffer and returns the end. @throws RangeError where a field or the whole does not fit. */
+  /** Encodes into the caller's buffer and returns the end. @throws RangeError if the message does not fit. */
   encodeInto(value: Partial<V>, bytes: Uint8Array, offset: number): number;
 }
 
-/** Octets of a varint. Numbers below 0 take ten, as 64 bits in two's complement. */
+/** Length of a varint. Negative numbers take ten octets, as 64 bits in two's complement. */
 function varintLength(value: number): number {
   if (value < 0) return 10;
   let length = 1;
@@ -65,7 +65,7 @@ function varintLength(value: number): number {
 function writeVarint(value: number, bytes: Uint8Array, offset: number): number {
   let at = offset;
   if (value < 0) {
-    // Only 32 bits are ever negative: the four octets of 28 bits, then ones.
+    // Only 32-bit values can be negative: four octets with 28 bits, then ones.
     for (let i = 0; i < 4; i++) bytes[at++] = ((value >> (7 * i)) & 127) | 128;
     bytes[at++] = ((value >> 28) & 127) | 128;
     for (let i = 0; i < 4; i++) bytes[at++] = 255;
@@ -78,10 +78,10 @@ function writeVarint(value: number, bytes: Uint8Array, offset: number): number {
   return at;
 }
 
-/** Goes through the fields of a message. */
+/** Reads the fields of a message in turn. */
 class Reader {
   at: number;
-  /** The halves of the varint read last. */
+  /** The halves of the last varint. */
   low = 0;
   high = 0;
   readonly #protocol: string;
@@ -115,7 +115,7 @@ class Reader {
     this.high = high >>> 0;
   }
 
-  /** Reads a length and steps behind as many octets; returns where they begin. */
+  /** Reads a length and skips as many octets. @returns where they start. */
   block(): number {
     const start = this.at;
     this.varint();
@@ -124,13 +124,13 @@ class Reader {
     return this.at - length;
   }
 
-  /** Steps behind `length` octets, of what began at `start`. */
+  /** Skips `length` octets of a field that started at `start`. */
   skip(start: number, length: number): void {
     if (length > this.#end - this.at) throw truncated(this.#protocol, start, this.at - start + length, this.#end);
     this.at += length;
   }
 
-  /** Steps behind a field that nobody knows. */
+  /** Skips an unknown field. */
   pass(start: number, type: number): void {
     if (type === VARINT) this.varint();
     else if (type === EIGHT) this.skip(start, 8);
@@ -142,16 +142,16 @@ class Reader {
   }
 }
 
-/** How a field that has been encoded looks: a number, or octets, or a message yet to be written. */
+/** The encoded form of a field: a number, octets, or a message that is still to be written. */
 type Part = number | Uint8Array;
 
 const EMPTY = new Uint8Array(0);
 
-/** Makes the codec of a message from its fields, in ascending order of their numbers. */
+/** Makes the codec of a message from its fields, which must be in ascending order of their numbers. */
 export function message<V extends object>(protocol: string, fields: readonly Field[]): MessageCodec<V> {
   const byNumber: (Field | undefined)[] = [];
   for (const field of fields) byNumber[field.number] = field;
-  /** The zeros of all fields. */
+  /** The zero values of all fields. */
   const blank = (): Record<string, unknown> => {
     const value: Record<string, unknown> = {};
     for (const { name, kind, list } of fields)
@@ -207,7 +207,7 @@ export function message<V extends object>(protocol: string, fields: readonly Fie
     return value as V;
   }
 
-  /** What is to be written of one value of a field; `null` for nothing. */
+  /** Returns what to write for one value of a field; `null` for nothing. */
   function part(field: Field, value: unknown): Part {
     const { kind, name } = field;
     if (typeof kind === 'object') return kind.encode(value as object);
@@ -223,7 +223,7 @@ export function message<V extends object>(protocol: string, fields: readonly Fie
     return uint(`${protocol}.${name}`, value as number, kind === 'uint32' ? 0xffff_ffff : MAX_UINT64);
   }
 
-  /** The fields to write, a number and a part in turn, and how long they are. */
+  /** Returns the fields to write, alternately a number and a part, and their length. */
   function parts(value: Partial<V>): { list: Part[]; length: number } {
     const list: Part[] = [];
     let length = 0;
@@ -282,8 +282,8 @@ export function message<V extends object>(protocol: string, fields: readonly Fie
 }
 
 /**
- * Visits the fields of a message without decoding them: where the value of each begins and ends. Of a number that is its
- * varint. So a message with very many members can be read a few at a time.
+ * Visits the fields of a message without decoding them, with the start and the end of each value (for a number, of its
+ * varint). So a caller can read a message with very many elements a few at a time.
  * @throws WireError
  */
 export function* fieldsOf(
@@ -307,7 +307,7 @@ export function* fieldsOf(
   }
 }
 
-/** The octets of all ranges, one after the other. */
+/** Concatenates the octets of all ranges. */
 function gather(bytes: Uint8Array, ranges: readonly number[]): Uint8Array {
   let length = 0;
   for (let i = 0; i < ranges.length; i += 2) length += ranges[i + 1]! - ranges[i]!;

@@ -1,21 +1,21 @@
 import { retransmitLimit } from '../memberlist/index.js';
 
-/** Messages that have no room in a packet after which the queue is not searched further, for one that has. */
+/** Number of messages that do not fit into a packet after which the search for one that does ends. */
 const MISFITS = 64;
 
 /**
- * Messages to be gossiped, each so many times as it takes to reach everybody. Those sent least go first, and among these
- * the oldest, so that none starves. A newer message about the same thing takes the place of an older one.
+ * Messages for gossip, each sent as often as it takes to reach all nodes. Those sent least often go first, and among
+ * these the oldest, so that none starves. A newer message about the same subject replaces an older one.
  */
 export class BroadcastQueue {
   readonly #capacity: number;
   readonly #mult: number;
-  /** Messages by what they are about, by how often they have been sent. */
+  /** By number of transmissions: the messages by subject. */
   readonly #tiers: Map<string, Uint8Array>[] = [new Map()];
   readonly #tierOf = new Map<string, number>();
 
   /**
-   * @param capacity Messages at most; the one sent most often makes room.
+   * @param capacity Maximum number of messages; the one sent most often is dropped first.
    * @param mult See memberlist's `retransmitLimit`.
    */
   constructor(capacity: number, mult: number) {
@@ -42,7 +42,7 @@ export class BroadcastQueue {
     this.#tiers[0]!.clear();
   }
 
-  /** Adds a message about `about`, and says whether another one had to go. */
+  /** Adds a message with the subject `about`. @returns whether it displaced another one. */
   put(about: string, message: Uint8Array): boolean {
     this.#remove(about);
     const full = this.size >= this.#capacity;
@@ -54,9 +54,9 @@ export class BroadcastQueue {
 
   /**
    * Takes messages for one packet.
-   * @param budget Octets that there are.
-   * @param overhead Octets that each message takes on top.
-   * @param nodes Nodes that are to hear of it, which says how often.
+   * @param budget Free octets in the packet.
+   * @param overhead Octets that each message takes in addition.
+   * @param nodes Number of nodes to reach, which determines how often a message is sent.
    */
   take(budget: number, overhead: number, nodes: number): Uint8Array[] {
     const taken: Uint8Array[] = [];

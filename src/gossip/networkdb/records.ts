@@ -7,8 +7,9 @@ export const OVERLAY_PEER_TABLE = 'overlay_peer_table';
 export const ENDPOINT_TABLE = 'endpoint_table';
 
 /**
- * Endpoints that their hosts have withdrawn, or not announced, because an older attachment holds one of their addresses,
- * or the network's VNI or subnet. Values are as in {@link OVERLAY_PEER_TABLE}. Docker relays this table and does not read it.
+ * Endpoints that their hosts have withdrawn, or not announced, because an older attachment holds one of their
+ * addresses, or the network's VNI or subnet. Values are as in {@link OVERLAY_PEER_TABLE}. Docker relays this table
+ * without reading it.
  */
 export const WAITING_TABLE = 'weft_waiting_table';
 
@@ -17,7 +18,7 @@ export const PROTOCOL_TCP = 0;
 export const PROTOCOL_UDP = 1;
 export const PROTOCOL_SCTP = 2;
 
-/** An endpoint of an overlay network, and the VTEP that it is behind. */
+/** An endpoint of an overlay network, and its VTEP. */
 export interface PeerRecord extends Extensible {
   /** Address with the prefix length of the subnet: `10.0.0.2/24`. */
   endpointIp: string;
@@ -28,13 +29,13 @@ export interface PeerRecord extends Extensible {
 }
 
 /**
- * What this library adds to a {@link PeerRecord}, as fields that Docker skips: they stand in the record's `unknown`. With
- * them, hosts agree which of two attachments is older, and notice a network that has two VNIs.
+ * The fields that this library adds to a {@link PeerRecord}, in the record's `unknown`. Docker skips them. With them,
+ * hosts agree which of two attachments is older, and detect a network with two VNIs.
  */
 export interface PeerExtension extends Extensible {
   /** When the endpoint was attached, in milliseconds since 1970. 0: the record has no extension. */
   since: number;
-  /** When its host attached to the network, likewise. */
+  /** When its host attached to the network, in milliseconds since 1970. */
   attached: number;
   vni: number;
 }
@@ -47,12 +48,12 @@ export interface PortConfig extends Extensible {
   publishedPort: number;
 }
 
-/** The names of an endpoint, and the service that it belongs to. */
+/** The names of an endpoint, and its service. */
 export interface EndpointRecord extends Extensible {
   name: string;
   serviceName: string;
   serviceId: string;
-  /** The service's address; `<nil>`, as Docker writes it, for none. */
+  /** The service's address; `<nil>` for none, as Docker writes it. */
   virtualIp: string;
   /** Without a prefix length. */
   endpointIp: string;
@@ -62,7 +63,7 @@ export interface EndpointRecord extends Extensible {
   serviceDisabled: boolean;
 }
 
-/** Limit of the names and of the ports of one endpoint. */
+/** Maximum number of names, and of ports, of one endpoint. */
 const MAX_LIST = 4096;
 
 export const peerRecord: MessageCodec<PeerRecord> = message('peerRecord', [
@@ -71,7 +72,7 @@ export const peerRecord: MessageCodec<PeerRecord> = message('peerRecord', [
   { number: 3, name: 'tunnelIp', kind: 'text' },
 ]);
 
-/** Field numbers far from those that a later Docker may use, and below 16, where a tag takes one octet. */
+/** Field numbers that a later Docker is unlikely to use, and below 16, so that a tag takes one octet. */
 export const peerExtension: MessageCodec<PeerExtension> = message('peerExtension', [
   { number: 12, name: 'since', kind: 'uint64' },
   { number: 13, name: 'attached', kind: 'uint64' },

@@ -1,24 +1,24 @@
-/** A node as its membership and its own events tell of it. */
+/** A node, according to the membership layer and its own events. */
 export interface NodeRecord {
   readonly name: string;
   address: string;
   port: number;
-  /** Whether the membership layer holds it for alive. */
+  /** Whether it is alive according to the membership layer. */
   alive: boolean;
-  /** Whether it said that it goes for good, or another node has its address now. */
+  /** Whether it announced that it leaves, or another node has its address now. */
   left: boolean;
   /** Lamport time of its last event. */
   time: number;
-  /** When `alive` or `left` changed last. */
+  /** When `alive` or `left` last changed. */
   since: number;
-  /** Another one at the same address, whatever its port. */
+  /** The next node at the same address, with any port. */
   beside: NodeRecord | null;
 }
 
-/** All other nodes, by name and by address; and those that failed, apart. */
+/** All other nodes, by name and by address, and a set of those that failed. */
 export class Nodes {
   readonly #byName = new Map<string, NodeRecord>();
-  /** The first of those at each address. */
+  /** The first node at each address. */
   readonly #byAddress = new Map<string, NodeRecord>();
   readonly #failed = new Set<NodeRecord>();
 
@@ -34,12 +34,12 @@ export class Nodes {
     return this.#byName.values();
   }
 
-  /** Those that are not alive and did not say that they go. */
+  /** The nodes that are not alive and did not announce that they leave. */
   failed(): Iterable<NodeRecord> {
     return this.#failed;
   }
 
-  /** Those at an address and a port. */
+  /** The nodes at an address and a port. */
   at(address: string, port: number): NodeRecord[] {
     const found: NodeRecord[] = [];
     for (let one = this.#byAddress.get(address) ?? null; one !== null; one = one.beside)
@@ -53,7 +53,7 @@ export class Nodes {
     this.changed(node);
   }
 
-  /** A node has another address or port now. */
+  /** Moves a node to another address or port. */
   move(node: NodeRecord, address: string, port: number): void {
     node.port = port;
     if (node.address === address) return;
@@ -62,7 +62,7 @@ export class Nodes {
     this.#house(node);
   }
 
-  /** To be told where `alive` or `left` of a node changed. */
+  /** Must be called after `alive` or `left` of a node changed. */
   changed(node: NodeRecord): void {
     if (node.alive || node.left) this.#failed.delete(node);
     else this.#failed.add(node);
@@ -90,18 +90,18 @@ export class Nodes {
   }
 }
 
-/** That a node is in a network. */
+/** The attachment of a node to a network. */
 export interface Attachment {
-  /** Lamport time; 0 where it was concluded, and not told. */
+  /** Lamport time; 0 if it was concluded, and not announced. */
   time: number;
   leaving: boolean;
-  /** When it changed last. */
+  /** When it last changed. */
   since: number;
-  /** As a `NetworkEntry`, once that was needed; to be dropped with every change of `time` or `leaving`. */
+  /** A cached `NetworkEntry`; every change of `time` or `leaving` must drop it. */
   encoded: Uint8Array | null;
 }
 
-/** Who is attached to which network. The number of all attachments is bounded. */
+/** The attachments of all nodes. Their number is bounded. */
 export class Attachments {
   readonly #capacity: number;
   readonly #networks = new Map<string, Map<string, Attachment>>();
@@ -119,7 +119,7 @@ export class Attachments {
     return this.#networks.get(network)?.get(node);
   }
 
-  /** Changes or adds one, and says whether there was room for it. */
+  /** Changes or adds an attachment. @returns whether there was room for it. */
   set(network: string, node: string, attachment: Attachment, needed = false): boolean {
     let nodes = this.#networks.get(network);
     if (nodes?.has(node) !== true) {
@@ -142,7 +142,7 @@ export class Attachments {
     return this.#networks.get(network) ?? [];
   }
 
-  /** The networks that anybody is attached to. */
+  /** The networks that any node is attached to. */
   networks(): Iterable<string> {
     return this.#networks.keys();
   }

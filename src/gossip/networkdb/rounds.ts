@@ -1,13 +1,13 @@
 /** Milliseconds between two turns of a round. */
 const STEP = 10;
-/** The part of the interval that a round takes. */
+/** The part of the interval in which the turns of a round take place. */
 const PART = 1 / 2;
-/** Networks that gossip in one turn at least. */
+/** Minimum number of networks in one turn. */
 const LEAST = 4;
 
 /**
- * When which network gossips: each once in every interval, but not all in one turn, as their packets would overflow the
- * receive buffers of the peers; and each round begins with another network.
+ * Schedules the gossip of networks: each network once per interval, but not all in one turn, because their packets
+ * would overflow the receive buffers of the peers. Each round starts with another network.
  */
 export class Rounds<N> {
   readonly #interval: number;
@@ -16,7 +16,7 @@ export class Rounds<N> {
   #share = LEAST;
   #nextRound = Infinity;
   #offset = 0;
-  /** When `tick` has something to do. */
+  /** When `tick` must be called next. */
   next = Infinity;
 
   /** @param interval Milliseconds. */
@@ -35,14 +35,14 @@ export class Rounds<N> {
   }
 
   /**
-   * @param ready The networks that have something to tell, asked for at the beginning of a round.
-   * @param gossip Is called with each network whose turn it is.
-   * @param ended Is called at the end of a round with networks in it.
+   * @param ready Returns the networks with queued events; called at the start of a round.
+   * @param gossip Called with each network whose turn it is.
+   * @param ended Called at the end of each round that has networks.
    */
   tick(now: number, ready: () => N[], gossip: (network: N) => void, ended: (round: readonly N[]) => void): void {
     if (now < this.next) return;
     if (this.#at >= this.#round.length) this.#begin(ready(), now);
-    // A late caller makes up for the turns that it missed.
+    // After a late call, the missed turns follow at once.
     const turns = 1 + Math.floor((now - this.next) / STEP);
     const end = Math.min(this.#round.length, this.#at + this.#share * turns);
     while (this.#at < end) gossip(this.#round[this.#at++]!);

@@ -1,4 +1,4 @@
-/** One entry of a table, a withdrawn one too. */
+/** One entry of a table, or a tombstone. */
 export interface Entry {
   readonly network: string;
   readonly table: string;
@@ -8,30 +8,30 @@ export interface Entry {
   /** The node that wrote it. */
   owner: string;
   value: Uint8Array;
-  /** Whether it was withdrawn: a tombstone. */
+  /** Whether it was deleted, and is a tombstone. */
   deleting: boolean;
-  /** When it is to be forgotten: tombstones, and entries whose owner is gone. `Infinity` otherwise. */
+  /** When it expires: for tombstones, and entries whose owner is gone. `Infinity` otherwise. */
   expires: number;
   /**
-   * Whether nobody vouches for it: it came from an owner that was not known to be attached, and has not been attached
-   * since; or withdraws what another said to be this node's.
+   * Whether it is unconfirmed: its owner was not known to be attached when it arrived, and has not been attached since;
+   * or it deletes an entry that other nodes attribute to this node.
    */
   held: boolean;
-  /** The value that watchers were told of; `null` where they do not see the entry. */
+  /** The value that watchers know; `null` while the entry is invisible. */
   shown: Uint8Array | null;
 }
 
-/** What there may be of the entries of others. */
+/** Limits for the entries of other nodes. */
 export interface StoreLimits {
   /** Entries, tombstones included. */
   entries: number;
   /** Octets of values and names. */
   bytes: number;
-  /** Entries of owners that nobody has said to be attached, and other ones that nobody vouches for. */
+  /** Unconfirmed entries: see `held`. */
   held: number;
 }
 
-/** What one owner uses. */
+/** The entries of one owner, and their size. */
 interface Share {
   /** Its entries by network. */
   readonly networks: Map<string, Set<Entry>>;
@@ -39,15 +39,15 @@ interface Share {
   bytes: number;
 }
 
-/** Octets that an entry takes beside its value and names, about. */
+/** Approximate memory of an entry in addition to its value and names, in octets. */
 const FIXED = 200;
 
 /** A table: entries by key. */
 type Table = Map<string, Entry>;
 
 /**
- * The entries of all networks, by network and by owner. What others write is bounded, and no owner takes more than half
- * of it; one's own entries are not counted.
+ * The entries of all networks, by network and by owner. The entries of other nodes are bounded, and no owner gets more
+ * than half of the limit; entries of this node are not counted.
  */
 export class Store {
   readonly #self: string;
@@ -55,7 +55,7 @@ export class Store {
   /** Tables by network and name. */
   readonly #networks = new Map<string, Map<string, Table>>();
   readonly #shares = new Map<string, Share>();
-  /** Entries that have a time to be forgotten, or had. */
+  /** Entries that expire, or did until they were replaced. */
   readonly #mortal = new Set<Entry>();
   #foreign = 0;
   #bytes = 0;
@@ -75,7 +75,7 @@ export class Store {
     this.#networks.set(network, new Map());
   }
 
-  /** Forgets a network with all entries, and returns them. */
+  /** Removes a network with all entries, and returns them. */
   drop(network: string): Entry[] {
     const entries = [...this.of(network)];
     for (const entry of entries) this.remove(entry);
@@ -91,7 +91,7 @@ export class Store {
     for (const table of this.#networks.get(network)?.values() ?? []) yield* table.values();
   }
 
-  /** How many entries a network has. */
+  /** Number of entries of a network. */
   count(network: string): number {
     let count = 0;
     for (const { size } of this.#networks.get(network)?.values() ?? []) count += size;
@@ -102,7 +102,7 @@ export class Store {
     for (const network of this.#networks.keys()) yield* this.of(network);
   }
 
-  /** The entries of an owner, in one network or in all, as they are now. */
+  /** Returns a list of the entries of an owner, in one network or in all. */
   ownedBy(owner: string, network?: string): Entry[] {
     const networks = this.#shares.get(owner)?.networks;
     if (networks === undefined) return [];
@@ -110,18 +110,18 @@ export class Store {
     return [...networks.values()].flatMap((entries) => [...entries]);
   }
 
-  /** Whether an entry is there and was not replaced. */
+  /** Whether an entry is stored and was not replaced. */
   holds(entry: Entry): boolean {
     return this.get(entry.network, entry.table, entry.key) === entry;
   }
 
-  /** Sets when an entry is to be forgotten. */
+  /** Sets when an entry expires. */
   expire(entry: Entry, time: number): void {
     entry.expires = time;
     if (time !== Infinity) this.#mortal.add(entry);
   }
 
-  /** The entries whose time to be forgotten has come. */
+  /** Returns the entries that have expired. */
   *expired(now: number): Generator<Entry> {
     for (const entry of this.#mortal)
       if (entry.expires === Infinity || !this.holds(entry)) this.#mortal.delete(entry);
@@ -145,12 +145,12 @@ export class Store {
     );
   }
 
-  /** Whether one more entry may be held that nobody vouches for. */
+  /** Whether there is room for one more unconfirmed entry. */
   get admitsHeld(): boolean {
     return this.#held < this.#limits.held;
   }
 
-  /** Puts an entry in place of the one that was there, if any. Its network has to be there. */
+  /** Adds or replaces an entry. Its network must exist. */
   put(entry: Entry): void {
     const tables = this.#networks.get(entry.network)!;
     let table = tables.get(entry.table);
@@ -169,7 +169,7 @@ export class Store {
     if (table?.delete(entry.key) === true && table.size === 0) tables!.delete(entry.table);
   }
 
-  /** The owner of an entry turned out to be attached. */
+  /** Confirms an entry, because its owner is attached. */
   release(entry: Entry): void {
     if (!entry.held) return;
     entry.held = false;

@@ -20,38 +20,37 @@ import { type CountName } from './types.js';
 import { type Work } from './work.js';
 
 /**
- * Octets of entries in one message of a bulk sync, about; more goes into several. To build or to merge one takes a few
- * milliseconds.
+ * Approximate octets of entries in one message of a bulk sync; more entries go into several messages. Building or
+ * merging one takes a few milliseconds.
  */
 const BULK = 64 << 10;
-/** What it costs to compress, encrypt and send so much, beside its entries, in the measure of {@link Work}. */
+/** Cost to compress, encrypt and send one message, in addition to its entries, in units of {@link Work}. */
 const SEND_COST = 100;
-/** Nodes that are asked at the same time, of those that networks begin with. */
+/** Maximum number of simultaneous requests to nodes of networks that this node joins. */
 const JOINING = 3;
-/**
- * Entries that are sent in answers to bulk syncs at once, and a second, at most; an answer counts as so many on top.
- */
+/** Limits for answers to bulk syncs: entries in a burst, entries per second, and what one answer counts in addition. */
 const ANSWERS = 200_000;
 const ANSWERS_PER_SECOND = 20_000;
 const ANSWER_COST = 500;
 /**
- * A node that does not answer when a network begins is asked again after so long, and then after three times as long each
- * time: Docker's nodes answer only nodes that they know to be alive, which they may learn a little later.
+ * A node that does not answer while this node joins a network is asked again after this time, in milliseconds, and then
+ * each time after three times as long: Docker's nodes answer only nodes that they know to be alive, which they may
+ * learn a little later.
  */
 const ASK_AGAIN = 2000;
 /**
- * A node that comes into a network asks those that are there. So a node that was alone waits for that, and asks only if it
- * does not come. Docker up to at least 28 has one place for the acknowledgement that it waits for from a node, and its
- * answer to a question of that node takes the place: the acknowledgement is lost then, and Docker's join takes 30 s.
+ * A node that joins a network asks the nodes there. So a node that was alone waits for this long, in milliseconds, and
+ * asks only if no request arrives. Docker up to at least 28 stores one pending acknowledgement for each node, and its
+ * answer to a request of that node overwrites it: the acknowledgement is lost then, and Docker's join takes 30 s.
  */
 const GRACE = 1000;
-/** Nodes that wait for an answer until they are known to be alive, at most. */
+/** Maximum number of nodes whose answer waits until they are known to be alive. */
 const OWED = 64;
-/** Bulk syncs in several messages that are under way to this node, and octets that wait to be merged, at most. */
+/** Maximum number of incoming bulk syncs in several messages, and maximum number of octets that wait to be merged. */
 const ARRIVING = 256;
 const UNMERGED = 64 << 20;
 
-/** What the bulk syncs need of the tables and of the membership. */
+/** What bulk syncs need from the tables and the membership. */
 export interface SyncHost {
   /** Whether a node is attached to a network and active. */
   present(network: string, node: string): boolean;
@@ -60,70 +59,70 @@ export interface SyncHost {
   common(node: string): string[];
   attached(network: string): boolean;
   entries(network: string): Iterable<Entry>;
-  /** How many entries a network has. */
+  /** Number of entries of a network. */
   size(network: string): number;
-  /** The Lamport time of a new event. */
+  /** Returns the Lamport time for a new event. */
   increment(): number;
-  /** A node asks for the tables of networks, so it is attached to them. */
+  /** A node asked for the tables of networks, so it is attached to them. */
   conclude(node: string, networks: readonly string[]): void;
   /**
    * Merges `bytes[from, to)` of a bulk sync, and counts it if it is malformed.
-   * @param member Whether it is a member of the compound that a bulk sync is, or the whole.
+   * @param member Whether this is one message of the bulk sync's compound, or the whole payload.
    */
   merge(bytes: Uint8Array, from: number, to: number, member: boolean, sender: string): void;
   /** The tables of another node in a network have been merged. */
   synced(network: string): void;
-  /** Nothing more is expected of a node about some networks: they may be in sync now. */
+  /** Nothing more is expected from a node about some networks: they may be in sync now. */
   settled(networks: Iterable<string>): void;
   send(node: string, message: Uint8Array): void;
   count(name: CountName): void;
   random(): number;
 }
 
-/** A bulk sync that waits for its answer. */
+/** A bulk sync that waits for an answer. */
 interface Request {
   readonly peer: string;
   readonly networks: Set<string>;
   deadline: number;
-  /** When it is asked again, and how long after the time before. */
+  /** When the request is repeated, and the interval since the previous one. */
   again: number;
   wait: number;
-  /** Whether networks begin with it. */
+  /** Whether this node sent it to join networks. */
   readonly joining: boolean;
-  /** Of one of every round: the node to try next. */
+  /** For a periodic bulk sync: the node to try next. */
   readonly next: string | undefined;
 }
 
-/** Networks to ask a node for. */
+/** Networks for whose tables to ask a node. */
 interface Question {
   readonly networks: Set<string>;
   at: number;
 }
 
-/** A bulk sync of which some messages have been merged. */
+/** A bulk sync of which some messages have arrived. */
 interface Arrival {
   readonly parts: Set<number>;
-  /** The number of the last one; 0 before it has come. */
+  /** The number of the last message; 0 before it has arrived. */
   last: number;
 }
 
-/** The comparison of whole tables with other nodes: all those of a network when it begins, and one in every round. */
+/** Exchanges whole tables with other nodes: with all nodes of a network on joining it, and with one in every round. */
 export class Syncs {
   readonly #name: string;
   readonly #host: SyncHost;
   readonly #work: Work;
   readonly #answerTimeout: number;
-  /** Of each network the nodes whose tables this node waits for before it passes on what others say. */
+  /** By network, the nodes whose tables must arrive before this node relays events of others. */
   readonly #unsynced = new Map<string, Set<string>>();
   readonly #questions = new Map<string, Question>();
   #requests: Request[] = [];
-  /** When each node asked for tables last. */
+  /** When each node last asked for tables. */
   readonly #asked = new Map<string, number>();
   readonly #arrivals = new Map<string, Arrival>();
   #unmerged = 0;
   #answers = ANSWERS;
   #answersAt = 0;
-  /** Nodes that asked for tables before they were known to be alive. */
+  /** Requests of nodes that are not known to be alive yet. */
   readonly #owed = new Map<string, { networks: readonly string[]; whole: boolean }>();
 
   constructor(name: string, answerTimeout: number, host: SyncHost, work: Work) {
@@ -133,15 +132,15 @@ export class Syncs {
     this.#work = work;
   }
 
-  // ---- Networks that begin ----
+  // ---- Joining networks ----
 
-  /** This node is attached to a network, in which there are these nodes: it asks them all at the next `tick`. */
+  /** This node has joined a network with these nodes: it asks them all at the next `tick`. */
   begin(network: string, peers: readonly string[], now: number): void {
     this.#unsynced.set(network, new Set(peers));
     for (const peer of peers) this.#question(peer, network, now);
   }
 
-  /** A node has come into a network in which this one was alone. It will ask; if it does not, it is asked. */
+  /** A node has joined a network in which this one was alone. It should ask; if it does not, this node does. */
   expect(network: string, peer: string, now: number): void {
     const unsynced = this.#unsynced.get(network);
     if (unsynced === undefined || unsynced.size >= JOINING || unsynced.has(peer)) return;
@@ -155,12 +154,12 @@ export class Syncs {
     this.#unsynced.delete(network);
   }
 
-  /** A node is not in a network any more. */
+  /** A node has left a network. */
   gone(network: string, peer: string): void {
     if (this.#unsynced.get(network)?.has(peer) === true) this.#settle(peer, [network]);
   }
 
-  /** Whether no tables are missing, as far as this node knows. */
+  /** Whether the tables of all known nodes of a network have arrived. */
   inSync(network: string): boolean {
     const unsynced = this.#unsynced.get(network);
     return unsynced !== undefined && unsynced.size === 0;
@@ -175,7 +174,7 @@ export class Syncs {
     }
   }
 
-  /** Nothing more is expected of a node about some networks. */
+  /** Stops waiting for the tables of a node in some networks. */
   #settle(peer: string, networks: readonly string[]): void {
     const question = this.#questions.get(peer);
     for (const network of networks) {
@@ -209,7 +208,7 @@ export class Syncs {
     this.#arrivals.clear();
   }
 
-  /** For every network one other node, with which all networks in common are compared. */
+  /** Chooses one other node for every network, and starts a bulk sync of all common networks with it. */
   round(networks: readonly string[], twoPeers: (network: string) => readonly string[], now: number): void {
     const done = new Set<string>();
     for (const [peer, at] of this.#asked) if (now - at >= GRACE) this.#asked.delete(peer);
@@ -237,7 +236,7 @@ export class Syncs {
     }
   }
 
-  /** Asks nodes again that have not answered at the beginning of a network. */
+  /** Repeats requests to nodes of networks that this node joins. */
   #repeat(now: number): void {
     for (const request of this.#requests) {
       if (request.again > now) continue;
@@ -253,7 +252,7 @@ export class Syncs {
     }
   }
 
-  /** Asks the next nodes, each for all its networks. */
+  /** Asks the next nodes, each for all networks that are due. */
   #ask(now: number): void {
     for (let open = this.#open(); open < JOINING; open++) {
       const due = [...this.#questions].filter(([, { at }]) => at <= now);
@@ -274,12 +273,12 @@ export class Syncs {
     }
   }
 
-  /** Requests of networks that begin, without those that have not been answered for long. */
+  /** Number of requests for networks that this node joins, without those that are unanswered for a long time. */
   #open(): number {
     return this.#requests.filter(({ joining, wait }) => joining && wait === ASK_AGAIN).length;
   }
 
-  /** Whether a node has asked just now, and may wait for the acknowledgement that a question would cost it. */
+  /** Whether a node asked recently, and may still wait for an acknowledgement that a request would make it lose. */
   #isAsking(peer: string, now: number): boolean {
     return now - (this.#asked.get(peer) ?? -Infinity) < GRACE;
   }
@@ -291,14 +290,14 @@ export class Syncs {
     this.#send(peer, networks, true, now);
   }
 
-  /** Sends a node the entries that this node has written in some networks, and asks for nothing. */
+  /** Sends a node the entries of this node in some networks, without asking for an answer. */
   push(peer: string, networks: readonly string[], now: number): void {
     this.#work.add(this.#tables(peer, [...networks], false, now, true), now);
   }
 
-  // ---- What comes ----
+  // ---- Incoming ----
 
-  /** @param alive Whether the node that sent it is known to be alive. */
+  /** @param alive Whether the sender is known to be alive. */
   receive(sync: BulkSyncMessage, alive: boolean, now: number): void {
     const { unsolicited, node: peer, networks } = sync;
     if (unsolicited) {
@@ -307,7 +306,7 @@ export class Syncs {
       for (const oldest of this.#asked.keys()) if (this.#asked.size > ARRIVING) this.#asked.delete(oldest);
       if (alive) {
         this.#host.conclude(peer, networks);
-        // First, as the node waits for it.
+        // The answer goes first, because the node waits for it.
         this.#answer(peer, networks, now);
       } else this.#owe(sync);
     }
@@ -319,7 +318,7 @@ export class Syncs {
     this.#take(sync, now);
   }
 
-  /** It knows of this node before this node knows of it: it is answered once it is known to be alive. */
+  /** Stores the request of a node that knows this node before this node knows it; `known` answers it. */
   #owe({ node: peer, networks, unknown }: BulkSyncMessage): void {
     this.#host.count('unknown-node');
     this.#owed.delete(peer);
@@ -343,7 +342,7 @@ export class Syncs {
     if (payload.length === 0) return this.#arrived(peer, networks, part);
     if (this.#unmerged + payload.length > UNMERGED) return this.#host.count('bulk-unmerged');
     this.#unmerged += payload.length;
-    // A copy, as the bytes may be the caller's again before all is merged.
+    // A copy, because the caller may reuse the bytes before everything is merged.
     this.#work.add(this.#merge(peer, networks, payload.slice(), part), now);
   }
 
@@ -362,7 +361,7 @@ export class Syncs {
         members = membersOf('compoundMessage', data, 1);
       }
     } catch {
-      // What is wrong with it is counted below.
+      // The decoder below counts the error.
     }
     if (members === null) this.#host.merge(payload, 0, payload.length, false, peer);
     else
@@ -392,14 +391,14 @@ export class Syncs {
     this.#complete(peer, networks);
   }
 
-  /** All that a node has in some networks has been merged, as an answer or with its question. */
+  /** The tables of a node in some networks have been merged, from its answer or its request. */
   #complete(peer: string, networks: readonly string[]): void {
     if (!this.#host.isActive(peer)) return;
     this.#settle(peer, networks);
     for (const network of networks) this.#host.synced(network);
   }
 
-  // ---- What goes ----
+  // ---- Outgoing ----
 
   #answer(peer: string, networks: readonly string[], now: number): void {
     this.#answers = Math.min(ANSWERS, this.#answers + ((now - this.#answersAt) / 1000) * ANSWERS_PER_SECOND);
@@ -414,7 +413,7 @@ export class Syncs {
     this.#work.add(this.#tables(peer, [...networks], asking, now), now);
   }
 
-  /** Sends all that is known of some networks, or what this node has written there, in as many messages as it takes; the first may ask for an answer. */
+  /** Sends all entries of some networks, or only those of this node, in messages of which the first may ask back. */
   *#tables(peer: string, networks: string[], asking: boolean, now: number, ownOnly = false): Generator<number, void> {
     const host = this.#host;
     let members: Uint8Array[] = [];
@@ -444,8 +443,8 @@ export class Syncs {
     for (const network of new Set(networks)) {
       for (const entry of host.entries(network)) {
         if (ownOnly && entry.owner !== this.#name) continue;
-        // The rest of a tombstone's life gets less with every hop, so that it ends: whole seconds, and not 0, which
-        // stands for all of it.
+        // The lifetime of a tombstone shrinks with every hop, so that it ends. In whole seconds, and never 0, which
+        // stands for the full lifetime.
         const residual = entry.deleting ? Math.floor((entry.expires - now) / 1000) : 0;
         if (entry.deleting ? residual < 1 : entry.shown === null) continue;
         const { time, owner: node, table, key, value } = entry;

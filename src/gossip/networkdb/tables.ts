@@ -6,7 +6,7 @@ interface Watch {
   readonly watcher: Watcher;
 }
 
-/** The entries, and what watchers see of them: those that are not withdrawn and whose owner is present. */
+/** The entries, and the ones that watchers see: those that are not deleted and whose owner is present. */
 export class Tables {
   readonly store: Store;
   readonly #tombstoneLife: number;
@@ -65,7 +65,7 @@ export class Tables {
     return found;
   }
 
-  /** Puts an entry in place of the one before, and shows or hides it. */
+  /** Adds or replaces an entry, and shows or hides it. */
   put(entry: Entry, now: number): void {
     const before = this.store.get(entry.network, entry.table, entry.key);
     if (before !== undefined) entry.shown = before.shown;
@@ -73,7 +73,7 @@ export class Tables {
     this.show(entry, now);
   }
 
-  /** Brings what watchers see of an entry up to date. */
+  /** Updates what watchers see of an entry. */
   show(entry: Entry, now: number): void {
     const present = this.#present(entry.network, entry.owner);
     if (present && entry.owner !== this.#self) this.store.release(entry);
@@ -89,12 +89,12 @@ export class Tables {
     this.#tell(entry, null, now);
   }
 
-  /** Forgets a network with all its entries. */
+  /** Removes a network with all its entries. */
   drop(network: string, now: number): void {
     for (const entry of this.store.drop(network)) this.#tell(entry, null, now);
   }
 
-  /** Brings what watchers see of the entries of an owner up to date: all of them, or those of one network. */
+  /** Updates what watchers see of the entries of an owner, in one network or in all. */
   *refresh(owner: string, network: string | undefined, now: () => number): Generator<number, void> {
     for (const entry of this.store.ownedBy(owner, network)) {
       if (this.store.holds(entry)) this.show(entry, now());
@@ -102,7 +102,7 @@ export class Tables {
     }
   }
 
-  /** Forgets the entries of an owner that has left, but no tombstones: what they withdrew may still be under way. */
+  /** Removes the entries of an owner that has left, but no tombstones: the deleted entries may still circulate. */
   *forgetOwner(owner: string, network: string | undefined, now: () => number): Generator<number, void> {
     for (const entry of this.store.ownedBy(owner, network)) {
       if (!entry.deleting && this.store.holds(entry)) this.forget(entry, now());
@@ -110,7 +110,7 @@ export class Tables {
     }
   }
 
-  /** Forgets the entries whose time has come. */
+  /** Removes expired entries. */
   *reap(now: () => number): Generator<number, void> {
     for (const entry of this.store.expired(now())) {
       this.forget(entry, now());

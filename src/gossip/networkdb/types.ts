@@ -1,6 +1,6 @@
 import type { StoreLimits } from './store.js';
 
-/** A node as the membership layer tells of it. */
+/** A node, as the membership layer reports it. */
 export interface Peer {
   name: string;
   address: string;
@@ -8,15 +8,15 @@ export interface Peer {
 }
 
 /**
- * What the machine needs of the membership layer below it, as memberlist is. That layer in turn calls `nodeJoined`,
- * `nodeLeft`, `receive`, `broadcasts`, `localState` and `mergeState`. It may be called from within any of these.
+ * The membership layer below the machine, for example memberlist. That layer in turn calls `nodeJoined`, `nodeLeft`,
+ * `receive`, `broadcasts`, `localState` and `mergeState`. The machine may call it from within any of these.
  */
 export interface Membership {
   /** Sends one packet, best effort. */
   sendPacket(node: string, message: Uint8Array): void;
-  /** Sends by a stream. Where that fails nothing has to be said: what expects an answer waits for it. */
+  /** Sends over a stream. It need not report failures: requests have timeouts. */
   sendReliable(node: string, message: Uint8Array): void;
-  /** Exchanges states with whoever is at that address, as one does to join a cluster. Need not succeed. */
+  /** Exchanges states with the node at that address, as for joining a cluster. Need not succeed. */
   contact(address: string, port: number): void;
 }
 
@@ -24,51 +24,51 @@ export interface Membership {
 export interface NetworkDbOptions {
   /** This node's name in the membership layer. */
   name: string;
-  /** A number from 0 up to but not including 1, another one each time. */
+  /** Returns a random number from 0 up to but not including 1. */
   random: () => number;
-  /** The time in milliseconds, so that long work is cut after some of them and not after so many entries only. */
+  /** Returns the time in milliseconds. With it, slices of long work are limited by time, not only by entries. */
   clock?: (() => number) | undefined;
-  /** How often table events go out, and to how many nodes of each network. Default 200 and 3. */
+  /** Gossip interval of table events, and number of nodes of each network to send to. Default 200 and 3. */
   gossipInterval?: number;
   gossipNodes?: number;
-  /** How often the tables are compared with another node's, and how long its answer may take. Default 30,000 both. */
+  /** Interval of bulk syncs with another node, and timeout of its answer. Default 30,000 both. */
   bulkSyncInterval?: number;
   answerTimeout?: number;
-  /** How often one looks for what has to be forgotten. Default 5000. */
+  /** Interval between removals of expired entries and nodes. Default 5000. */
   reapInterval?: number;
-  /** How long withdrawn entries are remembered, and entries of nodes that are gone. Default 30 minutes. */
+  /** Lifetime of deleted entries, and of entries whose owner is gone. Default 30 minutes. */
   tombstoneLife?: number;
-  /** How long nodes that are gone are remembered, and called. Default 24 hours. */
+  /** How long failed nodes are kept and contacted. Default 24 hours. */
   nodeLife?: number;
-  /** How often a node that is gone is called. Default 1000. */
+  /** Interval of attempts to contact a failed node. Default 1000. */
   reconnectInterval?: number;
-  /** Addresses through which this node came into the cluster; those that are not there are called now and then. */
+  /** Addresses through which this node joined the cluster; absent ones are contacted from time to time. */
   bootstrap?: readonly { address: string; port: number }[];
-  /** Octets of a packet at most. Default 1400. */
+  /** Maximum length of a packet, in octets. Default 1400. */
   packetSize?: number;
   /** See memberlist's `retransmitLimit`. Default 4. */
   retransmitMult?: number;
-  /** What is kept of others at most. Default 131,072 entries, 64 MiB, and 4096 entries of owners not attached. */
+  /** Limits for entries of other nodes. Default 131,072 entries, 64 MiB, and 4096 entries of owners not attached. */
   limits?: Partial<StoreLimits>;
-  /** Attachments of others at most, all networks together. Default 65,536. */
+  /** Maximum number of attachments of other nodes, in all networks. Default 65,536. */
   maxAttachments?: number;
 }
 
-/** What became of an entry that watchers see. */
+/** A change of a visible entry. */
 export interface TableChange {
   kind: 'create' | 'update' | 'delete';
   network: string;
   table: string;
   key: string;
-  /** The value now; for `delete` the last one. */
+  /** The new value; for `delete` the last one. */
   value: Uint8Array;
-  /** The value before; `null` for `create`. */
+  /** The previous value; `null` for `create`. */
   previous: Uint8Array | null;
   /** The node that wrote the entry. */
   owner: string;
 }
 
-/** Is told of changes, and must not throw. It may write entries. */
+/** Called with changes. It must not throw, and may write entries. */
 export type Watcher = (change: TableChange, now: number) => void;
 
 /** An entry as listings show it. */
@@ -82,20 +82,20 @@ export interface EntryListing {
   time: number;
 }
 
-/** A node as listings show it. `failed` ones may come back; `left` ones said farewell. */
+/** A node as listings show it. `failed` nodes may return; `left` nodes have announced that they leave. */
 export interface NodeListing extends Peer {
   state: 'active' | 'failed' | 'left';
 }
 
-/** What is counted. */
+/** Names of the counters. */
 export const COUNTS = [
-  // taken
+  // accepted
   'table-events',
   'network-events',
   'node-events',
   'push-pulls',
   'bulk-syncs',
-  // not taken, and why
+  // rejected, by reason
   'malformed',
   'unknown-type',
   'nested',
@@ -109,7 +109,7 @@ export const COUNTS = [
   'no-room',
   'bulk-unanswered',
   'bulk-unmerged',
-  // done
+  // actions
   'held',
   'refuted',
   'oversized',

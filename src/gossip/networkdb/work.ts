@@ -1,20 +1,20 @@
 /**
- * A task in steps. Each `next` does one step and yields what it cost, where an entry that is read, written or merged
- * costs 1, which is about 10 us.
+ * A task in steps. Each `next` performs one step and yields its cost. Reading, writing or merging one entry costs 1,
+ * which is about 10 us.
  */
 export type Task = Iterator<number, void>;
 
-/** Cost of all steps between two pauses, and milliseconds from the beginning of one such slice to that of the next. */
+/** Cost of the steps of one slice, and milliseconds from the start of one slice to the start of the next. */
 const SLICE = 300;
 const PAUSE = 5;
-/** Milliseconds that a slice takes at most, where there is a clock to tell. */
+/** Maximum duration of a slice in milliseconds, if there is a clock. */
 const LONGEST = 3;
-/** Cost after which another task gets its turn. */
+/** Cost after which the next task runs. */
 const QUANTUM = 16;
 
 /**
- * Tasks that may be long, such as the merge of a large table, in slices: what a slice has room for runs at once, the rest
- * when `due` has come, so that whoever drives the machine can do something else in between. Tasks take turns.
+ * Runs long tasks, for example the merge of a large table, in slices: the first slice runs at once, the rest from `due`
+ * on, so that the caller of the machine can do something else in between. Tasks take turns.
  */
 export class Work {
   readonly #clock: (() => number) | undefined;
@@ -23,17 +23,17 @@ export class Work {
   #began = -Infinity;
   #running = false;
 
-  /** @param clock The time in milliseconds. */
+  /** @param clock Returns the time in milliseconds. */
   constructor(clock?: () => number) {
     this.#clock = clock;
   }
 
-  /** When `run` has something to do; `Infinity` without tasks. */
+  /** When `run` must be called next; `Infinity` without tasks. */
   get due(): number {
     return this.#tasks.length === 0 ? Infinity : this.#began + PAUSE;
   }
 
-  /** Tasks that are not done. */
+  /** Number of unfinished tasks. */
   get size(): number {
     return this.#tasks.length;
   }
@@ -43,7 +43,7 @@ export class Work {
     this.run(now);
   }
 
-  /** Does as much as the present slice has room for. A step may add tasks. */
+  /** Performs the steps that fit into the current slice. A step may add tasks. */
   run(now: number): void {
     if (now - this.#began >= PAUSE) {
       this.#began = now;
@@ -67,7 +67,7 @@ export class Work {
     this.#tasks = [];
   }
 
-  /** @returns whether the task is done. */
+  /** @returns whether the task is finished. */
   #turn(task: Task): boolean {
     for (let quantum = QUANTUM; quantum > 0 && this.#left > 0;) {
       const { done, value } = task.next();
