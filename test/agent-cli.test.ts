@@ -1,4 +1,4 @@
-/** From the flags of `vtep agent` and `vtep gossip` to what they mean, and what is wrong with them. */
+/** The flags of `vtep agent` and `vtep gossip`: the resulting options, and errors. */
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -60,7 +60,7 @@ test('a network is a segment, and the only one is the TAP’s', async () => {
   assert.equal(two.gossip!.networks[1], { id: 'n:2:k', vni: 7, subnet: '10.1.0.0/16' });
 });
 
-test('the VTEP’s address: advertised, else bound, else on the way to who is joined', async () => {
+test('the VTEP’s address: advertised, else bound, else the source address of the route to --join', async () => {
   const of = async (...args: string[]): Promise<unknown> => {
     const { local, gossip: told } = await planOf(...NET, ...args);
     const { name, bind, advertise, tunnel } = told!;
@@ -70,7 +70,7 @@ test('the VTEP’s address: advertised, else bound, else on the way to who is jo
   assert.equal(await of('--bind', two), [two, two, two, `${two}:7946`, `${two}:7946`]);
   assert.equal(await of('--advertise', `${two}:80`), [two, two, `${two}:80`, `${two}:7946`, `${two}:80`]);
   assert.equal(await of('--bind', '0.0.0.0:99', '--join', one), [one, one, `${one}:99`, '0.0.0.0:99', `${one}:99`]);
-  // Behind a translator: others are told its address, and send to that.
+  // Behind NAT: others learn the advertised address, and send to it.
   const far = '203.0.113.7';
   assert.equal(await of('--bind', two, '--advertise', far), [two, far, far, `${two}:7946`, `${far}:7946`]);
   assert.equal(await of('--bind', '0.0.0.0', '--advertise', far, '--join', one), [
@@ -80,9 +80,9 @@ test('the VTEP’s address: advertised, else bound, else on the way to who is jo
     '0.0.0.0:7946',
     `${far}:7946`,
   ]);
-  // The data may have another way than the gossip.
+  // Data may use another address than the gossip.
   assert.equal(await of('--local', one, '--bind', two), [one, one, two, `${two}:7946`, `${two}:7946`]);
-  // With nothing to go by it is this host's only address, or one is asked for.
+  // Without any of these, the host's only address is used, or the user must give one.
   assert.match(
     await underlayOf({}).then(
       ({ local }) => local,
@@ -116,7 +116,7 @@ test('a file has the same fields, and flags win', async () => {
   assert.match(await refusal('--config', file), /expected an object, got \[\]/);
 });
 
-test('what is wrong is named by its flag', async () => {
+test('errors name the flag', async () => {
   for (const [args, message] of [
     [['--local', '127.0.0.1'], /^missing: --network ID:VNI:SUBNET/],
     [
@@ -183,7 +183,7 @@ test('hosts and ports', () => {
     assert.is(parseHostPort(text), null, text);
 });
 
-test('keys: base64 or a file of them, and never shown', async () => {
+test('keys: base64 or a file; never printed', async () => {
   const key = (octet: number, length = 32): string => Buffer.alloc(length, octet).toString('base64');
   const file = join(directory, 'keys');
   writeFileSync(file, `# first\n${key(1)}\n\n${key(2, 16)}\n`);
@@ -237,7 +237,7 @@ test('keys: base64 or a file of them, and never shown', async () => {
   );
 });
 
-test('a new key goes into a file that its owner alone can read, and over no other file', async () => {
+test('keygen writes a file that only its owner can read, and overwrites none', async () => {
   const file = join(directory, 'new-key');
   const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
   const keygen = (...args: string[]): Promise<string> =>
@@ -266,7 +266,7 @@ test('a new key goes into a file that its owner alone can read, and over no othe
     );
 });
 
-test('a key file that others can read is named, with the remedy', () => {
+test('a warning names a key file that others can read, and the fix', () => {
   const file = join(directory, 'open-key');
   writeFileSync(file, `${Buffer.alloc(32, 1).toString('base64')}\n`);
   for (const [mode, exposed] of [
@@ -282,7 +282,7 @@ test('a key file that others can read is named, with the remedy', () => {
   }
 });
 
-test('a host that does not resolve is named; an address of the other family too', async () => {
+test('errors name a host that does not resolve, or resolves to the wrong family', async () => {
   const failure = (host: string, kind: 0 | 4 | 6): Promise<string> =>
     resolveHost({ host, port: 1 }, kind).then(
       () => 'resolved',
@@ -293,7 +293,7 @@ test('a host that does not resolve is named; an address of the other family too'
   assert.equal(await resolveHost({ host: 'localhost', port: 5 }, 4), [{ address: '127.0.0.1', port: 5 }]);
 });
 
-test('a thing is told once in a while, and not too many things', () => {
+test('repeated messages are rate-limited, and so is the number of different ones', () => {
   const throttle = new Throttle(1000, 2);
   const told = (what: string, now: number): boolean => throttle.tells(what, now);
   assert.equal(
@@ -306,7 +306,7 @@ test('a thing is told once in a while, and not too many things', () => {
 const opened: GossipHost[] = [];
 test.after.each(() => opened.splice(0).forEach((host) => host.close()));
 
-test('who asks a cluster becomes no member of it; what is no member of a cluster is said', async () => {
+test('a query does not add a member to the cluster; an error says if the address is not a member', async () => {
   const host = await GossipHost.open(
     { name: 'serf-like', address: '127.0.0.1', port: 0 },
     { localState: () => Uint8Array.of(255) },
@@ -335,7 +335,7 @@ test('who asks a cluster becomes no member of it; what is no member of a cluster
   assert.is(gone, `127.0.0.1:${port}: nobody listens there`);
 });
 
-test('vtep gossip: what is wrong is named', async () => {
+test('vtep gossip: errors name the flag', async () => {
   const says = (...args: string[]): Promise<string> =>
     gossip.run(args).then(
       (code) => `ended with ${code}`,

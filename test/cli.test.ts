@@ -44,12 +44,12 @@ test('flags: values, lists, switches and the rest', () => {
   assert.is(parsed.on('help'), undefined);
   assert.equal(parsed.rest, ['a', 'b', '--port']);
   assert.equal([...parsed.given].sort(), ['json', 'learn', 'peer', 'port']);
-  // A number with a sign is a value, and no flag.
+  // A number with a sign is a value, not a flag.
   assert.is(parseFlags(['--port', '-1'], flags).value('port'), '-1');
   assert.equal(parseFlags(['--peer', '10.0.0.1', '-5', '--port=-7'], flags).values('peer'), ['10.0.0.1', '-5']);
 });
 
-test('flags: what is wrong is named', () => {
+test('flags: errors name the flag', () => {
   const refused = (...args: string[]): string => {
     try {
       parseFlags(args, flags);
@@ -73,7 +73,7 @@ test('flags: what is wrong is named', () => {
   assert.is(refused('--json=1'), '--json takes no value, got "1"');
 });
 
-test('flags: help stands in columns', () => {
+test('flags: help is aligned in columns', () => {
   assert.is(
     flagHelp(flags),
     [
@@ -86,7 +86,7 @@ test('flags: help stands in columns', () => {
   );
 });
 
-test('tables: numbers to the right', () => {
+test('tables: numbers are aligned to the right', () => {
   assert.is(
     table(
       ['NAME', 'N'],
@@ -105,7 +105,7 @@ function planOf(...args: string[]): ReturnType<typeof readPlan> {
 }
 const ONE = ['--vni', '4097', '--local', '172.31.1.5', '--tap', 'eth0'];
 
-test('up: flags make the same plan as a file', () => {
+test('up: flags give the same plan as a file', () => {
   const file = join(directory, 'same.json');
   writeFileSync(
     file,
@@ -136,7 +136,7 @@ test('up: flags make the same plan as a file', () => {
   assert.is(planOf('--config', file, '--port', '5000').port, 5000);
 });
 
-test('up: a trunk makes a segment of each VLAN', () => {
+test('up: a trunk adds a segment for each VLAN', () => {
   const made = planOf(
     ...ONE,
     ...['--peer', '10.1.1.1,10.1.1.2', '--vlan', '10=100', '20=200'],
@@ -185,7 +185,7 @@ const MISTAKES: [what: string, args: string[], message: RegExp][] = [
   ],
 ];
 for (const [what, args, message] of MISTAKES)
-  test(`up: names ${what}`, () => {
+  test(`up: rejects ${what}`, () => {
     try {
       planOf(...args);
     } catch (error) {
@@ -196,7 +196,7 @@ for (const [what, args, message] of MISTAKES)
     assert.unreachable();
   });
 
-test('up: a mistake in a file is found by its path, or its line', () => {
+test('up: an error in a file gives the path of the field or the line', () => {
   const file = join(directory, 'wrong.json');
   const message = (text: string, ...more: string[]): string => {
     writeFileSync(file, text);
@@ -271,7 +271,7 @@ last('the limit of the address space is that of /proc/self/limits', () => {
 
 last('under ulimit -v and ulimit -n the program prints sentences, and no stack', async () => {
   const { build } = await import('esbuild');
-  // Inside the repository, where koffi is found.
+  // Inside the repository, so that Node finds koffi.
   const folder = mkdtempSync(join(REPOSITORY, 'node_modules', '.weft-limits-'));
   try {
     await build({

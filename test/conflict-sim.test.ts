@@ -1,8 +1,7 @@
 /**
- * Hosts that contradict each other: one address on two of them, another VNI or subnet for the same network. After every
- * quiet time all hosts have the same view: nothing that is announced contradicts anything else, whatever is not announced
- * contradicts something that is, and all list the same conflicts. (See support/seeds.ts for how to run one of the random
- * ones.)
+ * Conflicting hosts: one address on two of them, or different VNIs or subnets for the same network. After every quiet
+ * time all hosts have the same view: announced endpoints do not conflict with each other, each waiting one conflicts
+ * with an announced one, and all list the same conflicts. (support/seeds.ts says how to run a single seed.)
  */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -16,7 +15,7 @@ const MINUTE = 60_000;
 const NET = 'net-aaaaaaaaaaaaaaaaaaaa1';
 const VNI = 4097;
 const OTHER_VNI = 5000;
-/** What clocks show at time 0. */
+/** Reading of the clocks at time 0. */
 const EPOCH = 1_700_000_000_000;
 
 interface Wish {
@@ -30,7 +29,7 @@ interface Wish {
 
 const running = (lab: GossipLab): LabHost[] => lab.hosts.filter(({ process }) => process !== null && !process.frozen);
 
-/** All endpoints that hosts whose process runs have. */
+/** All endpoints of hosts whose process runs. */
 function wishes(lab: GossipLab): Wish[] {
   return running(lab).flatMap((host) =>
     [...(host.endpoints.get(NET) ?? [])].map(([id, { ip, mac }]) => {
@@ -51,7 +50,7 @@ function contradict(a: Wish, b: Wish): boolean {
 const conflictText = ({ kind, value, holds, holder, refused }: OverlayConflict): string =>
   `${kind} ${value}: ${holder.node} has ${holds}, not ${refused.node}`;
 
-/** What is wrong, by what the hosts want and what they see alone. */
+/** Errors, from the hosts' endpoints and their views alone. */
 function findings(lab: GossipLab): string[] {
   const found: string[] = [];
   const all = wishes(lab);
@@ -72,14 +71,15 @@ function findings(lab: GossipLab): string[] {
   if (views.length === 0 || found.length > 0) return found;
   const holds = new Set(views[0]!.text.split('; '));
   const announced = all.filter(({ host, id }) => holds.has(`${id} of ${host.process!.name}`));
-  if (announced.length !== (views[0]!.text === '' ? 0 : holds.size)) found.push(`entries of nobody: ${views[0]!.text}`);
+  if (announced.length !== (views[0]!.text === '' ? 0 : holds.size))
+    found.push(`entries without a host: ${views[0]!.text}`);
   const waiting = all.filter((wish) => !announced.includes(wish));
   const name = ({ host, ip, mac }: Wish): string => `${ip} ${mac} ${host.address}`;
   for (const wish of announced)
     for (const other of announced)
       if (contradict(wish, other)) found.push(`${name(wish)} and ${name(other)} both hold`);
   for (const wish of waiting)
-    if (!announced.some((other) => contradict(wish, other))) found.push(`nothing is in the way of ${name(wish)}`);
+    if (!announced.some((other) => contradict(wish, other))) found.push(`${name(wish)} waits without a conflict`);
   const conflicts = attached.map(({ process }) =>
     process!.overlay(NET).conflicts().map(conflictText).sort().join('; '),
   );
@@ -99,12 +99,12 @@ function findings(lab: GossipLab): string[] {
   return found;
 }
 
-/** Whether two hosts' endpoints are of networks with other parameters, as far as their records say. */
+/** Whether the records of two hosts' endpoints show different parameters of the network. */
 function differ(a: Wish, b: Wish): boolean {
   return a.host.time !== undefined && b.host.time !== undefined && (a.vni !== b.vni || a.subnet !== b.subnet);
 }
 
-/** A clock on a wall: right, or wrong by up to a year. */
+/** A wall clock: correct, or wrong by up to a year. */
 function wallClock(clock: Clock, random: Random): () => number {
   const wrong = random.chance(0.3) ? (random.float() - 0.5) * 31_536_000_000 : random.integer(100);
   return () => Math.round(EPOCH + clock.now + wrong);
@@ -116,13 +116,13 @@ function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log)
   const say = (what: string): void => log(`${lab.clock.now.toFixed(0)} ${address} ${what}`);
   const what = random.integer(9);
   if (what < 4) {
-    // Few addresses, so that hosts contradict each other; the same id on several hosts, or one for each.
+    // Few addresses, so that hosts conflict; ids are shared by several hosts or unique.
     const number = 2 + random.integer(5);
     const mac = `02:42:0a:00:00:0${random.chance(0.8) ? number : 2 + random.integer(5)}`;
     const ip = `10.0.${host.vnis.get('subnet') ?? 0}.${number}/24`;
     const id = random.chance(0.8) ? `e${number}-${mac.at(-1)}-${address}` : `e${number}-${mac.at(-1)}`;
     if (host.endpoints.get(NET)?.has(id) === true) return;
-    // One host has one MAC address for one IP address.
+    // A host has one MAC address per IP address.
     if ([...(host.endpoints.get(NET)?.values() ?? [])].some((one) => one.ip === ip || one.mac === mac)) return;
     say(`has ${id}: ${ip} ${mac}`);
     host.add(NET, id, { ip, mac });
@@ -188,12 +188,12 @@ function run(seed: number, log: Log): string[] {
 
 simulate({
   file: 'test/conflict-sim.test.ts',
-  holds: 'hosts that contradict each other agree after every quiet time',
+  holds: 'conflicting hosts agree after every quiet time',
   count: 150,
   run,
 });
 
-// ---- What holds in each single case ----
+// ---- Scenarios ----
 
 const MAC = '02:42:0a:00:00:05';
 const OTHER_MAC = '02:42:0a:00:00:55';
@@ -224,7 +224,7 @@ class Scene {
       const endpoints = [...(host.endpoints.get(NET) ?? [])];
       host.endpoints.clear();
       host.boot(`node-${number}`);
-      // As a host does: it joins, or finds that it cannot, and then announces its endpoints.
+      // Like a host: joins, or finds that it cannot, and then announces its endpoints.
       const until = this.clock.now + 1000;
       const add = (): void => {
         const joined = host.process!.db.known().length > 0;
@@ -235,7 +235,7 @@ class Scene {
     }
   }
 
-  /** Has a host have 10.0.0.5. */
+  /** Gives a host the address 10.0.0.5. */
   claim(number: number, mac = MAC): void {
     this.host(number).add(NET, `e5-${number}`, { ip: '10.0.0.5/24', mac });
   }
@@ -244,7 +244,7 @@ class Scene {
     for (let left = milliseconds; left > 0; left -= 1000) this.clock.advance(Math.min(left, 1000));
   }
 
-  /** Which host holds 10.0.0.5, as all that run see it, each by its table and its VTEP. */
+  /** The owner of 10.0.0.5 in the tables and VTEPs of all running hosts. */
   holder(): string {
     const views = running(this.lab).map(({ process, address }) => {
       const records = process!.db.entries(NET, OVERLAY_PEER_TABLE).filter(({ key }) => key.startsWith('e5-'));
@@ -265,7 +265,7 @@ for (const [what, mac] of [
   ['another MAC address', OTHER_MAC],
 ] as const)
   scenario(
-    `two hosts have one IP address and ${what}: the older one holds everywhere, and all list the conflict`,
+    `two hosts have one IP address and ${what}: the older one wins everywhere, and all list the conflict`,
     () => {
       const scene = new Scene(3);
       scene.boot(1, 2, 3);
@@ -283,7 +283,7 @@ for (const [what, mac] of [
     },
   );
 
-scenario('one MAC address with two IP addresses on two hosts is a conflict, on one host it is none', () => {
+scenario('one MAC address with two IP addresses is a conflict on two hosts, but not on one', () => {
   const scene = new Scene(2);
   scene.boot(1, 2);
   scene.host(1).add(NET, 'a', { ip: '10.0.0.6/24', mac: MAC });
@@ -299,7 +299,7 @@ scenario('one MAC address with two IP addresses on two hosts is a conflict, on o
   assert.ok(keys.includes('a') && keys.includes('b') && !keys.includes('c'), keys.join());
 });
 
-scenario('those that wait come back within two seconds, the one that waited longest first', () => {
+scenario('waiting endpoints return within two seconds, the oldest first', () => {
   const scene = new Scene(4);
   scene.boot(1, 2, 3, 4);
   for (const number of [3, 4, 1, 2]) {
@@ -320,7 +320,7 @@ scenario('those that wait come back within two seconds, the one that waited long
   assert.equal(scene.conflicts(4), []);
 });
 
-scenario('an endpoint that moves follows within two seconds, whichever host is told first', () => {
+scenario('a moved endpoint is announced within two seconds, whichever host changes first', () => {
   const scene = new Scene(3);
   scene.boot(1, 2, 3);
   scene.claim(1);
@@ -335,7 +335,7 @@ scenario('an endpoint that moves follows within two seconds, whichever host is t
   assert.is(scene.holder(), '3');
 });
 
-scenario('a host that restarts before it is missed keeps its seniority, and nobody notices', () => {
+scenario('a host that restarts before others detect it keeps its seniority, and no VTEP changes', () => {
   const scene = new Scene(3);
   scene.boot(1, 2, 3);
   scene.claim(1);
@@ -354,7 +354,7 @@ scenario('a host that restarts before it is missed keeps its seniority, and nobo
   assert.is(scene.conflicts(3).length, 1);
 });
 
-scenario('a host that is gone does not stand in the way, whether it left or died', () => {
+scenario('a host that left or died does not block others', () => {
   for (const farewell of [true, false]) {
     const scene = new Scene(3);
     scene.boot(1, 2, 3);
@@ -375,14 +375,14 @@ scenario('a host that is gone does not stand in the way, whether it left or died
     assert.equal(scene.conflicts(3), []);
     scene.boot(1);
     scene.pass(40_000);
-    // Both are announced again for a moment after a death, and the older attachment is that of host 1.
+    // After a death both are announced again for a moment, and the older attachment is that of host 1.
     assert.ok(['1', '2'].includes(scene.holder()), scene.holder());
     if (farewell) assert.is(scene.holder(), '2');
     assert.is(scene.conflicts(3).length, 1);
   }
 });
 
-scenario('both sides of a split announce an address; when they are one again, the older attachment holds', () => {
+scenario('both sides of a partition announce an address; after it heals, the older attachment wins', () => {
   for (const older of [1, 2]) {
     const scene = new Scene(3);
     scene.boot(1, 2, 3);
@@ -401,7 +401,7 @@ scenario('both sides of a split announce an address; when they are one again, th
   }
 });
 
-scenario('a host whose clock is wrong takes nothing from one that it knows of', () => {
+scenario('a host with a wrong clock cannot take an address from a host that it knows', () => {
   for (const wrong of [-1e11, 1e11]) {
     const scene = new Scene(3);
     scene.host(1).time = () => EPOCH + scene.clock.now + wrong;
@@ -416,14 +416,14 @@ scenario('a host whose clock is wrong takes nothing from one that it knows of', 
   }
 });
 
-scenario('a record without a time goes before all others, as its host never withdraws it', () => {
+scenario('a record without a time wins over all others, since its host never withdraws it', () => {
   const scene = new Scene(3);
   scene.host(2).time = undefined;
   scene.boot(1, 2, 3);
   scene.claim(1);
   scene.pass(3000);
   const { process } = scene.host(2);
-  // As Docker does, which looks at nothing that is there.
+  // Like Docker, which does not check for conflicts.
   process!.db.createEntry(
     NET,
     OVERLAY_PEER_TABLE,
@@ -437,7 +437,7 @@ scenario('a record without a time goes before all others, as its host never with
 });
 
 for (const what of ['VNI', 'subnet'] as const)
-  scenario(`a host with another ${what} for the network gives way, says so everywhere, and comes back`, () => {
+  scenario(`a host with another ${what} for the network withdraws, is listed everywhere, and returns`, () => {
     const scene = new Scene(3);
     const own = what === 'VNI' ? '10.0.0.103/24' : '10.0.0.103/16';
     if (what === 'VNI') scene.host(3).vnis.set(NET, OTHER_VNI);
@@ -455,7 +455,7 @@ for (const what of ['VNI', 'subnet'] as const)
       assert.equal(scene.conflicts(number), [`parameters ${odd}: node-1 has ${even}, not node-3`]);
     const knows = (number: number): number => scene.host(number).process!.vteps.get(VNI)!.endpoints.size;
     assert.equal([1, 2, 3].map(knows), [1, 1, 0]);
-    // The oldest one leaves; host 2, which is announced, still goes before one that only waits.
+    // The oldest one leaves; host 2, which is announced, still wins over one that waits.
     for (const [number, left] of [
       [1, [1, 0]],
       [2, [0]],
@@ -466,7 +466,7 @@ for (const what of ['VNI', 'subnet'] as const)
       for (const other of [...others, 3]) assert.is(scene.conflicts(other).length, others.length === 0 ? 0 : 1);
       void left;
     }
-    // Now it is the one that was there first.
+    // Now host 3 is the oldest.
     scene.host(1).add(NET, 'base-192.0.2.1', { ip: '10.0.0.101/24', mac: '02:42:0a:00:01:01' });
     scene.pass(2000);
     for (const number of [1, 3])

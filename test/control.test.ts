@@ -1,4 +1,4 @@
-/** The control socket and its client: the protocol, and what no client may do to the process. */
+/** The control socket and its client: the protocol, and limits that protect the process from clients. */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
@@ -27,7 +27,7 @@ test.after.each(async () => {
   server = undefined;
 });
 
-/** Sends text, and returns the lines that come back until the VTEP closes the connection. */
+/** Sends text, and returns the lines received until the VTEP closes the connection. */
 function talk(text: string, end = true): Promise<string[]> {
   return new Promise((resolve, reject) => {
     let got = '';
@@ -71,7 +71,7 @@ test('requests are answered in order, wrong ones with an error', async () => {
   assert.match(lines[1]!, /^\{"ok":false,"error":"command: expected one of /);
   assert.equal(lines.slice(2), [
     '{"ok":true,"result":{"asked":"peers"}}',
-    '{"ok":true,"result":{"asked":"counters"}}', // without a newline behind it, as printf and nc may send it
+    '{"ok":true,"result":{"asked":"counters"}}', // without a final newline, as printf and nc may send it
   ]);
 });
 
@@ -103,13 +103,13 @@ test('an error in the middle of a list ends it', async () => {
   assert.is(await message(ask(path, { command: 'fdb' })), 'the engine has ended');
 });
 
-test('a request that is too long is refused, and the connection closed', async () => {
+test('a request that is too long is rejected, and the connection closed', async () => {
   await serve(async () => ({}));
   const lines = await talk('x'.repeat(1 << 20), false);
   assert.equal(lines, ['{"ok":false,"error":"a request is one line of at most 262144 characters"}']);
 });
 
-test('requests that nobody reads the answers of are not taken in', async () => {
+test('requests of a client that does not read are not read', async () => {
   let asked = 0;
   await serve(async () => {
     asked++;
@@ -121,7 +121,7 @@ test('requests that nobody reads the answers of are not taken in', async () => {
   client.destroy();
 });
 
-test('a client that does not read is disconnected, and its list is not made', async () => {
+test('a client that does not read is disconnected, and its list is not produced', async () => {
   let made = 0;
   let ended = false;
   function* endless(): Generator<object> {
@@ -145,7 +145,7 @@ test('a client that does not read is disconnected, and its list is not made', as
   );
   const client = await mute({ command: 'fdb' });
   await waitFor('the list to end', () => ended, 5000);
-  assert.ok(made * 100 < 2 << 20, `${made} entries were made`);
+  assert.ok(made * 100 < 2 << 20, `${made} entries were produced`);
   const closed = new Promise((resolve) => client.once('close', resolve));
   client.resume();
   await closed;
@@ -175,7 +175,7 @@ test('many clients at once: one page in each round of the event loop', async () 
   assert.ok(most <= 2, `${most} pages in one round`);
 });
 
-test('clients are limited in number; an idle one makes room for a new one', async () => {
+test('the number of clients is limited; a new one replaces an idle one', async () => {
   await serve(async (_, gone) => new Promise((resolve) => gone.addEventListener('abort', () => resolve({}))), {
     clients: 2,
   });
@@ -199,7 +199,7 @@ test('an idle connection is closed', async () => {
   assert.equal(await talk('{"command":"counters"}\n', false), ['{"ok":true,"result":{}}']);
 });
 
-test('when the VTEP stops, what is in progress ends', async () => {
+test('when the VTEP stops, requests in progress end', async () => {
   const one = await serve(async (_, gone) =>
     (async function* (): AsyncGenerator<Page> {
       yield { result: [1] };
@@ -218,15 +218,15 @@ test('when the VTEP stops, what is in progress ends', async () => {
   );
 });
 
-test('the socket is for its owner, and goes when it is closed', async () => {
+test('only its owner can use the socket, and close() removes it', async () => {
   const one = await serve(async () => ({}));
   assert.is(statSync(path).mode & 0o777, 0o600);
   await one.close();
   assert.not(existsSync(path));
 });
 
-test('a socket that nobody listens on is replaced, and nothing else', async () => {
-  // A listener whose process ends without closing leaves its socket behind.
+test('a stale socket is replaced; a live one or another file is not', async () => {
+  // A listener whose process is killed leaves its socket behind.
   const script = `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
   await new Promise((resolve) => execFile(process.execPath, ['-e', script], resolve));
   const one = await serve(async () => ({ here: true }));
@@ -238,13 +238,13 @@ test('a socket that nobody listens on is replaced, and nothing else', async () =
   rmSync(path);
 });
 
-test('a path that no socket can have is refused with the reason', async () => {
+test('an impossible path is rejected with the reason', async () => {
   const tried = (at: string): Promise<string> => message(serveControl(at, async () => ({})));
   assert.match(await tried('/nonexistent/dir/x.sock'), /there is no directory \/nonexistent\/dir; create it/);
   assert.match(await tried(join(directory, 'x'.repeat(200))), /the path is longer than 107 bytes/);
 });
 
-test('a client says why it has no answer', async () => {
+test('a client reports why it got no answer', async () => {
   const refused = (at = path): Promise<string> => message(ask(at, { command: 'fdb' }, { timeout: 200 }));
   assert.match(await refused(), /^there is no control socket at .*; start the VTEP with --control /);
   writeFileSync(path, '');
@@ -269,7 +269,7 @@ test('a client says why it has no answer', async () => {
   }
 });
 
-test('a client that ends a reply early hears no more of it', async () => {
+test('a client that stops reading a reply early gets no more of it', async () => {
   let gone = false;
   await serve(async () =>
     (async function* (): AsyncGenerator<Page> {

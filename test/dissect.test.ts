@@ -1,4 +1,7 @@
-/** `dissect` of what is not one whole well-formed packet of a known protocol: ports, first fragments, and what they cost. */
+/**
+ * `dissect` of what is not one whole well-formed packet of a known protocol: ports, first fragments, and what they
+ * cost.
+ */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PING } from '../bench/packet.js';
@@ -60,7 +63,7 @@ test('port 8472: only a whole header with flag I is VXLAN', () => {
   const cut = build([ethernet, ipv4, udp(53, 8472), vxlan, ethernet, payload(46)]);
   const { stopped } = dissect(cut.subarray(0, 46), { originalLength: cut.length });
   assert.is(stopped?.limitedBy, 'capture');
-  // A caller that names the port knows that it is VXLAN.
+  // A caller that names the port states that it carries VXLAN.
   assert.is(dissect(to8472(new Uint8Array(22)), { vxlanPorts: [8472] }).stopped?.reason, 'malformed');
 });
 
@@ -95,7 +98,7 @@ const tcp: LayerToBuild = {
   options: [{ kind: 2, data: fromHex('05b4') }],
 };
 const icmp: LayerToBuild = { protocol: 'icmp', type: 8, code: 0, identifier: 1, sequence: 1 };
-/** What an IP header carries; its number; and the lengths at which a cut lies in a header, so that it is truncated. */
+/** Payloads of IP: name, protocol number, and the lengths at which a cut truncates a header. */
 const CARRIED: [what: string, layers: LayerToBuild[], protocol: number, cutsHeader: (length: number) => boolean][] = [
   ['UDP', [udp(1000, 2000), payload(100)], 17, (length) => length < 8],
   ['TCP with options', [tcp, payload(100)], 6, (length) => length < 24],
@@ -181,7 +184,7 @@ test('a packet with a problem takes no longer than a whole one', () => {
   };
   const whole = { best: Infinity };
   const best = PROBLEMS.map(() => Infinity);
-  // The least of many short turns, in alternation: what else the machine does disturbs some of them only.
+  // The minimum of many short alternating rounds: other load disturbs only some of them.
   for (let round = 0; round < 200; round++) {
     whole.best = Math.min(whole.best, time(PING, {}));
     PROBLEMS.forEach(([, bytes, options], i) => (best[i] = Math.min(best[i]!, time(bytes, options))));
@@ -189,7 +192,7 @@ test('a packet with a problem takes no longer than a whole one', () => {
   PROBLEMS.forEach(([what, bytes, options], i) => {
     assert.ok(dissect(bytes, options).stopped !== null, what);
     // With an Error and its stack it was 8 to 15 times as long.
-    assert.ok(best[i]! < whole.best * 1.5, `${what}: ${best[i]} ns, and ${whole.best} ns the whole packet`);
+    assert.ok(best[i]! < whole.best * 1.5, `${what}: ${best[i]} ns, the whole packet ${whole.best} ns`);
   });
   const ratios = best.map((one) => (one / whole.best).toFixed(2)).join(', ');
   console.log(`# ${whole.best.toFixed(0)} ns the whole packet; with a problem ${ratios} times as long`);

@@ -29,7 +29,7 @@ test('learns, refreshes, moves and forgets', () => {
   assert.is(table.size, 0);
 });
 
-test('ages on a clock that counts from 1970, and past the wrap of its ticks', () => {
+test('entries age with a clock that counts from 1970, and across the wrap of the ticks', () => {
   for (const start of [1.8e12, 2 ** 31 * TICK - 3 * TICK, 2 ** 32 * TICK - 3 * TICK]) {
     const table = new Fdb({ ageing: 10 * TICK });
     table.learn(at(1), 0, 1, start);
@@ -38,7 +38,7 @@ test('ages on a clock that counts from 1970, and past the wrap of its ticks', ()
   }
 });
 
-test('ageing 0 never forgets', () => {
+test('with ageing 0 entries never expire', () => {
   const table = new Fdb({ ageing: 0 });
   table.learn(at(1), 0, 1, 0);
   table.sweep(1e9);
@@ -62,7 +62,7 @@ test('static entries beat learned ones, do not age and are not moved', () => {
   assert.is(table.lookup(mac, 0, 0), NONE);
 });
 
-test('a flood of source addresses takes its own share and no more, and nothing static', () => {
+test('a flood of source addresses uses only its own share, and displaces no static entry', () => {
   const table = new Fdb({ capacity: 1000, perDestination: 600 });
   for (let i = 0; i < 2000; i++) table.setStatic(0x0200_0000_0000 + i, 1);
   let refused = 0;
@@ -78,7 +78,7 @@ test('a flood of source addresses takes its own share and no more, and nothing s
   assert.is(table.learn(at(0x0600_0000_ffff), 0, 3, 0), fdb.LEARNED);
 });
 
-test('learns no address that is no single station’s, and no other table can make it', () => {
+test('learns only unicast addresses, also from another table', () => {
   const table = new Fdb();
   for (const text of ['00:00:00:00:00:00', 'ff:ff:ff:ff:ff:ff', '01:00:00:00:00:00', '33:33:00:00:00:01']) {
     const mac = fdb.macBytes(text);
@@ -91,15 +91,15 @@ test('learns no address that is no single station’s, and no other table can ma
   assert.is(table.learn(fdb.macBytes('00:01:00:00:00:00'), 0, 1, 0), fdb.LEARNED);
 });
 
-test('refuses bounds that make no sense', () => {
+test('rejects invalid bounds', () => {
   assert.throws(() => new Fdb({ capacity: -1 }), /fdb\.capacity/);
   assert.throws(() => new Fdb({ ageing: -1 }), /fdb\.ageing/);
   assert.throws(() => new Fdb().setStatic(1, 1.5), /fdb\.destination/);
 });
 
 /**
- * The model: a Map, and ages in whole ticks as the table has them. Few addresses and destinations, so that collisions,
- * moves and evictions are frequent.
+ * The model: a Map, with ages in whole ticks. Few addresses and destinations, so that collisions, moves and evictions
+ * are frequent.
  */
 class Model {
   readonly entries = new Map<number, { destination: number; static: boolean; seen: number }>();
@@ -118,7 +118,7 @@ class Model {
   }
 }
 
-test('behaves as a Map would, under any sequence of operations', () => {
+test('behaves like a Map for any sequence of operations', () => {
   const mac = fc.oneof(
     fc.nat(40),
     fc.nat(40).map((low) => 0x7600_0000_0000 + low),
@@ -204,7 +204,7 @@ test('behaves as a Map would, under any sequence of operations', () => {
   );
 });
 
-test('loses nothing however entries that displaced each other are removed', () => {
+test('removing displaced entries in any order loses no other entry', () => {
   const table = new Fdb();
   const model = new Map<number, number>();
   let random = 1;
@@ -230,7 +230,7 @@ test('grows to many entries and shrinks again', () => {
   assert.is(table.learn(at(5), 0, 1, 11 * TICK), fdb.LEARNED);
 });
 
-test('adopts what another table has seen, and never what it knows better itself', () => {
+test('adopts entries of another table unless its own are better', () => {
   const table = new Fdb({ ageing: 10_000, capacity: 3, perDestination: 2 });
   const mac = (n: number): number => 0x0242_0a00_0000 + n;
   const at = (n: number) => fdb.macBytes(macToText(mac(n)));
@@ -239,15 +239,15 @@ test('adopts what another table has seen, and never what it knows better itself'
   assert.is(table.lookup(at(1), 0, now), 5);
   assert.is(table.lookup(at(1), 0, now + 5000), 5);
   assert.is(table.lookup(at(1), 0, now + 6500), NONE, 'its age came along');
-  // An older sight of it elsewhere changes nothing, a younger one moves it.
+  // An older sighting elsewhere changes nothing, a newer one moves the entry.
   table.adopt(mac(1), 7, 5000, now);
   assert.is(table.lookup(at(1), 0, now), 5);
   table.adopt(mac(1), 7, 1000, now);
   assert.equal([table.lookup(at(1), 0, now), table.behind(5), table.behind(7)], [7, 0, 1]);
-  // One that is older does not make it older.
+  // An older sighting does not change its age.
   table.adopt(mac(1), 7, 9000, now);
   assert.is(table.lookup(at(1), 0, now + 8000), 7);
-  // The control plane knows better, and the bounds hold.
+  // Static entries win, and the bounds hold.
   table.setStatic(mac(2), 9);
   table.adopt(mac(2), 7, 0, now);
   assert.is(table.lookup(at(2), 0, now), 9);
@@ -257,7 +257,7 @@ test('adopts what another table has seen, and never what it knows better itself'
   table.adopt(mac(5), 8, 0, now);
   table.adopt(mac(6), 6, 0, now);
   assert.equal([table.lookup(at(5), 0, now), table.lookup(at(6), 0, now)], [8, NONE]);
-  // Learned here later, it is where it was seen here.
+  // Learned here later, it has the destination seen here.
   assert.is(table.learn(at(5), 0, 6, now + 100), fdb.MOVED);
 });
 

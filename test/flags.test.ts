@@ -1,4 +1,4 @@
-/** Short flags, as POSIX getopt reads them (IEEE 1003.1, section 12.2). */
+/** Short flags, as in POSIX getopt (IEEE 1003.1, section 12.2). */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { flagHelp, parseFlags, UsageError, type Flag } from '../src/cli/flags.js';

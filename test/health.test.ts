@@ -1,4 +1,4 @@
-/** Losses, remotes out of reach and the local address, as the log and the counters tell of them. */
+/** Losses, unreachable remotes and the local address in the log and the counters. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AddressWatch, type Fault } from '../src/host/address-watch.js';
@@ -115,7 +115,7 @@ health('a remote is unreachable after two seconds of failures, and back when it 
   assert.equal(lines.slice(1), [
     'info: VTEP 192.0.2.2 is reachable again; it was unreachable for 9 s, and 14 datagrams to it were lost',
   ]);
-  // A restart of the other one is no trouble.
+  // A restart of the remote is not reported.
   reachability.failed('192.0.2.2', 'ECONNREFUSED', 3, true, 10_000);
   reachability.back('192.0.2.2', 10_500);
   assert.is(lines.length, 2);
@@ -176,7 +176,7 @@ health('the local address is told of when it goes, when the reason changes and w
 });
 
 health('the kernel’s own count of a socket’s drops is found by address and port', () => {
-  // Lines as Linux 6.1 prints them.
+  // The format of Linux 6.1.
   const head =
     '   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n';
   const four =

@@ -1,4 +1,4 @@
-/** The fast engine's clock, with a C library that says what time it is. */
+/** The fast engine's clock, with a fake C library that sets the time. */
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -7,11 +7,11 @@ import { Arena } from '../src/host/linux/arena.js';
 import { Clock } from '../src/host/linux/clock.js';
 import { type Libc } from '../src/host/linux/libc.js';
 
-/** A clock, and what sets the system's, in nanoseconds since it booted. */
+/** A clock, and a function that sets the system's clock, in nanoseconds since boot. */
 function clockAt(nanoseconds: bigint): { clock: Clock; set(nanoseconds: bigint): void } {
   let time = nanoseconds;
   const calls = {
-    address: () => 0n, // so that a pointer is an offset in the arena
+    address: () => 0n, // makes pointers offsets in the arena
     madvise: () => 0,
     clock_gettime: (_: number, at: bigint) => {
       arena.view.setBigInt64(Number(at) + abi.TIMESPEC.seconds, time / BigInt(1e9), true);
@@ -26,7 +26,7 @@ function clockAt(nanoseconds: bigint): { clock: Clock; set(nanoseconds: bigint):
 const start = fc.bigInt(0n, 10n ** 17n); // three years
 const passing = fc.bigInt(0n, 900n * 10n ** 9n);
 
-test('milliseconds pass as the system’s do, up to one that is not over', () =>
+test('milliseconds follow the system’s clock, rounded down', () =>
   fc.assert(
     fc.property(start, passing, (from, passed) => {
       const { clock, set } = clockAt(from);
@@ -36,7 +36,7 @@ test('milliseconds pass as the system’s do, up to one that is not over', () =>
     }),
   ));
 
-test('microseconds are counted over a thousand seconds, and begin anew without anybody’s notice', () =>
+test('microseconds stay correct across the restart of their counter every 1000 seconds', () =>
   fc.assert(
     fc.property(start, passing, (from, passed) => {
       const { clock, set } = clockAt(from);

@@ -1,4 +1,4 @@
-/** The fast engine's data path, with a C library of the test's own: what the kernel is not brought to hand out at will. */
+/** The fast engine's data path with a fake C library, for input that a real kernel does not produce on demand. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Recorder } from '../src/host/recorder.js';
@@ -18,15 +18,15 @@ import { Vtep } from '../src/vtep/index.js';
 const VNI = 7;
 const PEER = '192.0.2.2';
 
-/** A TAP and an underlay of arrays. */
+/** A TAP and an underlay made of arrays. */
 class Fake {
-  /** Frames that the TAP hands out, virtio headers in front; what it was given. */
+  /** Frames that the TAP returns, with virtio headers; and frames written to it. */
   readonly toRead: Uint8Array[] = [];
   readonly written: Uint8Array[] = [];
-  /** Datagrams that were sent, and whether the socket takes any. */
+  /** Datagrams sent, and whether the socket accepts any. */
   readonly sent: string[] = [];
   full = false;
-  /** Datagrams that come from the peer. */
+  /** Datagrams received from the peer. */
   readonly toReceive: Uint8Array[] = [];
   readonly counts = newCounts();
   readonly path: DataPath;
@@ -34,7 +34,7 @@ class Fake {
 
   constructor() {
     const libc = {
-      address: () => 0n, // so that a pointer is an offset in the arena
+      address: () => 0n, // makes pointers offsets in the arena
       madvise: () => 0,
       errno: () => EAGAIN,
       readv: (_fd: number, vector: bigint) => this.#read(Number(vector)),
@@ -109,7 +109,7 @@ class Fake {
 const frame = (text: string): Uint8Array =>
   Buffer.concat([Buffer.from('02000000000102000000000288b5', 'hex'), Buffer.from(text.padEnd(46))]);
 
-test('a super-frame that cannot be cut is counted, and what comes from the underlay behind it is whole', () => {
+test('a super-frame that cannot be segmented is counted, and the next datagram from the underlay is intact', () => {
   const fake = new Fake();
   const header = new Uint8Array(VIRTIO_LENGTH);
   writeHeader(header, 0, GSO_TCPV4, 54, 1400, 34, 16);
@@ -126,7 +126,7 @@ test('a super-frame that cannot be cut is counted, and what comes from the under
   assert.equal(Buffer.from(written.subarray(VIRTIO_LENGTH)), Buffer.from(frame('and then')));
 });
 
-test('the machine’s own datagrams are sent as they were, also behind a socket that was full', () => {
+test('the machine’s own datagrams are sent unchanged, also after the socket was full', () => {
   const fake = new Fake();
   fake.vtep.addPeer(VNI, '192.0.2.3');
   const announced = (last: string): string =>

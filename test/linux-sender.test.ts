@@ -1,4 +1,4 @@
-/** Sending by the fast engine, with a C library of the test's own: sockets that fill up and errors that come when they are told to. */
+/** The fast engine's sender with a fake C library, in which the test controls full sockets and errors. */
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -19,26 +19,26 @@ const remotes: Remote[] = [0, 1].map((id) => ({
   reason: '',
 }));
 
-/** What one socket was given: where to, and the bytes of each datagram. */
+/** Datagrams sent on one socket: destination and bytes. */
 interface Sent {
   fd: number;
   to: string;
   data: string;
 }
 
-/** Sockets that take messages until somebody says otherwise. */
+/** Sockets that accept messages unless the test says otherwise. */
 class Sockets {
   readonly sent: Sent[] = [];
-  /** Messages that each socket takes before it is full. */
+  /** Messages that each socket accepts before it is full. */
   readonly room = new Map<number, number>(FDS.map((fd) => [fd, Infinity]));
-  /** Errors that the next calls of a socket end with. */
+  /** Errors of the next calls on a socket. */
   readonly errors: number[] = [];
   readonly arena: Arena;
   #errno = 0;
 
   constructor() {
     const calls = {
-      address: () => 0n, // so that a pointer is an offset in the arena
+      address: () => 0n, // makes pointers offsets in the arena
       madvise: () => 0,
       errno: () => this.#errno,
       sendmmsg: (fd: number, messages: bigint, count: number) => this.#take(fd, Number(messages), count),
@@ -62,7 +62,7 @@ class Sockets {
     return taken;
   }
 
-  /** Reads a message as the kernel would, and cuts it apart where it is asked to. */
+  /** Reads a message as the kernel does, and applies UDP_SEGMENT. */
   #message(fd: number, at: number): void {
     const { view, bytes } = this.arena;
     const name = Number(view.getBigUint64(at + abi.MSGHDR.name, true));
@@ -87,7 +87,7 @@ function start() {
   const counts = newCounts();
   const sender = new Sender(sockets.libc, sockets.arena, FDS, false, counts, { errors: () => undefined });
   let next = sockets.arena.take(200_000);
-  /** Brings one datagram; its bytes lie where nothing else comes to lie. */
+  /** Hands one datagram to the sender, in memory of its own. */
   const transmit = (text: string, flow: number, remote = remotes[0]!): void => {
     sockets.arena.bytes.set(Buffer.from(text), next);
     sender.transmit(remote, next, text.length, flow, 0);
@@ -97,10 +97,10 @@ function start() {
   return { sockets, sender, transmit, texts, errors: () => readCounts(counts).sendErrors, counts };
 }
 
-test('what a full socket does not take waits, and leaves in order once there is room', () => {
+test('datagrams wait while the socket is full, and leave in order when it has space', () => {
   const { sockets, sender, transmit, texts, errors } = start();
   sockets.room.set(10, 2);
-  // Each is longer than the one before, so that none joins another's message.
+  // Increasing lengths, so that no two share a message.
   for (const text of ['a', 'bb', 'ccc', 'dddd']) transmit(text, 0);
   transmit('other', 1);
   sender.flush();
@@ -117,7 +117,7 @@ test('what a full socket does not take waits, and leaves in order once there is 
   assert.is(texts().at(-1), 'e');
 });
 
-test('while a socket is full, what is brought nevertheless is dropped and counted', () => {
+test('datagrams beyond the queue of a full socket are dropped and counted', () => {
   const { sockets, sender, transmit, texts, errors } = start();
   sockets.room.set(10, 0);
   transmit('a', 0);
@@ -130,7 +130,7 @@ test('while a socket is full, what is brought nevertheless is dropped and counte
   assert.equal(texts(), ['a']);
 });
 
-test('a socket that is full for too long loses what waits, and holds nobody back until it takes something again', () => {
+test('a socket that stays full for too long drops its queue, and delays no caller until it accepts again', () => {
   const { sockets, sender, transmit, texts, errors } = start();
   sockets.room.set(10, 0);
   for (const text of ['aaa', 'bbb', 'ccc']) transmit(text, 0); // one message of three datagrams
@@ -147,7 +147,7 @@ test('a socket that is full for too long loses what waits, and holds nobody back
   assert.equal([sender.full, texts()], [10, ['e', 'f']], 'it is waited for again');
 });
 
-test('no buffer for a datagram: it is counted, and the next ones go', () => {
+test('ENOBUFS: the datagram is counted, and the next ones are sent', () => {
   const { sockets, sender, transmit, texts, errors } = start();
   for (const text of ['a', 'bb', 'ccc']) transmit(text, 0);
   sockets.errors.push(ENOBUFS);
@@ -155,7 +155,7 @@ test('no buffer for a datagram: it is counted, and the next ones go', () => {
   assert.equal([texts(), errors()], [['bb', 'ccc'], { ENOBUFS: 1 }]);
 });
 
-test('a kernel that does not cut messages apart gets the datagrams one by one', () => {
+test('without UDP_SEGMENT in the kernel, datagrams are sent one by one', () => {
   const { sockets, sender, transmit, texts, errors } = start();
   for (const text of ['aa', 'bb', 'c']) transmit(text, 0);
   sockets.errors.push(EINVAL);
@@ -176,7 +176,7 @@ test('datagrams that cannot be sent one by one either do not turn joining off, a
     for (let i = 0; i < 3; i++) sender.transmit(remotes[0]!, at + i * 2, 2, 0, 0);
     sender.flush();
   };
-  // As Linux answers while the address that the socket is bound to is gone: the message, and each datagram twice.
+  // As Linux does while the socket's bound address is missing: errors for the message, and twice for each datagram.
   sockets.errors.push(...Array<number>(7).fill(EINVAL));
   three();
   assert.equal([sender.joins, readCounts(counts).sendErrors], [true, { EINVAL: 3 }]);
@@ -185,7 +185,7 @@ test('datagrams that cannot be sent one by one either do not turn joining off, a
   assert.is(sockets.sent.length, 3, 'the address is back');
 });
 
-test('whatever fills up when: each datagram leaves once or is counted, and those of a flow leave in order', () => {
+test('whichever socket is full: each datagram is sent once or counted, in order within a flow', () => {
   const event = fc.oneof(
     fc.record({ flow: fc.nat(3), remote: fc.nat(1), length: fc.integer({ min: 5, max: 12 }) }),
     fc.record({ fd: fc.constantFrom(...FDS), room: fc.nat(4) }),

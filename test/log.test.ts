@@ -10,7 +10,7 @@ import { journalPrefix, jsonLine, Logger, textLine, type LogRecord } from '../sr
 
 const log = suite('log');
 
-/** A logger whose clock the test sets, and what it wrote. */
+/** A logger with a test clock, and its output. */
 function recorded(options: ConstructorParameters<typeof Logger>[1] = {}) {
   const records: LogRecord[] = [];
   const time = { now: 0 };
@@ -152,14 +152,14 @@ output('a full disk costs lines and nothing else', () => {
 /** The file whose presence starts the reader of a pipe. */
 const go = (): string => join(directory, 'go');
 
-/** Ends a shell's command line with what reads the program's standard output. */
+/** The end of a shell command line: the reader of the program's standard output. */
 const PIPES = {
   'a pipe': (reader: string, body: string) =>
     spawn('sh', ['-c', `"$0" "$@" | ${reader}`, process.execPath, ...program(body)], {
       stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
     }),
   'a socket': (reader: string, body: string) => {
-    // Node gives its children sockets for pipes.
+    // Node gives its children sockets instead of pipes.
     const shell = spawn('sh', ['-c', reader], { stdio: ['pipe', 'pipe', 'inherit'] });
     const child = spawn(process.execPath, program(body), { stdio: ['ignore', 'pipe', 'inherit', 'pipe'] });
     if (reader === 'true') child.stdout!.destroy();
@@ -226,7 +226,7 @@ for (const [kind, open] of Object.entries(PIPES)) {
 }
 
 output('after a full disk has room again, lines are whole and the loss is told', () => {
-  // A file that may not grow beyond 1024 bytes stands for the disk: `ulimit -f` counts in 1024.
+  // A file limited to 1024 bytes acts as a full disk: `ulimit -f` counts in units of 1024.
   const path = join(directory, 'small');
   writeFileSync(path, '');
   const text = program(

@@ -1,4 +1,4 @@
-/** The machine, message by message: what it sends, what it takes and refuses, and what it puts right. */
+/** The NetworkDB machine, message by message: what it sends, accepts, rejects and refutes. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as db from '../src/gossip/networkdb/index.js';
@@ -10,7 +10,7 @@ const NET = 'net1';
 const TABLE = 'table';
 const MINUTE = 60_000;
 
-/** A machine, and what it hands to the membership layer. */
+/** A machine, and the messages that it passes to the membership layer. */
 class Bench {
   readonly packets: [node: string, message: Uint8Array][] = [];
   readonly streams: [node: string, message: Uint8Array][] = [];
@@ -36,7 +36,7 @@ class Bench {
     this.machine.broadcasts(0, 10_000);
   }
 
-  /** In the network, with others there that have answered. */
+  /** A machine in the network, with other nodes that have answered. */
   static joined(options: Partial<db.NetworkDbOptions> = {}, others: readonly string[] = ['b']): Bench {
     const bench = new Bench(options, others);
     others.forEach((name) => bench.network(db.JOIN, 10, name));
@@ -51,7 +51,7 @@ class Bench {
     const framed = new Uint8Array(message.length + 9).fill(0xff);
     framed.set(message, 4);
     this.machine.receive(framed, this.now, 4, 4 + message.length);
-    framed.fill(0xee); // the caller's again
+    framed.fill(0xee); // the caller reuses its buffer
   }
 
   network(type: number, time: number, node: string, network = NET): void {
@@ -76,7 +76,7 @@ class Bench {
     this.machine.tick(this.now);
   }
 
-  /** Takes time to pass, with everything done when it is due. */
+  /** Advances the time, and runs everything that is due. */
   pass(after: number): void {
     const end = this.now + after;
     while (this.machine.next <= end) {
@@ -98,12 +98,12 @@ class Bench {
     return this.machine.counters().counts[name];
   }
 
-  /** What was gossiped, the compounds taken apart. */
+  /** Gossiped messages, with compounds split. */
   gossiped(): string[] {
     return this.packets.splice(0).flatMap(([node, packet]) => tableEvents(packet).map((one) => `${node}: ${one}`));
   }
 
-  /** What nodes and networks it tells of. */
+  /** Node and network events that it sent. */
   told(): string[] {
     return this.machine.broadcasts(0, 10_000).map((message) => {
       const { type, data } = db.gossipMessage.decode(message);
@@ -160,7 +160,7 @@ test('on the wire: events of one node, byte for byte as a real peer sends them',
   assert.is(hex(fresh.localState(true, 0)), '0803121008011a0c676f6e6f6465303030303031', 'push/pull without networks');
 });
 
-test('joins a network: tells of it, asks the nodes there, and takes their answers', () => {
+test('joins a network: announces it, requests the tables from its nodes, and merges them', () => {
   const bench = new Bench({}, ['b', 'c', 'd']);
   bench.network(db.JOIN, 7, 'b');
   bench.network(db.JOIN, 8, 'c');
@@ -183,7 +183,7 @@ test('joins a network: tells of it, asks the nodes there, and takes their answer
   assert.equal(bench.machine.peers(NET).sort(), ['a', 'b', 'c']);
 });
 
-test('begins with the attachments of an earlier run, and tells nobody of them', () => {
+test('starts with the attachments of an earlier run, and does not announce them', () => {
   const before = Bench.joined({}, ['b', 'c']);
   const state = before.machine.localState(false, before.now);
   const bench = new Bench({}, ['b', 'c']);
@@ -200,7 +200,7 @@ test('begins with the attachments of an earlier run, and tells nobody of them', 
   assert.equal(told(), ['a leaves']);
 });
 
-test('a bulk sync that is not answered ends in time, and another node is asked', () => {
+test('an unanswered bulk sync times out, and another node gets the request', () => {
   const bench = Bench.joined({}, ['b', 'c']);
   bench.pass(31_000);
   const first = bench.streams[0]![0];
@@ -212,7 +212,7 @@ test('a bulk sync that is not answered ends in time, and another node is asked',
   assert.ok(bench.counted('bulk-timeouts') >= 1);
 });
 
-test('who does not answer at the beginning of a network is asked again, also for what is new here', () => {
+test('a node that does not answer the first bulk sync gets another, also for new networks', () => {
   const bench = new Bench({ bulkSyncInterval: 1e9 });
   bench.network(db.JOIN, 10, 'b');
   bench.machine.joinNetwork(NET, bench.now);
@@ -238,7 +238,7 @@ test('who does not answer at the beginning of a network is asked again, also for
   assert.is(bench.counted('bulk-timeouts'), 0);
 });
 
-test('answers a bulk sync with all entries: a later time, tombstones with what is left of them', () => {
+test('answers a bulk sync with all entries: a later time, tombstones with their remaining time', () => {
   const bench = Bench.joined();
   bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
   bench.table(db.CREATE, 50, 'b', 'theirs');
@@ -268,7 +268,7 @@ test('answers a bulk sync with all entries: a later time, tombstones with what i
   assert.is(bench.counted('unknown-node'), 1);
 });
 
-test('who asks before it is known to be there is answered once it is', () => {
+test('a request from an unknown node is answered once the node is known', () => {
   const bench = Bench.joined();
   bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
   bench.sync('c', [], true);
@@ -285,7 +285,7 @@ test('who asks before it is known to be there is answered once it is', () => {
   assert.is(tableEvents(answer.payload).length, 1);
 });
 
-test('bulk syncs are answered so often and no more', () => {
+test('answers to bulk syncs are rate-limited', () => {
   const bench = Bench.joined();
   for (let i = 0; i < 1000; i++) bench.sync('b', [], true);
   bench.pass(100);
@@ -296,7 +296,7 @@ test('bulk syncs are answered so often and no more', () => {
   assert.is(bench.streams.length, 440);
 });
 
-test('large tables go in several messages, of which the first asks and all say which they are', () => {
+test('large tables are sent in several messages: the first is a request, and all are numbered', () => {
   const bench = Bench.joined();
   for (let i = 0; i < 100; i++) bench.machine.createEntry(NET, TABLE, `k${i}`, new Uint8Array(20_000), bench.now);
   assert.is(bench.counted('oversized'), 100);
@@ -318,7 +318,7 @@ test('large tables go in several messages, of which the first asks and all say w
   );
 });
 
-test('many entries written at once go to the others by stream, and are not taken for an answer', () => {
+test('many entries written at once are sent by stream, and do not count as an answer', () => {
   const bench = Bench.joined({}, ['b', 'c']);
   for (let i = 0; i < 30; i++) bench.machine.createEntry(NET, TABLE, `k${i}`, bytes('x'.repeat(60)), bench.now);
   bench.table(db.CREATE, 500, 'b', 'theirs');
@@ -349,7 +349,7 @@ test('many entries written at once go to the others by stream, and are not taken
   assert.equal(asking.machine.networks(), [{ network: NET, inSync: true }]);
 });
 
-test('tables in several messages: in sync with the last of them, in whatever order they come', () => {
+test('tables in several messages: in sync after the last of them, in any order', () => {
   const bench = new Bench();
   bench.network(db.JOIN, 10, 'b');
   bench.machine.joinNetwork(NET, bench.now);
@@ -371,7 +371,7 @@ test('tables in several messages: in sync with the last of them, in whatever ord
   assert.is(bench.machine.entries(NET).length, 3);
 });
 
-test('a long table is merged in slices, with time for other things in between, and in sync at the end', () => {
+test('a long table is merged in slices, and in sync at the end', () => {
   const bench = new Bench();
   bench.network(db.JOIN, 10, 'b');
   bench.machine.joinNetwork(NET, bench.now);
@@ -401,7 +401,7 @@ test('a long table is merged in slices, with time for other things in between, a
   assert.is(bench.machine.entries(NET).length, 10_000);
 });
 
-test('one question for all networks that are joined in one go, and packets of many networks are spread', () => {
+test('one bulk sync request for all networks joined at once; packets of many networks are spread over time', () => {
   const bench = new Bench();
   const networks = Array.from({ length: 300 }, (_, i) => `net-${i}`);
   for (const network of networks) bench.network(db.JOIN, 10, 'b', network);
@@ -432,7 +432,7 @@ test('one question for all networks that are joined in one go, and packets of ma
   assert.is(new Set(firsts).size, 3, 'another network goes first in each round');
 });
 
-test('gossips its own events before those of others, each so often, to three nodes', () => {
+test('gossips its own events before those of others, each a limited number of times, to three nodes', () => {
   const bench = Bench.joined({}, ['b', 'c', 'd', 'e', 'f']);
   for (let i = 0; i < 40; i++) bench.table(db.CREATE, 100 + i, 'b', `relayed-${i}`, 'x'.repeat(60));
   bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
@@ -454,7 +454,7 @@ test('gossips its own events before those of others, each so often, to three nod
   assert.is(bench.machine.counters().queued, 0);
 });
 
-test('takes the later event and passes it on; what is older, or as old, is stale', () => {
+test('accepts and forwards a later event; an older or equal one is stale', () => {
   const bench = Bench.joined();
   bench.table(db.CREATE, 20, 'b', 'k', 'old');
   bench.table(db.UPDATE, 22, 'b', 'k', 'new');
@@ -468,7 +468,7 @@ test('takes the later event and passes it on; what is older, or as old, is stale
   assert.equal(bench.gossiped(), ['b: delete 23 b k=new for 1800']);
 });
 
-test('two that write at the same time: the same one wins everywhere', () => {
+test('of two writes with the same time, the same one wins everywhere', () => {
   for (const order of [
     ['b', 'c'],
     ['c', 'b'],
@@ -479,7 +479,7 @@ test('two that write at the same time: the same one wins everywhere', () => {
   }
 });
 
-test('an entry that comes before its owner is known to be attached is held, and seen once it is', () => {
+test('an entry of an owner that is not attached yet is held until it is', () => {
   const bench = Bench.joined({}, ['b', 'c']);
   bench.network(db.LEAVE, 20, 'c');
   bench.table(db.CREATE, 20, 'd', 'k');
@@ -492,7 +492,7 @@ test('an entry that comes before its owner is known to be attached is held, and 
   assert.is(bench.counted('owner-left'), 1, 'who left is not held');
 });
 
-test('who compares the tables of a network is attached to it', () => {
+test('a node that sends a bulk sync request for a network counts as attached to it', () => {
   const bench = new Bench();
   bench.machine.joinNetwork(NET, bench.now);
   bench.sync('b', [event(db.CREATE, 20, 'b', 'k')], true);
@@ -509,7 +509,7 @@ test('who compares the tables of a network is attached to it', () => {
   assert.is(bench.shown(), '');
 });
 
-test('who only answers is not: what was asked of a dead process may reach the one that took its address', () => {
+test('a node that only answers does not: the request to a dead process may reach its successor at the address', () => {
   const bench = new Bench({}, ['b', 'new']);
   bench.machine.joinNetwork(NET, bench.now);
   bench.sync('new', [], false);
@@ -524,7 +524,7 @@ test('who only answers is not: what was asked of a dead process may reach the on
   assert.equal(bench.machine.peers(NET), ['a']);
 });
 
-test('an older entry of a node that is there goes before a later one of a node that is not', () => {
+test('an older entry of an attached node wins over a later one of a node that is not', () => {
   const bench = Bench.joined({}, ['b', 'c']);
   bench.table(db.CREATE, 30, 'c', 'k', 'of c');
   bench.machine.nodeLeft('c', bench.now);
@@ -537,7 +537,7 @@ test('an older entry of a node that is there goes before a later one of a node t
   assert.is(bench.shown(), 'k=of c of c');
 });
 
-test('entries of a failed node are hidden, seen again when it returns, and forgotten after half an hour', () => {
+test('entries of a failed node are hidden, return with it, and expire after half an hour', () => {
   const bench = Bench.joined({}, ['b', 'c']);
   bench.table(db.CREATE, 20, 'b', 'k');
   bench.machine.nodeLeft('b', bench.now);
@@ -555,7 +555,7 @@ test('entries of a failed node are hidden, seen again when it returns, and forgo
   assert.equal(bench.changes, ['create k v', 'delete k v', 'create k v', 'delete k v']);
 });
 
-test('entries of a node that leaves are gone at once: the cluster, the network, or for a new one in its place', () => {
+test('entries are removed at once if their node leaves the cluster or the network, or is replaced', () => {
   for (const leave of [
     (bench: Bench) => bench.node(db.LEAVE, 30, 'b'),
     (bench: Bench) => bench.network(db.LEAVE, 30, 'b'),
@@ -571,7 +571,7 @@ test('entries of a node that leaves are gone at once: the cluster, the network, 
   }
 });
 
-test('tombstones: half an hour at most, and then nothing is left', () => {
+test('tombstones are removed after half an hour', () => {
   const bench = Bench.joined();
   bench.table(db.CREATE, 20, 'b', 'k');
   bench.table(db.DELETE, 21, 'b', 'k', 'v', { residual: 2 ** 31 - 1 });
@@ -587,7 +587,7 @@ test('tombstones: half an hour at most, and then nothing is left', () => {
   assert.is(bench.machine.counters().entries, 0);
 });
 
-test('a withdrawal of what nobody knew is kept; it is passed on from a bulk sync only, while it has long to live', () => {
+test('a deletion of an unknown entry is kept; it is forwarded only from a bulk sync, while it has long to live', () => {
   const bench = Bench.joined();
   bench.table(db.DELETE, 20, 'b', 'gossip', 'v', { residual: 1800 });
   const of = (key: string, residual: number): Uint8Array => event(db.DELETE, 20, 'b', key, 'v', { residual });
@@ -597,7 +597,7 @@ test('a withdrawal of what nobody knew is kept; it is passed on from a bulk sync
   assert.equal(bench.gossiped(), ['b: delete 20 b long=v for 301']);
 });
 
-test('lies about this node are put right: its entries, its attachments, itself', () => {
+test('refutes false messages about its entries, its attachments and itself', () => {
   const bench = Bench.joined();
   bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);
   bench.table(db.DELETE, 500, 'a', 'mine', '1', { residual: 1800 });
@@ -605,7 +605,7 @@ test('lies about this node are put right: its entries, its attachments, itself',
   bench.table(db.CREATE, 700, 'a', 'never', 'false');
   assert.is(bench.shown(), 'mine=1 of a');
   bench.tick(250);
-  // As creations, of which what they replace is withdrawn: Docker up to 28 takes a changed endpoint for a withdrawn one.
+  // As creations after a deletion of the old entry: Docker up to 28 treats an updated endpoint as deleted.
   assert.equal(bench.gossiped(), [
     'b: delete 602 a mine=false for 1800',
     'b: create 604 a mine=1',
@@ -623,7 +623,7 @@ test('lies about this node are put right: its entries, its attachments, itself',
   assert.ok(bench.gossiped().includes('b: create 703 a mine=1'));
 });
 
-test('what an earlier life wrote: the same is left as it is, a withdrawal is answered by a creation', () => {
+test('entries of an earlier process: an equal one stays, a deletion is answered by a creation', () => {
   const bench = Bench.joined();
   bench.machine.createEntry(NET, TABLE, 'k', bytes('1'), bench.now);
   bench.pass(5000);
@@ -637,7 +637,7 @@ test('what an earlier life wrote: the same is left as it is, a withdrawal is ans
   assert.equal(bench.changes, ['create k 1']);
 });
 
-test('the farewell of an earlier life, heard late: entries are told again and not written again', () => {
+test('a late leave message of an earlier process: entries are announced again but keep their time', () => {
   const bench = Bench.joined();
   bench.machine.createEntry(NET, TABLE, 'k', bytes('1'), bench.now);
   bench.pass(2000);
@@ -648,12 +648,12 @@ test('the farewell of an earlier life, heard late: entries are told again and no
   bench.node(db.LEAVE, 50, 'a');
   assert.equal(bench.told(), ['join 52 a', 'join 53 a net1']);
   bench.tick(250);
-  // Docker that has the entry takes one of a later time for a second endpoint, and complains.
+  // If Docker has the entry, it treats one with a later time as a second endpoint, and logs an error.
   assert.equal(bench.gossiped(), [`b: create ${time} a k=1`]);
   assert.equal(bench.changes, ['create k 1']);
 });
 
-test('an entry that is replaced is withdrawn, with what others have, and made again', () => {
+test('a replaced entry is deleted, with the value that others have, and created again', () => {
   const bench = Bench.joined();
   bench.table(db.CREATE, 20, 'b', 'k', 'of b');
   bench.machine.replaceEntry(NET, TABLE, 'k', bytes('mine'), bench.now);
@@ -663,7 +663,7 @@ test('an entry that is replaced is withdrawn, with what others have, and made ag
   assert.is(bench.shown(), 'k=mine of a');
 });
 
-test('what it sent comes back and changes nothing', () => {
+test('its own messages, received back, change nothing', () => {
   const bench = Bench.joined();
   bench.machine.createEntry(NET, TABLE, 'k', bytes('1'), bench.now);
   bench.machine.updateEntry(NET, TABLE, 'k', bytes('2'), bench.now);
@@ -675,7 +675,7 @@ test('what it sent comes back and changes nothing', () => {
   assert.is(bench.counted('refuted'), 0);
 });
 
-test('one absurd time does not spoil a clock', () => {
+test('one absurd time does not advance the clock', () => {
   const bench = Bench.joined();
   bench.table(db.CREATE, 2 ** 53 - 1, 'b', 'k');
   assert.is(bench.counted('time-beyond-reason'), 1);
@@ -686,7 +686,7 @@ test('one absurd time does not spoil a clock', () => {
   assert.is(bench.counted('malformed'), 1);
 });
 
-test('what others write is bounded, and one owner leaves room for the others', () => {
+test('entries of others are bounded, and one owner cannot use all the space', () => {
   const bench = Bench.joined({ limits: { entries: 100, bytes: 1 << 20, held: 10 } }, ['b', 'c']);
   for (let i = 0; i < 200; i++) bench.table(db.CREATE, 20 + i, 'b', `b${i}`);
   assert.is(bench.machine.counters().entries, 50);
@@ -715,7 +715,7 @@ test('what others write is bounded, and one owner leaves room for the others', (
   assert.is(many.machine.counters().attachments, 11);
 });
 
-test('compounds nest twice; a bulk sync holds table events and nothing else', () => {
+test('compounds nest twice; a bulk sync contains only table events', () => {
   const bench = Bench.joined();
   let message = event(db.CREATE, 20, 'b', 'k');
   message = db.compound([db.compound([message])]);
@@ -728,7 +728,7 @@ test('compounds nest twice; a bulk sync holds table events and nothing else', ()
   assert.is(bench.shown(), 'k=v of b');
 });
 
-test('own entries: what may not be done says so', () => {
+test('own entries: invalid operations throw', () => {
   const bench = Bench.joined();
   const { machine } = bench;
   assert.throws(() => machine.createEntry('other', TABLE, 'k', bytes('1'), 0), /network other is not one/);
@@ -811,7 +811,7 @@ test('records become endpoints and peers of a VTEP, and endpoints of this host r
   assert.equal(machine.networks(), []);
 });
 
-test('the bootstrap is called while it is not there', () => {
+test('contacts the bootstrap addresses while their nodes are absent', () => {
   const bench = new Bench({
     bootstrap: [
       { address: '192.0.2.2', port: 7946 },
@@ -829,7 +829,7 @@ test('the bootstrap is called while it is not there', () => {
   assert.ok(bench.contacts.filter((one) => one === '192.0.2.7:7946').length >= 9, 'each second for a while');
 });
 
-test('a closed machine says farewell and nothing more', () => {
+test('a closed machine announces that it leaves, and sends nothing more', () => {
   const bench = Bench.joined();
   bench.machine.close(bench.now);
   assert.match(bench.told().join(), /^leave \d+ a$/);
@@ -840,7 +840,7 @@ test('a closed machine says farewell and nothing more', () => {
   assert.is(bench.machine.next, Infinity);
 });
 
-test('says whether a state is one of NetworkDB: an empty one, and one of serf, are not', () => {
+test('recognizes a NetworkDB state: an empty one and one of serf are not', () => {
   const bench = new Bench();
   assert.is(bench.machine.mergeState(new Bench().machine.localState(true, 0), bench.now), true);
   assert.is(bench.machine.mergeState(new Uint8Array(0), bench.now), false);

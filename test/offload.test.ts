@@ -1,6 +1,6 @@
 /**
- * Segmentation and coalescing. What is expected is built by the codecs, packet by packet, with their checksums; the harness
- * of support/offload.ts looks for reads and writes outside on the way.
+ * Segmentation and coalescing. The codecs build the expected packets one by one, with their checksums; the harness in
+ * support/offload.ts checks for reads and writes out of bounds.
  */
 import fc from 'fast-check';
 import { test } from 'uvu';
@@ -39,12 +39,12 @@ function octets(length: number, seed = 1): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => Math.imul(i + seed, 2_654_435_761) >>> 24);
 }
 
-/** A packet of TCP or UDP in all the ways in which one can be laid out. */
+/** Options of a TCP or UDP packet. */
 interface Packet {
   version: 4 | 6;
   protocol: 'tcp' | 'udp';
   data: Uint8Array;
-  /** VLAN tags' ids, from the outside in. */
+  /** Ids of VLAN tags, outermost first. */
   vlans?: number[];
   ipv4?: Partial<ipv4.Ipv4>;
   ipv6?: Partial<ipv6.Ipv6>;
@@ -54,7 +54,7 @@ interface Packet {
   ports?: [number, number];
 }
 
-/** The frame, whole; with `pseudo` its checksum is what a super-frame has there: the sum of the pseudo-header. */
+/** Builds a frame; with `pseudo` the checksum field has the sum of the pseudo-header, as in a super-frame. */
 function build(packet: Packet, pseudo = false): Uint8Array {
   const addresses = packet.version === 4 ? V4 : V6;
   const [sourcePort, destinationPort] = packet.ports ?? [40_000, 80];
@@ -77,7 +77,7 @@ function build(packet: Packet, pseudo = false): Uint8Array {
   const protocol = packet.protocol === 'tcp' ? 6 : 17;
   if (pseudo) {
     const at = packet.protocol === 'tcp' ? 16 : 6;
-    // RFC 768 and RFC 8200, section 8.1, over the text of the addresses: not what the code under test does.
+    // RFC 768 and RFC 8200, section 8.1, over the text of the addresses: independent of the code under test.
     const words = packet.version === 4 ? [0x0a00, 0x0003, 0x0a00, 0x0004] : [0xfd00, 0x0003, 0xfd00, 0x0004];
     let total = words.reduce((sum, word) => sum + word, protocol + upper.length);
     while (total > 0xffff) total = (total & 0xffff) + (total >>> 16);
@@ -106,7 +106,7 @@ function build(packet: Packet, pseudo = false): Uint8Array {
   return ethernet.encode({ ...MACS, etherType: type, payload: bytes });
 }
 
-/** The frames that a super-frame stands for, as the kernel's segmentation makes them: each built by itself. */
+/** The segments of a super-frame as the kernel makes them, each built separately. */
 function expectedSegments(packet: Packet, size: number): Uint8Array[] {
   const count = Math.max(1, Math.ceil(packet.data.length / size));
   const { flags = FLAG_ACK, sequence = 1000 } = packet.tcp ?? {};
@@ -160,7 +160,7 @@ const KINDS: [name: string, packet: Omit<Packet, 'data'>][] = [
 for (const [name, kind] of KINDS) {
   const packet: Packet = { ...kind, data: octets(1000) };
   for (const size of [100, 333, 999])
-    test(`${name}: segments of ${size} are as if each had been sent alone, and merge to the same super-frame`, () => {
+    test(`${name}: segments of ${size} equal packets sent one by one, and merge to the same super-frame`, () => {
       const frames = segments(packet, size);
       assert.equal(texts(frames), texts(expectedSegments(packet, size)));
       const { out, coalescer } = coalesceAll(frames, { udp: true });
@@ -181,14 +181,14 @@ for (const [name, kind] of KINDS) {
     });
 }
 
-test('a super-frame of as much as one segment is one, and so is one without data', () => {
+test('a super-frame with one segment’s data, or none, gives one segment', () => {
   for (const length of [0, 1, 99, 100]) {
     const packet: Packet = { version: 4, protocol: 'tcp', data: octets(length), tcp: { flags: FLAG_ACK | FLAG_PSH } };
     assert.equal(texts(segments(packet, 100)), [hex(build(packet))]);
   }
 });
 
-test('the VXLAN header before a super-frame goes before each of its segments', () => {
+test('each segment gets the VXLAN header of the super-frame', () => {
   const packet: Packet = { version: 4, protocol: 'tcp', data: octets(250) };
   const header = '0800000000100100';
   const frames = segmentAll(fromHex(header + hex(build(packet, true))), virtio.GSO_TCPV4, 100, { prefix: 8 });
@@ -201,7 +201,7 @@ test('the VXLAN header before a super-frame goes before each of its segments', (
     out.map(({ bytes }) => hex(bytes)),
     [header + hex(build(packet, true))],
   );
-  // Of another segment, or another sender, it is not merged.
+  // Frames of another segment or sender are not merged.
   const other = (frames as Uint8Array[]).map((frame, i) => {
     const copy = frame.slice();
     copy[6] = i;
@@ -211,7 +211,7 @@ test('the VXLAN header before a super-frame goes before each of its segments', (
   assert.is(coalesceAll(frames as Uint8Array[], { prefix: 8 }, [1, 2, 2]).out.length, 2);
 });
 
-test('64 KiB come in as many calls as the caller wants', () => {
+test('64 KiB are segmented in any number of calls', () => {
   const packet: Packet = { version: 4, protocol: 'tcp', data: octets(65_000) };
   const expected = texts(expectedSegments(packet, 1398));
   assert.is(expected.length, 47);
@@ -219,7 +219,7 @@ test('64 KiB come in as many calls as the caller wants', () => {
   assert.is(segments(packet, 1).length, 65_000);
 });
 
-test('what cannot be segmented is refused', () => {
+test('frames that cannot be segmented are rejected', () => {
   const data = octets(300);
   const frame = build({ version: 4, protocol: 'tcp', data }, true);
   const refused = (expected: number, bytes: Uint8Array, type: number = virtio.GSO_TCPV4, size = 100): void =>
@@ -246,13 +246,13 @@ test('what cannot be segmented is refused', () => {
   refused(UNSUPPORTED, ipv6Frame(ipv6.NEXT_ROUTING), virtio.GSO_TCPV6);
   refused(UNSUPPORTED, ipv6Frame(ipv6.NEXT_FRAGMENT), virtio.GSO_TCPV6);
   refused(UNSUPPORTED, ipv6Frame(ipv6.NEXT_AUTHENTICATION), virtio.GSO_TCPV6);
-  // More headers than there is room for.
+  // More headers than fit.
   const long = Uint8Array.of(6, MAX_HEADER / 8, ...octets(MAX_HEADER + 6), ...new Uint8Array(12), 0x50, ...octets(20));
   const packet = ipv6.encode({ ...V6, nextHeader: ipv6.NEXT_HOP_BY_HOP, payload: long });
   refused(UNSUPPORTED, ethernet.encode({ ...MACS, etherType: 0x86dd, payload: packet }), virtio.GSO_TCPV6);
 });
 
-test('a caller’s mistake is an error', () => {
+test('invalid arguments throw', () => {
   const bytes = new Uint8Array(1000);
   const frame = build({ version: 4, protocol: 'tcp', data: octets(300) }, true);
   bytes.set(frame, 600);
@@ -274,7 +274,7 @@ test('a caller’s mistake is an error', () => {
 
 // ---- Coalescing ----
 
-/** Three segments of a flow, the one in the middle made by `change`. */
+/** Three segments of a flow, the middle one changed by `change`. */
 function three(base: Omit<Packet, 'data'>, change: (middle: Packet) => Packet = (same) => same): Uint8Array[] {
   return [0, 1, 2].map((i) => {
     const packet: Packet = {
@@ -359,20 +359,20 @@ for (const [what, base, change, expected] of RULES)
       out.map(({ count }) => count),
       expected,
     );
-    // And are what they were.
+    // And unchanged.
     const again = out.flatMap(({ bytes, header, fixedId }) =>
       header === null ? [bytes] : (segmentAll(bytes, header.gsoType, header.gsoSize, { fixedId }) as Uint8Array[]),
     );
     assert.equal(texts(again).sort(), texts(frames).sort());
   });
 
-test('another flow between two segments does not keep them apart', () => {
+test('segments of one flow merge across another flow', () => {
   const frames = three(TCP4);
   const others = three({ ...TCP6, ports: [40_001, 80] });
   const mixed = frames.flatMap((frame, i) => [frame, others[i]!]);
   assert.equal(counts(mixed), [3, 3]);
   assert.equal(counts(mixed, { flows: 1 }), [1, 1, 1, 1, 1, 1]);
-  // What belongs to no flow of TCP or UDP overtakes what is held back, but stays as it is.
+  // Packets outside TCP and UDP flows overtake held segments, unchanged.
   const arp = ethernet.encode({ ...MACS, etherType: ethernet.TYPE_ARP, payload: octets(28) });
   const icmp = build({ ...TCP4, data: octets(20), ipv4: { protocol: 1 } });
   const { out } = coalesceAll([frames[0]!, arp, icmp, frames[1]!, frames[2]!]);
@@ -383,7 +383,7 @@ test('another flow between two segments does not keep them apart', () => {
   assert.equal(texts([out[0]!.bytes, out[1]!.bytes]), texts([arp, icmp]));
 });
 
-test('where there are more flows than are merged at a time, the one that has waited longest goes', () => {
+test('beyond the number of flows, the one that has waited longest is flushed', () => {
   const flow = (port: number): Uint8Array[] => three({ ...TCP4, ports: [port, 80] });
   const [a, b, c] = [flow(1), flow(2), flow(3)];
   const { out } = coalesceAll([a[0]!, b[0]!, c[0]!, b[1]!, a[1]!, c[1]!], { flows: 2 });
@@ -399,7 +399,7 @@ test('where there are more flows than are merged at a time, the one that has wai
   );
 });
 
-test('a checksum of 0 that is written as all ones is right, but would not come out of the segmentation again', () => {
+test('a checksum of ffff instead of 0 is valid, but segmentation would not restore it', () => {
   let identification = 0;
   const frames = (): Uint8Array[] =>
     three({ ...TCP4, ipv4: {} }).map((frame, i) => {
@@ -415,7 +415,7 @@ test('a checksum of 0 that is written as all ones is right, but would not come o
   assert.equal(counts(other), [1, 1, 1]);
 });
 
-test('packets with DF may all have one identification, as those of a sender that leaves it at 0', () => {
+test('packets with DF may share one identification, such as 0', () => {
   for (const protocol of ['tcp', 'udp'] as const) {
     const numbered = (ids: readonly number[], dontFragment = true): Uint8Array[] =>
       ids.map((identification, i) =>
@@ -436,7 +436,7 @@ test('packets with DF may all have one identification, as those of a sender that
     const again = segmentAll(out[0]!.bytes, header.gsoType, header.gsoSize, { fixedId: true }) as Uint8Array[];
     assert.equal(texts(again), texts(numbered([0, 0, 0, 0])));
     assert.equal(counts(numbered([0, 0, 0, 0], false)), [1, 1, 1, 1]);
-    // Neither turns into the other on the way.
+    // Fixed and counting identifications stay as they are.
     assert.equal(counts(numbered([7, 7, 8, 9])), [2, 2]);
     assert.equal(counts(numbered([7, 8, 8, 8])), [2, 2]);
     assert.equal(counts(numbered([0xffff, 0, 0, 0])), [2, 2]);
@@ -450,14 +450,14 @@ test('IPv6 options cut short at the very end of the buffer', () => {
   assert.is(segmenter.open(0, bytes.length, virtio.GSO_TCPV6, 100), TRUNCATED);
 });
 
-test('UDP is merged where it is asked for alone, and never without its checksum', () => {
+test('UDP is merged only on request, and never without its checksum', () => {
   const frames = three({ version: 4, protocol: 'udp' });
   assert.equal(counts(frames, { udp: false }), [1, 1, 1]);
   for (const frame of frames) udp.setChecksum(frame, 34, 0);
   assert.equal(counts(frames), [1, 1, 1]);
 });
 
-test('wrong checksums are counted, and go on unchanged and in order', () => {
+test('packets with wrong checksums are counted, and pass unchanged and in order', () => {
   const frames = three(TCP4);
   frames[1]![60]! ^= 1;
   const { out, coalescer } = coalesceAll(frames);
@@ -497,7 +497,7 @@ test('a run ends at its limits: of segments, and of an IP packet’s length', ()
   assert.equal(counts(exceeds.slice(0, 8)), [7, 1]);
 });
 
-test('the virtio header moves with a VLAN tag that is put on', () => {
+test('adding a VLAN tag adjusts the offsets in the virtio header', () => {
   const bytes = new Uint8Array(4000);
   const frames = three(TCP4);
   let at = coalesceScratch(1);
@@ -522,7 +522,7 @@ test('the virtio header moves with a VLAN tag that is put on', () => {
   );
 });
 
-// ---- The checksum of a frame that is no super-frame ----
+// ---- Checksum of a single frame ----
 
 test('finishes the checksum that a frame lacks', () => {
   for (const [, kind] of KINDS) {
@@ -540,7 +540,7 @@ test('finishes the checksum that a frame lacks', () => {
   }
 });
 
-test('a checksum of UDP that comes out as 0 is written as all ones, and of TCP as 0', () => {
+test('a computed checksum of 0 is written as ffff for UDP, and as 0 for TCP', () => {
   // Data chosen so that all adds up to 0xffff.
   for (const [protocol, expected] of [
     ['udp', 0xffff],
@@ -603,7 +603,7 @@ const packets: fc.Arbitrary<Packet> = fc
     },
   }));
 
-test('segmenting is what the codecs make of each segment, and coalescing takes it back', () => {
+test('segments equal packets of the codecs, and coalescing restores the super-frame', () => {
   fc.assert(
     fc.property(packets, fc.integer({ min: 8, max: 450 }), fc.integer({ min: 1, max: 9 }), (packet, size, limit) => {
       const frames = segments(packet, size, { limit });
@@ -618,7 +618,7 @@ test('segmenting is what the codecs make of each segment, and coalescing takes i
   );
 });
 
-test('coalescing any frames and segmenting gives the same frames, those of a flow in the same order', () => {
+test('coalescing and segmenting any frames gives the same frames, in order within a flow', () => {
   // Flows that differ in a port; each frame continues its flow, or breaks a rule.
   const rarely = <T>(usual: T, ...others: T[]): fc.Arbitrary<T> =>
     fc.oneof({ weight: 20, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...others) });
@@ -654,7 +654,7 @@ test('coalescing any frames and segmenting gives the same frames, those of a flo
           tcp: { sequence: own.sequence, flags: FLAG_ACK | flags },
         });
         own.sequence = (own.sequence + length) % 2 ** 32;
-        if (flow !== 2) own.identification += 1; // which is of those that leave it as it is
+        if (flow !== 2) own.identification += 1; // this flow has a fixed identification
         if (damage) frame[frame.length - 1]! ^= 0x10;
         return { flow, text: hex(frame), frame };
       });
@@ -681,11 +681,11 @@ test('coalescing any frames and segmenting gives the same frames, those of a flo
     }),
     { numRuns: 400 },
   );
-  // About 590 and 135; far fewer would mean that rules are broken which the frames keep.
+  // About 590 and 135; far fewer would mean that the frames break a rule.
   assert.ok(merged > 300 && fixed > 50, `${merged} frames were merged at all, ${fixed} with one identification`);
 });
 
-test('whatever comes in, nothing is thrown, and nothing outside is read or written', () => {
+test('no input causes an exception or an access out of bounds', () => {
   const damaged = fc
     .tuple(packets, fc.boolean(), fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 6 }), fc.nat(1000))
     .map(([packet, pseudo, flips, cut]) => {

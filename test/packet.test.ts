@@ -25,7 +25,7 @@ import { TRUNCATED, WireError } from '../src/wire/index.js';
 import { fromHex, hex } from './support/hex.js';
 import { frames } from './support/packets.js';
 
-/** What a kernel sent: VXLAN, VNI 4097, with a ping inside. */
+/** A packet sent by a kernel: VXLAN, VNI 4097, with a ping inside. */
 const KERNEL = readCapture(readFileSync(new URL('captures/vxlan-kernel.pcap', import.meta.url))).packets[2]!.data;
 
 const captured: { file: string; data: Uint8Array }[] = readdirSync(new URL('captures', import.meta.url))
@@ -56,8 +56,8 @@ function firstFragment(chain: Uint8Array, first: number): boolean {
 }
 
 /**
- * A frame by the strict codecs alone, one after the other: the twin that `dissect` has to contain. Without offsets and
- * trailers; throws what they throw.
+ * Reads a frame with the strict codecs, one by one: the reference for `dissect`. Without offsets and trailers; throws
+ * the codecs' errors.
  */
 function strictly(bytes: Uint8Array): unknown[] {
   const layers: unknown[] = [];
@@ -152,7 +152,7 @@ function strictly(bytes: Uint8Array): unknown[] {
   return layers;
 }
 
-/** Holds `dissect` to the strict twin, and the layers to the packet. */
+/** Compares `dissect` with the strict codecs, and the layers with the packet. */
 function check(bytes: Uint8Array): void {
   const { layers, stopped } = dissect(bytes);
   let at = 0;
@@ -181,7 +181,7 @@ function check(bytes: Uint8Array): void {
   assert.equal(ours, strict);
 }
 
-test('dissect: all layers of a packet that a kernel sent', () => {
+test('dissect: all layers of a packet sent by a kernel', () => {
   const { layers, stopped } = dissect(Uint8Array.from(KERNEL));
   assert.is(stopped, null);
   assert.equal(
@@ -206,13 +206,13 @@ test('dissect: all layers of a packet that a kernel sent', () => {
   );
 });
 
-test('dissect contains the strict codecs: captures, whole and cut at every length', () => {
+test('dissect agrees with the strict codecs: captures, whole and cut at every length', () => {
   assert.ok(captured.length > 100);
   for (const { data } of captured)
     for (let length = 0; length <= Math.min(data.length, 200); length++) check(data.slice(0, length));
 });
 
-test('dissect contains the strict codecs: captures with octets changed', () => {
+test('dissect agrees with the strict codecs: captures with octets changed', () => {
   const flips = fc.array(fc.tuple(fc.nat(130), fc.oneof(fc.nat(255), fc.constantFrom(0, 4, 6, 17, 41, 0x45, 0x60))), {
     minLength: 1,
     maxLength: 4,
@@ -227,7 +227,7 @@ test('dissect contains the strict codecs: captures with octets changed', () => {
   );
 });
 
-test('dissect never throws, whatever the link type, and what it gives can be shown', () => {
+test('dissect never throws, whatever the link type, and its result can be printed', () => {
   fc.assert(
     fc.property(
       fc.uint8Array({ maxLength: 200 }),
@@ -247,7 +247,7 @@ test('dissect never throws, whatever the link type, and what it gives can be sho
   );
 });
 
-test('build and dissect are each other’s inverse', () => {
+test('build and dissect are inverse', () => {
   fc.assert(
     fc.property(frames, (wanted) => {
       const bytes = build(wanted);
@@ -266,7 +266,7 @@ test('build and dissect are each other’s inverse', () => {
   );
 });
 
-test('build gives back every captured packet that is well formed', () => {
+test('build restores every well-formed captured packet', () => {
   let count = 0;
   for (const { data } of captured) {
     const { layers, stopped } = dissect(data);
@@ -283,7 +283,7 @@ const outer: LayerToBuild[] = [
 ];
 const data: LayerToBuild = { protocol: 'payload', bytes: fromHex('77656674') };
 
-test('stopped: what set the end is named', () => {
+test('stopped: names the field that limits the packet', () => {
   const problem = (layers: LayerToBuild[], options = {}, cut = 0) => {
     const bytes = build(layers);
     return dissect(bytes.subarray(0, bytes.length - cut), options).stopped;
@@ -318,7 +318,7 @@ test('stopped: what set the end is named', () => {
   );
 });
 
-test('stopped: a VXLAN header without flag I is reported, and read on', () => {
+test('stopped: a VXLAN header without flag I is reported, and reading continues', () => {
   const { layers, stopped } = dissect(
     build([
       ...outer,
@@ -356,7 +356,7 @@ test('options: ports of VXLAN, link types', () => {
   assert.is(unknown.layers[0]!.size, packet.length);
 });
 
-test('a datagram without data to the port of VXLAN is no broken VXLAN', () => {
+test('an empty datagram to the VXLAN port is not malformed VXLAN', () => {
   const { layers, stopped } = dissect(build([...outer, { protocol: 'udp', sourcePort: 1, destinationPort: 4789 }]));
   assert.is(stopped, null);
   assert.is(layers.length, 3);
@@ -364,7 +364,7 @@ test('a datagram without data to the port of VXLAN is no broken VXLAN', () => {
 
 test('depth is bounded', () => {
   const bytes = new Uint8Array(14 + 4 * 20_000);
-  for (let at = 12; at < bytes.length; at += 4) bytes[at] = 0x81; // a tag behind a tag behind a tag
+  for (let at = 12; at < bytes.length; at += 4) bytes[at] = 0x81; // nested tags
   const { layers, stopped } = dissect(bytes);
   assert.is(layers.length, MAX_LAYERS + 1);
   assert.is(stopped?.detail, `more than ${MAX_LAYERS} layers`);
@@ -386,7 +386,7 @@ test('build: fills in types, numbers, lengths and checksums', () => {
   assert.is(hex(bytes.subarray(62, 66)), '0002aabb'); // IEEE 802.3
 });
 
-test('build: says what it cannot', () => {
+test('build: errors', () => {
   assert.throws(() => build([...outer, data]), /ipv4\.protocolNumber is required before payload/);
   assert.throws(() => build([outer[1]!]), /ipv4\.protocolNumber is required before nothing/);
   assert.throws(
@@ -404,7 +404,7 @@ test('build: says what it cannot', () => {
   );
 });
 
-// The right sides are tcpdump 4.99's lines about the same packets (tcpdump -nn -t -S).
+// The expected lines are tcpdump 4.99's for the same packets (tcpdump -nn -t -S).
 const LINES: [string, string[]][] = [
   [
     'arp-ping.pcap',
@@ -435,7 +435,7 @@ for (const [file, lines] of LINES) {
   });
 }
 
-test('summarize: what is inside VXLAN follows', () => {
+test('summarize: the packet inside VXLAN follows', () => {
   assert.match(
     summarize(dissect(KERNEL).layers),
     /^IP 10\.9\.0\.1\.\d+ > 10\.9\.0\.2\.4789: VXLAN, flags \[I\] \(0x08\), vni 4097 \/ IP 10\.30\.0\.1 > 10\.30\.0\.2: ICMP echo request, id \d+, seq 1, length 32$/,

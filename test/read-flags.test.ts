@@ -1,4 +1,4 @@
-/** `vtep read` with the letters that people type, the summary's protocols, and the captures that it writes. */
+/** `vtep read`: short flags, the protocols of the summary, and the captures that it writes. */
 import { execFile, execFileSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -32,7 +32,7 @@ function read(...args: string[]): Promise<Outcome> {
 
 const PING = capture('arp-ping.pcap');
 
-test('letters mean what the names mean', async () => {
+test('short flags have the effect of the long ones', async () => {
   const pairs: [string[], string[]][] = [
     [['-nr', PING], [PING]],
     [
@@ -58,7 +58,7 @@ test('letters mean what the names mean', async () => {
   );
 });
 
-test('letters: errors name them', async () => {
+test('short flags: errors name them', async () => {
   const [count, two, unknown] = await Promise.all([read('-cx', PING), read('-r', PING, 'other'), read('-nZ', PING)]);
   assert.equal([count.code, two.code, unknown.code], [2, 2, 2]);
   assert.match(count.stderr, /^vtep read: -c: /);
@@ -86,7 +86,7 @@ const type = (etherType: number): LayerToBuild[] => [
   { protocol: 'payload', bytes: new Uint8Array(46) },
 ];
 
-// The names are tshark's (frame.protocols), but for the fragment, which is `data` to it.
+// The names are tshark's (frame.protocols), except for the fragment, which it calls `data`.
 const NAMED: [LayerToBuild[], string][] = [
   [four(2), 'ethernet ipv4 igmp'],
   [four(47), 'ethernet ipv4 gre'],
@@ -109,13 +109,13 @@ const NAMED: [LayerToBuild[], string][] = [
   [type(0x1234), 'ethernet payload'],
 ];
 
-test('protocols that weft does not read have the names that IP and Ethernet give them', () => {
+test('protocols that weft does not read have their names from IP and Ethernet', () => {
   for (const [layers, names] of NAMED) assert.is(protocolsOf(dissect(build(layers)).layers).join(' '), names);
 });
 
-test('protocols: the numbers are those of the system’s list', () => {
+test('protocols: the numbers equal those of /etc/protocols', () => {
   if (!existsSync('/etc/protocols')) return;
-  // Where the list, tcpdump and tshark have several names for one number.
+  // Numbers for which the list, tcpdump and tshark have different names.
   const other: Record<string, string> = {
     hopopt: 'hopopt', ipencap: 'ipip', 'ipv6-icmp': 'icmpv6', 'ipv6-crypt': 'esp', 'ipv6-auth': 'ah', ospfigp: 'ospf', 'rspf': 'rspf',
   }; // prettier-ignore
@@ -137,7 +137,7 @@ test('protocols: the numbers are those of the system’s list', () => {
   assert.ok(compared > 30, `${compared}`);
 });
 
-test('--summary names protocols, and -q prints it alone', async () => {
+test('--summary names protocols, and -q prints only the summary', async () => {
   const writer = new PcapWriter();
   const file = join(directory, 'protocols.pcap');
   const packets = [four(2), four(47), four(132), six(58)].map((layers) =>
@@ -170,7 +170,7 @@ const contents = (path: string): unknown[] =>
     on.name,
   ]);
 
-test('-w writes the packets that it reads, and prints none', async () => {
+test('-w writes the packets, and prints none', async () => {
   for (const [input, name] of [
     [PING, 'a.pcap'],
     [PING, 'b.pcapng'],
@@ -188,7 +188,7 @@ test('-w writes the packets that it reads, and prints none', async () => {
   }
 });
 
-test('-w: the first packets, standard output, nothing, and what other programs read', async () => {
+test('-w: a packet count, standard output, an empty file, and files that other programs read', async () => {
   const two = join(directory, 'two.pcap');
   assert.is((await read('-c2', PING, '-w', two)).stderr, `2 packets written to ${two}\n`);
   assert.equal(contents(two), contents(PING).slice(0, 2));
@@ -199,7 +199,7 @@ test('-w: the first packets, standard output, nothing, and what other programs r
   assert.is(readCapture(readFileSync(none)).problem, null);
 });
 
-test('-w: what cannot be written is said, and the input is never overwritten', async () => {
+test('-w: write errors are reported, and the input is never overwritten', async () => {
   const own = join(directory, 'own.pcap');
   copyFileSync(PING, own);
   const [same, nowhere, folder, full, absent, mixed] = await Promise.all([

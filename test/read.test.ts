@@ -33,7 +33,7 @@ function read(args: string[], input?: Uint8Array): Promise<Outcome> {
   });
 }
 
-test('a line a packet, as tcpdump prints it', async () => {
+test('one line per packet, as in tcpdump', async () => {
   const { code, stdout, stderr } = await read([capture('arp-ping.pcap')]);
   assert.equal([code, stderr], [0, '']);
   const lines = stdout.split('\n');
@@ -43,7 +43,7 @@ test('a line a packet, as tcpdump prints it', async () => {
   assert.is(lines[5], '03:09:41.124832 IP 10.9.0.2 > 10.9.0.1: ICMP echo reply, id 9867, seq 2, length 24');
 });
 
-test('--json: an object a line, all that dissect gives', async () => {
+test('--json: one object per line, with everything that dissect returns', async () => {
   const file = capture('vxlan-kernel.pcap');
   const { code, stdout } = await read([file, '--json']);
   assert.is(code, 0);
@@ -74,7 +74,7 @@ test('--json: an object a line, all that dissect gives', async () => {
   assert.match(ping[7]!['bytes'] as string, /^([0-9a-f]{2})+$/);
 });
 
-test('--json: link types, stopped, packets that were cut', async () => {
+test('--json: link types, stopped, truncated packets', async () => {
   const [cooked] = (await read([capture('sll.pcap'), '--json', '--count', '1'])).stdout.split('\n');
   assert.is((JSON.parse(cooked!) as { linkType: number }).linkType, 113);
   const [cut] = (await read([capture('snaplen.pcap'), '--json'])).stdout.split('\n');
@@ -118,7 +118,7 @@ test('standard input, pcapng, times in nanoseconds and without', async () => {
   );
 });
 
-test('times keep their zeros', async () => {
+test('times keep trailing zeros', async () => {
   const writer = new PcapWriter();
   const packet = writer.packet({ timestamp: 3_661_000_012_000n, data: new Uint8Array(14) });
   const file = Buffer.concat([writer.header(), packet]);
@@ -126,7 +126,7 @@ test('times keep their zeros', async () => {
   assert.match((await read(['-', '--json'], file)).stdout, /"timestamp":"3661\.000012000"/);
 });
 
-test('a damaged file: what is before the damage, and a message that says where', async () => {
+test('a damaged file: the packets before the damage, and an error with the offset', async () => {
   const whole = readFileSync(capture('arp-ping.pcap'));
   const cut = await read(['-'], whole.subarray(0, whole.length - 1));
   assert.is(cut.code, 1);
@@ -161,7 +161,7 @@ for (const [args, message] of WRONG) {
   });
 }
 
-test('a file that is not there, and a directory', async () => {
+test('a missing file, and a directory', async () => {
   const none = await read(['/nonexistent.pcap']);
   assert.is(none.code, 1);
   assert.match(none.stderr, /\/nonexistent\.pcap: no such file/);
@@ -176,7 +176,7 @@ function* long(count: number): Generator<Uint8Array> {
   for (let i = 0; i < count; i += 1000) yield Buffer.concat(Array.from({ length: 1000 }, () => record));
 }
 
-test('ends quietly where nobody reads any more', async () => {
+test('ends without an error when its output is closed', async () => {
   const child = spawn(program, [...before, 'read', '-'], { cwd: REPOSITORY, stdio: ['pipe', 'pipe', 'pipe'] });
   let stderr = '';
   child.stderr.on('data', (data: Buffer) => (stderr += data.toString()));
@@ -194,7 +194,7 @@ test('ends quietly where nobody reads any more', async () => {
   await feed;
 });
 
-test('memory stays small over 200 MB, and a reader that is slow is waited for', async () => {
+test('memory stays small for 200 MB, and output waits for a slow reader', async () => {
   const child = spawn(program, [...before, 'read', '-', '--json'], {
     cwd: REPOSITORY,
     stdio: ['pipe', 'pipe', 'inherit'],

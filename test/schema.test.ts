@@ -7,7 +7,7 @@ const tap = { name: 'eth0', vni: 4097 };
 const segment = { vni: 4097 };
 const base = { local: '172.31.1.5', segments: [segment], taps: [tap] };
 
-/** The message about a configuration, line by line. */
+/** The lines of the error message for a configuration. */
 function complaints(config: unknown): string[] {
   try {
     plan(config);
@@ -68,7 +68,7 @@ test('derives the MAC address of a TAP from its network and its address, unless 
   };
   const address = '10.0.0.3/24';
   assert.is(macOf({ address }), '42:01:0a:00:00:03');
-  // On another host, under another name, in another namespace: an address that moves keeps its MAC address.
+  // The same on another host, under another name, in another namespace: an address keeps its MAC address when it moves.
   assert.is(macOf({ address, name: 'tap7', netns: 'c1' }, { local: '172.31.1.6' }), '42:01:0a:00:00:03');
   assert.is(macOf({ address: '10.0.0.3/16' }), '42:01:0a:00:00:03');
   assert.is.not(macOf({ address, vni: 5 }), macOf({ address }));
@@ -77,14 +77,14 @@ test('derives the MAC address of a TAP from its network and its address, unless 
   assert.is(macOf({ address, mac: '02:42:0a:00:00:03' }), '02:42:0a:00:00:03');
   const endpoints = [{ ip: '10.0.0.3', mac: '02-42-A-0-0-9', vtep: '172.31.1.5' }];
   assert.is(macOf({ address }, { segments: [{ vni: 4097, endpoints }] }), '02:42:0a:00:00:09');
-  // Without an address it is the place's: this host, namespace and name.
+  // Without an address it depends on the host, namespace and name.
   assert.is(macOf({}), macOf({}));
   for (const other of [{ name: 'eth1' }, { netns: 'c1' }]) assert.is.not(macOf(other), macOf({}));
   assert.is.not(macOf({}), macOf({}, { local: '172.31.1.6' }));
   assert.is(macOf({ name: undefined, fd: 3 }), undefined);
 });
 
-test('takes the engine that can do what is asked for, where none is named', () => {
+test('without a named engine, selects one that supports the options', () => {
   assert.is(plan({ ...base, udpChecksum: true, zeroChecksum: false, busyPoll: 0 }).engine, 'auto');
   for (const options of [
     { workers: 2 },
@@ -96,7 +96,7 @@ test('takes the engine that can do what is asked for, where none is named', () =
     assert.is(plan({ ...base, ...options }).engine, 'linux');
 });
 
-test('brings addresses into one form', () => {
+test('normalizes addresses', () => {
   const made = plan({
     local: 'FD00:0:0:0::5',
     segments: [
@@ -290,10 +290,9 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
     ['segments[0].endpoints[0].ip: 10.0.0.4 is the address of a TAP of this host (taps[0].address)'],
   ],
 ];
-for (const [what, config, messages] of cases)
-  test(`complains about ${what}`, () => assert.equal(complaints(config), messages));
+for (const [what, config, messages] of cases) test(`rejects ${what}`, () => assert.equal(complaints(config), messages));
 
-// What each range is for: RFC 6890 and, for prefixes of 31 and 127 bits, RFC 3021 and RFC 6164.
+// Address ranges by RFC 6890; prefixes of 31 and 127 bits by RFC 3021 and RFC 6164.
 for (const [address, why] of [
   ['10.0.0.0/24', 'the network address of 10.0.0.0/24'],
   ['10.0.0.255/24', 'the broadcast address of 10.0.0.0/24'],
@@ -314,7 +313,7 @@ for (const [address, why] of [
   ['fd00::/64', 'the subnet-router anycast address of fd00::/64'],
   ['::ffff:10.0.0.1/120', 'an IPv4-mapped address'],
 ] as const)
-  test(`refuses ${address} for a TAP`, () => {
+  test(`rejects ${address} for a TAP`, () => {
     const [text, ...more] = complaints({ ...base, taps: [{ ...tap, netns: 'c', address }] });
     assert.equal(more, []);
     assert.match(text!, `got "${address}", ${why}`);
@@ -329,10 +328,10 @@ for (const address of [
   'fd00::/128',
   'fe80::1/64',
 ])
-  test(`takes ${address} for a TAP`, () =>
+  test(`accepts ${address} for a TAP`, () =>
     assert.equal(complaints({ ...base, taps: [{ ...tap, netns: 'c', address }] }), []));
 
-test('refuses a TAP of the host that takes the packets of the underlay', () => {
+test('rejects a TAP of the host whose subnet contains an underlay address', () => {
   const of = (address: string, more: object = {}, peers: string[] = []): string[] =>
     complaints({ ...base, segments: [{ vni: 4097, peers }], taps: [{ ...tap, address, ...more }] });
   assert.match(of('172.31.1.9/24')[0]!, /^taps\[0\]\.address: 172\.31\.1\.9\/24 routes 172\.31\.1\.0\/24 to the TAP/);
@@ -346,7 +345,7 @@ test('refuses a TAP of the host that takes the packets of the underlay', () => {
   assert.match(complaints(six)[0]!, /routes fd00:1::\/64 to the TAP/);
 });
 
-test('refuses endpoints that cannot be where they are said to be', () => {
+test('rejects endpoints with an impossible location', () => {
   const of = (...endpoints: object[]): string[] =>
     complaints({
       ...base,
@@ -363,7 +362,7 @@ test('refuses endpoints that cannot be where they are said to be', () => {
   assert.match(of(at('10.0.0.4'), at('10.0.0.5', { vtep: '10.1.1.1' }))[0]!, /a MAC address is at one place$/);
 });
 
-test('warns of what is unusual', () => {
+test('warns of unusual settings', () => {
   const of = (config: object): string[] => oddities(plan({ ...base, ...config })).map((one) => problemText(one));
   assert.equal(of({}), []);
   assert.match(of({ local: '169.254.1.1' })[0]!, /^local: 169\.254\.1\.1 is a link-local address/);
@@ -384,7 +383,7 @@ test('warns of what is unusual', () => {
   assert.match(of({ taps: [{ name: 'a', vlans: { 10: 4097 }, address }] })[0]!, /a trunk without a native VNI drops$/);
 });
 
-test('refuses subnets that no network can have', () => {
+test('rejects invalid subnets', () => {
   const of = (subnet: string): string[] =>
     complaints({ ...base, taps: [], gossip: { networks: [{ id: 'a', vni: 4097, subnet }] } });
   assert.equal(of('10.0.0.0/24'), []);
@@ -398,7 +397,7 @@ test('refuses subnets that no network can have', () => {
   assert.match(of('0.0.0.0/0')[0]!, 'every address there is');
 });
 
-test('takes one name in two namespaces', () => {
+test('accepts the same name in two namespaces', () => {
   const taps = [
     { ...tap, netns: 'c1' },
     { ...tap, netns: '/proc/1/ns/net' },
@@ -406,7 +405,7 @@ test('takes one name in two namespaces', () => {
   assert.equal(complaints({ ...base, taps }), []);
 });
 
-test('whatever it is given, it makes a plan or throws a SchemaError that names a problem', () => {
+test('for any input, returns a plan or throws a SchemaError that names a problem', () => {
   const leaf = fc.oneof(
     fc.constantFrom('172.31.1.5', 'fd00::1', '02:42:0a:00:00:04', 'eth0', '10.0.0.3/24', 4097, true, null, 'vtep'),
     fc.string(),
@@ -439,7 +438,7 @@ test('names of devices', () => {
     assert.not(isDeviceName(name), name);
 });
 
-test('what a word was meant to be', () => {
+test('suggests the nearest word', () => {
   assert.is(closest('segmnets', ['segments', 'taps']), 'segments');
   assert.is(closest('PEER', ['peers', 'port']), 'peers');
   assert.is(closest('xyz', ['segments', 'taps']), undefined);

@@ -32,8 +32,8 @@ function pairsOf<T>(items: readonly T[]): [T, T][] {
 const received = (results: readonly PingResult[]): number => results.reduce((sum, one) => sum + one.received, 0);
 
 /**
- * Counts how often each frame is sent, anywhere, and delivered, at each station, by all of its bytes but the destination,
- * which a VTEP may change. No station may get a frame more often than it was sent.
+ * Counts how often each frame is sent anywhere and delivered at each station. Ignores the destination, which a VTEP may
+ * change. No station may receive a frame more often than it was sent.
  */
 class Watch {
   readonly sent = new Map<string, number>();
@@ -44,9 +44,9 @@ class Watch {
     if (event.kind !== 'frame') return;
     const { frame, location } = event;
     this.frames++;
-    // An ARP reply may come from a proxy, which sends it to its asker only: there is nothing to count it against.
+    // A proxy may send an ARP reply, which no station has sent.
     if (((frame[12]! << 8) | frame[13]!) === ARP && frame[21] === ARP_REPLY) return;
-    // Likewise an announcement, by which a VTEP tells its ports that an endpoint has another MAC address now.
+    // A VTEP may send an announcement of an endpoint's new MAC address.
     if (((frame[12]! << 8) | frame[13]!) === ARP && arp.isAnnouncement(frame, 14)) return;
     const key = Buffer.from(frame.buffer, frame.byteOffset + 6, frame.length - 6).toString('latin1');
     const map = event.event === 'send' ? this.sent : this.delivered;
@@ -54,7 +54,7 @@ class Watch {
     map.set(name, (map.get(name) ?? 0) + 1);
   };
 
-  /** Frames that a station got more often than they were sent. */
+  /** Frames that a station received more often than they were sent. */
   excess(): string[] {
     return [...this.delivered]
       .filter(([name, count]) => count > (this.sent.get(name.slice(name.indexOf(' ') + 1)) ?? 0))
@@ -80,7 +80,7 @@ test('one ping, step by step, between two hosts of different subnets', () => {
     events.map(({ time, location, event, kind }) => `${time} ${location} ${event} ${kind}`),
     [
       '0 h1/c1 send frame', // who has 10.0.0.4
-      '0 h1/c1 receive frame', // the proxy says
+      '0 h1/c1 receive frame', // the proxy's reply
       '0 h1/c1 send frame',
       '0 172.31.1.5 send datagram',
       '1 192.168.1.25 receive datagram',
@@ -107,7 +107,7 @@ test('one ping, step by step, between two hosts of different subnets', () => {
   assert.equal([c1.ip, c2.ip, net.hostOf(c2).name], [C1.ip, C2.ip, 'h2']);
 });
 
-test('the same seed gives the same run to the last bit, another seed another', () => {
+test('the same seed gives an identical run, another seed a different one', () => {
   const run = (seed: number): string => {
     const hash = createHash('sha256');
     const net = new Overlay({
@@ -183,7 +183,7 @@ test('a broadcast among a hundred hosts reaches every station once, and its send
   assert.is(datagrams, 99, 'head-end replication: one for each other host, and nobody passes it on');
 });
 
-test('after minutes of silence what was learned is forgotten; then a frame is flooded, and they learn again', () => {
+test('after minutes of silence learned entries expire; then a frame is flooded, and the VTEPs learn again', () => {
   const net = new Overlay({ hosts: 3, control: 'flood', station: { announce: false } });
   const { clock } = net;
   const [c1, c2, c3] = net.stations as [Station, Station, Station];
@@ -200,7 +200,8 @@ test('after minutes of silence what was learned is forgotten; then a frame is fl
   for (const host of net.hosts) assert.equal(fdbOf(host, clock.now), {});
   const before = c3.counters.otherMac;
   assert.is(received(net.ping([[c1, c2]])), 1);
-  // The request, and behind it the question if c2 is still there, which is due after so long. The answers know their way.
+  // The request, and behind it the question if c2 is still there, which is due after so long. The answers know their
+  // way.
   assert.is(c3.counters.otherMac, before + 2);
   assert.is(countOf([h1, h2], 'flooded'), flooded + 3, 'h1 floods both, h2 the first');
   assert.equal(fdbOf(h1, clock.now), { ...both, '02:42:0a:00:00:03': 'c1' });
@@ -252,7 +253,7 @@ for (const control of ['flood', 'endpoints', 'both'] as const)
     assert.throws(() => h1.host.detach(c2, clock.now), /station c2 is not on host h1/);
   });
 
-test('a station that moves without a word is found again by its next frame', () => {
+test('a station that moves silently is learned again from its next frame', () => {
   const net = new Overlay({ hosts: 3, control: 'flood', station: { announce: false } });
   const { clock } = net;
   const [c1, c2] = net.stations as [Station, Station];
@@ -267,7 +268,7 @@ test('a station that moves without a word is found again by its next frame', () 
 });
 
 for (const control of ['flood', 'endpoints'] as const)
-  test(`a host that restarts has empty tables, and all is as before soon after (${control})`, () => {
+  test(`a host that restarts has empty tables, and recovers soon after (${control})`, () => {
     const net = new Overlay({ hosts: 3, stationsEach: 2, control });
     const { clock } = net;
     const h2 = net.host('h2');
@@ -304,7 +305,7 @@ for (const control of ['flood', 'endpoints'] as const)
     assert.is(received(net.ping(everybody)), everybody.length);
   });
 
-test('a partition parts, and once healed all reach all', () => {
+test('a partition separates stations, and after it heals all reach each other', () => {
   for (const control of ['flood', 'endpoints'] as const) {
     const net = new Overlay({ hosts: 6, control });
     const sides = [net.hosts.slice(0, 2), net.hosts.slice(2)];
@@ -325,7 +326,7 @@ test('a partition parts, and once healed all reach all', () => {
   }
 });
 
-test('pings meet loss and duplication as often as the underlay has them', () => {
+test('pings are lost and duplicated at the rates of the underlay', () => {
   const count = 1000;
   const lossy = new Overlay({ hosts: TWO_HOSTS, seed: 5, link: { loss: 0.1 } });
   const [lost] = lossy.ping([[lossy.stations[0]!, lossy.stations[1]!]], { count });
@@ -375,7 +376,7 @@ test('finds the MTU of the underlay’s path: its routers tell the VTEP, and tha
   assert.is(received(net.ping([[c2, c1]], { size: 1322 })), 1, 'the answers take the narrow way too');
 });
 
-test('any overlay, whatever happened to it, is whole again after a quiet while', () => {
+test('any overlay recovers from random events after a quiet time', () => {
   const event = fc.oneof(
     fc.record({ move: fc.nat(), to: fc.nat() }),
     fc.record({ restart: fc.nat(), downtime: fc.integer({ min: 1, max: 40_000 }) }),
@@ -399,7 +400,7 @@ test('any overlay, whatever happened to it, is whole again after a quiet while',
       fc.array(event, { maxLength: 12 }),
       ({ proxy, probe, control, ...options }, events) => {
         const watch = new Watch();
-        // Without proxy and without flooding nobody could find anybody.
+        // Without proxy and flooding, ARP would get no reply.
         const segment = { proxy: control === 'endpoints' && proxy === 'off' ? ('endpoint' as const) : proxy };
         const net = new Overlay({ ...options, control, segment, station: { probe }, trace: watch.trace });
         const { hosts, stations, clock } = net;
@@ -448,7 +449,7 @@ test('stations on one host may answer each other as often as they like', () => {
   assert.is(bounces, 50_000);
 });
 
-test('stations of one host are woken each at its time', () => {
+test('each station of a host is woken at its own time', () => {
   const sends: string[] = [];
   const net = new Overlay({
     hosts: planHosts(2, 3),
@@ -479,7 +480,7 @@ test('stations of one host are woken each at its time', () => {
   assert.equal(done, ['c1 8500', 'c2 8500', 'c3 8500'], 'though one leaves when they are woken');
 });
 
-test('bytes stay what they were, in whatever hands', () => {
+test('buffers are not shared between stations, links and machines', () => {
   const events: TraceEvent[] = [];
   const net = new Overlay({ hosts: 3, segment: { proxy: 'vtep' }, trace: (event) => events.push(event) });
   const { clock } = net;
@@ -517,7 +518,7 @@ test('bytes stay what they were, in whatever hands', () => {
   assert.equal(marks, [3, 3]);
 });
 
-test('a frame that waits for a station is not for it any more once it has gone', () => {
+test('a frame in transit is not delivered to a station that has gone', () => {
   const watch = new Watch();
   const locations: string[] = [];
   const net = new Overlay({
@@ -537,7 +538,7 @@ test('a frame that waits for a station is not for it any more once it has gone',
   assert.equal(watch.excess(), []);
 });
 
-test('plans hosts as they are to be, and refuses what does not exist', () => {
+test('plans hosts, and rejects references to missing ones', () => {
   const plan = planHosts(300, 2);
   assert.equal(plan[0], {
     name: 'h1',
@@ -619,12 +620,12 @@ test('the same hosts run on a real clock and real sockets', async () => {
   assert.ok(result.rtts.every((rtt) => rtt > 0));
 });
 
-test('with flooding off, a container that has been silent is reached', () => {
+test('with flooding off, a silent container is reachable', () => {
   const net = new Overlay({ hosts: 2, segment: { flood: false }, station: { announce: false } });
   assert.is(net.ping([[net.stations[0]!, net.stations[1]!]])[0]!.received, 1);
 });
 
-test('with proxy vtep, so is one that was on another host before', () => {
+test('with proxy vtep, a silent container that moved from another host is reachable', () => {
   const net = new Overlay({ hosts: 2, segment: { proxy: 'vtep' } });
   const [c1, c2] = net.stations as [Station, Station];
   net.clock.advance(5000);

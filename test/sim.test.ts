@@ -35,14 +35,14 @@ test('draws the numbers of the reference xoshiro128**', () => {
   );
 });
 
-/** Pearson's statistic of counts that are all to be alike. */
+/** Pearson's chi-square statistic for equal expected counts. */
 function chiSquare(counts: readonly number[]): number {
   const expected = counts.reduce((sum, count) => sum + count, 0) / counts.length;
   return counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
 }
 
 // The bounds of chi-square that one in 10,000 exceeds: 33.7 for 9 degrees of freedom, 25.7 for 5.
-test('draws evenly, from seeds that lie side by side too', () => {
+test('numbers are uniform, also for adjacent seeds', () => {
   for (const seed of [0, 1, 2, -1, 2 ** 32, 2 ** 52 + 1]) {
     const random = new Random(seed);
     const counts = new Array<number>(10).fill(0);
@@ -66,17 +66,17 @@ test('draws evenly, from seeds that lie side by side too', () => {
   assert.ok(chiSquare(firsts) < 33.7, 'first numbers');
 });
 
-test('integer has no favourites where its range is most of 32 bits', () => {
+test('integer is unbiased for ranges near 2^32', () => {
   const random = new Random(3);
   const count = 3 * 2 ** 30;
   const thirds = [0, 0, 0];
   for (let i = 0; i < 30_000; i++) thirds[Math.floor(random.integer(count) / 2 ** 30)]!++;
-  assert.ok(chiSquare(thirds) < 18.4, thirds.join()); // without care, the first third would have half of all
+  assert.ok(chiSquare(thirds) < 18.4, thirds.join()); // a simple modulo would give the first third half of all
   assert.is(random.integer(1), 0);
   assert.ok(random.integer(2 ** 32) < 2 ** 32);
 });
 
-test('the same seed gives the same numbers, and a fork goes its own way', () => {
+test('the same seed gives the same numbers, and a fork is independent', () => {
   const numbers = (random: Random): number[] => Array.from({ length: 5 }, () => random.next());
   assert.equal(numbers(new Random(42)), numbers(new Random(42)));
   assert.not.equal(numbers(new Random(42)), numbers(new Random(43)));
@@ -90,7 +90,7 @@ test('the same seed gives the same numbers, and a fork goes its own way', () => 
   assert.not.equal(numbers(new Random(42).fork()), numbers(new Random(42)));
 });
 
-test('certainties take no number', () => {
+test('chances of 0 and 1 draw no number', () => {
   const random = new Random(1);
   assert.not(random.chance(0));
   assert.ok(random.chance(1));
@@ -104,7 +104,7 @@ test('certainties take no number', () => {
 
 // ---- Time ----
 
-test('an agenda gives what a sorted list gives', () => {
+test('an agenda returns items in the order of a sorted list', () => {
   const step = fc.oneof(
     fc.record({ add: fc.nat(20) }),
     fc.record({ cancel: fc.nat(200) }),
@@ -155,7 +155,7 @@ test('an agenda gives what a sorted list gives', () => {
   );
 });
 
-test('a clock goes from event to event, in the order of time and then of entry', () => {
+test('a clock runs events in order of time, then of insertion', () => {
   const clock = new Clock();
   const seen: string[] = [];
   const note = (text: string) => () => void seen.push(`${text}@${clock.now}`);
@@ -164,7 +164,7 @@ test('a clock goes from event to event, in the order of time and then of entry',
   clock.at(10, note('b'));
   clock.at(10, () => {
     note('x')();
-    clock.after(0, note('z')); // at the same time, and yet after all that were there
+    clock.after(0, note('z')); // at the same time, but after those inserted before
   });
   clock.at(10, note('y'));
   const cancelled = clock.after(15, note('never'));
@@ -183,7 +183,7 @@ test('a clock goes from event to event, in the order of time and then of entry',
   assert.is(clock.events, 6);
 });
 
-test('every comes again until it is cancelled', () => {
+test('every repeats until it is cancelled', () => {
   const clock = new Clock();
   const times: number[] = [];
   const stop = clock.every(0.25, () => times.push(clock.now));
@@ -203,7 +203,7 @@ test('every comes again until it is cancelled', () => {
   assert.is(count, 3);
 });
 
-test('a clock refuses what makes no sense, and is of use afterwards', () => {
+test('a clock rejects invalid arguments, and works afterwards', () => {
   const clock = new Clock();
   clock.run(10);
   assert.throws(() => clock.at(9.9, () => {}), /time must be 10 or later, not 9.9/);
@@ -218,7 +218,7 @@ test('a clock refuses what makes no sense, and is of use afterwards', () => {
   assert.is(clock.now, 12, 'it does not go back');
 });
 
-test('an alarm keeps to the earliest time that it was asked for', () => {
+test('an alarm keeps the earliest time that was set', () => {
   const clock = new Clock();
   const times: number[] = [];
   const alarm = new Alarm(clock, () => times.push(clock.now));
@@ -239,7 +239,7 @@ test('an alarm keeps to the earliest time that it was asked for', () => {
 
 // ---- Links ----
 
-/** Sends `count` packets of 1000 bytes at one a millisecond; the numbers in the order of their arrival, with times. */
+/** Sends `count` packets of 1000 bytes, one per millisecond. @returns their numbers and times in order of arrival. */
 function through(
   options: LinkOptions,
   count: number,
@@ -263,7 +263,7 @@ function within(count: number, trials: number, probability: number): void {
   );
 }
 
-test('a link takes its latency, and its jitter keeps the order', () => {
+test('a link adds its latency, and jitter keeps the order', () => {
   const { arrivals } = through({ latency: 5 }, 10);
   assert.equal(
     arrivals,
@@ -282,7 +282,7 @@ test('a link takes its latency, and its jitter keeps the order', () => {
   );
 });
 
-test('a link loses, doubles and holds up as many as it was asked to', () => {
+test('a link drops, duplicates and delays at the configured rates', () => {
   const trials = 20_000;
   const { arrivals: some, link: lossy } = through({ loss: 0.1 }, trials);
   within(trials - some.length, trials, 0.1);
@@ -303,7 +303,7 @@ test('a link loses, doubles and holds up as many as it was asked to', () => {
   within(held.length, trials, 0.03);
   assert.is(unruly.counters.reordered, held.length);
   assert.ok(held.every(({ number, time }) => time === number + 6.5));
-  // One a millisecond, held up by 4.5: it comes behind the four that were sent after it, but for those held up as well.
+  // One per millisecond, delayed by 4.5: it arrives after the four sent after it, unless those are delayed too.
   const place = new Map(mixed.map(({ number }, at) => [number, at]));
   const alone = held.filter(({ number }) =>
     [1, 2, 3, 4].every((ahead) => !held.some((h) => h.number === number + ahead)),
@@ -318,7 +318,7 @@ test('a link loses, doubles and holds up as many as it was asked to', () => {
   );
 });
 
-test('a link with a bandwidth sends one after the other, and its queue is bounded', () => {
+test('a link with a bandwidth sends packets one by one, and its queue is bounded', () => {
   // 1000 bytes at 1 Mbit/s take 8 ms.
   const { arrivals, link } = through({ latency: 3, bandwidth: 1e6, queue: 4000 }, 20);
   assert.equal(
@@ -332,7 +332,7 @@ test('a link with a bandwidth sends one after the other, and its queue is bounde
   assert.is(through({ bandwidth: 1e6 }, 20, 8).link.counters.overflowed, 0);
 });
 
-test('a link takes packets up to its MTU, and changes while it runs', () => {
+test('a link carries packets up to its MTU, and can change while it runs', () => {
   const clock = new Clock();
   const link = new Link(clock, new Random(1), { mtu: 100 });
   assert.is(
@@ -363,7 +363,7 @@ const A = '172.31.1.5';
 const B = '192.168.1.25';
 const C = '203.0.113.7';
 
-/** A network of three nodes that note what they hear at port 7. */
+/** A network of three nodes that record datagrams to port 7. */
 function network(options: LinkOptions = {}, seed = 1) {
   const clock = new Clock();
   const events: TraceEvent[] = [];
@@ -377,7 +377,7 @@ function network(options: LinkOptions = {}, seed = 1) {
       );
   const send = (from: string, to: string, byte = 1): void =>
     net.node(from)!.send(to, 7, 9, Uint8Array.of(0xa5, byte, 0xa5), 1, 2);
-  /** Who hears whom now. */
+  /** Which node reaches which. */
   const hearing = (): string => {
     heard.length = 0;
     const names: Record<string, string> = { [A]: 'A', [B]: 'B', [C]: 'C' };
@@ -426,7 +426,7 @@ test('datagrams go from address to address', () => {
   assert.not(net.node(A)!.unbind(7));
 });
 
-test('partitions split, cuts go one way, and both heal', () => {
+test('partitions and one-way cuts, and their healing', () => {
   const { net, hearing } = network();
   const all = 'AB AC BA BC CA CB';
   assert.is(hearing(), all);
@@ -447,13 +447,13 @@ test('partitions split, cuts go one way, and both heal', () => {
   assert.is(hearing(), all);
 });
 
-test('a node that is down neither sends nor hears, and one that left may be replaced', () => {
+test('a node that is down neither sends nor receives, and one that left can be replaced', () => {
   const { net, hearing, heard, send, clock } = network();
   net.node(B)!.up = false;
   assert.is(hearing(), 'AC CA');
   net.node(B)!.up = true;
   send(A, B);
-  net.node(B)!.up = false; // while it is on its way
+  net.node(B)!.up = false; // while the datagram is in transit
   heard.length = 0;
   clock.advance(10);
   assert.equal(heard, []);
@@ -466,7 +466,7 @@ test('a node that is down neither sends nor hears, and one that left may be repl
   assert.equal(heard, ['new']);
 });
 
-test('a path of its own has its own conditions, in one direction', () => {
+test('a path can have its own conditions, in one direction', () => {
   const { clock, net, heard, send } = network({ latency: 2 });
   net.path(A, B).set({ latency: 30 });
   net.path(C, B).set({ loss: 1 });
@@ -491,7 +491,7 @@ test('a path of its own has its own conditions, in one direction', () => {
   assert.is(slow.path(B, A).options.latency, 2);
 });
 
-test('a sender is told of a datagram that is too big, headers included', () => {
+test('a sender gets an error for a datagram whose size with headers exceeds the MTU', () => {
   const { clock, net, heard, events } = network({ latency: 2 });
   const told: string[] = [];
   net.node(A)!.onTooBig = (address, mtu) => told.push(`${clock.now} ${address} ${mtu}`);
@@ -513,7 +513,7 @@ test('a sender is told of a datagram that is too big, headers included', () => {
   assert.is(events.at(-1)!.event, 'too-big');
 });
 
-test('copies of datagrams stay what they were, small and large', () => {
+test('datagrams are copied, small and large', () => {
   const { clock, net } = network();
   const sizes = [0, 1, 60, 1400, 20_000, 65_000];
   const kept: Uint8Array[] = [];
@@ -534,7 +534,7 @@ test('copies of datagrams stay what they were, small and large', () => {
 
 // ---- Stations ----
 
-/** A station on a port that notes what it sends, with a time that the test sets. */
+/** A station on a port that records what it sends, with a test clock. */
 function rig(options: Partial<StationOptions> = {}) {
   const station = new Station({
     mac: C1.mac,
@@ -554,7 +554,7 @@ function rig(options: Partial<StationOptions> = {}) {
     },
     now,
   );
-  /** Lets time pass as a driver does: it wakes the station when it was asked to. */
+  /** Advances the time, and wakes the station at the times that it requested. */
   const until = (time: number): void => {
     while (wake <= time) {
       now = Math.max(now, wake);
@@ -614,7 +614,7 @@ function ipFrame(
   return ethernet.encode({ destination: to.mac, source: from.mac, etherType: ethernet.TYPE_IPV4, payload });
 }
 
-// Frames put together by hand, with checksums computed by another program.
+// Frames written by hand, with checksums computed by another program.
 const REQUEST_FOR_C2 = 'ffffffffffff02420a0000030806000108000604000102420a0000030a0000030000000000000a000004';
 const ANNOUNCEMENT = 'ffffffffffff02420a0000030806000108000604000102420a0000030a0000030000000000000a000003';
 const PROBE = 'ffffffffffff02420a0000030806000108000604000102420a000003000000000000000000000a000003';
@@ -628,7 +628,7 @@ const UDP_TO_C2 = '02420a00000402420a00000308004500002100014000401126c50a0000030
 const PORT_UNREACHABLE =
   '02420a00000302420a00000408004500003d00014000400126b90a0000040a00000303031122000000004500002100014000401126c50a0000030a00000413880007000d946c68656c6c6f';
 
-test('pings: asks for the address, sends what waited, and takes the answer', () => {
+test('ping: resolves the address, sends the queued request, and receives the reply', () => {
   const { take, start, frame, ping, until, station } = rig();
   start();
   const results = ping(C2.ip, { size: 8 });
@@ -674,8 +674,8 @@ test('counts duplicates, damage and losses of a series', () => {
   frame(fromHex(ECHO_REPLY));
   until(100);
   const second = icmp.encode({ type: 0, code: 0, identifier: 1, sequence: 1, payload: new Uint8Array(8) });
-  frame(ipFrame(C2, C1, { payload: second })); // the right length and checksum, the wrong data
-  const data = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9); // begins as it is to, but goes on
+  frame(ipFrame(C2, C1, { payload: second })); // correct length and checksum, wrong data
+  const data = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9); // correct at first, but too long
   frame(ipFrame(C2, C1, { payload: icmp.encode({ type: 0, code: 0, identifier: 1, sequence: 1, payload: data }) }));
   until(699);
   assert.is(results[0], undefined);
@@ -686,7 +686,7 @@ test('counts duplicates, damage and losses of a series', () => {
   assert.throws(() => ping(C2.ip, { size: 65_508 }), /ping.size/);
 });
 
-test('asks three times, a second apart, and gives up', () => {
+test('sends three ARP requests, one second apart, and gives up', () => {
   const { sent, start, ping, until } = rig();
   start();
   const results = ping(C2.ip, { count: 2, interval: 500 });
@@ -702,7 +702,7 @@ test('asks three times, a second apart, and gives up', () => {
   assert.is(results[0]!.lost, 2);
 });
 
-test('keeps no more packets waiting than it is to, the newest', () => {
+test('bounds the queue of packets that wait for ARP, and keeps the newest', () => {
   const { take, start, frame, station, now } = rig({ arp: { queue: 2 } });
   start();
   const errors: string[] = [];
@@ -717,7 +717,7 @@ test('keeps no more packets waiting than it is to, the newest', () => {
   );
 });
 
-test('makes sure of an old neighbour by unicast, and asks everybody when it is silent', () => {
+test('verifies an old neighbour by unicast, and by broadcast if that is not answered', () => {
   const { take, start, frame, ping, until, station, sent } = rig();
   start();
   frame(arpRequest(C2, C1.ip));
@@ -749,7 +749,7 @@ test('makes sure of an old neighbour by unicast, and asks everybody when it is s
   );
 });
 
-test('learns where it is to (RFC 826): whoever asks it, and changes of those it knows', () => {
+test('learns from ARP as in RFC 826: from requests to it, and changes of known neighbours', () => {
   const { station, start, frame } = rig();
   start();
   frame(arpRequest(C2, '10.0.0.9'));
@@ -797,7 +797,7 @@ test('probes before it uses its address, then announces it (RFC 5227, section 2.
   }
 });
 
-test('gives its address up where it is taken, or probed for by another', () => {
+test('gives its address up if it is in use, or another station probes for it', () => {
   const taken = { ip: C1.ip, mac: C2.mac };
   for (const frame of [
     arpReply(taken, C1),
@@ -814,7 +814,7 @@ test('gives its address up where it is taken, or probed for by another', () => {
     assert.equal(one.take(), []);
     one.start();
     assert.is(one.station.state, 'probing');
-    one.frame(fromHex(PROBE)); // its own, come back
+    one.frame(fromHex(PROBE)); // its own probe, looped back
     assert.is(one.station.state, 'probing');
   }
 });
@@ -875,7 +875,7 @@ test('sends and receives UDP with checksums', () => {
   assert.equal(c2.take(), []);
 });
 
-test('says that a port or a protocol is closed, and hears it', () => {
+test('sends and receives port and protocol unreachable', () => {
   const c2 = rig({ mac: C2.mac, ip: `${C2.ip}/24` });
   c2.start();
   c2.frame(fromHex(REQUEST_FOR_C2));
@@ -899,7 +899,7 @@ test('says that a port or a protocol is closed, and hears it', () => {
   assert.equal(c1.take(), []);
 });
 
-test('tells a ping why it was not answered', () => {
+test('reports ICMP errors to a ping', () => {
   const { start, frame, take, ping, until } = rig();
   start();
   frame(arpRequest(C2, C1.ip));
@@ -926,7 +926,7 @@ test('tells a ping why it was not answered', () => {
   }
 });
 
-test('answers no error, nothing sent to all, and nobody who is no single host (RFC 1122, section 3.2.2)', () => {
+test('sends no ICMP error for an error, a broadcast, or a source that is not a host (RFC 1122, section 3.2.2)', () => {
   const { start, frame, take, station } = rig();
   start();
   for (const other of [
@@ -953,7 +953,7 @@ test('answers no error, nothing sent to all, and nobody who is no single host (R
   assert.is(station.counters.errorsSent, 1);
 });
 
-test('drops what is not for it, damaged, or in pieces', () => {
+test('drops packets for others, damaged packets and fragments', () => {
   const { start, frame, take, station } = rig();
   start();
   frame(arpRequest(C2, C1.ip));
@@ -971,7 +971,7 @@ test('drops what is not for it, damaged, or in pieces', () => {
   frame(packet.subarray(0, 30));
   frame(packet.subarray(0, 13));
   frame(fromHex(REPLY_TO_C2).subarray(0, 40));
-  frame(fromHex('02420a00000302420a000003080600')); // as long as its header only
+  frame(fromHex('02420a00000302420a000003080600')); // nothing behind its header
   assert.is(station.counters.malformed, 3);
   assert.is(station.counters.otherMac, 2);
   const echo = fromHex(ECHO_REPLY);
@@ -993,7 +993,7 @@ function tooBig(quote: Uint8Array, mtu: number): Uint8Array {
   });
 }
 
-test('remembers what a path carries for ten minutes (RFC 1191)', () => {
+test('keeps a path MTU for ten minutes (RFC 1191)', () => {
   const { start, frame, sent, take, ping, until, now, station } = rig({ mtu: 1500 });
   start();
   frame(arpRequest(C2, C1.ip));
@@ -1020,7 +1020,7 @@ test('remembers what a path carries for ten minutes (RFC 1191)', () => {
     return take()[0]!;
   });
   frame(tooBig(fromHex(both[0]!), 1360));
-  frame(tooBig(fromHex(both[1]!), 1370)); // sent before it was known, and by another way
+  frame(tooBig(fromHex(both[1]!), 1370)); // sent before the path MTU was known, over another path
   assert.is(station.pathMtu(C2.ip, now()), 1360);
   until(599_000);
   assert.is(station.pathMtu(C2.ip, now()), 1360);
@@ -1036,7 +1036,7 @@ test('remembers what a path carries for ten minutes (RFC 1191)', () => {
   assert.is(station.pathMtu(C2.ip, now()), 1500);
 });
 
-test('sends to other subnets by its gateway, to itself by nobody, and to all', () => {
+test('sends to other subnets through its gateway, to itself over no link, and to broadcast', () => {
   const gateway = { ip: '10.0.0.1', mac: '02:42:0a:00:00:01' };
   const { start, frame, take, ping, until, station } = rig({ gateway: gateway.ip });
   start();
@@ -1069,7 +1069,7 @@ test('sends to other subnets by its gateway, to itself by nobody, and to all', (
   assert.throws(() => rig({ ip: '10.0.0.3' }), /is not an IPv4 prefix/);
 });
 
-test('forgets all when it starts anew, and is silent when stopped', () => {
+test('loses its state at a restart, and sends nothing when stopped', () => {
   const { start, frame, take, ping, until, station, now } = rig({ announce: true });
   assert.is(station.state, 'down');
   frame(arpRequest(C2, C1.ip));
@@ -1121,7 +1121,7 @@ test('two stations on a cable', () => {
   c1.sendUdp(C2.ip, 7, 5000, Uint8Array.of(1, 2, 3), clock.now);
   clock.run(31_000);
   assert.equal(heard, ['30020 010203']);
-  // What the cable takes is counted without the Ethernet header, as an MTU is.
+  // The cable's limit excludes the Ethernet header, like an MTU.
   there.set({ mtu: 84 });
   c1.ping(C2.ip, { size: 56 }, clock.now, (result) => results.push(result));
   c1.ping(C2.ip, { size: 57 }, clock.now, (result) => results.push(result));
@@ -1134,7 +1134,7 @@ test('two stations on a cable', () => {
   );
 });
 
-test('the second of two stations with one address finds that it is taken', () => {
+test('the second of two stations with one address detects that it is in use', () => {
   const clock = new Clock();
   const random = new Random(5);
   const c1 = new Station({ mac: C1.mac, ip: `${C1.ip}/24`, random: random.fork() });
@@ -1147,7 +1147,7 @@ test('the second of two stations with one address finds that it is taken', () =>
   assert.equal([c1.state, c2.state], ['up', 'conflict']);
 });
 
-test('any bytes at all are met without an exception', () => {
+test('a station never throws for any bytes', () => {
   const { start, frame, station, until } = rig({ gateway: '10.0.0.1' });
   start();
   const seeds = [
@@ -1162,7 +1162,7 @@ test('any bytes at all are met without an exception', () => {
     .map(([seed, flips, cut]) => {
       const bytes = fromHex(seed);
       for (const [at, octet] of flips) bytes[at % bytes.length] = octet;
-      // Half of them get checksums that are right again, so as to come further.
+      // Half of them get correct checksums, to pass the first checks.
       if (cut % 2 === 0 && ipv4.check(bytes, 14, bytes.length) > 0) ipv4.fillChecksum(bytes, 14);
       return cut < bytes.length ? bytes.subarray(0, cut) : bytes;
     });

@@ -1,4 +1,4 @@
-/** What a VTEP makes of super-frames and of merged datagrams: what it makes of their packets one by one. */
+/** A VTEP treats super-frames and merged datagrams like their single packets. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as ethernet from '../src/ethernet/index.js';
@@ -64,7 +64,7 @@ function framed(frame: Uint8Array): Uint8Array {
   return bytes;
 }
 
-/** The counters of a VTEP that gets the super-frame, and of one that gets its segments. */
+/** The counters of a VTEP that receives the super-frame, and of one that receives its segments. */
 function both(frame: Uint8Array, from: 'a' | 'trunk', segment: Partial<SegmentOptions> = {}): [Counters, Counters] {
   const segments = segmentAll(frame, GSO_TCPV4, SIZE);
   if (typeof segments === 'number') throw new Error(`not segmented: ${segments}`);
@@ -110,7 +110,7 @@ for (const [what, frame, from, segment] of CASES)
     assert.equal(once, each);
   });
 
-test('a super-frame whose segments are too large is answered once, and counted as it would be on the wire', () => {
+test('a super-frame with segments beyond the MTU gets one ICMP error, and its segments are counted', () => {
   const { vtep, a, out, sink } = host({ mtu: SIZE + HEADERS - 15 });
   const bytes = framed(superFrame(C2.mac, { ip: { dontFragment: true } }));
   const wire = 9500 + 10 * HEADERS;
@@ -123,7 +123,7 @@ test('a super-frame whose segments are too large is answered once, and counted a
   assert.equal([counts['frames-in'], counts['frame-bytes-in'], drops['too-big']], [10, wire, 10]);
   assert.equal([counts['frames-out'], counts['frame-bytes-out']], [1, out[0]!.octets.length]);
   assert.is(counts['datagrams-out'], 0);
-  // Flooded to a path that is too narrow and one that is not: both are counted right.
+  // Flooded to a path with a small MTU and one with a large MTU: both counters are correct.
   vtep.removeEndpoint(4097, { ...C2, vtep: C2.host });
   const wide = host();
   wide.vtep.remote('198.51.100.2')!.mtu = SIZE;
@@ -137,7 +137,7 @@ test('a super-frame whose segments are too large is answered once, and counted a
   );
 });
 
-test('an answer counts as one frame, whatever it answers', () => {
+test('a reply counts as one frame, also to a super-frame', () => {
   const { vtep, a, sink } = host();
   const bytes = framed(arpRequest(C1, C2.ip));
   vtep.receiveFrame(a, bytes, HEADROOM, bytes.length, 0, sink, 3, 126, 42);
@@ -145,7 +145,7 @@ test('an answer counts as one frame, whatever it answers', () => {
   assert.equal([counts['frames-in'], counts['frames-out'], counts['frame-bytes-out']], [3, 1, 42]);
 });
 
-test('merged datagrams, of which there are but the headers, are counted as what they were', () => {
+test('merged datagrams are counted as single ones', () => {
   const segments = segmentAll(superFrame(C1.mac, { ip: { ecn: 2 } }), GSO_TCPV4, SIZE) as Uint8Array[];
   for (const to of [C1.mac, BROADCAST, '02:00:00:00:00:09']) {
     for (const outer of [0, 3]) {

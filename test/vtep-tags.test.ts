@@ -1,4 +1,4 @@
-/** VLAN tags: single, stacked, of VLAN 0, hidden; on ports and out of tunnels. */
+/** VLAN tags: single, stacked, of VLAN 0, hidden; from ports and tunnels. */
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -12,7 +12,7 @@ import { HEADER, host, tag, wrap } from './support/vtep-host.js';
 const zeros = (count: number): string => '00'.repeat(count);
 const PEER = '198.51.100.2';
 
-/** Three segments, of which the last carries tags, on every kind of port. */
+/** Three segments, the last of which carries tags, on every kind of port. */
 const PORTS = {
   access1: { vni: 1 },
   other1: { vni: 1 },
@@ -76,7 +76,7 @@ const textOf = (tags: readonly Tag[]): string =>
     .join('');
 const firstPriority = (tags: readonly Tag[]): number => tags.map(bitsOf).find((bits) => bits !== 0) ?? 0;
 
-/** What becomes of a broadcast frame, in lists: the name of a drop, or frames by port and VNI. */
+/** The fate of a broadcast frame: the name of a drop, or frames by port and VNI. */
 function model(from: PortName | number, tags: readonly Tag[], rest: string): string | Record<string, string> {
   const addresses = `${'ff'.repeat(6)}0200000000c1`;
   const left = [...tags];
@@ -129,7 +129,7 @@ const arbitraryTag = fc
   })
   .map(({ type, id, bits }) => ({ type, control: (bits << 12) | id }));
 
-test('any stack of tags from any port and tunnel becomes what the model says, and explain agrees', () => {
+test('any stack of tags from any port and tunnel is handled as in the model, and explain agrees', () => {
   const seen = new Set<string>();
   fc.assert(
     fc.property(
@@ -177,7 +177,7 @@ test('a tag inside a segment that carries tags does not become a VLAN of a trunk
   assert.equal(drops(), ['vlan-native']);
 });
 
-test('VLAN 0 out of a tunnel is no VLAN: delivered untagged, its priority kept where the segment carries tags', () => {
+test('VLAN 0 from a tunnel means no VLAN: delivered untagged; a segment with tags keeps the priority', () => {
   const { vtep, datagram, delivered, drops } = host();
   vtep.addPort({ name: 'tap0', vni: 4097 });
   datagram(C2.host, fromHex(`${HEADER}ffffffffffff02420a0000048100000088b5${zeros(46)}`));
@@ -196,7 +196,7 @@ test('VLAN 0 out of a tunnel is no VLAN: delivered untagged, its priority kept w
   );
 });
 
-test('a tag that is cut short is dropped wherever it stands', () => {
+test('a truncated tag is dropped at any position', () => {
   for (const from of [...NAMES, ...VNIS])
     for (const stack of ['8100', '81000000', '8100000081', '810000008100', '81000000810000', '88a80000910000008100']) {
       const { receive, drops } = machine();
@@ -213,7 +213,7 @@ test('a tag hidden behind LLC and SNAP is dropped, whatever the length field say
           for (const type of ['8100', '88a8', '9100']) {
             const { receive, drops } = machine();
             const frame = `ffffffffffff0200000000c1${front}${length}${snap}${type}001488b5${zeros(40)}`;
-            // A tag with an impossible length behind it is cut short before anybody looks inside.
+            // A tag followed by an impossible length counts as truncated first.
             assert.equal(receive(from, fromHex(frame)), {}, frame);
             assert.is(drops().length, 1);
           }
@@ -261,7 +261,7 @@ test('the proxy and the duplicate check see ARP behind tags, and an answer has t
   }
 });
 
-test('ARP behind tags out of a tunnel reaches the duplicate check', () => {
+test('ARP behind tags from a tunnel reaches the duplicate check', () => {
   const { vtep, datagram, count } = host();
   vtep.addPort({ name: 'tap', vni: 4097 });
   vtep.addEndpoint(4097, C1);
@@ -269,7 +269,7 @@ test('ARP behind tags out of a tunnel reaches the duplicate check', () => {
   assert.is(count('duplicate-address'), 1);
 });
 
-test('a segment that carries tags hashes, marks and measures the packet behind them', () => {
+test('in a segment with tags, flow hash, ECN and MTU apply to the packet behind the tags', () => {
   const { vtep, frame, datagram, delivered, sent, count } = host({ tagged: true });
   const port = vtep.addPort({ name: 'tap', vni: 4097 });
   vtep.addEndpoint(4097, { ...C2, vtep: C2.host });

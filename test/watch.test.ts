@@ -1,4 +1,4 @@
-/** What a VTEP notices in what it learns, against naive references. */
+/** Events that a VTEP detects while learning, compared with naive references. */
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -36,7 +36,7 @@ watch('an address that moves five times in a second is a loop; one that moves on
 });
 
 watch('a duplicate is an address that goes back to a MAC address within a minute, as in a list of all claims', () => {
-  // Few addresses, so that none displaces another; the table keeps 512.
+  // Few addresses, so that none displaces another: the table has 512 entries.
   const claim = fc.record({
     key: fc.integer({ min: 1, max: 5 }),
     mac: fc.integer({ min: 1, max: 3 }),
@@ -73,7 +73,7 @@ watch('claims without end take no memory without end, and no claim of 0.0.0.0 co
   assert.is(one.findings(name, 1).length, 16);
 });
 
-/** A machine of two ports and a peer, and what it notices of frames in hex: `[port or address, frame]`. */
+/** A machine with two ports and a peer; returns the events for frames in hex: `[port or address, frame]`. */
 function noticed(
   frames: readonly (readonly [number | string, string])[],
   endpoints: { ip: string; mac: string }[] = [],
