@@ -1,6 +1,6 @@
 /**
- * Agents in namespaces that contradict each other: one address on two hosts, another VNI or subnet for the same network.
- * What all of them list, log and count is the same, and the older attachment has the traffic.
+ * Conflicting agents in namespaces: one address on two hosts, or different VNIs or subnets for the same network. All
+ * list, log and count the same conflicts, and the older attachment gets the traffic.
  */
 import * as assert from 'uvu/assert';
 import { type AllCounters } from '../../src/host/index.js';
@@ -9,7 +9,7 @@ import { AgentLab, NETWORK, type AgentHost } from '../support/agents.js';
 import { exec, ping, waitFor, type Running } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 
-const conflicts = suiteWith('agents that contradict each other', ['root', 'tun', 'ip', 'ping']);
+const conflicts = suiteWith('conflicting agents', ['root', 'tun', 'ip', 'ping']);
 
 const SHARED = '10.0.0.50';
 let lab: AgentLab;
@@ -27,7 +27,7 @@ conflicts.after.each(async () => {
 });
 conflicts.after(() => lab?.teardown());
 
-/** An agent whose TAP has the shared address, and a MAC address of its own unless given one. */
+/** An agent whose TAP has the shared address, and by default a MAC address of its own. */
 function start(host: AgentHost, network = NETWORK, address = `${SHARED}/24`, ...more: string[]): Promise<Running> {
   return lab.lab.startVtep({
     ns: host.ns,
@@ -62,7 +62,7 @@ async function agree(hosts: readonly AgentHost[], wanted: string[], milliseconds
   });
 }
 
-/** The VTEP that has the shared address, as the host knows. */
+/** The VTEP of the shared address, in the view of a host. */
 async function holder(host: AgentHost): Promise<string> {
   const neighbors = (await lab.ask(host, { command: 'neighbors', vni: 4097 })) as {
     ip: string;
@@ -103,12 +103,12 @@ conflicts(
     const shown = await lab.run(h3, 'show', 'networks', '--control', h3.control);
     assert.match(shown.stdout, /^net1 +10\.0\.0\.50 +172\.31\.9\.2 +172\.31\.9\.1 +10\.0\.0\.50 +20.*Z$/m);
 
-    // Killed and started at once, the older one is still that.
+    // Killed and restarted at once, the older one keeps its seniority.
     await one.stop('SIGKILL');
     const again = await start(h1);
     await agree([h1, h2, h3], [`ip ${SHARED}: ${h1.address}, not ${h2.address}`]);
     assert.is(await holder(h3), h1.address);
-    // The new process has to hear of host 3 before it accepts its datagrams.
+    // The new process must learn of host 3 before it accepts its datagrams.
     await waitFor('all answers', async () => (await ping(h3.ns, SHARED)) === 3, 5000);
 
     const before = Date.now();
@@ -124,7 +124,7 @@ conflicts(
   },
 );
 
-conflicts('both sides of a split have an address; when they are one again, the older attachment holds', async () => {
+conflicts('both sides of a partition have an address; after it heals, the older attachment wins', async () => {
   await lab.cut(true); // host 1 is alone
   await start(h1);
   await start(h2);
@@ -136,7 +136,7 @@ conflicts('both sides of a split have an address; when they are one again, the o
   for (const host of [h1, h2, h3]) assert.is(await holder(host), h1.address);
 });
 
-conflicts('an endpoint that is added over the control socket is refused with the reason, and may move', async () => {
+conflicts('an endpoint added over the control socket is rejected with the reason, and can move', async () => {
   await lab.start(h1);
   await lab.start(h2, '--join', h1.address);
   const endpoint = { vni: 4097, ip: SHARED, mac: '02:42:0a:00:00:32' };
@@ -161,7 +161,7 @@ for (const [what, network, address, odd] of [
   ['VNI', 'net1:5000:10.0.0.0/24', '10.0.0.60/24', 'VNI 5000, subnet 10.0.0.0/24'],
   ['subnet', 'net1:4097:10.0.0.0/16', '10.0.0.60/16', 'VNI 4097, subnet 10.0.0.0/16'],
 ] as const)
-  conflicts(`another ${what} for the same network: it is refused, and everybody is told`, async () => {
+  conflicts(`another ${what} for the same network: it is rejected, and all hosts list the conflict`, async () => {
     const one = await lab.start(h1);
     const two = await start(h2, network, address);
     await lab.start(h3, '--join', h1.address);
@@ -174,7 +174,7 @@ for (const [what, network, address, odd] of [
     await lab.knows(h1, [h3.ip]);
     assert.is(await ping(h3.ns, h1.ip), 3);
     assert.equal(await lab.ask(h2, { command: 'peers' }), []);
-    // With the network corrected it takes part.
+    // With the correct network it takes part.
     await two.stop();
     await lab.start(h2, '--join', h1.address);
     await lab.knows(h1, [h2.ip, h3.ip]);

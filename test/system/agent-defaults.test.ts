@@ -1,4 +1,4 @@
-/** What an agent accepts, and warns of, when nothing else is said. */
+/** What an agent accepts and warns of by default. */
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -7,7 +7,7 @@ import { AgentLab, NETWORK, type AgentHost } from '../support/agents.js';
 import { exec, ping, waitFor } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 
-const defaults = suiteWith('what agents accept and warn of', ['root', 'tun', 'ip', 'ping']);
+const defaults = suiteWith('defaults of agents', ['root', 'tun', 'ip', 'ping']);
 
 let lab: AgentLab;
 let h1: AgentHost;
@@ -21,7 +21,7 @@ defaults.before(async () => {
 defaults.after.each(() => lab?.lab.killAll());
 defaults.after(() => lab?.teardown());
 
-/** Sends a VXLAN datagram from a host that runs no agent: a broadcast frame with the source address given. */
+/** Sends a VXLAN datagram from a host without an agent: a broadcast frame with the given source address. */
 async function sendAs(host: AgentHost, to: AgentHost, mac: string): Promise<void> {
   const frame = `0800000000100100ffffffffffff${mac.replaceAll(':', '')}88b5${'00'.repeat(46)}`;
   const script = `const s = require('node:dgram').createSocket('udp4'); s.send(Buffer.from('${frame}', 'hex'), 4789, '${to.address}', () => s.close())`;
@@ -33,7 +33,7 @@ async function refusals(host: AgentHost): Promise<number> {
 }
 
 for (const engine of ['dgram', 'linux'])
-  defaults(`${engine}: a stranger's datagram moves no MAC address, and the log names the stranger`, async () => {
+  defaults(`${engine}: a datagram from an unknown host moves no MAC address, and the log names the host`, async () => {
     const one = await lab.start(h1, '--engine', engine);
     await lab.start(h2, '--engine', engine, '--join', h1.address);
     await lab.knows(h1, [h2.ip]);
@@ -77,7 +77,7 @@ defaults(
   },
 );
 
-defaults('an agent that joins itself alone, and a key file that others can read, are warned of', async () => {
+defaults('warns if an agent joins only itself, and if others can read a key file', async () => {
   const key = join(lab.directory, 'open-key');
   writeFileSync(key, `${Buffer.alloc(32, 3).toString('base64')}\n`);
   chmodSync(key, 0o644);

@@ -1,4 +1,4 @@
-/** `vtep agent` from end to end: agents in namespaces that know of each other by nothing but `--join`. */
+/** `vtep agent` end to end: agents in namespaces that find each other only through `--join`. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -25,12 +25,12 @@ agents.before(async () => {
 agents.after.each(() => lab?.lab.killAll());
 agents.after(() => lab?.teardown());
 
-/** The state of each member that a host knows, by name. */
+/** The states of the members that a host knows, by name. */
 async function states(host: AgentHost): Promise<Record<string, string>> {
   return Object.fromEntries((await lab.members(host)).map(({ name, state }) => [name, state]));
 }
 
-agents('two agents, one of each engine, with nothing but --join; all between them is encrypted', async () => {
+agents('two agents, one of each engine, with only --join; all gossip between them is encrypted', async () => {
   const file = join(lab.directory, 'all.pcap');
   const capture = lab.lab.spawn(['tcpdump', '-i', 'p1', '-U', '-w', file, 'port', '7946'], { ns: lab.switch });
   await waitFor('tcpdump', () => capture.stderr.includes('listening'));
@@ -68,9 +68,9 @@ agents('two agents, one of each engine, with nothing but --join; all between the
       ['first', 'alive', ['net1']],
     ],
   );
-  assert.is((await lab.members(h1)).length, 2); // who asked is no member
+  assert.is((await lab.members(h1)).length, 2); // the query did not add a member
 
-  // A farewell takes the endpoints away at once, long before silence would.
+  // Leaving removes the endpoints at once, long before failure detection would.
   const stopped = two.stop();
   await lab.knows(h1, [], 3000);
   assert.is((await stopped).code, 0);
@@ -92,7 +92,7 @@ agents('a host takes part in a network while it has an endpoint there', async ()
   await lab.start(h1, ...second);
   await lab.start(h2, ...second, '--join', h1.address, '--endpoint', `10.2.0.2,02:42:0a:02:00:02,${h2.address},4098`);
   await lab.knows(h1, [h2.ip]);
-  /** Waits for what a host says of net2: attached, endpoints here, elsewhere, members. */
+  /** Waits for a host's counts for net2: attached, local endpoints, remote endpoints, members. */
   const net2 = async (host: AgentHost, ...wanted: unknown[]): Promise<void> => {
     let last: unknown;
     await waitFor(`${JSON.stringify(wanted)} of host ${host.number}`, async () => {
@@ -109,7 +109,7 @@ agents('a host takes part in a network while it has an endpoint there', async ()
   await lab.knows(h1, ['10.2.0.2'], 5000, 4098);
   await lab.knows(h2, ['10.2.3.1'], 5000, 4098);
   await net2(h1, true, 1, 1, [h1.address, h2.address]);
-  // Twice is once; what the gossip told is the gossip's to take back; and an address has to be of the subnet.
+  // Adding twice has no effect; only the gossip can remove its endpoints; addresses must be in the subnet.
   await lab.ask(h1, { command: 'add-endpoint', ...own });
   const refused = (request: object): Promise<string> =>
     lab.ask(h1, request as never).then(
@@ -123,7 +123,7 @@ agents('a host takes part in a network while it has an endpoint there', async ()
     await refused({ command: 'add-endpoint', ...own, ip: '10.3.0.1' }),
     /^ip: expected an address of 10\.2\./,
   );
-  // What was configured too stays when the gossip withdraws it.
+  // An endpoint that is also configured stays when the gossip removes it.
   await lab.ask(h1, { command: 'add-endpoint', ...theirs });
   assert.equal(await lab.ask(h1, { command: 'remove-endpoint', ...own }), { removed: true });
   await lab.knows(h2, [], 5000, 4098);
@@ -132,7 +132,7 @@ agents('a host takes part in a network while it has an endpoint there', async ()
   await net2(h1, false, 0, 0, [h2.address]);
 });
 
-agents('who is killed is found out; back at its address, under any name, it is known again', async () => {
+agents('a killed agent is detected; back at its address, under any name, it is a member again', async () => {
   await lab.start(h1);
   await lab.start(h3, '--join', h1.address);
   const victim = await lab.start(h2, '--join', h1.address);
@@ -177,7 +177,7 @@ agents('who is killed is found out; back at its address, under any name, it is k
       return members.includes(name) && members.length === 3 && remote === 2;
     });
     assert.is(await ping(h1.ns, h2.ip), 3);
-    await back.stop('SIGKILL'); // and straight away again, before anybody has found out
+    await back.stop('SIGKILL'); // and restart before the failure is detected
   }
 });
 
@@ -202,7 +202,7 @@ agents('the key of a running cluster changes while endpoints are added, and none
   const all = async (request: object): Promise<void> => {
     for (const host of lab.hosts) {
       await lab.ask(host, request as never);
-      await sleep(200); // some have the new key, some have not
+      await sleep(200); // some have the new key, others do not
     }
   };
   const [{ fingerprint: old }] = (await keysOf(h1)) as [KeyListing];
@@ -234,7 +234,7 @@ agents('the key of a running cluster changes while endpoints are added, and none
   );
 });
 
-agents('whoever has another key, or none, is told so, and so is the other side, once', async () => {
+agents('a different key, or none, is reported on both sides, once', async () => {
   const one = await lab.start(h1, '--key', KEY);
   const two = await lab.start(h2, '--key', OTHER, '--join', h1.address);
   const three = await lab.start(h3, '--join', h1.address);
@@ -254,7 +254,7 @@ agents('whoever has another key, or none, is told so, and so is the other side, 
   );
 });
 
-agents('hosts to join may be down, or not be there yet, and an agent that waits says so', async () => {
+agents('hosts to join may be down or start later, and a waiting agent reports that', async () => {
   const early = await lab.start(h2, '--join', h1.address, '172.31.9.77:7000', 'no-such-host.invalid');
   await waitFor('a complaint', () => /no member answers yet: .*172\.31\.9\.1: nobody listens there/.test(early.stderr));
   assert.match(early.stderr, /"no-such-host\.invalid" does not resolve: .*; trying again in 1 s/);
@@ -265,18 +265,18 @@ agents('hosts to join may be down, or not be there yet, and an agent that waits 
   const late = await lab.start(h3, '--join', `172.31.9.78,${h1.address}`);
   await lab.knows(h3, [h1.ip, h2.ip]);
   assert.match(late.stdout, /^joined through 172\.31\.9\.1: 3 members$/m);
-  // A second one in the same place.
+  // A second agent with the same address and port.
   const twice = await lab.run(h1, 'agent', '--network', NETWORK, '--local', h1.address, '--port', '4790');
   assert.is(twice.code, 1);
   assert.match(twice.stderr, /^vtep agent: gossip on 172\.31\.9\.1:7946: the port is in use/m);
 });
 
-agents('told at another address than it listens at, and over IPv6', async () => {
+agents('advertises an address other than the bound one, and over IPv6', async () => {
   await exec(h1.ns, ['ip', 'addr', 'add', '172.31.9.201/24', 'dev', 'eth0']);
   const told = lab.flags(h1, '--bind', '0.0.0.0:7950', '--advertise', '172.31.9.201');
   const one = await lab.lab.startVtep({ ns: h1.ns, args: told });
   assert.match(one.stdout, /^gossip 0\.0\.0\.0:7950 as 172\.31\.9\.201:7950: others reach it at 172\.31\.9\.201:7950/m);
-  // This one is not told where it is: it is where it reaches the other from.
+  // This one has no configured address: it uses the source address of the route to the other.
   await lab.lab.startVtep({ ns: h2.ns, args: lab.flags(h2, '--bind', '0.0.0.0', '--join', '172.31.9.201:7950') });
   await lab.knows(h2, [h1.ip]);
   await lab.knows(h1, [h2.ip]);

@@ -1,4 +1,4 @@
-/** Twenty agents in twenty namespaces: joining, a network in halves and whole again, and one that comes back under a new name. */
+/** Twenty agents in twenty namespaces: joining, a partition that heals, and one that returns under a new name. */
 import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
@@ -9,11 +9,11 @@ import { suiteWith } from '../support/needs.js';
 const agents = suiteWith('twenty agents', ['root', 'tun', 'ip', 'ping', 'sh']);
 
 const COUNT = 20;
-/** Milliseconds within which all are to reach all once the last one has joined. */
+/** Most milliseconds from the last join until all reach each other. */
 const JOINED = 3000;
-/** How long half of them are cut off. */
+/** Duration of the partition in milliseconds. */
 const CUT = 60_000;
-/** Plain Node on what is built, which twenty processes start in a fraction of the time. */
+/** Plain Node on the built program: twenty processes start in a fraction of the time. */
 const BUILT = [process.execPath, 'dist/cli/main.js'];
 
 let lab: AgentLab;
@@ -25,7 +25,7 @@ agents.before(async () => {
 });
 agents.after(() => lab?.teardown());
 
-/** Starts an agent, and waits until it has joined: twenty of them at once take their time on two cores. */
+/** Starts an agent, and waits until it has joined. */
 async function start(host: AgentHost, ...more: string[]): Promise<Running> {
   const seed = lab.host(1);
   const args = lab.flags(host, '--local', host.address, '--join', seed.address, ...more);
@@ -37,9 +37,9 @@ async function start(host: AgentHost, ...more: string[]): Promise<Running> {
 }
 
 /**
- * Has each pair of hosts ping, over and over until an answer comes, and fails where one has not within the time. An answer
- * took both ways.
- * @returns milliseconds until the last answer.
+ * Pings between each pair of hosts until a reply arrives; fails if a pair has none in time. A reply proves both
+ * directions.
+ * @returns milliseconds until the last reply.
  */
 async function allPing(hosts: readonly AgentHost[], milliseconds: number): Promise<number> {
   const started = performance.now();
@@ -47,7 +47,7 @@ async function allPing(hosts: readonly AgentHost[], milliseconds: number): Promi
   const outcomes = await Promise.all(
     hosts.map((host, i) => {
       const ips = hosts.slice(i + 1).map(({ ip }) => ip);
-      // One shell a host, so that a ping is no more than a ping.
+      // One shell per host, so that a ping does not include process starts.
       const script = `for ip in ${ips.join(' ')}; do until ping -c1 -W1 -q -n $ip >/dev/null; do :; done; done`;
       return lab.lab.spawn(['timeout', String(seconds), 'sh', '-c', script], { ns: host.ns }).ended;
     }),
@@ -57,7 +57,7 @@ async function allPing(hosts: readonly AgentHost[], milliseconds: number): Promi
   return performance.now() - started;
 }
 
-/** Waits until each host has heard of all the others' endpoints. @returns milliseconds that took. */
+/** Waits until each host knows the endpoints of all others. @returns the milliseconds that this took. */
 async function allKnow(milliseconds: number): Promise<number> {
   const started = performance.now();
   await Promise.all(
@@ -72,21 +72,21 @@ async function allKnow(milliseconds: number): Promise<number> {
   return performance.now() - started;
 }
 
-agents('all reach all within three seconds of the last join', async () => {
+agents('all reach each other within three seconds of the last join', async () => {
   running.push(await start(lab.host(1)));
-  // Three at a time: what starts as one crowd would join within a moment of each other, and say little of the last.
+  // Three at a time: if all joined at once, there would be no distinct last join.
   for (let i = 1; i < COUNT; i += 3)
     running.push(...(await Promise.all(lab.hosts.slice(i, i + 3).map((host) => start(host)))));
   const known = await allKnow(30_000);
   const first = await allPing(lab.hosts, 30_000);
-  // 190 programs take their time to start, the more so on a busy machine: the same again is what that costs.
+  // A second run measures how long it takes to start the 190 programs.
   const again = await allPing(lab.hosts, 30_000);
   const [a, b, c] = [known, first, again].map(Math.round);
   console.log(`# after the last join all know all in ${a} ms, and ping all in ${b} ms more; again in ${c} ms`);
   assert.ok(known + Math.max(0, first - again) < JOINED, `${a} ms, and ${b} ms less ${c} ms`);
 });
 
-agents('half of them are cut off for a minute, and all reach all again', async () => {
+agents('after a partition of one minute all reach each other again', async () => {
   const [west, east] = [lab.hosts.slice(0, COUNT / 2), lab.hosts.slice(COUNT / 2)];
   await lab.cut(true);
   const cut = performance.now();
@@ -99,7 +99,7 @@ agents('half of them are cut off for a minute, and all reach all again', async (
       ),
     ),
   );
-  await Promise.all(halves); // each half has given up the other, and nobody else
+  await Promise.all(halves); // each half has declared the other dead, and no one else
   const given = performance.now() - cut;
   await allPing(west, 10_000);
   await sleep(CUT - (performance.now() - cut));
@@ -111,7 +111,7 @@ agents('half of them are cut off for a minute, and all reach all again', async (
   );
 });
 
-agents('one is killed, and comes back under a new name at the same address', async () => {
+agents('one is killed, and returns under a new name at the same address', async () => {
   const host = lab.host(COUNT);
   await running.at(-1)!.stop('SIGKILL');
   running[COUNT - 1] = await start(host, '--name', 'new');
@@ -128,7 +128,7 @@ agents('one is killed, and comes back under a new name at the same address', asy
   console.log(`# all have pinged the new one after ${Math.round(performance.now() - started)} ms`);
 });
 
-agents('all leave, and each says so', async () => {
+agents('all leave, and each reports it', async () => {
   const outcomes = await Promise.all(running.map((one) => one.stop()));
   assert.equal(
     outcomes.map(({ code }) => code),

@@ -1,6 +1,6 @@
 /**
- * Every packet of every capture, compared with `tshark -T json` layer by layer: those of `test/captures`, and those in the
- * folder that WEFT_CAPTURES names, or else `../shared/captures`, where there is one.
+ * Compares every packet of every capture with `tshark -T json`, layer by layer: captures in `test/captures`, and in the
+ * directory WEFT_CAPTURES (default `../shared/captures`) if it exists.
  */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -15,7 +15,7 @@ import { differences, field, tshark } from '../support/tshark.js';
 const own = fileURLToPath(new URL('../captures', import.meta.url));
 const others = process.env['WEFT_CAPTURES'] ?? fileURLToPath(new URL('../../../shared/captures', import.meta.url));
 
-/** Bytes of a chunk that the reader is given: small, so that packets lie across chunks. */
+/** Chunk size for the reader in bytes: small, so that packets span chunks. */
 const CHUNK = 1000;
 
 function filesIn(folder: string): string[] {
@@ -60,7 +60,7 @@ async function compare(file: string): Promise<Outcome> {
   return { packets: packets.length, findings };
 }
 
-/** Whether both give a packet one time. A fraction above a second, which damaged files have, tshark wraps to 32 bits. */
+/** Whether the times are equal. tshark wraps a fraction of more than a second, as in damaged files, to 32 bits. */
 function sameTime({ timestamp, interface: { unitsPerSecond } }: CapturedPacket, theirs: string | undefined): boolean {
   if (timestamp === null || theirs === undefined) return timestamp === null && theirs === undefined;
   const [seconds, fraction] = theirs.split('.');
@@ -89,7 +89,7 @@ for (const [what, folder] of [
     console.log(`skipped captures ${what}: WEFT_CAPTURES names no folder`);
     continue;
   }
-  captures(`${what}: every packet of every file is to weft what it is to tshark`, async () => {
+  captures(`${what}: weft and tshark agree on every packet of every file`, async () => {
     const files = filesIn(folder);
     const queue = [...files];
     const findings: string[] = [];

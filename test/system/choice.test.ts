@@ -1,4 +1,4 @@
-/** Which engine a VTEP gets that names none, by what there is to run one on; and that it works with what it gets. */
+/** The engine of a VTEP that names none, depending on kernel and koffi; and that the VTEP works with it. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,7 +33,7 @@ choice.after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** In place of koffi, for every thread of a program: a module, whose text may use `koffi`, the real one. */
+/** Replaces koffi in every thread of a program by a module, whose text may use the real `koffi`. */
 function instead(name: string, module: string): Record<string, string> {
   const [replacement, preloaded] = [join(directory, `${name}.mjs`), join(directory, `${name}.cjs`)];
   writeFileSync(replacement, `import koffi from ${JSON.stringify(import.meta.resolve('koffi'))};\n${module}`);
@@ -46,7 +46,7 @@ function instead(name: string, module: string): Record<string, string> {
   return { NODE_OPTIONS: `--require=${preloaded}` };
 }
 
-/** A kernel whose ioctl does something else for one request. */
+/** A fake kernel with another result for one ioctl request. */
 function kernel(name: string, request: string, answer: string): Record<string, string> {
   return instead(
     name,
@@ -78,7 +78,7 @@ function start(which: Which, env: Record<string, string> = {}): Promise<Running>
   return lab.startVtep({ ns: node[which], env, args: args(which, '--engine', 'auto') });
 }
 
-/** Fails unless it moves frames by that engine and ends well; returns what it complained of. */
+/** Fails unless the VTEP forwards frames with that engine and exits with 0. @returns its warnings. */
 async function requireEngine(running: Running, name: string): Promise<string> {
   assert.match(running.stdout, new RegExp(`^vtep 172\\.31\\.1\\.1:4789 .*, engine ${name}, `, 'm'));
   assert.is(await ping(container[1], '10.0.0.2'), 3);
@@ -87,7 +87,7 @@ async function requireEngine(running: Running, name: string): Promise<string> {
   return stderr.replace(/^\S+Z /, '');
 }
 
-/** Super-frames that a transfer over TCP makes. */
+/** Super-frames of a TCP transfer. */
 async function superFrames(): Promise<number | undefined> {
   const server = lab.spawn(['iperf3', '-s', '-1', '--forceflush'], { ns: container[2] });
   await waitFor('iperf3 to listen', () => /listening/.test(server.stdout));
@@ -95,13 +95,13 @@ async function superFrames(): Promise<number | undefined> {
   return (await countersOf(control(1))).engine.superFramesRead;
 }
 
-choice('the fast one where koffi and the kernel let it run', async () => {
+choice('the fast engine if koffi and the kernel support it', async () => {
   const running = await start(1);
   assert.ok((await superFrames())! > 0);
   assert.is(await requireEngine(running, 'linux'), '');
 });
 
-choice('the fast one, without super-frames, on a kernel whose TAPs know none', async () => {
+choice('the fast engine without super-frames if the kernel’s TAPs do not support them', async () => {
   const running = await start(1, kernel('plain', '0x400454d0', '-1')); // TUNSETOFFLOAD
   assert.is(await superFrames(), 0);
   assert.is(await requireEngine(running, 'linux'), '');
@@ -110,7 +110,7 @@ choice('the fast one, without super-frames, on a kernel whose TAPs know none', a
 /** `TUNGETFEATURES` answers with IFF_TUN, IFF_TAP and IFF_NO_PI. */
 const OLD = ['old', '0x800454cf', '(argument.writeUInt32LE(0x1003), 0)'] as const;
 
-choice('the portable one, and a word on it, on a kernel whose TAPs have no header for offloads', async () => {
+choice('the portable engine, with a warning, if the kernel’s TAPs have no virtio header', async () => {
   assert.is(
     await requireEngine(await start(1, kernel(...OLD)), 'dgram'),
     'warning: engine "dgram" moves the frames, many times slower than "linux" would: ' +
@@ -118,7 +118,7 @@ choice('the portable one, and a word on it, on a kernel whose TAPs have no heade
   );
 });
 
-choice('the fast one by name where it does not run: it says why, and what else there is', async () => {
+choice('the fast engine by name without support: an error with the reason and the alternative', async () => {
   const refuse = async (env: Record<string, string>, message: string): Promise<void> => {
     const outcome = await lab.runVtep({ ns: node[1], env, args: args(1, '--engine', 'linux') });
     assert.equal([outcome.code, outcome.stderr], [1, `vtep up: ${message}, or use --engine dgram\n`]);

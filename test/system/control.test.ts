@@ -1,6 +1,6 @@
 /**
- * What clients of the control socket cost a VTEP that has work to do: captures under TCP load, clients that do not read,
- * long listings, and a VTEP that is stopped.
+ * The cost of control socket clients for a VTEP under load: captures of TCP traffic, clients that do not read, long
+ * listings, and a stop of the VTEP.
  */
 import { readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -38,7 +38,7 @@ async function up(kind: Kind): Promise<Running> {
   return (await pair.up(kind, kind, MTU))[0].vtep!;
 }
 
-/** Starts transfers from one container to the other that go on until they are stopped. */
+/** Starts transfers from one container to the other, until `stop`. */
 async function load(): Promise<{ stop(): Promise<number> }> {
   const server = pair.lab.spawn([process.execPath, PROGRAM, 'serve'], { ns: pair.container(2) });
   await waitFor('the server', () => server.stdout.startsWith('ready\n') || !server.running);
@@ -55,7 +55,7 @@ async function load(): Promise<{ stop(): Promise<number> }> {
       transfers++;
     }
   })();
-  loop.catch(() => undefined); // `stop` tells
+  loop.catch(() => undefined); // `stop` reports errors
   await waitFor('a first transfer', () => transfers > 0);
   return {
     stop: async () => {
@@ -135,7 +135,7 @@ for (const kind of ['linux', 'dgram'] as const) {
     assert.ok(growth < 150, `${before.toFixed()} MiB before, ${growth.toFixed()} more at the most`);
   });
 
-  control(`${kind}: listings of 32,000 entries, again and again, do not keep frames waiting`, async () => {
+  control(`${kind}: repeated listings of 32,000 entries do not delay frames`, async () => {
     await pair.cable(1500);
     await pair.start(2, kind, MTU);
     const path = pair.control(1);
@@ -192,7 +192,7 @@ for (const kind of ['linux', 'dgram'] as const) {
   });
 }
 
-control('a VTEP that is stopped: every client says so in time', async () => {
+control('when the VTEP stops, every client reports it in time', async () => {
   const side = await up('linux');
   const path = ['--control', pair.control(1)];
   const began = vtep('capture', ...path, '--seconds', '60', '--count', '1000', '--json', '--timeout', '2');
@@ -222,7 +222,7 @@ control('a VTEP that is stopped: every client says so in time', async () => {
   }
 });
 
-control('a capture is kept when it is interrupted, and ends with those who read it', async () => {
+control('an interrupted capture keeps its file, and a capture ends when its reader does', async () => {
   await up('linux');
   const path = ['--control', pair.control(1)];
   const pings = pair.lab.spawn(['ip', 'netns', 'exec', pair.container(1), 'ping', '-i', '0.1', pair.address(2)]);
@@ -254,7 +254,7 @@ control('a capture is kept when it is interrupted, and ends with those who read 
     const [length, captured] = line.split('\t').map(Number);
     assert.ok(length! >= captured! && captured! <= 60 + 28, line);
   }
-  // What cannot be written is known before anything is captured.
+  // A file that cannot be written is an error before the capture starts.
   for (const [target, reason] of [
     ['/nonexistent/file', 'no such file or directory'],
     ['/dev/full', 'no space left on device'],

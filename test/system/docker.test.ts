@@ -1,6 +1,6 @@
 /**
- * A VTEP in the gossip of a real Docker swarm. DOCKER_LAB names the folder that Docker is unpacked in (see
- * test/support/docker.ts); where there is none, or its engine does not run at all, as in most containers, this is skipped.
+ * A VTEP in the gossip of a real Docker swarm. DOCKER_LAB names the directory with Docker unpacked (see
+ * test/support/docker.ts). Skipped without it, and if the engine cannot run, as in most containers.
  *
  *     container - Docker's overlay network, an engine - node1 ---- router ---- node2 - vtep agent - TAP in "box"
  */
@@ -25,7 +25,7 @@ import { suiteWith } from '../support/needs.js';
 
 const NEEDS = ['root', 'tun', 'ip', 'bridge', 'ping', 'nsenter', 'unshare', 'openssl'];
 const NAME = 'weft';
-/** An endpoint of the VTEP's, far from those that the swarm gives away. */
+/** An endpoint of the VTEP, outside the range that the swarm assigns. */
 const HOST = 200;
 const MAC = '02:42:0a:00:00:c8';
 /** How often an agent is alone in a network before Docker joins it. */
@@ -59,7 +59,7 @@ async function agent(which: string, on = network): Promise<Running> {
   });
 }
 
-/** Whether Docker has the VTEP in the network, and sends it what is for its endpoint. */
+/** Whether Docker lists the VTEP in the network, and sends it packets for its endpoint. */
 async function known(): Promise<{ peer: boolean; fdb: boolean; neighbor: boolean }> {
   const { fdb, neighbors } = await engine.programmed('net');
   return {
@@ -76,7 +76,7 @@ async function docks(state: boolean, seconds: number): Promise<void> {
   assert.equal(await known(), all);
 }
 
-/** Whether the VTEP sends what is for an address to Docker's. */
+/** Whether the VTEP sends packets for an address to Docker's VTEP. */
 async function hears(ip: string): Promise<boolean> {
   const args = ['show', 'neighbors', '--json', '--control', control];
   const { stdout } = await run([...VTEP, ...args]);
@@ -92,10 +92,10 @@ async function seesDocker(): Promise<boolean> {
   return members.some(({ address, state }) => address.startsWith(underlay.node1.address) && state === 'alive');
 }
 
-/** Lines of Docker's log that are about the gossip, and what it does with what it hears. */
+/** Lines of Docker's log about the gossip. */
 const OF_GOSSIP = /memberlist|networkdb|bulk sync|peer|neighbor|weft/i;
 
-/** What Docker has had to complain of since its log was so long. */
+/** Docker's warnings and errors after a position in its log. */
 function complaints(since: number): string[] {
   return engine.log
     .slice(since)
@@ -153,7 +153,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
       assert.equal(complaints(since), []);
     });
 
-  test('Docker notices that a VTEP is gone without a word, and takes it back', async () => {
+  test('Docker detects a killed VTEP, and accepts it again', async () => {
     (await agent('dgram')).signal('SIGKILL');
     await docks(false, 60);
     const vtep = await agent('dgram');
@@ -185,7 +185,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     assert.equal(complaints(since), []);
   });
 
-  test('an engine that pauses is missed, and known again when it goes on', async () => {
+  test('a paused engine is detected, and a member again when it resumes', async () => {
     const vtep = await agent('dgram');
     await docks(true, 10);
     await waitFor('the container to be known', () => hears(container.ip));
@@ -201,7 +201,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
   docker.run();
 }
 
-/** The keys of a swarm as the flags that a VTEP wants to have. */
+/** The keys of a swarm as flags of `vtep`. */
 async function keysOf(swarm: { token: string; ca: string }): Promise<string[]> {
   const file = join(directory, 'swarm');
   writeFileSync(file, JSON.stringify({ ...swarm, address: underlay.node1.address }));

@@ -1,4 +1,4 @@
-/** What weft's encoders write, read by tshark: the same fields, nothing malformed, no checksum bad. */
+/** tshark reads the output of weft's encoders: equal fields, nothing malformed, no bad checksums. */
 import fc from 'fast-check';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ const ARGS = ['ip', 'udp', 'tcp'].flatMap((name) => ['-o', `${name}.check_checks
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-encoders-'));
 
-/** Writes packets, has tshark read them, and returns what is wrong with each. */
+/** Writes packets, lets tshark read them, and returns the errors of each. */
 async function findings(packets: readonly Uint8Array[]): Promise<string[]> {
   const file = join(directory, 'packets.pcap');
   const writer = new PcapWriter();
@@ -33,7 +33,7 @@ async function findings(packets: readonly Uint8Array[]): Promise<string[]> {
 
 const BAD = '0';
 
-/** What tshark holds against the layers that weft wrote; what a drawn port makes it see in the payload is no matter. */
+/** tshark's errors in the layers that weft wrote. Ignores the payload, where a random port may select a dissector. */
 function complaints(layers: readonly TsharkLayer[]): string[] {
   const strange = layers.findIndex(({ name }, i) => i > 0 && !isKnown(name) && !name.startsWith('_ws.'));
   const written = strange < 0 ? layers : layers.slice(0, strange);
@@ -118,7 +118,7 @@ encoders('a packet of each kind', async () => {
   assert.equal(await findings(byHand.map(build)), []);
 });
 
-encoders('drawn packets: tags, tunnels in tunnels, options', async () => {
+encoders('random packets: tags, nested tunnels, options', async () => {
   const drawn = fc.sample(frames, { numRuns: 1500, seed: 1 }).map(build);
   assert.ok(
     new Set(

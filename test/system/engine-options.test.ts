@@ -1,4 +1,4 @@
-/** What the fast engine can be asked for, and how it meets an underlay and devices that are not as they should be. */
+/** Options of the fast engine, and its behaviour with a faulty underlay and faulty devices. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ type Family = 'address' | 'address6';
 let underlay: Underlay;
 /** Containers behind VTEPs of ours, by host. */
 const container: Record<1 | 2, { ns: string; ip: string }> = {} as never;
-/** The VTEPs of the test that runs. */
+/** The VTEPs of the current test. */
 let vteps: Running[] = [];
 /** Ends the kernel's side of a test, if there is one. */
 let stopKernel: (() => Promise<void>) | undefined;
@@ -81,7 +81,7 @@ async function startKernel(family: Family, flags: readonly string[]): Promise<vo
   await must(['ip', '-n', inside, 'link', 'set', 'dev', 'eth0', 'up']);
 }
 
-/** TCP both ways and datagrams of many sizes between the containers. */
+/** TCP in both directions and datagrams of many sizes between the containers. */
 async function transfer(): Promise<void> {
   const server = await serve(underlay.lab, container[2].ns, container[2].ip, 'the second');
   assert.is(await exchange(container[1], server), 'the second');
@@ -103,7 +103,7 @@ for (const [family, kernelFlags, flags] of [
   ['address', ['noudpcsum'], ['--no-udp-checksum']],
   ['address6', ['udp6zerocsumtx', 'udp6zerocsumrx'], ['--no-udp-checksum', '--zero-checksum']],
 ] as const)
-  options(`no UDP checksum either way, with the kernel at the other end, over ${family}`, async () => {
+  options(`no UDP checksums in either direction, with the kernel at the other end, over ${family}`, async () => {
     const { lab, router, node1, node2 } = underlay;
     await startKernel(family, kernelFlags);
     await start(1, [...flags, '--mtu', '1430'], family);
@@ -115,11 +115,11 @@ for (const [family, kernelFlags, flags] of [
     assert.equal(await senders(file), { checksum: new Set(), none: new Set([node1[family], node2[family]]) });
     const { engine } = await countersOf(control(1));
     assert.equal([engine.sendErrors, engine.receiveErrors], [{}, {}]);
-    // Super-frames are cut here, and still several datagrams leave in a call.
+    // Super-frames are segmented here, and still several datagrams are sent per call.
     assert.ok(engine.superFramesRead! > 0 && engine.sendCalls! < engine.datagramsSent, JSON.stringify(engine));
   });
 
-options('over IPv6, datagrams without a checksum are taken where that is asked for, and only there', async () => {
+options('over IPv6, datagrams without a checksum are accepted only with the option', async () => {
   await startKernel('address6', ['udp6zerocsumtx']);
   for (const [flags, answered] of [
     [[], 0],
@@ -131,7 +131,7 @@ options('over IPv6, datagrams without a checksum are taken where that is asked f
   }
 });
 
-/** The MTU of the way to an address, as a container's kernel knows it. */
+/** The path MTU to an address in a container's kernel. */
 async function pathMtu(which: 1 | 2, target: string): Promise<number> {
   const text = await must(['ip', '-n', container[which].ns, 'route', 'get', target]);
   return Number(/ mtu (\d+)/.exec(text)?.[1] ?? 0);
@@ -145,7 +145,7 @@ for (const [family, mtu] of [
   ['address', 1350],
   ['address6', 1330],
 ] as const)
-  options(`a way narrower behind the router: senders are told, whatever they speak; over ${family}`, async () => {
+  options(`a smaller path MTU behind the router: senders of any protocol get ICMP errors; over ${family}`, async () => {
     const { router, node1, node2 } = underlay;
     const narrow = async (size: number): Promise<void> => {
       await must(['ip', '-n', router, 'link', 'set', 'dev', 'eth2', 'mtu', String(size)]);
@@ -155,19 +155,19 @@ for (const [family, mtu] of [
     try {
       const inside = container[1].ns;
       await start(1, ['--mtu', '1430'], family);
-      await start(2, [], family); // whose own link says what fits
+      await start(2, [], family); // its own link has the smaller MTU
       for (const target of [container[2].ip, inner(2)]) {
-        // The first is lost at the router, which tells the VTEP; the VTEP tells whoever is the next.
+        // The router drops the first and tells the VTEP; the VTEP answers the next one.
         await ping(inside, target, { count: 3, size: 1380, dontFragment: true, interval: 0.1 });
         assert.is(await pathMtu(1, target), mtu, target);
         assert.is(await ping(inside, target, { size: 1380, interval: 0.05 }), 3, 'in fragments');
       }
-      if (family === 'address') await transfer(); // which finds out by itself too, and takes its time for that
+      if (family === 'address') await transfer(); // TCP also finds the path MTU by itself, but slowly
       const [remote] = await remotes(1);
       assert.equal([remote!.address, remote!.mtu], [node2[family], mtu]);
       const before = (await countersOf(control(1))).vtep;
       assert.ok(before.counts['fragmentation-needed'] > 0 && before.counts['packet-too-big'] > 0);
-      // Of a packet without DF the sender wants to hear nothing.
+      // A packet without DF must not cause an ICMP error.
       await must(['ip', '-n', inside, 'route', 'flush', 'cache']);
       await exec(inside, ['sh', '-c', `ping -c2 -i0.1 -W1 -q -Mdont -s1380 ${container[2].ip} || true`]);
       const { counts, drops } = (await countersOf(control(1))).vtep;
@@ -234,14 +234,17 @@ for (const family of ['address', 'address6'] as const)
       await tcpdump.stop();
       const packets = await ecnOf(file);
       for (const { outer, inner } of packets) assert.is(outer, inner);
-      // Data is ECT(0); what opens a connection is not (RFC 3168).
+      // Data is ECT(0), SYN is not (RFC 3168).
       assert.ok(packets.some(({ inner, data }) => inner === 2 && data > 0));
       assert.ok(packets.some(({ inner }) => inner === 0));
       assert.ok((await countersOf(control(1))).engine.superFramesRead! > 0);
     },
   );
 
-/** Datagrams out of a process of its own, each with a TOS, from the port that VTEPs have: neighbours of one TOS in one call. */
+/**
+ * Datagrams out of a process of its own, each with a TOS, from the port that VTEPs have: neighbours of one TOS in one
+ * call.
+ */
 const SEND = `
   const { loadLibc } = await import('./src/host/linux/libc.ts');
   const { Arena } = await import('./src/host/linux/arena.ts');
@@ -391,7 +394,7 @@ async function outOfOrder(flows: number, packets: number): Promise<{ arrived: nu
   return { arrived: one!.arrived + two!.arrived, late: one!.late + two!.late };
 }
 
-options('several workers: flows are spread and stay in order, and what one has learned all know', async () => {
+options('several workers: flows are spread and stay in order, and all share what one has learned', async () => {
   const { lab, node2 } = underlay;
   const vteps = [
     await start(1, ['--workers', '2', '--proxy', 'off']),
@@ -403,7 +406,7 @@ options('several workers: flows are spread and stay in order, and what one has l
   const before = vteps.map(({ pid }) => times(pid));
   await streams(1, 2, 8);
   await streams(2, 1, 8);
-  // More than one thread of each has moved them.
+  // More than one thread of each VTEP has forwarded frames.
   for (const [i, vtep] of vteps.entries()) {
     const spent = Object.entries(times(vtep.pid)).map(([task, time]) => time - (before[i]![task] ?? 0));
     assert.ok(spent.filter((time) => time > 10).length >= 2, `ms by thread: ${spent.map(Math.round).join(' ')}`);
@@ -419,7 +422,7 @@ options('several workers: flows are spread and stay in order, and what one has l
     [...packets].sort((a, b) => Number(BigInt(a.time) - BigInt(b.time))),
   );
 
-  // The second host's address is learned by one worker, and known to all: nothing is flooded any more.
+  // One worker has learned the second host's address, and all know it: nothing is flooded any more.
   const fdb = (await ask(control(1), { command: 'fdb' })) as FdbListing[];
   assert.equal(
     fdb.filter(({ vtep }) => vtep !== null).map(({ mac, vtep }) => [mac, vtep]),
@@ -437,7 +440,7 @@ options('several workers: flows are spread and stay in order, and what one has l
     assert.ok(Math.abs(sent - got) < sent / 50, `${sent} sent and ${got} received`);
   }
 
-  // A change is one for all of them: no datagram leaves for a VTEP that nobody names.
+  // A change applies to all workers: no datagram goes to a removed VTEP.
   await ask(control(1), {
     command: 'add-endpoint',
     vni: 4097,
@@ -472,7 +475,7 @@ async function flood(): Promise<number> {
   return Number(await exec(container[1].ns, [process.execPath, '-e', program]));
 }
 
-options('a full socket makes the TAP wait or is counted, and afterwards all is as before', async () => {
+options('a full socket makes the TAP wait or is counted, and traffic recovers', async () => {
   const { node1 } = underlay;
   const [vtep] = [await start(1), await start(2)];
   assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.05 }), 3);
@@ -523,7 +526,7 @@ function times(pid: number): Record<string, number> {
 
 const used = (pid: number): number => Object.values(times(pid)).reduce((sum, time) => sum + time);
 
-options('a VTEP that polls does so while packets come, and rests when none do', async () => {
+options('a busy-polling VTEP polls while packets arrive, and sleeps when idle', async () => {
   const spent: Record<string, { busy: number; idle: number; moved: number }> = {};
   const packets = async (): Promise<number> => {
     const { engine } = await countersOf(control(1));
@@ -550,7 +553,7 @@ options('a VTEP that polls does so while packets come, and rests when none do', 
   assert.ok(polls.idle < 100 * (1 + polls.moved), text);
 });
 
-options('a TAP that is down takes nothing, which is counted, and once it is up all is as before', async () => {
+options('frames to a TAP that is down are counted as dropped, and traffic recovers when it is up', async () => {
   await start(1);
   const two = await start(2);
   const inside = container[2].ns;
@@ -566,7 +569,7 @@ options('a TAP that is down takes nothing, which is counted, and once it is up a
   await transfer();
 });
 
-options('a TAP that is removed is reported, and the program ends where it was the last', async () => {
+options('a removed TAP is reported, and the program ends if it was the last', async () => {
   const one = await start(1);
   await must(['ip', '-n', container[1].ns, 'link', 'del', 'dev', 'eth0']);
   const { code, stderr } = await one.ended;

@@ -1,4 +1,4 @@
-/** Every engine, and both together, with one suite: what moves frames is not to be told by what arrives. */
+/** One suite for every engine and both together: traffic must be the same. */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ engines.before(async () => {
   await lab.join(end(1), end(2), 9100);
 });
 
-/** Those of the test that runs. They end as they are meant to, which is also when Node writes their coverage. */
+/** VTEPs of the current test. They end by SIGTERM, so that Node writes their coverage. */
 const vteps: Running[] = [];
 
 engines.after.each(async () => {
@@ -80,7 +80,7 @@ async function start(
   return running;
 }
 
-/** The kernel's own, as Docker lays it out: vxlan and a veth pair in a bridge. */
+/** The kernel's VTEP, as Docker sets it up: vxlan and a veth pair in a bridge. */
 async function startKernel(which: 1 | 2, mtu = 1450): Promise<() => Promise<void>> {
   const ns = node[which];
   const other = which === 1 ? 2 : 1;
@@ -126,7 +126,7 @@ const RECEIVE = `
 `;
 let nextPort = 20_000;
 
-/** Sends bytes over TCP and holds what arrived against it. */
+/** Sends bytes over TCP and compares those received. */
 async function transfer(from: 1 | 2, to: 1 | 2, v6 = false, size = BULK): Promise<void> {
   const port = String(nextPort++);
   const receiver = lab.spawn([process.execPath, '-e', RECEIVE, '--', port], { ns: container[to] });
@@ -137,7 +137,7 @@ async function transfer(from: 1 | 2, to: 1 | 2, v6 = false, size = BULK): Promis
   assert.is(stdout, `ready\n${sent}`);
 }
 
-/** Datagrams that arrived of a bounded rate, for a second. */
+/** Sends datagrams at a limited rate for a second. @returns how many arrived. */
 async function udp(from: 1 | 2, to: 1 | 2, length: number): Promise<{ lost: number; packets: number }> {
   const server = lab.spawn(['iperf3', '-s', '-1', '-J'], { ns: container[to] });
   await new Promise((resolve) => setTimeout(resolve, 300));
@@ -148,7 +148,7 @@ async function udp(from: 1 | 2, to: 1 | 2, length: number): Promise<{ lost: numb
   return { lost: end.sum.lost_packets, packets: end.sum.packets };
 }
 
-/** Everything that containers do, both ways. */
+/** Ping, TCP and UDP in both directions. */
 async function exercise(mtu: number): Promise<void> {
   assert.is(await ping(container[1], '10.0.0.2', { interval: 0.02 }), 3);
   assert.is(await ping(container[2], 'fd10::1', { interval: 0.02 }), 3);
@@ -162,7 +162,7 @@ async function exercise(mtu: number): Promise<void> {
   }
 }
 
-/** What a VTEP counted agrees with what its peer did, but for what is under way. */
+/** Checks that the counters of both VTEPs agree, except for packets in transit. */
 function requireAgreement(one: AllCounters, two: AllCounters): void {
   for (const [from, to] of [
     [one, two],
@@ -182,7 +182,7 @@ for (const [one, two] of [
   ['linux', 'dgram'],
   ['dgram', 'dgram'],
 ] as const)
-  engines(`${one} and ${two}: ping, TCP and UDP both ways, IPv4 and IPv6 inside`, async () => {
+  engines(`${one} and ${two}: ping, TCP and UDP in both directions, IPv4 and IPv6 inside`, async () => {
     await start(1, one);
     await start(2, two);
     await exercise(1450);
@@ -202,7 +202,7 @@ engines('linux over IPv6', async () => {
   await exercise(1450);
 });
 
-engines('linux and the kernel as Docker lays it out', async () => {
+engines('linux and the kernel as Docker sets it up', async () => {
   await start(1, 'linux');
   const stop = await startKernel(2);
   try {
@@ -224,7 +224,7 @@ function resident(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
 }
 
-engines('linux takes less than half a percent of a core when idle, and its memory stays', async () => {
+engines('an idle linux engine takes less than 0.5 % of a core, and its memory does not grow', async () => {
   const one = await start(1, 'linux');
   await start(2, 'linux');
   await transfer(1, 2);

