@@ -58,7 +58,7 @@ test('decapsulates a datagram, delivers the frame and learns its source', () => 
   assert.is(count('learned'), 2);
 });
 
-test('spreads flows over source ports, and keeps the packets of one flow, its fragments too, on one', () => {
+test('spreads flows over source ports; packets and fragments of one flow have the same port', () => {
   const hash = (frame: Uint8Array): number => sourcePort(flowHash(frame, 0, frame.length));
   const ports = new Set<number>();
   for (let i = 0; i < 1000; i++) ports.add(hash(udpFrame(C1, C2, { ports: [10_000 + i, 53] })));
@@ -115,7 +115,7 @@ test('floods BUM frames once to each other port and to each peer, and from a tun
   assert.equal(vtep.peers(4097), [{ address: C2.host, port: 4789 }]);
 });
 
-test('does not send from one tunnel into another', () => {
+test('does not forward from one tunnel to another', () => {
   const { vtep, datagram, sent, delivered, drops } = host();
   vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
@@ -145,7 +145,7 @@ test('the proxy answers for a remote endpoint with its own MAC address, or with 
     const { operation, ...rest } = arp.decode(reply.payload) as arp.EthernetArp;
     assert.is(operation, arp.REPLY);
     assert.equal([rest.senderMac, rest.senderIp, rest.targetMac, rest.targetIp], [mac, C2.ip, C1.mac, C1.ip]);
-    frame(port, arpRequest(C1, C2.ip, C2.mac)); // as hosts ask again, before they trust an old entry
+    frame(port, arpRequest(C1, C2.ip, C2.mac)); // a unicast request, as hosts verify an old entry
     assert.is(delivered.length, 1);
     assert.is(count('arp-answered'), 2);
   }
@@ -162,12 +162,12 @@ test('the proxy does not answer for unknown and local endpoints and the sender�
     frame(port, asked);
     assert.equal([delivered.map(({ port }) => port), sent.length], [[other], 1]);
   };
-  flooded(arpRequest(C1, '10.0.0.99')); // nobody has told of it
-  flooded(arpRequest(C1, C3.ip)); // here, and answers itself
+  flooded(arpRequest(C1, '10.0.0.99')); // unknown
+  flooded(arpRequest(C1, C3.ip)); // local: it answers itself
   flooded(arpRequest(C1, C1.ip)); // an announcement
   flooded(arpRequest({ ip: '0.0.0.0', mac: C2.mac }, C2.ip)); // a probe for the asker's own address
   assert.is(count('arp-answered'), 0);
-  // RFC 5227, 2.1.1: a probe asks whether somebody else has the address, and somebody does.
+  // RFC 5227, 2.1.1: a probe asks whether the address is in use, and it is.
   frame(port, arpRequest({ ip: '0.0.0.0', mac: C1.mac }, C2.ip));
   assert.is(count('arp-answered'), 1);
   assert.is((arp.decode(delivered[0]!.frame, 14) as arp.EthernetArp).targetIp, '0.0.0.0');
@@ -202,7 +202,7 @@ test('in vtep mode forwards a packet to the VTEP’s address by its IP address',
   vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac });
   frame(port, udpFrame(C1, { ...gate, ip: C2.ip }));
   assert.is(hex(sent[0]!.datagram), HEADER + hex(udpFrame(C1, C2)));
-  frame(other, udpFrame(C3, C1)); // C3 is heard of
+  frame(other, udpFrame(C3, C1)); // C3 is learned
   frame(port, udpFrame(C1, { ...gate, ip: C3.ip }));
   assert.equal(delivered, [{ port: other, frame: udpFrame(C1, C3) }]);
   frame(port, udpFrame(C1, { ...gate, ip: '10.0.0.99' }));
@@ -224,7 +224,7 @@ test('floods a frame for a silent endpoint of this host to local ports and no pe
   assert.equal([delivered.map(({ port }) => port), sent.length], [[other], 0]);
 });
 
-test('in vtep mode also for an endpoint that was on another host when its neighbor last asked', () => {
+test('in vtep mode, also for an endpoint that moved here after its neighbor’s last ARP request', () => {
   const { vtep, frame, sent, delivered, drops } = host({ proxy: 'vtep', mac: '02:00:00:00:00:01' });
   const gate = '02:00:00:00:00:01';
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
@@ -233,7 +233,7 @@ test('in vtep mode also for an endpoint that was on another host when its neighb
   vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac });
   frame(port, udpFrame(C1, { ip: C3.ip, mac: gate }));
   assert.equal([delivered, sent.length], [[{ port: other, frame: udpFrame(C1, C3) }], 0]);
-  frame(port, arpRequest(C1, C3.ip, gate)); // and when it asks again, it hears of the endpoint's own address
+  frame(port, arpRequest(C1, C3.ip, gate)); // a new request gets the endpoint's own address
   assert.is((arp.decode(delivered[0]!.frame, 14) as arp.EthernetArp).senderMac, C3.mac);
   assert.equal(drops(), {});
 });
@@ -286,7 +286,7 @@ test('learns nothing from the underlay with learning off', () => {
   assert.is(policy.delivered.length, 1);
 });
 
-test('of two bindings of an endpoint the last is in effect, and the first again when that is withdrawn', () => {
+test('the last of two bindings of an endpoint is in effect, and the first again after its removal', () => {
   const { vtep, tick, frame, sent, delivered } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   const location = (): string | undefined => {
@@ -304,7 +304,7 @@ test('of two bindings of an endpoint the last is in effect, and the first again 
   ]);
   assert.ok(vtep.removeEndpoint(4097, moved));
   assert.is(location(), C2.host);
-  vtep.addEndpoint(4097, old); // again, as gossip may tell it
+  vtep.addEndpoint(4097, old); // repeated, as gossip may do
   assert.ok(vtep.removeEndpoint(4097, old));
   assert.not(vtep.removeEndpoint(4097, old));
   assert.is(location(), undefined);
@@ -317,7 +317,7 @@ test('of two bindings of an endpoint the last is in effect, and the first again 
   vtep.removeEndpoint(4097, { ip: C2.ip, mac: C3.mac, vtep: H3 });
   frame(port, udpFrame(C1, C3));
   assert.is(sent[0]?.address, H3);
-  // It comes to this host.
+  // It moves to this host.
   vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac });
   frame(port, udpFrame(C1, C3));
   assert.is(sent.length, 0);
@@ -368,7 +368,7 @@ test('tags on an access port and in a tunnel are dropped, unless the segment car
   closed.frame(0, packet);
   closed.datagram(C2.host, wrap(packet));
   assert.equal(closed.drops(), { 'vlan-unexpected': 2 });
-  closed.frame(0, tag(udpFrame(C1, C2), 0, 3)); // a priority tag names no VLAN
+  closed.frame(0, tag(udpFrame(C1, C2), 0, 3)); // a priority tag: VLAN 0 means no VLAN
   assert.is(hex(closed.sent[0]!.datagram), HEADER + hex(udpFrame(C1, C2)));
   const open = host({ tagged: true });
   open.vtep.addPort({ name: 'tap0', vni: 4097 });
@@ -419,7 +419,7 @@ test('every reason for a drop is counted under its name, and nothing gets throug
   assert.is(new Set(DROPS.map(([name]) => name)).size, DROPS.length);
 });
 
-test('learns no zero source address and no VTEP’s own, and forwards neither', () => {
+test('neither learns nor forwards the zero source address and a VTEP’s own', () => {
   const zero = fromHex(`ffffffffffff00000000000088b5${'00'.repeat(46)}`);
   const { vtep, frame, datagram, delivered, sent, drops, now } = host({ proxy: 'vtep', mac: '02:00:00:00:00:01' });
   vtep.addPort({ name: 'tap0', vni: 4097 });
@@ -433,7 +433,7 @@ test('learns no zero source address and no VTEP’s own, and forwards neither', 
   }
   assert.equal(vtep.fdb(4097, now()), []);
   assert.equal(drops(), { 'source-group': 2, 'source-own': 2 });
-  // Of no meaning where the proxy answers with the endpoints' addresses.
+  // This does not apply if the proxy answers with the endpoints' addresses.
   const other = host({ mac: '02:00:00:00:00:01' });
   other.vtep.addPort({ name: 'tap0', vni: 4097 });
   other.vtep.addPeer(4097, C2.host);
@@ -491,7 +491,7 @@ test('a datagram does not move an endpoint of this host to its sender', () => {
   assert.is(sent.length, 0, 'nor after its entry has aged');
   const [step] = vtep.explain({ from: H3, datagram: claim }, now()).steps.filter(({ stage }) => stage === 'fdb');
   assert.is(step!.text, `source ${C1.mac} is an endpoint of this host by the control plane; that stays`);
-  // Once the endpoint is gone from here, it is learned as any other.
+  // After the endpoint has left this host, it is learned like any other.
   vtep.removeEndpoint(4097, C1);
   datagram(H3, claim);
   assert.is(vtep.fdb(4097, now()).find(({ mac }) => mac === C1.mac)?.vtep, H3);
@@ -512,7 +512,7 @@ test('combines the ECN fields by the table of RFC 6040, figure 4', () => {
     );
 });
 
-test('marks congestion in the inner header and keeps its checksum right, and copies the field outwards', () => {
+test('marks congestion in the inner header with a correct checksum, and copies ECN to the outer header', () => {
   const { vtep, frame, datagram, sent, delivered, count } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   datagram(C2.host, wrap(udpFrame(C2, C1, { ip: { ecn: 2, dscp: 10 } })), 3);
@@ -537,7 +537,7 @@ test('marks congestion in the inner header and keeps its checksum right, and cop
   assert.is(delivered.length, 1, 'ARP has no such field');
 });
 
-test('peersOnly holds for each segment, and names the senders that it refused', () => {
+test('peersOnly applies per segment, and lists the rejected senders', () => {
   const { vtep, datagram, delivered, drops } = host({}, { peersOnly: true });
   vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addSegment({ vni: 5000 });
@@ -559,7 +559,7 @@ test('peersOnly holds for each segment, and names the senders that it refused', 
   const explained = vtep.explain({ from: '192.0.2.98', datagram: frame }, 0);
   assert.match(explained.steps.at(-1)!.text, /no peer of its segment \(--no-peers-only accepts every sender\)/);
   assert.equal(vtep.takeRefusedSenders(4097), [], 'nothing is remembered of what is explained');
-  // One that becomes a peer a moment later is not named, and its datagrams are accepted.
+  // A sender that becomes a peer shortly after is not listed, and its datagrams are accepted.
   const endpoint = { ip: '10.0.0.9', mac: '02:42:0a:00:00:09', vtep: H3 };
   datagram(H3, frame);
   vtep.addEndpoint(4097, endpoint);
@@ -573,7 +573,7 @@ test('peersOnly holds for each segment, and names the senders that it refused', 
   assert.is(vtep.takeRefusedSenders(4097).length, 16);
 });
 
-test('finishes a checksum that the sender left to a network card', () => {
+test('completes a checksum that the sender left to offloading', () => {
   const { vtep, datagram, delivered, count, now } = host();
   vtep.addPort({ name: 'tap0', vni: 4097 });
   const four = { source: C2.ip, destination: C1.ip };
@@ -610,7 +610,7 @@ test('finishes a checksum that the sender left to a network card', () => {
   let filled = 0;
   for (const [what, etherType, at, payload] of cases) {
     const whole = ethernet.encode({ destination: C1.mac, source: C2.mac, etherType, payload: payload() });
-    // What a kernel leaves: the folded sum of the pseudo-header, by RFC 9293, 3.1, and RFC 8200, 8.1, word by word.
+    // The kernel leaves the folded sum of the pseudo-header (RFC 9293, 3.1; RFC 8200, 8.1), computed word by word.
     const protocol = what.startsWith('TCP') ? 6 : 17;
     const start = etherType === ethernet.TYPE_IPV4 ? 34 : 54;
     const addresses = etherType === ethernet.TYPE_IPV4 ? whole.subarray(26, 34) : whole.subarray(22, 54);
@@ -734,7 +734,7 @@ test('reports the MTU to the sender of an IPv6 packet', () => {
   frame(port, packet(1500, message(128)));
   assert.is(delivered.length, 1, 'about an ICMPv6 question');
 
-  // RFC 2473, section 7.1: no sender makes packets of less than 1280 bytes because of it.
+  // RFC 2473, section 7.1: senders do not go below 1280 bytes because of it.
   vtep.remote(C2.host)!.mtu = 1000;
   silent('of 1280 bytes', packet(1280));
   frame(port, packet(1281));
@@ -745,7 +745,7 @@ test('reports the MTU to the sender of an IPv6 packet', () => {
   );
 });
 
-test('lists what the engine knows about the paths to remotes', () => {
+test('lists the engine’s path MTUs of remotes', () => {
   const { vtep } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addPeer(4097, C2.host);
@@ -760,7 +760,7 @@ test('lists what the engine knows about the paths to remotes', () => {
   );
 });
 
-test('machines that share what they learn know the same, and count it once', () => {
+test('machines that share learned addresses have equal tables, and count each address once', () => {
   const machines = [host(), host()];
   const [one, two] = machines as [ReturnType<typeof host>, ReturnType<typeof host>];
   const ports = machines.map(({ vtep }) => vtep.addPort({ name: 'tap0', vni: 4097 }));
@@ -784,7 +784,7 @@ test('machines that share what they learn know the same, and count it once', () 
   const known = (vtep: Vtep) => vtep.fdb(4097, 0).sort((a, b) => (a.mac < b.mac ? -1 : 1));
   assert.equal(known(two.vtep), known(one.vtep));
   assert.equal([one.count('learned'), two.count('learned')], [2, 0]);
-  // What is not seen any more is told of no more.
+  // Addresses that are no longer seen are no longer shared.
   assert.equal(
     one.vtep
       .fresh(1000, 500)
@@ -793,7 +793,7 @@ test('machines that share what they learn know the same, and count it once', () 
     news.map(({ mac, location }) => ({ mac, location })).sort((a, b) => a.mac - b.mac),
   );
   assert.equal(one.vtep.fresh(1000, 2000), []);
-  // What is not here is passed over.
+  // Unknown segments are skipped.
   two.vtep.adopt({ vni: 5, mac: 2, location: C2.host, age: 0 }, 0);
   two.vtep.adopt({ vni: 4097, mac: 2, location: 77, age: 0 }, 0);
   assert.is(known(two.vtep).length, 2);
@@ -811,7 +811,7 @@ test('ICMP errors are limited in rate', () => {
   assert.is(count('fragmentation-needed'), 1100);
 });
 
-test('a path narrower than the segment counts too', () => {
+test('a path MTU below the segment’s counts too', () => {
   const { vtep, frame, delivered } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
@@ -820,7 +820,7 @@ test('a path narrower than the segment counts too', () => {
   assert.is((icmp.decode(ipv4.decode(delivered[0]!.frame, 14).payload) as { nextHopMtu?: number }).nextHopMtu, 1000);
 });
 
-test('explains what it would do, and does nothing', () => {
+test('explain describes the result without side effects', () => {
   const { vtep, frame, sent, now } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addPeer(4097, C2.host);
@@ -851,7 +851,7 @@ test('explains what it would do, and does nothing', () => {
   assert.is(sent.length, 1);
 });
 
-test('never throws, and explains exactly what it then does, whatever comes in', () => {
+test('for any input, never throws, and explain predicts the result', () => {
   const stations = [C1, C2, C3, { ip: '10.0.0.9', mac: BROADCAST }, { ip: '10.0.0.8', mac: '02:76:00:00:10:01' }];
   const station = fc.constantFrom<Station>(...stations);
   const arbitraryFrame = fc
@@ -920,7 +920,7 @@ test('never throws, and explains exactly what it then does, whatever comes in', 
   );
 });
 
-test('limits the senders that it remembers, and forgets silent ones', () => {
+test('limits the number of remembered senders, and forgets silent ones', () => {
   const { vtep, tick, datagram, delivered, wait, now, count } = host({}, { learnedRemotes: 10 });
   vtep.addPort({ name: 'tap0', vni: 4097 });
   for (let i = 0; i < 50; i++)

@@ -26,7 +26,7 @@ function traces(): string[] {
   return [...names, ...links, ...(existsSync('/run/weft-demo') ? readdirSync('/run/weft-demo') : [])];
 }
 
-anywhere('tells the story over hosts in one process', () => {
+anywhere('runs with all hosts in one process', () => {
   const { status, stdout, stderr } = demo(['--loopback', '--count', '3']);
   assert.is(status, 0, stderr);
   assert.match(stdout, 'ARP, Request who-has 10.0.0.4 tell 10.0.0.3');
@@ -38,7 +38,7 @@ anywhere('tells the story over hosts in one process', () => {
   assert.match(stdout, '3 packets transmitted, 3 received');
 });
 
-anywhere('says what is wrong with its flags', () => {
+anywhere('rejects wrong flags', () => {
   for (const [args, message] of [
     [['--count', '0'], /--count: expected 1 to 1000, got 0/],
     [['--loopback', '--keep'], /--keep does not go with --loopback/],
@@ -51,7 +51,7 @@ anywhere('says what is wrong with its flags', () => {
   }
 });
 
-test('takes down what was left by a demo whose programs have ended, noted with their times or without', () => {
+test('removes what a killed demo has left, with or without start times in its state file', () => {
   const gone = 4_194_303; // the largest number that Linux gives a process
   const name = `weft${gone}-c1`;
   execFileSync('ip', ['netns', 'add', name]);
@@ -64,7 +64,7 @@ test('takes down what was left by a demo whose programs have ended, noted with t
   assert.not(traces().some((trace) => trace.includes(String(gone))));
 });
 
-test('makes the picture, pings through it and leaves nothing behind', () => {
+test('builds the network, pings through it and leaves nothing behind', () => {
   const before = traces();
   const { status, stdout, stderr } = demo(['--count', '3']);
   assert.is(status, 0, stdout + stderr);
@@ -115,7 +115,7 @@ if (FIRST)
   });
 
 if (FIRST)
-  test('leaves the picture up where it is to, to be used and then taken down', async () => {
+  test('keeps the network up on request, for use and later removal', async () => {
     const before = traces();
     const directory = mkdtempSync(join(tmpdir(), 'weft-test-'));
     try {

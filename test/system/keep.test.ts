@@ -1,4 +1,4 @@
-/** TAPs that outlive their process: what a container keeps when its VTEP is killed, and what the next one does with it. */
+/** Persistent TAPs: what a container keeps when its VTEP is killed, and how the next VTEP uses it. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,7 +16,7 @@ const ENGINES = ['linux', 'dgram'] as const;
 
 const PULSE = fileURLToPath(new URL('../support/pulse.mjs', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'weft-keep-'));
-/** Milliseconds without traffic that a container may see, and attempts on a machine that does much else. */
+/** Most milliseconds without traffic for a container, and attempts on a loaded machine. */
 const SILENCE = 1000;
 const ATTEMPTS = 4;
 
@@ -149,7 +149,7 @@ for (const kind of ['up', 'agent'] as const)
         );
       }
       console.log(`# ${engine}, ${kind}: silence ${silences.join(', ')} ms; ready after ${starts.join(', ')} ms`);
-      // On a machine that is busy with other things even a start takes long, and TCP waits for up to twice as long.
+      // On a loaded machine a start takes long, and TCP may wait for twice that time.
       if (!silences.some((time) => time < SILENCE))
         for (const [i, time] of silences.entries())
           assert.ok(
@@ -178,7 +178,7 @@ keep('the engine, the number of workers and the settings may change from run to 
     await start(2, args('up', 2, 'linux'));
     const one = await start(1, [...args('up', 1, engine), ...more]);
     await waitFor('a ping to come back', reached);
-    // More than one packet may carry, which the kernel hands to a reader of super-frames in one piece.
+    // More than one packet's payload: the kernel passes it to the VTEP as one super-frame.
     const bulk =
       'const {connect}=require("net");const s=connect(5202,"10.0.0.2");s.end(Buffer.alloc(1e6));s.on("close",()=>process.exit())';
     const sink = lab.spawn(
@@ -201,7 +201,7 @@ keep('the engine, the number of workers and the settings may change from run to 
   }
 });
 
-keep('another address takes the place of the one that was ours; what the owner added stays', async () => {
+keep('a new address replaces the previous one of the VTEP; addresses that the owner added stay', async () => {
   const one = await start(1, args('up', 1, 'linux'));
   const inside = (...words: string[]): Promise<string> => must(['ip', '-n', container[1], ...words]);
   await inside('addr', 'add', '10.9.0.1/24', 'dev', 'eth0');
@@ -219,13 +219,13 @@ keep('another address takes the place of the one that was ours; what the owner a
   ]);
   assert.match(await inside('route', 'show', 'table', '77'), /203\.0\.113\.0\/24 via 10\.9\.0\.2/);
   await again.stop('SIGKILL');
-  // An address that its owner has taken away is put on again: it is configured.
+  // A configured address that was removed is added again.
   await inside('addr', 'del', '10.0.0.7/24', 'dev', 'eth0');
   await start(1, args('up', 1, 'linux', '10.0.0.7/24'));
   assert.ok((await addressesOf(1)).includes('10.0.0.7/24'));
 });
 
-keep('a TAP that a process holds is refused, with its process', async () => {
+keep('a TAP in use is rejected, and the error names the process', async () => {
   const one = await start(1, args('up', 1, 'linux'));
   const again = await run(1, [...args('up', 1, 'linux'), '--port', '5000']);
   assert.is(again.code, 1);
@@ -253,7 +253,7 @@ keep('a TAP that a process holds is refused, with its process', async () => {
   assert.equal(await devices(container[1]), ['lo', 'eth0']);
 });
 
-keep('detach says what it removed, and leaves alone what is not ours', async () => {
+keep('detach prints what it removed, and ignores devices that are not ours', async () => {
   const one = await start(1, args('up', 1, 'linux'));
   await one.stop('SIGKILL');
   const file = `/proc/${lab.spawn(['sleep', '60'], { ns: container[1] }).pid}/ns/net`;
@@ -296,12 +296,12 @@ keep('detach says what it removed, and leaves alone what is not ours', async () 
   assert.is((await detach('a/b')).code, 2);
 });
 
-keep('a namespace that is removed goes, with the TAP that was found in it', async () => {
+keep('a kept TAP does not prevent the removal of its namespace', async () => {
   for (const engine of ENGINES) {
     const gone = await lab.namespace(`gone-${engine}`);
     const all = args('up', 1, engine).map((arg) => (arg === container[1] ? gone : arg));
     const one = await start(1, all);
-    // A device that exists for as long as the namespace does: the other end is in a namespace that stays.
+    // This device exists as long as the namespace; its other end is in a namespace that stays.
     await must(['ip', '-n', gone, 'link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1', 'netns', container[1]]);
     await one.stop('SIGKILL');
     const again = await start(1, all);
@@ -313,7 +313,7 @@ keep('a namespace that is removed goes, with the TAP that was found in it', asyn
   }
 });
 
-keep('a start that fails leaves no TAP that it made, and a kept one as it was', async () => {
+keep('a failed start removes TAPs that it created, and does not change a kept one', async () => {
   const taken = lab.spawn(
     [
       process.execPath,

@@ -1,6 +1,6 @@
 /**
- * A VTEP of ours on one host and the kernel's vxlan device on the other, laid out as Docker does it, and as one does it by
- * hand: a zero MAC address for everything unknown. Each for itself with the first packet from either side.
+ * A VTEP of ours on one host and the kernel's vxlan device on the other, set up as Docker does, and with the usual
+ * manual setup: a default entry for the zero MAC address. Each with the first packet from either side.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -41,7 +41,7 @@ const control = join(directory, 'control');
 let underlay: Underlay;
 let vtep: Running;
 
-/** How the kernel's device finds out where addresses are. */
+/** How the kernel's device finds the VTEPs of addresses. */
 type Layout = 'docker' | 'udpcsum' | 'noudpcsum';
 
 /** Flags and static entries of each layout; the peer's address is 172.31.1.5. */
@@ -82,8 +82,8 @@ async function fill(layout: Layout, sandbox: string): Promise<void> {
 }
 
 /**
- * The kernel's side of a network: a vxlan device, made in the host's namespace, where its socket stays, and moved into a
- * sandbox with a bridge; and a container on a veth pair.
+ * The kernel's side of a network: a vxlan device, made in the host's namespace, where its socket stays, and moved into
+ * a sandbox with a bridge; and a container on a veth pair.
  * @returns The container's namespace and the sandbox's.
  */
 async function kernelSide(name: string, vni: number, layout: Layout): Promise<{ ns: string; sandbox: string }> {
@@ -132,8 +132,8 @@ async function startVtep(config: object): Promise<void> {
   vtep = await lab.startVtep({ ns: node1.ns, args: ['up', '--config', file, '--control', control] });
 }
 
-/** The segment of a network as our side is told of it. */
-const told = (vni: number, layout: Layout): object =>
+/** The configuration of a network's segment on our side. */
+const segmentOf = (vni: number, layout: Layout): object =>
   layout === 'docker'
     ? { vni, endpoints: [{ ip: IP2, mac: MAC2, vtep: underlay.node2.address }] }
     : { vni, peers: [underlay.node2.address] };
@@ -141,7 +141,7 @@ const tap = (vni: number, { ours }: Network): object => ({
   ...{ name: `tap${vni}`, netns: ours.ns, vni, address: `${IP1}/24`, mac: MAC1 },
 });
 
-/** Lets them do all that containers do, and looks that the first datagram of all went the way it was to go. */
+/** Runs the container traffic, and checks the direction of the very first datagram. */
 async function exchangePings(
   vni: number,
   layout: Layout,
@@ -188,7 +188,7 @@ kernel.after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** Frames that a container has got. */
+/** Frames received by a container. */
 async function received(ns: string, device: string): Promise<number> {
   const text = await must(['ip', '-n', ns, '-s', '-j', 'link', 'show', 'dev', device]);
   return (JSON.parse(text) as [{ stats64: { rx: { packets: number } } }])[0].stats64.rx.packets;
@@ -200,12 +200,12 @@ let plain: Network;
 let vlan10: Network;
 let vlan20: Network;
 let trunk: string;
-/** A network whose frames have tags, in the tunnel as well. */
+/** A network whose frames have VLAN tags, also in the tunnel. */
 let tagged: { ours: Container; theirs: Container; ourTrunk: string; theirTrunk: string };
-/** A container that nobody talks to. */
+/** A container without traffic. */
 let silent: string;
 
-kernel('laid out as Docker does it, the first packet from our side', async () => {
+kernel('set up as by Docker, the first packet from our side', async () => {
   const { lab, router, node1, node2 } = underlay;
   [docker, plain, vlan10, vlan20] = await Promise.all([
     network('docker', 4097, 'docker'),
@@ -222,11 +222,17 @@ kernel('laid out as Docker does it, the first packet from our side', async () =>
   };
   trunk = await quietNamespace(lab, 'trunk');
   silent = await quietNamespace(lab, 'silent');
-  const split = { ...told(400, 'docker'), peers: [node2.address, '192.168.1.77'] };
+  const split = { ...segmentOf(400, 'docker'), peers: [node2.address, '192.168.1.77'] };
   await startVtep({
     segments: [
-      ...[told(4097, 'docker'), told(4098, 'udpcsum'), told(100, 'docker'), told(200, 'docker'), split],
-      { ...told(300, 'udpcsum'), tagged: true },
+      ...[
+        segmentOf(4097, 'docker'),
+        segmentOf(4098, 'udpcsum'),
+        segmentOf(100, 'docker'),
+        segmentOf(200, 'docker'),
+        split,
+      ],
+      { ...segmentOf(300, 'udpcsum'), tagged: true },
     ],
     taps: [
       ...[tap(4097, docker), tap(4098, plain)],
@@ -242,7 +248,7 @@ kernel('laid out as Docker does it, the first packet from our side', async () =>
   await requireSound(file, 4097, [node1.address]);
 });
 
-kernel('a kernel that leaves checksums and segments to the device between the hosts', async () => {
+kernel('a kernel that leaves checksums and segmentation to the device between the hosts', async () => {
   const before = (await countersOf(control)).vtep.counts['checksums-filled'];
   for (const { ns } of [underlay.node1, underlay.node2]) await offloads(ns, 'eth0', 'on');
   try {
@@ -277,10 +283,10 @@ kernel('a trunk of ours, whose VLANs are two networks of the kernel’s with the
   requireClean(await countersOf(control));
 });
 
-kernel('tags inside the tunnel, where a segment is to carry them', async () => {
+kernel('tags inside the tunnel, for a segment that carries them', async () => {
   const port = { vid: 30, ns: tagged.ours.ns, mac: MAC1, address: `${IP1}/24` };
   const theirPort = { vid: 30, ns: tagged.theirs.ns, mac: '02:42:0a:00:1e:04', address: `${IP2}/24` };
-  // A tag takes four bytes of what the underlay carries.
+  // A tag takes four bytes of the MTU.
   const ours = await VlanSwitch.create({ ns: tagged.ourTrunk, device: 'eth0' }, [port], 1446);
   const theirs = await VlanSwitch.create({ ns: tagged.theirTrunk, device: 'eth0' }, [theirPort], 1446);
   assert.is(await ping(tagged.theirs.ns, IP1, { size: 1446 - 28, dontFragment: true }), 3);
@@ -291,7 +297,7 @@ kernel('tags inside the tunnel, where a segment is to carry them', async () => {
   requireClean(await countersOf(control));
 });
 
-kernel('what is wrong is counted under the right reason, and nothing of it is delivered', async () => {
+kernel('invalid datagrams are counted with the right reason, and none is delivered', async () => {
   const { lab, node1, node2 } = underlay;
   const header = '08000000 00019000'; // VNI 400
   const stranger = '02420a000063';
@@ -318,7 +324,7 @@ kernel('what is wrong is counted under the right reason, and nothing of it is de
   for (const [reason] of bad) expected[reason] = (expected[reason] ?? 0) + 1;
   const before = await received(silent, 'eth0');
 
-  // To another port, what is right and what is wrong: neither arrives.
+  // Nothing sent to another port arrives, valid or not.
   await sendDatagrams(node2.ns, node1.address, 4790, [`${header} ${frame}`, `00000000 00019000 ${frame}`]);
   await sendDatagrams(
     node2.ns,
@@ -340,7 +346,7 @@ kernel('what is wrong is counted under the right reason, and nothing of it is de
   assert.is(segment(shown)['datagrams-out'], 0);
   assert.is(await received(silent, 'eth0'), before);
 
-  // What is right does arrive, with any reserved bit, to one and to all, and goes back into no tunnel.
+  // Valid datagrams arrive, with any reserved bit, unicast and broadcast, and do not go back into a tunnel.
   await sendDatagrams(node2.ns, node1.address, 4789, [
     `${header} ${frame}`,
     `ffffffff 000190ff ${frame}`,
@@ -353,13 +359,13 @@ kernel('what is wrong is counted under the right reason, and nothing of it is de
   assert.is(segment(after)['datagrams-out'], 0);
 });
 
-kernel('laid out as Docker does it, the first packet from the kernel; others than peers are not heard', async () => {
+kernel('set up as by Docker, the first packet from the kernel; datagrams of other hosts are dropped', async () => {
   const { node1, router } = underlay;
   await vtep.stop();
   [docker, plain] = await Promise.all([network('docker2', 5097, 'docker'), network('plain2', 5098, 'noudpcsum')]);
   await startVtep({
     peersOnly: true,
-    segments: [told(5097, 'docker'), told(5098, 'noudpcsum')],
+    segments: [segmentOf(5097, 'docker'), segmentOf(5098, 'noudpcsum')],
     taps: [tap(5097, docker), tap(5098, plain)],
   });
   await exchangePings(5097, 'docker', docker, 'theirs');
@@ -380,7 +386,7 @@ kernel('a kernel that floods and learns, without UDP checksums, the first packet
   assert.ok(theirs.every((row) => Number(row['udp.checksum']![0]) === 0));
   const { code, stderr } = await vtep.stop();
   assert.is(code, 0);
-  // The stranger of the test before, and nothing else.
+  // The unknown sender of the test before, and nothing else.
   assert.match(
     stderr,
     /^[^\n]* warning: 1 datagram from 172\.31\.1\.1 for VNI 5097 was dropped: the sender is no peer of this segment; [^\n]*\n$/,

@@ -1,4 +1,4 @@
-/** Two hosts behind a router, a VTEP of ours on each, and containers that use the overlay as they would any network. */
+/** Two hosts behind a router with a VTEP of ours on each, and containers that use the overlay. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,9 +38,9 @@ const control = (which: 1 | 2): string => join(directory, `control${which}`);
 let underlay: Underlay;
 let c1: Container;
 let c2: Container;
-/** The VTEPs of the test that runs. */
+/** The VTEPs of the current test. */
 let running: [Running, Running];
-/** What they had counted when both had announced their TAPs; the first that started may have announced its own to nobody. */
+/** Counters after both had announced their TAPs. The first one may have announced its own before its peer ran. */
 let base: [AllCounters, AllCounters] | undefined;
 
 /** Flags of one side. */
@@ -56,7 +56,7 @@ function side(which: 1 | 2, more: readonly string[], family: 'address' | 'addres
   };
 }
 
-/** Starts both sides, which are told of both containers where they are to be. */
+/** Starts both sides, with the endpoints of both containers if the test needs them. */
 async function pair(
   options: { flags?: string[]; endpoints?: boolean; family?: 'address' | 'address6' } = {},
 ): Promise<void> {
@@ -70,7 +70,7 @@ async function pair(
   await announced(2, 2);
 }
 
-/** Waits until the VTEPs have sent so many announcements of their TAPs, and notes what they have counted by then. */
+/** Waits until the VTEPs have sent this many announcements of their TAPs, and records their counters. */
 async function announced(...counts: [number, number]): Promise<void> {
   const both = async (): Promise<[AllCounters, AllCounters]> => [
     await countersOf(control(1)),
@@ -79,16 +79,16 @@ async function announced(...counts: [number, number]): Promise<void> {
   await waitFor('both to have announced their TAPs', async () =>
     (await both()).every(({ vtep }, i) => vtep.counts.announced === counts[i]),
   );
-  await new Promise((resolve) => setTimeout(resolve, 200)); // the last one is on its way
+  await new Promise((resolve) => setTimeout(resolve, 200)); // the last one is in transit
   base = await both();
 }
 
-/** Datagrams of an announcement that reached nobody. */
+/** Datagrams of an announcement that reached no VTEP. */
 function unheard(from: 0 | 1, to: 0 | 1): number {
   return base === undefined ? 0 : base[from].engine.datagramsSent - base[to].engine.datagramsReceived;
 }
 
-/** Both sides' counters, once all that one has sent is with the other. */
+/** Both sides' counters, once all datagrams have arrived. */
 function settled() {
   return waitFor('all datagrams to arrive', async () => {
     const [one, two] = [await countersOf(control(1)), await countersOf(control(2))];
@@ -100,13 +100,13 @@ function settled() {
   });
 }
 
-/** MAC addresses that a side has learned from the underlay, each with the VTEP they are behind. */
+/** MAC addresses that a side has learned from the underlay, each with its VTEP. */
 async function learnedBehindVteps(which: 1 | 2): Promise<[string, string][]> {
   const fdb = (await ask(control(which), { command: 'fdb' })) as FdbListing[];
   return fdb.flatMap(({ mac, vtep, static: fixed }) => (vtep === null || fixed ? [] : [[mac, vtep]]));
 }
 
-/** Ends both sides, and looks that they end well. */
+/** Ends both sides, and checks their exit codes. */
 async function stop(): Promise<void> {
   for (const one of running) {
     const { code, stderr } = await one.stop();
@@ -129,7 +129,7 @@ overlay.after(async () => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-overlay('ARP by proxy: everything works, and the underlay sees no ARP and only sound packets', async () => {
+overlay('ARP proxy: everything works, and the underlay carries no ARP and only valid packets', async () => {
   await pair();
   const { lab, router, node1, node2 } = underlay;
   const file = join(directory, 'proxy.pcap');
@@ -151,7 +151,7 @@ overlay('ARP by proxy: everything works, and the underlay sees no ARP and only s
     for (const name of ['moved', 'contradicted', 'duplicate-address', 'fragmentation-needed'] as const)
       assert.is(counts[name], 0, name);
   }
-  // Not even to its own container: by the announcement it knows the port.
+  // Not even to its own container, whose port it knows from the announcement.
   const since = (counters: AllCounters, i: 0 | 1, name: CountName): number =>
     counters.vtep.counts[name] - base![i].vtep.counts[name];
   assert.equal([since(one, 0, 'flooded'), since(two, 1, 'flooded')], [0, 0]);
@@ -160,22 +160,22 @@ overlay('ARP by proxy: everything works, and the underlay sees no ARP and only s
   await stop();
 });
 
-overlay('what capture, show and explain tell is what happened', async () => {
+overlay('capture, show and explain agree with the traffic', async () => {
   await pair();
   const { lab, node2 } = underlay;
   const capture = captureOf(control(1), 8);
   assert.is(await ping(c1.ns, c2.ip, { count: 1 }), 1);
-  await exec(c1.ns, ['ping', '-c1', '-W1', '-q', '10.0.0.99']).catch(() => undefined); // nobody has it
+  await exec(c1.ns, ['ping', '-c1', '-W1', '-q', '10.0.0.99']).catch(() => undefined); // no endpoint has it
   const packets = await capture;
   assert.equal(
     packets.map(({ place, direction }) => `${place} ${direction}`),
     [
       ...['eth0 in', 'eth0 out'], // ARP, which the proxy answers
       ...['eth0 in', 'underlay out', 'underlay in', 'eth0 out'], // echo request and reply
-      ...['eth0 in', 'underlay out'], // ARP for nobody, flooded
+      ...['eth0 in', 'underlay out'], // ARP for an unknown address, flooded
     ],
   );
-  // Each packet that came in, together with those that left because of it, against what is explained of it.
+  // Compares each received packet and the packets that it caused with explain.
   for (let i = 0; i < packets.length;) {
     const cause = packets[i++]!;
     const effects: Captured[] = [];
@@ -199,7 +199,7 @@ overlay('what capture, show and explain tell is what happened', async () => {
   assert.is(datagram.data, `0800000000100100${request.data}`, 'the frame, untouched behind its header');
   assert.equal(datagram.destination, { address: node2.address, port: 4789 });
 
-  // The program says the same.
+  // The program prints the same.
   const told = await Promise.all(
     [
       ['explain', '--control', control(2), '--from', underlay.node1.address, '--datagram', datagram.data],
@@ -215,23 +215,26 @@ overlay('what capture, show and explain tell is what happened', async () => {
   await stop();
 });
 
-overlay('the proxy with the VTEP’s own address: all neighbours are one, and everything works', async () => {
-  await pair({ flags: ['--proxy', 'vtep'] });
-  await exercise(c1, c2, 1450);
-  const [one, two] = await settled();
-  const own = `02:76:00:${VNI.toString(16)
-    .padStart(6, '0')
-    .replace(/(..)(?=.)/g, '$1:')}`;
-  assert.is(await neighborOf(c1.ns, c2.ip), own);
-  assert.is(await neighborOf(c2.ns, c1.ip), own);
-  for (const counters of [one, two]) {
-    requireClean(counters);
-    assert.ok(counters.vtep.counts['arp-answered'] >= 1);
-  }
-  const floodedBefore = base!.map(({ vtep }) => vtep.counts.flooded);
-  assert.equal([one.vtep.counts.flooded, two.vtep.counts.flooded], floodedBefore);
-  await stop();
-});
+overlay(
+  'the proxy with the VTEP’s own address: all neighbours have one MAC address, and everything works',
+  async () => {
+    await pair({ flags: ['--proxy', 'vtep'] });
+    await exercise(c1, c2, 1450);
+    const [one, two] = await settled();
+    const own = `02:76:00:${VNI.toString(16)
+      .padStart(6, '0')
+      .replace(/(..)(?=.)/g, '$1:')}`;
+    assert.is(await neighborOf(c1.ns, c2.ip), own);
+    assert.is(await neighborOf(c2.ns, c1.ip), own);
+    for (const counters of [one, two]) {
+      requireClean(counters);
+      assert.ok(counters.vtep.counts['arp-answered'] >= 1);
+    }
+    const floodedBefore = base!.map(({ vtep }) => vtep.counts.flooded);
+    assert.equal([one.vtep.counts.flooded, two.vtep.counts.flooded], floodedBefore);
+    await stop();
+  },
+);
 
 overlay(
   'peers alone: ARP is flooded and the rest learned, and a VTEP that is killed and started again goes on',
@@ -286,7 +289,9 @@ overlay('an underlay of IPv6 carries IPv4', async () => {
   await stop();
 });
 
-/** A trunk with both segments on host 1, an access port for each on host 2, and on both a place for one that moves. */
+/**
+ * A trunk with both segments on host 1, an access port for each on host 2, and on both a port for a moving container.
+ */
 async function twoSegments(places: { trunk: string; c4: string; x1: string; x2: string }): Promise<void> {
   const { lab, node1, node2 } = underlay;
   const start = (which: 1 | 2, taps: object[]): Promise<Running> => {
@@ -299,7 +304,7 @@ async function twoSegments(places: { trunk: string; c4: string; x1: string; x2: 
     writeFileSync(file, JSON.stringify({ local: here.address, segments, taps }));
     return lab.startVtep({ ns: here.ns, args: ['up', '--config', file, '--control', control(which)] });
   };
-  // Containers keep the MTU of those whom nobody has told of the underlay.
+  // Containers keep the default MTU, which ignores the underlay.
   running = await Promise.all([
     start(1, [
       { name: 'trunk0', netns: places.trunk, vlans: { 10: 100, 20: 200 }, mtu: 1450 },
@@ -314,115 +319,118 @@ async function twoSegments(places: { trunk: string; c4: string; x1: string; x2: 
   await announced(0, 4);
 }
 
-overlay('two segments in one process, a trunk and access ports; what is too big; a container that moves', async () => {
-  const { lab, node1, node2, router } = underlay;
-  for (const [ns, device] of [
-    [node1.ns, 'eth0'],
-    [router, 'eth1'],
-    [router, 'eth2'],
-    [node2.ns, 'eth0'],
-  ] as const)
-    await must(['ip', '-n', ns, 'link', 'set', 'dev', device, 'mtu', '1400']);
-  const x1 = await quietNamespace(lab, 'x1');
-  const x2 = await quietNamespace(lab, 'x2');
-  const c3 = await serve(lab, await quietNamespace(lab, 'c3'), c1.ip, 'c3');
-  const c4 = await serve(lab, await quietNamespace(lab, 'c4'), c2.ip, 'c4');
-  const trunk = await quietNamespace(lab, 'trunk');
-  await twoSegments({ trunk, c4: c4.ns, x1, x2 });
-  // The same addresses in both VLANs: only the segments keep them apart.
-  const ports = [
-    { vid: 10, ns: c1.ns, mac: MAC1, address: `${c1.ip}/24` },
-    { vid: 20, ns: c3.ns, mac: MAC1, address: `${c3.ip}/24` },
-  ];
-  const vlans = await VlanSwitch.create({ ns: trunk, device: 'trunk0' }, ports, 1450);
-  assert.match(running[0].stdout, /^segment 100: MTU 1350 \(eth0 towards 192\.168\.1\.25 has 1400, less 50\)/m);
+overlay(
+  'two segments in one process, a trunk and access ports; packets beyond the MTU; a moving container',
+  async () => {
+    const { lab, node1, node2, router } = underlay;
+    for (const [ns, device] of [
+      [node1.ns, 'eth0'],
+      [router, 'eth1'],
+      [router, 'eth2'],
+      [node2.ns, 'eth0'],
+    ] as const)
+      await must(['ip', '-n', ns, 'link', 'set', 'dev', device, 'mtu', '1400']);
+    const x1 = await quietNamespace(lab, 'x1');
+    const x2 = await quietNamespace(lab, 'x2');
+    const c3 = await serve(lab, await quietNamespace(lab, 'c3'), c1.ip, 'c3');
+    const c4 = await serve(lab, await quietNamespace(lab, 'c4'), c2.ip, 'c4');
+    const trunk = await quietNamespace(lab, 'trunk');
+    await twoSegments({ trunk, c4: c4.ns, x1, x2 });
+    // The same addresses in both VLANs: only the segments separate them.
+    const ports = [
+      { vid: 10, ns: c1.ns, mac: MAC1, address: `${c1.ip}/24` },
+      { vid: 20, ns: c3.ns, mac: MAC1, address: `${c3.ip}/24` },
+    ];
+    const vlans = await VlanSwitch.create({ ns: trunk, device: 'trunk0' }, ports, 1450);
+    assert.match(running[0].stdout, /^segment 100: MTU 1350 \(eth0 towards 192\.168\.1\.25 has 1400, less 50\)/m);
 
-  // TCP finds out what fits by itself, from either side, and each VLAN reaches its own segment.
-  const pairs = [
-    [c1, c2, 'c2', 1350],
-    [c2, c1, 'c1', 1350],
-    [c3, c4, 'c4', 1300],
-    [c4, c3, 'c3', 1300],
-  ] as const;
-  const names = await Promise.all(pairs.map(([client, server]) => exchange(client, server)));
-  assert.equal(
-    names,
-    pairs.map(([, , name]) => name),
-  );
-  const learnsMtu = async ([from, to, , mtu]: (typeof pairs)[number]): Promise<void> => {
-    await exec(from.ns, ['ip', 'route', 'flush', 'cache']);
-    await exec(from.ns, ['ip', 'tcp_metrics', 'flush']);
-    assert.is(await ping(from.ns, to.ip, { size: mtu - 28, dontFragment: true, count: 2 }), 2);
-    // The VTEP says it once, and from then on the container knows.
-    const said = await tooLong(from.ns, to.ip, 1400);
-    assert.match(said, new RegExp(`From ${to.ip} icmp_seq=1 Frag needed and DF set \\(mtu = ${mtu}\\)`));
-    assert.match(said, new RegExp(`message too long, mtu=${mtu}`));
-  };
-  await Promise.all(pairs.map(learnsMtu));
-  const sides = await settled();
-  for (const counters of sides) {
-    requireClean(counters, ['too-big']);
-    for (const { counts, drops } of counters.vtep.segments) {
-      // A TCP segment and a ping at least; fragments, which have no DF, are dropped without a word.
-      assert.ok(counts['fragmentation-needed'] >= 2);
-      assert.ok(drops['too-big'] >= counts['fragmentation-needed']);
-      assert.is(counts.moved, 0);
+    // TCP finds the path MTU from either side, and each VLAN reaches its own segment.
+    const pairs = [
+      [c1, c2, 'c2', 1350],
+      [c2, c1, 'c1', 1350],
+      [c3, c4, 'c4', 1300],
+      [c4, c3, 'c3', 1300],
+    ] as const;
+    const names = await Promise.all(pairs.map(([client, server]) => exchange(client, server)));
+    assert.equal(
+      names,
+      pairs.map(([, , name]) => name),
+    );
+    const learnsMtu = async ([from, to, , mtu]: (typeof pairs)[number]): Promise<void> => {
+      await exec(from.ns, ['ip', 'route', 'flush', 'cache']);
+      await exec(from.ns, ['ip', 'tcp_metrics', 'flush']);
+      assert.is(await ping(from.ns, to.ip, { size: mtu - 28, dontFragment: true, count: 2 }), 2);
+      // The VTEP sends one ICMP error; then the container knows the path MTU.
+      const said = await tooLong(from.ns, to.ip, 1400);
+      assert.match(said, new RegExp(`From ${to.ip} icmp_seq=1 Frag needed and DF set \\(mtu = ${mtu}\\)`));
+      assert.match(said, new RegExp(`message too long, mtu=${mtu}`));
+    };
+    await Promise.all(pairs.map(learnsMtu));
+    const sides = await settled();
+    for (const counters of sides) {
+      requireClean(counters, ['too-big']);
+      for (const { counts, drops } of counters.vtep.segments) {
+        // At least a TCP segment and a ping; fragments, which have no DF, are dropped silently.
+        assert.ok(counts['fragmentation-needed'] >= 2);
+        assert.ok(drops['too-big'] >= counts['fragmentation-needed']);
+        assert.is(counts.moved, 0);
+      }
     }
-  }
-  // Untagged, and of a VLAN that is nobody's.
-  const ends = 'ffffffffffff 02420a000063';
-  const rest = '00'.repeat(46);
-  for (const frame of [`${ends} 88b5 ${rest}`, `${ends} 8100 001e 88b5 ${rest}`]) vlans.send(fromHex(frame));
-  const dropped = await waitFor('the frames to be dropped', async () => {
-    const counters = await countersOf(control(1));
-    return counters.vtep.drops['vlan-unmapped'] === 2 ? counters : undefined;
-  });
-  assert.is(dropped.vtep.counts['frames-in'], sides[0].vtep.counts['frames-in']);
+    // Untagged, and of an unmapped VLAN.
+    const ends = 'ffffffffffff 02420a000063';
+    const rest = '00'.repeat(46);
+    for (const frame of [`${ends} 88b5 ${rest}`, `${ends} 8100 001e 88b5 ${rest}`]) vlans.send(fromHex(frame));
+    const dropped = await waitFor('the frames to be dropped', async () => {
+      const counters = await countersOf(control(1));
+      return counters.vtep.drops['vlan-unmapped'] === 2 ? counters : undefined;
+    });
+    assert.is(dropped.vtep.counts['frames-in'], sides[0].vtep.counts['frames-in']);
 
-  // Somebody on host 2, who is made again on host 1 and announces himself there, as Docker has it.
-  const MAC = '02:42:0a:00:00:09';
-  const IP = '10.0.0.9';
-  const create = async (ns: string, announced: boolean): Promise<void> => {
-    await exec(ns, ['sysctl', '-qw', `net.ipv4.conf.spare.arp_notify=${announced ? 1 : 0}`]);
-    await must(['ip', '-n', ns, 'link', 'set', 'dev', 'spare', 'down']);
-    await must(['ip', '-n', ns, 'link', 'set', 'dev', 'spare', 'address', MAC]);
-    await must(['ip', '-n', ns, 'addr', 'add', `${IP}/24`, 'dev', 'spare']);
-    await must(['ip', '-n', ns, 'link', 'set', 'dev', 'spare', 'up']);
-  };
-  const remove = async (ns: string): Promise<void> => {
-    await must(['ip', '-n', ns, 'addr', 'flush', 'dev', 'spare']);
-    await must(['ip', '-n', ns, 'link', 'set', 'dev', 'spare', 'address', '02:00:00:00:00:01']);
-  };
-  const place = async (which: 1 | 2): Promise<string | null | undefined> => {
-    const fdb = (await ask(control(which), { command: 'fdb', vni: 100 })) as FdbListing[];
-    const entry = fdb.find(({ mac }) => mac === MAC);
-    return entry?.vtep ?? entry?.port;
-  };
-  const reached = async (): Promise<void> => {
-    assert.equal(await Promise.all([ping(c1.ns, IP), ping(c2.ns, IP)]), [3, 3]);
-  };
-  await create(x2, true);
-  await reached();
-  assert.equal([await place(1), await place(2)], [node2.address, 'spare']);
-  await remove(x2);
-  await create(x1, true);
-  await waitFor('the move to be known', async () => (await place(2)) === node1.address);
-  assert.is(await place(1), 'spare');
-  await reached();
-  for (const which of [1, 2] as const) assert.is((await countersOf(control(which))).vtep.counts.moved, 1);
+    // A container on host 2, recreated on host 1, which announces itself there, as with Docker.
+    const MAC = '02:42:0a:00:00:09';
+    const IP = '10.0.0.9';
+    const create = async (ns: string, announced: boolean): Promise<void> => {
+      await exec(ns, ['sysctl', '-qw', `net.ipv4.conf.spare.arp_notify=${announced ? 1 : 0}`]);
+      await must(['ip', '-n', ns, 'link', 'set', 'dev', 'spare', 'down']);
+      await must(['ip', '-n', ns, 'link', 'set', 'dev', 'spare', 'address', MAC]);
+      await must(['ip', '-n', ns, 'addr', 'add', `${IP}/24`, 'dev', 'spare']);
+      await must(['ip', '-n', ns, 'link', 'set', 'dev', 'spare', 'up']);
+    };
+    const remove = async (ns: string): Promise<void> => {
+      await must(['ip', '-n', ns, 'addr', 'flush', 'dev', 'spare']);
+      await must(['ip', '-n', ns, 'link', 'set', 'dev', 'spare', 'address', '02:00:00:00:00:01']);
+    };
+    const place = async (which: 1 | 2): Promise<string | null | undefined> => {
+      const fdb = (await ask(control(which), { command: 'fdb', vni: 100 })) as FdbListing[];
+      const entry = fdb.find(({ mac }) => mac === MAC);
+      return entry?.vtep ?? entry?.port;
+    };
+    const reached = async (): Promise<void> => {
+      assert.equal(await Promise.all([ping(c1.ns, IP), ping(c2.ns, IP)]), [3, 3]);
+    };
+    await create(x2, true);
+    await reached();
+    assert.equal([await place(1), await place(2)], [node2.address, 'spare']);
+    await remove(x2);
+    await create(x1, true);
+    await waitFor('the move to be known', async () => (await place(2)) === node1.address);
+    assert.is(await place(1), 'spare');
+    await reached();
+    for (const which of [1, 2] as const) assert.is((await countersOf(control(which))).vtep.counts.moved, 1);
 
-  // Back again in silence: only the control plane knows.
-  const endpoint = { vni: 100, ip: IP, mac: MAC };
-  await remove(x1);
-  await create(x2, false);
-  await ask(control(1), { command: 'add-endpoint', ...endpoint, vtep: node2.address });
-  await ask(control(2), { command: 'add-endpoint', ...endpoint });
-  assert.is(await place(1), node2.address);
-  await reached();
-  requireClean(await countersOf(control(1)), ['too-big', 'vlan-unmapped']);
-  requireClean(await countersOf(control(2)), ['too-big']);
-  await Promise.all(running.map((one) => one.stop()));
-  await vlans.close();
-});
+    // It moves back silently: only the control plane knows.
+    const endpoint = { vni: 100, ip: IP, mac: MAC };
+    await remove(x1);
+    await create(x2, false);
+    await ask(control(1), { command: 'add-endpoint', ...endpoint, vtep: node2.address });
+    await ask(control(2), { command: 'add-endpoint', ...endpoint });
+    assert.is(await place(1), node2.address);
+    await reached();
+    requireClean(await countersOf(control(1)), ['too-big', 'vlan-unmapped']);
+    requireClean(await countersOf(control(2)), ['too-big']);
+    await Promise.all(running.map((one) => one.stop()));
+    await vlans.close();
+  },
+);
 
 overlay.run();

@@ -1,4 +1,4 @@
-/** How soon traffic flows again when a container comes back: after a restart, on another host, with another MAC address. */
+/** Time until traffic resumes for a container after a restart, on another host, or with another MAC address. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +12,7 @@ const restart = suiteWith('traffic after a restart', ['root', 'tun', 'ip', 'ping
 
 type Which = 1 | 2 | 3;
 const ALL = [1, 2, 3] as const;
-/** Milliseconds without traffic that the peers may see once a VTEP is ready, and what a busy machine may add. */
+/** Most milliseconds without traffic for the peers once a VTEP is ready, and an allowance for a loaded machine. */
 const SILENCE = 2000;
 const LOAD = 1000;
 
@@ -49,7 +49,7 @@ restart.after(async () => {
 
 const control = (which: Which): string => join(directory, `control${which}`);
 
-/** A VTEP without --mac, whose TAP goes with it. */
+/** A VTEP without --mac, whose TAP is removed with it. */
 function start(
   kind: 'up' | 'agent',
   which: Which,
@@ -119,7 +119,7 @@ for (const engine of ['linux', 'dgram'] as const) {
     await reachedAfter(ip);
     await one.stop();
     await start('up', 1, engine, `${ip}/64`, '--mac', '02:42:0a:00:00:77');
-    // Its own kernel answers once it has found that nobody else has the address (RFC 4862, section 5.4): after a second.
+    // Its kernel answers only after duplicate address detection (RFC 4862, section 5.4), which takes a second.
     requireSoon(`${engine}, IPv6, with another MAC address`, await reachedAfter(ip));
     assert.match(await exec(container[2], ['ip', 'neigh', 'show', 'to', ip]), '02:42:0a:00:00:77');
   });

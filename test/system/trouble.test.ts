@@ -1,4 +1,7 @@
-/** Trouble: outputs that cannot be written, signals, and losses on the underlay. Forwarding goes on, and the log says why not. */
+/**
+ * Failures: outputs that cannot be written, signals, losses on the underlay. Forwarding continues, and the log reports
+ * them.
+ */
 import { spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -68,7 +71,7 @@ function requireLog(text: string): void {
     assert.match(line, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (error|warning|info|debug): ./);
 }
 
-/** A VTEP in the namespace of node 1, started by a shell that says where its output goes. */
+/** A VTEP in the namespace of node 1, started by a shell that redirects its output. */
 function shell(redirect: string, which: 1 | 2, ...more: string[]) {
   const command = ['ip', 'netns', 'exec', underlay.node1.ns, ...VTEP, ...args(which, ...more)];
   const child = spawn('bash', ['-c', `"$@" ${redirect}`, 'bash', ...command], {
@@ -109,7 +112,7 @@ for (const engine of ['linux', 'dgram']) {
     requireLog(one.stderr);
   });
 
-  trouble(`${engine}: the device is taken down and up, the log tells of it as JSON`, async () => {
+  trouble(`${engine}: the device is set down and up, and the log reports it as JSON`, async () => {
     const one = await start(1, '--engine', engine, '--json');
     await start(2, '--engine', engine);
     await waitFor('a first ping', reaches);
@@ -172,7 +175,7 @@ for (const engine of ['linux', 'dgram']) {
       try {
         await waitFor(`a ping with ${redirect}`, reaches);
         const { ns } = underlay.node1;
-        // Something to log, twice.
+        // Causes two log entries.
         await must(['ip', '-n', ns, 'link', 'set', 'eth0', 'down']);
         await new Promise((resolve) => setTimeout(resolve, 2500));
         await must(['ip', '-n', ns, 'link', 'set', 'eth0', 'up']);
@@ -191,7 +194,7 @@ for (const engine of ['linux', 'dgram']) {
   });
 }
 
-trouble('a small file system that fills up does not stop it, and the log goes on when there is room', async () => {
+trouble('a full file system does not stop it, and the log continues when there is space', async () => {
   const mount = join(directory, 'small');
   await must(['mkdir', '-p', mount]);
   await must(['mount', '-t', 'tmpfs', '-o', 'size=16k', 'tmpfs', mount]);
@@ -199,7 +202,7 @@ trouble('a small file system that fills up does not stop it, and the log goes on
     const log = join(mount, 'log');
     const filler = join(mount, 'filler');
     writeFileSync(filler, Buffer.alloc(12 << 10));
-    writeFileSync(log, 'x'.repeat(4096)); // its one page is full
+    writeFileSync(log, 'x'.repeat(4096)); // fills its single page
     const one = shell(`>/dev/null 2>>${log}`, 1);
     try {
       const ready = async (): Promise<boolean> =>
@@ -276,7 +279,7 @@ trouble(
   },
 );
 
-trouble('signals without a meaning do not end it', async () => {
+trouble('unused signals do not end it', async () => {
   const one = await start(1);
   for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGPIPE'] as const) one.signal(signal);
   await waitFor(
@@ -287,7 +290,7 @@ trouble('signals without a meaning do not end it', async () => {
   assert.is((await one.stop()).code, 0);
 });
 
-trouble('two hosts with one address, a loop of one MAC address and a MAC flood are told of', async () => {
+trouble('reports a duplicate address, a MAC address that loops, and a MAC flood', async () => {
   const one = await start(1);
   await start(2, '--mac', '02:42:0a:00:00:99');
   const ns = container[2];
@@ -298,7 +301,7 @@ trouble('two hosts with one address, a loop of one MAC address and a MAC flood a
   requireLog(one.stderr);
 });
 
-trouble('other commands end with one line where their output cannot be written', async () => {
+trouble('other commands exit with a one-line error if their output cannot be written', async () => {
   const full = openSync('/dev/full', 'w');
   try {
     for (const more of [['--help'], ['read', join(REPOSITORY, 'test/captures/arp.pcap')], ['gossip', 'keygen']]) {

@@ -24,7 +24,7 @@ const up = suiteWith('vtep up', ['root', 'tun', 'ip', 'ping', 'setpriv']);
 const VNI = '4097';
 const directory = mkdtempSync(join(tmpdir(), 'weft-up-'));
 const socket = (name: string): string => join(directory, name);
-/** Lets no import of koffi succeed, as where it is not installed. */
+/** Makes every import of koffi fail, as if it were not installed. */
 const WITHOUT_KOFFI = {
   NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(
     `import { register } from 'node:module';
@@ -64,7 +64,7 @@ async function show(view: string, which: 1 | 2, ...more: string[]): Promise<unkn
   return JSON.parse(stdout);
 }
 
-/** What a VTEP may not leave behind. */
+/** State that a VTEP must not leave behind. */
 async function nothingLeft(which: 1 | 2): Promise<void> {
   const node = which === 1 ? underlay.node1 : underlay.node2;
   assert.equal(await devices(which === 1 ? c1 : c2), ['lo']);
@@ -115,7 +115,7 @@ up('containers on two hosts reach each other, and nothing is left when it stops'
   }
 });
 
-up('what it knows and would do can be asked, and changed', async () => {
+up('the control socket shows and changes its state, and explains decisions', async () => {
   const [one, two] = await pair();
   assert.is(await ping(c1, '10.0.0.4'), 3);
   const fdb = (await show('fdb', 1)) as { mac: string; vtep: string | null; port: string | null }[];
@@ -130,7 +130,7 @@ up('what it knows and would do can be asked, and changed', async () => {
     ],
   );
   assert.equal(await show('peers', 1), [{ vni: 4097, address: '192.168.1.25', port: 4789 }]);
-  // The TAP's own addresses make it a local endpoint.
+  // The TAP's own addresses add a local endpoint.
   assert.equal(await show('neighbors', 1), [
     { vni: 4097, ip: '10.0.0.3', mac: '02:42:0a:00:00:03', vtep: null, hidden: false },
   ]);
@@ -174,7 +174,7 @@ up('what it knows and would do can be asked, and changed', async () => {
   await nothingLeft(1);
 });
 
-up('proxy, no flooding, JSON events: the endpoints alone are enough', async () => {
+up('proxy, no flooding, JSON events: configured endpoints are enough', async () => {
   const endpoint = (which: 3 | 4): string => {
     const { address } = which === 3 ? underlay.node1 : underlay.node2;
     return `10.0.0.${which},02:42:0a:00:00:0${which},${address}`;
@@ -191,7 +191,7 @@ up('proxy, no flooding, JSON events: the endpoints alone are enough', async () =
   await two.stop();
 });
 
-up('the underlay may be IPv6, with 20 bytes less for the containers', async () => {
+up('an IPv6 underlay leaves 20 bytes less for the containers', async () => {
   const side = (which: 1 | 2): { ns: string; args: string[] } => {
     const [here, there] = which === 1 ? [underlay.node1, underlay.node2] : [underlay.node2, underlay.node1];
     return {
@@ -210,7 +210,7 @@ up('the underlay may be IPv6, with 20 bytes less for the containers', async () =
   await two.stop();
 });
 
-up('several segments, an access port and a trunk, from a file; the smallest route counts', async () => {
+up('several segments, an access port and a trunk, from a file; the smallest route MTU counts', async () => {
   const { lab, node1 } = underlay;
   await must(['ip', '-n', node1.ns, 'route', 'add', '192.168.1.0/24', 'via', '172.31.1.1', 'mtu', '1400']);
   const file = join(directory, 'config.json');
@@ -235,8 +235,8 @@ up('several segments, an access port and a trunk, from a file; the smallest rout
   assert.match(running.stderr, /warning: segment 200: MTU 1480 does not fit the underlay, which takes 1350/);
   assert.equal(await devices(c1), ['lo', 'access0']);
   assert.equal(await devices(c2), ['lo', 'trunk0']);
-  // The trunk's VLAN 10 and the access port are one segment: a tagged question gets a tagged answer. It is asked by a
-  // TAP of the test's own, bridged to the trunk.
+  // The trunk's VLAN 10 and the access port are one segment: a tagged request gets a tagged reply. A TAP of the test,
+  // bridged to the trunk, sends it.
   const asker = await openTap('weft%d');
   const answers: string[] = [];
   const channel = new TapChannel(asker.fd, 0, {
@@ -263,7 +263,7 @@ up('several segments, an access port and a trunk, from a file; the smallest rout
   await must(['ip', '-n', node1.ns, 'route', 'del', '192.168.1.0/24']);
 });
 
-/** A VTEP without any privilege, with a TAP of the first container that somebody else has opened. */
+/** A VTEP without privileges, with a TAP of the first container that another process has opened. */
 async function startWithTap(env: Record<string, string>): Promise<Running> {
   const { lab, node1, node2 } = underlay;
   const tap = await openTap('weft%d');
@@ -285,7 +285,7 @@ async function startWithTap(env: Record<string, string>): Promise<Running> {
 }
 
 if (FIRST)
-  up('a TAP that was passed on takes neither privilege nor koffi, which makes it faster', async () => {
+  up('an inherited TAP needs neither privileges nor koffi, which makes it faster', async () => {
     const note =
       'warning: engine "dgram" moves the frames, many times slower than "linux" would: ' +
       'engine "linux" needs koffi, which is not installed; add it with "npm install koffi"\n';
@@ -306,7 +306,7 @@ if (FIRST)
   });
 
 if (FIRST)
-  up('without koffi, without privilege, without iproute2: it says what to do', async () => {
+  up('without koffi, privileges or iproute2: an error with the fix', async () => {
     const { lab } = underlay;
     const args = ['up', '--vni', '1', '--local', '127.0.0.1', '--tap', 'weft-none', '--engine', 'auto'];
     const koffi = await lab.runVtep({ args, env: WITHOUT_KOFFI });
@@ -323,7 +323,7 @@ if (FIRST)
     assert.match(iproute.stderr, /the program "ip" is not installed; install iproute2/);
   });
 
-up('a name or a port that is taken, an fd that is no TAP: it says so and leaves nothing', async () => {
+up('a name or port in use, an fd that is not a TAP: an error, and nothing is left', async () => {
   const { lab, node1 } = underlay;
   const refuse = async (message: RegExp, ...args: string[]): Promise<void> => {
     const { code, stderr } = await lab.runVtep({ ns: node1.ns, args: ['up', '--vni', '1', ...args] });
@@ -377,7 +377,7 @@ up('a name or a port that is taken, an fd that is no TAP: it says so and leaves 
   assert.equal(await devices(node1.ns), ['lo', 'eth0']);
 });
 
-up('a kill leaves no device either, and a stale control socket is replaced', async () => {
+up('SIGKILL leaves no device, and a stale control socket is replaced', async () => {
   const one = await underlay.lab.startVtep(sideOf(1));
   await one.stop('SIGKILL');
   assert.ok(existsSync(socket('control1')));
@@ -387,7 +387,7 @@ up('a kill leaves no device either, and a stale control socket is replaced', asy
   await nothingLeft(1);
 });
 
-up('an underlay that goes away is counted, not fatal', async () => {
+up('send errors after the underlay has gone are counted, not fatal', async () => {
   const { node1 } = underlay;
   const [one, two] = await pair();
   assert.is(await ping(c1, '10.0.0.4'), 3);
@@ -404,7 +404,7 @@ up('an underlay that goes away is counted, not fatal', async () => {
   await two.stop();
 });
 
-up('it ends when the container is gone, and says why', async () => {
+up('it exits with the reason when the container has gone', async () => {
   const gone = await underlay.lab.namespace('gone');
   const running = await underlay.lab.startVtep({
     ns: underlay.node1.ns,
@@ -421,14 +421,14 @@ up('it ends when the container is gone, and says why', async () => {
   await nothingLeft(1);
 });
 
-up('idle, it takes less than half a percent of a core', async () => {
+up('an idle VTEP takes less than 0.5 % of a core', async () => {
   const one = await underlay.lab.startVtep(sideOf(1));
   /** Milliseconds of processor time, over all threads. */
   const used = (): number =>
     readdirSync(`/proc/${one.pid}/task`)
       .map((task) => Number(readFileSync(`/proc/${one.pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1e6)
       .reduce((sum, time) => sum + time);
-  // In one of the first windows V8 tidies up after the start, once.
+  // V8 collects garbage once after the start, in one of the first windows.
   const windows: number[] = [];
   while (windows.length < 5 && !windows.some((time) => time < 15)) {
     const before = used();
@@ -440,9 +440,9 @@ up('idle, it takes less than half a percent of a core', async () => {
 });
 
 if (FIRST)
-  up('who asks and does not listen holds up a stop for half a second, and a second signal ends even that', async () => {
+  up('a client that does not read delays a stop by at most 0.5 s, and a second signal ends it at once', async () => {
     for (const again of [false, true]) {
-      // With the engine that answers on the spot, so that the answers wait for the client and for nothing else.
+      // With the engine that answers synchronously, so that answers wait only for the client.
       const one = await underlay.lab.startVtep(sideOf(1, '--engine', 'dgram'));
       const client = connect(socket('control1')).on('error', () => undefined);
       client.pause();
@@ -468,7 +468,7 @@ if (FIRST)
   });
 
 if (FIRST)
-  up('a TAP that is closed takes no more frames, since its number may be another file by then', async () => {
+  up('a closed TAP accepts no frames, since its descriptor may belong to another file', async () => {
     const { fd } = await openTap('weft%d');
     const channel = new TapChannel(fd, 0, { frame: () => undefined, lost: () => undefined });
     const frame = new Uint8Array(60);
@@ -477,7 +477,7 @@ if (FIRST)
     assert.is(channel.write(frame, 0, 60), 'ENXIO');
   });
 
-up('an address on a device that has no carrier yet', async () => {
+up('an address on a device without carrier', async () => {
   const ns = await underlay.lab.namespace('dark');
   for (const words of [
     ['link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'far'],
