@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import {
   getU16,
   malformed,
-  malformedProblem,
+  problemAt,
   setU16,
   truncatedProblem,
   WireError,
@@ -24,7 +24,7 @@ const sound = {
     end - offset < 2 ? -1 : getU16(bytes, offset) === 0 ? -2 : 2,
   diagnose: (bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null =>
     end - offset >= 2 && getU16(bytes, offset) === 0
-      ? malformedProblem('x', offset, 'tag is 0')
+      ? problemAt('x', offset, 'tag is 0')
       : truncatedProblem('x', offset, 2, end, limitedBy),
   decode(bytes: Uint8Array, offset = 0, end = bytes.length): Value {
     if (sound.check(bytes, offset, end) < 0) throw new WireError(sound.diagnose(bytes, offset, end)!);

@@ -239,7 +239,7 @@ export function fillChecksum(bytes: Uint8Array, offset: number, end: number): vo
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): DecodedIcmp {
   const problem = diagnose(bytes, offset, end);
-  if (problem !== null) throw new WireError(problem);
+  if (problem) throw new WireError(problem);
   return read(bytes, offset, end);
 }
 
@@ -257,10 +257,12 @@ function read(bytes: Uint8Array, offset: number, end: number): DecodedIcmp {
   const length = headerLength(type);
   const available = end - offset;
   const start = available < HEADER_LENGTH ? COMMON_LENGTH : length <= available ? length : HEADER_LENGTH;
-  const message = { type, code, checksum: getU16(bytes, offset + CHECKSUM) };
   const payload = bytes.subarray(offset + start, end);
-  if (start === COMMON_LENGTH) return { ...message, payload };
-  const rest = getU32(bytes, offset + REST);
+  const message = { type, code, checksum: getU16(bytes, offset + CHECKSUM), payload };
+  if (start === COMMON_LENGTH) return message;
+  const word = (at: number): number => getU32(bytes, offset + at);
+  const rest = word(REST);
+  const quoted = (rest >>> 16) & 0xff;
   const tail = rest & 0xffff;
   switch (type) {
     case ECHO_REPLY:
@@ -272,27 +274,26 @@ function read(bytes: Uint8Array, offset: number, end: number): DecodedIcmp {
     case MASK_REQUEST:
     case MASK_REPLY: {
       const query = { ...message, identifier: rest >>> 16, sequence: tail };
-      if (start === MASK_LENGTH) return { ...query, mask: formatIpv4(bytes, offset + MASK), payload };
-      if (start === HEADER_LENGTH) return { ...query, payload };
-      const [originate, receive, transmit] = [ORIGINATE, RECEIVE, TRANSMIT].map((at) => getU32(bytes, offset + at));
-      return { ...query, originate: originate!, receive: receive!, transmit: transmit!, payload };
+      if (start === MASK_LENGTH) return { ...query, mask: formatIpv4(bytes, offset + MASK) };
+      if (start === HEADER_LENGTH) return query;
+      return { ...query, originate: word(ORIGINATE), receive: word(RECEIVE), transmit: word(TRANSMIT) };
     }
     case UNREACHABLE:
     case TIME_EXCEEDED: {
-      const quotes = { ...message, length: (rest >>> 16) & 0xff };
+      const quotes = { ...message, length: quoted };
       const unused = rest >>> 24;
       return type === UNREACHABLE && code === CODE_FRAGMENTATION_NEEDED
-        ? { ...quotes, nextHopMtu: tail, unused, payload }
-        : { ...quotes, unused: (unused << 16) | tail, payload };
+        ? { ...quotes, nextHopMtu: tail, unused }
+        : { ...quotes, unused: (unused << 16) | tail };
     }
     case PARAMETER_PROBLEM:
-      return { ...message, pointer: rest >>> 24, length: (rest >>> 16) & 0xff, unused: tail, payload };
+      return { ...message, pointer: rest >>> 24, length: quoted, unused: tail };
     case SOURCE_QUENCH:
-      return { ...message, unused: rest, payload };
+      return { ...message, unused: rest };
     case REDIRECT:
-      return { ...message, gateway: formatIpv4(bytes, offset + GATEWAY), payload };
+      return { ...message, gateway: formatIpv4(bytes, offset + GATEWAY) };
     default:
-      return { ...message, rest, payload };
+      return { ...message, rest };
   }
 }
 

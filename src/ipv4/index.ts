@@ -23,7 +23,7 @@ import {
   getU16,
   getI32,
   MALFORMED,
-  malformedProblem,
+  problemAt,
   type Option,
   optionsLength,
   readOptions,
@@ -153,23 +153,17 @@ function checkAny(bytes: Uint8Array, offset: number, available: number): number 
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
 export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
-  const available = end - offset;
   let needed = MIN_HEADER_LENGTH;
-  if (available >= needed) {
-    const version = bytes[offset + VERSION_LENGTH]! >>> 4;
-    const length = getHeaderLength(bytes, offset);
-    const total = getU16(bytes, offset + TOTAL_LENGTH);
-    if (version !== 4) return malformedProblem('ipv4', offset + VERSION_LENGTH, `version is ${version}, not 4`);
-    if (length < needed)
-      return malformedProblem('ipv4', offset + VERSION_LENGTH, `header length is ${length}, less than ${needed}`);
-    needed = length;
-    if (length <= available) {
-      if (total < length)
-        return malformedProblem(
-          'ipv4',
-          offset + TOTAL_LENGTH,
-          `total length is ${total}, less than the header's ${length}`,
-        );
+  if (end - offset >= needed) {
+    const version = bytes[offset]! >> 4;
+    if (version !== 4) return problemAt('ipv4', offset, `version is ${version}, not 4`);
+    needed = (bytes[offset]! & 15) << 2; // written out, as in `decode`: shorter in a bundle than the getter
+    if (needed < MIN_HEADER_LENGTH)
+      return problemAt('ipv4', offset, `header length is ${needed}, less than ${MIN_HEADER_LENGTH}`);
+    if (needed <= end - offset) {
+      const total = getU16(bytes, offset + TOTAL_LENGTH);
+      if (total < needed)
+        return problemAt('ipv4', offset + TOTAL_LENGTH, `total length ${total} < header ${needed}`);
       needed = total;
     }
   }
@@ -349,8 +343,8 @@ export function fillChecksum(bytes: Uint8Array, offset: number): void {
  */
 export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Required<Ipv4> {
   const problem = diagnose(bytes, offset, end);
-  if (problem !== null) throw new WireError(problem);
-  return read(bytes, offset, offset + getHeaderLength(bytes, offset), offset + getU16(bytes, offset + TOTAL_LENGTH));
+  if (problem) throw new WireError(problem);
+  return read(bytes, offset, offset + ((bytes[offset]! & 15) << 2), offset + getU16(bytes, offset + TOTAL_LENGTH));
 }
 
 /**
@@ -371,14 +365,14 @@ function read(bytes: Uint8Array, offset: number, start: number, end: number): Re
   const tos = bytes[offset + TOS]!;
   const fragment = getU16(bytes, offset + FRAGMENT);
   return {
-    dscp: tos >>> 2,
+    dscp: tos >> 2,
     ecn: tos & 3,
     totalLength: getU16(bytes, offset + TOTAL_LENGTH),
     identification: getU16(bytes, offset + IDENTIFICATION),
-    reservedFlag: (fragment & RESERVED_FLAG) !== 0,
-    dontFragment: (fragment & DONT_FRAGMENT) !== 0,
-    moreFragments: (fragment & MORE_FRAGMENTS) !== 0,
-    fragmentOffset: (fragment & FRAGMENT_MASK) << 3,
+    reservedFlag: fragment > 0x7fff,
+    dontFragment: !!(fragment & DONT_FRAGMENT),
+    moreFragments: !!(fragment & MORE_FRAGMENTS),
+    fragmentOffset: (fragment & FRAGMENT_MASK) * 8,
     ttl: bytes[offset + TTL]!,
     protocol: bytes[offset + PROTOCOL]!,
     checksum: getU16(bytes, offset + CHECKSUM),

@@ -30,7 +30,7 @@ import {
   getI32,
   getU16,
   MALFORMED,
-  malformedProblem,
+  problemAt,
   room,
   setU16,
   setU32,
@@ -39,7 +39,6 @@ import {
   truncatedProblem,
   uint,
   UNSUPPORTED,
-  unsupportedProblem,
   WireError,
   type WireProblem,
 } from '../wire/index.js';
@@ -142,8 +141,9 @@ export function diagnose(bytes: Uint8Array, offset: number, end: number, limited
   let needed = HEADER_LENGTH;
   if (end - offset >= needed) {
     const version = bytes[offset + VERSION_CLASS_LABEL]! >>> 4;
-    if (version !== 6) return malformedProblem('ipv6', offset + VERSION_CLASS_LABEL, `version is ${version}, not 6`);
-    if (isJumbogram(bytes, offset)) return unsupportedProblem('ipv6', offset + PAYLOAD_LENGTH, 'it is a jumbogram');
+    if (version !== 6) return problemAt('ipv6', offset + VERSION_CLASS_LABEL, `version is ${version}, not 6`);
+    if (isJumbogram(bytes, offset))
+      return problemAt('ipv6', offset + PAYLOAD_LENGTH, 'it is a jumbogram', 'unsupported');
     needed += getU16(bytes, offset + PAYLOAD_LENGTH);
   }
   return truncatedProblem('ipv6', offset, needed, end, limitedBy);

@@ -8,13 +8,7 @@ import { LINKTYPE_ETHERNET } from '../pcap/index.js';
 import * as tcp from '../tcp/index.js';
 import * as udp from '../udp/index.js';
 import * as vxlan from '../vxlan/index.js';
-import {
-  readOptions,
-  TRUNCATED,
-  truncatedProblem as truncated,
-  unsupportedProblem as unsupported,
-  type WireProblem,
-} from '../wire/index.js';
+import { readOptions, TRUNCATED, truncatedProblem as truncated, problemAt, type WireProblem } from '../wire/index.js';
 import type { Ipv6Layer, Layer, TrailerLayer } from './layers.js';
 import { LOOPBACK_LENGTH, readCooked, readLoopback, SLL2_LENGTH, SLL_LENGTH } from './link.js';
 import {
@@ -93,12 +87,12 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
   let next = afterLinkType(linkType);
   if (next < 0) {
     next = REST;
-    stopped = unsupported('link', 0, `link type ${linkType} is not supported`);
+    stopped = problemAt('link', 0, `link type ${linkType} is not supported`, 'unsupported');
   }
 
   while (next !== REST) {
     if (layers.length === MAX_LAYERS) {
-      stopped ??= unsupported('packet', offset, `more than ${MAX_LAYERS} layers`);
+      stopped ??= problemAt('packet', offset, `more than ${MAX_LAYERS} layers`, 'unsupported');
       break;
     }
     const at = offset;
@@ -242,7 +236,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           next = afterIp(ipv6.upperProtocol(upper));
           if (ipv6.isUpperFragment(upper)) partial = true;
         } else if (upper === TRUNCATED) stopped ??= extensionsTruncated(start, stop, limitedBy);
-        else stopped ??= unsupported('ipv6', start, `more than ${ipv6.MAX_EXTENSIONS} extension headers`);
+        else stopped ??= problemAt('ipv6', start, `more than ${ipv6.MAX_EXTENSIONS} extension headers`, 'unsupported');
         const layer: Ipv6Layer = {
           protocol: 'ipv6',
           offset: at,

@@ -27,7 +27,7 @@ import {
   getU16,
   getU32,
   MALFORMED,
-  malformedProblem,
+  problemAt,
   type Option,
   optionsLength,
   readOptions,
@@ -125,7 +125,7 @@ export function diagnose(bytes: Uint8Array, offset: number, end: number, limited
   if (end - offset >= needed) {
     const length = getHeaderLength(bytes, offset);
     if (length < needed)
-      return malformedProblem('tcp', offset + DATA_OFFSET_FLAGS, `header length is ${length}, less than ${needed}`);
+      return problemAt('tcp', offset + DATA_OFFSET_FLAGS, `header length is ${length}, less than ${needed}`);
     needed = length;
   }
   return truncatedProblem('tcp', offset, needed, end, limitedBy);

@@ -16,7 +16,7 @@ import {
   finish,
   getU16,
   MALFORMED,
-  malformedProblem,
+  problemAt,
   room,
   setU16,
   sum,
@@ -71,7 +71,7 @@ export function diagnose(bytes: Uint8Array, offset: number, end: number, limited
   if (end - offset >= needed) {
     const length = getU16(bytes, offset + LENGTH);
     if (length < needed)
-      return malformedProblem('udp', offset + LENGTH, `length is ${length}, less than the header's ${needed}`);
+      return problemAt('udp', offset + LENGTH, `length is ${length}, less than the header's ${needed}`);
     needed = length;
   }
   return truncatedProblem('udp', offset, needed, end, limitedBy);

@@ -16,7 +16,7 @@ import {
   getU16,
   getU24,
   MALFORMED,
-  malformedProblem,
+  problemAt,
   room,
   setU16,
   setU24,
@@ -92,7 +92,7 @@ export function check(bytes: Uint8Array, offset: number, end: number): number {
  */
 export function diagnose(bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
   if (end - offset >= HEADER_LENGTH && (bytes[offset + FLAGS]! & FLAG_VNI) === 0)
-    return malformedProblem('vxlan', offset + FLAGS, 'flag I is not set, so there is no VNI');
+    return problemAt('vxlan', offset + FLAGS, 'flag I is not set, so there is no VNI');
   return truncatedProblem('vxlan', offset, HEADER_LENGTH, end, limitedBy);
 }
 

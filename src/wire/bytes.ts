@@ -15,7 +15,7 @@ export function getU24(bytes: Uint8Array, offset: number): number {
 
 /** The unsigned 32-bit number at `offset`. */
 export function getU32(bytes: Uint8Array, offset: number): number {
-  return getI32(bytes, offset) >>> 0;
+  return ((bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!) >>> 0;
 }
 
 /** The 32 bits at `offset` as a signed number, for keys and hashes: V8 stores it without a heap allocation. */

@@ -33,16 +33,19 @@ export interface WireError extends WireProblem {}
 export class WireError extends Error {
   constructor(problem: WireProblem) {
     super(`${problem.protocol}: ${problem.reason} at offset ${problem.offset}: ${problem.detail}`);
-    this.name = 'WireError';
-    Object.assign(this, problem);
+    Object.assign(this, problem, { name: 'WireError' });
   }
 }
 
-function problem(
+/**
+ * A problem of the field at `offset`, `malformed` unless another reason is given. One function with defaults for all reasons: it is
+ * part of every bundle that has a `decode`.
+ */
+export function problemAt(
   protocol: string,
-  reason: Reason,
   offset: number,
   detail: string,
+  reason: Reason = 'malformed',
   needed = 0,
   available = 0,
   limitedBy = '',
@@ -62,19 +65,17 @@ export function truncatedProblem(
   limitedBy = 'buffer',
 ): WireProblem | null {
   const available = Math.max(0, end - offset);
-  if (needed <= available) return null;
-  const detail = `needs ${needed} bytes, has ${available} (limited by ${limitedBy})`;
-  return problem(protocol, 'truncated', offset, detail, needed, available, limitedBy);
-}
-
-/** A `malformed` problem of the field at `offset`. */
-export function malformedProblem(protocol: string, offset: number, detail: string): WireProblem {
-  return problem(protocol, 'malformed', offset, detail);
-}
-
-/** An `unsupported` problem of the field at `offset`. */
-export function unsupportedProblem(protocol: string, offset: number, detail: string): WireProblem {
-  return problem(protocol, 'unsupported', offset, detail);
+  return needed <= available
+    ? null
+    : problemAt(
+        protocol,
+        offset,
+        `needs ${needed} bytes, has ${available} (limited by ${limitedBy})`,
+        'truncated',
+        needed,
+        available,
+        limitedBy,
+      );
 }
 
 /** {@link truncatedProblem} as the error to throw: `needed` is more than there is. */
@@ -88,14 +89,14 @@ export function truncated(
   return new WireError(truncatedProblem(protocol, offset, needed, end, limitedBy)!);
 }
 
-/** {@link malformedProblem} as the error to throw. */
+/** {@link problemAt} as the error to throw. */
 export function malformed(protocol: string, offset: number, detail: string): WireError {
-  return new WireError(malformedProblem(protocol, offset, detail));
+  return new WireError(problemAt(protocol, offset, detail));
 }
 
-/** {@link unsupportedProblem} as the error to throw. */
+/** {@link problemAt} with reason `unsupported`, as the error to throw. */
 export function unsupported(protocol: string, offset: number, detail: string): WireError {
-  return new WireError(unsupportedProblem(protocol, offset, detail));
+  return new WireError(problemAt(protocol, offset, detail, 'unsupported'));
 }
 
 /**

@@ -4,7 +4,7 @@ export { checksum, finish, fold, sum, update } from './checksum.js';
 export {
   MALFORMED,
   malformed,
-  malformedProblem,
+  problemAt,
   room,
   TRUNCATED,
   truncated,
@@ -12,7 +12,6 @@ export {
   uint,
   UNSUPPORTED,
   unsupported,
-  unsupportedProblem,
   WireError,
   type Reason,
   type WireProblem,

@@ -21,21 +21,19 @@ export interface Option {
 /** Reads the area `bytes[offset, end)` to its end. Malformed options are kept as they are. */
 export function readOptions(bytes: Uint8Array, offset: number, end: number): Option[] {
   const options: Option[] = [];
-  for (let at = offset, next = 0; at < end; at = next) {
+  for (let at = offset; at < end;) {
     const kind = bytes[at]!;
-    let start = at + 1;
-    next = start;
-    if (kind === OPTION_END) next = end;
-    else if (kind !== OPTION_NOP) {
-      const length = start < end ? bytes[start]! : 0;
-      next = at + length;
-      if (length < 2 || next > end) {
-        options.push({ kind, data: bytes.subarray(start, end), malformed: true });
-        break;
-      }
-      start++;
-    }
-    options.push({ kind, data: bytes.subarray(start, next) });
+    const left = end - at;
+    // 0 past the buffer. A length octet at `end` or beyond is below 2 or more than is left.
+    let length = kind > OPTION_NOP ? bytes[at + 1]! | 0 : kind || left;
+    const malformed = kind > OPTION_NOP && (length < 2 || length > left);
+    if (malformed) length = left;
+    options.push({
+      kind,
+      data: bytes.subarray(at + (kind > OPTION_NOP && !malformed ? 2 : 1), at + length),
+      ...(malformed && { malformed }),
+    });
+    at += length;
   }
   return options;
 }
