@@ -8,6 +8,12 @@ export default defineConfig({
     ...existingRooms()
       .filter((room) => room !== 'cli')
       .map((room) => [`${room}/index`, `src/${room}/index.ts`]),
+    // Parts of schema in files of their own: a bundle that imports one function of a file contains all statements of that
+    // file that may have side effects, such as TypeBox's.
+    ...['addresses', 'device-name', 'mac', 'ranges', 'suggest'].map((name) => [
+      `schema/${name}`,
+      `src/schema/${name}.ts`,
+    ]),
     // A thread's program is loaded by its file.
     ...(existsSync('src/host/linux/worker.ts') ? [['host/linux-worker', 'src/host/linux/worker.ts']] : []),
     ...(existsSync('src/cli/main.ts') ? [['cli/main', 'src/cli/main.ts']] : []),

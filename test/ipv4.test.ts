@@ -163,7 +163,7 @@ test('rejects malformed headers with reason and offset', () => {
   );
   assert.is(
     refusal((bytes) => (bytes[3] = 27)),
-    "ipv4: malformed at offset 2: total length 27 < header 28",
+    'ipv4: malformed at offset 2: total length 27 < header 28',
   );
 });
 

@@ -119,6 +119,18 @@ test('decode alone is less than 1500 bytes for every codec', async () => {
   }
 });
 
+test('one function of schema brings no schema library', async () => {
+  for (const [name, most] of Object.entries({
+    canonicalMac: 1500,
+    closest: 1500,
+    isDeviceName: 1500,
+    canonicalIp: 15_000,
+  })) {
+    const { length } = await bundled(`export { ${name} } from 'weftnet/schema';`, 'node');
+    assert.ok(length < most, `${name}: ${length} bytes`);
+  }
+});
+
 /** Bundles a program with Vite, and returns its JavaScript. */
 async function vite(contents: string): Promise<string> {
   const entry = join(project, 'vite-entry.js');

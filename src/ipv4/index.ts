@@ -162,8 +162,7 @@ export function diagnose(bytes: Uint8Array, offset: number, end: number, limited
       return problemAt('ipv4', offset, `header length is ${needed}, less than ${MIN_HEADER_LENGTH}`);
     if (needed <= end - offset) {
       const total = getU16(bytes, offset + TOTAL_LENGTH);
-      if (total < needed)
-        return problemAt('ipv4', offset + TOTAL_LENGTH, `total length ${total} < header ${needed}`);
+      if (total < needed) return problemAt('ipv4', offset + TOTAL_LENGTH, `total length ${total} < header ${needed}`);
       needed = total;
     }
   }

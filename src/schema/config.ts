@@ -1,7 +1,7 @@
 /** The schema of the configuration file. What each field means stands with its type. */
 import { Type, type TSchema } from '@sinclair/typebox';
 import { MAX_VNI } from '../vxlan/index.js';
-import { Advertise, Bind, DeviceName, Host, Ip, Ipv4, Mac, Netns, Prefix, SocketPath, Subnet } from './text.js';
+import { Advertise, Bind, DeviceName, Host, Ip, Ipv4, Mac, Netns, Prefix, SocketPath, Subnet } from './formats.js';
 import { type Config, type JsonSchema } from './types.js';
 
 /** The lowest MTU that IPv4 hosts have to take (RFC 791), which every segment carries. */

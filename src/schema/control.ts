@@ -2,7 +2,7 @@
 import { Type, type TSchema } from '@sinclair/typebox';
 import { MAX_VNI } from '../vxlan/index.js';
 import { findProblems, SchemaError } from './problem.js';
-import { Ip, Ipv4, Mac } from './text.js';
+import { Ip, Ipv4, Mac } from './formats.js';
 import { type Command, type JsonSchema, type Request } from './types.js';
 
 /** Bounds of a capture: packets, seconds, and bytes of each packet. */

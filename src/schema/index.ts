@@ -15,16 +15,9 @@ export { oddities } from './rules.js';
 export { isLoopback, shareAddresses, subnetText, unusable, unusableHost, unusableVtep } from './ranges.js';
 export { findProblems, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
 export { closest } from './suggest.js';
-export {
-  canonicalIp,
-  canonicalMac,
-  family,
-  isDeviceName,
-  isUnicast,
-  isWithin,
-  parseHostPort,
-  prefixAddress,
-} from './text.js';
+export { canonicalIp, family, isUnicast, isWithin, parseHostPort, prefixAddress } from './addresses.js';
+export { isDeviceName } from './device-name.js';
+export { canonicalMac } from './mac.js';
 export type {
   CaptureRequest,
   Command,

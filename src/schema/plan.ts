@@ -4,7 +4,8 @@ import { PORT } from '../vxlan/index.js';
 import { CONFIG } from './config.js';
 import { findProblems, SchemaError } from './problem.js';
 import { contradictions, linuxOnly } from './rules.js';
-import { canonicalIp, canonicalMac, isUnicast, parseHostPort, prefixAddress } from './text.js';
+import { canonicalIp, isUnicast, parseHostPort, prefixAddress } from './addresses.js';
+import { canonicalMac } from './mac.js';
 import {
   type Config,
   type Endpoint,

@@ -2,7 +2,7 @@
 import { type TSchema } from '@sinclair/typebox';
 import { Value, ValueErrorType, type ValueError } from '@sinclair/typebox/value';
 import { closest } from './suggest.js';
-import { whyNot } from './text.js';
+import { whyNot } from './formats.js';
 import { type JsonSchema } from './types.js';
 
 export interface Problem {

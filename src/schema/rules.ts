@@ -1,7 +1,8 @@
 /** Rules between the fields of a configuration: references, contradictions, addresses that cannot work together. */
 import { type Problem } from './problem.js';
 import { isLinkLocal, isLoopback, shareAddresses, subnetText, unusableHost } from './ranges.js';
-import { canonicalIp, canonicalMac, family, isWithin, prefixAddress } from './text.js';
+import { canonicalIp, family, isWithin, prefixAddress } from './addresses.js';
+import { canonicalMac } from './mac.js';
 import { type Config, type Endpoint, type GossipNetwork, type Segment, type Tap } from './types.js';
 
 /** Reports that the value at `path` is not the one expected. */

@@ -1,40 +1,10 @@
-/** Address text in configuration: what is accepted, and the one form that everything behind the schema sees. */
+/** String formats of the configuration: addresses, names and paths. */
 import { Type, FormatRegistry, type TString } from '@sinclair/typebox';
 import ipaddr from 'ipaddr.js';
-import { isGroupMac, macToText, parseMac } from '../address/index.js';
+import { isGroupMac, parseMac } from '../address/index.js';
+import { family, parseHostPort } from './addresses.js';
+import { isDeviceName } from './device-name.js';
 import { unusable, unusableHost, unusableSubnet, unusableVtep } from './ranges.js';
-
-/** 4 or 6, or 0 where `text` is not the address of one host in plain notation (no zone, no octal, no short forms). */
-export function family(text: string): 4 | 6 | 0 {
-  if (ipaddr.IPv4.isValidFourPartDecimal(text)) return 4;
-  return ipaddr.IPv6.isValid(text) && !text.includes('%') ? 6 : 0;
-}
-
-/** An accepted IP address in its canonical text (RFC 5952). */
-export function canonicalIp(text: string): string {
-  return ipaddr.parse(text).toString();
-}
-
-/** Whether the address is not multicast, broadcast or unspecified. */
-export function isUnicast(text: string): boolean {
-  const range = ipaddr.parse(text).range();
-  return range !== 'multicast' && range !== 'broadcast' && range !== 'unspecified';
-}
-
-/** An accepted MAC address in its canonical text: `02:42:0a:00:00:02`. */
-export function canonicalMac(text: string): string {
-  return macToText(parseMac(text));
-}
-
-/** The address of `10.0.0.3/24`, canonical. */
-export function prefixAddress(text: string): string {
-  return canonicalIp(text.slice(0, text.indexOf('/')));
-}
-
-/** Whether an IPv4 address lies in a subnet. */
-export function isWithin(ip: string, subnet: string): boolean {
-  return family(ip) === 4 && ipaddr.IPv4.parse(ip).match(ipaddr.IPv4.parseCIDR(subnet));
-}
 
 function isPrefix(text: string): boolean {
   const [address, length, more] = text.split('/');
@@ -61,27 +31,6 @@ function isAddressAndPort(text: string): boolean {
 
 function isUnspecified(host: string): boolean {
   return ipaddr.parse(host).range() === 'unspecified';
-}
-
-/** Whether the kernel accepts a device's name: 1 to 15 bytes, no `/`, `:`, white space or control character; `.`, `..` and a `%` template are not names. */
-export function isDeviceName(text: string): boolean {
-  // eslint-disable-next-line no-control-regex
-  if (/[\s/:%\u0000-\u001f\u007f]/.test(text) || text === '.' || text === '..') return false;
-  const length = new TextEncoder().encode(text).length;
-  return length >= 1 && length <= 15;
-}
-
-/** An address, or the name of a host, and a port; `null` for what is neither. IPv6 with a port stands in brackets. */
-export function parseHostPort(text: string, port = 7946): { host: string; port: number } | null {
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^[\]]*?))(?::(\d{1,5}))?$/.exec(text);
-  const host = family(text) === 6 ? text : (match?.[1] ?? match?.[2] ?? '');
-  const given = family(text) === 6 ? undefined : match?.[3];
-  const number = given === undefined ? port : Number(given);
-  if (number < 1 || number > 65_535) return null;
-  if (family(host) !== 0) return { host: canonicalIp(host), port: number };
-  return /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?$/i.test(host) && !/^[0-9.]+$/.test(host)
-    ? { host, port: number }
-    : null;
 }
 
 /** Says of a text that a format rejects why it does, as words that follow the text; `undefined` where `expected` tells. */
