@@ -159,7 +159,7 @@ test('a client that does not read takes bounded memory, and causes no drops for 
   }
   assert.ok(last.dropped! > 5800, `${last.dropped} dropped`);
   await slow.return(undefined);
-  assert.not(recorder!.active, 'nobody captures any more');
+  assert.not(recorder!.active, 'no capture is active');
 });
 
 test('a capture ends after its time, when the client has gone, and when the engine stops', async () => {
@@ -214,7 +214,7 @@ test('packets of several workers come in the order of their times', async () => 
   );
 });
 
-test('recording goes on after a pause in which nobody read', async () => {
+test('recording continues after a pause without readers', async () => {
   const one = rig();
   const [recorder] = one.recorders;
   const pages = await begin(one.captures.open({ command: 'capture', count: 400, seconds: 20 }, never));

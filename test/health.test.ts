@@ -63,7 +63,7 @@ health('every error of an engine is a loss with a reason, and none is counted tw
   );
 });
 
-health('an engine reports a remote once a second while it fails, and once when it is heard again', () => {
+health('an engine reports a remote once per second while it fails, and once when it receives from it again', () => {
   const troubles = new Troubles(() => false);
   const remote = remoteAt('192.0.2.2');
   const reports: EngineReport[] = [];
@@ -86,7 +86,7 @@ health('an engine reports a remote once a second while it fails, and once when i
   assert.equal([remote.undelivered, troubles.any], [7, false], 'a full queue says nothing about the remote');
 });
 
-health('a remote that is heard for the first time has started: what failed before is not reported', () => {
+health('the first datagram from a remote means that it has started: earlier failures are not reported', () => {
   const troubles = new Troubles(() => false);
   const reports: EngineReport[] = [];
   const remote = remoteAt('192.0.2.2');
@@ -99,7 +99,7 @@ health('a remote that is heard for the first time has started: what failed befor
   assert.equal(reports, [{ type: 'heard', address: '192.0.2.2' }]);
 });
 
-health('a remote is unreachable after two seconds of failures, and back when it is heard', () => {
+health('a remote is unreachable after two seconds of failures, and reachable after a datagram from it', () => {
   const { log, lines } = logged();
   const reachability = new Reachability(log);
   reachability.failed('192.0.2.2', 'ECONNREFUSED', 3, true, 0);
@@ -121,7 +121,7 @@ health('a remote is unreachable after two seconds of failures, and back when it 
   assert.is(lines.length, 2);
 });
 
-health('a remote that nothing has come from has half a minute to start, unless this host is what fails', () => {
+health('a remote without any datagram so far has 30 s to start, unless this host itself fails', () => {
   const { log, lines } = logged();
   const reachability = new Reachability(log);
   for (let now = 0; now < 30_000; now += 1000) {
@@ -135,7 +135,7 @@ health('a remote that nothing has come from has half a minute to start, unless t
   assert.match(lines[1], /^warning: VTEP 192\.0\.2\.3 is unreachable: this host has no route to it/);
 });
 
-health('a remote to which nothing fails for a minute is no trouble any more', () => {
+health('a remote without failures for a minute is reachable again', () => {
   const { log, lines } = logged();
   const reachability = new Reachability(log);
   for (const now of [0, 3000]) reachability.failed('192.0.2.2', 'ENETUNREACH', 1, true, now);
@@ -147,7 +147,7 @@ health('a remote to which nothing fails for a minute is no trouble any more', ()
   assert.equal(reachability.withoutRoute(), []);
 });
 
-health('while the host itself is cut off, the log does not say so for each remote', () => {
+health('while the host itself is cut off, the log does not report each remote', () => {
   const { log, lines } = logged();
   const reachability = new Reachability(log);
   reachability.muted = true;
@@ -157,7 +157,7 @@ health('while the host itself is cut off, the log does not say so for each remot
   assert.equal(lines, []);
 });
 
-health('the local address is told of when it goes, when the reason changes and when it is back', async () => {
+health('the log reports when the local address disappears, when the reason changes, and when it is back', async () => {
   const { log, lines } = logged();
   const faults: Fault[] = [];
   let fault: Fault = '';

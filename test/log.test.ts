@@ -41,7 +41,7 @@ log('a message of several lines stays one line', () => {
   assert.match(textLine(records[0]!), /error: one; two; three$/);
 });
 
-log('less urgent lines than the level are left out', () => {
+log('lines below the level are omitted', () => {
   const written = (level: 'error' | 'warning' | 'info' | 'debug'): string[] => {
     const { logger, records } = recorded({ level });
     for (const one of ['debug', 'info', 'warning', 'error'] as const) logger[one]('e', one);
@@ -53,7 +53,7 @@ log('less urgent lines than the level are left out', () => {
   assert.equal(written('debug'), ['debug', 'info', 'warning', 'error']);
 });
 
-log('a limit lets one line of a key through an interval, and the next one tells how many were left out', () => {
+log('a limit passes one line per key and interval, and the next line gives the number omitted', () => {
   const { logger, records, time, messages } = recorded();
   const flood = (key: string): void => logger.warning('mac-flood', `flood at ${key}`, {}, { key, interval: 1000 });
   for (time.now = 0; time.now < 1000; time.now += 100) {
@@ -69,7 +69,7 @@ log('a limit lets one line of a key through an interval, and the next one tells 
   assert.is(messages().at(-1), 'flood at a');
 });
 
-log('whatever they are about, lines are limited in number, and the log says how many are missing', () => {
+log('the total number of lines is limited, and the log gives the number omitted', () => {
   const { logger, records, time } = recorded();
   for (let i = 0; i < 1000; i++) logger.warning('e', `line ${i}`);
   assert.is(records.length, 200);
@@ -84,7 +84,7 @@ log('whatever they are about, lines are limited in number, and the log says how 
   );
 });
 
-log('keys without end take no memory without end', () => {
+log('any number of keys takes bounded memory', () => {
   const { logger, time } = recorded({ level: 'debug' });
   const before = process.memoryUsage().heapUsed;
   for (let i = 0; i < 200_000; i++) {
@@ -139,7 +139,7 @@ output('a file gets every line', () => {
   assert.equal([lines.length, lines[0], lines[999], lines[1000]], [1001, 'line 0', 'line 999', '']);
 });
 
-output('a full disk costs lines and nothing else', () => {
+output('a full disk only loses lines', () => {
   const fd = openSync('/dev/full', 'w');
   const { code, report, stderr } = into(
     fd,
@@ -191,7 +191,7 @@ for (const [kind, open] of Object.entries(PIPES)) {
     return { report, text };
   };
 
-  output(`${kind} that is closed costs lines and nothing else`, async () => {
+  output(`${kind} that is closed only loses lines`, async () => {
     const { report } = await run(
       'true',
       `await new Promise((resolve) => setTimeout(resolve, 500));
@@ -202,11 +202,13 @@ for (const [kind, open] of Object.entries(PIPES)) {
     assert.is(report, 'lost 5\n');
   });
 
-  output(`${kind} that nobody reads neither blocks nor grows; later, a line tells how many are missing`, async () => {
-    rmSync(go(), { force: true });
-    const { report, text } = await run(
-      `(while ! test -e ${go()}; do sleep 0.1; done; cat)`,
-      `const start = performance.now();
+  output(
+    `${kind} without a reader neither blocks nor takes memory; later, a line gives the number of lost lines`,
+    async () => {
+      rmSync(go(), { force: true });
+      const { report, text } = await run(
+        `(while ! test -e ${go()}; do sleep 0.1; done; cat)`,
+        `const start = performance.now();
        for (let i = 0; i < 20000; i++) out.write(String(i).padStart(99));
        report('in time: ' + (performance.now() - start < 5000) + ', lost some: ' + (out.lost > 10000));
        (await import('node:fs')).writeFileSync(${JSON.stringify(go())}, '');
@@ -214,18 +216,19 @@ for (const [kind, open] of Object.entries(PIPES)) {
        out.write('afterwards');
        await out.drain(20000);
        report('lost ' + out.lost);`,
-    );
-    assert.match(report, /^in time: true, lost some: true\nlost \d+\n$/);
-    const lines = text.trimEnd().split('\n');
-    const lost = Number(/lost (\d+)/.exec(report)![1]);
-    assert.equal(lines.slice(-2), [`lost ${lost} EAGAIN`, 'afterwards']);
-    assert.is(lines.length - 2 + lost, 20_000, 'each line was written or counted');
-    const whole = lines.slice(0, -2).every((line, i) => line === String(i).padStart(99));
-    assert.ok(whole, 'what was written is whole and in order');
-  });
+      );
+      assert.match(report, /^in time: true, lost some: true\nlost \d+\n$/);
+      const lines = text.trimEnd().split('\n');
+      const lost = Number(/lost (\d+)/.exec(report)![1]);
+      assert.equal(lines.slice(-2), [`lost ${lost} EAGAIN`, 'afterwards']);
+      assert.is(lines.length - 2 + lost, 20_000, 'each line was written or counted');
+      const whole = lines.slice(0, -2).every((line, i) => line === String(i).padStart(99));
+      assert.ok(whole, 'what was written is whole and in order');
+    },
+  );
 }
 
-output('after a full disk has room again, lines are whole and the loss is told', () => {
+output('after a full disk has space again, lines are complete and a line reports the loss', () => {
   // A file limited to 1024 bytes acts as a full disk: `ulimit -f` counts in units of 1024.
   const path = join(directory, 'small');
   writeFileSync(path, '');

@@ -195,7 +195,7 @@ test('starts with the attachments of an earlier run, and does not announce them'
       .broadcasts(0, 10_000)
       .map((message) => db.networkEvent.decode(db.gossipMessage.decode(message).data))
       .map(({ type, node }) => `${node} ${type === db.LEAVE ? 'leaves' : 'joins'}`);
-  assert.equal(told(), ['a leaves']); // that it is in no network now
+  assert.equal(told(), ['a leaves']); // it is in no network now
   bench.machine.mergeState(state, bench.now);
   assert.equal(told(), ['a leaves']);
 });
@@ -514,7 +514,7 @@ test('a node that only answers does not: the request to a dead process may reach
   bench.machine.joinNetwork(NET, bench.now);
   bench.sync('new', [], false);
   assert.equal(bench.machine.peers(NET), ['a']);
-  // Nor does it stay attached by answering, where it was concluded before.
+  // Nor does an answer extend an attachment that was inferred from an earlier request.
   bench.sync('b', [], true);
   assert.equal(bench.machine.peers(NET), ['a', 'b']);
   for (let i = 0; i < 5; i++) {

@@ -217,7 +217,7 @@ const BAD: [string, string, string][] = [
     'pcapng: malformed at offset 32: block length 28 of block type 6 is below 32',
   ],
   [
-    'a block length that is no multiple of 4',
+    'a block length that is not a multiple of 4',
     SHB_BIG + '00000bad 0000000d',
     'pcapng: malformed at offset 32: block length 13 of block type 2989 is no multiple of 4',
   ],

@@ -31,7 +31,7 @@ reload('peers and endpoints are added before others are removed', () => {
   assert.equal(compare(merge(before, after), after), { requests: [], restart: [] });
 });
 
-reload('an endpoint with another MAC address or VTEP is one added and one removed', () => {
+reload('an endpoint with a changed MAC address or VTEP is added and its old version removed', () => {
   const before = config([{ ...segment, endpoints: [near] }]);
   for (const change of [{ mac: '02:00:00:00:00:14' }, { vtep: '192.0.2.3' }]) {
     const { requests } = compare(before, config([{ ...segment, endpoints: [{ ...near, ...change }] }]));
@@ -42,7 +42,7 @@ reload('an endpoint with another MAC address or VTEP is one added and one remove
   }
 });
 
-reload('what takes a restart is named, stays, and is named again the next time', () => {
+reload('changes that need a restart are listed, not applied, and listed again the next time', () => {
   const before = config([segment]);
   const after = config([{ ...segment, learn: false, mtu: 1400 }, { vni: 2 }], { sourcePorts: 4 });
   const expected = ['sourcePorts', 'segments[1].mtu', 'segments[1].learn', 'segments[2]'];

@@ -200,7 +200,7 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
     ],
   ],
   [
-    'learn that is no boolean',
+    'learn that is not a boolean',
     { ...base, segments: [{ ...segment, learn: 'no' }] },
     ['segments[0].learn: expected true or false, got "no"'],
   ],

@@ -140,7 +140,7 @@ const MODES: [name: string, options: Partial<OverlayOptions>][] = [
   ['the proxy answers for endpoints', { control: 'endpoints' }],
   ['the proxy answers with the VTEP’s address', { control: 'endpoints', segment: { proxy: 'vtep' } }],
   ['the VTEPs flood and learn', { control: 'flood' }],
-  ['they are told of endpoints and flood as well', { control: 'both' }],
+  ['the VTEPs know the endpoints and flood as well', { control: 'both' }],
 ];
 
 for (const [name, options] of MODES)
@@ -180,7 +180,7 @@ test('a broadcast among a hundred hosts reaches every station once, and its send
   assert.is(heard.size, 199);
   assert.not(heard.has('h3/c5'));
   assert.ok([...heard.values()].every((count) => count === 1));
-  assert.is(datagrams, 99, 'head-end replication: one for each other host, and nobody passes it on');
+  assert.is(datagrams, 99, 'head-end replication: one for each other host, and no host forwards it');
 });
 
 test('after minutes of silence learned entries expire; then a frame is flooded, and the VTEPs learn again', () => {
@@ -289,13 +289,13 @@ for (const control of ['flood', 'endpoints'] as const)
     assert.is(c4.neighbor(c3.ip), null);
     clock.run(80_000);
     assert.is(results.length, 1);
-    // Ten in the time when it was down. Where nobody answers for it, ARP gives up on up to three more that waited.
+    // Ten while it was down. Without a proxy, ARP drops up to three more from its queue.
     if (control === 'endpoints') assert.is(results[0]!.lost, 10);
     else assert.ok(results[0]!.lost >= 10 && results[0]!.lost <= 13, `${results[0]!.lost} lost`);
     const everybody = pairsOf(net.stations);
     assert.is(received(net.ping(everybody)), everybody.length);
     net.restart(h2, 100);
-    net.stop(net.host('h3')); // so that c5 starts on h1, and h3 hears of both when it is up
+    net.stop(net.host('h3')); // so that c5 starts on h1, and h3 learns of both when it is up
     net.move(c1, h2);
     net.move(net.station('c5'), net.host('h1'));
     net.move(c4, net.host('h3'));

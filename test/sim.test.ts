@@ -885,7 +885,7 @@ test('sends and receives port and protocol unreachable', () => {
   c2.frame(ipFrame(C1, C2, { protocol: 132, payload: new Uint8Array(2000) }));
   const [answer] = c2.take();
   assert.is(answer!.slice(68, 72), '0302');
-  assert.is(answer!.length / 2 - 14, 576, 'no more than RFC 1812 wants');
+  assert.is(answer!.length / 2 - 14, 576, 'at most the size of RFC 1812');
 
   const c1 = rig();
   c1.start();
@@ -1093,7 +1093,7 @@ test('loses its state at a restart, and sends nothing when stopped', () => {
   station.plug(null, now());
   const unplugged = ping();
   until(20_000);
-  assert.equal(unplugged, [undefined], 'without a port there is nobody to wake it');
+  assert.equal(unplugged, [undefined], 'without a port, nothing wakes it');
 });
 
 test('two stations on a cable', () => {

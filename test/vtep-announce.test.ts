@@ -7,7 +7,9 @@ import { hex } from './support/hex.js';
 import { HEADER, host } from './support/vtep-host.js';
 
 const NEW = { ip: C2.ip, mac: '02:42:0a:00:00:44' };
-/** RFC 5227, section 2.3: a broadcast request, sender and target protocol address the same, target hardware address 0. */
+/**
+ * RFC 5227, section 2.3: a broadcast request, sender and target protocol address the same, target hardware address 0.
+ */
 const announcement = (ip: string, mac: string): string =>
   `ffffffffffff${mac}08060001080006040001${mac}${ip}000000000000${ip}`.replaceAll(':', '');
 const C1_ANNOUNCED = announcement('0a000003', C1.mac);
@@ -69,7 +71,7 @@ test('announces an IPv6 address by an unsolicited neighbor advertisement', () =>
   assert.is(hex(sent[0]!.datagram), HEADER + expected);
 });
 
-test('without a port, an endpoint that has been heard of does not receive its own announcement', () => {
+test('an endpoint added without a port but already learned does not receive its own announcement', () => {
   const { vtep, frame, tick, delivered } = host();
   const own = vtep.addPort({ name: 'tap0', vni: 4097 });
   const other = vtep.addPort({ name: 'tap1', vni: 4097 });
@@ -82,7 +84,7 @@ test('without a port, an endpoint that has been heard of does not receive its ow
   );
 });
 
-test('announces a remote endpoint’s new MAC address to the local ports, whatever the order of the news', () => {
+test('announces a remote endpoint’s new MAC address to the local ports, in any order of the changes', () => {
   const old = { ...C2, vtep: C2.host };
   const changes: Record<string, (vtep: ReturnType<typeof host>['vtep']) => void> = {
     'the new one before the old one goes': (vtep) => {
@@ -113,7 +115,7 @@ test('announces a remote endpoint’s new MAC address to the local ports, whatev
   }
 });
 
-test('announces the older MAC address again where the newer one is withdrawn, and no MAC address that stays', () => {
+test('announces the older MAC address again after the newer one is removed, and no unchanged MAC address', () => {
   const { vtep, tick, wait, delivered } = host();
   vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addEndpoint(4097, { ...C2, vtep: C2.host });
@@ -178,7 +180,7 @@ test('bounds the queue and each burst', () => {
   );
 });
 
-test('announces nothing of what has gone, nor where another machine does', () => {
+test('does not announce removed endpoints, nor those that another machine announces', () => {
   const { vtep, tick, delivered } = host();
   vtep.addSegment({ vni: 7 });
   vtep.addPort({ name: 'tap0', vni: 4097 });
@@ -201,7 +203,7 @@ test('announces nothing of what has gone, nor where another machine does', () =>
   assert.is(silent.delivered.length, 0);
 });
 
-test('refuses to announce an address that no endpoint has', () => {
+test('rejects the announcement of an address without an endpoint', () => {
   const { vtep } = host();
   vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addSegment({ vni: 7 });

@@ -310,7 +310,7 @@ test('the last of two bindings of an endpoint is in effect, and the first again 
   assert.is(location(), undefined);
   assert.equal(vtep.neighbors(4097), []);
   tick();
-  assert.is(vtep.remote(H3), undefined, 'nobody names it any more');
+  assert.is(vtep.remote(H3), undefined, 'no reference to it is left');
   // A new MAC for the address, and one MAC with two addresses.
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C3.mac, vtep: H3 });
   vtep.addEndpoint(4097, { ip: C3.ip, mac: C3.mac, vtep: H3 });
@@ -671,7 +671,7 @@ test('reports the MTU to the sender of a packet that must not be fragmented', ()
   const size = 1500;
   silent('no DF', udpFrame(C1, C2, { size }));
   silent('a later fragment', udpFrame(C1, C2, { size, ip: { dontFragment: true, fragmentOffset: 8 } }));
-  silent('from nobody', udpFrame({ ...C1, ip: '0.0.0.0' }, C2, { size, ip: { dontFragment: true } }));
+  silent('from the unspecified address', udpFrame({ ...C1, ip: '0.0.0.0' }, C2, { size, ip: { dontFragment: true } }));
   silent('from a group', udpFrame({ ...C1, ip: '224.0.0.1' }, C2, { size, ip: { dontFragment: true } }));
   const error = icmp.encode({ type: 3, code: 1, payload: new Uint8Array(size) });
   silent('about an ICMP error', udpFrame(C1, C2, { ip: { dontFragment: true, protocol: 1, payload: error } }));
@@ -721,7 +721,7 @@ test('reports the MTU to the sender of an IPv6 packet', () => {
     frame(port, bytes);
     assert.equal([sent.length, delivered.length], [0, 0], what);
   };
-  silent('from nobody', packet(1500, { source: '::' }));
+  silent('from the unspecified address', packet(1500, { source: '::' }));
   silent('from this host', packet(1500, { source: '::1' }));
   silent('from a group', packet(1500, { source: 'ff02::1' }));
   silent('to a group', packet(1500, { destination: 'ff02::1' }));

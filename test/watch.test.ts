@@ -10,7 +10,7 @@ const watch = suite('watch');
 const name = (place: number): string => `place ${place}`;
 const kinds = (findings: readonly Finding[]): string[] => findings.map(({ kind }) => kind);
 
-watch('new addresses are a flood from a thousand a second on, refused ones at once', () => {
+watch('a thousand new addresses per second are a flood, a rejected one is a flood at once', () => {
   const one = new Watch(7);
   for (let i = 0; i < 1000; i++) one.learned(2);
   assert.equal(one.findings(name, 1), []);
@@ -35,37 +35,40 @@ watch('an address that moves five times in a second is a loop; one that moves on
   assert.equal(one.findings(name, 1), []);
 });
 
-watch('a duplicate is an address that goes back to a MAC address within a minute, as in a list of all claims', () => {
-  // Few addresses, so that none displaces another: the table has 512 entries.
-  const claim = fc.record({
-    key: fc.integer({ min: 1, max: 5 }),
-    mac: fc.integer({ min: 1, max: 3 }),
-    wait: fc.integer({ min: 0, max: 40_000 }),
-  });
-  fc.assert(
-    fc.property(fc.array(claim, { maxLength: 60 }), (claims) => {
-      const one = new Watch(7);
-      const heard: { key: number; mac: number; now: number }[] = [];
-      let now = 0;
-      for (const { key, mac, wait } of claims) {
-        now += wait;
-        // The reference: the runs of one claimant, of which the last but one is this one's, and ended lately.
-        const runs: { mac: number; start: number }[] = [];
-        for (const past of heard.filter((other) => other.key === key))
-          if (runs.at(-1)?.mac !== past.mac) runs.push({ mac: past.mac, start: past.now });
-        const last = runs.at(-1);
-        const expected =
-          last !== undefined && last.mac !== mac && runs.at(-2)?.mac === mac && now - last.start <= 60_000
-            ? last.mac
-            : 0;
-        assert.is(one.claims(key, mac, now), expected);
-        heard.push({ key, mac, now });
-      }
-    }),
-  );
-});
+watch(
+  'a duplicate is an address that returns to an earlier MAC address within a minute, as in a list of all claims',
+  () => {
+    // Few addresses, so that none displaces another: the table has 512 entries.
+    const claim = fc.record({
+      key: fc.integer({ min: 1, max: 5 }),
+      mac: fc.integer({ min: 1, max: 3 }),
+      wait: fc.integer({ min: 0, max: 40_000 }),
+    });
+    fc.assert(
+      fc.property(fc.array(claim, { maxLength: 60 }), (claims) => {
+        const one = new Watch(7);
+        const heard: { key: number; mac: number; now: number }[] = [];
+        let now = 0;
+        for (const { key, mac, wait } of claims) {
+          now += wait;
+          // The reference: the runs of one claimant, of which the last but one is this one's, and ended lately.
+          const runs: { mac: number; start: number }[] = [];
+          for (const past of heard.filter((other) => other.key === key))
+            if (runs.at(-1)?.mac !== past.mac) runs.push({ mac: past.mac, start: past.now });
+          const last = runs.at(-1);
+          const expected =
+            last !== undefined && last.mac !== mac && runs.at(-2)?.mac === mac && now - last.start <= 60_000
+              ? last.mac
+              : 0;
+          assert.is(one.claims(key, mac, now), expected);
+          heard.push({ key, mac, now });
+        }
+      }),
+    );
+  },
+);
 
-watch('claims without end take no memory without end, and no claim of 0.0.0.0 counts', () => {
+watch('any number of claims takes bounded memory, and claims of 0.0.0.0 are ignored', () => {
   const one = new Watch(7);
   for (let i = 0; i < 1e6; i++) one.claims(i >>> 0, i % 100, i);
   for (let i = 0; i < 10; i++) assert.is(one.claims(0, i % 2, 0), 0);
@@ -104,7 +107,7 @@ const naOf = (mac: string): string =>
   `333300000001${mac}86dd6000000000183afffe80000000000000000000000000000` +
   `5ff02000000000000000000000000000188000000 20000000fe800000000000000000000000000005`.replace(/ /g, '');
 
-watch('two ports that claim one address in turn are told of, with where the last claim came from', () => {
+watch('two ports that claim one address in turn are reported, with the source of the last claim', () => {
   assert.equal(noticed([[0, arpOf(MAC1)]]), []);
   assert.equal(
     noticed([
@@ -144,7 +147,7 @@ watch('the same over IPv6, by neighbor advertisements', () => {
   );
 });
 
-watch('a claim of an address that the control plane gives to another MAC address is told of at once', () => {
+watch('a claim of an address that the control plane assigns to another MAC address is reported at once', () => {
   const endpoint = { ip: '10.0.0.5', mac: '02:00:00:00:00:01' };
   assert.equal(noticed([[0, arpOf(MAC1)]], [endpoint]), []);
   assert.equal(noticed([['192.0.2.2', arpOf(MAC2)]], [endpoint]), [
@@ -159,14 +162,14 @@ watch('a claim of an address that the control plane gives to another MAC address
   ]);
 });
 
-watch('a frame that goes round between two ports is a loop', () => {
+watch('a frame that circulates between two ports is a loop', () => {
   const frame = `ffffffffffff${MAC1}88b5${'00'.repeat(46)}`;
   const round = Array.from({ length: 8 }, (_, i) => [i % 2, frame] as const);
   assert.equal(kinds(noticed(round)), ['mac-moves']);
   assert.equal(noticed(round.slice(0, 3)), []);
 });
 
-watch('explain notices nothing', () => {
+watch('explain reports no events', () => {
   const vtep = new Vtep();
   vtep.addSegment({ vni: 7 });
   vtep.addPort({ name: 'a', vni: 7 });

@@ -138,7 +138,7 @@ export class AgentLab {
     const wanted = [...ips].sort().join(' ');
     let last = '';
     await waitFor(
-      `host ${host.number} to know ${wanted || 'nobody'}`,
+      `host ${host.number} to know ${wanted || 'none'}`,
       async () => (last = (await this.remote(host, vni)).join(' ')) === wanted,
       milliseconds,
     ).catch((error: Error) => {

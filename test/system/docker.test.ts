@@ -133,7 +133,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
   });
 
   for (const which of ['dgram', 'linux'])
-    test(`${which}: joins, finds and is found, hears of containers, leaves`, async () => {
+    test(`${which}: joins, is found, learns containers, leaves`, async () => {
       const since = engine.log.length;
       const vtep = await agent(which);
       await docks(true, 10);
@@ -170,7 +170,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
       const alone = await engine.makeNetwork(name);
       const vtep = await agent(attempt % 2 === 0 ? 'linux' : 'dgram', alone);
       await waitFor('the VTEP to know the engine', () => seesDocker(), 10_000);
-      await sleep(attempt * 500); // the engine hears of the VTEP's network over UDP, a little later
+      await sleep(attempt * 500); // the engine learns of the VTEP's network over UDP, a little later
       const before = Date.now();
       const first = await engine.start(`c-${name}`, name);
       took.push(Date.now() - before);
