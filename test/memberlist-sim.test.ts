@@ -125,6 +125,20 @@ scenario('a member that leaves is listed as left, and is not suspected', () => {
   agree(cluster);
 });
 
+scenario('a member restarts before the others miss it, and joins nobody: within 3 s all know each other again', () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const [cluster, members] = settled(2 + (seed % 4), seed);
+    const [first] = members;
+    first!.kill();
+    cluster.clock.advance(500);
+    first!.restart();
+    cluster.clock.advance(3000);
+    agree(cluster);
+    const names = members.map(({ name }) => name).sort();
+    for (const member of members) assert.equal(member.sees(), names, `seed ${seed}: ${member.name}`);
+  }
+});
+
 scenario('a member restarts without state: its new incarnation is above all that others have', () => {
   const [cluster, [a, b, c]] = settled(3);
   c!.act((machine, now) => machine.updateMeta(text('v2'), now));

@@ -131,6 +131,28 @@ test('a ping is answered to the address in it or to its source, and ignored if i
   );
 });
 
+test('a machine without other members joins a prober, at most once a second; one with members does not', () => {
+  const bench = new Bench();
+  const joined = (): string[] => bench.streams.splice(0).map(({ to }) => to);
+  bench.hear(ping('you'));
+  assert.equal(joined(), []);
+  bench.hear(ping('me'), ping('me', { sourceAddr: '10.0.0.7', sourcePort: 77 }));
+  assert.equal(joined(), ['10.0.0.9:999']);
+  bench.pass(1000);
+  bench.hear(ping('me', { sourceAddr: '10.0.0.7', sourcePort: 77 }));
+  assert.equal(joined(), ['10.0.0.7:77']);
+  bench.pass(1000);
+  bench.hear(alive('b'));
+  joined();
+  bench.hear(ping('me'));
+  assert.equal(joined(), []);
+
+  const leaving = new Bench();
+  leaving.machine.leave(leaving.now);
+  leaving.hear(ping('me'));
+  assert.equal(leaving.streams, []);
+});
+
 test('an indirect ping has its own sequence number; the ack has the requester’s, and a nack is sent if requested', () => {
   const bench = new Bench();
   const ask = { type: 'indirectPing', target: '10.0.0.5', port: 55, node: 'five', sourceNode: '' } as const;

@@ -187,6 +187,8 @@ export class Memberlist {
   readonly #lost = new Map<string, { address: string; port: number; since: number; called: boolean }>();
   #probe: Probe | null = null;
   #seqNo = 0;
+  /** When a ping may next cause an exchange: see `#returnTo`. */
+  #returnsAfter = -Infinity;
   #score = 0;
   #now: number;
   #stopped = false;
@@ -450,7 +452,7 @@ export class Memberlist {
   #message(message: Message, address: string, port: number, now: number): void {
     switch (message.type) {
       case 'ping':
-        return this.#answer(message, address, port);
+        return this.#answer(message, address, port, now);
       case 'indirectPing':
         return this.#relay(message, address, port, now);
       case 'ack':
@@ -478,10 +480,23 @@ export class Memberlist {
     if (verdict !== 'taken') this.#count(verdict);
   }
 
-  #answer(ping: Ping, address: string, port: number): void {
+  #answer(ping: Ping, address: string, port: number, now: number): void {
     if (ping.node !== '' && ping.node !== this.#roster.self.name) return;
     const payload = this.#delegate.ackPayload?.() ?? NOTHING;
     this.#reply(ping, address, port, { type: 'ack', seqNo: ping.seqNo, payload });
+    this.#returnTo(ping, address, port, now);
+  }
+
+  /**
+   * Exchanges the whole state with a prober if no other member is known. This process has then restarted before the others
+   * missed it, and joined nobody: they would not contact it before their next periodic exchange, up to 30 s later.
+   */
+  #returnTo(ping: Ping, address: string, port: number, now: number): void {
+    if (now < this.#returnsAfter || this.#roster.leaving) return;
+    this.#returnsAfter = now + this.timing.probeInterval;
+    if (this.#roster.all().some((member) => member !== this.#roster.self && isThere(member))) return;
+    const named = ping.sourceAddr !== '' && ping.sourcePort !== 0;
+    this.contact(named ? ping.sourceAddr : address, named ? ping.sourcePort : port, now);
   }
 
   /** Answers to where the ping says, or else to where it came from. */
