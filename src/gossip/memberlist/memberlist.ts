@@ -31,105 +31,105 @@ import { encodePushPull, encodeUser, type PushPull, type StreamLimits, type Stre
 import { Timers, type Timer } from './timers.js';
 
 const NOTHING = new Uint8Array(0);
-/** From these versions on, members answer a stream's ping, send a nack, and read a checksum. */
+/** The protocol versions from which members answer pings over streams, send nacks, and verify checksums. */
 const STREAM_PING = 3;
 const NACK = 4;
 const CRC = 5;
-/** How many times as often a member gossips while messages of the application have not been sent at all. */
+/** Factor by which a member gossips more often while messages of the application have not been sent at all. */
 const PRESSING = 10;
-/** Pings for others that are waited for at most. */
+/** Maximum number of outstanding indirect pings on behalf of other members. */
 const MAX_RELAYED = 1024;
-/** Members that died and are called again, at most. */
+/** Maximum number of dead members to reconnect to. */
 const MAX_LOST = 1024;
 
-/** Where a `Memberlist` puts what it sends. */
+/** The output of a `Memberlist`. */
 export interface MemberlistSink extends StreamSink {
-  /** A UDP datagram. The bytes are the sink's to keep. */
+  /** Sends a UDP datagram. The sink may keep the bytes. */
   sendPacket(address: string, port: number, bytes: Uint8Array): void;
 }
 
 /**
- * What rides on the cluster. All of it may be absent, and may call the machine back. Bytes are the delegate's during the
- * call only.
+ * The application on top of the cluster. Every method is optional, and may call the machine. Byte arrays are valid only
+ * during the call.
  */
 export interface Delegate {
-  /** A message of the application has come, by packet or by stream. */
+  /** A message of the application arrived, in a packet or over a stream. */
   receive?(message: Uint8Array, now: number): void;
-  /** Messages to ride on a packet that has room for `limit` octets, where each takes `overhead` on top. */
+  /** Returns messages for a packet with `limit` free octets; each takes `overhead` octets in addition. */
   broadcasts?(overhead: number, limit: number, now: number): Uint8Array[];
-  /** Whether some of these have not been sent at all: they go soon, and not only with the next gossip. */
+  /** Whether some of these have not been sent at all: the machine then gossips more often. */
   pressing?(): boolean;
-  /** The application's state, for another member; `join` where that one or this one is joining. */
+  /** Returns the application's state for another member; `join` if that one or this one is joining. */
   localState?(join: boolean, now: number): Uint8Array;
-  /** The application's state of the member at `address`; empty where its application has none, or is another one. */
+  /** The application's state of the member at `address` arrived; empty if it has none, or another application. */
   mergeState?(state: Uint8Array, now: number, join: boolean, address: string): void;
-  /** Another member is there, for the first time or again. */
+  /** Another member joined, or returned. */
   nodeJoined?(member: Member, now: number): void;
-  /** Another member is gone: `member.state` says whether it is dead or has left. */
+  /** Another member is gone: `member.state` is `dead` or `left`. */
   nodeLeft?(name: string, now: number, member: Member): void;
-  /** Another member's meta data has changed. */
+  /** The meta data of another member changed. */
   nodeUpdated?(member: Member, now: number): void;
-  /** Traffic from an address is refused. A packet's source address may be forged. */
+  /** Traffic from an address was rejected. The source address of a packet may be forged. */
   refused?(error: WireError, address: string, now: number, kind: Refusal): void;
-  /** Two members have one name: this one is known at another address. */
+  /** Two members have the same name: this one is known at another address. */
   conflict?(name: string, address: string, now: number): void;
-  /** What goes with the answer to a ping. */
+  /** Returns the payload of the answer to a ping. */
   ackPayload?(): Uint8Array;
-  /** A member has answered a ping, after so many milliseconds. */
+  /** A member has answered a ping, after this many milliseconds. */
   answered?(member: Member, milliseconds: number, payload: Uint8Array, now: number): void;
 }
 
 export interface MemberlistOptions {
   name: string;
-  /** Where others reach this member. */
+  /** The address at which other members reach this one. */
   address: string;
   /** Default 7946. */
   port?: number;
   meta?: Uint8Array;
-  /** Versions: least, greatest, present of the protocol, then of the application. Default 1, 5, 2, 0, 0, 0. */
+  /** Minimum, maximum and current version of the protocol, then of the application. Default 1, 5, 2, 0, 0, 0. */
   vsn?: Uint8Array;
-  /** Over those of {@link LAN}. */
+  /** Overrides of {@link LAN}. */
   timing?: Partial<Timing>;
   security?: Security;
-  /** Whether what is sent is compressed. Default true. */
+  /** Whether to compress messages. Default true. */
   compressed?: boolean;
-  /** Octets of a datagram at most. Default 1400. */
+  /** Maximum length of a datagram, in octets. Default 1400. */
   packetSize?: number;
-  /** Whether a member that is silent is asked by stream too. Default true. */
+  /** Whether to ping a silent member over a stream, too. Default true. */
   streamPings?: boolean;
   /** How long `members` lists a member that failed, in milliseconds. Default 24 hours. */
   failedMemberLife?: number;
-  /** How long a name stays with its address after its member died; 0, the default, for ever. */
+  /** How long a name stays bound to its address after its member died; 0, the default, means forever. */
   deadNodeReclaimTime?: number;
-  /** How often one of the members that died is called; 0, the default, for never. */
+  /** Interval of attempts to reconnect to a dead member; 0, the default, means never. */
   reconnectInterval?: number;
-  /** How long that is tried. Default 24 hours. */
+  /** How long to try to reconnect. Default 24 hours. */
   reconnectTimeout?: number;
-  /** Members at most, oneself included. Default 16,384. */
+  /** Maximum number of members, including this one. Default 16,384. */
   maxMembers?: number;
-  /** Octets at most that streams keep of messages that are not whole, all together. Default 64 MiB. */
+  /** Maximum memory for incomplete messages of all streams, in octets. Default 64 MiB. */
   maxKept?: number;
   limits?: StreamLimits;
-  /** What answering streams may cost at once, and a second: see {@link WORK}. */
+  /** Budget for answering streams, as a burst and per second: see {@link WORK}. */
   work?: number;
   workPerSecond?: number;
-  /** A number from 0 up to but not including 1, another one each time. */
+  /** Returns a random number from 0 up to but not including 1. */
   random: () => number;
 }
 
-/** What is counted. */
+/** Names of the counters. */
 export const COUNTS = [
   'packets',
   'streams',
   'malformed', // packets, parts of them, and streams
-  'unexpected', // messages that make no sense where they came
-  'unknown', // accusations of members that are not known
-  'old', // what was known already
+  'unexpected', // messages that are not valid in their context
+  'unknown', // accusations of unknown members
+  'old', // already known
   'invalid',
   'conflict', // a name with another address
   'full',
-  'unbelievable', // accusations that nobody could refute
-  'busy', // streams that were too many, or too much work
+  'unbelievable', // accusations that could not be refuted
+  'busy', // streams beyond the limits of number or work
   'relays-full',
   'incompatible',
   'probes',
@@ -138,11 +138,11 @@ export const COUNTS = [
 ] as const;
 export type CountName = (typeof COUNTS)[number];
 
-/** What became of a join. */
+/** The result of a join. */
 export interface Joined {
-  /** How many of the addresses answered. */
+  /** Number of addresses that answered. */
   reached: number;
-  /** Why the others did not serve, as far as one knows. */
+  /** Why the others failed, as far as known. */
   failures: string[];
 }
 
@@ -150,7 +150,7 @@ interface Probe {
   readonly member: Entry;
   readonly seqNo: number;
   readonly sent: number;
-  /** Members that are to say so where they get no answer either, and those that did. */
+  /** Number of members that should send a nack if they get no answer, and of those that did. */
   nacksExpected: number;
   nacks: number;
   timer: Timer | null;
@@ -164,9 +164,9 @@ interface Relay {
 }
 
 /**
- * A member of a cluster that keeps its list of members by memberlist's protocol: SWIM (Das, Gupta and Motivala, 2002)
- * with Lifeguard (Dadgar, Phillips and Currey, 2018). A machine: it is told of packets, streams and the time, and answers
- * through its sink. It is to be woken at `due`.
+ * A member of a cluster with memberlist's protocol: SWIM (Das, Gupta and Motivala, 2002) with Lifeguard (Dadgar,
+ * Phillips and Currey, 2018). A machine: its inputs are packets, streams and the time, its output goes to a sink. The
+ * caller must call `wake` at `due`.
  */
 export class Memberlist {
   readonly timing: Timing;
@@ -181,9 +181,9 @@ export class Memberlist {
   readonly #packetSize: number;
   readonly #overhead: number;
   readonly #counts = new Map<CountName, number>(COUNTS.map((name) => [name, 0]));
-  /** Pings sent for others, by their number here. */
+  /** Pings on behalf of other members, by their sequence number here. */
   readonly #relays = new Map<number, Relay>();
-  /** Members that died, to be called again. */
+  /** Dead members to reconnect to. */
   readonly #lost = new Map<string, { address: string; port: number; since: number; called: boolean }>();
   #probe: Probe | null = null;
   #seqNo = 0;
@@ -193,7 +193,7 @@ export class Memberlist {
   #now: number;
   #stopped = false;
 
-  /** @throws RangeError for a name, address, port or meta data that cannot be. */
+  /** @throws RangeError for an invalid name, address, port or meta data. */
   constructor(options: MemberlistOptions, sink: MemberlistSink, delegate: Delegate, now: number) {
     const { name, address, port = 7946, meta = NOTHING, vsn = Uint8Array.of(1, 5, 2, 0, 0, 0) } = options;
     if (name === '' || name.length > MAX_NAME)
@@ -267,18 +267,18 @@ export class Memberlist {
     if (reconnectInterval > 0) this.#timers.set(now + random() * reconnectInterval, (then) => this.#reconnect(then));
   }
 
-  /** When it is to be woken; `Infinity` once it has stopped. */
+  /** When `wake` must be called next; `Infinity` after `stop`. */
   get due(): number {
     return this.#stopped ? Infinity : this.#timers.next;
   }
 
-  /** Does what is due. */
+  /** Performs what is due. */
   wake(now: number): void {
     this.#now = now;
     if (!this.#stopped) this.#timers.run(now);
   }
 
-  /** Oneself as others see it. */
+  /** This member, as others see it. */
   get self(): Member {
     return this.#roster.self;
   }
@@ -288,12 +288,12 @@ export class Memberlist {
     return this.#roster.listing(this.#now);
   }
 
-  /** A member that the protocol knows; it forgets one that is gone after `gossipToTheDeadTime`. */
+  /** A member that the protocol knows. It removes one that is gone after `gossipToTheDeadTime`. */
   member(name: string): Member | undefined {
     return this.#roster.get(name);
   }
 
-  /** How much this member doubts itself, from 0: it probes more slowly the more it does. */
+  /** Local health score of Lifeguard: 0 is healthy; higher values slow down the probes. */
   get awareness(): number {
     return this.#score;
   }
@@ -302,7 +302,7 @@ export class Memberlist {
     return Object.fromEntries(this.#counts) as Record<CountName, number>;
   }
 
-  /** What is kept at the moment: bounded all of it. */
+  /** Current sizes of the state; all are bounded. */
   sizes(): { members: number; broadcasts: number; streams: number; streamOctets: number; relays: number } {
     return {
       members: this.#roster.size,
@@ -313,21 +313,21 @@ export class Memberlist {
     };
   }
 
-  /** What is known of all members, for `restore` in another run. */
+  /** The state of all members, for `restore` in a later run. */
   state(): NodeState[] {
     return this.#roster.state();
   }
 
   /**
-   * Begins with what an earlier run knew: members that lived then are taken to live, and the delegate is told of them, but
-   * no other member. Probes find out who is gone. What it says of this member itself counts as if another one said so.
+   * Starts with the state of an earlier run: members that were alive then count as alive, and the delegate is informed,
+   * but no other member. Probes detect which are gone. Its entry for this member counts like another member's message.
    */
   restore(nodes: readonly NodeState[], now: number): void {
     this.#now = now;
     for (const verdict of this.#roster.restore(nodes, now)) this.#judged(verdict);
   }
 
-  /** Calls members of a cluster to become one too; `done` is told when all have answered, or had time to. */
+  /** Joins a cluster through some of its members; `done` is called when all have answered or timed out. */
   join(addresses: readonly { address: string; port: number }[], now: number, done?: (joined: Joined) => void): void {
     this.#now = now;
     const joined: Joined = { reached: 0, failures: [] };
@@ -341,16 +341,16 @@ export class Memberlist {
       });
   }
 
-  /** Exchanges the whole state with whoever is at that address; need not succeed. */
+  /** Exchanges the whole state with the member at an address; need not succeed. */
   contact(address: string, port: number, now = this.#now): void {
     this.#joinExchange(address, port, now, () => undefined);
   }
 
   /**
-   * Says farewell. What waits to be told goes first, and the death a gossip interval later: a layer above takes a member
-   * whose death it hears of before its farewell there for one that failed. It goes on until `stop`.
-   * @param timeout Milliseconds from the death on after which it is done in any case.
-   * @param done Says when everybody should have heard.
+   * Leaves the cluster. Queued messages go first, and the dead message one gossip interval later, because a layer above
+   * takes a member whose death arrives before that layer's own leave message for failed. The machine runs until `stop`.
+   * @param timeout Milliseconds after the dead message after which `done` is called in any case.
+   * @param done Called when all members should know.
    */
   leave(now: number, timeout = 1000, done?: () => void): void {
     this.#now = now;
@@ -371,7 +371,7 @@ export class Memberlist {
     else farewell(now);
   }
 
-  /** Ends at once and says nothing: nothing is due any more, and nothing that comes is looked at. */
+  /** Stops at once, without a message: nothing is due any more, and all input is ignored. */
   stop(): void {
     this.#stopped = true;
     this.#sessions.clear();
@@ -379,14 +379,14 @@ export class Memberlist {
     this.#relays.clear();
   }
 
-  /** Tells everybody of new meta data. @throws RangeError for more than 512 octets. */
+  /** Announces new meta data to all members. @throws RangeError for more than 512 octets. */
   updateMeta(meta: Uint8Array, now: number): void {
     this.#now = now;
     uint('memberlist.meta', meta.length, MAX_META);
     this.#roster.update(meta);
   }
 
-  /** Sends a message of the application to a member by one packet, which may be lost. Says whether it is known. */
+  /** Sends a message of the application in one packet, which may be lost. @returns whether the member is known. */
   sendPacket(node: string, message: Uint8Array): boolean {
     const member = this.#roster.get(node);
     if (member === undefined || this.#stopped) return false;
@@ -394,7 +394,7 @@ export class Memberlist {
     return true;
   }
 
-  /** Sends a message of the application to a member by a stream. Says whether it is known. */
+  /** Sends a message of the application over a stream. @returns whether the member is known. */
   sendReliable(node: string, message: Uint8Array): boolean {
     const member = this.#roster.get(node);
     if (member === undefined || this.#stopped) return false;
@@ -402,7 +402,7 @@ export class Memberlist {
     return true;
   }
 
-  /** A datagram has come. Never throws for what is in it. */
+  /** Takes a received datagram. Never throws because of its contents. */
   receivePacket(address: string, port: number, bytes: Uint8Array, now: number): void {
     if (this.#stopped) return;
     this.#now = now;
@@ -422,9 +422,9 @@ export class Memberlist {
   }
 
   /**
-   * Somebody has dialled.
-   * @param address Of whoever did, to tell of.
-   * @returns the number of the stream; 0 where it is to be closed at once.
+   * Accepts an incoming stream.
+   * @param address Of the client, for reports.
+   * @returns the number of the stream; 0 if the caller must close it at once.
    */
   acceptStream(now: number, address = ''): number {
     if (this.#stopped) return 0;
@@ -435,7 +435,7 @@ export class Memberlist {
     return id;
   }
 
-  /** Bytes have come by a stream. Never throws for what is in them. */
+  /** Takes bytes from a stream. Never throws because of their contents. */
   streamData(id: number, bytes: Uint8Array, now: number): void {
     this.#now = now;
     this.#sessions.data(id, bytes, now);
@@ -447,7 +447,7 @@ export class Memberlist {
     this.#sessions.closed(id, reason, now);
   }
 
-  // What comes
+  // Incoming messages
 
   #message(message: Message, address: string, port: number, now: number): void {
     switch (message.type) {
@@ -488,8 +488,8 @@ export class Memberlist {
   }
 
   /**
-   * Exchanges the whole state with a prober if no other member is known. This process has then restarted before the others
-   * missed it, and joined nobody: they would not contact it before their next periodic exchange, up to 30 s later.
+   * Exchanges the whole state with a prober if no other member is known. In this case this process has restarted before
+   * the others missed it, and joined nobody: they would contact it with their next periodic exchange, up to 30 s later.
    */
   #returnTo(ping: Ping, address: string, port: number, now: number): void {
     if (now < this.#returnsAfter || this.#roster.leaving) return;
@@ -499,7 +499,7 @@ export class Memberlist {
     this.contact(named ? ping.sourceAddr : address, named ? ping.sourcePort : port, now);
   }
 
-  /** Answers to where the ping says, or else to where it came from. */
+  /** Answers to the address in the ping, or else to its source. */
   #reply(ping: Ping | IndirectPing, address: string, port: number, message: Message): void {
     if (ping.sourceAddr !== '' && ping.sourcePort !== 0) this.#send(ping.sourceAddr, ping.sourcePort, message);
     else this.#send(address, port, message);
@@ -565,7 +565,7 @@ export class Memberlist {
     );
     const ping = this.#ping(member.name, seqNo);
     if (member.state === 'alive') return this.#send(member.address, member.port, ping);
-    // Who is suspected is to hear of it, so that it can refute.
+    // A suspected member must learn of the suspicion, so that it can refute it.
     const { name: node, incarnation } = member;
     const suspect = encodeMessage({ type: 'suspect', incarnation, node, from: this.#roster.self.name });
     this.#transmit(member.address, member.port, encodeCompound([encodeMessage(ping), suspect]), member);
@@ -635,12 +635,12 @@ export class Memberlist {
     this.#timers.set(now + (pressing ? gossipInterval / PRESSING : gossipInterval), (then) => this.#gossip(then));
   }
 
-  /** Tells some members what waits to be told, and says whether there was anything. */
+  /** Sends queued messages to some members. @returns whether there were any. */
   #spread(now: number): boolean {
     const { gossipNodes, gossipToTheDeadTime } = this.timing;
     const fits = (member: Entry): boolean =>
       isThere(member) || (member.state === 'dead' && now - member.since <= gossipToTheDeadTime);
-    // One at a time, as there is mostly nothing to tell.
+    // Picks one member at a time, because there is usually nothing to send.
     const told: Entry[] = [];
     while (told.length < gossipNodes) {
       const [member] = this.#roster.pick(1, (one) => fits(one) && !told.includes(one));
@@ -657,7 +657,7 @@ export class Memberlist {
     return told.length > 0;
   }
 
-  /** Takes what is to be told to everybody, own messages first, for one packet with so much room. */
+  /** Takes queued broadcasts for one packet with this much room, own messages first. */
   #take(room: number): Uint8Array[] {
     const messages = this.#broadcasts.take(room, COMPOUND_PART, this.#roster.size);
     if (this.#delegate.broadcasts === undefined) return messages;
@@ -672,7 +672,7 @@ export class Memberlist {
     return messages;
   }
 
-  /** Sends a message, and with it what is to be told to everybody, as far as there is room. */
+  /** Sends a message together with as many queued broadcasts as fit. */
   #send(address: string, port: number, message: Message): void {
     const bytes = encodeMessage(message);
     const room = this.#packetSize - bytes.length - COMPOUND_PART - COMPOUND_HEADER - this.#overhead;
@@ -680,7 +680,7 @@ export class Memberlist {
     this.#transmit(address, port, riders.length === 0 ? bytes : encodeCompound([bytes, ...riders]), null);
   }
 
-  /** @param member Where it goes, if that is known: then a checksum goes with it. */
+  /** @param member The receiver, if known: packets to one that supports it have a checksum. */
   #transmit(address: string, port: number, bytes: Uint8Array, member: Entry | null): void {
     const compressed = this.#options.compressed ?? true;
     const checksum = member !== null && greatestProtocol(member) >= CRC;
@@ -702,8 +702,8 @@ export class Memberlist {
   }
 
   /**
-   * Exchanges the whole state to join. Who takes this member for gone, under this name in an earlier life, does not take up
-   * what it says; so it says by another exchange that it is there, and not only by packets, which come late or never.
+   * Exchanges the whole state to join. A member that takes this one for gone, because of its former process, does not
+   * accept its state; a second exchange then announces that it is alive, because packets may be late or lost.
    */
   #joinExchange(address: string, port: number, now: number, done: (failure: string | null) => void): void {
     const { incarnation } = this.#roster.self;
@@ -738,7 +738,7 @@ export class Memberlist {
     );
   }
 
-  /** Takes in what another member knows. @returns why not. */
+  /** Merges the state of another member. @returns the reason if it is rejected. */
   #merge(remote: PushPull, address: string, now: number): string | null {
     const trouble = incompatible(remote.nodes, this.#roster.all());
     if (trouble !== null) {
@@ -747,7 +747,7 @@ export class Memberlist {
       return trouble;
     }
     for (const verdict of this.#roster.merge(remote.nodes, now)) this.#judged(verdict);
-    // A question of a program that is no member names no members.
+    // A request of a program that is not a member contains no members.
     if (remote.nodes.length > 0 || remote.userState.length > 0)
       this.#delegate.mergeState?.(remote.userState, now, remote.join, address);
     return null;
@@ -756,7 +756,7 @@ export class Memberlist {
   #request(message: StreamMessage, address: string, reply: (message: Uint8Array) => void, now: number): void {
     switch (message.type) {
       case 'pushPull':
-        reply(this.#state(message.join, now)); // what was known before
+        reply(this.#state(message.join, now)); // the state before the merge
         this.#merge(message, address, now);
         return;
       case 'user':
@@ -769,7 +769,7 @@ export class Memberlist {
     }
   }
 
-  // Who is gone
+  // Members that are gone
 
   #gone(member: Member, now: number): void {
     if (member.state === 'dead' && (this.#options.reconnectInterval ?? 0) > 0 && this.#lost.size < MAX_LOST)
