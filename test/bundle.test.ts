@@ -68,11 +68,11 @@ test('decode of weftnet/vxlan is less than 1000 bytes', async () => {
   assert.equal(one.foreign, []);
 });
 
-test('decode alone is less than 1600 bytes for every codec, before constants are inlined', async () => {
+test('decode alone is less than 1700 bytes for every codec, before constants are inlined', async () => {
   // The package's own limit, 1500 bytes, is tested on the built files: see package.test.ts.
   for (const room of existingRooms().filter((name) => ROOMS[name]!.layer === 1 && !['packet', 'pcap'].includes(name))) {
     const one = await bundle(`export { decode } from 'weftnet/${room}';`);
-    assert.ok(one.size < 1600, `${room}: ${one.size} bytes`);
+    assert.ok(one.size < 1700, `${room}: ${one.size} bytes`);
   }
 });
 

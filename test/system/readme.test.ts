@@ -60,14 +60,12 @@ ${ping!} -c 3
 });
 
 test('agents that find each other', async () => {
-  const [hosts, agents, checks] = shellBlocks(GUIDE, 'Agents that find each other');
-  const logged = agents!
-    .split(/&$/m)
-    .map((command, i) => (command.trim() === '' ? '' : `${command} >${folder}/agent${i + 1} 2>&1 &`));
+  const [setup, checks] = shellBlocks(GUIDE, 'Agents that find each other');
+  let agents = 0;
+  const logged = setup!.replace(/ &$/gm, () => ` >${folder}/agent${++agents} 2>&1 &`);
   const printed = await bash(`
 cd ${folder}
-${hosts!}
-${logged.join('\n')}
+${logged}
 wait_for '^ready$' ${folder}/agent1; wait_for 'joined through 172.31.9.1: 2 members' ${folder}/agent2
 ${checks!}
 kill %1 %2; wait
