@@ -231,10 +231,13 @@ test('a stale socket is replaced; a live one or another file is not', async () =
   await new Promise((resolve) => execFile(process.execPath, ['-e', script], resolve));
   const one = await serve(async () => ({ here: true }));
   assert.equal(await ask(path, { command: 'fdb' }), { here: true });
-  assert.match(await message(serveControl(path, async () => ({}))), /another vtep listens there/);
+  assert.match(
+    await message(serveControl(path, async () => ({}))),
+    /^another vtep listens on \/\S+; stop it, or choose another path$/,
+  );
   await one.close();
   writeFileSync(path, 'precious');
-  assert.match(await message(serveControl(path, async () => ({}))), /the file exists and is no socket/);
+  assert.match(await message(serveControl(path, async () => ({}))), /exists and is not a socket; choose another path$/);
   rmSync(path);
 });
 

@@ -74,7 +74,7 @@ export async function serveControl(
 ): Promise<Control> {
   // Node would cut it.
   if (Buffer.byteLength(path) > MAX_PATH)
-    throw new HostError(`control socket ${path}: the path is longer than ${MAX_PATH} bytes; choose a shorter one`);
+    throw new HostError(`${path}: the path is longer than ${MAX_PATH} bytes; choose a shorter one`);
   await clear(path);
   const bounds = { ...LIMITS, ...limits };
   const turns = new Turns();
@@ -280,8 +280,7 @@ function lineOf(reply: Reply): string {
 
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const failed = (error: Error): void =>
-      reject(new HostError(`control socket ${path}: ${whyNot(path, error)}`, { cause: error }));
+    const failed = (error: Error): void => reject(new HostError(`${path}: ${whyNot(path, error)}`, { cause: error }));
     server.once('error', failed);
     // The socket is created during this very call, so that it never has another mode.
     const mask = process.umask(0o177);
@@ -312,11 +311,10 @@ async function clear(path: string): Promise<void> {
     isSocket = lstatSync(path).isSocket();
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return;
-    throw new HostError(`control socket ${path}: ${(error as Error).message}`, { cause: error });
+    throw new HostError(`${path}: ${(error as Error).message}`, { cause: error });
   }
-  if (!isSocket) throw new HostError(`control socket ${path}: the file exists and is no socket; choose another path`);
-  if (await listens(path))
-    throw new HostError(`control socket ${path}: another vtep listens there; stop it, or choose another path`);
+  if (!isSocket) throw new HostError(`${path} exists and is not a socket; choose another path`);
+  if (await listens(path)) throw new HostError(`another vtep listens on ${path}; stop it, or choose another path`);
   rmSync(path, { force: true });
 }
 

@@ -4,7 +4,7 @@ import { AddressWatch } from './address-watch.js';
 import { type Logger } from './log.js';
 import { Reachability } from './reachability.js';
 import { type EngineReport } from './troubles.js';
-import { pathTo } from './underlay.js';
+import { NoRouteError, pathTo } from './underlay.js';
 
 const TICK = 1000;
 /** Milliseconds between two looks for routes that are missing, and remotes looked at each time. */
@@ -94,8 +94,7 @@ export class Health {
       await pathTo(address, this.#local);
       return true;
     } catch (error) {
-      // Where `ip` is missing nothing is known.
-      return !/no (way|route)|unreachable/i.test((error as Error).message);
+      return !(error instanceof NoRouteError); // where `ip` is missing nothing is known
     }
   }
 }

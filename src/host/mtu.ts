@@ -1,7 +1,7 @@
 /** The MTU of each segment by the paths to its peers (RFC 7348, section 4.3: VTEPs must not fragment). */
 import { MAX_MTU, MIN_MTU, type Plan, type SegmentPlan } from '../schema/index.js';
 import { HostError } from './error.js';
-import { overhead, pathAt, pathTo, type Path } from './underlay.js';
+import { NoRouteError, overhead, pathAt, pathTo, type Path } from './underlay.js';
 
 /** A segment's MTU and the reason for it. */
 export interface SegmentMtu {
@@ -29,7 +29,8 @@ export async function segmentMtus(plan: Plan): Promise<SegmentMtu[]> {
     return known;
   };
   const sizes: SegmentMtu[] = [];
-  for (const segment of plan.segments) sizes.push(await segmentMtu(segment, plan.local, path));
+  for (const [index, segment] of plan.segments.entries())
+    sizes.push(await segmentMtu(segment, index, plan.local, path));
   return sizes;
 }
 
@@ -42,6 +43,7 @@ export function tapMtu(plan: Plan, port: number): number {
 
 async function segmentMtu(
   segment: SegmentPlan,
+  index: number,
   local: string,
   path: (peer: string) => Promise<Path>,
 ): Promise<SegmentMtu> {
@@ -52,9 +54,14 @@ async function segmentMtu(
     const paths = await Promise.all((remotes.size === 0 ? [local] : [...remotes]).map(path));
     narrowest = paths.reduce((least, one) => (one.mtu < least.mtu ? one : least));
   } catch (error) {
-    const reason = (error as Error).message;
-    if (mtu === undefined) throw new HostError(`${reason}; add a route, or name the segment's MTU with --mtu`);
-    return { vni, mtu, why: 'as configured', warning: `segment ${vni}: ${reason}` };
+    if (!(error instanceof HostError)) throw error;
+    const { message } = error;
+    if (mtu !== undefined) return { vni, mtu, why: 'as configured', warning: `segment ${vni}: ${message}` };
+    if (!(error instanceof NoRouteError)) throw error;
+    throw new HostError(`${message}; add a route, or set the segment's MTU (--mtu)`, {
+      cause: error,
+      path: pathOf(error.peer, segment, index),
+    });
   }
   const { device, peer } = narrowest;
   const room = Math.min(narrowest.mtu - overhead(local), MAX_MTU);
@@ -66,4 +73,11 @@ async function segmentMtu(
   if (mtu <= room) return { vni, mtu, why: 'as configured' };
   const warning = `segment ${vni}: MTU ${mtu} does not fit the underlay, which takes ${room} (${why}): larger packets will be fragmented or lost`;
   return { vni, mtu, why: 'as configured', warning };
+}
+
+/** The part of the configuration that names a remote. */
+function pathOf(remote: string, { peers, endpoints }: SegmentPlan, index: number): string {
+  const peer = peers.indexOf(remote);
+  if (peer !== -1) return `segments[${index}].peers[${peer}]`;
+  return `segments[${index}].endpoints[${endpoints.findIndex(({ vtep }) => vtep === remote)}].vtep`;
 }

@@ -2,7 +2,7 @@
 import { networkInterfaces } from 'node:os';
 import { canonicalIp, family } from '../schema/index.js';
 import { codeOf, HostError } from './error.js';
-import { ip, ipJson } from './ip.js';
+import { ip, IpError, ipJson } from './ip.js';
 
 /** First port of the range that RFC 7348 recommends for sources (section 5). */
 export const FIRST_SOURCE_PORT = 49_152;
@@ -55,9 +55,28 @@ export function notLocal(local: string, addresses: readonly string[] = [], path 
   );
 }
 
+/** This host has no route from the VTEP's address to a peer. */
+export class NoRouteError extends HostError {
+  readonly peer: string;
+
+  constructor(local: string, peer: string, options: { type?: string; cause?: unknown } = {}) {
+    const { type, cause } = options;
+    const why = type === undefined ? '' : ` (a route of type "${type}" covers it, see "ip route")`;
+    super(`no route from ${local} to ${peer}${why}`, { cause });
+    this.peer = peer;
+  }
+}
+
+/** Types of routes that drop, by the code with which the kernel answers for them. */
+const DROPPING: Readonly<Record<string, string>> = {
+  EHOSTUNREACH: 'unreachable',
+  EACCES: 'prohibit',
+  EINVAL: 'blackhole',
+};
+
 /**
  * Looks up the route to a peer.
- * @throws HostError if there is no route.
+ * @throws NoRouteError if there is no route; HostError if that is not known, because `ip` is missing.
  */
 export async function pathTo(peer: string, local: string): Promise<Path> {
   interface Route {
@@ -68,9 +87,10 @@ export async function pathTo(peer: string, local: string): Promise<Path> {
   try {
     [route] = await ipJson<Route>(['route', 'get', peer, 'from', local]);
   } catch (error) {
-    throw new HostError(`no route from ${local} to ${peer}: ${(error as Error).message}`, { cause: error });
+    if (!(error instanceof IpError)) throw error;
+    throw new NoRouteError(local, peer, { type: DROPPING[error.code], cause: error });
   }
-  if (route === undefined) throw new HostError(`no route from ${local} to ${peer}`);
+  if (route === undefined) throw new NoRouteError(local, peer);
   const device = await deviceMtu(route.dev);
   const limits = (route.metrics ?? []).flatMap((metric) => (metric.mtu === undefined ? [] : [metric.mtu]));
   return { peer, device: route.dev, mtu: Math.min(device, ...limits) };

@@ -344,7 +344,7 @@ up('a name or port in use, an fd that is not a TAP: an error, and nothing is lef
   await must(['ip', '-n', c1, 'link', 'del', 'taken']);
   writeFileSync(socket('precious'), '');
   const onto = ['--tap', 't0', '--netns', c1, '--control', socket('precious')];
-  await refuse(/^vtep up: control socket \S+: something else is there; choose another path$/m, ...local, ...onto);
+  await refuse(/^vtep up: --control: \S+ exists and is not a socket; choose another path$/m, ...local, ...onto);
   await refuse(/file descriptor 77 is not open; pass an open TAP/, ...local, '--tap-fd', '77');
 
   await must([
@@ -489,7 +489,10 @@ up('an address on a device without carrier', async () => {
     ns,
     args: ['up', '--vni', VNI, '--local', '172.31.9.1', '--tap', 'tap0', '--no-peers-only'],
   });
-  assert.equal(await running.stop().then(({ code, stderr }) => [code, stderr]), [0, '']);
+  await waitFor('the log to say so', () => running.stderr.includes('no carrier'));
+  const { code, stderr } = await running.stop();
+  assert.is(code, 0);
+  assert.match(stderr, /^\S+Z error: the device that has 172\.31\.9\.1, .* has no carrier: [^\n]*\n$/); // and only that
 });
 
 up.run();
