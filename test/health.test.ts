@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { AddressWatch, type Fault } from '../src/host/address-watch.js';
 import { dropsIn } from '../src/host/kernel-drops.js';
 import { Logger, LOSSES, lossesOf, textLine, type EngineCounters } from '../src/host/index.js';
+import { Health } from '../src/host/health.js';
 import { Reachability } from '../src/host/reachability.js';
 import { Troubles, type EngineReport } from '../src/host/troubles.js';
 import { type Remote } from '../src/vtep/index.js';
@@ -188,6 +189,19 @@ health('the kernel’s own count of a socket’s drops is found by address and p
   const six =
     ' 2044: 000001FD000000000000000005000000:12B5 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 1 2 0000000000000000 9\n';
   assert.is(dropsIn(head + six, 'fd01::5', 4789), 9);
+});
+
+health('where the program "ip" is missing, explain does not claim that there is no route', async () => {
+  const one = new Health('192.0.2.1', logged().log);
+  const { PATH } = process.env;
+  process.env['PATH'] = '/nonexistent';
+  try {
+    const { steps } = await one.explain({ steps: [], delivered: [], transmitted: ['192.0.2.2'], dropped: null });
+    assert.equal(steps, []);
+  } finally {
+    process.env['PATH'] = PATH;
+    one.close();
+  }
 });
 
 health.run();

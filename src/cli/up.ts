@@ -121,7 +121,7 @@ async function lastCounters(overlay: Overlay): Promise<AllCounters | null> {
 
 async function dryRun(plan: Plan, log: Logger): Promise<number> {
   try {
-    await applyMtus(plan, log);
+    await named(plan, () => applyMtus(plan, log));
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
     log.warning('mtu', error.message); // the plan may be meant for another machine
@@ -165,7 +165,7 @@ function summary({ plan, mtus, links, engine, facts }: Overlay): string[] {
     const facts = [
       ...(mac === undefined ? [] : [mac]),
       ...(tap.address === undefined ? [] : [tap.address]),
-      tap.fd === undefined ? `MTU ${mtu}` : `whoever opened it sets its MTU, at most ${mtu}`,
+      tap.fd === undefined ? `MTU ${mtu}` : `its opener sets the MTU, at most ${mtu}`,
       tap.vlans === undefined ? `segment ${tap.vni}` : trunk(tap.vlans, tap.native),
     ];
     lines.push(`tap ${device}${place}: ${facts.join(', ')}`);

@@ -294,7 +294,7 @@ if (FIRST)
       [WITHOUT_KOFFI, 'dgram', note],
     ] as const) {
       const running = await startWithTap(env);
-      assert.match(running.stdout, /^tap eth0, fd 3: whoever opened it sets its MTU, at most 1450, segment 4097$/m);
+      assert.match(running.stdout, /^tap eth0, fd 3: its opener sets the MTU, at most 1450, segment 4097$/m);
       assert.match(running.stdout, new RegExp(`, engine ${engine}, `));
       const two = await underlay.lab.startVtep(sideOf(2));
       assert.is(await ping(c1, '10.0.0.4'), 3);
@@ -320,7 +320,14 @@ if (FIRST)
     );
     const iproute = await lab.runVtep({ args, env: { PATH: '/nonexistent' } });
     assert.is(iproute.code, 1);
-    assert.match(iproute.stderr, /the program "ip" is not installed; install iproute2/);
+    assert.match(iproute.stderr, /^vtep up: the program "ip" is not installed; install iproute2/);
+    const toPeer = args.map((word) => (word === '127.0.0.1' ? underlay.node1.address : word));
+    const route = await lab.runVtep({
+      ns: underlay.node1.ns,
+      args: [...toPeer, '--peer', underlay.node2.address],
+      env: { PATH: '/nonexistent' },
+    });
+    assert.match(route.stderr, /^vtep up: the program "ip" is not installed; install iproute2/);
   });
 
 up('a name or port in use, an fd that is not a TAP: an error, and nothing is left', async () => {
@@ -476,6 +483,41 @@ if (FIRST)
     await channel.close();
     assert.is(channel.write(frame, 0, 60), 'ENXIO');
   });
+
+up('no route to a peer: the error names the flag and what to do, not the text of "ip"', async () => {
+  const ns = await underlay.lab.namespace('nowhere');
+  for (const words of [
+    ['link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'far'],
+    ['addr', 'add', '172.31.9.1/24', 'dev', 'eth0'],
+    ['link', 'set', 'eth0', 'up'],
+    ['link', 'set', 'far', 'up'],
+    ['route', 'add', 'unreachable', '198.51.100.0/24'],
+    ['route', 'add', 'prohibit', '198.51.101.0/24'],
+    ['route', 'add', 'blackhole', '198.51.102.0/24'],
+  ])
+    await must(['ip', '-n', ns, ...words]);
+  const endpoint = (vtep: string): string[] => ['--endpoint', `10.0.0.4,02:42:0a:00:00:04,${vtep}`];
+  for (const [flags, front, peer, why] of [
+    [['--peer', '203.0.113.9'], '--peer', '203.0.113.9', ''],
+    [endpoint('203.0.113.8'), `${endpoint('203.0.113.8').join(' ')} (VTEP)`, '203.0.113.8', ''],
+    [
+      ['--peer', '198.51.100.1'],
+      '--peer',
+      '198.51.100.1',
+      ' (a route of type "unreachable" covers it, see "ip route")',
+    ],
+    [['--peer', '198.51.101.1'], '--peer', '198.51.101.1', ' (a route of type "prohibit" covers it, see "ip route")'],
+    [['--peer', '198.51.102.1'], '--peer', '198.51.102.1', ' (a route of type "blackhole" covers it, see "ip route")'],
+  ] as const) {
+    const args = ['up', '--vni', '1', '--local', '172.31.9.1', '--tap', 'tap0', ...flags];
+    const { code, stderr } = await underlay.lab.runVtep({ ns, args });
+    assert.is(code, 1);
+    assert.is(
+      stderr,
+      `vtep up: ${front}: no route from 172.31.9.1 to ${peer}${why}; add a route, or set the segment's MTU (--mtu)\n`,
+    );
+  }
+});
 
 up('an address on a device without carrier', async () => {
   const ns = await underlay.lab.namespace('dark');
