@@ -321,12 +321,7 @@ if (FIRST)
     const iproute = await lab.runVtep({ args, env: { PATH: '/nonexistent' } });
     assert.is(iproute.code, 1);
     assert.match(iproute.stderr, /^vtep up: the program "ip" is not installed; install iproute2/);
-    const toPeer = args.map((word) => (word === '127.0.0.1' ? underlay.node1.address : word));
-    const route = await lab.runVtep({
-      ns: underlay.node1.ns,
-      args: [...toPeer, '--peer', underlay.node2.address],
-      env: { PATH: '/nonexistent' },
-    });
+    const route = await lab.runVtep({ args: [...args, '--peer', '127.0.0.2'], env: { PATH: '/nonexistent' } });
     assert.match(route.stderr, /^vtep up: the program "ip" is not installed; install iproute2/);
   });
 
