@@ -205,6 +205,20 @@ test('a truncated tag is dropped at any position', () => {
     }
 });
 
+test('a length field that says more than there is makes no difference, with a tag or without', () => {
+  for (const front of ['', '81000000', '8100000a']) {
+    const { receive, drops } = machine();
+    const rest = `05dc4242${zeros(44)}`;
+    const out = receive('trunk', fromHex(`ffffffffffff0200000000c1${front}${rest}`));
+    const mapped = front === '8100000a'; // VLAN 10 is VNI 1; untagged frames have no segment on this trunk
+    assert.equal(drops(), mapped ? [] : ['vlan-unmapped']);
+    if (mapped) assert.is(out['access1'], `ffffffffffff0200000000c1${rest}`);
+  }
+  const { receive, drops } = machine();
+  receive('access1', fromHex(`ffffffffffff0200000000c181000005${`05dc4242${zeros(44)}`}`));
+  assert.equal(drops(), ['vlan-unexpected']);
+});
+
 test('a tag hidden behind LLC and SNAP is dropped, whatever the length field says (CVE-2021-27861, CVE-2021-27862)', () => {
   for (const from of ['access1', 'access5', 1, 5] as const)
     for (const front of ['', '81000000'])

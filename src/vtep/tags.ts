@@ -87,7 +87,8 @@ export class FrameTags {
     let inside = 0;
     let insideType = 0;
     while (ethernet.isVlanType(type)) {
-      if (vlan.check(bytes, at, end) < 0) return DROP['frame-truncated'];
+      // Not `vlan.check`: an IEEE 802.3 length is the stations' business, with a tag as without.
+      if (end - at < vlan.HEADER_LENGTH) return DROP['frame-truncated'];
       const id = vlan.getId(bytes, at);
       const priority = getU16(bytes, at) & PRIORITY;
       const tagType = type;
