@@ -1,12 +1,12 @@
 /**
- * An echo between two containers for a system without `ping`: UDP to the echo port (RFC 862), from one container's kernel
- * to the other's, over the same devices, ARP and tunnel that ICMP would take.
+ * An echo between two containers, for a system without `ping`: UDP to the echo port (RFC 862), from one container's
+ * kernel to the other's, over the same devices, ARP and tunnel that ICMP would use.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { HostError } from '../host/index.js';
 
 const PORT = 7;
-/** Milliseconds between two requests, and that an answer may take. */
+/** Milliseconds between two requests, and the timeout of an answer. */
 const INTERVAL = 200;
 const PATIENCE = 2000;
 
@@ -43,14 +43,14 @@ const CLIENT = `
   };
   socket.bind(0, next);`;
 
-/** A command line that runs a program of Node in a namespace. */
+/** Returns a command line that runs a Node program in a namespace. */
 function inside(netns: string, program: string, args: readonly string[]): string[] {
   return ['netns', 'exec', netns, process.execPath, '-e', program, ...args];
 }
 
 /**
  * Starts the server in a container and waits until it listens.
- * @throws HostError where it does not start.
+ * @throws HostError if it does not start.
  */
 export function serveEcho(netns: string, address: string): Promise<ChildProcess> {
   const child = spawn('ip', inside(netns, SERVER, [address]), { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
@@ -67,7 +67,7 @@ export function serveEcho(netns: string, address: string): Promise<ChildProcess>
   });
 }
 
-/** The arguments of `ip` that send `count` requests from a container, with an output like that of ping. */
+/** The `ip` arguments that send `count` requests from a container; the output looks like that of ping. */
 export function echoCommand(netns: string, address: string, count: number): string[] {
   return inside(netns, CLIENT, [address, String(count)]);
 }

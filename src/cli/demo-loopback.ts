@@ -1,4 +1,4 @@
-/** The demo without privileges: hosts in this process, their datagrams over UDP on the loopback. */
+/** The demo without privileges: hosts in this process exchange datagrams over UDP on the loopback. */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { performance } from 'node:perf_hooks';
@@ -14,14 +14,14 @@ const HOSTS = [
   { own: C2, other: C1 },
 ] as const;
 
-/** A host, its container, and the socket that stands for its underlay. */
+/** A host, its container, and the socket that acts as its underlay. */
 interface DemoHost {
   socket: Socket;
   host: SimHost;
   station: Station;
 }
 
-/** Tells the story and returns the exit code. */
+/** Runs the demo and returns the exit code. */
 export async function loopback(count: number): Promise<number> {
   picture();
   const frames: { location: string; text: string; frame: Uint8Array }[] = [];

@@ -9,21 +9,21 @@ import { lineOf, toShown } from './captured.js';
 import { C1, C2, encapsulation, heading, indent, picture, say, VNI } from './demo-story.js';
 import { VIEWS } from './show.js';
 
-/** Where a demo notes what it made, so that `--down` finds it, even after a crash. */
+/** Where a demo records what it created, so that `--down` finds it even after a crash. */
 const STATE = '/run/weft-demo';
 const ROUTER = ['172.31.1.1', '192.168.1.1'] as const;
-/** Milliseconds that a VTEP may take to get ready or to end. */
+/** Milliseconds that a VTEP may take to start or to stop. */
 const PATIENCE = 15_000;
 
-/** What a demo made. */
+/** What a demo created. */
 interface Made {
   namespaces: string[];
-  /** With the time that each process started, so that another one of the same number is left alone; '' where it was gone. */
+  /** Each with its start time, so that another process with a reused PID is left alone; '' if it had already ended. */
   processes: { pid: number; started?: string }[];
 }
 
 /**
- * Tells the story and returns the exit code.
+ * Runs the demo and returns the exit code.
  * @param hasPing Whether the system has a `ping`; without one the containers exchange UDP instead of ICMP.
  */
 export async function namespaces(count: number, engine: string, keep: boolean, hasPing: boolean): Promise<number> {
@@ -91,7 +91,7 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
   }
 }
 
-/** Takes down what earlier demos left up and returns the exit code. */
+/** Removes what earlier demos left running and returns the exit code. */
 export async function takeDown(): Promise<number> {
   const files = readdirSafe(STATE);
   if (files.length === 0) say('No demo is up.');
@@ -149,7 +149,7 @@ class Scene {
       this.#made.namespaces.push(name);
       this.#note();
       await ip(['netns', 'add', name]);
-      // What the system chats by itself over IPv6 would only blur the picture.
+      // The system's own IPv6 traffic would only clutter the picture.
       await inside(name, ['sh', '-c', 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6 || true']);
       await ip(['link', 'set', 'dev', 'lo', 'up'], name);
     }
@@ -180,7 +180,7 @@ class Scene {
     }
   }
 
-  /** What `vtep` is started with on a host. */
+  /** The arguments for `vtep` on a host. */
   arguments(index: 1 | 2, engine: string): string[] {
     const [own, other] = index === 1 ? [C1, C2] : [C2, C1];
     return [
@@ -191,12 +191,12 @@ class Scene {
     ];
   }
 
-  /** Starts a VTEP in its host's namespace and waits until it says that it is ready. */
+  /** Starts a VTEP in its host's namespace and waits until it reports that it is ready. */
   start(index: 1 | 2, args: readonly string[]): Promise<void> {
     const program = [process.execPath, ...process.execArgv, process.argv[1]!];
     const child = spawn('ip', ['netns', 'exec', this.host(index), ...program, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true, // a Ctrl-C at the terminal is for the demo, which ends its VTEPs itself
+      detached: true, // a Ctrl-C at the terminal goes to the demo only, which stops its VTEPs itself
     });
     this.#children.push(child);
     return new Promise((resolve, reject) => {
@@ -208,7 +208,7 @@ class Scene {
       const listen = (data: Buffer): void => {
         output += data.toString();
         if (ready || !/^ready$/m.test(output)) return;
-        ready = true; // what it prints from now on, and at its end, is no news
+        ready = true; // later output is not of interest
         clearTimeout(timer);
         this.#made.processes.push({ pid: child.pid!, started: startOf(child.pid!) ?? '' });
         this.#note();
@@ -224,15 +224,18 @@ class Scene {
     });
   }
 
-  /** The packets of the first ping, as host 1 sees them pass: two of ARP, two of the ping, and the two that carry it. */
+  /**
+   * The packets of the first ping as host 1 sees them: two ARP packets, two ping packets, and the two that carry the
+   * ping.
+   */
   async first(): Promise<Captured[]> {
     const captured = ask(this.control(1), { command: 'capture', count: 6, seconds: 5 }) as Promise<Captured[]>;
-    await ask(this.control(1), { command: 'counters' }); // answered, so the request before it has been taken in
+    await ask(this.control(1), { command: 'counters' }); // once it has answered, it has also processed the request before
     await ip(this.#echo(1, ['-W', '4'])).catch(() => undefined);
     return captured;
   }
 
-  /** Lets the second container answer, where the system has no ping whose requests its kernel would answer. */
+  /** Starts an echo server in the second container if the system has no ping. */
   async serveEcho(): Promise<void> {
     const child = await serveEcho(this.container(2), C2.ip);
     this.#children.push(child);
@@ -240,13 +243,13 @@ class Scene {
     this.#note();
   }
 
-  /** The arguments of `ip` that send requests from the first container to the second. */
+  /** The `ip` arguments that send requests from the first container to the second. */
   #echo(count: number, flags: readonly string[]): string[] {
     if (!this.#hasPing) return echoCommand(this.container(1), C2.ip, count);
     return ['netns', 'exec', this.container(1), 'ping', '-c', String(count), ...flags, C2.ip];
   }
 
-  /** Sends requests with the output on ours, and returns how many came back. */
+  /** Sends requests, prints their output, and returns the number of replies. */
   ping(count: number): Promise<number> {
     return new Promise((resolve, reject) => {
       const args = this.#echo(count, ['-i', '0.2']);
@@ -261,7 +264,7 @@ class Scene {
     });
   }
 
-  /** Lets go of the VTEPs, which stay when this process ends. */
+  /** Detaches from the VTEPs, which keep running after this process ends. */
   release(): void {
     for (const child of this.#children) {
       child.stdout?.destroy();
@@ -271,7 +274,7 @@ class Scene {
   }
 
   remove(): Promise<void> {
-    // A child that never got ready is not noted yet.
+    // A child that never became ready is not recorded yet.
     for (const { pid, exitCode } of this.#children)
       if (pid !== undefined && exitCode === null && !this.#made.processes.some((one) => one.pid === pid))
         this.#made.processes.push({ pid, started: startOf(pid) ?? '' });
@@ -291,7 +294,7 @@ async function removeAll({ processes, namespaces }: Made, directory: string): Pr
       try {
         process.kill(one.pid, signal);
       } catch (error) {
-        if (codeOf(error) !== 'ESRCH') throw error; // it has ended just now
+        if (codeOf(error) !== 'ESRCH') throw error; // it has just ended
       }
   };
   tell('SIGTERM');
@@ -303,7 +306,7 @@ async function removeAll({ processes, namespaces }: Made, directory: string): Pr
   if (readdirSafe(STATE).length === 0) rmSync(STATE, { recursive: true, force: true });
 }
 
-/** When a process started, in the kernel's ticks; `undefined` where there is none, or only what is left of one. */
+/** Start time of a process, in kernel ticks; `undefined` if there is none, or only a zombie. */
 function startOf(pid: number): string | undefined {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
@@ -315,7 +318,7 @@ function startOf(pid: number): string | undefined {
   }
 }
 
-/** Runs a program in a namespace and returns what it printed. */
+/** Runs a program in a namespace and returns its output. */
 function inside(netns: string, command: readonly string[]): Promise<string> {
   return ip(['netns', 'exec', netns, ...command]);
 }

@@ -1,4 +1,4 @@
-/** What both tellings of the demo say: the picture, its stations and the headings. */
+/** Shared by both variants of the demo: the picture, the addresses and the headings. */
 import { dissect, hexdump, tree } from '../packet/index.js';
 import { LINKTYPE_RAW } from '../pcap/index.js';
 
@@ -26,7 +26,7 @@ export function indent(text: string): string {
   return text.replace(/^(?=.)/gm, '   ');
 }
 
-/** A frame, and the datagram that carries it, layer by layer. */
+/** Prints a frame and the datagram that carries it, layer by layer. */
 export function encapsulation(frame: Uint8Array, packet: Uint8Array): void {
   say(`   the frame, ${frame.length} bytes, as C1 sent it:`);
   say(indent(tree(dissect(frame).layers)));

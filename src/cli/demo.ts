@@ -1,4 +1,4 @@
-/** `vtep demo`, which is `npm start`: two hosts, two containers and the overlay between them. */
+/** `vtep demo`, also run by `npm start`: two hosts, two containers and the overlay between them. */
 import { accessSync, closeSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { HostError, ip, openTap } from '../host/index.js';
@@ -53,7 +53,7 @@ export async function run(args: string[]): Promise<number> {
   return loopback(count);
 }
 
-/** What real devices need and this system lacks, each with its remedy. */
+/** What this system lacks for the demo on real devices, each item with its remedy. */
 async function lacking(): Promise<string[]> {
   if (process.platform !== 'linux') return [`this is ${process.platform} and not Linux`];
   if (process.getuid?.() !== 0) return ['this is not root (try sudo)'];

@@ -1,13 +1,13 @@
 /**
- * The clock of `performance.now()` in whole milliseconds, without the heap number that each call of that allocates: with a
- * turn of the loop for every few frames, those were most of the garbage.
+ * The clock of `performance.now()` in whole milliseconds. Each call of `performance.now()` allocates a heap number; in
+ * a loop that turns once for every few frames, these numbers were most of the garbage.
  */
 import { performance } from 'node:perf_hooks';
 import * as abi from './abi.js';
 import { type Arena } from './arena.js';
 import { type Libc, type Pointer } from './libc.js';
 
-/** `micros` wraps here: larger numbers would be heap numbers, too. */
+/** `micros` wraps at this value: larger numbers would be heap numbers. */
 const ROUND = 1_000_000_000;
 
 export class Clock {

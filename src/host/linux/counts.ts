@@ -19,11 +19,11 @@ const NAMES = [
 
 export type LinuxCount = (typeof NAMES)[number];
 
-/** Error numbers with a counter of their own; larger ones share the last. */
+/** Number of errno values with their own counter; larger values share the last one. */
 const ERRNOS = 192;
 const KINDS = ['writeErrors', 'sendErrors', 'receiveErrors'] as const;
 const FIRST_ERROR = NAMES.length;
-/** Stands for an errno: datagrams that the kernel dropped at the receiving socket. Linux has no error 0. */
+/** Takes the place of an errno: datagrams that the kernel dropped at the receiving socket. Linux has no error 0. */
 export const OVERFLOW = 0;
 
 /** Index of each counter. */

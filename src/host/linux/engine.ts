@@ -1,6 +1,6 @@
 /**
- * The fast engine for Linux, seen from the control thread. It moves super-frames instead of packets, several in one
- * system call, on threads of its own.
+ * The fast engine for Linux, as the control thread sees it. It moves super-frames instead of packets, several per
+ * system call, on its own threads.
  *
  * Each worker has its own machine, one queue of every TAP and one socket on the VTEP's port. The kernel keeps a flow on
  * one queue and one socket, so its packets stay in order. A worker sends what it learns to the other workers.
@@ -141,7 +141,7 @@ const MACHINES = ['x64', 'arm64', 'riscv64', 'loong64'];
 
 /**
  * Checks that the engine runs on this host.
- * @param taps Whether the engine creates TAPs; those that were passed as file descriptors need less of the kernel.
+ * @param taps Whether the engine creates TAPs; TAPs passed as file descriptors require fewer kernel features.
  * @throws HostError that names what is missing.
  */
 export async function requireLinux(taps: boolean): Promise<void> {

@@ -22,8 +22,8 @@ export interface Lister {
 }
 
 /**
- * Lists each address once, with the entry of the worker that saw it last. An address is in the pages of the first worker
- * that has it; for each page, the other workers are asked for its addresses. No more than one page is in memory.
+ * Lists each address once, with the entry of the worker that saw it last. The first worker that has an address puts it
+ * into its pages; for each page, the other workers look up the page's addresses. At most one page is in memory.
  */
 export async function* gatherFdb(workers: readonly Lister[], request: ListRequest): AsyncGenerator<Page> {
   for (const [i, worker] of workers.entries())

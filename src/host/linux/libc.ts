@@ -1,6 +1,6 @@
 /**
- * The C library's functions as the fast path calls them: synchronous, on numbers, with pointers as `bigint` into the one
- * arena that holds all structures. A bigint that is kept costs no allocation in a call; a number of that size does.
+ * The C library's functions as the fast path calls them: synchronous, with numbers as arguments. Pointers are `bigint`s
+ * into the one arena that holds all structures. Passing a stored bigint does not allocate; a number of that size does.
  */
 import { constants } from 'node:os';
 import { codeOf, HostError } from '../error.js';
@@ -100,7 +100,7 @@ const NAMES = new Map(
     .reverse()
     .map(([name, number]) => [number as number, name]),
 );
-// Names that Node does not have.
+// Names that Node lacks.
 NAMES.set(77, 'EBADFD');
 NAMES.set(112, 'EHOSTDOWN');
 

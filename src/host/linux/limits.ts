@@ -1,4 +1,4 @@
-/** Limits of this process that would end it while it starts threads, too late for an error. */
+/** Limits on this process that would kill it while it starts threads, too late to report an error. */
 import { readFileSync } from 'node:fs';
 import { HostError } from '../error.js';
 
@@ -10,8 +10,8 @@ const GIB = 2 ** 30;
 const WORKER = 10.5 * GIB;
 
 /**
- * Checks that the threads of `workers` fit into the address space. V8 does not report that one does not: it ends the
- * process.
+ * Checks that the threads of `workers` fit into the address space. Without the check, V8 would end the process instead
+ * of reporting an error.
  * @throws HostError
  */
 export function requireAddressSpace(workers: number): void {
@@ -26,7 +26,7 @@ export function requireAddressSpace(workers: number): void {
   );
 }
 
-/** The soft limit of the address space in bytes out of /proc/self/limits; `undefined` where there is none. */
+/** Parses the soft limit of the address space, in bytes, from /proc/self/limits; `undefined` if there is none. */
 export function addressSpaceLimit(limits: string): number | undefined {
   const bytes = /^Max address space\s+(\d+)\s/m.exec(limits)?.[1];
   return bytes === undefined ? undefined : Number(bytes);
@@ -40,6 +40,6 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    return ''; // without /proc there is nothing to check
+    return ''; // no /proc: the limit is unknown
   }
 }

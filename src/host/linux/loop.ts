@@ -26,15 +26,18 @@ import { Sockets } from './udp.js';
 
 /** Milliseconds between two runs of the machine's timers. */
 const TICK = 1000;
-/** Milliseconds at most between two refreshes of the other workers' entries, which would age there otherwise. */
+/** Most milliseconds between two refreshes of the other workers' entries, which would otherwise age out there. */
 const REFRESH = 30_000;
 /** Milliseconds after which a reduced path MTU is forgotten, so that a larger one is found (RFC 1191, section 6.3). */
 const MTU_AGE = 600_000;
-/** Milliseconds for which a full socket holds the TAPs back; after that, datagrams for it are dropped. */
+/** Milliseconds for which a full socket keeps the TAPs unread; after that, datagrams for it are dropped. */
 const PATIENCE = 100;
-/** A turn that moved this many packets is not followed by busy polling: more are queued already. A super-frame counts as many. */
+/**
+ * After a turn that moved this many packets, the loop does not busy-poll: more are already queued. A super-frame counts
+ * as many.
+ */
 const MANY = 8;
-/** Messages of the control thread in a turn at most: a few tens of microseconds, or one page of a listing. */
+/** Most messages of the control thread in a turn: a few tens of microseconds, or one page of a listing. */
 const MESSAGES = 16;
 /** Bytes for structures and buffers. */
 const ARENA = 8 << 20;
@@ -56,7 +59,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #clock: Clock;
   readonly #taps: (TapQueue | null)[];
   readonly #mtus = new Map<Remote, number>();
-  /** Files of TAPs that were lost. */
+  /** File descriptors of lost TAPs. */
   readonly #closed = new Set<number>();
   /** In order: the control thread's eventfd, the TAPs, the receiving socket, the sending sockets. */
   readonly #fds: number[];
@@ -66,17 +69,17 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #troubles = new Troubles((remote) => this.#path.wasHeard(remote));
   #now = 0;
   #running = true;
-  /** Whether the control thread may have said more than was heard in the last turn. */
+  /** Whether messages of the control thread may be left over from the last turn. */
   #unheard = false;
-  /** Packets moved up to the last look. */
+  /** Packets moved until the last check. */
   #moved = 0;
   /** Whether this is the only worker. */
   readonly #alone: boolean;
-  /** Addresses to send to the other workers, and when all fresh ones are due to be sent again. */
+  /** Addresses to send to the other workers, and when to send all recent ones again. */
   readonly #learned: Learned[] = [];
   readonly #refresh: number;
   #refreshDue = 0;
-  /** The full socket, or `NONE`, and since when it has been full. */
+  /** The full socket, or `NONE`, and when it became full. */
   #full = NONE;
   #fullSince = 0;
 
@@ -344,7 +347,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     return every(tcp) ? ['TSO'] : [];
   }
 
-  /** Hears what the control thread says, a turn's worth; the rest in the next turn. */
+  /** Handles messages of the control thread, a turn's worth; the rest waits for the next turn. */
   #listen(): void {
     this.#unheard = false;
     this.#libc.read(this.#wake, this.#eight, 8);
@@ -360,7 +363,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     const tap = this.#taps[port]!;
     this.#taps[port] = null;
     this.#readiness.remove(this.#fds[1 + port]!);
-    // At once, not at the end: it may hold the namespace of a container that is no more.
+    // Close it now: the file may keep the namespace of a removed container alive.
     this.#libc.close(tap.fd);
     this.#closed.add(tap.fd);
     const reason = errno === EBADFD ? 'the device has been removed' : errorName(errno);
@@ -376,5 +379,5 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 }
 
-/** The smallest path MTU that is accepted: what IPv4 requires of every link (RFC 791). */
+/** The smallest path MTU that is accepted: the minimum for IPv4 links (RFC 791). */
 const MIN_MTU = 68;

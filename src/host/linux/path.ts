@@ -1,7 +1,8 @@
 /**
- * The data path between TAPs and the underlay, in both directions, through the machine. The machine forwards a super-frame
- * from a TAP with one decision, and it leaves as one message that the kernel segments into datagrams. Datagrams of one flow
- * are merged, forwarded with one decision, and written to their TAP as one super-frame.
+ * The data path between TAPs and the underlay, in both directions, through the machine. The machine forwards a
+ * super-frame from a TAP with one decision. The super-frame leaves as one message, which the kernel segments into
+ * datagrams. In the other direction, datagrams of one flow are merged, forwarded with one decision, and written to
+ * their TAP as one super-frame.
  */
 import {
   Coalescer,
@@ -31,27 +32,27 @@ import { LOST, MAX_FRAME, type TapQueue } from './tap-queue.js';
 /** Most reads of one TAP, and most receive calls, in a turn. */
 const TAP_TURN = 128;
 const UDP_TURN = 8;
-/** Bytes to read from a TAP in a turn, about: super-frames take longer than small frames. */
+/** Approximate number of bytes to read from a TAP in a turn: super-frames take longer than small frames. */
 const TAP_BYTES = 1 << 19;
-/** Bytes for small frames, which stay where they were read until they are sent. */
+/** Buffer for small frames, in bytes. Frames stay where they were read until they are sent. */
 const FRAMES = 1 << 18;
 /** Frames start at multiples of this. */
 const ALIGN = 64;
-/** A frame of this size is sent at once, while it is in the processor's cache. */
+/** A frame of this size is sent at once, while it is in the processor cache. */
 const LARGE = 16_384;
 /** Most flows merged at a time. */
 const FLOWS = 16;
 /** Length of a VXLAN header. */
 const PREFIX = 8;
-/** Bytes of the longest datagram that the machine makes by itself, an announcement, and more. */
+/** Buffer size for the longest datagram that the machine builds itself, an announcement, with room to spare. */
 const OWN_DATAGRAM = 256;
 
-/** In the place of a remote of which nothing came. */
+/** Placeholder for a remote that has sent nothing. */
 const NOBODY: Remote = { id: -1, address: '', port: 0, mtu: 0, undelivered: 0, reason: '' };
 
 export interface PathParts {
   arena: Arena;
-  /** Over the arena. */
+  /** Checksum functions over the arena. */
   sums: Sums;
   vtep: Vtep;
   v6: boolean;
@@ -63,7 +64,7 @@ export interface PathParts {
   /** This VTEP's address and port, for the recorder. */
   local: { address: string; port: number };
   sourcePorts: readonly number[];
-  /** Whether every TAP takes UDP in super-frames. */
+  /** Whether every TAP accepts UDP super-frames. */
   udp: boolean;
   /** A TAP can no longer be read. */
   lost(port: number, errno: number): void;
@@ -84,18 +85,18 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   readonly #senders: Senders;
   readonly #sums: Sums;
   readonly #segmenter: Segmenter;
-  /** Scratch for segments that go to the underlay, and for heads of segments that go to a TAP. */
+  /** Scratch space for segments sent to the underlay, and for the headers of segments written to a TAP. */
   readonly #segmented: number;
   readonly #tapHeads: number;
   readonly #coalescer: Coalescer;
-  /** Remotes by id, of what came from them last; what waits in the coalescer finds them here. */
+  /** Remotes by id, from the last datagram of each. The coalescer's tags refer to them. */
   readonly #remotes: Remote[] = [];
   readonly #frames: number;
-  /** For frames that the machine built outside the arena. */
+  /** Scratch space for frames that the machine built outside the arena. */
   readonly #scratch: number;
-  /** For a datagram likewise. */
+  /** Scratch space for datagrams that the machine built outside the arena. */
   readonly #ownDatagram: number;
-  /** For the virtio header of a frame from one TAP to another. */
+  /** The virtio header of a frame that goes from one TAP to another. */
   readonly #header: number;
   #place: number;
   #now = 0;
@@ -144,19 +145,19 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#header = arena.take(virtio.HEADER_LENGTH);
   }
 
-  /** Whether a datagram came from a remote at any time, as far as `heard` was not asked. */
+  /** Whether a datagram came from this remote since the last call of `heard` for it, or ever if there was none. */
   wasHeard(remote: Remote): boolean {
     return this.#remotes[remote.id] === remote;
   }
 
-  /** Whether a datagram came from a remote since the last call that asked for it; costs the data path nothing. */
+  /** Whether a datagram came from this remote since the last call; adds no cost to the data path. */
   heard(remote: Remote): boolean {
     const heard = this.#remotes[remote.id] === remote;
     this.#remotes[remote.id] = NOBODY;
     return heard;
   }
 
-  /** Forgets the remotes looked up by address, which may have changed. */
+  /** Clears the cache of remotes by address: the remotes may have changed. */
   forget(): void {
     this.#senders.clear();
   }
@@ -185,7 +186,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#flush();
   }
 
-  /** One frame, or one super-frame, from a TAP. */
+  /** Processes one frame, or one super-frame, from a TAP. */
   #frame(tap: TapQueue, port: number, offset: number, end: number): void {
     const bytes = this.#bytes;
     this.#counts[COUNT.framesRead]! += 1;
@@ -232,12 +233,12 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     return this.#sender.full;
   }
 
-  /** A socket that was full may be writable again. */
+  /** Call when a socket that was full may be writable again. */
   resume(): void {
     this.#flush();
   }
 
-  /** A socket has been full for too long: drops and counts what is queued for it. */
+  /** Call when a socket has been full for too long: drops and counts the datagrams queued for it. */
   abandon(): void {
     this.#sender.abandon();
     this.#place = this.#frames;
@@ -276,7 +277,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       if (this.#recorder.active) this.#recordDatagram(from, source, at, stop);
       if (typeof from === 'string') {
         this.#vtep.receiveDatagram(from, this.#bytes, at, stop, this.#now, ecn, this);
-        from = this.#senders.find(source); // it may have been learned now
+        from = this.#senders.find(source); // the machine may just have learned it
       } else {
         this.#remotes[from.id] = from;
         this.#coalescer.add(at, stop, (from.id << 2) | ecn, this);
@@ -285,12 +286,12 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     } while (at < end);
   }
 
-  /** A datagram that was not merged. */
+  /** Processes a datagram that was not merged. */
   single(offset: number, end: number, tag: number): void {
     this.#vtep.receiveDatagram(this.#remotes[tag >> 2]!, this.#bytes, offset, end, this.#now, tag & 3, this);
   }
 
-  /** Several that were. */
+  /** Processes several merged datagrams. */
   merged(run: Run): void {
     this.#run = run;
     this.#vtep.receiveDatagram(
@@ -309,7 +310,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
 
   // ---- From the machine ----
 
-  /** A frame leaves by a TAP. */
+  /** Writes a frame to a TAP. */
   deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
     if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
     const tap = this.#taps[port]!;
@@ -322,11 +323,11 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     else tap.write(offset, end - offset);
   }
 
-  /** Frames from the underlay, merged. */
+  /** Writes merged frames from the underlay. */
   #deliverRun(tap: TapQueue, run: Run, offset: number, end: number): void {
     const { dataOffset, dataLength } = this.#coalescer;
     if (tap.header === 0) return this.#deliverApart(tap, run, offset, end);
-    const header = offset - virtio.HEADER_LENGTH; // overwrites the VXLAN header, which has been read
+    const header = offset - virtio.HEADER_LENGTH; // overwrites the VXLAN header, which is no longer needed
     run.writeVirtio(this.#bytes, header, run.frame - offset);
     tap.beginWithHeader(header, end - header);
     for (let i = run.first; i < run.first + run.pieces; i++) tap.piece(dataOffset[i]!, dataLength[i]!);
@@ -334,10 +335,10 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     tap.end();
   }
 
-  /** The same for a TAP without super-frames: the run is segmented again. */
+  /** The same for a TAP without super-frames: segments the run again. */
   #deliverApart(tap: TapQueue, run: Run, offset: number, end: number): void {
     const { dataOffset, dataLength } = this.#coalescer;
-    // The segmenter takes one piece.
+    // The segmenter requires contiguous bytes.
     const bytes = this.#bytes;
     const start = this.#scratch;
     bytes.copyWithin(start, offset, end);
@@ -349,7 +350,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#writeApart(tap, start, to, run.gsoType, run.gsoSize, run.fixedId);
   }
 
-  /** A super-frame from a TAP that goes to another one. */
+  /** Writes a super-frame from one TAP to another. */
   #deliverSuper(tap: TapQueue, offset: number): void {
     if (tap.header === 0) return this.#writeApart(tap, offset, this.#frameEnd, this.#gsoType, this.#gsoSize);
     const shift = this.#frameStart - offset; // a VLAN tag was added or removed
@@ -381,7 +382,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     }
   }
 
-  /** A datagram leaves for a remote. */
+  /** Sends a datagram to a remote. */
   transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void {
     if (this.#recorder.active) {
       const { local, sourcePorts } = this.#parts;
@@ -393,7 +394,10 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     else this.#transmitSuper(remote, offset, sourcePort, tos);
   }
 
-  /** Sends a datagram that the machine built outside the arena: rare, and sent at once, so that one buffer is enough. */
+  /**
+   * Sends a datagram that the machine built outside the arena. This is rare; it is sent at once, so one buffer is
+   * enough.
+   */
   #transmitOwn(remote: Remote, datagram: Uint8Array, sourcePort: number, tos: number): void {
     if (this.#sender.full !== NONE) return this.#sender.lose(remote, EAGAIN, 1);
     if (datagram.length > OWN_DATAGRAM) return this.#sender.lose(remote, EMSGSIZE, 1);
@@ -402,7 +406,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#flush();
   }
 
-  /** Sends a super-frame as datagrams, which are built next to each other. */
+  /** Sends a super-frame as datagrams, which are built in adjacent memory. */
   #transmitSuper(remote: Remote, offset: number, sourcePort: number, tos: number): void {
     const segmenter = this.#segmenter;
     const sender = this.#sender;
@@ -426,7 +430,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
         sender.end(count);
         left -= count;
       } else {
-        // Where the kernel does not cut, each datagram is a message, and still many leave in one call.
+        // The kernel does not segment here: each datagram is one message, and one call sends many messages.
         for (let at = start; at < segmenter.segmentsEnd; at += length, left--) {
           const rest = segmenter.segmentsEnd - at;
           sender.transmit(remote, at, rest < length ? rest : length, sourcePort, tos);

@@ -19,7 +19,7 @@ export interface Setup {
   plan: Plan;
   /** The worker's TAP queues in the order of the plan; the loop closes them. */
   taps: readonly number[];
-  /** Files that frames are written to, in the same order; the first worker closes those that are not queues. */
+  /** Files to write frames to, in the same order. The first worker closes those that are not queues. */
   writers: readonly number[];
   /** See counts.ts. */
   counts: Float64Array;
@@ -27,7 +27,7 @@ export interface Setup {
   sockets?: LoopSockets;
 }
 
-/** What a worker tells all other workers. */
+/** Messages from one worker to all others. */
 export type News =
   | { type: 'learned'; what: readonly Learned[] }
   /** The path MTU to `address` is `mtu` bytes. */
@@ -40,12 +40,12 @@ export type ToLoop =
   | News
   | { type: 'stop' };
 
-/** `sockets`: those of each worker, if this is the first one. */
+/** `sockets`: those of each worker; present for the first worker only. */
 export type Started = { type: 'started'; facts: EngineFacts; wake: number; offloads: string[]; sockets: LoopSockets[] };
 
 export type FromLoop =
   | Started
-  /** `code`: the system's error code, if a socket could not be bound to `port`. */
+  /** `code`: the system's error code if a socket could not be bound to `port`. */
   | { type: 'failed'; message: string; code?: string; port?: number }
   | { type: 'answer'; id: number; result: unknown }
   | { type: 'refusal'; id: number; message: string; problems?: unknown }

@@ -1,6 +1,6 @@
 /**
- * Waits for any of many file descriptors: epoll(7), level-triggered. The cost of a wake-up grows with what is ready, and not
- * with what is watched as with poll(2): most file descriptors are sockets that only send.
+ * Waits on many file descriptors: epoll(7), level-triggered. The cost of a wake-up grows with the number of ready
+ * descriptors, while poll(2) pays for all watched ones: most of these are sockets that only send.
  */
 import * as abi from './abi.js';
 import { type Arena } from './arena.js';
@@ -36,7 +36,7 @@ export class Readiness {
 
   /**
    * Watches a file descriptor for `events` (`POLLIN`, `POLLOUT`), and always for errors.
-   * @param place What `place` returns when it is ready.
+   * @param place The value that `place` returns for it when it is ready.
    * @throws SocketError
    */
   add(fd: number, place: number, events: number): void {

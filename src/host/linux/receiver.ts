@@ -1,7 +1,7 @@
 /**
- * Receives datagrams: many in a call, and many of one flow as one message where the kernel joined them (`UDP_GRO`). The size
- * of the last messages decides how many the next call asks for: few large ones, so that they are still in the processor's
- * cache when they are processed.
+ * Receives datagrams: many per call, and many of one flow as one message if the kernel joined them (`UDP_GRO`). The
+ * size of the last messages determines how many the next call requests. For large messages that is few, so that they
+ * are still in the processor cache when they are processed.
  */
 import * as abi from './abi.js';
 import { type Arena } from './arena.js';
@@ -10,12 +10,12 @@ import { EAGAIN, EINTR, type Libc, type Pointer } from './libc.js';
 
 /** Most messages in a call. */
 const MESSAGES = 64;
-/** Bytes of the largest datagram, or of the largest message of joined datagrams. */
+/** Size of the largest datagram, or of the largest message of joined datagrams, in bytes. */
 const ROOM = 65_536;
 /** Bytes between the buffers, so that their beginnings do not map to the same cache lines. */
 const STAGGER = 192;
 const CONTROL_ROOM = 96;
-/** Bytes to ask for in a call. */
+/** Bytes to request per call. */
 const BUDGET = 1 << 17;
 
 export interface ReceiverEvents {
@@ -31,7 +31,7 @@ export class Receiver {
   readonly #arena: Arena;
   readonly #fd: number;
   readonly #counts: Float64Array;
-  /** For `SO_MEMINFO`, and behind it its length. */
+  /** Buffer for `SO_MEMINFO`, followed by its length. */
   readonly #memory: number;
   readonly #messages: number;
   readonly #pointer: Pointer;
@@ -39,7 +39,7 @@ export class Receiver {
   readonly #names: number;
   readonly #controls: number;
   readonly #buffers: number;
-  /** How many messages the next call asks for. */
+  /** How many messages the next call requests. */
   #ask = 4;
   /** The socket's own 32-bit count of dropped datagrams, as last read. */
   #lost = 0;
@@ -77,7 +77,7 @@ export class Receiver {
     if (got < 0) {
       const errno = this.#libc.errno();
       if (errno === EAGAIN) return false;
-      if (errno !== EINTR) countError(counts, 'receiveErrors', errno); // reading it has cleared it
+      if (errno !== EINTR) countError(counts, 'receiveErrors', errno); // reading the error has cleared it
       return true;
     }
     const { view } = this.#arena;
@@ -96,7 +96,7 @@ export class Receiver {
     return got === ask;
   }
 
-  /** Reads the socket's count of dropped datagrams, which otherwise comes only with a later datagram. */
+  /** Reads the socket's count of dropped datagrams. Otherwise the count arrives only with a later datagram. */
   lookForLosses(): void {
     const { view } = this.#arena;
     view.setInt32(this.#memory + abi.SK_MEMINFO.length, abi.SK_MEMINFO.length, true);

@@ -1,6 +1,6 @@
 /**
- * Sends datagrams: queues them by socket, joins those that the kernel can segment again (`UDP_SEGMENT`), and hands many over
- * in one call. Bytes are referenced and not copied: they must stay where they are until `flush`.
+ * Sends datagrams: queues them by socket, joins datagrams that the kernel can segment again (`UDP_SEGMENT`), and passes
+ * many to the kernel in one call. It references bytes and does not copy them: they must stay in place until `flush`.
  *
  * A flow leaves by one socket, and a socket's datagrams leave in order. When a socket is full (`full`), its datagrams stay
  * queued until it is writable, and the caller adds nothing meanwhile.
@@ -14,9 +14,9 @@ import { EAGAIN, EINTR, EINVAL, EIO, EMSGSIZE, ENOBUFS, ENOMEM, type Libc, type 
 
 /** Most messages queued for one socket. */
 const MESSAGES = 64;
-/** Most pieces of memory of one socket's messages; the kernel takes 1024 in a message. */
+/** Most memory pieces for all messages of one socket; the kernel accepts 1024 per message. */
 const PIECES = 1024;
-/** Most datagrams in a message, and most bytes with headers, that every kernel with `UDP_SEGMENT` takes. */
+/** Most datagrams in a message, and most bytes with headers, that every kernel with `UDP_SEGMENT` accepts. */
 export const MAX_SEGMENTS = 64;
 export const MAX_BYTES = 65_535 - 40 - 8;
 /** Remotes whose socket addresses are cached. */
@@ -40,20 +40,20 @@ class Queue {
   readonly pointers: Pointer[];
   readonly controls: number;
   readonly pieces: number;
-  /** Datagrams of each message, and the bytes of each but the last. */
+  /** Number of datagrams in each message, and the size of each datagram but the last. */
   readonly segments = new Int32Array(MESSAGES);
   readonly sizes = new Int32Array(MESSAGES);
-  /** Where each message goes. */
+  /** Destination of each message. */
   readonly remotes = new Array<Remote | null>(MESSAGES).fill(null);
-  /** Where each piece is. */
+  /** Offset of each piece. */
   readonly offsets = new Int32Array(PIECES);
   count = 0;
   used = 0;
-  /** Messages already sent, while the others wait for the socket. */
+  /** Messages already sent, while the others wait until the socket is writable. */
   sent = 0;
-  /** It was full for too long: nothing is queued for it until it accepts a message again. */
+  /** The socket was full for too long: nothing is queued for it until it accepts a message again. */
   overdue = false;
-  /** Whether it is in the list that `flush` goes through. */
+  /** Whether the queue is in the list that `flush` processes. */
   listed = false;
   // The last message, which may still grow.
   remote: Remote | null = null;
@@ -75,9 +75,9 @@ class Queue {
 }
 
 export interface SenderEvents {
-  /** A socket's error queue is to be read. */
+  /** The caller must read this socket's error queue. */
   errors(fd: number): void;
-  /** Datagrams to a remote were dropped here: the kernel did not take them. They are counted already. */
+  /** This host dropped datagrams to a remote: the kernel did not accept them. They are already counted. */
   unsent?(remote: Remote, errno: number, datagrams: number): void;
 }
 
@@ -91,7 +91,7 @@ export class Sender {
   /** Queues that are not empty. */
   readonly #waiting: Queue[];
   #waits = 0;
-  // Socket addresses by the low bits of the remote's id.
+  // Cached socket addresses, indexed by the low bits of the remote's id.
   readonly #addresses: number;
   readonly #known: (Remote | null)[] = new Array<Remote | null>(REMOTES).fill(null);
   readonly #ports = new Int32Array(REMOTES);
@@ -107,7 +107,7 @@ export class Sender {
   #queue: Queue;
   #full: Queue | null = null;
 
-  /** @param joins False without UDP checksums, where the kernel does not segment. */
+  /** @param joins False without UDP checksums: the kernel does not segment then. */
   constructor(
     libc: Libc,
     arena: Arena,
@@ -134,7 +134,7 @@ export class Sender {
     this.#pollPointer = arena.pointer(this.#poll);
   }
 
-  /** Whether a message may be of several datagrams. */
+  /** Whether a message may hold several datagrams. */
   get joins(): boolean {
     return this.#joins;
   }
@@ -221,7 +221,10 @@ export class Sender {
     this.#queue.segments[this.#queue.count - 1] = segments;
   }
 
-  /** Hands all queued messages to the kernel. Those of a full socket (`full`) stay queued, and their bytes in use. */
+  /**
+   * Passes all queued messages to the kernel. Messages of a full socket (`full`) stay queued, and their bytes stay in
+   * use.
+   */
   flush(): void {
     const waits = this.#waits;
     this.#waits = 0;
@@ -237,7 +240,7 @@ export class Sender {
     }
   }
 
-  /** Drops and counts the messages of full sockets, so that they do not delay other flows any longer. */
+  /** Drops and counts the messages of full sockets, so that they no longer delay other flows. */
   abandon(): void {
     this.flush();
     for (let i = 0; i < this.#waits; i++) {
@@ -299,7 +302,7 @@ export class Sender {
       : this.#arena.setControl(at, abi.SOL_IP, abi.IP_TOS, tos, 4);
   }
 
-  /** Sends a queue's messages, or drops and counts them; where the socket is full, they stay. */
+  /** Sends a queue's messages, or drops and counts them. If the socket is full, they stay queued. */
   #send(queue: Queue): void {
     const counts = this.#counts;
     let next = queue.sent;
@@ -322,11 +325,11 @@ export class Sender {
         return;
       }
       if (errno !== ENOBUFS && errno !== ENOMEM && tries++ === 0) {
-        // It may be the error of an earlier datagram, which reading clears. A message that the kernel cannot segment is
-        // sent as single datagrams.
+        // The error may belong to an earlier datagram; reading the error queue clears it. A message that the kernel
+        // cannot segment is sent as single datagrams.
         this.#events.errors(queue.fd);
         if (queue.segments[next]! > 1 && (errno === EIO || errno === EINVAL || errno === EMSGSIZE)) {
-          // If none of them can be sent alone either, segmentation is not the cause: the local address may be gone.
+          // If no datagram can be sent alone either, segmentation is not the cause: the local address may be gone.
           if (this.#sendApart(queue, next++) && errno !== EMSGSIZE) this.#joins = false;
           tries = 0;
         }
@@ -339,13 +342,13 @@ export class Sender {
     this.#empty(queue);
   }
 
-  /** Counts datagrams to a remote that are dropped. */
+  /** Drops and counts datagrams to a remote. */
   lose(remote: Remote, errno: number, datagrams: number): void {
     countError(this.#counts, 'sendErrors', errno, datagrams);
     this.#events.unsent?.(remote, errno, datagrams);
   }
 
-  /** Sends the datagrams of one message one by one; returns whether any of them left. */
+  /** Sends the datagrams of one message one by one; returns whether at least one was sent. */
   #sendApart(queue: Queue, index: number): boolean {
     const { view } = this.#arena;
     const arena = this.#arena;
@@ -358,7 +361,7 @@ export class Sender {
     arena.setSize(at + abi.MSGHDR.controlLength, view.getUint32(from + abi.MSGHDR.controlLength, true) - skipped);
     arena.setPointer(at + abi.MSGHDR.iov, this.#singlePiece);
     arena.setSize(at + abi.MSGHDR.iovCount, 1);
-    // The message's first piece: behind those of the messages before it.
+    // The message's first piece follows the pieces of the messages before it.
     let piece = 0;
     for (let i = 0; i < index; i++)
       piece += view.getUint32(queue.messages + i * abi.MSGHDR.mmsgLength + abi.MSGHDR.iovCount, true);
@@ -394,7 +397,7 @@ export class Sender {
     }
   }
 
-  /** Waits briefly for room in a socket. The TAPs' queues fill meanwhile, which slows their senders down. */
+  /** Waits briefly until a socket has room. The TAPs' queues fill meanwhile, which slows their senders down. */
   #wait(fd: number): void {
     const { view } = this.#arena;
     view.setInt32(this.#poll + abi.POLLFD.fd, fd, true);

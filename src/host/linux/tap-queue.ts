@@ -1,4 +1,4 @@
-/** Reads and writes the frames of one TAP, one in a call, with a `virtio_net_hdr` in front where the device has it. */
+/** Reads and writes the frames of one TAP, one per call, preceded by a `virtio_net_hdr` if the device uses it. */
 import * as abi from './abi.js';
 import { type Arena } from './arena.js';
 import { COUNT, countError } from './counts.js';
@@ -6,7 +6,7 @@ import { EAGAIN, EINTR, type Libc, type Pointer } from './libc.js';
 
 /** Length of `struct virtio_net_hdr` without `num_buffers`, which TAPs do not use. */
 export const VIRTIO_LENGTH = 10;
-/** The kernel takes 1024 pieces in a call. */
+/** Most pieces that the kernel accepts per call. */
 const PIECES = 1024;
 /** Longest frame: an IP packet of 65,535 bytes, with an Ethernet header and two VLAN tags. */
 export const MAX_FRAME = 65_535 + 14 + 8;

@@ -1,4 +1,4 @@
-/** One thread that moves frames, seen from the control thread. */
+/** One thread that moves frames, as the control thread sees it. */
 import { closeSync, existsSync } from 'node:fs';
 import {
   MessageChannel,
@@ -19,14 +19,14 @@ import { type FromLoop, type Setup, type Started, type ToLoop } from './protocol
 
 /** Paths of the thread's program relative to this file, in the sources and in the bundle. */
 const PROGRAMS = ['./worker.ts', './linux-worker.js', './host/linux-worker.js', '../host/linux-worker.js'];
-/** MiB of JavaScript heap for new objects; the loop creates hardly any. */
+/** MiB of JavaScript heap for new objects; the loop allocates almost nothing. */
 const YOUNG = 4;
-/** The error of requests that come after the engine has ended. */
+/** The error for requests after the engine has ended. */
 export const ENDED = 'the engine has ended';
-/** What an eventfd takes: a number of 64 bits. */
+/** The value written to an eventfd: a 64-bit integer. */
 const ONE = new BigUint64Array([1n]).buffer;
 
-/** Milliseconds between two pages of listings, which take half as long at most. */
+/** Milliseconds between two pages of listings; a page takes at most half as long. */
 const PAUSE = 1;
 
 interface Pending {
@@ -35,9 +35,9 @@ interface Pending {
 }
 
 export interface ThreadEvents {
-  /** A message that is not an answer. */
+  /** Receives a message that is not an answer. */
   hear(message: Extract<FromLoop, { type: 'records' | 'lost' | 'learned' | 'path' | 'report' }>): void;
-  /** The thread ended although it was not told to. */
+  /** The thread ended without a request to stop. */
   failed(reason: string): void;
 }
 
@@ -50,7 +50,7 @@ export class LoopThread {
   #wake = -1;
   #next = 0;
   #nextListing = 0;
-  /** Settles when the next page may be asked for. */
+  /** Settles when the next page may be requested. */
   #pause: Promise<unknown> = Promise.resolve();
   #running = false;
   #stopping: Promise<void> | undefined;
@@ -119,7 +119,7 @@ export class LoopThread {
     });
   }
 
-  /** The pages of a listing, each made by the thread when it is asked for. */
+  /** The pages of a listing. The thread makes each one on request. */
   async *pages(of: ListRequest): AsyncGenerator<Page> {
     const listing = this.#nextListing++;
     let page: Page = { result: [] };
@@ -129,16 +129,16 @@ export class LoopThread {
         yield page;
       }
     } finally {
-      if (page.last !== true) this.ask({ command: 'close', listing }).catch(() => undefined); // it may have ended
+      if (page.last !== true) this.ask({ command: 'close', listing }).catch(() => undefined); // the listing may have ended
     }
   }
 
-  /** What the FDB has on these addresses, or `null` for each. */
+  /** Looks up these addresses in the FDB; `null` for each that is not there. */
   find(entries: readonly { vni: number; mac: string }[]): Promise<(FdbListing | null)[]> {
     return this.#paced({ command: 'find', entries }) as Promise<(FdbListing | null)[]>;
   }
 
-  /** Asks for one page at a time, whoever wants them, with pauses in which the thread moves frames. */
+  /** Requests one page at a time across all callers, with pauses in which the thread moves frames. */
   #paced(request: InternalRequest): Promise<unknown> {
     const answer = this.#pause.then(() => this.ask(request));
     this.#pause = answer.then(pause, pause);
@@ -160,7 +160,7 @@ export class LoopThread {
     if (this.#wake >= 0) this.#libc.write(this.#wake, this.#libc.address(ONE), ONE.byteLength);
   }
 
-  /** Ends the thread, if it runs. */
+  /** Stops the thread if it runs. */
   async stop(): Promise<void> {
     if (!this.#running) return;
     this.#stopping ??= new Promise<void>((resolve) => {
@@ -199,7 +199,7 @@ export function closeFiles({ taps, writers, sockets }: Pick<Setup, 'taps' | 'wri
     try {
       closeSync(fd);
     } catch {
-      // the loop had closed it
+      // the loop has already closed it
     }
 }
 

@@ -5,9 +5,9 @@ import { addressWords } from './address.js';
 import { type Arena } from './arena.js';
 import { errorName, type Libc } from './libc.js';
 
-/** Receive and send buffer to request, in bytes. */
+/** Size of receive and send buffers to request, in bytes. */
 const SOCKET_BUFFER = 8 << 20;
-/** Receive buffer of the sockets that only send, in bytes. */
+/** Size of the receive buffer of sockets that only send, in bytes. */
 const SMALL_BUFFER = 4096;
 const ATTEMPTS = 16;
 
@@ -48,11 +48,11 @@ export class Sockets {
   }
 
   /**
-   * Opens sockets that receive on one port, with `UDP_GRO` where the kernel has it. The kernel gives all datagrams from one
-   * address and port to the same socket.
+   * Opens sockets that receive on one port, with `UDP_GRO` if the kernel has it. The kernel delivers all datagrams from
+   * one address and port to the same socket.
    */
   receivers(port: number, count: number): { fds: number[]; buffer: number } {
-    // The first is bound exclusively, which fails if the port is in use, and shared afterwards.
+    // The first bind is exclusive, which fails if the port is in use; the port is shared afterwards.
     const first = this.#receiver(port, false);
     if (count > 1) this.#require(first, abi.SOL_SOCKET, abi.SO_REUSEPORT);
     const fds = [first, ...Array.from({ length: count - 1 }, () => this.#receiver(port, true))];
@@ -90,7 +90,7 @@ export class Sockets {
     for (const fd of this.#open.splice(0)) this.#libc.close(fd);
   }
 
-  /** Opens a socket, bound to the local address only, with the options that all have in common. */
+  /** Opens a socket with the common options, bound to the local address only. */
   #make(port: number, shared = false): number {
     const libc = this.#libc;
     const type = abi.SOCK_DGRAM | abi.SOCK_NONBLOCK | abi.SOCK_CLOEXEC;
@@ -122,7 +122,7 @@ export class Sockets {
     return fd;
   }
 
-  /** Sets a buffer size, as far as the privileges allow. */
+  /** Sets a buffer size, as far as the process's privileges allow. */
   #buffer(fd: number, force: number, plain: number, size: number): void {
     if (this.#optional(fd, abi.SOL_SOCKET, force, size) < 0) this.#optional(fd, abi.SOL_SOCKET, plain, size);
   }
