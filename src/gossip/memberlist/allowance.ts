@@ -1,4 +1,4 @@
-/** So much at once, and so much a second. Times are milliseconds. */
+/** A token bucket: a burst, and a rate per second. Times are milliseconds. */
 export class Allowance {
   readonly #most: number;
   readonly #perSecond: number;
@@ -11,7 +11,7 @@ export class Allowance {
     this.#left = most;
   }
 
-  /** What there is now; below 0 after the last thing done cost more than was left. */
+  /** The budget now; negative if the last expense exceeded it. */
   left(now: number): number {
     const seconds = Math.max(0, now - this.#since) / 1000;
     this.#since = now;

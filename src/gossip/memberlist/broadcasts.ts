@@ -5,18 +5,18 @@ interface Broadcast {
   readonly message: Uint8Array;
   readonly order: number;
   sent: number;
-  /** Runs once it has been sent as often as it is to be. */
+  /** Called once the message has been sent often enough. */
   readonly finished: (() => void) | null;
 }
 
 /**
- * Messages that go to everybody by going to some, so many times as makes it likely. First go those that were sent least,
- * among these the longest that fits, among these the newest. A message takes the place of one about the same member.
+ * A queue of messages to gossip. Each is sent to some members, as many times as makes it likely to reach all. The order
+ * is: least often sent, then longest that fits, then newest. A message replaces an earlier one about the same member.
  */
 export class Broadcasts {
   readonly #mult: number;
   readonly #byName = new Map<string, Broadcast>();
-  /** In the order in which they go. */
+  /** In the order of sending. */
   readonly #sorted: Broadcast[] = [];
   #order = 0;
 
@@ -36,7 +36,10 @@ export class Broadcasts {
     this.#insert(one);
   }
 
-  /** Takes messages for one packet of `budget` octets, each with `overhead` on top, in a cluster of `n`. */
+  /**
+   * Takes messages for one packet of `budget` octets, with `overhead` octets each in addition, in a cluster of `n`
+   * members.
+   */
   take(budget: number, overhead: number, n: number): Uint8Array[] {
     const taken: Broadcast[] = [];
     let left = budget;
@@ -57,7 +60,7 @@ export class Broadcasts {
     return taken.map((one) => one.message);
   }
 
-  // Found by halves: to sort thousands anew for every packet takes milliseconds.
+  // Binary search, because sorting thousands for every packet takes milliseconds.
 
   #insert(one: Broadcast): void {
     this.#sorted.splice(this.#find(one), 0, one);

@@ -1,27 +1,27 @@
-/** The settings of memberlist's protocol, with the three sets of defaults that its users know. Times are milliseconds. */
+/** The settings of memberlist's protocol, and its three sets of defaults. Times are milliseconds. */
 
-/** What every member of a cluster should have alike. */
+/** All members of a cluster should use the same values. */
 export interface Timing {
-  /** How often a member is probed, and how long an answer may take before others are asked to probe it. */
+  /** How often to probe a member, and how long to wait for an answer before asking others to probe it. */
   probeInterval: number;
   probeTimeout: number;
-  /** Members that are asked to probe one that did not answer. */
+  /** Number of members to ask for an indirect probe. */
   indirectChecks: number;
   /** See `suspicionTimes`. */
   suspicionMult: number;
   suspicionMaxTimeoutMult: number;
   /** See `retransmitLimit`. */
   retransmitMult: number;
-  /** How often broadcasts go out, and to how many members. */
+  /** How often to send broadcasts, and to how many members. */
   gossipInterval: number;
   gossipNodes: number;
-  /** How long a member that is gone is still told what happens, and stays in the list. */
+  /** How long a dead member still gets broadcasts and stays in the list. */
   gossipToTheDeadTime: number;
-  /** How often the whole state is exchanged with one member; 0 for never. See `pushPullScale`. */
+  /** How often to exchange the whole state with a member; 0 for never. See `pushPullScale`. */
   pushPullInterval: number;
-  /** How long a stream may take. */
+  /** Timeout of a stream. */
   streamTimeout: number;
-  /** The awareness score stays below it. */
+  /** The awareness score stays below this. */
   awarenessMax: number;
 }
 

@@ -1,4 +1,4 @@
-/** memberlist's protocol, SWIM with Lifeguard, as Docker's networks and Serf speak it. */
+/** memberlist's protocol: SWIM with Lifeguard, as used by Docker's networks and Serf. */
 export { LAN, LOCAL, WAN, type Timing } from './config.js';
 export { expectedConfirmations, pushPullScale, retransmitLimit, suspicionTimeout, suspicionTimes } from './formula.js';
 export { crc32 } from './crc32.js';

@@ -1,8 +1,8 @@
 /**
- * LZW as GIF has it, codes of 9 to 12 bits from the lowest bit on, whose output is octet for octet that of peers.
+ * LZW as in GIF: codes of 9 to 12 bits, least significant bit first. The output equals that of peers, octet for octet.
  *
- * 256 empties the table, 257 ends; 258 and up stand for what was seen. Codes grow by a bit when the next free code no
- * longer fits, and when that is 4095 the table is emptied.
+ * Code 256 clears the table, 257 ends the text; 258 and up stand for earlier sequences. Codes grow by a bit when the
+ * next free code does not fit. When that code is 4095, the table is cleared.
  */
 import { malformed, truncated } from '../../wire/index.js';
 
@@ -13,9 +13,9 @@ const LAST_WIDTH = 12;
 const FULL = (1 << LAST_WIDTH) - 1;
 const NONE = -1;
 
-// The encoder's table: a slot is that of an age, a code and the next octet, all in one word, and of the code of the two
-// together. What is of another age is not there: the table is emptied by beginning an age, since to fill it anew takes
-// longer than to compress a datagram. Tables are here since to make them takes longer still.
+// The encoder's hash table. A key is an age, a code and the next octet in one word; its value is the code of the two
+// together. Entries of another age do not count: a new age clears the table, because filling it with zeros takes longer
+// than compressing a datagram. The tables are allocated once for the same reason.
 const SLOTS = 1 << 14;
 const KEY_BITS = LAST_WIDTH + 8;
 const AGES = 1 << (31 - KEY_BITS);
@@ -23,15 +23,15 @@ const keys = new Int32Array(SLOTS);
 const codes = new Uint16Array(SLOTS);
 let age = 0;
 
-/** Empties the table. No slot is of age 0 but those that were never used. */
+/** Clears the table. Age 0 marks slots that were never used. */
 function nextAge(): void {
   if (++age < AGES) return;
   keys.fill(0);
   age = 1;
 }
 
-// The decoder's: of each code the code before its last octet, the last octet, the first one, and the length. A code is
-// written before it is read, so that nothing of an earlier text shows.
+// The decoder's table: for each code the code without its last octet, the last octet, the first octet, and the length.
+// Each entry is written before it is read, so nothing of an earlier text leaks.
 const before = new Uint16Array(FULL + 1);
 const tail = new Uint8Array(FULL + 1);
 const head = new Uint8Array(FULL + 1);
@@ -41,12 +41,11 @@ for (let code = 0; code < CLEAR; code++) {
   lengths[code] = 1;
 }
 
-/** Where what is short is compressed to. */
+/** Output buffer for short texts. */
 const scratch = new Uint8Array(4096);
 
-/** Compresses. */
 export function compress(bytes: Uint8Array): Uint8Array {
-  // A code has at most 12 bits, and takes the place of at least one octet.
+  // A code has at most 12 bits and replaces at least one octet.
   const room = Math.ceil(((bytes.length + 3) * 3) / 2 + bytes.length / 1024) + 8;
   if (room > scratch.length) {
     const out = new Uint8Array(room);
@@ -55,7 +54,7 @@ export function compress(bytes: Uint8Array): Uint8Array {
   return scratch.slice(0, compressInto(bytes, scratch));
 }
 
-/** Compresses what gets shorter by it; `null` for the rest. */
+/** Compresses if that makes the text shorter; otherwise returns `null`. */
 export function compressShorter(bytes: Uint8Array): Uint8Array | null {
   if (bytes.length * 2 + 16 > scratch.length) return compress(bytes);
   const length = compressInto(bytes, scratch);
@@ -77,7 +76,10 @@ function compressInto(bytes: Uint8Array, out: Uint8Array): number {
       held -= 8;
     }
   };
-  /** After a code: the next free one, wider codes or an empty table; says whether the table was emptied. */
+  /**
+   * Called after each code: assigns the next free code and widens codes or clears the table. Returns whether it cleared
+   * the table.
+   */
   const grow = (): boolean => {
     last++;
     if (last === 1 << width) width++;
@@ -117,9 +119,10 @@ function compressInto(bytes: Uint8Array, out: Uint8Array): number {
 }
 
 /**
- * Decompresses. What follows the end is not looked at.
- * @param limit Octets at most that may come out.
- * @throws WireError `truncated` where there is no end, `malformed` for a code that stands for nothing or too much coming out.
+ * Decompresses. Ignores everything after the end code.
+ * @param limit Maximum length of the output, in octets.
+ * @throws WireError `truncated` if there is no end code; `malformed` for an undefined code or if the output exceeds the
+ *   limit.
  */
 export function decompress(bytes: Uint8Array, limit: number): Uint8Array {
   let out = new Uint8Array(Math.min(limit, Math.max(256, bytes.length * 4)));
@@ -148,7 +151,7 @@ export function decompress(bytes: Uint8Array, limit: number): Uint8Array {
     }
     if (code > next) throw malformed('lzw', at - 1, `code ${code}, and the highest so far is ${next}`);
     if (previous !== NONE) {
-      // The code itself may be the new one: what was before, and its first octet again.
+      // The code may be the one being defined: the previous sequence plus its first octet.
       before[next] = previous;
       head[next] = head[previous]!;
       tail[next] = code === next ? head[previous]! : head[code]!;
@@ -168,7 +171,7 @@ export function decompress(bytes: Uint8Array, limit: number): Uint8Array {
     if (next < 1 << width) continue;
     if (width < LAST_WIDTH) width++;
     else {
-      // All codes are taken: nothing more is noted until the table is emptied.
+      // All codes are assigned: add nothing until the table is cleared.
       next = FULL;
       previous = NONE;
     }

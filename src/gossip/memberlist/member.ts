@@ -2,7 +2,7 @@ import { STATE, type NodeState } from './message.js';
 import type { Suspicion } from './suspicion.js';
 import type { Timer } from './timers.js';
 
-/** Where a member stands, in words. */
+/** The states of a member, by name. */
 export type MemberState = keyof typeof STATE;
 
 /** A member as others see it. */
@@ -11,15 +11,15 @@ export interface Member {
   readonly address: string;
   readonly port: number;
   readonly meta: Uint8Array;
-  /** Least, greatest and present version of the protocol, then of the application; empty where it did not say. */
+  /** Minimum, maximum and current version of the protocol, then of the application; empty if unknown. */
   readonly vsn: Uint8Array;
   readonly incarnation: number;
   readonly state: MemberState;
-  /** When its state changed last, in milliseconds on the clock of the machine's caller. Of a dead member: when it failed. */
+  /** When its state last changed, in milliseconds on the caller's clock. For a dead member: when it failed. */
   readonly since: number;
 }
 
-/** A member as the machine keeps it. */
+/** A member as the machine stores it. */
 export interface Entry extends Member {
   address: string;
   port: number;
@@ -32,17 +32,17 @@ export interface Entry extends Member {
   timer: Timer | null;
 }
 
-/** The greatest version of the protocol that a member speaks; 0 where it did not say. */
+/** The highest version of the protocol that a member supports; 0 if unknown. */
 export function greatestProtocol(member: Member): number {
   return member.vsn[1] ?? 0;
 }
 
-/** Whether a member takes part, or may: alive or suspected. */
+/** Whether a member is alive or suspected. */
 export function isThere(member: Member): boolean {
   return member.state === 'alive' || member.state === 'suspect';
 }
 
-/** What a `pushPull` says of a member. */
+/** A member as an entry of a `pushPull`. */
 export function toNodeState(member: Member): NodeState {
   return {
     name: member.name,
@@ -56,8 +56,8 @@ export function toNodeState(member: Member): NodeState {
 }
 
 /**
- * Why members cannot be in one cluster; `null` where they can. Every member's present versions have to lie between the
- * greatest of the least and the least of the greatest versions of all that are alive.
+ * Why members cannot be in one cluster, or `null` if they can. The current versions of every member must be within the
+ * versions that all live members support.
  */
 export function incompatible(remote: readonly NodeState[], local: Iterable<Member>): string | null {
   const ours = [...local];

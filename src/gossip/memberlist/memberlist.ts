@@ -283,7 +283,7 @@ export class Memberlist {
     return this.#roster.self;
   }
 
-  /** All known members, this one included; those that left lately, and those that failed within `failedMemberLife`. */
+  /** All known members, including this one, those that left recently, and those that failed within `failedMemberLife`. */
   members(): readonly Member[] {
     return this.#roster.listing(this.#now);
   }
@@ -488,8 +488,9 @@ export class Memberlist {
   }
 
   /**
-   * Exchanges the whole state with a prober if no other member is known. In this case this process has restarted before
-   * the others missed it, and joined nobody: they would contact it with their next periodic exchange, up to 30 s later.
+   * Exchanges the whole state with a prober if no other member is known. Then this process has restarted before the
+   * others noticed, and has joined no one. They would contact it only with their next periodic exchange, up to 30 s
+   * later.
    */
   #returnTo(ping: Ping, address: string, port: number, now: number): void {
     if (now < this.#returnsAfter || this.#roster.leaving) return;
@@ -565,7 +566,7 @@ export class Memberlist {
     );
     const ping = this.#ping(member.name, seqNo);
     if (member.state === 'alive') return this.#send(member.address, member.port, ping);
-    // A suspected member must learn of the suspicion, so that it can refute it.
+    // The suspect must learn of the suspicion, so that it can refute it.
     const { name: node, incarnation } = member;
     const suspect = encodeMessage({ type: 'suspect', incarnation, node, from: this.#roster.self.name });
     this.#transmit(member.address, member.port, encodeCompound([encodeMessage(ping), suspect]), member);
@@ -635,7 +636,7 @@ export class Memberlist {
     this.#timers.set(now + (pressing ? gossipInterval / PRESSING : gossipInterval), (then) => this.#gossip(then));
   }
 
-  /** Sends queued messages to some members. @returns whether there were any. */
+  /** Sends queued messages to some members. @returns whether there were any messages. */
   #spread(now: number): boolean {
     const { gossipNodes, gossipToTheDeadTime } = this.timing;
     const fits = (member: Entry): boolean =>
@@ -702,8 +703,8 @@ export class Memberlist {
   }
 
   /**
-   * Exchanges the whole state to join. A member that takes this one for gone, because of its former process, does not
-   * accept its state; a second exchange then announces that it is alive, because packets may be late or lost.
+   * Exchanges the whole state to join. A member that still considers this one dead, because of its former process, does
+   * not accept its state. A second exchange then announces that it is alive, because packets may be late or lost.
    */
   #joinExchange(address: string, port: number, now: number, done: (failure: string | null) => void): void {
     const { incarnation } = this.#roster.self;
@@ -738,7 +739,7 @@ export class Memberlist {
     );
   }
 
-  /** Merges the state of another member. @returns the reason if it is rejected. */
+  /** Merges the state of another member. @returns the reason if it rejects the state. */
   #merge(remote: PushPull, address: string, now: number): string | null {
     const trouble = incompatible(remote.nodes, this.#roster.all());
     if (trouble !== null) {

@@ -1,11 +1,11 @@
 /**
- * memberlist's messages: an octet that says which, and a msgpack map whose keys stand in the order of their octets.
+ * memberlist's messages: a type octet, then a msgpack map whose keys are in byte order.
  *
  *     +------+-------------------------------------------+
  *     | type | fixmap | "Addr" value | "Incarnation" ... |
  *     +------+-------------------------------------------+
  *
- * What wraps messages (compound, compressed, with a checksum, encrypted, with a label) is in `packet.ts` and `stream.ts`.
+ * The layers around messages (compound, compression, checksum, encryption, label) are in `packet.ts` and `stream.ts`.
  */
 import { formatIpv4, formatIpv6, parseIpv4, parseIpv6 } from '../../address/index.js';
 import { encodeText, getU16, malformed, setU32, uint, unsupported } from '../../wire/index.js';
@@ -13,7 +13,7 @@ import { Reader, Writer } from './msgpack.js';
 
 const PROTOCOL = 'memberlist';
 
-/** The octet that a message begins with. */
+/** The type octet of a message. */
 export const TYPE = {
   ping: 0,
   indirectPing: 1,
@@ -32,60 +32,60 @@ export const TYPE = {
   label: 244,
 } as const;
 
-/** Of a member in a `pushPull`. */
+/** State of a member in a `pushPull`. */
 export const STATE = { alive: 0, suspect: 1, dead: 2, left: 3 } as const;
 
-/** Octets of a member's meta data at most. */
+/** Maximum length of a member's meta data, in octets. */
 export const MAX_META = 512;
 
-/** Is that you, and are you there? */
+/** Asks whether a member is reachable. */
 export interface Ping {
   type: 'ping';
   seqNo: number;
-  /** The name of the member that is meant; any other keeps silent. */
+  /** The name of the target; a member with another name does not answer. */
   node: string;
-  /** Where the answer is to go; empty and 0 for where the ping came from. */
+  /** Where to send the answer; empty and 0 for the source of the ping. */
   sourceAddr: string;
   sourcePort: number;
   sourceNode: string;
 }
 
-/** Please ping that one for me. */
+/** Asks a member to ping another one. */
 export interface IndirectPing {
   type: 'indirectPing';
   seqNo: number;
-  /** The address of the one that is meant. */
+  /** The address of the target. */
   target: string;
   port: number;
   node: string;
-  /** Whether a nack is wanted where no answer comes. */
+  /** Whether to send a nack if the target does not answer. */
   nack: boolean;
   sourceAddr: string;
   sourcePort: number;
   sourceNode: string;
 }
 
-/** I am here. */
+/** Answers a ping. */
 export interface Ack {
   type: 'ack';
   seqNo: number;
-  /** Whatever the application adds. */
+  /** Payload of the application. */
   payload: Uint8Array;
 }
 
-/** The one that I was to ping for you does not answer. */
+/** Reports that the target of an indirect ping did not answer. */
 export interface Nack {
   type: 'nack';
   seqNo: number;
 }
 
-/** A stream could not be served. */
+/** Reports that a stream's request failed. */
 export interface Err {
   type: 'err';
   error: string;
 }
 
-/** `from` takes `node` for dead, soon. */
+/** `from` suspects that `node` is dead. */
 export interface Suspect {
   type: 'suspect';
   incarnation: number;
@@ -93,7 +93,7 @@ export interface Suspect {
   from: string;
 }
 
-/** `from` takes `node` for dead; a member that says so of itself leaves. */
+/** `from` declares `node` dead; if both are the same, the member leaves. */
 export interface Dead {
   type: 'dead';
   incarnation: number;
@@ -101,20 +101,20 @@ export interface Dead {
   from: string;
 }
 
-/** A member is there, at that address. */
+/** A member is alive at this address. */
 export interface Alive {
   type: 'alive';
   incarnation: number;
   node: string;
-  /** Empty where the bytes are no address. */
+  /** Empty if the bytes are not an address. */
   addr: string;
   port: number;
   meta: Uint8Array;
-  /** Least, greatest and present version of the protocol, then of the application. */
+  /** Minimum, maximum and current version of the protocol, then of the application. */
   vsn: Uint8Array;
 }
 
-/** A member as `pushPull` tells of it. */
+/** A member as an entry of a `pushPull`. */
 export interface NodeState {
   name: string;
   addr: string;
@@ -128,19 +128,19 @@ export interface NodeState {
 
 export interface Compress {
   type: 'compress';
-  /** 0 is LZW, and there is no other. */
+  /** 0 is LZW, the only algorithm. */
   algo: number;
   buf: Uint8Array;
 }
 
-/** What goes before the members and the application's state. */
+/** Precedes the members and the application's state. */
 export interface PushPullHeader {
   join: boolean;
   nodes: number;
   userStateLen: number;
 }
 
-/** Messages that are a map behind their type. */
+/** Messages that consist of a type and a map. */
 export type Message = Ping | IndirectPing | Ack | Nack | Err | Suspect | Dead | Alive | Compress;
 
 const BOOL = 0;
@@ -149,19 +149,19 @@ const U16 = 2;
 const U32 = 3;
 const TEXT = 4;
 const RAW = 5;
-/** Bytes that are nil, not empty, where there are none. */
+/** Bytes; nil instead of empty. */
 const NILRAW = 6;
 const ADDRESS = 7;
 type Kind = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7;
 
 interface Field {
-  /** On the wire, in ASCII; and as it is written, its length included. */
+  /** The name on the wire, in ASCII; then as encoded, with its length. */
   key: string;
   written: Uint8Array;
-  /** Here. */
+  /** The name in the decoded message. */
   name: string;
   kind: Kind;
-  /** Whether it is left out where it says nothing. */
+  /** Whether to omit the field if it is empty. */
   omit: boolean;
 }
 
@@ -173,7 +173,7 @@ const field = (key: string, kind: Kind, omit = false): Field => ({
   omit,
 });
 
-// Fields in the order of their keys' octets.
+// Fields in byte order of their keys.
 const SOURCE = [field('SourceAddr', ADDRESS, true), field('SourceNode', TEXT, true), field('SourcePort', U16, true)];
 const ACCUSATION = [field('From', TEXT), field('Incarnation', U32), field('Node', TEXT)];
 const FIELDS: Readonly<Record<Message['type'], readonly Field[]>> = {
@@ -218,7 +218,7 @@ const NAMES = new Map<number, Message['type']>(
 );
 
 const MAX: readonly number[] = [1, 0xff, 0xffff, 0xffff_ffff];
-/** Fields of a map at most; and values in fields that are not known, those within others counted. */
+/** Maximum number of fields of a map, and of values in unknown fields, nested ones included. */
 const MAX_FIELDS = 64;
 const MAX_SKIPPED = 256;
 const NOTHING = new Uint8Array(0);
@@ -226,15 +226,14 @@ const NOTHING = new Uint8Array(0);
 type Values = Record<string, unknown>;
 
 /**
- * Reads a message: its type and its map. Fields that are not known are passed over, absent ones are zero; bytes behind
- * the map are not looked at.
- * @throws WireError `unsupported` for the types that are no map.
+ * Decodes a message: its type and its map. Skips unknown fields; absent ones are zero. Ignores bytes after the map.
+ * @throws WireError `unsupported` for types without a map.
  */
 export function decodeMessage(bytes: Uint8Array, offset = 0, end = bytes.length): Message {
   return readMessage(new Reader(bytes, offset, end));
 }
 
-/** As `decodeMessage`, where more may follow. */
+/** Like `decodeMessage`, but more may follow. */
 export function readMessage(reader: Reader): Message {
   const { at } = reader;
   const code = reader.octet();
@@ -246,7 +245,7 @@ export function readMessage(reader: Reader): Message {
 }
 
 /**
- * Writes a message: what `decodeMessage` reads, and of absent `source` fields nothing.
+ * Encodes a message. Omits absent `source` fields.
  * @throws RangeError for a field that does not fit.
  */
 export function encodeMessage(message: Message): Uint8Array {
@@ -267,7 +266,7 @@ export function writeNodeState(writer: Writer, value: NodeState): void {
   writeMap(writer, 'node', NODE_STATE, value as unknown as Values);
 }
 
-/** Reads the map behind the type octet of a `pushPull`. */
+/** Reads the map after the type octet of a `pushPull`. */
 export function readPushPullHeader(reader: Reader): PushPullHeader {
   const value = {};
   readMap(reader, PUSH_PULL, value);
@@ -278,7 +277,7 @@ export function writePushPullHeader(writer: Writer, value: PushPullHeader): void
   writeMap(writer, 'pushPull', PUSH_PULL, value as unknown as Values);
 }
 
-/** Reads the map behind the type octet of a user message in a stream: how many bytes follow. */
+/** Reads the map after the type octet of a user message in a stream; returns the number of bytes that follow. */
 export function readUserHeader(reader: Reader): number {
   const value: Values = {};
   readMap(reader, USER, value);
@@ -294,7 +293,7 @@ function readMap(reader: Reader, fields: readonly Field[], into: Values): void {
     into[name] = kind === BOOL ? false : kind <= U32 ? 0 : kind === TEXT || kind === ADDRESS ? '' : NOTHING;
   const count = bounded(reader.map(), MAX_FIELDS, 'fields of a map', reader.at);
   reader.skips = MAX_SKIPPED;
-  // Peers send fields in this order, so that the next one is most likely that behind the last.
+  // Peers send fields in this order, so the next one is most likely the one after the last.
   let next = 0;
   for (let i = 0; i < count; i++) {
     while (next < fields.length && !reader.passes(fields[next]!.written)) next++;
@@ -334,7 +333,7 @@ function writeMap(writer: Writer, what: string, fields: readonly Field[], value:
 
 const MAPPED = 0xffff;
 
-/** The text of 4 or 16 octets, IPv4 mapped into IPv6 as IPv4; empty for any other length. */
+/** The text of 4 or 16 octets, IPv4-mapped IPv6 as IPv4; empty for any other length. */
 export function addressToText(octets: Uint8Array): string {
   if (octets.length === 4) return formatIpv4(octets);
   if (octets.length !== 16) return '';
@@ -343,7 +342,7 @@ export function addressToText(octets: Uint8Array): string {
   return formatIpv6(octets);
 }
 
-/** The octets of an address; none of an empty text. @throws RangeError for what is no address. */
+/** The octets of an address; none for empty text. @throws RangeError for an invalid address. */
 export function addressBytes(text: string): Uint8Array {
   if (text === '') return NOTHING;
   if (text.includes(':')) return parseIpv6(text);
@@ -352,7 +351,7 @@ export function addressBytes(text: string): Uint8Array {
   return octets;
 }
 
-/** Refuses a length that is more than the limit. @throws WireError */
+/** Rejects a length above the limit. @throws WireError */
 export function bounded(length: number, limit: number, what: string, offset = 0): number {
   if (length > limit) throw malformed(PROTOCOL, offset, `${what}: ${length}, and at most ${limit} are taken`);
   return length;

@@ -1,5 +1,5 @@
 /**
- * The msgpack that memberlist writes: the old specification, in which texts and bytes share one family.
+ * The msgpack that memberlist writes: the old specification, in which text and bytes share one family.
  *
  *     fixmap    1000nnnn                  nil    c0           u8   cc + 1
  *     map16     de + n, 2 octets          false  c2           u16  cd + 2
@@ -7,8 +7,8 @@
  *     raw16     da + n, 2 octets + n octets                   u64  cf + 8
  *     raw32     db + n, 4 octets + n octets                   small numbers 0nnnnnnn
  *
- * Written is the shortest form; read is what peers read: any length of number, str8 (d9), bin (c4, c5, c6) where bytes are
- * meant but not where a text is, nil for any zero, and whatever in fields that are not known.
+ * The writer uses the shortest form. The reader accepts what peers accept: numbers of any length; str8 (d9); bin (c4,
+ * c5, c6) for bytes but not for text; nil for any zero; and any value in unknown fields.
  */
 import {
   decodeText,
@@ -23,10 +23,10 @@ import {
 } from '../../wire/index.js';
 
 const PROTOCOL = 'memberlist';
-/** How deep a value that is skipped may nest. */
+/** Maximum nesting of a skipped value. */
 const MAX_DEPTH = 16;
 
-/** Writes into a buffer that grows. */
+/** Writes into a growing buffer. */
 export class Writer {
   #bytes: Uint8Array;
   #length = 0;
@@ -35,13 +35,13 @@ export class Writer {
     this.#bytes = new Uint8Array(room);
   }
 
-  /** What was written so far. */
+  /** The octets written so far. */
   done(): Uint8Array {
     return this.#bytes.subarray(0, this.#length);
   }
 
   octet(value: number): void {
-    const at = this.#room(1); // which may put another buffer in place
+    const at = this.#room(1); // may replace the buffer
     this.#bytes[at] = value;
   }
 
@@ -63,7 +63,7 @@ export class Writer {
     this.octet(0xc0);
   }
 
-  /** A whole number below 2^32. */
+  /** An integer from 0 to 2^32 - 1. */
   uint(value: number): void {
     if (value < 0x80) this.octet(value);
     else if (value < 0x100) {
@@ -117,7 +117,7 @@ export class Writer {
     setU32(this.#bytes, at, value);
   }
 
-  /** Makes room for so many octets and says where. */
+  /** Reserves octets and returns their offset. */
   #room(octets: number): number {
     const at = this.#length;
     this.#length += octets;
@@ -130,13 +130,13 @@ export class Writer {
   }
 }
 
-/** Reads from `[at, end)`. Every method throws `WireError`: `truncated` where more bytes may help, else `malformed`. */
+/** Reads `[at, end)`. Every method throws `WireError`: `truncated` if more bytes may help, otherwise `malformed`. */
 export class Reader {
   readonly bytes: Uint8Array;
   readonly end: number;
-  /** What is read next. */
+  /** The offset of the next value. */
   at: number;
-  /** How many values may still be skipped. */
+  /** How many more values may be skipped. */
   skips = Infinity;
 
   constructor(bytes: Uint8Array, at = 0, end = bytes.length) {
@@ -149,7 +149,7 @@ export class Reader {
     return this.bytes[this.#take(1)]!;
   }
 
-  /** How many fields follow. */
+  /** Reads a map's header and returns its number of fields. */
   map(): number {
     const at = this.at;
     const first = this.octet();
@@ -169,7 +169,7 @@ export class Reader {
     throw this.#wrong(at, `a number from 0 to ${max}`);
   }
 
-  /** The number behind `cc` to `cf` and `d0` to `d3`; -1 for what is negative, too large, or no number. */
+  /** The number after `cc` to `cf` and `d0` to `d3`; -1 if it is negative, too large, or not a number. */
   #number(first: number): number {
     const { bytes } = this;
     if (first === 0xcc) return this.octet();
@@ -194,7 +194,7 @@ export class Reader {
     throw this.#wrong(at, 'true or false');
   }
 
-  /** Whether these octets are next; if so they are read. */
+  /** If these octets are next, skips them and returns true. */
   passes(octets: Uint8Array): boolean {
     const { at, bytes } = this;
     const { length } = octets;
@@ -204,19 +204,19 @@ export class Reader {
     return true;
   }
 
-  /** Octets in place, not copied; nil is none. */
+  /** Octets, as a view; nil is empty. */
   raw(): Uint8Array {
     const from = this.#octets(true);
     return this.bytes.subarray(from, this.at);
   }
 
-  /** A text; octets that are not UTF-8 survive in it. nil is empty. */
+  /** Text; octets that are not UTF-8 are preserved. nil is empty. */
   text(): string {
     const from = this.#octets(false);
     return decodeText(this.bytes, from, this.at, true);
   }
 
-  /** Reads past octets and says where they begin. */
+  /** Skips a byte string and returns the offset of its contents. */
   #octets(bin: boolean): number {
     const at = this.at;
     const first = this.octet();
@@ -230,7 +230,7 @@ export class Reader {
     return this.#take(length);
   }
 
-  /** Reads past a value of any kind. */
+  /** Skips a value of any type. */
   skip(depth = 0): void {
     const at = this.at;
     if (this.skips-- <= 0) throw malformed(PROTOCOL, at, 'too many values that mean nothing here');
@@ -274,7 +274,7 @@ export class Reader {
   }
 }
 
-/** Octets behind each of `c0` to `df`: of the value, or of the length where one follows; -1 for what means nothing. */
+/** Octets after each of `c0` to `df`: of the value, or of its length field; -1 for unassigned types. */
 const SIZES: readonly number[] = [
   ...[0, -1, 0, 0, 1, 2, 4, 1, 2, 4, 4, 8, 1, 2, 4, 8],
   ...[1, 2, 4, 8, 2, 3, 5, 9, 17, 1, 2, 4, 2, 4, 2, 4],

@@ -1,6 +1,6 @@
 /**
- * What is around messages in a datagram, from the outside in: a label, encryption, a checksum, and then messages that
- * hold messages.
+ * The layers around messages in a datagram, outermost first: a label, encryption, a checksum, and compounds of
+ * messages.
  *
  *     +------+--------+-------+    +--------------------+    +------+------------+    +------+-------+-----------+---------+
  *     | 0xf4 | length | label |    | sealed (seal.ts)   |    | 0x0c | CRC-32 (4) |    | 0x07 | count | lengths   | parts   |
@@ -18,29 +18,29 @@ const CRC_HEADER = 5;
 export const COMPOUND_HEADER = 2;
 /** Octets that a part adds to a compound. */
 export const COMPOUND_PART = 2;
-/** Parts of a compound at most. */
+/** Maximum number of parts of a compound. */
 export const MAX_PARTS = 255;
-/** Octets that come out of all that is compressed in one datagram at most: as much as one holds that is not. */
+/** Maximum decompressed octets of a datagram: as many as an uncompressed one can hold. */
 export const MAX_INFLATED = 65_536;
-/** How deep compounds and compressed messages in a datagram nest at most; peers send two levels. */
+/** Maximum nesting of compounds and compressed messages in a datagram; peers send two levels. */
 export const MAX_NESTING = 4;
-/** Messages in one datagram at most, each level counted. */
+/** Maximum number of messages in a datagram, over all levels. */
 export const MAX_MESSAGES = 1024;
 
-/** What protects the traffic of a cluster. */
+/** How the traffic of a cluster is protected. */
 export interface Security {
-  /** Absent: nothing is encrypted. */
+  /** If absent, nothing is encrypted. */
   keyring?: Keyring;
   aead?: Aead;
-  /** 1 where the protocol's version is 2 and more. Default 1. */
+  /** 1 for protocol version 2 and later. Default 1. */
   version?: SealVersion;
-  /** 12 octets that never come twice. */
+  /** Returns 12 octets that never repeat. */
   nonce?: () => Uint8Array;
-  /** Tells clusters apart. Default: empty, which sends none. */
+  /** Identifies the cluster. Default: empty, and no label is sent. */
   label?: string;
-  /** Whether what is not encrypted is refused, where there are keys. Default true. */
+  /** Whether to reject unencrypted traffic if there are keys. Default true. */
   verifyIncoming?: boolean;
-  /** Whether what is sent is encrypted, where there are keys. Default true. */
+  /** Whether to encrypt outgoing traffic if there are keys. Default true. */
   verifyOutgoing?: boolean;
 }
 
@@ -51,7 +51,7 @@ export function labelBytes(label: string): Uint8Array {
   return octets;
 }
 
-/** A label before `bytes`; without one, `bytes`. */
+/** Prepends a label; returns `bytes` if the label is empty. */
 export function addLabel(label: string, bytes: Uint8Array): Uint8Array {
   const octets = labelBytes(label);
   if (octets.length === 0) return bytes;
@@ -63,7 +63,7 @@ export function addLabel(label: string, bytes: Uint8Array): Uint8Array {
   return out;
 }
 
-/** The label before `bytes`, empty where there is none, and what follows it. @throws WireError */
+/** The label at the start of `bytes`, empty if there is none, and the rest. @throws WireError */
 export function takeLabel(bytes: Uint8Array): { label: string; rest: Uint8Array } {
   if (bytes[0] !== TYPE.label) return { label: '', rest: bytes };
   if (bytes.length < 2) throw truncated(PROTOCOL, 0, 2, bytes.length);
@@ -73,7 +73,10 @@ export function takeLabel(bytes: Uint8Array): { label: string; rest: Uint8Array 
   return { label: decodeText(bytes, 2, end, true), rest: bytes.subarray(end) };
 }
 
-/** Messages as one: lengths first. @throws RangeError for more than 255, or one that is too long. */
+/**
+ * Joins messages into one; their lengths come first. @throws RangeError for more than 255 messages, or one that is too
+ * long.
+ */
 export function encodeCompound(parts: readonly Uint8Array[]): Uint8Array {
   if (parts.length > MAX_PARTS) throw new RangeError(`a compound has at most ${MAX_PARTS} parts, not ${parts.length}`);
   let at = COMPOUND_HEADER + COMPOUND_PART * parts.length;
@@ -89,7 +92,7 @@ export function encodeCompound(parts: readonly Uint8Array[]): Uint8Array {
   return out;
 }
 
-/** Reads a compound. Of one that is cut short: the parts that are whole, and how many are not. @throws WireError */
+/** Decodes a compound. If it is truncated, returns the complete parts and the number of missing ones. @throws WireError */
 export function decodeCompound(bytes: Uint8Array): { parts: Uint8Array[]; truncated: number } {
   const count = bytes.length < COMPOUND_HEADER ? 0 : bytes[1]!;
   let at = COMPOUND_HEADER + COMPOUND_PART * count;
@@ -105,7 +108,7 @@ export function decodeCompound(bytes: Uint8Array): { parts: Uint8Array[]; trunca
   return { parts, truncated: 0 };
 }
 
-/** A checksum before `bytes`. */
+/** Prepends a checksum. */
 export function addCrc(bytes: Uint8Array): Uint8Array {
   const out = new Uint8Array(CRC_HEADER + bytes.length);
   out[0] = TYPE.crc;
@@ -114,45 +117,45 @@ export function addCrc(bytes: Uint8Array): Uint8Array {
   return out;
 }
 
-/** What is behind a checksum, where there is one. @throws WireError `malformed` where it is wrong. */
+/** Removes the checksum, if there is one. @throws WireError `malformed` if it is wrong. */
 export function takeCrc(bytes: Uint8Array): Uint8Array {
   if (bytes.length < CRC_HEADER || bytes[0] !== TYPE.crc) return bytes;
   if (getU32(bytes, 1) !== crc32(bytes, CRC_HEADER)) throw malformed(PROTOCOL, 1, 'the checksum is wrong');
   return bytes.subarray(CRC_HEADER);
 }
 
-/** A message, compressed. */
+/** Compresses a message. */
 export function deflate(bytes: Uint8Array): Uint8Array {
   return encodeMessage({ type: 'compress', algo: 0, buf: compress(bytes) });
 }
 
-/** What a compressed message holds. @throws WireError */
+/** Decompresses a message. @throws WireError */
 export function inflate(message: Message, limit: number): Uint8Array {
   if (message.type !== 'compress') throw malformed(PROTOCOL, 0, `a ${message.type} is not compressed`);
   if (message.algo !== 0) throw malformed(PROTOCOL, 0, `compression ${message.algo} is not known`);
   return decompress(message.buf, limit);
 }
 
-/** Octets that the layers around a message may add to a datagram. */
+/** Maximum number of octets that the layers around a message add to a datagram. */
 export function packetOverhead(security: Security): number {
   const label = labelBytes(security.label ?? '').length;
   const sealed = encrypts(security) ? OVERHEAD[security.version ?? 1] : 0;
   return (label === 0 ? 0 : 2 + label) + sealed;
 }
 
-/** Whether what is sent is to be encrypted. */
+/** Whether to encrypt outgoing traffic. */
 export function encrypts(security: Security): boolean {
   return security.keyring !== undefined && security.verifyOutgoing !== false;
 }
 
-/** The parts that encryption needs. @throws RangeError where one was not given. */
+/** The parts that encryption needs. @throws RangeError if one is missing. */
 export function sealer(security: Security): { aead: Aead; keyring: Keyring } {
   const { aead, keyring } = security;
   if (aead === undefined || keyring === undefined) throw new RangeError('keys need an aead that encrypts with them');
   return { aead, keyring };
 }
 
-/** Encrypts with the first key. @throws RangeError where nothing says how. */
+/** Encrypts with the first key. @throws RangeError if there are no keys or no cipher. */
 export function sealWith(security: Security, plain: Uint8Array, aad: Uint8Array): Uint8Array {
   const { aead, keyring } = sealer(security);
   if (security.nonce === undefined) throw new RangeError('encryption needs a source of nonces');
@@ -160,8 +163,8 @@ export function sealWith(security: Security, plain: Uint8Array, aad: Uint8Array)
 }
 
 /**
- * The datagram of a message.
- * @param options `compressed`: where that makes it shorter; `checksum`: for peers of version 5 and later.
+ * Encodes a message as a datagram.
+ * @param options `compressed`: if that makes it shorter; `checksum`: for peers with version 5 or later.
  */
 export function encodePacket(
   message: Uint8Array,
@@ -180,7 +183,7 @@ export function encodePacket(
   return addLabel(label, bytes);
 }
 
-/** Takes the outer layers off a datagram: the label, encryption, the checksum. @throws WireError */
+/** Removes the outer layers of a datagram: label, encryption, checksum. @throws WireError */
 export function openPacket(bytes: Uint8Array, security: Security): Uint8Array {
   const { label, rest } = takeLabel(bytes);
   if (label !== (security.label ?? '')) throw malformed(PROTOCOL, 0, UNREADABLE.label);
@@ -196,19 +199,18 @@ export function openPacket(bytes: Uint8Array, security: Security): Uint8Array {
   return takeCrc(plain);
 }
 
-/** Where `walk` puts what it finds. */
+/** Receives the messages that `walk` finds. */
 export interface PacketVisitor {
   message(message: Message): void;
-  /** The bytes of a user message. They are those of the datagram, or its own. */
+  /** Handles the bytes of a user message, which may be a view of the datagram. */
   user(bytes: Uint8Array): void;
-  /** A part that is not to be read; the others are. */
+  /** Handles a part that cannot be decoded; the others are still visited. */
   refused(error: unknown): void;
 }
 
 /**
- * Visits the messages of a datagram without its outer layers, those in compounds and compressed ones too. Neither nests
- * deeper than {@link MAX_NESTING}; not more than {@link MAX_INFLATED} octets come out of what is compressed, nor more than
- * {@link MAX_MESSAGES} messages out of it all.
+ * Visits the messages of a datagram without its outer layers, including those in compounds and compressed messages.
+ * Limits: {@link MAX_NESTING} levels, {@link MAX_INFLATED} decompressed octets, {@link MAX_MESSAGES} messages.
  */
 export function walk(bytes: Uint8Array, visitor: PacketVisitor): void {
   let octets = MAX_INFLATED;
@@ -228,7 +230,7 @@ export function walk(bytes: Uint8Array, visitor: PacketVisitor): void {
         if (compound.truncated > 0) visitor.refused(truncated(PROTOCOL, 0, part.length + 1, part.length));
       } else if (type === TYPE.compress) {
         const limit = octets;
-        octets = 0; // one that fails has used up all of it
+        octets = 0; // a failure uses up the whole budget
         inner = [inflate(decodeMessage(part), limit)];
         octets = limit - inner[0]!.length;
       } else found = decodeMessage(part);

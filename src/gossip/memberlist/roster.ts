@@ -16,14 +16,15 @@ import { Suspicion } from './suspicion.js';
 import type { Timers } from './timers.js';
 
 /**
- * Nobody comes here by honest refuting in a hundred years, but one lie brings a member here; and what is said of it here
- * it cannot outbid. So accusations at this incarnation are not believed: a member that is accused so is probed next,
- * and what one has found out oneself counts. An `alive` counts as later than any accusation.
+ * The highest incarnation. A member cannot refute an accusation at this incarnation. Honest refuting takes more than a
+ * hundred years to reach it, but one forged message is enough. So the roster believes such an accusation only if this
+ * member's own probes failed, too; otherwise it probes the accused member next. At this incarnation an `alive`
+ * overrides any accusation.
  */
 const MAX_INCARNATION = 0xffff_ffff;
-/** Failed members that are listed after the protocol has forgotten them, at most. */
+/** Maximum number of failed members to list after the protocol has forgotten them. */
 const MAX_FAILED = 1024;
-/** Characters of a member's name at most. */
+/** Maximum length of a member's name, in characters. */
 export const MAX_NAME = 255;
 const NOTHING = new Uint8Array(0);
 
@@ -34,50 +35,50 @@ export interface RosterOptions {
   meta: Uint8Array;
   vsn: Uint8Array;
   timing: Timing;
-  /** How long a name stays with its address after its member died, in milliseconds; 0 for ever. */
+  /** How long a name stays bound to its address after its member died, in milliseconds; 0 means forever. */
   deadNodeReclaimTime: number;
-  /** How long a member that failed is listed, in milliseconds. */
+  /** How long to list a failed member, in milliseconds. */
   failedMemberLife: number;
   maxMembers: number;
-  /** From 0 up to but not including 1. */
+  /** Returns a number from 0 up to but not including 1. */
   random: () => number;
 }
 
-/** What becomes of what others say of members. */
+/** The outcome of a message about a member. */
 export type Verdict = 'taken' | 'old' | 'invalid' | 'conflict' | 'full' | 'unknown' | 'unbelievable';
 
-/** What the list of members tells the machine. */
+/** What the roster needs from the machine. */
 export interface RosterHost {
-  /** To be told to everybody, in place of what was to be told of the member before. */
+  /** Queues a broadcast, which replaces an earlier one about the same member. */
   broadcast(about: string, message: Uint8Array, finished: (() => void) | null): void;
   joined(member: Member, now: number): void;
   updated(member: Member, now: number): void;
-  /** It is dead, or has left: `member.state` says which. */
+  /** A member is gone: `member.state` is `dead` or `left`. */
   left(member: Member, now: number): void;
-  /** A member of that name is known, and at another address. */
+  /** A message gave another address for a known member. */
   conflict(name: string, address: string, now: number): void;
-  /** Somebody thought this member gone, or something else than it is. */
+  /** This member had to refute a message about itself. */
   refuted(now: number): void;
 }
 
 /**
- * All members that one knows, oneself among them, and the rules by which what is said of them is believed: the higher
- * incarnation wins, and only a member itself raises its own.
+ * All known members, this one included, and the rules for messages about them: the higher incarnation wins, and only
+ * the member itself raises its own.
  */
 export class Roster {
   readonly self: Entry;
-  /** Set once this member is on its way out: from then on it lets others call it dead. */
+  /** Set once this member is leaving: from then on it does not refute its death. */
   leaving = false;
   readonly #options: RosterOptions;
   readonly #host: RosterHost;
   readonly #timers: Timers;
   readonly #members = new Map<string, Entry>();
-  /** Members that failed, which the protocol has forgotten: for listings only. The oldest first. */
+  /** Failed members that the protocol has forgotten, oldest first; for listings only. */
   readonly #failed = new Map<string, Entry>();
-  /** All members, in the order in which they are probed. */
+  /** All members, in the order of their probes. */
   #order: Entry[] = [];
   #index = 0;
-  /** A member to be probed before its turn, and whether the last one was. */
+  /** A member to probe before its turn, and whether the last probe was such a one. */
   #urgent: Entry | null = null;
   #hurried = false;
 
@@ -92,7 +93,7 @@ export class Roster {
     this.#announce(null);
   }
 
-  /** Members, the dead that are not forgotten yet and oneself included. */
+  /** Number of members, including this one and dead ones that are not forgotten yet. */
   get size(): number {
     return this.#members.size;
   }
@@ -105,37 +106,37 @@ export class Roster {
     return this.#order;
   }
 
-  /** All members, and those that failed a while ago: the protocol forgets them soon, people do not. */
+  /** All members, and those that failed a while ago: the protocol forgets them soon, users do not. */
   listing(now: number): readonly Member[] {
     for (const [name, { since }] of this.#failed)
       if (now - since > this.#options.failedMemberLife) this.#failed.delete(name);
     return this.#failed.size === 0 ? this.#order : [...this.#order, ...this.#failed.values()];
   }
 
-  /** Says to everybody what has changed of this member. */
+  /** Announces a change of this member's meta data. */
   update(meta: Uint8Array): void {
     this.self.meta = meta.slice();
     this.#raise(0);
     this.#announce(null);
   }
 
-  /** This member goes. */
+  /** Marks this member as leaving. */
   leave(now: number): void {
     this.leaving = true;
     this.self.state = 'left';
     this.self.since = now;
   }
 
-  /** Says to everybody that this member went; `finished` runs once that has been said often enough. */
+  /** Announces that this member left; calls `finished` once the broadcast has been sent often enough. */
   farewell(finished: () => void): void {
     const { name, incarnation } = this.self;
     this.#say(name, { type: 'dead', incarnation, node: name, from: name }, finished);
   }
 
   /**
-   * A member is there, at an address, as it says itself.
-   * @param told Whether others are to hear of it from here.
-   * @param hearsay Whether another member told of it, who may not know the latest.
+   * Handles a member's announcement of itself.
+   * @param told Whether to broadcast the message.
+   * @param hearsay Whether it came from another member, whose information may be outdated.
    */
   alive(message: Alive, now: number, told = true, hearsay = false): Verdict {
     const { node, addr, meta, vsn, incarnation } = message;
@@ -173,7 +174,7 @@ export class Roster {
     member.address = addr;
     member.port = port;
     if (changed) member.meta = meta.slice();
-    // Nearly all members say the same of their versions: one array for all of them.
+    // Nearly all members have the same versions: they share one array.
     if (!same(vsn, member.vsn)) member.vsn = same(vsn, this.self.vsn) ? this.self.vsn : vsn.slice();
     member.incarnation = incarnation;
     member.state = 'alive';
@@ -184,8 +185,8 @@ export class Roster {
   }
 
   /**
-   * Somebody suspects a member.
-   * @param own Whether this member has found out by itself.
+   * Handles the suspicion of a member.
+   * @param own Whether this member's own probe failed.
    */
   suspect(message: Suspect, now: number, own = false): Verdict {
     const member = this.#members.get(message.node);
@@ -218,7 +219,7 @@ export class Roster {
     return 'taken';
   }
 
-  /** Somebody is sure that a member is gone, or a member says so of itself. */
+  /** Handles the death of a member, or its announcement that it leaves. */
   dead(message: Dead, now: number, own = false): Verdict {
     const member = this.#members.get(message.node);
     if (member === undefined) return 'unknown';
@@ -238,7 +239,10 @@ export class Roster {
     return 'taken';
   }
 
-  /** What another member knows. Whom it takes for dead is suspected only, so that who lives can say so. */
+  /**
+   * Merges another member's state. Members that are dead there are only suspected here, so that a live one can refute
+   * it.
+   */
   merge(nodes: readonly NodeState[], now: number): Verdict[] {
     return nodes.map((node) => {
       const { name, incarnation } = node;
@@ -251,7 +255,10 @@ export class Roster {
     });
   }
 
-  /** What was known earlier: who lived then is taken to live, and the rest is left out. Nobody is told. */
+  /**
+   * Restores an earlier state: members alive or suspected then count as alive, all others are ignored. Nothing is
+   * broadcast.
+   */
   restore(nodes: readonly NodeState[], now: number): Verdict[] {
     return nodes
       .filter(({ state }) => state === STATE.alive || state === STATE.suspect)
@@ -260,21 +267,21 @@ export class Roster {
       );
   }
 
-  /** All members, as a `pushPull` has them. */
+  /** All members, as entries of a `pushPull`. */
   state(): NodeState[] {
     return this.#order.map(toNodeState);
   }
 
-  /** Whether an accusation is one that nobody could refute, and nothing else speaks for it. */
+  /** Whether an accusation cannot be refuted and has no other support. */
   #unbelievable(member: Entry, { incarnation }: Suspect | Dead, own: boolean): boolean {
     if (incarnation < MAX_INCARNATION || own || member.suspicion?.own === true) return false;
     this.#urgent ??= member;
     return true;
   }
 
-  /** The next member to be probed; `null` where there is none. */
+  /** The next member to probe; `null` if there is none. */
   next(now: number): Entry | null {
-    // Every other time at most, so that nobody can keep the others from their turn.
+    // At most every other time, so that accusations cannot starve the probes of other members.
     const urgent = this.#hurried ? null : this.#urgent;
     this.#hurried = urgent !== null;
     if (urgent !== null) {
@@ -293,7 +300,7 @@ export class Roster {
     return null;
   }
 
-  /** Up to `count` different members that `fits` accepts, at random. It looks at three times as many as there are. */
+  /** Up to `count` different random members that `fits` accepts. It tries three times the number of members. */
   pick(count: number, fits: (member: Entry) => boolean): Entry[] {
     const picked: Entry[] = [];
     const order = this.#order;
@@ -318,7 +325,7 @@ export class Roster {
     order[at] = member;
   }
 
-  /** Forgets who has been gone for long. */
+  /** Removes members that have been gone for long. */
   #forget(now: number): void {
     const { gossipToTheDeadTime } = this.#options.timing;
     this.#order = this.#order.filter((member) => {
@@ -344,7 +351,7 @@ export class Roster {
     }
   }
 
-  /** Sets when a suspected member is taken for dead. */
+  /** Sets the timer that declares a suspected member dead. */
   #await(member: Entry, now: number): void {
     this.#timers.cancel(member.timer);
     const { incarnation, name } = member;
@@ -382,12 +389,12 @@ export class Roster {
   }
 
   #say(about: string, message: Message, finished: (() => void) | null): void {
-    this.#host.broadcast(about, encodeMessage(message).slice(), finished); // without the room behind it
+    this.#host.broadcast(about, encodeMessage(message).slice(), finished); // a copy, without the spare room behind it
   }
 }
 
 function entry(name: string, address: string, port: number, now: number): Entry {
-  addressBytes(address); // refuses what is no address
+  addressBytes(address); // throws for an invalid address
   return {
     name,
     address,

@@ -1,16 +1,17 @@
 /**
- * Encryption: AES-GCM with the first key of a ring; what any of the keys opens is accepted.
+ * Encryption: AES-GCM with the first key of a ring. A message is accepted if any key of the ring decrypts it.
  *
  *     +---------+------------+------------------+----------+
  *     | version | nonce (12) | ciphertext       | tag (16) |
  *     +---------+------------+------------------+----------+
  *
- * Version 1 encrypts as is; version 0 fills up to whole 16 octets first, with 1 to 16 octets that say how many they are.
+ * Version 1 has no padding. Version 0 pads to a multiple of 16 octets first, with 1 to 16 octets that each hold their
+ * number.
  */
 import { malformed, truncated } from '../../wire/index.js';
 
 const PROTOCOL = 'memberlist';
-/** What a `WireError` says in `detail` of traffic whose keys are not those of this member. */
+/** The `detail` of a `WireError` about traffic that does not match this member's keys or label. */
 export const UNREADABLE = {
   /** It is encrypted with a key that is not in the ring. */
   otherKey: 'no key of the ring opens it',
@@ -18,7 +19,7 @@ export const UNREADABLE = {
   encrypted: 'the stream is encrypted',
   /** It is not encrypted, and this member has keys. */
   plain: 'the stream is not encrypted',
-  /** It carries another label, or this member has one and it carries none. */
+  /** It carries another label, or none where this member has one. */
   label: 'the label is that of another cluster',
 } as const;
 const NONCE = 12;
@@ -26,16 +27,16 @@ const TAG = 16;
 const BLOCK = 16;
 const HEADER = 1 + NONCE;
 
-/** Octets that encryption adds: all of version 1, the most of version 0. */
+/** Octets that encryption adds: the exact number for version 1, the maximum for version 0. */
 export const OVERHEAD = [HEADER + BLOCK + TAG, HEADER + TAG] as const;
 
 export type SealVersion = 0 | 1;
 
-/** AES-GCM of 128, 192 or 256 bits, by the length of the key. */
+/** AES-GCM with 128, 192 or 256 bits, depending on the length of the key. */
 export interface Aead {
-  /** The ciphertext and its tag. */
+  /** Returns the ciphertext and its tag. */
   seal(key: Uint8Array, nonce: Uint8Array, plaintext: Uint8Array, aad: Uint8Array): Uint8Array;
-  /** The plaintext; `null` where the tag is wrong. */
+  /** Returns the plaintext; `null` if the tag is wrong. */
   open(key: Uint8Array, nonce: Uint8Array, sealed: Uint8Array, aad: Uint8Array): Uint8Array | null;
 }
 
@@ -43,7 +44,7 @@ export interface Aead {
 export class Keyring {
   #keys: Uint8Array[] = [];
 
-  /** @throws RangeError for no key, or one that is not 16, 24 or 32 octets. */
+  /** @throws RangeError if there is no key, or one that is not 16, 24 or 32 octets long. */
   constructor(keys: readonly Uint8Array[]) {
     if (keys.length === 0) throw new RangeError('a keyring has at least one key');
     for (const key of keys) this.add(key);
@@ -57,14 +58,14 @@ export class Keyring {
     return this.#keys[0]!;
   }
 
-  /** Adds a key that decrypts only; one that is there already stays where it is. */
+  /** Adds a key for decryption only. A key that is already in the ring keeps its position. */
   add(key: Uint8Array): void {
     if (key.length !== 16 && key.length !== 24 && key.length !== 32)
       throw new RangeError(`a key has 16, 24 or 32 octets, not ${key.length}`);
     if (this.#find(key) < 0) this.#keys = [...this.#keys, key.slice()];
   }
 
-  /** Encrypts with this key from now on. @throws RangeError for a key that was not added. */
+  /** Encrypts with this key from now on. @throws RangeError if the key is not in the ring. */
   use(key: Uint8Array): void {
     const at = this.#find(key);
     if (at < 0) throw new RangeError('the key is not in the ring: add it first');
@@ -72,14 +73,13 @@ export class Keyring {
     this.#keys = [chosen, ...this.#keys.filter((other) => other !== chosen)];
   }
 
-  /** @throws RangeError for the key that encrypts. */
+  /** Removes a key. @throws RangeError for the key that encrypts. */
   remove(key: Uint8Array): void {
     const at = this.#find(key);
     if (at === 0) throw new RangeError('the key encrypts: use another one first');
     this.#keys = this.#keys.filter((_, i) => i !== at);
   }
 
-  /** Whether a key is in the ring. */
   has(key: Uint8Array): boolean {
     return this.#find(key) >= 0;
   }
@@ -89,12 +89,12 @@ export class Keyring {
   }
 }
 
-/** How long `plain` octets get. */
+/** The length of `plain` octets after encryption. */
 export function sealedLength(version: SealVersion, plain: number): number {
   return HEADER + (version === 1 ? plain : plain + BLOCK - (plain % BLOCK)) + TAG;
 }
 
-/** Encrypts. @param nonce 12 octets that never come twice with one key. */
+/** Encrypts. @param nonce 12 octets that never repeat with the same key. */
 export function seal(
   aead: Aead,
   key: Uint8Array,
@@ -118,7 +118,7 @@ export function seal(
 
 /**
  * Decrypts with any key of the ring.
- * @throws WireError `truncated`, or `malformed` where no key fits.
+ * @throws WireError `truncated`, or `malformed` if no key fits.
  */
 export function open(aead: Aead, keyring: Keyring, sealed: Uint8Array, aad: Uint8Array): Uint8Array {
   if (sealed.length < HEADER + TAG) throw truncated(PROTOCOL, 0, HEADER + TAG, sealed.length);

@@ -5,38 +5,38 @@ import { encodeStream, STREAM_LIMITS, StreamReader, type StreamLimits, type Stre
 import type { Security } from './packet.js';
 import type { Timer, Timers } from './timers.js';
 
-/** Streams as whoever has sockets makes them. Numbers name them. */
+/** Opens and closes streams for `Sessions`. Each stream has a number. */
 export interface StreamSink {
   /**
-   * Dials, and sends the bytes. Where no answer is wanted the stream is to be closed once they are sent, and nothing more
-   * said of it; else what happens is told to `streamData` and `streamClosed`.
+   * Opens a stream and sends the bytes. If no answer is expected, the sink closes the stream once they are sent, and
+   * reports nothing more about it. Otherwise it reports to `streamData` and `streamClosed`.
    */
   openStream(id: number, address: string, port: number, bytes: Uint8Array, answered: boolean): void;
-  /** Sends by a stream that is open. */
+  /** Sends over an open stream. */
   writeStream(id: number, bytes: Uint8Array): void;
-  /** Closes a stream once what was written is sent; nothing more is to be said of it. */
+  /** Closes a stream once everything written is sent, and reports nothing more about it. */
   closeStream(id: number): void;
 }
 
 interface Session {
   readonly reader: StreamReader;
   readonly timer: Timer;
-  /** Octets that are counted for it. */
+  /** Buffered octets that are counted for it. */
   kept: number;
-  /** Of the peer; empty where nobody said. */
+  /** Of the peer; empty if unknown. */
   readonly address: string;
-  /** Of a stream that was dialled. `null` for one that was accepted. */
+  /** For a dialled stream. `null` for an accepted one. */
   readonly done: Answered | null;
 }
 
-/** Gets the answer of a stream that was dialled; `null` where there is none, and why. */
+/** Receives the answer on a dialled stream, or `null` and the reason for the failure. */
 export type Answered = (answer: StreamMessage | null, now: number, failure: string) => void;
 
-/** What `Sessions` asks of the machine. */
+/** What `Sessions` needs from the machine. */
 export interface SessionHost {
-  /** A request came; `reply` answers it, once. What it throws as `WireError` is told to the peer. */
+  /** Handles a request; it may call `reply` once. If it throws a `WireError`, the peer gets an `err` message. */
   request(message: StreamMessage, address: string, reply: (message: Uint8Array) => void, now: number): void;
-  /** What came from there cannot be read. */
+  /** Data from this address cannot be read. */
   refused(error: WireError, address: string, now: number): void;
 }
 
@@ -44,9 +44,9 @@ export interface SessionOptions {
   security: Security;
   compressed: boolean;
   timeout: number;
-  /** Accepted at the same time at most, and dialled. Default 128 both. */
+  /** Maximum number of accepted streams, and of dialled ones. Default 128 each. */
   maxStreams?: number;
-  /** Octets at most that all streams together keep of messages that are not whole yet. Default 64 MiB. */
+  /** Maximum memory for incomplete messages of all streams, in octets. Default 64 MiB. */
   maxKept?: number;
   limits?: StreamLimits;
   /** See {@link WORK}. */
@@ -55,14 +55,14 @@ export interface SessionOptions {
 }
 
 /**
- * What answering streams may cost at once, and a second: an octet that comes out of what is compressed counts as 1, an
- * octet of an answer as 16, a member heard of as 1024, each of which takes about 4 ns.
+ * Budget for answering streams, as a burst and per second. A decompressed octet costs 1 unit, an octet of an answer 16,
+ * a received member 1024. A unit takes about 4 ns.
  */
 export const WORK = { most: 512 * 1024 * 1024, perSecond: 32 * 1024 * 1024 } as const;
 const ANSWER_WORK = 16;
 const MEMBER_WORK = 1024;
 
-/** The streams of a member: one request each, and maybe an answer. */
+/** The streams of this member. Each carries one request and at most one answer. */
 export class Sessions {
   readonly #options: Required<SessionOptions>;
   readonly #sink: StreamSink;
@@ -89,29 +89,29 @@ export class Sessions {
     this.#timers = timers;
   }
 
-  /** Streams that are open, as far as this side knows. */
+  /** Number of open streams, as far as this side knows. */
   get size(): number {
     return this.#sessions.size;
   }
 
-  /** Octets kept of messages that are not whole. */
+  /** Buffered octets of incomplete messages. */
   get kept(): number {
     return this.#kept;
   }
 
-  /** Sends a message that wants no answer. */
+  /** Sends a message and expects no answer. */
   tell(address: string, port: number, message: Uint8Array): void {
     this.#sink.openStream(this.#next++, address, port, this.#encode(message, true), false);
   }
 
-  /** Sends a message, and gives back the answer; `null` where none comes by the deadline. */
+  /** Sends a message and passes the answer to `done`; `null` if none arrives by the deadline. */
   ask(address: string, port: number, message: Uint8Array, deadline: number, done: Answered, now: number): void {
     if (this.#sessions.size - this.#accepted >= this.#options.maxStreams) return done(null, now, 'too many streams');
     const id = this.#open(deadline, address, done);
     this.#sink.openStream(id, address, port, this.#encode(message, true), true);
   }
 
-  /** A peer has dialled. @returns the stream's number; 0 where it is to be closed at once. */
+  /** Accepts a stream from a peer. @returns its number; 0 if the caller must close it at once. */
   accept(address: string, now: number): number {
     if (this.#work.left(now) <= 0) return 0;
     if (this.#accepted >= this.#options.maxStreams && !this.#makeRoom(address, now)) return 0;
@@ -119,7 +119,7 @@ export class Sessions {
     return this.#open(now + this.#options.timeout, address, null);
   }
 
-  /** Closes the oldest stream from the address that has most, unless that is hardly more than the new one's has. */
+  /** Closes the oldest stream of the address with the most streams, if it has at least two more than `address`. */
   #makeRoom(address: string, now: number): boolean {
     const counts = new Map<string, number>();
     for (const one of this.#sessions.values())
@@ -178,7 +178,7 @@ export class Sessions {
     if (session !== undefined) this.#end(id, session, null, now, reason);
   }
 
-  /** Closes all streams, and answers nobody. */
+  /** Closes all streams without answers. */
   clear(): void {
     for (const [id, session] of this.#sessions) {
       this.#forget(id, session);

@@ -1,12 +1,12 @@
 /**
- * Streams: one request a connection, and for some an answer on the same one. From the outside in: a label, which only the
- * dialler writes; encryption with its length; compression; the message.
+ * Streams: one request per connection, and for some a response on the same one. Layers, outermost first: a label, sent
+ * by the client only; encryption with its length; compression; the message.
  *
  *     +------+------------+--------------------+        +------+--------------------------------+
  *     | 0x0a | length (4) | sealed (seal.ts)   |        | 0x06 | header | member | ... | state  |
  *     +------+------------+--------------------+        +------+--------------------------------+
  *
- * Without encryption nothing says how long a message is: it ends where its msgpack and the lengths in it end.
+ * An unencrypted message has no length field: it ends where its msgpack and the lengths in it end.
  */
 import { getU32, malformed, setU32, truncated, WireError } from '../../wire/index.js';
 import {
@@ -41,10 +41,10 @@ import { open, OVERHEAD, sealedLength, UNREADABLE } from './seal.js';
 const PROTOCOL = 'memberlist';
 const FRAME = 5;
 
-/** All members that one knows, and the application's state. */
+/** All members known to the sender, and the application's state. */
 export interface PushPull {
   type: 'pushPull';
-  /** Whether the dialler is joining. */
+  /** Whether the client is joining. */
   join: boolean;
   nodes: NodeState[];
   userState: Uint8Array;
@@ -56,16 +56,16 @@ export interface UserMessage {
   payload: Uint8Array;
 }
 
-/** What a stream may carry. */
+/** The messages that a stream may carry. */
 export type StreamMessage = PushPull | UserMessage | Ping | Ack | Err;
 
-/** How much a stream may hold. */
+/** Limits of a stream. */
 export interface StreamLimits {
-  /** Octets at most that are kept of it. Default 20 MiB, as peers have it. */
+  /** Maximum buffered octets. Default 20 MiB, as peers have it. */
   octets: number;
-  /** Octets that may come out of what is compressed. Default 40 MiB, as peers have it. */
+  /** Maximum decompressed octets. Default 40 MiB, as peers have it. */
   inflated: number;
-  /** Members of a `pushPull`. Default 16,384. */
+  /** Maximum members of a `pushPull`. Default 16,384. */
   nodes: number;
 }
 
@@ -75,15 +75,12 @@ export const STREAM_LIMITS: Readonly<StreamLimits> = {
   nodes: 16_384,
 };
 
-/**
- * Messages longer than this are sent as they are, which peers accept: to compress a megabyte takes 25 ms, in which nothing
- * else happens.
- */
+/** Longer messages are sent uncompressed, which peers accept: compressing a megabyte blocks the process for 25 ms. */
 export const MAX_DEFLATED = 128 * 1024;
-/** Octets of a map at most, that of a compressed message apart; no member's comes near. */
+/** Maximum length of a map in octets, except that of a compressed message; no real member's comes near. */
 const MAX_MAP = 4096;
 
-/** A `pushPull`, from its type octet on. */
+/** Encodes a `pushPull`, type octet included. */
 export function encodePushPull(value: PushPull): Uint8Array {
   const writer = new Writer(64 + value.nodes.length * 128 + value.userState.length);
   writer.octet(TYPE.pushPull);
@@ -97,7 +94,7 @@ export function encodePushPull(value: PushPull): Uint8Array {
   return writer.done();
 }
 
-/** A user message, from its type octet on. */
+/** Encodes a user message, type octet included. */
 export function encodeUser(payload: Uint8Array): Uint8Array {
   const writer = new Writer(32 + payload.length);
   writer.octet(TYPE.user);
@@ -107,9 +104,9 @@ export function encodeUser(payload: Uint8Array): Uint8Array {
 }
 
 /**
- * The octets of a message in a stream.
- * @param options `compressed`: up to {@link MAX_DEFLATED}, even where that makes it longer, as peers do; `dialler`: the
- *   label goes first.
+ * Encodes a message for a stream.
+ * @param options `compressed`: compress up to {@link MAX_DEFLATED} octets, even if the result is longer, as peers do;
+ *   `dialler`: prepend the label.
  */
 export function encodeStream(
   message: Uint8Array,
@@ -135,43 +132,43 @@ function joined(left: Uint8Array, right: Uint8Array): Uint8Array {
   return out;
 }
 
-/** Reads one message out of a stream, however it is cut. */
+/** Reads one message from a stream that arrives in pieces of any length. */
 export class StreamReader {
   readonly #security: Security;
   readonly #limits: StreamLimits;
   readonly #dialled: boolean;
   #bytes = new Uint8Array(256);
   #length = 0;
-  /** Octets without which there is no use in looking again. */
+  /** Minimum number of octets for the next attempt to parse. */
   #needed = 1;
-  /** Where the label ends; -1 before that is known. */
+  /** Offset behind the label; -1 while unknown. */
   #start = -1;
   #parser: MessageParser | null = null;
   #message: StreamMessage | null = null;
-  /** How often it has been looked whether the message is whole: what a stream costs beside the copying. */
+  /** Number of attempts to parse: the cost of a stream besides copying. */
   looks = 0;
   readonly #spent: Spent = { octets: 0 };
 
-  /** @param dialled Whether this side has dialled: what comes is an answer then, without a label. */
+  /** @param dialled Whether this side is the client: it then receives a response, without a label. */
   constructor(security: Security, dialled: boolean, limits: StreamLimits = STREAM_LIMITS) {
     this.#security = security;
     this.#dialled = dialled;
     this.#limits = limits;
   }
 
-  /** Octets that have come out of what is compressed; all that may, where it was too much. */
+  /** Octets decompressed so far; the whole limit if decompression failed. */
   get inflated(): number {
     return this.#spent.octets;
   }
 
-  /** Octets that are kept. */
+  /** Buffered octets. */
   get kept(): number {
     return this.#length;
   }
 
   /**
-   * Takes what has come, and returns the message once it is whole. What comes behind it is not looked at.
-   * @throws WireError where the stream is to be closed.
+   * Appends bytes, and returns the message once it is complete. Ignores everything after it.
+   * @throws WireError if the caller must close the stream.
    */
   push(bytes: Uint8Array): StreamMessage | null {
     if (this.#message !== null) return this.#message;
@@ -203,7 +200,7 @@ export class StreamReader {
     this.#length = end;
   }
 
-  /** A WireError `truncated` says how far the stream has to come, counted from its beginning. */
+  /** Throws WireError `truncated` with the length that the stream needs, counted from its beginning. */
   #read(): StreamMessage {
     const own = this.#security.label ?? '';
     if (this.#start < 0) {
@@ -236,12 +233,12 @@ export class StreamReader {
   }
 }
 
-/** Reads a message that is whole, compressed or not. @throws WireError */
+/** Decodes a complete message, compressed or not. @throws WireError */
 export function decodeStream(bytes: Uint8Array, limits: StreamLimits = STREAM_LIMITS): StreamMessage {
   return decodeWhole(bytes, limits, { octets: 0 });
 }
 
-/** Octets that came out of what is compressed. */
+/** Octets decompressed so far. */
 interface Spent {
   octets: number;
 }
@@ -250,7 +247,7 @@ function decodeWhole(bytes: Uint8Array, limits: StreamLimits, spent: Spent, infl
   return whole(() => new MessageParser(limits, 0, spent).parse(bytes, bytes.length, inflated));
 }
 
-/** Nothing more comes: what is cut short stays so. */
+/** Reports `truncated` as `malformed`, because no more bytes will arrive. */
 function whole<T>(read: () => T): T {
   try {
     return read();
@@ -261,7 +258,7 @@ function whole<T>(read: () => T): T {
   }
 }
 
-/** Reads a message from bytes that grow, and goes on from the last member that was whole. */
+/** Parses a message from growing bytes; resumes after the last complete member. */
 class MessageParser {
   readonly #limits: StreamLimits;
   readonly #spent: Spent;
@@ -300,7 +297,7 @@ class MessageParser {
     if (type === TYPE.compress) {
       if (inflated) throw malformed(PROTOCOL, this.#at, 'what is compressed is compressed again');
       const message = readMessage(reader);
-      this.#spent.octets = this.#limits.inflated; // one that fails has used up all of it
+      this.#spent.octets = this.#limits.inflated; // a failure uses up the whole budget
       const plain = inflate(message, this.#limits.inflated);
       this.#spent.octets = plain.length;
       return decodeWhole(plain, this.#limits, this.#spent, true);
@@ -319,7 +316,7 @@ class MessageParser {
     return { type: 'pushPull', join, nodes: this.#nodes, userState: octetsAt(reader, userStateLen) };
   }
 
-  /** A map that does not end is not waited for longer than it may be. */
+  /** Limits how long an incomplete map may get. */
   #map<T>(reader: Reader, read: (reader: Reader) => T): T {
     const { at } = reader;
     try {

@@ -1,14 +1,14 @@
 import { suspicionTimeout } from './formula.js';
 
-/** A suspicion: who shares it, and until when it lasts. The timer is elsewhere. */
+/** A suspicion: its accusers, and its deadline. The timer is elsewhere. */
 export class Suspicion {
-  /** Whether this member has found out by itself, whoever else has. */
+  /** Whether this member's own probes failed, too. */
   own = false;
   readonly #start: number;
   readonly #expected: number;
   readonly #min: number;
   readonly #max: number;
-  /** The first accuser, and those who confirmed. */
+  /** The first accuser, and those that confirmed. */
   readonly #accusers: Set<string>;
 
   constructor(from: string, expected: number, min: number, max: number, now: number) {
@@ -19,12 +19,12 @@ export class Suspicion {
     this.#start = now;
   }
 
-  /** When the member is taken for dead. */
+  /** When the member is declared dead. */
   get deadline(): number {
     return this.#start + suspicionTimeout(this.#accusers.size - 1, this.#expected, this.#min, this.#max);
   }
 
-  /** Whether `from` is one more accuser that counts. */
+  /** Adds an accuser; returns whether it counts. */
   confirm(from: string): boolean {
     if (this.#accusers.size > this.#expected || this.#accusers.has(from)) return false;
     this.#accusers.add(from);

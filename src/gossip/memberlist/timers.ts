@@ -1,4 +1,4 @@
-/** Something to do at a time. Whoever set it may cancel it. */
+/** An action at a time. Its holder may cancel it. */
 export interface Timer {
   readonly time: number;
   readonly order: number;
@@ -6,13 +6,13 @@ export interface Timer {
   run: ((now: number) => void) | null;
 }
 
-/** What is to be done when, as a heap; at equal times what was set first goes first. */
+/** Timers as a heap; at equal times in the order of their addition. */
 export class Timers {
   #heap: Timer[] = [];
   #order = 0;
   #cancelled = 0;
 
-  /** The time of the first; `Infinity` where there is none. */
+  /** The time of the first timer; `Infinity` if there is none. */
   get next(): number {
     return this.#heap[0]?.time ?? Infinity;
   }
@@ -28,7 +28,7 @@ export class Timers {
     if (timer === null || timer.run === null) return;
     timer.run = null;
     this.#cancelled++;
-    // Cancelled ones stay until they come first, but not more of them than of the others.
+    // Cancelled timers stay until they come first, or until they are more than half of the heap.
     if (this.#cancelled * 2 > this.#heap.length) {
       this.#heap = this.#heap.filter((one) => one.run !== null).sort((a, b) => (before(a, b) ? -1 : 1));
       this.#cancelled = 0;
@@ -41,7 +41,7 @@ export class Timers {
     this.#cancelled = 0;
   }
 
-  /** Does what is due, and what that sets for no later. */
+  /** Runs everything that is due, including timers added by it for no later than `now`. */
   run(now: number): void {
     while (this.next <= now) {
       const timer = this.#heap[0]!;
