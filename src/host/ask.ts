@@ -1,4 +1,4 @@
-/** A client of the control socket; control.ts has the protocol. */
+/** A client of the control socket; control.ts documents the protocol. */
 import { connect } from 'node:net';
 import { type Reply, type Request } from '../schema/index.js';
 import { codeOf, HostError } from './error.js';
@@ -14,8 +14,8 @@ export interface AskOptions {
 const TIMEOUT = 10_000;
 
 /**
- * Asks the VTEP that listens at `path`, and returns the whole result.
- * @throws HostError where nobody listens or answers in time, or with the VTEP's own refusal.
+ * Sends a request to the VTEP that listens at `path`, and returns the whole result.
+ * @throws HostError if no VTEP listens or answers in time, or if the VTEP refuses the request.
  */
 export async function ask(path: string, request: Request, options: AskOptions = {}): Promise<unknown> {
   const parts: unknown[][] = [];
@@ -27,7 +27,8 @@ export async function ask(path: string, request: Request, options: AskOptions = 
 }
 
 /**
- * Asks the VTEP that listens at `path`, and returns the parts of the result as they come. The caller may end early.
+ * Sends a request to the VTEP that listens at `path`, and yields the parts of the result as they arrive. The caller may
+ * stop early.
  * @throws HostError as `ask` does.
  */
 export async function* follow(path: string, request: Request, options: AskOptions = {}): AsyncGenerator<Page> {
@@ -85,12 +86,12 @@ async function* replies(
   }
 }
 
-/** The VTEP was silent for too long. */
+/** The VTEP did not answer in time. */
 class Late extends Error {}
 
-/** Calls `late` where a promise does not settle in time. */
+/** Calls `late` if a promise does not settle in time. */
 async function within<T>(promise: Promise<T>, milliseconds: number, late: () => void): Promise<T> {
-  // The second step looks at the socket once more: this process may be the one that was stopped.
+  // The second step checks the socket once more: the delay may be this process's own, if it was suspended.
   let second: NodeJS.Immediate | undefined;
   const timer = setTimeout(() => {
     second = setImmediate(() => (second = setImmediate(late)));
@@ -109,7 +110,7 @@ function parseReply(path: string, line: string): Reply {
     const reply = JSON.parse(line) as Reply;
     if (typeof reply.ok === 'boolean') return reply;
   } catch {
-    // not a VTEP's
+    // not a reply of a VTEP
   }
   throw new HostError(`what listens at ${path} is no VTEP: it answered "${line.slice(0, 60)}"`);
 }

@@ -1,6 +1,6 @@
 /**
- * Captures: who gets copies of the packets that an engine moves, on the thread that clients talk to. The recorders that
- * make the copies, one for each worker, are on the threads that move the packets; see recorder.ts.
+ * Captures: distributes copies of the packets that an engine moves, on the thread that serves clients. The recorders
+ * make the copies, one recorder per worker, on the threads that move the packets; see recorder.ts.
  */
 import { MAX_SNAP, type CaptureRequest, type Plan } from '../schema/index.js';
 import { HostError } from './error.js';
@@ -15,35 +15,35 @@ import {
   type UdpEnd,
 } from './recorder.js';
 
-/** One packet as it passed. */
+/** One captured packet. */
 export interface Captured {
   /** Nanoseconds since 1970 UTC, as decimal digits. */
   time: string;
   /** A TAP's name, or `underlay`. */
   place: string;
-  /** As the VTEP sees it: `in` by the TAP or from the underlay. */
+  /** From the VTEP's point of view: `in` from the TAP or from the underlay. */
   direction: 'in' | 'out';
-  /** Bytes that the packet had; `data` has the first ones only where that was asked for. */
+  /** Original length of the packet in bytes; `data` may be shorter if the request limits it. */
   length: number;
-  /** The frame, or the datagram from its VXLAN header on, as hexadecimal digits. */
+  /** The frame, or the datagram from its VXLAN header on, in hexadecimal. */
   data: string;
-  /** On the underlay: where the datagram came from and went to. */
+  /** On the underlay: source and destination of the datagram. */
   source?: UdpEnd;
   destination?: UdpEnd;
 }
 
-/** The place of datagrams. A device may have that name, too; its packets have no `source`. */
+/** The `place` of datagrams. A device may have this name too; its packets have no `source`. */
 export const UNDERLAY = 'underlay';
 
-/** Captures at a time. */
+/** Most concurrent captures. */
 const MOST = 8;
-/** Bytes of records that wait for one client, about; packets that come then are dropped and counted. */
+/** Approximate limit of bytes of records queued for one client; further packets are dropped and counted. */
 const QUEUE = 4 << 20;
-/** Bytes of packets in a page, about. */
+/** Approximate number of bytes of packets in a page. */
 const PAGE_BYTES = 64 << 10;
-/** Milliseconds between two pages at most, so that the client knows that the VTEP is still there. */
+/** Most milliseconds between two pages, so that the client knows that the VTEP is alive. */
 const HEARTBEAT = 1000;
-/** Milliseconds that packets of one worker wait for those of the others, to be put in the order of their times. */
+/** Milliseconds that packets of one worker wait for those of other workers, so that they can be sorted by time. */
 const MERGE = 50;
 
 /** Distributes the packets of all recorders to all captures. */
@@ -51,20 +51,20 @@ export class Captures {
   readonly #plan: Plan;
   readonly #tell: (worker: number, message: ToRecorder) => void;
   readonly #open = new Set<Capture>();
-  /** Of each worker's recorder; made for the first capture, and kept. */
+  /** Memory of each worker's recorder; allocated for the first capture, then kept. */
   #memories: RecorderMemory[] = [];
-  /** Workers whose recorders wait until somebody has room again, and the packets that were dropped here. */
+  /** Workers whose recorders wait until a capture has room again, with the number of packets dropped here. */
   readonly #waiting = new Map<number, number>();
 
-  /** @param tell Tells a worker's recorder. */
+  /** @param tell Sends a message to a worker's recorder. */
   constructor(plan: Plan, tell: (worker: number, message: ToRecorder) => void) {
     this.#plan = plan;
     this.#tell = tell;
   }
 
   /**
-   * Captures from now on, until there are `count` packets, `seconds` are over, or `gone`, or until the engine stops.
-   * @throws HostError where too many captures run.
+   * Captures from now on, until `count` packets, `seconds`, `gone`, or the end of the engine.
+   * @throws HostError if too many captures are running.
    */
   open({ count, seconds, snap = MAX_SNAP }: CaptureRequest, gone: AbortSignal): AsyncGenerator<Page> {
     if (this.#open.size >= MOST)
@@ -76,7 +76,7 @@ export class Captures {
     return this.#pages(capture, seconds, gone);
   }
 
-  /** A worker's recorder has handed out records. */
+  /** Handles records that a worker's recorder has handed out. */
   take(worker: number, { half, bytes, records }: Records): void {
     let again = 0;
     if (this.#open.size > 0) {
@@ -88,7 +88,7 @@ export class Captures {
     this.#release();
   }
 
-  /** Ends every capture with what it has. */
+  /** Ends every capture with the packets that it has. */
   stop(): void {
     for (const capture of this.#open) capture.close();
   }
@@ -121,7 +121,7 @@ export class Captures {
     if (this.#open.delete(capture)) this.#record();
   }
 
-  /** Tells the recorders how much to record from now on. */
+  /** Requests the recorders to record as much as the captures need now. */
   #record(): void {
     const open = [...this.#open];
     const packets = Math.max(0, ...open.map(({ wanted }) => wanted));
@@ -132,7 +132,7 @@ export class Captures {
       this.#tell(worker, { type: 'record', packets, snap, ...(isNew ? { memory } : {}) });
   }
 
-  /** Lets the recorders go on, unless nobody has room for what they record. */
+  /** Resumes the recorders, unless no capture has room. */
   #release(): void {
     const open = [...this.#open];
     if (open.length > 0 && !open.some((capture) => capture.hasRoom)) return;
@@ -140,13 +140,13 @@ export class Captures {
     this.#waiting.clear();
   }
 
-  /** Packets that the recorders have dropped. */
+  /** Number of packets that the recorders have dropped. */
   #dropped(): number {
     return this.#memories.reduce((sum, { dropped }) => sum + new Float64Array(dropped)[0]!, 0);
   }
 }
 
-/** Records as a recorder wrote them, and how far they have been read. */
+/** Records from a recorder, and the position up to which they have been read. */
 interface Batch {
   bytes: Buffer;
   at: number;
@@ -154,32 +154,32 @@ interface Batch {
   arrived: number;
 }
 
-/** Where the parts of the next record are. */
+/** Offsets of the parts of the next record. */
 function layoutOf({ bytes, at }: Batch): { address: number; data: number; end: number } {
   const address = at + RECORD.size;
   const data = address + bytes.readUInt8(at + RECORD.addressLength);
   return { address, data, end: data + bytes.readUInt32LE(at + RECORD.captured) };
 }
 
-/** The time of the next record in nanoseconds since 1970, exact to the resolution of the clock that it was taken from. */
+/** Time of the next record in nanoseconds since 1970, as precise as the clock that it was taken from. */
 function timeOf({ bytes, at }: Batch): number {
   return bytes.readUInt32LE(at + RECORD.seconds) * 1e9 + bytes.readUInt32LE(at + RECORD.nanoseconds);
 }
 
-/** One capture, and the records that wait for its client. */
+/** One capture, and the records queued for its client. */
 class Capture {
   readonly snap: number;
   closed = false;
   readonly #plan: Plan;
   readonly #count: number;
   readonly #lost: () => number;
-  /** What the recorders had dropped when this capture began. */
+  /** The recorders' number of dropped packets when this capture began. */
   readonly #lostBefore: number;
-  /** Packets that passed earlier, in milliseconds since 1970, are none of this capture's. */
+  /** Start of this capture in milliseconds since 1970; earlier packets do not belong to it. */
   readonly #since = performance.timeOrigin + performance.now();
-  /** Workers whose records are all later than that. */
+  /** Workers whose records are all later than the start. */
   readonly #current = new Set<number>();
-  /** Batches by worker, each worker's in the order of their times. */
+  /** Batches by worker, each worker's in order of time. */
   readonly #batches: Batch[][];
   #bytes = 0;
   #accepted = 0;
@@ -197,7 +197,7 @@ class Capture {
     this.#batches = Array.from({ length: plan.workers }, () => []);
   }
 
-  /** Packets that are wanted beyond those accepted. */
+  /** Number of packets still missing. */
   get wanted(): number {
     return Math.max(0, this.#count - this.#accepted);
   }
@@ -206,7 +206,7 @@ class Capture {
     return !this.closed && this.#bytes < QUEUE;
   }
 
-  /** Packets so far that passed and were not kept, here or by the recorders. */
+  /** Number of packets so far that were dropped, here or by the recorders. */
   get dropped(): number {
     return this.#dropped + (this.closed ? 0 : this.#lost() - this.#lostBefore);
   }
@@ -216,7 +216,7 @@ class Capture {
     return this.closed && (this.#bytes === 0 || this.#delivered === this.#count);
   }
 
-  /** @returns false where the records are dropped, because the client is slow. */
+  /** @returns false if it drops the records because the client is slow. */
   add(worker: number, bytes: Buffer, records: number): boolean {
     if (this.closed) return true;
     if (!this.hasRoom) {
@@ -242,14 +242,14 @@ class Capture {
     return count;
   }
 
-  /** Takes no more packets; those that wait are still delivered. */
+  /** Accepts no more packets; queued packets are still delivered. */
   close(): void {
     this.#dropped = this.dropped;
     this.closed = true;
     this.#wake();
   }
 
-  /** Waits for packets, the end, or the time to say that there are none. */
+  /** Waits for packets, for the end, or until a page without packets is due. */
   async ready(): Promise<void> {
     if (this.#bytes === 0 && !this.closed) await this.#news(HEARTBEAT);
     if (this.#batches.length > 1 && this.#bytes > 0 && this.#batches.some((own) => own.length === 0)) {
@@ -259,7 +259,7 @@ class Capture {
     }
   }
 
-  /** The next packets, as many as make a page. */
+  /** Returns the next packets, up to a page. */
   next(): Captured[] {
     const packets: Captured[] = [];
     for (let bytes = 0; bytes < PAGE_BYTES && packets.length < PAGE_ENTRIES && this.#delivered < this.#count;) {
@@ -277,7 +277,7 @@ class Capture {
     return packets;
   }
 
-  /** The batches of the worker whose next packet is the earliest. */
+  /** Returns the batches of the worker whose next packet is the earliest. */
   #earliest(): Batch[] | null {
     let earliest: Batch[] | null = null;
     let least = Infinity;

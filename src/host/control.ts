@@ -1,8 +1,8 @@
 /**
  * The control socket: requests to a running VTEP and its replies, over a Unix socket of mode 0600.
  *
- * A client writes requests and reads replies. Both are newline-delimited JSON: one object a line. The VTEP answers the
- * requests of a connection one after the other. src/schema/control.ts has the requests.
+ * A client writes requests and reads replies. Both are newline-delimited JSON: one object per line. The VTEP answers
+ * the requests of a connection one after the other. src/schema/control.ts defines the requests.
  *
  *     -> {"command":"counters"}
  *     <- {"ok":true,"result":{"vtep":{...},"engine":{...}}}
@@ -15,9 +15,9 @@
  * A listing and a capture reply with a list. A long list takes several lines: `result` holds a part of it, and every line
  * but the last has `"more":true`. A line with `"ok":false` ends a reply as well.
  *
- * A capture writes its first line when it records packets, further ones as packets pass, and at least one a second, with
- * an empty list where nothing passed. `dropped` counts the packets so far that passed but are not in the list, because
- * the client or the VTEP was too slow. The capture ends when the client closes the connection.
+ * A capture writes its first line when it starts to record, further ones as packets pass, and at least one per second,
+ * with an empty list if no packet passed. `dropped` counts the packets so far that passed but are not in the list,
+ * because the client or the VTEP was too slow. The capture ends when the client closes the connection.
  *
  *     -> {"command":"capture","count":2,"seconds":10}
  *     <- {"ok":true,"more":true,"result":[],"dropped":0}
@@ -33,17 +33,20 @@ import { parseRequest, type Reply, type Request } from '../schema/index.js';
 import { codeOf, HostError } from './error.js';
 import { type Page } from './pages.js';
 
-/** What one client may take of the VTEP's time and memory. */
+/** Limits on the VTEP's time and memory that one client may use. */
 export interface ControlLimits {
-  /** Connections at a time. For one more, the connection that has been idle for longest is closed, else the new one. */
+  /**
+   * Most connections at a time. A further connection replaces the one that has been idle longest; if none is idle, the
+   * new one is closed.
+   */
   clients: number;
-  /** UTF-16 code units of one request. No more than that and one read of the socket is kept for each connection. */
+  /** Most UTF-16 code units of one request. A connection buffers at most that and one read of the socket. */
   request: number;
-  /** Milliseconds for which a client may leave a line of a reply unread; then the connection is closed. */
+  /** Milliseconds that a client may leave a line of a reply unread; then the connection is closed. */
   stall: number;
-  /** Milliseconds for which a connection may have no request in progress; then it is closed. */
+  /** Milliseconds that a connection may have no request in progress; then it is closed. */
   idle: number;
-  /** Milliseconds that a client has, when the VTEP stops, to read the rest of its replies. */
+  /** Milliseconds that a client has to read the rest of its replies when the VTEP stops. */
   grace: number;
 }
 
@@ -51,28 +54,28 @@ const LIMITS: ControlLimits = { clients: 64, request: 1 << 18, stall: 10_000, id
 
 /**
  * Returns the result of a request, or its pages one by one.
- * @param gone Aborted when the client has gone or the VTEP stops: the pages then end.
+ * @param gone Aborted when the client disconnects or the VTEP stops: the pages then end.
  */
 export type Handler = (request: Request, gone: AbortSignal) => Promise<unknown>;
 
-/** Bytes of a socket's path at most: `sun_path` of unix(7) without its NUL. */
+/** Longest path of a socket in bytes: `sun_path` of unix(7) without its NUL. */
 const MAX_PATH = 107;
 
 export interface Control {
-  /** Ends every connection and removes the socket. */
+  /** Closes every connection and removes the socket. */
   close(): Promise<void>;
 }
 
 /**
- * Listens at `path`, mode 0600. Replaces a socket that nobody listens on.
- * @throws HostError where the path is taken or the socket cannot be created.
+ * Listens at `path`, mode 0600. Replaces a socket without a listener.
+ * @throws HostError if the path is taken or the socket cannot be created.
  */
 export async function serveControl(
   path: string,
   handle: Handler,
   limits: Partial<ControlLimits> = {},
 ): Promise<Control> {
-  // Node would cut it.
+  // Node would truncate it.
   if (Buffer.byteLength(path) > MAX_PATH)
     throw new HostError(`${path}: the path is longer than ${MAX_PATH} bytes; choose a shorter one`);
   await clear(path);
@@ -104,7 +107,7 @@ export async function serveControl(
   };
 }
 
-/** Closes the connection that has been idle for longest. @returns false where none is idle. */
+/** Closes the connection that has been idle longest. @returns false if none is idle. */
 function closeIdle(clients: Set<Client>): boolean {
   let oldest: Client | undefined;
   for (const client of clients) if (client.idleSince < (oldest?.idleSince ?? Infinity)) oldest = client;
@@ -114,7 +117,7 @@ function closeIdle(clients: Set<Client>): boolean {
   return true;
 }
 
-/** One connection. Its requests are answered one at a time, and read only as fast as they are answered. */
+/** One connection. It answers requests one at a time, and reads them only as fast as it answers them. */
 class Client {
   /** When the last request was answered, or `Infinity` while one is in progress. */
   idleSince = performance.now();
@@ -123,11 +126,11 @@ class Client {
   readonly #limits: ControlLimits;
   readonly #turns: Turns;
   readonly #gone = new AbortController();
-  /** Received and not yet answered. */
+  /** Received text that has not been answered yet. */
   #text = '';
-  /** The client sends no more, or is to be asked for no more. */
+  /** The client sends no more, or no further request is accepted. */
   #ended = false;
-  /** Called when there is something new: text, the end of it, or an empty send buffer. */
+  /** Called on new text, end of input, or an empty send buffer. */
   #wake: () => void = () => undefined;
 
   constructor(socket: Socket, handle: Handler, limits: ControlLimits, turns: Turns) {
@@ -181,7 +184,7 @@ class Client {
     this.#socket.end(() => this.#socket.destroy());
   }
 
-  /** The next request, or `null` where there is none any more. A line that is too long may be cut. */
+  /** Returns the next request, or `null` after the last. A line that is too long may be truncated. */
   async #line(): Promise<string | null> {
     for (;;) {
       const end = this.#text.indexOf('\n');
@@ -221,8 +224,8 @@ class Client {
   }
 
   /**
-   * Writes a line and waits until the client has read it, or most of it: the system keeps some 200 KiB for a socket.
-   * @returns false where the client has gone, or does not read and has been disconnected.
+   * Writes a line and waits until the client has read it, or most of it: the system buffers some 200 KiB per socket.
+   * @returns false if the client has disconnected, or was disconnected because it does not read.
    */
   async #write(reply: Reply): Promise<boolean> {
     const socket = this.#socket;
@@ -234,7 +237,7 @@ class Client {
     return socket.writable;
   }
 
-  /** Waits until there is something new. @returns false where there was not within `milliseconds`. */
+  /** Waits for an event. @returns false if there was none within `milliseconds`. */
   #woken(milliseconds: number): Promise<boolean> {
     return new Promise((resolve) => {
       const settle = (woken: boolean): void => {
@@ -250,8 +253,8 @@ class Client {
 }
 
 /**
- * Gives one turn in each round of the event loop, in the order of asking, so that the packets and timers of this thread
- * wait for one page of one client at most, however many clients there are.
+ * Gives one turn in each round of the event loop, in order of request. The packets and timers of this thread therefore
+ * wait for at most one page of one client, regardless of the number of clients.
  */
 class Turns {
   #last: Promise<void> = Promise.resolve();
@@ -282,12 +285,12 @@ function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void => reject(new HostError(`${path}: ${whyNot(path, error)}`, { cause: error }));
     server.once('error', failed);
-    // The socket is created during this very call, so that it never has another mode.
+    // `listen` creates the socket within this call, so the umask ensures that it never has another mode.
     const mask = process.umask(0o177);
     try {
       server.listen(path, () => {
         server.off('error', failed);
-        server.on('error', () => undefined); // no descriptor for one client is no reason to end
+        server.on('error', () => undefined); // failing to accept one client (no file descriptor) must not end the VTEP
         resolve();
       });
     } finally {
@@ -298,13 +301,13 @@ function listen(server: Server, path: string): Promise<void> {
 
 function whyNot(path: string, error: Error): string {
   const directory = dirname(path);
-  // Node reports EACCES where the directory does not exist.
+  // Node reports EACCES if the directory does not exist.
   if (!existsSync(directory)) return `there is no directory ${directory}; create it, or choose another path`;
   if (codeOf(error) === 'EACCES') return `permission denied in ${directory}; choose another path`;
   return `it cannot be created: ${error.message}`;
 }
 
-/** Removes a socket that nobody listens on. */
+/** Removes a socket without a listener. */
 async function clear(path: string): Promise<void> {
   let isSocket: boolean;
   try {

@@ -1,9 +1,9 @@
 /**
- * The portable engine, and the reference for others: `node:dgram` on the underlay, one read or write for each frame on the
- * TAPs, all on the event loop.
+ * The portable engine, and the reference for other engines: `node:dgram` on the underlay, one read or write per frame
+ * on the TAPs, all on the event loop.
  *
- * Node's sockets neither set nor show the outer TOS, so congestion marks do not pass between outer and inner header:
- * outer headers are sent Not-ECT, which is RFC 6040's compatibility mode (section 4.1).
+ * Node's sockets can neither set nor read the outer TOS, so congestion marks do not pass between outer and inner
+ * header: outer headers are sent as Not-ECT, which is RFC 6040's compatibility mode (section 4.1).
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { performance } from 'node:perf_hooks';
@@ -22,13 +22,13 @@ import { Troubles, type EngineReport } from './troubles.js';
 import { type TapFiles } from './tun.js';
 import { bindError, FIRST_SOURCE_PORT } from './underlay.js';
 
-/** Receive and send buffer to request, in bytes; `net.core.rmem_max` and `wmem_max` limit it. */
+/** Size of receive and send buffers to request, in bytes; `net.core.rmem_max` and `wmem_max` limit it. */
 const SOCKET_BUFFER = 4 << 20;
-/** Most bytes of datagrams that wait for the socket; further datagrams are dropped and counted. */
+/** Most bytes of datagrams queued for the socket; further datagrams are dropped and counted. */
 const MAX_QUEUE = 8 << 20;
 /** Milliseconds between two runs of the machine's timers. */
 const TICK = 1000;
-/** Senders that are remembered. */
+/** Most sender addresses to remember. */
 const MAX_SENDERS = 4096;
 
 export class DgramEngine implements Engine, VtepSink {
@@ -51,15 +51,15 @@ export class DgramEngine implements Engine, VtepSink {
   #taps: TapChannel[] = [];
   /** Absent without koffi. */
   #poller: TapPoller | undefined;
-  /** Receives: bound to the VTEP's port. */
+  /** The receiving socket, bound to the VTEP's port. */
   #socket: Socket | undefined;
-  /** Send, one for each flow; the receiving socket itself if the plan has no source ports. */
+  /** The sending sockets; each flow uses one. The receiving socket itself if the plan has no source ports. */
   #senders: Socket[] = [];
   #timer: NodeJS.Timeout | undefined;
   readonly #troubles = new Troubles(({ address }) => this.#senderAddresses.has(address));
-  /** Addresses that datagrams came from since the last tick, while any remote is in trouble. */
+  /** Sender addresses of datagrams since the last tick; filled only while a remote is in trouble. */
   readonly #heard = new Set<string>();
-  /** Addresses that datagrams came from at any time. */
+  /** Sender addresses of all datagrams so far. */
   readonly #senderAddresses = new Set<string>();
   #looking = false;
 
@@ -107,7 +107,7 @@ export class DgramEngine implements Engine, VtepSink {
     };
   }
 
-  /** Writes a frame to a TAP at once. */
+  /** Writes a frame to a TAP, synchronously. */
   deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
     if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
     const code = this.#taps[port]!.write(bytes, offset, end);
@@ -149,7 +149,7 @@ export class DgramEngine implements Engine, VtepSink {
     this.#lookForLosses();
   }
 
-  /** Reads how many datagrams the kernel has dropped at the receiving socket, which Node does not tell. */
+  /** Reads how many datagrams the kernel has dropped at the receiving socket; Node does not report it. */
   #lookForLosses(): void {
     if (this.#looking) return;
     this.#looking = true;
@@ -161,7 +161,7 @@ export class DgramEngine implements Engine, VtepSink {
 
   async ask(request: MachineRequest): Promise<unknown> {
     const result = answer(this.#vtep, this.#plan, request, performance.now());
-    this.#vtep.sendAnnouncements(performance.now(), this); // an endpoint may have another MAC address now
+    this.#vtep.sendAnnouncements(performance.now(), this); // the MAC address of an endpoint may have changed
     return result;
   }
 
@@ -202,7 +202,7 @@ export class DgramEngine implements Engine, VtepSink {
       ipv6Only: v6,
       recvBufferSize: SOCKET_BUFFER,
       sendBufferSize: SOCKET_BUFFER,
-      // Remotes are addresses already; Node's own lookup would delay each datagram to the next tick.
+      // Remotes are already addresses; Node's own lookup would delay each datagram to the next tick.
       lookup: (address, _options, done) => done(null, address, v6 ? 6 : 4),
     });
     return new Promise((resolve, reject) => {

@@ -6,7 +6,7 @@ import { canonicalIp, family, isUnicast, parseHostPort, type Gossip, type HostPo
 import { codeOf, HostError } from './error.js';
 import { isLocal } from './underlay.js';
 
-/** The VTEP's own address, and the one that others send to if an address translator (NAT) is between. */
+/** The VTEP's own address, and the address that other hosts send to if there is a NAT in between. */
 export interface Underlay {
   local: string;
   tunnel?: string;

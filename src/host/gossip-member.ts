@@ -1,4 +1,4 @@
-/** A member of a cluster, with the tables of NetworkDB on it. */
+/** A cluster member with NetworkDB tables. */
 import { type Keyring, type Member } from '../gossip/memberlist/index.js';
 import { NetworkDb, type Membership } from '../gossip/networkdb/index.js';
 import { type HostPort } from '../schema/index.js';
@@ -6,40 +6,40 @@ import { GossipHost, random, RECEIVE_BUFFER } from './gossip.js';
 import { keyTrouble } from './joining.js';
 import { Throttle } from './throttle.js';
 
-/** A warning is given once a minute, and not more than this many different ones. */
+/** Repeats a warning once a minute at most, and limits the number of different warnings in that time. */
 const WARNINGS = { interval: 60_000, most: 16 };
-/** What does not go away by itself is said once for each address, and of not more than this many. */
+/** Most addresses to report permanent problems for; each is reported once. */
 const ADDRESSES = 16;
-/** Milliseconds after which the name of a member that died may be used at another address. */
+/** Milliseconds after which a dead member's name may be reused at another address. */
 const RECLAIM = 5000;
 
 export interface MemberOptions {
   name: string;
-  /** Where to listen, and where others reach it; port 0 for any that is free. */
+  /** Where to listen, and where other members reach it; port 0 for any free port. */
   bind: HostPort;
   advertise: HostPort;
-  /** Absent: nothing is encrypted. */
+  /** Absent: no encryption. */
   keyring: Keyring | undefined;
 }
 
 export interface MemberEvents {
-  /** Something is wrong, said once a minute. */
+  /** Reports a problem; the same one once a minute at most. */
   warn(message: string): void;
   came?(member: Member): void;
-  /** It is dead, or has left: `member.state` says which. */
+  /** A member is dead or has left: see `member.state`. */
   went?(member: Member): void;
 }
 
 export interface GossipMember {
   host: GossipHost;
   db: NetworkDb;
-  /** Passes a warning on, unless it was given lately. */
+  /** Passes a warning on, unless the same one was passed on recently. */
   warn(message: string): void;
 }
 
 /**
- * Opens the sockets. The tables are to be started.
- * @throws HostError where the port is not to be had.
+ * Opens the sockets. The caller starts the tables.
+ * @throws HostError if the port is already in use or cannot be bound.
  */
 export async function openMember(options: MemberOptions, events: MemberEvents): Promise<GossipMember> {
   const { name, bind, advertise, keyring } = options;

@@ -1,4 +1,4 @@
-/** What a running VTEP says in its log about the underlay and about what passes, out of its engine's reports. */
+/** Writes a running VTEP's log about the underlay and the traffic, from its engine's reports. */
 import { type Explanation, type Finding } from '../vtep/index.js';
 import { AddressWatch } from './address-watch.js';
 import { type Logger } from './log.js';
@@ -7,10 +7,10 @@ import { type EngineReport } from './troubles.js';
 import { NoRouteError, pathTo } from './underlay.js';
 
 const TICK = 1000;
-/** Milliseconds between two looks for routes that are missing, and remotes looked at each time. */
+/** Milliseconds between two checks for missing routes, and the number of remotes checked each time. */
 const ROUTES = 5000;
 const ROUTES_AT_A_TIME = 4;
-/** Remotes whose routes `explain` looks up. */
+/** Number of remotes whose routes `explain` looks up. */
 const EXPLAINED = 8;
 
 export class Health {
@@ -53,7 +53,7 @@ export class Health {
     }
   }
 
-  /** Adds what is known of this host's address and of the routes to the remotes that a packet would go to. */
+  /** Adds the state of this host's address, and of the routes to the remotes that the packet would go to. */
   async explain(explanation: Explanation): Promise<Explanation> {
     const { steps, transmitted } = explanation;
     if (transmitted.length === 0) return explanation;
@@ -94,12 +94,12 @@ export class Health {
       await pathTo(address, this.#local);
       return true;
     } catch (error) {
-      return !(error instanceof NoRouteError); // where `ip` is missing nothing is known
+      return !(error instanceof NoRouteError); // without `ip`, the route is unknown
     }
   }
 }
 
-/** A line for what a machine has noticed, once a minute for each network and address. */
+/** Logs a finding of a machine, once a minute for each network and address. */
 export function logFinding(log: Logger, finding: Finding): void {
   const { vni } = finding;
   switch (finding.kind) {

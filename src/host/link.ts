@@ -1,4 +1,4 @@
-/** A TAP as a network device: made in its namespace, or found there, and given its addresses. */
+/** A TAP as a network device: creates or finds it in its namespace, and configures its addresses. */
 import { closeSync } from 'node:fs';
 import { type Plan, type TapPlan } from '../schema/index.js';
 import { canonicalPrefix, inPlace, listDevices, markOf, type Device } from './device.js';
@@ -23,9 +23,9 @@ export interface Link extends TapFiles {
   fd: number;
   /** The device's name where it is now. */
   device: string;
-  /** The device's MAC address; absent for a TAP that was passed on without one. */
+  /** The device's MAC address; absent for an inherited TAP without one. */
   mac?: string;
-  /** Whether an earlier process had made it. */
+  /** Whether an earlier process created it. */
   adopted: boolean;
 }
 
@@ -33,16 +33,16 @@ export interface Link extends TapFiles {
 const IPV6_MIN_MTU = 1280;
 
 /**
- * Makes every TAP of a plan, up and ready; looks at those that were passed on, and continues with those that an earlier
- * process kept.
- * @param flags Of the engine's TAPs.
- * @throws HostError naming the field; then nothing is left of a TAP that was made, and kept ones are as they were found.
+ * Creates every TAP of a plan and brings it up; checks TAPs that were passed as file descriptors; attaches to TAPs that
+ * an earlier process kept.
+ * @param flags Flags of the engine's TAPs.
+ * @throws HostError with the field. It then has removed the TAPs that it created, and left kept ones as they were.
  */
 export async function makeLinks(plan: Plan, flags: number): Promise<Link[]> {
   const makers = plan.taps.map((tap, i) => (tap.fd === undefined ? new Maker(plan, i, flags) : undefined));
   await inTurns(makers, (maker) => maker?.look());
   const found = makers.flatMap((maker) => (maker?.place === undefined ? [] : [maker]));
-  // One thread visits the namespaces of all.
+  // One thread visits all namespaces.
   const files = await openTunFiles(found.map(({ place }) => place!));
   found.forEach((maker, i) => (maker.files = files[i]!));
   const links: (Link | undefined)[] = makers.map(() => undefined);
@@ -58,10 +58,10 @@ export async function makeLinks(plan: Plan, flags: number): Promise<Link[]> {
   }
 }
 
-/** TAPs that are made at a time. */
+/** Number of TAPs to create concurrently. */
 const AT_ONCE = 8;
 
-/** Does something with each item, several at a time; throws the first error once all that had begun has ended. */
+/** Runs a function for each item, several at a time. Throws the first error after all running calls have ended. */
 async function inTurns<T>(
   items: readonly T[],
   act: (item: T, index: number) => Promise<void> | undefined,
@@ -79,7 +79,7 @@ function passedOn({ fd, mac }: TapPlan): Link {
   return { fd: fd!, queues: [fd!], writer: fd!, device, adopted: false, ...(mac === undefined ? {} : { mac }) };
 }
 
-/** Makes one TAP. */
+/** Creates or adopts one TAP. */
 class Maker {
   readonly #tap: TapPlan;
   readonly #name: string;
@@ -89,7 +89,7 @@ class Maker {
   readonly #queues: number;
   readonly #keep: boolean;
   #found: Device | undefined;
-  /** For a TAP that was found: open inside of its namespace. */
+  /** For an existing TAP: its files, opened inside its namespace. */
   files: readonly number[] | undefined;
 
   constructor(plan: Plan, index: number, flags: number) {
@@ -103,7 +103,7 @@ class Maker {
     this.#keep = plan.keepTaps;
   }
 
-  /** Looks at what is in the namespace already. */
+  /** Looks for an existing device in the namespace. */
   async look(): Promise<void> {
     const { name, netns } = this.#tap;
     if (netns !== undefined) requireNetns(netns, `${this.#path}.netns`);
@@ -115,7 +115,7 @@ class Maker {
     if (this.#found !== undefined) await about(`${this.#path}.name`, () => requireOrphan(this.#found!, netns, how));
   }
 
-  /** Where files are to be opened, for a TAP that was found. */
+  /** For an existing TAP: where to open files. */
   get place(): TunPlace | undefined {
     const { name, netns } = this.#tap;
     if (this.#found === undefined) return undefined;
@@ -127,7 +127,7 @@ class Maker {
     const { name, netns } = this.#tap;
     const found = this.#found;
     const files = this.files ?? [];
-    this.files = undefined; // from here on somebody else closes them
+    this.files = undefined; // from here on they belong to `adoptTap`
     const open = await about(`${this.#path}.name`, () =>
       found === undefined ? this.#open() : adoptTap(files, found, netns, this.#flags),
     );
@@ -148,14 +148,14 @@ class Maker {
   }
 
   /**
-   * Makes a new device. It is made here and then moved: a file that is opened in a container's namespace would keep the
-   * namespace, and the device in it, when the container has ended.
+   * Creates a new device in this namespace, which is then moved: a file that was opened in a container's namespace
+   * would keep that namespace and the device in it after the container has ended.
    */
   #open(): Promise<OpenTap> {
     const { name, netns } = this.#tap;
-    // The number of queues of a kept TAP may change from run to run.
+    // A later run may use a kept TAP with another number of queues.
     const multiQueue = this.#keep || this.#queues > 1;
-    // On the way the device has a name that nothing here has: only over there NAME is to be free.
+    // Until it is moved, the device has a name that is unused here: the planned name must be free only over there.
     return openTap(netns === undefined ? name : 'weft%d', this.#flags, this.#queues, multiQueue);
   }
 
@@ -166,7 +166,7 @@ class Maker {
     );
   }
 
-  /** Gives a new device what is planned, and brings it up. */
+  /** Configures a new device as planned, and brings it up. */
   async #configure(): Promise<void> {
     const { name, netns, mac, address } = this.#tap;
     const set = (...words: string[]) => ip(['link', 'set', 'dev', name, ...words], netns);
@@ -191,7 +191,7 @@ class Maker {
     );
   }
 
-  /** The same address on two devices of a namespace leaves it open which one answers. */
+  /** Fails if another device in the namespace has the same address: it would be undefined which of them answers. */
   #requireFreeAddress(devices: readonly Device[]): void {
     const { name, netns, address } = this.#tap;
     if (address === undefined) return;
@@ -205,23 +205,23 @@ class Maker {
     );
   }
 
-  /** Lets the kernel make super-frames no longer than what leaves in one call: the rest would take a second one. */
+  /** Limits the kernel's super-frames to what fits into one send call: the rest would require a second call. */
   async #limitSuperFrames(present: number | undefined): Promise<void> {
     const segments = Math.max(1, Math.min(MAX_SEGMENTS, Math.floor(MAX_CALL / (this.#mtu + AROUND))));
     if (segments === present) return;
-    // An iproute2 that does not know it costs speed and nothing else.
+    // An iproute2 without this option only costs speed.
     const { name, netns } = this.#tap;
     await ip(['link', 'set', 'dev', name, 'gso_max_segs', String(segments)], netns).catch(() => undefined);
   }
 
-  /** Runs a step that uses `ip`, and says in a sentence of our own what failed. */
+  /** Runs a step that uses `ip`, and turns an error into a sentence about the field. */
   async #try<T>(field: string, failed: string, step: () => Promise<T>): Promise<T> {
     try {
       return await step();
     } catch (error) {
       if (!(error instanceof IpError)) throw error;
       const { netns } = this.#tap;
-      if (netns !== undefined) requireNetns(netns, `${this.#path}.netns`); // it may have gone in the meantime
+      if (netns !== undefined) requireNetns(netns, `${this.#path}.netns`); // the namespace may have been removed meanwhile
       const disabled = error.code === 'EACCES' && field === 'address' && this.#tap.address?.includes(':') === true;
       const reason = disabled ? 'IPv6 is disabled there (sysctl net.ipv6.conf.all.disable_ipv6)' : ipReason(error);
       throw new HostError(`TAP ${this.#name} ${failed}: ${reason}`, { cause: error, path: `${this.#path}.${field}` });
@@ -229,8 +229,8 @@ class Maker {
   }
 }
 
-/** Bytes, and datagrams, that fit one call on the underlay's socket with `UDP_SEGMENT`. */
+/** Most bytes, and most datagrams, in one send call with `UDP_SEGMENT`. */
 const MAX_CALL = 65_487;
 const MAX_SEGMENTS = 64;
-/** The headers around an IP packet of a TAP in such a datagram: Ethernet and VXLAN. */
+/** Bytes of headers around a TAP's IP packet in such a datagram: Ethernet and VXLAN. */
 const AROUND = 14 + 8;

@@ -1,10 +1,10 @@
 /**
- * What an engine loses of the frames and datagrams that its machine let pass, by reason. With the machine's own drops
- * they are every loss between a TAP and the wire that this host can see.
+ * Frames and datagrams that the machine let pass and the engine then lost, by reason. Together with the machine's own
+ * drops, these are all losses between a TAP and the wire that this host can detect.
  */
 import { type EngineCounters } from './engine.js';
 
-/** Every reason with what it means. Names and order are part of listings and dashboards: only append. */
+/** Every reason with its meaning. Names and order are part of listings and dashboards: only append. */
 export const LOSSES = [
   ['no-route', 'datagrams to a VTEP that this host has no route to (ENETUNREACH, EHOSTUNREACH, ENETDOWN)'],
   [
@@ -41,7 +41,7 @@ const SENT: Readonly<Record<string, LossReason>> = {
   QUEUE: 'send-queue',
 };
 
-/** What ICMP and ICMPv6 errors become (the kernel's `icmp_err_convert` and `icmpv6_err_convert`). */
+/** The error codes that ICMP and ICMPv6 errors become (the kernel's `icmp_err_convert` and `icmpv6_err_convert`). */
 const REPORTED = [
   'ECONNREFUSED',
   'EHOSTUNREACH',
@@ -57,12 +57,12 @@ const REPORTED = [
 
 const WRITTEN: Readonly<Record<string, LossReason>> = { EIO: 'tap-down', EBADFD: 'tap-gone', ENXIO: 'tap-gone' };
 
-/** The reason for a failed send, by the system's code. */
+/** Returns the reason for a failed send, by the system's code. */
 export function sendLoss(code: string): LossReason {
   return SENT[code] ?? 'send-failed';
 }
 
-/** What the engine's error counters amount to, every reason included. */
+/** Sums the engine's error counters by reason; includes every reason. */
 export function lossesOf({ sendErrors, receiveErrors, writeErrors }: EngineCounters): Record<LossReason, number> {
   const losses = Object.fromEntries(LOSSES.map(([name]) => [name, 0])) as Record<LossReason, number>;
   for (const [code, count] of Object.entries(sendErrors)) losses[sendLoss(code)] += count;

@@ -1,4 +1,4 @@
-/** Network namespaces: which there are, and devices of the kernel that are opened inside of one. */
+/** Network namespaces: lists them, and opens kernel devices inside them. */
 import { closeSync, readdirSync, readlinkSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -6,10 +6,10 @@ import { codeOf, HostError } from './error.js';
 
 /** Where `ip netns` keeps its names. */
 const NETNS_DIRECTORY = '/var/run/netns';
-/** The file system that namespaces are files of (linux/magic.h). */
+/** The file system type of namespace files (linux/magic.h). */
 const NSFS_MAGIC = 0x6e73_6673;
 
-/** The file of a namespace that is given by name or by path. */
+/** Returns the file of a namespace that is given by name or by path. */
 export function netnsPath(netns: string): string {
   return netns.startsWith('/') ? netns : join(NETNS_DIRECTORY, netns);
 }
@@ -17,7 +17,7 @@ export function netnsPath(netns: string): string {
 /**
  * Checks that a network namespace exists.
  * @param path The field of the configuration that names it, for the error.
- * @throws HostError that says what is there instead, or how to make one.
+ * @throws HostError that says what is there instead, or how to create a namespace.
  */
 export function requireNetns(netns: string, path?: string): void {
   const file = netnsPath(netns);
@@ -51,9 +51,9 @@ export function requireNetns(netns: string, path?: string): void {
 
 function linkOf(file: string): string {
   try {
-    return readlinkSync(file); // of /proc/PID/ns: `net:[4026531840]`
+    return readlinkSync(file); // for /proc/PID/ns: `net:[4026531840]`
   } catch {
-    return ''; // a name's file is no link
+    return ''; // the file of a named namespace is not a link
   }
 }
 
@@ -65,7 +65,7 @@ function netnsNames(): string[] {
   }
 }
 
-/** What the thread is asked for, and its answer: a file descriptor, or the code of the error. */
+/** The request to the thread, and its answer: a file descriptor, or an error code. */
 interface Visit {
   netns: string;
   device: string;
@@ -73,8 +73,8 @@ interface Visit {
 }
 type Found = { fds: number[] } | { code: string; step: 'namespace' | 'enter' | 'device' };
 
-// setns(2) changes the calling thread alone, which is therefore one of its own, and ends afterwards: no other thread is
-// ever in a container's namespace, not even after an error. The file descriptors are the process's.
+// setns(2) changes only the calling thread, so this runs on its own thread, which ends afterwards: no other thread ever
+// enters a container's namespace, not even after an error. The file descriptors belong to the process.
 const THREAD = `
   const { closeSync, constants, openSync } = require('node:fs');
   const { parentPort, workerData } = require('node:worker_threads');
@@ -104,10 +104,11 @@ const THREAD = `
   });`;
 
 /**
- * Opens a device of the kernel several times inside of each namespace, in a thread that enters them one after the other.
+ * Opens a kernel device several times inside each namespace, on a thread that enters the namespaces one after the
+ * other.
  * @returns the file descriptors, by namespace.
- * @throws HostError naming a namespace that cannot be entered; an error with the system's code where the device cannot
- * be opened. Then nothing stays open.
+ * @throws HostError naming a namespace that cannot be entered; an error with the system's code if the device cannot be
+ * opened. All files are closed then.
  */
 export async function openInNetns(
   device: string,

@@ -1,7 +1,7 @@
-/** The checksum of `offload` in WebAssembly SIMD, or its twin in JavaScript where the processor has no such instructions. */
+/** The checksums of `offload` in WebAssembly SIMD, or in JavaScript if the processor has no such instructions. */
 import { jsBulk, jsCopySum, jsSum, SIMD_MODULE, type Bulk, type CopySum, type Sum } from '../offload/index.js';
 
-/** What is used of `WebAssembly`, which the types of Node leave out. */
+/** The part of `WebAssembly` used here, which Node's types omit. */
 interface WasmApi {
   validate(bytes: Uint8Array): boolean;
   Module: new (bytes: Uint8Array) => object;
@@ -14,13 +14,13 @@ const code = Buffer.from(SIMD_MODULE, 'base64');
 export interface Sums extends Bulk {
   readonly sum: Sum;
   readonly copySum: CopySum;
-  /** Whether it is WebAssembly. */
+  /** Whether the sums run in WebAssembly. */
   readonly simd: boolean;
 }
 
 /**
- * The sums over a `WebAssembly.Memory`: offsets are those of its buffer.
- * @param memory Is not to grow, where there is no SIMD.
+ * Returns checksum functions over a `WebAssembly.Memory`; offsets refer to its buffer.
+ * @param memory Must not grow if there is no SIMD.
  */
 export function sums(memory: { readonly buffer: ArrayBufferLike }): Sums {
   if (wasm?.validate(code) === true) {

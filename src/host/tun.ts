@@ -1,4 +1,4 @@
-/** Opens TAPs: `/dev/net/tun` and its ioctls, which Node has no calls for. */
+/** Opens TAPs: `/dev/net/tun` and its ioctls, for which Node has no calls. */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { codeOf, HostError } from './error.js';
 import { openInNetns } from './netns.js';
@@ -9,7 +9,7 @@ const TUNGETFEATURES = 0x8004_54cf;
 const TUNSETPERSIST = 0x4004_54cb;
 const TUNSETOFFLOAD = 0x4004_54d0;
 const TUNSETVNETHDRSZ = 0x4004_54d8;
-/** `struct virtio_net_hdr` without its count of buffers: what engines expect. */
+/** Length of `struct virtio_net_hdr` without `num_buffers`, as the engines expect it. */
 const VIRTIO_LENGTH = 10;
 
 // struct ifreq: the name, then the flags.
@@ -19,22 +19,22 @@ const IFREQ_LENGTH = 40;
 
 /** Ethernet frames, not IP packets. */
 const IFF_TAP = 0x0002;
-/** No packet information in front of each frame. */
+/** No packet information header in front of each frame. */
 const IFF_NO_PI = 0x1000;
-/** Each frame is preceded by a `virtio_net_hdr`. */
+/** A `virtio_net_hdr` precedes each frame. */
 export const IFF_VNET_HDR = 0x4000;
-/** The device may have several queues, each a file descriptor of its own. */
+/** The device may have several queues, each with its own file descriptor. */
 const IFF_MULTI_QUEUE = 0x0100;
 const TUNSETQUEUE = 0x4004_54d9;
 const IFF_DETACH_QUEUE = 0x0400;
-/** Fail where the device exists already. */
+/** Fail if the device already exists. */
 const IFF_TUN_EXCL = 0x8000;
 
 /** The file descriptors of a TAP. */
 export interface TapFiles {
-  /** To read from: the kernel keeps the packets of a flow in one queue. */
+  /** Read from these: the kernel keeps the packets of a flow in one queue. */
   queues: readonly number[];
-  /** To write to; with one queue this is it. */
+  /** Write to this; the queue itself if there is only one. */
   writer: number;
 }
 
@@ -46,35 +46,36 @@ export interface OpenTap extends TapFiles {
 }
 
 /**
- * Makes a TAP device that lives as long as its file descriptors are open: the kernel removes it when the process ends.
+ * Creates a TAP device that lives as long as its file descriptors are open: the kernel removes it when the process
+ * ends.
  *
  * @param name The device's name, or a template such as `weft%d`.
- * @param flags Beside `IFF_TAP` and `IFF_NO_PI`.
- * @param count Queues.
- * @param multiQueue Whether the device may get several queues, now or later.
- * @throws HostError where koffi or a privilege is missing, or the name is taken.
+ * @param flags In addition to `IFF_TAP` and `IFF_NO_PI`.
+ * @param count Number of queues.
+ * @param multiQueue Whether the device may have several queues, now or later.
+ * @throws HostError if koffi or a privilege is missing, or the name is taken.
  */
 export async function openTap(name: string, flags = 0, count = 1, multiQueue = count > 1): Promise<OpenTap> {
   const [files] = await openTunFiles([{ name, count }]);
   return attachTap(files!, name, { flags, multiQueue, exclusive: true });
 }
 
-/** A TAP that is to be opened. */
+/** A TAP to open files for. */
 export interface TunPlace {
   name: string;
-  /** The namespace of the device, by name or path; absent: this process's. */
+  /** The device's namespace, by name or path; absent: the namespace of this process. */
   netns?: string;
-  /** Queues. */
+  /** Number of queues. */
   count: number;
   /** The field of the configuration that names the namespace, for errors. */
   path?: string;
 }
 
 /**
- * Opens `/dev/net/tun` for each TAP, once a queue and once more to write to where there are several. A file that is
- * opened in a namespace attaches to devices of that namespace, whatever thread uses it.
+ * Opens `/dev/net/tun` for each TAP: once per queue, and once more for writing if there are several queues. A file that
+ * is opened in a namespace attaches to devices of that namespace, whichever thread uses it.
  * @returns the file descriptors, by TAP.
- * @throws HostError where koffi, the device or a privilege is missing; then nothing stays open.
+ * @throws HostError if koffi, the device or a privilege is missing; all files are closed then.
  */
 export async function openTunFiles(places: readonly TunPlace[]): Promise<number[][]> {
   if (places.length === 0) return [];
@@ -106,18 +107,18 @@ export async function openTunFiles(places: readonly TunPlace[]): Promise<number[
 
 /** How to attach to a TAP. */
 export interface Attachment {
-  /** Beside `IFF_TAP` and `IFF_NO_PI`. */
+  /** In addition to `IFF_TAP` and `IFF_NO_PI`. */
   flags: number;
-  /** Whether the device has, or is to get, several queues: an existing device accepts no other answer than its own. */
+  /** Whether the device supports several queues; must match an existing device. */
   multiQueue: boolean;
-  /** Makes the device, and fails where it exists; otherwise attaches to the one that exists. */
+  /** Whether to create the device, and fail if it exists; otherwise attaches to the existing device. */
   exclusive: boolean;
 }
 
 /**
- * Attaches the files of a TAP to its device, and makes it first where that is asked for.
- * @param files Of `openTunFiles`: the TAP's from then on, and closed after an error.
- * @throws HostError naming the device and the reason; `cause` has the system's code.
+ * Attaches the files of a TAP to its device; creates the device first if `exclusive` is set.
+ * @param files From `openTunFiles`. Takes ownership: closes them on error.
+ * @throws HostError with the device and the reason; `cause` has the system's code.
  */
 export async function attachTap(
   files: readonly number[],
@@ -142,8 +143,8 @@ export async function attachTap(
     const [fd, ...others] = files as [number, ...number[]];
     attach(fd, exclusive ? IFF_TUN_EXCL : 0);
     if (!exclusive) {
-      // What an earlier process asked for holds until this one's engine asks for its own: super-frames and checksums
-      // that are left to the reader, headers of another length.
+      // Settings of an earlier process stay in effect until this engine sets its own: super-frames, checksums left to
+      // the reader, another header length. Reset them.
       ioctlNumber(fd, TUNSETOFFLOAD, 0);
       const length = Buffer.alloc(4);
       length.writeInt32LE(VIRTIO_LENGTH);
@@ -151,8 +152,9 @@ export async function attachTap(
     }
     if (others.length === 0) return { fd, name: given, queues: [fd], writer: fd };
     for (const other of others) attach(other, 0);
-    // A flow's packets come by the queue that the answers to them were written to last: written to the queues, flows would
-    // change from one to another on their way. What is written to a detached one leaves them where their hash has put them.
+    // The kernel delivers a flow's packets to the queue that last wrote packets of the reverse direction. Writing to
+    // the queues would therefore move flows between them. Writing to a detached queue leaves each flow on the queue of
+    // its hash.
     const writer = others.at(-1)!;
     const request = Buffer.alloc(IFREQ_LENGTH);
     request.writeUInt16LE(IFF_DETACH_QUEUE, FLAGS);
@@ -166,21 +168,21 @@ export async function attachTap(
 }
 
 /**
- * Makes the device outlive the process, or lets it go with the last file descriptor again.
- * @returns false where the kernel does not do it: the device is gone.
+ * Makes the device persist after the process ends, or removes it with the last file descriptor again.
+ * @returns false if the kernel refuses: the device is gone.
  */
 export async function persistTap({ writer }: TapFiles, on: boolean): Promise<boolean> {
   const { ioctlNumber } = await loadIoctl();
   return ioctlNumber(writer, TUNSETPERSIST, on ? 1 : 0) >= 0;
 }
 
-/** The processes that have a TAP of that name open, in whatever namespace, as far as this one may see them. */
+/** Returns the processes that have a TAP of this name open, in any namespace, as far as this process may see them. */
 export function tapHolders(name: string): number[] {
   const list = (path: string): string[] => {
     try {
       return readdirSync(path);
     } catch {
-      return []; // it has ended, or is somebody else's
+      return []; // the process has ended, or belongs to another user
     }
   };
   const holds = (pid: string): boolean =>
@@ -197,15 +199,15 @@ export function tapHolders(name: string): number[] {
     .map(Number);
 }
 
-/** Closes every file descriptor of a TAP, and with them the device. */
+/** Closes every file descriptor of a TAP, which removes the device unless it persists. */
 export function closeTap({ queues, writer }: TapFiles): void {
   for (const fd of new Set([...queues, writer])) closeSync(fd);
 }
 
 /**
- * The flags that the kernel knows for its TAPs; all of them where it does not let itself be asked, which whoever opens a
- * TAP will hear the reason of.
- * @throws HostError where koffi is missing.
+ * Returns the TAP flags that the kernel supports. If it cannot be asked, returns all flags: opening a TAP then fails
+ * with the reason.
+ * @throws HostError if koffi is missing.
  */
 export async function tunFeatures(): Promise<number> {
   const { ioctl } = await loadIoctl();
@@ -222,7 +224,7 @@ export async function tunFeatures(): Promise<number> {
 }
 
 /**
- * Looks at a TAP that somebody else has opened: that it is one, and that its frames come without a header in front.
+ * Checks a TAP that another program opened: that it is a TAP, and that its frames have no header in front.
  * @returns the device's name.
  * @throws HostError that says what the file descriptor is instead.
  */
@@ -241,7 +243,7 @@ export function inspectTap(fd: number): string {
   try {
     flags = Number(readFileSync(`/sys/class/net/${name}/tun_flags`, 'utf8'));
   } catch {
-    return name; // the device is in another namespace, where its flags cannot be seen
+    return name; // the device is in another namespace, where this process cannot read its flags
   }
   if ((flags & IFF_TAP) === 0)
     throw new HostError(`${name} on file descriptor ${fd} is a TUN and not a TAP; ${passed}`);
@@ -287,7 +289,7 @@ function refusal(name: string, code: string): string {
 interface Ioctls {
   ioctl: (fd: number, request: number, argument: Buffer) => number;
   ioctlNumber: (fd: number, request: number, argument: number) => number;
-  /** The code of the last call's error. */
+  /** The error code of the last call. */
   errno: () => string;
 }
 
@@ -305,7 +307,7 @@ async function loadIoctl(): Promise<Ioctls> {
         : `which does not load (${(error as Error).message}); try "npm install koffi"`;
     throw new HostError(`making a TAP needs koffi, ${why}, or pass an open TAP with --tap-fd`, { cause: error });
   }
-  // The program itself has libc's symbols, whichever libc it is.
+  // The program itself exports libc's symbols, whichever libc it is.
   const library = koffi.load(null);
   const names = new Map(Object.entries(koffi.os.errno).map(([text, number]) => [number, text]));
   loaded = {
