@@ -2,41 +2,42 @@ import { finish } from '../wire/index.js';
 import { TCP_CHECKSUM, type CopySum } from './sum.js';
 
 /**
- * Operations on all segments of a super-frame in one call, over a buffer that the functions are bound to: in JavaScript
- * ({@link jsBulk}) or in WebAssembly. They read and write up to {@link SLACK} bytes behind what they are given.
+ * Operations on all segments of a super-frame in one call. They are bound to a buffer, and implemented in JavaScript
+ * ({@link jsBulk}) or WebAssembly. They read and write up to {@link SLACK} bytes past the ranges that they are given.
  */
 export interface Bulk {
   readonly cut: Cut;
   readonly join: Join;
 }
 
-/** Bytes behind heads and segments that may be read, or written with anything. */
+/** Bytes past heads and segments that may be read or overwritten. */
 export const SLACK = 16;
 
 /**
- * Bytes of a cache line. Data that the kernel copies from a buffer should have the same offset in its line as in the target
- * page: processors have a string copy (`rep movsb`) that is slower by a tenth otherwise, and sixteen times slower where the
+ * Bytes of a cache line. Data that the kernel copies should have the same offset in its line as in the target page.
+ * Otherwise the string copy of some processors (`rep movsb`) is slower by a tenth, and sixteen times slower if the
  * destination is 1 to 15 bytes ahead of the source modulo 4096 (seen on Zen 4).
  */
 export const LINE = 64;
 
-/** The next multiple of a cache line. */
+/** Rounds up to a multiple of a cache line. */
 export function toLine(length: number): number {
   return (length + LINE - 1) & -LINE;
 }
 
 /**
- * Makes consecutive segments: the head with what differs between them, and `size` bytes of data each.
- * @param head Where the head is, with everything right but IPv4 identification and checksum, TCP sequence number and the
- *   TCP or UDP checksum.
+ * Makes consecutive segments: the head, adapted to each, and `size` bytes of data.
+ * @param head Offset of the head. It is complete except for IPv4 identification and checksum, TCP sequence number and
+ *   the TCP or UDP checksum.
  * @param ip Offset of an IPv4 header in the head; -1 for IPv6.
  * @param upper Offset of the TCP or UDP header in the head.
- * @param field Offset of the checksum in that, which says which of both it is: `TCP_CHECKSUM` or `UDP_CHECKSUM`.
- * @param id IPv4 identification of the first, and `step` what it differs by from one to the next.
- * @param sequence Sequence number of the first.
+ * @param field Offset of the checksum in that header, which tells TCP from UDP: `TCP_CHECKSUM` or `UDP_CHECKSUM`.
+ * @param id IPv4 identification of the first segment; `step` is the difference to the next one.
+ * @param sequence Sequence number of the first segment.
  * @param ipSum Partial sum of the IPv4 header without identification and checksum, below 2^17.
- * @param upperSum Partial sum of pseudo-header and head from `upper` without sequence number and checksum, below 2^20.
- * @returns where the last one ends.
+ * @param upperSum Partial sum of the pseudo-header and the head from `upper`, without sequence number and checksum,
+ *   below 2^20.
+ * @returns the offset behind the last segment.
  */
 export type Cut = (
   head: number,
@@ -56,22 +57,22 @@ export type Cut = (
 ) => number;
 
 /**
- * Finds how many of consecutive frames continue a first one, with correct checksums that are not 0xffff, and copies their
+ * Counts how many consecutive frames continue a first one, with correct checksums other than 0xffff, and copies their
  * data together.
- * @param head Where the first frame's head is. Each head must equal it wherever the mask has ones.
- * @param mask As long as the head, and zeros up to a multiple of 16 bytes.
+ * @param head Offset of the first frame's head. Each head must equal it wherever the mask has ones.
+ * @param mask As long as the head, padded with zeros to a multiple of 16 bytes.
  * @param ip Offset of an IPv4 header in the head; -1 for IPv6.
  * @param upper Offset of the TCP or UDP header.
  * @param field As for {@link Cut}.
- * @param next Where the frames are, `size` bytes each.
- * @param to Where the data goes.
- * @param id Expected IPv4 identification of the first of them, and `step` what it differs by from one to the next.
+ * @param next Offset of the frames, `size` bytes each.
+ * @param to Offset of the output.
+ * @param id Expected IPv4 identification of the first of them; `step` is the difference to the next one.
  * @param sequence Expected TCP sequence number of the first of them.
- * @param ipSum Partial sum of the first frame's IPv4 header without identification and checksum, below 2^17. What a head
- *   has in common with the first need not be summed up again.
+ * @param ipSum Partial sum of the first frame's IPv4 header without identification and checksum, below 2^17. The bytes
+ *   that a head shares with the first need no second summing.
  * @param upperSum Partial sum of the pseudo-header and the first frame's head from `upper`, without sequence number and
  *   checksum, below 2^20.
- * @returns how many, up to the first that does not continue.
+ * @returns the number of frames before the first that does not continue.
  */
 export type Join = (
   head: number,

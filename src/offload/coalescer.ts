@@ -11,68 +11,77 @@ import { less, TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
 
 /** Longest IP packet in bytes. */
 const MAX_PACKET = 0xffff;
-/** Bytes before a merged head that its receiver may write: a virtio header, and a VLAN tag. */
+/** Bytes in front of a merged head that the sink may write: a virtio header and a VLAN tag. */
 export const HEAD_ROOM = 16;
 const SLOT = HEAD_ROOM + MAX_PREFIX + MAX_HEADER;
 
 /** TCP flags of frames that may be merged. */
 const MERGEABLE = tcp.FLAG_ACK | tcp.FLAG_PSH | tcp.FLAG_FIN | tcp.FLAG_ECE | tcp.FLAG_CWR | tcp.FLAG_AE;
-/** TCP flags in which the last frame of a run may differ from the others. */
+/** TCP flags that only the last frame of a run may set. */
 const LAST_FLAGS = tcp.FLAG_PSH | tcp.FLAG_FIN;
 
 export interface CoalescerOptions {
-  /** Limit of flows merged at a time. Default 8. */
+  /** Maximum number of flows that are merged at the same time. Default 8. */
   flows?: number;
-  /** Limit of frames merged into one. Default 64. */
+  /** Maximum number of frames merged into one. Default 64. */
   segments?: number;
   /** Whether to merge UDP too, which requires a TAP with USO. Default false. */
   udp?: boolean;
-  /** Bytes in front of each frame that must be equal too, and precede the merged frame: 8 for a VXLAN header. Default 0. */
+  /**
+   * Bytes in front of each frame that must be equal too, and that precede the merged frame: 8 for a VXLAN header.
+   * Default 0.
+   */
   prefix?: number;
 }
 
-/** For `addMany`: what joins many frames of a flow in one call. */
+/** For `addMany`: joins many frames of a flow in one call. */
 export interface Joining {
   join: Join;
-  /** Where `joinScratch(flows)` bytes for their data are. */
+  /** Offset of `joinScratch(flows)` bytes for the frames' data. */
   scratch: number;
 }
 
-/** Bytes of a run's data, and behind it. */
+/** Bytes for a run's data, slack included. */
 const DATA_SLOT = toLine(MAX_PACKET + SLACK);
-/** Bytes of the mask of a head. */
+/** Bytes for the mask of a head. */
 const MASK = toLine(MAX_PREFIX + MAX_HEADER + SLACK);
 
-/** Bytes of scratch that joining so many flows needs; best at the beginning of a cache line. */
+/** Bytes of scratch to join that many flows; place it at the start of a cache line. */
 export function joinScratch(flows: number): number {
   return MASK + flows * DATA_SLOT;
 }
 
-/** Bytes of scratch that so many flows need. */
+/** Bytes of scratch to merge that many flows. */
 export function coalesceScratch(flows: number): number {
   return flows * SLOT;
 }
 
-/** Frames of one flow merged into one. Its fields belong to the coalescer and are valid during the call of the sink. */
+/**
+ * Frames of one flow merged into one. The fields belong to the coalescer and are valid only during the call of the
+ * sink.
+ */
 export class Run {
-  /** The caller's tag of each of the frames. */
+  /** The caller's tag, which all frames share. */
   tag = 0;
-  /** Frames. */
+  /** Number of frames. */
   count = 0;
-  /** The merged head: prefix, and headers with the lengths of the whole. `HEAD_ROOM` bytes before it are free. */
+  /**
+   * Offset of the merged head: the prefix, and headers with the lengths of the merged frame. `HEAD_ROOM` bytes before
+   * it are free.
+   */
   head = 0;
-  /** Behind the prefix, where the Ethernet header begins. */
+  /** Offset of the Ethernet header, behind the prefix. */
   frame = 0;
-  /** Where the head ends. */
+  /** Offset behind the head. */
   headEnd = 0;
   /** Data ranges `first` to `first + pieces - 1` of the coalescer's `dataOffset` and `dataLength` follow the head. */
   first = 0;
-  /** Whether all have the identification of the first, and not each the next one: for `Segmenter.open`. */
+  /** Whether all frames have the first one's identification, instead of consecutive ones: see `Segmenter.open`. */
   fixedId = false;
   pieces = 0;
-  /** Bytes of data in all of them. */
+  /** Bytes of data of all frames. */
   dataBytes = 0;
-  /** Bytes of the frames as they came, prefixes included. */
+  /** Bytes of the frames as received, prefixes included. */
   wireBytes = 0;
   /** For the virtio header. */
   gsoType = GSO_NONE;
@@ -80,7 +89,7 @@ export class Run {
   checksumStart = 0;
   checksumOffset = 0;
 
-  // What the next frame has to fit. Offsets are of the first frame, where it lies.
+  // What the next frame must match. Offsets are in the first frame, at its original place.
   /** @internal */ key = 0;
   /** @internal */ start = 0;
   /** @internal */ end = 0;
@@ -97,7 +106,7 @@ export class Run {
 
   /**
    * Writes the virtio header of the merged frame.
-   * @param shift Bytes by which the frame grew at its front since: 4 for a VLAN tag.
+   * @param shift Bytes that were inserted at the front of the frame since: 4 for a VLAN tag.
    */
   writeVirtio(bytes: Uint8Array, offset: number, shift = 0): void {
     const length = this.headEnd - this.frame + shift;
@@ -107,28 +116,28 @@ export class Run {
 
 /** Receives the frames of a `Coalescer`. */
 export interface CoalescerSink {
-  /** A frame as it came, its prefix included. */
+  /** A frame that was not merged, as received, prefix included. */
   single(offset: number, end: number, tag: number): void;
-  /** Several as one. */
+  /** Several frames merged into one. */
   merged(run: Run): void;
 }
 
 /**
  * Merges consecutive frames of one flow into super-frames, as GRO in Linux does, so that a TAP accepts them in one
- * call. The frames of a flow come out in the order in which they came in, and what comes out segments to the same bytes;
- * only a kernel that segments it again numbers packets with DF whose identifications were all the same (RFC 6864).
+ * call. The frames of a flow keep their order, and a merged frame segments to the same bytes. There is one exception:
+ * if a kernel segments it, packets with DF whose identifications were all the same get consecutive ones (RFC 6864).
  *
- * Frames are merged in place: they must stay unchanged until `flush`.
+ * Frames are merged in place: do not change them until `flush`.
  */
 export class Coalescer {
-  /** The data of runs, which `Run.first` points into. */
+  /** The data ranges of runs; `Run.first` is an index into them. */
   readonly dataOffset: Int32Array;
   readonly dataLength: Int32Array;
-  /** Frames that became part of a run of several. */
+  /** Number of frames that were merged. */
   mergedFrames = 0;
-  /** Runs of several frames. */
+  /** Number of super-frames made. */
   mergedRuns = 0;
-  /** Frames of TCP and UDP that came with a wrong checksum, and went on unchanged for their receiver to drop. */
+  /** TCP and UDP frames with a wrong checksum. They pass unchanged, and their receiver drops them. */
   badChecksums = 0;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -138,17 +147,17 @@ export class Coalescer {
   readonly #prefix: number;
   readonly #layout = new Layout();
   readonly #joining: Joining | undefined;
-  /** What the mask in the scratch is for. */
+  /** Describes the mask in the scratch. */
   readonly #masked = { ip: -1, upper: -1, headLength: 0, checksum: 0 };
-  /** The open runs are the first `#open`, the oldest first. */
+  /** The first `#open` of these are open, the oldest first. */
   readonly #runs: Run[] = [];
   #open = 0;
 
   /**
-   * @param bytes Where everything is.
-   * @param scratch Where in it are `coalesceScratch(flows)` bytes for merged heads.
-   * @param sum Over `bytes`; `jsSum(bytes)`, or one that is faster.
-   * @param joining Without it `addMany` is `add` many times.
+   * @param bytes The buffer with all frames and the scratch.
+   * @param scratch Offset in it of `coalesceScratch(flows)` bytes for merged heads.
+   * @param sum Bound to `bytes`: `jsSum(bytes)`, or a faster one.
+   * @param joining If absent, `addMany` calls `add` for each frame.
    */
   constructor(bytes: Uint8Array, scratch: number, sum: Sum, options: CoalescerOptions = {}, joining?: Joining) {
     const flows = options.flows ?? 8;
@@ -179,16 +188,17 @@ export class Coalescer {
   }
 
   /**
-   * Takes a frame, whose prefix begins at `offset`.
-   * @param tag Anything below 2^31 that has to be equal in the frames of a run: who sent it, its outer ECN field.
+   * Takes a frame whose prefix begins at `offset`.
+   * @param tag A number below 2^31 that must be equal in all frames of a run, such as the sender and the outer ECN
+   *   field.
    */
   add(offset: number, end: number, tag: number, sink: CoalescerSink): void {
     this.#add(offset, end, tag, sink);
   }
 
   /**
-   * Takes frames of `size` bytes with their prefixes, the last one perhaps shorter, that lie one behind the other, as
-   * UDP_GRO hands them out. Those of one flow are looked at in one call.
+   * Takes adjacent frames of `size` bytes each, prefixes included, as UDP_GRO delivers them; the last one may be
+   * shorter. Compares those of one flow in one call.
    */
   addMany(offset: number, end: number, size: number, tag: number, sink: CoalescerSink): void {
     let at = offset;
@@ -201,19 +211,19 @@ export class Coalescer {
     } while (at < end);
   }
 
-  /** Takes a frame; returns the open run that it became the last of, or null. */
+  /** Takes a frame. If it became the last frame of an open run, returns that run, otherwise null. */
   #add(offset: number, end: number, tag: number, sink: CoalescerSink): Run | null {
     const bytes = this.#bytes;
     const layout = this.#layout;
     const frame = offset + this.#prefix;
     const code = layout.read(bytes, frame, end);
-    // Of no flow that is held back here.
+    // The frame belongs to no flow that can be merged.
     if (code === OTHER || (code > 0 && layout.protocol === udp.PROTOCOL && !this.#udp)) {
       sink.single(offset, end, tag);
       return null;
     }
     if (code < 0) {
-      // Perhaps a fragment of a flow that is.
+      // It may be a fragment of a flow that has an open run.
       this.flush(sink);
       sink.single(offset, end, tag);
       return null;
@@ -256,7 +266,7 @@ export class Coalescer {
     return run;
   }
 
-  /** Adds to an open run the frames from `at` that continue it; returns where the first that does not is. */
+  /** Adds the frames from `at` on that continue a run. Returns the offset of the first that does not. */
   #join({ join, scratch }: Joining, run: Run, at: number, end: number, size: number, sink: CoalescerSink): number {
     const bytes = this.#bytes;
     const { start, ip, upper, data, gsoSize } = run;
@@ -265,7 +275,7 @@ export class Coalescer {
     if (count > this.#limit - run.count) count = this.#limit - run.count;
     const room = Math.floor((run.room - run.dataBytes) / gsoSize);
     if (count > room) count = room;
-    // Only the first of a run may say CWR, and those that are joined equal it.
+    // Only the first frame of a run may have flag CWR, and the joined frames must equal it.
     if (count <= 0 || end + SLACK > bytes.length || (run.flags & tcp.FLAG_CWR) !== 0) return at;
     this.#mask(run, scratch);
     const isTcp = run.checksumOffset === TCP_CHECKSUM;
@@ -281,8 +291,8 @@ export class Coalescer {
       ? ipv4.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize)
       : ipv6.pseudoHeaderSum(bytes, ip, protocol, data - upper + gsoSize);
     const sequence = isTcp ? tcp.getSequence(bytes, upper) : 0;
-    // The kernel has a frame's data from the beginning of a page. What this leaves free is at most what lies elsewhere, so
-    // that a run never takes more than its bytes of data.
+    // The kernel copies a frame's data to the start of a page. This alignment skips at most the bytes of data that lie
+    // elsewhere, so a run never uses more room than it has bytes of data.
     const to = run.joinedEnd + ((run.dataBytes + run.joined - run.joinedEnd) & (LINE - 1));
     const variable = isTcp
       ? less(tcp.getChecksum(bytes, upper)) + less(sequence >>> 16) + less(sequence & 0xffff)
@@ -323,7 +333,7 @@ export class Coalescer {
     return at + joined * size;
   }
 
-  /** Makes the mask of a run's heads: ones, but where frames of a run differ. */
+  /** Builds the mask of a run's heads: ones, except where the frames of a run may differ. */
   #mask(run: Run, at: number): void {
     const bytes = this.#bytes;
     const masked = this.#masked;
@@ -349,12 +359,12 @@ export class Coalescer {
     masked.checksum = checksum;
   }
 
-  /** Sends all frames held back; their memory may be reused after that. */
+  /** Delivers all frames that were held back. Their memory may then be reused. */
   flush(sink: CoalescerSink): void {
     while (this.#open > 0) this.#close(0, sink);
   }
 
-  /** A hash of addresses, ports and protocol. Flows that share one are merely not merged at the same time. */
+  /** A hash of addresses, ports and protocol. Flows with the same hash are not merged at the same time. */
   #key(): number {
     const bytes = this.#bytes;
     const { ip, upper, version, protocol } = this.#layout;
@@ -375,12 +385,12 @@ export class Coalescer {
     return -1;
   }
 
-  /** Whether the frame is one that could be merged with others; its checksums are right then. */
+  /** Whether the frame can be merged with others; if so, its checksums are correct. */
   #mergeable(end: number): boolean {
     const bytes = this.#bytes;
     const { ip, version, upper, protocol, data, exact } = this.#layout;
     if (data === end || !exact) return false;
-    // What computing a checksum never gives would not come out of the segmentation again.
+    // Segmentation would not restore a checksum that no computation gives.
     if (version === 4 && ipv4.getChecksum(bytes, ip) === 0xffff) return false;
     if (protocol === tcp.PROTOCOL) {
       const flags = tcp.getFlags(bytes, upper);
@@ -415,7 +425,7 @@ export class Coalescer {
     return version === 4 ? this.#fitsIpv4(run) : this.#fitsIpv6(run);
   }
 
-  // These are functions of their own for V8, which inlines the getters into each of them and not into one that has all.
+  // Separate functions, because V8 inlines the getters into each of them, but not into a single large one.
 
   #fitsTcp(run: Run, flags: number): boolean {
     const bytes = this.#bytes;
@@ -448,7 +458,7 @@ export class Coalescer {
     );
   }
 
-  /** Packets that are never fragmented may have one identification in common (RFC 6864, section 4.1): the second one tells. */
+  /** Packets that are never fragmented may share one identification (RFC 6864, section 4.1). The second packet decides. */
   #fitsIdentification(run: Run): boolean {
     const bytes = this.#bytes;
     const { ip } = this.#layout;
@@ -478,7 +488,7 @@ export class Coalescer {
 
   /** Whether `[a, end)` equals as many bytes at `b`. */
   #same(a: number, b: number, end: number): boolean {
-    const view = this.#view; // which reads four bytes at once, wherever they lie
+    const view = this.#view; // reads four bytes at once, aligned or not
     let i = a;
     let j = b;
     for (; i + 4 <= end; i += 4, j += 4) if (view.getInt32(i) !== view.getInt32(j)) return false;
@@ -519,7 +529,7 @@ export class Coalescer {
     this.dataLength[run.first] = length;
   }
 
-  /** Hands out an open run. */
+  /** Delivers an open run to the sink. */
   #close(index: number, sink: CoalescerSink): void {
     const runs = this.#runs;
     const run = runs[index]!;
@@ -534,7 +544,7 @@ export class Coalescer {
     sink.merged(run);
   }
 
-  /** Makes the head of a run of several: a copy of the first frame's, with the lengths of the whole. */
+  /** Builds the head of a merged frame: the first frame's head, with the lengths of the whole. */
   #complete(run: Run): void {
     const bytes = this.#bytes;
     const { start, head } = run;

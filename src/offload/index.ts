@@ -1,4 +1,4 @@
-/** Segmentation and coalescing of super-frames, which let a host move 64 KiB per call instead of a packet. */
+/** Segmentation and coalescing of super-frames. They let a host move 64 KiB per system call instead of one packet. */
 export { jsBulk, SLACK, type Bulk, type Cut, type Join } from './bulk.js';
 export { finishChecksum } from './checksum.js';
 export {

@@ -12,16 +12,16 @@ const OPTIONS_NEXT_HEADER = 0;
 const OPTIONS_LENGTH = 1;
 const OPTIONS_MIN_LENGTH = 8;
 
-/** Limit of VLAN tags before IP. */
+/** Maximum number of VLAN tags before IP. */
 const MAX_TAGS = 2;
 
-/** The most bytes of headers, Ethernet to TCP or UDP, that are segmented and coalesced. */
+/** Maximum length of all headers, Ethernet to TCP or UDP, for segmentation and coalescing. */
 export const MAX_HEADER = 256;
 
 /** `read`: the frame is complete and neither TCP nor UDP. */
 export const OTHER = 0;
 
-/** Where in a frame the headers are. */
+/** The offsets of a frame's headers. */
 export class Layout {
   /** Start of the IP header. */
   ip = 0;
@@ -31,16 +31,16 @@ export class Layout {
   upper = 0;
   /** `tcp.PROTOCOL` or `udp.PROTOCOL`. */
   protocol = 0;
-  /** Start of what TCP or UDP carry. */
+  /** Start of the TCP or UDP payload. */
   data = 0;
-  /** Whether all length fields agree with the frame's end. */
+  /** Whether all length fields match the frame's end. */
   exact = false;
 
   /**
-   * Reads the headers of the frame `[frame, end)`: Ethernet, up to two VLAN tags, IPv4 with options or IPv6 with options
-   * headers, TCP or UDP.
-   * @returns the length of all headers; `OTHER`; or, where the frame may be of a flow of TCP or UDP that cannot be told, a
-   *   negative number: it is cut short or a fragment.
+   * Reads the headers of the frame `[frame, end)`: Ethernet, up to two VLAN tags, IPv4 with options or IPv6 with
+   * options headers, TCP or UDP.
+   * @returns the length of all headers; `OTHER`; or a negative number for a truncated frame or a fragment, which may
+   *   belong to any TCP or UDP flow.
    */
   read(bytes: Uint8Array, frame: number, end: number): number {
     let ip = frame + ethernet.HEADER_LENGTH;
@@ -73,7 +73,8 @@ export class Layout {
         protocol = bytes[upper + OPTIONS_NEXT_HEADER]!;
         upper += (bytes[upper + OPTIONS_LENGTH]! + 1) << 3;
       }
-      // Behind a routing header the checksum covers another address; behind the others is not what it seems, or signed.
+      // With a routing header the checksum covers another address. Other extension headers encrypt or sign what
+      // follows.
       if (ipv6.isExtension(protocol)) return UNSUPPORTED;
       if (protocol !== tcp.PROTOCOL && protocol !== udp.PROTOCOL) return OTHER;
       this.version = 6;
@@ -94,7 +95,7 @@ export class Layout {
     return this.data - frame > MAX_HEADER ? UNSUPPORTED : this.data - frame;
   }
 
-  /** The partial sum of the pseudo-header, but for the length. */
+  /** The partial sum of the pseudo-header, without the length. */
   pseudoSum(bytes: Uint8Array): number {
     return this.version === 4
       ? ipv4.pseudoHeaderSum(bytes, this.ip, this.protocol, 0)

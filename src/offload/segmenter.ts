@@ -8,31 +8,32 @@ import { SLACK, toLine, type Cut } from './bulk.js';
 import { Layout, MAX_HEADER } from './layout.js';
 import { less, TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
 
-/** The most bytes before a frame that may go before each of its segments. */
+/** Maximum length of the prefix that is copied in front of each segment. */
 export const MAX_PREFIX = 32;
 
-/** Bytes of scratch that a segment's headers take at most. */
+/** Maximum bytes of scratch for the headers of a segment. */
 const SLOT = MAX_PREFIX + MAX_HEADER + 8;
 
-/** Flags that only the last segment has. */
+/** Flags that only the last segment may have. */
 const LAST_FLAGS = tcp.FLAG_FIN | tcp.FLAG_PSH;
 
-/** Bytes of scratch that so many segments need. */
+/** Bytes of scratch for the heads of that many segments. */
 export function segmentScratch(segments: number): number {
   return segments * SLOT;
 }
 
 /**
- * Cuts super-frames, as read from a TAP with TSO and USO, into the frames for the wire. Each is a head,
- * copied and adapted into the caller's scratch, and a range of the super-frame, which stays as it is. All is in one buffer.
+ * Cuts super-frames, as read from a TAP with TSO and USO, into frames for the wire. Each frame consists of a head,
+ * which is adapted in the caller's scratch, and a data range of the super-frame, which stays unchanged. Everything is
+ * in one buffer.
  *
  *     const total = segmenter.open(frame, end, gsoType, gsoSize, 8);
  *     if (total < 0) return drop();
  *     for (let n; (n = segmenter.next(64, scratch)) > 0; ) send(n);
  *
- * Segment i of a call is `headLength` bytes at `headOffset[i]` and `dataLength[i]` bytes at `dataOffset[i]`. All of one
- * super-frame are `headLength + gsoSize` bytes, but the last, which may be shorter: what UDP_SEGMENT asks for. `segmentInto` puts
- * them whole one behind the other instead.
+ * Segment i of a call is `headLength` bytes at `headOffset[i]` and `dataLength[i]` bytes at `dataOffset[i]`. All
+ * segments have `headLength + gsoSize` bytes, only the last may be shorter, as UDP_SEGMENT requires. `segmentInto`
+ * writes whole segments one after the other instead.
  */
 export class Segmenter {
   readonly headOffset: Int32Array;
@@ -40,32 +41,32 @@ export class Segmenter {
   readonly dataLength: Int32Array;
   /** Bytes of each segment before its data: prefix and headers. */
   headLength = 0;
-  /** Segments in all of the super-frame that is open. */
+  /** Number of segments of the open super-frame. */
   total = 0;
-  /** Where the segments of the last `segmentInto` end. */
+  /** Offset behind the segments of the last `segmentInto`. */
   segmentsEnd = 0;
   readonly #bytes: Uint8Array;
   readonly #words: Int32Array;
   readonly #sum: Sum;
   readonly #layout = new Layout();
-  /** Segments handed out so far. */
+  /** Segments made so far. */
   #done = 0;
-  /** Where the prefix begins. */
+  /** Start of the prefix. */
   #start = 0;
   #end = 0;
   #size = 0;
   #flags = 0;
-  /** Between the identifications of one segment and the next. */
+  /** Difference between the identifications of consecutive segments. */
   #idStep = 1;
-  /** Sum of the IPv4 header without what differs between segments. */
+  /** Sum of the IPv4 header, without the fields that differ between segments. */
   #ipSum = 0;
-  /** Sum of pseudo-header and TCP or UDP header without what differs between segments. */
+  /** Sum of the pseudo-header and the TCP or UDP header, without the fields that differ between segments. */
   #upperSum = 0;
 
   /**
-   * @param bytes Where everything is.
-   * @param sum Over `bytes`; `jsSum(bytes)`, or one that is faster.
-   * @param limit Segments at most a call of `next`.
+   * @param bytes The buffer with the super-frames and the scratch.
+   * @param sum Bound to `bytes`: `jsSum(bytes)`, or a faster one.
+   * @param limit Maximum number of segments per call of `next`.
    */
   constructor(bytes: Uint8Array, sum: Sum, limit = 64) {
     this.#bytes = bytes;
@@ -77,11 +78,11 @@ export class Segmenter {
   }
 
   /**
-   * Opens the super-frame `[frame, end)` and checks everything that can be wrong with it.
-   * @param gsoType Of its virtio header.
-   * @param gsoSize Likewise: bytes of data a segment.
-   * @param prefix As many bytes before the frame go before each segment as they are: a VXLAN header's 8.
-   * @param fixedId Whether every segment has the IPv4 identification of the super-frame, and not each the next one.
+   * Opens the super-frame `[frame, end)` and validates it.
+   * @param gsoType From its virtio header.
+   * @param gsoSize From its virtio header: bytes of data per segment.
+   * @param prefix Number of bytes before the frame that are copied in front of each segment: 8 for a VXLAN header.
+   * @param fixedId Whether all segments have the super-frame's IPv4 identification, instead of consecutive ones.
    * @returns the number of segments, at least 1; or `TRUNCATED`, `MALFORMED`, `UNSUPPORTED`.
    */
   open(frame: number, end: number, gsoType: number, gsoSize: number, prefix = 0, fixedId = false): number {
@@ -124,8 +125,8 @@ export class Segmenter {
   }
 
   /**
-   * Makes the next segments, at most `limit`, their heads in the `segmentScratch(limit)` bytes at `scratch`.
-   * @returns how many, 0 after the last.
+   * Makes the next segments, at most `limit`, with their heads in the `segmentScratch(limit)` bytes at `scratch`.
+   * @returns their number; 0 after the last.
    */
   next(limit: number, scratch: number): number {
     const first = this.#done;
@@ -141,7 +142,7 @@ export class Segmenter {
     const { ip, version, upper, protocol, data } = this.#layout;
     const start = this.#start;
     const size = this.#size;
-    // Heads are copied by aligned words, which takes them to where they lie to a word as in the super-frame.
+    // Heads are copied by aligned words, so each has the same alignment as in the super-frame.
     const absolute = bytes.byteOffset + start;
     const skew = absolute & 3;
     const source = absolute >>> 2;
@@ -193,10 +194,10 @@ export class Segmenter {
   }
 
   /**
-   * Makes the next segments, at most `limit`, whole and one behind the other, with `cut` of a {@link Bulk}. A copy of the
-   * data in the pass that sums it up costs a quarter more, and saves whoever takes them a list of pieces.
-   * @param to Where to, but for some bytes of scratch that come first: `segmentsStart(to)`.
-   * @returns how many, 0 after the last. They end at `segmentsEnd`.
+   * Makes the next segments, at most `limit`, whole and one after the other, with `cut` of a {@link Bulk}. Copying the
+   * data while summing it costs a quarter more, but the caller needs no list of pieces.
+   * @param to Offset of the output. Scratch comes first; the segments begin at `segmentsStart(to)`.
+   * @returns their number; 0 after the last. They end at `segmentsEnd`.
    */
   segmentInto(cut: Cut, limit: number, to: number): number {
     const first = this.#done;
@@ -218,7 +219,8 @@ export class Segmenter {
     const headIp = to + (ip - start);
     const headUpper = to + (upper - start);
     for (let index = first; index < first + count;) {
-      // As many as have the same flags and length: the first alone where it tells of congestion, and the last.
+      // One call covers segments with the same flags and length. The first is separate if it signals congestion, and so
+      // is the last.
       const last = index === this.total - 1;
       let flags = this.#flags;
       let same = 1;
@@ -266,12 +268,12 @@ export class Segmenter {
   }
 }
 
-/** Where `segmentInto` puts the first segment: at the beginning of a cache line, if that is where `to` is. */
+/** Offset of the first segment that `segmentInto` writes: at the start of a cache line, if `to` is at one. */
 export function segmentsStart(to: number): number {
   return to + toLine(MAX_PREFIX + MAX_HEADER + SLACK);
 }
 
-/** Bytes of scratch that `segmentInto` takes for segments of so many bytes in all. */
+/** Bytes of scratch that `segmentInto` needs for segments of that many bytes in total. */
 export function segmentIntoScratch(bytes: number): number {
   return segmentsStart(0) + bytes + SLACK;
 }

@@ -16,9 +16,9 @@ export interface ArpCacheOptions {
 /** What a cache needs from its station. */
 export interface ArpCacheHost {
   now(): number;
-  /** Asks for an address: everybody, or the one at `mac` where that is not {@link UNKNOWN_MAC}. */
+  /** Requests an address: by broadcast, or from the station at `mac` if that is not {@link UNKNOWN_MAC}. */
   request(ip: number, mac: number): void;
-  /** Sends a frame, whose destination is still to be written. */
+  /** Sends a frame; the host writes its destination address first. */
   transmit(frame: Uint8Array, mac: number): void;
 }
 
@@ -37,7 +37,7 @@ interface Entry {
   confirmed: number;
   /** Unanswered requests since then. */
   tries: number;
-  /** Set while an answer is awaited. */
+  /** Set while a request is outstanding. */
   timer: Timer | null;
   waiting: Waiting[];
 }
@@ -66,7 +66,7 @@ export class ArpCache {
     this.#host = host;
   }
 
-  /** The MAC address of a neighbor, however old, or {@link UNKNOWN_MAC}. */
+  /** The MAC address of a neighbor, whatever its age, or {@link UNKNOWN_MAC}. */
   lookup(ip: number): number {
     return this.#entries.get(ip)?.mac ?? UNKNOWN_MAC;
   }

@@ -10,12 +10,12 @@ export class Clock {
   #running = false;
   #events = 0;
 
-  /** The present time in milliseconds. */
+  /** The current time in milliseconds. */
   get now(): number {
     return this.#now;
   }
 
-  /** The time of the next event; `Infinity` where there is none. */
+  /** The time of the next event; `Infinity` if there is none. */
   get next(): number {
     return this.#agenda.next;
   }

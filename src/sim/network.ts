@@ -132,7 +132,7 @@ export class Network {
     if (fate === 'sent') return;
     this.#tell(fate, source, datagram);
     if (fate !== 'too-big' || from.onTooBig === null) return;
-    // As the ICMP error of a router on the way: it takes its time, and finds the sender gone or still there.
+    // Like an ICMP error from a router on the path: it takes time, and the sender may be gone by then.
     const { mtu, latency } = link.options;
     this.clock.after(latency, () => this.#nodes.get(source)?.onTooBig?.(destination, mtu));
   }

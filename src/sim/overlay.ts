@@ -54,7 +54,7 @@ export function planHosts(hosts: number, stationsEach = 1): HostPlan[] {
     stations: Array.from({ length: stationsEach }, (_, station) => {
       const number = host * stationsEach + station;
       const ip = parseIpv4('10.0.0.3') + number;
-      // As Docker derives them: 02:42 and the IP address.
+      // Docker derives them the same way: 02:42 and the IP address.
       return { name: `c${number + 1}`, ip: `${ipv4ToText(ip)}/16`, mac: macToText(0x0242_0000_0000 + ip) };
     }),
   }));
@@ -65,7 +65,7 @@ export interface OverlayOptions {
   hosts: number | readonly HostPlan[];
   /** Containers on each host, where `hosts` is a number. Default 1. */
   stationsEach?: number;
-  /** Seed of everything random. Default 1. */
+  /** Seed of all random numbers. Default 1. */
   seed?: number;
   /**
    * What the control plane announces: all `endpoints`, so that the proxy answers; all other VTEPs, so that they `flood` and
@@ -74,9 +74,9 @@ export interface OverlayOptions {
   control?: 'endpoints' | 'flood' | 'both';
   /** Default VNI 4097. */
   segment?: Partial<SegmentOptions>;
-  /** Of the underlay. */
+  /** Options of the underlay's links. */
   link?: LinkOptions;
-  /** Of all stations. By default they do not probe, unlike single stations, so that all are up at once. */
+  /** Options of all stations. By default they do not probe for their addresses, so that all are up at once. */
   station?: Partial<Omit<StationOptions, 'ip' | 'mac' | 'name' | 'random'>>;
   trace?: Trace;
 }
@@ -143,7 +143,7 @@ export class Overlay {
       const { ip } = station;
       const mac = macToText(station.mac);
       for (const { host, address } of this.hosts) {
-        if (host.vtep === null) continue; // it is told of all when it starts
+        if (host.vtep === null) continue; // it learns everything when it starts
         host.vtep.removeEndpoint(this.vni, { ip, mac, ...behind(from, address) });
         host.vtep.addEndpoint(this.vni, { ip, mac, ...behind(to, address) });
       }
@@ -216,7 +216,7 @@ export class Overlay {
     at.host.attach(station, this.vni, this.clock.now);
   }
 
-  /** A VTEP with everything that the control plane knows now. */
+  /** A VTEP with everything that the control plane knows. */
   #makeVtep(address: string, seed: number): Vtep {
     const { control = 'endpoints', segment } = this.#options;
     const vtep = new Vtep({ local: address, seed });

@@ -1,6 +1,6 @@
 /** Milliseconds after which a path MTU expires (RFC 1191, section 6.3). */
 const LIFETIME = 600_000;
-/** The least MTU that an IPv4 path may have (RFC 791). */
+/** The minimum MTU of an IPv4 path (RFC 791). */
 const LEAST = 68;
 /** MTUs to try next if a router does not give one (RFC 1191, section 7.1). */
 const PLATEAUS = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296, LEAST];
@@ -23,7 +23,7 @@ export class PathMtus {
    */
   learn(ip: number, mtu: number, length: number, now: number): number | null {
     const next = mtu === 0 ? (PLATEAUS.find((plateau) => plateau < length) ?? LEAST) : mtu;
-    // It may only shrink; a message that claims more, or less than the minimum, is forged or late.
+    // A path MTU may only shrink. A message that claims more, or less than the minimum, is forged or late.
     if (next < LEAST || next >= Math.min(this.get(ip, now), length)) return null;
     this.#paths.set(ip, { mtu: next, until: now + LIFETIME });
     return next;

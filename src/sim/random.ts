@@ -53,7 +53,7 @@ export class Random {
     return number % count;
   }
 
-  /** True with the given probability. Certainties, 0 and below or 1 and above, take no number from the source. */
+  /** Returns true with the given probability. Neither 0 or less nor 1 or more consumes a random number. */
   chance(probability: number): boolean {
     return probability > 0 && (probability >= 1 || this.float() < probability);
   }
@@ -74,7 +74,7 @@ export class Random {
     return items;
   }
 
-  /** A separate source, seeded from this one, so that what one part draws does not affect the others. */
+  /** An independent generator, seeded from this one, so that the numbers that one part draws do not affect the others. */
   fork(): Random {
     return new Random([this.next(), this.next(), this.next(), this.next()]);
   }

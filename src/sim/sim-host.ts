@@ -9,7 +9,7 @@ const TICK = 1000;
 const OVERHEAD = 20 + 8 + 8 + 14;
 const OVERHEAD_IPV6 = OVERHEAD + 20;
 
-/** The outside of a host: a simulated underlay, or a real socket and a real timer. */
+/** The outside world of a host: a simulated underlay, or a real socket and timer. */
 export interface HostPort {
   /** Sends a VXLAN datagram. The port may use the bytes during the call only. */
   send(
@@ -27,7 +27,7 @@ export interface HostPort {
 
 export interface SimHostOptions {
   name: string;
-  /** Makes the VTEP with its segments, peers and endpoints, whenever the host starts. */
+  /** Creates the VTEP with its segments, peers and endpoints at each start of the host. */
   makeVtep: () => Vtep;
   port: HostPort;
   /** Receives the frames at the stations' ports. */
@@ -41,14 +41,17 @@ interface Attached {
   port: number;
 }
 
-/** A queued frame: for a station, or from one for the VTEP. */
+/** A queued frame, to a station or from one. */
 interface Queued {
   readonly attached: Attached;
   readonly inward: boolean;
   readonly bytes: Uint8Array;
 }
 
-/** A host: a VTEP with stations on its ports. A machine: it receives datagrams and the time, and has no clock or network. */
+/**
+ * A host: a VTEP with stations on its ports. It is a machine: it receives datagrams and the time, and owns no clock or
+ * network.
+ */
 export class SimHost {
   readonly name: string;
   readonly #makeVtep: () => Vtep;
@@ -161,7 +164,7 @@ export class SimHost {
     if (remote !== undefined) remote.mtu = mtu - (address.includes(':') ? OVERHEAD_IPV6 : OVERHEAD);
   }
 
-  /** Does what is due. */
+  /** Performs everything that is due. */
   wake(now: number): void {
     if (this.#vtep === null) return;
     let next = Infinity;
@@ -205,7 +208,7 @@ export class SimHost {
   }
 
   #handle({ attached, inward, bytes }: Queued, now: number): void {
-    if (attached.port < 0) return; // its station has gone meanwhile
+    if (attached.port < 0) return; // its station has been detached meanwhile
     if (inward) {
       this.#tell('receive', attached, bytes, now);
       attached.station.receive(bytes, 0, bytes.length, now);

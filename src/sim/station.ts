@@ -26,7 +26,7 @@ import type { Random } from './random.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 const IPV4 = ipv4.MIN_HEADER_LENGTH;
-/** Where the parts of an outgoing frame begin. */
+/** Offsets of the parts of an outgoing frame. */
 const PACKET = HEADROOM + ETHERNET;
 const BODY = PACKET + IPV4;
 
@@ -123,9 +123,9 @@ export interface StationCounters {
 }
 
 /**
- * A host with a small stack of its own on an Ethernet port: ARP with RFC 5227, IPv4 without fragments and forwarding,
- * ICMP echo and errors, path MTU discovery (RFC 1191), UDP. A machine like the others: it receives frames and the time,
- * and asks through its port to be woken.
+ * A host on an Ethernet port with a small IP stack: ARP with RFC 5227, IPv4 without fragments and forwarding, ICMP echo
+ * and errors, path MTU discovery (RFC 1191), UDP. It is a machine: it receives frames and the time, and asks its port
+ * for wake-ups.
  */
 export class Station {
   readonly name: string;
@@ -158,7 +158,7 @@ export class Station {
   readonly #pathMtus = new PathMtus();
   readonly #udp = new Map<number, UdpReceiver>();
   readonly #pings = new Map<number, Ping>();
-  /** Ethernet and IPv4 header of what it sends. */
+  /** The Ethernet and IPv4 headers of outgoing packets. */
   readonly #template: Uint8Array;
   #port: StationPort | null = null;
   #state: StationState = 'down';
@@ -205,7 +205,7 @@ export class Station {
     return this.#state;
   }
 
-  /** Connects it to a port, or to none: then it sleeps, and frames that it sends are lost. */
+  /** Connects it to a port, or to none. Without a port it sleeps, and loses the frames that it sends. */
   plug(port: StationPort | null, now: number): void {
     this.#port = port;
     this.#enter(now);
@@ -236,14 +236,14 @@ export class Station {
     this.#arm();
   }
 
-  /** Does what is due. */
+  /** Performs everything that is due. */
   wake(now: number): void {
     this.#enter(now);
     while (this.#agenda.next <= now) this.#agenda.take()();
     this.#arm();
   }
 
-  /** When `wake` is due; `Infinity` where it is not. */
+  /** When `wake` is due; `Infinity` if never. */
   get due(): number {
     return this.#agenda.next;
   }
@@ -362,7 +362,7 @@ export class Station {
       this.#agenda.add(this.#now + ANNOUNCE_INTERVAL, () => this.#sendAnnouncement(number + 1));
   }
 
-  /** Sends a request for `target`, or a reply to it that is at `mac`. */
+  /** Sends a request for `target`, or a reply to the station at `mac`. */
   #arp(operation: number, mac: number, sender: number, target: number): void {
     const frame = new Uint8Array(PACKET + arp.ETHERNET_IPV4_LENGTH);
     ethernet.writeHeader(frame, HEADROOM, mac, this.mac, ethernet.TYPE_ARP);
@@ -411,7 +411,7 @@ export class Station {
     return isMulticastIpv4(destination) ? null : this.#gateway;
   }
 
-  /** A frame with all headers up to that of IP, and room for `length` bytes behind it. */
+  /** Builds a frame with all headers up to IP, and room for `length` bytes behind them. */
   #packet(destination: number, protocol: number, length: number): Uint8Array {
     const frame = new Uint8Array(BODY + length);
     frame.set(this.#template);
@@ -571,7 +571,10 @@ export class Station {
       this.#udp.get(about.sourcePort)?.error?.(error, header.destination, about.destinationPort!, this.#now);
   }
 
-  /** Sends an ICMP error to the sender of the packet at `ip`, which is no ICMP error and was unicast to this station. */
+  /**
+   * Sends an ICMP error to the sender of the packet at `ip`. The caller has checked that the packet is unicast and not
+   * an ICMP error.
+   */
   #sendUnreachable(code: number, bytes: Uint8Array, ip: number, end: number): void {
     const source = ipv4.getSource(bytes, ip);
     const payload = bytes.subarray(ip, Math.min(end, ip + QUOTE));
@@ -584,7 +587,10 @@ export class Station {
   }
 }
 
-/** Not 0.0.0.0/8, loopback, multicast or reserved: what no error is sent to (RFC 1122, section 3.2.2). */
+/**
+ * Whether an ICMP error may be sent to an address: not to 0.0.0.0/8, loopback, multicast or reserved (RFC 1122, section
+ * 3.2.2).
+ */
 function isHost(address: number): boolean {
   const net = address >>> 24;
   return net !== 0 && net !== 127 && net < 224;

@@ -19,12 +19,12 @@ export interface StreamEvents {
 /** Accepts a stream: receives this side's end and returns the handler of its events. */
 export type StreamAcceptor = (end: StreamEnd, source: string) => StreamEvents;
 
-/** Milliseconds after which lost data is sent again. */
+/** Milliseconds until lost data is retransmitted. */
 const RETRANSMIT = 200;
 
 /**
- * Streams over a network that behave like TCP to their users: octets arrive in order and once, in pieces of any length, late
- * if packets are lost, and never, without an error, if either direction is cut or an end is down.
+ * Streams over a network that behave like TCP: octets arrive once and in order, in pieces of any length. Packet loss
+ * delays them. If either direction is cut or an end is down, they never arrive, and no error is reported.
  */
 export class Streams {
   readonly #clock: Clock;
@@ -104,7 +104,7 @@ class Direction {
     });
   }
 
-  /** Lets something happen at the other end, after what was sent before. */
+  /** Runs `arrive` at the other end, after everything sent before has arrived. */
   send(arrive: () => void): void {
     const options = this.#network.node(this.#from)?.link.options;
     if (options === undefined) return;
