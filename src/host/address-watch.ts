@@ -4,7 +4,7 @@ import { canonicalIp } from '../schema/index.js';
 import { ipJson } from './ip.js';
 import { type Logger } from './log.js';
 
-/** What is wrong, or an empty string. */
+/** The fault, or an empty string. */
 export type Fault = '' | 'gone' | 'down';
 
 const INTERVAL = 1000;
@@ -20,8 +20,8 @@ export class AddressWatch {
   #busy = false;
 
   /**
-   * @param changed Called at each change.
-   * @param look Returns the present fault; tests pass their own.
+   * @param changed Called on each change.
+   * @param look Returns the current fault; tests pass their own.
    */
   constructor(
     local: string,
@@ -52,7 +52,7 @@ export class AddressWatch {
       const fault = await this.#look();
       if (fault !== this.#fault) this.#change(fault);
     } catch {
-      // the check itself failed: the last known state stays
+      // the check itself failed: keep the last known state
     } finally {
       this.#busy = false;
     }
@@ -83,7 +83,7 @@ export class AddressWatch {
 
 async function faultOf(local: string): Promise<Fault> {
   if (local.startsWith('127.')) return '';
-  // Lists the addresses of devices that are up and have a carrier: one cheap call while nothing is wrong.
+  // Lists addresses of devices that are up and have a carrier: one cheap call in the good case.
   const up = Object.values(networkInterfaces()).some((list) =>
     list?.some(({ address }) => address === local || (!address.includes('%') && canonicalIp(address) === local)),
   );

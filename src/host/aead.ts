@@ -3,7 +3,7 @@ import type { Aead } from '../gossip/memberlist/index.js';
 
 const TAG = 16;
 
-/** AES-GCM by OpenSSL, for the gossip. */
+/** AES-GCM from OpenSSL, for the gossip. */
 export const aesGcm: Aead = {
   seal(key, nonce, plaintext, aad) {
     const cipher = createCipheriv(algorithm(key), key, nonce);
@@ -20,7 +20,7 @@ export const aesGcm: Aead = {
     try {
       return plainArray(Buffer.concat([plain, decipher.final()]));
     } catch {
-      return null; // the tag is wrong
+      return null; // authentication failed
     }
   },
 };
@@ -29,7 +29,7 @@ function algorithm(key: Uint8Array): CipherGCMTypes {
   return `aes-${(key.length * 8) as 128 | 192 | 256}-gcm`;
 }
 
-/** A `Buffer` would do but for `slice`, which does not copy there. */
+/** Converts to a plain `Uint8Array`: `slice` of a `Buffer` does not copy. */
 function plainArray(buffer: Buffer): Uint8Array {
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 }

@@ -1,9 +1,9 @@
-/** Conflicts between the hosts of a network, in words. */
+/** Texts about conflicts between the hosts of a network. */
 import { type ConflictParty, type OverlayConflict } from '../gossip/networkdb/index.js';
 
 /**
- * What a conflict means to one of the nodes that know of it, and what to do.
- * @param self That node's name.
+ * Describes a conflict to one of the nodes that detected it, and what to do about it.
+ * @param self The name of that node.
  */
 export function conflictText(conflict: OverlayConflict, self: string): string {
   const { network, kind, value, holds, holder, refused } = conflict;
@@ -21,7 +21,7 @@ export function conflictText(conflict: OverlayConflict, self: string): string {
   );
 }
 
-/** That a conflict is over, for one of the nodes that knew of it. */
+/** Says that a conflict is over, to one of the nodes that detected it. */
 export function conflictOverText({ network, kind, value, refused, holder }: OverlayConflict, self: string): string {
   const parties = `${nameOf(refused, self)} and ${nameOf(holder, self)}`;
   return kind === 'parameters'

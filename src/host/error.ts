@@ -1,6 +1,6 @@
 /** Something on this host prevents the operation. The message says what, where, and how to fix it. */
 export class HostError extends Error {
-  /** The value of the configuration that the error is about, by its path: `taps[0].netns`. Empty: about none. */
+  /** Path of the configuration value that the error is about: `taps[0].netns`; empty if it is about none. */
   path: string | undefined;
 
   constructor(message: string, options?: ErrorOptions & { path?: string }) {
@@ -11,7 +11,7 @@ export class HostError extends Error {
 }
 
 /**
- * Runs a step that one value of the configuration decides: a HostError that names no value is about this one.
+ * Runs a step that depends on one value of the configuration, and sets the path of a HostError that has none.
  * @param path The value's path.
  */
 export async function about<T>(path: string, step: () => T | Promise<T>): Promise<T> {

@@ -1,4 +1,4 @@
-/** A member of a cluster that announces nothing and reports what changes. */
+/** A cluster member that announces nothing and reports changes. */
 import {
   ENDPOINT_TABLE,
   endpointRecord,
@@ -36,7 +36,7 @@ export interface EntryChange {
 
 export interface ObserverOptions extends MemberOptions {
   join: readonly HostPort[];
-  /** The networks to attach to. Default: all that any member is attached to. */
+  /** The networks to attach to. Default: all networks that any member is attached to. */
   networks?: readonly string[];
 }
 

@@ -1,4 +1,4 @@
-/** Asks a member of a cluster for its state without joining: the request of a push/pull with an empty state. */
+/** Queries a member of a cluster for its state without joining: sends a push/pull request with an empty state. */
 import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import {
@@ -26,9 +26,9 @@ export interface ClusterState {
 const NOTHING = new Uint8Array(0);
 
 /**
- * Asks a member for its state.
+ * Queries a member for its state.
  * @param timeout Milliseconds.
- * @throws HostError if it does not answer, or uses other keys.
+ * @throws HostError if the member does not answer, or uses other keys.
  */
 export async function queryCluster(
   { address, port }: { address: string; port: number },
@@ -70,7 +70,7 @@ function networksOf(state: Uint8Array): NetworkEntry[] {
     const { type, data } = gossipMessage.decode(state);
     return type === PUSH_PULL ? networkPushPull.decode(data).networks.filter(({ leaving }) => !leaving) : [];
   } catch (error) {
-    if (error instanceof WireError) return []; // the state of another application, such as serf
+    if (error instanceof WireError) return []; // the user state of another application, such as serf
     throw error;
   }
 }

@@ -1,11 +1,11 @@
-/** Programs an engine with the endpoints and peers that the gossip announces, beside those of the configuration. */
+/** Programs an engine with the endpoints and peers from the gossip, in addition to those of the configuration. */
 import { type OverlayEndpoint, type OverlaySink } from '../gossip/networkdb/index.js';
 import { canonicalEndpoint, canonicalIp, type Plan } from '../schema/index.js';
 import { type Engine } from './engine.js';
 import { HostError } from './error.js';
 import { type MachineRequest } from './machine.js';
 
-/** A request to add or remove a peer or an endpoint, as the gossip does too. */
+/** A request to add or remove a peer or an endpoint. The gossip makes the same changes. */
 type Change = Extract<MachineRequest, { command: 'add-peer' | 'remove-peer' | 'add-endpoint' | 'remove-endpoint' }>;
 
 /**
@@ -19,7 +19,7 @@ export class GossipTables implements OverlaySink {
   readonly #configured = new Set<string>();
   readonly #announced = new Set<string>();
 
-  /** @param refused Called with the reason when the machine rejects an entry of the gossip. */
+  /** @param refused Called with the reason when the machine rejects an entry from the gossip. */
   constructor(plan: Plan, engine: Engine, refused: (message: string) => void) {
     this.#local = plan.local;
     this.#engine = engine;
@@ -57,8 +57,8 @@ export class GossipTables implements OverlaySink {
   // ---- Requests over the control socket ----
 
   /**
-   * Passes a request on to the engine.
-   * @throws HostError if it removes an entry that the gossip announces; SchemaError, RangeError as the engine does.
+   * Passes a request to the engine.
+   * @throws HostError if it removes an entry that the gossip announces; SchemaError, RangeError like the engine.
    */
   async change(request: Change): Promise<unknown> {
     const name = this.#nameOf(request);

@@ -16,37 +16,37 @@ import { codeOf, HostError } from './error.js';
 import { enlargeReceiveBuffer } from './receive-buffer.js';
 import { notLocal } from './underlay.js';
 
-/** As `MemberlistOptions`, with what a host can provide left out. */
+/** Like `MemberlistOptions`, without what the host provides. */
 export interface GossipOptions extends Omit<MemberlistOptions, 'random' | 'security'> {
-  /** The address to listen at, where that is another one than that which others are told. */
+  /** The address to listen on, if it differs from the advertised one. */
   bind?: string;
-  /** The port to listen at, where that is another one; 0 for any that is free, which others are told then. */
+  /** The port to listen on, if it differs; 0 for any free port, which is then advertised. */
   bindPort?: number;
   security?: Omit<Security, 'aead' | 'nonce'>;
-  /** Rides on the machine: it is woken with it, at its own times. */
+  /** A second state machine that shares this one's timer, with its own deadlines. */
   companion?: Companion;
 }
 
-/** A machine that is woken at `next`. */
+/** A state machine with a deadline: `tick` is called at `next`. */
 export interface Companion {
   readonly next: number;
   tick(now: number): void;
 }
 
-/** Longest that `setTimeout` waits, in milliseconds. */
+/** Longest delay that `setTimeout` supports, in milliseconds. */
 const MAX_DELAY = 0x7fff_ffff;
 /**
- * Octets of receive buffer to ask for: a packet of 1400 takes 2304 of it and more, and 300 networks of 100 nodes send a
- * thousand within an interval of the gossip.
+ * Receive buffer to request, in bytes: a packet of 1400 bytes occupies at least 2304, and 300 networks of 100 nodes
+ * send a thousand packets within one gossip interval.
  */
 export const RECEIVE_BUFFER = 4 << 20;
-/** Ports that are tried where any will do. */
+/** Number of ports to try if any port will do. */
 const ATTEMPTS = 16;
 
-/** A member of a gossip cluster on this host's sockets: UDP and TCP at the same port. */
+/** A gossip cluster member on this host's sockets: UDP and TCP on the same port. */
 export class GossipHost {
   readonly machine: Memberlist;
-  /** Octets of receive buffer that the system grants; the host asks for `RECEIVE_BUFFER`. */
+  /** Receive buffer that the system granted, in bytes; the host requests `RECEIVE_BUFFER`. */
   readonly receiveBuffer: number;
   readonly #udp: UdpSocket;
   readonly #server: Server;
@@ -57,7 +57,7 @@ export class GossipHost {
 
   /**
    * Opens the sockets.
-   * @throws HostError where the address or the port cannot be had.
+   * @throws HostError if the address is not local, or the port is in use.
    */
   static async open(options: GossipOptions, delegate: Delegate = {}): Promise<GossipHost> {
     const { bind = options.address, port = 7946, bindPort = port } = options;
@@ -72,7 +72,7 @@ export class GossipHost {
     this.#server = server;
     this.#companion = options.companion;
     const sink: MemberlistSink = {
-      // What cannot be sent is lost, as any datagram may be.
+      // Datagrams that cannot be sent are dropped; the protocol tolerates loss.
       sendPacket: (address, port, bytes) => {
         if (!this.#closed) udp.send(bytes, port, address, () => undefined);
       },
@@ -94,25 +94,25 @@ export class GossipHost {
     this.#rearm();
   }
 
-  /** Does something with the machine, at the present time. */
+  /** Runs an operation of the state machine at the current time. */
   act<T>(what: (machine: Memberlist, now: number) => T): T {
     const result = what(this.machine, performance.now());
     this.#rearm();
     return result;
   }
 
-  /** Calls members of a cluster, and says how many answered. */
+  /** Contacts members of a cluster; resolves with the number that answered. */
   join(addresses: readonly { address: string; port: number }[]): Promise<Joined> {
     return new Promise((done) => this.act((machine, now) => machine.join(addresses, now, done)));
   }
 
-  /** Says farewell and closes. */
+  /** Leaves the cluster, then closes the sockets. */
   async leave(timeout = 1000): Promise<void> {
     await new Promise<void>((done) => this.act((machine, now) => machine.leave(now, timeout, done)));
     this.close();
   }
 
-  /** Closes without a word. */
+  /** Closes the sockets without leaving the cluster. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -158,7 +158,7 @@ export class GossipHost {
   #watch(id: number, socket: Socket, told: boolean): void {
     this.#streams.set(id, socket);
     let reason = 'it closed the connection without an answer';
-    // Whoever has not closed its side by then does not any more.
+    // Close connections whose remote has not closed its side by then.
     socket.setTimeout(this.machine.timing.streamTimeout, () => socket.destroy());
     socket.on('error', (error) => {
       reason = dialError(error);
@@ -177,12 +177,12 @@ export class GossipHost {
   }
 }
 
-/** A number from 0 up to but not including 1. */
+/** A random number in [0, 1). */
 export function random(): number {
   return randomInt(0x1_0000_0000) / 0x1_0000_0000;
 }
 
-/** UDP and TCP at one port; for port 0 at one that both have free. */
+/** Opens UDP and TCP on one port; for port 0, on a port that is free for both. */
 async function listen(address: string, port: number): Promise<{ udp: UdpSocket; server: Server; port: number }> {
   for (let attempt = 1; ; attempt++) {
     const server = createServer({ allowHalfOpen: true });
@@ -223,7 +223,7 @@ function listenError(error: Error, address: string, port: number): HostError {
   return new HostError(`${place} cannot be listened at: ${error.message}`, { cause: error });
 }
 
-/** Why a connection failed, in words. */
+/** Describes why a connection failed. */
 export function dialError(error: Error): string {
   switch (codeOf(error)) {
     case 'ECONNREFUSED':
@@ -241,7 +241,7 @@ export function dialError(error: Error): string {
   }
 }
 
-/** A `Buffer` would do but for `slice`, which does not copy there. */
+/** Converts to a plain `Uint8Array`: `slice` of a `Buffer` does not copy. */
 export function octets(buffer: Buffer): Uint8Array {
   return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 }

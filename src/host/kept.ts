@@ -1,6 +1,6 @@
 /**
- * TAPs that outlive a process. A kept device stays in its namespace when its process ends without a word: with its address
- * and routes, and with every TCP connection of the container. The next process attaches to it and continues.
+ * TAPs that outlive a process. A kept device stays in its namespace when its process crashes or is killed, with its
+ * address and routes and with every TCP connection of the container. The next process attaches to it and continues.
  */
 import { type TapPlan } from '../schema/index.js';
 import { canonicalPrefix, inPlace, listDevices, markOf, readMark, type Device } from './device.js';
@@ -9,14 +9,14 @@ import { ip, IpError, ipReason } from './ip.js';
 import { requireNetns } from './netns.js';
 import { attachTap, closeTap, persistTap, tapHolders, type OpenTap, type TapFiles } from './tun.js';
 
-/** Milliseconds that a process which has just been killed may take to let go of its TAPs. */
+/** Milliseconds that a killed process may take to release its TAPs. */
 const LETTING_GO = 1000;
 const POLL = 20;
 
 /**
- * Attaches to a TAP that `requireOrphan` let pass.
- * @param files Of `openTunFiles`: closed after an error.
- * @throws HostError where another process was faster.
+ * Attaches to a TAP that passed `requireOrphan`.
+ * @param files From `openTunFiles`; closed on error.
+ * @throws HostError if another process attached first.
  */
 export async function adoptTap(
   files: readonly number[],
@@ -31,7 +31,7 @@ export async function adoptTap(
     if ((error as { cause?: { code?: string } }).cause?.code !== 'EBUSY') throw error;
     throw held(found.name, netns);
   }
-  // Two processes may have found it free at the same time; a device of several queues lets both attach.
+  // Two processes may have found it free at the same time; both can attach to a device with several queues.
   const now = await findDevice(found.name, netns);
   if (now?.tun !== undefined && now.tun.files <= files.length) return open;
   closeTap(open);
@@ -39,8 +39,8 @@ export async function adoptTap(
 }
 
 /**
- * Waits until no process holds a device that was found, and refuses one that is not ours to continue with.
- * @throws HostError that says what the device is instead, or who holds it, and what to do.
+ * Waits until no process holds an existing device. Refuses a device that this process must not continue with.
+ * @throws HostError that says what the device is instead, or which process holds it, and what to do.
  */
 export async function requireOrphan(
   { name, kind, alias, tun }: Device,
@@ -91,7 +91,7 @@ async function findDevice(name: string, netns: string | undefined): Promise<Devi
 }
 
 /**
- * Brings a device that was found to what is planned. What the container's owner added stays: other addresses, routes.
+ * Configures an existing device as planned. Keeps what the container's owner added: other addresses, routes.
  * @param mtu In bytes.
  * @throws IpError
  */
@@ -106,7 +106,7 @@ export async function reconcile(found: Device, tap: TapPlan, mtu: number): Promi
   if (stale) await replaceAddress(name, netns, old, wanted);
   else if (wanted !== undefined && !found.addresses.includes(wanted)) await addAddress(name, netns, wanted);
   if (!found.up) await set('up');
-  // Last: after a crash in between, the next process still knows which address was ours.
+  // Do this last: after a crash in between, the next process still knows which address weft configured.
   if (found.alias !== markOf(tap.address)) await set('alias', markOf(tap.address));
 }
 
@@ -116,7 +116,7 @@ async function addAddress(name: string, netns: string | undefined, address: stri
   });
 }
 
-/** Replaces an address, and puts back the routes that the kernel removes with it. */
+/** Replaces an address, and restores the routes that the kernel removes with it. */
 async function replaceAddress(
   name: string,
   netns: string | undefined,
@@ -125,13 +125,15 @@ async function replaceAddress(
 ): Promise<void> {
   const family = old.includes(':') ? '-6' : '-4';
   const before = await routes(name, netns, family);
-  // In this order the device keeps an address, and with it its routes; with its primary address it may lose the new one.
+  // In this order the device always has an address, so it keeps its routes. Deleting the primary address may delete the
+  // new one too, so add that again.
   if (wanted !== undefined) await addAddress(name, netns, wanted);
   await ip(['addr', 'del', old, 'dev', name], netns);
   if (wanted !== undefined) await addAddress(name, netns, wanted);
   const after = new Set((await routes(name, netns, family)).map((route) => route.join(' ')));
   const source = old.split('/')[0]!;
-  // Networks first: gateways are reached through them. What no longer fits the new address is refused, and stays away.
+  // Restore networks first: gateways are reached through them. The kernel refuses routes that do not fit the new
+  // address.
   const lost = before
     .map((route) => withoutSource(route, source))
     .filter((route) => !after.has(route.join(' ')))
@@ -139,7 +141,7 @@ async function replaceAddress(
   for (const route of lost) await ip([family, 'route', 'replace', ...route, 'dev', name], netns).catch(() => undefined);
 }
 
-/** The routes through a device that somebody added, in the words that `ip route` takes. */
+/** The routes through a device that were added by hand, as arguments of `ip route`. */
 async function routes(name: string, netns: string | undefined, family: string): Promise<string[][]> {
   const text = await ip([family, 'route', 'show', 'table', 'all', 'dev', name], netns);
   return text
@@ -157,11 +159,11 @@ function withoutSource(route: string[], source: string): string[] {
 }
 
 /**
- * Lets TAPs outlive the process, or go with it again.
- * @param taps Those that this process made or adopted.
+ * Makes TAPs outlive the process, or not.
+ * @param taps TAPs that this process created or adopted.
  */
 export async function keepTaps(taps: readonly TapFiles[], keep: boolean): Promise<void> {
-  for (const tap of taps) await persistTap(tap, keep); // one whose namespace is gone is gone too
+  for (const tap of taps) await persistTap(tap, keep); // fails silently for a TAP whose namespace has been removed
 }
 
 /** A TAP that `detachTap` removed. */
@@ -173,8 +175,8 @@ export interface Detached {
 }
 
 /**
- * Removes a TAP that a VTEP kept and that no process holds any more.
- * @throws HostError that says what the device is instead, or who holds it.
+ * Removes a TAP that a VTEP kept and that no process holds.
+ * @throws HostError that says what the device is instead, or which process holds it.
  */
 export async function detachTap(name: string, netns: string | undefined): Promise<Detached> {
   if (netns !== undefined) requireNetns(netns, 'netns');

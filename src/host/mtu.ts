@@ -7,9 +7,9 @@ import { NoRouteError, overhead, pathAt, pathTo, type Path } from './underlay.js
 export interface SegmentMtu {
   vni: number;
   mtu: number;
-  /** In words: `eth0 towards 192.168.1.25 has 1500, less 50`. */
+  /** The reason as text: `eth0 towards 192.168.1.25 has 1500, less 50`. */
   why: string;
-  /** Set if packets of this MTU do not fit the underlay. */
+  /** Present if packets of this MTU do not fit the underlay. */
   warning?: string;
 }
 
@@ -34,7 +34,7 @@ export async function segmentMtus(plan: Plan): Promise<SegmentMtu[]> {
   return sizes;
 }
 
-/** Returns the MTU of a TAP whose plan names none: the smallest of its segments. */
+/** Returns the MTU of a TAP that has none in the plan: the smallest of its segments. */
 export function tapMtu(plan: Plan, port: number): number {
   const { vni, vlans, native } = plan.taps[port]!;
   const vnis = new Set([vni, native, ...Object.values(vlans ?? {})]);

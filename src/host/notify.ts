@@ -1,6 +1,6 @@
 /**
- * Readiness for systemd and its relatives: sd_notify(3), datagrams to the Unix socket that NOTIFY_SOCKET names. Node has
- * no Unix datagram sockets: the C library sends them through koffi, or the program `systemd-notify` where that is missing.
+ * Readiness for systemd and compatible service managers: sd_notify(3), datagrams to the Unix socket in NOTIFY_SOCKET.
+ * Node has no Unix datagram sockets: koffi sends them through the C library, or else the program `systemd-notify` does.
  */
 import { spawn } from 'node:child_process';
 
@@ -11,15 +11,15 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 /** Bytes of `sun_path`. */
 const MAX_PATH = 108;
-/** How often a datagram is tried that the socket has no room for, and the milliseconds between. */
+/** Number of attempts to send a datagram while the socket is full, and milliseconds between them. */
 const TRIES = 100;
 const PAUSE = 50;
 
-/** Sends one datagram; returns whether it is gone. */
+/** Sends one datagram; returns false to try again. */
 type Send = (datagram: string) => boolean;
 
 export class ServiceManager {
-  /** Milliseconds between signs of life, half of what the manager waits for one; 0: it wants none. */
+  /** Milliseconds between keep-alives, half the manager's timeout; 0 if it expects none. */
   readonly watchdog: number;
   readonly #send: Send;
 
@@ -29,8 +29,8 @@ export class ServiceManager {
   }
 
   /**
-   * The service manager that started this process; `undefined` where none wants to know.
-   * @param koffi Whether to send through koffi where it is present.
+   * Finds the service manager that started this process; `undefined` if there is none, or it expects no notifications.
+   * @param koffi Whether to send through koffi if it is available.
    */
   static async find(env: NodeJS.ProcessEnv = process.env, koffi = true): Promise<ServiceManager | undefined> {
     const { NOTIFY_SOCKET: path, WATCHDOG_USEC: microseconds, WATCHDOG_PID: pid } = env;
@@ -40,12 +40,12 @@ export class ServiceManager {
     return new ServiceManager((koffi ? await throughLibc(path) : undefined) ?? throughProgram(env), watchdog);
   }
 
-  /** Frames flow, or a new configuration is in effect. */
+  /** Reports that the VTEP forwards frames, or that a new configuration is in effect. */
   ready(status: string): void {
     this.#notify(`READY=1\nSTATUS=${oneLine(status)}`);
   }
 
-  /** A configuration is being read again; `ready` follows. */
+  /** Reports that the configuration is being reloaded; `ready` follows. */
   reloading(): void {
     this.#notify(`RELOADING=1\nMONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`);
   }
@@ -54,12 +54,12 @@ export class ServiceManager {
     this.#notify('STOPPING=1');
   }
 
-  /** A line for "systemctl status". */
+  /** Sets the line that "systemctl status" shows. */
   status(text: string): void {
     this.#notify(`STATUS=${oneLine(text)}`);
   }
 
-  /** A sign of life, due every `watchdog` milliseconds. */
+  /** Sends a keep-alive, due every `watchdog` milliseconds. */
   alive(): void {
     this.#notify('WATCHDOG=1');
   }
@@ -87,15 +87,15 @@ async function throughLibc(path: string): Promise<Send | undefined> {
     return (datagram) => {
       const bytes = Buffer.from(datagram);
       const sent = sendto(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL, address, address.length) as number;
-      // Where the manager is gone there is nobody to tell.
+      // Other errors mean that the manager is gone: do not try again.
       return sent >= 0 || ![EAGAIN, EINTR, ENOBUFS].includes(koffi.errno());
     };
   } catch {
-    return undefined; // no koffi, or a C library without these
+    return undefined; // no koffi, or a C library without these functions
   }
 }
 
-/** `struct sockaddr_un`; a name that starts with "@" is an abstract one. */
+/** Builds a `struct sockaddr_un`; a name that starts with "@" is abstract. */
 function sockaddr(path: string): Buffer | undefined {
   const name = Buffer.from(path.startsWith('@') ? `\0${path.slice(1)}` : `${path}\0`);
   if (name.length > MAX_PATH) return undefined;
@@ -105,7 +105,9 @@ function sockaddr(path: string): Buffer | undefined {
   return Buffer.concat([family, name]);
 }
 
-/** The messages come from another process than the service's own then, which takes NotifyAccess=all. */
+/**
+ * Sends through `systemd-notify`: another process than the service's main one, so systemd requires NotifyAccess=all.
+ */
 function throughProgram(env: NodeJS.ProcessEnv): Send {
   let previous = Promise.resolve();
   return (datagram) => {
@@ -113,7 +115,7 @@ function throughProgram(env: NodeJS.ProcessEnv): Send {
       () =>
         new Promise((resolve) => {
           const child = spawn('systemd-notify', datagram.split('\n'), { stdio: 'ignore', env });
-          child.on('error', () => resolve()); // there is no such program: the manager hears nothing
+          child.on('error', () => resolve()); // no such program: the notification is dropped
           child.on('close', () => resolve());
         }),
     );

@@ -1,6 +1,6 @@
 /**
- * The gossip of a running VTEP: a member of a cluster that announces this host's endpoints, and programs the VTEP with
- * the endpoints of others.
+ * The gossip of a running VTEP: a cluster member that announces this host's endpoints, and programs the VTEP with the
+ * endpoints of other hosts.
  */
 import { createHash } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
@@ -43,14 +43,14 @@ import { type Logger } from './log.js';
 import { type MachineRequest } from './machine.js';
 import { pagesOf } from './pages.js';
 
-/** Milliseconds to wait for the first attempt to join; then the endpoints are announced in any case. */
+/** Milliseconds to wait for the first attempt to join. After that, endpoints are announced whatever its outcome. */
 const FIRST_JOIN = 1000;
 /** Timeout of leaving the cluster, in milliseconds. */
 const LEAVE_TIMEOUT = 1000;
-/** Milliseconds for which endpoints are announced at a stretch. */
+/** Most milliseconds to announce endpoints without a pause. */
 const ANNOUNCE_SLICE = 3;
 
-/** Made once: `localeCompare` with options makes a collator for every two names, which takes far longer. */
+/** Created once: `localeCompare` with options creates a collator for each comparison, which takes far longer. */
 const BY_NAME = new Intl.Collator('en', { numeric: true });
 
 /** A member as listings show it. */
@@ -60,9 +60,9 @@ export interface MemberListing {
   port: number;
   state: Member['state'];
   incarnation: number;
-  /** When its state changed last, in RFC 3339: of a dead one, when it failed. */
+  /** Time of the last state change, in RFC 3339; for a dead member, when it failed. */
   since: string;
-  /** Whether this is the agent that answers. */
+  /** Whether this is the answering agent itself. */
   self: boolean;
 }
 
@@ -71,18 +71,20 @@ export interface NetworkListing {
   network: string;
   vni: number;
   subnet: string;
-  /** Whether this host has an endpoint there, and so takes part. */
+  /** Whether this host has an endpoint there, and so is a member of the network. */
   attached: boolean;
-  /** Whether the tables of the other members are known. */
+  /** Whether this host has the tables of the other members. */
   inSync: boolean;
-  /** Endpoints of this host, and of other hosts. */
+  /** Number of endpoints of this host, and of other hosts. */
   local: number;
   remote: number;
-  /** The members that take part, as far as this host knows. */
+  /** The members of the network that this host knows. */
   members: string[];
-  /** Endpoints of this host that are not announced, or not yet: for example, an older attachment holds their address. */
+  /**
+   * Endpoints of this host that are not announced (yet), for example because an older attachment holds their address.
+   */
   refused: number;
-  /** Conflicts in this network, of this host and of others. */
+  /** Conflicts in this network, whether or not they involve this host. */
   conflicts: OverlayConflict[];
 }
 
@@ -112,10 +114,10 @@ export interface GossipEvents {
   tell?(event: GossipEvent): void;
 }
 
-/** A network, and the machine that connects its tables to the VTEP. */
+/** A network, and the state machine that connects its tables to the VTEP. */
 interface Network extends GossipNetwork {
   readonly peers: OverlayPeers;
-  /** Endpoints of this host, by their ids in the tables. */
+  /** Endpoints of this host, by table id. */
   readonly local: Map<string, Endpoint>;
 }
 
@@ -129,7 +131,7 @@ export class OverlayGossip {
   readonly #networks: Network[];
   readonly #joining: Joining;
   readonly #log: Logger;
-  /** Whether endpoints are announced: not before the first attempt to join. */
+  /** Whether endpoints are announced: only after the first attempt to join. */
   #announces = false;
   #conflictsSeen = 0;
   #closed = false;
@@ -212,7 +214,7 @@ export class OverlayGossip {
         ),
     });
     const patience = new Promise<void>((resolve) => setTimeout(resolve, FIRST_JOIN).unref());
-    // After a join, the bulk sync with all members of a network exchanges the tables at once.
+    // After a join, a bulk sync with all members of a network exchanges the tables at once.
     void Promise.race([this.#joining.start(), patience]).then(() => this.#announceAll());
   }
 
@@ -242,8 +244,9 @@ export class OverlayGossip {
   }
 
   /**
-   * Adds or removes a peer or an endpoint for the control socket, and announces or withdraws an endpoint of this host.
-   * @throws HostError if another host holds one of the endpoint's addresses; SchemaError for one outside the subnet.
+   * Adds or removes a peer or an endpoint for the control socket; announces or withdraws an endpoint of this host.
+   * @throws HostError if another host holds one of the endpoint's addresses; SchemaError for an endpoint outside the
+   * subnet.
    */
   async change(request: Parameters<GossipTables['change']>[0]): Promise<unknown> {
     const { vni, command } = request;
@@ -293,7 +296,7 @@ export class OverlayGossip {
     return [...this.networkEntries()];
   }
 
-  /** As `networks`, one at a time: hundreds of networks have tens of thousands of members in all. */
+  /** Like `networks`, one entry at a time: hundreds of networks have tens of thousands of members in total. */
   *networkEntries(): Generator<NetworkListing> {
     const attached = new Map(this.#db.networks().map(({ network, inSync }) => [network, inSync]));
     for (const { id, vni, subnet, peers, local } of this.#networks)
@@ -347,7 +350,7 @@ export class OverlayGossip {
     this.#host.close();
   }
 
-  /** Remembers an endpoint of this host. @returns whether it belongs to a network and is new. */
+  /** Stores an endpoint of this host. @returns whether it belongs to a network and is new. */
   #keep(vni: number, endpoint: Endpoint): boolean {
     const network = this.#networks.find((candidate) => candidate.vni === vni);
     if (network === undefined) return false;
@@ -357,7 +360,7 @@ export class OverlayGossip {
     return true;
   }
 
-  /** Warns of networks that this host takes no part in, since it has no endpoint there. */
+  /** Logs a warning for networks that this host does not join because it has no endpoint there. */
   #warnOfAbsence(): void {
     const absent = this.#networks.filter(({ local }) => local.size === 0);
     if (absent.length === 0) return;
@@ -374,7 +377,8 @@ export class OverlayGossip {
     if (this.#announces || this.#closed) return;
     this.#announces = true;
     const all = this.#networks.map((network) => [...network.local].map((local) => ({ network, local })));
-    // The first endpoint attaches this host to its network: those go first, so that few questions ask for all networks.
+    // The first endpoint of a network attaches this host to it. Announce these first, so that few bulk syncs cover all
+    // networks.
     const queue = [
       ...all.map((endpoints) => endpoints.slice(0, 1)),
       ...all.map((endpoints) => endpoints.slice(1)),
@@ -382,14 +386,14 @@ export class OverlayGossip {
     this.#announceSome(queue[Symbol.iterator]());
   }
 
-  /** Announces endpoints for some milliseconds, and the rest when the event loop has done everything else. */
+  /** Announces endpoints for a few milliseconds, then continues after other work of the event loop. */
   #announceSome(queue: Iterator<{ network: Network; local: [string, Endpoint] }>): void {
     const end = performance.now() + ANNOUNCE_SLICE;
     while (!this.#closed && performance.now() < end) {
       const { done, value } = queue.next();
       if (done === true) return;
       const [id, endpoint] = value.local;
-      // It may have been removed meanwhile, and added again.
+      // It may have been removed meanwhile and added again.
       if (value.network.local.get(id) === endpoint) this.#announce(value.network, endpoint);
     }
     if (!this.#closed) setImmediate(() => this.#announceSome(queue));
@@ -404,12 +408,12 @@ export class OverlayGossip {
     return { id: this.#idOf(id, endpoint), ip: endpoint.ip + length, mac: endpoint.mac };
   }
 
-  /** The id of an endpoint in the tables: of the form of Docker's, and the same after a restart of this host. */
+  /** The table id of an endpoint: in Docker's format, and the same after a restart of this host. */
   #idOf(network: string, { ip, mac }: Endpoint): string {
     return createHash('sha256').update(`${network} ${ip} ${mac} ${this.plan.tunnel}`).digest('hex');
   }
 
-  /** Logs a conflict that begins or is over: a warning where this host is one of the two. */
+  /** Logs the start or the end of a conflict: as a warning if this host is one of the two parties. */
   #reportConflict(conflict: OverlayConflict, over: boolean): void {
     if (this.#closed) return;
     const { name } = this.plan;
@@ -433,12 +437,12 @@ export class OverlayGossip {
   }
 }
 
-/** Whether the gossip answers a request. */
+/** Whether the gossip answers this request. */
 export function isGossipRequest(request: Request): request is GossipRequest {
   return ['members', 'networks', 'keys', 'install-key', 'use-key', 'remove-key'].includes(request.command);
 }
 
-/** Whether a request to the engine concerns the gossip as well. */
+/** Whether a request to the engine also concerns the gossip. */
 export function isChange(request: MachineRequest): request is Parameters<GossipTables['change']>[0] {
   return ['add-peer', 'remove-peer', 'add-endpoint', 'remove-endpoint'].includes(request.command);
 }

@@ -1,22 +1,22 @@
 /**
- * Long lists in pages. A page is what a thread makes of a list without a pause, so that whatever else it does never waits
- * for more than one page.
+ * Long lists in pages. A thread makes one page of a list without a pause, so that its other work waits for at most one
+ * page.
  */
 
 /** A part of the list that answers a request. */
 export interface Page {
   result: readonly unknown[];
-  /** Of a capture: packets so far that are not in the list. */
+  /** For a capture: number of packets so far that passed but are not in the list. */
   dropped?: number;
-  /** Nothing follows. */
+  /** This is the last page. */
   last?: boolean;
 }
 
-/** Entries of a page at most. */
+/** Most entries in a page. */
 export const PAGE_ENTRIES = 256;
-/** Milliseconds that a page may take, about. */
+/** Approximate limit of milliseconds to make a page. */
 const PAGE_TIME = 0.5;
-/** Entries between two looks at the clock. */
+/** Number of entries between two checks of the clock. */
 const STRIDE = 16;
 
 /** Takes the next page from a list. */
@@ -31,7 +31,7 @@ export function takePage<T>(entries: Iterator<T>): { result: T[]; last: boolean 
   return { result, last: false };
 }
 
-/** All pages of a list, each made when it is asked for. */
+/** All pages of a list, each made on request. */
 export async function* pagesOf(entries: Iterable<unknown>): AsyncGenerator<Page> {
   const iterator = entries[Symbol.iterator]();
   for (let last = false; !last;) {

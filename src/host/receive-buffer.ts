@@ -1,4 +1,4 @@
-/** The receive buffer of a UDP socket of Node's, as large as the privilege allows. */
+/** Enlarges the receive buffer of a Node UDP socket as far as the process's privileges allow. */
 import { type Socket } from 'node:dgram';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { isIpv6Text, parseIpv4, parseIpv6 } from '../address/index.js';
@@ -6,18 +6,18 @@ import * as abi from './linux/abi.js';
 import { loadLibc } from './linux/libc.js';
 
 /**
- * Asks for a receive buffer: beyond the limit `net.core.rmem_max` where the process may (SO_RCVBUFFORCE takes CAP_NET_ADMIN,
- * and koffi to call it), up to the limit otherwise.
- * @param socket A bound one.
- * @returns how many octets the system grants.
+ * Requests a receive buffer: beyond the limit `net.core.rmem_max` if the process may (SO_RCVBUFFORCE requires
+ * CAP_NET_ADMIN and koffi), otherwise up to the limit.
+ * @param socket A bound socket.
+ * @returns the number of bytes that the system granted.
  */
 export async function enlargeReceiveBuffer(socket: Socket, octets: number): Promise<number> {
-  const granted = (): number => socket.getRecvBufferSize() / 2; // the system doubles it, for its own structures
+  const granted = (): number => socket.getRecvBufferSize() / 2; // Linux reports twice the size, including its own overhead
   try {
     socket.setRecvBufferSize(octets);
     if (granted() < octets) await force(socket, octets);
   } catch {
-    // The buffer stays as it is, and the caller reports its size.
+    // Keep the buffer as it is; the caller reports its size.
   }
   return granted();
 }
@@ -31,7 +31,7 @@ async function force(socket: Socket, octets: number): Promise<void> {
   libc.setsockopt(fd, abi.SOL_SOCKET, abi.SO_RCVBUFFORCE, libc.address(value.buffer), value.byteLength);
 }
 
-/** The file descriptor of this process's socket at an address, which Node does not tell; `null` where there is none. */
+/** The file descriptor of this process's socket on an address, which Node does not expose; `null` if there is none. */
 export function findUdpSocket(address: string, port: number): number | null {
   const table = `/proc/self/net/${isIpv6Text(address) ? 'udp6' : 'udp'}`;
   const local = `${kernelAddress(address)}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
@@ -45,7 +45,7 @@ export function findUdpSocket(address: string, port: number): number | null {
   return fd === undefined ? null : Number(fd);
 }
 
-/** An address as /proc/net writes it: words of 32 bits in the host's order, which is little endian. */
+/** An address as in /proc/net: 32-bit words in host byte order, which is little-endian. */
 function kernelAddress(address: string): string {
   const hex = (octets: ArrayLike<number>): string =>
     Array.from(octets, (octet) => octet.toString(16).padStart(2, '0'))

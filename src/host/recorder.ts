@@ -1,9 +1,9 @@
 /**
- * Copies packets for captures on the thread that moves them: frames at the TAPs and datagrams on the underlay, each with
- * its time and direction. Without a capture it costs the data path one comparison a packet.
+ * Copies packets for captures, on the thread that moves them: frames at the TAPs and datagrams on the underlay, each
+ * with time and direction. Without a capture, this costs the data path one comparison per packet.
  *
- * It writes records into one half of a memory that the reader sees too, while the reader has the other half. It never
- * waits: a packet for which there is no room, because the reader still has the other half, is counted and not copied.
+ * It writes records into one half of a memory shared with the reader, while the reader has the other half. It never
+ * waits: if there is no room because the reader still has the other half, it counts the packet as dropped.
  */
 import { performance } from 'node:perf_hooks';
 
@@ -12,14 +12,14 @@ export interface UdpEnd {
   port: number;
 }
 
-/** The memory between a recorder and its reader. */
+/** The memory shared by a recorder and its reader. */
 export interface RecorderMemory {
   halves: readonly [SharedArrayBuffer, SharedArrayBuffer];
-  /** One Float64: packets so far for which there was no room. */
+  /** One Float64: number of packets dropped so far for lack of room. */
   dropped: SharedArrayBuffer;
 }
 
-/** Bytes of a half: some 30 super-frames of 64 KiB. */
+/** Size of a half in bytes: some 30 super-frames of 64 KiB. */
 const HALF = 2 << 20;
 
 export function newRecorderMemory(): RecorderMemory {
@@ -29,11 +29,11 @@ export function newRecorderMemory(): RecorderMemory {
   };
 }
 
-/** What a recorder is told. */
+/** Messages to a recorder. */
 export type ToRecorder =
-  /** Record so many packets from now on, 0 for none, and `snap` bytes of each at most. */
+  /** Record the next `packets` packets, 0 for none, and at most `snap` bytes of each. */
   | { type: 'record'; packets: number; snap: number; memory?: RecorderMemory }
-  /** The half that was handed out has been read, and so many packets of it are wanted once more. */
+  /** The reader has read the half that it had; `again` of its packets must be replaced by further ones. */
   | { type: 'read'; again: number };
 
 /** A half with `records` records in its first `bytes` bytes. */
@@ -43,14 +43,14 @@ export interface Records {
   records: number;
 }
 
-/** Offsets in a record, which is little-endian. The remote's address in ASCII and then the packet's bytes follow it. */
+/** Offsets in a record, which is little-endian. The remote's address in ASCII and the packet's bytes follow it. */
 export const RECORD = {
   seconds: 0,
   nanoseconds: 4,
-  /** Bytes that the packet had, and bytes of it in the record. */
+  /** Original length of the packet, and number of its bytes in the record. */
   length: 8,
   captured: 12,
-  /** The TAP's place in the plan, or `NO_TAP` for a datagram. */
+  /** The TAP's index in the plan, or `NO_TAP` for a datagram. */
   tap: 16,
   /** 0: in, 1: out. */
   direction: 18,
@@ -62,7 +62,7 @@ export const RECORD = {
 export const NO_TAP = 0xffff;
 
 export class Recorder {
-  /** Whether anybody captures; the data path looks here first. */
+  /** Whether a capture is running; the data path checks this first. */
   active = false;
   readonly #full: (records: Records) => void;
   readonly #first: () => void;
@@ -73,12 +73,13 @@ export class Recorder {
   #filling: 0 | 1 = 0;
   #at = 0;
   #records = 0;
-  /** The reader has the other half. */
+  /** Whether the reader has the other half. */
   #handedOut = false;
 
   /**
-   * @param full Gets a half to read. The reader answers with `read`.
-   * @param first Is told that there is something to hand out, for an owner that does not call `flush` in every turn.
+   * @param full Receives a half to read. The reader answers with `read`.
+   * @param first Called when there are first records to hand out, for an owner that does not call `flush` in every
+   * turn.
    */
   constructor(full: (records: Records) => void, first: () => void = () => undefined) {
     this.#full = full;
@@ -104,14 +105,14 @@ export class Recorder {
     if (!this.active) this.#at = this.#records = 0;
   }
 
-  /** Hands out what was recorded, unless the reader has the other half still. For the end of a turn. */
+  /** Hands out the records so far, unless the reader still has the other half. Call it at the end of a turn. */
   flush(): void {
     if (this.#records === 0 || this.#handedOut) return;
     const full = { half: this.#filling, bytes: this.#at, records: this.#records };
     this.#handedOut = true;
     this.#filling = this.#filling === 0 ? 1 : 0;
     this.#at = this.#records = 0;
-    this.#full(full); // which may call back
+    this.#full(full); // this may call back
   }
 
   frame(port: number, direction: 'in' | 'out', bytes: Uint8Array, offset: number, end: number): void {

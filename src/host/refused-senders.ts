@@ -1,20 +1,22 @@
-/** Logs who sends datagrams that are dropped because their sender is no peer. */
+/** Logs the senders of datagrams that are dropped because the sender is not a peer. */
 import { type Plan } from '../schema/index.js';
 import { type Engine } from './engine.js';
 import { HostError } from './error.js';
 import { type Logger } from './log.js';
 
-/** Milliseconds between two looks, within which a member that sends before its host has heard of it becomes known. */
+/**
+ * Milliseconds between two checks. In that time, a member that sends before this host has its entries becomes known.
+ */
 const LOOK = 2000;
 
-/** An address that sent datagrams to a segment that has no such peer. */
+/** An address that sent datagrams to a segment that does not have it as a peer. */
 export interface RefusedSenderListing {
   vni: number;
   address: string;
   packets: number;
 }
 
-/** Looks now and then who was refused. Each sender is logged once a minute. @returns what ends it. */
+/** Checks periodically for refused senders, and logs each once a minute. @returns a function that ends it. */
 export function watchRefusedSenders(plan: Plan, engine: Engine, log: Logger): () => void {
   if (!plan.peersOnly) return () => undefined;
   const timer = setInterval(() => {
@@ -44,7 +46,7 @@ function reason(plan: Plan, vni: number): string {
   return `the sender is ${who}; ${remedy}accept every sender with --no-peers-only`;
 }
 
-/** Warns of segments that accept datagrams from nobody, as they have neither peers nor endpoints elsewhere. */
+/** Warns of segments that drop all datagrams, because they have neither peers nor endpoints on other hosts. */
 export function warnOfSilence(plan: Plan, log: Logger): void {
   if (!plan.peersOnly || plan.gossip !== undefined) return;
   for (const { vni, peers, endpoints } of plan.segments) {

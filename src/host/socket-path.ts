@@ -1,11 +1,12 @@
-/** Where a control socket may be made. */
+/** Checks where a control socket can be created. */
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { codeOf, HostError } from './error.js';
 
 /**
- * Checks the directory of a Unix socket. `bind` alone is no help: libuv reports a missing directory as EACCES.
- * @throws HostError with what is wrong with it.
+ * Checks the directory of a Unix socket. The error of `bind` does not suffice: libuv reports a missing directory as
+ * EACCES.
+ * @throws HostError with the problem.
  */
 export function requireSocketDirectory(path: string): void {
   const directory = dirname(path);

@@ -1,18 +1,18 @@
 /**
- * Waits for frames on TAPs through koffi: epoll_wait(2) on one thread of libuv's pool for all TAPs, read(2) on the event loop.
- * Node has no public call that polls a character device, and Deno and Bun have not even the internal one.
+ * Waits for frames on TAPs through koffi: epoll_wait(2) for all TAPs on one thread of libuv's pool, read(2) on the
+ * event loop. Node has no public call that polls a character device; Deno and Bun lack even the internal one.
  */
 import { EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_EVENT, POLLIN } from './linux/abi.js';
 import { Arena } from './linux/arena.js';
 import { EAGAIN, EBADFD, EINTR, errorName, loadLibc, type Libc } from './linux/libc.js';
 import { HostError } from './error.js';
 
-/** One event a TAP, until it is armed again. */
+/** Reports one event per TAP until it is armed again. */
 const EPOLLONESHOT = 1 << 30;
 const EFD_CLOEXEC = 0o2000000;
-/** Frames that one TAP may have in a turn of the event loop, while others wait. */
+/** Most frames read from one TAP in a turn of the event loop. */
 const FRAMES = 64;
-/** TAPs that one call reports at most. */
+/** Most TAPs reported by one call. */
 const EVENTS = 16;
 /** Longest frame: the largest MTU of a TAP, an Ethernet header and two VLAN tags. */
 export const MAX_FRAME = 65_521 + 14 + 8;
@@ -35,7 +35,7 @@ export class TapPoller {
   readonly #libc: Libc;
   readonly #arena: Arena;
   readonly #epoll: number;
-  /** Ends the wait when the poller closes. */
+  /** Eventfd that ends the wait when the poller closes. */
   readonly #wake: number;
   readonly #events: number;
   readonly #control: number;
@@ -44,7 +44,7 @@ export class TapPoller {
   readonly #watched = new Map<number, Watched>();
   #closed = false;
 
-  /** A poller, or `undefined` where koffi is missing or this is not a 64-bit Linux. */
+  /** Creates a poller; `undefined` if koffi is missing or this is not a 64-bit Linux. */
   static async create(): Promise<TapPoller | undefined> {
     if (process.platform !== 'linux') return undefined;
     let libc: Libc;
@@ -72,21 +72,21 @@ export class TapPoller {
   }
 
   /**
-   * Calls `frame` for each frame until `unwatch`; its bytes are valid during the call only.
-   * @param fd A TAP that does not block.
+   * Calls `frame` for each frame until `unwatch`; the frame's bytes are valid during the call only.
+   * @param fd A non-blocking TAP.
    */
   watch(fd: number, events: Omit<Watched, 'fd'>): void {
     this.#watched.set(fd, { fd, ...events });
     this.#arm(EPOLL_CTL_ADD, fd, POLLIN | EPOLLONESHOT);
   }
 
-  /** Stops watching a TAP, which stays open. */
+  /** Stops watching a TAP, without closing it. */
   unwatch(fd: number): void {
     if (!this.#watched.delete(fd)) return;
     this.#libc.epoll_ctl(this.#epoll, EPOLL_CTL_DEL, fd, this.#arena.pointer(this.#control));
   }
 
-  /** Ends the wait. The TAPs stay open. */
+  /** Ends the wait. Does not close the TAPs. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -119,7 +119,10 @@ export class TapPoller {
     });
   }
 
-  /** Reads what a TAP has, then waits for more; a TAP that never runs dry lets the event loop turn in between. */
+  /**
+   * Reads the frames of a TAP, then waits for more. For a TAP that always has more, lets the event loop turn in
+   * between.
+   */
   #read(watched: Watched): void {
     const { fd } = watched;
     const pointer = this.#arena.pointer(this.#frame);

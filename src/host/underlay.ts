@@ -28,11 +28,11 @@ export async function requireLocal(local: string): Promise<void> {
   if (!(await isLocal(local))) throw notLocal(local, addresses());
 }
 
-/** Whether an address, in its canonical text, is one of this machine. */
+/** Whether an address, in canonical text, belongs to this machine. */
 export async function isLocal(local: string): Promise<boolean> {
   if (local.startsWith('127.')) return true; // all of 127.0.0.0/8 is local, though only one address is listed
   if (addresses().some((address) => !address.includes('%') && canonicalIp(address) === local)) return true;
-  // Node omits devices without a carrier, which includes each device for a moment after it was set up.
+  // Node omits devices without a carrier. For a moment after it is set up, each device is one of them.
   interface Device {
     addr_info?: { local?: string }[];
   }
@@ -67,7 +67,7 @@ export class NoRouteError extends HostError {
   }
 }
 
-/** Types of routes that drop, by the code with which the kernel answers for them. */
+/** Route types that drop, by the error code that the kernel returns for them. */
 const DROPPING: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'unreachable',
   EACCES: 'prohibit',
