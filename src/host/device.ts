@@ -1,8 +1,8 @@
-/** Network devices as `ip` lists them, and the mark by which a TAP of ours is recognised. */
+/** Network devices as `ip` lists them, and the alias that marks a TAP of weft. */
 import { prefixAddress } from '../schema/index.js';
 import { ipJson } from './ip.js';
 
-/** One device, as far as anything here looks at it. */
+/** The fields of a device that this program uses. */
 export interface Device {
   name: string;
   /** `tun` for TUNs and TAPs; `undefined` for hardware and the loopback. */
@@ -10,13 +10,13 @@ export interface Device {
   up: boolean;
   mtu: number;
   mac: string;
-  /** Its alias: free text, which `ip link` shows. */
+  /** Its alias, a free text that `ip link` shows. */
   alias: string;
-  /** With prefix lengths, in the kernel's text: `10.0.0.3/24`. */
+  /** With prefix lengths, in the kernel's notation: `10.0.0.3/24`. */
   addresses: string[];
-  /** Segments of a super-frame at most; `undefined` where iproute2 does not say. */
+  /** Most segments in a super-frame; `undefined` if iproute2 does not report it. */
   maxSegments: number | undefined;
-  /** Of a TUN or TAP. */
+  /** For a TUN or TAP. */
   tun: { tap: boolean; persistent: boolean; multiQueue: boolean; files: number } | undefined;
 }
 
@@ -34,7 +34,7 @@ interface Listed {
   };
 }
 
-/** The devices of a namespace. */
+/** Lists the devices of a namespace. */
 export async function listDevices(netns?: string): Promise<Device[]> {
   const listed = await ipJson<Listed>(['-d', 'addr', 'show'], netns);
   return listed.flatMap((one) => (one.ifname === undefined ? [] : [deviceOf(one.ifname, one)]));
@@ -68,26 +68,26 @@ function deviceOf(
   };
 }
 
-/** `10.0.0.3/24` with the address in the kernel's text. */
+/** Converts the address of `10.0.0.3/24` to the kernel's notation. */
 export function canonicalPrefix(text: string): string {
   return prefixAddress(text) + text.slice(text.indexOf('/'));
 }
 
 const MARK = 'weft vtep';
 
-/** The alias of a TAP of ours: it says who made it, and which of its addresses is not the container's own doing. */
+/** The alias of a weft TAP: it records that weft created the device, and which of its addresses weft configured. */
 export function markOf(address: string | undefined): string {
   return address === undefined ? MARK : `${MARK}, address ${canonicalPrefix(address)}`;
 }
 
-/** What an alias of ours says; `undefined` for any other. */
+/** Parses the alias of a weft TAP; `undefined` for any other alias. */
 export function readMark(alias: string): { address?: string } | undefined {
   const match = /^weft vtep(?:, address (\S+))?$/.exec(alias);
   if (match === null) return undefined;
   return match[1] === undefined ? {} : { address: match[1] };
 }
 
-/** A device as messages name it: `TAP "eth0" in namespace c1`. */
+/** Names a device for messages: `TAP "eth0" in namespace c1`. */
 export function inPlace(name: string, netns: string | undefined): string {
   return netns === undefined ? `"${name}"` : `"${name}" in namespace ${netns}`;
 }

@@ -1,6 +1,6 @@
 /**
  * An engine moves frames between TAPs and the underlay. It builds the machine of a plan and runs it on this thread or
- * others, so `ask` is asynchronous.
+ * on others, so `ask` is asynchronous.
  */
 import { type CaptureRequest, type EngineName, type ListRequest, type Plan } from '../schema/index.js';
 import { type Counters } from '../vtep/index.js';
@@ -13,23 +13,26 @@ import { type TapFiles } from './tun.js';
 import { type MachineRequest } from './machine.js';
 import { type Page } from './pages.js';
 
-/** What an engine counts besides its machine. */
+/** The engine's own counters, besides those of its machine. */
 export interface EngineCounters {
   framesRead: number;
   framesWritten: number;
   datagramsReceived: number;
   datagramsSent: number;
-  /** Bytes of datagrams that wait for the socket now. */
+  /** Bytes of datagrams currently queued for the socket. */
   sendQueue: number;
-  /** Frames that could not be written to a TAP, by the system's code: `EIO` while the device is down. */
+  /** Frames that could not be written to a TAP, by the system's error code: `EIO` while the device is down. */
   writeErrors: Record<string, number>;
-  /** Datagrams that could not be sent, by the system's code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE`: too many waited. */
+  /**
+   * Datagrams that could not be sent, by the system's error code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE`: the queue was
+   * full.
+   */
   sendErrors: Record<string, number>;
   receiveErrors: Record<string, number>;
-  /** Super-frames read from and written to TAPs, each of many frames, if the engine supports them. */
+  /** Super-frames read from and written to TAPs, each of many frames; only if the engine supports them. */
   superFramesRead?: number;
   superFramesWritten?: number;
-  /** System calls, if the engine makes them itself. */
+  /** System calls; only if the engine makes them itself. */
   readCalls?: number;
   writeCalls?: number;
   sendCalls?: number;
@@ -38,15 +41,15 @@ export interface EngineCounters {
 }
 
 export interface EngineEvents {
-  /** A TAP can no longer be read; the others go on. `port` is its index in the plan. */
+  /** A TAP can no longer be read; the other TAPs keep working. `port` is its index in the plan. */
   tapLost(port: number, reason: string): void;
-  /** The engine has failed: no frame moves any more. */
+  /** The engine has failed and no longer moves frames. */
   failed(reason: string): void;
   /** Reports something for the log, about once a second at most for each address and kind. */
   report?(report: EngineReport): void;
 }
 
-/** Facts about a running engine, which the program prints. */
+/** Facts about a running engine that the program prints. */
 export interface EngineFacts {
   /** The receive buffer that the system granted, in bytes. */
   receiveBuffer: number;
@@ -56,29 +59,29 @@ export interface EngineFacts {
 
 export interface Engine {
   readonly name: string;
-  /** Flags to open its TAPs with, besides `IFF_TAP | IFF_NO_PI`. */
+  /** Flags for its TAPs, in addition to `IFF_TAP | IFF_NO_PI`. */
   readonly tapFlags: number;
   /**
-   * Binds the underlay's sockets and starts to move frames. Takes ownership of the TAPs' file descriptors, also if it fails.
-   * They are in the order of the plan's TAPs, each with a queue for every worker.
+   * Binds the underlay's sockets and starts to move frames. Takes ownership of the TAPs' file descriptors, even on
+   * failure. They are in the order of the plan's TAPs, each with one queue per worker.
    * @throws HostError if the address is not local or the port is already in use.
    */
   start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts>;
-  /** @throws SchemaError or RangeError that names the wrong field; HostError if the engine has ended. */
+  /** @throws SchemaError or RangeError with the invalid field; HostError if the engine has ended. */
   ask(request: MachineRequest): Promise<unknown>;
   /**
-   * A listing, in pages that do not keep the frames waiting. Errors come with the first page, as those of `ask`.
+   * Returns a listing in pages, without delaying the frames. The first page throws the errors that `ask` would throw.
    */
   list(request: ListRequest): AsyncIterable<Page>;
   /**
-   * Packets as they pass, in pages. The first page comes when packets are recorded, and one at least each second.
-   * @throws HostError where too many captures run.
+   * Captures packets, in pages. The first page arrives when recording starts, and at least one page each second.
+   * @throws HostError if too many captures are running.
    */
   capture(request: CaptureRequest, gone: AbortSignal): AsyncIterable<Page>;
-  /** What the machine counts. @throws HostError where the engine has ended. */
+  /** The machine's counters. @throws HostError if the engine has ended. */
   machineCounters(): Promise<Counters>;
   counters(): EngineCounters;
-  /** Closes every socket and TAP. The counters remain readable; `ask` fails from then on. */
+  /** Closes all sockets and TAPs. The counters remain readable; `ask` fails from then on. */
   stop(): Promise<void>;
 }
 
@@ -88,9 +91,9 @@ export function createEngine(name: Exclude<EngineName, 'auto'>): Engine {
 }
 
 /**
- * Creates the engine that a plan names. `auto` means the fast one if it runs here, otherwise the portable one.
- * @returns with a `note` if it is not the fast one: why, and what to do.
- * @throws HostError if the plan names one that does not run here.
+ * Creates the engine that a plan names. `auto` selects the fast engine if it runs here, otherwise the portable one.
+ * @returns a `note` with the reason and the remedy if `auto` does not select the fast engine.
+ * @throws HostError if the plan names an engine that does not run here.
  */
 export async function chooseEngine({ engine, taps, workers }: Plan): Promise<{ engine: Engine; note?: string }> {
   if (engine === 'dgram') return { engine: createEngine('dgram') };

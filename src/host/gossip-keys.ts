@@ -1,4 +1,4 @@
-/** Keys of the gossip: reading them from text and files, writing them, listing them by fingerprint. */
+/** Keys of the gossip: reads them from text and files, writes them, and lists them by fingerprint. */
 import { createHash } from 'node:crypto';
 import {
   closeSync,
@@ -16,7 +16,7 @@ import { codeOf, HostError } from './error.js';
 
 const LENGTHS = [16, 24, 32];
 
-/** A key of a ring as listings show it: never the key itself. */
+/** A key of a ring as listings show it; never contains the key itself. */
 export interface KeyListing {
   /** The first 8 hexadecimal digits of the key's SHA-256. */
   fingerprint: string;
@@ -26,8 +26,8 @@ export interface KeyListing {
 }
 
 /**
- * Reads keys: each text is a key in base64, or the path of a file with one key a line.
- * @throws HostError, which never shows a key.
+ * Reads keys. Each text is a key in base64, or the path of a file with one key per line.
+ * @throws HostError; its message never contains a key.
  */
 export function readKeys(texts: readonly string[]): Uint8Array[] {
   return texts.flatMap((text) => {
@@ -39,8 +39,8 @@ export function readKeys(texts: readonly string[]): Uint8Array[] {
 }
 
 /**
- * Warnings about key files that other users can read, and how to change that.
- * @param texts Keys as `readKeys` takes them.
+ * Returns warnings about key files that other users can read, with the command that fixes it.
+ * @param texts The input of `readKeys`.
  */
 export function exposedKeyFiles(texts: readonly string[]): string[] {
   return texts.filter(isFile).flatMap((path) => {
@@ -53,9 +53,9 @@ export function exposedKeyFiles(texts: readonly string[]): string[] {
 }
 
 /**
- * Writes a key into a file that its owner alone can read.
- * @param force Whether a file that is there already is overwritten.
- * @throws HostError where there is one, or the file cannot be written.
+ * Writes a key to a file that only its owner can read.
+ * @param force Whether to overwrite an existing file.
+ * @throws HostError if the file exists, or cannot be written.
  */
 export function writeKeyFile(path: string, key: string, force: boolean): void {
   let file: number;
@@ -67,7 +67,7 @@ export function writeKeyFile(path: string, key: string, force: boolean): void {
     throw new HostError(`${path} cannot be written: ${writeTrouble(error)}`, { cause: error });
   }
   try {
-    if (fstatSync(file).isFile()) fchmodSync(file, 0o600); // one that was there keeps its mode otherwise
+    if (fstatSync(file).isFile()) fchmodSync(file, 0o600); // an existing file would keep its mode
     writeSync(file, `${key}\n`);
     if (fstatSync(file).isFile()) fsyncSync(file);
   } catch (error) {
@@ -96,7 +96,7 @@ function writeTrouble(error: unknown): string {
   }
 }
 
-/** The ring of the given keys; `undefined` without any. */
+/** Creates a ring of the given keys; `undefined` if there are none. */
 export function keyringOf(texts: readonly string[]): Keyring | undefined {
   const keys = readKeys(texts);
   return keys.length === 0 ? undefined : new Keyring(keys);
@@ -111,7 +111,7 @@ export function listKeys(ring: Keyring): KeyListing[] {
 }
 
 /**
- * A key of a ring, by its fingerprint or in base64.
+ * Finds a key of a ring by its fingerprint or its base64 text.
  * @throws HostError if it is not in the ring.
  */
 export function findKey(ring: Keyring, text: string): Uint8Array {
@@ -136,7 +136,7 @@ export function requireKey(text: string): Uint8Array {
   return key;
 }
 
-/** The key that a text holds in base64, or `null`. */
+/** Decodes a key in base64; `null` if the text is not a key. */
 function keyOf(text: string): Uint8Array | null {
   const bytes = base64(text);
   return bytes !== null && LENGTHS.includes(bytes.length) ? bytes : null;
@@ -149,7 +149,7 @@ function base64(text: string): Uint8Array | null {
   return again === text.replace(/-/g, '+').replace(/_/g, '/').replace(/=+$/, '') ? new Uint8Array(bytes) : null;
 }
 
-/** Says why a text is not a key, without showing it. */
+/** Says why a text is not a key, without revealing it. */
 function wrong(text: string): string {
   const bytes = base64(text);
   if (bytes === null) return `(${text.length} characters) is not base64`;

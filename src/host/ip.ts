@@ -1,10 +1,10 @@
-/** Runs `ip` of iproute2, in any network namespace and without a shell. */
+/** Runs iproute2's `ip`, in any network namespace and without a shell. */
 import { execFile } from 'node:child_process';
 import { codeOf, HostError } from './error.js';
 
-/** `ip` failed. The message never contains its own text, which names neither the flag nor the remedy. */
+/** `ip` failed. The message never quotes the output of `ip`, which names neither the flag nor the remedy. */
 export class IpError extends HostError {
-  /** The kernel's reason: `EEXIST`; empty where it is not known. */
+  /** The kernel's error code: `EEXIST`; empty if unknown. */
   readonly code: string;
 
   constructor(message: string, code: string, options?: ErrorOptions) {
@@ -13,7 +13,7 @@ export class IpError extends HostError {
   }
 }
 
-/** The texts of strerror(3), and those that the kernel and `ip` write instead, with the codes that they stand for. */
+/** Error texts of strerror(3), of the kernel and of `ip`, with the error code that each stands for. */
 const REASONS: readonly (readonly [text: RegExp, code: string])[] = [
   [/Operation not permitted/, 'EPERM'],
   [/Permission denied/, 'EACCES'],
@@ -44,15 +44,15 @@ const WORDS: Readonly<Record<string, string>> = {
   EINVAL: 'the kernel does not accept that value',
 };
 
-/** The reason of a failed `ip` in words, with what to do where that is always the same. */
+/** Describes why `ip` failed, with the remedy if it is always the same. */
 export function ipReason(error: unknown): string {
   const code = error instanceof IpError ? error.code : '';
   return WORDS[code] ?? 'the kernel refused it';
 }
 
 /**
- * Runs `ip` with `args`, in a namespace where one is given, and returns what it printed.
- * @throws IpError with the kernel's reason; HostError where the program is missing.
+ * Runs `ip` with `args`, in a namespace if one is given, and returns its output.
+ * @throws IpError with the kernel's reason; HostError if the program is missing.
  */
 export function ip(args: readonly string[], netns?: string): Promise<string> {
   const [program, ...rest] = command(args, netns);
@@ -70,13 +70,13 @@ export function ip(args: readonly string[], netns?: string): Promise<string> {
   });
 }
 
-/** Like `ip`, for commands that answer in JSON (`-j`). */
+/** Like `ip`, for commands with JSON output (`-j`). */
 export async function ipJson<T>(args: readonly string[], netns?: string): Promise<T[]> {
   const text = (await ip(['-j', ...args], netns)).trim();
   return text === '' ? [] : (JSON.parse(text) as T[]);
 }
 
-// `ip -n` accepts names only; a path, as container engines give it, needs nsenter.
+// `ip -n` accepts names only. A path, as container engines provide it, requires nsenter.
 function command(args: readonly string[], netns: string | undefined): string[] {
   if (netns === undefined) return ['ip', ...args];
   return netns.startsWith('/') ? ['nsenter', `--net=${netns}`, 'ip', ...args] : ['ip', '-n', netns, ...args];

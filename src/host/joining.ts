@@ -1,31 +1,34 @@
-/** Joins a cluster, as often as it takes, and looks now and then whether the hosts it joined by are still there. */
+/** Joins a cluster, with retries, and periodically contacts the hosts to join that are not members. */
 import { isThere, UNREADABLE } from '../gossip/memberlist/index.js';
 import { family, type HostPort } from '../schema/index.js';
 import { resolveHost } from './gossip-address.js';
 import { type GossipHost } from './gossip.js';
 
-/** Milliseconds until the second attempt, which double up to the last. */
+/** Milliseconds until the second attempt; the delay doubles up to the maximum. */
 const FIRST_DELAY = 1000;
 const LAST_DELAY = 30_000;
-/** Milliseconds after which hosts that are no members are called again: after a split each half may have forgotten the other. */
+/**
+ * Milliseconds after which hosts that are not members are contacted again: after a split, each half may have forgotten
+ * the other.
+ */
 const RECALL = 60_000;
 
 export interface JoinEvents {
-  /** A host answered, after none had. */
+  /** The first host answered. */
   joined(through: string): void;
-  /** All hosts turned out to be this one. */
+  /** All addresses to join turned out to be this host itself. */
   onlySelf?(): void;
-  /** One did, but others did not. */
+  /** Some hosts answered, others did not. */
   partly(failures: readonly string[]): void;
-  /** None did; they are called again after so many milliseconds. */
+  /** No host answered; the next attempt follows after `delay` milliseconds. */
   failed(failures: readonly string[], delay: number): void;
 }
 
-/** What came of calling all hosts. */
+/** The result of contacting all hosts. */
 interface Round {
   reached: number;
   failures: string[];
-  /** Hosts that are this one. */
+  /** Number of addresses that are this host itself. */
   own: number;
 }
 
@@ -43,7 +46,7 @@ export class Joining {
     this.#events = events;
   }
 
-  /** Calls all hosts at once; resolves with the first that answers, or when none has. Goes on by itself until `stop`. */
+  /** Contacts all hosts at once. Resolves with the first answer, or when all have failed. Continues until `stop`. */
   start(): Promise<void> {
     if (this.#places.length === 0) return Promise.resolve();
     return new Promise((resolve) => void this.#run(0, resolve));
@@ -70,7 +73,7 @@ export class Joining {
     this.#timer = setTimeout(() => void this.#run(failed + 1, first), delay);
   }
 
-  /** Calls every host that is no member yet. */
+  /** Contacts every host that is not a member yet. */
   async #round(first: () => void): Promise<Round> {
     const round: Round = { reached: 0, failures: [], own: 0 };
     const { self } = this.#host.machine;
@@ -100,7 +103,7 @@ export class Joining {
     return round;
   }
 
-  /** Whether a member, which may be this one, is at an address. */
+  /** Whether an address belongs to a member, which may be this one. */
   #isThere(address: string, port: number): boolean {
     return this.#host.machine
       .members()
@@ -108,13 +111,16 @@ export class Joining {
   }
 }
 
-/** A join's failure in words, without the address in front. */
+/** The reason why a join failed, without the leading address. */
 function readable(failure: string): string {
   const reason = failure.slice(failure.indexOf(': ') + 2);
   return keyTrouble(reason) ?? reason;
 }
 
-/** What the reason of a `refused`, or of a peer's refusal, says about keys; `null` where it is about something else. */
+/**
+ * Says what a reason (of a `refused` event, or from a peer that refuses) reveals about keys; `null` if it is not about
+ * keys.
+ */
 export function keyTrouble(reason: string): string | null {
   if (reason.includes(UNREADABLE.otherKey)) return 'its keys are others than ours; give both the same --key';
   if (reason.includes(UNREADABLE.encrypted)) return 'it encrypts, and we have no key; give --key';

@@ -1,8 +1,8 @@
-/** Datagrams that the kernel has dropped at a UDP socket, by its own count: the last column of `/proc/net/udp`. */
+/** Reads how many datagrams the kernel has dropped at a UDP socket: the last column of `/proc/net/udp`. */
 import { readFile } from 'node:fs/promises';
 import { parseIpv4, parseIpv6 } from '../address/index.js';
 
-/** @returns 0 where the system does not tell. */
+/** @returns 0 if the system does not report it. */
 export async function droppedAt(local: string, port: number): Promise<number> {
   try {
     return dropsIn(await readFile(`/proc/self/net/udp${local.includes(':') ? '6' : ''}`, 'utf8'), local, port);
@@ -11,7 +11,7 @@ export async function droppedAt(local: string, port: number): Promise<number> {
   }
 }
 
-/** The drops of the socket that is bound to an address and a port, in the text of such a file. */
+/** Finds the drops of the socket that is bound to an address and port, in the text of such a file. */
 export function dropsIn(text: string, local: string, port: number): number {
   const place = `${hexAddress(local)}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
   for (const line of text.split('\n')) {
@@ -21,7 +21,7 @@ export function dropsIn(text: string, local: string, port: number): number {
   return 0;
 }
 
-/** The kernel prints each 32-bit word of an address in the machine's byte order, which is little-endian here. */
+/** The kernel prints each 32-bit word of an address in host byte order, which is little-endian here. */
 function hexAddress(text: string): string {
   const bytes = text.includes(':') ? parseIpv6(text) : ipv4Bytes(parseIpv4(text));
   let hex = '';

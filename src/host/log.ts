@@ -1,6 +1,6 @@
 /**
- * The log of a running VTEP: one line for each thing that somebody may have to act on, with its time, its level and the
- * name of the event. A logger only makes records; where they go is its sink's concern, which may never block or throw.
+ * The log of a running VTEP: one line per event that may require action, with its time, its level and the name of the
+ * event. A logger only creates records; its sink writes them, and must neither block nor throw.
  */
 import { performance } from 'node:perf_hooks';
 
@@ -8,7 +8,7 @@ import { performance } from 'node:perf_hooks';
 export const LEVELS = ['error', 'warning', 'info', 'debug'] as const;
 export type Level = (typeof LEVELS)[number];
 
-/** What a line is about, for programs. Values are JSON. */
+/** Details of an event, for programs. Values are JSON. */
 export type LogFields = Readonly<Record<string, unknown>>;
 
 export interface LogRecord {
@@ -22,27 +22,27 @@ export interface LogRecord {
   fields: LogFields;
 }
 
-/** How often a line may come. */
+/** Limits the rate of a line. */
 export interface Limit {
   /** Lines with the same event and key share a limit. Default: one limit for the event. */
   key?: string;
-  /** Milliseconds in which one line is written. Default 60,000. */
+  /** Milliseconds in which the line is written once. Default 60,000. */
   interval?: number;
 }
 
 export interface LoggerOptions {
   /** The least urgent level that is written. Default `info`. */
   level?: Level;
-  /** Milliseconds of a clock that does not go back. */
+  /** A monotonic clock in milliseconds. */
   now?: () => number;
   /** Milliseconds since 1970 UTC. */
   clock?: () => number;
 }
 
 const INTERVAL = 60_000;
-/** Limits remembered; the oldest goes first. */
+/** Most limits to remember; the oldest is forgotten first. */
 const MAX_KEYS = 1024;
-/** Lines in a row at most, and a second after that, whatever they are about. */
+/** Most lines in a burst, and per second after that, over all events. */
 const BURST = 200;
 const PER_SECOND = 20;
 
@@ -70,17 +70,17 @@ export class Logger {
     this.#filled = this.#now();
   }
 
-  /** Something does not work, and will not without help. */
+  /** Reports that something does not work, and will not without intervention. */
   error(event: string, message: string, fields?: LogFields, limit?: Limit): void {
     this.log('error', event, message, fields, limit);
   }
 
-  /** Something is wrong and the rest works. */
+  /** Reports a problem; everything else works. */
   warning(event: string, message: string, fields?: LogFields, limit?: Limit): void {
     this.log('warning', event, message, fields, limit);
   }
 
-  /** Something changed: for example, what a warning was about is well again. */
+  /** Reports a change: for example, that the cause of a warning is gone. */
   info(event: string, message: string, fields?: LogFields, limit?: Limit): void {
     this.log('info', event, message, fields, limit);
   }
@@ -90,8 +90,8 @@ export class Logger {
   }
 
   /**
-   * @param limit Absent: the line is written each time, as far as the limit on all lines together allows. Given: once
-   * an interval; the next line then says in `suppressed` how many were left out.
+   * @param limit Absent: the line is written each time, subject to the limit on all lines together. Given: the line is
+   * written once per interval; the next one has the number of suppressed lines in `suppressed`.
    */
   log(level: Level, event: string, message: string, fields: LogFields = {}, limit?: Limit): void {
     if (LEVELS.indexOf(level) > this.#least) return;
@@ -119,14 +119,14 @@ export class Logger {
     );
   }
 
-  /** Returns how many lines were left out since the last one, or -1 where this one is left out as well. */
+  /** Returns the number of lines suppressed since the last one, or -1 if this one is suppressed as well. */
   #enter(key: string, interval: number, now: number): number {
     const window = this.#windows.get(key);
     if (window !== undefined && now - window.start < window.interval) {
       window.suppressed++;
       return -1;
     }
-    this.#windows.delete(key); // to the end of the map's order
+    this.#windows.delete(key); // moves the entry to the end of the map's order
     if (this.#windows.size >= MAX_KEYS) this.#windows.delete(this.#windows.keys().next().value as string);
     this.#windows.set(key, { start: now, interval, suppressed: 0 });
     return window?.suppressed ?? 0;
@@ -145,25 +145,25 @@ export class Logger {
   }
 }
 
-/** A record as people read it: `2026-11-26T13:46:28.123Z warning: TAP eth0 is lost`. */
+/** Formats a record for people: `2026-11-26T13:46:28.123Z warning: TAP eth0 is lost`. */
 export function textLine({ time, level, message }: LogRecord): string {
   return `${rfc3339(time)} ${level}: ${message.replace(/\s*\n\s*/g, '; ')}`;
 }
 
-/** A record as one JSON object. */
+/** Formats a record as one JSON object. */
 export function jsonLine({ time, level, event, message, fields }: LogRecord): string {
   return JSON.stringify({ time: rfc3339(time), level, event, message, ...fields });
 }
 
-/** syslog's numbers, with which systemd reads a line's level from its beginning (sd-daemon(3)). */
+/** syslog's priorities; systemd reads a line's level from such a prefix (sd-daemon(3)). */
 const PRIORITY: Readonly<Record<Level, number>> = { error: 3, warning: 4, info: 6, debug: 7 };
 
-/** The prefix by which the journal of systemd knows a line's level. */
+/** The prefix that gives systemd's journal the level of a line. */
 export function journalPrefix(level: Level): string {
   return `<${PRIORITY[level]}>`;
 }
 
-/** RFC 3339 in UTC, with milliseconds. */
+/** Formats a time as RFC 3339 in UTC, with milliseconds. */
 export function rfc3339(time: number): string {
   return new Date(time).toISOString();
 }

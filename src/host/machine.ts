@@ -1,4 +1,4 @@
-/** The machine built from a plan, and its answers to requests. It lives on the thread that moves the frames. */
+/** Builds the machine of a plan, and answers requests about it, on the thread that moves the frames. */
 import { randomInt } from 'node:crypto';
 import {
   canonicalEndpoint,
@@ -17,22 +17,22 @@ import { takePage, type Page } from './pages.js';
 /** A request that the machine answers at once. */
 export type MachineRequest =
   | Exclude<Request, { command: 'stop' | 'counters' } | GossipRequest | ListRequest | CaptureRequest>
-  /** The senders that were refused since the last such request; not served over the control socket. */
+  /** Returns the refused senders since the last such request; not available over the control socket. */
   | { command: 'refused-senders' };
-/** A request of this process to a machine on another thread; not served over the control socket. */
+/** A request from this process to a machine on another thread; not available over the control socket. */
 export type InternalRequest =
-  /** The counts behind the counters. */
+  /** Returns the raw counts from which the counters are made. */
   | { command: 'counts' }
-  /** The next page of a listing. The first request has `of` and opens the listing. */
+  /** Returns the next page of a listing. The first request has `of` and opens the listing. */
   | { command: 'page'; listing: number; of?: ListRequest }
   | { command: 'close'; listing: number }
-  /** The FDB entries of these addresses. */
+  /** Returns the FDB entries of these addresses. */
   | { command: 'find'; entries: readonly { vni: number; mac: string }[] };
 
 /**
- * A `Vtep` with the segments, ports, peers and endpoints of a plan. Its ports have the plan's numbers of their TAPs, whose
- * addresses are queued to be announced.
- * @param announce Whether it is the one that sends announcements, of several for the same plan.
+ * Creates a `Vtep` with the segments, ports, peers and endpoints of a plan. Port numbers are the indices of the plan's
+ * TAPs. Queues announcements of the TAPs' addresses.
+ * @param announce Whether this `Vtep` sends announcements; true for only one of several for the same plan.
  */
 export function buildVtep(plan: Plan, announce = true): Vtep {
   const vtep = new Vtep({
@@ -51,7 +51,7 @@ export function buildVtep(plan: Plan, announce = true): Vtep {
     if (vni !== undefined) vtep.addPort({ name, vni });
     else vtep.addPort({ name, vlans: vlans!, ...(native === undefined ? {} : { native }) });
   }
-  // Their neighbors may know them by another MAC address, or behind another VTEP.
+  // Neighbors may still have them with another MAC address, or behind another VTEP.
   for (const [port, { address, mac, vni, native }] of plan.taps.entries()) {
     const untagged = vni ?? native;
     if (address !== undefined && mac !== undefined && untagged !== undefined)
@@ -61,7 +61,7 @@ export function buildVtep(plan: Plan, announce = true): Vtep {
 }
 
 /**
- * A listing, made an entry at a time.
+ * Returns the entries of a listing, computed one at a time.
  * @throws SchemaError for a VNI without a segment.
  */
 export function listing(vtep: Vtep, request: ListRequest, now: number): Iterable<object> {
@@ -78,12 +78,12 @@ export function listing(vtep: Vtep, request: ListRequest, now: number): Iterable
 
 function* ofSegments(vnis: number[], vtep: Vtep, entries: (vni: number) => Iterable<object>): Generator<object> {
   for (const vni of vnis) {
-    if (!vtep.hasSegment(vni)) continue; // removed since the listing began
+    if (!vtep.hasSegment(vni)) continue; // the segment was removed after the listing began
     for (const entry of entries(vni)) yield { vni, ...entry };
   }
 }
 
-/** A machine that is asked from another thread. */
+/** Answers requests to a machine from another thread. */
 export class MachineServer {
   readonly #vtep: Vtep;
   readonly #plan: Plan;
@@ -94,7 +94,7 @@ export class MachineServer {
     this.#plan = plan;
   }
 
-  /** @throws as `answer` and `listing` do. */
+  /** @throws the errors of `answer` and `listing`. */
   answer(request: MachineRequest | InternalRequest, now: number): unknown {
     switch (request.command) {
       case 'counts':
@@ -122,14 +122,14 @@ export class MachineServer {
   }
 }
 
-/** Whether a request changes what frames are sent to. */
+/** Whether a request changes where frames are forwarded. */
 export function isMachineChange({ command }: MachineRequest | InternalRequest): boolean {
   return /^(add|remove)-/.test(command);
 }
 
 /**
  * Answers a request from the machine's state, or changes it.
- * @throws SchemaError or RangeError that names what is wrong with the request.
+ * @throws SchemaError or RangeError with what is wrong with the request.
  */
 export function answer(vtep: Vtep, plan: Plan, request: MachineRequest, now: number): unknown {
   switch (request.command) {

@@ -1,20 +1,20 @@
 /**
- * Lets go of namespaces that have been removed. A TAP that was found in its namespace is held by a file that was opened
- * there, and such a file keeps the namespace, and every device in it, after the container has ended.
+ * Releases namespaces that have been removed. To use a TAP that already exists in a namespace, the engine opens a file
+ * there. That file keeps the namespace and every device in it alive after the container has ended.
  */
 import { closeSync, openSync, statSync } from 'node:fs';
 import { ip } from './ip.js';
 import { netnsPath } from './netns.js';
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two checks. */
 const INTERVAL = 1000;
 
 interface Watched {
   device: string;
   path: string;
-  /** Identifies the namespace among all. */
+  /** Identifies the namespace. */
   inode: number;
-  /** The namespace's file, open, since its path leads nowhere when it is removed. */
+  /** The open file of the namespace: when the namespace is removed, its path no longer works. */
   fd: number;
 }
 
@@ -22,7 +22,7 @@ export class NetnsWatch {
   readonly #watched = new Set<Watched>();
   readonly #timer: NodeJS.Timeout;
 
-  /** @param taps TAPs that were found in their namespaces. */
+  /** @param taps TAPs that already existed in their namespaces. */
   constructor(taps: readonly { device: string; netns: string }[]) {
     for (const { device, netns } of taps) {
       const path = netnsPath(netns);
@@ -30,7 +30,7 @@ export class NetnsWatch {
         const fd = openSync(path, 'r');
         this.#watched.add({ device, path, inode: statSync(path).ino, fd });
       } catch {
-        // removed just now: its file is no more, and neither is anybody who would miss the device
+        // the namespace has just been removed, and its file with it: there is nothing to watch
       }
     }
     this.#timer = setInterval(() => this.#look(), INTERVAL).unref();
@@ -47,7 +47,7 @@ export class NetnsWatch {
       if (inodeOf(watched.path) === watched.inode) continue;
       this.#watched.delete(watched);
       const { device, fd } = watched;
-      // The engine finds its TAP removed, and closes the file that holds the namespace.
+      // The engine then detects that its TAP is gone, and closes the file that holds the namespace.
       void ip(['link', 'del', 'dev', device], `/proc/${process.pid}/fd/${fd}`)
         .catch(() => undefined)
         .then(() => closeSync(fd));
@@ -55,7 +55,7 @@ export class NetnsWatch {
   }
 }
 
-/** The inode behind a path; `undefined` where there is none. */
+/** The inode of a path; `undefined` if there is none. */
 function inodeOf(path: string): number | undefined {
   try {
     return statSync(path).ino;

@@ -1,40 +1,40 @@
 /**
- * Lines to standard output and standard error from a process that must go on whatever becomes of them: a full disk, a
- * closed terminal, a pipe that nobody reads. `write` neither blocks nor throws; a line that cannot be written is dropped
+ * Writes lines to standard output and standard error from a process that must continue if these fail: a full disk, a
+ * closed terminal, a pipe without a reader. `write` neither blocks nor throws; lines that cannot be written are dropped
  * and counted.
  *
- * `process.stdout` does not do: it blocks on a terminal that is stopped with Ctrl-S, and for a pipe that nobody reads it
- * keeps every line in memory and the process alive.
+ * `process.stdout` does not suffice: it blocks on a terminal that is stopped with Ctrl-S, and if the reader of a pipe
+ * does not read, it keeps every line in memory and the process alive.
  */
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
 import { codeOf } from './error.js';
 
-/** Bytes that may wait for a slow reader; lines beyond that are dropped. */
+/** Most bytes queued for a slow reader; further lines are dropped. */
 const MAX_QUEUE = 256 << 10;
-/** Milliseconds between two attempts to write what waits. */
+/** Milliseconds between two attempts to write the queue. */
 const RETRY = 50;
 
 export class Output {
   readonly #fd: number;
-  /** Our own open file description, which does not block; else `null`. */
+  /** Our own, non-blocking open file description, or `null`. */
   #own: number | null = null;
-  /** Writes through Node: for sockets, which cannot be opened a second time. */
+  /** Writes through Node; used for sockets, which cannot be opened a second time. */
   #stream: NodeJS.WriteStream | null = null;
   readonly #queue: Buffer[] = [];
   #queued = 0;
   #timer: NodeJS.Timeout | undefined;
-  /** Whether the first of the queue is written in part. */
+  /** Whether the first element of the queue has been written partially. */
   #partial = false;
-  /** Whether the rest of the last line was dropped: the next one starts with a line feed. */
+  /** Whether the rest of a partially written line was dropped: the next line then starts with a line feed. */
   #torn = false;
-  /** Lines dropped that `notice` has not reported. */
+  /** Dropped lines that `notice` has not reported yet. */
   #unreported = 0;
   #lost = 0;
   #reason = '';
   readonly #notice: ((count: number, code: string) => string) | undefined;
 
-  /** @param notice Returns the line that reports dropped lines once lines can be written again; absent: no line does. */
+  /** @param notice Returns the line that reports dropped lines, once lines can be written again; absent: no report. */
   constructor(fd: 1 | 2, notice?: (count: number, code: string) => string) {
     this.#fd = fd;
     this.#notice = notice;
@@ -44,17 +44,17 @@ export class Output {
       this.#own = openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_APPEND);
     } catch {
       this.#stream = fd === 1 ? process.stdout : process.stderr;
-      this.#stream.removeAllListeners('error'); // the program's own would end it
+      this.#stream.removeAllListeners('error'); // the program's own listener would end the process
       this.#stream.on('error', () => undefined);
     }
   }
 
-  /** Lines dropped so far. */
+  /** Number of lines dropped so far. */
   get lost(): number {
     return this.#lost;
   }
 
-  /** Writes a line, or lines, to which a line feed is added. */
+  /** Writes one or more lines; adds a line feed. */
   write(line: string): void {
     if (this.#unreported > 0 && this.#notice !== undefined && !this.waits) {
       const count = this.#unreported;
@@ -64,12 +64,12 @@ export class Output {
     if (!this.#put(line)) this.#miss(1, this.#reason);
   }
 
-  /** Whether lines wait for a slow reader. */
+  /** Whether lines are queued for a slow reader. */
   get waits(): boolean {
     return this.#stream === null ? this.#queued > 0 : this.#stream.writableLength > 0 && !this.#stream.destroyed;
   }
 
-  /** Waits until no line waits, but not longer than `milliseconds`. */
+  /** Waits until the queue is empty, or `milliseconds` have passed. */
   async drain(milliseconds: number): Promise<void> {
     const end = performance.now() + milliseconds;
     while (this.waits && performance.now() < end) {
@@ -83,7 +83,7 @@ export class Output {
     }
   }
 
-  /** Returns false where the line is dropped, and sets the reason. */
+  /** Returns false if the line is dropped, and sets the reason. */
   #put(line: string): boolean {
     if (this.#stream !== null) return this.#putStream(this.#stream, `${line}\n`);
     const bytes = Buffer.from(`${this.#torn ? '\n' : ''}${line}\n`);
@@ -114,7 +114,7 @@ export class Output {
     this.#reason = code || 'EIO';
   }
 
-  /** Writes what waits as far as it goes; returns false where lines were dropped since they cannot be written. */
+  /** Writes as much of the queue as possible; returns false if lines were dropped because of an error. */
   #flush(): boolean {
     while (this.#queue.length > 0) {
       const bytes = this.#queue[0]!;
@@ -139,7 +139,7 @@ export class Output {
     return true;
   }
 
-  /** Empties the queue. Counts all its lines but the last one, which the caller counts. */
+  /** Empties the queue. Counts all its lines as dropped except the last one, which the caller counts. */
   #discard(code: string): boolean {
     this.#torn ||= this.#partial;
     this.#partial = false;
@@ -159,7 +159,7 @@ export class Output {
   }
 }
 
-/** Whether a write may wait for somebody: to a pipe, a socket or a terminal. */
+/** Whether a write may block: to a pipe, a socket or a terminal. */
 function mayBlock(fd: number): boolean {
   try {
     const stat = fstatSync(fd);

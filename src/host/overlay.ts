@@ -1,4 +1,4 @@
-/** One running VTEP: TAPs, engine and control socket, from a plan to the last counter. */
+/** One running VTEP: creates TAPs, engine and control socket from a plan, and removes them when it stops. */
 import { ownEndpoint, type Plan, type Request } from '../schema/index.js';
 import { type Counters, type Explanation } from '../vtep/index.js';
 import { serveControl, type Control, type Handler } from './control.js';
@@ -19,38 +19,38 @@ import { requireSocketDirectory } from './socket-path.js';
 import { closeTap } from './tun.js';
 import { requireLocal } from './underlay.js';
 
-/** Everything that a running VTEP counts. */
+/** All counters of a running VTEP. */
 export interface AllCounters {
   vtep: Counters;
   engine: EngineCounters;
-  /** What the engine lost of what the machine let pass. */
+  /** Losses of the engine, after the machine let a frame or datagram pass. */
   losses?: Record<LossReason, number>;
-  /** Of an agent. */
+  /** For an agent. */
   gossip?: GossipCounters;
 }
 
 export interface OverlayEvents {
-  /** Reports trouble that is no reason to stop. */
+  /** Receives problems that do not stop the VTEP. */
   log: Logger;
-  /** The VTEP must stop: a client asked for it (`null`), or the last TAP is lost. The caller calls `stop`. */
+  /** The VTEP must stop: a client requested it (`null`), or the last TAP is lost. The caller calls `stop`. */
   end(reason: string | null): void;
-  /** Something happened in the gossip. */
+  /** Receives events of the gossip. */
   tell?(event: GossipEvent): void;
 }
 
 export class Overlay {
-  /** The plan, completed: with MTUs, MAC addresses of the TAPs, and their own endpoints. */
+  /** The completed plan: with MTUs, the TAPs' MAC addresses, and the TAPs' own endpoints. */
   readonly plan: Plan;
   readonly mtus: readonly SegmentMtu[];
   readonly links: readonly Link[];
   readonly engine: Engine;
   readonly facts: EngineFacts;
-  /** Of an agent. */
+  /** For an agent. */
   readonly gossip: OverlayGossip | undefined;
   readonly #health: Health;
   readonly #control: Control | undefined;
   readonly #handle: Handler;
-  /** End what looks at the engine now and then. */
+  /** Functions that end the periodic checks of the engine. */
   readonly #ends: (() => void)[] = [];
 
   private constructor(
@@ -83,7 +83,7 @@ export class Overlay {
 
   /**
    * Starts a VTEP.
-   * @throws HostError; nothing of the VTEP is left behind.
+   * @throws HostError; nothing of the VTEP remains then.
    */
   static async start(given: Plan, events: OverlayEvents): Promise<Overlay> {
     const plan = structuredClone(given);
@@ -120,7 +120,7 @@ export class Overlay {
       const serves: Handler = (request, gone) => handle(request, gone, engine, gossip, health, events);
       const control =
         plan.control === undefined ? undefined : await about('control', () => serveControl(plan.control!, serves));
-      // Not before: what has failed to start leaves no TAP that it made.
+      // Only now: if the start fails, no TAP that it created remains.
       if (plan.keepTaps) await keepTaps(ownTaps(plan, links), true);
       warnOfSilence(plan, events.log);
       const overlay = new Overlay(plan, mtus, links, engine, facts, gossip, health, control, serves);
@@ -140,8 +140,8 @@ export class Overlay {
   }
 
   /**
-   * Adds or removes a peer or an endpoint, as over the control socket.
-   * @throws SchemaError, RangeError or HostError that names what is wrong with the request.
+   * Adds or removes a peer or an endpoint, like a request over the control socket.
+   * @throws SchemaError, RangeError or HostError with what is wrong with the request.
    */
   change(request: Request): Promise<unknown> {
     return this.#handle(request, new AbortController().signal);
@@ -149,10 +149,10 @@ export class Overlay {
 
   /**
    * Leaves the gossip; closes the control socket, the underlay's sockets and the TAPs, which removes the devices.
-   * @param failed Whether it ends because of a failure: kept TAPs then stay for the next process.
+   * @param failed Whether it stops because of a failure: kept TAPs then stay for the next process.
    */
   async stop(failed = false): Promise<void> {
-    // First, so that no device is left if a second signal ends the process at once.
+    // First, so that no device remains if a second signal ends the process at once.
     if (this.plan.keepTaps && !failed) await keepTaps(ownTaps(this.plan, this.links), false);
     this.#health.close();
     for (const end of this.#ends) end();
@@ -161,12 +161,12 @@ export class Overlay {
   }
 }
 
-/** The TAPs that this process made or adopted, not those that were passed to it. */
+/** The TAPs that this process created or adopted, not those passed as file descriptors. */
 function ownTaps(plan: Plan, links: readonly Link[]): Link[] {
   return links.filter((_, port) => plan.taps[port]!.fd === undefined);
 }
 
-/** Fills in the MTUs that a plan leaves open, and logs a warning for those that do not fit. */
+/** Sets the MTUs that the plan leaves open, and logs a warning for those that do not fit the underlay. */
 export async function applyMtus(plan: Plan, log: Logger): Promise<SegmentMtu[]> {
   const mtus = await segmentMtus(plan);
   for (const [i, { mtu, warning }] of mtus.entries()) {
@@ -190,7 +190,7 @@ async function handle(
   events: OverlayEvents,
 ): Promise<unknown> {
   if (request.command === 'stop') {
-    setImmediate(() => events.end(null)); // after the reply
+    setImmediate(() => events.end(null)); // after the reply has been sent
     return {};
   }
   if (isGossipRequest(request)) {

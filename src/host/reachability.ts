@@ -1,13 +1,13 @@
-/** Which remotes do not get what is sent to them, out of an engine's reports: a line in the log for each change. */
+/** Logs which remotes do not receive datagrams, from an engine's reports: one line per change. */
 import { QUIET } from './troubles.js';
 import { type Logger } from './log.js';
 import { sendLoss } from './losses.js';
 
-/** Milliseconds that datagrams have to fail for before the log says so: a VTEP that restarts is no trouble. */
+/** Milliseconds that datagrams must fail before a line is logged: a VTEP that merely restarts is not reported. */
 const PATIENCE = 2000;
-/** The same for one that nothing has come from yet: it may not have started, where hosts start together. */
+/** The same for a remote that has sent nothing yet: if hosts start together, it may not have started. */
 const FIRST_PATIENCE = 30_000;
-/** Remotes remembered; failures of others are counted by the engine and not in the log. */
+/** Most remotes to track; failures of others are counted by the engine and not logged. */
 const MOST = 4096;
 
 interface Peer {
@@ -21,14 +21,14 @@ interface Peer {
 export class Reachability {
   readonly #log: Logger;
   readonly #peers = new Map<string, Peer>();
-  /** While this host itself is cut off, the log says that, and not once more for every remote. */
+  /** While this host itself is cut off from the underlay, only that is logged, and not every remote. */
   #muted = false;
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
-  /** Addresses that the log has called unreachable for want of a route. */
+  /** Addresses that are logged as unreachable because there is no route. */
   withoutRoute(): string[] {
     return [...this.#peers]
       .filter(([, { said, code }]) => said && sendLoss(code) === 'no-route')
@@ -55,19 +55,19 @@ export class Reachability {
     );
   }
 
-  /** A datagram came from there, or what `text` says. */
+  /** A datagram arrived from `address`, or the remote recovered in the way that `text` describes. */
   back(address: string, now: number, text = 'is reachable again'): void {
     this.#end(address, now, text);
   }
 
-  /** Forgets remotes to which nothing has failed for long. Call it about once a second. */
+  /** Forgets remotes without recent failures. Call it about once a second. */
   tick(now: number): void {
     for (const [address, { last }] of this.#peers)
       if (now - last > QUIET)
         this.#end(address, last, `is not failing any more: no datagram to it was lost for ${QUIET / 1000} s`);
   }
 
-  /** Whether this host is cut off from the underlay altogether. */
+  /** Whether this host is cut off from the underlay. */
   set muted(muted: boolean) {
     if (this.#muted && !muted) for (const [address, { said }] of this.#peers) if (!said) this.#peers.delete(address);
     this.#muted = muted;

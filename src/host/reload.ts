@@ -1,15 +1,17 @@
-/** What a running VTEP does about a changed configuration: the requests that apply it, and what only a restart applies. */
+/**
+ * Compares configurations for a reload: the requests that apply the changes, and the changes that require a restart.
+ */
 import { isDeepStrictEqual } from 'node:util';
 import { type Endpoint, type Plan, type Request, type SegmentPlan } from '../schema/index.js';
 
 export interface Reload {
-  /** In the order in which they apply: additions first, so that nothing is unreachable in between. */
+  /** In order of application: additions first, so that everything stays reachable in between. */
   requests: Request[];
-  /** Paths of the configuration that differ and stay as they were: `segments[4097].mtu`, `taps`. */
+  /** Paths of the configuration that differ but remain unchanged until a restart: `segments[4097].mtu`, `taps`. */
   restart: string[];
 }
 
-/** Compares the configuration that a VTEP runs with a new one. Peers and endpoints of its segments can change. */
+/** Compares a running configuration with a new one. Only peers and endpoints of existing segments can change. */
 export function compare(running: Plan, next: Plan): Reload {
   const added: Request[] = [];
   const removed: Request[] = [];
@@ -28,7 +30,7 @@ export function compare(running: Plan, next: Plan): Reload {
   return { requests: [...added, ...removed], restart };
 }
 
-/** The configuration that holds once `next` was applied as far as it can be. */
+/** The configuration in effect after `next` was applied as far as possible. */
 export function merge(running: Plan, next: Plan): Plan {
   return {
     ...running,
@@ -55,7 +57,7 @@ function byKey(endpoints: readonly Endpoint[]): Map<string, Endpoint> {
   return new Map(endpoints.map((endpoint) => [`${endpoint.ip} ${endpoint.mac} ${endpoint.vtep ?? ''}`, endpoint]));
 }
 
-/** The fields whose values differ. */
+/** The names of the fields whose values differ. */
 function changed<T extends object>(before: T, after: T, except: readonly (keyof T)[]): string[] {
   const names = new Set([...Object.keys(before), ...Object.keys(after)]) as Set<keyof T & string>;
   return [...names].filter((name) => !except.includes(name) && !isDeepStrictEqual(before[name], after[name]));

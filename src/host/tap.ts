@@ -1,4 +1,4 @@
-/** Frames in and out of an open TAP, on Node's event loop. */
+/** Reads and writes the frames of an open TAP, on Node's event loop. */
 import { closeSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { codeOf, HostError } from './error.js';
@@ -19,10 +19,10 @@ interface PipeHandle {
 }
 
 /**
- * Frames in and out of an open TAP on Node's event loop: polled by a {@link TapPoller} where there is one, and by Node's pipe
- * handle otherwise. `net.Socket` and `tty` refuse a character device, and a blocking read would hold a thread of the pool
- * for good and keep the process from ending; a pipe handle polls any file descriptor with epoll and reads it without
- * blocking, one frame a read. Its class is not public, but has been the same since Node 0.10.
+ * Reads and writes the frames of an open TAP on Node's event loop. A {@link TapPoller} polls the TAP if there is one,
+ * otherwise Node's pipe handle does. `net.Socket` and `tty` refuse a character device, and a blocking read would occupy
+ * a thread of the pool forever and keep the process from ending. A pipe handle polls any file descriptor with epoll and
+ * reads without blocking, one frame per read. Its class is not public, but has not changed since Node 0.10.
  */
 export class TapChannel {
   readonly #fd: number;
@@ -32,9 +32,9 @@ export class TapChannel {
   #closed = false;
 
   /**
-   * Owns the file descriptor: `close` closes it.
-   * @param headroom Bytes that are free in front of each frame.
-   * @param poller Polls the TAP, and outlives the channel.
+   * Takes ownership of the file descriptor: `close` closes it.
+   * @param headroom Bytes to reserve in front of each frame.
+   * @param poller Polls the TAP; must outlive the channel.
    */
   constructor(fd: number, headroom: number, events: TapEvents, poller?: TapPoller) {
     this.#fd = fd;
@@ -49,7 +49,7 @@ export class TapChannel {
         bytes.set(read, headroom);
         events.frame(bytes, headroom, headroom + length);
       };
-      // Closed at once: the file may hold the namespace of a container that is no more.
+      // Close it at once: the file may keep the namespace of a removed container alive.
       const gone = (reason: string): void => {
         void this.close();
         lost(reason);
@@ -75,7 +75,7 @@ export class TapChannel {
 
   /** Writes a frame to the device at once. Returns an empty string, or the system's error code. */
   write(bytes: Uint8Array, offset: number, end: number): string {
-    if (!this.#open) return 'ENXIO'; // the number may be another file's by now
+    if (!this.#open) return 'ENXIO'; // the number may meanwhile belong to another file
     try {
       writeSync(this.#fd, bytes, offset, end - offset);
       return '';
@@ -84,7 +84,7 @@ export class TapChannel {
     }
   }
 
-  /** Closes the file descriptor. The kernel removes the device with its last one, unless the TAP is kept. */
+  /** Closes the file descriptor. When the last one is closed, the kernel removes the device unless the TAP is kept. */
   close(): Promise<void> {
     if (this.#socket === undefined) {
       if (this.#closed) return Promise.resolve();

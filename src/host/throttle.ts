@@ -5,7 +5,7 @@ export class Throttle {
   readonly #told = new Map<string, number>();
 
   /**
-   * @param interval Milliseconds in which one thing is reported once.
+   * @param interval Milliseconds in which the same thing is reported once.
    * @param most Most different things reported in that time.
    */
   constructor(interval: number, most: number) {

@@ -1,22 +1,22 @@
-/** Remotes that datagrams do not reach, as an engine notices them; it reports once a second at most. */
+/** Tracks remotes that datagrams do not reach, as an engine detects them; reports once a second at most. */
 import { type Finding, type Remote } from '../vtep/index.js';
 
-/** What an engine reports about the underlay and the traffic. */
+/** A report of an engine about the underlay or the traffic. */
 export type EngineReport =
   /**
-   * `count` datagrams to `address` failed since the last report, the last one with the system's `code`. `known`: datagrams
-   * have come from there since this VTEP started.
+   * `count` datagrams to `address` failed since the last report, the last one with the system's `code`. `known`: this
+   * VTEP has received datagrams from that address since it started.
    */
   | { type: 'failed'; address: string; code: string; count: number; known: boolean }
   /** A datagram came from an address that had failed before. */
   | { type: 'heard'; address: string }
-  /** The path to `address` carries inner IP packets of `mtu` bytes at most, which is less than was known. */
+  /** The path to `address` carries inner IP packets of `mtu` bytes at most, less than before. */
   | { type: 'narrowed'; address: string; mtu: number }
   | { type: 'noticed'; finding: Finding };
 
-/** Milliseconds without a failure after which a remote is no trouble any more. */
+/** Milliseconds without a failure after which a remote counts as healthy again. */
 export const QUIET = 60_000;
-/** Remotes in trouble at most; failures of others are counted and not reported. */
+/** Most remotes tracked at a time; failures of others are counted but not reported. */
 const MOST = 1024;
 
 interface Trouble {
@@ -25,7 +25,7 @@ interface Trouble {
   last: number;
 }
 
-/** Codes that say nothing about whether the remote can be reached. */
+/** Codes that do not show whether the remote can be reached. */
 const LOCAL_QUEUE = ['EAGAIN', 'ENOBUFS', 'ENOMEM', 'EMSGSIZE', 'QUEUE'];
 
 export class Troubles {
@@ -33,7 +33,7 @@ export class Troubles {
   readonly #known = new WeakSet<Remote>();
   readonly #wasHeard: (remote: Remote) => boolean;
 
-  /** @param wasHeard Whether a datagram came from a remote at any time before. */
+  /** @param wasHeard Whether a datagram has ever come from a remote before. */
   constructor(wasHeard: (remote: Remote) => boolean) {
     this.#wasHeard = wasHeard;
   }
@@ -42,7 +42,7 @@ export class Troubles {
     return this.#remotes.size > 0;
   }
 
-  /** Datagrams to a remote were not sent, or reported as not delivered. */
+  /** Call when datagrams to a remote were not sent, or were reported as undelivered. */
   failed(remote: Remote, code: string, count: number, now: number): void {
     remote.undelivered += count;
     remote.reason = code;
@@ -60,7 +60,7 @@ export class Troubles {
   }
 
   /**
-   * Reports what happened since the last time. Call it about once a second.
+   * Reports what happened since the last call. Call it about once a second.
    * @param heard Whether a datagram came from the remote since the last call.
    */
   tick(now: number, heard: (remote: Remote) => boolean, report: (report: EngineReport) => void): void {
