@@ -45,6 +45,8 @@ import { pagesOf } from './pages.js';
 
 /** Milliseconds to wait for the first attempt to join. After that, endpoints are announced whatever its outcome. */
 const FIRST_JOIN = 1000;
+/** Milliseconds that the report of a join waits for the tables of the networks. */
+const JOINED_PATIENCE = 3000;
 /** Timeout of leaving the cluster, in milliseconds. */
 const LEAVE_TIMEOUT = 1000;
 /** Most milliseconds to announce endpoints without a pause. */
@@ -135,6 +137,8 @@ export class OverlayGossip {
   #announces = false;
   #conflictsSeen = 0;
   #closed = false;
+  /** Ends what waits. */
+  readonly #ended = new AbortController();
 
   /**
    * Opens the sockets, joins the cluster, and announces the plan's endpoints.
@@ -197,9 +201,13 @@ export class OverlayGossip {
     host.act((_, now) => db.start(now));
     this.#joining = new Joining(host, this.plan.join, {
       joined: (through) => {
-        const members = host.machine.members().filter(isThere).length;
-        const line = `joined through ${through}: ${members} members`;
-        events.tell?.({ event: 'joined', fields: { through, members }, line });
+        const { signal } = this.#ended;
+        void whenTrue(() => this.#hasTables(), JOINED_PATIENCE, signal).then(() => {
+          if (signal.aborted) return;
+          const members = host.machine.members().filter(isThere).length;
+          const line = `joined through ${through}: ${members} members`;
+          events.tell?.({ event: 'joined', fields: { through, members }, line });
+        });
       },
       onlySelf: () =>
         events.log.warning(
@@ -216,6 +224,12 @@ export class OverlayGossip {
     const patience = new Promise<void>((resolve) => setTimeout(resolve, FIRST_JOIN).unref());
     // After a join, a bulk sync with all members of a network exchanges the tables at once.
     void Promise.race([this.#joining.start(), patience]).then(() => this.#announceAll());
+  }
+
+  /** Whether the tables of every network with an endpoint here are in sync: until then, datagrams of members are refused. */
+  #hasTables(): boolean {
+    const inSync = new Set(this.#db.networks().flatMap((network) => (network.inSync ? [network.network] : [])));
+    return this.#networks.every(({ id, local }) => local.size === 0 || inSync.has(id));
   }
 
   /** Answers a request about the gossip. */
@@ -335,6 +349,7 @@ export class OverlayGossip {
   async leave(): Promise<void> {
     this.#joining.stop();
     this.#closed = true;
+    this.#ended.abort();
     this.#announces = false;
     this.#host.act((_, now) => {
       for (const { peers } of this.#networks) peers.close(now);
@@ -347,6 +362,7 @@ export class OverlayGossip {
   close(): void {
     this.#joining.stop();
     this.#closed = true;
+    this.#ended.abort();
     this.#host.close();
   }
 
@@ -445,4 +461,11 @@ export function isGossipRequest(request: Request): request is GossipRequest {
 /** Whether a request to the engine also concerns the gossip. */
 export function isChange(request: MachineRequest): request is Parameters<GossipTables['change']>[0] {
   return ['add-peer', 'remove-peer', 'add-endpoint', 'remove-endpoint'].includes(request.command);
+}
+
+/** Resolves when `check` is true, and at the latest after `patience` milliseconds or when `signal` aborts. */
+async function whenTrue(check: () => boolean, patience: number, signal: AbortSignal): Promise<void> {
+  const end = performance.now() + patience;
+  while (!check() && performance.now() < end && !signal.aborted)
+    await new Promise((resolve) => setTimeout(resolve, 20).unref());
 }
