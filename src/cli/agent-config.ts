@@ -15,7 +15,7 @@ import {
   toInteger,
 } from './up-config.js';
 
-/** Flags of the gossip. With `--config` they win over the file. */
+/** Flags of the gossip. They override the file of `--config`. */
 export const GOSSIP: readonly Flag[] = [
   { name: 'bind', value: 'ADDR[:PORT]', text: 'address to listen on, UDP and TCP (default --local, port 7946)' },
   { name: 'advertise', value: 'ADDR[:PORT]', text: 'address that other members use (default --bind)' },
@@ -55,7 +55,7 @@ export async function readAgentPlan(flags: Parsed): Promise<Plan> {
   );
 }
 
-/** @throws UsageError if flags describe a TAP without a name, or do not say which network it belongs to. */
+/** @throws UsageError if the flags describe a TAP without a name, or do not say which network it belongs to. */
 function requireTap(flags: Parsed, networks: number): void {
   const tap = flags.given.has('tap') || flags.given.has('tap-fd');
   const orphan = ['netns', 'address', 'mac', 'vlan'].find((name) => flags.given.has(name));
@@ -84,7 +84,7 @@ function network(text: string): object {
   return note({ id: match[1]!, vni: toInteger(match[2]!), subnet: match[3]! }, `--network ${text}`);
 }
 
-/** Fills in `local` if the fields that it is derived from are valid; the schema reports those that are not. */
+/** Sets `local` if the fields that determine it are valid; the schema reports invalid fields. */
 async function withLocal(config: Record<string, unknown>): Promise<Record<string, unknown>> {
   if (config['local'] !== undefined) return config;
   const { bind, advertise, join } = config['gossip'] as Record<string, unknown>;

@@ -1,4 +1,4 @@
-/** `vtep agent`: a VTEP that learns of other hosts' endpoints by gossip, and tells them of its own. */
+/** `vtep agent`: a VTEP that exchanges endpoints with other hosts by gossip. */
 import { GOSSIP, readAgentPlan } from './agent-config.js';
 import { parseFlags } from './flags.js';
 import { type Manual } from './manual.js';

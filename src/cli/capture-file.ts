@@ -1,17 +1,17 @@
-/** A capture that `vtep read --write` makes. */
+/** The output file of `vtep read --write`. */
 import { open, stat, type FileHandle } from 'node:fs/promises';
 import { codeOf, HostError } from '../host/index.js';
 import { PcapngWriter, PcapWriter, type CapturedPacket, type CaptureInterface } from '../pcap/index.js';
 
-/** Bytes are written when this many have come together. */
+/** Number of bytes to collect before writing. */
 const BATCH = 262_144;
 
-/** Takes the bytes of the capture in order. */
+/** Receives the bytes of the capture in order. */
 export type Sink = (bytes: Uint8Array) => Promise<void>;
 
 /**
- * Writes packets as they were read: pcap where the name ends with `.pcap` or `.cap`, else pcapng, which keeps interfaces,
- * directions and comments. Times are in nanoseconds.
+ * Writes packets as they were read: pcap if the name ends with `.pcap` or `.cap`, else pcapng, which also stores
+ * interfaces, directions and comments. Times are in nanoseconds.
  */
 export class CaptureFile {
   readonly #path: string;
@@ -24,13 +24,13 @@ export class CaptureFile {
   #last: { from: CaptureInterface; id: number } | null = null;
   #chunks: Uint8Array[] = [];
   #size = 0;
-  /** Packets written. */
+  /** Number of packets written. */
   count = 0;
   opened = false;
 
   /**
-   * @param input the capture that is read, which must be another file.
-   * @param sink takes the bytes in the place of a file.
+   * @param input The capture that is read; must be another file.
+   * @param sink Receives the bytes instead of a file.
    */
   constructor(path: string, input: string, sink: Sink | null) {
     this.#path = path;
@@ -40,8 +40,8 @@ export class CaptureFile {
   }
 
   /**
-   * Creates the file. To be called once, when the input has been opened, so that a wrong name leaves no empty file.
-   * @throws HostError where the file cannot be created, or is the input.
+   * Creates the file. Call it once, after the input has been opened: a wrong input name then leaves no empty file.
+   * @throws HostError if the file cannot be created, or is the input.
    */
   async open(): Promise<void> {
     this.opened = true;
@@ -54,7 +54,7 @@ export class CaptureFile {
     if (this.#pcapng !== null) this.#add(this.#pcapng.header());
   }
 
-  /** @throws HostError where the file cannot hold the packet, or cannot be written. */
+  /** @throws HostError if the file cannot hold the packet, or cannot be written. */
   async packet(packet: CapturedPacket): Promise<void> {
     const timestamp = packet.timestamp ?? 0n;
     const length = Math.max(packet.length, packet.captured);
@@ -89,7 +89,7 @@ export class CaptureFile {
     else await this.#trying(() => this.#file!.appendFile(bytes));
   }
 
-  /** Writes what is left. A pcap file without packets gets Ethernet as its link type. */
+  /** Writes the remaining bytes. A pcap file without packets gets the link type Ethernet. */
   async close(): Promise<void> {
     if (!this.opened) await this.open();
     if (this.#pcapng === null && this.#pcap === null) this.#pcapOf(1);
@@ -114,7 +114,7 @@ export class CaptureFile {
     return this.#pcap.writer;
   }
 
-  /** The output's number of an interface; interfaces that are alike are one. */
+  /** Returns the output's number of an interface; interfaces with the same name and link type share one. */
   #interfaceOf(from: CaptureInterface, writer: PcapngWriter): number {
     if (this.#last?.from === from) return this.#last.id;
     const { name, linkType } = from;
@@ -138,7 +138,7 @@ export class CaptureFile {
   }
 }
 
-/** Device and inode of a file, or `null` where there is none. */
+/** Device and inode of a file, or `null` if it does not exist. */
 async function identity(path: string): Promise<string | null> {
   const found = await stat(path, { bigint: true }).catch(() => null);
   return found === null || !found.isFile() ? null : `${found.dev}:${found.ino}`;

@@ -1,4 +1,4 @@
-/** `vtep capture`: the packets that pass a running VTEP, at its TAPs and on the underlay. */
+/** `vtep capture`: captures the packets of a running VTEP, at its TAPs and on the underlay. */
 import { once } from 'node:events';
 import { open, type FileHandle } from 'node:fs/promises';
 import { getSystemErrorMap } from 'node:util';
@@ -86,7 +86,7 @@ export async function run(args: string[]): Promise<number> {
       packets += captured.length;
     }
   } catch (error) {
-    failure = error; // the packets so far are kept
+    failure = error; // packets so far are written
   }
   await file?.close();
   const name = path === '-' ? 'standard output' : path;
@@ -118,10 +118,10 @@ function shower(flags: Parsed): (packet: Captured) => string {
   };
 }
 
-/** A pcapng file, or standard output in that form. It is valid after each write. */
+/** A pcapng file, or pcapng on standard output. It is valid after each write. */
 class PacketFile {
   readonly #path: string;
-  /** `null`: standard output. */
+  /** `null` for standard output. */
   readonly #handle: FileHandle | null;
   readonly #writer = new PcapngWriter({ application: 'weft' });
   readonly #interfaces = new Map<string, number>();
@@ -132,7 +132,7 @@ class PacketFile {
     this.#handle = handle;
   }
 
-  /** @throws HostError where the file cannot be written. */
+  /** @throws HostError if the file cannot be created. */
   static async open(path: string): Promise<PacketFile> {
     const handle = path === '-' ? null : await open(path, 'w').catch((error: unknown) => unwritable(path, error));
     const file = new PacketFile(path, handle);
@@ -140,11 +140,11 @@ class PacketFile {
     return file;
   }
 
-  /** @throws HostError where the file cannot be written. */
+  /** @throws HostError if the file cannot be written. */
   async write(captured: readonly Captured[]): Promise<void> {
     const chunks: Uint8Array[] = [];
     for (const { packet, linkType, data, length } of captured.map(toShown)) {
-      const key = `${linkType} ${packet.place}`; // a TAP may be called "underlay"
+      const key = `${linkType} ${packet.place}`; // a TAP may have the name "underlay"
       let number = this.#interfaces.get(key);
       if (number === undefined) {
         this.#interfaces.set(key, (number = this.#interfaces.size));

@@ -1,15 +1,15 @@
-/** Packets that a running VTEP captured, to be shown or written: frames as they are, datagrams with outer headers. */
+/** Prepares packets captured by a running VTEP for output: frames as they are, datagrams with outer headers. */
 import { UNDERLAY, type Captured } from '../host/index.js';
 import { build, dissect, summarize, type Dissection } from '../packet/index.js';
 import { LINKTYPE_ETHERNET, LINKTYPE_RAW } from '../pcap/index.js';
 
-/** A packet to show or to write. */
+/** A packet to print or to write. */
 export interface Shown {
   packet: Captured;
-  /** A LINKTYPE_ value of `pcap`. */
+  /** A LINKTYPE_ value of pcap. */
   linkType: number;
   data: Uint8Array;
-  /** Bytes that the packet had; `data` may hold its first ones only. */
+  /** Original length of the packet in bytes; `data` may be shorter. */
   length: number;
 }
 
@@ -17,12 +17,12 @@ const IPV4_HEADER = 20;
 const IPV6_HEADER = 40;
 const UDP_HEADER = 8;
 const UDP = 17;
-/** The largest value of the length fields of IP and UDP. */
+/** Largest value of the length fields of IP and UDP. */
 const MAX_LENGTH = 65_535;
 
 /**
- * Puts IP and UDP headers before a datagram. The kernel does not show the real ones; of these, addresses, ports and
- * lengths are as they were. A super-frame that is longer than an IP packet can be is cut to that length.
+ * Adds IP and UDP headers to a datagram. The real ones are not available from the kernel; only addresses, ports and
+ * lengths match them. A super-frame that is longer than an IP packet can be is truncated to that length.
  */
 export function toShown(packet: Captured): Shown {
   const bytes = Uint8Array.from(Buffer.from(packet.data, 'hex'));
@@ -42,14 +42,14 @@ export function toShown(packet: Captured): Shown {
   return { packet, linkType: LINKTYPE_RAW, data, length: (v6 ? IPV6_HEADER : IPV4_HEADER) + udpLength };
 }
 
-/** The layers of a packet. The underlay's datagrams are VXLAN whatever port they have. */
+/** The layers of a packet. Datagrams of the underlay are decoded as VXLAN on any port. */
 export function layersOf({ packet, linkType, data, length }: Shown): Dissection {
   const { source, destination } = packet;
   const ports = source === undefined || destination === undefined ? [] : [source.port, destination.port];
   return dissect(data, { linkType, originalLength: length, ...(ports.length === 0 ? {} : { vxlanPorts: ports }) });
 }
 
-/** A line as tcpdump prints it, with the place and the direction. */
+/** Formats a packet like tcpdump, with the place and the direction. */
 export function lineOf(shown: Shown): string {
   const { place, direction, time } = shown.packet;
   const stamp = new Date(Number(BigInt(time) / 1_000_000n)).toISOString().slice(11, -1);

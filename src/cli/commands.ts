@@ -3,11 +3,11 @@ import { type Manual } from './manual.js';
 
 export interface Command {
   manual: Manual;
-  /** Does the command's work and returns the exit code. */
+  /** Runs the command and returns the exit code. */
   run(args: string[]): Promise<number>;
 }
 
-/** Each command is loaded when it is needed: `vtep read` takes nothing of the network. */
+/** Each command is loaded on demand: `vtep read` loads no network code. */
 export const COMMANDS: Readonly<Record<string, { text: string; load: () => Promise<Command> }>> = {
   up: { text: 'attach containers to a VXLAN network', load: () => import('./up.js') },
   agent: { text: 'the same, with the remote endpoints learned by gossip', load: () => import('./agent.js') },

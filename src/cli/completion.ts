@@ -1,4 +1,4 @@
-/** `vtep completion`: a script that completes command lines of `vtep` in a shell, made from the commands' manuals. */
+/** `vtep completion`: a script that completes `vtep` command lines in a shell, generated from the commands' manuals. */
 import { COMMANDS, manuals } from './commands.js';
 import { HELP, noRest, parseFlags, UsageError, type Flag } from './flags.js';
 import { flagsOf, type Manual } from './manual.js';
@@ -42,7 +42,7 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-/** What a shell offers as a flag's value. */
+/** What the shell completes a flag's value with. */
 type Values = 'files' | 'namespaces' | 'nothing' | readonly string[];
 
 function valuesOf({ value = '' }: Flag): Values {
@@ -52,7 +52,7 @@ function valuesOf({ value = '' }: Flag): Values {
   return value === 'NS' ? 'namespaces' : 'nothing';
 }
 
-/** Flags of a command as they are typed. */
+/** All spellings of a flag. */
 function spellings({ name, letter, negatable }: Flag): string[] {
   return [...(letter === undefined ? [] : [`-${letter}`]), `--${name}`, ...(negatable ? [`--no-${name}`] : [])];
 }
@@ -61,7 +61,7 @@ function allFlags(one: Manual): Flag[] {
   return [...flagsOf(one), HELP];
 }
 
-/** Whether a command's arguments are files, as those of `read FILE` are. */
+/** Whether a command's arguments are files, like those of `read FILE`. */
 function takesFiles({ usage }: Manual): boolean {
   return usage.some((line) => /^\w+ .*\bFILE\b/.test(line.replace(/--\w+ FILE/g, '')));
 }

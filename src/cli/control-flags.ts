@@ -1,4 +1,4 @@
-/** Flags of the commands that ask a running VTEP. */
+/** Flags of the commands that query a running VTEP. */
 import { UsageError, wholeNumber, type Flag, type Parsed } from './flags.js';
 
 export const CONTROL: Flag = {
@@ -14,13 +14,13 @@ export const TIMEOUT: Flag = {
 
 const MAX_TIMEOUT = 3600;
 
-/** @throws UsageError where the flag is missing. */
+/** @throws UsageError if the flag is missing. */
 export function requireControl(path: string | undefined): string {
   if (path === undefined) throw new UsageError('missing: --control PATH, the socket that "vtep up" was given');
   return path;
 }
 
-/** Milliseconds. @throws UsageError */
+/** The timeout in milliseconds. @throws UsageError */
 export function timeoutOf(flags: Parsed): number {
   const seconds = wholeNumber('timeout', flags.value('timeout') ?? '10');
   if (seconds < 1 || seconds > MAX_TIMEOUT)

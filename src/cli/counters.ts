@@ -1,4 +1,4 @@
-/** Counters as tables and in the text format of Prometheus. */
+/** Formats counters as tables and in the text format of Prometheus. */
 import { LOSSES, lossesOf, type AllCounters, type EngineCounters, type GossipCounters } from '../host/index.js';
 import { COUNTS, DROPS } from '../vtep/index.js';
 import { table } from './table.js';
@@ -23,7 +23,7 @@ const ERRORS = [
   ['receiveErrors', 'receive errors'],
 ] as const satisfies readonly (readonly [keyof EngineCounters, string])[];
 
-/** Tables of the counts by segment. Drops and errors that never happened are left out. */
+/** Tables of the counts by segment. Omits drops and errors that are zero. */
 export function countersTable({ vtep, engine, gossip }: AllCounters): string {
   const { segments } = vtep;
   const losses = lossesOf(engine);
@@ -50,7 +50,7 @@ export function countersTable({ vtep, engine, gossip }: AllCounters): string {
   ].join('\n\n');
 }
 
-/** Members by state, sizes of the tables, and the counters that are not zero. */
+/** Members by state, table sizes, and the non-zero counters. */
 function gossipRows({
   members,
   awareness,
@@ -79,7 +79,7 @@ function prefixed(prefix: string, counts: Record<string, number>): Record<string
   return Object.fromEntries(Object.entries(counts).map(([name, count]) => [prefix + name, count]));
 }
 
-/** Prometheus' text format, version 0.0.4. Drops that reached no segment have `vni="none"`. */
+/** Prometheus' text format, version 0.0.4. Drops outside any segment have `vni="none"`. */
 export function prometheus({ vtep, engine, gossip }: AllCounters): string {
   const lines: string[] = [];
   const family = (type: string, name: string, help: string, samples: Samples): void => {

@@ -1,7 +1,7 @@
-/** Flags of a command: how they are read, and how its help shows them. */
+/** Flags of a command: parses them, and formats them for its help. */
 import { closest } from '../schema/index.js';
 
-/** The command line is wrong. The program ends with 2. */
+/** The command line is wrong. The program exits with 2. */
 export class UsageError extends Error {
   constructor(message: string) {
     super(message);
@@ -10,15 +10,18 @@ export class UsageError extends Error {
 }
 
 export interface Flag {
-  /** Without the dashes. */
+  /** The name without dashes. */
   name: string;
-  /** A short form: `-c 5` and `-c5` for `--count 5`. Switches combine: `-nv`, and before a value: `-nvc5`. */
+  /**
+   * The short form: `-c 5` and `-c5` for `--count 5`. Switches combine: `-nv`, also before a flag with a value:
+   * `-nvc5`.
+   */
   letter?: string;
-  /** Its value as help shows it: `IP`, or `auto|dgram` for a choice. Absent: a switch. */
+  /** The value as help shows it: `IP`, or `auto|dgram` for a choice. Absent: a switch. */
   value?: string;
-  /** May come more than once, and takes several values in a row: `--peer A B`. */
+  /** May be repeated, and takes several values in a row: `--peer A B`. */
   many?: boolean;
-  /** A switch with an inverse, `--no-NAME`. */
+  /** A switch with the inverse `--no-NAME`. */
   negatable?: boolean;
   text: string;
 }
@@ -27,21 +30,21 @@ export interface Parsed {
   /** The last value of a flag. */
   value(name: string): string | undefined;
   values(name: string): string[];
-  /** Of a switch; `undefined` where it was not given. */
+  /** The state of a switch; `undefined` if it was not given. */
   on(name: string): boolean | undefined;
-  /** A flag as the person typed it, for error messages: `--count` or `-c`. */
+  /** A flag as the user typed it, for error messages: `--count` or `-c`. */
   typed(name: string): string;
   given: ReadonlySet<string>;
   /** Arguments that are neither flags nor values of flags. */
   rest: string[];
 }
 
-/** A flag of every command. */
+/** The flag that every command has. */
 export const HELP: Flag = { name: 'help', letter: 'h', text: 'this help' };
 
 /**
- * Reads `--name value`, `--name=value`, switches, letters and the remaining arguments.
- * @throws UsageError that names the flag, and the one that was probably meant.
+ * Parses `--name value`, `--name=value`, switches, letters and the remaining arguments.
+ * @throws UsageError with the flag, and a suggestion if it is unknown.
  */
 export function parseFlags(args: readonly string[], flags: readonly Flag[]): Parsed {
   const known = new Map([...flags, HELP].map((flag) => [flag.name, flag]));
@@ -80,7 +83,7 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
     typed.set(flag.name, as);
   };
 
-  /** Reads the letters of `-nvc5`: the rest of the argument behind a letter that takes a value is that value. */
+  /** Parses the letters of `-nvc5`. For a letter that takes a value, the rest of the argument is that value. */
   const addLetters = (arg: string): void => {
     const [word] = arg.slice(1).split('=', 1);
     // `-count 5` would otherwise be `-c ount`.
@@ -140,7 +143,7 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
 export function noRest(parsed: Parsed): void {
   const [first] = parsed.rest;
   if (first === undefined) return;
-  const dash = /^[\u2010-\u2015\u2212]+/.exec(first)?.[0]; // hyphens and dashes of a word processor
+  const dash = /^[\u2010-\u2015\u2212]+/.exec(first)?.[0]; // hyphens and dashes that a word processor inserts
   throw new UsageError(
     dash === undefined
       ? `"${first}" is not expected here; flags start with --`
@@ -149,9 +152,9 @@ export function noRest(parsed: Parsed): void {
 }
 
 /**
- * An integer out of a flag.
- * @param name the flag's name, or the flag as {@link Parsed.typed} gives it.
- * @throws UsageError that names the flag and what it was given.
+ * Parses the integer of a flag.
+ * @param name The flag's name, or its spelling from {@link Parsed.typed}.
+ * @throws UsageError with the flag and the text.
  */
 export function wholeNumber(name: string, text: string): number {
   const flag = name.startsWith('-') ? name : `--${name}`;
@@ -160,8 +163,8 @@ export function wholeNumber(name: string, text: string): number {
 }
 
 /**
- * The block of a help text that lists flags.
- * @param withHelp Whether `--help` stands at its end.
+ * Formats the flags for a help text.
+ * @param withHelp Whether to add `--help` at the end.
  */
 export function flagHelp(flags: readonly Flag[], withHelp = true): string {
   const lettered = flags.some(({ letter }) => letter !== undefined);
@@ -182,7 +185,7 @@ function noValue({ name, negatable }: Flag, as: string, value: string): UsageErr
 function unknownFlag(arg: string, flags: readonly Flag[]): UsageError {
   const words = arg.replace(/^-+/, '');
   const names = flags.flatMap(({ name, negatable }) => (negatable ? [name, `no-${name}`] : [name]));
-  // A single letter is close to every short name, so the help says more than a suggestion.
+  // A single letter is similar to every short name, so point to the help instead of suggesting a flag.
   if (words.length === 1 && !arg.startsWith('--')) return new UsageError(`unknown flag ${arg}`);
   const meant = closest(words, names);
   return new UsageError(`unknown flag ${arg}${meant === undefined ? '' : `; did you mean --${meant}?`}`);

@@ -19,7 +19,7 @@ export const WATCH: readonly Flag[] = [
   { name: 'name', value: 'NODE', text: 'the observer’s name (default: "watch" and a number)' },
 ];
 
-/** Runs until a signal, or until the reader of its output is gone. */
+/** Runs until a signal, or until the reader of its output has gone. */
 export async function watch(args: string[], common: readonly Flag[]): Promise<number> {
   const flags = parseFlags(args, [...common, ...WATCH]);
   noRest(flags);
@@ -64,7 +64,7 @@ function requireBind(text: string): HostPort {
   throw new UsageError(`--bind: expected an address, with or without a port, such as 172.31.1.5, got "${text}"`);
 }
 
-/** The source address towards the first of some hosts that there is a route to. */
+/** The source address towards the first host that has a route. */
 async function towards(places: readonly HostPort[]): Promise<HostPort> {
   for (const place of places)
     for (const target of await resolveHost(place, 0).catch(() => [])) {
@@ -89,7 +89,7 @@ function words(change: Change): string {
   }
 }
 
-/** Local time: `12:34:56.789`. */
+/** Formats local time: `12:34:56.789`. */
 function clock(time: Date): string {
   const two = (value: number): string => String(value).padStart(2, '0');
   const [hours, minutes, seconds] = [time.getHours(), time.getMinutes(), time.getSeconds()].map(two);

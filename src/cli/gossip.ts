@@ -34,7 +34,7 @@ const OUTPUT: Flag = {
 const FORCE: Flag = { name: 'force', text: 'let "keygen" overwrite FILE' };
 const JSON_FLAG: Flag = { name: 'json', text: 'as JSON; what "watch" prints, one object a line' };
 
-/** The actions, each with arguments of its own. */
+/** The actions, each with its own arguments. */
 const ACTIONS: Record<string, { usage: string; text: string; run: (args: string[]) => Promise<number> }> = {
   members: {
     usage: 'members --control PATH | --join HOST [--key KEY]',
@@ -151,7 +151,7 @@ function listed({
     .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
 }
 
-/** The state of the first member that answers. @throws HostError if none does. */
+/** Returns the state from the first member that answers. @throws HostError if none does. */
 async function queryAny(flags: Parsed): Promise<ClusterState> {
   const keyring = keyringOf(flags.values('key'));
   const failures: string[] = [];

@@ -1,4 +1,4 @@
-/** Hosts of flags. */
+/** Parses hosts in flags. */
 import { parseHostPort, type HostPort } from '../schema/index.js';
 import { UsageError, type Parsed } from './flags.js';
 

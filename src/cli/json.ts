@@ -1,8 +1,11 @@
-/** JSON as people write it: an error says where it is, a key given twice is an error, and nothing is silently dropped. */
+/**
+ * A parser for JSON that people write: errors have a position, a duplicate key is an error, and nothing is silently
+ * dropped.
+ */
 
 /** Text that is not JSON. */
 export class JsonError extends Error {
-  /** From 1, of the character that the message is about. */
+  /** Line of the error, from 1. */
   readonly line: number;
   readonly column: number;
   constructor(message: string, text: string, at: number) {
@@ -29,12 +32,12 @@ const ESCAPES: Readonly<Record<string, string>> = {
   r: '\r',
   t: '\t',
 };
-/** Lists and objects within each other, at most: a configuration has four. */
+/** Deepest nesting of lists and objects; a configuration has four levels. */
 const MAX_DEPTH = 64;
 
 /**
- * Reads JSON (RFC 8259). Unlike `JSON.parse`, whose messages differ between versions of Node, it always says where the
- * error is.
+ * Parses JSON (RFC 8259). Unlike `JSON.parse`, whose messages differ between versions of Node, it always reports where
+ * the error is.
  * @throws JsonError
  */
 export function parseJson(text: string): unknown {
@@ -103,7 +106,7 @@ export function parseJson(text: string): unknown {
       if (Object.hasOwn(fields, key)) fail(`the field ${JSON.stringify(key)} is given twice`, start);
       blanks();
       expect(':', '":" after the name of a field');
-      // "__proto__" would set the prototype.
+      // A plain assignment to "__proto__" would set the prototype.
       Object.defineProperty(fields, key, { value: value(depth), enumerable: true, writable: true, configurable: true });
       blanks();
       if (text[at] === '}') return (at++, fields);

@@ -1,16 +1,16 @@
 /**
- * The end of everything that no command has caught: one sentence instead of a stack trace. It imports nothing of the
- * program, whose modules may be what could not be loaded.
+ * Handles every error that no command has caught: prints one sentence instead of a stack trace. It imports no module of
+ * the program, since loading such a module may be what failed.
  */
 import { writeSync } from 'node:fs';
 
-/** Makes errors that nobody catches end the process with a sentence and exit code 1. */
+/** Makes uncaught errors end the process with a sentence and exit code 1. */
 export function guard(): void {
   process.on('uncaughtException', fail);
   process.on('unhandledRejection', fail);
 }
 
-/** Prints what has gone wrong, and ends the process. */
+/** Prints the error and ends the process. */
 export function fail(error: unknown): never {
   const command = /^[a-z]+$/.test(process.argv[2] ?? '') ? ` ${process.argv[2]}` : '';
   try {
@@ -22,12 +22,12 @@ export function fail(error: unknown): never {
     );
     if (process.env['WEFT_DEBUG']) writeSync(2, `${error instanceof Error ? error.stack : String(error)}\n`);
   } catch {
-    // standard error is closed or full: the exit code remains
+    // standard error is closed or full: only the exit code is left
   }
   process.exit(1);
 }
 
-/** An error as lines for people: its cause where that is known, else a request to report it. */
+/** Describes an error for people: its cause if known, else a request to report it. */
 export function sentences(error: unknown): string[] {
   const { name = 'Error', code, stack = '' } = (error ?? {}) as { name?: string; code?: unknown; stack?: string };
   const message = error instanceof Error ? error.message.split('\n')[0]! : String(error);
@@ -40,7 +40,7 @@ export function sentences(error: unknown): string[] {
   ];
 }
 
-/** What to do about an error of the system that any step may meet; `undefined` where it is none of those. */
+/** The remedy for a system error that any step may meet; `undefined` for other errors. */
 export function remedyFor(text: string): string | undefined {
   if (/EMFILE|ENFILE/.test(text))
     return 'raise the limit of open files: "ulimit -n 1024" before vtep, or LimitNOFILE= in its systemd unit';

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The `vtep` program. All of it is loaded behind a guard: loading may already fail, as with too few file descriptors. */
+/** The `vtep` program. A guard handles errors while other modules load, for example from too few file descriptors. */
 import { fail, guard, remedyFor } from './last-resort.js';
 
 guard();

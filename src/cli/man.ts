@@ -1,11 +1,11 @@
-/** Manual pages in man(7), made from the commands' manuals: `vtep(1)`, and `vtep-up(1)` for `vtep up`. */
+/** Generates manual pages in man(7) from the commands' manuals: `vtep(1)`, and `vtep-up(1)` for `vtep up`. */
 import { COMMANDS, manuals } from './commands.js';
 import { HELP, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 
 /**
- * Every page by its file name: `vtep-up.1`.
- * @param date Of the pages, as `2026-01-31`.
+ * Returns every page by its file name: `vtep-up.1`.
+ * @param date The date of the pages, as `2026-01-31`.
  */
 export async function manPages(version: string, date: string): Promise<Map<string, string>> {
   const list = await manuals();
@@ -78,7 +78,7 @@ function head(name: string, summary: string, version: string, date: string): str
   ].join('\n');
 }
 
-/** A command line: what is typed as it stands in bold, what stands for a value in italics. */
+/** Formats a command line: literal words in bold, placeholders in italics. */
 function synopsis(line: string): string {
   const parts = line.split(/([A-Z][A-Z0-9]*|[[\]|: ]+)/).filter((part) => part !== '');
   return parts
@@ -100,7 +100,7 @@ function exitStatus(exit: Readonly<Record<number, string>>): string[] {
   return ['.SH EXIT STATUS', ...Object.entries(exit).flatMap(([code, text]) => ['.TP', `.B ${code}`, sentence(text)])];
 }
 
-/** Paragraphs; lines that start with a blank stay as they are. */
+/** Formats paragraphs; lines that start with a blank are printed verbatim. */
 function paragraphs(text: string): string[] {
   const blocks = text.split(/\n\s*\n/);
   return blocks.flatMap((block, i) => {
@@ -123,7 +123,7 @@ function capital(text: string): string {
   return /^[a-z][a-z]/.test(text) || /^a /.test(text) ? text[0]!.toUpperCase() + text.slice(1) : text;
 }
 
-/** Text as troff takes it: what would be a request, an escape or no ASCII is written so that it is printed. */
+/** Escapes text for troff, so that requests, escapes and non-ASCII characters are printed. */
 function escape(text: string): string {
   return text
     .replace(/\\/g, '\\e')

@@ -1,24 +1,24 @@
-/** What a command says about itself. Its help, its man page and its completions are made from it. */
+/** The manual of a command. Its help, its man page and its completions are generated from it. */
 import { flagHelp, type Flag } from './flags.js';
 
 /** A word that follows the command's name, such as `fdb` in `vtep show fdb`. */
 export interface Word {
   name: string;
   text: string;
-  /** How the command line goes on from this word, where the words differ in that: `install KEY --control PATH`. */
+  /** The command line from this word on, if the words differ in that: `install KEY --control PATH`. */
   usage?: string;
 }
 
 export interface FlagGroup {
-  /** A line above the flags, without its colon. */
+  /** The heading above the flags, without its colon. */
   title?: string;
   flags: readonly Flag[];
 }
 
 export interface Section {
-  /** Without its colon. */
+  /** The heading, without its colon. */
   title: string;
-  /** Paragraphs with an empty line between them; lines that start with a blank are shown as they are. */
+  /** Paragraphs, separated by empty lines; lines that start with a blank are printed verbatim. */
   text: string;
 }
 
@@ -30,10 +30,10 @@ export interface Manual {
   usage: readonly string[];
   /** The words that may follow the name, if the command takes one of a list. */
   words?: readonly Word[];
-  /** Paragraphs that stand before the flags. */
+  /** Paragraphs before the flags. */
   description?: string;
   flags: readonly FlagGroup[];
-  /** What stands between the flags and the examples. */
+  /** Sections between the flags and the examples. */
   sections?: readonly Section[];
   /** Command lines as people type them; comments start with "#". */
   examples: string;
@@ -41,12 +41,12 @@ export interface Manual {
   exit: Readonly<Record<number, string>>;
 }
 
-/** All flags of a command. */
+/** Returns all flags of a command. */
 export function flagsOf({ flags }: Manual): Flag[] {
   return flags.flatMap((group) => group.flags);
 }
 
-/** The text of `vtep COMMAND --help`. */
+/** Returns the text of `vtep COMMAND --help`. */
 export function helpText(manual: Manual): string {
   const { name, summary, usage, words = [], description, flags, sections = [], examples, exit } = manual;
   const codes = Object.entries(exit).map(([code, meaning]) => `${code} ${meaning}`);

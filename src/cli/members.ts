@@ -1,7 +1,7 @@
 import { type MemberListing } from '../host/index.js';
 import { table } from './table.js';
 
-/** A member that was asked for at this host, or at another one, which does not say since when. */
+/** A member from this host's agent, or from a remote one, which does not report `since`. */
 type Listed = Omit<MemberListing, 'self' | 'since'> & { self?: boolean; since?: string };
 
 /** The table of members. */

@@ -1,7 +1,7 @@
 import { type NetworkListing } from '../host/index.js';
 import { table } from './table.js';
 
-/** The networks of an agent as people read them, and the conflicts in them. */
+/** Formats the networks of an agent, and the conflicts in them. */
 export function networksTables(list: readonly NetworkListing[]): string {
   const networks = table(
     ['NETWORK', 'VNI', 'SUBNET', 'STATE', 'ENDPOINTS HERE', 'REFUSED', 'ELSEWHERE', 'CONFLICTS', 'MEMBERS'],

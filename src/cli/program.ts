@@ -1,4 +1,4 @@
-/** From a command line to its command, and from its errors to a message and an exit code. */
+/** Runs the command that a command line names, and turns errors into a message and an exit code. */
 import { existsSync, readFileSync } from 'node:fs';
 import { closest, SchemaError } from '../schema/index.js';
 import { HostError } from '../host/index.js';
@@ -59,7 +59,7 @@ async function main(args: string[]): Promise<number> {
 }
 
 function version(): string {
-  // From the sources, and from a piece of the bundle in dist.
+  // Relative to the sources, and relative to a chunk of the bundle in dist.
   const manifest = ['../../package.json', '../package.json']
     .map((path) => new URL(path, import.meta.url))
     .find((url) => existsSync(url));
@@ -68,7 +68,7 @@ function version(): string {
 
 /**
  * Runs a command line.
- * @param remedyFor What to do about an error of the system, if anything is known.
+ * @param remedyFor Returns the remedy for a system error, if one is known.
  * @returns the exit code.
  */
 export async function program(args: string[], remedyFor: (text: string) => string | undefined): Promise<number> {

@@ -1,20 +1,20 @@
-/** What `vtep read --summary` ends with. */
+/** The totals of `vtep read --summary`. */
 import { protocolsOf, type Dissection } from '../packet/index.js';
 import type { CapturedPacket } from '../pcap/index.js';
 
-/** The most protocols, VNIs and problems that totals count apart, so that they stay small whatever a capture holds. */
+/** Most protocols, VNIs and problems that are counted separately: bounds the memory for any capture. */
 const MAX_COUNTED = 1000;
 
 const NANOSECONDS = 1_000_000_000n;
 
-/** Seconds since 1970 with nine digits behind the point. */
+/** Formats seconds since 1970 with nine decimals. */
 export function seconds(timestamp: bigint): string {
   const sign = timestamp < 0n ? '-' : '';
   const digits = String(timestamp < 0n ? -timestamp : timestamp).padStart(10, '0');
   return `${sign}${digits.slice(0, -9)}.${digits.slice(-9)}`;
 }
 
-/** Date and time in UTC, as far as there are dates. */
+/** Formats date and time in UTC, if `Date` can represent it. */
 function date(timestamp: bigint): string {
   const milliseconds = Number((timestamp * 1000n) / NANOSECONDS);
   return Math.abs(milliseconds) <= 8.64e15 ? new Date(milliseconds).toISOString() : `second ${seconds(timestamp)}`;
@@ -42,7 +42,7 @@ export class Totals {
     if (stopped !== null) count(this.#stopped, `${stopped.protocol} ${stopped.reason}`);
   }
 
-  /** A line each; the lists have the highest count first. */
+  /** One line per total; lists are sorted by count, highest first. */
   text(): string {
     const list = (counts: Map<string, number>): string =>
       sorted(counts)
@@ -58,7 +58,7 @@ export class Totals {
     return `${lines.join('\n')}\n`;
   }
 
-  /** The same as one JSON object on a line. */
+  /** The same as one JSON object on one line. */
   json(): string {
     const object = {
       packets: this.#packets,

@@ -60,7 +60,7 @@ vtep read capture.pcap --json | jq 'select(.layers[] | .protocol == "vxlan" and 
   },
 };
 
-/** Text is written in pieces of about this many characters. */
+/** Approximate number of characters to collect before writing text. */
 const BATCH = 65_536;
 
 export async function run(args: string[]): Promise<number> {
@@ -100,7 +100,7 @@ export async function run(args: string[]): Promise<number> {
       for await (const chunk of path === '-' ? process.stdin : createReadStream(path)) {
         if (reader.format === null && copy?.opened === false) await copy.open();
         const { buffer, byteOffset, length } = chunk as Buffer;
-        // A plain Uint8Array: cutting pieces out of a Buffer takes several times as long.
+        // A plain Uint8Array: slicing a Buffer takes several times as long.
         const packets = reader.push(new Uint8Array(buffer, byteOffset, length));
         for (const packet of packets) {
           if (packet.number > count) break;
@@ -139,7 +139,7 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-/** What the user can do about a file that cannot be read to its end. */
+/** The remedy for a file that cannot be read to its end. */
 function advice(reader: CaptureReader): string {
   const { problem, format } = reader;
   if (problem?.limitedBy === 'end of file')
@@ -166,7 +166,7 @@ function unreadable(name: string, error: unknown): unknown {
   }
 }
 
-/** Standard output with backpressure. Ends without an error where the reader has gone, as with `| head`. */
+/** Standard output with backpressure. Ends without an error if the reader has gone, as with `| head`. */
 class Output {
   /** Whether the reader has closed the pipe. */
   closed = false;
@@ -206,7 +206,7 @@ class Output {
 const NANOSECONDS = 1_000_000_000n;
 const DAY = 86_400n;
 
-/** `HH:MM:SS.ffffff` in UTC. */
+/** Formats `HH:MM:SS.ffffff` in UTC. */
 function clock(timestamp: bigint | null): string {
   if (timestamp === null) return '--:--:--.------';
   const ofDay = ((timestamp % (DAY * NANOSECONDS)) + DAY * NANOSECONDS) % (DAY * NANOSECONDS);

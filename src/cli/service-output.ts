@@ -1,12 +1,13 @@
 /**
- * What `vtep up` and `vtep agent` print. Standard output carries what scripts wait for (`ready`, `joined`, `stopped`);
- * standard error carries the log, one line a record, with its time and level. Neither can stop or delay forwarding.
+ * The output of `vtep up` and `vtep agent`. Standard output has the events that scripts wait for (`ready`, `joined`,
+ * `stopped`); standard error has the log, one line per record, with time and level. Neither can stop or delay
+ * forwarding.
  */
 import { fstatSync } from 'node:fs';
 import { journalPrefix, jsonLine, LEVELS, Logger, Output, rfc3339, textLine, type Level } from '../host/index.js';
 import { UsageError, type Parsed } from './flags.js';
 
-/** Milliseconds that a slow reader gets at the end. */
+/** Milliseconds to wait for a slow reader at the end. */
 const FAREWELL = 500;
 
 export class ServiceOutput {
@@ -15,12 +16,12 @@ export class ServiceOutput {
   readonly #out: Output;
   readonly #err: Output;
 
-  /** @throws UsageError where `--log-level` names no level. */
+  /** @throws UsageError if the level of `--log-level` is unknown. */
   constructor(flags: Parsed) {
     this.#json = flags.on('json') === true;
     const line = this.#json ? jsonLine : textLine;
     const journal = inJournal();
-    // A file that has reached `ulimit -f` gives an error instead of the end of the process.
+    // With this handler, a file that has reached `ulimit -f` causes an error instead of ending the process.
     process.on('SIGXFSZ', () => undefined);
     this.#out = new Output(1);
     this.#err = new Output(2, (count, code) =>
@@ -37,20 +38,20 @@ export class ServiceOutput {
     });
   }
 
-  /** Prints an event on standard output: as a JSON object with `--json`, else as `lines`. */
+  /** Prints an event on standard output: with `--json` as a JSON object, else as `lines`. */
   say(event: string, fields: object, lines: readonly string[]): void {
     this.#out.write(
       this.#json ? JSON.stringify({ event, time: rfc3339(Date.now()), level: 'info', ...fields }) : lines.join('\n'),
     );
   }
 
-  /** Prints the reason for which the program ends. */
+  /** Prints the reason why the program ends. */
   fail(reason: string): void {
     if (this.#json) this.log.error('failed', reason);
     else this.#err.write(`vtep: ${reason}`);
   }
 
-  /** Gives slow readers a moment; then ends the process, since what they never read would keep it. Returns `code`. */
+  /** Waits briefly for slow readers, then ends the process: unread output would keep it alive. Returns `code`. */
   async close(code: number): Promise<number> {
     await Promise.all([this.#out.drain(FAREWELL), this.#err.drain(FAREWELL)]);
     if (this.#out.waits || this.#err.waits) process.exit(code);
@@ -64,7 +65,7 @@ function levelOf(text = 'info'): Level {
   return level;
 }
 
-/** Whether standard error is a stream of the journal of systemd (systemd.exec(5), JOURNAL_STREAM). */
+/** Whether standard error is connected to systemd's journal (systemd.exec(5), JOURNAL_STREAM). */
 function inJournal(): boolean {
   try {
     const { dev, ino } = fstatSync(2);

@@ -1,4 +1,4 @@
-/** What a running VTEP tells the service manager that started it, if one did. */
+/** Notifies the service manager that started a running VTEP, if there is one. */
 import { ServiceManager, type Overlay } from '../host/index.js';
 
 export class Service {
@@ -14,12 +14,12 @@ export class Service {
     this.ready();
   }
 
-  /** Reports that frames flow, and gives signs of life from then on. */
+  /** Reports that the VTEP forwards frames, and sends keep-alives from then on. */
   static async start(overlay: Overlay): Promise<Service> {
     return new Service(await ServiceManager.find(), overlay);
   }
 
-  /** A configuration is in effect. */
+  /** Reports that a configuration is in effect. */
   ready(): void {
     const { plan, engine } = this.#overlay;
     this.#manager?.ready(
@@ -36,7 +36,9 @@ export class Service {
     this.#manager?.stopping();
   }
 
-  /** An engine whose threads hang does not answer, so that the manager starts the service again. */
+  /**
+   * Sends a keep-alive if the engine answers. If its threads hang it does not, and the manager restarts the service.
+   */
   async #alive(): Promise<void> {
     await this.#overlay.counters().then(
       () => this.#manager?.alive(),

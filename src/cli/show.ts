@@ -40,7 +40,7 @@ vtep show counters --prometheus --control /run/vtep.sock`,
 
 type Listed<T> = T & { vni: number };
 
-/** The text form of each listing. */
+/** Formats each listing as text. */
 export const VIEWS = {
   fdb: (result: unknown): string =>
     table(
@@ -85,7 +85,7 @@ export const VIEWS = {
   counters: (result: unknown): string => countersTable(result as AllCounters),
 } as const;
 type View = keyof typeof VIEWS;
-/** Listings that --vni restricts to one network. */
+/** Listings that --vni can restrict to one network. */
 const OF_NETWORKS: readonly View[] = ['fdb', 'neighbors', 'peers'];
 
 export async function run(args: string[]): Promise<number> {

@@ -1,4 +1,4 @@
-/** Signals to `vtep up` and `vtep agent`. */
+/** Handles signals to `vtep up` and `vtep agent`. */
 import { compare, HostError, merge, type Logger, type Overlay } from '../host/index.js';
 import { SchemaError, type Plan } from '../schema/index.js';
 import { UsageError } from './flags.js';
@@ -28,12 +28,12 @@ export class Stopping {
   }
 }
 
-/** Reads the configuration again; absent where flags alone describe it. */
+/** Reads the configuration again; absent if it comes from flags alone. */
 export type Reread = (() => Plan | Promise<Plan>) | undefined;
 
 /**
- * Keeps the process alive at signals whose default is to end it, from its start on. SIGHUP comes from `kill -HUP` and from
- * a terminal or an ssh session that closes.
+ * Keeps the process alive on signals that would otherwise end it, from its start on. SIGHUP comes from `kill -HUP`, and
+ * from a terminal or an ssh session that closes.
  */
 export class Hangup {
   readonly #log: Logger;
@@ -43,7 +43,7 @@ export class Hangup {
   #service: Service | undefined;
   #busy = Promise.resolve();
 
-  /** @param plan The configuration that the VTEP starts with. */
+  /** @param plan The configuration at the start. */
   constructor(log: Logger, plan: Plan, reread: Reread) {
     this.#log = log;
     this.#running = plan;
@@ -54,12 +54,12 @@ export class Hangup {
         log.info('signal', 'SIGHUP is ignored: there is no --config FILE to read again', { signal: 'SIGHUP' });
       else this.#busy = this.#busy.then(() => this.#tellAndReload());
     });
-    // Node would start its debugger at the first one and end at the second one.
+    // By default, Node starts its debugger on SIGUSR1, and ends on SIGUSR2.
     for (const signal of ['SIGUSR1', 'SIGUSR2'] as const)
       process.on(signal, () => log.info('signal', `${signal} is ignored`, { signal }));
   }
 
-  /** The VTEP runs: SIGHUP applies to it from now on. */
+  /** Call when the VTEP runs: SIGHUP reloads its configuration from now on. */
   attach(overlay: Overlay, service: Service): void {
     this.#overlay = overlay;
     this.#service = service;
@@ -71,7 +71,7 @@ export class Hangup {
     this.#service?.ready();
   }
 
-  /** Never fails: a configuration that cannot be read or applied is reported, and the VTEP goes on. */
+  /** Never fails: if the configuration cannot be read or applied, it logs that, and the VTEP continues. */
   async #reload(): Promise<void> {
     const log = this.#log;
     let next: Plan;

@@ -1,12 +1,12 @@
-/** What happens when standard output or standard error of a command cannot be written. */
+/** Handles write errors on standard output and standard error of a command. */
 import { writeSync } from 'node:fs';
 import { getSystemErrorMap } from 'node:util';
 import { codeOf } from '../host/index.js';
 
 /**
- * Ends the command at the first failed write to standard output: without a word where the reader has left (`| head`), as
- * other Unix programs do; else with one line and exit code 1. What standard error does not take is dropped.
- * @param command Its name, in front of the line.
+ * Ends the command at the first failed write to standard output. If the reader has gone (`| head`) it ends silently,
+ * like other Unix programs; otherwise with one line and exit code 1. Failed writes to standard error are ignored.
+ * @param command The command's name, for that line.
  */
 export function guardStreams(command: string): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -15,7 +15,7 @@ export function guardStreams(command: string): void {
     try {
       writeSync(2, `${command}: standard output cannot be written: ${text}\n`);
     } catch {
-      // there is nobody to tell
+      // standard error fails too
     }
     process.exit(1);
   });

@@ -1,7 +1,7 @@
-/** Aligns columns with two blanks between them: numbers right, text left. */
+/** Aligns columns, separated by two blanks: numbers right, text left. */
 export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cells = [head, ...rows.map((row) => row.map(String))];
-  // Not `Math.max` of all, which takes no more arguments than the stack has room for.
+  // Not `Math.max(...all)`, whose arguments may overflow the stack.
   const widths = head.map((_, column) => cells.reduce((most, row) => Math.max(most, row[column]!.length), 0));
   const right = head.map((_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === 'number'));
   return cells

@@ -1,11 +1,11 @@
-/** From the flags of `vtep up`, or its file, to one configuration. */
+/** Builds a configuration from the flags of `vtep up`, or from its file. */
 import { readFileSync } from 'node:fs';
 import { codeOf, HostError } from '../host/index.js';
 import { plan, problemText, SchemaError, type Place, type Plan } from '../schema/index.js';
 import { JsonError, parseJson } from './json.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 
-/** Flags that go with `--config` as well, and win over the file. */
+/** Flags that may be combined with `--config`, and override the file. */
 export const COMMON: readonly Flag[] = [
   { name: 'local', value: 'IP', text: 'address of this VTEP on the underlay' },
   { name: 'port', value: 'N', text: 'UDP port, here and at the peers (default 4789)' },
@@ -32,7 +32,7 @@ export const COMMON: readonly Flag[] = [
   { name: 'control', value: 'PATH', text: 'Unix socket for "vtep show" and "vtep explain"' },
 ];
 
-/** Flags that make one segment or more, and one TAP. */
+/** Flags that describe one or more segments, and one TAP. */
 export const SINGLE: readonly Flag[] = [
   { name: 'vni', value: 'N', text: 'network of the TAP’s (untagged) frames' },
   { name: 'vlan', value: 'VID=VNI', many: true, text: 'a trunk: VLAN id to network' },
@@ -60,8 +60,8 @@ export const SINGLE: readonly Flag[] = [
 ];
 
 /**
- * The plan that flags or a file describe.
- * @throws UsageError with every problem, each by the flag or the path in the file that it is about.
+ * Returns the plan that flags or a file describe.
+ * @throws UsageError with every problem, each with its flag or its path in the file.
  */
 export function readPlan(flags: Parsed): Plan {
   noRest(flags);
@@ -71,7 +71,7 @@ export function readPlan(flags: Parsed): Plan {
     const file = configFile(flags, path);
     if (isFields(file) && file['gossip'] !== undefined)
       throw new UsageError(`${path}: gossip is for "vtep agent --config ${path}"`);
-    // The schema reports a file that is not an object.
+    // The schema reports a file that does not contain an object.
     return checked(isFields(file) ? { ...file, ...common } : file, inFile(path, flags));
   }
   const missing = [
@@ -84,8 +84,8 @@ export function readPlan(flags: Parsed): Plan {
 }
 
 /**
- * What the file of `--config` holds.
- * @throws UsageError where it cannot be read, or a flag is given that belongs into it.
+ * Reads the file of `--config`.
+ * @throws UsageError if it cannot be read, or if a flag is given that belongs in the file.
  */
 export function configFile(flags: Parsed, path: string): unknown {
   const single = SINGLE.find(({ name }) => flags.given.has(name));
@@ -94,34 +94,34 @@ export function configFile(flags: Parsed, path: string): unknown {
   return readConfig(path);
 }
 
-/** Whether a value has fields, as a configuration has. */
+/** Whether a value is an object with fields. */
 export function isFields(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** What error texts call the parts of a configuration. */
+/** Names for the parts of a configuration in error texts. */
 export interface Names {
-  /** A path: the flag that it came from, or the path itself. */
+  /** The name of a path: the flag that it came from, or the path itself. */
   place: Place;
-  /** The front of a line about a path, where it is not the place. */
+  /** How a line about a path begins, if not with `place`. */
   front?: Place;
 }
 
-/** What the command line called a part of the configuration, where one flag describes several fields: `--vlan 10=100`. */
+/** The command-line text behind a part of the configuration, if one flag describes several fields: `--vlan 10=100`. */
 const typed = new WeakMap<object, string>();
 
-/** Notes what a part of the configuration was on the command line. */
+/** Records the command-line text behind a part of the configuration. */
 export function note<T extends object>(part: T, text: string): T {
   typed.set(part, text);
   return part;
 }
 
-/** Names of a configuration that was made of flags. */
+/** Names for a configuration built from flags. */
 export function fromFlags(flags: Parsed): (config: unknown) => Names {
   return (config) => ({ place: (path) => flagOf(path, flags, config) });
 }
 
-/** Names of a configuration that was read from a file; flags that override a field of it keep their own. */
+/** Names for a configuration read from a file. Fields that a flag overrides have the name of that flag. */
 export function inFile(file: string, flags: Parsed): (config: unknown) => Names {
   return (config) => {
     const flagFor = (path: string): string | undefined => {
@@ -137,7 +137,7 @@ export function inFile(file: string, flags: Parsed): (config: unknown) => Names 
 
 const NAMES = new WeakMap<Plan, Names>();
 
-/** What texts about a path of a plan call its parts, and what stands at the front of such a line. */
+/** The names for the parts of a plan in error texts, and how a line about `path` begins. */
 export function namesFor(made: Plan, path: string): [place: Place, front: string] {
   const { place, front = place } = NAMES.get(made) ?? { place: (one: string) => one };
   return [place, front(path)];
@@ -145,7 +145,7 @@ export function namesFor(made: Plan, path: string): [place: Place, front: string
 
 /**
  * Runs a step of a plan.
- * @throws HostError whose message names the flag or the field that it is about.
+ * @throws HostError with the flag or the field that it is about.
  */
 export async function named<T>(made: Plan, step: () => Promise<T>): Promise<T> {
   try {
@@ -174,8 +174,8 @@ export function commonFields(flags: Parsed): Record<string, unknown> {
 }
 
 /**
- * The segments and the TAP that flags describe.
- * @param networks Networks of the gossip, each of which is a segment too.
+ * Builds the segments and the TAP from flags.
+ * @param networks Networks of the gossip; each is also a segment.
  */
 export function singleFields(flags: Parsed, networks: readonly { vni: unknown }[] = []): Record<string, unknown> {
   const vlans: Record<string, number> = {};
@@ -247,7 +247,7 @@ function endpoint(text: string, vnis: readonly unknown[]): { vni: unknown; field
   return { vni: network, fields: note({ ip, mac, vtep }, `--endpoint ${text}`) };
 }
 
-/** Flags whose name is not that of the field. */
+/** Names of flags that differ from the name of the field. */
 const FLAG_NAMES: Readonly<Record<string, string>> = {
   name: 'tap',
   fd: 'tap-fd',
@@ -264,21 +264,21 @@ const FLAG_NAMES: Readonly<Record<string, string>> = {
   'gossip.keys': 'key',
 };
 
-/** The flag that a path of a configuration stands for, without dashes. */
+/** The name of the flag for a path of a configuration, without dashes. */
 function flagName(path: string): string {
   const plain = path.replace(/\[[^\]]*\]/g, '');
   const field = plain.slice(plain.lastIndexOf('.') + 1);
   return FLAG_NAMES[plain] ?? FLAG_NAMES[field] ?? field;
 }
 
-/** The flag that a path of a configuration came from, as it was typed. */
+/** The flag that a path of a configuration came from, as typed. */
 function flagOf(path: string, flags: Parsed, config: unknown): string {
   const vid = /\.vlans\["(.*)"\]$/.exec(path)?.[1];
   if (vid !== undefined) {
     const text = flags.values('vlan').find((one) => Number(one.split('=')[0]) === Number(vid));
     return text === undefined ? '--vlan' : `--vlan ${text}`;
   }
-  // A part that one flag describes is the last object on the way to the field.
+  // The parent object of the field is the part that a flag may describe as a whole.
   const [, parent = '', field = ''] = /^(.*?)\.?(\w*)$/.exec(path)!;
   const part = valueAt(config, parent);
   const text = typeof part === 'object' && part !== null ? typed.get(part) : undefined;
@@ -296,8 +296,8 @@ function valueAt(root: unknown, path: string): unknown {
 }
 
 /**
- * The plan of a configuration.
- * @throws UsageError with every problem, by the names of `namesFor`.
+ * Checks a configuration and returns its plan.
+ * @throws UsageError with every problem, with the names from `namesFor`.
  */
 export function checked(config: unknown, namesFor: (config: unknown) => Names): Plan {
   const names = namesFor(config);
@@ -307,7 +307,7 @@ export function checked(config: unknown, namesFor: (config: unknown) => Names): 
     return made;
   } catch (error) {
     if (!(error instanceof SchemaError)) throw error;
-    // One flag may stand in several places of the configuration, which is one problem of the command line.
+    // A flag may appear in several places of the configuration. On the command line, that is one problem.
     const { place, front = place } = names;
     const lines = new Set(error.problems.map((problem) => problemText(problem, place, front(problem.path))));
     throw new UsageError([...lines].join('\n'));
@@ -330,7 +330,7 @@ function readConfig(path: string): unknown {
   }
 }
 
-/** Why a file cannot be read, in words. */
+/** Describes why a file cannot be read. */
 function fileTrouble(error: unknown): string {
   switch (codeOf(error)) {
     case 'ENOENT':
@@ -353,18 +353,18 @@ function fileTrouble(error: unknown): string {
   }
 }
 
-/** The number that a flag holds; what is not an integer stays text, for the schema to say what it should be. */
+/** The integer of a flag; text that is not an integer stays text, so that the schema reports what it expects. */
 function integer(flags: Parsed, name: string): unknown {
   const text = flags.value(name);
   return text === undefined ? undefined : toInteger(text);
 }
 
-/** As `integer`, for a part of a value. */
+/** Like `integer`, for a part of a value. */
 export function toInteger(text: string): unknown {
   return /^[-+]?\d{1,15}$/.test(text) ? Number(text) : text;
 }
 
-/** The fields that have a value. */
+/** Drops the fields that are undefined. */
 export function defined(fields: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }

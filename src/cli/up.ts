@@ -1,4 +1,4 @@
-/** `vtep up`: one VTEP with static configuration, until it is told to stop. */
+/** `vtep up`: runs one VTEP with a static configuration until it is stopped. */
 import { applyMtus, HostError, LEVELS, Overlay, tapMtu, type AllCounters, type Logger } from '../host/index.js';
 import { oddities, problemText, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
@@ -69,12 +69,12 @@ export async function run(args: string[]): Promise<number> {
   return serve(readPlan(flags), flags, readsFile(flags) ? () => readPlan(flags) : undefined);
 }
 
-/** Whether there is a file that can be read again. */
+/** Whether there is a file that a reload can read. */
 export function readsFile(flags: Parsed): boolean {
   return flags.given.has('config') && flags.value('config') !== '-';
 }
 
-/** Runs a VTEP until a signal, a request to stop, or the loss of every TAP. */
+/** Runs a VTEP until a signal, a request to stop, or the loss of its last TAP. */
 export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<number> {
   const output = new ServiceOutput(flags);
   const { log } = output;
@@ -94,8 +94,8 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
   output.say('ready', describe(overlay), [...summary(overlay), 'ready']);
   const service = await Service.start(overlay);
   hangup.attach(overlay, service);
-  // A fault in what observes or controls the data path is reported, and does not take the network from the containers:
-  // from here on this replaces the handlers that end the program (last-resort.ts).
+  // From here on, an internal error outside the data path is logged and does not stop forwarding. This replaces the
+  // handlers that end the program (last-resort.ts).
   process.removeAllListeners('unhandledRejection').removeAllListeners('uncaughtException');
   process.on('uncaughtException', (error) =>
     log.error('internal-error', `internal error: ${error.message}`, { stack: error.stack }, { key: error.message }),
@@ -109,7 +109,7 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
   return output.close(reason === null ? 0 : 1);
 }
 
-/** What was counted to the end; `null` where the engine has failed, and what it counted is gone with it. */
+/** The final counters; `null` if the engine has failed, which loses its counters. */
 async function lastCounters(overlay: Overlay): Promise<AllCounters | null> {
   try {
     return await overlay.counters();
@@ -130,7 +130,7 @@ async function dryRun(plan: Plan, log: Logger): Promise<number> {
   return 0;
 }
 
-/** What was set up, for programs. */
+/** Describes the running VTEP for programs. */
 function describe({ plan, mtus, links, engine, facts }: Overlay): object {
   return {
     pid: process.pid,
@@ -145,7 +145,7 @@ function describe({ plan, mtus, links, engine, facts }: Overlay): object {
   };
 }
 
-/** What was set up, for people. */
+/** Describes the running VTEP for people. */
 function summary({ plan, mtus, links, engine, facts }: Overlay): string[] {
   const lines = [
     `vtep ${plan.local}:${plan.port} (pid ${process.pid}), engine ${engine.name}${plan.workers > 1 ? ` with ${plan.workers} workers` : ''}, receive buffer ${facts.receiveBuffer >> 10} KiB`,

@@ -1,7 +1,7 @@
-/** IP addresses in configuration: their canonical text, and what can be said of them. */
+/** IP addresses in configuration: their canonical text and their properties. */
 import ipaddr from 'ipaddr.js';
 
-/** 4 or 6, or 0 where `text` is not the address of one host in plain notation (no zone, no octal, no short forms). */
+/** 4 or 6, or 0 if `text` is not the address of one host in plain notation (no zone, no octal, no short forms). */
 export function family(text: string): 4 | 6 | 0 {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return 4;
   return ipaddr.IPv6.isValid(text) && !text.includes('%') ? 6 : 0;
@@ -12,13 +12,13 @@ export function canonicalIp(text: string): string {
   return ipaddr.parse(text).toString();
 }
 
-/** Whether the address is not multicast, broadcast or unspecified. */
+/** Whether an address is neither multicast, broadcast nor unspecified. */
 export function isUnicast(text: string): boolean {
   const range = ipaddr.parse(text).range();
   return range !== 'multicast' && range !== 'broadcast' && range !== 'unspecified';
 }
 
-/** The address of `10.0.0.3/24`, canonical. */
+/** The address of `10.0.0.3/24`, in canonical text. */
 export function prefixAddress(text: string): string {
   return canonicalIp(text.slice(0, text.indexOf('/')));
 }
@@ -28,7 +28,9 @@ export function isWithin(ip: string, subnet: string): boolean {
   return family(ip) === 4 && ipaddr.IPv4.parse(ip).match(ipaddr.IPv4.parseCIDR(subnet));
 }
 
-/** An address, or the name of a host, and a port; `null` for what is neither. IPv6 with a port stands in brackets. */
+/**
+ * Parses a host (address or name) with an optional port; `null` if it is neither. IPv6 with a port requires brackets.
+ */
 export function parseHostPort(text: string, port = 7946): { host: string; port: number } | null {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^[\]]*?))(?::(\d{1,5}))?$/.exec(text);
   const host = family(text) === 6 ? text : (match?.[1] ?? match?.[2] ?? '');

@@ -1,12 +1,12 @@
-/** The schema of the configuration file. What each field means stands with its type. */
+/** The schema of the configuration file. types.ts documents each field. */
 import { Type, type TSchema } from '@sinclair/typebox';
 import { MAX_VNI } from '../vxlan/index.js';
 import { Advertise, Bind, DeviceName, Host, Ip, Ipv4, Mac, Netns, Prefix, SocketPath, Subnet } from './formats.js';
 import { type Config, type JsonSchema } from './types.js';
 
-/** The lowest MTU that IPv4 hosts have to take (RFC 791), which every segment carries. */
+/** Lowest MTU that IPv4 hosts must support (RFC 791). */
 export const MIN_MTU = 68;
-/** The highest MTU that a TAP takes. */
+/** Highest MTU that a TAP accepts. */
 export const MAX_MTU = 65_521;
 const strict = { additionalProperties: false } as const;
 
@@ -112,7 +112,7 @@ export const CONFIG: JsonSchema = schemaOf<Config>(
   ),
 );
 
-/** The compiler holds the schema and the type that is written out beside it against each other. */
+/** Makes the compiler check that a schema and its hand-written type agree. */
 function schemaOf<T>(schema: TSchema & { static: T }): JsonSchema {
   return schema;
 }

@@ -1,11 +1,11 @@
-/** The schemas of requests to a running VTEP. What each field means stands with its type. */
+/** The schemas of requests to a running VTEP. types.ts documents each field. */
 import { Type, type TSchema } from '@sinclair/typebox';
 import { MAX_VNI } from '../vxlan/index.js';
 import { findProblems, SchemaError } from './problem.js';
 import { Ip, Ipv4, Mac } from './formats.js';
 import { type Command, type JsonSchema, type Request } from './types.js';
 
-/** Bounds of a capture: packets, seconds, and bytes of each packet. */
+/** Limits of a capture: packets, seconds, and bytes of each packet. */
 export const MAX_COUNT = 1_000_000_000;
 export const MAX_SECONDS = 86_400;
 export const MAX_SNAP = 262_144;

@@ -21,7 +21,7 @@ function macOf(text: string): number | undefined {
   }
 }
 
-/** Names of /proc/sys/net/ipv4/conf that are not devices. The kernel refuses "all" and "default" as a device's name. */
+/** Names in /proc/sys/net/ipv4/conf that are not devices. The kernel refuses "all" and "default" as device names. */
 const RESERVED_DEVICES = ['all', 'default'];
 
 function isAddressAndPort(text: string): boolean {
@@ -33,7 +33,7 @@ function isUnspecified(host: string): boolean {
   return ipaddr.parse(host).range() === 'unspecified';
 }
 
-/** Says of a text that a format rejects why it does, as words that follow the text; `undefined` where `expected` tells. */
+/** Says why a format rejects a text, in words that follow the text; `undefined` if `expected` says enough. */
 type Why = (value: string) => string | undefined;
 
 const WHYS = new Map<string, Why>();
@@ -46,7 +46,7 @@ export function whyNot(format: unknown, value: string): string | undefined {
   return WHYS.get(String(format))?.(value);
 }
 
-/** A string schema whose values `accepts` accepts and `why` has no objection to. */
+/** A string schema for values that `accepts` accepts and `why` does not reject. */
 function text(name: string, accepts: (value: string) => boolean, expected: string, why?: Why): TString {
   const format = `weft-${name}`;
   FormatRegistry.Set(format, (value) => accepts(value) && why?.(value) === undefined);

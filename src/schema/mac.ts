@@ -1,4 +1,6 @@
-/** MAC addresses in configuration. A file of its own, so that a bundle that imports this function contains no schema library. */
+/**
+ * MAC addresses in configuration. In a separate file, so that a bundle with this function contains no schema library.
+ */
 import { macToText, parseMac } from '../address/index.js';
 
 /** An accepted MAC address in its canonical text: `02:42:0a:00:00:02`. */

@@ -1,4 +1,4 @@
-/** A configuration with every default filled in and every address in its canonical text: what the program works with. */
+/** A configuration with all defaults filled in and all addresses in canonical text, as the program uses it. */
 import { deriveMac, deriveMacFromText, macToText } from '../address/index.js';
 import { PORT } from '../vxlan/index.js';
 import { CONFIG } from './config.js';
@@ -17,18 +17,18 @@ import {
   type Tap,
 } from './types.js';
 
-/** The port of the gossip, Docker's and serf's too. */
+/** The default port of the gossip, the same as Docker's and serf's. */
 const GOSSIP_PORT = 7946;
 
 export interface SegmentPlan {
   vni: number;
-  /** Bytes; absent until the underlay has been looked at. */
+  /** In bytes; absent until the MTU of the underlay is known. */
   mtu?: number;
   proxy: Proxy;
   learn: boolean;
   flood: boolean;
   tagged: boolean;
-  /** Seconds. */
+  /** In seconds. */
   ageing: number;
   capacity: number;
   mac?: string;
@@ -50,7 +50,7 @@ export interface TapPlan {
   native?: number;
 }
 
-/** An address or a name, and a port. */
+/** An address or host name, and a port. */
 export interface HostPort {
   host: string;
   port: number;
@@ -62,7 +62,7 @@ export interface GossipPlan {
   advertise: HostPort;
   tunnel: string;
   join: HostPort[];
-  /** Each in base64, or a file. */
+  /** Each a key in base64, or a file of keys. */
   keys: string[];
   networks: GossipNetwork[];
 }
@@ -85,7 +85,7 @@ export interface Plan {
 }
 
 /**
- * Checks a configuration, in form and in meaning, and completes it.
+ * Checks the form and the rules of a configuration, and fills in the defaults.
  * @throws SchemaError with every problem.
  */
 export function plan(value: unknown): Plan {
@@ -129,8 +129,9 @@ export function plan(value: unknown): Plan {
 }
 
 /**
- * The MAC address of a TAP: the one given with it, or with the endpoint of this host that has its IP address; else one
- * that is derived, so that a restart changes nothing for the peers. Who opened the TAP of an `fd` has chosen its own.
+ * The MAC address of a TAP: its own, or that of this host's endpoint with the TAP's IP address. Otherwise it is
+ * derived, so that it stays the same for the peers after a restart. For an `fd`, the program that opened the TAP has
+ * set the address.
  */
 function macOf({ name, fd, netns, address, mac, vni, native }: Tap, { local, segments }: Config): string | undefined {
   if (mac !== undefined) return canonicalMac(mac);
@@ -146,13 +147,13 @@ function macOf({ name, fd, netns, address, mac, vni, native }: Tap, { local, seg
   return own?.mac ?? macToText(deriveMac(untagged, ip));
 }
 
-/** The engine named, or the one that what is asked for takes. */
+/** The configured engine; for `auto`, `linux` if the configuration uses options that only this engine has. */
 function engineOf(config: Config): EngineName {
   const engine = config.engine ?? 'auto';
   return engine === 'auto' && linuxOnly(config).length > 0 ? 'linux' : engine;
 }
 
-/** The segments, with one for each network of the gossip that has none. */
+/** The segments, plus one for each gossip network without a segment. */
 function withNetworks({ segments, gossip }: Config): Segment[] {
   const known = new Set(segments.map(({ vni }) => vni));
   const networks = gossip?.networks ?? [];
@@ -175,19 +176,19 @@ function gossipPlan(gossip: Gossip, local: string): GossipPlan {
   };
 }
 
-/** An endpoint with canonical addresses, and no VTEP where that is `local` itself. */
+/** An endpoint in canonical text; without a VTEP if that is `local` itself. */
 export function canonicalEndpoint({ ip, mac, vtep }: Endpoint, local: string): Endpoint {
   const place = vtep === undefined ? undefined : canonicalIp(vtep);
   return { ip: canonicalIp(ip), mac: canonicalMac(mac), ...given({ vtep: place === local ? undefined : place }) };
 }
 
-/** The endpoint that a TAP's own addresses make, where both are known and IPv4. */
+/** The endpoint of a TAP's own addresses, if both are known and the IP address is IPv4. */
 export function ownEndpoint(tap: TapPlan): Endpoint | undefined {
   if (tap.address === undefined || tap.mac === undefined || tap.address.includes(':')) return undefined;
   return { ip: prefixAddress(tap.address), mac: tap.mac };
 }
 
-/** The fields that have a value. */
+/** Drops the fields that are undefined. */
 function given<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as never;
 }

@@ -1,4 +1,4 @@
-/** Findings of the schemas in words: where, what was expected, what was given. */
+/** Formats schema errors for people: where, what was expected, what was given. */
 import { type TSchema } from '@sinclair/typebox';
 import { Value, ValueErrorType, type ValueError } from '@sinclair/typebox/value';
 import { closest } from './suggest.js';
@@ -6,38 +6,38 @@ import { whyNot } from './formats.js';
 import { type JsonSchema } from './types.js';
 
 export interface Problem {
-  /** The value's path in JavaScript notation: `segments[0].endpoints[2].mac`; empty for the whole. */
+  /** Path of the value in JavaScript notation: `segments[0].endpoints[2].mac`; empty for the whole configuration. */
   path: string;
   /**
-   * What was expected, in words that follow "expected". `{0}` and `{1}` stand for the paths in `related`.
+   * What was expected, as words that follow "expected". `{0}` and `{1}` stand for the paths in `related`.
    * Either this or `reason` is present.
    */
   expected?: string;
-  /** What is wrong, as a clause that follows the path: `does not go with {0}`. */
+  /** The problem, as a clause that follows the path: `does not go with {0}`. */
   reason?: string;
   /** Paths of other values that the text mentions. */
   related?: readonly string[];
   given: unknown;
 }
 
-/** What a path of the configuration is called: a flag, or a field of a file. */
+/** Returns the name of a path of the configuration: a flag, or a field of a file. */
 export type Place = (path: string) => string;
 
 /**
- * One line about a problem.
- * @param place What the line calls a path: the flag that it came from.
- * @param where What stands at the front of the line, where that is not the path's place: a file and the place in it.
+ * Formats a problem as one line.
+ * @param place Returns the name of a path, such as the flag that it came from.
+ * @param where How the line begins, if not with the name of the path: a file and the path in it.
  */
 export function problemText(problem: Problem, place: Place = (path) => path, where = place(problem.path)): string {
   const { path, expected, reason, related = [], given } = problem;
   let text = reason ?? `expected ${expected}, got ${show(given)}`;
-  // Values of one flag share its name: "--peer: … (the same as --peer)" says nothing.
+  // Values of one flag share its name: "--peer: … (the same as --peer)" is meaningless.
   if (related.length > 0 && place(related[0]!) === place(path)) text = text.replace(/ \([^()]*\{0\}[^()]*\)/, '');
   text = text.replace(/\{(\d)\}/g, (all, i: string) => (related[Number(i)] === undefined ? all : place(related[+i]!)));
   return where === '' ? text : `${where}: ${text}`;
 }
 
-/** Configuration or a request that does not fit its schema; `problems` has every finding. */
+/** A configuration or a request does not fit its schema; `problems` has every problem. */
 export class SchemaError extends Error {
   readonly problems: readonly Problem[];
   constructor(problems: readonly Problem[]) {
@@ -47,7 +47,7 @@ export class SchemaError extends Error {
   }
 }
 
-/** Everything about `value` that does not fit `schema`, one problem for each path. */
+/** Returns everything in `value` that does not fit `schema`, one problem per path. */
 export function findProblems(schema: JsonSchema, value: unknown): Problem[] {
   const problems = new Map<string, Problem>();
   for (const error of Value.Errors(schema as unknown as TSchema, value)) {
@@ -57,14 +57,14 @@ export function findProblems(schema: JsonSchema, value: unknown): Problem[] {
   return [...problems.values()];
 }
 
-/** A value as error texts show it. */
+/** Formats a value for error texts. */
 export function show(given: unknown): string {
   if (given === undefined) return 'nothing';
   const text = typeof given === 'bigint' ? String(given) : (JSON.stringify(given) ?? String(given));
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
-/** `/segments/0/vlans/10` as `segments[0].vlans["10"]`: an index where the parent is a list, a key elsewhere. */
+/** Formats `/segments/0/vlans/10` as `segments[0].vlans["10"]`: an index if the parent is a list, a key elsewhere. */
 function readablePath(pointer: string, root: unknown): string {
   let text = '';
   let at = root;
@@ -102,7 +102,7 @@ function finding(error: ValueError): Omit<Problem, 'path'> {
   return { reason: `expected ${expected}, got ${show(given)}; did you mean "${meant}"?`, given };
 }
 
-/** The texts that a schema lists, where it is a list of such. */
+/** The texts that a schema allows, if it is a list of texts. */
 function choicesOf(schema: TSchema): string[] {
   const choices = Array.isArray(schema['anyOf']) ? (schema['anyOf'] as TSchema[]) : [];
   return choices.flatMap(({ const: one }: TSchema & { const?: unknown }) => (typeof one === 'string' ? [one] : []));

@@ -1,4 +1,4 @@
-/** Which addresses a host, a VTEP or a subnet can have. */
+/** Which addresses a host, a VTEP or a subnet may have. */
 import ipaddr from 'ipaddr.js';
 
 /** An accepted IP address and its prefix length, as numbers. */
@@ -10,8 +10,8 @@ interface Net {
 }
 
 /**
- * Ranges from which no host has an address. Link-local ranges are not among them: such an address works within a segment.
- * The first range that holds an address describes it.
+ * Ranges that contain no host addresses. They do not include link-local ranges: such an address works within a segment.
+ * The first range that contains an address describes it.
  */
 const RANGES: readonly (readonly [prefix: string, what: string, kind: string])[] = [
   ['0.0.0.0/32', 'the unspecified address', ''],
@@ -28,7 +28,7 @@ const RANGES: readonly (readonly [prefix: string, what: string, kind: string])[]
 const NETS = RANGES.map(([prefix, what, kind]) => ({ net: netOf(prefix), what, kind }));
 
 /**
- * Why no host can have an address, as a noun phrase; `undefined` where one can.
+ * Why no host can have an address, as a noun phrase; `undefined` if one can.
  * @param text An IP address, without a prefix length.
  */
 export function unusable(text: string): string | undefined {
@@ -36,7 +36,7 @@ export function unusable(text: string): string | undefined {
   return NETS.find((range) => overlaps(range.net, net))?.what;
 }
 
-/** As `unusable`, for the address of a VTEP: a loopback address is one that tests and demonstrations use. */
+/** Like `unusable`, for the address of a VTEP: allows loopback addresses, which tests and demonstrations use. */
 export function unusableVtep(text: string): string | undefined {
   const net = netOf(text);
   const range = NETS.find((candidate) => overlaps(candidate.net, net));
@@ -51,15 +51,15 @@ export function isLoopback(text: string): boolean {
   return NETS.some((range) => range.kind === 'loopback' && overlaps(range.net, net));
 }
 
-/** Whether an address is of 169.254.0.0/16 or fe80::/10. */
+/** Whether an address is in 169.254.0.0/16 or fe80::/10. */
 export function isLinkLocal(text: string): boolean {
   return ipaddr.parse(text).range() === 'linkLocal';
 }
 
 /**
- * Why a host cannot have an address with this prefix length, as a noun phrase; `undefined` where it can. Prefixes of 31
- * and 32 bits have neither network nor broadcast address (RFC 3021), nor have those of 127 and 128 an anycast address of
- * routers (RFC 6164).
+ * Why a host cannot have an address with this prefix length, as a noun phrase; `undefined` if it can. IPv4 prefixes of
+ * 31 and 32 bits have neither a network nor a broadcast address (RFC 3021). IPv6 prefixes of 127 and 128 bits have no
+ * anycast address of routers (RFC 6164).
  */
 export function unusableHost(prefix: string): string | undefined {
   const { address, length, bits } = netOf(prefix);
@@ -77,7 +77,7 @@ export function unusableHost(prefix: string): string | undefined {
   return undefined;
 }
 
-/** Why a prefix is not the subnet of a network, to follow the prefix in a sentence; `undefined` where it can be. */
+/** Why a prefix is not a usable subnet, as words that follow the prefix; `undefined` if it is usable. */
 export function unusableSubnet(prefix: string): string | undefined {
   const net = netOf(prefix);
   if (net.length === 0) return 'which is every address there is';
@@ -91,7 +91,7 @@ function canonicalPrefix(prefix: string): string {
   return `${address.toString()}/${length}`;
 }
 
-/** A prefix with the bits of the host cleared: `10.0.0.0/24` of `10.0.0.3/24`. */
+/** Clears the host bits of a prefix: `10.0.0.0/24` for `10.0.0.3/24`. */
 export function subnetText(prefix: string): string {
   const [address, length] = ipaddr.parseCIDR(prefix);
   const network =
@@ -99,7 +99,7 @@ export function subnetText(prefix: string): string {
   return `${network.toString()}/${length}`;
 }
 
-/** Whether two prefixes, or addresses, of one family share an address. */
+/** Whether two prefixes or addresses of one family overlap. */
 export function shareAddresses(a: string, b: string): boolean {
   return overlaps(netOf(a), netOf(b));
 }

@@ -1,4 +1,4 @@
-/** Rules between the fields of a configuration: references, contradictions, addresses that cannot work together. */
+/** Rules between fields of a configuration: references, contradictions, addresses that cannot work together. */
 import { type Problem } from './problem.js';
 import { isLinkLocal, isLoopback, shareAddresses, subnetText, unusableHost } from './ranges.js';
 import { canonicalIp, family, isWithin, prefixAddress } from './addresses.js';
@@ -7,7 +7,7 @@ import { type Config, type Endpoint, type GossipNetwork, type Segment, type Tap 
 
 /** Reports that the value at `path` is not the one expected. */
 type Report = (path: string, expected: string, given: unknown, ...related: string[]) => void;
-/** Reports what is wrong with the value at `path`, in words that follow the path. */
+/** Reports a problem with the value at `path`, in words that follow the path. */
 type Complain = (path: string, reason: string, given: unknown, ...related: string[]) => void;
 
 interface Findings {
@@ -29,12 +29,12 @@ function about(related: readonly string[]): { related?: readonly string[] } {
   return related.length === 0 ? {} : { related };
 }
 
-/** What both a configuration and a plan say of an overlay. */
+/** The fields that a configuration and a plan have in common. */
 type Described = Pick<Config, 'local' | 'segments' | 'taps'> & {
   gossip?: { networks?: readonly GossipNetwork[] };
 };
 
-/** What makes a configuration unusable whose fields are well-formed. */
+/** Returns the contradictions that make a configuration with well-formed fields unusable. */
 export function contradictions(config: Config): Problem[] {
   const { problems, report, complain } = findings();
   const once = unique(complain);
@@ -42,7 +42,7 @@ export function contradictions(config: Config): Problem[] {
   if (config.segments.length === 0 && networks.length === 0 && config.gossip === undefined)
     report('segments', 'a list of one segment or more', config.segments);
   if (config.taps.length === 0 && config.gossip === undefined) report('taps', 'a list of one TAP or more', config.taps);
-  if (problems.length > 0) return problems; // everything else follows from these
+  if (problems.length > 0) return problems; // the other checks would only report consequences of these
   networks.forEach(({ id, vni }, i) => {
     once(`gossip.networks[${i}].id`, 'network', id, id);
     once(`gossip.networks[${i}].vni`, 'network vni', vni, vni);
@@ -89,7 +89,7 @@ export function contradictions(config: Config): Problem[] {
   return problems;
 }
 
-/** What works, but hardly as it was meant. */
+/** Returns problems that do not prevent operation, but are probably mistakes. */
 export function oddities(config: Described): Problem[] {
   const { problems, complain } = findings();
   const remotes = remotesOf(config);
@@ -148,7 +148,7 @@ export function oddities(config: Described): Problem[] {
   return problems;
 }
 
-/** What a configuration asks for and the portable engine cannot do: Node's sockets have no such options. */
+/** Returns the options that the portable engine does not support, because Node's sockets lack them. */
 export function linuxOnly({ workers = 1, busyPoll = 0, udpChecksum, zeroChecksum }: Config): Problem[] {
   const problems: Problem[] = [];
   if (workers > 1) problems.push({ path: 'workers', expected: '1', given: workers });
@@ -173,7 +173,7 @@ function checkSegment(config: Config, segment: Segment, path: string, { report, 
     if (sameIp(peer, local)) report(at, 'the address of another VTEP, not {0} itself', peer, 'local');
     once(at, 'peer', canonicalIp(peer), peer);
   });
-  // The forwarding table has one VTEP for each MAC address.
+  // The FDB has one VTEP per MAC address.
   const places = new Map<string, { vtep: string; at: string }>();
   segment.endpoints?.forEach((endpoint, k) => {
     const at = `${path}.endpoints[${k}]`;
@@ -228,7 +228,7 @@ function checkTap(tap: Tap, path: string, { report, complain }: Findings): void 
   }
 }
 
-/** The lowest MTU that IPv6 works with (RFC 8200, section 5): below it the kernel takes IPv6 away from the device. */
+/** Lowest MTU for IPv6 (RFC 8200, section 5); below it the kernel disables IPv6 on the device. */
 const IPV6_MIN_MTU = 1280;
 
 function checkIpv6Mtu({ segments }: Config, tap: Tap, path: string, report: Report): void {
@@ -239,7 +239,7 @@ function checkIpv6Mtu({ segments }: Config, tap: Tap, path: string, report: Repo
     report(at, `${IPV6_MIN_MTU} bytes or more, which the IPv6 address ${tap.address} needs`, mtu);
 }
 
-/** A TAP in the namespace of this process must not take the underlay's packets: they would enter the overlay again. */
+/** A TAP in this process's namespace must not receive the underlay's packets: they would enter the overlay again. */
 function checkUnderlay(config: Config, tap: Tap, path: string, complain: Complain): void {
   const address = tap.address!;
   if (tap.netns !== undefined || tap.fd !== undefined) return;
@@ -304,7 +304,7 @@ function remotesOf(config: Described): [address: string, path: string][] {
   ]);
 }
 
-/** The VNIs that a TAP names, each with its field's path behind the TAP's. */
+/** The VNIs in a TAP's configuration, each with the path of its field relative to the TAP. */
 function segmentsOf(tap: Tap): [field: string, vni: number][] {
   const named: [string, number][] = Object.entries(tap.vlans ?? {}).map(([vid, vni]) => [`.vlans["${vid}"]`, vni]);
   if (tap.vni !== undefined) named.push(['.vni', tap.vni]);
@@ -316,7 +316,7 @@ function sameIp(a: string, b: string): boolean {
   return canonicalIp(a) === canonicalIp(b);
 }
 
-/** Reports the second and every further use of a key of one kind, and names the first. */
+/** Reports each repeated key of a kind, and names the first occurrence. */
 function unique(complain: Complain): (path: string, kind: string, key: string | number, given: unknown) => void {
   const first = new Map<string, string>();
   return (path, kind, key, given) => {

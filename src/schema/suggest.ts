@@ -1,6 +1,6 @@
-/** What a mistyped word was perhaps meant to be. */
+/** Suggests a known word for a mistyped one. */
 
-/** The one of `known` closest to `word`, if it is close enough to be meant. */
+/** Returns the word of `known` that is closest to `word`, if it is close enough for a suggestion. */
 export function closest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
   let least = Math.max(1, Math.floor(word.length / 3)) + 1;
@@ -11,7 +11,7 @@ export function closest(word: string, known: readonly string[]): string | undefi
   return best;
 }
 
-/** Levenshtein's distance, a swap of neighbours counted as one. */
+/** Levenshtein distance; a swap of adjacent characters counts as one edit. */
 function editDistance(a: string, b: string): number {
   let before: number[] = [];
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
