@@ -81,7 +81,7 @@ export function unsolicitedAdvertisement(ip: string, mac: number): Uint8Array {
 
 /**
  * The frame that announces `ip`, IPv4 or IPv6 text, at `mac`.
- * @throws RangeError naming the field, for an address that no single host has.
+ * @throws RangeError naming the field, for an address that cannot belong to a single host.
  */
 export function announcementFrame(ip: string, mac: string): Uint8Array {
   const address = parseMac(mac);
@@ -113,7 +113,7 @@ export interface Announcement {
   due: number;
 }
 
-/** The announcements that are due now or later. A later one of the same address replaces the one before it. */
+/** The announcements that are due now or later. A new one replaces an earlier one for the same address. */
 export class AnnouncementQueue {
   readonly #headroom: number;
   readonly #queue = new Map<string, Announcement>();
@@ -123,7 +123,7 @@ export class AnnouncementQueue {
     this.#headroom = headroom;
   }
 
-  /** Queues `ANNOUNCE_COUNT` frames, the first of them due at once. Returns false where the queue is full. */
+  /** Queues `ANNOUNCE_COUNT` frames, the first due at once. Returns false if the queue is full. */
   add(vni: number, ip: string, mac: number, frame: Uint8Array, port: number, everywhere: boolean): boolean {
     const key = `${vni} ${ip}`;
     this.#queue.delete(key);
@@ -134,23 +134,23 @@ export class AnnouncementQueue {
     return true;
   }
 
-  /** Drops what is queued for an address, where it is announced at `mac`. */
+  /** Drops the queued announcement of an address, if it announces `mac`. */
   cancel(vni: number, ip: string, mac: number): void {
     const key = `${vni} ${ip}`;
     if (this.#queue.get(key)?.mac === mac) this.#queue.delete(key);
   }
 
-  /** Drops what is queued for a segment. */
+  /** Drops the queued announcements of a segment. */
   cancelSegment(vni: number): void {
     for (const [key, announcement] of this.#queue) if (announcement.vni === vni) this.#queue.delete(key);
   }
 
-  /** Drops what is queued for the endpoints behind a local port. */
+  /** Drops the queued announcements of endpoints behind a local port. */
   cancelPort(port: number): void {
     for (const [key, announcement] of this.#queue) if (announcement.port === port) this.#queue.delete(key);
   }
 
-  /** Sends what is due, up to a limit; the rest stays due. */
+  /** Sends what is due, up to `MAX_PER_CALL`; the rest stays due. */
   send(now: number, emit: (announcement: Announcement) => void): void {
     let budget = MAX_PER_CALL;
     for (const [key, announcement] of this.#queue) {

@@ -7,13 +7,14 @@ import { finish, fold, sum } from '../wire/index.js';
 import { behindTags } from './tags.js';
 
 /**
- * Finishes a TCP or UDP checksum that the sender left to a network card, if no card has done so.
+ * Completes a TCP or UDP checksum that the sender left to a network card, if no card has done so.
  *
- * A kernel whose card computes checksums, or which is joined to its peer by a virtual one that says so, puts the sum of
- * the pseudo-header into the field and leaves the rest to the card. Between two kernels the packet's metadata says so; a
- * socket loses that, the field stays unfinished and the receiver drops the packet: ping works and nothing else does. The
- * field then equals the pseudo-header's sum, which this function tests first, so that other packets cost little. If a
- * finished checksum happens to equal it, finishing it again gives the same value.
+ * A kernel leaves checksums to its card if the card, or a virtual device, says that it computes them. The kernel then
+ * puts only the sum of the pseudo-header into the field, and notes that in the packet's metadata. A socket loses the
+ * metadata, the field stays incomplete, and the receiver drops the packet: ping works and nothing else does.
+ *
+ * An incomplete field equals the pseudo-header's sum. The function tests this first, so that other packets cost little.
+ * If a complete checksum happens to equal that sum, completing it again gives the same value.
  *
  * @returns whether the field was changed.
  */
@@ -44,7 +45,7 @@ export function fillChecksum(bytes: Uint8Array, offset: number, end: number): bo
   return start > offset && fillChecksum(bytes, start, end);
 }
 
-/** @param pseudo Value of an unfinished field. */
+/** @param pseudo The value of an incomplete field. */
 function finishField(bytes: Uint8Array, offset: number, end: number, protocol: number, pseudo: number): boolean {
   if (protocol === ipv4.PROTOCOL_TCP) {
     if (end - offset < tcp.MIN_HEADER_LENGTH || tcp.getChecksum(bytes, offset) !== pseudo) return false;
@@ -54,7 +55,7 @@ function finishField(bytes: Uint8Array, offset: number, end: number, protocol: n
   }
   if (protocol === ipv4.PROTOCOL_UDP) {
     if (end - offset < udp.HEADER_LENGTH || udp.getChecksum(bytes, offset) !== pseudo) return false;
-    // 0 would say that there is no checksum (RFC 768).
+    // 0 would mean that there is no checksum (RFC 768).
     const checksum = finish(sum(bytes, offset, end)) || 0xffff;
     udp.setChecksum(bytes, offset, checksum);
     return checksum !== pseudo;

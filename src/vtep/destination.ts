@@ -24,5 +24,5 @@ export function remoteIdOf(destination: number): number {
   return destination >> 1;
 }
 
-/** Stands for a remote behind which nothing is learned. Odd, as all remotes. */
+/** The remote of frames behind which nothing is learned. Odd, like all remotes. */
 export const UNLEARNED_REMOTE = 0x3fff_ffff;

@@ -1,4 +1,4 @@
-/** The parts of `Vtep.explain` that are words. */
+/** The texts of `Vtep.explain`. */
 import type { DropReason } from './drops.js';
 import type { VtepSink } from './sink.js';
 
@@ -25,14 +25,14 @@ export interface Step {
 /** What would happen to a frame, and why. */
 export interface Explanation {
   steps: Step[];
-  /** Names of the ports that the frame, or an answer to it, would leave by. */
+  /** Names of the ports that would send the frame, or an answer to it. */
   delivered: string[];
   /** Addresses of the remotes that would receive a datagram. */
   transmitted: string[];
   dropped: DropReason | null;
 }
 
-/** What `judge` of the ARP proxy returned, in words; by its number. */
+/** Texts for the results of the ARP proxy's `judge`, by number. */
 export const VERDICTS = [
   '',
   'not an ARP request: forwarded as any frame',
@@ -41,7 +41,7 @@ export const VERDICTS = [
   'the endpoint with the target address is on this host and answers itself',
 ];
 
-/** A sink that writes down what it receives, as the last steps of an explanation. */
+/** A sink that records what it receives as the last steps of an explanation. */
 export function explaining(
   { steps, delivered, transmitted }: Pick<Explanation, 'steps' | 'delivered' | 'transmitted'>,
   nameOf: (port: number) => string,

@@ -1,4 +1,4 @@
-/** The VTEP: segments by VNI, each a bridge with ports, an FDB, neighbours and a flood list, joined by tunnels. */
+/** The VTEP: segments by VNI. Each is a bridge with ports, an FDB, neighbors and a flood list; tunnels connect them. */
 export { DROPS, type DropReason } from './drops.js';
 export { type RefusedSender } from './refused-senders.js';
 export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';

@@ -1,4 +1,4 @@
-/** What a `Vtep` knows and counts, as plain objects for listings. */
+/** The state and the counters of a `Vtep` as plain objects. */
 import type { FdbEntry } from '../fdb/index.js';
 import { LOCAL } from '../neighbor/index.js';
 import { isRemote, portOf, remoteIdOf } from './destination.js';
@@ -46,14 +46,17 @@ export interface Counters {
   segments: { vni: number; counts: Record<CountName, number>; drops: Record<DropReason, number> }[];
 }
 
-/** Counts without their names: those of all segments together, then those of each, in the order of `COUNTS` and `DROPS`. */
+/**
+ * Counts without names: first those of all segments together, then those of each segment, in the order of `COUNTS` and
+ * `DROPS`.
+ */
 export interface Counts {
   vnis: number[];
   values: Float64Array;
 }
 
-// The caller may take a listing a part at a time, with frames in between. It then has each entry that was there all the
-// time, and may have entries that came or went meanwhile: so a remote may be gone.
+// A caller may take a listing in parts, and frames may pass in between. The listing then contains every entry that
+// existed all the time, and maybe entries that came or went meanwhile. So the remote of an entry may be gone.
 
 export function* listFdb(
   segment: Segment,
@@ -88,7 +91,7 @@ export function* listRemotes(remotes: Remotes): Generator<RemoteListing> {
     yield { address, port, mtu: mtu < UNLIMITED ? mtu : null, undelivered, reason };
 }
 
-/** @param counters Of datagrams that reached no segment. */
+/** @param counters Those of datagrams that reached no segment. */
 export function copyCounts(counters: Float64Array, segments: Iterable<Segment>): Counts {
   const all = [...segments];
   const size = counters.length;
@@ -101,7 +104,7 @@ export function copyCounts(counters: Float64Array, segments: Iterable<Segment>):
   return { vnis: all.map(({ vni }) => vni), values };
 }
 
-/** Puts names to counts. */
+/** Adds the names to counts. */
 export function namedCounters({ vnis, values }: Counts): Counters {
   const size = COUNTS.length + DROPS.length;
   const at = (i: number): Float64Array => values.subarray(i * size, (i + 1) * size);

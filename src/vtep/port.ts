@@ -1,6 +1,6 @@
 import type { Segment } from './segment.js';
 
-/** A local port: one segment's, or a trunk whose VLANs map to segments. */
+/** A local port: of one segment, or a trunk whose VLANs map to segments. */
 export type PortOptions =
   | { name: string; vni: number }
   | {
@@ -11,7 +11,7 @@ export type PortOptions =
       native?: number;
     };
 
-/** A local port as the machine keeps it. */
+/** A local port as the machine stores it. */
 export interface Port {
   readonly id: number;
   readonly name: string;

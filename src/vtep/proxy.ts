@@ -2,16 +2,16 @@
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 
-/** Bytes of VLAN tags that a request may have to be answered. */
+/** Maximum bytes of VLAN tags in a request that the proxy answers. */
 export const MAX_REPLY_TAGS = 32;
-/** Bytes of the longest answer. */
+/** Maximum length of an answer. */
 export const MAX_ARP_REPLY = ethernet.HEADER_LENGTH + MAX_REPLY_TAGS + arp.ETHERNET_IPV4_LENGTH;
 
 const ADDRESSES = ethernet.HEADER_LENGTH - 2;
 
 /**
- * Writes the answer to an ARP request: the target address is at `mac`. It has the VLAN tags of the request, at most
- * `MAX_REPLY_TAGS` bytes.
+ * Writes the answer to an ARP request: the target address is at `mac`. The answer has the VLAN tags of the request, at
+ * most `MAX_REPLY_TAGS` bytes.
  * @param to Start of the answer in `reply`.
  * @param offset Start of the request's frame.
  * @param packet Start of its ARP packet, behind the tags.

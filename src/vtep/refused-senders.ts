@@ -1,13 +1,13 @@
-/** An address whose datagrams a segment dropped, since it is none of its peers. */
+/** An address whose datagrams a segment dropped, because it is not a peer. */
 export interface RefusedSender {
   readonly address: string;
   packets: number;
 }
 
-/** Addresses remembered until the next `take`; datagrams of others are dropped and counted all the same. */
+/** Maximum number of addresses remembered until the next `take`. Datagrams of others are dropped and counted as well. */
 const MAX_SENDERS = 16;
 
-/** The senders that a segment refused lately, so that a person can be told who they are. */
+/** The senders that a segment refused recently, so that the log can name them. */
 export class RefusedSenders {
   readonly #senders = new Map<string, RefusedSender>();
 
@@ -17,7 +17,7 @@ export class RefusedSenders {
     else if (this.#senders.size < MAX_SENDERS) this.#senders.set(address, { address, packets });
   }
 
-  /** Returns the senders since the last call, and forgets them. */
+  /** Returns and forgets the senders since the last call. */
   take(): RefusedSender[] {
     const senders = [...this.#senders.values()];
     this.#senders.clear();

@@ -21,13 +21,13 @@ export const UNLIMITED = 65_535;
 
 interface Entry extends Remote {
   port: number;
-  /** How often the control plane names it; 0 for a remote learned from a datagram. */
+  /** Number of references by the control plane; 0 for a remote learned from a datagram. */
   named: number;
 }
 
 /**
- * The remotes by address and by id. Those that the control plane names stay. The number of those learned from datagrams is
- * bounded, and they are removed when nothing is learned behind them.
+ * The remotes by address and by id. Remotes with a reference by the control plane stay. The number of remotes learned
+ * from datagrams is bounded, and they are removed when no address is learned behind them.
  */
 export class Remotes {
   readonly #byAddress = new Map<string, Entry>();
@@ -49,7 +49,7 @@ export class Remotes {
     return this.#byAddress.get(address);
   }
 
-  /** Adds a reference by the control plane, which `release` takes back. */
+  /** Adds a reference by the control plane; `release` removes it. */
   name(address: string, port: number | undefined, fallback: number): Remote {
     const key = canonicalAddress(address);
     let entry = this.#byAddress.get(key);
@@ -60,7 +60,7 @@ export class Remotes {
     return entry;
   }
 
-  /** Takes back one `name`. The remote stays until `forget`, because addresses may be learned behind it. */
+  /** Removes a reference. The remote stays until `forget`, because addresses may be learned behind it. */
   release(id: number): void {
     const entry = this.#byId[id]!;
     if (--entry.named === 0) this.#learned++;
@@ -75,7 +75,7 @@ export class Remotes {
     return this.#add(address, port);
   }
 
-  /** Removes the remotes that the control plane does not name and that `inUse` does not report. */
+  /** Removes the remotes without a reference by the control plane that `inUse` does not report. */
   forget(inUse: (id: number) => boolean): void {
     if (this.#learned === 0) return;
     for (const entry of this.#byAddress.values()) {

@@ -8,7 +8,7 @@ import { RefusedSenders } from './refused-senders.js';
 import type { Remote } from './remote.js';
 import { Watch } from './watch.js';
 
-/** The counters of a segment beside its drops. Only append. */
+/** The counters of a segment, except for its drops. Only append. */
 export const COUNTS = [
   ['frames-in', 'frames received on local ports'],
   ['frame-bytes-in', 'their bytes, Ethernet header included'],
@@ -44,19 +44,28 @@ export interface SegmentOptions {
   vni: number;
   /** The largest inner IP packet that the segment carries, in bytes. Default 1450. */
   mtu?: number;
-  /** Whether MAC addresses are learned from the underlay (RFC 7348, section 4.1). Those behind local ports always are. Default true. */
+  /**
+   * Whether to learn MAC addresses from the underlay (RFC 7348, section 4.1). Those behind local ports are always
+   * learned. Default true.
+   */
   learn?: boolean;
   /** Milliseconds after which a learned address expires; 0 for never. Default 300,000. */
   ageing?: number;
-  /** Limit of learned addresses. Default 65,536. */
+  /** Maximum number of learned addresses. Default 65,536. */
   capacity?: number;
-  /** How ARP requests for remote endpoints are answered. Default `endpoint`. */
+  /** How to answer ARP requests for remote endpoints. Default `endpoint`. */
   proxy?: ProxyMode;
-  /** The VTEP's own MAC address in the segment, which `proxy: 'vtep'` answers with. Default: derived from the VNI, locally administered. */
+  /**
+   * The VTEP's own MAC address in the segment, used with `proxy: 'vtep'`. Default: derived from the VNI, locally
+   * administered.
+   */
   mac?: string;
-  /** Whether frames to unknown unicast addresses, and ARP requests for unknown IP addresses, are flooded. Default true. */
+  /** Whether to flood frames to unknown unicast addresses, and ARP requests for unknown IP addresses. Default true. */
   flood?: boolean;
-  /** Whether the segment carries VLAN-tagged frames with their tags instead of dropping them (RFC 7348, section 6.1). Default false. */
+  /**
+   * Whether to carry VLAN-tagged frames with their tags instead of dropping them (RFC 7348, section 6.1). Default
+   * false.
+   */
   tagged?: boolean;
 }
 
@@ -66,7 +75,7 @@ export interface Endpoint {
   ip: string;
   /** MAC address: `02:42:0a:00:00:04`. */
   mac: string;
-  /** Underlay address of the VTEP that it is behind; absent for an endpoint of this host. */
+  /** Underlay address of its VTEP; absent for an endpoint of this host. */
   vtep?: string;
 }
 
@@ -76,7 +85,7 @@ export interface Member {
   readonly vlan: number;
 }
 
-/** Withdrawn endpoints remembered per segment. */
+/** Maximum number of withdrawn endpoints to remember per segment. */
 const MAX_WITHDRAWN = 4096;
 
 /** One virtual network: the state that a `Vtep` keeps for a VNI. */
@@ -96,10 +105,10 @@ export class Segment {
   members: readonly Member[] = [];
   /** The flood list: the remotes that receive a copy of each BUM frame (head-end replication). Replaced likewise. */
   peers: readonly Remote[] = [];
-  /** How often the control plane names each remote in this segment, by the remote's id: as a peer, and for endpoints. */
+  /** By the remote's id, how many references the control plane has to it in this segment: as a peer, and for endpoints. */
   readonly named: number[] = [];
   readonly refused = new RefusedSenders();
-  /** MAC addresses by IP address of endpoints that were withdrawn: neighbors may still have them in their ARP caches. */
+  /** MAC addresses of withdrawn endpoints, by IP address: neighbors may still have them in their ARP caches. */
   readonly withdrawn = new Map<number, number>();
   readonly counters = new Float64Array(COUNTS.length + DROPS.length);
 
@@ -117,7 +126,7 @@ export class Segment {
     this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed });
   }
 
-  /** Remembers the MAC address of an endpoint that was withdrawn; with too many of them the oldest goes. */
+  /** Remembers the MAC address of a withdrawn endpoint; removes the oldest if there are too many. */
   rememberWithdrawn(ip: number, mac: number): void {
     this.withdrawn.delete(ip);
     this.withdrawn.set(ip, mac);
@@ -138,7 +147,7 @@ export function toBinding(endpoint: Endpoint, location: number): Binding {
   return { ip: parseIpv4(endpoint.ip), mac, location };
 }
 
-/** @throws RangeError for a MAC address that no single station has. */
+/** @throws RangeError for a MAC address that cannot belong to a single station. */
 export function requireUnicast(field: string, mac: number): void {
   const what = isGroupMac(mac) ? 'a group address' : mac === 0 ? 'all zeros' : undefined;
   if (what !== undefined)

@@ -1,8 +1,8 @@
 import type { Remote } from './remote.js';
 
-/** Receives what a `Vtep` sends. The sink may use the bytes during the call only. */
+/** Receives the output of a `Vtep`. The bytes are valid only during the call. */
 export interface VtepSink {
-  /** Sends a frame by a local port. */
+  /** Sends a frame through a local port. */
   deliver(port: number, bytes: Uint8Array, offset: number, end: number): void;
   /**
    * Sends a VXLAN datagram, from its VXLAN header on, to a remote.
@@ -14,12 +14,12 @@ export interface VtepSink {
   learned?(what: Learned): void;
 }
 
-/** An address that one of several machines with the same segments and ports has learned. */
+/** An address that was learned by one of several machines with the same segments and ports. */
 export interface Learned {
   vni: number;
   /** 48 bits. */
   mac: number;
-  /** The local port, or the underlay address of the remote, that it is behind. */
+  /** Where it is: the local port, or the underlay address of the remote. */
   location: number | string;
   /** Milliseconds since it was seen. */
   age: number;

@@ -1,4 +1,4 @@
-/** Limits a rate: up to `perSecond` events at once, and as many a second after that. */
+/** Limits a rate: a burst of `perSecond` events, and as many per second after that. */
 export class TokenBucket {
   tokens: number;
   readonly #perSecond: number;

@@ -121,13 +121,13 @@ export function packetTooBig(bytes: Uint8Array, offset: number, end: number, mtu
   });
 }
 
-/** Not unspecified, loopback or multicast. */
+/** Whether it is not the unspecified, the loopback or a multicast address. */
 function isHost6([a, b, c, d]: readonly number[]): boolean {
   if (a! >>> 24 === 0xff) return false;
   return a !== 0 || b !== 0 || c !== 0 || d! >>> 1 !== 0;
 }
 
-/** Not 0.0.0.0/8, loopback, multicast or reserved. */
+/** Whether it is not in 0.0.0.0/8, loopback, multicast or reserved. */
 function isHost(address: number): boolean {
   const net = address >>> 24;
   return net !== 0 && net !== 127 && net < 224;

@@ -49,13 +49,10 @@ import { claimedAddress, keyOfIpv6, type Finding } from './watch.js';
 
 const { vlan } = ethernet;
 
-/**
- * Bytes that must be free in the buffer in front of a frame passed to `receiveFrame`, for a VXLAN header and a trunk's VLAN
- * tag.
- */
+/** Free bytes that `receiveFrame` needs in the buffer in front of a frame, for a VXLAN header and a trunk's VLAN tag. */
 export const HEADROOM = 16;
 
-/** Limit of ICMP errors sent per second (RFC 1812, section 4.3.2.8). */
+/** Maximum number of ICMP errors sent per second (RFC 1812, section 4.3.2.8). */
 const ERRORS_PER_SECOND = 1000;
 
 const ETHERNET = ethernet.HEADER_LENGTH;
@@ -64,16 +61,16 @@ const UNTAGGED = -1;
 /** Bytes of destination and source. */
 const ADDRESSES = ETHERNET - 2;
 export interface VtepOptions {
-  /** UDP port of remotes for which none is given. Default 4789. */
+  /** UDP port of remotes that are given without one. Default 4789. */
   port?: number;
   /** This VTEP's own underlay address; datagrams that claim to come from it are dropped. */
   local?: string;
   /**
-   * Whether a segment drops datagrams from addresses that the control plane names neither as its peers nor for its endpoints.
-   * Default false, as in RFC 7348; the `vtep` program sets it.
+   * Whether a segment drops datagrams from addresses that are neither its peers nor the VTEPs of its endpoints. Default
+   * false, as in RFC 7348; the `vtep` program sets it.
    */
   peersOnly?: boolean;
-  /** Limit of senders remembered that the control plane does not name. Default 1024. */
+  /** Maximum number of remotes learned from datagrams. Default 1024. */
   learnedRemotes?: number;
   /** An integer that outsiders cannot guess; see `FdbOptions.seed`. Default 0. */
   seed?: number;
@@ -86,17 +83,20 @@ export interface AnnouncedEndpoint {
   /** IPv4 or IPv6 address. */
   ip: string;
   mac: string;
-  /** The local port that it is behind, which does not receive the announcement. Give it if known: a host that hears an
-   * advertisement of an address that it is still probing takes the address for a duplicate (RFC 4862, section 5.4.4). */
+  /**
+   * The local port that it is behind, which does not receive the announcement. Give it if known: a host that receives
+   * an advertisement of an address that it is still probing takes the address for a duplicate (RFC 4862, section
+   * 5.4.4).
+   */
   port?: number;
 }
 
 /**
- * A VXLAN tunnel end point (RFC 7348) with a learning bridge and an ARP proxy per segment, as a machine: it receives
+ * A VXLAN tunnel end point (RFC 7348) with a learning bridge and an ARP proxy per segment. It is a machine: it receives
  * frames, datagrams and the time, and sends through a sink.
  *
- * Receiving a frame neither allocates nor throws, except that the answer to a packet that is too big allocates. A caller's
- * mistake, such as an unknown port, throws a `RangeError`.
+ * Receiving a frame neither allocates nor throws; only the answer to a packet that is too big allocates. A mistake of
+ * the caller, such as an unknown port, throws a `RangeError`.
  */
 export class Vtep {
   readonly port: number;
@@ -110,17 +110,17 @@ export class Vtep {
   readonly #counters = new Float64Array(COUNTS.length + DROPS.length);
   readonly #announcements: AnnouncementQueue | null;
   readonly #arpReply = new Uint8Array(HEADROOM + MAX_ARP_REPLY);
-  /** Of the present frame. */
+  /** Those of the current frame. */
   readonly #tags = new FrameTags();
-  /** Packets on the wire that the present frame represents. */
+  /** Number of packets on the wire that the current frame represents. */
   #packets = 1;
-  /** Their total bytes, less those of the frame in the buffer. */
+  /** Their total bytes, minus those of the frame in the buffer. */
   #moreBytes = 0;
-  /** Bytes by which the frame in the buffer is longer than the largest of them. */
+  /** How many bytes the frame in the buffer is longer than the largest of them. */
   #excess = 0;
   #watched = 0;
   readonly #errors = new TokenBucket(ERRORS_PER_SECOND);
-  /** Set while `explain` runs: the steps so far. Nothing is learned then. */
+  /** The steps so far while `explain` runs, otherwise `null`. Nothing is learned while it is set. */
   #trace: Step[] | null = null;
   #traceDrop: DropReason | null = null;
 
@@ -228,12 +228,12 @@ export class Vtep {
   }
 
   /**
-   * Adds an endpoint. Of several with the same IP or MAC address the one added last is in effect until it is removed.
+   * Adds an endpoint. If several have the same IP or MAC address, the one added last is in effect until it is removed.
    * @throws RangeError naming the field that is wrong.
    */
   addEndpoint(vni: number, endpoint: Endpoint): void {
     const segment = this.#segment(vni);
-    const { ip } = toBinding(endpoint, LOCAL); // finds what is wrong before the remote is named
+    const { ip } = toBinding(endpoint, LOCAL); // throws for an invalid field before the remote gets a reference
     const before = this.#answeredMac(segment, ip);
     let location = LOCAL;
     if (endpoint.vtep !== undefined) {
@@ -267,14 +267,14 @@ export class Vtep {
   }
 
   /**
-   * Announces an endpoint of this host to the other local ports and to the flood list: an ARP announcement (RFC 5227,
-   * section 2.3) or an unsolicited neighbor advertisement (RFC 4861, section 7.2.6), sent by the next `tick` or
-   * `sendAnnouncements` and once more 2 seconds later. Call it when the endpoint's port can carry frames, since an address
-   * that came back with another MAC address is unreachable until its neighbors know.
+   * Announces an endpoint of this host to the other local ports and to the flood list, by an ARP announcement (RFC
+   * 5227, section 2.3) or an unsolicited neighbor advertisement (RFC 4861, section 7.2.6). The next `tick` or
+   * `sendAnnouncements` sends it, and again 2 seconds later. Call it as soon as the endpoint's port can carry frames:
+   * an address that returned with another MAC address is unreachable until its neighbors know.
    *
-   * Where the endpoint's port is given, its MAC address is learned there. A changed MAC address of an endpoint that
-   * `addEndpoint` names needs no call: the machine announces it by itself.
-   * @throws RangeError for an address that no single endpoint has, or a port that is not in the segment.
+   * If the endpoint's port is given, its MAC address is learned there. A changed MAC address of an endpoint added by
+   * `addEndpoint` is announced without a call.
+   * @throws RangeError for an address that cannot belong to a single endpoint, or a port that is not in the segment.
    */
   announce(vni: number, { ip, mac, port }: AnnouncedEndpoint): void {
     const segment = this.#segment(vni);
@@ -286,8 +286,8 @@ export class Vtep {
   }
 
   /**
-   * The remote at an underlay address, or `undefined`. An engine may keep it until the next
-   * `tick` and pass it to `receiveDatagram` instead of the address.
+   * The remote at an underlay address, or `undefined`. An engine may keep it until the next `tick`, and pass it to
+   * `receiveDatagram` instead of the address.
    */
   remote(address: string): Remote | undefined {
     return this.#remotes.find(canonicalAddress(address));
@@ -301,14 +301,14 @@ export class Vtep {
   // ---- The data path ----
 
   /**
-   * Receives a frame from a local port. The machine may write the frame and the `HEADROOM` bytes in front of it.
+   * Receives a frame from a local port. The machine may overwrite the frame and the `HEADROOM` bytes in front of it.
    *
-   * It may be a super-frame: the machine decides once, and counts and measures the packets that it becomes on the wire. The
-   * sink receives it whole, and can tell it by its `bytes` from the machine's own frames, such as an answer.
+   * The frame may be a super-frame. The machine then decides once, and counts the packets that it becomes on the wire.
+   * The sink receives it whole; its `bytes` distinguish it from the machine's own frames, such as an answer.
    * @param now Milliseconds of a monotonic clock.
-   * @param packets Frames that it is segmented to.
-   * @param wire Bytes of all of them.
-   * @param largest Bytes of the largest of them.
+   * @param packets Number of frames after segmentation.
+   * @param wire Total bytes of these.
+   * @param largest Bytes of the largest of these.
    */
   receiveFrame(
     port: number,
@@ -348,14 +348,14 @@ export class Vtep {
   }
 
   /**
-   * Receives a VXLAN datagram: the UDP payload, which the machine may write.
+   * Receives a VXLAN datagram: the UDP payload, which the machine may overwrite.
    *
-   * It may be the common headers of several merged datagrams, up to TCP or UDP: the machine reads nothing behind them, and
-   * passes on what it received.
+   * It may be the common headers of several merged datagrams, up to TCP or UDP: the machine reads nothing behind them,
+   * and delivers them as received.
    * @param source The sender's underlay address, or the `Remote` with that address.
-   * @param ecn The ECN field of the outer header, 0 if the engine does not know it.
-   * @param packets Datagrams that were merged.
-   * @param wire Bytes of all of them.
+   * @param ecn The ECN field of the outer header; 0 if the engine does not know it.
+   * @param packets Number of datagrams that were merged.
+   * @param wire Total bytes of these.
    */
   receiveDatagram(
     source: Remote | string,
@@ -418,7 +418,7 @@ export class Vtep {
     this.#bridge(segment, from === NONE ? UNLEARNED_REMOTE : from, bytes, start, end, now, sink);
   }
 
-  /** Removes what has aged and sends the announcements that are due. Call it about once a second. */
+  /** Removes expired state and sends the announcements that are due. Call it about once a second. */
   tick(now: number, sink: VtepSink): void {
     for (const segment of this.#segments.values()) segment.fdb.sweep(now);
     this.#remotes.forget((id) => {
@@ -428,14 +428,14 @@ export class Vtep {
     this.sendAnnouncements(now, sink);
   }
 
-  /** Sends the announcements that are due, for an engine that does not want to wait for the next `tick`. */
+  /** Sends the announcements that are due, for an engine that does not wait for the next `tick`. */
   sendAnnouncements(now: number, sink: VtepSink): void {
     this.#announcements?.send(now, (announcement) => this.#sendAnnouncement(announcement, now, sink));
   }
 
   // ---- Several machines in step ----
 
-  /** Learns what another machine has learned, unless this one saw it later. Does not count it as learned. */
+  /** Learns an address that another machine learned, unless this one saw it later. Does not count it as learned. */
   adopt({ vni, mac, location, age }: Learned, now: number): void {
     const segment = this.#segments.get(vni);
     if (segment === undefined) return;
@@ -447,7 +447,7 @@ export class Vtep {
     if (remote !== null) segment.fdb.adopt(mac, remoteDestination(remote.id), age, now);
   }
 
-  /** The addresses seen within the last `age` milliseconds, for other machines to adopt, so that they do not expire there. */
+  /** The addresses seen within the last `age` milliseconds. Other machines adopt them, so that they do not expire there. */
   fresh(age: number, now: number): Learned[] {
     const found: Learned[] = [];
     for (const { vni, fdb } of this.#segments.values())
@@ -464,7 +464,7 @@ export class Vtep {
     return [...this.fdbEntries(vni, now)];
   }
 
-  /** As `fdb`, an entry at a time; frames may pass in between. */
+  /** Like `fdb`, one entry at a time; frames may pass in between. */
   fdbEntries(vni: number, now: number): Iterable<FdbListing> {
     return listFdb(this.#segment(vni), this.#ports, this.#remotes, now);
   }
@@ -480,7 +480,7 @@ export class Vtep {
     return [...this.neighborEntries(vni)];
   }
 
-  /** As `neighbors`, an entry at a time; frames may pass in between. */
+  /** Like `neighbors`, one entry at a time; frames may pass in between. */
   neighborEntries(vni: number): Iterable<NeighborListing> {
     return listNeighbors(this.#segment(vni), this.#remotes);
   }
@@ -490,14 +490,14 @@ export class Vtep {
     return [...this.remoteEntries()];
   }
 
-  /** As `remoteListing`, an entry at a time; frames may pass in between. */
+  /** Like `remoteListing`, one entry at a time; frames may pass in between. */
   remoteEntries(): Iterable<RemoteListing> {
     return listRemotes(this.#remotes);
   }
 
   /**
-   * The senders that a segment refused since the last call, with `peersOnly`; those that the control plane has named
-   * meanwhile are left out. A segment remembers 16.
+   * With `peersOnly`, the senders that a segment refused since the last call, except those that have become known to
+   * the control plane meanwhile. A segment remembers 16.
    */
   takeRefusedSenders(vni: number): RefusedSender[] {
     const segment = this.#segment(vni);
@@ -516,7 +516,7 @@ export class Vtep {
     return namedCounters(this.counts());
   }
 
-  /** The counts behind `counters`, all of one moment, at the price of a copy. */
+  /** The counts behind `counters`, copied at one moment. */
   counts(): Counts {
     return copyCounts(this.#counters, this.#segments.values());
   }
@@ -555,7 +555,7 @@ export class Vtep {
 
   // ---- Inside ----
 
-  /** The bridge of a segment: learn, answer, look up, forward. `from` is the destination that the frame came from. */
+  /** The bridge of a segment: learn, answer, look up, forward. `from` is where the frame came from. */
   #bridge(
     segment: Segment,
     from: number,
@@ -595,7 +595,7 @@ export class Vtep {
     if (to === NONE) {
       const mac = ethernet.getDestination(bytes, offset);
       if (this.#isLocal(segment, mac)) return this.#flood(segment, from, bytes, offset, end, now, sink, true);
-      // What `#resolve` knows has got another address by now.
+      // If `#resolve` finds the neighbor, it rewrites the destination address.
       if (gateway && mac === segment.mac) return this.#drop(segment, DROP['no-neighbor']);
       if (!segment.flood) return this.#drop(segment, DROP['unknown-destination']);
       return this.#flood(segment, from, bytes, offset, end, now, sink);
@@ -624,7 +624,7 @@ export class Vtep {
       return;
     }
     if (segment.fdb.refresh(bytes, offset + SOURCE, from, now)) return;
-    // A datagram must not move an endpoint of this host to its sender.
+    // A datagram must not move an endpoint of this host to a remote.
     const stays = isRemote(from) && this.#isLocal(segment, ethernet.getSource(bytes, offset));
     const outcome = stays ? CONTRADICTED : segment.fdb.learn(bytes, offset + SOURCE, from, now);
     if (outcome === LEARNED) {
@@ -647,7 +647,7 @@ export class Vtep {
       });
   }
 
-  /** Looks for a second MAC address that claims the sender's IP address of an ARP packet. */
+  /** Checks whether a second MAC address claims the sender's IP address of an ARP packet. */
   #watchArp(segment: Segment, from: number, bytes: Uint8Array, packet: number, end: number, now: number): void {
     if (arp.check(bytes, packet, end) < 0 || !arp.isEthernetIpv4(bytes, packet)) return;
     const ip = arp.getSenderIp(bytes, packet);
@@ -662,7 +662,7 @@ export class Vtep {
     }
   }
 
-  /** The same for the address that a multicast neighbor solicitation or advertisement is about. */
+  /** Does the same for the address in a multicast neighbor solicitation or advertisement. */
   #watchNeighborDiscovery(
     segment: Segment,
     from: number,
@@ -678,7 +678,7 @@ export class Vtep {
     if (other !== 0) segment.watch.duplicate(formatIpv6(bytes, at), other, mac, from, false);
   }
 
-  /** What looks like trouble in what was learned since the last call. Call it about once a second. */
+  /** Suspected problems since the last call. Call it about once a second. */
   findings(now: number): Finding[] {
     const seconds = Math.max(1, (now - this.#watched) / 1000);
     this.#watched = now;
@@ -706,7 +706,7 @@ export class Vtep {
     sink: VtepSink,
   ): boolean {
     const packet = this.#tags.payload;
-    // An answer has the tags of the request. What does not fit is forwarded as any frame.
+    // An answer has the tags of the request. If they do not fit, the request is forwarded like any frame.
     if (this.#tags.snap || packet - offset - ETHERNET > MAX_REPLY_TAGS) return false;
     const verdict = judge(segment.neighbors, bytes, packet, end);
     if (this.#trace !== null && verdict !== ANSWER) this.#say('arp', VERDICTS[verdict]!);
@@ -715,7 +715,8 @@ export class Vtep {
       this.#answer(segment, from, bytes, offset, segment.proxy === 'vtep' ? segment.mac : mac, sink);
       return true;
     }
-    // An endpoint that was remote when the asker heard of the VTEP's address for it, and is here now, is not asked by that.
+    // The sender knows the VTEP's address for an endpoint that was remote then and is local now, so its unicast request
+    // does not reach the endpoint.
     if (
       verdict === ON_THIS_HOST &&
       segment.proxy === 'vtep' &&
@@ -732,7 +733,7 @@ export class Vtep {
     return false;
   }
 
-  /** Answers an ARP request for the endpoint with the target address, with the tags that the request has. */
+  /** Answers an ARP request for an endpoint with the request's tags. */
   #answer(segment: Segment, from: number, bytes: Uint8Array, offset: number, mac: number, sink: VtepSink): void {
     const request = this.#tags.payload;
     const reply = this.#arpReply;
@@ -743,7 +744,7 @@ export class Vtep {
     this.#reply(segment, from, reply, end, sink);
   }
 
-  /** Sends a frame of the machine's own, `HEADROOM` bytes into a buffer, to the port that the present frame came from. */
+  /** Sends a frame of the machine's own, `HEADROOM` bytes into a buffer, to the port that the current frame came from. */
   #reply(segment: Segment, from: number, bytes: Uint8Array, end: number, sink: VtepSink): void {
     const packets = this.#packets;
     const moreBytes = this.#moreBytes;
@@ -755,7 +756,10 @@ export class Vtep {
     this.#moreBytes = moreBytes;
   }
 
-  /** The destination of a packet to the VTEP's own MAC address by its IP address; rewrites the frame's destination address. */
+  /**
+   * The destination of a packet to the VTEP's own MAC address, by its IP address. Rewrites the frame's destination
+   * address.
+   */
   #resolve(segment: Segment, bytes: Uint8Array, offset: number, end: number, now: number): number {
     const ip = this.#tags.payload;
     if (this.#tags.type !== ethernet.TYPE_IPV4 || this.#tags.snap || end - ip < ipv4.MIN_HEADER_LENGTH) return NONE;
@@ -768,8 +772,8 @@ export class Vtep {
   }
 
   /**
-   * Sends a frame to every other local port, and to the flood list unless it came from a tunnel (split horizon).
-   * @param here Whether it is for an endpoint of this host whose port is unknown, because it has been silent: not for peers.
+   * Floods a frame to every other local port, and to the flood list unless it came from a tunnel (split horizon).
+   * @param here Whether it is for a silent endpoint of this host, whose port is unknown; it is then not sent to peers.
    */
   #flood(
     segment: Segment,
@@ -823,7 +827,7 @@ export class Vtep {
     sink.transmit(remote, bytes, start, end, sourcePort(flowHash(bytes, offset, end)), this.#innerEcn(bytes, end));
   }
 
-  /** Drops a frame that does not fit and tells its sender; returns false where it fits without its VLAN tags. */
+  /** Drops a frame that does not fit and notifies its sender; returns false if it fits without its VLAN tags. */
   #tooBig(
     segment: Segment,
     from: number,
@@ -858,7 +862,7 @@ export class Vtep {
     return true;
   }
 
-  /** Delivers a frame to a port, on a trunk with the tag of the segment there. */
+  /** Delivers a frame to a port; on a trunk, with the segment's tag there. */
   #deliver(
     segment: Segment,
     port: number,
@@ -868,7 +872,7 @@ export class Vtep {
     end: number,
     sink: VtepSink,
   ): void {
-    // On the untagged side of a trunk the frame's own tag would be read as the trunk's.
+    // On the untagged side of a trunk, other bridges would read the frame's own tag as the trunk's.
     if (id === UNTAGGED && this.#tags.vlanTagged && this.#ports[port]!.vlans !== null)
       return this.#drop(segment, DROP['vlan-native']);
     segment.counters[COUNT['frames-out']]! += this.#packets;
@@ -881,7 +885,7 @@ export class Vtep {
       ethernet.setEtherType(bytes, offset, ethernet.TYPE_VLAN);
       setU16(bytes, offset + ETHERNET, id | this.#tags.priority);
       sink.deliver(port, bytes, offset, end);
-      ethernet.setEtherType(bytes, offset, type); // others may receive the frame
+      ethernet.setEtherType(bytes, offset, type); // restored, because the sink may get the frame for others
       setU16(bytes, offset + ETHERNET, control);
       return;
     }
@@ -890,14 +894,17 @@ export class Vtep {
     ethernet.setEtherType(bytes, start, ethernet.TYPE_VLAN);
     vlan.writeHeader(bytes, start + ETHERNET, id | this.#tags.priority, ethernet.getEtherType(bytes, offset));
     sink.deliver(port, bytes, start, end);
-    bytes.copyWithin(offset, start, start + ADDRESSES); // the tag overwrote part of them, and others may receive the frame
+    bytes.copyWithin(offset, start, start + ADDRESSES); // restores the addresses that the tag overwrote, because others may receive the frame
   }
 
-  /** Combines the outer ECN field into the inner header (RFC 6040, section 4.2); false where the packet must be dropped. */
+  /**
+   * Combines the outer ECN field into the inner header (RFC 6040, section 4.2). Returns false if the packet must be
+   * dropped.
+   */
   #applyEcn(segment: Segment, bytes: Uint8Array, end: number, outer: number): boolean {
     const inner = this.#innerEcn(bytes, end);
     const result = combine(inner, outer);
-    // A frame that is no IP packet has no field to mark; it passes.
+    // A frame without an IP packet has no ECN field; it passes.
     if (result === ECN_DROP) return !this.#isIp(end);
     if (result === inner) return true;
     if (this.#trace !== null) this.#say('ecn', `outer ${outer} and inner ${inner} make ${result} (RFC 6040)`);
@@ -913,7 +920,7 @@ export class Vtep {
     return this.#tags.type === ethernet.TYPE_IPV6 && length >= ipv6.HEADER_LENGTH && !this.#tags.snap;
   }
 
-  /** The ECN field of the present frame's IP header; Not-ECT where it has none. */
+  /** The ECN field of the current frame's IP header; Not-ECT if it has none. */
   #innerEcn(bytes: Uint8Array, end: number): number {
     if (!this.#isIp(end)) return NOT_ECT;
     return this.#tags.type === ethernet.TYPE_IPV4
@@ -921,30 +928,30 @@ export class Vtep {
       : ipv6.getEcn(bytes, this.#tags.payload);
   }
 
-  /** Applies what the control plane says about a MAC address to the FDB. */
+  /** Applies the control plane's location of a MAC address to the FDB. */
   #applyLocation(segment: Segment, mac: number): void {
     const binding = segment.neighbors.byMac(mac);
     if (binding !== undefined && binding.location !== LOCAL) return segment.fdb.setStatic(mac, binding.location);
-    // A local endpoint's port is learned from its frames; only what says that it is elsewhere has to go.
+    // A local endpoint's port is learned from its frames; only an entry that says otherwise must be removed.
     const known = segment.fdb.peek(mac);
     if (known !== NONE && isRemote(known)) segment.fdb.remove(mac);
   }
 
-  /** The MAC address that neighbors of a segment know for an IP address, as far as the control plane tells; 0 for none. */
+  /** The MAC address that neighbors of a segment know for an IP address, as far as the control plane knows; 0 for none. */
   #answeredMac(segment: Segment, ip: number): number {
     const binding = segment.neighbors.byIp(ip);
     if (binding === undefined) return segment.withdrawn.get(ip) ?? 0;
     return segment.proxy === 'vtep' && binding.location !== LOCAL ? segment.mac : binding.mac;
   }
 
-  /** Announces an endpoint whose MAC address is not what it was `before` a change. */
+  /** Announces an endpoint if its MAC address differs from `before`. */
   #announceChange(segment: Segment, ip: number, before: number): void {
     const binding = segment.neighbors.byIp(ip);
     if (binding === undefined) return segment.rememberWithdrawn(ip, before);
     const mac = this.#answeredMac(segment, ip);
     segment.withdrawn.delete(ip);
     if (before === 0 || before === mac) return;
-    // Of a remote endpoint its own VTEP tells the other hosts.
+    // A remote endpoint is announced to other hosts by its own VTEP.
     this.#queueAnnouncement(segment, ipv4ToText(ip), mac, arpAnnouncement(ip, mac), -1, binding.location === LOCAL);
   }
 
@@ -991,7 +998,7 @@ export class Vtep {
     return UNTAGGED;
   }
 
-  /** The control plane names a remote in a segment: once more, to be taken back by `#releaseIn`. */
+  /** Adds a reference by the control plane to a remote in a segment; `#releaseIn` removes it. */
   #nameIn(segment: Segment, address: string, port: number | undefined): Remote {
     const remote = this.#remotes.name(address, port, this.port);
     segment.named[remote.id] = (segment.named[remote.id] ?? 0) + 1;
@@ -1034,12 +1041,12 @@ export class Vtep {
   }
 }
 
-/** Whether the control plane names a remote in a segment. */
+/** Whether the control plane has a reference to a remote in a segment. */
 function isNamed(segment: Segment, id: number): boolean {
   return (segment.named[id] ?? 0) > 0;
 }
 
-/** Whether the source address is all zeros, which is no station's. */
+/** Whether the source address is all zeros, which no station has. */
 function isFromZero(bytes: Uint8Array, offset: number): boolean {
   return getI32(bytes, offset + SOURCE + 2) === 0 && getU16(bytes, offset + SOURCE) === 0;
 }

@@ -1,43 +1,44 @@
 /**
- * Watches what a VTEP learns for signs of trouble: MAC floods, loops and duplicate IP addresses. It hears of new and moved
- * addresses and of ARP and ND claims alone, never of each packet, and its memory is bounded whatever it hears.
+ * Watches what a VTEP learns for MAC floods, loops and duplicate IP addresses. It sees only new and moved addresses,
+ * and ARP and ND claims, not every packet. Its memory is bounded.
  */
 import { macToText } from '../address/index.js';
 
-/** What was noticed, since the last time. Places are those of the listings: a port's name or a remote's address. */
+/** A problem found since the last call. Places are those of the listings: a port's name or a remote's address. */
 export type Finding =
-  /** Addresses were learned faster than hosts come, or refused since a table or a share of it is full. */
+  /** Addresses were learned faster than hosts join, or were refused because a table or a share of it is full. */
   | { kind: 'mac-flood'; vni: number; learned: number; refused: number; place: string }
   /** One MAC address moved `moves` times in a second between two places: a loop, or two hosts with one address. */
   | { kind: 'mac-moves'; vni: number; mac: string; moves: number; places: [string, string] }
   /** Two MAC addresses claim one IP address. `known`: the control plane names the first one. */
   | { kind: 'duplicate-address'; vni: number; ip: string; macs: [string, string]; place: string; known: boolean };
 
-/** Addresses learned in a second that make a flood. */
+/** Addresses learned in a second that count as a flood. */
 const FLOOD = 1000;
-/** Moves of one address in a second that make a loop: a host that moves does so once. */
+/** Moves of one address in a second that count as a loop: a host that moves does so once. */
 const MOVES = 5;
-/** Milliseconds in which an IP address has to go from one MAC address to another and back to be a duplicate. */
+/** Milliseconds within which an IP address must change from one MAC address to another and back to count as a duplicate. */
 const BACK_AND_FORTH = 60_000;
-/** MAC addresses whose moves are counted, and IP addresses whose claims are remembered: powers of two. */
+/** Number of MAC addresses whose moves are counted, and of IP addresses whose claims are remembered: powers of two. */
 const MOVERS = 64;
 const CLAIMS = 512;
-/** Duplicates reported at a time. */
+/** Maximum number of duplicates reported at a time. */
 const DUPLICATES = 16;
 
-/** The watch of one segment. */
+/** Watches one segment. */
 export class Watch {
   readonly #vni: number;
   #learned = 0;
   #refused = 0;
   #place = 0;
-  // The moves of this second, by a few bits of the address; the address that is there first stays until the second is over.
+  // The moves of this second, in slots by a hash of the address. The first address in a slot keeps it until the second
+  // is over.
   readonly #movers = new Float64Array(MOVERS);
   readonly #moves = new Int32Array(MOVERS);
   readonly #from = new Int32Array(MOVERS);
   readonly #to = new Int32Array(MOVERS);
   #moved = false;
-  // Claims by a few bits of the key: who claims it, who did before, and when that changed.
+  // Claims, in slots by a hash of the key: the current claimant, the one before, and when it changed.
   #keys: Uint32Array | null = null;
   #macs!: Float64Array;
   #before!: Float64Array;
@@ -48,7 +49,7 @@ export class Watch {
     this.#vni = vni;
   }
 
-  /** An address is new behind `place`. */
+  /** A new address was learned behind `place`. */
   learned(place: number): void {
     this.#learned++;
     this.#place = place;
@@ -60,7 +61,7 @@ export class Watch {
     this.#place = place;
   }
 
-  /** An address, of 48 bits, has moved. */
+  /** An address of 48 bits moved. */
   moved(mac: number, from: number, to: number): void {
     const slot = (mac ^ (mac >>> 8)) & (MOVERS - 1);
     if (this.#moves[slot] === 0) this.#movers[slot] = mac;
@@ -72,9 +73,9 @@ export class Watch {
   }
 
   /**
-   * ARP or ND says that `mac` has an address of which the control plane says nothing.
+   * ARP or ND claims that an address unknown to the control plane is at `mac`.
    * @param key The IPv4 address, or 32 bits made of the IPv6 address, unsigned; 0 claims nothing (RFC 5227).
-   * @returns the other MAC address that claims it, where two do; else 0.
+   * @returns the other MAC address that claims it, if there is one; otherwise 0.
    */
   claims(key: number, mac: number, now: number): number {
     if (key === 0) return 0;
@@ -88,7 +89,7 @@ export class Watch {
     }
     const last = this.#macs[slot]!;
     if (last === mac) return 0;
-    // One change is a host that was replaced; back again is two hosts.
+    // One change is a host that was replaced; a change back is two hosts.
     const back = this.#before[slot] === mac && now - this.#changed[slot]! <= BACK_AND_FORTH;
     this.#before[slot] = last;
     this.#macs[slot] = mac;
@@ -96,7 +97,7 @@ export class Watch {
     return back ? last : 0;
   }
 
-  /** Two MAC addresses claim an IP address. */
+  /** Two MAC addresses claim the same IP address. */
   duplicate(ip: string, first: number, second: number, place: number, known: boolean): void {
     const duplicates = this.#duplicates;
     if (duplicates.length >= DUPLICATES || duplicates.some((one) => one.ip === ip)) return;
@@ -104,8 +105,8 @@ export class Watch {
   }
 
   /**
-   * What was noticed since the last call, which is to come about once a second.
-   * @param name Names a place.
+   * Returns the problems since the last call. Call it about once a second.
+   * @param name Returns the name of a place.
    */
   findings(name: (place: number) => string, seconds: number): Finding[] {
     const vni = this.#vni;
@@ -159,14 +160,14 @@ const NEIGHBOR_ADVERTISEMENT = 136;
 const IPV6_NEXT_HEADER = 6;
 const IPV6_SOURCE = 8;
 const IPV6_HEADER = 40;
-/** Of the target address, behind the IPv6 header. */
+/** Offset of the target address behind the IPv6 header. */
 const TARGET = 8;
 const ADDRESS = 16;
 
 /**
- * Where the IPv6 address is that a neighbor solicitation or advertisement (RFC 4861) claims for its sender, or -1: the
- * source of a solicitation; its target where the source is unspecified, which is a probe for a duplicate (RFC 4862,
- * section 5.4); the target of an advertisement.
+ * The offset of the IPv6 address that a neighbor solicitation or advertisement (RFC 4861) claims for its sender, or -1.
+ * This is the source of a solicitation, or its target if the source is unspecified, as in duplicate address detection
+ * (RFC 4862, section 5.4); and the target of an advertisement.
  */
 export function claimedAddress(bytes: Uint8Array, ip: number, end: number): number {
   const icmp = ip + IPV6_HEADER;
