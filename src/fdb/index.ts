@@ -14,7 +14,7 @@ import { getI32, getU16 } from '../wire/index.js';
 /** No destination is known. */
 export const NONE = -1;
 
-/** `learn`: the entry was there and has been refreshed. */
+/** `learn`: the entry existed and has been refreshed. */
 export const REFRESHED = 0;
 /** `learn`: a new entry. */
 export const LEARNED = 1;
@@ -36,11 +36,11 @@ export const INVALID = 7;
 export const TICK = 64;
 
 export interface FdbOptions {
-  /** Limit of learned entries; static ones do not count. Default 65,536. */
+  /** Maximum number of learned entries; static ones do not count. Default 65,536. */
   capacity?: number;
   /**
-   * Limit of learned entries behind one destination, so that a flood of source addresses from one port or remote leaves
-   * room for the others. Default: half the capacity.
+   * Maximum number of learned entries behind one destination. It keeps a flood of source addresses from one port or
+   * remote from filling the table. Default: half the capacity.
    */
   perDestination?: number;
   /** Milliseconds after which a learned entry that was not refreshed expires; 0 for never. Default 300,000, as in Linux. */
@@ -58,13 +58,14 @@ export interface FdbEntry {
   age: number;
 }
 
-// One slot: the address's low 32 bits, its high 16 bits and the flags, the destination, and when it was last seen.
+// One slot: the low 32 bits of the address, its high 16 bits and the flags, the destination, and the time it was last
+// seen.
 const STRIDE = 4;
 const LOW = 0;
 const HIGH = 1;
 const DESTINATION = 2;
 const SEEN = 3;
-// Above the 16 address bits of the second word.
+// Flags above the 16 address bits of the second word.
 const USED = 0x1_0000;
 const STATIC = 0x2_0000;
 /** The bit of the high word that marks a group address: multicast or broadcast. */
@@ -75,7 +76,7 @@ const SMALLEST = 64;
 export class Fdb {
   readonly capacity: number;
   readonly perDestination: number;
-  /** Where the address was before that `learn` last answered `MOVED` for. */
+  /** The former destination of the address for which `learn` last returned `MOVED`. */
   movedFrom = NONE;
   readonly #ageTicks: number;
   readonly #seed: number;
@@ -122,14 +123,14 @@ export class Fdb {
   }
 
   /**
-   * Refreshes the entry of the address at `offset` if it names `destination`, as it does for nearly every frame.
-   * @returns whether it does; if not, call `learn`.
+   * Refreshes the entry of the address at `offset` if its destination is `destination`, as for nearly every frame.
+   * @returns whether it is; if not, call `learn`.
    */
   refresh(bytes: Uint8Array, offset: number, destination: number, now: number): boolean {
     const slots = this.#slots;
     const at = this.#find(getI32(bytes, offset + 2), getU16(bytes, offset));
     if (slots[at + HIGH] === 0 || slots[at + DESTINATION] !== destination) return false;
-    slots[at + SEEN] = ticks(now); // means nothing for a static one
+    slots[at + SEEN] = ticks(now); // has no meaning for a static entry
     return true;
   }
 
@@ -169,8 +170,8 @@ export class Fdb {
   }
 
   /**
-   * Learns from another table of the same segment that an address was seen behind `destination` `age` milliseconds ago. A
-   * static entry and an entry that was seen later stay.
+   * Learns from another table of the same segment that an address was seen behind `destination` `age` milliseconds ago.
+   * Does not replace a static entry, or one that was seen later.
    * @param mac A number of 48 bits.
    */
   adopt(mac: number, destination: number, age: number, now: number): void {
@@ -203,7 +204,7 @@ export class Fdb {
     return this.#slots[at + HIGH] === 0 ? NONE : this.#slots[at + DESTINATION]!;
   }
 
-  /** Sets a static entry in place of any other entry. `mac` is a number of 48 bits. */
+  /** Sets a static entry, and replaces any other. `mac` is a number of 48 bits. */
   setStatic(mac: number, destination: number): void {
     if (!Number.isInteger(destination) || destination < 0 || destination >= 1 << 30)
       throw new RangeError(`fdb.destination must be an integer from 0 to ${(1 << 30) - 1}, not ${destination}`);
@@ -217,20 +218,20 @@ export class Fdb {
     return this.#drop(mac);
   }
 
-  /** Removes the learned entries: all, or those of one destination (a port or a VTEP that was removed). */
+  /** Removes the learned entries: all, or those behind one destination. */
   flush(destination?: number): void {
     this.#filter((at) => destination !== undefined && this.#slots[at + DESTINATION] !== destination);
   }
 
-  /** Removes the learned entries that expired. Call it from time to time to free memory; look-ups do not find them anyway. */
+  /** Removes expired entries. Lookups do not find them anyway; call it from time to time to free memory. */
   sweep(now: number): void {
     const tick = ticks(now);
     this.#filter((at) => !this.#aged(at, tick));
   }
 
-  /** The entries that have not expired, in no order. */
+  /** The entries that have not expired, in unspecified order. */
   *entries(now: number): Generator<FdbEntry> {
-    const slots = this.#slots; // the same one to the end, though the table may grow between two entries
+    const slots = this.#slots; // kept until the end, because the table may grow between two entries
     const tick = ticks(now);
     for (let at = 0; at < slots.length; at += STRIDE) {
       const word = slots[at + HIGH]!;
@@ -319,7 +320,7 @@ export class Fdb {
       const word = slots[at + HIGH]!;
       if (word === 0) break;
       const home = this.#hash(slots[at + LOW]!, word & 0xffff) & mask;
-      // The entry may move only if its home is not behind the free slot on the way round.
+      // The entry may move only if its home slot is not between the hole and the entry.
       if (((slot - home) & mask) < ((slot - free) & mask)) continue;
       slots.copyWithin(free * STRIDE, at, at + STRIDE);
       free = slot;

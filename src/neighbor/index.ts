@@ -1,5 +1,5 @@
 /**
- * The endpoints of one segment as the control plane announced them, IP address to MAC address and location, and the ARP
+ * The endpoints of one segment as announced by the control plane: IP address, MAC address and location. Also the ARP
  * proxy that answers from them (RFC 826, RFC 5227; RFC 9161 for what a proxy may answer).
  *
  * A location is an integer whose meaning is the caller's, such as a destination of an `Fdb`, or `LOCAL`.
@@ -37,16 +37,16 @@ export interface NeighborEntry {
 }
 
 /**
- * The endpoint table. While a container moves, its old and its new binding may both exist for a while. The one added last
- * is in effect, and when it is withdrawn the one before it is in effect again. (Docker's kernel
- * tables refuse the second and lose the first: black holes.)
+ * The endpoint table. While a container moves, its old and new bindings may both exist for a while. The one added last
+ * is in effect. When it is withdrawn, the one before it is in effect again. (Docker's kernel tables refuse the second
+ * and lose the first, which drops all packets to the endpoint.)
  */
 export class Neighbors {
   readonly #byIp = new Map<number, Binding[]>();
   readonly #byMac = new Map<number, Binding[]>();
   #size = 0;
 
-  /** Bindings, hidden ones included. */
+  /** Number of bindings, hidden ones included. */
   get size(): number {
     return this.#size;
   }
@@ -80,7 +80,7 @@ export class Neighbors {
   /** All bindings; for each IP address the one in effect comes first. */
   *bindings(): Generator<Binding & { hidden: boolean }> {
     for (const stack of this.#byIp.values()) {
-      const all = stack.length > 1 ? [...stack] : stack; // which may change while the caller has one of them
+      const all = stack.length > 1 ? [...stack] : stack; // a copy, because the stack may change between two entries
       for (let i = all.length - 1; i >= 0; i--) yield { ...all[i]!, hidden: i !== all.length - 1 };
     }
   }
@@ -109,13 +109,13 @@ function pull(map: Map<number, Binding[]>, key: number, { ip, mac, location }: B
 
 /**
  * How the proxy answers for a remote endpoint: with the endpoint's own MAC address, as Docker's kernel device does;
- * with the VTEP's, so that hosts see one neighbour; or not at all.
+ * with the VTEP's, so that hosts see a single neighbor; or not at all.
  */
 export type ProxyMode = 'endpoint' | 'vtep' | 'off';
 
 /** `judge`: answer for the target. */
 export const ANSWER = 0;
-/** `judge`: not a complete Ethernet/IPv4 ARP request; forward it as any frame. */
+/** `judge`: not a complete Ethernet/IPv4 ARP request; forward it like any frame. */
 export const NOT_A_REQUEST = 1;
 /** `judge`: an announcement, or a request for the sender's own address (RFC 5227, section 2.1.1); forward it to all. */
 export const OWN_ADDRESS = 2;
@@ -125,8 +125,8 @@ export const UNKNOWN = 3;
 export const ON_THIS_HOST = 4;
 
 /**
- * Whether a proxy must answer the ARP packet at `offset`. It answers a probe (sender 0.0.0.0, RFC 5227) for the address of
- * another endpoint, so that the prober finds the duplicate, and never one for the prober's own address.
+ * Whether a proxy must answer the ARP packet at `offset`. It answers a probe (sender 0.0.0.0, RFC 5227) for another
+ * endpoint's address, so that the prober detects the duplicate, but never one for the prober's own address.
  * @returns one of `ANSWER`, `NOT_A_REQUEST`, `OWN_ADDRESS`, `UNKNOWN`, `ON_THIS_HOST`.
  */
 export function judge(neighbors: Neighbors, bytes: Uint8Array, offset: number, end: number): number {
@@ -141,8 +141,8 @@ export function judge(neighbors: Neighbors, bytes: Uint8Array, offset: number, e
 }
 
 /**
- * Whether an ARP packet claims an IP address that the control plane gives to another MAC address: a duplicate address
- * or a spoofed one (RFC 9161, section 3.6).
+ * Whether an ARP packet claims an IP address that the control plane assigns to another MAC address: a duplicate or
+ * spoofed address (RFC 9161, section 3.6).
  */
 export function contradicts(neighbors: Neighbors, bytes: Uint8Array, offset: number, end: number): boolean {
   if (checkArp(bytes, offset, end) < 0 || !isEthernetIpv4(bytes, offset)) return false;
@@ -150,7 +150,7 @@ export function contradicts(neighbors: Neighbors, bytes: Uint8Array, offset: num
   return binding !== undefined && binding.mac !== getSenderMac(bytes, offset);
 }
 
-/** Whether an Ethernet and IPv4 ARP packet has a sender hardware address of all zeros, which is no station's. */
+/** Whether an Ethernet/IPv4 ARP packet has an all-zero sender hardware address, which no station has. */
 export function hasNoSender(bytes: Uint8Array, offset: number, end: number): boolean {
   return checkArp(bytes, offset, end) >= 0 && isEthernetIpv4(bytes, offset) && getSenderMac(bytes, offset) === 0;
 }

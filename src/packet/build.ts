@@ -14,8 +14,8 @@ type Without<V, K extends PropertyKey> = V extends unknown ? Omit<V, K> : never;
 type Loose<V, K extends PropertyKey> = Omit<V, K> & { [P in keyof V as P & K]?: V[P] };
 
 /**
- * A layer to build: its codec's value without payload, and its name; or a layer that `dissect` returned. The number of the
- * next layer, lengths and checksums may be left out.
+ * A layer to build: its codec's value without payload, and its name; or a layer that `dissect` returned. The number of
+ * the next layer, lengths and checksums may be absent.
  */
 export type LayerToBuild =
   | Layer
@@ -29,7 +29,7 @@ export type LayerToBuild =
   | Spec<'tcp', tcp.Tcp>
   | Spec<'vxlan', vxlan.Vxlan>
   | { protocol: 'payload'; bytes: Uint8Array; offset?: number; size?: number }
-  /** Bytes behind the end of the layer at position `behind`; of the outermost when absent. */
+  /** Bytes behind the end of the layer at position `behind`; default: the outermost layer. */
   | { protocol: 'trailer'; bytes: Uint8Array; behind?: number; offset?: number; size?: number };
 
 const NOTHING = new Uint8Array(0);
@@ -50,14 +50,14 @@ const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
 };
 
 /**
- * Writes a packet, outermost layer first. Fields that a layer leaves out are computed: the type or number of the layer that
- * follows (0x8100 before a VLAN tag), lengths, checksums. Between IPv4 and VXLAN, the UDP checksum is 0, as RFC 7348,
- * section 5, recommends. An Ethernet frame or VLAN tag before a payload without an `etherType` becomes one of IEEE 802.3.
- * @throws RangeError where a field does not fit, a field that is left out cannot be computed, or a layer occurs in capture
- * files only.
+ * Writes a packet, outermost layer first. Computes fields that a layer leaves out: the type or number of the next layer
+ * (0x8100 before a VLAN tag), lengths, checksums. The UDP checksum between IPv4 and VXLAN is 0, as RFC 7348, section 5,
+ * recommends. An Ethernet frame or VLAN tag without an `etherType`, followed by a payload, becomes an IEEE 802.3 frame.
+ * @throws RangeError if a field does not fit, an absent field cannot be computed, or a layer occurs only in capture
+ *   files.
  */
 export function build(layers: readonly LayerToBuild[]): Uint8Array {
-  /** Trailers by the position of the layer that they are behind. */
+  /** Trailers, by the position of the layer that they follow. */
   const trailers = new Map<number, Uint8Array[]>();
   let count = layers.length;
   for (; count > 0; count--) {
@@ -120,7 +120,7 @@ function encode(layers: readonly LayerToBuild[], i: number, payload: Uint8Array,
   }
 }
 
-/** The type to add to a frame or tag that has neither type nor length. */
+/** The type to add to a frame or tag without type and length. */
 function typeOf(layer: { etherType?: number; length?: number }, next: string | undefined): { etherType?: number } {
   const etherType = next === undefined ? undefined : ETHER_TYPES[next];
   return layer.etherType !== undefined || layer.length !== undefined || etherType === undefined ? {} : { etherType };

@@ -36,29 +36,29 @@ import {
   VXLAN_PORTS,
 } from './next.js';
 
-/** The most layers of a packet; anything deeper is payload. */
+/** Maximum number of layers of a packet; anything deeper is payload. */
 export const MAX_LAYERS = 64;
 
 export interface DissectOptions {
-  /** The type of the first header, a LINKTYPE_ value of `pcap`. Ethernet when absent. */
+  /** The type of the first header, a LINKTYPE_ value of `pcap`. Default: Ethernet. */
   linkType?: number;
-  /** Length of the packet on the wire, where a capture cut it. */
+  /** Length of the packet on the wire, if the capture truncated it. */
   originalLength?: number;
   /**
-   * UDP destination ports of VXLAN. When absent, {@link VXLAN_PORTS}: 4789, and 8472 where flag I is set. The source port
-   * does not matter (RFC 7348, section 5).
+   * UDP destination ports of VXLAN. Default: {@link VXLAN_PORTS}, that is 4789, and 8472 if flag I is set. The source
+   * port does not matter (RFC 7348, section 5).
    */
   vxlanPorts?: readonly number[];
 }
 
 export interface Dissection {
-  /** Outermost first; at the end a `payload`, where bytes are left that weft does not decode, and `trailer`s. */
+  /** Outermost first. Bytes that weft does not decode become a `payload`; `trailer`s come last. */
   layers: Layer[];
   /**
-   * The first problem that a strict `decode` reports, with `limitedBy` naming what set the end: `buffer`, `capture` where
-   * the capture cut the packet, or a length field of an enclosing layer: `ipv4.totalLength`. `null` where there is none.
-   * Layers behind it are read as far as they go. A first fragment has the upper layers' headers, and lengths in them are
-   * those of the whole packet: only a header that the fragment cuts is a problem.
+   * The first problem that a strict `decode` reports, or `null`. `limitedBy` names what set the end: `buffer`;
+   * `capture` if the capture truncated the packet; or a length field of an enclosing layer, such as `ipv4.totalLength`.
+   * Layers behind the problem are decoded as far as possible. A first fragment contains the headers of upper layers,
+   * whose length fields are those of the whole packet: only a header that the fragment cuts is a problem.
    */
   stopped: WireProblem | null;
 }
@@ -66,21 +66,21 @@ export interface Dissection {
 const NO_OPTIONS: DissectOptions = {};
 
 /**
- * Dissects a packet as far as possible; never throws. Where every strict `decode` succeeds, the layers hold the values that
- * those return.
+ * Dissects a packet as far as possible; never throws. If every strict `decode` succeeds, the layers have the same
+ * values.
  */
 export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS): Dissection {
   const layers: Layer[] = [];
   let stopped: WireProblem | null = null;
-  /** Outermost first; made only where there is one. */
+  /** Outermost first; allocated only if there is a trailer. */
   let trailers: TrailerLayer[] | null = null;
-  /** The bytes left to read, and what sets their end. */
+  /** The bytes left to decode, and what sets their end. */
   let offset = 0;
   let end = bytes.length;
-  /** Where the packet ended before a capture cut it. */
+  /** Where the packet ended before a capture truncated it. */
   let whole = Math.max(end, options.originalLength ?? 0);
   let limitedBy = whole > end ? 'capture' : 'buffer';
-  /** Whether what is left is a first fragment, so that length fields may point behind its end. */
+  /** Whether the rest is a first fragment, so that length fields may point behind its end. */
   let partial = false;
   const vxlanPorts = options.vxlanPorts ?? VXLAN_PORTS;
   const linkType = options.linkType ?? LINKTYPE_ETHERNET;
@@ -98,7 +98,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
     const at = offset;
     const kind: number = next;
     const count = layers.length;
-    /** Where the payload ends; the bytes from there to `end` are a trailer. */
+    /** End of the payload; the bytes from there to `end` are a trailer. */
     let stop = end;
     next = REST;
     switch (kind) {
@@ -161,7 +161,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
         break;
       }
       case IP:
-        // The version decides. Where it is neither, the IPv4 codec reports it.
+        // The version decides. If it is neither, the IPv4 codec reports it.
         next = at < end && bytes[at]! >>> 4 === 6 ? IPV6 : IPV4;
         break;
       case IPV4: {
@@ -175,7 +175,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           const size = end - at < ipv4.MIN_HEADER_LENGTH ? 0 : ipv4.getHeaderLength(bytes, at);
           const version = at < end ? bytes[at]! >>> 4 : 0;
           const readable = version === 4 && size >= ipv4.MIN_HEADER_LENGTH;
-          const behind = readable && length === TRUNCATED && at + size <= end; // the total length alone
+          const behind = readable && length === TRUNCATED && at + size <= end; // only the total length
           if (stopped === null && !(partial && behind)) stopped = ipv4.diagnose(bytes, at, end, limitedBy);
           if (!readable) {
             if (version === 6) next = IPV6;
@@ -195,7 +195,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           size: offset - at,
           dscp: ipv4.getDscp(bytes, at),
           ecn: ipv4.getEcn(bytes, at),
-          // The header of a super-frame says 0 where it was captured before a network card cut it.
+          // The header of a super-frame says 0 if it was captured before a network card segmented it.
           totalLength: ipv4.getTotalLength(bytes, at) || whole - at,
           identification: ipv4.getIdentification(bytes, at),
           reservedFlag: ipv4.getReservedFlag(bytes, at),
@@ -215,7 +215,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
       case IPV6: {
         const length = ipv6.check(bytes, at, end);
         if (stopped === null && length < 0) {
-          const behind = length === TRUNCATED && end - at >= ipv6.HEADER_LENGTH; // the payload length alone
+          const behind = length === TRUNCATED && end - at >= ipv6.HEADER_LENGTH; // only the payload length
           if (!(partial && behind)) stopped = ipv6.diagnose(bytes, at, end, limitedBy);
         }
         const value = ipv6.decodeLax(bytes, at, end);
@@ -331,7 +331,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
         else {
           stopped ??= tcp.diagnose(bytes, at, end, limitedBy);
           if (end - at < tcp.MIN_HEADER_LENGTH) break;
-          // Ports and sequence numbers are valid even where the header length is not.
+          // Ports and sequence numbers are valid even if the header length is not.
           offset = Math.min(at + Math.max(tcp.getHeaderLength(bytes, at), tcp.MIN_HEADER_LENGTH), end);
         }
         layers.push({

@@ -1,4 +1,4 @@
-/** Whole packets: dissected layer by layer, printed as text, and built. */
+/** Whole packets: dissects them layer by layer, prints them as text, and builds them. */
 export { build, type LayerToBuild } from './build.js';
 export { dissect, MAX_LAYERS, type DissectOptions, type Dissection } from './dissect.js';
 export { GPE_PORT, VXLAN_PORTS } from './next.js';

@@ -7,11 +7,11 @@ import type { Tcp } from '../tcp/index.js';
 import type { Udp } from '../udp/index.js';
 import type { Vxlan } from '../vxlan/index.js';
 
-/** The fields of every layer beside those of its protocol. */
+/** The fields of every layer in addition to those of its protocol. */
 export interface LayerPosition<P extends string> {
   /** The layer's name. */
   protocol: P;
-  /** Where its header begins in the packet. */
+  /** Offset of its header in the packet. */
   offset: number;
   /** Bytes of header, options and extension headers included; of `payload` and `trailer`, all bytes. */
   size: number;
@@ -20,23 +20,26 @@ export interface LayerPosition<P extends string> {
 /** `Omit` for each member of a union. */
 type Without<V, K extends PropertyKey> = V extends unknown ? Omit<V, K> : never;
 
-/** The value that a codec's `decode` returns, without the payload, which is the layers that follow. */
+/** The value that a codec's `decode` returns, without the payload, which becomes the layers that follow. */
 type LayerOf<P extends string, V> = LayerPosition<P> & Without<V, 'payload'>;
 
 export type EthernetLayer = LayerOf<'ethernet', Ethernet>;
 export type VlanLayer = LayerOf<'vlan', vlan.DecodedVlan>;
 export type ArpLayer = LayerOf<'arp', DecodedArp>;
 /**
- * `protocol` is every layer's name, so the header's field of that name is here {@link Ipv4Layer.protocolNumber}.
- * Where the header says 0, as in a super-frame that was captured before a network card cut it, `totalLength` is the length
- * of the packet.
+ * Every layer's `protocol` is its name, so the IPv4 header's field of that name is {@link Ipv4Layer.protocolNumber}. If
+ * the header says 0, as in a super-frame that was captured before a network card segmented it, `totalLength` is the
+ * length of the packet.
  */
 export type Ipv4Layer = LayerPosition<'ipv4'> &
   Omit<Required<Ipv4>, 'payload' | 'protocol'> & { protocolNumber: number };
 export type Ipv6Layer = LayerOf<'ipv6', Required<Ipv6>> & {
-  /** The extension headers up to the upper protocol, where there are any. `nextHeader` is then the first one's number. */
+  /** The extension headers up to the upper protocol, if there are any. `nextHeader` is then the first one's number. */
   extensions?: Uint8Array;
-  /** With `extensions`: the number of what follows them. 44 in a fragment behind the first, whose payload begins with the fragment's header. */
+  /**
+   * With `extensions`: the number of the protocol after them; 44 in a fragment other than the first, whose payload
+   * begins with the fragment header.
+   */
   upperProtocol?: number;
 };
 export type IcmpLayer = LayerOf<'icmp', DecodedIcmp>;
@@ -44,9 +47,9 @@ export type UdpLayer = LayerOf<'udp', Required<Udp>>;
 export type TcpLayer = LayerOf<'tcp', Required<Tcp>>;
 export type VxlanLayer = LayerOf<'vxlan', Required<Vxlan>>;
 
-/** BSD loopback, in the byte order of the machine that captured (`null`) or of the network (`loop`). */
+/** BSD loopback, in the byte order of the capturing machine (`null`) or of the network (`loop`). */
 export interface LoopbackLayer extends LayerPosition<'null' | 'loop'> {
-  /** Address family: 2 for IPv4; 24, 28 or 30 for IPv6, as systems differ. */
+  /** Address family: 2 for IPv4; 24, 28 or 30 for IPv6, depending on the system. */
   family: number;
 }
 
@@ -60,7 +63,7 @@ export interface CookedLayer extends LayerPosition<'sll' | 'sll2'> {
   interfaceIndex?: number;
   /** The sender's link layer address, up to eight octets, as text. */
   address: string;
-  /** What follows, as an EtherType. */
+  /** The next protocol, as an EtherType. */
   etherType: number;
 }
 
@@ -69,9 +72,12 @@ export interface PayloadLayer extends LayerPosition<'payload'> {
   bytes: Uint8Array;
 }
 
-/** Bytes behind the end that a layer's length field sets: the padding of a short Ethernet frame, a vendor's trailer. */
+/**
+ * Bytes behind the end that a layer's length field sets, such as the padding of a short Ethernet frame or a vendor's
+ * trailer.
+ */
 export interface TrailerLayer extends LayerPosition<'trailer'> {
-  /** Position, in the list of layers, of the layer whose length ends before. */
+  /** Position, in the list of layers, of the layer that they follow. */
   behind: number;
   bytes: Uint8Array;
 }

@@ -1,4 +1,4 @@
-/** Names of numbers, as tcpdump prints them, and the names of IANA's registry for the rest. */
+/** Names of protocol numbers, as printed by tcpdump, or from IANA's registries. */
 
 const ETHER_TYPES: Readonly<Record<number, string>> = {
   0x0800: 'IPv4',
@@ -87,7 +87,7 @@ export function ipProtocolName(protocol: number): string | undefined {
   return name === '.' ? undefined : name;
 }
 
-/** The name of what an EtherType stands for, in lower case, or `undefined`. */
+/** The name of an EtherType's protocol, in lower case, or `undefined`. */
 export function etherTypeKeyword(etherType: number): string | undefined {
   return ETHER_TYPES[etherType]?.toLowerCase();
 }

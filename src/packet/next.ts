@@ -1,4 +1,4 @@
-/** Which header follows, by the number that the header before it carries. */
+/** Determines the next header from the number in the header before it. */
 import * as ethernet from '../ethernet/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import {
@@ -14,7 +14,7 @@ import {
 import * as udp from '../udp/index.js';
 import * as vxlan from '../vxlan/index.js';
 
-// Numbers, so that the loop's `switch` in `dissect` is a table.
+// Numbers, so that V8 compiles the `switch` in `dissect`'s loop to a table.
 export const REST = 0;
 export const ETHERNET = 1;
 export const VLAN = 2;
@@ -33,11 +33,11 @@ export const LOOP = 13;
 export const SLL = 14;
 export const SLL2 = 15;
 
-/** The UDP port of VXLAN-GPE, whose header names what follows (draft-ietf-nvo3-vxlan-gpe). */
+/** The UDP port of VXLAN-GPE, whose header names the next protocol (draft-ietf-nvo3-vxlan-gpe). */
 export const GPE_PORT = 4790;
 /** The port that Linux used before IANA assigned 4789. IANA assigned it to OTV, and other programs use it too. */
 export const LINUX_VXLAN_PORT = 8472;
-/** The UDP destination ports that `dissect` takes for VXLAN unless it is given others. */
+/** The UDP destination ports that `dissect` treats as VXLAN by default. */
 export const VXLAN_PORTS: readonly number[] = [vxlan.PORT, LINUX_VXLAN_PORT];
 
 /** Ethernet in IP (RFC 8986, section 10.1). */
@@ -56,7 +56,7 @@ const GPE_IPV4 = 1;
 const GPE_IPV6 = 2;
 const GPE_ETHERNET = 3;
 
-/** -1 for a link type that weft does not read. */
+/** -1 for a link type that weft does not decode. */
 export function afterLinkType(linkType: number): number {
   switch (linkType) {
     case LINKTYPE_ETHERNET:
@@ -123,10 +123,10 @@ export function afterIp(protocol: number): number {
 }
 
 /**
- * What the data behind the UDP header at `offset` are. The destination port decides (RFC 7348, section 5): the source port
- * of VXLAN is a hash of the inner flow and may be any number, so it identifies nothing.
- * @param vxlanPorts the caller's, or {@link VXLAN_PORTS}. Of these, 8472 is an ephemeral port to most programs: there a
- * datagram without a whole header with flag I is not VXLAN.
+ * What the payload of the UDP header at `offset` is. The destination port decides (RFC 7348, section 5): the source
+ * port of VXLAN is a hash of the inner flow and may be any number.
+ * @param vxlanPorts the caller's, or {@link VXLAN_PORTS}. 8472 is an ephemeral port for most programs: a datagram to it
+ *   is VXLAN only if it has a complete header with flag I.
  */
 export function afterPort(bytes: Uint8Array, offset: number, vxlanPorts: readonly number[]): number {
   const destination = udp.getDestinationPort(bytes, offset);

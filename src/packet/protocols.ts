@@ -3,9 +3,9 @@ import type { Layer } from './layers.js';
 import { etherTypeKeyword, ipProtocolName } from './names.js';
 
 /**
- * The protocols of a packet, outermost first: the names of its layers, and for what weft does not read, the name that the
- * header before it gives: `igmp`, `gre`, `icmpv6`, `lldp`. `fragment` is what a later IP fragment carries, `payload` what
- * has no name. Trailers are left out.
+ * The protocols of a packet, outermost first: the names of its layers. For a protocol that weft does not decode, it is
+ * the name that the header before it indicates: `igmp`, `gre`, `icmpv6`, `lldp`. `fragment` is the content of a later
+ * IP fragment, `payload` anything without a name. Trailers are omitted.
  */
 export function protocolsOf(layers: readonly Layer[]): string[] {
   const names: string[] = [];

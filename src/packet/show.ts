@@ -4,7 +4,7 @@ import { etherTypeName, protocolName } from './names.js';
 
 /** Bytes in a row of a hex dump. */
 const ROW = 16;
-/** The most bytes of a field that {@link tree} shows. */
+/** Maximum number of bytes of a field that {@link tree} shows. */
 const MAX_SHOWN = 32;
 
 /** Fields that are shown in hexadecimal, with their number of digits. */
@@ -17,7 +17,7 @@ export function hex(bytes: Uint8Array): string {
   return text;
 }
 
-/** Bytes as tcpdump's `-X` shows them: offset, two by two in hexadecimal, and as ASCII. A line for each 16 bytes. */
+/** Bytes in the format of tcpdump's `-X`: offset, pairs in hexadecimal, ASCII; 16 bytes per line. */
 export function hexdump(bytes: Uint8Array): string {
   const lines: string[] = [];
   for (let at = 0; at < bytes.length; at += ROW) {

@@ -8,12 +8,12 @@ import type { ArpLayer, EthernetLayer, IcmpLayer, Ipv4Layer, Ipv6Layer, Layer, T
 import { etherTypeName, icmpv6Name, protocolName } from './names.js';
 
 /**
- * One line about a packet, in tcpdump's words: `IP 10.0.0.3 > 10.0.0.4: ICMP echo request, id 1, seq 1, length 64`. The
- * inner packet of a tunnel follows after ` / `. TCP sequence numbers are absolute, as `tcpdump -S` prints them.
+ * A packet in one line, in tcpdump's format: `IP 10.0.0.3 > 10.0.0.4: ICMP echo request, id 1, seq 1, length 64`. The
+ * inner packet of a tunnel follows after ` / `. TCP sequence numbers are absolute, as with `tcpdump -S`.
  */
 export function summarize(layers: readonly Layer[]): string {
   let text = '';
-  /** Payload length of the nearest IP header, as the header says. */
+  /** Payload length of the nearest IP header, according to the header. */
   let carried = 0;
   for (let i = 0; i < layers.length; i++) {
     const layer = layers[i]!;
@@ -73,12 +73,12 @@ export function summarize(layers: readonly Layer[]): string {
   return text;
 }
 
-/** Whether weft does not decode what follows a layer. */
+/** Whether weft does not decode the next layer. */
 function isRest(next: Layer | undefined): boolean {
   return next === undefined || next.protocol === 'payload' || next.protocol === 'trailer';
 }
 
-/** Bytes from the layer at `from` on, as far as that and those inside go. */
+/** Bytes from the layer at `from` to the end of the layers inside it. */
 function bytesFrom(layers: readonly Layer[], from: number): number {
   let total = 0;
   for (let i = from; i < layers.length; i++) {
@@ -103,7 +103,7 @@ function arpText(layer: ArpLayer, length: number): string {
   return `ARP, ${text}, length ${length}`;
 }
 
-/** The payload of an IP header that weft does not decode. */
+/** Describes the payload of an IP header that weft does not decode. */
 function upperText(layer: Ipv4Layer | Ipv6Layer, next: Layer | undefined, length: number): string {
   const first = next?.protocol === 'payload' ? next.bytes[0] : undefined;
   let number: number;

@@ -42,7 +42,7 @@ export const MAGIC_MICROSECONDS = 0xa1b2c3d4;
 export const MAGIC_NANOSECONDS = 0xa1b23c4d;
 export const MAGIC_MODIFIED = 0xa1b2cd34;
 
-/** pcapng: what all blocks begin with; the total length stands once more at the end, in four octets. */
+/** pcapng: the start of every block. Its total length is repeated at the end, in four octets. */
 export const BLOCK = { type: 0, totalLength: 4, body: 8, trailer: 4 } as const;
 /** Section Header Block (section 4.1). Its type reads the same in both byte orders. */
 export const SECTION = { type: 0x0a0d0d0a, magic: 8, major: 12, minor: 14, length: 16, options: 24 } as const;
@@ -70,7 +70,7 @@ export const OPTION = {
   flags: 2,
 } as const;
 
-/** The most bytes of one packet that a capture holds, as tcpdump and Wireshark have it: 256 KiB. */
+/** Maximum number of captured bytes of a packet, as in tcpdump and Wireshark: 256 KiB. */
 export const MAX_CAPTURED = 262_144;
 
 /** Reads 16 bits in the given byte order. */
@@ -99,7 +99,7 @@ export function set32(bytes: Uint8Array, offset: number, value: number, little: 
   set16(bytes, offset + 2, little ? value >>> 16 : value, little);
 }
 
-/** Rounds up to a multiple of four, to which pcapng pads. */
+/** Rounds up to a multiple of four, pcapng's padding. */
 export function pad4(length: number): number {
   return (length + 3) & ~3;
 }

@@ -1,6 +1,6 @@
-/** Link types (LINKTYPE_ values of the IANA registry that draft-ietf-opsawg-pcaplinktype sets up). */
+/** Link types: LINKTYPE_ values of IANA's registry (draft-ietf-opsawg-pcaplinktype). */
 
-/** BSD loopback: four octets in the byte order of the capturing machine that name the address family. */
+/** BSD loopback: the address family in four octets, in the byte order of the capturing machine. */
 export const LINKTYPE_NULL = 0;
 /** Ethernet. */
 export const LINKTYPE_ETHERNET = 1;

@@ -25,18 +25,18 @@ export type Format = 'pcap' | 'pcapng';
 
 /** An interface on which packets were captured. A pcap file has one, without a name. */
 export interface CaptureInterface {
-  /** Position in its section, from 0. */
+  /** Position in its section, starting at 0. */
   id: number;
   linkType: number;
-  /** Most bytes kept of a packet, 0 where the file sets no limit. */
+  /** Maximum number of captured bytes of a packet; 0 if the file sets no limit. */
   snapLength: number;
-  /** Name, as `eth0`, where given (in up to 1024 octets). */
+  /** Name, such as `eth0`, if given (up to 1024 octets). */
   name?: string;
-  /** Units of a timestamp in a second. */
+  /** Timestamp units per second. */
   unitsPerSecond: bigint;
   /** Seconds to add to timestamps. */
   offsetSeconds: bigint;
-  /** Octets of frame check sequence at the end of each packet, where given. */
+  /** Octets of frame check sequence at the end of each packet, if given. */
   fcsLength?: number;
 }
 
@@ -45,37 +45,37 @@ export type Direction = 'inbound' | 'outbound';
 
 /** A packet of a capture file. */
 export interface CapturedPacket {
-  /** Position in the file, from 1. */
+  /** Position in the file, starting at 1. */
   number: number;
-  /** Nanoseconds since 1970 UTC, `null` for a Simple Packet Block, which has no time. Finer units are cut. */
+  /** Nanoseconds since 1970 UTC; `null` for a Simple Packet Block, which has no time. Finer units are truncated. */
   timestamp: bigint | null;
   /** Length of the packet on the wire, in bytes. */
   length: number;
-  /** Bytes of it in the file: `data.length`. Above `length` only in a file that contradicts itself. */
+  /** Bytes of it in the file: `data.length`. More than `length` only if the file contradicts itself. */
   captured: number;
   linkType: number;
   interface: CaptureInterface;
   direction?: Direction;
   comment?: string;
-  /** Shares memory with the chunk that was pushed, where that contained the whole packet. */
+  /** Shares memory with the pushed chunk if that contained the whole packet. */
   data: Uint8Array;
 }
 
 export interface CaptureReaderOptions {
-  /** Most bytes of one packet in the file; a higher length is an error. 262,144 when absent. */
+  /** Maximum number of bytes of a packet in the file; a higher length is an error. Default 262,144. */
   maxCaptured?: number;
 }
 
-/** Most octets of options in a block; a higher length is an error. */
+/** Maximum octets of options in a block; a higher length is an error. */
 const MAX_OPTIONS = 262_144;
-/** Most interfaces of a section: the reader keeps them in memory. */
+/** Maximum number of interfaces of a section: the reader keeps them in memory. */
 const MAX_INTERFACES = 4096;
 const MAX_NAME = 1024;
 const NANOSECONDS = 1_000_000_000n;
 const MAGIC_GZIP = 0x1f8b;
 
 /**
- * Reads a capture file in chunks of any size. The first octets say whether it is pcap or pcapng.
+ * Reads a capture file in chunks of any size. The first octets determine whether it is pcap or pcapng.
  *
  *     const reader = new CaptureReader();
  *     for await (const chunk of stream) for (const packet of reader.push(chunk)) show(packet);
@@ -83,33 +83,33 @@ const MAGIC_GZIP = 0x1f8b;
  *     if (reader.problem !== null) complain(reader.problem);
  *
  * Memory use is bounded by one packet (or the options of one block) and the chunk, whatever the length fields say: the
- * reader stores bytes as they arrive, and never allocates by a length field.
+ * reader stores bytes as they arrive, and never allocates according to a length field.
  */
 export class CaptureReader {
   /** `null` before the first octets. */
   format: Format | null = null;
   /** The interfaces of the current section. */
   interfaces: CaptureInterface[] = [];
-  /** The problem that ended reading, with its offset in the file; `null` where there is none. */
+  /** The problem that ended reading, with its offset in the file; `null` if there is none. */
   problem: WireError | null = null;
   /** Packets read so far. */
   count = 0;
 
   readonly #maxCaptured: number;
   #little = false;
-  /** pcap: length of a record's header, and whether versions before 2.4 may have swapped its two lengths. */
+  /** pcap: length of a record's header, and whether versions before 2.4 may have swapped its two length fields. */
   #recordLength: number = RECORD.length;
   #swapped: 'no' | 'yes' | 'maybe' = 'no';
   #nanosPerFraction = 1;
-  /** Where in the file the next item begins. */
+  /** Offset in the file of the next item. */
   #position = 0;
-  /** Bytes of an unfinished item, and how many it takes to go on. */
+  /** Bytes of an incomplete item, and how many are needed to continue. */
   #kept = new Uint8Array(0);
   #keptLength = 0;
   #need: number = BLOCK.body;
-  /** Bytes of a block to pass over, its second length not among them. */
+  /** Bytes of a block to skip, without its second length. */
   #skip = 0;
-  /** The block whose second length is next, after a skip: its position and length. */
+  /** The block whose second length comes next, after a skip: its position and length. */
   #skipped: { position: number; length: number } | null = null;
 
   constructor(options: CaptureReaderOptions = {}) {
@@ -117,8 +117,8 @@ export class CaptureReader {
   }
 
   /**
-   * Takes the next bytes of the file and returns the packets that they complete. After a problem, it returns none.
-   * Do not overwrite the chunk while its packets are in use.
+   * Takes the next bytes of the file and returns the packets that they complete; none after a problem. Do not overwrite
+   * the chunk while its packets are in use.
    */
   push(chunk: Uint8Array): CapturedPacket[] {
     const out: CapturedPacket[] = [];
@@ -145,7 +145,7 @@ export class CaptureReader {
     return out;
   }
 
-  /** Ends the file. Returns a problem where a packet or block is incomplete. */
+  /** Ends the file. Returns a problem if a packet or block is incomplete. */
   finish(): WireError | null {
     if (this.problem !== null) return this.problem;
     if (this.#skip > 0 || this.#skipped !== null) {
@@ -177,13 +177,13 @@ export class CaptureReader {
     return taken;
   }
 
-  /** Releases the buffer. It is not reused, since a packet may share its memory. */
+  /** Releases the buffer. It is not reused, because a packet may share its memory. */
   #release(): void {
     this.#kept = new Uint8Array(0);
     this.#keptLength = 0;
   }
 
-  /** Notes how many bytes the current item takes, and returns whether they are available. */
+  /** Stores how many bytes the current item needs, and returns whether they are available. */
   #has(needed: number, available: number): boolean {
     this.#need = needed;
     return needed <= available;
@@ -195,8 +195,8 @@ export class CaptureReader {
   }
 
   /**
-   * Reads one item (file header, record, block) at `offset`, adds its packet to `out`, and returns the bytes it used, or
-   * 0 where there is a problem or `#need` says that more bytes are needed.
+   * Reads one item (file header, record, block) at `offset`, adds its packet to `out`, and returns the number of bytes
+   * used. Returns 0 if there is a problem, or if `#need` says that more bytes are needed.
    */
   #item(bytes: Uint8Array, offset: number, end: number, out: CapturedPacket[]): number {
     let used: number;
@@ -310,7 +310,7 @@ export class CaptureReader {
     if (type === SECTION.type) return this.#section(bytes, offset, total);
     if (leastBody(type) === BLOCK.body) return this.#pass(BLOCK.body, total);
 
-    // Options are of no use beyond a limit, so nobody can make a reader collect more.
+    // Bounds the options, so that no file makes the reader buffer more.
     if (total > pad4(this.#maxCaptured) + MAX_OPTIONS) {
       if (!this.#has(least, end - offset)) return 0;
       if (type !== INTERFACE.type && type !== SIMPLE.type) {
@@ -333,7 +333,7 @@ export class CaptureReader {
     return this.#fail(malformed('pcapng', position + total - BLOCK.trailer, detail));
   }
 
-  /** Uses the first `used` bytes of a block and has the rest passed over, up to its second length. */
+  /** Uses the first `used` bytes of a block and skips the rest, up to its second length. */
   #pass(used: number, total: number): number {
     this.#skipped = { position: this.#position, length: total };
     this.#skip = total - used - BLOCK.trailer;
@@ -440,7 +440,10 @@ export class CaptureReader {
     return total;
   }
 
-  /** Calls back for each option; stops at the first that does not fit, since options are no reason to lose a packet. */
+  /**
+   * Calls back for each option. Stops at the first that does not fit, because bad options do not justify losing a
+   * packet.
+   */
   #options(
     bytes: Uint8Array,
     offset: number,
@@ -457,7 +460,7 @@ export class CaptureReader {
   }
 }
 
-/** Octets before the data or options of the block types that are read; of others, those before the body. */
+/** Octets before the data or options of the supported block types; for others, those before the body. */
 function leastBody(type: number): number {
   switch (type) {
     case SECTION.type:
@@ -474,7 +477,7 @@ function leastBody(type: number): number {
   }
 }
 
-/** Reads a whole capture file in memory; `problem` says what ended reading early, or is `null`. */
+/** Reads a whole capture file in memory; `problem` is what ended reading early, or `null`. */
 export function readCapture(
   bytes: Uint8Array,
   options?: CaptureReaderOptions,

@@ -24,16 +24,19 @@ export interface PacketToWrite {
   /** Nanoseconds since 1970 UTC. */
   timestamp: bigint;
   data: Uint8Array;
-  /** Length of the packet on the wire; `data.length` when absent. */
+  /** Length of the packet on the wire. Default: `data.length`. */
   length?: number;
 }
 
 export interface PcapWriterOptions {
-  /** {@link LINKTYPE_ETHERNET} when absent. */
+  /** Default: {@link LINKTYPE_ETHERNET}. */
   linkType?: number;
-  /** Most bytes of a packet in the file, which the header states; longer packets are cut. 262,144 when absent. */
+  /**
+   * Maximum number of bytes of a packet in the file, which the header states; longer packets are truncated. Default
+   * 262,144.
+   */
   snapLength?: number;
-  /** Times in nanoseconds (the default) or, which more programs know, in microseconds. */
+  /** Resolution of the times: nanoseconds (the default), or microseconds, which more programs support. */
   resolution?: 'nanoseconds' | 'microseconds';
   /** Big-endian instead of little-endian numbers. */
   bigEndian?: boolean;
@@ -41,14 +44,14 @@ export interface PcapWriterOptions {
 
 const NANOSECONDS = 1_000_000_000n;
 
-/** Makes the bytes of a pcap file (version 2.4): first `header()`, then `packet()` for each. */
+/** Encodes a pcap file (version 2.4): first `header()`, then `packet()` for each packet. */
 export class PcapWriter {
   readonly #linkType: number;
   readonly #snapLength: number;
   readonly #nanoseconds: boolean;
   readonly #little: boolean;
 
-  /** @throws RangeError where an option does not fit. */
+  /** @throws RangeError if an option does not fit. */
   constructor(options: PcapWriterOptions = {}) {
     this.#linkType = uint('pcap.linkType', options.linkType ?? LINKTYPE_ETHERNET, 0xffff);
     this.#snapLength = uint('pcap.snapLength', options.snapLength ?? MAX_CAPTURED, MAX_CAPTURED);
@@ -69,7 +72,7 @@ export class PcapWriter {
 
   /**
    * The record of one packet.
-   * @throws RangeError where its time is outside 1970 to 2106, or its length below the bytes given.
+   * @throws RangeError if its time is outside 1970 to 2106, or its length is less than the given bytes.
    */
   packet(packet: PacketToWrite): Uint8Array {
     const data = packet.data.subarray(0, this.#snapLength);
@@ -96,14 +99,14 @@ function originalLength(format: string, { length, data }: PacketToWrite): number
 
 /** A packet to write into a pcapng file. */
 export interface PacketForInterface extends PacketToWrite {
-  /** What {@link PcapngWriter.addInterface} called it: 0 for the first, the default. */
+  /** The interface's position: 0, the default, for the first one added with {@link PcapngWriter.addInterface}. */
   interface?: number;
   direction?: Direction;
   comment?: string;
 }
 
 export interface PcapngWriterOptions {
-  /** The program that writes. */
+  /** The name of the writing program. */
   application?: string;
   comment?: string;
   /** Big-endian instead of little-endian numbers. */
@@ -114,15 +117,18 @@ export interface InterfaceToWrite {
   name?: string;
   description?: string;
   comment?: string;
-  /** {@link LINKTYPE_ETHERNET} when absent. */
+  /** Default: {@link LINKTYPE_ETHERNET}. */
   linkType?: number;
-  /** Most bytes of a packet in the file, which the block states; longer packets are cut. 262,144 when absent. */
+  /**
+   * Maximum number of bytes of a packet in the file, which the block states; longer packets are truncated. Default
+   * 262,144.
+   */
   snapLength?: number;
 }
 
 /**
- * Makes the bytes of a pcapng file (version 1.0, times in nanoseconds): first `header()`, then `addInterface()` for each
- * interface before its first `packet()`.
+ * Encodes a pcapng file (version 1.0, times in nanoseconds): first `header()`, then `addInterface()` for each interface
+ * before its first `packet()`.
  */
 export class PcapngWriter {
   readonly #options: PcapngWriterOptions;
@@ -135,8 +141,8 @@ export class PcapngWriter {
   }
 
   /**
-   * The Section Header Block, which the file begins with.
-   * @throws RangeError where a text is longer than 65,535 octets.
+   * The Section Header Block, with which the file begins.
+   * @throws RangeError if a text is longer than 65,535 octets.
    */
   header(): Uint8Array {
     const options = this.#encodeOptions([
@@ -146,13 +152,13 @@ export class PcapngWriter {
     const bytes = this.#block(SECTION.type, SECTION.options, options);
     set32(bytes, SECTION.magic, SECTION_MAGIC, this.#little);
     set16(bytes, SECTION.major, 1, this.#little);
-    bytes.fill(0xff, SECTION.length, SECTION.options); // length not stated
+    bytes.fill(0xff, SECTION.length, SECTION.options); // length not specified
     return bytes;
   }
 
   /**
-   * The Interface Description Block of a further interface, which packets name by its position: 0, 1, …
-   * @throws RangeError where a field does not fit.
+   * The Interface Description Block of another interface. Packets refer to it by its position: 0, 1, …
+   * @throws RangeError if a field does not fit.
    */
   addInterface(on: InterfaceToWrite = {}): Uint8Array {
     const snapLength = uint('pcapng.snapLength', on.snapLength ?? MAX_CAPTURED, MAX_CAPTURED);
@@ -171,7 +177,8 @@ export class PcapngWriter {
 
   /**
    * The Enhanced Packet Block of one packet.
-   * @throws RangeError where its interface was not added, its time is before 1970, or its length below the bytes given.
+   * @throws RangeError if its interface was not added, its time is before 1970, or its length is less than the given
+   *   bytes.
    */
   packet(packet: PacketForInterface): Uint8Array {
     const id = packet.interface ?? 0;
@@ -196,7 +203,7 @@ export class PcapngWriter {
     return bytes;
   }
 
-  /** A block with its type, both lengths and its options; `before` octets lie before the options. */
+  /** A block with its type, both lengths and its options; `before` octets precede the options. */
   #block(type: number, before: number, options: Uint8Array): Uint8Array {
     const total = before + options.length + BLOCK.trailer;
     const bytes = new Uint8Array(total);
@@ -207,7 +214,7 @@ export class PcapngWriter {
     return bytes;
   }
 
-  /** The options that are not `undefined`, each padded, with the end mark; nothing where there are none. */
+  /** The options that are not `undefined`, each padded, with the end mark; empty if there are none. */
   #encodeOptions(options: readonly (readonly [number, string | Uint8Array | undefined])[]): Uint8Array {
     const present: (readonly [number, Uint8Array])[] = [];
     for (const [code, value] of options)

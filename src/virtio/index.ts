@@ -1,6 +1,6 @@
 /**
- * The header of virtio-net (Virtual I/O Device 1.2, section 5.1.6) as it stands before each frame of a TAP device that was
- * opened with IFF_VNET_HDR: what is left to do to the frame, or what has been done already.
+ * The virtio-net header (Virtual I/O Device 1.2, section 5.1.6). It precedes each frame of a TAP device that was opened
+ * with IFF_VNET_HDR, and says what is left to do to the frame, or has been done already.
  *
  *      0                   1                   2                   3
  *      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -12,8 +12,8 @@
  *     |        Checksum Offset        |
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *
- * The 16-bit fields are little-endian: what virtio 1.0 and later have, and what a TAP has on little-endian hosts. On a
- * big-endian host, configure the device for it (ioctl TUNSETVNETLE).
+ * The 16-bit fields are little-endian, as in virtio 1.0 and later, and as on TAPs of little-endian hosts. On a big-
+ * endian host, configure the device accordingly (ioctl TUNSETVNETLE).
  */
 import { room, TRUNCATED, truncatedProblem, uint, WireError, type WireProblem } from '../wire/index.js';
 
@@ -28,37 +28,37 @@ const CHECKSUM_OFFSET = 8;
 /** Length of the header in bytes. */
 export const HEADER_LENGTH = 10;
 
-/** Flag: the checksum is yet to be computed; its field holds the folded sum of the pseudo-header, not inverted. */
+/** Flag: the checksum is incomplete; its field holds the folded sum of the pseudo-header, not inverted. */
 export const FLAG_NEEDS_CSUM = 1;
 /** Flag: the checksum has been verified. */
 export const FLAG_DATA_VALID = 2;
 
-/** One frame, not to be segmented. */
+/** A single frame, without segmentation. */
 export const GSO_NONE = 0;
-/** TCP over IPv4, to be segmented. */
+/** TCP over IPv4, to segment. */
 export const GSO_TCPV4 = 1;
-/** UDP to be fragmented by IP, which Linux no longer offers. */
+/** UDP for IP fragmentation, which Linux no longer offers. */
 export const GSO_UDP = 3;
-/** TCP over IPv6, to be segmented. */
+/** TCP over IPv6, to segment. */
 export const GSO_TCPV6 = 4;
-/** UDP over IPv4 or IPv6, to be cut into datagrams. */
+/** UDP over IPv4 or IPv6, to cut into datagrams. */
 export const GSO_UDP_L4 = 5;
-/** Bit beside the type: flag CWR is set, and belongs to the first segment alone. */
+/** Bit beside the type: flag CWR is set, and only the first segment keeps it. */
 export const GSO_ECN = 0x80;
 
-/** A virtio-net header and the frame behind it. What is absent is 0. */
+/** A virtio-net header and the frame behind it. Absent fields are 0. */
 export interface Virtio {
   /** {@link FLAG_NEEDS_CSUM}, {@link FLAG_DATA_VALID}. */
   flags?: number;
-  /** {@link GSO_NONE} and so on, all eight bits. */
+  /** One of {@link GSO_NONE} and so on; all eight bits. */
   gsoType?: number;
   /** Bytes of the frame's headers, Ethernet to TCP or UDP: a hint. */
   headerLength?: number;
-  /** Bytes of payload of each segment but the last. */
+  /** Bytes of payload of each segment except the last. */
   gsoSize?: number;
-  /** Where in the frame the checksum begins to cover it. */
+  /** Offset in the frame at which the checksum starts to cover it. */
   checksumStart?: number;
-  /** Where the checksum's field is, from there. */
+  /** Offset of the checksum field from `checksumStart`. */
   checksumOffset?: number;
   /** The frame. */
   payload: Uint8Array;
@@ -74,8 +74,8 @@ function setLittle(bytes: Uint8Array, offset: number, value: number): void {
 }
 
 /**
- * Looks once at everything that can be wrong with the header at `offset`. Neither throws nor allocates. Whether the fields
- * fit the frame is a question for who acts on them: `offload`.
+ * Validates the header at `offset`. Neither throws nor allocates. Does not check that the fields fit the frame:
+ * `offload` does.
  * @returns the header's length, or `TRUNCATED`.
  */
 export function check(_bytes: Uint8Array, offset: number, end: number): number {
@@ -83,7 +83,7 @@ export function check(_bytes: Uint8Array, offset: number, end: number): number {
 }
 
 /**
- * Says why `check` refuses the header, or `null` where it accepts. Throws nothing.
+ * Returns why `check` rejects the header, or `null` if it accepts it. Never throws.
  * @param limitedBy what set `end`, for a `truncated` problem: see `WireProblem`.
  */
 export function diagnose(_bytes: Uint8Array, offset: number, end: number, limitedBy?: string): WireProblem | null {
@@ -105,17 +105,17 @@ export function getHeaderLength(bytes: Uint8Array, offset: number): number {
   return getLittle(bytes, offset + HEADER_LENGTH_FIELD);
 }
 
-/** Bytes of payload of each segment but the last. */
+/** Bytes of payload of each segment except the last. */
 export function getGsoSize(bytes: Uint8Array, offset: number): number {
   return getLittle(bytes, offset + GSO_SIZE);
 }
 
-/** Where in the frame the checksum begins to cover it; meaningful where {@link FLAG_NEEDS_CSUM} is set. */
+/** Offset in the frame at which the checksum starts to cover it; meaningful if {@link FLAG_NEEDS_CSUM} is set. */
 export function getChecksumStart(bytes: Uint8Array, offset: number): number {
   return getLittle(bytes, offset + CHECKSUM_START);
 }
 
-/** Where the checksum's field is, from the start of what it covers; meaningful where {@link FLAG_NEEDS_CSUM} is set. */
+/** Offset of the checksum field from the start of the covered bytes; meaningful if {@link FLAG_NEEDS_CSUM} is set. */
 export function getChecksumOffset(bytes: Uint8Array, offset: number): number {
   return getLittle(bytes, offset + CHECKSUM_OFFSET);
 }
@@ -144,12 +144,12 @@ export function setChecksumOffset(bytes: Uint8Array, offset: number, at: number)
   setLittle(bytes, offset + CHECKSUM_OFFSET, at);
 }
 
-/** Writes the header of a frame that is whole: all zero. */
+/** Writes the header of a frame that needs no offload: all zeros. */
 export function writePlain(bytes: Uint8Array, offset: number): void {
   for (let i = 0; i < HEADER_LENGTH; i++) bytes[offset + i] = 0;
 }
 
-/** Writes a whole header of a frame whose checksum, and those of its segments, are yet to be computed. */
+/** Writes the header of a frame with incomplete checksums. */
 export function writeHeader(
   bytes: Uint8Array,
   offset: number,
@@ -185,14 +185,14 @@ export function decode(bytes: Uint8Array, offset = 0, end = bytes.length): Requi
   };
 }
 
-/** Reads what `decode` reads; `null` where the ten octets are not all there. */
+/** Like `decode`, but returns `null` if the header is incomplete. */
 export function decodeLax(bytes: Uint8Array, offset: number, end: number): Required<Virtio> | null {
   return check(bytes, offset, end) < 0 ? null : decode(bytes, offset, end);
 }
 
 /**
- * Encodes into a buffer of its own.
- * @throws RangeError where a field does not fit.
+ * Encodes into a new buffer.
+ * @throws RangeError if a field does not fit.
  */
 export function encode(value: Virtio): Uint8Array {
   const bytes = new Uint8Array(HEADER_LENGTH + value.payload.length);
@@ -201,8 +201,8 @@ export function encode(value: Virtio): Uint8Array {
 }
 
 /**
- * Encodes into the caller's buffer, every octet of it, and returns where the frame ends.
- * @throws RangeError where a field or the whole does not fit.
+ * Encodes into the caller's buffer, writes every octet, and returns the end of the frame.
+ * @throws RangeError if a field or the whole does not fit.
  */
 export function encodeInto(value: Virtio, bytes: Uint8Array, offset: number): number {
   const end = room('virtio', bytes, offset, HEADER_LENGTH + value.payload.length);

@@ -2,13 +2,13 @@ import { formatIpv6, parseIpv6 } from '../address/index.js';
 
 /** Another VTEP. */
 export interface Remote {
-  /** A small integer, constant while the remote is known and reused after that. */
+  /** A small integer. It does not change while the remote is known, and may be reused afterwards. */
   readonly id: number;
   /** Underlay address, IPv4 or IPv6, in its canonical text. */
   readonly address: string;
   /** UDP port that datagrams go to. */
   readonly port: number;
-  /** The largest inner IP packet that the path to it carries, in bytes; `UNLIMITED` if the path is not known to be narrow. */
+  /** The largest inner IP packet that the path to it carries, in bytes; `UNLIMITED` if no narrower path is known. */
   mtu: number;
   /** Datagrams that its host or a router reported as not delivered; the engine counts them. */
   undelivered: number;

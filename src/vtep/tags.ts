@@ -1,4 +1,4 @@
-/** VLAN tags: which of them a frame may have, which are removed, and what is behind them. */
+/** VLAN tags: which ones a frame may have, which ones are removed, and what follows them. */
 import * as ethernet from '../ethernet/index.js';
 import { getI32, getU16, setU16 } from '../wire/index.js';
 import { DROP } from './drops.js';
@@ -13,7 +13,10 @@ const ETHERNET = ethernet.HEADER_LENGTH;
 const ADDRESSES = ETHERNET - 2;
 /** Priority and drop-eligible bits of a tag. */
 const PRIORITY = 0xf000;
-/** A type is 1536 or more; a smaller number is a length, or somebody may take it for one (IEEE 802.3, 3.2.6). */
+/**
+ * A type is 1536 or more. A smaller number is a length, or other implementations may read it as one (IEEE 802.3,
+ * 3.2.6).
+ */
 const MIN_TYPE = 0x0600;
 /** LLC header aa aa 03 and the first octet of SNAP's OUI. */
 const SNAP = 0xaaaa_0300 | 0;
@@ -21,28 +24,28 @@ const SNAP_OUI = 4;
 const SNAP_TYPE = 6;
 const SNAP_LENGTH = 8;
 
-/** The types of nearly all frames, behind which there is no tag. */
+/** Whether this is one of the types of nearly all frames, none of which is a tag. */
 export function isUntagged(type: number): boolean {
   return type === ethernet.TYPE_IPV4 || type === ethernet.TYPE_IPV6 || type === ethernet.TYPE_ARP;
 }
 
-/** What the tags of a frame say. One instance serves frame after frame. */
+/** The tags of a frame. One instance is reused for all frames. */
 export class FrameTags {
-  /** The frame's segment; `null` for none. Set by `read` alone. */
+  /** The frame's segment, or `null`. Only `read` sets it. */
   segment: Segment | null = null;
-  /** Start of the frame without the tags that were removed. */
+  /** Start of the frame without the removed tags. */
   start = 0;
-  /** Type behind the last tag. */
+  /** Type after the last tag. */
   type = 0;
   /** Start of the payload of that type. */
   payload = 0;
   /** Whether the payload is encapsulated in LLC and SNAP. */
   snap = false;
-  /** Priority and drop-eligible bits for the tag that a trunk adds: the first of the removed tags that has any. */
+  /** Priority and drop-eligible bits for the tag that a trunk adds, from the first removed tag that has any. */
   priority = 0;
   /** Whether the frame starts with a tag of VLAN 0, which a trunk's tag replaces. */
   priorityTagged = false;
-  /** Whether the frame has a tag that names a VLAN. */
+  /** Whether the frame has a tag with a VLAN id other than 0. */
   vlanTagged = false;
 
   setUntagged(offset: number, type: number): void {
@@ -56,18 +59,18 @@ export class FrameTags {
   }
 
   /**
-   * Reads the VLAN tags of a frame until none is left, and removes those that name no VLAN inside the segment: tags of
-   * VLAN 0, and on a trunk the tag that names the segment. A tag behind a removed one is checked as if it stood there from
-   * the start, since that is how the next bridge reads it (CVE-2021-27853).
+   * Reads all VLAN tags of a frame, and removes those that do not name a VLAN inside the segment: tags of VLAN 0, and
+   * on a trunk the tag that selects the segment. A tag behind a removed one is checked as if it were the first, because
+   * the next bridge reads it that way (CVE-2021-27853).
    *
-   * A segment that carries tags keeps the first tag that names a VLAN and all that follow, and of the tags of VLAN 0 in
-   * front of it the first that has a priority. Tags are those of `ethernet.isVlanType`. 0x9200 and 0x9300 are no tags to
-   * the data paths of Linux and to Wireshark, and not here.
+   * A segment that carries tags keeps the first tag that names a VLAN, all tags behind it, and the first tag of VLAN 0
+   * in front of it that has a priority. Tags are those of `ethernet.isVlanType`. 0x9200 and 0x9300 are not tags, as in
+   * the data paths of Linux and in Wireshark.
    *
-   * @param port Where the frame came in; `null` for a tunnel.
-   * @param segment Segment of untagged frames from there.
-   * @param trace Steps of an explanation to add to.
-   * @returns -1, or the reason for which the frame must be dropped.
+   * @param port The port on which the frame arrived; `null` for a tunnel.
+   * @param segment The segment of untagged frames from there.
+   * @param trace The steps of an explanation, which `read` appends to.
+   * @returns -1, or the reason to drop the frame.
    */
   read(
     port: Port | null,
@@ -82,12 +85,12 @@ export class FrameTags {
     this.segment = segment;
     let trunk = port === null ? null : port.vlans;
     let at = offset + ETHERNET;
-    let removed = at; // end of the last tag that is removed
+    let removed = at; // end of the last removed tag
     // The first tag of VLAN 0 inside the segment that has a priority.
     let inside = 0;
     let insideType = 0;
     while (ethernet.isVlanType(type)) {
-      // Not `vlan.check`: an IEEE 802.3 length is the stations' business, with a tag as without.
+      // Not `vlan.check`: a bridge does not check an IEEE 802.3 length, with a tag or without.
       if (end - at < vlan.HEADER_LENGTH) return DROP['frame-truncated'];
       const id = vlan.getId(bytes, at);
       const priority = getU16(bytes, at) & PRIORITY;
@@ -105,7 +108,7 @@ export class FrameTags {
         segment = trunk.get(id) ?? null;
         this.segment = segment;
         if (segment === null) return DROP['vlan-unmapped'];
-        trunk = null; // what follows is inside the segment
+        trunk = null; // the remaining tags are inside the segment
         inside = 0;
         if (trace !== null) say(trace, `VLAN ${id} on trunk ${port!.name} is VNI ${segment.vni}; the tag is removed`);
       } else if (segment !== null && segment.tagged) {
@@ -119,7 +122,7 @@ export class FrameTags {
       this.priority ||= priority;
       removed = at;
     }
-    // No station sends a tag behind LLC and SNAP (RFC 1042, IEEE 802.1H), and some bridge might unpack it.
+    // No station sends a tag behind LLC and SNAP (RFC 1042, IEEE 802.1H), but a bridge might decapsulate it.
     if (type < MIN_TYPE && end - at >= SNAP_LENGTH && isSnap(bytes, at)) {
       type = getU16(bytes, at + SNAP_TYPE);
       at += SNAP_LENGTH;
@@ -146,8 +149,8 @@ export class FrameTags {
 }
 
 /**
- * Where the Ethernet header of the frame at `offset` would start if its VLAN tags were not there: the type of the payload,
- * and the payload, have their offsets from there. The addresses do not.
+ * Where the Ethernet header of the frame at `offset` would start without its VLAN tags. From there, the type and the
+ * payload have their usual offsets; the addresses do not.
  */
 export function behindTags(bytes: Uint8Array, offset: number, end: number): number {
   let start = offset;
@@ -163,7 +166,7 @@ function say(trace: Step[], text: string): void {
   trace.push({ stage: 'vlan', text });
 }
 
-/** Whether an LLC and a SNAP header stand at `offset` whose OUI says that an EtherType follows. */
+/** Whether the bytes at `offset` are LLC and SNAP headers with an OUI that is followed by an EtherType. */
 function isSnap(bytes: Uint8Array, offset: number): boolean {
   const oui = getU16(bytes, offset + SNAP_OUI);
   return getI32(bytes, offset) === SNAP && (oui === 0 || oui === 0xf8);

@@ -9,14 +9,14 @@ import { finish, setU16, setU32, sum } from '../wire/index.js';
 const QUOTE = 576 - 20 - 8;
 
 /**
- * The answer to an IPv4 packet that may not be fragmented and does not fit: ICMP fragmentation needed (RFC 792, with the
- * next-hop MTU of RFC 1191), in an Ethernet frame back to its sender. Its source is the packet's own
- * destination, as in the kernel's tunnels, because a bridge has no address.
+ * The answer to an IPv4 packet that has DF set and does not fit: ICMP fragmentation needed (RFC 792, with the next-hop
+ * MTU of RFC 1191), in an Ethernet frame back to its sender. Its source is the packet's own destination, as in the
+ * kernel's tunnels, because a bridge has no address.
  *
  * @param frame The offending frame: untagged Ethernet, IPv4 behind it.
  * @param mtu The largest IP packet that fits, in bytes.
- * @returns `null` where no answer is due (RFC 1812, section 4.3.2.7; RFC 1122, section 3.2.2): an ICMP error, a fragment
- *   other than the first, a group or a source that is no single host, no DF.
+ * @returns `null` if no answer is allowed (RFC 1812, section 4.3.2.7; RFC 1122, section 3.2.2): to an ICMP error, a
+ *   fragment other than the first, a group, a source that is not a single host, or a packet without DF.
  */
 export function fragmentationNeeded(bytes: Uint8Array, offset: number, end: number, mtu: number): Uint8Array | null {
   if (ethernet.getEtherType(bytes, offset) !== ethernet.TYPE_IPV4) return null;
@@ -72,14 +72,14 @@ const FIRST_INFORMATIONAL = 128;
 const REDIRECT = 137;
 
 /**
- * The answer to an IPv6 packet that does not fit: ICMPv6 packet too big (RFC 4443, section 3.2), in an Ethernet frame back to
- * its sender. As with {@link fragmentationNeeded}, its source is the packet's own destination.
+ * The answer to an IPv6 packet that does not fit: ICMPv6 packet too big (RFC 4443, section 3.2), in an Ethernet frame
+ * back to its sender. As with {@link fragmentationNeeded}, its source is the packet's own destination.
  *
  * @param frame The offending frame: untagged Ethernet, IPv6 behind it.
- * @param mtu The largest IP packet that fits, in bytes. The answer says at least 1280, and a packet of at
- *   most 1280 bytes is not answered, because its sender cannot make it smaller (RFC 2473, section 7.1).
- * @returns `null` where no answer is due (RFC 4443, section 2.4 (e)): an ICMPv6 error, a source that is no single host, or
- *   a group destination, which cannot be the source of the answer.
+ * @param mtu The largest IP packet that fits, in bytes. The answer says at least 1280. A packet of at most 1280 bytes
+ *   gets no answer, because its sender cannot make it smaller (RFC 2473, section 7.1).
+ * @returns `null` if no answer is allowed (RFC 4443, section 2.4 (e)): to an ICMPv6 error, to a source that is not a
+ *   single host, or for a group destination, which cannot be the source of the answer.
  */
 export function packetTooBig(bytes: Uint8Array, offset: number, end: number, mtu: number): Uint8Array | null {
   if (ethernet.getEtherType(bytes, offset) !== ethernet.TYPE_IPV6) return null;

@@ -894,7 +894,7 @@ export class Vtep {
     ethernet.setEtherType(bytes, start, ethernet.TYPE_VLAN);
     vlan.writeHeader(bytes, start + ETHERNET, id | this.#tags.priority, ethernet.getEtherType(bytes, offset));
     sink.deliver(port, bytes, start, end);
-    bytes.copyWithin(offset, start, start + ADDRESSES); // restores the addresses that the tag overwrote, because others may receive the frame
+    bytes.copyWithin(offset, start, start + ADDRESSES); // restored, as above
   }
 
   /**

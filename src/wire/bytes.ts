@@ -1,6 +1,6 @@
 /**
- * Byte access in network order, by plain indexing: a `DataView` per packet costs 60 ns and more, one of these calls less
- * than 1 ns. They do not check bounds; a codec's `check` has done so before.
+ * Byte access in network order, by indexing: a `DataView` per packet costs 60 ns or more, one of these calls less than
+ * 1 ns. They do not check bounds; a codec's `check` must have done so.
  */
 
 /** The unsigned 16-bit number at `offset`. */

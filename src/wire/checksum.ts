@@ -1,8 +1,8 @@
 /**
  * The Internet checksum (RFC 1071) with partial sums, and its incremental update (RFC 1624).
  *
- * A partial sum is a number below 2^32 that the next call continues from, so that a pseudo-header, a header and a payload
- * may lie in different buffers. Every part but the last must have an even length. `finish` folds and inverts.
+ * A partial sum is a number below 2^32 with which the next call continues, so a pseudo-header, a header and a payload
+ * may be in different buffers. Every part except the last must have an even length. `finish` folds and inverts.
  */
 
 /**
@@ -38,7 +38,7 @@ export function finish(partial: number): number {
   return ~fold(partial) & 0xffff;
 }
 
-/** The checksum of `bytes[offset, end)` in one call. It is 0 over data whose checksum field is right. */
+/** The checksum of `bytes[offset, end)` in one call; 0 if the data contains a correct checksum field. */
 export function checksum(bytes: Uint8Array, offset = 0, end = bytes.length): number {
   return finish(sum(bytes, offset, end));
 }

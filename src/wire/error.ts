@@ -1,16 +1,16 @@
-/** `check` returns this instead of a length where `end` cuts the header. */
+/** Returned by `check` instead of a length if `end` truncates the header. */
 export const TRUNCATED = -1;
-/** `check` returns this where a field contradicts the protocol. */
+/** Returned by `check` if a field contradicts the protocol. */
 export const MALFORMED = -2;
-/** `check` returns this where the header may be right, but this codec does not support it. */
+/** Returned by `check` if the header may be correct, but this codec does not support it. */
 export const UNSUPPORTED = -3;
 
 /** Why a codec rejected its input. */
 export type Reason = 'truncated' | 'malformed' | 'unsupported';
 
 /**
- * Why a header was not accepted, and where. A plain record: `diagnose` and `dissect` return it, and `vtep read --json`
- * prints it. It takes no stack trace, which costs 20 times as much as reading a whole packet.
+ * Why a header was rejected, and where. `diagnose` and `dissect` return it, and `vtep read --json` prints it. It is a
+ * plain record without a stack trace, because a stack trace costs 20 times as much as dissecting a whole packet.
  */
 export interface WireProblem {
   /** The protocol whose header was being read, in lower case: `ipv4`. */
@@ -28,7 +28,7 @@ export interface WireProblem {
   detail: string;
 }
 
-/** The one error that `decode` throws: a {@link WireProblem} with a message and a stack. */
+/** The only error that `decode` throws: a {@link WireProblem} with a message and a stack trace. */
 export interface WireError extends WireProblem {}
 export class WireError extends Error {
   constructor(problem: WireProblem) {
@@ -38,8 +38,8 @@ export class WireError extends Error {
 }
 
 /**
- * A problem of the field at `offset`, `malformed` unless another reason is given. One function with defaults for all reasons: it is
- * part of every bundle that has a `decode`.
+ * A problem with the field at `offset`, `malformed` by default. A single function for all reasons, because every bundle
+ * with a `decode` contains it.
  */
 export function problemAt(
   protocol: string,
@@ -54,7 +54,7 @@ export function problemAt(
 }
 
 /**
- * A `truncated` problem where a header at `offset` needs more bytes, `needed`, than `end` leaves; else `null`.
+ * A `truncated` problem if a header at `offset` needs more than the bytes up to `end`; otherwise `null`.
  * @param limitedBy what set `end`; see {@link WireProblem.limitedBy}.
  */
 export function truncatedProblem(
@@ -78,7 +78,7 @@ export function truncatedProblem(
       );
 }
 
-/** {@link truncatedProblem} as the error to throw: `needed` is more than there is. */
+/** {@link truncatedProblem} as an error; `needed` must exceed the available bytes. */
 export function truncated(
   protocol: string,
   offset: number,
@@ -89,18 +89,18 @@ export function truncated(
   return new WireError(truncatedProblem(protocol, offset, needed, end, limitedBy)!);
 }
 
-/** {@link problemAt} as the error to throw. */
+/** {@link problemAt} as an error. */
 export function malformed(protocol: string, offset: number, detail: string): WireError {
   return new WireError(problemAt(protocol, offset, detail));
 }
 
-/** {@link problemAt} with reason `unsupported`, as the error to throw. */
+/** {@link problemAt} with reason `unsupported`, as an error. */
 export function unsupported(protocol: string, offset: number, detail: string): WireError {
   return new WireError(problemAt(protocol, offset, detail, 'unsupported'));
 }
 
 /**
- * Returns `value` if it is a whole number from 0 to `max`.
+ * Returns `value` if it is an integer from 0 to `max`.
  * @throws RangeError naming the field, the value and the bound.
  */
 export function uint(field: string, value: number, max: number): number {
@@ -110,7 +110,7 @@ export function uint(field: string, value: number, max: number): number {
 }
 
 /**
- * Checks that an encoder's `length` bytes fit into `bytes` at `offset`, and returns where they end.
+ * Checks that an encoder's `length` bytes fit into `bytes` at `offset`, and returns their end.
  * @throws RangeError naming the protocol and both lengths.
  */
 export function room(protocol: string, bytes: Uint8Array, offset: number, length: number): number {

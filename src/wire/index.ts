@@ -1,4 +1,7 @@
-/** What every codec is built on: byte access in network order, the Internet checksum, options, UTF-8, and the one decoding error. */
+/**
+ * The basis of every codec: byte access in network order, the Internet checksum, options, UTF-8, and the decoding
+ * error.
+ */
 export { getI32, getU16, getU24, getU32, setU16, setU24, setU32 } from './bytes.js';
 export { checksum, finish, fold, sum, update } from './checksum.js';
 export {

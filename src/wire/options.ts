@@ -14,17 +14,17 @@ export interface Option {
   kind: number;
   /** The data after kind and length. For {@link OPTION_END}, the padding up to the end of the area. */
   data: Uint8Array;
-  /** Set where the length octet is missing, below 2, or beyond the area: `data` is then everything after the kind. */
+  /** Set if the length octet is missing, below 2, or beyond the area: `data` is then everything after the kind. */
   malformed?: true;
 }
 
-/** Reads the area `bytes[offset, end)` to its end. Malformed options are kept as they are. */
+/** Reads all options in `bytes[offset, end)`. Malformed options are preserved. */
 export function readOptions(bytes: Uint8Array, offset: number, end: number): Option[] {
   const options: Option[] = [];
   for (let at = offset; at < end;) {
     const kind = bytes[at]!;
     const left = end - at;
-    // 0 past the buffer. A length octet at `end` or beyond is below 2 or more than is left.
+    // Past the buffer this reads 0. A length octet at `end` or beyond is then below 2, or more than is left.
     let length = kind > OPTION_NOP ? bytes[at + 1]! | 0 : kind || left;
     const malformed = kind > OPTION_NOP && (length < 2 || length > left);
     if (malformed) length = left;
@@ -43,7 +43,7 @@ function hasLength(option: Option): boolean {
   return option.kind > OPTION_NOP && option.malformed !== true;
 }
 
-/** Octets that the options take, padded to whole 32-bit words. */
+/** Length of the options in octets, padded to whole 32-bit words. */
 export function optionsLength(options: readonly Option[]): number {
   let length = 0;
   for (const option of options) length += (hasLength(option) ? 2 : 1) + option.data.length;
@@ -51,9 +51,9 @@ export function optionsLength(options: readonly Option[]): number {
 }
 
 /**
- * Writes the options and zeros up to whole 32-bit words; returns the end. The caller has checked that they fit.
+ * Writes the options and pads with zeros to whole 32-bit words; returns the end. The caller has checked that they fit.
  * @param field the name for errors: `ipv4.options`.
- * @throws RangeError where a kind or a length does not fit its octet.
+ * @throws RangeError if a kind or a length does not fit its octet.
  */
 export function writeOptions(field: string, options: readonly Option[], bytes: Uint8Array, offset: number): number {
   const end = offset + optionsLength(options);

@@ -1,4 +1,4 @@
-/** UTF-8 (RFC 3629) without `TextEncoder` and `TextDecoder`, which the ECMAScript library does not have. */
+/** UTF-8 (RFC 3629) without `TextEncoder` and `TextDecoder`, which are not part of the ECMAScript library. */
 
 /**
  * An octet that is not UTF-8, plus this number, is a lone surrogate, U+DC80 to U+DCFF. It represents the octet in text that
@@ -6,12 +6,12 @@
  */
 export const ESCAPE = 0xdc00;
 
-/** The most octets that one call of `String.fromCharCode` takes; the size of the stack limits it. */
+/** Maximum number of octets per call of `String.fromCharCode`, which the size of the stack limits. */
 const SHORT = 512;
 
 /**
- * The octets of a text; a lone surrogate becomes U+FFFD.
- * @param escaped Whether lone surrogates from U+DC80 to U+DCFF stand for octets: see {@link ESCAPE}.
+ * Encodes text; a lone surrogate becomes U+FFFD.
+ * @param escaped Whether lone surrogates from U+DC80 to U+DCFF represent octets: see {@link ESCAPE}.
  */
 export function encodeText(text: string, escaped = false): Uint8Array {
   const plain = new Uint8Array(text.length);
@@ -41,13 +41,13 @@ function encodeAny(text: string, escaped: boolean): Uint8Array {
 }
 
 /**
- * The text of `bytes[offset, end)`; every octet that begins no well-formed sequence becomes U+FFFD, or where `escaped`
- * a lone surrogate from which `encodeText` makes the octet again: see {@link ESCAPE}.
+ * Decodes `bytes[offset, end)`. Every octet that does not begin a well-formed sequence becomes U+FFFD, or, with
+ * `escaped`, a lone surrogate that `encodeText` turns back into the octet: see {@link ESCAPE}.
  */
 export function decodeText(bytes: Uint8Array, offset: number, end: number, escaped = false): string {
   let text = '';
   let i = offset;
-  // One call for plain ASCII, as names are: a string that grows by one character at a time is a chain of pieces.
+  // One call for plain ASCII, such as names: appending one character at a time would build a chain of pieces.
   while (i < end && i - offset < SHORT && bytes[i]! < 0x80) i++;
   if (i > offset) text = String.fromCharCode.apply(null, bytes.subarray(offset, i) as unknown as number[]);
   while (i < end) {
