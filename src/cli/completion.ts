@@ -42,7 +42,7 @@ export async function run(args: string[]): Promise<number> {
   return 0;
 }
 
-/** What the shell completes a flag's value with. */
+/** The completions that a shell offers for a flag's value. */
 type Values = 'files' | 'namespaces' | 'nothing' | readonly string[];
 
 function valuesOf({ value = '' }: Flag): Values {

@@ -225,8 +225,7 @@ class Scene {
   }
 
   /**
-   * The packets of the first ping as host 1 sees them: two ARP packets, two ping packets, and the two that carry the
-   * ping.
+   * The packets of the first ping as host 1 sees them: two of ARP, two of the ping, and the two that carry the ping.
    */
   async first(): Promise<Captured[]> {
     const captured = ask(this.control(1), { command: 'capture', count: 6, seconds: 5 }) as Promise<Captured[]>;

@@ -12,10 +12,7 @@ export class UsageError extends Error {
 export interface Flag {
   /** The name without dashes. */
   name: string;
-  /**
-   * The short form: `-c 5` and `-c5` for `--count 5`. Switches combine: `-nv`, also before a flag with a value:
-   * `-nvc5`.
-   */
+  /** The short form: `-c 5` or `-c5` for `--count 5`. Switches combine, also before a flag with a value: `-nvc5`. */
   letter?: string;
   /** The value as help shows it: `IP`, or `auto|dgram` for a choice. Absent: a switch. */
   value?: string;

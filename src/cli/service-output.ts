@@ -1,7 +1,6 @@
 /**
  * The output of `vtep up` and `vtep agent`. Standard output has the events that scripts wait for (`ready`, `joined`,
- * `stopped`); standard error has the log, one line per record, with time and level. Neither can stop or delay
- * forwarding.
+ * `stopped`); standard error has the log, one line per record. Neither can stop or delay forwarding.
  */
 import { fstatSync } from 'node:fs';
 import { journalPrefix, jsonLine, LEVELS, Logger, Output, rfc3339, textLine, type Level } from '../host/index.js';

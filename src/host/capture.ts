@@ -63,7 +63,7 @@ export class Captures {
   }
 
   /**
-   * Captures from now on, until `count` packets, `seconds`, `gone`, or the end of the engine.
+   * Starts a capture, which ends after `count` packets or `seconds`, when `gone` is aborted, or when the engine stops.
    * @throws HostError if too many captures are running.
    */
   open({ count, seconds, snap = MAX_SNAP }: CaptureRequest, gone: AbortSignal): AsyncGenerator<Page> {

@@ -2,7 +2,7 @@
 import { type ConflictParty, type OverlayConflict } from '../gossip/networkdb/index.js';
 
 /**
- * Describes a conflict to one of the nodes that detected it, and what to do about it.
+ * Describes a conflict to one of the nodes that detected it, with the remedy.
  * @param self The name of that node.
  */
 export function conflictText(conflict: OverlayConflict, self: string): string {

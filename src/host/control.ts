@@ -237,7 +237,7 @@ class Client {
     return socket.writable;
   }
 
-  /** Waits for an event. @returns false if there was none within `milliseconds`. */
+  /** Waits for an event. @returns false if none came within `milliseconds`. */
   #woken(milliseconds: number): Promise<boolean> {
     return new Promise((resolve) => {
       const settle = (woken: boolean): void => {

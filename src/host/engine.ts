@@ -23,10 +23,7 @@ export interface EngineCounters {
   sendQueue: number;
   /** Frames that could not be written to a TAP, by the system's error code: `EIO` while the device is down. */
   writeErrors: Record<string, number>;
-  /**
-   * Datagrams that could not be sent, by the system's error code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE`: the queue was
-   * full.
-   */
+  /** Datagrams that could not be sent, by error code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE`: the queue was full. */
   sendErrors: Record<string, number>;
   receiveErrors: Record<string, number>;
   /** Super-frames read from and written to TAPs, each of many frames; only if the engine supports them. */

@@ -118,8 +118,7 @@ function readable(failure: string): string {
 }
 
 /**
- * Says what a reason (of a `refused` event, or from a peer that refuses) reveals about keys; `null` if it is not about
- * keys.
+ * Explains a reason for a refusal that is about keys (also of a `refused` event); `null` if it is about something else.
  */
 export function keyTrouble(reason: string): string | null {
   if (reason.includes(UNREADABLE.otherKey)) return 'its keys are others than ours; give both the same --key';

@@ -21,7 +21,7 @@ import {
 /** A TAP that is open and configured. */
 export interface Link extends TapFiles {
   fd: number;
-  /** The device's name where it is now. */
+  /** The device's current name. */
   device: string;
   /** The device's MAC address; absent for an inherited TAP without one. */
   mac?: string;

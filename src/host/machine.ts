@@ -122,7 +122,7 @@ export class MachineServer {
   }
 }
 
-/** Whether a request changes where frames are forwarded. */
+/** Whether a request changes how frames are forwarded. */
 export function isMachineChange({ command }: MachineRequest | InternalRequest): boolean {
   return /^(add|remove)-/.test(command);
 }

@@ -137,7 +137,7 @@ export class OverlayGossip {
   #announces = false;
   #conflictsSeen = 0;
   #closed = false;
-  /** Ends what waits. */
+  /** Aborts pending waits when the gossip ends. */
   readonly #ended = new AbortController();
 
   /**
@@ -259,8 +259,7 @@ export class OverlayGossip {
 
   /**
    * Adds or removes a peer or an endpoint for the control socket; announces or withdraws an endpoint of this host.
-   * @throws HostError if another host holds one of the endpoint's addresses; SchemaError for an endpoint outside the
-   * subnet.
+   * @throws HostError if another host holds one of the endpoint's addresses; SchemaError if it is outside the subnet.
    */
   async change(request: Parameters<GossipTables['change']>[0]): Promise<unknown> {
     const { vni, command } = request;

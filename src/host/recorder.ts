@@ -78,8 +78,7 @@ export class Recorder {
 
   /**
    * @param full Receives a half to read. The reader answers with `read`.
-   * @param first Called when there are first records to hand out, for an owner that does not call `flush` in every
-   * turn.
+   * @param first Called on the first record of a half, for an owner that does not call `flush` in every turn.
    */
   constructor(full: (records: Records) => void, first: () => void = () => undefined) {
     this.#full = full;

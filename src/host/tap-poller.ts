@@ -119,10 +119,7 @@ export class TapPoller {
     });
   }
 
-  /**
-   * Reads the frames of a TAP, then waits for more. For a TAP that always has more, lets the event loop turn in
-   * between.
-   */
+  /** Reads a bounded number of frames of a TAP, then continues in the next turn of the event loop or waits for more. */
   #read(watched: Watched): void {
     const { fd } = watched;
     const pointer = this.#arena.pointer(this.#frame);

@@ -102,10 +102,7 @@ export interface Config {
   /** Number of UDP source ports to spread flows over, for ECMP in the underlay; 0 to send from `port`. Default 8. */
   sourcePorts?: number;
   engine?: EngineName;
-  /**
-   * Number of threads that move frames, each with a queue of every TAP; more than one requires engine `linux`. Default
-   * 1.
-   */
+  /** Threads that move frames, each with a queue of every TAP; more than one requires engine `linux`. Default 1. */
   workers?: number;
   /**
    * Microseconds that a thread busy-polls after it has moved few packets. This reduces the delay, and keeps a processor

@@ -30,7 +30,7 @@ export class Arena {
 
   /**
    * @param size Bytes; fixed, since the kernel holds addresses in it.
-   * @param reserved Bytes at the beginning that `take` does not hand out.
+   * @param reserved Bytes at the beginning that `take` does not allocate.
    */
   constructor(libc: Libc, size: number, reserved = 0) {
     const pages = Math.ceil(size / PAGE);

@@ -3,7 +3,7 @@
  * system call, on its own threads.
  *
  * Each worker has its own machine, one queue of every TAP and one socket on the VTEP's port. The kernel keeps a flow on
- * one queue and one socket, so its packets stay in order. A worker sends what it learns to the other workers.
+ * one queue and one socket, so its packets stay in order. A worker sends the addresses that it learns to the others.
  */
 import { endianness } from 'node:os';
 import { type CaptureRequest, type ListRequest, type Plan } from '../../schema/index.js';
@@ -85,7 +85,7 @@ export class LinuxEngine implements Engine {
     if (!this.#running) throw new HostError(ENDED);
     if (request.command === 'explain') return this.#threads[0]!.ask(request);
     if (request.command === 'refused-senders') return (await this.#askAll(request)).flat();
-    return (await this.#askAll(request))[0]; // a change, which is made in every machine
+    return (await this.#askAll(request))[0]; // a change: every machine has made it
   }
 
   async *list(request: ListRequest): AsyncGenerator<Page> {

@@ -12,7 +12,7 @@ const BOUND = 64;
 export interface ErrorEvents {
   /**
    * The path to `address` carries packets of `mtu` bytes at most.
-   * @param here Whether this host's kernel says so, and not a router on the path.
+   * @param here Whether this host's kernel reported it, rather than a router on the path.
    */
   tooBig(address: string, mtu: number, here: boolean): void;
   /** A router or the host at `address` reported a datagram as not delivered. */

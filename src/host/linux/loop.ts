@@ -1,5 +1,5 @@
 /**
- * The loop: waits for TAPs, the underlay and the control thread at once, and moves what is there through the machine.
+ * The loop: waits for TAPs, the underlay and the control thread at once, and moves what is ready through the machine.
  * One turn moves a bounded amount from each place, so that none keeps the others waiting.
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
@@ -125,7 +125,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     const { view } = this.#arena;
     const one = this.#arena.take(4);
     view.setInt32(one, 1, true);
-    for (const fd of taps) this.#libc.ioctl(fd, abi.FIONBIO, this.#arena.pointer(one)); // an inherited one may block
+    for (const fd of taps) this.#libc.ioctl(fd, abi.FIONBIO, this.#arena.pointer(one)); // an inherited one may be blocking
     const offloads = this.#offload();
     const { all, buffer } = this.#setup.sockets === undefined ? this.#openSockets() : { all: [], buffer: 0 };
     const { receiver, senders, sourcePorts } = this.#setup.sockets ?? all[0]!;
@@ -226,7 +226,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     do {
       const ready = this.#readiness.wait(0);
       if (ready > 0) return ready;
-      this.#libc.sched_yield(); // other threads of this processor go first
+      this.#libc.sched_yield(); // gives way to other threads on this processor
     } while (this.#clock.since(start) < most);
     this.#now = this.#clock.now();
     return 0;
@@ -273,8 +273,8 @@ export class Loop implements SenderEvents, ErrorEvents {
       try {
         const result = this.#server.answer(request, this.#clock.now());
         if (isMachineChange(request)) {
-          this.#path.forget(); // an address may belong to another remote now
-          this.#vtep.sendAnnouncements(this.#clock.now(), this.#path); // an endpoint may have another MAC address now
+          this.#path.forget(); // an address may now belong to another remote
+          this.#vtep.sendAnnouncements(this.#clock.now(), this.#path); // the MAC address of an endpoint may have changed
         }
         this.#say({ type: 'answer', id, result });
       } catch (error) {
@@ -292,7 +292,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 
   tooBig(address: string, mtu: number, here: boolean): void {
-    if (!here) this.refused(address, EMSGSIZE); // a router dropped it; what this host refuses is counted by the sender
+    if (!here) this.refused(address, EMSGSIZE); // a router dropped it; the sender counts what this host refuses
     this.#narrow(address, mtu);
     if (!this.#alone) this.#say({ type: 'path', address, mtu });
   }
@@ -337,7 +337,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     }
   }
 
-  /** Turns on segmentation and checksum offload of the TAPs as far as the kernel has it; returns the names. */
+  /** Enables segmentation and checksum offload of the TAPs, as far as the kernel supports it; returns the names. */
   #offload(): string[] {
     const taps = this.#taps.filter((tap) => tap !== null && tap.header !== 0) as TapQueue[];
     const every = (flags: number): boolean =>

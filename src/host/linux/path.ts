@@ -68,7 +68,7 @@ export interface PathParts {
   udp: boolean;
   /** A TAP can no longer be read. */
   lost(port: number, errno: number): void;
-  /** Receives what the machine learns; absent where this is the only worker. */
+  /** Receives what the machine learns; absent if this is the only worker. */
   learned?(what: Learned): void;
 }
 
@@ -110,7 +110,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   #checksumOffset = 0;
   /** The merged frames from the underlay that are passing through the machine. */
   #run: Run | null = null;
-  /** Part of the sink; absent where this is the only worker. */
+  /** Part of the sink; absent if this is the only worker. */
   readonly learned?: (what: Learned) => void;
 
   constructor(parts: PathParts) {
@@ -395,8 +395,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   }
 
   /**
-   * Sends a datagram that the machine built outside the arena. This is rare; it is sent at once, so one buffer is
-   * enough.
+   * Sends a datagram that the machine built outside the arena: rare, and sent at once, so that one buffer is enough.
    */
   #transmitOwn(remote: Remote, datagram: Uint8Array, sourcePort: number, tos: number): void {
     if (this.#sender.full !== NONE) return this.#sender.lose(remote, EAGAIN, 1);

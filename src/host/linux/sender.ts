@@ -222,8 +222,7 @@ export class Sender {
   }
 
   /**
-   * Passes all queued messages to the kernel. Messages of a full socket (`full`) stay queued, and their bytes stay in
-   * use.
+   * Passes all queued messages to the kernel. Messages of a full socket (`full`) stay queued, with their bytes in use.
    */
   flush(): void {
     const waits = this.#waits;
