@@ -537,6 +537,21 @@ test('marks congestion in the inner header with a correct checksum, and copies E
   assert.is(delivered.length, 1, 'ARP has no such field');
 });
 
+test('peersOnly accepts a member of the cluster before a peer or an endpoint names it', () => {
+  const { vtep, datagram, delivered, drops } = host({}, { peersOnly: true });
+  vtep.addPort({ name: 'tap0', vni: 4097 });
+  const frame = wrap(arpRequest(C2, C1.ip));
+  datagram(H3, frame);
+  assert.is(delivered.length, 0);
+  vtep.addMember(H3);
+  datagram(H3, frame);
+  assert.is(delivered.length, 1);
+  vtep.removeMember(H3);
+  datagram(H3, frame);
+  assert.is(delivered.length, 0);
+  assert.equal(drops(), { 'unknown-peer': 2 });
+});
+
 test('peersOnly applies per segment, and lists the rejected senders', () => {
   const { vtep, datagram, delivered, drops } = host({}, { peersOnly: true });
   vtep.addPort({ name: 'tap0', vni: 4097 });

@@ -18,7 +18,9 @@ import { takePage, type Page } from './pages.js';
 export type MachineRequest =
   | Exclude<Request, { command: 'stop' | 'counters' } | GossipRequest | ListRequest | CaptureRequest>
   /** Returns the refused senders since the last such request; not available over the control socket. */
-  | { command: 'refused-senders' };
+  | { command: 'refused-senders' }
+  /** Datagrams from a member of the cluster are accepted before its endpoints are known. */
+  | { command: 'add-member' | 'remove-member'; address: string };
 /** A request from this process to a machine on another thread; not available over the control socket. */
 export type InternalRequest =
   /** Returns the raw counts from which the counters are made. */
@@ -135,6 +137,10 @@ export function answer(vtep: Vtep, plan: Plan, request: MachineRequest, now: num
   switch (request.command) {
     case 'refused-senders':
       return [...ofSegments(vtep.vnis(), vtep, (vni) => vtep.takeRefusedSenders(vni))];
+    case 'add-member':
+      return vtep.addMember(request.address);
+    case 'remove-member':
+      return vtep.removeMember(request.address);
     case 'explain': {
       if (request.datagram !== undefined)
         return vtep.explain({ from: canonicalIp(request.from!), datagram: bytes(request.datagram) }, now);

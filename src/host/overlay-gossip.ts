@@ -155,12 +155,26 @@ export class OverlayGossip {
         fields: { name: member.name, address: member.address, port: member.port, state },
         line: `member ${member.name} (${member.address}): ${state}`,
       });
+    // A newcomer sends before its endpoints are known here. Several members may have one address.
+    const living = new Map<string, number>();
+    const accept = (command: 'add-member' | 'remove-member', { address }: Member): void => {
+      const count = (living.get(address) ?? 0) + (command === 'add-member' ? 1 : -1);
+      living.set(address, count);
+      if (count > 0 && command === 'remove-member') return;
+      engine.ask({ command, address }).catch(() => undefined); // the engine has stopped
+    };
     const member = await openMember(
       { name, bind, advertise, keyring },
       {
         warn: (message) => events.log.warning('gossip', message),
-        came: (other) => tell(other, 'alive'),
-        went: (other) => tell(other, other.state === 'left' ? 'left' : 'failed'),
+        came: (other) => {
+          accept('add-member', other);
+          tell(other, 'alive');
+        },
+        went: (other) => {
+          accept('remove-member', other);
+          tell(other, other.state === 'left' ? 'left' : 'failed');
+        },
       },
     );
     return new OverlayGossip(plan, engine, events, member, keyring);

@@ -106,6 +106,8 @@ export class Vtep {
   readonly #segments = new Map<number, Segment>();
   readonly #ports: (Port | null)[] = [];
   readonly #remotes: Remotes;
+  /** Addresses whose datagrams are accepted although nothing names them. */
+  readonly #members = new Set<string>();
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
   readonly #counters = new Float64Array(COUNTS.length + DROPS.length);
   readonly #announcements: AnnouncementQueue | null;
@@ -207,6 +209,19 @@ export class Vtep {
       segment.members = segment.members.filter((member) => member.port !== port);
       segment.fdb.flush(portDestination(port));
     }
+  }
+
+  /**
+   * Accepts datagrams from an address in every segment, even though no peer and no endpoint names it yet: a member of the
+   * cluster sends before its endpoints are known here. Without effect unless `peersOnly` is set.
+   */
+  addMember(address: string): void {
+    this.#members.add(canonicalAddress(address));
+  }
+
+  /** Takes back `addMember`. */
+  removeMember(address: string): void {
+    this.#members.delete(canonicalAddress(address));
   }
 
   /** Adds a remote VTEP to a segment's flood list. */
@@ -379,7 +394,11 @@ export class Vtep {
     const known = typeof source === 'string' ? this.#remotes.find(source) : source;
     if (source === this.local || (known !== undefined && known.address === this.local))
       return this.#drop(segment, DROP['own-address']);
-    if (this.#peersOnly && (known === undefined || !isNamed(segment, known.id))) {
+    if (
+      this.#peersOnly &&
+      (known === undefined || !isNamed(segment, known.id)) &&
+      !this.#members.has(typeof source === 'string' ? source : source.address)
+    ) {
       if (this.#trace === null) segment.refused.note(known?.address ?? (source as string), packets);
       return this.#drop(segment, DROP['unknown-peer']);
     }
