@@ -102,7 +102,6 @@ function report(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** @throws UsageError */
 function bounded(flags: Parsed, name: string, fallback: string, most: number): number {
   const number = wholeNumber(flags.typed(name), flags.value(name) ?? fallback);
   if (number < 1 || number > most) throw new UsageError(`${flags.typed(name)}: expected 1 to ${most}, got ${number}`);

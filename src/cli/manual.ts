@@ -41,7 +41,6 @@ export interface Manual {
   exit: Readonly<Record<number, string>>;
 }
 
-/** Returns all flags of a command. */
 export function flagsOf({ flags }: Manual): Flag[] {
   return flags.flatMap((group) => group.flags);
 }

@@ -15,7 +15,6 @@ import {
   type UdpEnd,
 } from './recorder.js';
 
-/** One captured packet. */
 export interface Captured {
   /** Nanoseconds since 1970 UTC, as decimal digits. */
   time: string;

@@ -16,7 +16,6 @@ import { HostError } from './error.js';
 import { dialError, octets } from './gossip.js';
 import { keyTrouble } from './joining.js';
 
-/** The state of a member. */
 export interface ClusterState {
   members: NodeState[];
   /** The attachments of members to networks. Empty if the cluster does not run NetworkDB. */

@@ -132,8 +132,7 @@ async function replaceAddress(
   if (wanted !== undefined) await addAddress(name, netns, wanted);
   const after = new Set((await routes(name, netns, family)).map((route) => route.join(' ')));
   const source = old.split('/')[0]!;
-  // Restore networks first: gateways are reached through them. The kernel refuses routes that do not fit the new
-  // address.
+  // Restore networks before the gateways reached through them. The kernel refuses routes that no longer fit.
   const lost = before
     .map((route) => withoutSource(route, source))
     .filter((route) => !after.has(route.join(' ')))

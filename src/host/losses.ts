@@ -23,7 +23,6 @@ export const LOSSES = [
   ['tap-failed', 'frames that a TAP did not take, for any other reason'],
 ] as const;
 
-/** Why an engine lost something. */
 export type LossReason = (typeof LOSSES)[number][0];
 
 const SENT: Readonly<Record<string, LossReason>> = {

@@ -90,7 +90,6 @@ export interface NetworkListing {
   conflicts: OverlayConflict[];
 }
 
-/** Counters of the gossip. */
 export interface GossipCounters {
   members: Record<Member['state'], number>;
   /** Local health score of Lifeguard: 0 is healthy; higher values slow down the probes. */
@@ -246,7 +245,6 @@ export class OverlayGossip {
     return this.#networks.every(({ id, local }) => local.size === 0 || inSync.has(id));
   }
 
-  /** Answers a request about the gossip. */
   answer(request: GossipRequest): unknown {
     switch (request.command) {
       case 'members':
@@ -406,8 +404,7 @@ export class OverlayGossip {
     if (this.#announces || this.#closed) return;
     this.#announces = true;
     const all = this.#networks.map((network) => [...network.local].map((local) => ({ network, local })));
-    // The first endpoint of a network attaches this host to it. Announce these first, so that few bulk syncs cover all
-    // networks.
+    // The first endpoint of a network attaches this host to it. Announce these first: few bulk syncs then cover all.
     const queue = [
       ...all.map((endpoints) => endpoints.slice(0, 1)),
       ...all.map((endpoints) => endpoints.slice(1)),

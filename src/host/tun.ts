@@ -30,7 +30,6 @@ const IFF_DETACH_QUEUE = 0x0400;
 /** Fail if the device already exists. */
 const IFF_TUN_EXCL = 0x8000;
 
-/** The file descriptors of a TAP. */
 export interface TapFiles {
   /** Read from these: the kernel keeps the packets of a flow in one queue. */
   queues: readonly number[];
@@ -153,8 +152,7 @@ export async function attachTap(
     if (others.length === 0) return { fd, name: given, queues: [fd], writer: fd };
     for (const other of others) attach(other, 0);
     // The kernel delivers a flow's packets to the queue that last wrote packets of the reverse direction. Writing to
-    // the queues would therefore move flows between them. Writing to a detached queue leaves each flow on the queue of
-    // its hash.
+    // the queues would therefore move flows between them; writing to a detached queue keeps each flow on its queue.
     const writer = others.at(-1)!;
     const request = Buffer.alloc(IFREQ_LENGTH);
     request.writeUInt16LE(IFF_DETACH_QUEUE, FLAGS);

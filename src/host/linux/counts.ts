@@ -26,7 +26,6 @@ const FIRST_ERROR = NAMES.length;
 /** Takes the place of an errno: datagrams that the kernel dropped at the receiving socket. Linux has no error 0. */
 export const OVERFLOW = 0;
 
-/** Index of each counter. */
 export const COUNT = Object.fromEntries(NAMES.map((name, i) => [name, i])) as Record<LinuxCount, number>;
 /** Index of the first counter of each kind of error, to which the error number is added. */
 export const ERRORS = Object.fromEntries(KINDS.map((name, i) => [name, FIRST_ERROR + i * ERRNOS])) as Record<
@@ -43,7 +42,6 @@ export function countError(counts: Float64Array, kind: (typeof KINDS)[number], e
   counts[ERRORS[kind] + Math.min(errno, ERRNOS - 1)]! += times;
 }
 
-/** Returns the counters by name. */
 export function readCounts(counts: Float64Array): EngineCounters {
   const errors = (kind: (typeof KINDS)[number]): Record<string, number> =>
     Object.fromEntries(

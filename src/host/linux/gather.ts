@@ -3,7 +3,6 @@ import { type ListRequest } from '../../schema/index.js';
 import { type Counts, type FdbListing, type RemoteListing } from '../../vtep/index.js';
 import { pagesOf, type Page } from '../pages.js';
 
-/** Adds the counts of all workers. */
 export function addCounts(all: readonly Float64Array[]): Float64Array {
   return all.reduce((sum, counts) => sum.map((count, i) => count + counts[i]!), new Float64Array(all[0]!.length));
 }

@@ -139,7 +139,6 @@ export class Sender {
     return this.#joins;
   }
 
-  /** Whether anything is queued. */
   get pending(): boolean {
     return this.#waits > 0;
   }
