@@ -1,16 +1,16 @@
-;; The Internet checksum (RFC 1071), and the same while copying, in SIMD: `Sum` and `CopySum` of ../sum.ts over an imported
-;; memory. A sum of words with their bytes the other way round is the sum with its bytes the other way round, so all is added
-;; up in WebAssembly's little-endian order and swapped at the end. An odd last byte then is a word's low half.
-;; Then what is done to all segments of a super-frame at once: `Cut` and `Join` of ../bulk.ts.
+;; The Internet checksum (RFC 1071) in SIMD, alone and while copying: `Sum` and `CopySum` of ../sum.ts over an imported
+;; memory. The sum of byte-swapped words is the byte-swapped sum, so words are added in WebAssembly's little-endian order,
+;; and the result is swapped at the end. An odd last byte is then the low half of a word.
+;; Also the operations on all segments of a super-frame: `Cut` and `Join` of ../bulk.ts.
 ;;
-;; One instruction adds up neighbouring words, but takes them for signed: with their highest bit the other way each is 32768
-;; less than it was, and what that takes from eight words, 2^18, is added for every 16 bytes afterwards.
+;; One instruction adds neighboring words, but treats them as signed. Inverting the highest bit of each word makes it 32768
+;; less than its unsigned value. The difference for eight words, 2^18, is added back for every 16 bytes.
 ;;
 ;; scripts/wasm.mjs compiles this to module.generated.ts.
 (module
   (import "env" "memory" (memory 1))
 
-  ;; Folds what was added up, below 2^48, to 16 bits. Each turn takes 16 bits away, and the third the last carry.
+  ;; Folds a sum below 2^48 to 16 bits. Each turn removes 16 bits; the third one removes the last carry.
   (func $fold (param $total i64) (result i32)
     (local $word i32)
     (local.set $total (i64.add (i64.and (local.get $total) (i64.const 0xffff)) (i64.shr_u (local.get $total) (i64.const 16))))
@@ -25,12 +25,12 @@
       (i32.shl (i32.and (local.get $word) (i32.const 0xff)) (i32.const 8))
       (i32.shr_u (local.get $word) (i32.const 8))))
 
-  ;; What was added up in little-endian order, and a partial sum in network order, as one sum in network order.
+  ;; Adds a sum in little-endian order to a partial sum in network order; the result is in network order.
   (func $finish (param $total i64) (param $initial i32) (result i32)
     (call $fold
       (i64.add (i64.extend_i32_u (local.get $initial)) (i64.extend_i32_u (call $swap (call $fold (local.get $total)))))))
 
-  ;; The lanes, which are signed, as one number.
+  ;; The sum of the signed lanes.
   (func $lanes (param $v v128) (result i64)
     (i64.add
       (i64.add
@@ -40,14 +40,14 @@
         (i64.extend_i32_s (i32x4.extract_lane 2 (local.get $v)))
         (i64.extend_i32_s (i32x4.extract_lane 3 (local.get $v))))))
 
-  ;; Sums up in little-endian order. `$length` is at most 2^18.
+  ;; Adds words in little-endian order. `$length` is at most 2^18.
   (func $add (param $at i32) (param $length i32) (result i64)
     (local $a v128) (local $b v128) (local $bias v128) (local $ones v128)
     (local $turns i32) (local $total i64) (local $word i64)
     (local.set $bias (v128.const i16x8 0x8000 0x8000 0x8000 0x8000 0x8000 0x8000 0x8000 0x8000))
     (local.set $ones (v128.const i16x8 1 1 1 1 1 1 1 1))
     (local.set $total (i64.shl (i64.extend_i32_u (i32.shr_u (local.get $length) (i32.const 4))) (i64.const 18)))
-    ;; 64 bytes a turn, into two sums that do not wait for each other.
+    ;; 64 bytes per turn, into two independent sums.
     (local.set $turns (i32.shr_u (local.get $length) (i32.const 6)))
     (if (local.get $turns)
       (then
@@ -106,7 +106,7 @@
     (local.set $bias (v128.const i16x8 0x8000 0x8000 0x8000 0x8000 0x8000 0x8000 0x8000 0x8000))
     (local.set $ones (v128.const i16x8 1 1 1 1 1 1 1 1))
     (local.set $total (i64.shl (i64.extend_i32_u (i32.shr_u (local.get $length) (i32.const 4))) (i64.const 18)))
-    ;; 64 bytes a turn, into two sums that do not wait for each other.
+    ;; 64 bytes per turn, into two independent sums.
     (local.set $turns (i32.shr_u (local.get $length) (i32.const 6)))
     (if (local.get $turns)
       (then
@@ -177,7 +177,7 @@
   (func (export "copySum") (param $at i32) (param $to i32) (param $length i32) (param $initial i32) (result i32)
     (call $finish (call $addCopy (local.get $at) (local.get $to) (local.get $length)) (local.get $initial)))
 
-  ;; Four octets the other way round.
+  ;; Swaps four octets.
   (func $reverse (param $word i32) (result i32)
     (i32.or
       (i32.and (i32.rotl (local.get $word) (i32.const 8)) (i32.const 0x00ff00ff))
@@ -200,7 +200,7 @@
     (block $done
       (br_if $done (i32.eqz (local.get $count)))
       (loop $next
-        ;; The head, 16 bytes a turn; what is too much is overwritten by the data.
+        ;; Copies the head, 16 bytes per turn; the data overwrites the excess.
         (local.set $i (i32.const 0))
         (loop $copy
           (v128.store align=1
@@ -236,7 +236,7 @@
                 (call $addCopy (local.get $data) (local.get $to) (local.get $size))
                 (i64.extend_i32_u (call $little (local.get $word)))))
             (i32.const 0xffff)))
-        ;; UDP says 0xffff for a sum of 0, which would say that there is none (RFC 768).
+        ;; UDP replaces a checksum of 0 by 0xffff, because 0 means no checksum (RFC 768).
         (if (i32.and (i32.eqz (local.get $word)) (i32.ne (local.get $field) (i32.const 16)))
           (then (local.set $word (i32.const 0xffff))))
         (i32.store16 align=1 (i32.add (local.get $at) (local.get $field)) (local.get $word))
@@ -267,7 +267,7 @@
                 (v128.load align=1 (i32.add (local.get $mask) (local.get $i))))))
           (local.set $i (i32.add (local.get $i) (i32.const 16)))
           (br_if $compare (i32.lt_u (local.get $i) (local.get $headLength))))
-        ;; The rest of the head is as in the first, and so the sums of it are, too.
+        ;; The rest of the head equals the first one's, so its sums are equal, too.
         (if (i32.ge_s (local.get $ip) (i32.const 0))
           (then
             (local.set $at (i32.add (local.get $next) (local.get $ip)))
