@@ -100,7 +100,7 @@ export class Run {
   /** @internal */ sequence = 0;
   /** @internal */ flags = 0;
   /** @internal */ room = 0;
-  /** Where data that is joined goes, and where the last ended. */
+  /** Offset for the next joined data, and the end of the last joined data. */
   /** @internal */ joined = 0;
   /** @internal */ joinedEnd = 0;
 

@@ -116,8 +116,8 @@ export class SimHost {
   }
 
   /**
-   * Puts a station on a port of its own in a segment. A running station goes on running, unless the host is
-   * down; one that is down starts now, or with the host.
+   * Puts a station on a port of its own in a segment. A running station keeps running, unless the host is
+   * down. A station that is down starts now, or with the host.
    */
   attach(station: Station, vni: number, now: number): void {
     const attached: Attached = { station, vni, port: -1 };

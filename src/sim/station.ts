@@ -82,7 +82,7 @@ export interface StationOptions {
 /** `conflict`: another station has its address, and it is silent until it is started again. */
 export type StationState = 'down' | 'probing' | 'up' | 'conflict';
 
-/** A UDP datagram as it is delivered. */
+/** A delivered UDP datagram. */
 export interface StationDatagram {
   source: string;
   sourcePort: number;

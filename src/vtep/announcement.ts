@@ -1,6 +1,6 @@
 /**
- * Announcements: frames by which the machine tells all neighbors of a segment which MAC address an IP address has now, so
- * that they correct their ARP and neighbor caches at once instead of when those entries age.
+ * Announcements: frames that inform all neighbors of a segment that an IP address has a new MAC address. The neighbors
+ * then update their ARP and neighbor caches at once, instead of when the old entries expire.
  */
 import { parseIpv4, parseIpv6, parseMac, setMac } from '../address/index.js';
 import * as arp from '../arp/index.js';

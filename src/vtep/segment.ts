@@ -103,7 +103,7 @@ export class Segment {
   readonly neighbors = new Neighbors();
   /** The local ports. Replaced, never modified, because a sink may add ports during an iteration. */
   members: readonly Member[] = [];
-  /** The flood list: the remotes that receive a copy of each BUM frame (head-end replication). Replaced likewise. */
+  /** The flood list: the remotes that receive a copy of each BUM frame (head-end replication). Also replaced, never modified. */
   peers: readonly Remote[] = [];
   /** By the remote's id, how many references the control plane has to it in this segment: as a peer, and for endpoints. */
   readonly named: number[] = [];

@@ -35,7 +35,7 @@ const NOTHING = new Uint8Array(0);
 const STREAM_PING = 3;
 const NACK = 4;
 const CRC = 5;
-/** Factor by which a member gossips more often while messages of the application have not been sent at all. */
+/** Factor by which a member gossips more often while the application has messages that were never sent. */
 const PRESSING = 10;
 /** Maximum number of outstanding indirect pings on behalf of other members. */
 const MAX_RELAYED = 1024;
@@ -57,7 +57,7 @@ export interface Delegate {
   receive?(message: Uint8Array, now: number): void;
   /** Returns messages for a packet with `limit` free octets; each takes `overhead` octets in addition. */
   broadcasts?(overhead: number, limit: number, now: number): Uint8Array[];
-  /** Whether some of these have not been sent at all: the machine then gossips more often. */
+  /** Whether some of these messages were never sent: the machine then gossips more often. */
   pressing?(): boolean;
   /** Returns the application's state for another member; `join` if that one or this one is joining. */
   localState?(join: boolean, now: number): Uint8Array;
@@ -272,7 +272,7 @@ export class Memberlist {
     return this.#stopped ? Infinity : this.#timers.next;
   }
 
-  /** Performs what is due. */
+  /** Performs everything that is due. */
   wake(now: number): void {
     this.#now = now;
     if (!this.#stopped) this.#timers.run(now);
@@ -288,7 +288,7 @@ export class Memberlist {
     return this.#roster.listing(this.#now);
   }
 
-  /** A member that the protocol knows. It removes one that is gone after `gossipToTheDeadTime`. */
+  /** A member that the protocol knows. A dead member is removed after `gossipToTheDeadTime`. */
   member(name: string): Member | undefined {
     return this.#roster.get(name);
   }
@@ -319,8 +319,9 @@ export class Memberlist {
   }
 
   /**
-   * Starts with the state of an earlier run: members that were alive then count as alive, and the delegate is informed,
-   * but no other member. Probes detect which are gone. Its entry for this member counts like another member's message.
+   * Starts with the state of an earlier run. Members that were alive or suspected then count as alive. The delegate is
+   * informed, other members are not. Probes detect the members that are gone. The state's entry for this member is
+   * handled like a message of another member.
    */
   restore(nodes: readonly NodeState[], now: number): void {
     this.#now = now;
@@ -347,8 +348,9 @@ export class Memberlist {
   }
 
   /**
-   * Leaves the cluster. Queued messages go first, and the dead message one gossip interval later, because a layer above
-   * takes a member whose death arrives before that layer's own leave message for failed. The machine runs until `stop`.
+   * Leaves the cluster. Queued messages are sent first, and the dead message one gossip interval later. Otherwise the
+   * dead message could arrive before the application's own leave message, and the application would report a failure.
+   * The machine runs until `stop`.
    * @param timeout Milliseconds after the dead message after which `done` is called in any case.
    * @param done Called when all members should know.
    */
@@ -371,7 +373,7 @@ export class Memberlist {
     else farewell(now);
   }
 
-  /** Stops at once, without a message: nothing is due any more, and all input is ignored. */
+  /** Stops at once, without a message. Afterwards nothing is due, and all input is ignored. */
   stop(): void {
     this.#stopped = true;
     this.#sessions.clear();
@@ -488,9 +490,9 @@ export class Memberlist {
   }
 
   /**
-   * Exchanges the whole state with a prober if no other member is known. Then this process has restarted before the
-   * others noticed, and has joined no one. They would contact it only with their next periodic exchange, up to 30 s
-   * later.
+   * Exchanges the whole state with a prober if no other member is known. This happens if a process restarts before the
+   * others notice, and has no member to join. Without the exchange it would know no one until the next periodic exchange
+   * of another member, up to 30 s later.
    */
   #returnTo(ping: Ping, address: string, port: number, now: number): void {
     if (now < this.#returnsAfter || this.#roster.leaving) return;
