@@ -109,7 +109,7 @@ for (const [family, kernelFlags, flags] of [
     await start(1, [...flags, '--mtu', '1430'], family);
     const file = join(directory, `${family}.pcap`);
     const tcpdump = await record(lab, router, 'eth1', file, 200);
-    assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.05 }), 3);
+    assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.2 }), 3);
     await transfer();
     await tcpdump.stop();
     assert.equal(await senders(file), { checksum: new Set(), none: new Set([node1[family], node2[family]]) });
@@ -160,7 +160,7 @@ for (const [family, mtu] of [
         // The router drops the first and tells the VTEP; the VTEP answers the next one.
         await ping(inside, target, { count: 3, size: 1380, dontFragment: true, interval: 0.1 });
         assert.is(await pathMtu(1, target), mtu, target);
-        assert.is(await ping(inside, target, { size: 1380, interval: 0.05 }), 3, 'in fragments');
+        assert.is(await ping(inside, target, { size: 1380, interval: 0.2 }), 3, 'in fragments');
       }
       if (family === 'address') await transfer(); // TCP also finds the path MTU by itself, but slowly
       const [remote] = await remotes(1);
@@ -402,7 +402,7 @@ options('several workers: flows are spread and stay in order, and all share what
   ];
   assert.match(vteps[1]!.stdout, /engine linux with 2 workers/);
   const capture = captureOf(control(1), 40);
-  assert.is(await ping(container[1].ns, container[2].ip, { count: 5, interval: 0.05 }), 5);
+  assert.is(await ping(container[1].ns, container[2].ip, { count: 5, interval: 0.2 }), 5);
   const before = vteps.map(({ pid }) => times(pid));
   await streams(1, 2, 8);
   await streams(2, 1, 8);
@@ -478,7 +478,7 @@ async function flood(): Promise<number> {
 options('a full socket makes the TAP wait or is counted, and traffic recovers', async () => {
   const { node1 } = underlay;
   const [vtep] = [await start(1), await start(2)];
-  assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.05 }), 3);
+  assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.2 }), 3);
   // What the queue holds is more than the socket may have under way, so that it is the socket that fills up.
   const shape = ['rate', '40mbit', 'burst', '256kb', 'limit', '64mb'];
   await must(['tc', '-n', node1.ns, 'qdisc', 'add', 'dev', 'eth0', 'root', 'tbf', ...shape]);
@@ -535,7 +535,7 @@ options('a busy-polling VTEP polls while packets arrive, and sleeps when idle', 
   for (const flags of [[], ['--busy-poll', '100000']]) {
     const one = await start(1, flags);
     const two = await start(2);
-    assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.05 }), 3);
+    assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.2 }), 3);
     const before = used(one.pid);
     assert.is(await ping(container[1].ns, container[2].ip, { count: 100, interval: 0.01 }), 100);
     const busy = used(one.pid) - before;
@@ -557,7 +557,7 @@ options('frames to a TAP that is down are counted as dropped, and traffic recove
   await start(1);
   const two = await start(2);
   const inside = container[2].ns;
-  assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.05 }), 3);
+  assert.is(await ping(container[1].ns, container[2].ip, { interval: 0.2 }), 3);
   await must(['ip', '-n', inside, 'link', 'set', 'dev', 'eth0', 'down']);
   const before = used(two.pid);
   assert.is(await ping(container[1].ns, container[2].ip, { count: 5, interval: 0.2 }), 0);
