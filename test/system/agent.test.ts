@@ -264,7 +264,7 @@ agents('hosts to join may be down or start later, and a waiting agent reports th
   await waitFor('it to say so', () => /^joined through 172\.31\.9\.1: 2 members$/m.test(early.stdout));
   const late = await lab.start(h3, '--join', `172.31.9.78,${h1.address}`);
   await lab.knows(h3, [h1.ip, h2.ip]);
-  assert.match(late.stdout, /^joined through 172\.31\.9\.1: 3 members$/m);
+  await waitFor('it to say so', () => /^joined through 172\.31\.9\.1: 3 members$/m.test(late.stdout));
   // A second agent with the same address and port.
   const twice = await lab.run(h1, 'agent', '--network', NETWORK, '--local', h1.address, '--port', '4790');
   assert.is(twice.code, 1);
