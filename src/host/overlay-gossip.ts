@@ -158,7 +158,8 @@ export class OverlayGossip {
     const living = new Map<string, number>();
     const accept = (command: 'add-member' | 'remove-member', { address }: Member): void => {
       const count = (living.get(address) ?? 0) + (command === 'add-member' ? 1 : -1);
-      living.set(address, count);
+      if (count > 0) living.set(address, count);
+      else living.delete(address);
       if (count > 0 && command === 'remove-member') return;
       engine.ask({ command, address }).catch(() => undefined); // the engine has stopped
     };
