@@ -295,7 +295,7 @@ test('errors name a host that does not resolve, or resolves to the wrong family'
 
 test('repeated messages are rate-limited, and so is the number of different ones', () => {
   const throttle = new Throttle(1000, 2);
-  const told = (what: string, now: number): boolean => throttle.tells(what, now);
+  const told = (what: string, now: number): boolean => throttle.allow(what, now);
   assert.equal(
     [told('a', 0), told('a', 500), told('b', 600), told('c', 700), told('a', 1000), told('c', 1001), told('c', 1700)],
     [true, false, true, false, true, false, true],

@@ -88,7 +88,7 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
     Overlay.start(plan, {
       log,
       end: (reason) => stopping.end(reason),
-      tell: ({ event, fields, line }) => output.say(event, fields, [line]),
+      report: ({ event, fields, line }) => output.say(event, fields, [line]),
     }),
   );
   output.say('ready', describe(overlay), [...summary(overlay), 'ready']);

@@ -25,9 +25,9 @@ export interface MemberOptions {
 export interface MemberEvents {
   /** Reports a problem; the same one once a minute at most. */
   warn(message: string): void;
-  came?(member: Member): void;
+  joined?(member: Member): void;
   /** A member is dead or has left: see `member.state`. */
-  went?(member: Member): void;
+  left?(member: Member): void;
 }
 
 export interface GossipMember {
@@ -45,11 +45,11 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
   const { name, bind, advertise, keyring } = options;
   const throttle = new Throttle(WARNINGS.interval, WARNINGS.most);
   const warn = (message: string): void => {
-    if (throttle.tells(message, performance.now())) events.warn(message);
+    if (throttle.allow(message, performance.now())) events.warn(message);
   };
   const once = new Throttle(Infinity, ADDRESSES);
   const warnOnce = (address: string, message: string): void => {
-    if (once.tells(`${address} ${message}`, performance.now())) events.warn(`gossip from ${address}: ${message}`);
+    if (once.allow(`${address} ${message}`, performance.now())) events.warn(`gossip from ${address}: ${message}`);
   };
   let host: GossipHost | undefined;
   const membership: Membership = {
@@ -80,11 +80,11 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
       },
       nodeJoined: (member, now) => {
         db.nodeJoined(member, now);
-        events.came?.(member);
+        events.joined?.(member);
       },
       nodeLeft: (node, now, member) => {
         db.nodeLeft(node, now);
-        events.went?.(member);
+        events.left?.(member);
       },
       refused: ({ detail }, address, _now, kind) => {
         if (kind === 'label')

@@ -1,5 +1,5 @@
 /** Joins a cluster, with retries, and periodically contacts the hosts to join that are not members. */
-import { isThere, UNREADABLE } from '../gossip/memberlist/index.js';
+import { isLive, UNREADABLE } from '../gossip/memberlist/index.js';
 import { family, type HostPort } from '../schema/index.js';
 import { resolveHost } from './gossip-address.js';
 import { type GossipHost } from './gossip.js';
@@ -86,7 +86,7 @@ export class Joining {
           if (addresses.every(({ address, port }) => address === self.address && port === self.port)) round.own++;
           const targets = addresses.filter(({ address, port }) => {
             const key = `${address} ${port}`;
-            return !tried.has(key) && tried.add(key) && !this.#isThere(address, port);
+            return !tried.has(key) && tried.add(key) && !this.#isLiveAt(address, port);
           });
           if (this.#stopped || targets.length === 0) return;
           const { reached, failures } = await this.#host.join(targets);
@@ -104,10 +104,10 @@ export class Joining {
   }
 
   /** Whether an address belongs to a member, which may be this one. */
-  #isThere(address: string, port: number): boolean {
+  #isLiveAt(address: string, port: number): boolean {
     return this.#host.machine
       .members()
-      .some((member) => member.address === address && member.port === port && isThere(member));
+      .some((member) => member.address === address && member.port === port && isLive(member));
   }
 }
 

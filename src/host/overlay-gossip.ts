@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
-import { isThere, type CountName, type Keyring, type Member } from '../gossip/memberlist/index.js';
+import { isLive, type CountName, type Keyring, type Member } from '../gossip/memberlist/index.js';
 import {
   OverlayPeers,
   type CountName as TableCountName,
@@ -112,7 +112,7 @@ export interface GossipEvent {
 
 export interface GossipEvents {
   readonly log: Logger;
-  tell?(event: GossipEvent): void;
+  report?(event: GossipEvent): void;
 }
 
 /** A network, and the state machine that connects its tables to the VTEP. */
@@ -148,8 +148,8 @@ export class OverlayGossip {
     const keyring = keyringOf(gossip.keys);
     for (const warning of exposedKeyFiles(gossip.keys)) events.log.warning('key-file', warning);
     const { name, bind, advertise } = gossip;
-    const tell = (member: Member, state: string): void =>
-      events.tell?.({
+    const report = (member: Member, state: string): void =>
+      events.report?.({
         event: 'member',
         fields: { name: member.name, address: member.address, port: member.port, state },
         line: `member ${member.name} (${member.address}): ${state}`,
@@ -167,13 +167,13 @@ export class OverlayGossip {
       { name, bind, advertise, keyring },
       {
         warn: (message) => events.log.warning('gossip', message),
-        came: (other) => {
+        joined: (other) => {
           accept('add-member', other);
-          tell(other, 'alive');
+          report(other, 'alive');
         },
-        went: (other) => {
+        left: (other) => {
           accept('remove-member', other);
-          tell(other, other.state === 'left' ? 'left' : 'failed');
+          report(other, other.state === 'left' ? 'left' : 'failed');
         },
       },
     );
@@ -218,9 +218,9 @@ export class OverlayGossip {
         const { signal } = this.#ended;
         void whenTrue(() => this.#hasTables(), JOINED_PATIENCE, signal).then(() => {
           if (signal.aborted) return;
-          const members = host.machine.members().filter(isThere).length;
+          const members = host.machine.members().filter(isLive).length;
           const line = `joined through ${through}: ${members} members`;
-          events.tell?.({ event: 'joined', fields: { through, members }, line });
+          events.report?.({ event: 'joined', fields: { through, members }, line });
         });
       },
       onlySelf: () =>

@@ -35,7 +35,7 @@ export interface OverlayEvents {
   /** The VTEP must stop: a client requested it (`null`), or the last TAP is lost. The caller calls `stop`. */
   end(reason: string | null): void;
   /** Receives events of the gossip. */
-  tell?(event: GossipEvent): void;
+  report?(event: GossipEvent): void;
 }
 
 export class Overlay {

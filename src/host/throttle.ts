@@ -2,7 +2,7 @@
 export class Throttle {
   readonly #interval: number;
   readonly #most: number;
-  readonly #told = new Map<string, number>();
+  readonly #reported = new Map<string, number>();
 
   /**
    * @param interval Milliseconds in which the same thing is reported once.
@@ -14,10 +14,10 @@ export class Throttle {
   }
 
   /** Returns whether to report `what` now. */
-  tells(what: string, now: number): boolean {
-    for (const [key, time] of this.#told) if (now - time >= this.#interval) this.#told.delete(key);
-    if (this.#told.has(what) || this.#told.size >= this.#most) return false;
-    this.#told.set(what, now);
+  allow(what: string, now: number): boolean {
+    for (const [key, time] of this.#reported) if (now - time >= this.#interval) this.#reported.delete(key);
+    if (this.#reported.has(what) || this.#reported.size >= this.#most) return false;
+    this.#reported.set(what, now);
     return true;
   }
 }

@@ -103,20 +103,21 @@ export class FrameTags {
           inside = priority;
           insideType = tagType;
         }
-        if (trace !== null) say(trace, 'VLAN 0 names no VLAN; the tag is removed');
+        if (trace !== null) addStep(trace, 'VLAN 0 names no VLAN; the tag is removed');
       } else if (trunk !== null) {
         segment = trunk.get(id) ?? null;
         this.segment = segment;
         if (segment === null) return DROP['vlan-unmapped'];
         trunk = null; // the remaining tags are inside the segment
         inside = 0;
-        if (trace !== null) say(trace, `VLAN ${id} on trunk ${port!.name} is VNI ${segment.vni}; the tag is removed`);
+        if (trace !== null)
+          addStep(trace, `VLAN ${id} on trunk ${port!.name} is VNI ${segment.vni}; the tag is removed`);
       } else if (segment !== null && segment.tagged) {
         this.vlanTagged = true;
-        if (trace !== null) say(trace, `the segment carries the tag of VLAN ${id}`);
+        if (trace !== null) addStep(trace, `the segment carries the tag of VLAN ${id}`);
         continue;
       } else {
-        if (trace !== null) say(trace, `VLAN ${id} is not allowed here`);
+        if (trace !== null) addStep(trace, `VLAN ${id} is not allowed here`);
         return segment === null ? DROP['vlan-unmapped'] : DROP['vlan-unexpected'];
       }
       this.priority ||= priority;
@@ -128,7 +129,7 @@ export class FrameTags {
       at += SNAP_LENGTH;
       this.snap = true;
       if (ethernet.isVlanType(type)) {
-        if (trace !== null) say(trace, 'a VLAN tag is hidden behind an LLC and SNAP header');
+        if (trace !== null) addStep(trace, 'a VLAN tag is hidden behind an LLC and SNAP header');
         return DROP['vlan-unexpected'];
       }
     }
@@ -136,7 +137,7 @@ export class FrameTags {
     this.payload = at;
     this.priorityTagged = inside !== 0 && segment !== null && segment.tagged;
     if (this.priorityTagged && trace !== null)
-      say(trace, `the segment carries tags: priority ${inside >>> 13} stays, in a tag of VLAN 0`);
+      addStep(trace, `the segment carries tags: priority ${inside >>> 13} stays, in a tag of VLAN 0`);
     this.start = removed - ETHERNET - (this.priorityTagged ? vlan.HEADER_LENGTH : 0);
     if (this.start === offset) return -1;
     bytes.copyWithin(this.start, offset, offset + ADDRESSES);
@@ -162,7 +163,7 @@ export function behindTags(bytes: Uint8Array, offset: number, end: number): numb
   return start;
 }
 
-function say(trace: Step[], text: string): void {
+function addStep(trace: Step[], text: string): void {
   trace.push({ stage: 'vlan', text });
 }
 

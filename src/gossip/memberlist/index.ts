@@ -57,7 +57,7 @@ export {
   type StreamMessage,
   type UserMessage,
 } from './stream.js';
-export { isThere, type Member, type MemberState } from './member.js';
+export { isLive, type Member, type MemberState } from './member.js';
 export {
   COUNTS,
   Memberlist,

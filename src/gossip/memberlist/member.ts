@@ -38,7 +38,7 @@ export function greatestProtocol(member: Member): number {
 }
 
 /** Whether a member is alive or suspected. */
-export function isThere(member: Member): boolean {
+export function isLive(member: Member): boolean {
   return member.state === 'alive' || member.state === 'suspect';
 }
 

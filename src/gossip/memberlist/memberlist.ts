@@ -2,7 +2,7 @@ import { uint, unsupported, WireError } from '../../wire/index.js';
 import { Broadcasts } from './broadcasts.js';
 import { LAN, type Timing } from './config.js';
 import { pushPullScale } from './formula.js';
-import { greatestProtocol, incompatible, isThere, type Entry, type Member } from './member.js';
+import { greatestProtocol, incompatible, isLive, type Entry, type Member } from './member.js';
 import {
   addressBytes,
   encodeMessage,
@@ -365,7 +365,7 @@ export class Memberlist {
     };
     const farewell = (then: number): void => {
       this.#roster.farewell(finish);
-      if (this.#roster.all().some((member) => member !== this.#roster.self && isThere(member)))
+      if (this.#roster.all().some((member) => member !== this.#roster.self && isLive(member)))
         this.#timers.set(then + timeout, finish);
       else finish();
     };
@@ -497,7 +497,7 @@ export class Memberlist {
   #returnTo(ping: Ping, address: string, port: number, now: number): void {
     if (now < this.#returnsAfter || this.#roster.leaving) return;
     this.#returnsAfter = now + this.timing.probeInterval;
-    if (this.#roster.all().some((member) => member !== this.#roster.self && isThere(member))) return;
+    if (this.#roster.all().some((member) => member !== this.#roster.self && isLive(member))) return;
     const named = ping.sourceAddr !== '' && ping.sourcePort !== 0;
     this.contact(named ? ping.sourceAddr : address, named ? ping.sourcePort : port, now);
   }
@@ -642,7 +642,7 @@ export class Memberlist {
   #spread(now: number): boolean {
     const { gossipNodes, gossipToTheDeadTime } = this.timing;
     const fits = (member: Entry): boolean =>
-      isThere(member) || (member.state === 'dead' && now - member.since <= gossipToTheDeadTime);
+      isLive(member) || (member.state === 'dead' && now - member.since <= gossipToTheDeadTime);
     // Picks one member at a time, because there is usually nothing to send.
     const told: Entry[] = [];
     while (told.length < gossipNodes) {

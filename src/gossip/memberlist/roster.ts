@@ -1,6 +1,6 @@
 import type { Timing } from './config.js';
 import { expectedConfirmations, suspicionTimes } from './formula.js';
-import { isThere, toNodeState, type Entry, type Member } from './member.js';
+import { isLive, toNodeState, type Entry, type Member } from './member.js';
 import {
   addressBytes,
   encodeMessage,
@@ -169,7 +169,7 @@ export class Roster {
     if (incarnation <= member.incarnation && !moved && !outbids) return 'old';
     this.#absolve(member);
     const changed = !same(meta, member.meta);
-    const back = !isThere(member);
+    const back = !isLive(member);
     if (member.state !== 'alive') member.since = now;
     member.address = addr;
     member.port = port;
@@ -224,7 +224,7 @@ export class Roster {
     const member = this.#members.get(message.node);
     if (member === undefined) return 'unknown';
     if (message.from.length > MAX_NAME) return 'invalid';
-    if (message.incarnation < member.incarnation || !isThere(member)) return 'old';
+    if (message.incarnation < member.incarnation || !isLive(member)) return 'old';
     if (member === this.self) {
       this.#refute(message.incarnation, now);
       return 'taken';
@@ -286,7 +286,7 @@ export class Roster {
     this.#hurried = urgent !== null;
     if (urgent !== null) {
       this.#urgent = null;
-      if (isThere(urgent)) return urgent;
+      if (isLive(urgent)) return urgent;
     }
     for (let looked = 0; looked <= this.#order.length; looked++) {
       if (this.#index >= this.#order.length) {
@@ -295,7 +295,7 @@ export class Roster {
         this.#index = 0;
       }
       const member = this.#order[this.#index++]!;
-      if (member !== this.self && isThere(member)) return member;
+      if (member !== this.self && isLive(member)) return member;
     }
     return null;
   }
@@ -329,7 +329,7 @@ export class Roster {
   #forget(now: number): void {
     const { gossipToTheDeadTime } = this.#options.timing;
     this.#order = this.#order.filter((member) => {
-      if (member === this.self || isThere(member) || now - member.since <= gossipToTheDeadTime) return true;
+      if (member === this.self || isLive(member) || now - member.since <= gossipToTheDeadTime) return true;
       this.#members.delete(member.name);
       if (member.state === 'dead') this.#keepFailed(member);
       return false;

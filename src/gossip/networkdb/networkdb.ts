@@ -59,14 +59,14 @@ const DEPTH = 2;
 const QUEUE = 4096;
 /** Entries of a bulk sync are not relayed by gossip while the queue has more events than this. */
 const QUEUE_ON_SYNC = 500;
-/** Number of bulk sync rounds for which an attachment holds that was concluded, but not announced. */
+/** Number of bulk sync rounds for which an attachment stays that `#conclude` added and no event confirmed. */
 const CONCLUDED = 4;
 /** Maximum number of nodes of a network to which many new entries are pushed over streams. */
 const PUSHED = 5;
 /** Cost of a callback of `whenSynced`, in units of {@link Work}: it announces some endpoints. */
 const WAITER_COST = 20;
-/** Unknown withdrawals from a bulk sync are relayed while more than this part of their lifetime is left. */
-const WORTH_TELLING = 1 / 6;
+/** A deletion of an unknown entry in a bulk sync is relayed only if more than this part of its lifetime is left. */
+const MIN_RELAY_LIFE = 1 / 6;
 /** How long a network that was left is kept after its entries are removed, in milliseconds. */
 const NETWORK_GRACE = 25_000;
 /** Interval of calls to absent bootstrap nodes, in ms; if all are absent, one each second for BOOTSTRAP_PATIENCE. */
@@ -82,7 +82,7 @@ interface LocalNetwork {
   /** Whether no tables of other nodes have arrived since this node joined. */
   fresh: boolean;
   /** When all entries of this node were last announced again. */
-  retold: number;
+  reannounced: number;
   /** Callbacks of `whenSynced`. */
   waiters: Waiter[];
 }
@@ -229,7 +229,7 @@ export class NetworkDb {
    * and all networks joined since the last `tick`. It includes the entries created until then.
    */
   joinNetwork(network: string, now: number): void {
-    nameOf('network', network);
+    checkName('network', network);
     this.#now = now;
     if (this.#networks.has(network)) return;
     const { retransmitMult } = this.#options;
@@ -238,7 +238,7 @@ export class NetworkDb {
       own: new BroadcastQueue(QUEUE, retransmitMult),
       relayed: new BroadcastQueue(QUEUE, retransmitMult),
       fresh: true,
-      retold: -Infinity,
+      reannounced: -Infinity,
       waiters: [],
     };
     this.#networks.set(network, local);
@@ -266,14 +266,17 @@ export class NetworkDb {
   createEntry(network: string, table: string, key: string, value: Uint8Array, now: number): void {
     const entry = this.#own(network, table, key, value, now);
     if (entry !== undefined && entry.shown !== null)
-      throw new RangeError(`${table} of ${network} has an entry ${key} already`);
+      throw new RangeError(
+        `table ${table} of network ${network} already has an entry ${key}; call updateEntry to change it`,
+      );
     this.#write(CREATE, network, table, key, value);
   }
 
   /** Changes an entry; this node becomes its owner. @throws RangeError as `createEntry`, but if it does not exist. */
   updateEntry(network: string, table: string, key: string, value: Uint8Array, now: number): void {
     const entry = this.#own(network, table, key, value, now);
-    if (entry === undefined || entry.shown === null) throw new RangeError(`${table} of ${network} has no entry ${key}`);
+    if (entry === undefined || entry.shown === null)
+      throw new RangeError(`table ${table} of network ${network} has no entry ${key}`);
     this.#write(UPDATE, network, table, key, value);
   }
 
@@ -284,14 +287,16 @@ export class NetworkDb {
    */
   replaceEntry(network: string, table: string, key: string, value: Uint8Array, now: number): void {
     const entry = this.#own(network, table, key, value, now);
-    if (entry === undefined || entry.shown === null) throw new RangeError(`${table} of ${network} has no entry ${key}`);
+    if (entry === undefined || entry.shown === null)
+      throw new RangeError(`table ${table} of network ${network} has no entry ${key}`);
     this.#rewrite(network, table, key, value, entry.value);
   }
 
   /** Deletes an entry. @throws RangeError if it does not exist. */
   deleteEntry(network: string, table: string, key: string, now: number): void {
     const entry = this.#own(network, table, key, EMPTY, now);
-    if (entry === undefined || entry.shown === null) throw new RangeError(`${table} of ${network} has no entry ${key}`);
+    if (entry === undefined || entry.shown === null)
+      throw new RangeError(`table ${table} of network ${network} has no entry ${key}`);
     this.#write(DELETE, network, table, key, entry.value);
   }
 
@@ -502,13 +507,13 @@ export class NetworkDb {
     this.#merge(state, false, now);
   }
 
-  #merge(state: Uint8Array, told: boolean, now: number): boolean {
+  #merge(state: Uint8Array, relay: boolean, now: number): boolean {
     this.#now = now;
     let read = false;
     this.#read(() => {
       const { type, data } = gossipMessage.decode(state);
       if (type !== PUSH_PULL) return this.#count('unknown-type');
-      this.#pushPull(data.slice(), told);
+      this.#pushPull(data.slice(), relay);
       read = true;
     });
     return read;
@@ -553,20 +558,20 @@ export class NetworkDb {
   }
 
   /** Takes a state, and merges its entries a few at a time. */
-  #pushPull(state: Uint8Array, told: boolean): void {
+  #pushPull(state: Uint8Array, relay: boolean): void {
     this.#count('push-pulls');
     const places = membersOf('networkPushPull', state, 2);
     const { time, node } = networkPushPull.decode(withoutMembers(state));
     if (!this.#networkClock.witness(time)) return this.#count('time-beyond-reason');
     if (node !== this.name) this.#nodeEvent(JOIN, time, node);
-    this.#work.add(this.#mergeEntries(state, places, told), this.#now);
+    this.#work.add(this.#mergeEntries(state, places, relay), this.#now);
   }
 
-  *#mergeEntries(state: Uint8Array, places: readonly number[], told: boolean): Generator<number, void> {
+  *#mergeEntries(state: Uint8Array, places: readonly number[], relay: boolean): Generator<number, void> {
     for (let i = 0; i < places.length; i += 2) {
       this.#read(() => {
         const entry = networkEntry.decode(state, places[i], places[i + 1]);
-        this.#networkEvent(entry.leaving ? LEAVE : JOIN, entry.time, entry.node, entry.network, told);
+        this.#networkEvent(entry.leaving ? LEAVE : JOIN, entry.time, entry.node, entry.network, relay);
       });
       yield 1;
     }
@@ -589,7 +594,7 @@ export class NetworkDb {
       if (type === LEAVE && this.#running) {
         this.#count('refuted');
         this.#announce(JOIN);
-        for (const local of this.#networks.values()) this.#insist(local, false);
+        for (const local of this.#networks.values()) this.#refuteLeave(local, false);
       }
       return;
     }
@@ -603,7 +608,7 @@ export class NetworkDb {
     this.#broadcast(name, wrap(NODE_EVENT, nodeEvent, { type, time, node: name }));
   }
 
-  #networkEvent(type: number, time: number, node: string, network: string, told = true): void {
+  #networkEvent(type: number, time: number, node: string, network: string, relay = true): void {
     if (type !== JOIN && type !== LEAVE) return this.#count('unknown-type');
     if (node.length > MAX_NAME || network.length > MAX_NAME) return this.#count('name-too-long');
     if (!this.#networkClock.witness(time)) return this.#count('time-beyond-reason');
@@ -617,7 +622,7 @@ export class NetworkDb {
       return this.#count('no-room');
     this.#count('network-events');
     this.#detachOrRefresh(network, node, leaving);
-    if (!told) return;
+    if (!relay) return;
     this.#broadcast(
       `${network.length}:${network}${node}`,
       wrap(NETWORK_EVENT, networkEvent, { type, time, node, network }),
@@ -636,23 +641,23 @@ export class NetworkDb {
     if (!this.#running) return;
     this.#count('refuted');
     if (local === undefined) this.#attach(network, LEAVE);
-    else this.#insist(local, true);
+    else this.#refuteLeave(local, true);
   }
 
   /**
    * Refutes that this node left a network, and announces its entries there again, because nodes that believed it have
    * dropped them.
    * @param later Whether to write the entries again with later times: nodes that dropped them because this node left
-   *   the network may have kept their times. Nodes that took this node itself for left have not.
+   *   the network may have kept their times. Nodes that believed that this node left the cluster have not.
    */
-  #insist(local: LocalNetwork, later: boolean): void {
+  #refuteLeave(local: LocalNetwork, later: boolean): void {
     this.#attach(local.id, JOIN);
-    if (this.#now - local.retold < this.#options.bulkSyncInterval) return;
-    local.retold = this.#now;
+    if (this.#now - local.reannounced < this.#options.bulkSyncInterval) return;
+    local.reannounced = this.#now;
     for (const { network, table, key, time, value, deleting } of this.#tables.store.ownedBy(this.name, local.id)) {
       if (deleting) continue;
       if (later) this.#write(CREATE, network, table, key, value);
-      else this.#tellOf({ type: CREATE, time, network, table, key, value }, local.own, aboutEntry(table, key));
+      else this.#queueEvent({ type: CREATE, time, network, table, key, value }, local.own, aboutEntry(table, key));
     }
   }
 
@@ -696,7 +701,7 @@ export class NetworkDb {
       this.#now,
     );
     if (!this.#syncs.inSync(network)) return;
-    if (known === undefined && deleting && (!bulk || residual <= life * WORTH_TELLING)) return;
+    if (known === undefined && deleting && (!bulk || residual <= life * MIN_RELAY_LIFE)) return;
     if (bulk && local.relayed.size > QUEUE_ON_SYNC) return;
     this.#enqueue(local.relayed, aboutEntry(table, key), message.slice());
   }
@@ -730,8 +735,9 @@ export class NetworkDb {
       this.#rewrite(network, table, key, known.value, deleting ? known.value : value);
       return;
     }
-    // This node wrote it before a restart, or nobody did: the entry does not exist. It is deleted even if another node
-    // has an entry with that key, because some nodes take this one for the later one; that node may write it again.
+    // This node wrote it before a restart, or another node forged it: the entry does not exist. It is deleted even if
+    // another node has an entry with that key, because some nodes take this one for the later one; that node may write
+    // it again.
     if (deleting) return;
     if (known === undefined && this.#reclaims(network, table, key, value)) {
       const own = { network, table, key, time, owner: this.name, value: value.slice(), deleting: false };
@@ -765,7 +771,7 @@ export class NetworkDb {
     }
   }
 
-  /** Runs the callbacks of networks that are in sync, and those whose patience has ended. */
+  /** Runs the callbacks of networks that are in sync, and those whose deadline has passed. */
   #callWaiters(local: LocalNetwork): void {
     const synced = this.#syncs.inSync(local.id);
     const due = local.waiters.filter(({ deadline }) => synced || deadline <= this.#now);
@@ -852,12 +858,12 @@ export class NetworkDb {
   /** Checks that this node may write an entry. @returns the present entry. */
   #own(network: string, table: string, key: string, value: Uint8Array, now: number): Entry | undefined {
     this.#now = now;
-    nameOf('table', table);
-    nameOf('key', key);
+    checkName('table', table);
+    checkName('key', key);
     if (value.length > MAX_VALUE)
-      throw new RangeError(`value is to have ${MAX_VALUE} octets at most, not ${value.length}`);
+      throw new RangeError(`value must have at most ${MAX_VALUE} octets, not ${value.length}`);
     if (!this.#networks.has(network))
-      throw new RangeError(`network ${network} is not one that this node is attached to`);
+      throw new RangeError(`this node is not attached to network ${network}; call joinNetwork first`);
     return this.#tables.store.get(network, table, key);
   }
 
@@ -868,7 +874,7 @@ export class NetworkDb {
   #rewrite(network: string, table: string, key: string, value: Uint8Array, before: Uint8Array): void {
     if (!equal(value, before)) {
       const event = { type: DELETE, time: this.#tableClock.increment(), network, table, key, value: before.slice() };
-      this.#tellOf(event, this.#networks.get(network)!.own, `-${aboutEntry(table, key)}`);
+      this.#queueEvent(event, this.#networks.get(network)!.own, `-${aboutEntry(table, key)}`);
       // Another node with this entry may write it again because of the deletion: the creation must be later than that.
       this.#tableClock.increment();
     }
@@ -900,11 +906,11 @@ export class NetworkDb {
     );
     const local = this.#networks.get(network)!;
     const event = { type, time, network, table, key, value };
-    this.#tellOf(event, disowned ? local.relayed : local.own, aboutEntry(table, key));
+    this.#queueEvent(event, disowned ? local.relayed : local.own, aboutEntry(table, key));
   }
 
   /** Queues an event of this node for gossip. */
-  #tellOf(event: Omit<TableEvent, 'node' | 'residual'>, queue: BroadcastQueue, about: string): void {
+  #queueEvent(event: Omit<TableEvent, 'node' | 'residual'>, queue: BroadcastQueue, about: string): void {
     const residual = event.type === DELETE ? Math.round(this.#options.tombstoneLife / 1000) : 0;
     this.#enqueue(queue, about, wrap(TABLE_EVENT, tableEvent, { ...event, node: this.name, residual }));
   }
@@ -986,7 +992,7 @@ export class NetworkDb {
     this.#attachments.remove(network, node);
   }
 
-  /** Contacts one of the failed nodes, and from time to time the absent bootstrap nodes. */
+  /** Contacts one of the failed nodes, and the absent bootstrap nodes every `BOOTSTRAP_CHECK`. */
   #call(): void {
     const failed = [...this.#nodes.failed()].filter((node) => this.#now - node.since < this.#options.nodeLife);
     if (failed.length > 0) {
@@ -1076,7 +1082,7 @@ function withoutMembers(state: Uint8Array): Uint8Array {
 }
 
 /** Names contain no slash, because peers store an entry under the path of its names. */
-function nameOf(field: string, name: string): void {
+function checkName(field: string, name: string): void {
   if (name === '' || name.length > MAX_NAME || name.includes('/'))
-    throw new RangeError(`${field} is to have 1 to ${MAX_NAME} characters and no slash, not "${name.slice(0, 40)}"`);
+    throw new RangeError(`${field} must have 1 to ${MAX_NAME} characters and no slash, not "${name.slice(0, 40)}"`);
 }

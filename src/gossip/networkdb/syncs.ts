@@ -44,8 +44,8 @@ const ASK_AGAIN = 2000;
  * answer to a request of that node overwrites it: the acknowledgement is lost then, and Docker's join takes 30 s.
  */
 const GRACE = 1000;
-/** Maximum number of nodes whose answer waits until they are known to be alive. */
-const OWED = 64;
+/** Maximum number of requests to store from nodes that are not known to be alive yet. */
+const MAX_DEFERRED = 64;
 /** Maximum number of incoming bulk syncs in several messages, and maximum number of octets that wait to be merged. */
 const ARRIVING = 256;
 const UNMERGED = 64 << 20;
@@ -93,7 +93,7 @@ interface Request {
   readonly next: string | undefined;
 }
 
-/** Networks for whose tables to ask a node. */
+/** A request to a node, not sent yet, for the tables of networks. */
 interface Question {
   readonly networks: Set<string>;
   at: number;
@@ -123,7 +123,7 @@ export class Syncs {
   #answers = ANSWERS;
   #answersAt = 0;
   /** Requests of nodes that are not known to be alive yet. */
-  readonly #owed = new Map<string, { networks: readonly string[]; whole: boolean }>();
+  readonly #deferred = new Map<string, { networks: readonly string[]; complete: boolean }>();
 
   constructor(name: string, answerTimeout: number, host: SyncHost, work: Work) {
     this.#name = name;
@@ -308,7 +308,7 @@ export class Syncs {
         this.#host.conclude(peer, networks);
         // The answer goes first, because the node waits for it.
         this.#answer(peer, networks, now);
-      } else this.#owe(sync);
+      } else this.#defer(sync);
     }
     for (const request of this.#requests)
       if (request.peer === peer) {
@@ -319,21 +319,21 @@ export class Syncs {
   }
 
   /** Stores the request of a node that knows this node before this node knows it; `known` answers it. */
-  #owe({ node: peer, networks, unknown }: BulkSyncMessage): void {
+  #defer({ node: peer, networks, unknown }: BulkSyncMessage): void {
     this.#host.count('unknown-node');
-    this.#owed.delete(peer);
-    for (const first of this.#owed.keys()) if (this.#owed.size >= OWED) this.#owed.delete(first);
+    this.#deferred.delete(peer);
+    for (const first of this.#deferred.keys()) if (this.#deferred.size >= MAX_DEFERRED) this.#deferred.delete(first);
     const attached = networks.filter((network) => this.#host.attached(network));
-    this.#owed.set(peer, { networks: attached, whole: unknown === undefined });
+    this.#deferred.set(peer, { networks: attached, complete: unknown === undefined });
   }
 
   /** A node is known to be alive. */
   known(peer: string, now: number): void {
-    const owed = this.#owed.get(peer);
-    if (owed === undefined) return;
-    this.#owed.delete(peer);
-    this.#answer(peer, owed.networks, now);
-    if (owed.whole) this.#complete(peer, owed.networks);
+    const deferred = this.#deferred.get(peer);
+    if (deferred === undefined) return;
+    this.#deferred.delete(peer);
+    this.#answer(peer, deferred.networks, now);
+    if (deferred.complete) this.#complete(peer, deferred.networks);
   }
 
   #take(sync: BulkSyncMessage, now: number): void {
