@@ -4,7 +4,7 @@ export { type RefusedSender } from './refused-senders.js';
 export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';
 export { flowHash, sourcePort } from './flow.js';
 export { UNLIMITED, type Remote } from './remote.js';
-export { COUNTS, type CountName, type Endpoint, type SegmentOptions } from './segment.js';
+export { COUNTS, HEADROOM, type CountName, type Endpoint, type SegmentOptions } from './segment.js';
 export { fragmentationNeeded, packetTooBig } from './too-big.js';
 export { Watch, type Finding } from './watch.js';
 export { fillChecksum } from './checksum-fixup.js';
@@ -19,4 +19,4 @@ export {
 } from './listings.js';
 export type { PortOptions } from './port.js';
 export type { Learned, VtepSink } from './sink.js';
-export { HEADROOM, Vtep, type AnnouncedEndpoint, type VtepOptions } from './vtep.js';
+export { Vtep, type AnnouncedEndpoint, type VtepOptions } from './vtep.js';

@@ -4,6 +4,7 @@ import { Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
 import { DROPS } from './drops.js';
+import { Questions } from './questions.js';
 import { RefusedSenders } from './refused-senders.js';
 import type { Remote } from './remote.js';
 import { Watch } from './watch.js';
@@ -31,6 +32,7 @@ export const COUNTS = [
   ['packet-too-big', 'ICMPv6 errors sent to senders of packets too big for the path (RFC 8201)'],
   ['announced', 'ARP announcements and neighbor advertisements sent for endpoints (RFC 5227, RFC 4861)'],
   ['announcements-refused', 'announcements not sent, because the queue was full'],
+  ['asked-again', 'ARP requests and neighbor solicitations sent to a peer that was added up to a second after them'],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];
@@ -85,6 +87,9 @@ export interface Member {
   readonly vlan: number;
 }
 
+/** Free bytes that `Vtep.receiveFrame` needs in the buffer in front of a frame, for a VXLAN header and a trunk's VLAN tag. */
+export const HEADROOM = 16;
+
 /** Maximum number of withdrawn endpoints to remember per segment. */
 const MAX_WITHDRAWN = 4096;
 
@@ -110,6 +115,7 @@ export class Segment {
   readonly refused = new RefusedSenders();
   /** MAC addresses of withdrawn endpoints, by IP address: neighbors may still have them in their ARP caches. */
   readonly withdrawn = new Map<number, number>();
+  readonly questions = new Questions(HEADROOM);
   readonly counters = new Float64Array(COUNTS.length + DROPS.length);
 
   constructor(options: SegmentOptions, seed: number) {

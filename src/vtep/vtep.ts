@@ -35,6 +35,7 @@ import {
   COUNT,
   COUNTS,
   FIRST_DROP,
+  HEADROOM,
   Segment,
   toBinding,
   type Endpoint,
@@ -48,9 +49,6 @@ import { IPV6_MIN_MTU, tooBigAnswer } from './too-big.js';
 import { claimedAddress, keyOfIpv6, type Finding } from './watch.js';
 
 const { vlan } = ethernet;
-
-/** Free bytes that `receiveFrame` needs in the buffer in front of a frame, for a VXLAN header and a trunk's VLAN tag. */
-export const HEADROOM = 16;
 
 /** Maximum number of ICMP errors sent per second (RFC 1812, section 4.3.2.8). */
 const ERRORS_PER_SECOND = 1000;
@@ -111,6 +109,8 @@ export class Vtep {
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
   readonly #counters = new Float64Array(COUNTS.length + DROPS.length);
   readonly #announcements: AnnouncementQueue | null;
+  /** Peers added since the last `sendAnnouncements`, which have not received the recent questions of their segment. */
+  #newPeers: { segment: Segment; remote: Remote }[] = [];
   readonly #arpReply = new Uint8Array(HEADROOM + MAX_ARP_REPLY);
   /** Those of the current frame. */
   readonly #tags = new FrameTags();
@@ -150,6 +150,7 @@ export class Vtep {
     for (const { location } of segment.neighbors.bindings())
       if (location !== LOCAL) this.#remotes.release(remoteIdOf(location));
     this.#segments.delete(vni);
+    this.#newPeers = this.#newPeers.filter((one) => one.segment !== segment);
     this.#announcements?.cancelSegment(vni);
     for (const port of this.#ports) {
       if (port?.segment === segment || (port?.vlans && [...port.vlans.values()].includes(segment)))
@@ -224,12 +225,16 @@ export class Vtep {
     this.#members.delete(canonicalAddress(address));
   }
 
-  /** Adds a remote VTEP to a segment's flood list. */
+  /**
+   * Adds a remote VTEP to a segment's flood list. The next `tick` or `sendAnnouncements` sends it the ARP requests and
+   * neighbor solicitations that local hosts sent within the last second.
+   */
   addPeer(vni: number, address: string, port?: number): void {
     const segment = this.#segment(vni);
     const remote = this.#nameIn(segment, address, port);
-    if (segment.peers.includes(remote)) this.#releaseIn(segment, remote.id);
-    else segment.peers = [...segment.peers, remote];
+    if (segment.peers.includes(remote)) return this.#releaseIn(segment, remote.id);
+    segment.peers = [...segment.peers, remote];
+    this.#newPeers.push({ segment, remote });
   }
 
   /** Removes a remote from a segment's flood list and returns whether it was there. Addresses learned behind it age out. */
@@ -439,7 +444,10 @@ export class Vtep {
 
   /** Removes expired state and sends the announcements that are due. Call it about once a second. */
   tick(now: number, sink: VtepSink): void {
-    for (const segment of this.#segments.values()) segment.fdb.sweep(now);
+    for (const { fdb, questions } of this.#segments.values()) {
+      fdb.sweep(now);
+      questions.expire(now);
+    }
     this.#remotes.forget((id) => {
       for (const segment of this.#segments.values()) if (segment.fdb.behind(remoteDestination(id)) > 0) return true;
       return false;
@@ -447,8 +455,12 @@ export class Vtep {
     this.sendAnnouncements(now, sink);
   }
 
-  /** Sends the announcements that are due, for an engine that does not wait for the next `tick`. */
+  /**
+   * Sends the announcements that are due, and the recent questions to new peers. Call it after every change of peers or
+   * endpoints, so that they do not wait for the next `tick`.
+   */
   sendAnnouncements(now: number, sink: VtepSink): void {
+    if (this.#newPeers.length > 0) this.#askNewPeers(now, sink);
     this.#announcements?.send(now, (announcement) => this.#sendAnnouncement(announcement, now, sink));
   }
 
@@ -596,12 +608,17 @@ export class Vtep {
       const packet = this.#tags.payload;
       if (hasNoSender(bytes, packet, end)) return this.#drop(segment, DROP['arp-sender']);
       this.#watchArp(segment, from, bytes, packet, end, now);
-      if (!isRemote(from) && segment.proxy !== 'off' && this.#proxy(segment, from, bytes, offset, end, group, sink))
+      if (
+        !isRemote(from) &&
+        segment.proxy !== 'off' &&
+        this.#proxy(segment, from, bytes, offset, end, group, now, sink)
+      )
         return;
     }
     if (group) {
       if (type === ethernet.TYPE_IPV6) this.#watchNeighborDiscovery(segment, from, bytes, offset, end, now);
       if (ethernet.isToReservedGroup(bytes, offset)) return this.#drop(segment, DROP['reserved-group']);
+      if (!isRemote(from)) this.#keepQuestion(segment, from, bytes, offset, end, now);
       return this.#flood(segment, from, bytes, offset, end, now, sink);
     }
 
@@ -722,6 +739,7 @@ export class Vtep {
     offset: number,
     end: number,
     group: boolean,
+    now: number,
     sink: VtepSink,
   ): boolean {
     const packet = this.#tags.payload;
@@ -746,6 +764,7 @@ export class Vtep {
       return true;
     }
     if (verdict === UNKNOWN && group && !segment.flood) {
+      this.#keepQuestion(segment, from, bytes, offset, end, now);
       this.#drop(segment, DROP['arp-unknown']);
       return true;
     }
@@ -819,6 +838,30 @@ export class Vtep {
       if (portDestination(port) !== from) this.#deliver(segment, port, vlan, bytes, offset, end, sink);
     }
     for (let i = 0; i < tunnels; i++) this.#encapsulate(segment, from, peers[i]!, bytes, offset, end, now, sink);
+  }
+
+  /** Keeps an ARP request or a neighbor solicitation, in case the one who can answer becomes known within a second. */
+  #keepQuestion(segment: Segment, from: number, bytes: Uint8Array, offset: number, end: number, now: number): void {
+    const { type, payload } = this.#tags;
+    if (type !== ethernet.TYPE_ARP && type !== ethernet.TYPE_IPV6) return;
+    if (this.#trace === null && payload - offset === ETHERNET)
+      segment.questions.keep(portOf(from), bytes, offset, end, now);
+  }
+
+  #askNewPeers(now: number, sink: VtepSink): void {
+    const peers = this.#newPeers;
+    this.#newPeers = [];
+    this.#packets = 1;
+    this.#moreBytes = 0;
+    this.#excess = 0;
+    for (const { segment, remote } of peers) {
+      if (!segment.peers.includes(remote)) continue;
+      segment.questions.each(now, (port, bytes, offset, end) => {
+        this.#tags.setUntagged(offset, ethernet.getEtherType(bytes, offset));
+        segment.counters[COUNT['asked-again']]! += 1;
+        this.#encapsulate(segment, portDestination(port), remote, bytes, offset, end, now, sink);
+      });
+    }
   }
 
   #encapsulate(
@@ -963,13 +1006,14 @@ export class Vtep {
     return segment.proxy === 'vtep' && binding.location !== LOCAL ? segment.mac : binding.mac;
   }
 
-  /** Announces an endpoint if its MAC address differs from `before`. */
+  /** Announces an endpoint if its MAC address differs from `before`, or if a local host just asked for it in vain. */
   #announceChange(segment: Segment, ip: number, before: number): void {
     const binding = segment.neighbors.byIp(ip);
     if (binding === undefined) return segment.rememberWithdrawn(ip, before);
     const mac = this.#answeredMac(segment, ip);
     segment.withdrawn.delete(ip);
-    if (before === 0 || before === mac) return;
+    const isAwaited = binding.location !== LOCAL && segment.proxy !== 'off' && segment.questions.asked(ip);
+    if (!isAwaited && (before === 0 || before === mac)) return;
     // A remote endpoint is announced to other hosts by its own VTEP.
     this.#queueAnnouncement(segment, ipv4ToText(ip), mac, arpAnnouncement(ip, mac), -1, binding.location === LOCAL);
   }
