@@ -323,7 +323,7 @@ test('a query does not add a member to the cluster; an error says if the address
   const keyed = await queryCluster({ address, port }, new Keyring([new Uint8Array(16)])).catch(
     (error: Error) => error.message,
   );
-  assert.is(keyed, `127.0.0.1:${port}: it does not encrypt, and we do; give it our --key too`);
+  assert.is(keyed, `127.0.0.1:${port}: it does not encrypt its gossip, and we do; give it our --key`);
   const twice = await GossipHost.open({ name: 'b', address: '127.0.0.1', port }).catch((error: Error) => error.message);
   assert.match(String(twice), new RegExp(`^gossip on 127\\.0\\.0\\.1:${port}: the port is in use`));
   const nowhere = await GossipHost.open({ name: 'b', address: '203.0.113.7', port: 0 }).catch(

@@ -174,7 +174,7 @@ test('LZW of 200 kB, table resets included', () => {
   const digest = createHash('sha256').update(packed).digest('hex');
   assert.is(digest, '95357a43130c392500f59a54089fc24f2db6bad093c4cdeb340f3c84ba2ec1ca');
   assert.equal(decompress(packed, 200_000), bytes);
-  assert.throws(() => decompress(packed, 199_999), /more than 199999 octets/);
+  assert.throws(() => decompress(packed, 199_999), /limit of 199999 octets/);
 });
 
 test('LZW reads on with a full table that is not cleared', () => {
@@ -252,7 +252,7 @@ test('a keyring decrypts with any of its keys and encrypts with the first', () =
   ring.use(other);
   assert.equal(ring.keys, [other, KEY]);
   assert.is(hex(openPacket(sealed, secured({ keyring: ring }))), hex(ACK));
-  assert.throws(() => ring.remove(other), /use another one first/);
+  assert.throws(() => ring.remove(other), /use another key first/);
   ring.remove(KEY);
   assert.throws(
     () => openPacket(sealed, secured({ keyring: ring })),
@@ -294,7 +294,7 @@ test('labels separate clusters', () => {
   assert.equal(takeLabel(addLabel('foo', ACK)), { label: 'foo', rest: ACK });
   assert.throws(() => openPacket(addLabel('foo', ACK), {}), /another cluster/);
   assert.throws(() => openPacket(ACK, { label: 'foo' }), /another cluster/);
-  assert.throws(() => takeLabel(fromHex('f40000')), /no octets/);
+  assert.throws(() => takeLabel(fromHex('f40000')), /label is empty/);
   assert.throws(() => addLabel('x'.repeat(256), ACK), RangeError);
   const reader = new StreamReader({ label: 'foo' }, false);
   const stream = encodeStream(ACK, { label: 'foo' }, { dialler: true });
@@ -343,10 +343,10 @@ test('nested messages', () => {
 test('decompression bombs: a datagram’s content is bounded in octets and messages', () => {
   const bomb = deflate(new Uint8Array(MAX_INFLATED + 1));
   assert.ok(bomb.length < 1000, `${bomb.length}`);
-  assert.match(walked(bomb).refused[0]!, /more than 65536 octets/);
+  assert.match(walked(bomb).refused[0]!, /limit of 65536 octets/);
   // The first one uses the whole budget; no octet of the others is decompressed.
   const many = walked(encodeCompound([...Array.from({ length: 59 }, () => bomb), deflate(ACK)]));
-  assert.is(many.refused.filter((reason) => /more than 65536 octets/.test(reason)).length, 1);
+  assert.is(many.refused.filter((reason) => /limit of 65536 octets/.test(reason)).length, 1);
   assert.is(many.refused.filter((reason) => /more than 0 octets/.test(reason)).length, 59);
   assert.is(many.messages.length, 0);
   // Rejected messages count like accepted ones.
@@ -390,13 +390,13 @@ test('msgpack forms that are read but never sent: longer forms, nil, unknown fie
     Uint8Array.of(1, 2, 3),
   );
   for (const [octets, reason] of [
-    ['0b81c4055365714e6f4f', /0xc4 where a text/], // as peers do
-    ['0b81a55365714e6fff', /0xff where a number/],
-    ['0b81a55365714e6fcf00000001000000ff', /where a number/],
-    ['0b81a55365714e6fd0ff', /where a number/],
-    ['0b81a158c1', /0xc1 where a value/],
-    ['0b93', /where a map/],
-    ['0b81a1589' + '1919'.repeat(10) + '0', /nests deeper/],
+    ['0b81c4055365714e6f4f', /expected a string, found 0xc4/], // as peers do
+    ['0b81a55365714e6fff', /expected a number from 0 to 4294967295, found 0xff/],
+    ['0b81a55365714e6fcf00000001000000ff', /expected a number/],
+    ['0b81a55365714e6fd0ff', /expected a number/],
+    ['0b81a158c1', /expected a value, found 0xc1/],
+    ['0b93', /expected a map, found 0x93/],
+    ['0b81a1589' + '1919'.repeat(10) + '0', /nested more than 16 levels deep/],
     ['0bdf7fffffff', /fields of a map: 2147483647/],
     [`0b81a158dc0200${'01'.repeat(512)}`, /too many values/],
     ['0b81a55365714e6f', /truncated/],
@@ -525,14 +525,14 @@ test('excessive lengths are rejected before any allocation', () => {
   refused('0683a44a6f696ec3a54e6f64657301ac5573657253746174654c656eceffffffff', /octets of state: 4294967295/);
   refused('0881aa557365724d73674c656eceffffffff', /octets of a user message/);
   refused('0982a4416c676f00a3427566dbffffffff', /octets of a stream/);
-  refused('0581a158dbffffffff', /is none for a stream/);
+  refused('0581a158dbffffffff', /unexpected message type 5 in a stream/);
   refused('0081a158dbffffffff', /octets of a map/);
   assert.throws(() => new StreamReader(secured(), false).push(fromHex('0affffffff')), /encrypted octets: 4294967295/);
-  assert.throws(() => new StreamReader(secured(), false).push(fromHex('0a00000001')), /cannot be encrypted ones/);
+  assert.throws(() => new StreamReader(secured(), false).push(fromHex('0a00000001')), /length 1 is below 29/);
   const small = { ...STREAM_LIMITS, octets: 100 };
   assert.throws(() => new StreamReader({}, false, small).push(new Uint8Array(101)), /octets of a stream: 101/);
   const twice = deflate(deflate(ACK));
-  assert.throws(() => new StreamReader({}, false).push(twice), /compressed again/);
+  assert.throws(() => new StreamReader({}, false).push(twice), /contains a compressed message/);
   const cut = deflate(ACK.subarray(0, -1));
   assert.throws(() => new StreamReader({}, false).push(cut), /cut short/);
 });

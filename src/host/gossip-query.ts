@@ -53,7 +53,7 @@ export async function queryCluster(
         const answer = reader.push(octets(bytes));
         if (answer === null) return;
         if (answer.type === 'pushPull') resolve({ members: [...answer.nodes], networks: networksOf(answer.userState) });
-        else reject(failed(answer.type === 'err' ? answer.error : `an answer of type ${answer.type}`));
+        else reject(failed(answer.type === 'err' ? answer.error : `unexpected answer of type ${answer.type}`));
       } catch (error) {
         reject(failed(error instanceof WireError ? error.detail : (error as Error).message));
       }

@@ -121,10 +121,10 @@ function readable(failure: string): string {
  * Explains a reason for a refusal that is about keys (also of a `refused` event); `null` if it is about something else.
  */
 export function keyTrouble(reason: string): string | null {
-  if (reason.includes(UNREADABLE.otherKey)) return 'its keys are others than ours; give both the same --key';
-  if (reason.includes(UNREADABLE.encrypted)) return 'it encrypts, and we have no key; give --key';
-  if (reason.includes(UNREADABLE.plain) || reason.includes('encryption of version'))
-    return 'it does not encrypt, and we do; give it our --key too';
+  if (reason.includes(UNREADABLE.otherKey)) return 'its keys differ from ours; give both the same --key';
+  if (reason.includes(UNREADABLE.encrypted)) return 'it encrypts its gossip, and we have no key; give --key';
+  if (reason.includes(UNREADABLE.plain) || reason.includes('encryption version'))
+    return 'it does not encrypt its gossip, and we do; give it our --key';
   return null;
 }
 

@@ -149,7 +149,7 @@ export function decompress(bytes: Uint8Array, limit: number): Uint8Array {
       previous = NONE;
       continue;
     }
-    if (code > next) throw malformed('lzw', at - 1, `code ${code}, and the highest so far is ${next}`);
+    if (code > next) throw malformed('lzw', at - 1, `code ${code} is above ${next}, the highest code so far`);
     if (previous !== NONE) {
       // The code may be the one being defined: the previous sequence plus its first octet.
       before[next] = previous;
@@ -158,7 +158,7 @@ export function decompress(bytes: Uint8Array, limit: number): Uint8Array {
       lengths[next] = lengths[previous]! + 1;
     }
     const end = length + lengths[code]!;
-    if (end > limit) throw malformed('lzw', at - 1, `more than ${limit} octets come out`);
+    if (end > limit) throw malformed('lzw', at - 1, `the output is longer than the limit of ${limit} octets`);
     if (end > out.length) {
       const grown = new Uint8Array(Math.min(limit, Math.max(end, out.length * 2)));
       grown.set(out);

@@ -79,7 +79,7 @@ export function incompatible(remote: readonly NodeState[], local: Iterable<Membe
     for (const { name, vsn } of all) {
       const current = vsn[at + 2] ?? 0;
       if (current < least || current > greatest)
-        return `${name} speaks version ${current} of the ${what}, and ${least} to ${greatest} can be spoken`;
+        return `${name} uses version ${current} of the ${what}, but the live members have ${least > greatest ? 'no version' : `only ${least} to ${greatest}`} in common`;
     }
   }
   return null;

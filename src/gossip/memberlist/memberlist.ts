@@ -197,9 +197,9 @@ export class Memberlist {
   constructor(options: MemberlistOptions, sink: MemberlistSink, delegate: Delegate, now: number) {
     const { name, address, port = 7946, meta = NOTHING, vsn = Uint8Array.of(1, 5, 2, 0, 0, 0) } = options;
     if (name === '' || name.length > MAX_NAME)
-      throw new RangeError(`a member's name has 1 to ${MAX_NAME} characters, not ${name.length}`);
-    if (vsn.length !== 6) throw new RangeError(`memberlist.vsn has 6 octets, not ${vsn.length}`);
-    if (addressBytes(address).length === 0) throw new RangeError('a member has an address');
+      throw new RangeError(`a member's name must have 1 to ${MAX_NAME} characters, not ${name.length}`);
+    if (vsn.length !== 6) throw new RangeError(`memberlist.vsn must have 6 octets, not ${vsn.length}`);
+    if (addressBytes(address).length === 0) throw new RangeError('memberlist.address must not be empty');
     uint('memberlist.port', port, 0xffff);
     uint('memberlist.meta', meta.length, MAX_META);
     this.timing = { ...LAN, ...options.timing };
@@ -358,19 +358,19 @@ export class Memberlist {
     this.#now = now;
     if (this.#roster.leaving) return;
     this.#roster.leave(now);
-    let told = false;
+    let finished = false;
     const finish = (): void => {
-      if (!told) done?.();
-      told = true;
+      if (!finished) done?.();
+      finished = true;
     };
-    const farewell = (then: number): void => {
-      this.#roster.farewell(finish);
+    const announceLeave = (then: number): void => {
+      this.#roster.announceLeave(finish);
       if (this.#roster.all().some((member) => member !== this.#roster.self && isLive(member)))
         this.#timers.set(then + timeout, finish);
       else finish();
     };
-    if (this.#spread(now)) this.#timers.set(now + this.timing.gossipInterval, farewell);
-    else farewell(now);
+    if (this.#spread(now)) this.#timers.set(now + this.timing.gossipInterval, announceLeave);
+    else announceLeave(now);
   }
 
   /** Stops at once, without a message. Afterwards nothing is due, and all input is ignored. */
@@ -400,7 +400,7 @@ export class Memberlist {
   sendReliable(node: string, message: Uint8Array): boolean {
     const member = this.#roster.get(node);
     if (member === undefined || this.#stopped) return false;
-    this.#sessions.tell(member.address, member.port, encodeUser(message));
+    this.#sessions.send(member.address, member.port, encodeUser(message));
     return true;
   }
 
@@ -644,20 +644,20 @@ export class Memberlist {
     const fits = (member: Entry): boolean =>
       isLive(member) || (member.state === 'dead' && now - member.since <= gossipToTheDeadTime);
     // Picks one member at a time, because there is usually nothing to send.
-    const told: Entry[] = [];
-    while (told.length < gossipNodes) {
-      const [member] = this.#roster.pick(1, (one) => fits(one) && !told.includes(one));
+    const receivers: Entry[] = [];
+    while (receivers.length < gossipNodes) {
+      const [member] = this.#roster.pick(1, (one) => fits(one) && !receivers.includes(one));
       if (member === undefined) break;
       const messages = this.#take(this.#packetSize - COMPOUND_HEADER - this.#overhead);
       if (messages.length === 0) break;
-      told.push(member);
+      receivers.push(member);
       const { address, port } = member;
       if (messages.length === 1) this.#transmit(address, port, messages[0]!, member);
       else
         for (let at = 0; at < messages.length; at += MAX_PARTS)
           this.#transmit(address, port, encodeCompound(messages.slice(at, at + MAX_PARTS)), member);
     }
-    return told.length > 0;
+    return receivers.length > 0;
   }
 
   /** Takes queued broadcasts for one packet with this much room, own messages first. */
@@ -679,8 +679,8 @@ export class Memberlist {
   #send(address: string, port: number, message: Message): void {
     const bytes = encodeMessage(message);
     const room = this.#packetSize - bytes.length - COMPOUND_PART - COMPOUND_HEADER - this.#overhead;
-    const riders = this.#take(room).slice(0, MAX_PARTS - 1);
-    this.#transmit(address, port, riders.length === 0 ? bytes : encodeCompound([bytes, ...riders]), null);
+    const piggybacked = this.#take(room).slice(0, MAX_PARTS - 1);
+    this.#transmit(address, port, piggybacked.length === 0 ? bytes : encodeCompound([bytes, ...piggybacked]), null);
   }
 
   /** @param member The receiver, if known: packets to one that supports it have a checksum. */
@@ -726,7 +726,7 @@ export class Memberlist {
     if (this.#stopped) return done('this member has stopped', now);
     const failed = (answer: StreamMessage | null, failure: string): string => {
       if (answer === null) return failure;
-      return answer.type === 'err' ? answer.error : `an answer of type ${answer.type}`;
+      return answer.type === 'err' ? answer.error : `unexpected answer of type ${answer.type}`;
     };
     this.#sessions.ask(
       address,

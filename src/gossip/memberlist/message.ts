@@ -238,7 +238,7 @@ export function readMessage(reader: Reader): Message {
   const { at } = reader;
   const code = reader.octet();
   const type = NAMES.get(code);
-  if (type === undefined) throw unsupported(PROTOCOL, at, `a message of type ${code} is not a map`);
+  if (type === undefined) throw unsupported(PROTOCOL, at, `unexpected message type ${code}`);
   const value = { type };
   readMap(reader, FIELDS[type], value);
   return value as Message;
@@ -353,6 +353,6 @@ export function addressBytes(text: string): Uint8Array {
 
 /** Rejects a length above the limit. @throws WireError */
 export function bounded(length: number, limit: number, what: string, offset = 0): number {
-  if (length > limit) throw malformed(PROTOCOL, offset, `${what}: ${length}, and at most ${limit} are taken`);
+  if (length > limit) throw malformed(PROTOCOL, offset, `${what}: ${length}, more than the limit of ${limit}`);
   return length;
 }

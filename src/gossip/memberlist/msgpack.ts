@@ -226,14 +226,14 @@ export class Reader {
     else if (first === 0xd9 || (bin && first === 0xc4)) length = this.octet();
     else if (first === 0xda || (bin && first === 0xc5)) length = getU16(this.bytes, this.#take(2));
     else if (first === 0xdb || (bin && first === 0xc6)) length = getU32(this.bytes, this.#take(4));
-    else throw this.#wrong(at, bin ? 'bytes' : 'a text');
+    else throw this.#wrong(at, bin ? 'bytes' : 'a string');
     return this.#take(length);
   }
 
   /** Skips a value of any type. */
   skip(depth = 0): void {
     const at = this.at;
-    if (this.skips-- <= 0) throw malformed(PROTOCOL, at, 'too many values that mean nothing here');
+    if (this.skips-- <= 0) throw malformed(PROTOCOL, at, 'too many values in unknown fields');
     const first = this.octet();
     if (first < 0x80 || first >= 0xe0) return;
     if (first < 0x90) return this.#skipAll((first & 15) * 2, depth);
@@ -253,7 +253,7 @@ export class Reader {
   }
 
   #skipAll(count: number, depth: number): void {
-    if (depth >= MAX_DEPTH) throw malformed(PROTOCOL, this.at, `a value nests deeper than ${MAX_DEPTH}`);
+    if (depth >= MAX_DEPTH) throw malformed(PROTOCOL, this.at, `a value is nested more than ${MAX_DEPTH} levels deep`);
     for (let i = 0; i < count; i++) this.skip(depth + 1);
   }
 
@@ -270,7 +270,7 @@ export class Reader {
   }
 
   #wrong(at: number, wanted: string): WireError {
-    return malformed(PROTOCOL, at, `0x${this.bytes[at]!.toString(16)} where ${wanted} is to be`);
+    return malformed(PROTOCOL, at, `expected ${wanted}, found 0x${this.bytes[at]!.toString(16)}`);
   }
 }
 

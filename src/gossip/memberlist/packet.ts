@@ -47,7 +47,7 @@ export interface Security {
 /** The octets of a label. @throws RangeError for more than 255. */
 export function labelBytes(label: string): Uint8Array {
   const octets = encodeText(label, true);
-  if (octets.length > 255) throw new RangeError(`a label has at most 255 octets, not ${octets.length}`);
+  if (octets.length > 255) throw new RangeError(`a label must have at most 255 octets, not ${octets.length}`);
   return octets;
 }
 
@@ -68,7 +68,7 @@ export function takeLabel(bytes: Uint8Array): { label: string; rest: Uint8Array 
   if (bytes[0] !== TYPE.label) return { label: '', rest: bytes };
   if (bytes.length < 2) throw truncated(PROTOCOL, 0, 2, bytes.length);
   const end = 2 + bytes[1]!;
-  if (end === 2) throw malformed(PROTOCOL, 1, 'a label of no octets');
+  if (end === 2) throw malformed(PROTOCOL, 1, 'the label is empty');
   if (end > bytes.length) throw truncated(PROTOCOL, 0, end, bytes.length);
   return { label: decodeText(bytes, 2, end, true), rest: bytes.subarray(end) };
 }
@@ -78,13 +78,15 @@ export function takeLabel(bytes: Uint8Array): { label: string; rest: Uint8Array 
  * long.
  */
 export function encodeCompound(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length > MAX_PARTS) throw new RangeError(`a compound has at most ${MAX_PARTS} parts, not ${parts.length}`);
+  if (parts.length > MAX_PARTS)
+    throw new RangeError(`a compound must have at most ${MAX_PARTS} parts, not ${parts.length}`);
   let at = COMPOUND_HEADER + COMPOUND_PART * parts.length;
   const out = new Uint8Array(parts.reduce((sum, part) => sum + part.length, at));
   out[0] = TYPE.compound;
   out[1] = parts.length;
   parts.forEach((part, i) => {
-    if (part.length > 0xffff) throw new RangeError(`a part of a compound has at most 65535 octets, not ${part.length}`);
+    if (part.length > 0xffff)
+      throw new RangeError(`a part of a compound must have at most 65535 octets, not ${part.length}`);
     setU16(out, COMPOUND_HEADER + COMPOUND_PART * i, part.length);
     out.set(part, at);
     at += part.length;
@@ -97,7 +99,7 @@ export function decodeCompound(bytes: Uint8Array): { parts: Uint8Array[]; trunca
   const count = bytes.length < COMPOUND_HEADER ? 0 : bytes[1]!;
   let at = COMPOUND_HEADER + COMPOUND_PART * count;
   if (bytes.length < at) throw truncated(PROTOCOL, 0, at, bytes.length);
-  if (bytes[0] !== TYPE.compound) throw malformed(PROTOCOL, 0, `type ${bytes[0]} is no compound`);
+  if (bytes[0] !== TYPE.compound) throw malformed(PROTOCOL, 0, `type ${bytes[0]} is not a compound`);
   const parts: Uint8Array[] = [];
   for (let i = 0; i < count; i++) {
     const end = at + getU16(bytes, COMPOUND_HEADER + COMPOUND_PART * i);
@@ -131,8 +133,8 @@ export function deflate(bytes: Uint8Array): Uint8Array {
 
 /** Decompresses a message. @throws WireError */
 export function inflate(message: Message, limit: number): Uint8Array {
-  if (message.type !== 'compress') throw malformed(PROTOCOL, 0, `a ${message.type} is not compressed`);
-  if (message.algo !== 0) throw malformed(PROTOCOL, 0, `compression ${message.algo} is not known`);
+  if (message.type !== 'compress') throw malformed(PROTOCOL, 0, `a message of type ${message.type} is not compressed`);
+  if (message.algo !== 0) throw malformed(PROTOCOL, 0, `compression algorithm ${message.algo} is not supported`);
   return decompress(message.buf, limit);
 }
 
@@ -151,14 +153,14 @@ export function encrypts(security: Security): boolean {
 /** The parts that encryption needs. @throws RangeError if one is missing. */
 export function sealer(security: Security): { aead: Aead; keyring: Keyring } {
   const { aead, keyring } = security;
-  if (aead === undefined || keyring === undefined) throw new RangeError('keys need an aead that encrypts with them');
+  if (aead === undefined || keyring === undefined) throw new RangeError('security.keyring requires security.aead');
   return { aead, keyring };
 }
 
 /** Encrypts with the first key. @throws RangeError if there are no keys or no cipher. */
 export function sealWith(security: Security, plain: Uint8Array, aad: Uint8Array): Uint8Array {
   const { aead, keyring } = sealer(security);
-  if (security.nonce === undefined) throw new RangeError('encryption needs a source of nonces');
+  if (security.nonce === undefined) throw new RangeError('security.keyring requires security.nonce');
   return seal(aead, keyring.primary, security.version ?? 1, security.nonce(), plain, aad);
 }
 

@@ -18,6 +18,6 @@ export function refusalOf({ reason, detail }: WireError): Refusal {
   if (detail === UNREADABLE.label) return 'label';
   if (detail === UNREADABLE.otherKey) return 'key';
   if (detail === UNREADABLE.encrypted) return 'encrypted';
-  if (detail === UNREADABLE.plain || detail.startsWith('encryption of version')) return 'plain';
+  if (detail === UNREADABLE.plain || detail.startsWith('encryption version')) return 'plain';
   return reason === 'unsupported' ? 'version' : 'malformed';
 }

@@ -80,7 +80,7 @@ export class Roster {
   #index = 0;
   /** A member to probe before its turn, and whether the last probe was such a one. */
   #urgent: Entry | null = null;
-  #hurried = false;
+  #wasUrgent = false;
 
   constructor(options: RosterOptions, host: RosterHost, timers: Timers, now: number) {
     this.#options = options;
@@ -128,17 +128,17 @@ export class Roster {
   }
 
   /** Announces that this member left; calls `finished` once the broadcast has been sent often enough. */
-  farewell(finished: () => void): void {
+  announceLeave(finished: () => void): void {
     const { name, incarnation } = this.self;
-    this.#say(name, { type: 'dead', incarnation, node: name, from: name }, finished);
+    this.#broadcast(name, { type: 'dead', incarnation, node: name, from: name }, finished);
   }
 
   /**
    * Handles a member's announcement of itself.
-   * @param told Whether to broadcast the message.
-   * @param hearsay Whether it came from another member, whose information may be outdated.
+   * @param broadcast Whether to broadcast the message.
+   * @param secondHand Whether it came from another member, whose information may be outdated.
    */
-  alive(message: Alive, now: number, told = true, hearsay = false): Verdict {
+  alive(message: Alive, now: number, broadcast = true, secondHand = false): Verdict {
     const { node, addr, meta, vsn, incarnation } = message;
     const port = message.port === 0 ? this.#options.port : message.port;
     if (addr === '' || node === '' || node.length > MAX_NAME || meta.length > MAX_META) return 'invalid';
@@ -165,9 +165,9 @@ export class Roster {
       this.#refute(incarnation, now);
       return 'taken';
     }
-    const outbids = incarnation === MAX_INCARNATION && member.state !== 'alive' && !hearsay;
-    if (incarnation <= member.incarnation && !moved && !outbids) return 'old';
-    this.#absolve(member);
+    const overrides = incarnation === MAX_INCARNATION && member.state !== 'alive' && !secondHand;
+    if (incarnation <= member.incarnation && !moved && !overrides) return 'old';
+    this.#clearSuspicion(member);
     const changed = !same(meta, member.meta);
     const back = !isLive(member);
     if (member.state !== 'alive') member.since = now;
@@ -178,7 +178,7 @@ export class Roster {
     if (!same(vsn, member.vsn)) member.vsn = same(vsn, this.self.vsn) ? this.self.vsn : vsn.slice();
     member.incarnation = incarnation;
     member.state = 'alive';
-    if (told) this.#say(node, { ...message, port }, null);
+    if (broadcast) this.#broadcast(node, { ...message, port }, null);
     if (back) this.#host.joined(member, now);
     else if (changed) this.#host.updated(member, now);
     return 'taken';
@@ -196,7 +196,7 @@ export class Roster {
     if (member.suspicion !== null) {
       member.suspicion.own ||= own;
       if (!member.suspicion.confirm(message.from)) return 'old';
-      this.#say(member.name, message, null);
+      this.#broadcast(member.name, message, null);
       this.#await(member, now);
       return 'taken';
     }
@@ -206,7 +206,7 @@ export class Roster {
       return 'taken';
     }
     if (this.#unbelievable(member, message, own)) return 'unbelievable';
-    this.#say(member.name, message, null);
+    this.#broadcast(member.name, message, null);
     member.incarnation = message.incarnation;
     member.state = 'suspect';
     member.since = now;
@@ -230,8 +230,8 @@ export class Roster {
       return 'taken';
     }
     if (this.#unbelievable(member, message, own)) return 'unbelievable';
-    this.#absolve(member);
-    this.#say(member.name, message, null);
+    this.#clearSuspicion(member);
+    this.#broadcast(member.name, message, null);
     member.incarnation = message.incarnation;
     member.state = message.node === message.from ? 'left' : 'dead';
     member.since = now;
@@ -282,8 +282,8 @@ export class Roster {
   /** The next member to probe; `null` if there is none. */
   next(now: number): Entry | null {
     // At most every other time, so that accusations cannot starve the probes of other members.
-    const urgent = this.#hurried ? null : this.#urgent;
-    this.#hurried = urgent !== null;
+    const urgent = this.#wasUrgent ? null : this.#urgent;
+    this.#wasUrgent = urgent !== null;
     if (urgent !== null) {
       this.#urgent = null;
       if (isLive(urgent)) return urgent;
@@ -367,7 +367,7 @@ export class Roster {
     });
   }
 
-  #absolve(member: Entry): void {
+  #clearSuspicion(member: Entry): void {
     this.#timers.cancel(member.timer);
     member.timer = null;
     member.suspicion = null;
@@ -385,10 +385,10 @@ export class Roster {
 
   #announce(finished: (() => void) | null): void {
     const { name: node, address: addr, port, meta, vsn, incarnation } = this.self;
-    this.#say(node, { type: 'alive', incarnation, node, addr, port, meta, vsn }, finished);
+    this.#broadcast(node, { type: 'alive', incarnation, node, addr, port, meta, vsn }, finished);
   }
 
-  #say(about: string, message: Message, finished: (() => void) | null): void {
+  #broadcast(about: string, message: Message, finished: (() => void) | null): void {
     this.#host.broadcast(about, encodeMessage(message).slice(), finished); // a copy, without the spare room behind it
   }
 }

@@ -46,7 +46,7 @@ export class Keyring {
 
   /** @throws RangeError if there is no key, or one that is not 16, 24 or 32 octets long. */
   constructor(keys: readonly Uint8Array[]) {
-    if (keys.length === 0) throw new RangeError('a keyring has at least one key');
+    if (keys.length === 0) throw new RangeError('a keyring must have at least one key');
     for (const key of keys) this.add(key);
   }
 
@@ -61,14 +61,14 @@ export class Keyring {
   /** Adds a key for decryption only. A key that is already in the ring keeps its position. */
   add(key: Uint8Array): void {
     if (key.length !== 16 && key.length !== 24 && key.length !== 32)
-      throw new RangeError(`a key has 16, 24 or 32 octets, not ${key.length}`);
+      throw new RangeError(`a key must have 16, 24 or 32 octets, not ${key.length}`);
     if (this.#find(key) < 0) this.#keys = [...this.#keys, key.slice()];
   }
 
   /** Encrypts with this key from now on. @throws RangeError if the key is not in the ring. */
   use(key: Uint8Array): void {
     const at = this.#find(key);
-    if (at < 0) throw new RangeError('the key is not in the ring: add it first');
+    if (at < 0) throw new RangeError('the key is not in the ring; add it first');
     const chosen = this.#keys[at]!;
     this.#keys = [chosen, ...this.#keys.filter((other) => other !== chosen)];
   }
@@ -76,7 +76,7 @@ export class Keyring {
   /** Removes a key. @throws RangeError for the key that encrypts. */
   remove(key: Uint8Array): void {
     const at = this.#find(key);
-    if (at === 0) throw new RangeError('the key encrypts: use another one first');
+    if (at === 0) throw new RangeError('this key encrypts outgoing messages; use another key first');
     this.#keys = this.#keys.filter((_, i) => i !== at);
   }
 
@@ -103,7 +103,7 @@ export function seal(
   plain: Uint8Array,
   aad: Uint8Array,
 ): Uint8Array {
-  if (nonce.length !== NONCE) throw new RangeError(`a nonce has ${NONCE} octets, not ${nonce.length}`);
+  if (nonce.length !== NONCE) throw new RangeError(`a nonce must have ${NONCE} octets, not ${nonce.length}`);
   const out = new Uint8Array(sealedLength(version, plain.length));
   out[0] = version;
   out.set(nonce, 1);
@@ -123,9 +123,9 @@ export function seal(
 export function open(aead: Aead, keyring: Keyring, sealed: Uint8Array, aad: Uint8Array): Uint8Array {
   if (sealed.length < HEADER + TAG) throw truncated(PROTOCOL, 0, HEADER + TAG, sealed.length);
   const version = sealed[0]!;
-  if (version > 1) throw malformed(PROTOCOL, 0, `encryption of version ${version}`);
+  if (version > 1) throw malformed(PROTOCOL, 0, `encryption version ${version} is not supported`);
   if (version === 0 && (sealed.length - HEADER - TAG) % BLOCK !== 0)
-    throw malformed(PROTOCOL, HEADER, 'the length is not that of whole blocks');
+    throw malformed(PROTOCOL, HEADER, `the length of the ciphertext is not a multiple of ${BLOCK}`);
   const nonce = sealed.subarray(1, HEADER);
   for (const key of keyring.keys) {
     const plain = aead.open(key, nonce, sealed.subarray(HEADER), aad);
@@ -133,7 +133,7 @@ export function open(aead: Aead, keyring: Keyring, sealed: Uint8Array, aad: Uint
     if (version === 1) return plain;
     const fill = plain[plain.length - 1] ?? 0;
     if (fill < 1 || fill > BLOCK || fill > plain.length)
-      throw malformed(PROTOCOL, sealed.length - TAG - 1, 'what fills up the last block does not say its length');
+      throw malformed(PROTOCOL, sealed.length - TAG - 1, 'the padding is invalid');
     return plain.subarray(0, plain.length - fill);
   }
   throw malformed(PROTOCOL, 0, UNREADABLE.otherKey);

@@ -100,7 +100,7 @@ export class Sessions {
   }
 
   /** Sends a message and expects no answer. */
-  tell(address: string, port: number, message: Uint8Array): void {
+  send(address: string, port: number, message: Uint8Array): void {
     this.#sink.openStream(this.#next++, address, port, this.#encode(message, true), false);
   }
 
@@ -140,12 +140,13 @@ export class Sessions {
     let failure = '';
     try {
       if (session.done === null && this.#work.left(now) <= 0)
-        return this.#end(id, session, null, now, 'too much to do');
+        return this.#end(id, session, null, now, 'too many requests');
       const message = this.#push(session, bytes);
       this.#kept += session.reader.kept - session.kept;
       session.kept = session.reader.kept;
       if (message === null) {
-        if (this.#kept > this.#options.maxKept) this.#end(id, session, null, now, 'too much is kept');
+        if (this.#kept > this.#options.maxKept)
+          this.#end(id, session, null, now, 'too many octets of incomplete messages');
         return;
       }
       if (session.done !== null) return this.#end(id, session, message, now, '');

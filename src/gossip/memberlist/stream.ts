@@ -147,7 +147,7 @@ export class StreamReader {
   #message: StreamMessage | null = null;
   /** Number of attempts to parse: the cost of a stream besides copying. */
   looks = 0;
-  readonly #spent: Spent = { octets: 0 };
+  readonly #decompressed: Decompressed = { octets: 0 };
 
   /** @param dialled Whether this side is the client: it then receives a response, without a label. */
   constructor(security: Security, dialled: boolean, limits: StreamLimits = STREAM_LIMITS) {
@@ -158,7 +158,7 @@ export class StreamReader {
 
   /** Octets decompressed so far; the whole limit if decompression failed. */
   get inflated(): number {
-    return this.#spent.octets;
+    return this.#decompressed.octets;
   }
 
   /** Buffered octets. */
@@ -218,37 +218,51 @@ export class StreamReader {
     if (!encrypted) {
       if (this.#security.keyring !== undefined && this.#security.verifyIncoming !== false)
         throw malformed(PROTOCOL, start, UNREADABLE.plain);
-      this.#parser ??= new MessageParser(this.#limits, start, this.#spent);
+      this.#parser ??= new MessageParser(this.#limits, start, this.#decompressed);
       return this.#parser.parse(this.#bytes, this.#length, false);
     }
     if (this.#security.keyring === undefined) throw malformed(PROTOCOL, start, UNREADABLE.encrypted);
     if (this.#length < start + FRAME) throw truncated(PROTOCOL, start, FRAME, this.#length);
     const length = getU32(this.#bytes, start + 1);
-    if (length < OVERHEAD[1]) throw malformed(PROTOCOL, start + 1, `${length} octets cannot be encrypted ones`);
+    if (length < OVERHEAD[1])
+      throw malformed(
+        PROTOCOL,
+        start + 1,
+        `length ${length} is below ${OVERHEAD[1]}, the minimum of an encrypted message`,
+      );
     const end = start + FRAME + bounded(length, this.#limits.octets, 'encrypted octets', start + 1);
     if (this.#length < end) throw truncated(PROTOCOL, start, FRAME + length, this.#length);
     const { aead, keyring } = sealer(this.#security);
     const aad = joined(this.#bytes.subarray(start, start + FRAME), labelBytes(own));
-    return decodeWhole(open(aead, keyring, this.#bytes.subarray(start + FRAME, end), aad), this.#limits, this.#spent);
+    return decodeComplete(
+      open(aead, keyring, this.#bytes.subarray(start + FRAME, end), aad),
+      this.#limits,
+      this.#decompressed,
+    );
   }
 }
 
 /** Decodes a complete message, compressed or not. @throws WireError */
 export function decodeStream(bytes: Uint8Array, limits: StreamLimits = STREAM_LIMITS): StreamMessage {
-  return decodeWhole(bytes, limits, { octets: 0 });
+  return decodeComplete(bytes, limits, { octets: 0 });
 }
 
 /** Octets decompressed so far. */
-interface Spent {
+interface Decompressed {
   octets: number;
 }
 
-function decodeWhole(bytes: Uint8Array, limits: StreamLimits, spent: Spent, inflated = false): StreamMessage {
-  return whole(() => new MessageParser(limits, 0, spent).parse(bytes, bytes.length, inflated));
+function decodeComplete(
+  bytes: Uint8Array,
+  limits: StreamLimits,
+  decompressed: Decompressed,
+  inflated = false,
+): StreamMessage {
+  return withoutTruncation(() => new MessageParser(limits, 0, decompressed).parse(bytes, bytes.length, inflated));
 }
 
 /** Reports `truncated` as `malformed`, because no more bytes will arrive. */
-function whole<T>(read: () => T): T {
+function withoutTruncation<T>(read: () => T): T {
   try {
     return read();
   } catch (error) {
@@ -261,15 +275,15 @@ function whole<T>(read: () => T): T {
 /** Parses a message from growing bytes; resumes after the last complete member. */
 class MessageParser {
   readonly #limits: StreamLimits;
-  readonly #spent: Spent;
+  readonly #decompressed: Decompressed;
   #at: number;
   #header: { join: boolean; nodes: number; userStateLen: number } | null = null;
   #nodes: NodeState[] = [];
 
-  constructor(limits: StreamLimits, at: number, spent: Spent) {
+  constructor(limits: StreamLimits, at: number, decompressed: Decompressed) {
     this.#limits = limits;
     this.#at = at;
-    this.#spent = spent;
+    this.#decompressed = decompressed;
   }
 
   parse(bytes: Uint8Array, length: number, inflated: boolean): StreamMessage {
@@ -295,15 +309,15 @@ class MessageParser {
     }
     reader.at = this.#at;
     if (type === TYPE.compress) {
-      if (inflated) throw malformed(PROTOCOL, this.#at, 'what is compressed is compressed again');
+      if (inflated) throw malformed(PROTOCOL, this.#at, 'a compressed message contains a compressed message');
       const message = readMessage(reader);
-      this.#spent.octets = this.#limits.inflated; // a failure uses up the whole budget
+      this.#decompressed.octets = this.#limits.inflated; // a failure uses up the whole budget
       const plain = inflate(message, this.#limits.inflated);
-      this.#spent.octets = plain.length;
-      return decodeWhole(plain, this.#limits, this.#spent, true);
+      this.#decompressed.octets = plain.length;
+      return decodeComplete(plain, this.#limits, this.#decompressed, true);
     }
     if (type !== TYPE.ping && type !== TYPE.ack && type !== TYPE.err)
-      throw malformed(PROTOCOL, this.#at, `a message of type ${type} is none for a stream`);
+      throw malformed(PROTOCOL, this.#at, `unexpected message type ${type} in a stream`);
     return this.#map(reader, readMessage) as Ping | Ack | Err;
   }
 

@@ -143,7 +143,7 @@ export class OverlayPeers {
   readonly #unsubscribes: (() => void)[];
   #rejected = 0;
 
-  /** @throws RangeError if `local` is not a host's address. */
+  /** @throws RangeError if `local` is not the address of a host. */
   constructor(options: OverlayPeersOptions, db: NetworkDb, sink: OverlaySink) {
     this.network = options.network;
     this.vni = options.vni;
@@ -200,7 +200,7 @@ export class OverlayPeers {
   addLocal(endpoint: LocalEndpoint, now: number): void {
     const { id, ip, mac } = endpoint;
     const waiting = this.#placementOf(endpoint);
-    if (this.#locals.has(id)) throw new RangeError(`endpoint ${id} exists already`);
+    if (this.#locals.has(id)) throw new RangeError(`endpoint ${id} already exists`);
     const first = this.#locals.size === 0;
     this.#parameters = waiting.parameters;
     const local: Local = { id, ip, mac, waiting, announced: null };
@@ -541,9 +541,9 @@ export class OverlayPeers {
       if (vtep === this.#local && owner !== this.#db.name) return null;
       const { address, length } = parseIpv4Prefix(record.endpointIp);
       if (address === 0 || address === 0xffff_ffff || isMulticastIpv4(address))
-        throw new RangeError('not a host address');
+        throw new RangeError('not the address of a host');
       const mac = parseMac(record.endpointMac);
-      if (mac === 0 || isGroupMac(mac)) throw new RangeError('not a host address');
+      if (mac === 0 || isGroupMac(mac)) throw new RangeError('not the address of a host');
       const { since, attached, vni } = extensionOf(record.unknown);
       return {
         key,
@@ -586,12 +586,12 @@ function underlay(text: string): string {
   if (isIpv6Text(text)) {
     const bytes = parseIpv6(text);
     if (bytes[0] === 0xff || bytes.every((octet) => octet === 0))
-      throw new RangeError(`${text} is not a host's address`);
+      throw new RangeError(`${text} is not the address of a host`);
     return formatIpv6(bytes);
   }
   const address = parseIpv4(text);
   if (address === 0 || address === 0xffff_ffff || isMulticastIpv4(address))
-    throw new RangeError(`${text} is not a host's address`);
+    throw new RangeError(`${text} is not the address of a host`);
   return text;
 }
 

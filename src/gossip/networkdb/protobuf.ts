@@ -102,7 +102,7 @@ class Reader {
     for (let shift = 0; ; shift += 7) {
       if (this.at >= this.#end) throw truncated(this.#protocol, start, this.at - start + 1, this.#end);
       const octet = this.#bytes[this.at++]!;
-      if (shift === 63 && octet > 1) throw malformed(this.#protocol, start, 'a number of more than 64 bits');
+      if (shift === 63 && octet > 1) throw malformed(this.#protocol, start, 'the number has more than 64 bits');
       const bits = octet & 127;
       if (shift < 28) low |= bits << shift;
       else if (shift === 28) {
@@ -137,8 +137,8 @@ class Reader {
     else if (type === LENGTH) this.block();
     else if (type === FOUR) this.skip(start, 4);
     else if (type === GROUP || type === GROUP_END)
-      throw unsupported(this.#protocol, start, 'a group, which version 3 does not have');
-    else throw malformed(this.#protocol, start, `wire type ${type}`);
+      throw unsupported(this.#protocol, start, 'a group, which protobuf version 3 does not have');
+    else throw malformed(this.#protocol, start, `unknown wire type ${type}`);
   }
 }
 
@@ -186,7 +186,7 @@ export function message<V extends object>(protocol: string, fields: readonly Fie
       const start = reader.at;
       reader.varint();
       if (reader.high !== 0 || reader.low >>> 3 === 0)
-        throw malformed(protocol, start, 'a field number out of 1 to 2^29 - 1');
+        throw malformed(protocol, start, 'the field number is not from 1 to 2^29 - 1');
       const type = reader.low & 7;
       const field = byNumber[reader.low >>> 3];
       if (field === undefined) {
@@ -216,8 +216,7 @@ export function message<V extends object>(protocol: string, fields: readonly Fie
     if (kind === 'bool') return value === true ? 1 : 0;
     if (kind === 'int32') {
       const number = value as number;
-      if ((number | 0) !== number)
-        throw new RangeError(`${protocol}.${name} is to be a whole number of 32 bits, not ${number}`);
+      if ((number | 0) !== number) throw new RangeError(`${protocol}.${name} must be a 32-bit integer, not ${number}`);
       return number;
     }
     return uint(`${protocol}.${name}`, value as number, kind === 'uint32' ? 0xffff_ffff : MAX_UINT64);
@@ -297,7 +296,7 @@ export function* fieldsOf(
     const start = reader.at;
     reader.varint();
     if (reader.high !== 0 || reader.low >>> 3 === 0)
-      throw malformed(protocol, start, 'a field number out of 1 to 2^29 - 1');
+      throw malformed(protocol, start, 'the field number is not from 1 to 2^29 - 1');
     const type = reader.low & 7;
     const number = reader.low >>> 3;
     let from = reader.at;

@@ -81,17 +81,17 @@ export class Tables {
       if (present) entry.expires = Infinity;
       else if (entry.expires === Infinity) this.store.expire(entry, now + this.#tombstoneLife);
     }
-    this.#tell(entry, present && !entry.deleting ? entry.value : null, now);
+    this.#notify(entry, present && !entry.deleting ? entry.value : null, now);
   }
 
   forget(entry: Entry, now: number): void {
     this.store.remove(entry);
-    this.#tell(entry, null, now);
+    this.#notify(entry, null, now);
   }
 
   /** Removes a network with all its entries. */
   drop(network: string, now: number): void {
-    for (const entry of this.store.drop(network)) this.#tell(entry, null, now);
+    for (const entry of this.store.drop(network)) this.#notify(entry, null, now);
   }
 
   /** Updates what watchers see of the entries of an owner, in one network or in all. */
@@ -118,7 +118,7 @@ export class Tables {
     }
   }
 
-  #tell(entry: Entry, value: Uint8Array | null, now: number): void {
+  #notify(entry: Entry, value: Uint8Array | null, now: number): void {
     const previous = entry.shown;
     if (previous === value || (previous !== null && value !== null && equal(previous, value))) {
       entry.shown = value;
