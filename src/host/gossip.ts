@@ -53,6 +53,8 @@ export class GossipHost {
   readonly #companion: Companion | undefined;
   readonly #streams = new Map<number, Socket>();
   #timer: NodeJS.Timeout | undefined;
+  /** When the timer calls `#wake`, in milliseconds. */
+  #due = Infinity;
   #closed = false;
 
   /**
@@ -124,6 +126,7 @@ export class GossipHost {
   }
 
   #wake(): void {
+    this.#due = Infinity;
     this.act((machine, now) => {
       machine.wake(now);
       if (this.#companion !== undefined && this.#companion.next <= now) this.#companion.tick(now);
@@ -131,8 +134,10 @@ export class GossipHost {
   }
 
   #rearm(): void {
-    clearTimeout(this.#timer);
     const due = Math.min(this.machine.due, this.#companion?.next ?? Infinity);
+    if (due === this.#due && !this.#closed) return;
+    this.#due = due;
+    clearTimeout(this.#timer);
     if (this.#closed || due === Infinity) return;
     const delay = Math.min(MAX_DELAY, Math.max(0, Math.ceil(due - performance.now())));
     this.#timer = setTimeout(() => this.#wake(), delay);

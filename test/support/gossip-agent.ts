@@ -2,7 +2,9 @@
  * The gossip of an agent with many networks in a process of its own, and what it costs: an `OverlayGossip` whose engine
  * takes everything and does nothing.
  *
- *     node --import tsx test/support/gossip-agent.ts JSON     see `AgentOptions`; prints a line of JSON, an `AgentReport`
+ *     node --import tsx test/support/gossip-agent.ts JSON     see `AgentOptions`
+ *
+ * Prints the line `ready` when all its endpoints are announced, and at the end a line of JSON, an `AgentReport`.
  */
 import { readFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
@@ -28,7 +30,8 @@ export interface AgentOptions {
 }
 
 export interface AgentReport {
-  /** Milliseconds from the start until all endpoints of the others are known; `null` where they never were. */
+  /** When it started, and when it knew all endpoints of the others, in ms since 1970; `null` if it never did. */
+  started: number;
   known: number | null;
   /** Networks that said that they are in sync, with endpoints of the others, before they had all of them. */
   early: number;
@@ -89,19 +92,25 @@ async function run(options: AgentOptions): Promise<AgentReport> {
   }, 1);
   const early = new Set<string>();
   let known: number | null = null;
-  while (known === null && performance.now() - started < PATIENCE) {
-    await pause(20);
+  let announced = false;
+  while (!(announced && known !== null) && performance.now() - started < PATIENCE) {
+    await pause(process.env['TRACE'] ? 100 : 20);
     const listing = gossip.networks();
     for (const { network, inSync, remote, members } of listing)
       if (inSync && members.length > 1 && remote < others) early.add(network);
-    if (others > 0 && listing.every(({ remote }) => remote >= others)) known = performance.now() - started;
+    if (process.env['TRACE']) console.error(address, Math.round(performance.now() - started), 'attached', listing.filter((l) => l.attached).length, 'sync', listing.filter((l) => l.inSync).length, 'remote', listing.reduce((a, l) => a + l.remote, 0), 'refused', listing.reduce((a, l) => a + l.refused, 0), 'members2', listing.filter((l) => l.members.length > 1).length, 'cpu', Math.round(cpu()));
+    if (!announced && listing.every(({ refused, attached }) => attached && refused === 0)) {
+      announced = true;
+      console.log('ready');
+    }
+    if (listing.every(({ remote }) => remote >= others)) known ??= Date.now();
   }
   const lost = lostBy(address, port);
   await pause(linger);
   clearInterval(ticks);
   const lostLater = lostBy(address, port) - lost;
   gossip.close();
-  return { known, early: early.size, stall: stall - 1, lost, lostLater, warnings };
+  return { started: Math.round(performance.timeOrigin + started), known, early: early.size, stall: stall - 1, lost, lostLater, warnings };
 }
 
 /** Milliseconds of the processor that this process has used. */

@@ -164,7 +164,7 @@ export class NetworkDb {
     const { limits, tombstoneLife } = this.#options;
     this.#tables = new Tables(this.name, limits, tombstoneLife, (network, owner) => this.#present(network, owner));
     this.#work = new Work(options.clock);
-    this.#rounds = new Rounds(this.#options.gossipInterval);
+    this.#rounds = new Rounds(this.#options.gossipInterval, options.clock);
     this.#syncs = new Syncs(
       this.name,
       this.#options.answerTimeout,

@@ -4,6 +4,9 @@ const STEP = 10;
 const PART = 1 / 2;
 /** Minimum number of networks in one turn. */
 const LEAST = 4;
+/** Maximum duration of a turn in milliseconds, if there is a clock, and the pause before the rest of it. */
+const LONGEST = 3;
+const PAUSE = 1;
 
 /**
  * Schedules the gossip of networks: each network once per interval, but not all in one turn, because their packets
@@ -11,6 +14,7 @@ const LEAST = 4;
  */
 export class Rounds<N> {
   readonly #interval: number;
+  readonly #clock: (() => number) | undefined;
   #round: N[] = [];
   #at = 0;
   #share = LEAST;
@@ -19,9 +23,13 @@ export class Rounds<N> {
   /** When `tick` must be called next. */
   next = Infinity;
 
-  /** @param interval Milliseconds. */
-  constructor(interval: number) {
+  /**
+   * @param interval Milliseconds.
+   * @param clock Returns the time in milliseconds, which advances during a turn.
+   */
+  constructor(interval: number, clock?: () => number) {
     this.#interval = interval;
+    this.#clock = clock;
   }
 
   start(at: number): void {
@@ -45,7 +53,13 @@ export class Rounds<N> {
     // After a late call, the missed turns follow at once.
     const turns = 1 + Math.floor((now - this.next) / STEP);
     const end = Math.min(this.#round.length, this.#at + this.#share * turns);
-    while (this.#at < end) gossip(this.#round[this.#at++]!);
+    const began = this.#clock?.() ?? 0;
+    while (this.#at < end) {
+      gossip(this.#round[this.#at++]!);
+      if (this.#clock === undefined || this.#clock() - began < LONGEST || this.#at === end) continue;
+      this.next = now + PAUSE;
+      return;
+    }
     if (this.#at < this.#round.length) this.next = now + STEP;
     else {
       this.next = this.#nextRound;

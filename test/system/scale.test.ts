@@ -1,0 +1,93 @@
+/** Agents with hundreds of networks: how soon they know each other's endpoints, what they say meanwhile, and what is lost. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import * as assert from 'uvu/assert';
+import { suiteWith } from '../support/needs.js';
+import { type AgentOptions, type AgentReport } from '../support/gossip-agent.js';
+
+const scale = suiteWith('agents with many networks', []);
+
+const PROGRAM = fileURLToPath(new URL('../support/gossip-agent.ts', import.meta.url));
+const PORT = 7951;
+const KEY = Buffer.alloc(32, 7).toString('base64');
+/** Milliseconds until everything is known, and for which an agent may hold its event loop. */
+const KNOWN = 3000;
+const STALL = 20;
+/** Attempts on a machine that does something else at the same time. */
+const ATTEMPTS = 3;
+
+const running = new Set<ChildProcess>();
+
+scale.after.each(() => {
+  for (const child of running) child.kill('SIGKILL');
+  running.clear();
+});
+
+interface Agent {
+  readonly ready: Promise<void>;
+  readonly report: Promise<AgentReport>;
+}
+
+function start(options: Omit<AgentOptions, 'port' | 'linger' | 'key'>): Agent {
+  const all: AgentOptions = { ...options, port: PORT, linger: 4000, key: KEY };
+  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, JSON.stringify(all)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  running.add(child);
+  const lines = createInterface({ input: child.stdout });
+  const ended = new Promise<never>((_, reject) =>
+    child.on('exit', () => reject(new Error(`agent ${options.address} ended without a report`))),
+  );
+  ended.catch(() => undefined);
+  const line = (matches: (text: string) => boolean): Promise<string> =>
+    Promise.race([new Promise<string>((resolve) => lines.on('line', (text) => matches(text) && resolve(text))), ended]);
+  const ready = line((text) => text === 'ready').then(() => undefined);
+  const report = line((text) => text.startsWith('{')).then((text) => JSON.parse(text) as AgentReport);
+  for (const one of [ready, report]) one.catch(() => undefined);
+  return { ready, report };
+}
+
+interface Result {
+  /** Milliseconds from the start of the second agent until both know everything. */
+  known: number;
+  stall: number;
+  reports: [AgentReport, AgentReport];
+}
+
+async function meet(networks: number, first: number, second: number): Promise<Result> {
+  const one = start({ address: '127.77.0.1', networks, endpoints: first, others: second });
+  await one.ready;
+  const two = start({ address: '127.77.0.2', join: '127.77.0.1', networks, endpoints: second, others: first });
+  const reports = await Promise.all([one.report, two.report]);
+  const known = Math.max(...reports.map((report) => (report.known ?? Infinity) - reports[1].started));
+  return { known, stall: Math.max(...reports.map(({ stall }) => stall)), reports };
+}
+
+for (const [networks, endpoints] of [
+  [300, 10],
+  [100, 100],
+] as const)
+  for (const [order, first, second] of [
+    ['the one that joins has all of them', 1, endpoints],
+    ['the one that is there has all of them', endpoints, 1],
+    ['each has half of them', endpoints / 2, endpoints / 2],
+  ] as const)
+    scale(`${networks} networks with ${endpoints} endpoints each; ${order}`, async () => {
+      const results: Result[] = [];
+      const isGood = ({ known, stall }: Result): boolean => known < KNOWN && stall < STALL;
+      while (results.length < ATTEMPTS && !results.some(isGood)) {
+        const result = await meet(networks, first, second);
+        results.push(result);
+        for (const { early, lostLater, warnings } of result.reports) {
+          assert.is(early, 0, 'no network says "in sync" before it is');
+          assert.is(lostLater, 0);
+          assert.equal(warnings, []);
+        }
+      }
+      const text = results.map(({ known, stall }) => `known after ${known} ms, stall ${stall.toFixed(1)} ms`).join('; ');
+      console.log(`# ${networks} networks, ${order}: ${text}`);
+      assert.ok(results.some(isGood), text);
+    });
+
+scale.run();
