@@ -490,7 +490,7 @@ test('a datagram does not move an endpoint of this host to its sender', () => {
   frame(other, udpFrame(C3, C1));
   assert.is(sent.length, 0, 'nor after its entry has aged');
   const [step] = vtep.explain({ from: H3, datagram: claim }, now()).steps.filter(({ stage }) => stage === 'fdb');
-  assert.is(step!.text, `source ${C1.mac} is an endpoint of this host by the control plane; that stays`);
+  assert.is(step!.text, `source ${C1.mac} is an endpoint of this host according to the control plane; that stays`);
   // After the endpoint has left this host, it is learned like any other.
   vtep.removeEndpoint(4097, C1);
   datagram(H3, claim);
@@ -995,7 +995,7 @@ test('ports and segments come and go', () => {
 
 test('rejects invalid arguments by name', () => {
   const { vtep } = host();
-  assert.throws(() => vtep.addSegment({ vni: 4097 }), /vni 4097 has a segment already/);
+  assert.throws(() => vtep.addSegment({ vni: 4097 }), /vni 4097 already has a segment/);
   assert.throws(() => vtep.addSegment({ vni: 1 << 24 }), /vni must be an integer from 0 to 16777215/);
   assert.throws(() => vtep.addSegment({ vni: 1, mtu: 20 }), /mtu must be at least 68/);
   assert.throws(() => vtep.addSegment({ vni: 1, mac: BROADCAST }), /group address/);

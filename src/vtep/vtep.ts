@@ -104,7 +104,7 @@ export class Vtep {
   readonly #segments = new Map<number, Segment>();
   readonly #ports: (Port | null)[] = [];
   readonly #remotes: Remotes;
-  /** Addresses whose datagrams are accepted although nothing names them. */
+  /** Addresses of cluster members: their datagrams are accepted even if no peer and no endpoint is there. */
   readonly #members = new Set<string>();
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
   readonly #counters = new Float64Array(COUNTS.length + DROPS.length);
@@ -137,9 +137,9 @@ export class Vtep {
 
   // ---- Configuration and control plane ----
 
-  /** @throws RangeError for a VNI that has a segment already, or a field out of bounds. */
+  /** @throws RangeError for a VNI that already has a segment, or a field out of bounds. */
   addSegment(options: SegmentOptions): void {
-    if (this.#segments.has(options.vni)) throw new RangeError(`vni ${options.vni} has a segment already`);
+    if (this.#segments.has(options.vni)) throw new RangeError(`vni ${options.vni} already has a segment`);
     this.#segments.set(options.vni, new Segment(options, this.#seed));
   }
 
@@ -360,7 +360,7 @@ export class Vtep {
     segment.counters[COUNT['frames-in']]! += packets;
     segment.counters[COUNT['frame-bytes-in']]! += end - start + this.#moreBytes;
     if (this.#trace !== null)
-      this.#say(
+      this.#addStep(
         'port',
         `${from.name}, VNI ${segment.vni}: ${end - start} bytes from ${formatMac(bytes, start + SOURCE)} to ${formatMac(bytes, start)}`,
       );
@@ -394,7 +394,7 @@ export class Vtep {
     const vni = vxlan.getVni(bytes, offset);
     const segment = this.#segments.get(vni) ?? null;
     if (this.#trace !== null)
-      this.#say('vxlan', `VNI ${vni} from ${typeof source === 'string' ? source : source.address}`);
+      this.#addStep('vxlan', `VNI ${vni} from ${typeof source === 'string' ? source : source.address}`);
     if (segment === null) return this.#drop(null, DROP['unknown-vni']);
     const known = typeof source === 'string' ? this.#remotes.find(source) : source;
     if (source === this.local || (known !== undefined && known.address === this.local))
@@ -425,14 +425,14 @@ export class Vtep {
     if (ecn !== NOT_ECT && !this.#applyEcn(segment, bytes, end, ecn)) return this.#drop(segment, DROP['ecn']);
     if (fillChecksum(bytes, start, end)) {
       segment.counters[COUNT['checksums-filled']]! += packets;
-      if (this.#trace !== null) this.#say('underlay', 'the sender left the checksum unfinished; it is filled in');
+      if (this.#trace !== null) this.#addStep('underlay', 'the sender left the checksum unfinished; it is filled in');
     }
 
     let from = NONE;
     if (segment.learn && !vxlan.getDontLearn(bytes, offset)) {
       if (known !== undefined) from = remoteDestination(known.id);
       else if (this.#trace !== null)
-        this.#say('fdb', `${formatMac(bytes, start + SOURCE)} would be learned behind ${source}`);
+        this.#addStep('fdb', `${formatMac(bytes, start + SOURCE)} would be learned behind ${source}`);
       else {
         const remote = this.#remotes.learn(source as string, this.port);
         if (remote !== null) from = remoteDestination(remote.id);
@@ -627,7 +627,7 @@ export class Vtep {
       segment.proxy === 'vtep' && !isRemote(from) && ethernet.getDestination(bytes, offset) === segment.mac;
     const to = gateway ? this.#resolve(segment, bytes, offset, end, now) : segment.fdb.lookup(bytes, offset, now);
     if (this.#trace !== null)
-      this.#say('fdb', `${formatMac(bytes, offset)} is ${to === NONE ? 'unknown' : `behind ${this.#name(to)}`}`);
+      this.#addStep('fdb', `${formatMac(bytes, offset)} is ${to === NONE ? 'unknown' : `behind ${this.#name(to)}`}`);
     if (to === NONE) {
       const mac = ethernet.getDestination(bytes, offset);
       if (this.#isLocal(segment, mac)) return this.#flood(segment, from, bytes, offset, end, now, sink, true);
@@ -648,14 +648,15 @@ export class Vtep {
     if (this.#trace !== null) {
       const known = segment.fdb.lookup(bytes, offset + SOURCE, now);
       const stays = isRemote(from) && this.#isLocal(segment, ethernet.getSource(bytes, offset));
-      const fixed = stays || segment.fdb.isStatic(bytes, offset + SOURCE) ? ' by the control plane' : '';
+      const fixed = stays || segment.fdb.isStatic(bytes, offset + SOURCE) ? ' according to the control plane' : '';
       const source = `source ${formatMac(bytes, offset + SOURCE)}`;
-      if (known === from) this.#say('fdb', `${source} is known behind ${this.#name(from)}${fixed}`);
-      else if (stays) this.#say('fdb', `${source} is an endpoint of this host by the control plane; that stays`);
+      if (known === from) this.#addStep('fdb', `${source} is known behind ${this.#name(from)}${fixed}`);
+      else if (stays)
+        this.#addStep('fdb', `${source} is an endpoint of this host according to the control plane; that stays`);
       else {
         const before = known === NONE ? 'is new' : `was behind ${this.#name(known)}${fixed}`;
         const after = fixed ? 'that stays' : `it would be learned behind ${this.#name(from)}`;
-        this.#say('fdb', `${source} ${before}; ${after}`);
+        this.#addStep('fdb', `${source} ${before}; ${after}`);
       }
       return;
     }
@@ -746,7 +747,7 @@ export class Vtep {
     // An answer has the tags of the request. If they do not fit, the request is forwarded like any frame.
     if (this.#tags.snap || packet - offset - ETHERNET > MAX_REPLY_TAGS) return false;
     const verdict = judge(segment.neighbors, bytes, packet, end);
-    if (this.#trace !== null && verdict !== ANSWER) this.#say('arp', VERDICTS[verdict]!);
+    if (this.#trace !== null && verdict !== ANSWER) this.#addStep('arp', VERDICTS[verdict]!);
     if (verdict === ANSWER) {
       const { mac } = segment.neighbors.byIp(arp.getTargetIp(bytes, packet))!;
       this.#answer(segment, from, bytes, offset, segment.proxy === 'vtep' ? segment.mac : mac, sink);
@@ -776,7 +777,7 @@ export class Vtep {
     const request = this.#tags.payload;
     const reply = this.#arpReply;
     const target = arp.getTargetIp(bytes, request);
-    if (this.#trace !== null) this.#say('arp', `the proxy answers: ${ipv4ToText(target)} is at ${macToText(mac)}`);
+    if (this.#trace !== null) this.#addStep('arp', `the proxy answers: ${ipv4ToText(target)} is at ${macToText(mac)}`);
     const end = writeArpReply(reply, HEADROOM, bytes, offset, request, mac);
     segment.counters[COUNT['arp-answered']]! += 1;
     this.#reply(segment, from, reply, end, sink);
@@ -805,7 +806,7 @@ export class Vtep {
     if (binding === undefined) return NONE;
     ethernet.setDestination(bytes, offset, binding.mac);
     if (this.#trace !== null)
-      this.#say('neighbor', `the packet is for ${macToText(binding.mac)}, ${this.#name(binding.location)}`);
+      this.#addStep('neighbor', `the packet is for ${macToText(binding.mac)}, ${this.#name(binding.location)}`);
     return binding.location === LOCAL ? segment.fdb.lookup(bytes, offset, now) : binding.location;
   }
 
@@ -827,7 +828,7 @@ export class Vtep {
     const tunnels = here || isRemote(from) ? 0 : peers.length;
     const others = members.length - (isRemote(from) ? 0 : 1);
     if (this.#trace !== null)
-      this.#say(
+      this.#addStep(
         'flood',
         `to ${others} other local port(s) and ${tunnels} peer(s)${isRemote(from) ? ', since it came from a tunnel (split horizon)' : ''}`,
       );
@@ -903,18 +904,18 @@ export class Vtep {
     const tags = this.#tags.snap ? 0 : this.#tags.payload - offset - ETHERNET;
     const length = end - offset - this.#excess - ETHERNET - tags;
     if (length <= limit) return false;
-    if (this.#trace !== null) this.#say('size', `a packet of ${length} bytes does not fit into ${limit}`);
+    if (this.#trace !== null) this.#addStep('size', `a packet of ${length} bytes does not fit into ${limit}`);
     if (this.#errors.has(now)) {
       const answer = tooBigAnswer(bytes, offset, end, tags, limit, HEADROOM);
       if (answer !== null) {
         this.#errors.take();
         const four = this.#tags.type === ethernet.TYPE_IPV4;
         if (this.#trace !== null)
-          this.#say(
+          this.#addStep(
             'size',
             four
-              ? `its sender is told by ICMP: fragmentation needed, next-hop MTU ${limit}`
-              : `its sender is told by ICMPv6: packet too big, MTU ${Math.max(limit, IPV6_MIN_MTU)}`,
+              ? `its sender gets an ICMP error: fragmentation needed, next-hop MTU ${limit}`
+              : `its sender gets an ICMPv6 error: packet too big, MTU ${Math.max(limit, IPV6_MIN_MTU)}`,
           );
         segment.counters[four ? COUNT['fragmentation-needed'] : COUNT['packet-too-big']]! += 1;
         this.#reply(segment, from, answer, answer.length, sink);
@@ -940,7 +941,8 @@ export class Vtep {
     segment.counters[COUNT['frames-out']]! += this.#packets;
     segment.counters[COUNT['frame-bytes-out']]! += end - offset + this.#moreBytes;
     if (id === UNTAGGED) return sink.deliver(port, bytes, offset, end);
-    if (this.#trace !== null) this.#say('vlan', `the tag of VLAN ${id} is added for trunk ${this.#ports[port]!.name}`);
+    if (this.#trace !== null)
+      this.#addStep('vlan', `the tag of VLAN ${id} is added for trunk ${this.#ports[port]!.name}`);
     if (this.#tags.priorityTagged) {
       const control = getU16(bytes, offset + ETHERNET);
       const type = ethernet.getEtherType(bytes, offset);
@@ -969,7 +971,7 @@ export class Vtep {
     // A frame without an IP packet has no ECN field; it passes.
     if (result === ECN_DROP) return !this.#isIp(end);
     if (result === inner) return true;
-    if (this.#trace !== null) this.#say('ecn', `outer ${outer} and inner ${inner} make ${result} (RFC 6040)`);
+    if (this.#trace !== null) this.#addStep('ecn', `outer ${outer} and inner ${inner} make ${result} (RFC 6040)`);
     if (this.#tags.type === ethernet.TYPE_IPV4) ipv4.setEcn(bytes, this.#tags.payload, result);
     else ipv6.setEcn(bytes, this.#tags.payload, result);
     segment.counters[COUNT['ecn-marked']]! += this.#packets;
@@ -1077,11 +1079,11 @@ export class Vtep {
     (segment === null ? this.#counters : segment.counters)[FIRST_DROP + reason]! += this.#packets;
     if (this.#trace !== null) {
       this.#traceDrop = DROPS[reason]![0];
-      this.#say('drop', `${DROPS[reason]![0]}: ${DROPS[reason]![1]}`);
+      this.#addStep('drop', `${DROPS[reason]![0]}: ${DROPS[reason]![1]}`);
     }
   }
 
-  #say(stage: Step['stage'], text: string): void {
+  #addStep(stage: Step['stage'], text: string): void {
     this.#trace!.push({ stage, text });
   }
 
