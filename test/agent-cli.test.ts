@@ -233,7 +233,7 @@ test('keys: base64 or a file; never printed', async () => {
   );
   assert.match(
     thrown(() => findKey(ring, 'nonsense!')),
-    /is not base64, nor is it a fingerprint/,
+    /is not base64, and is not a fingerprint/,
   );
 });
 
@@ -289,7 +289,10 @@ test('errors name a host that does not resolve, or resolves to the wrong family'
       (error: Error) => error.message,
     );
   assert.match(await failure('no-such-host.invalid', 0), /^"no-such-host\.invalid" does not resolve: /);
-  assert.is(await failure('fd00::1', 4), "fd00::1 is not an IPv4 address, as this agent's own address is");
+  assert.is(
+    await failure('fd00::1', 4),
+    "fd00::1 is not an IPv4 address; it must be of the same family as this agent's own address",
+  );
   assert.equal(await resolveHost({ host: 'localhost', port: 5 }, 4), [{ address: '127.0.0.1', port: 5 }]);
 });
 
@@ -332,7 +335,7 @@ test('a query does not add a member to the cluster; an error says if the address
   assert.match(String(nowhere), /^203\.0\.113\.7 is not an address of this machine; choose one that is/);
   host.close();
   const gone = await queryCluster({ address, port }, undefined).catch((error: Error) => error.message);
-  assert.is(gone, `127.0.0.1:${port}: nobody listens there`);
+  assert.is(gone, `127.0.0.1:${port}: no process listens there`);
 });
 
 test('vtep gossip: errors name the flag', async () => {
@@ -341,8 +344,8 @@ test('vtep gossip: errors name the flag', async () => {
       (code) => `ended with ${code}`,
       (error: Error) => error.message,
     );
-  assert.match(await says(), /^missing: what to do, one of members, watch, keygen, keys, install, use, remove$/);
-  assert.is(await says('member'), 'nothing to do is called "member"; did you mean "members"?');
+  assert.match(await says(), /^missing: ACTION, one of members, watch, keygen, keys, install, use, remove$/);
+  assert.is(await says('member'), 'unknown action "member"; did you mean "members"?');
   assert.is(await says('members'), 'give either --control PATH or --join HOST');
   assert.match(await says('members', '--join', 'a b'), /^--join: expected a host/);
   assert.is(await says('keys', 'x', '--control', 'y'), '"x" is not expected here; flags start with --');

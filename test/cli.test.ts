@@ -65,8 +65,8 @@ test('flags: errors name the flag', () => {
   assert.is(refused('-p', '1'), 'unknown flag -p');
   assert.is(refused('--port'), '--port takes a value: --port N');
   assert.is(refused('--port', '--json'), '--port takes a value: --port N');
-  assert.is(refused('--port='), '--port takes a value: --port N; the one given is empty');
-  assert.is(refused('--port', ' '), '--port takes a value: --port N; the one given is empty');
+  assert.is(refused('--port='), '--port takes a value: --port N; the given value is empty');
+  assert.is(refused('--port', ' '), '--port takes a value: --port N; the given value is empty');
   assert.is(refused('--port', '-x'), '--port takes a value: --port N; if the value is "-x", write --port=-x');
   assert.is(refused('--no-learn=1'), '--no-learn takes no value, got "1"; it is --learn or --no-learn');
   assert.is(refused('--port', '1', '--port', '2'), '--port was given twice: 1, 2');
@@ -294,7 +294,7 @@ last('under ulimit -v and ulimit -n the program prints sentences, and no stack',
     assert.is(memory.status, 1, memory.stderr);
     assert.match(
       memory.stderr,
-      /^vtep up: engine "linux" with 1 worker reserves \d+ GiB of address space, and this process may have 1\.9 GiB; run "ulimit -v unlimited"/,
+      /^vtep up: engine "linux" with 1 worker reserves \d+ GiB of address space, but this process may use only 1\.9 GiB; run "ulimit -v unlimited"/,
     );
     const files = limited('-n 20', ...up);
     assert.is(files.status, 1, files.stderr);
@@ -367,12 +367,8 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
     1,
     /^vtep agent: --key: the key has 2 bytes, not 16, 24 or 32 in base64/,
   ],
-  [['gossip', 'keygem'], 2, /^vtep gossip: nothing to do is called "keygem"; did you mean "keygen"\?\nSee vtep gossip/],
-  [
-    ['show'],
-    2,
-    /^vtep show: missing: what to show, one of fdb, neighbors, peers, members, networks, remotes, counters\n/,
-  ],
+  [['gossip', 'keygem'], 2, /^vtep gossip: unknown action "keygem"; did you mean "keygen"\?\nSee vtep gossip/],
+  [['show'], 2, /^vtep show: missing: WHAT, one of fdb, neighbors, peers, members, networks, remotes, counters\n/],
   [['show', 'neighbours', '--control', 'x'], 2, /cannot show "neighbours"; did you mean "neighbors"\?/],
   [['show', 'fdb'], 2, /missing: --control PATH/],
   [['show', 'fdb', '--control', 'x', '--timeout', '0'], 2, /--timeout: expected 1 to 3600 seconds, got 0/],

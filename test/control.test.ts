@@ -251,15 +251,15 @@ test('a client reports why it got no answer', async () => {
   const refused = (at = path): Promise<string> => message(ask(at, { command: 'fdb' }, { timeout: 200 }));
   assert.match(await refused(), /^there is no control socket at .*; start the VTEP with --control /);
   writeFileSync(path, '');
-  assert.match(await refused(), /is not a socket|ECONNREFUSED|nobody listens/);
+  assert.match(await refused(), /is not a socket|ECONNREFUSED|no process listens/);
   rmSync(path);
   const answers: [(socket: Socket) => void, RegExp][] = [
     [(socket) => void socket.destroy(), /closed the connection before the end of its reply/],
-    [() => undefined, /^the VTEP at .* did not answer within 0.2 s; look whether its process is stopped/],
+    [() => undefined, /^the VTEP at .* did not answer within 0.2 s; check whether its process is stopped/],
     [(socket) => void socket.write('{"ok":true,"more":true,"result":[1]}\n'), /did not answer within 0.2 s/],
     [(socket) => void socket.write('{"ok":true,"mo'), /did not answer within 0.2 s/],
     [(socket) => void socket.end('{"ok":true,"more":true,"result":[1]}\n'), /closed the connection before the end/],
-    [(socket) => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'), /is no VTEP: it answered "HTTP\/1.1 400/],
+    [(socket) => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'), /is not a VTEP: it answered "HTTP\/1.1 400/],
   ];
   for (const [answer, expected] of answers) {
     const other = createServer((socket) => {

@@ -78,7 +78,7 @@ log('the total number of lines is limited, and the log gives the number omitted'
   assert.equal(
     records.slice(200).map(({ event, message, fields }) => [event, message, fields['count']]),
     [
-      ['log-limited', '800 log lines were left out: too many in a short time', 800],
+      ['log-limited', '800 log lines were dropped: too many in a short time', 800],
       ['e', 'later', undefined],
     ],
   );

@@ -147,8 +147,8 @@ test('a damaged file: the packets before the damage, and an error with the offse
 });
 
 const WRONG: [string[], RegExp][] = [
-  [[], /which capture\? name a file, or - for standard input/],
-  [['a', 'b'], /one capture at a time: "a" or "b"\?/],
+  [[], /missing: FILE, the capture to read, or - for standard input/],
+  [['a', 'b'], /expected one FILE, got "a" and "b"/],
   [['--jsn', 'a'], /unknown flag --jsn; did you mean --json\?\n.*vtep read --help/s],
   [['a', '--count', 'x'], /--count: expected an integer of 0 or more, got "x"/],
   [['a', '--json', '--tree'], /--tree and --json do not go together/],

@@ -265,7 +265,7 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
   [
     'a peer of the other family',
     { ...base, segments: [{ ...segment, peers: ['192.168.1.25', 'fd00::1'] }] },
-    ['segments[0].peers[1]: expected an IPv4 address, as local is, got "fd00::1"'],
+    ['segments[0].peers[1]: expected an IPv4 address, like local, got "fd00::1"'],
   ],
   [
     'itself as a peer, and a peer twice',
@@ -299,7 +299,7 @@ for (const [address, why] of [
   ['10.0.3.255/22', 'the broadcast address of 10.0.0.0/22'],
   ['10.0.0.3/30', 'the broadcast address of 10.0.0.0/30'],
   ['0.0.0.0/0', 'the unspecified address'],
-  ['10.0.0.3/0', 'an address whose subnet is every address there is'],
+  ['10.0.0.3/0', 'an address with prefix length 0, whose subnet is the whole address space'],
   ['0.1.2.3/8', 'an address of 0.0.0.0/8, which no host can have'],
   ['127.0.0.1/8', 'a loopback address'],
   ['127.255.0.1/32', 'a loopback address'],
@@ -359,7 +359,10 @@ test('rejects endpoints with an impossible location', () => {
   assert.match(of(at('127.0.0.1'))[0]!, /a loopback address/);
   assert.match(of(at('10.0.0.4', { vtep: '224.0.0.1' }))[0]!, /vtep: expected .*, a multicast address$/);
   assert.match(of(at('10.0.0.4', { mac: '02:42:0a:00:00:03' }))[0]!, /is the MAC address of a TAP of this host/);
-  assert.match(of(at('10.0.0.4'), at('10.0.0.5', { vtep: '10.1.1.1' }))[0]!, /a MAC address is at one place$/);
+  assert.match(
+    of(at('10.0.0.4'), at('10.0.0.5', { vtep: '10.1.1.1' }))[0]!,
+    /a MAC address can be behind only one VTEP$/,
+  );
 });
 
 test('warns of unusual settings', () => {
@@ -394,7 +397,7 @@ test('rejects invalid subnets', () => {
     ['248.0.0.0/8', 'reserved'],
   ])
     assert.match(of(subnet!)[0]!, `which holds ${kind} addresses`);
-  assert.match(of('0.0.0.0/0')[0]!, 'every address there is');
+  assert.match(of('0.0.0.0/0')[0]!, 'the whole address space');
 });
 
 test('accepts the same name in two namespaces', () => {

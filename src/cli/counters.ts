@@ -121,7 +121,7 @@ export function prometheus({ vtep, engine, gossip }: AllCounters): string {
     gauge('gossip_awareness', 'local health score: 0 is healthy', [['', gossip.awareness]]);
     gauge('gossip_entries', 'entries of the tables', [['', gossip.entries]]);
     gauge('gossip_queued', 'messages queued for gossip', [['', gossip.queued]]);
-    gauge('gossip_conflicts', 'hosts that contradict each other, now', [['', gossip.conflicts]]);
+    gauge('gossip_conflicts', 'conflicts between hosts now', [['', gossip.conflicts]]);
     metric('gossip_conflicts_seen', 'conflicts between hosts since the start', [['', gossip.conflictsSeen]]);
     metric('gossip_memberlist', 'events of the membership layer', by('what', gossip.memberlist));
     metric('gossip_networkdb', 'events of the tables', by('what', gossip.networkdb));

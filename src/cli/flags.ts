@@ -68,7 +68,7 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
       throw new UsageError(`${as} takes a value: ${as} ${flag.value}${remedy}`);
     }
     if (own.some((value) => value.trim() === ''))
-      throw new UsageError(`${as} takes a value: ${as} ${flag.value}; the one given is empty`);
+      throw new UsageError(`${as} takes a value: ${as} ${flag.value}; the given value is empty`);
     const before = values.get(flag.name) ?? [];
     if (before.length > 0 && flag.many !== true) throw new UsageError(`${as} was given twice: ${before[0]}, ${own[0]}`);
     values.set(flag.name, [...before, ...own]);

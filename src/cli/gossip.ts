@@ -98,12 +98,11 @@ vtep gossip watch --join 172.31.1.5 --key /etc/vtep.key --json`,
 export async function run(args: string[]): Promise<number> {
   const [name, ...rest] = args;
   const names = Object.keys(ACTIONS);
-  if (name === undefined || name.startsWith('-'))
-    throw new UsageError(`missing: what to do, one of ${names.join(', ')}`);
+  if (name === undefined || name.startsWith('-')) throw new UsageError(`missing: ACTION, one of ${names.join(', ')}`);
   if (!Object.hasOwn(ACTIONS, name)) {
     const meant = closest(name, names);
     throw new UsageError(
-      `nothing to do is called "${name}"; ${meant === undefined ? `there are ${names.join(', ')}` : `did you mean "${meant}"?`}`,
+      `unknown action "${name}"; ${meant === undefined ? `the actions are ${names.join(', ')}` : `did you mean "${meant}"?`}`,
     );
   }
   return ACTIONS[name]!.run(rest);

@@ -66,8 +66,8 @@ const BATCH = 65_536;
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   const [path, another] = [...flags.values('read'), ...flags.rest];
-  if (path === undefined) throw new UsageError('which capture? name a file, or - for standard input');
-  if (another !== undefined) throw new UsageError(`one capture at a time: "${path}" or "${another}"?`);
+  if (path === undefined) throw new UsageError('missing: FILE, the capture to read, or - for standard input');
+  if (another !== undefined) throw new UsageError(`expected one FILE, got "${path}" and "${another}"`);
   const json = flags.on('json') === true;
   for (const other of ['tree', 'hex'])
     if (json && flags.on(other))
@@ -147,7 +147,7 @@ function advice(reader: CaptureReader): string {
       ? 'is it a capture?'
       : 'the file was cut, or is still being written: copy it again once it is done';
   if (format === null) return 'name a file that tcpdump -w, Wireshark or vtep wrote';
-  return 'the rest cannot be told apart from garbage: copy the file again, or cut the damage out with editcap';
+  return 'the packets behind the damage cannot be found: copy the file again, or remove the damaged part with editcap';
 }
 
 function unreadable(name: string, error: unknown): unknown {

@@ -92,7 +92,7 @@ export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   const [view, ...more] = flags.rest;
   const views = Object.keys(VIEWS);
-  if (view === undefined) throw new UsageError(`missing: what to show, one of ${views.join(', ')}`);
+  if (view === undefined) throw new UsageError(`missing: WHAT, one of ${views.join(', ')}`);
   if (!views.includes(view)) {
     const meant = closest(view, views);
     throw new UsageError(

@@ -103,6 +103,8 @@ export class Hangup {
       },
     );
     if (restart.length > 0)
-      log.warning('reload', `SIGHUP: changed and not applied until a restart: ${restart.join(', ')}`, { restart });
+      log.warning('reload', `SIGHUP: these changes take effect only after a restart: ${restart.join(', ')}`, {
+        restart,
+      });
   }
 }

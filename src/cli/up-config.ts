@@ -343,7 +343,7 @@ function fileTrouble(error: unknown): string {
     case 'EPERM':
       return 'permission denied';
     case 'ELOOP':
-      return 'its symbolic links go round in a circle';
+      return 'its path has too many levels of symbolic links';
     case 'ENAMETOOLONG':
       return 'its name is too long';
     case 'EAGAIN':

@@ -67,7 +67,7 @@ async function* replies(
       if (done === true) {
         if (signal?.aborted === true) return;
         throw new HostError(
-          `the VTEP at ${path} closed the connection before the end of its reply: it has stopped, or nobody read the reply`,
+          `the VTEP at ${path} closed the connection before the end of its reply: it has stopped, or the reply was read too slowly`,
         );
       }
       text += value;
@@ -76,7 +76,7 @@ async function* replies(
     if (signal?.aborted === true) return;
     if (error instanceof Late)
       throw new HostError(
-        `the VTEP at ${path} did not answer within ${timeout / 1000} s; look whether its process is stopped or overloaded, or wait longer with --timeout`,
+        `the VTEP at ${path} did not answer within ${timeout / 1000} s; check whether its process is stopped or overloaded, or wait longer with --timeout`,
       );
     if (error instanceof HostError) throw error;
     throw new HostError(unreachable(path, codeOf(error)), { cause: error });
@@ -112,7 +112,7 @@ function parseReply(path: string, line: string): Reply {
   } catch {
     // not a reply of a VTEP
   }
-  throw new HostError(`what listens at ${path} is no VTEP: it answered "${line.slice(0, 60)}"`);
+  throw new HostError(`the process that listens on ${path} is not a VTEP: it answered "${line.slice(0, 60)}"`);
 }
 
 function unreachable(path: string, code: string): string {
@@ -120,13 +120,13 @@ function unreachable(path: string, code: string): string {
     case 'ENOENT':
       return `there is no control socket at ${path}; start the VTEP with --control ${path}`;
     case 'ECONNREFUSED':
-      return `nobody listens at ${path} any more; start the VTEP with --control ${path}`;
+      return `no process listens on ${path}; start the VTEP with --control ${path}`;
     case 'EACCES':
-      return `${path}: permission denied; ask as the user who started the VTEP`;
+      return `${path}: permission denied; run this command as the user who started the VTEP`;
     case 'ENOTSOCK':
       return `${path} is not a socket`;
     case 'EAGAIN':
-      return `the VTEP at ${path} accepts no connections; look whether its process is stopped or overloaded`;
+      return `the VTEP at ${path} accepts no connections; check whether its process is stopped or overloaded`;
     case 'ECONNRESET':
     case 'EPIPE':
       return `the VTEP at ${path} closed the connection before the end of its reply; it has stopped`;

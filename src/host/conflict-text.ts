@@ -35,5 +35,5 @@ function nameOf({ node, vtep }: ConflictParty, self: string): string {
 }
 
 function at({ since }: ConflictParty): string {
-  return since === 0 ? ' (its record has no time, as Docker’s)' : ` (${new Date(since).toISOString()})`;
+  return since === 0 ? ' (its record has no time, like Docker’s)' : ` (${new Date(since).toISOString()})`;
 }

@@ -175,7 +175,10 @@ class Client {
       this.idleSince = Infinity;
       await this.#turns.next();
       if (line.length > this.#limits.request) {
-        await this.#write({ ok: false, error: `a request is one line of at most ${this.#limits.request} characters` });
+        await this.#write({
+          ok: false,
+          error: `a request must be one line of at most ${this.#limits.request} characters`,
+        });
         break;
       }
       if (line.trim() !== '') await this.#answer(line);
@@ -273,7 +276,7 @@ function parseJson(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch (error) {
-    throw new HostError(`a request is a JSON object on one line: ${(error as Error).message}`);
+    throw new HostError(`a request must be a JSON object on one line: ${(error as Error).message}`);
   }
 }
 

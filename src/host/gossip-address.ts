@@ -49,7 +49,9 @@ export async function resolveHost(
 ): Promise<{ address: string; port: number }[]> {
   if (family(host) !== 0) {
     if (kind === 0 || family(host) === kind) return [{ address: host, port }];
-    throw new HostError(`${host} is not an IPv${kind} address, as this agent's own address is`);
+    throw new HostError(
+      `${host} is not an IPv${kind} address; it must be of the same family as this agent's own address`,
+    );
   }
   try {
     const found = await lookup(host, { all: true, family: kind });

@@ -121,7 +121,7 @@ export function findKey(ring: Keyring, text: string): Uint8Array {
   const known = listKeys(ring).map((key) => key.fingerprint);
   throw new HostError(
     given === null && !/^[0-9a-f]{8}$/i.test(text)
-      ? `the key ${wrong(text)}, nor is it a fingerprint of 8 hexadecimal digits`
+      ? `the key ${wrong(text)}, and is not a fingerprint of 8 hexadecimal digits`
       : `key ${given === null ? text : fingerprint(given)} is not in the ring, which has ${known.join(', ')}; install it first`,
   );
 }
@@ -170,7 +170,8 @@ function keysOfFile(path: string): Uint8Array[] {
     if (key === null) throw new HostError(`${path}:${i + 1}: the key ${wrong(line)}`);
     return [key];
   });
-  if (keys.length === 0) throw new HostError(`${path} has no key, which is 16, 24 or 32 bytes in base64, one a line`);
+  if (keys.length === 0)
+    throw new HostError(`${path} contains no key; write one key per line, 16, 24 or 32 bytes in base64`);
   return keys;
 }
 

@@ -76,7 +76,10 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
       localState: (join, now) => db.localState(join, now),
       mergeState: (state, now, _join, address) => {
         if (!db.mergeState(state, now))
-          warnOnce(address, 'the member there does not speak NetworkDB (it may be serf), and shares no endpoints');
+          warnOnce(
+            address,
+            'the member there does not use NetworkDB (it may be serf), so no endpoints are exchanged with it',
+          );
       },
       nodeJoined: (member, now) => {
         db.nodeJoined(member, now);
@@ -88,13 +91,13 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
       },
       refused: ({ detail }, address, _now, kind) => {
         if (kind === 'label')
-          warnOnce(address, 'refused, since it carries the memberlist label of another cluster; agents use no label');
-        else if (kind === 'version') warnOnce(address, `refused, since ${detail} (it may be serf)`);
+          warnOnce(address, 'refused, because it has the memberlist label of another cluster; agents use no label');
+        else if (kind === 'version') warnOnce(address, `refused, because ${detail} (it may be serf)`);
         const trouble = keyTrouble(detail);
         if (trouble !== null) warn(`gossip from ${address} cannot be read: ${trouble}`);
       },
       conflict: (node, address) =>
-        warn(`two members are called ${node}, the other one is at ${address}; give each a --name of its own`),
+        warn(`two members have the name ${node}, the other one is at ${address}; give each member its own --name`),
     },
   );
   if (host.receiveBuffer < RECEIVE_BUFFER)

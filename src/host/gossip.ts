@@ -219,23 +219,23 @@ function listenError(error: Error, address: string, port: number): HostError {
   const code = codeOf(error);
   if (code === 'EADDRINUSE')
     return new HostError(
-      `${place}: the port is in use, by another agent, serf or Docker ("ss -lntup"); stop it, or take another port with --bind ADDR:PORT`,
+      `${place}: the port is in use, by another agent, serf or Docker ("ss -lntup"); stop it, or choose another port with --bind ADDR:PORT`,
       { cause: error },
     );
   if (code === 'EADDRNOTAVAIL') return notLocal(address, [], 'gossip.bind');
   if (code === 'EACCES')
-    return new HostError(`${place}: permission denied; take a port above 1023, or run as root`, { cause: error });
-  return new HostError(`${place} cannot be listened at: ${error.message}`, { cause: error });
+    return new HostError(`${place}: permission denied; choose a port above 1023, or run as root`, { cause: error });
+  return new HostError(`${place}: cannot listen: ${error.message}`, { cause: error });
 }
 
 /** Describes why a connection failed. */
 export function dialError(error: Error): string {
   switch (codeOf(error)) {
     case 'ECONNREFUSED':
-      return 'nobody listens there';
+      return 'no process listens there';
     case 'EHOSTUNREACH':
     case 'ENETUNREACH':
-      return 'there is no way there';
+      return 'there is no route to it';
     case 'ETIMEDOUT':
       return 'no answer';
     case 'ECONNRESET':

@@ -45,7 +45,7 @@ export class Health {
         return this.#reachability.back(report.address, now);
       case 'narrowed': {
         const { address, mtu } = report;
-        const text = `the path to VTEP ${address} carries inner packets of ${mtu} bytes at most, less than before: senders of larger ones are told by ICMP`;
+        const text = `the MTU of the path to VTEP ${address} has become smaller: inner packets may have at most ${mtu} bytes; senders of larger packets receive an ICMP error`;
         return this.#log.warning('path-narrowed', text, { address, mtu }, { key: address });
       }
       case 'noticed':
@@ -66,7 +66,7 @@ export class Health {
     await Promise.all(
       [...new Set(transmitted)].slice(0, EXPLAINED).map(async (address) => {
         if (await this.#hasRoute(address)) return;
-        steps.push({ stage: 'underlay', text: `this host has no route to ${address}: what is sent there is dropped` });
+        steps.push({ stage: 'underlay', text: `this host has no route to ${address}: datagrams to it are dropped` });
       }),
     );
     return explanation;
@@ -130,7 +130,7 @@ export function logFinding(log: Logger, finding: Finding): void {
       return log.warning(
         'duplicate-address',
         known
-          ? `network ${vni}: duplicate address ${ip}: the endpoint with it has ${macs[0]}, and ${macs[1]} behind ${place} claims it`
+          ? `network ${vni}: duplicate address ${ip}: the endpoint with this address has ${macs[0]}, but ${macs[1]} behind ${place} also claims it`
           : `network ${vni}: duplicate address ${ip}: ${macs[0]} and ${macs[1]}, the latter behind ${place}, both claim it`,
         { vni, ip, macs, place },
         { key: `${vni} ${ip}` },

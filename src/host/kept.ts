@@ -55,7 +55,7 @@ export async function requireOrphan(
   if (readMark(alias) === undefined || !tun.persistent) {
     if (tun.files > 0) throw held(name, netns);
     throw new HostError(
-      `a TAP ${place} exists already, and vtep did not make it; choose another name, remove it, or pass it, opened, with --tap-fd`,
+      `a TAP ${place} exists already, and vtep did not make it; choose another name, remove it, or open it and pass it with --tap-fd`,
     );
   }
   const limit = performance.now() + LETTING_GO;

@@ -109,7 +109,7 @@ export class Logger {
     if (this.#suppressed > 0) {
       const count = this.#suppressed;
       this.#suppressed = 0;
-      this.#write('warning', 'log-limited', `${count} log lines were left out: too many in a short time`, { count });
+      this.#write('warning', 'log-limited', `${count} log lines were dropped: too many in a short time`, { count });
     }
     this.#write(
       level,

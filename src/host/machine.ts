@@ -177,7 +177,7 @@ function requireRemote(plan: Plan, path: string, text: string): string {
   const address = canonicalIp(text);
   if (address === plan.local) throw wrong(path, 'the address of another VTEP, not its own', text);
   if (address.includes(':') !== plan.local.includes(':'))
-    throw wrong(path, `an IPv${plan.local.includes(':') ? 6 : 4} address, as the VTEP's own is`, text);
+    throw wrong(path, `an IPv${plan.local.includes(':') ? 6 : 4} address, like the VTEP's own address`, text);
   return address;
 }
 

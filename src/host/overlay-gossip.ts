@@ -226,7 +226,7 @@ export class OverlayGossip {
       onlySelf: () =>
         events.log.warning(
           'join',
-          'every host of --join is this agent itself: it joins no other, and waits to be joined; name another member, unless this is the first one',
+          'every host of --join is this agent itself: it joins no other member, and waits until others join it; name another member, unless this is the first one',
         ),
       partly: (failures) => events.log.warning('join', `some hosts of --join do not answer: ${failures.join('; ')}`),
       failed: (failures, delay) =>

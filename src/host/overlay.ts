@@ -176,7 +176,11 @@ export async function applyMtus(plan: Plan, log: Logger): Promise<SegmentMtu[]> 
   for (const [port, { name, mtu }] of plan.taps.entries()) {
     const room = tapMtu(plan, port);
     if (mtu !== undefined && mtu > room)
-      log.warning('mtu', `TAP ${name}: MTU ${mtu} is more than its segment carries, ${room}`, { tap: name, mtu, room });
+      log.warning('mtu', `TAP ${name}: MTU ${mtu} is larger than its segment carries (${room})`, {
+        tap: name,
+        mtu,
+        room,
+      });
   }
   return mtus;
 }

@@ -113,7 +113,7 @@ function pipeHandle(): PipeHandle {
   try {
     binding = (process as unknown as { binding(name: string): Binding }).binding('pipe_wrap');
   } catch (error) {
-    throw new HostError(`Node ${process.version} lacks pipe_wrap, which polling a TAP needs`, {
+    throw new HostError(`Node ${process.version} does not have pipe_wrap, which is needed to poll a TAP`, {
       cause: error,
     });
   }

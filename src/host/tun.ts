@@ -279,7 +279,7 @@ function refusal(name: string, code: string): string {
   if (code === 'EPERM')
     return `${DEVICE}: no permission to make TAP "${name}"; run as root or give CAP_NET_ADMIN, or pass an open TAP with --tap-fd`;
   if (code === 'EBUSY' || code === 'EEXIST')
-    return `a device "${name}" exists already; choose another name, or pass it, opened, with --tap-fd`;
+    return `a device "${name}" exists already; choose another name, or open it and pass it with --tap-fd`;
   if (code === 'EINVAL') return `the kernel does not accept "${name}" as the name of a TAP; choose another name`;
   return `making TAP "${name}" failed (${code})`;
 }

@@ -68,7 +68,9 @@ const Gossip = Type.Object(
     advertise: Type.Optional(Advertise),
     tunnel: Type.Optional(Ip),
     join: Type.Optional(Type.Array(Host)),
-    keys: Type.Optional(Type.Array(Type.String({ minLength: 1, expected: 'a key in base64, or a file of such' }))),
+    keys: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, expected: 'a key in base64, or a file with one key per line' })),
+    ),
     networks: Type.Optional(
       Type.Array(
         Type.Object(

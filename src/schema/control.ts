@@ -15,7 +15,7 @@ const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: an in
 const hex = Type.String({
   pattern: '^([0-9a-fA-F]{2})+$',
   maxLength: 131_072,
-  expected: 'bytes as hexadecimal digits, two each',
+  expected: 'bytes in hexadecimal, two digits each',
 });
 const listing = { vni: Type.Optional(vni) };
 const peer = { vni, address: Ip };

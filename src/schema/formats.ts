@@ -143,8 +143,8 @@ export const DeviceName = text(
   isDeviceName,
   'a device name: 1 to 15 bytes without "/", ":", "%" and white space',
   (value) => {
-    if (RESERVED_DEVICES.includes(value)) return 'which the kernel keeps for itself';
-    return value.startsWith('-') ? 'which "ip" would take for an option' : undefined;
+    if (RESERVED_DEVICES.includes(value)) return 'which the kernel reserves';
+    return value.startsWith('-') ? 'which "ip" would read as an option' : undefined;
   },
 );
 /**

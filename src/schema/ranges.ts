@@ -65,7 +65,7 @@ export function unusableHost(prefix: string): string | undefined {
   const { address, length, bits } = netOf(prefix);
   const plain = unusable(prefix.slice(0, prefix.indexOf('/')));
   if (plain !== undefined) return plain;
-  if (length === 0) return 'an address whose subnet is every address there is';
+  if (length === 0) return 'an address with prefix length 0, whose subnet is the whole address space';
   if (bits - length < 2) return undefined;
   const host = address & ((1n << BigInt(bits - length)) - 1n);
   if (host === 0n)
@@ -80,7 +80,7 @@ export function unusableHost(prefix: string): string | undefined {
 /** Why a prefix is not a usable subnet, as words that follow the prefix; `undefined` if it is usable. */
 export function unusableSubnet(prefix: string): string | undefined {
   const net = netOf(prefix);
-  if (net.length === 0) return 'which is every address there is';
+  if (net.length === 0) return 'which is the whole address space';
   if (subnetText(prefix) !== canonicalPrefix(prefix)) return `whose subnet is ${subnetText(prefix)}`;
   const range = NETS.find((candidate) => candidate.kind !== '' && overlaps(candidate.net, net));
   return range === undefined ? undefined : `which holds ${range.kind} addresses`;

@@ -48,7 +48,7 @@ export function contradictions(config: Config): Problem[] {
     once(`gossip.networks[${i}].vni`, 'network vni', vni, vni);
   });
   if (config.gossip?.tunnel !== undefined && family(config.gossip.tunnel) !== family(config.local))
-    report('gossip.tunnel', `an IPv${family(config.local)} address, as {0} is`, config.gossip.tunnel, 'local');
+    report('gossip.tunnel', `an IPv${family(config.local)} address, like {0}`, config.gossip.tunnel, 'local');
   const vnis = new Set([...config.segments, ...networks].map(({ vni }) => vni));
   config.segments.forEach((segment, i) => {
     const path = `segments[${i}]`;
@@ -59,7 +59,7 @@ export function contradictions(config: Config): Problem[] {
     for (const { path, expected, given } of linuxOnly(config))
       report(path, `${expected} with engine dgram, or engine linux`, given);
   if (config.keepTaps === true && config.taps.length > 0 && config.taps.every(({ fd }) => fd !== undefined))
-    report('keepTaps', 'false, since the process that opened the TAPs decides how long they live', true);
+    report('keepTaps', 'false, because the process that opened the TAPs controls their lifetime', true);
   const known = `the VNI of a segment (${[...vnis].join(', ')})`;
   config.taps.forEach((tap, i) => {
     const path = `taps[${i}]`;
@@ -163,7 +163,7 @@ function checkSegment(config: Config, segment: Segment, path: string, { report, 
   const kind = family(local);
   const once = unique(complain);
   const remote = (address: string, at: string): void => {
-    if (family(address) !== kind) report(at, `an IPv${kind} address, as {0} is`, address, 'local');
+    if (family(address) !== kind) report(at, `an IPv${kind} address, like {0}`, address, 'local');
     else if (isLoopback(local) && !isLoopback(address))
       complain(at, `${address} cannot be reached from {0}, the loopback address ${local}`, address, 'local');
   };
@@ -186,7 +186,7 @@ function checkSegment(config: Config, segment: Segment, path: string, { report, 
     else if (before.vtep !== vtep)
       complain(
         `${at}.mac`,
-        `${endpoint.mac} is behind ${vtep} here and behind ${before.vtep} before ({0}); a MAC address is at one place`,
+        `${endpoint.mac} is behind ${vtep} here and behind ${before.vtep} before ({0}); a MAC address can be behind only one VTEP`,
         endpoint.mac,
         `${before.at}.mac`,
       );

@@ -114,7 +114,7 @@ choice('the portable engine, with a warning, if the kernel’s TAPs have no virt
   assert.is(
     await requireEngine(await start(1, kernel(...OLD)), 'dgram'),
     'warning: engine "dgram" moves the frames, many times slower than "linux" would: ' +
-      'engine "linux" takes a kernel with IFF_VNET_HDR, which this one does not offer\n',
+      'engine "linux" needs a kernel with IFF_VNET_HDR, which this kernel does not have\n',
   );
 });
 
@@ -123,7 +123,7 @@ choice('the fast engine by name without support: an error with the reason and th
     const outcome = await lab.runVtep({ ns: node[1], env, args: args(1, '--engine', 'linux') });
     assert.equal([outcome.code, outcome.stderr], [1, `vtep up: ${message}, or use --engine dgram\n`]);
   };
-  await refuse(kernel(...OLD), 'engine "linux" takes a kernel with IFF_VNET_HDR, which this one does not offer');
+  await refuse(kernel(...OLD), 'engine "linux" needs a kernel with IFF_VNET_HDR, which this kernel does not have');
   const missing = "throw Object.assign(new Error('no koffi'), { code: 'ERR_MODULE_NOT_FOUND' });";
   await refuse(
     instead('missing', missing),

@@ -211,7 +211,10 @@ control('when the VTEP stops, every client reports it in time', async () => {
     for (const client of clients) {
       const { code, stderr } = await client.ended;
       assert.is(code, 1, stderr);
-      assert.match(stderr, /^vtep \w+: the VTEP at \S+ did not answer within 1 s; look whether its process is stopped/);
+      assert.match(
+        stderr,
+        /^vtep \w+: the VTEP at \S+ did not answer within 1 s; check whether its process is stopped/,
+      );
     }
     const { code, stdout, stderr } = await began.ended;
     assert.is(code, 1);

@@ -151,5 +151,5 @@ export async function requireLinux(taps: boolean): Promise<void> {
   await loadLibc();
   findProgram();
   if (taps && ((await tunFeatures()) & IFF_VNET_HDR) === 0)
-    throw new HostError('engine "linux" takes a kernel with IFF_VNET_HDR, which this one does not offer');
+    throw new HostError('engine "linux" needs a kernel with IFF_VNET_HDR, which this kernel does not have');
 }

@@ -88,7 +88,7 @@ export async function loadLibc(): Promise<Libc> {
     };
   } catch (error) {
     throw new HostError(
-      `engine "linux" does not find what it needs in this system's C library (${(error as Error).message})`,
+      `engine "linux" needs functions that this system's C library does not have (${(error as Error).message})`,
       { cause: error },
     );
   }

@@ -21,7 +21,7 @@ export function requireAddressSpace(workers: number): void {
   const needed = used + workers * WORKER;
   if (needed <= limit) return;
   throw new HostError(
-    `engine "linux" with ${workers} worker${workers === 1 ? '' : 's'} reserves ${Math.ceil(needed / GIB)} GiB of address space, and this process may have ${gib(limit)}; run "ulimit -v unlimited" before vtep`,
+    `engine "linux" with ${workers} worker${workers === 1 ? '' : 's'} reserves ${Math.ceil(needed / GIB)} GiB of address space, but this process may use only ${gib(limit)}; run "ulimit -v unlimited" before vtep`,
     { path: '' },
   );
 }

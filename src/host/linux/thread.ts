@@ -108,12 +108,12 @@ export class LoopThread {
         // The thread's last messages may not have been delivered yet.
         for (let got = receiveMessageOnPort(port1); got !== undefined; got = receiveMessageOnPort(port1))
           hear(got.message as FromLoop);
-        const { message } = failure ?? new Error('its thread has ended by itself');
+        const { message } = failure ?? new Error('its thread ended unexpectedly');
         const [started, stopping] = [this.#running, this.#stopped !== undefined];
         this.#end();
         if (!started) {
           closeFiles(setup);
-          reject(failure instanceof HostError ? failure : new HostError(`engine "linux" does not start: ${message}`));
+          reject(failure instanceof HostError ? failure : new HostError(`engine "linux" cannot start: ${message}`));
         } else if (!stopping) this.#events.failed(`the thread that moves the frames has failed: ${message}`);
       });
     });
