@@ -29,7 +29,7 @@ const COVERAGE = resolve('coverage');
 /** Files that run once per engine: their VTEPs use the one that WEFT_ENGINE names. */
 const OVER_ENGINES = ['demo', 'kernel', 'overlay', 'up'].map((name) => join('test', 'system', `${name}.test.ts`));
 /** Files that run alone. */
-const ALONE = ['agents', 'control', 'keep', 'lifecycle', 'load', 'restart', 'trouble'].map((name) =>
+const ALONE = ['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale', 'trouble'].map((name) =>
   join('test', 'system', `${name}.test.ts`),
 );
 const ENGINES = process.env['WEFT_ENGINE']?.split(' ') ?? ['linux', 'dgram'];
