@@ -85,7 +85,9 @@ for (const [networks, endpoints] of [
           assert.equal(warnings, []);
         }
       }
-      const text = results.map(({ known, stall }) => `known after ${known} ms, stall ${stall.toFixed(1)} ms`).join('; ');
+      const text = results
+        .map(({ known, stall }) => `known after ${known} ms, stall ${stall.toFixed(1)} ms`)
+        .join('; ');
       console.log(`# ${networks} networks, ${order}: ${text}`);
       assert.ok(results.some(isGood), text);
     });
