@@ -18,16 +18,21 @@ import {
 /** Flags of the gossip. They override the file of `--config`. */
 export const GOSSIP: readonly Flag[] = [
   { name: 'bind', value: 'ADDR[:PORT]', text: 'address to listen on, UDP and TCP (default --local, port 7946)' },
-  { name: 'advertise', value: 'ADDR[:PORT]', text: 'address that other members use (default --bind)' },
+  { name: 'advertise', value: 'ADDR[:PORT]', text: 'address at which other members reach this one (default --bind)' },
   { name: 'join', value: 'HOST[:PORT]', many: true, text: 'members to join, by name or address; one is enough' },
   {
     name: 'key',
     value: 'BASE64|FILE',
     many: true,
-    text: 'encrypt with the first key, decrypt with all; see "vtep gossip keygen"',
+    text: 'encrypt with the first key, decrypt with any of them; see "vtep gossip keygen"',
   },
   { name: 'name', value: 'NODE', text: 'this member’s name (default: the advertised address)' },
-  { name: 'network', value: 'ID:VNI:SUBNET', many: true, text: 'an overlay network; the same values at every agent' },
+  {
+    name: 'network',
+    value: 'ID:VNI:SUBNET',
+    many: true,
+    text: 'an overlay network; the values must be the same on every agent',
+  },
 ];
 
 /**

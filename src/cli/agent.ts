@@ -9,42 +9,45 @@ export const manual: Manual = {
   name: 'agent',
   summary: 'attach containers to VXLAN networks, and learn the remote endpoints by gossip',
   usage: ['agent --network ID:VNI:SUBNET --join HOST --tap NAME [flags]', 'agent --config FILE [flags]'],
-  description: `The agent joins one member of a cluster and learns of all the others. It announces the endpoints of this host: the
-TAP's own, those of --endpoint with --local, those added over the control socket. What other members announce programs
-FDB, neighbors and flood lists. It takes part in a network's tables only while an endpoint of that network is here. The
-wire format is that of Docker's NetworkDB on memberlist, over UDP and TCP.`,
+  description: `The agent joins one member of a cluster and learns all other members from it. It announces the endpoints of this host:
+the address of the TAP, each --endpoint whose VTEP is --local, and endpoints added over the control socket. It adds
+the endpoints that other members announce to the FDB, the neighbor table and the flood lists. It takes part in a network
+only while this host has an endpoint there. The wire format is that of Docker's NetworkDB on memberlist, over UDP and
+TCP.`,
   flags: [
     { flags: GOSSIP },
-    { title: 'as for "vtep up"', flags: SINGLE },
-    { title: 'with --config too', flags: [...COMMON, ...RUN] },
+    { title: 'the same as in "vtep up"', flags: SINGLE },
+    { title: 'with or without --config', flags: [...COMMON, ...RUN] },
   ],
   sections: [
     {
       title: 'addresses',
-      text: `Without --local, the agent takes the advertised address if this host has it; else the one of --bind; else the one from
-which it reaches the first host of --join. If this host does not have the advertised address, it is a translator's: the
-agent announces that address, and its VTEP uses the one of --bind.
+      text: `Without --local, the address of the VTEP is the advertised address if this host has it; otherwise the address of
+--bind; otherwise the source address towards the first host of --join. If this host does not have the advertised
+address, the agent treats it as the outer address of a NAT, and announces it to other members as the address of its
+VTEP.
 
-Without --join the agent waits for others to join it. If no member answers, it tries again after 1 s, 2 s and so on up to
-30 s.`,
+Without --join, the agent waits until others join it. If no member answers, it tries again after 1 s, 2 s, 4 s and so
+on, and then every 30 s.`,
     },
     {
       title: 'conflicts',
-      text: `If two hosts announce the same IP or MAC address, or have another VNI or subnet for the same network, the older
-attachment holds at every host. The newer one is withdrawn, with a warning at both hosts, and announced again when the
-older one is gone. "vtep show networks" lists the conflicts, at every host the same.`,
+      text: `If two hosts announce the same IP or MAC address, or different VNIs or subnets for the same network, the older
+attachment wins on every host. The newer one is withdrawn, with a warning on both hosts, and announced again when the
+older one is gone. "vtep show networks" lists the conflicts, the same on every host.`,
     },
     {
       title: 'configuration file',
-      text: `Beside the fields of "vtep up", of which segments and taps may be left out:
+      text: `In addition to the fields of "vtep up"; segments and taps are optional:
 
   "gossip": { "join": ["172.31.1.5"], "keys": ["/etc/vtep.key"],
               "networks": [{ "id": "net1", "vni": 4097, "subnet": "10.0.0.0/24" }] }`,
     },
     {
       title: 'output and signals',
-      text: `It prints "ready" when frames flow, "joined" when a member has answered, and members as they come and go. SIGINT or
-SIGTERM stops it: it withdraws its endpoints, leaves the cluster, and leaves nothing behind.`,
+      text: `The agent prints "ready" when it forwards frames, "joined" when it has joined the cluster, and a line for each member
+that joins, fails or leaves. SIGINT or SIGTERM stops it: it withdraws its endpoints, leaves the cluster, and removes
+everything that it created.`,
     },
   ],
   examples: `# on 172.31.1.5, the first of a cluster, with a key that all share

@@ -13,8 +13,8 @@ import { type Manual } from './manual.js';
 
 const FLAGS: readonly Flag[] = [
   CONTROL,
-  { name: 'count', letter: 'c', value: 'N', text: 'end after N packets (default 20)' },
-  { name: 'seconds', value: 'N', text: 'end after N seconds (default 10)' },
+  { name: 'count', letter: 'c', value: 'N', text: 'stop after N packets (default 20)' },
+  { name: 'seconds', value: 'N', text: 'stop after N seconds (default 10)' },
   { name: 'snap', letter: 's', value: 'N', text: 'capture the first N bytes of each packet (default: all)' },
   {
     name: 'write',
@@ -23,7 +23,7 @@ const FLAGS: readonly Flag[] = [
     text: 'write a pcapng file with an interface for each TAP and one for the underlay ("-": standard output)',
   },
   { name: 'tree', text: 'print every layer with its fields' },
-  { name: 'json', text: 'print one JSON object a line for each packet' },
+  { name: 'json', text: 'print each packet as a JSON object on one line' },
   TIMEOUT,
 ];
 
@@ -47,8 +47,8 @@ capture, and counted on standard error at the end. Ctrl-C ends a capture and kee
 vtep capture --control /run/vtep.sock --count 1000 --seconds 60 --write overlay.pcapng
 vtep capture --control /run/vtep.sock --count 1000 --write - | tshark -r -`,
   exit: {
-    0: 'there were packets',
-    1: 'there were none, no VTEP answered or FILE cannot be written',
+    0: 'packets were captured',
+    1: 'no packets were captured, no VTEP answered, or FILE cannot be written',
     2: 'wrong flags',
   },
 };
@@ -91,7 +91,7 @@ export async function run(args: string[]): Promise<number> {
   await file?.close();
   const name = path === '-' ? 'standard output' : path;
   if (file !== null && (packets > 0 || failure === null)) report(`${packets} packets written to ${name}`);
-  if (dropped > 0) report(`${dropped} packets dropped by the capture: they passed faster than it could take them`);
+  if (dropped > 0) report(`${dropped} packets dropped by the capture: they passed faster than it could copy them`);
   if (failure !== null) throw failure;
   if (packets > 0) return 0;
   report(`vtep capture: no packet passed${interrupt.signal.aborted ? '' : ` in ${request.seconds} s`}`);

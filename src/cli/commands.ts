@@ -10,9 +10,12 @@ export interface Command {
 /** Each command is loaded on demand: `vtep read` loads no network code. */
 export const COMMANDS: Readonly<Record<string, { text: string; load: () => Promise<Command> }>> = {
   up: { text: 'attach containers to a VXLAN network', load: () => import('./up.js') },
-  agent: { text: 'the same, with the remote endpoints learned by gossip', load: () => import('./agent.js') },
+  agent: { text: 'the same, and learn remote endpoints by gossip', load: () => import('./agent.js') },
   detach: { text: 'remove a TAP that a VTEP kept when it ended', load: () => import('./detach.js') },
-  gossip: { text: 'members, networks and entries of the gossip, and its keys', load: () => import('./gossip.js') },
+  gossip: {
+    text: 'members, networks and entries of a cluster of agents, and its keys',
+    load: () => import('./gossip.js'),
+  },
   show: { text: 'state of a running VTEP: fdb, neighbors, peers, counters', load: () => import('./show.js') },
   explain: { text: 'what a running VTEP would do with a packet, and why', load: () => import('./explain.js') },
   capture: { text: 'packets that pass a running VTEP', load: () => import('./capture.js') },

@@ -4,19 +4,19 @@ import { UsageError, wholeNumber, type Flag, type Parsed } from './flags.js';
 export const CONTROL: Flag = {
   name: 'control',
   value: 'PATH',
-  text: 'the control socket that "vtep up" or "vtep agent" was given',
+  text: 'control socket of the VTEP: the --control of "vtep up" or "vtep agent"',
 };
 export const TIMEOUT: Flag = {
   name: 'timeout',
   value: 'SECONDS',
-  text: 'fail where the VTEP is silent for longer (default 10)',
+  text: 'fail if the VTEP sends nothing for this long (default 10)',
 };
 
 const MAX_TIMEOUT = 3600;
 
 /** @throws UsageError if the flag is missing. */
 export function requireControl(path: string | undefined): string {
-  if (path === undefined) throw new UsageError('missing: --control PATH, the socket that "vtep up" was given');
+  if (path === undefined) throw new UsageError('missing: --control PATH, the same as that of "vtep up"');
   return path;
 }
 

@@ -11,23 +11,23 @@ const ENGINES = ['auto', 'dgram', 'linux'];
 const FLAGS: readonly Flag[] = [
   { name: 'keep', text: 'leave everything running, and print how to use it' },
   { name: 'down', text: 'remove what --keep left running' },
-  { name: 'loopback', text: 'hosts in this process, over UDP on the loopback; needs no root' },
+  { name: 'loopback', text: 'run the hosts in this process, over UDP on the loopback interface; needs no root' },
   { name: 'count', value: 'N', text: 'pings to send (default 5)' },
-  { name: 'engine', value: 'auto|dgram|linux', text: 'what moves the frames on real devices (default auto)' },
+  { name: 'engine', value: 'auto|dgram|linux', text: 'packet I/O engine on real devices (default auto)' },
 ];
 
 export const manual: Manual = {
   name: 'demo',
   summary: 'run two hosts, two containers and the overlay between them',
   usage: ['demo [--keep] [--loopback] [--count N] [--engine NAME]', 'demo --down'],
-  description: `As root on Linux it makes network namespaces of its own: two hosts on different subnets with a router between them, and a
-container on each. It starts a VTEP on each host, and pings from one container to the other. Elsewhere the hosts live in
-this process. With npm: npm start -- --keep`,
+  description: `As root on Linux, the demo creates network namespaces: two hosts on different subnets, a router between them, and a
+container on each host. It starts a VTEP on each host, and pings one container from the other. Otherwise it runs the
+hosts in this process. In a checkout: npm start -- --keep`,
   flags: [{ flags: FLAGS }],
   examples: `vtep demo
 vtep demo --keep
 vtep demo --down`,
-  exit: { 0: 'every ping was answered', 1: 'one was not, or something failed', 2: 'wrong flags' },
+  exit: { 0: 'every ping was answered', 1: 'a ping was not answered, or something failed', 2: 'wrong flags' },
 };
 
 export async function run(args: string[]): Promise<number> {
@@ -39,22 +39,22 @@ export async function run(args: string[]): Promise<number> {
   if (!ENGINES.includes(engine)) throw new UsageError(`--engine: expected ${ENGINES.join(' or ')}, got "${engine}"`);
   if (flags.on('down')) return takeDown();
   if (flags.on('loopback')) {
-    if (flags.on('keep')) throw new UsageError('--keep does not go with --loopback: these hosts end with the process');
+    if (flags.on('keep')) throw new UsageError('--keep does not go with --loopback, whose hosts end with the process');
     return loopback(count);
   }
-  const missing = await lacking();
+  const missing = await unmetRequirements();
   if (missing.length === 0) return namespaces(count, engine, flags.on('keep') === true, hasProgram('ping'));
   process.stdout.write(`Real devices cannot be used: ${missing.join('; ')}.\n`);
   if (flags.on('keep')) {
-    process.stderr.write('vtep demo: there is nothing to keep without real devices\n');
+    process.stderr.write('vtep demo: --keep needs real devices\n');
     return 1;
   }
-  process.stdout.write('The hosts live in this process instead, with UDP on the loopback between them:\n\n');
+  process.stdout.write('The hosts run in this process instead, over UDP on the loopback interface:\n\n');
   return loopback(count);
 }
 
-/** What this system lacks for the demo on real devices, each item with its remedy. */
-async function lacking(): Promise<string[]> {
+/** The requirements of the demo on real devices that this system does not meet, each with its remedy. */
+async function unmetRequirements(): Promise<string[]> {
   if (process.platform !== 'linux') return [`this is ${process.platform} and not Linux`];
   if (process.getuid?.() !== 0) return ['this is not root (try sudo)'];
   const missing: string[] = [];

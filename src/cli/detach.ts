@@ -13,8 +13,8 @@ export const manual: Manual = {
   name: 'detach',
   summary: 'remove a TAP that a VTEP kept when it ended (--keep-taps)',
   usage: ['detach NAME [--netns NS] [--json]'],
-  description: `A VTEP that was killed leaves its TAPs to the next one. This removes such a TAP, its addresses and its routes.
-It refuses a device that is in use by a process, and one that vtep did not make.`,
+  description: `A VTEP that was killed leaves its TAPs to the next one. This command removes such a TAP, with its addresses and routes.
+It does not remove a device that a process uses, or that vtep did not create.`,
   flags: [{ flags: FLAGS }],
   examples: `vtep detach eth0 --netns c1
 vtep detach eth0 --netns /proc/4242/ns/net`,

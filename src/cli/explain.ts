@@ -11,13 +11,13 @@ const FLAGS: readonly Flag[] = [
   { name: 'frame', value: 'HEX', text: 'an Ethernet frame' },
   { name: 'from', value: 'IP', text: 'the VTEP that the datagram comes from' },
   { name: 'datagram', value: 'HEX', text: 'a UDP payload: a VXLAN header and the frame behind it' },
-  { name: 'json', text: 'as JSON' },
+  { name: 'json', text: 'print JSON' },
   TIMEOUT,
 ];
 
 export const manual: Manual = {
   name: 'explain',
-  summary: 'tell what a running VTEP would do with a packet, and why; it sends and learns nothing',
+  summary: 'show what a running VTEP would do with a packet, and why; nothing is sent or learned',
   usage: ['explain --control PATH --port NAME --frame HEX', 'explain --control PATH --from IP --datagram HEX'],
   flags: [{ flags: FLAGS }],
   sections: [
@@ -27,7 +27,7 @@ export const manual: Manual = {
      --frame 'ffffffffffff 02420a000003 0806 0001080006040001 02420a000003 0a000003 000000000000 0a000004'`,
   exit: {
     0: 'the packet would be forwarded',
-    1: 'no VTEP answered or it refused',
+    1: 'no VTEP answered, or it refused the request',
     2: 'wrong flags',
     3: 'the packet would be dropped',
   },
@@ -57,7 +57,7 @@ export async function run(args: string[]): Promise<number> {
 function octets(name: string, text: string): string {
   const hex = text.replace(/[\s:]/g, '');
   if (hex === '' || !/^([0-9a-f]{2})+$/i.test(hex))
-    throw new UsageError(`--${name}: expected octets as two hexadecimal digits each, got "${text.slice(0, 60)}"`);
+    throw new UsageError(`--${name}: expected two hexadecimal digits for each octet, got "${text.slice(0, 60)}"`);
   return hex;
 }
 

@@ -1,5 +1,15 @@
 /** `vtep gossip watch`: prints the changes in a cluster. */
-import { GossipObserver, keyringOf, resolveHost, sourceTowards, HostError, type Change } from '../host/index.js';
+import {
+  GossipObserver,
+  HostError,
+  jsonLine,
+  keyringOf,
+  Logger,
+  resolveHost,
+  sourceTowards,
+  textLine,
+  type Change,
+} from '../host/index.js';
 import { family, isUnicast, parseHostPort, type HostPort } from '../schema/index.js';
 import { noRest, parseFlags, UsageError, type Flag } from './flags.js';
 import { requireHostPorts } from './host-ports.js';
@@ -8,13 +18,13 @@ export const WATCH: readonly Flag[] = [
   {
     name: 'bind',
     value: 'ADDR[:PORT]',
-    text: 'address to listen on (default: the one that reaches HOST, any free port)',
+    text: 'address to listen on (default: the source address towards HOST, any free port)',
   },
   {
     name: 'network',
     value: 'ID',
     many: true,
-    text: 'networks to attach to (default: all that any member is attached to)',
+    text: 'networks to attach to (default: all that have a member)',
   },
   { name: 'name', value: 'NODE', text: 'the observer’s name (default: "watch" and a number)' },
 ];
@@ -28,6 +38,8 @@ export async function watch(args: string[], common: readonly Flag[]): Promise<nu
   const bind = flags.value('bind') === undefined ? await towards(join) : requireBind(flags.value('bind')!);
   const networks = flags.values('network').flatMap((text) => text.split(','));
   const json = flags.on('json') === true;
+  const line = json ? jsonLine : textLine;
+  const log = new Logger((record) => void process.stderr.write(`${line(record)}\n`));
 
   let end!: () => void;
   const ended = new Promise<void>((resolve) => (end = resolve));
@@ -49,7 +61,7 @@ export async function watch(args: string[], common: readonly Flag[]): Promise<nu
           `${json ? JSON.stringify({ time: time.toISOString(), ...change }) : `${clock(time)}  ${words(change)}`}\n`,
         );
       },
-      warn: (message) => void process.stderr.write(`vtep: warning: ${message}\n`),
+      warn: (message) => log.warning('gossip', message),
     },
   );
   await ended;

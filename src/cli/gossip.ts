@@ -22,77 +22,77 @@ import { requireHostPorts } from './host-ports.js';
 import { requireControl } from './control-flags.js';
 import { table } from './table.js';
 
-const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'the control socket of an agent on this host' };
+const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'control socket of an agent on this host' };
 const JOIN: Flag = { name: 'join', value: 'HOST[:PORT]', many: true, text: 'a member to ask, by name or address' };
 const KEY: Flag = { name: 'key', value: 'BASE64|FILE', many: true, text: 'the cluster’s key' };
 const OUTPUT: Flag = {
   name: 'output',
   letter: 'o',
   value: 'FILE',
-  text: 'where "keygen" writes the key, with mode 600',
+  text: 'file to which "keygen" writes the key, with mode 600',
 };
 const FORCE: Flag = { name: 'force', text: 'let "keygen" overwrite FILE' };
-const JSON_FLAG: Flag = { name: 'json', text: 'as JSON; what "watch" prints, one object a line' };
+const JSON_FLAG: Flag = { name: 'json', text: 'print JSON; "watch" prints one object per line' };
 
 /** The actions, each with its own arguments. */
 const ACTIONS: Record<string, { usage: string; text: string; run: (args: string[]) => Promise<number> }> = {
   members: {
     usage: 'members --control PATH | --join HOST [--key KEY]',
-    text: 'lists the members that an agent of this host, or a member elsewhere, knows; does not join',
+    text: 'list the members that an agent or any other member knows',
     run: members,
   },
   watch: {
     usage: 'watch --join HOST [--key KEY]',
-    text: 'joins as an observer and prints changes of members, networks and entries',
+    text: 'join as an observer, and print every change',
     run: (args) => watch(args, [JOIN, KEY, JSON_FLAG]),
   },
-  keygen: { usage: 'keygen [-o FILE]', text: 'makes a key: 32 random bytes in base64', run: keygen },
+  keygen: { usage: 'keygen [-o FILE]', text: 'create a key: 32 random bytes in base64', run: keygen },
   keys: {
     usage: 'keys --control PATH',
-    text: 'lists the keys of an agent by fingerprint',
+    text: 'list the keys of an agent by fingerprint',
     run: (args) => keys('keys', args),
   },
   install: {
     usage: 'install KEY --control PATH',
-    text: 'decrypts with this key too',
+    text: 'decrypt with this key, too',
     run: (args) => keys('install-key', args),
   },
   use: {
     usage: 'use KEY --control PATH',
-    text: 'encrypts with this key, which must be installed',
+    text: 'encrypt with this key, which must be installed',
     run: (args) => keys('use-key', args),
   },
   remove: {
     usage: 'remove KEY --control PATH',
-    text: 'stops decrypting with this key, which must not be the one that encrypts',
+    text: 'stop decrypting with this key, which must not be the one that encrypts',
     run: (args) => keys('remove-key', args),
   },
 };
 
 export const manual: Manual = {
   name: 'gossip',
-  summary: 'members, networks and entries of a cluster of agents, and their keys',
+  summary: 'show the members, networks and entries of a cluster of agents, and manage its keys',
   usage: ['gossip ACTION [flags]'],
   words: Object.entries(ACTIONS).map(([name, { usage, text }]) => ({ name, usage, text })),
   flags: [{ flags: [CONTROL, JOIN, KEY, OUTPUT, FORCE, ...WATCH, JSON_FLAG] }],
   sections: [
     {
       title: 'keys',
-      text: `KEY is a key in base64, a file that holds one, or for "use" and "remove" a fingerprint that "keys" shows.
+      text: `KEY is a key in base64 or a file that contains one; for "use" and "remove" also a fingerprint that "keys" shows.
 
-To change the key of a running cluster without losing a message, do each step on every agent before the next:
+To change the key of a running cluster without losing a message, finish each step on every agent before the next:
 
   vtep gossip install KEY --control PATH
   vtep gossip use KEY --control PATH
   vtep gossip remove OLD --control PATH
 
-The agents hold these keys in memory. Put the new key into the file of --key as well, for their next start.`,
+The agents hold these keys in memory only. Also write the new key to the file of --key, for their next start.`,
     },
   ],
   examples: `vtep gossip keygen -o /etc/vtep.key
 vtep gossip members --join 172.31.1.5 --key /etc/vtep.key
 vtep gossip watch --join 172.31.1.5 --key /etc/vtep.key --json`,
-  exit: { 0: 'done', 1: 'no member answered or it refused', 2: 'wrong flags' },
+  exit: { 0: 'done', 1: 'no member answered, or it refused the request', 2: 'wrong flags' },
 };
 
 export async function run(args: string[]): Promise<number> {
@@ -175,7 +175,7 @@ async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', 
   const control = requireControl(flags.value('control'));
   let request: Request = { command: 'keys' };
   if (command !== 'keys') {
-    if (text === undefined) throw new UsageError('missing: KEY, in base64, a file of one, or a fingerprint');
+    if (text === undefined) throw new UsageError('missing: KEY, in base64, a file with a key, or a fingerprint');
     request = { command, key: keyText(text, command !== 'install-key') };
   }
   const list = (await ask(control, request)) as KeyListing[];

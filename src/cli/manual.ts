@@ -60,7 +60,7 @@ export function helpText(manual: Manual): string {
     ),
     ...sections.map(({ title, text }) => `${title}:\n${indented(text)}`),
     `examples:\n${indented(examples)}`,
-    `Exit code: ${codes.join(', ')}.`,
+    `Exit code: ${codes.join('; ')}.`,
   ]
     .map((block) => `${block}\n`)
     .join('\n');

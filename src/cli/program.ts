@@ -23,7 +23,7 @@ examples:
   vtep show fdb --control /run/vtep.sock
   vtep read capture.pcap
 
-Exit code: 0 done, 1 something failed, 2 wrong flags or configuration.
+Exit code: 0 done; 1 something failed; 2 wrong flags or configuration.
 `;
 
 async function main(args: string[]): Promise<number> {

@@ -10,41 +10,44 @@ import { seconds, Totals } from './read-totals.js';
 import { type Manual } from './manual.js';
 
 const FLAGS: readonly Flag[] = [
-  { name: 'read', letter: 'r', value: 'FILE', text: 'the capture, as FILE without a flag' },
-  { name: 'count', letter: 'c', value: 'N', text: 'end after N packets' },
-  { name: 'tree', letter: 'v', text: 'all fields of all layers below each line' },
-  { name: 'hex', letter: 'x', text: 'the bytes below each line, in hexadecimal and ASCII' },
-  { name: 'json', text: 'one JSON object a line for each packet' },
-  { name: 'summary', text: 'totals at the end: packets, bytes, time span, protocols, VNIs (with --json, on stderr)' },
-  { name: 'quiet', letter: 'q', text: 'the summary alone, without the packets; with --json, one JSON object' },
+  { name: 'read', letter: 'r', value: 'FILE', text: 'the capture file; the same as FILE without a flag' },
+  { name: 'count', letter: 'c', value: 'N', text: 'stop after N packets' },
+  { name: 'tree', letter: 'v', text: 'print all fields of all layers below each line' },
+  { name: 'hex', letter: 'x', text: 'print the bytes below each line, in hexadecimal and ASCII' },
+  { name: 'json', text: 'print each packet as a JSON object on one line' },
+  {
+    name: 'summary',
+    text: 'print totals at the end: packets, bytes, time span, protocols, VNIs (with --json, on stderr)',
+  },
+  { name: 'quiet', letter: 'q', text: 'print only the summary; with --json, as one JSON object' },
   {
     name: 'write',
     letter: 'w',
     value: 'FILE',
-    text: 'write the packets to a capture, and print none: pcap for *.pcap, else pcapng; - is standard output',
+    text: 'write the packets to a capture file instead: pcap if its name ends in .pcap, else pcapng ("-": standard output)',
   },
-  { name: 'numeric', letter: 'n', text: 'accepted and without effect: addresses and ports are always numbers' },
+  { name: 'numeric', letter: 'n', text: 'no effect, accepted as in tcpdump: addresses and ports are always numbers' },
 ];
 
 export const manual: Manual = {
   name: 'read',
   summary: 'print the packets of a capture file, as text or JSON',
   usage: ['read FILE [flags]', 'read -r FILE [flags]'],
-  description: `FILE is a pcap or pcapng file, or - for standard input. It is read as it comes, in little memory, whatever its size.
-Times are in UTC. Brackets behind a packet name the first header that is cut or malformed, and say why.
-Letters combine: -nvx, -c5.`,
+  description: `FILE is a pcap or pcapng file, or - for standard input. It is read as a stream, in bounded memory.
+Times are in UTC. Brackets after a packet contain the first header that is truncated or malformed, and the reason.
+Letters can be combined: -nvx, -c5.`,
   flags: [{ flags: FLAGS }],
   sections: [
     {
       title: 'JSON',
       text: `  {"number":1,"timestamp":"1700000000.123456789","length":148,"captured":148,"layers":[…],"stopped":null}
 
-  timestamp   seconds since 1970, as text, since a number would lose digits; null where the file has no time
+  timestamp   seconds since 1970, as a string, because a number would lose digits; null if the file has no time
   length      bytes of the packet on the wire; captured: those in the file
-  linkType    only where it is not Ethernet: its LINKTYPE_ number
-  layers      outermost first; each has its name as "protocol", its "offset" and "size", and its fields. The number that
-              an IPv4 header calls protocol is "protocolNumber". Bytes are hexadecimal text.
-  stopped     null, or what a strict decoder would have reported: protocol, reason, offset, needed, available, limitedBy`,
+  linkType    the LINKTYPE_ number, only if it is not Ethernet
+  layers      outermost first; each has its name as "protocol", its "offset" and "size", and its fields. The
+              protocol field of an IPv4 header is "protocolNumber". Bytes are hexadecimal strings.
+  stopped     null, or why a strict decoder rejects the packet: protocol, reason, offset, needed, available, limitedBy`,
     },
   ],
   examples: `vtep read capture.pcapng

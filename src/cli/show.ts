@@ -12,9 +12,9 @@ import { table } from './table.js';
 
 const FLAGS: readonly Flag[] = [
   CONTROL,
-  { name: 'vni', value: 'N', text: 'one network only' },
-  { name: 'json', text: 'as JSON' },
-  { name: 'prometheus', text: 'counters in the text format that Prometheus reads' },
+  { name: 'vni', value: 'N', text: 'only the network with this VNI' },
+  { name: 'json', text: 'print JSON' },
+  { name: 'prometheus', text: 'print counters in the text format of Prometheus' },
   TIMEOUT,
 ];
 
@@ -23,19 +23,19 @@ export const manual: Manual = {
   summary: 'print the state of a running VTEP',
   usage: ['show WHAT --control PATH [flags]'],
   words: [
-    { name: 'fdb', text: 'MAC addresses and what they are behind, learned and static' },
-    { name: 'neighbors', text: 'endpoints: IP and MAC address, and the VTEP they are behind' },
+    { name: 'fdb', text: 'MAC addresses, learned and static, and the TAP or VTEP that each one is behind' },
+    { name: 'neighbors', text: 'endpoints: IP address, MAC address and VTEP' },
     { name: 'peers', text: 'VTEPs that receive a copy of flooded frames' },
-    { name: 'remotes', text: 'known VTEPs, their path MTU where it is smaller, and datagrams reported undelivered' },
-    { name: 'counters', text: 'frames moved, and frames dropped by reason' },
-    { name: 'members', text: 'of an agent: the members of its gossip' },
-    { name: 'networks', text: 'of an agent: its networks, and who takes part in each' },
+    { name: 'remotes', text: 'known VTEPs, their path MTU if it is smaller, and datagrams reported undelivered' },
+    { name: 'counters', text: 'frames forwarded, and frames dropped by reason' },
+    { name: 'members', text: 'of an agent: the members of its cluster' },
+    { name: 'networks', text: 'of an agent: its networks, and the members of each' },
   ],
   flags: [{ flags: FLAGS }],
   examples: `vtep show fdb --control /run/vtep.sock
 vtep show neighbors --vni 4097 --json --control /run/vtep.sock
 vtep show counters --prometheus --control /run/vtep.sock`,
-  exit: { 0: 'done', 1: 'no VTEP answered or it refused', 2: 'wrong flags' },
+  exit: { 0: 'done', 1: 'no VTEP answered, or it refused the request', 2: 'wrong flags' },
 };
 
 type Listed<T> = T & { vni: number };
@@ -102,7 +102,7 @@ export async function run(args: string[]): Promise<number> {
   if (more.length > 0) throw new UsageError(`"${more[0]}" is not expected here; flags start with --`);
   const control = requireControl(flags.value('control'));
   const command = view as View;
-  if (command !== 'counters' && flags.on('prometheus')) throw new UsageError('--prometheus goes with counters only');
+  if (command !== 'counters' && flags.on('prometheus')) throw new UsageError('--prometheus goes only with counters');
   const vni = flags.value('vni');
   if (vni !== undefined && !OF_NETWORKS.includes(command))
     throw new UsageError(`--vni does not go with ${command}; use it with ${OF_NETWORKS.join(', ')}`);

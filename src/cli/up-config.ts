@@ -9,54 +9,62 @@ import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 export const COMMON: readonly Flag[] = [
   { name: 'local', value: 'IP', text: 'address of this VTEP on the underlay' },
   { name: 'port', value: 'N', text: 'UDP port, here and at the peers (default 4789)' },
-  { name: 'source-ports', value: 'N', text: 'UDP ports that flows leave from (default 8; 0: leave from --port)' },
+  { name: 'source-ports', value: 'N', text: 'number of UDP source ports for flows (default 8; 0: send from --port)' },
   {
     name: 'peers-only',
     negatable: true,
     text: 'accept datagrams only from peers, VTEPs of endpoints and members (default yes)',
   },
-  { name: 'workers', value: 'N', text: 'threads that move frames, 1 to 16 (default 1)' },
-  { name: 'busy-poll', value: 'US', text: 'microseconds to look for the next packet before sleeping (default 0)' },
+  { name: 'workers', value: 'N', text: 'threads that forward frames, 1 to 16 (default 1)' },
+  { name: 'busy-poll', value: 'US', text: 'microseconds to poll for the next packet before sleeping (default 0)' },
   { name: 'udp-checksum', negatable: true, text: 'send datagrams with a UDP checksum (default yes)' },
   {
     name: 'zero-checksum',
     negatable: true,
-    text: 'take datagrams without one over IPv6 (default no; over IPv4 always)',
+    text: 'accept datagrams without a UDP checksum over IPv6 (default no; over IPv4 always)',
   },
-  { name: 'engine', value: 'auto|dgram|linux', text: 'what moves the frames (default auto: linux where it runs)' },
+  {
+    name: 'engine',
+    value: 'auto|dgram|linux',
+    text: 'packet I/O engine (default auto: linux where it runs, else dgram)',
+  },
   {
     name: 'keep-taps',
     negatable: true,
-    text: 'TAPs outlive a crash, and the next run continues with them (default: vtep agent yes, vtep up no)',
+    text: 'keep TAPs after a crash, for the next run to take over (default: vtep agent yes, vtep up no)',
   },
-  { name: 'control', value: 'PATH', text: 'Unix socket for "vtep show" and "vtep explain"' },
+  {
+    name: 'control',
+    value: 'PATH',
+    text: 'path of the control socket, which "vtep show", "explain" and "capture" use',
+  },
 ];
 
 /** Flags that describe one or more segments, and one TAP. */
 export const SINGLE: readonly Flag[] = [
-  { name: 'vni', value: 'N', text: 'network of the TAP’s (untagged) frames' },
-  { name: 'vlan', value: 'VID=VNI', many: true, text: 'a trunk: VLAN id to network' },
-  { name: 'peer', value: 'IP', many: true, text: 'a VTEP that gets a copy of what is flooded' },
+  { name: 'vni', value: 'N', text: 'VNI for the frames of the TAP; with --vlan, for its untagged frames' },
+  { name: 'vlan', value: 'VID=VNI', many: true, text: 'make the TAP a trunk: the VNI for the frames of a VLAN' },
+  { name: 'peer', value: 'IP', many: true, text: 'a VTEP that receives a copy of each flooded frame' },
   {
     name: 'endpoint',
     value: 'IP,MAC,VTEP[,VNI]',
     many: true,
-    text: 'where a container is; VTEP may be --local itself',
+    text: 'addresses of a container and of its VTEP, which may be --local itself',
   },
   {
     name: 'proxy',
     value: 'endpoint|vtep|off',
-    text: 'who answers ARP for endpoints (default endpoint: with their MAC)',
+    text: 'MAC address with which the ARP proxy answers (default endpoint)',
   },
   { name: 'learn', negatable: true, text: 'learn MAC addresses from the underlay (default yes)' },
   { name: 'flood', negatable: true, text: 'send frames for unknown addresses to all peers (default yes)' },
-  { name: 'ageing', value: 'SECONDS', text: 'how long a learned address stays (default 300; 0: for ever)' },
-  { name: 'tap', value: 'NAME', text: 'the TAP to make' },
-  { name: 'tap-fd', value: 'N', text: 'a TAP that is open already, as file descriptor N; takes no privilege' },
+  { name: 'ageing', value: 'SECONDS', text: 'how long a learned address stays (default 300; 0: forever)' },
+  { name: 'tap', value: 'NAME', text: 'name of the TAP to create' },
+  { name: 'tap-fd', value: 'N', text: 'an open TAP, passed as file descriptor N; needs no privileges' },
   { name: 'netns', value: 'NS', text: 'namespace to move the TAP to: a name, or a path (/proc/PID/ns/net)' },
   { name: 'address', value: 'IP/LENGTH', text: 'address of the TAP' },
   { name: 'mac', value: 'MAC', text: 'MAC address of the TAP (default: derived from network and address)' },
-  { name: 'mtu', value: 'N', text: 'MTU of the segment and the TAP (default: what fits the underlay)' },
+  { name: 'mtu', value: 'N', text: 'MTU of the segment and the TAP (default: the largest that fits the underlay)' },
 ];
 
 /**

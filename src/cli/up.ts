@@ -10,13 +10,13 @@ import { ServiceOutput } from './service-output.js';
 import { COMMON, named, namesFor, readPlan, SINGLE } from './up-config.js';
 
 export const RUN: readonly Flag[] = [
-  { name: 'config', value: 'FILE', text: 'JSON with several segments and TAPs ("-": standard input)' },
-  { name: 'dry-run', text: 'check, print the resulting configuration as JSON, and do nothing' },
-  { name: 'json', text: 'print events, log lines and the final counters as JSON, one object a line' },
+  { name: 'config', value: 'FILE', text: 'JSON file with segments and TAPs ("-": standard input)' },
+  { name: 'dry-run', text: 'check the configuration, print it as JSON, and exit' },
+  { name: 'json', text: 'print events, log lines and the final counters as JSON, one object per line' },
   {
     name: 'log-level',
     value: LEVELS.join('|'),
-    text: 'least urgent lines of the log on standard error (default info)',
+    text: 'least urgent level that is logged on standard error (default info)',
   },
 ];
 
@@ -24,11 +24,12 @@ export const manual: Manual = {
   name: 'up',
   summary: 'attach containers to a VXLAN network',
   usage: ['up --vni N --local IP --tap NAME [flags]', 'up --config FILE [flags]'],
-  flags: [{ flags: SINGLE }, { title: 'with --config too', flags: [...COMMON, ...RUN] }],
+  flags: [{ flags: SINGLE }, { title: 'with or without --config', flags: [...COMMON, ...RUN] }],
   sections: [
     {
       title: 'configuration file',
-      text: `The file of --config is JSON and has the same fields as the flags. --dry-run prints what flags become.
+      text: `The configuration file is JSON, with the same fields as the flags. --dry-run prints the configuration that the flags
+describe.
 
   { "local": "172.31.1.5", "control": "/run/vtep.sock",
     "segments": [{ "vni": 4097, "peers": ["192.168.1.25"],
@@ -37,18 +38,18 @@ export const manual: Manual = {
     },
     {
       title: 'output and signals',
-      text: `It prints "ready" when frames flow. SIGINT or SIGTERM stops it: it prints its counters and leaves nothing behind.
-A second signal ends it at once. SIGHUP reads the file of --config again: peers and endpoints are added and removed, and
-the log names what takes a restart; without a file it is ignored.
+      text: `vtep prints "ready" when it forwards frames. SIGINT or SIGTERM stops it: it prints its counters and removes everything
+that it created. A second signal ends it immediately. On SIGHUP, vtep reads the file of --config again: it adds and
+removes peers and endpoints, and logs the changes that need a restart. Without --config, it ignores SIGHUP.
 
-The log goes to standard error, one line for each event, with its time and level. A full disk, a closed terminal or a
-pipe that nobody reads costs log lines, which are counted, and never frames.`,
+The log goes to standard error, one line for each event, with its time and level. If the log cannot be written (a full
+disk, a closed terminal, an unread pipe), log lines are dropped and counted; frames are not affected.`,
     },
     {
       title: 'crashes and upgrades',
-      text: `With --keep-taps a TAP stays in its namespace when the process is killed or fails, with its address, its routes and
-the connections of the container. The next "vtep up" with the same TAP continues with it. A regular stop removes the
-TAP; so does "vtep detach" when no VTEP runs.`,
+      text: `With --keep-taps, a TAP stays in its namespace when the process is killed or fails. It keeps its address, its routes
+and the connections of the container. The next "vtep up" with the same TAP takes it over. A regular stop removes the
+TAP; so does "vtep detach" while no process uses it.`,
     },
   ],
   examples: `# container namespace c1 on 172.31.1.5 joins network 4097, whose other VTEP is 192.168.1.25
