@@ -1,4 +1,4 @@
-/** Checks once a second that this host still has the VTEP's address, on a device that is up. */
+/** Checks every few seconds that this host still has the VTEP's address, on a device that is up. */
 import { networkInterfaces } from 'node:os';
 import { canonicalIp } from '../schema/index.js';
 import { ipJson } from './ip.js';
@@ -7,17 +7,21 @@ import { type Logger } from './log.js';
 /** The fault, or an empty string. */
 export type Fault = '' | 'gone' | 'down';
 
-const INTERVAL = 1000;
+/** Milliseconds between two checks: the check costs more than everything else that an idle VTEP does. */
+const INTERVAL = 3000;
+/** The same while the address is missing. */
+const RETRY = 1000;
 
 export class AddressWatch {
   readonly #local: string;
   readonly #log: Logger;
   readonly #changed: (fault: Fault) => void;
   readonly #look: () => Promise<Fault>;
-  readonly #timer: NodeJS.Timeout;
+  #timer: NodeJS.Timeout | undefined;
   #fault: Fault = '';
   #since = 0;
   #busy = false;
+  #closed = false;
 
   /**
    * @param changed Called on each change.
@@ -33,8 +37,7 @@ export class AddressWatch {
     this.#log = log;
     this.#changed = changed;
     this.#look = look;
-    this.#timer = setInterval(() => void this.check(), INTERVAL);
-    this.#timer.unref();
+    this.#arm();
   }
 
   get fault(): Fault {
@@ -42,7 +45,14 @@ export class AddressWatch {
   }
 
   close(): void {
-    clearInterval(this.#timer);
+    this.#closed = true;
+    clearTimeout(this.#timer);
+  }
+
+  #arm(): void {
+    if (this.#closed) return;
+    const delay = this.#fault === '' ? INTERVAL : RETRY;
+    this.#timer = setTimeout(() => void this.check().then(() => this.#arm()), delay).unref();
   }
 
   async check(): Promise<void> {

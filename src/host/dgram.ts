@@ -62,6 +62,8 @@ export class DgramEngine implements Engine, VtepSink {
   /** Sender addresses of all datagrams so far. */
   readonly #senderAddresses = new Set<string>();
   #looking = false;
+  /** Datagrams received until the last look for losses. */
+  #lookedAt = 0;
 
   async start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts> {
     this.#plan = plan;
@@ -149,9 +151,14 @@ export class DgramEngine implements Engine, VtepSink {
     this.#lookForLosses();
   }
 
-  /** Reads how many datagrams the kernel has dropped at the receiving socket; Node does not report it. */
+  /**
+   * Reads how many datagrams the kernel has dropped at the receiving socket; Node does not report it. A socket that
+   * drops some also delivers some, so an idle one needs no look.
+   */
   #lookForLosses(): void {
-    if (this.#looking) return;
+    const { datagramsReceived } = this.#counters;
+    if (this.#looking || datagramsReceived === this.#lookedAt) return;
+    this.#lookedAt = datagramsReceived;
     this.#looking = true;
     void droppedAt(this.#plan.local, this.#plan.port).then((lost) => {
       this.#looking = false;

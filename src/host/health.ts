@@ -40,7 +40,11 @@ export class Health {
     const now = performance.now();
     switch (report.type) {
       case 'failed':
-        return this.#reachability.failed(report.address, report.code, report.count, report.known, now);
+        // Without the local address every datagram fails, which is no news about the remote.
+        void this.#address
+          .check()
+          .then(() => this.#reachability.failed(report.address, report.code, report.count, report.known, now));
+        return;
       case 'heard':
         return this.#reachability.back(report.address, now);
       case 'narrowed': {
