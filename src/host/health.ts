@@ -18,20 +18,21 @@ export class Health {
   readonly #log: Logger;
   readonly #reachability: Reachability;
   readonly #address: AddressWatch;
-  readonly #timer: NodeJS.Timeout;
+  /** Runs only while there are failures, because each wakeup costs an idle VTEP processor time. */
+  #timer: NodeJS.Timeout | undefined;
   #routesDue = 0;
   #looking = false;
+  #closed = false;
 
   constructor(local: string, log: Logger) {
     this.#local = local;
     this.#log = log;
     this.#reachability = new Reachability(log);
     this.#address = new AddressWatch(local, log, (fault) => (this.#reachability.muted = fault !== ''));
-    this.#timer = setInterval(() => this.#tick(), TICK);
-    this.#timer.unref();
   }
 
   close(): void {
+    this.#closed = true;
     clearInterval(this.#timer);
     this.#address.close();
   }
@@ -41,9 +42,10 @@ export class Health {
     switch (report.type) {
       case 'failed':
         // Without the local address every datagram fails, which is no news about the remote.
-        void this.#address
-          .check()
-          .then(() => this.#reachability.failed(report.address, report.code, report.count, report.known, now));
+        void this.#address.check().then(() => {
+          this.#reachability.failed(report.address, report.code, report.count, report.known, now);
+          if (!this.#closed) this.#timer ??= setInterval(() => this.#tick(), TICK).unref();
+        });
         return;
       case 'heard':
         return this.#reachability.back(report.address, now);
@@ -79,6 +81,11 @@ export class Health {
   #tick(): void {
     const now = performance.now();
     this.#reachability.tick(now);
+    if (!this.#reachability.any) {
+      clearInterval(this.#timer);
+      this.#timer = undefined;
+      return;
+    }
     if (now < this.#routesDue || this.#looking) return;
     const addresses = this.#reachability.withoutRoute();
     if (addresses.length === 0 || this.#address.fault !== '') return;

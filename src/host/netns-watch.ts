@@ -20,7 +20,7 @@ interface Watched {
 
 export class NetnsWatch {
   readonly #watched = new Set<Watched>();
-  readonly #timer: NodeJS.Timeout;
+  readonly #timer: NodeJS.Timeout | undefined;
 
   /** @param taps TAPs that already existed in their namespaces. */
   constructor(taps: readonly { device: string; netns: string }[]) {
@@ -33,7 +33,7 @@ export class NetnsWatch {
         // the namespace has just been removed, and its file with it: there is nothing to watch
       }
     }
-    this.#timer = setInterval(() => this.#look(), INTERVAL).unref();
+    if (this.#watched.size > 0) this.#timer = setInterval(() => this.#look(), INTERVAL).unref();
   }
 
   stop(): void {

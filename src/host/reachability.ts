@@ -28,6 +28,11 @@ export class Reachability {
     this.#log = log;
   }
 
+  /** Whether datagrams to any remote failed recently. */
+  get any(): boolean {
+    return this.#peers.size > 0;
+  }
+
   /** Addresses that are logged as unreachable because there is no route. */
   withoutRoute(): string[] {
     return [...this.#peers]
