@@ -81,7 +81,7 @@ health('an engine reports a remote once per second while it fails, and once when
   assert.equal([remote.undelivered, remote.reason, troubles.any], [6, 'ENETUNREACH', true]);
   assert.equal(tick(1000), [{ type: 'failed', address: '192.0.2.2', code: 'ENETUNREACH', count: 6, known: false }]);
   assert.equal(tick(2000), []);
-  assert.equal(tick(3000, true), [{ type: 'heard', address: '192.0.2.2' }]);
+  assert.equal(tick(3000, true), [{ type: 'received', address: '192.0.2.2' }]);
   assert.is(troubles.any, false);
   troubles.failed(remote, 'EAGAIN', 1, 4000);
   assert.equal([remote.undelivered, troubles.any], [7, false], 'a full queue says nothing about the remote');
@@ -97,7 +97,7 @@ health('the first datagram from a remote means that it has started: earlier fail
     () => true,
     (report) => void reports.push(report),
   );
-  assert.equal(reports, [{ type: 'heard', address: '192.0.2.2' }]);
+  assert.equal(reports, [{ type: 'received', address: '192.0.2.2' }]);
 });
 
 health('a remote is unreachable after two seconds of failures, and reachable after a datagram from it', () => {

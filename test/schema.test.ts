@@ -1,7 +1,15 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { closest, isDeviceName, oddities, parseRequest, plan, problemText, SchemaError } from '../src/schema/index.js';
+import {
+  closest,
+  isDeviceName,
+  findWarnings,
+  parseRequest,
+  plan,
+  problemText,
+  SchemaError,
+} from '../src/schema/index.js';
 
 const tap = { name: 'eth0', vni: 4097 };
 const segment = { vni: 4097 };
@@ -366,7 +374,7 @@ test('rejects endpoints with an impossible location', () => {
 });
 
 test('warns of unusual settings', () => {
-  const of = (config: object): string[] => oddities(plan({ ...base, ...config })).map((one) => problemText(one));
+  const of = (config: object): string[] => findWarnings(plan({ ...base, ...config })).map((one) => problemText(one));
   assert.equal(of({}), []);
   assert.match(of({ local: '169.254.1.1' })[0]!, /^local: 169\.254\.1\.1 is a link-local address/);
   const address = '10.0.0.3/24';

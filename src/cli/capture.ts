@@ -8,7 +8,7 @@ import { PcapngWriter } from '../pcap/index.js';
 import { MAX_COUNT, MAX_SECONDS, MAX_SNAP, type CaptureRequest } from '../schema/index.js';
 import { layersOf, lineOf, toShown } from './captured.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
-import { noRest, parseFlags, UsageError, wholeNumber, type Flag, type Parsed } from './flags.js';
+import { noRest, parseFlags, UsageError, nonNegativeInteger, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
 
 const FLAGS: readonly Flag[] = [
@@ -103,7 +103,7 @@ function report(line: string): void {
 }
 
 function bounded(flags: Parsed, name: string, fallback: string, most: number): number {
-  const number = wholeNumber(flags.typed(name), flags.value(name) ?? fallback);
+  const number = nonNegativeInteger(flags.typed(name), flags.value(name) ?? fallback);
   if (number < 1 || number > most) throw new UsageError(`${flags.typed(name)}: expected 1 to ${most}, got ${number}`);
   return number;
 }

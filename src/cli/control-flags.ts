@@ -1,5 +1,5 @@
 /** Flags of the commands that query a running VTEP. */
-import { UsageError, wholeNumber, type Flag, type Parsed } from './flags.js';
+import { UsageError, nonNegativeInteger, type Flag, type Parsed } from './flags.js';
 
 export const CONTROL: Flag = {
   name: 'control',
@@ -22,7 +22,7 @@ export function requireControl(path: string | undefined): string {
 
 /** The timeout in milliseconds. @throws UsageError */
 export function timeoutOf(flags: Parsed): number {
-  const seconds = wholeNumber('timeout', flags.value('timeout') ?? '10');
+  const seconds = nonNegativeInteger('timeout', flags.value('timeout') ?? '10');
   if (seconds < 1 || seconds > MAX_TIMEOUT)
     throw new UsageError(`--timeout: expected 1 to ${MAX_TIMEOUT} seconds, got ${seconds}`);
   return seconds * 1000;

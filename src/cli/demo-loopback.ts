@@ -5,7 +5,7 @@ import { performance } from 'node:perf_hooks';
 import { build, dissect, summarize } from '../packet/index.js';
 import { Random, SimHost, Station, type PingResult, type TraceEvent } from '../sim/index.js';
 import { Vtep } from '../vtep/index.js';
-import { C1, C2, encapsulation, heading, indent, picture, say, VNI } from './demo-story.js';
+import { C1, C2, encapsulation, heading, indent, picture, print, VNI } from './demo-story.js';
 import { table } from './table.js';
 
 const LOOPBACK = '127.0.0.1';
@@ -43,17 +43,17 @@ export async function loopback(count: number): Promise<number> {
   try {
     heading('Two hosts in this process');
     for (const [i, { socket }] of places.entries())
-      say(`   host ${i + 1}, ${HOSTS[i]!.own.host}, is UDP ${LOOPBACK}:${socket.address().port} here`);
+      print(`   host ${i + 1}, ${HOSTS[i]!.own.host}, is UDP ${LOOPBACK}:${socket.address().port} here`);
     for (const { host } of places) host.start(performance.now());
 
     const first = await ping(places[0]!.station, 1);
     heading('C1 asks who has 10.0.0.4, and the proxy on its own host answers');
-    for (const { text } of frames.filter(({ location }) => location.endsWith(C1.name)).slice(0, 4)) say(`   ${text}`);
-    for (const { text } of datagrams.slice(0, 2)) say(`   underlay    ${text}`);
+    for (const { text } of frames.filter(({ location }) => location.endsWith(C1.name)).slice(0, 4)) print(`   ${text}`);
+    for (const { text } of datagrams.slice(0, 2)) print(`   underlay    ${text}`);
 
     heading('What host 1 knows');
     const known = places[0]!.host.vtep!.fdb(VNI, performance.now());
-    say(
+    print(
       indent(
         table(
           ['MAC', 'BEHIND', 'TYPE'],
@@ -72,12 +72,12 @@ export async function loopback(count: number): Promise<number> {
 
     heading(`ping ${C2.ip} from C1`);
     const result = await ping(places[0]!.station, count);
-    result.rtts.forEach((rtt, i) => say(`   64 bytes from ${C2.ip}: icmp_seq=${i + 1} time=${rtt.toFixed(3)} ms`));
-    say(`   ${result.sent} packets transmitted, ${result.received} received`);
+    result.rtts.forEach((rtt, i) => print(`   64 bytes from ${C2.ip}: icmp_seq=${i + 1} time=${rtt.toFixed(3)} ms`));
+    print(`   ${result.sent} packets transmitted, ${result.received} received`);
 
     heading('Counters of host 1');
     const counts = Object.entries(places[0]!.host.vtep!.counters().counts).filter(([, value]) => value > 0);
-    say(indent(table(['counter', 'count'], counts)));
+    print(indent(table(['counter', 'count'], counts)));
     return first.lost + result.lost === 0 ? 0 : 1;
   } finally {
     for (const { host, socket } of places) {

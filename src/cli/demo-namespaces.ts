@@ -6,7 +6,7 @@ import { ask, codeOf, HostError, ip, UNDERLAY, type AllCounters, type Captured }
 import { countersTable } from './counters.js';
 import { echoCommand, serveEcho } from './demo-echo.js';
 import { lineOf, toShown } from './captured.js';
-import { C1, C2, encapsulation, heading, indent, picture, say, VNI } from './demo-story.js';
+import { C1, C2, encapsulation, heading, indent, picture, print, VNI } from './demo-story.js';
 import { VIEWS } from './show.js';
 
 /** Where a demo records what it created, so that `--down` finds it even after a crash. */
@@ -38,7 +38,7 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     picture();
     heading('Namespaces: two hosts on different subnets, a router, and a container on each host');
     await scene.underlay();
-    say(
+    print(
       indent(
         `${scene.host(1)} --- ${scene.router} --- ${scene.host(2)}; containers ${scene.container(1)}, ${scene.container(2)}`,
       ),
@@ -47,17 +47,17 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     heading('A VTEP on each host, which knows where the other host’s container is');
     for (const index of [1, 2] as const) {
       const args = scene.arguments(index, engine);
-      say(indent(`${scene.host(index)}# vtep ${args.join(' ')}`));
+      print(indent(`${scene.host(index)}# vtep ${args.join(' ')}`));
       await scene.start(index, args);
     }
 
     heading('C1 asks who has 10.0.0.4: the proxy on its own host answers, and nothing is flooded');
     if (!hasPing) await scene.serveEcho();
     const packets = await scene.first();
-    for (const packet of packets) say(indent(lineOf(toShown(packet))));
+    for (const packet of packets) print(indent(lineOf(toShown(packet))));
 
     heading('What host 1 knows');
-    say(indent(VIEWS.fdb(await ask(scene.control(1), { command: 'fdb' }))));
+    print(indent(VIEWS.fdb(await ask(scene.control(1), { command: 'fdb' }))));
 
     const echo = packets.findIndex(({ place, direction }, i) => place === UNDERLAY && direction === 'out' && i > 0);
     if (echo > 0) {
@@ -73,8 +73,8 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     const received = await scene.ping(count);
 
     heading('Counters of host 1');
-    say(indent(countersTable((await ask(scene.control(1), { command: 'counters' })) as AllCounters)));
-    if (received !== count) say(`\n${count - received} of ${count} pings did not come back.`);
+    print(indent(countersTable((await ask(scene.control(1), { command: 'counters' })) as AllCounters)));
+    if (received !== count) print(`\n${count - received} of ${count} pings did not come back.`);
     else if (keep) {
       kept = true;
       scene.release();
@@ -86,7 +86,7 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     process.off('SIGTERM', interrupt);
     if (!kept) {
       await scene.remove();
-      say('\nEverything is taken down again.');
+      print('\nEverything is taken down again.');
     }
   }
 }
@@ -94,17 +94,17 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
 /** Removes what earlier demos left running and returns the exit code. */
 export async function takeDown(): Promise<number> {
   const files = readdirSafe(STATE);
-  if (files.length === 0) say('No demo is up.');
+  if (files.length === 0) print('No demo is up.');
   for (const file of files) {
     const made = JSON.parse(readFileSync(join(STATE, file, 'made.json'), 'utf8')) as Made;
     await removeAll(made, join(STATE, file));
-    say(`Taken down: ${made.namespaces.join(', ')}.`);
+    print(`Taken down: ${made.namespaces.join(', ')}.`);
   }
   return 0;
 }
 
 function manual(scene: Scene, hasPing: boolean): void {
-  say(`
+  print(`
 It is all still there. Some things to try:
 
 ${hasPing ? `   ip netns exec ${scene.container(1)} ping ${C2.ip}\n` : ''}   ip netns exec ${scene.container(2)} ip neigh
@@ -288,7 +288,7 @@ class Scene {
 
 async function removeAll({ processes, namespaces }: Made, directory: string): Promise<void> {
   const alive = ({ pid, started }: Made['processes'][number]): boolean => startOf(pid) === (started ?? '');
-  const tell = (signal: NodeJS.Signals): void => {
+  const signalAll = (signal: NodeJS.Signals): void => {
     for (const one of processes.filter(alive))
       try {
         process.kill(one.pid, signal);
@@ -296,10 +296,10 @@ async function removeAll({ processes, namespaces }: Made, directory: string): Pr
         if (codeOf(error) !== 'ESRCH') throw error; // it has just ended
       }
   };
-  tell('SIGTERM');
+  signalAll('SIGTERM');
   const deadline = Date.now() + PATIENCE;
   while (processes.some(alive) && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 20));
-  tell('SIGKILL');
+  signalAll('SIGKILL');
   for (const name of namespaces) await ip(['netns', 'del', name]).catch(() => undefined);
   rmSync(directory, { recursive: true, force: true });
   if (readdirSafe(STATE).length === 0) rmSync(STATE, { recursive: true, force: true });

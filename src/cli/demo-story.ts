@@ -6,16 +6,16 @@ export const VNI = 4097;
 export const C1 = { name: 'C1', ip: '10.0.0.3', mac: '02:42:0a:00:00:03', host: '172.31.1.5' };
 export const C2 = { name: 'C2', ip: '10.0.0.4', mac: '02:42:0a:00:00:04', host: '192.168.1.25' };
 
-export function say(text = ''): void {
+export function print(text = ''): void {
   process.stdout.write(`${text}\n`);
 }
 
 export function heading(text: string): void {
-  say(`\n== ${text}`);
+  print(`\n== ${text}`);
 }
 
 export function picture(): void {
-  say(`weft: C1 on host 1 pings C2 on host 2 through an overlay of its own, VNI ${VNI}
+  print(`weft: C1 on host 1 pings C2 on host 2 through an overlay of its own, VNI ${VNI}
 
    C1 ${C1.ip}                                      C2 ${C2.ip}
         |                                                 |
@@ -28,9 +28,9 @@ export function indent(text: string): string {
 
 /** Prints a frame and the datagram that carries it, layer by layer. */
 export function encapsulation(frame: Uint8Array, packet: Uint8Array): void {
-  say(`   the frame, ${frame.length} bytes, as C1 sent it:`);
-  say(indent(tree(dissect(frame).layers)));
-  say(`   the packet that carries it, ${packet.length} bytes from its IP header on:`);
-  say(indent(tree(dissect(packet, { linkType: LINKTYPE_RAW }).layers)));
-  say(indent(hexdump(packet)));
+  print(`   the frame, ${frame.length} bytes, as C1 sent it:`);
+  print(indent(tree(dissect(frame).layers)));
+  print(`   the packet that carries it, ${packet.length} bytes from its IP header on:`);
+  print(indent(tree(dissect(packet, { linkType: LINKTYPE_RAW }).layers)));
+  print(indent(hexdump(packet)));
 }

@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path';
 import { HostError, ip, openTap } from '../host/index.js';
 import { loopback } from './demo-loopback.js';
 import { namespaces, takeDown } from './demo-namespaces.js';
-import { noRest, parseFlags, wholeNumber, UsageError, type Flag } from './flags.js';
+import { noRest, parseFlags, nonNegativeInteger, UsageError, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 
 const ENGINES = ['auto', 'dgram', 'linux'];
@@ -33,7 +33,7 @@ vtep demo --down`,
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   noRest(flags);
-  const count = wholeNumber('count', flags.value('count') ?? '5');
+  const count = nonNegativeInteger('count', flags.value('count') ?? '5');
   if (count < 1 || count > 1000) throw new UsageError(`--count: expected 1 to 1000, got ${count}`);
   const engine = flags.value('engine') ?? 'auto';
   if (!ENGINES.includes(engine)) throw new UsageError(`--engine: expected ${ENGINES.join(' or ')}, got "${engine}"`);

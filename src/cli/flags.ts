@@ -153,7 +153,7 @@ export function noRest(parsed: Parsed): void {
  * @param name The flag's name, or its spelling from {@link Parsed.typed}.
  * @throws UsageError with the flag and the text.
  */
-export function wholeNumber(name: string, text: string): number {
+export function nonNegativeInteger(name: string, text: string): number {
   const flag = name.startsWith('-') ? name : `--${name}`;
   if (!/^\d{1,15}$/.test(text)) throw new UsageError(`${flag}: expected an integer of 0 or more, got "${text}"`);
   return Number(text);

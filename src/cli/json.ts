@@ -132,8 +132,8 @@ export function parseJson(text: string): unknown {
     return Number(number);
   };
 
-  const whole = value(0);
+  const result = value(0);
   blanks();
   if (at < text.length) fail(`expected the end of the file, found ${found()}`);
-  return whole;
+  return result;
 }

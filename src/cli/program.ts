@@ -77,17 +77,17 @@ export async function program(args: string[], remedyFor: (text: string) => strin
     return await main(args);
   } catch (error) {
     const command = args[0] !== undefined && Object.hasOwn(COMMANDS, args[0]) ? ` ${args[0]}` : '';
-    const complain = (hint = ''): void => {
+    const printError = (hint = ''): void => {
       const lines = (error as Error).message.split('\n').map((line) => `vtep${command}: ${line}`);
       process.stderr.write(`${lines.join('\n')}\n${hint}`);
     };
     if (error instanceof UsageError || error instanceof SchemaError) {
-      complain(command === '' ? '' : `See vtep${command} --help\n`);
+      printError(command === '' ? '' : `See vtep${command} --help\n`);
       return 2;
     }
     if (!(error instanceof HostError)) throw error;
     const remedy = remedyFor(error.message);
-    complain(remedy === undefined ? '' : `vtep${command}: ${remedy}\n`);
+    printError(remedy === undefined ? '' : `vtep${command}: ${remedy}\n`);
     return 1;
   }
 }

@@ -5,7 +5,7 @@ import { codeOf, HostError } from '../host/index.js';
 import { dissect, hexdump, summarize, tree, type Dissection } from '../packet/index.js';
 import { CaptureReader, LINKTYPE_ETHERNET, type CapturedPacket } from '../pcap/index.js';
 import { CaptureFile } from './capture-file.js';
-import { parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { parseFlags, UsageError, nonNegativeInteger, type Flag } from './flags.js';
 import { seconds, Totals } from './read-totals.js';
 import { type Manual } from './manual.js';
 
@@ -76,7 +76,7 @@ export async function run(args: string[]): Promise<number> {
     if (json && flags.on(other))
       throw new UsageError(`${flags.typed(other)} and --json do not go together; JSON has all fields`);
   const given = flags.value('count');
-  const count = given === undefined ? Infinity : wholeNumber(flags.typed('count'), given);
+  const count = given === undefined ? Infinity : nonNegativeInteger(flags.typed('count'), given);
   const quiet = flags.on('quiet') === true;
   const target = flags.value('write');
   if (target === '-' && (quiet || flags.on('summary')))
@@ -190,7 +190,7 @@ class Output {
 
   async writeBytes(bytes: Uint8Array): Promise<void> {
     if (!this.closed && !this.stream.write(bytes)) await once(this.stream, 'drain').catch(() => undefined);
-    this.#complain();
+    this.#reportFailure();
   }
 
   async flush(): Promise<void> {
@@ -198,10 +198,10 @@ class Output {
     this.#text = '';
     if (text !== '' && !this.closed && !this.stream.write(text))
       await once(this.stream, 'drain').catch(() => undefined);
-    this.#complain();
+    this.#reportFailure();
   }
 
-  #complain(): void {
+  #reportFailure(): void {
     if (this.#failure !== null) throw new HostError(`standard output: ${(this.#failure as Error).message}`);
   }
 }
@@ -213,10 +213,10 @@ const DAY = 86_400n;
 function clock(timestamp: bigint | null): string {
   if (timestamp === null) return '--:--:--.------';
   const ofDay = ((timestamp % (DAY * NANOSECONDS)) + DAY * NANOSECONDS) % (DAY * NANOSECONDS);
-  const whole = Number(ofDay / NANOSECONDS);
+  const time = Number(ofDay / NANOSECONDS);
   const two = (value: number): string => String(Math.floor(value)).padStart(2, '0');
   const micros = String((ofDay % NANOSECONDS) / 1000n).padStart(6, '0');
-  return `${two(whole / 3600)}:${two((whole / 60) % 60)}:${two(whole % 60)}.${micros}`;
+  return `${two(time / 3600)}:${two((time / 60) % 60)}:${two(time % 60)}.${micros}`;
 }
 
 function textLines(packet: CapturedPacket, dissection: Dissection, asTree: boolean, asHex: boolean): string {

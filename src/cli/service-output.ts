@@ -38,9 +38,11 @@ export class ServiceOutput {
   }
 
   /** Prints an event on standard output: with `--json` as a JSON object, else as `lines`. */
-  say(event: string, fields: object, lines: readonly string[]): void {
+  event(name: string, fields: object, lines: readonly string[]): void {
     this.#out.write(
-      this.#json ? JSON.stringify({ event, time: rfc3339(Date.now()), level: 'info', ...fields }) : lines.join('\n'),
+      this.#json
+        ? JSON.stringify({ event: name, time: rfc3339(Date.now()), level: 'info', ...fields })
+        : lines.join('\n'),
     );
   }
 

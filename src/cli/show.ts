@@ -4,7 +4,7 @@ import { closest } from '../schema/index.js';
 import { type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
 import { countersTable, prometheus } from './counters.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
-import { parseFlags, UsageError, wholeNumber, type Flag } from './flags.js';
+import { parseFlags, UsageError, nonNegativeInteger, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { networksTables } from './networks.js';
@@ -106,7 +106,7 @@ export async function run(args: string[]): Promise<number> {
   const vni = flags.value('vni');
   if (vni !== undefined && !OF_NETWORKS.includes(command))
     throw new UsageError(`--vni does not go with ${command}; use it with ${OF_NETWORKS.join(', ')}`);
-  const request = { command, ...(vni === undefined ? {} : { vni: wholeNumber('vni', vni) }) };
+  const request = { command, ...(vni === undefined ? {} : { vni: nonNegativeInteger('vni', vni) }) };
   const result = await ask(control, request, { timeout: timeoutOf(flags) });
   const text = flags.on('prometheus')
     ? prometheus(result as AllCounters)

@@ -1,6 +1,6 @@
 /** `vtep up`: runs one VTEP with a static configuration until it is stopped. */
 import { applyMtus, HostError, LEVELS, Overlay, tapMtu, type AllCounters, type Logger } from '../host/index.js';
-import { oddities, problemText, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
+import { findWarnings, problemText, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
@@ -79,7 +79,7 @@ export function readsFile(flags: Parsed): boolean {
 export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<number> {
   const output = new ServiceOutput(flags);
   const { log } = output;
-  for (const oddity of oddities(plan))
+  for (const oddity of findWarnings(plan))
     log.warning('configuration', problemText(oddity, ...namesFor(plan, oddity.path)));
   if (flags.on('dry-run')) return dryRun(plan, log);
 
@@ -89,10 +89,10 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
     Overlay.start(plan, {
       log,
       end: (reason) => stopping.end(reason),
-      report: ({ event, fields, line }) => output.say(event, fields, [line]),
+      report: ({ event, fields, line }) => output.event(event, fields, [line]),
     }),
   );
-  output.say('ready', describe(overlay), [...summary(overlay), 'ready']);
+  output.event('ready', describe(overlay), [...summary(overlay), 'ready']);
   const service = await Service.start(overlay);
   hangup.attach(overlay, service);
   // From here on, an internal error outside the data path is logged and does not stop forwarding. This replaces the
@@ -105,7 +105,10 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
   service.stopping();
   const counters = await lastCounters(overlay);
   await overlay.stop(reason !== null);
-  output.say('stopped', { reason, counters }, ['stopped', ...(counters === null ? [] : ['', countersTable(counters)])]);
+  output.event('stopped', { reason, counters }, [
+    'stopped',
+    ...(counters === null ? [] : ['', countersTable(counters)]),
+  ]);
   if (reason !== null) output.fail(reason);
   return output.close(reason === null ? 0 : 1);
 }

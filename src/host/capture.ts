@@ -48,17 +48,17 @@ const MERGE = 50;
 /** Distributes the packets of all recorders to all captures. */
 export class Captures {
   readonly #plan: Plan;
-  readonly #tell: (worker: number, message: ToRecorder) => void;
+  readonly #post: (worker: number, message: ToRecorder) => void;
   readonly #open = new Set<Capture>();
   /** Memory of each worker's recorder; allocated for the first capture, then kept. */
   #memories: RecorderMemory[] = [];
   /** Workers whose recorders wait until a capture has room again, with the number of packets dropped here. */
   readonly #waiting = new Map<number, number>();
 
-  /** @param tell Sends a message to a worker's recorder. */
-  constructor(plan: Plan, tell: (worker: number, message: ToRecorder) => void) {
+  /** @param post Sends a message to a worker's recorder. */
+  constructor(plan: Plan, post: (worker: number, message: ToRecorder) => void) {
     this.#plan = plan;
-    this.#tell = tell;
+    this.#post = post;
   }
 
   /**
@@ -128,14 +128,14 @@ export class Captures {
     const isNew = this.#memories.length === 0;
     if (isNew) this.#memories = Array.from({ length: this.#plan.workers }, newRecorderMemory);
     for (const [worker, memory] of this.#memories.entries())
-      this.#tell(worker, { type: 'record', packets, snap, ...(isNew ? { memory } : {}) });
+      this.#post(worker, { type: 'record', packets, snap, ...(isNew ? { memory } : {}) });
   }
 
   /** Resumes the recorders, unless no capture has room. */
   #release(): void {
     const open = [...this.#open];
     if (open.length > 0 && !open.some((capture) => capture.hasRoom)) return;
-    for (const [worker, again] of this.#waiting) this.#tell(worker, { type: 'read', again });
+    for (const [worker, again] of this.#waiting) this.#post(worker, { type: 'read', again });
     this.#waiting.clear();
   }
 

@@ -58,7 +58,7 @@ export class DgramEngine implements Engine, VtepSink {
   #timer: NodeJS.Timeout | undefined;
   readonly #troubles = new Troubles(({ address }) => this.#senderAddresses.has(address));
   /** Sender addresses of datagrams since the last tick; filled only while a remote is in trouble. */
-  readonly #heard = new Set<string>();
+  readonly #received = new Set<string>();
   /** Sender addresses of all datagrams so far. */
   readonly #senderAddresses = new Set<string>();
   #looking = false;
@@ -94,7 +94,7 @@ export class DgramEngine implements Engine, VtepSink {
     const here = { address: plan.local, port: plan.port };
     this.#socket.on('message', (bytes, { address, port }) => {
       this.#counters.datagramsReceived++;
-      if (this.#troubles.any) this.#heard.add(address);
+      if (this.#troubles.any) this.#received.add(address);
       if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
       if (this.#recorder.active) this.#recorder.datagram('in', { address, port }, here, bytes, 0, bytes.length);
       this.#vtep.receiveDatagram(address, bytes, 0, bytes.length, performance.now(), 0, this);
@@ -145,8 +145,8 @@ export class DgramEngine implements Engine, VtepSink {
     const now = performance.now();
     this.#vtep.tick(now, this);
     const report = (one: EngineReport): void => events.report?.(one);
-    this.#troubles.tick(now, ({ address }) => this.#heard.has(address), report);
-    this.#heard.clear();
+    this.#troubles.tick(now, ({ address }) => this.#received.has(address), report);
+    this.#received.clear();
     for (const finding of this.#vtep.findings(now)) report({ type: 'noticed', finding });
     this.#lookForLosses();
   }

@@ -19,12 +19,12 @@ export interface Underlay {
  * @throws HostError if the choice is ambiguous.
  */
 export async function underlayOf({ bind, advertise, join = [] }: Gossip): Promise<Underlay> {
-  const told = advertise === undefined ? undefined : parseHostPort(advertise)!.host;
-  if (told !== undefined && (await isLocal(told))) return { local: told };
-  const tunnel = told === undefined ? {} : { tunnel: told };
+  const advertised = advertise === undefined ? undefined : parseHostPort(advertise)!.host;
+  if (advertised !== undefined && (await isLocal(advertised))) return { local: advertised };
+  const tunnel = advertised === undefined ? {} : { tunnel: advertised };
   const own = bind === undefined ? undefined : parseHostPort(bind)!.host;
   if (own !== undefined && isUnicast(own)) return { local: own, ...tunnel };
-  const kind = family(told ?? own ?? '');
+  const kind = family(advertised ?? own ?? '');
   for (const host of join) {
     const [target] = await resolveHost(parseHostPort(host)!, kind).catch(() => []);
     const local = target === undefined ? undefined : await sourceTowards(target);

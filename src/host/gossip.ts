@@ -160,7 +160,7 @@ export class GossipHost {
     }
   }
 
-  #watch(id: number, socket: Socket, told: boolean): void {
+  #watch(id: number, socket: Socket, report: boolean): void {
     this.#streams.set(id, socket);
     let reason = 'it closed the connection without an answer';
     // Close connections whose remote has not closed its side by then.
@@ -172,12 +172,12 @@ export class GossipHost {
     const over = (): void => {
       if (this.#streams.get(id) !== socket) return void socket.end();
       this.#streams.delete(id);
-      if (told && !this.#closed) this.act((machine, now) => machine.streamClosed(id, now, reason));
+      if (report && !this.#closed) this.act((machine, now) => machine.streamClosed(id, now, reason));
       socket.end();
     };
     socket.on('end', over);
     socket.on('close', over);
-    if (told)
+    if (report)
       socket.on('data', (bytes) => this.act((machine, now) => machine.streamData(id, octets(bytes as Buffer), now)));
   }
 }

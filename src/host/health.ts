@@ -41,13 +41,13 @@ export class Health {
     const now = performance.now();
     switch (report.type) {
       case 'failed':
-        // Without the local address every datagram fails, which is no news about the remote.
+        // Without the local address every datagram fails, which does not concern the remote.
         void this.#address.check().then(() => {
           this.#reachability.failed(report.address, report.code, report.count, report.known, now);
           if (!this.#closed) this.#timer ??= setInterval(() => this.#tick(), TICK).unref();
         });
         return;
-      case 'heard':
+      case 'received':
         return this.#reachability.back(report.address, now);
       case 'narrowed': {
         const { address, mtu } = report;

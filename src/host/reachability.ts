@@ -15,7 +15,7 @@ interface Peer {
   last: number;
   lost: number;
   code: string;
-  said: boolean;
+  reported: boolean;
 }
 
 export class Reachability {
@@ -36,7 +36,7 @@ export class Reachability {
   /** Addresses that are logged as unreachable because there is no route. */
   withoutRoute(): string[] {
     return [...this.#peers]
-      .filter(([, { said, code }]) => said && sendLoss(code) === 'no-route')
+      .filter(([, { reported, code }]) => reported && sendLoss(code) === 'no-route')
       .map(([address]) => address);
   }
 
@@ -44,15 +44,15 @@ export class Reachability {
     let peer = this.#peers.get(address);
     if (peer === undefined) {
       if (this.#peers.size >= MOST) return;
-      peer = { since: now, last: now, lost: 0, code, said: false };
+      peer = { since: now, last: now, lost: 0, code, reported: false };
       this.#peers.set(address, peer);
     }
     peer.last = now;
     peer.lost += count;
     peer.code = code;
     const patience = known || sendLoss(code) !== 'send-failed' ? PATIENCE : FIRST_PATIENCE;
-    if (this.#muted || peer.said || now - peer.since < patience) return;
-    peer.said = true;
+    if (this.#muted || peer.reported || now - peer.since < patience) return;
+    peer.reported = true;
     this.#log.warning(
       'peer-unreachable',
       `VTEP ${address} is unreachable: ${WHY[code] ?? 'datagrams to it fail'} (${code}); ${lostText(peer.lost)}`,
@@ -74,7 +74,8 @@ export class Reachability {
 
   /** Whether this host is cut off from the underlay. */
   set muted(muted: boolean) {
-    if (this.#muted && !muted) for (const [address, { said }] of this.#peers) if (!said) this.#peers.delete(address);
+    if (this.#muted && !muted)
+      for (const [address, { reported }] of this.#peers) if (!reported) this.#peers.delete(address);
     this.#muted = muted;
   }
 
@@ -82,7 +83,7 @@ export class Reachability {
     const peer = this.#peers.get(address);
     if (peer === undefined) return;
     this.#peers.delete(address);
-    if (!peer.said) return;
+    if (!peer.reported) return;
     const seconds = Math.round((until - peer.since) / 1000);
     this.#log.info(
       'peer-reachable',

@@ -9,7 +9,7 @@ export type EngineReport =
    */
   | { type: 'failed'; address: string; code: string; count: number; known: boolean }
   /** A datagram came from an address that had failed before. */
-  | { type: 'heard'; address: string }
+  | { type: 'received'; address: string }
   /** The path to `address` carries inner IP packets of `mtu` bytes at most, less than before. */
   | { type: 'narrowed'; address: string; mtu: number }
   | { type: 'noticed'; finding: Finding };
@@ -31,11 +31,11 @@ const LOCAL_QUEUE = ['EAGAIN', 'ENOBUFS', 'ENOMEM', 'EMSGSIZE', 'QUEUE'];
 export class Troubles {
   readonly #remotes = new Map<Remote, Trouble>();
   readonly #known = new WeakSet<Remote>();
-  readonly #wasHeard: (remote: Remote) => boolean;
+  readonly #hasReceived: (remote: Remote) => boolean;
 
-  /** @param wasHeard Whether a datagram has ever come from a remote before. */
-  constructor(wasHeard: (remote: Remote) => boolean) {
-    this.#wasHeard = wasHeard;
+  /** @param hasReceived Whether a datagram has ever come from a remote before. */
+  constructor(hasReceived: (remote: Remote) => boolean) {
+    this.#hasReceived = hasReceived;
   }
 
   get any(): boolean {
@@ -52,7 +52,7 @@ export class Troubles {
       if (this.#remotes.size >= MOST) return;
       trouble = { count: 0, code, last: now };
       this.#remotes.set(remote, trouble);
-      if (this.#wasHeard(remote)) this.#known.add(remote);
+      if (this.#hasReceived(remote)) this.#known.add(remote);
     }
     trouble.count += count;
     trouble.code = code;
@@ -61,20 +61,20 @@ export class Troubles {
 
   /**
    * Reports what happened since the last call. Call it about once a second.
-   * @param heard Whether a datagram came from the remote since the last call.
+   * @param takeReceived Whether a datagram came from the remote since the last call.
    */
-  tick(now: number, heard: (remote: Remote) => boolean, report: (report: EngineReport) => void): void {
+  tick(now: number, takeReceived: (remote: Remote) => boolean, report: (report: EngineReport) => void): void {
     for (const [remote, trouble] of this.#remotes) {
       const { address } = remote;
       const { count, code, last } = trouble;
-      const came = heard(remote);
+      const received = takeReceived(remote);
       const known = this.#known.has(remote);
-      if (came) this.#known.add(remote);
-      if (count > 0 && (known || !came)) {
+      if (received) this.#known.add(remote);
+      if (count > 0 && (known || !received)) {
         report({ type: 'failed', address, code, count, known });
         trouble.count = 0;
-      } else if (came || now - last > QUIET) {
-        if (came) report({ type: 'heard', address });
+      } else if (received || now - last > QUIET) {
+        if (received) report({ type: 'received', address });
         this.#remotes.delete(remote);
       }
     }

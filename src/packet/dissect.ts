@@ -78,8 +78,8 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
   let offset = 0;
   let end = bytes.length;
   /** Where the packet ended before a capture truncated it. */
-  let whole = Math.max(end, options.originalLength ?? 0);
-  let limitedBy = whole > end ? 'capture' : 'buffer';
+  let wireEnd = Math.max(end, options.originalLength ?? 0);
+  let limitedBy = wireEnd > end ? 'capture' : 'buffer';
   /** Whether the rest is a first fragment, so that length fields may point behind its end. */
   let partial = false;
   const vxlanPorts = options.vxlanPorts ?? VXLAN_PORTS;
@@ -184,7 +184,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           const total = ipv4.getTotalLength(bytes, at);
           offset = Math.min(at + size, end);
           stop = total === 0 ? end : Math.max(offset, Math.min(at + total, end));
-          if (total > 0) whole = Math.min(whole, at + total);
+          if (total > 0) wireEnd = Math.min(wireEnd, at + total);
         }
         if (ipv4.getMoreFragments(bytes, at)) partial = true;
         const protocolNumber = ipv4.getProtocol(bytes, at);
@@ -196,7 +196,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           dscp: ipv4.getDscp(bytes, at),
           ecn: ipv4.getEcn(bytes, at),
           // The header of a super-frame says 0 if it was captured before a network card segmented it.
-          totalLength: ipv4.getTotalLength(bytes, at) || whole - at,
+          totalLength: ipv4.getTotalLength(bytes, at) || wireEnd - at,
           identification: ipv4.getIdentification(bytes, at),
           reservedFlag: ipv4.getReservedFlag(bytes, at),
           dontFragment: ipv4.getDontFragment(bytes, at),
@@ -227,7 +227,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           if (start + payloadLength <= end) {
             limitedBy = 'ipv6.payloadLength';
             partial = false;
-          } else whole = Math.min(whole, start + payloadLength);
+          } else wireEnd = Math.min(wireEnd, start + payloadLength);
         }
         offset = start;
         const upper = ipv6.findUpper(bytes, at, stop);
@@ -308,7 +308,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
           if (cut) break;
           const length = udp.getLength(bytes, at);
           stop = length === 0 ? end : Math.min(at + Math.max(length, size), end);
-          if (length > 0) whole = Math.min(whole, at + length);
+          if (length > 0) wireEnd = Math.min(wireEnd, at + length);
         }
         offset = at + size;
         const sourcePort = udp.getSourcePort(bytes, at);
@@ -408,7 +408,7 @@ export function dissect(bytes: Uint8Array, options: DissectOptions = NO_OPTIONS)
         behind: count,
         bytes: bytes.subarray(stop, end),
       });
-      end = whole = stop;
+      end = wireEnd = stop;
     }
   }
   if (offset < end)

@@ -133,9 +133,9 @@ export function afterPort(bytes: Uint8Array, offset: number, vxlanPorts: readonl
   if (vxlanPorts === VXLAN_PORTS) {
     if (destination === vxlan.PORT) return VXLAN;
     if (destination === LINUX_VXLAN_PORT) {
-      const whole = udp.getLength(bytes, offset) >= udp.HEADER_LENGTH + vxlan.HEADER_LENGTH;
+      const complete = udp.getLength(bytes, offset) >= udp.HEADER_LENGTH + vxlan.HEADER_LENGTH;
       const flags = vxlan.getFlags(bytes, offset + udp.HEADER_LENGTH);
-      return whole && (flags & vxlan.FLAG_VNI) !== 0 ? VXLAN : REST;
+      return complete && (flags & vxlan.FLAG_VNI) !== 0 ? VXLAN : REST;
     }
   } else if (vxlanPorts.includes(destination)) return VXLAN;
   return destination === GPE_PORT ? GPE : REST;

@@ -11,7 +11,7 @@ export {
   type SegmentPlan,
   type TapPlan,
 } from './plan.js';
-export { oddities } from './rules.js';
+export { findWarnings } from './rules.js';
 export { isLoopback, shareAddresses, subnetText, unusable, unusableHost, unusableVtep } from './ranges.js';
 export { findProblems, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
 export { closest } from './suggest.js';

@@ -8,12 +8,12 @@ import { type Config, type Endpoint, type GossipNetwork, type Segment, type Tap 
 /** Reports that the value at `path` is not the one expected. */
 type Report = (path: string, expected: string, given: unknown, ...related: string[]) => void;
 /** Reports a problem with the value at `path`, in words that follow the path. */
-type Complain = (path: string, reason: string, given: unknown, ...related: string[]) => void;
+type ReportReason = (path: string, reason: string, given: unknown, ...related: string[]) => void;
 
 interface Findings {
   problems: Problem[];
   report: Report;
-  complain: Complain;
+  reportReason: ReportReason;
 }
 
 function findings(): Findings {
@@ -21,7 +21,7 @@ function findings(): Findings {
   return {
     problems,
     report: (path, expected, given, ...related) => void problems.push({ path, expected, given, ...about(related) }),
-    complain: (path, reason, given, ...related) => void problems.push({ path, reason, given, ...about(related) }),
+    reportReason: (path, reason, given, ...related) => void problems.push({ path, reason, given, ...about(related) }),
   };
 }
 
@@ -36,8 +36,8 @@ type Described = Pick<Config, 'local' | 'segments' | 'taps'> & {
 
 /** Returns the contradictions that make a configuration with well-formed fields unusable. */
 export function contradictions(config: Config): Problem[] {
-  const { problems, report, complain } = findings();
-  const once = unique(complain);
+  const { problems, report, reportReason } = findings();
+  const once = unique(reportReason);
   const networks = config.gossip?.networks ?? [];
   if (config.segments.length === 0 && networks.length === 0 && config.gossip === undefined)
     report('segments', 'a list of one segment or more', config.segments);
@@ -53,7 +53,7 @@ export function contradictions(config: Config): Problem[] {
   config.segments.forEach((segment, i) => {
     const path = `segments[${i}]`;
     once(`${path}.vni`, `segment`, segment.vni, segment.vni);
-    checkSegment(config, segment, path, { problems, report, complain });
+    checkSegment(config, segment, path, { problems, report, reportReason });
   });
   if (config.engine === 'dgram')
     for (const { path, expected, given } of linuxOnly(config))
@@ -63,17 +63,22 @@ export function contradictions(config: Config): Problem[] {
   const known = `the VNI of a segment (${[...vnis].join(', ')})`;
   config.taps.forEach((tap, i) => {
     const path = `taps[${i}]`;
-    checkTap(tap, path, { problems, report, complain });
+    checkTap(tap, path, { problems, report, reportReason });
     checkIpv6Mtu(config, tap, path, report);
     if (tap.fd !== undefined && (config.workers ?? 1) > 1)
-      complain(`${path}.fd`, 'does not go with {0} above 1: each worker takes a queue of the TAP', tap.fd, 'workers');
+      reportReason(
+        `${path}.fd`,
+        'does not go with {0} above 1: each worker takes a queue of the TAP',
+        tap.fd,
+        'workers',
+      );
     if (tap.fd !== undefined) once(`${path}.fd`, 'fd', tap.fd, tap.fd);
     if (tap.name !== undefined)
       once(`${path}.name`, 'name', `${tap.fd === undefined ? (tap.netns ?? '') : 'fd'}/${tap.name}`, tap.name);
     for (const [field, vni] of segmentsOf(tap)) if (!vnis.has(vni)) report(path + field, known, vni);
     if (tap.mac !== undefined)
       for (const [, vni] of segmentsOf(tap)) once(`${path}.mac`, `mac${vni}`, canonicalMac(tap.mac), tap.mac);
-    if (tap.address !== undefined) checkUnderlay(config, tap, path, complain);
+    if (tap.address !== undefined) checkUnderlay(config, tap, path, reportReason);
     const untagged = tap.vni ?? tap.native;
     if (untagged === undefined) return;
     if (tap.address !== undefined) {
@@ -83,28 +88,29 @@ export function contradictions(config: Config): Problem[] {
     }
     const segment = config.segments.findIndex((candidate) => candidate.vni === untagged);
     config.segments[segment]?.endpoints?.forEach((endpoint, k) =>
-      checkEndpointOfTap(config, endpoint, `segments[${segment}].endpoints[${k}]`, tap, path, complain),
+      checkEndpointOfTap(config, endpoint, `segments[${segment}].endpoints[${k}]`, tap, path, reportReason),
     );
   });
   return problems;
 }
 
 /** Returns problems that do not prevent operation, but are probably mistakes. */
-export function oddities(config: Described): Problem[] {
-  const { problems, complain } = findings();
+export function findWarnings(config: Described): Problem[] {
+  const { problems, reportReason } = findings();
   const remotes = remotesOf(config);
   if (family(config.local) === 4 && isLinkLocal(config.local))
-    complain('local', `${config.local} is a link-local address: routers do not forward its packets`, config.local);
+    reportReason('local', `${config.local} is a link-local address: routers do not forward its packets`, config.local);
   if (!isLoopback(config.local))
     for (const [address, path] of remotes)
-      if (isLoopback(address)) complain(path, `${address} is a loopback address: it is a VTEP of this host`, address);
+      if (isLoopback(address))
+        reportReason(path, `${address} is a loopback address: it is a VTEP of this host`, address);
   config.taps.forEach((tap, i) => {
     const path = `taps[${i}]`;
     const { address } = tap;
     const untagged = tap.vni ?? tap.native;
     if (address === undefined) return;
     if (untagged === undefined)
-      complain(
+      reportReason(
         `${path}.address`,
         `${address} is the address of untagged frames, which a trunk without a native VNI drops`,
         address,
@@ -119,7 +125,7 @@ export function oddities(config: Described): Problem[] {
         shareAddresses(one.address, address),
     );
     if (other >= 0)
-      complain(
+      reportReason(
         `${path}.address`,
         `${address} shares addresses with the subnet of {0} (${config.taps[other]!.address}) in the same namespace, which routes them to one of the two`,
         address,
@@ -129,7 +135,11 @@ export function oddities(config: Described): Problem[] {
     const length = Number(address.slice(address.indexOf('/') + 1));
     const wanted = network === undefined ? length : Number(network.subnet.slice(network.subnet.indexOf('/') + 1));
     if (family(prefixAddress(address)) === 4 && length !== wanted && length !== 32)
-      complain(`${path}.address`, `${address} has another prefix length than its network, ${network!.subnet}`, address);
+      reportReason(
+        `${path}.address`,
+        `${address} has another prefix length than its network, ${network!.subnet}`,
+        address,
+      );
   });
   config.segments.forEach((segment, i) => {
     const subnets = config.taps.flatMap(({ address, vni, native }) =>
@@ -138,7 +148,7 @@ export function oddities(config: Described): Problem[] {
     segment.endpoints?.forEach(({ ip }, k) => {
       const same = subnets.filter((subnet) => family(prefixAddress(subnet)) === family(ip));
       if (same.length > 0 && !same.some((subnet) => shareAddresses(ip, subnet)))
-        complain(
+        reportReason(
           `segments[${i}].endpoints[${k}].ip`,
           `${ip} is outside ${same.map(subnetText).join(', ')}, the subnet of the TAP: the container needs a route to it`,
           ip,
@@ -158,14 +168,14 @@ export function linuxOnly({ workers = 1, busyPoll = 0, udpChecksum, zeroChecksum
   return problems;
 }
 
-function checkSegment(config: Config, segment: Segment, path: string, { report, complain }: Findings): void {
+function checkSegment(config: Config, segment: Segment, path: string, { report, reportReason }: Findings): void {
   const { local } = config;
   const kind = family(local);
-  const once = unique(complain);
+  const once = unique(reportReason);
   const remote = (address: string, at: string): void => {
     if (family(address) !== kind) report(at, `an IPv${kind} address, like {0}`, address, 'local');
     else if (isLoopback(local) && !isLoopback(address))
-      complain(at, `${address} cannot be reached from {0}, the loopback address ${local}`, address, 'local');
+      reportReason(at, `${address} cannot be reached from {0}, the loopback address ${local}`, address, 'local');
   };
   segment.peers?.forEach((peer, k) => {
     const at = `${path}.peers[${k}]`;
@@ -184,7 +194,7 @@ function checkSegment(config: Config, segment: Segment, path: string, { report, 
     const before = places.get(mac);
     if (before === undefined) places.set(mac, { vtep, at });
     else if (before.vtep !== vtep)
-      complain(
+      reportReason(
         `${at}.mac`,
         `${endpoint.mac} is behind ${vtep} here and behind ${before.vtep} before ({0}); a MAC address can be behind only one VTEP`,
         endpoint.mac,
@@ -207,10 +217,10 @@ function checkSubnet(config: Config, vni: number, ip: string, path: string, repo
     report(path, `the address of a host in ${subnet}, the subnet of network ${id}, not ${useless}`, ip);
 }
 
-function checkTap(tap: Tap, path: string, { report, complain }: Findings): void {
+function checkTap(tap: Tap, path: string, { report, reportReason }: Findings): void {
   if (tap.name === undefined && tap.fd === undefined) report(`${path}.name`, 'a device name, or fd', undefined);
   if (tap.fd !== undefined && tap.netns !== undefined)
-    complain(
+    reportReason(
       `${path}.netns`,
       'does not go with {0}: the process that opened the TAP has placed it',
       tap.netns,
@@ -223,7 +233,7 @@ function checkTap(tap: Tap, path: string, { report, complain }: Findings): void 
   if (tap.vlans !== undefined && Object.keys(tap.vlans).length === 0)
     report(`${path}.vlans`, 'at least one VLAN id', tap.vlans);
   if (tap.vlans !== undefined) {
-    const once = unique(complain);
+    const once = unique(reportReason);
     for (const [field, vni] of segmentsOf(tap)) once(path + field, 'vni', vni, vni);
   }
 }
@@ -240,13 +250,13 @@ function checkIpv6Mtu({ segments }: Config, tap: Tap, path: string, report: Repo
 }
 
 /** A TAP in this process's namespace must not receive the underlay's packets: they would enter the overlay again. */
-function checkUnderlay(config: Config, tap: Tap, path: string, complain: Complain): void {
+function checkUnderlay(config: Config, tap: Tap, path: string, reportReason: ReportReason): void {
   const address = tap.address!;
   if (tap.netns !== undefined || tap.fd !== undefined) return;
   const subnet = subnetText(address);
   const remedy = `move the TAP into a namespace with {1}, or choose another subnet`;
   const to = (what: string, at: string): void =>
-    complain(
+    reportReason(
       `${path}.address`,
       `${address} routes ${subnet} to the TAP, and ${what} ({0}) is in it: the underlay would run through the overlay; ${remedy}`,
       address,
@@ -265,23 +275,28 @@ function checkEndpointOfTap(
   at: string,
   tap: Tap,
   path: string,
-  complain: Complain,
+  reportReason: ReportReason,
 ): void {
   const elsewhere = endpoint.vtep !== undefined && !sameIp(endpoint.vtep, config.local);
   const { address } = tap;
   const sameAddress = address !== undefined && canonicalIp(endpoint.ip) === prefixAddress(address);
   const sameMac = tap.mac !== undefined && canonicalMac(endpoint.mac) === canonicalMac(tap.mac);
   if (sameAddress && elsewhere)
-    complain(`${at}.ip`, `${endpoint.ip} is the address of a TAP of this host ({0})`, endpoint.ip, `${path}.address`);
+    reportReason(
+      `${at}.ip`,
+      `${endpoint.ip} is the address of a TAP of this host ({0})`,
+      endpoint.ip,
+      `${path}.address`,
+    );
   else if (sameMac && elsewhere)
-    complain(
+    reportReason(
       `${at}.mac`,
       `${endpoint.mac} is the MAC address of a TAP of this host ({0})`,
       endpoint.mac,
       `${path}.mac`,
     );
   else if (sameAddress && tap.mac !== undefined && !sameMac)
-    complain(
+    reportReason(
       `${at}.mac`,
       `${endpoint.ip} has ${endpoint.mac} here and ${tap.mac} at the TAP ({0}); leave the endpoint out`,
       endpoint.mac,
@@ -291,7 +306,8 @@ function checkEndpointOfTap(
   const useless = shareAddresses(endpoint.ip, address)
     ? unusableHost(`${endpoint.ip}${address.slice(address.indexOf('/'))}`)
     : undefined;
-  if (useless !== undefined) complain(`${at}.ip`, `${endpoint.ip} is ${useless}, which no host can have`, endpoint.ip);
+  if (useless !== undefined)
+    reportReason(`${at}.ip`, `${endpoint.ip} is ${useless}, which no host can have`, endpoint.ip);
 }
 
 /** Addresses of other VTEPs, each with its path. */
@@ -317,11 +333,13 @@ function sameIp(a: string, b: string): boolean {
 }
 
 /** Reports each repeated key of a kind, and names the first occurrence. */
-function unique(complain: Complain): (path: string, kind: string, key: string | number, given: unknown) => void {
+function unique(
+  reportReason: ReportReason,
+): (path: string, kind: string, key: string | number, given: unknown) => void {
   const first = new Map<string, string>();
   return (path, kind, key, given) => {
     const before = first.get(`${kind} ${key}`);
     if (before === undefined) first.set(`${kind} ${key}`, path);
-    else if (before !== path) complain(path, `${String(given)} is given twice (before as {0})`, given, before);
+    else if (before !== path) reportReason(path, `${String(given)} is given twice (before as {0})`, given, before);
   };
 }

@@ -125,12 +125,12 @@ export class Network {
     const source = from.address;
     const payload = this.#slab.copy(bytes, offset, end);
     const datagram: Datagram = { source, sourcePort, destination, destinationPort, tos, payload };
-    this.#tell('send', source, datagram);
-    if (!this.connected(source, destination)) return this.#tell('cut', source, datagram);
+    this.#record('send', source, datagram);
+    if (!this.connected(source, destination)) return this.#record('cut', source, datagram);
     const link = (this.#paths.size === 0 ? undefined : this.#paths.get(source)?.get(destination)) ?? from.link;
     const fate = link.send(headers(destination) + payload.length, () => this.#arrive(datagram));
     if (fate === 'sent') return;
-    this.#tell(fate, source, datagram);
+    this.#record(fate, source, datagram);
     if (fate !== 'too-big' || from.onTooBig === null) return;
     // Like an ICMP error from a router on the path: it takes time, and the sender may be gone by then.
     const { mtu, latency } = link.options;
@@ -139,14 +139,14 @@ export class Network {
 
   #arrive(datagram: Datagram): void {
     const node = this.#nodes.get(datagram.destination);
-    if (node === undefined || !node.up) return this.#tell('no-node', datagram.destination, datagram);
+    if (node === undefined || !node.up) return this.#record('no-node', datagram.destination, datagram);
     const receiver = node.receiver(datagram.destinationPort);
-    if (receiver === undefined) return this.#tell('no-port', datagram.destination, datagram);
-    this.#tell('receive', datagram.destination, datagram);
+    if (receiver === undefined) return this.#record('no-port', datagram.destination, datagram);
+    this.#record('receive', datagram.destination, datagram);
     receiver(datagram);
   }
 
-  #tell(event: DatagramEvent['event'], location: string, datagram: Datagram): void {
+  #record(event: DatagramEvent['event'], location: string, datagram: Datagram): void {
     if (this.#trace !== null) this.#trace({ kind: 'datagram', time: this.clock.now, location, event, datagram });
   }
 }

@@ -187,7 +187,7 @@ export class SimHost {
     this.#byPort[attached.port] = attached;
     const port: StationPort = {
       transmit: (bytes, offset, end, at) => {
-        this.#tell('send', attached, bytes.subarray(offset, end), at);
+        this.#record('send', attached, bytes.subarray(offset, end), at);
         this.#queue.push({ attached, inward: false, bytes });
         this.#pump(at);
       },
@@ -210,12 +210,12 @@ export class SimHost {
   #handle({ attached, inward, bytes }: Queued, now: number): void {
     if (attached.port < 0) return; // its station has been detached meanwhile
     if (inward) {
-      this.#tell('receive', attached, bytes, now);
+      this.#record('receive', attached, bytes, now);
       attached.station.receive(bytes, 0, bytes.length, now);
     } else this.#vtep!.receiveFrame(attached.port, bytes, HEADROOM, bytes.length, now, this.#sink);
   }
 
-  #tell(event: FrameEvent['event'], { station }: Attached, bytes: Uint8Array, time: number): void {
+  #record(event: FrameEvent['event'], { station }: Attached, bytes: Uint8Array, time: number): void {
     if (this.#trace === null) return;
     // A copy, because the VTEP writes the frame and the bytes in front of it.
     this.#trace({ kind: 'frame', time, location: `${this.name}/${station.name}`, event, frame: bytes.slice() });

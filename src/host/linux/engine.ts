@@ -31,12 +31,12 @@ export class LinuxEngine implements Engine {
 
   async start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts> {
     this.#captures = new Captures(plan, (worker, message) =>
-      this.#threads[worker]!.tell({ type: 'recorder', message }),
+      this.#threads[worker]!.post({ type: 'recorder', message }),
     );
     const lost = new Set<number>();
     let failed = false;
-    const heard = (worker: number): ThreadEvents => ({
-      hear: (message) => {
+    const eventsOf = (worker: number): ThreadEvents => ({
+      receive: (message) => {
         if (message.type === 'records') this.#captures.take(worker, message.records);
         else if (message.type === 'report') events.report?.(message.report);
         else if (message.type !== 'lost') this.#tellAll(message, worker);
@@ -57,7 +57,7 @@ export class LinuxEngine implements Engine {
       writers: taps.map(({ writer }) => writer),
     }));
     const libc = await loadLibc();
-    this.#threads = setups.map((_, i) => new LoopThread(heard(i), libc));
+    this.#threads = setups.map((_, i) => new LoopThread(eventsOf(i), libc));
     const facts = await this.#startAll(setups);
     this.#running = true;
     process.on('exit', this.#onExit);
@@ -131,7 +131,7 @@ export class LinuxEngine implements Engine {
 
   #tellAll(message: ToLoop, except = -1): void {
     this.#threads.forEach((thread, i) => {
-      if (i !== except) thread.tell(message);
+      if (i !== except) thread.post(message);
     });
   }
 }

@@ -66,7 +66,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #readiness: Readiness;
   #path!: DataPath;
   #receiver!: Receiver;
-  readonly #troubles = new Troubles((remote) => this.#path.wasHeard(remote));
+  readonly #troubles = new Troubles((remote) => this.#path.hasReceived(remote));
   #now = 0;
   #running = true;
   /** Whether messages of the control thread may be left over from the last turn. */
@@ -99,7 +99,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#vtep = buildVtep(plan, setup.sockets === undefined);
     this.#server = new MachineServer(this.#vtep, plan);
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
-    this.#recorder = new Recorder((records) => this.#say({ type: 'records', records }));
+    this.#recorder = new Recorder((records) => this.#post({ type: 'records', records }));
     this.#eight = arena.pointer(arena.take(8));
     this.#clock = new Clock(libc, arena);
     this.#wake = libc.eventfd(0, abi.EFD_NONBLOCK | abi.EFD_CLOEXEC);
@@ -148,7 +148,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#fds.push(receiver, ...senders.filter((fd) => fd !== receiver));
     for (const [i, fd] of this.#fds.entries()) this.#readiness.add(fd, i, this.#wanted(i));
     const facts = { receiveBuffer: buffer, sourcePorts: [...sourcePorts] };
-    this.#say({ type: 'started', facts, wake: this.#wake, offloads, sockets: all });
+    this.#post({ type: 'started', facts, wake: this.#wake, offloads, sockets: all });
   }
 
   /** Opens the sockets of all workers: a receiving one for each, and a pool that all send from. */
@@ -192,7 +192,7 @@ export class Loop implements SenderEvents, ErrorEvents {
       if (this.#full !== NONE && this.#path.full === this.#full && this.#now - this.#fullSince >= PATIENCE)
         this.#path.abandon();
       if (this.#path.full !== this.#full) this.#hold(this.#path.full);
-      if (this.#learned.length > 0) this.#say({ type: 'learned', what: this.#learned.splice(0) });
+      if (this.#learned.length > 0) this.#post({ type: 'learned', what: this.#learned.splice(0) });
       this.#recorder.flush();
     }
   }
@@ -276,11 +276,11 @@ export class Loop implements SenderEvents, ErrorEvents {
           this.#path.forget(); // an address may now belong to another remote
           this.#vtep.sendAnnouncements(this.#clock.now(), this.#path); // the MAC address of an endpoint may have changed
         }
-        this.#say({ type: 'answer', id, result });
+        this.#post({ type: 'answer', id, result });
       } catch (error) {
         const { message: text } = error as Error;
         const problems = error instanceof SchemaError ? { problems: error.problems } : {};
-        this.#say({ type: 'refusal', id, message: text, ...problems });
+        this.#post({ type: 'refusal', id, message: text, ...problems });
       }
     }
   }
@@ -294,7 +294,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   tooBig(address: string, mtu: number, here: boolean): void {
     if (!here) this.refused(address, EMSGSIZE); // a router dropped it; the sender counts what this host refuses
     this.#narrow(address, mtu);
-    if (!this.#alone) this.#say({ type: 'path', address, mtu });
+    if (!this.#alone) this.#post({ type: 'path', address, mtu });
   }
 
   #narrow(address: string, mtu: number): void {
@@ -322,7 +322,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     if (this.#troubles.any)
       this.#troubles.tick(
         this.#now,
-        (remote) => this.#path.heard(remote),
+        (remote) => this.#path.takeReceived(remote),
         (report) => this.#report(report),
       );
     for (const finding of this.#vtep.findings(this.#now)) this.#report({ type: 'noticed', finding });
@@ -367,14 +367,14 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#libc.close(tap.fd);
     this.#closed.add(tap.fd);
     const reason = errno === EBADFD ? 'the device has been removed' : errorName(errno);
-    this.#say({ type: 'lost', port, reason: errno === 0 ? 'end of file' : reason });
+    this.#post({ type: 'lost', port, reason: errno === 0 ? 'end of file' : reason });
   }
 
   #report(report: EngineReport): void {
-    this.#say({ type: 'report', report });
+    this.#post({ type: 'report', report });
   }
 
-  #say(message: FromLoop): void {
+  #post(message: FromLoop): void {
     this.#port.postMessage(message);
   }
 }

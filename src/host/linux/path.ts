@@ -48,7 +48,7 @@ const PREFIX = 8;
 const OWN_DATAGRAM = 256;
 
 /** Placeholder for a remote that has sent nothing. */
-const NOBODY: Remote = { id: -1, address: '', port: 0, mtu: 0, undelivered: 0, reason: '' };
+const NO_REMOTE: Remote = { id: -1, address: '', port: 0, mtu: 0, undelivered: 0, reason: '' };
 
 export interface PathParts {
   arena: Arena;
@@ -145,16 +145,16 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#header = arena.take(virtio.HEADER_LENGTH);
   }
 
-  /** Whether a datagram came from this remote since the last call of `heard` for it, or ever if there was none. */
-  wasHeard(remote: Remote): boolean {
+  /** Whether a datagram came from this remote since the last call of `takeReceived` for it, or ever if there was none. */
+  hasReceived(remote: Remote): boolean {
     return this.#remotes[remote.id] === remote;
   }
 
   /** Whether a datagram came from this remote since the last call; adds no cost to the data path. */
-  heard(remote: Remote): boolean {
-    const heard = this.#remotes[remote.id] === remote;
-    this.#remotes[remote.id] = NOBODY;
-    return heard;
+  takeReceived(remote: Remote): boolean {
+    const received = this.#remotes[remote.id] === remote;
+    this.#remotes[remote.id] = NO_REMOTE;
+    return received;
   }
 
   /** Clears the cache of remotes by address: the remotes may have changed. */

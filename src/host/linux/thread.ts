@@ -36,7 +36,7 @@ interface Pending {
 
 export interface ThreadEvents {
   /** Receives a message that is not an answer. */
-  hear(message: Extract<FromLoop, { type: 'records' | 'lost' | 'learned' | 'path' | 'report' }>): void;
+  receive(message: Extract<FromLoop, { type: 'records' | 'lost' | 'learned' | 'path' | 'report' }>): void;
   /** The thread ended without a request to stop. */
   failed(reason: string): void;
 }
@@ -79,7 +79,7 @@ export class LoopThread {
     this.#port = port1;
     return new Promise((resolve, reject) => {
       let failure: Error | undefined;
-      const hear = (message: FromLoop): void => {
+      const receive = (message: FromLoop): void => {
         switch (message.type) {
           case 'started':
             this.#wake = message.wake;
@@ -99,15 +99,15 @@ export class LoopThread {
             return this.#settle(message.id)?.reject(error);
           }
           default:
-            return this.#events.hear(message);
+            return this.#events.receive(message);
         }
       };
-      port1.on('message', hear);
+      port1.on('message', receive);
       worker.on('error', (error) => (failure = error));
       worker.on('exit', () => {
         // The thread's last messages may not have been delivered yet.
         for (let got = receiveMessageOnPort(port1); got !== undefined; got = receiveMessageOnPort(port1))
-          hear(got.message as FromLoop);
+          receive(got.message as FromLoop);
         const { message } = failure ?? new Error('its thread ended unexpectedly');
         const [started, stopping] = [this.#running, this.#stopped !== undefined];
         this.#end();
@@ -150,12 +150,12 @@ export class LoopThread {
     return new Promise((resolve, reject) => {
       const id = this.#next++;
       this.#pending.set(id, { resolve, reject });
-      this.tell({ type: 'ask', id, request });
+      this.post({ type: 'ask', id, request });
     });
   }
 
   /** Sends a message to the loop and wakes it. */
-  tell(message: ToLoop): void {
+  post(message: ToLoop): void {
     this.#port?.postMessage(message);
     if (this.#wake >= 0) this.#libc.write(this.#wake, this.#libc.address(ONE), ONE.byteLength);
   }
@@ -165,7 +165,7 @@ export class LoopThread {
     if (!this.#running) return;
     this.#stopping ??= new Promise<void>((resolve) => {
       this.#stopped = resolve;
-      this.tell({ type: 'stop' });
+      this.post({ type: 'stop' });
     });
     await this.#stopping;
   }

@@ -6,7 +6,7 @@ import { Loop } from './loop.js';
 import { SocketError } from './udp.js';
 
 const { setup, port } = workerData as { setup: Setup; port: MessagePort };
-const say = (message: FromLoop): void => port.postMessage(message);
+const post = (message: FromLoop): void => port.postMessage(message);
 
 let loop: Loop | undefined;
 try {
@@ -16,7 +16,7 @@ try {
 } catch (error) {
   loop?.closeSockets();
   const { message } = error as Error;
-  say({ type: 'failed', message, ...(error instanceof SocketError ? { code: error.code } : {}) });
+  post({ type: 'failed', message, ...(error instanceof SocketError ? { code: error.code } : {}) });
   loop = undefined;
 }
 try {
