@@ -68,8 +68,8 @@ const DGRAM_ROUNDS = 2;
 
 /** @param flags Flags of `vtep up` for the engine `linux`. */
 export async function overlay(quick: boolean, count: number, flags: readonly string[]): Promise<OverlayFigure[]> {
-  const lacking = missing(['root', 'tun', 'ip', 'iperf3', 'ping', 'ethtool']);
-  if (lacking.length > 0) throw new Error(`the suite "overlay" needs ${lacking.join(', ')}`);
+  const unmet = missing(['root', 'tun', 'ip', 'iperf3', 'ping', 'ethtool']);
+  if (unmet.length > 0) throw new Error(`the suite "overlay" needs ${unmet.join(', ')}`);
   const lab = new Lab('leb');
   const rounds = Object.fromEntries(
     Object.keys(FIGURES).map((name) => [name, Object.fromEntries(LAYOUTS.map((layout) => [layout, [] as number[]]))]),

@@ -41,8 +41,8 @@ export interface Soak {
 }
 
 export async function soak(minutes: number): Promise<Soak> {
-  const lacking = missing(['root', 'tun', 'ip', 'iperf3', 'ping']);
-  if (lacking.length > 0) throw new Error(`the suite "soak" needs ${lacking.join(', ')}`);
+  const unmet = missing(['root', 'tun', 'ip', 'iperf3', 'ping']);
+  if (unmet.length > 0) throw new Error(`the suite "soak" needs ${unmet.join(', ')}`);
   const pair = await Pair.create('wls');
   const samples: [number[], number[]] = [[], []];
   const rates: number[] = [];

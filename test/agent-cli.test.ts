@@ -62,8 +62,8 @@ test('a network is a segment, and the only one is the TAP’s', async () => {
 
 test('the VTEP’s address: advertised, else bound, else the source address of the route to --join', async () => {
   const of = async (...args: string[]): Promise<unknown> => {
-    const { local, gossip: told } = await planOf(...NET, ...args);
-    const { name, bind, advertise, tunnel } = told!;
+    const { local, gossip } = await planOf(...NET, ...args);
+    const { name, bind, advertise, tunnel } = gossip!;
     return [local, tunnel, name, `${bind.host}:${bind.port}`, `${advertise.host}:${advertise.port}`];
   };
   const [one, two] = ['127.0.0.1', '127.0.0.2'];
@@ -298,9 +298,17 @@ test('errors name a host that does not resolve, or resolves to the wrong family'
 
 test('repeated messages are rate-limited, and so is the number of different ones', () => {
   const throttle = new Throttle(1000, 2);
-  const told = (what: string, now: number): boolean => throttle.allow(what, now);
+  const allow = (what: string, now: number): boolean => throttle.allow(what, now);
   assert.equal(
-    [told('a', 0), told('a', 500), told('b', 600), told('c', 700), told('a', 1000), told('c', 1001), told('c', 1700)],
+    [
+      allow('a', 0),
+      allow('a', 500),
+      allow('b', 600),
+      allow('c', 700),
+      allow('a', 1000),
+      allow('c', 1001),
+      allow('c', 1700),
+    ],
     [true, false, true, false, true, false, true],
   );
 });
@@ -309,7 +317,7 @@ test('repeated messages are rate-limited, and so is the number of different ones
 const opened: GossipHost[] = [];
 test.after.each(() => opened.splice(0).forEach((host) => host.close()));
 
-test('a query does not add a member to the cluster; an error says if the address is not a member', async () => {
+test('a query does not add a member to the cluster; an error reports an address that is not a member', async () => {
   const host = await GossipHost.open(
     { name: 'serf-like', address: '127.0.0.1', port: 0 },
     { localState: () => Uint8Array.of(255) },
@@ -339,25 +347,28 @@ test('a query does not add a member to the cluster; an error says if the address
 });
 
 test('vtep gossip: errors name the flag', async () => {
-  const says = (...args: string[]): Promise<string> =>
+  const errorOf = (...args: string[]): Promise<string> =>
     gossip.run(args).then(
       (code) => `ended with ${code}`,
       (error: Error) => error.message,
     );
-  assert.match(await says(), /^missing: ACTION, one of members, watch, keygen, keys, install, use, remove$/);
-  assert.is(await says('member'), 'unknown action "member"; did you mean "members"?');
-  assert.is(await says('members'), 'give either --control PATH or --join HOST');
-  assert.match(await says('members', '--join', 'a b'), /^--join: expected a host/);
-  assert.is(await says('keys', 'x', '--control', 'y'), '"x" is not expected here; flags start with --');
-  assert.match(await says('install', '--control', 'y'), /^missing: KEY/);
-  assert.match(await says('install', 'abc!', '--control', 'y'), /^the key \(4 characters\) is not base64/);
+  assert.match(await errorOf(), /^missing: ACTION, one of members, watch, keygen, keys, install, use, remove$/);
+  assert.is(await errorOf('member'), 'unknown action "member"; did you mean "members"?');
+  assert.is(await errorOf('members'), 'give either --control PATH or --join HOST');
+  assert.match(await errorOf('members', '--join', 'a b'), /^--join: expected a host/);
+  assert.is(await errorOf('keys', 'x', '--control', 'y'), '"x" is not expected here; flags start with --');
+  assert.match(await errorOf('install', '--control', 'y'), /^missing: KEY/);
+  assert.match(await errorOf('install', 'abc!', '--control', 'y'), /^the key \(4 characters\) is not base64/);
   assert.match(
-    await says('use', '0123abcd', '--control', '/nonexistent'),
+    await errorOf('use', '0123abcd', '--control', '/nonexistent'),
     /^there is no control socket at \/nonexistent/,
   );
-  assert.is(await says('watch'), 'missing: --join HOST, a member of the cluster');
-  assert.match(await says('watch', '--join', '127.0.0.1', '--bind', 'x'), /^--bind: expected an address/);
-  assert.match(await says('watch', '--join', 'no-such-host.invalid'), /^no route to no-such-host\.invalid, or no such/);
+  assert.is(await errorOf('watch'), 'missing: --join HOST, a member of the cluster');
+  assert.match(await errorOf('watch', '--join', '127.0.0.1', '--bind', 'x'), /^--bind: expected an address/);
+  assert.match(
+    await errorOf('watch', '--join', 'no-such-host.invalid'),
+    /^no route to no-such-host\.invalid, or no such/,
+  );
 });
 
 test.run();

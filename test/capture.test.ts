@@ -179,7 +179,7 @@ test('a capture ends after its time, when the client has gone, and when the engi
   assert.not(recorders[0]!.active);
 });
 
-test('an empty page tells the client each second that the VTEP is there', async () => {
+test('an empty page shows the client each second that the VTEP is alive', async () => {
   const { captures } = rig();
   const pages = await begin(captures.open({ command: 'capture', count: 10, seconds: 20 }, never));
   const start = performance.now();

@@ -85,13 +85,13 @@ function findings(lab: GossipLab): string[] {
   );
   for (const [i, { address, process, endpoints }] of attached.entries()) {
     if (conflicts[i] !== conflicts[0]) found.push(`${address} lists ${conflicts[i]}\n  and not ${conflicts[0]}`);
-    const told = [...process!.vteps.get(VNI)!.endpoints].sort().join('; ');
+    const reported = [...process!.vteps.get(VNI)!.endpoints].sort().join('; ');
     const own = all.filter(({ host, id }) => host.process === process && endpoints.get(NET)!.has(id));
     const reachable = announced.filter(
       (wish) => wish.host.process !== process && own.every((one) => !differ(one, wish)),
     );
     const wanted = reachable.map(name).sort().join('; ');
-    if (told !== wanted) found.push(`${address}: its VTEP knows ${told}\n  and not ${wanted}`);
+    if (reported !== wanted) found.push(`${address}: its VTEP knows ${reported}\n  and not ${wanted}`);
   }
   for (const { host } of waiting)
     if (!conflicts[0]!.includes(`not ${host.process!.name}`)) found.push(`no conflict names ${host.address}`);
@@ -113,7 +113,7 @@ function wallClock(clock: Clock, random: Random): () => number {
 function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log): void {
   const host = random.pick(lab.hosts);
   const { process, address } = host;
-  const say = (what: string): void => log(`${lab.clock.now.toFixed(0)} ${address} ${what}`);
+  const note = (what: string): void => log(`${lab.clock.now.toFixed(0)} ${address} ${what}`);
   const what = random.integer(9);
   if (what < 4) {
     // Few addresses, so that hosts conflict; ids are shared by several hosts or unique.
@@ -124,24 +124,24 @@ function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log)
     if (host.endpoints.get(NET)?.has(id) === true) return;
     // A host has one MAC address per IP address.
     if ([...(host.endpoints.get(NET)?.values() ?? [])].some((one) => one.ip === ip || one.mac === mac)) return;
-    say(`has ${id}: ${ip} ${mac}`);
+    note(`has ${id}: ${ip} ${mac}`);
     host.add(NET, id, { ip, mac });
   } else if (what < 6) {
     const ids = [...(host.endpoints.get(NET)?.keys() ?? [])];
     if (ids.length === 0) return;
     const id = random.pick(ids);
-    say(`has ${id} no more`);
+    note(`has ${id} no more`);
     host.remove(NET, id);
   } else if (what === 6 && process !== null) {
-    say(process.frozen ? 'goes on' : 'freezes');
+    note(process.frozen ? 'goes on' : 'freezes');
     process.freeze(!process.frozen);
   } else if (process === null) {
     if (random.chance(0.3)) host.endpoints.clear();
     boot(host, random, names);
-    say(`starts as ${host.process!.name}`);
+    note(`starts as ${host.process!.name}`);
   } else if (random.chance(0.5)) {
     const farewell = random.chance(0.3);
-    say(farewell ? 'leaves' : 'crashes');
+    note(farewell ? 'leaves' : 'crashes');
     if (farewell) process.db.close(process.now);
     host.crash();
   }
@@ -158,7 +158,7 @@ function run(seed: number, log: Log): string[] {
   log(JSON.stringify(link));
   const lab = new GossipLab(clock, random, [{ id: NET, vni: VNI }], 2 + random.integer(4), link);
   const weather = new Weather(lab.network, random.fork(), log);
-  lab.heard = (datagram) => weather.heard(datagram);
+  lab.received = (datagram) => weather.received(datagram);
   const addresses = lab.hosts.map(({ address }) => address);
   const names = { next: 1 };
   for (const host of lab.hosts) {
@@ -248,9 +248,9 @@ class Scene {
   holder(): string {
     const views = running(this.lab).map(({ process, address }) => {
       const records = process!.db.entries(NET, OVERLAY_PEER_TABLE).filter(({ key }) => key.startsWith('e5-'));
-      const told = [...process!.vteps.get(VNI)!.endpoints].filter((one) => one.startsWith('10.0.0.5 '));
+      const reported = [...process!.vteps.get(VNI)!.endpoints].filter((one) => one.startsWith('10.0.0.5 '));
       const here = records.filter(({ owner }) => owner === process!.name).map(() => address);
-      return [...here, ...told.map((one) => one.split(' ')[2]!)].map((at) => at.split('.')[3]).join(' and ');
+      return [...here, ...reported.map((one) => one.split(' ')[2]!)].map((at) => at.split('.')[3]).join(' and ');
     });
     return [...new Set(views)].join(' or ');
   }
@@ -342,9 +342,9 @@ scenario('a host that restarts before others detect it keeps its seniority, and 
   scene.pass(2000);
   scene.claim(2);
   scene.pass(2000);
-  const told = scene.host(3).process!.vteps.get(VNI)!;
+  const vtep = scene.host(3).process!.vteps.get(VNI)!;
   const changes: string[] = [];
-  told.removeEndpoint = (_, { ip }) => void changes.push(ip);
+  vtep.removeEndpoint = (_, { ip }) => void changes.push(ip);
   scene.host(1).crash();
   scene.pass(1000);
   scene.boot(1);

@@ -162,7 +162,7 @@ function run(seed: number, log: Log): string[] {
   );
   const weather = new Weather(cluster.network, random.fork(), log);
   const keys: Keys = new Keys(cluster, random.fork(), seed % 10 === 0 ? aesGcm : cheapAead, () => weather.forget());
-  cluster.heard = (datagram) => weather.heard(datagram);
+  cluster.received = (datagram) => weather.received(datagram);
   log(JSON.stringify(link));
   const hosts = Array.from({ length: 2 + random.integer(4) }, (_, i) => new Host(cluster, `host-${i}`));
   const addresses = hosts.map(({ address }) => address);

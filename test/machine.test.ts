@@ -9,11 +9,11 @@ function firstWords(config: object, announce = true): string[] {
   const made = plan({ local: '172.31.1.5', ...config });
   for (const segment of made.segments) segment.mtu = 1450;
   const words: string[] = [];
-  const say = (place: string, bytes: Uint8Array): void =>
+  const note = (place: string, bytes: Uint8Array): void =>
     void words.push(`${place}: ${summarize(dissect(bytes).layers)}`);
   buildVtep(made, announce).sendAnnouncements(0, {
-    deliver: (port, bytes, offset, end) => say(`port ${port}`, bytes.slice(offset, end)),
-    transmit: ({ address }, bytes, offset, end) => say(address, bytes.slice(offset + 8, end)),
+    deliver: (port, bytes, offset, end) => note(`port ${port}`, bytes.slice(offset, end)),
+    transmit: ({ address }, bytes, offset, end) => note(address, bytes.slice(offset + 8, end)),
   });
   return words;
 }

@@ -38,8 +38,8 @@ scenario('twenty members know each other five seconds after all have joined the 
   agree(cluster);
   cluster.clock.advance(60_000);
   agree(cluster);
-  for (const { machine, told } of cluster.members) {
-    assert.is(told.length, 19); // each other one joined, once, and nothing else happened
+  for (const { machine, reported } of cluster.members) {
+    assert.is(reported.length, 19); // each other one joined, once, and nothing else happened
     assert.is(machine.counters()['probes-failed'], 0);
     assert.is(machine.counters().malformed, 0);
     assert.is(machine.self.incarnation, 1);
@@ -125,7 +125,7 @@ scenario('a member that leaves is listed as left, and is not suspected', () => {
   agree(cluster);
 });
 
-scenario('a member restarts before the others miss it, and joins nobody: within 3 s all know each other again', () => {
+scenario('a member restarts before the others miss it, and joins no one: within 3 s all know each other again', () => {
   for (let seed = 1; seed <= 20; seed++) {
     const [cluster, members] = settled(2 + (seed % 4), seed);
     const [first] = members;
@@ -167,7 +167,7 @@ scenario(
     const { clock } = cluster;
     c!.act((machine, now) => machine.restore(state, now));
     assert.equal(c!.sees(), ['a', 'b', 'c']);
-    assert.is(c!.told.filter(({ what, time }) => what === 'joined b' && time === clock.now).length, 1);
+    assert.is(c!.reported.filter(({ what, time }) => what === 'joined b' && time === clock.now).length, 1);
     assert.is(c!.machine.sizes().broadcasts, 1); // its own
     cluster.clock.advance(20_000);
     agree(cluster);
@@ -192,7 +192,7 @@ scenario('one direction between two members is cut: indirect probes succeed, and
   const [cluster, [a, b]] = settled(5);
   cluster.network.cut(a!.address, b!.address);
   cluster.clock.advance(300_000);
-  for (const member of cluster.members) for (const { what } of member.told) assert.match(what, /^joined/);
+  for (const member of cluster.members) for (const { what } of member.reported) assert.match(what, /^joined/);
   agree(cluster);
 });
 
@@ -216,7 +216,7 @@ scenario('with 20 % packet loss, members find each other and stay alive', () => 
   agree(cluster);
   for (const member of cluster.members)
     assert.equal(
-      member.told.filter(({ what }) => !what.startsWith('joined')),
+      member.reported.filter(({ what }) => !what.startsWith('joined')),
       [],
     );
 });
@@ -289,7 +289,7 @@ scenario('false messages about a member: it is back within seconds, and others a
     cluster.clock.advance(20_000);
     agree(cluster);
     for (const member of others)
-      assert.not(member.told.some((one) => /^(dead|left)/.test(one.what) && !one.what.endsWith(node)));
+      assert.not(member.reported.some((one) => /^(dead|left)/.test(one.what) && !one.what.endsWith(node)));
     assert.is(victim.machine.self.incarnation, 21); // one more for each lie
   }
 });
@@ -319,7 +319,7 @@ scenario('a member with the highest incarnation stays, dies, is forgotten and co
   cluster.clock.advance(120_000);
   for (const member of members.slice(1)) {
     assert.is(member.state(node), undefined); // no member announced it
-    assert.is(member.told.filter(({ what }) => what === `dead ${node}`).length, 1);
+    assert.is(member.reported.filter(({ what }) => what === `dead ${node}`).length, 1);
   }
   victim.restart();
   victim.join(members[3]!);
@@ -367,7 +367,7 @@ function run(seed: number, log: Log): string[] {
   );
   const weather = new Weather(cluster.network, random.fork(), log);
   const keys: Keys = new Keys(cluster, random.fork(), seed % 10 === 0 ? aesGcm : cheapAead, () => weather.forget());
-  cluster.heard = (datagram) => weather.heard(datagram);
+  cluster.received = (datagram) => weather.received(datagram);
   log(JSON.stringify(link));
   const members = cluster.grow(2 + random.integer(6));
   const addresses = members.map(({ address }) => address);
@@ -394,7 +394,7 @@ function turn(one: SimMember, members: readonly SimMember[], random: Random, log
   const what = random.pick(['kill', 'restart', 'rename', 'pause', 'resume', 'leave', 'meta'] as const);
   log(`${one.clock.now.toFixed(0)} ${what} ${one.name}`);
   if (what === 'restart' || what === 'rename') {
-    one.restart(what === 'rename' ? `${one.name[0]}${one.told.length}` : one.name);
+    one.restart(what === 'rename' ? `${one.name[0]}${one.reported.length}` : one.name);
     one.join(...members.filter((member) => member !== one));
   } else if (what === 'resume') members.forEach((member) => member.resume());
   else if (!one.running || one.paused) return;

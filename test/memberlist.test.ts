@@ -73,7 +73,7 @@ class Bench {
     );
   }
 
-  hear(...messages: Message[]): void {
+  receive(...messages: Message[]): void {
     const parts = messages.map(encodeMessage);
     const bytes = parts.length === 1 ? parts[0]! : encodeCompound(parts);
     this.machine.receivePacket('10.0.0.9', 999, bytes, this.now);
@@ -90,7 +90,7 @@ class Bench {
   }
 
   /** Messages of one type sent since the last call, with their destinations. */
-  said<T extends Message['type']>(type: T): (Extract<Message, { type: T }> & { to: string })[] {
+  sentOf<T extends Message['type']>(type: T): (Extract<Message, { type: T }> & { to: string })[] {
     const found = this.sent.flatMap(({ to, messages }) => messages.map((message) => ({ ...message, to })));
     this.sent.length = 0;
     return found.filter((one): one is Extract<Message, { type: T }> & { to: string } => one.type === type);
@@ -119,10 +119,10 @@ const ping = (node: string, more: object = {}): Message =>
 
 test('a ping is answered to the address in it or to its source, and ignored if it names another node', () => {
   const bench = new Bench({}, { ackPayload: () => Uint8Array.of(1, 2) });
-  bench.hear(ping('me'), ping('', { seqNo: 6, sourceAddr: '10.0.0.7', sourcePort: 77 }), ping('you', { seqNo: 7 }));
-  bench.hear(ping('me', { seqNo: 8, sourceAddr: '10.0.0.7' }));
+  bench.receive(ping('me'), ping('', { seqNo: 6, sourceAddr: '10.0.0.7', sourcePort: 77 }), ping('you', { seqNo: 7 }));
+  bench.receive(ping('me', { seqNo: 8, sourceAddr: '10.0.0.7' }));
   assert.equal(
-    bench.said('ack').map(({ to, seqNo, payload }) => [to, seqNo, [...payload]]),
+    bench.sentOf('ack').map(({ to, seqNo, payload }) => [to, seqNo, [...payload]]),
     [
       ['10.0.0.9:999', 5, [1, 2]],
       ['10.0.0.7:77', 6, [1, 2]],
@@ -134,32 +134,32 @@ test('a ping is answered to the address in it or to its source, and ignored if i
 test('a machine without other members joins a prober, at most once a second; one with members does not', () => {
   const bench = new Bench();
   const joined = (): string[] => bench.streams.splice(0).map(({ to }) => to);
-  bench.hear(ping('you'));
+  bench.receive(ping('you'));
   assert.equal(joined(), []);
-  bench.hear(ping('me'), ping('me', { sourceAddr: '10.0.0.7', sourcePort: 77 }));
+  bench.receive(ping('me'), ping('me', { sourceAddr: '10.0.0.7', sourcePort: 77 }));
   assert.equal(joined(), ['10.0.0.9:999']);
   bench.pass(1000);
-  bench.hear(ping('me', { sourceAddr: '10.0.0.7', sourcePort: 77 }));
+  bench.receive(ping('me', { sourceAddr: '10.0.0.7', sourcePort: 77 }));
   assert.equal(joined(), ['10.0.0.7:77']);
   bench.pass(1000);
-  bench.hear(alive('b'));
+  bench.receive(alive('b'));
   joined();
-  bench.hear(ping('me'));
+  bench.receive(ping('me'));
   assert.equal(joined(), []);
 
   const leaving = new Bench();
   leaving.machine.leave(leaving.now);
-  leaving.hear(ping('me'));
+  leaving.receive(ping('me'));
   assert.equal(leaving.streams, []);
 });
 
 test('an indirect ping has its own sequence number; the ack has the requester’s, and a nack is sent if requested', () => {
   const bench = new Bench();
   const ask = { type: 'indirectPing', target: '10.0.0.5', port: 55, node: 'five', sourceNode: '' } as const;
-  bench.hear({ ...ask, seqNo: 100, nack: true, sourceAddr: '10.0.0.7', sourcePort: 77 });
-  bench.hear({ ...ask, seqNo: 101, nack: true, sourceAddr: '', sourcePort: 0 });
-  bench.hear({ ...ask, seqNo: 102, nack: false, sourceAddr: '', sourcePort: 0 });
-  const pings = bench.said('ping');
+  bench.receive({ ...ask, seqNo: 100, nack: true, sourceAddr: '10.0.0.7', sourcePort: 77 });
+  bench.receive({ ...ask, seqNo: 101, nack: true, sourceAddr: '', sourcePort: 0 });
+  bench.receive({ ...ask, seqNo: 102, nack: false, sourceAddr: '', sourcePort: 0 });
+  const pings = bench.sentOf('ping');
   assert.equal(
     pings.map(({ to, node, sourceAddr, sourcePort }) => [to, node, sourceAddr, sourcePort]),
     [
@@ -169,24 +169,24 @@ test('an indirect ping has its own sequence number; the ack has the requester’
     ],
   );
   assert.is(bench.machine.sizes().relays, 3);
-  bench.hear({ type: 'ack', seqNo: pings[0]!.seqNo, payload: Uint8Array.of(9) });
-  assert.equal(bench.said('ack'), [{ type: 'ack', seqNo: 100, payload: NONE, to: '10.0.0.7:77' }]);
+  bench.receive({ type: 'ack', seqNo: pings[0]!.seqNo, payload: Uint8Array.of(9) });
+  assert.equal(bench.sentOf('ack'), [{ type: 'ack', seqNo: 100, payload: NONE, to: '10.0.0.7:77' }]);
   bench.pass(501);
-  assert.equal(bench.said('nack'), [{ type: 'nack', seqNo: 101, to: '10.0.0.9:999' }]);
+  assert.equal(bench.sentOf('nack'), [{ type: 'nack', seqNo: 101, to: '10.0.0.9:999' }]);
   assert.is(bench.machine.sizes().relays, 0);
 });
 
 test('a silent member is probed indirectly and by stream after 0.5 s, and suspected after 1 s', () => {
   const bench = new Bench();
-  bench.hear(alive('a'), alive('b'), alive('c', { vsn: Uint8Array.of(1, 3, 2, 0, 0, 0) }));
+  bench.receive(alive('a'), alive('b'), alive('c', { vsn: Uint8Array.of(1, 3, 2, 0, 0, 0) }));
   bench.machine.receivePacket('x', 1, encodeMessage(alive('me')), 0);
   while (bench.sent.every(({ messages }) => messages.every(({ type }) => type !== 'ping'))) bench.pass(1);
-  const [first] = bench.said('ping');
+  const [first] = bench.sentOf('ping');
   const target = first!.node;
   bench.pass(499);
-  assert.is(bench.said('indirectPing').length, 0);
+  assert.is(bench.sentOf('indirectPing').length, 0);
   bench.pass(2);
-  const asked = bench.said('indirectPing');
+  const asked = bench.sentOf('indirectPing');
   assert.is(asked.length, 2);
   for (const one of asked) {
     assert.is(one.seqNo, first!.seqNo);
@@ -205,13 +205,13 @@ test('a silent member is probed indirectly and by stream after 0.5 s, and suspec
 test('nacks keep the health score; an answer by stream or through others counts as an answer', () => {
   for (const way of ['nacks', 'relayed', 'stream'] as const) {
     const bench = new Bench();
-    bench.hear(alive('a'), alive('b'), alive('c'));
+    bench.receive(alive('a'), alive('b'), alive('c'));
     while (bench.machine.sizes().streams === 0) bench.pass(1);
-    const asked = bench.said('indirectPing');
+    const asked = bench.sentOf('indirectPing');
     assert.is(asked.length, 2);
     const { seqNo, node } = asked[0]!;
-    if (way === 'nacks') bench.hear({ type: 'nack', seqNo }, { type: 'nack', seqNo });
-    if (way === 'relayed') bench.hear({ type: 'ack', seqNo, payload: NONE });
+    if (way === 'nacks') bench.receive({ type: 'nack', seqNo }, { type: 'nack', seqNo });
+    if (way === 'relayed') bench.receive({ type: 'ack', seqNo, payload: NONE });
     const stream = bench.streams.find((one) => decodeStream(one.bytes).type === 'ping')!;
     if (way === 'stream')
       bench.machine.streamData(stream.id, encodeMessage({ type: 'ack', seqNo, payload: NONE }), bench.now);
@@ -223,16 +223,16 @@ test('nacks keep the health score; an answer by stream or through others counts 
 
 test('suspicions: of unknown members, outdated, duplicate; each new accuser counts, up to two', () => {
   const bench = new Bench();
-  for (const name of ['a', 'b', 'c', 'd', 'e']) bench.hear(alive(name, { incarnation: 5 }));
-  bench.hear(suspect('z', 'a', 9), dead('z', 'a', 9), suspect('a', 'b', 4), dead('a', 'b', 4));
+  for (const name of ['a', 'b', 'c', 'd', 'e']) bench.receive(alive(name, { incarnation: 5 }));
+  bench.receive(suspect('z', 'a', 9), dead('z', 'a', 9), suspect('a', 'b', 4), dead('a', 'b', 4));
   assert.is(bench.machine.counters().unknown, 2);
   assert.is(bench.machine.counters().old, 2);
-  bench.hear(...['b', 'b', 'c', 'd', 'e'].map((from) => suspect('a', from, 5)));
+  bench.receive(...['b', 'b', 'c', 'd', 'e'].map((from) => suspect('a', from, 5)));
   assert.is(bench.machine.counters().old, 4); // b again, and e after two confirmations
   const times = (accusers: string[]): number => {
     const one = new Bench();
-    for (const name of ['a', 'b', 'c', 'd', 'e']) one.hear(alive(name, { incarnation: 5 }));
-    for (const from of accusers) one.hear(suspect('a', from, 5));
+    for (const name of ['a', 'b', 'c', 'd', 'e']) one.receive(alive(name, { incarnation: 5 }));
+    for (const from of accusers) one.receive(suspect('a', from, 5));
     const answering = setAnswers(one);
     const from = one.now;
     while (one.machine.member('a')!.state === 'suspect') answering(50);
@@ -251,61 +251,61 @@ test('suspicions: of unknown members, outdated, duplicate; each new accuser coun
 function setAnswers(bench: Bench): (milliseconds: number) => void {
   return (milliseconds) => {
     bench.pass(milliseconds);
-    for (const { seqNo } of bench.said('ping')) bench.hear({ type: 'ack', seqNo, payload: NONE });
+    for (const { seqNo } of bench.sentOf('ping')) bench.receive({ type: 'ack', seqNo, payload: NONE });
   };
 }
 
 test('refuting: suspect 1 makes 2, a foreign alive of 40 makes 41, dead of 60 makes 61', () => {
   const bench = new Bench();
   const own = (): number => bench.machine.self.incarnation;
-  bench.hear(suspect('me', 'x', 1));
+  bench.receive(suspect('me', 'x', 1));
   assert.is(own(), 2);
-  bench.hear(alive('me', { addr: ME, incarnation: 40, meta: Uint8Array.of(1) }));
+  bench.receive(alive('me', { addr: ME, incarnation: 40, meta: Uint8Array.of(1) }));
   assert.is(own(), 41);
-  bench.hear(dead('me', 'x', 60));
+  bench.receive(dead('me', 'x', 60));
   assert.is(own(), 61);
-  bench.hear(alive('me', { addr: ME, incarnation: 61 }), suspect('me', 'x', 60), dead('me', 'me', 60));
+  bench.receive(alive('me', { addr: ME, incarnation: 61 }), suspect('me', 'x', 60), dead('me', 'me', 60));
   assert.is(own(), 61); // nothing new in these
-  bench.hear(dead('me', 'x', 0xffff_ffff));
+  bench.receive(dead('me', 'x', 0xffff_ffff));
   assert.is(own(), 0xffff_ffff); // and no further
-  bench.hear(dead('me', 'x', 0xffff_ffff));
+  bench.receive(dead('me', 'x', 0xffff_ffff));
   assert.is(own(), 0xffff_ffff);
   assert.is(bench.machine.awareness, 5);
 });
 
 test('a name keeps its address until its member has left or has been dead long enough', () => {
   const bench = new Bench({ deadNodeReclaimTime: 5000 });
-  bench.hear(alive('a'));
-  bench.hear(alive('a', { addr: '10.9.9.9', incarnation: 7 }));
+  bench.receive(alive('a'));
+  bench.receive(alive('a', { addr: '10.9.9.9', incarnation: 7 }));
   assert.is(bench.machine.member('a')!.address, '10.0.1.97');
   assert.is(bench.machine.counters().conflict, 1);
-  bench.hear(dead('a', 'b'));
-  bench.hear(alive('a', { addr: '10.9.9.9', incarnation: 7 }));
+  bench.receive(dead('a', 'b'));
+  bench.receive(alive('a', { addr: '10.9.9.9', incarnation: 7 }));
   assert.is(bench.machine.member('a')!.state, 'dead');
   bench.pass(5001);
-  bench.hear(alive('a', { addr: '10.9.9.9', incarnation: 0 }));
+  bench.receive(alive('a', { addr: '10.9.9.9', incarnation: 0 }));
   assert.equal([bench.machine.member('a')!.state, bench.machine.member('a')!.address], ['alive', '10.9.9.9']);
-  bench.hear(dead('a', 'a', 3));
+  bench.receive(dead('a', 'a', 3));
   assert.is(bench.machine.member('a')!.state, 'left');
-  bench.hear(alive('a', { addr: '10.9.9.8', incarnation: 0 }));
+  bench.receive(alive('a', { addr: '10.9.9.8', incarnation: 0 }));
   assert.equal([bench.machine.member('a')!.state, bench.machine.member('a')!.address], ['alive', '10.9.9.8']);
 });
 
 test('invalid members are rejected', () => {
   const bench = new Bench({ maxMembers: 3 });
   for (const vsn of [Uint8Array.of(0, 5, 2, 0, 0, 0), Uint8Array.of(1, 0, 2, 0, 0, 0), Uint8Array.of(5, 1, 2, 0, 0, 0)])
-    bench.hear(alive('a', { vsn }));
-  bench.hear(
+    bench.receive(alive('a', { vsn }));
+  bench.receive(
     alive('', {}),
     alive('x'.repeat(256)),
     alive('a', { addr: '' }),
     alive('a', { meta: new Uint8Array(513) }),
   );
   assert.is(bench.machine.counters().invalid, 7);
-  bench.hear(alive('a', { port: 0 }), alive('b'), alive('c'));
+  bench.receive(alive('a', { port: 0 }), alive('b'), alive('c'));
   assert.is(bench.machine.member('a')!.port, PORT);
   assert.is(bench.machine.counters().full, 1);
-  bench.hear(suspect('a', 'x'.repeat(256)), dead('a', 'x'.repeat(256)));
+  bench.receive(suspect('a', 'x'.repeat(256)), dead('a', 'x'.repeat(256)));
   assert.is(bench.machine.counters().invalid, 9);
   for (const options of [
     { name: '' },
@@ -329,7 +329,7 @@ test('a push/pull is answered with the state before it, and echoes join', () => 
     state,
     incarnation,
   });
-  bench.hear(alive('d'), alive('l'), alive('s'));
+  bench.receive(alive('d'), alive('l'), alive('s'));
   const id = bench.machine.acceptStream(0);
   const nodes = [
     node('a', STATE.alive),
@@ -401,8 +401,8 @@ test('a state with a member of an incompatible version is rejected as a whole', 
 });
 
 test('streams: a ping for another node is closed, unreadable data gets an error, an idle stream is closed', () => {
-  const heard: string[] = [];
-  const bench = new Bench({}, { receive: (message) => void heard.push(message.join()) });
+  const received: string[] = [];
+  const bench = new Bench({}, { receive: (message) => void received.push(message.join()) });
   const ask = (bytes: Uint8Array): Uint8Array[] => {
     const id = bench.machine.acceptStream(bench.now);
     bench.written.length = 0;
@@ -413,7 +413,7 @@ test('streams: a ping for another node is closed, unreadable data gets an error,
   assert.equal(decodeStream(ask(encodeMessage(ping('me')))[0]!), { type: 'ack', seqNo: 5, payload: NONE });
   assert.equal(ask(encodeMessage(ping('you'))), []);
   assert.equal(ask(encodeUser(Uint8Array.of(1, 2))), []);
-  assert.equal(heard, ['1,2']);
+  assert.equal(received, ['1,2']);
   assert.is(decodeStream(ask(Uint8Array.of(0xff))[0]!).type, 'err');
   assert.is(decodeStream(ask(encodeStream(Uint8Array.of(5), {}, { compressed: true }))[0]!).type, 'err');
   const id = bench.machine.acceptStream(bench.now);
@@ -439,20 +439,20 @@ test('buffers of streams are bounded, each and in total', () => {
 
 test('leaving: announces it, and then answers neither suspicions nor state with alive', () => {
   const bench = new Bench();
-  bench.hear(alive('a'));
+  bench.receive(alive('a'));
   bench.pass(3000);
   setAnswers(bench)(1);
   let done = 0;
   bench.machine.leave(bench.now, 1000, () => done++);
   bench.pass(1);
-  bench.hear(suspect('me', 'a', 5), dead('me', 'a', 5), alive('me', { addr: ME, incarnation: 9 }));
+  bench.receive(suspect('me', 'a', 5), dead('me', 'a', 5), alive('me', { addr: ME, incarnation: 9 }));
   bench.pass(1100);
   assert.is(done, 1);
   assert.is(bench.machine.self.incarnation, 1);
   assert.is(bench.machine.self.state, 'left');
-  const said = bench.said('dead');
-  assert.ok(said.length >= 4);
-  assert.equal({ ...said[0]!, to: '' }, { type: 'dead', node: 'me', from: 'me', incarnation: 1, to: '' });
+  const sentOf = bench.sentOf('dead');
+  assert.ok(sentOf.length >= 4);
+  assert.equal({ ...sentOf[0]!, to: '' }, { type: 'dead', node: 'me', from: 'me', incarnation: 1, to: '' });
   bench.machine.stop();
   assert.is(bench.machine.due, Infinity);
 });
@@ -460,7 +460,7 @@ test('leaving: announces it, and then answers neither suspicions nor state with 
 test('leaving: the application’s last messages go before the dead message, in packets of their own', () => {
   let words = [Uint8Array.of(1, 2, 3)];
   const bench = new Bench({}, { broadcasts: () => words.splice(0) });
-  bench.hear(alive('a'));
+  bench.receive(alive('a'));
   bench.pass(3000);
   setAnswers(bench)(1);
   const types = (): string[][] =>
@@ -489,21 +489,21 @@ test('leaving: the application’s last messages go before the dead message, in 
 
 test('packets to members that support checksums have one, packets to plain addresses do not', () => {
   const bench = new Bench();
-  bench.hear(alive('a'));
+  bench.receive(alive('a'));
   bench.pass(900);
   assert.ok(bench.sent.length > 3);
   // A ping to a suspected member goes together with the suspicion, to a member.
   for (const { bytes, messages } of bench.sent)
     assert.is(bytes[0] === 12, messages[0]!.type !== 'ping' || messages[1]?.type === 'suspect');
   const old = new Bench();
-  old.hear(alive('a', { vsn: Uint8Array.of(1, 4, 2, 0, 0, 0) }));
+  old.receive(alive('a', { vsn: Uint8Array.of(1, 4, 2, 0, 0, 0) }));
   old.pass(900);
   for (const { bytes } of old.sent) assert.is.not(bytes[0], 12);
 });
 
 test('packets never exceed their size limit, and carry as many messages as fit', () => {
   const bench = new Bench({ packetSize: 600 });
-  bench.hear(...Array.from({ length: 30 }, (_, i) => alive(`member-${i}`, { meta: new Uint8Array(i) })));
+  bench.receive(...Array.from({ length: 30 }, (_, i) => alive(`member-${i}`, { meta: new Uint8Array(i) })));
   bench.pass(1500);
   for (const { bytes } of bench.sent) assert.ok(bytes.length <= 600 + 5, `${bytes.length}`); // 5 of the checksum
   assert.ok(bench.sent.some(({ bytes }) => bytes.length > 480));
@@ -578,8 +578,8 @@ test('decompression bombs in streams: all decompressed octets count, also those 
 test('a node without the key gets no packet, and by stream only an encrypted answer', () => {
   const secret = new Uint8Array(16).fill(1);
   const security = { keyring: new Keyring([secret]), aead: aesGcm, nonce: () => new Uint8Array(12) };
-  const heard: string[] = [];
-  const bench = new Bench({ security }, { receive: () => void heard.push('a message') });
+  const received: string[] = [];
+  const bench = new Bench({ security }, { receive: () => void received.push('a message') });
   const other = { ...security, keyring: new Keyring([new Uint8Array(16).fill(2)]) };
   const random = new Random(5);
   for (let i = 0; i < 500; i++) {
@@ -589,7 +589,7 @@ test('a node without the key gets no packet, and by stream only an encrypted ans
       bench.machine.receivePacket('10.6.6.6', 6, bytes, 0);
   }
   assert.is(bench.machine.counters().malformed, 2000);
-  assert.equal([bench.sent, heard], [[], []]);
+  assert.equal([bench.sent, received], [[], []]);
   assert.equal(
     bench.machine.members().map(({ name }) => name),
     ['me'],
@@ -609,49 +609,49 @@ test('the highest incarnation: only the member itself is believed, and it can co
   const TOP = 0xffff_ffff;
   const bench = new Bench();
   const answering = setAnswers(bench);
-  bench.hear(alive('a'), alive('b'), alive('c'));
-  bench.hear(suspect('a', 'liar', TOP), dead('a', 'liar', TOP), dead('a', 'a', TOP), suspect('a', 'me', TOP));
+  bench.receive(alive('a'), alive('b'), alive('c'));
+  bench.receive(suspect('a', 'liar', TOP), dead('a', 'liar', TOP), dead('a', 'a', TOP), suspect('a', 'me', TOP));
   assert.is(bench.machine.member('a')!.state, 'alive');
   assert.is(bench.machine.member('a')!.incarnation, 1);
   assert.is(bench.machine.counters().unbelievable, 4);
   // It is probed early, but at most every other time, however often it is accused.
   const probed: string[] = [];
   for (let i = 0; i < 60; i++) {
-    bench.hear(dead('a', 'liar', TOP));
+    bench.receive(dead('a', 'liar', TOP));
     bench.pass(250);
-    for (const { node, seqNo } of bench.said('ping')) {
+    for (const { node, seqNo } of bench.sentOf('ping')) {
       probed.push(node);
-      bench.hear({ type: 'ack', seqNo, payload: NONE });
+      bench.receive({ type: 'ack', seqNo, payload: NONE });
     }
   }
   assert.ok(probed.filter((node) => node === 'a').length >= 8, probed.join());
   assert.ok(probed.filter((node) => node !== 'a').length >= 4, probed.join());
   // An accusation one below the highest is accepted; the member's refutation is final.
-  bench.hear(suspect('a', 'liar', TOP - 1));
+  bench.receive(suspect('a', 'liar', TOP - 1));
   assert.is(bench.machine.member('a')!.state, 'suspect');
-  bench.hear(alive('a', { incarnation: TOP }), suspect('a', 'liar', TOP), dead('a', 'liar', TOP));
+  bench.receive(alive('a', { incarnation: TOP }), suspect('a', 'liar', TOP), dead('a', 'liar', TOP));
   assert.is(bench.machine.member('a')!.state, 'alive');
   answering(5000);
   // It falls silent: this node still detects that, and then accepts the accusations of others.
   while (bench.machine.member('a')!.state === 'alive') {
     bench.pass(50);
-    for (const { node, seqNo } of bench.said('ping'))
-      if (node !== 'a') bench.hear({ type: 'ack', seqNo, payload: NONE });
+    for (const { node, seqNo } of bench.sentOf('ping'))
+      if (node !== 'a') bench.receive({ type: 'ack', seqNo, payload: NONE });
   }
-  bench.hear(dead('a', 'b', TOP));
+  bench.receive(dead('a', 'b', TOP));
   assert.is(bench.machine.member('a')!.state, 'dead');
-  bench.hear(alive('a', { incarnation: TOP }));
+  bench.receive(alive('a', { incarnation: TOP }));
   assert.is(bench.machine.member('a')!.state, 'alive');
 });
 
 test('a flood of names takes bounded memory, and is forgotten', () => {
   const bench = new Bench({ maxMembers: 500 });
-  for (let i = 0; i < 2000; i++) bench.hear(alive(`flood ${i}`));
+  for (let i = 0; i < 2000; i++) bench.receive(alive(`flood ${i}`));
   assert.is(bench.machine.sizes().members, 500);
   assert.is(bench.machine.counters().full, 1501);
   assert.ok(bench.machine.sizes().broadcasts <= 500);
   for (let i = 0; i < 5000; i++)
-    bench.hear({
+    bench.receive({
       type: 'indirectPing',
       target: '10.0.0.5',
       port: 5,
@@ -676,11 +676,11 @@ test('replayed packets change nothing, in any order', () => {
     suspect('me', 'a', 2),
   ];
   const bench = new Bench();
-  bench.hear(...messages);
+  bench.receive(...messages);
   const state = (): string =>
     JSON.stringify(bench.machine.members().map(({ name, state, incarnation }) => [name, state, incarnation]));
   const before = state();
-  for (let i = 0; i < 200; i++) bench.hear(...random.shuffle([...messages]));
+  for (let i = 0; i < 200; i++) bench.receive(...random.shuffle([...messages]));
   assert.is(state(), before);
 });
 
@@ -690,7 +690,7 @@ test('packets for other machines are dropped and counted', () => {
   bench.machine.receivePacket('x', 1, Uint8Array.of(255, 1), 0);
   bench.machine.receivePacket('x', 1, encodePacket(Uint8Array.of(0), { label: 'other' }), 0);
   assert.is(bench.machine.counters().malformed, 3);
-  bench.hear({ type: 'err', error: 'no' });
+  bench.receive({ type: 'err', error: 'no' });
   assert.is(bench.machine.counters().unexpected, 1);
   assert.is(decodeMessage(encodeMessage(ping('me'))).type, 'ping');
 });
@@ -699,12 +699,12 @@ test('lists a failed member with the time until it is reaped or comes back; the 
   const bench = new Bench({ failedMemberLife: 600_000 });
   const failed = (): unknown[] =>
     bench.machine.members().flatMap(({ name, state, since }) => (state === 'dead' ? [[name, since]] : []));
-  for (const name of ['a', 'b', 'c', 'd']) bench.hear(alive(name));
+  for (const name of ['a', 'b', 'c', 'd']) bench.receive(alive(name));
   bench.now = 1000;
-  bench.hear(dead('a', 'b'), dead('b', 'c'), dead('c', 'c'));
+  bench.receive(dead('a', 'b'), dead('b', 'c'), dead('c', 'c'));
   for (let i = 0; i < 1300; i++) {
     bench.pass(100);
-    for (const { seqNo } of bench.said('ping')) bench.hear({ type: 'ack', seqNo, payload: NONE });
+    for (const { seqNo } of bench.sentOf('ping')) bench.receive({ type: 'ack', seqNo, payload: NONE });
   }
   assert.equal(failed().sort(), [
     ['a', 1000],
@@ -716,7 +716,7 @@ test('lists a failed member with the time until it is reaped or comes back; the 
     bench.machine.members().some(({ name }) => name === 'c'),
     'it left',
   );
-  bench.hear(alive('b'));
+  bench.receive(alive('b'));
   assert.equal(failed(), [['a', 1000]]);
   assert.is(bench.machine.members().filter(({ name }) => name === 'b').length, 1);
   bench.now += 600_000;

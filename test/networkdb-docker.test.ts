@@ -35,15 +35,15 @@ class Pair {
     this.docker = new DockerNode(
       'docker',
       this.clock,
-      (_, message) => this.clock.after(20 * this.random.float(), () => this.hear(message)),
+      (_, message) => this.clock.after(20 * this.random.float(), () => this.receive(message)),
       // With the next gossip, or earlier on an acknowledgement.
-      (message) => this.clock.after(250 * this.random.float(), () => this.hear(message)),
+      (message) => this.clock.after(250 * this.random.float(), () => this.receive(message)),
     );
     this.agent.start(0);
     this.#rearm();
   }
 
-  hear(message: Uint8Array): void {
+  receive(message: Uint8Array): void {
     this.act((now) => this.agent.receive(message, now));
   }
 
@@ -115,7 +115,7 @@ test('a node that joins without a request gets one from the agent a little later
   bench.clock.run(1000);
   bench.act((now) => bench.agent.nodeJoined({ name: 'docker', address: '192.0.2.2', port: 7946 }, now));
   bench.docker.nodes.add('agent');
-  bench.hear(db.wrap(db.NETWORK_EVENT, db.networkEvent, { type: db.JOIN, time: 5, node: 'docker', network }));
+  bench.receive(db.wrap(db.NETWORK_EVENT, db.networkEvent, { type: db.JOIN, time: 5, node: 'docker', network }));
   bench.clock.run(1900);
   assert.is(bench.agent.networks()[0]!.inSync, false);
   bench.clock.run(2600);

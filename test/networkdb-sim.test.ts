@@ -21,7 +21,7 @@ function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log)
   const host = random.pick(lab.hosts);
   const network = random.pick(NETWORKS).id;
   const { process, address } = host;
-  const say = (what: string): void => log(`${lab.clock.now.toFixed(0)} ${address} ${what}`);
+  const note = (what: string): void => log(`${lab.clock.now.toFixed(0)} ${address} ${what}`);
   const what = random.integer(9);
   if (what < 4) {
     // Few ids, so that endpoints come back and move.
@@ -29,25 +29,25 @@ function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log)
     const id = `endpoint-${number}`;
     if (lab.hosts.some(({ endpoints }) => endpoints.get(network)?.has(id) === true)) return;
     const mac = `02:42:0a:00:0${random.integer(2)}:${String(number).padStart(2, '0')}`;
-    say(`has ${id} in ${network}`);
+    note(`has ${id} in ${network}`);
     host.add(network, id, { ip: `10.0.${random.integer(2)}.${number + 2}/24`, mac });
   } else if (what < 7) {
     const ids = [...(host.endpoints.get(network)?.keys() ?? [])];
     if (ids.length === 0) return;
     const id = random.pick(ids);
-    say(`has ${id} in ${network} no more`);
+    note(`has ${id} in ${network} no more`);
     host.remove(network, id);
   } else if (what === 7 && process !== null) {
-    say(process.frozen ? 'goes on' : 'freezes');
+    note(process.frozen ? 'goes on' : 'freezes');
     process.freeze(!process.frozen);
   } else if (process === null) {
     // With its endpoints or without; without, they must disappear everywhere.
     if (random.chance(0.3)) host.endpoints.clear();
     boot(host, random, names);
-    say(`starts as ${host.process!.name}`);
+    note(`starts as ${host.process!.name}`);
   } else {
     const farewell = random.chance(0.3);
-    say(farewell ? 'leaves' : 'crashes');
+    note(farewell ? 'leaves' : 'crashes');
     if (farewell) process.db.close(process.now);
     host.crash();
   }
@@ -66,7 +66,7 @@ function run(seed: number, log: Log): string[] {
   log(JSON.stringify(link));
   const lab = new GossipLab(clock, random, NETWORKS, 2 + random.integer(5), link);
   const weather = new Weather(lab.network, random.fork(), log);
-  lab.heard = (datagram) => weather.heard(datagram);
+  lab.received = (datagram) => weather.received(datagram);
   const addresses = lab.hosts.map(({ address }) => address);
   const names = { next: 1 };
   for (const host of lab.hosts) boot(host, random, names);

@@ -104,7 +104,7 @@ class Bench {
   }
 
   /** Node and network events that it sent. */
-  told(): string[] {
+  reported(): string[] {
     return this.machine.broadcasts(0, 10_000).map((message) => {
       const { type, data } = db.gossipMessage.decode(message);
       const {
@@ -165,9 +165,9 @@ test('joins a network: announces it, requests the tables from its nodes, and mer
   bench.network(db.JOIN, 7, 'b');
   bench.network(db.JOIN, 8, 'c');
   bench.network(db.JOIN, 9, 'd', 'net2');
-  bench.told();
+  bench.reported();
   bench.machine.joinNetwork(NET, bench.now);
-  assert.ok(bench.told().includes('join 11 a net1'), 'its clock is ahead of all that it heard');
+  assert.ok(bench.reported().includes('join 11 a net1'), 'its clock is ahead of all that it heard');
   assert.is(bench.machine.next, bench.now);
   bench.tick(0);
   assert.equal(bench.streams.map(([node]) => node).sort(), ['b', 'c']);
@@ -190,14 +190,14 @@ test('starts with the attachments of an earlier run, and does not announce them'
   for (let i = 0; i < 20; i++) bench.machine.broadcasts(0, 10_000);
   bench.machine.restore(state, bench.now);
   assert.equal(bench.machine.peers(NET), ['b', 'c']);
-  const told = (): string[] =>
+  const reported = (): string[] =>
     bench.machine
       .broadcasts(0, 10_000)
       .map((message) => db.networkEvent.decode(db.gossipMessage.decode(message).data))
       .map(({ type, node }) => `${node} ${type === db.LEAVE ? 'leaves' : 'joins'}`);
-  assert.equal(told(), ['a leaves']); // it is in no network now
+  assert.equal(reported(), ['a leaves']); // it is in no network now
   bench.machine.mergeState(state, bench.now);
-  assert.equal(told(), ['a leaves']);
+  assert.equal(reported(), ['a leaves']);
 });
 
 test('an unanswered bulk sync times out, and another node gets the request', () => {
@@ -616,9 +616,9 @@ test('refutes false messages about its entries, its attachments and itself', () 
   bench.network(db.LEAVE, 800, 'a');
   bench.network(db.JOIN, 900, 'a', 'net9');
   bench.node(db.LEAVE, 1000, 'a');
-  const told = bench.told();
+  const reported = bench.reported();
   for (const one of ['leave 902 a net9', 'join 1002 a', 'join 1003 a net1'])
-    assert.ok(told.includes(one), `${one}: ${told.join()}`);
+    assert.ok(reported.includes(one), `${one}: ${reported.join()}`);
   bench.tick(200);
   assert.ok(bench.gossiped().includes('b: create 703 a mine=1'));
 });
@@ -646,7 +646,7 @@ test('a late leave message of an earlier process: entries are announced again bu
   const { time } = bench.machine.entry(NET, TABLE, 'k')!;
 
   bench.node(db.LEAVE, 50, 'a');
-  assert.equal(bench.told(), ['join 52 a', 'join 53 a net1']);
+  assert.equal(bench.reported(), ['join 52 a', 'join 53 a net1']);
   bench.tick(250);
   // If Docker has the entry, it treats one with a later time as a second endpoint, and logs an error.
   assert.equal(bench.gossiped(), [`b: create ${time} a k=1`]);
@@ -832,7 +832,7 @@ test('contacts the bootstrap addresses while their nodes are absent', () => {
 test('a closed machine announces that it leaves, and sends nothing more', () => {
   const bench = Bench.joined();
   bench.machine.close(bench.now);
-  assert.match(bench.told().join(), /^leave \d+ a$/);
+  assert.match(bench.reported().join(), /^leave \d+ a$/);
   bench.table(db.CREATE, 20, 'b', 'k');
   bench.pass(5 * MINUTE);
   assert.is(bench.shown(), '');

@@ -524,7 +524,7 @@ test('adding a VLAN tag adjusts the offsets in the virtio header', () => {
 
 // ---- Checksum of a single frame ----
 
-test('finishes the checksum that a frame lacks', () => {
+test('completes the checksum of a frame', () => {
   for (const [, kind] of KINDS) {
     const packet: Packet = { ...kind, data: octets(101) };
     const bytes = Uint8Array.of(9, 9, 9, ...build(packet, true), 9);

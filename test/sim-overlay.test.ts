@@ -162,7 +162,7 @@ for (const [name, options] of MODES)
   });
 
 test('a broadcast among a hundred hosts reaches every station once, and its sender never', () => {
-  const heard = new Map<string, number>();
+  const received = new Map<string, number>();
   let datagrams = 0;
   const net = new Overlay({
     hosts: 100,
@@ -171,15 +171,15 @@ test('a broadcast among a hundred hosts reaches every station once, and its send
     station: { announce: false },
     trace: (event) => {
       if (event.event === 'receive' && event.kind === 'frame')
-        heard.set(event.location, (heard.get(event.location) ?? 0) + 1);
+        received.set(event.location, (received.get(event.location) ?? 0) + 1);
       if (event.event === 'send' && event.kind === 'datagram') datagrams++;
     },
   });
   net.station('c5').sendUdp('255.255.255.255', 9, 9, new Uint8Array(4), 0);
   net.clock.run(100);
-  assert.is(heard.size, 199);
-  assert.not(heard.has('h3/c5'));
-  assert.ok([...heard.values()].every((count) => count === 1));
+  assert.is(received.size, 199);
+  assert.not(received.has('h3/c5'));
+  assert.ok([...received.values()].every((count) => count === 1));
   assert.is(datagrams, 99, 'head-end replication: one for each other host, and no host forwards it');
 });
 
@@ -192,7 +192,7 @@ test('after minutes of silence learned entries expire; then a frame is flooded, 
   const both = { '02:42:0a:00:00:03': h1.address, '02:42:0a:00:00:04': h2.address };
   assert.equal(fdbOf(h1, clock.now), { ...both, '02:42:0a:00:00:03': 'c1' });
   assert.equal(fdbOf(h2, clock.now), { ...both, '02:42:0a:00:00:04': 'c2' });
-  assert.equal(fdbOf(h3, clock.now), { '02:42:0a:00:00:03': h1.address }, 'it has heard the question only');
+  assert.equal(fdbOf(h3, clock.now), { '02:42:0a:00:00:03': h1.address }, 'it has received the question only');
   const flooded = countOf([h1, h2], 'flooded');
   clock.advance(290_000);
   assert.is(Object.keys(fdbOf(h1, clock.now)).length, 2);
@@ -340,7 +340,7 @@ test('pings are lost and duplicated at the rates of the underlay', () => {
   assert.ok(Math.abs(twice!.duplicates - answers) < 4 * Math.sqrt(answers), `${twice!.duplicates} duplicates`);
 });
 
-test('finds the MTU of the segment: the VTEP tells the station, which remembers', () => {
+test('path MTU discovery in the segment: the VTEP sends an ICMP error to the station, which stores the MTU', () => {
   const net = new Overlay({ hosts: TWO_HOSTS, station: { mtu: 1500 } });
   const [c1, c2] = net.stations as [Station, Station];
   assert.is(received(net.ping([[c1, c2]], { size: 1422 })), 1, '1422 + 8 + 20 = 1450');
@@ -358,7 +358,7 @@ test('finds the MTU of the segment: the VTEP tells the station, which remembers'
   assert.equal(errors, [['too-big', 1450, C1.ip, 7]]);
 });
 
-test('finds the MTU of the underlay’s path: its routers tell the VTEP, and that tells the station', () => {
+test('path MTU discovery in the underlay: its routers notify the VTEP, and the VTEP notifies the station', () => {
   const net = new Overlay({ hosts: TWO_HOSTS, station: { mtu: 1500 } });
   const [c1, c2] = net.stations as [Station, Station];
   net.network.path(C1.host, C2.host).set({ mtu: 1400 });

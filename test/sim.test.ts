@@ -368,41 +368,41 @@ function network(options: LinkOptions = {}, seed = 1) {
   const clock = new Clock();
   const events: TraceEvent[] = [];
   const net = new Network(clock, new Random(seed), options, (event) => events.push(event));
-  const heard: string[] = [];
+  const received: string[] = [];
   for (const address of [A, B, C])
     net
       .join(address)
       .bind(7, ({ source, sourcePort, tos, payload }) =>
-        heard.push(`${clock.now} ${source}:${sourcePort} to ${address}: ${hex(payload)} tos ${tos}`),
+        received.push(`${clock.now} ${source}:${sourcePort} to ${address}: ${hex(payload)} tos ${tos}`),
       );
   const send = (from: string, to: string, byte = 1): void =>
     net.node(from)!.send(to, 7, 9, Uint8Array.of(0xa5, byte, 0xa5), 1, 2);
   /** Which node reaches which. */
   const hearing = (): string => {
-    heard.length = 0;
+    received.length = 0;
     const names: Record<string, string> = { [A]: 'A', [B]: 'B', [C]: 'C' };
     for (const from of [A, B, C]) for (const to of [A, B, C]) if (from !== to) send(from, to);
     clock.advance(10);
-    return heard
+    return received
       .map((line) => line.split(' '))
       .map(([, from, , to]) => names[from!.split(':')[0]!]! + names[to!.slice(0, -1)]!)
       .join(' ');
   };
-  return { clock, net, heard, events, send, hearing };
+  return { clock, net, received, events, send, hearing };
 }
 
 test('datagrams go from address to address', () => {
-  const { clock, net, heard, events, send } = network({ latency: 2.5 });
+  const { clock, net, received, events, send } = network({ latency: 2.5 });
   const bytes = Uint8Array.of(1, 2, 3);
   net.node(A)!.send(B, 7, 4000, bytes, 0, 3, 0xb8);
   bytes.fill(9); // the sender's again
   clock.run();
-  assert.equal(heard, [`2.5 ${A}:4000 to ${B}: 010203 tos 184`]);
+  assert.equal(received, [`2.5 ${A}:4000 to ${B}: 010203 tos 184`]);
   net.node(A)!.send(B, 8, 4000, bytes);
   net.node(A)!.send('198.51.100.1', 7, 4000, bytes);
   send(B, A, 5);
   clock.run();
-  assert.is(heard.length, 2);
+  assert.is(received.length, 2);
   assert.equal(
     events.map((event) => `${event.time} ${event.event} ${event.location}`),
     [
@@ -448,26 +448,26 @@ test('partitions and one-way cuts, and their healing', () => {
 });
 
 test('a node that is down neither sends nor receives, and one that left can be replaced', () => {
-  const { net, hearing, heard, send, clock } = network();
+  const { net, hearing, received, send, clock } = network();
   net.node(B)!.up = false;
   assert.is(hearing(), 'AC CA');
   net.node(B)!.up = true;
   send(A, B);
   net.node(B)!.up = false; // while the datagram is in transit
-  heard.length = 0;
+  received.length = 0;
   clock.advance(10);
-  assert.equal(heard, []);
+  assert.equal(received, []);
   assert.ok(net.leave(B));
   assert.not(net.leave(B));
   assert.is(net.node(B), undefined);
-  net.join(B).bind(7, () => heard.push('new'));
+  net.join(B).bind(7, () => received.push('new'));
   send(A, B);
   clock.advance(10);
-  assert.equal(heard, ['new']);
+  assert.equal(received, ['new']);
 });
 
 test('a path can have its own conditions, in one direction', () => {
-  const { clock, net, heard, send } = network({ latency: 2 });
+  const { clock, net, received, send } = network({ latency: 2 });
   net.path(A, B).set({ latency: 30 });
   net.path(C, B).set({ loss: 1 });
   for (const [from, to] of [
@@ -479,7 +479,7 @@ test('a path can have its own conditions, in one direction', () => {
     send(from, to);
   clock.run();
   assert.equal(
-    heard.map((line) => line.split(':')[0]),
+    received.map((line) => line.split(':')[0]),
     [`2 ${B}`, `2 ${A}`, `30 ${A}`],
   );
   assert.is(net.path(A, B).counters.delivered, 1);
@@ -492,18 +492,18 @@ test('a path can have its own conditions, in one direction', () => {
 });
 
 test('a sender gets an error for a datagram whose size with headers exceeds the MTU', () => {
-  const { clock, net, heard, events } = network({ latency: 2 });
-  const told: string[] = [];
-  net.node(A)!.onTooBig = (address, mtu) => told.push(`${clock.now} ${address} ${mtu}`);
+  const { clock, net, received, events } = network({ latency: 2 });
+  const reported: string[] = [];
+  net.node(A)!.onTooBig = (address, mtu) => reported.push(`${clock.now} ${address} ${mtu}`);
   net.path(A, B).set({ mtu: 100 });
   const send = (size: number): void => net.node(A)!.send(B, 7, 9, new Uint8Array(size));
   send(72); // 20 + 8 in front
   clock.run();
-  assert.is(heard.length, 1);
+  assert.is(received.length, 1);
   send(73);
   clock.run();
-  assert.is(heard.length, 1);
-  assert.equal(told, [`4 ${B} 100`]);
+  assert.is(received.length, 1);
+  assert.equal(reported, [`4 ${B} 100`]);
   assert.is(events.at(-1)!.event, 'too-big');
   net.join('fd00::1');
   net.path('fd00::1', 'fd00::2').set({ mtu: 100 });
@@ -1113,14 +1113,14 @@ test('two stations on a cable', () => {
   clock.run(30_000);
   assert.equal(results[0]!.rtts, [40, 20, 20, 20, 20], 'ARP takes a round trip of its own');
   // An echo server and its client.
-  const heard: string[] = [];
+  const received: string[] = [];
   c2.bind(7, {
     receive: ({ source, sourcePort, payload }, now) => void c2.sendUdp(source, sourcePort, 7, payload.slice(), now),
   });
-  c1.bind(5000, { receive: ({ payload }, now) => void heard.push(`${now} ${hex(payload)}`) });
+  c1.bind(5000, { receive: ({ payload }, now) => void received.push(`${now} ${hex(payload)}`) });
   c1.sendUdp(C2.ip, 7, 5000, Uint8Array.of(1, 2, 3), clock.now);
   clock.run(31_000);
-  assert.equal(heard, ['30020 010203']);
+  assert.equal(received, ['30020 010203']);
   // The cable's limit excludes the Ethernet header, like an MTU.
   there.set({ mtu: 84 });
   c1.ping(C2.ip, { size: 56 }, clock.now, (result) => results.push(result));

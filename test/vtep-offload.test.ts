@@ -116,7 +116,7 @@ test('a super-frame with segments beyond the MTU gets one ICMP error, and its se
   const wire = 9500 + 10 * HEADERS;
   vtep.receiveFrame(a, bytes, HEADROOM, bytes.length, 0, sink, 10, wire, SIZE + HEADERS);
   assert.is(out.length, 1);
-  assert.is.not(out[0]!.bytes, bytes, 'it is no super-frame, and can be told');
+  assert.is.not(out[0]!.bytes, bytes, 'it is not a super-frame, and can be distinguished');
   const error = icmp.decode(ipv4.decode(out[0]!.octets, 14).payload) as { nextHopMtu?: number };
   assert.is(error.nextHopMtu, SIZE + HEADERS - 15);
   const { counts, drops } = vtep.counters();

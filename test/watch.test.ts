@@ -47,13 +47,13 @@ watch(
     fc.assert(
       fc.property(fc.array(claim, { maxLength: 60 }), (claims) => {
         const one = new Watch(7);
-        const heard: { key: number; mac: number; now: number }[] = [];
+        const received: { key: number; mac: number; now: number }[] = [];
         let now = 0;
         for (const { key, mac, wait } of claims) {
           now += wait;
           // The reference: the runs of one claimant, of which the last but one is this one's, and ended lately.
           const runs: { mac: number; start: number }[] = [];
-          for (const past of heard.filter((other) => other.key === key))
+          for (const past of received.filter((other) => other.key === key))
             if (runs.at(-1)?.mac !== past.mac) runs.push({ mac: past.mac, start: past.now });
           const last = runs.at(-1);
           const expected =
@@ -61,7 +61,7 @@ watch(
               ? last.mac
               : 0;
           assert.is(one.claims(key, mac, now), expected);
-          heard.push({ key, mac, now });
+          received.push({ key, mac, now });
         }
       }),
     );

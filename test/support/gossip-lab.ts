@@ -35,7 +35,7 @@ export class LabHost {
     this.address = address;
     lab.network.join(address).bind(PORT, (datagram) => {
       if (this.process === null) return;
-      lab.heard?.(datagram);
+      lab.received?.(datagram);
       this.process.packet(datagram.payload);
     });
   }
@@ -254,7 +254,7 @@ export class GossipLab {
   readonly networks: readonly LabNetwork[];
   readonly hosts: LabHost[] = [];
   /** Called for every packet that reaches a process. */
-  heard: ((datagram: Datagram) => void) | undefined;
+  received: ((datagram: Datagram) => void) | undefined;
 
   constructor(clock: Clock, random: Random, networks: readonly LabNetwork[], count: number, link: LinkOptions) {
     this.clock = clock;

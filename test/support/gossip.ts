@@ -22,7 +22,7 @@ import {
 export const PORT = 7946;
 
 /** An event that a member reported, such as `joined b`. */
-export interface Told {
+export interface Reported {
   time: number;
   what: string;
 }
@@ -30,7 +30,7 @@ export interface Told {
 export class SimMember {
   name: string;
   readonly address: string;
-  readonly told: Told[] = [];
+  readonly reported: Reported[] = [];
   readonly messages: string[] = [];
   readonly merged: string[] = [];
   readonly node: Node;
@@ -56,7 +56,7 @@ export class SimMember {
     this.node = cluster.network.join(address);
     this.node.bind(PORT, (datagram) => {
       if (!this.running) return;
-      cluster.heard?.(datagram);
+      cluster.received?.(datagram);
       this.machine.receivePacket(datagram.source, datagram.sourcePort, datagram.payload, this.now);
       this.#rearm();
     });
@@ -93,7 +93,7 @@ export class SimMember {
 
   /** Time of the first event of this kind after `since`. */
   when(what: string, since = 0): number | undefined {
-    return this.told.find((one) => one.what === what && one.time >= since)?.time;
+    return this.reported.find((one) => one.what === what && one.time >= since)?.time;
   }
 
   /** Whether its process ever reported a member. */
@@ -170,7 +170,7 @@ export class SimMember {
     this.since = clock.now;
     const ends = new Map<number, StreamEnd>();
     const alive = (): boolean => this.running && life === this.#life && !this.#paused;
-    const note = (what: string): void => void this.told.push({ time: clock.now, what });
+    const note = (what: string): void => void this.reported.push({ time: clock.now, what });
     const random = this.#cluster.random.fork();
     if (traits.skewed === true) {
       this.#offset = random.integer(1_000_000_000);
@@ -252,7 +252,7 @@ export class SimCluster {
   readonly traits: Traits;
   readonly members: SimMember[] = [];
   /** Called for every packet that a process receives. */
-  heard: ((datagram: Datagram) => void) | undefined;
+  received: ((datagram: Datagram) => void) | undefined;
 
   constructor(seed: number, link: LinkOptions = {}, options: Partial<MemberlistOptions> = {}, traits: Traits = {}) {
     this.random = new Random(seed);

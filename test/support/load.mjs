@@ -29,7 +29,7 @@ function fail(reason) {
   process.exit(1);
 }
 
-const say = (value) => void process.stdout.write(`${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
+const print = (value) => void process.stdout.write(`${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
 
 /** Sends `length` bytes and closes this direction. @returns their hash. */
 async function send(socket, length) {
@@ -59,7 +59,7 @@ function serve() {
     socket.on('error', () => undefined);
     socket.once('data', (data) => socket.end(createHash('sha256').update(data).digest()));
   });
-  bulk.listen(BULK, '0.0.0.0', () => short.listen(SHORT, '0.0.0.0', 1024, () => say('ready')));
+  bulk.listen(BULK, '0.0.0.0', () => short.listen(SHORT, '0.0.0.0', 1024, () => print('ready')));
 }
 
 async function answer(socket) {
@@ -69,7 +69,7 @@ async function answer(socket) {
   const received = receive(socket);
   socket.resume();
   const sent = await send(socket, head.readUIntBE(6, 6));
-  say({ port, sent, received: await received });
+  print({ port, sent, received: await received });
 }
 
 async function transfer(address, up, down) {
@@ -82,7 +82,7 @@ async function transfer(address, up, down) {
   const received = receive(socket);
   socket.write(head);
   const sent = await send(socket, up);
-  say({ port, sent, received: await received });
+  print({ port, sent, received: await received });
 }
 
 async function knock(address, count, rows) {
@@ -101,7 +101,7 @@ async function knock(address, count, rows) {
     }
   };
   await Promise.all(Array.from({ length: rows }, row));
-  say({ answered: next });
+  print({ answered: next });
 }
 
 /** Makers of invalid datagrams, by name. */
@@ -155,7 +155,7 @@ function garbage(address, port, vni, seconds) {
       if (under > 0) return;
       clearInterval(timer);
       socket.close();
-      return say(sent);
+      return print(sent);
     }
     for (let i = 0; i < 5; i++)
       for (const [name, make] of makers) {

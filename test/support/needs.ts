@@ -19,10 +19,10 @@ export function missing(needs: readonly Need[]): string[] {
  * they fail.
  */
 export function suiteWith(name: string, needs: readonly Need[]): Test<Record<string, never>> {
-  const lacking = missing(needs);
+  const unmet = missing(needs);
   const tests = suite<Record<string, never>>(name);
-  if (lacking.length === 0) return tests;
-  const reason = `needs ${lacking.join(', ')}`;
+  if (unmet.length === 0) return tests;
+  const reason = `needs ${unmet.join(', ')}`;
   if (process.env['CI'] === 'true') {
     tests(reason, () => {
       throw new Error(`${name} cannot run: ${reason}`);

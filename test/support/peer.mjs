@@ -21,7 +21,7 @@ function fail(reason) {
   process.exit(1);
 }
 
-const say = (value) => void process.stdout.write(`${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
+const print = (value) => void process.stdout.write(`${typeof value === 'string' ? value : JSON.stringify(value)}\n`);
 /** Base64 digits: tshark recognizes no protocol in them. */
 const text = (length) => randomBytes(length).toString('base64').slice(0, length);
 const hash = (bytes) => createHash('sha256').update(bytes).digest('hex');
@@ -42,10 +42,10 @@ function serve(name, bytes) {
     received(socket).then(
       (sum) => {
         const data = text(bytes);
-        say({ from: socket.remoteAddress, received: sum, sent: hash(data) });
+        print({ from: socket.remoteAddress, received: sum, sent: hash(data) });
         socket.end(data);
       },
-      (error) => say({ error: error.message }),
+      (error) => print({ error: error.message }),
     );
   });
   const lines = createServer((socket) => socket.on('error', () => undefined).pipe(socket));
@@ -54,7 +54,7 @@ function serve(name, bytes) {
     datagrams.send(data.length === 0 ? Buffer.from(name) : data, port, address),
   );
   bulk.listen(BULK, '0.0.0.0', () =>
-    lines.listen(LINES, '0.0.0.0', () => datagrams.bind(BULK, () => setTimeout(() => say('ready')))),
+    lines.listen(LINES, '0.0.0.0', () => datagrams.bind(BULK, () => setTimeout(() => print('ready')))),
   );
 }
 
@@ -64,7 +64,7 @@ async function exchange(address, bytes, count) {
   const data = text(bytes);
   const sum = received(socket);
   socket.end(data);
-  say({ ...udp, received: await sum, sent: hash(data) });
+  print({ ...udp, received: await sum, sent: hash(data) });
 }
 
 /**

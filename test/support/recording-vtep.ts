@@ -29,12 +29,12 @@ export class RecordingVtep implements OverlaySink {
   }
 
   #add(all: Set<string>, one: string): void {
-    if (all.has(one)) throw new Error(`${this.#name} is told about ${one} twice`);
+    if (all.has(one)) throw new Error(`${this.#name} received ${one} twice`);
     all.add(one);
   }
 
   #remove(all: Set<string>, one: string): void {
-    if (!all.delete(one)) throw new Error(`${this.#name} is told to forget ${one}, which it does not know`);
+    if (!all.delete(one)) throw new Error(`${this.#name} must remove ${one}, which it does not have`);
   }
 }
 

@@ -32,7 +32,7 @@ export class Weather {
   }
 
   /** Records a packet that arrived, for replay. */
-  heard(datagram: Datagram): void {
+  received(datagram: Datagram): void {
     if (!this.#random.chance(KEPT)) return;
     if (this.#kept.length < MAX_KEPT) this.#kept.push(datagram);
     else this.#kept[this.#random.integer(MAX_KEPT)] = datagram;

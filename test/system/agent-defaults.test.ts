@@ -62,7 +62,7 @@ for (const engine of ['dgram', 'linux'])
   });
 
 defaults(
-  'a member that joins is heard from its first packets on, and a host without an endpoint is told so',
+  'packets of a member that joins are accepted from the first on, and a host without an endpoint logs a warning',
   async () => {
     await lab.start(h1);
     const watcher = await lab.lab.startVtep({

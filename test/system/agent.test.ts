@@ -144,29 +144,29 @@ agents('a killed agent is detected; back at its address, under any name, it is a
   // Somebody watches, from a host where an agent has the port.
   const watch = [...VTEP, 'gossip', 'watch', '--join', h1.address, '--json'];
   const watcher = lab.lab.spawn(watch, { ns: h1.ns });
-  const told = (): Record<string, unknown>[] =>
+  const reported = (): Record<string, unknown>[] =>
     watcher.stdout
       .split('\n')
       .slice(0, -1)
       .map((line) => JSON.parse(line));
-  const tells = (what: object): Promise<unknown> =>
-    waitFor(`the watcher to tell ${JSON.stringify(what)}`, () =>
-      told().find((one) => Object.entries(what).every(([key, value]) => isDeepStrictEqual(one[key], value))),
+  const waitForReport = (what: object): Promise<unknown> =>
+    waitFor(`the watcher to report ${JSON.stringify(what)}`, () =>
+      reported().find((one) => Object.entries(what).every(([key, value]) => isDeepStrictEqual(one[key], value))),
     );
   for (const { address, ip, mac } of lab.hosts) {
-    await tells({ event: 'member', name: address, state: 'alive' });
-    await tells({ event: 'network', network: 'net1', member: address, state: 'in' });
+    await waitForReport({ event: 'member', name: address, state: 'alive' });
+    await waitForReport({ event: 'network', network: 'net1', member: address, state: 'in' });
     const value = { ip: `${ip}/24`, mac, vtep: address };
-    await tells({ event: 'entry', kind: 'create', table: 'overlay_peer_table', owner: address, value });
+    await waitForReport({ event: 'entry', kind: 'create', table: 'overlay_peer_table', owner: address, value });
   }
 
   await victim.stop('SIGKILL');
   await lab.knows(h1, [h3.ip], 30_000);
   assert.is((await states(h1))[h2.address], 'dead');
-  await tells({ event: 'member', name: h2.address, state: 'suspect' });
-  await tells({ event: 'member', name: h2.address, state: 'dead' });
-  await tells({ event: 'network', member: h2.address, state: 'out' });
-  await tells({ event: 'entry', kind: 'delete', owner: h2.address });
+  await waitForReport({ event: 'member', name: h2.address, state: 'suspect' });
+  await waitForReport({ event: 'member', name: h2.address, state: 'dead' });
+  await waitForReport({ event: 'network', member: h2.address, state: 'out' });
+  await waitForReport({ event: 'entry', kind: 'delete', owner: h2.address });
   assert.is((await watcher.stop('SIGINT')).code, 0, watcher.stderr);
 
   for (const name of [h2.address, 'another', h2.address]) {
@@ -279,8 +279,8 @@ agents('hosts to join may be down or start later, and a waiting agent reports th
 
 agents('advertises an address other than the bound one, and over IPv6', async () => {
   await exec(h1.ns, ['ip', 'addr', 'add', '172.31.9.201/24', 'dev', 'eth0']);
-  const told = lab.flags(h1, '--bind', '0.0.0.0:7950', '--advertise', '172.31.9.201');
-  const one = await lab.lab.startVtep({ ns: h1.ns, args: told });
+  const args = lab.flags(h1, '--bind', '0.0.0.0:7950', '--advertise', '172.31.9.201');
+  const one = await lab.lab.startVtep({ ns: h1.ns, args });
   assert.match(one.stdout, /^gossip 0\.0\.0\.0:7950 as 172\.31\.9\.201:7950: others reach it at 172\.31\.9\.201:7950/m);
   // This one has no configured address: it uses the source address of the route to the other.
   await lab.lab.startVtep({ ns: h2.ns, args: lab.flags(h2, '--bind', '0.0.0.0', '--join', '172.31.9.201:7950') });

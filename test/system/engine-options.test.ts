@@ -193,12 +193,12 @@ for (const family of ['address', 'address6'] as const)
     const route = ['ip', '-n', router, 'route'];
     await must([...route, 'add', 'unreachable', node2[family]]);
     try {
-      const told = await waitFor('the router to refuse', async () => {
+      const reported = await waitFor('the router to refuse', async () => {
         await ping(container[1].ns, container[2].ip, { count: 1 });
         const [remote] = await remotes(1);
         return /^E(HOST|NET)UNREACH$/.test(remote!.reason) ? remote : undefined;
       });
-      assert.ok(told.undelivered > refused!.undelivered);
+      assert.ok(reported.undelivered > refused!.undelivered);
       const { stdout } = await lab.runVtep({ args: ['show', 'remotes', '--control', control(1)] });
       assert.match(stdout, new RegExp(`${node2[family]} +4789 +- +\\d+ +E(HOST|NET)UNREACH`));
     } finally {

@@ -204,17 +204,20 @@ overlay('capture, show and explain agree with the traffic', async () => {
   assert.equal(datagram.destination, { address: node2.address, port: 4789 });
 
   // The program prints the same.
-  const told = await Promise.all(
+  const reported = await Promise.all(
     [
       ['explain', '--control', control(2), '--from', underlay.node1.address, '--datagram', datagram.data],
       ['show', 'fdb', '--json', '--control', control(1)],
     ].map((args) => lab.runVtep({ args })),
   );
-  assert.match(told[0]!.stdout, /^=> leaves by eth0$/m);
-  assert.equal((JSON.parse(told[1]!.stdout) as FdbListing[]).map(({ mac, port, vtep }) => [mac, port, vtep]).sort(), [
-    [MAC1, 'eth0', null],
-    [MAC2, null, node2.address],
-  ]);
+  assert.match(reported[0]!.stdout, /^=> leaves by eth0$/m);
+  assert.equal(
+    (JSON.parse(reported[1]!.stdout) as FdbListing[]).map(({ mac, port, vtep }) => [mac, port, vtep]).sort(),
+    [
+      [MAC1, 'eth0', null],
+      [MAC2, null, node2.address],
+    ],
+  );
   for (const counters of await settled()) requireClean(counters);
   await stop();
 });
