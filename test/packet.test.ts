@@ -388,10 +388,10 @@ test('build: fills in types, numbers, lengths and checksums', () => {
 
 test('build: errors', () => {
   assert.throws(() => build([...outer, data]), /ipv4\.protocolNumber is required before payload/);
-  assert.throws(() => build([outer[1]!]), /ipv4\.protocolNumber is required before nothing/);
+  assert.throws(() => build([outer[1]!]), /ipv4\.protocolNumber is required without a payload/);
   assert.throws(
     () => build([{ protocol: 'tcp', sourcePort: 1, destinationPort: 2, sequence: 1, flags: 0, window: 0 }]),
-    /tcp takes a checksum/,
+    /tcp requires a checksum/,
   );
   assert.throws(
     () => build([{ protocol: 'null', offset: 0, size: 4, family: 2 }]),

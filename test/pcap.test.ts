@@ -189,12 +189,12 @@ const BAD: [string, string, string][] = [
   [
     'a packet of 4 GiB',
     PCAP_MICRO_LITTLE.replace('03000000', 'ffffffff'),
-    'pcap: unsupported at offset 32: a packet of 4294967295 captured bytes; the limit is 262144',
+    'pcap: unsupported at offset 32: captured length 4294967295 is above the limit of 262144',
   ],
   [
     'byte-order magic',
     SHB_BIG.replace('1a2b3c4d', '1a2b3c4e'),
-    'pcapng: malformed at offset 8: byte-order magic is 1a2b3c4e, not 1a2b3c4d either way round',
+    'pcapng: malformed at offset 8: byte-order magic is 1a2b3c4e, not 1a2b3c4d in either byte order',
   ],
   [
     'pcapng of version 2',
@@ -219,12 +219,12 @@ const BAD: [string, string, string][] = [
   [
     'a block length that is not a multiple of 4',
     SHB_BIG + '00000bad 0000000d',
-    'pcapng: malformed at offset 32: block length 13 of block type 2989 is no multiple of 4',
+    'pcapng: malformed at offset 32: block length 13 of block type 2989 is not a multiple of 4',
   ],
   [
     'an undeclared interface',
     SHB_BIG + EPB_BIG,
-    'pcapng: malformed at offset 36: a packet of interface 0, which the section has not described',
+    'pcapng: malformed at offset 36: the packet is of interface 0, which the section does not describe',
   ],
   [
     'a packet longer than its block',
@@ -234,7 +234,7 @@ const BAD: [string, string, string][] = [
   [
     'a packet block of 4 GiB',
     SHB_BIG + IDB_BIG + '00000006 fffffff0 00000000 00000000 00000000 ffffff00 ffffff00 00000000',
-    'pcapng: unsupported at offset 108: a packet of 4294967040 captured bytes; the limit is 262144',
+    'pcapng: unsupported at offset 108: captured length 4294967040 is above the limit of 262144',
   ],
   [
     'an interface block of 4 GiB',
@@ -387,7 +387,7 @@ test('writers reject values that do not fit', () => {
   assert.throws(() => writer.packet({ timestamp: 0n, data, length: 3 }), /pcap\.length 3 is below the 4 bytes given/);
   assert.throws(() => new pcap.PcapWriter({ linkType: 65536 }), /pcap\.linkType/);
   const next = new pcap.PcapngWriter();
-  assert.throws(() => next.packet({ timestamp: 0n, data }), /pcapng\.interface 0 was not added/);
+  assert.throws(() => next.packet({ timestamp: 0n, data }), /pcapng\.interface 0 does not exist/);
   assert.throws(() => next.addInterface({ name: 'x'.repeat(65536) }), /option length must be .* 65535, not 65536/);
 });
 

@@ -139,7 +139,7 @@ test('a damaged file: the packets before the damage, and an error with the offse
   const damaged = await read([path, '--json']);
   assert.is(damaged.code, 1);
   assert.is(damaged.stdout.split('\n').length, 2);
-  assert.match(damaged.stderr, /at offset 90: a packet of 2147483647 captured bytes; the limit is 262144\n/);
+  assert.match(damaged.stderr, /at offset 90: captured length 2147483647 is above the limit of 262144\n/);
   assert.is((await read([path, '--count', '1'])).code, 0);
   const text = await read(['-'], Buffer.from('no capture at all'));
   assert.is(text.code, 1);

@@ -55,7 +55,7 @@ test('computes the checksum over IPv4 and IPv6', () => {
   const value = { sourcePort: 50000, destinationPort: 80, sequence: 1, flags: 0x18, window: 1, payload: VALUE.payload };
   assert.is(hex(tcp.encode(value, V6)), hex(OVER_V6));
   assert.is(tcp.getChecksum(tcp.encode({ ...VALUE, checksum: 7 }, V4), 0), 7);
-  assert.throws(() => tcp.encode(VALUE), /tcp takes a checksum, or the addresses/);
+  assert.throws(() => tcp.encode(VALUE), /tcp requires a checksum, or the addresses/);
 });
 
 test('verifies the checksum with addresses or with a partial sum', () => {

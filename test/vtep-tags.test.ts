@@ -315,7 +315,7 @@ test('explains each tag', () => {
   assert.equal(words('access1', '8100000081000014'), [
     'VLAN 0 names no VLAN; the tag is removed',
     'VLAN 20 is not allowed here',
-    'vlan-unexpected: a VLAN-tagged frame in a segment that carries no tags (RFC 7348, section 6.1)',
+    'vlan-unexpected: a VLAN-tagged frame in a segment that does not carry tags (RFC 7348, section 6.1)',
   ]);
   assert.equal(words('trunk', '8100003281006000'), [
     'VLAN 50 on trunk trunk is VNI 5; the tag is removed',

@@ -572,7 +572,10 @@ test('peersOnly applies per segment, and lists the rejected senders', () => {
   ]);
   assert.equal(vtep.takeRefusedSenders(4097), []);
   const explained = vtep.explain({ from: '192.0.2.98', datagram: frame }, 0);
-  assert.match(explained.steps.at(-1)!.text, /no peer of its segment \(--no-peers-only accepts every sender\)/);
+  assert.match(
+    explained.steps.at(-1)!.text,
+    /whose sender is not a peer of the segment \(--no-peers-only accepts every sender\)/,
+  );
   assert.equal(vtep.takeRefusedSenders(4097), [], 'nothing is remembered of what is explained');
   // A sender that becomes a peer shortly after is not listed, and its datagrams are accepted.
   const endpoint = { ip: '10.0.0.9', mac: '02:42:0a:00:00:09', vtep: H3 };

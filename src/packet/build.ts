@@ -90,7 +90,7 @@ function encode(layers: readonly LayerToBuild[], i: number, payload: Uint8Array,
     case 'ipv6': {
       const { extensions } = layer;
       if (extensions !== undefined && layer.nextHeader === undefined)
-        throw new RangeError('ipv6.nextHeader is required with extensions: it is the number of the first');
+        throw new RangeError('ipv6.nextHeader is required with extensions: the number of the first extension');
       const nextHeader = layer.nextHeader ?? numberOf('ipv6.nextHeader', next);
       return ipv6.encode({
         ...layer,
@@ -128,7 +128,8 @@ function typeOf(layer: { etherType?: number; length?: number }, next: string | u
 
 function numberOf(field: string, next: string | undefined): number {
   const number = next === undefined ? undefined : PROTOCOL_NUMBERS[next];
-  if (number === undefined) throw new RangeError(`${field} is required before ${next ?? 'nothing'}`);
+  if (number === undefined)
+    throw new RangeError(`${field} is required ${next === undefined ? 'without a payload' : `before ${next}`}`);
   return number;
 }
 

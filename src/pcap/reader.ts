@@ -285,7 +285,7 @@ export class CaptureReader {
   }
 
   #tooLong(protocol: Format, field: number, captured: number): number {
-    const detail = `a packet of ${captured} captured bytes; the limit is ${this.#maxCaptured}`;
+    const detail = `captured length ${captured} is above the limit of ${this.#maxCaptured}`;
     return this.#fail(unsupported(protocol, this.#position + field, detail));
   }
 
@@ -297,14 +297,14 @@ export class CaptureReader {
       const magic = get32(bytes, offset + SECTION.magic, false);
       this.#little = magic !== SECTION_MAGIC;
       if (get32(bytes, offset + SECTION.magic, this.#little) !== SECTION_MAGIC) {
-        const detail = `byte-order magic is ${magic.toString(16).padStart(8, '0')}, not 1a2b3c4d either way round`;
+        const detail = `byte-order magic is ${magic.toString(16).padStart(8, '0')}, not 1a2b3c4d in either byte order`;
         return this.#fail(malformed('pcapng', this.#position + SECTION.magic, detail));
       }
     }
     const total = get32(bytes, offset + BLOCK.totalLength, this.#little);
     const least = leastBody(type) + BLOCK.trailer;
     if (total < least || total % 4 !== 0) {
-      const detail = `block length ${total} of block type ${type} is ${total < least ? `below ${least}` : 'no multiple of 4'}`;
+      const detail = `block length ${total} of block type ${type} is ${total < least ? `below ${least}` : 'not a multiple of 4'}`;
       return this.#fail(malformed('pcapng', this.#position + BLOCK.totalLength, detail));
     }
     if (type === SECTION.type) return this.#section(bytes, offset, total);
@@ -361,7 +361,7 @@ export class CaptureReader {
 
   #interface(bytes: Uint8Array, offset: number, total: number): number {
     if (this.interfaces.length === MAX_INTERFACES) {
-      const detail = `a section of more than ${MAX_INTERFACES} interfaces`;
+      const detail = `the section has more than ${MAX_INTERFACES} interfaces`;
       return this.#fail(unsupported('pcapng', this.#position, detail));
     }
     const found: CaptureInterface = {
@@ -402,7 +402,7 @@ export class CaptureReader {
 
   #noInterface(id: number, type: number): number {
     const field = type === SIMPLE.type ? BLOCK.type : ENHANCED.id;
-    const detail = `a packet of interface ${id}, which the section has not described`;
+    const detail = `the packet is of interface ${id}, which the section does not describe`;
     return this.#fail(malformed('pcapng', this.#position + field, detail));
   }
 

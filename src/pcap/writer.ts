@@ -183,7 +183,8 @@ export class PcapngWriter {
   packet(packet: PacketForInterface): Uint8Array {
     const id = packet.interface ?? 0;
     const snapLength = this.#snapLengths[id];
-    if (snapLength === undefined) throw new RangeError(`pcapng.interface ${id} was not added`);
+    if (snapLength === undefined)
+      throw new RangeError(`pcapng.interface ${id} does not exist; call addInterface first`);
     if (packet.timestamp < 0n || packet.timestamp >= 1n << 64n)
       throw new RangeError(`pcapng.timestamp must be from 0 to ${(1n << 64n) - 1n}, not ${packet.timestamp}`);
     const data = packet.data.subarray(0, snapLength);

@@ -77,7 +77,7 @@ export class Clock {
    * @throws Error if an event calls it.
    */
   run(until = Infinity): number {
-    if (this.#running) throw new Error('the clock is running already; an event cannot run it');
+    if (this.#running) throw new Error('the clock is already running: an event must not call run');
     const before = this.#events;
     this.#running = true;
     try {

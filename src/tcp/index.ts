@@ -285,7 +285,7 @@ export function encodeInto(value: Tcp, bytes: Uint8Array, offset: number, addres
   const length = headerLength(value);
   const end = room('tcp', bytes, offset, length + value.payload.length);
   if (value.checksum === undefined && addresses === undefined)
-    throw new RangeError('tcp takes a checksum, or the addresses to compute it with');
+    throw new RangeError('tcp requires a checksum, or the addresses to compute it with');
   setU16(bytes, offset + SOURCE_PORT, uint('tcp.sourcePort', value.sourcePort, 0xffff));
   setU16(bytes, offset + DESTINATION_PORT, uint('tcp.destinationPort', value.destinationPort, 0xffff));
   setU32(bytes, offset + SEQUENCE, uint('tcp.sequence', value.sequence, 0xffff_ffff));

@@ -24,15 +24,18 @@ export const COUNTS = [
   ['learned', 'MAC addresses learned'],
   ['moved', 'MAC addresses that moved from one port or remote to another'],
   ['learn-refused', 'MAC addresses not learned, because the table or the share of their port or remote is full'],
-  ['contradicted', 'frames whose source address the control plane says is elsewhere'],
-  ['duplicate-address', 'ARP packets that claim an IP address the control plane gives to another MAC'],
+  ['contradicted', 'frames whose source address is elsewhere according to the control plane'],
+  ['duplicate-address', 'ARP packets that claim an IP address that the control plane assigns to another MAC address'],
   ['ecn-marked', 'packets marked as congested in the underlay (RFC 6040)'],
   ['fragmentation-needed', 'ICMP errors sent to senders of packets too big for the path (RFC 1191)'],
-  ['checksums-filled', 'packets whose TCP or UDP checksum the sender left unfinished, for a network card to compute'],
+  ['checksums-filled', 'packets whose TCP or UDP checksum the sender left to a network card'],
   ['packet-too-big', 'ICMPv6 errors sent to senders of packets too big for the path (RFC 8201)'],
   ['announced', 'ARP announcements and neighbor advertisements sent for endpoints (RFC 5227, RFC 4861)'],
   ['announcements-refused', 'announcements not sent, because the queue was full'],
-  ['asked-again', 'ARP requests and neighbor solicitations sent to a peer that was added up to a second after them'],
+  [
+    'asked-again',
+    'ARP requests and neighbor solicitations sent again to a peer that was added within a second after them',
+  ],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];
