@@ -10,7 +10,7 @@
  * depend on timing or saturate the machine run alone, and files outside test/system several at a time. Those that hold
  * for any engine run once per engine; WEFT_ENGINE=dgram, or linux, selects one.
  *
- * Coverage is V8's own, written by every Node process of a test that exits by itself, also in a network namespace. c8
+ * Coverage is V8's own, written by every Node process of a test that exits on its own, also in a network namespace. c8
  * adds it up and maps it to the sources with tsx's source maps.
  */
 import { transformSync } from 'esbuild';

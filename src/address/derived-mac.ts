@@ -1,5 +1,5 @@
 /**
- * MAC addresses for stations that nobody gave one: derived, not random, so that a restart or a move to another host
+ * MAC addresses for stations without a configured one: derived, not random, so that a restart or a move to another host
  * changes nothing in anybody's ARP cache.
  */
 import { parseIpv4 } from './ipv4.js';

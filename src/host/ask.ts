@@ -91,7 +91,7 @@ class Late extends Error {}
 
 /** Calls `late` if a promise does not settle in time. */
 async function within<T>(promise: Promise<T>, milliseconds: number, late: () => void): Promise<T> {
-  // The second step checks the socket once more: the delay may be this process's own, if it was suspended.
+  // The second step checks the socket again: the delay may be this process's own, if it was suspended.
   let second: NodeJS.Immediate | undefined;
   const timer = setTimeout(() => {
     second = setImmediate(() => (second = setImmediate(late)));

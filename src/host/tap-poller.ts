@@ -1,6 +1,6 @@
 /**
  * Waits for frames on TAPs through koffi: epoll_wait(2) for all TAPs on one thread of libuv's pool, read(2) on the
- * event loop. Node has no public call that polls a character device; Deno and Bun lack even the internal one.
+ * event loop. Node has no public call that polls a character device; Deno and Bun do not have the internal one either.
  */
 import { EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLL_EVENT, POLLIN } from './linux/abi.js';
 import { Arena } from './linux/arena.js';

@@ -158,7 +158,7 @@ export function findWarnings(config: Described): Problem[] {
   return problems;
 }
 
-/** Returns the options that the portable engine does not support, because Node's sockets lack them. */
+/** Returns the options that the portable engine does not support, because Node's sockets do not have them. */
 export function linuxOnly({ workers = 1, busyPoll = 0, udpChecksum, zeroChecksum }: Config): Problem[] {
   const problems: Problem[] = [];
   if (workers > 1) problems.push({ path: 'workers', expected: '1', given: workers });

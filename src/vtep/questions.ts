@@ -1,5 +1,5 @@
 /**
- * Questions of local hosts that nobody may have answered: ARP requests and neighbor solicitations. A VTEP that has just
+ * Questions of local hosts that may be unanswered: ARP requests and neighbor solicitations. A VTEP that has just
  * started, or a host that has just joined, knows a part of the overlay only. Without an answer a host repeats its
  * question after a second (RFC 4861, section 10: RETRANS_TIMER; Linux does the same for ARP), and sends nothing to that
  * neighbor until then. So the VTEP keeps the questions of the last second, and asks for itself when it learns of the

@@ -76,7 +76,7 @@ const REDIRECT = 137;
  * back to its sender. As with {@link fragmentationNeeded}, its source is the packet's own destination.
  *
  * @param frame The offending frame: untagged Ethernet, IPv6 behind it.
- * @param mtu The largest IP packet that fits, in bytes. The answer says at least 1280. A packet of at most 1280 bytes
+ * @param mtu The largest IP packet that fits, in bytes. The MTU in the answer is at least 1280. A packet of at most 1280 bytes
  *   gets no answer, because its sender cannot make it smaller (RFC 2473, section 7.1).
  * @returns `null` if no answer is allowed (RFC 4443, section 2.4 (e)): to an ICMPv6 error, to a source that is not a
  *   single host, or for a group destination, which cannot be the source of the answer.

@@ -1008,7 +1008,7 @@ export class Vtep {
     return segment.proxy === 'vtep' && binding.location !== LOCAL ? segment.mac : binding.mac;
   }
 
-  /** Announces an endpoint if its MAC address differs from `before`, or if a local host just asked for it in vain. */
+  /** Announces an endpoint if its MAC address differs from `before`, or if a local host just asked for it without an answer. */
   #announceChange(segment: Segment, ip: number, before: number): void {
     const binding = segment.neighbors.byIp(ip);
     if (binding === undefined) return segment.rememberWithdrawn(ip, before);

@@ -107,7 +107,7 @@ export class AgentLab {
     return this.lab.startVtep({ ns: host.ns, args: this.flags(host, '--local', host.address, ...more) });
   }
 
-  /** Runs an agent that ends by itself. */
+  /** Runs an agent that exits on its own. */
   run(host: AgentHost, ...args: string[]): Promise<Outcome> {
     return this.lab.runVtep({ ns: host.ns, args });
   }

@@ -1,5 +1,5 @@
 /**
- * A load generator, in plain JavaScript so that it starts quickly. Every mode but `serve` ends by itself.
+ * A load generator, in plain JavaScript so that it starts quickly. Every mode but `serve` exits on its own.
  *
  *     node load.mjs serve                        listens on TCP ports 10011 and 10012 until it is stopped
  *     node load.mjs transfer IP UP DOWN          one connection that sends UP and receives DOWN bytes at the same time

@@ -1,5 +1,5 @@
 /**
- * A program in a container, in plain JavaScript so that it starts quickly. It ends by itself, a client within a minute.
+ * A program in a container, in plain JavaScript so that it starts quickly. It exits on its own, a client within a minute.
  *
  *     node peer.mjs serve NAME BYTES             listens on TCP and UDP port 40001 and TCP port 40002
  *     node peer.mjs exchange IP BYTES COUNT      TCP transfers in both directions, and COUNT datagrams with echo

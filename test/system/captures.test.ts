@@ -25,7 +25,7 @@ function filesIn(folder: string): string[] {
     .map((name) => join(folder, name));
 }
 
-/** weft reads each packet by itself. */
+/** weft reads each packet separately. */
 const NO_REASSEMBLY = ['-o', 'ip.defragment:FALSE', '-o', 'ipv6.defragment:FALSE'];
 
 interface Outcome {

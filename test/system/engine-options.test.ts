@@ -162,7 +162,7 @@ for (const [family, mtu] of [
         assert.is(await pathMtu(1, target), mtu, target);
         assert.is(await ping(inside, target, { size: 1380, interval: 0.2 }), 3, 'in fragments');
       }
-      if (family === 'address') await transfer(); // TCP also finds the path MTU by itself, but slowly
+      if (family === 'address') await transfer(); // TCP also finds the path MTU on its own, but slowly
       const [remote] = await remotes(1);
       assert.equal([remote!.address, remote!.mtu], [node2[family], mtu]);
       const before = (await countersOf(control(1))).vtep;

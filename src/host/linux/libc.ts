@@ -100,7 +100,7 @@ const NAMES = new Map(
     .reverse()
     .map(([name, number]) => [number as number, name]),
 );
-// Names that Node lacks.
+// Error names that Node does not have.
 NAMES.set(77, 'EBADFD');
 NAMES.set(112, 'EHOSTDOWN');
 
