@@ -1,5 +1,7 @@
 /** The flags of `vtep agent` and `vtep gossip`: the resulting options, and errors. */
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,6 +16,7 @@ import { findKey, listKeys } from '../src/host/gossip-keys.js';
 import { Throttle } from '../src/host/throttle.js';
 import { exposedKeyFiles, GossipHost, queryCluster, readKeys, resolveHost, underlayOf } from '../src/host/index.js';
 import { parseHostPort, type Plan } from '../src/schema/index.js';
+import { REPOSITORY, VTEP } from './support/lab.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-agent-cli-'));
 process.on('exit', () => rmSync(directory, { recursive: true }));
@@ -215,7 +218,7 @@ test('keys: base64 or a file; never printed', async () => {
   writeFileSync(file, '# none\n');
   assert.match(
     thrown(() => readKeys([file])),
-    /has no key, which is/,
+    /contains no key; write one key per line/,
   );
 
   const [first, second] = [new Uint8Array(32).fill(1), new Uint8Array(16).fill(2)];
@@ -369,6 +372,26 @@ test('vtep gossip: errors name the flag', async () => {
     await errorOf('watch', '--join', 'no-such-host.invalid'),
     /^no route to no-such-host\.invalid, or no such/,
   );
+});
+
+test('vtep gossip watch: warnings have the format of the log, as text and as JSON', async () => {
+  const [program, ...before] = VTEP;
+  const warning = async (...args: string[]): Promise<string> => {
+    const child = spawn(program!, [...before, 'gossip', 'watch', '--join', '127.0.0.1:1', ...args], {
+      cwd: REPOSITORY,
+    });
+    const [line] = (await once(child.stderr.setEncoding('utf8'), 'data')) as [string];
+    child.kill('SIGINT');
+    await once(child, 'exit');
+    return line;
+  };
+  const text = 'no member answers yet: 127.0.0.1:1: no process listens there; trying again in 1 s';
+  const [plain, json] = await Promise.all([warning(), warning('--json')]);
+  assert.match(plain, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z warning: /);
+  assert.ok(plain.endsWith(` ${text}\n`), plain);
+  const { time, ...record } = JSON.parse(json) as { time: string };
+  assert.is(new Date(time).toISOString(), time);
+  assert.equal(record, { level: 'warning', event: 'gossip', message: text });
 });
 
 test.run();

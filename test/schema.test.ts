@@ -472,7 +472,7 @@ test('control requests', () => {
   assert.match(refused({ command: 'toString' }), /^command: expected one of .*, got "toString"$/);
   assert.is(refused({ command: 'add-peer', vni: 1 }), `address: expected ${IP}, got nothing`);
   assert.match(refused({ command: 'explain', port: 'eth0' }), /^expected either port and frame, or from and datagram/);
-  assert.match(refused({ command: 'explain', port: 'eth0', frame: 'abc' }), /^frame: expected bytes as hexadecimal/);
+  assert.match(refused({ command: 'explain', port: 'eth0', frame: 'abc' }), /^frame: expected bytes in hexadecimal/);
 });
 
 test.run();

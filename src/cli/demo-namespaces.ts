@@ -44,7 +44,7 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
       ),
     );
 
-    heading('A VTEP on each host, which knows where the other host’s container is');
+    heading('A VTEP on each host, configured with the endpoint on the other host');
     for (const index of [1, 2] as const) {
       const args = scene.arguments(index, engine);
       print(indent(`${scene.host(index)}# vtep ${args.join(' ')}`));
@@ -86,7 +86,7 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     process.off('SIGTERM', interrupt);
     if (!kept) {
       await scene.remove();
-      print('\nEverything is taken down again.');
+      print('\nEverything has been removed.');
     }
   }
 }
@@ -94,18 +94,18 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
 /** Removes what earlier demos left running and returns the exit code. */
 export async function takeDown(): Promise<number> {
   const files = readdirSafe(STATE);
-  if (files.length === 0) print('No demo is up.');
+  if (files.length === 0) print('No demo is running.');
   for (const file of files) {
     const made = JSON.parse(readFileSync(join(STATE, file, 'made.json'), 'utf8')) as Made;
     await removeAll(made, join(STATE, file));
-    print(`Taken down: ${made.namespaces.join(', ')}.`);
+    print(`Removed: ${made.namespaces.join(', ')}.`);
   }
   return 0;
 }
 
 function manual(scene: Scene, hasPing: boolean): void {
   print(`
-It is all still there. Some things to try:
+Everything is still running. Some things to try:
 
 ${hasPing ? `   ip netns exec ${scene.container(1)} ping ${C2.ip}\n` : ''}   ip netns exec ${scene.container(2)} ip neigh
    ip netns exec ${scene.router} tcpdump -ni v1 udp port 4789
@@ -113,7 +113,7 @@ ${hasPing ? `   ip netns exec ${scene.container(1)} ping ${C2.ip}\n` : ''}   ip 
    npx vtep show counters --control ${scene.control(2)}
    npx vtep capture --control ${scene.control(1)} --count 6
 
-To take it down: npm start -- --down`);
+To remove it: npm start -- --down`);
 }
 
 /** The namespaces and programs of one demo. */

@@ -61,17 +61,17 @@ export function parseJson(text: string): unknown {
     let value = '';
     for (;;) {
       const char = text[at];
-      if (char === undefined || char === '\n') return fail('this text has no closing quotation mark', start);
+      if (char === undefined || char === '\n') return fail('this string has no closing quotation mark', start);
       at++;
       if (char === '"') return value;
-      if (char < ' ') fail('a control character in a text is written as an escape, such as \\t', at - 1);
+      if (char < ' ') fail('a control character in a string must be an escape sequence, such as \\t', at - 1);
       if (char !== '\\') value += char;
       else if (text[at] === 'u' && /^[0-9a-fA-F]{4}$/.test(text.slice(at + 1, at + 5))) {
         value += String.fromCharCode(parseInt(text.slice(at + 1, at + 5), 16));
         at += 5;
       } else {
         const escape = ESCAPES[text[at] ?? ''];
-        if (escape === undefined) fail('unknown escape; a backslash is written \\\\', at - 1);
+        if (escape === undefined) fail('unknown escape sequence; write a backslash as \\\\', at - 1);
         value += escape;
         at++;
       }
@@ -124,7 +124,7 @@ export function parseJson(text: string): unknown {
     if (char === '{') return object(depth + 1);
     if (char === '[') return list(depth + 1);
     if (char === '"') return string();
-    if (char === "'") fail('texts stand in double quotation marks');
+    if (char === "'") fail('strings must be in double quotation marks');
     for (const [word, meaning] of LITERALS) if (text.startsWith(word, at)) return ((at += word.length), meaning);
     const number = /^-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?/.exec(text.slice(at, at + 400))?.[0];
     if (number === undefined) return fail(`expected a value, found ${found()}`);

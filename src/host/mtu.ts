@@ -71,7 +71,7 @@ async function segmentMtu(
     return { vni, mtu: room, why };
   }
   if (mtu <= room) return { vni, mtu, why: 'as configured' };
-  const warning = `segment ${vni}: MTU ${mtu} does not fit the underlay, which takes ${room} (${why}): larger packets will be fragmented or lost`;
+  const warning = `segment ${vni}: MTU ${mtu} does not fit the underlay, which carries at most ${room} (${why}): larger packets will be fragmented or lost`;
   return { vni, mtu, why: 'as configured', warning };
 }
 

@@ -60,7 +60,7 @@ test('removes what a killed demo has left, with or without start times in its st
   writeFileSync(`/run/weft-demo/${gone}/made.json`, JSON.stringify(made));
   const { status, stdout, stderr } = demo(['--down']);
   assert.equal([status, stderr], [0, '']);
-  assert.match(stdout, 'Taken down: ');
+  assert.match(stdout, 'Removed: ');
   assert.not(traces().some((trace) => trace.includes(String(gone))));
 });
 
@@ -76,7 +76,7 @@ test('builds the network, pings through it and leaves nothing behind', () => {
     /vxlan, 8 bytes at 28/,
     /3 packets transmitted, 3 received/,
     /arp-answered +1/,
-    /Everything is taken down again/,
+    /Everything has been removed/,
   ];
   let at = 0;
   for (const pattern of order) {
@@ -105,7 +105,7 @@ if (FIRST)
         /underlay out +IP 172\.31\.1\.5\.\d+ > 192\.168\.1\.25\.4789: VXLAN/,
         /64 bytes from 10\.0\.0\.4: udp_seq=3 time=/,
         /3 packets transmitted, 3 received/,
-        /Everything is taken down again/,
+        /Everything has been removed/,
       ])
         assert.match(stdout, pattern);
     } finally {
@@ -169,7 +169,7 @@ if (FIRST)
       assert.equal([json.code, json.stdout], [1, ''], 'nothing passes');
     } finally {
       rmSync(directory, { recursive: true, force: true });
-      assert.match(demo(['--down']).stdout, 'Taken down: ');
+      assert.match(demo(['--down']).stdout, 'Removed: ');
     }
     assert.equal(traces(), before);
   });

@@ -232,7 +232,7 @@ up('several segments, an access port and a trunk, from a file; the smallest rout
   const running = await lab.startVtep({ ns: node1.ns, args: ['up', '--config', file, '--control', socket('file')] });
   assert.match(running.stdout, /^segment 100: MTU 1350 \(eth0 towards 192\.168\.1\.25 has 1400, less 50\)/m);
   assert.match(running.stdout, /^segment 300: MTU 1450 \(eth0 has 1500, less 50\)/m);
-  assert.match(running.stderr, /warning: segment 200: MTU 1480 does not fit the underlay, which takes 1350/);
+  assert.match(running.stderr, /warning: segment 200: MTU 1480 does not fit the underlay, which carries at most 1350/);
   assert.equal(await devices(c1), ['lo', 'access0']);
   assert.equal(await devices(c2), ['lo', 'trunk0']);
   // The trunk's VLAN 10 and the access port are one segment: a tagged request gets a tagged reply. A TAP of the test,
