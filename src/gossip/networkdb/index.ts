@@ -1,15 +1,10 @@
 /** Docker's NetworkDB: tables that all nodes attached to a network share, over a membership layer. */
+export { type ConflictParty, type OverlayConflict } from './conflicts.js';
 export * from './messages.js';
 export { MAX_NAME, MAX_VALUE, NetworkDb } from './networkdb.js';
-export {
-  OverlayPeers,
-  type ConflictParty,
-  type LocalEndpoint,
-  type OverlayConflict,
-  type OverlayEndpoint,
-  type OverlayPeersOptions,
-  type OverlaySink,
-} from './overlay-peers.js';
+export { OverlayPeers, type OverlayPeersOptions } from './overlay-peers.js';
+export { type OverlayEndpoint, type OverlaySink } from './overlay-sink.js';
+export { type LocalEndpoint } from './placement-records.js';
 export { type Extensible, type MessageCodec } from './protobuf.js';
 export * from './records.js';
 export { type StoreLimits } from './store.js';

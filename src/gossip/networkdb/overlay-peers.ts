@@ -1,65 +1,22 @@
-import {
-  formatIpv6,
-  ipv4ToText,
-  isGroupMac,
-  isIpv6Text,
-  isMulticastIpv4,
-  macToText,
-  parseIpv4,
-  parseIpv4Prefix,
-  parseIpv6,
-  parseMac,
-} from '../../address/index.js';
 import { WireError } from '../../wire/index.js';
+import { conflictBetween, ConflictReports, listConflicts, type OverlayConflict } from './conflicts.js';
 import type { NetworkDb } from './networkdb.js';
-import { contradict, isOlder, parametersOf, Placements, type Placement, type Ruling } from './placements.js';
-import { OVERLAY_PEER_TABLE, peerExtension, peerRecord, WAITING_TABLE } from './records.js';
+import { SinkEndpoints, type OverlaySink } from './overlay-sink.js';
+import {
+  decodePlacement,
+  encodePlacement,
+  placementOf,
+  underlay,
+  type LocalEndpoint,
+  type LocalHost,
+} from './placement-records.js';
+import { isOlder, Placements, type Placement, type Ruling } from './placements.js';
+import { OVERLAY_PEER_TABLE, WAITING_TABLE } from './records.js';
 import type { TableChange } from './types.js';
+import { WaitingList } from './waiting.js';
 
 /** Milliseconds for which the first endpoint of a network waits for the tables of others before its announcement. */
 const PATIENCE = 1000;
-
-/** An endpoint and its VTEP, with the fields that a `Vtep` takes. */
-export interface OverlayEndpoint {
-  /** `10.0.0.4` */
-  ip: string;
-  /** `02:42:0a:00:00:04` */
-  mac: string;
-  /** Underlay address of its VTEP. */
-  vtep: string;
-}
-
-/** Receives endpoints and peers; `Vtep` implements it. */
-export interface OverlaySink {
-  addEndpoint(vni: number, endpoint: OverlayEndpoint): void;
-  removeEndpoint(vni: number, endpoint: OverlayEndpoint): unknown;
-  /** Adds a VTEP that gets a copy of every flooded frame. */
-  addPeer(vni: number, address: string): void;
-  removePeer(vni: number, address: string): unknown;
-}
-
-/** One side of a conflict. */
-export interface ConflictParty {
-  /** The node's name. */
-  node: string;
-  /** Underlay address of its VTEP; absent where the conflict is about the network's VNI or subnet. */
-  vtep?: string;
-  /** When it attached, in milliseconds since 1970; 0 where its record does not say, as Docker's do not. */
-  since: number;
-}
-
-/** Two hosts with contradictory attachments; one is refused. All hosts of a network list the same conflicts. */
-export interface OverlayConflict {
-  network: string;
-  /** `ip`, `mac`: both hosts have this address. `parameters`: their VNI or subnet differ. */
-  kind: 'ip' | 'mac' | 'parameters';
-  /** What the refused host has: `10.0.0.4`, `02:42:0a:00:00:04`, `VNI 5000, subnet 10.0.0.0/24`. */
-  value: string;
-  /** Address or parameters that hold; for an address the same as `value`. */
-  holds: string;
-  holder: ConflictParty;
-  refused: ConflictParty;
-}
 
 export interface OverlayPeersOptions {
   /** The id of the network in the tables. */
@@ -74,15 +31,6 @@ export interface OverlayPeersOptions {
   time?: () => number;
   /** Called when a conflict begins, of this node or of others, and with `over` when it ends. Must not throw. */
   conflict?: (conflict: OverlayConflict, over: boolean) => void;
-}
-
-/** An endpoint of this host. */
-export interface LocalEndpoint {
-  /** Docker's ids have 64 hexadecimal digits. */
-  id: string;
-  /** With the subnet's prefix length: `10.0.0.2/24`. */
-  ip: string;
-  mac: string;
 }
 
 /** An endpoint of this host and its state. */
@@ -108,27 +56,17 @@ export class OverlayPeers {
   readonly network: string;
   readonly vni: number;
   readonly #db: NetworkDb;
-  readonly #sink: OverlaySink;
-  readonly #local: string;
+  readonly #host: LocalHost;
   readonly #time: (() => number) | undefined;
-  readonly #report: OverlayPeersOptions['conflict'];
   /** The records of the peer table, including those of this host. */
   readonly #placements = new Placements();
   /** The records of the waiting table, including those of this host. */
-  readonly #waiting = new Map<string, Placement>();
-  /** The endpoints that were added to the sink, by record key. */
-  readonly #endpoints = new Map<string, OverlayEndpoint>();
-  /** Number of endpoints by VTEP. */
-  readonly #peers = new Map<string, number>();
-  /** Number of records by endpoint. */
-  readonly #recordCounts = new Map<string, number>();
+  readonly #waiting = new WaitingList();
+  readonly #endpoints: SinkEndpoints;
+  readonly #reports: ConflictReports;
   readonly #locals = new Map<string, Local>();
   /** The endpoints of this host that are not announced. */
   readonly #unannounced = new Set<Local>();
-  /** IP and MAC addresses of those, and of all waiting endpoints. */
-  #waitingAddresses = new Set<string>();
-  /** The reported conflicts, by kind, value and hosts. */
-  #conflicts = new Map<string, OverlayConflict>();
   /** VNI and subnet of this node's endpoints. */
   #parameters = '';
   /** When this node attached to the network; 0 while none of its endpoints is announced. */
@@ -147,11 +85,11 @@ export class OverlayPeers {
   constructor(options: OverlayPeersOptions, db: NetworkDb, sink: OverlaySink) {
     this.network = options.network;
     this.vni = options.vni;
-    this.#local = underlay(options.local);
+    this.#host = { node: db.name, vtep: underlay(options.local), vni: options.vni };
     this.#time = options.time;
-    this.#report = options.conflict;
     this.#db = db;
-    this.#sink = sink;
+    this.#endpoints = new SinkEndpoints(options.vni, sink);
+    this.#reports = new ConflictReports(options.conflict);
     const { network } = this;
     this.#unsubscribes = [
       db.watch({ table: OVERLAY_PEER_TABLE, network }, (change, now) => this.#changed(change, now)),
@@ -177,19 +115,19 @@ export class OverlayPeers {
 
   /** The VTEPs of the flood list. */
   peers(): string[] {
-    return [...this.#peers.keys()];
+    return this.#endpoints.peers();
   }
 
   /** The current conflicts, of this node and between others. */
   conflicts(): OverlayConflict[] {
-    return [...this.#findConflicts().values()];
+    return [...this.#listConflicts().values()];
   }
 
   /** The conflict that an endpoint of this host would have if it were added; `null` for none. */
   conflictOf(endpoint: LocalEndpoint): OverlayConflict | null {
     const placement = this.#placementOf(endpoint);
     const rival = this.#rivalOf(placement);
-    return rival === null ? null : this.#conflict(placement, rival);
+    return rival === null ? null : conflictBetween(this.network, placement, rival);
   }
 
   /**
@@ -240,7 +178,7 @@ export class OverlayPeers {
     this.#unannounced.clear();
     this.#leave(now);
     for (const unsubscribe of this.#unsubscribes) unsubscribe();
-    for (const key of [...this.#endpoints.keys()]) this.#forget(key);
+    this.#endpoints.clear();
   }
 
   #leave(now: number): void {
@@ -284,8 +222,7 @@ export class OverlayPeers {
 
   #waitingChanged({ kind, key, value, owner }: TableChange, now: number): void {
     const placement = kind === 'delete' ? null : this.#read(key, owner, value);
-    if (placement === null) this.#waiting.delete(key);
-    else this.#waiting.set(key, placement);
+    this.#waiting.set(key, placement);
     this.#settle(now, true);
   }
 
@@ -323,7 +260,7 @@ export class OverlayPeers {
       if (!this.#recheck) continue;
       this.#recheck = false;
       reports = true;
-      this.#collectWaitingAddresses();
+      this.#waiting.collectAddresses([...this.#unannounced].map(({ waiting }) => waiting));
       if (!this.#ready.yes) continue;
       for (const local of [...this.#unannounced]) {
         if (!this.#placements.isSettled) {
@@ -334,14 +271,7 @@ export class OverlayPeers {
       }
     }
     this.#settling = false;
-    if (reports) this.#reportConflicts();
-  }
-
-  #collectWaitingAddresses(): void {
-    if (this.#waitingAddresses.size === 0 && this.#waiting.size === 0 && this.#unannounced.size === 0) return;
-    this.#waitingAddresses = new Set();
-    for (const { ip, mac } of this.#waiting.values()) this.#waitingAddresses.add(ip).add(mac);
-    for (const { waiting } of this.#unannounced) this.#waitingAddresses.add(waiting.ip).add(waiting.mac);
+    if (reports) this.#reports.update(this.#listConflicts());
   }
 
   /** Updates the sink to the placements that hold. @returns the endpoints of this host whose records do not. */
@@ -352,10 +282,7 @@ export class OverlayPeers {
     if (ruling !== this.#placements.ruling && this.#waiting.size > 0) this.#recheck = true;
     if (ruling?.parameters !== this.#placements.ruling?.parameters) this.#recheck = true;
     if (refused !== 0 || this.#placements.refused.size !== 0) this.#recheck = true;
-    const concernsWaiting = (placement: Placement | null): boolean =>
-      placement !== null && (this.#waitingAddresses.has(placement.ip) || this.#waitingAddresses.has(placement.mac));
-    if (!this.#recheck && this.#waitingAddresses.size > 0)
-      this.#recheck = changes.some(({ before, after }) => concernsWaiting(before) || concernsWaiting(after));
+    if (!this.#recheck) this.#recheck = this.#waiting.concerns(changes);
     const settled = changes.map(({ before, after }) => ({
       key: (before ?? after)!.key,
       after: after !== null && this.#concernsSink(after) ? after : null,
@@ -365,39 +292,15 @@ export class OverlayPeers {
       const local = owner === this.#db.name ? this.#locals.get(key) : undefined;
       if (local !== undefined) lost.push(local);
     }
-    const old: OverlayEndpoint[] = [];
-    // Adds before it removes, so that a VTEP with an old and a new endpoint stays in the flood list.
-    for (const { key, after } of settled) {
-      const before = this.#endpoints.get(key);
-      if (before !== undefined && after !== null && nameOf(before) === nameOf(after)) continue;
-      if (before !== undefined) {
-        old.push(before);
-        this.#endpoints.delete(key);
-      }
-      if (after === null) continue;
-      const endpoint = { ip: after.ip, mac: after.mac, vtep: after.vtep };
-      this.#endpoints.set(key, endpoint);
-      if (count(this.#recordCounts, nameOf(endpoint), 1) === 1) this.#sink.addEndpoint(this.vni, endpoint);
-      if (count(this.#peers, endpoint.vtep, 1) === 1) this.#sink.addPeer(this.vni, endpoint.vtep);
-    }
-    for (const endpoint of old) this.#remove(endpoint);
+    this.#endpoints.update(settled);
     return lost;
   }
 
   /** Whether an endpoint is remote and reachable from here: its record has our VNI and subnet, or none. */
   #concernsSink({ vtep, parameters }: Placement): boolean {
-    return vtep !== this.#local && (parameters === '' || this.#parameters === '' || parameters === this.#parameters);
-  }
-
-  #forget(key: string): void {
-    const endpoint = this.#endpoints.get(key)!;
-    this.#endpoints.delete(key);
-    this.#remove(endpoint);
-  }
-
-  #remove(endpoint: OverlayEndpoint): void {
-    if (count(this.#recordCounts, nameOf(endpoint), -1) === 0) this.#sink.removeEndpoint(this.vni, endpoint);
-    if (count(this.#peers, endpoint.vtep, -1) === 0) this.#sink.removePeer(this.vni, endpoint.vtep);
+    return (
+      vtep !== this.#host.vtep && (parameters === '' || this.#parameters === '' || parameters === this.#parameters)
+    );
   }
 
   /** Writes the record of an endpoint of this host; while a conflict refuses it, into the waiting table. */
@@ -406,7 +309,7 @@ export class OverlayPeers {
     const since = this.#wallTime();
     if (this.#attached === 0) this.#attached = since;
     const placement = { ...local.waiting, since, attached: this.#attached };
-    const value = this.#encode(local, placement);
+    const value = encodePlacement(local, this.#host, placement);
     this.#setAnnounced(local, { value, placement });
     this.#write(OVERLAY_PEER_TABLE, local.id, value, now);
     this.#erase(WAITING_TABLE, this.#waitingKey(local.id), now);
@@ -430,73 +333,21 @@ export class OverlayPeers {
   #wait(local: Local, now: number): void {
     const key = this.#waitingKey(local.id);
     if (this.#waiting.get(key)?.owner !== this.#db.name)
-      this.#write(WAITING_TABLE, key, this.#encode(local, local.waiting), now);
+      this.#write(WAITING_TABLE, key, encodePlacement(local, this.#host, local.waiting), now);
   }
 
   /** Includes the VTEP, because two hosts may have an endpoint with the same id. */
   #waitingKey(id: string): string {
-    return `${id}@${this.#local}`;
+    return `${id}@${this.#host.vtep}`;
   }
 
-  /** What refuses an unannounced endpoint: a placement or ruling that holds, or a placement that has waited longer. */
   #rivalOf(placement: Placement): Placement | Ruling | null {
-    const rival = this.#placements.rival(placement);
-    if (rival !== null) return rival;
-    const { ruling } = this.#placements;
-    for (const other of this.#waiting.values()) {
-      if (other.owner === placement.owner || !isOlder(other, placement)) continue;
-      const isOther =
-        other.parameters !== placement.parameters && other.parameters !== '' && placement.parameters !== '';
-      if (!contradict(other, placement) && !(isOther && ruling === null)) continue;
-      if (this.#placements.rival(other) === null) return other;
-    }
-    return null;
+    return this.#waiting.rivalOf(placement, this.#placements);
   }
 
-  // ---- Conflicts ----
-
-  #reportConflicts(): void {
-    const before = this.#conflicts;
-    this.#conflicts = this.#findConflicts();
-    for (const [name, conflict] of before) if (!this.#conflicts.has(name)) this.#report?.(conflict, true);
-    for (const [name, conflict] of this.#conflicts) if (!before.has(name)) this.#report?.(conflict, false);
-  }
-
-  #findConflicts(): Map<string, OverlayConflict> {
-    const found = new Map<string, OverlayConflict>();
-    for (const placements of [this.#placements.refused, this.#waiting.values()])
-      for (const placement of placements) {
-        const rival = this.#rivalOf(placement);
-        if (rival === null) continue; // its host is about to announce it
-        const conflict = this.#conflict(placement, rival);
-        found.set(`${conflict.kind} ${conflict.value} ${conflict.refused.node} ${conflict.holder.node}`, conflict);
-      }
-    return found;
-  }
-
-  #conflict(placement: Placement, rival: Placement | Ruling): OverlayConflict {
-    const { network } = this;
-    const { owner, vtep, ip, mac, parameters, since } = placement;
-    const isAddress = 'vtep' in rival && contradict(placement, rival);
-    if (!isAddress)
-      return {
-        network,
-        kind: 'parameters',
-        value: parameters,
-        holds: rival.parameters,
-        holder: { node: rival.owner, since: 'vtep' in rival ? rival.since : rival.attached },
-        refused: { node: owner, since },
-      };
-    const kind = ip === rival.ip ? 'ip' : 'mac';
-    const value = kind === 'ip' ? ip : mac;
-    return {
-      network,
-      kind,
-      value,
-      holds: value,
-      holder: { node: rival.owner, vtep: rival.vtep, since: rival.since },
-      refused: { node: owner, vtep, since },
-    };
+  #listConflicts(): Map<string, OverlayConflict> {
+    const candidates = [...this.#placements.refused, ...this.#waiting.all()];
+    return listConflicts(this.network, candidates, (placement) => this.#rivalOf(placement));
   }
 
   // ---- Records ----
@@ -505,19 +356,8 @@ export class OverlayPeers {
     return Math.floor(this.#time?.() ?? 0);
   }
 
-  #placementOf({ id, ip, mac }: LocalEndpoint): Placement {
-    const { address, length } = parseIpv4Prefix(ip);
-    const since = this.#wallTime();
-    const parameters = since === 0 ? '' : parametersOf(this.vni, subnetOf(address, length));
-    const [host] = ip.split('/') as [string];
-    const name = macToText(parseMac(mac));
-    return { key: id, owner: this.#db.name, ip: host, mac: name, vtep: this.#local, parameters, since, attached: 0 };
-  }
-
-  #encode({ ip, mac }: Local, { since, attached }: Placement): Uint8Array {
-    const record = { endpointIp: ip, endpointMac: mac, tunnelIp: this.#local };
-    if (since === 0) return peerRecord.encode(record);
-    return peerRecord.encode({ ...record, unknown: peerExtension.encode({ since, attached, vni: this.vni }) });
+  #placementOf(endpoint: LocalEndpoint): Placement {
+    return placementOf(endpoint, this.#host, this.#wallTime());
   }
 
   #write(table: string, key: string, value: Uint8Array, now: number): void {
@@ -536,73 +376,11 @@ export class OverlayPeers {
   /** Decodes a placement. @returns `null` for an invalid record, or another node's that names this host's VTEP. */
   #read(key: string, owner: string, value: Uint8Array): Placement | null {
     try {
-      const record = peerRecord.decode(value);
-      const vtep = underlay(record.tunnelIp);
-      if (vtep === this.#local && owner !== this.#db.name) return null;
-      const { address, length } = parseIpv4Prefix(record.endpointIp);
-      if (address === 0 || address === 0xffff_ffff || isMulticastIpv4(address))
-        throw new RangeError('not the address of a host');
-      const mac = parseMac(record.endpointMac);
-      if (mac === 0 || isGroupMac(mac)) throw new RangeError('not the address of a host');
-      const { since, attached, vni } = extensionOf(record.unknown);
-      return {
-        key,
-        owner,
-        ip: record.endpointIp.split('/')[0]!,
-        mac: macToText(mac),
-        vtep,
-        parameters: since === 0 ? '' : parametersOf(vni, subnetOf(address, length)),
-        since,
-        attached,
-      };
+      return decodePlacement(key, owner, value, this.#host);
     } catch (error) {
       if (!(error instanceof WireError) && !(error instanceof RangeError)) throw error;
       this.#rejected++;
       return null;
     }
   }
-}
-
-const NO_EXTENSION = { since: 0, attached: 0, vni: 0 };
-
-/** Ignores an extension that does not decode: a later Docker may use these fields for something else. */
-function extensionOf(unknown: Uint8Array | undefined): { since: number; attached: number; vni: number } {
-  if (unknown === undefined) return NO_EXTENSION;
-  try {
-    return peerExtension.decode(unknown);
-  } catch (error) {
-    if (!(error instanceof WireError)) throw error;
-    return NO_EXTENSION;
-  }
-}
-
-function subnetOf(address: number, length: number): string {
-  const mask = length === 0 ? 0 : (0xffff_ffff << (32 - length)) >>> 0;
-  return `${ipv4ToText((address & mask) >>> 0)}/${length}`;
-}
-
-/** Returns an underlay address in canonical text. @throws RangeError unless it is the address of a host. */
-function underlay(text: string): string {
-  if (isIpv6Text(text)) {
-    const bytes = parseIpv6(text);
-    if (bytes[0] === 0xff || bytes.every((octet) => octet === 0))
-      throw new RangeError(`${text} is not the address of a host`);
-    return formatIpv6(bytes);
-  }
-  const address = parseIpv4(text);
-  if (address === 0 || address === 0xffff_ffff || isMulticastIpv4(address))
-    throw new RangeError(`${text} is not the address of a host`);
-  return text;
-}
-
-function nameOf({ ip, mac, vtep }: OverlayEndpoint): string {
-  return `${ip} ${mac} ${vtep}`;
-}
-
-/** Adds to a count, removes it at zero, and returns it. */
-function count(counts: Map<string, number>, key: string, by: number): number {
-  const now = (counts.get(key) ?? 0) + by;
-  if (now === 0) counts.delete(key);
-  else counts.set(key, now);
-  return now;
 }
