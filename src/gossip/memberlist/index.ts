@@ -58,13 +58,13 @@ export {
   type UserMessage,
 } from './stream.js';
 export { isLive, type Member, type MemberState } from './member.js';
+export { Memberlist } from './memberlist.js';
+export { WORK, type StreamSink } from './sessions.js';
 export {
   COUNTS,
-  Memberlist,
   type CountName,
   type Delegate,
   type Joined,
   type MemberlistOptions,
   type MemberlistSink,
-} from './memberlist.js';
-export { WORK, type StreamSink } from './sessions.js';
+} from './types.js';
