@@ -1,7 +1,7 @@
 /** Docker's NetworkDB: tables that all nodes attached to a network share, over a membership layer. */
 export { type ConflictParty, type OverlayConflict } from './conflicts.js';
 export * from './messages.js';
-export { MAX_NAME, MAX_VALUE, NetworkDb } from './networkdb.js';
+export { NetworkDb } from './networkdb.js';
 export { OverlayPeers, type OverlayPeersOptions } from './overlay-peers.js';
 export { type OverlayEndpoint, type OverlaySink } from './overlay-sink.js';
 export { type LocalEndpoint } from './placement-records.js';
@@ -10,6 +10,8 @@ export * from './records.js';
 export { type StoreLimits } from './store.js';
 export {
   COUNTS,
+  MAX_NAME,
+  MAX_VALUE,
   type CountName,
   type EntryListing,
   type Membership,

@@ -69,7 +69,7 @@ export interface SyncHost {
    * Merges `bytes[from, to)` of a bulk sync, and counts it if it is malformed.
    * @param member Whether this is one message of the bulk sync's compound, or the whole payload.
    */
-  merge(bytes: Uint8Array, from: number, to: number, member: boolean, sender: string): void;
+  merge(bytes: Uint8Array, from: number, to: number, member: boolean): void;
   /** The tables of another node in a network have been merged. */
   synced(network: string): void;
   /** Nothing more is expected from a node about some networks: they may be in sync now. */
@@ -363,10 +363,10 @@ export class Syncs {
     } catch {
       // The decoder below counts the error.
     }
-    if (members === null) this.#host.merge(payload, 0, payload.length, false, peer);
+    if (members === null) this.#host.merge(payload, 0, payload.length, false);
     else
       for (let i = 0; i < members.length; i += 2) {
-        this.#host.merge(data, members[i]!, members[i + 1]!, true, peer);
+        this.#host.merge(data, members[i]!, members[i + 1]!, true);
         yield 1;
       }
     this.#unmerged -= payload.length;

@@ -1,5 +1,15 @@
 import type { StoreLimits } from './store.js';
 
+/** Maximum length of the name of a node, a network, a table or a key, in characters. */
+export const MAX_NAME = 256;
+/** Maximum length of a value, in octets. */
+export const MAX_VALUE = 65_536;
+
+/** The time of the input that the machine handles, in milliseconds; its parts share one object. */
+export interface Moment {
+  now: number;
+}
+
 /** A node, as the membership layer reports it. */
 export interface Peer {
   name: string;
