@@ -288,6 +288,7 @@ last('under ulimit -v and ulimit -n the program prints sentences, and no stack',
       spawnSync('sh', ['-c', `ulimit ${limit}; exec "$0" "$@"`, process.execPath, join(folder, 'main.js'), ...args], {
         encoding: 'utf8',
         env: { ...process.env, NODE_V8_COVERAGE: undefined },
+        timeout: 10_000,
       });
     const up = ['up', '--vni', '1', '--local', '127.0.0.1', '--tap', 'weft-none', '--netns', '/proc/self/ns/net'];
     const memory = limited('-v 2000000', ...up, '--engine', 'linux');
@@ -296,12 +297,19 @@ last('under ulimit -v and ulimit -n the program prints sentences, and no stack',
       memory.stderr,
       /^vtep up: engine "linux" with 1 worker reserves \d+ GiB of address space, but this process may use only 1\.9 GiB; run "ulimit -v unlimited"/,
     );
-    const files = limited('-n 20', ...up);
-    assert.is(files.status, 1, files.stderr);
-    assert.match(
-      files.stderr,
-      /^vtep up: .*EMFILE.*\nvtep up: raise the limit of open files: "ulimit -n 1024"[^\n]*\n$/,
-    );
+    let seen = 0;
+    for (let most = 18; most <= 32; most += 2) {
+      const { status, stderr } = limited(`-n ${most}`, ...up);
+      if (status !== 1 || /^(node:|\n *#)/.test(stderr)) continue; // Node itself did not start
+      seen++;
+      assert.match(
+        stderr,
+        /^vtep up: [^\n]*(EMFILE|too many open files)[^\n]*\n?.*raise the limit of open files: "ulimit -n 1024"[^\n]*\n$/i,
+        `with ${most} files`,
+      );
+      assert.not.match(stderr, /npm install|refused/, `with ${most} files`);
+    }
+    assert.ok(seen > 0, 'one of the limits lets the program start, but not its engine');
   } finally {
     rmSync(folder, { recursive: true });
   }

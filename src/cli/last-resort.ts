@@ -42,10 +42,12 @@ export function sentences(error: unknown): string[] {
 
 /** The remedy for a system error that any step may meet; `undefined` for other errors. */
 export function remedyFor(text: string): string | undefined {
-  if (/EMFILE|ENFILE/.test(text))
+  if (/EMFILE|ENFILE|too many open files/i.test(text))
     return 'raise the limit of open files: "ulimit -n 1024" before vtep, or LimitNOFILE= in its systemd unit';
   if (
-    /ENOMEM|OUT_OF_MEMORY|ALLOCATION_FAILED|could not allocate|allocation failed|out of memory|memory limit/i.test(text)
+    /ENOMEM|OUT_OF_MEMORY|ALLOCATION_FAILED|could not allocate|allocation failed|cannot allocate|out of memory|memory limit/i.test(
+      text,
+    )
   )
     return 'free some memory, or raise its limit: "ulimit -v unlimited" before vtep, or MemoryMax= in its systemd unit';
   if ((/EAGAIN/.test(text) && /spawn|fork|thread/i.test(text)) || /ERR_WORKER_INIT_FAILED/.test(text))

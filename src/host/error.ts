@@ -28,3 +28,11 @@ export function codeOf(error: unknown): string {
   const code = (error as { code?: unknown } | null)?.code;
   return typeof code === 'string' ? code : '';
 }
+
+/** Whether an operation failed because this process or the system has no more files, memory or processes. */
+export function isResourceError(error: unknown): boolean {
+  return (
+    ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN'].includes(codeOf(error)) ||
+    /EMFILE|too many open files|cannot allocate memory/i.test((error as Error | null)?.message ?? '')
+  );
+}

@@ -1,6 +1,6 @@
 /** Runs iproute2's `ip`, in any network namespace and without a shell. */
 import { execFile } from 'node:child_process';
-import { codeOf, HostError } from './error.js';
+import { codeOf, HostError, isResourceError } from './error.js';
 
 /** `ip` failed. The message never quotes the output of `ip`, which names neither the flag nor the remedy. */
 export class IpError extends HostError {
@@ -42,6 +42,9 @@ const WORDS: Readonly<Record<string, string>> = {
   EOPNOTSUPP: 'this kernel does not support it',
   ENOBUFS: 'the kernel has no memory for it',
   EINVAL: 'the kernel does not accept that value',
+  EMFILE: 'this process has too many open files (EMFILE)',
+  ENFILE: 'the system has too many open files (ENFILE)',
+  ENOMEM: 'the system has too little memory (ENOMEM)',
 };
 
 /** Describes why `ip` failed, with the remedy if it is always the same. */
@@ -60,6 +63,8 @@ export function ip(args: readonly string[], netns?: string): Promise<string> {
     execFile(program!, rest, { maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else if (codeOf(error) === 'ENOENT') reject(new HostError(notFound(program!), { cause: error }));
+      else if (isResourceError(error))
+        reject(new IpError(`"${program}" cannot be started: ${error.message}`, codeOf(error), { cause: error }));
       else {
         const code = REASONS.find(([text]) => text.test(stderr))?.[1] ?? '';
         const failed = new IpError('', code, { cause: error });

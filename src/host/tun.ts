@@ -1,6 +1,6 @@
 /** Opens TAPs: `/dev/net/tun` and its ioctls, for which Node has no calls. */
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { codeOf, HostError } from './error.js';
+import { codeOf, HostError, isResourceError } from './error.js';
 import { openInNetns } from './netns.js';
 
 const DEVICE = '/dev/net/tun';
@@ -302,7 +302,7 @@ async function loadIoctl(): Promise<Ioctls> {
     const why =
       codeOf(error) === 'ERR_MODULE_NOT_FOUND' || codeOf(error) === 'MODULE_NOT_FOUND'
         ? 'which is not installed; add it with "npm install koffi"'
-        : `which does not load (${(error as Error).message}); try "npm install koffi"`;
+        : `which does not load (${(error as Error).message})${isResourceError(error) ? '' : '; try "npm install koffi"'}`;
     throw new HostError(`making a TAP needs koffi, ${why}, or pass an open TAP with --tap-fd`, { cause: error });
   }
   // The program itself exports libc's symbols, whichever libc it is.

@@ -3,7 +3,7 @@
  * into the one arena that holds all structures. Passing a stored bigint does not allocate; a number of that size does.
  */
 import { constants } from 'node:os';
-import { codeOf, HostError } from '../error.js';
+import { codeOf, HostError, isResourceError } from '../error.js';
 
 /** An address in memory. */
 export type Pointer = bigint;
@@ -72,7 +72,7 @@ export async function loadLibc(): Promise<Libc> {
     const why =
       codeOf(error) === 'ERR_MODULE_NOT_FOUND' || codeOf(error) === 'MODULE_NOT_FOUND'
         ? 'which is not installed; add it with "npm install koffi"'
-        : `which does not load (${(error as Error).message}); try "npm install koffi"`;
+        : `which does not load (${(error as Error).message})${isResourceError(error) ? '' : '; try "npm install koffi"'}`;
     throw new HostError(`engine "linux" needs koffi, ${why}`, { cause: error });
   }
   try {
