@@ -352,7 +352,7 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
   [
     ['up', '--tap', 'a', '--vni', '1', '--local', '127.0.0.1', '--netns', 'weft-none'],
     1,
-    /^vtep up: --netns: network namespace "weft-none" does not exist; make it with "ip netns add weft-none"/,
+    /^vtep up: --netns: network namespace "weft-none" does not exist; create it with "ip netns add weft-none"/,
   ],
   [
     ['up', '--tap', 'a', '--vni', '1', '--local', '127.0.0.1', '--engine', 'fast'],
@@ -385,7 +385,11 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
   [['capture', '--control', 'x', '--write', 'f', '--json'], 2, /--json and --write do not go together/],
   [['show', 'fdb', '--control', '/nonexistent'], 1, /^vtep show: there is no control socket at \/nonexistent;/],
   [['explain', '--control', 'x', '--port', 'a'], 2, /give either --port NAME --frame HEX, or --from IP --datagram HEX/],
-  [['explain', '--control', 'x', '--port', 'a', '--frame', 'abc'], 2, /--frame: expected octets as two hexadecimal/],
+  [
+    ['explain', '--control', 'x', '--port', 'a', '--frame', 'abc'],
+    2,
+    /--frame: expected two hexadecimal digits for each octet/,
+  ],
 ];
 for (const [args, code, stderr] of WRONG)
   program(`vtep ${args.join(' ')}: ${code}`, async () => {

@@ -68,7 +68,7 @@ test('requests are answered in order, wrong ones with an error', async () => {
   await serve(async (request) => ({ asked: request.command }));
   assert.equal(await ask(path, { command: 'fdb' }), { asked: 'fdb' });
   const lines = await talk('nonsense\n\n{"command":"fly"}\n{"command":"peers"}\n{"command":"counters"}');
-  assert.match(lines[0]!, /^\{"ok":false,"error":"a request is a JSON object on one line: /);
+  assert.match(lines[0]!, /^\{"ok":false,"error":"a request must be a JSON object on one line: /);
   assert.match(lines[1]!, /^\{"ok":false,"error":"command: expected one of /);
   assert.equal(lines.slice(2), [
     '{"ok":true,"result":{"asked":"peers"}}',
@@ -107,7 +107,7 @@ test('an error in the middle of a list ends it', async () => {
 test('a request that is too long is rejected, and the connection closed', async () => {
   await serve(async () => ({}));
   const lines = await talk('x'.repeat(1 << 20), false);
-  assert.equal(lines, ['{"ok":false,"error":"a request is one line of at most 262144 characters"}']);
+  assert.equal(lines, ['{"ok":false,"error":"a request must be one line of at most 262144 characters"}']);
 });
 
 test('requests of a client that does not read are not read', async () => {

@@ -38,7 +38,7 @@ export function requireNetns(netns: string, path?: string): void {
       );
     const others = netnsNames();
     return refuse(
-      `network namespace "${netns}" does not exist; make it with "ip netns add ${netns}"` +
+      `network namespace "${netns}" does not exist; create it with "ip netns add ${netns}"` +
         (others.length === 0 ? '' : ` (there are: ${others.slice(0, 12).join(', ')})`),
       error,
     );
