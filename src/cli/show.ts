@@ -61,7 +61,7 @@ export const VIEWS = {
         ip,
         mac,
         vtep ?? 'this host',
-        hidden ? 'hidden by a newer one' : 'holds',
+        hidden ? 'hidden by a newer endpoint' : 'in effect',
       ]),
     ),
   peers: (result: unknown): string =>
