@@ -1,10 +1,10 @@
 /** The state and the counters of a `Vtep` as plain objects. */
 import type { FdbEntry } from '../fdb/index.js';
 import { LOCAL } from '../neighbor/index.js';
+import type { Context } from './context.js';
 import { isRemote, portOf, remoteIdOf } from './destination.js';
 import { DROPS, type DropReason } from './drops.js';
-import type { Port } from './port.js';
-import { UNLIMITED, type Remotes } from './remote.js';
+import { UNLIMITED } from './remote.js';
 import { COUNTS, FIRST_DROP, type CountName, type Segment } from './segment.js';
 
 export interface FdbListing {
@@ -58,35 +58,29 @@ export interface Counts {
 // A caller may take a listing in parts, and frames may pass in between. The listing then contains every entry that
 // existed all the time, and maybe entries that came or went meanwhile. So the remote of an entry may be gone.
 
-export function* listFdb(
-  segment: Segment,
-  ports: readonly (Port | null)[],
-  remotes: Remotes,
-  now: number,
-): Generator<FdbListing> {
-  for (const entry of segment.fdb.entries(now)) yield listFdbEntry(entry, ports, remotes);
+export function* listFdb(segment: Segment, context: Context, now: number): Generator<FdbListing> {
+  for (const entry of segment.fdb.entries(now)) yield listFdbEntry(entry, context);
 }
 
 export function listFdbEntry(
   { mac, static: fixed, age, destination }: FdbEntry,
-  ports: readonly (Port | null)[],
-  remotes: Remotes,
+  { ports, remotes }: Context,
 ): FdbListing {
   return {
     mac,
     static: fixed,
     age,
-    port: isRemote(destination) ? null : (ports[portOf(destination)]?.name ?? null),
+    port: isRemote(destination) ? null : (ports.find(portOf(destination))?.name ?? null),
     vtep: isRemote(destination) ? (remotes.get(remoteIdOf(destination))?.address ?? null) : null,
   };
 }
 
-export function* listNeighbors(segment: Segment, remotes: Remotes): Generator<NeighborListing> {
+export function* listNeighbors(segment: Segment, { remotes }: Context): Generator<NeighborListing> {
   for (const { ip, mac, location, hidden } of segment.neighbors.entries())
     yield { ip, mac, vtep: location === LOCAL ? null : (remotes.get(remoteIdOf(location))?.address ?? null), hidden };
 }
 
-export function* listRemotes(remotes: Remotes): Generator<RemoteListing> {
+export function* listRemotes({ remotes }: Context): Generator<RemoteListing> {
   for (const { address, port, mtu, undelivered, reason } of remotes.all())
     yield { address, port, mtu: mtu < UNLIMITED ? mtu : null, undelivered, reason };
 }

@@ -1,8 +1,9 @@
 import { isGroupMac, macToText, parseIpv4, parseMac } from '../address/index.js';
-import { Fdb } from '../fdb/index.js';
-import { Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
+import { Fdb, NONE } from '../fdb/index.js';
+import { LOCAL, Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
+import { isRemote } from './destination.js';
 import { DROPS } from './drops.js';
 import { Questions } from './questions.js';
 import { RefusedSenders } from './refused-senders.js';
@@ -84,7 +85,10 @@ export interface Endpoint {
   vtep?: string;
 }
 
-/** A local port in a segment, with the VLAN id that its frames carry there, or -1 for none. */
+/** `Member.vlan`: none. */
+export const UNTAGGED = -1;
+
+/** A local port in a segment, with the VLAN id that its frames carry there, or `UNTAGGED`. */
 export interface Member {
   readonly port: number;
   readonly vlan: number;
@@ -133,6 +137,39 @@ export class Segment {
     this.tagged = options.tagged ?? false;
     this.watch = new Watch(this.vni);
     this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed });
+  }
+
+  /** The VLAN id that frames of this segment carry on a port, or `UNTAGGED`. */
+  vlanOn(port: number): number {
+    const { members } = this;
+    for (let i = 0; i < members.length; i++) if (members[i]!.port === port) return members[i]!.vlan;
+    return UNTAGGED;
+  }
+
+  /** Whether the control plane has a reference to a remote in this segment. */
+  names(remote: number): boolean {
+    return (this.named[remote] ?? 0) > 0;
+  }
+
+  /** Whether the control plane says that a MAC address is on this host. */
+  isLocal(mac: number): boolean {
+    return this.neighbors.byMac(mac)?.location === LOCAL;
+  }
+
+  /** The MAC address that neighbors know for an IP address, as far as the control plane knows; 0 for none. */
+  answeredMac(ip: number): number {
+    const binding = this.neighbors.byIp(ip);
+    if (binding === undefined) return this.withdrawn.get(ip) ?? 0;
+    return this.proxy === 'vtep' && binding.location !== LOCAL ? this.mac : binding.mac;
+  }
+
+  /** Applies the control plane's location of a MAC address to the FDB. */
+  applyLocation(mac: number): void {
+    const binding = this.neighbors.byMac(mac);
+    if (binding !== undefined && binding.location !== LOCAL) return this.fdb.setStatic(mac, binding.location);
+    // A local endpoint's port is learned from its frames; only an entry that says otherwise must be removed.
+    const known = this.fdb.peek(mac);
+    if (known !== NONE && isRemote(known)) this.fdb.remove(mac);
   }
 
   /** Remembers the MAC address of a withdrawn endpoint; removes the oldest if there are too many. */

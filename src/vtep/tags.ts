@@ -2,7 +2,7 @@
 import * as ethernet from '../ethernet/index.js';
 import { getI32, getU16, setU16 } from '../wire/index.js';
 import { DROP } from './drops.js';
-import type { Step } from './explain.js';
+import type { Explanation } from './explain.js';
 import type { Port } from './port.js';
 import type { Segment } from './segment.js';
 
@@ -69,7 +69,7 @@ export class FrameTags {
    *
    * @param port The port on which the frame arrived; `null` for a tunnel.
    * @param segment The segment of untagged frames from there.
-   * @param trace The steps of an explanation, which `read` appends to.
+   * @param trace An explanation, to which `read` appends its steps.
    * @returns -1, or the reason to drop the frame.
    */
   read(
@@ -78,7 +78,7 @@ export class FrameTags {
     bytes: Uint8Array,
     offset: number,
     end: number,
-    trace: Step[] | null,
+    trace: Explanation | null,
   ): number {
     let type = ethernet.getEtherType(bytes, offset);
     this.setUntagged(offset, type);
@@ -163,8 +163,8 @@ export function behindTags(bytes: Uint8Array, offset: number, end: number): numb
   return start;
 }
 
-function addStep(trace: Step[], text: string): void {
-  trace.push({ stage: 'vlan', text });
+function addStep(trace: Explanation, text: string): void {
+  trace.steps.push({ stage: 'vlan', text });
 }
 
 /** Whether the bytes at `offset` are LLC and SNAP headers with an OUI that is followed by an EtherType. */

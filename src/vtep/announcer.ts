@@ -1,0 +1,106 @@
+import { ipv4ToText } from '../address/index.js';
+import * as ethernet from '../ethernet/index.js';
+import { LOCAL } from '../neighbor/index.js';
+import { AnnouncementQueue, arpAnnouncement, type Announcement } from './announcement.js';
+import { learn } from './bridge.js';
+import type { Context } from './context.js';
+import { portDestination } from './destination.js';
+import { deliver, encapsulate } from './egress.js';
+import type { Remote } from './remote.js';
+import { COUNT, HEADROOM, type Segment } from './segment.js';
+import type { VtepSink } from './sink.js';
+
+/**
+ * The frames that a VTEP sends although it received none: announcements of endpoints, and the recent questions of local
+ * hosts, which it repeats to new peers.
+ */
+export class Announcer {
+  readonly #context: Context;
+  readonly #queue: AnnouncementQueue | null;
+  /** Peers added since the last `send`, which have not received the recent questions of their segment. */
+  #newPeers: { segment: Segment; remote: Remote }[] = [];
+
+  /** @param announce Whether it sends announcements. */
+  constructor(context: Context, announce: boolean) {
+    this.#context = context;
+    this.#queue = announce ? new AnnouncementQueue(HEADROOM) : null;
+  }
+
+  /** Queues the announcement `frame` that says that `ip` is at `mac`. The other parameters are those of `Announcement`. */
+  announce(segment: Segment, ip: string, mac: number, frame: Uint8Array, port: number, everywhere: boolean): void {
+    if (this.#queue === null) return;
+    if (!this.#queue.add(segment.vni, ip, mac, frame, port, everywhere))
+      segment.counters[COUNT['announcements-refused']]! += 1;
+  }
+
+  /**
+   * The endpoints with an IPv4 address have changed. Announces the address if its MAC address differs from `before`, or if
+   * a local host just asked for it and got no answer.
+   * @param before What `segment.answeredMac` was.
+   */
+  addressChanged(segment: Segment, ip: number, before: number): void {
+    const binding = segment.neighbors.byIp(ip);
+    if (binding === undefined) return segment.rememberWithdrawn(ip, before);
+    const mac = segment.answeredMac(ip);
+    segment.withdrawn.delete(ip);
+    const isAwaited = binding.location !== LOCAL && segment.proxy !== 'off' && segment.questions.asked(ip);
+    if (!isAwaited && (before === 0 || before === mac)) return;
+    // A remote endpoint is announced to other hosts by its own VTEP.
+    this.announce(segment, ipv4ToText(ip), mac, arpAnnouncement(ip, mac), -1, binding.location === LOCAL);
+  }
+
+  /** A peer was added. The next `send` sends it the questions of the last second. */
+  addPeer(segment: Segment, remote: Remote): void {
+    this.#newPeers.push({ segment, remote });
+  }
+
+  /** Drops what is queued for an address, if it announces `mac`. */
+  cancel(vni: number, ip: string, mac: number): void {
+    this.#queue?.cancel(vni, ip, mac);
+  }
+
+  /** Drops what is queued for endpoints behind a local port. */
+  cancelPort(port: number): void {
+    this.#queue?.cancelPort(port);
+  }
+
+  /** Drops what is queued for a segment. */
+  cancelSegment(segment: Segment): void {
+    this.#newPeers = this.#newPeers.filter((one) => one.segment !== segment);
+    this.#queue?.cancelSegment(segment.vni);
+  }
+
+  /** Sends the recent questions to new peers, and the announcements that are due. */
+  send(now: number, sink: VtepSink): void {
+    if (this.#newPeers.length > 0) this.#askNewPeers(now, sink);
+    this.#queue?.send(now, (announcement) => this.#sendAnnouncement(announcement, now, sink));
+  }
+
+  #askNewPeers(now: number, sink: VtepSink): void {
+    const peers = this.#newPeers;
+    this.#newPeers = [];
+    for (const { segment, remote } of peers) {
+      if (!segment.peers.includes(remote)) continue;
+      segment.questions.each(now, (port, bytes, offset, end) => {
+        this.#context.setOwn(bytes, offset);
+        segment.counters[COUNT['asked-again']]! += 1;
+        encapsulate(this.#context, segment, portDestination(port), remote, bytes, offset, end, now, sink);
+      });
+    }
+  }
+
+  #sendAnnouncement({ vni, frame, port, everywhere }: Announcement, now: number, sink: VtepSink): void {
+    const segment = this.#context.segment(vni);
+    const end = frame.length;
+    this.#context.setOwn(frame, HEADROOM);
+    let from = portDestination(port);
+    if (port >= 0) learn(this.#context, segment, from, frame, HEADROOM, now, sink);
+    else from = segment.fdb.lookup(frame, HEADROOM + ethernet.SOURCE_OFFSET, now);
+    segment.counters[COUNT['announced']]! += 1;
+    const { members, peers } = segment;
+    for (const { port: to, vlan } of members)
+      if (portDestination(to) !== from) deliver(this.#context, segment, to, vlan, frame, HEADROOM, end, sink);
+    if (everywhere)
+      for (const peer of peers) encapsulate(this.#context, segment, from, peer, frame, HEADROOM, end, now, sink);
+  }
+}

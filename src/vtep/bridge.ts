@@ -1,0 +1,356 @@
+/**
+ * The middle part of the data path, the bridge of each segment: learns source addresses, answers ARP, and decides which
+ * ports and remotes get a frame.
+ *
+ * In all functions, `from` is the destination behind which the current frame's sender is, and `offset` the start of the
+ * frame without the tags that the ingress removed.
+ */
+import { formatIpv6, formatMac, ipv4ToText, macToText } from '../address/index.js';
+import * as arp from '../arp/index.js';
+import * as ethernet from '../ethernet/index.js';
+import { CONTRADICTED, FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
+import * as ipv4 from '../ipv4/index.js';
+import { ANSWER, hasNoSender, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
+import { getI32, getU16 } from '../wire/index.js';
+import type { Context } from './context.js';
+import { isRemote, portDestination, portOf, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
+import { DROP } from './drops.js';
+import { deliver, encapsulate, reply } from './egress.js';
+import { VERDICTS } from './explain.js';
+import { MAX_REPLY_TAGS, writeArpReply } from './proxy.js';
+import { COUNT, HEADROOM, type Segment } from './segment.js';
+import type { VtepSink } from './sink.js';
+import { claimedAddress, keyOfIpv6 } from './watch.js';
+
+const ETHERNET = ethernet.HEADER_LENGTH;
+const SOURCE = ethernet.SOURCE_OFFSET;
+
+/**
+ * Learns the source address of a frame, and forwards it.
+ *
+ * The path of most frames, a unicast to a known address, is one function. V8 inlines small functions into their caller
+ * until a budget is used up; smaller parts would take it from the look-ups in the FDB.
+ */
+export function forward(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+  sink: VtepSink,
+): void {
+  if (ethernet.isFromGroup(bytes, offset) || isFromZero(bytes, offset))
+    return context.drop(segment, DROP['source-group']);
+  if (segment.proxy === 'vtep' && ethernet.getSource(bytes, offset) === segment.mac)
+    return context.drop(segment, DROP['source-own']);
+  if (from !== UNLEARNED_REMOTE) learn(context, segment, from, bytes, offset, now, sink);
+  const isArp = context.tags.type === ethernet.TYPE_ARP;
+  if (isArp && takeArp(context, segment, from, bytes, offset, end, now, sink)) return;
+  if (ethernet.isToGroup(bytes, offset)) return forwardToGroup(context, segment, from, bytes, offset, end, now, sink);
+
+  if (ethernet.isToItself(bytes, offset)) return context.drop(segment, DROP['same-port']);
+  const gateway = segment.proxy === 'vtep' && !isRemote(from) && ethernet.getDestination(bytes, offset) === segment.mac;
+  const to = gateway ? resolve(context, segment, bytes, offset, end, now) : segment.fdb.lookup(bytes, offset, now);
+  if (context.trace !== null) {
+    const place = to === NONE ? 'unknown' : `behind ${context.nameOf(to)}`;
+    context.addStep('fdb', `${formatMac(bytes, offset)} is ${place}`);
+  }
+  if (to === NONE) return forwardToUnknown(context, segment, from, gateway, bytes, offset, end, now, sink);
+  if (isRemote(to)) {
+    if (isRemote(from)) return context.drop(segment, DROP['split-horizon']);
+    const remote = context.remotes.get(remoteIdOf(to));
+    return encapsulate(context, segment, from, remote, bytes, offset, end, now, sink);
+  }
+  if (to === from) return context.drop(segment, DROP['same-port']);
+  deliver(context, segment, portOf(to), segment.vlanOn(portOf(to)), bytes, offset, end, sink);
+}
+
+/** Forwards a broadcast or multicast. */
+function forwardToGroup(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+  sink: VtepSink,
+): void {
+  if (context.tags.type === ethernet.TYPE_IPV6) watchNeighborDiscovery(context, segment, from, bytes, offset, end, now);
+  if (ethernet.isToReservedGroup(bytes, offset)) return context.drop(segment, DROP['reserved-group']);
+  if (!isRemote(from)) keepQuestion(context, segment, from, bytes, offset, end, now);
+  flood(context, segment, from, bytes, offset, end, now, sink);
+}
+
+/**
+ * Forwards a unicast for which the FDB has no entry.
+ * @param gateway Whether it was addressed to the VTEP.
+ */
+function forwardToUnknown(
+  context: Context,
+  segment: Segment,
+  from: number,
+  gateway: boolean,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+  sink: VtepSink,
+): void {
+  const mac = ethernet.getDestination(bytes, offset);
+  if (segment.isLocal(mac)) return flood(context, segment, from, bytes, offset, end, now, sink, true);
+  // If `resolve` finds the neighbor, it rewrites the destination address.
+  if (gateway && mac === segment.mac) return context.drop(segment, DROP['no-neighbor']);
+  if (!segment.flood) return context.drop(segment, DROP['unknown-destination']);
+  flood(context, segment, from, bytes, offset, end, now, sink);
+}
+
+// ---- Learning ----
+
+/** Learns the frame's source address; while `trace` is set, explains what it would learn instead. */
+export function learn(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  now: number,
+  sink: VtepSink,
+): void {
+  if (context.trace !== null) {
+    const known = segment.fdb.lookup(bytes, offset + SOURCE, now);
+    const stays = isRemote(from) && segment.isLocal(ethernet.getSource(bytes, offset));
+    const fixed = stays || segment.fdb.isStatic(bytes, offset + SOURCE) ? ' according to the control plane' : '';
+    const source = `source ${formatMac(bytes, offset + SOURCE)}`;
+    if (known === from) context.addStep('fdb', `${source} is known behind ${context.nameOf(from)}${fixed}`);
+    else if (stays)
+      context.addStep('fdb', `${source} is an endpoint of this host according to the control plane; that stays`);
+    else {
+      const before = known === NONE ? 'is new' : `was behind ${context.nameOf(known)}${fixed}`;
+      const after = fixed ? 'that stays' : `it would be learned behind ${context.nameOf(from)}`;
+      context.addStep('fdb', `${source} ${before}; ${after}`);
+    }
+    return;
+  }
+  if (segment.fdb.refresh(bytes, offset + SOURCE, from, now)) return;
+  // A datagram must not move an endpoint of this host to a remote.
+  const stays = isRemote(from) && segment.isLocal(ethernet.getSource(bytes, offset));
+  const outcome = stays ? CONTRADICTED : segment.fdb.learn(bytes, offset + SOURCE, from, now);
+  if (outcome === LEARNED) {
+    segment.counters[COUNT['learned']]! += 1;
+    segment.watch.learned(from);
+  } else if (outcome === MOVED) {
+    segment.counters[COUNT['moved']]! += 1;
+    segment.watch.moved(ethernet.getSource(bytes, offset), segment.fdb.movedFrom, from);
+  } else if (outcome === CONTRADICTED) segment.counters[COUNT['contradicted']]! += context.packets;
+  else if (outcome === FULL || outcome === QUOTA) {
+    segment.counters[COUNT['learn-refused']]! += 1;
+    segment.watch.refused(from);
+  }
+  if ((outcome === LEARNED || outcome === MOVED) && sink.learned !== undefined)
+    sink.learned({
+      vni: segment.vni,
+      mac: ethernet.getSource(bytes, offset),
+      location: context.locationOf(from),
+      age: 0,
+    });
+}
+
+/** Checks whether a second MAC address claims the sender's IP address of an ARP packet. */
+function watchArp(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  packet: number,
+  end: number,
+  now: number,
+): void {
+  if (arp.check(bytes, packet, end) < 0 || !arp.isEthernetIpv4(bytes, packet)) return;
+  const ip = arp.getSenderIp(bytes, packet);
+  const mac = arp.getSenderMac(bytes, packet);
+  const binding = segment.neighbors.byIp(ip);
+  if (binding === undefined) {
+    const other = context.trace === null ? segment.watch.claims(ip, mac, now) : 0;
+    if (other !== 0) segment.watch.duplicate(ipv4ToText(ip), other, mac, from, false);
+  } else if (binding.mac !== mac) {
+    segment.counters[COUNT['duplicate-address']]! += 1;
+    if (context.trace === null) segment.watch.duplicate(ipv4ToText(ip), binding.mac, mac, from, true);
+  }
+}
+
+/** Does the same for the address in a multicast neighbor solicitation or advertisement. */
+function watchNeighborDiscovery(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+): void {
+  const at = claimedAddress(bytes, context.tags.payload, end);
+  if (at < 0 || context.trace !== null) return;
+  const mac = ethernet.getSource(bytes, offset);
+  const other = segment.watch.claims(keyOfIpv6(bytes, at), mac, now);
+  if (other !== 0) segment.watch.duplicate(formatIpv6(bytes, at), other, mac, from, false);
+}
+
+// ---- The ARP proxy ----
+
+/** Watches an ARP packet, and returns whether it goes no further: it is dropped, or the proxy answers it. */
+function takeArp(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+  sink: VtepSink,
+): boolean {
+  const packet = context.tags.payload;
+  if (hasNoSender(bytes, packet, end)) {
+    context.drop(segment, DROP['arp-sender']);
+    return true;
+  }
+  watchArp(context, segment, from, bytes, packet, end, now);
+  return !isRemote(from) && segment.proxy !== 'off' && proxy(context, segment, from, bytes, offset, end, now, sink);
+}
+
+/** Lets the proxy answer or drop an ARP packet from a local port, and returns whether it did. */
+function proxy(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+  sink: VtepSink,
+): boolean {
+  const packet = context.tags.payload;
+  // An answer has the tags of the request. If they do not fit, the request is forwarded like any frame.
+  if (context.tags.snap || packet - offset - ETHERNET > MAX_REPLY_TAGS) return false;
+  const verdict = judge(segment.neighbors, bytes, packet, end);
+  if (context.trace !== null && verdict !== ANSWER) context.addStep('arp', VERDICTS[verdict]!);
+  if (verdict === ANSWER) {
+    const { mac } = segment.neighbors.byIp(arp.getTargetIp(bytes, packet))!;
+    answer(context, segment, from, bytes, offset, segment.proxy === 'vtep' ? segment.mac : mac, sink);
+    return true;
+  }
+  // The sender knows the VTEP's address for an endpoint that was remote then and is local now, so its unicast request
+  // does not reach the endpoint.
+  if (verdict === ON_THIS_HOST && segment.proxy === 'vtep' && ethernet.getDestination(bytes, offset) === segment.mac) {
+    const { mac } = segment.neighbors.byIp(arp.getTargetIp(bytes, packet))!;
+    answer(context, segment, from, bytes, offset, mac, sink);
+    return true;
+  }
+  if (verdict === UNKNOWN && !segment.flood && ethernet.isToGroup(bytes, offset)) {
+    keepQuestion(context, segment, from, bytes, offset, end, now);
+    context.drop(segment, DROP['arp-unknown']);
+    return true;
+  }
+  return false;
+}
+
+/** Answers an ARP request for an endpoint with the request's tags. */
+function answer(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  mac: number,
+  sink: VtepSink,
+): void {
+  const { arpReply } = context;
+  const request = context.tags.payload;
+  const target = arp.getTargetIp(bytes, request);
+  if (context.trace !== null)
+    context.addStep('arp', `the proxy answers: ${ipv4ToText(target)} is at ${macToText(mac)}`);
+  const end = writeArpReply(arpReply, HEADROOM, bytes, offset, request, mac);
+  segment.counters[COUNT['arp-answered']]! += 1;
+  reply(context, segment, from, arpReply, end, sink);
+}
+
+/**
+ * The destination of a packet to the VTEP's own MAC address, by its IP address. Rewrites the frame's destination
+ * address.
+ */
+function resolve(
+  context: Context,
+  segment: Segment,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+): number {
+  const ip = context.tags.payload;
+  if (context.tags.type !== ethernet.TYPE_IPV4 || context.tags.snap || end - ip < ipv4.MIN_HEADER_LENGTH) return NONE;
+  const binding = segment.neighbors.byIp(ipv4.getDestination(bytes, ip));
+  if (binding === undefined) return NONE;
+  ethernet.setDestination(bytes, offset, binding.mac);
+  if (context.trace !== null) {
+    const place = context.nameOf(binding.location);
+    context.addStep('neighbor', `the packet is for ${macToText(binding.mac)}, ${place}`);
+  }
+  return binding.location === LOCAL ? segment.fdb.lookup(bytes, offset, now) : binding.location;
+}
+
+// ---- Flooding ----
+
+/**
+ * Floods a frame to every other local port, and to the flood list unless it came from a tunnel (split horizon).
+ * @param here Whether it is for a silent endpoint of this host, whose port is unknown; it is then not sent to peers.
+ */
+function flood(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+  sink: VtepSink,
+  here = false,
+): void {
+  const { members, peers } = segment;
+  const tunnels = here || isRemote(from) ? 0 : peers.length;
+  const others = members.length - (isRemote(from) ? 0 : 1);
+  if (context.trace !== null)
+    context.addStep(
+      'flood',
+      `to ${others} other local port(s) and ${tunnels} peer(s)${isRemote(from) ? ', since it came from a tunnel (split horizon)' : ''}`,
+    );
+  if (others + tunnels === 0) return context.drop(segment, DROP['no-receiver']);
+  segment.counters[COUNT['flooded']]! += context.packets;
+  for (let i = 0; i < members.length; i++) {
+    const { port, vlan } = members[i]!;
+    if (portDestination(port) !== from) deliver(context, segment, port, vlan, bytes, offset, end, sink);
+  }
+  for (let i = 0; i < tunnels; i++) encapsulate(context, segment, from, peers[i]!, bytes, offset, end, now, sink);
+}
+
+/** Keeps an ARP request or a neighbor solicitation, in case the one who can answer becomes known within a second. */
+function keepQuestion(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+): void {
+  const { type, payload } = context.tags;
+  if (type !== ethernet.TYPE_ARP && type !== ethernet.TYPE_IPV6) return;
+  if (context.trace === null && payload - offset === ETHERNET)
+    segment.questions.keep(portOf(from), bytes, offset, end, now);
+}
+
+/** Whether the source address is all zeros, which no station has. */
+function isFromZero(bytes: Uint8Array, offset: number): boolean {
+  return getI32(bytes, offset + SOURCE + 2) === 0 && getU16(bytes, offset + SOURCE) === 0;
+}
