@@ -2,15 +2,13 @@ import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import * as tcp from '../tcp/index.js';
 import * as udp from '../udp/index.js';
-import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, writeHeader } from '../virtio/index.js';
-import { finish, fold, getI32 } from '../wire/index.js';
+import { finish, getI32 } from '../wire/index.js';
 import { Layout, MAX_HEADER, OTHER } from './layout.js';
+import { MAX_PACKET, Run } from './run.js';
 import { MAX_PREFIX } from './segmenter.js';
 import { LINE, SLACK, toLine, type Join } from './bulk.js';
-import { less, TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
+import { less, TCP_CHECKSUM, type Sum } from './sum.js';
 
-/** Longest IP packet in bytes. */
-const MAX_PACKET = 0xffff;
 /** Bytes in front of a merged head that the sink may write: a virtio header and a VLAN tag. */
 export const HEAD_ROOM = 16;
 const SLOT = HEAD_ROOM + MAX_PREFIX + MAX_HEADER;
@@ -54,64 +52,6 @@ export function joinScratch(flows: number): number {
 /** Bytes of scratch to merge that many flows. */
 export function coalesceScratch(flows: number): number {
   return flows * SLOT;
-}
-
-/**
- * Frames of one flow merged into one. The fields belong to the coalescer and are valid only during the call of the
- * sink.
- */
-export class Run {
-  /** The caller's tag, which all frames share. */
-  tag = 0;
-  /** Number of frames. */
-  count = 0;
-  /**
-   * Offset of the merged head: the prefix, and headers with the lengths of the merged frame. `HEAD_ROOM` bytes before
-   * it are free.
-   */
-  head = 0;
-  /** Offset of the Ethernet header, behind the prefix. */
-  frame = 0;
-  /** Offset behind the head. */
-  headEnd = 0;
-  /** Data ranges `first` to `first + pieces - 1` of the coalescer's `dataOffset` and `dataLength` follow the head. */
-  first = 0;
-  /** Whether all frames have the first one's identification, instead of consecutive ones: see `Segmenter.open`. */
-  fixedId = false;
-  pieces = 0;
-  /** Bytes of data of all frames. */
-  dataBytes = 0;
-  /** Bytes of the frames as received, prefixes included. */
-  wireBytes = 0;
-  /** For the virtio header. */
-  gsoType = GSO_NONE;
-  gsoSize = 0;
-  checksumStart = 0;
-  checksumOffset = 0;
-
-  // What the next frame must match. Offsets are in the first frame, at its original place.
-  /** @internal */ key = 0;
-  /** @internal */ start = 0;
-  /** @internal */ end = 0;
-  /** @internal */ version = 0;
-  /** @internal */ ip = 0;
-  /** @internal */ upper = 0;
-  /** @internal */ data = 0;
-  /** @internal */ sequence = 0;
-  /** @internal */ flags = 0;
-  /** @internal */ room = 0;
-  /** Offset for the next joined data, and the end of the last joined data. */
-  /** @internal */ joined = 0;
-  /** @internal */ joinedEnd = 0;
-
-  /**
-   * Writes the virtio header of the merged frame.
-   * @param shift Bytes that were inserted at the front of the frame since: 4 for a VLAN tag.
-   */
-  writeVirtio(bytes: Uint8Array, offset: number, shift = 0): void {
-    const length = this.headEnd - this.frame + shift;
-    writeHeader(bytes, offset, this.gsoType, length, this.gsoSize, this.checksumStart + shift, this.checksumOffset);
-  }
 }
 
 /** Receives the frames of a `Coalescer`. */
@@ -262,7 +202,9 @@ export class Coalescer {
     }
     if (this.#open === this.#runs.length) this.#close(0, sink);
     const run = this.#runs[this.#open++]!;
-    this.#begin(run, key, offset, end, tag, flags);
+    run.begin(bytes, layout, this.#prefix, offset, end, tag, key, flags);
+    this.dataOffset[run.first] = layout.data;
+    this.dataLength[run.first] = end - layout.data;
     return run;
   }
 
@@ -496,39 +438,6 @@ export class Coalescer {
     return true;
   }
 
-  #begin(run: Run, key: number, offset: number, end: number, tag: number, flags: number): void {
-    const bytes = this.#bytes;
-    const { ip, version, upper, protocol, data } = this.#layout;
-    const isTcp = protocol === tcp.PROTOCOL;
-    const frame = offset + this.#prefix;
-    const length = end - data;
-    run.tag = tag;
-    run.key = key;
-    run.start = offset;
-    run.end = end;
-    run.version = version;
-    run.ip = ip;
-    run.upper = upper;
-    run.data = data;
-    run.count = 1;
-    run.fixedId = false;
-    run.pieces = 1;
-    run.joinedEnd = run.joined;
-    run.dataBytes = length;
-    run.wireBytes = end - offset;
-    run.flags = flags;
-    run.sequence = isTcp ? (tcp.getSequence(bytes, upper) + length) | 0 : 0;
-    run.room = MAX_PACKET - (data - ip) + (version === 4 ? 0 : ipv6.HEADER_LENGTH);
-    run.gsoSize = length;
-    run.gsoType = !isTcp
-      ? GSO_UDP_L4
-      : (version === 4 ? GSO_TCPV4 : GSO_TCPV6) | ((flags & tcp.FLAG_CWR) !== 0 ? GSO_ECN : 0);
-    run.checksumStart = upper - frame;
-    run.checksumOffset = isTcp ? TCP_CHECKSUM : UDP_CHECKSUM;
-    this.dataOffset[run.first] = data;
-    this.dataLength[run.first] = length;
-  }
-
   /** Delivers an open run to the sink. */
   #close(index: number, sink: CoalescerSink): void {
     const runs = this.#runs;
@@ -540,37 +449,7 @@ export class Coalescer {
     if (run.count === 1) return sink.single(run.start, run.end, run.tag);
     this.mergedFrames += run.count;
     this.mergedRuns += 1;
-    this.#complete(run);
+    run.complete(this.#bytes, this.#prefix);
     sink.merged(run);
-  }
-
-  /** Builds the head of a merged frame: the first frame's head, with the lengths of the whole. */
-  #complete(run: Run): void {
-    const bytes = this.#bytes;
-    const { start, head } = run;
-    bytes.copyWithin(head, start, run.data);
-    run.frame = head + this.#prefix;
-    run.headEnd = head + (run.data - start);
-    const ip = head + (run.ip - start);
-    const upper = head + (run.upper - start);
-    const length = run.data - run.upper + run.dataBytes;
-    const isTcp = run.checksumOffset === TCP_CHECKSUM;
-    const protocol = isTcp ? tcp.PROTOCOL : udp.PROTOCOL;
-    let pseudo: number;
-    if (run.version === 4) {
-      ipv4.setTotalLength(bytes, ip, run.data - run.ip + run.dataBytes);
-      ipv4.fillChecksum(bytes, ip);
-      pseudo = ipv4.pseudoHeaderSum(bytes, ip, protocol, length);
-    } else {
-      ipv6.setPayloadLength(bytes, ip, run.data - run.ip - ipv6.HEADER_LENGTH + run.dataBytes);
-      pseudo = ipv6.pseudoHeaderSum(bytes, ip, protocol, length);
-    }
-    if (isTcp) {
-      tcp.setFlags(bytes, upper, run.flags);
-      tcp.setChecksum(bytes, upper, fold(pseudo));
-    } else {
-      udp.setLength(bytes, upper, length);
-      udp.setChecksum(bytes, upper, fold(pseudo));
-    }
   }
 }

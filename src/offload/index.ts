@@ -9,9 +9,9 @@ export {
   type CoalescerOptions,
   type CoalescerSink,
   type Joining,
-  type Run,
 } from './coalescer.js';
 export { MAX_HEADER } from './layout.js';
+export { type Run } from './run.js';
 export { segmentsStart, segmentIntoScratch, MAX_PREFIX, Segmenter, segmentScratch } from './segmenter.js';
 export { SIMD_MODULE } from './wasm/module.generated.js';
 export { jsCopySum, jsSum, TCP_CHECKSUM, UDP_CHECKSUM, type CopySum, type Sum } from './sum.js';
