@@ -2,6 +2,7 @@
  * A simulated network: a virtual clock, seeded random numbers, an underlay that delays, loses, duplicates and reorders
  * datagrams, and hosts whose containers have a small IP stack.
  */
+export { type StationState } from './address-claim.js';
 export { Agenda, type Timer } from './agenda.js';
 export { type ArpCacheOptions } from './arp-cache.js';
 export { connect, type Cable } from './cable.js';
@@ -26,7 +27,6 @@ export {
   type StationDatagram,
   type StationOptions,
   type StationPort,
-  type StationState,
   type UdpReceiver,
 } from './station.js';
 export { Streams, type StreamAcceptor, type StreamEnd, type StreamEvents } from './stream.js';

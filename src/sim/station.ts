@@ -18,6 +18,7 @@ import * as ipv4 from '../ipv4/index.js';
 import * as udp from '../udp/index.js';
 import { HEADROOM } from '../vtep/index.js';
 import { uint } from '../wire/index.js';
+import { AddressClaim, type StationState } from './address-claim.js';
 import { Agenda } from './agenda.js';
 import { ArpCache, UNKNOWN_MAC, type ArpCacheOptions } from './arp-cache.js';
 import { PathMtus } from './path-mtu.js';
@@ -29,16 +30,6 @@ const IPV4 = ipv4.MIN_HEADER_LENGTH;
 /** Offsets of the parts of an outgoing frame. */
 const PACKET = HEADROOM + ETHERNET;
 const BODY = PACKET + IPV4;
-
-// RFC 5227, section 1.1, in milliseconds.
-const PROBE_WAIT = 1000;
-const PROBE_NUM = 3;
-const PROBE_MIN = 1000;
-const PROBE_MAX = 2000;
-const ANNOUNCE_WAIT = 2000;
-const ANNOUNCE_NUM = 2;
-const ANNOUNCE_INTERVAL = 2000;
-const DEFEND_INTERVAL = 10_000;
 
 /** Bytes of the offending packet to quote, so that an error stays within 576 bytes (RFC 1812, section 4.3.2.3). */
 const QUOTE = 576 - IPV4 - icmp.HEADER_LENGTH;
@@ -78,9 +69,6 @@ export interface StationOptions {
   /** For the times of probes. */
   random: Random;
 }
-
-/** `conflict`: another station has its address, and it is silent until it is started again. */
-export type StationState = 'down' | 'probing' | 'up' | 'conflict';
 
 /** A delivered UDP datagram. */
 export interface StationDatagram {
@@ -126,6 +114,10 @@ export interface StationCounters {
  * A host on an Ethernet port with a small IP stack: ARP with RFC 5227, IPv4 without fragments and forwarding, ICMP echo
  * and errors, path MTU discovery (RFC 1191), UDP. It is a machine: it receives frames and the time, and asks its port
  * for wake-ups.
+ *
+ * The parts with a state of their own are in other files: `AddressClaim`, `ArpCache`, `PathMtus`, `Ping`. The rest is
+ * in this one, although it is long, because every protocol answers through the same few methods that build and send a
+ * packet.
  */
 export class Station {
   readonly name: string;
@@ -150,10 +142,8 @@ export class Station {
   };
   readonly #gateway: number | null;
   readonly #broadcast: number;
-  readonly #probe: boolean;
-  readonly #announce: boolean;
-  readonly #random: Random;
   readonly #agenda = new Agenda();
+  readonly #claim: AddressClaim;
   readonly #cache: ArpCache;
   readonly #pathMtus = new PathMtus();
   readonly #udp = new Map<number, UdpReceiver>();
@@ -161,11 +151,9 @@ export class Station {
   /** The Ethernet and IPv4 headers of outgoing packets. */
   readonly #template: Uint8Array;
   #port: StationPort | null = null;
-  #state: StationState = 'down';
   #now = 0;
   #identification = 0;
   #echoIdentifier = 0;
-  #lastConflict = -Infinity;
 
   /** @throws RangeError naming the option that is wrong. */
   constructor(options: StationOptions) {
@@ -176,9 +164,13 @@ export class Station {
     this.mtu = uint('mtu', options.mtu ?? 1450, 0xffff);
     this.#gateway = options.gateway === undefined ? null : parseIpv4(options.gateway);
     this.#broadcast = (this.prefix.address | ~ipv4Mask(this.prefix.length)) >>> 0;
-    this.#probe = options.probe ?? true;
-    this.#announce = options.announce ?? true;
-    this.#random = options.random;
+    const { probe = true, announce = true, random } = options;
+    const { address } = this.prefix;
+    this.#claim = new AddressClaim({ probe, announce, random }, this.#agenda, {
+      now: () => this.#now,
+      probe: () => this.#arp(arp.REQUEST, MAC_BROADCAST, 0, address),
+      announce: () => this.#arp(arp.REQUEST, MAC_BROADCAST, address, address),
+    });
     this.#cache = new ArpCache(options.arp ?? {}, this.#agenda, {
       now: () => this.#now,
       request: (ip, mac) => this.#arp(arp.REQUEST, mac === UNKNOWN_MAC ? MAC_BROADCAST : mac, this.prefix.address, ip),
@@ -202,7 +194,7 @@ export class Station {
   }
 
   get state(): StationState {
-    return this.#state;
+    return this.#claim.state;
   }
 
   /** Connects it to a port, or to none. Without a port it sleeps, and loses the frames that it sends. */
@@ -216,10 +208,7 @@ export class Station {
   start(now: number): void {
     this.#enter(now);
     this.#silence('down');
-    if (this.#probe) {
-      this.#state = 'probing';
-      this.#agenda.add(now + this.#random.float() * PROBE_WAIT, () => this.#sendProbe(1));
-    } else this.#use();
+    this.#claim.start();
     this.#arm();
   }
 
@@ -232,7 +221,7 @@ export class Station {
   /** Announces its address (RFC 5227, section 3), as after a move. */
   announce(now: number): void {
     this.#enter(now);
-    if (this.#state === 'up') this.#sendAnnouncement(1);
+    this.#claim.announce();
     this.#arm();
   }
 
@@ -331,36 +320,15 @@ export class Station {
   }
 
   /** Clears its state and cancels everything scheduled. */
-  #silence(state: StationState): void {
-    this.#state = state;
+  #silence(state: 'down' | 'conflict'): void {
+    this.#claim.stop(state);
     for (const ping of [...this.#pings.values()]) ping.finish();
     this.#cache.clear();
     this.#agenda.clear();
     this.#pathMtus.clear();
-    this.#lastConflict = -Infinity;
-  }
-
-  #use(): void {
-    this.#state = 'up';
-    if (this.#announce) this.#sendAnnouncement(1);
   }
 
   // ---- ARP ----
-
-  /** RFC 5227, section 2.1.1. */
-  #sendProbe(number: number): void {
-    this.#arp(arp.REQUEST, MAC_BROADCAST, 0, this.prefix.address);
-    const wait = number < PROBE_NUM ? PROBE_MIN + this.#random.float() * (PROBE_MAX - PROBE_MIN) : ANNOUNCE_WAIT;
-    this.#agenda.add(this.#now + wait, () => (number < PROBE_NUM ? this.#sendProbe(number + 1) : this.#use()));
-  }
-
-  /** RFC 5227, section 2.3. */
-  #sendAnnouncement(number: number): void {
-    const { address } = this.prefix;
-    this.#arp(arp.REQUEST, MAC_BROADCAST, address, address);
-    if (number < ANNOUNCE_NUM)
-      this.#agenda.add(this.#now + ANNOUNCE_INTERVAL, () => this.#sendAnnouncement(number + 1));
-  }
 
   /** Sends a request for `target`, or a reply to the station at `mac`. */
   #arp(operation: number, mac: number, sender: number, target: number): void {
@@ -377,30 +345,24 @@ export class Station {
     const sender = arp.getSenderIp(bytes, at);
     const target = arp.getTargetIp(bytes, at);
     if (mac === this.mac) return;
-    const probed = this.#state === 'probing' && arp.isProbe(bytes, at) && target === address;
+    const probed = this.state === 'probing' && arp.isProbe(bytes, at) && target === address;
     if (sender === address || probed) return this.#conflict();
-    if (this.#state !== 'up') return;
+    if (this.state !== 'up') return;
     this.#cache.learn(sender, mac, target === address && ipv4PrefixContains(this.prefix, sender));
     if (target === address && arp.getOperation(bytes, at) === arp.REQUEST) this.#arp(arp.REPLY, mac, address, sender);
   }
 
-  /** Handles a claim to this station's address: RFC 5227, sections 2.1.1 and 2.4 (b). */
+  /** Handles a claim to this station's address. */
   #conflict(): void {
     this.counters.conflicts++;
-    const again = this.#now - this.#lastConflict < DEFEND_INTERVAL;
-    if (this.#state === 'up' && !again) {
-      this.#lastConflict = this.#now;
-      this.#sendAnnouncement(ANNOUNCE_NUM);
-      return;
-    }
-    this.#silence('conflict');
+    if (!this.#claim.defend()) this.#silence('conflict');
   }
 
   // ---- Out ----
 
   /** Why a packet with `length` bytes behind its IP header cannot be sent, or `null`. */
   #refuse(destination: number, length: number): PacketError | null {
-    if (this.#state !== 'up') return { reason: 'down' };
+    if (this.state !== 'up') return { reason: 'down' };
     if (this.#nextHop(destination) === null) return { reason: 'no-route' };
     const mtu = Math.min(this.mtu, this.#pathMtus.get(destination, this.#now));
     return IPV4 + length > mtu ? { reason: 'too-big', mtu } : null;
@@ -472,7 +434,7 @@ export class Station {
 
   #receive(bytes: Uint8Array, offset: number, end: number): void {
     this.counters.framesIn++;
-    if (this.#state === 'down' || this.#state === 'conflict') return this.#count('ignored');
+    if (this.state === 'down' || this.state === 'conflict') return this.#count('ignored');
     if (ethernet.check(bytes, offset, end) < 0) return this.#count('malformed');
     const destination = ethernet.getDestination(bytes, offset);
     if (destination !== this.mac && destination !== MAC_BROADCAST) return this.#count('otherMac');
@@ -490,7 +452,7 @@ export class Station {
     if (!ipv4.verifyChecksum(bytes, at)) return this.#count('badChecksum');
     const destination = ipv4.getDestination(bytes, at);
     const broadcast = this.#isBroadcast(destination);
-    if (this.#state !== 'up' || (destination !== this.prefix.address && !broadcast)) return this.#count('otherIp');
+    if (this.state !== 'up' || (destination !== this.prefix.address && !broadcast)) return this.#count('otherIp');
     if (ipv4.isFragment(bytes, at)) return this.#count('fragments');
     const body = at + length;
     const bodyEnd = at + ipv4.getTotalLength(bytes, at);
