@@ -45,6 +45,16 @@ test('sends the questions of the last second to a new peer, and to no other', ()
   assert.equal(sentTo(one), [], 'after a second the host repeats its question itself');
 });
 
+test('does not repeat a question that the new peer received already', () => {
+  const one = host();
+  const port = one.vtep.addPort({ name: 'tap0', vni: 4097 });
+  one.vtep.addPeer(4097, C2.host);
+  one.frame(port, ASKED);
+  assert.equal(sentTo(one), [[C2.host, HEADER + hex(ASKED)]]);
+  one.tick();
+  assert.equal(sentTo(one), []);
+});
+
 test('sends neighbor solicitations as well, and nothing else that was flooded', () => {
   const one = host();
   const port = one.vtep.addPort({ name: 'tap0', vni: 4097 });

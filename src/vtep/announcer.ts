@@ -17,8 +17,8 @@ import type { VtepSink } from './sink.js';
 export class Announcer {
   readonly #context: Context;
   readonly #queue: AnnouncementQueue | null;
-  /** Peers added since the last `send`, which have not received the recent questions of their segment. */
-  #newPeers: { segment: Segment; remote: Remote }[] = [];
+  /** Peers added since the last `send`. They have not received the first `asked` questions of their segment. */
+  #newPeers: { segment: Segment; remote: Remote; asked: number }[] = [];
 
   /** @param announce Whether it sends announcements. */
   constructor(context: Context, announce: boolean) {
@@ -51,7 +51,8 @@ export class Announcer {
 
   /** A peer was added. The next `send` sends it the questions of the last second. */
   addPeer(segment: Segment, remote: Remote): void {
-    this.#newPeers.push({ segment, remote });
+    const asked = segment.questions.kept; // later ones are flooded to it
+    if (asked > 0) this.#newPeers.push({ segment, remote, asked });
   }
 
   /** Drops what is queued for an address, if it announces `mac`. */
@@ -79,9 +80,9 @@ export class Announcer {
   #askNewPeers(now: number, sink: VtepSink): void {
     const peers = this.#newPeers;
     this.#newPeers = [];
-    for (const { segment, remote } of peers) {
+    for (const { segment, remote, asked } of peers) {
       if (!segment.peers.includes(remote)) continue;
-      segment.questions.each(now, (port, bytes, offset, end) => {
+      segment.questions.each(now, asked, (port, bytes, offset, end) => {
         this.#context.setOwn(bytes, offset);
         segment.counters[COUNT['asked-again']]! += 1;
         encapsulate(this.#context, segment, portDestination(port), remote, bytes, offset, end, now, sink);

@@ -26,12 +26,19 @@ export class Questions {
   readonly #times = new Float64Array(QUESTIONS);
   /** The IPv4 addresses asked for; 0 for an IPv6 address. */
   readonly #targets = new Uint32Array(QUESTIONS);
-  #next = 0;
+  /** The number of each question, counted from the first one. */
+  readonly #numbers = new Float64Array(QUESTIONS);
+  #kept = 0;
 
   /** @param headroom Bytes to keep free in front of each frame. */
   constructor(headroom: number) {
     this.#headroom = headroom;
     this.#slot = headroom + MAX_LENGTH;
+  }
+
+  /** Number of questions kept so far. */
+  get kept(): number {
+    return this.#kept;
   }
 
   /** Keeps an untagged frame to a group address, if it is a question. */
@@ -47,14 +54,14 @@ export class Questions {
       target = arp.getTargetIp(bytes, payload);
     } else if (type !== ethernet.TYPE_IPV6 || !isNeighborSolicitation(bytes, payload, end)) return;
     this.#frames ??= new Uint8Array(QUESTIONS * this.#slot);
-    const i = this.#next;
-    this.#next = (i + 1) % QUESTIONS;
+    const i = this.#kept % QUESTIONS;
     const at = i * this.#slot + this.#headroom;
     for (let k = 0; k < length; k++) this.#frames[at + k] = bytes[offset + k]!;
     this.#lengths[i] = length;
     this.#ports[i] = port;
     this.#times[i] = now;
     this.#targets[i] = target;
+    this.#numbers[i] = this.#kept++;
   }
 
   /** Whether a host asked for an IPv4 address; up to the last `expire`. */
@@ -63,11 +70,14 @@ export class Questions {
     return false;
   }
 
-  /** Calls `emit` for each question of the last second. */
-  each(now: number, emit: (port: number, bytes: Uint8Array, offset: number, end: number) => void): void {
+  /**
+   * Calls `emit` for each question of the last second.
+   * @param until How many questions had been kept when the last one of interest was.
+   */
+  each(now: number, until: number, emit: (port: number, bytes: Uint8Array, offset: number, end: number) => void): void {
     for (let i = 0; i < QUESTIONS; i++) {
       const length = this.#lengths[i]!;
-      if (length === 0 || now - this.#times[i]! >= LIFETIME) continue;
+      if (length === 0 || this.#numbers[i]! >= until || now - this.#times[i]! >= LIFETIME) continue;
       const at = i * this.#slot + this.#headroom;
       emit(this.#ports[i]!, this.#frames!, at, at + length);
     }
