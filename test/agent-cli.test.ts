@@ -361,7 +361,7 @@ test('vtep gossip: errors name the flag', async () => {
   assert.match(await errorOf('members', '--join', 'a b'), /^--join: expected a host/);
   assert.is(await errorOf('keys', 'x', '--control', 'y'), '"x" is not expected here; flags start with --');
   assert.match(await errorOf('install', '--control', 'y'), /^missing: KEY/);
-  assert.match(await errorOf('install', 'abc!', '--control', 'y'), /^the key \(4 characters\) is not base64/);
+  assert.match(await errorOf('install', 'abc!', '--control', 'y'), /^KEY: the key \(4 characters\) is not base64/);
   assert.match(
     await errorOf('use', '0123abcd', '--control', '/nonexistent'),
     /^there is no control socket at \/nonexistent/,

@@ -379,17 +379,21 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
   [['show'], 2, /^vtep show: missing: WHAT, one of fdb, neighbors, peers, members, networks, remotes, counters\n/],
   [['show', 'neighbours', '--control', 'x'], 2, /cannot show "neighbours"; did you mean "neighbors"\?/],
   [['show', 'fdb'], 2, /missing: --control PATH/],
-  [['show', 'fdb', '--control', 'x', '--timeout', '0'], 2, /--timeout: expected 1 to 3600 seconds, got 0/],
-  [['capture', '--control', 'x', '-c', '0'], 2, /-c: expected 1 to 1000000000, got 0/],
-  [['capture', '--control', 'x', '--snap', '0'], 2, /--snap: expected 1 to 262144, got 0/],
-  [['capture', '--control', 'x', '--write', 'f', '--json'], 2, /--json and --write do not go together/],
+  [
+    ['show', 'fdb', '--control', 'x', '--timeout', '0'],
+    2,
+    /--timeout: expected seconds: an integer from 1 to 3600, got 0\n/,
+  ],
+  [['capture', '--control', 'x', '-c', '0'], 2, /-c: expected an integer from 1 to 1000000000, got 0\n/],
+  [['capture', '--control', 'x', '--snap', '0'], 2, /--snap: expected bytes: an integer from 1 to 262144, got 0\n/],
+  [
+    ['capture', '--control', 'x', '--write', 'f', '--json'],
+    2,
+    /--json does not go with --write, which prints no packets\n/,
+  ],
   [['show', 'fdb', '--control', '/nonexistent'], 1, /^vtep show: there is no control socket at \/nonexistent;/],
   [['explain', '--control', 'x', '--port', 'a'], 2, /give either --port NAME --frame HEX, or --from IP --datagram HEX/],
-  [
-    ['explain', '--control', 'x', '--port', 'a', '--frame', 'abc'],
-    2,
-    /--frame: expected two hexadecimal digits for each octet/,
-  ],
+  [['explain', '--control', 'x', '--port', 'a', '--frame', 'abc'], 2, /--frame: expected 1 to 65536 octets/],
 ];
 for (const [args, code, stderr] of WRONG)
   program(`vtep ${args.join(' ')}: ${code}`, async () => {

@@ -8,7 +8,7 @@ import { PcapngWriter } from '../pcap/index.js';
 import { MAX_COUNT, MAX_SECONDS, MAX_SNAP, type CaptureRequest } from '../schema/index.js';
 import { layersOf, lineOf, toShown } from './captured.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
-import { noRest, parseFlags, UsageError, nonNegativeInteger, type Flag, type Parsed } from './flags.js';
+import { integerOf, noRest, parseFlags, refuseBeside, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
 
 const FLAGS: readonly Flag[] = [
@@ -53,20 +53,24 @@ vtep capture --control /run/vtep.sock --count 1000 --write - | tshark -r -`,
   },
 };
 
+const DEFAULT_COUNT = 20;
+const DEFAULT_SECONDS = 10;
+
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   noRest(flags);
-  const control = requireControl(flags.value('control'));
+  const control = requireControl(flags);
+  const snap = integerOf(flags, 'snap', { least: 1, most: MAX_SNAP, what: 'bytes' });
   const request: CaptureRequest = {
     command: 'capture',
-    count: bounded(flags, 'count', '20', MAX_COUNT),
-    seconds: bounded(flags, 'seconds', '10', MAX_SECONDS),
-    ...(flags.given.has('snap') ? { snap: bounded(flags, 'snap', '', MAX_SNAP) } : {}),
+    count: integerOf(flags, 'count', { least: 1, most: MAX_COUNT }) ?? DEFAULT_COUNT,
+    seconds: integerOf(flags, 'seconds', { least: 1, most: MAX_SECONDS }) ?? DEFAULT_SECONDS,
+    ...(snap === undefined ? {} : { snap }),
   };
   const timeout = timeoutOf(flags);
   const path = flags.value('write');
-  for (const other of ['tree', 'json'])
-    if (path !== undefined && flags.on(other)) throw new UsageError(`--${other} and --write do not go together`);
+  refuseBeside(flags, 'write', ['tree', 'json'], ', which prints no packets');
+  refuseBeside(flags, 'json', ['tree']);
   const file = path === undefined ? null : await PacketFile.open(path);
 
   const interrupt = new AbortController();
@@ -100,12 +104,6 @@ export async function run(args: string[]): Promise<number> {
 
 function report(line: string): void {
   process.stderr.write(`${line}\n`);
-}
-
-function bounded(flags: Parsed, name: string, fallback: string, most: number): number {
-  const number = nonNegativeInteger(flags.typed(name), flags.value(name) ?? fallback);
-  if (number < 1 || number > most) throw new UsageError(`${flags.typed(name)}: expected 1 to ${most}, got ${number}`);
-  return number;
 }
 
 function shower(flags: Parsed): (packet: Captured) => string {

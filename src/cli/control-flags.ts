@@ -1,5 +1,5 @@
 /** Flags of the commands that query a running VTEP. */
-import { UsageError, nonNegativeInteger, type Flag, type Parsed } from './flags.js';
+import { integerOf, requireValues, UsageError, type Flag, type Parsed } from './flags.js';
 
 export const CONTROL: Flag = {
   name: 'control',
@@ -12,18 +12,19 @@ export const TIMEOUT: Flag = {
   text: 'fail if the VTEP sends nothing for this long (default 10)',
 };
 
-const MAX_TIMEOUT = 3600;
+/** In seconds. */
+const TIMEOUTS = { least: 1, most: 3600, what: 'seconds' };
+const DEFAULT_TIMEOUT = 10;
 
-/** @throws UsageError if the flag is missing. */
-export function requireControl(path: string | undefined): string {
+/** @throws UsageError if the flag is missing, or is no path of a socket. */
+export function requireControl(flags: Parsed): string {
+  const path = flags.value('control');
   if (path === undefined) throw new UsageError('missing: --control PATH, the same as that of "vtep up"');
+  requireValues(flags, 'control', 'socket');
   return path;
 }
 
 /** The timeout in milliseconds. @throws UsageError */
 export function timeoutOf(flags: Parsed): number {
-  const seconds = nonNegativeInteger('timeout', flags.value('timeout') ?? '10');
-  if (seconds < 1 || seconds > MAX_TIMEOUT)
-    throw new UsageError(`--timeout: expected 1 to ${MAX_TIMEOUT} seconds, got ${seconds}`);
-  return seconds * 1000;
+  return (integerOf(flags, 'timeout', TIMEOUTS) ?? DEFAULT_TIMEOUT) * 1000;
 }

@@ -4,10 +4,10 @@ import { delimiter, join } from 'node:path';
 import { HostError, ip, openTap } from '../host/index.js';
 import { loopback } from './demo-loopback.js';
 import { namespaces, takeDown } from './demo-namespaces.js';
-import { noRest, parseFlags, nonNegativeInteger, UsageError, type Flag } from './flags.js';
+import { integerOf, noRest, parseFlags, refuseBeside, requireValues, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 
-const ENGINES = ['auto', 'dgram', 'linux'];
+const DEFAULT_COUNT = 5;
 const FLAGS: readonly Flag[] = [
   { name: 'keep', text: 'leave everything running, and print how to use it' },
   { name: 'down', text: 'remove what --keep left running' },
@@ -33,15 +33,14 @@ vtep demo --down`,
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   noRest(flags);
-  const count = nonNegativeInteger('count', flags.value('count') ?? '5');
-  if (count < 1 || count > 1000) throw new UsageError(`--count: expected 1 to 1000, got ${count}`);
+  const count = integerOf(flags, 'count', { least: 1, most: 1000 }) ?? DEFAULT_COUNT;
+  requireValues(flags, 'engine', 'engine');
   const engine = flags.value('engine') ?? 'auto';
-  if (!ENGINES.includes(engine)) throw new UsageError(`--engine: expected ${ENGINES.join(' or ')}, got "${engine}"`);
+  refuseBeside(flags, 'down', ['keep', 'loopback', 'count', 'engine'], ', which only removes');
+  refuseBeside(flags, 'loopback', ['keep'], ', whose hosts end with the process');
+  refuseBeside(flags, 'loopback', ['engine'], ', whose hosts have no devices');
   if (flags.on('down')) return takeDown();
-  if (flags.on('loopback')) {
-    if (flags.on('keep')) throw new UsageError('--keep does not go with --loopback, whose hosts end with the process');
-    return loopback(count);
-  }
+  if (flags.on('loopback')) return loopback(count);
   const missing = await unmetRequirements();
   if (missing.length === 0) return namespaces(count, engine, flags.on('keep') === true, hasProgram('ping'));
   process.stdout.write(`Real devices cannot be used: ${missing.join('; ')}.\n`);

@@ -1,7 +1,7 @@
 /** `vtep detach`: removes a TAP that an earlier VTEP kept. */
 import { detachTap, HostError } from '../host/index.js';
-import { isDeviceName } from '../schema/index.js';
-import { parseFlags, UsageError, type Flag } from './flags.js';
+import { valueProblem } from '../schema/index.js';
+import { parseFlags, requireValues, UsageError, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 
 const FLAGS: readonly Flag[] = [
@@ -26,7 +26,9 @@ export async function run(args: string[]): Promise<number> {
   const [name, ...more] = flags.rest;
   if (name === undefined) throw new UsageError('missing: NAME, the TAP to remove');
   if (more.length > 0) throw new UsageError(`expected one NAME, got "${flags.rest.join(' ')}"`);
-  if (!isDeviceName(name)) throw new UsageError(`NAME: expected the name of a device, got "${name}"`);
+  const problem = valueProblem('device', name);
+  if (problem !== undefined) throw new UsageError(`NAME: ${problem}`);
+  requireValues(flags, 'netns', 'netns');
   const netns = flags.value('netns');
   const removed = await detachTap(name, netns).catch((error: unknown) => {
     throw error instanceof HostError && error.path === 'netns'

@@ -1,8 +1,9 @@
 /** `vtep explain`: prints step by step what a running VTEP would do with a frame or a datagram, and why. */
 import { ask } from '../host/index.js';
+import { MAX_PACKET } from '../schema/index.js';
 import { type Explanation } from '../vtep/index.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
-import { noRest, parseFlags, UsageError, type Flag } from './flags.js';
+import { noRest, parseFlags, requireValues, UsageError, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
 
 const FLAGS: readonly Flag[] = [
@@ -36,28 +37,36 @@ export const manual: Manual = {
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   noRest(flags);
-  const control = requireControl(flags.value('control'));
+  const control = requireControl(flags);
   const { port, frame, from, datagram } = Object.fromEntries(
     ['port', 'frame', 'from', 'datagram'].map((name) => [name, flags.value(name)]),
   );
   const isFrame = port !== undefined && frame !== undefined && from === undefined && datagram === undefined;
   const isDatagram = from !== undefined && datagram !== undefined && port === undefined && frame === undefined;
   if (!isFrame && !isDatagram) throw new UsageError('give either --port NAME --frame HEX, or --from IP --datagram HEX');
+  requireValues(flags, 'port', 'device');
+  requireValues(flags, 'from', 'ip');
+  const timeout = timeoutOf(flags);
   const explanation = (await ask(
     control,
     isFrame
-      ? { command: 'explain', port, frame: octets('frame', frame) }
-      : { command: 'explain', from: from!, datagram: octets('datagram', datagram!) },
-    { timeout: timeoutOf(flags) },
+      ? { command: 'explain', port, frame: octets(flags, 'frame') }
+      : { command: 'explain', from: from!, datagram: octets(flags, 'datagram') },
+    { timeout },
   )) as Explanation;
   process.stdout.write(`${flags.on('json') ? JSON.stringify(explanation, null, 2) : readable(explanation)}\n`);
   return explanation.delivered.length + explanation.transmitted.length > 0 ? 0 : 3;
 }
 
-function octets(name: string, text: string): string {
+function octets(flags: Parsed, name: string): string {
+  const text = flags.value(name)!;
   const hex = text.replace(/[\s:]/g, '');
-  if (hex === '' || !/^([0-9a-f]{2})+$/i.test(hex))
-    throw new UsageError(`--${name}: expected two hexadecimal digits for each octet, got "${text.slice(0, 60)}"`);
+  const wanted = `1 to ${MAX_PACKET} octets, two hexadecimal digits for each`;
+  const refuse = (given: string): UsageError =>
+    new UsageError(`${flags.typed(name)}: expected ${wanted}, got ${given}`);
+  if (!/^[0-9a-f]+$/i.test(hex)) throw refuse(`"${text.slice(0, 60)}"`);
+  if (hex.length % 2 !== 0) throw refuse(`${hex.length} digits, which is an odd number`);
+  if (hex.length > 2 * MAX_PACKET) throw refuse(`${hex.length / 2}`);
   return hex;
 }
 

@@ -1,5 +1,5 @@
 /** Flags of a command: parses them, and formats them for its help. */
-import { closest } from '../schema/index.js';
+import { closest, valueProblem, type ValueKind } from '../schema/index.js';
 
 /** The command line is wrong. The program exits with 2. */
 export class UsageError extends Error {
@@ -148,15 +148,51 @@ export function noRest(parsed: Parsed): void {
   );
 }
 
+/** The integers that a flag accepts. */
+export interface Integers {
+  /** Default 0. */
+  least?: number;
+  /** Default: no limit. */
+  most?: number;
+  /** What the number is, for the error: `seconds`. */
+  what?: string;
+}
+
 /**
  * Parses the integer of a flag.
- * @param name The flag's name, or its spelling from {@link Parsed.typed}.
- * @throws UsageError with the flag and the text.
+ * @returns `undefined` if the flag was not given.
+ * @throws UsageError with the flag as typed, the range and the value.
  */
-export function nonNegativeInteger(name: string, text: string): number {
-  const flag = name.startsWith('-') ? name : `--${name}`;
-  if (!/^\d{1,15}$/.test(text)) throw new UsageError(`${flag}: expected an integer of 0 or more, got "${text}"`);
-  return Number(text);
+export function integerOf(flags: Parsed, name: string, { least = 0, most, what }: Integers): number | undefined {
+  const text = flags.value(name);
+  if (text === undefined) return undefined;
+  const number = /^[-+]?\d+$/.test(text) ? Number(text) : NaN;
+  if (number >= least && number <= (most ?? Infinity)) return number;
+  const range = `an integer ${most === undefined ? `of ${least} or more` : `from ${least} to ${most}`}`;
+  const given = Number.isNaN(number) ? `"${text}"` : text;
+  throw new UsageError(`${flags.typed(name)}: expected ${what === undefined ? '' : `${what}: `}${range}, got ${given}`);
+}
+
+/**
+ * Checks the values of a flag.
+ * @throws UsageError with the flag as typed, what it accepts and the value.
+ */
+export function requireValues(flags: Parsed, name: string, kind: ValueKind, values = flags.values(name)): void {
+  for (const value of values) {
+    const problem = valueProblem(kind, value);
+    if (problem !== undefined) throw new UsageError(`${flags.typed(name)}: ${problem}`);
+  }
+}
+
+/**
+ * Rejects flags that have no effect beside another.
+ * @param reason Why not, as words that follow the two flags.
+ */
+export function refuseBeside(flags: Parsed, name: string, others: readonly string[], reason = ''): void {
+  if (!flags.given.has(name)) return;
+  for (const other of others)
+    if (flags.given.has(other))
+      throw new UsageError(`${flags.typed(other)} does not go with ${flags.typed(name)}${reason}`);
 }
 
 /**

@@ -3,15 +3,15 @@ import {
   GossipObserver,
   HostError,
   jsonLine,
-  keyringOf,
   Logger,
   resolveHost,
   sourceTowards,
   textLine,
   type Change,
 } from '../host/index.js';
-import { family, isUnicast, parseHostPort, type HostPort } from '../schema/index.js';
-import { noRest, parseFlags, UsageError, type Flag } from './flags.js';
+import { isUnicast, parseHostPort, type HostPort } from '../schema/index.js';
+import { noRest, requireValues, UsageError, type Flag, type Parsed } from './flags.js';
+import { keyring } from './gossip-keyring.js';
 import { requireHostPorts } from './host-ports.js';
 
 export const WATCH: readonly Flag[] = [
@@ -30,16 +30,20 @@ export const WATCH: readonly Flag[] = [
 ];
 
 /** Runs until a signal, or until the reader of its output has gone. */
-export async function watch(args: string[], common: readonly Flag[]): Promise<number> {
-  const flags = parseFlags(args, [...common, ...WATCH]);
+export async function watch(flags: Parsed): Promise<number> {
   noRest(flags);
   const join = requireHostPorts(flags);
   if (join.length === 0) throw new UsageError('missing: --join HOST, a member of the cluster');
-  const bind = flags.value('bind') === undefined ? await towards(join) : requireBind(flags.value('bind')!);
+  requireValues(flags, 'bind', 'bind');
+  requireValues(flags, 'name', 'member');
   const networks = flags.values('network').flatMap((text) => text.split(','));
+  requireValues(flags, 'network', 'network', networks);
   const json = flags.on('json') === true;
   const line = json ? jsonLine : textLine;
   const log = new Logger((record) => void process.stderr.write(`${line(record)}\n`));
+  const ring = keyring(flags);
+  const given = flags.value('bind');
+  const bind = given === undefined ? await towards(join) : parseHostPort(given)!;
 
   let end!: () => void;
   const ended = new Promise<void>((resolve) => (end = resolve));
@@ -51,7 +55,7 @@ export async function watch(args: string[], common: readonly Flag[]): Promise<nu
       bind,
       advertise: isUnicast(bind.host) ? bind : { ...(await towards(join)), port: bind.port },
       join,
-      keyring: keyringOf(flags.values('key')),
+      keyring: ring,
       ...(networks.length === 0 ? {} : { networks }),
     },
     {
@@ -68,12 +72,6 @@ export async function watch(args: string[], common: readonly Flag[]): Promise<nu
   process.on('SIGINT', () => process.exit(130)).on('SIGTERM', () => process.exit(143));
   await observer.stop();
   return 0;
-}
-
-function requireBind(text: string): HostPort {
-  const place = parseHostPort(text);
-  if (place !== null && family(place.host) !== 0) return place;
-  throw new UsageError(`--bind: expected an address, with or without a port, such as 172.31.1.5, got "${text}"`);
 }
 
 /** The source address towards the first host that has a route. */

@@ -3,9 +3,7 @@ import { randomBytes } from 'node:crypto';
 import {
   ask,
   HostError,
-  keyringOf,
   queryCluster,
-  readKeys,
   resolveHost,
   writeKeyFile,
   type ClusterState,
@@ -14,7 +12,8 @@ import {
 } from '../host/index.js';
 import { STATE } from '../gossip/memberlist/index.js';
 import { closest, type Request } from '../schema/index.js';
-import { noRest, parseFlags, UsageError, type Flag, type Parsed } from './flags.js';
+import { noRest, parseFlags, refuseBeside, UsageError, type Flag, type Parsed } from './flags.js';
+import { keyOfArgument, keyring } from './gossip-keyring.js';
 import { watch, WATCH } from './gossip-watch.js';
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
@@ -34,47 +33,67 @@ const OUTPUT: Flag = {
 const FORCE: Flag = { name: 'force', text: 'let "keygen" overwrite FILE' };
 const JSON_FLAG: Flag = { name: 'json', text: 'print JSON; "watch" prints one object per line' };
 
-/** The actions, each with its own arguments. */
-const ACTIONS: Record<string, { usage: string; text: string; run: (args: string[]) => Promise<number> }> = {
+interface Action {
+  usage: string;
+  text: string;
+  flags: readonly Flag[];
+  run: (flags: Parsed) => Promise<number>;
+}
+
+const ACTIONS: Readonly<Record<string, Action>> = {
   members: {
     usage: 'members --control PATH | --join HOST [--key KEY]',
     text: 'list the members that an agent or any other member knows',
+    flags: [CONTROL, JOIN, KEY, JSON_FLAG],
     run: members,
   },
   watch: {
     usage: 'watch --join HOST [--key KEY]',
     text: 'join as an observer, and print every change',
-    run: (args) => watch(args, [JOIN, KEY, JSON_FLAG]),
+    flags: [JOIN, KEY, ...WATCH, JSON_FLAG],
+    run: watch,
   },
-  keygen: { usage: 'keygen [-o FILE]', text: 'create a key: 32 random bytes in base64', run: keygen },
+  keygen: {
+    usage: 'keygen [-o FILE]',
+    text: 'create a key: 32 random bytes in base64',
+    flags: [OUTPUT, FORCE],
+    run: keygen,
+  },
   keys: {
     usage: 'keys --control PATH',
     text: 'list the keys of an agent by fingerprint',
-    run: (args) => keys('keys', args),
+    flags: [CONTROL, JSON_FLAG],
+    run: (flags) => keys('keys', flags),
   },
   install: {
     usage: 'install KEY --control PATH',
     text: 'decrypt with this key, too',
-    run: (args) => keys('install-key', args),
+    flags: [CONTROL, JSON_FLAG],
+    run: (flags) => keys('install-key', flags),
   },
   use: {
     usage: 'use KEY --control PATH',
     text: 'encrypt with this key, which must be installed',
-    run: (args) => keys('use-key', args),
+    flags: [CONTROL, JSON_FLAG],
+    run: (flags) => keys('use-key', flags),
   },
   remove: {
     usage: 'remove KEY --control PATH',
     text: 'stop decrypting with this key, which must not be the one that encrypts',
-    run: (args) => keys('remove-key', args),
+    flags: [CONTROL, JSON_FLAG],
+    run: (flags) => keys('remove-key', flags),
   },
 };
+
+/** The flags of all actions. */
+const ALL: readonly Flag[] = [CONTROL, JOIN, KEY, OUTPUT, FORCE, ...WATCH, JSON_FLAG];
 
 export const manual: Manual = {
   name: 'gossip',
   summary: 'show the members, networks and entries of a cluster of agents, and manage its keys',
   usage: ['gossip ACTION [flags]'],
   words: Object.entries(ACTIONS).map(([name, { usage, text }]) => ({ name, usage, text })),
-  flags: [{ flags: [CONTROL, JOIN, KEY, OUTPUT, FORCE, ...WATCH, JSON_FLAG] }],
+  flags: [{ flags: ALL }],
   sections: [
     {
       title: 'keys',
@@ -99,35 +118,44 @@ export async function run(args: string[]): Promise<number> {
   const [name, ...rest] = args;
   const names = Object.keys(ACTIONS);
   if (name === undefined || name.startsWith('-')) throw new UsageError(`missing: ACTION, one of ${names.join(', ')}`);
-  if (!Object.hasOwn(ACTIONS, name)) {
+  const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name]! : undefined;
+  if (action === undefined) {
     const meant = closest(name, names);
     throw new UsageError(
       `unknown action "${name}"; ${meant === undefined ? `the actions are ${names.join(', ')}` : `did you mean "${meant}"?`}`,
     );
   }
-  return ACTIONS[name]!.run(rest);
+  requireOwn(name, action, rest);
+  return action.run(parseFlags(rest, action.flags));
 }
 
-async function keygen(args: string[]): Promise<number> {
-  const flags = parseFlags(args, [OUTPUT, FORCE]);
+/** @throws UsageError for a flag that only other actions have. */
+function requireOwn(name: string, { flags, usage }: Action, args: readonly string[]): void {
+  for (const other of ALL) {
+    const given = args.find((arg) => arg === `--${other.name}` || arg.startsWith(`--${other.name}=`));
+    if (given !== undefined && !flags.includes(other))
+      throw new UsageError(`--${other.name} does not go with "${name}"; usage: vtep gossip ${usage}`);
+  }
+}
+
+async function keygen(flags: Parsed): Promise<number> {
   noRest(flags);
-  const key = randomBytes(32).toString('base64');
   const path = flags.value('output') ?? '-';
+  if (path === '-' && flags.on('force')) throw new UsageError('--force goes with -o FILE, which it overwrites');
+  const key = randomBytes(32).toString('base64');
   if (path === '-') process.stdout.write(`${key}\n`);
   else writeKeyFile(path, key, flags.on('force') === true);
   return 0;
 }
 
-async function members(args: string[]): Promise<number> {
-  const flags = parseFlags(args, [CONTROL, JOIN, KEY, JSON_FLAG]);
+async function members(flags: Parsed): Promise<number> {
   noRest(flags);
-  const control = flags.value('control');
-  if ((control === undefined) === !flags.given.has('join'))
+  if (flags.given.has('control') === flags.given.has('join'))
     throw new UsageError('give either --control PATH or --join HOST');
-  const list =
-    control === undefined
-      ? listed(await queryAny(flags))
-      : ((await ask(control, { command: 'members' })) as MemberListing[]);
+  refuseBeside(flags, 'control', ['key'], ': the agent has its keys');
+  const list = flags.given.has('join')
+    ? listed(await queryAny(flags))
+    : ((await ask(requireControl(flags), { command: 'members' })) as MemberListing[]);
   process.stdout.write(`${flags.on('json') ? JSON.stringify(list, null, 2) : membersTable(list)}\n`);
   return 0;
 }
@@ -152,13 +180,14 @@ function listed({
 
 /** Returns the state from the first member that answers. @throws HostError if none does. */
 async function queryAny(flags: Parsed): Promise<ClusterState> {
-  const keyring = keyringOf(flags.values('key'));
+  const places = requireHostPorts(flags);
+  const ring = keyring(flags);
   const failures: string[] = [];
-  for (const place of requireHostPorts(flags))
+  for (const place of places)
     try {
       for (const target of await resolveHost(place, 0))
         try {
-          return await queryCluster(target, keyring);
+          return await queryCluster(target, ring);
         } catch (error) {
           failures.push((error as Error).message);
         }
@@ -168,26 +197,25 @@ async function queryAny(flags: Parsed): Promise<ClusterState> {
   throw new HostError(failures.join('\n'));
 }
 
-async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', args: string[]): Promise<number> {
-  const flags = parseFlags(args, [CONTROL, JSON_FLAG]);
-  const [text, ...more] = command === 'keys' ? [undefined, ...flags.rest] : flags.rest;
-  if (more.length > 0) throw new UsageError(`"${more[0]}" is not expected here; flags start with --`);
-  const control = requireControl(flags.value('control'));
-  let request: Request = { command: 'keys' };
-  if (command !== 'keys') {
-    if (text === undefined) throw new UsageError('missing: KEY, in base64, a file with a key, or a fingerprint');
-    request = { command, key: keyText(text, command !== 'install-key') };
-  }
+async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', flags: Parsed): Promise<number> {
+  const taken = command === 'keys' ? 0 : 1;
+  const [text] = flags.rest.slice(0, taken);
+  noRest({ ...flags, rest: flags.rest.slice(taken) });
+  if (command !== 'keys' && (text === undefined || text === ''))
+    throw new UsageError(
+      `missing: KEY, in base64, or a file with a key${command === 'install-key' ? '' : ', or a fingerprint'}`,
+    );
+  const control = requireControl(flags);
+  const request: Request = command === 'keys' ? { command } : { command, key: keyText(text!, command) };
   const list = (await ask(control, request)) as KeyListing[];
   process.stdout.write(`${flags.on('json') ? JSON.stringify(list, null, 2) : keysTable(list)}\n`);
   return 0;
 }
 
-function keyText(text: string, mayBeFingerprint: boolean): string {
-  if (mayBeFingerprint && /^[0-9a-f]{8}$/i.test(text)) return text;
-  const [key, ...more] = readKeys([text]);
-  if (more.length > 0) throw new HostError(`${text} has ${more.length + 1} keys; give one`);
-  return Buffer.from(key!).toString('base64');
+/** The key of an argument, in base64 or as a fingerprint. @throws UsageError */
+function keyText(text: string, command: 'install-key' | 'use-key' | 'remove-key'): string {
+  if (command !== 'install-key' && /^[0-9a-f]{8}$/i.test(text)) return text;
+  return Buffer.from(keyOfArgument('KEY', text)).toString('base64');
 }
 
 function keysTable(list: readonly KeyListing[]): string {

@@ -41,6 +41,8 @@ async function main(args: string[]): Promise<number> {
     return 0;
   }
   const word = name === 'help' ? rest[0]! : name;
+  if (name === 'help' && rest.length > 1)
+    throw new UsageError(`"${rest[1]}" is not expected here; usage: vtep help COMMAND`);
   const entry = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
   if (entry === undefined) {
     const meant = closest(word, Object.keys(COMMANDS));

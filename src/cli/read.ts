@@ -5,7 +5,7 @@ import { codeOf, HostError } from '../host/index.js';
 import { dissect, hexdump, summarize, tree, type Dissection } from '../packet/index.js';
 import { CaptureReader, LINKTYPE_ETHERNET, type CapturedPacket } from '../pcap/index.js';
 import { CaptureFile } from './capture-file.js';
-import { parseFlags, UsageError, nonNegativeInteger, type Flag } from './flags.js';
+import { integerOf, parseFlags, UsageError, type Flag } from './flags.js';
 import { seconds, Totals } from './read-totals.js';
 import { type Manual } from './manual.js';
 
@@ -69,14 +69,14 @@ const BATCH = 65_536;
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   const [path, another] = [...flags.values('read'), ...flags.rest];
-  if (path === undefined) throw new UsageError('missing: FILE, the capture to read, or - for standard input');
+  if (path === undefined || path === '')
+    throw new UsageError('missing: FILE, the capture to read, or - for standard input');
   if (another !== undefined) throw new UsageError(`expected one FILE, got "${path}" and "${another}"`);
   const json = flags.on('json') === true;
   for (const other of ['tree', 'hex'])
     if (json && flags.on(other))
       throw new UsageError(`${flags.typed(other)} and --json do not go together; JSON has all fields`);
-  const given = flags.value('count');
-  const count = given === undefined ? Infinity : nonNegativeInteger(flags.typed('count'), given);
+  const count = integerOf(flags, 'count', {}) ?? Infinity;
   const quiet = flags.on('quiet') === true;
   const target = flags.value('write');
   if (target === '-' && (quiet || flags.on('summary')))

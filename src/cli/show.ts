@@ -2,9 +2,10 @@
 import { ask, type AllCounters, type MemberListing, type NetworkListing } from '../host/index.js';
 import { closest } from '../schema/index.js';
 import { type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
+import { MAX_VNI } from '../vxlan/index.js';
 import { countersTable, prometheus } from './counters.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
-import { parseFlags, UsageError, nonNegativeInteger, type Flag } from './flags.js';
+import { integerOf, noRest, parseFlags, refuseBeside, UsageError, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { networksTables } from './networks.js';
@@ -99,15 +100,16 @@ export async function run(args: string[]): Promise<number> {
       `cannot show "${view}"; ${meant === undefined ? `expected one of ${views.join(', ')}` : `did you mean "${meant}"?`}`,
     );
   }
-  if (more.length > 0) throw new UsageError(`"${more[0]}" is not expected here; flags start with --`);
-  const control = requireControl(flags.value('control'));
+  noRest({ ...flags, rest: more });
+  const control = requireControl(flags);
   const command = view as View;
   if (command !== 'counters' && flags.on('prometheus')) throw new UsageError('--prometheus goes only with counters');
-  const vni = flags.value('vni');
+  refuseBeside(flags, 'prometheus', ['json']);
+  const vni = integerOf(flags, 'vni', { most: MAX_VNI, what: 'a VNI' });
   if (vni !== undefined && !OF_NETWORKS.includes(command))
     throw new UsageError(`--vni does not go with ${command}; use it with ${OF_NETWORKS.join(', ')}`);
-  const request = { command, ...(vni === undefined ? {} : { vni: nonNegativeInteger('vni', vni) }) };
-  const result = await ask(control, request, { timeout: timeoutOf(flags) });
+  const timeout = timeoutOf(flags);
+  const result = await ask(control, { command, ...(vni === undefined ? {} : { vni }) }, { timeout });
   const text = flags.on('prometheus')
     ? prometheus(result as AllCounters)
     : flags.on('json')

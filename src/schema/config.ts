@@ -61,9 +61,19 @@ const Tap = Type.Object(
 );
 
 const id = { minLength: 1, maxLength: 255, pattern: '^[^/\\s]+$' };
+/**
+ * Name of a member of the gossip.
+ * @internal
+ */
+export const MemberName = Type.String({ ...id, expected: 'a name of 1 to 255 characters without "/" and white space' });
+/**
+ * Id of a network of the gossip.
+ * @internal
+ */
+export const NetworkId = Type.String({ ...id, expected: 'an id of 1 to 255 characters without "/" and white space' });
 const Gossip = Type.Object(
   {
-    name: Type.Optional(Type.String({ ...id, expected: 'a name of 1 to 255 characters without "/" and white space' })),
+    name: Type.Optional(MemberName),
     bind: Type.Optional(Bind),
     advertise: Type.Optional(Advertise),
     tunnel: Type.Optional(Ip),
@@ -75,7 +85,7 @@ const Gossip = Type.Object(
       Type.Array(
         Type.Object(
           {
-            id: Type.String({ ...id, expected: 'an id of 1 to 255 characters without "/" and white space' }),
+            id: NetworkId,
             vni: Vni,
             subnet: Subnet,
           },
@@ -87,6 +97,12 @@ const Gossip = Type.Object(
   strict,
 );
 
+/**
+ * Name of an engine.
+ * @internal
+ */
+export const EngineChoice = Type.Union([Type.Literal('auto'), Type.Literal('dgram'), Type.Literal('linux')]);
+
 /** The whole file. */
 export const CONFIG: JsonSchema = schemaOf<Config>(
   Type.Object(
@@ -96,7 +112,7 @@ export const CONFIG: JsonSchema = schemaOf<Config>(
         Type.Integer({ minimum: 1, maximum: 65_535, expected: 'a UDP port: an integer from 1 to 65535' }),
       ),
       sourcePorts: Type.Optional(Type.Integer({ minimum: 0, maximum: 64, expected: 'an integer from 0 to 64' })),
-      engine: Type.Optional(Type.Union([Type.Literal('auto'), Type.Literal('dgram'), Type.Literal('linux')])),
+      engine: Type.Optional(EngineChoice),
       workers: Type.Optional(Type.Integer({ minimum: 1, maximum: 16, expected: 'an integer from 1 to 16' })),
       busyPoll: Type.Optional(
         Type.Integer({ minimum: 0, maximum: 100_000, expected: 'microseconds, from 0 to 100000' }),

@@ -9,12 +9,14 @@ import { type Command, type JsonSchema, type Request } from './types.js';
 export const MAX_COUNT = 1_000_000_000;
 export const MAX_SECONDS = 86_400;
 export const MAX_SNAP = 262_144;
+/** Most octets of a packet to explain: more than a datagram or a super-frame can have. */
+export const MAX_PACKET = 65_536;
 
 const strict = { additionalProperties: false } as const;
 const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: an integer from 0 to ${MAX_VNI}` });
 const hex = Type.String({
   pattern: '^([0-9a-fA-F]{2})+$',
-  maxLength: 131_072,
+  maxLength: 2 * MAX_PACKET,
   expected: 'bytes in hexadecimal, two digits each',
 });
 const listing = { vni: Type.Optional(vni) };

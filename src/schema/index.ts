@@ -1,6 +1,6 @@
 /** Schemas of the configuration file and of the control socket, with their types, checks and messages. No I/O. */
 export { CONFIG, MAX_MTU, MIN_MTU } from './config.js';
-export { MAX_COUNT, MAX_SECONDS, MAX_SNAP, parseRequest, REQUESTS } from './control.js';
+export { MAX_COUNT, MAX_PACKET, MAX_SECONDS, MAX_SNAP, parseRequest, REQUESTS } from './control.js';
 export {
   canonicalEndpoint,
   ownEndpoint,
@@ -15,6 +15,7 @@ export { findWarnings } from './rules.js';
 export { isLoopback, shareAddresses, subnetText, unusable, unusableHost, unusableVtep } from './ranges.js';
 export { findProblems, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
 export { closest } from './suggest.js';
+export { valueProblem, type ValueKind } from './value.js';
 export { canonicalIp, family, isUnicast, isWithin, parseHostPort, prefixAddress } from './addresses.js';
 export { isDeviceName } from './device-name.js';
 export { canonicalMac } from './mac.js';

@@ -40,10 +40,10 @@ anywhere('runs with all hosts in one process', () => {
 
 anywhere('rejects wrong flags', () => {
   for (const [args, message] of [
-    [['--count', '0'], /--count: expected 1 to 1000, got 0/],
+    [['--count', '0'], /--count: expected an integer from 1 to 1000, got 0/],
     [['--loopback', '--keep'], /--keep does not go with --loopback/],
     [['--kep'], /did you mean --keep/],
-    [['--engine', 'fast'], /--engine: expected auto or dgram or linux, got "fast"/],
+    [['--engine', 'fast'], /--engine: expected one of "auto", "dgram", "linux", got "fast"/],
   ] as const) {
     const { status, stderr } = demo(args);
     assert.is(status, 2);

@@ -1,0 +1,27 @@
+/** The keys that `vtep gossip` gets in flags and arguments. */
+import { HostError, keyringOf, readKeys } from '../host/index.js';
+import { UsageError, type Parsed } from './flags.js';
+
+/** The ring of `--key`; `undefined` without keys. @throws UsageError */
+export function keyring(flags: Parsed): ReturnType<typeof keyringOf> {
+  return named(flags.typed('key'), () => keyringOf(flags.values('key')));
+}
+
+/**
+ * Reads the key of an argument.
+ * @throws UsageError if it is no key, and no file with one key.
+ */
+export function keyOfArgument(name: string, text: string): Uint8Array {
+  const [key, ...more] = named(name, () => readKeys([text]));
+  if (more.length > 0) throw new UsageError(`${name}: ${text} has ${more.length + 1} keys; give one`);
+  return key!;
+}
+
+/** Runs a step, and adds the name of the flag or the argument to its error. */
+function named<T>(name: string, step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    throw error instanceof HostError ? new UsageError(`${name}: ${error.message}`) : error;
+  }
+}

@@ -1,0 +1,29 @@
+/** Checks a single value, such as that of a flag, as the configuration and the control socket would. */
+import { type TSchema } from '@sinclair/typebox';
+import { EngineChoice, MemberName, NetworkId } from './config.js';
+import { Bind, DeviceName, Host, Ip, Netns, SocketPath } from './formats.js';
+import { findProblems, problemText } from './problem.js';
+
+const KINDS = {
+  ip: Ip,
+  host: Host,
+  bind: Bind,
+  device: DeviceName,
+  netns: Netns,
+  socket: SocketPath,
+  engine: EngineChoice,
+  member: MemberName,
+  network: NetworkId,
+} satisfies Record<string, TSchema>;
+
+/** What a text stands for. */
+export type ValueKind = keyof typeof KINDS;
+
+/**
+ * Returns what is wrong with a text, as words that follow the name of its flag or field: `expected a unicast IP address
+ * such as 192.168.1.25, got "x"`; `undefined` if it fits.
+ */
+export function valueProblem(kind: ValueKind, text: string): string | undefined {
+  const [problem] = findProblems(KINDS[kind], text);
+  return problem === undefined ? undefined : problemText(problem);
+}

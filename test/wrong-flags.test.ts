@@ -1,0 +1,298 @@
+/**
+ * Wrong flags and arguments of every command except `up` and `agent`, whose values the schema checks. Each is refused
+ * before the command does anything: exit code 2, with the flag as typed, what it accepts, and the value.
+ */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { COMMANDS } from '../src/cli/commands.js';
+import { UsageError, type Flag } from '../src/cli/flags.js';
+import { flagsOf } from '../src/cli/manual.js';
+import { SchemaError } from '../src/schema/index.js';
+
+/** Milliseconds after which a command counts as started. */
+const STARTED = 3000;
+const SOCKET = ['--control', '/nonexistent/x'];
+
+/** The message with which a command line is refused; fails if it is not. */
+async function refusal(args: readonly string[]): Promise<string> {
+  const [name, ...rest] = args;
+  const { run } = await COMMANDS[name!]!.load();
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<Error>((resolve) => (timer = setTimeout(resolve, STARTED, new Error('started'))));
+  const ended = run(rest).then(
+    (code) => new Error(`ended with ${code}`),
+    (error: Error) => error,
+  );
+  const error = await Promise.race([ended, late]);
+  clearTimeout(timer);
+  const refused = error instanceof UsageError || error instanceof SchemaError; // those that exit with 2
+  assert.ok(refused, `vtep ${args.join(' ')}: ${error.name} ${error.message}`);
+  return error.message;
+}
+
+/** Each command, and each action of `gossip`: the arguments before its flags, and its flags as its usage lists them. */
+const LINES: readonly [line: string, flags: string][] = [
+  ['show fdb', 'control vni json prometheus timeout'],
+  ['explain', 'control port frame from datagram json timeout'],
+  ['capture', 'control count seconds snap write tree json timeout'],
+  ['read file', 'read count tree hex json summary quiet write numeric'],
+  ['detach eth0', 'netns json'],
+  ['completion bash', ''],
+  ['demo', 'keep down loopback count engine'],
+  ['gossip members', 'control join key json'],
+  ['gossip watch', 'join key bind network name json'],
+  ['gossip keygen', 'output force'],
+  ['gossip keys', 'control json'],
+  ['gossip install KEY', 'control json'],
+  ['gossip use KEY', 'control json'],
+  ['gossip remove KEY', 'control json'],
+];
+
+test('the table has every command, and every flag', async () => {
+  const names = new Set(LINES.map(([line]) => line.split(' ')[0]!));
+  assert.equal([...names, 'up', 'agent'].sort(), Object.keys(COMMANDS).sort());
+  for (const name of names) {
+    const { manual } = await COMMANDS[name]!.load();
+    const listed = LINES.filter(([line]) => line.split(' ')[0] === name).flatMap(([, flags]) => flags.split(' '));
+    const known = flagsOf(manual).map((flag) => flag.name);
+    assert.equal([...new Set(listed)].filter((flag) => flag !== '').sort(), known.sort(), name);
+  }
+  const { manual } = await COMMANDS['gossip']!.load();
+  const actions = LINES.flatMap(([line]) => (line.startsWith('gossip ') ? [line.split(' ')[1]!] : []));
+  assert.equal(actions.sort(), manual.words!.map((word) => word.name).sort());
+});
+
+for (const [line, names] of LINES) {
+  const before = line.split(' ');
+
+  test(`vtep ${line}: every flag without its value, with an empty one, twice, and misspelled`, async () => {
+    const { manual } = await COMMANDS[before[0]!]!.load();
+    const flags = names.split(' ').flatMap((name) => flagsOf(manual).find((flag) => flag.name === name) ?? []);
+    for (const flag of flags)
+      for (const as of [`--${flag.name}`, ...(flag.letter === undefined ? [] : [`-${flag.letter}`])])
+        await requireRefusals(before, flag, as);
+    const message = await refusal([...before, '--frobnicate']);
+    assert.is(message, 'unknown flag --frobnicate');
+    assert.is(await refusal([...before, '-Z']), 'unknown flag -Z');
+  });
+
+  test(`vtep ${line}: an argument too many`, async () => {
+    assert.match(await refusal([...before, 'stray']), /stray/);
+    assert.match(await refusal([...before, '\u2013\u2013json']), /typographic dash|expected one (FILE|NAME)/);
+  });
+}
+
+async function requireRefusals(before: string[], flag: Flag, as: string): Promise<void> {
+  const long = as.startsWith('--');
+  if (flag.value === undefined) {
+    if (long) assert.is(await refusal([...before, `${as}=yes`]), `${as} takes no value, got "yes"`);
+  } else {
+    const takes = `${as} takes a value: ${as} ${flag.value}`;
+    assert.is(await refusal([...before, as]), takes);
+    assert.is(await refusal([...before, as, '--help-me']), takes);
+    assert.is(await refusal([...before, `${as}=`]), `${takes}; the given value is empty`);
+    assert.is(await refusal([...before, as, ' ']), `${takes}; the given value is empty`);
+    if (flag.many !== true) assert.is(await refusal([...before, as, '1', as, '2']), `${as} was given twice: 1, 2`);
+  }
+  if (!long) return;
+  const wrong = `--${flag.name}x`;
+  assert.is(await refusal([...before, wrong]), `unknown flag ${wrong}; did you mean --${flag.name}?`);
+}
+
+const VNI = 'a VNI: an integer from 0 to 16777215';
+const HOST = 'a host, by name or address, with or without a port, such as 192.168.1.25 or vtep1.example:7946';
+const BIND = 'an address, with or without a port, such as 172.31.1.5, 0.0.0.0:7946 or [fd00::5]:7946';
+const PATH = 'the path of a Unix socket, of 1 to 107 bytes';
+const DEVICE = 'a device name: 1 to 15 bytes without "/", ":", "%" and white space';
+const OCTETS = '1 to 65536 octets, two hexadecimal digits for each';
+const IP = 'a unicast IP address such as 192.168.1.25';
+const LONG = `/${'x'.repeat(107)}`;
+
+/** Integers that a flag with this range refuses, each as typed and as the error shows it. */
+function outside(least: number, most: number | undefined): [given: string, shown: string][] {
+  return [
+    ...[String(least - 1), ...(most === undefined ? [] : [String(most + 1), '99999999999999999999'])].map(
+      (text): [string, string] => [text, text],
+    ),
+    ...['abc', '1.5', '1e1', '0x10', '10s', '1,000', '\u0661'].map((text): [string, string] => [text, `"${text}"`]),
+  ];
+}
+
+const INTEGERS: readonly [line: string, flag: string, range: string, least: number, most?: number][] = [
+  [`show fdb ${SOCKET.join(' ')}`, '--vni', VNI, 0, 16_777_215],
+  [`show fdb ${SOCKET.join(' ')}`, '--timeout', 'seconds: an integer from 1 to 3600', 1, 3600],
+  [`explain ${SOCKET.join(' ')} --port a --frame 00`, '--timeout', 'seconds: an integer from 1 to 3600', 1, 3600],
+  [`capture ${SOCKET.join(' ')}`, '--timeout', 'seconds: an integer from 1 to 3600', 1, 3600],
+  [`capture ${SOCKET.join(' ')}`, '--count', 'an integer from 1 to 1000000000', 1, 1_000_000_000],
+  [`capture ${SOCKET.join(' ')}`, '-c', 'an integer from 1 to 1000000000', 1, 1_000_000_000],
+  [`capture ${SOCKET.join(' ')}`, '--seconds', 'an integer from 1 to 86400', 1, 86_400],
+  [`capture ${SOCKET.join(' ')}`, '-s', 'bytes: an integer from 1 to 262144', 1, 262_144],
+  ['read file', '--count', 'an integer of 0 or more', 0],
+  ['read file', '-c', 'an integer of 0 or more', 0],
+  ['demo --loopback', '--count', 'an integer from 1 to 1000', 1, 1000],
+];
+
+for (const [line, flag, range, least, most] of INTEGERS)
+  test(`vtep ${line} ${flag}: the range is in the error`, async () => {
+    for (const [given, shown] of outside(least, most)) {
+      const expected = `${flag}: expected ${range}, got ${shown}`;
+      assert.is(await refusal([...line.split(' '), flag, given]), expected);
+      assert.is(await refusal([...line.split(' '), `${flag}=${given}`]), expected);
+    }
+  });
+
+const VALUES: readonly [args: string[], message: string | RegExp][] = [
+  [['show'], /^missing: WHAT, one of fdb, /],
+  [['show', ''], /^cannot show ""; expected one of fdb, /],
+  [['show', 'fbd', ...SOCKET], 'cannot show "fbd"; did you mean "fdb"?'],
+  [['show', 'fdb'], /^missing: --control PATH/],
+  [['show', 'fdb', '--control', LONG], `--control: expected ${PATH}, got "${LONG.slice(0, 76)}...`],
+  [['show', 'members', ...SOCKET, '--vni', '1'], '--vni does not go with members; use it with fdb, neighbors, peers'],
+  [['show', 'fdb', ...SOCKET, '--prometheus'], '--prometheus goes only with counters'],
+  [['show', 'counters', ...SOCKET, '--prometheus', '--json'], '--json does not go with --prometheus'],
+
+  [['explain', '--port', 'a', '--frame', '00'], /^missing: --control PATH/],
+  [['explain', '--control', LONG, '--port', 'a', '--frame', '00'], /^--control: expected the path of a Unix socket/],
+  [['explain', ...SOCKET], 'give either --port NAME --frame HEX, or --from IP --datagram HEX'],
+  [['explain', ...SOCKET, '--port', 'a', '--datagram', '00'], /^give either /],
+  [['explain', ...SOCKET, '--port', 'a/b', '--frame', '00'], `--port: expected ${DEVICE}, got "a/b"`],
+  [
+    ['explain', ...SOCKET, '--port', 'a', '--frame', 'abc'],
+    `--frame: expected ${OCTETS}, got 3 digits, which is an odd number`,
+  ],
+  [['explain', ...SOCKET, '--port', 'a', '--frame', 'xy'], `--frame: expected ${OCTETS}, got "xy"`],
+  [['explain', ...SOCKET, '--port', 'a', '--frame', '0x00'], `--frame: expected ${OCTETS}, got "0x00"`],
+  [['explain', ...SOCKET, '--port', 'a', '--frame', ' : '], `--frame: expected ${OCTETS}, got " : "`],
+  [['explain', ...SOCKET, '--port', 'a', '--frame', '00'.repeat(65_537)], `--frame: expected ${OCTETS}, got 65537`],
+  [['explain', ...SOCKET, '--from', 'host', '--datagram', '00'], `--from: expected ${IP}, got "host"`],
+  [
+    ['explain', ...SOCKET, '--from', '0.0.0.0', '--datagram', '00'],
+    `--from: expected ${IP}, got "0.0.0.0", the unspecified address`,
+  ],
+  [['explain', ...SOCKET, '--from', '10.0.0.1', '--datagram', '0'], /^--datagram: expected 1 to 65536 octets/],
+
+  [['capture'], /^missing: --control PATH/],
+  [['capture', '--control', LONG], /^--control: expected the path of a Unix socket/],
+  [['capture', ...SOCKET, '-w', '/nonexistent/x', '--json'], '--json does not go with -w, which prints no packets'],
+  [
+    ['capture', ...SOCKET, '--tree', '--write', '/nonexistent/x'],
+    '--tree does not go with --write, which prints no packets',
+  ],
+  [['capture', ...SOCKET, '--tree', '--json'], '--tree does not go with --json'],
+
+  [['read'], 'missing: FILE, the capture to read, or - for standard input'],
+  [['read', ''], 'missing: FILE, the capture to read, or - for standard input'],
+  [['read', 'a', 'b'], 'expected one FILE, got "a" and "b"'],
+  [['read', '-r', 'a', 'b'], 'expected one FILE, got "a" and "b"'],
+  [['read', 'a', '-x', '--json'], '-x and --json do not go together; JSON has all fields'],
+  [['read', 'a', '-q', '-w', '-'], '-w - writes the capture to standard output; leave out the summary'],
+
+  [['detach'], 'missing: NAME, the TAP to remove'],
+  [['detach', ''], `NAME: expected ${DEVICE}, got ""`],
+  [['detach', 'a b'], `NAME: expected ${DEVICE}, got "a b"`],
+  [['detach', 'sixteen-letters-'], `NAME: expected ${DEVICE}, got "sixteen-letters-"`],
+  [['detach', 'all'], `NAME: expected ${DEVICE}, got "all", which the kernel reserves`],
+  [['detach', 'a', 'b'], 'expected one NAME, got "a b"'],
+  [
+    ['detach', 'eth0', '--netns', 'a/b'],
+    '--netns: expected the name of a network namespace, or a path such as /proc/PID/ns/net, got "a/b"',
+  ],
+  [['detach', 'eth0', '--netns', '..'], /^--netns: expected the name of a network namespace/],
+
+  [['completion'], 'missing: SHELL, one of bash, zsh, fish'],
+  [['completion', ''], '"" is not one of the shells bash, zsh, fish'],
+  [['completion', 'bahs'], '"bahs" is not one of the shells bash, zsh, fish; did you mean "bash"?'],
+  [['completion', 'powershell'], '"powershell" is not one of the shells bash, zsh, fish'],
+
+  [['demo', '--engine', 'fast'], '--engine: expected one of "auto", "dgram", "linux", got "fast"'],
+  [
+    ['demo', '--engine', 'linus'],
+    '--engine: expected one of "auto", "dgram", "linux", got "linus"; did you mean "linux"?',
+  ],
+  [['demo', '--loopback', '--keep'], '--keep does not go with --loopback, whose hosts end with the process'],
+  [['demo', '--loopback', '--engine', 'linux'], '--engine does not go with --loopback, whose hosts have no devices'],
+  [['demo', '--down', '--count', '3'], '--count does not go with --down, which only removes'],
+  [['demo', '--down', '--keep'], '--keep does not go with --down, which only removes'],
+
+  [['gossip'], 'missing: ACTION, one of members, watch, keygen, keys, install, use, remove'],
+  [['gossip', '--json'], /^missing: ACTION/],
+  [['gossip', 'mebmers'], 'unknown action "mebmers"; did you mean "members"?'],
+  [['gossip', 'frobnicate'], /^unknown action "frobnicate"; the actions are members, watch/],
+  [['gossip', 'toString'], /^unknown action "toString"; /],
+
+  [['gossip', 'members'], 'give either --control PATH or --join HOST'],
+  [['gossip', 'members', ...SOCKET, '--join', 'h'], 'give either --control PATH or --join HOST'],
+  [['gossip', 'members', ...SOCKET, '--key', 'x'], '--key does not go with --control: the agent has its keys'],
+  [['gossip', 'members', '--control', LONG], /^--control: expected the path of a Unix socket/],
+  [['gossip', 'members', '--join', 'a b'], `--join: expected ${HOST}, got "a b"`],
+  [['gossip', 'members', '--join', 'h:0'], `--join: expected ${HOST}, got "h:0"`],
+  [['gossip', 'members', '--join', '127.0.0.1,h:65536'], `--join: expected ${HOST}, got "h:65536"`],
+  [['gossip', 'members', '--join', '127.0.0.1,'], `--join: expected ${HOST}, got ""`],
+  [['gossip', 'members', '--join', '-5'], `--join: expected ${HOST}, got "-5"`],
+  [['gossip', 'members', '--join', '0.0.0.0'], `--join: expected ${HOST}, got "0.0.0.0", the unspecified address`],
+  [
+    ['gossip', 'members', '--join', '224.0.0.1:7946'],
+    `--join: expected ${HOST}, got "224.0.0.1:7946", a multicast address`,
+  ],
+  [['gossip', 'members', '--join', '127.0.0.1:1', '--key', 'abc!'], /^--key: the key \(4 characters\) is not base64/],
+  [['gossip', 'members', '--join', '127.0.0.1:1', '--key', '/nonexistent'], /^--key: the key's file cannot be read: /],
+  [
+    ['gossip', 'members', '--join', '127.0.0.1:1', '--bind', '127.0.0.1'],
+    '--bind does not go with "members"; usage: vtep gossip members --control PATH | --join HOST [--key KEY]',
+  ],
+
+  [['gossip', 'watch'], 'missing: --join HOST, a member of the cluster'],
+  [
+    ['gossip', 'watch', ...SOCKET],
+    '--control does not go with "watch"; usage: vtep gossip watch --join HOST [--key KEY]',
+  ],
+  [['gossip', 'watch', '--join', 'a b'], `--join: expected ${HOST}, got "a b"`],
+  [['gossip', 'watch', '--join', '127.0.0.1:1', '--bind', 'localhost'], `--bind: expected ${BIND}, got "localhost"`],
+  [
+    ['gossip', 'watch', '--join', '127.0.0.1:1', '--bind', '127.0.0.1:65536'],
+    `--bind: expected ${BIND}, got "127.0.0.1:65536"`,
+  ],
+  [
+    ['gossip', 'watch', '--join', '127.0.0.1:1', '--bind', '224.0.0.1'],
+    `--bind: expected ${BIND}, got "224.0.0.1", a multicast address`,
+  ],
+  [
+    ['gossip', 'watch', '--join', '127.0.0.1:1', '--name', 'a/b'],
+    '--name: expected a name of 1 to 255 characters without "/" and white space, got "a/b"',
+  ],
+  [
+    ['gossip', 'watch', '--join', '127.0.0.1:1', '--name', 'x'.repeat(256)],
+    /^--name: expected a name of 1 to 255 characters/,
+  ],
+  [
+    ['gossip', 'watch', '--join', '127.0.0.1:1', '--network', 'a', 'b,,c'],
+    '--network: expected an id of 1 to 255 characters without "/" and white space, got ""',
+  ],
+  [['gossip', 'watch', '--join', '127.0.0.1:1', '--network', 'a b'], /^--network: expected an id of .*, got "a b"$/],
+  [
+    ['gossip', 'watch', '--join', '127.0.0.1:1', '--key', 'AAAA'],
+    /^--key: the key has 3 bytes, not 16, 24 or 32 in base64/,
+  ],
+
+  [['gossip', 'keygen', '--force'], '--force goes with -o FILE, which it overwrites'],
+  [['gossip', 'keygen', '--key', 'x'], '--key does not go with "keygen"; usage: vtep gossip keygen [-o FILE]'],
+  [['gossip', 'keys'], /^missing: --control PATH/],
+  [['gossip', 'keys', '--control', LONG], /^--control: expected the path of a Unix socket/],
+  [['gossip', 'keys', '--join', 'h'], '--join does not go with "keys"; usage: vtep gossip keys --control PATH'],
+  [['gossip', 'install', ...SOCKET], 'missing: KEY, in base64, or a file with a key'],
+  [['gossip', 'install', '', ...SOCKET], 'missing: KEY, in base64, or a file with a key'],
+  [['gossip', 'install', '0123abcd', ...SOCKET], /^KEY: the key has 6 bytes, not 16, 24 or 32/],
+  [['gossip', 'use', ...SOCKET], 'missing: KEY, in base64, or a file with a key, or a fingerprint'],
+  [['gossip', 'use', 'xyz!', ...SOCKET], /^KEY: the key \(4 characters\) is not base64/],
+  [['gossip', 'remove', '/nonexistent', ...SOCKET], /^KEY: the key's file cannot be read: /],
+  [['gossip', 'remove', '0123abcd'], /^missing: --control PATH/],
+];
+
+for (const [args, message] of VALUES)
+  test(`vtep ${args.join(' ').slice(0, 100)}`, async () => {
+    const text = await refusal(args);
+    if (typeof message === 'string') assert.is(text, message);
+    else assert.match(text, message);
+  });
+
+test.run();
