@@ -14,7 +14,7 @@ import { COMMON, readPlan, SINGLE } from '../src/cli/up-config.js';
 import { Keyring } from '../src/gossip/memberlist/index.js';
 import { findKey, listKeys } from '../src/host/gossip-keys.js';
 import { Throttle } from '../src/host/throttle.js';
-import { exposedKeyFiles, GossipHost, queryCluster, readKeys, resolveHost, underlayOf } from '../src/host/index.js';
+import { GossipHost, keyringOf, queryCluster, readKeys, resolveHost, underlayOf } from '../src/host/index.js';
 import { parseHostPort, type Plan } from '../src/schema/index.js';
 import { REPOSITORY, VTEP } from './support/lab.js';
 
@@ -23,6 +23,7 @@ process.on('exit', () => rmSync(directory, { recursive: true }));
 const FLAGS = [...GOSSIP, ...SINGLE, ...COMMON, { name: 'config', value: 'FILE', text: '' }];
 const NET = ['--network', 'net1:4097:10.0.0.0/24'];
 
+const keysOf = (texts: string[]): Uint8Array[] => readKeys(texts, () => undefined);
 const planOf = (...args: string[]): Promise<Plan> => readAgentPlan(parseFlags(args, FLAGS));
 const refusal = (...args: string[]): Promise<string> =>
   planOf(...args).then(
@@ -191,7 +192,7 @@ test('keys: base64 or a file; never printed', async () => {
   const file = join(directory, 'keys');
   writeFileSync(file, `# first\n${key(1)}\n\n${key(2, 16)}\n`);
   assert.equal(
-    readKeys([key(3, 24), file]).map((one) => [one[0], one.length]),
+    keysOf([key(3, 24), file]).map((one) => [one[0], one.length]),
     [
       [3, 24],
       [1, 32],
@@ -199,25 +200,25 @@ test('keys: base64 or a file; never printed', async () => {
     ],
   );
   assert.is(
-    thrown(() => readKeys([key(9, 20)])),
+    thrown(() => keysOf([key(9, 20)])),
     'the key has 20 bytes, not 16, 24 or 32 in base64 ("vtep gossip keygen" makes one), and there is no file of that name',
   );
   assert.match(
-    thrown(() => readKeys(['not!base64'])),
+    thrown(() => keysOf(['not!base64'])),
     /^the key \(10 characters\) is not base64/,
   );
   assert.match(
-    thrown(() => readKeys([join(directory, 'none')])),
+    thrown(() => keysOf([join(directory, 'none')])),
     /^the key's file cannot be read: ENOENT/,
   );
   writeFileSync(file, `${key(1)}\n${key(9, 5)}\n`);
   assert.match(
-    thrown(() => readKeys([file])),
+    thrown(() => keysOf([file])),
     /keys:2: the key has 5 bytes, not 16, 24 or 32/,
   );
   writeFileSync(file, '# none\n');
   assert.match(
-    thrown(() => readKeys([file])),
+    thrown(() => keysOf([file])),
     /contains no key; write one key per line/,
   );
 
@@ -250,14 +251,14 @@ test('keygen writes a file that only its owner can read, and overwrites none', a
     );
   assert.is(await keygen('-o', file), 'code 0');
   assert.is(mode(file), '600');
-  const [first] = readKeys([file]);
+  const [first] = keysOf([file]);
   assert.is(first!.length, 32);
   assert.is(await keygen('--output', file), `${file} exists; overwrite it with --force, or choose another file`);
-  assert.equal(readKeys([file]), [first]);
+  assert.equal(keysOf([file]), [first]);
   chmodSync(file, 0o644);
   assert.is(await keygen('-o', file, '--force'), 'code 0');
   assert.is(mode(file), '600', 'also where others could read the old one');
-  assert.not.equal(readKeys([file]), [first]);
+  assert.not.equal(keysOf([file]), [first]);
   assert.is(
     await keygen('-o', join(directory, 'no', 'key')),
     `${directory}/no/key cannot be written: no such directory`,
@@ -281,7 +282,33 @@ test('a warning names a key file that others can read, and the fix', () => {
   ] as const) {
     chmodSync(file, mode);
     const text = `other users can read the key file ${file} (mode ${mode.toString(8)}); run: chmod 600 ${file}`;
-    assert.equal(exposedKeyFiles([file, Buffer.alloc(16).toString('base64')]), exposed ? [text] : []);
+    for (const read of [readKeys, keyringOf]) {
+      const warnings: string[] = [];
+      read([file, Buffer.alloc(16).toString('base64')], (warning) => warnings.push(warning));
+      assert.equal(warnings, exposed ? [text] : []);
+    }
+  }
+});
+
+test('every command with a key warns of a key file that others can read', async () => {
+  const file = join(directory, 'shown-key');
+  writeFileSync(file, `${Buffer.alloc(32, 1).toString('base64')}\n`);
+  chmodSync(file, 0o644);
+  const write = process.stderr.write;
+  for (const args of [
+    ['members', '--join', '127.0.0.1:1', '--key', file],
+    ['watch', '--join', 'no-such-host.invalid', '--key', file],
+    ...['install', 'use', 'remove'].map((action) => [action, file, '--control', '/nonexistent']),
+  ]) {
+    let printed = '';
+    process.stderr.write = (text: string | Uint8Array): boolean => ((printed += String(text)), true);
+    try {
+      await gossip.run(args).catch(() => undefined); // nothing answers
+    } finally {
+      process.stderr.write = write;
+    }
+    const warning = `warning: other users can read the key file ${file} (mode 644); run: chmod 600 ${file}\n`;
+    assert.is(printed.replace(/^\S+Z |^vtep gossip: /, ''), warning, args[0]!); // once
   }
 });
 

@@ -2,17 +2,19 @@
 import { HostError, keyringOf, readKeys } from '../host/index.js';
 import { UsageError, type Parsed } from './flags.js';
 
+type Warn = (message: string) => void;
+
 /** The ring of `--key`; `undefined` without keys. @throws UsageError */
-export function keyring(flags: Parsed): ReturnType<typeof keyringOf> {
-  return named(flags.typed('key'), () => keyringOf(flags.values('key')));
+export function keyring(flags: Parsed, warn: Warn): ReturnType<typeof keyringOf> {
+  return named(flags.typed('key'), () => keyringOf(flags.values('key'), warn));
 }
 
 /**
  * Reads the key of an argument.
  * @throws UsageError if it is no key, and no file with one key.
  */
-export function keyOfArgument(name: string, text: string): Uint8Array {
-  const [key, ...more] = named(name, () => readKeys([text]));
+export function keyOfArgument(name: string, text: string, warn: Warn): Uint8Array {
+  const [key, ...more] = named(name, () => readKeys([text], warn));
   if (more.length > 0) throw new UsageError(`${name}: ${text} has ${more.length + 1} keys; give one`);
   return key!;
 }
@@ -24,4 +26,9 @@ function named<T>(name: string, step: () => T): T {
   } catch (error) {
     throw error instanceof HostError ? new UsageError(`${name}: ${error.message}`) : error;
   }
+}
+
+/** Prints a warning on standard error. */
+export function warn(message: string): void {
+  process.stderr.write(`vtep gossip: warning: ${message}\n`);
 }

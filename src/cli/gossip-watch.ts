@@ -41,7 +41,7 @@ export async function watch(flags: Parsed): Promise<number> {
   const json = flags.on('json') === true;
   const line = json ? jsonLine : textLine;
   const log = new Logger((record) => void process.stderr.write(`${line(record)}\n`));
-  const ring = keyring(flags);
+  const ring = keyring(flags, (message) => log.warning('key-file', message));
   const given = flags.value('bind');
   const bind = given === undefined ? await towards(join) : parseHostPort(given)!;
 

@@ -13,7 +13,7 @@ import {
 import { STATE } from '../gossip/memberlist/index.js';
 import { closest, type Request } from '../schema/index.js';
 import { noRest, parseFlags, refuseBeside, UsageError, type Flag, type Parsed } from './flags.js';
-import { keyOfArgument, keyring } from './gossip-keyring.js';
+import { keyOfArgument, keyring, warn } from './gossip-keyring.js';
 import { watch, WATCH } from './gossip-watch.js';
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
@@ -181,7 +181,7 @@ function listed({
 /** Returns the state from the first member that answers. @throws HostError if none does. */
 async function queryAny(flags: Parsed): Promise<ClusterState> {
   const places = requireHostPorts(flags);
-  const ring = keyring(flags);
+  const ring = keyring(flags, warn);
   const failures: string[] = [];
   for (const place of places)
     try {
@@ -215,7 +215,7 @@ async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', 
 /** The key of an argument, in base64 or as a fingerprint. @throws UsageError */
 function keyText(text: string, command: 'install-key' | 'use-key' | 'remove-key'): string {
   if (command !== 'install-key' && /^[0-9a-f]{8}$/i.test(text)) return text;
-  return Buffer.from(keyOfArgument('KEY', text)).toString('base64');
+  return Buffer.from(keyOfArgument('KEY', text, warn)).toString('base64');
 }
 
 function keysTable(list: readonly KeyListing[]): string {

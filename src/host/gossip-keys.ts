@@ -27,28 +27,20 @@ export interface KeyListing {
 
 /**
  * Reads keys. Each text is a key in base64, or the path of a file with one key per line.
+ * @param warn Receives a warning for each file that other users can read, with the command that fixes it.
  * @throws HostError; its message never contains a key.
  */
-export function readKeys(texts: readonly string[]): Uint8Array[] {
+export function readKeys(texts: readonly string[], warn: (message: string) => void): Uint8Array[] {
+  for (const path of texts.filter(isFile)) {
+    const mode = statSync(path).mode & 0o777;
+    if ((mode & 0o044) !== 0)
+      warn(`other users can read the key file ${path} (mode ${mode.toString(8)}); run: chmod 600 ${path}`);
+  }
   return texts.flatMap((text) => {
     const key = keyOf(text);
     if (key !== null && !isFile(text)) return [key];
     if (isFile(text) || /^[./~]/.test(text)) return keysOfFile(text);
     throw new HostError(`the key ${wrong(text)}, and there is no file of that name`);
-  });
-}
-
-/**
- * Returns warnings about key files that other users can read, with the command that fixes it.
- * @param texts The input of `readKeys`.
- */
-export function exposedKeyFiles(texts: readonly string[]): string[] {
-  return texts.filter(isFile).flatMap((path) => {
-    const mode = statSync(path).mode & 0o777;
-    const isExposed = (mode & 0o044) !== 0;
-    return isExposed
-      ? [`other users can read the key file ${path} (mode ${mode.toString(8)}); run: chmod 600 ${path}`]
-      : [];
   });
 }
 
@@ -96,9 +88,12 @@ function writeTrouble(error: unknown): string {
   }
 }
 
-/** Creates a ring of the given keys; `undefined` if there are none. */
-export function keyringOf(texts: readonly string[]): Keyring | undefined {
-  const keys = readKeys(texts);
+/**
+ * Creates a ring of the given keys; `undefined` if there are none.
+ * @param warn As for `readKeys`.
+ */
+export function keyringOf(texts: readonly string[], warn: (message: string) => void): Keyring | undefined {
+  const keys = readKeys(texts, warn);
   return keys.length === 0 ? undefined : new Keyring(keys);
 }
 

@@ -13,7 +13,7 @@ export {
 } from './engine.js';
 export { about, codeOf, HostError } from './error.js';
 export { GossipHost, type GossipOptions, type Companion } from './gossip.js';
-export { exposedKeyFiles, fingerprint, keyringOf, readKeys, writeKeyFile, type KeyListing } from './gossip-keys.js';
+export { fingerprint, keyringOf, readKeys, writeKeyFile, type KeyListing } from './gossip-keys.js';
 export {
   GossipObserver,
   type Change,

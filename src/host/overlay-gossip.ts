@@ -26,15 +26,7 @@ import {
 import { conflictOverText, conflictText } from './conflict-text.js';
 import { type Engine } from './engine.js';
 import { HostError } from './error.js';
-import {
-  exposedKeyFiles,
-  findKey,
-  fingerprint,
-  keyringOf,
-  listKeys,
-  requireKey,
-  type KeyListing,
-} from './gossip-keys.js';
+import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
 import { GossipTables } from './gossip-tables.js';
@@ -145,8 +137,7 @@ export class OverlayGossip {
    */
   static async start(plan: Plan, engine: Engine, events: GossipEvents): Promise<OverlayGossip> {
     const gossip = plan.gossip!;
-    const keyring = keyringOf(gossip.keys);
-    for (const warning of exposedKeyFiles(gossip.keys)) events.log.warning('key-file', warning);
+    const keyring = keyringOf(gossip.keys, (warning) => events.log.warning('key-file', warning));
     const { name, bind, advertise } = gossip;
     const report = (member: Member, state: string): void =>
       events.report?.({

@@ -89,7 +89,8 @@ export class Overlay {
     const plan = structuredClone(given);
     await about('local', () => requireLocal(plan.local));
     if (plan.control !== undefined) await about('control', () => requireSocketDirectory(plan.control!));
-    if (plan.gossip !== undefined) await about('gossip.keys', () => readKeys(plan.gossip!.keys));
+    // The gossip reads them again, and warns of files that other users can read.
+    if (plan.gossip !== undefined) await about('gossip.keys', () => readKeys(plan.gossip!.keys, () => undefined));
     for (const [i, { netns }] of plan.taps.entries())
       if (netns !== undefined) await about(`taps[${i}].netns`, () => requireNetns(netns));
     const { engine, note } = await chooseEngine(plan);
