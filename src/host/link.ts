@@ -7,6 +7,7 @@ import { ip, IpError, ipReason } from './ip.js';
 import { adoptTap, reconcile, requireOrphan } from './kept.js';
 import { tapMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
+import { overlapsOf, type Overlap } from './overlap.js';
 import {
   closeTap,
   IFF_VNET_HDR,
@@ -27,6 +28,8 @@ export interface Link extends TapFiles {
   mac?: string;
   /** Whether an earlier process created it. */
   adopted: boolean;
+  /** Other interfaces of its namespace, not of this plan, that have addresses of its subnet. */
+  overlaps: readonly Overlap[];
 }
 
 /** The lowest MTU that IPv6 works with (RFC 8200, section 5). */
@@ -76,7 +79,8 @@ async function inTurns<T>(
 
 function passedOn({ fd, mac }: TapPlan): Link {
   const device = inspectTap(fd!);
-  return { fd: fd!, queues: [fd!], writer: fd!, device, adopted: false, ...(mac === undefined ? {} : { mac }) };
+  const more = mac === undefined ? {} : { mac };
+  return { fd: fd!, queues: [fd!], writer: fd!, device, adopted: false, overlaps: [], ...more };
 }
 
 /** Creates or adopts one TAP. */
@@ -88,7 +92,10 @@ class Maker {
   readonly #flags: number;
   readonly #queues: number;
   readonly #keep: boolean;
+  /** Names of the plan's TAPs in the same namespace. */
+  readonly #siblings: readonly string[];
   #found: Device | undefined;
+  #overlaps: readonly Overlap[] = [];
   /** For an existing TAP: its files, opened inside its namespace. */
   files: readonly number[] | undefined;
 
@@ -101,6 +108,9 @@ class Maker {
     this.#flags = flags;
     this.#queues = plan.workers;
     this.#keep = plan.keepTaps;
+    this.#siblings = plan.taps.flatMap(({ fd, netns, name }) =>
+      fd === undefined && netns === tap.netns ? [name] : [],
+    );
   }
 
   /** Looks for an existing device in the namespace. */
@@ -110,6 +120,9 @@ class Maker {
     const devices = await this.#try('netns', 'cannot be listed', () => listDevices(netns));
     this.#requireRoom();
     this.#requireFreeAddress(devices);
+    const { address } = this.#tap;
+    const others = devices.filter((device) => !this.#siblings.includes(device.name));
+    if (address !== undefined) this.#overlaps = overlapsOf({ name, address }, others);
     this.#found = devices.find((device) => device.name === name);
     const how = { queues: this.#queues, keep: this.#keep };
     if (this.#found !== undefined) await about(`${this.#path}.name`, () => requireOrphan(this.#found!, netns, how));
@@ -140,7 +153,8 @@ class Maker {
       }
       if ((this.#flags & IFF_VNET_HDR) !== 0) await this.#limitSuperFrames(found?.maxSegments);
       const { fd, queues, writer } = open;
-      return { fd, queues, writer, device: name, mac: this.#tap.mac!, adopted: found !== undefined };
+      const facts = { device: name, mac: this.#tap.mac!, adopted: found !== undefined };
+      return { fd, queues, writer, ...facts, overlaps: this.#overlaps };
     } catch (error) {
       closeTap(open);
       throw error;

@@ -1,7 +1,8 @@
 /** One running VTEP: creates TAPs, engine and control socket from a plan, and removes them when it stops. */
-import { ownEndpoint, type Plan, type Request } from '../schema/index.js';
+import { ownEndpoint, type Plan, type Request, type TapPlan } from '../schema/index.js';
 import { type Counters, type Explanation } from '../vtep/index.js';
 import { serveControl, type Control, type Handler } from './control.js';
+import { inPlace } from './device.js';
 import { chooseEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
 import { about, HostError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
@@ -103,6 +104,7 @@ export class Overlay {
       links = await makeLinks(plan, engine.tapFlags);
       links.forEach((link, port) => {
         if (link.mac !== undefined) plan.taps[port]!.mac = link.mac;
+        warnOfOverlaps(plan.taps[port]!, link, events.log);
       });
       addOwnEndpoints(plan);
       let taps = links.length;
@@ -165,6 +167,18 @@ export class Overlay {
 /** The TAPs that this process created or adopted, not those passed as file descriptors. */
 function ownTaps(plan: Plan, links: readonly Link[]): Link[] {
   return links.filter((_, port) => plan.taps[port]!.fd === undefined);
+}
+
+/** Logs a warning for each interface that has addresses of a TAP's subnet. */
+function warnOfOverlaps({ name, netns }: TapPlan, { overlaps }: Link, log: Logger): void {
+  for (const { subnet, device, other } of overlaps)
+    log.warning(
+      'subnet-overlap',
+      `TAP ${inPlace(name, netns)} has subnet ${subnet}, and interface "${device}" in the same namespace has ${other}: ` +
+        'the kernel sends packets for addresses of both subnets to one of the two interfaces; ' +
+        `use another subnet, or put the TAP in a namespace without it (--netns)`,
+      { tap: name, netns: netns ?? null, subnet, device, other },
+    );
 }
 
 /** Sets the MTUs that the plan leaves open, and logs a warning for those that do not fit the underlay. */

@@ -12,7 +12,7 @@ export {
   type TapPlan,
 } from './plan.js';
 export { findWarnings } from './rules.js';
-export { isLoopback, shareAddresses, subnetText, unusable, unusableHost, unusableVtep } from './ranges.js';
+export { isLinkLocal, isLoopback, shareAddresses, subnetText, unusable, unusableHost, unusableVtep } from './ranges.js';
 export { findProblems, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
 export { closest } from './suggest.js';
 export { valueProblem, type ValueKind } from './value.js';

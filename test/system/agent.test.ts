@@ -277,6 +277,25 @@ agents('hosts to join may be down or start later, and a waiting agent reports th
   assert.match(twice.stderr, /^vtep agent: gossip on 172\.31\.9\.1:7946: the port is in use/m);
 });
 
+agents('an interface that has addresses of the TAP’s subnet is reported', async () => {
+  const ip = (...words: string[]): Promise<string> => must(['ip', '-n', h1.ns, ...words]);
+  const added = ['10.0.200.1/16', '10.0.0.200/32', '10.1.0.1/24'];
+  for (const address of added) await ip('addr', 'add', address, 'dev', 'eth0');
+  try {
+    const one = await lab.start(h1);
+    assert.match(
+      one.stderr,
+      /warning: TAP "tap0" has subnet 10\.0\.0\.0\/24, and interface "eth0" in the same namespace has 10\.0\.0\.0\/16: /,
+    );
+    assert.is(one.stderr.split('warning: TAP "tap0"').length, 2, one.stderr);
+    // By the kernel: both interfaces have a route to the addresses of the subnet, and only they.
+    const routes = JSON.parse(await ip('-j', 'route', 'show', 'match', '10.0.0.77')) as { dev: string; dst: string }[];
+    assert.equal(routes.map(({ dst, dev }) => `${dst} ${dev}`).sort(), ['10.0.0.0/16 eth0', '10.0.0.0/24 tap0']);
+  } finally {
+    for (const address of added) await ip('addr', 'del', address, 'dev', 'eth0');
+  }
+});
+
 agents('advertises an address other than the bound one, and over IPv6', async () => {
   await exec(h1.ns, ['ip', 'addr', 'add', '172.31.9.201/24', 'dev', 'eth0']);
   const args = lab.flags(h1, '--bind', '0.0.0.0:7950', '--advertise', '172.31.9.201');

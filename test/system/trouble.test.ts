@@ -279,6 +279,23 @@ trouble(
   },
 );
 
+trouble('an interface of the container that has addresses of the TAP’s subnet is reported', async () => {
+  await must(['ip', '-n', container[1], 'link', 'add', 'lan0', 'type', 'veth', 'peer', 'name', 'lan1']);
+  try {
+    for (const address of ['10.0.0.200/26', '10.0.0.201/26', '192.0.2.1/24'])
+      await must(['ip', '-n', container[1], 'addr', 'add', address, 'dev', 'lan0']);
+    const [one, two] = [await start(1), await start(2)];
+    assert.match(
+      one.stderr,
+      /^\S+ warning: TAP "eth0" in namespace \S+ has subnet 10\.0\.0\.0\/24, and interface "lan0" in the same namespace has 10\.0\.0\.192\/26: [^\n]*\n$/,
+    );
+    assert.is(two.stderr, '');
+  } finally {
+    await underlay.lab.killAll();
+    await must(['ip', '-n', container[1], 'link', 'del', 'lan0']);
+  }
+});
+
 trouble('unused signals do not end it', async () => {
   const one = await start(1);
   for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGPIPE'] as const) one.signal(signal);
