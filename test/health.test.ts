@@ -38,6 +38,7 @@ health('every error of an engine is a loss with a reason, and none is counted tw
     },
     receiveErrors: { OVERFLOW: 256, ECONNREFUSED: 512, ENOMEM: 1024 },
     writeErrors: { EIO: 2048, EBADFD: 4096, EFAULT: 8192 },
+    tapDrops: 16_384,
   };
   const losses = lossesOf(engine);
   assert.equal(Object.entries(losses), [
@@ -53,10 +54,11 @@ health('every error of an engine is a loss with a reason, and none is counted tw
     ['tap-down', 2048],
     ['tap-gone', 4096],
     ['tap-failed', 8192],
+    ['tap-queue', 16_384],
   ]);
   assert.is(
     Object.values(losses).reduce((a, b) => a + b),
-    2 ** 14 - 1,
+    2 ** 15 - 1,
   );
   assert.equal(
     Object.keys(losses),

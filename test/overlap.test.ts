@@ -6,7 +6,7 @@ import { overlapsOf } from '../src/host/overlap.js';
 
 const device = (name: string, ...addresses: string[]): Device => ({
   ...{ name, kind: undefined, up: true, mtu: 1500, mac: '02:00:00:00:00:01', alias: '', addresses },
-  ...{ maxSegments: undefined, tun: undefined },
+  ...{ maxSegments: undefined, dropped: 0, tun: undefined },
 });
 
 /** The overlaps of a TAP `tap0` with this address, as `device subnet`. */

@@ -40,7 +40,7 @@ export class Service {
    * Sends a keep-alive if the engine answers. If its threads hang it does not, and the manager restarts the service.
    */
   async #alive(): Promise<void> {
-    await this.#overlay.counters().then(
+    await this.#overlay.alive().then(
       () => this.#manager?.alive(),
       () => undefined,
     );

@@ -16,6 +16,8 @@ export interface Device {
   addresses: string[];
   /** Most segments in a super-frame; `undefined` if iproute2 does not report it. */
   maxSegments: number | undefined;
+  /** Packets that the kernel dropped instead of sending them; for a TAP, frames that were not read in time. */
+  dropped: number;
   /** For a TUN or TAP. */
   tun: { tap: boolean; persistent: boolean; multiQueue: boolean; files: number } | undefined;
 }
@@ -28,6 +30,7 @@ interface Listed {
   ifalias?: string;
   gso_max_segs?: number;
   addr_info?: { local?: string; prefixlen?: number }[];
+  stats64?: { tx?: { dropped?: number } };
   linkinfo?: {
     info_kind?: string;
     info_data?: { type?: string; persist?: boolean; multi_queue?: boolean; numqueues?: number; numdisabled?: number };
@@ -36,13 +39,13 @@ interface Listed {
 
 /** Lists the devices of a namespace. */
 export async function listDevices(netns?: string): Promise<Device[]> {
-  const listed = await ipJson<Listed>(['-d', 'addr', 'show'], netns);
+  const listed = await ipJson<Listed>(['-d', '-s', 'addr', 'show'], netns);
   return listed.flatMap((one) => (one.ifname === undefined ? [] : [deviceOf(one.ifname, one)]));
 }
 
 function deviceOf(
   name: string,
-  { flags = [], mtu, address, ifalias, gso_max_segs, addr_info, linkinfo }: Listed,
+  { flags = [], mtu, address, ifalias, gso_max_segs, addr_info, stats64, linkinfo }: Listed,
 ): Device {
   const data = linkinfo?.info_data;
   return {
@@ -56,6 +59,7 @@ function deviceOf(
       local === undefined ? [] : [`${local}/${prefixlen}`],
     ),
     maxSegments: gso_max_segs,
+    dropped: stats64?.tx?.dropped ?? 0,
     tun:
       linkinfo?.info_kind !== 'tun'
         ? undefined

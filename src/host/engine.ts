@@ -26,6 +26,8 @@ export interface EngineCounters {
   /** Datagrams that could not be sent, by error code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE`: the queue was full. */
   sendErrors: Record<string, number>;
   receiveErrors: Record<string, number>;
+  /** Frames that the kernel dropped at TAPs since the engine started; a super-frame counts as one. Not of an engine. */
+  tapDrops?: number;
   /** Super-frames read from and written to TAPs, each of many frames; only if the engine supports them. */
   superFramesRead?: number;
   superFramesWritten?: number;

@@ -13,6 +13,12 @@ import { attachTap, closeTap, persistTap, tapHolders, type OpenTap, type TapFile
 const LETTING_GO = 1000;
 const POLL = 20;
 
+/** A TAP that an earlier process kept. */
+export interface AdoptedTap extends OpenTap {
+  /** Frames that the kernel dropped at it until now. */
+  dropped: number;
+}
+
 /**
  * Attaches to a TAP that passed `requireOrphan`.
  * @param files From `openTunFiles`; closed on error.
@@ -23,7 +29,7 @@ export async function adoptTap(
   found: Device,
   netns: string | undefined,
   flags: number,
-): Promise<OpenTap> {
+): Promise<AdoptedTap> {
   let open: OpenTap;
   try {
     open = await attachTap(files, found.name, { flags, multiQueue: found.tun!.multiQueue, exclusive: false });
@@ -33,7 +39,7 @@ export async function adoptTap(
   }
   // Two processes may have found it free at the same time; both can attach to a device with several queues.
   const now = await findDevice(found.name, netns);
-  if (now?.tun !== undefined && now.tun.files <= files.length) return open;
+  if (now?.tun !== undefined && now.tun.files <= files.length) return { ...open, dropped: now.dropped };
   closeTap(open);
   throw held(found.name, netns);
 }

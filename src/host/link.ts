@@ -8,6 +8,7 @@ import { adoptTap, reconcile, requireOrphan } from './kept.js';
 import { tapMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
 import { overlapsOf, type Overlap } from './overlap.js';
+import { droppedHere } from './tap-drops.js';
 import {
   closeTap,
   IFF_VNET_HDR,
@@ -28,6 +29,8 @@ export interface Link extends TapFiles {
   mac?: string;
   /** Whether an earlier process created it. */
   adopted: boolean;
+  /** Frames that the kernel dropped at the device before. */
+  dropped: number;
   /** Other interfaces of its namespace, not of this plan, that have addresses of its subnet. */
   overlaps: readonly Overlap[];
 }
@@ -79,8 +82,9 @@ async function inTurns<T>(
 
 function passedOn({ fd, mac }: TapPlan): Link {
   const device = inspectTap(fd!);
-  const more = mac === undefined ? {} : { mac };
-  return { fd: fd!, queues: [fd!], writer: fd!, device, adopted: false, overlaps: [], ...more };
+  const files = { fd: fd!, queues: [fd!], writer: fd! };
+  const facts = { device, adopted: false, dropped: droppedHere(device), overlaps: [] };
+  return { ...files, ...facts, ...(mac === undefined ? {} : { mac }) };
 }
 
 /** Creates or adopts one TAP. */
@@ -141,8 +145,8 @@ class Maker {
     const found = this.#found;
     const files = this.files ?? [];
     this.files = undefined; // from here on they belong to `adoptTap`
-    const open = await about(`${this.#path}.name`, () =>
-      found === undefined ? this.#open() : adoptTap(files, found, netns, this.#flags),
+    const open = await about(`${this.#path}.name`, async () =>
+      found === undefined ? { ...(await this.#open()), dropped: 0 } : adoptTap(files, found, netns, this.#flags),
     );
     try {
       if (found !== undefined)
@@ -152,8 +156,8 @@ class Maker {
         await this.#configure();
       }
       if ((this.#flags & IFF_VNET_HDR) !== 0) await this.#limitSuperFrames(found?.maxSegments);
-      const { fd, queues, writer } = open;
-      const facts = { device: name, mac: this.#tap.mac!, adopted: found !== undefined };
+      const { fd, queues, writer, dropped } = open;
+      const facts = { device: name, mac: this.#tap.mac!, adopted: found !== undefined, dropped };
       return { fd, queues, writer, ...facts, overlaps: this.#overlaps };
     } catch (error) {
       closeTap(open);

@@ -21,6 +21,7 @@ export const LOSSES = [
   ['tap-down', 'frames that a TAP did not take, because its device is down (EIO)'],
   ['tap-gone', 'frames for a TAP whose device is gone (EBADFD, ENXIO)'],
   ['tap-failed', 'frames that a TAP did not take, for any other reason'],
+  ['tap-queue', 'frames that the kernel dropped at a TAP: its queue was full, since this VTEP did not read it in time'],
 ] as const;
 
 export type LossReason = (typeof LOSSES)[number][0];
@@ -62,12 +63,18 @@ export function sendLoss(code: string): LossReason {
 }
 
 /** Sums the engine's error counters by reason; includes every reason. */
-export function lossesOf({ sendErrors, receiveErrors, writeErrors }: EngineCounters): Record<LossReason, number> {
+export function lossesOf({
+  sendErrors,
+  receiveErrors,
+  writeErrors,
+  tapDrops = 0,
+}: EngineCounters): Record<LossReason, number> {
   const losses = Object.fromEntries(LOSSES.map(([name]) => [name, 0])) as Record<LossReason, number>;
   for (const [code, count] of Object.entries(sendErrors)) losses[sendLoss(code)] += count;
   for (const [code, count] of Object.entries(receiveErrors))
     losses[code === 'OVERFLOW' ? 'receive-buffer' : REPORTED.includes(code) ? 'undelivered' : 'receive-failed'] +=
       count;
   for (const [code, count] of Object.entries(writeErrors)) losses[WRITTEN[code] ?? 'tap-failed'] += count;
+  losses['tap-queue'] = tapDrops;
   return losses;
 }

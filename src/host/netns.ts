@@ -65,24 +65,25 @@ function netnsNames(): string[] {
   }
 }
 
-/** The request to the thread, and its answer: a file descriptor, or an error code. */
+/** The request to the thread: a file to open several times, or without `count` to read. */
 interface Visit {
   netns: string;
-  device: string;
-  count: number;
+  file: string;
+  count?: number;
 }
-type Found = { fds: number[] } | { code: string; step: 'namespace' | 'enter' | 'device' };
+/** Its answer: file descriptors, the text of the file, or an error code. */
+type Found = { fds: number[] } | { text: string } | { code: string; step: 'namespace' | 'enter' | 'file' };
 
 // setns(2) changes only the calling thread, so this runs on its own thread, which ends afterwards: no other thread ever
 // enters a container's namespace, not even after an error. The file descriptors belong to the process.
 const THREAD = `
-  const { closeSync, constants, openSync } = require('node:fs');
+  const { closeSync, constants, openSync, readFileSync } = require('node:fs');
   const { parentPort, workerData } = require('node:worker_threads');
   const CLONE_NEWNET = 0x40000000;
   import(workerData.koffi).then(({ default: koffi }) => {
     const setns = koffi.load(null).func('int setns(int fd, int type)');
     const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
-    const visit = ({ netns, device, count }) => {
+    const visit = ({ netns, file, count }) => {
       const fds = [];
       let step = 'namespace';
       try {
@@ -92,8 +93,9 @@ const THREAD = `
         const code = names.get(koffi.errno());
         closeSync(fd);
         if (entered < 0) return { code, step };
-        step = 'device';
-        for (let i = 0; i < count; i++) fds.push(openSync(device, constants.O_RDWR | constants.O_NONBLOCK));
+        step = 'file';
+        if (count === undefined) return { text: readFileSync(file, 'utf8') };
+        for (let i = 0; i < count; i++) fds.push(openSync(file, constants.O_RDWR | constants.O_NONBLOCK));
         return { fds };
       } catch (error) {
         for (const fd of fds) closeSync(fd);
@@ -115,8 +117,35 @@ export async function openInNetns(
   places: readonly { netns: string; count: number; path?: string }[],
 ): Promise<number[][]> {
   if (places.length === 0) return [];
-  const visits = places.map(({ netns, count }): Visit => ({ netns: netnsPath(netns), device, count }));
-  const found = await new Promise<Found[]>((resolve, reject) => {
+  const found = await visitAll(places.map(({ netns, count }) => ({ netns: netnsPath(netns), file: device, count })));
+  const failed = found.findIndex((one) => 'code' in one);
+  if (failed < 0) return found.map((one) => (one as { fds: number[] }).fds);
+  for (const one of found) if ('fds' in one) for (const fd of one.fds) closeSync(fd);
+  const { code, step } = found[failed] as { code: string; step: string };
+  const { netns, path } = places[failed]!;
+  if (step === 'file') throw Object.assign(new Error(`${device}: ${code}`), { code });
+  requireNetns(netns, path);
+  throw new HostError(
+    code === 'EPERM' || code === 'EACCES'
+      ? `no permission to enter network namespace ${netns}; run as root or give CAP_SYS_ADMIN`
+      : `network namespace ${netns} cannot be entered (${code})`,
+    path === undefined ? {} : { path },
+  );
+}
+
+/**
+ * Reads a file inside each namespace, on a thread as `openInNetns` does.
+ * @returns the texts; `undefined` for a namespace that cannot be entered, or where the file cannot be read.
+ */
+export async function readInNetns(file: string, netnses: readonly string[]): Promise<(string | undefined)[]> {
+  if (netnses.length === 0) return [];
+  const found = await visitAll(netnses.map((netns) => ({ netns: netnsPath(netns), file })));
+  return found.map((one) => ('text' in one ? one.text : undefined));
+}
+
+/** Runs the thread. @throws if it cannot start, or koffi is missing. */
+function visitAll(visits: readonly Visit[]): Promise<Found[]> {
+  return new Promise<Found[]>((resolve, reject) => {
     const worker = new Worker(THREAD, {
       eval: true,
       workerData: { koffi: import.meta.resolve('koffi'), visits },
@@ -128,17 +157,4 @@ export async function openInNetns(
     worker.on('error', reject);
     worker.on('exit', () => (answer === undefined ? reject(new Error('the thread has ended')) : resolve(answer)));
   });
-  const failed = found.findIndex((one) => 'code' in one);
-  if (failed < 0) return found.map((one) => (one as { fds: number[] }).fds);
-  for (const one of found) if ('fds' in one) for (const fd of one.fds) closeSync(fd);
-  const { code, step } = found[failed] as { code: string; step: string };
-  const { netns, path } = places[failed]!;
-  if (step === 'device') throw Object.assign(new Error(`${device}: ${code}`), { code });
-  requireNetns(netns, path);
-  throw new HostError(
-    code === 'EPERM' || code === 'EACCES'
-      ? `no permission to enter network namespace ${netns}; run as root or give CAP_SYS_ADMIN`
-      : `network namespace ${netns} cannot be entered (${code})`,
-    path === undefined ? {} : { path },
-  );
 }

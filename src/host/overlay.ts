@@ -17,6 +17,7 @@ import { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
 import { NetnsWatch } from './netns-watch.js';
 import { requireSocketDirectory } from './socket-path.js';
+import { TapDrops } from './tap-drops.js';
 import { closeTap } from './tun.js';
 import { requireLocal } from './underlay.js';
 
@@ -48,6 +49,7 @@ export class Overlay {
   readonly facts: EngineFacts;
   /** For an agent. */
   readonly gossip: OverlayGossip | undefined;
+  readonly #drops: TapDrops;
   readonly #health: Health;
   readonly #control: Control | undefined;
   readonly #handle: Handler;
@@ -61,6 +63,7 @@ export class Overlay {
     engine: Engine,
     facts: EngineFacts,
     gossip: OverlayGossip | undefined,
+    drops: TapDrops,
     health: Health,
     control: Control | undefined,
     handle: Handler,
@@ -71,6 +74,7 @@ export class Overlay {
     this.engine = engine;
     this.facts = facts;
     this.gossip = gossip;
+    this.#drops = drops;
     this.#health = health;
     this.#control = control;
     this.#handle = handle;
@@ -120,13 +124,14 @@ export class Overlay {
       });
       if (note !== undefined) events.log.warning('engine', note, { engine: engine.name });
       if (plan.gossip !== undefined) gossip = await OverlayGossip.start(plan, engine, events);
-      const serves: Handler = (request, gone) => handle(request, gone, engine, gossip, health, events);
+      const drops = tapDrops(plan, links);
+      const serves: Handler = (request, gone) => handle(request, gone, engine, gossip, drops, health, events);
       const control =
         plan.control === undefined ? undefined : await about('control', () => serveControl(plan.control!, serves));
       // Only now: if the start fails, no TAP that it created remains.
       if (plan.keepTaps) await keepTaps(ownTaps(plan, links), true);
       warnOfSilence(plan, events.log);
-      const overlay = new Overlay(plan, mtus, links, engine, facts, gossip, health, control, serves);
+      const overlay = new Overlay(plan, mtus, links, engine, facts, gossip, drops, health, control, serves);
       overlay.#ends.push(watchRefusedSenders(plan, engine, events.log));
       return overlay;
     } catch (error) {
@@ -139,7 +144,12 @@ export class Overlay {
   }
 
   counters(): Promise<AllCounters> {
-    return allCounters(this.engine, this.gossip);
+    return allCounters(this.engine, this.gossip, this.#drops);
+  }
+
+  /** Resolves if the engine answers. @throws HostError if it has ended. */
+  async alive(): Promise<void> {
+    await this.engine.machineCounters();
   }
 
   /**
@@ -167,6 +177,15 @@ export class Overlay {
 /** The TAPs that this process created or adopted, not those passed as file descriptors. */
 function ownTaps(plan: Plan, links: readonly Link[]): Link[] {
   return links.filter((_, port) => plan.taps[port]!.fd === undefined);
+}
+
+function tapDrops(plan: Plan, links: readonly Link[]): TapDrops {
+  return new TapDrops(
+    links.map(({ device, dropped }, port) => {
+      const { netns } = plan.taps[port]!;
+      return { device, before: dropped, ...(netns === undefined ? {} : { netns }) };
+    }),
+  );
 }
 
 /** Logs a warning for each interface that has addresses of a TAP's subnet. */
@@ -205,6 +224,7 @@ async function handle(
   gone: AbortSignal,
   engine: Engine,
   gossip: OverlayGossip | undefined,
+  drops: TapDrops,
   health: Health,
   events: OverlayEvents,
 ): Promise<unknown> {
@@ -218,7 +238,7 @@ async function handle(
   }
   switch (request.command) {
     case 'counters':
-      return allCounters(engine, gossip);
+      return allCounters(engine, gossip, drops);
     case 'fdb':
     case 'neighbors':
     case 'peers':
@@ -232,9 +252,10 @@ async function handle(
   return gossip !== undefined && isChange(request) ? gossip.change(request) : engine.ask(request);
 }
 
-async function allCounters(engine: Engine, gossip: OverlayGossip | undefined): Promise<AllCounters> {
+async function allCounters(engine: Engine, gossip: OverlayGossip | undefined, drops: TapDrops): Promise<AllCounters> {
+  const tapDrops = await drops.count(); // first, so that the others are of one moment
   const vtep = await engine.machineCounters();
-  const counters = engine.counters();
+  const counters = { ...engine.counters(), tapDrops };
   return {
     vtep,
     engine: counters,

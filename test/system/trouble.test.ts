@@ -168,6 +168,39 @@ for (const engine of ['linux', 'dgram']) {
     requireLog(one.stderr);
   });
 
+  trouble(`${engine}: frames that the kernel drops at a TAP are counted, from the start of the process`, async () => {
+    const one = await start(1, '--engine', engine, '--keep-taps');
+    await start(2, '--engine', engine);
+    await waitFor('a first ping', reaches);
+    const counted = async (): Promise<number> => {
+      const text = await show('counters', '--prometheus');
+      return Number(/^weft_dropped_total\{vni="none",reason="tap-queue"\} (\d+)$/m.exec(text)![1]);
+    };
+    const kernel = async (): Promise<number> => {
+      const [link] = JSON.parse(await must(['ip', '-n', container[1], '-s', '-j', 'link', 'show', 'eth0']));
+      return link.stats64.tx.dropped as number;
+    };
+    const send = (count: number): Promise<unknown> =>
+      run(['ip', 'netns', 'exec', container[1], 'ping', '-q', '-c', String(count), '-l', String(count), '10.0.0.2']);
+    assert.is(await counted(), 0);
+    one.signal('SIGSTOP');
+    await send(3000);
+    const dropped = await kernel();
+    one.signal('SIGCONT');
+    assert.ok(dropped > 1000, `${dropped} frames dropped`);
+    await waitFor('the count', async () => (await counted()) >= dropped);
+    assert.is(await counted(), await kernel());
+    assert.match(await show('counters'), /^tap-queue +[1-9]\d{3,} /m);
+    // The kernel drops frames without a process, too. The next process does not count them.
+    await one.stop('SIGKILL');
+    await send(10);
+    assert.ok((await kernel()) > dropped, 'no process reads');
+    const next = await start(1, '--engine', engine, '--keep-taps');
+    await waitFor('a ping', reaches);
+    assert.is(await counted(), 0);
+    await next.stop(); // removes the TAP
+  });
+
   trouble(`${engine}: outputs that cannot be written do not stop it`, async () => {
     await start(2, '--engine', engine);
     for (const redirect of ['>/dev/full 2>/dev/full', '2>&1 | head -1', '>&- 2>&-', '2>&1 | sleep 1000']) {

@@ -15,7 +15,7 @@ const WORKER = 10.5 * GIB;
  * @throws HostError
  */
 export function requireAddressSpace(workers: number): void {
-  const limit = addressSpaceLimit(read('/proc/self/limits'));
+  const limit = addressSpaceLimit();
   if (limit === undefined) return;
   const used = Number(/^VmSize:\s+(\d+) kB/m.exec(read('/proc/self/status'))?.[1] ?? 0) * 1024;
   const needed = used + workers * WORKER;
@@ -26,8 +26,11 @@ export function requireAddressSpace(workers: number): void {
   );
 }
 
-/** Parses the soft limit of the address space, in bytes, from /proc/self/limits; `undefined` if there is none. */
-export function addressSpaceLimit(limits: string): number | undefined {
+/**
+ * The soft limit of the address space in bytes; `undefined` if there is none.
+ * @param limits The text of /proc/self/limits.
+ */
+export function addressSpaceLimit(limits = read('/proc/self/limits')): number | undefined {
   const bytes = /^Max address space\s+(\d+)\s/m.exec(limits)?.[1];
   return bytes === undefined ? undefined : Number(bytes);
 }
