@@ -76,7 +76,10 @@ export class GossipObserver {
     );
     this.#joining = new Joining(host, options.join, {
       joined: () => undefined,
-      partly: (failures) => events.warn(`some hosts of --join do not answer: ${failures.join('; ')}`),
+      partly: (failures, delay) =>
+        events.warn(
+          `some hosts of --join do not answer: ${failures.join('; ')}; trying them again every ${Math.round(delay / 1000)} s`,
+        ),
       failed: (failures, delay) =>
         events.warn(`no member answers yet: ${failures.join('; ')}; trying again in ${Math.round(delay / 1000)} s`),
     });

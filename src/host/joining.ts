@@ -14,12 +14,12 @@ const LAST_DELAY = 30_000;
 const RECALL = 60_000;
 
 export interface JoinEvents {
-  /** The first host answered. */
-  joined(through: string): void;
+  /** The first host answered, after as many attempts that reached no host. */
+  joined(through: string, failed: number): void;
   /** All addresses to join turned out to be this host itself. */
   onlySelf?(): void;
-  /** Some hosts answered, others did not. */
-  partly(failures: readonly string[]): void;
+  /** Some hosts answered, others did not; these are contacted again after `delay` milliseconds. */
+  partly(failures: readonly string[], delay: number): void;
   /** No host answered; the next attempt follows after `delay` milliseconds. */
   failed(failures: readonly string[], delay: number): void;
 }
@@ -58,13 +58,13 @@ export class Joining {
   }
 
   async #run(failed: number, first: () => void): Promise<void> {
-    const { reached, failures, own } = await this.#round(first);
+    const { reached, failures, own } = await this.#round(failed, first);
     if (this.#stopped) return first();
     let delay = RECALL;
     if (failed === 0 && own === this.#places.length) this.#events.onlySelf?.();
     if (reached > 0 && !this.#joined) {
       this.#joined = true;
-      if (failures.length > 0) this.#events.partly(failures);
+      if (failures.length > 0) this.#events.partly(failures, delay);
     } else if (!this.#joined && failures.length > 0) {
       delay = Math.min(LAST_DELAY, FIRST_DELAY * 2 ** failed);
       this.#events.failed(failures, delay);
@@ -74,7 +74,7 @@ export class Joining {
   }
 
   /** Contacts every host that is not a member yet. */
-  async #round(first: () => void): Promise<Round> {
+  async #round(failed: number, first: () => void): Promise<Round> {
     const round: Round = { reached: 0, failures: [], own: 0 };
     const { self } = this.#host.machine;
     const tried = new Set<string>();
@@ -83,15 +83,19 @@ export class Joining {
         try {
           const kind = family(self.address) as 4 | 6;
           const addresses = await resolveHost(place, kind);
-          if (addresses.every(({ address, port }) => address === self.address && port === self.port)) round.own++;
-          const targets = addresses.filter(({ address, port }) => {
+          const others = addresses.filter(({ address, port }) => address !== self.address || port !== self.port);
+          if (others.length === 0) round.own++;
+          const targets = others.filter(({ address, port }) => {
             const key = `${address} ${port}`;
             return !tried.has(key) && tried.add(key) && !this.#isLiveAt(address, port);
           });
-          if (this.#stopped || targets.length === 0) return;
+          if (this.#stopped) return;
+          // A member already: it has joined this one.
+          const isMember = others.some(({ address, port }) => this.#isLiveAt(address, port));
+          if (targets.length === 0 && !isMember) return;
           const { reached, failures } = await this.#host.join(targets);
-          if (reached > 0) {
-            if (!this.#joined && round.reached === 0) this.#events.joined(nameOf(place));
+          if (reached > 0 || isMember) {
+            if (!this.#joined && round.reached === 0) this.#events.joined(nameOf(place), failed);
             round.reached++;
             first();
           } else round.failures.push(...failures.map((failure) => `${nameOf(place)}: ${readable(failure)}`));
@@ -103,7 +107,7 @@ export class Joining {
     return round;
   }
 
-  /** Whether an address belongs to a member, which may be this one. */
+  /** Whether an address belongs to a member. */
   #isLiveAt(address: string, port: number): boolean {
     return this.#host.machine
       .members()

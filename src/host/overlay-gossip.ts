@@ -205,7 +205,16 @@ export class OverlayGossip {
     this.#warnOfAbsence();
     host.act((_, now) => db.start(now));
     this.#joining = new Joining(host, this.plan.join, {
-      joined: (through) => {
+      joined: (through, failed) => {
+        if (failed > 0)
+          events.log.info(
+            'join',
+            `${through} answers, after ${failed} failed ${failed === 1 ? 'attempt' : 'attempts'} to join`,
+            {
+              through,
+              failed,
+            },
+          );
         const { signal } = this.#ended;
         void whenTrue(() => this.#hasTables(), JOINED_PATIENCE, signal).then(() => {
           if (signal.aborted) return;
@@ -219,13 +228,22 @@ export class OverlayGossip {
           'join',
           'every host of --join is this agent itself: it joins no other member, and waits until others join it; name another member, unless this is the first one',
         ),
-      partly: (failures) => events.log.warning('join', `some hosts of --join do not answer: ${failures.join('; ')}`),
+      partly: (failures, delay) =>
+        events.log.warning(
+          'join',
+          `some hosts of --join do not answer: ${failures.join('; ')}; trying them again every ${Math.round(delay / 1000)} s`,
+        ),
       failed: (failures, delay) =>
         events.log.warning(
           'join',
           `no member answers yet: ${failures.join('; ')}; trying again in ${Math.round(delay / 1000)} s`,
         ),
     });
+    if (this.plan.join.length === 0)
+      events.log.info(
+        'join',
+        'there is no host to join (--join): this agent contacts no member, and waits until another agent joins it',
+      );
     const patience = new Promise<void>((resolve) => setTimeout(resolve, FIRST_JOIN).unref());
     // After a join, a bulk sync with all members of a network exchanges the tables at once.
     void Promise.race([this.#joining.start(), patience]).then(() => this.#announceAll());

@@ -264,13 +264,21 @@ agents('hosts to join may be down or start later, and a waiting agent reports th
     /no member answers yet: .*172\.31\.9\.1: no process listens there/.test(early.stderr),
   );
   assert.match(early.stderr, /"no-such-host\.invalid" does not resolve: .*; trying again in 1 s/);
-  await lab.start(h1);
+  const first = await lab.start(h1);
+  assert.match(
+    first.stderr,
+    /info: there is no host to join \(--join\): this agent .* waits until another agent joins it$/m,
+  );
   await lab.knows(h1, [h2.ip], 30_000);
   await lab.knows(h2, [h1.ip]);
   await waitFor('it to say so', () => /^joined through 172\.31\.9\.1: 2 members$/m.test(early.stdout));
+  assert.match(early.stderr, /info: 172\.31\.9\.1 answers, after [1-9]\d* failed attempts? to join$/m);
   const late = await lab.start(h3, '--join', `172.31.9.78,${h1.address}`);
   await lab.knows(h3, [h1.ip, h2.ip]);
   await waitFor('it to say so', () => /^joined through 172\.31\.9\.1: 3 members$/m.test(late.stdout));
+  await waitFor('it to name the other', () =>
+    /warning: some hosts of --join do not answer: 172\.31\.9\.78: .*; trying them again every 60 s$/m.test(late.stderr),
+  );
   // A second agent with the same address and port.
   const twice = await lab.run(h1, 'agent', '--network', NETWORK, '--local', h1.address, '--port', '4790');
   assert.is(twice.code, 1);
