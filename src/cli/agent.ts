@@ -47,7 +47,7 @@ older one is gone. "vtep show networks" lists the conflicts, the same on every h
       title: 'output and signals',
       text: `The agent prints "ready" when it forwards frames, "joined" when it has joined the cluster, and a line for each member
 that joins, fails or leaves. SIGINT or SIGTERM stops it: it withdraws its endpoints, leaves the cluster, and removes
-everything that it created.`,
+everything that it created. SIGHUP reads the file of --config again, as for "vtep up".`,
     },
   ],
   examples: `# on 172.31.1.5, the first of a cluster, with a key that all share

@@ -1,6 +1,6 @@
 /** Handles signals to `vtep up` and `vtep agent`. */
 import { compare, HostError, merge, type Logger, type Overlay } from '../host/index.js';
-import { SchemaError, type Plan } from '../schema/index.js';
+import { SchemaError, type Plan, type Request } from '../schema/index.js';
 import { UsageError } from './flags.js';
 import { type Service } from './service.js';
 
@@ -84,22 +84,21 @@ export class Hangup {
       return;
     }
     const { requests, restart } = compare(this.#running, next);
-    let failed = 0;
+    const applied: Request[] = [];
     for (const request of requests)
       try {
         await this.#overlay!.change(request);
+        applied.push(request);
       } catch (error) {
-        failed++;
         log.error('reload', `SIGHUP: ${request.command} failed: ${(error as Error).message}`, { request });
       }
-    if (failed === 0) this.#running = merge(this.#running, next);
-    const done = requests.length - failed;
-    const changes = done === 1 ? '1 change was applied' : `${done} changes were applied`;
+    if (applied.length === requests.length) this.#running = merge(this.#running, next);
+    const changes = applied.length === 1 ? '1 change was applied' : `${applied.length} changes were applied`;
     log.info(
       'reload',
       `SIGHUP: the configuration was read again, and ${requests.length === 0 ? 'no peer or endpoint changed' : changes}`,
       {
-        applied: requests.map(({ command, ...rest }) => ({ command, ...rest })),
+        applied: applied.map(({ command, ...rest }) => ({ command, ...rest })),
       },
     );
     if (restart.length > 0)

@@ -1,5 +1,5 @@
 /** `vtep agent` end to end: agents in namespaces that find each other only through `--join`. */
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
@@ -283,6 +283,73 @@ agents('hosts to join may be down or start later, and a waiting agent reports th
   const twice = await lab.run(h1, 'agent', '--network', NETWORK, '--local', h1.address, '--port', '4790');
   assert.is(twice.code, 1);
   assert.match(twice.stderr, /^vtep agent: gossip on 172\.31\.9\.1:7946: the port is in use/m);
+});
+
+agents(
+  'SIGHUP reads the file again: endpoints and peers change, the rest is named, a mistake changes nothing',
+  async () => {
+    const file = join(lab.directory, 'agent.json');
+    const config = (segment: object, gossip: object = {}): void =>
+      writeFileSync(
+        file,
+        JSON.stringify({
+          local: h1.address,
+          control: h1.control,
+          segments: [{ vni: 4097, ...segment }],
+          taps: [{ name: 'tap0', address: `${h1.ip}/24`, mac: h1.mac, vni: 4097 }],
+          gossip: { networks: [{ id: 'net1', vni: 4097, subnet: '10.0.0.0/24' }], ...gossip },
+        }),
+      );
+    config({});
+    const one = await lab.lab.startVtep({ ns: h1.ns, args: ['agent', '--config', file] });
+    await lab.start(h2, '--join', h1.address);
+    await lab.knows(h2, [h1.ip]);
+    await lab.knows(h1, [h2.ip]);
+    const reload = async (expected: RegExp): Promise<void> => {
+      const before = one.stderr.length;
+      one.signal('SIGHUP');
+      await waitFor(`the log to match ${expected}`, () => expected.test(one.stderr.slice(before)));
+    };
+
+    // An endpoint of this host is announced, and one that is removed is withdrawn.
+    const here = { ip: '10.0.0.50', mac: '02:42:0a:00:00:50' };
+    const peers = [h3.address];
+    config({ endpoints: [here], peers });
+    await reload(/info: SIGHUP: the configuration was read again, and 2 changes were applied$/m);
+    await lab.knows(h2, [h1.ip, here.ip]);
+    const addresses = async (): Promise<string[]> =>
+      ((await lab.ask(h1, { command: 'peers' })) as { address: string }[]).map(({ address }) => address).sort();
+    assert.equal(await addresses(), [h2.address, h3.address]);
+    config({ peers }, { join: ['172.31.9.99'] });
+    await reload(/info: SIGHUP: .*, and 1 change was applied$[^]*warning: SIGHUP: .* only after a restart: gossip$/m);
+    await lab.knows(h2, [h1.ip]);
+
+    // What does not work is logged, and the rest is applied.
+    config({ endpoints: [{ ip: h2.ip, mac: '02:42:0a:00:00:51' }] });
+    await reload(/error: SIGHUP: add-endpoint failed: .*10\.0\.0\.2[^]*info: SIGHUP: .*, and 1 change was applied$/m);
+    assert.equal(await addresses(), [h2.address]);
+    for (const [text, message] of [
+      ['{ "local": ', /agent\.json:1:/],
+      ['[]', /expected an object/],
+    ] as const) {
+      writeFileSync(file, text);
+      await reload(new RegExp(`error: SIGHUP: the configuration [^\\n]*${message.source}`));
+    }
+    config({ endpoints: [{ ...here, ip: '10.9.0.50' }] });
+    await reload(/error: SIGHUP: the configuration .*10\.0\.0\.0\/24/);
+    rmSync(file);
+    await reload(/error: SIGHUP: the configuration .*cannot be read/);
+    assert.is(await ping(h2.ns, h1.ip), 3);
+    assert.is((await one.stop()).code, 0);
+  },
+);
+
+agents('SIGHUP without a file is ignored', async () => {
+  const one = await lab.start(h1, '--join', h2.address);
+  one.signal('SIGHUP');
+  await waitFor('the log', () => /info: SIGHUP is ignored: there is no --config FILE to read again$/m.test(one.stderr));
+  assert.ok(one.running);
+  assert.is((await one.stop()).code, 0);
 });
 
 agents('an interface that has addresses of the TAP’s subnet is reported', async () => {
