@@ -2,7 +2,7 @@
 import { GOSSIP, readAgentPlan } from './agent-config.js';
 import { parseFlags } from './flags.js';
 import { type Manual } from './manual.js';
-import { readsFile, RUN, serve } from './up.js';
+import { ENGINES, readsFile, RUN, serve } from './up.js';
 import { COMMON, SINGLE } from './up-config.js';
 
 export const manual: Manual = {
@@ -43,6 +43,7 @@ older one is gone. "vtep show networks" lists the conflicts, the same on every h
   "gossip": { "join": ["172.31.1.5"], "keys": ["/etc/vtep.key"],
               "networks": [{ "id": "net1", "vni": 4097, "subnet": "10.0.0.0/24" }] }`,
     },
+    ENGINES,
     {
       title: 'output and signals',
       text: `The agent prints "ready" when it forwards frames, "joined" when it has joined the cluster, and a line for each member

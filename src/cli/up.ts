@@ -3,7 +3,7 @@ import { applyMtus, HostError, LEVELS, Overlay, tapMtu, type AllCounters, type L
 import { findWarnings, problemText, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
-import { type Manual } from './manual.js';
+import { type Manual, type Section } from './manual.js';
 import { Service } from './service.js';
 import { Hangup, Stopping, type Reread } from './signals.js';
 import { ServiceOutput } from './service-output.js';
@@ -19,6 +19,15 @@ export const RUN: readonly Flag[] = [
     text: 'least urgent level that is logged on standard error (default info)',
   },
 ];
+
+/** What the engines of --engine can do. */
+export const ENGINES: Section = {
+  title: 'engines',
+  text: `"linux" moves super-frames and batches of packets on threads of its own, and needs koffi. "dgram" is portable, with one
+system call per packet. Only "linux" has --workers, --busy-poll and the checksum flags, copies congestion marks between
+inner and outer headers, and receives ICMP errors. With "dgram", a peer whose host or VTEP is down is neither logged nor
+counted, and a path MTU that shrinks beyond the first hop is not detected: set --mtu.`,
+};
 
 export const manual: Manual = {
   name: 'up',
@@ -45,6 +54,7 @@ removes peers and endpoints, and logs the changes that need a restart. Without -
 The log goes to standard error, one line for each event, with its time and level. If the log cannot be written (a full
 disk, a closed terminal, an unread pipe), log lines are dropped and counted; frames are not affected.`,
     },
+    ENGINES,
     {
       title: 'crashes and upgrades',
       text: `With --keep-taps, a TAP stays in its namespace when the process is killed or fails. It keeps its address, its routes
