@@ -13,6 +13,7 @@ import {
 import { isIpv6Text } from '../address/index.js';
 import { aesGcm } from './aead.js';
 import { codeOf, HostError } from './error.js';
+import { Pacer } from './pacer.js';
 import { enlargeReceiveBuffer } from './receive-buffer.js';
 import { notLocal } from './underlay.js';
 
@@ -52,6 +53,7 @@ export class GossipHost {
   readonly #server: Server;
   readonly #companion: Companion | undefined;
   readonly #streams = new Map<number, Socket>();
+  readonly #pacer = new Pacer(RECEIVE_BUFFER);
   #timer: NodeJS.Timeout | undefined;
   /** When the timer calls `#wake`, in milliseconds. */
   #due = Infinity;
@@ -88,7 +90,9 @@ export class GossipHost {
     const security = { aead: aesGcm, nonce: () => new Uint8Array(randomBytes(12)), ...options.security };
     this.machine = new Memberlist({ ...options, security, random }, sink, delegate, performance.now());
     udp.on('message', (bytes, from) =>
-      this.act((machine, now) => machine.receivePacket(from.address, from.port, octets(bytes), now)),
+      this.#pacer.add(bytes.length, () =>
+        this.act((machine, now) => machine.receivePacket(from.address, from.port, octets(bytes), now)),
+      ),
     );
     udp.on('error', () => undefined);
     server.on('error', () => undefined);
@@ -119,6 +123,7 @@ export class GossipHost {
     if (this.#closed) return;
     this.#closed = true;
     clearTimeout(this.#timer);
+    this.#pacer.stop();
     this.machine.stop();
     this.#udp.close();
     this.#server.close();
@@ -177,8 +182,18 @@ export class GossipHost {
     };
     socket.on('end', over);
     socket.on('close', over);
-    if (report)
-      socket.on('data', (bytes) => this.act((machine, now) => machine.streamData(id, octets(bytes as Buffer), now)));
+    if (!report) return;
+    let waiting = 0;
+    socket.on('data', (data) => {
+      const bytes = octets(data as Buffer);
+      waiting++;
+      const ran = this.#pacer.add(bytes.length, () => {
+        this.act((machine, now) => machine.streamData(id, bytes, now));
+        if (--waiting === 0) socket.resume();
+      });
+      // A stream that is paused does not end, either, so the data goes before its end.
+      if (!ran) socket.pause();
+    });
   }
 }
 

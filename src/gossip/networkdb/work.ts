@@ -38,17 +38,25 @@ export class Work {
     return this.#tasks.length;
   }
 
+  /** Adds a task, and starts it if something is left of the current slice. */
   add(task: Task, now: number): void {
+    if (this.#tasks.length === 0 && now - this.#began >= PAUSE) this.#begin(now);
     this.#tasks.push(task);
-    this.run(now);
+    this.#run();
   }
 
   /** Performs the steps that fit into the current slice. A step may add tasks. */
   run(now: number): void {
-    if (now - this.#began >= PAUSE) {
-      this.#began = now;
-      this.#left = SLICE;
-    }
+    if (now - this.#began >= PAUSE) this.#begin(now);
+    this.#run();
+  }
+
+  #begin(now: number): void {
+    this.#began = now;
+    this.#left = SLICE;
+  }
+
+  #run(): void {
     if (this.#running) return;
     this.#running = true;
     const end = (this.#clock?.() ?? 0) + LONGEST;
