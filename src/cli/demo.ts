@@ -36,9 +36,8 @@ export async function run(args: string[]): Promise<number> {
   const count = integerOf(flags, 'count', { least: 1, most: 1000 }) ?? DEFAULT_COUNT;
   requireValues(flags, 'engine', 'engine');
   const engine = flags.value('engine') ?? 'auto';
-  refuseBeside(flags, 'down', ['keep', 'loopback', 'count', 'engine'], ', which only removes');
+  refuseBeside(flags, 'down', ['keep', 'loopback', 'count'], ', which only removes');
   refuseBeside(flags, 'loopback', ['keep'], ', whose hosts end with the process');
-  refuseBeside(flags, 'loopback', ['engine'], ', whose hosts have no devices');
   if (flags.on('down')) return takeDown();
   if (flags.on('loopback')) return loopback(count);
   const missing = await unmetRequirements();
