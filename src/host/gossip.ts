@@ -174,7 +174,11 @@ export class GossipHost {
       reason = dialError(error);
       socket.destroy();
     });
+    let waiting = 0;
+    let isOver = false;
     const over = (): void => {
+      isOver = true;
+      if (waiting > 0) return; // the last chunk goes first
       if (this.#streams.get(id) !== socket) return void socket.end();
       this.#streams.delete(id);
       if (report && !this.#closed) this.act((machine, now) => machine.streamClosed(id, now, reason));
@@ -183,15 +187,15 @@ export class GossipHost {
     socket.on('end', over);
     socket.on('close', over);
     if (!report) return;
-    let waiting = 0;
     socket.on('data', (data) => {
       const bytes = octets(data as Buffer);
       waiting++;
       const ran = this.#pacer.add(bytes.length, () => {
         this.act((machine, now) => machine.streamData(id, bytes, now));
-        if (--waiting === 0) socket.resume();
+        if (--waiting > 0) return;
+        if (isOver) over();
+        else socket.resume();
       });
-      // A stream that is paused does not end, either, so the data goes before its end.
       if (!ran) socket.pause();
     });
   }

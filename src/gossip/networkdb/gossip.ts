@@ -1,3 +1,4 @@
+import { retransmitLimit } from '../memberlist/index.js';
 import { COMPOUND_OVERHEAD, compound, MEMBER_OVERHEAD } from './messages.js';
 import { BroadcastQueue } from './queue.js';
 import { Rounds } from './rounds.js';
@@ -25,8 +26,10 @@ export interface GossipHost {
   /** The other nodes in a network; gossip reorders the list. */
   peersOf(network: string): string[];
   sendPacket(node: string, packet: Uint8Array): void;
-  /** Sends a node the entries of this node in some networks over a stream. */
-  push(node: string, networks: readonly string[], now: number): void;
+  /** Returns the Lamport time of the latest table event. */
+  time(): number;
+  /** Sends a node the entries of this node in some networks over a stream: those later than a Lamport time for each. */
+  push(node: string, networks: ReadonlyMap<string, number>, now: number): void;
   count(name: CountName): void;
   /** Returns a random number from 0 up to but not including 1. */
   random(): number;
@@ -38,6 +41,8 @@ interface Queues {
   /** Events of this node, sent before those of other nodes. */
   readonly own: BroadcastQueue;
   readonly relayed: BroadcastQueue;
+  /** Lamport time of the last push: it had the events up to then. */
+  pushed: number;
 }
 
 /**
@@ -89,6 +94,7 @@ export class Gossip {
       id: network,
       own: new BroadcastQueue(QUEUE, retransmitMult),
       relayed: new BroadcastQueue(QUEUE, retransmitMult),
+      pushed: 0,
     });
   }
 
@@ -172,14 +178,19 @@ export class Gossip {
    * writes at once, gossip alone would take seconds.
    */
   #push(round: readonly Queues[], now: number): void {
-    const networks = new Map<string, string[]>();
-    for (const { id, own } of round) {
+    const time = this.#host.time();
+    const networks = new Map<string, Map<string, number>>();
+    for (const queues of round) {
+      const { id, own, pushed } = queues;
       if (!own.hasNew) continue;
-      own.markSent();
-      for (const peer of this.#sample(this.#host.peersOf(id), PUSHED)) {
+      const peers = this.#host.peersOf(id);
+      // If every node gets them, a single repetition by gossip is left, in case a stream fails.
+      own.markSent(peers.length <= PUSHED ? retransmitLimit(this.#options.retransmitMult, peers.length + 1) - 1 : 1);
+      queues.pushed = time;
+      for (const peer of this.#sample(peers, PUSHED)) {
         const those = networks.get(peer);
-        if (those === undefined) networks.set(peer, [id]);
-        else those.push(id);
+        if (those === undefined) networks.set(peer, new Map([[id, pushed]]));
+        else those.set(id, pushed);
       }
     }
     for (const [peer, those] of networks) this.#host.push(peer, those, now);

@@ -113,6 +113,7 @@ export class NetworkDb {
     const gossip = new Gossip(all, {
       peersOf: (network) => presence.peersOf(network),
       sendPacket: (node, packet) => membership.sendPacket(node, packet),
+      time: () => this.#tableClock.time,
       push: (node, networks, now) => syncs.push(node, networks, now),
       count,
       random,

@@ -32,12 +32,14 @@ export class BroadcastQueue {
     return this.#tiers[0]!.size > 0;
   }
 
-  /** Counts each message that has not been sent as sent once. */
-  markSent(): void {
-    const sent = (this.#tiers[1] ??= new Map<string, Uint8Array>());
+  /** Counts each message that has not been sent as sent a number of times, at least once. */
+  markSent(times: number): void {
+    const tier = Math.max(1, times);
+    while (this.#tiers.length <= tier) this.#tiers.push(new Map());
+    const sent = this.#tiers[tier]!;
     for (const [about, message] of this.#tiers[0]!) {
       sent.set(about, message);
-      this.#tierOf.set(about, 1);
+      this.#tierOf.set(about, tier);
     }
     this.#tiers[0]!.clear();
   }

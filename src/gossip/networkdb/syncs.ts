@@ -290,9 +290,12 @@ export class Syncs {
     this.#send(peer, networks, true, now);
   }
 
-  /** Sends a node the entries of this node in some networks, without asking for an answer. */
-  push(peer: string, networks: readonly string[], now: number): void {
-    this.#work.add(this.#tables(peer, [...networks], false, now, true), now);
+  /**
+   * Sends a node the entries of this node in some networks, without asking for an answer.
+   * @param networks By network, a Lamport time: only later entries are sent.
+   */
+  push(peer: string, networks: ReadonlyMap<string, number>, now: number): void {
+    this.#work.add(this.#tables(peer, [...networks.keys()], false, now, networks), now);
   }
 
   // ---- Incoming ----
@@ -413,9 +416,19 @@ export class Syncs {
     this.#work.add(this.#tables(peer, [...networks], asking, now), now);
   }
 
-  /** Sends all entries of some networks, or only those of this node, in messages of which the first may ask back. */
-  *#tables(peer: string, networks: string[], asking: boolean, now: number, ownOnly = false): Generator<number, void> {
+  /**
+   * Sends the entries of some networks in messages of which the first may ask back.
+   * @param since Only entries of this node are sent, and only those later than this Lamport time of their network.
+   */
+  *#tables(
+    peer: string,
+    networks: string[],
+    asking: boolean,
+    now: number,
+    since?: ReadonlyMap<string, number>,
+  ): Generator<number, void> {
     const host = this.#host;
+    const ownOnly = since !== undefined;
     let members: Uint8Array[] = [];
     let length = 0;
     let sync = 0;
@@ -442,7 +455,7 @@ export class Syncs {
     };
     for (const network of new Set(networks)) {
       for (const entry of host.entries(network)) {
-        if (ownOnly && entry.owner !== this.#name) continue;
+        if (ownOnly && (entry.owner !== this.#name || entry.time <= since.get(network)!)) continue;
         // The lifetime of a tombstone shrinks with every hop, so that it ends. In whole seconds, and never 0, which
         // stands for the full lifetime.
         const residual = entry.deleting ? Math.floor((entry.expires - now) / 1000) : 0;
