@@ -5,7 +5,7 @@
 import { performance } from 'node:perf_hooks';
 
 /** Milliseconds of work in one turn of the event loop. */
-const SLICE = 4;
+const SLICE = 3;
 
 interface Job {
   readonly run: () => void;

@@ -5,7 +5,7 @@ const PART = 1 / 2;
 /** Minimum number of networks in one turn. */
 const LEAST = 4;
 /** Maximum duration of a turn in milliseconds, if there is a clock, and the pause before the rest of it. */
-const LONGEST = 3;
+const LONGEST = 2;
 const PAUSE = 1;
 
 /**
