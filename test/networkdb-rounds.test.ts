@@ -43,11 +43,7 @@ test('each network has its turn once in each interval, within its first half, an
 
 test('a turn that takes long makes a pause after 2 ms, and the round still has every network once', () => {
   let clock = 0;
-  const turns = run(
-    new Rounds(INTERVAL, () => clock),
-    INTERVAL,
-    () => (clock += 0.5),
-  );
+  const turns = run(new Rounds(INTERVAL, () => clock), INTERVAL, () => (clock += 0.5));
   assert.ok(turns.every(([, networks]) => networks.length <= 4));
   assert.equal(sorted(turns.flatMap(([, networks]) => networks)), NETWORKS);
 });

@@ -4,7 +4,10 @@ import { EngineChoice, MemberName, NetworkId } from './config.js';
 import { Bind, DeviceName, Host, Ip, Netns, SocketPath } from './formats.js';
 import { findProblems, problemText } from './problem.js';
 
-const KINDS = {
+/** What a text stands for. */
+export type ValueKind = 'ip' | 'host' | 'bind' | 'device' | 'netns' | 'socket' | 'engine' | 'member' | 'network';
+
+const KINDS: Readonly<Record<ValueKind, TSchema>> = {
   ip: Ip,
   host: Host,
   bind: Bind,
@@ -14,10 +17,7 @@ const KINDS = {
   engine: EngineChoice,
   member: MemberName,
   network: NetworkId,
-} satisfies Record<string, TSchema>;
-
-/** What a text stands for. */
-export type ValueKind = keyof typeof KINDS;
+};
 
 /**
  * Returns what is wrong with a text, as words that follow the name of its flag or field: `expected a unicast IP address
