@@ -35,8 +35,7 @@ function talk(text: string, end = true): Promise<string[]> {
     socket.write(text);
     if (end) socket.end();
     socket.on('data', (data) => (got += data.toString()));
-    // The server may close while the rest of a request is on its way; its answer still arrives.
-    socket.on('error', (error: NodeJS.ErrnoException) => error.code !== 'EPIPE' && reject(error));
+    socket.on('error', reject);
     socket.on('end', () => {
       socket.destroy();
       resolve(got.split('\n').slice(0, -1));

@@ -179,12 +179,28 @@ class Client {
           ok: false,
           error: `a request must be one line of at most ${this.#limits.request} characters`,
         });
-        break;
+        return this.#linger();
       }
       if (line.trim() !== '') await this.#answer(line);
       this.idleSince = performance.now();
     }
     this.#socket.end(() => this.#socket.destroy());
+  }
+
+  /**
+   * Closes the connection after the client has sent the rest of what it is sending, or after the grace period: a client
+   * whose write fails may not read the reply.
+   */
+  async #linger(): Promise<void> {
+    this.#socket.end();
+    this.idleSince = performance.now();
+    const deadline = this.idleSince + this.#limits.grace;
+    for (let left = this.#limits.grace; left > 0 && !this.#ended; left = deadline - performance.now()) {
+      this.#text = '';
+      this.#socket.resume();
+      await this.#woken(left);
+    }
+    this.#socket.destroy();
   }
 
   /** Returns the next request, or `null` after the last. A line that is too long may be truncated. */
