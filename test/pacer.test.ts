@@ -13,15 +13,15 @@ function work(milliseconds: number): void {
 }
 
 test('runs jobs in order, a few milliseconds of them in each turn of the event loop', async () => {
-  const pacer = new Pacer(1000);
+  const pacer = new Pacer(100_000);
   const done: number[] = [];
-  const ran = Array.from({ length: 10 }, (_, i) =>
+  for (let i = 0; i < 10; i++)
     pacer.add(1, () => {
       work(2);
       done.push(i);
-    }),
-  );
-  assert.equal(ran.slice(0, 3), [true, true, false]);
+    });
+  // On a busy machine a job of 2 ms takes longer.
+  assert.ok(done.length === 1 || done.length === 2, `${done.length} jobs of 2 ms at once`);
   let most = 0;
   while (done.length < 10) {
     const before = done.length;
@@ -32,16 +32,13 @@ test('runs jobs in order, a few milliseconds of them in each turn of the event l
   assert.ok(most <= 2, `${most} jobs of 2 ms in one turn`);
   await turn();
   await turn();
-  assert.is(
-    pacer.add(1, () => void done.push(10)),
-    true,
-    'with nothing to do, a job runs at once',
-  );
+  pacer.add(1, () => void done.push(10));
+  assert.is(done.at(-1), 10, 'with nothing to do, a job runs at once');
   pacer.stop();
 });
 
 test('its memory is bounded: too many bytes make the oldest jobs run at once', () => {
-  const pacer = new Pacer(1000);
+  const pacer = new Pacer(6200); // ten jobs of 100 bytes, with 512 bytes of overhead each
   const done: number[] = [];
   pacer.add(1, () => work(5));
   for (let i = 0; i < 12; i++) pacer.add(100, () => void done.push(i));

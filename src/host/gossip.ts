@@ -178,7 +178,7 @@ export class GossipHost {
     let isOver = false;
     const over = (): void => {
       isOver = true;
-      if (waiting > 0) return; // the last chunk goes first
+      if (waiting > 0) return; // called again after the data that the pacer holds
       if (this.#streams.get(id) !== socket) return void socket.end();
       this.#streams.delete(id);
       if (report && !this.#closed) this.act((machine, now) => machine.streamClosed(id, now, reason));
@@ -190,13 +190,13 @@ export class GossipHost {
     socket.on('data', (data) => {
       const bytes = octets(data as Buffer);
       waiting++;
-      const ran = this.#pacer.add(bytes.length, () => {
+      this.#pacer.add(bytes.length, () => {
         this.act((machine, now) => machine.streamData(id, bytes, now));
         if (--waiting > 0) return;
         if (isOver) over();
         else socket.resume();
       });
-      if (!ran) socket.pause();
+      if (waiting > 0) socket.pause();
     });
   }
 }

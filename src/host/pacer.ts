@@ -7,6 +7,9 @@ import { performance } from 'node:perf_hooks';
 /** Milliseconds of work in one turn of the event loop. */
 const SLICE = 3;
 
+/** Bytes of memory that a job takes besides its data: it bounds the number of jobs. */
+const OVERHEAD = 512;
+
 interface Job {
   readonly run: () => void;
   readonly bytes: number;
@@ -15,8 +18,6 @@ interface Job {
 export class Pacer {
   readonly #limit: number;
   #jobs: Job[] = [];
-  /** The jobs before this index have run. */
-  #first = 0;
   #bytes = 0;
   /** Milliseconds that jobs took since the last turn began. */
   #spent = 0;
@@ -30,27 +31,24 @@ export class Pacer {
 
   /**
    * Runs a job at once if there is time for it, and otherwise later, in the order of the calls.
-   * @param bytes How much memory the job holds.
-   * @returns whether it ran.
+   * @param data Number of bytes that the job holds.
    */
-  add(bytes: number, run: () => void): boolean {
-    if (this.#stopped) return true;
-    const now = this.#first === this.#jobs.length && this.#spent < SLICE;
-    if (now) this.#run(run);
+  add(data: number, run: () => void): void {
+    if (this.#stopped) return;
+    if (this.#jobs.length === 0 && this.#spent < SLICE) this.#run(run);
     else {
+      const bytes = data + OVERHEAD;
       this.#jobs.push({ run, bytes });
       this.#bytes += bytes;
       while (this.#bytes > this.#limit) this.#next();
     }
     if (!this.#scheduled) this.#schedule();
-    return now;
   }
 
   /** Drops the jobs that have not run. */
   stop(): void {
     this.#stopped = true;
     this.#jobs = [];
-    this.#first = 0;
   }
 
   #schedule(): void {
@@ -61,16 +59,12 @@ export class Pacer {
   #turn(): void {
     this.#scheduled = false;
     this.#spent = 0;
-    while (this.#first < this.#jobs.length && this.#spent < SLICE) this.#next();
-    if (this.#first === this.#jobs.length) {
-      this.#jobs = [];
-      this.#first = 0;
-    }
+    while (this.#jobs.length > 0 && this.#spent < SLICE) this.#next();
     if (this.#spent > 0 && !this.#stopped && !this.#scheduled) this.#schedule();
   }
 
   #next(): void {
-    const { run, bytes } = this.#jobs[this.#first++]!;
+    const { run, bytes } = this.#jobs.shift()!;
     this.#bytes -= bytes;
     this.#run(run);
   }
