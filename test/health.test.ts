@@ -178,6 +178,14 @@ health('the log reports when the local address disappears, when the reason chang
   assert.match(lines[2], /^info: 192\.0\.2\.1, the address of this VTEP, is back after \d+ s$/);
 });
 
+health('many failures at once check the local address once', async () => {
+  let checks = 0;
+  const watch = new AddressWatch('192.0.2.1', logged().log, undefined, () => Promise.resolve((checks++, '' as const)));
+  for (let i = 0; i < 100; i++) await watch.recheck();
+  watch.close();
+  assert.is(checks, 1);
+});
+
 health('the kernel’s own count of a socket’s drops is found by address and port', () => {
   // The format of Linux 6.1.
   const head =

@@ -9,7 +9,7 @@ export type Fault = '' | 'gone' | 'down';
 
 /** Milliseconds between two checks: the check costs more than everything else that an idle VTEP does. */
 const INTERVAL = 3000;
-/** The same while the address is missing. */
+/** The same while the address is missing, and between checks because datagrams fail. */
 const RETRY = 1000;
 
 export class AddressWatch {
@@ -21,6 +21,7 @@ export class AddressWatch {
   #fault: Fault = '';
   #since = 0;
   #busy = false;
+  #checked = -Infinity;
   #closed = false;
 
   /**
@@ -55,9 +56,15 @@ export class AddressWatch {
     this.#timer = setTimeout(() => void this.check().then(() => this.#arm()), delay).unref();
   }
 
+  /** Checks again, unless the last check is recent: many remotes may fail at once. */
+  async recheck(): Promise<void> {
+    if (performance.now() - this.#checked >= RETRY) await this.check();
+  }
+
   async check(): Promise<void> {
     if (this.#busy) return;
     this.#busy = true;
+    this.#checked = performance.now();
     try {
       const fault = await this.#look();
       if (fault !== this.#fault) this.#change(fault);

@@ -41,8 +41,8 @@ export class Health {
     const now = performance.now();
     switch (report.type) {
       case 'failed':
-        // Without the local address every datagram fails, which does not concern the remote.
-        void this.#address.check().then(() => {
+        // Without the local address every datagram fails, whatever the remote.
+        void this.#address.recheck().then(() => {
           this.#reachability.failed(report.address, report.code, report.count, report.known, now);
           if (!this.#closed) this.#timer ??= setInterval(() => this.#tick(), TICK).unref();
         });
