@@ -26,7 +26,7 @@ export interface EngineCounters {
   /** Datagrams that could not be sent, by error code: `ENETUNREACH`, `EMSGSIZE`, …; `QUEUE`: the queue was full. */
   sendErrors: Record<string, number>;
   receiveErrors: Record<string, number>;
-  /** Frames that the kernel dropped at TAPs since the engine started; a super-frame counts as one. Not of an engine. */
+  /** Frames that the kernel dropped at TAPs since the engine started; a super-frame counts as one. `Overlay` adds it. */
   tapDrops?: number;
   /** Super-frames read from and written to TAPs, each of many frames; only if the engine supports them. */
   superFramesRead?: number;

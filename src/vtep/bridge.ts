@@ -334,7 +334,7 @@ function flood(
   for (let i = 0; i < tunnels; i++) encapsulate(context, segment, from, peers[i]!, bytes, offset, end, now, sink);
 }
 
-/** Keeps an ARP request or a neighbor solicitation, in case the one who can answer becomes known within a second. */
+/** Keeps an ARP request or a neighbor solicitation for a second: see `Questions`. */
 function keepQuestion(
   context: Context,
   segment: Segment,

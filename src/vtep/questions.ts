@@ -1,9 +1,9 @@
 /**
- * Questions of local hosts that may be unanswered: ARP requests and neighbor solicitations. A VTEP that has just
- * started, or a host that has just joined, knows a part of the overlay only. Without an answer a host repeats its
- * question after a second (RFC 4861, section 10: RETRANS_TIMER; Linux does the same for ARP), and sends nothing to that
- * neighbor until then. So the VTEP keeps the questions of the last second, and asks for itself when it learns of the
- * endpoint or of another peer.
+ * Questions are the ARP requests and neighbor solicitations of local hosts that the proxy did not answer. A host repeats
+ * an unanswered question after a second (RFC 4861, section 10: RETRANS_TIMER; Linux does the same for ARP), and sends
+ * nothing to that neighbor until then. A VTEP that has just started does not know all peers and endpoints. It therefore
+ * keeps the questions of the last second: it sends them to each peer that is added, and announces each endpoint that is
+ * added and that a host asked for.
  */
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';

@@ -26,7 +26,7 @@ export class Presence {
     this.#attachments = new Attachments(capacity);
   }
 
-  // ---- Who is present ----
+  // ---- State ----
 
   /** Whether the entries of an owner in a network are visible. */
   present(network: string, owner: string): boolean {
