@@ -220,6 +220,32 @@ test('removing displaced entries in any order loses no other entry', () => {
   assert.is(table.size, model.size);
 });
 
+test('a listing has an entry that exists all the time once, whatever changes between two entries', () => {
+  for (let seed = 0; seed < 300; seed++) {
+    const table = new Fdb({ seed, capacity: 1 << 16 });
+    // 252 entries, half of the slots of a table, so that there are runs, also from the end of the table to its start.
+    const count = 252; // divisible by 3
+    for (let i = 0; i < count; i++)
+      if (i % 2 === 0) table.setStatic(0x0200_0000_0000 + i, 1);
+      else table.learn(at(0x0200_0000_0000 + i), 0, 1, 0);
+    const times = new Map<string, number>();
+    let step = 0;
+    let next = count;
+    for (const { mac } of table.entries(0)) {
+      times.set(mac, (times.get(mac) ?? 0) + 1);
+      // Every third entry goes, new ones come (in every other table so many that it grows), others are set anew.
+      table.remove(0x0200_0000_0000 + ((step * 3) % count));
+      for (let i = 0; i < 1 + (seed % 2) * 2; i++) table.setStatic(0x0200_0000_0000 + next++, 2);
+      if (step % 5 === 0) table.setStatic(0x0200_0000_0000 + ((step + 1) % count), 3);
+      step++;
+    }
+    for (let i = 0; i < count; i++) {
+      const mac = macToText(0x0200_0000_0000 + i);
+      if (i % 3 !== 0) assert.is(times.get(mac), 1, `${mac} with seed ${seed}`);
+    }
+  }
+});
+
 test('grows to many entries and shrinks again', () => {
   const table = new Fdb({ capacity: 100_000, perDestination: 100_000, ageing: TICK });
   for (let i = 0; i < 100_000; i++) table.learn(at((i + 1) * 0x1_0001), 0, i % 3, 0);
