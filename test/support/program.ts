@@ -24,6 +24,7 @@ export async function bundleProgram(): Promise<Program> {
     platform: 'node',
     target: 'node20',
     external: ['koffi'],
+    sourcemap: true, // for the coverage of src
     logLevel: 'error',
   });
   return {
