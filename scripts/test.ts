@@ -6,7 +6,7 @@
  *     npm test -- vxlan fdb      the files whose path contains one of the words
  *     npm test -- --library      the files that need only Node: all outside test/system
  *
- * Files in `test/system` use devices, namespaces and ports of their own and mostly wait: two run at once. Those that
+ * Files in `test/system` use devices, namespaces and ports of their own and mostly wait: three run at once. Those that
  * depend on timing or saturate the machine run alone, and files outside test/system several at a time. Those that hold
  * for any engine run once per engine; WEFT_ENGINE=dgram, or linux, selects one.
  *
@@ -33,7 +33,11 @@ const COVERAGE = resolve('coverage');
 /** Files that run once per engine: their VTEPs use the one that WEFT_ENGINE names. */
 const OVER_ENGINES = ['demo', 'kernel', 'overlay', 'up'].map((name) => join('test', 'system', `${name}.test.ts`));
 /** Files that run alone. */
-const ALONE = ['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale', 'trouble'].map((name) =>
+const ALONE = ['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale'].map((name) =>
+  join('test', 'system', `${name}.test.ts`),
+);
+/** Files that take minutes. They start first, so that none of them runs when the others have ended. */
+const LONG = ['trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) =>
   join('test', 'system', `${name}.test.ts`),
 );
 const ENGINES = process.env['WEFT_ENGINE']?.split(' ') ?? ['linux', 'dgram'];
@@ -156,6 +160,7 @@ await several(
   Math.min(4, availableParallelism()),
 );
 const beside = files.filter((file) => inSystem(file) && !ALONE.includes(file));
+beside.sort((a, b) => Number(LONG.includes(b)) - Number(LONG.includes(a))); // stable
 // One engine after the other, because a file must not run beside itself.
 for (const [i, engine] of ENGINES.entries())
   await several(
@@ -163,7 +168,7 @@ for (const [i, engine] of ENGINES.entries())
       ...beside.filter((file) => i === 0 && !overEngines.includes(file)).map((file): Job => [file]),
       ...overEngines.map((file): Job => [file, engine]),
     ],
-    Math.min(2, availableParallelism()),
+    Math.min(3, availableParallelism() + 1),
   );
 await drain(ALONE.filter((file) => files.includes(file)).map((file) => [file]));
 if (measured && !coverage()) outcome.failed += 1;

@@ -1,6 +1,6 @@
 /** The program bundled, as users install it: it starts in a fraction of the time that tsx takes. */
 import { build } from 'esbuild';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { REPOSITORY } from './lab.js';
 
@@ -13,6 +13,7 @@ export interface Program {
 /** Bundles the sources into the repository's node_modules, so that Node finds koffi. */
 export async function bundleProgram(): Promise<Program> {
   const directory = mkdtempSync(join(REPOSITORY, 'node_modules', '.weft-program-'));
+  chmodSync(directory, 0o755); // tests run the program without privileges too
   await build({
     entryPoints: [
       { in: join(REPOSITORY, 'src/cli/main.ts'), out: 'main' },
