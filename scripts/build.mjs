@@ -64,6 +64,20 @@ function mainEntry() {
   });
 }
 
+/**
+ * Lets the program start itself with a smaller young generation of V8, 2 MiB in place of 16. V8 copies what lives in it
+ * at once: while an agent learns hundreds of networks, this held its event loop for up to 35 ms. The first line cannot be
+ * `env -S node …`, because the `env` of BusyBox has no -S. So a shell runs the second line, which is a comment in
+ * JavaScript, and becomes Node.
+ */
+function startWithFlags() {
+  const [, code] = /** @type {RegExpExecArray} */ (/^#!.*\n([^]*)$/.exec(readFileSync(PROGRAM, 'utf8')));
+  writeFileSync(PROGRAM, `#!/bin/sh\n':' //; exec node --max-semi-space-size=2 "$0" "$@"\n${code}`);
+  chmodSync(PROGRAM, 0o755);
+  const map = JSON.parse(readFileSync(`${PROGRAM}.map`, 'utf8'));
+  writeFileSync(`${PROGRAM}.map`, JSON.stringify({ ...map, mappings: `;${map.mappings}` })); // one more line
+}
+
 /** Writes the manual pages, generated from the same tables as the help. */
 async function manualPages() {
   const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -83,7 +97,7 @@ try {
   }
   writeFileSync('dist/index.js', mainEntry());
   await declarations();
-  if (existsSync(PROGRAM)) chmodSync(PROGRAM, 0o755);
+  if (existsSync(PROGRAM)) startWithFlags();
   await manualPages();
 } catch (error) {
   console.error(`build: ${error instanceof Error ? error.message : error}`);

@@ -1,5 +1,5 @@
 /** The packed tarball, installed in an empty project: no sources and no development dependencies. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
@@ -175,6 +175,35 @@ test('a stack trace names the source', () => {
 
 test('the program runs', () => {
   assert.match(must(join(project, 'node_modules', '.bin', 'vtep'), ['--help'], project), /vtep/);
+});
+
+test('the program starts itself with a small young generation, as the same process and with the same arguments', async () => {
+  const folder = join(project, 'a folder');
+  mkdirSync(folder);
+  symlinkSync(join(project, 'node_modules', '.bin', 'vtep'), join(folder, 'vtep'));
+  const child = spawn('./a folder/vtep', ['read', '-', '--filter', '', '$0 `id` "*"'], { cwd: project });
+  const ended = new Promise((resolve) => child.on('close', resolve));
+  const words = (): string[] => readFileSync(`/proc/${child.pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
+  const deadline = Date.now() + 10_000;
+  while (!/node$/.test(words()[0] ?? '') && Date.now() < deadline) await new Promise((done) => setTimeout(done, 5));
+  assert.equal(words(), [
+    'node',
+    '--max-semi-space-size=2',
+    './a folder/vtep',
+    'read',
+    '-',
+    '--filter',
+    '',
+    '$0 `id` "*"',
+  ]);
+  child.kill();
+  await ended;
+
+  const failed = spawnSync(join(folder, 'vtep'), ['read', 'no such file'], { encoding: 'utf8' });
+  assert.is(failed.status, 1);
+  assert.match(failed.stderr, /^vtep read: no such file: /);
+  // Node ignores the second line.
+  assert.match(must(process.execPath, [join(folder, 'vtep'), '--version'], project), /^vtep \d/);
 });
 
 test.run();
