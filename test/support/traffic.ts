@@ -190,11 +190,14 @@ export async function countersOf(control: string): Promise<AllCounters> {
   return (await ask(control, { command: 'counters' })) as AllCounters;
 }
 
-/** Captures the next `count` packets of a VTEP. */
-export function captureOf(control: string, count: number): Promise<Captured[]> {
+/** Starts to capture the next `count` packets of a VTEP. @returns once it captures: what gives the packets. */
+export async function captureOf(control: string, count: number): Promise<() => Promise<Captured[]>> {
   const packets = ask(control, { command: 'capture', count, seconds: 15 }) as Promise<Captured[]>;
   packets.catch(() => undefined); // a test that failed before does not await it
-  return packets;
+  // The VTEP says nothing until it has packets. It answers a later request after it has taken up an earlier one.
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  await countersOf(control);
+  return () => packets;
 }
 
 /** The drop counters that are not 0. */

@@ -401,7 +401,7 @@ options('several workers: flows are spread and stay in order, and all share what
     await start(2, ['--workers', '2', '--proxy', 'off']),
   ];
   assert.match(vteps[1]!.stdout, /engine linux with 2 workers/);
-  const capture = captureOf(control(1), 40);
+  const capture = await captureOf(control(1), 40);
   assert.is(await ping(container[1].ns, container[2].ip, { count: 5, interval: 0.2 }), 5);
   const before = vteps.map(({ pid }) => times(pid));
   await streams(1, 2, 8);
@@ -415,7 +415,7 @@ options('several workers: flows are spread and stay in order, and all share what
   assert.is(late, 0, `of ${arrived}`);
   assert.ok(arrived > 8 * 400, `${arrived} arrived of ${2 * 8 * 400}`);
 
-  const packets = await capture;
+  const packets = await capture();
   assert.is(packets.length, 40);
   assert.equal(
     packets,

@@ -149,9 +149,9 @@ async function exchangePings(
   first: 'ours' | 'theirs',
 ) {
   const before = await countersOf(control);
-  const capture = captureOf(control, 6);
+  const capture = await captureOf(control, 6);
   await (first === 'ours' ? exercise(ours, theirs, 1450) : exercise(theirs, ours, 1450));
-  const datagram = (await capture).find(({ place }) => place === 'underlay')!;
+  const datagram = (await capture()).find(({ place }) => place === 'underlay')!;
   assert.is(datagram.direction, first === 'ours' ? 'out' : 'in');
 
   assert.is(await neighborOf(ours.ns, IP2), MAC2);

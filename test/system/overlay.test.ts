@@ -167,10 +167,10 @@ overlay('ARP proxy: everything works, and the underlay carries no ARP and only v
 overlay('capture, show and explain agree with the traffic', async () => {
   await pair();
   const { lab, node2 } = underlay;
-  const capture = captureOf(control(1), 8);
+  const capture = await captureOf(control(1), 8);
   assert.is(await ping(c1.ns, c2.ip, { count: 1 }), 1);
   await exec(c1.ns, ['ping', '-c1', '-W1', '-q', '10.0.0.99']).catch(() => undefined); // no endpoint has it
-  const packets = await capture;
+  const packets = await capture();
   assert.equal(
     packets.map(({ place, direction }) => `${place} ${direction}`),
     [
