@@ -153,7 +153,8 @@ export function namesFor(made: Plan, path: string): [place: Place, front: string
 
 /**
  * Runs a step of a plan.
- * @throws HostError with the flag or the field that it is about.
+ * @throws HostError with the flag or the field that it is about; UsageError if a key is wrong, since keys are read only
+ * when the plan is carried out.
  */
 export async function named<T>(made: Plan, step: () => Promise<T>): Promise<T> {
   try {
@@ -161,7 +162,8 @@ export async function named<T>(made: Plan, step: () => Promise<T>): Promise<T> {
   } catch (error) {
     if (!(error instanceof HostError) || !error.path) throw error;
     const [, front] = namesFor(made, error.path);
-    throw new HostError(`${front}: ${error.message}`, { cause: error });
+    const text = `${front}: ${error.message}`;
+    throw error.path === 'gossip.keys' ? new UsageError(text) : new HostError(text, { cause: error });
   }
 }
 
