@@ -186,21 +186,11 @@ export class OwnEntries {
     const time = this.#clock.increment();
     const deleting = type === DELETE;
     const { now } = this.#moment;
-    this.#tables.put(
-      {
-        network,
-        table,
-        key,
-        time,
-        owner: this.#self,
-        value,
-        deleting,
-        expires: deleting ? now + this.#tombstoneLife : Infinity,
-        held: disowned,
-        shown: null,
-      },
-      now,
-    );
+    const expires = deleting ? now + this.#tombstoneLife : Infinity;
+    const owner = this.#self;
+    const entry = { network, table, key, time, owner, value, deleting, expires, held: disowned, shown: null };
+    this.#tables.put(entry, now);
+    if (!this.#tables.store.holds(entry)) return; // a watcher left the network, or wrote the entry again
     this.#announce(aboutEntry(table, key), { type, time, network, table, key, value }, disowned);
   }
 

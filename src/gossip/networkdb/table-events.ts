@@ -87,21 +87,20 @@ export class TableEvents {
     const residual = event.residual <= 0 ? life : Math.min(event.residual * 1000, life);
     const { now } = this.#moment;
     const expires = now + (deleting ? residual : held ? life : 0);
-    this.#tables.put(
-      {
-        network,
-        table,
-        key,
-        time,
-        owner: node,
-        value: value.slice(), // a copy does not keep a large buffer alive
-        deleting,
-        expires: deleting || held ? expires : Infinity,
-        held,
-        shown: null,
-      },
-      now,
-    );
+    const entry: Entry = {
+      network,
+      table,
+      key,
+      time,
+      owner: node,
+      value: value.slice(), // a copy does not keep a large buffer alive
+      deleting,
+      expires: deleting || held ? expires : Infinity,
+      held,
+      shown: null,
+    };
+    this.#tables.put(entry, now);
+    if (!this.#tables.store.holds(entry)) return; // a watcher left the network, or wrote the entry again
     if (!this.#host.inSync(network)) return;
     if (known === undefined && deleting && (!bulk || residual <= life * MIN_RELAY_LIFE)) return;
     if (bulk && this.#gossip.backlog(network) > QUEUE_ON_SYNC) return;
