@@ -549,7 +549,8 @@ options('a busy-polling VTEP polls while packets arrive, and sleeps when idle', 
   }
   const text = JSON.stringify(spent);
   const [sleeps, polls] = [spent['']!, spent['--busy-poll 100000']!];
-  assert.ok(polls.busy > 300 && polls.busy > 3 * sleeps.busy, text);
+  // On an otherwise idle machine it polls for more than 1000 ms; but it yields to whatever else wants to run.
+  assert.ok(polls.busy > 1.5 * sleeps.busy, text);
   assert.ok(polls.idle < 100 * (1 + polls.moved), text);
 });
 
