@@ -19,7 +19,7 @@ async function open(name: string, port = 0): Promise<GossipHost> {
   return host;
 }
 
-/** A port where no process listens. */
+/** A port where no process listens. Open all hosts that take any port before: one of them might get this one. */
 async function freePort(): Promise<number> {
   const host = await open('free');
   host.close();
@@ -44,8 +44,9 @@ function join(host: GossipHost, ...ports: number[]): string[] {
 }
 
 test('a host that is down is named, tried again, and its answer is reported', async () => {
+  const a = await open('a');
   const port = await freePort();
-  const reports = join(await open('a'), port);
+  const reports = join(a, port);
   await waitFor('a failure', () => reports.length > 0);
   assert.match(reports[0]!, new RegExp(`^failed 1000: 127\\.0\\.0\\.1:${port}: .`));
   await open('b', port);
@@ -54,8 +55,8 @@ test('a host that is down is named, tried again, and its answer is reported', as
 });
 
 test('a host that was down and joins by itself is a success, too', async () => {
-  const port = await freePort();
   const a = await open('a');
+  const port = await freePort();
   const reports = join(a, port);
   await waitFor('a failure', () => reports.length > 0);
   const b = await open('b', port);
@@ -66,9 +67,10 @@ test('a host that was down and joins by itself is a success, too', async () => {
 });
 
 test('if one host answers, the others are named', async () => {
-  const port = await freePort();
   const there = (await open('b')).machine.self.port;
-  const reports = join(await open('a'), port, there);
+  const a = await open('a');
+  const port = await freePort();
+  const reports = join(a, port, there);
   await waitFor('two reports', () => reports.length === 2);
   assert.is(reports[0], `joined 127.0.0.1:${there} after 0`);
   assert.match(reports[1]!, new RegExp(`^partly 60000: 127\\.0\\.0\\.1:${port}: .`));
