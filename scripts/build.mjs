@@ -72,7 +72,7 @@ function mainEntry() {
  */
 function startWithFlags() {
   const [, code] = /** @type {RegExpExecArray} */ (/^#!.*\n([^]*)$/.exec(readFileSync(PROGRAM, 'utf8')));
-  writeFileSync(PROGRAM, `#!/bin/sh\n':' //; exec node --max-semi-space-size=2 "$0" "$@"\n${code}`);
+  writeFileSync(PROGRAM, `#!/usr/bin/env sh\n':' //; exec node --max-semi-space-size=2 "$0" "$@"\n${code}`);
   chmodSync(PROGRAM, 0o755);
   const map = JSON.parse(readFileSync(`${PROGRAM}.map`, 'utf8'));
   writeFileSync(`${PROGRAM}.map`, JSON.stringify({ ...map, mappings: `;${map.mappings}` })); // one more line
