@@ -220,10 +220,10 @@ test('removing displaced entries in any order loses no other entry', () => {
   assert.is(table.size, model.size);
 });
 
-test('a listing has an entry that exists all the time once, whatever changes between two entries', () => {
+test('a listing contains each entry that exists throughout exactly once, even if the table changes meanwhile', () => {
   for (let seed = 0; seed < 300; seed++) {
     const table = new Fdb({ seed, capacity: 1 << 16 });
-    // 252 entries, half of the slots of a table, so that there are runs, also from the end of the table to its start.
+    // 252 entries fill half of the slots: there are runs, and some of them wrap around the end of the table.
     const count = 252; // divisible by 3
     for (let i = 0; i < count; i++)
       if (i % 2 === 0) table.setStatic(0x0200_0000_0000 + i, 1);
@@ -233,7 +233,7 @@ test('a listing has an entry that exists all the time once, whatever changes bet
     let next = count;
     for (const { mac } of table.entries(0)) {
       times.set(mac, (times.get(mac) ?? 0) + 1);
-      // Every third entry goes, new ones come (in every other table so many that it grows), others are set anew.
+      // Removes every third entry, adds new ones (in every other table so many that it grows), and replaces others.
       table.remove(0x0200_0000_0000 + ((step * 3) % count));
       for (let i = 0; i < 1 + (seed % 2) * 2; i++) table.setStatic(0x0200_0000_0000 + next++, 2);
       if (step % 5 === 0) table.setStatic(0x0200_0000_0000 + ((step + 1) % count), 3);

@@ -209,15 +209,9 @@ export class Fdb {
     if (!Number.isInteger(destination) || destination < 0 || destination >= 1 << 30)
       throw new RangeError(`fdb.destination must be an integer from 0 to ${(1 << 30) - 1}, not ${destination}`);
     const at = this.#find(mac | 0, highOf(mac));
-    const word = highOf(mac) | USED | STATIC;
-    // Replaced in place, because a listing in progress would list an entry twice that moves.
-    if (this.#slots[at + HIGH] === 0) this.#insert(mac | 0, word, destination, 0);
-    else {
-      this.#forget(at);
-      this.#slots[at + HIGH] = word;
-      this.#slots[at + DESTINATION] = destination;
-      this.#slots[at + SEEN] = 0;
-    }
+    // An existing entry keeps its slot: a listing in progress could list it twice if it moved.
+    if (this.#slots[at + HIGH] !== 0) this.#forget(at);
+    this.#insert(mac | 0, highOf(mac) | USED | STATIC, destination, 0);
     this.#statics++;
   }
 
@@ -238,29 +232,26 @@ export class Fdb {
   }
 
   /**
-   * The entries that have not expired, in unspecified order. The table may change between two of them: an entry that
-   * exists all the time is listed once, and one that comes or goes meanwhile at most once for each time it exists.
+   * The entries that have not expired, in unspecified order. The table may change during the iteration. An entry that
+   * exists throughout is listed exactly once; an entry that is added or removed meanwhile may be missing.
    */
   *entries(now: number): Generator<FdbEntry> {
     const slots = this.#slots; // kept until the end, because the table may grow between two entries
     const tick = ticks(now);
-    // A removal moves entries within their run of used slots, and never past a slot that was free while they existed.
-    // So a run is read at once, and the first one starts after a free slot: a run may continue at the table's start.
+    // A removal moves later entries of the same run of used slots to earlier slots of that run. The iteration therefore
+    // reads a whole run before it yields. It begins after a free slot, because a run may wrap around the end of the table.
     let before = 0;
     while (slots[before + HIGH] !== 0) before += STRIDE;
     const run: FdbEntry[] = [];
     for (let i = STRIDE; i <= slots.length; i += STRIDE) {
       const at = (before + i) & (slots.length - 1);
       const word = slots[at + HIGH]!;
-      if (word !== 0) {
-        if ((word & STATIC) !== 0 || ((tick - slots[at + SEEN]!) | 0) <= this.#ageTicks)
-          run.push(entryAt(slots, at, tick));
-      } else {
-        for (let k = 0; k < run.length; k++) yield run[k]!; // faster than yield*
-        run.length = 0;
-      }
+      if (word !== 0 && ((word & STATIC) !== 0 || ((tick - slots[at + SEEN]!) | 0) <= this.#ageTicks))
+        run.push(entryAt(slots, at, tick));
+      if (word !== 0 && i < slots.length) continue;
+      for (let k = 0; k < run.length; k++) yield run[k]!; // faster than yield*
+      run.length = 0;
     }
-    for (let k = 0; k < run.length; k++) yield run[k]!;
   }
 
   /** The entry of a MAC address, a number of 48 bits, or `null`. */
