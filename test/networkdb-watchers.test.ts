@@ -1,4 +1,4 @@
-/** Watchers of the NetworkDB machine that act while it tells them of a change. */
+/** Watchers of the NetworkDB machine that call the machine from within their callback. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as db from '../src/gossip/networkdb/index.js';
@@ -7,7 +7,7 @@ const NET = 'net1';
 const TABLE = 'table';
 const octets = (...values: number[]): Uint8Array => Uint8Array.from(values);
 
-/** A machine with the entry `old`, in a network with node `b`, and the events that it gossips. */
+/** A machine that is attached to a network with node `b` and owns the entry `old`, and the packets that it gossips. */
 function start(): { machine: db.NetworkDb; sent: Uint8Array[] } {
   const sent: Uint8Array[] = [];
   const machine = new db.NetworkDb(
@@ -40,11 +40,11 @@ const CHANGES: [what: string, change: (machine: db.NetworkDb) => void][] = [
 ];
 
 for (const [what, change] of CHANGES)
-  test(`a watcher leaves the network while ${what}: nothing of it remains`, () => {
+  test(`${what}, and a watcher leaves the network in its callback: no entry remains`, () => {
     const { machine } = start();
     let calls = 0;
     machine.watch({ network: NET }, () => {
-      if (++calls === 2) machine.leaveNetwork(NET, 1); // the first one is about `old`
+      if (++calls === 2) machine.leaveNetwork(NET, 1); // the first call reports `old`
     });
     change(machine);
     assert.ok(calls >= 2);
@@ -54,7 +54,7 @@ for (const [what, change] of CHANGES)
   });
 
 for (const [what, change] of CHANGES)
-  test(`a watcher leaves the network and joins it again while ${what}: it is a new network`, () => {
+  test(`${what}, and a watcher leaves and rejoins the network in its callback: only entries created later exist`, () => {
     const { machine } = start();
     let calls = 0;
     machine.watch({ network: NET }, () => {
@@ -71,7 +71,7 @@ for (const [what, change] of CHANGES)
     for (let now = 1; now < 1000; now += 50) machine.tick(now);
   });
 
-test('a watcher writes an entry again while it is told of it: the later value stays, and is gossiped', () => {
+test('a watcher updates a new entry in its callback: the machine keeps and gossips the updated value', () => {
   const { machine, sent } = start();
   let calls = 0;
   machine.watch({ network: NET }, ({ key }) => {

@@ -137,7 +137,8 @@ export class OwnEntries {
     if (deleting) return;
     if (known === undefined && this.#reclaims(network, table, key, value)) {
       const own = { network, table, key, time, owner: this.#self, value: value.slice(), deleting: false };
-      return this.#tables.put({ ...own, expires: Infinity, held: false, shown: null }, this.#moment.now);
+      this.#tables.put({ ...own, expires: Infinity, held: false, shown: null }, this.#moment.now);
+      return;
     }
     if (!this.#tables.store.admitsHeld) return this.#host.count('no-room');
     this.#host.count('refuted');
@@ -189,8 +190,7 @@ export class OwnEntries {
     const expires = deleting ? now + this.#tombstoneLife : Infinity;
     const owner = this.#self;
     const entry = { network, table, key, time, owner, value, deleting, expires, held: disowned, shown: null };
-    this.#tables.put(entry, now);
-    if (!this.#tables.store.holds(entry)) return; // a watcher left the network, or wrote the entry again
+    if (!this.#tables.put(entry, now)) return;
     this.#announce(aboutEntry(table, key), { type, time, network, table, key, value }, disowned);
   }
 

@@ -99,8 +99,7 @@ export class TableEvents {
       held,
       shown: null,
     };
-    this.#tables.put(entry, now);
-    if (!this.#tables.store.holds(entry)) return; // a watcher left the network, or wrote the entry again
+    if (!this.#tables.put(entry, now)) return;
     if (!this.#host.inSync(network)) return;
     if (known === undefined && deleting && (!bulk || residual <= life * MIN_RELAY_LIFE)) return;
     if (bulk && this.#gossip.backlog(network) > QUEUE_ON_SYNC) return;

@@ -65,12 +65,16 @@ export class Tables {
     return found;
   }
 
-  /** Adds or replaces an entry, and shows or hides it. */
-  put(entry: Entry, now: number): void {
+  /**
+   * Adds or replaces an entry, and shows or hides it.
+   * @returns whether the entry is still stored: a watcher may have left the network, or written the entry again.
+   */
+  put(entry: Entry, now: number): boolean {
     const before = this.store.get(entry.network, entry.table, entry.key);
     if (before !== undefined) entry.shown = before.shown;
     this.store.put(entry);
     this.show(entry, now);
+    return this.store.holds(entry);
   }
 
   /** Updates what watchers see of an entry. */
