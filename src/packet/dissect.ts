@@ -3,11 +3,11 @@ import { problemAt, type WireProblem } from '../wire/index.js';
 import {
   readArp,
   readEthernet,
-  readFamily,
+  readLoopbackLayer,
   readIcmp,
   readIpv4,
   readIpv6,
-  readSll,
+  readCookedLayer,
   readTcp,
   readUdp,
   readVlan,
@@ -142,8 +142,8 @@ function readLayer(state: Dissecting, kind: number): number {
       return readVxlan(state, kind);
     case NULL:
     case LOOP:
-      return readFamily(state, kind);
+      return readLoopbackLayer(state, kind);
     default:
-      return readSll(state, kind);
+      return readCookedLayer(state, kind);
   }
 }

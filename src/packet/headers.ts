@@ -1,6 +1,7 @@
 /**
- * The readers of `dissect`, one for each kind of header. They are functions of their own, because V8 then inlines the
- * accessors of the codecs. In a single function it inlines a fixed amount of code, and dissecting takes 1.2 times as long.
+ * The readers of `dissect`, one for each kind of header. They are separate functions because V8 limits how much code it
+ * inlines into one function: as a single function, `dissect` calls most accessors of the codecs and takes 1.2 times as
+ * long.
  */
 import { ipv4ToText, macToText } from '../address/index.js';
 import * as arp from '../arp/index.js';
@@ -125,7 +126,7 @@ export function readIpv4(state: Dissecting): number {
     state.stop = at + ipv4.getTotalLength(bytes, at);
     state.limitedBy = 'ipv4.totalLength';
     state.partial = false;
-  } else if (!acceptIpv4(state, length)) return at < end && bytes[at]! >>> 4 === 6 ? IPV6 : REST;
+  } else if (!recoverIpv4(state, length)) return at < end && bytes[at]! >>> 4 === 6 ? IPV6 : REST;
   const { offset } = state;
   const moreFragments = ipv4.getMoreFragments(bytes, at);
   if (moreFragments) state.partial = true;
@@ -154,8 +155,8 @@ export function readIpv4(state: Dissecting): number {
   return fragmentOffset === 0 ? afterIp(protocolNumber) : REST;
 }
 
-/** Sets the ends of an IPv4 packet that `check` rejects with `code`. @returns whether its fixed header is readable. */
-function acceptIpv4(state: Dissecting, code: number): boolean {
+/** Reads the lengths of an IPv4 header that `check` rejects with `code`. @returns whether its fixed part is readable. */
+function recoverIpv4(state: Dissecting, code: number): boolean {
   const { bytes, offset: at, end } = state;
   const size = end - at < ipv4.MIN_HEADER_LENGTH ? 0 : ipv4.getHeaderLength(bytes, at);
   const readable = size >= ipv4.MIN_HEADER_LENGTH && bytes[at]! >>> 4 === 4;
@@ -273,7 +274,7 @@ export function readUdp(state: Dissecting): number {
     state.stop = at + udp.getLength(bytes, at);
     state.limitedBy = 'udp.length';
     state.partial = false;
-  } else if (!acceptUdp(state, code)) return REST;
+  } else if (!recoverUdp(state, code)) return REST;
   state.offset = at + size;
   state.layers.push({
     protocol: 'udp',
@@ -287,8 +288,8 @@ export function readUdp(state: Dissecting): number {
   return state.offset < state.stop ? afterPort(bytes, at, state.vxlanPorts) : REST;
 }
 
-/** Sets the ends of a UDP datagram that `check` rejects with `code`. @returns whether its header is whole. */
-function acceptUdp(state: Dissecting, code: number): boolean {
+/** Reads the length of a UDP header that `check` rejects with `code`. @returns whether the header is complete. */
+function recoverUdp(state: Dissecting, code: number): boolean {
   const { bytes, offset: at, end } = state;
   const size = udp.HEADER_LENGTH;
   const cut = end - at < size;
@@ -354,7 +355,7 @@ export function readVxlan(state: Dissecting, kind: number): number {
 }
 
 /** @param kind NULL or LOOP. */
-export function readFamily(state: Dissecting, kind: number): number {
+export function readLoopbackLayer(state: Dissecting, kind: number): number {
   const { bytes, offset: at, end } = state;
   if (end - at < LOOPBACK_LENGTH) {
     state.stopped = truncatedProblem('loopback', at, LOOPBACK_LENGTH, end, state.limitedBy);
@@ -367,7 +368,7 @@ export function readFamily(state: Dissecting, kind: number): number {
 }
 
 /** @param kind SLL or SLL2. */
-export function readSll(state: Dissecting, kind: number): number {
+export function readCookedLayer(state: Dissecting, kind: number): number {
   const { bytes, offset: at, end } = state;
   const protocol = kind === SLL ? 'sll' : 'sll2';
   const size = kind === SLL ? SLL_LENGTH : SLL2_LENGTH;
