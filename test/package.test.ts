@@ -1,6 +1,7 @@
 /** The packed tarball, installed in an empty project: no sources and no development dependencies. */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { SourceMap, type SourceMapping } from 'node:module';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { suite } from 'uvu';
@@ -177,7 +178,7 @@ test('the program runs', () => {
   assert.match(must(join(project, 'node_modules', '.bin', 'vtep'), ['--help'], project), /vtep/);
 });
 
-test('the program starts itself with a small young generation, as the same process and with the same arguments', async () => {
+test('the program runs in the process that was started, with its arguments and a small young generation', async () => {
   const folder = join(project, 'a folder');
   mkdirSync(folder);
   symlinkSync(join(project, 'node_modules', '.bin', 'vtep'), join(folder, 'vtep'));
@@ -204,6 +205,15 @@ test('the program starts itself with a small young generation, as the same proce
   assert.match(failed.stderr, /^vtep read: no such file: /);
   // Node ignores the second line.
   assert.match(must(process.execPath, [join(folder, 'vtep'), '--version'], project), /^vtep \d/);
+});
+
+test('the source map of the program counts the line that starts Node', () => {
+  const code = readFileSync(installed('dist', 'cli', 'main.js'), 'utf8').split('\n');
+  const map = new SourceMap(JSON.parse(readFileSync(installed('dist', 'cli', 'main.js.map'), 'utf8')));
+  const line = code.findIndex((text) => text.includes('await program('));
+  const { originalSource, originalLine } = map.findEntry(line, code[line]!.indexOf('await program(')) as SourceMapping;
+  assert.match(originalSource, /src\/cli\/main\.ts$/);
+  assert.match(readFileSync('src/cli/main.ts', 'utf8').split('\n')[originalLine]!, /await program\(/);
 });
 
 test.run();
