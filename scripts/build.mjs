@@ -65,10 +65,10 @@ function mainEntry() {
 }
 
 /**
- * Lets the program start itself with a smaller young generation of V8, 2 MiB in place of 16. V8 copies what lives in it
- * at once: while an agent learns hundreds of networks, this held its event loop for up to 35 ms. The first line cannot be
- * `env -S node …`, because the `env` of BusyBox has no -S. So a shell runs the second line, which is a comment in
- * JavaScript, and becomes Node.
+ * Replaces the first line of the program by two lines that start Node with a young generation of 2 MiB. Its default size
+ * is 16 MiB, and V8 copies all its live objects in one pause: an agent that learned hundreds of networks held its
+ * event loop for up to 35 ms. `sh` runs the file and executes Node in the second line, which is a comment in JavaScript.
+ * `env -S node …` would do the same in one line, but the `env` of BusyBox has no -S.
  */
 function startWithFlags() {
   const [, code] = /** @type {RegExpExecArray} */ (/^#!.*\n([^]*)$/.exec(readFileSync(PROGRAM, 'utf8')));

@@ -10,8 +10,8 @@
  * depend on timing or saturate the machine run alone, and files outside test/system several at a time. Those that hold
  * for any engine run once per engine; WEFT_ENGINE=dgram, or linux, selects one.
  *
- * The tests run the program bundled, as users install it: it starts in a fifth of the time that tsx takes. WEFT_VTEP
- * selects another command, as in `WEFT_VTEP="node dist/cli/main.js" npm test -- system`.
+ * The tests run a bundle of the program, as users do: it starts in a fifth of the time that tsx needs. WEFT_VTEP selects
+ * another command, as in `WEFT_VTEP="node dist/cli/main.js" npm test -- system`.
  *
  * Coverage is V8's own, written by every Node process of a test that exits on its own, also in a network namespace. c8
  * adds it up and maps it to the sources with the source maps of tsx and of the bundle.
@@ -36,7 +36,7 @@ const OVER_ENGINES = ['demo', 'kernel', 'overlay', 'up'].map((name) => join('tes
 const ALONE = ['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale'].map((name) =>
   join('test', 'system', `${name}.test.ts`),
 );
-/** Files that take minutes. They start first, so that none of them runs when the others have ended. */
+/** Files that take minutes. They start first, so that shorter files run beside them until the end. */
 const LONG = ['trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) =>
   join('test', 'system', `${name}.test.ts`),
 );

@@ -19,7 +19,7 @@ async function open(name: string, port = 0): Promise<GossipHost> {
   return host;
 }
 
-/** A port where no process listens. Open all hosts that take any port before: one of them might get this one. */
+/** A port on which no process listens. A host that is opened with port 0 afterwards may get the same port. */
 async function freePort(): Promise<number> {
   const host = await open('free');
   host.close();

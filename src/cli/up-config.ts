@@ -153,8 +153,8 @@ export function namesFor(made: Plan, path: string): [place: Place, front: string
 
 /**
  * Runs a step of a plan.
- * @throws HostError with the flag or the field that it is about; UsageError if a key is wrong, since keys are read only
- * when the plan is carried out.
+ * @throws HostError with the flag or the field that it is about. UsageError if that is a key: the value is wrong, but keys
+ * are read only when the VTEP starts.
  */
 export async function named<T>(made: Plan, step: () => Promise<T>): Promise<T> {
   try {

@@ -190,11 +190,15 @@ export async function countersOf(control: string): Promise<AllCounters> {
   return (await ask(control, { command: 'counters' })) as AllCounters;
 }
 
-/** Starts to capture the next `count` packets of a VTEP. @returns once it captures: what gives the packets. */
+/**
+ * Starts to capture the next `count` packets of a VTEP. Resolves when the capture has begun.
+ * @returns a function that waits for the packets.
+ */
 export async function captureOf(control: string, count: number): Promise<() => Promise<Captured[]>> {
   const packets = ask(control, { command: 'capture', count, seconds: 15 }) as Promise<Captured[]>;
   packets.catch(() => undefined); // a test that failed before does not await it
-  // The VTEP says nothing until it has packets. It answers a later request after it has taken up an earlier one.
+  // The VTEP does not report the start of a capture. It answers this request after it has started the capture, whose
+  // connection it accepts first because of the delay.
   await new Promise((resolve) => setTimeout(resolve, 200));
   await countersOf(control);
   return () => packets;

@@ -549,7 +549,7 @@ options('a busy-polling VTEP polls while packets arrive, and sleeps when idle', 
   }
   const text = JSON.stringify(spent);
   const [sleeps, polls] = [spent['']!, spent['--busy-poll 100000']!];
-  // On an otherwise idle machine it polls for more than 1000 ms; but it yields to whatever else wants to run.
+  // On an otherwise idle machine it polls for more than 1000 ms, but it yields the processor to other processes.
   assert.ok(polls.busy > 1.5 * sleeps.busy, text);
   assert.ok(polls.idle < 100 * (1 + polls.moved), text);
 });

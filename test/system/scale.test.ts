@@ -15,7 +15,7 @@ const KEY = Buffer.alloc(32, 7).toString('base64');
 /** Milliseconds until everything is known, and for which an agent may hold its event loop. */
 const KNOWN = 3000;
 const STALL = 20;
-/** The program starts itself with it. */
+/** The flag that the first lines of the installed program pass to Node: see `scripts/build.mjs`. */
 const FLAG = '--max-semi-space-size=2';
 /** Milliseconds to run once everything is known, and after which everything should be known. */
 const LINGER = 4000;
