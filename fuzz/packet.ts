@@ -4,7 +4,16 @@ import * as ethernet from '../src/ethernet/index.js';
 import * as icmp from '../src/icmp/index.js';
 import * as ipv4 from '../src/ipv4/index.js';
 import * as ipv6 from '../src/ipv6/index.js';
-import { build, dissect, hexdump, MAX_LAYERS, summarize, tree, type Dissection } from '../src/packet/index.js';
+import {
+  build,
+  dissect,
+  hexdump,
+  MAX_LAYERS,
+  problemText,
+  summarize,
+  tree,
+  type Dissection,
+} from '../src/packet/index.js';
 import {
   LINKTYPE_ETHERNET,
   LINKTYPE_LINUX_SLL,
@@ -65,7 +74,7 @@ export function fuzz(data: Uint8Array): void {
     equal(build(layers), packet, 'build(layers), compared with the packet');
   if (stopped !== null)
     ensure(
-      stopped.offset >= 0 && stopped.offset < data.length && stopped.detail !== '',
+      stopped.offset >= 0 && stopped.offset < data.length && problemText(stopped) !== '',
       `stopped at ${stopped.offset} of ${data.length - 1}`,
     );
 

@@ -12,6 +12,7 @@ import {
   dissect,
   hexdump,
   MAX_LAYERS,
+  problemText,
   summarize,
   tree,
   type Layer,
@@ -286,7 +287,8 @@ const data: LayerToBuild = { protocol: 'payload', bytes: fromHex('77656674') };
 test('stopped: names the field that limits the packet', () => {
   const problem = (layers: LayerToBuild[], options = {}, cut = 0) => {
     const bytes = build(layers);
-    return dissect(bytes.subarray(0, bytes.length - cut), options).stopped;
+    const { stopped } = dissect(bytes.subarray(0, bytes.length - cut), options);
+    return stopped && { ...stopped, detail: problemText(stopped) };
   };
   const udpLayer: LayerToBuild = { protocol: 'udp', sourcePort: 1, destinationPort: 2 };
   assert.equal(problem([outer[0]!, { ...outer[1]!, totalLength: 100 } as LayerToBuild, udpLayer, data]), {

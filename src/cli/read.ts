@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { codeOf, HostError } from '../host/index.js';
-import { dissect, hexdump, summarize, tree, type Dissection } from '../packet/index.js';
+import { dissect, hexdump, problemText, summarize, tree, type Dissection } from '../packet/index.js';
 import { CaptureReader, LINKTYPE_ETHERNET, type CapturedPacket } from '../pcap/index.js';
 import { CaptureFile } from './capture-file.js';
 import { integerOf, parseFlags, UsageError, type Flag } from './flags.js';
@@ -222,7 +222,7 @@ function clock(timestamp: bigint | null): string {
 function textLines(packet: CapturedPacket, dissection: Dissection, asTree: boolean, asHex: boolean): string {
   const { layers, stopped } = dissection;
   let text = `${clock(packet.timestamp)} ${summarize(layers)}`;
-  if (stopped !== null) text += ` [${stopped.protocol} ${stopped.reason}: ${stopped.detail}]`;
+  if (stopped !== null) text += ` [${stopped.protocol} ${stopped.reason}: ${problemText(stopped)}]`;
   text += '\n';
   const indent = (block: string): string => block.replace(/^/gm, '    ') + '\n';
   if (asTree && layers.length > 0) text += indent(tree(layers));
@@ -239,7 +239,7 @@ function jsonLine(packet: CapturedPacket, { layers, stopped }: Dissection): stri
     captured,
     ...(linkType !== LINKTYPE_ETHERNET && { linkType }),
     layers,
-    stopped,
+    stopped: stopped && { ...stopped, detail: problemText(stopped) },
   };
   return `${JSON.stringify(object, bytesAsHex)}\n`;
 }

@@ -55,6 +55,7 @@ export interface Dissection {
   /**
    * The first problem that a strict `decode` reports, or `null`. `limitedBy` names what set the end: `buffer`;
    * `capture` if the capture truncated the packet; or a length field of an enclosing layer, such as `ipv4.totalLength`.
+   * `detail` can be empty; `problemText` gives the words of any problem.
    * Layers behind the problem are decoded as far as possible. A first fragment contains the headers of upper layers,
    * whose length fields are those of the whole packet: only a header that the fragment cuts is a problem.
    */

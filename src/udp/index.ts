@@ -70,8 +70,7 @@ export function diagnose(bytes: Uint8Array, offset: number, end: number, limited
   let needed = HEADER_LENGTH;
   if (end - offset >= needed) {
     const length = getU16(bytes, offset + LENGTH);
-    if (length < needed)
-      return problemAt('udp', offset + LENGTH, `length is ${length}, less than the header's ${needed}`);
+    if (length < needed) return problemAt('udp', offset + LENGTH, `length is ${length}, less than the header's 8`);
     needed = length;
   }
   return truncatedProblem('udp', offset, needed, end, limitedBy);
