@@ -4,11 +4,11 @@
  *
  *     npm test                   all files, with the line coverage of `src`; with CI=true, too little coverage fails
  *     npm test -- vxlan fdb      the files whose path contains one of the words
- *     npm test -- --library      the files that need only Node: all outside test/system
+ *     npm test -- --library      the files that need only Node: all outside test/system and test/security
  *
- * Files in `test/system` use devices, namespaces and ports of their own and mostly wait: three run at once. Those that
- * depend on timing or saturate the machine run alone, and files outside test/system several at a time. Those that hold
- * for any engine run once per engine; WEFT_ENGINE=dgram, or linux, selects one.
+ * Files in `test/system` and `test/security` use devices, namespaces and ports of their own and mostly wait: three run at
+ * once. Those that depend on timing or saturate the machine run alone, and files outside these two folders several at a
+ * time. Those that hold for any engine run once per engine; WEFT_ENGINE=dgram, or linux, selects one.
  *
  * The tests run a bundle of the program, as users do: it starts in a fifth of the time that tsx needs. WEFT_VTEP selects
  * another command, as in `WEFT_VTEP="node dist/cli/main.js" npm test -- system`.
@@ -20,7 +20,7 @@ import { transformSync } from 'esbuild';
 import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { bundleProgram } from '../test/support/program.js';
 
@@ -47,7 +47,9 @@ interface Outcome {
   failed: number;
 }
 
-const inSystem = (file: string): boolean => file.startsWith(join('test', 'system'));
+/** Whether a file needs more than Node: root, devices, namespaces, or a process of the program. */
+const beyondNode = (file: string): boolean =>
+  ['system', 'security'].some((folder) => dirname(file) === join('test', folder));
 const words = process.argv.slice(2).filter((word) => word !== '--library');
 const library = process.argv.includes('--library');
 const files = (readdirSync('test', { recursive: true }) as string[])
@@ -55,7 +57,7 @@ const files = (readdirSync('test', { recursive: true }) as string[])
   .filter(
     (name) =>
       name.endsWith('.test.ts') &&
-      !(library && inSystem(name)) &&
+      !(library && beyondNode(name)) &&
       (words.length === 0 || words.some((word) => name.includes(word))),
   )
   .sort();
@@ -156,10 +158,10 @@ async function several(jobs: Job[], most: number): Promise<void> {
 
 const overEngines = files.filter((file) => OVER_ENGINES.includes(file));
 await several(
-  files.filter((file) => !inSystem(file)).map((file) => [file]),
+  files.filter((file) => !beyondNode(file)).map((file) => [file]),
   Math.min(4, availableParallelism()),
 );
-const beside = files.filter((file) => inSystem(file) && !ALONE.includes(file));
+const beside = files.filter((file) => beyondNode(file) && !ALONE.includes(file));
 beside.sort((a, b) => Number(LONG.includes(b)) - Number(LONG.includes(a))); // stable
 // One engine after the other, because a file must not run beside itself.
 for (const [i, engine] of ENGINES.entries())
