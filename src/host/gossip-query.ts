@@ -13,7 +13,7 @@ import { gossipMessage, networkPushPull, PUSH_PULL, type NetworkEntry } from '..
 import { WireError } from '../wire/index.js';
 import { aesGcm } from './aead.js';
 import { HostError } from './error.js';
-import { dialError, octets } from './gossip.js';
+import { dialError, octets } from './gossip-streams.js';
 import { keyTrouble } from './joining.js';
 
 export interface ClusterState {
@@ -26,7 +26,7 @@ const NOTHING = new Uint8Array(0);
 
 /**
  * Queries a member for its state.
- * @param timeout Milliseconds.
+ * @param timeout Milliseconds for the whole exchange.
  * @throws HostError if the member does not answer, or uses other keys.
  */
 export async function queryCluster(
@@ -45,9 +45,12 @@ export async function queryCluster(
   const reader = new StreamReader(security, true);
   return new Promise((resolve, reject) => {
     const socket = connect({ host: address, port });
-    socket.setTimeout(timeout, () => socket.destroy(new Error('no answer')));
+    const late = setTimeout(() => socket.destroy(new Error('no answer')), timeout);
     socket.on('error', (error) => reject(failed(dialError(error))));
-    socket.on('close', () => reject(failed('it closed the connection without an answer')));
+    socket.on('close', () => {
+      clearTimeout(late);
+      reject(failed('it closed the connection without an answer'));
+    });
     socket.on('data', (bytes: Buffer) => {
       try {
         const answer = reader.push(octets(bytes));

@@ -1,6 +1,6 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { randomBytes, randomInt } from 'node:crypto';
-import { createServer, connect, type Server, type Socket } from 'node:net';
+import { createServer, type Server } from 'node:net';
 import { performance } from 'node:perf_hooks';
 import {
   Memberlist,
@@ -13,6 +13,7 @@ import {
 import { isIpv6Text } from '../address/index.js';
 import { aesGcm } from './aead.js';
 import { codeOf, HostError } from './error.js';
+import { octets, StreamSockets, type StreamEvents } from './gossip-streams.js';
 import { Pacer } from './pacer.js';
 import { enlargeReceiveBuffer } from './receive-buffer.js';
 import { notLocal } from './underlay.js';
@@ -41,6 +42,8 @@ const MAX_DELAY = 0x7fff_ffff;
  * send a thousand packets within one gossip interval.
  */
 export const RECEIVE_BUFFER = 4 << 20;
+/** Bytes of memory for what is received and not processed yet: incomplete messages of streams, and the pacer's queue. */
+const MEMORY = 64 << 20;
 /** Number of ports to try if any port will do. */
 const ATTEMPTS = 16;
 
@@ -52,8 +55,8 @@ export class GossipHost {
   readonly #udp: UdpSocket;
   readonly #server: Server;
   readonly #companion: Companion | undefined;
-  readonly #streams = new Map<number, Socket>();
   readonly #pacer = new Pacer(RECEIVE_BUFFER);
+  readonly #streams: StreamSockets;
   #timer: NodeJS.Timeout | undefined;
   /** When the timer calls `#wake`, in milliseconds. */
   #due = Infinity;
@@ -80,15 +83,20 @@ export class GossipHost {
       sendPacket: (address, port, bytes) => {
         if (!this.#closed) udp.send(bytes, port, address, () => undefined);
       },
-      openStream: (id, address, port, bytes, answered) => this.#dial(id, address, port, bytes, answered),
-      writeStream: (id, bytes) => void this.#streams.get(id)?.write(bytes),
-      closeStream: (id) => {
-        this.#streams.get(id)?.end();
-        this.#streams.delete(id);
-      },
+      openStream: (id, address, port, bytes, answered) => this.#streams.dial(id, address, port, bytes, answered),
+      writeStream: (id, bytes) => this.#streams.write(id, bytes),
+      closeStream: (id, failed) => this.#streams.close(id, failed),
     };
     const security = { aead: aesGcm, nonce: () => new Uint8Array(randomBytes(12)), ...options.security };
-    this.machine = new Memberlist({ ...options, security, random }, sink, delegate, performance.now());
+    const ours = { maxKept: MEMORY - RECEIVE_BUFFER, ...options, security, random };
+    this.machine = new Memberlist(ours, sink, delegate, performance.now());
+    const events: StreamEvents = {
+      accept: (address) => this.act((machine, now) => machine.acceptStream(now, address)),
+      refused: () => this.machine.refuseStream(),
+      data: (id, bytes) => this.act((machine, now) => machine.streamData(id, bytes, now)),
+      closed: (id, reason) => this.act((machine, now) => machine.streamClosed(id, now, reason)),
+    };
+    this.#streams = new StreamSockets(events, this.#pacer, this.machine.timing.streamTimeout);
     udp.on('message', (bytes, from) =>
       this.#pacer.add(bytes.length, () =>
         this.act((machine, now) => machine.receivePacket(from.address, from.port, octets(bytes), now)),
@@ -96,8 +104,13 @@ export class GossipHost {
     );
     udp.on('error', () => undefined);
     server.on('error', () => undefined);
-    server.on('connection', (socket) => this.#accept(socket));
+    server.on('connection', (socket) => this.#streams.accept(socket));
     this.#rearm();
+  }
+
+  /** Number of open TCP sockets, accepted and dialled, and of bytes that wait for a place to be dialled. */
+  get sockets(): { accepted: number; dialled: number; queued: number } {
+    return this.#streams.sizes();
   }
 
   /** Runs an operation of the state machine at the current time. */
@@ -127,7 +140,7 @@ export class GossipHost {
     this.machine.stop();
     this.#udp.close();
     this.#server.close();
-    for (const socket of this.#streams.values()) socket.destroy();
+    this.#streams.destroy();
   }
 
   #wake(): void {
@@ -146,58 +159,6 @@ export class GossipHost {
     if (this.#closed || due === Infinity) return;
     const delay = Math.min(MAX_DELAY, Math.max(0, Math.ceil(due - performance.now())));
     this.#timer = setTimeout(() => this.#wake(), delay);
-  }
-
-  #accept(socket: Socket): void {
-    const id = this.act((machine, now) => machine.acceptStream(now, socket.remoteAddress));
-    if (id === 0) return void socket.destroy();
-    this.#watch(id, socket, true);
-  }
-
-  #dial(id: number, address: string, port: number, bytes: Uint8Array, answered: boolean): void {
-    const socket = connect({ host: address, port, allowHalfOpen: true });
-    this.#watch(id, socket, answered);
-    socket.write(bytes);
-    if (!answered) {
-      socket.end();
-      this.#streams.delete(id);
-      socket.resume();
-    }
-  }
-
-  #watch(id: number, socket: Socket, report: boolean): void {
-    this.#streams.set(id, socket);
-    let reason = 'it closed the connection without an answer';
-    // Close connections whose remote has not closed its side by then.
-    socket.setTimeout(this.machine.timing.streamTimeout, () => socket.destroy());
-    socket.on('error', (error) => {
-      reason = dialError(error);
-      socket.destroy();
-    });
-    let waiting = 0;
-    let isOver = false;
-    const over = (): void => {
-      isOver = true;
-      if (waiting > 0) return; // called again after the data that the pacer holds
-      if (this.#streams.get(id) !== socket) return void socket.end();
-      this.#streams.delete(id);
-      if (report && !this.#closed) this.act((machine, now) => machine.streamClosed(id, now, reason));
-      socket.end();
-    };
-    socket.on('end', over);
-    socket.on('close', over);
-    if (!report) return;
-    socket.on('data', (data) => {
-      const bytes = octets(data as Buffer);
-      waiting++;
-      this.#pacer.add(bytes.length, () => {
-        this.act((machine, now) => machine.streamData(id, bytes, now));
-        if (--waiting > 0) return;
-        if (isOver) over();
-        else socket.resume();
-      });
-      if (waiting > 0) socket.pause();
-    });
   }
 }
 
@@ -245,27 +206,4 @@ function listenError(error: Error, address: string, port: number): HostError {
   if (code === 'EACCES')
     return new HostError(`${place}: permission denied; choose a port above 1023, or run as root`, { cause: error });
   return new HostError(`${place}: cannot listen: ${error.message}`, { cause: error });
-}
-
-/** Describes why a connection failed. */
-export function dialError(error: Error): string {
-  switch (codeOf(error)) {
-    case 'ECONNREFUSED':
-      return 'no process listens there';
-    case 'EHOSTUNREACH':
-    case 'ENETUNREACH':
-      return 'there is no route to it';
-    case 'ETIMEDOUT':
-      return 'no answer';
-    case 'ECONNRESET':
-    case 'EPIPE':
-      return 'it closed the connection without an answer';
-    default:
-      return error.message;
-  }
-}
-
-/** Converts to a plain `Uint8Array`: `slice` of a `Buffer` does not copy. */
-export function octets(buffer: Buffer): Uint8Array {
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 }

@@ -43,6 +43,7 @@ export {
   type PacketVisitor,
   type Security,
 } from './packet.js';
+export { Places, sourceOf, Tally, type Admission, type PlaceLimits } from './places.js';
 export { type Refusal } from './refusal.js';
 export { Keyring, open, OVERHEAD, seal, sealedLength, UNREADABLE, type Aead, type SealVersion } from './seal.js';
 export {

@@ -335,6 +335,12 @@ export class Memberlist {
     return id;
   }
 
+  /** Counts an incoming stream that the host closed at once, because too many are open. */
+  refuseStream(): void {
+    this.#count('streams');
+    this.#count('busy');
+  }
+
   /** Takes bytes from a stream. Never throws because of their contents. */
   streamData(id: number, bytes: Uint8Array, now: number): void {
     this.#now = now;

@@ -1,6 +1,7 @@
 import { WireError } from '../../wire/index.js';
-import { Allowance } from './allowance.js';
+import { SharedAllowance } from './allowance.js';
 import { encodeMessage } from './message.js';
+import { Places, sourceOf, Tally } from './places.js';
 import { encodeStream, STREAM_LIMITS, StreamReader, type StreamLimits, type StreamMessage } from './stream.js';
 import type { Security } from './packet.js';
 import type { Timer, Timers } from './timers.js';
@@ -14,17 +15,22 @@ export interface StreamSink {
   openStream(id: number, address: string, port: number, bytes: Uint8Array, answered: boolean): void;
   /** Sends over an open stream. */
   writeStream(id: number, bytes: Uint8Array): void;
-  /** Closes a stream once everything written is sent, and reports nothing more about it. */
-  closeStream(id: number): void;
+  /**
+   * Closes a stream once everything written is sent, and reports nothing more about it.
+   * @param failed Whether no complete and valid message has arrived: if nothing is written, the peer may get a reset.
+   */
+  closeStream(id: number, failed: boolean): void;
 }
 
 interface Session {
   readonly reader: StreamReader;
   readonly timer: Timer;
-  /** Buffered octets that are counted for it. */
+  /** Octets of memory that are counted for it. */
   kept: number;
   /** Of the peer; empty if unknown. */
   readonly address: string;
+  /** {@link sourceOf} the address. */
+  readonly source: string;
   /** For a dialled stream. `null` for an accepted one. */
   readonly done: Answered | null;
 }
@@ -46,7 +52,10 @@ export interface SessionOptions {
   timeout: number;
   /** Maximum number of accepted streams, and of dialled ones. Default 128 each. */
   maxStreams?: number;
-  /** Maximum memory for incomplete messages of all streams, in octets. Default 64 MiB. */
+  /**
+   * Maximum memory for incomplete messages of all streams, in octets. Default 64 MiB. The streams of one source get half
+   * of it. Beyond either limit, the largest stream of the source that holds the most is closed.
+   */
   maxKept?: number;
   limits?: StreamLimits;
   /** See {@link WORK}. */
@@ -56,7 +65,7 @@ export interface SessionOptions {
 
 /**
  * Budget for answering streams, as a burst and per second. A decompressed octet costs 1 unit, an octet of an answer 16,
- * a received member 1024. A unit takes about 4 ns.
+ * a received member 1024. A unit takes about 4 ns. A quarter more is reserved for sources that spent little.
  */
 export const WORK = { most: 512 * 1024 * 1024, perSecond: 32 * 1024 * 1024 } as const;
 const ANSWER_WORK = 16;
@@ -69,9 +78,11 @@ export class Sessions {
   readonly #host: SessionHost;
   readonly #timers: Timers;
   readonly #sessions = new Map<number, Session>();
-  readonly #work: Allowance;
-  #accepted = 0;
+  readonly #work: SharedAllowance;
+  readonly #accepted: Places<number>;
   #kept = 0;
+  /** `#kept` by source. */
+  readonly #keptBy = new Tally();
   #next = 1;
 
   constructor(options: SessionOptions, sink: StreamSink, host: SessionHost, timers: Timers) {
@@ -83,7 +94,8 @@ export class Sessions {
       workPerSecond: WORK.perSecond,
       ...options,
     };
-    this.#work = new Allowance(this.#options.work, this.#options.workPerSecond);
+    this.#work = new SharedAllowance(this.#options.work, this.#options.workPerSecond);
+    this.#accepted = new Places({ most: this.#options.maxStreams });
     this.#sink = sink;
     this.#host = host;
     this.#timers = timers;
@@ -94,7 +106,7 @@ export class Sessions {
     return this.#sessions.size;
   }
 
-  /** Buffered octets of incomplete messages. */
+  /** Octets of memory for incomplete messages. */
   get kept(): number {
     return this.#kept;
   }
@@ -106,32 +118,22 @@ export class Sessions {
 
   /** Sends a message and passes the answer to `done`; `null` if none arrives by the deadline. */
   ask(address: string, port: number, message: Uint8Array, deadline: number, done: Answered, now: number): void {
-    if (this.#sessions.size - this.#accepted >= this.#options.maxStreams) return done(null, now, 'too many streams');
+    if (this.#sessions.size - this.#accepted.size >= this.#options.maxStreams)
+      return done(null, now, 'too many streams');
     const id = this.#open(deadline, address, done);
     this.#sink.openStream(id, address, port, this.#encode(message, true), true);
   }
 
   /** Accepts a stream from a peer. @returns its number; 0 if the caller must close it at once. */
   accept(address: string, now: number): number {
-    if (this.#work.left(now) <= 0) return 0;
-    if (this.#accepted >= this.#options.maxStreams && !this.#makeRoom(address, now)) return 0;
-    this.#accepted++;
-    return this.#open(now + this.#options.timeout, address, null);
-  }
-
-  /** Closes the oldest stream of the address with the most streams, if it has at least two more than `address`. */
-  #makeRoom(address: string, now: number): boolean {
-    const counts = new Map<string, number>();
-    for (const one of this.#sessions.values())
-      if (one.done === null) counts.set(one.address, (counts.get(one.address) ?? 0) + 1);
-    const most = Math.max(...counts.values());
-    if (most <= (counts.get(address) ?? 0) + 1) return false;
-    for (const [id, one] of this.#sessions)
-      if (one.done === null && counts.get(one.address) === most) {
-        this.#end(id, one, null, now, 'too many streams');
-        return true;
-      }
-    return false;
+    const source = sourceOf(address);
+    if (this.#work.left(source, now) <= 0) return 0;
+    const { admitted, leaves } = this.#accepted.admit(source, now);
+    if (!admitted) return 0;
+    if (leaves !== undefined) this.closed(leaves, 'too many streams', now);
+    const id = this.#open(now + this.#options.timeout, address, null);
+    this.#accepted.add(id, source, now);
+    return id;
   }
 
   data(id: number, bytes: Uint8Array, now: number): void {
@@ -139,20 +141,15 @@ export class Sessions {
     if (session === undefined) return;
     let failure = '';
     try {
-      if (session.done === null && this.#work.left(now) <= 0)
+      if (session.done === null && this.#work.left(session.source, now) <= 0)
         return this.#end(id, session, null, now, 'too many requests');
-      const message = this.#push(session, bytes);
-      this.#kept += session.reader.kept - session.kept;
-      session.kept = session.reader.kept;
-      if (message === null) {
-        if (this.#kept > this.#options.maxKept)
-          this.#end(id, session, null, now, 'too many octets of incomplete messages');
-        return;
-      }
+      const message = this.#push(session, bytes, now);
+      this.#keep(session, session.reader.kept);
+      if (message === null) return this.#limitKept(session.source, now);
       if (session.done !== null) return this.#end(id, session, message, now, '');
-      if (message.type === 'pushPull') this.#work.spend(message.nodes.length * MEMBER_WORK);
+      if (message.type === 'pushPull') this.#work.spend(session.source, message.nodes.length * MEMBER_WORK, now);
       const reply = (answer: Uint8Array): void => {
-        this.#work.spend(answer.length * ANSWER_WORK);
+        this.#work.spend(session.source, answer.length * ANSWER_WORK, now);
         this.#sink.writeStream(id, this.#encode(answer, false));
       };
       this.#host.request(message, session.address, reply, now);
@@ -166,12 +163,36 @@ export class Sessions {
     this.#end(id, session, null, now, failure);
   }
 
-  #push({ reader }: Session, bytes: Uint8Array): StreamMessage | null {
+  #push({ reader, source }: Session, bytes: Uint8Array, now: number): StreamMessage | null {
     try {
       return reader.push(bytes);
     } finally {
-      this.#work.spend(reader.inflated);
+      this.#work.spend(source, reader.inflated, now);
     }
+  }
+
+  #keep(session: Session, octets: number): void {
+    this.#kept += octets - session.kept;
+    this.#keptBy.add(session.source, octets - session.kept);
+    session.kept = octets;
+  }
+
+  /** Closes streams until the memory of all, and that of a source, are within their limits. */
+  #limitKept(source: string, now: number): void {
+    const { maxKept } = this.#options;
+    while (source !== '' && this.#keptBy.of(source) > maxKept / 2) this.#endLargest((one) => one === source, now);
+    while (this.#kept > maxKept) {
+      const most = this.#keptBy.largest();
+      this.#endLargest((one) => this.#keptBy.of(one) === most, now);
+    }
+  }
+
+  /** Closes the stream that holds the most among those of some sources. */
+  #endLargest(isOne: (source: string) => boolean, now: number): void {
+    let largest: [number, Session] | undefined;
+    for (const entry of this.#sessions)
+      if (isOne(entry[1].source) && entry[1].kept > (largest?.[1].kept ?? -1)) largest = entry;
+    this.#end(...largest!, null, now, 'too many octets of incomplete messages');
   }
 
   closed(id: number, reason: string, now: number): void {
@@ -183,7 +204,7 @@ export class Sessions {
   clear(): void {
     for (const [id, session] of this.#sessions) {
       this.#forget(id, session);
-      this.#sink.closeStream(id);
+      this.#sink.closeStream(id, false);
     }
   }
 
@@ -191,21 +212,21 @@ export class Sessions {
     const id = this.#next++;
     const timer = this.#timers.set(deadline, (now) => this.closed(id, 'no answer', now));
     const reader = new StreamReader(this.#options.security, done !== null, this.#options.limits);
-    this.#sessions.set(id, { reader, timer, kept: 0, address, done });
+    this.#sessions.set(id, { reader, timer, kept: 0, address, source: sourceOf(address), done });
     return id;
   }
 
   #end(id: number, session: Session, answer: StreamMessage | null, now: number, failure: string): void {
     if (!this.#forget(id, session)) return;
-    this.#sink.closeStream(id);
+    this.#sink.closeStream(id, failure !== '');
     session.done?.(answer, now, failure);
   }
 
   #forget(id: number, session: Session): boolean {
     if (!this.#sessions.delete(id)) return false;
     this.#timers.cancel(session.timer);
-    this.#kept -= session.kept;
-    if (session.done === null) this.#accepted--;
+    this.#keep(session, 0);
+    this.#accepted.delete(id);
     return true;
   }
 

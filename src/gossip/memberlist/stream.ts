@@ -77,6 +77,8 @@ export const STREAM_LIMITS: Readonly<StreamLimits> = {
 
 /** Longer messages are sent uncompressed, which peers accept: compressing a megabyte blocks the process for 25 ms. */
 export const MAX_DEFLATED = 128 * 1024;
+/** Approximate memory of a decoded member, in octets: an object, a name, and views of its metadata and versions. */
+const MEMBER_MEMORY = 512;
 /** Maximum length of a map in octets, except that of a compressed message; no real member's comes near. */
 const MAX_MAP = 4096;
 
@@ -137,7 +139,7 @@ export class StreamReader {
   readonly #security: Security;
   readonly #limits: StreamLimits;
   readonly #dialled: boolean;
-  #bytes = new Uint8Array(256);
+  #bytes = new Uint8Array(0);
   #length = 0;
   /** Minimum number of octets for the next attempt to parse. */
   #needed = 1;
@@ -161,9 +163,9 @@ export class StreamReader {
     return this.#decompressed.octets;
   }
 
-  /** Buffered octets. */
+  /** Octets of memory that the incomplete message takes. */
   get kept(): number {
-    return this.#length;
+    return this.#bytes.length + (this.#message === null ? (this.#parser?.members ?? 0) * MEMBER_MEMORY : 0);
   }
 
   /**
@@ -192,7 +194,7 @@ export class StreamReader {
   #append(bytes: Uint8Array): void {
     const end = this.#length + bytes.length;
     if (end > this.#bytes.length) {
-      const grown = new Uint8Array(Math.max(end, this.#bytes.length * 2));
+      const grown = new Uint8Array(Math.max(end, Math.min(this.#bytes.length * 2, this.#limits.octets)));
       grown.set(this.#bytes.subarray(0, this.#length));
       this.#bytes = grown;
     }
@@ -284,6 +286,11 @@ class MessageParser {
     this.#limits = limits;
     this.#at = at;
     this.#decompressed = decompressed;
+  }
+
+  /** Number of members decoded so far. */
+  get members(): number {
+    return this.#nodes.length;
   }
 
   parse(bytes: Uint8Array, length: number, inflated: boolean): StreamMessage {
