@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { open, type FileHandle } from 'node:fs/promises';
 import { getSystemErrorMap } from 'node:util';
-import { follow, HostError, type Captured } from '../host/index.js';
+import { HostError, queryCapture, type Captured } from '../host/index.js';
 import { tree } from '../packet/index.js';
 import { PcapngWriter } from '../pcap/index.js';
 import { MAX_COUNT, MAX_SECONDS, MAX_SNAP, type CaptureRequest } from '../schema/index.js';
@@ -81,9 +81,9 @@ export async function run(args: string[]): Promise<number> {
   let dropped = 0;
   let failure: unknown = null;
   try {
-    for await (const page of follow(control, request, { timeout, signal: interrupt.signal })) {
+    for await (const page of queryCapture(control, request, { timeout, signal: interrupt.signal })) {
       dropped = page.dropped ?? 0;
-      const captured = page.result as readonly Captured[];
+      const captured = page.result;
       if (captured.length === 0) continue;
       if (file !== null) await file.write(captured);
       else if (!process.stdout.write(captured.map(show).join(''))) await once(process.stdout, 'drain');

@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ask, codeOf, HostError, ip, UNDERLAY, type AllCounters, type Captured } from '../host/index.js';
+import { codeOf, HostError, ip, query, UNDERLAY, type Captured } from '../host/index.js';
 import { countersTable } from './counters.js';
 import { echoCommand, serveEcho } from './demo-echo.js';
 import { lineOf, toShown } from './captured.js';
@@ -57,7 +57,7 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     for (const packet of packets) print(indent(lineOf(toShown(packet))));
 
     heading('What host 1 knows');
-    print(indent(VIEWS.fdb(await ask(scene.control(1), { command: 'fdb' }))));
+    print(indent(VIEWS.fdb(await query(scene.control(1), { command: 'fdb' }))));
 
     const echo = packets.findIndex(({ place, direction }, i) => place === UNDERLAY && direction === 'out' && i > 0);
     if (echo > 0) {
@@ -73,7 +73,7 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     const received = await scene.ping(count);
 
     heading('Counters of host 1');
-    print(indent(countersTable((await ask(scene.control(1), { command: 'counters' })) as AllCounters)));
+    print(indent(countersTable(await query(scene.control(1), { command: 'counters' }))));
     if (received !== count) print(`\n${count - received} of ${count} pings did not come back.`);
     else if (keep) {
       kept = true;
@@ -228,8 +228,8 @@ class Scene {
    * The packets of the first ping as host 1 sees them: two of ARP, two of the ping, and the two that carry the ping.
    */
   async first(): Promise<Captured[]> {
-    const captured = ask(this.control(1), { command: 'capture', count: 6, seconds: 5 }) as Promise<Captured[]>;
-    await ask(this.control(1), { command: 'counters' }); // once it has answered, it has also processed the request before
+    const captured = query(this.control(1), { command: 'capture', count: 6, seconds: 5 });
+    await query(this.control(1), { command: 'counters' }); // once it has answered, it has also processed the request before
     await ip(this.#echo(1, ['-W', '4'])).catch(() => undefined);
     return captured;
   }

@@ -1,5 +1,5 @@
 /** `vtep explain`: prints step by step what a running VTEP would do with a frame or a datagram, and why. */
-import { ask } from '../host/index.js';
+import { query } from '../host/index.js';
 import { MAX_PACKET } from '../schema/index.js';
 import { type Explanation } from '../vtep/index.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
@@ -47,13 +47,13 @@ export async function run(args: string[]): Promise<number> {
   requireValues(flags, 'port', 'device');
   requireValues(flags, 'from', 'ip');
   const timeout = timeoutOf(flags);
-  const explanation = (await ask(
+  const explanation = await query(
     control,
     isFrame
       ? { command: 'explain', port, frame: octets(flags, 'frame') }
       : { command: 'explain', from: from!, datagram: octets(flags, 'datagram') },
     { timeout },
-  )) as Explanation;
+  );
   process.stdout.write(`${flags.on('json') ? JSON.stringify(explanation, null, 2) : readable(explanation)}\n`);
   return explanation.delivered.length + explanation.transmitted.length > 0 ? 0 : 3;
 }

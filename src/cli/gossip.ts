@@ -1,8 +1,8 @@
 /** `vtep gossip`: members, networks and entries of a cluster, and the keys of an agent. */
 import { randomBytes } from 'node:crypto';
 import {
-  ask,
   HostError,
+  query,
   queryCluster,
   resolveHost,
   writeKeyFile,
@@ -11,7 +11,7 @@ import {
   type MemberListing,
 } from '../host/index.js';
 import { STATE } from '../gossip/memberlist/index.js';
-import { closest, type Request } from '../schema/index.js';
+import { closest } from '../schema/index.js';
 import { noRest, parseFlags, refuseBeside, UsageError, type Flag, type Parsed } from './flags.js';
 import { keyOfArgument, keyring, warn } from './gossip-keyring.js';
 import { watch, WATCH } from './gossip-watch.js';
@@ -155,7 +155,7 @@ async function members(flags: Parsed): Promise<number> {
   refuseBeside(flags, 'control', ['key'], ': the agent has its keys');
   const list = flags.given.has('join')
     ? listed(await queryAny(flags))
-    : ((await ask(requireControl(flags), { command: 'members' })) as MemberListing[]);
+    : await query(requireControl(flags), { command: 'members' });
   process.stdout.write(`${flags.on('json') ? JSON.stringify(list, null, 2) : membersTable(list)}\n`);
   return 0;
 }
@@ -206,8 +206,8 @@ async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', 
       `missing: KEY, in base64, or a file with a key${command === 'install-key' ? '' : ', or a fingerprint'}`,
     );
   const control = requireControl(flags);
-  const request: Request = command === 'keys' ? { command } : { command, key: keyText(text!, command) };
-  const list = (await ask(control, request)) as KeyListing[];
+  const request = command === 'keys' ? { command } : { command, key: keyText(text!, command) };
+  const list = await query(control, request);
   process.stdout.write(`${flags.on('json') ? JSON.stringify(list, null, 2) : keysTable(list)}\n`);
   return 0;
 }

@@ -1,5 +1,5 @@
 /** `vtep show`: prints the state of a running VTEP. */
-import { ask, type AllCounters, type MemberListing, type NetworkListing } from '../host/index.js';
+import { query, type AllCounters, type MemberListing, type NetworkListing } from '../host/index.js';
 import { closest } from '../schema/index.js';
 import { type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
@@ -109,7 +109,7 @@ export async function run(args: string[]): Promise<number> {
   if (vni !== undefined && !OF_NETWORKS.includes(command))
     throw new UsageError(`--vni does not go with ${command}; use it with ${OF_NETWORKS.join(', ')}`);
   const timeout = timeoutOf(flags);
-  const result = await ask(control, { command, ...(vni === undefined ? {} : { vni }) }, { timeout });
+  const result: unknown = await query(control, { command, ...(vni === undefined ? {} : { vni }) }, { timeout });
   const text = flags.on('prometheus')
     ? prometheus(result as AllCounters)
     : flags.on('json')

@@ -5,13 +5,28 @@ import { codeOf, HostError } from './error.js';
 import { type Page } from './pages.js';
 
 export interface AskOptions {
-  /** Milliseconds to wait for the connection and for each line of the reply. Default 10,000. */
+  /**
+   * Milliseconds to wait for the connection and for each line of the reply. Default 10,000. All lines together may take
+   * `LINES` times as long, those of a capture also the seconds of the request.
+   */
   timeout?: number;
   /** Ends a reply early. */
   signal?: AbortSignal;
 }
 
 const TIMEOUT = 10_000;
+const LINES = 6;
+
+/**
+ * Limits of a reply, in UTF-16 code units: of one line, and of a whole result that `ask` collects. A page of a listing has
+ * some 30 thousand, the counters of a thousand segments 1.5 million.
+ */
+const MAX_LINE = 16 << 20;
+const MAX_RESULT = 128 << 20;
+/** Most lists and objects inside one another; a reply has 6. */
+const MAX_DEPTH = 16;
+/** Most characters of an error that the VTEP reports. */
+const MAX_ERROR = 1000;
 
 /**
  * Sends a request to the VTEP that listens at `path`, and returns the whole result.
@@ -19,8 +34,11 @@ const TIMEOUT = 10_000;
  */
 export async function ask(path: string, request: Request, options: AskOptions = {}): Promise<unknown> {
   const parts: unknown[][] = [];
-  for await (const { result, last } of replies(path, request, options)) {
+  let length = 0;
+  for await (const { result, last, size } of replies(path, request, options)) {
     if (last && parts.length === 0) return result;
+    length += size;
+    if (length > MAX_RESULT) throw tooLong(path, 'result', MAX_RESULT);
     parts.push(result as unknown[]);
   }
   return parts.flat();
@@ -32,45 +50,55 @@ export async function ask(path: string, request: Request, options: AskOptions = 
  * @throws HostError as `ask` does.
  */
 export async function* follow(path: string, request: Request, options: AskOptions = {}): AsyncGenerator<Page> {
-  for await (const page of replies(path, request, options)) yield { ...page, result: page.result as unknown[] };
+  for await (const { result, dropped, last } of replies(path, request, options))
+    yield { result: result as unknown[], last, ...(dropped === undefined ? {} : { dropped }) };
 }
 
 async function* replies(
   path: string,
   request: Request,
   { timeout = TIMEOUT, signal }: AskOptions,
-): AsyncGenerator<{ result: unknown; dropped?: number; last: boolean }> {
+): AsyncGenerator<{ result: unknown; dropped?: number; last: boolean; size: number }> {
   const socket = connect(path);
   socket.setEncoding('utf8');
   const abort = (): void => void socket.destroy();
   signal?.addEventListener('abort', abort);
   socket.write(`${JSON.stringify(request)}\n`);
   const chunks = (socket as AsyncIterable<string>)[Symbol.asyncIterator]();
-  let text = '';
-  let searched = 0;
+  /** The beginning of the next line, in pieces: to join them for each piece would copy it each time. */
+  let pieces: string[] = [];
+  let length = 0;
+  // Time counts only while this process waits: the caller may take as long as it likes for each part.
+  let left = LINES * timeout + (request.command === 'capture' ? request.seconds * 1000 : 0);
+  let lineLeft = timeout;
   try {
     for (;;) {
-      const end = text.indexOf('\n', searched);
-      if (end >= 0) {
-        const line = text.slice(0, end);
-        text = text.slice(end + 1);
-        searched = 0;
-        const reply = parseReply(path, line);
-        if (!reply.ok) throw new HostError(reply.error);
-        const { result, dropped, more } = reply;
-        yield { result, ...(dropped === undefined ? {} : { dropped }), last: more !== true };
-        if (more !== true) return;
-        continue;
-      }
-      searched = text.length;
-      const { done, value } = await within(chunks.next(), timeout, () => socket.destroy(new Late()));
+      const began = performance.now();
+      const late = (): void => void socket.destroy(new Late());
+      const { done, value } = await within(chunks.next(), Math.min(lineLeft, left), late);
+      const waited = performance.now() - began;
+      lineLeft -= waited;
+      left -= waited;
       if (done === true) {
         if (signal?.aborted === true) return;
         throw new HostError(
           `the VTEP at ${path} closed the connection before the end of its reply: it has stopped, or the reply was read too slowly`,
         );
       }
-      text += value;
+      const [piece, ...starts] = value.split('\n');
+      pieces.push(piece!);
+      for (const start of starts) {
+        const line = pieces.join('');
+        pieces = [start];
+        const reply = parseReply(path, line);
+        if (!reply.ok) throw new HostError(oneLine(reply.error));
+        const { result, dropped, more } = reply;
+        yield { result, ...(dropped === undefined ? {} : { dropped }), last: more !== true, size: line.length };
+        if (more !== true) return;
+        lineLeft = timeout;
+      }
+      length = starts.length === 0 ? length + value.length : pieces[0]!.length;
+      if (length > MAX_LINE) throw tooLong(path, 'line', MAX_LINE);
     }
   } catch (error) {
     if (signal?.aborted === true) return;
@@ -107,12 +135,54 @@ async function within<T>(promise: Promise<T>, milliseconds: number, late: () => 
 /** @throws HostError */
 function parseReply(path: string, line: string): Reply {
   try {
-    const reply = JSON.parse(line) as Reply;
-    if (typeof reply.ok === 'boolean') return reply;
+    const reply: unknown = isFlat(line) ? JSON.parse(line) : null;
+    if (isReply(reply)) return reply;
   } catch {
     // not a reply of a VTEP
   }
-  throw new HostError(`the process that listens on ${path} is not a VTEP: it answered "${line.slice(0, 60)}"`);
+  throw new HostError(`the process that listens on ${path} is not a VTEP: it answered "${oneLine(line.slice(0, 60))}"`);
+}
+
+function isReply(value: unknown): value is Reply {
+  if (typeof value !== 'object' || value === null) return false;
+  const { ok, result, more, dropped, error } = value as Record<string, unknown>;
+  if (ok === false) return typeof error === 'string';
+  const isList = Array.isArray(result);
+  return (
+    ok === true &&
+    (more === undefined || (more === true && isList)) &&
+    (dropped === undefined || (isList && Number.isSafeInteger(dropped) && (dropped as number) >= 0))
+  );
+}
+
+/** Whether a JSON text has few levels: what walks over its value later may recurse. */
+function isFlat(json: string): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < json.length; i++) {
+    const char = json[i]!;
+    if (char === '"') inString = !inString;
+    else if (inString) i += char === '\\' ? 1 : 0;
+    else if (char === '[' || char === '{') {
+      if (++depth > MAX_DEPTH) return false;
+    } else if (char === ']' || char === '}') depth--;
+  }
+  return true;
+}
+
+/** Text of the VTEP as a part of an error: one line, not longer than a person reads. */
+function oneLine(text: string): string {
+  const line = text
+    .slice(0, MAX_ERROR)
+    .trim()
+    .replace(/\s*[\r\n\u2028\u2029]+\s*/g, '; ');
+  return text.length > MAX_ERROR ? `${line}...` : line;
+}
+
+function tooLong(path: string, what: string, most: number): HostError {
+  return new HostError(
+    `the process that listens on ${path} is not a VTEP, or has too much to say: a ${what} of its reply is longer than ${most >> 20} MiB`,
+  );
 }
 
 function unreachable(path: string, code: string): string {

@@ -184,7 +184,9 @@ class Client {
       if (line.trim() !== '') await this.#answer(line);
       this.idleSince = performance.now();
     }
-    this.#socket.end(() => this.#socket.destroy());
+    // Replies that the client does not read must not hold the connection.
+    const late = setTimeout(() => this.destroy(), this.#limits.stall);
+    this.#socket.end(() => this.#socket.destroy()).on('close', () => clearTimeout(late));
   }
 
   /**
@@ -219,7 +221,8 @@ class Client {
       }
       if (this.#ended) return null;
       this.#socket.resume();
-      if (!(await this.#woken(this.#limits.idle))) this.destroy();
+      const left = this.idleSince + this.#limits.idle - performance.now(); // parts of a request do not extend it
+      if (!(await this.#woken(left))) this.destroy();
     }
   }
 

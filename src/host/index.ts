@@ -1,6 +1,8 @@
 /** A VTEP on a Linux host: TAPs, the underlay's sockets, namespaces, the control socket. */
 export { aesGcm } from './aead.js';
 export { ask, follow, type AskOptions } from './ask.js';
+export { query, queryCapture } from './query.js';
+export { type Question, type Results } from './replies.js';
 export { UNDERLAY, type Captured } from './capture.js';
 export { serveControl, type Control, type ControlLimits, type Handler } from './control.js';
 export {

@@ -1,0 +1,40 @@
+/** Asks a running VTEP and checks its answer, so that the caller can use it as its type says. */
+import { type Request } from '../schema/index.js';
+import { ask, follow, type AskOptions } from './ask.js';
+import { HostError } from './error.js';
+import { type Page } from './pages.js';
+import { checkResult, type Question, type Results } from './replies.js';
+
+/** A request with a given command. */
+type Asked<Q extends Question> = Request & { command: Q };
+
+/**
+ * Sends a request to the VTEP that listens at `path`, and returns the whole result.
+ * @throws HostError as `ask` does, and if the result is not one of a VTEP.
+ */
+export async function query<Q extends Question>(
+  path: string,
+  request: Asked<Q>,
+  options: AskOptions = {},
+): Promise<Results[Q]> {
+  return checkResult(request.command, await ask(path, request, options), path);
+}
+
+/**
+ * Sends a request for a capture to the VTEP that listens at `path`, and yields the packets as they arrive. The caller may
+ * stop early.
+ * @throws HostError as `query` does, and if there are more packets than the request allows.
+ */
+export async function* queryCapture(
+  path: string,
+  request: Asked<'capture'>,
+  options: AskOptions = {},
+): AsyncGenerator<Page & { result: Results['capture'] }> {
+  let left = request.count;
+  for await (const page of follow(path, request, options)) {
+    const result = checkResult('capture', page.result, path);
+    left -= result.length;
+    if (left < 0) throw new HostError(`the VTEP at ${path} sent more than the ${request.count} packets of the capture`);
+    yield { ...page, result };
+  }
+}
