@@ -2,6 +2,7 @@
 import { underlayOf } from '../host/index.js';
 import { parseHostPort, type Gossip, type Plan } from '../schema/index.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
+import { requireOneInput } from './key-warnings.js';
 import {
   checked,
   commonFields,
@@ -22,9 +23,9 @@ export const GOSSIP: readonly Flag[] = [
   { name: 'join', value: 'HOST[:PORT]', many: true, text: 'members to join, by name or address; one is enough' },
   {
     name: 'key',
-    value: 'BASE64|FILE',
+    value: 'FILE|-',
     many: true,
-    text: 'encrypt with the first key, decrypt with any of them; see "vtep gossip keygen"',
+    text: 'files of keys ("-": standard input): encrypt with the first key, decrypt with any; see "vtep gossip keygen"',
   },
   { name: 'name', value: 'NODE', text: 'this member’s name (default: the advertised address)' },
   {
@@ -41,6 +42,7 @@ export const GOSSIP: readonly Flag[] = [
  */
 export async function readAgentPlan(flags: Parsed): Promise<Plan> {
   noRest(flags);
+  requireOneInput(flags);
   const path = flags.value('config');
   const file = path === undefined ? {} : configFile(flags, path);
   const gossip = gossipFields(flags);

@@ -37,6 +37,14 @@ attachment wins on every host. The newer one is withdrawn, with a warning on bot
 older one is gone. "vtep show networks" lists the conflicts, the same on every host.`,
     },
     {
+      title: 'keys',
+      text: `A file of keys has one key in base64 on each line, 16, 24 or 32 bytes of it; lines that begin with # are ignored. vtep
+warns of a file with keys that other users can read, be it the configuration file, and refuses one that they can change.
+
+A key itself is accepted in place of a file, with a warning: other users can read it in the list of processes until vtep
+has started, and all the time where another program, such as sudo or npx, has it as an argument.`,
+    },
+    {
       title: 'configuration file',
       text: `In addition to the fields of "vtep up"; segments and taps are optional:
 

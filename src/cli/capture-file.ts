@@ -1,6 +1,6 @@
 /** The output file of `vtep read --write`. */
 import { open, stat, type FileHandle } from 'node:fs/promises';
-import { codeOf, HostError } from '../host/index.js';
+import { codeOf, HostError, PRIVATE } from '../host/index.js';
 import { PcapngWriter, PcapWriter, type CapturedPacket, type CaptureInterface } from '../pcap/index.js';
 
 /** Number of bytes to collect before writing. */
@@ -49,7 +49,7 @@ export class CaptureFile {
       const [output, input] = await Promise.all([identity(this.#path), identity(this.#input)]);
       if (output !== null && output === input)
         throw new HostError(`${this.#path} is the capture that is read; write to another file`);
-      this.#file = await this.#trying(() => open(this.#path, 'w'));
+      this.#file = await this.#trying(() => open(this.#path, 'w', PRIVATE));
     }
     if (this.#pcapng !== null) this.#add(this.#pcapng.header());
   }

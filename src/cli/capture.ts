@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { open, type FileHandle } from 'node:fs/promises';
 import { getSystemErrorMap } from 'node:util';
-import { HostError, queryCapture, type Captured } from '../host/index.js';
+import { HostError, PRIVATE, queryCapture, type Captured } from '../host/index.js';
 import { tree } from '../packet/index.js';
 import { PcapngWriter } from '../pcap/index.js';
 import { MAX_COUNT, MAX_SECONDS, MAX_SNAP, type CaptureRequest } from '../schema/index.js';
@@ -131,7 +131,8 @@ class PacketFile {
 
   /** @throws HostError if the file cannot be created. */
   static async open(path: string): Promise<PacketFile> {
-    const handle = path === '-' ? null : await open(path, 'w').catch((error: unknown) => unwritable(path, error));
+    const handle =
+      path === '-' ? null : await open(path, 'w', PRIVATE).catch((error: unknown) => unwritable(path, error));
     const file = new PacketFile(path, handle);
     await file.#append([file.#writer.header()]);
     return file;

@@ -1,11 +1,13 @@
 /** The keys that `vtep gossip` gets in flags and arguments. */
 import { HostError, keyringOf, readKeys } from '../host/index.js';
 import { UsageError, type Parsed } from './flags.js';
+import { argumentWarnings } from './key-warnings.js';
 
 type Warn = (message: string) => void;
 
 /** The ring of `--key`; `undefined` without keys. @throws UsageError */
 export function keyring(flags: Parsed, warn: Warn): ReturnType<typeof keyringOf> {
+  argumentWarnings(flags.typed('key'), flags.values('key')).forEach(warn);
   return named(flags.typed('key'), () => keyringOf(flags.values('key'), warn));
 }
 
@@ -14,6 +16,7 @@ export function keyring(flags: Parsed, warn: Warn): ReturnType<typeof keyringOf>
  * @throws UsageError if it is no key, and no file with one key.
  */
 export function keyOfArgument(name: string, text: string, warn: Warn): Uint8Array {
+  argumentWarnings(name, [text]).forEach(warn);
   const [key, ...more] = named(name, () => readKeys([text], warn));
   if (more.length > 0) throw new UsageError(`${name}: ${text} has ${more.length + 1} keys; give one`);
   return key!;

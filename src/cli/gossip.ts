@@ -1,5 +1,6 @@
 /** `vtep gossip`: members, networks and entries of a cluster, and the keys of an agent. */
 import { randomBytes } from 'node:crypto';
+import { fstatSync } from 'node:fs';
 import {
   HostError,
   query,
@@ -23,7 +24,12 @@ import { table } from './table.js';
 
 const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'control socket of an agent on this host' };
 const JOIN: Flag = { name: 'join', value: 'HOST[:PORT]', many: true, text: 'a member to ask, by name or address' };
-const KEY: Flag = { name: 'key', value: 'BASE64|FILE', many: true, text: 'the cluster’s key' };
+const KEY: Flag = {
+  name: 'key',
+  value: 'FILE|-',
+  many: true,
+  text: 'file with the cluster’s key ("-": standard input)',
+};
 const OUTPUT: Flag = {
   name: 'output',
   letter: 'o',
@@ -97,7 +103,11 @@ export const manual: Manual = {
   sections: [
     {
       title: 'keys',
-      text: `KEY is a key in base64 or a file that contains one; for "use" and "remove" also a fingerprint that "keys" shows.
+      text: `KEY is a file that contains a key in base64, or "-" for standard input; for "use" and "remove" also a fingerprint
+that "keys" shows. A key itself is accepted in place of a file, with a warning: other users can read it in the list of
+processes until vtep has started, and all the time where another program, such as sudo or npx, has it as an argument.
+
+vtep warns of a file with keys that other users can read, and refuses one that they can change.
 
 To change the key of a running cluster without losing a message, finish each step on every agent before the next:
 
@@ -143,9 +153,20 @@ async function keygen(flags: Parsed): Promise<number> {
   const path = flags.value('output') ?? '-';
   if (path === '-' && flags.on('force')) throw new UsageError('--force goes with -o FILE, which it overwrites');
   const key = randomBytes(32).toString('base64');
-  if (path === '-') process.stdout.write(`${key}\n`);
-  else writeKeyFile(path, key, flags.on('force') === true);
+  if (path === '-') {
+    // The redirection of a shell has created the file, with the mode that the umask leaves.
+    const warning = keygenWarning();
+    if (warning !== undefined) warn(warning);
+    process.stdout.write(`${key}\n`);
+  } else writeKeyFile(path, key, flags.on('force') === true);
   return 0;
+}
+
+/** Whether standard output is a file that others can read. */
+function keygenWarning(): string | undefined {
+  const stats = fstatSync(1);
+  if (!stats.isFile() || (stats.mode & 0o066) === 0) return undefined;
+  return `other users can read or change the file on standard output (mode ${(stats.mode & 0o777).toString(8)}); write the key with -o FILE`;
 }
 
 async function members(flags: Parsed): Promise<number> {

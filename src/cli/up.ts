@@ -3,6 +3,7 @@ import { applyMtus, HostError, LEVELS, Overlay, tapMtu, type AllCounters, type L
 import { findWarnings, problemText, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
+import { keyWarnings } from './key-warnings.js';
 import { type Manual, type Section } from './manual.js';
 import { Service } from './service.js';
 import { Hangup, Stopping, type Reread } from './signals.js';
@@ -91,6 +92,7 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
   const { log } = output;
   for (const oddity of findWarnings(plan))
     log.warning('configuration', problemText(oddity, ...namesFor(plan, oddity.path)));
+  for (const warning of keyWarnings(plan, flags)) log.warning('key', warning);
   if (flags.on('dry-run')) return dryRun(plan, log);
 
   const stopping = new Stopping();

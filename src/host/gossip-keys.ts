@@ -1,20 +1,15 @@
 /** Keys of the gossip: reads them from text and files, writes them, and lists them by fingerprint. */
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  fchmodSync,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { statSync } from 'node:fs';
 import { Keyring } from '../gossip/memberlist/index.js';
-import { codeOf, HostError } from './error.js';
+import { HostError } from './error.js';
+import { readPrivate, writePrivate } from './private-file.js';
 
 const LENGTHS = [16, 24, 32];
+/** Stands for standard input in place of a file. */
+const INPUT = '-';
+/** Most bytes of a file of keys. */
+const MAX_FILE = 65_536;
 
 /** A key of a ring as listings show it; never contains the key itself. */
 export interface KeyListing {
@@ -26,22 +21,21 @@ export interface KeyListing {
 }
 
 /**
- * Reads keys. Each text is a key in base64, or the path of a file with one key per line.
+ * Reads keys. Each text is a key in base64, the path of a file with one key per line, or `-` for standard input.
  * @param warn Receives a warning for each file that other users can read, with the command that fixes it.
- * @throws HostError; its message never contains a key.
+ * @throws HostError, also for a file that other users can change; its message never contains a key.
  */
 export function readKeys(texts: readonly string[], warn: (message: string) => void): Uint8Array[] {
-  for (const path of texts.filter(isFile)) {
-    const mode = statSync(path).mode & 0o777;
-    if ((mode & 0o044) !== 0)
-      warn(`other users can read the key file ${path} (mode ${mode.toString(8)}); run: chmod 600 ${path}`);
-  }
   return texts.flatMap((text) => {
-    const key = keyOf(text);
-    if (key !== null && !isFile(text)) return [key];
-    if (isFile(text) || /^[./~]/.test(text)) return keysOfFile(text);
+    if (isKeyText(text)) return [keyOf(text)!];
+    if (text === INPUT || isFile(text) || /^[./~]/.test(text)) return keysOfFile(text, warn);
     throw new HostError(`the key ${wrong(text)}, and there is no file of that name`);
   });
+}
+
+/** Whether a text is a key itself, and not the name of an existing file. */
+export function isKeyText(text: string): boolean {
+  return keyOf(text) !== null && !isFile(text);
 }
 
 /**
@@ -50,42 +44,7 @@ export function readKeys(texts: readonly string[], warn: (message: string) => vo
  * @throws HostError if the file exists, or cannot be written.
  */
 export function writeKeyFile(path: string, key: string, force: boolean): void {
-  let file: number;
-  try {
-    file = openSync(path, force ? 'w' : 'wx', 0o600);
-  } catch (error) {
-    if (codeOf(error) === 'EEXIST')
-      throw new HostError(`${path} exists; overwrite it with --force, or choose another file`, { cause: error });
-    throw new HostError(`${path} cannot be written: ${writeTrouble(error)}`, { cause: error });
-  }
-  try {
-    if (fstatSync(file).isFile()) fchmodSync(file, 0o600); // an existing file would keep its mode
-    writeSync(file, `${key}\n`);
-    if (fstatSync(file).isFile()) fsyncSync(file);
-  } catch (error) {
-    if (!force) rmSync(path, { force: true });
-    throw new HostError(`${path} cannot be written: ${writeTrouble(error)}`, { cause: error });
-  } finally {
-    closeSync(file);
-  }
-}
-
-function writeTrouble(error: unknown): string {
-  switch (codeOf(error)) {
-    case 'ENOENT':
-      return 'no such directory';
-    case 'EACCES':
-    case 'EPERM':
-      return 'permission denied';
-    case 'EISDIR':
-      return 'it is a directory';
-    case 'ENOSPC':
-      return 'no space is left on the device';
-    case 'EROFS':
-      return 'the file system is read-only';
-    default:
-      return (error as Error).message;
-  }
+  writePrivate(path, `${key}\n`, force);
 }
 
 /**
@@ -151,22 +110,32 @@ function wrong(text: string): string {
   return `has ${bytes.length} bytes, not 16, 24 or 32 in base64 ("vtep gossip keygen" makes one)`;
 }
 
-function keysOfFile(path: string): Uint8Array[] {
-  let text: string;
+/** What standard input contained: it can be read once, and a start reads the keys twice. */
+let input: ReturnType<typeof readPrivate> | undefined;
+
+function readFile(path: string): ReturnType<typeof readPrivate> {
   try {
-    text = readFileSync(path, 'utf8');
+    if (path === INPUT) return (input ??= readPrivate('key file', path, MAX_FILE));
+    return readPrivate('key file', path, MAX_FILE);
   } catch (error) {
+    if (error instanceof HostError) throw error;
     throw new HostError(`the key's file cannot be read: ${(error as Error).message}`, { cause: error });
   }
+}
+
+function keysOfFile(path: string, warn: (message: string) => void): Uint8Array[] {
+  const { text, warning } = readFile(path);
+  if (warning !== undefined) warn(warning);
+  const name = path === INPUT ? 'standard input' : path;
   const lines = text.split('\n').map((line) => line.trim());
   const keys = lines.flatMap((line, i) => {
     if (line === '' || line.startsWith('#')) return [];
     const key = keyOf(line);
-    if (key === null) throw new HostError(`${path}:${i + 1}: the key ${wrong(line)}`);
+    if (key === null) throw new HostError(`${name}:${i + 1}: the key ${wrong(line)}`);
     return [key];
   });
   if (keys.length === 0)
-    throw new HostError(`${path} contains no key; write one key per line, 16, 24 or 32 bytes in base64`);
+    throw new HostError(`${name} contains no key; write one key per line, 16, 24 or 32 bytes in base64`);
   return keys;
 }
 

@@ -15,7 +15,8 @@ export {
 } from './engine.js';
 export { about, codeOf, HostError } from './error.js';
 export { GossipHost, type GossipOptions, type Companion } from './gossip.js';
-export { fingerprint, keyringOf, readKeys, writeKeyFile, type KeyListing } from './gossip-keys.js';
+export { fingerprint, isKeyText, keyringOf, readKeys, writeKeyFile, type KeyListing } from './gossip-keys.js';
+export { exposureOf, PRIVATE } from './private-file.js';
 export {
   GossipObserver,
   type Change,

@@ -79,7 +79,10 @@ const Gossip = Type.Object(
     tunnel: Type.Optional(Ip),
     join: Type.Optional(Type.Array(Host)),
     keys: Type.Optional(
-      Type.Array(Type.String({ minLength: 1, expected: 'a key in base64, or a file with one key per line' })),
+      Type.Array(
+        Type.String({ minLength: 1, expected: 'a key in base64, or a file with one key per line', secret: true }),
+        { expected: 'a list of keys and files of keys', secret: true },
+      ),
     ),
     networks: Type.Optional(
       Type.Array(

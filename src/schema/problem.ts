@@ -94,6 +94,7 @@ function finding(error: ValueError): Omit<Problem, 'path'> {
     };
   }
   const expected = expectation(error);
+  if (schema['secret'] === true) return { reason: `expected ${expected}`, given: undefined };
   const why = typeof given === 'string' ? whyNot(schema['format'], given) : undefined;
   if (why !== undefined) return { reason: `expected ${expected}, got ${show(given)}, ${why}`, given };
   const choices = choicesOf(schema);

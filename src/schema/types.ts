@@ -88,7 +88,10 @@ export interface Gossip {
   tunnel?: string;
   /** Members to join: names or addresses, with or without a port. */
   join?: string[];
-  /** Each a key of 16, 24 or 32 bytes in base64, or a file of keys. The first key encrypts. Absent: no encryption. */
+  /**
+   * Each a file of keys, `-` for standard input, or a key of 16, 24 or 32 bytes in base64. The first key encrypts. Absent:
+   * no encryption.
+   */
   keys?: string[];
   networks?: GossipNetwork[];
 }

@@ -124,7 +124,12 @@ for (const [name, command, answer, expected] of [
     /holder\.since: /,
   ],
   ['keys', ['gossip', 'keys'], line([5]), /\[0\]: /],
-  ['steps', ['explain', '--port', 'x', '--frame', 'ff'], line({ steps: 5, delivered: [], transmitted: [], dropped: null }), /wrong: steps: /],
+  [
+    'steps',
+    ['explain', '--port', 'x', '--frame', 'ff'],
+    line({ steps: 5, delivered: [], transmitted: [], dropped: null }),
+    /wrong: steps: /,
+  ],
   ['a packet without a time', ['capture'], line([{ ...captured, time: 'x' }]), /\[0\]\.time: /],
   ['a packet with odd data', ['capture', '--tree'], line([{ ...captured, data: 'f' }]), /\[0\]\.data: /],
   [

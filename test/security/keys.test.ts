@@ -1,0 +1,209 @@
+/** Keys of the gossip: what other users of the host can learn of them, and which files the program trusts. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { withoutKeys } from '../../src/cli/hide-keys.js';
+import { readKeys } from '../../src/host/gossip-keys.js';
+import { REPOSITORY, VTEP, waitFor, type Outcome } from '../support/lab.js';
+
+const KEY = Buffer.alloc(32, 0xa7).toString('base64');
+const directory = mkdtempSync(join(tmpdir(), 'weft-keys-'));
+const running: { child: ChildProcess; ended: Promise<unknown> }[] = [];
+test.after.each(async () => {
+  for (const { child, ended } of running.splice(0)) {
+    child.kill('SIGTERM');
+    await ended;
+  }
+});
+test.after(() => rmSync(directory, { recursive: true }));
+
+/** Runs `vtep`, with text on standard input. */
+function start(
+  args: readonly string[],
+  input = '',
+  through: readonly string[] = [],
+): { child: ChildProcess } & Outcome {
+  const command = [...through, ...VTEP, ...args];
+  const child = spawn(command[0]!, command.slice(1), { stdio: 'pipe' });
+  const outcome = { child, code: null, signal: null, stdout: '', stderr: '' } as { child: ChildProcess } & Outcome;
+  child.stdout.on('data', (data: Buffer) => (outcome.stdout += data.toString()));
+  child.stderr.on('data', (data: Buffer) => (outcome.stderr += data.toString()));
+  child.stdin.on('error', () => undefined).end(input);
+  running.push({ child, ended: new Promise((resolve) => child.on('close', (code) => resolve((outcome.code = code)))) });
+  return outcome;
+}
+
+async function vtep(args: readonly string[], input = '', through: readonly string[] = []): Promise<Outcome> {
+  const outcome = start(args, input, through);
+  await running.at(-1)!.ended;
+  return outcome;
+}
+
+let port = 47_900;
+const agentArgs = (...more: string[]): string[] => {
+  const [udp, gossip] = [port++, port++];
+  const place = ['--local', '127.0.0.1', '--port', `${udp}`, '--bind', `127.0.0.1:${gossip}`, '--engine', 'dgram'];
+  return ['agent', ...place, '--network', 'a:1:10.0.0.0/24', ...more];
+};
+
+function keyFile(name: string, mode: number): string {
+  const path = join(directory, name);
+  writeFileSync(path, `${KEY}\n`);
+  chmodSync(path, mode);
+  return path;
+}
+
+for (const [name, flags, through] of [
+  ['--key KEY', ['--key', KEY], []],
+  ['--key=KEY, started by sh as the installed program is', [`--key=${KEY}`], ['sh', '-c', 'exec "$0" "$@"']],
+] as const)
+  test(`${name}: the key is not in the command line of the running agent, and there is a warning`, async () => {
+    const agent = start(agentArgs(...flags), '', through);
+    await waitFor('the agent', () => agent.stdout.includes('ready'));
+    const proc = `/proc/${agent.child.pid}`;
+    const shown = readFileSync(`${proc}/cmdline`, 'utf8');
+    assert.not.ok(shown.includes(KEY), shown);
+    assert.match(shown, / agent --local 127\.0\.0\.1 .*--key[ =]\*\*\*\0*$/);
+    assert.match(readFileSync(`${proc}/comm`, 'utf8'), /^(node|MainThread)\n$/);
+    assert.match(agent.stdout, /: encrypted/);
+    assert.match(agent.stderr, /warning: --key: a key on the command line is visible to other users/);
+    assert.not.ok((agent.stderr + agent.stdout).includes(KEY));
+  });
+
+test('what is hidden: keys, but no other argument', () => {
+  const hidden = (...args: string[]): string => withoutKeys(args).join(' ');
+  const file = keyFile('named', 0o600);
+  assert.is(hidden('agent', '--key', KEY, KEY, '--name', 'b'), 'agent --key *** *** --name b');
+  assert.is(
+    hidden('agent', '--key', file, '--key', '-', '--join', 'host.example.org'),
+    `agent --key ${file} --key - --join host.example.org`,
+  );
+  assert.is(hidden('gossip', 'install', '--control', '/x', KEY), 'gossip install --control /x ***');
+  assert.is(hidden('gossip', 'use', '0a1b2c3d', '--control', '/run'), 'gossip use 0a1b2c3d --control /run');
+  assert.is(hidden('gossip', 'remove', `${KEY}x`), 'gossip remove ***', 'also a key with a typing error');
+  assert.is(hidden('show', 'members', '--control', '/run/vtep.sock'), 'show members --control /run/vtep.sock');
+});
+
+test('a key on standard input, without a warning; a file on it that others can read, with one', async () => {
+  const args = agentArgs('--key', '-');
+  const agent = start(args, `# ours\n${KEY}\n`);
+  await waitFor('the agent', () => agent.stdout.includes('ready'));
+  assert.match(agent.stdout, /: encrypted/);
+  assert.not.match(agent.stderr, /key/);
+  const [, , place] = [0, 0, args[args.indexOf('--bind') + 1]!];
+  const asked = await vtep(['gossip', 'members', '--join', place, '--key', '-'], KEY);
+  assert.is(asked.code, 0, asked.stderr);
+  assert.is(asked.stderr, '');
+  const open = keyFile('open', 0o644);
+  const redirected = await vtep(['gossip', 'members', '--join', place, '--key', '-'], '', [
+    'sh',
+    '-c',
+    `exec "$0" "$@" <${open}`,
+  ]);
+  assert.is(redirected.code, 0, redirected.stderr);
+  assert.match(
+    redirected.stderr,
+    /other users can read the key file on standard input \(mode 644\); run: chmod 600 FILE/,
+  );
+  const nothing = await vtep(['gossip', 'members', '--join', place, '--key', '-'], '\n');
+  assert.is(nothing.code, 2);
+  assert.match(nothing.stderr, /^vtep gossip: --key: standard input contains no key/);
+  const both = await vtep(
+    agentArgs('--key', '-', '--config', '-').filter((word) => word !== '--network'),
+    '{}',
+  );
+  assert.is(both.code, 2);
+  assert.match(both.stderr, /--key - does not go with --config -|is not expected here/);
+});
+
+test('a key file that others can read causes a warning; one that they can change is refused', async () => {
+  for (const mode of [0o600, 0o400]) {
+    const warnings: string[] = [];
+    readKeys([keyFile('k', mode)], (warning) => warnings.push(warning));
+    assert.equal(warnings, []);
+  }
+  for (const mode of [0o666, 0o660, 0o622, 0o606, 0o602]) {
+    const file = keyFile('k', mode);
+    const ended = await vtep(agentArgs('--key', file));
+    assert.is(ended.code, 2);
+    const text = `--key: other users can change the key file ${file} (mode ${mode.toString(8)}); check its content, then run: chmod 600 ${file}`;
+    assert.ok(ended.stderr.includes(`vtep agent: ${text}\n`), ended.stderr);
+  }
+  const file = keyFile('k', 0o644);
+  const ended = await vtep(['gossip', 'members', '--join', '127.0.0.1:1', '--key', file]);
+  assert.match(ended.stderr, /warning: other users can read the key file .* \(mode 644\); run: chmod 600/);
+});
+
+test('a configuration file with keys is treated as a key file', async () => {
+  const [udp, gossip] = [port++, port++];
+  const config = (mode: number, keys: unknown): string => {
+    const path = join(directory, `config-${mode.toString(8)}`);
+    const networks = [{ id: 'a', vni: 1, subnet: '10.0.0.0/24' }];
+    const own = { local: '127.0.0.1', port: udp, gossip: { bind: `127.0.0.1:${gossip}`, keys, networks } };
+    writeFileSync(path, JSON.stringify(own));
+    chmodSync(path, mode);
+    return path;
+  };
+  const dry = (path: string): Promise<Outcome> => vtep(['agent', '--config', path, '--dry-run']);
+  const open = config(0o644, [KEY]);
+  assert.match((await dry(open)).stderr, new RegExp(`other users can read the configuration file with keys ${open} `));
+  assert.not.match((await dry(config(0o600, [KEY]))).stderr, /other users/);
+  assert.not.match((await dry(config(0o644, [keyFile('k', 0o600)]))).stderr, /other users/);
+  const refused = await dry(config(0o646, [KEY]));
+  assert.is(refused.code, 2);
+  assert.match(refused.stderr, /^vtep agent: --config: other users can change the configuration file with keys /);
+  const wrong = await dry(config(0o600, KEY));
+  assert.is(wrong.code, 2);
+  assert.match(wrong.stderr, /gossip\.keys: expected a list of keys and files of keys$/m);
+  assert.not.ok(wrong.stderr.includes(KEY.slice(0, 10)), wrong.stderr);
+});
+
+test('keygen -o: mode 0600 with any umask, no link is followed, and a file open for others keeps the old content', async () => {
+  const keygen = (...args: string[]): Promise<Outcome> =>
+    vtep(['gossip', 'keygen', ...args], '', ['sh', '-c', 'umask 0; exec "$0" "$@"']);
+  const file = join(directory, 'new');
+  assert.is((await keygen('-o', file)).code, 0);
+  assert.is(statSync(file).mode & 0o777, 0o600);
+  const [first] = readKeys([file], assert.unreachable);
+  assert.is((await keygen('-o', file)).code, 1);
+  assert.equal(readKeys([file], assert.unreachable), [first]);
+  const target = join(directory, 'target');
+  const link = join(directory, 'link');
+  symlinkSync(target, link);
+  assert.is((await keygen('-o', link)).code, 1);
+  assert.not.ok(existsSync(target));
+  chmodSync(file, 0o666);
+  const old = statSync(file).ino;
+  assert.is((await keygen('-o', file, '--force')).code, 0);
+  assert.is(statSync(file).mode & 0o777, 0o600);
+  assert.is.not(statSync(file).ino, old);
+  const shell = ['sh', '-c', `umask 022; exec "$0" "$@" >${join(directory, 'redirected')}`];
+  const redirected = await vtep(['gossip', 'keygen'], '', shell);
+  assert.is(redirected.code, 0);
+  assert.match(redirected.stderr, /warning: other users can read or change the file on standard output \(mode 644\)/);
+});
+
+test('what the program writes belongs to its user alone: a capture, and the control socket', async () => {
+  const capture = join(directory, 'arp.pcapng');
+  const source = join(REPOSITORY, 'test/captures/arp.pcap');
+  assert.is((await vtep(['read', source, '--write', capture])).code, 0);
+  assert.is(statSync(capture).mode & 0o777, 0o600);
+  const control = join(directory, 'agent.sock');
+  const agent = start(agentArgs('--control', control), '', ['sh', '-c', 'umask 0; exec "$0" "$@"']);
+  await waitFor('the agent', () => agent.stdout.includes('ready'));
+  assert.is(statSync(control).mode & 0o777, 0o600);
+});
+
+test.run();
