@@ -152,7 +152,7 @@ test('the proxy answers for a remote endpoint with its own MAC address, or with 
 });
 
 test('the proxy does not answer for unknown and local endpoints and the senderâ€™s own address', () => {
-  const { vtep, frame, sent, delivered, count } = host();
+  const { vtep, frame, sent, delivered, count, drops } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   const other = vtep.addPort({ name: 'tap1', vni: 4097 });
   vtep.addPeer(4097, C2.host);
@@ -165,15 +165,18 @@ test('the proxy does not answer for unknown and local endpoints and the senderâ€
   flooded(arpRequest(C1, '10.0.0.99')); // unknown
   flooded(arpRequest(C1, C3.ip)); // local: it answers itself
   flooded(arpRequest(C1, C1.ip)); // an announcement
-  flooded(arpRequest({ ip: '0.0.0.0', mac: C2.mac }, C2.ip)); // a probe for the asker's own address
+  flooded(arpRequest({ ip: '0.0.0.0', mac: C3.mac }, C3.ip)); // a probe for the asker's own address
   assert.is(count('arp-answered'), 0);
   // RFC 5227, 2.1.1: a probe asks whether the address is in use, and it is.
   frame(port, arpRequest({ ip: '0.0.0.0', mac: C1.mac }, C2.ip));
   assert.is(count('arp-answered'), 1);
   assert.is((arp.decode(delivered[0]!.frame, 14) as arp.EthernetArp).targetIp, '0.0.0.0');
-  // A claim to C2's address with another MAC.
-  flooded(arpRequest({ ip: C2.ip, mac: C1.mac }, '10.0.0.99'));
-  assert.is(count('duplicate-address'), 1);
+  // A claim to C2's address with another MAC; and C2's MAC, which is behind its own VTEP.
+  frame(port, arpRequest({ ip: C2.ip, mac: C1.mac }, '10.0.0.99'));
+  frame(port, arpRequest({ ip: '0.0.0.0', mac: C2.mac }, C2.ip));
+  assert.equal([delivered.length, sent.length], [0, 0]);
+  assert.equal(drops(), { 'arp-claim': 1, 'source-bound': 1 });
+  assert.equal([count('duplicate-address'), count('contradicted')], [1, 1]);
 });
 
 test('ARP is flooded with the proxy off, and dropped with flooding off', () => {
@@ -263,7 +266,7 @@ test('learned addresses age, move, and yield to the control plane', () => {
   );
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
   datagram(H3, wrap(udpFrame(C2, C1)));
-  assert.is(delivered.length, 1, 'what contradicts the control plane is counted and delivered, not learned');
+  assert.is(delivered.length, 0, 'what contradicts the control plane is counted and dropped');
   assert.is(count('contradicted'), 1);
   frame(port, udpFrame(C1, C2));
   assert.equal(
@@ -386,6 +389,8 @@ test('every reason for a drop is counted under its name, and nothing gets throug
   const good = udpFrame(C2, C1);
   const noSender = arpRequest(C1, C2.ip);
   noSender.fill(0, 14 + 8, 14 + 14);
+  const noSenderThere = arpRequest(C2, C1.ip);
+  noSenderThere.fill(0, 14 + 8, 14 + 14);
   const cases: [DropReason, () => void][] = [
     ['datagram-truncated', () => datagram(C2.host, fromHex('08000000001001'))],
     ['datagram-truncated', () => datagram(C2.host, NONE)],
@@ -401,7 +406,9 @@ test('every reason for a drop is counted under its name, and nothing gets throug
     ['source-group', () => frame(port, fromHex(`ffffffffffff00000000000088b5${'00'.repeat(46)}`))],
     ['source-group', () => datagram(C2.host, fromHex(`${HEADER}ffffffffffff00000000000088b5${'00'.repeat(46)}`))],
     ['arp-sender', () => frame(port, noSender)],
-    ['arp-sender', () => datagram(C2.host, wrap(noSender))],
+    ['arp-sender', () => datagram(C2.host, wrap(noSenderThere))],
+    ['source-bound', () => datagram(C2.host, wrap(noSender))],
+    ['arp-claim', () => frame(port, arpRequest({ ip: C2.ip, mac: C1.mac }, C1.ip))],
     ['reserved-group', () => frame(port, udpFrame(C1, { ip: C2.ip, mac: '01:80:c2:00:00:00' }))],
     ['no-receiver', () => frame(port, udpFrame(C1, C3))],
     ['same-port', () => frame(port, udpFrame(C3, C1))],
@@ -478,7 +485,7 @@ test('a datagram does not move an endpoint of this host to its sender', () => {
   const claim = wrap(udpFrame(C1, { ip: '10.0.0.255', mac: BROADCAST }));
   datagram(H3, claim);
   assert.equal(vtep.fdb(4097, now()), [], 'not learned before it is heard of here');
-  assert.is(delivered.length, 2, 'and delivered all the same');
+  assert.is(delivered.length, 0, 'and not delivered');
   frame(port, udpFrame(C1, C3));
   datagram(H3, claim);
   frame(other, udpFrame(C3, C1));

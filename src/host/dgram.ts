@@ -84,7 +84,10 @@ export class DgramEngine implements Engine, VtepSink {
               if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
               this.#vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
             },
-            lost: (reason) => events.tapLost(port, reason),
+            lost: (reason) => {
+              this.#vtep.forgetPort(port);
+              events.tapLost(port, reason);
+            },
           },
           this.#poller,
         ),

@@ -18,6 +18,8 @@ export class GossipTables implements OverlaySink {
   readonly #refused: (message: string) => void;
   readonly #configured = new Set<string>();
   readonly #announced = new Set<string>();
+  /** Announced peers that the machine rejected, by VNI: its flood list is full. Each waits until another is removed. */
+  readonly #waiting = new Map<number, Set<string>>();
 
   /** @param refused Called with the reason when the machine rejects an entry from the gossip. */
   constructor(plan: Plan, engine: Engine, refused: (message: string) => void) {
@@ -45,13 +47,24 @@ export class GossipTables implements OverlaySink {
 
   addPeer(vni: number, address: string): void {
     this.#announced.add(peerName(vni, address));
-    this.#ask({ command: 'add-peer', vni, address });
+    this.#engine.ask({ command: 'add-peer', vni, address }).catch((error: Error) => {
+      if (!this.#announced.has(peerName(vni, address))) return;
+      const waiting = this.#waiting.get(vni) ?? new Set();
+      this.#waiting.set(vni, waiting.add(address));
+      this.#refused(error.message);
+    });
   }
 
   removePeer(vni: number, address: string): void {
     const name = peerName(vni, address);
     this.#announced.delete(name);
-    if (!this.#configured.has(name)) this.#ask({ command: 'remove-peer', vni, address });
+    const waiting = this.#waiting.get(vni);
+    if (waiting?.delete(address) || this.#configured.has(name)) return;
+    this.#ask({ command: 'remove-peer', vni, address });
+    const [next] = waiting ?? [];
+    if (next === undefined) return;
+    waiting!.delete(next);
+    this.addPeer(vni, next);
   }
 
   // ---- Requests over the control socket ----

@@ -49,9 +49,10 @@ export function buildVtep(plan: Plan, announce = true): Vtep {
     for (const peer of peers) vtep.addPeer(options.vni, peer);
     for (const endpoint of endpoints) vtep.addEndpoint(options.vni, endpoint);
   }
-  for (const { name, vni, vlans, native } of plan.taps) {
-    if (vni !== undefined) vtep.addPort({ name, vni });
-    else vtep.addPort({ name, vlans: vlans!, ...(native === undefined ? {} : { native }) });
+  for (const { name, mac, vni, vlans, native } of plan.taps) {
+    const station = mac === undefined ? {} : { mac };
+    if (vni !== undefined) vtep.addPort({ name, vni, ...station });
+    else vtep.addPort({ name, vlans: vlans!, ...(native === undefined ? {} : { native }), ...station });
   }
   // Neighbors may still have them with another MAC address, or behind another VTEP.
   for (const [port, { address, mac, vni, native }] of plan.taps.entries()) {

@@ -36,52 +36,78 @@ export interface NeighborEntry {
   hidden: boolean;
 }
 
+/** A binding, and its neighbors in the chains of its IP address and of its MAC address: from the newest to the oldest. */
+interface Entry {
+  readonly binding: Binding;
+  olderIp: Entry | undefined;
+  newerIp: Entry | undefined;
+  olderMac: Entry | undefined;
+  newerMac: Entry | undefined;
+}
+
 /**
  * The endpoint table. While a container moves, its old and new bindings may both exist for a while. The one added last
  * is in effect. When it is withdrawn, the one before it is in effect again. (Docker's kernel tables refuse the second
  * and lose the first, which drops all packets to the endpoint.)
+ *
+ * The time of a change does not depend on how many bindings share an address, because other hosts decide that.
  */
 export class Neighbors {
-  readonly #byIp = new Map<number, Binding[]>();
-  readonly #byMac = new Map<number, Binding[]>();
-  #size = 0;
+  readonly #all = new Map<string, Entry>();
+  /** The newest binding of each address. */
+  readonly #byIp = new Map<number, Entry>();
+  readonly #byMac = new Map<number, Entry>();
 
   /** Number of bindings, hidden ones included. */
   get size(): number {
-    return this.#size;
+    return this.#all.size;
   }
 
   /** Adds a binding, or makes an existing one the newest. */
   add(binding: Binding): void {
     this.remove(binding);
-    push(this.#byIp, binding.ip, binding);
-    push(this.#byMac, binding.mac, binding);
-    this.#size++;
+    const { ip, mac } = binding;
+    const [olderIp, olderMac] = [this.#byIp.get(ip), this.#byMac.get(mac)];
+    const entry: Entry = { binding, olderIp, olderMac, newerIp: undefined, newerMac: undefined };
+    if (olderIp !== undefined) olderIp.newerIp = entry;
+    if (olderMac !== undefined) olderMac.newerMac = entry;
+    this.#byIp.set(ip, entry);
+    this.#byMac.set(mac, entry);
+    this.#all.set(keyOf(binding), entry);
   }
 
   /** Withdraws a binding and returns whether it existed. */
   remove(binding: Binding): boolean {
-    if (!pull(this.#byIp, binding.ip, binding)) return false;
-    pull(this.#byMac, binding.mac, binding);
-    this.#size--;
+    const key = keyOf(binding);
+    const entry = this.#all.get(key);
+    if (entry === undefined) return false;
+    this.#all.delete(key);
+    const { olderIp, newerIp, olderMac, newerMac } = entry;
+    if (olderIp !== undefined) olderIp.newerIp = newerIp;
+    if (newerIp !== undefined) newerIp.olderIp = olderIp;
+    else setNewest(this.#byIp, binding.ip, olderIp);
+    if (olderMac !== undefined) olderMac.newerMac = newerMac;
+    if (newerMac !== undefined) newerMac.olderMac = olderMac;
+    else setNewest(this.#byMac, binding.mac, olderMac);
     return true;
   }
 
   /** The binding in effect for an IP address. */
   byIp(ip: number): Binding | undefined {
-    return this.#byIp.get(ip)?.at(-1);
+    return this.#byIp.get(ip)?.binding;
   }
 
   /** The binding in effect for a MAC address, which may have several IP addresses. */
   byMac(mac: number): Binding | undefined {
-    return this.#byMac.get(mac)?.at(-1);
+    return this.#byMac.get(mac)?.binding;
   }
 
   /** All bindings; for each IP address the one in effect comes first. */
   *bindings(): Generator<Binding & { hidden: boolean }> {
-    for (const stack of this.#byIp.values()) {
-      const all = stack.length > 1 ? [...stack] : stack; // a copy, because the stack may change between two entries
-      for (let i = all.length - 1; i >= 0; i--) yield { ...all[i]!, hidden: i !== all.length - 1 };
+    for (const newest of this.#byIp.values()) {
+      const all: Binding[] = []; // a copy, because the chain may change between two entries
+      for (let entry: Entry | undefined = newest; entry !== undefined; entry = entry.olderIp) all.push(entry.binding);
+      for (let i = 0; i < all.length; i++) yield { ...all[i]!, hidden: i > 0 };
     }
   }
 
@@ -92,19 +118,13 @@ export class Neighbors {
   }
 }
 
-function push(map: Map<number, Binding[]>, key: number, binding: Binding): void {
-  const stack = map.get(key);
-  if (stack === undefined) map.set(key, [binding]);
-  else stack.push(binding);
+function keyOf({ ip, mac, location }: Binding): string {
+  return `${ip} ${mac} ${location}`;
 }
 
-function pull(map: Map<number, Binding[]>, key: number, { ip, mac, location }: Binding): boolean {
-  const stack = map.get(key);
-  const at = stack?.findIndex((one) => one.ip === ip && one.mac === mac && one.location === location) ?? -1;
-  if (at < 0) return false;
-  stack!.splice(at, 1);
-  if (stack!.length === 0) map.delete(key);
-  return true;
+function setNewest(map: Map<number, Entry>, address: number, newest: Entry | undefined): void {
+  if (newest === undefined) map.delete(address);
+  else map.set(address, newest);
 }
 
 /**

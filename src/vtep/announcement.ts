@@ -117,6 +117,8 @@ export interface Announcement {
 export class AnnouncementQueue {
   readonly #headroom: number;
   readonly #queue = new Map<string, Announcement>();
+  /** When the next one is due, at the earliest; so that a call between does not look at all of them. */
+  #due = Infinity;
 
   /** @param headroom Bytes to keep free in front of each frame. */
   constructor(headroom: number) {
@@ -131,6 +133,7 @@ export class AnnouncementQueue {
     const framed = new Uint8Array(this.#headroom + frame.length);
     framed.set(frame, this.#headroom);
     this.#queue.set(key, { vni, mac, frame: framed, port, everywhere, left: ANNOUNCE_COUNT, due: -Infinity });
+    this.#due = -Infinity;
     return true;
   }
 
@@ -150,16 +153,30 @@ export class AnnouncementQueue {
     for (const [key, announcement] of this.#queue) if (announcement.port === port) this.#queue.delete(key);
   }
 
-  /** Sends what is due, up to `MAX_PER_CALL`; the rest stays due. */
-  send(now: number, emit: (announcement: Announcement) => void): void {
-    let budget = MAX_PER_CALL;
+  /**
+   * Sends what is due, up to `MAX_PER_CALL`; the rest stays due.
+   * @param budget Frames and datagrams after which it sends no further announcement.
+   * @param emit Returns how many frames and datagrams the announcement became.
+   */
+  send(now: number, budget: number, emit: (announcement: Announcement) => number): void {
+    if (now < this.#due) return;
+    let announcements = MAX_PER_CALL;
+    let left = budget;
+    this.#due = Infinity;
     for (const [key, announcement] of this.#queue) {
-      if (announcement.due > now) continue;
-      if (budget-- === 0) return;
+      if (announcement.due > now) {
+        this.#due = Math.min(this.#due, announcement.due);
+        continue;
+      }
+      if (announcements-- === 0 || left <= 0) {
+        this.#due = -Infinity;
+        return;
+      }
       announcement.left--;
       announcement.due = now + ANNOUNCE_INTERVAL;
       if (announcement.left === 0) this.#queue.delete(key);
-      emit(announcement);
+      else this.#due = Math.min(this.#due, announcement.due);
+      left -= emit(announcement);
     }
   }
 }

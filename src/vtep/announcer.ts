@@ -2,13 +2,16 @@ import { ipv4ToText } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { LOCAL } from '../neighbor/index.js';
 import { AnnouncementQueue, arpAnnouncement, type Announcement } from './announcement.js';
-import { learn } from './bridge.js';
 import type { Context } from './context.js';
 import { portDestination } from './destination.js';
 import { deliver, encapsulate } from './egress.js';
+import { learn } from './learning.js';
 import type { Remote } from './remote.js';
 import { COUNT, HEADROOM, type Segment } from './segment.js';
 import type { VtepSink } from './sink.js';
+
+/** Datagrams in one call of `send` after which the rest waits for the next one, so that a change is not a burst. */
+const DATAGRAMS_PER_CALL = 1024;
 
 /**
  * The frames that a VTEP sends although it received none: announcements of endpoints, and the recent questions of local
@@ -18,7 +21,7 @@ export class Announcer {
   readonly #context: Context;
   readonly #queue: AnnouncementQueue | null;
   /** Peers added since the last `send`. They have not received the first `asked` questions of their segment. */
-  #newPeers: { segment: Segment; remote: Remote; asked: number }[] = [];
+  readonly #newPeers: { segment: Segment; remote: Remote; asked: number }[] = [];
 
   /** @param announce Whether it sends announcements. */
   constructor(context: Context, announce: boolean) {
@@ -67,41 +70,48 @@ export class Announcer {
 
   /** Drops what is queued for a segment. */
   cancelSegment(segment: Segment): void {
-    this.#newPeers = this.#newPeers.filter((one) => one.segment !== segment);
+    const others = this.#newPeers.filter((one) => one.segment !== segment);
+    this.#newPeers.splice(0, Infinity, ...others);
     this.#queue?.cancelSegment(segment.vni);
   }
 
   /** Sends the recent questions to new peers, and the announcements that are due. */
   send(now: number, sink: VtepSink): void {
     if (this.#newPeers.length > 0) this.#askNewPeers(now, sink);
-    this.#queue?.send(now, (announcement) => this.#sendAnnouncement(announcement, now, sink));
+    this.#queue?.send(now, DATAGRAMS_PER_CALL, (announcement) => this.#sendAnnouncement(announcement, now, sink));
   }
 
   #askNewPeers(now: number, sink: VtepSink): void {
-    const peers = this.#newPeers;
-    this.#newPeers = [];
-    for (const { segment, remote, asked } of peers) {
-      if (!segment.peers.includes(remote)) continue;
+    // A question that waits for more than a second is not sent: its host has repeated it.
+    let left = DATAGRAMS_PER_CALL;
+    let done = 0;
+    while (done < this.#newPeers.length && left > 0) {
+      const { segment, remote, asked } = this.#newPeers[done++]!;
+      if (!segment.peers.has(remote)) continue;
       segment.questions.each(now, asked, (port, bytes, offset, end) => {
         this.#context.setOwn(bytes, offset);
         segment.counters[COUNT['asked-again']]! += 1;
+        left--;
         encapsulate(this.#context, segment, portDestination(port), remote, bytes, offset, end, now, sink);
       });
     }
+    this.#newPeers.splice(0, done);
   }
 
-  #sendAnnouncement({ vni, frame, port, everywhere }: Announcement, now: number, sink: VtepSink): void {
+  /** Returns how many frames and datagrams it became. */
+  #sendAnnouncement({ vni, frame, port, everywhere }: Announcement, now: number, sink: VtepSink): number {
     const segment = this.#context.segment(vni);
     const end = frame.length;
     this.#context.setOwn(frame, HEADROOM);
     let from = portDestination(port);
-    if (port >= 0) learn(this.#context, segment, from, frame, HEADROOM, now, sink);
+    if (port >= 0) learn(this.#context, segment, from, frame, HEADROOM, end, now, sink);
     else from = segment.fdb.lookup(frame, HEADROOM + ethernet.SOURCE_OFFSET, now);
     segment.counters[COUNT['announced']]! += 1;
-    const { members, peers } = segment;
+    const { members } = segment;
+    const peers = everywhere ? segment.peers.all() : [];
     for (const { port: to, vlan } of members)
       if (portDestination(to) !== from) deliver(this.#context, segment, to, vlan, frame, HEADROOM, end, sink);
-    if (everywhere)
-      for (const peer of peers) encapsulate(this.#context, segment, from, peer, frame, HEADROOM, end, now, sink);
+    for (const peer of peers) encapsulate(this.#context, segment, from, peer, frame, HEADROOM, end, now, sink);
+    return members.length + peers.length;
   }
 }

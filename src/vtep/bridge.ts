@@ -8,15 +8,17 @@
 import { formatIpv6, formatMac, ipv4ToText, macToText } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
-import { CONTRADICTED, FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
+import { NONE } from '../fdb/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import { ANSWER, hasNoSender, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
 import { getI32, getU16 } from '../wire/index.js';
 import type { Context } from './context.js';
-import { isRemote, portDestination, portOf, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
+import { isRemote, portDestination, portOf, remoteIdOf } from './destination.js';
 import { DROP } from './drops.js';
 import { deliver, encapsulate, reply } from './egress.js';
 import { VERDICTS } from './explain.js';
+import { MAX_REPLICAS } from './flood-list.js';
+import { admit } from './learning.js';
 import { MAX_REPLY_TAGS, writeArpReply } from './proxy.js';
 import { COUNT, HEADROOM, type Segment } from './segment.js';
 import type { VtepSink } from './sink.js';
@@ -45,7 +47,7 @@ export function forward(
     return context.drop(segment, DROP['source-group']);
   if (segment.proxy === 'vtep' && ethernet.getSource(bytes, offset) === segment.mac)
     return context.drop(segment, DROP['source-own']);
-  if (from !== UNLEARNED_REMOTE) learn(context, segment, from, bytes, offset, now, sink);
+  if (!admit(context, segment, from, bytes, offset, end, now, sink)) return context.drop(segment, DROP['source-bound']);
   const isArp = context.tags.type === ethernet.TYPE_ARP;
   if (isArp && takeArp(context, segment, from, bytes, offset, end, now, sink)) return;
   if (ethernet.isToGroup(bytes, offset)) return forwardToGroup(context, segment, from, bytes, offset, end, now, sink);
@@ -107,58 +109,14 @@ function forwardToUnknown(
   flood(context, segment, from, bytes, offset, end, now, sink);
 }
 
-// ---- Learning ----
+// ---- Claims of addresses ----
 
-/** Learns the frame's source address; while `trace` is set, explains what it would learn instead. */
-export function learn(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  now: number,
-  sink: VtepSink,
-): void {
-  if (context.trace !== null) {
-    const known = segment.fdb.lookup(bytes, offset + SOURCE, now);
-    const stays = isRemote(from) && segment.isLocal(ethernet.getSource(bytes, offset));
-    const fixed = stays || segment.fdb.isStatic(bytes, offset + SOURCE) ? ' according to the control plane' : '';
-    const source = `source ${formatMac(bytes, offset + SOURCE)}`;
-    if (known === from) context.addStep('fdb', `${source} is known behind ${context.nameOf(from)}${fixed}`);
-    else if (stays)
-      context.addStep('fdb', `${source} is an endpoint of this host according to the control plane; that stays`);
-    else {
-      const before = known === NONE ? 'is new' : `was behind ${context.nameOf(known)}${fixed}`;
-      const after = fixed ? 'that stays' : `it would be learned behind ${context.nameOf(from)}`;
-      context.addStep('fdb', `${source} ${before}; ${after}`);
-    }
-    return;
-  }
-  if (segment.fdb.refresh(bytes, offset + SOURCE, from, now)) return;
-  // A datagram must not move an endpoint of this host to a remote.
-  const stays = isRemote(from) && segment.isLocal(ethernet.getSource(bytes, offset));
-  const outcome = stays ? CONTRADICTED : segment.fdb.learn(bytes, offset + SOURCE, from, now);
-  if (outcome === LEARNED) {
-    segment.counters[COUNT['learned']]! += 1;
-    segment.watch.learned(from);
-  } else if (outcome === MOVED) {
-    segment.counters[COUNT['moved']]! += 1;
-    segment.watch.moved(ethernet.getSource(bytes, offset), segment.fdb.movedFrom, from);
-  } else if (outcome === CONTRADICTED) segment.counters[COUNT['contradicted']]! += context.packets;
-  else if (outcome === FULL || outcome === QUOTA) {
-    segment.counters[COUNT['learn-refused']]! += 1;
-    segment.watch.refused(from);
-  }
-  if ((outcome === LEARNED || outcome === MOVED) && sink.learned !== undefined)
-    sink.learned({
-      vni: segment.vni,
-      mac: ethernet.getSource(bytes, offset),
-      location: context.locationOf(from),
-      age: 0,
-    });
-}
-
-/** Checks whether a second MAC address claims the sender's IP address of an ARP packet. */
+/**
+ * Checks whether a second MAC address claims the sender's IP address of an ARP packet.
+ * @returns whether the packet must go no further: neighbors would believe it, although the control plane says otherwise
+ *   (RFC 9161, section 3.6). Behind the port of the endpoint itself, or while that is unknown, it is the control plane
+ *   that may be mistaken.
+ */
 function watchArp(
   context: Context,
   segment: Segment,
@@ -167,18 +125,22 @@ function watchArp(
   packet: number,
   end: number,
   now: number,
-): void {
-  if (arp.check(bytes, packet, end) < 0 || !arp.isEthernetIpv4(bytes, packet)) return;
+): boolean {
+  if (arp.check(bytes, packet, end) < 0 || !arp.isEthernetIpv4(bytes, packet)) return false;
   const ip = arp.getSenderIp(bytes, packet);
   const mac = arp.getSenderMac(bytes, packet);
   const binding = segment.neighbors.byIp(ip);
   if (binding === undefined) {
     const other = context.trace === null ? segment.watch.claims(ip, mac, now) : 0;
     if (other !== 0) segment.watch.duplicate(ipv4ToText(ip), other, mac, from, false);
-  } else if (binding.mac !== mac) {
-    segment.counters[COUNT['duplicate-address']]! += 1;
-    if (context.trace === null) segment.watch.duplicate(ipv4ToText(ip), binding.mac, mac, from, true);
+    return false;
   }
+  if (binding.mac === mac) return false;
+  segment.counters[COUNT['duplicate-address']]! += 1;
+  if (context.trace === null) segment.watch.duplicate(ipv4ToText(ip), binding.mac, mac, from, true);
+  if (isRemote(from) || binding.location !== LOCAL) return true;
+  const place = segment.fdb.locate(binding.mac, now);
+  return place !== NONE && place !== from;
 }
 
 /** Does the same for the address in a multicast neighbor solicitation or advertisement. */
@@ -216,7 +178,10 @@ function takeArp(
     context.drop(segment, DROP['arp-sender']);
     return true;
   }
-  watchArp(context, segment, from, bytes, packet, end, now);
+  if (watchArp(context, segment, from, bytes, packet, end, now)) {
+    context.drop(segment, DROP['arp-claim']);
+    return true;
+  }
   return !isRemote(from) && segment.proxy !== 'off' && proxy(context, segment, from, bytes, offset, end, now, sink);
 }
 
@@ -317,7 +282,8 @@ function flood(
   sink: VtepSink,
   here = false,
 ): void {
-  const { members, peers } = segment;
+  const { members } = segment;
+  const peers = segment.peers.all();
   const tunnels = here || isRemote(from) ? 0 : peers.length;
   const others = members.length - (isRemote(from) ? 0 : 1);
   if (context.trace !== null)
@@ -331,6 +297,7 @@ function flood(
     const { port, vlan } = members[i]!;
     if (portDestination(port) !== from) deliver(context, segment, port, vlan, bytes, offset, end, sink);
   }
+  if (tunnels * context.packets > MAX_REPLICAS) return context.drop(segment, DROP['flood-limit']);
   for (let i = 0; i < tunnels; i++) encapsulate(context, segment, from, peers[i]!, bytes, offset, end, now, sink);
 }
 

@@ -8,13 +8,9 @@ import { NOT_ECT } from './ecn.js';
 import type { Explanation, Step } from './explain.js';
 import { Ports } from './port.js';
 import { MAX_ARP_REPLY } from './proxy.js';
-import { Remotes } from './remote.js';
+import { Remotes, type Remote } from './remote.js';
 import { COUNTS, FIRST_DROP, HEADROOM, type Segment } from './segment.js';
 import { FrameTags } from './tags.js';
-import { TokenBucket } from './token-bucket.js';
-
-/** Maximum number of ICMP errors sent per second (RFC 1812, section 4.3.2.8). */
-const ERRORS_PER_SECOND = 1000;
 
 /**
  * The state of a VTEP: its tables, which the control plane writes and the data path reads, and the frame that is on the
@@ -41,8 +37,6 @@ export class Context {
   readonly members = new Set<string>();
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
   readonly counters = new Float64Array(COUNTS.length + DROPS.length);
-  /** Limits the answers to packets that are too big. */
-  readonly errors = new TokenBucket(ERRORS_PER_SECOND);
 
   // ---- The current frame, besides its bytes; reused for all frames, so that a frame allocates nothing ----
 
@@ -71,6 +65,11 @@ export class Context {
     const segment = this.segments.get(vni);
     if (segment === undefined) throw new RangeError(`vni ${vni} has no segment; add it with addSegment`);
     return segment;
+  }
+
+  /** Whether the control plane knows a remote: it has a reference to it in the segment, or it is a cluster member. */
+  knows(segment: Segment, remote: Remote): boolean {
+    return segment.names(remote.id) || this.members.has(remote.address);
   }
 
   /** A destination, or the location of an endpoint, for people. Its port or remote may be gone. */

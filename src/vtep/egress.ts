@@ -119,10 +119,11 @@ function tooBig(
   const length = end - offset - context.excess - ETHERNET - tags;
   if (length <= limit) return false;
   if (context.trace !== null) context.addStep('size', `a packet of ${length} bytes does not fit into ${limit}`);
-  if (context.errors.has(now)) {
+  const { errors } = context.ports.get(portOf(from));
+  if (errors.has(now)) {
     const answer = tooBigAnswer(bytes, offset, end, tags, limit, HEADROOM);
     if (answer !== null) {
-      context.errors.take();
+      errors.take();
       const four = context.tags.type === ethernet.TYPE_IPV4;
       if (context.trace !== null)
         context.addStep(

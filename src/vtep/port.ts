@@ -1,13 +1,22 @@
+import { parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
-import { UNTAGGED, type Member, type Segment } from './segment.js';
+import { requireUnicast, UNTAGGED, type Member, type Segment } from './segment.js';
+import { TokenBucket } from './token-bucket.js';
 
 const { vlan } = ethernet;
 
 /** A local port: of one segment, or a trunk whose VLANs map to segments. */
 export type PortOptions =
-  | { name: string; vni: number }
   | {
       name: string;
+      vni: number;
+      /** The MAC address of the station behind the port: no frame from elsewhere moves it. */
+      mac?: string;
+    }
+  | {
+      name: string;
+      /** The same for the segment of untagged frames. */
+      mac?: string;
       /** VNI by VLAN id, 1 to 4094. */
       vlans: ReadonlyMap<number, number> | Readonly<Record<number, number>>;
       /** The VNI of untagged frames; if absent, they are dropped. */
@@ -22,6 +31,15 @@ export interface Port {
   readonly segment: Segment | null;
   /** Segments by VLAN id, on a trunk. */
   readonly vlans: ReadonlyMap<number, Segment> | null;
+  /** Limits the answers to its packets that are too big, so that one port cannot use up what others need. */
+  readonly errors: TokenBucket;
+}
+
+/** Maximum number of ICMP errors sent to a port per second (RFC 1812, section 4.3.2.8). */
+const ERRORS_PER_SECOND = 1000;
+
+function newErrors(): TokenBucket {
+  return new TokenBucket(ERRORS_PER_SECOND);
 }
 
 /** The local ports by number. The number of a removed port is not reused. */
@@ -47,27 +65,31 @@ export class Ports {
    */
   add(options: PortOptions, segmentOf: (vni: number) => Segment): number {
     const id = this.#ports.length;
+    const mac = options.mac === undefined ? undefined : parseMac(options.mac);
+    if (mac !== undefined) requireUnicast('mac', mac);
     if ('vni' in options) {
       const segment = segmentOf(options.vni);
-      this.#ports.push({ id, name: options.name, segment, vlans: null });
-      segment.members = [...segment.members, { port: id, vlan: UNTAGGED }];
+      this.#ports.push({ id, name: options.name, segment, vlans: null, errors: newErrors() });
+      segment.addMember({ port: id, vlan: UNTAGGED });
+      if (mac !== undefined) segment.bindStation(mac, id);
       return id;
     }
     const vlans = new Map<number, Segment>();
-    const members: [Segment, Member][] = [];
+    const members = new Map<Segment, Member>();
     const native = options.native === undefined ? null : segmentOf(options.native);
-    if (native !== null) members.push([native, { port: id, vlan: UNTAGGED }]);
+    if (native !== null) members.set(native, { port: id, vlan: UNTAGGED });
     for (const [vid, vni] of vlanPairs(options.vlans)) {
       if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
         throw new RangeError(`VLAN id must be an integer from 1 to ${vlan.MAX_ID}, not ${vid}`);
       const segment = segmentOf(vni);
-      if (members.some(([other]) => other === segment))
+      if (members.has(segment))
         throw new RangeError(`vni ${vni} is mapped twice on port ${options.name}; map it to one VLAN only`);
       vlans.set(vid, segment);
-      members.push([segment, { port: id, vlan: vid }]);
+      members.set(segment, { port: id, vlan: vid });
     }
-    this.#ports.push({ id, name: options.name, segment: native, vlans });
-    for (const [segment, member] of members) segment.members = [...segment.members, member];
+    this.#ports.push({ id, name: options.name, segment: native, vlans, errors: newErrors() });
+    for (const [segment, member] of members) segment.addMember(member);
+    if (mac !== undefined && native !== null) native.bindStation(mac, id);
     return id;
   }
 

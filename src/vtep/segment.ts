@@ -3,11 +3,11 @@ import { Fdb, NONE } from '../fdb/index.js';
 import { LOCAL, Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
-import { isRemote } from './destination.js';
+import { isRemote, portDestination } from './destination.js';
 import { DROPS } from './drops.js';
+import { FloodList } from './flood-list.js';
 import { Questions } from './questions.js';
 import { RefusedSenders } from './refused-senders.js';
-import type { Remote } from './remote.js';
 import { Watch } from './watch.js';
 
 /** The counters of a segment, except for its drops. Only append. */
@@ -25,7 +25,7 @@ export const COUNTS = [
   ['learned', 'MAC addresses learned'],
   ['moved', 'MAC addresses that moved from one port or remote to another'],
   ['learn-refused', 'MAC addresses not learned, because the table or the share of their port or remote is full'],
-  ['contradicted', 'frames whose source address is elsewhere according to the control plane'],
+  ['contradicted', 'frames dropped because their source address is elsewhere according to the control plane'],
   ['duplicate-address', 'ARP packets that claim an IP address that the control plane assigns to another MAC address'],
   ['ecn-marked', 'packets marked as congested in the underlay (RFC 6040)'],
   ['fragmentation-needed', 'ICMP errors sent to senders of packets too big for the path (RFC 1191)'],
@@ -115,8 +115,12 @@ export class Segment {
   readonly neighbors = new Neighbors();
   /** The local ports. Replaced, never modified, because a sink may add ports during an iteration. */
   members: readonly Member[] = [];
-  /** The flood list: the remotes that receive a copy of each BUM frame (head-end replication). Also replaced, never modified. */
-  peers: readonly Remote[] = [];
+  /** VLAN ids by port, as in `members`. */
+  readonly #vlans: (number | undefined)[] = [];
+  /** Ports by the MAC address that the control plane binds to them. */
+  readonly #stations = new Map<number, number>();
+  /** The flood list. */
+  readonly peers = new FloodList();
   /** By the remote's id, how many references the control plane has to it in this segment: as a peer, and for endpoints. */
   readonly named: number[] = [];
   readonly refused = new RefusedSenders();
@@ -139,11 +143,45 @@ export class Segment {
     this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed });
   }
 
+  addMember(member: Member): void {
+    this.members = [...this.members, member];
+    this.#vlans[member.port] = member.vlan;
+  }
+
+  removeMember(port: number): void {
+    if (!this.hasMember(port)) return;
+    this.members = this.members.filter((member) => member.port !== port);
+    this.#vlans[port] = undefined;
+  }
+
+  hasMember(port: number): boolean {
+    return this.#vlans[port] !== undefined;
+  }
+
   /** The VLAN id that frames of this segment carry on a port, or `UNTAGGED`. */
   vlanOn(port: number): number {
-    const { members } = this;
-    for (let i = 0; i < members.length; i++) if (members[i]!.port === port) return members[i]!.vlan;
-    return UNTAGGED;
+    return this.#vlans[port] ?? UNTAGGED;
+  }
+
+  /** Binds a MAC address to a local port: no frame from elsewhere moves it. */
+  bindStation(mac: number, port: number): void {
+    this.#stations.set(mac, port);
+    this.applyLocation(mac);
+  }
+
+  /** The control plane has withdrawn a local endpoint: if nothing else binds its address, it may appear anywhere. */
+  freeStation(mac: number): void {
+    if (this.neighbors.byMac(mac) === undefined && !this.#stations.has(mac)) this.fdb.remove(mac);
+  }
+
+  /** Removes what is known to be behind a local port: learned addresses, and those that are bound to it. */
+  forgetPort(port: number): void {
+    for (const [mac, at] of this.#stations)
+      if (at === port) {
+        this.#stations.delete(mac);
+        this.applyLocation(mac);
+      }
+    this.fdb.flush(portDestination(port));
   }
 
   /** Whether the control plane has a reference to a remote in this segment. */
@@ -167,9 +205,11 @@ export class Segment {
   applyLocation(mac: number): void {
     const binding = this.neighbors.byMac(mac);
     if (binding !== undefined && binding.location !== LOCAL) return this.fdb.setStatic(mac, binding.location);
-    // A local endpoint's port is learned from its frames; only an entry that says otherwise must be removed.
+    const port = this.#stations.get(mac);
+    if (port !== undefined) return this.fdb.setStatic(mac, portDestination(port));
+    // The port of another local endpoint is learned from its frames; only an entry that says otherwise must be removed.
     const known = this.fdb.peek(mac);
-    if (known !== NONE && isRemote(known)) this.fdb.remove(mac);
+    if (known !== NONE && (isRemote(known) || this.fdb.isStaticMac(mac))) this.fdb.remove(mac);
   }
 
   /** Remembers the MAC address of a withdrawn endpoint; removes the oldest if there are too many. */

@@ -23,4 +23,6 @@ export interface Learned {
   location: number | string;
   /** Milliseconds since it was seen. */
   age: number;
+  /** Whether the frame announced the address to all, which may move it away from a local port. */
+  announced?: boolean;
 }

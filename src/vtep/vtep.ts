@@ -5,6 +5,7 @@ import { uint } from '../wire/index.js';
 import { announcementFrame } from './announcement.js';
 import { Announcer } from './announcer.js';
 import { Context } from './context.js';
+import { MAX_PEERS } from './flood-list.js';
 import { portDestination, remoteDestination, remoteIdOf } from './destination.js';
 import { explaining, type Explanation } from './explain.js';
 import { receiveDatagram, receiveFrame } from './ingress.js';
@@ -21,6 +22,7 @@ import {
   type NeighborListing,
   type RemoteListing,
 } from './listings.js';
+import { mayAdopt } from './learning.js';
 import type { PortOptions } from './port.js';
 import { type RefusedSender } from './refused-senders.js';
 import { canonicalAddress, type Remote } from './remote.js';
@@ -96,7 +98,7 @@ export class Vtep {
   removeSegment(vni: number): void {
     const { segments, ports, remotes } = this.#context;
     const segment = this.#context.segment(vni);
-    for (const remote of segment.peers) remotes.release(remote.id);
+    for (const remote of segment.peers.all()) remotes.release(remote.id);
     for (const { location } of segment.neighbors.bindings())
       if (location !== LOCAL) remotes.release(remoteIdOf(location));
     segments.delete(vni);
@@ -128,9 +130,15 @@ export class Vtep {
     ports.remove(port);
     this.#announcer.cancelPort(port);
     for (const segment of segments.values()) {
-      segment.members = segment.members.filter((member) => member.port !== port);
-      segment.fdb.flush(portDestination(port));
+      segment.removeMember(port);
+      segment.forgetPort(port);
     }
+  }
+
+  /** Forgets the addresses behind a local port whose device has gone, so that they may appear elsewhere. */
+  forgetPort(port: number): void {
+    this.#context.ports.get(port); // throws for an unknown one
+    for (const segment of this.#context.segments.values()) segment.forgetPort(port);
   }
 
   /**
@@ -149,12 +157,19 @@ export class Vtep {
   /**
    * Adds a remote VTEP to a segment's flood list. The next `tick` or `sendAnnouncements` sends it the ARP requests and
    * neighbor solicitations that local hosts sent within the last second.
+   * @throws RangeError if the list holds `MAX_PEERS` others.
    */
   addPeer(vni: number, address: string, port?: number): void {
     const segment = this.#context.segment(vni);
+    const known = this.#context.remotes.find(canonicalAddress(address));
+    const isPeer = known !== undefined && segment.peers.has(known);
+    if (!isPeer && segment.peers.size >= MAX_PEERS)
+      throw new RangeError(
+        `vni ${vni} already has ${MAX_PEERS} peers, the most that a network may have; remove one, or split the network`,
+      );
     const remote = this.#nameIn(segment, address, port);
-    if (segment.peers.includes(remote)) return this.#releaseIn(segment, remote.id);
-    segment.peers = [...segment.peers, remote];
+    if (isPeer) return this.#releaseIn(segment, remote.id);
+    segment.peers.add(remote);
     this.#announcer.addPeer(segment, remote);
   }
 
@@ -162,8 +177,7 @@ export class Vtep {
   removePeer(vni: number, address: string): boolean {
     const segment = this.#context.segment(vni);
     const remote = this.#context.remotes.find(canonicalAddress(address));
-    if (remote === undefined || !segment.peers.includes(remote)) return false;
-    segment.peers = segment.peers.filter((one) => one !== remote);
+    if (remote === undefined || !segment.peers.delete(remote)) return false;
     this.#releaseIn(segment, remote.id);
     return true;
   }
@@ -201,7 +215,8 @@ export class Vtep {
     const before = segment.answeredMac(binding.ip);
     if (!segment.neighbors.remove(binding)) return false;
     segment.applyLocation(binding.mac);
-    if (location !== LOCAL) this.#releaseIn(segment, remoteIdOf(location));
+    if (location === LOCAL) segment.freeStation(binding.mac);
+    else this.#releaseIn(segment, remoteIdOf(location));
     this.#announcer.cancel(vni, ipv4ToText(binding.ip), binding.mac);
     this.#announcer.addressChanged(segment, binding.ip, before);
     return true;
@@ -219,7 +234,7 @@ export class Vtep {
    */
   announce(vni: number, { ip, mac, port }: AnnouncedEndpoint): void {
     const segment = this.#context.segment(vni);
-    if (port !== undefined && !segment.members.some((member) => member.port === port))
+    if (port !== undefined && !segment.hasMember(port))
       throw new RangeError(`port ${port} is not in the segment of vni ${vni}`);
     const frame = announcementFrame(ip, mac);
     const canonical = ip.includes(':') ? formatIpv6(parseIpv6(ip)) : ip;
@@ -314,16 +329,21 @@ export class Vtep {
   // ---- Several machines in step ----
 
   /** Learns an address that another machine learned, unless this one saw it later. Does not count it as learned. */
-  adopt({ vni, mac, location, age }: Learned, now: number): void {
+  adopt(learned: Learned, now: number): void {
+    const { vni, mac, location, age } = learned;
     const { segments, ports, remotes } = this.#context;
     const segment = segments.get(vni);
     if (segment === undefined) return;
     if (typeof location === 'number') {
-      if (ports.find(location) !== undefined) segment.fdb.adopt(mac, portDestination(location), age, now);
+      const to = portDestination(location);
+      if (ports.find(location) !== undefined && mayAdopt(this.#context, segment, learned, to, now))
+        segment.fdb.adopt(mac, to, age, now);
       return;
     }
     const remote = remotes.learn(location, this.port);
-    if (remote !== null) segment.fdb.adopt(mac, remoteDestination(remote.id), age, now);
+    if (remote === null) return;
+    const to = remoteDestination(remote.id);
+    if (mayAdopt(this.#context, segment, learned, to, now)) segment.fdb.adopt(mac, to, age, now);
   }
 
   /** The addresses seen within the last `age` milliseconds. Other machines adopt them, so that they do not expire there. */
@@ -393,7 +413,10 @@ export class Vtep {
 
   /** The flood list of a segment. */
   peers(vni: number): { address: string; port: number }[] {
-    return this.#context.segment(vni).peers.map(({ address, port }) => ({ address, port }));
+    return this.#context
+      .segment(vni)
+      .peers.all()
+      .map(({ address, port }) => ({ address, port }));
   }
 
   /** Suspected problems since the last call. Call it about once a second. */
@@ -425,7 +448,8 @@ export class Vtep {
     const explanation: Explanation = { steps: [], delivered: [], transmitted: [], dropped: null };
     const sink = explaining(explanation, (port) => ports.get(port).name);
     const kept = [this.#context, ...segments.values()].map(({ counters }) => [counters, counters.slice()] as const);
-    const { tokens } = this.#context.errors;
+    const errors = 'frame' in input ? ports.get(input.port).errors : undefined;
+    const tokens = errors?.tokens;
     this.#context.trace = explanation;
     try {
       const data = 'frame' in input ? input.frame : input.datagram;
@@ -436,7 +460,7 @@ export class Vtep {
       return explanation;
     } finally {
       this.#context.trace = null;
-      this.#context.errors.tokens = tokens;
+      if (errors !== undefined) errors.tokens = tokens!;
       for (const [counters, before] of kept) counters.set(before);
     }
   }

@@ -187,6 +187,14 @@ export function isNeighborSolicitation(bytes: Uint8Array, ip: number, end: numbe
   );
 }
 
+/** Whether an IPv6 packet without extension headers is a neighbor advertisement (RFC 4861, section 4.4). */
+export function isNeighborAdvertisement(bytes: Uint8Array, ip: number, end: number): boolean {
+  const icmp = ip + IPV6_HEADER;
+  return (
+    end - icmp >= TARGET + ADDRESS && bytes[ip + IPV6_NEXT_HEADER] === ICMPV6 && bytes[icmp] === NEIGHBOR_ADVERTISEMENT
+  );
+}
+
 /** 32 bits made of an IPv6 address, for `Watch.claims`. */
 export function keyOfIpv6(bytes: Uint8Array, at: number): number {
   let hash = 0x811c_9dc5; // FNV-1a

@@ -366,6 +366,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     // Close it now: the file may keep the namespace of a removed container alive.
     this.#libc.close(tap.fd);
     this.#closed.add(tap.fd);
+    this.#vtep.forgetPort(port);
     const reason = errno === EBADFD ? 'the device has been removed' : errorName(errno);
     this.#post({ type: 'lost', port, reason: errno === 0 ? 'end of file' : reason });
   }

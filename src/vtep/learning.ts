@@ -1,0 +1,187 @@
+/**
+ * Learning: where the source address of a frame is, and who may say so.
+ *
+ * From the strongest to the weakest, a MAC address is bound to a place
+ *
+ * 1. by the control plane: an endpoint of another VTEP, or the station of a local port (`PortOptions.mac`);
+ * 2. by the control plane without a port: an endpoint of this host. No tunnel moves it. The first local port that sends
+ *    from it keeps it until the entry expires or the port is removed;
+ * 3. by a frame from a local port. A known remote moves it by announcing the address, as a host does after a station has
+ *    moved there; no other frame from a tunnel does. Another local port moves it by any frame, as in a bridge;
+ * 4. by a datagram of a known remote. Other known remotes and local ports move it;
+ * 5. by a datagram of an unknown remote, where these are accepted. Every frame moves it (RFC 7348, section 4.1).
+ *
+ * A remote is known if the control plane has a reference to it in the segment, or if it is a cluster member. A learned
+ * binding holds until its entry expires. A frame from a place to which its source address may not move is dropped.
+ */
+import { formatMac } from '../address/index.js';
+import * as arp from '../arp/index.js';
+import * as ethernet from '../ethernet/index.js';
+import { FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
+import { getU16 } from '../wire/index.js';
+import type { Context } from './context.js';
+import { isRemote, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
+import { COUNT, type Segment } from './segment.js';
+import type { Learned, VtepSink } from './sink.js';
+import { isNeighborAdvertisement } from './watch.js';
+
+const SOURCE = ethernet.SOURCE_OFFSET;
+
+/** `judge`: the source may be behind the place that the frame came from. */
+const FREE = 0;
+/** `judge`: another frame bound it elsewhere. */
+const HELD = 1;
+/** `judge`: the control plane bound it elsewhere. */
+const FIXED = 2;
+
+/**
+ * Learns the source address of the current frame, unless it is bound elsewhere. While `trace` is set, explains what it
+ * would learn instead.
+ * @param from The destination behind which the sender is; nothing is learned behind `UNLEARNED_REMOTE`.
+ * @returns whether the frame may pass.
+ */
+export function admit(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+  sink: VtepSink,
+): boolean {
+  if (context.trace !== null) return explainLearning(context, segment, from, bytes, offset, end, now);
+  if (from !== UNLEARNED_REMOTE && segment.fdb.refresh(bytes, offset + SOURCE, from, now)) return true;
+  const verdict = judge(context, segment, from, bytes, offset, end, now);
+  if (verdict === FREE) {
+    if (from !== UNLEARNED_REMOTE) learn(context, segment, from, bytes, offset, end, now, sink);
+    return true;
+  }
+  if (verdict === FIXED) segment.counters[COUNT['contradicted']]! += context.packets;
+  return false;
+}
+
+/** Learns the source address of a frame, which may be there. */
+export function learn(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+  sink: VtepSink,
+): void {
+  const outcome = segment.fdb.learn(bytes, offset + SOURCE, from, now);
+  if (outcome === LEARNED) {
+    segment.counters[COUNT['learned']]! += 1;
+    segment.watch.learned(from);
+  } else if (outcome === MOVED) {
+    segment.counters[COUNT['moved']]! += 1;
+    segment.watch.moved(ethernet.getSource(bytes, offset), segment.fdb.movedFrom, from);
+  } else if (outcome === FULL || outcome === QUOTA) {
+    segment.counters[COUNT['learn-refused']]! += 1;
+    segment.watch.refused(from);
+  }
+  if ((outcome === LEARNED || outcome === MOVED) && sink.learned !== undefined)
+    sink.learned({
+      vni: segment.vni,
+      mac: ethernet.getSource(bytes, offset),
+      location: context.locationOf(from),
+      age: 0,
+      ...(isRemote(from) && isAnnouncement(context, bytes, offset, end) ? { announced: true } : {}),
+    });
+}
+
+/** Whether what another machine learned may replace what this one knows; see `Vtep.adopt`. */
+export function mayAdopt(
+  context: Context,
+  segment: Segment,
+  { mac, announced }: Learned,
+  to: number,
+  now: number,
+): boolean {
+  const known = segment.fdb.locate(mac, now);
+  if (!isRemote(to)) return known === NONE || known === to || isRemote(known) || !segment.isLocal(mac);
+  if (segment.isLocal(mac)) return false;
+  if (known === NONE || known === to) return true;
+  const isKnown = context.knows(segment, context.remotes.get(remoteIdOf(to)));
+  return isRemote(known)
+    ? isKnown || !context.knows(segment, context.remotes.get(remoteIdOf(known)))
+    : isKnown && announced === true;
+}
+
+/** Whether the source address of the current frame may be behind `from`: `FREE`, `HELD` or `FIXED`. */
+function judge(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+): number {
+  const { fdb } = segment;
+  const known = fdb.lookup(bytes, offset + SOURCE, now);
+  if (known === from) return FREE;
+  const isHere = segment.isLocal(ethernet.getSource(bytes, offset));
+  if (!isRemote(from)) {
+    if (known === NONE) return FREE;
+    return (isHere && !isRemote(known)) || fdb.isStatic(bytes, offset + SOURCE) ? FIXED : FREE;
+  }
+  if (isHere) return FIXED;
+  if (known === NONE) return FREE;
+  // A sender behind which nothing is learned moves nothing, so only local stations matter.
+  if (from === UNLEARNED_REMOTE && isRemote(known)) return FREE;
+  if (fdb.isStatic(bytes, offset + SOURCE)) return FIXED;
+  const isKnown = from !== UNLEARNED_REMOTE && context.knows(segment, context.remotes.get(remoteIdOf(from)));
+  if (!isRemote(known)) return isKnown && isAnnouncement(context, bytes, offset, end) ? FREE : HELD;
+  return isKnown || !context.knows(segment, context.remotes.get(remoteIdOf(known))) ? FREE : HELD;
+}
+
+function explainLearning(
+  context: Context,
+  segment: Segment,
+  from: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  now: number,
+): boolean {
+  const verdict = judge(context, segment, from, bytes, offset, end, now);
+  if (from === UNLEARNED_REMOTE && verdict === FREE) return true;
+  const known = segment.fdb.lookup(bytes, offset + SOURCE, now);
+  const source = `source ${formatMac(bytes, offset + SOURCE)}`;
+  const fixed = segment.fdb.isStatic(bytes, offset + SOURCE) ? ' according to the control plane' : '';
+  if (verdict === FIXED && fixed === '')
+    context.addStep('fdb', `${source} is an endpoint of this host according to the control plane; that stays`);
+  else if (known === from) context.addStep('fdb', `${source} is known behind ${context.nameOf(from)}${fixed}`);
+  else {
+    const before = known === NONE ? 'is new' : `was behind ${context.nameOf(known)}${fixed}`;
+    const after = verdict === FREE ? `it would be learned behind ${context.nameOf(from)}` : 'that stays';
+    context.addStep('fdb', `${source} ${before}; ${after}`);
+  }
+  return verdict === FREE;
+}
+
+/**
+ * Whether a frame announces its source address to all: a broadcast ARP packet for the sender's own address (RFC 5227,
+ * section 3), an unsolicited neighbor advertisement (RFC 4861, section 7.2.6), or RARP, which virtual machines send
+ * after a migration because they know only their MAC address.
+ */
+function isAnnouncement({ tags }: Context, bytes: Uint8Array, offset: number, end: number): boolean {
+  if (!ethernet.isToGroup(bytes, offset) || tags.snap) return false;
+  const { type, payload } = tags;
+  if (type === ethernet.TYPE_IPV6) return isNeighborAdvertisement(bytes, payload, end);
+  if (type === TYPE_RARP) return end - payload >= arp.ETHERNET_IPV4_LENGTH && getU16(bytes, payload) === 1;
+  return (
+    type === ethernet.TYPE_ARP &&
+    arp.check(bytes, payload, end) >= 0 &&
+    arp.isEthernetIpv4(bytes, payload) &&
+    arp.getSenderIp(bytes, payload) === arp.getTargetIp(bytes, payload) &&
+    arp.getSenderMac(bytes, payload) === ethernet.getSource(bytes, offset)
+  );
+}
+
+/** EtherType of RARP (RFC 903). */
+const TYPE_RARP = 0x8035;

@@ -1,0 +1,139 @@
+/** What thousands of peers and endpoints cost: changes take constant time, and one frame becomes a bounded number of datagrams. */
+import { performance } from 'node:perf_hooks';
+import { setImmediate as turn } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ipv4ToText, macToText } from '../../src/address/index.js';
+import { type Engine } from '../../src/host/engine.js';
+import { GossipTables } from '../../src/host/gossip-tables.js';
+import { LOCAL, Neighbors } from '../../src/neighbor/index.js';
+import { type Plan } from '../../src/schema/index.js';
+import { Vtep, type VtepSink } from '../../src/vtep/index.js';
+import { MAX_PEERS, MAX_REPLICAS } from '../../src/vtep/flood-list.js';
+import { arpRequest, BROADCAST, C1, udpFrame } from '../support/frames.js';
+import { host } from '../support/vtep-host.js';
+
+const VNI = 4097;
+const address = (i: number): string => ipv4ToText(0xac10_0000 + i);
+
+/** Milliseconds that `work` takes: the best of three runs, because other processes run beside this one. */
+function time(work: () => void): number {
+  return Math.min(
+    ...Array.from({ length: 3 }, () => {
+      const start = performance.now();
+      work();
+      return performance.now() - start;
+    }),
+  );
+}
+
+test('32,000 peers in 8 networks are added and removed in constant time each', () => {
+  const took = time(() => {
+    const vtep = new Vtep();
+    for (let vni = 1; vni <= 8; vni++) {
+      vtep.addSegment({ vni });
+      for (let i = 0; i < 4000; i++) vtep.addPeer(vni, address(i));
+    }
+    for (let vni = 1; vni <= 8; vni++) for (let i = 0; i < 4000; i++) assert.ok(vtep.removePeer(vni, address(i)));
+  });
+  // 5,200 ms to add them to one list before; about 40 ms now.
+  assert.ok(took < 500, `${took} ms`);
+});
+
+test('a network has 4096 peers at most, and one more is refused with the reason', () => {
+  const { vtep, frame, sent } = host();
+  vtep.addPort({ name: 'a', vni: VNI });
+  for (let i = 0; i < MAX_PEERS; i++) vtep.addPeer(VNI, address(i));
+  vtep.addPeer(VNI, address(7)); // which is a peer already
+  for (let i = MAX_PEERS; i < 32_000; i++)
+    assert.throws(
+      () => vtep.addPeer(VNI, address(i)),
+      (error: unknown) =>
+        error instanceof RangeError &&
+        error.message ===
+          'vni 4097 already has 4096 peers, the most that a network may have; remove one, or split the network',
+    );
+  assert.is([...vtep.remotes()].length, MAX_PEERS, 'a refused one leaves nothing behind');
+  frame(0, udpFrame(C1, { ip: '10.0.0.255', mac: BROADCAST }));
+  assert.is(sent.length, MAX_PEERS);
+  vtep.removePeer(VNI, address(0));
+  vtep.addPeer(VNI, address(MAX_PEERS));
+});
+
+test('a super-frame to flood becomes 8192 datagrams at most; the local ports receive it all the same', () => {
+  const vtep = new Vtep();
+  vtep.addSegment({ vni: VNI });
+  vtep.addPort({ name: 'a', vni: VNI });
+  vtep.addPort({ name: 'b', vni: VNI });
+  for (let i = 0; i < 200; i++) vtep.addPeer(VNI, address(i));
+  let [delivered, transmitted] = [0, 0];
+  const sink: VtepSink = { deliver: () => void delivered++, transmit: () => void transmitted++ };
+  const bytes = new Uint8Array(16 + 62);
+  bytes.set(udpFrame(C1, { ip: '10.0.0.255', mac: BROADCAST }), 16);
+  const flood = (packets: number): void =>
+    vtep.receiveFrame(0, bytes, 16, bytes.length, 0, sink, packets, packets * 62, 62);
+  flood(Math.floor(MAX_REPLICAS / 200));
+  assert.equal([delivered, transmitted], [1, 200]);
+  flood(Math.floor(MAX_REPLICAS / 200) + 1);
+  assert.equal([delivered, transmitted, vtep.counters().drops['flood-limit']], [2, 200, 41]);
+});
+
+test('32,000 bindings of one IP address, and of one MAC address, are added and removed in constant time each', () => {
+  const took = time(() => {
+    const neighbors = new Neighbors();
+    for (let i = 0; i < 32_000; i++) {
+      neighbors.add({ ip: 1, mac: 2 + i * 2, location: LOCAL });
+      neighbors.add({ ip: 2 + i, mac: 2, location: LOCAL });
+    }
+    assert.is([...neighbors.entries()].length, 64_000);
+    for (let i = 0; i < 32_000; i++) {
+      assert.ok(neighbors.remove({ ip: 1, mac: 2 + i * 2, location: LOCAL }));
+      assert.ok(neighbors.remove({ ip: 2 + i, mac: 2, location: LOCAL }));
+    }
+    assert.is(neighbors.size, 0);
+  });
+  assert.ok(took < 1000, `${took} ms`);
+});
+
+test('1024 questions and announcements for 4096 peers leave in portions', () => {
+  const { vtep, frame, sent, tick } = host();
+  const port = vtep.addPort({ name: 'a', vni: VNI });
+  for (let i = 0; i < 16; i++) frame(port, arpRequest(C1, ipv4ToText(0x0a00_0100 + i)));
+  for (let i = 0; i < MAX_PEERS; i++) vtep.addPeer(VNI, address(i));
+  for (let i = 0; i < 1024; i++)
+    vtep.announce(VNI, { ip: ipv4ToText(0x0a00_1000 + i), mac: macToText(0x0200_0000_0000 + i) });
+  for (let i = 0; i < 3; i++) {
+    tick();
+    // 1024 questions, and one announcement to all; 590,000 before.
+    assert.ok(sent.length > 0 && sent.length <= 1024 + MAX_PEERS, `${sent.length} datagrams`);
+  }
+});
+
+test('a peer that the gossip announces and that has no room gets the place of one that leaves', async () => {
+  const peers = new Set<string>();
+  const engine = {
+    ask: async ({ command, address }: { command: string; address: string }) => {
+      if (command === 'remove-peer') return peers.delete(address);
+      if (peers.size >= 2) throw new RangeError('full');
+      return peers.add(address);
+    },
+  } as unknown as Engine;
+  const refused: string[] = [];
+  const plan = { local: '192.0.2.1', segments: [] } as unknown as Plan;
+  const tables = new GossipTables(plan, engine, (message) => void refused.push(message));
+  for (const one of ['a', 'b', 'c', 'd']) tables.addPeer(VNI, one);
+  await turn();
+  assert.equal(
+    [[...peers], refused],
+    [
+      ['a', 'b'],
+      ['full', 'full'],
+    ],
+  );
+  tables.removePeer(VNI, 'c');
+  tables.removePeer(VNI, 'a');
+  await turn();
+  assert.equal([...peers].sort(), ['b', 'd']);
+});
+
+test.run();

@@ -1,0 +1,238 @@
+/** Datagrams and frames that try to move the address of somebody else. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as arp from '../../src/arp/index.js';
+import * as ethernet from '../../src/ethernet/index.js';
+import { Vtep, type Learned, type VtepSink } from '../../src/vtep/index.js';
+import { arpRequest, BROADCAST, C1, C2, udpFrame, type Station } from '../support/frames.js';
+import { fromHex } from '../support/hex.js';
+import { host, wrap } from '../support/vtep-host.js';
+
+const VNI = 4097;
+const OTHER: Station = { ip: '10.0.0.5', mac: '02:42:0a:00:00:05' };
+const STRANGER = '203.0.113.66';
+const H3 = '192.168.1.33';
+const ALL = { ip: '10.0.0.255', mac: BROADCAST };
+const nothing: VtepSink = { deliver: () => undefined, transmit: () => undefined };
+
+/** An ARP packet, a broadcast, whose sender is `from`, in a frame from `source`. */
+function arpFrame(from: Station, source: Station = from, operation: number = arp.REQUEST): Uint8Array {
+  return ethernet.encode({
+    destination: BROADCAST,
+    source: source.mac,
+    etherType: ethernet.TYPE_ARP,
+    payload: arp.encode({
+      operation,
+      senderMac: from.mac,
+      senderIp: from.ip,
+      targetMac: '00:00:00:00:00:00',
+      targetIp: from.ip,
+    }),
+  });
+}
+
+/** C1 and another station on two local ports; C2 behind a peer. */
+function lab(options: { declared?: boolean; peersOnly?: boolean } = {}) {
+  const lab = host({}, { peersOnly: options.peersOnly ?? false });
+  const [a, b] = ['a', 'b'].map((name) => lab.vtep.addPort({ name, vni: VNI })) as [number, number];
+  lab.vtep.addPeer(VNI, C2.host);
+  lab.vtep.addPeer(VNI, H3);
+  if (options.declared) lab.vtep.addEndpoint(VNI, { ip: C1.ip, mac: C1.mac });
+  lab.frame(a, udpFrame(C1, ALL));
+  lab.frame(b, udpFrame(OTHER, ALL));
+  lab.datagram(C2.host, wrap(udpFrame(C2, ALL)));
+  const placeOf = (mac: string): string | null => {
+    const entry = lab.vtep.fdbEntry(VNI, mac, lab.now());
+    return entry === null ? null : (entry.vtep ?? entry.port);
+  };
+  /** Where frames from B and from the named peer to a station go. */
+  const reaches = (to: Station): (number | string)[] => {
+    lab.frame(b, udpFrame(OTHER, to));
+    const fromHere = [...lab.delivered.map(({ port }) => port), ...lab.sent.map(({ address }) => address)];
+    lab.datagram(C2.host, wrap(udpFrame(C2, to)));
+    return [...fromHere, ...lab.delivered.map(({ port }) => port)];
+  };
+  return { ...lab, a, b, placeOf, reaches };
+}
+
+for (const declared of [false, true])
+  for (const [who, from] of [
+    ['a stranger', STRANGER],
+    ['a peer', H3],
+  ] as const)
+    test(`a datagram of ${who} does not move a ${declared ? 'declared' : 'learned'} local address`, () => {
+      const { vtep, datagram, drops, delivered, placeOf, reaches, a, count, now } = lab({ declared });
+      const claims = [udpFrame(C1, ALL), udpFrame(C1, OTHER), arpRequest(C1, OTHER.ip), udpFrame(C1, C1)];
+      for (const claim of claims) {
+        assert.is(vtep.explain({ from, datagram: wrap(claim) }, now()).dropped, 'source-bound');
+        datagram(from, wrap(claim));
+        assert.is(delivered.length, 0);
+        assert.is(placeOf(C1.mac), 'a');
+      }
+      assert.equal(reaches(C1), [a, a], 'from B, and from a named peer');
+      assert.equal(drops(), { 'source-bound': claims.length });
+      assert.is(count('moved'), 0);
+      assert.is(count('contradicted'), declared ? claims.length : 0);
+    });
+
+test('the same without learning, and with the flag that forbids it', () => {
+  const { vtep, datagram, delivered, drops, frame } = host({ learn: false });
+  const port = vtep.addPort({ name: 'a', vni: VNI });
+  frame(port, udpFrame(C1, ALL));
+  datagram(STRANGER, wrap(udpFrame(C1, ALL)));
+  assert.equal([delivered.length, drops()['source-bound']], [0, 1]);
+  const open = lab();
+  open.datagram(STRANGER, wrap(udpFrame(C1, ALL), '0840000000100100'));
+  assert.equal([open.delivered.length, open.drops()['source-bound']], [0, 1]);
+});
+
+test('a stranger’s announcement does not move a local address; a peer’s does, and the station takes it back', () => {
+  const rarp = ethernet.encode({
+    destination: BROADCAST,
+    source: C1.mac,
+    etherType: 0x8035,
+    payload: fromHex(`0001080006040003${'02420a000003'}00000000${'02420a000003'}00000000`),
+  });
+  const advertisement = fromHex(
+    `333300000001${'02420a000003'}86dd6000000000203aff${'fe80'.padEnd(32, '0')}${'ff02'.padEnd(31, '0')}1` +
+      `8800000020000000${'fe80'.padEnd(32, '0')}0201${'02420a000003'}`,
+  );
+  for (const announcement of [arpFrame(C1), arpFrame(C1, C1, arp.REPLY), rarp, advertisement]) {
+    const { datagram, frame, a, placeOf, count } = lab();
+    datagram(STRANGER, wrap(announcement));
+    assert.is(placeOf(C1.mac), 'a');
+    datagram(H3, wrap(announcement));
+    assert.is(placeOf(C1.mac), H3, 'followed at once');
+    assert.is(count('moved'), 1);
+    frame(a, udpFrame(C1, C2));
+    assert.is(placeOf(C1.mac), 'a');
+  }
+  // What only looks like an announcement: to one station, for another address, for another hardware address.
+  const { datagram, placeOf } = lab();
+  const toOne = arpFrame(C1);
+  toOne.set(fromHex('02420a000005'), 0);
+  for (const other of [toOne, arpRequest(C1, OTHER.ip), arpFrame(OTHER, C1)]) datagram(H3, wrap(other));
+  assert.is(placeOf(C1.mac), 'a');
+  // A declared endpoint of this host is moved by the control plane only.
+  const known = lab({ declared: true });
+  known.datagram(H3, wrap(arpFrame(C1)));
+  assert.is(known.placeOf(C1.mac), 'a');
+});
+
+test('an endpoint that has really moved is followed: after its entry has aged, its port is gone, or it is withdrawn', () => {
+  const claim = wrap(udpFrame(C1, ALL));
+  const aged = lab();
+  aged.wait(301_000);
+  aged.datagram(H3, claim);
+  assert.is(aged.placeOf(C1.mac), H3);
+  const detached = lab();
+  detached.vtep.forgetPort(detached.a);
+  detached.datagram(H3, claim);
+  assert.is(detached.placeOf(C1.mac), H3);
+  const withdrawn = lab({ declared: true });
+  withdrawn.vtep.removeEndpoint(VNI, { ip: C1.ip, mac: C1.mac });
+  withdrawn.datagram(H3, claim);
+  assert.is(withdrawn.placeOf(C1.mac), H3);
+  const told = lab({ declared: true });
+  told.vtep.addEndpoint(VNI, { ip: C1.ip, mac: C1.mac, vtep: H3 });
+  told.frame(told.a, udpFrame(C1, ALL));
+  assert.is(told.placeOf(C1.mac), H3, 'the newest endpoint counts');
+});
+
+test('a stranger does not move what was learned behind a peer, or what the control plane says; peers move it', () => {
+  const { vtep, datagram, placeOf, drops } = lab();
+  datagram(STRANGER, wrap(udpFrame(C2, ALL)));
+  assert.is(placeOf(C2.mac), C2.host);
+  datagram(H3, wrap(udpFrame(C2, ALL)));
+  assert.is(placeOf(C2.mac), H3, 'a station moves silently between peers');
+  vtep.addEndpoint(VNI, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  for (const from of [STRANGER, H3]) datagram(from, wrap(udpFrame(C2, ALL)));
+  assert.is(placeOf(C2.mac), C2.host);
+  assert.equal(drops(), { 'source-bound': 3 });
+});
+
+test('a container does not take the address of a declared endpoint on another port', () => {
+  const { vtep, frame, a, b, placeOf, reaches, drops, wait, delivered, sent } = lab({ declared: true });
+  for (const claim of [udpFrame(C1, ALL), arpRequest(C1, C2.ip), arpFrame(C1)]) {
+    frame(b, claim);
+    assert.equal([delivered.length, sent.length], [0, 0]);
+  }
+  assert.is(placeOf(C1.mac), 'a');
+  assert.equal(reaches(C1), [a, a]);
+  assert.equal(drops(), { 'source-bound': 3 });
+  // A station that the control plane binds to its port keeps its address even while it is silent.
+  const bound = vtep.addPort({ name: 'bound', vni: VNI, mac: '02:42:0a:00:00:07' });
+  const seven = { ip: '10.0.0.7', mac: '02:42:0a:00:00:07' };
+  wait(1_000_000);
+  frame(b, udpFrame(seven, ALL));
+  assert.is(placeOf(seven.mac), 'bound');
+  vtep.removePort(bound);
+  frame(b, udpFrame(seven, ALL));
+  assert.is(placeOf(seven.mac), 'b', 'until the port is removed');
+  // An undeclared station is where it was last seen among the local ports, as in any bridge.
+  const open = lab();
+  open.frame(open.b, udpFrame(C1, ALL));
+  assert.is(open.placeOf(C1.mac), 'b');
+});
+
+test('ARP does not spread another MAC address for the IP address of an endpoint', () => {
+  const { vtep, frame, datagram, a, b, drops, delivered, sent, count } = lab({ declared: true });
+  vtep.addEndpoint(VNI, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
+  const claim = (ip: string, operation = arp.REQUEST): Uint8Array => arpFrame({ ip, mac: OTHER.mac }, OTHER, operation);
+  const remote = (ip: string, mac: string): Uint8Array => arpFrame({ ip, mac });
+  let claims = 0;
+  for (const ip of [C1.ip, C2.ip]) {
+    for (const operation of [arp.REQUEST, arp.REPLY]) {
+      frame(b, claim(ip, operation));
+      assert.equal([delivered.length, sent.length], [0, 0], `${ip} claimed by a container`);
+      claims++;
+    }
+    for (const [from, mac] of [
+      [STRANGER, '02:42:0a:00:00:66'],
+      [H3, '02:42:0a:00:00:67'],
+    ] as const) {
+      datagram(from, wrap(remote(ip, mac)));
+      assert.is(delivered.length, 0, `${ip} claimed by ${from}`);
+      claims++;
+    }
+  }
+  assert.equal([drops(), count('duplicate-address')], [{ 'arp-claim': claims }, claims]);
+  // The proxy's answers do not change.
+  frame(a, arpRequest(C1, C2.ip));
+  assert.is((arp.decode(delivered[0]!.frame, 14) as arp.EthernetArp).senderMac, C2.mac);
+  assert.equal(
+    vtep.neighbors(VNI).map(({ ip, mac }) => `${ip} ${mac}`),
+    [`${C1.ip} ${C1.mac}`, `${C2.ip} ${C2.mac}`],
+  );
+  // The endpoint itself may have another MAC address than the control plane thinks.
+  frame(a, arpFrame({ ip: C1.ip, mac: '02:42:0a:00:00:99' }));
+  assert.is(delivered.length, 1);
+});
+
+test('machines that share what they learn do not take over a stolen address', () => {
+  const learned: Learned[] = [];
+  const sink: VtepSink = { ...nothing, learned: (what) => void learned.push(what) };
+  const machine = (): Vtep => {
+    const vtep = new Vtep();
+    vtep.addSegment({ vni: VNI });
+    vtep.addPort({ name: 'a', vni: VNI });
+    vtep.addPeer(VNI, H3);
+    return vtep;
+  };
+  const [one, two] = [machine(), machine()];
+  const datagram = (vtep: Vtep, frame: Uint8Array): void =>
+    vtep.receiveDatagram(H3, wrap(frame), 0, 8 + frame.length, 10, 0, sink);
+  const bytes = new Uint8Array(16 + 62);
+  bytes.set(udpFrame(C1, ALL), 16);
+  two.receiveFrame(0, bytes, 16, bytes.length, 0, sink);
+  learned.length = 0;
+  datagram(one, udpFrame(C1, ALL)); // the first has not heard of the station yet
+  two.adopt(learned.pop()!, 10);
+  assert.is(two.fdbEntry(VNI, C1.mac, 10)?.port, 'a');
+  const third = machine();
+  datagram(third, arpFrame(C1));
+  two.adopt(learned.pop()!, 10);
+  assert.is(two.fdbEntry(VNI, C1.mac, 10)?.vtep, H3, 'an announcement is followed by all');
+});
+
+test.run();
