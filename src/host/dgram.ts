@@ -61,6 +61,8 @@ export class DgramEngine implements Engine, VtepSink {
   readonly #received = new Set<string>();
   /** Sender addresses of all datagrams so far. */
   readonly #senderAddresses = new Set<string>();
+  /** Frames and datagrams that the current frame has become. */
+  #output = 0;
   #looking = false;
   /** Datagrams received until the last look for losses. */
   #lookedAt = 0;
@@ -82,7 +84,9 @@ export class DgramEngine implements Engine, VtepSink {
             frame: (bytes, offset, end) => {
               this.#counters.framesRead++;
               if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
+              this.#output = 0;
               this.#vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
+              return this.#output;
             },
             lost: (reason) => {
               this.#vtep.forgetPort(port);
@@ -114,6 +118,7 @@ export class DgramEngine implements Engine, VtepSink {
 
   /** Writes a frame to a TAP, synchronously. */
   deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
+    this.#output++;
     if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
     const code = this.#taps[port]!.write(bytes, offset, end);
     if (code === '') this.#counters.framesWritten++;
@@ -123,6 +128,7 @@ export class DgramEngine implements Engine, VtepSink {
   /** Sends a copy of a datagram, since the socket may keep it longer than this call lasts. */
   transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number): void {
     if (this.#senders.length === 0) return; // stopped or starting
+    this.#output++;
     if (this.#recorder.active) {
       const { port } = this.#senders[sourcePort % this.#senders.length]!.address();
       this.#recorder.datagram('out', { address: this.#plan.local, port }, remote, bytes, offset, end);

@@ -12,6 +12,8 @@ const EPOLLONESHOT = 1 << 30;
 const EFD_CLOEXEC = 0o2000000;
 /** Most frames read from one TAP in a turn of the event loop. */
 const FRAMES = 64;
+/** Frames and datagrams out after which a turn ends, because one frame may become thousands. */
+const OUTPUT = 256;
 /** Most TAPs reported by one call. */
 const EVENTS = 16;
 /** Longest frame: the largest MTU of a TAP, an Ethernet header and two VLAN tags. */
@@ -27,7 +29,8 @@ type Async = (
 
 interface Watched {
   readonly fd: number;
-  frame(bytes: Uint8Array, length: number): void;
+  /** Returns how many frames and datagrams it became, if that may be many. */
+  frame(bytes: Uint8Array, length: number): number | void;
   lost(reason: string): void;
 }
 
@@ -123,11 +126,12 @@ export class TapPoller {
   #read(watched: Watched): void {
     const { fd } = watched;
     const pointer = this.#arena.pointer(this.#frame);
-    for (let frames = 0; frames < FRAMES;) {
+    let output = 0;
+    for (let frames = 0; frames < FRAMES && output < OUTPUT;) {
       if (this.#watched.get(fd) !== watched || this.#closed) return;
       const length = this.#libc.read(fd, pointer, MAX_FRAME);
       if (length > 0) {
-        watched.frame(this.#arena.bytes.subarray(this.#frame, this.#frame + length), length);
+        output += watched.frame(this.#arena.bytes.subarray(this.#frame, this.#frame + length), length) ?? 0;
         frames++;
         continue;
       }

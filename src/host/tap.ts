@@ -8,8 +8,11 @@ import { MAX_FRAME, type TapPoller } from './tap-poller.js';
 const EBADFD = -77;
 
 export interface TapEvents {
-  /** A frame at `[offset, end)` of `bytes`; valid during the call only. */
-  frame(bytes: Uint8Array, offset: number, end: number): void;
+  /**
+   * A frame at `[offset, end)` of `bytes`; valid during the call only.
+   * @returns how many frames and datagrams it became, if that may be many.
+   */
+  frame(bytes: Uint8Array, offset: number, end: number): number | void;
   /** The device has been removed, or can no longer be read. */
   lost(reason: string): void;
 }
@@ -45,9 +48,9 @@ export class TapChannel {
       events.lost(reason);
     };
     if (poller !== undefined) {
-      const frame = (read: Uint8Array, length: number): void => {
+      const frame = (read: Uint8Array, length: number): number | void => {
         bytes.set(read, headroom);
-        events.frame(bytes, headroom, headroom + length);
+        return events.frame(bytes, headroom, headroom + length);
       };
       // Close it at once: the file may keep the namespace of a removed container alive.
       const gone = (reason: string): void => {

@@ -11,7 +11,7 @@ export {
   type Joining,
 } from './coalescer.js';
 export { MAX_HEADER } from './layout.js';
-export { type Run } from './run.js';
+export { MAX_RUN, type Run } from './run.js';
 export { segmentsStart, segmentIntoScratch, MAX_PREFIX, Segmenter, segmentScratch } from './segmenter.js';
 export { SIMD_MODULE } from './wasm/module.generated.js';
 export { jsCopySum, jsSum, TCP_CHECKSUM, UDP_CHECKSUM, type CopySum, type Sum } from './sum.js';

@@ -13,7 +13,7 @@ const OPTIONS_LENGTH = 1;
 const OPTIONS_MIN_LENGTH = 8;
 
 /** Maximum number of VLAN tags before IP. */
-const MAX_TAGS = 2;
+export const MAX_TAGS = 2;
 
 /** Maximum length of all headers, Ethernet to TCP or UDP, for segmentation and coalescing. */
 export const MAX_HEADER = 256;

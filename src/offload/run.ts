@@ -1,14 +1,18 @@
+import * as ethernet from '../ethernet/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import * as tcp from '../tcp/index.js';
 import * as udp from '../udp/index.js';
 import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, writeHeader } from '../virtio/index.js';
 import { fold } from '../wire/index.js';
-import type { Layout } from './layout.js';
+import { MAX_TAGS, type Layout } from './layout.js';
 import { TCP_CHECKSUM, UDP_CHECKSUM } from './sum.js';
 
-/** Longest IP packet in bytes. */
+/** Longest IP packet in bytes; over IPv6, the header comes on top. */
 export const MAX_PACKET = 0xffff;
+/** Longest merged frame in bytes: Ethernet, all VLAN tags that `Layout` reads, and the longest IPv6 packet. */
+export const MAX_RUN =
+  ethernet.HEADER_LENGTH + MAX_TAGS * ethernet.vlan.HEADER_LENGTH + ipv6.HEADER_LENGTH + MAX_PACKET;
 
 /**
  * Frames of one flow merged into one. The fields belong to the coalescer and are valid only during the call of the

@@ -14,6 +14,15 @@ export const MAX_PREFIX = 32;
 /** Maximum bytes of scratch for the headers of a segment. */
 const SLOT = MAX_PREFIX + MAX_HEADER + 8;
 
+/** The smallest MSS that Linux sends with, TCP options included: `TCP_MIN_SND_MSS`. */
+const MIN_MSS = 48;
+/** Most segments of a TCP super-frame, whatever its options are. */
+const MAX_TCP_SEGMENTS = Math.ceil(0xffff / MIN_MSS);
+/** Segments of a TCP super-frame of any size: GRO on a router in a container merges packets smaller than the MSS. */
+const MERGED = 16;
+/** Most datagrams of a UDP super-frame in Linux: `UDP_MAX_SEGMENTS`, which was 64 before Linux 6.9. */
+const MAX_UDP_SEGMENTS = 128;
+
 /** Flags that only the last segment may have. */
 const LAST_FLAGS = tcp.FLAG_FIN | tcp.FLAG_PSH;
 
@@ -56,6 +65,8 @@ export class Segmenter {
   #end = 0;
   #size = 0;
   #flags = 0;
+  /** Whether the type has the bit for CWR, which is TCP's. */
+  #ecn = false;
   /** Difference between the identifications of consecutive segments. */
   #idStep = 1;
   /** Sum of the IPv4 header, without the fields that differ between segments. */
@@ -118,10 +129,22 @@ export class Segmenter {
     this.#start = frame - prefix;
     this.#end = end;
     this.#size = gsoSize;
+    this.#ecn = (gsoType & GSO_ECN) !== 0;
     this.#idStep = fixedId ? 0 : 1;
     this.headLength = header + prefix;
     this.total = data === end ? 1 : Math.ceil((end - data) / gsoSize);
     return this.total;
+  }
+
+  /**
+   * Whether a kernel makes super-frames like the open one. Any header is possible on a TAP, because a container may
+   * write it (packet(7), `PACKET_VNET_HDR`): one of 64 KiB with a size of 1 would become 65,000 packets.
+   */
+  isPlausible(): boolean {
+    const { protocol, upper, data } = this.#layout;
+    if (protocol === udp.PROTOCOL) return this.total <= MAX_UDP_SEGMENTS && !this.#ecn;
+    if (this.total <= MERGED) return true;
+    return this.total <= MAX_TCP_SEGMENTS && this.#size + data - upper - tcp.MIN_HEADER_LENGTH >= MIN_MSS;
   }
 
   /**

@@ -12,6 +12,7 @@ import {
   segmentScratch,
   type CoalescerSink,
   joinScratch,
+  MAX_RUN,
   segmentsStart,
   segmentIntoScratch,
   type Run,
@@ -34,6 +35,13 @@ const TAP_TURN = 128;
 const UDP_TURN = 8;
 /** Approximate number of bytes to read from a TAP in a turn: super-frames take longer than small frames. */
 const TAP_BYTES = 1 << 19;
+/**
+ * Frames and datagrams out after which a turn ends. One frame may become thousands, by segmentation and by replication to
+ * peers, and the other TAPs must not wait for all of a turn's.
+ */
+const TURN_OUTPUT = 1024;
+/** Length of a tag that a trunk adds. */
+const VLAN_TAG = 4;
 /** Buffer for small frames, in bytes. Frames stay where they were read until they are sent. */
 const FRAMES = 1 << 18;
 /** Frames start at multiples of this. */
@@ -100,6 +108,8 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   readonly #header: number;
   #place: number;
   #now = 0;
+  /** Frames and datagrams out in this turn. */
+  #output = 0;
   // The super-frame from a TAP that is passing through the machine.
   #gsoType = virtio.GSO_NONE;
   #gsoSize = 0;
@@ -140,7 +150,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     );
     this.#frames = arena.take(FRAMES + MAX_FRAME + ALIGN);
     this.#place = this.#frames;
-    this.#scratch = arena.take(MAX_FRAME + HEADROOM) + HEADROOM;
+    this.#scratch = arena.take(HEADROOM + MAX_RUN + VLAN_TAG) + HEADROOM;
     this.#ownDatagram = arena.take(OWN_DATAGRAM);
     this.#header = arena.take(virtio.HEADER_LENGTH);
   }
@@ -168,7 +178,12 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   fromTap(port: number, now: number): void {
     this.#now = now;
     let bytes = 0;
-    for (let i = 0; i < TAP_TURN && bytes < TAP_BYTES && this.#sender.full === NONE; i++) {
+    this.#output = 0;
+    for (
+      let i = 0;
+      i < TAP_TURN && bytes < TAP_BYTES && this.#output < TURN_OUTPUT && this.#sender.full === NONE;
+      i++
+    ) {
       const tap = this.#taps[port]!;
       if (tap === null) break;
       const offset = this.#place + HEADROOM;
@@ -216,7 +231,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#frameStart = offset;
     this.#frameEnd = end;
     const packets = this.#segmenter.open(offset, end, this.#gsoType, this.#gsoSize);
-    if (packets < 0) {
+    if (packets < 0 || !this.#segmenter.isPlausible()) {
       this.#gsoType = virtio.GSO_NONE; // the next frame is not part of it
       return countError(this.#counts, 'receiveErrors', EINVAL);
     }
@@ -255,7 +270,8 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   /** Moves datagrams from the underlay, up to a turn's worth. */
   fromUnderlay(now: number): void {
     this.#now = now;
-    for (let i = 0; i < UDP_TURN; i++) {
+    this.#output = 0;
+    for (let i = 0; i < UDP_TURN && this.#output < TURN_OUTPUT; i++) {
       const more = this.#receiver.receive(this);
       this.#coalescer.flush(this); // the buffers are about to be reused
       if (!more) break;
@@ -315,6 +331,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
     const tap = this.#taps[port]!;
     if (tap === null) return countError(this.#counts, 'writeErrors', EBADFD);
+    this.#output++;
     if (bytes !== this.#bytes) {
       this.#bytes.set(bytes.subarray(offset, end), this.#scratch);
       tap.write(this.#scratch, end - offset);
@@ -372,6 +389,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   #writeApart(tap: TapQueue, offset: number, end: number, type: number, size: number, fixedId = false): void {
     const segmenter = this.#segmenter;
     if (segmenter.open(offset, end, type, size, 0, fixedId) < 0) return countError(this.#counts, 'writeErrors', EINVAL);
+    this.#output += segmenter.total;
     for (let count = segmenter.next(MAX_SEGMENTS, this.#tapHeads); count > 0;) {
       for (let i = 0; i < count; i++) {
         tap.begin(segmenter.headOffset[i]!, segmenter.headLength);
@@ -389,6 +407,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       const port = sourcePorts[sourcePort % sourcePorts.length]!;
       this.#recorder.datagram('out', { address: local.address, port }, remote, bytes, offset, end);
     }
+    this.#output++;
     if (bytes !== this.#bytes) this.#transmitOwn(remote, bytes.subarray(offset, end), sourcePort, tos);
     else if (this.#gsoType === virtio.GSO_NONE) this.#sender.transmit(remote, offset, end - offset, sourcePort, tos);
     else this.#transmitSuper(remote, offset, sourcePort, tos);
@@ -412,6 +431,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     const size = this.#gsoSize;
     const total = segmenter.open(offset + PREFIX, this.#frameEnd, this.#gsoType, size, PREFIX);
     if (total < 0) return this.#sender.lose(remote, EIO, 1);
+    this.#output += total;
     const length = segmenter.headLength + size;
     const fit = Math.floor(MAX_BYTES / length);
     // No underlay carries datagrams of this size.

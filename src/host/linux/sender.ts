@@ -19,8 +19,8 @@ const PIECES = 1024;
 /** Most datagrams in a message, and most bytes with headers, that every kernel with `UDP_SEGMENT` accepts. */
 export const MAX_SEGMENTS = 64;
 export const MAX_BYTES = 65_535 - 40 - 8;
-/** Remotes whose socket addresses are cached. */
-const REMOTES = 256;
+/** Remotes whose socket addresses are cached: a flood list needs up to 4096. */
+const REMOTES = 4096;
 /** Milliseconds to wait for a full socket in the middle of a message, and how often, before dropping the rest. */
 const PATIENCE = 2;
 const RETRIES = 5;
