@@ -74,15 +74,24 @@ const DROPPING: Readonly<Record<string, string>> = {
   EINVAL: 'blackhole',
 };
 
+interface Route {
+  dev: string;
+  metrics?: { mtu?: number }[];
+  /** Seconds for which the kernel keeps what ICMP errors have told about the path. */
+  expires?: number;
+}
+
+/** The route to a peer as it was configured, without what ICMP errors have changed; `undefined` if `ip` cannot tell. */
+async function configuredRoute(peer: string, local: string): Promise<Route | undefined> {
+  const [route] = await ipJson<Route>(['route', 'get', 'fibmatch', peer, 'from', local]).catch(() => []);
+  return route;
+}
+
 /**
  * Looks up the route to a peer.
  * @throws NoRouteError if there is no route; HostError if that is not known, because `ip` is missing.
  */
 export async function pathTo(peer: string, local: string): Promise<Path> {
-  interface Route {
-    dev: string;
-    metrics?: { mtu?: number }[];
-  }
   let route: Route | undefined;
   try {
     [route] = await ipJson<Route>(['route', 'get', peer, 'from', local]);
@@ -91,6 +100,8 @@ export async function pathTo(peer: string, local: string): Promise<Path> {
     throw new NoRouteError(local, peer, { type: DROPPING[error.code], cause: error });
   }
   if (route === undefined) throw new NoRouteError(local, peer);
+  // An ICMP error set it, and anyone can send such an error; the route has the MTU that the administrator set, if any.
+  if (route.expires !== undefined) route.metrics = (await configuredRoute(peer, local))?.metrics ?? [];
   const device = await deviceMtu(route.dev);
   const limits = (route.metrics ?? []).flatMap((metric) => (metric.mtu === undefined ? [] : [metric.mtu]));
   return { peer, device: route.dev, mtu: Math.min(device, ...limits) };

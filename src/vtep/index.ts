@@ -5,6 +5,8 @@ export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';
 export { flowHash, sourcePort } from './flow.js';
 export { UNLIMITED, type Remote } from './remote.js';
 export { COUNTS, HEADROOM, type CountName, type Endpoint, type SegmentOptions } from './segment.js';
+export { NOT_OURS, UNKNOWN_LENGTH } from './quote.js';
+export { MAX_PEERS, MAX_REPLICAS } from './flood-list.js';
 export { fragmentationNeeded, packetTooBig } from './too-big.js';
 export { Watch, type Finding } from './watch.js';
 export { fillChecksum } from './checksum-fixup.js';

@@ -24,6 +24,7 @@ import {
 } from './listings.js';
 import { mayAdopt } from './learning.js';
 import type { PortOptions } from './port.js';
+import { lengthOfQuote } from './quote.js';
 import { type RefusedSender } from './refused-senders.js';
 import { canonicalAddress, type Remote } from './remote.js';
 import { HEADROOM, Segment, toBinding, type Endpoint, type SegmentOptions } from './segment.js';
@@ -302,6 +303,15 @@ export class Vtep {
     wire = end - offset,
   ): void {
     receiveDatagram(this.#context, source, bytes, offset, end, now, ecn, sink, packets, wire);
+  }
+
+  /**
+   * The length of the datagram to `remote` that an ICMP error quotes, from its VXLAN header on. The quote is its
+   * beginning, `bytes[offset, end)`.
+   * @returns `NOT_OURS` if this VTEP has not sent such a datagram; `UNKNOWN_LENGTH` if the quote is too short to say.
+   */
+  lengthOfQuote(remote: Remote, bytes: Uint8Array, offset: number, end: number, now: number): number {
+    return lengthOfQuote(this.#context, remote, bytes, offset, end, now);
   }
 
   /** Removes expired state and sends the announcements that are due. Call it about once a second. */

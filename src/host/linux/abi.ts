@@ -32,8 +32,8 @@ export const IPV6_RECVERR = 25;
 export const IPV6_V6ONLY = 26;
 export const IPV6_RECVTCLASS = 66;
 export const IPV6_TCLASS = 67;
-/** Set DF, never fragment, and keep the path MTU that routers report. */
-export const PMTUDISC_DO = 2;
+/** Set DF and never fragment; the only limit is the MTU of the device, not what ICMP errors say. */
+export const PMTUDISC_PROBE = 3;
 /** Over IPv6: send without a checksum, and accept datagrams without one. */
 export const UDP_NO_CHECK6_TX = 101;
 export const UDP_NO_CHECK6_RX = 102;

@@ -4,19 +4,30 @@ import { addressText } from './address.js';
 import { type Arena } from './arena.js';
 import { EMSGSIZE, type Libc, type Pointer } from './libc.js';
 
-const DATA_ROOM = 64;
+/** Bytes of the quoted datagram to read: VXLAN and Ethernet with two VLAN tags, and the inner IP header. */
+const DATA_ROOM = 96;
 const CONTROL_ROOM = 256;
 /** Most errors read in a turn. */
 const BOUND = 64;
 
+/** The datagram that an error is about, as far as the error quotes it. */
+export interface Quote {
+  /** Its destination. */
+  address: string;
+  port: number;
+  /** Its beginning, behind the UDP header, in the arena. */
+  offset: number;
+  end: number;
+}
+
 export interface ErrorEvents {
   /**
-   * The path to `address` carries packets of `mtu` bytes at most.
+   * The path of a datagram carries packets of `mtu` bytes at most.
    * @param here Whether this host's kernel reported it, rather than a router on the path.
    */
-  tooBig(address: string, mtu: number, here: boolean): void;
-  /** A router or the host at `address` reported a datagram as not delivered. */
-  refused(address: string, errno: number): void;
+  tooBig(quote: Quote, mtu: number, here: boolean): void;
+  /** A router or the host at the destination reported a datagram as not delivered. */
+  refused(quote: Quote, errno: number): void;
 }
 
 export class ErrorQueue {
@@ -26,6 +37,7 @@ export class ErrorQueue {
   readonly #message: number;
   readonly #pointer: Pointer;
   readonly #name: number;
+  readonly #data: number;
   readonly #control: number;
 
   constructor(libc: Libc, arena: Arena, v6: boolean) {
@@ -37,7 +49,8 @@ export class ErrorQueue {
     this.#name = arena.take(abi.SOCKADDR.room);
     this.#control = arena.take(CONTROL_ROOM);
     const piece = arena.take(abi.IOVEC.length);
-    arena.setIovec(piece, arena.take(DATA_ROOM), DATA_ROOM);
+    this.#data = arena.take(DATA_ROOM);
+    arena.setIovec(piece, this.#data, DATA_ROOM);
     arena.setPointer(this.#message + abi.MSGHDR.name, this.#name);
     arena.setPointer(this.#message + abi.MSGHDR.iov, piece);
     arena.setSize(this.#message + abi.MSGHDR.iovCount, 1);
@@ -51,12 +64,13 @@ export class ErrorQueue {
     for (let i = 0; i < BOUND; i++) {
       view.setUint32(message + abi.MSGHDR.nameLength, abi.SOCKADDR.room, true);
       view.setUint32(message + abi.MSGHDR.controlLength, CONTROL_ROOM, true);
-      if (this.#libc.recvmsg(fd, this.#pointer, abi.MSG_ERRQUEUE | abi.MSG_DONTWAIT) < 0) return;
-      this.#read(view, events);
+      const length = this.#libc.recvmsg(fd, this.#pointer, abi.MSG_ERRQUEUE | abi.MSG_DONTWAIT);
+      if (length < 0) return;
+      this.#read(view, length, events);
     }
   }
 
-  #read(view: DataView, events: ErrorEvents): void {
+  #read(view: DataView, length: number, events: ErrorEvents): void {
     let at = this.#control;
     const end = at + view.getUint32(this.#message + abi.MSGHDR.controlLength, true);
     while (at + abi.CMSG.data < end) {
@@ -70,11 +84,16 @@ export class ErrorQueue {
       ) {
         const error = at + abi.CMSG.data;
         const errno = view.getUint32(error + abi.EXTENDED_ERROR.errno, true);
-        const address = addressText(this.#arena, this.#name, this.#v6);
+        const quote = {
+          address: addressText(this.#arena, this.#name, this.#v6),
+          port: view.getUint16(this.#name + abi.SOCKADDR.port),
+          offset: this.#data,
+          end: this.#data + Math.min(length, DATA_ROOM),
+        };
         if (errno === EMSGSIZE) {
           const here = view.getUint8(error + abi.EXTENDED_ERROR.origin) === abi.SO_EE_ORIGIN_LOCAL;
-          events.tooBig(address, view.getUint32(error + abi.EXTENDED_ERROR.info, true), here);
-        } else events.refused(address, errno);
+          events.tooBig(quote, view.getUint32(error + abi.EXTENDED_ERROR.info, true), here);
+        } else events.refused(quote, errno);
       }
       at += (size + 7) & ~7;
     }

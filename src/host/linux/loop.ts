@@ -4,7 +4,7 @@
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
-import { UNLIMITED, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
+import { NOT_OURS, UNKNOWN_LENGTH, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
 import { buildVtep, isMachineChange, MachineServer } from '../machine.js';
 import { Recorder } from '../recorder.js';
 import { overhead } from '../underlay.js';
@@ -12,9 +12,10 @@ import * as abi from './abi.js';
 import { Arena } from './arena.js';
 import { Clock } from './clock.js';
 import { COUNT, countError } from './counts.js';
-import { ErrorQueue, type ErrorEvents } from './error-queue.js';
+import { ErrorQueue, type ErrorEvents, type Quote } from './error-queue.js';
 import { EBADFD, EMSGSIZE, errorName, type Libc, type Pointer } from './libc.js';
 import { type FromLoop, type LoopSockets, type Setup, type ToLoop } from './protocol.js';
+import { PathMtus, type Claim } from './path-mtu.js';
 import { DataPath } from './path.js';
 import { Readiness } from './readiness.js';
 import { Receiver } from './receiver.js';
@@ -28,8 +29,8 @@ import { Sockets } from './udp.js';
 const TICK = 1000;
 /** Most milliseconds between two refreshes of the other workers' entries, which would otherwise age out there. */
 const REFRESH = 30_000;
-/** Milliseconds after which a reduced path MTU is forgotten, so that a larger one is found (RFC 1191, section 6.3). */
-const MTU_AGE = 600_000;
+/** Milliseconds after which a sent datagram may be forgotten. This host reports an unknown neighbor after 3 seconds. */
+const SENT = 5000;
 /** Milliseconds for which a full socket keeps the TAPs unread; after that, datagrams for it are dropped. */
 const PATIENCE = 100;
 /**
@@ -58,13 +59,15 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #eight: Pointer;
   readonly #clock: Clock;
   readonly #taps: (TapQueue | null)[];
-  readonly #mtus = new Map<Remote, number>();
+  readonly #mtus: PathMtus;
+  #sentDue = 0;
   /** File descriptors of lost TAPs. */
   readonly #closed = new Set<number>();
   /** In order: the control thread's eventfd, the TAPs, the receiving socket, the sending sockets. */
   readonly #fds: number[];
   readonly #readiness: Readiness;
   #path!: DataPath;
+  #sender!: Sender;
   #receiver!: Receiver;
   readonly #troubles = new Troubles((remote) => this.#path.hasReceived(remote));
   #now = 0;
@@ -99,6 +102,12 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#vtep = buildVtep(plan, setup.sockets === undefined);
     this.#server = new MachineServer(this.#vtep, plan);
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
+    this.#mtus = new PathMtus(
+      this.#v6,
+      overhead(plan.local),
+      (remote) => this.#sender.largestTo(remote),
+      ({ address, mtu }) => this.#report({ type: 'narrowed', address, mtu }),
+    );
     this.#recorder = new Recorder((records) => this.#post({ type: 'records', records }));
     this.#eight = arena.pointer(arena.take(8));
     this.#clock = new Clock(libc, arena);
@@ -129,6 +138,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     const offloads = this.#offload();
     const { all, buffer } = this.#setup.sockets === undefined ? this.#openSockets() : { all: [], buffer: 0 };
     const { receiver, senders, sourcePorts } = this.#setup.sockets ?? all[0]!;
+    this.#sender = new Sender(this.#libc, this.#arena, senders, this.#v6, this.#counts, this, plan.udpChecksum);
     this.#path = new DataPath({
       arena: this.#arena,
       sums: sums(this.#arena.memory),
@@ -136,7 +146,7 @@ export class Loop implements SenderEvents, ErrorEvents {
       v6: this.#v6,
       counts: this.#counts,
       taps: this.#taps,
-      sender: new Sender(this.#libc, this.#arena, senders, this.#v6, this.#counts, this, plan.udpChecksum),
+      sender: this.#sender,
       receiver: (this.#receiver = new Receiver(this.#libc, this.#arena, receiver, this.#counts)),
       recorder: this.#recorder,
       local: { address: plan.local, port: plan.port },
@@ -266,7 +276,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   handle(message: ToLoop): void {
     if (message.type === 'stop') this.#running = false;
     else if (message.type === 'recorder') this.#recorder.handle(message.message);
-    else if (message.type === 'path') this.#narrow(message.address, message.mtu);
+    else if (message.type === 'path') this.#narrow(message.address, message.claim);
     else if (message.type === 'learned') for (const what of message.what) this.#vtep.adopt(what, this.#clock.now());
     else {
       const { id, request } = message;
@@ -291,26 +301,42 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#errors.drain(fd, this);
   }
 
-  tooBig(address: string, mtu: number, here: boolean): void {
-    if (!here) this.refused(address, EMSGSIZE); // a router dropped it; the sender counts what this host refuses
-    this.#narrow(address, mtu);
-    if (!this.#alone) this.#post({ type: 'path', address, mtu });
-  }
-
-  #narrow(address: string, mtu: number): void {
-    const remote = this.#vtep.remote(address);
-    if (remote === undefined || mtu === 0) return; // routers older than RFC 1191 send 0
-    const before = remote.mtu;
-    remote.mtu = Math.max(MIN_MTU, mtu - overhead(this.#setup.plan.local));
-    if (remote.mtu < before) this.#report({ type: 'narrowed', address, mtu: remote.mtu });
-    this.#mtus.set(remote, this.#now);
-  }
-
-  refused(address: string, errno: number): void {
-    countError(this.#counts, 'receiveErrors', errno);
-    const remote = this.#vtep.remote(address);
+  tooBig(quote: Quote, mtu: number, here: boolean): void {
+    if (!here) countError(this.#counts, 'receiveErrors', EMSGSIZE); // a router dropped it
+    const remote = this.#destinationOf(quote);
     if (remote === undefined) return;
+    const claim = { mtu, quoted: here ? UNKNOWN_LENGTH : this.#lengthOf(remote, quote), here };
+    if (!this.#mtus.isPlausible(claim)) return;
+    const isTrue = this.#mtus.take(remote, claim, this.#now);
+    // The sender counts what this host refuses.
+    if (isTrue && !here) this.#troubles.failed(remote, errorName(EMSGSIZE), 1, this.#now);
+    // All workers send from the same sockets, so the datagram may be another one's.
+    if (!this.#alone) this.#post({ type: 'path', address: quote.address, claim });
+  }
+
+  #narrow(address: string, claim: Claim): void {
+    const remote = this.#vtep.remote(address);
+    if (remote !== undefined) this.#mtus.take(remote, claim, this.#now);
+  }
+
+  refused(quote: Quote, errno: number): void {
+    countError(this.#counts, 'receiveErrors', errno);
+    const remote = this.#destinationOf(quote);
+    if (remote === undefined) return;
+    const length = this.#lengthOf(remote, quote);
+    if (length === NOT_OURS || (length === UNKNOWN_LENGTH && this.#alone && this.#sender.largestTo(remote) === 0))
+      return;
     this.#troubles.failed(remote, errorName(errno), 1, this.#now);
+  }
+
+  /** The remote that a quoted datagram was for; `undefined` if there is none with this address and port. */
+  #destinationOf({ address, port }: Quote): Remote | undefined {
+    const remote = this.#vtep.remote(address);
+    return remote?.port === port ? remote : undefined;
+  }
+
+  #lengthOf(remote: Remote, { offset, end }: Quote): number {
+    return this.#vtep.lengthOfQuote(remote, this.#arena.bytes, offset, end, this.#now);
   }
 
   // ---- A turn ----
@@ -330,10 +356,10 @@ export class Loop implements SenderEvents, ErrorEvents {
       for (const what of this.#vtep.fresh(this.#refresh + TICK, this.#now)) this.#learned.push(what);
       this.#refreshDue = this.#now + this.#refresh;
     }
-    for (const [remote, time] of this.#mtus) {
-      if (this.#now - time < MTU_AGE) continue;
-      remote.mtu = UNLIMITED;
-      this.#mtus.delete(remote);
+    this.#mtus.expire(this.#now);
+    if (this.#now >= this.#sentDue) {
+      this.#sentDue = this.#now + SENT;
+      this.#sender.age();
     }
   }
 
@@ -379,6 +405,3 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#port.postMessage(message);
   }
 }
-
-/** The smallest path MTU that is accepted: the minimum for IPv4 links (RFC 791). */
-const MIN_MTU = 68;

@@ -3,6 +3,7 @@ import { type Plan } from '../../schema/index.js';
 import { type Learned } from '../../vtep/index.js';
 import { type EngineFacts } from '../engine.js';
 import { type InternalRequest, type MachineRequest } from '../machine.js';
+import { type Claim } from './path-mtu.js';
 import { type Records, type ToRecorder } from '../recorder.js';
 import { type EngineReport } from '../troubles.js';
 
@@ -30,8 +31,8 @@ export interface Setup {
 /** Messages from one worker to all others. */
 export type News =
   | { type: 'learned'; what: readonly Learned[] }
-  /** The path MTU to `address` is `mtu` bytes. */
-  | { type: 'path'; address: string; mtu: number };
+  /** An ICMP error about the path to `address`. */
+  | { type: 'path'; address: string; claim: Claim };
 
 /** Messages to the loop. The sender writes to the loop's eventfd after each one. */
 export type ToLoop =

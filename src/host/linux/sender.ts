@@ -106,6 +106,9 @@ export class Sender {
   #joins: boolean;
   #queue: Queue;
   #full: Queue | null = null;
+  /** The length of the largest datagram to each remote, by id: since the last `age`, and in the time before. */
+  #largest = new Uint16Array(REMOTES);
+  #largestBefore = new Uint16Array(REMOTES);
 
   /** @param joins False without UDP checksums: the kernel does not segment then. */
   constructor(
@@ -146,6 +149,16 @@ export class Sender {
   /** The full socket, or `NONE`. Add nothing until it is writable. */
   get full(): number {
     return this.#full === null ? NONE : this.#full.fd;
+  }
+
+  /** The length of the largest datagram to a remote since the call before the last one of `age`; 0 for none. */
+  largestTo({ id }: Remote): number {
+    return Math.max(this.#largest[id] ?? 0, this.#largestBefore[id] ?? 0);
+  }
+
+  /** Begins a new period of `largestTo`. */
+  age(): void {
+    [this.#largest, this.#largestBefore] = [this.#largestBefore.fill(0), this.#largest];
   }
 
   /** Queues one datagram, in one piece of the arena. */
@@ -193,6 +206,7 @@ export class Sender {
       queue.listed = true;
       this.#waiting[this.#waits++] = queue;
     }
+    if (size > this.#largest[remote.id]!) this.#largest[remote.id] = size;
     queue.remote = remote;
     queue.tos = tos;
     queue.size = size;
@@ -269,6 +283,10 @@ export class Sender {
     const at = this.#addresses + place * abi.SOCKADDR.room;
     this.#arena.setSocketAddress(at, this.#words, remote.port, this.#v6, family);
     this.#known[place] = remote;
+    if (remote.id >= this.#largest.length) {
+      const length = 2 * remote.id;
+      [this.#largest, this.#largestBefore] = [grown(this.#largest, length), grown(this.#largestBefore, length)];
+    }
     this.#ports[place] = remote.port;
   }
 
@@ -402,4 +420,10 @@ export class Sender {
     view.setInt16(this.#poll + abi.POLLFD.events, abi.POLLOUT, true);
     this.#libc.poll(this.#pollPointer, 1, PATIENCE);
   }
+}
+
+function grown(values: Uint16Array<ArrayBuffer>, length: number): Uint16Array<ArrayBuffer> {
+  const larger = new Uint16Array(length);
+  larger.set(values);
+  return larger;
 }

@@ -111,12 +111,13 @@ export class Sockets {
       if (this.#v6) this.#require(fd, abi.SOL_UDP, abi.UDP_NO_CHECK6_TX);
       else this.#require(fd, abi.SOL_SOCKET, abi.SO_NO_CHECK);
     }
-    // A VTEP must not fragment (RFC 7348, section 4.3); the error queue reports the path MTU.
+    // A VTEP must not fragment (RFC 7348, section 4.3). The error queue reports the path MTU with what the error quotes,
+    // which the kernel does not check: with PMTUDISC_DO, it would drop what is larger than any stranger claims.
     if (this.#v6) {
-      this.#optional(fd, abi.SOL_IPV6, abi.IPV6_MTU_DISCOVER, abi.PMTUDISC_DO);
+      this.#optional(fd, abi.SOL_IPV6, abi.IPV6_MTU_DISCOVER, abi.PMTUDISC_PROBE);
       this.#optional(fd, abi.SOL_IPV6, abi.IPV6_RECVERR, 1);
     } else {
-      this.#optional(fd, abi.SOL_IP, abi.IP_MTU_DISCOVER, abi.PMTUDISC_DO);
+      this.#optional(fd, abi.SOL_IP, abi.IP_MTU_DISCOVER, abi.PMTUDISC_PROBE);
       this.#optional(fd, abi.SOL_IP, abi.IP_RECVERR, 1);
     }
     return fd;
