@@ -5,24 +5,41 @@
  *     4 to 6   a datagram from a peer, from another peer, from an unknown host
  *     7        a datagram from a peer, marked CE
  *     8        time passes: seconds from the bytes
+ *     9        an ICMP error about the path to a peer: the MTU in two octets, and the quote
+ *
+ * Whatever happens, an address that the control plane has bound stays where it is, a stranger takes none away from a
+ * port or a peer, the tables stay within their limits, and a frame becomes a bounded number of others.
  */
+import { PathMtus } from '../src/host/linux/path-mtu.js';
 import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
 import { ensure, equal } from '../test/support/contract.js';
 
 const PORTS = ['a', 'b', 'trunk', 'tagged'];
 const REMOTES = ['198.51.100.2', '198.51.100.3', '203.0.113.9'];
 const CANARY = 32;
+/** Learned addresses of a segment, and remotes learned from datagrams. */
+const CAPACITY = 64;
+const LEARNED_REMOTES = 4;
+/** A peer's frames for the test of ICMP errors: the largest that was sent. */
+const LARGEST = 1472;
+/** Addresses that the control plane binds, by VNI: to a port, to a remote, or to this host. */
+const BOUND: readonly [vni: number, mac: string, place: string | null][] = [
+  [4097, '02:42:0a:00:00:04', REMOTES[0]!],
+  [4097, '02:42:0a:00:00:07', 'b'],
+  [8, '02:42:0a:00:01:04', REMOTES[1]!],
+];
+const HERE = '02:42:0a:00:00:03';
 
 function machine(): Vtep {
-  const vtep = new Vtep({ local: '192.0.2.1', learnedRemotes: 4 });
-  vtep.addSegment({ vni: 4097, capacity: 64 });
-  vtep.addSegment({ vni: 8, proxy: 'vtep', tagged: true, flood: false, mtu: 600, capacity: 64 });
+  const vtep = new Vtep({ local: '192.0.2.1', learnedRemotes: LEARNED_REMOTES });
+  vtep.addSegment({ vni: 4097, capacity: CAPACITY });
+  vtep.addSegment({ vni: 8, proxy: 'vtep', tagged: true, flood: false, mtu: 600, capacity: CAPACITY });
   vtep.addPort({ name: 'a', vni: 4097 });
-  vtep.addPort({ name: 'b', vni: 4097 });
+  vtep.addPort({ name: 'b', vni: 4097, mac: '02:42:0a:00:00:07' });
   vtep.addPort({ name: 'trunk', vlans: { 10: 4097, 20: 8 } });
   vtep.addPort({ name: 'tagged', vni: 8 });
   for (const peer of REMOTES.slice(0, 2)) vtep.addPeer(4097, peer);
-  vtep.addEndpoint(4097, { ip: '10.0.0.3', mac: '02:42:0a:00:00:03' });
+  vtep.addEndpoint(4097, { ip: '10.0.0.3', mac: HERE });
   vtep.addEndpoint(4097, { ip: '10.0.0.4', mac: '02:42:0a:00:00:04', vtep: REMOTES[0]! });
   vtep.addEndpoint(8, { ip: '10.0.1.4', mac: '02:42:0a:00:01:04', vtep: REMOTES[1]! });
   return vtep;
@@ -34,16 +51,60 @@ export function fuzz(data: Uint8Array): void {
   const vtep = machine();
   let now = 1000;
   for (let at = 0; at + 3 <= data.length;) {
-    const kind = data[at]! % 9;
+    const kind = data[at]! % 10;
     const input = data.subarray(at + 3, at + 3 + ((data[at + 1]! << 8) | data[at + 2]!));
     at += 3 + input.length;
     if (kind === 8) {
       now += input.reduce((seconds, octet) => seconds * 256 + octet, 0) % 1_000_000_000;
       vtep.tick(now, { deliver: () => undefined, transmit: () => undefined });
-    } else step(vtep, kind, input, now);
+    } else if (kind === 9) quote(vtep, input, now);
+    else step(vtep, kind, input, now);
+    for (const [vni, mac, place] of BOUND) {
+      const entry = vtep.fdbEntry(vni, mac, now);
+      equal(entry?.vtep ?? entry?.port, place, `the place of ${mac}, which is bound`);
+    }
+    equal(vtep.fdbEntry(4097, HERE, now)?.vtep ?? null, null, `the VTEP of ${HERE}, an endpoint of this host`);
+    for (const vni of vtep.vnis()) {
+      const size = vtep.fdb(vni, now).length;
+      ensure(size <= CAPACITY + 2, `${size} addresses`);
+      ensure(vtep.neighbors(vni).length <= 2, 'a neighbor from the data path');
+    }
+    const remotes = [...vtep.remotes()].length;
+    ensure(remotes <= 2 + LEARNED_REMOTES, `${remotes} remotes`);
   }
   const { counts, drops } = vtep.counters();
   for (const [name, count] of Object.entries({ ...counts, ...drops })) ensure(count >= 0, `${name} is ${count}`);
+}
+
+/** An ICMP error about a datagram to the first peer. */
+function quote(vtep: Vtep, input: Uint8Array, now: number): void {
+  if (input.length < 2) return;
+  const remote = vtep.remote(REMOTES[0]!)!;
+  const quoted = vtep.lengthOfQuote(remote, input, 2, input.length, now);
+  ensure(quoted >= -1 && quoted <= 65_535 + 200, `a datagram of ${quoted} bytes`);
+  for (const v6 of [false, true]) {
+    const mtus = new PathMtus(
+      v6,
+      v6 ? 70 : 50,
+      () => LARGEST,
+      () => undefined,
+    );
+    const before = remote.mtu;
+    mtus.take(remote, { mtu: (input[0]! << 8) | input[1]!, quoted, here: false }, now);
+    const least = v6 ? 1280 - 70 : quoted > 0 ? 552 - 50 : 1280 - 50;
+    ensure(remote.mtu === before || (quoted >= 0 && remote.mtu >= least), `MTU ${remote.mtu}`);
+    mtus.expire(now + 60_000);
+    equal(remote.mtu, before, 'the MTU after a minute');
+  }
+}
+
+/** Where the source address of a frame is, in each segment. */
+function placesOf(vtep: Vtep, frame: Uint8Array, now: number): (string | null)[] {
+  const mac = [...frame.subarray(6, 12)].map((octet) => octet.toString(16).padStart(2, '0')).join(':');
+  return vtep.vnis().map((vni) => {
+    const entry = frame.length < 12 ? null : vtep.fdbEntry(vni, mac, now);
+    return entry === null ? null : (entry.port ?? (REMOTES.indexOf(entry.vtep!) < 2 ? entry.vtep : null));
+  });
 }
 
 /** Handles one frame or datagram: checks it against `explain`, the bounds of the buffer, and the drop counters. */
@@ -83,9 +144,13 @@ function step(vtep: Vtep, kind: number, input: Uint8Array, now: number): void {
     },
   };
   const dropped = sum(vtep.counters().drops);
+  const places = kind === 6 ? placesOf(vtep, input.subarray(8), now) : [];
   if (local) vtep.receiveFrame(kind, framed, start, end, now, sink);
   else vtep.receiveDatagram(from, framed, start, end, now, ecn, sink);
 
+  const after = kind === 6 ? placesOf(vtep, input.subarray(8), now) : [];
+  places.forEach((place, i) => place !== null && equal(after[i], place, 'the place of the source, after a stranger'));
+  ensure(deliveredTo.length <= PORTS.length && transmittedTo.length <= 2, 'more frames than ports and peers');
   equal(deliveredTo, delivered, 'the ports that frames went to, compared with explain');
   equal(transmittedTo, transmitted, 'the remotes that datagrams went to, compared with explain');
   ensure(

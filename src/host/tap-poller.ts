@@ -13,7 +13,7 @@ const EFD_CLOEXEC = 0o2000000;
 /** Most frames read from one TAP in a turn of the event loop. */
 const FRAMES = 64;
 /** Frames and datagrams out after which a turn ends, because one frame may become thousands. */
-const OUTPUT = 256;
+const OUTPUT = 128;
 /** Most TAPs reported by one call. */
 const EVENTS = 16;
 /** Longest frame: the largest MTU of a TAP, an Ethernet header and two VLAN tags. */

@@ -2,7 +2,7 @@ import * as ethernet from '../ethernet/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import { LOCAL } from '../neighbor/index.js';
-import { isRemote, portOf, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
+import { isRemote, NEW_REMOTE, portOf, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
 import { DROPS } from './drops.js';
 import { NOT_ECT } from './ecn.js';
 import type { Explanation, Step } from './explain.js';
@@ -51,6 +51,8 @@ export class Context {
   readonly arpReply = new Uint8Array(HEADROOM + MAX_ARP_REPLY);
   /** The explanation so far while `Vtep.explain` runs, otherwise `null`. Nothing is learned while it is set. */
   trace: Explanation | null = null;
+  /** The address of `NEW_REMOTE`. */
+  newcomer = '';
 
   /** @param learnedRemotes Maximum number of remotes learned from datagrams. */
   constructor(port: number, local: string | null, peersOnly: boolean, learnedRemotes: number) {
@@ -76,6 +78,7 @@ export class Context {
   nameOf(destination: number): string {
     if (destination === LOCAL) return 'this host';
     if (destination === UNLEARNED_REMOTE) return 'a tunnel';
+    if (destination === NEW_REMOTE) return `VTEP ${this.newcomer}`;
     if (isRemote(destination)) return `VTEP ${this.remotes.get(remoteIdOf(destination))?.address ?? 'forgotten'}`;
     return `port ${this.ports.find(portOf(destination))?.name ?? 'removed'}`;
   }

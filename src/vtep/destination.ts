@@ -26,3 +26,5 @@ export function remoteIdOf(destination: number): number {
 
 /** The remote of frames behind which nothing is learned. Odd, like all remotes. */
 export const UNLEARNED_REMOTE = 0x3fff_ffff;
+/** In an explanation, the remote of a sender that would be learned. */
+export const NEW_REMOTE = 0x3fff_fffd;

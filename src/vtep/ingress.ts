@@ -9,7 +9,7 @@ import { TRUNCATED } from '../wire/index.js';
 import { forward } from './bridge.js';
 import { fillChecksum } from './checksum-fixup.js';
 import type { Context } from './context.js';
-import { portDestination, remoteDestination, UNLEARNED_REMOTE } from './destination.js';
+import { NEW_REMOTE, portDestination, remoteDestination, UNLEARNED_REMOTE } from './destination.js';
 import { DROP } from './drops.js';
 import { combine, ECN_DROP, NOT_ECT } from './ecn.js';
 import type { Remote } from './remote.js';
@@ -118,16 +118,16 @@ export function receiveDatagram(
   let from = UNLEARNED_REMOTE;
   if (segment.learn && !vxlan.getDontLearn(bytes, offset)) {
     if (known !== undefined) from = remoteDestination(known.id);
-    else from = learnRemote(context, segment, source as string, bytes, start);
+    else from = learnRemote(context, segment, source as string);
   }
   forward(context, segment, from, bytes, start, end, now, sink);
 }
 
 /** Adds the unknown sender of a datagram to the remotes; returns its destination, `UNLEARNED_REMOTE` if they are full. */
-function learnRemote(context: Context, segment: Segment, source: string, bytes: Uint8Array, start: number): number {
+function learnRemote(context: Context, segment: Segment, source: string): number {
   if (context.trace !== null) {
-    context.addStep('fdb', `${formatMac(bytes, start + SOURCE)} would be learned behind ${source}`);
-    return UNLEARNED_REMOTE;
+    context.newcomer = source;
+    return context.remotes.hasRoom ? NEW_REMOTE : UNLEARNED_REMOTE;
   }
   const remote = context.remotes.learn(source, context.port);
   if (remote !== null) return remoteDestination(remote.id);

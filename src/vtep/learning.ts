@@ -20,7 +20,7 @@ import * as ethernet from '../ethernet/index.js';
 import { FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
 import { getU16 } from '../wire/index.js';
 import type { Context } from './context.js';
-import { isRemote, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
+import { isRemote, NEW_REMOTE, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
 import { COUNT, type Segment } from './segment.js';
 import type { Learned, VtepSink } from './sink.js';
 import { isNeighborAdvertisement } from './watch.js';
@@ -134,9 +134,16 @@ function judge(
   // A sender behind which nothing is learned moves nothing, so only local stations matter.
   if (from === UNLEARNED_REMOTE && isRemote(known)) return FREE;
   if (fdb.isStatic(bytes, offset + SOURCE)) return FIXED;
-  const isKnown = from !== UNLEARNED_REMOTE && context.knows(segment, context.remotes.get(remoteIdOf(from)));
+  const isKnown = isKnownSender(context, segment, from);
   if (!isRemote(known)) return isKnown && isAnnouncement(context, bytes, offset, end) ? FREE : HELD;
   return isKnown || !context.knows(segment, context.remotes.get(remoteIdOf(known))) ? FREE : HELD;
+}
+
+/** Whether the control plane knows the remote that a frame came from. */
+function isKnownSender(context: Context, segment: Segment, from: number): boolean {
+  if (from === UNLEARNED_REMOTE) return false;
+  if (from === NEW_REMOTE) return context.members.has(context.newcomer);
+  return context.knows(segment, context.remotes.get(remoteIdOf(from)));
 }
 
 function explainLearning(

@@ -49,6 +49,11 @@ export class Remotes {
     return this.#byAddress.get(address);
   }
 
+  /** Whether another sender of datagrams would be learned. */
+  get hasRoom(): boolean {
+    return this.#learned < this.#limit;
+  }
+
   /** Adds a reference by the control plane; `release` removes it. */
   name(address: string, port: number | undefined, fallback: number): Remote {
     const key = canonicalAddress(address);
@@ -70,7 +75,7 @@ export class Remotes {
   learn(address: string, port: number): Remote | null {
     const known = this.#byAddress.get(address);
     if (known !== undefined) return known;
-    if (this.#learned >= this.#limit) return null;
+    if (!this.hasRoom) return null;
     this.#learned++;
     return this.#add(address, port);
   }
