@@ -61,7 +61,9 @@ export function fuzz(data: Uint8Array): void {
     else step(vtep, kind, input, now);
     for (const [vni, mac, place] of BOUND) {
       const entry = vtep.fdbEntry(vni, mac, now);
-      equal(entry?.vtep ?? entry?.port, place, `the place of ${mac}, which is bound`);
+      // The entry of a local station ages.
+      if (entry !== null || place !== 'b')
+        equal(entry?.vtep ?? entry?.port, place, `the place of ${mac}, which is bound`);
     }
     equal(vtep.fdbEntry(4097, HERE, now)?.vtep ?? null, null, `the VTEP of ${HERE}, an endpoint of this host`);
     for (const vni of vtep.vnis()) {
@@ -91,7 +93,7 @@ function quote(vtep: Vtep, input: Uint8Array, now: number): void {
     );
     const before = remote.mtu;
     mtus.take(remote, { mtu: (input[0]! << 8) | input[1]!, quoted, here: false }, now);
-    const least = v6 ? 1280 - 70 : quoted > 0 ? 552 - 50 : 1280 - 50;
+    const least = v6 ? 1280 - 70 : quoted > 0 ? 552 - 50 : 1280;
     ensure(remote.mtu === before || (quoted >= 0 && remote.mtu >= least), `MTU ${remote.mtu}`);
     mtus.expire(now + 60_000);
     equal(remote.mtu, before, 'the MTU after a minute');

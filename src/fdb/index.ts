@@ -122,11 +122,6 @@ export class Fdb {
     return (this.#slots[this.#find(getI32(bytes, offset + 2), getU16(bytes, offset)) + HIGH]! & STATIC) !== 0;
   }
 
-  /** Whether a MAC address, a number of 48 bits, has a static entry. */
-  isStaticMac(mac: number): boolean {
-    return (this.#slots[this.#find(mac | 0, highOf(mac)) + HIGH]! & STATIC) !== 0;
-  }
-
   /** The destination of a MAC address, a number of 48 bits, or `NONE`. Does not find an expired entry. */
   locate(mac: number, now: number): number {
     const at = this.#find(mac | 0, highOf(mac));

@@ -47,7 +47,12 @@ export function forward(
     return context.drop(segment, DROP['source-group']);
   if (segment.proxy === 'vtep' && ethernet.getSource(bytes, offset) === segment.mac)
     return context.drop(segment, DROP['source-own']);
-  if (!admit(context, segment, from, bytes, offset, end, now, sink)) return context.drop(segment, DROP['source-bound']);
+  // The look-up of nearly all frames is here, because V8 does not inline `admit`.
+  if (
+    (context.trace !== null || !segment.fdb.refresh(bytes, offset + SOURCE, from, now)) &&
+    !admit(context, segment, from, bytes, offset, end, now, sink)
+  )
+    return context.drop(segment, DROP['source-bound']);
   const isArp = context.tags.type === ethernet.TYPE_ARP;
   if (isArp && takeArp(context, segment, from, bytes, offset, end, now, sink)) return;
   if (ethernet.isToGroup(bytes, offset)) return forwardToGroup(context, segment, from, bytes, offset, end, now, sink);

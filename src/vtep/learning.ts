@@ -36,7 +36,7 @@ const FIXED = 2;
 
 /**
  * Learns the source address of the current frame, unless it is bound elsewhere. While `trace` is set, explains what it
- * would learn instead.
+ * would learn instead. Otherwise call it only if `Fdb.refresh` has not found the address there.
  * @param from The destination behind which the sender is; nothing is learned behind `UNLEARNED_REMOTE`.
  * @returns whether the frame may pass.
  */
@@ -51,7 +51,6 @@ export function admit(
   sink: VtepSink,
 ): boolean {
   if (context.trace !== null) return explainLearning(context, segment, from, bytes, offset, end, now);
-  if (from !== UNLEARNED_REMOTE && segment.fdb.refresh(bytes, offset + SOURCE, from, now)) return true;
   const verdict = judge(context, segment, from, bytes, offset, end, now);
   if (verdict === FREE) {
     if (from !== UNLEARNED_REMOTE) learn(context, segment, from, bytes, offset, end, now, sink);
@@ -102,6 +101,8 @@ export function mayAdopt(
   now: number,
 ): boolean {
   const known = segment.fdb.locate(mac, now);
+  const station = segment.stationAt(mac);
+  if (station !== NONE && station !== to) return false;
   if (!isRemote(to)) return known === NONE || known === to || isRemote(known) || !segment.isLocal(mac);
   if (segment.isLocal(mac)) return false;
   if (known === NONE || known === to) return true;
@@ -124,8 +125,11 @@ function judge(
   const { fdb } = segment;
   const known = fdb.lookup(bytes, offset + SOURCE, now);
   if (known === from) return FREE;
-  const isHere = segment.isLocal(ethernet.getSource(bytes, offset));
+  const mac = ethernet.getSource(bytes, offset);
+  const isHere = segment.isLocal(mac);
   if (!isRemote(from)) {
+    const station = segment.stationAt(mac);
+    if (station !== NONE && station !== from) return FIXED;
     if (known === NONE) return FREE;
     return (isHere && !isRemote(known)) || fdb.isStatic(bytes, offset + SOURCE) ? FIXED : FREE;
   }
@@ -160,11 +164,13 @@ function explainLearning(
   const known = segment.fdb.lookup(bytes, offset + SOURCE, now);
   const source = `source ${formatMac(bytes, offset + SOURCE)}`;
   const fixed = segment.fdb.isStatic(bytes, offset + SOURCE) ? ' according to the control plane' : '';
-  if (verdict === FIXED && fixed === '')
+  if (verdict === FIXED && fixed === '' && isRemote(from))
     context.addStep('fdb', `${source} is an endpoint of this host according to the control plane; that stays`);
   else if (known === from) context.addStep('fdb', `${source} is known behind ${context.nameOf(from)}${fixed}`);
   else {
-    const before = known === NONE ? 'is new' : `was behind ${context.nameOf(known)}${fixed}`;
+    const station = segment.stationAt(ethernet.getSource(bytes, offset));
+    const place = known === NONE ? station : known;
+    const before = place === NONE ? 'is new' : `was behind ${context.nameOf(place)}${fixed}`;
     const after = verdict === FREE ? `it would be learned behind ${context.nameOf(from)}` : 'that stays';
     context.addStep('fdb', `${source} ${before}; ${after}`);
   }

@@ -166,7 +166,12 @@ export class Segment {
   /** Binds a MAC address to a local port: no frame from elsewhere moves it. */
   bindStation(mac: number, port: number): void {
     this.#stations.set(mac, port);
-    this.applyLocation(mac);
+  }
+
+  /** The destination that a MAC address is bound to by `bindStation`, or `NONE`. */
+  stationAt(mac: number): number {
+    const port = this.#stations.get(mac);
+    return port === undefined ? NONE : portDestination(port);
   }
 
   /** The control plane has withdrawn a local endpoint: if nothing else binds its address, it may appear anywhere. */
@@ -176,11 +181,7 @@ export class Segment {
 
   /** Removes what is known to be behind a local port: learned addresses, and those that are bound to it. */
   forgetPort(port: number): void {
-    for (const [mac, at] of this.#stations)
-      if (at === port) {
-        this.#stations.delete(mac);
-        this.applyLocation(mac);
-      }
+    for (const [mac, at] of this.#stations) if (at === port) this.#stations.delete(mac);
     this.fdb.flush(portDestination(port));
   }
 
@@ -191,7 +192,8 @@ export class Segment {
 
   /** Whether the control plane says that a MAC address is on this host. */
   isLocal(mac: number): boolean {
-    return this.neighbors.byMac(mac)?.location === LOCAL;
+    const binding = this.neighbors.byMac(mac);
+    return binding === undefined ? this.#stations.has(mac) : binding.location === LOCAL;
   }
 
   /** The MAC address that neighbors know for an IP address, as far as the control plane knows; 0 for none. */
@@ -205,11 +207,9 @@ export class Segment {
   applyLocation(mac: number): void {
     const binding = this.neighbors.byMac(mac);
     if (binding !== undefined && binding.location !== LOCAL) return this.fdb.setStatic(mac, binding.location);
-    const port = this.#stations.get(mac);
-    if (port !== undefined) return this.fdb.setStatic(mac, portDestination(port));
-    // The port of another local endpoint is learned from its frames; only an entry that says otherwise must be removed.
+    // A local endpoint's port is learned from its frames; only an entry that says otherwise must be removed.
     const known = this.fdb.peek(mac);
-    if (known !== NONE && (isRemote(known) || this.fdb.isStaticMac(mac))) this.fdb.remove(mac);
+    if (known !== NONE && isRemote(known)) this.fdb.remove(mac);
   }
 
   /** Remembers the MAC address of a withdrawn endpoint; removes the oldest if there are too many. */

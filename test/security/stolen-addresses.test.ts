@@ -3,6 +3,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as arp from '../../src/arp/index.js';
 import * as ethernet from '../../src/ethernet/index.js';
+import { compare, merge } from '../../src/host/index.js';
+import { buildVtep } from '../../src/host/machine.js';
+import { plan } from '../../src/schema/index.js';
 import { Vtep, type Learned, type VtepSink } from '../../src/vtep/index.js';
 import { arpRequest, BROADCAST, C1, C2, udpFrame, type Station } from '../support/frames.js';
 import { fromHex } from '../support/hex.js';
@@ -165,6 +168,11 @@ test('a container does not take the address of a declared endpoint on another po
   const seven = { ip: '10.0.0.7', mac: '02:42:0a:00:00:07' };
   wait(1_000_000);
   frame(b, udpFrame(seven, ALL));
+  assert.equal([placeOf(seven.mac), delivered.length, sent.length], [null, 0, 0]);
+  const { steps } = vtep.explain({ port: b, frame: udpFrame(seven, ALL) }, 1_000_000);
+  assert.is(steps[1]!.text, `source ${seven.mac} was behind port bound; that stays`);
+  frame(bound, udpFrame(seven, ALL));
+  frame(b, udpFrame(seven, ALL));
   assert.is(placeOf(seven.mac), 'bound');
   vtep.removePort(bound);
   frame(b, udpFrame(seven, ALL));
@@ -233,6 +241,23 @@ test('machines that share what they learn do not take over a stolen address', ()
   datagram(third, arpFrame(C1));
   two.adopt(learned.pop()!, 10);
   assert.is(two.fdbEntry(VNI, C1.mac, 10)?.vtep, H3, 'an announcement is followed by all');
+});
+
+test('up and agents accept datagrams of peers and members only, unless told otherwise, also after a reload', () => {
+  const settings = { local: '192.0.2.1', segments: [{ vni: VNI }], taps: [{ name: 'tap0', vni: VNI }] };
+  const network = { id: 'net', vni: VNI, subnet: '10.0.0.0/24' };
+  const before = plan(settings);
+  for (const one of [before, plan({ ...settings, segments: [], gossip: { networks: [network] } })]) {
+    assert.is(one.peersOnly, true);
+    const vtep = buildVtep(one);
+    const frame = wrap(udpFrame(C2, ALL));
+    vtep.receiveDatagram(STRANGER, frame, 0, frame.length, 0, 0, nothing);
+    assert.is(vtep.counters().drops['unknown-peer'], 1);
+    assert.is(vtep.fdbEntry(VNI, C2.mac, 0), null);
+  }
+  const open = plan({ ...settings, peersOnly: false });
+  assert.is(merge(before, open).peersOnly, true);
+  assert.equal(compare(before, open), { requests: [], restart: ['peersOnly'] });
 });
 
 test.run();

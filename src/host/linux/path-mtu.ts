@@ -7,10 +7,10 @@ import { NOT_OURS, UNKNOWN_LENGTH, UNLIMITED, type Remote } from '../../vtep/ind
 /** The smallest MTU that a router's error sets: `net.ipv4.route.min_pmtu` of Linux, and the minimum of IPv6 links. */
 const MIN_PATH_MTU = { 4: 552, 6: 1280 } as const;
 /**
- * The smallest MTU that an error sets which quotes no more than the UDP header, as some routers' do. The sender of such
- * an error need not know more than addresses and a port.
+ * The smallest MTU over IPv4 that an error sets which quotes no more than the UDP header, as some routers' do. Its sender
+ * need not know more than addresses and a port, so it must leave room for the smallest MTU of inner IPv6.
  */
-const MIN_UNQUOTED_MTU = 1280;
+const MIN_UNQUOTED_MTU = 1280 + 50;
 /** The smallest MTU that this host's own devices set: the minimum for IPv4 links (RFC 791). */
 const MIN_DEVICE_MTU = 68;
 /**
