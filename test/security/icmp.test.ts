@@ -224,25 +224,37 @@ for (const [family, inner] of [
     }
   });
 
-icmp('an MTU that an error put into the kernel’s route cache before the start does not count', async () => {
-  const { node1, node2 } = underlay;
-  await forge('address', 600, 'echo');
-  const route = await must(['ip', '-n', node1.ns, 'route', 'get', node2.address]);
-  assert.match(route, /expires \d+sec mtu 600/, 'the kernel believes it');
-  const running = await start(1, 'address');
-  assert.match(running.stdout, /^segment 4097: MTU 1450 \(eth0 towards 192\.168\.1\.25 has 1500, less 50\)/m);
-  await start(2, 'address');
-  assert.is(await ping(container[1], '10.0.0.2', { size: 1422, dontFragment: true }), 3);
-  // What the administrator has set counts nevertheless.
-  await vteps[0]!.stop();
-  await must(['ip', '-n', node1.ns, 'route', 'add', '192.168.1.0/24', 'via', '172.31.1.1', 'mtu', '1400']);
-  try {
-    await forge('address', 600, 'echo');
-    assert.match(await must(['ip', '-n', node1.ns, 'route', 'get', node2.address]), /mtu 600/);
-    assert.match((await start(1, 'address')).stdout, /MTU 1350 \(eth0 towards 192\.168\.1\.25 has 1400, less 50\)/);
-  } finally {
-    await must(['ip', '-n', node1.ns, 'route', 'del', '192.168.1.0/24']);
-  }
-});
+for (const [family, poison, net, via] of [
+  ['address', 600, '192.168.1.0/24', '172.31.1.1'],
+  ['address6', 1300, 'fd00:2::/64', 'fd00:1::1'],
+] as const)
+  icmp(
+    `an MTU that an error put into the kernel’s route cache before the start does not count; ${family}`,
+    async () => {
+      const { node1, node2 } = underlay;
+      const overhead = family === 'address' ? 50 : 70;
+      const routeTo = (): Promise<string> => must(['ip', '-n', node1.ns, 'route', 'get', node2[family]]);
+      await forge(family, poison, 'echo');
+      assert.match(await routeTo(), new RegExp(`expires \\d+sec.* mtu ${poison}`), 'the kernel believes it');
+      const running = await start(1, family);
+      assert.match(
+        running.stdout,
+        new RegExp(`MTU ${1500 - overhead} \\(eth0 towards ${node2[family]} has 1500, less`),
+      );
+      await start(2, family);
+      assert.is(await ping(container[1], '10.0.0.2', { size: 1500 - overhead - 28, dontFragment: true }), 3);
+      // What the administrator has set counts nevertheless.
+      await vteps[0]!.stop();
+      const route = [net, 'via', via, 'mtu', '1400'];
+      await must(['ip', '-n', node1.ns, 'route', 'add', ...route]);
+      try {
+        await forge(family, poison, 'echo');
+        assert.match(await routeTo(), new RegExp(`mtu ${poison}`));
+        assert.match((await start(1, family)).stdout, new RegExp(`MTU ${1400 - overhead} \\(eth0 towards .* has 1400`));
+      } finally {
+        await must(['ip', '-n', node1.ns, 'route', 'del', ...route]);
+      }
+    },
+  );
 
 icmp.run();
