@@ -84,7 +84,7 @@ scenario('confirmations shorten a suspicion: among ten members, from 24 s down t
 scenario(
   'a member that pauses is suspected, returns and refutes; after a long pause it is dead and joins again',
   () => {
-    const [cluster, [a, b, c]] = settled(3);
+    const [cluster, [a, b, c]] = settled(3, 3);
     b!.pause();
     while (a!.state('b') !== 'suspect') cluster.clock.step();
     cluster.clock.advance(1000);

@@ -71,6 +71,7 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
     },
     {
       receive: (message, now) => db.receive(message, now),
+      receivePacket: (message, now) => db.receivePacket(message, now),
       broadcasts: (overhead, limit) => db.broadcasts(overhead, limit),
       pressing: () => db.pressing(),
       localState: (join, now) => db.localState(join, now),
@@ -86,7 +87,7 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
         events.joined?.(member);
       },
       nodeLeft: (node, now, member) => {
-        db.nodeLeft(node, now);
+        db.nodeLeft(node, now, member);
         events.left?.(member);
       },
       refused: ({ detail }, address, _now, kind) => {

@@ -88,8 +88,10 @@ export class GossipHost {
       closeStream: (id, failed) => this.#streams.close(id, failed),
     };
     const security = { aead: aesGcm, nonce: () => new Uint8Array(randomBytes(12)), ...options.security };
-    const ours = { maxKept: MEMORY - RECEIVE_BUFFER, ...options, security, random };
-    this.machine = new Memberlist(ours, sink, delegate, performance.now());
+    const clock = (): number => performance.now();
+    const incarnation = Math.floor(Date.now() / 1000);
+    const ours = { maxKept: MEMORY - RECEIVE_BUFFER, incarnation, clock, ...options, security, random };
+    this.machine = new Memberlist(ours, sink, delegate, clock());
     const events: StreamEvents = {
       accept: (address) => this.act((machine, now) => machine.acceptStream(now, address)),
       refused: () => this.machine.refuseStream(),

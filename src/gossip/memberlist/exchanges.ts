@@ -1,14 +1,21 @@
 import { unsupported } from '../../wire/index.js';
 import type { Timing } from './config.js';
 import { pushPullScale } from './formula.js';
-import { incompatible } from './member.js';
-import type { Roster, Verdict } from './roster.js';
+import { incompatible, type Entry } from './member.js';
+import { STATE, type NodeState } from './message.js';
+import type { Announcement, Roster, Verdict } from './roster.js';
 import type { Sessions } from './sessions.js';
 import { encodePushPull, type PushPull, type StreamMessage } from './stream.js';
 import type { Timers } from './timers.js';
 import type { Delegate, Joined } from './types.js';
+import type { Verifier } from './verifier.js';
+import type { Work } from './work.js';
 
 const NOTHING = new Uint8Array(0);
+/** Maximum number of members in states that wait to be merged. */
+const MAX_WAITING = 65_536;
+/** What a member of a state costs in units of {@link Work}. */
+const MERGE_COST = 2;
 
 /** Called at the end of an exchange, with the reason if it failed. */
 type Done = (failure: string | null, now: number) => void;
@@ -17,8 +24,15 @@ type Done = (failure: string | null, now: number) => void;
 export interface ExchangeHost {
   /** A message about a member, from the state of another one, was handled. */
   judged(verdict: Verdict): void;
-  /** A state was rejected, because its members cannot be in one cluster with those known here. */
-  incompatible(): void;
+  /** A state was dropped, because too many wait to be merged. */
+  busy(): void;
+}
+
+/** Where a state came from. */
+interface StateSource {
+  readonly address: string;
+  /** The port that this member dialled; `null` if the other one did. */
+  readonly port: number | null;
 }
 
 /** Exchanges the whole state with other members over streams: to join, in every interval, and when they ask. */
@@ -29,8 +43,13 @@ export class Exchanges {
   readonly #roster: Roster;
   readonly #sessions: Sessions;
   readonly #timers: Timers;
+  readonly #verifier: Verifier;
+  readonly #work: Work;
+  readonly #isKeyed: boolean;
   #stopped = false;
+  #waiting = 0;
 
+  /** @param isKeyed Whether only members that have the key can open streams. */
   constructor(
     timing: Timing,
     host: ExchangeHost,
@@ -38,6 +57,9 @@ export class Exchanges {
     roster: Roster,
     sessions: Sessions,
     timers: Timers,
+    verifier: Verifier,
+    work: Work,
+    isKeyed: boolean,
   ) {
     this.#timing = timing;
     this.#host = host;
@@ -45,6 +67,9 @@ export class Exchanges {
     this.#roster = roster;
     this.#sessions = sessions;
     this.#timers = timers;
+    this.#verifier = verifier;
+    this.#work = work;
+    this.#isKeyed = isKeyed;
   }
 
   /** Exchanges states with a random member at a time, and from then on in every interval. */
@@ -85,7 +110,7 @@ export class Exchanges {
       now + this.#timing.streamTimeout,
       (answer, then, failure) => {
         if (answer?.type !== 'pushPull') return done(answer === null ? failure : failureOf(answer), then);
-        done(this.#merge(answer, address, then), then);
+        this.#merge(answer, { address, port }, then, done);
       },
       now,
     );
@@ -94,7 +119,7 @@ export class Exchanges {
   /** Answers the request of another member. */
   answer(request: PushPull, address: string, reply: (state: Uint8Array) => void, now: number): void {
     reply(this.#state(request.join, now)); // the state before the merge
-    this.#merge(request, address, now);
+    this.#merge(request, { address, port: null }, now, () => undefined);
   }
 
   #round(now: number): void {
@@ -120,19 +145,61 @@ export class Exchanges {
     return encodePushPull({ type: 'pushPull', join, nodes: this.#roster.state(), userState });
   }
 
-  /** Merges the state of another member. @returns the reason if it rejects the state. */
-  #merge(remote: PushPull, address: string, now: number): string | null {
-    const trouble = incompatible(remote.nodes, this.#roster.all());
-    if (trouble !== null) {
-      this.#host.incompatible();
-      this.#application.refused?.(unsupported('memberlist', 0, trouble), address, now, 'version');
-      return trouble;
+  /**
+   * Merges the state of another member, a slice at a time. Members whose versions do not match those of this one are
+   * left out. If no other remains, or the sender is one of them, the whole state is rejected.
+   */
+  #merge(remote: PushPull, source: StateSource, now: number, done: Done): void {
+    const { nodes } = remote;
+    if (this.#waiting > 0 && this.#waiting + nodes.length > MAX_WAITING) {
+      this.#host.busy();
+      return done('too many states wait to be merged', now);
     }
-    for (const verdict of this.#roster.merge(remote.nodes, now)) this.#host.judged(verdict);
+    this.#waiting += nodes.length;
+    this.#work.add(this.#merging(remote, source, done), now);
+  }
+
+  *#merging(remote: PushPull, source: StateSource, done: Done): Generator<number, void> {
+    const { nodes } = remote;
+    const { address, port } = source;
+    const vouched = this.#isKeyed || port !== null || this.#roster.hasAddress(address);
+    const how: Announcement = { vouched, keyless: !this.#isKeyed, secondHand: true };
+    let trouble: string | null = null;
+    let accepted = nodes.length === 0;
+    let isRejected = false;
+    const compatible: NodeState[] = [];
+    for (const node of nodes) {
+      const objection = node.state === STATE.alive ? incompatible(node, this.#roster.self) : null;
+      if (objection === null) {
+        compatible.push(node);
+        accepted ||= node.name !== this.#roster.self.name;
+      } else {
+        this.#host.judged('incompatible');
+        trouble ??= objection;
+        isRejected ||= port !== null && node.addr === address && node.port === port;
+      }
+    }
+    yield 1 + nodes.length / 64;
+    isRejected ||= trouble !== null && !accepted;
+    if (trouble !== null)
+      this.#application.refused?.(unsupported('memberlist', 0, trouble), address, this.#work.now, 'version');
+    const added: Entry[] = [];
+    if (!isRejected)
+      for (const node of compatible) {
+        this.#waiting--;
+        const proven = port !== null && node.addr === address && node.port === port;
+        this.#host.judged(this.#roster.merge(node, this.#work.now, { ...how, proven }, address));
+        const member = this.#roster.get(node.name);
+        if (member !== undefined && !member.verified) added.push(member);
+        yield MERGE_COST;
+      }
+    this.#waiting -= isRejected ? nodes.length : nodes.length - compatible.length;
+    const { now } = this.#work;
+    this.#verifier.verifyLater(added, address, now);
     // A request of a program that is not a member contains no members.
-    if (remote.nodes.length > 0 || remote.userState.length > 0)
+    if (!isRejected && (nodes.length > 0 || remote.userState.length > 0))
       this.#application.mergeState?.(remote.userState, now, remote.join, address);
-    return null;
+    done(isRejected ? trouble : null, now);
   }
 }
 

@@ -69,3 +69,4 @@ export {
   type MemberlistOptions,
   type MemberlistSink,
 } from './types.js';
+export { Work, type Task } from './work.js';

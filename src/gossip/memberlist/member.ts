@@ -1,4 +1,4 @@
-import { STATE, type NodeState } from './message.js';
+import { STATE, type Alive, type NodeState } from './message.js';
 import type { Suspicion } from './suspicion.js';
 import type { Timer } from './timers.js';
 
@@ -17,6 +17,8 @@ export interface Member {
   readonly state: MemberState;
   /** When its state last changed, in milliseconds on the caller's clock. For a dead member: when it failed. */
   readonly since: number;
+  /** Whether it has proved that it is at its address: it answered a ping, or a stream, that was sent there. */
+  readonly verified: boolean;
 }
 
 /** A member as the machine stores it. */
@@ -30,6 +32,16 @@ export interface Entry extends Member {
   since: number;
   suspicion: Suspicion | null;
   timer: Timer | null;
+  verified: boolean;
+  /** Whether its announcement waits to be broadcast until it is verified, or a trusted member announces it too. */
+  quiet: boolean;
+  /** When it was last pinged to verify it. */
+  asked: number;
+}
+
+/** The key of an address and a port. */
+export function placeOf(address: string, port: number): string {
+  return `${address} ${port}`;
 }
 
 /** The highest version of the protocol that a member supports; 0 if unknown. */
@@ -40,6 +52,11 @@ export function greatestProtocol(member: Member): number {
 /** Whether a member is alive or suspected. */
 export function isLive(member: Member): boolean {
   return member.state === 'alive' || member.state === 'suspect';
+}
+
+/** A member's announcement of itself. */
+export function announcementOf({ name: node, address: addr, port, meta, vsn, incarnation }: Member): Alive {
+  return { type: 'alive', incarnation, node, addr, port, meta, vsn };
 }
 
 /** A member as an entry of a `pushPull`. */
@@ -56,31 +73,23 @@ export function toNodeState(member: Member): NodeState {
 }
 
 /**
- * Why members cannot be in one cluster, or `null` if they can. The current versions of every member must be within the
- * versions that all live members support.
+ * Why a member cannot be in one cluster with this one, or `null` if it can: the current version of each must be among
+ * those that the other supports. Peers compare the versions of all members instead, so that one false announcement
+ * keeps all others apart.
  */
-export function incompatible(remote: readonly NodeState[], local: Iterable<Member>): string | null {
-  const ours = [...local];
-  const all = [
-    ...remote.map(({ name, state, vsn }) => ({ name, vsn, alive: state === STATE.alive && vsn.length >= 6 })),
-    ...ours.map(({ name, state, vsn }) => ({ name, vsn, alive: state === 'alive' && vsn.length >= 6 })),
-  ];
+export function incompatible({ name, vsn }: { name: string; vsn: Uint8Array }, self: Member): string | null {
   for (const [what, at] of [
     ['protocol', 0],
     ['application', 3],
   ] as const) {
-    let least = 0;
-    let greatest = 255;
-    for (const { vsn, alive } of all) {
-      if (!alive) continue;
-      least = Math.max(least, vsn[at]!);
-      greatest = Math.min(greatest, vsn[at + 1]!);
-    }
-    for (const { name, vsn } of all) {
-      const current = vsn[at + 2] ?? 0;
+    const least = Math.max(vsn[at] ?? 0, self.vsn[at]!);
+    const greatest = Math.min(vsn[at + 1] ?? 0, self.vsn[at + 1]!);
+    for (const [who, current] of [
+      [name, vsn[at + 2] ?? 0],
+      [self.name, self.vsn[at + 2]!],
+    ] as const)
       if (current < least || current > greatest)
-        return `${name} uses version ${current} of the ${what}, but the live members have ${least > greatest ? 'no version' : `only ${least} to ${greatest}`} in common`;
-    }
+        return `${who} uses version ${current} of the ${what}, but the live members have ${least > greatest ? 'no version' : `only ${least} to ${greatest}`} in common`;
   }
   return null;
 }

@@ -1,16 +1,25 @@
 import { uint, WireError } from '../../wire/index.js';
 import { Broadcasts } from './broadcasts.js';
+import { Credit } from './budgets.js';
 import { LAN, type Timing } from './config.js';
 import { Exchanges } from './exchanges.js';
 import { isLive, type Member } from './member.js';
-import { addressBytes, encodeMessage, MAX_META, type Message, type NodeState, type Ping } from './message.js';
+import {
+  addressBytes,
+  encodeMessage,
+  MAX_META,
+  type Alive,
+  type Message,
+  type NodeState,
+  type Ping,
+} from './message.js';
 import { Outbox } from './outbox.js';
-import { openPacket, walk, type Security } from './packet.js';
+import { openAny, walk, type Security } from './packet.js';
 import { Pings } from './pings.js';
 import { Prober } from './prober.js';
 import { Reconnects } from './reconnects.js';
 import { refusalOf } from './refusal.js';
-import { Responder, sourceOf } from './responder.js';
+import { Responder, sourceOf, type Origin } from './responder.js';
 import { MAX_NAME, Roster, type Verdict } from './roster.js';
 import { Sessions } from './sessions.js';
 import { encodeUser, type StreamMessage } from './stream.js';
@@ -23,8 +32,12 @@ import {
   type MemberlistOptions,
   type MemberlistSink,
 } from './types.js';
+import { Verifier } from './verifier.js';
+import { Work } from './work.js';
 
 const NOTHING = new Uint8Array(0);
+/** A datagram without the key causes at most this many times its own octets, apart from what members get of it. */
+const MAX_FACTOR = 3;
 
 /**
  * A member of a cluster with memberlist's protocol: SWIM (Das, Gupta and Motivala, 2002) with Lifeguard (Dadgar,
@@ -44,6 +57,10 @@ export class Memberlist {
   readonly #responder: Responder;
   readonly #exchanges: Exchanges;
   readonly #reconnects: Reconnects;
+  readonly #verifier: Verifier;
+  readonly #work: Work;
+  /** Whether only members that have the key are heard. */
+  readonly #isKeyed: boolean;
   readonly #counts = new Map<CountName, number>(COUNTS.map((name) => [name, 0]));
   /** When a ping may next cause an exchange: see `#returnTo`. */
   #returnsAfter = -Infinity;
@@ -65,6 +82,8 @@ export class Memberlist {
     this.#now = now;
     this.#broadcasts = new Broadcasts(this.timing.retransmitMult);
     const { random, deadNodeReclaimTime = 0, failedMemberLife = 86_400_000, maxMembers = 16_384 } = options;
+    const { incarnation = 1 } = options;
+    uint('memberlist.incarnation', incarnation, 0xffff_ffff);
     this.#roster = new Roster(
       {
         name,
@@ -72,6 +91,7 @@ export class Memberlist {
         port,
         meta,
         vsn,
+        incarnation,
         timing: this.timing,
         deadNodeReclaimTime,
         failedMemberLife,
@@ -124,7 +144,17 @@ export class Memberlist {
       this.#roster,
       this.#timers,
     );
-    const pings = new Pings(this.#roster.self);
+    const pings = new Pings(this.#roster.self, random);
+    this.#isKeyed = this.#security.keyring !== undefined && this.#security.verifyIncoming !== false;
+    this.#work = new Work(options.clock);
+    this.#verifier = new Verifier(
+      this.timing,
+      { judged: (verdict) => this.#judged(verdict) },
+      pings,
+      this.#roster,
+      this.#outbox,
+      this.#timers,
+    );
     this.#responder = new Responder(
       this.timing,
       { payload: () => this.#delegate.ackPayload?.() ?? NOTHING, rejected: (reason) => this.#count(reason) },
@@ -153,11 +183,14 @@ export class Memberlist {
     );
     this.#exchanges = new Exchanges(
       this.timing,
-      { judged: (verdict) => this.#judged(verdict), incompatible: () => this.#count('incompatible') },
+      { judged: (verdict) => this.#judged(verdict), busy: () => this.#count('busy') },
       delegate,
       this.#roster,
       this.#sessions,
       this.#timers,
+      this.#verifier,
+      this.#work,
+      this.#isKeyed,
     );
     const { reconnectInterval = 0, reconnectTimeout = 86_400_000 } = options;
     this.#reconnects = new Reconnects(
@@ -174,13 +207,15 @@ export class Memberlist {
 
   /** When `wake` must be called next; `Infinity` after `stop`. */
   get due(): number {
-    return this.#stopped ? Infinity : this.#timers.next;
+    return this.#stopped ? Infinity : Math.min(this.#timers.next, this.#work.due);
   }
 
   /** Performs everything that is due. */
   wake(now: number): void {
     this.#now = now;
-    if (!this.#stopped) this.#timers.run(now);
+    if (this.#stopped) return;
+    if (this.#work.due <= now) this.#work.run(now);
+    this.#timers.run(now);
   }
 
   /** This member, as others see it. */
@@ -216,6 +251,11 @@ export class Memberlist {
       streamOctets: this.#sessions.kept,
       relays: this.#responder.relays,
     };
+  }
+
+  /** Number of members that have not proved their address, and of pings to prove one whose answers are awaited. */
+  unproven(): { members: number; checks: number } {
+    return { members: this.#roster.unverified, checks: this.#verifier.size };
   }
 
   /** The state of all members, for `restore` in a later run. */
@@ -277,6 +317,8 @@ export class Memberlist {
     this.#sessions.clear();
     this.#timers.clear();
     this.#responder.clear();
+    this.#verifier.clear();
+    this.#work.clear();
   }
 
   /** Announces new meta data to all members. @throws RangeError for more than 512 octets. */
@@ -286,10 +328,10 @@ export class Memberlist {
     this.#roster.update(meta);
   }
 
-  /** Sends a message of the application in one packet, which may be lost. @returns whether the member is known. */
+  /** Sends a message of the application in one packet, which may be lost. @returns whether the member is known and verified. */
   sendPacket(node: string, message: Uint8Array): boolean {
     const member = this.#roster.get(node);
-    if (member === undefined || this.#stopped) return false;
+    if (member === undefined || !member.verified || this.#stopped) return false;
     this.#outbox.sendUser(member, message);
     return true;
   }
@@ -307,16 +349,25 @@ export class Memberlist {
     if (this.#stopped) return;
     this.#now = now;
     this.#count('packets');
-    let plain: Uint8Array;
+    let opened: { plain: Uint8Array; authentic: boolean };
     try {
-      plain = openPacket(bytes, this.#security);
+      opened = openAny(bytes, this.#security);
     } catch (error) {
       if (error instanceof WireError) return this.#refused(error, address, now);
       return this.#count('malformed');
     }
+    const member = this.#roster.at(address, port);
+    const { plain, authentic } = opened;
+    const trusted = authentic || member?.verified === true;
+    const credit = new Credit(authentic ? Infinity : bytes.length * MAX_FACTOR);
+    const origin: Origin = { address, port, authentic, trusted, member, credit, asked: false };
     walk(plain, {
-      message: (message) => this.#message(message, address, port, now),
-      user: (message) => this.#delegate.receive?.(message, now),
+      message: (message) => this.#message(message, origin, now),
+      user: (message) => {
+        if (!trusted) this.#stranger(origin, now);
+        else if (this.#delegate.receivePacket === undefined) this.#delegate.receive?.(message, now);
+        else this.#delegate.receivePacket(message, now);
+      },
       refused: () => this.#count('malformed'),
     });
   }
@@ -355,28 +406,56 @@ export class Memberlist {
 
   // ---- Input ----
 
-  #message(message: Message, address: string, port: number, now: number): void {
+  #message(message: Message, origin: Origin, now: number): void {
     switch (message.type) {
       case 'ping':
-        if (this.#responder.answer(message, address, port, now)) this.#returnTo(message, address, port, now);
-        return;
+        if (!this.#responder.answer(message, origin, now)) return;
+        this.#check(origin, now);
+        return this.#returnTo(message, origin, now);
       case 'indirectPing':
-        return this.#responder.relay(message, address, port, now);
+        return this.#responder.relay(message, origin, now);
       case 'ack':
-        if (!this.#responder.acknowledged(message.seqNo, now))
+        // Its number proves that it comes from one that has the ping.
+        if (!this.#responder.acknowledged(message.seqNo, now) && !this.#verifier.acknowledged(message.seqNo, now))
           this.#prober.acknowledged(message.seqNo, message.payload, now);
         return;
       case 'nack':
         return this.#prober.nacked(message.seqNo);
       case 'alive':
-        return this.#judged(this.#roster.alive(message, now));
+        return this.#judged(this.#announced(message, origin, now));
       case 'suspect':
+        if (!origin.trusted) return this.#stranger(origin, now);
         return this.#judged(this.#roster.suspect(message, now));
       case 'dead':
+        if (!origin.trusted) return this.#stranger(origin, now);
         return this.#judged(this.#roster.dead(message, now));
       default:
         return this.#count('unexpected');
     }
+  }
+
+  /** A message of one that is not known to be a member. If it is at the address of one, it may prove that. */
+  #stranger(origin: Origin, now: number): void {
+    this.#count('strangers');
+    this.#check(origin, now);
+  }
+
+  #check({ member, credit }: Origin, now: number): void {
+    if (member !== undefined && isLive(member)) this.#verifier.check(member, credit, now);
+  }
+
+  /**
+   * A datagram announces a member: one that is new here must answer before it is believed. What is known changes only
+   * through members.
+   */
+  #announced(message: Alive, origin: Origin, now: number): Verdict | 'strangers' {
+    const alive = message.port === 0 ? { ...message, port: this.self.port } : message;
+    const objection = this.#roster.objection(alive);
+    if (objection !== null) return objection;
+    if (!origin.trusted) this.#check(origin, now);
+    const how = { vouched: origin.trusted, keyless: !origin.authentic };
+    if (this.#roster.isNews(alive, now)) return this.#verifier.announced(alive, how, origin.credit, now);
+    return origin.trusted ? this.#roster.alive(alive, now, how) : 'strangers';
   }
 
   #refused(error: WireError, address: string, now: number): void {
@@ -384,21 +463,26 @@ export class Memberlist {
     this.#delegate.refused?.(error, address, now, refusalOf(error));
   }
 
-  #judged(verdict: Verdict): void {
+  #judged(verdict: Verdict | 'strangers'): void {
     if (verdict !== 'taken') this.#count(verdict);
   }
 
   /**
    * Exchanges the whole state with a prober if no other member is known. This happens if a process restarts before the
    * others notice, and has no member to join. Without the exchange it would know no one until the next periodic exchange
-   * of another member, up to 30 s later.
+   * of another member, up to 30 s later. Without a key, the prober must first answer a ping: its address may be false.
    */
-  #returnTo(ping: Ping, address: string, port: number, now: number): void {
+  #returnTo(ping: Ping, origin: Origin, now: number): void {
     if (now < this.#returnsAfter || this.#roster.leaving) return;
     this.#returnsAfter = now + this.timing.probeInterval;
-    if (this.#roster.all().some((member) => member !== this.#roster.self && isLive(member))) return;
-    const source = sourceOf(ping, address, port);
-    this.contact(source.address, source.port, now);
+    const isAlone = (): boolean => this.#roster.all().every((one) => one === this.#roster.self || !isLive(one));
+    if (!isAlone()) return;
+    const { address, port } = sourceOf(ping, origin);
+    if (address === this.self.address && port === this.self.port) return;
+    if (origin.trusted) return this.contact(address, port, now);
+    this.#verifier.probe(ping.sourceNode, address, port, origin.credit, now, (then) => {
+      if (isAlone()) this.contact(address, port, then);
+    });
   }
 
   #request(message: StreamMessage, address: string, reply: (message: Uint8Array) => void, now: number): void {

@@ -1,4 +1,5 @@
 import type { Broadcasts } from './broadcasts.js';
+import type { Credit } from './budgets.js';
 import type { Timing } from './config.js';
 import { greatestProtocol, isLive, type Entry } from './member.js';
 import { encodeMessage, TYPE, type Message } from './message.js';
@@ -64,13 +65,30 @@ export class Outbox {
     this.#timers.set(at, (now) => this.#gossip(now));
   }
 
-  /** Sends a message together with as many queued broadcasts as fit. */
+  /**
+   * Sends a message. If a verified member is at the address, as many queued broadcasts as fit go with it: a false
+   * address must not multiply what it gets.
+   */
   send(address: string, port: number, message: Message, now: number): void {
+    if (this.#roster.at(address, port)?.verified !== true) return void this.sendPlain(address, port, [message], null);
     const bytes = encodeMessage(message);
     const { packetSize } = this.#options;
     const room = packetSize - bytes.length - COMPOUND_PART - COMPOUND_HEADER - this.#overhead;
     const piggybacked = this.#take(room, now).slice(0, MAX_PARTS - 1);
     this.#transmit(address, port, piggybacked.length === 0 ? bytes : encodeCompound([bytes, ...piggybacked]), null);
+  }
+
+  /**
+   * Sends messages without broadcasts.
+   * @param credit Pays for the datagram; `null` if nothing has to.
+   * @returns false if the credit does not suffice.
+   */
+  sendPlain(address: string, port: number, messages: readonly Message[], credit: Credit | null): boolean {
+    const parts = messages.map(encodeMessage);
+    const packet = this.#encode(parts.length === 1 ? parts[0]! : encodeCompound(parts), null);
+    if (credit?.spend(packet.length) === false) return false;
+    this.#sink.sendPacket(address, port, packet);
+    return true;
   }
 
   /** Sends an encoded message or compound to a member, without broadcasts. */
@@ -88,7 +106,7 @@ export class Outbox {
     const { timing, packetSize } = this.#options;
     const { gossipNodes, gossipToTheDeadTime } = timing;
     const fits = (member: Entry): boolean =>
-      isLive(member) || (member.state === 'dead' && now - member.since <= gossipToTheDeadTime);
+      member.verified && (isLive(member) || (member.state === 'dead' && now - member.since <= gossipToTheDeadTime));
     // Picks one member at a time, because there is usually nothing to send.
     const receivers: Entry[] = [];
     while (receivers.length < gossipNodes) {
@@ -126,11 +144,15 @@ export class Outbox {
     return messages;
   }
 
-  /** @param member The receiver, if known: packets to one that supports it have a checksum. */
   #transmit(address: string, port: number, bytes: Uint8Array, member: Entry | null): void {
+    this.#sink.sendPacket(address, port, this.#encode(bytes, member));
+  }
+
+  /** @param member The receiver, if known: packets to one that supports it have a checksum. */
+  #encode(bytes: Uint8Array, member: Entry | null): Uint8Array {
     const { security, compressed } = this.#options;
     const checksum = member !== null && greatestProtocol(member) >= CRC;
-    this.#sink.sendPacket(address, port, encodePacket(bytes, security, { compressed, checksum }));
+    return encodePacket(bytes, security, { compressed, checksum });
   }
 }
 

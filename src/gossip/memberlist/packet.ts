@@ -187,18 +187,23 @@ export function encodePacket(
 
 /** Removes the outer layers of a datagram: label, encryption, checksum. @throws WireError */
 export function openPacket(bytes: Uint8Array, security: Security): Uint8Array {
+  return openAny(bytes, security).plain;
+}
+
+/** Like `openPacket`, and tells whether the datagram was encrypted with a key of this member. @throws WireError */
+export function openAny(bytes: Uint8Array, security: Security): { plain: Uint8Array; authentic: boolean } {
   const { label, rest } = takeLabel(bytes);
   if (label !== (security.label ?? '')) throw malformed(PROTOCOL, 0, UNREADABLE.label);
-  if (security.keyring === undefined) return takeCrc(rest);
+  if (security.keyring === undefined) return { plain: takeCrc(rest), authentic: false };
   const { aead, keyring } = sealer(security);
   let plain: Uint8Array;
   try {
     plain = open(aead, keyring, rest, labelBytes(label));
   } catch (error) {
     if (security.verifyIncoming !== false) throw error;
-    plain = rest;
+    return { plain: takeCrc(rest), authentic: false };
   }
-  return takeCrc(plain);
+  return { plain: takeCrc(plain), authentic: true };
 }
 
 /** Receives the messages that `walk` finds. */

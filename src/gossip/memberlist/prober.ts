@@ -1,5 +1,5 @@
 import type { Timing } from './config.js';
-import { greatestProtocol, type Entry, type Member } from './member.js';
+import { greatestProtocol, placeOf, type Entry, type Member } from './member.js';
 import { encodeMessage, type IndirectPing, type Ping, type Suspect } from './message.js';
 import type { Outbox } from './outbox.js';
 import { encodeCompound } from './packet.js';
@@ -16,6 +16,10 @@ interface Probe {
   readonly member: Entry;
   readonly ping: Ping;
   readonly sent: number;
+  /** Where the ping was sent. */
+  readonly place: string;
+  /** Whether other members have the number of the ping. */
+  isShared: boolean;
   /** Number of members that should send a nack if they get no answer, and of those that did. */
   nacksExpected: number;
   nacks: number;
@@ -88,7 +92,10 @@ export class Prober {
   acknowledged(seqNo: number, payload: Uint8Array, now: number): void {
     const probe = this.#probe;
     if (probe === null || probe.ping.seqNo !== seqNo) return;
-    this.#host.answered(probe.member, now - probe.sent, payload, now);
+    const { member, place, sent } = probe;
+    // Once others have the number of the ping, its answer proves nothing.
+    if (!probe.isShared && place === placeOf(member.address, member.port)) this.#roster.verify(member);
+    this.#host.answered(member, now - sent, payload, now);
     this.#end(probe, true, now);
   }
 
@@ -102,7 +109,8 @@ export class Prober {
     if (member === null) return this.start(now + this.#timing.probeInterval);
     this.#host.began();
     const ping = this.#pings.create(member.name);
-    const probe: Probe = { member, ping, sent: now, nacksExpected: 0, nacks: 0, timer: null };
+    const place = placeOf(member.address, member.port);
+    const probe: Probe = { member, ping, sent: now, place, isShared: false, nacksExpected: 0, nacks: 0, timer: null };
     this.#probe = probe;
     const deadline = now + this.#timing.probeInterval * (this.#score + 1);
     probe.timer = this.#timers.set(now + this.#timing.probeTimeout, (then) => this.#askOthers(probe, deadline, then));
@@ -117,8 +125,9 @@ export class Prober {
     probe.timer = this.#timers.set(Math.max(now, deadline), (then) => this.#end(probe, false, then));
     const others = this.#roster.pick(
       this.#timing.indirectChecks,
-      (other) => other !== member && other.state === 'alive',
+      (other) => other !== member && other.verified && other.state === 'alive',
     );
+    probe.isShared = others.length > 0;
     for (const other of others) {
       const nack = greatestProtocol(other) >= NACK;
       if (nack) probe.nacksExpected++;
@@ -133,7 +142,9 @@ export class Prober {
       encodeMessage(ping),
       deadline,
       (answer, then) => {
-        if (answer?.type === 'ack' && answer.seqNo === ping.seqNo) this.#end(probe, true, then);
+        if (answer?.type !== 'ack' || answer.seqNo !== ping.seqNo) return;
+        if (probe.place === placeOf(member.address, member.port)) this.#roster.verify(member);
+        this.#end(probe, true, then);
       },
       now,
     );

@@ -41,9 +41,9 @@ export class Reconnects {
     this.#timers.set(at, (now) => this.#attempt(now));
   }
 
-  /** A member is gone. One that announced that it leaves is not contacted. */
-  gone({ name, address, port, state }: Member, now: number): void {
-    if (state === 'dead' && this.#options.interval > 0 && this.#lost.size < MAX_LOST)
+  /** A member is gone. One that announced that it leaves is not contacted, nor one that was never at its address. */
+  gone({ name, address, port, state, verified }: Member, now: number): void {
+    if (state === 'dead' && verified && this.#options.interval > 0 && this.#lost.size < MAX_LOST)
       this.#lost.set(name, { address, port, since: now, called: false });
   }
 

@@ -1,6 +1,9 @@
+import { Budgets, STRANGERS, type Credit } from './budgets.js';
 import type { Timing } from './config.js';
-import type { IndirectPing, Message, Ping } from './message.js';
+import { isLive, placeOf, type Entry } from './member.js';
+import { encodeMessage, type Ack, type IndirectPing, type Ping } from './message.js';
 import type { Outbox } from './outbox.js';
+import { encodeCompound } from './packet.js';
 import type { Pings } from './pings.js';
 import type { Roster } from './roster.js';
 import type { Timer, Timers } from './timers.js';
@@ -17,14 +20,33 @@ interface Relay {
   readonly timer: Timer;
 }
 
+/** Where a datagram came from, and what it may cause. */
+export interface Origin {
+  readonly address: string;
+  readonly port: number;
+  /** Whether one that has the key encrypted it, now or earlier: it may be a repetition. */
+  readonly authentic: boolean;
+  /** Whether a member sent it, as far as is known: it is authentic, or comes from the place of a verified member. */
+  readonly trusted: boolean;
+  /** The member at its source, if there is one. */
+  readonly member: Entry | undefined;
+  readonly credit: Credit;
+  /** Whether a ping or an indirect ping in it was handled: a datagram has at most one. */
+  asked: boolean;
+}
+
 /** What the answers need from the machine. */
 export interface ResponderHost {
   /** Returns the payload of the answer to a ping. */
   payload(): Uint8Array;
-  rejected(reason: 'invalid' | 'relays-full'): void;
+  rejected(reason: 'invalid' | 'relays-full' | 'strangers' | 'over-budget'): void;
 }
 
-/** Answers the pings of other members, and pings a third member if they ask for it. */
+/**
+ * Answers pings, and pings a third member if another one asks for it. Only members at their own address get broadcasts
+ * with an answer. Any other answer is not longer than the credit of the datagram, and counts against the budget of its
+ * receiver.
+ */
 export class Responder {
   readonly #timing: Timing;
   readonly #host: ResponderHost;
@@ -34,6 +56,8 @@ export class Responder {
   readonly #timers: Timers;
   /** Pings on behalf of other members, by their sequence number here. */
   readonly #relays = new Map<number, Relay>();
+  readonly #memberBudgets = new Budgets(null);
+  readonly #strangerBudgets = new Budgets(STRANGERS);
 
   constructor(timing: Timing, host: ResponderHost, pings: Pings, roster: Roster, outbox: Outbox, timers: Timers) {
     this.#timing = timing;
@@ -53,12 +77,24 @@ export class Responder {
     this.#relays.clear();
   }
 
-  /** Answers a ping from an address. @returns whether it is for this member. */
-  answer(ping: Ping, address: string, port: number, now: number): boolean {
-    if (!this.isTarget(ping)) return false;
-    const payload = this.#host.payload();
-    this.#reply(ping, address, port, { type: 'ack', seqNo: ping.seqNo, payload }, now);
-    return true;
+  /** Answers a ping. @returns whether it was answered. */
+  answer(ping: Ping, origin: Origin, now: number): boolean {
+    if (!this.isTarget(ping) || origin.asked) return false;
+    origin.asked = true;
+    const { address, port } = sourceOf(ping, origin);
+    const ack: Ack = { type: 'ack', seqNo: ping.seqNo, payload: this.#host.payload() };
+    const member = this.#roster.at(address, port);
+    if (member?.verified === true && this.#memberBudgets.take(placeOf(address, port), now)) {
+      const end = isLive(member) || member.name !== ping.sourceNode ? null : this.#roster.endOf(member);
+      // A member that is not gone must learn who says so, so that it can refute it.
+      if (end !== null) this.#outbox.sendTo(member, encodeCompound([encodeMessage(ack), encodeMessage(end)]));
+      else this.#outbox.send(address, port, ack, now);
+      return true;
+    }
+    if (this.#strangerBudgets.take(address, now) && this.#outbox.sendPlain(address, port, [ack], origin.credit))
+      return true;
+    this.#host.rejected('over-budget');
+    return false;
   }
 
   /** Whether a ping is for this member: the process that had its address before may have had another name. */
@@ -66,17 +102,32 @@ export class Responder {
     return node === '' || node === this.#roster.self.name;
   }
 
-  /** Pings another member for the one that asks, and passes the answer on; a nack if none arrives in time. */
-  relay(ask: IndirectPing, address: string, port: number, now: number): void {
+  /**
+   * Pings another member for the one that asks, and passes the answer on; a nack if none arrives in time. Both must be
+   * verified members at their addresses.
+   */
+  relay(ask: IndirectPing, origin: Origin, now: number): void {
     if (ask.target === '') return this.#host.rejected('invalid');
+    const target = this.#roster.at(ask.target, ask.port === 0 ? this.#roster.self.port : ask.port);
+    const { address, port } = sourceOf(ask, origin);
+    const asker = this.#roster.at(address, port);
+    if (!origin.trusted || asker?.verified !== true) return this.#host.rejected('strangers');
+    if (origin.asked) return this.#host.rejected('invalid');
+    origin.asked = true;
+    if (!this.#memberBudgets.take(placeOf(address, port), now)) return this.#host.rejected('over-budget');
+    if (target?.verified !== true || (ask.node !== '' && ask.node !== target.name)) {
+      // The one that asks must not conclude that this member is out of order.
+      if (ask.nack) this.#outbox.send(address, port, { type: 'nack', seqNo: ask.seqNo }, now);
+      return this.#host.rejected('invalid');
+    }
     if (this.#relays.size >= MAX_RELAYED) return this.#host.rejected('relays-full');
     const ping = this.#pings.create(ask.node);
     const timer = this.#timers.set(now + this.#timing.probeTimeout, (then) => {
       this.#relays.delete(ping.seqNo);
-      if (ask.nack) this.#reply(ask, address, port, { type: 'nack', seqNo: ask.seqNo }, then);
+      if (ask.nack) this.#outbox.send(address, port, { type: 'nack', seqNo: ask.seqNo }, then);
     });
-    this.#relays.set(ping.seqNo, { ...sourceOf(ask, address, port), seqNo: ask.seqNo, timer });
-    this.#outbox.send(ask.target, ask.port === 0 ? this.#roster.self.port : ask.port, ping, now);
+    this.#relays.set(ping.seqNo, { address, port, seqNo: ask.seqNo, timer });
+    this.#outbox.send(target.address, target.port, ping, now);
   }
 
   /** An answer arrived. @returns whether it is for a member that asked for an indirect ping. */
@@ -88,18 +139,12 @@ export class Responder {
     this.#outbox.send(relay.address, relay.port, { type: 'ack', seqNo: relay.seqNo, payload: NOTHING }, now);
     return true;
   }
-
-  #reply(ping: Ping | IndirectPing, from: string, fromPort: number, message: Message, now: number): void {
-    const { address, port } = sourceOf(ping, from, fromPort);
-    this.#outbox.send(address, port, message, now);
-  }
 }
 
 /** Where to answer: the address in the ping, or else the one it came from. */
 export function sourceOf(
   { sourceAddr, sourcePort }: Ping | IndirectPing,
-  address: string,
-  port: number,
+  { address, port }: { address: string; port: number },
 ): { address: string; port: number } {
   return sourceAddr !== '' && sourcePort !== 0 ? { address: sourceAddr, port: sourcePort } : { address, port };
 }

@@ -1,6 +1,6 @@
 import type { Timing } from './config.js';
 import { expectedConfirmations, suspicionTimes } from './formula.js';
-import { isLive, toNodeState, type Entry, type Member } from './member.js';
+import { announcementOf, incompatible, isLive, toNodeState, type Entry, type Member } from './member.js';
 import {
   addressBytes,
   encodeMessage,
@@ -12,6 +12,7 @@ import {
   type NodeState,
   type Suspect,
 } from './message.js';
+import { PlaceIndex } from './place-index.js';
 import { Suspicion } from './suspicion.js';
 import type { Timers } from './timers.js';
 
@@ -24,6 +25,10 @@ import type { Timers } from './timers.js';
 const MAX_INCARNATION = 0xffff_ffff;
 /** Maximum number of failed members to list after the protocol has forgotten them. */
 const MAX_FAILED = 1024;
+/** Maximum number of members that are in the list but not verified, if they were announced without a key. */
+export const MAX_UNVERIFIED = 1024;
+/** Maximum number of members at one address, if they were announced without a key. */
+export const MAX_AT_ADDRESS = 256;
 /** Maximum length of a member's name, in characters. */
 export const MAX_NAME = 255;
 const NOTHING = new Uint8Array(0);
@@ -34,6 +39,8 @@ export interface RosterOptions {
   port: number;
   meta: Uint8Array;
   vsn: Uint8Array;
+  /** The first incarnation of this member. */
+  incarnation: number;
   timing: Timing;
   /** How long a name stays bound to its address after its member died, in milliseconds; 0 means forever. */
   deadNodeReclaimTime: number;
@@ -45,7 +52,21 @@ export interface RosterOptions {
 }
 
 /** The outcome of a message about a member. */
-export type Verdict = 'taken' | 'old' | 'invalid' | 'conflict' | 'full' | 'unknown' | 'unbelievable';
+export type Verdict = 'taken' | 'old' | 'invalid' | 'conflict' | 'full' | 'unknown' | 'unbelievable' | 'incompatible';
+
+/** How a member is announced, apart from its message. */
+export interface Announcement {
+  /** Whether the member has proved that it is at the address in the message. Default: false. */
+  proven?: boolean;
+  /** Whether a trusted member announces it, so that it is broadcast at once. Default: false. */
+  vouched?: boolean;
+  /** Whether members that have no key announce it: their number is then bounded. Default: false. */
+  keyless?: boolean;
+  /** Whether it comes from another member, whose information may be outdated. Default: false. */
+  secondHand?: boolean;
+  /** Whether to broadcast it at all. Default: true. */
+  broadcast?: boolean;
+}
 
 /** What the roster needs from the machine. */
 export interface RosterHost {
@@ -73,6 +94,9 @@ export class Roster {
   readonly #host: RosterHost;
   readonly #timers: Timers;
   readonly #members = new Map<string, Entry>();
+  readonly #places = new PlaceIndex();
+  /** Number of members that are not verified. */
+  #unverified = 0;
   /** Failed members that the protocol has forgotten, oldest first; for listings only. */
   readonly #failed = new Map<string, Entry>();
   /** All members, in the order of their probes. */
@@ -86,9 +110,9 @@ export class Roster {
     this.#options = options;
     this.#host = host;
     this.#timers = timers;
-    const { name, address, port, meta, vsn } = options;
+    const { name, address, port, meta, vsn, incarnation } = options;
     this.self = entry(name, address, port, now);
-    Object.assign(this.self, { meta, vsn, incarnation: 1, state: 'alive' });
+    Object.assign(this.self, { meta, vsn, incarnation, state: 'alive', verified: true });
     this.#add(this.self);
     this.#announce(null);
   }
@@ -133,31 +157,79 @@ export class Roster {
     this.#broadcast(name, { type: 'dead', incarnation, node: name, from: name }, finished);
   }
 
-  /**
-   * Handles a member's announcement of itself.
-   * @param broadcast Whether to broadcast the message.
-   * @param secondHand Whether it came from another member, whose information may be outdated.
-   */
-  alive(message: Alive, now: number, broadcast = true, secondHand = false): Verdict {
+  /** The other member at an address: a verified one if there are several. */
+  at(address: string, port: number): Entry | undefined {
+    const member = this.#places.at(address, port);
+    return member === this.self ? undefined : member;
+  }
+
+  /** Whether a verified member has an address, with any port. */
+  hasAddress(address: string): boolean {
+    return this.#places.verifiedAt(address) > 0;
+  }
+
+  /** The message that a member is dead, or has left, as far as this one knows. */
+  endOf({ name: node, incarnation, state }: Member): Dead {
+    return { type: 'dead', incarnation, node, from: state === 'left' ? node : this.self.name };
+  }
+
+  /** Number of members that are not verified. */
+  get unverified(): number {
+    return this.#unverified;
+  }
+
+  /** A member has proved that it is at its address. */
+  verify(member: Entry): void {
+    if (member.verified || this.#members.get(member.name) !== member) return;
+    member.verified = true;
+    this.#unverified--;
+    this.#places.verified(member);
+    this.#announceQuiet(member);
+  }
+
+  #announceQuiet(member: Entry): void {
+    if (member.quiet && member.state === 'alive') this.#broadcast(member.name, announcementOf(member), null);
+    member.quiet = false;
+  }
+
+  /** Why a member's announcement cannot be accepted, whatever is known; `null` if it can. */
+  objection({ node, addr, meta, vsn }: Alive): Verdict | null {
+    if (addr === '' || node === '' || node.length > MAX_NAME || meta.length > MAX_META) return 'invalid';
+    if (vsn.length === 0) return null;
+    if (vsn.length < 6 || vsn[0] === 0 || vsn[1] === 0 || vsn[0]! > vsn[1]!) return 'invalid';
+    // A false message about this member must reach the rule that refutes it.
+    return node === this.self.name || incompatible({ name: node, vsn }, this.self) === null ? null : 'incompatible';
+  }
+
+  /** Whether a message is about a member that must prove its address first: a new one, or one that has moved. */
+  isNews({ node, addr, port }: Alive, now: number): boolean {
+    const member = this.#members.get(node);
+    if (member === undefined) return true;
+    if (member.address === addr && member.port === (port || this.#options.port)) return false;
+    return this.#mayMove(member, now, true);
+  }
+
+  /** Handles a member's announcement of itself. */
+  alive(message: Alive, now: number, how: Announcement = {}): Verdict {
+    const objection = this.objection(message);
+    if (objection !== null) return objection;
     const { node, addr, meta, vsn, incarnation } = message;
     const port = message.port === 0 ? this.#options.port : message.port;
-    if (addr === '' || node === '' || node.length > MAX_NAME || meta.length > MAX_META) return 'invalid';
-    if (vsn.length > 0 && (vsn.length < 6 || vsn[0] === 0 || vsn[1] === 0 || vsn[0]! > vsn[1]!)) return 'invalid';
     const own = node === this.self.name;
     if (own && this.leaving) return 'old';
     let member = this.#members.get(node);
     let moved = false;
     if (member === undefined) {
-      if (this.size >= this.#options.maxMembers) return 'full';
+      if (!this.#hasRoom(addr, how)) return 'full';
       member = entry(node, addr, port, now);
       this.#add(member);
     } else if (member.address !== addr || member.port !== port) {
-      const { deadNodeReclaimTime: reclaim } = this.#options;
-      moved = member.state === 'left' || (member.state === 'dead' && reclaim > 0 && now - member.since > reclaim);
+      moved = this.#mayMove(member, now, how.proven === true);
       if (!moved) {
         this.#host.conflict(node, addr, now);
         return 'conflict';
       }
+      if (!this.#hasRoom(addr, how, true)) return 'full';
     }
     if (own) {
       if (incarnation < member.incarnation) return 'old';
@@ -165,23 +237,54 @@ export class Roster {
       this.#refute(incarnation, now);
       return 'taken';
     }
-    const overrides = incarnation === MAX_INCARNATION && member.state !== 'alive' && !secondHand;
-    if (incarnation <= member.incarnation && !moved && !overrides) return 'old';
+    const overrides = incarnation === MAX_INCARNATION && member.state !== 'alive' && how.secondHand !== true;
+    if (incarnation <= member.incarnation && !moved && !overrides) {
+      if (incarnation < member.incarnation || how.vouched !== true || !member.quiet) return 'old';
+      this.#announceQuiet(member);
+      return 'taken';
+    }
     this.#clearSuspicion(member);
     const changed = !same(meta, member.meta);
     const back = !isLive(member);
     if (member.state !== 'alive') member.since = now;
-    member.address = addr;
-    member.port = port;
+    if (moved) this.#move(member, addr, port);
     if (changed) member.meta = meta.slice();
     // Nearly all members have the same versions: they share one array.
     if (!same(vsn, member.vsn)) member.vsn = same(vsn, this.self.vsn) ? this.self.vsn : vsn.slice();
     member.incarnation = incarnation;
     member.state = 'alive';
-    if (broadcast) this.#broadcast(node, { ...message, port }, null);
+    if (how.proven === true) this.verify(member);
+    member.quiet = how.vouched !== true && how.broadcast !== false;
+    if (how.vouched === true) this.#broadcast(node, { ...message, port }, null);
     if (back) this.#host.joined(member, now);
     else if (changed) this.#host.updated(member, now);
     return 'taken';
+  }
+
+  /**
+   * Whether a member may have another address: it has left, or has been dead for long enough, or never answered at the
+   * one that is known.
+   */
+  #mayMove({ state, since, verified }: Entry, now: number, proven: boolean): boolean {
+    const { deadNodeReclaimTime: reclaim } = this.#options;
+    if (proven && !verified) return true;
+    return state === 'left' || (state === 'dead' && reclaim > 0 && now - since > reclaim);
+  }
+
+  #hasRoom(address: string, { keyless, proven }: Announcement, known = false): boolean {
+    if (!known && this.size >= this.#options.maxMembers) return false;
+    if (keyless !== true) return true;
+    return (proven === true || this.#unverified < MAX_UNVERIFIED) && this.#places.verifiedAt(address) < MAX_AT_ADDRESS;
+  }
+
+  /** Gives a member that returns another address, which it must prove. */
+  #move(member: Entry, address: string, port: number): void {
+    this.#places.remove(member);
+    if (member.verified) this.#unverified++;
+    member.verified = false;
+    member.address = address;
+    member.port = port;
+    this.#places.add(member);
   }
 
   /**
@@ -196,7 +299,7 @@ export class Roster {
     if (member.suspicion !== null) {
       member.suspicion.own ||= own;
       if (!member.suspicion.confirm(message.from)) return 'old';
-      this.#broadcast(member.name, message, null);
+      if (!member.quiet) this.#broadcast(member.name, message, null);
       this.#await(member, now);
       return 'taken';
     }
@@ -206,7 +309,7 @@ export class Roster {
       return 'taken';
     }
     if (this.#unbelievable(member, message, own)) return 'unbelievable';
-    this.#broadcast(member.name, message, null);
+    if (!member.quiet) this.#broadcast(member.name, message, null);
     member.incarnation = message.incarnation;
     member.state = 'suspect';
     member.since = now;
@@ -231,7 +334,7 @@ export class Roster {
     }
     if (this.#unbelievable(member, message, own)) return 'unbelievable';
     this.#clearSuspicion(member);
-    this.#broadcast(member.name, message, null);
+    if (!member.quiet) this.#broadcast(member.name, message, null);
     member.incarnation = message.incarnation;
     member.state = message.node === message.from ? 'left' : 'dead';
     member.since = now;
@@ -240,30 +343,37 @@ export class Roster {
   }
 
   /**
-   * Merges another member's state. Members that are dead there are only suspected here, so that a live one can refute
-   * it.
+   * Merges one member of another member's state. One that is dead there is only suspected here, so that a live one can
+   * refute it. A state that no one vouches for counts only where it is about this member, about the one at `address`,
+   * from which it came, or about members that are not known here.
    */
-  merge(nodes: readonly NodeState[], now: number): Verdict[] {
-    return nodes.map((node) => {
-      const { name, incarnation } = node;
-      if (node.state === STATE.alive) {
-        const { addr, port, meta, vsn } = node;
-        return this.alive({ type: 'alive', incarnation, node: name, addr, port, meta, vsn }, now, true, true);
-      }
-      if (node.state === STATE.left) return this.dead({ type: 'dead', incarnation, node: name, from: name }, now);
-      return this.suspect({ type: 'suspect', incarnation, node: name, from: this.self.name }, now);
-    });
+  merge(node: NodeState, now: number, how: Announcement, address: string): Verdict {
+    const { name, incarnation } = node;
+    const known = this.#members.get(name);
+    if (how.vouched !== true && known !== undefined && known !== this.self) {
+      const isItself = known.address === address;
+      if (node.state === STATE.alive ? known.address === node.addr && !isItself : !isItself) return 'old';
+    }
+    if (node.state === STATE.alive) {
+      const { addr, port, meta, vsn } = node;
+      return this.alive({ type: 'alive', incarnation, node: name, addr, port, meta, vsn }, now, how);
+    }
+    if (node.state === STATE.left) return this.dead({ type: 'dead', incarnation, node: name, from: name }, now);
+    return this.suspect({ type: 'suspect', incarnation, node: name, from: this.self.name }, now);
   }
 
   /**
-   * Restores an earlier state: members alive or suspected then count as alive, all others are ignored. Nothing is
-   * broadcast.
+   * Restores an earlier state: members alive or suspected then count as alive, and as verified; all others are ignored.
+   * Nothing is broadcast.
    */
   restore(nodes: readonly NodeState[], now: number): Verdict[] {
     return nodes
       .filter(({ state }) => state === STATE.alive || state === STATE.suspect)
       .map(({ name: node, incarnation, addr, port, meta, vsn }) =>
-        this.alive({ type: 'alive', incarnation, node, addr, port, meta, vsn }, now, false),
+        this.alive({ type: 'alive', incarnation, node, addr, port, meta, vsn }, now, {
+          proven: true,
+          broadcast: false,
+        }),
       );
   }
 
@@ -318,6 +428,8 @@ export class Roster {
   #add(member: Entry): void {
     this.#failed.delete(member.name);
     this.#members.set(member.name, member);
+    this.#places.add(member);
+    if (!member.verified) this.#unverified++;
     const order = this.#order;
     const at = this.#random(order.length + 1);
     order.push(member);
@@ -331,7 +443,9 @@ export class Roster {
     this.#order = this.#order.filter((member) => {
       if (member === this.self || isLive(member) || now - member.since <= gossipToTheDeadTime) return true;
       this.#members.delete(member.name);
-      if (member.state === 'dead') this.#keepFailed(member);
+      this.#places.remove(member);
+      if (!member.verified) this.#unverified--;
+      if (member.state === 'dead' && member.verified) this.#keepFailed(member);
       return false;
     });
   }
@@ -384,8 +498,7 @@ export class Roster {
   }
 
   #announce(finished: (() => void) | null): void {
-    const { name: node, address: addr, port, meta, vsn, incarnation } = this.self;
-    this.#broadcast(node, { type: 'alive', incarnation, node, addr, port, meta, vsn }, finished);
+    this.#broadcast(this.self.name, announcementOf(this.self), finished);
   }
 
   #broadcast(about: string, message: Message, finished: (() => void) | null): void {
@@ -406,6 +519,9 @@ function entry(name: string, address: string, port: number, now: number): Entry 
     since: now,
     suspicion: null,
     timer: null,
+    verified: false,
+    quiet: false,
+    asked: -Infinity,
   };
 }
 

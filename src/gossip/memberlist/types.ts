@@ -19,6 +19,8 @@ export interface MemberlistSink extends StreamSink {
 export interface Delegate {
   /** A message of the application arrived, in a packet or over a stream. */
   receive?(message: Uint8Array, now: number): void;
+  /** As `receive`, instead of it, for messages in packets: anyone may repeat a packet, also one that is encrypted. */
+  receivePacket?(message: Uint8Array, now: number): void;
   /** Returns messages for a packet with `limit` free octets; each takes `overhead` octets in addition. */
   broadcasts?(overhead: number, limit: number, now: number): Uint8Array[];
   /** Whether some of these messages were never sent: the machine then gossips more often. */
@@ -77,6 +79,13 @@ export interface MemberlistOptions {
   /** Budget for answering streams, as a burst and per second: see {@link WORK}. */
   work?: number;
   workPerSecond?: number;
+  /**
+   * The first incarnation. Default 1. If each process of a member begins with a higher one than the last, for example
+   * with the time in seconds, messages about the last process are outdated and cannot be replayed.
+   */
+  incarnation?: number;
+  /** Returns the time in milliseconds. With it, slices of long work are limited by time, not only by members. */
+  clock?: () => number;
   /** Returns a random number from 0 up to but not including 1. */
   random: () => number;
 }
@@ -95,7 +104,9 @@ export const COUNTS = [
   'unbelievable', // accusations that could not be refuted
   'busy', // streams beyond the limits of number or work
   'relays-full',
-  'incompatible',
+  'strangers', // messages that only members may send
+  'over-budget', // pings, answers to which would exceed the budget of an address or the length of their datagram
+  'incompatible', // members with other versions
   'probes',
   'probes-failed',
   'refuted',

@@ -3,7 +3,6 @@ import {
   BULK_SYNC,
   bulkSyncMessage,
   COMPOUND,
-  compoundMessage,
   gossipMessage,
   JOIN,
   LEAVE,
@@ -23,18 +22,23 @@ import {
 } from './messages.js';
 import { fieldsOf } from './protobuf.js';
 import type { CountName, Moment } from './types.js';
-import type { Work } from './work.js';
+import type { Work } from '../memberlist/index.js';
 
 /** Maximum nesting of compounds. */
 const DEPTH = 2;
 
+/** Number of messages of a compound that are handled at once; each takes about 10 us. */
+const AT_ONCE = 128;
+/** Maximum number of octets of compounds that wait to be merged. */
+const UNMERGED = 16 << 20;
+
+/** How a message arrived: in a packet, in a stream of its own, or in a bulk sync. */
+export type Origin = 'packet' | 'stream' | 'bulk';
+
 /** Receives decoded messages. */
 export interface InboxHost {
-  /**
-   * @param message The event as it arrived.
-   * @param bulk Whether it was in a bulk sync.
-   */
-  tableEvent(event: TableEvent, message: Uint8Array, bulk: boolean): void;
+  /** @param message The event as it arrived. */
+  tableEvent(event: TableEvent, message: Uint8Array, origin: Origin): void;
   /** @param relay Whether to pass the event on. */
   networkEvent(type: number, time: number, node: string, network: string, relay: boolean): void;
   nodeEvent(type: number, time: number, node: string): void;
@@ -49,6 +53,7 @@ export class Inbox {
   readonly #host: InboxHost;
   readonly #work: Work;
   readonly #moment: Moment;
+  #unmerged = 0;
 
   constructor(host: InboxHost, work: Work, moment: Moment) {
     this.#host = host;
@@ -56,9 +61,17 @@ export class Inbox {
     this.#moment = moment;
   }
 
-  /** Takes a message of any type, `bytes[from, to)`. */
+  /** Takes a message of any type, `bytes[from, to)`. A long compound is merged in slices. */
   message(bytes: Uint8Array, from: number, to: number): void {
-    this.#read(() => this.#dispatch(bytes, from, to, 0, false));
+    this.#read(() => this.#dispatch(bytes, from, to, 0, 'stream'));
+  }
+
+  /**
+   * Takes a message from a packet. A bulk sync is dropped: peers send it over a stream, and the answer to one packet
+   * would be whole tables.
+   */
+  packet(bytes: Uint8Array): void {
+    this.#read(() => this.#dispatch(bytes, 0, bytes.length, 0, 'packet'));
   }
 
   /**
@@ -67,9 +80,9 @@ export class Inbox {
    */
   bulkMember(bytes: Uint8Array, from: number, to: number, member: boolean): void {
     this.#read(() => {
-      if (!member) return this.#dispatch(bytes, from, to, 0, true);
+      if (!member) return this.#dispatch(bytes, from, to, 0, 'bulk');
       const { payload } = simpleMessage.decode(bytes, from, to);
-      this.#dispatch(payload, 0, payload.length, 1, true);
+      this.#dispatch(payload, 0, payload.length, 1, 'bulk');
     });
   }
 
@@ -99,23 +112,49 @@ export class Inbox {
     }
   }
 
-  /** @param bulk Whether the message is in a bulk sync, which may contain table events only. */
-  #dispatch(bytes: Uint8Array, from: number, to: number, depth: number, bulk: boolean): void {
+  #dispatch(bytes: Uint8Array, from: number, to: number, depth: number, origin: Origin): void {
     const { type, data } = gossipMessage.decode(bytes, from, to);
-    if (type === TABLE_EVENT) this.#host.tableEvent(tableEvent.decode(data), bytes.subarray(from, to), bulk);
+    if (type === TABLE_EVENT) this.#host.tableEvent(tableEvent.decode(data), bytes.subarray(from, to), origin);
     else if (type === COMPOUND) {
       if (depth === DEPTH) return this.#host.count('nested');
-      for (const { payload } of compoundMessage.decode(data).messages)
-        this.#read(() => this.#dispatch(payload, 0, payload.length, depth + 1, bulk));
-    } else if (bulk) this.#host.count('unknown-type');
+      this.#compound(data, depth, origin);
+    } else if (origin === 'bulk') this.#host.count('unknown-type');
     else if (type === NETWORK_EVENT) {
       const event = networkEvent.decode(data);
       this.#host.networkEvent(event.type, event.time, event.node, event.network, true);
     } else if (type === NODE_EVENT) {
       const event = nodeEvent.decode(data);
       this.#host.nodeEvent(event.type, event.time, event.node);
-    } else if (type === BULK_SYNC) this.#host.bulkSync(bulkSyncMessage.decode(data));
+    } else if (type === BULK_SYNC && origin === 'stream') this.#host.bulkSync(bulkSyncMessage.decode(data));
     else this.#host.count('unknown-type');
+  }
+
+  /** A compound of a few messages is handled at once, a longer one in slices. */
+  #compound(data: Uint8Array, depth: number, origin: Origin): void {
+    const places = membersOf('compoundMessage', data, 1);
+    if (places.length <= 2 * AT_ONCE) {
+      for (let i = 0; i < places.length; i += 2) this.#member(data, places[i]!, places[i + 1]!, depth, origin);
+      return;
+    }
+    if (this.#unmerged + data.length > UNMERGED) return this.#host.count('unmerged');
+    this.#unmerged += data.length;
+    // A copy, because the caller may reuse the bytes before everything is merged.
+    this.#work.add(this.#members(data.slice(), places, depth, origin), this.#moment.now);
+  }
+
+  *#members(data: Uint8Array, places: readonly number[], depth: number, origin: Origin): Generator<number, void> {
+    for (let i = 0; i < places.length; i += 2) {
+      this.#member(data, places[i]!, places[i + 1]!, depth, origin);
+      yield 1;
+    }
+    this.#unmerged -= data.length;
+  }
+
+  #member(data: Uint8Array, from: number, to: number, depth: number, origin: Origin): void {
+    this.#read(() => {
+      const { payload } = simpleMessage.decode(data, from, to);
+      this.#dispatch(payload, 0, payload.length, depth + 1, origin);
+    });
   }
 
   #pushPull(state: Uint8Array, relay: boolean): void {

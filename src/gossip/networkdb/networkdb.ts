@@ -22,7 +22,7 @@ import {
   type Watcher,
 } from './types.js';
 import { Waiters } from './waiters.js';
-import { Work } from './work.js';
+import { Work } from '../memberlist/index.js';
 
 /**
  * Docker's NetworkDB as a machine: tables of entries, replicated to all nodes that are attached to a network. Its
@@ -151,7 +151,7 @@ export class NetworkDb {
     );
     this.#inbox = new Inbox(
       {
-        tableEvent: (event, message, bulk) => this.#tableEvents.receive(event, message, bulk),
+        tableEvent: (event, message, origin) => this.#tableEvents.receive(event, message, origin),
         networkEvent: (type, time, node, network, relay) =>
           this.#nodeEvents.receiveAttachment(type, time, node, network, relay),
         nodeEvent: (type, time, node) => this.#nodeEvents.receiveNode(type, time, node),
@@ -392,13 +392,22 @@ export class NetworkDb {
     this.#nodeEvents.joined(peer);
   }
 
-  /** A node is dead, or left: its entries are hidden until it returns. */
-  nodeLeft(name: string, now: number): void {
+  /**
+   * A node is dead, or left: its entries are hidden until it returns.
+   * @param node Whether it was ever found at its address: otherwise it is forgotten, and not contacted.
+   */
+  nodeLeft(name: string, now: number, node: { verified: boolean } = { verified: true }): void {
     this.#moment.now = now;
-    this.#nodeEvents.left(name);
+    this.#nodeEvents.left(name, node.verified);
   }
 
-  /** Takes a user message, `bytes[offset, end)`. The caller may reuse the buffer afterwards. */
+  /** Takes a user message from a packet, which may be a repetition of an old one: see `Inbox.packet`. */
+  receivePacket(bytes: Uint8Array, now: number): void {
+    this.#moment.now = now;
+    if (this.#running) this.#inbox.packet(bytes);
+  }
+
+  /** Takes a user message from a stream, `bytes[offset, end)`. The caller may reuse the buffer afterwards. */
   receive(bytes: Uint8Array, now: number, offset = 0, end = bytes.length): void {
     this.#moment.now = now;
     if (this.#running) this.#inbox.message(bytes, offset, end);

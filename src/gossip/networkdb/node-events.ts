@@ -16,7 +16,7 @@ import type { Attachment, NodeRecord } from './registry.js';
 import type { Syncs } from './syncs.js';
 import type { Tables } from './tables.js';
 import { MAX_NAME, type CountName, type Moment, type Peer } from './types.js';
-import type { Work } from './work.js';
+import type { Work } from '../memberlist/index.js';
 
 /** Number of bulk sync rounds for which an attachment stays that `conclude` added and no event confirmed. */
 const CONCLUDED = 4;
@@ -147,10 +147,10 @@ export class NodeEvents {
     this.#syncs.known(name, this.#moment.now);
   }
 
-  /** A node is dead, or left: its entries are hidden until it returns. */
-  left(name: string): void {
+  /** A node is dead, or left: its entries are hidden until it returns. @param existed Whether it ever answered. */
+  left(name: string, existed: boolean): void {
     const node = this.#presence.nodes.get(name);
-    if (node !== undefined) this.#change(node, false, node.left);
+    if (node !== undefined) this.#change(node, false, node.left || !existed);
   }
 
   // ---- From other nodes ----

@@ -17,7 +17,7 @@ import {
 } from './messages.js';
 import { type Entry } from './store.js';
 import { type CountName } from './types.js';
-import { type Work } from './work.js';
+import { type Work } from '../memberlist/index.js';
 
 /**
  * Approximate octets of entries in one message of a bulk sync; more entries go into several messages. Building or

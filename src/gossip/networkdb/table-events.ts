@@ -1,4 +1,5 @@
 import type { Gossip } from './gossip.js';
+import type { Origin } from './inbox.js';
 import type { Lamport } from './lamport.js';
 import { CREATE, DELETE, UPDATE, type TableEvent } from './messages.js';
 import { aboutEntry, type OwnEntries } from './own-entries.js';
@@ -60,11 +61,9 @@ export class TableEvents {
     this.#moment = moment;
   }
 
-  /**
-   * @param message The event as it arrived, to relay it.
-   * @param bulk Whether it was in a bulk sync.
-   */
-  receive(event: TableEvent, message: Uint8Array, bulk: boolean): void {
+  /** @param message The event as it arrived, to relay it. */
+  receive(event: TableEvent, message: Uint8Array, origin: Origin): void {
+    const bulk = origin === 'bulk';
     const { type, time, node, network, table, key, value } = event;
     if (type !== CREATE && type !== UPDATE && type !== DELETE) return this.#host.count('unknown-type');
     if (node.length > MAX_NAME || network.length > MAX_NAME || table.length > MAX_NAME || key.length > MAX_NAME)

@@ -119,6 +119,7 @@ export const COUNTS = [
   'no-room',
   'bulk-unanswered',
   'bulk-unmerged',
+  'unmerged', // compounds, while too many wait
   // actions
   'held',
   'refuted',

@@ -1,5 +1,5 @@
 import type { Moment } from './types.js';
-import type { Work } from './work.js';
+import type { Work } from '../memberlist/index.js';
 
 /** Cost of a callback, in units of {@link Work}: it announces some endpoints. */
 const COST = 20;

@@ -22,6 +22,8 @@ export class Work {
   #left = SLICE;
   #began = -Infinity;
   #running = false;
+  /** The time of the last call, for the steps of tasks. */
+  now = -Infinity;
 
   /** @param clock Returns the time in milliseconds. */
   constructor(clock?: () => number) {
@@ -40,6 +42,7 @@ export class Work {
 
   /** Adds a task, and starts it if something is left of the current slice. */
   add(task: Task, now: number): void {
+    this.now = now;
     if (this.#tasks.length === 0 && now - this.#began >= PAUSE) this.#begin(now);
     this.#tasks.push(task);
     this.#run();
@@ -47,6 +50,7 @@ export class Work {
 
   /** Performs the steps that fit into the current slice. A step may add tasks. */
   run(now: number): void {
+    this.now = now;
     if (now - this.#began >= PAUSE) this.#begin(now);
     this.#run();
   }
