@@ -1,5 +1,8 @@
 import { retransmitLimit } from './formula.js';
 
+/** Number of messages that do not fit into a packet after which the search for one that does ends. */
+const MISFITS = 64;
+
 interface Broadcast {
   readonly about: string;
   readonly message: Uint8Array;
@@ -43,8 +46,12 @@ export class Broadcasts {
   take(budget: number, overhead: number, n: number): Uint8Array[] {
     const taken: Broadcast[] = [];
     let left = budget;
+    let misfits = 0;
     for (const one of this.#sorted) {
-      if (one.message.length + overhead > left) continue;
+      if (one.message.length + overhead > left) {
+        if (++misfits > MISFITS) break;
+        continue;
+      }
       left -= one.message.length + overhead;
       taken.push(one);
     }

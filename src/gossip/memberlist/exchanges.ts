@@ -33,6 +33,8 @@ interface StateSource {
   readonly address: string;
   /** The port that this member dialled; `null` if the other one did. */
   readonly port: number | null;
+  /** Whether the caller gave the address, to join a cluster through it. */
+  readonly isChosen: boolean;
 }
 
 /** Exchanges the whole state with other members over streams: to join, in every interval, and when they ask. */
@@ -88,7 +90,7 @@ export class Exchanges {
     let open = addresses.length;
     if (open === 0) done?.(joined);
     for (const { address, port } of addresses)
-      this.#join(address, port, now, (failure) => {
+      this.#join(address, port, true, now, (failure) => {
         if (failure === null) joined.reached++;
         else joined.failures.push(`${address}: ${failure}`);
         if (--open === 0) done?.(joined);
@@ -97,11 +99,14 @@ export class Exchanges {
 
   /** Exchanges states with the member at an address, as for joining. */
   contact(address: string, port: number, now: number): void {
-    this.#join(address, port, now, () => undefined);
+    this.#join(address, port, false, now, () => undefined);
   }
 
-  /** @param join Whether this member is joining: the other one announces it to its application. */
-  exchange(address: string, port: number, join: boolean, now: number, done: Done): void {
+  /**
+   * @param join Whether this member is joining: the other one announces it to its application.
+   * @param isChosen Whether the caller gave the address.
+   */
+  exchange(address: string, port: number, join: boolean, now: number, done: Done, isChosen = false): void {
     if (this.#stopped) return done('this member has stopped', now);
     this.#sessions.ask(
       address,
@@ -110,7 +115,7 @@ export class Exchanges {
       now + this.#timing.streamTimeout,
       (answer, then, failure) => {
         if (answer?.type !== 'pushPull') return done(answer === null ? failure : failureOf(answer), then);
-        this.#merge(answer, { address, port }, then, done);
+        this.#merge(answer, { address, port, isChosen }, then, done);
       },
       now,
     );
@@ -119,7 +124,7 @@ export class Exchanges {
   /** Answers the request of another member. */
   answer(request: PushPull, address: string, reply: (state: Uint8Array) => void, now: number): void {
     reply(this.#state(request.join, now)); // the state before the merge
-    this.#merge(request, { address, port: null }, now, () => undefined);
+    this.#merge(request, { address, port: null, isChosen: false }, now, () => undefined);
   }
 
   #round(now: number): void {
@@ -132,12 +137,13 @@ export class Exchanges {
    * Exchanges the whole state to join. A member that still considers this one dead, because of its former process, does
    * not accept its state. A second exchange then announces that it is alive, because packets may be late or lost.
    */
-  #join(address: string, port: number, now: number, done: Done): void {
+  #join(address: string, port: number, isChosen: boolean, now: number, done: Done): void {
     const { incarnation } = this.#roster.self;
-    this.exchange(address, port, true, now, (failure, then) => {
+    const again: Done = (failure, then) => {
       if (failure !== null || this.#roster.self.incarnation === incarnation) done(failure, then);
-      else this.exchange(address, port, true, then, done);
-    });
+      else this.exchange(address, port, true, then, done, isChosen);
+    };
+    this.exchange(address, port, true, now, again, isChosen);
   }
 
   #state(join: boolean, now: number): Uint8Array {
@@ -161,9 +167,9 @@ export class Exchanges {
 
   *#merging(remote: PushPull, source: StateSource, done: Done): Generator<number, void> {
     const { nodes } = remote;
-    const { address, port } = source;
+    const { address, port, isChosen } = source;
     const vouched = this.#isKeyed || port !== null || this.#roster.hasAddress(address);
-    const how: Announcement = { vouched, keyless: !this.#isKeyed, secondHand: true };
+    const how: Announcement = { vouched, keyless: !this.#isKeyed && !isChosen, secondHand: true };
     let trouble: string | null = null;
     let accepted = nodes.length === 0;
     let isRejected = false;

@@ -58,7 +58,7 @@ export {
   type StreamMessage,
   type UserMessage,
 } from './stream.js';
-export { isLive, type Member, type MemberState } from './member.js';
+export { isLive, placeOf, type Member, type MemberState } from './member.js';
 export { Memberlist } from './memberlist.js';
 export { WORK, type StreamSink } from './sessions.js';
 export {

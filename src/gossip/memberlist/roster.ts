@@ -31,6 +31,8 @@ export const MAX_UNVERIFIED = 1024;
 export const MAX_AT_ADDRESS = 256;
 /** Maximum length of a member's name, in characters. */
 export const MAX_NAME = 255;
+/** Maximum number of random numbers to pick members. */
+const MAX_TRIES = 300;
 const NOTHING = new Uint8Array(0);
 
 export interface RosterOptions {
@@ -410,14 +412,21 @@ export class Roster {
     return null;
   }
 
-  /** Up to `count` different random members that `fits` accepts. It tries three times the number of members. */
+  /**
+   * Up to `count` different random members that `fits` accepts. If few do, it goes on from a random member in order,
+   * because random numbers are expensive.
+   */
   pick(count: number, fits: (member: Entry) => boolean): Entry[] {
     const picked: Entry[] = [];
     const order = this.#order;
-    for (let tries = 3 * order.length; tries > 0 && picked.length < count; tries--) {
-      const member = order[this.#random(order.length)]!;
+    const take = (member: Entry): void => {
       if (member !== this.self && fits(member) && !picked.includes(member)) picked.push(member);
-    }
+    };
+    for (let tries = Math.min(3 * order.length, MAX_TRIES); tries > 0 && picked.length < count; tries--)
+      take(order[this.#random(order.length)]!);
+    if (picked.length >= count || 3 * order.length <= MAX_TRIES) return picked;
+    const from = this.#random(order.length);
+    for (let i = 0; i < order.length && picked.length < count; i++) take(order[(from + i) % order.length]!);
     return picked;
   }
 

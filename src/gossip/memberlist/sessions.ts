@@ -65,11 +65,11 @@ export interface SessionOptions {
 
 /**
  * Budget for answering streams, as a burst and per second. A decompressed octet costs 1 unit, an octet of an answer 16,
- * a received member 1024. A unit takes about 4 ns. A quarter more is reserved for sources that spent little.
+ * a received member 4096. A unit takes about 4 ns. A quarter more is reserved for sources that spent little.
  */
 export const WORK = { most: 512 * 1024 * 1024, perSecond: 32 * 1024 * 1024 } as const;
 const ANSWER_WORK = 16;
-const MEMBER_WORK = 1024;
+const MEMBER_WORK = 4096;
 
 /** The streams of this member. Each carries one request and at most one answer. */
 export class Sessions {

@@ -11,7 +11,7 @@ import type { Timers } from './timers.js';
 export const MAX_CHECKS = 1024;
 /** Number of members from a state to ping at once, and number of all others in each `INTERVAL` in milliseconds. */
 const FIRST = 4;
-const BATCH = 16;
+const BATCH = 32;
 const INTERVAL = 200;
 /** Maximum number of members that wait for their turn; any other is verified by the probes. */
 const MAX_QUEUE = 16_384;

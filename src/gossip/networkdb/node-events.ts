@@ -42,6 +42,14 @@ export interface NodeEventsHost {
   count(name: CountName): void;
 }
 
+/** A pass through the entries of an owner. */
+interface Sweep {
+  /** The `order` of the last entry that it concerns. */
+  latest: number;
+  /** Whether it has to begin again. */
+  again: boolean;
+}
+
 /**
  * The rules for events of nodes and attachments: the later one wins, by Lamport time. This node announces itself and
  * its attachments, and refutes events of other nodes that contradict this.
@@ -62,6 +70,8 @@ export class NodeEvents {
   /** Lamport time of the last event about this node. */
   #ownTime = 0;
   #running = false;
+  /** The sweeps that are under way. */
+  readonly #sweeps = new Map<string, Sweep>();
 
   constructor(
     options: NodeEventsOptions,
@@ -141,7 +151,7 @@ export class NodeEvents {
       this.#change(known, true, false);
     } else {
       const since = this.#moment.now;
-      this.#presence.add({ name, address, port, alive: true, left: false, time: 0, since, beside: null });
+      this.#presence.add({ name, address, port, alive: true, left: false, time: 0, since });
       this.#refreshOwner(name);
     }
     this.#syncs.known(name, this.#moment.now);
@@ -259,7 +269,7 @@ export class NodeEvents {
     const gone = left && !node.left;
     this.#presence.change(node, alive, left, this.#moment.now);
     if (gone) {
-      this.#work.add(this.#tables.forgetOwner(node.name, undefined, this.#now), this.#moment.now);
+      this.#sweep('forget', node.name, undefined);
       this.#presence.detachAll(node.name);
     }
     this.#refreshOwner(node.name);
@@ -267,7 +277,7 @@ export class NodeEvents {
 
   /** Updates the visibility of all entries of an owner whose state has changed. */
   #refreshOwner(owner: string): void {
-    this.#work.add(this.#tables.refresh(owner, undefined, this.#now), this.#moment.now);
+    this.#sweep('refresh', owner, undefined);
     for (const local of this.#presence.networks.values()) this.#appeared(local, owner);
   }
 
@@ -275,7 +285,7 @@ export class NodeEvents {
   #refresh(network: string, owner: string): void {
     const local = this.#presence.networks.get(network);
     if (local === undefined) return;
-    this.#work.add(this.#tables.refresh(owner, network, this.#now), this.#moment.now);
+    this.#sweep('refresh', owner, network);
     this.#appeared(local, owner);
   }
 
@@ -288,8 +298,42 @@ export class NodeEvents {
 
   /** Removes the entries of an owner that has left a network. */
   #forget(network: string, owner: string): void {
-    this.#work.add(this.#tables.forgetOwner(owner, network, this.#now), this.#moment.now);
+    this.#sweep('forget', owner, network);
     this.#syncs.gone(network, owner);
+  }
+
+  /**
+   * Goes through the entries of an owner, in slices. A call for the same entries while one is under way makes that one
+   * start again at its end: a flood of events does not queue a task for each.
+   */
+  #sweep(what: 'refresh' | 'forget', owner: string, network: string | undefined): void {
+    const key = `${what} ${network === undefined ? '' : `${network.length}:${network}`} ${owner}`;
+    const sweep = this.#sweeps.get(key);
+    // Entries that arrive later are not those of the process that left.
+    const { latest } = this.#tables.store;
+    if (sweep !== undefined) {
+      sweep.latest = latest;
+      sweep.again = true;
+      return;
+    }
+    const begun: Sweep = { latest, again: true };
+    this.#sweeps.set(key, begun);
+    this.#work.add(this.#sweeping(what, owner, network, key, begun), this.#moment.now);
+  }
+
+  *#sweeping(
+    what: 'refresh' | 'forget',
+    owner: string,
+    network: string | undefined,
+    key: string,
+    sweep: Sweep,
+  ): Generator<number, void> {
+    while (sweep.again) {
+      sweep.again = false;
+      if (what === 'refresh') yield* this.#tables.refresh(owner, network, this.#now);
+      else yield* this.#tables.forgetOwner(owner, network, sweep.latest, this.#now);
+    }
+    this.#sweeps.delete(key);
   }
 
   #setAttachment(network: string, node: string, time: number, leaving: boolean, needed = false): boolean {

@@ -137,7 +137,7 @@ export class OwnEntries {
     if (deleting) return;
     if (known === undefined && this.#reclaims(network, table, key, value)) {
       const own = { network, table, key, time, owner: this.#self, value: value.slice(), deleting: false };
-      this.#tables.put({ ...own, expires: Infinity, held: false, shown: null }, this.#moment.now);
+      this.#tables.put({ ...own, expires: Infinity, held: false, shown: null, order: 0 }, this.#moment.now);
       return;
     }
     if (!this.#tables.store.admitsHeld) return this.#host.count('no-room');
@@ -189,7 +189,7 @@ export class OwnEntries {
     const { now } = this.#moment;
     const expires = deleting ? now + this.#tombstoneLife : Infinity;
     const owner = this.#self;
-    const entry = { network, table, key, time, owner, value, deleting, expires, held: disowned, shown: null };
+    const entry = { network, table, key, time, owner, value, deleting, expires, held: disowned, shown: null, order: 0 };
     if (!this.#tables.put(entry, now)) return;
     this.#announce(aboutEntry(table, key), { type, time, network, table, key, value }, disowned);
   }

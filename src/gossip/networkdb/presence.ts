@@ -103,8 +103,13 @@ export class Presence {
     this.#attachments.remove(network, node);
   }
 
+  /** A list of the networks that a node is attached to, or has left recently. */
+  networksOf(node: string): string[] {
+    return this.#attachments.networksOf(node);
+  }
+
   /** Removes all attachments of a node. */
   detachAll(node: string): void {
-    for (const network of [...this.#attachments.networks()]) this.detach(network, node);
+    for (const network of this.#attachments.networksOf(node)) this.detach(network, node);
   }
 }

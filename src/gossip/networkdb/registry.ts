@@ -1,3 +1,5 @@
+import { placeOf } from '../memberlist/index.js';
+
 /** A node, according to the membership layer and its own events. */
 export interface NodeRecord {
   readonly name: string;
@@ -11,15 +13,13 @@ export interface NodeRecord {
   time: number;
   /** When `alive` or `left` last changed. */
   since: number;
-  /** The next node at the same address, with any port. */
-  beside: NodeRecord | null;
 }
 
 /** All other nodes, by name and by address, and a set of those that failed. */
 export class Nodes {
   readonly #byName = new Map<string, NodeRecord>();
-  /** The first node at each address. */
-  readonly #byAddress = new Map<string, NodeRecord>();
+  /** By address and port, the nodes that did not announce that they leave: seldom more than one. */
+  readonly #byPlace = new Map<string, Set<NodeRecord>>();
   readonly #failed = new Set<NodeRecord>();
 
   get size(): number {
@@ -39,33 +39,31 @@ export class Nodes {
     return this.#failed;
   }
 
-  /** The nodes at an address and a port. */
+  /** The nodes at an address and a port that have not left. */
   at(address: string, port: number): NodeRecord[] {
-    const found: NodeRecord[] = [];
-    for (let one = this.#byAddress.get(address) ?? null; one !== null; one = one.beside)
-      if (one.port === port) found.push(one);
-    return found;
+    return [...(this.#byPlace.get(placeOf(address, port)) ?? [])];
   }
 
   add(node: NodeRecord): void {
     this.#byName.set(node.name, node);
-    this.#house(node);
     this.changed(node);
   }
 
   /** Moves a node to another address or port. */
   move(node: NodeRecord, address: string, port: number): void {
-    node.port = port;
-    if (node.address === address) return;
+    if (node.address === address && node.port === port) return;
     this.#unhouse(node);
     node.address = address;
-    this.#house(node);
+    node.port = port;
+    this.changed(node);
   }
 
   /** Must be called after `alive` or `left` of a node changed. */
   changed(node: NodeRecord): void {
     if (node.alive || node.left) this.#failed.delete(node);
     else this.#failed.add(node);
+    if (node.left) this.#unhouse(node);
+    else this.#house(node);
   }
 
   remove(node: NodeRecord): void {
@@ -75,18 +73,16 @@ export class Nodes {
   }
 
   #house(node: NodeRecord): void {
-    node.beside = this.#byAddress.get(node.address) ?? null;
-    this.#byAddress.set(node.address, node);
+    const place = placeOf(node.address, node.port);
+    const there = this.#byPlace.get(place);
+    if (there === undefined) this.#byPlace.set(place, new Set([node]));
+    else there.add(node);
   }
 
   #unhouse(node: NodeRecord): void {
-    let one = this.#byAddress.get(node.address)!;
-    if (one !== node) {
-      while (one.beside !== node) one = one.beside!;
-      one.beside = node.beside;
-    } else if (node.beside === null) this.#byAddress.delete(node.address);
-    else this.#byAddress.set(node.address, node.beside);
-    node.beside = null;
+    const place = placeOf(node.address, node.port);
+    const there = this.#byPlace.get(place);
+    if (there?.delete(node) === true && there.size === 0) this.#byPlace.delete(place);
   }
 }
 
@@ -101,10 +97,15 @@ export interface Attachment {
   encoded: Uint8Array | null;
 }
 
-/** The attachments of all nodes. Their number is bounded. */
+/** Maximum number of networks of one node. */
+const MAX_OF_NODE = 16_384;
+
+/** The attachments of all nodes. Their number is bounded, in total and for one node. */
 export class Attachments {
   readonly #capacity: number;
   readonly #networks = new Map<string, Map<string, Attachment>>();
+  /** The networks of each node. */
+  readonly #byNode = new Map<string, Set<string>>();
   #size = 0;
 
   constructor(capacity: number) {
@@ -123,8 +124,11 @@ export class Attachments {
   set(network: string, node: string, attachment: Attachment, needed = false): boolean {
     let nodes = this.#networks.get(network);
     if (nodes?.has(node) !== true) {
-      if (this.#size >= this.#capacity && !needed) return false;
+      let networks = this.#byNode.get(node);
+      if (!needed && (this.#size >= this.#capacity || (networks?.size ?? 0) >= MAX_OF_NODE)) return false;
       this.#size++;
+      if (networks === undefined) this.#byNode.set(node, (networks = new Set<string>()));
+      networks.add(network);
     }
     if (nodes === undefined) this.#networks.set(network, (nodes = new Map<string, Attachment>()));
     nodes.set(node, attachment);
@@ -136,10 +140,18 @@ export class Attachments {
     if (nodes?.delete(node) !== true) return;
     this.#size--;
     if (nodes.size === 0) this.#networks.delete(network);
+    const networks = this.#byNode.get(node)!;
+    networks.delete(network);
+    if (networks.size === 0) this.#byNode.delete(node);
   }
 
   of(network: string): Iterable<[node: string, attachment: Attachment]> {
     return this.#networks.get(network) ?? [];
+  }
+
+  /** A list of the networks of a node. */
+  networksOf(node: string): string[] {
+    return [...(this.#byNode.get(node) ?? [])];
   }
 
   /** The networks that any node is attached to. */

@@ -19,6 +19,8 @@ export interface Entry {
   held: boolean;
   /** The value that watchers know; `null` while the entry is invisible. */
   shown: Uint8Array | null;
+  /** Which entry of the store it is, in the order of arrival; set by the store. */
+  order: number;
 }
 
 /** Limits for the entries of other nodes. */
@@ -60,6 +62,7 @@ export class Store {
   #foreign = 0;
   #bytes = 0;
   #held = 0;
+  #order = 0;
 
   constructor(self: string, limits: StoreLimits) {
     this.#self = self;
@@ -69,6 +72,11 @@ export class Store {
   /** Entries, tombstones included. */
   get size(): number {
     return this.#foreign + (this.#shares.get(this.#self)?.entries ?? 0);
+  }
+
+  /** The `order` of the latest entry. */
+  get latest(): number {
+    return this.#order;
   }
 
   add(network: string): void {
@@ -157,6 +165,7 @@ export class Store {
     if (table === undefined) tables.set(entry.table, (table = new Map<string, Entry>()));
     const before = table.get(entry.key);
     if (before !== undefined) this.#count(before, -1);
+    entry.order = ++this.#order;
     table.set(entry.key, entry);
     this.#count(entry, 1);
     if (entry.expires !== Infinity) this.#mortal.add(entry);

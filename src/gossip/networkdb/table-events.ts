@@ -97,6 +97,7 @@ export class TableEvents {
       expires: deleting || held ? expires : Infinity,
       held,
       shown: null,
+      order: 0,
     };
     if (!this.#tables.put(entry, now)) return;
     if (!this.#host.inSync(network)) return;

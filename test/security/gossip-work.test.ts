@@ -1,0 +1,217 @@
+/** How much work a member, or a stranger, makes at once: long messages are handled in slices, and floods in linear time. */
+import { performance } from 'node:perf_hooks';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { deflate, Memberlist, type NodeState } from '../../src/gossip/memberlist/index.js';
+import * as db from '../../src/gossip/networkdb/index.js';
+import { Random } from '../../src/sim/index.js';
+import { Besieged, node, PORT, state } from '../support/hostile-gossip.js';
+
+const real = (): number => performance.now();
+const network = 'net1';
+
+/** The duration of a call, in milliseconds. */
+function took(run: () => void): number {
+  const began = real();
+  run();
+  return real() - began;
+}
+
+const nodes = (
+  count: number,
+  addr = (i: number): string => `10.${1 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`,
+): NodeState[] => Array.from({ length: count }, (_, i) => node(`member-${i}`, addr(i)));
+
+/** A NetworkDb on virtual time. */
+function tables(): { machine: db.NetworkDb; now: () => number; pass: (milliseconds: number) => number } {
+  let now = 1000;
+  const random = new Random(1);
+  const machine = new db.NetworkDb(
+    { name: 'me', random: () => random.float() },
+    { sendPacket: () => undefined, sendReliable: () => undefined, contact: () => undefined },
+  );
+  machine.start(now);
+  machine.joinNetwork(network, now);
+  /** Returns the longest call in milliseconds. */
+  const pass = (milliseconds: number): number => {
+    let longest = 0;
+    for (const end = now + milliseconds; machine.next <= end;) {
+      now = Math.max(now, machine.next);
+      longest = Math.max(
+        longest,
+        took(() => machine.tick(now)),
+      );
+    }
+    return longest;
+  };
+  return { machine, now: () => now, pass };
+}
+
+const entry = (owner: string, i: number): Uint8Array =>
+  db.wrap(db.TABLE_EVENT, db.tableEvent, {
+    ...{ type: db.CREATE, time: 10 + i, node: owner, network, table: 't', key: `k${i}`, residual: 0 },
+    value: new Uint8Array(8),
+  });
+
+test('a state of 16,000 members is merged 150 at a time, and each turn takes milliseconds', () => {
+  let now = 0;
+  let joined = 0;
+  const random = new Random(1);
+  let stream = 0;
+  const machine = new Memberlist(
+    { name: 'me', address: '10.0.0.1', random: () => random.float() },
+    {
+      sendPacket: () => undefined,
+      openStream: (id) => void (stream = id),
+      writeStream: () => undefined,
+      closeStream: () => undefined,
+    },
+    { nodeJoined: () => void joined++ },
+    now,
+  );
+  let done = 0;
+  machine.join([{ address: '10.1.0.0', port: PORT }], now, () => void done++);
+  const bytes = state(nodes(16_000));
+  let longest = 0;
+  for (let at = 0; at < bytes.length; at += 65_536)
+    longest = Math.max(
+      longest,
+      took(() => machine.streamData(stream, bytes.subarray(at, at + 65_536), now)),
+    );
+  let most = joined;
+  let slowest = 0;
+  while (joined < 16_000) {
+    const before = joined;
+    assert.is(done, 0, 'the join ends with the merge');
+    now = Math.max(now, machine.due);
+    slowest = Math.max(
+      slowest,
+      took(() => machine.wake(now)),
+    );
+    most = Math.max(most, joined - before);
+  }
+  assert.is(done, 1);
+  assert.ok(most <= 160, `${most} members at once`);
+  assert.ok(now < 2000, `merged after ${now} ms`);
+  assert.ok(slowest < 66, `a turn of ${slowest} ms`);
+  assert.ok(longest < 200, `a turn of ${longest} ms to read 64 KiB`);
+});
+
+test('strangers fill the member list with at most 1024 members that never answer, and those are forgotten', () => {
+  for (const wire of [state, (all: readonly NodeState[]) => deflate(state(all))]) {
+    const member = new Besieged();
+    for (let i = 0; i < 5; i++) {
+      member.stream(wire(nodes(16_000).map((one) => ({ ...one, name: `${one.name}-${i}` }))), `198.51.100.${i}`);
+      member.pass(1500);
+    }
+    const { members } = member.machine.sizes();
+    assert.ok(members <= 1024 + 3, `${members} members`);
+    assert.is(member.machine.unproven().members, members - 3);
+    assert.ok(member.machine.sizes().broadcasts <= 3, 'members that did not answer are not passed on');
+    // At most two pings to each, and those of the probes; no gossip, and no stream but one at a time.
+    member.sent.clear();
+    member.pass(600_000);
+    assert.ok(member.out((to) => !member.isHonest(to)) < 2 * 1024 * 160 + 600 * 400, `${member.out()}`);
+  }
+});
+
+test('members that answer at one address without a key are at most 256', () => {
+  const member = new Besieged();
+  const all = nodes(1000, () => '198.51.100.1').map((one, i) => ({ ...one, port: 1024 + i }));
+  for (let round = 0; round < 5; round++) {
+    member.stream(state(all), '198.51.100.1');
+    member.pass(2000);
+  }
+  const { length } = member.machine.members().filter(({ verified }) => verified);
+  assert.ok(length <= 256 + 3, `${length}`);
+});
+
+test('long names, metadata and versions in a state are refused one by one', () => {
+  const member = new Besieged();
+  const long = 'x'.repeat(4000);
+  member.stream(
+    state([
+      node(long, '198.51.100.1'),
+      node('meta', '198.51.100.2', { meta: new Uint8Array(3000) }),
+      node('version', '198.51.100.3', { vsn: Uint8Array.of(200, 255, 201, 9, 9, 9) }),
+      node('fine', '198.51.100.4'),
+    ]),
+  );
+  assert.equal(
+    member.machine
+      .members()
+      .map(({ name }) => name)
+      .sort(),
+    ['a', 'b', 'fine', 'me'],
+  );
+});
+
+test('a compound of 50,000 events is merged in slices', () => {
+  const { machine, now, pass } = tables();
+  machine.nodeJoined({ name: 'a', address: '10.0.0.2', port: PORT }, now());
+  machine.receive(db.wrap(db.NETWORK_EVENT, db.networkEvent, { type: db.JOIN, time: 5, node: 'a', network }), now());
+  const bytes = db.compound(Array.from({ length: 50_000 }, (_, i) => entry('a', i)));
+  machine.receive(bytes, now());
+  assert.ok(machine.entries(network).length <= 320, `${machine.entries(network).length} at once`);
+  const longest = pass(5000);
+  assert.is(machine.entries(network).length, 50_000);
+  assert.ok(longest < 100, `a turn of ${longest} ms`);
+});
+
+test('20,000 nodes at one address, and as many that leave, take linear time', () => {
+  const { machine, now } = tables();
+  machine.nodeJoined({ name: 'a', address: '10.0.0.2', port: PORT }, now());
+  for (let i = 0; i < 16_000; i++)
+    machine.receive(
+      db.wrap(db.NETWORK_EVENT, db.networkEvent, { type: db.JOIN, time: 5 + i, node: 'a', network: `net${i}` }),
+      now(),
+    );
+  assert.ok(machine.counters().attachments <= 16_385);
+  const time = took(() => {
+    for (let i = 0; i < 20_000; i++)
+      machine.nodeJoined({ name: `n${i}`, address: '10.9.9.9', port: i % 40_000 }, now());
+    for (let i = 0; i < 20_000; i++)
+      machine.nodeJoined({ name: `m${i}`, address: '10.9.9.9', port: i % 40_000 }, now());
+  });
+  assert.is(machine.nodes().length, 40_001);
+  assert.ok(time < 2500, `${time} ms`);
+});
+
+test('a flood of events about a node with many entries queues one pass through them', () => {
+  const { machine, now, pass } = tables();
+  machine.nodeJoined({ name: 'a', address: '10.0.0.2', port: PORT }, now());
+  machine.receive(db.wrap(db.NETWORK_EVENT, db.networkEvent, { type: db.JOIN, time: 5, node: 'a', network }), now());
+  machine.receive(db.compound(Array.from({ length: 30_000 }, (_, i) => entry('a', i))), now());
+  pass(5000);
+  assert.is(machine.entries(network).length, 30_000);
+  const before = process.memoryUsage().heapUsed;
+  const time = took(() => {
+    for (let i = 0; i < 2000; i++)
+      if (i % 2 === 0) machine.nodeLeft('a', now());
+      else machine.nodeJoined({ name: 'a', address: '10.0.0.2', port: PORT }, now());
+  });
+  const grown = process.memoryUsage().heapUsed - before;
+  const longest = pass(20_000);
+  assert.is(machine.entries(network).length, 30_000);
+  assert.ok(grown < 64 << 20, `${grown >> 20} MiB`);
+  assert.ok(time < 1000, `${time} ms for the events`);
+  assert.ok(longest < 100, `a turn of ${longest} ms`);
+});
+
+test('a member without a key cannot fill the tables of attachments alone', () => {
+  const { machine, now, pass } = tables();
+  machine.nodeJoined({ name: 'a', address: '10.0.0.2', port: PORT }, now());
+  const networks = Array.from({ length: 100_000 }, (_, i) => ({
+    network: `net-${i}`,
+    time: 5 + i,
+    node: 'a',
+    leaving: false,
+  }));
+  machine.mergeState(db.wrap(db.PUSH_PULL, db.networkPushPull, { time: 9, networks, node: 'a' }), now());
+  pass(10_000);
+  const { attachments, counts } = machine.counters();
+  assert.ok(attachments <= 16_385, `${attachments}`);
+  assert.ok(counts['no-room'] > 80_000);
+});
+
+test.run();
