@@ -23,6 +23,9 @@ const CONCLUDED = 4;
 /** How long a network that was left is kept after its entries are removed, in milliseconds. */
 const NETWORK_GRACE = 25_000;
 
+/** Minimum interval between announcements of this node because of its former farewells, in milliseconds. */
+const REPEAT = 1000;
+
 export interface NodeEventsOptions {
   /** This node's name. */
   name: string;
@@ -69,6 +72,8 @@ export class NodeEvents {
   readonly #clock: Lamport;
   /** Lamport time of the last event about this node. */
   #ownTime = 0;
+  /** When this node last announced itself because of a former farewell. */
+  #repeated = -Infinity;
   #running = false;
   /** The sweeps that are under way. */
   readonly #sweeps = new Map<string, Sweep>();
@@ -151,7 +156,7 @@ export class NodeEvents {
       this.#change(known, true, false);
     } else {
       const since = this.#moment.now;
-      this.#presence.add({ name, address, port, alive: true, left: false, time: 0, since });
+      this.#presence.add({ name, address, port, alive: true, left: false, time: 0, attached: 0, since });
       this.#refreshOwner(name);
     }
     this.#syncs.known(name, this.#moment.now);
@@ -172,7 +177,7 @@ export class NodeEvents {
     if (name === this.#self) return this.#receiveSelf(type, time);
     const node = this.#presence.nodes.get(name);
     if (node === undefined) return this.#host.count('unknown-node');
-    if (time <= node.time) return this.#host.count('stale');
+    if (time <= node.time || (type === LEAVE && time < node.attached)) return this.#host.count('stale');
     this.#host.count('node-events');
     node.time = time;
     if (!node.alive || node.left === (type === LEAVE)) return;
@@ -181,7 +186,13 @@ export class NodeEvents {
   }
 
   #receiveSelf(type: number, time: number): void {
-    if (time < this.#ownTime) return this.#host.count('stale');
+    if (time < this.#ownTime) {
+      this.#host.count('stale');
+      // A repetition of a former farewell: a node that has just started may believe it.
+      if (type !== LEAVE || !this.#running || this.#moment.now - this.#repeated < REPEAT) return;
+      this.#repeated = this.#moment.now;
+      return this.#announce(JOIN);
+    }
     if (type !== LEAVE || !this.#running) return;
     this.#host.count('refuted');
     this.#announce(JOIN);
@@ -202,6 +213,7 @@ export class NodeEvents {
     // Uses the name in the node's record, so that there is one string for each node, not one for each network.
     if (!this.#setAttachment(network, record?.name ?? node, time, leaving)) return this.#host.count('no-room');
     this.#host.count('network-events');
+    if (record !== undefined && !leaving) record.attached = Math.max(record.attached, time);
     if (leaving) this.#forget(network, node);
     else this.#refresh(network, node);
     if (relay) this.#broadcastAttachment(type, time, node, network);

@@ -11,6 +11,8 @@ export interface NodeRecord {
   left: boolean;
   /** Lamport time of its last event. */
   time: number;
+  /** Lamport time of its latest attachment to a network: it had not left before. */
+  attached: number;
   /** When `alive` or `left` last changed. */
   since: number;
 }

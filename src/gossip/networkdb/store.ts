@@ -44,6 +44,9 @@ interface Share {
 /** Approximate memory of an entry in addition to its value and names, in octets. */
 const FIXED = 200;
 
+/** Maximum number of owners in a network for which the time of a removed tombstone is remembered. */
+const MAX_REAPED = 1024;
+
 /** A table: entries by key. */
 type Table = Map<string, Entry>;
 
@@ -61,6 +64,8 @@ export class Store {
   readonly #mortal = new Set<Entry>();
   #foreign = 0;
   #bytes = 0;
+  /** By network and owner, the Lamport time of the latest tombstone that was removed; oldest removal first. */
+  readonly #reaped = new Map<string, Map<string, number>>();
   #held = 0;
   #order = 0;
 
@@ -88,6 +93,7 @@ export class Store {
     const entries = [...this.of(network)];
     for (const entry of entries) this.remove(entry);
     this.#networks.delete(network);
+    this.#reaped.delete(network);
     return entries;
   }
 
@@ -176,6 +182,28 @@ export class Store {
     const tables = this.#networks.get(entry.network);
     const table = tables?.get(entry.table);
     if (table?.delete(entry.key) === true && table.size === 0) tables!.delete(entry.table);
+  }
+
+  /** Removes a tombstone that has expired, and remembers its time: see `isOutdated`. */
+  bury(entry: Entry): void {
+    this.remove(entry);
+    let owners = this.#reaped.get(entry.network);
+    if (owners === undefined) this.#reaped.set(entry.network, (owners = new Map<string, number>()));
+    const time = Math.max(entry.time, owners.get(entry.owner) ?? 0);
+    owners.delete(entry.owner);
+    owners.set(entry.owner, time);
+    for (const oldest of owners.keys()) {
+      if (owners.size <= MAX_REAPED) break;
+      owners.delete(oldest);
+    }
+  }
+
+  /**
+   * Whether an event is not later than a tombstone of its owner that was removed: it may be a repetition of an old
+   * event, about an entry that was deleted since.
+   */
+  isOutdated(network: string, owner: string, time: number): boolean {
+    return time <= (this.#reaped.get(network)?.get(owner) ?? -1);
   }
 
   /** Confirms an entry, because its owner is attached. */

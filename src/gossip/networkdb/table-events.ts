@@ -76,6 +76,9 @@ export class TableEvents {
     if (node === this.#self) return this.#own.receive(event, known);
     // A deletion holds even if its author is absent: otherwise only some nodes would know of it.
     if (!deleting && this.#hasLeft(network, node)) return this.#host.count('owner-left');
+    // Packets can be repeated. An entry that is old and still exists comes by bulk sync.
+    if (origin === 'packet' && known === undefined && !deleting && this.#tables.store.isOutdated(network, node, time))
+      return this.#host.count('stale');
     const held = !this.#presence.present(network, node);
     if (known !== undefined && !supersedes(event, known, held)) return this.#host.count('stale');
     if (!this.#tables.store.admits(node, value.length + table.length + key.length, held, known))

@@ -122,7 +122,8 @@ export class Tables {
   /** Removes expired entries. */
   *reap(now: () => number): Generator<number, void> {
     for (const entry of this.store.expired(now())) {
-      this.forget(entry, now());
+      if (entry.deleting) this.store.bury(entry);
+      else this.forget(entry, now());
       yield 1;
     }
   }
