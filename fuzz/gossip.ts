@@ -22,6 +22,7 @@ import {
 import * as db from '../src/gossip/networkdb/index.js';
 import { Random } from '../src/sim/index.js';
 import { ensure } from '../test/support/contract.js';
+import { acksFor } from '../test/support/hostile-gossip.js';
 
 const MAX = { members: 8, kept: 8192, streams: 256, entries: 40, bytes: 20_000, held: 8, attachments: 30 };
 const NAMES = ['me', 'a', 'b', 'c'];
@@ -86,11 +87,19 @@ function state([join = 0, time = 0, ...rest]: Uint8Array): Uint8Array {
 export function fuzz(data: Uint8Array): void {
   let now = 1000;
   const random = new Random(1);
+  const acks: (() => void)[] = [];
+  /** At first the members answer, so that they are verified; later they are silent. */
+  let isSettling = true;
   const open = new Set<number>();
   const shown = new Map<string, string>();
   const own = new Map<string, string>();
   const sink: MemberlistSink = {
-    sendPacket: (_, port, bytes) => ensure(port > 0 && bytes.length <= 1416, `a packet of ${bytes.length} octets`),
+    sendPacket(address, port, bytes) {
+      ensure(port > 0 && bytes.length <= 1416, `a packet of ${bytes.length} octets`);
+      const name = NAMES[Number(address.slice(7)) - 1];
+      if (name !== undefined && isSettling)
+        acks.push(...acksFor(bytes, name).map((ack) => () => members.receivePacket(address, port, ack, now)));
+    },
     openStream(id, _, __, ___, answered) {
       if (answered) open.add(id);
     },
@@ -162,6 +171,9 @@ export function fuzz(data: Uint8Array): void {
         vsn: VSN,
       }),
     );
+
+  for (let next = acks.shift(); next !== undefined; next = acks.shift()) next();
+  isSettling = false;
 
   let stream = 0;
   for (let at = 0, turn = 0; at + 3 <= data.length && turn < 200; turn++) {

@@ -1,7 +1,8 @@
 /**
  * A memberlist member. The input is a series of operations: a kind octet, a length in two octets, and as many bytes.
  *
- *     0 to 2   a packet: the bytes; the bytes as part of a compound; a message with fields from the bytes
+ *     0 to 2   a packet: the bytes; the bytes as part of a compound; a message with fields from the bytes. Its source is
+ *              a member, or a stranger if the last byte is above 0xf0
  *     3 to 5   a stream opens; the last stream receives the bytes; it closes
  *     6        time passes: milliseconds from the bytes, up to a minute
  *     7        the member joins another, changes its metadata, or leaves
@@ -57,19 +58,26 @@ function message([kind = 0, who = 0, by = 0, incarnation = 0]: Uint8Array): Mess
 export function fuzz(data: Uint8Array): void {
   let now = 1000;
   let sent = 0;
+  /** Answers of the members that are verified. */
+  const acks: (() => void)[] = [];
   const open = new Set<number>();
   const random = new Random(1);
   const sink: MemberlistSink = {
-    sendPacket(_, port, bytes) {
+    sendPacket(address, port, bytes) {
       sent++;
+      const found: Message[] = [];
       ensure(port > 0 && bytes.length <= MAX.packet + 16, `a packet of ${bytes.length} octets to port ${port}`);
       walk(bytes[0] === 12 ? bytes.subarray(5) : bytes, {
-        message: () => undefined,
+        message: (one) => found.push(one),
         user: () => undefined,
         refused(error) {
           throw new Error('it sends a packet that it could not read', { cause: error });
         },
       });
+      const [asked, self] = found;
+      if (asked?.type !== 'ping' || self?.type !== 'alive' || !NAMES.includes(asked.node)) return;
+      const ack = encodeMessage({ type: 'ack', seqNo: asked.seqNo, payload: new Uint8Array(0) });
+      acks.push(() => machine.receivePacket(address, port, ack, now));
     },
     openStream(id, _, __, ___, answered) {
       ensure(!open.has(id), `stream ${id} is open`);
@@ -111,10 +119,11 @@ export function fuzz(data: Uint8Array): void {
     const input = data.subarray(at + 3, at + 3 + ((data[at + 1]! << 8) | data[at + 2]!));
     at += 3 + input.length;
     const before = sent;
-    if (kind === 0) machine.receivePacket('10.0.0.9', 9, input, now);
+    const source = (input.at(-1) ?? 0) > 0xf0 ? '10.0.0.9' : '10.0.0.2';
+    if (kind === 0) machine.receivePacket(source, 7946, input, now);
     else if (kind === 1)
-      machine.receivePacket('10.0.0.9', 9, Uint8Array.of(7, 1, input.length >> 8, input.length & 255, ...input), now);
-    else if (kind === 2) machine.receivePacket('10.0.0.9', 9, encodeMessage(message(input)), now);
+      machine.receivePacket(source, 7946, Uint8Array.of(7, 1, input.length >> 8, input.length & 255, ...input), now);
+    else if (kind === 2) machine.receivePacket(source, 7946, encodeMessage(message(input)), now);
     else if (kind === 3) {
       stream = machine.acceptStream(now);
       if (stream !== 0) open.add(stream);
@@ -134,6 +143,7 @@ export function fuzz(data: Uint8Array): void {
       left = true;
       machine.leave(now);
     }
+    for (let next = acks.shift(); next !== undefined; next = acks.shift()) next();
     // A packet causes at most one packet per message in it.
     if (kind < 3) ensure(sent - before <= 1024, `${sent - before} packets for one`);
     const { members, broadcasts, streams, streamOctets, relays } = machine.sizes();

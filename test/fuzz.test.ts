@@ -92,7 +92,7 @@ for (const target of targets) {
     const seeds = files.map((file) => new Uint8Array(readFileSync(join(folder, file))));
     seeds.forEach((seed, i) => run(seed, files[i]!));
     const next = random(0x77656674);
-    const rounds = target === 'vtep' || target === 'memberlist' ? 500 : 3000;
+    const rounds = ['vtep', 'memberlist', 'gossip-besieged'].includes(target) ? 500 : 3000;
     for (let round = 0; round < rounds; round++) run(mutate(seeds, next), `mutation ${round}`);
   });
 }

@@ -3,7 +3,9 @@ import {
   deflate,
   encodeCompound,
   encodeMessage,
+  encodePacket,
   encodePushPull,
+  encodeStream,
   Memberlist,
   openPacket,
   STATE,
@@ -11,6 +13,7 @@ import {
   type MemberlistOptions,
   type Message,
   type NodeState,
+  type Security,
 } from '../../src/gossip/memberlist/index.js';
 import { NetworkDb } from '../../src/gossip/networkdb/index.js';
 import { Random } from '../../src/sim/index.js';
@@ -36,12 +39,16 @@ export class Besieged {
   readonly joined: string[] = [];
   now = 1000;
   readonly #answers: (() => void)[] = [];
+  readonly security: Security;
+  /** Called with each datagram that it sends. */
+  watch: ((address: string, port: number, bytes: Uint8Array) => void) | undefined;
   readonly #hosts: readonly (readonly [name: string, address: string])[];
 
   /** @param alone Whether there are no honest members. */
   constructor(options: Partial<MemberlistOptions> = {}, alone = false) {
     const random = new Random(5);
     this.#hosts = alone ? [] : HONEST;
+    this.security = options.security ?? {};
     this.db = new NetworkDb(
       { name: 'me', random: () => random.float() },
       {
@@ -93,7 +100,7 @@ export class Besieged {
   /** Answers the last dialled stream with a state. */
   answer(nodes: readonly NodeState[]): void {
     const { id } = this.streams.pop()!;
-    this.machine.streamData(id, state(nodes), this.now);
+    this.machine.streamData(id, encodeStream(state(nodes), this.security), this.now);
     this.#deliver();
   }
 
@@ -136,20 +143,11 @@ export class Besieged {
   #packet(address: string, port: number, bytes: Uint8Array): void {
     this.#count(`${address}:${port}`, bytes.length);
     this.datagrams++;
+    this.watch?.(address, port, bytes);
     const host = this.#hosts.find(([, one]) => one === address && port === PORT);
     if (host === undefined) return;
-    const answers: Uint8Array[] = [];
-    walk(openPacket(bytes, {}), {
-      message: (message) => {
-        if (message.type === 'ping' && message.node === host[0])
-          answers.push(encodeMessage({ type: 'ack', seqNo: message.seqNo, payload: NOTHING }));
-      },
-      user: () => undefined,
-      refused: (error) => {
-        throw error;
-      },
-    });
-    for (const answer of answers) this.#answers.push(() => this.machine.receivePacket(address, port, answer, this.now));
+    for (const ack of acksFor(bytes, host[0], this.security))
+      this.#answers.push(() => this.machine.receivePacket(address, port, ack, this.now));
   }
 
   /** Delivers the answers of the honest members, after the call that caused them. */
@@ -162,11 +160,27 @@ export class Besieged {
   }
 }
 
+/** The answers of a member to the pings in a datagram. */
+export function acksFor(bytes: Uint8Array, name: string, security: Security = {}): Uint8Array[] {
+  const acks: Uint8Array[] = [];
+  walk(openPacket(bytes, security), {
+    message: (message) => {
+      if (message.type === 'ping' && message.node === name)
+        acks.push(encodePacket(encodeMessage({ type: 'ack', seqNo: message.seqNo, payload: NOTHING }), security));
+    },
+    user: () => undefined,
+    refused: (error) => {
+      throw error;
+    },
+  });
+  return acks;
+}
+
 export function node(name: string, addr: string, more: Partial<NodeState> = {}): NodeState {
   return { name, addr, port: PORT, meta: NOTHING, incarnation: 1, state: STATE.alive, vsn: VSN, ...more };
 }
 
-export function state(nodes: readonly NodeState[], userState = NOTHING, join = true): Uint8Array {
+export function state(nodes: readonly NodeState[], userState: Uint8Array = NOTHING, join = true): Uint8Array {
   return encodePushPull({ type: 'pushPull', join, nodes: [...nodes], userState });
 }
 

@@ -107,12 +107,7 @@ export class Tables {
   }
 
   /** Removes the entries of an owner that has left, but no tombstones: the deleted entries may still circulate. */
-  *forgetOwner(
-    owner: string,
-    network: string | undefined,
-    latest: number,
-    now: () => number,
-  ): Generator<number, void> {
+  *forgetOwner(owner: string, network: string | undefined, latest: number, now: () => number): Generator<number, void> {
     for (const entry of this.store.ownedBy(owner, network)) {
       if (!entry.deleting && entry.order <= latest && this.store.holds(entry)) this.forget(entry, now());
       yield 1;
