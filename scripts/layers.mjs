@@ -160,6 +160,38 @@ export function importsOf({ path, text }) {
 }
 
 /**
+ * The only files that may write to standard output and standard error: they escape what a terminal would obey. The last
+ * one must work when modules cannot be loaded.
+ */
+const OUTPUTS = ['src/host/output.ts', 'src/cli/streams.ts', 'src/cli/last-resort.ts'];
+
+/**
+ * The places where a source names `process.stdout`, `process.stderr` or `console`, not counting strings.
+ * @param {Source} source
+ * @returns {{ line: number, name: string }[]}
+ */
+function outputsOf({ path, text }) {
+  const file = ts.createSourceFile(path, text, ts.ScriptTarget.ES2022, true);
+  /** @type {{ line: number, name: string }[]} */
+  const found = [];
+  /** @type {(node: ts.Node) => void} */
+  const visit = (node) => {
+    if (ts.isPropertyAccessExpression(node) && ts.isIdentifier(node.expression)) {
+      const { text: object } = node.expression;
+      const { text: name } = node.name;
+      if (object === 'console' || (object === 'process' && /^std(out|err)$/.test(name)))
+        found.push({
+          line: file.getLineAndCharacterOfPosition(node.getStart(file)).line + 1,
+          name: `${object}.${name}`,
+        });
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(file);
+  return found;
+}
+
+/**
  * Violations of the rules, one line each: the place, the import and the rule.
  * @param {readonly Source[]} sources paths begin with `src/`
  * @returns {string[]}
@@ -186,6 +218,9 @@ export function findings(sources) {
       if (broken !== null)
         out.push(`${source.path}:${one.line}: imports ${one.specifier ?? 'a computed name'}: ${broken}`);
     }
+    if (OUTPUTS.includes(source.path)) continue;
+    for (const { line, name: output } of outputsOf(source))
+      out.push(`${source.path}:${line}: uses ${output}: print with src/cli/streams.ts or Output of host, which escape`);
   }
   return out;
 }

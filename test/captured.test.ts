@@ -60,7 +60,7 @@ test('a frame stays as it is', () => {
 
 test('a table may have more rows than a call has arguments', () => {
   const rows = Array.from({ length: 300_000 }, (_, i) => [i]);
-  assert.is(table(['N'], rows).split('\n').length, 300_001);
+  assert.is(table(['N'], rows).length, 300_001);
 });
 
 test.run();

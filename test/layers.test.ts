@@ -85,6 +85,9 @@ const REJECTED: [path: string, text: string, expected: RegExp][] = [
     /import the room's index\.ts: \.\.\/memberlist\/index\.js/,
   ],
   ['src/gossip/x.ts', ``, /gossip is not a room/],
+  ['src/cli/x.ts', `process.stdout.write(name);`, /^src\/cli\/x\.ts:1: uses process\.stdout: print with/],
+  ['src/host/x.ts', `const { write } = process.stderr;`, /uses process\.stderr/],
+  ['src/fdb/x.ts', `console.log(name);`, /uses console\.log/],
   ['src/misc/x.ts', ``, /misc is not a room/],
   ['src/udp/x.ts', `import { x } from '../misc/index.js';`, /misc is not a room/],
 ];
@@ -103,6 +106,7 @@ const ACCEPTED: [path: string, text: string][] = [
   ['src/host/x.ts', `import { createSocket } from 'node:dgram';\nconst koffi = await import('koffi');`],
   ['src/host/x.ts', `import type { KoffiFunction } from 'koffi';`],
   ['src/schema/x.ts', `import { Value } from '@sinclair/typebox/value';`],
+  ['src/cli/x.ts', `const program = "console.log('ready')"; process.stdin;`],
   ['src/arp/x.ts', `// import '../host/index.js'\nconst text = "import '../host/index.js'";`],
 ];
 for (const [path, text] of ACCEPTED)

@@ -1,5 +1,4 @@
 /** `vtep capture`: captures the packets of a running VTEP, at its TAPs and on the underlay. */
-import { once } from 'node:events';
 import { open, type FileHandle } from 'node:fs/promises';
 import { getSystemErrorMap } from 'node:util';
 import { HostError, PRIVATE, queryCapture, type Captured } from '../host/index.js';
@@ -10,6 +9,7 @@ import { layersOf, lineOf, toShown } from './captured.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
 import { integerOf, noRest, parseFlags, refuseBeside, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
+import { drained, print, printBytes, printError } from './streams.js';
 
 const FLAGS: readonly Flag[] = [
   CONTROL,
@@ -86,7 +86,7 @@ export async function run(args: string[]): Promise<number> {
       const captured = page.result;
       if (captured.length === 0) continue;
       if (file !== null) await file.write(captured);
-      else if (!process.stdout.write(captured.map(show).join(''))) await once(process.stdout, 'drain');
+      else if (!print(captured.flatMap(show))) await drained();
       packets += captured.length;
     }
   } catch (error) {
@@ -94,24 +94,20 @@ export async function run(args: string[]): Promise<number> {
   }
   await file?.close();
   const name = path === '-' ? 'standard output' : path;
-  if (file !== null && (packets > 0 || failure === null)) report(`${packets} packets written to ${name}`);
-  if (dropped > 0) report(`${dropped} packets dropped by the capture: they passed faster than it could copy them`);
+  if (file !== null && (packets > 0 || failure === null)) printError(`${packets} packets written to ${name}`);
+  if (dropped > 0) printError(`${dropped} packets dropped by the capture: they passed faster than it could copy them`);
   if (failure !== null) throw failure;
   if (packets > 0) return 0;
-  report(`vtep capture: no packet passed${interrupt.signal.aborted ? '' : ` in ${request.seconds} s`}`);
+  printError(`vtep capture: no packet passed${interrupt.signal.aborted ? '' : ` in ${request.seconds} s`}`);
   return 1;
 }
 
-function report(line: string): void {
-  process.stderr.write(`${line}\n`);
-}
-
-function shower(flags: Parsed): (packet: Captured) => string {
-  if (flags.on('json')) return (packet) => `${JSON.stringify(packet)}\n`;
-  if (!flags.on('tree')) return (packet) => `${lineOf(toShown(packet))}\n`;
+function shower(flags: Parsed): (packet: Captured) => string[] {
+  if (flags.on('json')) return (packet) => [JSON.stringify(packet)];
+  if (!flags.on('tree')) return (packet) => [lineOf(toShown(packet))];
   return (packet) => {
     const shown = toShown(packet);
-    return `${lineOf(shown)}\n${tree(layersOf(shown).layers)}\n`;
+    return [lineOf(shown), ...tree(layersOf(shown).layers).split('\n')];
   };
 }
 
@@ -170,7 +166,7 @@ class PacketFile {
     const bytes = Buffer.concat(chunks);
     if (this.#handle !== null)
       await this.#handle.appendFile(bytes).catch((error: unknown) => unwritable(this.#path, error, this.#packets));
-    else if (!process.stdout.write(bytes)) await once(process.stdout, 'drain');
+    else if (!printBytes(bytes)) await drained();
   }
 }
 

@@ -1,6 +1,7 @@
 /** Prepares packets captured by a running VTEP for output: frames as they are, datagrams with outer headers. */
 import { UNDERLAY, type Captured } from '../host/index.js';
 import { build, dissect, summarize, type Dissection } from '../packet/index.js';
+import { printable } from '../wire/index.js';
 import { LINKTYPE_ETHERNET, LINKTYPE_RAW } from '../pcap/index.js';
 
 /** A packet to print or to write. */
@@ -54,5 +55,5 @@ export function lineOf(shown: Shown): string {
   const { place, direction, time } = shown.packet;
   const stamp = new Date(Number(BigInt(time) / 1_000_000n)).toISOString().slice(11, -1);
   const micros = String(BigInt(time) / 1000n).slice(-3);
-  return `${stamp}${micros} ${place.padEnd(UNDERLAY.length)} ${direction.padEnd(3)} ${summarize(layersOf(shown).layers)}`;
+  return `${stamp}${micros} ${printable(place).padEnd(UNDERLAY.length)} ${direction.padEnd(3)} ${summarize(layersOf(shown).layers)}`;
 }

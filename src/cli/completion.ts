@@ -2,6 +2,7 @@
 import { COMMANDS, manuals } from './commands.js';
 import { HELP, noRest, parseFlags, UsageError, type Flag } from './flags.js';
 import { flagsOf, type Manual } from './manual.js';
+import { print } from './streams.js';
 import { closest } from '../schema/index.js';
 
 const SHELLS: Readonly<Record<string, { text: string; script: (list: readonly Manual[]) => string }>> = {
@@ -38,7 +39,11 @@ export async function run(args: string[]): Promise<number> {
     );
   }
   noRest({ ...flags, rest });
-  process.stdout.write(SHELLS[shell]!.script(await manuals()));
+  print(
+    SHELLS[shell]!.script(await manuals())
+      .trimEnd()
+      .split('\n'),
+  );
   return 0;
 }
 

@@ -23,8 +23,8 @@ const ERRORS = [
   ['receiveErrors', 'receive errors'],
 ] as const satisfies readonly (readonly [keyof EngineCounters, string])[];
 
-/** Tables of the counts by segment. Omits drops and errors that are zero. */
-export function countersTable({ vtep, engine, gossip }: AllCounters): string {
+/** Tables of the counts by segment, as lines. Omits drops and errors that are zero. */
+export function countersTable({ vtep, engine, gossip }: AllCounters): string[] {
   const { segments } = vtep;
   const losses = lossesOf(engine);
   const head = ['counter', ...segments.map(({ vni }) => `vni ${vni}`), ...(segments.length > 1 ? ['all'] : [])];
@@ -43,11 +43,13 @@ export function countersTable({ vtep, engine, gossip }: AllCounters): string {
     Object.entries(engine[name]).map(([code, count]) => [`${text}: ${code}`, count]),
   );
   return [
-    table(head, counts),
-    drops.length === 0 ? 'nothing was dropped' : table(['drop', 'count', 'meaning'], drops),
-    table(['engine', 'count'], [...moved, ...errors]),
-    ...(gossip === undefined ? [] : [table(['gossip', 'count'], gossipRows(gossip))]),
-  ].join('\n\n');
+    ...table(head, counts),
+    '',
+    ...(drops.length === 0 ? ['nothing was dropped'] : table(['drop', 'count', 'meaning'], drops)),
+    '',
+    ...table(['engine', 'count'], [...moved, ...errors]),
+    ...(gossip === undefined ? [] : ['', ...table(['gossip', 'count'], gossipRows(gossip))]),
+  ];
 }
 
 /** Members by state, table sizes, and the non-zero counters. */
@@ -79,8 +81,8 @@ function prefixed(prefix: string, counts: Record<string, number>): Record<string
   return Object.fromEntries(Object.entries(counts).map(([name, count]) => [prefix + name, count]));
 }
 
-/** Prometheus' text format, version 0.0.4. Drops outside any segment have `vni="none"`. */
-export function prometheus({ vtep, engine, gossip }: AllCounters): string {
+/** Prometheus' text format, version 0.0.4, as lines. Drops outside any segment have `vni="none"`. */
+export function prometheus({ vtep, engine, gossip }: AllCounters): string[] {
   const lines: string[] = [];
   const family = (type: string, name: string, help: string, samples: Samples): void => {
     lines.push(`# HELP weft_${name} ${help}`, `# TYPE weft_${name} ${type}`);
@@ -111,12 +113,12 @@ export function prometheus({ vtep, engine, gossip }: AllCounters): string {
     metric(
       `engine_${snake(name)}`,
       `${text}, by the system's code`,
-      Object.entries(engine[name]).map(([code, value]) => [`{code="${code}"}`, value]),
+      Object.entries(engine[name]).map(([code, value]) => [`{code="${labelValue(code)}"}`, value]),
     );
   gauge('engine_send_queue_bytes', 'bytes of datagrams queued for the socket', [['', engine.sendQueue]]);
   if (gossip !== undefined) {
     const by = (label: string, counts: Record<string, number>): Samples =>
-      Object.entries(counts).map(([name, count]) => [`{${label}="${name}"}`, count]);
+      Object.entries(counts).map(([name, count]) => [`{${label}="${labelValue(name)}"}`, count]);
     gauge('gossip_members', 'members of the gossip, by state', by('state', gossip.members));
     gauge('gossip_awareness', 'local health score: 0 is healthy', [['', gossip.awareness]]);
     gauge('gossip_entries', 'entries of the tables', [['', gossip.entries]]);
@@ -126,7 +128,12 @@ export function prometheus({ vtep, engine, gossip }: AllCounters): string {
     metric('gossip_memberlist', 'events of the membership layer', by('what', gossip.memberlist));
     metric('gossip_networkdb', 'events of the tables', by('what', gossip.networkdb));
   }
-  return lines.join('\n');
+  return lines;
+}
+
+/** Escapes the value of a label, as the format prescribes. */
+function labelValue(text: string): string {
+  return text.replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n');
 }
 
 type Samples = readonly (readonly [labels: string, value: number])[];

@@ -63,7 +63,7 @@ export function serveEcho(netns: string, address: string): Promise<ChildProcess>
     child.stdout.on('data', listen);
     child.stderr.on('data', listen);
     child.on('error', (error) => reject(new HostError(`the echo server cannot be started: ${error.message}`)));
-    child.on('exit', () => reject(new HostError(`the echo server ended: ${output.trim()}`)));
+    child.on('exit', () => reject(new HostError(['the echo server ended:', ...output.trim().split('\n')])));
   });
 }
 

@@ -5,7 +5,8 @@ import { performance } from 'node:perf_hooks';
 import { build, dissect, summarize } from '../packet/index.js';
 import { Random, SimHost, Station, type PingResult, type TraceEvent } from '../sim/index.js';
 import { Vtep } from '../vtep/index.js';
-import { C1, C2, encapsulation, heading, indent, picture, print, VNI } from './demo-story.js';
+import { C1, C2, encapsulation, heading, indent, picture, VNI } from './demo-story.js';
+import { print } from './streams.js';
 import { table } from './table.js';
 
 const LOOPBACK = '127.0.0.1';

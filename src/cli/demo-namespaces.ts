@@ -1,12 +1,14 @@
 /** The demo on real devices: network namespaces, TAPs, two `vtep` programs and the system's own ping. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { codeOf, HostError, ip, query, UNDERLAY, type Captured } from '../host/index.js';
 import { countersTable } from './counters.js';
 import { echoCommand, serveEcho } from './demo-echo.js';
 import { lineOf, toShown } from './captured.js';
-import { C1, C2, encapsulation, heading, indent, picture, print, VNI } from './demo-story.js';
+import { C1, C2, encapsulation, heading, indent, picture, VNI } from './demo-story.js';
+import { print } from './streams.js';
 import { VIEWS } from './show.js';
 
 /** Where a demo records what it created, so that `--down` finds it even after a crash. */
@@ -39,22 +41,20 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     heading('Namespaces: two hosts on different subnets, a router, and a container on each host');
     await scene.underlay();
     print(
-      indent(
-        `${scene.host(1)} --- ${scene.router} --- ${scene.host(2)}; containers ${scene.container(1)}, ${scene.container(2)}`,
-      ),
+      `   ${scene.host(1)} --- ${scene.router} --- ${scene.host(2)}; containers ${scene.container(1)}, ${scene.container(2)}`,
     );
 
     heading('A VTEP on each host, configured with the endpoint on the other host');
     for (const index of [1, 2] as const) {
       const args = scene.arguments(index, engine);
-      print(indent(`${scene.host(index)}# vtep ${args.join(' ')}`));
+      print(`   ${scene.host(index)}# vtep ${args.join(' ')}`);
       await scene.start(index, args);
     }
 
     heading('C1 asks who has 10.0.0.4: the proxy on its own host answers, and nothing is flooded');
     if (!hasPing) await scene.serveEcho();
     const packets = await scene.first();
-    for (const packet of packets) print(indent(lineOf(toShown(packet))));
+    print(indent(packets.map((packet) => lineOf(toShown(packet)))));
 
     heading('What host 1 knows');
     print(indent(VIEWS.fdb(await query(scene.control(1), { command: 'fdb' }))));
@@ -74,7 +74,7 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
 
     heading('Counters of host 1');
     print(indent(countersTable(await query(scene.control(1), { command: 'counters' }))));
-    if (received !== count) print(`\n${count - received} of ${count} pings did not come back.`);
+    if (received !== count) print(['', `${count - received} of ${count} pings did not come back.`]);
     else if (keep) {
       kept = true;
       scene.release();
@@ -86,17 +86,18 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     process.off('SIGTERM', interrupt);
     if (!kept) {
       await scene.remove();
-      print('\nEverything has been removed.');
+      print(['', 'Everything has been removed.']);
     }
   }
 }
 
 /** Removes what earlier demos left running and returns the exit code. */
 export async function takeDown(): Promise<number> {
+  requireOwnNotes();
   const files = readdirSafe(STATE);
   if (files.length === 0) print('No demo is running.');
   for (const file of files) {
-    const made = JSON.parse(readFileSync(join(STATE, file, 'made.json'), 'utf8')) as Made;
+    const made = notesOf(readFileSync(join(STATE, file, 'made.json'), 'utf8'));
     await removeAll(made, join(STATE, file));
     print(`Removed: ${made.namespaces.join(', ')}.`);
   }
@@ -104,16 +105,19 @@ export async function takeDown(): Promise<number> {
 }
 
 function manual(scene: Scene, hasPing: boolean): void {
-  print(`
-Everything is still running. Some things to try:
-
-${hasPing ? `   ip netns exec ${scene.container(1)} ping ${C2.ip}\n` : ''}   ip netns exec ${scene.container(2)} ip neigh
-   ip netns exec ${scene.router} tcpdump -ni v1 udp port 4789
-   npx vtep show fdb --control ${scene.control(1)}
-   npx vtep show counters --control ${scene.control(2)}
-   npx vtep capture --control ${scene.control(1)} --count 6
-
-To remove it: npm start -- --down`);
+  print([
+    '',
+    'Everything is still running. Some things to try:',
+    '',
+    ...(hasPing ? [`   ip netns exec ${scene.container(1)} ping ${C2.ip}`] : []),
+    `   ip netns exec ${scene.container(2)} ip neigh`,
+    `   ip netns exec ${scene.router} tcpdump -ni v1 udp port 4789`,
+    `   npx vtep show fdb --control ${scene.control(1)}`,
+    `   npx vtep show counters --control ${scene.control(2)}`,
+    `   npx vtep capture --control ${scene.control(1)} --count 6`,
+    '',
+    'To remove it: npm start -- --down',
+  ]);
 }
 
 /** The namespaces and programs of one demo. */
@@ -145,6 +149,7 @@ class Scene {
 
   async underlay(): Promise<void> {
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+    requireOwnNotes();
     for (const name of [this.host(1), this.host(2), this.router, this.container(1), this.container(2)]) {
       this.#made.namespaces.push(name);
       this.#note();
@@ -203,7 +208,12 @@ class Scene {
       let output = '';
       let ready = false;
       const fail = (reason: string): void =>
-        reject(new HostError(`the VTEP of host ${index} ${reason}${output === '' ? '' : `:\n${output.trim()}`}`));
+        reject(
+          new HostError([
+            `the VTEP of host ${index} ${reason}${output === '' ? '' : ':'}`,
+            ...output.trim().split('\n').filter(Boolean),
+          ]),
+        );
       const timer = setTimeout(() => fail(`was not ready after ${PATIENCE / 1000} s`), PATIENCE);
       const listen = (data: Buffer): void => {
         output += data.toString();
@@ -254,9 +264,9 @@ class Scene {
       const args = this.#echo(count, ['-i', '0.2']);
       const child = spawn('ip', args, { stdio: ['ignore', 'pipe', 'inherit'] });
       let output = '';
-      child.stdout.on('data', (data: Buffer) => {
-        output += data.toString();
-        process.stdout.write(data);
+      createInterface(child.stdout).on('line', (line) => {
+        output += `${line}\n`;
+        print(line);
       });
       child.on('error', reject);
       child.on('close', () => resolve(Number(/(\d+) (?:packets )?received/.exec(output)?.[1] ?? 0)));
@@ -284,6 +294,29 @@ class Scene {
   #note(): void {
     writeFileSync(join(this.#directory, 'made.json'), JSON.stringify(this.#made));
   }
+}
+
+/**
+ * Ends processes and removes namespaces by notes of this user only.
+ * @throws HostError if another user may have written them.
+ */
+function requireOwnNotes(): void {
+  const found = lstatSync(STATE, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isDirectory() || found.uid !== process.getuid?.() || (found.mode & 0o022) !== 0)
+    throw new HostError(`${STATE} is not a directory that only this user may write; remove it`);
+}
+
+/** @throws HostError if a note does not have the form that `Scene` writes. */
+function notesOf(text: string): Made {
+  const { namespaces: names, processes } = JSON.parse(text) as Partial<Made>;
+  const isValid =
+    Array.isArray(names) &&
+    names.every((name) => typeof name === 'string' && /^weft\d+-[a-z0-9]+$/.test(name)) &&
+    Array.isArray(processes) &&
+    processes.every((one) => Number.isInteger(one.pid) && one.pid > 1);
+  if (!isValid) throw new HostError(`the notes of a demo in ${STATE} are damaged; remove them`);
+  return { namespaces: names, processes };
 }
 
 async function removeAll({ processes, namespaces }: Made, directory: string): Promise<void> {

@@ -6,6 +6,7 @@ import { loopback } from './demo-loopback.js';
 import { namespaces, takeDown } from './demo-namespaces.js';
 import { integerOf, noRest, parseFlags, refuseBeside, requireValues, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
+import { print, printError } from './streams.js';
 
 const DEFAULT_COUNT = 5;
 const FLAGS: readonly Flag[] = [
@@ -42,12 +43,12 @@ export async function run(args: string[]): Promise<number> {
   if (flags.on('loopback')) return loopback(count);
   const missing = await unmetRequirements();
   if (missing.length === 0) return namespaces(count, engine, flags.on('keep') === true, hasProgram('ping'));
-  process.stdout.write(`Real devices cannot be used: ${missing.join('; ')}.\n`);
+  print(`Real devices cannot be used: ${missing.join('; ')}.`);
   if (flags.on('keep')) {
-    process.stderr.write('vtep demo: --keep needs real devices\n');
+    printError('vtep demo: --keep needs real devices');
     return 1;
   }
-  process.stdout.write('The hosts run in this process instead, over UDP on the loopback interface:\n\n');
+  print(['The hosts run in this process instead, over UDP on the loopback interface:', '']);
   return loopback(count);
 }
 

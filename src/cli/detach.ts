@@ -3,6 +3,7 @@ import { detachTap, HostError } from '../host/index.js';
 import { valueProblem } from '../schema/index.js';
 import { parseFlags, requireValues, UsageError, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
+import { print } from './streams.js';
 
 const FLAGS: readonly Flag[] = [
   { name: 'netns', value: 'NS', text: 'namespace of the TAP: a name, or a path (/proc/PID/ns/net)' },
@@ -37,10 +38,10 @@ export async function run(args: string[]): Promise<number> {
   });
   const { mac, addresses } = removed;
   const place = netns === undefined ? '' : ` from namespace ${netns}`;
-  process.stdout.write(
+  print(
     flags.on('json') === true
-      ? `${JSON.stringify(removed)}\n`
-      : `removed TAP ${name}${place} (${[mac, ...addresses].join(', ')})\n`,
+      ? JSON.stringify(removed)
+      : `removed TAP ${name}${place} (${[mac, ...addresses].join(', ')})`,
   );
   return 0;
 }

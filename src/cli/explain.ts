@@ -5,6 +5,7 @@ import { type Explanation } from '../vtep/index.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
 import { noRest, parseFlags, requireValues, UsageError, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
+import { jsonLines, print } from './streams.js';
 
 const FLAGS: readonly Flag[] = [
   CONTROL,
@@ -54,7 +55,7 @@ export async function run(args: string[]): Promise<number> {
       : { command: 'explain', from: from!, datagram: octets(flags, 'datagram') },
     { timeout },
   );
-  process.stdout.write(`${flags.on('json') ? JSON.stringify(explanation, null, 2) : readable(explanation)}\n`);
+  print(flags.on('json') ? jsonLines(explanation) : readable(explanation));
   return explanation.delivered.length + explanation.transmitted.length > 0 ? 0 : 3;
 }
 
@@ -70,7 +71,7 @@ function octets(flags: Parsed, name: string): string {
   return hex;
 }
 
-function readable({ steps, delivered, transmitted, dropped }: Explanation): string {
+function readable({ steps, delivered, transmitted, dropped }: Explanation): string[] {
   const width = Math.max(...steps.map(({ stage }) => stage.length), 0);
   const lines = steps.map(({ stage, text }, i) => `${String(i + 1).padStart(2)}. ${stage.padEnd(width)}  ${text}`);
   const outcome = [
@@ -78,5 +79,5 @@ function readable({ steps, delivered, transmitted, dropped }: Explanation): stri
     ...(transmitted.length > 0 ? [`goes to ${transmitted.join(', ')}`] : []),
     ...(dropped === null ? [] : [`dropped: ${dropped}`]),
   ];
-  return [...lines, `=> ${outcome.length === 0 ? 'no effect' : outcome.join('; ')}`].join('\n');
+  return [...lines, `=> ${outcome.length === 0 ? 'no effect' : outcome.join('; ')}`];
 }

@@ -3,9 +3,14 @@ import { closest, valueProblem, type ValueKind } from '../schema/index.js';
 
 /** The command line is wrong. The program exits with 2. */
 export class UsageError extends Error {
-  constructor(message: string) {
-    super(message);
+  readonly lines: readonly string[];
+
+  /** @param message One line, or several: one for each problem. */
+  constructor(message: string | readonly string[]) {
+    const lines = typeof message === 'string' ? [message] : message;
+    super(lines.join('\n'));
     this.name = 'UsageError';
+    this.lines = lines;
   }
 }
 

@@ -2,6 +2,7 @@
 import { HostError, keyringOf, readKeys } from '../host/index.js';
 import { UsageError, type Parsed } from './flags.js';
 import { argumentWarnings } from './key-warnings.js';
+import { printError } from './streams.js';
 
 type Warn = (message: string) => void;
 
@@ -33,5 +34,5 @@ function named<T>(name: string, step: () => T): T {
 
 /** Prints a warning on standard error. */
 export function warn(message: string): void {
-  process.stderr.write(`vtep gossip: warning: ${message}\n`);
+  printError(`vtep gossip: warning: ${message}`);
 }

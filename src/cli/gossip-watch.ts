@@ -13,6 +13,7 @@ import { isUnicast, parseHostPort, type HostPort } from '../schema/index.js';
 import { noRest, requireValues, UsageError, type Flag, type Parsed } from './flags.js';
 import { keyring } from './gossip-keyring.js';
 import { requireHostPorts } from './host-ports.js';
+import { onBroken, print, printError } from './streams.js';
 
 export const WATCH: readonly Flag[] = [
   {
@@ -40,7 +41,7 @@ export async function watch(flags: Parsed): Promise<number> {
   requireValues(flags, 'network', 'network', networks);
   const json = flags.on('json') === true;
   const line = json ? jsonLine : textLine;
-  const log = new Logger((record) => void process.stderr.write(`${line(record)}\n`));
+  const log = new Logger((record) => printError(line(record)));
   const ring = keyring(flags, (message) => log.warning('key-file', message));
   const given = flags.value('bind');
   const bind = given === undefined ? await towards(join) : parseHostPort(given)!;
@@ -48,7 +49,7 @@ export async function watch(flags: Parsed): Promise<number> {
   let end!: () => void;
   const ended = new Promise<void>((resolve) => (end = resolve));
   process.on('SIGINT', end).on('SIGTERM', end);
-  process.stdout.on('error', end);
+  onBroken(end);
   const observer = await GossipObserver.start(
     {
       name: flags.value('name') ?? `watch${process.pid}`,
@@ -61,9 +62,7 @@ export async function watch(flags: Parsed): Promise<number> {
     {
       changed: (change) => {
         const time = new Date();
-        process.stdout.write(
-          `${json ? JSON.stringify({ time: time.toISOString(), ...change }) : `${clock(time)}  ${words(change)}`}\n`,
-        );
+        print(json ? JSON.stringify({ time: time.toISOString(), ...change }) : `${clock(time)}  ${words(change)}`);
       },
       warn: (message) => log.warning('gossip', message),
     },

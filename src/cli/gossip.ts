@@ -20,6 +20,7 @@ import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { requireHostPorts } from './host-ports.js';
 import { requireControl } from './control-flags.js';
+import { jsonLines, print } from './streams.js';
 import { table } from './table.js';
 
 const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'control socket of an agent on this host' };
@@ -157,7 +158,7 @@ async function keygen(flags: Parsed): Promise<number> {
     // The redirection of a shell has created the file, with the mode that the umask leaves.
     const warning = keygenWarning();
     if (warning !== undefined) warn(warning);
-    process.stdout.write(`${key}\n`);
+    print(key);
   } else writeKeyFile(path, key, flags.on('force') === true);
   return 0;
 }
@@ -177,7 +178,7 @@ async function members(flags: Parsed): Promise<number> {
   const list = flags.given.has('join')
     ? listed(await queryAny(flags))
     : await query(requireControl(flags), { command: 'members' });
-  process.stdout.write(`${flags.on('json') ? JSON.stringify(list, null, 2) : membersTable(list)}\n`);
+  print(flags.on('json') ? jsonLines(list) : membersTable(list));
   return 0;
 }
 
@@ -215,7 +216,7 @@ async function queryAny(flags: Parsed): Promise<ClusterState> {
     } catch (error) {
       failures.push((error as Error).message);
     }
-  throw new HostError(failures.join('\n'));
+  throw new HostError(failures);
 }
 
 async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', flags: Parsed): Promise<number> {
@@ -229,7 +230,7 @@ async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', 
   const control = requireControl(flags);
   const request = command === 'keys' ? { command } : { command, key: keyText(text!, command) };
   const list = await query(control, request);
-  process.stdout.write(`${flags.on('json') ? JSON.stringify(list, null, 2) : keysTable(list)}\n`);
+  print(flags.on('json') ? jsonLines(list) : keysTable(list));
   return 0;
 }
 
@@ -239,7 +240,7 @@ function keyText(text: string, command: 'install-key' | 'use-key' | 'remove-key'
   return Buffer.from(keyOfArgument('KEY', text, warn)).toString('base64');
 }
 
-function keysTable(list: readonly KeyListing[]): string {
+function keysTable(list: readonly KeyListing[]): string[] {
   return table(
     ['KEY', 'BITS', 'USE'],
     list.map(({ fingerprint, bits, primary }) => [fingerprint, bits, primary ? 'encrypts and decrypts' : 'decrypts']),

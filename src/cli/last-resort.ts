@@ -14,17 +14,24 @@ export function guard(): void {
 export function fail(error: unknown): never {
   const command = /^[a-z]+$/.test(process.argv[2] ?? '') ? ` ${process.argv[2]}` : '';
   try {
-    writeSync(
-      2,
-      `${sentences(error)
-        .map((line) => `vtep${command}: ${line}\n`)
-        .join('')}`,
-    );
-    if (process.env['WEFT_DEBUG']) writeSync(2, `${error instanceof Error ? error.stack : String(error)}\n`);
+    const lines = sentences(error).map((line) => `vtep${command}: ${line}`);
+    if (process.env['WEFT_DEBUG']) lines.push(...String((error instanceof Error && error.stack) || error).split('\n'));
+    writeSync(2, lines.map((line) => `${shown(line)}\n`).join(''));
   } catch {
     // standard error is closed or full: only the exit code is left
   }
   process.exit(1);
+}
+
+/**
+ * Escapes everything but letters, marks, digits, punctuation, symbols and blanks: an error may quote texts of other
+ * hosts. Stricter than `printable` of wire, which this file must not import.
+ */
+function shown(line: string): string {
+  return line.replace(
+    /[^ \p{L}\p{M}\p{N}\p{P}\p{S}]|\p{Default_Ignorable_Code_Point}/gu,
+    (found) => `\\u{${found.codePointAt(0)!.toString(16)}}`,
+  );
 }
 
 /** Describes an error for people: its cause if known, else a request to report it. */

@@ -5,7 +5,7 @@ import { table } from './table.js';
 type Listed = Omit<MemberListing, 'self' | 'since'> & { self?: boolean; since?: string };
 
 /** The table of members. */
-export function membersTable(list: readonly Listed[]): string {
+export function membersTable(list: readonly Listed[]): string[] {
   return table(
     ['NAME', 'ADDRESS', 'PORT', 'STATE', 'INCARNATION'],
     list.map(({ name, address, port, state, incarnation, since, self }) => [

@@ -1,8 +1,8 @@
 import { type NetworkListing } from '../host/index.js';
 import { table } from './table.js';
 
-/** Formats the networks of an agent, and the conflicts in them. */
-export function networksTables(list: readonly NetworkListing[]): string {
+/** Formats the networks of an agent, and the conflicts in them, as lines. */
+export function networksTables(list: readonly NetworkListing[]): string[] {
   const networks = table(
     ['NETWORK', 'VNI', 'SUBNET', 'STATE', 'ENDPOINTS HERE', 'REFUSED', 'ELSEWHERE', 'CONFLICTS', 'MEMBERS'],
     list.map(({ network, vni, subnet, attached, inSync, local, refused, remote, conflicts, members }) => [
@@ -20,15 +20,19 @@ export function networksTables(list: readonly NetworkListing[]): string {
   const conflicts = list.flatMap((network) => network.conflicts);
   if (conflicts.length === 0) return networks;
   const time = (since: number): string => (since === 0 ? '-' : new Date(since).toISOString());
-  return `${networks}\n\n${table(
-    ['CONFLICT IN', 'REFUSED', 'AT', 'HELD BY', 'WITH', 'SINCE'],
-    conflicts.map(({ network, value, holds, holder, refused }) => [
-      network,
-      value,
-      refused.node,
-      holder.node,
-      holds,
-      time(holder.since),
-    ]),
-  )}`;
+  return [
+    ...networks,
+    '',
+    ...table(
+      ['CONFLICT IN', 'REFUSED', 'AT', 'HELD BY', 'WITH', 'SINCE'],
+      conflicts.map(({ network, value, holds, holder, refused }) => [
+        network,
+        value,
+        refused.node,
+        holder.node,
+        holds,
+        time(holder.since),
+      ]),
+    ),
+  ];
 }

@@ -5,7 +5,7 @@ import { HostError } from '../host/index.js';
 import { COMMANDS } from './commands.js';
 import { UsageError } from './flags.js';
 import { helpText } from './manual.js';
-import { guardStreams } from './streams.js';
+import { guardStreams, print, printError } from './streams.js';
 
 const help = `vtep: a VXLAN overlay network in TypeScript
 
@@ -23,21 +23,20 @@ examples:
   vtep show fdb --control /run/vtep.sock
   vtep read capture.pcap
 
-Exit code: 0 done; 1 something failed; 2 wrong flags or configuration.
-`;
+Exit code: 0 done; 1 something failed; 2 wrong flags or configuration.`.split('\n');
 
 async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined) {
-    process.stderr.write(help);
+    printError(help);
     return 2;
   }
   if (name === '--version' || name === '-V' || name === 'version') {
-    process.stdout.write(`vtep ${version()}\n`);
+    print(`vtep ${version()}`);
     return 0;
   }
   if (name === '--help' || name === '-h' || (name === 'help' && rest.length === 0)) {
-    process.stdout.write(help);
+    print(help);
     return 0;
   }
   const word = name === 'help' ? rest[0]! : name;
@@ -54,7 +53,7 @@ async function main(args: string[]): Promise<number> {
   const command = await entry.load();
   const end = rest.includes('--') ? rest.indexOf('--') : rest.length;
   if (name === 'help' || rest.slice(0, end).some((arg) => arg === '--help' || arg === '-h')) {
-    process.stdout.write(helpText(command.manual));
+    print(helpText(command.manual).trimEnd().split('\n'));
     return 0;
   }
   return command.run(rest);
@@ -79,17 +78,14 @@ export async function program(args: string[], remedyFor: (text: string) => strin
     return await main(args);
   } catch (error) {
     const command = args[0] !== undefined && Object.hasOwn(COMMANDS, args[0]) ? ` ${args[0]}` : '';
-    const printError = (hint = ''): void => {
-      const lines = (error as Error).message.split('\n').map((line) => `vtep${command}: ${line}`);
-      process.stderr.write(`${lines.join('\n')}\n${hint}`);
-    };
+    const named = (line: string): string => `vtep${command}: ${line}`;
     if (error instanceof UsageError || error instanceof SchemaError) {
-      printError(command === '' ? '' : `See vtep${command} --help\n`);
+      printError([...error.lines.map(named), ...(command === '' ? [] : [`See vtep${command} --help`])]);
       return 2;
     }
     if (!(error instanceof HostError)) throw error;
     const remedy = remedyFor(error.message);
-    printError(remedy === undefined ? '' : `vtep${command}: ${remedy}\n`);
+    printError([...error.lines, ...(remedy === undefined ? [] : [remedy])].map(named));
     return 1;
   }
 }

@@ -43,7 +43,7 @@ export class Totals {
   }
 
   /** One line per total; lists are sorted by count, highest first. */
-  text(): string {
+  lines(): string[] {
     const list = (counts: Map<string, number>): string =>
       sorted(counts)
         .map(([name, number]) => `${name} ${number}`)
@@ -55,7 +55,7 @@ export class Totals {
     if (this.#protocols.size > 0) lines.push(`protocols  ${list(this.#protocols)}`);
     if (this.#vnis.size > 0) lines.push(`VNIs       ${list(this.#vnis)}`);
     if (this.#stopped.size > 0) lines.push(`stopped    ${list(this.#stopped)}`);
-    return `${lines.join('\n')}\n`;
+    return lines;
   }
 
   /** The same as one JSON object on one line. */
@@ -69,7 +69,7 @@ export class Totals {
       vnis: Object.fromEntries(sorted(this.#vnis)),
       stopped: Object.fromEntries(sorted(this.#stopped)),
     };
-    return `${JSON.stringify(object)}\n`;
+    return JSON.stringify(object);
   }
 }
 

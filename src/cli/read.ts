@@ -1,5 +1,4 @@
 /** `vtep read`: prints a capture as text or JSON while it reads it. */
-import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { codeOf, HostError } from '../host/index.js';
 import { dissect, hexdump, problemText, summarize, tree, type Dissection } from '../packet/index.js';
@@ -8,6 +7,7 @@ import { CaptureFile } from './capture-file.js';
 import { integerOf, parseFlags, UsageError, type Flag } from './flags.js';
 import { seconds, Totals } from './read-totals.js';
 import { type Manual } from './manual.js';
+import { BatchOutput, printError } from './streams.js';
 
 const FLAGS: readonly Flag[] = [
   { name: 'read', letter: 'r', value: 'FILE', text: 'the capture file; the same as FILE without a flag' },
@@ -63,9 +63,6 @@ vtep read capture.pcap --json | jq 'select(.layers[] | .protocol == "vxlan" and 
   },
 };
 
-/** Approximate number of characters to collect before writing text. */
-const BATCH = 65_536;
-
 export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   const [path, another] = [...flags.values('read'), ...flags.rest];
@@ -82,17 +79,17 @@ export async function run(args: string[]): Promise<number> {
   if (target === '-' && (quiet || flags.on('summary')))
     throw new UsageError(`${flags.typed('write')} - writes the capture to standard output; leave out the summary`);
 
-  const output = new Output(process.stdout);
+  const output = new BatchOutput();
   const copy =
     target === undefined
       ? null
-      : new CaptureFile(target, path, target === '-' ? (bytes) => output.writeBytes(bytes) : null);
+      : new CaptureFile(target, path, target === '-' ? (bytes) => output.printBytes(bytes) : null);
   const show =
     quiet || copy !== null
       ? null
       : json
         ? jsonLine
-        : (packet: CapturedPacket, dissection: Dissection): string =>
+        : (packet: CapturedPacket, dissection: Dissection): string[] =>
             textLines(packet, dissection, flags.on('tree') === true, flags.on('hex') === true);
   const totals = flags.on('summary') || quiet ? new Totals() : null;
   const reader = new CaptureReader();
@@ -111,7 +108,7 @@ export async function run(args: string[]): Promise<number> {
           if (show === null && totals === null) continue;
           const dissection = dissect(packet.data, { linkType: packet.linkType, originalLength: packet.length });
           totals?.add(packet, dissection);
-          if (show !== null) await output.write(show(packet, dissection));
+          if (show !== null) await output.print(show(packet, dissection));
           if (output.closed) return 0;
         }
         await output.flush();
@@ -126,18 +123,18 @@ export async function run(args: string[]): Promise<number> {
   if (copy !== null) {
     await copy.close();
     const { count: copied } = copy;
-    if (target !== '-') process.stderr.write(`${copied} packet${copied === 1 ? '' : 's'} written to ${target}\n`);
+    if (target !== '-') printError(`${copied} packet${copied === 1 ? '' : 's'} written to ${target}`);
   }
   if (totals !== null) {
-    if (json && !quiet) process.stderr.write(totals.text());
-    else await output.write(json ? totals.json() : totals.text());
+    if (json && !quiet) printError(totals.lines());
+    else await output.print(json ? totals.json() : totals.lines());
   }
   await output.flush();
   if (problem !== null) {
     const { count: shown } = reader;
     const before =
       shown === 0 ? 'no packet is before that' : `${shown} packet${shown === 1 ? ' is' : 's are'} before that`;
-    throw new HostError(`${name}: ${problem.message}\n${before}; ${advice(reader)}`);
+    throw new HostError([`${name}: ${problem.message}`, `${before}; ${advice(reader)}`]);
   }
   return 0;
 }
@@ -169,43 +166,6 @@ function unreadable(name: string, error: unknown): unknown {
   }
 }
 
-/** Standard output with backpressure. Ends without an error if the reader has gone, as with `| head`. */
-class Output {
-  /** Whether the reader has closed the pipe. */
-  closed = false;
-  #text = '';
-  #failure: unknown = null;
-
-  constructor(readonly stream: NodeJS.WriteStream) {
-    stream.on('error', (error) => {
-      this.closed = true;
-      if (codeOf(error) !== 'EPIPE') this.#failure = error;
-    });
-  }
-
-  async write(text: string): Promise<void> {
-    this.#text += text;
-    if (this.#text.length >= BATCH) await this.flush();
-  }
-
-  async writeBytes(bytes: Uint8Array): Promise<void> {
-    if (!this.closed && !this.stream.write(bytes)) await once(this.stream, 'drain').catch(() => undefined);
-    this.#reportFailure();
-  }
-
-  async flush(): Promise<void> {
-    const text = this.#text;
-    this.#text = '';
-    if (text !== '' && !this.closed && !this.stream.write(text))
-      await once(this.stream, 'drain').catch(() => undefined);
-    this.#reportFailure();
-  }
-
-  #reportFailure(): void {
-    if (this.#failure !== null) throw new HostError(`standard output: ${(this.#failure as Error).message}`);
-  }
-}
-
 const NANOSECONDS = 1_000_000_000n;
 const DAY = 86_400n;
 
@@ -219,18 +179,17 @@ function clock(timestamp: bigint | null): string {
   return `${two(time / 3600)}:${two((time / 60) % 60)}:${two(time % 60)}.${micros}`;
 }
 
-function textLines(packet: CapturedPacket, dissection: Dissection, asTree: boolean, asHex: boolean): string {
+function textLines(packet: CapturedPacket, dissection: Dissection, asTree: boolean, asHex: boolean): string[] {
   const { layers, stopped } = dissection;
-  let text = `${clock(packet.timestamp)} ${summarize(layers)}`;
-  if (stopped !== null) text += ` [${stopped.protocol} ${stopped.reason}: ${problemText(stopped)}]`;
-  text += '\n';
-  const indent = (block: string): string => block.replace(/^/gm, '    ') + '\n';
-  if (asTree && layers.length > 0) text += indent(tree(layers));
-  if (asHex && packet.data.length > 0) text += indent(hexdump(packet.data));
-  return text;
+  const why = stopped === null ? '' : ` [${stopped.protocol} ${stopped.reason}: ${problemText(stopped)}]`;
+  const lines = [`${clock(packet.timestamp)} ${summarize(layers)}${why}`];
+  const indent = (block: string): string[] => block.split('\n').map((line) => `    ${line}`);
+  if (asTree && layers.length > 0) lines.push(...indent(tree(layers)));
+  if (asHex && packet.data.length > 0) lines.push(...indent(hexdump(packet.data)));
+  return lines;
 }
 
-function jsonLine(packet: CapturedPacket, { layers, stopped }: Dissection): string {
+function jsonLine(packet: CapturedPacket, { layers, stopped }: Dissection): string[] {
   const { number, timestamp, length, captured, linkType } = packet;
   const object = {
     number,
@@ -241,7 +200,7 @@ function jsonLine(packet: CapturedPacket, { layers, stopped }: Dissection): stri
     layers,
     stopped: stopped && { ...stopped, detail: problemText(stopped) },
   };
-  return `${JSON.stringify(object, bytesAsHex)}\n`;
+  return [JSON.stringify(object, bytesAsHex)];
 }
 
 function bytesAsHex(_key: string, value: unknown): unknown {

@@ -40,9 +40,7 @@ export class ServiceOutput {
   /** Prints an event on standard output: with `--json` as a JSON object, else as `lines`. */
   event(name: string, fields: object, lines: readonly string[]): void {
     this.#out.write(
-      this.#json
-        ? JSON.stringify({ event: name, time: rfc3339(Date.now()), level: 'info', ...fields })
-        : lines.join('\n'),
+      this.#json ? JSON.stringify({ event: name, time: rfc3339(Date.now()), level: 'info', ...fields }) : lines,
     );
   }
 

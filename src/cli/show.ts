@@ -9,6 +9,7 @@ import { integerOf, noRest, parseFlags, refuseBeside, UsageError, type Flag } fr
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { networksTables } from './networks.js';
+import { jsonLines, print } from './streams.js';
 import { table } from './table.js';
 
 const FLAGS: readonly Flag[] = [
@@ -41,9 +42,9 @@ vtep show counters --prometheus --control /run/vtep.sock`,
 
 type Listed<T> = T & { vni: number };
 
-/** Formats each listing as text. */
+/** Formats each listing as lines of text. */
 export const VIEWS = {
-  fdb: (result: unknown): string =>
+  fdb: (result: unknown): string[] =>
     table(
       ['VNI', 'MAC', 'BEHIND', 'TYPE', 'AGE (s)'],
       (result as Listed<FdbListing>[]).map((entry) => [
@@ -54,7 +55,7 @@ export const VIEWS = {
         entry.static ? '-' : String(Math.round(entry.age / 1000)),
       ]),
     ),
-  neighbors: (result: unknown): string =>
+  neighbors: (result: unknown): string[] =>
     table(
       ['VNI', 'IP', 'MAC', 'VTEP', 'STATE'],
       (result as Listed<NeighborListing>[]).map(({ vni, ip, mac, vtep, hidden }) => [
@@ -65,14 +66,14 @@ export const VIEWS = {
         hidden ? 'hidden by a newer endpoint' : 'in effect',
       ]),
     ),
-  peers: (result: unknown): string =>
+  peers: (result: unknown): string[] =>
     table(
       ['VNI', 'ADDRESS', 'PORT'],
       (result as Listed<{ address: string; port: number }>[]).map(({ vni, address, port }) => [vni, address, port]),
     ),
-  members: (result: unknown): string => membersTable(result as MemberListing[]),
-  networks: (result: unknown): string => networksTables(result as NetworkListing[]),
-  remotes: (result: unknown): string =>
+  members: (result: unknown): string[] => membersTable(result as MemberListing[]),
+  networks: (result: unknown): string[] => networksTables(result as NetworkListing[]),
+  remotes: (result: unknown): string[] =>
     table(
       ['ADDRESS', 'PORT', 'MTU', 'UNDELIVERED', 'LAST'],
       (result as RemoteListing[]).map(({ address, port, mtu, undelivered, reason }) => [
@@ -83,7 +84,7 @@ export const VIEWS = {
         reason || '-',
       ]),
     ),
-  counters: (result: unknown): string => countersTable(result as AllCounters),
+  counters: (result: unknown): string[] => countersTable(result as AllCounters),
 } as const;
 type View = keyof typeof VIEWS;
 /** Listings that --vni can restrict to one network. */
@@ -110,11 +111,12 @@ export async function run(args: string[]): Promise<number> {
     throw new UsageError(`--vni does not go with ${command}; use it with ${OF_NETWORKS.join(', ')}`);
   const timeout = timeoutOf(flags);
   const result: unknown = await query(control, { command, ...(vni === undefined ? {} : { vni }) }, { timeout });
-  const text = flags.on('prometheus')
-    ? prometheus(result as AllCounters)
-    : flags.on('json')
-      ? JSON.stringify(result, null, 2)
-      : VIEWS[command](result);
-  process.stdout.write(`${text}\n`);
+  print(
+    flags.on('prometheus')
+      ? prometheus(result as AllCounters)
+      : flags.on('json')
+        ? jsonLines(result)
+        : VIEWS[command](result),
+  );
   return 0;
 }

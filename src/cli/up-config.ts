@@ -320,7 +320,7 @@ export function checked(config: unknown, namesFor: (config: unknown) => Names): 
     // A flag may appear in several places of the configuration. On the command line, that is one problem.
     const { place, front = place } = names;
     const lines = new Set(error.problems.map((problem) => problemText(problem, place, front(problem.path))));
-    throw new UsageError([...lines].join('\n'));
+    throw new UsageError([...lines]);
   }
 }
 

@@ -6,6 +6,7 @@ import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { keyWarnings } from './key-warnings.js';
 import { type Manual, type Section } from './manual.js';
 import { Service } from './service.js';
+import { jsonLines, print } from './streams.js';
 import { Hangup, Stopping, type Reread } from './signals.js';
 import { ServiceOutput } from './service-output.js';
 import { COMMON, named, namesFor, readPlan, SINGLE } from './up-config.js';
@@ -119,7 +120,7 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
   await overlay.stop(reason !== null);
   output.event('stopped', { reason, counters }, [
     'stopped',
-    ...(counters === null ? [] : ['', countersTable(counters)]),
+    ...(counters === null ? [] : ['', ...countersTable(counters)]),
   ]);
   if (reason !== null) output.fail(reason);
   return output.close(reason === null ? 0 : 1);
@@ -142,7 +143,7 @@ async function dryRun(plan: Plan, log: Logger): Promise<number> {
     if (!(error instanceof HostError)) throw error;
     log.warning('mtu', error.message); // the plan may be meant for another machine
   }
-  process.stdout.write(`${JSON.stringify(plan, null, 2)}\n`);
+  print(jsonLines(plan));
   return 0;
 }
 

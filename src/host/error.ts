@@ -2,10 +2,15 @@
 export class HostError extends Error {
   /** Path of the configuration value that the error is about: `taps[0].netns`; empty if it is about none. */
   path: string | undefined;
+  /** The message in lines. Texts of other hosts and programs never begin one of their own. */
+  readonly lines: readonly string[];
 
-  constructor(message: string, options?: ErrorOptions & { path?: string }) {
-    super(message, options);
+  /** @param message One line, or several. */
+  constructor(message: string | readonly string[], options?: ErrorOptions & { path?: string }) {
+    const lines = typeof message === 'string' ? [message] : message;
+    super(lines.join('\n'), options);
     this.name = 'HostError';
+    this.lines = lines;
     this.path = options?.path;
   }
 }

@@ -49,7 +49,10 @@ const WORDS: Readonly<Record<string, string>> = {
 
 /** Describes why `ip` failed, with the remedy if it is always the same. */
 export function ipReason(error: unknown): string {
-  const code = error instanceof IpError ? error.code : '';
+  return reasonOf(error instanceof IpError ? error.code : '');
+}
+
+function reasonOf(code: string): string {
   return WORDS[code] ?? 'the kernel refused it';
 }
 
@@ -67,9 +70,7 @@ export function ip(args: readonly string[], netns?: string): Promise<string> {
         reject(new IpError(`"${program}" cannot be started: ${error.message}`, codeOf(error), { cause: error }));
       else {
         const code = REASONS.find(([text]) => text.test(stderr))?.[1] ?? '';
-        const failed = new IpError('', code, { cause: error });
-        failed.message = `"${program} ${rest.join(' ')}" failed: ${ipReason(failed)}`;
-        reject(failed);
+        reject(new IpError(`"${program} ${rest.join(' ')}" failed: ${reasonOf(code)}`, code, { cause: error }));
       }
     });
   });

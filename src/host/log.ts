@@ -3,6 +3,7 @@
  * event. A logger only creates records; its sink writes them, and must neither block nor throw.
  */
 import { performance } from 'node:perf_hooks';
+import { printable } from '../wire/index.js';
 
 /** From the most to the least urgent. */
 export const LEVELS = ['error', 'warning', 'info', 'debug'] as const;
@@ -145,14 +146,17 @@ export class Logger {
   }
 }
 
-/** Formats a record for people: `2026-11-26T13:46:28.123Z warning: TAP eth0 is lost`. */
+/**
+ * Formats a record for people, as one line that a terminal shows as it is (`printable`):
+ * `2026-11-26T13:46:28.123Z warning: TAP eth0 is lost`.
+ */
 export function textLine({ time, level, message }: LogRecord): string {
-  return `${rfc3339(time)} ${level}: ${message.replace(/\s*\n\s*/g, '; ')}`;
+  return printable(`${rfc3339(time)} ${level}: ${message.replace(/\s*\n\s*/g, '; ')}`);
 }
 
-/** Formats a record as one JSON object. */
+/** Formats a record as one JSON object, on one line that a terminal shows as it is. */
 export function jsonLine({ time, level, event, message, fields }: LogRecord): string {
-  return JSON.stringify({ time: rfc3339(time), level, event, message, ...fields });
+  return printable(JSON.stringify({ time: rfc3339(time), level, event, message, ...fields }));
 }
 
 /** syslog's priorities; systemd reads a line's level from such a prefix (sd-daemon(3)). */

@@ -3,6 +3,7 @@
  * Node has no Unix datagram sockets: koffi sends them through the C library, or else the program `systemd-notify` does.
  */
 import { spawn } from 'node:child_process';
+import { printable } from '../wire/index.js';
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
@@ -70,8 +71,9 @@ export class ServiceManager {
   }
 }
 
+/** The assignments of a notification are lines, so no status may contain a line feed. */
 function oneLine(text: string): string {
-  return text.replace(/\s+/g, ' ').trim();
+  return printable(text.replace(/\s+/g, ' ').trim());
 }
 
 async function throughLibc(path: string): Promise<Send | undefined> {

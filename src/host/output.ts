@@ -1,13 +1,14 @@
 /**
  * Writes lines to standard output and standard error from a process that must continue if these fail: a full disk, a
  * closed terminal, a pipe without a reader. `write` neither blocks nor throws; lines that cannot be written are dropped
- * and counted.
+ * and counted. It escapes what a terminal would obey (`printable`).
  *
  * `process.stdout` does not suffice: it blocks on a terminal that is stopped with Ctrl-S, and if the reader of a pipe
  * does not read, it keeps every line in memory and the process alive.
  */
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { isatty } from 'node:tty';
+import { printable } from '../wire/index.js';
 import { codeOf } from './error.js';
 
 /** Most bytes queued for a slow reader; further lines are dropped. */
@@ -54,14 +55,14 @@ export class Output {
     return this.#lost;
   }
 
-  /** Writes one or more lines; adds a line feed. */
-  write(line: string): void {
+  /** Writes a line, in which a line feed is escaped, or several lines at once. */
+  write(lines: string | readonly string[]): void {
     if (this.#unreported > 0 && this.#notice !== undefined && !this.waits) {
       const count = this.#unreported;
       this.#unreported = 0;
       if (!this.#put(this.#notice(count, this.#reason))) this.#unreported += count;
     }
-    if (!this.#put(line)) this.#miss(1, this.#reason);
+    if (!this.#put(lines)) this.#miss(1, this.#reason);
   }
 
   /** Whether lines are queued for a slow reader. */
@@ -84,7 +85,8 @@ export class Output {
   }
 
   /** Returns false if the line is dropped, and sets the reason. */
-  #put(line: string): boolean {
+  #put(lines: string | readonly string[]): boolean {
+    const line = typeof lines === 'string' ? printable(lines) : lines.map(printable).join('\n');
     if (this.#stream !== null) return this.#putStream(this.#stream, `${line}\n`);
     const bytes = Buffer.from(`${this.#torn ? '\n' : ''}${line}\n`);
     if (this.#queued + bytes.length > MAX_QUEUE && this.#queued > 0) {

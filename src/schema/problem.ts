@@ -40,19 +40,27 @@ export function problemText(problem: Problem, place: Place = (path) => path, whe
 /** A configuration or a request does not fit its schema; `problems` has every problem. */
 export class SchemaError extends Error {
   readonly problems: readonly Problem[];
+  /** The message in lines: one for each problem. */
+  readonly lines: readonly string[];
   constructor(problems: readonly Problem[]) {
-    super(problems.map((problem) => problemText(problem)).join('\n'));
+    const lines = problems.map((problem) => problemText(problem));
+    super(lines.join('\n'));
     this.name = 'SchemaError';
     this.problems = problems;
+    this.lines = lines;
   }
 }
 
-/** Returns everything in `value` that does not fit `schema`, one problem per path. */
+/** Most problems to return: nobody corrects more at once, and a request or a file may have a million. */
+const MAX_PROBLEMS = 50;
+
+/** Returns what in `value` does not fit `schema`, one problem per path, up to `MAX_PROBLEMS`. */
 export function findProblems(schema: JsonSchema, value: unknown): Problem[] {
   const problems = new Map<string, Problem>();
   for (const error of Value.Errors(schema as unknown as TSchema, value)) {
     const path = readablePath(error.path, value);
     if (!problems.has(path)) problems.set(path, { path, ...finding(error) });
+    if (problems.size >= MAX_PROBLEMS) break;
   }
   return [...problems.values()];
 }
@@ -60,7 +68,10 @@ export function findProblems(schema: JsonSchema, value: unknown): Problem[] {
 /** Formats a value for error texts. */
 export function show(given: unknown): string {
   if (given === undefined) return 'nothing';
-  const text = typeof given === 'bigint' ? String(given) : (JSON.stringify(given) ?? String(given));
+  return shorten(typeof given === 'bigint' ? String(given) : (JSON.stringify(given) ?? String(given)));
+}
+
+function shorten(text: string): string {
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
@@ -71,8 +82,8 @@ function readablePath(pointer: string, root: unknown): string {
   for (const part of pointer.split('/').slice(1)) {
     const key = part.replace(/~1/g, '/').replace(/~0/g, '~');
     if (Array.isArray(at)) text += `[${key}]`;
-    else if (/^[A-Za-z_]\w*$/.test(key)) text += text === '' ? key : `.${key}`;
-    else text += `[${JSON.stringify(key)}]`;
+    else if (/^[A-Za-z_]\w{0,79}$/.test(key)) text += text === '' ? key : `.${key}`;
+    else text += `[${JSON.stringify(shorten(key))}]`;
     at = typeof at === 'object' && at !== null ? (at as Record<string, unknown>)[key] : undefined;
   }
   return text;

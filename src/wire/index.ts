@@ -1,6 +1,6 @@
 /**
- * The basis of every codec: byte access in network order, the Internet checksum, options, UTF-8, and the decoding
- * error.
+ * The basis of every codec: byte access in network order, the Internet checksum, options, UTF-8, text that may be
+ * printed, and the decoding error.
  */
 export { getI32, getU16, getU24, getU32, setU16, setU24, setU32 } from './bytes.js';
 export { checksum, finish, fold, sum, update } from './checksum.js';
@@ -20,4 +20,5 @@ export {
   type WireProblem,
 } from './error.js';
 export { OPTION_END, OPTION_NOP, optionsLength, readOptions, writeOptions, type Option } from './options.js';
+export { isPrintable, printable, unprintable } from './printable.js';
 export { decodeText, encodeText, ESCAPE } from './text.js';
