@@ -2,6 +2,7 @@
 import { type Keyring, type Member } from '../gossip/memberlist/index.js';
 import { NetworkDb, type Membership } from '../gossip/networkdb/index.js';
 import { type HostPort } from '../schema/index.js';
+import { unprintable } from '../wire/index.js';
 import { GossipHost, random, RECEIVE_BUFFER } from './gossip.js';
 import { keyTrouble } from './joining.js';
 import { Throttle } from './throttle.js';
@@ -51,11 +52,19 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
   const warnOnce = (address: string, message: string): void => {
     if (once.allow(`${address} ${message}`, performance.now())) events.warn(`gossip from ${address}: ${message}`);
   };
+  // One line a minute, whatever the names: others choose them.
+  const misnamed = new Throttle(WARNINGS.interval, 1);
+  const warnMisnamed = (what: string, text: string, problem = unprintable(text)): void => {
+    if (misnamed.allow('', performance.now()))
+      events.warn(`${what} ${JSON.stringify(text)}, which ${problem}; a name has printable characters only`);
+  };
   let host: GossipHost | undefined;
   const membership: Membership = {
     sendPacket: (node, message) => void host?.machine.sendPacket(node, message),
     sendReliable: (node, message) => void host?.machine.sendReliable(node, message),
     contact: (address, port) => void host?.machine.contact(address, port),
+    misnamed: (text, problem, node) =>
+      warnMisnamed(`an announcement of ${JSON.stringify(node)} is refused: it has the name`, text, problem),
   };
   const db = new NetworkDb({ name, random, clock: () => performance.now() }, membership);
   host = await GossipHost.open(
@@ -97,6 +106,7 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
         const trouble = keyTrouble(detail);
         if (trouble !== null) warn(`gossip from ${address} cannot be read: ${trouble}`);
       },
+      misnamed: (text, address) => warnMisnamed(`a member at ${address} is refused: it has the name`, text),
       conflict: (node, address) =>
         warn(`two members have the name ${node}, the other one is at ${address}; give each member its own --name`),
     },

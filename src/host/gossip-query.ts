@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import {
   encodePushPull,
   encodeStream,
+  failureOf,
   StreamReader,
   type Keyring,
   type NodeState,
@@ -56,7 +57,7 @@ export async function queryCluster(
         const answer = reader.push(octets(bytes));
         if (answer === null) return;
         if (answer.type === 'pushPull') resolve({ members: [...answer.nodes], networks: networksOf(answer.userState) });
-        else reject(failed(answer.type === 'err' ? answer.error : `unexpected answer of type ${answer.type}`));
+        else reject(failed(failureOf(answer)));
       } catch (error) {
         reject(failed(error instanceof WireError ? error.detail : (error as Error).message));
       }

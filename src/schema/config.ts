@@ -1,7 +1,21 @@
 /** The schema of the configuration file. types.ts documents each field. */
 import { Type, type TSchema } from '@sinclair/typebox';
 import { MAX_VNI } from '../vxlan/index.js';
-import { Advertise, Bind, DeviceName, Host, Ip, Ipv4, Mac, Netns, Prefix, SocketPath, Subnet } from './formats.js';
+import {
+  Advertise,
+  Bind,
+  DeviceName,
+  Host,
+  Ip,
+  Ipv4,
+  Mac,
+  MemberName,
+  Netns,
+  NetworkId,
+  Prefix,
+  SocketPath,
+  Subnet,
+} from './formats.js';
 import { type Config, type JsonSchema } from './types.js';
 
 /** Lowest MTU that IPv4 hosts must support (RFC 791). */
@@ -60,17 +74,6 @@ const Tap = Type.Object(
   strict,
 );
 
-const id = { minLength: 1, maxLength: 255, pattern: '^[^/\\s]+$' };
-/**
- * Name of a member of the gossip.
- * @internal
- */
-export const MemberName = Type.String({ ...id, expected: 'a name of 1 to 255 characters without "/" and white space' });
-/**
- * Id of a network of the gossip.
- * @internal
- */
-export const NetworkId = Type.String({ ...id, expected: 'an id of 1 to 255 characters without "/" and white space' });
 const Gossip = Type.Object(
   {
     name: Type.Optional(MemberName),

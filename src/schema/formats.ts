@@ -2,6 +2,7 @@
 import { Type, FormatRegistry, type TString } from '@sinclair/typebox';
 import ipaddr from 'ipaddr.js';
 import { isGroupMac, parseMac } from '../address/index.js';
+import { unprintable } from '../wire/index.js';
 import { family, parseHostPort } from './addresses.js';
 import { isDeviceName } from './device-name.js';
 import { unusable, unusableHost, unusableSubnet, unusableVtep } from './ranges.js';
@@ -33,6 +34,12 @@ function isUnspecified(host: string): boolean {
   return ipaddr.parse(host).range() === 'unspecified';
 }
 
+/** Names reach the terminals and logs of every member, so they have no characters that these obey or hide. */
+function whyUnprintable(text: string): string | undefined {
+  const why = unprintable(text);
+  return why === undefined ? undefined : `which ${why}; a name has printable characters only`;
+}
+
 /** Says why a format rejects a text, in words that follow the text; `undefined` if `expected` says enough. */
 type Why = (value: string) => string | undefined;
 
@@ -46,12 +53,33 @@ export function whyNot(format: unknown, value: string): string | undefined {
   return WHYS.get(String(format))?.(value);
 }
 
-/** A string schema for values that `accepts` accepts and `why` does not reject. */
-function text(name: string, accepts: (value: string) => boolean, expected: string, why?: Why): TString {
+/**
+ * A string schema for values that `accepts` accepts and `why` does not reject.
+ * @param more What JSON Schema itself can say about these values.
+ */
+function text(
+  name: string,
+  accepts: (value: string) => boolean,
+  expected: string,
+  why?: Why,
+  more: { minLength?: number; maxLength?: number; pattern?: string } = {},
+): TString {
   const format = `weft-${name}`;
   FormatRegistry.Set(format, (value) => accepts(value) && why?.(value) === undefined);
   if (why !== undefined) WHYS.set(format, (value) => (accepts(value) ? why(value) : undefined));
-  return Type.String({ format, expected });
+  return Type.String({ ...more, format, expected });
+}
+
+/** As `text`, for names: those with an unprintable character are rejected for that reason. */
+function nameText(
+  name: string,
+  accepts: (value: string) => boolean,
+  expected: string,
+  why?: Why,
+  more: { minLength?: number; maxLength?: number; pattern?: string } = {},
+): TString {
+  const isKnown = (value: string): boolean => accepts(value) || whyUnprintable(value) !== undefined;
+  return text(name, isKnown, expected, (value) => whyUnprintable(value) ?? why?.(value), more);
 }
 
 /**
@@ -138,7 +166,7 @@ export const Subnet = text(
  * Name of a network device.
  * @internal
  */
-export const DeviceName = text(
+export const DeviceName = nameText(
   'device',
   isDeviceName,
   'a device name: 1 to 15 bytes without "/", ":", "%" and white space',
@@ -151,7 +179,7 @@ export const DeviceName = text(
  * A namespace: a name under /var/run/netns, or a path such as /proc/PID/ns/net.
  * @internal
  */
-export const Netns = text(
+export const Netns = nameText(
   'netns',
   (value) =>
     value.startsWith('/')
@@ -168,3 +196,33 @@ export const SocketPath = text(
   (value) => value !== '' && !value.includes('\0') && new TextEncoder().encode(value).length <= 107,
   'the path of a Unix socket, of 1 to 107 bytes',
 );
+
+/** What JSON Schema can say about the name of a member or a network. */
+const NAME = { minLength: 1, maxLength: 255, pattern: '^[^/\\s]+$' };
+
+/**
+ * Name of a member of the gossip.
+ * @internal
+ */
+export const MemberName = nameText(
+  'member',
+  isName,
+  'a name of 1 to 255 characters without "/" and white space',
+  undefined,
+  NAME,
+);
+/**
+ * Id of a network of the gossip.
+ * @internal
+ */
+export const NetworkId = nameText(
+  'network',
+  isName,
+  'an id of 1 to 255 characters without "/" and white space',
+  undefined,
+  NAME,
+);
+
+function isName(text: string): boolean {
+  return text.length >= NAME.minLength && text.length <= NAME.maxLength && /^[^/\s]+$/.test(text);
+}

@@ -1,7 +1,7 @@
 /** Checks a single value, such as that of a flag, as the configuration and the control socket would. */
 import { type TSchema } from '@sinclair/typebox';
-import { EngineChoice, MemberName, NetworkId } from './config.js';
-import { Bind, DeviceName, Host, Ip, Netns, SocketPath } from './formats.js';
+import { EngineChoice } from './config.js';
+import { Bind, DeviceName, Host, Ip, MemberName, Netns, NetworkId, SocketPath } from './formats.js';
 import { findProblems, problemText } from './problem.js';
 
 /** What a text stands for. */

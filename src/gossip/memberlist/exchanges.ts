@@ -209,7 +209,11 @@ export class Exchanges {
   }
 }
 
+/** Most UTF-16 code units of another member's error text: it may be as long as a message, and reaches the log. */
+const MAX_ERROR = 200;
+
 /** Why an answer that is not a state ends an exchange. */
-function failureOf(answer: StreamMessage): string {
-  return answer.type === 'err' ? answer.error : `unexpected answer of type ${answer.type}`;
+export function failureOf(answer: StreamMessage): string {
+  if (answer.type !== 'err') return `unexpected answer of type ${answer.type}`;
+  return answer.error.length > MAX_ERROR ? `${answer.error.slice(0, MAX_ERROR)}…` : answer.error;
 }

@@ -1,5 +1,6 @@
 /** memberlist's protocol: SWIM with Lifeguard, as used by Docker's networks and Serf. */
 export { LAN, LOCAL, WAN, type Timing } from './config.js';
+export { failureOf } from './exchanges.js';
 export { expectedConfirmations, pushPullScale, retransmitLimit, suspicionTimeout, suspicionTimes } from './formula.js';
 export { crc32 } from './crc32.js';
 export { compress, decompress } from './lzw.js';

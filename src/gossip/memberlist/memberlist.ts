@@ -1,4 +1,4 @@
-import { uint, WireError } from '../../wire/index.js';
+import { uint, unprintable, WireError } from '../../wire/index.js';
 import { Broadcasts } from './broadcasts.js';
 import { Credit } from './budgets.js';
 import { LAN, type Timing } from './config.js';
@@ -72,6 +72,8 @@ export class Memberlist {
     const { name, address, port = 7946, meta = NOTHING, vsn = Uint8Array.of(1, 5, 2, 0, 0, 0) } = options;
     if (name === '' || name.length > MAX_NAME)
       throw new RangeError(`a member's name must have 1 to ${MAX_NAME} characters, not ${name.length}`);
+    const trouble = unprintable(name);
+    if (trouble !== undefined) throw new RangeError(`a member's name must be printable, and this one ${trouble}`);
     if (vsn.length !== 6) throw new RangeError(`memberlist.vsn must have 6 octets, not ${vsn.length}`);
     if (addressBytes(address).length === 0) throw new RangeError('memberlist.address must not be empty');
     uint('memberlist.port', port, 0xffff);
@@ -110,6 +112,7 @@ export class Memberlist {
           this.#delegate.nodeLeft?.(member.name, then, member);
         },
         conflict: (name, address, then) => this.#delegate.conflict?.(name, address, then),
+        misnamed: (name, address, then) => this.#delegate.misnamed?.(name, address, then),
         refuted: () => {
           this.#count('refuted');
           this.#prober.aware(1);

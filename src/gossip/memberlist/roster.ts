@@ -1,3 +1,4 @@
+import { isPrintable } from '../../wire/index.js';
 import type { Timing } from './config.js';
 import { expectedConfirmations, suspicionTimes } from './formula.js';
 import { announcementOf, incompatible, isLive, toNodeState, type Entry, type Member } from './member.js';
@@ -54,7 +55,8 @@ export interface RosterOptions {
 }
 
 /** The outcome of a message about a member. */
-export type Verdict = 'taken' | 'old' | 'invalid' | 'conflict' | 'full' | 'unknown' | 'unbelievable' | 'incompatible';
+export type Verdict =
+  'taken' | 'old' | 'invalid' | 'conflict' | 'full' | 'unknown' | 'unbelievable' | 'incompatible' | 'misnamed';
 
 /** How a member is announced, apart from its message. */
 export interface Announcement {
@@ -80,6 +82,8 @@ export interface RosterHost {
   left(member: Member, now: number): void;
   /** A message gave another address for a known member. */
   conflict(name: string, address: string, now: number): void;
+  /** A new member's name is not printable: it is refused, since it would reach every member's terminal and log. */
+  misnamed(name: string, address: string, now: number): void;
   /** This member had to refute a message about itself. */
   refuted(now: number): void;
 }
@@ -222,6 +226,10 @@ export class Roster {
     let member = this.#members.get(node);
     let moved = false;
     if (member === undefined) {
+      if (!isPrintable(node)) {
+        this.#host.misnamed(node, addr, now);
+        return 'misnamed';
+      }
       if (!this.#hasRoom(addr, how)) return 'full';
       member = entry(node, addr, port, now);
       this.#add(member);

@@ -39,6 +39,8 @@ export interface Delegate {
   refused?(error: WireError, address: string, now: number, kind: Refusal): void;
   /** Two members have the same name: this one is known at another address. */
   conflict?(name: string, address: string, now: number): void;
+  /** A member with this name and address is refused, because its name has characters that `isPrintable` rejects. */
+  misnamed?(name: string, address: string, now: number): void;
   /** Returns the payload of the answer to a ping. */
   ackPayload?(): Uint8Array;
   /** A member has answered a ping, after this many milliseconds. */
@@ -102,6 +104,7 @@ export const COUNTS = [
   'conflict', // a name with another address
   'full',
   'unbelievable', // accusations that could not be refuted
+  'misnamed', // members whose names are not printable
   'busy', // streams beyond the limits of number or work
   'relays-full',
   'strangers', // messages that only members may send

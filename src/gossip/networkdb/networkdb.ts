@@ -4,7 +4,8 @@ import { Inbox } from './inbox.js';
 import { Lamport } from './lamport.js';
 import { type BulkSyncMessage } from './messages.js';
 import { NodeEvents } from './node-events.js';
-import { checkName, OwnEntries, type Reclaimer } from './own-entries.js';
+import { checkName } from './names.js';
+import { OwnEntries, type Reclaimer } from './own-entries.js';
 import { Presence } from './presence.js';
 import { sample } from './sample.js';
 import { Syncs } from './syncs.js';
@@ -81,6 +82,10 @@ export class NetworkDb {
     this.#reapInterval = all.reapInterval;
     const moment = this.#moment;
     const count = this.#count;
+    const misnamed = (name: string, problem: string, node: string): void => {
+      count('misnamed');
+      membership.misnamed?.(name, problem, node);
+    };
     const presence = new Presence(name, all.maxAttachments);
     const tables = new Tables(name, all.limits, tombstoneLife, (network, owner) => presence.present(network, owner));
     const work = new Work(options.clock);
@@ -130,7 +135,7 @@ export class NetworkDb {
     this.#tableEvents = new TableEvents(
       name,
       tombstoneLife,
-      { inSync: (network) => syncs.inSync(network), count },
+      { inSync: (network) => syncs.inSync(network), misnamed, count },
       this.#tableClock,
       presence,
       tables,
@@ -140,7 +145,7 @@ export class NetworkDb {
     );
     this.#nodeEvents = new NodeEvents(
       all,
-      { reannounce: (network, later) => this.#own.reannounce(network, later), count },
+      { reannounce: (network, later) => this.#own.reannounce(network, later), misnamed, count },
       new Lamport(),
       presence,
       tables,

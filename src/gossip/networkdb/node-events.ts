@@ -1,3 +1,4 @@
+import { unprintable } from '../../wire/index.js';
 import type { Gossip } from './gossip.js';
 import type { Lamport } from './lamport.js';
 import {
@@ -11,6 +12,7 @@ import {
   pushPullOf,
   wrap,
 } from './messages.js';
+import { nameProblem } from './names.js';
 import type { LocalNetwork, Presence } from './presence.js';
 import type { Attachment, NodeRecord } from './registry.js';
 import type { Syncs } from './syncs.js';
@@ -42,6 +44,8 @@ export interface NodeEventsHost {
    * @param later Whether to write them again with later times.
    */
   reannounce(network: string, later: boolean): void;
+  /** An event of a node is refused, because of a name in it. */
+  misnamed(name: string, problem: string, node: string): void;
   count(name: CountName): void;
 }
 
@@ -210,6 +214,7 @@ export class NodeEvents {
     const record = this.#presence.nodes.get(node);
     if (record?.left === true) return this.#host.count('owner-left');
     if (known === undefined ? leaving : time <= known.time) return this.#host.count('stale');
+    if (known === undefined && this.#misnamed(node, network)) return;
     // Uses the name in the node's record, so that there is one string for each node, not one for each network.
     if (!this.#setAttachment(network, record?.name ?? node, time, leaving)) return this.#host.count('no-room');
     this.#host.count('network-events');
@@ -217,6 +222,15 @@ export class NodeEvents {
     if (leaving) this.#forget(network, node);
     else this.#refresh(network, node);
     if (relay) this.#broadcastAttachment(type, time, node, network);
+  }
+
+  /** Whether an attachment has a name that is refused: other nodes would join that network, and show the names. */
+  #misnamed(node: string, network: string): boolean {
+    const problem = nameProblem(network);
+    if (problem !== undefined) this.#host.misnamed(network, problem, node);
+    const nodeProblem = unprintable(node);
+    if (problem === undefined && nodeProblem !== undefined) this.#host.misnamed(node, nodeProblem, node);
+    return problem !== undefined || nodeProblem !== undefined;
   }
 
   #receiveOwnAttachment(network: string, time: number, leaving: boolean): void {

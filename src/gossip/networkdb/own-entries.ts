@@ -2,8 +2,9 @@ import type { Gossip } from './gossip.js';
 import type { Lamport } from './lamport.js';
 import { CREATE, DELETE, TABLE_EVENT, tableEvent, UPDATE, wrap, type TableEvent } from './messages.js';
 import type { Entry } from './store.js';
+import { checkName } from './names.js';
 import { equal, type Tables } from './tables.js';
-import { MAX_NAME, MAX_VALUE, type CountName, type Moment } from './types.js';
+import { MAX_VALUE, type CountName, type Moment } from './types.js';
 
 const EMPTY = new Uint8Array(0);
 
@@ -206,13 +207,4 @@ export class OwnEntries {
 /** The subject of an entry's events in the queues of its network. */
 export function aboutEntry(table: string, key: string): string {
   return `${table.length}:${table}${key}`;
-}
-
-/**
- * Names contain no slash, because peers store an entry under the path of its names.
- * @throws RangeError for an invalid name.
- */
-export function checkName(field: string, name: string): void {
-  if (name === '' || name.length > MAX_NAME || name.includes('/'))
-    throw new RangeError(`${field} must have 1 to ${MAX_NAME} characters and no slash, not "${name.slice(0, 40)}"`);
 }

@@ -1,3 +1,4 @@
+import { unprintable } from '../../wire/index.js';
 import type { Gossip } from './gossip.js';
 import type { Origin } from './inbox.js';
 import type { Lamport } from './lamport.js';
@@ -17,6 +18,8 @@ const MIN_RELAY_LIFE = 1 / 6;
 export interface TableEventsHost {
   /** Whether the tables of the other nodes in a network are known. */
   inSync(network: string): boolean;
+  /** An event of a node is refused, because of a name in it. */
+  misnamed(name: string, problem: string, node: string): void;
   count(name: CountName): void;
 }
 
@@ -73,6 +76,10 @@ export class TableEvents {
     if (!this.#presence.networks.has(network)) return this.#host.count('not-attached');
     const deleting = type === DELETE;
     const known = this.#tables.store.get(network, table, key);
+    for (const name of [...(known === undefined ? [table, key] : []), ...(known?.owner === node ? [] : [node])]) {
+      const problem = unprintable(name);
+      if (problem !== undefined) return this.#host.misnamed(name, problem, node);
+    }
     if (node === this.#self) return this.#own.receive(event, known);
     // A deletion holds even if its author is absent: otherwise only some nodes would know of it.
     if (!deleting && this.#hasLeft(network, node)) return this.#host.count('owner-left');

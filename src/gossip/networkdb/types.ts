@@ -28,6 +28,11 @@ export interface Membership {
   sendReliable(node: string, message: Uint8Array): void;
   /** Exchanges states with the node at that address, as for joining a cluster. Need not succeed. */
   contact(address: string, port: number): void;
+  /**
+   * An event of a node is refused, because of a name in it.
+   * @param problem What is wrong with the name, in words that follow it.
+   */
+  misnamed?(name: string, problem: string, node: string): void;
 }
 
 /** All times in milliseconds. */
@@ -110,6 +115,7 @@ export const COUNTS = [
   'unknown-type',
   'nested',
   'name-too-long',
+  'misnamed', // a name that is not printable, empty, or has a slash
   'value-too-long',
   'time-beyond-reason',
   'stale',
