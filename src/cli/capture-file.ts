@@ -3,6 +3,8 @@ import { open, stat, type FileHandle } from 'node:fs/promises';
 import { codeOf, HostError, PRIVATE } from '../host/index.js';
 import { PcapngWriter, PcapWriter, type CapturedPacket, type CaptureInterface } from '../pcap/index.js';
 
+/** Most interfaces to remember, over all sections of a pcapng file. */
+const MAX_INTERFACES = 65_536;
 /** Number of bytes to collect before writing. */
 const BATCH = 262_144;
 
@@ -122,6 +124,7 @@ export class CaptureFile {
     let id = this.#interfaces.get(key);
     if (id === undefined) {
       id = this.#interfaces.size;
+      if (id >= MAX_INTERFACES) throw new RangeError(`its file has more than ${MAX_INTERFACES} interfaces`);
       this.#interfaces.set(key, id);
       this.#add(writer.addInterface({ linkType, ...(name !== undefined && { name }) }));
     }

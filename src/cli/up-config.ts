@@ -1,7 +1,7 @@
 /** Builds a configuration from the flags of `vtep up`, or from its file. */
-import { readFileSync } from 'node:fs';
 import { codeOf, HostError } from '../host/index.js';
 import { plan, problemText, SchemaError, type Place, type Plan } from '../schema/index.js';
+import { MAX_CONFIG, readConfigText } from './config-text.js';
 import { JsonError, parseJson } from './json.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 
@@ -258,27 +258,29 @@ function endpoint(text: string, vnis: readonly unknown[]): { vni: unknown; field
 }
 
 /** Names of flags that differ from the name of the field. */
-const FLAG_NAMES: Readonly<Record<string, string>> = {
-  name: 'tap',
-  fd: 'tap-fd',
-  native: 'vni',
-  peers: 'peer',
-  sourcePorts: 'source-ports',
-  peersOnly: 'peers-only',
-  keepTaps: 'keep-taps',
-  busyPoll: 'busy-poll',
-  udpChecksum: 'udp-checksum',
-  zeroChecksum: 'zero-checksum',
-  'gossip.name': 'name',
-  'gossip.networks': 'network',
-  'gossip.keys': 'key',
-};
+const FLAG_NAMES = new Map(
+  Object.entries({
+    name: 'tap',
+    fd: 'tap-fd',
+    native: 'vni',
+    peers: 'peer',
+    sourcePorts: 'source-ports',
+    peersOnly: 'peers-only',
+    keepTaps: 'keep-taps',
+    busyPoll: 'busy-poll',
+    udpChecksum: 'udp-checksum',
+    zeroChecksum: 'zero-checksum',
+    'gossip.name': 'name',
+    'gossip.networks': 'network',
+    'gossip.keys': 'key',
+  }),
+);
 
 /** The name of the flag for a path of a configuration, without dashes. */
 function flagName(path: string): string {
   const plain = path.replace(/\[[^\]]*\]/g, '');
   const field = plain.slice(plain.lastIndexOf('.') + 1);
-  return FLAG_NAMES[plain] ?? FLAG_NAMES[field] ?? field;
+  return FLAG_NAMES.get(plain) ?? FLAG_NAMES.get(field) ?? field;
 }
 
 /** The flag that a path of a configuration came from, as typed. */
@@ -328,7 +330,7 @@ function readConfig(path: string): unknown {
   const name = path === '-' ? 'standard input' : path;
   let text: string;
   try {
-    text = readFileSync(path === '-' ? 0 : path, 'utf8');
+    text = readConfigText(path);
   } catch (error) {
     throw new UsageError(`--config: ${name} cannot be read: ${fileTrouble(error)}`);
   }
@@ -357,7 +359,10 @@ function fileTrouble(error: unknown): string {
     case 'ENAMETOOLONG':
       return 'its name is too long';
     case 'EAGAIN':
+    case 'ETIMEDOUT':
       return 'nothing has been written to it yet';
+    case 'EFBIG':
+      return `it has more than ${MAX_CONFIG >> 20} MiB; is it a configuration?`;
     default:
       return (error as Error).message;
   }

@@ -140,7 +140,11 @@ function keysOfFile(path: string, warn: (message: string) => void): Uint8Array[]
 }
 
 function isFile(text: string): boolean {
-  return statSync(text, { throwIfNoEntry: false })?.isFile() === true;
+  try {
+    return statSync(text, { throwIfNoEntry: false })?.isFile() === true;
+  } catch {
+    return false; // a text that cannot be a path: too long, or with a NUL
+  }
 }
 
 function same(a: Uint8Array, b: Uint8Array): boolean {

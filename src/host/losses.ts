@@ -59,7 +59,11 @@ const WRITTEN: Readonly<Record<string, LossReason>> = { EIO: 'tap-down', EBADFD:
 
 /** Returns the reason for a failed send, by the system's code. */
 export function sendLoss(code: string): LossReason {
-  return SENT[code] ?? 'send-failed';
+  return Object.hasOwn(SENT, code) ? SENT[code]! : 'send-failed';
+}
+
+function writeLoss(code: string): LossReason {
+  return Object.hasOwn(WRITTEN, code) ? WRITTEN[code]! : 'tap-failed';
 }
 
 /** Sums the engine's error counters by reason; includes every reason. */
@@ -74,7 +78,7 @@ export function lossesOf({
   for (const [code, count] of Object.entries(receiveErrors))
     losses[code === 'OVERFLOW' ? 'receive-buffer' : REPORTED.includes(code) ? 'undelivered' : 'receive-failed'] +=
       count;
-  for (const [code, count] of Object.entries(writeErrors)) losses[WRITTEN[code] ?? 'tap-failed'] += count;
+  for (const [code, count] of Object.entries(writeErrors)) losses[writeLoss(code)] += count;
   losses['tap-queue'] = tapDrops;
   return losses;
 }
