@@ -188,6 +188,12 @@ function listed({
   members: list,
   networks,
 }: ClusterState): (Omit<MemberListing, 'self' | 'since'> & { networks: string[] })[] {
+  const networksOf = new Map<string, string[]>();
+  for (const { node, network } of networks) {
+    const known = networksOf.get(node);
+    if (known === undefined) networksOf.set(node, [network]);
+    else known.push(network);
+  }
   return list
     .map(({ name, addr, port, state, incarnation }) => ({
       name,
@@ -195,7 +201,7 @@ function listed({
       port,
       state: (STATES[state] ?? `state ${state}`) as MemberListing['state'],
       incarnation,
-      networks: networks.filter(({ node }) => node === name).map(({ network }) => network),
+      networks: networksOf.get(name) ?? [],
     }))
     .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
 }

@@ -18,8 +18,8 @@ export interface StreamSocketLimits {
   dialled: number;
   dialledPerSource: number;
   /**
-   * Most bytes of streams that wait in the queue; those to one source get half of it. A stream beyond it is dropped, as if
-   * it were lost.
+   * Most bytes of streams that are dialled or wait for it; those to one source get half of it. A stream beyond it is
+   * dropped, as if it were lost.
    */
   queued: number;
   /** Milliseconds that a stream may wait in the queue. */
@@ -72,7 +72,9 @@ interface Open {
   readonly socket: Socket;
   readonly places: Places<Socket>;
   readonly expiry: NodeJS.Timeout;
-  /** Number of bytes that the machine has written to it. */
+  /** What it was dialled for. */
+  readonly dial?: Dial;
+  /** Number of bytes that the machine has written to an accepted one. */
   written: number;
 }
 
@@ -95,7 +97,7 @@ export class StreamSockets {
   readonly #open = new Map<Socket, Open>();
   /** The streams that wait to be dialled, by number. */
   readonly #queue = new Map<number, Dial>();
-  /** Bytes in the queue, in total and by source. */
+  /** Bytes of streams in the queue and of those that are dialled, in total and by source. */
   #queued = 0;
   readonly #queuedBy = new Tally();
   #closed = false;
@@ -110,7 +112,7 @@ export class StreamSockets {
     this.#dialled = new Places({ most: this.#limits.dialled, mostPerSource: this.#limits.dialledPerSource });
   }
 
-  /** Number of open sockets, and of bytes that wait to be dialled. */
+  /** Number of open sockets, and of bytes of the streams that are dialled or wait for it. */
   sizes(): { accepted: number; dialled: number; queued: number } {
     return { accepted: this.#accepted.size, dialled: this.#dialled.size, queued: this.#queued };
   }
@@ -125,7 +127,8 @@ export class StreamSockets {
     const id = admitted ? this.#events.accept(remoteAddress) : 0;
     if (!admitted) this.#events.refused();
     if (id === 0) return reset(socket);
-    if (leaves !== undefined) this.#fail(this.#open.get(leaves)!, 'too many streams');
+    const leaving = leaves === undefined ? undefined : this.#open.get(leaves); // unless the machine has closed it
+    if (leaving !== undefined) this.#fail(leaving, 'too many streams');
     this.#accepted.add(socket, sourceOf(remoteAddress), now);
     this.#read(this.#watch(id, socket, this.#accepted));
   }
@@ -134,13 +137,15 @@ export class StreamSockets {
   dial(id: number, address: string, port: number, bytes: Uint8Array, answered: boolean): void {
     const source = sourceOf(address);
     const dial = { id, address, port, source, bytes, answered, until: performance.now() + this.#limits.patience };
+    const { queued } = this.#limits;
+    const size = sizeOf(dial);
+    if (this.#queued + size > queued || this.#queuedBy.of(source) + size > queued / 2) {
+      if (answered) setImmediate(() => this.#events.closed(id, 'too many streams'));
+      return;
+    }
     this.#queue.set(id, dial);
     this.#count(dial, 1);
     this.#dialNext();
-    const { queued } = this.#limits;
-    if (this.#queued <= queued && this.#queuedBy.of(source) <= queued / 2) return;
-    this.#unqueue(dial);
-    if (answered) setImmediate(() => this.#events.closed(id, 'too many streams'));
   }
 
   write(id: number, bytes: Uint8Array): void {
@@ -186,8 +191,8 @@ export class StreamSockets {
     for (const dial of this.#queue.values()) {
       if (this.#dialled.size >= this.#limits.dialled) return;
       if (dial.until >= now && this.#dialled.heldBy(dial.source) >= this.#limits.dialledPerSource) continue;
-      this.#unqueue(dial);
-      if (dial.until >= now) this.#connect(dial, now);
+      if (dial.until < now) this.#unqueue(dial);
+      else this.#connect(dial, now);
     }
   }
 
@@ -195,16 +200,18 @@ export class StreamSockets {
     if (this.#queue.delete(dial.id)) this.#count(dial, -1);
   }
 
-  #count({ source, bytes }: Dial, sign: 1 | -1): void {
-    const amount = sign * (bytes.length + OVERHEAD);
+  #count(dial: Dial, sign: 1 | -1): void {
+    const amount = sign * sizeOf(dial);
     this.#queued += amount;
-    this.#queuedBy.add(source, amount);
+    this.#queuedBy.add(dial.source, amount);
   }
 
-  #connect({ id, address, port, source, bytes, answered }: Dial, now: number): void {
+  #connect(dial: Dial, now: number): void {
+    const { id, address, port, source, bytes, answered } = dial;
+    this.#queue.delete(id);
     const socket = connect({ host: address, port, allowHalfOpen: true });
     this.#dialled.add(socket, source, now);
-    const open = this.#watch(id, socket, this.#dialled);
+    const open = this.#watch(id, socket, this.#dialled, dial);
     socket.write(bytes);
     if (answered) return this.#read(open);
     // The place is free again when the peer has read everything, so that it is not dialled faster than it reads.
@@ -213,9 +220,9 @@ export class StreamSockets {
     socket.on('end', () => this.#release(open));
   }
 
-  #watch(id: number, socket: Socket, places: Places<Socket>): Open {
+  #watch(id: number, socket: Socket, places: Places<Socket>, dial?: Dial): Open {
     const expiry = setTimeout(() => this.#fail(open, 'no answer'), this.#timeout);
-    const open: Open = { id, socket, places, expiry, written: 0 };
+    const open: Open = { id, socket, places, expiry, written: 0, ...(dial === undefined ? {} : { dial }) };
     this.#open.set(socket, open);
     socket.on('error', (error) => this.#fail(open, dialError(error)));
     socket.on('close', () => this.#release(open));
@@ -260,13 +267,20 @@ export class StreamSockets {
   }
 
   /** Closes the socket's descriptor, and frees its place. */
-  #release({ socket, places, expiry }: Open): void {
+  #release({ socket, places, expiry, dial }: Open): void {
     if (!this.#open.delete(socket)) return;
     clearTimeout(expiry);
     socket.destroy();
     places.delete(socket);
-    if (places === this.#dialled && !this.#closed) setImmediate(() => this.#dialNext());
+    if (dial === undefined) return;
+    this.#count(dial, -1);
+    if (!this.#closed) setImmediate(() => this.#dialNext());
   }
+}
+
+/** Bytes of memory that a stream to dial takes. */
+function sizeOf({ bytes }: Dial): number {
+  return bytes.length + OVERHEAD;
 }
 
 const CLOSED = 'it closed the connection without an answer';

@@ -110,7 +110,7 @@ export class GossipHost {
     this.#rearm();
   }
 
-  /** Number of open TCP sockets, accepted and dialled, and of bytes that wait for a place to be dialled. */
+  /** Number of open TCP sockets, accepted and dialled, and of bytes of streams that are dialled or wait for it. */
   get sockets(): { accepted: number; dialled: number; queued: number } {
     return this.#streams.sizes();
   }

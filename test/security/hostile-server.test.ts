@@ -8,6 +8,8 @@ import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { encodePushPull, STATE } from '../../src/gossip/memberlist/index.js';
+import { networkEntry, pushPullOf } from '../../src/gossip/networkdb/index.js';
 import { serveControl } from '../../src/host/control.js';
 import { VTEP, waitFor } from '../support/lab.js';
 
@@ -226,6 +228,29 @@ test('a member that answers an octet at a time does not hold a query', async () 
   const ended = await vtep('gossip', 'members', '--join', `127.0.0.1:${port}`);
   assert.is(ended.code, 1);
   assert.ok(ended.milliseconds < 5000 + 4000, `${ended.milliseconds} ms`);
+});
+
+test('a member with the most members and networks that an answer may have does not hold a query', async () => {
+  const vsn = Uint8Array.of(1, 5, 2, 0, 0, 0);
+  const nodes = Array.from({ length: 16_384 }, (_, i) => ({
+    name: `m${i}`,
+    addr: '10.0.0.1',
+    port: 1,
+    meta: new Uint8Array(0),
+    incarnation: 1,
+    state: STATE.alive,
+    vsn,
+  }));
+  const entries = Array.from({ length: 200_000 }, (_, i) =>
+    networkEntry.encode({ network: `n${i}`, time: 1, node: `m${i % 16_384}`, leaving: false }),
+  );
+  const answer = encodePushPull({ type: 'pushPull', join: false, nodes, userState: pushPullOf(1, entries, 'm0') });
+  const server = await hostile((socket) => void socket.end(answer), { port: 0 });
+  const { port } = server.address() as { port: number };
+  const ended = await vtep('gossip', 'members', '--join', `127.0.0.1:${port}`);
+  assert.is(ended.code, 0, ended.stderr);
+  assert.is(ended.stdout.split('\n').length, 16_384 + 2);
+  assert.ok(ended.milliseconds < 10_000, `${ended.milliseconds} ms`);
 });
 
 test('honest answers with fields and counters of another version are shown', async () => {

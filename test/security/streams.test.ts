@@ -13,9 +13,13 @@ import {
   encodePushPull,
   encodeUser,
   Keyring,
+  Places,
+  sourceOf,
   TYPE,
   type Delegate,
 } from '../../src/gossip/memberlist/index.js';
+import { SharedAllowance } from '../../src/gossip/memberlist/allowance.js';
+import { descriptorShare, openFilesLimit } from '../../src/host/open-files.js';
 import { GossipHost, type GossipOptions } from '../../src/host/gossip.js';
 import { run, VTEP, waitFor } from '../support/lab.js';
 import { descriptors, StrangerProcess, type Strangers } from '../support/strangers.js';
@@ -216,6 +220,37 @@ test('a member that reads nothing takes 16 dialled sockets; messages to another 
   assert.ok(held.length <= 16, `${held.length} connections`);
   assert.ok(host.sockets.dialled <= 16, `${host.sockets.dialled}`);
   assert.ok(host.sockets.queued <= 32 << 20, `${host.sockets.queued}`);
+});
+
+test('one source cannot spend the work for all: a reserve of a quarter remains for those that spent little', () => {
+  const allowance = new SharedAllowance(1600, 100);
+  allowance.spend('a', 1700, 0);
+  assert.ok(allowance.left('a', 0) <= 0);
+  assert.is(allowance.left('b', 0), 400);
+  allowance.spend('b', 150, 0);
+  assert.ok(allowance.left('b', 0) <= 0, 'more than a sixteenth is not little');
+  assert.is(allowance.left('c', 0), 250);
+  for (let i = 0; i < 2000; i++) allowance.spend(`source ${i}`, 1, 1);
+  assert.ok(allowance.left('c', 1) <= 0, 'the reserve is bounded too');
+});
+
+test('a source is an IPv4 address, or a network of 64 bits', () => {
+  const places = new Places<number>({ most: 4, mostPerSource: 2 });
+  places.add(1, sourceOf('2001:db8::1'), 0);
+  places.add(2, sourceOf('2001:db8::2:3'), 0);
+  assert.equal(places.admit(sourceOf('2001:db8:0:0:ffff::9'), 999), { admitted: false });
+  assert.equal(places.admit(sourceOf('2001:db8::4'), 1000), { admitted: true, leaves: 1 });
+  assert.equal(places.admit(sourceOf('2001:db8:0:1::4'), 0), { admitted: true });
+  const sources = ['10.0.0.1', '10.0.0.2', 'fe80::1%eth0', 'fe80::2%eth0', '::ffff:10.0.0.1', '::ffff:10.0.0.2', 'x:y'];
+  assert.is(new Set(sources.map(sourceOf)).size, sources.length);
+});
+
+test('with few open files there are fewer places, and at least eight', () => {
+  const share = (files: number): number => descriptorShare(2, 8, 128, files);
+  assert.equal([64, 128, 200, 300, 384, 1024].map(share), [8, 8, 36, 86, 128, 128]);
+  const text = 'Limit   Soft Limit  Hard Limit  Units\nMax open files            300                  4096     files\n';
+  assert.is(openFilesLimit(text), 300);
+  assert.is(openFilesLimit(text.replace('300', 'unlimited')), undefined);
 });
 
 test('a large message over a stream arrives, and so do many at once from one address', async () => {
