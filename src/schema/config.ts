@@ -1,5 +1,6 @@
 /** The schema of the configuration file. types.ts documents each field. */
 import { Type, type TSchema } from '@sinclair/typebox';
+import { MAX_PEERS } from '../vtep/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import {
   Advertise,
@@ -46,7 +47,7 @@ const Segment = Type.Object(
       Type.Integer({ minimum: 1, maximum: 16_777_216, expected: 'an integer from 1 to 16777216' }),
     ),
     mac: Type.Optional(Mac),
-    peers: Type.Optional(Type.Array(Ip)),
+    peers: Type.Optional(Type.Array(Ip, { maxItems: MAX_PEERS, expected: `a list of ${MAX_PEERS} addresses at most` })),
     endpoints: Type.Optional(Type.Array(Endpoint)),
   },
   strict,

@@ -82,6 +82,16 @@ test('a claim ends after 60 seconds; errors do not extend it, and one line is re
   assert.equal(state.reports, [1350, 1250, 1250], 'a new event after ten minutes');
 });
 
+test('the other workers are told of four errors a second, and of four that quote a datagram', () => {
+  const { all, remote } = mtus();
+  const told = (quoted: number): number =>
+    Array.from({ length: 1000 }, (_, i) => all.mayTell(remote, { mtu: 1330 + i, quoted, here: false })).filter(Boolean)
+      .length;
+  assert.equal([told(UNKNOWN_LENGTH), told(1458), told(UNKNOWN_LENGTH)], [4, 4, 0]);
+  all.expire(1000);
+  assert.is(told(UNKNOWN_LENGTH), 4);
+});
+
 test('this host’s own device is believed', () => {
   assert.is(mtus().claim(1000, UNKNOWN_LENGTH, 0, true), 950);
   assert.is(mtus(true).claim(1280, UNKNOWN_LENGTH, 0, true), 1210);

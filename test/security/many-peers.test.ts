@@ -7,9 +7,8 @@ import { ipv4ToText, macToText } from '../../src/address/index.js';
 import { type Engine } from '../../src/host/engine.js';
 import { GossipTables } from '../../src/host/gossip-tables.js';
 import { LOCAL, Neighbors } from '../../src/neighbor/index.js';
-import { type Plan } from '../../src/schema/index.js';
-import { Vtep, type VtepSink } from '../../src/vtep/index.js';
-import { MAX_PEERS, MAX_REPLICAS } from '../../src/vtep/flood-list.js';
+import { plan, SchemaError, type Plan } from '../../src/schema/index.js';
+import { MAX_PEERS, MAX_REPLICAS, Vtep, type VtepSink } from '../../src/vtep/index.js';
 import { arpRequest, BROADCAST, C1, udpFrame } from '../support/frames.js';
 import { host } from '../support/vtep-host.js';
 
@@ -58,6 +57,21 @@ test('a network has 4096 peers at most, and one more is refused with the reason'
   assert.is(sent.length, MAX_PEERS);
   vtep.removePeer(VNI, address(0));
   vtep.addPeer(VNI, address(MAX_PEERS));
+});
+
+test('a configuration with more peers is refused, with the place', () => {
+  const config = (count: number): object => ({
+    local: '192.0.2.1',
+    segments: [{ vni: VNI, peers: Array.from({ length: count }, (_, i) => address(i)) }],
+    taps: [{ name: 'tap0', vni: VNI }],
+  });
+  assert.is(plan(config(MAX_PEERS)).segments[0]!.peers.length, MAX_PEERS);
+  assert.throws(
+    () => plan(config(MAX_PEERS + 1)),
+    (error: unknown) =>
+      error instanceof SchemaError &&
+      /^segments\[0\]\.peers: expected a list of 4096 addresses at most/.test(error.message),
+  );
 });
 
 test('a super-frame to flood becomes 8192 datagrams at most; the local ports receive it all the same', () => {
@@ -119,8 +133,8 @@ test('a peer that the gossip announces and that has no room gets the place of on
     },
   } as unknown as Engine;
   const refused: string[] = [];
-  const plan = { local: '192.0.2.1', segments: [] } as unknown as Plan;
-  const tables = new GossipTables(plan, engine, (message) => void refused.push(message));
+  const running = { local: '192.0.2.1', segments: [] } as unknown as Plan;
+  const tables = new GossipTables(running, engine, (message) => void refused.push(message));
   for (const one of ['a', 'b', 'c', 'd']) tables.addPeer(VNI, one);
   await turn();
   assert.equal(

@@ -311,7 +311,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     // The sender counts what this host refuses.
     if (isTrue && !here) this.#troubles.failed(remote, errorName(EMSGSIZE), 1, this.#now);
     // All workers send from the same sockets, so the datagram may be another one's.
-    if (!this.#alone) this.#post({ type: 'path', address: quote.address, claim });
+    if (!this.#alone && this.#mtus.mayTell(remote, claim)) this.#post({ type: 'path', address: quote.address, claim });
   }
 
   #narrow(address: string, claim: Claim): void {

@@ -21,6 +21,9 @@ const LIFE = 60_000;
 /** Milliseconds after which an MTU is reported again that was reported before. */
 const MEMORY = 600_000;
 
+/** Claims about one remote that are passed on to the other workers in a second. */
+const TOLD = 4;
+
 /** What an ICMP error says about the path to a remote. */
 export interface Claim {
   /** The largest packet that the path carries, in bytes. */
@@ -44,6 +47,9 @@ export class PathMtus {
   readonly #largest: (remote: Remote) => number;
   readonly #narrowed: (remote: Remote) => void;
   readonly #entries = new Map<Remote, Entry>();
+  /** Number of claims passed on since the last `expire`: without a quote, and the others. */
+  readonly #told = new Map<Remote, number>();
+  readonly #toldTrusted = new Map<Remote, number>();
 
   /**
    * @param overhead Bytes that encapsulation adds to an inner IP packet.
@@ -86,8 +92,21 @@ export class PathMtus {
     return true;
   }
 
+  /**
+   * Whether to pass a claim on to the other workers: a few for each remote between two calls of `expire`, because
+   * anyone can send errors. Those that quote a datagram are counted apart from the rest.
+   */
+  mayTell(remote: Remote, { quoted, here }: Claim): boolean {
+    const told = here || quoted > 0 ? this.#toldTrusted : this.#told;
+    const count = told.get(remote) ?? 0;
+    told.set(remote, count + 1);
+    return count < TOLD;
+  }
+
   /** Ends the claims that are too old. Call it about once a second. */
   expire(now: number): void {
+    this.#told.clear();
+    this.#toldTrusted.clear();
     for (const [remote, { time }] of this.#entries) {
       if (now - time >= LIFE) remote.mtu = UNLIMITED;
       if (now - time >= MEMORY) this.#entries.delete(remote);
