@@ -210,7 +210,7 @@ scenario('a member that receives nothing lowers its health score, and recovers',
 });
 
 scenario('with 20 % packet loss, members find each other and stay alive', () => {
-  const cluster = new SimCluster(5, { loss: 0.1, latency: 5, jitter: 20, duplicate: 0.05, reorder: 0.1 });
+  const cluster = new SimCluster(6, { loss: 0.1, latency: 5, jitter: 20, duplicate: 0.05, reorder: 0.1 });
   cluster.grow(8);
   cluster.clock.advance(120_000);
   agree(cluster);

@@ -128,7 +128,7 @@ export class Exchanges {
   }
 
   #round(now: number): void {
-    this.start(now + this.#timing.pushPullInterval * pushPullScale(this.#roster.size));
+    this.start(now + this.#timing.pushPullInterval * pushPullScale(this.#roster.verified));
     const [member] = this.#roster.pick(1, (one) => one.state === 'alive');
     if (member !== undefined) this.exchange(member.address, member.port, false, now, () => undefined);
   }

@@ -1,4 +1,4 @@
-import { STATE, type Alive, type NodeState } from './message.js';
+import { addressBytes, STATE, type Alive, type NodeState } from './message.js';
 import type { Suspicion } from './suspicion.js';
 import type { Timer } from './timers.js';
 
@@ -35,8 +35,30 @@ export interface Entry extends Member {
   verified: boolean;
   /** Whether its announcement waits to be broadcast until it is verified, or a trusted member announces it too. */
   quiet: boolean;
-  /** When it was last pinged to verify it. */
+  /** When it was last pinged to verify it, and how often. */
   asked: number;
+  asks: number;
+}
+
+/** A member that is not known to be alive yet. @throws RangeError for an invalid address. */
+export function newEntry(name: string, address: string, port: number, now: number): Entry {
+  addressBytes(address);
+  return {
+    name,
+    address,
+    port,
+    meta: new Uint8Array(0),
+    vsn: new Uint8Array(0),
+    incarnation: 0,
+    state: 'dead',
+    since: now,
+    suspicion: null,
+    timer: null,
+    verified: false,
+    quiet: false,
+    asked: -Infinity,
+    asks: 0,
+  };
 }
 
 /** The key of an address and a port. */

@@ -1,18 +1,12 @@
-import { uint, unprintable, WireError } from '../../wire/index.js';
+import { uint, WireError } from '../../wire/index.js';
 import { Broadcasts } from './broadcasts.js';
 import { Credit } from './budgets.js';
+import { checkOptions } from './check-options.js';
 import { LAN, type Timing } from './config.js';
 import { Exchanges } from './exchanges.js';
+import { Held } from './held.js';
 import { isLive, type Member } from './member.js';
-import {
-  addressBytes,
-  encodeMessage,
-  MAX_META,
-  type Alive,
-  type Message,
-  type NodeState,
-  type Ping,
-} from './message.js';
+import { encodeMessage, MAX_META, type Alive, type Message, type NodeState, type Ping } from './message.js';
 import { Outbox } from './outbox.js';
 import { openAny, walk, type Security } from './packet.js';
 import { Pings } from './pings.js';
@@ -20,7 +14,7 @@ import { Prober } from './prober.js';
 import { Reconnects } from './reconnects.js';
 import { refusalOf } from './refusal.js';
 import { Responder, sourceOf, type Origin } from './responder.js';
-import { MAX_NAME, Roster, type Verdict } from './roster.js';
+import { Roster, type Verdict } from './roster.js';
 import { Sessions } from './sessions.js';
 import { encodeUser, type StreamMessage } from './stream.js';
 import { Timers } from './timers.js';
@@ -59,6 +53,7 @@ export class Memberlist {
   readonly #reconnects: Reconnects;
   readonly #verifier: Verifier;
   readonly #work: Work;
+  readonly #held = new Held();
   /** Whether only members that have the key are heard. */
   readonly #isKeyed: boolean;
   readonly #counts = new Map<CountName, number>(COUNTS.map((name) => [name, 0]));
@@ -70,14 +65,7 @@ export class Memberlist {
   /** @throws RangeError for an invalid name, address, port or meta data. */
   constructor(options: MemberlistOptions, sink: MemberlistSink, delegate: Delegate, now: number) {
     const { name, address, port = 7946, meta = NOTHING, vsn = Uint8Array.of(1, 5, 2, 0, 0, 0) } = options;
-    if (name === '' || name.length > MAX_NAME)
-      throw new RangeError(`a member's name must have 1 to ${MAX_NAME} characters, not ${name.length}`);
-    const trouble = unprintable(name);
-    if (trouble !== undefined) throw new RangeError(`a member's name must be printable, and this one ${trouble}`);
-    if (vsn.length !== 6) throw new RangeError(`memberlist.vsn must have 6 octets, not ${vsn.length}`);
-    if (addressBytes(address).length === 0) throw new RangeError('memberlist.address must not be empty');
-    uint('memberlist.port', port, 0xffff);
-    uint('memberlist.meta', meta.length, MAX_META);
+    checkOptions(options);
     this.timing = { ...LAN, ...options.timing };
     this.#security = options.security ?? {};
     this.#delegate = delegate;
@@ -85,7 +73,6 @@ export class Memberlist {
     this.#broadcasts = new Broadcasts(this.timing.retransmitMult);
     const { random, deadNodeReclaimTime = 0, failedMemberLife = 86_400_000, maxMembers = 16_384 } = options;
     const { incarnation = 1 } = options;
-    uint('memberlist.incarnation', incarnation, 0xffff_ffff);
     this.#roster = new Roster(
       {
         name,
@@ -110,6 +97,9 @@ export class Memberlist {
         left: (member, then) => {
           this.#reconnects.gone(member, then);
           this.#delegate.nodeLeft?.(member.name, then, member);
+        },
+        verified: ({ address, port }) => {
+          for (const message of this.#held.take(address, port, this.#now)) this.#user(message, this.#now);
         },
         conflict: (name, address, then) => this.#delegate.conflict?.(name, address, then),
         misnamed: (name, address, then) => this.#delegate.misnamed?.(name, address, then),
@@ -256,9 +246,9 @@ export class Memberlist {
     };
   }
 
-  /** Number of members that have not proved their address, and of pings to prove one whose answers are awaited. */
-  unproven(): { members: number; checks: number } {
-    return { members: this.#roster.unverified, checks: this.#verifier.size };
+  /** Number of members that did not prove their address, of pings for it that await answers, octets of messages that wait for it. */
+  unproven(): { members: number; checks: number; octets: number } {
+    return { members: this.#roster.unverified, checks: this.#verifier.size, octets: this.#held.octets };
   }
 
   /** The state of all members, for `restore` in a later run. */
@@ -322,6 +312,7 @@ export class Memberlist {
     this.#responder.clear();
     this.#verifier.clear();
     this.#work.clear();
+    this.#held.clear();
   }
 
   /** Announces new meta data to all members. @throws RangeError for more than 512 octets. */
@@ -367,9 +358,9 @@ export class Memberlist {
     walk(plain, {
       message: (message) => this.#message(message, origin, now),
       user: (message) => {
-        if (!trusted) this.#stranger(origin, now);
-        else if (this.#delegate.receivePacket === undefined) this.#delegate.receive?.(message, now);
-        else this.#delegate.receivePacket(message, now);
+        if (trusted) return this.#user(message, now);
+        this.#held.add(address, port, message, now);
+        this.#stranger(origin, now);
       },
       refused: () => this.#count('malformed'),
     });
@@ -435,6 +426,12 @@ export class Memberlist {
       default:
         return this.#count('unexpected');
     }
+  }
+
+  /** A message of the application in a packet. */
+  #user(message: Uint8Array, now: number): void {
+    if (this.#delegate.receivePacket === undefined) this.#delegate.receive?.(message, now);
+    else this.#delegate.receivePacket(message, now);
   }
 
   /** A message of one that is not known to be a member. If it is at the address of one, it may prove that. */

@@ -131,7 +131,7 @@ export class Outbox {
 
   /** Takes queued broadcasts for one packet with this much room, own messages first. */
   #take(room: number, now: number): Uint8Array[] {
-    const messages = this.#broadcasts.take(room, COMPOUND_PART, this.#roster.size);
+    const messages = this.#broadcasts.take(room, COMPOUND_PART, this.#roster.verified);
     if (this.#application.broadcasts === undefined) return messages;
     const overhead = COMPOUND_PART + 1;
     let left = messages.reduce((rest, message) => rest - message.length - COMPOUND_PART, room);

@@ -1,9 +1,8 @@
 import { isPrintable } from '../../wire/index.js';
 import type { Timing } from './config.js';
 import { expectedConfirmations, suspicionTimes } from './formula.js';
-import { announcementOf, incompatible, isLive, toNodeState, type Entry, type Member } from './member.js';
+import { announcementOf, incompatible, newEntry, isLive, toNodeState, type Entry, type Member } from './member.js';
 import {
-  addressBytes,
   encodeMessage,
   MAX_META,
   STATE,
@@ -13,6 +12,7 @@ import {
   type NodeState,
   type Suspect,
 } from './message.js';
+import { Order } from './order.js';
 import { PlaceIndex } from './place-index.js';
 import { Suspicion } from './suspicion.js';
 import type { Timers } from './timers.js';
@@ -32,9 +32,6 @@ export const MAX_UNVERIFIED = 1024;
 export const MAX_AT_ADDRESS = 256;
 /** Maximum length of a member's name, in characters. */
 export const MAX_NAME = 255;
-/** Maximum number of random numbers to pick members. */
-const MAX_TRIES = 300;
-const NOTHING = new Uint8Array(0);
 
 export interface RosterOptions {
   name: string;
@@ -84,6 +81,8 @@ export interface RosterHost {
   conflict(name: string, address: string, now: number): void;
   /** A new member's name is not printable: it is refused, since it would reach every member's terminal and log. */
   misnamed(name: string, address: string, now: number): void;
+  /** A member has proved that it is at its address. It is in the list, and may not be reported as joined yet. */
+  verified(member: Member): void;
   /** This member had to refute a message about itself. */
   refuted(now: number): void;
 }
@@ -105,19 +104,15 @@ export class Roster {
   #unverified = 0;
   /** Failed members that the protocol has forgotten, oldest first; for listings only. */
   readonly #failed = new Map<string, Entry>();
-  /** All members, in the order of their probes. */
-  #order: Entry[] = [];
-  #index = 0;
-  /** A member to probe before its turn, and whether the last probe was such a one. */
-  #urgent: Entry | null = null;
-  #wasUrgent = false;
+  readonly #order: Order;
 
   constructor(options: RosterOptions, host: RosterHost, timers: Timers, now: number) {
     this.#options = options;
     this.#host = host;
     this.#timers = timers;
     const { name, address, port, meta, vsn, incarnation } = options;
-    this.self = entry(name, address, port, now);
+    this.self = newEntry(name, address, port, now);
+    this.#order = new Order(this.self, options.random);
     Object.assign(this.self, { meta, vsn, incarnation, state: 'alive', verified: true });
     this.#add(this.self);
     this.#announce(null);
@@ -133,14 +128,15 @@ export class Roster {
   }
 
   all(): readonly Entry[] {
-    return this.#order;
+    return this.#order.all();
   }
 
   /** All members, and those that failed a while ago: the protocol forgets them soon, users do not. */
   listing(now: number): readonly Member[] {
     for (const [name, { since }] of this.#failed)
       if (now - since > this.#options.failedMemberLife) this.#failed.delete(name);
-    return this.#failed.size === 0 ? this.#order : [...this.#order, ...this.#failed.values()];
+    const members = this.#order.all();
+    return this.#failed.size === 0 ? members : [...members, ...this.#failed.values()];
   }
 
   /** Announces a change of this member's meta data. */
@@ -179,6 +175,11 @@ export class Roster {
     return { type: 'dead', incarnation, node, from: state === 'left' ? node : this.self.name };
   }
 
+  /** Number of verified members: the size of the cluster in the protocol's formulas, which strangers cannot change. */
+  get verified(): number {
+    return this.#members.size - this.#unverified;
+  }
+
   /** Number of members that are not verified. */
   get unverified(): number {
     return this.#unverified;
@@ -191,6 +192,7 @@ export class Roster {
     this.#unverified--;
     this.#places.verified(member);
     this.#announceQuiet(member);
+    if (isLive(member)) this.#host.verified(member);
   }
 
   #announceQuiet(member: Entry): void {
@@ -231,7 +233,7 @@ export class Roster {
         return 'misnamed';
       }
       if (!this.#hasRoom(addr, how)) return 'full';
-      member = entry(node, addr, port, now);
+      member = newEntry(node, addr, port, now);
       this.#add(member);
     } else if (member.address !== addr || member.port !== port) {
       moved = this.#mayMove(member, now, how.proven === true);
@@ -267,7 +269,8 @@ export class Roster {
     member.quiet = how.vouched !== true && how.broadcast !== false;
     if (how.vouched === true) this.#broadcast(node, { ...message, port }, null);
     if (back) this.#host.joined(member, now);
-    else if (changed) this.#host.updated(member, now);
+    if (back && member.verified) this.#host.verified(member);
+    else if (!back && changed) this.#host.updated(member, now);
     return 'taken';
   }
 
@@ -294,6 +297,8 @@ export class Roster {
     member.verified = false;
     member.address = address;
     member.port = port;
+    member.asks = 0;
+    member.asked = -Infinity;
     this.#places.add(member);
   }
 
@@ -324,8 +329,8 @@ export class Roster {
     member.state = 'suspect';
     member.since = now;
     const { suspicionMult, suspicionMaxTimeoutMult, probeInterval } = this.#options.timing;
-    const { min, max } = suspicionTimes(suspicionMult, suspicionMaxTimeoutMult, this.size, probeInterval);
-    const expected = expectedConfirmations(suspicionMult, this.size);
+    const { min, max } = suspicionTimes(suspicionMult, suspicionMaxTimeoutMult, this.verified, probeInterval);
+    const expected = expectedConfirmations(suspicionMult, this.verified);
     member.suspicion = new Suspicion(message.from, expected, min, max, now);
     member.suspicion.own = own;
     this.#await(member, now);
@@ -389,57 +394,42 @@ export class Roster {
 
   /** All members, as entries of a `pushPull`. */
   state(): NodeState[] {
-    return this.#order.map(toNodeState);
+    return this.#order.all().map(toNodeState);
   }
 
   /** Whether an accusation cannot be refuted and has no other support. */
   #unbelievable(member: Entry, { incarnation }: Suspect | Dead, own: boolean): boolean {
     if (incarnation < MAX_INCARNATION || own || member.suspicion?.own === true) return false;
-    this.#urgent ??= member;
+    this.#order.hurry(member);
     return true;
   }
 
-  /** The next member to probe; `null` if there is none. */
+  /** The next member to probe; `null` if there is none. At the end of a round, forgets those that are gone for long. */
   next(now: number): Entry | null {
-    // At most every other time, so that accusations cannot starve the probes of other members.
-    const urgent = this.#wasUrgent ? null : this.#urgent;
-    this.#wasUrgent = urgent !== null;
-    if (urgent !== null) {
-      this.#urgent = null;
-      if (isLive(urgent)) return urgent;
-    }
-    for (let looked = 0; looked <= this.#order.length; looked++) {
-      if (this.#index >= this.#order.length) {
-        this.#forget(now);
-        this.#shuffle();
-        this.#index = 0;
-      }
-      const member = this.#order[this.#index++]!;
-      if (member !== this.self && isLive(member)) return member;
-    }
-    return null;
+    const { gossipToTheDeadTime } = this.#options.timing;
+    return this.#order.next((member) => {
+      if (member === this.self || isLive(member) || now - member.since <= gossipToTheDeadTime) return true;
+      this.#remove(member);
+      if (member.state === 'dead' && member.verified) this.#keepFailed(member);
+      return false;
+    });
   }
 
-  /**
-   * Up to `count` different random members that `fits` accepts. If few do, it goes on from a random member in order,
-   * because random numbers are expensive.
-   */
+  /** Up to `count` different random members that `fits` accepts. */
   pick(count: number, fits: (member: Entry) => boolean): Entry[] {
-    const picked: Entry[] = [];
-    const order = this.#order;
-    const take = (member: Entry): void => {
-      if (member !== this.self && fits(member) && !picked.includes(member)) picked.push(member);
-    };
-    for (let tries = Math.min(3 * order.length, MAX_TRIES); tries > 0 && picked.length < count; tries--)
-      take(order[this.#random(order.length)]!);
-    if (picked.length >= count || 3 * order.length <= MAX_TRIES) return picked;
-    const from = this.#random(order.length);
-    for (let i = 0; i < order.length && picked.length < count; i++) take(order[(from + i) % order.length]!);
-    return picked;
+    return this.#order.pick(count, fits);
   }
 
-  #random(count: number): number {
-    return Math.floor(this.#options.random() * count);
+  /** Removes a member that a stranger announced, and that does not answer at its address. */
+  abandon(member: Entry, now: number): void {
+    if (member.verified || !member.quiet || this.#members.get(member.name) !== member) return;
+    const wasLive = isLive(member);
+    this.#clearSuspicion(member);
+    member.state = 'dead';
+    member.since = now;
+    if (wasLive) this.#host.left(member, now);
+    this.#remove(member);
+    this.#order.remove(member);
   }
 
   #add(member: Entry): void {
@@ -447,39 +437,18 @@ export class Roster {
     this.#members.set(member.name, member);
     this.#places.add(member);
     if (!member.verified) this.#unverified++;
-    const order = this.#order;
-    const at = this.#random(order.length + 1);
-    order.push(member);
-    order[order.length - 1] = order[at]!;
-    order[at] = member;
+    this.#order.add(member);
   }
 
-  /** Removes members that have been gone for long. */
-  #forget(now: number): void {
-    const { gossipToTheDeadTime } = this.#options.timing;
-    this.#order = this.#order.filter((member) => {
-      if (member === this.self || isLive(member) || now - member.since <= gossipToTheDeadTime) return true;
-      this.#members.delete(member.name);
-      this.#places.remove(member);
-      if (!member.verified) this.#unverified--;
-      if (member.state === 'dead' && member.verified) this.#keepFailed(member);
-      return false;
-    });
+  #remove(member: Entry): void {
+    this.#members.delete(member.name);
+    this.#places.remove(member);
+    if (!member.verified) this.#unverified--;
   }
 
   #keepFailed(member: Entry): void {
     for (const oldest of this.#failed.keys()) if (this.#failed.size >= MAX_FAILED) this.#failed.delete(oldest);
     this.#failed.set(member.name, member);
-  }
-
-  #shuffle(): void {
-    const order = this.#order;
-    for (let i = order.length - 1; i > 0; i--) {
-      const j = this.#random(i + 1);
-      const member = order[i]!;
-      order[i] = order[j]!;
-      order[j] = member;
-    }
   }
 
   /** Sets the timer that declares a suspected member dead. */
@@ -521,25 +490,6 @@ export class Roster {
   #broadcast(about: string, message: Message, finished: (() => void) | null): void {
     this.#host.broadcast(about, encodeMessage(message).slice(), finished); // a copy, without the spare room behind it
   }
-}
-
-function entry(name: string, address: string, port: number, now: number): Entry {
-  addressBytes(address); // throws for an invalid address
-  return {
-    name,
-    address,
-    port,
-    meta: NOTHING,
-    vsn: NOTHING,
-    incarnation: 0,
-    state: 'dead',
-    since: now,
-    suspicion: null,
-    timer: null,
-    verified: false,
-    quiet: false,
-    asked: -Infinity,
-  };
 }
 
 function same(left: Uint8Array, right: Uint8Array): boolean {

@@ -1,6 +1,6 @@
 import type { Credit } from './budgets.js';
 import type { Timing } from './config.js';
-import { announcementOf, type Entry } from './member.js';
+import { announcementOf, isLive, type Entry } from './member.js';
 import type { Alive, Message } from './message.js';
 import type { Outbox } from './outbox.js';
 import type { Pings } from './pings.js';
@@ -9,11 +9,17 @@ import type { Timers } from './timers.js';
 
 /** Maximum number of pings whose answers are awaited, and so of announced members that are not in the roster yet. */
 export const MAX_CHECKS = 1024;
-/** Number of members from a state to ping at once, and number of all others in each `INTERVAL` in milliseconds. */
+/** Number of members from a state to ping at once, at the address that it came from. */
 const FIRST = 4;
-const BATCH = 32;
+/** Interval in milliseconds between pings to other members, and number of these in each, by who announced them. */
 const INTERVAL = 200;
-/** Maximum number of members that wait for their turn; any other is verified by the probes. */
+const BATCH = { vouched: 32, strangers: 8 };
+/**
+ * Number of pings to a member, each a second after the last one at the earliest. One that a stranger announced is then
+ * removed; any other is left to the probes.
+ */
+const ASKS = 6;
+/** Maximum number of members that wait for their turn in each queue. */
 const MAX_QUEUE = 16_384;
 
 /** A ping whose answer proves that a node is at an address. */
@@ -48,8 +54,9 @@ export class Verifier {
   readonly #checks = new Map<number, Check>();
   /** By name, the checks of announced members. */
   readonly #announced = new Map<string, Check>();
-  /** Members from states that were not pinged yet. */
-  #queue: Entry[] = [];
+  /** Members from states that have not answered yet: those that members announced, and those of strangers. */
+  #vouched: Entry[] = [];
+  #strangers: Entry[] = [];
   #scheduled = false;
 
   constructor(timing: Timing, host: VerifierHost, pings: Pings, roster: Roster, outbox: Outbox, timers: Timers) {
@@ -69,7 +76,8 @@ export class Verifier {
   clear(): void {
     this.#checks.clear();
     this.#announced.clear();
-    this.#queue = [];
+    this.#vouched = [];
+    this.#strangers = [];
   }
 
   /**
@@ -110,7 +118,9 @@ export class Verifier {
       if (member.address === address && member.port === port) this.#roster.verify(member);
     };
     const check: Check = { until: now + this.#timeout, announced: null, how: {}, proved };
-    if (this.#ping(member.name, address, port, check, credit)) member.asked = now;
+    if (!this.#ping(member.name, address, port, check, credit)) return;
+    member.asked = now;
+    member.asks++;
   }
 
   /** Calls `proved` once a node at an address has answered a ping. */
@@ -125,9 +135,11 @@ export class Verifier {
    */
   verifyLater(members: readonly Entry[], address: string, now: number): void {
     let first = FIRST;
-    for (const member of members)
+    for (const member of members) {
       if (member.address === address && first-- > 0) this.check(member, null, now);
-      else if (this.#queue.length < MAX_QUEUE) this.#queue.push(member);
+      const queue = member.quiet ? this.#strangers : this.#vouched;
+      if (queue.length < MAX_QUEUE) queue.push(member);
+    }
     if (!this.#scheduled) this.#next(now);
   }
 
@@ -142,11 +154,27 @@ export class Verifier {
   }
 
   #next(now: number): void {
-    this.#scheduled = this.#queue.length > 0;
-    if (!this.#scheduled) return;
-    for (const member of this.#queue.splice(0, BATCH))
-      if (this.#roster.get(member.name) === member) this.check(member, null, now);
-    this.#timers.set(now + INTERVAL, (then) => this.#next(then));
+    this.#vouched = this.#turn(this.#vouched, BATCH.vouched, now);
+    this.#strangers = this.#turn(this.#strangers, BATCH.strangers, now);
+    this.#scheduled = this.#vouched.length + this.#strangers.length > 0;
+    if (this.#scheduled) this.#timers.set(now + INTERVAL, (then) => this.#next(then));
+  }
+
+  /** The first members of a queue have their turn. @returns the queue, with those at its end that did not answer yet. */
+  #turn(queue: Entry[], count: number, now: number): Entry[] {
+    const again: Entry[] = [];
+    for (const member of queue.slice(0, count)) {
+      if (member.verified || this.#roster.get(member.name) !== member || !isLive(member)) continue;
+      if (now - member.asked >= this.#timeout) {
+        if (member.asks >= ASKS) {
+          this.#roster.abandon(member, now);
+          continue;
+        }
+        this.check(member, null, now);
+      }
+      again.push(member);
+    }
+    return [...queue.slice(count), ...again];
   }
 
   /**
