@@ -23,6 +23,8 @@ import { REPOSITORY } from '../support/lab.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-text-'));
 const EVIL = evilTexts();
+/** One with most control characters, and an escape sequence: for sources with many commands, each a process. */
+const SOME = [EVIL[0]!, EVIL.at(-1)!];
 const NET = 'net1:4097:10.0.0.0/24';
 let program: Program;
 
@@ -322,7 +324,7 @@ for (const json of [[], ['--json']])
   });
 
 gossip('error texts of another member', async () => {
-  for (const error of [...EVIL, 'x'.repeat(100_000)]) {
+  for (const error of [...SOME, 'x'.repeat(100_000)]) {
     const liar = await Liar.start({ error });
     const asked = await run('gossip', 'members', '--join', `127.0.0.1:${liar.port}`);
     const watch = start(['gossip', 'watch', '--join', `127.0.0.1:${liar.port}`, '--bind', '127.0.0.1']);
@@ -450,7 +452,7 @@ const REQUESTS: readonly (readonly string[])[] = [
 
 for (const request of REQUESTS)
   control(request.slice(0, 5).join(' ').slice(0, 40), async () => {
-    for (const evil of [...EVIL.slice(0, 1), ...EVIL.slice(-3)]) {
+    for (const evil of SOME) {
       const path = join(directory, 'lies.sock');
       const shapes = (command: string): string => {
         const value = SHAPES[command];
@@ -552,18 +554,16 @@ for (const flags of [
   ['-q', '--json'],
 ])
   captures(`read ${flags.join(' ')}`, async () => {
-    for (const [i, evil] of EVIL.entries()) {
-      const whole = evilCapture(evil);
-      const path = join(directory, 'evil.pcapng');
-      for (const bytes of [whole, whole.subarray(0, whole.length - 5), Buffer.concat([whole, Buffer.from(evil)])]) {
-        writeFileSync(path, bytes);
-        assertClean(await run('read', path, ...flags), `read ${flags.join(' ')} ${i}`);
-      }
+    const whole = Buffer.concat(EVIL.map(evilCapture)); // sections of one file
+    const path = join(directory, 'evil.pcapng');
+    for (const bytes of [whole, whole.subarray(0, whole.length - 5), Buffer.concat([whole, Buffer.from(EVIL[0]!)])]) {
+      writeFileSync(path, bytes);
+      assertClean(await run('read', path, ...flags), `read ${flags.join(' ')}`);
     }
   });
 
 captures('file names', async () => {
-  for (const evil of EVIL.map((one) => one.replaceAll('\0', ''))) {
+  for (const evil of SOME.map((one) => one.replaceAll('\0', ''))) {
     assertClean(await run('read', evil), 'read of no file');
     writeFileSync(join(directory, 'a.pcap'), evil);
     const whole = join(directory, `${evil.slice(0, 40)}\n${FORGED}`);
@@ -582,7 +582,7 @@ const configuration = suite('configuration');
 configuration('flags', async () => {
   const base = ['up', '--vni', '7', '--local', '127.0.0.1', '--tap', 'eth0', '--dry-run'];
   const agent = ['agent', '--local', '127.0.0.1', '--network', NET, '--dry-run'];
-  for (const evil of [...EVIL.slice(0, 1), ...EVIL.slice(-3)].map((one) => one.replaceAll('\0', ''))) {
+  for (const evil of SOME.map((one) => one.replaceAll('\0', ''))) {
     for (const flag of [
       'vni',
       'vlan',
@@ -698,7 +698,7 @@ configuration('every text and every field name of a file', async () => {
     for (const command of ['agent', 'up'])
       assertClean(await run(command, '--config', path, '--dry-run'), JSON.stringify(config).slice(0, 80));
   }
-  for (const evil of EVIL) {
+  for (const evil of SOME) {
     writeFileSync(path, `{"local": ${evil}`);
     assertClean(await run('up', '--config', path, '--dry-run'), 'a file that is not JSON');
     writeFileSync(path, `"${evil}" "${evil}"`);
