@@ -708,6 +708,26 @@ test('replayed packets change nothing, in any order', () => {
   assert.is(state(), before);
 });
 
+test('without a key, what comes with the answer that verifies a member, or shortly before it, is that member’s', () => {
+  const events: string[] = [];
+  const bench = new Bench(
+    { security: {} },
+    {
+      nodeJoined: ({ name }) => void events.push(`joined ${name}`),
+      receivePacket: (message) => void events.push(`message ${message.join()}`),
+    },
+  );
+  const user = (octet: number): Uint8Array => Uint8Array.of(TYPE.user, octet);
+  const packet = (...parts: Uint8Array[]): void =>
+    bench.machine.receivePacket('10.0.1.97', PORT, encodePacket(encodeCompound(parts), {}), bench.now);
+  packet(user(1), encodeMessage(alive('a')));
+  assert.equal(events, []);
+  const [ping] = bench.sentOf('ping');
+  packet(encodeMessage({ type: 'ack', seqNo: ping!.seqNo, payload: NONE }), user(2));
+  packet(user(3), user(4));
+  assert.equal(events, ['joined a', 'message 1', 'message 2', 'message 3', 'message 4']);
+});
+
 test('packets for other machines are dropped and counted', () => {
   const bench = new Bench();
   bench.machine.receivePacket('x', 1, NONE, 0);

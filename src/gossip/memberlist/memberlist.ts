@@ -350,15 +350,14 @@ export class Memberlist {
       if (error instanceof WireError) return this.#refused(error, address, now);
       return this.#count('malformed');
     }
-    const member = this.#roster.at(address, port);
     const { plain, authentic } = opened;
-    const trusted = authentic || member?.verified === true;
     const credit = new Credit(authentic ? Infinity : bytes.length * MAX_FACTOR);
-    const origin: Origin = { address, port, authentic, trusted, member, credit, asked: false };
+    const origin: Origin = { address, port, authentic, trusted: false, member: undefined, credit, asked: false };
+    this.#identify(origin);
     walk(plain, {
       message: (message) => this.#message(message, origin, now),
       user: (message) => {
-        if (trusted) return this.#user(message, now);
+        if (origin.trusted) return this.#user(message, now);
         this.#held.add(address, port, message, now);
         this.#stranger(origin, now);
       },
@@ -410,9 +409,9 @@ export class Memberlist {
         return this.#responder.relay(message, origin, now);
       case 'ack':
         // Its number proves that it comes from one that has the ping.
-        if (!this.#responder.acknowledged(message.seqNo, now) && !this.#verifier.acknowledged(message.seqNo, now))
-          this.#prober.acknowledged(message.seqNo, message.payload, now);
-        return;
+        if (this.#responder.acknowledged(message.seqNo, now)) return;
+        if (this.#verifier.acknowledged(message.seqNo, now)) return this.#identify(origin);
+        return this.#prober.acknowledged(message.seqNo, message.payload, now);
       case 'nack':
         return this.#prober.nacked(message.seqNo);
       case 'alive':
@@ -426,6 +425,15 @@ export class Memberlist {
       default:
         return this.#count('unexpected');
     }
+  }
+
+  /**
+   * Finds the member that a datagram came from. Again after an answer that verifies one: what follows the answer in the
+   * same datagram is that member's.
+   */
+  #identify(origin: Origin): void {
+    origin.member = this.#roster.at(origin.address, origin.port);
+    origin.trusted = origin.authentic || origin.member?.verified === true;
   }
 
   /** A message of the application in a packet. */

@@ -27,9 +27,9 @@ export interface Origin {
   /** Whether one that has the key encrypted it, now or earlier: it may be a repetition. */
   readonly authentic: boolean;
   /** Whether a member sent it, as far as is known: it is authentic, or comes from the place of a verified member. */
-  readonly trusted: boolean;
+  trusted: boolean;
   /** The member at its source, if there is one. */
-  readonly member: Entry | undefined;
+  member: Entry | undefined;
   readonly credit: Credit;
   /** Whether a ping or an indirect ping in it was handled: a datagram has at most one. */
   asked: boolean;

@@ -264,8 +264,9 @@ export class Roster {
     // Nearly all members have the same versions: they share one array.
     if (!same(vsn, member.vsn)) member.vsn = same(vsn, this.self.vsn) ? this.self.vsn : vsn.slice();
     member.incarnation = incarnation;
-    member.state = 'alive';
+    // Before the state changes: one that returns is reported as joined first, and then as verified.
     if (how.proven === true) this.verify(member);
+    member.state = 'alive';
     member.quiet = how.vouched !== true && how.broadcast !== false;
     if (how.vouched === true) this.#broadcast(node, { ...message, port }, null);
     if (back) this.#host.joined(member, now);
