@@ -33,13 +33,15 @@ const COVERAGE = resolve('coverage');
 /** Files that run once per engine: their VTEPs use the one that WEFT_ENGINE names. */
 const OVER_ENGINES = ['demo', 'kernel', 'overlay', 'up'].map((name) => join('test', 'system', `${name}.test.ts`));
 /** Files that run alone. */
-const ALONE = ['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale'].map((name) =>
-  join('test', 'system', `${name}.test.ts`),
-);
+const ALONE = [
+  ...['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale'].map((name) => join('system', name)),
+  join('security', 'fair-taps'),
+].map((path) => join('test', `${path}.test.ts`));
 /** Files that take minutes. They start first, so that shorter files run beside them until the end. */
-const LONG = ['trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) =>
-  join('test', 'system', `${name}.test.ts`),
-);
+const LONG = [
+  ...['trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) => join('system', name)),
+  join('security', 'control-characters'),
+].map((path) => join('test', `${path}.test.ts`));
 const ENGINES = process.env['WEFT_ENGINE']?.split(' ') ?? ['linux', 'dgram'];
 
 interface Outcome {

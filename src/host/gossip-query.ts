@@ -54,7 +54,8 @@ export async function queryCluster(
     });
     socket.on('data', (bytes: Buffer) => {
       try {
-        const answer = reader.push(octets(bytes));
+        let answer = reader.push(octets(bytes));
+        while (reader.paused) answer = reader.resume(); // this process does nothing else
         if (answer === null) return;
         if (answer.type === 'pushPull') resolve({ members: [...answer.nodes], networks: networksOf(answer.userState) });
         else reject(failed(failureOf(answer)));

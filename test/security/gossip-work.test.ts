@@ -2,7 +2,16 @@
 import { performance } from 'node:perf_hooks';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { deflate, Memberlist, type NodeState } from '../../src/gossip/memberlist/index.js';
+import {
+  decodeStream,
+  deflate,
+  encodePushPull,
+  encodeUser,
+  Memberlist,
+  STREAM_LIMITS,
+  StreamReader,
+  type NodeState,
+} from '../../src/gossip/memberlist/index.js';
 import * as db from '../../src/gossip/networkdb/index.js';
 import { Random } from '../../src/sim/index.js';
 import { Besieged, node, PORT, state } from '../support/hostile-gossip.js';
@@ -95,6 +104,42 @@ test('a state of 16,000 members is merged 150 at a time, and each turn takes mil
   assert.ok(now < 2000, `merged after ${now} ms`);
   assert.ok(slowest < 400, `a turn of ${slowest} ms`);
   assert.ok(longest < 1500, `a turn of ${longest} ms to read 64 KiB`);
+});
+
+test('a long message is decompressed and parsed in steps, and counts as memory until then', () => {
+  const zeros = new Uint8Array(STREAM_LIMITS.inflated - 64);
+  const long = encodePushPull({ type: 'pushPull', join: false, nodes: nodes(16_000), userState: new Uint8Array(0) });
+  for (const [bytes, leastSteps] of [
+    [deflate(encodeUser(zeros)), 150],
+    [long, 60],
+    [deflate(long), 60],
+  ] as const) {
+    const reader = new StreamReader({}, false);
+    let message = reader.push(bytes);
+    let steps = 1;
+    let most = 0;
+    for (; reader.paused; steps++) {
+      most = Math.max(most, reader.kept);
+      message = reader.resume();
+    }
+    assert.ok(message !== null && steps >= leastSteps, `${steps} steps`);
+    assert.ok(most >= 16_000 * 256, `${most} octets`);
+    assert.is(reader.kept, 0);
+    assert.equal(message, decodeStream(bytes));
+  }
+});
+
+test('a peer that closes the stream after a long state has sent it all the same; a cut one is refused', () => {
+  for (const missing of [0, 1]) {
+    const member = new Besieged();
+    const bytes = state(nodes(5000));
+    const id = member.machine.acceptStream(member.now, '198.51.100.1');
+    member.machine.streamData(id, bytes.subarray(0, bytes.length - missing), member.now);
+    member.machine.streamClosed(id, member.now);
+    member.pass(1000);
+    assert.is(member.machine.sizes().streams, 0);
+    assert.is(member.machine.unproven().members > 1000, missing === 0, `${missing} octets less`);
+  }
 });
 
 test('strangers fill the member list with at most 1024 members that never answer, and those are forgotten', () => {

@@ -30,16 +30,30 @@ function nextAge(): void {
   age = 1;
 }
 
-// The decoder's table: for each code the code without its last octet, the last octet, the first octet, and the length.
-// Each entry is written before it is read, so nothing of an earlier text leaks.
-const before = new Uint16Array(FULL + 1);
-const tail = new Uint8Array(FULL + 1);
-const head = new Uint8Array(FULL + 1);
-const lengths = new Uint16Array(FULL + 1);
-for (let code = 0; code < CLEAR; code++) {
-  tail[code] = head[code] = code;
-  lengths[code] = 1;
+/**
+ * The decoder's tables: for each code the code without its last octet, the last octet, the first octet, and the length.
+ * Each entry is written before it is read, so nothing of an earlier text leaks.
+ */
+interface Tables {
+  before: Uint16Array;
+  tail: Uint8Array;
+  head: Uint8Array;
+  lengths: Uint16Array;
 }
+
+function newTables(): Tables {
+  const tail = new Uint8Array(FULL + 1);
+  const head = new Uint8Array(FULL + 1);
+  const lengths = new Uint16Array(FULL + 1);
+  for (let code = 0; code < CLEAR; code++) {
+    tail[code] = head[code] = code;
+    lengths[code] = 1;
+  }
+  return { before: new Uint16Array(FULL + 1), tail, head, lengths };
+}
+
+/** For texts that are decompressed in one step. */
+const shared = newTables();
 
 /** Output buffer for short texts. */
 const scratch = new Uint8Array(4096);
@@ -125,55 +139,117 @@ function compressInto(bytes: Uint8Array, out: Uint8Array): number {
  *   limit.
  */
 export function decompress(bytes: Uint8Array, limit: number): Uint8Array {
-  let out = new Uint8Array(Math.min(limit, Math.max(256, bytes.length * 4)));
-  let length = 0;
-  let at = 0;
-  let bits = 0;
-  let held = 0;
-  let width = FIRST_WIDTH;
-  let next = END;
-  let previous = NONE;
-  for (;;) {
-    while (held < width) {
-      if (at === bytes.length) throw truncated('lzw', 0, bytes.length + 1, bytes.length);
-      bits |= bytes[at++]! << held;
-      held += 8;
+  const one = new Decompressor(bytes, limit, shared);
+  one.step(Infinity);
+  return one.output();
+}
+
+/** Decompresses in steps, so that a long text does not hold the caller. `bytes` must not change until the end. */
+export class Decompressor {
+  readonly #bytes: Uint8Array;
+  readonly #limit: number;
+  readonly #tables: Tables;
+  #out: Uint8Array;
+  #length = 0;
+  #at = 0;
+  #bits = 0;
+  #held = 0;
+  #width = FIRST_WIDTH;
+  #next = END;
+  #previous = NONE;
+
+  /** @param limit Maximum length of the output, in octets. */
+  constructor(bytes: Uint8Array, limit: number, tables = newTables()) {
+    this.#bytes = bytes;
+    this.#limit = limit;
+    this.#tables = tables;
+    this.#out = new Uint8Array(Math.min(limit, Math.max(256, bytes.length * 4)));
+  }
+
+  /** The octets so far. */
+  output(): Uint8Array {
+    return this.#out.subarray(0, this.#length);
+  }
+
+  /** Octets of memory that the output takes. */
+  get kept(): number {
+    return this.#out.length;
+  }
+
+  /**
+   * Produces `octets` more octets, or a few more than that. @returns whether the end is reached.
+   * @throws WireError as `decompress`.
+   */
+  step(octets: number): boolean {
+    const bytes = this.#bytes;
+    const limit = this.#limit;
+    const { before, tail, head, lengths } = this.#tables;
+    let out = this.#out;
+    let length = this.#length;
+    let at = this.#at;
+    let bits = this.#bits;
+    let held = this.#held;
+    let width = this.#width;
+    let next = this.#next;
+    let previous = this.#previous;
+    const enough = length + octets;
+    // A code that clears the table makes no output, but the step must end.
+    const read = at + octets;
+    let ended = false;
+    while (length < enough && at < read) {
+      while (held < width) {
+        if (at === bytes.length) throw truncated('lzw', 0, bytes.length + 1, bytes.length);
+        bits |= bytes[at++]! << held;
+        held += 8;
+      }
+      const code = bits & ((1 << width) - 1);
+      bits >>>= width;
+      held -= width;
+      if (code === END) {
+        ended = true;
+        break;
+      }
+      if (code === CLEAR) {
+        width = FIRST_WIDTH;
+        next = END;
+        previous = NONE;
+        continue;
+      }
+      if (code > next) throw malformed('lzw', at - 1, `code ${code} is above ${next}, the highest code so far`);
+      if (previous !== NONE) {
+        // The code may be the one being defined: the previous sequence plus its first octet.
+        before[next] = previous;
+        head[next] = head[previous]!;
+        tail[next] = code === next ? head[previous]! : head[code]!;
+        lengths[next] = lengths[previous]! + 1;
+      }
+      const end = length + lengths[code]!;
+      if (end > limit) throw malformed('lzw', at - 1, `the output is longer than the limit of ${limit} octets`);
+      if (end > out.length) {
+        const grown = new Uint8Array(Math.min(limit, Math.max(end, out.length * 2)));
+        grown.set(out);
+        out = grown;
+      }
+      for (let i = end - 1, part = code; i >= length; i--, part = before[part]!) out[i] = tail[part]!;
+      length = end;
+      previous = code;
+      next++;
+      if (next < 1 << width) continue;
+      if (width < LAST_WIDTH) width++;
+      else {
+        // All codes are assigned: add nothing until the table is cleared.
+        next = FULL;
+        previous = NONE;
+      }
     }
-    const code = bits & ((1 << width) - 1);
-    bits >>>= width;
-    held -= width;
-    if (code === END) return out.subarray(0, length);
-    if (code === CLEAR) {
-      width = FIRST_WIDTH;
-      next = END;
-      previous = NONE;
-      continue;
-    }
-    if (code > next) throw malformed('lzw', at - 1, `code ${code} is above ${next}, the highest code so far`);
-    if (previous !== NONE) {
-      // The code may be the one being defined: the previous sequence plus its first octet.
-      before[next] = previous;
-      head[next] = head[previous]!;
-      tail[next] = code === next ? head[previous]! : head[code]!;
-      lengths[next] = lengths[previous]! + 1;
-    }
-    const end = length + lengths[code]!;
-    if (end > limit) throw malformed('lzw', at - 1, `the output is longer than the limit of ${limit} octets`);
-    if (end > out.length) {
-      const grown = new Uint8Array(Math.min(limit, Math.max(end, out.length * 2)));
-      grown.set(out);
-      out = grown;
-    }
-    for (let i = end - 1, part = code; i >= length; i--, part = before[part]!) out[i] = tail[part]!;
-    length = end;
-    previous = code;
-    next++;
-    if (next < 1 << width) continue;
-    if (width < LAST_WIDTH) width++;
-    else {
-      // All codes are assigned: add nothing until the table is cleared.
-      next = FULL;
-      previous = NONE;
-    }
+    this.#out = out;
+    this.#length = length;
+    this.#at = at;
+    this.#bits = bits;
+    this.#held = held;
+    this.#width = width;
+    this.#next = next;
+    this.#previous = previous;
+    return ended;
   }
 }

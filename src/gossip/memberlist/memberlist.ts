@@ -112,6 +112,7 @@ export class Memberlist {
       now,
     );
     const compressed = options.compressed ?? true;
+    this.#work = new Work(options.clock);
     this.#sessions = new Sessions(
       {
         security: this.#security,
@@ -128,6 +129,7 @@ export class Memberlist {
         refused: (error, address, then) => this.#refused(error, address, then),
       },
       this.#timers,
+      this.#work,
     );
     this.#outbox = new Outbox(
       { timing: this.timing, security: this.#security, compressed, packetSize: options.packetSize ?? 1400 },
@@ -139,7 +141,6 @@ export class Memberlist {
     );
     const pings = new Pings(this.#roster.self, random);
     this.#isKeyed = this.#security.keyring !== undefined && this.#security.verifyIncoming !== false;
-    this.#work = new Work(options.clock);
     this.#verifier = new Verifier(
       this.timing,
       { judged: (verdict) => this.#judged(verdict) },
@@ -488,9 +489,8 @@ export class Memberlist {
     const { address, port } = sourceOf(ping, origin);
     if (address === this.self.address && port === this.self.port) return;
     if (origin.trusted) return this.contact(address, port, now);
-    this.#verifier.probe(ping.sourceNode, address, port, origin.credit, now, (then) => {
-      if (isAlone()) this.contact(address, port, then);
-    });
+    // Even if others answered first: only the exchange tells who else there is.
+    this.#verifier.probe(ping.sourceNode, address, port, origin.credit, now, (then) => this.contact(address, port, then));
   }
 
   #request(message: StreamMessage, address: string, reply: (message: Uint8Array) => void, now: number): void {

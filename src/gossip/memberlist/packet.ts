@@ -133,9 +133,14 @@ export function deflate(bytes: Uint8Array): Uint8Array {
 
 /** Decompresses a message. @throws WireError */
 export function inflate(message: Message, limit: number): Uint8Array {
+  return decompress(deflated(message), limit);
+}
+
+/** The contents of a compressed message, compressed. @throws WireError */
+export function deflated(message: Message): Uint8Array {
   if (message.type !== 'compress') throw malformed(PROTOCOL, 0, `a message of type ${message.type} is not compressed`);
   if (message.algo !== 0) throw malformed(PROTOCOL, 0, `compression algorithm ${message.algo} is not supported`);
-  return decompress(message.buf, limit);
+  return message.buf;
 }
 
 /** Maximum number of octets that the layers around a message add to a datagram. */

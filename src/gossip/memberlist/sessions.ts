@@ -5,6 +5,7 @@ import { Places, sourceOf, Tally } from './places.js';
 import { encodeStream, STREAM_LIMITS, StreamReader, type StreamLimits, type StreamMessage } from './stream.js';
 import type { Security } from './packet.js';
 import type { Timer, Timers } from './timers.js';
+import type { Work } from './work.js';
 
 /** Opens and closes streams for `Sessions`. Each stream has a number. */
 export interface StreamSink {
@@ -27,6 +28,9 @@ interface Session {
   readonly timer: Timer;
   /** Octets of memory that are counted for it. */
   kept: number;
+  /** Whether a task parses the message, and why the stream closed since it began. */
+  isParsing: boolean;
+  closed: string | null;
   /** Of the peer; empty if unknown. */
   readonly address: string;
   /** {@link sourceOf} the address. */
@@ -70,6 +74,8 @@ export interface SessionOptions {
 export const WORK = { most: 512 * 1024 * 1024, perSecond: 32 * 1024 * 1024 } as const;
 const ANSWER_WORK = 16;
 const MEMBER_WORK = 4096;
+/** Cost of a step of a parser in units of {@link Work}: about a millisecond. */
+const STEP_COST = 100;
 
 /** The streams of this member. Each carries one request and at most one answer. */
 export class Sessions {
@@ -77,6 +83,7 @@ export class Sessions {
   readonly #sink: StreamSink;
   readonly #host: SessionHost;
   readonly #timers: Timers;
+  readonly #tasks: Work;
   readonly #sessions = new Map<number, Session>();
   readonly #work: SharedAllowance;
   readonly #accepted: Places<number>;
@@ -85,7 +92,7 @@ export class Sessions {
   readonly #keptBy = new Tally();
   #next = 1;
 
-  constructor(options: SessionOptions, sink: StreamSink, host: SessionHost, timers: Timers) {
+  constructor(options: SessionOptions, sink: StreamSink, host: SessionHost, timers: Timers, tasks: Work) {
     this.#options = {
       maxStreams: 128,
       maxKept: 64 * 1024 * 1024,
@@ -99,6 +106,7 @@ export class Sessions {
     this.#sink = sink;
     this.#host = host;
     this.#timers = timers;
+    this.#tasks = tasks;
   }
 
   /** Number of open streams, as far as this side knows. */
@@ -138,14 +146,34 @@ export class Sessions {
 
   data(id: number, bytes: Uint8Array, now: number): void {
     const session = this.#sessions.get(id);
-    if (session === undefined) return;
+    if (session !== undefined) this.#read(id, session, now, () => session.reader.push(bytes));
+  }
+
+  /** Parses the rest of a long message. */
+  *#parse(id: number, session: Session): Generator<number, void> {
+    const { reader } = session;
+    while (reader.paused && this.#sessions.get(id) === session) {
+      this.#read(id, session, this.#tasks.now, () => reader.resume());
+      yield STEP_COST;
+    }
+    session.isParsing = false;
+    if (session.closed !== null) this.closed(id, session.closed, this.#tasks.now);
+  }
+
+  /** Reads a part of a message, and handles the message if it is complete. */
+  #read(id: number, session: Session, now: number, read: () => StreamMessage | null): void {
     let failure = '';
     try {
       if (session.done === null && this.#work.left(session.source, now) <= 0)
         return this.#end(id, session, null, now, 'too many requests');
-      const message = this.#push(session, bytes, now);
+      const message = this.#charged(session, read, now);
       this.#keep(session, session.reader.kept);
-      if (message === null) return this.#limitKept(session.source, now);
+      if (message === null) {
+        this.#limitKept(session.source, now);
+        if (!session.reader.paused || session.isParsing) return;
+        session.isParsing = true;
+        return this.#tasks.add(this.#parse(id, session), now);
+      }
       if (session.done !== null) return this.#end(id, session, message, now, '');
       if (message.type === 'pushPull') this.#work.spend(session.source, message.nodes.length * MEMBER_WORK, now);
       const reply = (answer: Uint8Array): void => {
@@ -163,11 +191,12 @@ export class Sessions {
     this.#end(id, session, null, now, failure);
   }
 
-  #push({ reader, source }: Session, bytes: Uint8Array, now: number): StreamMessage | null {
+  /** Charges what is decompressed, at the end: until then it is counted as memory. */
+  #charged({ reader, source }: Session, read: () => StreamMessage | null, now: number): StreamMessage | null {
     try {
-      return reader.push(bytes);
+      return read();
     } finally {
-      this.#work.spend(source, reader.inflated, now);
+      if (!reader.paused) this.#work.spend(source, reader.inflated, now);
     }
   }
 
@@ -197,7 +226,10 @@ export class Sessions {
 
   closed(id: number, reason: string, now: number): void {
     const session = this.#sessions.get(id);
-    if (session !== undefined) this.#end(id, session, null, now, reason);
+    if (session === undefined) return;
+    // The peer may close the stream after a complete message, which is handled all the same.
+    if (session.isParsing) session.closed ??= reason;
+    else this.#end(id, session, null, now, reason);
   }
 
   /** Closes all streams without answers. */
@@ -212,7 +244,16 @@ export class Sessions {
     const id = this.#next++;
     const timer = this.#timers.set(deadline, (now) => this.closed(id, 'no answer', now));
     const reader = new StreamReader(this.#options.security, done !== null, this.#options.limits);
-    this.#sessions.set(id, { reader, timer, kept: 0, address, source: sourceOf(address), done });
+    this.#sessions.set(id, {
+      reader,
+      timer,
+      kept: 0,
+      isParsing: false,
+      closed: null,
+      address,
+      source: sourceOf(address),
+      done,
+    });
     return id;
   }
 

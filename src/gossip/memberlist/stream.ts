@@ -24,12 +24,13 @@ import {
   type NodeState,
   type Ping,
 } from './message.js';
+import { Decompressor } from './lzw.js';
 import { Reader, Writer } from './msgpack.js';
 import {
   addLabel,
   deflate,
+  deflated,
   encrypts,
-  inflate,
   labelBytes,
   sealer,
   sealWith,
@@ -146,9 +147,12 @@ export class StreamReader {
   /** Offset behind the label; -1 while unknown. */
   #start = -1;
   #parser: MessageParser | null = null;
+  /** What was encrypted, once it is complete. */
+  #plain: Uint8Array | null = null;
   #message: StreamMessage | null = null;
   /** Number of attempts to parse: the cost of a stream besides copying. */
   looks = 0;
+  #paused = false;
   readonly #decompressed: Decompressed = { octets: 0 };
 
   /** @param dialled Whether this side is the client: it then receives a response, without a label. */
@@ -165,24 +169,44 @@ export class StreamReader {
 
   /** Octets of memory that the incomplete message takes. */
   get kept(): number {
-    return this.#bytes.length + (this.#message === null ? (this.#parser?.members ?? 0) * MEMBER_MEMORY : 0);
+    if (this.#message !== null) return 0;
+    return this.#bytes.length + (this.#plain?.length ?? 0) + (this.#parser?.kept ?? 0);
+  }
+
+  /** Whether a long message has arrived and is not parsed to its end: `resume` goes on. */
+  get paused(): boolean {
+    return this.#paused;
   }
 
   /**
-   * Appends bytes, and returns the message once it is complete. Ignores everything after it.
+   * Appends bytes, and returns the message once it is complete and parsed. Ignores everything after it. A long message is
+   * decompressed and parsed in steps: then `paused` is true, and `resume` returns the message.
    * @throws WireError if the caller must close the stream.
    */
   push(bytes: Uint8Array): StreamMessage | null {
     if (this.#message !== null) return this.#message;
-    bounded(this.#length + bytes.length, this.#limits.octets, 'octets of a stream');
-    this.#append(bytes);
-    if (this.#length < this.#needed) return null;
+    if (this.#plain === null) {
+      bounded(this.#length + bytes.length, this.#limits.octets, 'octets of a stream');
+      this.#append(bytes);
+    }
+    return this.#paused || this.#length < this.#needed ? null : this.resume();
+  }
+
+  /** Performs the next step of a message that takes several, as `push`. @throws WireError as `push`. */
+  resume(): StreamMessage | null {
+    this.#paused = false;
     this.looks++;
     try {
-      this.#message = this.#read();
+      const message = this.#read();
+      if (message === null) {
+        this.#paused = true;
+        return null;
+      }
+      this.#message = message;
       this.#bytes = new Uint8Array(0);
       this.#length = 0;
-      return this.#message;
+      this.#plain = this.#parser = null;
+      return message;
     } catch (error) {
       if (!(error instanceof WireError) || error.protocol !== PROTOCOL || error.reason !== 'truncated') throw error;
       this.#needed = error.offset + error.needed;
@@ -202,8 +226,13 @@ export class StreamReader {
     this.#length = end;
   }
 
-  /** Throws WireError `truncated` with the length that the stream needs, counted from its beginning. */
-  #read(): StreamMessage {
+  /**
+   * Throws WireError `truncated` with the length that the stream needs, counted from its beginning.
+   * @returns `null` if the message takes another step.
+   */
+  #read(): StreamMessage | null {
+    const plain = this.#plain;
+    if (plain !== null) return withoutTruncation(() => this.#parser!.parse(plain, plain.length));
     const own = this.#security.label ?? '';
     if (this.#start < 0) {
       let start = 0;
@@ -221,7 +250,7 @@ export class StreamReader {
       if (this.#security.keyring !== undefined && this.#security.verifyIncoming !== false)
         throw malformed(PROTOCOL, start, UNREADABLE.plain);
       this.#parser ??= new MessageParser(this.#limits, start, this.#decompressed);
-      return this.#parser.parse(this.#bytes, this.#length, false);
+      return this.#parser.parse(this.#bytes, this.#length);
     }
     if (this.#security.keyring === undefined) throw malformed(PROTOCOL, start, UNREADABLE.encrypted);
     if (this.#length < start + FRAME) throw truncated(PROTOCOL, start, FRAME, this.#length);
@@ -236,31 +265,27 @@ export class StreamReader {
     if (this.#length < end) throw truncated(PROTOCOL, start, FRAME + length, this.#length);
     const { aead, keyring } = sealer(this.#security);
     const aad = joined(this.#bytes.subarray(start, start + FRAME), labelBytes(own));
-    return decodeComplete(
-      open(aead, keyring, this.#bytes.subarray(start + FRAME, end), aad),
-      this.#limits,
-      this.#decompressed,
-    );
+    this.#plain = open(aead, keyring, this.#bytes.subarray(start + FRAME, end), aad);
+    this.#parser = new MessageParser(this.#limits, 0, this.#decompressed);
+    this.#bytes = new Uint8Array(0);
+    return this.#read();
   }
 }
 
 /** Decodes a complete message, compressed or not. @throws WireError */
 export function decodeStream(bytes: Uint8Array, limits: StreamLimits = STREAM_LIMITS): StreamMessage {
-  return decodeComplete(bytes, limits, { octets: 0 });
+  const parser = new MessageParser(limits, 0, { octets: 0 });
+  return withoutTruncation(() => {
+    for (;;) {
+      const message = parser.parse(bytes, bytes.length);
+      if (message !== null) return message;
+    }
+  });
 }
 
 /** Octets decompressed so far. */
 interface Decompressed {
   octets: number;
-}
-
-function decodeComplete(
-  bytes: Uint8Array,
-  limits: StreamLimits,
-  decompressed: Decompressed,
-  inflated = false,
-): StreamMessage {
-  return withoutTruncation(() => new MessageParser(limits, 0, decompressed).parse(bytes, bytes.length, inflated));
 }
 
 /** Reports `truncated` as `malformed`, because no more bytes will arrive. */
@@ -274,26 +299,37 @@ function withoutTruncation<T>(read: () => T): T {
   }
 }
 
-/** Parses a message from growing bytes; resumes after the last complete member. */
+/** Number of members to parse, and of octets to decompress, in one step: either takes about a millisecond. */
+const STEP = { members: 256, octets: 256 * 1024 };
+
+/** Parses a message from growing bytes, in steps; resumes after the last complete member. */
 class MessageParser {
   readonly #limits: StreamLimits;
   readonly #decompressed: Decompressed;
+  readonly #isInflated: boolean;
   #at: number;
   #header: { join: boolean; nodes: number; userStateLen: number } | null = null;
   #nodes: NodeState[] = [];
+  /** For a compressed message: its contents, and their parser once they are complete. */
+  #inflater: Decompressor | null = null;
+  #inner: MessageParser | null = null;
 
-  constructor(limits: StreamLimits, at: number, decompressed: Decompressed) {
+  /** @param isInflated Whether the message was compressed. */
+  constructor(limits: StreamLimits, at: number, decompressed: Decompressed, isInflated = false) {
     this.#limits = limits;
     this.#at = at;
     this.#decompressed = decompressed;
+    this.#isInflated = isInflated;
   }
 
-  /** Number of members decoded so far. */
-  get members(): number {
-    return this.#nodes.length;
+  /** Approximate octets of memory for what is parsed so far. */
+  get kept(): number {
+    return this.#nodes.length * MEMBER_MEMORY + (this.#inflater?.kept ?? 0) + (this.#inner?.kept ?? 0);
   }
 
-  parse(bytes: Uint8Array, length: number, inflated: boolean): StreamMessage {
+  /** Performs a step. @returns `null` if there are more. @throws WireError `truncated` if more bytes are needed. */
+  parse(bytes: Uint8Array, length: number): StreamMessage | null {
+    if (this.#inflater !== null) return this.#inflate(this.#inflater);
     const reader = new Reader(bytes, this.#at, length);
     if (this.#header !== null) return this.#members(reader);
     const type = reader.octet();
@@ -316,21 +352,34 @@ class MessageParser {
     }
     reader.at = this.#at;
     if (type === TYPE.compress) {
-      if (inflated) throw malformed(PROTOCOL, this.#at, 'a compressed message contains a compressed message');
+      if (this.#isInflated) throw malformed(PROTOCOL, this.#at, 'a compressed message contains a compressed message');
       const message = readMessage(reader);
       this.#decompressed.octets = this.#limits.inflated; // a failure uses up the whole budget
-      const plain = inflate(message, this.#limits.inflated);
-      this.#decompressed.octets = plain.length;
-      return decodeComplete(plain, this.#limits, this.#decompressed, true);
+      this.#inflater = new Decompressor(deflated(message), this.#limits.inflated);
+      return this.#inflate(this.#inflater);
     }
     if (type !== TYPE.ping && type !== TYPE.ack && type !== TYPE.err)
       throw malformed(PROTOCOL, this.#at, `unexpected message type ${type} in a stream`);
     return this.#map(reader, readMessage) as Ping | Ack | Err;
   }
 
-  #members(reader: Reader): StreamMessage {
+  #inflate(inflater: Decompressor): StreamMessage | null {
+    return withoutTruncation(() => {
+      if (this.#inner === null) {
+        if (!inflater.step(STEP.octets)) return null;
+        this.#decompressed.octets = inflater.output().length;
+        this.#inner = new MessageParser(this.#limits, 0, this.#decompressed, true);
+      }
+      const plain = inflater.output();
+      return this.#inner.parse(plain, plain.length);
+    });
+  }
+
+  #members(reader: Reader): StreamMessage | null {
     const { join, nodes, userStateLen } = this.#header!;
+    const most = this.#nodes.length + STEP.members;
     while (this.#nodes.length < nodes) {
+      if (this.#nodes.length === most) return null;
       this.#nodes.push(this.#map(reader, readNodeState));
       this.#at = reader.at;
     }
