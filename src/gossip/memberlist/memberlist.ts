@@ -5,15 +5,16 @@ import { checkOptions } from './check-options.js';
 import { LAN, type Timing } from './config.js';
 import { Exchanges } from './exchanges.js';
 import { Held } from './held.js';
+import { Lonely } from './lonely.js';
 import { isLive, type Member } from './member.js';
-import { encodeMessage, MAX_META, type Alive, type Message, type NodeState, type Ping } from './message.js';
+import { encodeMessage, MAX_META, type Alive, type Message, type NodeState } from './message.js';
 import { Outbox } from './outbox.js';
 import { openAny, walk, type Security } from './packet.js';
 import { Pings } from './pings.js';
 import { Prober } from './prober.js';
 import { Reconnects } from './reconnects.js';
 import { refusalOf } from './refusal.js';
-import { Responder, sourceOf, type Origin } from './responder.js';
+import { Responder, type Origin } from './responder.js';
 import { Roster, type Verdict } from './roster.js';
 import { Sessions } from './sessions.js';
 import { encodeUser, type StreamMessage } from './stream.js';
@@ -51,14 +52,13 @@ export class Memberlist {
   readonly #responder: Responder;
   readonly #exchanges: Exchanges;
   readonly #reconnects: Reconnects;
+  readonly #lonely: Lonely;
   readonly #verifier: Verifier;
   readonly #work: Work;
   readonly #held = new Held();
   /** Whether only members that have the key are heard. */
   readonly #isKeyed: boolean;
   readonly #counts = new Map<CountName, number>(COUNTS.map((name) => [name, 0]));
-  /** When a ping may next cause an exchange: see `#returnTo`. */
-  #returnsAfter = -Infinity;
   #now: number;
   #stopped = false;
 
@@ -186,6 +186,7 @@ export class Memberlist {
       this.#work,
       this.#isKeyed,
     );
+    this.#lonely = new Lonely(this.timing.probeInterval, this.#roster, this.#verifier, this.#exchanges);
     const { reconnectInterval = 0, reconnectTimeout = 86_400_000 } = options;
     this.#reconnects = new Reconnects(
       { interval: reconnectInterval, timeout: reconnectTimeout, random },
@@ -405,7 +406,7 @@ export class Memberlist {
       case 'ping':
         if (!this.#responder.answer(message, origin, now)) return;
         this.#check(origin, now);
-        return this.#returnTo(message, origin, now);
+        return this.#lonely.pinged(message, origin, now);
       case 'indirectPing':
         return this.#responder.relay(message, origin, now);
       case 'ack':
@@ -474,23 +475,6 @@ export class Memberlist {
 
   #judged(verdict: Verdict | 'strangers'): void {
     if (verdict !== 'taken') this.#count(verdict);
-  }
-
-  /**
-   * Exchanges the whole state with a prober if no other member is known. This happens if a process restarts before the
-   * others notice, and has no member to join. Without the exchange it would know no one until the next periodic exchange
-   * of another member, up to 30 s later. Without a key, the prober must first answer a ping: its address may be false.
-   */
-  #returnTo(ping: Ping, origin: Origin, now: number): void {
-    if (now < this.#returnsAfter || this.#roster.leaving) return;
-    this.#returnsAfter = now + this.timing.probeInterval;
-    const isAlone = (): boolean => this.#roster.all().every((one) => one === this.#roster.self || !isLive(one));
-    if (!isAlone()) return;
-    const { address, port } = sourceOf(ping, origin);
-    if (address === this.self.address && port === this.self.port) return;
-    if (origin.trusted) return this.contact(address, port, now);
-    // Even if others answered first: only the exchange tells who else there is.
-    this.#verifier.probe(ping.sourceNode, address, port, origin.credit, now, (then) => this.contact(address, port, then));
   }
 
   #request(message: StreamMessage, address: string, reply: (message: Uint8Array) => void, now: number): void {

@@ -81,7 +81,7 @@ export class Responder {
   answer(ping: Ping, origin: Origin, now: number): boolean {
     if (!this.isTarget(ping) || origin.asked) return false;
     origin.asked = true;
-    const { address, port } = sourceOf(ping, origin);
+    const { address, port } = replyAddress(ping, origin);
     const ack: Ack = { type: 'ack', seqNo: ping.seqNo, payload: this.#host.payload() };
     const member = this.#roster.at(address, port);
     if (member?.verified === true && this.#memberBudgets.take(placeOf(address, port), now)) {
@@ -109,7 +109,7 @@ export class Responder {
   relay(ask: IndirectPing, origin: Origin, now: number): void {
     if (ask.target === '') return this.#host.rejected('invalid');
     const target = this.#roster.at(ask.target, ask.port === 0 ? this.#roster.self.port : ask.port);
-    const { address, port } = sourceOf(ask, origin);
+    const { address, port } = replyAddress(ask, origin);
     const asker = this.#roster.at(address, port);
     if (!origin.trusted || asker?.verified !== true) return this.#host.rejected('strangers');
     if (origin.asked) return this.#host.rejected('invalid');
@@ -142,7 +142,7 @@ export class Responder {
 }
 
 /** Where to answer: the address in the ping, or else the one it came from. */
-export function sourceOf(
+export function replyAddress(
   { sourceAddr, sourcePort }: Ping | IndirectPing,
   { address, port }: { address: string; port: number },
 ): { address: string; port: number } {
