@@ -91,7 +91,8 @@ scenario(
     b!.resume();
     cluster.clock.advance(3000);
     agree(cluster);
-    assert.is(b!.machine.self.incarnation, 2); // 1, accused: 2
+    const { incarnation } = b!.machine.self;
+    assert.ok(incarnation === 2 || incarnation === 3, `${incarnation}`); // 1, accused by one or both: 2 or 3
     assert.is(a!.when('dead b'), undefined);
     assert.ok(b!.machine.counters().refuted >= 1);
     b!.pause();

@@ -242,8 +242,8 @@ export class ClusterNode {
     node.bind(PORT, ({ source: from, sourcePort, payload }) =>
       this.act((now) => this.machine.receivePacket(from, sourcePort, payload, now)),
     );
-    streams.listen(this.address, PORT, (end) => {
-      const id = this.running ? this.machine.acceptStream(clock.now) : 0;
+    streams.listen(this.address, PORT, (end, source) => {
+      const id = this.running ? this.machine.acceptStream(clock.now, source) : 0;
       if (id === 0) end.close();
       else ends.set(id, end);
       this.#rearm();

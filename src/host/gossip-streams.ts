@@ -89,6 +89,7 @@ export class StreamSockets {
   readonly #events: StreamEvents;
   readonly #pacer: Pacer;
   readonly #timeout: number;
+  readonly #local: { localAddress?: string };
   readonly #limits: StreamSocketLimits;
   readonly #accepted: Places<Socket>;
   readonly #dialled: Places<Socket>;
@@ -102,8 +103,18 @@ export class StreamSockets {
   readonly #queuedBy = new Tally();
   #closed = false;
 
-  /** @param timeout Life of a socket, in milliseconds. */
-  constructor(events: StreamEvents, pacer: Pacer, timeout: number, limits: Partial<StreamSocketLimits> = {}) {
+  /**
+   * @param timeout Life of a socket, in milliseconds.
+   * @param bind The address that streams are dialled from, because peers recognise a member by it; a wildcard is none.
+   */
+  constructor(
+    events: StreamEvents,
+    pacer: Pacer,
+    timeout: number,
+    bind: string,
+    limits: Partial<StreamSocketLimits> = {},
+  ) {
+    this.#local = /^[0.:]*$/.test(bind) ? {} : { localAddress: bind };
     this.#events = events;
     this.#pacer = pacer;
     this.#timeout = timeout;
@@ -209,7 +220,7 @@ export class StreamSockets {
   #connect(dial: Dial, now: number): void {
     const { id, address, port, source, bytes, answered } = dial;
     this.#queue.delete(id);
-    const socket = connect({ host: address, port, allowHalfOpen: true });
+    const socket = connect({ host: address, port, allowHalfOpen: true, ...this.#local });
     this.#dialled.add(socket, source, now);
     const open = this.#watch(id, socket, this.#dialled, dial);
     socket.write(bytes);

@@ -98,7 +98,12 @@ export class GossipHost {
       data: (id, bytes) => this.act((machine, now) => machine.streamData(id, bytes, now)),
       closed: (id, reason) => this.act((machine, now) => machine.streamClosed(id, now, reason)),
     };
-    this.#streams = new StreamSockets(events, this.#pacer, this.machine.timing.streamTimeout);
+    this.#streams = new StreamSockets(
+      events,
+      this.#pacer,
+      this.machine.timing.streamTimeout,
+      options.bind ?? options.address,
+    );
     udp.on('message', (bytes, from) =>
       this.#pacer.add(bytes.length, () =>
         this.act((machine, now) => machine.receivePacket(from.address, from.port, octets(bytes), now)),

@@ -5,9 +5,11 @@ import * as assert from 'uvu/assert';
 import {
   decodeStream,
   deflate,
+  encodeCompound,
   encodePushPull,
   encodeUser,
   Memberlist,
+  STATE,
   STREAM_LIMITS,
   StreamReader,
   type NodeState,
@@ -183,13 +185,89 @@ test('long names, metadata and versions in a state are refused one by one', () =
       node('fine', '198.51.100.4'),
     ]),
   );
-  assert.equal(
-    member.machine
-      .members()
-      .map(({ name }) => name)
-      .sort(),
-    ['a', 'b', 'fine', 'me'],
+  const names = (all: readonly { name: string }[]): string[] => all.map(({ name }) => name).sort();
+  assert.equal(names(member.machine.state()), ['a', 'b', 'fine', 'me']);
+  assert.equal(names(member.machine.members()), ['a', 'b', 'me'], 'without what only a stranger says');
+});
+
+test('what a stranger says in streams reaches nobody else: no dials, no report, no messages, no attachments', () => {
+  const member = new Besieged();
+  for (let i = 0; i < 500; i++) member.db.createEntry(network, 't', `own-${i}`, new Uint8Array(500), member.now);
+  member.pass(10_000);
+  member.sent.clear();
+  const events = encodeUser(entry('a', 1));
+  const attached = db.wrap(db.PUSH_PULL, db.networkPushPull, {
+    time: 5,
+    networks: Array.from({ length: 2000 }, (_, i) => ({ time: 5, network: `n${i}`, node: 'ghost', leaving: false })),
+    node: 'ghost',
+  });
+  const stranger = '198.51.100.1';
+  const tables = encodeUser(
+    db.wrap(db.BULK_SYNC, db.bulkSyncMessage, {
+      ...{ time: 9, unsolicited: true, node: 'ghost', networks: [network], payload: new Uint8Array(0) },
+    }),
   );
+  member.stream(state([node('ghost', '127.0.0.1', { port: 6379 })], attached), stranger);
+  for (let i = 0; i < 20; i++) for (const message of [events, tables]) member.stream(message, stranger);
+  member.pass(120_000);
+  assert.not(member.joined.includes('ghost'));
+  assert.is(member.db.counters().attachments, 1, 'its own');
+  assert.is(member.db.entry(network, 't', 'k1'), undefined);
+  const pings = 6 * 200;
+  assert.ok(member.out((to) => to === '127.0.0.1:6379') <= pings, [...member.sent].join());
+});
+
+test('a member that joins from its own address by stream is one at once, with its messages', () => {
+  const member = new Besieged();
+  const join = encodeUser(db.wrap(db.NETWORK_EVENT, db.networkEvent, { type: db.JOIN, time: 5, node: 'new', network }));
+  member.stream(state([node('new', '198.51.100.7')]), '198.51.100.7');
+  member.stream(join, '198.51.100.7');
+  assert.ok(member.joined.includes('new'));
+  assert.ok(member.db.peers(network).includes('new'));
+});
+
+test('attachments of invented nodes leave room for those of nodes that are known', () => {
+  const { machine, now, pass } = tables();
+  const attach = (name: string, id: string): void =>
+    machine.receive(
+      db.wrap(db.NETWORK_EVENT, db.networkEvent, { type: db.JOIN, time: 5, node: name, network: id }),
+      now(),
+    );
+  for (let i = 0; i < 70_000; i++) attach(`invented-${i % 5}`, `n${i}`);
+  assert.ok(machine.counters().attachments <= 4096 + 1, `${machine.counters().attachments}`);
+  pass(10_000);
+  machine.nodeJoined({ name: 'a', address: '10.0.0.2', port: PORT }, now());
+  attach('a', network);
+  assert.ok(machine.peers(network).includes('a'));
+});
+
+test('nodes that are gone make room for others', () => {
+  const { machine, now } = tables();
+  for (let i = 0; i < 40_000; i++) {
+    machine.nodeJoined({ name: `n${i}`, address: '10.0.0.2', port: 1 + i }, now());
+    machine.nodeLeft(`n${i}`, now());
+  }
+  assert.is(machine.nodes().length, 32_768);
+});
+
+test('a name in a state counts once, however often it is there', () => {
+  const member = new Besieged();
+  const flapping = Array.from({ length: 2000 }, (_, i) =>
+    node('flap', '198.51.100.7', { incarnation: i + 1, state: i % 2 === 0 ? STATE.alive : STATE.left }),
+  );
+  member.stream(state(flapping), '198.51.100.7');
+  member.pass(2000);
+  assert.is(member.joined.filter((name) => name === 'flap').length, 1);
+});
+
+test('messages that wait for verification take the memory that is counted, also empty ones of many places', () => {
+  const member = new Besieged();
+  const empty = encodeCompound(Array.from({ length: 16 }, () => Uint8Array.of(8)));
+  const small = encodeCompound(Array.from({ length: 16 }, () => Uint8Array.of(8, 1)));
+  for (let i = 0; i < 20_000; i++)
+    member.machine.receivePacket(`198.51.${i >> 8}.${i & 255}`, 1000 + (i % 60_000), i % 2 ? empty : small, member.now);
+  const { octets } = member.machine.unproven();
+  assert.ok(octets > 100_000 && octets <= 256 * 1024, `${octets}`);
 });
 
 test('a compound of 50,000 events is merged in slices', () => {

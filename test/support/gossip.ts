@@ -222,8 +222,8 @@ export class SimMember {
       },
       this.now,
     );
-    streams.listen(this.address, PORT, (end) => {
-      const id = alive() ? machine.acceptStream(this.now) : 0;
+    streams.listen(this.address, PORT, (end, source) => {
+      const id = alive() ? machine.acceptStream(this.now, source) : 0;
       if (id === 0) end.close();
       else ends.set(id, end);
       this.#rearm();

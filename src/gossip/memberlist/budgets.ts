@@ -47,6 +47,16 @@ export class Credit {
     this.#left = octets;
   }
 
+  /** Whether nothing is left: a caller then need not encode what it could not send. */
+  get isExhausted(): boolean {
+    return this.#left <= 0;
+  }
+
+  /** Gives up what is left, because it did not suffice. */
+  exhaust(): void {
+    this.#left = 0;
+  }
+
   /** Takes octets from the credit. @returns false, without a change, if too few are left. */
   spend(octets: number): boolean {
     if (octets > this.#left) return false;

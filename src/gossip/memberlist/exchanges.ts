@@ -1,7 +1,7 @@
 import { unsupported } from '../../wire/index.js';
 import type { Timing } from './config.js';
 import { pushPullScale } from './formula.js';
-import { incompatible, type Entry } from './member.js';
+import { incompatible, isVouched, type Entry } from './member.js';
 import { STATE, type NodeState } from './message.js';
 import type { Announcement, Roster, Verdict } from './roster.js';
 import type { Sessions } from './sessions.js';
@@ -129,7 +129,7 @@ export class Exchanges {
 
   #round(now: number): void {
     this.start(now + this.#timing.pushPullInterval * pushPullScale(this.#roster.verified));
-    const [member] = this.#roster.pick(1, (one) => one.state === 'alive');
+    const [member] = this.#roster.pick(1, (one) => one.state === 'alive' && isVouched(one));
     if (member !== undefined) this.exchange(member.address, member.port, false, now, () => undefined);
   }
 
@@ -174,7 +174,11 @@ export class Exchanges {
     let accepted = nodes.length === 0;
     let isRejected = false;
     const compatible: NodeState[] = [];
+    const names = new Set<string>();
     for (const node of nodes) {
+      // A name counts once: each change would be reported.
+      if (names.has(node.name)) continue;
+      names.add(node.name);
       const objection = node.state === STATE.alive ? incompatible(node, this.#roster.self) : null;
       if (objection === null) {
         compatible.push(node);
@@ -193,7 +197,8 @@ export class Exchanges {
     if (!isRejected)
       for (const node of compatible) {
         this.#waiting--;
-        const proven = port !== null && node.addr === address && node.port === port;
+        // A stream proves the address that it comes from. It does not prove the port, which belongs to the same host.
+        const proven = node.addr === address && (port === null || node.port === port);
         this.#host.judged(this.#roster.merge(node, this.#work.now, { ...how, proven }, address));
         const member = this.#roster.get(node.name);
         if (member !== undefined && !member.verified) added.push(member);
@@ -202,8 +207,10 @@ export class Exchanges {
     this.#waiting -= isRejected ? nodes.length : nodes.length - compatible.length;
     const { now } = this.#work;
     this.#verifier.verifyLater(added, address, now);
-    // A request of a program that is not a member contains no members.
-    if (!isRejected && (nodes.length > 0 || remote.userState.length > 0))
+    // A request of a program that is not a member contains no members. The tables of one whose address is not proven
+    // come with a later exchange.
+    const isMember = vouched || this.#roster.hasAddress(address);
+    if (!isRejected && isMember && (nodes.length > 0 || remote.userState.length > 0))
       this.#application.mergeState?.(remote.userState, now, remote.join, address);
     done(isRejected ? trouble : null, now);
   }

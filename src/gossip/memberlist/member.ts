@@ -35,6 +35,8 @@ export interface Entry extends Member {
   verified: boolean;
   /** Whether its announcement waits to be broadcast until it is verified, or a trusted member announces it too. */
   quiet: boolean;
+  /** Whether the application knows it: it was reported as joined, and not as gone since. */
+  reported: boolean;
   /** When it was last pinged to verify it, and how often. */
   asked: number;
   asks: number;
@@ -56,9 +58,15 @@ export function newEntry(name: string, address: string, port: number, now: numbe
     timer: null,
     verified: false,
     quiet: false,
+    reported: false,
     asked: -Infinity,
     asks: 0,
   };
+}
+
+/** Whether a member has proved its address, or a trusted member announces it: not one of a stranger's state alone. */
+export function isVouched({ verified, quiet }: Entry): boolean {
+  return verified || !quiet;
 }
 
 /** The key of an address and a port. */

@@ -6,7 +6,7 @@ import { LAN, type Timing } from './config.js';
 import { Exchanges } from './exchanges.js';
 import { Held } from './held.js';
 import { Lonely } from './lonely.js';
-import { isLive, type Member } from './member.js';
+import { isLive, isVouched, type Member } from './member.js';
 import { encodeMessage, MAX_META, type Alive, type Message, type NodeState } from './message.js';
 import { Outbox } from './outbox.js';
 import { openAny, walk, type Security } from './packet.js';
@@ -332,10 +332,10 @@ export class Memberlist {
     return true;
   }
 
-  /** Sends a message of the application over a stream. @returns whether the member is known. */
+  /** Sends a message of the application over a stream. @returns whether the member is known, and not from a stranger's state alone. */
   sendReliable(node: string, message: Uint8Array): boolean {
     const member = this.#roster.get(node);
-    if (member === undefined || this.#stopped) return false;
+    if (member === undefined || !isVouched(member) || this.#stopped) return false;
     this.#sessions.send(member.address, member.port, encodeUser(message));
     return true;
   }
@@ -369,7 +369,7 @@ export class Memberlist {
 
   /**
    * Accepts an incoming stream.
-   * @param address Of the client, for reports.
+   * @param address Of the client: without a key, messages of the application are taken from members' addresses only.
    * @returns the number of the stream; 0 if the caller must close it at once.
    */
   acceptStream(now: number, address = ''): number {
@@ -482,6 +482,7 @@ export class Memberlist {
       case 'pushPull':
         return this.#exchanges.answer(message, address, reply, now);
       case 'user':
+        if (!this.#isKeyed && !this.#roster.hasAddress(address)) return this.#count('strangers');
         return this.#delegate.receive?.(message.payload, now);
       case 'ping':
         if (!this.#responder.isTarget(message)) return;

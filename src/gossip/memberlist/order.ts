@@ -1,4 +1,4 @@
-import { isLive, type Entry } from './member.js';
+import { isLive, isVouched, type Entry } from './member.js';
 
 /** Maximum number of random numbers to pick members. */
 const MAX_TRIES = 300;
@@ -63,7 +63,7 @@ export class Order {
         this.#index = 0;
       }
       const member = this.#members[this.#index++]!;
-      if (member !== this.#self && isLive(member) && (member.verified || !member.quiet)) return member;
+      if (member !== this.#self && isLive(member) && isVouched(member)) return member;
     }
     return null;
   }

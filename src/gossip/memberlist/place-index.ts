@@ -1,9 +1,11 @@
-import { placeOf, type Entry } from './member.js';
+import { isVouched, placeOf, type Entry } from './member.js';
 
 /** Members by address and port. */
 export class PlaceIndex {
   /** The verified member of a place, or else the first one. */
   readonly #byPlace = new Map<string, Entry>();
+  /** The members at an address, with any port: seldom more than one. */
+  readonly #byAddress = new Map<string, Set<Entry>>();
   /** Number of verified members at an address, with any port. */
   readonly #verified = new Map<string, number>();
 
@@ -16,7 +18,16 @@ export class PlaceIndex {
     return this.#verified.get(address) ?? 0;
   }
 
+  /** Whether a member that others vouch for, or a verified one, has an address. */
+  isMembers(address: string): boolean {
+    for (const member of this.#byAddress.get(address) ?? []) if (isVouched(member)) return true;
+    return false;
+  }
+
   add(member: Entry): void {
+    const there = this.#byAddress.get(member.address);
+    if (there === undefined) this.#byAddress.set(member.address, new Set([member]));
+    else there.add(member);
     const place = placeOf(member.address, member.port);
     if (member.verified) this.verified(member);
     else if (!this.#byPlace.has(place)) this.#byPlace.set(place, member);
@@ -29,6 +40,8 @@ export class PlaceIndex {
   }
 
   remove(member: Entry): void {
+    const there = this.#byAddress.get(member.address);
+    if (there?.delete(member) === true && there.size === 0) this.#byAddress.delete(member.address);
     const place = placeOf(member.address, member.port);
     if (this.#byPlace.get(place) === member) this.#byPlace.delete(place);
     if (!member.verified) return;

@@ -94,7 +94,7 @@ export class Prober {
     if (probe === null || probe.ping.seqNo !== seqNo) return;
     const { member, place, sent } = probe;
     // Once others have the number of the ping, its answer proves nothing.
-    if (!probe.isShared && place === placeOf(member.address, member.port)) this.#roster.verify(member);
+    if (!probe.isShared && place === placeOf(member.address, member.port)) this.#roster.verify(member, now);
     this.#host.answered(member, now - sent, payload, now);
     this.#end(probe, true, now);
   }
@@ -143,7 +143,7 @@ export class Prober {
       deadline,
       (answer, then) => {
         if (answer?.type !== 'ack' || answer.seqNo !== ping.seqNo) return;
-        if (probe.place === placeOf(member.address, member.port)) this.#roster.verify(member);
+        if (probe.place === placeOf(member.address, member.port)) this.#roster.verify(member, then);
         this.#end(probe, true, then);
       },
       now,

@@ -1,7 +1,16 @@
 import { isPrintable } from '../../wire/index.js';
 import type { Timing } from './config.js';
 import { expectedConfirmations, suspicionTimes } from './formula.js';
-import { announcementOf, incompatible, newEntry, isLive, toNodeState, type Entry, type Member } from './member.js';
+import {
+  announcementOf,
+  incompatible,
+  isLive,
+  isVouched,
+  newEntry,
+  toNodeState,
+  type Entry,
+  type Member,
+} from './member.js';
 import {
   encodeMessage,
   MAX_META,
@@ -131,11 +140,15 @@ export class Roster {
     return this.#order.all();
   }
 
-  /** All members, and those that failed a while ago: the protocol forgets them soon, users do not. */
+  /**
+   * The members that are known for certain, and those that failed a while ago: the protocol forgets them soon, users do
+   * not.
+   */
   listing(now: number): readonly Member[] {
     for (const [name, { since }] of this.#failed)
       if (now - since > this.#options.failedMemberLife) this.#failed.delete(name);
-    const members = this.#order.all();
+    const all = this.#order.all();
+    const members = this.#unverified === 0 ? all : all.filter(isVouched);
     return this.#failed.size === 0 ? members : [...members, ...this.#failed.values()];
   }
 
@@ -165,9 +178,9 @@ export class Roster {
     return member === this.self ? undefined : member;
   }
 
-  /** Whether a verified member has an address, with any port. */
+  /** Whether a member has an address, with any port; not one that only a stranger announced. */
   hasAddress(address: string): boolean {
-    return this.#places.verifiedAt(address) > 0;
+    return this.#places.isMembers(address);
   }
 
   /** The message that a member is dead, or has left, as far as this one knows. */
@@ -186,18 +199,28 @@ export class Roster {
   }
 
   /** A member has proved that it is at its address. */
-  verify(member: Entry): void {
+  verify(member: Entry, now: number): void {
     if (member.verified || this.#members.get(member.name) !== member) return;
     member.verified = true;
     this.#unverified--;
     this.#places.verified(member);
-    this.#announceQuiet(member);
+    this.#announceQuiet(member, now);
     if (isLive(member)) this.#host.verified(member);
   }
 
-  #announceQuiet(member: Entry): void {
+  #announceQuiet(member: Entry, now: number): void {
     if (member.quiet && member.state === 'alive') this.#broadcast(member.name, announcementOf(member), null);
     member.quiet = false;
+    this.#report(member, now);
+  }
+
+  /** Reports a member that joined, or is gone. A stranger's state alone tells the application nothing. */
+  #report(member: Entry, now: number): void {
+    const isThere = isLive(member) && isVouched(member);
+    if (member.reported === isThere || member === this.self) return;
+    member.reported = isThere;
+    if (isThere) this.#host.joined(member, now);
+    else this.#host.left(member, now);
   }
 
   /** Why a member's announcement cannot be accepted, whatever is known; `null` if it can. */
@@ -252,7 +275,7 @@ export class Roster {
     const overrides = incarnation === MAX_INCARNATION && member.state !== 'alive' && how.secondHand !== true;
     if (incarnation <= member.incarnation && !moved && !overrides) {
       if (incarnation < member.incarnation || how.vouched !== true || !member.quiet) return 'old';
-      this.#announceQuiet(member);
+      this.#announceQuiet(member, now);
       return 'taken';
     }
     this.#clearSuspicion(member);
@@ -265,13 +288,14 @@ export class Roster {
     if (!same(vsn, member.vsn)) member.vsn = same(vsn, this.self.vsn) ? this.self.vsn : vsn.slice();
     member.incarnation = incarnation;
     // Before the state changes: one that returns is reported as joined first, and then as verified.
-    if (how.proven === true) this.verify(member);
+    if (how.proven === true) this.verify(member, now);
     member.state = 'alive';
-    member.quiet = how.vouched !== true && how.broadcast !== false;
+    const isStrangers = how.vouched !== true && how.broadcast !== false;
+    member.quiet = isStrangers && (back || member.quiet);
     if (how.vouched === true) this.#broadcast(node, { ...message, port }, null);
-    if (back) this.#host.joined(member, now);
+    this.#report(member, now);
     if (back && member.verified) this.#host.verified(member);
-    else if (!back && changed) this.#host.updated(member, now);
+    else if (!back && changed && member.reported) this.#host.updated(member, now);
     return 'taken';
   }
 
@@ -354,7 +378,7 @@ export class Roster {
     member.incarnation = message.incarnation;
     member.state = message.node === message.from ? 'left' : 'dead';
     member.since = now;
-    this.#host.left(member, now);
+    this.#report(member, now);
     return 'taken';
   }
 
@@ -424,11 +448,9 @@ export class Roster {
   /** Removes a member that a stranger announced, and that does not answer at its address. */
   abandon(member: Entry, now: number): void {
     if (member.verified || !member.quiet || this.#members.get(member.name) !== member) return;
-    const wasLive = isLive(member);
     this.#clearSuspicion(member);
     member.state = 'dead';
     member.since = now;
-    if (wasLive) this.#host.left(member, now);
     this.#remove(member);
     this.#order.remove(member);
   }

@@ -114,8 +114,8 @@ export class Verifier {
     if (member.verified || now - member.asked < this.#timeout) return;
     this.#expire(now);
     const { address, port } = member;
-    const proved = (): void => {
-      if (member.address === address && member.port === port) this.#roster.verify(member);
+    const proved = (then: number): void => {
+      if (member.address === address && member.port === port) this.#roster.verify(member, then);
     };
     const check: Check = { until: now + this.#timeout, announced: null, how: {}, proved };
     if (!this.#ping(member.name, address, port, check, credit)) return;
@@ -183,12 +183,15 @@ export class Verifier {
    */
   #ping(node: string, address: string, port: number, check: Check, credit: Credit | null): boolean {
     // Datagrams leave room for the members that join by stream.
-    if (this.#checks.size >= (credit === null ? 2 : 1) * MAX_CHECKS) return false;
+    if (this.#checks.size >= (credit === null ? 2 : 1) * MAX_CHECKS || credit?.isExhausted === true) return false;
     const ping = this.#pings.create(node);
     const send = (...messages: Message[]): boolean => this.#outbox.sendPlain(address, port, messages, credit);
     this.#checks.set(ping.seqNo, check);
     const isSent = send(ping, announcementOf(this.#roster.self)) || send(ping);
-    if (!isSent) this.#checks.delete(ping.seqNo);
+    if (!isSent) {
+      this.#checks.delete(ping.seqNo);
+      credit?.exhaust();
+    }
     return isSent;
   }
 

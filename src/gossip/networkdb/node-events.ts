@@ -27,6 +27,10 @@ const NETWORK_GRACE = 25_000;
 
 /** Minimum interval between announcements of this node because of its former farewells, in milliseconds. */
 const REPEAT = 1000;
+/** Maximum number of attachments of nodes that are not known: their names may be invented. */
+const MAX_UNATTRIBUTED = 4096;
+/** Maximum number of records of nodes; beyond it, those that are gone make room. */
+const MAX_NODES = 32_768;
 
 export interface NodeEventsOptions {
   /** This node's name. */
@@ -79,6 +83,8 @@ export class NodeEvents {
   /** When this node last announced itself because of a former farewell. */
   #repeated = -Infinity;
   #running = false;
+  /** Number of attachments of nodes that are not known; counted again by `reap`. */
+  #unattributed = 0;
   /** The sweeps that are under way. */
   readonly #sweeps = new Map<string, Sweep>();
 
@@ -160,10 +166,21 @@ export class NodeEvents {
       this.#change(known, true, false);
     } else {
       const since = this.#moment.now;
+      if (nodes.size >= MAX_NODES) this.#makeRoom();
       this.#presence.add({ name, address, port, alive: true, left: false, time: 0, attached: 0, since });
       this.#refreshOwner(name);
     }
     this.#syncs.known(name, this.#moment.now);
+  }
+
+  /** Forgets the node that was first known of those that are gone. */
+  #makeRoom(): void {
+    const { nodes } = this.#presence;
+    for (const node of nodes.all())
+      if (!node.alive) {
+        this.#presence.detachAll(node.name);
+        return nodes.remove(node);
+      }
   }
 
   /** A node is dead, or left: its entries are hidden until it returns. @param existed Whether it ever answered. */
@@ -215,6 +232,8 @@ export class NodeEvents {
     if (record?.left === true) return this.#host.count('owner-left');
     if (known === undefined ? leaving : time <= known.time) return this.#host.count('stale');
     if (known === undefined && this.#misnamed(node, network)) return;
+    if (known === undefined && record === undefined && ++this.#unattributed > MAX_UNATTRIBUTED)
+      return this.#host.count('no-room');
     // Uses the name in the node's record, so that there is one string for each node, not one for each network.
     if (!this.#setAttachment(network, record?.name ?? node, time, leaving)) return this.#host.count('no-room');
     this.#host.count('network-events');
@@ -382,6 +401,7 @@ export class NodeEvents {
     const { now } = this.#moment;
     const { bulkSyncInterval, tombstoneLife, nodeLife } = this.#options;
     const { nodes } = this.#presence;
+    this.#unattributed = 0;
     for (const [network, node, { time, leaving, since }] of this.#presence.attachments()) {
       if (time === 0 && now - since >= bulkSyncInterval * CONCLUDED) {
         this.#presence.detach(network, node);
@@ -390,6 +410,7 @@ export class NodeEvents {
       }
       const own = node === this.#self;
       const record = nodes.get(node);
+      if (!own && record === undefined) this.#unattributed++;
       const gone = leaving ? since : own || record?.alive === true ? Infinity : Math.max(since, record?.since ?? 0);
       if (now - gone >= tombstoneLife + NETWORK_GRACE) this.#presence.detach(network, node);
     }
