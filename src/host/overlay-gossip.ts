@@ -359,7 +359,7 @@ export class OverlayGossip {
       awareness: machine.awareness,
       entries,
       queued,
-      conflicts: this.#networks.reduce((sum, { peers }) => sum + peers.conflicts().length, 0),
+      conflicts: this.#networks.reduce((sum, { peers }) => sum + peers.conflictCount, 0),
       conflictsSeen: this.#conflictsSeen,
       memberlist: machine.counters(),
       networkdb: counts,

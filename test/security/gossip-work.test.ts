@@ -338,4 +338,71 @@ test('a member without a key cannot fill the tables of attachments alone', () =>
   assert.ok(counts['no-room'] > 80_000);
 });
 
+/** The table, the address, the MAC address and the VTEP of the records of a flood against an overlay network. */
+const FLOODS: Record<string, (i: number) => [table: string, ip: string, mac: string, vtep: string]> = {
+  'waiting endpoints with different addresses': (i) => [db.WAITING_TABLE, host(i), mac(i), '10.0.0.2'],
+  'waiting endpoints with one address, behind as many VTEPs': (i) => [db.WAITING_TABLE, host(0), mac(i), vtep(i)],
+  'endpoints with one address, behind as many VTEPs': (i) => [db.OVERLAY_PEER_TABLE, host(0), mac(i), vtep(i)],
+  'endpoints that contradict each other in a chain': (i) => [
+    ...([db.OVERLAY_PEER_TABLE, host(i >> 1), mac((i + 1) >> 1), vtep(i)] as const),
+  ],
+};
+const host = (i: number): string => `10.9.${i >> 8}.${i & 255}/8`;
+const mac = (i: number): string => `06:00:00:00:${hex(i >> 8)}:${hex(i & 255)}`;
+const vtep = (i: number): string => `172.16.${i >> 8}.${i & 255}`;
+const hex = (octet: number): string => octet.toString(16).padStart(2, '0');
+
+for (const [what, recordOf] of Object.entries(FLOODS))
+  test(`8000 ${what} take linear time`, () => {
+    const member = new Besieged();
+    const reached = new Set<string>();
+    const peers = new db.OverlayPeers(
+      { network, vni: 4097, local: '10.0.0.1', time: () => 1_000_000 + member.now },
+      member.db,
+      {
+        addEndpoint: (_, { ip }) => void reached.add(ip),
+        removeEndpoint: (_, { ip }) => void reached.delete(ip),
+        addPeer: () => undefined,
+        removePeer: () => undefined,
+      },
+    );
+    peers.addLocal({ id: 'mine', ip: '10.8.0.1/8', mac: '02:00:00:00:00:01' }, member.now);
+    member.pass(12_000);
+    let time = 5000;
+    const events = (all: readonly Uint8Array[]): void => member.stream(encodeUser(db.compound([...all])));
+    const record = (key: string, table: string, ip: string, mac: string, vtep: string, since: number): Uint8Array =>
+      db.wrap(db.TABLE_EVENT, db.tableEvent, {
+        ...{ type: db.CREATE, time: ++time, node: 'a', network, table, key, residual: 0 },
+        value: db.peerRecord.encode({
+          ...{ endpointIp: ip, endpointMac: mac, tunnelIp: vtep },
+          unknown: db.peerExtension.encode({ since, attached: 2_000_000, vni: 4097 }),
+        }),
+      });
+    events([db.wrap(db.NETWORK_EVENT, db.networkEvent, { type: db.JOIN, time: ++time, node: 'a', network })]);
+    member.pass(100);
+    let slowest = 0;
+    const total = took(() => {
+      for (let i = 0; i < 8000; i += 100) {
+        events(Array.from({ length: 100 }, (_, k) => record(`r${i + k}`, ...recordOf(i + k), 9_000_000 - i - k)));
+        member.pass(20);
+        slowest = Math.max(
+          slowest,
+          took(() => events([record('last', ...recordOf(0), 9_000_000)])),
+        );
+      }
+    });
+    assert.ok(total < 5000, `${total} ms`);
+    assert.ok(slowest < 200, `${slowest} ms for one event`);
+    // Pauses end: an endpoint of another host arrives, and the host of the flood takes its records back.
+    events([record('honest', db.OVERLAY_PEER_TABLE, '10.8.0.2/8', '02:00:00:00:00:02', '10.0.0.3', 9_000_000)]);
+    member.pass(3000);
+    assert.ok(reached.has('10.8.0.2'));
+    assert.is(peers.conflictCount, peers.conflicts().length);
+    events([db.wrap(db.NETWORK_EVENT, db.networkEvent, { type: db.LEAVE, time: ++time, node: 'a', network })]);
+    const end = took(() => member.pass(5000));
+    assert.ok(end < 4000, `${end} ms to remove them`);
+    assert.equal([peers.conflicts(), [...reached]], [[], []]);
+    assert.ok(took(() => peers.close(member.now)) < 500);
+  });
+
 test.run();

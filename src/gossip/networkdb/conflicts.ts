@@ -81,6 +81,15 @@ export class ConflictReports {
     this.#report = report;
   }
 
+  /** The conflicts of the last update. */
+  get listed(): Iterable<OverlayConflict> {
+    return this.#listed.values();
+  }
+
+  get size(): number {
+    return this.#listed.size;
+  }
+
   /** @param listed As `listConflicts` returns them. */
   update(listed: Map<string, OverlayConflict>): void {
     const before = this.#listed;

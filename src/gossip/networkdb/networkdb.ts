@@ -276,7 +276,12 @@ export class NetworkDb {
   whenSynced(network: string, patience: number, now: number, then: (now: number) => void): void {
     if (!this.#presence.networks.has(network)) return;
     if (this.#syncs.inSync(network)) return then(now);
-    this.#waiters.add(network, now + patience, then);
+    this.#waiters.add(network, now + patience, false, then);
+  }
+
+  /** Calls back after `delay` milliseconds, unless this node leaves the network before. */
+  after(network: string, delay: number, now: number, then: (now: number) => void): void {
+    if (this.#presence.networks.has(network)) this.#waiters.add(network, now + delay, true, then);
   }
 
   /**

@@ -2,6 +2,7 @@ import { WireError } from '../../wire/index.js';
 import { conflictBetween, ConflictReports, listConflicts, type OverlayConflict } from './conflicts.js';
 import type { NetworkDb } from './networkdb.js';
 import { SinkEndpoints, type OverlaySink } from './overlay-sink.js';
+import { Pace } from './pace.js';
 import {
   decodePlacement,
   encodePlacement,
@@ -73,7 +74,10 @@ export class OverlayPeers {
   #attached = 0;
   /** `yes` once the tables of others are known, or took too long: announce endpoints. A new object per attachment. */
   #ready = { yes: false };
+  readonly #pace: Pace;
   #settling = false;
+  /** While this node leaves the network, which removes all records: `#settle` waits until it has left. */
+  #leaving = false;
   /** Whether there are changes since the last `#settle`. */
   #due = false;
   /** Whether one of them may concern waiting endpoints or conflicts. */
@@ -91,6 +95,7 @@ export class OverlayPeers {
     this.#endpoints = new SinkEndpoints(options.vni, sink);
     this.#reports = new ConflictReports(options.conflict);
     const { network } = this;
+    this.#pace = new Pace((delay, now, then) => db.after(network, delay, now, then));
     this.#unsubscribes = [
       db.watch({ table: OVERLAY_PEER_TABLE, network }, (change, now) => this.#changed(change, now)),
       db.watch({ table: WAITING_TABLE, network }, (change, now) => this.#waitingChanged(change, now)),
@@ -120,7 +125,12 @@ export class OverlayPeers {
 
   /** The current conflicts, of this node and between others. */
   conflicts(): OverlayConflict[] {
-    return [...this.#listConflicts().values()];
+    return [...this.#reports.listed];
+  }
+
+  /** Number of current conflicts. */
+  get conflictCount(): number {
+    return this.#reports.size;
   }
 
   /** The conflict that an endpoint of this host would have if it were added; `null` for none. */
@@ -184,7 +194,10 @@ export class OverlayPeers {
   #leave(now: number): void {
     this.#ready = { yes: false };
     this.#attached = 0;
+    this.#leaving = true;
     this.#db.leaveNetwork(this.network, now);
+    this.#leaving = false;
+    this.#pace.cancel();
     this.#settle(now, true);
   }
 
@@ -245,14 +258,18 @@ export class OverlayPeers {
   // ---- Consequences ----
 
   /**
-   * Determines which placements hold, updates the sink, and announces or withdraws endpoints of this host.
+   * Determines which placements hold, updates the sink, and announces or withdraws endpoints of this host; at the end of
+   * the pause, if the last times were expensive.
    * @param recheck Whether to check the waiting endpoints even if no change of the tables concerns them.
    */
   #settle(now: number, recheck: boolean): void {
     this.#due = true;
     this.#recheck ||= recheck;
     if (this.#settling) return; // the loop below writes entries, which arrive here as changes
+    if (this.#leaving || this.#pace.pausing) return;
     this.#settling = true;
+    const spent = this.#spent;
+    let cost = 0;
     let reports = false;
     while (this.#due) {
       this.#due = false;
@@ -260,7 +277,8 @@ export class OverlayPeers {
       if (!this.#recheck) continue;
       this.#recheck = false;
       reports = true;
-      this.#waiting.collectAddresses([...this.#unannounced].map(({ waiting }) => waiting));
+      cost += this.#unannounced.size;
+      this.#waiting.setUnannounced(this.#unannounced);
       if (!this.#ready.yes) continue;
       for (const local of [...this.#unannounced]) {
         if (!this.#placements.isSettled) {
@@ -271,7 +289,21 @@ export class OverlayPeers {
       }
     }
     this.#settling = false;
-    if (reports) this.#reports.update(this.#listConflicts());
+    if (reports) {
+      cost += this.#placements.refused.size + this.#waiting.size;
+      this.#reports.update(this.#listConflicts());
+    }
+    if (this.#locals.size > 0) this.#pace.spend(cost + this.#spent - spent, now, (then) => this.#resume(then));
+  }
+
+  /** Handles the changes that arrived during a pause. */
+  #resume(now: number): void {
+    if (this.#due) this.#settle(now, false);
+  }
+
+  /** What the parts have cost so far, in the units of `Pace`. */
+  get #spent(): number {
+    return this.#placements.examined + this.#waiting.compared / 64;
   }
 
   /** Updates the sink to the placements that hold. @returns the endpoints of this host whose records do not. */
@@ -281,7 +313,8 @@ export class OverlayPeers {
     const changes = this.#placements.settle();
     if (ruling !== this.#placements.ruling && this.#waiting.size > 0) this.#recheck = true;
     if (ruling?.parameters !== this.#placements.ruling?.parameters) this.#recheck = true;
-    if (refused !== 0 || this.#placements.refused.size !== 0) this.#recheck = true;
+    // A record that was refused may have gone since.
+    if (refused + this.#placements.refused.size + this.#reports.size > 0) this.#recheck = true;
     if (!this.#recheck) this.#recheck = this.#waiting.concerns(changes);
     const settled = changes.map(({ before, after }) => ({
       key: (before ?? after)!.key,

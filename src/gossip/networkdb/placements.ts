@@ -68,37 +68,85 @@ interface Claim extends Ruling {
   records: number;
 }
 
+/** The entries of an address that has several. */
+class Crowd {
+  readonly entries = new Set<Entry>();
+  /** Those that hold: all of them are behind one VTEP. */
+  readonly held = new Set<Entry>();
+  /** Number of entries by VTEP. */
+  readonly #vteps = new Map<string, number>();
+
+  add(entry: Entry): void {
+    const { vtep } = entry.placement;
+    this.entries.add(entry);
+    if (entry.held !== null) this.held.add(entry);
+    this.#vteps.set(vtep, (this.#vteps.get(vtep) ?? 0) + 1);
+  }
+
+  remove(entry: Entry): void {
+    if (!this.entries.delete(entry)) return;
+    this.held.delete(entry);
+    const { vtep } = entry.placement;
+    const left = this.#vteps.get(vtep)! - 1;
+    if (left === 0) this.#vteps.delete(vtep);
+    else this.#vteps.set(vtep, left);
+  }
+
+  get isContested(): boolean {
+    return this.#vteps.size > 1;
+  }
+}
+
 /** Entries by address. Nearly every address has just one, which is stored without a set. */
 class Index {
-  readonly #entries = new Map<string, Entry | Set<Entry>>();
+  readonly #entries = new Map<string, Entry | Crowd>();
 
   add(address: string, entry: Entry): void {
     const found = this.#entries.get(address);
     if (found === undefined) this.#entries.set(address, entry);
-    else if (found instanceof Set) found.add(entry);
-    else this.#entries.set(address, new Set([found, entry]));
+    else if (found instanceof Crowd) found.add(entry);
+    else {
+      const crowd = new Crowd();
+      crowd.add(found);
+      crowd.add(entry);
+      this.#entries.set(address, crowd);
+    }
   }
 
   remove(address: string, entry: Entry): void {
     const found = this.#entries.get(address);
     if (found === entry) this.#entries.delete(address);
-    else if (found instanceof Set && found.delete(entry) && found.size === 0) this.#entries.delete(address);
+    else if (found instanceof Crowd) {
+      found.remove(entry);
+      if (found.entries.size === 0) this.#entries.delete(address);
+    }
   }
 
   of(address: string): Iterable<Entry> {
     const found = this.#entries.get(address);
-    return found === undefined ? [] : found instanceof Set ? found : [found];
+    return found === undefined ? [] : found instanceof Crowd ? found.entries : [found];
+  }
+
+  /** The placement that holds an address; one of them, if several do. */
+  holder(address: string): Placement | null {
+    const found = this.#entries.get(address);
+    if (!(found instanceof Crowd)) return found?.held ?? null;
+    for (const { held } of found.held) return held;
+    return null;
+  }
+
+  /** Notes whether an entry holds. */
+  note(address: string, entry: Entry): void {
+    const found = this.#entries.get(address);
+    if (!(found instanceof Crowd)) return;
+    if (entry.held === null) found.held.delete(entry);
+    else found.held.add(entry);
   }
 
   /** Whether the entries of an address name different VTEPs. */
   isContested(address: string): boolean {
     const found = this.#entries.get(address);
-    if (!(found instanceof Set)) return false;
-    let vtep: string | undefined;
-    for (const { placement } of found)
-      if (vtep === undefined) vtep = placement.vtep;
-      else if (vtep !== placement.vtep) return true;
-    return false;
+    return found instanceof Crowd && found.isContested;
   }
 }
 
@@ -115,6 +163,18 @@ export class Placements {
   #ruling: Ruling | null = null;
   #isRulingCurrent = true;
   readonly #refused = new Set<Placement>();
+  #version = 0;
+  #examined = 0;
+
+  /** Number of `settle` so far: what holds does not change in between, except that records are removed. */
+  get version(): number {
+    return this.#version;
+  }
+
+  /** Number of records and claims that `settle` has examined so far. */
+  get examined(): number {
+    return this.#examined;
+  }
 
   /** Whose VNI and subnet hold, as of the last `settle`; `null` if no record has any. */
   get ruling(): Ruling | null {
@@ -168,6 +228,8 @@ export class Placements {
     const affected = before === this.#ruling?.parameters ? this.#component(this.#changed) : [...this.#entries.values()];
     this.#changed = new Set();
     this.#heldBefore = new Map();
+    this.#version++;
+    this.#examined += affected.length;
     affected.sort((a, b) => (isOlder(a.placement, b.placement) ? -1 : 1));
     // The VTEP that holds each address.
     const ips = new Map<string, string>();
@@ -184,6 +246,8 @@ export class Placements {
       const last = entry.held ?? heldBefore.get(key) ?? null;
       heldBefore.delete(key);
       entry.held = holds ? placement : null;
+      this.#byIp.note(ip, entry);
+      this.#byMac.note(mac, entry);
       if (holds) this.#refused.delete(placement);
       else this.#refused.add(placement);
       if (last !== entry.held) settled.push({ before: last, after: entry.held });
@@ -195,8 +259,8 @@ export class Placements {
   /** What prevents a placement without a record from holding: another placement, or the ruling; `null` for nothing. */
   rival(placement: Placement): Placement | Ruling | null {
     if (!this.#matchesRuling(placement)) return this.#ruling;
-    for (const index of [this.#byIp.of(placement.ip), this.#byMac.of(placement.mac)])
-      for (const { placement: other, held } of index) if (held !== null && contradict(placement, other)) return other;
+    for (const holder of [this.#byIp.holder(placement.ip), this.#byMac.holder(placement.mac)])
+      if (holder !== null && contradict(placement, holder)) return holder;
     return null;
   }
 
@@ -207,6 +271,7 @@ export class Placements {
 
   /** Finds the claim of the node that attached first. */
   #findRuling(): Ruling | null {
+    this.#examined += this.#claims.size;
     let oldest: Ruling | null = null;
     for (const claim of this.#claims.values())
       if (

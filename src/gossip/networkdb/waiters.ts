@@ -6,6 +6,8 @@ const COST = 20;
 
 interface Waiter {
   readonly deadline: number;
+  /** Whether it waits for the deadline even if the tables are known. */
+  readonly late: boolean;
   readonly then: (now: number) => void;
 }
 
@@ -17,7 +19,7 @@ interface Awaited {
   cancelled: boolean;
 }
 
-/** Callbacks that wait until the tables of the other nodes in a network are known, or a deadline has passed. */
+/** Callbacks of a network that wait until the tables of the other nodes there are known, or a deadline has passed. */
 export class Waiters {
   readonly #inSync: (network: string) => boolean;
   readonly #work: Work;
@@ -40,10 +42,11 @@ export class Waiters {
     return next;
   }
 
-  add(network: string, deadline: number, then: (now: number) => void): void {
+  /** @param late Whether to wait for the deadline even if the tables are known. */
+  add(network: string, deadline: number, late: boolean, then: (now: number) => void): void {
     let awaited = this.#networks.get(network);
     if (awaited === undefined) this.#networks.set(network, (awaited = { network, waiters: [], cancelled: false }));
-    awaited.waiters.push({ deadline, then });
+    awaited.waiters.push({ deadline, late, then });
     this.#awaited.add(awaited);
   }
 
@@ -70,7 +73,7 @@ export class Waiters {
   #call(awaited: Awaited): void {
     const synced = this.#inSync(awaited.network);
     const { now } = this.#moment;
-    const due = awaited.waiters.filter(({ deadline }) => synced || deadline <= now);
+    const due = awaited.waiters.filter(({ deadline, late }) => (synced && !late) || deadline <= now);
     if (due.length === 0) return;
     awaited.waiters = awaited.waiters.filter((waiter) => !due.includes(waiter));
     if (awaited.waiters.length === 0) this.#awaited.delete(awaited);
