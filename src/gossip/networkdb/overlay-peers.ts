@@ -303,7 +303,7 @@ export class OverlayPeers {
 
   /** What the parts have cost so far, in the units of `Pace`. */
   get #spent(): number {
-    return this.#placements.examined + this.#waiting.compared / 64;
+    return this.#placements.examined + this.#waiting.compared / 256;
   }
 
   /** Updates the sink to the placements that hold. @returns the endpoints of this host whose records do not. */
