@@ -407,7 +407,7 @@ test('every reason for a drop is counted under its name, and nothing gets throug
     ['source-group', () => datagram(C2.host, fromHex(`${HEADER}ffffffffffff00000000000088b5${'00'.repeat(46)}`))],
     ['arp-sender', () => frame(port, noSender)],
     ['arp-sender', () => datagram(C2.host, wrap(noSenderThere))],
-    ['source-bound', () => datagram(C2.host, wrap(noSender))],
+    ['source-bound', () => frame(port, udpFrame(C2, C1))],
     ['arp-claim', () => frame(port, arpRequest({ ip: C2.ip, mac: C1.mac }, C1.ip))],
     ['reserved-group', () => frame(port, udpFrame(C1, { ip: C2.ip, mac: '01:80:c2:00:00:00' }))],
     ['no-receiver', () => frame(port, udpFrame(C1, C3))],

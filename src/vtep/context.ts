@@ -51,8 +51,8 @@ export class Context {
   readonly arpReply = new Uint8Array(HEADROOM + MAX_ARP_REPLY);
   /** The explanation so far while `Vtep.explain` runs, otherwise `null`. Nothing is learned while it is set. */
   trace: Explanation | null = null;
-  /** The address of `NEW_REMOTE`. */
-  newcomer = '';
+  /** The address of the current datagram's sender, if that is `NEW_REMOTE` or `UNLEARNED_REMOTE`. */
+  sender = '';
 
   /** @param learnedRemotes Maximum number of remotes learned from datagrams. */
   constructor(port: number, local: string | null, peersOnly: boolean, learnedRemotes: number) {
@@ -78,7 +78,7 @@ export class Context {
   nameOf(destination: number): string {
     if (destination === LOCAL) return 'this host';
     if (destination === UNLEARNED_REMOTE) return 'a tunnel';
-    if (destination === NEW_REMOTE) return `VTEP ${this.newcomer}`;
+    if (destination === NEW_REMOTE) return `VTEP ${this.sender}`;
     if (isRemote(destination)) return `VTEP ${this.remotes.get(remoteIdOf(destination))?.address ?? 'forgotten'}`;
     return `port ${this.ports.find(portOf(destination))?.name ?? 'removed'}`;
   }

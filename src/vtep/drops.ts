@@ -24,7 +24,7 @@ export const DROPS = [
   ['source-own', 'a frame whose source is the MAC address that the proxy answers with'],
   ['arp-sender', 'an ARP packet whose sender hardware address is all zeros'],
   ['vlan-native', 'a VLAN-tagged frame for the untagged side of a trunk, where the tag would be read as the trunk’s'],
-  ['source-bound', 'a frame whose source address is bound to another place, which its sender may not change'],
+  ['source-bound', 'a frame whose source address is bound to another place, from a sender that may not use it'],
   ['arp-claim', 'an ARP packet that claims the IP address of an endpoint with another MAC address'],
   ['flood-limit', 'a super-frame to flood that would become too many datagrams'],
 ] as const;

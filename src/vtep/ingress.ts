@@ -119,16 +119,14 @@ export function receiveDatagram(
   if (segment.learn && !vxlan.getDontLearn(bytes, offset)) {
     if (known !== undefined) from = remoteDestination(known.id);
     else from = learnRemote(context, segment, source as string);
-  }
+  } else context.sender = known?.address ?? (source as string);
   forward(context, segment, from, bytes, start, end, now, sink);
 }
 
 /** Adds the unknown sender of a datagram to the remotes; returns its destination, `UNLEARNED_REMOTE` if they are full. */
 function learnRemote(context: Context, segment: Segment, source: string): number {
-  if (context.trace !== null) {
-    context.newcomer = source;
-    return context.remotes.hasRoom ? NEW_REMOTE : UNLEARNED_REMOTE;
-  }
+  context.sender = source;
+  if (context.trace !== null) return context.remotes.hasRoom ? NEW_REMOTE : UNLEARNED_REMOTE;
   const remote = context.remotes.learn(source, context.port);
   if (remote !== null) return remoteDestination(remote.id);
   segment.counters[COUNT['learn-refused']]! += 1;

@@ -12,7 +12,11 @@
  * 5. by a datagram of an unknown remote, where these are accepted. Every frame moves it (RFC 7348, section 4.1).
  *
  * A remote is known if the control plane has a reference to it in the segment, or if it is a cluster member. A learned
- * binding holds until its entry expires. A frame from a place to which its source address may not move is dropped.
+ * binding holds until its entry expires.
+ *
+ * A frame from a place to which its source address may not move is dropped, with one exception: against a binding that a
+ * local port has made by a frame (3), the frame of a known remote passes, and the binding stays. Several hosts may send
+ * from one address: the routers of a VRRP group do (RFC 5798, section 7.3), and so do gateways with an anycast address.
  */
 import { formatMac } from '../address/index.js';
 import * as arp from '../arp/index.js';
@@ -29,10 +33,12 @@ const SOURCE = ethernet.SOURCE_OFFSET;
 
 /** `judge`: the source may be behind the place that the frame came from. */
 const FREE = 0;
-/** `judge`: another frame bound it elsewhere. */
+/** `judge`: another frame bound it elsewhere, and the sender is unknown. */
 const HELD = 1;
 /** `judge`: the control plane bound it elsewhere. */
 const FIXED = 2;
+/** `judge`: a frame bound it to a local port, and the sender is a known remote: the frame passes, the binding stays. */
+const SHARED = 3;
 
 /**
  * Learns the source address of the current frame, unless it is bound elsewhere. While `trace` is set, explains what it
@@ -57,7 +63,8 @@ export function admit(
     return true;
   }
   if (verdict === FIXED) segment.counters[COUNT['contradicted']]! += context.packets;
-  return false;
+  if (verdict === SHARED) segment.counters[COUNT['shared-source']]! += context.packets;
+  return verdict === SHARED;
 }
 
 /** Learns the source address of a frame, which may be there. */
@@ -112,7 +119,7 @@ export function mayAdopt(
     : isKnown && announced === true;
 }
 
-/** Whether the source address of the current frame may be behind `from`: `FREE`, `HELD` or `FIXED`. */
+/** Whether the source address of the current frame may be behind `from`: `FREE`, `HELD`, `FIXED` or `SHARED`. */
 function judge(
   context: Context,
   segment: Segment,
@@ -139,15 +146,19 @@ function judge(
   if (from === UNLEARNED_REMOTE && isRemote(known)) return FREE;
   if (fdb.isStatic(bytes, offset + SOURCE)) return FIXED;
   const isKnown = isKnownSender(context, segment, from);
-  if (!isRemote(known)) return isKnown && isAnnouncement(context, bytes, offset, end) ? FREE : HELD;
+  if (!isRemote(known)) {
+    if (!isKnown) return HELD;
+    return from !== UNLEARNED_REMOTE && isAnnouncement(context, bytes, offset, end) ? FREE : SHARED;
+  }
   return isKnown || !context.knows(segment, context.remotes.get(remoteIdOf(known))) ? FREE : HELD;
 }
 
 /** Whether the control plane knows the remote that a frame came from. */
 function isKnownSender(context: Context, segment: Segment, from: number): boolean {
-  if (from === UNLEARNED_REMOTE) return false;
-  if (from === NEW_REMOTE) return context.members.has(context.newcomer);
-  return context.knows(segment, context.remotes.get(remoteIdOf(from)));
+  if (from !== UNLEARNED_REMOTE && from !== NEW_REMOTE)
+    return context.knows(segment, context.remotes.get(remoteIdOf(from)));
+  const remote = context.remotes.find(context.sender);
+  return remote === undefined ? context.members.has(context.sender) : context.knows(segment, remote);
 }
 
 function explainLearning(
@@ -171,11 +182,18 @@ function explainLearning(
     const station = segment.stationAt(ethernet.getSource(bytes, offset));
     const place = known === NONE ? station : known;
     const before = place === NONE ? 'is new' : `was behind ${context.nameOf(place)}${fixed}`;
-    const after = verdict === FREE ? `it would be learned behind ${context.nameOf(from)}` : 'that stays';
+    const after = AFTER[verdict] ?? `it would be learned behind ${context.nameOf(from)}`;
     context.addStep('fdb', `${source} ${before}; ${after}`);
   }
-  return verdict === FREE;
+  return verdict === FREE || verdict === SHARED;
 }
+
+/** What happens to a binding, as `explainLearning` says it, by the verdict about a frame that does not move it. */
+const AFTER: Readonly<Record<number, string>> = {
+  [HELD]: 'that stays',
+  [FIXED]: 'that stays',
+  [SHARED]: 'that stays, and the frame passes, because its sender is a peer or a member',
+};
 
 /**
  * Whether a frame announces its source address to all: a broadcast ARP packet for the sender's own address (RFC 5227,

@@ -37,6 +37,7 @@ export const COUNTS = [
     'asked-again',
     'ARP requests and neighbor solicitations sent again to a peer that was added within a second after them',
   ],
+  ['shared-source', 'frames of peers and members that passed, although their source address stays behind a local port'],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];

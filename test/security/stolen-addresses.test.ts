@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as arp from '../../src/arp/index.js';
 import * as ethernet from '../../src/ethernet/index.js';
+import * as ipv4 from '../../src/ipv4/index.js';
 import { compare, merge } from '../../src/host/index.js';
 import { buildVtep } from '../../src/host/machine.js';
 import { plan } from '../../src/schema/index.js';
@@ -64,16 +65,26 @@ for (const declared of [false, true])
     ['a peer', H3],
   ] as const)
     test(`a datagram of ${who} does not move a ${declared ? 'declared' : 'learned'} local address`, () => {
-      const { vtep, datagram, drops, delivered, placeOf, reaches, a, count, now } = lab({ declared });
+      const { vtep, datagram, drops, delivered, placeOf, reaches, a, b, count, now } = lab({ declared });
+      // To all, to B, to all and to itself. A peer may have the same address, but no station that the control plane names.
       const claims = [udpFrame(C1, ALL), udpFrame(C1, OTHER), arpRequest(C1, OTHER.ip), udpFrame(C1, C1)];
-      for (const claim of claims) {
-        assert.is(vtep.explain({ from, datagram: wrap(claim) }, now()).dropped, 'source-bound');
+      const passes = from === H3 && !declared;
+      const ports = passes ? [[a, b], [b], [a, b], []] : [[], [], [], []];
+      claims.forEach((claim, i) => {
+        const { steps, dropped } = vtep.explain({ from, datagram: wrap(claim) }, now());
+        assert.is(dropped, !passes ? 'source-bound' : i === 3 ? 'same-port' : null);
+        const why = steps.find(({ stage }) => stage === 'fdb')!.text;
+        assert.match(why, passes ? /that stays, and the frame passes, because its sender is a peer/ : /that stays$/);
         datagram(from, wrap(claim));
-        assert.is(delivered.length, 0);
+        assert.equal(
+          delivered.map(({ port }) => port),
+          ports[i],
+        );
         assert.is(placeOf(C1.mac), 'a');
-      }
+      });
       assert.equal(reaches(C1), [a, a], 'from B, and from a named peer');
-      assert.equal(drops(), { 'source-bound': claims.length });
+      assert.equal(drops(), passes ? { 'same-port': 1 } : { 'source-bound': claims.length });
+      assert.is(count('shared-source'), passes ? claims.length : 0);
       assert.is(count('moved'), 0);
       assert.is(count('contradicted'), declared ? claims.length : 0);
     });
@@ -84,9 +95,94 @@ test('the same without learning, and with the flag that forbids it', () => {
   frame(port, udpFrame(C1, ALL));
   datagram(STRANGER, wrap(udpFrame(C1, ALL)));
   assert.equal([delivered.length, drops()['source-bound']], [0, 1]);
+  vtep.addPeer(VNI, H3);
+  datagram(H3, wrap(udpFrame(C1, { ip: C1.ip, mac: BROADCAST })));
+  assert.equal([delivered.length, vtep.fdbEntry(VNI, C1.mac, 0)?.port], [1, 'a'], 'of a peer');
   const open = lab();
   open.datagram(STRANGER, wrap(udpFrame(C1, ALL), '0840000000100100'));
   assert.equal([open.delivered.length, open.drops()['source-bound']], [0, 1]);
+  open.datagram(H3, wrap(udpFrame(C1, ALL), '0840000000100100'));
+  assert.equal([open.delivered.length, open.placeOf(C1.mac)], [2, 'a']);
+});
+
+// ---- One address on two hosts, on purpose ----
+
+/** An advertisement of VRRP version 3, of virtual router 10 (RFC 5798, section 5.1). */
+function advertisement(priority: number): Uint8Array {
+  return ethernet.encode({
+    destination: '01:00:5e:00:00:12',
+    source: VIRTUAL.mac,
+    etherType: ethernet.TYPE_IPV4,
+    payload: ipv4.encode({
+      ttl: 255,
+      protocol: 112,
+      source: '10.0.0.2',
+      destination: '224.0.0.18',
+      payload: Uint8Array.of(0x31, 10, priority, 1, 0, 100, 0, 0, 10, 0, 0, 100),
+    }),
+  });
+}
+
+const VIRTUAL: Station = { ip: '10.0.0.100', mac: '00:00:5e:00:01:0a' };
+
+/** Two VTEPs, each with a router of one VRRP group, in seconds. Returns how many were master at the end of each. */
+function elect(seconds: number, options: { peersOnly: boolean; learn: boolean }): { masters: number; state: string }[] {
+  const addresses = [C1.host, C2.host] as [string, string];
+  const hosts = addresses.map((local, i) => {
+    const { vtep, ...lab } = host({ learn: options.learn }, { local, peersOnly: options.peersOnly });
+    vtep.addPeer(VNI, addresses[1 - i]!);
+    return { ...lab, port: vtep.addPort({ name: 'router', vni: VNI }) };
+  });
+  // The second has the higher priority, and starts when the first is already master.
+  const routers = [100, 150].map((priority, i) => ({ priority, begins: 10 * i, master: false, down: 10 * i + 4 }));
+  const ends: { masters: number; state: string }[] = [];
+  for (let now = 0; now < seconds; now++) {
+    routers.forEach((router, i) => {
+      const send = (frame: Uint8Array): void => {
+        const [own, other] = [hosts[i]!, hosts[1 - i]!];
+        own.frame(own.port, frame);
+        for (const { datagram } of [...own.sent]) other.datagram(addresses[i]!, datagram);
+        const peer = routers[1 - i]!;
+        const heard = other.delivered.filter(({ frame: one }) => one[23] === 112 && one[36]! > peer.priority);
+        if (heard.length === 0) return;
+        peer.master = false;
+        peer.down = now + 4;
+      };
+      if (now >= router.begins && !router.master && now >= router.down) {
+        router.master = true;
+        send(arpFrame(VIRTUAL));
+      }
+      if (router.master) send(advertisement(router.priority));
+    });
+    ends.push({
+      masters: routers.filter(({ master }) => master).length,
+      state: routers.map(({ master }) => (master ? 'M' : 'b')).join(''),
+    });
+  }
+  return ends;
+}
+
+for (const peersOnly of [true, false])
+  for (const learn of [true, false])
+    test(`routers of a VRRP group on two hosts have one master (${JSON.stringify({ peersOnly, learn })})`, () => {
+      const ends = elect(40, { peersOnly, learn });
+      assert.equal([ends[9]!.state, ends.at(-1)!.state], ['Mb', 'bM'], 'the higher priority takes over');
+      assert.ok(ends.every(({ masters }) => masters <= 1));
+    });
+
+test('frames from a gateway with the same address on both hosts pass, and the local gateway stays', () => {
+  const gateway: Station = { ip: '10.0.0.1', mac: '02:42:0a:00:00:01' };
+  const { frame, datagram, delivered, sent, a, b, placeOf, drops, count } = lab();
+  frame(b, udpFrame(gateway, ALL));
+  // A packet that the other host's gateway has routed.
+  datagram(C2.host, wrap(udpFrame({ ip: '10.9.9.9', mac: gateway.mac }, C1)));
+  assert.equal(
+    delivered.map(({ port }) => port),
+    [a],
+  );
+  frame(a, udpFrame(C1, gateway));
+  assert.equal([delivered.map(({ port }) => port), sent.length], [[b], 0]);
+  assert.equal([placeOf(gateway.mac), drops(), count('moved'), count('shared-source')], ['b', {}, 0, 1]);
 });
 
 test('a stranger’s announcement does not move a local address; a peer’s does, and the station takes it back', () => {
