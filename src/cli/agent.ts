@@ -42,7 +42,10 @@ older one is gone. "vtep show networks" lists the conflicts, the same on every h
 warns of a file with keys that other users can read, be it the configuration file, and refuses one that they can change.
 
 A key itself is accepted in place of a file, with a warning: other users can read it in the list of processes until vtep
-has started, and all the time where another program, such as sudo or npx, has it as an argument.`,
+has started, and all the time where another program, such as sudo or npx, has it as an argument.
+
+Errors never show a key, and --dry-run prints *** in place of each that is not in a file: replace *** by a file of keys
+before you use the output as a configuration.`,
     },
     {
       title: 'configuration file',

@@ -1,10 +1,11 @@
 /**
- * Hides keys that are arguments from `ps` and /proc/PID/cmdline, which every user can read. It imports no module of the
- * program, so that it runs before they load: until then, and in the command line of a parent such as sudo or npx, the key
- * is visible.
+ * Hides keys: those that are arguments, from `ps` and /proc/PID/cmdline, which every user can read; and all in errors and
+ * in the output of a dry run, which people log and paste. It imports no module of the program, so that it runs before
+ * they load: until then, and in the command line of a parent such as sudo or npx, the key is visible.
  */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
+/** Stands for a key. */
 const HIDDEN = '***';
 
 /** Overwrites the keys in the command line of this process, on Linux. Changes no argument that the program sees. */
@@ -46,3 +47,33 @@ export function withoutKeys(args: readonly string[]): string[] {
 function isSecret(text: string): boolean {
   return text.length > 8 && !existsSync(text);
 }
+
+/**
+ * A key of the gossip as people may see it: a file as it is, and a key as `***`. What is no path, has no extension and
+ * names no file counts as a key with a typing error.
+ */
+export function shownKey(text: string): string {
+  const isName = /^[./~]|\.[a-z]{1,8}$/i.test(text);
+  return looksLikeKey(text) || (isSecret(text) && !isName) ? HIDDEN : text;
+}
+
+/**
+ * A line of an error without the keys in it.
+ * @param args The arguments of the program, which the line may quote.
+ */
+export function withoutSecrets(line: string, args: readonly string[]): string {
+  const hidden = withoutKeys(args);
+  const isKey = (arg: string, i: number): boolean => hidden[i] === HIDDEN && shownKey(arg) === HIDDEN;
+  const values = args.flatMap((arg) => [arg, ...arg.split(/[=,](?=[^=])/)]);
+  const secrets = [...args.filter(isKey), ...values.filter(looksLikeKey)];
+  return secrets.reduce((rest, secret) => rest.replaceAll(secret, HIDDEN), line).replace(WHOLE_KEYS, HIDDEN);
+}
+
+/** Whether a text looks like a key in base64, perhaps with a typing error. */
+function looksLikeKey(text: string): boolean {
+  if (!/^[A-Za-z0-9+/_-]{16,}={0,2}$/.test(text) || existsSync(text)) return false;
+  return text.endsWith('=') || [/^[^/]{20}/, /[a-z]/, /[A-Z]/, /[0-9]/].every((part) => part.test(text));
+}
+
+/** Keys of 32 and of 16 bytes. */
+const WHOLE_KEYS = /(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{43}=|[A-Za-z0-9+/_-]{22}==)(?!=)/g;

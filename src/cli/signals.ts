@@ -2,6 +2,7 @@
 import { compare, HostError, merge, type Logger, type Overlay } from '../host/index.js';
 import { SchemaError, type Plan, type Request } from '../schema/index.js';
 import { UsageError } from './flags.js';
+import { withoutSecrets } from './hide-keys.js';
 import { type Service } from './service.js';
 
 /** Waits for the first reason to stop; a second signal ends the process at once. */
@@ -80,7 +81,7 @@ export class Hangup {
     } catch (error) {
       const known = error instanceof UsageError || error instanceof SchemaError || error instanceof HostError;
       const { message, stack } = error as Error;
-      log.error('reload', `SIGHUP: the configuration stays as it was: ${message}`, known ? {} : { stack });
+      log.error('reload', `SIGHUP: the configuration stays as it was: ${withoutSecrets(message, [])}`, known ? {} : { stack });
       return;
     }
     const { requests, restart } = compare(this.#running, next);

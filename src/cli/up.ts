@@ -3,6 +3,7 @@ import { applyMtus, HostError, LEVELS, Overlay, tapMtu, type AllCounters, type L
 import { findWarnings, problemText, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
+import { shownKey } from './hide-keys.js';
 import { keyWarnings } from './key-warnings.js';
 import { type Manual, type Section } from './manual.js';
 import { Service } from './service.js';
@@ -143,8 +144,15 @@ async function dryRun(plan: Plan, log: Logger): Promise<number> {
     if (!(error instanceof HostError)) throw error;
     log.warning('mtu', error.message); // the plan may be meant for another machine
   }
-  print(jsonLines(plan));
+  print(jsonLines(withoutItsKeys(plan)));
   return 0;
+}
+
+/** The plan with `***` for each key that is not in a file: a dry run may be logged, or pasted into a question. */
+function withoutItsKeys(plan: Plan): Plan {
+  return plan.gossip === undefined
+    ? plan
+    : { ...plan, gossip: { ...plan.gossip, keys: plan.gossip.keys.map(shownKey) } };
 }
 
 /** Describes the running VTEP for programs. */

@@ -295,7 +295,9 @@ function parseJson(line: string): unknown {
   try {
     return JSON.parse(line);
   } catch (error) {
-    throw new HostError(`a request must be a JSON object on one line: ${(error as Error).message}`);
+    // Without the part of the request that V8 quotes: it may have a key.
+    const why = (error as Error).message.replace(/, (?:\.\.\.)?".*$/s, '');
+    throw new HostError(`a request must be a JSON object on one line: ${why}`);
   }
 }
 

@@ -22,7 +22,12 @@ const hex = Type.String({
 const listing = { vni: Type.Optional(vni) };
 const peer = { vni, address: Ip };
 const endpoint = { vni, ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) };
-const key = Type.String({ minLength: 1, maxLength: 64, expected: 'a key in base64, or its fingerprint' });
+const key = Type.String({
+  minLength: 1,
+  maxLength: 64,
+  expected: 'a key in base64, or its fingerprint',
+  secret: true,
+});
 const packet = {
   port: Type.Optional(Type.String()),
   frame: Type.Optional(hex),

@@ -16,6 +16,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { withoutKeys } from '../../src/cli/hide-keys.js';
 import { readKeys } from '../../src/host/gossip-keys.js';
+import { parseRequest } from '../../src/schema/index.js';
 import { REPOSITORY, VTEP, waitFor, type Outcome } from '../support/lab.js';
 
 const KEY = Buffer.alloc(32, 0xa7).toString('base64');
@@ -168,6 +169,81 @@ test('a configuration file with keys is treated as a key file', async () => {
   assert.is(wrong.code, 2);
   assert.match(wrong.stderr, /gossip\.keys: expected a list of keys and files of keys$/m);
   assert.not.ok(wrong.stderr.includes(KEY.slice(0, 10)), wrong.stderr);
+});
+
+test('a dry run prints no key, with typing errors or without, and prints files of keys', async () => {
+  const file = keyFile('k', 0o600);
+  const own = { local: '127.0.0.1', gossip: { networks: [{ id: 'a', vni: 1, subnet: '10.0.0.0/24' }] } };
+  const kinds = { [file]: file, '-': '-', '/etc/none.key': '/etc/none.key', 'later.key': 'later.key' };
+  const wrong = [
+    KEY,
+    KEY.slice(1),
+    `${KEY}x`,
+    `${KEY}=`,
+    `/${KEY}`,
+    KEY.slice(0, -1),
+    `"${KEY}"`,
+    KEY.replace('p', ' '),
+  ];
+  const keys = [...Object.keys(kinds), ...wrong];
+  const shown = [...Object.values(kinds), ...wrong.map(() => '***')];
+  const given = await vtep([...agentArgs('--dry-run'), ...keys.map((key) => `--key=${key}`)]);
+  const path = join(directory, 'inline');
+  writeFileSync(path, JSON.stringify({ ...own, gossip: { ...own.gossip, keys } }), { mode: 0o600 });
+  const inline = await vtep(['agent', '--config', path, '--dry-run']);
+  for (const { code, stdout, stderr } of [given, inline]) {
+    assert.is(code, 0, stderr);
+    assert.equal((JSON.parse(stdout) as { gossip: { keys: string[] } }).gossip.keys, shown);
+    assert.not.ok((stdout + stderr).includes(KEY.slice(2, 12)), stdout + stderr);
+  }
+});
+
+test('a key in the wrong place of the command line or of a file is not shown', async () => {
+  const short = Buffer.alloc(24, 0xa7).toString('base64') + 'Q0';
+  const path = join(directory, 'misplaced');
+  const own = { local: '127.0.0.1', gossip: { join: [KEY], [KEY]: 1, networks: [] } };
+  writeFileSync(path, JSON.stringify(own), { mode: 0o600 });
+  const places = [
+    [KEY],
+    ['help', 'up', KEY],
+    ['agent', KEY],
+    ['agent', short],
+    ['agent', `${KEY}x`],
+    ['gossip', KEY],
+    ['gossip', 'install', KEY, KEY],
+    ['gossip', 'install', KEY, 'mistyped key of mine', '--control', '/run/x'],
+    ['gossip', 'keys', KEY],
+    ['show', KEY],
+    ['show', 'fdb', `--json=${KEY}`],
+    ['show', 'fdb', '--timeout', KEY],
+    ['capture', '--control', directory, KEY],
+    agentArgs('--name', KEY, '--name', KEY),
+    agentArgs('--join', `a,${KEY}`),
+    ['agent', '--network', KEY],
+    ['agent', '--config', path],
+  ];
+  await Promise.all(
+    places.map(async (args) => {
+      const { code, stdout, stderr } = await vtep(args);
+      assert.is(code, 2, args.join(' ') + stderr);
+      assert.not.match(stdout + stderr, new RegExp(`${KEY.slice(2, 12)}|mistyped`), args.join(' '));
+    }),
+  );
+  // What is not a key is shown, to find the error.
+  const long = 'a-name-of-a-network-that-is-too-long-to-be-true';
+  assert.match((await vtep(['agent', long])).stderr, new RegExp(`"${long}" is not expected here`));
+  assert.match((await vtep([...agentArgs(), '--key', '/nowhere/vtep.key'])).stderr, /\/nowhere\/vtep\.key/);
+});
+
+test('the control socket repeats no key of a request', () => {
+  for (const command of ['install-key', 'use-key', 'remove-key'])
+    for (const key of [[KEY], { key: KEY }, `${KEY}${KEY}`, [[KEY]]])
+      try {
+        parseRequest({ command, key });
+        assert.unreachable();
+      } catch (error) {
+        assert.is((error as Error).message, 'key: expected a key in base64, or its fingerprint');
+      }
 });
 
 test('keygen -o: mode 0600 with any umask, no link is followed, and a file open for others keeps the old content', async () => {
