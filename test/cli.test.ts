@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { countersTable, prometheus } from '../src/cli/counters.js';
 import { flagHelp, parseFlags, UsageError, type Flag } from '../src/cli/flags.js';
 import { sentences } from '../src/cli/last-resort.js';
+import { jsonLines } from '../src/cli/streams.js';
 import { table } from '../src/cli/table.js';
 import { COMMON, readPlan, SINGLE } from '../src/cli/up-config.js';
 import { addressSpaceLimit } from '../src/host/linux/limits.js';
@@ -98,6 +99,23 @@ test('tables: numbers are aligned to the right', () => {
     ['NAME    N', 'a       5', 'bcdef  12'],
   );
   assert.equal(table(['NAME', 'N'], []), ['NAME  N']);
+  const long = 'x'.repeat(65);
+  assert.equal(
+    table(
+      ['NAME', 'N'],
+      [
+        [long, 1],
+        ['a', 12],
+      ],
+    ),
+    [`NAME${' '.repeat(60)}   N`, `${long}   1`, `a${' '.repeat(63)}  12`],
+    'a cell beyond 64 characters does not widen the column',
+  );
+});
+
+test('JSON is indented entry by entry as JSON.stringify does it', () => {
+  for (const value of [[], {}, null, 5, [[], {}, [1, [2, { a: 'x\ny' }]]], { a: [1], b: {} }, [undefined]])
+    assert.is([...jsonLines(value)].join('\n'), JSON.stringify(value, null, 2));
 });
 
 function planOf(...args: string[]): ReturnType<typeof readPlan> {

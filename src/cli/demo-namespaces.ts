@@ -57,7 +57,7 @@ export async function namespaces(count: number, engine: string, keep: boolean, h
     print(indent(packets.map((packet) => lineOf(toShown(packet)))));
 
     heading('What host 1 knows');
-    print(indent(VIEWS.fdb(await query(scene.control(1), { command: 'fdb' }))));
+    print(indent([...VIEWS.fdb(await query(scene.control(1), { command: 'fdb' }))]));
 
     const echo = packets.findIndex(({ place, direction }, i) => place === UNDERLAY && direction === 'out' && i > 0);
     if (echo > 0) {

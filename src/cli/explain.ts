@@ -5,7 +5,7 @@ import { type Explanation } from '../vtep/index.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
 import { noRest, parseFlags, requireValues, UsageError, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
-import { jsonLines, print } from './streams.js';
+import { jsonLines, printAll } from './streams.js';
 
 const FLAGS: readonly Flag[] = [
   CONTROL,
@@ -55,7 +55,7 @@ export async function run(args: string[]): Promise<number> {
       : { command: 'explain', from: from!, datagram: octets(flags, 'datagram') },
     { timeout },
   );
-  print(flags.on('json') ? jsonLines(explanation) : readable(explanation));
+  await printAll(flags.on('json') ? jsonLines(explanation) : readable(explanation));
   return explanation.delivered.length + explanation.transmitted.length > 0 ? 0 : 3;
 }
 

@@ -20,8 +20,8 @@ import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { requireHostPorts } from './host-ports.js';
 import { requireControl } from './control-flags.js';
-import { jsonLines, print } from './streams.js';
-import { table } from './table.js';
+import { jsonLines, print, printAll } from './streams.js';
+import { rowsOf, tableLines } from './table.js';
 
 const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'control socket of an agent on this host' };
 const JOIN: Flag = { name: 'join', value: 'HOST[:PORT]', many: true, text: 'a member to ask, by name or address' };
@@ -178,7 +178,7 @@ async function members(flags: Parsed): Promise<number> {
   const list = flags.given.has('join')
     ? listed(await queryAny(flags))
     : await query(requireControl(flags), { command: 'members' });
-  print(flags.on('json') ? jsonLines(list) : membersTable(list));
+  await printAll(flags.on('json') ? jsonLines(list) : membersTable(list));
   return 0;
 }
 
@@ -236,7 +236,7 @@ async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', 
   const control = requireControl(flags);
   const request = command === 'keys' ? { command } : { command, key: keyText(text!, command) };
   const list = await query(control, request);
-  print(flags.on('json') ? jsonLines(list) : keysTable(list));
+  await printAll(flags.on('json') ? jsonLines(list) : keysTable(list));
   return 0;
 }
 
@@ -246,9 +246,13 @@ function keyText(text: string, command: 'install-key' | 'use-key' | 'remove-key'
   return Buffer.from(keyOfArgument('KEY', text, warn)).toString('base64');
 }
 
-function keysTable(list: readonly KeyListing[]): string[] {
-  return table(
+function keysTable(list: readonly KeyListing[]): Iterable<string> {
+  return tableLines(
     ['KEY', 'BITS', 'USE'],
-    list.map(({ fingerprint, bits, primary }) => [fingerprint, bits, primary ? 'encrypts and decrypts' : 'decrypts']),
+    rowsOf(list, ({ fingerprint, bits, primary }) => [
+      fingerprint,
+      bits,
+      primary ? 'encrypts and decrypts' : 'decrypts',
+    ]),
   );
 }

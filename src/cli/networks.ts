@@ -1,11 +1,11 @@
 import { type NetworkListing } from '../host/index.js';
-import { table } from './table.js';
+import { rowsOf, tableLines } from './table.js';
 
 /** Formats the networks of an agent, and the conflicts in them, as lines. */
-export function networksTables(list: readonly NetworkListing[]): string[] {
-  const networks = table(
+export function* networksTables(list: readonly NetworkListing[]): Generator<string> {
+  yield* tableLines(
     ['NETWORK', 'VNI', 'SUBNET', 'STATE', 'ENDPOINTS HERE', 'REFUSED', 'ELSEWHERE', 'CONFLICTS', 'MEMBERS'],
-    list.map(({ network, vni, subnet, attached, inSync, local, refused, remote, conflicts, members }) => [
+    rowsOf(list, ({ network, vni, subnet, attached, inSync, local, refused, remote, conflicts, members }) => [
       network,
       vni,
       subnet,
@@ -18,21 +18,18 @@ export function networksTables(list: readonly NetworkListing[]): string[] {
     ]),
   );
   const conflicts = list.flatMap((network) => network.conflicts);
-  if (conflicts.length === 0) return networks;
+  if (conflicts.length === 0) return;
   const time = (since: number): string => (since === 0 ? '-' : new Date(since).toISOString());
-  return [
-    ...networks,
-    '',
-    ...table(
-      ['CONFLICT IN', 'REFUSED', 'AT', 'HELD BY', 'WITH', 'SINCE'],
-      conflicts.map(({ network, value, holds, holder, refused }) => [
-        network,
-        value,
-        refused.node,
-        holder.node,
-        holds,
-        time(holder.since),
-      ]),
-    ),
-  ];
+  yield '';
+  yield* tableLines(
+    ['CONFLICT IN', 'REFUSED', 'AT', 'HELD BY', 'WITH', 'SINCE'],
+    rowsOf(conflicts, ({ network, value, holds, holder, refused }) => [
+      network,
+      value,
+      refused.node,
+      holder.node,
+      holds,
+      time(holder.since),
+    ]),
+  );
 }

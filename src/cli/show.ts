@@ -9,8 +9,8 @@ import { integerOf, noRest, parseFlags, refuseBeside, UsageError, type Flag } fr
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { networksTables } from './networks.js';
-import { jsonLines, print } from './streams.js';
-import { table } from './table.js';
+import { jsonLines, printAll } from './streams.js';
+import { rowsOf, tableLines } from './table.js';
 
 const FLAGS: readonly Flag[] = [
   CONTROL,
@@ -44,10 +44,10 @@ type Listed<T> = T & { vni: number };
 
 /** Formats each listing as lines of text. */
 export const VIEWS = {
-  fdb: (result: unknown): string[] =>
-    table(
+  fdb: (result: unknown): Iterable<string> =>
+    tableLines(
       ['VNI', 'MAC', 'BEHIND', 'TYPE', 'AGE (s)'],
-      (result as Listed<FdbListing>[]).map((entry) => [
+      rowsOf(result as Listed<FdbListing>[], (entry) => [
         entry.vni,
         entry.mac,
         entry.vtep === null ? `port ${entry.port}` : `VTEP ${entry.vtep}`,
@@ -55,10 +55,10 @@ export const VIEWS = {
         entry.static ? '-' : String(Math.round(entry.age / 1000)),
       ]),
     ),
-  neighbors: (result: unknown): string[] =>
-    table(
+  neighbors: (result: unknown): Iterable<string> =>
+    tableLines(
       ['VNI', 'IP', 'MAC', 'VTEP', 'STATE'],
-      (result as Listed<NeighborListing>[]).map(({ vni, ip, mac, vtep, hidden }) => [
+      rowsOf(result as Listed<NeighborListing>[], ({ vni, ip, mac, vtep, hidden }) => [
         vni,
         ip,
         mac,
@@ -66,17 +66,17 @@ export const VIEWS = {
         hidden ? 'hidden by a newer endpoint' : 'in effect',
       ]),
     ),
-  peers: (result: unknown): string[] =>
-    table(
+  peers: (result: unknown): Iterable<string> =>
+    tableLines(
       ['VNI', 'ADDRESS', 'PORT'],
-      (result as Listed<{ address: string; port: number }>[]).map(({ vni, address, port }) => [vni, address, port]),
+      rowsOf(result as Listed<{ address: string; port: number }>[], ({ vni, address, port }) => [vni, address, port]),
     ),
-  members: (result: unknown): string[] => membersTable(result as MemberListing[]),
-  networks: (result: unknown): string[] => networksTables(result as NetworkListing[]),
-  remotes: (result: unknown): string[] =>
-    table(
+  members: (result: unknown): Iterable<string> => membersTable(result as MemberListing[]),
+  networks: (result: unknown): Iterable<string> => networksTables(result as NetworkListing[]),
+  remotes: (result: unknown): Iterable<string> =>
+    tableLines(
       ['ADDRESS', 'PORT', 'MTU', 'UNDELIVERED', 'LAST'],
-      (result as RemoteListing[]).map(({ address, port, mtu, undelivered, reason }) => [
+      rowsOf(result as RemoteListing[], ({ address, port, mtu, undelivered, reason }) => [
         address,
         port,
         mtu ?? '-',
@@ -84,7 +84,7 @@ export const VIEWS = {
         reason || '-',
       ]),
     ),
-  counters: (result: unknown): string[] => countersTable(result as AllCounters),
+  counters: (result: unknown): Iterable<string> => countersTable(result as AllCounters),
 } as const;
 type View = keyof typeof VIEWS;
 /** Listings that --vni can restrict to one network. */
@@ -111,7 +111,7 @@ export async function run(args: string[]): Promise<number> {
     throw new UsageError(`--vni does not go with ${command}; use it with ${OF_NETWORKS.join(', ')}`);
   const timeout = timeoutOf(flags);
   const result: unknown = await query(control, { command, ...(vni === undefined ? {} : { vni }) }, { timeout });
-  print(
+  await printAll(
     flags.on('prometheus')
       ? prometheus(result as AllCounters)
       : flags.on('json')

@@ -81,7 +81,11 @@ export class Hangup {
     } catch (error) {
       const known = error instanceof UsageError || error instanceof SchemaError || error instanceof HostError;
       const { message, stack } = error as Error;
-      log.error('reload', `SIGHUP: the configuration stays as it was: ${withoutSecrets(message, [])}`, known ? {} : { stack });
+      log.error(
+        'reload',
+        `SIGHUP: the configuration stays as it was: ${withoutSecrets(message, [])}`,
+        known ? {} : { stack },
+      );
       return;
     }
     const { requests, restart } = compare(this.#running, next);

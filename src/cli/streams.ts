@@ -58,9 +58,48 @@ export function onBroken(listener: (error: Error) => void): void {
   process.stdout.on('error', listener);
 }
 
-/** The lines of a value as indented JSON. `JSON.stringify` escapes line feeds, so each line is one of the layout. */
-export function jsonLines(value: unknown): string[] {
-  return (JSON.stringify(value, null, 2) ?? 'null').split('\n');
+/** Most characters of an entry whose JSON is indented: blanks may make it 17 times as long. */
+const MAX_INDENTED = 1 << 20;
+
+/**
+ * The lines of a value as indented JSON, entry by entry if it is a list. `JSON.stringify` escapes line feeds, so each line
+ * is one of the layout. An entry of more than `MAX_INDENTED` characters is one line.
+ */
+export function* jsonLines(value: unknown): Generator<string> {
+  if (!Array.isArray(value) || value.length === 0) return yield* indented(value);
+  yield '[';
+  for (const [i, entry] of value.entries()) {
+    let held: string | undefined;
+    for (const line of indented(entry)) {
+      if (held !== undefined) yield held;
+      held = `  ${line}`;
+    }
+    yield `${held}${i < value.length - 1 ? ',' : ''}`;
+  }
+  yield ']';
+}
+
+function indented(value: unknown): string[] {
+  const compact = JSON.stringify(value) ?? 'null';
+  return compact.length > MAX_INDENTED ? [compact] : (JSON.stringify(value, null, 2) ?? 'null').split('\n');
+}
+
+/** Lines to print at a time. */
+const BLOCK = 256;
+
+/** Prints any number of lines on standard output, no faster than they are read. @throws HostError if a write fails. */
+export async function printAll(lines: Iterable<string>): Promise<void> {
+  const output = new BatchOutput();
+  let block: string[] = [];
+  for (const line of lines) {
+    block.push(line);
+    if (block.length < BLOCK) continue;
+    await output.print(block);
+    if (output.closed) return;
+    block = [];
+  }
+  await output.print(block);
+  await output.flush();
 }
 
 /** Approximate number of characters to collect before writing. */

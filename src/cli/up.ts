@@ -7,7 +7,7 @@ import { shownKey } from './hide-keys.js';
 import { keyWarnings } from './key-warnings.js';
 import { type Manual, type Section } from './manual.js';
 import { Service } from './service.js';
-import { jsonLines, print } from './streams.js';
+import { jsonLines, printAll } from './streams.js';
 import { Hangup, Stopping, type Reread } from './signals.js';
 import { ServiceOutput } from './service-output.js';
 import { COMMON, named, namesFor, readPlan, SINGLE } from './up-config.js';
@@ -144,7 +144,7 @@ async function dryRun(plan: Plan, log: Logger): Promise<number> {
     if (!(error instanceof HostError)) throw error;
     log.warning('mtu', error.message); // the plan may be meant for another machine
   }
-  print(jsonLines(withoutItsKeys(plan)));
+  await printAll(jsonLines(withoutItsKeys(plan)));
   return 0;
 }
 

@@ -23,6 +23,12 @@ const LINES = 6;
  */
 const MAX_LINE = 16 << 20;
 const MAX_RESULT = 128 << 20;
+/**
+ * The same, in entries and in values of any kind, which take some 60 bytes each. The table of MAC addresses of a network
+ * has 65,536 entries with 6 values each.
+ */
+const MAX_ENTRIES = 1 << 20;
+const MAX_VALUES = 8 << 20;
 /** Most lists and objects inside one another; a reply has 6. */
 const MAX_DEPTH = 16;
 /** Most characters of an error that the VTEP reports. */
@@ -34,11 +40,15 @@ const MAX_ERROR = 1000;
  */
 export async function ask(path: string, request: Request, options: AskOptions = {}): Promise<unknown> {
   const parts: unknown[][] = [];
-  let length = 0;
-  for await (const { result, last, size } of replies(path, request, options)) {
-    if (last && parts.length === 0) return result;
+  let [length, entries, values] = [0, 0, 0];
+  for await (const { result, last, size, count } of replies(path, request, options)) {
     length += size;
-    if (length > MAX_RESULT) throw tooLong(path, 'result', MAX_RESULT);
+    values += count;
+    entries += Array.isArray(result) ? result.length : 0;
+    if (length > MAX_RESULT) throw tooLong(path, 'result', `longer than ${MAX_RESULT >> 20} MiB`);
+    if (entries > MAX_ENTRIES) throw tooLong(path, 'result', `longer than ${MAX_ENTRIES} entries`);
+    if (values > MAX_VALUES) throw tooLong(path, 'result', `longer than ${MAX_VALUES} values`);
+    if (last && parts.length === 0) return result;
     parts.push(result as unknown[]);
   }
   return parts.flat();
@@ -58,7 +68,7 @@ async function* replies(
   path: string,
   request: Request,
   { timeout = TIMEOUT, signal }: AskOptions,
-): AsyncGenerator<{ result: unknown; dropped?: number; last: boolean; size: number }> {
+): AsyncGenerator<{ result: unknown; dropped?: number; last: boolean; size: number; count: number }> {
   const socket = connect(path);
   socket.setEncoding('utf8');
   const abort = (): void => void socket.destroy();
@@ -90,15 +100,16 @@ async function* replies(
       for (const start of starts) {
         const line = pieces.join('');
         pieces = [start];
-        const reply = parseReply(path, line);
+        const count = valuesIn(line);
+        const reply = parseReply(path, line, count);
         if (!reply.ok) throw new HostError(oneLine(reply.error));
         const { result, dropped, more } = reply;
-        yield { result, ...(dropped === undefined ? {} : { dropped }), last: more !== true, size: line.length };
+        yield { result, ...(dropped === undefined ? {} : { dropped }), last: more !== true, size: line.length, count };
         if (more !== true) return;
         lineLeft = timeout;
       }
       length = starts.length === 0 ? length + value.length : pieces[0]!.length;
-      if (length > MAX_LINE) throw tooLong(path, 'line', MAX_LINE);
+      if (length > MAX_LINE) throw tooLong(path, 'line', `longer than ${MAX_LINE >> 20} MiB`);
     }
   } catch (error) {
     if (signal?.aborted === true) return;
@@ -132,10 +143,14 @@ async function within<T>(promise: Promise<T>, milliseconds: number, late: () => 
   }
 }
 
-/** @throws HostError */
-function parseReply(path: string, line: string): Reply {
+/**
+ * @param values As `valuesIn` counts them.
+ * @throws HostError
+ */
+function parseReply(path: string, line: string, values: number): Reply {
+  if (values > MAX_VALUES) throw tooLong(path, 'line', `longer than ${MAX_VALUES} values`);
   try {
-    const reply: unknown = isFlat(line) ? JSON.parse(line) : null;
+    const reply: unknown = values < 0 ? null : JSON.parse(line);
     if (isReply(reply)) return reply;
   } catch {
     // not a reply of a VTEP
@@ -155,19 +170,25 @@ function isReply(value: unknown): value is Reply {
   );
 }
 
-/** Whether a JSON text has few levels: what walks over its value later may recurse. */
-function isFlat(json: string): boolean {
+/**
+ * The number of values in a JSON text, about; -1 if it has more than `MAX_DEPTH` levels: what walks over its value later
+ * may recurse.
+ */
+function valuesIn(json: string): number {
   let depth = 0;
+  let values = 0;
   let inString = false;
   for (let i = 0; i < json.length; i++) {
     const char = json[i]!;
     if (char === '"') inString = !inString;
     else if (inString) i += char === '\\' ? 1 : 0;
     else if (char === '[' || char === '{') {
-      if (++depth > MAX_DEPTH) return false;
-    } else if (char === ']' || char === '}') depth--;
+      if (++depth > MAX_DEPTH) return -1;
+      values++;
+    } else if (char === ',') values++;
+    else if (char === ']' || char === '}') depth--;
   }
-  return true;
+  return values;
 }
 
 /** Text of the VTEP as a part of an error: one line, not longer than a person reads. */
@@ -179,9 +200,9 @@ function oneLine(text: string): string {
   return text.length > MAX_ERROR ? `${line}...` : line;
 }
 
-function tooLong(path: string, what: string, most: number): HostError {
+function tooLong(path: string, what: string, how: string): HostError {
   return new HostError(
-    `the process that listens on ${path} is not a VTEP, or has too much to say: a ${what} of its reply is longer than ${most >> 20} MiB`,
+    `the process that listens on ${path} is not a VTEP, or has too much to say: a ${what} of its reply is ${how}`,
   );
 }
 

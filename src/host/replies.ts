@@ -63,10 +63,15 @@ const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: 'a VNI' });
 const textOrNull = Type.Union([text, Type.Null()], { expected: 'a text or null' });
 const countOrNull = Type.Union([count, Type.Null()], { expected: 'an integer or null' });
 const texts = Type.Array(text, { maxItems: MANY });
+/** Most names of a record of counts; those of an agent are some 60. */
+const MAX_NAMES = 1024;
 /** Counts by name: at least those of `names`. */
 const counts = (names: readonly string[] = []): TSchema =>
   Type.Intersect([
-    Type.Record(Type.String({ pattern: '^[A-Za-z][\\w -]{0,63}$' }), count, { additionalProperties: false }),
+    Type.Record(Type.String({ pattern: '^[A-Za-z][\\w -]{0,63}$' }), count, {
+      additionalProperties: false,
+      maxProperties: MAX_NAMES,
+    }),
     Type.Object(Object.fromEntries(names.map((name) => [name, count]))),
   ]);
 const byName = { counts: counts(COUNTS.map(([name]) => name)), drops: counts() };

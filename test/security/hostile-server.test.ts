@@ -192,6 +192,70 @@ test('a list without an end is not collected beyond 128 MiB', async () => {
   assert.ok(ended.memory < 900, `${ended.memory} MiB`);
 });
 
+/** A page of the shortest entries, and one entry with cells of the greatest length. */
+const remote = { address: 'a', port: 0, mtu: null, undelivered: 0, reason: '' };
+const wide = line([{ ...remote, address: 'x'.repeat(1024), reason: 'y'.repeat(1024) }]);
+const short = (count: number): string =>
+  `{"ok":true,"more":true,"result":[${Array(count).fill(JSON.stringify(remote)).join(',')}]}\n`;
+const PER_PAGE = 240_000;
+
+/** Sends a page some times, no faster than it is read, and then the end. */
+function sendPages(page: string, times: number, end: string): (socket: Socket) => void {
+  return (socket) => {
+    const next = (left: number): void => {
+      if (left === 0) socket.end(end);
+      else if (socket.write(page)) next(left - 1);
+      else socket.once('drain', () => next(left - 1));
+    };
+    next(times);
+  };
+}
+
+test('a list of more than a million entries is refused', async () => {
+  await hostile(sendPages(short(PER_PAGE), 5, wide));
+  const ended = await vtep('show', 'remotes', '--control', path);
+  failed(ended, 'show', /a result of its reply is longer than 1048576 entries$/);
+  assert.ok(ended.memory < 900, `${ended.memory} MiB`);
+});
+
+for (const [flags, most] of [
+  [[], 120e6],
+  [['--json'], 150e6],
+] as const)
+  test(`one wide cell does not widen ${2 * PER_PAGE} lines${flags.join()}`, async () => {
+    await hostile(sendPages(short(PER_PAGE), 2, wide));
+    const ended = await vtep('show', 'remotes', ...flags, '--control', path);
+    assert.is(ended.code, 0, ended.stderr);
+    assert.ok(ended.stdout.length < most, `${ended.stdout.length} characters`);
+    if (flags.length === 0) assert.is(ended.stdout.indexOf('\n', 100) - ended.stdout.indexOf('\n') - 1, 91);
+    else assert.is((JSON.parse(ended.stdout) as unknown[]).length, 2 * PER_PAGE + 1);
+    assert.ok(ended.memory < 900, `${ended.memory} MiB`);
+  });
+
+const entryWith = (count: number, value: string): string =>
+  `{"ok":true,"more":true,"result":[${JSON.stringify(member).slice(0, -1)},"x":${'['.repeat(10)}${Array(count).fill(value).join(',')}${']'.repeat(10)}}]}\n`;
+
+test('small values in unknown fields are bounded', async () => {
+  await hostile(sendPages(entryWith(1_300_000, '{}'), 8, line([])));
+  const ended = await vtep('show', 'members', '--control', path);
+  failed(ended, 'show', /a result of its reply is longer than 8388608 values$/);
+  assert.ok(ended.memory < 1200, `${ended.memory} MiB`);
+});
+
+test('an entry that indentation would make 17 times as long is printed without it', async () => {
+  await hostile(sendPages(entryWith(7_000_000, '0'), 1, line([])));
+  const ended = await vtep('show', 'members', '--json', '--control', path);
+  assert.is(ended.code, 0, ended.stderr);
+  assert.ok(ended.stdout.length < 16e6, `${ended.stdout.length} characters`);
+  assert.ok(ended.memory < 900, `${ended.memory} MiB`);
+});
+
+test('counters of more names than there can be are refused', async () => {
+  const many = Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`E${i}`, 1]));
+  await hostile((socket) => void socket.end(line({ vtep: { counts: {}, drops: many, segments: [] }, engine: {} })));
+  failed(await show('counters'), 'show', /its answer to "counters" is wrong: vtep/);
+});
+
 for (const [name, text, every, limit] of [
   ['an octet at a time', 'x', 100, 1000],
   ['empty parts', line([], { more: true }), 300, 6000],
