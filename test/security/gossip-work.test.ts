@@ -369,7 +369,7 @@ for (const [what, recordOf] of Object.entries(FLOODS))
     peers.addLocal({ id: 'mine', ip: '10.8.0.1/8', mac: '02:00:00:00:00:01' }, member.now);
     member.pass(12_000);
     let time = 5000;
-    const events = (all: readonly Uint8Array[]): void => member.stream(encodeUser(db.compound([...all])));
+    const events = (all: readonly Uint8Array[]): void => member.stream(encodeUser(db.compound([...all])), '10.0.0.2');
     const record = (key: string, table: string, ip: string, mac: string, vtep: string, since: number): Uint8Array =>
       db.wrap(db.TABLE_EVENT, db.tableEvent, {
         ...{ type: db.CREATE, time: ++time, node: 'a', network, table, key, residual: 0 },
