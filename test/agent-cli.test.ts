@@ -209,7 +209,7 @@ test('keys: base64 or a file; never printed', async () => {
   );
   assert.match(
     thrown(() => keysOf([join(directory, 'none')])),
-    /^the key's file cannot be read: ENOENT/,
+    /^there is no file .*\/none$/,
   );
   writeFileSync(file, `${key(1)}\n${key(9, 5)}\n`);
   assert.match(
@@ -264,10 +264,7 @@ test('keygen writes a file that only its owner can read, and overwrites none', a
     `${directory}/no/key cannot be written: no such directory`,
   );
   if (existsSync('/dev/full'))
-    assert.is(
-      await keygen('-o', '/dev/full', '--force'),
-      '/dev/full cannot be written: no space is left on the device',
-    );
+    assert.is(await keygen('-o', '/dev/full', '--force'), '/dev/full is not a regular file; choose another file');
 });
 
 test('a warning names a key file that others can read, and the fix', () => {
@@ -364,7 +361,10 @@ test('a query does not add a member to the cluster; an error reports an address 
   const keyed = await queryCluster({ address, port }, new Keyring([new Uint8Array(16)])).catch(
     (error: Error) => error.message,
   );
-  assert.is(keyed, `127.0.0.1:${port}: it does not encrypt its gossip, and we do; give it our --key`);
+  assert.is(
+    keyed,
+    `127.0.0.1:${port}: it is not encrypted; if it is one of your agents, start it with the key of this cluster`,
+  );
   const twice = await GossipHost.open({ name: 'b', address: '127.0.0.1', port }).catch((error: Error) => error.message);
   assert.match(String(twice), new RegExp(`^gossip on 127\\.0\\.0\\.1:${port}: the port is in use`));
   const nowhere = await GossipHost.open({ name: 'b', address: '203.0.113.7', port: 0 }).catch(

@@ -396,7 +396,7 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
   [
     ['agent', '--network', 'a:1:10.0.0.0/8', '--local', '127.0.0.1', '--key', '/nonexistent'],
     2,
-    /^vtep agent: --key: the key's file cannot be read: .*\nSee vtep agent --help\n$/,
+    /^vtep agent: --key: there is no file .*\nSee vtep agent --help\n$/,
   ],
   [['gossip', 'keygem'], 2, /^vtep gossip: unknown action "keygem"; did you mean "keygen"\?\nSee vtep gossip/],
   [['show'], 2, /^vtep show: missing: WHAT, one of fdb, neighbors, peers, members, networks, remotes, counters\n/],

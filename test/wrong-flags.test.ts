@@ -234,7 +234,7 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
     `--join: expected ${HOST}, got "224.0.0.1:7946", a multicast address`,
   ],
   [['gossip', 'members', '--join', '127.0.0.1:1', '--key', 'abc!'], /^--key: the key \(4 characters\) is not base64/],
-  [['gossip', 'members', '--join', '127.0.0.1:1', '--key', '/nonexistent'], /^--key: the key's file cannot be read: /],
+  [['gossip', 'members', '--join', '127.0.0.1:1', '--key', '/nonexistent'], /^--key: there is no file \/nonexistent$/],
   [
     ['gossip', 'members', '--join', '127.0.0.1:1', '--bind', '127.0.0.1'],
     '--bind does not go with "members"; usage: vtep gossip members --control PATH | --join HOST [--key KEY]',
@@ -283,7 +283,7 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   [['gossip', 'install', '0123abcd', ...SOCKET], /^KEY: the key has 6 bytes, not 16, 24 or 32/],
   [['gossip', 'use', ...SOCKET], 'missing: KEY, in base64, or a file with a key, or a fingerprint'],
   [['gossip', 'use', 'xyz!', ...SOCKET], /^KEY: the key \(4 characters\) is not base64/],
-  [['gossip', 'remove', '/nonexistent', ...SOCKET], /^KEY: the key's file cannot be read: /],
+  [['gossip', 'remove', '/nonexistent', ...SOCKET], /^KEY: there is no file \/nonexistent$/],
   [['gossip', 'remove', '0123abcd'], /^missing: --control PATH/],
 ];
 

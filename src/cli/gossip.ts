@@ -1,6 +1,6 @@
 /** `vtep gossip`: members, networks and entries of a cluster, and the keys of an agent. */
 import { randomBytes } from 'node:crypto';
-import { fstatSync } from 'node:fs';
+import { fstatSync, statSync } from 'node:fs';
 import {
   HostError,
   query,
@@ -35,7 +35,7 @@ const OUTPUT: Flag = {
   name: 'output',
   letter: 'o',
   value: 'FILE',
-  text: 'file to which "keygen" writes the key, with mode 600',
+  text: 'file to which "keygen" writes the key, with mode 600 ("-": standard output, the default)',
 };
 const FORCE: Flag = { name: 'force', text: 'let "keygen" overwrite FILE' };
 const JSON_FLAG: Flag = { name: 'json', text: 'print JSON; "watch" prints one object per line' };
@@ -163,11 +163,18 @@ async function keygen(flags: Parsed): Promise<number> {
   return 0;
 }
 
-/** Whether standard output is a file that others can read. */
+/**
+ * What others can do to the file on standard output; `undefined` if it is none, or if they can do nothing.
+ * @throws HostError if standard output takes no key: Node.js opens /dev/null in place of one that is closed.
+ */
 function keygenWarning(): string | undefined {
   const stats = fstatSync(1);
+  if (stats.isCharacterDevice() && stats.rdev === statSync('/dev/null', { throwIfNoEntry: false })?.rdev)
+    throw new HostError('standard output is closed, or /dev/null: the key would be lost; write it with -o FILE');
   if (!stats.isFile() || (stats.mode & 0o066) === 0) return undefined;
-  return `other users can read or change the file on standard output (mode ${(stats.mode & 0o777).toString(8)}); write the key with -o FILE`;
+  const verbs = [...((stats.mode & 0o044) === 0 ? [] : ['read']), ...((stats.mode & 0o022) === 0 ? [] : ['change'])];
+  const mode = (stats.mode & 0o777).toString(8);
+  return `other users can ${verbs.join(' and ')} the file on standard output (mode ${mode}); run "chmod 600" on it, or write the key with -o FILE`;
 }
 
 async function members(flags: Parsed): Promise<number> {

@@ -1,5 +1,5 @@
 /** Warnings about keys that other users can see, and errors about those that they can change. */
-import { exposureOf, HostError, isKeyText } from '../host/index.js';
+import { exposureOf, HostError, isKeyText, tamperingOf } from '../host/index.js';
 import { type Plan } from '../schema/index.js';
 import { UsageError, type Parsed } from './flags.js';
 
@@ -16,16 +16,20 @@ export function argumentWarnings(name: string, texts: readonly string[]): string
 }
 
 /**
- * What is unsafe about the keys of an agent: those of --key, or of the file of --config.
+ * What is unsafe about the keys of --key, and about the file of --config, which root runs even if it has no keys.
  * @throws UsageError if other users can change the configuration and its keys.
  */
 export function keyWarnings({ gossip }: Plan, flags: Parsed): string[] {
-  if (flags.given.has('key')) return argumentWarnings(flags.typed('key'), flags.values('key'));
+  const hasKey = flags.given.has('key');
+  const warnings = hasKey ? argumentWarnings(flags.typed('key'), flags.values('key')) : [];
   const path = flags.value('config');
-  if (path === undefined || !(gossip?.keys ?? []).some(isKeyText)) return [];
+  if (path === undefined) return warnings;
   try {
-    const warning = exposureOf('configuration file with keys', path);
-    return warning === undefined ? [] : [warning];
+    const warning =
+      !hasKey && (gossip?.keys ?? []).some(isKeyText)
+        ? exposureOf('configuration file with keys', path)
+        : tamperingOf('configuration file', path);
+    return warning === undefined ? warnings : [...warnings, warning];
   } catch (error) {
     throw error instanceof HostError ? new UsageError(`--config: ${error.message}`) : error;
   }

@@ -1,9 +1,11 @@
 /** Builds a configuration from the flags of `vtep up`, or from its file. */
-import { codeOf, HostError } from '../host/index.js';
+import { fileTrouble, HostError, readBounded } from '../host/index.js';
 import { plan, problemText, SchemaError, type Place, type Plan } from '../schema/index.js';
-import { MAX_CONFIG, readConfigText } from './config-text.js';
 import { JsonError, parseJson } from './json.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
+
+/** Most bytes of a configuration: some 200,000 endpoints. */
+const MAX_CONFIG = 16 << 20;
 
 /** Flags that may be combined with `--config`, and override the file. */
 export const COMMON: readonly Flag[] = [
@@ -330,41 +332,16 @@ function readConfig(path: string): unknown {
   const name = path === '-' ? 'standard input' : path;
   let text: string;
   try {
-    text = readConfigText(path);
+    text = readBounded(path, MAX_CONFIG);
   } catch (error) {
-    throw new UsageError(`--config: ${name} cannot be read: ${fileTrouble(error)}`);
+    const trouble = fileTrouble(error, `it has more than ${MAX_CONFIG >> 20} MiB; is it a configuration?`);
+    throw new UsageError(`--config: ${name} cannot be read: ${trouble}`);
   }
   try {
     return parseJson(text);
   } catch (error) {
     if (!(error instanceof JsonError)) throw error;
     throw new UsageError(`${name}:${error.line}:${error.column}: ${error.message}`);
-  }
-}
-
-/** Describes why a file cannot be read. */
-function fileTrouble(error: unknown): string {
-  switch (codeOf(error)) {
-    case 'ENOENT':
-      return 'there is no such file';
-    case 'ENOTDIR':
-      return 'a part of its path is not a directory';
-    case 'EISDIR':
-      return 'it is a directory';
-    case 'EACCES':
-    case 'EPERM':
-      return 'permission denied';
-    case 'ELOOP':
-      return 'its path has too many levels of symbolic links';
-    case 'ENAMETOOLONG':
-      return 'its name is too long';
-    case 'EAGAIN':
-    case 'ETIMEDOUT':
-      return 'nothing has been written to it yet';
-    case 'EFBIG':
-      return `it has more than ${MAX_CONFIG >> 20} MiB; is it a configuration?`;
-    default:
-      return (error as Error).message;
   }
 }
 

@@ -1,5 +1,14 @@
 /** `vtep up`: runs one VTEP with a static configuration until it is stopped. */
-import { applyMtus, HostError, LEVELS, Overlay, tapMtu, type AllCounters, type Logger } from '../host/index.js';
+import {
+  applyMtus,
+  HostError,
+  LEVELS,
+  Overlay,
+  requireKeys,
+  tapMtu,
+  type AllCounters,
+  type Logger,
+} from '../host/index.js';
 import { findWarnings, problemText, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
@@ -96,6 +105,11 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
     log.warning('configuration', problemText(oddity, ...namesFor(plan, oddity.path)));
   for (const warning of keyWarnings(plan, flags)) log.warning('key', warning);
   if (flags.on('dry-run')) return dryRun(plan, log);
+  if (plan.gossip?.keys.length === 0)
+    log.warning(
+      'no-key',
+      `the gossip has no key: everybody who reaches ${place(plan.gossip.bind)} can join; see --key`,
+    );
 
   const stopping = new Stopping();
   const hangup = new Hangup(log, plan, reread);
@@ -138,6 +152,7 @@ async function lastCounters(overlay: Overlay): Promise<AllCounters | null> {
 }
 
 async function dryRun(plan: Plan, log: Logger): Promise<number> {
+  await named(plan, () => requireKeys(plan, (warning) => log.warning('key-file', warning)));
   try {
     await named(plan, () => applyMtus(plan, log));
   } catch (error) {

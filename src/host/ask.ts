@@ -1,4 +1,5 @@
 /** A client of the control socket; control.ts documents the protocol. */
+import { statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { type Reply, type Request } from '../schema/index.js';
 import { codeOf, HostError } from './error.js';
@@ -211,6 +212,8 @@ function unreachable(path: string, code: string): string {
     case 'ENOENT':
       return `there is no control socket at ${path}; start the VTEP with --control ${path}`;
     case 'ECONNREFUSED':
+      // The system says the same of what is no socket.
+      if (statSync(path, { throwIfNoEntry: false })?.isSocket() === false) return `${path} is not a socket`;
       return `no process listens on ${path}; start the VTEP with --control ${path}`;
     case 'EACCES':
       return `${path}: permission denied; run this command as the user who started the VTEP`;

@@ -1,8 +1,9 @@
 /** Keys of the gossip: reads them from text and files, writes them, and lists them by fingerprint. */
 import { createHash } from 'node:crypto';
-import { statSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { Keyring } from '../gossip/memberlist/index.js';
-import { HostError } from './error.js';
+import { type Plan } from '../schema/index.js';
+import { about, codeOf, HostError } from './error.js';
 import { readPrivate, writePrivate } from './private-file.js';
 
 const LENGTHS = [16, 24, 32];
@@ -10,6 +11,8 @@ const LENGTHS = [16, 24, 32];
 const INPUT = '-';
 /** Most bytes of a file of keys. */
 const MAX_FILE = 65_536;
+/** A text that is meant as the name of a file: a path, or a name with an extension. No other one is shown: it may be a key. */
+const FILE_NAME = /^[./~]|^[^=]*\.[a-z]\w{0,7}$/i;
 
 /** A key of a ring as listings show it; never contains the key itself. */
 export interface KeyListing {
@@ -28,14 +31,23 @@ export interface KeyListing {
 export function readKeys(texts: readonly string[], warn: (message: string) => void): Uint8Array[] {
   return texts.flatMap((text) => {
     if (isKeyText(text)) return [keyOf(text)!];
-    if (text === INPUT || isFile(text) || /^[./~]/.test(text)) return keysOfFile(text, warn);
+    if (text === INPUT || exists(text) || FILE_NAME.test(text)) return keysOfFile(text, warn);
     throw new HostError(`the key ${wrong(text)}, and there is no file of that name`);
   });
 }
 
-/** Whether a text is a key itself, and not the name of an existing file. */
+/**
+ * Checks that the keys of a plan can be read.
+ * @param warn As for `readKeys`.
+ * @throws HostError with the path of the keys.
+ */
+export async function requireKeys({ gossip }: Plan, warn: (message: string) => void): Promise<void> {
+  await about('gossip.keys', () => readKeys(gossip?.keys ?? [], warn));
+}
+
+/** Whether a text is a key itself, and not the name of something that exists. */
 export function isKeyText(text: string): boolean {
-  return keyOf(text) !== null && !isFile(text);
+  return keyOf(text) !== null && !exists(text);
 }
 
 /**
@@ -66,9 +78,10 @@ export function listKeys(ring: Keyring): KeyListing[] {
 
 /**
  * Finds a key of a ring by its fingerprint or its base64 text.
+ * @param advice What to do if it is not.
  * @throws HostError if it is not in the ring.
  */
-export function findKey(ring: Keyring, text: string): Uint8Array {
+export function findKey(ring: Keyring, text: string, advice = ''): Uint8Array {
   const given = keyOf(text);
   const found = ring.keys.find((key) => (given === null ? fingerprint(key) === text.toLowerCase() : same(key, given)));
   if (found !== undefined) return found;
@@ -76,7 +89,7 @@ export function findKey(ring: Keyring, text: string): Uint8Array {
   throw new HostError(
     given === null && !/^[0-9a-f]{8}$/i.test(text)
       ? `the key ${wrong(text)}, and is not a fingerprint of 8 hexadecimal digits`
-      : `key ${given === null ? text : fingerprint(given)} is not in the ring, which has ${known.join(', ')}; install it first`,
+      : `key ${given === null ? text : fingerprint(given)} is not in the ring, which has ${known.join(', ')}${advice}`,
   );
 }
 
@@ -110,17 +123,17 @@ function wrong(text: string): string {
   return `has ${bytes.length} bytes, not 16, 24 or 32 in base64 ("vtep gossip keygen" makes one)`;
 }
 
-/** What standard input contained: it can be read once, and a start reads the keys twice. */
-let input: ReturnType<typeof readPrivate> | undefined;
+type Content = ReturnType<typeof readPrivate>;
 
-function readFile(path: string): ReturnType<typeof readPrivate> {
-  try {
-    if (path === INPUT) return (input ??= readPrivate('key file', path, MAX_FILE));
-    return readPrivate('key file', path, MAX_FILE);
-  } catch (error) {
-    if (error instanceof HostError) throw error;
-    throw new HostError(`the key's file cannot be read: ${(error as Error).message}`, { cause: error });
-  }
+/** What standard input and pipes contained: they can be read once, and a start reads the keys twice. */
+const pipes = new Map<string, Content>();
+
+function readFile(path: string): Content {
+  const known = pipes.get(path);
+  if (known !== undefined) return known;
+  const content = readPrivate('key file', path, MAX_FILE);
+  if (path === INPUT || !content.isRegular) pipes.set(path, content);
+  return content;
 }
 
 function keysOfFile(path: string, warn: (message: string) => void): Uint8Array[] {
@@ -139,11 +152,12 @@ function keysOfFile(path: string, warn: (message: string) => void): Uint8Array[]
   return keys;
 }
 
-function isFile(text: string): boolean {
+/** Whether there is anything at a path, of any kind. */
+function exists(path: string): boolean {
   try {
-    return statSync(text, { throwIfNoEntry: false })?.isFile() === true;
-  } catch {
-    return false; // a text that cannot be a path: too long, or with a NUL
+    return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+  } catch (error) {
+    return ['EACCES', 'ELOOP'].includes(codeOf(error)); // others cannot be paths: too long, with a NUL, below a file
   }
 }
 

@@ -2,7 +2,7 @@
 import { type Keyring, type Member } from '../gossip/memberlist/index.js';
 import { NetworkDb, type Membership } from '../gossip/networkdb/index.js';
 import { type HostPort } from '../schema/index.js';
-import { unprintable } from '../wire/index.js';
+import { nameTrouble } from '../wire/index.js';
 import { GossipHost, random, RECEIVE_BUFFER } from './gossip.js';
 import { keyTrouble } from './joining.js';
 import { Throttle } from './throttle.js';
@@ -54,9 +54,11 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
   };
   // One line a minute, whatever the names: others choose them.
   const misnamed = new Throttle(WARNINGS.interval, 1);
-  const warnMisnamed = (what: string, text: string, problem = unprintable(text)): void => {
+  const warnMisnamed = (what: string, text: string, problem = nameTrouble(text)): void => {
     if (misnamed.allow('', performance.now()))
-      events.warn(`${what} ${JSON.stringify(text)}, which ${problem}; a name has printable characters only`);
+      events.warn(
+        `${what} ${JSON.stringify(text)}, which ${problem}; a name has printable characters only, no white space and no slash`,
+      );
   };
   let host: GossipHost | undefined;
   const membership: Membership = {
@@ -101,7 +103,10 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
       },
       refused: ({ detail }, address, _now, kind) => {
         if (kind === 'label')
-          warnOnce(address, 'refused, because it has the memberlist label of another cluster; agents use no label');
+          warnOnce(
+            address,
+            'refused, because it begins with a label of memberlist, and agents use none: it is of another cluster, or may not be gossip at all',
+          );
         else if (kind === 'version') warnOnce(address, `refused, because ${detail} (it may be serf)`);
         const trouble = keyTrouble(detail);
         if (trouble !== null) warn(`gossip from ${address} cannot be read: ${trouble}`);

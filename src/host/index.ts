@@ -1,5 +1,6 @@
 /** A VTEP on a Linux host: TAPs, the underlay's sockets, namespaces, the control socket. */
 export { aesGcm } from './aead.js';
+export { fileTrouble, readBounded } from './bounded-read.js';
 export { ask, follow, type AskOptions } from './ask.js';
 export { query, queryCapture } from './query.js';
 export { type Question, type Results } from './replies.js';
@@ -15,8 +16,16 @@ export {
 } from './engine.js';
 export { about, codeOf, HostError } from './error.js';
 export { GossipHost, type GossipOptions, type Companion } from './gossip.js';
-export { fingerprint, isKeyText, keyringOf, readKeys, writeKeyFile, type KeyListing } from './gossip-keys.js';
-export { exposureOf, PRIVATE } from './private-file.js';
+export {
+  fingerprint,
+  isKeyText,
+  keyringOf,
+  readKeys,
+  requireKeys,
+  writeKeyFile,
+  type KeyListing,
+} from './gossip-keys.js';
+export { exposureOf, PRIVATE, tamperingOf } from './private-file.js';
 export {
   GossipObserver,
   type Change,

@@ -1,5 +1,5 @@
 /** Joins a cluster, with retries, and periodically contacts the hosts to join that are not members. */
-import { isLive, UNREADABLE } from '../gossip/memberlist/index.js';
+import { isLive, TYPE, UNREADABLE } from '../gossip/memberlist/index.js';
 import { family, type HostPort } from '../schema/index.js';
 import { resolveHost } from './gossip-address.js';
 import { type GossipHost } from './gossip.js';
@@ -12,6 +12,12 @@ const LAST_DELAY = 30_000;
  * the other.
  */
 const RECALL = 60_000;
+
+/** Others may have sent what cannot be read, so that these texts say nothing about them for certain, and give nothing away. */
+const OTHER_KEY =
+  'its keys differ from ours, or it may not be gossip at all; give your agents the same --key, and in a rotation run ' +
+  '"vtep gossip install" with the new key on each of them first';
+const PLAIN = 'it is not encrypted; if it is one of your agents, start it with the key of this cluster';
 
 export interface JoinEvents {
   /** The first host answered, after as many attempts that reached no host. */
@@ -125,11 +131,13 @@ function readable(failure: string): string {
  * Explains a reason for a refusal that is about keys (also of a `refused` event); `null` if it is about something else.
  */
 export function keyTrouble(reason: string): string | null {
-  if (reason.includes(UNREADABLE.otherKey)) return 'its keys differ from ours; give both the same --key';
+  if (reason.includes(UNREADABLE.otherKey)) return OTHER_KEY;
   if (reason.includes(UNREADABLE.encrypted)) return 'it encrypts its gossip, and we have no key; give --key';
-  if (reason.includes(UNREADABLE.plain) || reason.includes('encryption version'))
-    return 'it does not encrypt its gossip, and we do; give it our --key';
-  return null;
+  if (reason.includes(UNREADABLE.plain)) return PLAIN;
+  // The first octet of a datagram: one that is not encrypted begins with the type of its message.
+  const [, version] = /encryption version (\d+)/.exec(reason) ?? [];
+  if (version === undefined) return null;
+  return Object.values<number>(TYPE).includes(Number(version)) ? PLAIN : 'it may not be gossip at all';
 }
 
 function nameOf({ host, port }: HostPort): string {

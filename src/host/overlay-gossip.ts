@@ -266,7 +266,7 @@ export class OverlayGossip {
       case 'install-key':
         return this.#changeKeys((ring) => ring.add(requireKey(request.key)));
       case 'use-key':
-        return this.#changeKeys((ring) => ring.use(findKey(ring, request.key)));
+        return this.#changeKeys((ring) => ring.use(findKey(ring, request.key, '; install it first')));
       case 'remove-key':
         return this.#changeKeys((ring) => {
           const key = findKey(ring, request.key);

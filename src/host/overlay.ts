@@ -6,7 +6,7 @@ import { inPlace } from './device.js';
 import { chooseEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
 import { about, HostError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
-import { readKeys } from './gossip-keys.js';
+import { requireKeys } from './gossip-keys.js';
 import { Health } from './health.js';
 import { keepTaps } from './kept.js';
 import { lossesOf, type LossReason } from './losses.js';
@@ -95,7 +95,7 @@ export class Overlay {
     await about('local', () => requireLocal(plan.local));
     if (plan.control !== undefined) await about('control', () => requireSocketDirectory(plan.control!));
     // The gossip reads them again, and warns of files that other users can read.
-    if (plan.gossip !== undefined) await about('gossip.keys', () => readKeys(plan.gossip!.keys, () => undefined));
+    await requireKeys(plan, () => undefined);
     for (const [i, { netns }] of plan.taps.entries())
       if (netns !== undefined) await about(`taps[${i}].netns`, () => requireNetns(netns));
     const { engine, note } = await chooseEngine(plan);

@@ -2,10 +2,7 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { codeOf, HostError } from './error.js';
-
-/** Bits of a mode (inode(7)). In a sticky directory such as /tmp, only its owner may remove or rename a file. */
-const OTHERS_WRITE = 0o002;
-const STICKY = 0o1000;
+import { isReplaceable } from './private-file.js';
 
 /**
  * Checks the directory of a Unix socket. The error of `bind` does not suffice: libuv reports a missing directory as
@@ -18,7 +15,7 @@ export function requireSocketDirectory(path: string): void {
   try {
     const status = statSync(directory);
     if (!status.isDirectory()) throw new HostError(`${directory} is not a directory; ${elsewhere.replace('or ', '')}`);
-    if ((status.mode & OTHERS_WRITE) !== 0 && (status.mode & STICKY) === 0)
+    if (isReplaceable(status))
       throw new HostError(
         `every user may replace files in ${directory}, so also the socket; make it private with "chmod o-w ${directory}", ${elsewhere}`,
       );

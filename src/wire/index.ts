@@ -20,5 +20,5 @@ export {
   type WireProblem,
 } from './error.js';
 export { OPTION_END, OPTION_NOP, optionsLength, readOptions, writeOptions, type Option } from './options.js';
-export { isPrintable, printable, unprintable } from './printable.js';
+export { isPrintable, nameTrouble, printable, unprintable } from './printable.js';
 export { decodeText, encodeText, ESCAPE } from './text.js';

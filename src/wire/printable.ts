@@ -41,6 +41,18 @@ export function unprintable(text: string): string | undefined {
   return `has the ${kind} character U+${code} at position ${position}`;
 }
 
+/**
+ * Why a text may not name a host, in words that follow the name; `undefined` if it may. Names stand beside other words, in
+ * columns and within sentences, so that white space and slashes in them could pass for a column, a sentence or an address.
+ */
+export function nameTrouble(name: string): string | undefined {
+  const trouble = unprintable(name);
+  if (trouble !== undefined) return trouble;
+  const space = name.search(/\s/);
+  if (space >= 0) return `has white space at position ${[...name.slice(0, space)].length + 1}`;
+  return name.includes('/') ? 'has a slash' : undefined;
+}
+
 /** Escapes each UTF-16 code unit, as JSON does. */
 function escapeUnits(text: string): string {
   let escaped = '';

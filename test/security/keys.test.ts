@@ -1,8 +1,11 @@
 /** Keys of the gossip: what other users of the host can learn of them, and which files the program trusts. */
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import {
   chmodSync,
+  chownSync,
   existsSync,
+  lchownSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   rmSync,
@@ -15,7 +18,9 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { withoutKeys } from '../../src/cli/hide-keys.js';
-import { readKeys } from '../../src/host/gossip-keys.js';
+import { findKey, readKeys } from '../../src/host/gossip-keys.js';
+import { keyTrouble } from '../../src/host/joining.js';
+import { Keyring } from '../../src/gossip/memberlist/index.js';
 import { parseRequest } from '../../src/schema/index.js';
 import { REPOSITORY, VTEP, waitFor, type Outcome } from '../support/lab.js';
 
@@ -268,7 +273,10 @@ test('keygen -o: mode 0600 with any umask, no link is followed, and a file open 
   const shell = ['sh', '-c', `umask 022; exec "$0" "$@" >${join(directory, 'redirected')}`];
   const redirected = await vtep(['gossip', 'keygen'], '', shell);
   assert.is(redirected.code, 0);
-  assert.match(redirected.stderr, /warning: other users can read or change the file on standard output \(mode 644\)/);
+  assert.match(
+    redirected.stderr,
+    /warning: other users can read the file on standard output \(mode 644\); run "chmod 600"/,
+  );
 });
 
 test('what the program writes belongs to its user alone: a capture, and the control socket', async () => {
@@ -280,6 +288,186 @@ test('what the program writes belongs to its user alone: a capture, and the cont
   const agent = start(agentArgs('--control', control), '', ['sh', '-c', 'umask 0; exec "$0" "$@"']);
   await waitFor('the agent', () => agent.stdout.includes('ready'));
   assert.is(statSync(control).mode & 0o777, 0o600);
+});
+
+const fifo = (name: string): string => {
+  const path = join(directory, name);
+  execFileSync('mkfifo', ['-m', '600', path]);
+  return path;
+};
+
+/** The error of a key that is refused. */
+function refusal(text: string): string {
+  try {
+    readKeys([text], () => undefined);
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error(`taken: ${text}`);
+}
+
+test('a FIFO that nobody writes to ends after 10 s, for keys as for a configuration; one with a writer is read', async () => {
+  const [empty, full, written] = [fifo('empty'), fifo('full'), fifo('written')];
+  const nothing = 'nothing has been written to it yet';
+  const began = performance.now();
+  // Both ends are open: a key file that is read twice has one key.
+  const writer = spawn('sh', ['-c', `sleep 1; printf '%s\\n' ${KEY} >${written}`]);
+  const [key, config, known] = await Promise.all([
+    vtep(['gossip', 'members', '--join', '127.0.0.1:1', '--key', empty]),
+    vtep(['agent', '--config', full, '--dry-run']),
+    (async () => {
+      const agent = start(agentArgs('--key', written));
+      await waitFor('the agent', () => agent.stdout.includes('ready'));
+      return agent.stdout;
+    })(),
+  ]);
+  assert.ok(performance.now() - began < 25_000);
+  assert.match(known, /: encrypted/);
+  assert.ok(writer.exitCode === 0);
+  assert.is(key.code, 2);
+  assert.ok(
+    key.stderr.startsWith(`vtep gossip: --key: the key file ${empty} cannot be read: ${nothing}\n`),
+    key.stderr,
+  );
+  assert.ok(config.stderr.startsWith(`vtep agent: --config: ${full} cannot be read: ${nothing}\n`), config.stderr);
+});
+
+test('keygen -o writes regular files alone, and at once; without a standard output it fails', async () => {
+  const target = keyFile('other', 0o600);
+  const link = join(directory, 'link-to-other');
+  symlinkSync(target, link);
+  for (const [path, kind] of [
+    [fifo('keygen'), 'not a regular file'],
+    [directory, 'a directory'],
+    [link, 'a symbolic link'],
+    ['/dev/null', 'not a regular file'],
+  ] as const)
+    for (const force of [[], ['--force']]) {
+      const ended = await vtep(['gossip', 'keygen', '-o', path, ...force]);
+      assert.is(ended.code, 1);
+      assert.is(ended.stderr, `vtep gossip: ${path} is ${kind}; choose another file\n`);
+    }
+  assert.is(readFileSync(target, 'utf8'), `${KEY}\n`);
+  for (const redirection of ['>&-', '>/dev/null']) {
+    const closed = await vtep(['gossip', 'keygen'], '', ['sh', '-c', `exec "$0" "$@" ${redirection}`]);
+    assert.is(closed.code, 1, redirection);
+    assert.match(closed.stderr, /^vtep gossip: standard output is closed, or \/dev\/null/);
+  }
+});
+
+test('what exists at the path of a key is a file, and errors are words', () => {
+  const before = process.cwd();
+  process.chdir(directory);
+  try {
+    mkdirSync('own');
+    keyFile('regular', 0o600);
+    assert.is(refusal('own'), 'own is a directory, not a key file');
+    assert.is(refusal('./regular/x'), 'the key file ./regular/x cannot be read: a part of its path is not a directory');
+    assert.is(refusal('nosuch.key'), 'there is no file nosuch.key');
+    assert.is(
+      refusal('nosuch'),
+      'the key has 4 bytes, not 16, 24 or 32 in base64 ("vtep gossip keygen" makes one), and there is no file of that name',
+    );
+    assert.match(refusal(`./${'x'.repeat(300)}`), / cannot be read: its name is too long$/);
+    assert.not.ok(refusal(`${KEY}=`).includes(KEY));
+  } finally {
+    process.chdir(before);
+  }
+});
+
+test('a file of another user, and one that every user can replace, is refused as a key file', async () => {
+  const open = join(directory, 'open-directory');
+  mkdirSync(join(open, 'below'), { recursive: true });
+  const inside = keyFile('open-directory/below/key', 0o600);
+  const outside = keyFile('outside', 0o600);
+  const link = join(open, 'link');
+  symlinkSync(outside, link);
+  chmodSync(open, 0o777);
+  for (const path of [inside, link])
+    assert.is(
+      refusal(path),
+      `every user may replace the key file ${path}; check its content, then run: chmod o-w ${open}`,
+    );
+  chmodSync(open, 0o1777);
+  for (const path of [inside, link]) readKeys([path], assert.unreachable);
+  if (process.getuid!() !== 0) return;
+  lchownSync(link, 12345, 12345);
+  assert.match(
+    refusal(link),
+    /^another user, with id 12345, can change the key file .*; check its content, then run: chown -h 0 /,
+  );
+  chownSync(outside, 12345, 12345);
+  assert.match(refusal(outside), /^another user, with id 12345, can change the key file /);
+  process.env['SUDO_UID'] = '12345';
+  readKeys([outside], assert.unreachable);
+  delete process.env['SUDO_UID'];
+});
+
+test('a configuration without keys that others can change causes a warning', async () => {
+  const path = join(directory, 'plain.json');
+  writeFileSync(path, JSON.stringify({ local: '127.0.0.1', segments: [], taps: [{ name: 't', vni: 1 }] }));
+  const dry = async (): Promise<string> => (await vtep(['up', '--config', path, '--dry-run'])).stderr;
+  chmodSync(path, 0o644);
+  assert.not.match(await dry(), /can change/);
+  chmodSync(path, 0o666);
+  const text = `warning: other users can change the configuration file ${path} (mode 666); check its content, then run: chmod go-w ${path}`;
+  assert.ok((await dry()).includes(text), await dry());
+  if (process.getuid!() !== 0) return;
+  chmodSync(path, 0o644);
+  chownSync(path, 12345, 12345);
+  assert.match(await dry(), /warning: another user, with id 12345, can change the configuration file /);
+});
+
+test('--dry-run checks the key files as a start does', async () => {
+  const empty = join(directory, 'no-keys');
+  writeFileSync(empty, '');
+  chmodSync(empty, 0o600);
+  for (const [file, text] of [
+    [join(directory, 'missing'), /^vtep agent: --key: there is no file /],
+    [keyFile('open-to-all', 0o666), /^vtep agent: --key: other users can change the key file /],
+    [empty, /^vtep agent: --key: .* contains no key/],
+  ] as const) {
+    const ended = await vtep(agentArgs('--key', file, '--dry-run'));
+    assert.is(ended.code, 2);
+    assert.match(ended.stderr, text);
+  }
+  assert.is((await vtep(agentArgs('--key', keyFile('good', 0o600), '--dry-run'))).code, 0);
+});
+
+test('no text about what cannot be read asks for the key, or states what a stranger can pretend', () => {
+  const plain = 'it is not encrypted; if it is one of your agents, start it with the key of this cluster';
+  assert.is(keyTrouble('the stream is not encrypted'), plain);
+  assert.is(keyTrouble('encryption version 12 is not supported'), plain);
+  assert.is(keyTrouble('encryption version 71 is not supported'), 'it may not be gossip at all');
+  assert.match(
+    keyTrouble('no key of the ring opens it')!,
+    /differ from ours, or it may not be gossip .*"vtep gossip install"/,
+  );
+  assert.is(keyTrouble('something else'), null);
+});
+
+test('a key that is not in the ring: only "use" says to install it', () => {
+  const ring = new Keyring([new Uint8Array(32)]);
+  assert.throws(() => findKey(ring, KEY), /^key [0-9a-f]{8} is not in the ring, which has [0-9a-f]{8}$/);
+});
+
+test('an agent without a key says so in one line, and one with a key does not', async () => {
+  const said = /warning: the gossip has no key: everybody who reaches 127\.0\.0\.1:\d+ can join; see --key$/gm;
+  for (const [flags, count] of [
+    [[], 1],
+    [['--key', keyFile('ours', 0o600)], 0],
+  ] as const) {
+    const agent = start(agentArgs(...flags));
+    await waitFor('the agent', () => agent.stdout.includes('ready'));
+    assert.is([...agent.stderr.matchAll(said)].length, count, agent.stderr);
+  }
+});
+
+test('what is no control socket is called so', async () => {
+  for (const path of ['/etc/passwd', directory]) {
+    const ended = await vtep(['show', 'counters', '--control', path]);
+    assert.is(ended.stderr, `vtep show: ${path} is not a socket\n`);
+  }
 });
 
 test.run();

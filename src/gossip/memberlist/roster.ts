@@ -1,4 +1,4 @@
-import { isPrintable } from '../../wire/index.js';
+import { nameTrouble } from '../../wire/index.js';
 import type { Timing } from './config.js';
 import { expectedConfirmations, suspicionTimes } from './formula.js';
 import {
@@ -88,7 +88,7 @@ export interface RosterHost {
   left(member: Member, now: number): void;
   /** A message gave another address for a known member. */
   conflict(name: string, address: string, now: number): void;
-  /** A new member's name is not printable: it is refused, since it would reach every member's terminal and log. */
+  /** `nameTrouble` rejects a new member's name, which would reach every member's terminal and log. */
   misnamed(name: string, address: string, now: number): void;
   /** A member has proved that it is at its address. It is in the list, and may not be reported as joined yet. */
   verified(member: Member): void;
@@ -251,7 +251,7 @@ export class Roster {
     let member = this.#members.get(node);
     let moved = false;
     if (member === undefined) {
-      if (!isPrintable(node)) {
+      if (nameTrouble(node) !== undefined) {
         this.#host.misnamed(node, addr, now);
         return 'misnamed';
       }

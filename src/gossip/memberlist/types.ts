@@ -39,7 +39,7 @@ export interface Delegate {
   refused?(error: WireError, address: string, now: number, kind: Refusal): void;
   /** Two members have the same name: this one is known at another address. */
   conflict?(name: string, address: string, now: number): void;
-  /** A member with this name and address is refused, because its name has characters that `isPrintable` rejects. */
+  /** A member with this name and address is refused, because `nameTrouble` rejects its name. */
   misnamed?(name: string, address: string, now: number): void;
   /** Returns the payload of the answer to a ping. */
   ackPayload?(): Uint8Array;
