@@ -561,7 +561,7 @@ test('joins use a budget: once it is spent, streams are rejected until it refill
   const states = (name: string): NodeState[] =>
     Array.from({ length: 100 }, (_, i) => ({
       ...alive('a'),
-      name: `${name} ${i}`,
+      name: `${name}-${i}`,
       state: STATE.alive,
       incarnation: 1,
     }));
@@ -570,7 +570,7 @@ test('joins use a budget: once it is spent, streams are rejected until it refill
   const flood = (): void => {
     for (let i = 0; i < 300; i++) {
       const id = bench.machine.acceptStream(bench.now, '10.6.6.6');
-      const nodes = states(`flood ${i}`);
+      const nodes = states(`flood-${i}`);
       bench.machine.streamData(id, encodePushPull({ type: 'pushPull', join: true, nodes, userState: NONE }), bench.now);
     }
     answered = bench.written.splice(0).length;
@@ -683,7 +683,7 @@ test('the highest incarnation: only the member itself is believed, and it can co
 
 test('a flood of names takes bounded memory, and is forgotten', () => {
   const bench = new Bench({ maxMembers: 500 });
-  for (let i = 0; i < 2000; i++) bench.receive(alive(`flood ${i}`, { addr: `10.1.${i >> 8}.${i & 255}` }));
+  for (let i = 0; i < 2000; i++) bench.receive(alive(`flood-${i}`, { addr: `10.1.${i >> 8}.${i & 255}` }));
   assert.is(bench.machine.sizes().members, 500);
   assert.is(bench.machine.counters().full, 1501);
   assert.ok(bench.machine.sizes().broadcasts <= 500);

@@ -39,7 +39,8 @@ older one is gone. "vtep show networks" lists the conflicts, the same on every h
     {
       title: 'keys',
       text: `A file of keys has one key in base64 on each line, 16, 24 or 32 bytes of it; lines that begin with # are ignored. vtep
-warns of a file with keys that other users can read, be it the configuration file, and refuses one that they can change.
+warns of a file with keys that other users can read, be it the configuration file, and refuses one that they can change,
+own, or replace in a directory that every user may write to. If they can change a configuration without keys, it warns.
 
 A key itself is accepted in place of a file, with a warning: other users can read it in the list of processes until vtep
 has started, and all the time where another program, such as sudo or npx, has it as an argument.

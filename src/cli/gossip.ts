@@ -108,7 +108,7 @@ export const manual: Manual = {
 that "keys" shows. A key itself is accepted in place of a file, with a warning: other users can read it in the list of
 processes until vtep has started, and all the time where another program, such as sudo or npx, has it as an argument.
 
-vtep warns of a file with keys that other users can read, and refuses one that they can change.
+vtep warns of a file with keys that other users can read, and refuses one that they can change, own, or replace.
 
 To change the key of a running cluster without losing a message, finish each step on every agent before the next:
 

@@ -364,12 +364,9 @@ test('what exists at the path of a key is a file, and errors are words', () => {
     assert.is(refusal('own'), 'own is a directory, not a key file');
     assert.is(refusal('./regular/x'), 'the key file ./regular/x cannot be read: a part of its path is not a directory');
     assert.is(refusal('nosuch.key'), 'there is no file nosuch.key');
-    assert.is(
-      refusal('nosuch'),
-      'the key has 4 bytes, not 16, 24 or 32 in base64 ("vtep gossip keygen" makes one), and there is no file of that name',
-    );
+    assert.is(refusal('nosuch'), 'the key (6 characters) is not base64, and there is no file of that name');
     assert.match(refusal(`./${'x'.repeat(300)}`), / cannot be read: its name is too long$/);
-    assert.not.ok(refusal(`${KEY}=`).includes(KEY));
+    assert.not.ok(refusal(`${KEY}!`).includes(KEY));
   } finally {
     process.chdir(before);
   }
@@ -405,7 +402,7 @@ test('a file of another user, and one that every user can replace, is refused as
 
 test('a configuration without keys that others can change causes a warning', async () => {
   const path = join(directory, 'plain.json');
-  writeFileSync(path, JSON.stringify({ local: '127.0.0.1', segments: [], taps: [{ name: 't', vni: 1 }] }));
+  writeFileSync(path, JSON.stringify({ local: '127.0.0.1', segments: [{ vni: 1 }], taps: [{ name: 't', vni: 1 }] }));
   const dry = async (): Promise<string> => (await vtep(['up', '--config', path, '--dry-run'])).stderr;
   chmodSync(path, 0o644);
   assert.not.match(await dry(), /can change/);
