@@ -46,7 +46,7 @@ test('a stranger’s state of 16,000 members keeps the event loop for a fraction
   const delay = monitorEventLoopDelay({ resolution: 5 });
   try {
     const bytes = deflate(
-      state(Array.from({ length: 16_000 }, (_, i) => node(`ghost ${i}`, `127.99.${i >> 8}.${i & 255}`))),
+      state(Array.from({ length: 16_000 }, (_, i) => node(`ghost-${i}`, `127.99.${i >> 8}.${i & 255}`))),
     );
     await sleep(100);
     delay.enable();

@@ -97,7 +97,7 @@ test('messages of 64 KiB names and metadata are refused', () => {
 
 test('members that never answered are not called again once they are gone', () => {
   const member = new Besieged({ reconnectInterval: 1000 });
-  member.stream(state(Array.from({ length: 50 }, (_, i) => node(`ghost ${i}`, `198.51.100.${i}`))));
+  member.stream(state(Array.from({ length: 50 }, (_, i) => node(`ghost-${i}`, `198.51.100.${i}`))));
   for (let i = 0; i < 10; i++) {
     member.pass(60_000);
     member.stream(encodeUser(NOTHING));
