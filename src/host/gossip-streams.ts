@@ -89,7 +89,7 @@ export class StreamSockets {
   readonly #events: StreamEvents;
   readonly #pacer: Pacer;
   readonly #timeout: number;
-  readonly #local: { localAddress?: string };
+  readonly #from: () => string | undefined;
   readonly #limits: StreamSocketLimits;
   readonly #accepted: Places<Socket>;
   readonly #dialled: Places<Socket>;
@@ -105,16 +105,16 @@ export class StreamSockets {
 
   /**
    * @param timeout Life of a socket, in milliseconds.
-   * @param bind The address that streams are dialled from, because peers recognise a member by it; a wildcard is none.
+   * @param from Returns the address to dial from, because peers recognise a member by it; `undefined`: the route's.
    */
   constructor(
     events: StreamEvents,
     pacer: Pacer,
     timeout: number,
-    bind: string,
+    from: () => string | undefined,
     limits: Partial<StreamSocketLimits> = {},
   ) {
-    this.#local = /^[0.:]*$/.test(bind) ? {} : { localAddress: bind };
+    this.#from = from;
     this.#events = events;
     this.#pacer = pacer;
     this.#timeout = timeout;
@@ -220,7 +220,11 @@ export class StreamSockets {
   #connect(dial: Dial, now: number): void {
     const { id, address, port, source, bytes, answered } = dial;
     this.#queue.delete(id);
-    const socket = connect({ host: address, port, allowHalfOpen: true, ...this.#local });
+    const from = this.#from();
+    const socket = connect({
+      ...{ host: address, port, allowHalfOpen: true },
+      ...(from === undefined ? {} : { localAddress: from }),
+    });
     this.#dialled.add(socket, source, now);
     const open = this.#watch(id, socket, this.#dialled, dial);
     socket.write(bytes);

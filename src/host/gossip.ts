@@ -16,7 +16,7 @@ import { codeOf, HostError } from './error.js';
 import { octets, StreamSockets, type StreamEvents } from './gossip-streams.js';
 import { Pacer } from './pacer.js';
 import { enlargeReceiveBuffer } from './receive-buffer.js';
-import { notLocal } from './underlay.js';
+import { isOwnAddress, notLocal } from './underlay.js';
 
 /** Like `MemberlistOptions`, without what the host provides. */
 export interface GossipOptions extends Omit<MemberlistOptions, 'random' | 'security'> {
@@ -98,12 +98,7 @@ export class GossipHost {
       data: (id, bytes) => this.act((machine, now) => machine.streamData(id, bytes, now)),
       closed: (id, reason) => this.act((machine, now) => machine.streamClosed(id, now, reason)),
     };
-    this.#streams = new StreamSockets(
-      events,
-      this.#pacer,
-      this.machine.timing.streamTimeout,
-      options.bind ?? options.address,
-    );
+    this.#streams = new StreamSockets(events, this.#pacer, this.machine.timing.streamTimeout, () => sourceOf(options));
     udp.on('message', (bytes, from) =>
       this.#pacer.add(bytes.length, () =>
         this.act((machine, now) => machine.receivePacket(from.address, from.port, octets(bytes), now)),
@@ -167,6 +162,16 @@ export class GossipHost {
     const delay = Math.min(MAX_DELAY, Math.max(0, Math.ceil(due - performance.now())));
     this.#timer = setTimeout(() => this.#wake(), delay);
   }
+}
+
+/**
+ * The address that streams come from: without a key, peers accept a member's messages from its own address only. Where the
+ * member is bound to all addresses, that is the advertised one, unless a NAT has it.
+ */
+function sourceOf({ bind, address }: GossipOptions): string | undefined {
+  const isWildcard = bind !== undefined && /^[0.:]+$/.test(bind);
+  if (!isWildcard) return bind ?? address;
+  return isOwnAddress(address) ? address : undefined;
 }
 
 /** A random number in [0, 1). */

@@ -40,6 +40,11 @@ export async function isLocal(local: string): Promise<boolean> {
   return devices.some(({ addr_info: list = [] }) => list.some((entry) => entry.local === local));
 }
 
+/** Whether a device of this host has an address; not one without a carrier. */
+export function isOwnAddress(address: string): boolean {
+  return addresses().includes(address);
+}
+
 function addresses(): string[] {
   return Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
