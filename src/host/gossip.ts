@@ -68,7 +68,7 @@ export class GossipHost {
    */
   static async open(options: GossipOptions, delegate: Delegate = {}): Promise<GossipHost> {
     const { bind = options.address, port = 7946, bindPort = port } = options;
-    const { udp, server, port: bound } = await listen(bind, bindPort);
+    const { udp, server, port: bound } = await listen(bind, sourceOf(options) ?? bind, bindPort);
     const buffer = await enlargeReceiveBuffer(udp, RECEIVE_BUFFER);
     return new GossipHost({ ...options, port: port === 0 ? bound : port }, delegate, udp, server, buffer);
   }
@@ -165,8 +165,9 @@ export class GossipHost {
 }
 
 /**
- * The address that streams come from: without a key, peers accept a member's messages from its own address only. Where the
- * member is bound to all addresses, that is the advertised one, unless a NAT has it.
+ * The address that streams and datagrams come from: without a key, peers accept a member's messages from its own address
+ * only. Where the member is bound to all addresses, that is the advertised one, unless a NAT has it. Datagrams then arrive
+ * there only, because a socket for all addresses would send from that of the route.
  */
 function sourceOf({ bind, address }: GossipOptions): string | undefined {
   const isWildcard = bind !== undefined && /^[0.:]+$/.test(bind);
@@ -179,8 +180,12 @@ export function random(): number {
   return randomInt(0x1_0000_0000) / 0x1_0000_0000;
 }
 
-/** Opens UDP and TCP on one port; for port 0, on a port that is free for both. */
-async function listen(address: string, port: number): Promise<{ udp: UdpSocket; server: Server; port: number }> {
+/** Opens TCP at `address` and UDP at `source` on one port; for port 0, on a port that is free for both. */
+async function listen(
+  address: string,
+  source: string,
+  port: number,
+): Promise<{ udp: UdpSocket; server: Server; port: number }> {
   for (let attempt = 1; ; attempt++) {
     const server = createServer({ allowHalfOpen: true });
     const v6 = isIpv6Text(address);
@@ -192,7 +197,7 @@ async function listen(address: string, port: number): Promise<{ udp: UdpSocket; 
       );
       bound = (server.address() as { port: number }).port;
       await new Promise<void>((done, failed) =>
-        udp.once('error', failed).bind({ address, port: bound, exclusive: true }, done),
+        udp.once('error', failed).bind({ address: source, port: bound, exclusive: true }, done),
       );
       server.removeAllListeners('error');
       udp.removeAllListeners('error');
