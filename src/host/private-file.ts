@@ -149,7 +149,7 @@ function unreadable(what: string, path: string, error: unknown, most: number): s
 
 /**
  * Writes a regular file with secrets, mode 0600.
- * @param force Whether to replace an existing file. It is replaced as a whole: who has it open reads the old content.
+ * @param force Whether to replace an existing file. A process that has the old file open still reads the old content.
  * @throws HostError if the file exists, or cannot be written, or if its name is that of anything else, also of a link.
  */
 export function writePrivate(path: string, text: string, force: boolean): void {

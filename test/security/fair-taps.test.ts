@@ -25,7 +25,7 @@ let vteps: Running[] = [];
 fair.before(async () => {
   underlay = await createUnderlay({ prefix: 'sf' });
   for (const name of ['flooder', 'victim', 'other'] as const) containers[name] = await underlay.lab.namespace(name);
-  // The router drops what is for the peers that do not exist, without an error.
+  // Most of the peers do not exist. The router discards their datagrams and sends no ICMP error.
   await must(['ip', '-n', underlay.router, 'route', 'add', 'blackhole', '172.31.2.0/24']);
 });
 

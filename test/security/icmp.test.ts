@@ -82,7 +82,7 @@ test('a claim ends after 60 seconds; errors do not extend it, and one line is re
   assert.equal(state.reports, [1350, 1250, 1250], 'a new event after ten minutes');
 });
 
-test('the other workers are told of four errors a second, and of four that quote a datagram', () => {
+test('a worker passes on at most eight ICMP errors per second: four with a quoted datagram, four without', () => {
   const { all, remote } = mtus();
   const told = (quoted: number): number =>
     Array.from({ length: 1000 }, (_, i) => all.mayTell(remote, { mtu: 1330 + i, quoted, here: false })).filter(Boolean)

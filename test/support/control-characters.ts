@@ -23,7 +23,6 @@ export const FORGED = 'FORGED ready';
 
 /** Written without `\p{}`: another source than the code under test. */
 const RAW =
-  // eslint-disable-next-line no-control-regex
   /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\uffff\u{1bca0}\u{1d173}\u{e0000}-\u{e01ef}\u{10ffff}\ud800-\udfff]/u;
 
 /** The first character of an output that a terminal would obey, or the first forged line; `undefined` if there is none. */
