@@ -11,6 +11,7 @@ import {
   type Security,
 } from '../gossip/memberlist/index.js';
 import { isIpv6Text } from '../address/index.js';
+import { isUnspecified } from '../schema/index.js';
 import { aesGcm } from './aead.js';
 import { codeOf, HostError } from './error.js';
 import { octets, StreamSockets, type StreamEvents } from './gossip-streams.js';
@@ -68,7 +69,7 @@ export class GossipHost {
    */
   static async open(options: GossipOptions, delegate: Delegate = {}): Promise<GossipHost> {
     const { bind = options.address, port = 7946, bindPort = port } = options;
-    const { udp, server, port: bound } = await listen(bind, sourceOf(options) ?? bind, bindPort);
+    const { udp, server, port: bound } = await listen(bind, ownAddress(options) ?? bind, bindPort);
     const buffer = await enlargeReceiveBuffer(udp, RECEIVE_BUFFER);
     return new GossipHost({ ...options, port: port === 0 ? bound : port }, delegate, udp, server, buffer);
   }
@@ -98,7 +99,9 @@ export class GossipHost {
       data: (id, bytes) => this.act((machine, now) => machine.streamData(id, bytes, now)),
       closed: (id, reason) => this.act((machine, now) => machine.streamClosed(id, now, reason)),
     };
-    this.#streams = new StreamSockets(events, this.#pacer, this.machine.timing.streamTimeout, () => sourceOf(options));
+    this.#streams = new StreamSockets(events, this.#pacer, this.machine.timing.streamTimeout, () =>
+      ownAddress(options),
+    );
     udp.on('message', (bytes, from) =>
       this.#pacer.add(bytes.length, () =>
         this.act((machine, now) => machine.receivePacket(from.address, from.port, octets(bytes), now)),
@@ -169,9 +172,8 @@ export class GossipHost {
  * only. Where the member is bound to all addresses, that is the advertised one, unless a NAT has it. Datagrams then arrive
  * there only, because a socket for all addresses would send from that of the route.
  */
-function sourceOf({ bind, address }: GossipOptions): string | undefined {
-  const isWildcard = bind !== undefined && /^[0.:]+$/.test(bind);
-  if (!isWildcard) return bind ?? address;
+function ownAddress({ bind, address }: GossipOptions): string | undefined {
+  if (bind === undefined || !isUnspecified(bind)) return bind ?? address;
   return isOwnAddress(address) ? address : undefined;
 }
 

@@ -12,6 +12,11 @@ export function canonicalIp(text: string): string {
   return ipaddr.parse(text).toString();
 }
 
+/** Whether an address is that of no host, 0.0.0.0 or ::, which stands for all addresses of this one where a socket is bound. */
+export function isUnspecified(address: string): boolean {
+  return ipaddr.parse(address).range() === 'unspecified';
+}
+
 /** Whether an address is neither multicast, broadcast nor unspecified. */
 export function isUnicast(text: string): boolean {
   const range = ipaddr.parse(text).range();

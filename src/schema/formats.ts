@@ -1,9 +1,8 @@
 /** String formats of the configuration: addresses, names and paths. */
 import { Type, FormatRegistry, type TString } from '@sinclair/typebox';
-import ipaddr from 'ipaddr.js';
 import { isGroupMac, parseMac } from '../address/index.js';
 import { unprintable } from '../wire/index.js';
-import { family, parseHostPort } from './addresses.js';
+import { family, isUnspecified, parseHostPort } from './addresses.js';
 import { isDeviceName } from './device-name.js';
 import { unusable, unusableHost, unusableSubnet, unusableVtep } from './ranges.js';
 
@@ -28,10 +27,6 @@ const RESERVED_DEVICES = ['all', 'default'];
 function isAddressAndPort(text: string): boolean {
   const place = parseHostPort(text);
   return place !== null && family(place.host) !== 0;
-}
-
-function isUnspecified(host: string): boolean {
-  return ipaddr.parse(host).range() === 'unspecified';
 }
 
 /** Names reach the terminals and logs of every member, so they have no characters that these obey or hide. */

@@ -16,7 +16,7 @@ export { isLinkLocal, isLoopback, shareAddresses, subnetText, unusable, unusable
 export { findProblems, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
 export { closest } from './suggest.js';
 export { valueProblem, type ValueKind } from './value.js';
-export { canonicalIp, family, isUnicast, isWithin, parseHostPort, prefixAddress } from './addresses.js';
+export { canonicalIp, family, isUnicast, isUnspecified, isWithin, parseHostPort, prefixAddress } from './addresses.js';
 export { isDeviceName } from './device-name.js';
 export { canonicalMac } from './mac.js';
 export type {

@@ -160,15 +160,15 @@ for (const [name, command, answer, expected] of [
     failed(await vtep(...command, '--control', path, ...timeout), command[0], expected);
   });
 
+/** Writes a text again and again, as fast as the client reads. */
+function repeat(socket: Socket, text: string): void {
+  while (socket.writable && socket.write(text));
+  socket.once('drain', () => repeat(socket, text));
+}
+
 test('a line without an end is not read beyond 16 MiB', async () => {
   const chunk = 'x'.repeat(1 << 20);
-  await hostile((socket) => {
-    const more = (): void => {
-      while (socket.writable && socket.write(chunk));
-      socket.once('drain', more);
-    };
-    more();
-  });
+  await hostile((socket) => repeat(socket, chunk));
   const ended = await vtep('show', 'fdb', '--control', path);
   failed(ended, 'show', /a line of its reply is longer than 16 MiB$/);
   assert.ok(ended.memory < 400, `${ended.memory} MiB`);
@@ -180,13 +180,7 @@ test('a list without an end is not collected beyond 128 MiB', async () => {
     Array.from({ length: 1000 }, () => entry),
     { more: true },
   );
-  await hostile((socket) => {
-    const more = (): void => {
-      while (socket.writable && socket.write(page));
-      socket.once('drain', more);
-    };
-    more();
-  });
+  await hostile((socket) => repeat(socket, page));
   const ended = await vtep('show', 'fdb', '--control', path);
   failed(ended, 'show', /a result of its reply is longer than 128 MiB$/);
   assert.ok(ended.memory < 900, `${ended.memory} MiB`);
