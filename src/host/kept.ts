@@ -6,7 +6,7 @@ import { type TapPlan } from '../schema/index.js';
 import { canonicalPrefix, inPlace, listDevices, markOf, readMark, type Device } from './device.js';
 import { HostError } from './error.js';
 import { ip, IpError, ipReason } from './ip.js';
-import { requireNetns } from './netns.js';
+import { requireNetns, writeInNetns } from './netns.js';
 import { attachTap, closeTap, persistTap, tapHolders, type OpenTap, type TapFiles } from './tun.js';
 
 /** Milliseconds that a killed process may take to release its TAPs. */
@@ -169,6 +169,31 @@ function withoutSource(route: string[], source: string): string[] {
  */
 export async function keepTaps(taps: readonly TapFiles[], keep: boolean): Promise<void> {
   for (const tap of taps) await persistTap(tap, keep); // fails silently for a TAP whose namespace has been removed
+}
+
+/**
+ * Makes the kernel keep the neighbors of a device that has no carrier, as a kept TAP has none until the next process
+ * attaches to it. Otherwise the kernel discards them, loses its first request because no process reads the TAP, and sends
+ * the next one a second later. Linux 5.16 and later support this.
+ */
+export function keepNeighbors(taps: readonly { device: string; netns?: string | undefined }[]): Promise<void> {
+  return writeInNetns(
+    taps.flatMap(({ device, netns }) =>
+      ['ipv4/conf/%/arp_evict_nocarrier', 'ipv6/conf/%/ndisc_evict_nocarrier'].map((setting) => ({
+        file: `/proc/sys/net/${setting.replace('%', device)}`,
+        text: '0',
+        ...(netns === undefined ? {} : { netns }),
+      })),
+    ),
+  );
+}
+
+/**
+ * Removes the neighbors whose addresses the kernel did not resolve while no process read the TAP, so that it asks for
+ * them with the next packet and not a second after its last request.
+ */
+export async function forgetUnresolved(device: string, netns: string | undefined): Promise<void> {
+  await ip(['neigh', 'flush', 'dev', device, 'nud', 'incomplete'], netns);
 }
 
 /** A TAP that `detachTap` removed. */

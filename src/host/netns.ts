@@ -1,5 +1,6 @@
 /** Network namespaces: lists them, and opens kernel devices inside them. */
 import { closeSync, readdirSync, readlinkSync, statfsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { codeOf, HostError } from './error.js';
@@ -65,25 +66,26 @@ function netnsNames(): string[] {
   }
 }
 
-/** The request to the thread: a file to open several times, or without `count` to read. */
+/** The request to the thread: a file to open several times (`count`), to write (`text`), or to read. */
 interface Visit {
   netns: string;
   file: string;
   count?: number;
+  text?: string;
 }
-/** Its answer: file descriptors, the text of the file, or an error code. */
+/** Its answer: file descriptors, the text of the file or what was written, or an error code. */
 type Found = { fds: number[] } | { text: string } | { code: string; step: 'namespace' | 'enter' | 'file' };
 
 // setns(2) changes only the calling thread, so this runs on its own thread, which ends afterwards: no other thread ever
 // enters a container's namespace, not even after an error. The file descriptors belong to the process.
 const THREAD = `
-  const { closeSync, constants, openSync, readFileSync } = require('node:fs');
+  const { closeSync, constants, openSync, readFileSync, writeFileSync } = require('node:fs');
   const { parentPort, workerData } = require('node:worker_threads');
   const CLONE_NEWNET = 0x40000000;
   import(workerData.koffi).then(({ default: koffi }) => {
     const setns = koffi.load(null).func('int setns(int fd, int type)');
     const names = new Map(Object.entries(koffi.os.errno).map(([name, number]) => [number, name]));
-    const visit = ({ netns, file, count }) => {
+    const visit = ({ netns, file, count, text }) => {
       const fds = [];
       let step = 'namespace';
       try {
@@ -94,6 +96,10 @@ const THREAD = `
         closeSync(fd);
         if (entered < 0) return { code, step };
         step = 'file';
+        if (text !== undefined) {
+          writeFileSync(file, text, { flag: 'r+' });
+          return { text };
+        }
         if (count === undefined) return { text: readFileSync(file, 'utf8') };
         for (let i = 0; i < count; i++) fds.push(openSync(file, constants.O_RDWR | constants.O_NONBLOCK));
         return { fds };
@@ -141,6 +147,20 @@ export async function readInNetns(file: string, netnses: readonly string[]): Pro
   if (netnses.length === 0) return [];
   const found = await visitAll(netnses.map((netns) => ({ netns: netnsPath(netns), file })));
   return found.map((one) => ('text' in one ? one.text : undefined));
+}
+
+/**
+ * Writes files, each inside its namespace, on a thread as `openInNetns` does. A file that does not exist there or cannot
+ * be written stays as it is.
+ * @param files Without `netns`: a file in the namespace of this process.
+ */
+export async function writeInNetns(files: readonly { netns?: string; file: string; text: string }[]): Promise<void> {
+  const elsewhere: Visit[] = [];
+  for (const { netns, file, text } of files) {
+    if (netns !== undefined) elsewhere.push({ netns: netnsPath(netns), file, text });
+    else await writeFile(file, text, { flag: 'r+' }).catch(() => undefined);
+  }
+  if (elsewhere.length > 0) await visitAll(elsewhere);
 }
 
 /** Runs the thread. @throws if it cannot start, or koffi is missing. */

@@ -8,7 +8,7 @@ import { about, HostError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
 import { requireKeys } from './gossip-keys.js';
 import { Health } from './health.js';
-import { keepTaps } from './kept.js';
+import { forgetUnresolved, keepNeighbors, keepTaps } from './kept.js';
 import { lossesOf, type LossReason } from './losses.js';
 import { type Logger } from './log.js';
 import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
@@ -112,6 +112,7 @@ export class Overlay {
       });
       addOwnEndpoints(plan);
       let taps = links.length;
+      const neighbors = plan.keepTaps ? neighborsKept(plan, links) : undefined;
       started = true;
       const facts = await engine.start(plan, links, {
         tapLost: (port, reason) => {
@@ -130,6 +131,7 @@ export class Overlay {
         plan.control === undefined ? undefined : await about('control', () => serveControl(plan.control!, serves));
       // Only now: if the start fails, no TAP that it created remains.
       if (plan.keepTaps) await keepTaps(ownTaps(plan, links), true);
+      await neighbors;
       warnOfSilence(plan, events.log);
       const overlay = new Overlay(plan, mtus, links, engine, facts, gossip, drops, health, control, serves);
       overlay.#ends.push(watchRefusedSenders(plan, engine, events.log));
@@ -177,6 +179,16 @@ export class Overlay {
 /** The TAPs that this process created or adopted, not those passed as file descriptors. */
 function ownTaps(plan: Plan, links: readonly Link[]): Link[] {
   return links.filter((_, port) => plan.taps[port]!.fd === undefined);
+}
+
+/** Lets containers keep their neighbors while no process reads their TAPs. Without this, a restart takes longer. */
+async function neighborsKept(plan: Plan, links: readonly Link[]): Promise<void> {
+  const kept = links.map(({ device }, port) => ({ device, netns: plan.taps[port]!.netns }));
+  const own = kept.filter((_, port) => plan.taps[port]!.fd === undefined);
+  await Promise.allSettled([
+    keepNeighbors(own),
+    ...kept.map(({ device, netns }, port) => (links[port]!.adopted ? forgetUnresolved(device, netns) : undefined)),
+  ]);
 }
 
 function tapDrops(plan: Plan, links: readonly Link[]): TapDrops {
