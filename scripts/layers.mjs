@@ -21,7 +21,7 @@ import ts from 'typescript';
 const GROUND = ['wire', 'address'];
 const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'udp', 'tcp', 'vxlan', 'virtio', 'pcap'];
 const GOSSIP = ['gossip/memberlist', 'gossip/networkdb'];
-const MACHINES = ['fdb', 'neighbor', 'offload', 'vtep', ...GOSSIP, 'sim'];
+const MACHINES = ['model', 'fdb', 'neighbor', 'offload', 'vtep', ...GOSSIP, 'sim'];
 const BUNDLED = ['ipaddr.js', '@sinclair/typebox'];
 
 /** @type {(carried?: readonly string[]) => Room} */
@@ -47,13 +47,14 @@ export const ROOMS = {
   virtio: codec(),
   pcap: codec(),
   packet: codec(CODECS),
+  model: machine(),
   fdb: machine(),
   neighbor: machine(),
   offload: machine(),
-  vtep: machine(['fdb', 'neighbor']),
+  vtep: machine(['model', 'fdb', 'neighbor']),
   'gossip/memberlist': machine(),
   'gossip/networkdb': machine(['gossip/memberlist']),
-  sim: machine(['fdb', 'neighbor', 'vtep']),
+  sim: machine(['model', 'fdb', 'neighbor', 'vtep']),
   host: {
     layer: 3,
     rooms: [...GROUND, ...CODECS, 'packet', ...MACHINES, 'schema'],
