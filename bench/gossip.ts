@@ -17,7 +17,7 @@ import {
 } from './gossip/measure.js';
 import { serfShare } from './gossip/model.js';
 import { barChart, lineChart, type Line } from './gossip/svg.js';
-import type { BenchOptions } from './main.js';
+import type { BenchOptions } from './options.js';
 
 const LOSSES = [0.01, 0.05, 0.2];
 

@@ -5,20 +5,8 @@ import { gossip, printGossip } from './gossip.js';
 import { library, type Figure } from './library.js';
 import { overlay, printOverlay } from './overlay.js';
 import { offload } from './offload.js';
+import type { BenchOptions } from './options.js';
 import { printSoak, soak } from './soak.js';
-
-export interface BenchOptions {
-  quick: boolean;
-  /** Of the overlay suite; `flags` go to its VTEPs with the engine `linux`. */
-  rounds: number;
-  flags: readonly string[];
-  /** `null`: the suite's default. */
-  minutes: number | null;
-  /** Of the gossip suite: cluster sizes; empty for the default ones. */
-  nodes: readonly number[];
-  /** Of the gossip suite: directory for the plots; `null` for none. */
-  out: string | null;
-}
 
 interface Suite {
   text: string;

@@ -8,7 +8,8 @@ export { type ArpCacheOptions } from './arp-cache.js';
 export { connect, type Cable } from './cable.js';
 export { Alarm, Clock } from './clock.js';
 export { Link, type Fate, type LinkCounters, type LinkOptions } from './link.js';
-export { Network, Node, type Datagram, type DatagramReceiver } from './network.js';
+export type { Datagram } from './datagram.js';
+export { Network, Node, type DatagramReceiver } from './network.js';
 export {
   Overlay,
   planHosts,

@@ -1,19 +1,9 @@
 import type { Clock } from './clock.js';
+import type { Datagram } from './datagram.js';
 import { Link, type LinkOptions } from './link.js';
 import type { Random } from './random.js';
 import { Slab } from './slab.js';
 import type { DatagramEvent, Trace } from './trace.js';
-
-/** A UDP datagram in the underlay. All receivers share its bytes, which are read-only. */
-export interface Datagram {
-  readonly source: string;
-  readonly sourcePort: number;
-  readonly destination: string;
-  readonly destinationPort: number;
-  /** TOS or traffic class. */
-  readonly tos: number;
-  readonly payload: Uint8Array;
-}
 
 /** Receives the datagrams for a port. */
 export type DatagramReceiver = (datagram: Datagram) => void;

@@ -1,4 +1,4 @@
-import type { Datagram } from './network.js';
+import type { Datagram } from './datagram.js';
 
 /** A frame at a station's port: `location` is `host/station`. */
 export interface FrameEvent {
