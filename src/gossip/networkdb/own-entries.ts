@@ -3,7 +3,8 @@ import type { Lamport } from './lamport.js';
 import { CREATE, DELETE, TABLE_EVENT, tableEvent, UPDATE, wrap, type TableEvent } from './messages.js';
 import type { Entry } from './store.js';
 import { checkName } from './names.js';
-import { equal, type Tables } from './tables.js';
+import { pack, unpack } from './packed.js';
+import { type Tables } from './tables.js';
 import { MAX_VALUE, type CountName, type Moment } from './types.js';
 
 const EMPTY = new Uint8Array(0);
@@ -75,12 +76,12 @@ export class OwnEntries {
 
   replace(network: string, table: string, key: string, value: Uint8Array): void {
     const before = this.#existing(network, table, key, value);
-    this.#rewrite(network, table, key, value, before.value);
+    this.#rewrite(network, table, key, value, unpack(before.value));
   }
 
   delete(network: string, table: string, key: string): void {
     const entry = this.#existing(network, table, key, EMPTY);
-    this.#write(DELETE, network, table, key, entry.value);
+    this.#write(DELETE, network, table, key, unpack(entry.value));
   }
 
   /** Checks that this node may write an entry. @returns the present entry. */
@@ -120,7 +121,8 @@ export class OwnEntries {
     const known = entry?.deleting === false && entry.shown === null ? undefined : entry;
     if (known !== undefined) {
       if (time < known.time) return this.#host.count('stale');
-      const same = known.owner === this.#self && known.deleting === deleting && (deleting || equal(known.value, value));
+      const same =
+        known.owner === this.#self && known.deleting === deleting && (deleting || known.value === pack(value));
       if (same) {
         // This node wrote the same before a restart, with a later time.
         known.time = time;
@@ -129,7 +131,8 @@ export class OwnEntries {
     }
     if (known?.owner === this.#self && !known.deleting) {
       this.#host.count('refuted');
-      this.#rewrite(network, table, key, known.value, deleting ? known.value : value);
+      const own = unpack(known.value);
+      this.#rewrite(network, table, key, own, deleting ? own : value);
       return;
     }
     // This node wrote it before a restart, or another node forged it: the entry does not exist. It is deleted even if
@@ -137,13 +140,13 @@ export class OwnEntries {
     // it again.
     if (deleting) return;
     if (known === undefined && this.#reclaims(network, table, key, value)) {
-      const own = { network, table, key, time, owner: this.#self, value: value.slice(), deleting: false };
+      const own = { network, table, key, time, owner: this.#self, value: pack(value), deleting: false };
       this.#tables.put({ ...own, expires: Infinity, held: false, shown: null, order: 0 }, this.#moment.now);
       return;
     }
     if (!this.#tables.store.admitsHeld) return this.#host.count('no-room');
     this.#host.count('refuted');
-    this.#write(DELETE, network, table, key, value.slice(), true);
+    this.#write(DELETE, network, table, key, value, true);
   }
 
   #reclaims(network: string, table: string, key: string, value: Uint8Array): boolean {
@@ -159,8 +162,8 @@ export class OwnEntries {
   reannounce(network: string, later: boolean): void {
     for (const { table, key, time, value, deleting } of this.#tables.store.ownedBy(this.#self, network)) {
       if (deleting) continue;
-      if (later) this.#write(CREATE, network, table, key, value);
-      else this.#announce(aboutEntry(table, key), { type: CREATE, time, network, table, key, value });
+      if (later) this.#write(CREATE, network, table, key, unpack(value));
+      else this.#announce(aboutEntry(table, key), { type: CREATE, time, network, table, key, value: unpack(value) });
     }
   }
 
@@ -171,8 +174,8 @@ export class OwnEntries {
    * @param before The value that other nodes have; if it differs, a deletion goes first.
    */
   #rewrite(network: string, table: string, key: string, value: Uint8Array, before: Uint8Array): void {
-    if (!equal(value, before)) {
-      const event = { type: DELETE, time: this.#clock.increment(), network, table, key, value: before.slice() };
+    if (pack(value) !== pack(before)) {
+      const event = { type: DELETE, time: this.#clock.increment(), network, table, key, value: before };
       this.#announce(`-${aboutEntry(table, key)}`, event);
       // Another node with this entry may write it again because of the deletion: the creation must be later than that.
       this.#clock.increment();
@@ -189,8 +192,20 @@ export class OwnEntries {
     const deleting = type === DELETE;
     const { now } = this.#moment;
     const expires = deleting ? now + this.#tombstoneLife : Infinity;
-    const owner = this.#self;
-    const entry = { network, table, key, time, owner, value, deleting, expires, held: disowned, shown: null, order: 0 };
+    const names = this.#tables.store.names(network, table, this.#self);
+    const entry: Entry = {
+      network: names.network,
+      table: names.table,
+      key,
+      time,
+      owner: names.owner,
+      value: pack(value),
+      deleting,
+      expires,
+      held: disowned,
+      shown: null,
+      order: 0,
+    };
     if (!this.#tables.put(entry, now)) return;
     this.#announce(aboutEntry(table, key), { type, time, network, table, key, value }, disowned);
   }

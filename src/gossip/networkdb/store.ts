@@ -1,3 +1,5 @@
+import type { Packed } from './packed.js';
+
 /** One entry of a table, or a tombstone. */
 export interface Entry {
   readonly network: string;
@@ -7,7 +9,7 @@ export interface Entry {
   time: number;
   /** The node that wrote it. */
   owner: string;
-  value: Uint8Array;
+  value: Packed;
   /** Whether it was deleted, and is a tombstone. */
   deleting: boolean;
   /** When it expires: for tombstones, and entries whose owner is gone. `Infinity` otherwise. */
@@ -18,7 +20,7 @@ export interface Entry {
    */
   held: boolean;
   /** The value that watchers know; `null` while the entry is invisible. */
-  shown: Uint8Array | null;
+  shown: Packed | null;
   /** Which entry of the store it is, in the order of arrival; set by the store. */
   order: number;
 }
@@ -35,6 +37,7 @@ export interface StoreLimits {
 
 /** The entries of one owner, and their size. */
 interface Share {
+  readonly owner: string;
   /** Its entries by network. */
   readonly networks: Map<string, Set<Entry>>;
   entries: number;
@@ -47,8 +50,17 @@ const FIXED = 200;
 /** Maximum number of owners in a network for which the time of a removed tombstone is remembered. */
 const MAX_REAPED = 1024;
 
-/** A table: entries by key. */
-type Table = Map<string, Entry>;
+interface Table {
+  readonly name: string;
+  /** By key. */
+  readonly entries: Map<string, Entry>;
+}
+
+interface Network {
+  readonly id: string;
+  /** By name. */
+  readonly tables: Map<string, Table>;
+}
 
 /**
  * The entries of all networks, by network and by owner. The entries of other nodes are bounded, and no owner gets more
@@ -57,8 +69,7 @@ type Table = Map<string, Entry>;
 export class Store {
   readonly #self: string;
   readonly #limits: StoreLimits;
-  /** Tables by network and name. */
-  readonly #networks = new Map<string, Map<string, Table>>();
+  readonly #networks = new Map<string, Network>();
   readonly #shares = new Map<string, Share>();
   /** Entries that expire, or did until they were replaced. */
   readonly #mortal = new Set<Entry>();
@@ -85,7 +96,7 @@ export class Store {
   }
 
   add(network: string): void {
-    this.#networks.set(network, new Map());
+    this.#networks.set(network, { id: network, tables: new Map() });
   }
 
   /** Removes a network with all entries, and returns them. */
@@ -98,17 +109,17 @@ export class Store {
   }
 
   get(network: string, table: string, key: string): Entry | undefined {
-    return this.#networks.get(network)?.get(table)?.get(key);
+    return this.#networks.get(network)?.tables.get(table)?.entries.get(key);
   }
 
   *of(network: string): Generator<Entry> {
-    for (const table of this.#networks.get(network)?.values() ?? []) yield* table.values();
+    for (const { entries } of this.#networks.get(network)?.tables.values() ?? []) yield* entries.values();
   }
 
   /** Number of entries of a network. */
   count(network: string): number {
     let count = 0;
-    for (const { size } of this.#networks.get(network)?.values() ?? []) count += size;
+    for (const { entries } of this.#networks.get(network)?.tables.values() ?? []) count += entries.size;
     return count;
   }
 
@@ -164,24 +175,37 @@ export class Store {
     return this.#held < this.#limits.held;
   }
 
+  /**
+   * The strings of the entries that have these names already, if there are any: entries that share them take less memory
+   * than those with copies of their own, as they arrive in messages.
+   */
+  names(network: string, table: string, owner: string): { network: string; table: string; owner: string } {
+    const known = this.#networks.get(network);
+    return {
+      network: known?.id ?? network,
+      table: known?.tables.get(table)?.name ?? table,
+      owner: this.#shares.get(owner)?.owner ?? owner,
+    };
+  }
+
   /** Adds or replaces an entry. Its network must exist. */
   put(entry: Entry): void {
-    const tables = this.#networks.get(entry.network)!;
+    const { tables } = this.#networks.get(entry.network)!;
     let table = tables.get(entry.table);
-    if (table === undefined) tables.set(entry.table, (table = new Map<string, Entry>()));
-    const before = table.get(entry.key);
+    if (table === undefined) tables.set(entry.table, (table = { name: entry.table, entries: new Map() }));
+    const before = table.entries.get(entry.key);
     if (before !== undefined) this.#count(before, -1);
     entry.order = ++this.#order;
-    table.set(entry.key, entry);
+    table.entries.set(entry.key, entry);
     this.#count(entry, 1);
     if (entry.expires !== Infinity) this.#mortal.add(entry);
   }
 
   remove(entry: Entry): void {
     this.#count(entry, -1);
-    const tables = this.#networks.get(entry.network);
-    const table = tables?.get(entry.table);
-    if (table?.delete(entry.key) === true && table.size === 0) tables!.delete(entry.table);
+    const tables = this.#networks.get(entry.network)?.tables;
+    const entries = tables?.get(entry.table)?.entries;
+    if (entries?.delete(entry.key) === true && entries.size === 0) tables!.delete(entry.table);
   }
 
   /** Removes a tombstone that has expired, and remembers its time: see `isOutdated`. */
@@ -215,7 +239,10 @@ export class Store {
 
   #count(entry: Entry, by: 1 | -1): void {
     let share = this.#shares.get(entry.owner);
-    if (share === undefined) this.#shares.set(entry.owner, (share = { networks: new Map(), entries: 0, bytes: 0 }));
+    if (share === undefined) {
+      share = { owner: entry.owner, networks: new Map(), entries: 0, bytes: 0 };
+      this.#shares.set(entry.owner, share);
+    }
     share.bytes += by * cost(entry);
     share.entries += by;
     let entries = share.networks.get(entry.network);

@@ -15,6 +15,7 @@ import {
   type BulkSyncMessage,
   type BulkSyncPart,
 } from './messages.js';
+import { unpack } from './packed.js';
 import { type Entry } from './store.js';
 import { type CountName } from './types.js';
 import { type Work } from '../memberlist/index.js';
@@ -460,7 +461,8 @@ export class Syncs {
         // stands for the full lifetime.
         const residual = entry.deleting ? Math.floor((entry.expires - now) / 1000) : 0;
         if (entry.deleting ? residual < 1 : entry.shown === null) continue;
-        const { time, owner: node, table, key, value } = entry;
+        const { time, owner: node, table, key } = entry;
+        const value = unpack(entry.value);
         const type = entry.deleting ? DELETE : CREATE;
         const member = wrap(TABLE_EVENT, tableEvent, { type, time, node, network, table, key, value, residual });
         length += member.length + MEMBER_OVERHEAD;

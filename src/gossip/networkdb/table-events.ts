@@ -4,6 +4,7 @@ import type { Origin } from './inbox.js';
 import type { Lamport } from './lamport.js';
 import { CREATE, DELETE, UPDATE, type TableEvent } from './messages.js';
 import { aboutEntry, type OwnEntries } from './own-entries.js';
+import { pack } from './packed.js';
 import type { Presence } from './presence.js';
 import type { Entry } from './store.js';
 import type { Tables } from './tables.js';
@@ -96,13 +97,14 @@ export class TableEvents {
     const residual = event.residual <= 0 ? life : Math.min(event.residual * 1000, life);
     const { now } = this.#moment;
     const expires = now + (deleting ? residual : held ? life : 0);
+    const names = this.#tables.store.names(network, table, node);
     const entry: Entry = {
-      network,
-      table,
-      key,
+      network: names.network,
+      table: names.table,
+      key: known?.key ?? key,
       time,
-      owner: node,
-      value: value.slice(), // a copy does not keep a large buffer alive
+      owner: names.owner,
+      value: pack(value),
       deleting,
       expires: deleting || held ? expires : Infinity,
       held,

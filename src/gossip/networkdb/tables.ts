@@ -1,3 +1,4 @@
+import { unpack, type Packed } from './packed.js';
 import { Store, type Entry, type StoreLimits } from './store.js';
 import { type EntryListing, type TableChange, type Watcher } from './types.js';
 
@@ -37,7 +38,10 @@ export class Tables {
     const entries = network === undefined ? this.store.all() : this.store.of(network);
     for (const entry of [...entries])
       if (entry.shown !== null && (table === undefined || table === entry.table))
-        watcher({ kind: 'create', ...place(entry), value: entry.shown, previous: null, owner: entry.owner }, now);
+        watcher(
+          { kind: 'create', ...place(entry), value: unpack(entry.shown), previous: null, owner: entry.owner },
+          now,
+        );
     return () => {
       if (watches.delete(watch) && watches.size === 0) this.#watches.delete(network);
     };
@@ -60,7 +64,7 @@ export class Tables {
       if (entry.shown !== null) continue;
       const { value, owner, time, expires } = entry;
       const state = entry.deleting ? ('withdrawn' as const) : ('hidden' as const);
-      found.push({ ...place(entry), value, owner, time, state, expiresIn: expires - now });
+      found.push({ ...place(entry), value: unpack(value), owner, time, state, expiresIn: expires - now });
     }
     return found;
   }
@@ -123,18 +127,11 @@ export class Tables {
     }
   }
 
-  #notify(entry: Entry, value: Uint8Array | null, now: number): void {
-    const previous = entry.shown;
-    if (previous === value || (previous !== null && value !== null && equal(previous, value))) {
-      entry.shown = value;
-      return;
-    }
+  #notify(entry: Entry, value: Packed | null, now: number): void {
+    const { shown, owner } = entry;
     entry.shown = value;
-    const { owner } = entry;
-    const change: TableChange =
-      value === null
-        ? { kind: 'delete', ...place(entry), value: previous!, previous, owner }
-        : { kind: previous === null ? 'create' : 'update', ...place(entry), value, previous, owner };
+    if (shown === value) return;
+    const change = changeOf(entry, shown === null ? null : unpack(shown), value === null ? null : unpack(value), owner);
     for (const network of [entry.network, undefined]) {
       const watches = this.#watches.get(network);
       if (watches === undefined) continue;
@@ -149,9 +146,10 @@ function place({ network, table, key }: Entry): { network: string; table: string
 }
 
 function listing(entry: Entry): EntryListing {
-  return { ...place(entry), value: entry.shown!, owner: entry.owner, time: entry.time };
+  return { ...place(entry), value: unpack(entry.shown!), owner: entry.owner, time: entry.time };
 }
 
-export function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((octet, i) => octet === b[i]);
+function changeOf(entry: Entry, previous: Uint8Array | null, value: Uint8Array | null, owner: string): TableChange {
+  if (value === null) return { kind: 'delete', ...place(entry), value: previous!, previous, owner };
+  return { kind: previous === null ? 'create' : 'update', ...place(entry), value, previous, owner };
 }
