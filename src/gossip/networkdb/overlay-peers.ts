@@ -7,6 +7,7 @@ import {
   decodePlacement,
   encodePlacement,
   placementOf,
+  SharedStrings,
   underlay,
   type LocalEndpoint,
   type LocalHost,
@@ -63,6 +64,7 @@ export class OverlayPeers {
   readonly #placements = new Placements();
   /** The records of the waiting table, including those of this host. */
   readonly #waiting = new WaitingList();
+  readonly #shared = new SharedStrings();
   readonly #endpoints: SinkEndpoints;
   readonly #reports: ConflictReports;
   readonly #locals = new Map<string, Local>();
@@ -409,7 +411,7 @@ export class OverlayPeers {
   /** Decodes a placement. @returns `null` for an invalid record, or another node's that names this host's VTEP. */
   #read(key: string, owner: string, value: Uint8Array): Placement | null {
     try {
-      return decodePlacement(key, owner, value, this.#host);
+      return decodePlacement(key, owner, value, this.#host, this.#shared);
     } catch (error) {
       if (!(error instanceof WireError) && !(error instanceof RangeError)) throw error;
       this.#rejected++;

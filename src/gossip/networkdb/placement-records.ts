@@ -57,12 +57,35 @@ export function encodePlacement(
   return peerRecord.encode({ ...record, unknown: peerExtension.encode({ since, attached, vni }) });
 }
 
+/** Strings that many records have in common. Records that share them take less memory than those with copies. */
+export class SharedStrings {
+  readonly #known = new Map<string, string>();
+
+  /** Returns the first string that had this text. Beyond `MAX_SHARED` texts, returns the given one. */
+  get(text: string): string {
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    if (this.#known.size < MAX_SHARED) this.#known.set(text, text);
+    return text;
+  }
+}
+
+/** VTEPs of a network, and its parameters. */
+const MAX_SHARED = 4096;
+
 /**
  * Decodes a record.
+ * @param shared The strings of the records decoded so far.
  * @returns `null` for a record of another node that names this host's VTEP.
  * @throws WireError or RangeError if it is malformed, or an address is not that of a host.
  */
-export function decodePlacement(key: string, owner: string, value: Uint8Array, self: LocalHost): Placement | null {
+export function decodePlacement(
+  key: string,
+  owner: string,
+  value: Uint8Array,
+  self: LocalHost,
+  shared: SharedStrings,
+): Placement | null {
   const record = peerRecord.decode(value);
   const vtep = underlay(record.tunnelIp);
   if (vtep === self.vtep && owner !== self.node) return null;
@@ -72,13 +95,15 @@ export function decodePlacement(key: string, owner: string, value: Uint8Array, s
   const mac = parseMac(record.endpointMac);
   if (mac === 0 || isGroupMac(mac)) throw new RangeError('not the address of a host');
   const { since, attached, vni } = extensionOf(record.unknown);
+  const canonical = macToText(mac);
   return {
     key,
     owner,
     ip: record.endpointIp.split('/')[0]!,
-    mac: macToText(mac),
-    vtep,
-    parameters: since === 0 ? '' : parametersOf(vni, subnetOf(address, length)),
+    // The text of the record takes less memory than one that was put together from parts.
+    mac: canonical === record.endpointMac ? record.endpointMac : canonical,
+    vtep: shared.get(vtep),
+    parameters: since === 0 ? '' : shared.get(parametersOf(vni, subnetOf(address, length))),
     since,
     attached,
   };
