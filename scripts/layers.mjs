@@ -19,7 +19,7 @@ import ts from 'typescript';
  */
 
 const GROUND = ['wire', 'address'];
-const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'udp', 'tcp', 'vxlan', 'virtio', 'pcap'];
+const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'icmpv6', 'udp', 'tcp', 'vxlan', 'virtio', 'pcap'];
 const GOSSIP = ['gossip/memberlist', 'gossip/networkdb'];
 const MACHINES = ['model', 'fdb', 'neighbor', 'offload', 'vtep', ...GOSSIP, 'sim'];
 const BUNDLED = ['ipaddr.js', '@sinclair/typebox'];
@@ -41,6 +41,7 @@ export const ROOMS = {
   ipv4: codec(),
   ipv6: codec(),
   icmp: codec(['ipv4']), // errors quote packets
+  icmpv6: codec(['ipv4', 'ipv6']),
   udp: codec(),
   tcp: codec(),
   vxlan: codec(),

@@ -12,6 +12,7 @@ export * as arp from './arp/index.js';
 export * as ipv4 from './ipv4/index.js';
 export * as ipv6 from './ipv6/index.js';
 export * as icmp from './icmp/index.js';
+export * as icmpv6 from './icmpv6/index.js';
 export * as udp from './udp/index.js';
 export * as tcp from './tcp/index.js';
 export * as vxlan from './vxlan/index.js';

