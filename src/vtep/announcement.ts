@@ -2,11 +2,11 @@
  * Announcements: frames that inform all neighbors of a segment that an IP address has a new MAC address. The neighbors
  * then update their ARP and neighbor caches at once, instead of when the old entries expire.
  */
-import { parseIpv4, parseIpv6, parseMac, setMac } from '../address/index.js';
+import { macToText, parseIpv4, parseIpv6, parseMac } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
+import * as icmpv6 from '../icmpv6/index.js';
 import * as ipv6 from '../ipv6/index.js';
-import { finish, setU16, sum } from '../wire/index.js';
 import { requireUnicast } from './segment.js';
 
 /** How often an address is announced (RFC 5227, section 1.1: ANNOUNCE_NUM). RFC 4861 allows up to 3 for IPv6. */
@@ -18,26 +18,6 @@ export const ANNOUNCE_INTERVAL = 2000;
 const QUEUE_LIMIT = 1024;
 /** Announcements sent in one call, so that a large change does not become a burst of broadcasts. */
 const MAX_PER_CALL = 128;
-
-//      0                   1                   2                   3
-//      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
-//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//     |   Type 136    |    Code 0     |           Checksum            |
-//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//     |R|S|O|                     Reserved                            |
-//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//     |                       Target address (16)                     |
-//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//     |   Option 2    |   Length 1    |   Link-layer address (6)      |
-//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-const NEIGHBOR_ADVERTISEMENT = 136;
-const CHECKSUM = 2;
-const FLAGS = 4;
-const TARGET = 8;
-const OPTION = 24;
-const ADVERTISEMENT_LENGTH = 32;
-const OVERRIDE = 0x20;
-const OPTION_TARGET_LINK_LAYER_ADDRESS = 2;
 
 const ALL_NODES = 'ff02::1';
 /** The group MAC address of {@link ALL_NODES} (RFC 2464, section 7). */
@@ -56,23 +36,25 @@ export function arpAnnouncement(ip: number, mac: number): Uint8Array {
  * The router flag is clear, so do not announce a router's address by it.
  */
 export function unsolicitedAdvertisement(ip: string, mac: number): Uint8Array {
-  const message = new Uint8Array(ADVERTISEMENT_LENGTH);
-  message[0] = NEIGHBOR_ADVERTISEMENT;
-  message[FLAGS] = OVERRIDE;
-  message.set(parseIpv6(ip), TARGET);
-  message[OPTION] = OPTION_TARGET_LINK_LAYER_ADDRESS;
-  message[OPTION + 1] = 1; // in units of 8 bytes
-  setMac(message, OPTION + 2, mac);
+  const addresses = { source: ip, destination: ALL_NODES };
+  const address = icmpv6.encodeOption({ type: icmpv6.OPTION_TARGET_LINK_LAYER_ADDRESS, address: macToText(mac) });
+  const message = icmpv6.encode(
+    {
+      type: icmpv6.NEIGHBOR_ADVERTISEMENT,
+      code: 0,
+      override: true,
+      target: ip,
+      options: [address],
+      payload: new Uint8Array(0),
+    },
+    addresses,
+  );
   const packet = ipv6.encode({
-    hopLimit: 255,
+    hopLimit: icmpv6.DISCOVERY_HOP_LIMIT,
     nextHeader: ipv6.NEXT_ICMPV6,
-    source: ip,
-    destination: ALL_NODES,
+    ...addresses,
     payload: message,
   });
-  const start = ipv6.HEADER_LENGTH;
-  const pseudo = ipv6.pseudoHeaderSum(packet, 0, ipv6.NEXT_ICMPV6, ADVERTISEMENT_LENGTH);
-  setU16(packet, start + CHECKSUM, finish(sum(packet, start, packet.length, pseudo)));
   const frame = new Uint8Array(ethernet.HEADER_LENGTH + packet.length);
   ethernet.writeHeader(frame, 0, ALL_NODES_MAC, mac, ethernet.TYPE_IPV6);
   frame.set(packet, ethernet.HEADER_LENGTH);

@@ -1,12 +1,14 @@
 import { isGroupMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
 import * as icmp from '../icmp/index.js';
+import * as icmpv6 from '../icmpv6/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
-import { finish, setU16, setU32, sum } from '../wire/index.js';
 
 /** Bytes of the offending packet to quote, so that the answer stays within 576 bytes (RFC 1812, section 4.3.2.3). */
 const QUOTE = 576 - 20 - 8;
+/** The same for IPv6, so that the answer stays within the MTU of every link (RFC 4443, section 2.4 (c)). */
+const QUOTE6 = icmpv6.MAX_ERROR_LENGTH - ipv6.HEADER_LENGTH - icmpv6.HEADER_LENGTH;
 
 /**
  * The answer to an IPv4 packet that has DF set and does not fit: ICMP fragmentation needed (RFC 792, with the next-hop
@@ -53,23 +55,7 @@ export function fragmentationNeeded(bytes: Uint8Array, offset: number, end: numb
 }
 
 /** The MTU that every IPv6 link supports (RFC 8200, section 5), and the longest ICMPv6 error (RFC 4443, section 2.4). */
-export const IPV6_MIN_MTU = 1280;
-
-//      0                   1                   2                   3
-//      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
-//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//     |     Type      |     Code      |          Checksum             |
-//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//     |                             MTU                               |
-//     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
-//     |                    the packet, as much as fits                |
-const PACKET_TOO_BIG = 2;
-const CHECKSUM = 2;
-const MTU = 4;
-const QUOTED = 8;
-/** Types from here on are informational, but a redirect counts as an error (RFC 4443, section 2.4 (e)). */
-const FIRST_INFORMATIONAL = 128;
-const REDIRECT = 137;
+export const IPV6_MIN_MTU = icmpv6.MAX_ERROR_LENGTH;
 
 /**
  * The answer to an IPv6 packet that does not fit: ICMPv6 packet too big (RFC 4443, section 3.2), in an Ethernet frame
@@ -93,31 +79,26 @@ export function packetTooBig(bytes: Uint8Array, offset: number, end: number, mtu
   const found = ipv6.findUpper(bytes, ip, stop);
   if (found < 0) return null;
   if (ipv6.upperProtocol(found) === ipv6.NEXT_ICMPV6) {
-    const type = bytes[ip + ipv6.upperOffset(found)];
-    if (type === undefined || type < FIRST_INFORMATIONAL || type === REDIRECT) return null;
+    const inner = ip + ipv6.upperOffset(found);
+    if (inner >= stop || !icmpv6.mayCauseError(icmpv6.getType(bytes, inner))) return null;
   }
-  const quote = bytes.subarray(ip, Math.min(stop, ip + IPV6_MIN_MTU - ipv6.HEADER_LENGTH - QUOTED));
-  const error = new Uint8Array(QUOTED + quote.length);
-  error[0] = PACKET_TOO_BIG;
-  setU32(error, MTU, Math.max(mtu, IPV6_MIN_MTU));
-  error.set(quote, QUOTED);
   const header = ipv6.decode(bytes, ip, end);
   const frame = ethernet.decode(bytes, offset, end);
-  const packet = ipv6.encode({
-    hopLimit: 64,
-    nextHeader: ipv6.NEXT_ICMPV6,
-    source: header.destination,
-    destination: header.source,
-    payload: error,
-  });
-  const at = ipv6.HEADER_LENGTH;
-  const pseudo = ipv6.pseudoHeaderSum(packet, 0, ipv6.NEXT_ICMPV6, error.length);
-  setU16(packet, at + CHECKSUM, finish(sum(packet, at, packet.length, pseudo)));
+  const addresses = { source: header.destination, destination: header.source };
+  const error = icmpv6.encode(
+    {
+      type: icmpv6.PACKET_TOO_BIG,
+      code: 0,
+      mtu: Math.max(mtu, IPV6_MIN_MTU),
+      payload: bytes.subarray(ip, Math.min(stop, ip + QUOTE6)),
+    },
+    addresses,
+  );
   return ethernet.encode({
     destination: frame.source,
     source: frame.destination,
     etherType: ethernet.TYPE_IPV6,
-    payload: packet,
+    payload: ipv6.encode({ hopLimit: 64, nextHeader: ipv6.NEXT_ICMPV6, ...addresses, payload: error }),
   });
 }
 
