@@ -21,7 +21,7 @@ import ts from 'typescript';
 const GROUND = ['wire', 'address'];
 const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'icmpv6', 'udp', 'tcp', 'vxlan', 'virtio', 'pcap'];
 const GOSSIP = ['gossip/memberlist', 'gossip/networkdb'];
-const MACHINES = ['model', 'fdb', 'neighbor', 'offload', 'vtep', ...GOSSIP, 'sim'];
+const MACHINES = ['model', 'fdb', 'neighbor', 'router', 'offload', 'vtep', ...GOSSIP, 'sim'];
 const BUNDLED = ['ipaddr.js', '@sinclair/typebox'];
 
 /** @type {(carried?: readonly string[]) => Room} */
@@ -51,6 +51,7 @@ export const ROOMS = {
   model: machine(),
   fdb: machine(),
   neighbor: machine(),
+  router: machine(),
   offload: machine(),
   vtep: machine(['model', 'fdb', 'neighbor']),
   'gossip/memberlist': machine(),

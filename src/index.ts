@@ -22,6 +22,7 @@ export * as packet from './packet/index.js';
 export * as model from './model/index.js';
 export * as fdb from './fdb/index.js';
 export * as neighbor from './neighbor/index.js';
+export * as router from './router/index.js';
 export * as offload from './offload/index.js';
 export * as vtep from './vtep/index.js';
 export * as memberlist from './gossip/memberlist/index.js';

@@ -1,0 +1,139 @@
+import * as ethernet from '../ethernet/index.js';
+import { getI32, getU16 } from '../wire/index.js';
+import { COUNTS, DROPS } from './drops.js';
+import { ErrorLimit } from './error-limit.js';
+import { NeighborTable } from './neighbors.js';
+import { Routes, type Interface, type Segment } from './routes.js';
+import { IPV4_LENGTH } from './words.js';
+
+// What `Router.receive` returns instead of the VNI of the segment that a packet was routed to.
+
+/** The frame is not the router's: bridge it. */
+export const NOT_OURS = -1;
+/** The router has sent an answer: a reply, or an error about a packet that it dropped. */
+export const ANSWERED = -2;
+/** The packet waits for an answer to ARP or neighbor discovery. */
+export const PENDING = -3;
+/** An answer to ARP or neighbor discovery. Send it to all peers as well if it came from a port. */
+export const LEARNED = -4;
+/** The router has sent the packet in fragments. */
+export const FRAGMENTED = -5;
+/** The packet was dropped; `Router.reason` says why. */
+export const DROPPED = -6;
+
+/** `from` of frames out of a tunnel. Local ports have numbers from 0. */
+export const TUNNEL = -1;
+
+/** What a router sends. The bytes are valid during the call; the sink may overwrite them and the headroom in front. */
+export interface RouterSink {
+  /**
+   * An answer for the sender of a frame: to be sent through the port `from`, into the segment that the frame came from.
+   * @param from what `Router.receive` was called with.
+   */
+  answer(vni: number, from: number, bytes: Uint8Array, offset: number, end: number): void;
+  /**
+   * A frame of the router's own for a segment: a question, a packet that had to wait, a fragment. Its source is the
+   * gateway's MAC address; its destination may be a group, or unknown to the bridge.
+   */
+  send(vni: number, bytes: Uint8Array, offset: number, end: number): void;
+}
+
+/**
+ * Returns the MAC address of an endpoint that the control plane knows, 48 bits, or 0.
+ * @param bytes The IP address is `bytes[offset, offset + length)`; `length` is 4 or 16.
+ */
+export type Lookup = (vni: number, bytes: Uint8Array, offset: number, length: number) => number;
+
+/** The state of a router, and the frame that it handles. */
+export class Context {
+  readonly mac: number;
+  readonly #macHigh: number;
+  readonly #macLow: number;
+  readonly headroom: number;
+  readonly lookup: Lookup;
+  readonly limit: ErrorLimit;
+
+  readonly segments = new Map<number, Segment>();
+  readonly interfaces: Interface[] = [];
+  readonly four = new Routes();
+  readonly six = new Routes();
+  readonly neighbors: NeighborTable;
+  readonly counts = new Float64Array(COUNTS.length);
+  readonly drops = new Float64Array(DROPS.length);
+
+  // ---- The current frame; reused for all frames, so that a frame allocates nothing ----
+
+  sink!: RouterSink;
+  now = 0;
+  /** Where it came from. */
+  from = TUNNEL;
+  segment!: Segment;
+  /** Number of packets on the wire that it represents. */
+  packets = 1;
+  /** How many bytes it is longer than the largest of them. */
+  excess = 0;
+  /** Why it was dropped. */
+  reason = 0;
+  /** Its destination. */
+  readonly destination = new Int32Array(4);
+
+  constructor(mac: number, headroom: number, lookup: Lookup, errorsPerSecond: number, neighbors: number) {
+    this.mac = mac;
+    this.#macHigh = Math.floor(mac / 0x1_0000_0000);
+    this.#macLow = mac | 0;
+    this.headroom = headroom;
+    this.lookup = lookup;
+    this.limit = new ErrorLimit(errorsPerSecond);
+    this.neighbors = new NeighborTable(neighbors);
+  }
+
+  /** Whether a MAC address in a frame is the gateway's. */
+  isOwnMac(bytes: Uint8Array, at: number): boolean {
+    return getI32(bytes, at + 2) === this.#macLow && getU16(bytes, at) === this.#macHigh;
+  }
+
+  isFromOwnMac(bytes: Uint8Array, offset: number): boolean {
+    return this.isOwnMac(bytes, offset + ethernet.SOURCE_OFFSET);
+  }
+
+  /** The interface whose gateway has this address, `undefined` if none has. */
+  gatewayAt(words: Int32Array): Interface | undefined {
+    const { interfaces } = this;
+    for (let i = 0; i < interfaces.length; i++) {
+      const own = interfaces[i]!.words;
+      if (own[3] === words[3] && own[2] === words[2] && own[1] === words[1] && own[0] === words[0])
+        return interfaces[i];
+    }
+    return undefined;
+  }
+
+  /**
+   * The interface of a segment from which the router answers an address: the one in whose subnet it is, or else the first
+   * of its family (RFC 1812, section 4.3.2.4).
+   */
+  interfaceFor(segment: Segment, words: Int32Array, size: number): Interface | undefined {
+    const all = size === IPV4_LENGTH ? segment.four : segment.six;
+    for (const one of all) {
+      let differing = 0;
+      for (let i = 0; i < 4; i++) differing |= (one.words[i]! ^ words[i]!) & one.mask[i]!;
+      if (differing === 0) return one;
+    }
+    return all[0];
+  }
+
+  count(counter: number, by = 1): void {
+    this.counts[counter]! += by;
+  }
+
+  /** Counts the current frame as dropped. Returns `DROPPED`. */
+  drop(reason: number): number {
+    this.reason = reason;
+    this.drops[reason]! += this.packets;
+    return DROPPED;
+  }
+
+  /** An empty frame of the router's own: `length` bytes behind the headroom. */
+  allocate(length: number): Uint8Array {
+    return new Uint8Array(this.headroom + length);
+  }
+}

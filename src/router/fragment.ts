@@ -1,0 +1,53 @@
+import * as ethernet from '../ethernet/index.js';
+import * as ipv4 from '../ipv4/index.js';
+import { optionsLength } from '../wire/index.js';
+import { FRAGMENTED, type Context } from './context.js';
+import { COUNT, DROP } from './drops.js';
+import { DESTINATION4 } from './errors.js';
+import { pass } from './options.js';
+import { send } from './resolve.js';
+import type { Route } from './routes.js';
+
+const ETHERNET = ethernet.HEADER_LENGTH;
+/** The bit of an option's kind that says that every fragment has it (RFC 791, section 3.1). */
+const COPIED = 0x80;
+
+/**
+ * Sends an IPv4 packet that is too big for its route, and that may be fragmented, in fragments (RFC 791, section 3.2).
+ * Drops a super-frame, whose segments would have to be made first.
+ */
+export function fragment(
+  context: Context,
+  route: Route,
+  length: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+): number {
+  if (context.packets > 1) return context.drop(DROP['too-big']);
+  pass(route, bytes, offset + ETHERNET, length);
+  const { source, destination } = ethernet.decode(bytes, offset, end);
+  const { checksum: _, totalLength: __, ...header } = ipv4.decode(bytes, offset + ETHERNET, end);
+  const { payload } = header;
+  const later = header.options.filter(({ kind }) => kind >= COPIED);
+  const { headroom, sink } = context;
+  for (let at = 0; at < payload.length;) {
+    const options = at === 0 ? header.options : later;
+    const room = (route.out.mtu - ipv4.MIN_HEADER_LENGTH - optionsLength(options)) & ~7;
+    const size = Math.min(room, payload.length - at);
+    const part = ipv4.encode({
+      ...header,
+      options,
+      fragmentOffset: header.fragmentOffset + at,
+      moreFragments: header.moreFragments || at + size < payload.length,
+      payload: payload.subarray(at, at + size),
+    });
+    const frame = context.allocate(ETHERNET + part.length);
+    ethernet.encodeInto({ source, destination, etherType: ethernet.TYPE_IPV4, payload: part }, frame, headroom);
+    context.count(COUNT['fragments']);
+    const vni = send(context, route, frame, headroom, frame.length, headroom + ETHERNET + DESTINATION4);
+    if (vni >= 0) sink.send(vni, frame, headroom, frame.length);
+    at += size;
+  }
+  return FRAGMENTED;
+}
