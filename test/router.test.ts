@@ -77,11 +77,13 @@ const REPLIED: [name: string, count: string][] = [
   ['echo far', 'echo-answered'],
   ['echo6', 'echo-answered'],
   ['echo far6', 'echo-answered'],
+  ['echo local6', 'echo-answered'],
   ['arp', 'arp-answered'],
   ['arp unicast', 'arp-answered'],
   ['arp probe', 'arp-answered'],
   ['solicitation', 'neighbor-answered'],
   ['solicitation unicast', 'neighbor-answered'],
+  ['solicitation local', 'neighbor-answered'],
   ['dad', 'neighbor-answered'],
 ];
 for (const [name, count] of REPLIED)
@@ -213,6 +215,7 @@ const SILENT: [what: string, frame: string, reason: RouterDrop][] = [
   ['from the unspecified IPv6 address', packetTo6(C2.ip6, { source: '::' }), 'martian'],
   ['from the IPv6 loopback address', packetTo6(C2.ip6, { source: '::1' }), 'martian'],
   ['from an IPv6 group', packetTo6(C2.ip6, { source: 'ff02::1' }), 'martian'],
+  ['from the gateway’s link-local address', packetTo6(C2.ip6, { source: 'fe80::42:aff:fe00:1' }), 'martian'],
   ['from an IPv6 gateway', packetTo6(C2.ip6, { source: 'fd00:1::1' }), 'martian'],
   ['to the broadcast address', packetTo('255.255.255.255', expired), 'not-routable'],
   ['to a directed broadcast', packetTo('10.0.1.255', expired), 'not-routable'],

@@ -1,10 +1,11 @@
+import { formatIpv6, setMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { getI32, getU16 } from '../wire/index.js';
 import { COUNTS, DROPS } from './drops.js';
 import { ErrorLimit } from './error-limit.js';
 import { NeighborTable } from './neighbors.js';
 import { Routes, type Interface, type Segment } from './routes.js';
-import { IPV4_LENGTH } from './words.js';
+import { areEqual, IPV4_LENGTH, IPV6_LENGTH, wordsOf } from './words.js';
 
 // What `Router.receive` returns instead of the VNI of the segment that a packet was routed to.
 
@@ -44,11 +45,25 @@ export interface RouterSink {
  */
 export type Lookup = (vni: number, bytes: Uint8Array, offset: number, length: number) => number;
 
+/** fe80::/64 with the modified EUI-64 of a MAC address. */
+function linkLocalOf(mac: number): Uint8Array {
+  const octets = new Uint8Array(IPV6_LENGTH);
+  octets.set([0xfe, 0x80]);
+  setMac(octets, 10, mac);
+  octets.set(octets.subarray(10, 13), 8);
+  octets[8]! ^= 0x02;
+  octets.set([0xff, 0xfe], 11);
+  return octets;
+}
+
 /** The state of a router, and the frame that it handles. */
 export class Context {
   readonly mac: number;
   readonly #macHigh: number;
   readonly #macLow: number;
+  /** The gateways' link-local address in every segment with IPv6, made from the MAC address (RFC 4291, appendix A). */
+  readonly linkLocal: Int32Array;
+  readonly linkLocalText: string;
   readonly headroom: number;
   readonly lookup: Lookup;
   readonly limit: ErrorLimit;
@@ -81,6 +96,9 @@ export class Context {
     this.mac = mac;
     this.#macHigh = Math.floor(mac / 0x1_0000_0000);
     this.#macLow = mac | 0;
+    const octets = linkLocalOf(mac);
+    this.linkLocal = wordsOf(octets);
+    this.linkLocalText = formatIpv6(octets);
     this.headroom = headroom;
     this.lookup = lookup;
     this.limit = new ErrorLimit(errorsPerSecond);
@@ -94,6 +112,11 @@ export class Context {
 
   isFromOwnMac(bytes: Uint8Array, offset: number): boolean {
     return this.isOwnMac(bytes, offset + ethernet.SOURCE_OFFSET);
+  }
+
+  /** Whether the router has this address in the current segment, or anywhere, if it is not link-local. */
+  isOwn(words: Int32Array): boolean {
+    return this.gatewayAt(words) !== undefined || (areEqual(words, this.linkLocal) && this.segment.six.length > 0);
   }
 
   /** The interface whose gateway has this address, `undefined` if none has. */

@@ -8,7 +8,7 @@ import * as ipv6 from '../ipv6/index.js';
 import { ANSWERED, DROPPED, type Context } from './context.js';
 import { COUNT } from './drops.js';
 import type { Segment } from './routes.js';
-import { IPV4_LENGTH, IPV6_LENGTH, readWords } from './words.js';
+import { IPV4_LENGTH, IPV6_LENGTH, isLinkLocal, readWords } from './words.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 /** Offsets of the source address in the IP headers, for callers that take addresses as octets. */
@@ -17,8 +17,12 @@ export const DESTINATION4 = 16;
 export const SOURCE6 = 8;
 export const DESTINATION6 = 24;
 
-/** The precedence of errors: internetwork control (RFC 1812, section 4.3.2.5), as a code point. */
+/**
+ * The code point of errors: the precedence internetwork control, and the type of service of the packet (RFC 1812, section
+ * 4.3.2.5).
+ */
 const CONTROL = 48;
+const SERVICE_MASK = 7;
 /** Bytes of the offending packet to quote, so that an error stays within 576 bytes (RFC 1812, section 4.3.2.3). */
 const QUOTE4 = 576 - ipv4.MIN_HEADER_LENGTH - icmp.HEADER_LENGTH;
 /** The same for 1280 bytes (RFC 4443, section 2.4 (c)). */
@@ -88,7 +92,7 @@ export function report4(
   if (own === undefined || !mayReport(context, from)) return false;
   const stop = Math.min(end, ip + ipv4.getTotalLength(bytes, ip), ip + QUOTE4);
   const payload = ipv4.encode({
-    dscp: CONTROL,
+    dscp: CONTROL | (ipv4.getDscp(bytes, ip) & SERVICE_MASK),
     protocol: ipv4.PROTOCOL_ICMP,
     source: own.text,
     destination: formatIpv4(bytes, ip + SOURCE4),
@@ -126,7 +130,8 @@ export function report6(
   readWords(words, bytes, ip + SOURCE6, IPV6_LENGTH);
   const own = context.interfaceFor(segment, words, IPV6_LENGTH);
   if (own === undefined || !mayReport(context, from)) return false;
-  const addresses = { source: own.text, destination: formatIpv6(bytes, ip + SOURCE6) };
+  const source = isLinkLocal(words) ? context.linkLocalText : own.text;
+  const addresses = { source, destination: formatIpv6(bytes, ip + SOURCE6) };
   const quote = bytes.subarray(ip, Math.min(stop, ip + QUOTE6));
   const payload = ipv6.encode({
     nextHeader: ipv6.NEXT_ICMPV6,

@@ -7,23 +7,19 @@ import { DROP } from './drops.js';
 import { DESTINATION6, refuse6, SOURCE6 } from './errors.js';
 import { deliver6 } from './local.js';
 import { send } from './resolve.js';
-import { IPV6_LENGTH, readWords } from './words.js';
+import { IPV6_LENGTH, isLinkLocal, readWords } from './words.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
-/** fe80::/10 in the first word. */
-const LINK_LOCAL = 0xfe80_0000 | 0;
-const LINK_LOCAL_MASK = 0xffc0_0000 | 0;
-
 /** Routes an IPv6 packet to the gateway's MAC address: see `Router.receive`. */
 export function takeIpv6(context: Context, bytes: Uint8Array, offset: number, end: number): number {
   const ip = offset + ETHERNET;
   if (ipv6.check(bytes, ip, end) < 0) return context.drop(DROP['malformed']);
   const { destination } = context;
   readWords(destination, bytes, ip + SOURCE6, IPV6_LENGTH);
-  if (!isHost(destination) || context.gatewayAt(destination) !== undefined) return context.drop(DROP['martian']);
+  if (!isHost(destination) || context.isOwn(destination)) return context.drop(DROP['martian']);
   const local = isLinkLocal(destination);
   readWords(destination, bytes, ip + DESTINATION6, IPV6_LENGTH);
-  if (context.gatewayAt(destination) !== undefined) return deliver6(context, bytes, offset, end);
+  if (context.isOwn(destination)) return deliver6(context, bytes, offset, end);
   if (!isHost(destination) || isLinkLocal(destination)) return context.drop(DROP['not-routable']);
 
   const route = context.six.find(destination);
@@ -44,10 +40,6 @@ export function takeIpv6(context: Context, bytes: Uint8Array, offset: number, en
   }
   ipv6.setHopLimit(bytes, ip, hopLimit - 1);
   return send(context, route, bytes, offset, end, ip + DESTINATION6);
-}
-
-function isLinkLocal(words: Int32Array): boolean {
-  return (words[0]! & LINK_LOCAL_MASK) === LINK_LOCAL;
 }
 
 /** Whether it is not the unspecified, the loopback or a multicast address. */

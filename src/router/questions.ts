@@ -9,7 +9,7 @@ import { ANSWERED, LEARNED, NOT_OURS, TUNNEL, type Context } from './context.js'
 import { COUNT, DROP } from './drops.js';
 import { SOURCE6 } from './errors.js';
 import { confirm, discoveryFrame, isStation, overhear, ownAddress } from './resolve.js';
-import { IPV4_LENGTH, IPV6_LENGTH, readWords } from './words.js';
+import { IPV4_LENGTH, IPV6_LENGTH, isLinkLocal, readWords } from './words.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 const ALL_NODES = 'ff02::1';
@@ -22,10 +22,9 @@ const OPTION_ADDRESS = 2;
 const words = new Int32Array(4);
 const octets = new Uint8Array(IPV4_LENGTH);
 
-/** The interface of the current segment whose gateway has the address in `words`. */
-function gatewayHere(context: Context): ReturnType<Context['gatewayAt']> {
-  const found = context.gatewayAt(words);
-  return found?.vni === context.segment.vni ? found : undefined;
+/** Whether the address in `words` is the router's in the current segment. */
+function isOwnHere(context: Context): boolean {
+  return context.isOwn(words) && (isLinkLocal(words) || context.gatewayAt(words)?.vni === context.segment.vni);
 }
 
 function readIpv4(address: number): void {
@@ -41,15 +40,15 @@ export function takeArp(context: Context, bytes: Uint8Array, offset: number, end
     return toUs ? context.drop(DROP['malformed']) : NOT_OURS;
   const sender = arp.getSenderMac(bytes, packet);
   readIpv4(arp.getSenderIp(bytes, packet));
-  const claimed = gatewayHere(context) !== undefined;
+  const claimed = isOwnHere(context);
   const entry = context.neighbors.find(context.segment.vni, words);
   // Other hosts ask from the gateway's addresses too.
   if (claimed && sender === context.mac && context.from === TUNNEL) return NOT_OURS;
   if (claimed) return context.drop(DROP['gateway-claim']);
   readIpv4(arp.getTargetIp(bytes, packet));
-  const target = gatewayHere(context);
+  const asked = isOwnHere(context);
   const operation = arp.getOperation(bytes, packet);
-  if (operation === arp.REQUEST && target !== undefined) {
+  if (operation === arp.REQUEST && asked) {
     overhear(context, entry, sender);
     if (context.from === TUNNEL) return context.drop(DROP['gateway-remote']);
     return answerArp(context, bytes, offset, packet);
@@ -88,13 +87,12 @@ export function takeDiscovery(context: Context, bytes: Uint8Array, offset: numbe
   const type = icmpv6.getType(bytes, at);
   if (type !== icmpv6.NEIGHBOR_SOLICITATION && type !== icmpv6.NEIGHBOR_ADVERTISEMENT) return NOT_OURS;
   readWords(words, bytes, at + icmpv6.TARGET_OFFSET, IPV6_LENGTH);
-  const target = gatewayHere(context);
+  const own = isOwnHere(context);
   const toUs = context.isOwnMac(bytes, offset);
-  if (!icmpv6.verifyDiscovery(bytes, ip, at, stop))
-    return target !== undefined || toUs ? context.drop(DROP['malformed']) : NOT_OURS;
+  if (!icmpv6.verifyDiscovery(bytes, ip, at, stop)) return own || toUs ? context.drop(DROP['malformed']) : NOT_OURS;
   return type === icmpv6.NEIGHBOR_SOLICITATION
-    ? takeSolicitation(context, target !== undefined, toUs, bytes, offset, at)
-    : takeAdvertisement(context, target !== undefined, toUs, bytes, offset, at, stop);
+    ? takeSolicitation(context, own, toUs, bytes, offset, at)
+    : takeAdvertisement(context, own, toUs, bytes, offset, at, stop);
 }
 
 /** @param asked Whether its target is a gateway. */
@@ -108,7 +106,7 @@ function takeSolicitation(
 ): number {
   readWords(words, bytes, offset + ETHERNET + SOURCE6, IPV6_LENGTH);
   const mac = ethernet.getSource(bytes, offset);
-  if (gatewayHere(context) !== undefined) {
+  if (isOwnHere(context)) {
     if (mac === context.mac && context.from === TUNNEL) return NOT_OURS;
     return context.drop(DROP['gateway-claim']);
   }

@@ -10,6 +10,10 @@ const MAPPED = 0xffff;
 /** Bits in front of an IPv4 address. */
 const MAPPED_BITS = 96;
 
+/** fe80::/10 in the first word. */
+const LINK_LOCAL = 0xfe80_0000 | 0;
+const LINK_LOCAL_MASK = 0xffc0_0000 | 0;
+
 /** Reads the address at `at`, which has 4 or 16 octets, into `words`. */
 export function readWords(words: Int32Array, bytes: Uint8Array, at: number, length: number): void {
   if (length === IPV4_LENGTH) {
@@ -44,6 +48,11 @@ export function maskOf(length: number, octets: number): Int32Array {
     const ones = Math.min(Math.max(bits - before, 0), 32);
     return ones === 0 ? 0 : -1 << (32 - ones);
   });
+}
+
+/** Whether an IPv6 address is in fe80::/10. */
+export function isLinkLocal(words: Int32Array): boolean {
+  return (words[0]! & LINK_LOCAL_MASK) === LINK_LOCAL;
 }
 
 export function areEqual(a: Int32Array, b: Int32Array): boolean {

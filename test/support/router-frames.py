@@ -39,6 +39,8 @@ HERE6 = {"src": "fd00::3", "dst": "fd00:1::4"}
 NEAR, FAR = "10.0.0.1", "10.0.1.1"
 NEAR6, FAR6 = "fd00::1", "fd00:1::1"
 NODE6 = "ff02::1:ff00:1"
+# Made from the MAC address: RFC 4291, appendix A.
+LOCAL6 = "fe80::42:aff:fe00:1"
 
 frames = {}
 
@@ -108,7 +110,7 @@ add("too big", sent(packet), error(packet, type=3, code=4, nexthopmtu=1400))
 packet = six() / datagram(1353)
 add("too big6", sent(packet), error6(packet, ICMPv6PacketTooBig(mtu=1400)))
 packet = IPv6(src="fe80::3", dst=HERE6["dst"]) / datagram()
-message = IPv6(src=NEAR6, dst="fe80::3") / ICMPv6DestUnreach(code=2) / Raw(raw(packet))
+message = IPv6(src=LOCAL6, dst="fe80::3") / ICMPv6DestUnreach(code=2) / Raw(raw(packet))
 add("scope6", sent(packet), answer(message))
 add("unanswered", error(four(63) / datagram(), type=3, code=1))
 add("unanswered6", error6(six(63, fl=0x12345) / datagram(), ICMPv6DestUnreach(code=3)))
@@ -128,6 +130,9 @@ for name, gateway in (("echo6", NEAR6), ("echo far6", FAR6)):
     request = IPv6(src=HERE6["src"], dst=gateway, hlim=9) / ICMPv6EchoRequest(id=0x77, seq=3, data=b"hello")
     reply = IPv6(src=gateway, dst=HERE6["src"], hlim=64) / ICMPv6EchoReply(id=0x77, seq=3, data=b"hello")
     add(name, sent(request), answer(reply))
+request = IPv6(src="fe80::3", dst=LOCAL6) / ICMPv6EchoRequest(id=0x77, seq=3, data=b"hello")
+reply = IPv6(src=LOCAL6, dst="fe80::3") / ICMPv6EchoReply(id=0x77, seq=3, data=b"hello")
+add("echo local6", sent(request), answer(reply))
 packet = four(dst=NEAR) / datagram()
 add("port", sent(packet), error(packet, type=3, code=3))
 packet = six(dst=NEAR6) / datagram()
@@ -158,6 +163,9 @@ target = ICMPv6NDOptDstLLAddr(lladdr=GATEWAY)
 request = IPv6(src=HERE6["src"], dst=NODE6, hlim=255) / ICMPv6ND_NS(tgt=NEAR6) / source
 reply = IPv6(src=NEAR6, dst=HERE6["src"], hlim=255) / ICMPv6ND_NA(R=1, S=1, O=1, tgt=NEAR6) / target
 add("solicitation", sent(request, "33:33:ff:00:00:01"), answer(reply))
+request = IPv6(src="fe80::3", dst=NODE6, hlim=255) / ICMPv6ND_NS(tgt=LOCAL6) / source
+local = IPv6(src=LOCAL6, dst="fe80::3", hlim=255) / ICMPv6ND_NA(R=1, S=1, O=1, tgt=LOCAL6) / target
+add("solicitation local", sent(request, "33:33:ff:00:00:01"), answer(local))
 request = IPv6(src=HERE6["src"], dst=NEAR6, hlim=255) / ICMPv6ND_NS(tgt=NEAR6)
 add("solicitation unicast", sent(request), answer(reply))
 request = IPv6(src="::", dst=NODE6, hlim=255) / ICMPv6ND_NS(tgt=NEAR6)
