@@ -1,12 +1,15 @@
 /** How a router finds the MAC addresses of next hops. The expected frames are scapy's. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ipv4ToText, parseIpv4 } from '../src/address/index.js';
+import { ipv4ToText, parseIpv4, parseIpv6 } from '../src/address/index.js';
 import * as arp from '../src/arp/index.js';
 import * as icmpv6 from '../src/icmpv6/index.js';
 import * as ipv6 from '../src/ipv6/index.js';
 import { build, type LayerToBuild } from '../src/packet/index.js';
 import { LEARNED, NOT_OURS, PENDING, TUNNEL } from '../src/router/index.js';
+import { NeighborTable } from '../src/router/neighbors.js';
+import { makeInterface } from '../src/router/routes.js';
+import { hashOf, wordsOf } from '../src/router/words.js';
 import { hex } from './support/hex.js';
 import { C1, C2, FAR, frameOf, FRAMES, GATEWAY_MAC, NEAR, PORT, routerHost } from './support/router-host.js';
 
@@ -80,10 +83,14 @@ for (const [suffix, type] of [
     assert.is(host.receive(packet).result, FAR, 'its MAC address is used meanwhile');
     host.receive(reply, { vni: FAR, from: 9 });
     assert.is(host.router.neighbors()[0]!.state, 'reachable');
+    host.receive(packet);
+    for (let i = 0; i < 30; i++) host.second();
+    assert.is(host.sent.length, 2, 'used, and asked again');
+    host.receive(reply, { vni: FAR, from: 9 });
     for (let i = 0; i < 29; i++) host.second();
     assert.is(host.router.neighbors().length, 1);
     host.second();
-    assert.equal([host.router.neighbors(), host.sent.length], [[], 1], 'unused for 30 seconds');
+    assert.equal([host.router.neighbors(), host.sent.length], [[], 2], 'unused for 30 seconds');
   });
 
   test(`${type}: an address that does not answer any more is forgotten after three questions`, () => {
@@ -91,7 +98,8 @@ for (const [suffix, type] of [
     learn(host);
     host.receive(packet);
     for (let i = 0; i < 32; i++) host.second();
-    assert.equal([host.sent.length, host.router.neighbors().length], [3, 1]);
+    const again = { vni: FAR, frame: probe };
+    assert.equal([host.sent, host.router.neighbors().length], [[again, again, again], 1]);
     host.second();
     assert.equal([host.sent.length, host.router.neighbors().length], [3, 0]);
   });
@@ -220,6 +228,11 @@ test('a scan of unknown addresses keeps 256 questions and 1 MiB of packets at mo
   for (let i = 0; i < 4; i++) host.second();
   assert.is(host.answers.length, waiting, 'and all of them are reported');
   assert.equal(host.router.neighbors(), []);
+  // Their bytes are free again.
+  const { held } = host.counts();
+  const { 'held-limit': before } = host.drops();
+  for (let i = 0; i < 90; i++) for (let k = 0; k < 8; k++) host.receive(frame(i, 1400));
+  assert.equal([host.counts()['held']! - held!, host.drops()['held-limit']! - before!], [720, 0]);
 });
 
 test('the table of answers has a limit', () => {
@@ -240,6 +253,43 @@ test('the table of answers has a limit', () => {
     host.router.neighbors().map(({ ip }) => ip),
     ['10.0.1.17', '10.0.1.18', '10.0.1.19'],
   );
+});
+
+test('the addresses of a subnet have different hashes', () => {
+  const hashes = Array.from({ length: 4096 }, (_, i) => hashOf(9, wordsOf(Uint8Array.of(10, 0, i >> 8, i))));
+  assert.ok(new Set(hashes).size > 4090);
+});
+
+test('addresses with equal hashes are found, and removed in any order', () => {
+  const out = makeInterface({ vni: 9, gateway: 'fd00::1/64' });
+  const byHash = new Map<number, Uint8Array[]>();
+  for (let i = 0, state = 1; i < 1 << 17; i++) {
+    const octets = parseIpv6('fd00::');
+    for (let at = 8; at < 16; at++) octets[at] = (state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0) >>> 24;
+    const hash = hashOf(9, wordsOf(octets));
+    byHash.set(hash, [...(byHash.get(hash) ?? []), octets]);
+  }
+  const equal = [...byHash.values()].filter(({ length }) => length > 1);
+  // As with random numbers of 30 bits: 2^34 pairs of addresses, divided by 2^31.
+  assert.ok(equal.length > 1 && equal.length < 30, `${equal.length} hashes occur twice`);
+  for (const octets of equal)
+    for (const order of [octets, [...octets].reverse()]) {
+      const table = new NeighborTable(10);
+      const entries = octets.map((one) => table.add(out, one, wordsOf(one)).entry);
+      const found = (): boolean[] => octets.map((one, i) => table.find(9, wordsOf(one)) === entries[i]);
+      assert.ok(found().every(Boolean));
+      assert.is(table.find(8, wordsOf(octets[0]!)), undefined, 'another segment');
+      const gone = new Set<Uint8Array>();
+      for (const one of order) {
+        table.remove(table.find(9, wordsOf(one))!);
+        gone.add(one);
+        assert.equal(
+          found(),
+          octets.map((other) => !gone.has(other)),
+        );
+      }
+      assert.is(table.size, 0);
+    }
 });
 
 test.run();

@@ -62,8 +62,8 @@ def answer(packet):
 
 
 def error(quoted, **fields):
-    """An ICMP error of at most 576 octets, with internetwork control as its precedence: RFC 1812, section 4.3.2."""
-    header = IP(src=NEAR, dst=HERE["src"], ttl=64, tos=0xC0, id=0)
+    """An ICMP error of at most 576 octets; its precedence is internetwork control: RFC 1812, section 4.3.2."""
+    header = IP(src=NEAR, dst=HERE["src"], ttl=64, tos=0xC0 | quoted.tos & 0x1C, id=0)
     return answer(header / ICMP(**fields) / Raw(raw(quoted)[: 576 - 28]))
 
 
@@ -97,7 +97,7 @@ before, after = (six(hops) / IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / datagr
 add("extensions6", sent(before), routed(after))
 
 # Errors.
-packet = four(1) / datagram()
+packet = four(1, tos=0xB9) / datagram()
 add("expired", sent(packet), error(packet, type=11, code=0))
 packet = six(1) / datagram()
 add("expired6", sent(packet), error6(packet, ICMPv6TimeExceeded(code=0)))
