@@ -21,7 +21,8 @@ function rig(workers = 1): { recorders: Recorder[]; captures: Captures; hold: bo
       { name: 'eth1', vni: 1 },
     ],
   });
-  const captures = new Captures(made, (worker, message) => rig.recorders[worker]!.handle(message));
+  const context = { local: made.local, workers, nameOf: (port: number) => made.taps[port]!.name };
+  const captures = new Captures(context, (worker, message) => rig.recorders[worker]!.handle(message));
   const rig = {
     captures,
     /** Whether records are held back, as with a busy control thread. */

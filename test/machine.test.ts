@@ -1,17 +1,16 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { buildVtep } from '../src/host/machine.js';
 import { dissect, summarize } from '../src/packet/index.js';
 import { plan } from '../src/schema/index.js';
+import { machineOf } from './support/planned.js';
 
 /** What a VTEP sends at its start: frames by port, datagrams by remote, as tcpdump would print their frames. */
 function firstWords(config: object, announce = true): string[] {
   const made = plan({ local: '172.31.1.5', ...config });
-  for (const segment of made.segments) segment.mtu = 1450;
   const words: string[] = [];
   const note = (place: string, bytes: Uint8Array): void =>
     void words.push(`${place}: ${summarize(dissect(bytes).layers)}`);
-  buildVtep(made, announce).sendAnnouncements(0, {
+  machineOf(made, announce).vtep.sendAnnouncements(0, {
     deliver: (port, bytes, offset, end) => note(`port ${port}`, bytes.slice(offset, end)),
     transmit: ({ address }, bytes, offset, end) => note(address, bytes.slice(offset + 8, end)),
   });

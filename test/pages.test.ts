@@ -1,17 +1,18 @@
 /** Listings of a machine a page at a time, with changes in between, as a thread that moves frames makes them. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { buildVtep, MachineServer } from '../src/host/machine.js';
+import { type Machine } from '../src/host/machine.js';
 import { PAGE_ENTRIES, type Page } from '../src/host/pages.js';
 import { plan, type ListRequest } from '../src/schema/index.js';
 import { type Vtep } from '../src/vtep/index.js';
+import { machineOf } from './support/planned.js';
 
 const VNI = 7;
 
-function machine(): { vtep: Vtep; server: MachineServer } {
+function machine(): { vtep: Vtep; server: Machine } {
   const made = plan({ local: '172.31.1.5', segments: [{ vni: VNI }, { vni: 8 }], taps: [{ name: 'a', vni: VNI }] });
-  const vtep = buildVtep(made, true);
-  return { vtep, server: new MachineServer(vtep, made) };
+  const server = machineOf(made);
+  return { vtep: server.vtep, server };
 }
 
 const octets = (i: number): [number, number] => [i >> 8, i & 255];
@@ -25,7 +26,7 @@ function endpoint(i: number, vtep = '192.0.2.1'): { ip: string; mac: string; vte
 let next = 0;
 
 /** All pages of a listing, with a change after each. */
-function list<T>(server: MachineServer, of: ListRequest, change: (page: number) => void = () => undefined): T[] {
+function list<T>(server: Machine, of: ListRequest, change: (page: number) => void = () => undefined): T[] {
   const listing = next++;
   const entries: unknown[] = [];
   for (let i = 0; ; i++) {

@@ -20,17 +20,13 @@ test('since the start, of all namespaces, at most once a second', async () => {
   const line = (name: string, drops: number): string => `${name}: 0 0 0 0 0 0 0 0 0 0 0 ${drops} 0 0 0 0\n`;
   let texts = [line('a', 10) + line('b', 4), line('a', 100)];
   const asked: unknown[] = [];
-  const drops = new TapDrops(
-    [
-      { device: 'a', before: 3 },
-      { device: 'b', before: 4 },
-      { device: 'a', netns: 'c1', before: 0 },
-    ],
-    (places) => {
-      asked.push(places);
-      return Promise.resolve(texts.map(txDropped));
-    },
-  );
+  const drops = new TapDrops((places) => {
+    asked.push(places);
+    return Promise.resolve(texts.map(txDropped));
+  });
+  drops.add(0, { device: 'a', before: 3 });
+  drops.add(1, { device: 'b', before: 4 });
+  drops.add(2, { device: 'a', netns: 'c1', before: 0 });
   assert.equal(await Promise.all([drops.count(), drops.count()]), [107, 107]);
   assert.equal(asked, [[undefined, 'c1']]);
   texts = [line('a', 11)]; // `b` is gone, and so is the namespace
@@ -38,10 +34,14 @@ test('since the start, of all namespaces, at most once a second', async () => {
   await new Promise((resolve) => setTimeout(resolve, 1050));
   assert.is(await drops.count(), 108);
   assert.is(asked.length, 2);
+  drops.remove(2);
+  drops.add(3, { device: 'b', before: 0 });
+  assert.is(await drops.count(), 108, 'those of a detached TAP stay');
 });
 
 test('what cannot be read is not counted', async () => {
-  const drops = new TapDrops([{ device: 'a', before: 0 }], () => Promise.reject(new Error('no')));
+  const drops = new TapDrops(() => Promise.reject(new Error('no')));
+  drops.add(0, { device: 'a', before: 0 });
   assert.is(await drops.count(), 0);
 });
 

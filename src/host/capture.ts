@@ -2,7 +2,7 @@
  * Captures: distributes copies of the packets that an engine moves, on the thread that serves clients. The recorders
  * make the copies, one recorder per worker, on the threads that move the packets; see recorder.ts.
  */
-import { MAX_SNAP, type CaptureRequest, type Plan } from '../schema/index.js';
+import { MAX_SNAP, type CaptureRequest } from '../schema/index.js';
 import { HostError } from './error.js';
 import { PAGE_ENTRIES, type Page } from './pages.js';
 import {
@@ -45,9 +45,19 @@ const HEARTBEAT = 1000;
 /** Milliseconds that packets of one worker wait for those of other workers, so that they can be sorted by time. */
 const MERGE = 50;
 
+/** What captures tell about their packets. */
+export interface CaptureContext {
+  /** This VTEP's underlay address. */
+  readonly local: string;
+  /** Number of recorders. */
+  readonly workers: number;
+  /** The name of a port, which may be detached. */
+  nameOf(port: number): string;
+}
+
 /** Distributes the packets of all recorders to all captures. */
 export class Captures {
-  readonly #plan: Plan;
+  readonly #context: CaptureContext;
   readonly #post: (worker: number, message: ToRecorder) => void;
   readonly #open = new Set<Capture>();
   /** Memory of each worker's recorder; allocated for the first capture, then kept. */
@@ -56,8 +66,8 @@ export class Captures {
   readonly #waiting = new Map<number, number>();
 
   /** @param post Sends a message to a worker's recorder. */
-  constructor(plan: Plan, post: (worker: number, message: ToRecorder) => void) {
-    this.#plan = plan;
+  constructor(context: CaptureContext, post: (worker: number, message: ToRecorder) => void) {
+    this.#context = context;
     this.#post = post;
   }
 
@@ -68,7 +78,7 @@ export class Captures {
   open({ count, seconds, snap = MAX_SNAP }: CaptureRequest, gone: AbortSignal): AsyncGenerator<Page> {
     if (this.#open.size >= MOST)
       throw new HostError(`${MOST} captures are running, which is the limit; end one of them`);
-    const capture = new Capture(this.#plan, count, snap, () => this.#dropped());
+    const capture = new Capture(this.#context, count, snap, () => this.#dropped());
     this.#open.add(capture);
     this.#record();
     this.#release();
@@ -126,7 +136,7 @@ export class Captures {
     const packets = Math.max(0, ...open.map(({ wanted }) => wanted));
     const snap = Math.max(0, ...open.map((capture) => capture.snap));
     const isNew = this.#memories.length === 0;
-    if (isNew) this.#memories = Array.from({ length: this.#plan.workers }, newRecorderMemory);
+    if (isNew) this.#memories = Array.from({ length: this.#context.workers }, newRecorderMemory);
     for (const [worker, memory] of this.#memories.entries())
       this.#post(worker, { type: 'record', packets, snap, ...(isNew ? { memory } : {}) });
   }
@@ -169,7 +179,7 @@ function timeOf({ bytes, at }: Batch): number {
 class Capture {
   readonly snap: number;
   closed = false;
-  readonly #plan: Plan;
+  readonly #context: CaptureContext;
   readonly #count: number;
   readonly #lost: () => number;
   /** The recorders' number of dropped packets when this capture began. */
@@ -187,13 +197,13 @@ class Capture {
   #wake: () => void = () => undefined;
 
   /** @param lost Returns how many packets the recorders have dropped. */
-  constructor(plan: Plan, count: number, snap: number, lost: () => number) {
-    this.#plan = plan;
+  constructor(context: CaptureContext, count: number, snap: number, lost: () => number) {
+    this.#context = context;
     this.#count = count;
     this.snap = snap;
     this.#lost = lost;
     this.#lostBefore = lost();
-    this.#batches = Array.from({ length: plan.workers }, () => []);
+    this.#batches = Array.from({ length: context.workers }, () => []);
   }
 
   /** Number of packets still missing. */
@@ -295,11 +305,11 @@ class Capture {
     const { bytes, at } = batch;
     const { address, data, end } = layoutOf(batch);
     batch.at = end;
-    const tap = bytes.readUInt16LE(at + RECORD.tap);
+    const tap = bytes.readUInt32LE(at + RECORD.tap);
     const seconds = BigInt(bytes.readUInt32LE(at + RECORD.seconds));
     const packet: Captured = {
       time: String(seconds * 1_000_000_000n + BigInt(bytes.readUInt32LE(at + RECORD.nanoseconds))),
-      place: tap === NO_TAP ? UNDERLAY : this.#plan.taps[tap]!.name,
+      place: tap === NO_TAP ? UNDERLAY : this.#context.nameOf(tap),
       direction: bytes.readUInt8(at + RECORD.direction) === 0 ? 'in' : 'out',
       length: bytes.readUInt32LE(at + RECORD.length),
       data: bytes.toString('hex', data, Math.min(end, data + this.snap)),
@@ -309,7 +319,7 @@ class Capture {
       address: bytes.toString('latin1', address, data),
       port: bytes.readUInt16LE(at + RECORD.remotePort),
     };
-    const local = { address: this.#plan.local, port: bytes.readUInt16LE(at + RECORD.localPort) };
+    const local = { address: this.#context.local, port: bytes.readUInt16LE(at + RECORD.localPort) };
     const [source, destination] = packet.direction === 'in' ? [remote, local] : [local, remote];
     return { ...packet, source, destination };
   }

@@ -7,19 +7,32 @@
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { performance } from 'node:perf_hooks';
-import { type CaptureRequest, type ListRequest, type Plan } from '../schema/index.js';
-import { HEADROOM, type Counters, type Remote, type Vtep, type VtepSink } from '../vtep/index.js';
+import { type Change } from '../model/index.js';
+import { type CaptureRequest, type ListRequest } from '../schema/index.js';
+import { HEADROOM, namedCounters, type Counters, type Explanation, type Remote, type VtepSink } from '../vtep/index.js';
+import { Batch, SLICE } from './batch.js';
 import { Captures } from './capture.js';
-import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from './engine.js';
-import { codeOf } from './error.js';
+import {
+  type Applied,
+  type AttachedLink,
+  type DataPlane,
+  type EngineCounters,
+  type EngineFacts,
+  type ExplainRequest,
+  type LinkPlan,
+  type PlaneEvents,
+  type Settings,
+} from './data-plane.js';
+import { codeOf, HostError } from './error.js';
 import { droppedAt } from './kernel-drops.js';
-import { answer, buildVtep, listing, type MachineRequest } from './machine.js';
+import { listing, Machine } from './machine.js';
 import { pagesOf, type Page } from './pages.js';
 import { Recorder } from './recorder.js';
+import { type RefusedSenderListing } from './refused-senders.js';
 import { TapChannel } from './tap.js';
+import { attachedLink, Taps } from './taps.js';
 import { TapPoller } from './tap-poller.js';
 import { Troubles, type EngineReport } from './troubles.js';
-import { type TapFiles } from './tun.js';
 import { bindError, FIRST_SOURCE_PORT } from './underlay.js';
 
 /** Size of receive and send buffers to request, in bytes; `net.core.rmem_max` and `wmem_max` limit it. */
@@ -31,9 +44,8 @@ const TICK = 1000;
 /** Most sender addresses to remember. */
 const MAX_SENDERS = 4096;
 
-export class DgramEngine implements Engine, VtepSink {
+export class DgramEngine implements DataPlane, VtepSink {
   readonly name = 'dgram';
-  readonly tapFlags = 0;
   readonly #counters: EngineCounters = {
     framesRead: 0,
     framesWritten: 0,
@@ -44,11 +56,17 @@ export class DgramEngine implements Engine, VtepSink {
     sendErrors: {},
     receiveErrors: {},
   };
-  #plan!: Plan;
-  #vtep!: Vtep;
+  #settings!: Settings;
+  #machine!: Machine;
   #captures!: Captures;
   #recorder!: Recorder;
-  #taps: TapChannel[] = [];
+  #events!: PlaneEvents;
+  readonly #links = new Taps(0, 1);
+  /** The TAPs by port; `null` for ports that are detached. */
+  readonly #taps: (TapChannel | null)[] = [];
+  /** Settles when the batches so far are in effect. */
+  #applied: Promise<unknown> = Promise.resolve();
+  #running = false;
   /** Absent without koffi. */
   #poller: TapPoller | undefined;
   /** The receiving socket, bound to the VTEP's port. */
@@ -67,60 +85,138 @@ export class DgramEngine implements Engine, VtepSink {
   /** Datagrams received until the last look for losses. */
   #lookedAt = 0;
 
-  async start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts> {
-    this.#plan = plan;
+  async start(settings: Settings, events: PlaneEvents): Promise<EngineFacts> {
+    const { local, port, sourcePorts } = settings;
+    this.#settings = settings;
+    this.#events = events;
     this.#recorder = new Recorder(
       (records) => this.#captures.take(0, records),
       () => setImmediate(() => this.#recorder.flush()),
     );
-    this.#captures = new Captures(plan, (_worker, message) => this.#recorder.handle(message));
-    this.#poller = await TapPoller.create();
-    this.#taps = taps.map(
-      ({ writer }, port) =>
-        new TapChannel(
-          writer,
-          HEADROOM,
-          {
-            frame: (bytes, offset, end) => {
-              this.#counters.framesRead++;
-              if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
-              this.#output = 0;
-              this.#vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
-              return this.#output;
-            },
-            lost: (reason) => {
-              this.#vtep.forgetPort(port);
-              events.tapLost(port, reason);
-            },
-          },
-          this.#poller,
-        ),
-    );
-    this.#vtep = buildVtep(plan); // before the event loop turns, so before any frame
-    this.#socket = await this.#bind(plan, plan.port);
-    const here = { address: plan.local, port: plan.port };
-    this.#socket.on('message', (bytes, { address, port }) => {
-      this.#counters.datagramsReceived++;
-      if (this.#troubles.any) this.#received.add(address);
-      if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
-      if (this.#recorder.active) this.#recorder.datagram('in', { address, port }, here, bytes, 0, bytes.length);
-      this.#vtep.receiveDatagram(address, bytes, 0, bytes.length, performance.now(), 0, this);
-    });
-    for (let i = 0; i < plan.sourcePorts; i++) this.#senders.push(await this.#bindSource(plan));
-    if (plan.sourcePorts === 0) this.#senders = [this.#socket];
-    this.#timer = setInterval(() => this.#tick(events), TICK);
-    this.#vtep.sendAnnouncements(performance.now(), this);
+    const nameOf = (one: number): string => this.#links.nameOf(one);
+    this.#captures = new Captures({ local, workers: 1, nameOf }, (_, message) => this.#recorder.handle(message));
+    this.#machine = new Machine(settings);
+    try {
+      this.#socket = await this.#bind(port);
+      const here = { address: local, port };
+      const { vtep } = this.#machine;
+      this.#socket.on('message', (bytes, { address, port: from }) => {
+        this.#counters.datagramsReceived++;
+        if (this.#troubles.any) this.#received.add(address);
+        if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
+        if (this.#recorder.active) this.#recorder.datagram('in', { address, port: from }, here, bytes, 0, bytes.length);
+        vtep.receiveDatagram(address, bytes, 0, bytes.length, performance.now(), 0, this);
+      });
+      for (let i = 0; i < sourcePorts; i++) this.#senders.push(await this.#bindSource());
+      if (sourcePorts === 0) this.#senders = [this.#socket];
+      this.#poller = await TapPoller.create();
+    } catch (error) {
+      await this.#closeSockets();
+      throw error;
+    }
+    this.#timer = setInterval(() => this.#tick(), TICK);
+    this.#running = true;
     return {
       receiveBuffer: this.#socket.getRecvBufferSize(),
       sourcePorts: this.#senders.map((socket) => socket.address().port),
     };
   }
 
+  // ---- Changes ----
+
+  apply(changes: readonly Change[]): Promise<Applied> {
+    const applied = this.#applied.then(() => this.#make(changes));
+    this.#applied = applied.catch(() => undefined);
+    return applied;
+  }
+
+  async #make(changes: readonly Change[]): Promise<Applied> {
+    const batch = new Batch(changes);
+    for (;;) {
+      this.#requireRunning();
+      const end = performance.now() + SLICE / 1000;
+      const done = batch.work(this.#machine, () => performance.now() >= end);
+      this.#changed();
+      if (done) return { rejected: batch.rejected, unchanged: batch.unchanged };
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  async attach(links: readonly LinkPlan[]): Promise<AttachedLink[]> {
+    this.#requireRunning();
+    const opened = await this.#links.open(links);
+    const attached: AttachedLink[] = [];
+    try {
+      await this.#applied; // a segment may just be coming
+      for (const [i, files] of opened.entries()) {
+        this.#requireRunning();
+        const { device: _device, path: _path, ...plan } = links[i]!;
+        const port = this.#machine.attach(plan);
+        try {
+          while (this.#taps.length < port) this.#taps.push(null);
+          this.#taps[port] = this.#watch(port, files.writer);
+        } catch (error) {
+          this.#machine.detach(port);
+          throw error;
+        }
+        this.#links.add(port, links[i]!, files);
+        attached.push(attachedLink(port, files));
+      }
+      this.#changed();
+      return attached;
+    } catch (error) {
+      await this.detach(attached.map(({ port }) => port));
+      await this.#links.close(opened.slice(attached.length));
+      throw error;
+    }
+  }
+
+  #watch(port: number, fd: number): TapChannel {
+    const { vtep } = this.#machine;
+    const events = {
+      frame: (bytes: Uint8Array, offset: number, end: number) => {
+        this.#counters.framesRead++;
+        if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
+        this.#output = 0;
+        vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
+        return this.#output;
+      },
+      lost: (reason: string) => {
+        if (this.#links.has(port)) void this.detach([port]).then(() => this.#events.linkLost(port, reason));
+      },
+    };
+    return new TapChannel(fd, HEADROOM, events, this.#poller);
+  }
+
+  async detach(ports: readonly number[]): Promise<void> {
+    const closed = ports.map((port) => {
+      if (this.#links.take(port) === undefined) return undefined;
+      const tap = this.#taps[port];
+      this.#taps[port] = null;
+      this.#machine.detach(port);
+      return tap?.close();
+    });
+    this.#changed();
+    await Promise.all(closed);
+  }
+
+  keep(ports: readonly number[], on: boolean): Promise<void> {
+    return this.#links.keep(ports, on);
+  }
+
+  /** The machine has changed: there may be something to announce. */
+  #changed(): void {
+    this.#machine.vtep.sendAnnouncements(performance.now(), this);
+  }
+
+  // ---- The data path ----
+
   /** Writes a frame to a TAP, synchronously. */
   deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
     this.#output++;
     if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
-    const code = this.#taps[port]!.write(bytes, offset, end);
+    // Frames for a port whose device has just gone.
+    const code = this.#taps[port]?.write(bytes, offset, end) ?? 'ENXIO';
     if (code === '') this.#counters.framesWritten++;
     else count(this.#counters.writeErrors, code);
   }
@@ -131,7 +227,7 @@ export class DgramEngine implements Engine, VtepSink {
     this.#output++;
     if (this.#recorder.active) {
       const { port } = this.#senders[sourcePort % this.#senders.length]!.address();
-      this.#recorder.datagram('out', { address: this.#plan.local, port }, remote, bytes, offset, end);
+      this.#recorder.datagram('out', { address: this.#settings.local, port }, remote, bytes, offset, end);
     }
     const length = end - offset;
     if (this.#counters.sendQueue + length > MAX_QUEUE) return this.#unsent(remote, 'QUEUE');
@@ -150,13 +246,14 @@ export class DgramEngine implements Engine, VtepSink {
     this.#troubles.failed(remote, code, 1, performance.now());
   }
 
-  #tick(events: EngineEvents): void {
+  #tick(): void {
     const now = performance.now();
-    this.#vtep.tick(now, this);
-    const report = (one: EngineReport): void => events.report?.(one);
+    const { vtep } = this.#machine;
+    vtep.tick(now, this);
+    const report = (one: EngineReport): void => this.#events.report?.(one);
     this.#troubles.tick(now, ({ address }) => this.#received.has(address), report);
     this.#received.clear();
-    for (const finding of this.#vtep.findings(now)) report({ type: 'noticed', finding });
+    for (const finding of vtep.findings(now)) report({ type: 'noticed', finding });
     this.#lookForLosses();
   }
 
@@ -169,28 +266,37 @@ export class DgramEngine implements Engine, VtepSink {
     if (this.#looking || datagramsReceived === this.#lookedAt) return;
     this.#lookedAt = datagramsReceived;
     this.#looking = true;
-    void droppedAt(this.#plan.local, this.#plan.port).then((lost) => {
+    void droppedAt(this.#settings.local, this.#settings.port).then((lost) => {
       this.#looking = false;
       if (lost > 0) this.#counters.receiveErrors['OVERFLOW'] = lost;
     });
   }
 
-  async ask(request: MachineRequest): Promise<unknown> {
-    const result = answer(this.#vtep, this.#plan, request, performance.now());
-    this.#vtep.sendAnnouncements(performance.now(), this); // the MAC address of an endpoint may have changed
-    return result;
-  }
+  // ---- Requests ----
 
   async *list(request: ListRequest): AsyncGenerator<Page> {
-    yield* pagesOf(listing(this.#vtep, request, performance.now()));
+    this.#requireRunning();
+    yield* pagesOf(listing(this.#machine.vtep, request, performance.now()));
+  }
+
+  async explain(request: ExplainRequest): Promise<Explanation> {
+    this.#requireRunning();
+    return this.#machine.answer(request, performance.now()) as Explanation;
   }
 
   capture(request: CaptureRequest, gone: AbortSignal): AsyncIterable<Page> {
+    this.#requireRunning();
     return this.#captures.open(request, gone);
   }
 
+  async refusedSenders(): Promise<RefusedSenderListing[]> {
+    this.#requireRunning();
+    return this.#machine.refusedSenders();
+  }
+
   async machineCounters(): Promise<Counters> {
-    return this.#vtep.counters();
+    this.#requireRunning();
+    return namedCounters(this.#machine.counts());
   }
 
   counters(): EngineCounters {
@@ -198,20 +304,28 @@ export class DgramEngine implements Engine, VtepSink {
   }
 
   async stop(): Promise<void> {
+    if (!this.#running) return;
+    this.#running = false;
     clearInterval(this.#timer);
     this.#captures.stop();
-    const sockets = new Set([...this.#senders, ...(this.#socket === undefined ? [] : [this.#socket])]);
-    this.#senders = [];
-    this.#socket = undefined;
-    await Promise.all([
-      ...[...sockets].map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))),
-      ...this.#taps.map((tap) => tap.close()),
-    ]);
+    await Promise.all([this.#closeSockets(), ...this.#taps.map((tap) => tap?.close())]);
     this.#poller?.close();
   }
 
+  async #closeSockets(): Promise<void> {
+    const sockets = new Set([...this.#senders, ...(this.#socket === undefined ? [] : [this.#socket])]);
+    this.#senders = [];
+    this.#socket = undefined;
+    await Promise.all([...sockets].map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))));
+  }
+
+  #requireRunning(): void {
+    if (!this.#running) throw new HostError('the engine has ended');
+  }
+
   /** Opens a socket on the VTEP's own address, never on all addresses. */
-  #bind({ local }: Plan, port: number): Promise<Socket> {
+  #bind(port: number): Promise<Socket> {
+    const { local } = this.#settings;
     const v6 = local.includes(':');
     const socket = createSocket({
       type: v6 ? 'udp6' : 'udp4',
@@ -235,16 +349,16 @@ export class DgramEngine implements Engine, VtepSink {
   }
 
   /** Opens a socket on a free port of the source range, or on any free port if many are in use. */
-  async #bindSource(plan: Plan): Promise<Socket> {
+  async #bindSource(): Promise<Socket> {
     for (let attempt = 0; attempt < 16; attempt++) {
       const port = FIRST_SOURCE_PORT + Math.floor(Math.random() * (65_536 - FIRST_SOURCE_PORT));
       try {
-        return await this.#bind(plan, port);
+        return await this.#bind(port);
       } catch (error) {
         if (codeOf((error as Error).cause) !== 'EADDRINUSE') throw error;
       }
     }
-    return this.#bind(plan, 0);
+    return this.#bind(0);
   }
 }
 

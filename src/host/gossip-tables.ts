@@ -1,9 +1,8 @@
 /** Programs an engine with the endpoints and peers from the gossip, in addition to those of the configuration. */
 import { type OverlayEndpoint, type OverlaySink } from '../gossip/networkdb/index.js';
 import { canonicalEndpoint, canonicalIp, type Plan } from '../schema/index.js';
-import { type Engine } from './engine.js';
+import { type MachineRequest, type Requests } from './requests.js';
 import { HostError } from './error.js';
-import { type MachineRequest } from './machine.js';
 
 /** A request to add or remove a peer or an endpoint. The gossip makes the same changes. */
 type Change = Extract<MachineRequest, { command: 'add-peer' | 'remove-peer' | 'add-endpoint' | 'remove-endpoint' }>;
@@ -14,7 +13,7 @@ type Change = Extract<MachineRequest, { command: 'add-peer' | 'remove-peer' | 'a
  */
 export class GossipTables implements OverlaySink {
   readonly #local: string;
-  readonly #engine: Engine;
+  readonly #engine: Requests;
   readonly #refused: (message: string) => void;
   readonly #configured = new Set<string>();
   readonly #announced = new Set<string>();
@@ -22,7 +21,7 @@ export class GossipTables implements OverlaySink {
   readonly #waiting = new Map<number, Set<string>>();
 
   /** @param refused Called with the reason when the machine rejects an entry from the gossip. */
-  constructor(plan: Plan, engine: Engine, refused: (message: string) => void) {
+  constructor(plan: Plan, engine: Requests, refused: (message: string) => void) {
     this.#local = plan.local;
     this.#engine = engine;
     this.#refused = refused;

@@ -7,13 +7,20 @@ export { type Question, type Results } from './replies.js';
 export { UNDERLAY, type Captured } from './capture.js';
 export { serveControl, type Control, type ControlLimits, type Handler } from './control.js';
 export {
-  chooseEngine,
-  createEngine,
-  type Engine,
+  settingsOf,
+  type Applied,
+  type AttachedLink,
+  type DataPlane,
+  type DevicePlan,
   type EngineCounters,
-  type EngineEvents,
   type EngineFacts,
-} from './engine.js';
+  type LinkPlan,
+  type PlaneEvents,
+  type PortPlan,
+  type PortSegments,
+  type Settings,
+} from './data-plane.js';
+export { chooseEngine, createEngine } from './engine.js';
 export { about, codeOf, HostError } from './error.js';
 export { GossipHost, type GossipOptions, type Companion } from './gossip.js';
 export {
@@ -50,7 +57,7 @@ export {
   type LoggerOptions,
   type LogRecord,
 } from './log.js';
-export { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
+export { applyMtus, segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
 export {
   OverlayGossip,
   type GossipCounters,
@@ -61,7 +68,8 @@ export {
 } from './overlay-gossip.js';
 export { LOSSES, lossesOf, type LossReason } from './losses.js';
 export { Output } from './output.js';
-export { applyMtus, Overlay, type AllCounters, type OverlayEvents } from './overlay.js';
+export { Overlay, type AllCounters, type AttachedTap, type OverlayEvents } from './overlay.js';
+export { changesOf, linkOf } from './plan-changes.js';
 export { type Page } from './pages.js';
 export { type UdpEnd } from './recorder.js';
 export { compare, merge, type Reload } from './reload.js';

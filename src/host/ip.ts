@@ -6,10 +6,13 @@ import { codeOf, HostError, isResourceError } from './error.js';
 export class IpError extends HostError {
   /** The kernel's error code: `EEXIST`; empty if unknown. */
   readonly code: string;
+  /** Of `ipBatch`: the index of the command that failed, if that is known. */
+  readonly failed: number | undefined;
 
-  constructor(message: string, code: string, options?: ErrorOptions) {
+  constructor(message: string, code: string, options?: ErrorOptions & { failed?: number }) {
     super(message, options);
     this.code = code;
+    this.failed = options?.failed;
   }
 }
 
@@ -61,18 +64,52 @@ function reasonOf(code: string): string {
  * @throws IpError with the kernel's reason; HostError if the program is missing.
  */
 export function ip(args: readonly string[], netns?: string): Promise<string> {
+  return start(args, netns);
+}
+
+/**
+ * Runs commands of `ip` in one process, in order and up to the first that fails. To start a process stops this thread for
+ * a millisecond or more, and with it the frames of an engine that runs here.
+ * @throws IpError as `ip` does, with the command that failed.
+ */
+export async function ipBatch(commands: readonly (readonly string[])[], netns?: string): Promise<void> {
+  // `ip` has no escape for these characters.
+  const isPlain = commands.every((words) => words.every((word) => /^[^"'#\\\n]+$/.test(word)));
+  if (isPlain) {
+    const lines = commands.map((words) => words.map((word) => (/\s/.test(word) ? `"${word}"` : word)).join(' '));
+    await start(['-batch', '-'], netns, `${lines.join('\n')}\n`);
+    return;
+  }
+  for (const [failed, words] of commands.entries())
+    await ip(words, netns).catch((error: unknown) => {
+      if (!(error instanceof IpError)) throw error;
+      throw new IpError(error.message, error.code, { cause: error.cause, failed });
+    });
+}
+
+function start(args: readonly string[], netns: string | undefined, input?: string): Promise<string> {
   const [program, ...rest] = command(args, netns);
   return new Promise((resolve, reject) => {
-    execFile(program!, rest, { maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
+    const child = execFile(program!, rest, { maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else if (codeOf(error) === 'ENOENT') reject(new HostError(notFound(program!), { cause: error }));
       else if (isResourceError(error))
         reject(new IpError(`"${program}" cannot be started: ${error.message}`, codeOf(error), { cause: error }));
       else {
         const code = REASONS.find(([text]) => text.test(stderr))?.[1] ?? '';
-        reject(new IpError(`"${program} ${rest.join(' ')}" failed: ${reasonOf(code)}`, code, { cause: error }));
+        const line = /Command failed -:(\d+)/.exec(stderr)?.[1];
+        const what = line === undefined ? rest.join(' ') : (input?.split('\n')[Number(line) - 1] ?? rest.join(' '));
+        reject(
+          new IpError(`"${program} ${what}" failed: ${reasonOf(code)}`, code, {
+            cause: error,
+            ...(line === undefined ? {} : { failed: Number(line) - 1 }),
+          }),
+        );
       }
     });
+    if (input === undefined) return;
+    child.stdin?.on('error', () => undefined); // it has ended early, which is reported above
+    child.stdin?.end(input);
   });
 }
 

@@ -2,7 +2,6 @@
  * TAPs that outlive a process. A kept device stays in its namespace when its process crashes or is killed, with its
  * address and routes and with every TCP connection of the container. The next process attaches to it and continues.
  */
-import { type TapPlan } from '../schema/index.js';
 import { canonicalPrefix, inPlace, listDevices, markOf, readMark, type Device } from './device.js';
 import { HostError } from './error.js';
 import { ip, IpError, ipReason } from './ip.js';
@@ -40,7 +39,7 @@ export async function adoptTap(
   // Two processes may have found it free at the same time; both can attach to a device with several queues.
   const now = await findDevice(found.name, netns);
   if (now?.tun !== undefined && now.tun.files <= files.length) return { ...open, dropped: now.dropped };
-  closeTap(open);
+  await closeTap(open);
   throw held(found.name, netns);
 }
 
@@ -96,12 +95,21 @@ async function findDevice(name: string, netns: string | undefined): Promise<Devi
   return (await listDevices(netns)).find((device) => device.name === name);
 }
 
+/** What identifies the device of a port: its place, and its addresses. */
+export interface DeviceIdentity {
+  name: string;
+  netns?: string;
+  mac?: string;
+  /** With prefix length. */
+  address?: string;
+}
+
 /**
  * Configures an existing device as planned. Keeps what the container's owner added: other addresses, routes.
  * @param mtu In bytes.
  * @throws IpError
  */
-export async function reconcile(found: Device, tap: TapPlan, mtu: number): Promise<void> {
+export async function reconcile(found: Device, tap: DeviceIdentity, mtu: number): Promise<void> {
   const { name, netns, mac } = tap;
   const set = (...words: string[]) => ip(['link', 'set', 'dev', name, ...words], netns);
   if (found.mtu !== mtu) await set('mtu', String(mtu));

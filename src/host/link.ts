@@ -1,11 +1,10 @@
 /** A TAP as a network device: creates or finds it in its namespace, and configures its addresses. */
 import { closeSync } from 'node:fs';
-import { type Plan, type TapPlan } from '../schema/index.js';
+import { type DevicePlan, type LinkPlan } from './data-plane.js';
 import { canonicalPrefix, inPlace, listDevices, markOf, type Device } from './device.js';
 import { about, HostError } from './error.js';
-import { ip, IpError, ipReason } from './ip.js';
-import { adoptTap, reconcile, requireOrphan } from './kept.js';
-import { tapMtu } from './mtu.js';
+import { ipBatch, IpError, ipReason } from './ip.js';
+import { adoptTap, reconcile, requireOrphan, type DeviceIdentity } from './kept.js';
 import { requireNetns } from './netns.js';
 import { overlapsOf, type Overlap } from './overlap.js';
 import { droppedHere } from './tap-drops.js';
@@ -31,21 +30,33 @@ export interface Link extends TapFiles {
   adopted: boolean;
   /** Frames that the kernel dropped at the device before. */
   dropped: number;
-  /** Other interfaces of its namespace, not of this plan, that have addresses of its subnet. */
+  /** Other interfaces of its namespace, not of this data plane, that have addresses of its subnet. */
   overlaps: readonly Overlap[];
 }
 
 /** The lowest MTU that IPv6 works with (RFC 8200, section 5). */
 const IPV6_MIN_MTU = 1280;
 
+/** How to make the TAPs of a data plane. */
+export interface Making {
+  /** Flags of the engine's TAPs. */
+  flags: number;
+  /** Number of queues of each. */
+  queues: number;
+  /** The links that the data plane already has. */
+  attached: readonly LinkPlan[];
+}
+
 /**
- * Creates every TAP of a plan and brings it up; checks TAPs that were passed as file descriptors; attaches to TAPs that
+ * Creates the TAPs of links and brings them up; checks TAPs that were passed as file descriptors; attaches to TAPs that
  * an earlier process kept.
- * @param flags Flags of the engine's TAPs.
  * @throws HostError with the field. It then has removed the TAPs that it created, and left kept ones as they were.
  */
-export async function makeLinks(plan: Plan, flags: number): Promise<Link[]> {
-  const makers = plan.taps.map((tap, i) => (tap.fd === undefined ? new Maker(plan, i, flags) : undefined));
+export async function makeLinks(plans: readonly LinkPlan[], making: Making): Promise<Link[]> {
+  const all = [...making.attached, ...plans];
+  const makers = plans.map((plan) =>
+    'fd' in plan.device ? undefined : new Maker(plan, plan.device, making, namesBeside(plan.device, all)),
+  );
   await inTurns(makers, (maker) => maker?.look());
   const found = makers.flatMap((maker) => (maker?.place === undefined ? [] : [maker]));
   // One thread visits all namespaces.
@@ -54,14 +65,25 @@ export async function makeLinks(plan: Plan, flags: number): Promise<Link[]> {
   const links: (Link | undefined)[] = makers.map(() => undefined);
   try {
     await inTurns(makers, async (maker, i) => {
-      links[i] = maker === undefined ? await about(`taps[${i}].fd`, () => passedOn(plan.taps[i]!)) : await maker.make();
+      links[i] =
+        maker === undefined ? await about(pathOf(plans[i]!, 'fd'), () => passedOn(plans[i]!)) : await maker.make();
     });
     return links as Link[];
   } catch (error) {
-    for (const link of links) if (link !== undefined) closeTap(link);
+    for (const link of links) if (link !== undefined) await closeTap(link);
     for (const maker of found) maker.files?.forEach((fd) => closeSync(fd));
     throw error;
   }
+}
+
+/** The path of a field of a link's configuration. */
+function pathOf({ path }: LinkPlan, field: string): string {
+  return path === '' ? field : `${path}.${field}`;
+}
+
+/** Names of the data plane's own devices in the same namespace. */
+function namesBeside(device: OwnDevice, all: readonly LinkPlan[]): string[] {
+  return all.flatMap((one) => ('fd' in one.device || one.device.netns !== device.netns ? [] : [one.name]));
 }
 
 /** Number of TAPs to create concurrently. */
@@ -80,47 +102,54 @@ async function inTurns<T>(
   }
 }
 
-function passedOn({ fd, mac }: TapPlan): Link {
-  const device = inspectTap(fd!);
-  const files = { fd: fd!, queues: [fd!], writer: fd! };
-  const facts = { device, adopted: false, dropped: droppedHere(device), overlaps: [] };
+function passedOn({ device, mac }: LinkPlan): Link {
+  const { fd } = device as { fd: number };
+  const name = inspectTap(fd);
+  const files = { fd, queues: [fd], writer: fd };
+  const facts = { device: name, adopted: false, dropped: droppedHere(name), overlaps: [] };
   return { ...files, ...facts, ...(mac === undefined ? {} : { mac }) };
 }
 
+type OwnDevice = Exclude<DevicePlan, { fd: number }>;
+
 /** Creates or adopts one TAP. */
 class Maker {
-  readonly #tap: TapPlan;
+  readonly #plan: LinkPlan;
+  readonly #tap: DeviceIdentity;
   readonly #name: string;
-  readonly #path: string;
   readonly #mtu: number;
   readonly #flags: number;
   readonly #queues: number;
   readonly #keep: boolean;
-  /** Names of the plan's TAPs in the same namespace. */
+  /** Names of the data plane's devices in the same namespace. */
   readonly #siblings: readonly string[];
   #found: Device | undefined;
   #overlaps: readonly Overlap[] = [];
   /** For an existing TAP: its files, opened inside its namespace. */
   files: readonly number[] | undefined;
 
-  constructor(plan: Plan, index: number, flags: number) {
-    const tap = plan.taps[index]!;
-    this.#tap = tap;
-    this.#name = inPlace(tap.name, tap.netns);
-    this.#path = `taps[${index}]`;
-    this.#mtu = tap.mtu ?? tapMtu(plan, index);
+  constructor(plan: LinkPlan, device: OwnDevice, { flags, queues }: Making, siblings: readonly string[]) {
+    const { name, mac, address } = plan;
+    const { netns } = device;
+    this.#plan = plan;
+    this.#tap = {
+      name,
+      ...(netns === undefined ? {} : { netns }),
+      ...(mac === undefined ? {} : { mac }),
+      ...(address === undefined ? {} : { address }),
+    };
+    this.#name = inPlace(name, netns);
+    this.#mtu = device.mtu;
     this.#flags = flags;
-    this.#queues = plan.workers;
-    this.#keep = plan.keepTaps;
-    this.#siblings = plan.taps.flatMap(({ fd, netns, name }) =>
-      fd === undefined && netns === tap.netns ? [name] : [],
-    );
+    this.#queues = queues;
+    this.#keep = device.keep;
+    this.#siblings = siblings;
   }
 
   /** Looks for an existing device in the namespace. */
   async look(): Promise<void> {
     const { name, netns } = this.#tap;
-    if (netns !== undefined) requireNetns(netns, `${this.#path}.netns`);
+    if (netns !== undefined) requireNetns(netns, this.#path('netns'));
     const devices = await this.#try('netns', 'cannot be listed', () => listDevices(netns));
     this.#requireRoom();
     this.#requireFreeAddress(devices);
@@ -129,7 +158,7 @@ class Maker {
     if (address !== undefined) this.#overlaps = overlapsOf({ name, address }, others);
     this.#found = devices.find((device) => device.name === name);
     const how = { queues: this.#queues, keep: this.#keep };
-    if (this.#found !== undefined) await about(`${this.#path}.name`, () => requireOrphan(this.#found!, netns, how));
+    if (this.#found !== undefined) await about(this.#path('name'), () => requireOrphan(this.#found!, netns, how));
   }
 
   /** For an existing TAP: where to open files. */
@@ -137,30 +166,29 @@ class Maker {
     const { name, netns } = this.#tap;
     if (this.#found === undefined) return undefined;
     const count = this.#queues;
-    return { name, count, path: `${this.#path}.netns`, ...(netns === undefined ? {} : { netns }) };
+    return { name, count, path: this.#path('netns'), ...(netns === undefined ? {} : { netns }) };
   }
 
   async make(): Promise<Link> {
-    const { name, netns } = this.#tap;
+    const { name, netns, mac } = this.#tap;
     const found = this.#found;
     const files = this.files ?? [];
     this.files = undefined; // from here on they belong to `adoptTap`
-    const open = await about(`${this.#path}.name`, async () =>
+    const open = await about(this.#path('name'), async () =>
       found === undefined ? { ...(await this.#open()), dropped: 0 } : adoptTap(files, found, netns, this.#flags),
     );
     try {
-      if (found !== undefined)
-        await this.#try('address', 'cannot be changed', () => reconcile(found, this.#tap, this.#mtu));
+      if (found === undefined) await this.#configure(open.name);
       else {
-        if (netns !== undefined) await this.#move(open.name, netns);
-        await this.#configure();
+        await this.#try('address', 'cannot be changed', () => reconcile(found, this.#tap, this.#mtu));
+        const limit = this.#limitSuperFrames(found.maxSegments);
+        if (limit.length > 0) await ipBatch(limit, netns).catch(() => undefined);
       }
-      if ((this.#flags & IFF_VNET_HDR) !== 0) await this.#limitSuperFrames(found?.maxSegments);
       const { fd, queues, writer, dropped } = open;
-      const facts = { device: name, mac: this.#tap.mac!, adopted: found !== undefined, dropped };
+      const facts = { device: name, ...(mac === undefined ? {} : { mac }), adopted: found !== undefined, dropped };
       return { fd, queues, writer, ...facts, overlaps: this.#overlaps };
     } catch (error) {
-      closeTap(open);
+      await closeTap(open);
       throw error;
     }
   }
@@ -177,26 +205,49 @@ class Maker {
     return openTap(netns === undefined ? name : 'weft%d', this.#flags, this.#queues, multiQueue);
   }
 
-  #move(from: string, netns: string): Promise<unknown> {
-    const { name } = this.#tap;
-    return this.#try('name', 'cannot be moved there', () =>
-      ip(['link', 'set', 'dev', from, 'netns', netns, 'name', name]),
-    );
+  /** Configures a new device as planned, moves it to its namespace, and brings it up: with one process in each of the two. */
+  async #configure(created: string): Promise<void> {
+    const { name, netns, mac, address } = this.#tap;
+    const first = (device: string): Step[] => [
+      {
+        words: ['link', 'set', 'dev', device, 'mtu', String(this.#mtu)],
+        field: 'mtu',
+        failed: `does not accept an MTU of ${this.#mtu}`,
+      },
+      {
+        words: ['link', 'set', 'dev', device, ...(mac === undefined ? [] : ['address', mac]), 'alias', markOf(address)],
+        field: 'mac',
+        failed: `does not accept the MAC address ${mac}`,
+      },
+    ];
+    const then: Step[] = [];
+    if (address !== undefined)
+      then.push({
+        words: ['addr', 'add', address, 'dev', name],
+        field: 'address',
+        failed: `does not accept the address ${address}`,
+      });
+    then.push({ words: ['link', 'set', 'dev', name, 'up'], field: 'name', failed: 'cannot be brought up' });
+    // Last: an iproute2 without this option only costs speed.
+    for (const words of this.#limitSuperFrames()) then.push({ words, field: 'name', failed: '' });
+    if (netns === undefined) return this.#run([...first(name), ...then]);
+    const words = ['link', 'set', 'dev', created, 'netns', netns, 'name', name];
+    await this.#run([...first(created), { words, field: 'name', failed: 'cannot be moved there' }]);
+    await this.#run(then, netns);
   }
 
-  /** Configures a new device as planned, and brings it up. */
-  async #configure(): Promise<void> {
-    const { name, netns, mac, address } = this.#tap;
-    const set = (...words: string[]) => ip(['link', 'set', 'dev', name, ...words], netns);
-    await this.#try('mtu', `does not accept an MTU of ${this.#mtu}`, () => set('mtu', String(this.#mtu)));
-    await this.#try('mac', `does not accept the MAC address ${mac}`, () =>
-      set('address', mac!, 'alias', markOf(address)),
-    );
-    if (address !== undefined)
-      await this.#try('address', `does not accept the address ${address}`, () =>
-        ip(['addr', 'add', address, 'dev', name], netns),
+  /** Runs steps up to the first that fails. */
+  async #run(steps: readonly Step[], netns?: string): Promise<void> {
+    try {
+      await ipBatch(
+        steps.map(({ words }) => words),
+        netns,
       );
-    await this.#try('name', 'cannot be brought up', () => set('up'));
+    } catch (error) {
+      const step = steps[(error instanceof IpError ? error.failed : undefined) ?? 0]!;
+      if (step.failed === '') return;
+      await this.#try(step.field, step.failed, () => Promise.reject(error as Error));
+    }
   }
 
   #requireRoom(): void {
@@ -205,7 +256,7 @@ class Maker {
     throw new HostError(
       `an IPv6 address needs an MTU of ${IPV6_MIN_MTU} bytes or more, and TAP ${this.#name} has ${this.#mtu}; ` +
         'raise the MTU of the underlay, or use IPv4 addresses',
-      { path: `${this.#path}.address` },
+      { path: this.#path('address') },
     );
   }
 
@@ -219,17 +270,22 @@ class Maker {
     const remove = `ip ${netns === undefined || netns.startsWith('/') ? '' : `-n ${netns} `}addr del`;
     throw new HostError(
       `${wanted} is already on device ${inPlace(other.name, netns)}; choose another address, or remove it there ("${remove} ${other.addresses.find((own) => own.startsWith(`${wanted}/`))} dev ${other.name}")`,
-      { path: `${this.#path}.address` },
+      { path: this.#path('address') },
     );
   }
 
-  /** Limits the kernel's super-frames to what fits into one send call: the rest would require a second call. */
-  async #limitSuperFrames(present: number | undefined): Promise<void> {
+  /**
+   * Returns the command that limits the kernel's super-frames to what fits into one send call: the rest would require a
+   * second call.
+   */
+  #limitSuperFrames(present?: number): string[][] {
     const segments = Math.max(1, Math.min(MAX_SEGMENTS, Math.floor(MAX_CALL / (this.#mtu + AROUND))));
-    if (segments === present) return;
-    // An iproute2 without this option only costs speed.
-    const { name, netns } = this.#tap;
-    await ip(['link', 'set', 'dev', name, 'gso_max_segs', String(segments)], netns).catch(() => undefined);
+    if ((this.#flags & IFF_VNET_HDR) === 0 || segments === present) return [];
+    return [['link', 'set', 'dev', this.#tap.name, 'gso_max_segs', String(segments)]];
+  }
+
+  #path(field: string): string {
+    return pathOf(this.#plan, field);
   }
 
   /** Runs a step that uses `ip`, and turns an error into a sentence about the field. */
@@ -239,12 +295,21 @@ class Maker {
     } catch (error) {
       if (!(error instanceof IpError)) throw error;
       const { netns } = this.#tap;
-      if (netns !== undefined) requireNetns(netns, `${this.#path}.netns`); // the namespace may have been removed meanwhile
+      if (netns !== undefined) requireNetns(netns, this.#path('netns')); // the namespace may have been removed meanwhile
       const disabled = error.code === 'EACCES' && field === 'address' && this.#tap.address?.includes(':') === true;
       const reason = disabled ? 'IPv6 is disabled there (sysctl net.ipv6.conf.all.disable_ipv6)' : ipReason(error);
-      throw new HostError(`TAP ${this.#name} ${failed}: ${reason}`, { cause: error, path: `${this.#path}.${field}` });
+      throw new HostError(`TAP ${this.#name} ${failed}: ${reason}`, { cause: error, path: this.#path(field) });
     }
   }
+}
+
+/** A command of `ip`, and what its failure means. */
+interface Step {
+  words: string[];
+  /** The field of the configuration that it applies. */
+  field: string;
+  /** What to say of the TAP if it fails; empty if the failure does not matter. */
+  failed: string;
 }
 
 /** Most bytes, and most datagrams, in one send call with `UDP_SEGMENT`. */

@@ -2,7 +2,7 @@
  * Frames and datagrams that the machine let pass and the engine then lost, by reason. Together with the machine's own
  * drops, these are all losses between a TAP and the wire that this host can detect.
  */
-import { type EngineCounters } from './engine.js';
+import { type EngineCounters } from './data-plane.js';
 
 /** Every reason with its meaning. Names and order are part of listings and dashboards: only append. */
 export const LOSSES = [

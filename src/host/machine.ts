@@ -1,28 +1,17 @@
-/** Builds the machine of a plan, and answers requests about it, on the thread that moves the frames. */
+/** The machine of a data plane, on the thread that moves the frames: makes its changes, and answers requests about it. */
 import { randomInt } from 'node:crypto';
-import {
-  canonicalEndpoint,
-  canonicalIp,
-  prefixAddress,
-  SchemaError,
-  type CaptureRequest,
-  type GossipRequest,
-  type ListRequest,
-  type Plan,
-  type Request,
-} from '../schema/index.js';
-import { Vtep, type FdbListing } from '../vtep/index.js';
+import { type Change, type Segment } from '../model/index.js';
+import { canonicalIp, prefixAddress, SchemaError, type ListRequest } from '../schema/index.js';
+import { Vtep, type Counts, type Explanation, type FdbListing } from '../vtep/index.js';
+import { type ExplainRequest, type PortPlan, type Settings } from './data-plane.js';
 import { takePage, type Page } from './pages.js';
+import { type RefusedSenderListing } from './refused-senders.js';
 
-/** A request that the machine answers at once. */
-export type MachineRequest =
-  | Exclude<Request, { command: 'stop' | 'counters' } | GossipRequest | ListRequest | CaptureRequest>
-  /** Returns the refused senders since the last such request; not available over the control socket. */
+/** A request that a machine answers at once; not available over the control socket, except `explain`. */
+export type Query =
+  | ExplainRequest
+  /** Returns the refused senders since the last such request. */
   | { command: 'refused-senders' }
-  /** Datagrams from a member of the cluster are accepted before its endpoints are known. */
-  | { command: 'add-member' | 'remove-member'; address: string };
-/** A request from this process to a machine on another thread; not available over the control socket. */
-export type InternalRequest =
   /** Returns the raw counts from which the counters are made. */
   | { command: 'counts' }
   /** Returns the next page of a listing. The first request has `of` and opens the listing. */
@@ -32,35 +21,188 @@ export type InternalRequest =
   | { command: 'find'; entries: readonly { vni: number; mac: string }[] };
 
 /**
- * Creates a `Vtep` with the segments, ports, peers and endpoints of a plan. Port numbers are the indices of the plan's
- * TAPs. Queues announcements of the TAPs' addresses.
- * @param announce Whether this `Vtep` sends announcements; true for only one of several for the same plan.
+ * A `Vtep` that is changed by the changes of the model. Several machines that make the same changes in the same order
+ * accept the same ones, and give the same numbers to their ports.
  */
-export function buildVtep(plan: Plan, announce = true): Vtep {
-  const vtep = new Vtep({
-    port: plan.port,
-    local: plan.local,
-    peersOnly: plan.peersOnly,
-    seed: randomInt(2 ** 31),
-    announce,
-  });
-  for (const { peers, endpoints, ageing, ...options } of plan.segments) {
-    vtep.addSegment({ ...options, ageing: Math.round(ageing * 1000) });
-    for (const peer of peers) vtep.addPeer(options.vni, peer);
-    for (const endpoint of endpoints) vtep.addEndpoint(options.vni, endpoint);
+export class Machine {
+  readonly vtep: Vtep;
+  readonly #local: string;
+  readonly #segments = new Map<number, Segment>();
+  readonly #ports = new Map<number, PortPlan>();
+  readonly #listings = new Map<number, Iterator<object>>();
+  /** Counts of removed segments: the totals never decrease. */
+  #removed: Float64Array | null = null;
+
+  /** @param announce Whether it sends announcements; true for only one of several machines of a data plane. */
+  constructor({ port, local, peersOnly }: Pick<Settings, 'port' | 'local' | 'peersOnly'>, announce = true) {
+    this.#local = local;
+    this.vtep = new Vtep({ port, local, peersOnly, seed: randomInt(2 ** 31), announce });
   }
-  for (const { name, mac, vni, vlans, native } of plan.taps) {
-    const station = mac === undefined ? {} : { mac };
-    if (vni !== undefined) vtep.addPort({ name, vni, ...station });
-    else vtep.addPort({ name, vlans: vlans!, ...(native === undefined ? {} : { native }), ...station });
+
+  /** The shortest time in milliseconds after which a segment forgets a learned address; `Infinity` for never. */
+  get ageing(): number {
+    let least = Infinity;
+    for (const { ageing } of this.#segments.values()) if (ageing > 0) least = Math.min(least, ageing * 1000);
+    return least;
   }
-  // Neighbors may still have them with another MAC address, or behind another VTEP.
-  for (const [port, { address, mac, vni, native }] of plan.taps.entries()) {
-    const untagged = vni ?? native;
+
+  // ---- Changes ----
+
+  /**
+   * Makes a change. The caller then calls `sendAnnouncements` of the `Vtep`.
+   * @returns false for the removal of what is not there, and for a segment that is there already.
+   * @throws RangeError with what is wrong with it.
+   */
+  apply(change: Change): boolean {
+    const { vtep } = this;
+    switch (change.do) {
+      case 'add-segment':
+        return this.#addSegment(change.segment);
+      case 'remove-segment':
+        return this.#removeSegment(change.vni);
+      case 'add-peer':
+        vtep.addPeer(this.#known(change.vni), this.#remote(change.address));
+        return true;
+      case 'remove-peer':
+        return vtep.hasSegment(change.vni) && vtep.removePeer(change.vni, change.address);
+      case 'add-endpoint':
+      case 'remove-endpoint': {
+        const { ip, mac, vtep: place } = change.endpoint;
+        const here = place === undefined || place === this.#local;
+        const endpoint = here ? { ip, mac } : { ip, mac, vtep: this.#remote(place) };
+        if (change.do === 'remove-endpoint')
+          return vtep.hasSegment(change.vni) && vtep.removeEndpoint(change.vni, endpoint);
+        vtep.addEndpoint(this.#known(change.vni), endpoint);
+        return true;
+      }
+      case 'add-member':
+        vtep.addMember(change.address);
+        return true;
+      case 'remove-member':
+        vtep.removeMember(change.address);
+        return true;
+    }
+  }
+
+  /**
+   * Adds a port, and queues an announcement of its station: neighbors may still have its address with another MAC
+   * address, or behind another VTEP.
+   * @returns its number.
+   * @throws RangeError for a VNI without a segment.
+   */
+  attach(plan: PortPlan): number {
+    const { name, mac, address, segments } = plan;
+    const id = this.vtep.addPort({ name, ...segments, ...(mac === undefined ? {} : { mac }) });
+    this.#ports.set(id, plan);
+    const untagged = 'vni' in segments ? segments.vni : segments.native;
     if (address !== undefined && mac !== undefined && untagged !== undefined)
-      vtep.announce(untagged, { ip: prefixAddress(address), mac, port });
+      this.vtep.announce(untagged, { ip: prefixAddress(address), mac, port: id });
+    return id;
   }
-  return vtep;
+
+  /** Removes a port, and what is known to be behind it. */
+  detach(port: number): void {
+    if (this.#ports.delete(port)) this.vtep.removePort(port);
+  }
+
+  #addSegment(segment: Segment): boolean {
+    const known = this.#segments.get(segment.vni);
+    if (known !== undefined) {
+      const fields = Object.keys({ ...known, ...segment }) as (keyof Segment)[];
+      const field = fields.find((name) => known[name] !== segment[name]);
+      if (field === undefined) return false;
+      throw new RangeError(
+        `vni ${segment.vni} already has a segment with ${field} ${known[field]}, not ${segment[field]}; remove it first`,
+      );
+    }
+    this.vtep.addSegment({ ...segment, ageing: Math.round(segment.ageing * 1000) });
+    this.#segments.set(segment.vni, segment);
+    return true;
+  }
+
+  #removeSegment(vni: number): boolean {
+    if (!this.#segments.has(vni)) return false;
+    for (const { name, segments } of this.#ports.values())
+      if (vnisOf(segments).includes(vni))
+        throw new RangeError(`vni ${vni} is the segment of port ${name}; detach that port first`);
+    const { vnis, values } = this.vtep.counts();
+    const size = values.length / (vnis.length + 1);
+    const at = (vnis.indexOf(vni) + 1) * size;
+    this.#removed ??= new Float64Array(size);
+    for (let i = 0; i < size; i++) this.#removed[i]! += values[at + i]!;
+    this.vtep.removeSegment(vni);
+    this.#segments.delete(vni);
+    return true;
+  }
+
+  #known(vni: number): number {
+    if (!this.vtep.hasSegment(vni)) throw new RangeError(`there is no segment with vni ${vni}; add it first`);
+    return vni;
+  }
+
+  #remote(address: string): string {
+    if (address === this.#local) throw new RangeError(`${address} is the address of this VTEP itself`);
+    if (address.includes(':') !== this.#local.includes(':'))
+      throw new RangeError(`${address} is not of the same IP version as ${this.#local}, the address of this VTEP`);
+    return address;
+  }
+
+  // ---- Requests ----
+
+  /** @throws SchemaError or RangeError with what is wrong with the request. */
+  answer(request: Query, now: number): unknown {
+    switch (request.command) {
+      case 'explain':
+        return this.#explain(request, now);
+      case 'refused-senders':
+        return this.refusedSenders();
+      case 'counts':
+        return this.counts();
+      case 'page':
+        return this.#page(request.listing, request.of, now);
+      case 'close':
+        return this.#listings.delete(request.listing);
+      case 'find':
+        return request.entries.map(({ vni, mac }) => this.#find(vni, mac, now));
+    }
+  }
+
+  refusedSenders(): RefusedSenderListing[] {
+    const of = (vni: number): Iterable<object> => this.vtep.takeRefusedSenders(vni);
+    return [...ofSegments(this.vtep.vnis(), this.vtep, of)] as RefusedSenderListing[];
+  }
+
+  counts(): Counts {
+    const counts = this.vtep.counts();
+    this.#removed?.forEach((count, i) => (counts.values[i]! += count));
+    return counts;
+  }
+
+  #explain(request: ExplainRequest, now: number): Explanation {
+    if (request.datagram !== undefined)
+      return this.vtep.explain({ from: canonicalIp(request.from!), datagram: bytes(request.datagram) }, now);
+    for (const [port, { name }] of this.#ports)
+      if (name === request.port) return this.vtep.explain({ port, frame: bytes(request.frame!) }, now);
+    const names = [...this.#ports.values()].map(({ name }) => name);
+    throw wrong('port', `the name of a TAP (${names.join(', ')})`, request.port);
+  }
+
+  #page(id: number, of: ListRequest | undefined, now: number): Page {
+    if (of !== undefined) this.#listings.set(id, listing(this.vtep, of, now)[Symbol.iterator]());
+    const page = takePage(this.#listings.get(id)!);
+    if (page.last) this.#listings.delete(id);
+    return page;
+  }
+
+  #find(vni: number, mac: string, now: number): FdbListing | null {
+    return this.vtep.hasSegment(vni) ? this.vtep.fdbEntry(vni, mac, now) : null;
+  }
+}
+
+/** The VNIs of a port. */
+export function vnisOf(segments: PortPlan['segments']): number[] {
+  if ('vni' in segments) return [segments.vni];
+  return [...Object.values(segments.vlans), ...(segments.native === undefined ? [] : [segments.native])];
 }
 
 /**
@@ -70,7 +212,8 @@ export function buildVtep(plan: Plan, announce = true): Vtep {
 export function listing(vtep: Vtep, request: ListRequest, now: number): Iterable<object> {
   if (request.command === 'remotes') return vtep.remoteEntries();
   const { command, vni } = request;
-  if (vni !== undefined) requireSegment(vtep, vni);
+  if (vni !== undefined && !vtep.hasSegment(vni))
+    throw wrong('vni', `the VNI of a segment (${vtep.vnis().join(', ')})`, vni);
   const entries = {
     fdb: (one: number) => vtep.fdbEntries(one, now),
     neighbors: (one: number) => vtep.neighborEntries(one),
@@ -84,102 +227,6 @@ function* ofSegments(vnis: number[], vtep: Vtep, entries: (vni: number) => Itera
     if (!vtep.hasSegment(vni)) continue; // the segment was removed after the listing began
     for (const entry of entries(vni)) yield { vni, ...entry };
   }
-}
-
-/** Answers requests to a machine from another thread. */
-export class MachineServer {
-  readonly #vtep: Vtep;
-  readonly #plan: Plan;
-  readonly #listings = new Map<number, Iterator<object>>();
-
-  constructor(vtep: Vtep, plan: Plan) {
-    this.#vtep = vtep;
-    this.#plan = plan;
-  }
-
-  /** @throws the errors of `answer` and `listing`. */
-  answer(request: MachineRequest | InternalRequest, now: number): unknown {
-    switch (request.command) {
-      case 'counts':
-        return this.#vtep.counts();
-      case 'page':
-        return this.#page(request.listing, request.of, now);
-      case 'close':
-        return this.#listings.delete(request.listing);
-      case 'find':
-        return request.entries.map(({ vni, mac }) => this.#find(vni, mac, now));
-      default:
-        return answer(this.#vtep, this.#plan, request, now);
-    }
-  }
-
-  #page(id: number, of: ListRequest | undefined, now: number): Page {
-    if (of !== undefined) this.#listings.set(id, listing(this.#vtep, of, now)[Symbol.iterator]());
-    const page = takePage(this.#listings.get(id)!);
-    if (page.last) this.#listings.delete(id);
-    return page;
-  }
-
-  #find(vni: number, mac: string, now: number): FdbListing | null {
-    return this.#vtep.hasSegment(vni) ? this.#vtep.fdbEntry(vni, mac, now) : null;
-  }
-}
-
-/** Whether a request changes how frames are forwarded. */
-export function isMachineChange({ command }: MachineRequest | InternalRequest): boolean {
-  return /^(add|remove)-/.test(command);
-}
-
-/**
- * Answers a request from the machine's state, or changes it.
- * @throws SchemaError or RangeError with what is wrong with the request.
- */
-export function answer(vtep: Vtep, plan: Plan, request: MachineRequest, now: number): unknown {
-  switch (request.command) {
-    case 'refused-senders':
-      return [...ofSegments(vtep.vnis(), vtep, (vni) => vtep.takeRefusedSenders(vni))];
-    case 'add-member':
-      return vtep.addMember(request.address);
-    case 'remove-member':
-      return vtep.removeMember(request.address);
-    case 'explain': {
-      if (request.datagram !== undefined)
-        return vtep.explain({ from: canonicalIp(request.from!), datagram: bytes(request.datagram) }, now);
-      const port = plan.taps.findIndex((tap) => tap.name === request.port);
-      if (port < 0)
-        throw wrong('port', `the name of a TAP (${plan.taps.map((tap) => tap.name).join(', ')})`, request.port);
-      return vtep.explain({ port, frame: bytes(request.frame!) }, now);
-    }
-    case 'add-peer':
-    case 'remove-peer': {
-      requireSegment(vtep, request.vni);
-      const address = requireRemote(plan, 'address', request.address);
-      if (request.command === 'remove-peer') return { removed: vtep.removePeer(request.vni, address) };
-      vtep.addPeer(request.vni, address);
-      return {};
-    }
-    case 'add-endpoint':
-    case 'remove-endpoint': {
-      requireSegment(vtep, request.vni);
-      const endpoint = canonicalEndpoint(request, plan.local);
-      if (endpoint.vtep !== undefined) requireRemote(plan, 'vtep', endpoint.vtep);
-      if (request.command === 'remove-endpoint') return { removed: vtep.removeEndpoint(request.vni, endpoint) };
-      vtep.addEndpoint(request.vni, endpoint);
-      return {};
-    }
-  }
-}
-
-function requireSegment(vtep: Vtep, vni: number): void {
-  if (!vtep.hasSegment(vni)) throw wrong('vni', `the VNI of a segment (${vtep.vnis().join(', ')})`, vni);
-}
-
-function requireRemote(plan: Plan, path: string, text: string): string {
-  const address = canonicalIp(text);
-  if (address === plan.local) throw wrong(path, 'the address of another VTEP, not its own', text);
-  if (address.includes(':') !== plan.local.includes(':'))
-    throw wrong(path, `an IPv${plan.local.includes(':') ? 6 : 4} address, like the VTEP's own address`, text);
-  return address;
 }
 
 function wrong(path: string, expected: string, given: unknown): SchemaError {

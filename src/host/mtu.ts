@@ -1,6 +1,7 @@
 /** The MTU of each segment by the paths to its peers (RFC 7348, section 4.3: VTEPs must not fragment). */
-import { MAX_MTU, MIN_MTU, type Plan, type SegmentPlan } from '../schema/index.js';
+import { MAX_MTU, MIN_MTU, type Plan, type SegmentPlan, type TapPlan } from '../schema/index.js';
 import { HostError } from './error.js';
+import { type Logger } from './log.js';
 import { NoRouteError, overhead, pathAt, pathTo, type Path } from './underlay.js';
 
 /** A segment's MTU and the reason for it. */
@@ -18,7 +19,7 @@ export interface SegmentMtu {
  * MTU, checks it against the paths.
  * @throws HostError if the plan names no MTU for a segment and there is no route to one of its peers.
  */
-export async function segmentMtus(plan: Plan): Promise<SegmentMtu[]> {
+export async function segmentMtus(plan: Pick<Plan, 'local' | 'segments'>): Promise<SegmentMtu[]> {
   const paths = new Map<string, Promise<Path>>();
   const path = (peer: string): Promise<Path> => {
     let known = paths.get(peer);
@@ -35,10 +36,30 @@ export async function segmentMtus(plan: Plan): Promise<SegmentMtu[]> {
 }
 
 /** Returns the MTU of a TAP that has none in the plan: the smallest of its segments. */
-export function tapMtu(plan: Plan, port: number): number {
-  const { vni, vlans, native } = plan.taps[port]!;
+export function tapMtu(plan: Pick<Plan, 'segments' | 'taps'>, index: number): number {
+  const { vni, vlans, native } = plan.taps[index]!;
   const vnis = new Set([vni, native, ...Object.values(vlans ?? {})]);
   return Math.min(...plan.segments.filter((segment) => vnis.has(segment.vni)).map((segment) => segment.mtu ?? MAX_MTU));
+}
+
+/** Sets the MTUs that the plan leaves open, and logs a warning for those that do not fit the underlay. */
+export async function applyMtus(plan: Plan, log: Logger): Promise<SegmentMtu[]> {
+  const mtus = await segmentMtus(plan);
+  for (const [i, { mtu, warning }] of mtus.entries()) {
+    plan.segments[i]!.mtu = mtu;
+    if (warning !== undefined) log.warning('mtu', warning, { vni: plan.segments[i]!.vni, mtu });
+  }
+  for (const tap of plan.taps) warnOfMtu(plan, tap, log);
+  return mtus;
+}
+
+/** Logs a warning if the MTU of a TAP is larger than its segments carry. */
+export function warnOfMtu(plan: Pick<Plan, 'segments'>, tap: TapPlan, log: Logger): void {
+  const { name, mtu } = tap;
+  const room = tapMtu({ segments: plan.segments, taps: [tap] }, 0);
+  if (mtu === undefined || mtu <= room) return;
+  const text = `TAP ${name}: MTU ${mtu} is larger than its segment carries (${room})`;
+  log.warning('mtu', text, { tap: name, mtu, room });
 }
 
 async function segmentMtu(

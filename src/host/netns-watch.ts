@@ -19,35 +19,42 @@ interface Watched {
 }
 
 export class NetnsWatch {
-  readonly #watched = new Set<Watched>();
-  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #watched = new Map<number, Watched>();
+  #timer: NodeJS.Timeout | undefined;
 
-  /** @param taps TAPs that already existed in their namespaces. */
-  constructor(taps: readonly { device: string; netns: string }[]) {
-    for (const { device, netns } of taps) {
-      const path = netnsPath(netns);
-      try {
-        const fd = openSync(path, 'r');
-        this.#watched.add({ device, path, inode: statSync(path).ino, fd });
-      } catch {
-        // the namespace has just been removed, and its file with it: there is nothing to watch
-      }
+  /** Watches the namespace of a port, whose TAP already existed there. */
+  add(port: number, device: string, netns: string): void {
+    const path = netnsPath(netns);
+    try {
+      const fd = openSync(path, 'r');
+      this.#watched.set(port, { device, path, inode: statSync(path).ino, fd });
+    } catch {
+      return; // the namespace has just been removed, and its file with it: there is nothing to watch
     }
-    if (this.#watched.size > 0) this.#timer = setInterval(() => this.#look(), INTERVAL).unref();
+    this.#timer ??= setInterval(() => this.#look(), INTERVAL).unref();
+  }
+
+  /** Watches no longer. */
+  remove(port: number): void {
+    const watched = this.#watched.get(port);
+    if (watched === undefined) return;
+    this.#watched.delete(port);
+    closeSync(watched.fd);
+    if (this.#watched.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
   }
 
   stop(): void {
-    clearInterval(this.#timer);
-    for (const { fd } of this.#watched) closeSync(fd);
-    this.#watched.clear();
+    for (const port of this.#watched.keys()) this.remove(port);
   }
 
   #look(): void {
-    for (const watched of this.#watched) {
+    for (const [port, watched] of this.#watched) {
       if (inodeOf(watched.path) === watched.inode) continue;
-      this.#watched.delete(watched);
+      this.#watched.delete(port);
       const { device, fd } = watched;
-      // The engine then detects that its TAP is gone, and closes the file that holds the namespace.
+      // The data plane then detects that its TAP is gone, and closes the file that holds the namespace.
       void ip(['link', 'del', 'dev', device], `/proc/${process.pid}/fd/${fd}`)
         .catch(() => undefined)
         .then(() => closeSync(fd));

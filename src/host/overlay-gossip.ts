@@ -24,7 +24,7 @@ import {
   type Request,
 } from '../schema/index.js';
 import { conflictOverText, conflictText } from './conflict-text.js';
-import { type Engine } from './engine.js';
+import { type MachineRequest, type Requests } from './requests.js';
 import { HostError } from './error.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
@@ -32,7 +32,6 @@ import { openMember, type GossipMember } from './gossip-member.js';
 import { GossipTables } from './gossip-tables.js';
 import { Joining } from './joining.js';
 import { type Logger } from './log.js';
-import { type MachineRequest } from './machine.js';
 import { pagesOf } from './pages.js';
 
 /** Milliseconds to wait for the first attempt to join. After that, endpoints are announced whatever its outcome. */
@@ -135,7 +134,7 @@ export class OverlayGossip {
    * Opens the sockets, joins the cluster, and announces the plan's endpoints.
    * @throws HostError if the port is in use, or a key is invalid.
    */
-  static async start(plan: Plan, engine: Engine, events: GossipEvents): Promise<OverlayGossip> {
+  static async start(plan: Plan, engine: Requests, events: GossipEvents): Promise<OverlayGossip> {
     const gossip = plan.gossip!;
     const keyring = keyringOf(gossip.keys, (warning) => events.log.warning('key-file', warning));
     const { name, bind, advertise } = gossip;
@@ -173,7 +172,7 @@ export class OverlayGossip {
 
   private constructor(
     plan: Plan,
-    engine: Engine,
+    engine: Requests,
     events: GossipEvents,
     { host, db, warn }: GossipMember,
     keyring: Keyring | undefined,

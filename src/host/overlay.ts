@@ -1,24 +1,33 @@
-/** One running VTEP: creates TAPs, engine and control socket from a plan, and removes them when it stops. */
-import { ownEndpoint, type Plan, type Request, type TapPlan } from '../schema/index.js';
+/** One running VTEP: a data plane with segments and TAPs, a control socket, and the gossip of an agent. */
+import {
+  ownEndpoint,
+  planSegment,
+  planTap,
+  type Plan,
+  type Request,
+  type Segment,
+  type Tap,
+  type TapPlan,
+} from '../schema/index.js';
 import { type Counters, type Explanation } from '../vtep/index.js';
-import { serveControl, type Control, type Handler } from './control.js';
+import { serveControl, type Control } from './control.js';
+import { settingsOf, type AttachedLink, type DataPlane, type EngineCounters, type EngineFacts } from './data-plane.js';
 import { inPlace } from './device.js';
-import { chooseEngine, type Engine, type EngineCounters, type EngineFacts } from './engine.js';
+import { chooseEngine } from './engine.js';
 import { about, HostError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
+import { OverlayTaps, type OverlayTap } from './overlay-taps.js';
 import { requireKeys } from './gossip-keys.js';
 import { Health } from './health.js';
-import { forgetUnresolved, keepNeighbors, keepTaps } from './kept.js';
 import { lossesOf, type LossReason } from './losses.js';
 import { type Logger } from './log.js';
 import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
-import { makeLinks, type Link } from './link.js';
-import { segmentMtus, tapMtu, type SegmentMtu } from './mtu.js';
+import { applyMtus, segmentMtus, warnOfMtu, type SegmentMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
-import { NetnsWatch } from './netns-watch.js';
+import { changesOf, endpointOf, segmentOf, type OwnEndpoint } from './plan-changes.js';
+import { Requests } from './requests.js';
 import { requireSocketDirectory } from './socket-path.js';
-import { TapDrops } from './tap-drops.js';
-import { closeTap } from './tun.js';
+import { Turns } from './turns.js';
 import { requireLocal } from './underlay.js';
 
 /** All counters of a running VTEP. */
@@ -34,56 +43,53 @@ export interface AllCounters {
 export interface OverlayEvents {
   /** Receives problems that do not stop the VTEP. */
   log: Logger;
-  /** The VTEP must stop: a client requested it (`null`), or the last TAP is lost. The caller calls `stop`. */
+  /**
+   * The VTEP must stop: a client requested it (`null`), or the last TAP of the configuration is lost and nobody can attach
+   * another one. The caller calls `stop`.
+   */
   end(reason: string | null): void;
   /** Receives events of the gossip. */
   report?(event: GossipEvent): void;
 }
 
+/** A TAP that was attached: its configuration with the defaults, and its device. */
+export interface AttachedTap extends TapPlan {
+  device: string;
+}
+
 export class Overlay {
-  /** The completed plan: with MTUs, the TAPs' MAC addresses, and the TAPs' own endpoints. */
+  /**
+   * The completed plan: with MTUs, the TAPs' MAC addresses, and the TAPs' own endpoints. Its segments and TAPs are those
+   * that the VTEP has now.
+   */
   readonly plan: Plan;
-  readonly mtus: readonly SegmentMtu[];
-  readonly links: readonly Link[];
-  readonly engine: Engine;
-  readonly facts: EngineFacts;
-  /** For an agent. */
-  readonly gossip: OverlayGossip | undefined;
-  readonly #drops: TapDrops;
+  /** The MTUs of the plan's segments, in their order. */
+  readonly mtus: SegmentMtu[];
+  readonly engine: DataPlane;
+  #facts!: EngineFacts;
+  #gossip: OverlayGossip | undefined;
+  readonly #events: OverlayEvents;
+  readonly #taps: OverlayTaps;
+  readonly #requests: Requests;
   readonly #health: Health;
-  readonly #control: Control | undefined;
-  readonly #handle: Handler;
+  #control: Control | undefined;
+  /** `attach`, `detach`, `addSegment` and `removeSegment` run one after the other. */
+  readonly #turns = new Turns();
+  /** Whether it ends when the last TAP is lost. */
+  #endsWithTaps: boolean;
+  #stopping = false;
   /** Functions that end the periodic checks of the engine. */
   readonly #ends: (() => void)[] = [];
 
-  private constructor(
-    plan: Plan,
-    mtus: readonly SegmentMtu[],
-    links: readonly Link[],
-    engine: Engine,
-    facts: EngineFacts,
-    gossip: OverlayGossip | undefined,
-    drops: TapDrops,
-    health: Health,
-    control: Control | undefined,
-    handle: Handler,
-  ) {
+  private constructor(plan: Plan, mtus: SegmentMtu[], engine: DataPlane, events: OverlayEvents) {
     this.plan = plan;
     this.mtus = mtus;
-    this.links = links;
     this.engine = engine;
-    this.facts = facts;
-    this.gossip = gossip;
-    this.#drops = drops;
-    this.#health = health;
-    this.#control = control;
-    this.#handle = handle;
-    const watch = new NetnsWatch(
-      plan.taps.flatMap(({ netns }, port) =>
-        netns === undefined || !links[port]!.adopted ? [] : [{ netns, device: links[port]!.device }],
-      ),
-    );
-    this.#ends.push(() => watch.stop());
+    this.#events = events;
+    this.#requests = new Requests(engine, plan);
+    this.#health = new Health(plan.local, events.log);
+    this.#endsWithTaps = plan.taps.length > 0 && plan.gossip === undefined;
+    this.#taps = new OverlayTaps(plan, engine, events.log, (tap, reason) => this.#lost(tap, reason));
   }
 
   /**
@@ -100,59 +106,77 @@ export class Overlay {
       if (netns !== undefined) await about(`taps[${i}].netns`, () => requireNetns(netns));
     const { engine, note } = await chooseEngine(plan);
     const mtus = await applyMtus(plan, events.log);
-    let links: Link[] = [];
-    const health = new Health(plan.local, events.log);
-    let started = false;
-    let gossip: OverlayGossip | undefined;
+    const overlay = new Overlay(plan, mtus, engine, events);
     try {
-      links = await makeLinks(plan, engine.tapFlags);
-      links.forEach((link, port) => {
-        if (link.mac !== undefined) plan.taps[port]!.mac = link.mac;
-        warnOfOverlaps(plan.taps[port]!, link, events.log);
-      });
-      addOwnEndpoints(plan);
-      let taps = links.length;
-      const neighbors = plan.keepTaps ? neighborsKept(plan, links) : undefined;
-      started = true;
-      const facts = await engine.start(plan, links, {
-        tapLost: (port, reason) => {
-          const { name } = plan.taps[port]!;
-          events.log.warning('tap-lost', `TAP ${name} is lost: ${reason}`, { tap: name, reason });
-          if (--taps === 0) events.end('no TAP is left');
-        },
-        failed: (reason) => events.end(reason),
-        report: (report) => health.report(report),
-      });
-      if (note !== undefined) events.log.warning('engine', note, { engine: engine.name });
-      if (plan.gossip !== undefined) gossip = await OverlayGossip.start(plan, engine, events);
-      const drops = tapDrops(plan, links);
-      const serves: Handler = (request, gone) => handle(request, gone, engine, gossip, drops, health, events);
-      const control =
-        plan.control === undefined ? undefined : await about('control', () => serveControl(plan.control!, serves));
-      // Only now: if the start fails, no TAP that it created remains.
-      if (plan.keepTaps) await keepTaps(ownTaps(plan, links), true);
-      await neighbors;
-      warnOfSilence(plan, events.log);
-      const overlay = new Overlay(plan, mtus, links, engine, facts, gossip, drops, health, control, serves);
-      overlay.#ends.push(watchRefusedSenders(plan, engine, events.log));
+      await overlay.#start(note);
       return overlay;
     } catch (error) {
-      health.close();
-      gossip?.close();
-      if (started) await engine.stop();
-      else links.forEach(closeTap);
+      await overlay.#abandon();
       throw error;
     }
   }
 
-  counters(): Promise<AllCounters> {
-    return allCounters(this.engine, this.gossip, this.#drops);
+  async #start(note: string | undefined): Promise<void> {
+    const { plan, engine } = this;
+    const { log } = this.#events;
+    const owns = addOwnEndpoints(plan);
+    this.#facts = await engine.start(settingsOf(plan), {
+      linkLost: (port, reason) => this.#taps.lost(port, reason),
+      failed: (reason) => this.#events.end(reason),
+      report: (report) => this.#health.report(report),
+    });
+    if (note !== undefined) log.warning('engine', note, { engine: engine.name });
+    const { rejected } = await engine.apply(plan.segments.flatMap(changesOf));
+    if (rejected.length > 0) throw new HostError(rejected[0]!.reason);
+    const taps = plan.taps.map((tap, i) => ({ tap, own: owns[i], path: `taps[${i}]` }));
+    const { settled } = await this.#taps.attach(taps);
+    if (plan.gossip !== undefined) this.#gossip = await OverlayGossip.start(plan, this.#requests, this.#events);
+    if (plan.control !== undefined)
+      this.#control = await about('control', () =>
+        serveControl(plan.control!, (request, gone) => this.#handle(request, gone)),
+      );
+    // Only now: if the start fails, no TAP that it created remains.
+    if (plan.keepTaps) await this.#taps.keep(true);
+    await settled;
+    warnOfSilence(plan, log);
+    this.#ends.push(watchRefusedSenders(plan, engine, log));
+  }
+
+  async #abandon(): Promise<void> {
+    this.#health.close();
+    this.#taps.stop();
+    this.#gossip?.close();
+    await this.engine.stop();
+  }
+
+  get facts(): EngineFacts {
+    return this.#facts;
+  }
+
+  /** For an agent. */
+  get gossip(): OverlayGossip | undefined {
+    return this.#gossip;
+  }
+
+  /** The links of the plan's TAPs, in their order. */
+  get links(): readonly AttachedLink[] {
+    return this.#taps.links;
+  }
+
+  async counters(): Promise<AllCounters> {
+    const tapDrops = await this.#taps.drops.count(); // first, so that the others are of one moment
+    const vtep = await this.engine.machineCounters();
+    const engine = { ...this.engine.counters(), tapDrops };
+    const gossip = this.#gossip === undefined ? {} : { gossip: this.#gossip.counters() };
+    return { vtep, engine, losses: lossesOf(engine), ...gossip };
   }
 
   /** Resolves if the engine answers. @throws HostError if it has ended. */
   async alive(): Promise<void> {
     await this.engine.machineCounters();
   }
+
+  // ---- Changes ----
 
   /**
    * Adds or removes a peer or an endpoint, like a request over the control socket.
@@ -163,130 +187,183 @@ export class Overlay {
   }
 
   /**
+   * Attaches a TAP while the VTEP runs, as `start` attaches those of the configuration: creates it in its namespace with
+   * its addresses, announces it, and adds its endpoint. If this fails, nothing of it remains.
+   * @throws SchemaError with the fields that are wrong; HostError with the `path` of the field that cannot be applied.
+   */
+  attach(value: Tap): Promise<AttachedTap> {
+    return this.#turns.run(async () => {
+      this.#requireRunning();
+      const tap = planTap(value, this.plan);
+      warnOfMtu(this.plan, tap, this.#events.log);
+      const own = endpointOf(this.plan, tap);
+      // First: another host may have the address, and must not hear that it is here.
+      if (own !== undefined) await this.change({ command: 'add-endpoint', ...own });
+      let added: OverlayTap;
+      try {
+        const { added: all, settled } = await this.#taps.attach([{ tap, own, path: '' }]);
+        added = all[0]!;
+        if (this.plan.keepTaps && tap.fd === undefined) await this.engine.keep([added.link.port], true);
+        await settled;
+      } catch (error) {
+        await this.#withdraw(own);
+        throw error;
+      }
+      this.#endsWithTaps = false;
+      return { ...tap, device: added.link.device };
+    });
+  }
+
+  /**
+   * Detaches a TAP, withdraws its endpoint, and removes its device unless another program opened it. The last TAP may be
+   * detached: the VTEP goes on.
+   * @param netns As in the configuration.
+   * @throws HostError if there is no such TAP.
+   */
+  detach(name: string, netns?: string): Promise<TapPlan> {
+    return this.#turns.run(async () => {
+      this.#requireRunning();
+      const one = this.#taps.find(name, netns);
+      if (one === undefined) {
+        const others = this.plan.taps.map((tap) => inPlace(tap.name, tap.netns)).slice(0, 12);
+        const there = others.length === 0 ? 'this VTEP has no TAP' : `this VTEP has ${others.join(', ')}`;
+        throw new HostError(`there is no TAP ${inPlace(name, netns)}; ${there}`, { path: 'name' });
+      }
+      this.#endsWithTaps = false;
+      await this.#withdraw(one.own);
+      await this.#taps.detach(one);
+      return one.tap;
+    });
+  }
+
+  /**
+   * Adds a segment with its peers and endpoints. If this fails, nothing of it remains.
+   * @throws SchemaError with the fields that are wrong; HostError if there is no route to a peer.
+   */
+  addSegment(value: Segment): Promise<SegmentMtu> {
+    return this.#turns.run(async () => {
+      this.#requireRunning();
+      const segment = planSegment(value, this.plan);
+      const { vni, peers, endpoints } = segment;
+      const [mtu] = await segmentMtus({ local: this.plan.local, segments: [segment] }).catch((error: unknown) => {
+        if (error instanceof HostError) error.path = error.path?.replace(/^segments\[0\]\.?/, '');
+        throw error;
+      });
+      segment.mtu = mtu!.mtu;
+      if (mtu!.warning !== undefined) this.#events.log.warning('mtu', mtu!.warning, { vni, mtu: mtu!.mtu });
+      const { rejected } = await this.engine.apply([{ do: 'add-segment', segment: segmentOf(segment) }]);
+      if (rejected.length > 0) throw new HostError(rejected[0]!.reason);
+      this.plan.segments.push(segment);
+      this.mtus.push(mtu!);
+      try {
+        await Promise.all([
+          ...peers.map((address) => this.change({ command: 'add-peer', vni, address })),
+          ...endpoints.map((endpoint) => this.change({ command: 'add-endpoint', vni, ...endpoint })),
+        ]);
+      } catch (error) {
+        await this.#dropSegment(vni);
+        throw error;
+      }
+      return mtu!;
+    });
+  }
+
+  /**
+   * Removes a segment with its peers and endpoints.
+   * @throws HostError if there is none, if a TAP is attached to it, or if it belongs to a network of the gossip.
+   */
+  removeSegment(vni: number): Promise<void> {
+    return this.#turns.run(async () => {
+      this.#requireRunning();
+      const { segments, gossip } = this.plan;
+      const refuse = (message: string): never => {
+        throw new HostError(message, { path: 'vni' });
+      };
+      if (!segments.some((segment) => segment.vni === vni))
+        refuse(`there is no segment ${vni}; there are ${segments.map((segment) => segment.vni).join(', ') || 'none'}`);
+      const network = gossip?.networks.find((candidate) => candidate.vni === vni);
+      if (network !== undefined) refuse(`segment ${vni} belongs to network ${network.id} of the gossip`);
+      await this.#dropSegment(vni);
+    });
+  }
+
+  async #dropSegment(vni: number): Promise<void> {
+    const { segments } = this.plan;
+    const { rejected } = await this.engine.apply([{ do: 'remove-segment', vni }]);
+    if (rejected.length > 0) throw new HostError(rejected[0]!.reason, { path: 'vni' });
+    const at = segments.findIndex((segment) => segment.vni === vni);
+    segments.splice(at, 1);
+    this.mtus.splice(at, 1);
+  }
+
+  #lost({ tap: { name }, own }: OverlayTap, reason: string): void {
+    this.#events.log.warning('tap-lost', `TAP ${name} is lost: ${reason}`, { tap: name, reason });
+    void this.#withdraw(own);
+    if (this.#taps.size === 0 && this.#endsWithTaps) this.#events.end('no TAP is left');
+  }
+
+  /** Withdraws the endpoint of a TAP. */
+  async #withdraw(own: OwnEndpoint | undefined): Promise<void> {
+    if (own === undefined || this.#stopping) return;
+    // It fails if the gossip announces the same address now, or if the data plane has ended.
+    await this.change({ command: 'remove-endpoint', ...own }).catch(() => undefined);
+  }
+
+  #requireRunning(): void {
+    if (this.#stopping) throw new HostError('the VTEP is stopping');
+  }
+
+  // ---- Requests ----
+
+  async #handle(request: Request, gone: AbortSignal): Promise<unknown> {
+    const [gossip, engine] = [this.#gossip, this.engine];
+    if (request.command === 'stop') {
+      setImmediate(() => this.#events.end(null)); // after the reply has been sent
+      return {};
+    }
+    if (isGossipRequest(request)) {
+      if (gossip === undefined) throw new HostError('this VTEP has no gossip; start it with "vtep agent"');
+      return gossip.answer(request);
+    }
+    switch (request.command) {
+      case 'counters':
+        return this.counters();
+      case 'fdb':
+      case 'neighbors':
+      case 'peers':
+      case 'remotes':
+        return engine.list(request);
+      case 'capture':
+        return engine.capture(request, gone);
+      case 'explain':
+        return this.#health.explain((await engine.explain(request)) as Explanation);
+    }
+    return gossip !== undefined && isChange(request) ? gossip.change(request) : this.#requests.ask(request);
+  }
+
+  /**
    * Leaves the gossip; closes the control socket, the underlay's sockets and the TAPs, which removes the devices.
    * @param failed Whether it stops because of a failure: kept TAPs then stay for the next process.
    */
   async stop(failed = false): Promise<void> {
+    this.#stopping = true;
     // First, so that no device remains if a second signal ends the process at once.
-    if (this.plan.keepTaps && !failed) await keepTaps(ownTaps(this.plan, this.links), false);
+    if (this.plan.keepTaps && !failed) await this.#taps.keep(false);
+    await this.#turns.run(() => undefined); // an attachment under way
+    if (this.plan.keepTaps && !failed) await this.#taps.keep(false);
     this.#health.close();
+    this.#taps.stop();
     for (const end of this.#ends) end();
-    await Promise.all([this.#control?.close(), this.gossip?.leave()]);
+    await Promise.all([this.#control?.close(), this.#gossip?.leave()]);
     await this.engine.stop();
   }
 }
 
-/** The TAPs that this process created or adopted, not those passed as file descriptors. */
-function ownTaps(plan: Plan, links: readonly Link[]): Link[] {
-  return links.filter((_, port) => plan.taps[port]!.fd === undefined);
-}
-
-/** Lets containers keep their neighbors while no process reads their TAPs. Without this, a restart takes longer. */
-async function neighborsKept(plan: Plan, links: readonly Link[]): Promise<void> {
-  const kept = links.map(({ device }, port) => ({ device, netns: plan.taps[port]!.netns }));
-  const own = kept.filter((_, port) => plan.taps[port]!.fd === undefined);
-  await Promise.allSettled([
-    keepNeighbors(own),
-    ...kept.map(({ device, netns }, port) => (links[port]!.adopted ? forgetUnresolved(device, netns) : undefined)),
-  ]);
-}
-
-function tapDrops(plan: Plan, links: readonly Link[]): TapDrops {
-  return new TapDrops(
-    links.map(({ device, dropped }, port) => {
-      const { netns } = plan.taps[port]!;
-      return { device, before: dropped, ...(netns === undefined ? {} : { netns }) };
-    }),
-  );
-}
-
-/** Logs a warning for each interface that has addresses of a TAP's subnet. */
-function warnOfOverlaps({ name, netns }: TapPlan, { overlaps }: Link, log: Logger): void {
-  for (const { subnet, device, other } of overlaps)
-    log.warning(
-      'subnet-overlap',
-      `TAP ${inPlace(name, netns)} has subnet ${subnet}, and interface "${device}" in the same namespace has ${other}: ` +
-        'the kernel sends packets for addresses of both subnets to one of the two interfaces; ' +
-        `use another subnet, or put the TAP in a namespace without it (--netns)`,
-      { tap: name, netns: netns ?? null, subnet, device, other },
-    );
-}
-
-/** Sets the MTUs that the plan leaves open, and logs a warning for those that do not fit the underlay. */
-export async function applyMtus(plan: Plan, log: Logger): Promise<SegmentMtu[]> {
-  const mtus = await segmentMtus(plan);
-  for (const [i, { mtu, warning }] of mtus.entries()) {
-    plan.segments[i]!.mtu = mtu;
-    if (warning !== undefined) log.warning('mtu', warning, { vni: plan.segments[i]!.vni, mtu });
-  }
-  for (const [port, { name, mtu }] of plan.taps.entries()) {
-    const room = tapMtu(plan, port);
-    if (mtu !== undefined && mtu > room)
-      log.warning('mtu', `TAP ${name}: MTU ${mtu} is larger than its segment carries (${room})`, {
-        tap: name,
-        mtu,
-        room,
-      });
-  }
-  return mtus;
-}
-
-async function handle(
-  request: Request,
-  gone: AbortSignal,
-  engine: Engine,
-  gossip: OverlayGossip | undefined,
-  drops: TapDrops,
-  health: Health,
-  events: OverlayEvents,
-): Promise<unknown> {
-  if (request.command === 'stop') {
-    setImmediate(() => events.end(null)); // after the reply has been sent
-    return {};
-  }
-  if (isGossipRequest(request)) {
-    if (gossip === undefined) throw new HostError('this VTEP has no gossip; start it with "vtep agent"');
-    return gossip.answer(request);
-  }
-  switch (request.command) {
-    case 'counters':
-      return allCounters(engine, gossip, drops);
-    case 'fdb':
-    case 'neighbors':
-    case 'peers':
-    case 'remotes':
-      return engine.list(request);
-    case 'capture':
-      return engine.capture(request, gone);
-    case 'explain':
-      return health.explain((await engine.ask(request)) as Explanation);
-  }
-  return gossip !== undefined && isChange(request) ? gossip.change(request) : engine.ask(request);
-}
-
-async function allCounters(engine: Engine, gossip: OverlayGossip | undefined, drops: TapDrops): Promise<AllCounters> {
-  const tapDrops = await drops.count(); // first, so that the others are of one moment
-  const vtep = await engine.machineCounters();
-  const counters = { ...engine.counters(), tapDrops };
-  return {
-    vtep,
-    engine: counters,
-    losses: lossesOf(counters),
-    ...(gossip === undefined ? {} : { gossip: gossip.counters() }),
-  };
-}
-
-/** Adds an endpoint of this host for each TAP with an address. */
-function addOwnEndpoints(plan: Plan): void {
-  for (const tap of plan.taps) {
-    const own = ownEndpoint(tap);
-    const segment = plan.segments.find((candidate) => candidate.vni === (tap.vni ?? tap.native));
-    if (own === undefined || segment === undefined) continue;
-    const known = segment.endpoints.find((endpoint) => endpoint.ip === own.ip);
-    if (known === undefined) segment.endpoints.push(own);
-    else if (known.mac !== own.mac)
-      throw new HostError(
-        `segment ${segment.vni}: endpoint ${own.ip} is configured with ${known.mac}, but TAP ${tap.name} with that address has ${own.mac}; give the TAP that MAC address, or leave the endpoint out`,
-      );
-  }
+/** Adds an endpoint of this host for each TAP with an address. Returns those that it added, by TAP. */
+function addOwnEndpoints(plan: Plan): (OwnEndpoint | undefined)[] {
+  return plan.taps.map((tap) => {
+    const own = endpointOf(plan, tap);
+    if (own !== undefined) plan.segments.find(({ vni }) => vni === own.vni)!.endpoints.push(ownEndpoint(tap)!);
+    return own;
+  });
 }

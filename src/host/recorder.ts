@@ -50,16 +50,16 @@ export const RECORD = {
   /** Original length of the packet, and number of its bytes in the record. */
   length: 8,
   captured: 12,
-  /** The TAP's index in the plan, or `NO_TAP` for a datagram. */
+  /** The number of the TAP's port, or `NO_TAP` for a datagram. */
   tap: 16,
   /** 0: in, 1: out. */
-  direction: 18,
-  addressLength: 19,
-  remotePort: 20,
-  localPort: 22,
-  size: 24,
+  direction: 20,
+  addressLength: 21,
+  remotePort: 22,
+  localPort: 24,
+  size: 28,
 } as const;
-export const NO_TAP = 0xffff;
+export const NO_TAP = 0xffff_ffff;
 
 export class Recorder {
   /** Whether a capture is running; the data path checks this first. */
@@ -155,7 +155,7 @@ export class Recorder {
     view.setUint32(at + RECORD.nanoseconds, Math.round((now - seconds * 1000) * 1e6), true);
     view.setUint32(at + RECORD.length, end - offset, true);
     view.setUint32(at + RECORD.captured, captured, true);
-    view.setUint16(at + RECORD.tap, tap, true);
+    view.setUint32(at + RECORD.tap, tap, true);
     view.setUint8(at + RECORD.direction, direction === 'in' ? 0 : 1);
     view.setUint8(at + RECORD.addressLength, address.length);
     view.setUint16(at + RECORD.remotePort, remotePort, true);

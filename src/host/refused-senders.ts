@@ -1,6 +1,6 @@
 /** Logs the senders of datagrams that are dropped because the sender is not a peer. */
 import { type Plan } from '../schema/index.js';
-import { type Engine } from './engine.js';
+import { type DataPlane } from './data-plane.js';
 import { HostError } from './error.js';
 import { type Logger } from './log.js';
 
@@ -17,12 +17,12 @@ export interface RefusedSenderListing {
 }
 
 /** Checks periodically for refused senders, and logs each once a minute. @returns a function that ends it. */
-export function watchRefusedSenders(plan: Plan, engine: Engine, log: Logger): () => void {
+export function watchRefusedSenders(plan: Plan, plane: DataPlane, log: Logger): () => void {
   if (!plan.peersOnly) return () => undefined;
   const timer = setInterval(() => {
-    engine.ask({ command: 'refused-senders' }).then(
+    plane.refusedSenders().then(
       (senders) => {
-        for (const { vni, address, packets } of senders as RefusedSenderListing[])
+        for (const { vni, address, packets } of senders)
           log.warning(
             'unknown-peer',
             `${packets === 1 ? '1 datagram' : `${packets} datagrams`} from ${address} for VNI ${vni} ${packets === 1 ? 'was' : 'were'} dropped: ${reason(plan, vni)}`,

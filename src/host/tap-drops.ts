@@ -15,7 +15,7 @@ const FRESH = 1000;
 export interface CountedTap {
   device: string;
   netns?: string;
-  /** Frames that were dropped before this VTEP started. */
+  /** Frames that were dropped before this VTEP attached it. */
   before: number;
 }
 
@@ -26,33 +26,45 @@ type Drops = ReadonlyMap<string, number>;
 type ReadAll = (places: readonly (string | undefined)[]) => Promise<(Drops | undefined)[]>;
 
 export class TapDrops {
-  readonly #taps: readonly CountedTap[];
+  /** The TAPs by port, with the last count of each. */
+  readonly #taps = new Map<number, CountedTap & { count: number }>();
   readonly #readAll: ReadAll;
-  /** The last count of each TAP. */
-  readonly #counts: number[];
+  /** Those at TAPs that were detached. */
+  #former = 0;
   #read = -Infinity;
   #reading: Promise<void> | undefined;
 
   /** @param readAll Tests pass their own. */
-  constructor(taps: readonly CountedTap[], readAll: ReadAll = readDrops) {
-    this.#taps = taps;
+  constructor(readAll: ReadAll = readDrops) {
     this.#readAll = readAll;
-    this.#counts = taps.map(() => 0);
+  }
+
+  add(port: number, tap: CountedTap): void {
+    this.#taps.set(port, { ...tap, count: 0 });
+  }
+
+  /** Keeps the last count of a TAP, and reads it no more. */
+  remove(port: number): void {
+    this.#former += this.#taps.get(port)?.count ?? 0;
+    this.#taps.delete(port);
   }
 
   /** Frames dropped since the start, at all TAPs. The count of a TAP that is gone stays as it was. Never fails. */
   async count(): Promise<number> {
     if (performance.now() - this.#read >= FRESH)
       await (this.#reading ??= this.#refresh().finally(() => (this.#reading = undefined)));
-    return this.#counts.reduce((sum, one) => sum + one, 0);
+    let sum = this.#former;
+    for (const { count } of this.#taps.values()) sum += count;
+    return sum;
   }
 
   async #refresh(): Promise<void> {
-    const places = [...new Set(this.#taps.map(({ netns }) => netns))];
+    const taps = [...this.#taps.values()];
+    const places = [...new Set(taps.map(({ netns }) => netns))];
     const found = await this.#readAll(places).catch((): (Drops | undefined)[] => []);
-    for (const [i, { device, netns, before }] of this.#taps.entries()) {
-      const now = found[places.indexOf(netns)]?.get(device);
-      if (now !== undefined) this.#counts[i] = Math.max(this.#counts[i]!, now - before);
+    for (const tap of taps) {
+      const now = found[places.indexOf(tap.netns)]?.get(tap.device);
+      if (now !== undefined) tap.count = Math.max(tap.count, now - tap.before);
     }
     this.#read = performance.now();
   }

@@ -79,8 +79,8 @@ export class TapPoller {
    * @param fd A non-blocking TAP.
    */
   watch(fd: number, events: Omit<Watched, 'fd'>): void {
-    this.#watched.set(fd, { fd, ...events });
     this.#arm(EPOLL_CTL_ADD, fd, POLLIN | EPOLLONESHOT);
+    this.#watched.set(fd, { fd, ...events });
   }
 
   /** Stops watching a TAP, without closing it. */

@@ -1,8 +1,9 @@
 /** Reads and writes the frames of an open TAP, on Node's event loop. */
-import { closeSync, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { codeOf, HostError } from './error.js';
 import { MAX_FRAME, type TapPoller } from './tap-poller.js';
+import { closeFile } from './tun.js';
 
 /** Linux's "file descriptor in bad state": the device behind the TAP has been removed. */
 const EBADFD = -77;
@@ -32,7 +33,8 @@ export class TapChannel {
   readonly #poller: TapPoller | undefined;
   readonly #socket: Socket | undefined;
   #open = true;
-  #closed = false;
+  /** Settles when the file is closed. */
+  #closed: Promise<void> | undefined;
 
   /**
    * Takes ownership of the file descriptor: `close` closes it.
@@ -87,18 +89,21 @@ export class TapChannel {
     }
   }
 
-  /** Closes the file descriptor. When the last one is closed, the kernel removes the device unless the TAP is kept. */
+  /**
+   * Closes the file descriptor, without blocking this thread. When the last one is closed, the kernel removes the device
+   * unless the TAP is kept.
+   */
   close(): Promise<void> {
-    if (this.#socket === undefined) {
-      if (this.#closed) return Promise.resolve();
-      this.#open = false;
-      this.#closed = true;
-      this.#poller?.unwatch(this.#fd);
-      closeSync(this.#fd);
-      return Promise.resolve();
-    }
     this.#open = false;
+    return (this.#closed ??= this.#close());
+  }
+
+  #close(): Promise<void> {
     const socket = this.#socket;
+    if (socket === undefined) {
+      this.#poller?.unwatch(this.#fd);
+      return closeFile(this.#fd);
+    }
     if (socket.closed) return Promise.resolve();
     return new Promise((resolve) => {
       socket.once('close', () => resolve());

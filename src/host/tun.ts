@@ -1,5 +1,5 @@
 /** Opens TAPs: `/dev/net/tun` and its ioctls, for which Node has no calls. */
-import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { close, closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { codeOf, HostError, isResourceError } from './error.js';
 import { openInNetns } from './netns.js';
 
@@ -197,9 +197,21 @@ export function tapHolders(name: string): number[] {
     .map(Number);
 }
 
-/** Closes every file descriptor of a TAP, which removes the device unless it persists. */
-export function closeTap({ queues, writer }: TapFiles): void {
-  for (const fd of new Set([...queues, writer])) closeSync(fd);
+/**
+ * Closes every file descriptor of a TAP, which removes the device unless it persists. The kernel takes milliseconds to
+ * remove a device, so this happens on a thread of the pool.
+ */
+export async function closeTap({ queues, writer }: TapFiles): Promise<void> {
+  for (const fd of new Set([...queues, writer])) await closeFile(fd);
+}
+
+/** Closes a file descriptor on a thread of the pool. */
+export function closeFile(fd: number): Promise<void> {
+  return new Promise((resolve) => {
+    // Deno's function takes only descriptors that Deno opened on the same thread.
+    if (loaded !== undefined) loaded.closeAsync(fd, () => resolve());
+    else close(fd, () => resolve());
+  });
 }
 
 /**
@@ -289,6 +301,8 @@ interface Ioctls {
   ioctlNumber: (fd: number, request: number, argument: number) => number;
   /** The error code of the last call. */
   errno: () => string;
+  /** Calls close(2) on a thread of the pool. */
+  closeAsync: (fd: number, done: () => void) => void;
 }
 
 let loaded: Ioctls | undefined;
@@ -312,6 +326,7 @@ async function loadIoctl(): Promise<Ioctls> {
     ioctl: library.func('int ioctl(int fd, ulong request, void *argument)') as unknown as Ioctls['ioctl'],
     ioctlNumber: library.func('int ioctl(int fd, ulong request, ulong argument)') as unknown as Ioctls['ioctlNumber'],
     errno: () => names.get(koffi.errno()) ?? `errno ${koffi.errno()}`,
+    closeAsync: (library.func('int close(int fd)') as unknown as { async: Ioctls['closeAsync'] }).async,
   };
   return loaded;
 }

@@ -83,7 +83,7 @@ export class Coalescer {
   readonly #view: DataView;
   readonly #sum: Sum;
   readonly #limit: number;
-  readonly #udp: boolean;
+  #udp: boolean;
   readonly #prefix: number;
   readonly #layout = new Layout();
   readonly #joining: Joining | undefined;
@@ -125,6 +125,11 @@ export class Coalescer {
       if (joining !== undefined) run.joined = joining.scratch + MASK + i * DATA_SLOT;
       this.#runs.push(run);
     }
+  }
+
+  /** Merges UDP too from now on: there is a TAP with USO. */
+  mergeUdp(): void {
+    this.#udp = true;
   }
 
   /**

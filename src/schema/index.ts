@@ -11,6 +11,7 @@ export {
   type SegmentPlan,
   type TapPlan,
 } from './plan.js';
+export { planSegment, planTap } from './live.js';
 export { findWarnings } from './rules.js';
 export { isLinkLocal, isLoopback, shareAddresses, subnetText, unusable, unusableHost, unusableVtep } from './ranges.js';
 export { findProblems, problemText, SchemaError, show, type Place, type Problem } from './problem.js';

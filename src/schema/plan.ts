@@ -108,24 +108,38 @@ export function plan(value: unknown): Plan {
     keepTaps: config.keepTaps ?? config.gossip !== undefined,
     ...given({ control: config.control }),
     ...given({ gossip: config.gossip === undefined ? undefined : gossipPlan(config.gossip, local) }),
-    segments: withNetworks(config).map((segment) => ({
-      vni: segment.vni,
-      ...given({ mtu: segment.mtu }),
-      proxy: segment.proxy ?? 'endpoint',
-      learn: segment.learn ?? true,
-      flood: segment.flood ?? true,
-      tagged: segment.tagged ?? false,
-      ageing: segment.ageing ?? 300,
-      capacity: segment.capacity ?? 65_536,
-      ...given({ mac: segment.mac === undefined ? undefined : canonicalMac(segment.mac) }),
-      peers: (segment.peers ?? []).map(canonicalIp),
-      endpoints: (segment.endpoints ?? []).map((endpoint) => canonicalEndpoint(endpoint, local)),
-    })),
-    taps: config.taps.map((tap) => {
-      const { name, ...rest } = tap;
-      return { name: name ?? `fd${tap.fd}`, ...given(rest), ...given({ mac: macOf(tap, config) }) };
-    }),
+    segments: withNetworks(config).map((segment) => segmentPlan(segment, local)),
+    taps: config.taps.map((tap) => tapPlan(tap, config)),
   };
+}
+
+/**
+ * A segment with its defaults.
+ * @internal
+ */
+export function segmentPlan(segment: Segment, local: string): SegmentPlan {
+  return {
+    vni: segment.vni,
+    ...given({ mtu: segment.mtu }),
+    proxy: segment.proxy ?? 'endpoint',
+    learn: segment.learn ?? true,
+    flood: segment.flood ?? true,
+    tagged: segment.tagged ?? false,
+    ageing: segment.ageing ?? 300,
+    capacity: segment.capacity ?? 65_536,
+    ...given({ mac: segment.mac === undefined ? undefined : canonicalMac(segment.mac) }),
+    peers: (segment.peers ?? []).map(canonicalIp),
+    endpoints: (segment.endpoints ?? []).map((endpoint) => canonicalEndpoint(endpoint, local)),
+  };
+}
+
+/**
+ * A TAP with its defaults.
+ * @internal
+ */
+export function tapPlan(tap: Tap, config: Pick<Config, 'local' | 'segments'>): TapPlan {
+  const { name, ...rest } = tap;
+  return { name: name ?? `fd${tap.fd}`, ...given(rest), ...given({ mac: macOf(tap, config) }) };
 }
 
 /**
@@ -133,7 +147,10 @@ export function plan(value: unknown): Plan {
  * derived, so that it stays the same for the peers after a restart. For an `fd`, the program that opened the TAP has
  * set the address.
  */
-function macOf({ name, fd, netns, address, mac, vni, native }: Tap, { local, segments }: Config): string | undefined {
+function macOf(
+  { name, fd, netns, address, mac, vni, native }: Tap,
+  { local, segments }: Pick<Config, 'local' | 'segments'>,
+): string | undefined {
   if (mac !== undefined) return canonicalMac(mac);
   if (fd !== undefined) return undefined;
   const untagged = vni ?? native;

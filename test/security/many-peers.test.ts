@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ipv4ToText, macToText } from '../../src/address/index.js';
-import { type Engine } from '../../src/host/engine.js';
+import { type Requests } from '../../src/host/requests.js';
 import { GossipTables } from '../../src/host/gossip-tables.js';
 import { LOCAL, Neighbors } from '../../src/neighbor/index.js';
 import { plan, SchemaError, type Plan } from '../../src/schema/index.js';
@@ -131,7 +131,7 @@ test('a peer that the gossip announces and that has no room gets the place of on
       if (peers.size >= 2) throw new RangeError('full');
       return peers.add(address);
     },
-  } as unknown as Engine;
+  } as unknown as Requests;
   const refused: string[] = [];
   const running = { local: '192.0.2.1', segments: [] } as unknown as Plan;
   const tables = new GossipTables(running, engine, (message) => void refused.push(message));

@@ -5,12 +5,12 @@ import * as arp from '../../src/arp/index.js';
 import * as ethernet from '../../src/ethernet/index.js';
 import * as ipv4 from '../../src/ipv4/index.js';
 import { compare, merge } from '../../src/host/index.js';
-import { buildVtep } from '../../src/host/machine.js';
 import { plan } from '../../src/schema/index.js';
 import { Vtep, type Learned, type VtepSink } from '../../src/vtep/index.js';
 import { arpRequest, BROADCAST, C1, C2, udpFrame, type Station } from '../support/frames.js';
 import { fromHex } from '../support/hex.js';
 import { host, wrap } from '../support/vtep-host.js';
+import { machineOf } from '../support/planned.js';
 
 const VNI = 4097;
 const OTHER: Station = { ip: '10.0.0.5', mac: '02:42:0a:00:00:05' };
@@ -345,7 +345,7 @@ test('up and agents accept datagrams of peers and members only, unless told othe
   const before = plan(settings);
   for (const one of [before, plan({ ...settings, segments: [], gossip: { networks: [network] } })]) {
     assert.is(one.peersOnly, true);
-    const vtep = buildVtep(one);
+    const vtep = machineOf(one).vtep;
     const frame = wrap(udpFrame(C2, ALL));
     vtep.receiveDatagram(STRANGER, frame, 0, frame.length, 0, 0, nothing);
     assert.is(vtep.counters().drops['unknown-peer'], 1);

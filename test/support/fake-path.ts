@@ -7,7 +7,7 @@ import { EAGAIN, type Libc } from '../../src/host/linux/libc.js';
 import { DataPath } from '../../src/host/linux/path.js';
 import { type Receiver } from '../../src/host/linux/receiver.js';
 import { Sender } from '../../src/host/linux/sender.js';
-import { TapQueue } from '../../src/host/linux/tap-queue.js';
+import { TapCalls, TapQueue } from '../../src/host/linux/tap-queue.js';
 import { sums } from '../../src/host/simd.js';
 import { Vtep } from '../../src/vtep/index.js';
 
@@ -75,13 +75,14 @@ export class FakePath {
     this.#source = arena.take(abi.SOCKADDR.room);
     this.#buffer = arena.take(131_072);
     arena.bytes.set([192, 0, 2, 2], this.#source + abi.SOCKADDR.ipv4);
+    const calls = new TapCalls(arena);
     this.path = new DataPath({
       ...{ arena, vtep, v6: false, counts: this.counts, sums: sums(arena.memory) },
-      taps: Array.from({ length: taps }, (_, i) => new TapQueue(libc, arena, FIRST_TAP + i, vnet, this.counts)),
+      taps: Array.from({ length: taps }, (_, i) => new TapQueue(libc, calls, FIRST_TAP + i, vnet, this.counts)),
       sender: new Sender(libc, arena, [FIRST_TAP + taps], false, this.counts, { errors: () => undefined }),
       receiver: { receive: (path: DataPath) => this.#receive(path) } as unknown as Receiver,
       recorder: { active: false } as Recorder,
-      ...{ local: { address: '192.0.2.1', port: 4789 }, sourcePorts: [50_000], udp: false },
+      ...{ local: { address: '192.0.2.1', port: 4789 }, sourcePorts: [50_000] },
       lost: () => undefined,
     });
   }

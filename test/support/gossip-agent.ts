@@ -11,7 +11,7 @@ import { openSync, readFileSync, readSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { OverlayGossip } from '../../src/host/overlay-gossip.js';
-import { type Engine } from '../../src/host/engine.js';
+import { type Requests } from '../../src/host/requests.js';
 import { Logger } from '../../src/host/log.js';
 import { type Plan } from '../../src/schema/index.js';
 
@@ -70,7 +70,7 @@ async function run(options: AgentOptions): Promise<AgentReport> {
       networks: numbers.map((i) => ({ id: idOf(i), vni: 1000 + i, subnet: `10.${i >> 8}.${i & 255}.0/24` })),
     },
   } as unknown as Plan;
-  const engine = { ask: () => Promise.resolve({}) } as unknown as Engine;
+  const engine = { ask: () => Promise.resolve({}) } as unknown as Requests;
   const warnings: string[] = [];
   const started = performance.now();
   const gossip = await OverlayGossip.start(plan, engine, {

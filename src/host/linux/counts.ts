@@ -1,5 +1,5 @@
 /** The loop's counters, in memory that both threads share. */
-import { type EngineCounters } from '../engine.js';
+import { type EngineCounters } from '../data-plane.js';
 import { errorName } from './libc.js';
 
 /** Plain counters, in the order of their indices. */

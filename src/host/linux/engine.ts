@@ -6,103 +6,231 @@
  * one queue and one socket, so its packets stay in order. A worker sends the addresses that it learns to the others.
  */
 import { endianness } from 'node:os';
-import { type CaptureRequest, type ListRequest, type Plan } from '../../schema/index.js';
-import { namedCounters, type Counters, type Counts } from '../../vtep/index.js';
+import { type Change } from '../../model/index.js';
+import { type CaptureRequest, type ListRequest } from '../../schema/index.js';
+import { namedCounters, type Counters, type Counts, type Explanation } from '../../vtep/index.js';
+import { packChanges } from '../batch.js';
 import { Captures } from '../capture.js';
-import { type Engine, type EngineCounters, type EngineEvents, type EngineFacts } from '../engine.js';
+import {
+  type Applied,
+  type AttachedLink,
+  type DataPlane,
+  type EngineCounters,
+  type EngineFacts,
+  type ExplainRequest,
+  type LinkPlan,
+  type PlaneEvents,
+  type Settings,
+} from '../data-plane.js';
 import { HostError } from '../error.js';
-import { type InternalRequest, type MachineRequest } from '../machine.js';
+import { type Query } from '../machine.js';
 import { type Page } from '../pages.js';
-import { IFF_VNET_HDR, tunFeatures, type TapFiles } from '../tun.js';
+import { type RefusedSenderListing } from '../refused-senders.js';
+import { attachedLink, Taps } from '../taps.js';
+import { IFF_VNET_HDR, tunFeatures } from '../tun.js';
 import { readCounts } from './counts.js';
 import { addCounts, gatherCounts, gatherFdb, gatherRemotes } from './gather.js';
 import { loadLibc } from './libc.js';
-import { type Setup, type ToLoop } from './protocol.js';
-import { closeFiles, ENDED, findProgram, LoopThread, type ThreadEvents } from './thread.js';
+import { type FromLoop, type Setup, type TaskResults, type ToLoop } from './protocol.js';
+import { ENDED, findProgram, LoopThread, type TaskOf } from './thread.js';
 
-export class LinuxEngine implements Engine {
+/** Most changes in a message. A thread handles a message as a whole before the next one. */
+const BATCH = 4096;
+
+export class LinuxEngine implements DataPlane {
   readonly name = 'linux';
-  readonly tapFlags = IFF_VNET_HDR;
   #threads: LoopThread[] = [];
+  #taps!: Taps;
   #captures!: Captures;
+  #events!: PlaneEvents;
   #running = false;
+  #failed = false;
   #stopping: Promise<void> | undefined;
+  /** Settles when the other workers have received everything that the first one has answered so far. */
+  #passedOn: Promise<unknown> = Promise.resolve();
   readonly #onExit = (): void => this.#tellAll({ type: 'stop' });
 
-  async start(plan: Plan, taps: readonly TapFiles[], events: EngineEvents): Promise<EngineFacts> {
-    this.#captures = new Captures(plan, (worker, message) =>
+  async start(settings: Settings, events: PlaneEvents): Promise<EngineFacts> {
+    const { local, workers } = settings;
+    this.#events = events;
+    this.#taps = new Taps(IFF_VNET_HDR, workers);
+    const nameOf = (port: number): string => this.#taps.nameOf(port);
+    this.#captures = new Captures({ local, workers, nameOf }, (worker, message) =>
       this.#threads[worker]!.post({ type: 'recorder', message }),
     );
-    const lost = new Set<number>();
-    let failed = false;
-    const eventsOf = (worker: number): ThreadEvents => ({
-      receive: (message) => {
-        if (message.type === 'records') this.#captures.take(worker, message.records);
-        else if (message.type === 'report') events.report?.(message.report);
-        else if (message.type !== 'lost') this.#tellAll(message, worker);
-        else if (!lost.has(message.port)) {
-          lost.add(message.port); // every worker reports it
-          events.tapLost(message.port, message.reason);
-        }
-      },
-      failed: (reason) => {
-        this.#captures.stop();
-        if (!failed) events.failed(reason);
-        failed = true;
-      },
-    });
-    const setups = Array.from({ length: plan.workers }, (_, i) => ({
-      plan,
-      taps: taps.map(({ queues }) => queues[i]!),
-      writers: taps.map(({ writer }) => writer),
-    }));
     const libc = await loadLibc();
-    this.#threads = setups.map((_, i) => new LoopThread(eventsOf(i), libc));
-    const facts = await this.#startAll(setups);
+    this.#threads = Array.from(
+      { length: workers },
+      (_, worker) =>
+        new LoopThread(
+          { receive: (message) => this.#receive(worker, message), failed: (reason) => this.#fail(reason) },
+          libc,
+        ),
+    );
+    const facts = await this.#startAll(settings);
     this.#running = true;
     process.on('exit', this.#onExit);
     return facts;
   }
 
   /** The first thread creates the sockets of all threads. */
-  async #startAll([first, ...others]: readonly Omit<Setup, 'counts'>[]): Promise<EngineFacts> {
+  async #startAll(settings: Settings): Promise<EngineFacts> {
     const [leader, ...rest] = this.#threads;
-    const waiting = { sockets: { receiver: -1, senders: [], sourcePorts: [] } };
-    const { facts, sockets } = await leader!.start(first!).catch((error: unknown) => {
-      for (const setup of others) closeFiles({ ...setup, ...waiting });
-      throw error;
-    });
-    const outcomes = await Promise.allSettled(
-      rest.map((thread, i) => thread.start({ ...others[i]!, sockets: sockets[i + 1]! })),
+    const { facts, sockets } = await leader!.start({ settings });
+    const starts = rest.map((thread, i) =>
+      thread.start({ settings, sockets: sockets[i + 1]! } as Omit<Setup, 'counts'>),
     );
-    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+    const failure = (await Promise.allSettled(starts)).find((outcome) => outcome.status === 'rejected');
     if (failure === undefined) return facts;
     await this.#stopThreads();
     throw failure.reason;
   }
 
-  async ask(request: MachineRequest): Promise<unknown> {
-    if (!this.#running) throw new HostError(ENDED);
-    if (request.command === 'explain') return this.#threads[0]!.ask(request);
-    if (request.command === 'refused-senders') return (await this.#askAll(request)).flat();
-    return (await this.#askAll(request))[0]; // a change: every machine has made it
+  #receive(
+    worker: number,
+    message: Extract<FromLoop, { type: 'records' | 'lost' | 'learned' | 'path' | 'report' }>,
+  ): void {
+    switch (message.type) {
+      case 'records':
+        return this.#captures.take(worker, message.records);
+      case 'report':
+        return this.#events.report?.(message.report);
+      case 'lost':
+        return void this.#lose(message.port, message.reason);
+      default:
+        this.#tellAll(message, worker);
+    }
   }
 
+  /** Every worker reports a lost TAP. The files are closed at once: they may keep the namespace of a removed container. */
+  async #lose(port: number, reason: string): Promise<void> {
+    if (!this.#taps.has(port)) return;
+    await this.detach([port]).catch(() => undefined); // the engine has ended meanwhile
+    this.#events.linkLost(port, reason);
+  }
+
+  #fail(reason: string): void {
+    this.#captures.stop();
+    if (!this.#failed) this.#events.failed(reason);
+    this.#failed = true;
+  }
+
+  // ---- Changes ----
+
+  async apply(changes: readonly Change[]): Promise<Applied> {
+    this.#requireRunning();
+    const parts: Promise<Applied>[] = [];
+    for (let at = 0; at < changes.length; at += BATCH) parts.push(this.#applyPart(changes.slice(at, at + BATCH), at));
+    const applied = await Promise.all(parts);
+    return {
+      rejected: applied.flatMap(({ rejected }) => rejected),
+      unchanged: applied.flatMap(({ unchanged }) => unchanged),
+    };
+  }
+
+  /** @param first Place of its first change in the batch. */
+  async #applyPart(changes: readonly Change[], first: number): Promise<Applied> {
+    const text = packChanges(changes);
+    const { rejected, unchanged } = await this.#inOrder<'apply'>(
+      { type: 'apply', changes: text, first: true },
+      (result) => {
+        const not = new Set(result.rejected.map(({ index }) => index));
+        const accepted = not.size === 0 ? text : packChanges(changes.filter((_, i) => !not.has(i)));
+        return () => ({ type: 'apply', changes: accepted, first: false });
+      },
+    );
+    return {
+      rejected: rejected.map(({ index, reason }) => ({ index: first + index, reason })),
+      unchanged: unchanged.map((index) => first + index),
+    };
+  }
+
+  async attach(links: readonly LinkPlan[]): Promise<AttachedLink[]> {
+    this.#requireRunning();
+    const opened = await this.#taps.open(links);
+    const attached: AttachedLink[] = [];
+    try {
+      for (const [i, tap] of opened.entries()) {
+        const { device, path: _path, ...plan } = links[i]!;
+        const task = (worker: number): TaskOf<'attach'> => ({
+          ...{ type: 'attach', plan },
+          files: { queue: tap.queues[worker]!, writer: tap.writer, vnet: !('fd' in device) },
+        });
+        const port = await this.#inOrder<'attach'>(task(0), (given) => {
+          this.#taps.add(given, links[i]!, tap);
+          return (worker) => ({ ...task(worker), port: given });
+        });
+        attached.push(attachedLink(port, tap));
+      }
+      return attached;
+    } catch (error) {
+      await this.detach(attached.map(({ port }) => port)).catch(() => undefined);
+      await this.#taps.close(opened.slice(attached.length));
+      throw error;
+    }
+  }
+
+  async detach(ports: readonly number[]): Promise<void> {
+    // All workers use the files until they have detached the ports.
+    const known = ports.flatMap((port) => this.#taps.take(port) ?? []);
+    const tasks = known.map(({ port }) =>
+      this.#inOrder<'detach'>({ type: 'detach', port }, () => () => ({ type: 'detach', port })),
+    );
+    const outcomes = await Promise.allSettled(tasks);
+    await this.#taps.close(known.map(({ files }) => files));
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  keep(ports: readonly number[], on: boolean): Promise<void> {
+    return this.#taps.keep(ports, on);
+  }
+
+  /**
+   * Gives a task to the first worker, and after its answer one to each of the others, in the order of the calls.
+   * @param others Makes the tasks of the other workers from the first one's answer.
+   */
+  async #inOrder<T extends 'apply' | 'attach' | 'detach'>(
+    first: TaskOf<T>,
+    others: (result: TaskResults[T]) => (worker: number) => TaskOf<T>,
+  ): Promise<TaskResults[T]> {
+    const [leader, ...rest] = this.#threads;
+    const answer = leader!.do<T>(first);
+    const passing = this.#passedOn
+      .then(() => answer)
+      .then((result) => {
+        const taskOf = others(result);
+        return rest.map((thread, i) => thread.do<T>(taskOf(i + 1)));
+      });
+    this.#passedOn = passing.catch(() => undefined);
+    await Promise.all(await passing);
+    return answer;
+  }
+
+  // ---- Requests ----
+
   async *list(request: ListRequest): AsyncGenerator<Page> {
-    if (!this.#running) throw new HostError(ENDED);
+    this.#requireRunning();
     const [first, ...others] = this.#threads;
     if (others.length > 0 && request.command === 'fdb') yield* gatherFdb(this.#threads, request);
     else if (others.length > 0 && request.command === 'remotes') yield* gatherRemotes(this.#threads, request);
     else yield* first!.pages(request);
   }
 
+  async explain(request: ExplainRequest): Promise<Explanation> {
+    this.#requireRunning();
+    return (await this.#threads[0]!.ask(request)) as Explanation;
+  }
+
   capture(request: CaptureRequest, gone: AbortSignal): AsyncIterable<Page> {
-    if (!this.#running) throw new HostError(ENDED);
+    this.#requireRunning();
     return this.#captures.open(request, gone);
   }
 
+  async refusedSenders(): Promise<RefusedSenderListing[]> {
+    return ((await this.#askAll({ command: 'refused-senders' })) as RefusedSenderListing[][]).flat();
+  }
+
   async machineCounters(): Promise<Counters> {
-    if (!this.#running) throw new HostError(ENDED);
     return namedCounters(gatherCounts((await this.#askAll({ command: 'counts' })) as Counts[]));
   }
 
@@ -116,6 +244,7 @@ export class LinuxEngine implements Engine {
     await (this.#stopping ??= this.#stopThreads());
     this.#running = false;
     process.off('exit', this.#onExit);
+    await this.#taps.closeAll();
   }
 
   /** The first thread closes the sockets that all threads use, so it ends last. */
@@ -125,7 +254,8 @@ export class LinuxEngine implements Engine {
     await first!.stop();
   }
 
-  #askAll(request: MachineRequest | InternalRequest): Promise<unknown[]> {
+  #askAll(request: Query): Promise<unknown[]> {
+    this.#requireRunning();
     return Promise.all(this.#threads.map((thread) => thread.ask(request)));
   }
 
@@ -133,6 +263,10 @@ export class LinuxEngine implements Engine {
     this.#threads.forEach((thread, i) => {
       if (i !== except) thread.post(message);
     });
+  }
+
+  #requireRunning(): void {
+    if (!this.#running) throw new HostError(ENDED);
   }
 }
 

@@ -7,9 +7,18 @@ export function addCounts(all: readonly Float64Array[]): Float64Array {
   return all.reduce((sum, counts) => sum.map((count, i) => count + counts[i]!), new Float64Array(all[0]!.length));
 }
 
-/** Adds the counts of the workers' machines, which have the same segments. */
+/** Adds the counts of the workers' machines. While segments come and go, the machines may differ in a few of them. */
 export function gatherCounts(all: readonly Counts[]): Counts {
-  return { vnis: all[0]!.vnis, values: addCounts(all.map(({ values }) => values)) };
+  const [first] = all;
+  const { vnis } = first!;
+  const size = first!.values.length / (vnis.length + 1);
+  const values = new Float64Array(first!.values.length);
+  for (const other of all) {
+    const places = new Map(other.vnis.map((vni, i) => [vni, i + 1]));
+    for (const [row, from] of [0, ...vnis.map((vni) => places.get(vni) ?? -1)].entries())
+      for (let i = 0; from >= 0 && i < size; i++) values[row * size + i]! += other.values[from * size + i]!;
+  }
+  return { vnis, values };
 }
 
 type Listed = FdbListing & { vni: number };

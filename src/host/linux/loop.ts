@@ -5,7 +5,8 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
 import { NOT_OURS, UNKNOWN_LENGTH, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
-import { buildVtep, isMachineChange, MachineServer } from '../machine.js';
+import { Batch, SLICE, unpackChanges } from '../batch.js';
+import { Machine } from '../machine.js';
 import { Recorder } from '../recorder.js';
 import { overhead } from '../underlay.js';
 import * as abi from './abi.js';
@@ -14,14 +15,14 @@ import { Clock } from './clock.js';
 import { COUNT, countError } from './counts.js';
 import { ErrorQueue, type ErrorEvents, type Quote } from './error-queue.js';
 import { EBADFD, EMSGSIZE, errorName, type Libc, type Pointer } from './libc.js';
-import { type FromLoop, type LoopSockets, type Setup, type ToLoop } from './protocol.js';
+import { type FromLoop, type LoopSockets, type QueueFiles, type Setup, type Task, type ToLoop } from './protocol.js';
 import { PathMtus, type Claim } from './path-mtu.js';
 import { DataPath } from './path.js';
 import { Readiness } from './readiness.js';
 import { Receiver } from './receiver.js';
 import { NONE, Sender, type SenderEvents } from './sender.js';
 import { Troubles, type EngineReport } from '../troubles.js';
-import { TapQueue } from './tap-queue.js';
+import { TapCalls, TapQueue } from './tap-queue.js';
 import { sums } from '../simd.js';
 import { Sockets } from './udp.js';
 
@@ -40,16 +41,25 @@ const PATIENCE = 100;
 const MANY = 8;
 /** Most messages of the control thread in a turn: a few tens of microseconds, or one page of a listing. */
 const MESSAGES = 16;
+/** Most file descriptors that one wait reports; the others are reported by the next ones. */
+const READY = 1024;
 /** Bytes for structures and buffers. */
 const ARENA = 8 << 20;
+
+/** This worker cannot do what the first one has done. */
+class Disagreement extends Error {
+  constructor(reason: string) {
+    super(`a worker cannot make a change that another one has made: ${reason}`);
+  }
+}
 
 export class Loop implements SenderEvents, ErrorEvents {
   readonly #libc: Libc;
   readonly #arena: Arena;
   readonly #setup: Setup;
   readonly #port: MessagePort;
+  readonly #machine: Machine;
   readonly #vtep: Vtep;
-  readonly #server: MachineServer;
   readonly #counts: Float64Array;
   readonly #v6: boolean;
   readonly #sockets: Sockets;
@@ -57,13 +67,19 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #recorder: Recorder;
   readonly #wake: number;
   readonly #eight: Pointer;
+  /** An integer for ioctls. */
+  readonly #one: number;
+  readonly #onePointer: Pointer;
   readonly #clock: Clock;
-  readonly #taps: (TapQueue | null)[];
+  /** By port; `null` for ports that are detached or whose device has gone. */
+  readonly #taps: (TapQueue | null)[] = [];
+  readonly #tapCalls: TapCalls;
   readonly #mtus: PathMtus;
   #sentDue = 0;
-  /** File descriptors of lost TAPs. */
-  readonly #closed = new Set<number>();
-  /** In order: the control thread's eventfd, the TAPs, the receiving socket, the sending sockets. */
+  /**
+   * In order: the control thread's eventfd, the receiving socket, the sending sockets. In `#readiness`, their indices are
+   * their places, and the TAPs follow by port.
+   */
   readonly #fds: number[];
   readonly #readiness: Readiness;
   #path!: DataPath;
@@ -74,13 +90,18 @@ export class Loop implements SenderEvents, ErrorEvents {
   #running = true;
   /** Whether messages of the control thread may be left over from the last turn. */
   #unheard = false;
+  /** The batch that the machine is making, and the message that brought it. */
+  #batch: { batch: Batch; task: Extract<Task, { type: 'apply' }> } | null = null;
+  /** When the current turn's slice of a batch began, in microseconds. */
+  #sliceStart = 0;
+  readonly #late = (): boolean => this.#clock.since(this.#sliceStart) >= SLICE;
   /** Packets moved until the last check. */
   #moved = 0;
   /** Whether this is the only worker. */
   readonly #alone: boolean;
   /** Addresses to send to the other workers, and when to send all recent ones again. */
   readonly #learned: Learned[] = [];
-  readonly #refresh: number;
+  #refresh = REFRESH;
   #refreshDue = 0;
   /** The full socket, or `NONE`, and when it became full. */
   #full = NONE;
@@ -88,39 +109,37 @@ export class Loop implements SenderEvents, ErrorEvents {
 
   /** @throws SocketError if a system call fails. */
   constructor(libc: Libc, setup: Setup, port: MessagePort) {
-    const { plan, taps, writers, counts } = setup;
+    const { settings, counts } = setup;
     this.#libc = libc;
     this.#setup = setup;
     this.#port = port;
     this.#counts = counts;
     this.#arena = new Arena(libc, ARENA);
     const arena = this.#arena;
-    this.#v6 = plan.local.includes(':');
-    this.#alone = plan.workers === 1;
-    const ageing = plan.segments.map((segment) => segment.ageing * 1000).filter((time) => time > 0);
-    this.#refresh = Math.max(TICK, Math.min(REFRESH, ...ageing.map((time) => time / 4)));
-    this.#vtep = buildVtep(plan, setup.sockets === undefined);
-    this.#server = new MachineServer(this.#vtep, plan);
+    this.#v6 = settings.local.includes(':');
+    this.#alone = settings.workers === 1;
+    this.#machine = new Machine(settings, setup.sockets === undefined);
+    this.#vtep = this.#machine.vtep;
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
     this.#mtus = new PathMtus(
       this.#v6,
-      overhead(plan.local),
+      overhead(settings.local),
       (remote) => this.#sender.largestTo(remote),
       ({ address, mtu }) => this.#report({ type: 'narrowed', address, mtu }),
     );
     this.#recorder = new Recorder((records) => this.#post({ type: 'records', records }));
     this.#eight = arena.pointer(arena.take(8));
+    this.#one = arena.take(4);
+    this.#onePointer = arena.pointer(this.#one);
     this.#clock = new Clock(libc, arena);
     this.#wake = libc.eventfd(0, abi.EFD_NONBLOCK | abi.EFD_CLOEXEC);
-    this.#taps = taps.map(
-      (fd, i) => new TapQueue(libc, arena, fd, plan.taps[i]!.fd === undefined, counts, writers[i]!),
-    );
-    this.#sockets = new Sockets(libc, arena, plan.local, {
-      checksum: plan.udpChecksum,
-      zeroChecksum: plan.zeroChecksum,
+    this.#tapCalls = new TapCalls(arena);
+    this.#sockets = new Sockets(libc, arena, settings.local, {
+      checksum: settings.udpChecksum,
+      zeroChecksum: settings.zeroChecksum,
     });
-    this.#fds = [this.#wake, ...taps];
-    this.#readiness = new Readiness(libc, arena, 2 + taps.length + plan.sourcePorts);
+    this.#fds = [this.#wake];
+    this.#readiness = new Readiness(libc, arena, READY);
   }
 
   /** Datagrams to a remote were dropped on this host. */
@@ -128,17 +147,12 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#troubles.failed(remote, errorName(errno), datagrams, this.#now);
   }
 
-  /** Configures the TAPs and opens the sockets. */
+  /** Opens the sockets. */
   start(): void {
-    const { plan, taps } = this.#setup;
-    const { view } = this.#arena;
-    const one = this.#arena.take(4);
-    view.setInt32(one, 1, true);
-    for (const fd of taps) this.#libc.ioctl(fd, abi.FIONBIO, this.#arena.pointer(one)); // an inherited one may be blocking
-    const offloads = this.#offload();
+    const { settings } = this.#setup;
     const { all, buffer } = this.#setup.sockets === undefined ? this.#openSockets() : { all: [], buffer: 0 };
     const { receiver, senders, sourcePorts } = this.#setup.sockets ?? all[0]!;
-    this.#sender = new Sender(this.#libc, this.#arena, senders, this.#v6, this.#counts, this, plan.udpChecksum);
+    this.#sender = new Sender(this.#libc, this.#arena, senders, this.#v6, this.#counts, this, settings.udpChecksum);
     this.#path = new DataPath({
       arena: this.#arena,
       sums: sums(this.#arena.memory),
@@ -149,21 +163,20 @@ export class Loop implements SenderEvents, ErrorEvents {
       sender: this.#sender,
       receiver: (this.#receiver = new Receiver(this.#libc, this.#arena, receiver, this.#counts)),
       recorder: this.#recorder,
-      local: { address: plan.local, port: plan.port },
+      local: { address: settings.local, port: settings.port },
       sourcePorts,
-      udp: offloads.includes('USO'),
       lost: (port, errno) => this.#lose(port, errno),
       ...(this.#alone ? {} : { learned: (what) => void this.#learned.push(what) }),
     });
     this.#fds.push(receiver, ...senders.filter((fd) => fd !== receiver));
-    for (const [i, fd] of this.#fds.entries()) this.#readiness.add(fd, i, this.#wanted(i));
+    for (const [place, fd] of this.#fds.entries()) this.#readiness.add(fd, place, this.#wanted(place));
     const facts = { receiveBuffer: buffer, sourcePorts: [...sourcePorts] };
-    this.#post({ type: 'started', facts, wake: this.#wake, offloads, sockets: all });
+    this.#post({ type: 'started', facts, wake: this.#wake, sockets: all });
   }
 
   /** Opens the sockets of all workers: a receiving one for each, and a pool that all send from. */
   #openSockets(): { all: LoopSockets[]; buffer: number } {
-    const { port, workers, sourcePorts } = this.#setup.plan;
+    const { port, workers, sourcePorts } = this.#setup.settings;
     const { fds, buffer } = this.#sockets.receivers(port, workers);
     const pool = Array.from({ length: sourcePorts }, () => this.#sockets.sender());
     const all = fds.map((receiver) => ({
@@ -177,7 +190,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   /** Runs until the control thread sends `stop`. */
   run(): void {
     const readiness = this.#readiness;
-    const taps = this.#taps.length;
+    const firstTap = this.#fds.length;
     this.#now = this.#clock.now();
     let due = this.#now; // at once, for the announcements
     while (this.#running) {
@@ -192,10 +205,10 @@ export class Loop implements SenderEvents, ErrorEvents {
         const place = readiness.place(i);
         const events = readiness.events(i);
         if (place === 0) this.#listen();
-        else if (place <= taps) this.#path.fromTap(place - 1, this.#now);
+        else if (place >= firstTap) this.#path.fromTap(place - firstTap, this.#now);
         else {
           if ((events & abi.POLLERR) !== 0) this.#errors.drain(this.#fds[place]!, this);
-          if (place === taps + 1 && (events & abi.POLLIN) !== 0) this.#path.fromUnderlay(this.#now);
+          if (place === 1 && (events & abi.POLLIN) !== 0) this.#path.fromUnderlay(this.#now);
           if ((events & abi.POLLOUT) !== 0) this.#path.resume();
         }
       }
@@ -220,11 +233,11 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 
   /**
-   * Busy-polls for up to `plan.busyPoll` microseconds after a turn that moved few packets. The next packets then need not
+   * Busy-polls for up to `busyPoll` microseconds after a turn that moved few packets. The next packets then need not
    * wait for this thread to wake up, which takes longer than moving them.
    */
   #look(until: number): number {
-    const { busyPoll } = this.#setup.plan;
+    const { busyPoll } = this.#setup.settings;
     if (busyPoll === 0) return 0;
     const counts = this.#counts;
     const before = this.#moved;
@@ -246,25 +259,25 @@ export class Loop implements SenderEvents, ErrorEvents {
   #hold(full: number): void {
     this.#full = full;
     this.#fullSince = this.#now;
-    for (const [i, fd] of this.#fds.entries())
-      if (i > this.#taps.length || (i > 0 && this.#taps[i - 1] !== null))
-        this.#readiness.change(fd, i, this.#wanted(i));
+    for (let place = 1; place < this.#fds.length; place++)
+      this.#readiness.change(this.#fds[place]!, place, this.#wanted(place));
+    for (const [port, tap] of this.#taps.entries())
+      if (tap !== null) this.#readiness.change(tap.fd, this.#fds.length + port, this.#wantedOfTaps());
   }
 
-  /** The epoll events to watch for, besides errors. */
-  #wanted(i: number): number {
-    const taps = this.#taps.length;
-    const held = this.#full !== NONE && i >= 1 && i <= taps;
-    const receives = i <= taps + 1 && !held;
-    return (receives ? abi.POLLIN : 0) | (this.#full !== NONE && this.#fds[i] === this.#full ? abi.POLLOUT : 0);
+  /** The epoll events to watch for, besides errors: of the control thread's eventfd, or of a socket. */
+  #wanted(place: number): number {
+    return (place <= 1 ? abi.POLLIN : 0) | (this.#full !== NONE && this.#fds[place] === this.#full ? abi.POLLOUT : 0);
   }
 
-  /** Closes the TAPs; the first worker also closes the sockets of all. */
+  /** The same of all TAPs. */
+  #wantedOfTaps(): number {
+    return this.#full === NONE ? abi.POLLIN : 0;
+  }
+
+  /** The first worker closes the sockets of all. */
   stop(): void {
     this.closeSockets();
-    const { taps, writers, sockets } = this.#setup;
-    for (const fd of new Set(sockets === undefined ? [...taps, ...writers] : taps))
-      if (!this.#closed.has(fd)) this.#libc.close(fd);
   }
 
   closeSockets(): void {
@@ -278,21 +291,89 @@ export class Loop implements SenderEvents, ErrorEvents {
     else if (message.type === 'recorder') this.#recorder.handle(message.message);
     else if (message.type === 'path') this.#narrow(message.address, message.claim);
     else if (message.type === 'learned') for (const what of message.what) this.#vtep.adopt(what, this.#clock.now());
-    else {
-      const { id, request } = message;
-      try {
-        const result = this.#server.answer(request, this.#clock.now());
-        if (isMachineChange(request)) {
-          this.#path.forget(); // an address may now belong to another remote
-          this.#vtep.sendAnnouncements(this.#clock.now(), this.#path); // the MAC address of an endpoint may have changed
-        }
-        this.#post({ type: 'answer', id, result });
-      } catch (error) {
-        const { message: text } = error as Error;
-        const problems = error instanceof SchemaError ? { problems: error.problems } : {};
-        this.#post({ type: 'refusal', id, message: text, ...problems });
-      }
+    else if (message.type === 'apply')
+      this.#batch = { batch: new Batch(unpackChanges(message.changes)), task: message };
+    else this.#answer(message.id, () => this.#resultOf(message));
+  }
+
+  #resultOf(message: Extract<ToLoop, { id: number }>): unknown {
+    switch (message.type) {
+      case 'ask':
+        return this.#machine.answer(message.request, this.#clock.now());
+      case 'attach':
+        return this.#attach(message);
+      case 'detach':
+        return this.#detach(message.port);
     }
+  }
+
+  #answer(id: number, make: () => unknown): void {
+    try {
+      this.#post({ type: 'answer', id, result: make() });
+    } catch (error) {
+      if (error instanceof Disagreement) throw error;
+      const { message: text } = error as Error;
+      const problems = error instanceof SchemaError ? { problems: error.problems } : {};
+      this.#post({ type: 'refusal', id, message: text, ...problems });
+    }
+  }
+
+  // ---- Changes ----
+
+  /** Makes the next slice of the batch. @returns whether the batch is done. */
+  #work(): boolean {
+    const { batch, task } = this.#batch!;
+    const done = batch.work(this.#machine, this.#late);
+    this.#changed();
+    if (!done) return false;
+    this.#batch = null;
+    const { rejected, unchanged } = batch;
+    if (rejected.length > 0 && !task.first) throw new Disagreement(rejected[0]!.reason);
+    this.#refresh = Math.max(TICK, Math.min(REFRESH, this.#machine.ageing / 4));
+    this.#post({ type: 'answer', id: task.id, result: { rejected, unchanged } });
+    return true;
+  }
+
+  #attach({ plan, files, port: expected }: Extract<Task, { type: 'attach' }>): number {
+    const port = this.#machine.attach(plan);
+    if (expected !== undefined && port !== expected) throw new Disagreement(`port ${expected} has number ${port} here`);
+    try {
+      this.#readiness.add(files.queue, this.#fds.length + port, this.#wantedOfTaps());
+    } catch (error) {
+      this.#machine.detach(port);
+      throw error;
+    }
+    while (this.#taps.length < port) this.#taps.push(null);
+    this.#taps[port] = this.#open(files);
+    this.#changed();
+    return port;
+  }
+
+  #detach(port: number): void {
+    const tap = this.#taps[port];
+    if (tap === undefined) return;
+    if (tap !== null) this.#readiness.remove(tap.fd);
+    this.#taps[port] = null;
+    this.#machine.detach(port);
+    this.#changed();
+  }
+
+  /** Configures a TAP, and enables segmentation and checksum offload as far as the kernel supports it. */
+  #open({ queue, writer, vnet }: QueueFiles): TapQueue {
+    const { view } = this.#arena;
+    view.setInt32(this.#one, 1, true);
+    this.#libc.ioctl(queue, abi.FIONBIO, this.#onePointer); // an inherited one may be blocking
+    const tcp = abi.TUN_F_CSUM | abi.TUN_F_TSO4 | abi.TUN_F_TSO6 | abi.TUN_F_TSO_ECN;
+    const enable = (flags: number): boolean => this.#libc.ioctl(queue, abi.TUNSETOFFLOAD, flags) >= 0;
+    if (vnet && enable(tcp | abi.TUN_F_USO4 | abi.TUN_F_USO6)) this.#path.mergeUdp();
+    else if (vnet) enable(tcp);
+    return new TapQueue(this.#libc, this.#tapCalls, queue, vnet, this.#counts, writer);
+  }
+
+  /** The machine has changed: an address may now belong to another remote, and there may be something to announce. */
+  #changed(): void {
+    this.#path.forget();
+    this.#vtep.sendAnnouncements(this.#clock.now(), this.#path);
   }
 
   // ---- Errors that the kernel reports ----
@@ -363,21 +444,14 @@ export class Loop implements SenderEvents, ErrorEvents {
     }
   }
 
-  /** Enables segmentation and checksum offload of the TAPs, as far as the kernel supports it; returns the names. */
-  #offload(): string[] {
-    const taps = this.#taps.filter((tap) => tap !== null && tap.header !== 0) as TapQueue[];
-    const every = (flags: number): boolean =>
-      taps.length > 0 && taps.every(({ fd }) => this.#libc.ioctl(fd, abi.TUNSETOFFLOAD, flags) >= 0);
-    const tcp = abi.TUN_F_CSUM | abi.TUN_F_TSO4 | abi.TUN_F_TSO6 | abi.TUN_F_TSO_ECN;
-    if (every(tcp | abi.TUN_F_USO4 | abi.TUN_F_USO6)) return ['TSO', 'USO'];
-    return every(tcp) ? ['TSO'] : [];
-  }
-
   /** Handles messages of the control thread, a turn's worth; the rest waits for the next turn. */
   #listen(): void {
     this.#unheard = false;
     this.#libc.read(this.#wake, this.#eight, 8);
+    this.#sliceStart = this.#clock.micros();
     for (let i = 0; i < MESSAGES; i++) {
+      // Later messages wait for the whole batch.
+      if (this.#batch !== null && (!this.#work() || this.#late())) break;
       const got = receiveMessageOnPort(this.#port);
       if (got === undefined) return;
       this.handle(got.message as ToLoop);
@@ -386,12 +460,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 
   #lose(port: number, errno: number): void {
-    const tap = this.#taps[port]!;
+    this.#readiness.remove(this.#taps[port]!.fd);
     this.#taps[port] = null;
-    this.#readiness.remove(this.#fds[1 + port]!);
-    // Close it now: the file may keep the namespace of a removed container alive.
-    this.#libc.close(tap.fd);
-    this.#closed.add(tap.fd);
     this.#vtep.forgetPort(port);
     const reason = errno === EBADFD ? 'the device has been removed' : errorName(errno);
     this.#post({ type: 'lost', port, reason: errno === 0 ? 'end of file' : reason });

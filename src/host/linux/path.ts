@@ -65,6 +65,7 @@ export interface PathParts {
   vtep: Vtep;
   v6: boolean;
   counts: Float64Array;
+  /** By port; `null` for ports that are detached or whose device has gone. The owner changes it between two turns. */
   taps: (TapQueue | null)[];
   sender: Sender;
   receiver: Receiver;
@@ -72,8 +73,6 @@ export interface PathParts {
   /** This VTEP's address and port, for the recorder. */
   local: { address: string; port: number };
   sourcePorts: readonly number[];
-  /** Whether every TAP accepts UDP super-frames. */
-  udp: boolean;
   /** A TAP can no longer be read. */
   lost(port: number, errno: number): void;
   /** Receives what the machine learns; absent if this is the only worker. */
@@ -145,7 +144,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       arena.bytes,
       arena.take(coalesceScratch(FLOWS)),
       sum,
-      { flows: FLOWS, udp: parts.udp, prefix: PREFIX },
+      { flows: FLOWS, prefix: PREFIX },
       { join, scratch: arena.take(joinScratch(FLOWS)) },
     );
     this.#frames = arena.take(FRAMES + MAX_FRAME + ALIGN);
@@ -170,6 +169,11 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   /** Clears the cache of remotes by address: the remotes may have changed. */
   forget(): void {
     this.#senders.clear();
+  }
+
+  /** Writes merged UDP frames to TAPs from now on: the kernel accepts them. */
+  mergeUdp(): void {
+    this.#coalescer.mergeUdp();
   }
 
   // ---- From a TAP ----

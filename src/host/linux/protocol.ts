@@ -1,8 +1,7 @@
 /** Messages between the control thread and the threads that move frames. */
-import { type Plan } from '../../schema/index.js';
 import { type Learned } from '../../vtep/index.js';
-import { type EngineFacts } from '../engine.js';
-import { type InternalRequest, type MachineRequest } from '../machine.js';
+import { type Applied, type EngineFacts, type PortPlan, type Settings } from '../data-plane.js';
+import { type Query } from '../machine.js';
 import { type Claim } from './path-mtu.js';
 import { type Records, type ToRecorder } from '../recorder.js';
 import { type EngineReport } from '../troubles.js';
@@ -17,15 +16,21 @@ export interface LoopSockets {
 
 /** The input of a loop. */
 export interface Setup {
-  plan: Plan;
-  /** The worker's TAP queues in the order of the plan; the loop closes them. */
-  taps: readonly number[];
-  /** Files to write frames to, in the same order. The first worker closes those that are not queues. */
-  writers: readonly number[];
+  settings: Settings;
   /** See counts.ts. */
   counts: Float64Array;
   /** Absent for the first worker, which creates and closes the sockets of all workers. */
   sockets?: LoopSockets;
+}
+
+/** The files of one worker for a TAP. The control thread closes them when every worker has detached the port. */
+export interface QueueFiles {
+  /** The worker's queue. */
+  queue: number;
+  /** Write frames to this. */
+  writer: number;
+  /** Whether a virtio header precedes each frame. */
+  vnet: boolean;
 }
 
 /** Messages from one worker to all others. */
@@ -36,13 +41,32 @@ export type News =
 
 /** Messages to the loop. The sender writes to the loop's eventfd after each one. */
 export type ToLoop =
-  | { type: 'ask'; id: number; request: MachineRequest | InternalRequest }
+  | { type: 'ask'; id: number; request: Query }
+  | Task
   | { type: 'recorder'; message: ToRecorder }
   | News
   | { type: 'stop' };
 
+/**
+ * A change of the machine, which the first worker makes before the others. They must make the same: if one does not, it
+ * ends with an error, and the engine with it.
+ */
+export type Task =
+  /** The answer is `Applied`. @see packChanges */
+  | { type: 'apply'; id: number; changes: string; first: boolean }
+  /** The answer is the number of the port; `port`: the number that the first worker has given to it. */
+  | { type: 'attach'; id: number; plan: PortPlan; files: QueueFiles; port?: number }
+  | { type: 'detach'; id: number; port: number };
+
+/** What the answers of workers to a task are. */
+export interface TaskResults {
+  apply: Pick<Applied, 'rejected' | 'unchanged'>;
+  attach: number;
+  detach: undefined;
+}
+
 /** `sockets`: those of each worker; present for the first worker only. */
-export type Started = { type: 'started'; facts: EngineFacts; wake: number; offloads: string[]; sockets: LoopSockets[] };
+export type Started = { type: 'started'; facts: EngineFacts; wake: number; sockets: LoopSockets[] };
 
 export type FromLoop =
   | Started

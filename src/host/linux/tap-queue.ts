@@ -16,6 +16,29 @@ export const NOTHING = -1;
 /** `read`: the device cannot be read any more; see `errno`. */
 export const LOST = -2;
 
+/**
+ * The structures of system calls, which all TAPs of a thread share: a frame is begun and ended before the next one. So a
+ * TAP takes no room in the arena, which cannot be given back.
+ */
+export class TapCalls {
+  readonly arena: Arena;
+  readonly readPiece: number;
+  readonly readPointer: Pointer;
+  readonly pieces: number;
+  readonly piecesPointer: Pointer;
+  /** A zero header, for frames without offload. */
+  readonly plain: number;
+
+  constructor(arena: Arena) {
+    this.arena = arena;
+    this.readPiece = arena.take(abi.IOVEC.length);
+    this.readPointer = arena.pointer(this.readPiece);
+    this.pieces = arena.take(PIECES * abi.IOVEC.length);
+    this.piecesPointer = arena.pointer(this.pieces);
+    this.plain = arena.take(VIRTIO_LENGTH);
+  }
+}
+
 export class TapQueue {
   readonly fd: number;
   readonly #writer: number;
@@ -28,25 +51,24 @@ export class TapQueue {
   readonly #readPointer: Pointer;
   readonly #pieces: number;
   readonly #piecesPointer: Pointer;
-  /** A zero header, for frames without offload. */
   readonly #plain: number;
   #used = 0;
   /** The error of the last `read` that returned `LOST`; 0 for end of file. */
   errno = 0;
 
   /** @param writer The file descriptor to write frames to. */
-  constructor(libc: Libc, arena: Arena, fd: number, vnet: boolean, counts: Float64Array, writer = fd) {
+  constructor(libc: Libc, calls: TapCalls, fd: number, vnet: boolean, counts: Float64Array, writer = fd) {
     this.fd = fd;
     this.#writer = writer;
     this.header = vnet ? VIRTIO_LENGTH : 0;
     this.#libc = libc;
-    this.#arena = arena;
+    this.#arena = calls.arena;
     this.#counts = counts;
-    this.#readPiece = arena.take(abi.IOVEC.length);
-    this.#readPointer = arena.pointer(this.#readPiece);
-    this.#pieces = arena.take(PIECES * abi.IOVEC.length);
-    this.#piecesPointer = arena.pointer(this.#pieces);
-    this.#plain = arena.take(VIRTIO_LENGTH);
+    this.#readPiece = calls.readPiece;
+    this.#readPointer = calls.readPointer;
+    this.#pieces = calls.pieces;
+    this.#piecesPointer = calls.piecesPointer;
+    this.#plain = calls.plain;
   }
 
   /** Reads the next frame to `offset` and its header in front of it; returns the frame's length, `NOTHING` or `LOST`. */

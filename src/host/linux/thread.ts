@@ -1,5 +1,5 @@
 /** One thread that moves frames, as the control thread sees it. */
-import { closeSync, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import {
   MessageChannel,
   receiveMessageOnPort,
@@ -10,12 +10,12 @@ import {
 import { SchemaError, type ListRequest, type Problem } from '../../schema/index.js';
 import { type FdbListing } from '../../vtep/index.js';
 import { HostError } from '../error.js';
-import { type InternalRequest, type MachineRequest } from '../machine.js';
+import { type Query } from '../machine.js';
 import { type Page } from '../pages.js';
 import { bindError } from '../underlay.js';
 import { newCounts } from './counts.js';
 import { type Libc } from './libc.js';
-import { type FromLoop, type Setup, type Started, type ToLoop } from './protocol.js';
+import { type FromLoop, type Setup, type Started, type Task, type TaskResults, type ToLoop } from './protocol.js';
 
 /** Paths of the thread's program relative to this file, in the sources and in the bundle. */
 const PROGRAMS = ['./worker.ts', './linux-worker.js', './host/linux-worker.js', '../host/linux-worker.js'];
@@ -33,6 +33,9 @@ interface Pending {
   resolve(result: unknown): void;
   reject(error: Error): void;
 }
+
+/** A task without the number of its message. */
+export type TaskOf<T extends Task['type']> = Omit<Extract<Task, { type: T }>, 'id'>;
 
 export interface ThreadEvents {
   /** Receives a message that is not an answer. */
@@ -63,12 +66,12 @@ export class LoopThread {
   }
 
   /**
-   * Starts the thread, which runs until `stop`. It owns the file descriptors from then on, even if it fails to start.
+   * Starts the thread, which runs until `stop`. It owns its sockets from then on, even if it fails to start.
    * @throws HostError if the thread does not start.
    */
   start(setup: Omit<Setup, 'counts'>): Promise<Started> {
     const { port1, port2 } = new MessageChannel();
-    const { plan } = setup;
+    const { settings } = setup;
     const worker = startThread(findProgram(), {
       name: 'vtep',
       workerData: { setup: { ...setup, counts: this.counts } satisfies Setup, port: port2 },
@@ -88,7 +91,7 @@ export class LoopThread {
           case 'failed': {
             const { code, message: text } = message;
             const cause = Object.assign(new Error(text), code === undefined ? {} : { code });
-            failure = code === undefined ? new HostError(text) : bindError(cause, plan.local, plan.port);
+            failure = code === undefined ? new HostError(text) : bindError(cause, settings.local, settings.port);
             return;
           }
           case 'answer':
@@ -111,10 +114,9 @@ export class LoopThread {
         const { message } = failure ?? new Error('its thread ended unexpectedly');
         const [started, stopping] = [this.#running, this.#stopped !== undefined];
         this.#end();
-        if (!started) {
-          closeFiles(setup);
+        if (!started)
           reject(failure instanceof HostError ? failure : new HostError(`engine "linux" cannot start: ${message}`));
-        } else if (!stopping) this.#events.failed(`the thread that moves the frames has failed: ${message}`);
+        else if (!stopping) this.#events.failed(`the thread that moves the frames has failed: ${message}`);
       });
     });
   }
@@ -139,18 +141,27 @@ export class LoopThread {
   }
 
   /** Requests one page at a time across all callers, with pauses in which the thread moves frames. */
-  #paced(request: InternalRequest): Promise<unknown> {
+  #paced(request: Query): Promise<unknown> {
     const answer = this.#pause.then(() => this.ask(request));
     this.#pause = answer.then(pause, pause);
     return answer;
   }
 
-  ask(request: MachineRequest | InternalRequest): Promise<unknown> {
+  ask(request: Query): Promise<unknown> {
+    return this.#send((id) => ({ type: 'ask', id, request }));
+  }
+
+  /** Makes the thread's machine change. The messages of a thread are handled in order, a whole batch before the next. */
+  do<T extends Task['type']>(task: TaskOf<T>): Promise<TaskResults[T]> {
+    return this.#send((id) => ({ ...task, id }) as unknown as Task) as Promise<TaskResults[T]>;
+  }
+
+  #send(message: (id: number) => ToLoop): Promise<unknown> {
     if (this.#port === undefined) return Promise.reject(new HostError(ENDED));
     return new Promise((resolve, reject) => {
       const id = this.#next++;
       this.#pending.set(id, { resolve, reject });
-      this.post({ type: 'ask', id, request });
+      this.post(message(id));
     });
   }
 
@@ -191,16 +202,6 @@ export class LoopThread {
 
 function pause(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, PAUSE));
-}
-
-/** Closes the files of a thread that never ran. */
-export function closeFiles({ taps, writers, sockets }: Pick<Setup, 'taps' | 'writers' | 'sockets'>): void {
-  for (const fd of new Set(sockets === undefined ? [...taps, ...writers] : taps))
-    try {
-      closeSync(fd);
-    } catch {
-      // the loop has already closed it
-    }
 }
 
 /** @throws HostError if the bundle does not contain the thread's program. */

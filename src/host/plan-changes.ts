@@ -1,0 +1,60 @@
+/** What a plan asks of its data plane: changes, and links. */
+import { type Change, type Segment } from '../model/index.js';
+import { ownEndpoint, type Plan, type SegmentPlan, type TapPlan } from '../schema/index.js';
+import { type LinkPlan, type PortSegments } from './data-plane.js';
+import { HostError } from './error.js';
+import { tapMtu } from './mtu.js';
+
+/** The segment of a plan without its peers and endpoints. Its MTU must be known. */
+export function segmentOf({ peers: _peers, endpoints: _endpoints, mtu, ...rest }: SegmentPlan): Segment {
+  return { ...rest, mtu: mtu! };
+}
+
+/** The changes that make a segment with its peers and endpoints. */
+export function changesOf(segment: SegmentPlan): Change[] {
+  const { vni, peers, endpoints } = segment;
+  return [
+    { do: 'add-segment', segment: segmentOf(segment) },
+    ...peers.map((address): Change => ({ do: 'add-peer', vni, address })),
+    ...endpoints.map((endpoint): Change => ({ do: 'add-endpoint', vni, endpoint })),
+  ];
+}
+
+/** The link of a TAP. */
+export function linkOf(plan: Pick<Plan, 'segments' | 'keepTaps'>, tap: TapPlan, path: string): LinkPlan {
+  const { name, fd, netns, mac, address } = tap;
+  const mtu = tap.mtu ?? tapMtu({ segments: plan.segments, taps: [tap] }, 0);
+  return {
+    name,
+    segments: segmentsOf(tap),
+    ...(mac === undefined ? {} : { mac }),
+    ...(address === undefined ? {} : { address }),
+    device: fd !== undefined ? { fd } : { mtu, keep: plan.keepTaps, ...(netns === undefined ? {} : { netns }) },
+    path,
+  };
+}
+
+function segmentsOf({ vni, vlans, native }: TapPlan): PortSegments {
+  if (vni !== undefined) return { vni };
+  return { vlans: vlans!, ...(native === undefined ? {} : { native }) };
+}
+
+/** An endpoint of this host that a TAP brings with it. */
+export type OwnEndpoint = { vni: number; ip: string; mac: string };
+
+/**
+ * Returns the endpoint of a TAP's own addresses; `undefined` if the TAP has none, or the segment has it already.
+ * @throws HostError if the segment has it with another MAC address.
+ */
+export function endpointOf(plan: Pick<Plan, 'segments'>, tap: TapPlan): OwnEndpoint | undefined {
+  const own = ownEndpoint(tap);
+  const vni = tap.vni ?? tap.native;
+  const segment = plan.segments.find((candidate) => candidate.vni === vni);
+  if (own === undefined || segment === undefined) return undefined;
+  const known = segment.endpoints.find((endpoint) => endpoint.ip === own.ip);
+  if (known === undefined) return { vni: segment.vni, ip: own.ip, mac: own.mac };
+  if (known.mac === own.mac) return undefined;
+  throw new HostError(
+    `segment ${segment.vni}: endpoint ${own.ip} is configured with ${known.mac}, but TAP ${tap.name} with that address has ${own.mac}; give the TAP that MAC address, or leave the endpoint out`,
+  );
+}

@@ -1,0 +1,101 @@
+/** Checks TAPs and segments that are added to a running VTEP, by the same rules as a configuration. */
+import { CONFIG } from './config.js';
+import { canonicalIp, prefixAddress } from './addresses.js';
+import { canonicalMac } from './mac.js';
+import { segmentPlan, tapPlan, type Plan, type SegmentPlan, type TapPlan } from './plan.js';
+import { findProblems, SchemaError, type Problem } from './problem.js';
+import { contradictions } from './rules.js';
+import { type Config, type Segment, type Tap } from './types.js';
+
+/**
+ * Checks a TAP that is added to the TAPs of a plan, and fills in the defaults.
+ * @throws SchemaError with every problem; paths begin at the TAP: `address`.
+ */
+export function planTap(value: unknown, plan: Plan): TapPlan {
+  requireForm({ local: plan.local, segments: [], taps: [value] }, 'taps[0]');
+  const tap = value as Tap;
+  const config: Config = {
+    local: plan.local,
+    workers: plan.workers,
+    gossip: { networks: plan.gossip?.networks ?? [] },
+    segments: plan.segments.map((segment) => relevantTo(tap, segment)),
+    taps: [...plan.taps, tap],
+  };
+  requireConsistent(config, `taps[${plan.taps.length}]`, plan);
+  return tapPlan(tap, config);
+}
+
+/**
+ * Checks a segment that is added to the segments of a plan, and fills in the defaults.
+ * @throws SchemaError with every problem; paths begin at the segment: `peers[0]`.
+ */
+export function planSegment(value: unknown, plan: Plan): SegmentPlan {
+  requireForm({ local: plan.local, segments: [value], taps: [] }, 'segments[0]');
+  const segment = value as Segment;
+  const config: Config = {
+    local: plan.local,
+    gossip: { networks: plan.gossip?.networks ?? [] },
+    segments: [...plan.segments.map(({ vni }) => ({ vni })), segment],
+    taps: [],
+  };
+  requireConsistent(config, `segments[${plan.segments.length}]`, plan);
+  return segmentPlan(segment, plan.local);
+}
+
+function requireForm(config: unknown, at: string): void {
+  const problems = findProblems(CONFIG, config);
+  if (problems.length > 0) throw new SchemaError(problems.map((one) => ({ ...one, path: within(one.path, at) })));
+}
+
+/** Throws the contradictions that the value at `at` is part of: the others were there before. */
+function requireConsistent(config: Config, at: string, plan: Plan): void {
+  const problems = contradictions(config).flatMap((problem) => ofValue(problem, at, plan));
+  if (problems.length > 0) throw new SchemaError(problems);
+}
+
+function ofValue(problem: Problem, at: string, plan: Plan): Problem[] {
+  const { path, related = [] } = problem;
+  const places = related.map((one) => (isWithin(one, at) ? within(one, at) : placeOf(one, plan)));
+  if (isWithin(path, at))
+    return [{ ...problem, path: within(path, at), ...(related.length > 0 ? { related: places } : {}) }];
+  const mine = related.find((one) => isWithin(one, at));
+  if (mine === undefined) return [];
+  // It was found at the other value, which was there before.
+  return [
+    { path: within(mine, at), reason: 'does not go with {0}', related: [placeOf(path, plan)], given: problem.given },
+  ];
+}
+
+function isWithin(path: string, at: string): boolean {
+  return path === at || path.startsWith(`${at}.`);
+}
+
+/** A path from the value at `at` on. */
+function within(path: string, at: string): string {
+  return path.slice(at.length).replace(/^\./, '');
+}
+
+/** Describes another value of the running VTEP: a client does not know its place in a list. */
+function placeOf(path: string, { taps, segments }: Plan): string {
+  const [, list, index, field] = /^(taps|segments)\[(\d+)\]\.?(.*)$/.exec(path) ?? [];
+  if (list === undefined) return path;
+  const owner = list === 'taps' ? `TAP ${taps[Number(index)]?.name}` : `segment ${segments[Number(index)]?.vni}`;
+  const name = field!.replace(/^(peer|endpoint)s\[\d+\]\.?/, '$1 ').trim();
+  return name === '' ? owner : `${name} of ${owner}`;
+}
+
+/** The part of a segment that may contradict a TAP: a segment may have tens of thousands of endpoints. */
+function relevantTo(tap: Tap, { vni, mtu, peers, endpoints }: SegmentPlan): Segment {
+  const ip = tap.address === undefined ? undefined : prefixAddress(tap.address);
+  const mac = tap.mac === undefined ? undefined : canonicalMac(tap.mac);
+  const isMine = vni === (tap.vni ?? tap.native);
+  const same = isMine ? endpoints.filter((one) => one.ip === ip || one.mac === mac) : [];
+  // A TAP in this process's namespace must not have a remote in its subnet.
+  const remotes = tap.netns === undefined ? endpoints.flatMap(({ vtep }) => (vtep === undefined ? [] : [vtep])) : [];
+  return {
+    vni,
+    ...(mtu === undefined ? {} : { mtu }),
+    peers: [...new Set([...peers, ...remotes].map(canonicalIp))],
+    endpoints: same,
+  };
+}
