@@ -21,7 +21,7 @@ import ts from 'typescript';
 const GROUND = ['wire', 'address'];
 const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'icmpv6', 'udp', 'tcp', 'vxlan', 'virtio', 'pcap'];
 const GOSSIP = ['gossip/memberlist', 'gossip/networkdb'];
-const MACHINES = ['model', 'fdb', 'neighbor', 'router', 'offload', 'vtep', ...GOSSIP, 'sim'];
+const MACHINES = ['model', 'state', 'fdb', 'neighbor', 'router', 'offload', 'vtep', ...GOSSIP, 'sim'];
 const BUNDLED = ['ipaddr.js', '@sinclair/typebox'];
 
 /** @type {(carried?: readonly string[]) => Room} */
@@ -49,6 +49,7 @@ export const ROOMS = {
   pcap: codec(),
   packet: codec(CODECS),
   model: machine(),
+  state: machine(['model']),
   fdb: machine(),
   neighbor: machine(),
   router: machine(),

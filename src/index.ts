@@ -20,6 +20,7 @@ export * as virtio from './virtio/index.js';
 export * as pcap from './pcap/index.js';
 export * as packet from './packet/index.js';
 export * as model from './model/index.js';
+export * as state from './state/index.js';
 export * as fdb from './fdb/index.js';
 export * as neighbor from './neighbor/index.js';
 export * as router from './router/index.js';

@@ -120,6 +120,7 @@ export interface Location {
  */
 export type Change =
   | { readonly do: 'add-segment'; readonly segment: Segment }
+  /** Its peers and endpoints are removed with it. */
   | { readonly do: 'remove-segment'; readonly vni: number }
   /** A remote VTEP on the flood list of a segment. */
   | { readonly do: 'add-peer' | 'remove-peer'; readonly vni: number; readonly address: string }
