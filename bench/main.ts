@@ -20,9 +20,9 @@ const SUITES: Record<string, Suite> = {
   library: { text: 'codecs and machines, without I/O', run: library, print },
   offload: { text: 'checksums, segmentation and coalescing', run: offload, print },
   overlay: {
-    text: 'the engines and the kernel’s vxlan side by side, in network namespaces; needs root, iperf3 and ten minutes',
+    text: 'the engines, the kernel’s vxlan and limit.c in network namespaces; needs root, iperf3, cc and 20 minutes',
     named: true,
-    run: ({ quick, rounds, flags }) => overlay(quick, rounds, flags),
+    run: overlay,
     print: printOverlay,
   },
   soak: {
@@ -50,7 +50,8 @@ ${KNOWN}
   --quick       one short round of the overlay, one minute of the soak, small clusters of the gossip
   --rounds N    rounds of the overlay, which reports medians (default 5)
   --workers N   of the overlay: threads of the engine "linux" (default 1)
-  --busy-poll N of the overlay: microseconds for which that engine polls before it sleeps (default 0)
+  --busy-poll N of the overlay: microseconds for which that engine and limit.c poll before they sleep (default 0)
+  --peers       of the overlay: also Open vSwitch, wireguard-go and vde, downloaded from Debian and unpacked
   --minutes N   length of the soak (default 5), and of the packet loss in the gossip, in virtual time (60 at 100 nodes)
   --nodes N …   sizes of the gossip's clusters (default 10 100 1000)
   --out DIR     directory for the gossip's plots (default: no plots)
@@ -62,6 +63,7 @@ const FLAGS = {
   rounds: { type: 'string', default: '5' },
   workers: { type: 'string', default: '1' },
   'busy-poll': { type: 'string', default: '0' },
+  peers: { type: 'boolean', default: false },
   minutes: { type: 'string' },
   nodes: { type: 'string', multiple: true },
   out: { type: 'string' },
@@ -104,7 +106,8 @@ async function main(args: string[]): Promise<number> {
       console.error(`bench: --${flag} must be an integer of at least ${least}, not ${values[flag]}`);
       return 2;
     }
-  const flags = ['--workers', values.workers, '--busy-poll', values['busy-poll']];
+  const { peers } = values;
+  const of = { rounds, workers: Number(values.workers), busyPoll: Number(values['busy-poll']), peers };
   // `--nodes 10 100` works like `--nodes 10 --nodes 100`: no suite's name is a number.
   const isNumber = (word: string): boolean => /^\d+$/.test(word);
   const names = positionals.filter((word) => !isNumber(word));
@@ -122,7 +125,7 @@ async function main(args: string[]): Promise<number> {
   const results: Record<string, unknown> = {};
   const chosen = names.length > 0 ? names : Object.keys(SUITES).filter((name) => !SUITES[name]!.named);
   for (const name of chosen)
-    results[name] = await SUITES[name]!.run({ quick, rounds, flags, minutes, nodes, out: values.out ?? null });
+    results[name] = await SUITES[name]!.run({ quick, ...of, minutes, nodes, out: values.out ?? null });
   if (json) console.log(JSON.stringify({ node: process.version, cpu: cpus()[0]?.model, results }, null, 2));
   else {
     console.log(`Node ${process.version}, ${cpus()[0]?.model}, ${cpus().length} cores\n`);

@@ -1,9 +1,11 @@
 /** The flags of `npm run bench`, as its suites receive them. */
 export interface BenchOptions {
   quick: boolean;
-  /** Of the overlay suite; `flags` go to its VTEPs with the engine `linux`. */
+  /** Of the overlay suite: see `OverlayOptions`. */
   rounds: number;
-  flags: readonly string[];
+  workers: number;
+  busyPoll: number;
+  peers: boolean;
   /** `null`: the suite's default. */
   minutes: number | null;
   /** Of the gossip suite: cluster sizes; empty for the default ones. */

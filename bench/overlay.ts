@@ -1,195 +1,253 @@
 /**
  * `npm run bench -- overlay`: two hosts with a container on each, in network namespaces, connected by the kernel's
- * vxlan (with a bridge and a veth pair, as Docker sets it up) and by each engine in turn. All share one machine, so
- * only the ratios within a run are meaningful; rounds alternate, so that other load on the machine affects all alike.
+ * vxlan, by a program that makes the engine's system calls and does nothing else (limit.c), by each engine and, with
+ * `--peers`, by programs of others. All share one machine, so only the ratios within a run are meaningful; rounds
+ * alternate, so that other load on the machine affects all alike. The ratio to the kernel differs by machine; the engine
+ * `linux` is held to limit.c.
  */
-import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { exec, Lab, must, ping, run, waitFor, type Running } from '../test/support/lab.js';
+import { exec, Lab, ping, run, waitFor, type Running } from '../test/support/lab.js';
 import { missing } from '../test/support/needs.js';
+import { engine, KERNEL, limit, offloads, type Layout, type Side, type Sides, type Up } from './layouts.js';
+import { buildLimit } from './limit.js';
+import { findPeers, type Left } from './peers.js';
 
-const LAYOUTS = ['kernel', 'linux', 'dgram'] as const;
-type Layout = (typeof LAYOUTS)[number];
-
-const VNI = '4097';
-const MTU = 1450;
-
-/** Each figure's unit and target: a ratio to the kernel's figure or, in parentheses, an absolute value. */
+/**
+ * Each figure's unit and target: a ratio of `linux` to limit.c or, in parentheses, a value. `brief`: measured for
+ * programs of others too.
+ */
 const FIGURES = {
-  'TCP cubic, one stream': ['Gbit/s', '>= 0.7'],
-  'TCP cubic, one stream reversed': ['Gbit/s', '>= 0.7'],
-  'TCP cubic, four streams': ['Gbit/s', ''],
-  'TCP cubic, underlay without offloads': ['Gbit/s', '>= 0.6'],
-  'TCP bbr, one stream': ['Gbit/s', '>= 0.85'],
-  'TCP bbr, one stream reversed': ['Gbit/s', '>= 0.85'],
-  'TCP bbr, four streams': ['Gbit/s', ''],
-  'UDP flood of 64 bytes, received': ['1000/s', '>= 1'],
-  'UDP flood of 1400 bytes, received': ['1000/s', ''],
-  'UDP of 64 bytes without loss': ['1000/s', '(100)'],
-  'ping every 2 ms, minimum': ['us', ''],
-  'ping every 2 ms, median': ['us', '<= 4'],
-  'ping every 2 ms, 99th percentile': ['us', ''],
-  'CPU time of both VTEPs per Gbit, TCP cubic': ['ms', ''],
-  'CPU time of an idle VTEP': ['% core', '(< 0.5)'],
-  'resident memory of a VTEP': ['MiB', '(< 120)'],
-} as const;
+  'TCP cubic, one stream': { unit: 'Gbit/s', target: '>= 0.9', brief: true },
+  'TCP cubic, one stream reversed': { unit: 'Gbit/s', target: '>= 0.9' },
+  'TCP cubic, four streams': { unit: 'Gbit/s', target: '' },
+  'TCP cubic, underlay without offloads': { unit: 'Gbit/s', target: '>= 0.9', brief: true },
+  'TCP bbr, one stream': { unit: 'Gbit/s', target: '>= 1.0', brief: true },
+  'TCP bbr, one stream reversed': { unit: 'Gbit/s', target: '>= 1.0' },
+  'TCP bbr, four streams': { unit: 'Gbit/s', target: '' },
+  'UDP flood of 64 bytes, received': { unit: '1000/s', target: '>= 1.0', brief: true },
+  'UDP flood of 1400 bytes, received': { unit: '1000/s', target: '' },
+  'UDP of 64 bytes without loss': { unit: '1000/s', target: '(>= 100)' },
+  'ping every 2 ms, minimum': { unit: 'us', target: '' },
+  'ping every 2 ms, median': { unit: 'us', target: '<= 1.25', brief: true },
+  'ping every 2 ms, 99th percentile': { unit: 'us', target: '' },
+  'system calls of both VTEPs per Gbit, TCP cubic': { unit: '', target: '' },
+  'CPU time of both VTEPs per Gbit, TCP cubic': { unit: 'ms', target: '' },
+  'CPU time of an idle VTEP': { unit: '% core', target: '(< 0.5)' },
+  'resident memory of a VTEP': { unit: 'MiB', target: '(< 120)' },
+} as const satisfies Record<string, { unit: string; target: string; brief?: boolean }>;
 type Name = keyof typeof FIGURES;
 
-/** Figures by name and layout, one per round. */
-type Rounds = Record<Name, Record<Layout, number[]>>;
+/** A layout's figure: its median and extremes over the rounds. */
+export interface Measured {
+  layout: string;
+  median: number;
+  least: number;
+  most: number;
+  rounds: number[];
+}
 
 export interface OverlayFigure {
   name: Name;
   unit: string;
-  /** A bound for the ratio of `linux` to the kernel or, in parentheses, for the figure of `linux` itself. */
+  /** A bound for the ratio of `linux` to limit.c or, in parentheses, for the figure of `linux` itself. */
   target: string;
-  /** Median over the rounds. */
-  medians: Partial<Record<Layout, number>>;
-  rounds: Record<Layout, number[]>;
+  layouts: Measured[];
 }
 
-interface Side {
-  node: string;
-  container: string;
-  underlay: string;
-  address: string;
+export interface Overlay {
+  figures: OverlayFigure[];
+  /** Layouts and figures that are left out. */
+  left: Left[];
 }
 
-/** Both ends of a running overlay. */
-interface Up {
-  vteps: Running[];
-  down(): Promise<void>;
+export interface OverlayOptions {
+  /** One short round. */
+  quick: boolean;
+  rounds: number;
+  /** Threads of the engine `linux`. */
+  workers: number;
+  /** Microseconds for which that engine and limit.c poll before they sleep. */
+  busyPoll: number;
+  /** Whether to measure programs of others. */
+  peers: boolean;
 }
 
 /** Length of the measurement without traffic, in seconds. */
 const IDLE = 3;
-/** Rounds that include the slow engine. */
-const DGRAM_ROUNDS = 2;
+/** Rounds that include slow layouts. */
+const SLOW_ROUNDS = 2;
 
-/** @param flags Flags of `vtep up` for the engine `linux`. */
-export async function overlay(quick: boolean, count: number, flags: readonly string[]): Promise<OverlayFigure[]> {
+export async function overlay({ quick, rounds, workers, busyPoll, peers }: OverlayOptions): Promise<Overlay> {
   const unmet = missing(['root', 'tun', 'ip', 'iperf3', 'ping', 'ethtool']);
   if (unmet.length > 0) throw new Error(`the suite "overlay" needs ${unmet.join(', ')}`);
+  const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
   const lab = new Lab('leb');
-  const rounds = Object.fromEntries(
-    Object.keys(FIGURES).map((name) => [name, Object.fromEntries(LAYOUTS.map((layout) => [layout, [] as number[]]))]),
-  ) as Rounds;
   try {
+    const built = await buildLimit(directory);
+    const found = peers ? await findPeers() : { layouts: [], left: [] };
+    const left = [...('reason' in built ? [{ name: 'limit', reason: built.reason }] : []), ...found.left];
+    const algorithms = readFileSync('/proc/sys/net/ipv4/tcp_available_congestion_control', 'utf8').trim().split(' ');
+    if (!algorithms.includes('bbr')) left.push({ name: 'TCP bbr', reason: 'this kernel has no tcp_bbr' });
+    let layouts = [
+      KERNEL,
+      ...('program' in built ? [limit(built.program, busyPoll)] : []),
+      engine('linux', ['--workers', String(workers), '--busy-poll', String(busyPoll)]),
+      engine('dgram'),
+      ...found.layouts,
+    ];
+    const figures = new Map<Name, Map<string, number[]>>();
+    const note = (layout: string, name: Name, value: number): void => {
+      const of = figures.get(name) ?? new Map<string, number[]>();
+      figures.set(name, of.set(layout, [...(of.get(layout) ?? []), value]));
+    };
     const sides = await underlay(lab);
-    for (let round = 0; round < (quick ? 1 : count); round++)
-      for (const layout of LAYOUTS) {
-        if (layout === 'dgram' && round >= DGRAM_ROUNDS) continue;
-        const up =
-          layout === 'kernel' ? await kernel(sides) : await vteps(lab, sides, layout, layout === 'linux' ? flags : []);
+    for (let round = 0; round < (quick ? 1 : rounds); round++)
+      for (const layout of layouts) {
+        if (layout.slow && round >= SLOW_ROUNDS) continue;
         try {
-          await waitFor(
-            'the overlay',
-            async () => (await ping(sides[0].container, sides[1].address, { count: 1 })) === 1,
-          );
-          await measure(lab, sides, up, quick, round, (name, value) => rounds[name][layout].push(value));
-        } finally {
-          await up.down();
+          const up = await layout.up({ lab, sides, directory });
+          try {
+            await untilUp(sides);
+            const plan = { quick, first: round === 0, brief: layout.brief ?? false, bbr: algorithms.includes('bbr') };
+            await measure(lab, sides, up, plan, (name, value) => note(layout.name, name, value));
+          } finally {
+            await up.down();
+          }
+        } catch (error) {
+          if (!layout.brief) throw error;
+          // A program of others: the figures of the rest are as good without it.
+          left.push({ name: layout.name, reason: (error as Error).message });
+          layouts = layouts.filter((one) => one !== layout);
         }
       }
+    return { figures: summaries(figures, layouts), left };
   } finally {
     await lab.teardown();
+    rmSync(directory, { recursive: true, force: true });
   }
+}
+
+function summaries(
+  figures: ReadonlyMap<Name, ReadonlyMap<string, number[]>>,
+  layouts: readonly Layout[],
+): OverlayFigure[] {
   return (Object.keys(FIGURES) as Name[]).map((name) => ({
     name,
-    unit: FIGURES[name][0],
-    target: FIGURES[name][1],
-    medians: Object.fromEntries(
-      LAYOUTS.filter((layout) => rounds[name][layout].length > 0).map((layout) => [
-        layout,
-        middle(rounds[name][layout]),
-      ]),
-    ),
-    rounds: rounds[name],
+    unit: FIGURES[name].unit,
+    target: FIGURES[name].target,
+    layouts: layouts.flatMap(({ name: layout }) => {
+      const rounds = figures.get(name)?.get(layout) ?? [];
+      if (rounds.length === 0) return [];
+      return [{ layout, median: middle(rounds), least: Math.min(...rounds), most: Math.max(...rounds), rounds }];
+    }),
   }));
 }
 
-export function printOverlay(figures: readonly OverlayFigure[]): void {
-  const head = ['', 'unit', ...LAYOUTS, 'linux/kernel', 'target', 'linux/dgram'];
-  const text = (value: number | undefined): string => (value === undefined ? '-' : value.toFixed(value < 100 ? 2 : 0));
-  const rows = figures.map(({ name, unit, target, medians }) => [
-    name,
-    unit,
-    ...LAYOUTS.map((layout) => text(medians[layout])),
-    ratio(medians.linux, medians.kernel),
-    target,
-    ratio(medians.linux, medians.dgram),
-  ]);
-  const table = [head, ...rows];
-  const widths = head.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
-  for (const row of table)
-    console.log(row.map((cell, i) => (i === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[i]!))).join('  '));
+/** Prints every figure's median, extremes and ratios, then how `linux` compares with its targets. */
+export function printOverlay({ figures, left }: Overlay): void {
+  for (const { name, reason } of left) console.log(`left out: ${name}: ${reason}`);
+  const table = [['', '', 'median', 'least', 'most', '/ kernel', '/ limit']];
+  const held = [['', 'linux / limit', 'target', '']];
+  for (const { name, unit, target, layouts } of figures) {
+    if (layouts.length === 0) continue;
+    const medianOf = (which: string): number | undefined => layouts.find(({ layout }) => layout === which)?.median;
+    for (const [i, { layout, median, least, most }] of layouts.entries())
+      table.push([
+        i === 0 ? `${name}${unit === '' ? '' : `, ${unit}`}` : '',
+        layout,
+        ...[median, least, most].map(text),
+        ratio(median, medianOf('kernel')),
+        ratio(median, medianOf('limit')),
+      ]);
+    const linux = medianOf('linux');
+    const absolute = target.startsWith('(');
+    const value = absolute ? linux : quotient(linux, medianOf('limit'));
+    if (target === '' || value === undefined) continue;
+    held.push([
+      name,
+      absolute ? `(${text(value)})` : value.toFixed(2),
+      target,
+      isMet(value, target) ? 'met' : 'missed',
+    ]);
+  }
+  printTable(table, 2);
+  console.log('');
+  printTable(held, 1);
 }
 
-function ratio(value: number | undefined, to: number | undefined): string {
-  return value === undefined || to === undefined ? '-' : (value / to).toFixed(2);
+/** @param left Number of columns that are aligned to the left. */
+function printTable(table: readonly string[][], left: number): void {
+  const widths = table[0]!.map((_, i) => Math.max(...table.map((row) => row[i]!.length)));
+  const cellOf = (cell: string, i: number): string => (i < left ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!));
+  for (const row of table) console.log(row.map(cellOf).join('  ').trimEnd());
 }
 
-async function underlay(lab: Lab): Promise<[Side, Side]> {
+const text = (value: number): string => value.toFixed(value < 100 ? 2 : 0);
+
+function quotient(value: number | undefined, to: number | undefined): number | undefined {
+  return value === undefined || to === undefined ? undefined : value / to;
+}
+
+function ratio(value: number, to: number | undefined): string {
+  return quotient(value, to)?.toFixed(2) ?? '-';
+}
+
+/** Whether a value meets a target: `>= 0.9`, `(< 0.5)`. */
+export function isMet(value: number, target: string): boolean {
+  const [, sign, bound] = /^\(?(>=|<=|<) ([\d.]+)\)?$/.exec(target) ?? [];
+  if (bound === undefined) throw new RangeError(`a target is ">= 1", "<= 1" or "< 1", not "${target}"`);
+  return sign === '>=' ? value >= Number(bound) : sign === '<=' ? value <= Number(bound) : value < Number(bound);
+}
+
+/** Milliseconds until the containers reach each other. */
+const PATIENCE = 20_000;
+
+async function untilUp([from, to]: Sides): Promise<void> {
+  const reached = async (): Promise<boolean> => (await ping(from.container, to.address, { count: 1 })) === 1;
+  await waitFor('the overlay', reached, PATIENCE);
+}
+
+async function underlay(lab: Lab): Promise<Sides> {
   const side = async (which: 1 | 2): Promise<Side> => ({
     node: await lab.namespace(`node${which}`),
     container: await lab.namespace(`c${which}`),
     underlay: `172.31.1.${which}`,
     address: `10.0.0.${which}`,
   });
-  const sides: [Side, Side] = [await side(1), await side(2)];
+  const sides: Sides = [await side(1), await side(2)];
   const [a, b] = sides.map(({ node, underlay: address }) => ({
     ns: node,
     device: 'eth0',
     addresses: [`${address}/24`],
   }));
   await lab.join(a!, b!);
+  for (const { node } of sides) await offloads(node, 'eth0', 'on'); // without GRO by default
   return sides;
 }
 
-async function vteps(lab: Lab, sides: readonly [Side, Side], engine: Layout, flags: readonly string[]): Promise<Up> {
-  const running: Running[] = [];
-  for (const [i, { node, container, underlay: local, address }] of sides.entries())
-    running.push(
-      await lab.startVtep({
-        ns: node,
-        args: [
-          ...['up', '--engine', engine, '--vni', VNI, '--local', local, '--peer', sides[1 - i]!.underlay],
-          ...['--tap', 'eth0', '--netns', container, '--address', `${address}/24`, '--mtu', String(MTU)],
-          ...flags,
-        ],
-      }),
-    );
-  return { vteps: running, down: async () => void (await Promise.all(running.map((one) => one.stop()))) };
-}
-
-async function kernel(sides: readonly [Side, Side]): Promise<Up> {
-  for (const [i, { node, container, underlay: local, address }] of sides.entries()) {
-    const link = (...words: string[]): Promise<string> => must(['ip', '-n', node, 'link', ...words]);
-    const tunnel = ['id', VNI, 'dstport', '4789', 'local', local, 'remote', sides[1 - i]!.underlay];
-    await link('add', 'br0', 'type', 'bridge');
-    await link('add', 'vx0', 'type', 'vxlan', ...tunnel);
-    await link('add', 'v0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', container);
-    for (const device of ['vx0', 'v0']) await link('set', device, 'mtu', String(MTU), 'master', 'br0', 'up');
-    await link('set', 'br0', 'up');
-    await must(['ip', '-n', container, 'link', 'set', 'eth0', 'mtu', String(MTU), 'up']);
-    await must(['ip', '-n', container, 'addr', 'add', `${address}/24`, 'dev', 'eth0']);
-  }
-  const down = async (): Promise<void> => {
-    for (const { node } of sides)
-      for (const device of ['vx0', 'v0', 'br0']) await must(['ip', '-n', node, 'link', 'del', device]);
-  };
-  return { vteps: [], down };
+/** What to measure. */
+interface Plan {
+  quick: boolean;
+  first: boolean;
+  brief: boolean;
+  bbr: boolean;
 }
 
 async function measure(
   lab: Lab,
   [from, to]: readonly [Side, Side],
-  { vteps: running }: Up,
-  quick: boolean,
-  round: number,
-  note: (name: Name, value: number) => void,
+  { vteps: running, bare = false, calls }: Up,
+  { quick, first, brief, bbr }: Plan,
+  record: (name: Name, value: number) => void,
 ): Promise<void> {
   const seconds = quick ? 2 : 3;
+  const wanted = (name: Name): boolean => !brief || 'brief' in FIGURES[name];
+  const note = (name: Name, value: number): void => {
+    if (wanted(name)) record(name, value);
+  };
   const client = async (...flags: string[]): Promise<IperfEnd> => {
     const server = lab.spawn(['iperf3', '-s', '-1', '--forceflush'], { ns: to.container });
     await waitFor('iperf3 to listen', () => /listening/.test(server.stdout) || !server.running);
@@ -199,30 +257,37 @@ async function measure(
   };
   const tcp = async (...flags: string[]): Promise<number> =>
     (await client('-O', '1', ...flags)).sum_received.bits_per_second / 1e9;
+  /** What a stream costs both VTEPs. */
+  const costs = async (): Promise<void> => {
+    const before = [used(running), (await calls?.()) ?? 0] as const;
+    const { bits_per_second: rate, seconds: length } = (await client('-C', 'cubic')).sum_received;
+    if (running.length > 0)
+      note('CPU time of both VTEPs per Gbit, TCP cubic', (used(running) - before[0]) / ((rate / 1e9) * length));
+    if (calls !== undefined)
+      note('system calls of both VTEPs per Gbit, TCP cubic', ((await calls()) - before[1]) / ((rate / 1e9) * length));
+  };
   await tcp('-C', 'cubic'); // warm-up: V8 compiles code as it is used
-  const before = used(running);
-  const cubic = await client('-C', 'cubic');
-  if (running.length > 0) {
-    const gigabits = (cubic.sum_received.bits_per_second / 1e9) * cubic.sum_received.seconds;
-    note('CPU time of both VTEPs per Gbit, TCP cubic', (used(running) - before) / gigabits);
-  }
-  for (const algorithm of quick ? (['cubic'] as const) : (['cubic', 'bbr'] as const)) {
+  if (!brief) await costs();
+  for (const algorithm of bbr ? (['cubic', 'bbr'] as const) : (['cubic'] as const)) {
     note(`TCP ${algorithm}, one stream`, await tcp('-C', algorithm));
+    if (brief || (quick && algorithm === 'bbr')) continue;
     note(`TCP ${algorithm}, one stream reversed`, await tcp('-C', algorithm, '-R'));
     note(`TCP ${algorithm}, four streams`, await tcp('-C', algorithm, '-P', '4'));
   }
-  if (quick) note('TCP bbr, one stream', await tcp('-C', 'bbr'));
-  await offloads([from, to], 'off');
+  const switched = async (state: 'on' | 'off'): Promise<void> => {
+    for (const { node } of bare ? [] : [from, to]) await offloads(node, 'eth0', state);
+  };
+  await switched('off');
   try {
     note('TCP cubic, underlay without offloads', await tcp('-C', 'cubic'));
   } finally {
-    await offloads([from, to], 'on');
+    await switched('on');
   }
-  for (const length of [64, 1400] as const) {
+  for (const length of brief ? ([64] as const) : ([64, 1400] as const)) {
     const { sum } = await client('-u', '-b', '0', '-l', String(length));
     note(`UDP flood of ${length} bytes, received`, (sum.packets - sum.lost_packets) / sum.seconds / 1000);
   }
-  if (round === 0) {
+  if (first && !brief) {
     const attempt = async (rate: number): Promise<number | null> => {
       const before = await overflowed(to.container);
       const { sum } = await client('-u', '-b', String(rate * 1000 * 64 * 8), '-l', '64', '--pacing-timer', '100');
@@ -246,7 +311,7 @@ async function measure(
   note('ping every 2 ms, minimum', times[0]!);
   note('ping every 2 ms, median', middle(times));
   note('ping every 2 ms, 99th percentile', times[Math.floor(times.length * 0.99)]!);
-  if (running.length > 0) {
+  if (running.length > 0 && !brief) {
     const start = running.map((one) => used([one]));
     await sleep(IDLE * 1000);
     const busiest = Math.max(...running.map((one, i) => used([one]) - start[i]!));
@@ -261,15 +326,6 @@ async function overflowed(ns: string): Promise<number> {
     .split('\n')
     .map((line) => line.split(' '));
   return Number(values![names!.indexOf('RcvbufErrors')]);
-}
-
-/** Switches the offloads of the underlay's devices on or off. */
-async function offloads(sides: readonly Side[], state: 'on' | 'off'): Promise<void> {
-  for (const { node } of sides) {
-    // In this order: some depend on those before.
-    const features = ['tx', 'sg', 'tso', 'gso', 'gro'].flatMap((feature) => [feature, state]);
-    await must(['ip', 'netns', 'exec', node, 'ethtool', '-K', 'eth0', ...features]);
-  }
 }
 
 /** The part of iperf3's JSON that is read. */
