@@ -1,6 +1,6 @@
 /*
- * Super-frames of limit.c: cuts those of a TAP into frames for the wire, and merges frames of the wire into super-frames
- * for a TAP. Only what a kernel requires to accept the result is computed.
+ * Super-frames of limit.c: cuts those of a TAP into frames for the wire, and merges frames of the wire into
+ * super-frames for a TAP. Only what a kernel requires to accept the result is computed.
  */
 #include <arpa/inet.h>
 #include <linux/virtio_net.h>
@@ -116,7 +116,8 @@ struct cut {
 };
 
 /* Returns the number of frames to make of a super-frame; 0 if it is not one. `sums`: whether with checksums. */
-static unsigned cut_open(struct cut *cut, const uint8_t *frame, unsigned length, unsigned type, unsigned size, bool sums) {
+static unsigned cut_open(struct cut *cut, const uint8_t *frame, unsigned length, unsigned type, unsigned size,
+                         bool sums) {
   cut->frame = frame, cut->length = length, cut->size = size, cut->sums = sums;
   cut->done = cut->total = 0;
   if (size == 0 || !read_layout(frame, length, &cut->layout)) return 0;
@@ -199,7 +200,8 @@ static void run_add(struct run *run, const uint8_t *frame, unsigned length) {
   run->sequence += bytes;
 }
 
-static void run_begin(struct run *run, const uint8_t *frame, unsigned length, const struct layout *layout, uint64_t key) {
+static void run_begin(struct run *run, const uint8_t *frame, unsigned length, const struct layout *layout,
+                      uint64_t key) {
   run->first = frame, run->length = length, run->layout = *layout, run->key = key;
   run->size = length - layout->data;
   run->count = run->bytes = 0;
@@ -249,7 +251,8 @@ static void run_complete(const struct run *run, uint8_t *head, struct virtio_net
   if (layout->tcp) upper[13] = (uint8_t)run->flags;
   else put16(upper + 4, length);
   put_sum(upper + layout->field, fold(pseudo_sum(head, layout, length)));
-  unsigned type = !layout->tcp ? VIRTIO_NET_HDR_GSO_UDP_L4 : layout->v4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
+  unsigned type = VIRTIO_NET_HDR_GSO_UDP_L4;
+  if (layout->tcp) type = layout->v4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
   virtio->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
   virtio->gso_type = (uint8_t)(type | ((run->flags & TCP_CWR) != 0 ? VIRTIO_NET_HDR_GSO_ECN : 0));
   virtio->hdr_len = (uint16_t)layout->data;

@@ -1,6 +1,6 @@
 /*
- * What the system calls of the engine "linux" allow: moves the same super-frames between a TAP and a UDP socket with the
- * same calls in the same order, and does nothing to them. There is one peer, no FDB, no learning and no policy.
+ * What the system calls of the engine "linux" allow: moves the same super-frames between a TAP and a UDP socket with
+ * the same calls in the same order, and does nothing to them. There is one peer, no FDB, no learning and no policy.
  *
  *     limit [-s] [-b MICROSECONDS] [-n NETNS] TAP LOCAL REMOTE VNI
  *
@@ -9,8 +9,8 @@
  * parent.
  *
  * -b: busy-polls for so long, as the engine does with --busy-poll.
- * -s: computes and verifies the TCP and UDP checksums of inner frames, as any other peer requires. Without -s they travel
- *     unfinished, as between guests of one machine: no byte of data is looked at.
+ * -s: computes and verifies the TCP and UDP checksums of inner frames, as any other peer requires. Without -s they
+ *     travel unfinished, as between guests of one machine: no byte of data is looked at.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -61,10 +61,15 @@ struct queue {
   } controls[MESSAGES];
 };
 
-static struct {
-  unsigned long framesRead, framesWritten, datagramsReceived, datagramsSent, superFramesRead, superFramesWritten,
-      sendCalls, receiveCalls, readCalls, writeCalls, pollCalls, writeErrors, sendErrors, receiveErrors;
-} counts;
+/* The counters, which have the engine's names. */
+#define EACH_COUNTER(X)                                                                                             \
+  X(framesRead) X(framesWritten) X(datagramsReceived) X(datagramsSent) X(superFramesRead) X(superFramesWritten)     \
+  X(sendCalls) X(receiveCalls) X(readCalls) X(writeCalls) X(pollCalls) X(writeErrors) X(sendErrors) X(receiveErrors)
+#define NUMBER(name) name,
+#define NAME(name) #name,
+enum { EACH_COUNTER(NUMBER) COUNTERS };
+static const char *const NAMES[] = {EACH_COUNTER(NAME)};
+static unsigned long counts[COUNTERS];
 
 static int tap, receiver, epoll;
 static bool sums, udp_runs, joins = true;
@@ -86,13 +91,9 @@ static void on_signal(int signal) {
 }
 
 static void report(void) {
-  fprintf(stderr,
-          "{\"framesRead\":%lu,\"framesWritten\":%lu,\"datagramsReceived\":%lu,\"datagramsSent\":%lu,"
-          "\"superFramesRead\":%lu,\"superFramesWritten\":%lu,\"sendCalls\":%lu,\"receiveCalls\":%lu,\"readCalls\":%lu,"
-          "\"writeCalls\":%lu,\"pollCalls\":%lu,\"writeErrors\":%lu,\"sendErrors\":%lu,\"receiveErrors\":%lu}\n",
-          counts.framesRead, counts.framesWritten, counts.datagramsReceived, counts.datagramsSent, counts.superFramesRead,
-          counts.superFramesWritten, counts.sendCalls, counts.receiveCalls, counts.readCalls, counts.writeCalls,
-          counts.pollCalls, counts.writeErrors, counts.sendErrors, counts.receiveErrors);
+  fprintf(stderr, "{");
+  for (unsigned i = 0; i < COUNTERS; i++) fprintf(stderr, "%s\"%s\":%lu", i == 0 ? "" : ",", NAMES[i], counts[i]);
+  fprintf(stderr, "}\n");
 }
 
 /* ---- Sending ---- */
@@ -101,9 +102,10 @@ static void drain_errors(int fd) {
   char data[96], control[256];
   struct iovec piece = {data, sizeof data};
   for (int i = 0; i < 64; i++) {
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    message.msg_control = control, message.msg_controllen = sizeof control;
     if (recvmsg(fd, &message, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) return;
-    counts.receiveErrors++;
+    counts[receiveErrors]++;
   }
 }
 
@@ -128,10 +130,10 @@ static void send_queue(struct queue *queue) {
   unsigned next = 0, tries = 0;
   if (queue->count > 0) finish_message(queue);
   while (next < queue->count) {
-    counts.sendCalls++;
+    counts[sendCalls]++;
     int sent = sendmmsg(queue->fd, queue->messages + next, queue->count - next, MSG_DONTWAIT);
     if (sent > 0) {
-      for (; sent > 0; sent--) counts.datagramsSent += queue->segments[next++];
+      for (; sent > 0; sent--) counts[datagramsSent] += queue->segments[next++];
       tries = 0;
       continue;
     }
@@ -142,7 +144,7 @@ static void send_queue(struct queue *queue) {
       drain_errors(queue->fd); /* the error may be that of an earlier datagram */
       continue;
     }
-    counts.sendErrors += queue->segments[next++];
+    counts[sendErrors] += queue->segments[next++];
     tries = 0;
   }
   queue->count = queue->used = 0;
@@ -186,13 +188,14 @@ static void send_datagram(struct queue *queue, const uint8_t *at, unsigned lengt
   if (length < queue->size) queue->open = false;
 }
 
-static void send_super_frame(struct queue *queue, const uint8_t *frame, unsigned length, const struct virtio_net_hdr *virtio) {
+static void send_super_frame(struct queue *queue, const uint8_t *frame, unsigned length,
+                             const struct virtio_net_hdr *virtio) {
   struct cut cut;
   unsigned type = virtio->gso_type & 0x7f; /* without the bit for CWR */
   unsigned total = cut_open(&cut, frame, length, type, virtio->gso_size, sums);
   unsigned size = VXLAN + cut.layout.data + cut.size, fit = total == 0 ? 0 : MAX_BYTES / size;
   if (fit == 0) {
-    counts.receiveErrors++;
+    counts[receiveErrors]++;
     return;
   }
   output += total;
@@ -218,14 +221,14 @@ static void from_tap(void) {
     struct virtio_net_hdr virtio;
     uint8_t *frame = place + HEADROOM;
     struct iovec piece = {frame - sizeof virtio, sizeof virtio + MAX_FRAME};
-    counts.readCalls++;
+    counts[readCalls]++;
     ssize_t got = readv(tap, &piece, 1);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EAGAIN) break;
     must("read from the TAP", got < (ssize_t)sizeof virtio ? -1 : 0);
     unsigned length = (unsigned)(got - (ssize_t)sizeof virtio);
     bytes += length;
-    counts.framesRead++;
+    counts[framesRead]++;
     memcpy(&virtio, frame - sizeof virtio, sizeof virtio);
     struct layout layout;
     uint64_t key = read_layout(frame, length, &layout) ? flow_key(frame, &layout) * 0x9e3779b97f4a7c15u >> 32 : 0;
@@ -233,7 +236,7 @@ static void from_tap(void) {
     put32(frame - VXLAN, 0x08000000);
     put32(frame - VXLAN + 4, vni << 8);
     if (virtio.gso_type != VIRTIO_NET_HDR_GSO_NONE) {
-      counts.superFramesRead++;
+      counts[superFramesRead]++;
       send_super_frame(queue, frame, length, &virtio);
     } else {
       if (sums && (virtio.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0)
@@ -250,14 +253,14 @@ static void from_tap(void) {
 /* ---- Receiving ---- */
 
 static void write_tap(const struct iovec *pieces, int count) {
-  counts.writeCalls++;
+  counts[writeCalls]++;
   output++;
   while (writev(tap, pieces, count) < 0)
     if (errno != EINTR) {
-      counts.writeErrors++;
+      counts[writeErrors]++;
       return;
     }
-  counts.framesWritten++;
+  counts[framesWritten]++;
 }
 
 /* Writes a frame alone. Without -s, its checksum is unfinished: the kernel takes it as one of its own. */
@@ -285,7 +288,7 @@ static void close_run(unsigned index) {
     pieces[1] = (struct iovec){head, run->layout.data};
     for (unsigned i = 0; i < run->count; i++)
       pieces[2 + i] = (struct iovec){(void *)(uintptr_t)run->data[i], run->lengths[i]};
-    counts.superFramesWritten++;
+    counts[superFramesWritten]++;
     write_tap(pieces, (int)(2 + run->count));
   }
   opened--;
@@ -298,9 +301,9 @@ static void close_runs(void) {
 
 /* Takes one datagram: merges its frame, or writes it. */
 static void take(const uint8_t *datagram, unsigned length) {
-  counts.datagramsReceived++;
+  counts[datagramsReceived]++;
   if (length < VXLAN + ETHERNET || datagram[0] != 0x08 || get32(datagram + 4) >> 8 != vni) {
-    counts.receiveErrors++;
+    counts[receiveErrors]++;
     return;
   }
   const uint8_t *frame = datagram + VXLAN;
@@ -344,12 +347,12 @@ static unsigned joined_size(struct msghdr *message, unsigned length) {
 
 /* Receives once; returns whether there may be more. */
 static bool receive(void) {
-  counts.receiveCalls++;
+  counts[receiveCalls]++;
   unsigned wanted = ask, bytes = 0;
   int got = recvmmsg(receiver, messages, wanted, MSG_DONTWAIT, NULL);
   if (got < 0) {
     if (errno == EAGAIN) return false;
-    if (errno != EINTR) counts.receiveErrors++;
+    if (errno != EINTR) counts[receiveErrors]++;
     return true;
   }
   for (int i = 0; i < got; i++) {
@@ -395,7 +398,8 @@ static int wait_for(struct epoll_event *events, int timeout) {
 /* Busy-polls after a turn that moved few packets. */
 static int look(struct epoll_event *events, unsigned busy, uint64_t due) {
   static unsigned long before;
-  unsigned long now = counts.framesRead + counts.datagramsReceived + MANY * counts.superFramesRead, moved = now - before;
+  unsigned long now = counts[framesRead] + counts[datagramsReceived] + MANY * counts[superFramesRead];
+  unsigned long moved = now - before;
   before = now;
   if (moved == 0 || moved >= MANY) return 0;
   uint64_t start = micros();
@@ -412,7 +416,7 @@ static void loop(unsigned busy) {
   struct epoll_event events[3 + SOURCE_PORTS];
   uint64_t now = micros(), due = now;
   while (!ending) {
-    counts.pollCalls++;
+    counts[pollCalls]++;
     int ready = busy > 0 ? look(events, busy, due) : 0;
     if (ready == 0) ready = wait_for(events, due > now ? (int)((due - now) / 1000) : 0);
     now = micros();
