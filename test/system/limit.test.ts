@@ -14,6 +14,13 @@ import { exchange, offloads, serve } from '../support/traffic.js';
 
 const limit = suiteWith('limit.c', ['root', 'tun', 'ip', 'ping', 'ethtool', 'cc']);
 
+/** Echo requests after which calls are compared. */
+const PINGS = 200;
+const COUNTERS = [
+  ...['framesRead', 'datagramsSent', 'datagramsReceived', 'framesWritten'],
+  ...['readCalls', 'sendCalls', 'receiveCalls', 'writeCalls', 'pollCalls'],
+];
+
 const directory = mkdtempSync(join(tmpdir(), 'weft-limit-'));
 let program: string;
 let pair: Pair;
@@ -100,6 +107,33 @@ for (const state of ['on', 'off'])
     assert.ok(first['sendCalls']! < first['datagramsSent']! / 2, JSON.stringify(first));
     assert.ok(second['writeCalls']! < second['datagramsReceived']! / 2, JSON.stringify(second));
   });
+
+/** Calls and frames of the first host for each echo request from there. */
+async function callsPerPing(counts: () => Promise<Record<string, unknown>>): Promise<Record<string, number>> {
+  await waitFor('the overlay', async () => (await ping(pair.container(1), pair.address(2), { count: 1 })) === 1);
+  const before = await counts();
+  const received = await ping(pair.container(1), pair.address(2), { count: PINGS, interval: 0.005 });
+  assert.ok(received > 0.9 * PINGS, `${received} replies`);
+  const after = await counts();
+  return Object.fromEntries(COUNTERS.map((name) => [name, (Number(after[name]) - Number(before[name])) / PINGS]));
+}
+
+limit('it makes as many calls per ping as the engine linux', async () => {
+  await pair.cable(1500);
+  await pair.up('linux', 'linux', 1450);
+  const engine = await callsPerPing(async () => ({ ...(await pair.counters(1)).engine }));
+  await pair.down();
+  await pair.cable(1500);
+  const [running] = [await start(1, false), await start(2, false)];
+  const ours = await callsPerPing(() => limitCounts(running));
+  for (const name of COUNTERS)
+    assert.ok(
+      Math.abs(ours[name]! - engine[name]!) < 0.1,
+      `${name}: ${ours[name]} per ping, and ${engine[name]} by the engine`,
+    );
+  // Each ping is a frame out and one in, and the TAP is read until it is empty.
+  assert.ok(Math.abs(ours['readCalls']! - 2) < 0.2, `${ours['readCalls']} reads`);
+});
 
 limit('SIGTERM ends it, with its counters on standard error', async () => {
   await pair.cable(1500);
