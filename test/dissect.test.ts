@@ -98,11 +98,15 @@ const tcp: LayerToBuild = {
   options: [{ kind: 2, data: fromHex('05b4') }],
 };
 const icmp: LayerToBuild = { protocol: 'icmp', type: 8, code: 0, identifier: 1, sequence: 1 };
+const icmpv6: LayerToBuild = { protocol: 'icmpv6', type: 128, code: 0, identifier: 1, sequence: 1, checksum: 7 };
+const solicitation: LayerToBuild = { protocol: 'icmpv6', type: 135, code: 0, target: 'fd00::2', checksum: 7 };
 /** Payloads of IP: name, protocol number, and the lengths at which a cut truncates a header. */
 const CARRIED: [what: string, layers: LayerToBuild[], protocol: number, cutsHeader: (length: number) => boolean][] = [
   ['UDP', [udp(1000, 2000), payload(100)], 17, (length) => length < 8],
   ['TCP with options', [tcp, payload(100)], 6, (length) => length < 24],
   ['ICMP', [icmp, payload(100)], 1, (length) => length < 8],
+  ['ICMPv6', [icmpv6, payload(100)], 58, (length) => length < 8],
+  ['neighbor discovery', [solicitation, payload(100)], 58, (length) => length < 24],
   ['UDP in IPv4 in VXLAN', [udp(1, 4789), vxlan, ethernet, ipv4, udp(3, 4), payload(60)], 17, inVxlan(20)],
   ['UDP in IPv6 in VXLAN', [udp(1, 4789), vxlan, ethernet, ipv6, udp(3, 4), payload(60)], 17, inVxlan(40)],
   ['IEEE 802.3 in VXLAN', [udp(1, 4789), vxlan, ethernet, payload(60)], 17, (length) => length < 30],

@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import * as arp from '../src/arp/index.js';
 import * as ethernet from '../src/ethernet/index.js';
 import * as icmp from '../src/icmp/index.js';
+import * as icmpv6 from '../src/icmpv6/index.js';
 import * as ipv4 from '../src/ipv4/index.js';
 import * as ipv6 from '../src/ipv6/index.js';
 import {
@@ -127,6 +128,7 @@ function strictly(bytes: Uint8Array): unknown[] {
   };
   const upper = (protocol: number, at: number, end: number): void => {
     if (protocol === 1) rest(...add('icmp', icmp.decode(bytes, at, end)));
+    else if (protocol === 58) rest(...add('icmpv6', icmpv6.decode(bytes, at, end)));
     else if (protocol === 6) rest(...add('tcp', tcp.decode(bytes, at, end)));
     else if (protocol === 4) four(at, end);
     else if (protocol === 41) six(at, end);
@@ -436,6 +438,43 @@ for (const [file, lines] of LINES) {
     assert.equal(all.slice(0, lines.length), lines);
   });
 }
+
+test('summarize: ICMPv6', () => {
+  // tcpdump 4.99's lines, but for `unreachable prohibited`, before which it prints two spaces.
+  const about = build([
+    { protocol: 'ipv6', source: 'fd00::2', destination: 'fd00::9' },
+    { protocol: 'udp', sourcePort: 5000, destinationPort: 5001 },
+  ]);
+  const lines: [Omit<icmpv6.Icmpv6, 'payload'>, string][] = [
+    [{ type: 128, code: 0, identifier: 119, sequence: 3 }, 'echo request, id 119, seq 3, length 56'],
+    [{ type: 129, code: 0, identifier: 119, sequence: 3 }, 'echo reply, id 119, seq 3, length 56'],
+    [{ type: 1, code: 0 }, 'destination unreachable, unreachable route fd00::9, length 56'],
+    [{ type: 1, code: 1 }, 'destination unreachable, unreachable prohibited fd00::9, length 56'],
+    [{ type: 1, code: 2 }, 'destination unreachable, beyond scope fd00::9, source address fd00::2, length 56'],
+    [{ type: 1, code: 3 }, 'destination unreachable, unreachable address fd00::9, length 56'],
+    [{ type: 1, code: 4 }, 'destination unreachable, unreachable port, fd00::9 udp port 5001, length 56'],
+    [{ type: 2, code: 0, mtu: 1400 }, 'packet too big, mtu 1400, length 56'],
+    [{ type: 3, code: 0 }, 'time exceeded in-transit for fd00::9, length 56'],
+    [{ type: 3, code: 1 }, 'time exceeded in-transit (reassembly), length 56'],
+    [{ type: 3, code: 2 }, 'time exceeded in-transit, unknown code (2), length 56'],
+    [{ type: 4, code: 0, pointer: 6 }, 'parameter problem, erroneous - octet 6, length 56'],
+    [{ type: 4, code: 1, pointer: 6 }, 'parameter problem, next header - octet 6, length 56'],
+    [{ type: 4, code: 2, pointer: 6 }, 'parameter problem, option - octet 6, length 56'],
+    [{ type: 4, code: 3, pointer: 6 }, 'parameter problem, incomplete header chain - octet 6, length 56'],
+    [{ type: 4, code: 4 }, 'parameter problem, code-#4, length 56'],
+    [{ type: 133, code: 0 }, 'router solicitation, length 8'],
+    [{ type: 134, code: 0 }, 'router advertisement, length 16'],
+    [{ type: 135, code: 0, target: 'fd00::1' }, 'neighbor solicitation, who has fd00::1, length 24'],
+    [{ type: 136, code: 0, target: 'fd00::1' }, 'neighbor advertisement, tgt is fd00::1, length 24'],
+    [{ type: 137, code: 0, target: 'fe80::7', destination: 'fd00::9' }, 'redirect, fd00::9 to fe80::7, length 40'],
+  ];
+  const ends = { source: 'fd00::1', destination: 'fd00::3' };
+  for (const [message, line] of lines) {
+    const layers: LayerToBuild[] = [outer[0]!, { protocol: 'ipv6', ...ends }, { protocol: 'icmpv6', ...message }];
+    if (!icmpv6.isDiscovery(message.type)) layers.push({ protocol: 'payload', bytes: about });
+    assert.is(summarize(dissect(build(layers)).layers), `IP6 fd00::1 > fd00::3: ICMP6, ${line}`);
+  }
+});
 
 test('summarize: the packet inside VXLAN follows', () => {
   assert.match(

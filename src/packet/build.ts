@@ -2,6 +2,7 @@ import type { Addresses } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import * as icmp from '../icmp/index.js';
+import * as icmpv6 from '../icmpv6/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import * as tcp from '../tcp/index.js';
@@ -25,6 +26,7 @@ export type LayerToBuild =
   | (Spec<'ipv4', Omit<ipv4.Ipv4, 'protocol'>> & { protocolNumber?: number })
   | (Spec<'ipv6', Loose<ipv6.Ipv6, 'nextHeader'>> & { extensions?: Uint8Array })
   | Spec<'icmp', icmp.Icmp>
+  | Spec<'icmpv6', icmpv6.Icmpv6>
   | Spec<'udp', udp.Udp>
   | Spec<'tcp', tcp.Tcp>
   | Spec<'vxlan', vxlan.Vxlan>
@@ -43,6 +45,7 @@ const ETHER_TYPES: Readonly<Record<string, number>> = {
 
 const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
   icmp: ipv4.PROTOCOL_ICMP,
+  icmpv6: ipv4.PROTOCOL_ICMPV6,
   ipv4: ipv4.PROTOCOL_IPV4,
   tcp: ipv4.PROTOCOL_TCP,
   udp: ipv4.PROTOCOL_UDP,
@@ -100,6 +103,8 @@ function encode(layers: readonly LayerToBuild[], i: number, payload: Uint8Array,
     }
     case 'icmp':
       return icmp.encode({ ...layer, payload });
+    case 'icmpv6':
+      return icmpv6.encode({ ...layer, payload }, ipAround(layers, i));
     case 'udp': {
       const ip = ipAround(layers, i);
       return udp.encode({ ...layer, payload }, next === 'vxlan' && ip?.protocol === 'ipv4' ? undefined : ip);

@@ -5,6 +5,7 @@ import {
   readEthernet,
   readLoopbackLayer,
   readIcmp,
+  readIcmpv6,
   readIpv4,
   readIpv6,
   readCookedLayer,
@@ -21,6 +22,7 @@ import {
   ETHERNET,
   GPE,
   ICMP,
+  ICMPV6,
   IP,
   IPV4,
   IPV6,
@@ -134,6 +136,8 @@ function readLayer(state: Dissecting, kind: number): number {
       return readIpv6(state);
     case ICMP:
       return readIcmp(state);
+    case ICMPV6:
+      return readIcmpv6(state);
     case UDP:
       return readUdp(state);
     case TCP:

@@ -7,6 +7,7 @@ import { ipv4ToText, macToText } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import * as icmp from '../icmp/index.js';
+import * as icmpv6 from '../icmpv6/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import * as tcp from '../tcp/index.js';
@@ -278,6 +279,17 @@ export function readIcmp(state: Dissecting): number {
   const { payload, ...fields } = icmp.decodeLax(bytes, at, end)!;
   state.offset = payload.byteOffset - bytes.byteOffset;
   state.layers.push({ protocol: 'icmp', offset: at, size: state.offset - at, ...fields });
+  return REST;
+}
+
+export function readIcmpv6(state: Dissecting): number {
+  const { bytes, offset: at, end } = state;
+  if (icmpv6.check(bytes, at, end) < 0) state.stopped ??= icmpv6.diagnose(bytes, at, end, state.limitedBy);
+  const value = icmpv6.decodeLax(bytes, at, end);
+  if (value === null) return REST;
+  const { payload, ...fields } = value;
+  state.offset = end - payload.length;
+  state.layers.push({ protocol: 'icmpv6', offset: at, size: state.offset - at, ...fields });
   return REST;
 }
 

@@ -1,6 +1,7 @@
 import type { DecodedArp } from '../arp/index.js';
 import type { Ethernet, vlan } from '../ethernet/index.js';
 import type { DecodedIcmp } from '../icmp/index.js';
+import type { DecodedIcmpv6 } from '../icmpv6/index.js';
 import type { Ipv4 } from '../ipv4/index.js';
 import type { Ipv6 } from '../ipv6/index.js';
 import type { Tcp } from '../tcp/index.js';
@@ -43,6 +44,7 @@ export type Ipv6Layer = LayerOf<'ipv6', Required<Ipv6>> & {
   upperProtocol?: number;
 };
 export type IcmpLayer = LayerOf<'icmp', DecodedIcmp>;
+export type Icmpv6Layer = LayerOf<'icmpv6', DecodedIcmpv6>;
 export type UdpLayer = LayerOf<'udp', Required<Udp>>;
 export type TcpLayer = LayerOf<'tcp', Required<Tcp>>;
 export type VxlanLayer = LayerOf<'vxlan', Required<Vxlan>>;
@@ -90,6 +92,7 @@ export type Layer =
   | Ipv4Layer
   | Ipv6Layer
   | IcmpLayer
+  | Icmpv6Layer
   | UdpLayer
   | TcpLayer
   | VxlanLayer

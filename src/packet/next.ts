@@ -32,6 +32,7 @@ export const NULL = 12;
 export const LOOP = 13;
 export const SLL = 14;
 export const SLL2 = 15;
+export const ICMPV6 = 16;
 
 /** The UDP port of VXLAN-GPE, whose header names the next protocol (draft-ietf-nvo3-vxlan-gpe). */
 export const GPE_PORT = 4790;
@@ -115,6 +116,8 @@ export function afterIp(protocol: number): number {
       return UDP;
     case ipv4.PROTOCOL_IPV6:
       return IPV6;
+    case ipv4.PROTOCOL_ICMPV6:
+      return ICMPV6;
     case PROTOCOL_ETHERNET:
       return ETHERNET;
     default:

@@ -4,7 +4,7 @@ import { etherTypeKeyword, ipProtocolName } from './names.js';
 
 /**
  * The protocols of a packet, outermost first: the names of its layers. For a protocol that weft does not decode, it is
- * the name that the header before it indicates: `igmp`, `gre`, `icmpv6`, `lldp`. `fragment` is the content of a later
+ * the name that the header before it indicates: `igmp`, `gre`, `lldp`. `fragment` is the content of a later
  * IP fragment, `payload` anything without a name. Trailers are omitted.
  */
 export function protocolsOf(layers: readonly Layer[]): string[] {

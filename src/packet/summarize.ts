@@ -5,7 +5,8 @@ import * as tcp from '../tcp/index.js';
 import * as vxlan from '../vxlan/index.js';
 import { getU32, OPTION_END, OPTION_NOP, type Option } from '../wire/index.js';
 import type { ArpLayer, EthernetLayer, IcmpLayer, Ipv4Layer, Ipv6Layer, Layer, TcpLayer, VlanLayer } from './layers.js';
-import { etherTypeName, icmpv6Name, protocolName } from './names.js';
+import { icmpv6Text } from './icmpv6-text.js';
+import { etherTypeName, protocolName } from './names.js';
 
 /**
  * A packet in one line, in tcpdump's format: `IP 10.0.0.3 > 10.0.0.4: ICMP echo request, id 1, seq 1, length 64`. The
@@ -52,6 +53,9 @@ export function summarize(layers: readonly Layer[]): string {
       }
       case 'icmp':
         text += icmpText(layer, next, carried);
+        break;
+      case 'icmpv6':
+        text += icmpv6Text(layer, next, carried);
         break;
       case 'udp':
         if (next?.protocol !== 'vxlan') text += `UDP, length ${Math.max(layer.length - layer.size, 0)}`;
@@ -115,7 +119,6 @@ function upperText(layer: Ipv4Layer | Ipv6Layer, next: Layer | undefined, length
     number = layer.upperProtocol ?? layer.nextHeader;
     if (number === ipv6.NEXT_FRAGMENT && next?.protocol === 'payload')
       return `frag, ${protocolName(first ?? number)}, length ${length}`;
-    if (number === ipv6.NEXT_ICMPV6 && first !== undefined) return `ICMP6, ${icmpv6Name(first)}, length ${length}`;
   }
   return `${protocolName(number)}, length ${length}`;
 }

@@ -1,6 +1,7 @@
 /** Arbitrary whole packets, as layers for `build`. */
 import fc from 'fast-check';
 import { formatIpv6, ipv4ToText, macToText } from '../../src/address/index.js';
+import { encodeOption } from '../../src/icmpv6/index.js';
 import type { LayerToBuild } from '../../src/packet/index.js';
 import { optionLists } from './arbitrary.js';
 
@@ -49,6 +50,20 @@ const tcp: fc.Arbitrary<Layers> = fc
 const icmp: fc.Arbitrary<Layers> = fc
   .tuple(fc.constantFrom(0, 8), u16, u16, payload)
   .map(([type, identifier, sequence, rest]) => [{ protocol: 'icmp', type, code: 0, identifier, sequence }, ...rest]);
+
+const icmpv6: fc.Arbitrary<Layers> = fc.oneof(
+  fc
+    .tuple(fc.constantFrom(128, 129), u16, u16, payload)
+    .map(([type, identifier, sequence, rest]): Layers => [
+      { protocol: 'icmpv6', type, code: 0, identifier, sequence },
+      ...rest,
+    ]),
+  fc
+    .record({ router: fc.boolean(), solicited: fc.boolean(), override: fc.boolean(), target: ip6, address: mac })
+    .map(({ address, ...fields }): Layers => [
+      { protocol: 'icmpv6', type: 136, code: 0, ...fields, options: [encodeOption({ type: 2, address })] },
+    ]),
+);
 
 const arp: fc.Arbitrary<Layers> = fc
   .record({ operation: fc.integer({ min: 1, max: 2 }), senderMac: mac, senderIp: ip, targetMac: mac, targetIp: ip })
@@ -104,7 +119,7 @@ export const frames: fc.Arbitrary<Layers> = fc.letrec<{ frame: Layers; above: La
     { maxDepth: 2 },
     ipv4(icmp),
     ipv4(fc.oneof(udp, tcp)),
-    ipv6(fc.oneof(udp, tcp)),
+    ipv6(fc.oneof(udp, tcp, icmpv6)),
     ipv4(tie('ip')),
     ipv6(tie('ip')),
     fc

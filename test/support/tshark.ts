@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { formatIpv6, parseIpv6 } from '../../src/address/index.js';
+import { decodeOption } from '../../src/icmpv6/index.js';
 import type { Dissection, Layer } from '../../src/packet/index.js';
 
 /** A JSON object whose keys may occur twice, like the layers inside a tunnel. */
@@ -79,6 +80,7 @@ const NAMES: Readonly<Record<string, Layer['protocol']>> = {
   ip: 'ipv4',
   ipv6: 'ipv6',
   icmp: 'icmp',
+  icmpv6: 'icmpv6',
   udp: 'udp',
   tcp: 'tcp',
   vxlan: 'vxlan',
@@ -225,6 +227,51 @@ function pairs(ours: Layer, theirs: TsharkLayer): Pair[] {
       if (ours.nextHopMtu !== undefined) common.push(['nextHopMtu', ours.nextHopMtu, count('icmp.mtu')]);
       return common;
     }
+    case 'icmpv6': {
+      const common: Pair[] = [
+        ['type', ours.type, count('icmpv6.type')],
+        ['code', ours.code, count('icmpv6.code')],
+        ['checksum', ours.checksum, count('icmpv6.checksum')],
+      ];
+      const target = text(`icmpv6.nd.${ours.type === 135 ? 'ns' : ours.type === 136 ? 'na' : 'rd'}.target_address`);
+      const more: Partial<Record<number, () => Pair[]>> = {
+        2: () => [['mtu', ours.mtu, count('icmpv6.mtu')]],
+        4: () => [['pointer', ours.pointer, count('icmpv6.pointer')]],
+        128: () => [
+          ['identifier', ours.identifier, count('icmpv6.echo.identifier')],
+          ['sequence', ours.sequence, count('icmpv6.echo.sequence_number')],
+        ],
+        134: () => [
+          ['hopLimit', ours.hopLimit, count('icmpv6.nd.ra.cur_hop_limit')],
+          ['managed', ours.managed, flag(text('icmpv6.nd.ra.flag.m'))],
+          ['otherConfiguration', ours.otherConfiguration, flag(text('icmpv6.nd.ra.flag.o'))],
+          ['lifetime', ours.lifetime, count('icmpv6.nd.ra.router_lifetime')],
+          ['reachableTime', ours.reachableTime, count('icmpv6.nd.ra.reachable_time')],
+          ['retransmitTimer', ours.retransmitTimer, count('icmpv6.nd.ra.retrans_timer')],
+        ],
+        136: () => [
+          ['router', ours.router, flag(text('icmpv6.nd.na.flag.r'))],
+          ['solicited', ours.solicited, flag(text('icmpv6.nd.na.flag.s'))],
+          ['override', ours.override, flag(text('icmpv6.nd.na.flag.o'))],
+        ],
+        137: () => [['destination', ours.destination, ipv6Text(text('icmpv6.rd.na.destination_address'))]],
+      };
+      const options = (ours.options ?? []).flatMap((option): Pair[] => {
+        const fields = decodeOption(option);
+        if (fields?.type === 5) return [['option MTU', fields.mtu, count('icmpv6.opt.mtu')]];
+        if (fields?.type !== 3) return [];
+        return [
+          ['prefix', fields.prefix, ipv6Text(text('icmpv6.opt.prefix'))],
+          ['prefix length', fields.prefixLength, count('icmpv6.opt.prefix.length')],
+        ];
+      });
+      return [
+        ...common,
+        ...(more[ours.type === 129 ? 128 : ours.type]?.() ?? []),
+        ...(ours.target === undefined ? [] : [['target', ours.target, ipv6Text(target)] as const]),
+        ...options,
+      ];
+    }
     case 'udp':
       return [
         ['sourcePort', ours.sourcePort, count('udp.srcport')],
@@ -335,7 +382,7 @@ function gaveUp(layer: TsharkLayer): boolean {
  * quoted VXLAN packet; behind IPv6, the layers after a mobility header, which tshark treats as the last.
  */
 function endsChain(layer: TsharkLayer): boolean {
-  return ['ip', 'mipv6'].some((name) => find(layer.fields, name) instanceof Fields);
+  return ['ip', 'ipv6', 'mipv6'].some((name) => find(layer.fields, name) instanceof Fields);
 }
 
 function isFragment(layer: Layer): boolean {

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
+import * as icmpv6 from '../../src/icmpv6/index.js';
 import { build, dissect, type LayerToBuild } from '../../src/packet/index.js';
 import { PcapngWriter, PcapWriter } from '../../src/pcap/index.js';
 import { suiteWith } from '../support/needs.js';
@@ -38,7 +39,7 @@ function complaints(layers: readonly TsharkLayer[]): string[] {
   const strange = layers.findIndex(({ name }, i) => i > 0 && !isKnown(name) && !name.startsWith('_ws.'));
   const written = strange < 0 ? layers : layers.slice(0, strange);
   return written.flatMap((layer) => {
-    const found = ['ip', 'udp', 'tcp', 'icmp']
+    const found = ['ip', 'udp', 'tcp', 'icmp', 'icmpv6']
       .filter((name) => field(layer, `${name}.checksum.status`) === BAD)
       .map((name) => `bad checksum in ${name}`);
     if (layer.name.startsWith('_ws.') || isMalformed(layer)) found.push(`malformed: ${layer.name}`);
@@ -55,6 +56,29 @@ const ipv6: LayerToBuild = { protocol: 'ipv6', source: 'fd00::1', destination: '
 const payload: LayerToBuild = { protocol: 'payload', bytes: Uint8Array.of(1, 2, 3) };
 const udp: LayerToBuild = { protocol: 'udp', sourcePort: 50000, destinationPort: 50001 };
 const about: LayerToBuild = { protocol: 'payload', bytes: build([ipv4, udp, payload]) };
+const about6: LayerToBuild = { protocol: 'payload', bytes: build([ipv6, udp, payload]) };
+const address = (type: 1 | 2): icmpv6.Option => icmpv6.encodeOption({ type, address: '02:00:00:00:01:01' });
+/** A message of neighbor discovery of each type. */
+const discovery = [
+  { type: 133, options: [address(1)] },
+  {
+    ...{ type: 134, hopLimit: 64, managed: true, lifetime: 1800, reachableTime: 30_000, retransmitTimer: 1000 },
+    options: [
+      address(1),
+      icmpv6.encodeOption({ type: 5, mtu: 1450 }),
+      icmpv6.encodeOption({
+        ...{ type: 3, prefixLength: 64, onLink: true, autonomous: false },
+        ...{ validLifetime: 86_400, preferredLifetime: 14_400, prefix: 'fd00:7::' },
+      }),
+    ],
+  },
+  { type: 135, target: 'fd00::2', options: [address(1)] },
+  { type: 136, target: 'fd00::2', router: true, override: true, options: [address(2)] },
+  {
+    ...{ type: 137, target: 'fe80::7', destination: 'fd00::9' },
+    options: [address(2), icmpv6.encodeOption({ type: 4, packet: build([ipv6, udp]) })],
+  },
+];
 const synchronize: LayerToBuild = {
   protocol: 'tcp',
   sourcePort: 50000,
@@ -103,6 +127,21 @@ const byHand: LayerToBuild[][] = [
     { protocol: 'icmp', type: 13, code: 0, identifier: 1, sequence: 2, originate: 3, receive: 4, transmit: 5 },
   ],
   [ethernet, ipv4, { protocol: 'icmp', type: 17, code: 0, mask: '255.255.255.0' }],
+  ...discovery.map<LayerToBuild[]>((message) => [
+    ethernet,
+    { ...ipv6, source: 'fe80::1', hopLimit: 255 },
+    { protocol: 'icmpv6', code: 0, ...message },
+  ]),
+  ...[128, 129].map<LayerToBuild[]>((type) => [
+    ethernet,
+    ipv6,
+    { protocol: 'icmpv6', type, code: 0, identifier: 65535, sequence: 1 },
+    payload,
+  ]),
+  ...[0, 1, 2, 3, 4].map<LayerToBuild[]>((code) => [ethernet, ipv6, { protocol: 'icmpv6', type: 1, code }, about6]),
+  [ethernet, ipv6, { protocol: 'icmpv6', type: 2, code: 0, mtu: 1400 }, about6],
+  [ethernet, ipv6, { protocol: 'icmpv6', type: 3, code: 0 }, about6],
+  [ethernet, ipv6, { protocol: 'icmpv6', type: 4, code: 1, pointer: 6 }, about6],
   ...[ipv4, ipv6].map<LayerToBuild[]>((ip) => [
     ethernet,
     ip,
