@@ -6,6 +6,7 @@ import { library, type Figure } from './library.js';
 import { overlay, printOverlay } from './overlay.js';
 import { offload } from './offload.js';
 import type { BenchOptions } from './options.js';
+import { printScale, scale } from './scale.js';
 import { printSoak, soak } from './soak.js';
 
 interface Suite {
@@ -37,6 +38,12 @@ const SUITES: Record<string, Suite> = {
     run: gossip,
     print: printGossip,
   },
+  scale: {
+    text: 'a VTEP with many ports, networks and endpoints, without I/O; takes a minute',
+    named: true,
+    run: ({ quick }) => scale(quick),
+    print: printScale,
+  },
 };
 
 const KNOWN = Object.entries(SUITES)
@@ -47,7 +54,7 @@ const help = `npm run bench -- [SUITE …] [FLAG …]
 ${KNOWN}
 
   --json        figures as JSON
-  --quick       one short round of the overlay, one minute of the soak, small clusters of the gossip
+  --quick       one short round of the overlay and of the scale, one minute of the soak, small clusters of the gossip
   --rounds N    rounds of the overlay, which reports medians (default 5)
   --workers N   of the overlay: threads of the engine "linux" (default 1)
   --busy-poll N of the overlay: microseconds for which that engine and limit.c poll before they sleep (default 0)

@@ -48,9 +48,10 @@ if (process.argv.includes('overlay') || process.argv.includes('soak')) {
   env['WEFT_VTEP'] ??= `node ${join(program, 'cli', 'main.js')}`;
 }
 writeFileSync(file, constants(/** @type {import('esbuild').OutputFile} */ (outputFiles[0]).text).code);
-// A cluster in one process is large: the heap may take half of the memory, and its young generation is larger.
+// A cluster in one process is large, and so is a VTEP with a million endpoints: the heap may take half of the memory, and
+// its young generation is larger.
 const large = [`--max-old-space-size=${Math.floor(totalmem() / 2 ** 21)}`, '--max-semi-space-size=64'];
-const flags = ['--expose-gc', ...(process.argv.includes('gossip') ? large : [])];
+const flags = ['--expose-gc', ...(process.argv.some((word) => word === 'gossip' || word === 'scale') ? large : [])];
 const child = spawn(process.execPath, [...flags, file, ...process.argv.slice(2)], { stdio: 'inherit', env });
 child.on('close', (code, signal) => {
   rmSync(file, { force: true });

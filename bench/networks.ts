@@ -1,0 +1,150 @@
+/** Set-ups for the benchmark of scale: VTEPs with many ports, networks and endpoints. */
+import { ipv4ToText, macToText, setMac } from '../src/address/index.js';
+import * as ethernet from '../src/ethernet/index.js';
+import * as vxlan from '../src/vxlan/index.js';
+import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
+import { INNER, PING } from './packet.js';
+
+const SEED = 12_345;
+const { vlan } = ethernet;
+
+/** The headers of the ping of the codec benchmarks; its addresses are replaced. */
+const FRAME = PING.subarray(INNER);
+
+/** A sink that counts what it receives. A number in an array, because a variable would allocate at each addition. */
+export class Counter implements VtepSink {
+  readonly received = new Float64Array(2);
+
+  get frames(): number {
+    return this.received[0]!;
+  }
+
+  get datagrams(): number {
+    return this.received[1]!;
+  }
+
+  deliver(): void {
+    this.received[0]! += 1;
+  }
+
+  transmit(): void {
+    this.received[1]! += 1;
+  }
+}
+
+/** A buffer with room for the headers in front of a frame, and the frame of a ping. */
+export class Frame {
+  readonly bytes = new Uint8Array(HEADROOM + FRAME.length);
+
+  constructor() {
+    this.bytes.set(FRAME, HEADROOM);
+  }
+
+  /** Receives the frame from a port, or from the remote `source`. */
+  receive(vtep: Vtep, from: number | string, vni: number, to: number, source: number, now: number, sink: VtepSink) {
+    const { bytes } = this;
+    setMac(bytes, HEADROOM, to);
+    setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, source);
+    if (typeof from === 'number') return vtep.receiveFrame(from, bytes, HEADROOM, bytes.length, now, sink);
+    const start = HEADROOM - vxlan.HEADER_LENGTH;
+    vxlan.writeHeader(bytes, start, vni);
+    vtep.receiveDatagram(from, bytes, start, bytes.length, now, 0, sink);
+  }
+}
+
+// ---- Ports ----
+
+export type PortKind = 'access' | 'trunk';
+const KINDS: PortKind[] = ['access', 'trunk'];
+export { KINDS as PORT_KINDS };
+
+/** A network with `count` ports. `run` sends a frame from the first one to the station behind the last one. */
+export function ports(kind: PortKind, count: number): { run(): void; sink: Counter } {
+  const vtep = new Vtep({ seed: SEED });
+  const sink = new Counter();
+  vtep.addSegment({ vni: 1 });
+  for (let i = 0; i < count; i++)
+    vtep.addPort({ name: `tap${i}`, ...(kind === 'access' ? { vni: 1 } : { vlans: { 10: 1 } }) });
+  const tags = kind === 'trunk' ? vlan.HEADER_LENGTH : 0;
+  const bytes = new Uint8Array(HEADROOM + tags + FRAME.length);
+  const addresses = ethernet.HEADER_LENGTH - 2;
+  /** The machine removes the tag of a trunk, so each frame is written again. */
+  const send = (port: number, to: number, from: number): void => {
+    setMac(bytes, HEADROOM, to);
+    setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, from);
+    if (tags > 0) {
+      ethernet.setEtherType(bytes, HEADROOM, ethernet.TYPE_VLAN);
+      vlan.writeHeader(bytes, HEADROOM + ethernet.HEADER_LENGTH, 10, ethernet.TYPE_IPV4);
+    }
+    vtep.receiveFrame(port, bytes, HEADROOM, bytes.length, 1000, sink);
+  };
+  bytes.set(FRAME.subarray(addresses), HEADROOM + tags + addresses);
+  const [first, last] = [0x0200_0000_0001, 0x0200_0000_0002];
+  send(count - 1, first, last); // flooded; its source is learned
+  send(0, last, first);
+  return { run: () => send(0, last, first), sink };
+}
+
+// ---- Networks ----
+
+export type PathKind = 'port to tunnel' | 'trunk to tunnel' | 'tunnel to port';
+export const PATHS: PathKind[] = ['port to tunnel', 'trunk to tunnel', 'tunnel to port'];
+
+/** Remote VTEPs that the endpoints are behind. */
+const HOSTS = 64;
+const addressOf = (host: number): string => ipv4ToText(0xc0a8_0101 + host);
+/** The MAC address of an endpoint: the first one of each network is local. */
+const macOf = (network: number, endpoint: number): number => 0x0242_0000_0000 + network * 256 + endpoint;
+
+/** Networks with local and remote endpoints. `run` sends one frame in a random network, to or from a random endpoint. */
+export function networks(kind: PathKind, count: number, endpoints: number): { run(): void; sink: Counter } {
+  const vtep = new Vtep({ seed: SEED });
+  const sink = new Counter();
+  const frame = new Frame();
+  const vlans = new Map<number, number>();
+  for (let vni = 1; vni <= count; vni++) {
+    vtep.addSegment({ vni });
+    vlans.set(vni, vni);
+    for (let i = 1; i < endpoints; i++)
+      vtep.addEndpoint(vni, {
+        ip: ipv4ToText(0x0a00_0000 + i),
+        mac: macToText(macOf(vni, i)),
+        vtep: addressOf(i % HOSTS),
+      });
+  }
+  const trunk = kind === 'trunk to tunnel' ? vtep.addPort({ name: 'trunk', vlans }) : -1;
+  if (trunk < 0) for (let vni = 1; vni <= count; vni++) vtep.addPort({ name: `tap${vni}`, vni });
+  const remotes = Array.from({ length: HOSTS }, (_, i) => vtep.remote(addressOf(i))!);
+  const { bytes } = frame;
+  const start = HEADROOM - vxlan.HEADER_LENGTH;
+  const tagged = HEADROOM - vlan.HEADER_LENGTH;
+  let state = SEED;
+  const run = (): void => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    const vni = 1 + ((state >>> 4) % count);
+    const i = 1 + ((state >>> 18) % (endpoints - 1));
+    const [here, there] = [macOf(vni, 0), macOf(vni, i)];
+    if (kind === 'tunnel to port') {
+      setMac(bytes, HEADROOM, here);
+      setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, there);
+      vxlan.writeHeader(bytes, start, vni);
+      vtep.receiveDatagram(remotes[i % HOSTS]!, bytes, start, bytes.length, 1000, 0, sink);
+    } else if (kind === 'port to tunnel') {
+      setMac(bytes, HEADROOM, there);
+      setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, here);
+      vtep.receiveFrame(vni - 1, bytes, HEADROOM, bytes.length, 1000, sink);
+    } else {
+      setMac(bytes, tagged, there);
+      setMac(bytes, tagged + ethernet.SOURCE_OFFSET, here);
+      ethernet.setEtherType(bytes, tagged, ethernet.TYPE_VLAN);
+      vlan.writeHeader(bytes, tagged + ethernet.HEADER_LENGTH, vni, ethernet.TYPE_IPV4);
+      vtep.receiveFrame(trunk, bytes, tagged, bytes.length, 1000, sink);
+    }
+  };
+  // The local endpoints are learned from their first frame.
+  for (let vni = 1; vni <= count; vni++)
+    if (trunk < 0) frame.receive(vtep, vni - 1, vni, macOf(vni, 1), macOf(vni, 0), 1000, sink);
+  return { run, sink };
+}

@@ -1,0 +1,107 @@
+/**
+ * `npm run bench -- scale`: what a `Vtep` costs as its network grows, without I/O: delivery by the number of ports, a
+ * frame by the number of networks, and the longest single call with a million endpoints. Calls are timed by the wall
+ * clock. A call that other processes or the garbage collector interrupt takes longer, so each figure of a call is the
+ * least of several rounds.
+ */
+import { manyNetworks, MILLION, oneNetwork, Stopwatch, type Call } from './calls.js';
+import { nanoseconds } from './library.js';
+import { networks, PATHS, PORT_KINDS, ports, type PathKind, type PortKind } from './networks.js';
+
+const PORTS = [10, 100, 500, 5000];
+const NETWORKS = [1, 100, 1000, 4000];
+const ENDPOINTS = 100;
+/** Most nanoseconds of a frame with the most networks. */
+const FRAME_TARGET = 150;
+/** Most milliseconds of a call. */
+const CALL_TARGET = 1;
+/** Milliseconds of processor time for the median of one figure. */
+const MEASURED = 200;
+
+export interface Scale {
+  /** Nanoseconds of a frame, by kind and number of ports. */
+  delivery: { kind: PortKind; ports: number; nanoseconds: number }[];
+  /** Nanoseconds of a frame, by path and number of networks. */
+  frames: { path: PathKind; networks: number; nanoseconds: number }[];
+  calls: Call[];
+}
+
+export async function scale(quick: boolean): Promise<Scale> {
+  const delivery: Scale['delivery'] = [];
+  for (const kind of PORT_KINDS)
+    for (const count of PORTS)
+      delivery.push({ kind, ports: count, nanoseconds: await least(ports(kind, count).run, quick) });
+  const frames: Scale['frames'] = [];
+  for (const path of PATHS)
+    for (const count of quick ? [1, 4000] : NETWORKS)
+      frames.push({ path, networks: count, nanoseconds: await least(networks(path, count, ENDPOINTS).run, quick) });
+  const rounds: Call[][] = [];
+  for (let round = 0; round < (quick ? 1 : 3); round++) {
+    globalThis.gc?.();
+    const watch = new Stopwatch();
+    manyNetworks(MILLION, watch);
+    globalThis.gc?.();
+    oneNetwork(MILLION, watch);
+    rounds.push(watch.results());
+  }
+  const calls = rounds[0]!.map((call, i) => ({
+    ...call,
+    longest: Math.min(...rounds.map((round) => round[i]!.longest)),
+    mean: Math.min(...rounds.map((round) => round[i]!.mean)),
+  }));
+  return { delivery, frames, calls };
+}
+
+/** The least median of several measurements. */
+async function least(run: () => void, quick: boolean): Promise<number> {
+  let found = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < (quick ? 1 : 3); round++)
+    found = Math.min(found, await nanoseconds(run, quick ? MEASURED / 2 : MEASURED));
+  return found;
+}
+
+export function printScale({ delivery, frames, calls }: Scale): void {
+  for (const kind of PORT_KINDS) {
+    const rows = delivery.filter((one) => one.kind === kind);
+    chart(
+      `Delivery to the last of N ${kind} ports, ns a frame; target: the same for every N`,
+      rows.map((one) => [`${one.ports}`, one.nanoseconds]),
+      Number.POSITIVE_INFINITY,
+    );
+  }
+  for (const path of PATHS) {
+    const rows = frames.filter((one) => one.path === path);
+    chart(
+      `A frame from ${path}, N networks of ${ENDPOINTS} endpoints in random order, ns; target: ${FRAME_TARGET}`,
+      rows.map((one) => [`${one.networks}`, one.nanoseconds]),
+      FRAME_TARGET,
+    );
+  }
+  const { networks: count, ports: used, endpoints } = MILLION;
+  chart(
+    `Longest call with ${count * endpoints} endpoints, ${count} networks and ${used} ports, ms; target: ${CALL_TARGET}`,
+    calls.map(({ name, longest }) => [name, longest]),
+    CALL_TARGET,
+  );
+}
+
+const WIDTH = 40;
+/** Names of rows are at least as wide. */
+const NAME = 6;
+
+/** Prints bars of a logarithmic scale. A bar beyond `target` is marked. */
+function chart(title: string, rows: readonly [name: string, value: number][], target: number): void {
+  console.log(title);
+  const values = rows.map(([, value]) => value);
+  // Whole decades, so that charts are comparable at a glance.
+  const low = Math.floor(Math.log10(Math.max(1e-3, Math.min(...values))));
+  const high = Math.ceil(Math.log10(Math.max(...values)) + 1e-9);
+  const width = Math.max(NAME, ...rows.map(([name]) => name.length));
+  for (const [name, value] of rows) {
+    const share = (Math.log10(Math.max(value, 10 ** low)) - low) / Math.max(1, high - low);
+    const bar = '#'.repeat(Math.max(1, Math.round(share * WIDTH)));
+    const shown = value >= 100 ? value.toFixed(0) : value.toPrecision(3);
+    console.log(`  ${name.padEnd(width)} ${shown.padStart(8)}  ${bar}${value > target ? '  missed' : ''}`);
+  }
+  console.log('');
+}
