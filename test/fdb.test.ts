@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { macToText, parseMac, setMac } from '../src/address/index.js';
 import * as fdb from '../src/fdb/index.js';
 
-const { Fdb, NONE, TICK } = fdb;
+const { Fdb, FdbMemory, NONE, TICK } = fdb;
 
 function at(mac: number): Uint8Array {
   const bytes = new Uint8Array(6);
@@ -137,7 +137,7 @@ test('behaves like a Map for any sequence of operations', () => {
   );
   fc.assert(
     fc.property(
-      fc.array(operation, { maxLength: 400 }),
+      fc.array(operation, { maxLength: 400, size: 'max' }),
       fc.integer({ min: 1, max: 60 }),
       fc.integer(),
       (steps, capacity, seed) => {
@@ -202,6 +202,169 @@ test('behaves like a Map for any sequence of operations', () => {
     ),
     { numRuns: 400 },
   );
+});
+
+/** One of the tables that share memory, and its model. */
+interface Pair {
+  table: fdb.Fdb;
+  model: Model;
+}
+
+test('tables that share memory behave like Maps, also while they are swept in parts and replaced', () => {
+  const CAPACITY = 40;
+  const QUOTA = 20;
+  const kinds = [
+    ...['learn', 'learn', 'learn', 'learn', 'learn', 'lookup', 'lookup', 'refresh', 'adopt', 'static', 'remove'],
+    ...['flush', 'flush', 'flush all', 'part', 'part', 'part', 'sweep', 'wait', 'close', 'list'],
+  ] as const;
+  const step = fc.tuple(fc.constantFrom(...kinds), fc.nat(2), fc.integer({ min: 1, max: 50 }), fc.nat(3));
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 600, size: 'max' }), fc.integer(), (steps, seed) => {
+      const memory = new FdbMemory();
+      let tick = 0;
+      const make = (i: number): Pair => ({
+        table: new Fdb({ capacity: CAPACITY, perDestination: QUOTA, ageing: 10 * TICK, seed: seed + i, memory }),
+        model: new Model(CAPACITY, QUOTA, 10),
+      });
+      const pairs = [make(0), make(1), make(2)];
+      const list = ({ table, model }: Pair): void =>
+        assert.equal(
+          [...table.entries(tick * TICK)].map(({ mac, destination }) => `${mac} ${destination}`).sort(),
+          [...model.entries]
+            .filter(([, entry]) => !model.aged(entry, tick))
+            .map(([key, { destination }]) => `${macToText(key)} ${destination}`)
+            .sort(),
+        );
+      for (const [kind, which, key, to] of steps) {
+        const { table, model } = pairs[which]!;
+        const { entries } = model;
+        const known = entries.get(key);
+        const now = tick * TICK;
+        const canLearn = (): boolean =>
+          (known !== undefined || model.learned() < CAPACITY) && model.learned(to) < QUOTA;
+        if (kind === 'wait') tick += to + 1;
+        else if (kind === 'lookup') {
+          const expected = known === undefined || model.aged(known, tick) ? NONE : known.destination;
+          assert.is(table.lookup(at(key), 0, now), expected);
+          assert.is(table.locate(key, now), expected);
+          assert.is(table.entry(key, now)?.destination ?? NONE, expected);
+        } else if (kind === 'refresh') {
+          assert.is(table.refresh(at(key), 0, to, now), known?.destination === to);
+          if (known?.destination === to) known.seen = tick;
+        } else if (kind === 'learn') {
+          const outcome = table.learn(at(key), 0, to, now);
+          if (known?.static) assert.is(outcome, known.destination === to ? fdb.CONFIRMED : fdb.CONTRADICTED);
+          else if (known?.destination === to) {
+            assert.is(outcome, fdb.REFRESHED);
+            known.seen = tick;
+          } else if (canLearn()) {
+            assert.is(outcome, known === undefined || model.aged(known, tick) ? fdb.LEARNED : fdb.MOVED);
+            entries.set(key, { destination: to, static: false, seen: tick });
+          } else assert.ok(outcome === fdb.FULL || outcome === fdb.QUOTA);
+        } else if (kind === 'adopt') {
+          table.adopt(key, to, 2 * TICK, now);
+          const isNewer = known === undefined || (!known.static && tick - 2 >= known.seen);
+          if (isNewer && known?.destination === to) known.seen = tick - 2;
+          else if (isNewer && canLearn()) entries.set(key, { destination: to, static: false, seen: tick - 2 });
+        } else if (kind === 'static') {
+          table.setStatic(key, to);
+          entries.set(key, { destination: to, static: true, seen: 0 });
+        } else if (kind === 'remove') assert.is(table.remove(key), entries.delete(key));
+        else if (kind === 'flush' || kind === 'flush all') {
+          table.flush(...(kind === 'flush' ? [to] : []));
+          for (const [one, entry] of entries)
+            if (!entry.static && (kind === 'flush all' || entry.destination === to)) entries.delete(one);
+        } else if (kind === 'sweep') {
+          table.sweep(now);
+          for (const [one, entry] of entries) if (model.aged(entry, tick)) entries.delete(one);
+        } else if (kind === 'part') {
+          table.sweepSome(now, 1 + to * 8);
+          // Only expired entries may be gone; which of them are depends on the hash.
+          for (const [one, entry] of entries)
+            if (model.aged(entry, tick) && table.peek(one) === NONE) entries.delete(one);
+        } else if (kind === 'list') list(pairs[which]!);
+        else {
+          table.close();
+          pairs[which] = make(which);
+        }
+        const one = pairs[which]!;
+        assert.is(one.table.size, one.model.entries.size);
+        for (let to = 0; to <= 3; to++) {
+          assert.is(one.table.behind(to), one.model.learned(to));
+          assert.is(
+            memory.behind(to),
+            pairs.reduce((sum, { model }) => sum + model.learned(to), 0),
+          );
+        }
+      }
+      pairs.forEach(list);
+      for (const { table, model } of pairs) {
+        while (table.sweepSome(tick * TICK, 8) > 0);
+        assert.is(table.size, [...model.entries.values()].filter((entry) => !model.aged(entry, tick)).length);
+      }
+    }),
+    { numRuns: 400 },
+  );
+});
+
+test('a flush removes at once what was learned before it, however often', () => {
+  const table = new Fdb({ ageing: 10_000 });
+  table.learn(at(1), 0, 1, 0);
+  table.setStatic(2, 7);
+  // More than the 14 bits of an entry can count.
+  for (let i = 0; i < 40_000; i++) {
+    const mac = at(0x0200_0000_0000 + (i % 3));
+    assert.is(table.learn(mac, 0, 7, i), fdb.LEARNED);
+    assert.is(table.lookup(mac, 0, i), 7);
+    table.flush(7);
+    assert.equal([table.lookup(mac, 0, i), table.refresh(mac, 0, 7, i), table.behind(7)], [NONE, false, 0]);
+    assert.ok(table.refresh(at(1), 0, 1, i));
+    assert.is(table.lookup(at(2), 0, i), 7);
+    if (i % 1000 === 0) table.sweep(i);
+  }
+  assert.is([...table.entries(40_000)].length, 2);
+});
+
+test('a sweep in parts removes what has expired within one round, and each part is bounded', () => {
+  const table = new Fdb({ capacity: 50_000, perDestination: 50_000, ageing: 100 * TICK });
+  let random = 7;
+  const seen = new Map<number, number>();
+  for (let i = 1; i <= 20_000; i++) {
+    random = (Math.imul(random, 1_664_525) + 1_013_904_223) >>> 0;
+    seen.set(i, random % 90);
+    table.adopt(i, 1, (100 - seen.get(i)!) * TICK, 100 * TICK);
+  }
+  // 20,000 entries are in 32,768 slots, and each removal counts for 16 slots.
+  for (let tick = 100; tick < 200; tick += 10) {
+    const expired = table.size - [...table.entries(tick * TICK)].length;
+    const most = Math.ceil((32_768 + expired * 17) / 1000) + 1;
+    let parts = 0;
+    for (let work = 1; work > 0; parts++) {
+      work = table.sweepSome(tick * TICK, 1000);
+      assert.ok(work < 1000 + 17 || table.size < 20_000 / 8, `${work}`);
+    }
+    assert.ok(parts <= 1 + 2 * most, `${parts} parts, ${most} expected`);
+    const live = [...seen].filter(([, when]) => tick - when <= 100);
+    assert.is(table.size, live.length);
+    for (const [mac] of live) assert.is(table.peek(mac), 1);
+  }
+});
+
+test('no address escapes a sweep in parts: one that moves to an earlier slot, or is adopted there', () => {
+  for (let seed = 0; seed < 60; seed++)
+    for (let part = 1; part < 64; part += 3) {
+      const table = new Fdb({ ageing: 100 * TICK, seed });
+      for (let i = 1; i <= 40; i++) table.learn(at(i), 0, 1, 100 * TICK);
+      table.adopt(99, 1, 100 * TICK, 100 * TICK); // expires first, and starts a round
+      const old = (): void => table.adopt(50, 1, 97 * TICK, 101 * TICK);
+      if (seed % 2 === 0) old();
+      table.sweepSome(101 * TICK, part);
+      if (seed % 2 === 1) old();
+      for (let i = 1; i <= 30; i++) table.remove(i);
+      table.sweepSome(101 * TICK, 1000);
+      while (table.sweepSome(106 * TICK, 1000) > 0);
+      assert.is(table.size, 10, `seed ${seed}, part ${part}`);
+    }
 });
 
 test('removing displaced entries in any order loses no other entry', () => {

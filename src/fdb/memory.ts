@@ -1,0 +1,81 @@
+import { STRIDE } from './slot.js';
+
+/** Slots of one table in a `FdbMemory`: `count` of them, from the word `base` on. All words are 0. */
+export interface Region {
+  readonly words: Int32Array;
+  readonly base: number;
+}
+
+/** Slots of the smallest and of the largest region that shares an array with others: powers of two. */
+const SMALLEST = 16;
+const SHARED = 1 << 16;
+/** Slots of all tables that the processor's caches hold: 512 KiB. */
+const CACHED = 1 << 15;
+
+/**
+ * What the forwarding databases of one machine share: the arrays that their slots are in, and the number of addresses
+ * learned behind each destination.
+ *
+ * A table in an array of its own costs a frame two cache lines more, those of the array's object: 40 ns with 4,000
+ * tables in use.
+ */
+export class FdbMemory {
+  /** Free regions by size: `SMALLEST` times two to the power of the index. */
+  readonly #free: Region[][] = [];
+  #behind = new Int32Array(16);
+  /** Slots in use. */
+  #slots = 0;
+
+  /** Learned entries behind a destination, in all tables. */
+  behind(destination: number): number {
+    return this.#behind[destination] ?? 0;
+  }
+
+  /** Changes the number of learned entries behind a destination. */
+  count(destination: number, change: number): void {
+    if (destination >= this.#behind.length) {
+      const grown = new Int32Array(Math.max(destination + 1, this.#behind.length * 2));
+      grown.set(this.#behind);
+      this.#behind = grown;
+    }
+    this.#behind[destination]! += change;
+  }
+
+  /**
+   * The most entries of a table of `count` slots. Where the caches hold all tables, short runs of used slots save most
+   * time: 10 ns a frame. With more tables, fewer cache lines do: 50 ns.
+   */
+  room(count: number): number {
+    return this.#slots <= CACHED ? count - (count >> 2) : count - (count >> 3);
+  }
+
+  /** A region of `count` slots, a power of two of at least 16. */
+  take(count: number): Region {
+    this.#slots += count;
+    if (count > SHARED) return { words: new Int32Array(count * STRIDE), base: 0 };
+    const size = sizeOf(count);
+    let from = size;
+    while (from < sizeOf(SHARED) && (this.#free[from]?.length ?? 0) === 0) from++;
+    let region = this.#free[from]?.pop() ?? { words: new Int32Array(SHARED * STRIDE), base: 0 };
+    // Halves a larger region until it has the size.
+    while (from > size) {
+      from--;
+      const half = (SMALLEST << from) * STRIDE;
+      (this.#free[from] ??= []).push({ words: region.words, base: region.base + half });
+      region = { words: region.words, base: region.base };
+    }
+    return region;
+  }
+
+  /** Takes back a region that `take` returned. */
+  give({ words, base }: Region, count: number): void {
+    this.#slots -= count;
+    if (count > SHARED) return;
+    words.fill(0, base, base + count * STRIDE);
+    (this.#free[sizeOf(count)] ??= []).push({ words, base });
+  }
+}
+
+function sizeOf(count: number): number {
+  return 31 - Math.clz32(count / SMALLEST);
+}

@@ -1,0 +1,71 @@
+/**
+ * The layout of a slot of a table, in four words: the low 32 bits of the address, its high 16 bits with the flags and the
+ * era, the destination, and the time it was last seen.
+ */
+import { macToText } from '../address/index.js';
+
+/** Words of a slot. */
+export const STRIDE = 4;
+export const LOW = 0;
+export const HIGH = 1;
+export const DESTINATION = 2;
+export const SEEN = 3;
+// Flags above the 16 address bits of the second word, and above them the era in which the entry was learned.
+export const USED = 0x1_0000;
+export const STATIC = 0x2_0000;
+export const ERA_SHIFT = 18;
+/** The address bits and the flags, without the era. */
+export const KEPT = 0x3_ffff;
+export const LAST_ERA = 0x3fff;
+/** The bit of the high word that marks a group address: multicast or broadcast. */
+export const GROUP = 0x0100;
+
+/** Resolution of ages, in milliseconds. */
+export const TICK = 64;
+
+/** One entry of a listing. */
+export interface FdbEntry {
+  mac: string;
+  destination: number;
+  static: boolean;
+  /** Milliseconds since the address was last seen; 0 for static entries. */
+  age: number;
+}
+
+/** Whether the learned entry in a slot was flushed: its destination was, in the era of the entry or later. */
+export function isFlushed(flushed: Map<number, number> | null, words: Int32Array, at: number): boolean {
+  if (flushed === null || (words[at + HIGH]! & STATIC) !== 0) return false;
+  const era = flushed.get(words[at + DESTINATION]!);
+  return era !== undefined && words[at + HIGH]! >>> ERA_SHIFT <= era;
+}
+
+export function entryAt(words: Int32Array, at: number, tick: number): FdbEntry {
+  const word = words[at + HIGH]!;
+  const fixed = (word & STATIC) !== 0;
+  return {
+    mac: macToText((word & 0xffff) * 0x1_0000_0000 + (words[at + LOW]! >>> 0)),
+    destination: words[at + DESTINATION]!,
+    static: fixed,
+    age: fixed ? 0 : Math.max(0, ((tick - words[at + SEEN]!) | 0) * TICK),
+  };
+}
+
+/** Wraps after 4,351 years; differences of it stay correct. */
+export function ticks(now: number): number {
+  return (now / TICK) | 0;
+}
+
+/** Whether a MAC address cannot be a station's: a group address, or all zeros. */
+export function isInvalid(mac: number): boolean {
+  return mac === 0 || (highOf(mac) & GROUP) !== 0;
+}
+
+export function highOf(mac: number): number {
+  return Math.floor(mac / 0x1_0000_0000);
+}
+
+export function hashOf(low: number, high: number, seed: number): number {
+  let hash = Math.imul(low ^ seed, 0x9e37_79b1) ^ Math.imul(high + seed, 0x85eb_ca6b);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b_3c6d);
+  return hash ^ (hash >>> 13);
+}
