@@ -33,7 +33,7 @@ export class Announcer {
   announce(segment: Segment, ip: string, mac: number, frame: Uint8Array, port: number, everywhere: boolean): void {
     if (this.#queue === null) return;
     if (!this.#queue.add(segment.vni, ip, mac, frame, port, everywhere))
-      segment.counters[COUNT['announcements-refused']]! += 1;
+      segment.count(COUNT['announcements-refused'], 1);
   }
 
   /**
@@ -90,7 +90,7 @@ export class Announcer {
       if (!segment.peers.has(remote)) continue;
       segment.questions.each(now, asked, (port, bytes, offset, end) => {
         this.#context.setOwn(bytes, offset);
-        segment.counters[COUNT['asked-again']]! += 1;
+        segment.count(COUNT['asked-again'], 1);
         left--;
         encapsulate(this.#context, segment, portDestination(port), remote, bytes, offset, end, now, sink);
       });
@@ -106,7 +106,7 @@ export class Announcer {
     let from = portDestination(port);
     if (port >= 0) learn(this.#context, segment, from, frame, HEADROOM, end, now, sink);
     else from = segment.fdb.lookup(frame, HEADROOM + ethernet.SOURCE_OFFSET, now);
-    segment.counters[COUNT['announced']]! += 1;
+    segment.count(COUNT['announced'], 1);
     const { members } = segment;
     const peers = everywhere ? segment.peers.all() : [];
     for (const { port: to, vlan } of members)

@@ -26,6 +26,8 @@ import { claimedAddress, keyOfIpv6 } from './watch.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 const SOURCE = ethernet.SOURCE_OFFSET;
+/** The bit of the first 16 bits of an address that marks a group: multicast or broadcast. */
+const GROUP = 0x0100;
 
 /**
  * Learns the source address of a frame, and forwards it.
@@ -43,23 +45,27 @@ export function forward(
   now: number,
   sink: VtepSink,
 ): void {
-  if (ethernet.isFromGroup(bytes, offset) || isFromZero(bytes, offset))
-    return context.drop(segment, DROP['source-group']);
-  if (segment.proxy === 'vtep' && ethernet.getSource(bytes, offset) === segment.mac)
-    return context.drop(segment, DROP['source-own']);
+  // Both addresses are read once, for the same reason.
+  const sourceLow = getI32(bytes, offset + SOURCE + 2);
+  const sourceHigh = getU16(bytes, offset + SOURCE);
+  if ((sourceHigh & GROUP) !== 0 || (sourceLow | sourceHigh) === 0) return context.drop(segment, DROP['source-group']);
+  const isProxied = segment.proxy === 'vtep';
+  if (isProxied && ethernet.getSource(bytes, offset) === segment.mac) return context.drop(segment, DROP['source-own']);
   // The look-up of nearly all frames is here, because V8 does not inline `admit`.
   if (
-    (context.trace !== null || !segment.fdb.refresh(bytes, offset + SOURCE, from, now)) &&
+    (context.trace !== null || !segment.fdb.touch(sourceLow, sourceHigh, from, now)) &&
     !admit(context, segment, from, bytes, offset, end, now, sink)
   )
     return context.drop(segment, DROP['source-bound']);
   const isArp = context.tags.type === ethernet.TYPE_ARP;
   if (isArp && takeArp(context, segment, from, bytes, offset, end, now, sink)) return;
-  if (ethernet.isToGroup(bytes, offset)) return forwardToGroup(context, segment, from, bytes, offset, end, now, sink);
+  const low = getI32(bytes, offset + 2);
+  const high = getU16(bytes, offset);
+  if ((high & GROUP) !== 0) return forwardToGroup(context, segment, from, bytes, offset, end, now, sink);
 
-  if (ethernet.isToItself(bytes, offset)) return context.drop(segment, DROP['same-port']);
-  const gateway = segment.proxy === 'vtep' && !isRemote(from) && ethernet.getDestination(bytes, offset) === segment.mac;
-  const to = gateway ? resolve(context, segment, bytes, offset, end, now) : segment.fdb.lookup(bytes, offset, now);
+  if (low === sourceLow && high === sourceHigh) return context.drop(segment, DROP['same-port']);
+  const gateway = isProxied && !isRemote(from) && ethernet.getDestination(bytes, offset) === segment.mac;
+  const to = gateway ? resolve(context, segment, bytes, offset, end, now) : segment.fdb.find(low, high, now);
   if (context.trace !== null) {
     const place = to === NONE ? 'unknown' : `behind ${context.nameOf(to)}`;
     context.addStep('fdb', `${formatMac(bytes, offset)} is ${place}`);
@@ -71,7 +77,8 @@ export function forward(
     return encapsulate(context, segment, from, remote, bytes, offset, end, now, sink);
   }
   if (to === from) return context.drop(segment, DROP['same-port']);
-  deliver(context, segment, portOf(to), segment.vlanOn(portOf(to)), bytes, offset, end, sink);
+  const port = portOf(to);
+  deliver(context, segment, port, context.ports.vlanOn(port, segment), bytes, offset, end, sink);
 }
 
 /** Forwards a broadcast or multicast. */
@@ -141,7 +148,7 @@ function watchArp(
     return false;
   }
   if (binding.mac === mac) return false;
-  segment.counters[COUNT['duplicate-address']]! += 1;
+  segment.count(COUNT['duplicate-address'], 1);
   if (context.trace === null) segment.watch.duplicate(ipv4ToText(ip), binding.mac, mac, from, true);
   if (isRemote(from) || binding.location !== LOCAL) return true;
   const place = segment.fdb.locate(binding.mac, now);
@@ -242,7 +249,7 @@ function answer(
   if (context.trace !== null)
     context.addStep('arp', `the proxy answers: ${ipv4ToText(target)} is at ${macToText(mac)}`);
   const end = writeArpReply(arpReply, HEADROOM, bytes, offset, request, mac);
-  segment.counters[COUNT['arp-answered']]! += 1;
+  segment.count(COUNT['arp-answered'], 1);
   reply(context, segment, from, arpReply, end, sink);
 }
 
@@ -297,7 +304,7 @@ function flood(
       `to ${others} other local port(s) and ${tunnels} peer(s)${isRemote(from) ? ', since it came from a tunnel (split horizon)' : ''}`,
     );
   if (others + tunnels === 0) return context.drop(segment, DROP['no-receiver']);
-  segment.counters[COUNT['flooded']]! += context.packets;
+  segment.count(COUNT['flooded'], context.packets);
   for (let i = 0; i < members.length; i++) {
     const { port, vlan } = members[i]!;
     if (portDestination(port) !== from) deliver(context, segment, port, vlan, bytes, offset, end, sink);
@@ -320,9 +327,4 @@ function keepQuestion(
   if (type !== ethernet.TYPE_ARP && type !== ethernet.TYPE_IPV6) return;
   if (context.trace === null && payload - offset === ETHERNET)
     segment.questions.keep(portOf(from), bytes, offset, end, now);
-}
-
-/** Whether the source address is all zeros, which no station has. */
-function isFromZero(bytes: Uint8Array, offset: number): boolean {
-  return getI32(bytes, offset + SOURCE + 2) === 0 && getU16(bytes, offset + SOURCE) === 0;
 }

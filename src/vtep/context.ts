@@ -9,7 +9,7 @@ import type { Explanation, Step } from './explain.js';
 import { Ports } from './port.js';
 import { MAX_ARP_REPLY } from './proxy.js';
 import { Remotes, type Remote } from './remote.js';
-import { COUNTS, FIRST_DROP, HEADROOM, type Segment } from './segment.js';
+import { Common, COUNTERS, FIRST_DROP, HEADROOM, type Segment } from './segment.js';
 import { FrameTags } from './tags.js';
 
 /**
@@ -29,6 +29,8 @@ export class Context {
   readonly local: string | null;
   /** Whether to drop datagrams from addresses that the control plane does not know. */
   readonly peersOnly: boolean;
+  /** What the segments share. */
+  readonly common: Common;
   /** By VNI. */
   readonly segments = new Map<number, Segment>();
   readonly ports = new Ports();
@@ -36,7 +38,7 @@ export class Context {
   /** Addresses of cluster members: their datagrams are accepted even if no peer and no endpoint is there. */
   readonly members = new Set<string>();
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
-  readonly counters = new Float64Array(COUNTS.length + DROPS.length);
+  readonly counters = new Float64Array(COUNTERS);
 
   // ---- The current frame, besides its bytes; reused for all frames, so that a frame allocates nothing ----
 
@@ -54,12 +56,16 @@ export class Context {
   /** The address of the current datagram's sender, if that is `NEW_REMOTE` or `UNLEARNED_REMOTE`. */
   sender = '';
 
-  /** @param learnedRemotes Maximum number of remotes learned from datagrams. */
-  constructor(port: number, local: string | null, peersOnly: boolean, learnedRemotes: number) {
+  /**
+   * @param learnedRemotes Maximum number of remotes learned from datagrams.
+   * @param seed See `FdbOptions.seed`.
+   */
+  constructor(port: number, local: string | null, peersOnly: boolean, learnedRemotes: number, seed: number) {
     this.port = port;
     this.local = local;
     this.peersOnly = peersOnly;
     this.remotes = new Remotes(learnedRemotes);
+    this.common = new Common(seed);
   }
 
   /** @throws RangeError for a VNI without a segment. */
@@ -98,7 +104,8 @@ export class Context {
 
   /** Counts the frame as dropped. */
   drop(segment: Segment | null, reason: number): void {
-    (segment === null ? this.counters : segment.counters)[FIRST_DROP + reason]! += this.packets;
+    if (segment === null) this.counters[FIRST_DROP + reason]! += this.packets;
+    else segment.count(FIRST_DROP + reason, this.packets);
     if (this.trace === null) return;
     const [name, meaning] = DROPS[reason]!;
     this.trace.dropped = name;

@@ -35,8 +35,9 @@ export function deliver(
   // On the untagged side of a trunk, other bridges would read the frame's own tag as the trunk's.
   if (id === UNTAGGED && tags.vlanTagged && context.ports.get(port).vlans !== null)
     return context.drop(segment, DROP['vlan-native']);
-  segment.counters[COUNT['frames-out']]! += context.packets;
-  segment.counters[COUNT['frame-bytes-out']]! += end - offset + context.moreBytes;
+  const { counters, row } = segment;
+  counters[row + COUNT['frames-out']]! += context.packets;
+  counters[row + COUNT['frame-bytes-out']]! += end - offset + context.moreBytes;
   if (id === UNTAGGED) return sink.deliver(port, bytes, offset, end);
   if (context.trace !== null)
     context.addStep('vlan', `the tag of VLAN ${id} is added for trunk ${context.ports.get(port).name}`);
@@ -79,9 +80,9 @@ export function encapsulate(
   const start = offset - vxlan.HEADER_LENGTH;
   vxlan.writeHeader(bytes, start, segment.vni);
   const { packets } = context;
-  segment.counters[COUNT['datagrams-out']]! += packets;
-  segment.counters[COUNT['datagram-bytes-out']]! +=
-    end - start + context.moreBytes + vxlan.HEADER_LENGTH * (packets - 1);
+  const { counters, row } = segment;
+  counters[row + COUNT['datagrams-out']]! += packets;
+  counters[row + COUNT['datagram-bytes-out']]! += end - start + context.moreBytes + vxlan.HEADER_LENGTH * (packets - 1);
   sink.transmit(remote, bytes, start, end, sourcePort(flowHash(bytes, offset, end)), context.getEcn(bytes, end));
 }
 
@@ -98,7 +99,7 @@ export function reply(
   context.packets = 1;
   context.moreBytes = 0;
   const port = portOf(from);
-  deliver(context, segment, port, segment.vlanOn(port), bytes, HEADROOM, end, sink);
+  deliver(context, segment, port, context.ports.vlanOn(port, segment), bytes, HEADROOM, end, sink);
   context.packets = packets;
   context.moreBytes = moreBytes;
 }
@@ -132,7 +133,7 @@ function tooBig(
             ? `its sender gets an ICMP error: fragmentation needed, next-hop MTU ${limit}`
             : `its sender gets an ICMPv6 error: packet too big, MTU ${Math.max(limit, IPV6_MIN_MTU)}`,
         );
-      segment.counters[four ? COUNT['fragmentation-needed'] : COUNT['packet-too-big']]! += 1;
+      segment.count(four ? COUNT['fragmentation-needed'] : COUNT['packet-too-big'], 1);
       reply(context, segment, from, answer, answer.length, sink);
     }
   }

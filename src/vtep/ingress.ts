@@ -34,8 +34,7 @@ export function receiveFrame(
   largest: number,
 ): void {
   const { tags } = context;
-  const from = context.ports.get(port);
-  let segment = from.segment;
+  let segment = context.ports.nativeOf(port);
   context.packets = packets;
   context.moreBytes = wire - (end - offset);
   context.excess = end - offset - largest;
@@ -43,19 +42,20 @@ export function receiveFrame(
   const type = ethernet.getEtherType(bytes, offset);
   if (isUntagged(type)) tags.setUntagged(offset, type);
   else {
-    const reason = tags.read(from, segment, bytes, offset, end, context.trace);
+    const reason = tags.read(context.ports.get(port), segment, bytes, offset, end, context.trace);
     segment = tags.segment;
     if (reason >= 0) return context.drop(segment, reason);
     context.moreBytes -= (tags.start - offset) * (packets - 1);
   }
   if (segment === null) return context.drop(null, DROP['vlan-unmapped']);
   const start = tags.start;
-  segment.counters[COUNT['frames-in']]! += packets;
-  segment.counters[COUNT['frame-bytes-in']]! += end - start + context.moreBytes;
+  const { counters, row } = segment;
+  counters[row + COUNT['frames-in']]! += packets;
+  counters[row + COUNT['frame-bytes-in']]! += end - start + context.moreBytes;
   if (context.trace !== null)
     context.addStep(
       'port',
-      `${from.name}, VNI ${segment.vni}: ${end - start} bytes from ${formatMac(bytes, start + SOURCE)} to ${formatMac(bytes, start)}`,
+      `${context.ports.get(port).name}, VNI ${segment.vni}: ${end - start} bytes from ${formatMac(bytes, start + SOURCE)} to ${formatMac(bytes, start)}`,
     );
   forward(context, segment, portDestination(port), bytes, start, end, now, sink);
 }
@@ -94,8 +94,9 @@ export function receiveDatagram(
     if (context.trace === null) segment.refused.note(known?.address ?? (source as string), packets);
     return context.drop(segment, DROP['unknown-peer']);
   }
-  segment.counters[COUNT['datagrams-in']]! += packets;
-  segment.counters[COUNT['datagram-bytes-in']]! += wire;
+  const { counters, row } = segment;
+  counters[row + COUNT['datagrams-in']]! += packets;
+  counters[row + COUNT['datagram-bytes-in']]! += wire;
   context.moreBytes = wire - (end - offset) - vxlan.HEADER_LENGTH * (packets - 1);
   context.excess = 0;
 
@@ -111,7 +112,7 @@ export function receiveDatagram(
   const start = tags.start;
   if (ecn !== NOT_ECT && !applyEcn(context, segment, bytes, end, ecn)) return context.drop(segment, DROP['ecn']);
   if (fillChecksum(bytes, start, end)) {
-    segment.counters[COUNT['checksums-filled']]! += packets;
+    segment.count(COUNT['checksums-filled'], packets);
     if (context.trace !== null) context.addStep('underlay', 'the sender left the checksum unfinished; it is filled in');
   }
 
@@ -129,7 +130,7 @@ function learnRemote(context: Context, segment: Segment, source: string): number
   if (context.trace !== null) return context.remotes.hasRoom ? NEW_REMOTE : UNLEARNED_REMOTE;
   const remote = context.remotes.learn(source, context.port);
   if (remote !== null) return remoteDestination(remote.id);
-  segment.counters[COUNT['learn-refused']]! += 1;
+  segment.count(COUNT['learn-refused'], 1);
   return UNLEARNED_REMOTE;
 }
 
@@ -145,6 +146,6 @@ function applyEcn(context: Context, segment: Segment, bytes: Uint8Array, end: nu
   if (result === inner) return true;
   if (context.trace !== null) context.addStep('ecn', `outer ${outer} and inner ${inner} make ${result} (RFC 6040)`);
   context.setEcn(bytes, result);
-  segment.counters[COUNT['ecn-marked']]! += context.packets;
+  segment.count(COUNT['ecn-marked'], context.packets);
   return true;
 }

@@ -62,8 +62,8 @@ export function admit(
     if (from !== UNLEARNED_REMOTE) learn(context, segment, from, bytes, offset, end, now, sink);
     return true;
   }
-  if (verdict === FIXED) segment.counters[COUNT['contradicted']]! += context.packets;
-  if (verdict === SHARED) segment.counters[COUNT['shared-source']]! += context.packets;
+  if (verdict === FIXED) segment.count(COUNT['contradicted'], context.packets);
+  if (verdict === SHARED) segment.count(COUNT['shared-source'], context.packets);
   return verdict === SHARED;
 }
 
@@ -80,13 +80,13 @@ export function learn(
 ): void {
   const outcome = segment.fdb.learn(bytes, offset + SOURCE, from, now);
   if (outcome === LEARNED) {
-    segment.counters[COUNT['learned']]! += 1;
+    segment.count(COUNT['learned'], 1);
     segment.watch.learned(from);
   } else if (outcome === MOVED) {
-    segment.counters[COUNT['moved']]! += 1;
+    segment.count(COUNT['moved'], 1);
     segment.watch.moved(ethernet.getSource(bytes, offset), segment.fdb.movedFrom, from);
   } else if (outcome === FULL || outcome === QUOTA) {
-    segment.counters[COUNT['learn-refused']]! += 1;
+    segment.count(COUNT['learn-refused'], 1);
     segment.watch.refused(from);
   }
   if ((outcome === LEARNED || outcome === MOVED) && sink.learned !== undefined)

@@ -5,7 +5,7 @@ import type { Context } from './context.js';
 import { isRemote, portOf, remoteIdOf } from './destination.js';
 import { DROPS, type DropReason } from './drops.js';
 import { UNLIMITED } from './remote.js';
-import { COUNTS, FIRST_DROP, type CountName, type Segment } from './segment.js';
+import { COUNTERS, COUNTS, FIRST_DROP, type CountName, type Segment } from './segment.js';
 
 export interface FdbListing {
   mac: string;
@@ -86,21 +86,27 @@ export function* listRemotes({ remotes }: Context): Generator<RemoteListing> {
 }
 
 /** @param counters Those of datagrams that reached no segment. */
-export function copyCounts(counters: Float64Array, segments: Iterable<Segment>): Counts {
-  const all = [...segments];
+export function copyCounts(counters: Float64Array, segments: ReadonlyMap<number, Segment>): Counts {
   const size = counters.length;
-  const values = new Float64Array((1 + all.length) * size);
+  const values = new Float64Array((1 + segments.size) * size);
+  const vnis: number[] = [];
   values.set(counters);
-  for (const [i, segment] of all.entries()) {
-    values.set(segment.counters, (1 + i) * size);
-    for (let name = 0; name < size; name++) values[name]! += segment.counters[name]!;
+  let to = size;
+  for (const { vni, counters: from, row } of segments.values()) {
+    vnis.push(vni);
+    for (let i = 0; i < size; i++) {
+      const value = from[row + i]!;
+      values[to + i] = value;
+      values[i]! += value;
+    }
+    to += size;
   }
-  return { vnis: all.map(({ vni }) => vni), values };
+  return { vnis, values };
 }
 
 /** Adds the names to counts. */
 export function namedCounters({ vnis, values }: Counts): Counters {
-  const size = COUNTS.length + DROPS.length;
+  const size = COUNTERS;
   const at = (i: number): Float64Array => values.subarray(i * size, (i + 1) * size);
   return { ...named(at(0)), segments: vnis.map((vni, i) => ({ vni, ...named(at(1 + i)) })) };
 }

@@ -1,6 +1,6 @@
 import { parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
-import { requireUnicast, UNTAGGED, type Member, type Segment } from './segment.js';
+import { requireUnicast, UNTAGGED, type Segment } from './segment.js';
 import { TokenBucket } from './token-bucket.js';
 
 const { vlan } = ethernet;
@@ -23,14 +23,14 @@ export type PortOptions =
       native?: number;
     };
 
-/** A local port as the machine stores it. */
+/** A local port as the machine stores it, besides the segment of its untagged frames. */
 export interface Port {
   readonly id: number;
   readonly name: string;
-  /** The segment of untagged frames. */
-  readonly segment: Segment | null;
   /** Segments by VLAN id, on a trunk. */
-  readonly vlans: ReadonlyMap<number, Segment> | null;
+  readonly vlans: Map<number, Segment> | null;
+  /** The MAC address that is bound to it in the segment of untagged frames; 0 for none. */
+  station: number;
   /** Limits the answers to its packets that are too big, so that one port cannot use up what others need. */
   readonly errors: TokenBucket;
 }
@@ -45,6 +45,10 @@ function newErrors(): TokenBucket {
 /** The local ports by number. The number of a removed port is not reused. */
 export class Ports {
   readonly #ports: (Port | null)[] = [];
+  /** The segments of untagged frames by port. In an array of their own: a frame then needs not read the `Port`. */
+  readonly #natives: (Segment | null)[] = [];
+  /** By port, 1 for a trunk. */
+  #trunks = new Uint8Array(64);
 
   /** @throws RangeError for a number of no port. */
   get(id: number): Port {
@@ -59,60 +63,113 @@ export class Ports {
   }
 
   /**
+   * The segment of the untagged frames of a port, or `null`.
+   * @throws RangeError for a number of no port.
+   */
+  nativeOf(id: number): Segment | null {
+    return this.#natives[id] ?? this.#noNative(id);
+  }
+
+  /** The VLAN id that frames of a segment carry on one of its ports, or `UNTAGGED`. */
+  vlanOn(id: number, segment: Segment): number {
+    return this.#trunks[id] === 0 ? UNTAGGED : segment.vlanOn(id);
+  }
+
+  /**
    * Adds a port to its segments and returns its number.
    * @param segmentOf Returns the segment of a VNI, or throws.
    * @throws RangeError for a VLAN id out of 1 to 4094, or a VNI that is mapped twice.
    */
   add(options: PortOptions, segmentOf: (vni: number) => Segment): number {
     const id = this.#ports.length;
-    const mac = options.mac === undefined ? undefined : parseMac(options.mac);
-    if (mac !== undefined) requireUnicast('mac', mac);
-    if ('vni' in options) {
-      const segment = segmentOf(options.vni);
-      this.#ports.push({ id, name: options.name, segment, vlans: null, errors: newErrors() });
-      segment.addMember({ port: id, vlan: UNTAGGED });
-      if (mac !== undefined) segment.bindStation(mac, id);
-      return id;
+    const mac = options.mac === undefined ? 0 : parseMac(options.mac);
+    if (options.mac !== undefined) requireUnicast('mac', mac);
+    let native: Segment | null;
+    let vlans: Map<number, Segment> | null = null;
+    if ('vni' in options) native = segmentOf(options.vni);
+    else {
+      native = options.native === undefined ? null : segmentOf(options.native);
+      vlans = toSegments(options, native, segmentOf);
     }
-    const vlans = new Map<number, Segment>();
-    const members = new Map<Segment, Member>();
-    const native = options.native === undefined ? null : segmentOf(options.native);
-    if (native !== null) members.set(native, { port: id, vlan: UNTAGGED });
-    for (const [vid, vni] of vlanPairs(options.vlans)) {
-      if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
-        throw new RangeError(`VLAN id must be an integer from 1 to ${vlan.MAX_ID}, not ${vid}`);
-      const segment = segmentOf(vni);
-      if (members.has(segment))
-        throw new RangeError(`vni ${vni} is mapped twice on port ${options.name}; map it to one VLAN only`);
-      vlans.set(vid, segment);
-      members.set(segment, { port: id, vlan: vid });
+    const station = native === null ? 0 : mac;
+    this.#ports.push({ id, name: options.name, vlans, station, errors: newErrors() });
+    this.#natives.push(native);
+    if (id >= this.#trunks.length) {
+      const grown = new Uint8Array(this.#trunks.length * 2);
+      grown.set(this.#trunks);
+      this.#trunks = grown;
     }
-    this.#ports.push({ id, name: options.name, segment: native, vlans, errors: newErrors() });
-    for (const [segment, member] of members) segment.addMember(member);
-    if (mac !== undefined && native !== null) native.bindStation(mac, id);
+    this.#trunks[id] = vlans === null ? 0 : 1;
+    native?.addMember(id, UNTAGGED);
+    if (station !== 0) native!.bindStation(station, id);
+    if (vlans !== null) for (const [vid, segment] of vlans) segment.addMember(id, vid);
     return id;
   }
 
-  /** Removes a port. Its segments still have it as a member. */
+  /** Removes a port from its segments. */
   remove(id: number): void {
+    this.forget(id);
+    for (const segment of this.#segmentsOf(id)) segment.removeMember(id);
     this.#ports[id] = null;
+    this.#natives[id] = null;
   }
 
-  /** Takes a segment away from all ports. */
+  /** Removes what is known to be behind a port: learned addresses, and the one that is bound to it. */
+  forget(id: number): void {
+    const port = this.get(id);
+    if (port.station !== 0) this.#natives[id]!.unbindStation(port.station, id);
+    port.station = 0;
+    for (const segment of this.#segmentsOf(id)) segment.forgetPort(id);
+  }
+
+  /** Takes a segment away from its ports. */
   removeSegment(segment: Segment): void {
-    for (const port of this.#ports) {
-      if (port?.segment === segment || (port?.vlans && [...port.vlans.values()].includes(segment)))
-        this.#ports[port.id] = {
-          ...port,
-          segment: port.segment === segment ? null : port.segment,
-          vlans: port.vlans && new Map([...port.vlans].filter(([, one]) => one !== segment)),
-        };
-    }
+    for (const { port, vlan: id } of segment.members)
+      if (id === UNTAGGED) {
+        this.#natives[port] = null;
+        this.#ports[port]!.station = 0;
+      } else this.#ports[port]!.vlans!.delete(id);
+  }
+
+  *#segmentsOf(id: number): Generator<Segment> {
+    const native = this.#natives[id] ?? null;
+    if (native !== null) yield native;
+    const { vlans } = this.get(id);
+    if (vlans !== null) yield* vlans.values();
+  }
+
+  #noNative(id: number): null {
+    this.get(id); // throws for an unknown one
+    return null;
   }
 }
 
+/**
+ * The segments of a trunk by VLAN id.
+ * @throws RangeError for a VLAN id out of 1 to 4094, or a VNI that is mapped twice.
+ */
+function toSegments(
+  { name, vlans }: Extract<PortOptions, { vlans: unknown }>,
+  native: Segment | null,
+  segmentOf: (vni: number) => Segment,
+): Map<number, Segment> {
+  const segments = new Map<number, Segment>();
+  const seen = new Set<Segment | null>([native]);
+  for (const [vid, vni] of vlanPairs(vlans)) {
+    if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
+      throw new RangeError(`VLAN id must be an integer from 1 to ${vlan.MAX_ID}, not ${vid}`);
+    const segment = segmentOf(vni);
+    if (seen.has(segment)) throw new RangeError(`vni ${vni} is mapped twice on port ${name}; map it to one VLAN only`);
+    seen.add(segment);
+    segments.set(vid, segment);
+  }
+  return segments;
+}
+
 /** The VLAN ids and VNIs of a trunk. */
-function vlanPairs(vlans: ReadonlyMap<number, number> | Readonly<Record<number, number>>): [number, number][] {
-  if (vlans instanceof Map) return [...(vlans as ReadonlyMap<number, number>)];
+function vlanPairs(
+  vlans: ReadonlyMap<number, number> | Readonly<Record<number, number>>,
+): Iterable<readonly [number, number]> {
+  if (vlans instanceof Map) return vlans as ReadonlyMap<number, number>;
   return Object.entries(vlans as Record<number, number>).map(([id, vni]) => [Number(id), vni]);
 }

@@ -16,23 +16,30 @@ const QUESTIONS = 16;
 /** Longest frame kept, in bytes: a neighbor solicitation with its options has 86. */
 const MAX_LENGTH = 128;
 
-/** The recent questions of one segment. Its memory is fixed, and keeping a question does not allocate. */
+/** The recent questions of one segment. Its memory is fixed; after the first question, keeping one does not allocate. */
 export class Questions {
   readonly #slot: number;
   readonly #headroom: number;
+  readonly #asking: Questions[];
+  /** Whether `#asking` has this. */
+  #isAsking = false;
   #frames: Uint8Array | null = null;
-  readonly #lengths = new Uint8Array(QUESTIONS);
-  readonly #ports = new Int32Array(QUESTIONS);
-  readonly #times = new Float64Array(QUESTIONS);
+  #lengths!: Uint8Array;
+  #ports!: Int32Array;
+  #times!: Float64Array;
   /** The IPv4 addresses asked for; 0 for an IPv6 address. */
-  readonly #targets = new Uint32Array(QUESTIONS);
+  #targets!: Uint32Array;
   /** The number of each question, counted from the first one. */
-  readonly #numbers = new Float64Array(QUESTIONS);
+  #numbers!: Float64Array;
   #kept = 0;
 
-  /** @param headroom Bytes to keep free in front of each frame. */
-  constructor(headroom: number) {
+  /**
+   * @param headroom Bytes to keep free in front of each frame.
+   * @param asking A list to which this adds itself with the first question, and again after `expire` left none.
+   */
+  constructor(headroom: number, asking: Questions[] = []) {
     this.#headroom = headroom;
+    this.#asking = asking;
     this.#slot = headroom + MAX_LENGTH;
   }
 
@@ -53,7 +60,11 @@ export class Questions {
       if (arp.getOperation(bytes, payload) !== arp.REQUEST) return;
       target = arp.getTargetIp(bytes, payload);
     } else if (type !== ethernet.TYPE_IPV6 || !isNeighborSolicitation(bytes, payload, end)) return;
-    this.#frames ??= new Uint8Array(QUESTIONS * this.#slot);
+    this.#frames ??= this.#allocate();
+    if (!this.#isAsking) {
+      this.#isAsking = true;
+      this.#asking.push(this);
+    }
     const i = this.#kept % QUESTIONS;
     const at = i * this.#slot + this.#headroom;
     for (let k = 0; k < length; k++) this.#frames[at + k] = bytes[offset + k]!;
@@ -66,6 +77,7 @@ export class Questions {
 
   /** Whether a host asked for an IPv4 address; up to the last `expire`. */
   asked(ip: number): boolean {
+    if (this.#frames === null) return false;
     for (let i = 0; i < QUESTIONS; i++) if (this.#lengths[i] !== 0 && this.#targets[i] === ip) return true;
     return false;
   }
@@ -75,16 +87,31 @@ export class Questions {
    * @param until How many questions had been kept when the last one of interest was.
    */
   each(now: number, until: number, emit: (port: number, bytes: Uint8Array, offset: number, end: number) => void): void {
+    if (this.#frames === null) return;
     for (let i = 0; i < QUESTIONS; i++) {
       const length = this.#lengths[i]!;
       if (length === 0 || this.#numbers[i]! >= until || now - this.#times[i]! >= LIFETIME) continue;
       const at = i * this.#slot + this.#headroom;
-      emit(this.#ports[i]!, this.#frames!, at, at + length);
+      emit(this.#ports[i]!, this.#frames, at, at + length);
     }
   }
 
-  /** Forgets the questions that are older than a second. */
-  expire(now: number): void {
-    for (let i = 0; i < QUESTIONS; i++) if (now - this.#times[i]! >= LIFETIME) this.#lengths[i] = 0;
+  /** Forgets the questions that are older than a second. Returns whether there are others. */
+  expire(now: number): boolean {
+    this.#isAsking = false;
+    if (this.#frames === null) return false;
+    for (let i = 0; i < QUESTIONS; i++)
+      if (now - this.#times[i]! >= LIFETIME) this.#lengths[i] = 0;
+      else if (this.#lengths[i] !== 0) this.#isAsking = true;
+    return this.#isAsking;
+  }
+
+  #allocate(): Uint8Array {
+    this.#lengths = new Uint8Array(QUESTIONS);
+    this.#ports = new Int32Array(QUESTIONS);
+    this.#times = new Float64Array(QUESTIONS);
+    this.#targets = new Uint32Array(QUESTIONS);
+    this.#numbers = new Float64Array(QUESTIONS);
+    return new Uint8Array(QUESTIONS * this.#slot);
   }
 }

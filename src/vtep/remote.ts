@@ -19,6 +19,9 @@ export interface Remote {
 /** `Remote.mtu` if the path MTU is unknown. */
 export const UNLIMITED = 65_535;
 
+/** Most remotes that one call of `forget` looks at: more than a VTEP learns by default. */
+const LOOKS = 2048;
+
 interface Entry extends Remote {
   port: number;
   /** Number of references by the control plane; 0 for a remote learned from a datagram. */
@@ -34,7 +37,10 @@ export class Remotes {
   readonly #byId: (Entry | undefined)[] = [];
   readonly #free: number[] = [];
   readonly #limit: number;
-  #learned = 0;
+  /** Those without a reference by the control plane. */
+  readonly #unnamed = new Set<Entry>();
+  /** Where `forget` continues. */
+  #next = this.#unnamed.values();
 
   /** @param limit Most remotes learned from datagrams. */
   constructor(limit: number) {
@@ -51,7 +57,7 @@ export class Remotes {
 
   /** Whether another sender of datagrams would be learned. */
   get hasRoom(): boolean {
-    return this.#learned < this.#limit;
+    return this.#unnamed.size < this.#limit;
   }
 
   /** Adds a reference by the control plane; `release` removes it. */
@@ -59,16 +65,17 @@ export class Remotes {
     const key = canonicalAddress(address);
     let entry = this.#byAddress.get(key);
     if (entry === undefined) entry = this.#add(key, port ?? fallback);
-    else if (entry.named === 0) this.#learned--;
+    else if (entry.named === 0) this.#unnamed.delete(entry);
     if (port !== undefined) entry.port = port;
     entry.named++;
     return entry;
   }
 
-  /** Removes a reference. The remote stays until `forget`, because addresses may be learned behind it. */
-  release(id: number): void {
+  /** Removes references. The remote stays until `forget`, because addresses may be learned behind it. */
+  release(id: number, references = 1): void {
     const entry = this.#byId[id]!;
-    if (--entry.named === 0) this.#learned++;
+    entry.named -= references;
+    if (entry.named === 0) this.#unnamed.add(entry);
   }
 
   /** The remote that sent a datagram; `null` if the limit is reached. */
@@ -76,19 +83,27 @@ export class Remotes {
     const known = this.#byAddress.get(address);
     if (known !== undefined) return known;
     if (!this.hasRoom) return null;
-    this.#learned++;
-    return this.#add(address, port);
+    const entry = this.#add(address, port);
+    this.#unnamed.add(entry);
+    return entry;
   }
 
-  /** Removes the remotes without a reference by the control plane that `inUse` does not report. */
+  /**
+   * Removes the remotes without a reference by the control plane that `inUse` does not report. A call looks at
+   * `LOOKS` of them, and the next one continues there.
+   */
   forget(inUse: (id: number) => boolean): void {
-    if (this.#learned === 0) return;
-    for (const entry of this.#byAddress.values()) {
-      if (entry.named > 0 || inUse(entry.id)) continue;
+    for (let left = Math.min(LOOKS, this.#unnamed.size); left > 0; left--) {
+      let { value: entry } = this.#next.next();
+      if (entry === undefined) {
+        this.#next = this.#unnamed.values(); // an iterator of a Set continues after changes, until its end
+        entry = this.#next.next().value;
+      }
+      if (entry === undefined || inUse(entry.id)) continue;
+      this.#unnamed.delete(entry);
       this.#byAddress.delete(entry.address);
       this.#byId[entry.id] = undefined;
       this.#free.push(entry.id);
-      this.#learned--;
     }
   }
 

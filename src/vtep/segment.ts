@@ -1,8 +1,9 @@
 import { isGroupMac, macToText, parseIpv4, parseMac } from '../address/index.js';
-import { Fdb, NONE } from '../fdb/index.js';
+import { Fdb, FdbMemory, NONE } from '../fdb/index.js';
 import { LOCAL, Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
+import { CounterRows } from './counter-rows.js';
 import { isRemote, portDestination } from './destination.js';
 import { DROPS } from './drops.js';
 import { FloodList } from './flood-list.js';
@@ -45,6 +46,8 @@ export type CountName = (typeof COUNTS)[number][0];
 /** Indices into a segment's counters: the counts first, the drops behind them. */
 export const COUNT = Object.fromEntries(COUNTS.map(([name], index) => [name, index])) as Record<CountName, number>;
 export const FIRST_DROP = COUNTS.length;
+/** How many counters a segment has. */
+export const COUNTERS = COUNTS.length + DROPS.length;
 
 export interface SegmentOptions {
   /** VXLAN Network Identifier, 0 to 2^24 - 1. */
@@ -101,23 +104,42 @@ export const HEADROOM = 16;
 /** Maximum number of withdrawn endpoints to remember per segment. */
 const MAX_WITHDRAWN = 4096;
 
+/** What the segments of a `Vtep` share, so that no periodic work visits all of them. */
+export class Common {
+  readonly seed: number;
+  readonly memory = new FdbMemory();
+  readonly rows = new CounterRows(COUNTERS);
+  /** Those with a question. */
+  readonly asking: Questions[] = [];
+  /** Those that may have found something. */
+  readonly noticed: Watch[] = [];
+
+  constructor(seed: number) {
+    this.seed = seed;
+  }
+}
+
 /** One virtual network: the state that a `Vtep` keeps for a VNI. */
 export class Segment {
+  // What most frames read comes first, so that it is in one cache line or two.
+  readonly fdb: Fdb;
+  /** An array with the segment's counters from the index `row` on. */
+  readonly counters: Float64Array;
+  readonly row: number;
+  readonly proxy: ProxyMode;
   readonly vni: number;
   readonly mtu: number;
   readonly learn: boolean;
-  readonly proxy: ProxyMode;
-  /** 48 bits. */
-  readonly mac: number;
   readonly flood: boolean;
   readonly tagged: boolean;
-  readonly fdb: Fdb;
+  /** 48 bits. */
+  readonly mac: number;
   readonly watch: Watch;
   readonly neighbors = new Neighbors();
-  /** The local ports. Replaced, never modified, because a sink may add ports during an iteration. */
-  members: readonly Member[] = [];
-  /** VLAN ids by port, as in `members`. */
-  readonly #vlans: (number | undefined)[] = [];
+  /** The local ports, with the VLAN ids that frames of this segment carry there, or `UNTAGGED`. */
+  readonly #members = new Map<number, number>();
+  /** The local ports in an array, which is faster to iterate; `null` after a change. */
+  #memberList: readonly Member[] | null = [];
   /** Ports by the MAC address that the control plane binds to them. */
   readonly #stations = new Map<number, number>();
   /** The flood list. */
@@ -127,41 +149,64 @@ export class Segment {
   readonly refused = new RefusedSenders();
   /** MAC addresses of withdrawn endpoints, by IP address: neighbors may still have them in their ARP caches. */
   readonly withdrawn = new Map<number, number>();
-  readonly questions = new Questions(HEADROOM);
-  readonly counters = new Float64Array(COUNTS.length + DROPS.length);
+  readonly questions: Questions;
+  readonly #common: Common;
 
-  constructor(options: SegmentOptions, seed: number) {
-    this.vni = uint('vni', options.vni, MAX_VNI);
-    this.mtu = uint('mtu', options.mtu ?? 1450, 65_535);
-    if (this.mtu < 68) throw new RangeError(`mtu must be at least 68 (RFC 791), not ${this.mtu}`);
-    this.learn = options.learn ?? true;
+  constructor(options: SegmentOptions, common: Common) {
+    const mtu = uint('mtu', options.mtu ?? 1450, 65_535);
+    if (mtu < 68) throw new RangeError(`mtu must be at least 68 (RFC 791), not ${mtu}`);
+    const vni = uint('vni', options.vni, MAX_VNI);
+    const mac = options.mac === undefined ? 0x0276_0000_0000 + vni : parseMac(options.mac);
+    requireUnicast('mac', mac);
+    const { memory, rows, seed } = common;
+    this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed, memory });
+    const { counters, row } = rows.take();
+    this.counters = counters;
+    this.row = row;
     this.proxy = options.proxy ?? 'endpoint';
-    this.mac = options.mac === undefined ? 0x0276_0000_0000 + this.vni : parseMac(options.mac);
-    requireUnicast('mac', this.mac);
+    this.vni = vni;
+    this.mtu = mtu;
+    this.learn = options.learn ?? true;
     this.flood = options.flood ?? true;
     this.tagged = options.tagged ?? false;
-    this.watch = new Watch(this.vni);
-    this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed });
+    this.mac = mac;
+    this.watch = new Watch(vni, common.noticed);
+    this.questions = new Questions(HEADROOM, common.asking);
+    this.#common = common;
   }
 
-  addMember(member: Member): void {
-    this.members = [...this.members, member];
-    this.#vlans[member.port] = member.vlan;
+  /** Gives back what the segment has of `Common`. It must not be used any more. */
+  close(): void {
+    this.fdb.close();
+    this.#common.rows.give(this.counters, this.row);
+  }
+
+  /** Adds to the counter with the index `counter`. */
+  count(counter: number, change: number): void {
+    this.counters[this.row + counter]! += change;
+  }
+
+  addMember(port: number, vlan: number): void {
+    this.#members.set(port, vlan);
+    this.#memberList = null;
   }
 
   removeMember(port: number): void {
-    if (!this.hasMember(port)) return;
-    this.members = this.members.filter((member) => member.port !== port);
-    this.#vlans[port] = undefined;
+    if (this.#members.delete(port)) this.#memberList = null;
   }
 
   hasMember(port: number): boolean {
-    return this.#vlans[port] !== undefined;
+    return this.#members.has(port);
+  }
+
+  /** The local ports. A change does not affect the array, because a sink may add ports during an iteration. */
+  get members(): readonly Member[] {
+    return (this.#memberList ??= Array.from(this.#members, ([port, vlan]) => ({ port, vlan })));
   }
 
   /** The VLAN id that frames of this segment carry on a port, or `UNTAGGED`. */
   vlanOn(port: number): number {
-    return this.#vlans[port] ?? UNTAGGED;
+    return this.#members.get(port) ?? UNTAGGED;
   }
 
   /** Binds a MAC address to a local port: no frame from elsewhere moves it. */
@@ -180,10 +225,14 @@ export class Segment {
     if (this.neighbors.byMac(mac) === undefined && !this.#stations.has(mac)) this.fdb.remove(mac);
   }
 
-  /** Removes what is known to be behind a local port: learned addresses, and those that are bound to it. */
+  /** Removes the addresses that are learned behind a local port. */
   forgetPort(port: number): void {
-    for (const [mac, at] of this.#stations) if (at === port) this.#stations.delete(mac);
     this.fdb.flush(portDestination(port));
+  }
+
+  /** Takes back `bindStation`, unless another port has the address meanwhile. */
+  unbindStation(mac: number, port: number): void {
+    if (this.#stations.get(mac) === port) this.#stations.delete(mac);
   }
 
   /** Whether the control plane has a reference to a remote in this segment. */

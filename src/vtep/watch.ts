@@ -27,16 +27,19 @@ const DUPLICATES = 16;
 
 /** Watches one segment. */
 export class Watch {
-  readonly #vni: number;
+  readonly vni: number;
+  readonly #noticed: Watch[];
+  /** Whether `#noticed` has this. */
+  #isNoticed = false;
   #learned = 0;
   #refused = 0;
   #place = 0;
   // The moves of this second, in slots by a hash of the address. The first address in a slot keeps it until the second
   // is over.
-  readonly #movers = new Float64Array(MOVERS);
-  readonly #moves = new Int32Array(MOVERS);
-  readonly #from = new Int32Array(MOVERS);
-  readonly #to = new Int32Array(MOVERS);
+  #movers: Float64Array | null = null;
+  #moves!: Int32Array;
+  #from!: Int32Array;
+  #to!: Int32Array;
   #moved = false;
   // Claims, in slots by a hash of the key: the current claimant, the one before, and when it changed.
   #keys: Uint32Array | null = null;
@@ -45,24 +48,29 @@ export class Watch {
   #changed!: Float64Array;
   readonly #duplicates: { ip: string; first: number; second: number; place: number; known: boolean }[] = [];
 
-  constructor(vni: number) {
-    this.#vni = vni;
+  /** @param noticed A list to which this adds itself when `findings` may return something, and until then. */
+  constructor(vni: number, noticed: Watch[] = []) {
+    this.vni = vni;
+    this.#noticed = noticed;
   }
 
   /** A new address was learned behind `place`. */
   learned(place: number): void {
     this.#learned++;
     this.#place = place;
+    this.#note();
   }
 
   /** An address was not learned: the table, or the share of `place`, is full. */
   refused(place: number): void {
     this.#refused++;
     this.#place = place;
+    this.#note();
   }
 
   /** An address of 48 bits moved. */
   moved(mac: number, from: number, to: number): void {
+    this.#movers ??= this.#countMoves();
     const slot = (mac ^ (mac >>> 8)) & (MOVERS - 1);
     if (this.#moves[slot] === 0) this.#movers[slot] = mac;
     else if (this.#movers[slot] !== mac) return;
@@ -70,6 +78,7 @@ export class Watch {
     this.#from[slot] = from;
     this.#to[slot] = to;
     this.#moved = true;
+    this.#note();
   }
 
   /**
@@ -102,6 +111,7 @@ export class Watch {
     const duplicates = this.#duplicates;
     if (duplicates.length >= DUPLICATES || duplicates.some((one) => one.ip === ip)) return;
     duplicates.push({ ip, first, second, place, known });
+    this.#note();
   }
 
   /**
@@ -109,8 +119,9 @@ export class Watch {
    * @param name Returns the name of a place.
    */
   findings(name: (place: number) => string, seconds: number): Finding[] {
-    const vni = this.#vni;
+    const { vni } = this;
     const found: Finding[] = [];
+    this.#isNoticed = false;
     if (this.#refused > 0 || this.#learned > FLOOD * seconds)
       found.push({
         kind: 'mac-flood',
@@ -127,7 +138,7 @@ export class Watch {
           found.push({
             kind: 'mac-moves',
             vni,
-            mac: macToText(this.#movers[slot]!),
+            mac: macToText(this.#movers![slot]!),
             moves: this.#moves[slot]!,
             places: [name(this.#from[slot]!), name(this.#to[slot]!)],
           });
@@ -144,6 +155,19 @@ export class Watch {
         known,
       });
     return found;
+  }
+
+  #note(): void {
+    if (this.#isNoticed) return;
+    this.#isNoticed = true;
+    this.#noticed.push(this);
+  }
+
+  #countMoves(): Float64Array {
+    this.#moves = new Int32Array(MOVERS);
+    this.#from = new Int32Array(MOVERS);
+    this.#to = new Int32Array(MOVERS);
+    return new Float64Array(MOVERS);
   }
 
   #remember(): Uint32Array {
