@@ -1,8 +1,7 @@
 /**
  * `npm run bench -- scale`: what a `Vtep` costs as its network grows, without I/O: delivery by the number of ports, a
- * frame by the number of networks, and the longest single call with a million endpoints. Calls are timed by the wall
- * clock. A call that other processes or the garbage collector interrupt takes longer, so each figure of a call is the
- * least of several rounds.
+ * frame by the number of networks, and the longest single call with a million endpoints. Each figure is the least of
+ * several rounds, because other load on the same caches makes all of them larger.
  */
 import { manyNetworks, MILLION, oneNetwork, Stopwatch, type Call } from './calls.js';
 import { nanoseconds } from './library.js';
@@ -42,7 +41,7 @@ export async function scale(quick: boolean): Promise<Scale> {
     manyNetworks(MILLION, watch);
     globalThis.gc?.();
     oneNetwork(MILLION, watch);
-    rounds.push(watch.results());
+    rounds.push(await watch.results());
   }
   const calls = rounds[0]!.map((call, i) => ({
     ...call,

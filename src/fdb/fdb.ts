@@ -42,6 +42,8 @@ export interface FdbOptions {
 const SMALLEST = 16;
 /** What the removal of an entry counts for `sweepSome`, in slots: it takes as long. */
 const REMOVAL = 16;
+/** Less than any age in ticks; that of an entry which was seen after `now` is negative. */
+const YOUNGEST = -0x8000_0000;
 /** Most slots of a table whose listing is a copy. */
 const COPIED = 1 << 16;
 
@@ -262,20 +264,27 @@ export class Fdb {
     const end = base + (this.#mask + 1) * STRIDE;
     let at = base + this.#cursor * STRIDE;
     if (this.#cursor === 0) this.#anySwept = false;
+    const anyStale = this.#stale !== 0;
+    let greatest = YOUNGEST; // age of a learned entry that stays
     let done = 0;
     while (at < end && done < most) {
       done++;
       const word = words[at + HIGH]!;
-      if (word === 0 || (word & STATIC) !== 0) at += STRIDE;
-      else if (((tick - words[at + SEEN]!) | 0) > limit || this.#isStale(at)) {
+      if (word === 0 || (word & STATIC) !== 0) {
+        at += STRIDE;
+        continue;
+      }
+      const age = (tick - words[at + SEEN]!) | 0;
+      if (age > limit || (anyStale && this.#isStale(at))) {
         this.#forget(at);
         this.#close(at); // looks at the same slot again: another entry may have moved into it
         done += REMOVAL;
       } else {
-        this.#noteSwept(words[at + SEEN]!);
+        if (age > greatest) greatest = age;
         at += STRIDE;
       }
     }
+    if (greatest > YOUNGEST) this.#noteSwept((tick - greatest) | 0);
     if (at < end) this.#cursor = (at - base) / STRIDE;
     else {
       this.#cursor = 0;

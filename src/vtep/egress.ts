@@ -9,13 +9,12 @@ import { flowHash, sourcePort } from './flow.js';
 import type { Remote } from './remote.js';
 import { COUNT, HEADROOM, UNTAGGED, type Segment } from './segment.js';
 import type { VtepSink } from './sink.js';
+import { moveAddresses } from './tags.js';
 import { IPV6_MIN_MTU, tooBigAnswer } from './too-big.js';
 
 const { vlan } = ethernet;
 
 const ETHERNET = ethernet.HEADER_LENGTH;
-/** Bytes of destination and source. */
-const ADDRESSES = ETHERNET - 2;
 
 /**
  * Sends the current frame through a local port.
@@ -52,11 +51,11 @@ export function deliver(
     return;
   }
   const start = offset - vlan.HEADER_LENGTH;
-  bytes.copyWithin(start, offset, offset + ADDRESSES);
+  moveAddresses(bytes, start, offset);
   ethernet.setEtherType(bytes, start, ethernet.TYPE_VLAN);
   vlan.writeHeader(bytes, start + ETHERNET, id | tags.priority, ethernet.getEtherType(bytes, offset));
   sink.deliver(port, bytes, start, end);
-  bytes.copyWithin(offset, start, start + ADDRESSES); // restored, as above
+  moveAddresses(bytes, offset, start); // restored, as above
 }
 
 /** Sends the current frame to a remote, or drops it if the path to there is too narrow. `from` is where it came from. */

@@ -89,19 +89,23 @@ export function* listRemotes({ remotes }: Context): Generator<RemoteListing> {
 export function copyCounts(counters: Float64Array, segments: ReadonlyMap<number, Segment>): Counts {
   const size = counters.length;
   const values = new Float64Array((1 + segments.size) * size);
+  const totals = counters.slice();
   const vnis: number[] = [];
-  values.set(counters);
-  let to = size;
   for (const { vni, counters: from, row } of segments.values()) {
     vnis.push(vni);
-    for (let i = 0; i < size; i++) {
-      const value = from[row + i]!;
-      values[to + i] = value;
-      values[i]! += value;
-    }
-    to += size;
+    copyRow(from, row, values, vnis.length * size, totals);
   }
+  values.set(totals);
   return { vnis, values };
+}
+
+/** Copies one row of counters, and adds it to `totals`. */
+function copyRow(from: Float64Array, row: number, values: Float64Array, to: number, totals: Float64Array): void {
+  for (let i = 0; i < totals.length; i++) {
+    const value = from[row + i]!;
+    values[to + i] = value;
+    totals[i]! += value;
+  }
 }
 
 /** Adds the names to counts. */

@@ -2,7 +2,7 @@ import type { Fdb } from '../fdb/index.js';
 import type { Segment } from './segment.js';
 
 /** What one call of `sweep` does, in slots: see `Fdb.sweepSome`. It takes about half a millisecond. */
-const SLOTS = 1 << 18;
+const SLOTS = 1 << 17;
 /** What a look at a table with nothing to do counts for. */
 const LOOK = 8;
 
