@@ -12,7 +12,7 @@ import type { VtepSink } from './sink.js';
 import { moveAddresses } from './tags.js';
 import { IPV6_MIN_MTU, tooBigAnswer } from './too-big.js';
 
-const { vlan } = ethernet;
+const { HEADER_LENGTH: TAG, writeHeader: writeTag } = ethernet.vlan; // see tags.ts
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 
@@ -50,10 +50,10 @@ export function deliver(
     setU16(bytes, offset + ETHERNET, control);
     return;
   }
-  const start = offset - vlan.HEADER_LENGTH;
+  const start = offset - TAG;
   moveAddresses(bytes, start, offset);
   ethernet.setEtherType(bytes, start, ethernet.TYPE_VLAN);
-  vlan.writeHeader(bytes, start + ETHERNET, id | tags.priority, ethernet.getEtherType(bytes, offset));
+  writeTag(bytes, start + ETHERNET, id | tags.priority, ethernet.getEtherType(bytes, offset));
   sink.deliver(port, bytes, start, end);
   moveAddresses(bytes, offset, start); // restored, as above
 }
