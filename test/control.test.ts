@@ -1,4 +1,7 @@
-/** The control socket and its client: the protocol, and limits that protect the process from clients. */
+/**
+ * The control socket and its client: how results are sent, and limits that protect the process from clients.
+ * control-http.test.ts has the cases of HTTP itself.
+ */
 import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
@@ -11,6 +14,7 @@ import { ask, follow } from '../src/host/ask.js';
 import { serveControl, type Control, type ControlLimits, type Handler } from '../src/host/control.js';
 import { pagesOf, type Page } from '../src/host/pages.js';
 import { waitFor } from './support/lab.js';
+import { call, get, mute, statuses, talk } from './support/unix-http.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-control-'));
 process.on('exit', () => rmSync(directory, { recursive: true }));
@@ -27,32 +31,6 @@ test.after.each(async () => {
   server = undefined;
 });
 
-/** Sends text, and returns the lines received until the VTEP closes the connection. */
-function talk(text: string, end = true): Promise<string[]> {
-  return new Promise((resolve, reject) => {
-    let got = '';
-    const socket = connect({ path, allowHalfOpen: true });
-    socket.write(text);
-    if (end) socket.end();
-    socket.on('data', (data) => (got += data.toString()));
-    socket.on('error', reject);
-    socket.on('end', () => {
-      socket.destroy();
-      resolve(got.split('\n').slice(0, -1));
-    });
-  });
-}
-
-/** A client that sends a request and does not read. */
-async function mute(request: object | string): Promise<Socket> {
-  const socket = connect(path);
-  socket.pause();
-  socket.on('error', () => undefined);
-  socket.write(typeof request === 'string' ? request : `${JSON.stringify(request)}\n`);
-  await new Promise((resolve) => socket.once('connect', resolve));
-  return socket;
-}
-
 function* numbered(count: number): Generator<object> {
   for (let i = 0; i < count; i++) yield { mac: `02:00:00:00:00:${i}`, static: false, age: i, port: null, vtep: 'x' };
 }
@@ -63,51 +41,89 @@ const message = (promise: Promise<unknown>): Promise<string> =>
     (error: Error) => error.message,
   );
 
-test('requests are answered in order, wrong ones with an error', async () => {
+test('requests of a connection are answered in order, wrong ones with an error', async () => {
   await serve(async (request) => ({ asked: request.command }));
-  assert.equal(await ask(path, { command: 'fdb' }), { asked: 'fdb' });
-  const lines = await talk('nonsense\n\n{"command":"fly"}\n{"command":"peers"}\n{"command":"counters"}');
-  assert.match(lines[0]!, /^\{"ok":false,"error":"a request must be a JSON object on one line: /);
-  assert.not.match(lines[0]!, /nonsense/); // it may be a key
-  assert.match(lines[1]!, /^\{"ok":false,"error":"command: expected one of /);
-  assert.equal(lines.slice(2), [
-    '{"ok":true,"result":{"asked":"peers"}}',
-    '{"ok":true,"result":{"asked":"counters"}}', // without a final newline, as printf and nc may send it
-  ]);
+  assert.equal(await ask(path, { command: 'counters' }), { asked: 'counters' });
+  const got = await talk(path, get('/v1/counters') + get('/v1/fly') + get('/v1/remotes?vni=1') + get('/v1/counters'));
+  assert.equal(statuses(got), [200, 404, 400, 200]);
+  const bodies = [...got.matchAll(/^\{.*\}$/gm)].map(([line]) => JSON.parse(line) as { error?: { code: string } });
+  assert.equal(
+    bodies.map((body) => body.error?.code ?? body),
+    [{ asked: 'counters' }, 'not-found', 'invalid-request', { asked: 'counters' }],
+  );
 });
 
-test('a short list is one line, a long one several, all but the last with "more"', async () => {
-  await serve(async (request) => pagesOf(numbered(request.command === 'peers' ? 2 : 1000)));
-  assert.equal(await talk('{"command":"peers"}\n'), [JSON.stringify({ ok: true, result: [...numbered(2)] })]);
-  const lines = (await talk('{"command":"fdb"}\n')).map(
-    (line) => JSON.parse(line) as { more?: true; result: object[] },
-  );
-  assert.ok(lines.length > 3, `${lines.length} lines`);
-  assert.equal(
-    lines.map(({ more }) => more),
-    lines.map((_, i) => (i === lines.length - 1 ? undefined : true)),
-  );
-  assert.equal(
-    lines.flatMap(({ result }) => result),
-    [...numbered(1000)],
-  );
-  assert.equal(await ask(path, { command: 'fdb' }), [...numbered(1000)]);
+test('a list is one JSON array, a long one in chunks with an entry on each line', async () => {
+  await serve(async (request) => pagesOf(numbered('vni' in request ? Number(request.vni) : 0)));
+  for (const count of [0, 1, 2, 256, 257, 1000]) {
+    const { headers, text, complete } = await call(path, 'GET', `/v1/fdb?vni=${count}`);
+    assert.ok(complete);
+    assert.equal(JSON.parse(text), [...numbered(count)]);
+    assert.is(text.split('\n').length, count === 0 ? 2 : count + 3);
+    if (count < 3 || count === 1000) assert.is(headers['transfer-encoding'], count < 3 ? undefined : 'chunked');
+    assert.equal(await ask(path, { command: 'fdb', vni: count }), [...numbered(count)]);
+  }
 });
 
-test('an error in the middle of a list ends it', async () => {
-  await serve(async () =>
+test('a list that fails in the middle has no end; one that fails at its beginning is an error', async () => {
+  await serve(async (request) =>
     (async function* (): AsyncGenerator<Page> {
-      yield { result: [1] };
+      if (request.command === 'fdb') yield { result: [1] };
       throw new Error('the engine has ended');
     })(),
   );
-  assert.is(await message(ask(path, { command: 'fdb' })), 'the engine has ended');
+  const { status, text, complete } = await call(path, 'GET', '/v1/fdb');
+  assert.equal([status, text, complete], [200, '[\n1', false]);
+  assert.match(await message(ask(path, { command: 'fdb' })), /closed the connection before the end of its reply/);
+  assert.is((await call(path, 'GET', '/v1/peers')).status, 500);
+  assert.is(await message(ask(path, { command: 'peers' })), 'the engine has ended');
 });
 
-test('a request that is too long is rejected, and the connection closed', async () => {
-  await serve(async () => ({}));
-  const lines = await talk('x'.repeat(1 << 20), false);
-  assert.equal(lines, ['{"ok":false,"error":"a request must be one line of at most 262144 characters"}']);
+/** A stream of events that ends, or fails. */
+async function* events(fails: boolean): AsyncGenerator<Page> {
+  yield { result: [], dropped: 0 };
+  yield {
+    result: [
+      { event: 'packet', n: 1 },
+      { event: 'packet', n: 2 },
+    ],
+    dropped: 0,
+  };
+  yield { result: [{ event: 'packet', n: 3 }], dropped: 4 };
+  if (fails) throw new Error('the engine has ended');
+  yield { result: [], dropped: 5, last: true };
+}
+
+test('events are lines of JSON, and the last line says whether they are complete', async () => {
+  await serve(async (request) => events(request.command === 'capture' && request.count === 1));
+  const target = '/v1/capture?count=3&seconds=1';
+  const { headers, text, complete } = await call(path, 'GET', target);
+  assert.is(headers['content-type'], 'application/x-ndjson');
+  assert.ok(complete);
+  const lines = (answer: string): object[] =>
+    answer
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as object);
+  const packets = [1, 2, 3].map((n) => ({ event: 'packet', n }));
+  assert.equal(lines(text), [
+    { event: 'status', dropped: 0 },
+    ...packets.slice(0, 2),
+    { event: 'status', dropped: 4 },
+    packets[2],
+    { event: 'status', dropped: 5 },
+    { event: 'end', dropped: 5 },
+  ]);
+  const request = { command: 'capture', count: 3, seconds: 1 } as const;
+  assert.equal(await ask(path, request), [{ n: 1 }, { n: 2 }, { n: 3 }]);
+
+  const failed = await call(path, 'GET', target.replace('3', '1'));
+  assert.not(failed.complete);
+  assert.equal(lines(failed.text).at(-1), {
+    event: 'error',
+    error: { code: 'internal', message: 'the engine has ended' },
+  });
+  assert.is(await message(ask(path, { ...request, count: 1 })), 'the engine has ended');
 });
 
 test('requests of a client that does not read are not read', async () => {
@@ -116,10 +132,22 @@ test('requests of a client that does not read are not read', async () => {
     asked++;
     return 'x'.repeat(100_000);
   });
-  const client = await mute('{"command":"fdb"}\n'.repeat(10_000));
+  const client = await mute(path, get('/v1/counters').repeat(30));
   await sleep(300);
-  assert.ok(asked < 10, `${asked} requests were answered`);
+  assert.ok(asked > 0 && asked < 10, `${asked} requests were answered`);
   client.destroy();
+});
+
+test('a client that sends more than 32 requests ahead is disconnected', async () => {
+  let asked = 0;
+  await serve(async () => {
+    asked++;
+    return {};
+  });
+  assert.is(statuses(await talk(path, get('/v1/counters').repeat(32))).length, 32);
+  asked = 0;
+  await talk(path, get('/v1/counters').repeat(3000), false);
+  assert.ok(asked < 40, `${asked} requests were answered`);
 });
 
 test('a client that does not read is disconnected, and its list is not produced', async () => {
@@ -144,7 +172,7 @@ test('a client that does not read is disconnected, and its list is not produced'
       })(),
     { stall: 300 },
   );
-  const client = await mute({ command: 'fdb' });
+  const client = await mute(path, get('/v1/fdb'));
   await waitFor('the list to end', () => ended, 5000);
   assert.ok(made * 100 < 2 << 20, `${made} entries were produced`);
   const closed = new Promise((resolve) => client.once('close', resolve));
@@ -183,9 +211,9 @@ test('the number of clients is limited; a new one replaces an idle one', async (
   const idle = connect(path);
   const closed = new Promise((resolve) => idle.once('close', resolve));
   await new Promise((resolve) => idle.once('connect', resolve));
-  const busy = [await mute({ command: 'counters' })];
+  const busy = [await mute(path, get('/v1/counters'))];
   await sleep(50);
-  busy.push(await mute({ command: 'counters' }));
+  busy.push(await mute(path, get('/v1/counters')));
   await closed;
   await sleep(50);
   assert.is(
@@ -197,25 +225,31 @@ test('the number of clients is limited; a new one replaces an idle one', async (
 
 test('an idle connection is closed', async () => {
   await serve(async () => ({}), { idle: 100 });
-  assert.equal(await talk('{"command":"counters"}\n', false), ['{"ok":true,"result":{}}']);
+  assert.equal(statuses(await talk(path, get('/v1/counters'), false)), [200]);
+  const began = performance.now();
+  const trickle = connect(path).on('error', () => undefined);
+  const timer = setInterval(() => trickle.write('x'), 10); // the parts of a request do not extend the time
+  await new Promise((resolve) => trickle.on('close', resolve));
+  clearInterval(timer);
+  assert.ok(performance.now() - began < 2000);
 });
 
 test('when the VTEP stops, requests in progress end', async () => {
   const one = await serve(async (_, gone) =>
     (async function* (): AsyncGenerator<Page> {
-      yield { result: [1] };
+      yield { result: [{ event: 'packet', n: 1 }] };
       if (!gone.aborted) await new Promise((resolve) => gone.addEventListener('abort', resolve));
-      yield { result: [2], last: true };
+      yield { result: [{ event: 'packet', n: 2 }], last: true };
     })(),
   );
   const pages: Page[] = [];
-  for await (const page of follow(path, { command: 'fdb' })) {
+  for await (const page of follow(path, { command: 'capture', count: 9, seconds: 9 })) {
     pages.push(page);
     if (pages.length === 1) void one.close();
   }
   assert.equal(
-    pages.map(({ result }) => result),
-    [[1], [2]],
+    pages.flatMap(({ result }) => result),
+    [{ n: 1 }, { n: 2 }],
   );
 });
 
@@ -231,7 +265,7 @@ test('a stale socket is replaced; a live one or another file is not', async () =
   const script = `require('node:net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`;
   await new Promise((resolve) => execFile(process.execPath, ['-e', script], resolve));
   const one = await serve(async () => ({ here: true }));
-  assert.equal(await ask(path, { command: 'fdb' }), { here: true });
+  assert.equal(await ask(path, { command: 'counters' }), { here: true });
   assert.match(
     await message(serveControl(path, async () => ({}))),
     /^another vtep listens on \/\S+; stop it, or choose another path$/,
@@ -250,17 +284,32 @@ test('an impossible path is rejected with the reason', async () => {
 
 test('a client reports why it got no answer', async () => {
   const refused = (at = path): Promise<string> => message(ask(at, { command: 'fdb' }, { timeout: 200 }));
-  assert.match(await refused(), /^there is no control socket at .*; start the VTEP with --control /);
+  assert.match(await refused(), /^there is no control socket at \S+$/);
   writeFileSync(path, '');
   assert.match(await refused(), /is not a socket|ECONNREFUSED|no process listens/);
   rmSync(path);
+  const head = 'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n';
+  const chunked = `${head}Transfer-Encoding: chunked\r\n\r\n`;
+  const late = /^the VTEP at \S+ did not answer within 0.2 s; check whether its process is stopped or overloaded$/;
   const answers: [(socket: Socket) => void, RegExp][] = [
     [(socket) => void socket.destroy(), /closed the connection before the end of its reply/],
-    [() => undefined, /^the VTEP at .* did not answer within 0.2 s; check whether its process is stopped/],
-    [(socket) => void socket.write('{"ok":true,"more":true,"result":[1]}\n'), /did not answer within 0.2 s/],
-    [(socket) => void socket.write('{"ok":true,"mo'), /did not answer within 0.2 s/],
-    [(socket) => void socket.end('{"ok":true,"more":true,"result":[1]}\n'), /closed the connection before the end/],
-    [(socket) => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'), /is not a VTEP: it answered "HTTP\/1.1 400/],
+    [() => undefined, late],
+    [(socket) => void socket.write('HTTP/1.1 200'), late],
+    [(socket) => void socket.write(`${chunked}5\r\n[1,2,\r\n`), late],
+    [(socket) => void socket.write(`${head}Content-Length: 20\r\n\r\n[1,2]`), late],
+    [(socket) => void socket.end(`${chunked}5\r\n[1,2]\r\n`), /closed the connection before the end/],
+    [
+      (socket) => void socket.end(`${chunked}4\r\n[1,2\r\n0\r\n\r\n`),
+      /is not a VTEP of this version: it answered "\[1,2"/,
+    ],
+    [
+      (socket) => void socket.end('{"ok":true,"result":[]}\n'),
+      /is not a VTEP of this version: it answered "\{"ok":true/,
+    ],
+    [
+      (socket) => void socket.end('HTTP/1.1 400 Bad Request\r\n\r\nno'),
+      /is not a VTEP of this version: it answered "no"/,
+    ],
   ];
   for (const [answer, expected] of answers) {
     const other = createServer((socket) => {

@@ -5,6 +5,7 @@ import { HostError, PRIVATE, queryCapture, type Captured } from '../host/index.j
 import { tree } from '../packet/index.js';
 import { PcapngWriter } from '../pcap/index.js';
 import { MAX_COUNT, MAX_SECONDS, MAX_SNAP, type CaptureRequest } from '../schema/index.js';
+import { withHints } from './call.js';
 import { layersOf, lineOf, toShown } from './captured.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
 import { integerOf, noRest, parseFlags, refuseBeside, type Flag, type Parsed } from './flags.js';
@@ -90,7 +91,7 @@ export async function run(args: string[]): Promise<number> {
       packets += captured.length;
     }
   } catch (error) {
-    failure = error; // packets so far are written
+    failure = withHints(error, control); // packets so far are written
   }
   await file?.close();
   const name = path === '-' ? 'standard output' : path;

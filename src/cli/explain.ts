@@ -1,7 +1,7 @@
 /** `vtep explain`: prints step by step what a running VTEP would do with a frame or a datagram, and why. */
-import { query } from '../host/index.js';
 import { MAX_PACKET } from '../schema/index.js';
 import { type Explanation } from '../vtep/index.js';
+import { call } from './call.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
 import { noRest, parseFlags, requireValues, UsageError, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
@@ -48,7 +48,7 @@ export async function run(args: string[]): Promise<number> {
   requireValues(flags, 'port', 'device');
   requireValues(flags, 'from', 'ip');
   const timeout = timeoutOf(flags);
-  const explanation = await query(
+  const explanation = await call(
     control,
     isFrame
       ? { command: 'explain', port, frame: octets(flags, 'frame') }

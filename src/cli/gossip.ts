@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto';
 import { fstatSync, statSync } from 'node:fs';
 import {
   HostError,
-  query,
   queryCluster,
   resolveHost,
   writeKeyFile,
@@ -13,6 +12,7 @@ import {
 } from '../host/index.js';
 import { STATE } from '../gossip/memberlist/index.js';
 import { closest } from '../schema/index.js';
+import { call } from './call.js';
 import { noRest, parseFlags, refuseBeside, UsageError, type Flag, type Parsed } from './flags.js';
 import { keyOfArgument, keyring, warn } from './gossip-keyring.js';
 import { watch, WATCH } from './gossip-watch.js';
@@ -184,7 +184,7 @@ async function members(flags: Parsed): Promise<number> {
   refuseBeside(flags, 'control', ['key'], ': the agent has its keys');
   const list = flags.given.has('join')
     ? listed(await queryAny(flags))
-    : await query(requireControl(flags), { command: 'members' });
+    : await call(requireControl(flags), { command: 'members' });
   await printAll(flags.on('json') ? jsonLines(list) : membersTable(list));
   return 0;
 }
@@ -242,7 +242,7 @@ async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', 
     );
   const control = requireControl(flags);
   const request = command === 'keys' ? { command } : { command, key: keyText(text!, command) };
-  const list = await query(control, request);
+  const list = await call(control, request);
   await printAll(flags.on('json') ? jsonLines(list) : keysTable(list));
   return 0;
 }

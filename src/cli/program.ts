@@ -1,7 +1,6 @@
 /** Runs the command that a command line names, and turns errors into a message and an exit code. */
-import { existsSync, readFileSync } from 'node:fs';
 import { closest, SchemaError } from '../schema/index.js';
-import { HostError } from '../host/index.js';
+import { HostError, version } from '../host/index.js';
 import { COMMANDS } from './commands.js';
 import { UsageError } from './flags.js';
 import { withoutSecrets } from './hide-keys.js';
@@ -58,14 +57,6 @@ async function main(args: string[]): Promise<number> {
     return 0;
   }
   return command.run(rest);
-}
-
-function version(): string {
-  // Relative to the sources, and relative to a chunk of the bundle in dist.
-  const manifest = ['../../package.json', '../package.json']
-    .map((path) => new URL(path, import.meta.url))
-    .find((url) => existsSync(url));
-  return (JSON.parse(readFileSync(manifest!, 'utf8')) as { version: string }).version;
 }
 
 /**

@@ -1,8 +1,9 @@
 /** `vtep show`: prints the state of a running VTEP. */
-import { query, type AllCounters, type MemberListing, type NetworkListing } from '../host/index.js';
+import { type AllCounters, type MemberListing, type NetworkListing } from '../host/index.js';
 import { closest } from '../schema/index.js';
 import { type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
+import { call } from './call.js';
 import { countersTable, prometheus } from './counters.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
 import { integerOf, noRest, parseFlags, refuseBeside, UsageError, type Flag } from './flags.js';
@@ -110,7 +111,7 @@ export async function run(args: string[]): Promise<number> {
   if (vni !== undefined && !OF_NETWORKS.includes(command))
     throw new UsageError(`--vni does not go with ${command}; use it with ${OF_NETWORKS.join(', ')}`);
   const timeout = timeoutOf(flags);
-  const result: unknown = await query(control, { command, ...(vni === undefined ? {} : { vni }) }, { timeout });
+  const result: unknown = await call(control, { command, ...(vni === undefined ? {} : { vni }) }, { timeout });
   await printAll(
     flags.on('prometheus')
       ? prometheus(result as AllCounters)

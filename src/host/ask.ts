@@ -1,133 +1,228 @@
 /** A client of the control socket; control.ts documents the protocol. */
 import { statSync } from 'node:fs';
-import { connect } from 'node:net';
-import { type Reply, type Request } from '../schema/index.js';
-import { codeOf, HostError } from './error.js';
+import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
+import { Value } from '@sinclair/typebox/value';
+import { type TSchema } from '@sinclair/typebox';
+import {
+  COMMANDS,
+  ERROR_BODY,
+  httpRequestOf,
+  JSON_TYPE,
+  type ControlRequest,
+  type ErrorBody,
+  type Kind,
+} from '../schema/index.js';
+import { codeOf, HostError, RequestError } from './error.js';
+import { JsonParts, TooMuch, type PartLimits } from './json-parts.js';
 import { type Page } from './pages.js';
 
 export interface AskOptions {
   /**
-   * Milliseconds to wait for the connection and for each line of the reply. Default 10,000. All lines together may take
-   * `LINES` times as long, those of a capture also the seconds of the request.
+   * Milliseconds to wait for the connection and for each entry of the response, or for the whole if it is one value.
+   * Default 10,000. All entries together may take `PARTS` times as long, those of a capture also the seconds of the
+   * request.
    */
   timeout?: number;
-  /** Ends a reply early. */
+  /** Ends a response early. */
   signal?: AbortSignal;
 }
 
 const TIMEOUT = 10_000;
-const LINES = 6;
+const PARTS = 6;
 
 /**
- * Limits of a reply, in UTF-16 code units: of one line, and of a whole result that `ask` collects. A page of a listing has
- * some 30 thousand, the counters of a thousand segments 1.5 million.
+ * Limits of a response. An entry of a listing has some 100 code units, and the counters of a thousand segments, which are
+ * one value, 1.5 million. The table of MAC addresses of a network has 65,536 entries with 6 values each.
  */
-const MAX_LINE = 16 << 20;
-const MAX_RESULT = 128 << 20;
-/**
- * The same, in entries and in values of any kind, which take some 60 bytes each. The table of MAC addresses of a network
- * has 65,536 entries with 6 values each.
- */
-const MAX_ENTRIES = 1 << 20;
-const MAX_VALUES = 8 << 20;
-/** Most lists and objects inside one another; a reply has 6. */
-const MAX_DEPTH = 16;
+const LIMITS: PartLimits = {
+  length: 128 << 20,
+  entries: 1 << 20,
+  values: 8 << 20,
+  entry: 16 << 20,
+  depth: 16,
+};
+/** A stream of events goes on as long as the client wants, and is not collected. */
+const ENDLESS: PartLimits = { ...LIMITS, length: Infinity, entries: Infinity, values: Infinity };
+/** Most bytes of the first line and the headers of a response. */
+const MAX_HEADERS = 1 << 14;
 /** Most characters of an error that the VTEP reports. */
 const MAX_ERROR = 1000;
+/** Most wrong fields of such an error. */
+const MAX_FIELDS = 50;
 
 /**
- * Sends a request to the VTEP that listens at `path`, and returns the whole result.
- * @throws HostError if no VTEP listens or answers in time, or if the VTEP refuses the request.
+ * Sends a request to the VTEP that listens at `path`, and returns the whole result: of a stream, all events in a list.
+ * @throws RequestError if no VTEP listens or answers in time, or if the VTEP refuses the request; HostError if what
+ * answers is no VTEP.
  */
-export async function ask(path: string, request: Request, options: AskOptions = {}): Promise<unknown> {
-  const parts: unknown[][] = [];
-  let [length, entries, values] = [0, 0, 0];
-  for await (const { result, last, size, count } of replies(path, request, options)) {
-    length += size;
-    values += count;
-    entries += Array.isArray(result) ? result.length : 0;
-    if (length > MAX_RESULT) throw tooLong(path, 'result', `longer than ${MAX_RESULT >> 20} MiB`);
-    if (entries > MAX_ENTRIES) throw tooLong(path, 'result', `longer than ${MAX_ENTRIES} entries`);
-    if (values > MAX_VALUES) throw tooLong(path, 'result', `longer than ${MAX_VALUES} values`);
-    if (last && parts.length === 0) return result;
-    parts.push(result as unknown[]);
+export async function ask(path: string, request: ControlRequest, options: AskOptions = {}): Promise<unknown> {
+  const parts: (readonly unknown[])[] = [];
+  let entries = 0;
+  for await (const part of partsOf(path, request, LIMITS, options)) {
+    if (!Array.isArray(part.result)) return part.result;
+    entries += part.result.length;
+    if (entries > LIMITS.entries) throw tooMuch(path, new TooMuch('result', `longer than ${LIMITS.entries} entries`));
+    parts.push(part.result as readonly unknown[]);
   }
   return parts.flat();
 }
 
 /**
- * Sends a request to the VTEP that listens at `path`, and yields the parts of the result as they arrive. The caller may
- * stop early.
- * @throws HostError as `ask` does.
+ * Sends a request for a list or a stream to the VTEP that listens at `path`, and yields its entries as they arrive. The
+ * caller may stop early.
+ * @throws RequestError and HostError as `ask` does.
  */
-export async function* follow(path: string, request: Request, options: AskOptions = {}): AsyncGenerator<Page> {
-  for await (const { result, dropped, last } of replies(path, request, options))
-    yield { result: result as unknown[], last, ...(dropped === undefined ? {} : { dropped }) };
+export async function* follow(path: string, request: ControlRequest, options: AskOptions = {}): AsyncGenerator<Page> {
+  const limits = COMMANDS[request.command].kind === 'events' ? ENDLESS : LIMITS;
+  for await (const part of partsOf(path, request, limits, options))
+    yield { ...part, result: Array.isArray(part.result) ? part.result : [part.result] };
 }
 
-async function* replies(
+/** A part of a result: the value of a command that answers one, or entries. */
+interface Part extends Omit<Page, 'result'> {
+  result: unknown;
+}
+
+async function* partsOf(
   path: string,
-  request: Request,
+  request: ControlRequest,
+  limits: PartLimits,
   { timeout = TIMEOUT, signal }: AskOptions,
-): AsyncGenerator<{ result: unknown; dropped?: number; last: boolean; size: number; count: number }> {
-  const socket = connect(path);
-  socket.setEncoding('utf8');
-  const abort = (): void => void socket.destroy();
+): AsyncGenerator<Part> {
+  const { kind } = COMMANDS[request.command];
+  const call = open(path, request);
+  let failure: Error | undefined;
+  call.on('error', (error) => (failure ??= error));
+  const abort = (): void => void call.destroy();
   signal?.addEventListener('abort', abort);
-  socket.write(`${JSON.stringify(request)}\n`);
-  const chunks = (socket as AsyncIterable<string>)[Symbol.asyncIterator]();
-  /** The beginning of the next line, in pieces: to join them for each piece would copy it each time. */
-  let pieces: string[] = [];
-  let length = 0;
+  if (signal?.aborted === true) abort();
   // Time counts only while this process waits: the caller may take as long as it likes for each part.
-  let left = LINES * timeout + (request.command === 'capture' ? request.seconds * 1000 : 0);
-  let lineLeft = timeout;
+  let left = request.command === 'capture' ? PARTS * timeout + request.seconds * 1000 : PARTS * timeout;
+  if (kind === 'events' && request.command !== 'capture') left = Infinity;
+  let partLeft = timeout;
+  let isLate = false;
+  const late = (): void => {
+    isLate = true;
+    call.destroy();
+  };
+  const timed = async <T>(promise: Promise<T>): Promise<T> => {
+    const began = performance.now();
+    const value = await within(promise, Math.min(partLeft, left), late);
+    const waited = performance.now() - began;
+    partLeft -= waited;
+    left -= waited;
+    return value;
+  };
   try {
+    const response = await timed(responseTo(call, path));
+    response.setEncoding('utf8');
+    const failed = (response.statusCode ?? 0) !== 200;
+    const reader = new Reader(path, failed ? 'value' : kind, failed ? LIMITS : limits);
+    const chunks = (response as AsyncIterable<string>)[Symbol.asyncIterator]();
     for (;;) {
-      const began = performance.now();
-      const late = (): void => void socket.destroy(new Late());
-      const { done, value } = await within(chunks.next(), Math.min(lineLeft, left), late);
-      const waited = performance.now() - began;
-      lineLeft -= waited;
-      left -= waited;
-      if (done === true) {
-        if (signal?.aborted === true) return;
-        throw new HostError(
-          `the VTEP at ${path} closed the connection before the end of its reply: it has stopped, or the reply was read too slowly`,
-        );
-      }
-      const [piece, ...starts] = value.split('\n');
-      pieces.push(piece!);
-      for (const start of starts) {
-        const line = pieces.join('');
-        pieces = [start];
-        const count = valuesIn(line);
-        const reply = parseReply(path, line, count);
-        if (!reply.ok) throw new HostError(oneLine(reply.error));
-        const { result, dropped, more } = reply;
-        yield { result, ...(dropped === undefined ? {} : { dropped }), last: more !== true, size: line.length, count };
-        if (more !== true) return;
-        lineLeft = timeout;
-      }
-      length = starts.length === 0 ? length + value.length : pieces[0]!.length;
-      if (length > MAX_LINE) throw tooLong(path, 'line', `longer than ${MAX_LINE >> 20} MiB`);
+      const { done, value } = await timed(chunks.next());
+      if (done === true) break;
+      const part = reader.push(value);
+      if (part === undefined) continue;
+      if (part.result !== undefined) yield part;
+      partLeft = timeout;
     }
+    const last = reader.end();
+    if (failed) throw refusal(path, last);
+    if (kind === 'value') yield { result: last, last: true };
   } catch (error) {
     if (signal?.aborted === true) return;
-    if (error instanceof Late)
-      throw new HostError(
-        `the VTEP at ${path} did not answer within ${timeout / 1000} s; check whether its process is stopped or overloaded, or wait longer with --timeout`,
-      );
-    if (error instanceof HostError) throw error;
-    throw new HostError(unreachable(path, codeOf(error)), { cause: error });
+    throw isLate ? tooLate(path, timeout) : explained(error instanceof HostError ? error : (failure ?? error), path);
   } finally {
     signal?.removeEventListener('abort', abort);
-    socket.destroy();
+    call.destroy();
   }
 }
 
-/** The VTEP did not answer in time. */
-class Late extends Error {}
+function open(path: string, request: ControlRequest): ClientRequest {
+  const { method, target, body } = httpRequestOf(request);
+  const call = httpRequest({
+    socketPath: path,
+    host: 'vtep',
+    method,
+    path: target,
+    agent: false,
+    maxHeaderSize: MAX_HEADERS,
+    headers: body === undefined ? {} : { 'Content-Type': JSON_TYPE, 'Content-Length': Buffer.byteLength(body) },
+  });
+  call.end(body);
+  return call;
+}
+
+function responseTo(call: ClientRequest, path: string): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    call.on('response', resolve).on('error', reject);
+    call.on('upgrade', (_, socket) => {
+      socket.destroy();
+      reject(noVtep(path, '101 Switching Protocols'));
+    });
+    call.on('close', () => reject(new Cut()));
+  });
+}
+
+/** Reads a response of one kind. */
+class Reader {
+  readonly #path: string;
+  readonly #kind: Kind;
+  readonly #parts: JsonParts;
+  /** The beginning of the response, for an error. */
+  #beginning = '';
+  /** The last event of a stream, or that it has not arrived. */
+  #ended = false;
+
+  constructor(path: string, kind: Kind, limits: PartLimits) {
+    this.#path = path;
+    this.#kind = kind;
+    this.#parts = new JsonParts(({ value: 'value', list: 'list', events: 'lines' } as const)[kind], limits);
+  }
+
+  /** @returns the entries that a piece completes; `undefined` if it completes none. */
+  push(piece: string): Part | undefined {
+    if (this.#beginning.length < 60) this.#beginning += piece.slice(0, 60);
+    const entries = this.#parsed(() => this.#parts.push(piece));
+    if (entries.length === 0) return undefined;
+    return this.#kind === 'events' ? this.#events(entries) : { result: entries };
+  }
+
+  /** @returns the value, if the response is one. */
+  end(): unknown {
+    const value = this.#parsed(() => this.#parts.end());
+    if (this.#kind === 'events' && !this.#ended) throw new Cut();
+    return value;
+  }
+
+  #parsed<T>(step: () => T): T {
+    try {
+      return step();
+    } catch (error) {
+      if (error instanceof TooMuch) throw tooMuch(this.#path, error);
+      throw noVtep(this.#path, this.#beginning);
+    }
+  }
+
+  #events(events: readonly unknown[]): Part {
+    const result: unknown[] = [];
+    let dropped: number | undefined;
+    for (const event of events) {
+      if (this.#ended || typeof event !== 'object' || event === null) throw noVtep(this.#path, this.#beginning);
+      const { event: name, ...rest } = event as Record<string, unknown>;
+      if (name === 'error') throw refusal(this.#path, rest);
+      if (name === 'packet') result.push(rest);
+      else if (name !== 'status' && name !== 'end') result.push(event);
+      if (Number.isSafeInteger(rest['dropped']) && name !== 'packet') dropped = rest['dropped'] as number;
+      if (name === 'end') this.#ended = true;
+    }
+    return { result, ...(dropped === undefined ? {} : { dropped }), ...(this.#ended ? { last: true } : {}) };
+  }
+}
+
+/** The response has no end. */
+class Cut extends Error {}
 
 /** Calls `late` if a promise does not settle in time. */
 async function within<T>(promise: Promise<T>, milliseconds: number, late: () => void): Promise<T> {
@@ -144,77 +239,65 @@ async function within<T>(promise: Promise<T>, milliseconds: number, late: () => 
   }
 }
 
-/**
- * @param values As `valuesIn` counts them.
- * @throws HostError
- */
-function parseReply(path: string, line: string, values: number): Reply {
-  if (values > MAX_VALUES) throw tooLong(path, 'line', `longer than ${MAX_VALUES} values`);
-  try {
-    const reply: unknown = values < 0 ? null : JSON.parse(line);
-    if (isReply(reply)) return reply;
-  } catch {
-    // not a reply of a VTEP
-  }
-  throw new HostError(`the process that listens on ${path} is not a VTEP: it answered "${oneLine(line.slice(0, 60))}"`);
+/** The error of a response that is none of status 200. */
+function refusal(path: string, body: unknown): HostError {
+  if (!Value.Check(ERROR_BODY as unknown as TSchema, body)) return noVtep(path, JSON.stringify(body) ?? '');
+  const { code, message, fields } = (body as ErrorBody).error;
+  const some = fields?.slice(0, MAX_FIELDS).map((field) => ({
+    path: oneLine(field.path, 100),
+    message: oneLine(field.message),
+    ...(field.expected === undefined ? {} : { expected: oneLine(field.expected) }),
+    ...(field.given === undefined ? {} : { given: oneLine(field.given) }),
+  }));
+  return new RequestError(code, oneLine(message), some === undefined ? {} : { fields: some });
 }
 
-function isReply(value: unknown): value is Reply {
-  if (typeof value !== 'object' || value === null) return false;
-  const { ok, result, more, dropped, error } = value as Record<string, unknown>;
-  if (ok === false) return typeof error === 'string';
-  const isList = Array.isArray(result);
-  return (
-    ok === true &&
-    (more === undefined || (more === true && isList)) &&
-    (dropped === undefined || (isList && Number.isSafeInteger(dropped) && (dropped as number) >= 0))
+function tooLate(path: string, timeout: number): RequestError {
+  return new RequestError(
+    'timeout',
+    `the VTEP at ${path} did not answer within ${timeout / 1000} s; check whether its process is stopped or overloaded`,
   );
 }
 
-/**
- * The number of values in a JSON text, about; -1 if it has more than `MAX_DEPTH` levels: what walks over its value later
- * may recurse.
- */
-function valuesIn(json: string): number {
-  let depth = 0;
-  let values = 0;
-  let inString = false;
-  for (let i = 0; i < json.length; i++) {
-    const char = json[i]!;
-    if (char === '"') inString = !inString;
-    else if (inString) i += char === '\\' ? 1 : 0;
-    else if (char === '[' || char === '{') {
-      if (++depth > MAX_DEPTH) return -1;
-      values++;
-    } else if (char === ',') values++;
-    else if (char === ']' || char === '}') depth--;
-  }
-  return values;
+function explained(error: unknown, path: string): HostError {
+  if (error instanceof HostError) return error;
+  const { rawPacket } = error as { rawPacket?: Uint8Array };
+  if (rawPacket !== undefined) return noVtep(path, Buffer.from(rawPacket.subarray(0, 240)).toString());
+  const code = error instanceof Cut ? 'ECONNRESET' : codeOf(error);
+  if (code.startsWith('HPE_')) return noVtep(path, '');
+  return new RequestError('unreachable', unreachable(path, code), { cause: error });
 }
 
 /** Text of the VTEP as a part of an error: one line, not longer than a person reads. */
-function oneLine(text: string): string {
+function oneLine(text: string, most = MAX_ERROR): string {
   const line = text
-    .slice(0, MAX_ERROR)
+    .slice(0, 2 * most)
     .trim()
     .replace(/\s*[\r\n\u2028\u2029]+\s*/g, '; ');
-  return text.length > MAX_ERROR ? `${line}...` : line;
+  return line.length > most || text.length > 2 * most ? `${line.slice(0, most)}...` : line;
 }
 
-function tooLong(path: string, what: string, how: string): HostError {
+function noVtep(path: string, answer: string): HostError {
   return new HostError(
-    `the process that listens on ${path} is not a VTEP, or has too much to say: a ${what} of its reply is ${how}`,
+    `the process that listens on ${path} is not a VTEP of this version: it answered "${oneLine(answer.slice(0, 60))}"`,
+  );
+}
+
+function tooMuch(path: string, { what, message }: TooMuch): HostError {
+  const where = what === 'entry' ? 'an entry' : 'a result';
+  return new HostError(
+    `the process that listens on ${path} is not a VTEP, or has too much to say: ${where} of its reply is ${message}`,
   );
 }
 
 function unreachable(path: string, code: string): string {
   switch (code) {
     case 'ENOENT':
-      return `there is no control socket at ${path}; start the VTEP with --control ${path}`;
+      return `there is no control socket at ${path}`;
     case 'ECONNREFUSED':
       // The system says the same of what is no socket.
       if (statSync(path, { throwIfNoEntry: false })?.isSocket() === false) return `${path} is not a socket`;
-      return `no process listens on ${path}; start the VTEP with --control ${path}`;
+      return `no process listens on ${path}`;
     case 'EACCES':
       return `${path}: permission denied; run this command as the user who started the VTEP`;
     case 'ENOTSOCK':
@@ -223,7 +306,7 @@ function unreachable(path: string, code: string): string {
       return `the VTEP at ${path} accepts no connections; check whether its process is stopped or overloaded`;
     case 'ECONNRESET':
     case 'EPIPE':
-      return `the VTEP at ${path} closed the connection before the end of its reply; it has stopped`;
+      return `the VTEP at ${path} closed the connection before the end of its reply: it has stopped, or the reply was read too slowly`;
     default:
       return `the VTEP at ${path} cannot be reached: ${code}`;
   }

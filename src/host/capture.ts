@@ -3,7 +3,7 @@
  * make the copies, one recorder per worker, on the threads that move the packets; see recorder.ts.
  */
 import { MAX_SNAP, type CaptureRequest } from '../schema/index.js';
-import { HostError } from './error.js';
+import { RequestError } from './error.js';
 import { PAGE_ENTRIES, type Page } from './pages.js';
 import {
   newRecorderMemory,
@@ -73,11 +73,11 @@ export class Captures {
 
   /**
    * Starts a capture, which ends after `count` packets or `seconds`, when `gone` is aborted, or when the engine stops.
-   * @throws HostError if too many captures are running.
+   * @throws RequestError if too many captures are running.
    */
   open({ count, seconds, snap = MAX_SNAP }: CaptureRequest, gone: AbortSignal): AsyncGenerator<Page> {
     if (this.#open.size >= MOST)
-      throw new HostError(`${MOST} captures are running, which is the limit; end one of them`);
+      throw new RequestError('too-many-requests', `${MOST} captures are running, which is the limit; end one of them`);
     const capture = new Capture(this.#context, count, snap, () => this.#dropped());
     this.#open.add(capture);
     this.#record();

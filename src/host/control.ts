@@ -1,59 +1,64 @@
 /**
- * The control socket: requests to a running VTEP and its replies, over a Unix socket of mode 0600.
+ * The control socket: HTTP/1.1 with JSON over a Unix socket of mode 0600, for requests to a running VTEP.
  *
- * A client writes requests and reads replies. Both are newline-delimited JSON: one object per line. The VTEP answers
- * the requests of a connection one after the other. src/schema/control.ts defines the requests.
+ * src/schema/commands.ts has the commands, `GET /v1/openapi.json` describes them, and docs/api.md shows them with curl.
+ * A connection may be kept for several requests. The VTEP answers them one after the other.
  *
- *     -> {"command":"counters"}
- *     <- {"ok":true,"result":{"vtep":{...},"engine":{...}}}
- *     -> {"command":"fdb","vni":4097}
- *     <- {"ok":true,"more":true,"result":[{...},{...}]}
- *     <- {"ok":true,"result":[{...}]}
- *     -> {"command":"fly"}
- *     <- {"ok":false,"error":"command: expected one of fdb, neighbors, ..."}
+ *     curl --unix-socket /run/vtep.sock http://vtep/v1/counters
+ *     curl --unix-socket /run/vtep.sock http://vtep/v1/fdb?vni=4097
+ *     curl --unix-socket /run/vtep.sock --json '{"vni":4097,"address":"192.168.1.26"}' http://vtep/v1/peers
  *
- * A listing and a capture reply with a list. A long list takes several lines: `result` holds a part of it, and every line
- * but the last has `"more":true`. A line with `"ok":false` ends a reply as well.
+ * A list is one JSON array with an entry on each line, written in pieces. If it fails in the middle, the VTEP ends the
+ * connection within the array, and the chunked encoding without its last chunk.
  *
- * A capture writes its first line when it starts to record, further ones as packets pass, and at least one per second,
- * with an empty list if no packet passed. `dropped` counts the packets so far that passed but are not in the list,
- * because the client or the VTEP was too slow. The capture ends when the client closes the connection.
- *
- *     -> {"command":"capture","count":2,"seconds":10}
- *     <- {"ok":true,"more":true,"result":[],"dropped":0}
- *     <- {"ok":true,"more":true,"result":[{"time":"1700000000000000000","place":"eth0",...}],"dropped":0}
- *     <- {"ok":true,"result":[{...}],"dropped":0}
+ * A stream of events has a JSON object on each line: `{"event":"status","dropped":0}` at its start, and at least once per
+ * second; `{"event":"packet",...}` for a packet of a capture; `{"event":"end"}` at its end. If it fails,
+ * `{"event":"error","error":{...}}` is the last line. A stream without one of the two was cut. `dropped` counts the
+ * packets so far that passed but are not in the stream, because the client or the VTEP was too slow.
  *
  * No client can stop or delay the data path, or make the VTEP's memory grow: see `ControlLimits`.
  */
 import { existsSync, lstatSync, rmSync } from 'node:fs';
+import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import { parseRequest, type Reply, type Request } from '../schema/index.js';
-import { codeOf, HostError } from './error.js';
-import { type Page } from './pages.js';
+import { type Request } from '../schema/index.js';
+import { Client, rawError, Turns } from './control-client.js';
+import { codeOf, HostError, RequestError } from './error.js';
 
 /** Limits on the VTEP's time and memory that one client may use. */
 export interface ControlLimits {
   /**
    * Most connections at a time. A further connection replaces the one that has been idle longest; if none is idle, the
-   * new one is closed.
+   * new one is closed. A connection is idle until the VTEP has received the whole of a request.
    */
   clients: number;
-  /** Most UTF-16 code units of one request. A connection buffers at most that and one read of the socket. */
+  /** Most bytes of the body of one request. A connection buffers at most that and one read of the socket. */
   request: number;
-  /** Milliseconds that a client may leave a line of a reply unread; then the connection is closed. */
+  /** Most bytes of the first line and the headers of one request. */
+  headers: number;
+  /** Most requests that a client may send ahead, before the first of them is answered. */
+  ahead: number;
+  /** Milliseconds that a client may leave a part of a response unread; then the connection is closed. */
   stall: number;
   /** Milliseconds that a connection may have no request in progress; then it is closed. */
   idle: number;
-  /** Milliseconds that a client has to read the rest of its replies when the VTEP stops. */
+  /** Milliseconds that a client has to read the rest of its responses when the VTEP stops. */
   grace: number;
 }
 
-const LIMITS: ControlLimits = { clients: 64, request: 1 << 18, stall: 10_000, idle: 300_000, grace: 500 };
+const LIMITS: ControlLimits = {
+  clients: 64,
+  request: 1 << 18,
+  headers: 1 << 13,
+  ahead: 32,
+  stall: 10_000,
+  idle: 300_000,
+  grace: 500,
+};
 
 /**
- * Returns the result of a request, or its pages one by one.
+ * Returns the result of a request: a value, an array, or an `AsyncIterable<Page>` for a list and a stream of events.
  * @param gone Aborted when the client disconnects or the VTEP stops: the pages then end.
  */
 export type Handler = (request: Request, gone: AbortSignal) => Promise<unknown>;
@@ -81,17 +86,18 @@ export async function serveControl(
   await clear(path);
   const bounds = { ...LIMITS, ...limits };
   const turns = new Turns();
-  const clients = new Set<Client>();
+  const clients = new Map<Socket, Client>();
+  const http = parserOf(bounds, clients);
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     if (clients.size >= bounds.clients && !closeIdle(clients)) {
-      const error = `${bounds.clients} clients are connected, which is the limit; close one of them`;
+      const message = `${bounds.clients} clients are connected, which is the limit; close one of them`;
       socket.on('error', () => socket.destroy());
-      socket.end(lineOf({ ok: false, error }), () => socket.destroy());
+      socket.end(rawError(new RequestError('unavailable', message)), () => socket.destroy());
       return;
     }
-    const client = new Client(socket, handle, bounds, turns);
-    clients.add(client);
-    socket.on('close', () => clients.delete(client));
+    clients.set(socket, new Client(socket, handle, bounds, turns));
+    socket.on('close', () => clients.delete(socket));
+    http.emit('connection', socket);
   });
   await listen(server, path);
   return {
@@ -102,207 +108,47 @@ export async function serveControl(
           clearTimeout(late);
           resolve(); // Node has removed the path
         });
-        for (const client of clients) client.end();
+        for (const client of clients.values()) client.end();
       }),
   };
 }
 
+/**
+ * Parses the requests of connections that it is given with the event `connection`, and never listens itself: its own
+ * timeouts do not distinguish a client that is slow from one that waits.
+ */
+function parserOf(limits: ControlLimits, clients: ReadonlyMap<Socket, Client>): HttpServer {
+  const http = createHttpServer({
+    maxHeaderSize: limits.headers,
+    requireHostHeader: false,
+    keepAliveTimeout: 0,
+    headersTimeout: 0,
+    requestTimeout: 0,
+  });
+  // A client may close its side once it has sent its request, as `nc -N` does.
+  Object.assign(http, { httpAllowHalfOpen: true });
+  return http
+    .on('request', (request, response) => clients.get(request.socket)?.add({ request, response }))
+    .on('checkContinue', (request, response) =>
+      clients.get(request.socket)?.add({ request, response, expects: 'continue' }),
+    )
+    .on('checkExpectation', (request, response) =>
+      clients.get(request.socket)?.add({ request, response, expects: 'unknown' }),
+    )
+    .on('connect', ({ socket }) =>
+      clients.get(socket)?.refuse(new RequestError('method-not-allowed', 'this socket is no proxy')),
+    )
+    .on('clientError', (error, socket) => clients.get(socket as Socket)?.malformed(error));
+}
+
 /** Closes the connection that has been idle longest. @returns false if none is idle. */
-function closeIdle(clients: Set<Client>): boolean {
+function closeIdle(clients: Map<Socket, Client>): boolean {
   let oldest: Client | undefined;
-  for (const client of clients) if (client.idleSince < (oldest?.idleSince ?? Infinity)) oldest = client;
+  for (const client of clients.values()) if (client.idleSince < (oldest?.idleSince ?? Infinity)) oldest = client;
   if (oldest === undefined) return false;
-  clients.delete(oldest);
+  clients.delete(oldest.socket);
   oldest.destroy();
   return true;
-}
-
-/** One connection. It answers requests one at a time, and reads them only as fast as it answers them. */
-class Client {
-  /** When the last request was answered, or `Infinity` while one is in progress. */
-  idleSince = performance.now();
-  readonly #socket: Socket;
-  readonly #handle: Handler;
-  readonly #limits: ControlLimits;
-  readonly #turns: Turns;
-  readonly #gone = new AbortController();
-  /** Received text that has not been answered yet. */
-  #text = '';
-  /** The client sends no more, or no further request is accepted. */
-  #ended = false;
-  /** Called on new text, end of input, or an empty send buffer. */
-  #wake: () => void = () => undefined;
-
-  constructor(socket: Socket, handle: Handler, limits: ControlLimits, turns: Turns) {
-    this.#socket = socket;
-    this.#handle = handle;
-    this.#limits = limits;
-    this.#turns = turns;
-    socket.setEncoding('utf8');
-    socket.on('data', (data: string) => {
-      this.#text += data;
-      socket.pause(); // until all of it is answered
-      this.#wake();
-    });
-    socket.on('end', () => {
-      this.#ended = true;
-      this.#wake();
-    });
-    socket.on('drain', () => this.#wake());
-    socket.on('error', () => socket.destroy());
-    socket.on('close', () => {
-      this.#ended = true;
-      this.#gone.abort();
-      this.#wake();
-    });
-    void this.#serve();
-  }
-
-  /** Closes the connection after the reply in progress. */
-  end(): void {
-    this.#ended = true;
-    this.#text = '';
-    this.#gone.abort();
-    this.#wake();
-  }
-
-  destroy(): void {
-    this.#socket.destroy();
-  }
-
-  async #serve(): Promise<void> {
-    for (let line = await this.#line(); line !== null; line = await this.#line()) {
-      this.idleSince = Infinity;
-      await this.#turns.next();
-      if (line.length > this.#limits.request) {
-        await this.#write({
-          ok: false,
-          error: `a request must be one line of at most ${this.#limits.request} characters`,
-        });
-        return this.#linger();
-      }
-      if (line.trim() !== '') await this.#answer(line);
-      this.idleSince = performance.now();
-    }
-    // Replies that the client does not read must not hold the connection.
-    const late = setTimeout(() => this.destroy(), this.#limits.stall);
-    this.#socket.end(() => this.#socket.destroy()).on('close', () => clearTimeout(late));
-  }
-
-  /**
-   * Closes the connection after the client has sent the rest of what it is sending, or after the grace period: a client
-   * whose write fails may not read the reply.
-   */
-  async #linger(): Promise<void> {
-    this.#socket.end();
-    this.idleSince = performance.now();
-    const deadline = this.idleSince + this.#limits.grace;
-    for (let left = this.#limits.grace; left > 0 && !this.#ended; left = deadline - performance.now()) {
-      this.#text = '';
-      this.#socket.resume();
-      await this.#woken(left);
-    }
-    this.#socket.destroy();
-  }
-
-  /** Returns the next request, or `null` after the last. A line that is too long may be truncated. */
-  async #line(): Promise<string | null> {
-    for (;;) {
-      const end = this.#text.indexOf('\n');
-      if (end >= 0) {
-        const line = this.#text.slice(0, end);
-        this.#text = this.#text.slice(end + 1);
-        return line;
-      }
-      if (this.#text.length > this.#limits.request || (this.#ended && this.#text !== '')) {
-        const line = this.#text;
-        this.#text = '';
-        return line;
-      }
-      if (this.#ended) return null;
-      this.#socket.resume();
-      const left = this.idleSince + this.#limits.idle - performance.now(); // parts of a request do not extend it
-      if (!(await this.#woken(left))) this.destroy();
-    }
-  }
-
-  async #answer(line: string): Promise<void> {
-    try {
-      const result = await this.#handle(parseRequest(parseJson(line)), this.#gone.signal);
-      if (isPages(result)) await this.#writePages(result);
-      else await this.#write({ ok: true, result });
-    } catch (error) {
-      await this.#write({ ok: false, error: (error as Error).message });
-    }
-  }
-
-  async #writePages(pages: AsyncIterable<Page>): Promise<void> {
-    for await (const { last, result, ...rest } of pages) {
-      const more = last === true ? {} : { more: true as const };
-      if (!(await this.#write({ ok: true, ...more, result, ...rest })) || last === true) return;
-      await this.#turns.next();
-    }
-    await this.#write({ ok: true, result: [] });
-  }
-
-  /**
-   * Writes a line and waits until the client has read it, or most of it: the system buffers some 200 KiB per socket.
-   * @returns false if the client has disconnected, or was disconnected because it does not read.
-   */
-  async #write(reply: Reply): Promise<boolean> {
-    const socket = this.#socket;
-    if (!socket.writable) return false;
-    if (socket.write(lineOf(reply))) return true;
-    const deadline = performance.now() + this.#limits.stall;
-    while (socket.writable && socket.writableNeedDrain)
-      if (!(await this.#woken(deadline - performance.now()))) this.destroy();
-    return socket.writable;
-  }
-
-  /** Waits for an event. @returns false if none came within `milliseconds`. */
-  #woken(milliseconds: number): Promise<boolean> {
-    return new Promise((resolve) => {
-      const settle = (woken: boolean): void => {
-        clearTimeout(timer);
-        this.#wake = () => undefined;
-        resolve(woken);
-      };
-      const timer = setTimeout(() => settle(false), Math.max(0, milliseconds));
-      timer.unref();
-      this.#wake = () => settle(true);
-    });
-  }
-}
-
-/**
- * Gives one turn in each round of the event loop, in order of request. The packets and timers of this thread therefore
- * wait for at most one page of one client, regardless of the number of clients.
- */
-class Turns {
-  #last: Promise<void> = Promise.resolve();
-
-  next(): Promise<void> {
-    return (this.#last = this.#last.then(() => new Promise((resolve) => setImmediate(resolve))));
-  }
-}
-
-function isPages(result: unknown): result is AsyncIterable<Page> {
-  return typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
-}
-
-/** @throws HostError */
-function parseJson(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch (error) {
-    // Without the part of the request that V8 quotes: it may have a key.
-    const why = (error as Error).message.replace(/, (?:\.\.\.)?".*$/s, '');
-    throw new HostError(`a request must be a JSON object on one line: ${why}`);
-  }
-}
-
-function lineOf(reply: Reply): string {
-  return `${JSON.stringify(reply)}\n`;
 }
 
 function listen(server: Server, path: string): Promise<void> {

@@ -1,3 +1,5 @@
+import { type ErrorCode, type ErrorField } from '../schema/index.js';
+
 /** Something on this host prevents the operation. The message says what, where, and how to fix it. */
 export class HostError extends Error {
   /** Path of the configuration value that the error is about: `taps[0].netns`; empty if it is about none. */
@@ -12,6 +14,27 @@ export class HostError extends Error {
     this.name = 'HostError';
     this.lines = lines;
     this.path = options?.path;
+  }
+}
+
+/**
+ * Why a request to a running VTEP fails, with a code that programs rely on: one of the API, or, of a client, `unreachable`
+ * if no VTEP listens, and `timeout` if it does not answer in time.
+ */
+export class RequestError extends HostError {
+  readonly code: ErrorCode | 'unreachable' | 'timeout';
+  /** The fields of the request that are wrong. */
+  readonly fields: readonly ErrorField[];
+
+  constructor(
+    code: RequestError['code'],
+    message: string | readonly string[],
+    options?: ErrorOptions & { fields?: readonly ErrorField[] },
+  ) {
+    super(message, options);
+    this.name = 'RequestError';
+    this.code = code;
+    this.fields = options?.fields ?? [];
   }
 }
 

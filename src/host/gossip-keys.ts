@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { lstatSync } from 'node:fs';
 import { Keyring } from '../gossip/memberlist/index.js';
 import { type Plan } from '../schema/index.js';
-import { about, codeOf, HostError } from './error.js';
+import { about, codeOf, HostError, RequestError } from './error.js';
 import { readPrivate, writePrivate } from './private-file.js';
 
 const LENGTHS = [16, 24, 32];
@@ -79,27 +79,31 @@ export function listKeys(ring: Keyring): KeyListing[] {
 /**
  * Finds a key of a ring by its fingerprint or its base64 text.
  * @param advice What to do if it is not.
- * @throws HostError if it is not in the ring.
+ * @throws RequestError if it is not in the ring.
  */
 export function findKey(ring: Keyring, text: string, advice = ''): Uint8Array {
   const given = keyOf(text);
   const found = ring.keys.find((key) => (given === null ? fingerprint(key) === text.toLowerCase() : same(key, given)));
   if (found !== undefined) return found;
   const known = listKeys(ring).map((key) => key.fingerprint);
-  throw new HostError(
-    given === null && !/^[0-9a-f]{8}$/i.test(text)
-      ? `the key ${wrong(text)}, and is not a fingerprint of 8 hexadecimal digits`
-      : `key ${given === null ? text : fingerprint(given)} is not in the ring, which has ${known.join(', ')}${advice}`,
+  if (given === null && !/^[0-9a-f]{8}$/i.test(text))
+    throw new RequestError(
+      'invalid-request',
+      `the key ${wrong(text)}, and is not a fingerprint of 8 hexadecimal digits`,
+    );
+  throw new RequestError(
+    'not-found',
+    `key ${given === null ? text : fingerprint(given)} is not in the ring, which has ${known.join(', ')}${advice}`,
   );
 }
 
 /**
  * Reads a key in base64.
- * @throws HostError if it is not a key.
+ * @throws RequestError if it is not a key.
  */
 export function requireKey(text: string): Uint8Array {
   const key = keyOf(text);
-  if (key === null) throw new HostError(`the key ${wrong(text)}`);
+  if (key === null) throw new RequestError('invalid-request', `the key ${wrong(text)}`);
   return key;
 }
 

@@ -2,7 +2,7 @@
 import { type OverlayEndpoint, type OverlaySink } from '../gossip/networkdb/index.js';
 import { canonicalEndpoint, canonicalIp, type Plan } from '../schema/index.js';
 import { type MachineRequest, type Requests } from './requests.js';
-import { HostError } from './error.js';
+import { RequestError } from './error.js';
 
 /** A request to add or remove a peer or an endpoint. The gossip makes the same changes. */
 type Change = Extract<MachineRequest, { command: 'add-peer' | 'remove-peer' | 'add-endpoint' | 'remove-endpoint' }>;
@@ -70,7 +70,7 @@ export class GossipTables implements OverlaySink {
 
   /**
    * Passes a request to the engine.
-   * @throws HostError if it removes an entry that the gossip announces; SchemaError, RangeError like the engine.
+   * @throws RequestError if it removes an entry that the gossip announces; SchemaError, RangeError like the engine.
    */
   async change(request: Change): Promise<unknown> {
     const name = this.#nameOf(request);
@@ -82,7 +82,7 @@ export class GossipTables implements OverlaySink {
     const configured = this.#configured.delete(name);
     if (!this.#announced.has(name)) return this.#engine.ask(request);
     if (configured) return { removed: true };
-    throw new HostError('the gossip announces it; it is removed when its host withdraws it');
+    throw new RequestError('conflict', 'the gossip announces it; it is removed when its host withdraws it');
   }
 
   #nameOf(request: Change): string {

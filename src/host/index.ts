@@ -21,7 +21,7 @@ export {
   type Settings,
 } from './data-plane.js';
 export { chooseEngine, createEngine } from './engine.js';
-export { about, codeOf, HostError } from './error.js';
+export { about, codeOf, HostError, RequestError } from './error.js';
 export { GossipHost, type GossipOptions, type Companion } from './gossip.js';
 export {
   fingerprint,
@@ -79,3 +79,4 @@ export { TapChannel, type TapEvents } from './tap.js';
 export { type EngineReport } from './troubles.js';
 export { IFF_VNET_HDR, inspectTap, openTap, type OpenTap } from './tun.js';
 export { overhead, pathTo, requireLocal, type Path } from './underlay.js';
+export { version } from './version.js';

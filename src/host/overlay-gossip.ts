@@ -25,7 +25,7 @@ import {
 } from '../schema/index.js';
 import { conflictOverText, conflictText } from './conflict-text.js';
 import { type MachineRequest, type Requests } from './requests.js';
-import { HostError } from './error.js';
+import { RequestError } from './error.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
@@ -270,8 +270,9 @@ export class OverlayGossip {
         return this.#changeKeys((ring) => {
           const key = findKey(ring, request.key);
           if (key === ring.primary)
-            throw new HostError(
-              `key ${fingerprint(key)} encrypts outgoing messages; run "vtep gossip use" with another key first`,
+            throw new RequestError(
+              'key-in-use',
+              `key ${fingerprint(key)} encrypts outgoing messages: use another one first`,
             );
           ring.remove(key);
         });
@@ -280,7 +281,7 @@ export class OverlayGossip {
 
   /**
    * Adds or removes a peer or an endpoint for the control socket; announces or withdraws an endpoint of this host.
-   * @throws HostError if another host holds one of the endpoint's addresses; SchemaError if it is outside the subnet.
+   * @throws RequestError if another host holds one of the endpoint's addresses; SchemaError if it is outside the subnet.
    */
   async change(request: Parameters<GossipTables['change']>[0]): Promise<unknown> {
     const { vni, command } = request;
@@ -298,7 +299,7 @@ export class OverlayGossip {
       ]);
     if (command === 'add-endpoint' && network?.local.has(this.#idOf(network.id, endpoint)) === false) {
       const conflict = network.peers.conflictOf(this.#localEndpoint(network, endpoint));
-      if (conflict !== null) throw new HostError(conflictText(conflict, this.plan.name));
+      if (conflict !== null) throw new RequestError('conflict', conflictText(conflict, this.plan.name));
     }
     const result = await this.#tables.change(request);
     if (command === 'add-endpoint') {
@@ -461,7 +462,7 @@ export class OverlayGossip {
 
   #ring(): Keyring {
     if (this.#keyring === undefined)
-      throw new HostError('this agent does not encrypt its gossip: it was started without --key');
+      throw new RequestError('no-keys', 'this agent does not encrypt its gossip: it has no keys');
     return this.#keyring;
   }
 

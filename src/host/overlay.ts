@@ -14,7 +14,7 @@ import { serveControl, type Control } from './control.js';
 import { settingsOf, type AttachedLink, type DataPlane, type EngineCounters, type EngineFacts } from './data-plane.js';
 import { inPlace } from './device.js';
 import { chooseEngine } from './engine.js';
-import { about, HostError } from './error.js';
+import { about, HostError, RequestError } from './error.js';
 import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
 import { OverlayTaps, type OverlayTap } from './overlay-taps.js';
 import { requireKeys } from './gossip-keys.js';
@@ -24,6 +24,7 @@ import { type Logger } from './log.js';
 import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
 import { applyMtus, segmentMtus, warnOfMtu, type SegmentMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
+import { packetEvents } from './pages.js';
 import { changesOf, endpointOf, segmentOf, type OwnEndpoint } from './plan-changes.js';
 import { Requests } from './requests.js';
 import { requireSocketDirectory } from './socket-path.js';
@@ -322,7 +323,7 @@ export class Overlay {
       return {};
     }
     if (isGossipRequest(request)) {
-      if (gossip === undefined) throw new HostError('this VTEP has no gossip; start it with "vtep agent"');
+      if (gossip === undefined) throw new RequestError('no-gossip', 'this VTEP has no gossip: it is no agent');
       return gossip.answer(request);
     }
     switch (request.command) {
@@ -334,7 +335,7 @@ export class Overlay {
       case 'remotes':
         return engine.list(request);
       case 'capture':
-        return engine.capture(request, gone);
+        return packetEvents(engine.capture(request, gone));
       case 'explain':
         return this.#health.explain((await engine.explain(request)) as Explanation);
     }

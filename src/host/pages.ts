@@ -40,3 +40,13 @@ export async function* pagesOf(entries: Iterable<unknown>): AsyncGenerator<Page>
     last = page.last;
   }
 }
+
+export function isPages(result: unknown): result is AsyncIterable<Page> {
+  return typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
+}
+
+/** The pages of a capture as events of the API: each packet is one of kind `packet`. */
+export async function* packetEvents(pages: AsyncIterable<Page>): AsyncGenerator<Page> {
+  for await (const page of pages)
+    yield { ...page, result: page.result.map((packet) => ({ event: 'packet', ...(packet as object) })) };
+}

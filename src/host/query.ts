@@ -1,12 +1,12 @@
 /** Asks a running VTEP and checks its answer, so that the caller can use it as its type says. */
-import { type Request } from '../schema/index.js';
+import { type ControlRequest } from '../schema/index.js';
 import { ask, follow, type AskOptions } from './ask.js';
 import { HostError } from './error.js';
 import { type Page } from './pages.js';
 import { checkResult, type Question, type Results } from './replies.js';
 
 /** A request with a given command. */
-type Asked<Q extends Question> = Request & { command: Q };
+type Asked<Q extends Question> = ControlRequest & { command: Q };
 
 /**
  * Sends a request to the VTEP that listens at `path`, and returns the whole result.

@@ -1,22 +1,8 @@
-/**
- * The results of requests to a running VTEP: their schemas, by which a client checks them before use. The process behind
- * a control socket may be another program, another version, or hostile.
- *
- * Fields that a later version adds are ignored. Texts are bounded, because a table pads every cell to the longest one.
- */
-import { FormatRegistry, Type, type TSchema } from '@sinclair/typebox';
+/** The results of requests to a running VTEP, which a client checks before use. */
+import { type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { isIP } from 'node:net';
-import { findProblems, MAX_SNAP, problemText, type Command } from '../schema/index.js';
-import {
-  COUNTS,
-  DROPS,
-  type Explanation,
-  type FdbListing,
-  type NeighborListing,
-  type RemoteListing,
-} from '../vtep/index.js';
-import { MAX_VNI } from '../vxlan/index.js';
+import { COMMANDS, findProblems, problemText, type Command } from '../schema/index.js';
+import { DROPS, type Explanation, type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
 import { type Captured } from './capture.js';
 import { HostError } from './error.js';
 import { type KeyListing } from './gossip-keys.js';
@@ -26,7 +12,10 @@ import { type AllCounters } from './overlay.js';
 /** An entry of a listing, with the network that it is in. */
 type Listed<T> = T & { vni: number };
 
-/** The result of each request that a client reads. For a listing or a capture: the whole list. */
+/**
+ * The result of each command: for a listing or a stream, the whole list; for a capture, its packets. The schemas in the
+ * table of commands describe the same.
+ */
 export interface Results {
   fdb: Listed<FdbListing>[];
   neighbors: Listed<NeighborListing>[];
@@ -41,135 +30,17 @@ export interface Results {
   'install-key': KeyListing[];
   'use-key': KeyListing[];
   'remove-key': KeyListing[];
+  'add-peer': object;
+  'remove-peer': { removed: boolean };
+  'add-endpoint': object;
+  'remove-endpoint': { removed: boolean };
+  stop: object;
+  version: { version: string };
+  openapi: { openapi: string; paths: object };
 }
 
-/** Commands whose result a client reads. */
+/** The commands that a client may ask. */
 export type Question = Extract<Command, keyof Results>;
-
-/** Latest time that `Date` represents, in milliseconds since 1970. */
-const LATEST = 8.64e15;
-
-/** Most members of a list within an entry, such as the members of a network. */
-const MANY = 16_384;
-
-FormatRegistry.Set('weft-any-ip', (value) => isIP(value) !== 0 && !value.includes('%'));
-
-const flag = Type.Boolean();
-const text = Type.String({ maxLength: 1024, expected: 'a text of at most 1024 characters' });
-const count = Type.Integer({ minimum: 0, expected: 'an integer of 0 or more' });
-const milliseconds = Type.Number({ minimum: 0, maximum: LATEST, expected: 'milliseconds' });
-const port = Type.Integer({ minimum: 0, maximum: 65_535, expected: 'a port' });
-const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: 'a VNI' });
-const textOrNull = Type.Union([text, Type.Null()], { expected: 'a text or null' });
-const countOrNull = Type.Union([count, Type.Null()], { expected: 'an integer or null' });
-const texts = Type.Array(text, { maxItems: MANY });
-/** Most names of a record of counts; those of an agent are some 60. */
-const MAX_NAMES = 1024;
-/** Counts by name: at least those of `names`. */
-const counts = (names: readonly string[] = []): TSchema =>
-  Type.Intersect([
-    Type.Record(Type.String({ pattern: '^[A-Za-z][\\w -]{0,63}$' }), count, {
-      additionalProperties: false,
-      maxProperties: MAX_NAMES,
-    }),
-    Type.Object(Object.fromEntries(names.map((name) => [name, count]))),
-  ]);
-const byName = { counts: counts(COUNTS.map(([name]) => name)), drops: counts() };
-const engine = {
-  ...Object.fromEntries(
-    ['framesRead', 'framesWritten', 'datagramsReceived', 'datagramsSent', 'sendQueue'].map((name) => [name, count]),
-  ),
-  ...Object.fromEntries(
-    [
-      ...['tapDrops', 'superFramesRead', 'superFramesWritten'],
-      ...['readCalls', 'writeCalls', 'sendCalls', 'receiveCalls', 'pollCalls'],
-    ].map((name) => [name, Type.Optional(count)]),
-  ),
-  writeErrors: counts(),
-  sendErrors: counts(),
-  receiveErrors: counts(),
-};
-const gossip = {
-  members: counts(),
-  awareness: count,
-  entries: count,
-  queued: count,
-  conflicts: count,
-  conflictsSeen: count,
-  memberlist: counts(),
-  networkdb: counts(),
-};
-const party = Type.Object({ node: text, vtep: Type.Optional(text), since: milliseconds });
-const conflict = Type.Object({
-  network: text,
-  kind: Type.Union([Type.Literal('ip'), Type.Literal('mac'), Type.Literal('parameters')]),
-  value: text,
-  holds: text,
-  holder: party,
-  refused: party,
-});
-const state = Type.Union(
-  (['alive', 'suspect', 'dead', 'left'] as const).map((word) => Type.Literal(word)),
-  { expected: 'the state of a member' },
-);
-const key = Type.Object({ fingerprint: text, bits: count, primary: flag });
-const udpEnd = Type.Object({
-  address: Type.String({ maxLength: 45, format: 'weft-any-ip', expected: 'an IP address' }),
-  port,
-});
-
-/** The schema of each entry of a list. */
-const ENTRIES = {
-  fdb: Type.Object({ vni, mac: text, static: flag, age: milliseconds, port: textOrNull, vtep: textOrNull }),
-  neighbors: Type.Object({ vni, ip: text, mac: text, vtep: textOrNull, hidden: flag }),
-  peers: Type.Object({ vni, address: text, port }),
-  remotes: Type.Object({ address: text, port, mtu: countOrNull, undelivered: count, reason: text }),
-  capture: Type.Object({
-    time: Type.String({ pattern: '^\\d{1,19}$', expected: 'nanoseconds since 1970, as decimal digits' }),
-    place: text,
-    direction: Type.Union([Type.Literal('in'), Type.Literal('out')]),
-    length: Type.Integer({ minimum: 0, maximum: 0xffff_ffff, expected: 'a length in bytes' }),
-    data: Type.String({
-      pattern: '^([0-9a-fA-F]{2})*$',
-      maxLength: 2 * MAX_SNAP,
-      expected: 'bytes in hexadecimal, two digits each',
-    }),
-    source: Type.Optional(udpEnd),
-    destination: Type.Optional(udpEnd),
-  }),
-  members: Type.Object({ name: text, address: text, port, state, incarnation: count, since: text, self: flag }),
-  networks: Type.Object({
-    network: text,
-    vni,
-    subnet: text,
-    attached: flag,
-    inSync: flag,
-    local: count,
-    remote: count,
-    members: texts,
-    refused: count,
-    conflicts: Type.Array(conflict, { maxItems: MANY }),
-  }),
-  keys: key,
-  'install-key': key,
-  'use-key': key,
-  'remove-key': key,
-} satisfies { [Q in Exclude<Question, keyof typeof VALUES>]: TSchema & { static: Results[Q][number] } };
-
-/** The schemas of results that are not lists. */
-const VALUES = {
-  counters: Type.Object({
-    vtep: Type.Object({ ...byName, segments: Type.Array(Type.Object({ vni, ...byName })) }),
-    engine: Type.Object(engine),
-    gossip: Type.Optional(Type.Object(gossip)),
-  }) as TSchema,
-  explain: Type.Object({
-    steps: Type.Array(Type.Object({ stage: text, text }), { maxItems: MANY }),
-    delivered: texts,
-    transmitted: texts,
-    dropped: textOrNull,
-  }) as TSchema,
-};
 
 /**
  * Checks the result of a request, or a part of it if it is a list.
@@ -177,14 +48,21 @@ const VALUES = {
  * @throws HostError with the first thing that does not fit.
  */
 export function checkResult<Q extends Question>(question: Q, result: unknown, path: string): Results[Q] {
-  if (question in VALUES) requireFit(VALUES[question as keyof typeof VALUES], result, '', question, path);
+  const { kind, result: described } = COMMANDS[question];
+  const schema = described as unknown as TSchema;
+  if (kind === 'value') requireFit(schema, result, '', question, path);
   else {
     if (!Array.isArray(result)) throw misfit('expected a list', question, path);
-    const schema = ENTRIES[question as keyof typeof ENTRIES];
-    result.forEach((entry, i) => requireFit(schema, entry, `[${i}]`, question, path));
+    const whole = question === 'capture' ? (entry: unknown): unknown => withEvent(entry) : undefined;
+    result.forEach((entry, i) => requireFit(schema, whole?.(entry) ?? entry, `[${i}]`, question, path));
   }
   if (question === 'counters') completeDrops(result as AllCounters);
   return result as Results[Q];
+}
+
+/** A packet as the event that it was, which its schema describes. */
+function withEvent(packet: unknown): unknown {
+  return { ...(packet as object), event: 'packet' };
 }
 
 /** An older VTEP does not count the reasons that later versions added. */

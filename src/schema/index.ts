@@ -1,6 +1,10 @@
 /** Schemas of the configuration file and of the control socket, with their types, checks and messages. No I/O. */
 export { CONFIG, MAX_MTU, MIN_MTU } from './config.js';
-export { MAX_COUNT, MAX_PACKET, MAX_SECONDS, MAX_SNAP, parseRequest, REQUESTS } from './control.js';
+export { COMMANDS, MAX_COUNT, MAX_PACKET, MAX_SECONDS, type CommandEntry, type Kind, type Method } from './commands.js';
+export { ERROR_BODY, errorField, ERRORS, type ErrorBody, type ErrorCode, type ErrorField } from './errors.js';
+export { EVENTS_TYPE, JSON_TYPE, openApi } from './openapi.js';
+export { MAX_SNAP } from './results.js';
+export { httpRequestOf, parseRequest, requestOf, routeOf, type HttpRequest, type Route } from './routes.js';
 export {
   canonicalEndpoint,
   ownEndpoint,
@@ -24,6 +28,7 @@ export type {
   CaptureRequest,
   Command,
   Config,
+  ControlRequest,
   Endpoint,
   EngineName,
   Gossip,
@@ -32,7 +37,6 @@ export type {
   JsonSchema,
   ListRequest,
   Proxy,
-  Reply,
   Request,
   Segment,
   Tap,

@@ -99,8 +99,9 @@ function finding(error: ValueError): Omit<Problem, 'path'> {
     if (typeof schema['expectedKey'] === 'string') return { expected: schema['expectedKey'], given: key };
     const known = Object.keys((schema['properties'] ?? {}) as object);
     const meant = closest(key, known);
+    const all = known.length === 0 ? 'there are none' : `the fields are ${known.join(', ')}`;
     return {
-      reason: `unknown field; ${meant === undefined ? `the fields are ${known.join(', ')}` : `did you mean "${meant}"?`}`,
+      reason: `unknown field; ${meant === undefined ? all : `did you mean "${meant}"?`}`,
       given,
     };
   }

@@ -184,16 +184,11 @@ export type GossipRequest = Extract<
 /** Requests for listings. */
 export type ListRequest = Extract<Request, { command: 'fdb' | 'neighbors' | 'peers' | 'remotes' }>;
 export type CaptureRequest = Extract<Request, { command: 'capture' }>;
-export type Command = Request['command'];
-
-/** One line of a reply; src/host/control.ts documents the protocol. */
-export type Reply =
-  | {
-      ok: true;
-      result: unknown;
-      /** `result` is a part of a list; another line follows. */
-      more?: true;
-      /** For a capture: number of packets so far that passed but are not in the list. */
-      dropped?: number;
-    }
-  | { ok: false; error: string };
+/** A request over the control socket: one to the VTEP, or one that the socket itself answers. */
+export type ControlRequest =
+  | Request
+  /** The version of the program. */
+  | { command: 'version' }
+  /** The OpenAPI description of all commands. */
+  | { command: 'openapi' };
+export type Command = ControlRequest['command'];

@@ -432,11 +432,17 @@ const SHAPES: Readonly<Record<string, unknown>> = {
   ],
 };
 
+const OK = 'HTTP/1.1 200 OK\r\n\r\n';
+const refusal = (error: unknown): string => `HTTP/1.1 409 Conflict\r\n\r\n${JSON.stringify({ error })}\n`;
+
 /** A process that answers like a VTEP, with texts of the test's choice. */
 async function serve(path: string, answer: (command: string) => string): Promise<Server> {
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
-    socket.once('data', (data) => socket.end(answer((JSON.parse(data.toString()) as { command: string }).command)));
+    socket.once('data', (data) => {
+      const [, word] = /^\w+ \/v1\/(\w+)/.exec(data.toString())!;
+      socket.end(answer(word!));
+    });
   });
   await new Promise<void>((resolve) => server.listen(path, resolve));
   return server;
@@ -469,11 +475,17 @@ for (const request of REQUESTS)
         // The numbers, addresses and bytes of a capture must be valid for it to be printed at all.
         const result =
           command === 'capture' ? (value as object[]).map((one) => ({ ...one, place: evil })) : poisoned(value, evil);
-        return `${JSON.stringify({ ok: true, result })}\n`;
+        if (command !== 'capture') return `${OK}${JSON.stringify(result)}\n`;
+        const events = [...(result as object[]).map((one) => ({ event: 'packet', ...one })), { event: 'end' }];
+        return `${OK}${events.map((one) => `${JSON.stringify(one)}\n`).join('')}`;
       };
       for (const answer of [
         shapes,
-        () => `${JSON.stringify({ ok: false, error: `${evil}\n${FORGED}` })}\n`,
+        () => refusal({ code: 'conflict', message: `${evil}\n${FORGED}` }),
+        () => refusal({ code: 'conflict', message: 'x', fields: [{ path: evil, message: `${evil}\n${FORGED}` }] }),
+        () => refusal(evil),
+        () => `${OK}${evil}\n`,
+        () => `HTTP/1.1 200 ${evil}\r\n\r\n[]`,
         () => `${evil}\n`,
       ]) {
         const server = await serve(path, answer);

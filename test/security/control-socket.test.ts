@@ -24,6 +24,7 @@ import { ask, serveControl, type Control } from '../../src/host/index.js';
 import { requireSocketDirectory } from '../../src/host/socket-path.js';
 import { must, REPOSITORY } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
+import { get } from '../support/unix-http.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-control-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
@@ -167,8 +168,11 @@ clients('a request of 1 GB: 64 MiB of memory at most, and the connection ends', 
   const before = memoryOf(server.pid);
   for (const [piece, what] of [
     ['x'.repeat(1 << 20), 'without an end'],
-    [`{"command":"fdb","a":"${'x'.repeat(1 << 20)}`, 'of JSON'],
-    ['['.repeat(1 << 20), 'of brackets'],
+    [`POST /v1/peers HTTP/1.1\r\nContent-Length: ${1 << 30}\r\n\r\n${'x'.repeat(1 << 20)}`, 'with a body'],
+    [`GET /v1/fdb HTTP/1.1\r\nX: ${'x'.repeat(1 << 20)}`, 'with a header'],
+    [`POST /v1/peers HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n${'1\r\nx\r\n'.repeat(1 << 18)}`, 'in chunks'],
+    [`POST /v1/peers HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;${'x'.repeat(1 << 20)}`, 'with an extension'],
+    [`GET /v1/counters HTTP/1.1\r\n\r\n`.repeat(1 << 15), 'of many requests'],
   ] as const) {
     const socket = await open(path);
     socket.resume();
@@ -185,7 +189,7 @@ clients('a request of 1 GB: 64 MiB of memory at most, and the connection ends', 
     assert.ok(sent < 1 << 30, `${sent} bytes of a request ${what}`);
     assert.ok(most < 64 << 10, `${most} KiB for a request ${what}`);
   }
-  assert.equal(await ask(path, { command: 'fdb' }), { asked: 'fdb' });
+  assert.equal(await ask(path, { command: 'counters' }), { asked: 'counters' });
   await server.end();
 });
 
@@ -204,12 +208,12 @@ clients('10,000 connections: 64 are kept, and an honest client is answered', asy
         socket.resume();
         sockets.add(socket);
         socket.on('close', () => sockets.delete(socket));
-        if (k % 2 === 0) socket.write('{"command":');
+        if (k % 2 === 0) socket.write('GET /v1/counters HTTP/1.1\r\n');
       }),
     );
     most = Math.max(most, filesOf(server.pid) - files);
     const began = performance.now();
-    assert.equal(await ask(path, { command: 'fdb' }), { asked: 'fdb' });
+    assert.equal(await ask(path, { command: 'counters' }), { asked: 'counters' });
     slowest = Math.max(slowest, performance.now() - began);
   }
   assert.ok(most <= 64 + 8, `${most} connections are open in the server`);
@@ -225,11 +229,11 @@ clients('64 requests that never end: a further client is told so at once, and ro
   const sockets = await Promise.all(Array.from({ length: 64 }, () => open(path)));
   for (const socket of sockets) {
     socket.resume();
-    socket.write('{"command":"capture","count":1,"seconds":1000}\n');
+    socket.write(get('/v1/capture?count=1&seconds=1000'));
   }
   await new Promise((resolve) => setTimeout(resolve, 300));
   const began = performance.now();
-  const message = await ask(path, { command: 'fdb' }).then(
+  const message = await ask(path, { command: 'counters' }).then(
     () => 'answered',
     (error: Error) => error.message,
   );
@@ -237,7 +241,7 @@ clients('64 requests that never end: a further client is told so at once, and ro
   assert.ok(performance.now() - began < 1000);
   sockets[0]!.destroy();
   await new Promise((resolve) => setTimeout(resolve, 500));
-  assert.equal(await ask(path, { command: 'fdb' }), { asked: 'fdb' });
+  assert.equal(await ask(path, { command: 'counters' }), { asked: 'counters' });
   for (const socket of sockets) socket.destroy();
   await server.end();
 });
@@ -246,9 +250,12 @@ clients('64 requests that arrive byte by byte give way to an honest client', asy
   const path = join(directory, 'slow.sock');
   const server = await serverProcess(path);
   const sockets = await Promise.all(Array.from({ length: 64 }, () => open(path)));
+  // Half of them have sent their headers.
+  for (const socket of sockets.slice(32)) socket.write('POST /v1/peers HTTP/1.1\r\nContent-Length: 100000\r\n\r\n');
   const trickle = setInterval(() => sockets.forEach((socket) => socket.destroyed || socket.write('x')), 20);
   await new Promise((resolve) => setTimeout(resolve, 200));
-  for (let i = 0; i < 5; i++) assert.equal(await ask(path, { command: 'fdb' }, { timeout: 2000 }), { asked: 'fdb' });
+  for (let i = 0; i < 5; i++)
+    assert.equal(await ask(path, { command: 'counters' }, { timeout: 2000 }), { asked: 'counters' });
   clearInterval(trickle);
   for (const socket of sockets) socket.destroy();
   await server.end();

@@ -210,7 +210,7 @@ agents('the key of a running cluster changes while endpoints are added, and none
   await all({ command: 'use-key', key: OTHER });
   assert.match(
     await lab.ask(h1, { command: 'remove-key', key: OTHER }).then(String, (error: Error) => error.message),
-    /^key [0-9a-f]{8} encrypts outgoing messages; run "vtep gossip use" with another key first$/,
+    /^key [0-9a-f]{8} encrypts outgoing messages: use another one first$/,
   );
   await all({ command: 'remove-key', key: old });
   adding = false;

@@ -3,7 +3,6 @@
  * listings, and a stop of the VTEP.
  */
 import { readFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,6 +12,7 @@ import { CaptureReader } from '../../src/pcap/index.js';
 import { exec, must, ping, REPOSITORY, run, VTEP, waitFor, type Running } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 import { OVERHEAD, Pair, VNI, type Kind } from '../support/pair.js';
+import { get, mute } from '../support/unix-http.js';
 
 const control = suiteWith('control socket under load', ['root', 'tun', 'ip', 'ping', 'tshark']);
 
@@ -74,16 +74,6 @@ function peak(pid: number): number {
   return Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
 }
 
-/** A client that sends a request and does not read. */
-async function mute(path: string, request: object): Promise<Socket> {
-  const socket = connect(path);
-  socket.pause();
-  socket.on('error', () => undefined);
-  await new Promise((resolve) => socket.once('connect', resolve));
-  socket.write(`${JSON.stringify(request)}\n`);
-  return socket;
-}
-
 function packetsIn(file: string): number {
   const reader = new CaptureReader();
   const packets = reader.push(new Uint8Array(readFileSync(file)));
@@ -96,11 +86,10 @@ for (const kind of ['linux', 'dgram'] as const) {
     const { pid } = await up(kind);
     const before = peak(pid);
     const traffic = await load();
-    const requests = [
-      { command: 'capture', count: 1_000_000, seconds: 600 },
-      { command: 'capture', count: 1_000_000, seconds: 600, snap: 60 },
-    ];
-    const mutes = await Promise.all(requests.map((request) => mute(pair.control(1), request)));
+    const target = '/v1/capture?count=1000000&seconds=600';
+    const mutes = await Promise.all(
+      [target, `${target}&snap=60`].map((captures) => mute(pair.control(1), get(captures))),
+    );
     const since = performance.now();
     const file = join(directory, `${kind}.pcapng`);
     const flags = ['--count', '10000', '--seconds', '300', '--timeout', '60'];
@@ -179,7 +168,7 @@ for (const kind of ['linux', 'dgram'] as const) {
         polls++;
       }
     });
-    const stuck = await mute(path, { command: 'neighbors' });
+    const stuck = await mute(path, get('/v1/neighbors'));
     const polled = await roundTrips();
     polling = false;
     await Promise.all(clients);

@@ -18,6 +18,7 @@ import {
 } from '../support/lab.js';
 import { fromHex, hex } from '../support/hex.js';
 import { suiteWith } from '../support/needs.js';
+import { get } from '../support/unix-http.js';
 
 const up = suiteWith('vtep up', ['root', 'tun', 'ip', 'ping', 'setpriv']);
 
@@ -430,7 +431,7 @@ if (FIRST)
       const one = await underlay.lab.startVtep(sideOf(1, '--engine', 'dgram'));
       const client = connect(socket('control1')).on('error', () => undefined);
       client.pause();
-      client.write('{"command":"counters"}\n'.repeat(2000));
+      client.write(get('/v1/openapi.json').repeat(32));
       await waitFor('the answers to fill the socket', async () => {
         const queued = client.writableLength;
         await new Promise((resolve) => setTimeout(resolve, 300));

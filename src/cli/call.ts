@@ -1,0 +1,49 @@
+/** Calls of commands of a running VTEP. The API speaks of codes and fields; this file adds the flags of `vtep`. */
+import { HostError, query, RequestError, type AskOptions, type Question, type Results } from '../host/index.js';
+import { type ControlRequest, type ErrorField } from '../schema/index.js';
+
+/** What to do about an error, by its code. */
+const HINTS = new Map<RequestError['code'], (path: string) => string>([
+  ['unreachable', (path) => `start the VTEP with --control ${path}`],
+  ['timeout', () => 'or wait longer with --timeout'],
+  ['no-gossip', () => 'start it with "vtep agent"'],
+  ['no-keys', () => 'start it with --key'],
+  ['key-in-use', () => '"vtep gossip use" does that'],
+]);
+/** The flags of the fields that a request gets from flags of the same name. */
+const FLAGS: readonly string[] = ['vni', 'port', 'frame', 'from', 'datagram', 'count', 'seconds', 'snap'];
+
+/**
+ * Sends a request to the VTEP that listens at `path`, and returns the whole result.
+ * @throws HostError as `query` does, with the flags that help.
+ */
+export async function call<Q extends Question>(
+  path: string,
+  request: ControlRequest & { command: Q },
+  options: AskOptions = {},
+): Promise<Results[Q]> {
+  try {
+    return await query<Q>(path, request, options);
+  } catch (error) {
+    throw withHints(error, path);
+  }
+}
+
+/** An error of a request with the flags that help; any other error as it is. */
+export function withHints(error: unknown, path: string): unknown {
+  if (!(error instanceof RequestError)) return error;
+  const hint = isNotThere(error) ? HINTS.get(error.code)?.(path) : undefined;
+  if (hint !== undefined) return new HostError(`${error.message}${error.code === 'timeout' ? ',' : ';'} ${hint}`);
+  const { fields } = error;
+  return fields.length > 0 ? new HostError(fields.map(lineOf)) : error;
+}
+
+/** Whether a hint fits: a VTEP that cannot be reached for another reason than its absence needs no start. */
+function isNotThere({ code, message }: RequestError): boolean {
+  return code !== 'unreachable' || /^(there is no control socket|no process listens)/.test(message);
+}
+
+function lineOf({ path, message }: ErrorField): string {
+  if (path === '') return message;
+  return `${FLAGS.includes(path) ? `--${path}` : path}: ${message}`;
+}

@@ -1,0 +1,272 @@
+/**
+ * The commands of the control socket: one table, from which the routes of the server, the calls of the client and the
+ * OpenAPI description are made. types.ts documents the fields.
+ *
+ * To add a command, add its request to `Request` in types.ts, an entry here, and a case to `handle` of src/host/overlay.ts.
+ */
+import { Type, type TObject, type TSchema } from '@sinclair/typebox';
+import { MAX_VNI } from '../vxlan/index.js';
+import { Ip, Ipv4, Mac } from './formats.js';
+import { type Problem } from './problem.js';
+import {
+  AllCounters,
+  Description,
+  Done,
+  Explanation,
+  FdbEntry,
+  Key,
+  MAX_SNAP,
+  Member,
+  Neighbor,
+  Network,
+  PacketEvent,
+  Peer,
+  Remote,
+  Removed,
+  Version,
+} from './results.js';
+import { type Command, type ControlRequest, type JsonSchema } from './types.js';
+
+/** Limits of a capture, besides `MAX_SNAP`: packets, and seconds. */
+export const MAX_COUNT = 1_000_000_000;
+export const MAX_SECONDS = 86_400;
+/** Most octets of a packet to explain: more than a datagram or a super-frame can have. */
+export const MAX_PACKET = 65_536;
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
+
+/** What a command answers: one value, a list, or a stream of events until one side ends it. */
+export type Kind = 'value' | 'list' | 'events';
+
+export interface CommandEntry {
+  method: Method;
+  /** `/v1/fdb`. A segment in braces is a field: `/v1/taps/{name}`. */
+  path: string;
+  /** What it does, as a sentence without its full stop. */
+  summary: string;
+  kind: Kind;
+  /**
+   * The fields, without those that are absent from the request's own type. Those that the path does not have are in the
+   * query of a GET and a DELETE, and in the body of a POST and a PUT.
+   */
+  request: JsonSchema;
+  /** The result: the value, each entry of the list, or each event. */
+  result: JsonSchema;
+  /** What else must hold for the fields, once they fit the schema. */
+  rule?: (fields: Readonly<Record<string, unknown>>) => Problem | undefined;
+}
+
+const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: an integer from 0 to ${MAX_VNI}` });
+const hex = Type.String({
+  pattern: '^([0-9a-fA-F]{2})+$',
+  maxLength: 2 * MAX_PACKET,
+  expected: 'bytes in hexadecimal, two digits each',
+});
+const key = Type.String({
+  minLength: 1,
+  maxLength: 64,
+  expected: 'a key in base64, or its fingerprint',
+  secret: true,
+});
+const endpoint = { vni, ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) };
+const integer = (most: number): TSchema & { static: number } =>
+  Type.Integer({ minimum: 1, maximum: most, expected: `an integer from 1 to ${most}` });
+
+/** The schema of an object with these fields, and no others. */
+function fields<T extends Record<string, TSchema>>(properties: T, more: object = {}): TObject<T> {
+  return Type.Object(properties, { additionalProperties: false, ...more });
+}
+const nothing = fields({});
+const ofNetwork = fields({ vni: Type.Optional(vni) });
+
+/** An entry whose schema of the request the compiler checks against the type of the request. */
+type Entry<C extends Command> = Omit<CommandEntry, 'request'> & {
+  request: TSchema & { static: Omit<Extract<ControlRequest, { command: C }>, 'command'> };
+};
+
+const table: { [C in Command]: Entry<C> } = {
+  fdb: {
+    method: 'GET',
+    path: '/v1/fdb',
+    summary: 'List the MAC addresses, learned and static, and the TAP or VTEP that each one is behind',
+    kind: 'list',
+    request: ofNetwork,
+    result: FdbEntry,
+  },
+  neighbors: {
+    method: 'GET',
+    path: '/v1/neighbors',
+    summary: 'List the endpoints: IP address, MAC address and VTEP',
+    kind: 'list',
+    request: ofNetwork,
+    result: Neighbor,
+  },
+  peers: {
+    method: 'GET',
+    path: '/v1/peers',
+    summary: 'List the VTEPs that receive a copy of flooded frames',
+    kind: 'list',
+    request: ofNetwork,
+    result: Peer,
+  },
+  remotes: {
+    method: 'GET',
+    path: '/v1/remotes',
+    summary: 'List the known VTEPs, their path MTU if it is smaller, and datagrams reported undelivered',
+    kind: 'list',
+    request: nothing,
+    result: Remote,
+  },
+  counters: {
+    method: 'GET',
+    path: '/v1/counters',
+    summary: 'Count the frames forwarded, and the frames dropped by reason',
+    kind: 'value',
+    request: nothing,
+    result: AllCounters,
+  },
+  explain: {
+    method: 'POST',
+    path: '/v1/explain',
+    summary: 'Tell what the VTEP would do with a packet, and why; nothing is sent or learned',
+    kind: 'value',
+    request: fields(
+      {
+        port: Type.Optional(Type.String()),
+        frame: Type.Optional(hex),
+        from: Type.Optional(Ip),
+        datagram: Type.Optional(hex),
+      },
+      { oneOf: [{ required: ['port', 'frame'] }, { required: ['from', 'datagram'] }] },
+    ),
+    result: Explanation,
+    rule: (given) => {
+      const names = Object.keys(given);
+      const isPacket = (['port frame', 'from datagram'] as const).some((pair) =>
+        pair.split(' ').every((name) => given[name] !== undefined),
+      );
+      if (names.length === 2 && isPacket) return undefined;
+      return { path: '', expected: 'either port and frame, or from and datagram', given };
+    },
+  },
+  capture: {
+    method: 'GET',
+    path: '/v1/capture',
+    summary: 'Capture the packets that pass the VTEP, at its TAPs and on the underlay',
+    kind: 'events',
+    request: fields({
+      count: integer(MAX_COUNT),
+      seconds: Type.Number({ minimum: 0, maximum: MAX_SECONDS, expected: `seconds from 0 to ${MAX_SECONDS}` }),
+      snap: Type.Optional(integer(MAX_SNAP)),
+    }),
+    result: PacketEvent,
+  },
+  'add-peer': {
+    method: 'POST',
+    path: '/v1/peers',
+    summary: 'Add a VTEP that receives a copy of flooded frames',
+    kind: 'value',
+    request: fields({ vni, address: Ip }),
+    result: Done,
+  },
+  'remove-peer': {
+    method: 'DELETE',
+    path: '/v1/peers',
+    summary: 'Remove a VTEP that receives a copy of flooded frames',
+    kind: 'value',
+    request: fields({ vni, address: Ip }),
+    result: Removed,
+  },
+  'add-endpoint': {
+    method: 'POST',
+    path: '/v1/endpoints',
+    summary: 'Add an endpoint; an agent announces one without a VTEP, which is on this host',
+    kind: 'value',
+    request: fields(endpoint),
+    result: Done,
+  },
+  'remove-endpoint': {
+    method: 'DELETE',
+    path: '/v1/endpoints',
+    summary: 'Remove an endpoint',
+    kind: 'value',
+    request: fields(endpoint),
+    result: Removed,
+  },
+  members: {
+    method: 'GET',
+    path: '/v1/members',
+    summary: 'List the members of the cluster that an agent is in',
+    kind: 'list',
+    request: nothing,
+    result: Member,
+  },
+  networks: {
+    method: 'GET',
+    path: '/v1/networks',
+    summary: 'List the networks of an agent, the members of each, and its conflicts',
+    kind: 'list',
+    request: nothing,
+    result: Network,
+  },
+  keys: {
+    method: 'GET',
+    path: '/v1/keys',
+    summary: 'List the keys of an agent by fingerprint',
+    kind: 'list',
+    request: nothing,
+    result: Key,
+  },
+  // The keys of these are in the body: paths and queries are what people log.
+  'install-key': {
+    method: 'POST',
+    path: '/v1/keys',
+    summary: 'Let an agent decrypt with this key, too',
+    kind: 'list',
+    request: fields({ key }),
+    result: Key,
+  },
+  'use-key': {
+    method: 'POST',
+    path: '/v1/keys/use',
+    summary: 'Let an agent encrypt with this key, which must be installed',
+    kind: 'list',
+    request: fields({ key }),
+    result: Key,
+  },
+  'remove-key': {
+    method: 'POST',
+    path: '/v1/keys/remove',
+    summary: 'Let an agent no longer decrypt with this key, which must not be the one that encrypts',
+    kind: 'list',
+    request: fields({ key }),
+    result: Key,
+  },
+  stop: {
+    method: 'POST',
+    path: '/v1/stop',
+    summary: 'Stop the VTEP, as a signal would',
+    kind: 'value',
+    request: nothing,
+    result: Done,
+  },
+  version: {
+    method: 'GET',
+    path: '/v1/version',
+    summary: 'Tell the version of the program',
+    kind: 'value',
+    request: nothing,
+    result: Version,
+  },
+  openapi: {
+    method: 'GET',
+    path: '/v1/openapi.json',
+    summary: 'Describe all commands as OpenAPI 3.1',
+    kind: 'value',
+    request: nothing,
+    result: Description,
+  },
+};
+
+/** Every command of the control socket. */
+export const COMMANDS: Readonly<Record<Command, CommandEntry>> = table;

@@ -1,0 +1,162 @@
+/**
+ * The schemas of the results of commands, for their description and for clients: the process behind a control socket
+ * may be another program, another version, or hostile.
+ *
+ * Fields that a later version adds are ignored. Texts are bounded, because a table pads every cell to the longest one.
+ */
+import { FormatRegistry, Type, type TSchema } from '@sinclair/typebox';
+import { COUNTS } from '../vtep/index.js';
+import { MAX_VNI } from '../vxlan/index.js';
+import { family } from './addresses.js';
+
+/** Most bytes captured of a packet. */
+export const MAX_SNAP = 262_144;
+/** Latest time that `Date` represents, in milliseconds since 1970. */
+const LATEST = 8.64e15;
+/** Most members of a list within an entry, such as the members of a network. */
+const MANY = 16_384;
+/** Most names of a record of counts; those of an agent are some 60. */
+const MAX_NAMES = 1024;
+
+FormatRegistry.Set('weft-any-ip', (value) => family(value) !== 0);
+
+const flag = Type.Boolean();
+const text = Type.String({ maxLength: 1024, expected: 'a text of at most 1024 characters' });
+const count = Type.Integer({ minimum: 0, expected: 'an integer of 0 or more' });
+const milliseconds = Type.Number({ minimum: 0, maximum: LATEST, expected: 'milliseconds' });
+const port = Type.Integer({ minimum: 0, maximum: 65_535, expected: 'a port' });
+const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: 'a VNI' });
+const textOrNull = Type.Union([text, Type.Null()], { expected: 'a text or null' });
+const countOrNull = Type.Union([count, Type.Null()], { expected: 'an integer or null' });
+const texts = Type.Array(text, { maxItems: MANY });
+/** Counts by name: at least those of `names`. */
+const counts = (names: readonly string[] = []): TSchema =>
+  Type.Intersect([
+    Type.Record(Type.String({ pattern: '^[A-Za-z][\\w -]{0,63}$' }), count, {
+      additionalProperties: false,
+      maxProperties: MAX_NAMES,
+    }),
+    Type.Object(Object.fromEntries(names.map((name) => [name, count]))),
+  ]);
+const byName = { counts: counts(COUNTS.map(([name]) => name)), drops: counts() };
+const engine = {
+  ...Object.fromEntries(
+    ['framesRead', 'framesWritten', 'datagramsReceived', 'datagramsSent', 'sendQueue'].map((name) => [name, count]),
+  ),
+  ...Object.fromEntries(
+    [
+      ...['tapDrops', 'superFramesRead', 'superFramesWritten'],
+      ...['readCalls', 'writeCalls', 'sendCalls', 'receiveCalls', 'pollCalls'],
+    ].map((name) => [name, Type.Optional(count)]),
+  ),
+  writeErrors: counts(),
+  sendErrors: counts(),
+  receiveErrors: counts(),
+};
+const gossip = {
+  members: counts(),
+  awareness: count,
+  entries: count,
+  queued: count,
+  conflicts: count,
+  conflictsSeen: count,
+  memberlist: counts(),
+  networkdb: counts(),
+};
+const party = Type.Object({ node: text, vtep: Type.Optional(text), since: milliseconds });
+const conflict = Type.Object({
+  network: text,
+  kind: Type.Union([Type.Literal('ip'), Type.Literal('mac'), Type.Literal('parameters')]),
+  value: text,
+  holds: text,
+  holder: party,
+  refused: party,
+});
+const state = Type.Union(
+  (['alive', 'suspect', 'dead', 'left'] as const).map((word) => Type.Literal(word)),
+  { expected: 'the state of a member' },
+);
+const udpEnd = Type.Object({
+  address: Type.String({ maxLength: 45, format: 'weft-any-ip', expected: 'an IP address' }),
+  port,
+});
+
+/** @internal */
+export const FdbEntry = Type.Object({
+  vni,
+  mac: text,
+  static: flag,
+  age: milliseconds,
+  port: textOrNull,
+  vtep: textOrNull,
+});
+/** @internal */
+export const Neighbor = Type.Object({ vni, ip: text, mac: text, vtep: textOrNull, hidden: flag });
+/** @internal */
+export const Peer = Type.Object({ vni, address: text, port });
+/** @internal */
+export const Remote = Type.Object({ address: text, port, mtu: countOrNull, undelivered: count, reason: text });
+/** @internal */
+export const Member = Type.Object({
+  name: text,
+  address: text,
+  port,
+  state,
+  incarnation: count,
+  since: text,
+  self: flag,
+});
+/** @internal */
+export const Network = Type.Object({
+  network: text,
+  vni,
+  subnet: text,
+  attached: flag,
+  inSync: flag,
+  local: count,
+  remote: count,
+  members: texts,
+  refused: count,
+  conflicts: Type.Array(conflict, { maxItems: MANY }),
+});
+/** @internal */
+export const Key = Type.Object({ fingerprint: text, bits: count, primary: flag });
+const packet = {
+  time: Type.String({ pattern: '^\\d{1,19}$', expected: 'nanoseconds since 1970, as decimal digits' }),
+  place: text,
+  direction: Type.Union([Type.Literal('in'), Type.Literal('out')]),
+  length: Type.Integer({ minimum: 0, maximum: 0xffff_ffff, expected: 'a length in bytes' }),
+  data: Type.String({
+    pattern: '^([0-9a-fA-F]{2})*$',
+    maxLength: 2 * MAX_SNAP,
+    expected: 'bytes in hexadecimal, two digits each',
+  }),
+  source: Type.Optional(udpEnd),
+  destination: Type.Optional(udpEnd),
+};
+/** @internal */
+export const Packet = Type.Object(packet);
+/** @internal */
+export const PacketEvent = Type.Object({ event: Type.Literal('packet'), ...packet });
+/** @internal */
+export const AllCounters = Type.Object({
+  vtep: Type.Object({ ...byName, segments: Type.Array(Type.Object({ vni, ...byName })) }),
+  engine: Type.Object(engine),
+  losses: Type.Optional(counts()),
+  gossip: Type.Optional(Type.Object(gossip)),
+}) as TSchema;
+/** @internal */
+export const Explanation = Type.Object({
+  steps: Type.Array(Type.Object({ stage: text, text }), { maxItems: MANY }),
+  delivered: texts,
+  transmitted: texts,
+  dropped: textOrNull,
+}) as TSchema;
+/** @internal */
+export const Done = Type.Object({});
+/** @internal */
+export const Removed = Type.Object({ removed: flag });
+/** @internal */
+export const Version = Type.Object({ version: text });
+/** @internal */
+export const Description = Type.Object({ openapi: text, paths: Type.Object({}) });
