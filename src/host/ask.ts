@@ -39,7 +39,7 @@ const LIMITS: PartLimits = {
   entries: 1 << 20,
   values: 8 << 20,
   entry: 16 << 20,
-  depth: 16,
+  depth: 32,
 };
 /** A stream of events goes on as long as the client wants, and is not collected. */
 const ENDLESS: PartLimits = { ...LIMITS, length: Infinity, entries: Infinity, values: Infinity };

@@ -1,0 +1,154 @@
+/** The table of commands against what is made from it: routes, the client's calls, and the OpenAPI description. */
+import { Validator } from '@seriousme/openapi-schema-validator';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Static, type TSchema } from '@sinclair/typebox';
+import { ask, serveControl, type Results } from '../src/host/index.js';
+import { COMMANDS, ERRORS, httpRequestOf, openApi, parseRequest, type ControlRequest } from '../src/schema/index.js';
+import * as results from '../src/schema/results.js';
+import { call } from './support/unix-http.js';
+
+type Command = ControlRequest['command'];
+const NAMES = Object.keys(COMMANDS) as Command[];
+
+/** Makes the compiler check that the schemas of the results and their hand-written types agree. */
+type Agrees<S extends TSchema, T> = T extends Static<S> ? true : false;
+const agree: [
+  Agrees<typeof results.FdbEntry, Results['fdb'][number]>,
+  Agrees<typeof results.Neighbor, Results['neighbors'][number]>,
+  Agrees<typeof results.Peer, Results['peers'][number]>,
+  Agrees<typeof results.Remote, Results['remotes'][number]>,
+  Agrees<typeof results.Member, Results['members'][number]>,
+  Agrees<typeof results.Network, Results['networks'][number]>,
+  Agrees<typeof results.Key, Results['keys'][number]>,
+  Agrees<typeof results.Packet, Results['capture'][number]>,
+] = [true, true, true, true, true, true, true, true];
+
+interface Operation {
+  operationId: string;
+  parameters?: { name: string; in: string; required: boolean; schema: object }[];
+  requestBody?: { required: boolean; content: Record<string, { schema: object }> };
+  responses: Record<string, { content?: Record<string, { schema: object }> }>;
+}
+const description = openApi('1.2.3') as unknown as { paths: Record<string, Record<string, Operation>> };
+const operations = Object.entries(description.paths).flatMap(([path, methods]) =>
+  Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), ...operation })),
+);
+
+/** A request for each command that fits, with every field. */
+const endpoint = { vni: 7, ip: '10.0.0.1', mac: '02:00:00:00:00:01', vtep: '192.0.2.1' };
+const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
+  fdb: { command: 'fdb', vni: 7 },
+  neighbors: { command: 'neighbors', vni: 7 },
+  peers: { command: 'peers', vni: 7 },
+  remotes: { command: 'remotes' },
+  counters: { command: 'counters' },
+  explain: { command: 'explain', port: 'a b&c=d?e#f/é', frame: 'ff' },
+  capture: { command: 'capture', count: 5, seconds: 1.5, snap: 60 },
+  'add-peer': { command: 'add-peer', vni: 7, address: 'fd00::1' },
+  'remove-peer': { command: 'remove-peer', vni: 7, address: 'fd00::1' },
+  'add-endpoint': { command: 'add-endpoint', ...endpoint },
+  'remove-endpoint': { command: 'remove-endpoint', ...endpoint },
+  members: { command: 'members' },
+  networks: { command: 'networks' },
+  keys: { command: 'keys' },
+  'install-key': { command: 'install-key', key: 'a+b/c=' },
+  'use-key': { command: 'use-key', key: 'a+b/c=' },
+  'remove-key': { command: 'remove-key', key: 'a+b/c=' },
+  stop: { command: 'stop' },
+  version: { command: 'version' },
+  openapi: { command: 'openapi' },
+};
+
+test('the description is valid OpenAPI 3.1', async () => {
+  assert.ok(agree.every(Boolean));
+  const validator = new Validator();
+  const { valid, errors } = await validator.validate(description as never);
+  assert.ok(valid, JSON.stringify(errors));
+  assert.is(validator.version, '3.1');
+});
+
+test('every command is an operation of the description, and every operation a command', () => {
+  assert.equal(
+    operations.map(({ operationId, method, path }) => `${operationId} ${method} ${path}`).sort(),
+    NAMES.map((name) => `${name} ${COMMANDS[name].method} ${COMMANDS[name].path}`).sort(),
+  );
+  const routes = NAMES.map((name) => `${COMMANDS[name].method} ${COMMANDS[name].path}`);
+  assert.is(new Set(routes).size, NAMES.length, 'two commands have one route');
+});
+
+test('parameters and bodies of the description accept the requests of the client, and no others', () => {
+  const ajv = new Ajv2020({ strict: true, strictRequired: false });
+  for (const { operationId, parameters = [], requestBody } of operations) {
+    const { target, body } = httpRequestOf(REQUESTS[operationId as Command]);
+    const query = new URL(target, 'http://vtep').searchParams;
+    assert.equal([...query.keys()].sort(), parameters.map(({ name }) => name).sort(), operationId);
+    for (const { name, schema } of parameters) {
+      const text = query.get(name)!;
+      const { type } = schema as { type: string };
+      const check = ajv.compile(schema);
+      assert.ok(
+        check(type === 'string' ? text : Number(text)),
+        `${operationId} ${name}: ${ajv.errorsText(check.errors)}`,
+      );
+      if (type !== 'string') assert.not(check(-1), `${operationId} ${name}`);
+    }
+    const schema = requestBody?.content['application/json']?.schema;
+    if (schema === undefined) continue;
+    const check = ajv.compile(schema);
+    assert.ok(check(JSON.parse(body!)), `${operationId}: ${ajv.errorsText(check.errors)}`);
+    assert.not(check({ ...(JSON.parse(body!) as object), further: 1 }), operationId);
+    assert.not(check({}), operationId);
+  }
+});
+
+test('each request arrives as it was made, and every route of the table answers', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'weft-commands-'));
+  const path = join(directory, 'control');
+  const arrived: ControlRequest[] = [];
+  const server = await serveControl(path, async (request) => {
+    arrived.push(request);
+    return COMMANDS[request.command].kind === 'value' ? { asked: request.command } : [];
+  });
+  try {
+    for (const name of NAMES) {
+      const request = REQUESTS[name];
+      const answer = await ask(path, request);
+      if (name === 'version') {
+        const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
+        assert.equal(answer, { version });
+      } else if (name === 'openapi') assert.equal((answer as typeof description).paths, description.paths);
+      else {
+        assert.equal(arrived.pop(), request);
+        assert.equal(answer, COMMANDS[name].kind === 'value' ? { asked: name } : []);
+      }
+      assert.equal(parseRequest(request), request);
+    }
+    assert.equal(arrived, []);
+  } finally {
+    await server.close();
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test('docs/api.md has every code with its status, and the errors that are shown', async () => {
+  const text = readFileSync('docs/api.md', 'utf8');
+  const rows = [...text.matchAll(/^\| `([a-z-]+)` +\| (\d{3}) +\| (.*?) +\|$/gm)];
+  assert.equal(
+    rows.map(([, code, status, meaning]) => [code, Number(status), meaning]),
+    Object.entries(ERRORS).map(([code, [status, meaning]]) => [code, status, meaning]),
+  );
+  const [, shown] = /```json\n(.*?)```/s.exec(text)!;
+  const directory = mkdtempSync(join(tmpdir(), 'weft-commands-'));
+  const server = await serveControl(join(directory, 'control'), async () => []);
+  const answer = await call(join(directory, 'control'), 'GET', '/v1/fdb?vni=x');
+  await server.close();
+  rmSync(directory, { recursive: true });
+  assert.equal(JSON.parse(answer.text), JSON.parse(shown!));
+});
+
+test.run();
