@@ -48,6 +48,7 @@ test('an endpoint is at the place of its newest want, and returns when that is w
   assert.equal(state.wanted(endpoint(IP, MAC, B)), {
     entry: endpoint(IP, MAC, B),
     sources: ['gossip'],
+    since: 20,
     outcome: 'held',
     by: { kind: 'place', holder: { ip: IP, mac: MAC } },
   });

@@ -1,6 +1,6 @@
 /** Handles signals to `vtep up` and `vtep agent`. */
 import { compare, HostError, merge, type Logger, type Overlay } from '../host/index.js';
-import { SchemaError, type Plan, type Request } from '../schema/index.js';
+import { SchemaError, type Plan } from '../schema/index.js';
 import { UsageError } from './flags.js';
 import { withoutSecrets } from './hide-keys.js';
 import { type Service } from './service.js';
@@ -89,7 +89,7 @@ export class Hangup {
       return;
     }
     const { requests, restart } = compare(this.#running, next);
-    const applied: Request[] = [];
+    const applied: typeof requests = [];
     for (const request of requests)
       try {
         await this.#overlay!.change(request);

@@ -15,6 +15,7 @@ import {
 import {
   canonicalEndpoint,
   isWithin,
+  prefixAddress,
   SchemaError,
   type Endpoint,
   type GossipNetwork,
@@ -24,15 +25,15 @@ import {
   type Request,
 } from '../schema/index.js';
 import { conflictOverText, conflictText } from './conflict-text.js';
-import { type MachineRequest, type Requests } from './requests.js';
 import { RequestError } from './error.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
-import { GossipTables } from './gossip-tables.js';
+import { type Intent } from './intent.js';
 import { Joining } from './joining.js';
 import { type Logger } from './log.js';
 import { pagesOf } from './pages.js';
+import { type TableRequest } from './requests.js';
 
 /** Milliseconds to wait for the first attempt to join. After that, endpoints are announced whatever its outcome. */
 const FIRST_JOIN = 1000;
@@ -119,7 +120,7 @@ export class OverlayGossip {
   readonly #host: GossipHost;
   readonly #db: NetworkDb;
   readonly #keyring: Keyring | undefined;
-  readonly #tables: GossipTables;
+  readonly #intent: Intent;
   readonly #networks: Network[];
   readonly #joining: Joining;
   readonly #log: Logger;
@@ -134,7 +135,7 @@ export class OverlayGossip {
    * Opens the sockets, joins the cluster, and announces the plan's endpoints.
    * @throws HostError if the port is in use, or a key is invalid.
    */
-  static async start(plan: Plan, engine: Requests, events: GossipEvents): Promise<OverlayGossip> {
+  static async start(plan: Plan, intent: Intent, events: GossipEvents): Promise<OverlayGossip> {
     const gossip = plan.gossip!;
     const keyring = keyringOf(gossip.keys, (warning) => events.log.warning('key-file', warning));
     const { name, bind, advertise } = gossip;
@@ -151,7 +152,7 @@ export class OverlayGossip {
       if (count > 0) living.set(address, count);
       else living.delete(address);
       if (count > 0 && command === 'remove-member') return;
-      engine.ask({ command, address }).catch(() => undefined); // the engine has stopped
+      intent.member(address, command === 'add-member');
     };
     const member = await openMember(
       { name, bind, advertise, keyring },
@@ -167,12 +168,12 @@ export class OverlayGossip {
         },
       },
     );
-    return new OverlayGossip(plan, engine, events, member, keyring);
+    return new OverlayGossip(plan, intent, events, member, keyring);
   }
 
   private constructor(
     plan: Plan,
-    engine: Requests,
+    intent: Intent,
     events: GossipEvents,
     { host, db, warn }: GossipMember,
     keyring: Keyring | undefined,
@@ -183,7 +184,8 @@ export class OverlayGossip {
     this.#db = db;
     this.#keyring = keyring;
     this.#log = events.log;
-    this.#tables = new GossipTables(plan, engine, (message) => warn(`an announcement was rejected: ${message}`));
+    this.#intent = intent;
+    const sink = intent.gossip((reason) => warn(`an announcement was rejected: ${reason}`));
     this.#networks = this.plan.networks.map((network) => ({
       ...network,
       peers: new OverlayPeers(
@@ -193,9 +195,10 @@ export class OverlayGossip {
           local: this.plan.tunnel,
           time: Date.now,
           conflict: (conflict, over) => this.#reportConflict(conflict, over),
+          announced: ({ ip, mac }, since) => intent.announced(network.vni, { ip: prefixAddress(ip), mac }, since),
         },
         db,
-        this.#tables,
+        sink,
       ),
       local: new Map<string, Endpoint>(),
     }));
@@ -280,14 +283,14 @@ export class OverlayGossip {
   }
 
   /**
-   * Adds or removes a peer or an endpoint for the control socket; announces or withdraws an endpoint of this host.
+   * Like `Intent.change`; announces or withdraws an endpoint of this host.
    * @throws RequestError if another host holds one of the endpoint's addresses; SchemaError if it is outside the subnet.
    */
-  async change(request: Parameters<GossipTables['change']>[0]): Promise<unknown> {
+  async change(request: TableRequest, source: 'configuration' | 'api'): Promise<object> {
     const { vni, command } = request;
-    if (command === 'add-peer' || command === 'remove-peer') return this.#tables.change(request);
+    if (command === 'add-peer' || command === 'remove-peer') return this.#intent.change(request, source);
     const endpoint = canonicalEndpoint(request, this.#vtep);
-    if (endpoint.vtep !== undefined) return this.#tables.change(request);
+    if (endpoint.vtep !== undefined) return this.#intent.change(request, source);
     const network = this.#networks.find((candidate) => candidate.vni === vni);
     if (command === 'add-endpoint' && network !== undefined && !isWithin(endpoint.ip, network.subnet))
       throw new SchemaError([
@@ -301,7 +304,7 @@ export class OverlayGossip {
       const conflict = network.peers.conflictOf(this.#localEndpoint(network, endpoint));
       if (conflict !== null) throw new RequestError('conflict', conflictText(conflict, this.plan.name));
     }
-    const result = await this.#tables.change(request);
+    const result = await this.#intent.change(request, source);
     if (command === 'add-endpoint') {
       if (this.#keep(vni, endpoint) && this.#announces) this.#announce(network!, endpoint);
     } else if (network !== undefined) {
@@ -476,11 +479,6 @@ export class OverlayGossip {
 /** Whether the gossip answers this request. */
 export function isGossipRequest(request: Request): request is GossipRequest {
   return ['members', 'networks', 'keys', 'install-key', 'use-key', 'remove-key'].includes(request.command);
-}
-
-/** Whether a request to the engine also concerns the gossip. */
-export function isChange(request: MachineRequest): request is Parameters<GossipTables['change']>[0] {
-  return ['add-peer', 'remove-peer', 'add-endpoint', 'remove-endpoint'].includes(request.command);
 }
 
 /** Resolves when `check` is true, and at the latest after `patience` milliseconds or when `signal` aborts. */

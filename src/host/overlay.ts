@@ -15,18 +15,20 @@ import { settingsOf, type AttachedLink, type DataPlane, type EngineCounters, typ
 import { inPlace } from './device.js';
 import { chooseEngine } from './engine.js';
 import { about, HostError, RequestError } from './error.js';
-import { isChange, isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
+import { isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
 import { OverlayTaps, type OverlayTap } from './overlay-taps.js';
 import { requireKeys } from './gossip-keys.js';
 import { Health } from './health.js';
+import { Intent } from './intent.js';
+import { vnisOf } from './machine.js';
 import { lossesOf, type LossReason } from './losses.js';
 import { type Logger } from './log.js';
 import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
 import { applyMtus, segmentMtus, warnOfMtu, type SegmentMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
 import { packetEvents } from './pages.js';
-import { changesOf, endpointOf, segmentOf, type OwnEndpoint } from './plan-changes.js';
-import { Requests } from './requests.js';
+import { endpointOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
+import { type TableRequest } from './requests.js';
 import { requireSocketDirectory } from './socket-path.js';
 import { Turns } from './turns.js';
 import { requireLocal } from './underlay.js';
@@ -71,7 +73,7 @@ export class Overlay {
   #gossip: OverlayGossip | undefined;
   readonly #events: OverlayEvents;
   readonly #taps: OverlayTaps;
-  readonly #requests: Requests;
+  #intent!: Intent;
   readonly #health: Health;
   #control: Control | undefined;
   /** `attach`, `detach`, `addSegment` and `removeSegment` run one after the other. */
@@ -87,7 +89,6 @@ export class Overlay {
     this.mtus = mtus;
     this.engine = engine;
     this.#events = events;
-    this.#requests = new Requests(engine, plan);
     this.#health = new Health(plan.local, events.log);
     this.#endsWithTaps = plan.taps.length > 0 && plan.gossip === undefined;
     this.#taps = new OverlayTaps(plan, engine, events.log, (tap, reason) => this.#lost(tap, reason));
@@ -127,11 +128,11 @@ export class Overlay {
       report: (report) => this.#health.report(report),
     });
     if (note !== undefined) log.warning('engine', note, { engine: engine.name });
-    const { rejected } = await engine.apply(plan.segments.flatMap(changesOf));
-    if (rejected.length > 0) throw new HostError(rejected[0]!.reason);
+    this.#intent = new Intent(plan, async (changes) => (await engine.apply(changes)).rejected);
+    await this.#intent.start();
     const taps = plan.taps.map((tap, i) => ({ tap, own: owns[i], path: `taps[${i}]` }));
     const { settled } = await this.#taps.attach(taps);
-    if (plan.gossip !== undefined) this.#gossip = await OverlayGossip.start(plan, this.#requests, this.#events);
+    if (plan.gossip !== undefined) this.#gossip = await OverlayGossip.start(plan, this.#intent, this.#events);
     if (plan.control !== undefined)
       this.#control = await about('control', () =>
         serveControl(plan.control!, (request, gone) => this.#handle(request, gone)),
@@ -180,11 +181,15 @@ export class Overlay {
   // ---- Changes ----
 
   /**
-   * Adds or removes a peer or an endpoint, like a request over the control socket.
-   * @throws SchemaError, RangeError or HostError with what is wrong with the request.
+   * Adds or removes a peer or an endpoint of the configuration.
+   * @throws SchemaError or HostError with what is wrong with the request.
    */
-  change(request: Request): Promise<unknown> {
-    return this.#handle(request, new AbortController().signal);
+  change(request: TableRequest): Promise<object> {
+    return this.#change(request, 'configuration');
+  }
+
+  #change(request: TableRequest, source: 'configuration' | 'api'): Promise<object> {
+    return (this.#gossip ?? this.#intent).change(request, source);
   }
 
   /**
@@ -199,7 +204,7 @@ export class Overlay {
       warnOfMtu(this.plan, tap, this.#events.log);
       const own = endpointOf(this.plan, tap);
       // First: another host may have the address, and must not hear that it is here.
-      if (own !== undefined) await this.change({ command: 'add-endpoint', ...own });
+      if (own !== undefined) await this.#claim(own);
       let added: OverlayTap;
       try {
         const { added: all, settled } = await this.#taps.attach([{ tap, own, path: '' }]);
@@ -245,26 +250,16 @@ export class Overlay {
     return this.#turns.run(async () => {
       this.#requireRunning();
       const segment = planSegment(value, this.plan);
-      const { vni, peers, endpoints } = segment;
+      const { vni } = segment;
       const [mtu] = await segmentMtus({ local: this.plan.local, segments: [segment] }).catch((error: unknown) => {
         if (error instanceof HostError) error.path = error.path?.replace(/^segments\[0\]\.?/, '');
         throw error;
       });
       segment.mtu = mtu!.mtu;
       if (mtu!.warning !== undefined) this.#events.log.warning('mtu', mtu!.warning, { vni, mtu: mtu!.mtu });
-      const { rejected } = await this.engine.apply([{ do: 'add-segment', segment: segmentOf(segment) }]);
-      if (rejected.length > 0) throw new HostError(rejected[0]!.reason);
+      await this.#intent.addSegment(segment);
       this.plan.segments.push(segment);
       this.mtus.push(mtu!);
-      try {
-        await Promise.all([
-          ...peers.map((address) => this.change({ command: 'add-peer', vni, address })),
-          ...endpoints.map((endpoint) => this.change({ command: 'add-endpoint', vni, ...endpoint })),
-        ]);
-      } catch (error) {
-        await this.#dropSegment(vni);
-        throw error;
-      }
       return mtu!;
     });
   }
@@ -276,7 +271,7 @@ export class Overlay {
   removeSegment(vni: number): Promise<void> {
     return this.#turns.run(async () => {
       this.#requireRunning();
-      const { segments, gossip } = this.plan;
+      const { segments, taps, gossip } = this.plan;
       const refuse = (message: string): never => {
         throw new HostError(message, { path: 'vni' });
       };
@@ -284,17 +279,14 @@ export class Overlay {
         refuse(`there is no segment ${vni}; there are ${segments.map((segment) => segment.vni).join(', ') || 'none'}`);
       const network = gossip?.networks.find((candidate) => candidate.vni === vni);
       if (network !== undefined) refuse(`segment ${vni} belongs to network ${network.id} of the gossip`);
-      await this.#dropSegment(vni);
+      const user = taps.find((tap) => vnisOf(segmentsOf(tap)).includes(vni));
+      if (user !== undefined)
+        refuse(`segment ${vni} is in use by TAP ${inPlace(user.name, user.netns)}; detach that TAP first`);
+      await this.#intent.removeSegment(vni);
+      const at = segments.findIndex((segment) => segment.vni === vni);
+      segments.splice(at, 1);
+      this.mtus.splice(at, 1);
     });
-  }
-
-  async #dropSegment(vni: number): Promise<void> {
-    const { segments } = this.plan;
-    const { rejected } = await this.engine.apply([{ do: 'remove-segment', vni }]);
-    if (rejected.length > 0) throw new HostError(rejected[0]!.reason, { path: 'vni' });
-    const at = segments.findIndex((segment) => segment.vni === vni);
-    segments.splice(at, 1);
-    this.mtus.splice(at, 1);
   }
 
   #lost({ tap: { name }, own }: OverlayTap, reason: string): void {
@@ -303,11 +295,19 @@ export class Overlay {
     if (this.#taps.size === 0 && this.#endsWithTaps) this.#events.end('no TAP is left');
   }
 
+  /** Adds the endpoint of a TAP. @throws HostError if another endpoint holds one of its addresses. */
+  async #claim(own: OwnEndpoint): Promise<void> {
+    const result: { held?: string } = await this.#change({ command: 'add-endpoint', ...own }, 'api');
+    if (result.held === undefined) return;
+    await this.#withdraw(own);
+    throw new RequestError('conflict', result.held);
+  }
+
   /** Withdraws the endpoint of a TAP. */
   async #withdraw(own: OwnEndpoint | undefined): Promise<void> {
     if (own === undefined || this.#stopping) return;
     // It fails if the gossip announces the same address now, or if the data plane has ended.
-    await this.change({ command: 'remove-endpoint', ...own }).catch(() => undefined);
+    await this.#change({ command: 'remove-endpoint', ...own }, 'api').catch(() => undefined);
   }
 
   #requireRunning(): void {
@@ -339,7 +339,7 @@ export class Overlay {
       case 'explain':
         return this.#health.explain((await engine.explain(request)) as Explanation);
     }
-    return gossip !== undefined && isChange(request) ? gossip.change(request) : this.#requests.ask(request);
+    return this.#change(request, 'api');
   }
 
   /**

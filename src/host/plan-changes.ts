@@ -34,7 +34,8 @@ export function linkOf(plan: Pick<Plan, 'segments' | 'keepTaps'>, tap: TapPlan, 
   };
 }
 
-function segmentsOf({ vni, vlans, native }: TapPlan): PortSegments {
+/** The segments of a TAP. */
+export function segmentsOf({ vni, vlans, native }: TapPlan): PortSegments {
   if (vni !== undefined) return { vni };
   return { vlans: vlans!, ...(native === undefined ? {} : { native }) };
 }

@@ -2,19 +2,20 @@
  * Compares configurations for a reload: the requests that apply the changes, and the changes that require a restart.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { type Endpoint, type Plan, type Request, type SegmentPlan } from '../schema/index.js';
+import { type Endpoint, type Plan, type SegmentPlan } from '../schema/index.js';
+import { type TableRequest } from './requests.js';
 
 export interface Reload {
   /** In order of application: additions first, so that everything stays reachable in between. */
-  requests: Request[];
+  requests: TableRequest[];
   /** Paths of the configuration that differ but remain unchanged until a restart: `segments[4097].mtu`, `taps`. */
   restart: string[];
 }
 
 /** Compares a running configuration with a new one. Only peers and endpoints of existing segments can change. */
 export function compare(running: Plan, next: Plan): Reload {
-  const added: Request[] = [];
-  const removed: Request[] = [];
+  const added: TableRequest[] = [];
+  const removed: TableRequest[] = [];
   const restart = changed(running, next, ['segments']);
   for (const segment of running.segments) {
     const other = next.segments.find(({ vni }) => vni === segment.vni);
@@ -41,7 +42,7 @@ export function merge(running: Plan, next: Plan): Plan {
   };
 }
 
-function compareSegment(before: SegmentPlan, after: SegmentPlan, added: Request[], removed: Request[]): void {
+function compareSegment(before: SegmentPlan, after: SegmentPlan, added: TableRequest[], removed: TableRequest[]): void {
   const { vni } = before;
   const [oldPeers, newPeers] = [new Set(before.peers), new Set(after.peers)];
   for (const address of newPeers) if (!oldPeers.has(address)) added.push({ command: 'add-peer', vni, address });

@@ -18,6 +18,8 @@ export type Wanted = Outcome & {
   readonly entry: Entry;
   /** In the order of their names. */
   readonly sources: readonly string[];
+  /** The time of the oldest want. */
+  readonly since: number;
 };
 
 /** Most changes in a batch unless the caller says otherwise. */
@@ -146,7 +148,8 @@ export class HostState {
   }
 
   #wanted(item: Item): Wanted {
-    return { entry: this.#entryOf(item), sources: this.#wants.of(item), ...this.#work.outcome(item) };
+    const [sources, since] = [this.#wants.of(item), this.#wants.oldest(item)];
+    return { entry: this.#entryOf(item), sources, since, ...this.#work.outcome(item) };
   }
 
   #entryOf(item: Item): Entry {

@@ -4,8 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ipv4ToText, macToText } from '../../src/address/index.js';
-import { type Requests } from '../../src/host/requests.js';
-import { GossipTables } from '../../src/host/gossip-tables.js';
+import { Intent, type Apply } from '../../src/host/intent.js';
 import { LOCAL, Neighbors } from '../../src/neighbor/index.js';
 import { plan, SchemaError, type Plan } from '../../src/schema/index.js';
 import { MAX_PEERS, MAX_REPLICAS, Vtep, type VtepSink } from '../../src/vtep/index.js';
@@ -125,17 +124,18 @@ test('1024 questions and announcements for 4096 peers leave in portions', () => 
 
 test('a peer that the gossip announces and that has no room gets the place of one that leaves', async () => {
   const peers = new Set<string>();
-  const engine = {
-    ask: async ({ command, address }: { command: string; address: string }) => {
-      if (command === 'remove-peer') return peers.delete(address);
-      if (peers.size >= 2) throw new RangeError('full');
-      return peers.add(address);
-    },
-  } as unknown as Requests;
+  const dataPlane: Apply = async (changes) =>
+    changes.flatMap((change, index) => {
+      if (change.do === 'remove-peer') peers.delete(change.address);
+      else if (change.do === 'add-peer' && peers.size >= 2) return [{ index, reason: 'full' }];
+      else if (change.do === 'add-peer') peers.add(change.address);
+      return [];
+    });
   const refused: string[] = [];
-  const running = { local: '192.0.2.1', segments: [] } as unknown as Plan;
-  const tables = new GossipTables(running, engine, (message) => void refused.push(message));
-  for (const one of ['a', 'b', 'c', 'd']) tables.addPeer(VNI, one);
+  const running = { local: '192.0.2.1', segments: [{ vni: VNI, peers: [], endpoints: [] }] } as unknown as Plan;
+  const intent = new Intent(running, dataPlane);
+  const sink = intent.gossip((reason) => void refused.push(reason));
+  for (const one of ['a', 'b', 'c', 'd']) sink.addPeer(VNI, one);
   await turn();
   assert.equal(
     [[...peers], refused],
@@ -144,8 +144,8 @@ test('a peer that the gossip announces and that has no room gets the place of on
       ['full', 'full'],
     ],
   );
-  tables.removePeer(VNI, 'c');
-  tables.removePeer(VNI, 'a');
+  sink.removePeer(VNI, 'c');
+  sink.removePeer(VNI, 'a');
   await turn();
   assert.equal([...peers].sort(), ['b', 'd']);
 });

@@ -1,6 +1,6 @@
 /**
- * The gossip of an agent with many networks in a process of its own, and what it costs: an `OverlayGossip` whose engine
- * takes everything and does nothing.
+ * The gossip of an agent with many networks in a process of its own, and what it costs: an `OverlayGossip` whose data
+ * plane takes everything and does nothing.
  *
  *     node --import tsx test/support/gossip-agent.ts JSON     see `AgentOptions`
  *
@@ -11,7 +11,7 @@ import { openSync, readFileSync, readSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { OverlayGossip } from '../../src/host/overlay-gossip.js';
-import { type Requests } from '../../src/host/requests.js';
+import { Intent } from '../../src/host/intent.js';
 import { Logger } from '../../src/host/log.js';
 import { type Plan } from '../../src/schema/index.js';
 
@@ -70,10 +70,10 @@ async function run(options: AgentOptions): Promise<AgentReport> {
       networks: numbers.map((i) => ({ id: idOf(i), vni: 1000 + i, subnet: `10.${i >> 8}.${i & 255}.0/24` })),
     },
   } as unknown as Plan;
-  const engine = { ask: () => Promise.resolve({}) } as unknown as Requests;
+  const intent = new Intent(plan, () => Promise.resolve([]));
   const warnings: string[] = [];
   const started = performance.now();
-  const gossip = await OverlayGossip.start(plan, engine, {
+  const gossip = await OverlayGossip.start(plan, intent, {
     log: new Logger(({ level, message }) => void (level === 'warning' && warnings.push(message))),
   });
   const ready = performance.now();

@@ -33,6 +33,11 @@ export interface OverlayPeersOptions {
   time?: () => number;
   /** Called when a conflict begins, of this node or of others, and with `over` when it ends. Must not throw. */
   conflict?: (conflict: OverlayConflict, over: boolean) => void;
+  /**
+   * Called when an endpoint of this host is announced, with the time from which its attachment counts, and with `null`
+   * when its announcement is withdrawn because of a conflict. Must not throw.
+   */
+  announced?: (endpoint: LocalEndpoint, since: number | null) => void;
 }
 
 /** An endpoint of this host and its state. */
@@ -60,6 +65,7 @@ export class OverlayPeers {
   readonly #db: NetworkDb;
   readonly #host: LocalHost;
   readonly #time: (() => number) | undefined;
+  readonly #announced: OverlayPeersOptions['announced'];
   /** The records of the peer table, including those of this host. */
   readonly #placements = new Placements();
   /** The records of the waiting table, including those of this host. */
@@ -93,6 +99,7 @@ export class OverlayPeers {
     this.vni = options.vni;
     this.#host = { node: db.name, vtep: underlay(options.local), vni: options.vni };
     this.#time = options.time;
+    this.#announced = options.announced;
     this.#db = db;
     this.#endpoints = new SinkEndpoints(options.vni, sink);
     this.#reports = new ConflictReports(options.conflict);
@@ -260,8 +267,8 @@ export class OverlayPeers {
   // ---- Consequences ----
 
   /**
-   * Determines which placements hold, updates the sink, and announces or withdraws endpoints of this host; at the end of
-   * the pause, if the last times were expensive.
+   * Determines which placements hold, updates the sink, and announces or withdraws endpoints of this host; at the end
+   * of the pause, if the last times were expensive.
    * @param recheck Whether to check the waiting endpoints even if no change of the tables concerns them.
    */
   #settle(now: number, recheck: boolean): void {
@@ -363,6 +370,7 @@ export class OverlayPeers {
     if (announced === null) this.#unannounced.add(local);
     else this.#unannounced.delete(local);
     this.#recheck = true;
+    this.#announced?.(local, announced?.placement.since ?? null);
   }
 
   #wait(local: Local, now: number): void {

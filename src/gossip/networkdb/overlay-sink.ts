@@ -10,7 +10,8 @@ export interface OverlayEndpoint {
 
 /** Receives endpoints and peers; `Vtep` implements it. */
 export interface OverlaySink {
-  addEndpoint(vni: number, endpoint: OverlayEndpoint): void;
+  /** @param since When it was attached, in milliseconds since 1970; 0 if its record does not say, like Docker's. */
+  addEndpoint(vni: number, endpoint: OverlayEndpoint, since: number): void;
   removeEndpoint(vni: number, endpoint: OverlayEndpoint): unknown;
   /** Adds a VTEP that gets a copy of every flooded frame. */
   addPeer(vni: number, address: string): void;
@@ -20,7 +21,7 @@ export interface OverlaySink {
 /** The endpoint that a record describes from now on; `null` for none. */
 export interface EndpointChange {
   readonly key: string;
-  readonly after: OverlayEndpoint | null;
+  readonly after: (OverlayEndpoint & { readonly since: number }) | null;
 }
 
 /**
@@ -64,7 +65,8 @@ export class SinkEndpoints {
       if (after === null) continue;
       const endpoint = { ip: after.ip, mac: after.mac, vtep: after.vtep };
       this.#endpoints.set(key, endpoint);
-      if (count(this.#recordCounts, nameOf(endpoint), 1) === 1) this.#sink.addEndpoint(this.#vni, endpoint);
+      if (count(this.#recordCounts, nameOf(endpoint), 1) === 1)
+        this.#sink.addEndpoint(this.#vni, endpoint, after.since);
       if (count(this.#peers, endpoint.vtep, 1) === 1) this.#sink.addPeer(this.#vni, endpoint.vtep);
     }
     for (const endpoint of old) this.#remove(endpoint);

@@ -1,0 +1,218 @@
+/** What a running VTEP has to do, according to all who want something of it, and the data plane that does it. */
+import { type OverlaySink } from '../gossip/networkdb/index.js';
+import { type Change, type Rejection } from '../model/index.js';
+import { type Plan, type SegmentPlan } from '../schema/index.js';
+import { HostState, type Entry, type Rival, type Wanted } from '../state/index.js';
+import { HostError, RequestError } from './error.js';
+import { segmentOf } from './plan-changes.js';
+import { tableEntry, type TableRequest } from './requests.js';
+
+/** Who wants something. The gossip makes its wishes through `Intent.gossip`. */
+export type Source = 'configuration' | 'api' | 'gossip';
+
+/** Makes changes in their order, as `DataPlane.apply` does. @returns those that it did not make. */
+export type Apply = (changes: readonly Change[]) => Promise<readonly Rejection[]>;
+
+/** Most changes at a time. */
+const BATCH = 1024;
+
+/** Holds the host state of a VTEP and keeps its data plane up to date. */
+export class Intent {
+  readonly #plan: Plan;
+  readonly #state = new HostState();
+  readonly #apply: Apply;
+  #refused: (reason: string) => void = () => undefined;
+  /** The update of the data plane, while it runs. */
+  #running: Promise<void> | null = null;
+
+  /** @param plan The plan of the VTEP, with the segments that it has now. The configuration wants all that is in it. */
+  constructor(plan: Plan, apply: Apply) {
+    this.#plan = plan;
+    this.#apply = apply;
+    for (const segment of plan.segments) this.#wantSegment(segment, 'configuration');
+  }
+
+  #wantSegment(segment: SegmentPlan, source: Source): Entry[] {
+    const { vni, peers, endpoints } = segment;
+    const entries: Entry[] = [
+      { kind: 'segment', segment: segmentOf(segment) },
+      ...peers.map((address): Entry => ({ kind: 'peer', vni, address })),
+      ...endpoints.map((endpoint): Entry => ({ kind: 'endpoint', vni, endpoint })),
+    ];
+    for (const entry of entries) this.#state.want(source, entry, this.#since(source, entry));
+    return entries;
+  }
+
+  /**
+   * Makes the data plane what the configuration wants.
+   * @throws HostError with the first thing that it refuses.
+   */
+  async start(): Promise<void> {
+    await this.#settled();
+    for (const kind of ['segment', 'peer', 'endpoint'] as const) this.#requireEffect(this.#state.list(kind));
+  }
+
+  // ---- Segments ----
+
+  /**
+   * Adds a segment with its peers and endpoints. If this fails, nothing of it remains.
+   * @throws HostError with the first thing that the data plane refuses.
+   */
+  async addSegment(segment: SegmentPlan): Promise<void> {
+    const entries = this.#wantSegment(segment, 'api');
+    await this.#settled();
+    try {
+      this.#requireEffect(entries.flatMap((entry) => this.#state.wanted(entry) ?? []));
+    } catch (error) {
+      for (const entry of entries) this.#state.withdraw('api', entry);
+      await this.#settled();
+      throw error;
+    }
+  }
+
+  /** Removes a segment with its peers and endpoints, whoever wants them. */
+  async removeSegment(vni: number): Promise<void> {
+    for (const kind of ['endpoint', 'peer', 'segment'] as const)
+      for (const { entry, sources } of [...this.#state.list(kind, vni)])
+        for (const source of sources) this.#state.withdraw(source, entry);
+    await this.#settled();
+  }
+
+  #requireEffect(all: Iterable<Wanted>): void {
+    for (const wanted of all) if (wanted.outcome === 'refused') throw new HostError(wanted.reason);
+  }
+
+  // ---- Requests ----
+
+  /**
+   * Adds or removes a peer or an endpoint. The control socket also removes what the configuration wants.
+   * @returns `held` with what is in effect instead of an added endpoint; whether an entry was removed, and the sources
+   * that still want it.
+   * @throws SchemaError for an invalid request; RequestError if the data plane refuses the entry, or others want it.
+   */
+  async change(request: TableRequest, source: 'configuration' | 'api'): Promise<object> {
+    const entry = tableEntry(this.#plan, request);
+    const isAddition = request.command === 'add-peer' || request.command === 'add-endpoint';
+    return isAddition ? this.#add(entry, source) : this.#remove(entry, source);
+  }
+
+  async #add(entry: Entry, source: Source): Promise<object> {
+    this.#state.want(source, entry, this.#since(source, entry));
+    await this.#settled();
+    const wanted = this.#state.wanted(entry);
+    if (wanted?.outcome === 'held') return { held: rivalText(wanted.by) };
+    if (wanted?.outcome !== 'refused') return {};
+    this.#state.withdraw(source, entry);
+    throw new RequestError('conflict', wanted.reason);
+  }
+
+  async #remove(entry: Entry, source: Source): Promise<object> {
+    const sources: Source[] = source === 'api' ? ['api', 'configuration'] : [source];
+    const removed = sources.filter((one) => this.#state.withdraw(one, entry)).length > 0;
+    const others = this.#state.sourcesOf(entry);
+    if (others.length === 0) {
+      await this.#settled();
+      return { removed };
+    }
+    if (removed) return { removed, wantedBy: others };
+    throw new RequestError(
+      'conflict',
+      others.includes('gossip')
+        ? 'the gossip announces it; it is removed when its host withdraws it'
+        : `it was not configured; wanted by: ${others.join(', ')}`,
+    );
+  }
+
+  // ---- The gossip ----
+
+  /**
+   * The sink through which the gossip wants endpoints and peers.
+   * @param refused Called with the reason when the data plane refuses one.
+   */
+  gossip(refused: (reason: string) => void): OverlaySink {
+    this.#refused = refused;
+    const change = (entry: Entry, isWanted: boolean, since = 0): void => {
+      if (isWanted) this.#state.want('gossip', entry, since);
+      else this.#state.withdraw('gossip', entry);
+      this.#update();
+    };
+    return {
+      addEndpoint: (vni, endpoint, since) => change({ kind: 'endpoint', vni, endpoint }, true, since),
+      removeEndpoint: (vni, endpoint) => change({ kind: 'endpoint', vni, endpoint }, false),
+      addPeer: (vni, address) => change({ kind: 'peer', vni, address }, true),
+      removePeer: (vni, address) => change({ kind: 'peer', vni, address }, false),
+    };
+  }
+
+  /** Datagrams of a member of the cluster are accepted, or are no longer. */
+  member(address: string, isMember: boolean): void {
+    const entry: Entry = { kind: 'member', address };
+    if (isMember) this.#state.want('gossip', entry);
+    else this.#state.withdraw('gossip', entry);
+    this.#update();
+  }
+
+  /**
+   * The time from which an endpoint of this host counts in the gossip.
+   * @param since `null` while it is not announced: every announced endpoint is older.
+   */
+  announced(vni: number, { ip, mac }: { ip: string; mac: string }, since: number | null): void {
+    const entry: Entry = { kind: 'endpoint', vni, endpoint: { ip, mac } };
+    for (const source of this.#state.sourcesOf(entry)) this.#state.want(source, entry, since ?? Infinity);
+    this.#update();
+  }
+
+  /**
+   * Since when a source wants an entry. An endpoint of this host in a network of the gossip counts from its
+   * announcement. Otherwise a configuration has no time, so that all hosts with the same one agree.
+   */
+  #since(source: Source, entry: Entry): number {
+    const isAnnounced =
+      entry.kind === 'endpoint' &&
+      entry.endpoint.vtep === undefined &&
+      this.#plan.gossip?.networks.some(({ vni }) => vni === entry.vni) === true;
+    if (isAnnounced) return this.#state.wanted(entry)?.since ?? Infinity;
+    return source === 'configuration' ? 0 : Date.now();
+  }
+
+  // ---- The data plane ----
+
+  /** Updates the data plane after the other changes of this turn. */
+  #update(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** Resolves when nothing is due. */
+  async #settled(): Promise<void> {
+    this.#update();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    await Promise.resolve();
+    try {
+      while (this.#state.isDue) {
+        const changes = this.#state.take(BATCH);
+        if (changes.length === 0) continue;
+        const rejections = await this.#apply(changes).catch((error: Error) =>
+          changes.map((_, index) => ({ index, reason: error.message })),
+        );
+        for (const refused of this.#state.applied(rejections)) this.#report(refused);
+      }
+    } finally {
+      this.#running = null;
+    }
+  }
+
+  #report(wanted: Wanted): void {
+    if (wanted.outcome === 'refused' && wanted.sources.includes('gossip')) this.#refused(wanted.reason);
+  }
+}
+
+/** Says what is in effect instead of an endpoint. */
+function rivalText({ kind, holder: { ip, mac, vtep } }: Rival): string {
+  const place = vtep === undefined ? 'this host' : `VTEP ${vtep}`;
+  return kind === 'place'
+    ? `${ip} with ${mac} is in effect at ${place}, which a newer request names; remove that one first`
+    : `${kind === 'ip' ? ip : mac} belongs to an older endpoint, ${ip} with ${mac} at ${place}, until that is removed`;
+}

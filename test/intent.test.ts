@@ -1,0 +1,214 @@
+/** A VTEP that is asked for the same things by its configuration, the control socket and the gossip. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { HostError } from '../src/host/error.js';
+import { Intent, type Source } from '../src/host/intent.js';
+import { type TableRequest } from '../src/host/requests.js';
+import { type Change } from '../src/model/index.js';
+import { plan, type Plan, SchemaError } from '../src/schema/index.js';
+import { Plane, textOf } from './support/state.js';
+
+const VNI = 4097;
+const A = '192.168.1.1';
+const B = '192.168.1.2';
+const IP = '10.0.0.4';
+const MAC = '02:42:0a:00:00:04';
+const OTHER = '02:42:0a:00:00:05';
+
+interface Started {
+  intent: Intent;
+  plane: Plane;
+  /** The data plane's peers and endpoints in the segment. */
+  has: () => string[];
+  change: (command: TableRequest['command'], fields: object, source?: Exclude<Source, 'gossip'>) => Promise<object>;
+}
+
+/** An overlay whose data plane has what the configuration wants. */
+async function started(
+  segment: object = {},
+  more: object = {},
+  refuses?: (change: Change) => string | null,
+): Promise<Started> {
+  const config = {
+    local: '192.168.1.9',
+    segments: [{ vni: VNI, ...segment }],
+    taps: [{ name: 'a', vni: VNI }],
+    ...more,
+  };
+  const made: Plan = plan(config);
+  for (const one of made.segments) one.mtu = 1450;
+  const plane = new Plane(refuses);
+  const intent = new Intent(made, (changes) => Promise.resolve(plane.apply(changes)));
+  await intent.start();
+  return {
+    intent,
+    plane,
+    has: () => {
+      assert.equal(plane.mistakes, []);
+      const { peers, locations } = plane.segments.get(VNI)!;
+      return [...peers, ...locations.map(textOf)];
+    },
+    change: (command, fields, source = 'api') =>
+      intent.change({ command, vni: VNI, ...fields } as TableRequest, source),
+  };
+}
+
+/** Resolves when the data plane has followed the gossip. */
+async function settle({ change }: Started): Promise<void> {
+  await change('add-peer', { address: '192.168.1.77' });
+  await change('remove-peer', { address: '192.168.1.77' });
+}
+
+async function refusal(request: Promise<object>): Promise<Error> {
+  return request.then(
+    () => assert.unreachable('it was not refused') as never,
+    (error: Error) => error,
+  );
+}
+
+test('a data plane starts with what is in effect of the configuration', async () => {
+  const endpoints = [
+    { ip: IP, mac: MAC, vtep: B },
+    { ip: '10.0.0.6', mac: OTHER },
+  ];
+  const { has } = await started({ peers: [A, B], endpoints });
+  assert.equal(has(), [A, B, `${IP} ${MAC} ${B}`, `10.0.0.6 ${OTHER} here`]);
+});
+
+test('a VTEP does not start with an entry that its data plane refuses', async () => {
+  const refuses = (change: Change): string | null => (change.do === 'add-peer' && change.address === B ? 'full' : null);
+  const error = await refusal(started({ peers: [A, B] }, {}, refuses));
+  assert.instance(error, HostError);
+  assert.is(error.message, 'full');
+});
+
+test('a segment comes with its peers and endpoints or not at all, and goes with those of all sources', async () => {
+  const { intent, plane, has } = await started({ peers: [A] }, {}, (change) =>
+    change.do === 'add-peer' && change.address === '192.168.1.66' ? 'full' : null,
+  );
+  const [other] = plan({
+    local: '192.168.1.9',
+    segments: [{ vni: 7, peers: [B] }],
+    taps: [{ name: 'b', vni: 7 }],
+  }).segments;
+  other!.mtu = 1450;
+  await intent.addSegment(other!);
+  assert.equal([...plane.segments.get(7)!.peers], [B]);
+  intent.gossip(() => assert.unreachable()).addPeer(7, A);
+  await intent.removeSegment(7);
+  assert.not(plane.segments.has(7));
+  const error = await refusal(intent.addSegment({ ...other!, peers: [B, '192.168.1.66'] }).then(() => ({})));
+  assert.is(error.message, 'full');
+  assert.not(plane.segments.has(7));
+  assert.equal(has(), [A]);
+});
+
+test('the control socket removes what it added or the configuration has, and hears who else wants it', async () => {
+  const run = await started({ peers: [A], endpoints: [{ ip: IP, mac: MAC, vtep: A }] });
+  const { intent, change, has } = run;
+  const gossip = intent.gossip(() => assert.unreachable());
+  gossip.addPeer(VNI, A);
+  gossip.addEndpoint(VNI, { ip: IP, mac: MAC, vtep: A }, 5);
+  assert.equal(await change('add-peer', { address: A }), {});
+  assert.equal(await change('remove-peer', { address: A }), { removed: true, wantedBy: ['gossip'] });
+  const error = await refusal(change('remove-peer', { address: A }));
+  assert.instance(error, HostError);
+  assert.match(error.message, /^the gossip announces it; it is removed when its host withdraws it$/);
+  assert.equal(await change('remove-endpoint', { ip: IP, mac: MAC, vtep: A }), { removed: true, wantedBy: ['gossip'] });
+  assert.equal(has(), [A, `${IP} ${MAC} ${A}`]);
+  gossip.removePeer(VNI, A);
+  gossip.removeEndpoint(VNI, { ip: IP, mac: MAC, vtep: A });
+  await settle(run);
+  assert.equal(has(), []);
+  assert.equal(await change('remove-peer', { address: A }), { removed: false });
+});
+
+test('a configuration that is read again withdraws only its own', async () => {
+  const { change, has } = await started({ peers: [A, B] });
+  await change('add-peer', { address: A });
+  assert.equal(await change('remove-peer', { address: A }, 'configuration'), { removed: true, wantedBy: ['api'] });
+  assert.equal(await change('remove-peer', { address: B }, 'configuration'), { removed: true });
+  assert.match(
+    (await refusal(change('remove-peer', { address: A }, 'configuration'))).message,
+    /^it was not configured; wanted by: api$/,
+  );
+  assert.equal(has(), [A]);
+});
+
+test('an endpoint that an older one keeps from its address is told so, and follows it', async () => {
+  const { change, has } = await started({ endpoints: [{ ip: IP, mac: OTHER, vtep: A }] });
+  assert.equal(await change('add-endpoint', { ip: IP, mac: MAC, vtep: B }), {
+    held: `${IP} belongs to an older endpoint, ${IP} with ${OTHER} at VTEP ${A}, until that is removed`,
+  });
+  assert.equal(has(), [`${IP} ${OTHER} ${A}`]);
+  assert.equal(await change('remove-endpoint', { ip: IP, mac: OTHER, vtep: A }), { removed: true });
+  assert.equal(has(), [`${IP} ${MAC} ${B}`]);
+  assert.equal(await change('add-endpoint', { ip: '10.0.0.7', mac: MAC }), {
+    held: `${MAC} belongs to an older endpoint, ${IP} with ${MAC} at VTEP ${B}, until that is removed`,
+  });
+  // The same endpoint elsewhere has moved there.
+  assert.equal(await change('add-endpoint', { ip: IP, mac: MAC }), {});
+  assert.equal(has().sort(), [`${IP} ${MAC} here`, `10.0.0.7 ${MAC} here`]);
+  const { held } = (await change('add-endpoint', { ip: IP, mac: MAC, vtep: A }, 'configuration')) as { held: string };
+  assert.match(held, /is in effect at this host, which a newer request names/);
+});
+
+test('what the data plane refuses is refused to the control socket, and reported for the gossip', async () => {
+  const refuses = (change: Change): string | null => (change.do === 'add-peer' && change.address !== A ? 'full' : null);
+  const run = await started({}, {}, refuses);
+  const reported: string[] = [];
+  const gossip = run.intent.gossip((reason) => void reported.push(reason));
+  gossip.addPeer(VNI, A);
+  const error = await refusal(run.change('add-peer', { address: B }));
+  assert.instance(error, HostError);
+  assert.is(error.message, 'full');
+  assert.equal(await run.change('remove-peer', { address: B }), { removed: false }, 'it is not wanted any more');
+  assert.equal(reported, []);
+  gossip.addPeer(VNI, B);
+  await refusal(run.change('add-peer', { address: '192.168.1.3' }));
+  assert.equal([reported, run.has()], [['full'], [A]]);
+  run.intent.member(B, true);
+  gossip.removePeer(VNI, A);
+  await refusal(run.change('add-peer', { address: '192.168.1.3' }));
+  assert.equal([[...run.plane.members], run.has()], [[B], []]);
+  run.intent.member(B, false);
+  await refusal(run.change('add-peer', { address: '192.168.1.3' }));
+  assert.equal([...run.plane.members], []);
+});
+
+test('an endpoint of this host gives way to those of the gossip until it is announced', async () => {
+  const gossip = { networks: [{ id: 'net1', vni: VNI, subnet: '10.0.0.0/24' }] };
+  const run = await started({ endpoints: [{ ip: IP, mac: MAC }] }, { gossip });
+  const { intent, has } = run;
+  const sink = intent.gossip(() => assert.unreachable());
+  sink.addEndpoint(VNI, { ip: IP, mac: OTHER, vtep: A }, Date.now());
+  await settle(run);
+  assert.equal(has(), [`${IP} ${OTHER} ${A}`]);
+  intent.announced(VNI, { ip: IP, mac: MAC }, 1000);
+  // Adding it once more does not make it younger.
+  assert.equal(await run.change('add-endpoint', { ip: IP, mac: MAC }), {});
+  assert.equal(has(), [`${IP} ${MAC} here`]);
+  intent.announced(VNI, { ip: IP, mac: MAC }, null);
+  await settle(run);
+  assert.equal(has(), [`${IP} ${OTHER} ${A}`]);
+  sink.removeEndpoint(VNI, { ip: IP, mac: OTHER, vtep: A });
+  await settle(run);
+  assert.equal(has(), [`${IP} ${MAC} here`]);
+});
+
+test('a request that is wrong changes nothing', async () => {
+  const { change, has } = await started();
+  for (const [command, fields, message] of [
+    ['add-peer', { address: A, vni: 5 }, /^vni: expected the VNI of a segment \(4097\)/],
+    ['add-peer', { address: '192.168.1.9' }, /^address: expected the address of another VTEP/],
+    ['remove-peer', { address: 'fd00::1' }, /^address: expected an IPv4 address/],
+    ['add-endpoint', { ip: IP, mac: MAC, vtep: 'fd00::1' }, /^vtep: expected an IPv4 address/],
+  ] as const) {
+    const error = await refusal(change(command, fields));
+    assert.instance(error, SchemaError);
+    assert.match(error.message, message);
+  }
+  assert.equal(has(), []);
+});
+
+test.run();
