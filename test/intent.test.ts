@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { HostError } from '../src/host/error.js';
 import { Intent, type Source } from '../src/host/intent.js';
+import { type Page } from '../src/host/pages.js';
 import { type TableRequest } from '../src/host/requests.js';
 import { type Change } from '../src/model/index.js';
 import { plan, type Plan, SchemaError } from '../src/schema/index.js';
@@ -151,6 +152,40 @@ test('an endpoint that an older one keeps from its address is told so, and follo
   assert.equal(has().sort(), [`${IP} ${MAC} here`, `10.0.0.7 ${MAC} here`]);
   const { held } = (await change('add-endpoint', { ip: IP, mac: MAC, vtep: A }, 'configuration')) as { held: string };
   assert.match(held, /is in effect at this host, which a newer request names/);
+});
+
+test('a listing names the sources of each entry, and contains the endpoints that another one hides', async () => {
+  const run = await started({ peers: [A], endpoints: [{ ip: IP, mac: MAC, vtep: A }] });
+  const { intent, change, plane } = run;
+  intent.gossip(() => assert.unreachable()).addPeer(VNI, A);
+  await change('add-peer', { address: B });
+  for (const vtep of [A, undefined]) await change('add-endpoint', { ip: IP, mac: OTHER, vtep });
+  /** What the data plane would list, in pages of one entry. */
+  async function* pages(entries: object[]): AsyncGenerator<Page> {
+    for (const entry of entries) yield { result: [{ vni: VNI, ...entry }], last: entry === entries.at(-1) };
+  }
+  const list = async (command: 'neighbors' | 'peers', vni: number, entries: object[]): Promise<unknown[]> => {
+    const [all, lasts]: [unknown[], unknown[]] = [[], []];
+    for await (const { result, last } of intent.list({ command, vni }, pages(entries))) {
+      all.push(...result);
+      lasts.push(last ?? false);
+    }
+    assert.equal(lasts, [...Array(lasts.length - 1).fill(false), true], 'only the last page says so');
+    return all;
+  };
+  const peers = [...plane.segments.get(VNI)!.peers].map((address) => ({ address, port: 4789 }));
+  assert.equal(await list('peers', VNI, peers), [
+    { vni: VNI, address: A, port: 4789, sources: ['configuration', 'gossip'] },
+    { vni: VNI, address: B, port: 4789, sources: ['api'] },
+  ]);
+  const shown = { ip: IP, mac: MAC, vtep: A, hidden: false };
+  const other = { vni: VNI, ip: IP, mac: OTHER, hidden: true, sources: ['api'] };
+  assert.equal(await list('neighbors', VNI, [shown]), [
+    { vni: VNI, ...shown, sources: ['configuration'] },
+    { ...other, vtep: A },
+    { ...other, vtep: null },
+  ]);
+  assert.equal(await list('neighbors', 5, []), []);
 });
 
 test('what the data plane refuses is refused to the control socket, and reported for the gossip', async () => {

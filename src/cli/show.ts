@@ -1,7 +1,7 @@
 /** `vtep show`: prints the state of a running VTEP. */
-import { type AllCounters, type MemberListing, type NetworkListing } from '../host/index.js';
+import { type AllCounters, type MemberListing, type NetworkListing, type Results } from '../host/index.js';
 import { closest } from '../schema/index.js';
-import { type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
+import { type FdbListing, type RemoteListing } from '../vtep/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { call } from './call.js';
 import { countersTable, prometheus } from './counters.js';
@@ -27,8 +27,8 @@ export const manual: Manual = {
   usage: ['show WHAT --control PATH [flags]'],
   words: [
     { name: 'fdb', text: 'MAC addresses, learned and static, and the TAP or VTEP that each one is behind' },
-    { name: 'neighbors', text: 'endpoints: IP address, MAC address and VTEP' },
-    { name: 'peers', text: 'VTEPs that receive a copy of flooded frames' },
+    { name: 'neighbors', text: 'endpoints: IP address, MAC address, VTEP, and who wants them' },
+    { name: 'peers', text: 'VTEPs that receive a copy of flooded frames, and who wants them' },
     { name: 'remotes', text: 'known VTEPs, their path MTU if it is smaller, and datagrams reported undelivered' },
     { name: 'counters', text: 'frames forwarded, and frames dropped by reason' },
     { name: 'members', text: 'of an agent: the members of its cluster' },
@@ -58,19 +58,25 @@ export const VIEWS = {
     ),
   neighbors: (result: unknown): Iterable<string> =>
     tableLines(
-      ['VNI', 'IP', 'MAC', 'VTEP', 'STATE'],
-      rowsOf(result as Listed<NeighborListing>[], ({ vni, ip, mac, vtep, hidden }) => [
+      ['VNI', 'IP', 'MAC', 'VTEP', 'STATE', 'SOURCES'],
+      rowsOf(result as Results['neighbors'], ({ vni, ip, mac, vtep, hidden, sources = [] }) => [
         vni,
         ip,
         mac,
         vtep ?? 'this host',
-        hidden ? 'hidden by a newer endpoint' : 'in effect',
+        hidden ? 'hidden by another endpoint' : 'in effect',
+        sources.join(', ') || '-',
       ]),
     ),
   peers: (result: unknown): Iterable<string> =>
     tableLines(
-      ['VNI', 'ADDRESS', 'PORT'],
-      rowsOf(result as Listed<{ address: string; port: number }>[], ({ vni, address, port }) => [vni, address, port]),
+      ['VNI', 'ADDRESS', 'PORT', 'SOURCES'],
+      rowsOf(result as Results['peers'], ({ vni, address, port, sources = [] }) => [
+        vni,
+        address,
+        port,
+        sources.join(', ') || '-',
+      ]),
     ),
   members: (result: unknown): Iterable<string> => membersTable(result as MemberListing[]),
   networks: (result: unknown): Iterable<string> => networksTables(result as NetworkListing[]),

@@ -1,17 +1,35 @@
 /** What a running VTEP has to do, according to all who want something of it, and the data plane that does it. */
 import { type OverlaySink } from '../gossip/networkdb/index.js';
 import { type Change, type Rejection } from '../model/index.js';
-import { type Plan, type SegmentPlan } from '../schema/index.js';
+import { type ListRequest, type Plan, type SegmentPlan } from '../schema/index.js';
 import { HostState, type Entry, type Rival, type Wanted } from '../state/index.js';
+import { type NeighborListing } from '../vtep/index.js';
 import { HostError, RequestError } from './error.js';
+import { pagesOf, type Page } from './pages.js';
 import { segmentOf } from './plan-changes.js';
 import { tableEntry, type TableRequest } from './requests.js';
 
 /** Who wants something. The gossip makes its wishes through `Intent.gossip`. */
 export type Source = 'configuration' | 'api' | 'gossip';
 
+/** A request for a listing of peers or endpoints. */
+export type TableListRequest = Extract<ListRequest, { command: 'neighbors' | 'peers' }>;
+
+/** An entry of such a listing. */
+type TableListing = { vni: number } & (NeighborListing | { address: string; port: number });
+
 /** Makes changes in their order, as `DataPlane.apply` does. @returns those that it did not make. */
 export type Apply = (changes: readonly Change[]) => Promise<readonly Rejection[]>;
+
+/** The outcome of a request that adds or removes a peer or an endpoint. */
+export interface Changed {
+  /** Of an addition: what is in effect instead, if another entry holds one of its addresses. */
+  held?: string;
+  /** Of a removal: whether the source had wanted the entry. */
+  removed?: boolean;
+  /** The other sources that still want it. */
+  wantedBy?: string[];
+}
 
 /** Most changes at a time. */
 const BATCH = 1024;
@@ -86,17 +104,15 @@ export class Intent {
 
   /**
    * Adds or removes a peer or an endpoint. The control socket also removes what the configuration wants.
-   * @returns `held` with what is in effect instead of an added endpoint; whether an entry was removed, and the sources
-   * that still want it.
    * @throws SchemaError for an invalid request; RequestError if the data plane refuses the entry, or others want it.
    */
-  async change(request: TableRequest, source: 'configuration' | 'api'): Promise<object> {
+  async change(request: TableRequest, source: 'configuration' | 'api'): Promise<Changed> {
     const entry = tableEntry(this.#plan, request);
     const isAddition = request.command === 'add-peer' || request.command === 'add-endpoint';
     return isAddition ? this.#add(entry, source) : this.#remove(entry, source);
   }
 
-  async #add(entry: Entry, source: Source): Promise<object> {
+  async #add(entry: Entry, source: Source): Promise<Changed> {
     this.#state.want(source, entry, this.#since(source, entry));
     await this.#settled();
     const wanted = this.#state.wanted(entry);
@@ -106,7 +122,7 @@ export class Intent {
     throw new RequestError('conflict', wanted.reason);
   }
 
-  async #remove(entry: Entry, source: Source): Promise<object> {
+  async #remove(entry: Entry, source: Source): Promise<Changed> {
     const sources: Source[] = source === 'api' ? ['api', 'configuration'] : [source];
     const removed = sources.filter((one) => this.#state.withdraw(one, entry)).length > 0;
     const others = this.#state.sourcesOf(entry);
@@ -121,6 +137,28 @@ export class Intent {
         ? 'the gossip announces it; it is removed when its host withdraws it'
         : `it was not configured; wanted by: ${others.join(', ')}`,
     );
+  }
+
+  // ---- Listings ----
+
+  /** Adds to each entry of a listing the sources that want it, and the endpoints that another one hides. */
+  async *list({ command, vni }: TableListRequest, pages: AsyncIterable<Page>): AsyncGenerator<Page> {
+    for await (const { result, ...page } of pages) {
+      const entries = (result as TableListing[]).map((listed) => ({
+        ...listed,
+        sources: this.#state.sourcesOf(entryOf(listed)),
+      }));
+      yield command === 'peers' ? { ...page, result: entries } : { result: entries };
+    }
+    if (command === 'neighbors') yield* pagesOf(this.#hidden(vni));
+  }
+
+  *#hidden(vni?: number): Generator<TableListing & { sources: readonly string[] }> {
+    for (const { entry, outcome, sources } of this.#state.list('endpoint', vni)) {
+      if (entry.kind !== 'endpoint' || outcome !== 'held') continue;
+      const { ip, mac, vtep } = entry.endpoint;
+      yield { vni: entry.vni, ip, mac, vtep: vtep ?? null, hidden: true, sources };
+    }
   }
 
   // ---- The gossip ----
@@ -207,6 +245,13 @@ export class Intent {
   #report(wanted: Wanted): void {
     if (wanted.outcome === 'refused' && wanted.sources.includes('gossip')) this.#refused(wanted.reason);
   }
+}
+
+function entryOf(listed: TableListing): Entry {
+  const { vni } = listed;
+  if ('address' in listed) return { kind: 'peer', vni, address: listed.address };
+  const { ip, mac, vtep } = listed;
+  return { kind: 'endpoint', vni, endpoint: vtep === null ? { ip, mac } : { ip, mac, vtep } };
 }
 
 /** Says what is in effect instead of an endpoint. */

@@ -29,7 +29,7 @@ import { RequestError } from './error.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
-import { type Intent } from './intent.js';
+import { type Changed, type Intent } from './intent.js';
 import { Joining } from './joining.js';
 import { type Logger } from './log.js';
 import { pagesOf } from './pages.js';
@@ -286,7 +286,7 @@ export class OverlayGossip {
    * Like `Intent.change`; announces or withdraws an endpoint of this host.
    * @throws RequestError if another host holds one of the endpoint's addresses; SchemaError if it is outside the subnet.
    */
-  async change(request: TableRequest, source: 'configuration' | 'api'): Promise<object> {
+  async change(request: TableRequest, source: 'configuration' | 'api'): Promise<Changed> {
     const { vni, command } = request;
     if (command === 'add-peer' || command === 'remove-peer') return this.#intent.change(request, source);
     const endpoint = canonicalEndpoint(request, this.#vtep);

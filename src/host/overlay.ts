@@ -19,7 +19,7 @@ import { isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent }
 import { OverlayTaps, type OverlayTap } from './overlay-taps.js';
 import { requireKeys } from './gossip-keys.js';
 import { Health } from './health.js';
-import { Intent } from './intent.js';
+import { Intent, type Changed } from './intent.js';
 import { vnisOf } from './machine.js';
 import { lossesOf, type LossReason } from './losses.js';
 import { type Logger } from './log.js';
@@ -184,11 +184,11 @@ export class Overlay {
    * Adds or removes a peer or an endpoint of the configuration.
    * @throws SchemaError or HostError with what is wrong with the request.
    */
-  change(request: TableRequest): Promise<object> {
+  change(request: TableRequest): Promise<Changed> {
     return this.#change(request, 'configuration');
   }
 
-  #change(request: TableRequest, source: 'configuration' | 'api'): Promise<object> {
+  #change(request: TableRequest, source: 'configuration' | 'api'): Promise<Changed> {
     return (this.#gossip ?? this.#intent).change(request, source);
   }
 
@@ -297,10 +297,10 @@ export class Overlay {
 
   /** Adds the endpoint of a TAP. @throws HostError if another endpoint holds one of its addresses. */
   async #claim(own: OwnEndpoint): Promise<void> {
-    const result: { held?: string } = await this.#change({ command: 'add-endpoint', ...own }, 'api');
-    if (result.held === undefined) return;
+    const { held } = await this.#change({ command: 'add-endpoint', ...own }, 'api');
+    if (held === undefined) return;
     await this.#withdraw(own);
-    throw new RequestError('conflict', result.held);
+    throw new RequestError('conflict', held);
   }
 
   /** Withdraws the endpoint of a TAP. */
@@ -330,10 +330,11 @@ export class Overlay {
       case 'counters':
         return this.counters();
       case 'fdb':
-      case 'neighbors':
-      case 'peers':
       case 'remotes':
         return engine.list(request);
+      case 'neighbors':
+      case 'peers':
+        return this.#intent.list(request, engine.list(request));
       case 'capture':
         return packetEvents(engine.capture(request, gone));
       case 'explain':

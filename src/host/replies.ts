@@ -12,14 +12,19 @@ import { type AllCounters } from './overlay.js';
 /** An entry of a listing, with the network that it is in. */
 type Listed<T> = T & { vni: number };
 
+/** Who wants an entry. */
+interface Sourced {
+  sources: string[];
+}
+
 /**
  * The result of each command: for a listing or a stream, the whole list; for a capture, its packets. The schemas in the
  * table of commands describe the same.
  */
 export interface Results {
   fdb: Listed<FdbListing>[];
-  neighbors: Listed<NeighborListing>[];
-  peers: Listed<{ address: string; port: number }>[];
+  neighbors: Listed<NeighborListing & Sourced>[];
+  peers: Listed<{ address: string; port: number } & Sourced>[];
   remotes: RemoteListing[];
   counters: AllCounters;
   explain: Explanation;
@@ -31,9 +36,9 @@ export interface Results {
   'use-key': KeyListing[];
   'remove-key': KeyListing[];
   'add-peer': object;
-  'remove-peer': { removed: boolean };
-  'add-endpoint': object;
-  'remove-endpoint': { removed: boolean };
+  'remove-peer': { removed: boolean; wantedBy?: string[] };
+  'add-endpoint': { held?: string };
+  'remove-endpoint': { removed: boolean; wantedBy?: string[] };
   stop: object;
   version: { version: string };
   openapi: { openapi: string; paths: object };

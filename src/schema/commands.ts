@@ -9,6 +9,7 @@ import { MAX_VNI } from '../vxlan/index.js';
 import { Ip, Ipv4, Mac } from './formats.js';
 import { type Problem } from './problem.js';
 import {
+  Added,
   AllCounters,
   Description,
   Done,
@@ -183,7 +184,7 @@ const table: { [C in Command]: Entry<C> } = {
     summary: 'Add an endpoint; an agent announces one without a VTEP, which is on this host',
     kind: 'value',
     request: fields(endpoint),
-    result: Done,
+    result: Added,
   },
   'remove-endpoint': {
     method: 'DELETE',

@@ -29,6 +29,8 @@ const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: 'a VNI' });
 const textOrNull = Type.Union([text, Type.Null()], { expected: 'a text or null' });
 const countOrNull = Type.Union([count, Type.Null()], { expected: 'an integer or null' });
 const texts = Type.Array(text, { maxItems: MANY });
+/** Who wants an entry. */
+const sources = texts;
 /** Counts by name: at least those of `names`. */
 const counts = (names: readonly string[] = []): TSchema =>
   Type.Intersect([
@@ -91,9 +93,9 @@ export const FdbEntry = Type.Object({
   vtep: textOrNull,
 });
 /** @internal */
-export const Neighbor = Type.Object({ vni, ip: text, mac: text, vtep: textOrNull, hidden: flag });
+export const Neighbor = Type.Object({ vni, ip: text, mac: text, vtep: textOrNull, hidden: flag, sources });
 /** @internal */
-export const Peer = Type.Object({ vni, address: text, port });
+export const Peer = Type.Object({ vni, address: text, port, sources });
 /** @internal */
 export const Remote = Type.Object({ address: text, port, mtu: countOrNull, undelivered: count, reason: text });
 /** @internal */
@@ -155,7 +157,9 @@ export const Explanation = Type.Object({
 /** @internal */
 export const Done = Type.Object({});
 /** @internal */
-export const Removed = Type.Object({ removed: flag });
+export const Removed = Type.Object({ removed: flag, wantedBy: Type.Optional(texts) });
+/** @internal */
+export const Added = Type.Object({ held: Type.Optional(text) });
 /** @internal */
 export const Version = Type.Object({ version: text });
 /** @internal */

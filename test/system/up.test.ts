@@ -130,10 +130,12 @@ up('the control socket shows and changes its state, and explains decisions', asy
       ['02:42:0a:00:00:04', '192.168.1.25', null],
     ],
   );
-  assert.equal(await show('peers', 1), [{ vni: 4097, address: '192.168.1.25', port: 4789 }]);
+  assert.equal(await show('peers', 1), [
+    { vni: 4097, address: '192.168.1.25', port: 4789, sources: ['configuration'] },
+  ]);
   // The TAP's own addresses add a local endpoint.
   assert.equal(await show('neighbors', 1), [
-    { vni: 4097, ip: '10.0.0.3', mac: '02:42:0a:00:00:03', vtep: null, hidden: false },
+    { vni: 4097, ip: '10.0.0.3', mac: '02:42:0a:00:00:03', vtep: null, hidden: false, sources: ['configuration'] },
   ]);
   const send = async (request: object): Promise<unknown> => {
     const { ask } = await import('../../src/host/index.js');
@@ -141,7 +143,19 @@ up('the control socket shows and changes its state, and explains decisions', asy
   };
   const endpoint = { vni: 4097, ip: '10.0.0.9', mac: '02:42:0a:00:00:09', vtep: '192.168.1.25' };
   assert.equal(await send({ command: 'add-endpoint', ...endpoint }), {});
-  assert.is(((await show('neighbors', 1)) as unknown[]).length, 2);
+  // An older endpoint has the MAC address; the newer one is listed all the same.
+  const held = { ...endpoint, ip: '10.0.0.10', vtep: '172.31.1.77' };
+  assert.match(((await send({ command: 'add-endpoint', ...held })) as { held: string }).held, /an older endpoint/);
+  const wanted = (await show('neighbors', 1)) as (typeof endpoint & { hidden: boolean; sources: string[] })[];
+  assert.equal(
+    wanted.map(({ ip, vtep, hidden, sources }) => [ip, vtep, hidden, sources]),
+    [
+      ['10.0.0.3', null, false, ['configuration']],
+      ['10.0.0.9', '192.168.1.25', false, ['api']],
+      ['10.0.0.10', '172.31.1.77', true, ['api']],
+    ],
+  );
+  assert.equal(await send({ command: 'remove-endpoint', ...held }), { removed: true });
   assert.equal(await send({ command: 'remove-endpoint', ...endpoint }), { removed: true });
   assert.equal(await send({ command: 'remove-endpoint', ...endpoint }), { removed: false });
   assert.match(String(await send({ command: 'add-endpoint', ...endpoint, vni: 5 })), /^vni: expected the VNI of a seg/);
