@@ -2,6 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as db from '../src/gossip/networkdb/index.js';
+import { peerExtension } from '../src/gossip/networkdb/records.js';
 import { Vtep } from '../src/vtep/index.js';
 import { fromHex, hex } from './support/hex.js';
 
@@ -809,6 +810,52 @@ test('records become endpoints and peers of a VTEP, and endpoints of this host r
   overlay.addLocal({ id: 'mine', ip: '10.0.0.3/24', mac: '02:42:0a:00:00:03' }, bench.now);
   overlay.close(bench.now);
   assert.equal(machine.networks(), []);
+});
+
+test('a sink learns since when endpoints of others are attached, and the host since when its own are announced', () => {
+  const bench = Bench.joined({}, ['b', 'c']);
+  bench.machine.leaveNetwork(NET, bench.now);
+  const heard: string[] = [];
+  const own: string[] = [];
+  const sink: db.OverlaySink = {
+    addEndpoint: (_, { ip, vtep }, since) => void heard.push(`${ip} at ${vtep} since ${since}`),
+    removeEndpoint: (_, { ip, vtep }) => void heard.push(`no ${ip} at ${vtep}`),
+    addPeer: () => undefined,
+    removePeer: () => undefined,
+  };
+  const time = (): number => 5000;
+  const announced = ({ ip, mac }: { ip: string; mac: string }, since: number | null): void =>
+    void own.push(`${ip} ${mac} ${since}`);
+  const overlay = new OverlayPeers(
+    { network: NET, vni: 4097, local: '192.0.2.1', time, announced },
+    bench.machine,
+    sink,
+  );
+  const record = (key: string, lamport: number, ip: string, last: string, node: string, since?: number): void =>
+    bench.table(db.CREATE, lamport, node, key, '', {
+      table: db.OVERLAY_PEER_TABLE,
+      value: db.peerRecord.encode({
+        endpointIp: `${ip}/24`,
+        endpointMac: `02:42:0a:00:00:${last}`,
+        tunnelIp: node === 'b' ? '192.0.2.2' : '192.0.2.3',
+        ...(since === undefined ? {} : { unknown: peerExtension.encode({ since, attached: since, vni: 4097 }) }),
+      }),
+    });
+  overlay.addLocal({ id: 'mine', ip: '10.0.0.3/24', mac: '02:42:0a:00:00:03' }, bench.now);
+  assert.equal(own, [], 'it waits for the tables of others');
+  bench.pass(1000);
+  assert.equal(own, ['10.0.0.3/24 02:42:0a:00:00:03 5000']);
+  record('theirs', 20, '10.0.0.4', '04', 'b', 4000);
+  record('docker', 21, '10.0.0.5', '05', 'c');
+  assert.equal(heard.splice(0), ['10.0.0.4 at 192.0.2.2 since 4000', '10.0.0.5 at 192.0.2.3 since 0']);
+  // Another host has attached our address before us.
+  record('older', 22, '10.0.0.3', '06', 'b', 4500);
+  assert.equal(own.splice(1), ['10.0.0.3/24 02:42:0a:00:00:03 null']);
+  assert.equal(heard.splice(0), ['10.0.0.3 at 192.0.2.2 since 4500']);
+  bench.machine.nodeLeft('b', bench.now);
+  bench.pass(1000);
+  assert.equal(own.splice(1), ['10.0.0.3/24 02:42:0a:00:00:03 5000'], 'it counts from its new announcement');
+  overlay.close(bench.now);
 });
 
 test('contacts the bootstrap addresses while their nodes are absent', () => {
