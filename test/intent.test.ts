@@ -1,4 +1,5 @@
 /** A VTEP that is asked for the same things by its configuration, the control socket and the gossip. */
+import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { HostError } from '../src/host/error.js';
@@ -52,12 +53,6 @@ async function started(
     change: (command, fields, source = 'api') =>
       intent.change({ command, vni: VNI, ...fields } as TableRequest, source),
   };
-}
-
-/** Resolves when the data plane has followed the gossip. */
-async function settle({ change }: Started): Promise<void> {
-  await change('add-peer', { address: '192.168.1.77' });
-  await change('remove-peer', { address: '192.168.1.77' });
 }
 
 async function refusal(request: Promise<object>): Promise<Error> {
@@ -119,7 +114,7 @@ test('the control socket removes what it added or the configuration has, and hea
   assert.equal(has(), [A, `${IP} ${MAC} ${A}`]);
   gossip.removePeer(VNI, A);
   gossip.removeEndpoint(VNI, { ip: IP, mac: MAC, vtep: A });
-  await settle(run);
+  await turn();
   assert.equal(has(), []);
   assert.equal(await change('remove-peer', { address: A }), { removed: false });
 });
@@ -137,7 +132,12 @@ test('a configuration that is read again withdraws only its own', async () => {
 });
 
 test('an endpoint that an older one keeps from its address is told so, and follows it', async () => {
-  const { change, has } = await started({ endpoints: [{ ip: IP, mac: OTHER, vtep: A }] });
+  const { change, has, intent } = await started({ endpoints: [{ ip: IP, mac: OTHER, vtep: A }] });
+  const sink = intent.gossip(() => assert.unreachable());
+  sink.addEndpoint(VNI, { ip: IP, mac: MAC, vtep: A }, 5);
+  await turn();
+  assert.equal(has(), [`${IP} ${OTHER} ${A}`], 'a configuration has no time');
+  sink.removeEndpoint(VNI, { ip: IP, mac: MAC, vtep: A });
   assert.equal(await change('add-endpoint', { ip: IP, mac: MAC, vtep: B }), {
     held: `${IP} belongs to an older endpoint, ${IP} with ${OTHER} at VTEP ${A}, until that is removed`,
   });
@@ -217,17 +217,22 @@ test('an endpoint of this host gives way to those of the gossip until it is anno
   const { intent, has } = run;
   const sink = intent.gossip(() => assert.unreachable());
   sink.addEndpoint(VNI, { ip: IP, mac: OTHER, vtep: A }, Date.now());
-  await settle(run);
+  await turn();
   assert.equal(has(), [`${IP} ${OTHER} ${A}`]);
   intent.announced(VNI, { ip: IP, mac: MAC }, 1000);
+  await turn();
+  assert.equal(has(), [`${IP} ${MAC} here`]);
   // Adding it once more does not make it younger.
-  assert.equal(await run.change('add-endpoint', { ip: IP, mac: MAC }), {});
+  const own = { ip: IP, mac: MAC };
+  assert.equal(await run.change('add-endpoint', own), {});
+  assert.equal(await run.change('remove-endpoint', own, 'configuration'), { removed: true, wantedBy: ['api'] });
+  await turn();
   assert.equal(has(), [`${IP} ${MAC} here`]);
   intent.announced(VNI, { ip: IP, mac: MAC }, null);
-  await settle(run);
+  await turn();
   assert.equal(has(), [`${IP} ${OTHER} ${A}`]);
   sink.removeEndpoint(VNI, { ip: IP, mac: OTHER, vtep: A });
-  await settle(run);
+  await turn();
   assert.equal(has(), [`${IP} ${MAC} here`]);
 });
 

@@ -126,11 +126,10 @@ export class Intent {
     const sources: Source[] = source === 'api' ? ['api', 'configuration'] : [source];
     const removed = sources.filter((one) => this.#state.withdraw(one, entry)).length > 0;
     const others = this.#state.sourcesOf(entry);
-    if (others.length === 0) {
+    if (removed || others.length === 0) {
       await this.#settled();
-      return { removed };
+      return others.length === 0 ? { removed } : { removed, wantedBy: others };
     }
-    if (removed) return { removed, wantedBy: others };
     throw new RequestError(
       'conflict',
       others.includes('gossip')
