@@ -6,9 +6,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Static, type TSchema } from '@sinclair/typebox';
+import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { ask, serveControl, type Results } from '../src/host/index.js';
-import { COMMANDS, ERRORS, httpRequestOf, openApi, parseRequest, type ControlRequest } from '../src/schema/index.js';
+import {
+  COMMANDS,
+  ERRORS,
+  httpRequestOf,
+  openApi,
+  parseRequest,
+  requestOf,
+  routeOf,
+  type CommandEntry,
+  type ControlRequest,
+} from '../src/schema/index.js';
+import { pathsOf } from '../src/schema/routes.js';
 import * as results from '../src/schema/results.js';
 import { call } from './support/unix-http.js';
 
@@ -133,6 +144,58 @@ test('each request arrives as it was made, and every route of the table answers'
     await server.close();
     rmSync(directory, { recursive: true });
   }
+});
+
+test('a field in the path: routes, requests and the description', async () => {
+  const fields = (properties: Record<string, TSchema>): CommandEntry['request'] =>
+    Type.Object(properties, { additionalProperties: false });
+  const entry = { path: '/v1/taps/{name}', summary: 'x', kind: 'value', result: Type.Object({}) } as const;
+  const name = Type.String();
+  const table = {
+    'get-tap': { ...entry, method: 'GET', request: fields({ name, full: Type.Optional(Type.Boolean()) }) },
+    'set-tap': { ...entry, method: 'PUT', request: fields({ name, mtu: Type.Integer() }) },
+    all: { ...entry, method: 'GET', path: '/v1/taps/all', request: fields({}) },
+  } satisfies Record<string, CommandEntry>;
+  const paths = pathsOf(table);
+  for (const text of ['eth0', 'a b', 'a/b', '{name}', 'été', '..', '%41', '?x=1', 'all#']) {
+    const get = { command: 'get-tap', name: text, full: true } as unknown as ControlRequest;
+    const { target } = httpRequestOf(get, table);
+    const [path, query] = target.split('?') as [string, string];
+    const route = routeOf(path, paths)!;
+    assert.equal(route, { methods: { GET: 'get-tap', PUT: 'set-tap' }, fields: { name: text } });
+    const command = 'get-tap' as Command;
+    assert.equal(requestOf(command, route.fields, new URLSearchParams(query), undefined, table), get);
+    const set = { command: 'set-tap', name: text, mtu: 1400 } as unknown as ControlRequest;
+    const { target: place, body } = httpRequestOf(set, table);
+    assert.is(place, path);
+    assert.equal(JSON.parse(body!), { mtu: 1400 });
+    const none = new URLSearchParams();
+    assert.equal(requestOf('set-tap' as Command, route.fields, none, JSON.parse(body!), table), set);
+    const twice = (): unknown => requestOf('set-tap' as Command, route.fields, none, { mtu: 1, name: 'x' }, table);
+    assert.throws(twice, /^name: is given twice, in the path and in the body$/m);
+    const also = (): unknown => requestOf(command, route.fields, new URLSearchParams('name=x'), undefined, table);
+    assert.throws(also, /name: is given twice/);
+  }
+  assert.equal(routeOf('/v1/taps/all', paths), { methods: { GET: 'all' }, fields: {} });
+  for (const path of ['/v1/taps/', '/v1/taps', '/v1/taps/a/b', '/v1/taps/%', '/v1/taps/%ff'])
+    assert.is(routeOf(path, paths), undefined, path);
+  const made = openApi('1', table) as unknown as typeof description;
+  const { valid, errors } = await new Validator().validate(made as never);
+  assert.ok(valid, JSON.stringify(errors));
+  const { get, put } = made.paths['/v1/taps/{name}']! as { get: Operation; put: Operation };
+  assert.equal(
+    get.parameters!.map((one) => [one.name, one.in, one.required]),
+    [
+      ['name', 'path', true],
+      ['full', 'query', false],
+    ],
+  );
+  assert.equal(
+    put.parameters!.map((one) => one.name),
+    ['name'],
+  );
+  const schema = put.requestBody!.content['application/json']!.schema as { properties: object; required: string[] };
+  assert.equal([Object.keys(schema.properties), schema.required], [['mtu'], ['mtu']]);
 });
 
 test('docs/api.md has every code with its status, and the errors that are shown', async () => {

@@ -2,7 +2,7 @@
 import { COMMANDS, type CommandEntry } from './commands.js';
 import { ERROR_BODY, ERRORS } from './errors.js';
 import { fieldName, hasBody } from './routes.js';
-import { type Command, type JsonSchema } from './types.js';
+import { type JsonSchema } from './types.js';
 
 /** Media types of the responses. */
 export const JSON_TYPE = 'application/json';
@@ -21,10 +21,11 @@ response of a failed request.`;
 /**
  * Describes all commands.
  * @param version The version of the program.
+ * @param table The commands; a test has others.
  */
-export function openApi(version: string): JsonSchema {
+export function openApi(version: string, table: Readonly<Record<string, CommandEntry>> = COMMANDS): JsonSchema {
   const paths: Record<string, Record<string, unknown>> = {};
-  for (const [command, entry] of Object.entries(COMMANDS) as [Command, CommandEntry][])
+  for (const [command, entry] of Object.entries(table))
     (paths[entry.path] ??= {})[entry.method.toLowerCase()] = operationOf(command, entry);
   return {
     openapi: '3.1.0',
@@ -63,7 +64,7 @@ function errorSchema(): JsonSchema {
   return schema as unknown as JsonSchema;
 }
 
-function operationOf(command: Command, entry: CommandEntry): JsonSchema {
+function operationOf(command: string, entry: CommandEntry): JsonSchema {
   const { request, summary } = entry;
   const names = Object.keys(request['properties'] as object);
   const required = (request['required'] ?? []) as string[];

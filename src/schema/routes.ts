@@ -11,23 +11,40 @@ export interface Route {
   fields: Record<string, string>;
 }
 
-const ENTRIES = Object.entries(COMMANDS) as [Command, CommandEntry][];
-/** The commands by path. */
-const PATHS = new Map<string, [Command, CommandEntry][]>();
-for (const entry of ENTRIES) PATHS.set(entry[1].path, [...(PATHS.get(entry[1].path) ?? []), entry]);
+/** A table of commands; a test has one of its own. */
+type Table = Readonly<Record<string, CommandEntry>>;
+type Paths = ReadonlyMap<string, readonly (readonly [Command, CommandEntry])[]>;
 
 /**
- * Finds the commands of a path.
+ * The commands of a table by path.
+ * @internal
+ */
+export function pathsOf(table: Table): Paths {
+  const paths = new Map<string, [Command, CommandEntry][]>();
+  for (const entry of Object.entries(table) as [Command, CommandEntry][])
+    paths.set(entry[1].path, [...(paths.get(entry[1].path) ?? []), entry]);
+  return paths;
+}
+
+const PATHS = pathsOf(COMMANDS);
+
+/**
+ * Finds the commands of a path. A path without fields goes before one with fields.
  * @returns undefined if there are none.
  */
-export function routeOf(path: string): Route | undefined {
+export function routeOf(path: string, paths: Paths = PATHS): Route | undefined {
+  const exact = paths.get(path);
+  if (exact !== undefined && !path.includes('{')) return { methods: methodsOf(exact), fields: {} };
   const given = path.split('/');
-  for (const [pattern, entries] of PATHS) {
+  for (const [pattern, entries] of paths) {
     const fields = match(pattern.split('/'), given);
-    if (fields === undefined) continue;
-    return { methods: Object.fromEntries(entries.map(([command, { method }]) => [method, command])), fields };
+    if (fields !== undefined) return { methods: methodsOf(entries), fields };
   }
   return undefined;
+}
+
+function methodsOf(entries: readonly (readonly [Command, CommandEntry])[]): Route['methods'] {
+  return Object.fromEntries(entries.map(([command, { method }]) => [method, command]));
 }
 
 function match(pattern: readonly string[], given: readonly string[]): Record<string, string> | undefined {
@@ -68,8 +85,9 @@ export function requestOf(
   inPath: Readonly<Record<string, string>>,
   query: URLSearchParams,
   body: unknown,
+  table: Table = COMMANDS,
 ): ControlRequest {
-  const entry = COMMANDS[command];
+  const entry = table[command]!;
   if (body !== undefined && !hasBody(entry))
     throw wrong({ path: '', reason: 'this request has no body; its fields are in the query', given: undefined });
   if (body !== undefined && !isObject(body)) throw wrong({ path: '', expected: 'an object', given: body });
@@ -89,7 +107,7 @@ export function requestOf(
     ...Object.entries(body ?? {}),
     ...[...texts].map(([name, text]) => [name, valueOf(text, Object.hasOwn(properties, name) && properties[name])]),
   ]) as Record<string, unknown>;
-  return checked(command, fields);
+  return checked(command, fields, entry);
 }
 
 /** A value of the type of a schema from its text; the text itself if it is none. */
@@ -101,8 +119,7 @@ function valueOf(text: string, schema: JsonSchema | undefined | false): unknown 
 }
 
 /** @throws SchemaError with every problem. */
-function checked(command: Command, fields: Record<string, unknown>): ControlRequest {
-  const { request, rule } = COMMANDS[command];
+function checked(command: Command, fields: Record<string, unknown>, { request, rule }: CommandEntry): ControlRequest {
   const problems = findProblems(request, fields);
   if (problems.length > 0) throw new SchemaError(problems);
   const problem = rule?.(fields);
@@ -118,7 +135,7 @@ export function parseRequest(value: unknown): ControlRequest {
   const { command, ...fields } = isObject(value) ? value : { command: undefined };
   if (typeof command !== 'string' || !Object.hasOwn(COMMANDS, command))
     throw wrong({ path: 'command', expected: `one of ${Object.keys(COMMANDS).join(', ')}`, given: command });
-  return checked(command as Command, fields);
+  return checked(command as Command, fields, COMMANDS[command as Command]);
 }
 
 /** A request for a command over HTTP. */
@@ -131,8 +148,8 @@ export interface HttpRequest {
 }
 
 /** The HTTP request for a command. Fields that are `undefined` are left out. */
-export function httpRequestOf({ command, ...fields }: ControlRequest): HttpRequest {
-  const entry = COMMANDS[command];
+export function httpRequestOf({ command, ...fields }: ControlRequest, table: Table = COMMANDS): HttpRequest {
+  const entry = table[command]!;
   const left = new Map(Object.entries(fields).filter(([, value]) => value !== undefined));
   const segments = entry.path.split('/').map((segment) => {
     const name = fieldName(segment);
