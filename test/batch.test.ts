@@ -1,7 +1,7 @@
 /** Batches of changes: what a machine rejects, order, and slices. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Batch, packChanges, unpackChanges } from '../src/host/batch.js';
+import { Batch, packChanges, Pauses, unpackChanges } from '../src/host/batch.js';
 import { Machine } from '../src/host/machine.js';
 import { SEGMENT_DEFAULTS, type Change, type Segment } from '../src/model/index.js';
 import { MAX_PEERS } from '../src/vtep/index.js';
@@ -166,6 +166,14 @@ test('a batch takes effect in slices, in order', () => {
   }
   assert.ok(slices > 100);
   assert.is(one.vtep.neighbors(5).length, 1000);
+});
+
+test('a batch pauses between its slices only while frames flow', () => {
+  const pauses = new Pauses();
+  assert.is(pauses.after(0, 1000), 0, 'no frame yet');
+  assert.ok(pauses.after(5, 1001) > 0);
+  assert.ok(pauses.after(5, 1050) > 0, 'a ping every 10 ms is a flow');
+  assert.is(pauses.after(5, 1200), 0);
 });
 
 test('the first slices of 65,536 endpoints take about half a millisecond each', () => {

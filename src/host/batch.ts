@@ -12,6 +12,30 @@ export const SLICE = 500;
 /** Number of changes between two looks at the clock. */
 const STRIDE = 8;
 
+/**
+ * Milliseconds between two slices of a batch while frames flow, and after the last frame. A thread that is busy all the
+ * time gets the processor late when another program wants it too, and its frames with it.
+ */
+const PAUSE = 2;
+const FLOWING = 100;
+
+/** How long a batch pauses after a slice. */
+export class Pauses {
+  #frames = 0;
+  #flowed = -Infinity;
+
+  /**
+   * @param frames Frames that have passed the TAPs of the thread so far.
+   * @param now Milliseconds of a monotonic clock.
+   * @returns milliseconds; 0 while no frames flow.
+   */
+  after(frames: number, now: number): number {
+    if (frames !== this.#frames) this.#flowed = now;
+    this.#frames = frames;
+    return now - this.#flowed < FLOWING ? PAUSE : 0;
+  }
+}
+
 /** The text of a batch: each change in JSON, followed by a line feed. */
 export function packChanges(changes: readonly Change[]): string {
   let text = '';

@@ -10,7 +10,7 @@ import { performance } from 'node:perf_hooks';
 import { type Change } from '../model/index.js';
 import { type CaptureRequest, type ListRequest } from '../schema/index.js';
 import { HEADROOM, namedCounters, type Counters, type Explanation, type Remote, type VtepSink } from '../vtep/index.js';
-import { Batch, SLICE } from './batch.js';
+import { Batch, Pauses, SLICE } from './batch.js';
 import { Captures } from './capture.js';
 import {
   type Applied,
@@ -66,6 +66,7 @@ export class DgramEngine implements DataPlane, VtepSink {
   readonly #taps: (TapChannel | null)[] = [];
   /** Settles when the batches so far are in effect. */
   #applied: Promise<unknown> = Promise.resolve();
+  readonly #pauses = new Pauses();
   #running = false;
   /** Absent without koffi. */
   #poller: TapPoller | undefined;
@@ -138,7 +139,9 @@ export class DgramEngine implements DataPlane, VtepSink {
       const done = batch.work(this.#machine, () => performance.now() >= end);
       this.#changed();
       if (done) return { rejected: batch.rejected, unchanged: batch.unchanged };
-      await new Promise((resolve) => setImmediate(resolve));
+      const { framesRead, framesWritten } = this.#counters;
+      const pause = this.#pauses.after(framesRead + framesWritten, performance.now());
+      await new Promise((resolve) => (pause > 0 ? setTimeout(resolve, pause) : setImmediate(resolve)));
     }
   }
 

@@ -5,7 +5,7 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
 import { NOT_OURS, UNKNOWN_LENGTH, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
-import { Batch, SLICE, unpackChanges } from '../batch.js';
+import { Batch, Pauses, SLICE, unpackChanges } from '../batch.js';
 import { Machine } from '../machine.js';
 import { Recorder } from '../recorder.js';
 import { overhead } from '../underlay.js';
@@ -94,6 +94,9 @@ export class Loop implements SenderEvents, ErrorEvents {
   #batch: { batch: Batch; task: Extract<Task, { type: 'apply' }> } | null = null;
   /** When the current turn's slice of a batch began, in microseconds. */
   #sliceStart = 0;
+  /** When the next slice may begin. */
+  #sliceDue = 0;
+  readonly #pauses = new Pauses();
   readonly #late = (): boolean => this.#clock.since(this.#sliceStart) >= SLICE;
   /** Packets moved until the last check. */
   #moved = 0;
@@ -195,7 +198,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     let due = this.#now; // at once, for the announcements
     while (this.#running) {
       const until = this.#full === NONE ? due : Math.min(due, this.#fullSince + PATIENCE);
-      const ready = this.#wait(this.#unheard ? this.#now : until);
+      const ready = this.#wait(this.#unheard ? Math.min(until, Math.max(this.#now, this.#sliceDue)) : until);
       if (this.#unheard) this.#listen();
       if (this.#now >= due) {
         due = this.#now + TICK;
@@ -446,12 +449,17 @@ export class Loop implements SenderEvents, ErrorEvents {
 
   /** Handles messages of the control thread, a turn's worth; the rest waits for the next turn. */
   #listen(): void {
-    this.#unheard = false;
     this.#libc.read(this.#wake, this.#eight, 8);
+    this.#unheard = this.#now < this.#sliceDue;
+    if (this.#unheard) return;
     this.#sliceStart = this.#clock.micros();
     for (let i = 0; i < MESSAGES; i++) {
       // Later messages wait for the whole batch.
-      if (this.#batch !== null && (!this.#work() || this.#late())) break;
+      if (this.#batch !== null && (!this.#work() || this.#late())) {
+        const frames = this.#counts[COUNT.framesRead]! + this.#counts[COUNT.framesWritten]!;
+        this.#sliceDue = this.#now + this.#pauses.after(frames, this.#now);
+        break;
+      }
       const got = receiveMessageOnPort(this.#port);
       if (got === undefined) return;
       this.handle(got.message as ToLoop);
