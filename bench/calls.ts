@@ -1,5 +1,5 @@
 /** The longest single call of a `Vtep` with many endpoints, networks and ports. */
-import koffi from 'koffi';
+import { createRequire } from 'node:module';
 import { PerformanceObserver } from 'node:perf_hooks';
 import { ipv4ToText, macToText } from '../src/address/index.js';
 import { Vtep } from '../src/vtep/index.js';
@@ -68,16 +68,25 @@ export class Stopwatch {
   }
 }
 
-/** Returns a function that returns the processor time of this thread in milliseconds: CLOCK_THREAD_CPUTIME_ID of Linux. */
+/**
+ * Returns a function that returns the processor time of this thread in milliseconds: CLOCK_THREAD_CPUTIME_ID of Linux.
+ * Without koffi or on another system, it returns the time of day.
+ */
 function threadClock(): () => number {
   const CLOCK = 3;
-  const clock = koffi.load('libc.so.6').func('int clock_gettime(int clock, void *time)');
   const time = new BigInt64Array(2);
   const bytes = new Uint8Array(time.buffer);
-  return () => {
-    clock(CLOCK, bytes);
-    return Number(time[0]) * 1000 + Number(time[1]) / 1e6;
-  };
+  try {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+    const clock = koffi.load(null).func('int clock_gettime(int clock, void *time)');
+    if (clock(CLOCK, bytes) !== 0) return () => performance.now();
+    return () => {
+      clock(CLOCK, bytes);
+      return Number(time[0]) * 1000 + Number(time[1]) / 1e6;
+    };
+  } catch {
+    return () => performance.now();
+  }
 }
 
 /** How large a VTEP is. */
