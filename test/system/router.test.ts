@@ -82,7 +82,7 @@ kernel.before(async () => {
   ] as const)
     await must(['ip', '-n', gateway, 'neigh', 'replace', ip, 'lladdr', mac, 'dev', device, 'nud', 'permanent']);
   raw = await RawFrames.open(station, ['s1', 's2']);
-  raw.onFrame = (device, frame) => void (isNoise(frame) || heard.push({ device, frame }));
+  raw.onFrame = (device, frame) => void (isNoise(frame) || isMarker(frame) || heard.push({ device, frame }));
 });
 kernel.after(async () => {
   await raw?.close();
@@ -97,10 +97,24 @@ function isNoise(frame: string): boolean {
   return report || (bytes[20] === 58 && bytes[54] === icmpv6.ROUTER_SOLICITATION);
 }
 
-/** Waits until `count` frames have come back, and then whether more do. */
+/** A station that only asks for the gateways: frames that the kernel had to send before have arrived with the answers. */
+const MARKER = '02420a0000fe';
+const MARKERS: Readonly<Record<string, string>> = { s1: '0a0000fe', s2: '0a0001fe' };
+const isMarker = (frame: string): boolean => frame.startsWith(MARKER);
+
+/** Waits until `count` frames have come back, and for those that the kernel sends besides. */
 async function settle(count: number, patience = 2000): Promise<Out[]> {
   await waitFor('the kernel', () => heard.length >= count, patience).catch(() => undefined);
-  await new Promise((resolve) => setTimeout(resolve, 60));
+  const marked = new Set<string>();
+  raw.onFrame = (device, frame) => {
+    if (isMarker(frame)) marked.add(device);
+    else if (!isNoise(frame)) heard.push({ device, frame });
+  };
+  for (const [device, ip] of Object.entries(MARKERS)) {
+    const gateway = `${ip.slice(0, 6)}01`;
+    raw.send(device, `ffffffffffff${MARKER}08060001080006040001${MARKER}${ip}000000000000${gateway}`);
+  }
+  await waitFor('the answers to ARP', () => marked.size === 2);
   return heard;
 }
 
