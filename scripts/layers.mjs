@@ -57,7 +57,7 @@ export const ROOMS = {
   vtep: machine(['model', 'fdb', 'neighbor']),
   'gossip/memberlist': machine(),
   'gossip/networkdb': machine(['gossip/memberlist']),
-  sim: machine(['model', 'fdb', 'neighbor', 'vtep']),
+  sim: machine(['model', 'fdb', 'neighbor', 'router', 'vtep']),
   host: {
     layer: 3,
     rooms: [...GROUND, ...CODECS, 'packet', ...MACHINES, 'schema'],

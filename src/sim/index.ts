@@ -14,6 +14,7 @@ export {
   Overlay,
   planHosts,
   TWO_HOSTS,
+  type GatewayPlan,
   type HostPlan,
   type OverlayHost,
   type OverlayOptions,

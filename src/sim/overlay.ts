@@ -1,7 +1,8 @@
-import { ipv4ToText, macToText, parseIpv4 } from '../address/index.js';
-import { Vtep, type SegmentOptions } from '../vtep/index.js';
+import { IPV4_LENGTH, ipv4ToText, macToText, parseIpv4 } from '../address/index.js';
+import { Router, type InterfaceOptions } from '../router/index.js';
+import { HEADROOM, Vtep, type SegmentOptions } from '../vtep/index.js';
 import { PORT } from '../vxlan/index.js';
-import { uint } from '../wire/index.js';
+import { getU32, uint } from '../wire/index.js';
 import { Alarm, Clock } from './clock.js';
 import type { LinkOptions } from './link.js';
 import { Network, type Node } from './network.js';
@@ -17,6 +18,15 @@ export interface StationPlan {
   /** Address and prefix: `10.0.0.3/24`. */
   ip: string;
   mac: string;
+  /** Its segment. Default: that of the overlay. */
+  vni?: number;
+}
+
+/** The gateways of an overlay, the same on every host. */
+export interface GatewayPlan {
+  mac: string;
+  /** A subnet for each segment; its stations have the gateway as their route to the others. */
+  subnets: readonly InterfaceOptions[];
 }
 
 /** A host of a plan, and the containers on it. */
@@ -74,6 +84,8 @@ export interface OverlayOptions {
   control?: 'endpoints' | 'flood' | 'both';
   /** Default VNI 4097. */
   segment?: Partial<SegmentOptions>;
+  /** Routers between segments. Default: none. */
+  gateways?: GatewayPlan;
   /** Options of the underlay's links. */
   link?: LinkOptions;
   /** Options of all stations. By default they do not probe for their addresses, so that all are up at once. */
@@ -99,6 +111,7 @@ export class Overlay {
   readonly stations: readonly Station[];
   readonly #options: OverlayOptions;
   readonly #hosts = new Map<Station, OverlayHost>();
+  readonly #vnis = new Map<Station, number>();
 
   constructor(options: OverlayOptions) {
     this.#options = options;
@@ -132,20 +145,26 @@ export class Overlay {
     return this.#hosts.get(station)!;
   }
 
+  /** The segment that a station is in. */
+  vniOf(station: Station): number {
+    return this.#vnis.get(station)!;
+  }
+
   /** Moves a running station to another host. The control plane knows at once, other stations by its announcement. */
   move(station: Station, to: OverlayHost, announce = true): void {
     const from = this.hostOf(station);
     const { now } = this.clock;
     from.host.detach(station, now);
     this.#hosts.set(station, to);
-    to.host.attach(station, this.vni, now);
+    const vni = this.vniOf(station);
+    to.host.attach(station, vni, now);
     if (this.#options.control !== 'flood') {
       const { ip } = station;
       const mac = macToText(station.mac);
       for (const { host, address } of this.hosts) {
         if (host.vtep === null) continue; // it learns everything when it starts
-        host.vtep.removeEndpoint(this.vni, { ip, mac, ...behind(from, address) });
-        host.vtep.addEndpoint(this.vni, { ip, mac, ...behind(to, address) });
+        host.vtep.removeEndpoint(vni, { ip, mac, ...behind(from, address) });
+        host.vtep.addEndpoint(vni, { ip, mac, ...behind(to, address) });
       }
     }
     if (announce) station.announce(now);
@@ -198,6 +217,7 @@ export class Overlay {
     const host: SimHost = new SimHost({
       name,
       makeVtep: () => this.#makeVtep(address, seed),
+      makeRouter: () => this.#makeRouter(),
       port: {
         send: (to, port, sourcePort, bytes, offset, end, tos) =>
           node.send(to, port, sourcePort, bytes, offset, end, tos),
@@ -210,23 +230,49 @@ export class Overlay {
     return { name, address, host, node };
   }
 
-  #addStation(plan: StationPlan, at: OverlayHost): void {
-    const station = new Station({ probe: false, ...this.#options.station, ...plan, random: this.random.fork() });
+  #addStation({ vni = this.vni, ...plan }: StationPlan, at: OverlayHost): void {
+    const subnet = this.#options.gateways?.subnets.find((one) => one.vni === vni);
+    const gateway = subnet === undefined ? {} : { gateway: subnet.gateway.split('/')[0]! };
+    const options = { probe: false, ...gateway, ...this.#options.station, ...plan };
+    const station = new Station({ ...options, random: this.random.fork() });
     this.#hosts.set(station, at);
-    at.host.attach(station, this.vni, this.clock.now);
+    this.#vnis.set(station, vni);
+    at.host.attach(station, vni, this.clock.now);
   }
 
   /** A VTEP with everything that the control plane knows. */
   #makeVtep(address: string, seed: number): Vtep {
-    const { control = 'endpoints', segment } = this.#options;
+    const { control = 'endpoints', gateways, segment } = this.#options;
     const vtep = new Vtep({ local: address, seed });
-    vtep.addSegment({ ...segment, vni: this.vni });
-    if (control !== 'endpoints')
-      for (const other of this.hosts) if (other.address !== address) vtep.addPeer(this.vni, other.address);
+    // A router sends into segments in which its host has no station.
+    if (gateways !== undefined) for (const other of this.hosts) vtep.addMember(other.address);
+    for (const vni of new Set([this.vni, ...this.#vnis.values(), ...(gateways?.subnets ?? []).map((one) => one.vni)])) {
+      vtep.addSegment({ ...segment, vni });
+      if (control !== 'endpoints')
+        for (const other of this.hosts) if (other.address !== address) vtep.addPeer(vni, other.address);
+    }
     if (control !== 'flood')
       for (const [station, host] of this.#hosts)
-        vtep.addEndpoint(this.vni, { ip: station.ip, mac: macToText(station.mac), ...behind(host, address) });
+        vtep.addEndpoint(this.vniOf(station), {
+          ip: station.ip,
+          mac: macToText(station.mac),
+          ...behind(host, address),
+        });
     return vtep;
+  }
+
+  /** A router that knows the stations which the control plane knows. */
+  #makeRouter(): Router | null {
+    const { control = 'endpoints', gateways } = this.#options;
+    if (gateways === undefined) return null;
+    const lookup = (vni: number, bytes: Uint8Array, offset: number, length: number): number => {
+      if (control === 'flood' || length !== IPV4_LENGTH) return 0;
+      const ip = ipv4ToText(getU32(bytes, offset));
+      return this.stations.find((station) => station.ip === ip && this.vniOf(station) === vni)?.mac ?? 0;
+    };
+    const router = new Router({ mac: gateways.mac, lookup, headroom: HEADROOM });
+    for (const subnet of gateways.subnets) router.addInterface(subnet);
+    return router;
   }
 }
 

@@ -1,0 +1,160 @@
+/** Routers in the simulation: every host has the same gateways, and stations of several subnets on several hosts talk. */
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { dissect, type Layer } from '../src/packet/index.js';
+import { Overlay, type HostPlan, type OverlayOptions, type Station, type TraceEvent } from '../src/sim/index.js';
+
+const MAC = '02:42:0a:00:00:01';
+const [NEAR, FAR] = [4097, 4098];
+const SUBNETS = [
+  { vni: NEAR, gateway: '10.0.0.1/24' },
+  { vni: FAR, gateway: '10.0.1.1/24' },
+];
+const plan = (name: string, vni: number, last: number): HostPlan['stations'][number] => {
+  const net = vni - NEAR;
+  return { name, vni, ip: `10.0.${net}.${last}/24`, mac: `02:42:0a:00:0${net}:0${last}` };
+};
+const HOSTS: readonly HostPlan[] = [
+  { name: 'h1', address: '172.31.1.5', stations: [plan('a', NEAR, 3), plan('b', FAR, 3)] },
+  { name: 'h2', address: '192.168.1.25', stations: [plan('c', NEAR, 4), plan('d', FAR, 4)] },
+  { name: 'h3', address: '192.168.1.26', stations: [plan('e', NEAR, 5)] },
+];
+
+/** An overlay with routers, and what happened in it. */
+function overlay(options: Partial<OverlayOptions> = {}): { net: Overlay; events: TraceEvent[] } {
+  const events: TraceEvent[] = [];
+  const net = new Overlay({
+    hosts: HOSTS,
+    gateways: { mac: MAC, subnets: SUBNETS },
+    trace: (event) => void events.push(event),
+    ...options,
+  });
+  return { net, events };
+}
+
+const pairs = (net: Overlay): [Station, Station][] =>
+  net.stations.flatMap((from) => net.stations.filter((to) => to !== from).map((to): [Station, Station] => [from, to]));
+
+function layersOf(event: TraceEvent): Layer[] {
+  return event.kind === 'frame' ? dissect(event.frame).layers : [];
+}
+
+const find = <P extends Layer['protocol']>(layers: readonly Layer[], protocol: P) =>
+  layers.find((layer) => layer.protocol === protocol) as Extract<Layer, { protocol: P }> | undefined;
+
+for (const control of ['endpoints', 'flood', 'both'] as const)
+  test(`every station reaches every other one, and all gateways; control plane: ${control}`, () => {
+    const { net, events } = overlay({ control });
+    for (const { received, lost, errors, duplicates } of net.ping(pairs(net), { count: 3 }))
+      assert.equal([received, lost, errors, duplicates], [3, 0, [], 0]);
+    for (const station of net.stations)
+      for (const gateway of ['10.0.0.1', '10.0.1.1'])
+        assert.is(ping(net, station, gateway).received, 1, `${station.name} to ${gateway}`);
+    let routed = 0;
+    for (const event of events) {
+      const layers = layersOf(event);
+      const [frame, packet] = [find(layers, 'ethernet'), find(layers, 'ipv4')];
+      if (event.kind !== 'frame' || event.event !== 'receive' || packet === undefined) continue;
+      const crossed = packet.source.split('.')[2] !== packet.destination.split('.')[2];
+      if (crossed || packet.source.endsWith('.1')) assert.is(frame!.source, MAC);
+      else assert.is.not(frame!.source, MAC);
+      // Once, on the host of the sender.
+      if (!packet.source.endsWith('.1')) assert.is(packet.ttl, crossed ? 63 : 64);
+      if (crossed) routed++;
+    }
+    assert.ok(routed > 50, `${routed}`);
+  });
+
+/** The result of one ping to an address. */
+function ping(net: Overlay, from: Station, to: string): { received: number; errors: unknown[] } {
+  let result: { received: number; errors: unknown[] } | undefined;
+  from.ping(to, {}, net.clock.now, (done) => (result = done));
+  while (result === undefined && net.clock.step());
+  return result!;
+}
+
+test('a packet between subnets crosses the underlay once, in the segment of its destination; ARP for gateways never', () => {
+  const { net, events } = overlay();
+  const [a, d] = [net.station('a'), net.station('d')];
+  assert.is(net.ping([[a, d]], { count: 5 })[0]!.received, 5);
+  const crossing = events.flatMap((event) => (event.kind === 'datagram' && event.event === 'send' ? [event] : []));
+  assert.is(crossing.length, 10, 'five requests, five replies');
+  for (const {
+    datagram: { payload },
+  } of crossing) {
+    const vni = (payload[4]! << 16) | (payload[5]! << 8) | payload[6]!;
+    const packet = find(dissect(payload.subarray(8)).layers, 'ipv4')!;
+    assert.is(vni, packet.destination === d.ip ? FAR : NEAR);
+  }
+});
+
+test('without a control plane, a router learns from the answer that another host received', () => {
+  const { net } = overlay({ control: 'flood' });
+  const [a, d] = [net.station('a'), net.station('d')];
+  assert.is(net.ping([[a, d]])[0]!.received, 1);
+  const router = net.host('h1').host.router!;
+  const known = router.neighbors().filter(({ vni }) => vni === FAR);
+  assert.equal(known, [{ ip: d.ip, vni: FAR, mac: '02:42:0a:00:01:04', state: 'reachable' }]);
+  assert.is(router.counters().counts.asked, 1);
+});
+
+test('unknown hosts and subnets: the near gateway reports them', () => {
+  for (const control of ['endpoints', 'flood'] as const) {
+    const { net } = overlay({ control });
+    const a = net.station('a');
+    const error = { reason: 'unreachable', from: '10.0.0.1', sequence: 0 };
+    assert.equal(ping(net, a, '10.0.1.99').errors, [{ ...error, code: 1 }]);
+    assert.equal(ping(net, a, '10.9.0.1').errors, [{ ...error, code: 0 }]);
+  }
+});
+
+test('too big for the far segment: the station learns its MTU from the near gateway', () => {
+  const subnets = [SUBNETS[0]!, { ...SUBNETS[1]!, mtu: 1300 }];
+  const { net } = overlay({ gateways: { mac: MAC, subnets } });
+  const [a, d] = [net.station('a'), net.station('d')];
+  const [first] = net.ping([[a, d]], { size: 1273 });
+  assert.equal(first!.errors, [{ reason: 'too-big', from: '10.0.0.1', code: 4, mtu: 1300, sequence: 0 }]);
+  assert.is(a.pathMtu(d.ip, net.clock.now), 1300);
+  assert.is(net.ping([[a, d]], { size: 1272 })[0]!.received, 1);
+});
+
+test('a station moves to another host, and a host restarts: packets find their way', () => {
+  for (const control of ['both', 'flood'] as const) {
+    const { net } = overlay({ control });
+    const [a, d] = [net.station('a'), net.station('d')];
+    assert.is(net.ping([[a, d]])[0]!.received, 1);
+    net.move(d, net.host('h3'));
+    net.clock.advance(100); // the announcement arrives
+    assert.is(net.ping([[a, d]], { count: 2 })[0]!.received, 2, `${control}: moved`);
+    net.restart(net.host('h1'), 1000);
+    net.clock.advance(2000);
+    assert.is(net.ping([[a, d]], { count: 2 })[0]!.received, 2, `${control}: restarted`);
+    net.move(d, net.host('h1'));
+    net.clock.advance(100);
+    assert.is(net.ping([[a, d]], { count: 2 })[0]!.received, 2, `${control}: on the same host`);
+  }
+});
+
+test('any overlay delivers across subnets after losses end', () => {
+  fc.assert(
+    fc.property(
+      fc.nat(1000),
+      fc.constantFrom('endpoints' as const, 'flood' as const, 'both' as const),
+      fc.double({ min: 0, max: 0.4, noNaN: true }),
+      (seed, control, loss) => {
+        const { net } = overlay({ seed, control, link: { loss, jitter: 3 } });
+        net.ping(pairs(net), { count: 2 });
+        for (const one of net.hosts)
+          for (const other of net.hosts)
+            if (one !== other) net.network.path(one.address, other.address).set({ loss: 0 });
+        // Questions that were lost are asked again.
+        net.ping(pairs(net), { count: 4 });
+        for (const { received, duplicates } of net.ping(pairs(net))) assert.equal([received, duplicates], [1, 0]);
+      },
+    ),
+    { numRuns: 25 },
+  );
+});
+
+test.run();
