@@ -2,6 +2,7 @@
 import * as arp from '../src/arp/index.js';
 import * as ethernet from '../src/ethernet/index.js';
 import * as icmp from '../src/icmp/index.js';
+import * as icmpv6 from '../src/icmpv6/index.js';
 import * as ipv4 from '../src/ipv4/index.js';
 import * as ipv6 from '../src/ipv6/index.js';
 import {
@@ -35,6 +36,7 @@ const CHECKS: Record<string, Check> = {
   arp: arp.check,
   ethernet: ethernet.check,
   icmp: icmp.check,
+  icmpv6: icmpv6.check,
   ipv4: ipv4.check,
   ipv6: ipv6.check,
   tcp: tcp.check,
@@ -65,9 +67,15 @@ export function fuzz(data: Uint8Array): void {
 
   // Unless dissect stopped, every codec accepts its layer and agrees on its length.
   const packet = data.subarray(1);
-  for (const { protocol, offset, size } of stopped === null ? layers : []) {
+  let partial = false;
+  for (const layer of stopped === null ? layers : []) {
+    const { protocol, offset, size } = layer;
+    // The lengths inside a first fragment are those of the whole packet.
+    if (partial) break;
+    partial = layer.protocol === 'ipv4' ? layer.moreFragments : layer.protocol === 'ipv6' && 'extensions' in layer;
     const length = CHECKS[protocol]?.(packet, offset, packet.length) ?? size;
-    const fits = protocol === 'ipv6' ? length >= 0 && length <= size : length === size;
+    // The size includes extension headers, and the options of neighbor discovery.
+    const fits = /^i(p|cmp)v6$/.test(protocol) ? length >= 0 && length <= size : length === size;
     ensure(fits, `${protocol} at ${offset} has ${size} octets, but its codec says ${length}`);
   }
   if (stopped === null && layers.every(({ protocol }) => !/^(null|loop|sll2?)$/.test(protocol)))
