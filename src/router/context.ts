@@ -15,7 +15,10 @@ export const NOT_OURS = -1;
 export const ANSWERED = -2;
 /** The packet waits for an answer to ARP or neighbor discovery. */
 export const PENDING = -3;
-/** An answer to ARP or neighbor discovery. Send it to all peers as well if it came from a port. */
+/**
+ * An answer to ARP or neighbor discovery. If it came from a port, flood it to all peers: every router has the MAC address
+ * that it is addressed to, and one of them may have asked.
+ */
 export const LEARNED = -4;
 /** The router has sent the packet in fragments. */
 export const FRAGMENTED = -5;
@@ -25,7 +28,10 @@ export const DROPPED = -6;
 /** `from` of frames out of a tunnel. Local ports have numbers from 0. */
 export const TUNNEL = -1;
 
-/** What a router sends. The bytes are valid during the call; the sink may overwrite them and the headroom in front. */
+/**
+ * What a router sends. The bytes are valid during the call; the sink may overwrite them and the headroom in front. It must
+ * not call the router.
+ */
 export interface RouterSink {
   /**
    * An answer for the sender of a frame: to be sent through the port `from`, into the segment that the frame came from.
