@@ -12,6 +12,7 @@ import {
   highOf,
   isFlushed,
   isInvalid,
+  isLearned,
   LAST_ERA,
   LOW,
   SEEN,
@@ -42,8 +43,6 @@ export interface FdbOptions {
 const SMALLEST = 16;
 /** What the removal of an entry counts for `sweepSome`, in slots: it takes as long. */
 const REMOVAL = 16;
-/** Less than any age in ticks; that of an entry which was seen after `now` is negative. */
-const YOUNGEST = -0x8000_0000;
 /** Most slots of a table whose listing is a copy. */
 const COPIED = 1 << 16;
 
@@ -265,17 +264,13 @@ export class Fdb {
     let at = base + this.#cursor * STRIDE;
     if (this.#cursor === 0) this.#anySwept = false;
     const anyStale = this.#stale !== 0;
-    let greatest = YOUNGEST; // age of a learned entry that stays
+    let greatest = 0; // age of the learned entries that stay
     let done = 0;
     while (at < end && done < most) {
       done++;
-      const word = words[at + HIGH]!;
-      if (word === 0 || (word & STATIC) !== 0) {
-        at += STRIDE;
-        continue;
-      }
-      const age = (tick - words[at + SEEN]!) | 0;
-      if (age > limit || (anyStale && this.#isStale(at))) {
+      // Most entries stay. A branch by what is in a slot would be predicted wrongly as often as not: 2 ns a slot.
+      const age = (tick - words[at + SEEN]!) & (0 - isLearned(words[at + HIGH]!)); // -0 would be a float
+      if (age > limit || (anyStale && words[at + HIGH] !== 0 && this.#isStale(at))) {
         this.#forget(at);
         this.#close(at); // looks at the same slot again: another entry may have moved into it
         done += REMOVAL;
@@ -284,7 +279,7 @@ export class Fdb {
         at += STRIDE;
       }
     }
-    if (greatest > YOUNGEST) this.#noteSwept((tick - greatest) | 0);
+    this.#noteSwept((tick - greatest) | 0);
     if (at < end) this.#cursor = (at - base) / STRIDE;
     else {
       this.#cursor = 0;

@@ -32,6 +32,11 @@ export interface FdbEntry {
   age: number;
 }
 
+/** From the second word of a slot, 1 if it has a learned entry, 0 if it is free or has a static one. Without a branch. */
+export function isLearned(word: number): number {
+  return (word >>> 16) & ~(word >>> 17) & 1;
+}
+
 /** Whether the learned entry in a slot was flushed: its destination was, in the era of the entry or later. */
 export function isFlushed(flushed: Map<number, number> | null, words: Int32Array, at: number): boolean {
   if (flushed === null || (words[at + HIGH]! & STATIC) !== 0) return false;

@@ -33,7 +33,7 @@ export class Context {
   readonly common: Common;
   /** By VNI. */
   readonly segments = new Map<number, Segment>();
-  readonly ports = new Ports();
+  readonly ports: Ports;
   readonly remotes: Remotes;
   /** Addresses of cluster members: their datagrams are accepted even if no peer and no endpoint is there. */
   readonly members = new Set<string>();
@@ -66,6 +66,7 @@ export class Context {
     this.peersOnly = peersOnly;
     this.remotes = new Remotes(learnedRemotes);
     this.common = new Common(seed);
+    this.ports = new Ports(this.common.memory);
   }
 
   /** @throws RangeError for a VNI without a segment. */

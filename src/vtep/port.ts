@@ -1,5 +1,7 @@
 import { parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
+import type { FdbMemory } from '../fdb/index.js';
+import { portDestination } from './destination.js';
 import { requireUnicast, UNTAGGED, type Segment } from './segment.js';
 import { TokenBucket } from './token-bucket.js';
 
@@ -45,10 +47,16 @@ function newErrors(): TokenBucket {
 /** The local ports by number. The number of a removed port is not reused. */
 export class Ports {
   readonly #ports: (Port | null)[] = [];
+  readonly #memory: FdbMemory;
   /** The segments of untagged frames by port. In an array of their own: a frame then needs not read the `Port`. */
   readonly #natives: (Segment | null)[] = [];
   /** By port, 1 for a trunk. */
   #trunks = new Uint8Array(64);
+
+  /** @param memory What the tables of the segments share. */
+  constructor(memory: FdbMemory) {
+    this.#memory = memory;
+  }
 
   /** @throws RangeError for a number of no port. */
   get(id: number): Port {
@@ -109,7 +117,8 @@ export class Ports {
   /** Removes a port from its segments. */
   remove(id: number): void {
     this.forget(id);
-    for (const segment of this.#segmentsOf(id)) segment.removeMember(id);
+    this.#natives[id]?.removeMember(id);
+    this.get(id).vlans?.forEach((segment) => segment.removeMember(id));
     this.#ports[id] = null;
     this.#natives[id] = null;
   }
@@ -119,7 +128,13 @@ export class Ports {
     const port = this.get(id);
     if (port.station !== 0) this.#natives[id]!.unbindStation(port.station, id);
     port.station = 0;
-    for (const segment of this.#segmentsOf(id)) segment.forgetPort(id);
+    const place = portDestination(id);
+    this.#natives[id]?.fdb.flush(place);
+    if (port.vlans === null) return;
+    for (const { fdb } of port.vlans.values()) {
+      if (this.#memory.behind(place) === 0) return; // usually before the last one of a trunk
+      fdb.flush(place);
+    }
   }
 
   /** Takes a segment away from its ports. */
@@ -129,13 +144,6 @@ export class Ports {
         this.#natives[port] = null;
         this.#ports[port]!.station = 0;
       } else this.#ports[port]!.vlans!.delete(id);
-  }
-
-  *#segmentsOf(id: number): Generator<Segment> {
-    const native = this.#natives[id] ?? null;
-    if (native !== null) yield native;
-    const { vlans } = this.get(id);
-    if (vlans !== null) yield* vlans.values();
   }
 
   #noNative(id: number): null {
@@ -154,13 +162,13 @@ function toSegments(
   segmentOf: (vni: number) => Segment,
 ): Map<number, Segment> {
   const segments = new Map<number, Segment>();
-  const seen = new Set<Segment | null>([native]);
+  const seen = new Set(native === null ? [] : [native.vni]);
   for (const [vid, vni] of vlanPairs(vlans)) {
     if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
       throw new RangeError(`VLAN id must be an integer from 1 to ${vlan.MAX_ID}, not ${vid}`);
     const segment = segmentOf(vni);
-    if (seen.has(segment)) throw new RangeError(`vni ${vni} is mapped twice on port ${name}; map it to one VLAN only`);
-    seen.add(segment);
+    if (seen.has(vni)) throw new RangeError(`vni ${vni} is mapped twice on port ${name}; map it to one VLAN only`);
+    seen.add(vni);
     segments.set(vid, segment);
   }
   return segments;

@@ -178,6 +178,7 @@ export class Segment {
   /** Gives back what the segment has of `Common`. It must not be used any more. */
   close(): void {
     this.fdb.close();
+    this.watch.close();
     this.#common.rows.give(this.counters, this.row);
   }
 
@@ -223,11 +224,6 @@ export class Segment {
   /** The control plane has withdrawn a local endpoint: if nothing else binds its address, it may appear anywhere. */
   freeStation(mac: number): void {
     if (this.neighbors.byMac(mac) === undefined && !this.#stations.has(mac)) this.fdb.remove(mac);
-  }
-
-  /** Removes the addresses that are learned behind a local port. */
-  forgetPort(port: number): void {
-    this.fdb.flush(portDestination(port));
   }
 
   /** Takes back `bindStation`, unless another port has the address meanwhile. */

@@ -315,7 +315,8 @@ export class Vtep {
    *
    * Neither look-ups nor listings find an expired address. A call removes 7,500 of them, or looks at 131,072 slots of the
    * tables, of which there are one to two for an address. Until it is removed, an address uses memory and counts towards
-   * the capacity of its segment: up to a second longer for every 65,000 addresses in all tables.
+   * the capacity of its segment: up to a second longer for every 65,000 addresses in all tables, and for every 2,000
+   * segments.
    */
   tick(now: number, sink: VtepSink): void {
     const { common, remotes } = this.#context;
@@ -432,10 +433,9 @@ export class Vtep {
     const seconds = Math.max(1, (now - this.#watched) / 1000);
     this.#watched = now;
     const name = (location: number): string => this.#context.nameOf(location);
-    const { common, segments } = this.#context;
+    const { common } = this.#context;
     const found: Finding[] = [];
-    for (const watch of common.noticed.splice(0))
-      if (segments.get(watch.vni)?.watch === watch) found.push(...watch.findings(name, seconds));
+    for (const watch of common.noticed.splice(0)) found.push(...watch.findings(name, seconds));
     return found;
   }
 

@@ -27,7 +27,7 @@ const DUPLICATES = 16;
 
 /** Watches one segment. */
 export class Watch {
-  readonly vni: number;
+  readonly #vni: number;
   readonly #noticed: Watch[];
   /** Whether `#noticed` has this. */
   #isNoticed = false;
@@ -50,7 +50,7 @@ export class Watch {
 
   /** @param noticed A list to which this adds itself when `findings` may return something, and until then. */
   constructor(vni: number, noticed: Watch[] = []) {
-    this.vni = vni;
+    this.#vni = vni;
     this.#noticed = noticed;
   }
 
@@ -114,12 +114,18 @@ export class Watch {
     this.#note();
   }
 
+  /** Forgets all problems: the segment is removed. */
+  close(): void {
+    this.findings(() => '', 1);
+    this.#isNoticed = true; // it adds itself no more
+  }
+
   /**
    * Returns the problems since the last call. Call it about once a second.
    * @param name Returns the name of a place.
    */
   findings(name: (place: number) => string, seconds: number): Finding[] {
-    const { vni } = this;
+    const vni = this.#vni;
     const found: Finding[] = [];
     this.#isNoticed = false;
     if (this.#refused > 0 || this.#learned > FLOOD * seconds)
