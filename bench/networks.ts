@@ -93,58 +93,81 @@ export const PATHS: PathKind[] = ['port to tunnel', 'trunk to tunnel', 'tunnel t
 /** Remote VTEPs that the endpoints are behind. */
 const HOSTS = 64;
 const addressOf = (host: number): string => ipv4ToText(0xc0a8_0101 + host);
-/** The MAC address of an endpoint: the first one of each network is local. */
+/** Endpoints of each network behind local ports: its own, and the trunk. */
+const LOCALS = 2;
+/** The MAC address of an endpoint; the local ones come first. */
 const macOf = (network: number, endpoint: number): number => 0x0242_0000_0000 + network * 256 + endpoint;
 
-/** Networks with local and remote endpoints. `run` sends one frame in a random network, to or from a random endpoint. */
-export function networks(kind: PathKind, count: number, endpoints: number): { run(): void; sink: Counter } {
+/**
+ * Networks, each with a port of its own, a trunk of all networks, and endpoints. The functions send one frame in a random
+ * network, to or from a random remote endpoint.
+ */
+export function networks(count: number, endpoints: number): { run: Record<PathKind, () => void>; sink: Counter } {
   const vtep = new Vtep({ seed: SEED });
   const sink = new Counter();
-  const frame = new Frame();
   const vlans = new Map<number, number>();
   for (let vni = 1; vni <= count; vni++) {
     vtep.addSegment({ vni });
     vlans.set(vni, vni);
-    for (let i = 1; i < endpoints; i++)
-      vtep.addEndpoint(vni, {
-        ip: ipv4ToText(0x0a00_0000 + i),
-        mac: macToText(macOf(vni, i)),
-        vtep: addressOf(i % HOSTS),
-      });
+    vtep.addPort({ name: `tap${vni}`, vni });
+    for (let i = LOCALS; i < endpoints; i++) {
+      const ip = ipv4ToText(0x0a00_0000 + i);
+      vtep.addEndpoint(vni, { ip, mac: macToText(macOf(vni, i)), vtep: addressOf(i % HOSTS) });
+    }
   }
-  const trunk = kind === 'trunk to tunnel' ? vtep.addPort({ name: 'trunk', vlans }) : -1;
-  if (trunk < 0) for (let vni = 1; vni <= count; vni++) vtep.addPort({ name: `tap${vni}`, vni });
+  const trunk = vtep.addPort({ name: 'trunk', vlans });
   const remotes = Array.from({ length: HOSTS }, (_, i) => vtep.remote(addressOf(i))!);
-  const { bytes } = frame;
+  const { bytes } = new Frame();
   const start = HEADROOM - vxlan.HEADER_LENGTH;
   const tagged = HEADROOM - vlan.HEADER_LENGTH;
+  const fromPort = (vni: number, to: number): void => {
+    setMac(bytes, HEADROOM, to);
+    setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, macOf(vni, 0));
+    vtep.receiveFrame(vni - 1, bytes, HEADROOM, bytes.length, 1000, sink);
+  };
+  const fromTrunk = (vni: number, to: number): void => {
+    setMac(bytes, tagged, to);
+    setMac(bytes, tagged + ethernet.SOURCE_OFFSET, macOf(vni, 1));
+    ethernet.setEtherType(bytes, tagged, ethernet.TYPE_VLAN);
+    vlan.writeHeader(bytes, tagged + ethernet.HEADER_LENGTH, vni, ethernet.TYPE_IPV4);
+    vtep.receiveFrame(trunk, bytes, tagged, bytes.length, 1000, sink);
+  };
+  const fromTunnel = (vni: number, from: number, remote: number): void => {
+    setMac(bytes, HEADROOM, macOf(vni, 0));
+    setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, from);
+    vxlan.writeHeader(bytes, start, vni);
+    vtep.receiveDatagram(remotes[remote]!, bytes, start, bytes.length, 1000, 0, sink);
+  };
+  // The local endpoints are learned from their first frames.
+  for (let vni = 1; vni <= count; vni++) {
+    fromPort(vni, macOf(vni, LOCALS));
+    fromTrunk(vni, macOf(vni, LOCALS));
+  }
   let state = SEED;
-  const run = (): void => {
+  const random = (): number => {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
-    const vni = 1 + ((state >>> 4) % count);
-    const i = 1 + ((state >>> 18) % (endpoints - 1));
-    const [here, there] = [macOf(vni, 0), macOf(vni, i)];
-    if (kind === 'tunnel to port') {
-      setMac(bytes, HEADROOM, here);
-      setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, there);
-      vxlan.writeHeader(bytes, start, vni);
-      vtep.receiveDatagram(remotes[i % HOSTS]!, bytes, start, bytes.length, 1000, 0, sink);
-    } else if (kind === 'port to tunnel') {
-      setMac(bytes, HEADROOM, there);
-      setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, here);
-      vtep.receiveFrame(vni - 1, bytes, HEADROOM, bytes.length, 1000, sink);
-    } else {
-      setMac(bytes, tagged, there);
-      setMac(bytes, tagged + ethernet.SOURCE_OFFSET, here);
-      ethernet.setEtherType(bytes, tagged, ethernet.TYPE_VLAN);
-      vlan.writeHeader(bytes, tagged + ethernet.HEADER_LENGTH, vni, ethernet.TYPE_IPV4);
-      vtep.receiveFrame(trunk, bytes, tagged, bytes.length, 1000, sink);
-    }
+    return state;
   };
-  // The local endpoints are learned from their first frame.
-  for (let vni = 1; vni <= count; vni++)
-    if (trunk < 0) frame.receive(vtep, vni - 1, vni, macOf(vni, 1), macOf(vni, 0), 1000, sink);
-  return { run, sink };
+  const vni = (): number => 1 + ((random() >>> 4) % count);
+  const endpoint = (): number => LOCALS + ((state >>> 18) % (endpoints - LOCALS));
+  return {
+    sink,
+    run: {
+      'port to tunnel'() {
+        const at = vni();
+        fromPort(at, macOf(at, endpoint()));
+      },
+      'trunk to tunnel'() {
+        const at = vni();
+        fromTrunk(at, macOf(at, endpoint()));
+      },
+      'tunnel to port'() {
+        const at = vni();
+        const i = endpoint();
+        fromTunnel(at, macOf(at, i), i % HOSTS);
+      },
+    },
+  };
 }
