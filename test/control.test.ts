@@ -65,6 +65,16 @@ test('a list is one JSON array, a long one in chunks with an entry on each line'
   }
 });
 
+test('texts that look like the end of an entry stay whole', async () => {
+  const odd = ['},{', '"},{"', '},{"a', '\\', '\\"},{"a":1', '],[', ',\n', '\u2028', '\u001b[2J', '\ud800'];
+  const entries = odd.flatMap((text) => [{ text }, { [`k${text}`]: text, more: [{ text }, { text }] }, { last: text }]);
+  await serve(async () => pagesOf(entries));
+  const { text } = await call(path, 'GET', '/v1/fdb');
+  assert.equal(JSON.parse(text), entries);
+  assert.match(text, /^[\n -~]*$/); // nothing that a terminal obeys
+  assert.equal(await ask(path, { command: 'fdb' }), entries);
+});
+
 test('a list that fails in the middle has no end; one that fails at its beginning is an error', async () => {
   await serve(async (request) =>
     (async function* (): AsyncGenerator<Page> {

