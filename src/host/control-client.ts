@@ -225,7 +225,6 @@ export class Client {
         .on('end', () => resolve(true))
         .on('close', () => resolve(false))
         .on('error', () => resolve(false));
-      this.socket.once('close', () => resolve(false));
     });
     this.#receiving = false;
     if (!whole) return undefined;
@@ -395,14 +394,14 @@ class ListText {
 /** Events, one on each line. */
 class EventText {
   #dropped: number | undefined;
-  #quiet = true;
+  #isFirst = true;
 
   add({ result, dropped }: Page): string {
     const lines = result.map(text);
-    if (result.length === 0 || dropped !== this.#dropped || this.#quiet)
+    if (result.length === 0 || dropped !== this.#dropped || this.#isFirst)
       lines.unshift(text({ event: 'status', ...(dropped === undefined ? {} : { dropped }) }));
     this.#dropped = dropped;
-    this.#quiet = false;
+    this.#isFirst = false;
     return `${lines.join('\n')}\n`;
   }
 

@@ -58,7 +58,9 @@ const LIMITS: ControlLimits = {
 };
 
 /**
- * Returns the result of a request: a value, an array, or an `AsyncIterable<Page>` for a list and a stream of events.
+ * Returns the result of a request: a value, an array, or an `AsyncIterable<Page>` for a list and a stream of events. A
+ * stream yields a page at least once per second, without entries if nothing happens: the client counts on it, and one
+ * that has gone is noticed by it.
  * @param gone Aborted when the client disconnects or the VTEP stops: the pages then end.
  */
 export type Handler = (request: Request, gone: AbortSignal) => Promise<unknown>;
