@@ -174,7 +174,7 @@ clients('a request of 1 GB: 64 MiB of memory at most, and the connection ends', 
     [`POST /v1/peers HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;${'x'.repeat(1 << 20)}`, 'with an extension'],
     [`GET /v1/counters HTTP/1.1\r\n\r\n`.repeat(1 << 15), 'of many requests'],
   ] as const) {
-    const socket = await open(path);
+    const socket = (await open(path)).setMaxListeners(0); // `once` below
     socket.resume();
     let closed = false;
     socket.on('close', () => (closed = true));
