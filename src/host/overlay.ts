@@ -1,6 +1,5 @@
 /** One running VTEP: a data plane with segments and TAPs, a control socket, and the gossip of an agent. */
 import {
-  ownEndpoint,
   planSegment,
   planTap,
   type Plan,
@@ -9,7 +8,7 @@ import {
   type Tap,
   type TapPlan,
 } from '../schema/index.js';
-import { type Counters, type Explanation } from '../vtep/index.js';
+import { type Counters } from '../vtep/index.js';
 import { serveControl, type Control } from './control.js';
 import { settingsOf, type AttachedLink, type DataPlane, type EngineCounters, type EngineFacts } from './data-plane.js';
 import { inPlace } from './device.js';
@@ -295,17 +294,25 @@ export class Overlay {
     if (this.#taps.size === 0 && this.#endsWithTaps) this.#events.end('no TAP is left');
   }
 
-  /** Adds the endpoint of a TAP. @throws HostError if another endpoint holds one of its addresses. */
+  /** Adds the endpoint of a TAP. @throws RequestError if another endpoint holds one of its addresses. */
   async #claim(own: OwnEndpoint): Promise<void> {
     const { held } = await this.#change({ command: 'add-endpoint', ...own }, 'api');
-    if (held === undefined) return;
-    await this.#withdraw(own);
-    throw new RequestError('conflict', held);
+    if (held !== undefined) {
+      await this.#withdraw(own);
+      throw new RequestError('conflict', held);
+    }
+    const { vni, ...endpoint } = own;
+    this.plan.segments.find((segment) => segment.vni === vni)?.endpoints.push(endpoint);
   }
 
   /** Withdraws the endpoint of a TAP. */
   async #withdraw(own: OwnEndpoint | undefined): Promise<void> {
     if (own === undefined || this.#stopping) return;
+    const segment = this.plan.segments.find(({ vni }) => vni === own.vni);
+    if (segment !== undefined)
+      segment.endpoints = segment.endpoints.filter(
+        ({ ip, mac, vtep }) => ip !== own.ip || mac !== own.mac || vtep !== undefined,
+      );
     // It fails if the gossip announces the same address now, or if the data plane has ended.
     await this.#change({ command: 'remove-endpoint', ...own }, 'api').catch(() => undefined);
   }
@@ -338,7 +345,7 @@ export class Overlay {
       case 'capture':
         return packetEvents(engine.capture(request, gone));
       case 'explain':
-        return this.#health.explain((await engine.explain(request)) as Explanation);
+        return this.#health.explain(await engine.explain(request));
     }
     return this.#change(request, 'api');
   }
@@ -365,7 +372,9 @@ export class Overlay {
 function addOwnEndpoints(plan: Plan): (OwnEndpoint | undefined)[] {
   return plan.taps.map((tap) => {
     const own = endpointOf(plan, tap);
-    if (own !== undefined) plan.segments.find(({ vni }) => vni === own.vni)!.endpoints.push(ownEndpoint(tap)!);
+    if (own === undefined) return undefined;
+    const { vni, ...endpoint } = own;
+    plan.segments.find((segment) => segment.vni === vni)!.endpoints.push(endpoint);
     return own;
   });
 }

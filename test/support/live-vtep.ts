@@ -10,11 +10,14 @@ import { createConnection, createServer } from 'node:net';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Logger, Overlay } from '../../src/host/index.js';
+import { type Change } from '../../src/model/index.js';
+import { type NeighborListing } from '../../src/vtep/index.js';
 import { plan, type Config, type Segment, type Tap } from '../../src/schema/index.js';
 
 export const LIVE_VTEP = fileURLToPath(import.meta.url);
 
-type Method = 'attach' | 'detach' | 'addSegment' | 'removeSegment' | 'counters' | 'facts' | 'change';
+type Method =
+  'attach' | 'detach' | 'addSegment' | 'removeSegment' | 'counters' | 'facts' | 'change' | 'fill' | 'neighbors';
 
 /** What the process holds. */
 export interface LiveFacts {
@@ -55,6 +58,16 @@ export class LiveVtep {
 
   change(request: object): Promise<unknown> {
     return this.#ask('change', request);
+  }
+
+  /** The endpoints of a segment, as `10.0.0.1 here`. */
+  neighbors(vni: number): Promise<string[]> {
+    return this.#ask('neighbors', vni) as Promise<string[]>;
+  }
+
+  /** Adds that many endpoints to a segment in one batch, or removes them. @returns the milliseconds that it took. */
+  fill(vni: number, count: number, what: 'add-endpoint' | 'remove-endpoint'): Promise<number> {
+    return this.#ask('fill', vni, count, what) as Promise<number>;
   }
 
   facts(): Promise<LiveFacts> {
@@ -102,6 +115,13 @@ async function serve(config: Config, path: string): Promise<void> {
     counters: () => overlay.counters(),
     change: (request: never) => overlay.change(request),
     facts,
+    neighbors: async (vni: number) => {
+      const all: NeighborListing[] = [];
+      for await (const { result } of overlay.engine.list({ command: 'neighbors', vni }))
+        all.push(...(result as never[]));
+      return all.map(({ ip, vtep }) => `${ip} ${vtep ?? 'here'}`).sort();
+    },
+    fill: (vni: number, count: number, what: 'add-endpoint' | 'remove-endpoint') => fill(overlay, vni, count, what),
   };
   createServer((socket) => {
     socket.on('error', () => undefined);
@@ -117,6 +137,27 @@ async function serve(config: Config, path: string): Promise<void> {
     });
   }).listen(path, () => process.stdout.write('ready\n'));
   process.on('SIGTERM', () => void overlay.stop().then(() => process.exit(0)));
+}
+
+async function fill(
+  { engine }: Overlay,
+  vni: number,
+  count: number,
+  what: 'add-endpoint' | 'remove-endpoint',
+): Promise<number> {
+  const hex = (value: number): string => value.toString(16).padStart(2, '0');
+  const changes: Change[] = [];
+  for (let i = 0; i < count; i++) {
+    const [a, b, c] = [i >> 16, (i >> 8) & 255, i & 255] as const;
+    const endpoint = { ip: `10.${1 + a}.${b}.${c}`, mac: `02:00:01:${hex(a)}:${hex(b)}:${hex(c)}`, vtep: '192.0.2.9' };
+    changes.push({ do: what, vni, endpoint });
+    // To make the batch must not delay the frames of this thread either.
+    if (i % 256 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  const start = performance.now();
+  const { rejected, unchanged } = await engine.apply(changes);
+  if (rejected.length + unchanged.length > 0) throw new Error(`${rejected.length} and ${unchanged.length}`);
+  return performance.now() - start;
 }
 
 if (process.argv[1] === LIVE_VTEP) await serve(JSON.parse(process.argv[2]!) as Config, process.argv[3]!);
