@@ -16,8 +16,7 @@ const CACHED = 1 << 15;
  * What the forwarding databases of one machine share: the arrays that their slots are in, and the number of addresses
  * learned behind each destination.
  *
- * A table in an array of its own costs a frame two cache lines more, those of the array's object: 40 ns with 4,000
- * tables in use.
+ * With an array of its own for each table, a frame reads one or two cache lines more, those of the array's object.
  */
 export class FdbMemory {
   /** Free regions by size: `SMALLEST` times two to the power of the index. */

@@ -6,7 +6,7 @@ import type { Explanation } from './explain.js';
 import type { Port } from './port.js';
 import type { Segment } from './segment.js';
 
-// Of a bundle's object of a namespace, each property is a call: with these, a frame with a tag takes 40 ns less.
+// Of a bundle's object of a namespace, each property is a call: with these, a frame with a tag takes 30 to 50 ns less.
 const { HEADER_LENGTH: TAG, ID_NONE, getEtherType: getTagType, getId } = ethernet.vlan;
 
 const ETHERNET = ethernet.HEADER_LENGTH;
@@ -159,7 +159,7 @@ export function behindTags(bytes: Uint8Array, offset: number, end: number): numb
   return start;
 }
 
-/** Copies destination and source of a frame. Faster than `copyWithin`, by 30 ns. The two places may overlap. */
+/** Copies destination and source of a frame; the two places may overlap. A call of `copyWithin` takes longer. */
 export function moveAddresses(bytes: Uint8Array, to: number, from: number): void {
   const first = getI32(bytes, from);
   const second = getI32(bytes, from + 4);
