@@ -65,6 +65,7 @@ export class Client {
     this.#handle = handle;
     this.#limits = limits;
     this.#turns = turns;
+    socket.on('error', () => this.destroy()); // the parser takes its own listener away when it fails
     socket.on('close', () => {
       this.#ended = true;
       clearTimeout(this.#idle);
