@@ -230,6 +230,40 @@ export function findings(sources) {
 }
 
 /**
+ * The groups of files that import each other, directly or through others; imports of types count, lazy ones do not.
+ * @param {readonly Source[]} sources
+ * @returns {string[][]}
+ */
+export function importCycles(sources) {
+  const paths = new Set(sources.map(({ path }) => path));
+  const imports = new Map(
+    sources.map((source) => [
+      source.path,
+      importsOf(source)
+        .filter(({ specifier, lazy }) => specifier?.startsWith('.') && !lazy)
+        .map(({ specifier }) => posix.join(posix.dirname(source.path), specifier ?? '').replace(/\.js$/, '.ts'))
+        .filter((path) => paths.has(path)),
+    ]),
+  );
+  /** @type {(from: string) => Set<string>} */
+  const reachable = (from) => {
+    const found = new Set(imports.get(from));
+    for (const path of found) for (const next of imports.get(path) ?? []) found.add(next); // a Set visits added items
+    return found;
+  };
+  const all = new Map([...paths].map((path) => [path, reachable(path)]));
+  /** @type {string[][]} */
+  const cycles = [];
+  const left = new Set([...paths].filter((path) => all.get(path)?.has(path)));
+  for (const path of left) {
+    const cycle = [...left].filter((other) => all.get(path)?.has(other) && all.get(other)?.has(path));
+    for (const other of cycle) left.delete(other);
+    cycles.push(cycle);
+  }
+  return cycles;
+}
+
+/**
  * The rule that an import violates, or `null`.
  * @param {string} path
  * @param {string} name
@@ -281,6 +315,8 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     writeFileSync('package.json', `${JSON.stringify(manifest, null, 2)}\n`);
   }
   const broken = findings(readSources());
+  for (const cycle of importCycles([...readSources(), ...readSources('bench')]))
+    broken.push(`${cycle.join(', ')}: these files import each other; move what they share into a file of its own`);
   for (const line of broken) console.error(line);
   process.exitCode = broken.length === 0 ? 0 : 1;
 }

@@ -3,12 +3,38 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { existingRooms, exportsOf, findings, importsOf, readSources, roomOf, ROOMS } from '../scripts/layers.mjs';
+import {
+  existingRooms,
+  exportsOf,
+  findings,
+  importCycles,
+  importsOf,
+  readSources,
+  roomOf,
+  ROOMS,
+} from '../scripts/layers.mjs';
 
 const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as Record<string, unknown>;
 
 test('imports follow the layers, and no room imports more than it may', () => {
   assert.equal(findings(readSources()), []);
+});
+
+test('no files import each other', () => {
+  for (const root of ['src', 'bench', 'test', 'fuzz']) assert.equal(importCycles(readSources(root)), [], root);
+});
+
+test('an import cycle is found, also one of types; a lazy import makes none', () => {
+  const source = (name: string, text: string) => ({ path: `src/sim/${name}.ts`, text });
+  const files = [
+    source('a', `import { b } from './b.js';`),
+    source('b', `import type { C } from './c.js';`),
+    source('c', `export * from './a.js';`),
+    source('d', `import { a } from './a.js'; const e = await import('./e.js');`),
+    source('e', `import { d } from './d.js';`),
+    source('f', `import { a } from './missing.js';`),
+  ];
+  assert.equal(importCycles(files), [['src/sim/a.ts', 'src/sim/b.ts', 'src/sim/c.ts']]);
 });
 
 test('package.json exports every room but the program, and nothing else', () => {

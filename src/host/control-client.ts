@@ -15,9 +15,9 @@ import {
   type ErrorBody,
   type ErrorCode,
   type Method,
+  type Request,
 } from '../schema/index.js';
 import { printable } from '../wire/index.js';
-import { type ControlLimits, type Handler } from './control.js';
 import { codeOf, HostError, RequestError } from './error.js';
 import { isPages, pagesOf, type Page } from './pages.js';
 import { version } from './version.js';
@@ -36,6 +36,35 @@ interface Failure {
   status: number;
   body: string;
 }
+
+/** Limits on the VTEP's time and memory that one client may use. */
+export interface ControlLimits {
+  /**
+   * Most connections at a time. A further connection replaces the one that has been idle longest; if none is idle, the
+   * new one is closed. A connection is idle until the VTEP has received the whole of a request.
+   */
+  clients: number;
+  /** Most bytes of the body of one request. A connection buffers at most that and one read of the socket. */
+  request: number;
+  /** Most bytes of the first line and the headers of one request. */
+  headers: number;
+  /** Most requests that a client may send ahead, before the first of them is answered. */
+  ahead: number;
+  /** Milliseconds that a client may leave a part of a response unread; then the connection is closed. */
+  stall: number;
+  /** Milliseconds that a connection may have no request in progress; then it is closed. */
+  idle: number;
+  /** Milliseconds that a client has to read the rest of its responses when the VTEP stops. */
+  grace: number;
+}
+
+/**
+ * Returns the result of a request: a value, an array, or an `AsyncIterable<Page>` for a list and a stream of events. A
+ * stream yields a page at least once per second, without entries if nothing happens: the client counts on it, and one
+ * that has gone is noticed by it.
+ * @param gone Aborted when the client disconnects or the VTEP stops: the pages then end.
+ */
+export type Handler = (request: Request, gone: AbortSignal) => Promise<unknown>;
 
 /** One connection. It answers requests one at a time, and reads them only as fast as it answers them. */
 export class Client {

@@ -22,30 +22,8 @@ import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import { type Request } from '../schema/index.js';
-import { Client, rawError, Turns } from './control-client.js';
+import { Client, rawError, Turns, type ControlLimits, type Handler } from './control-client.js';
 import { codeOf, HostError, RequestError } from './error.js';
-
-/** Limits on the VTEP's time and memory that one client may use. */
-export interface ControlLimits {
-  /**
-   * Most connections at a time. A further connection replaces the one that has been idle longest; if none is idle, the
-   * new one is closed. A connection is idle until the VTEP has received the whole of a request.
-   */
-  clients: number;
-  /** Most bytes of the body of one request. A connection buffers at most that and one read of the socket. */
-  request: number;
-  /** Most bytes of the first line and the headers of one request. */
-  headers: number;
-  /** Most requests that a client may send ahead, before the first of them is answered. */
-  ahead: number;
-  /** Milliseconds that a client may leave a part of a response unread; then the connection is closed. */
-  stall: number;
-  /** Milliseconds that a connection may have no request in progress; then it is closed. */
-  idle: number;
-  /** Milliseconds that a client has to read the rest of its responses when the VTEP stops. */
-  grace: number;
-}
 
 const LIMITS: ControlLimits = {
   clients: 64,
@@ -56,14 +34,6 @@ const LIMITS: ControlLimits = {
   idle: 300_000,
   grace: 500,
 };
-
-/**
- * Returns the result of a request: a value, an array, or an `AsyncIterable<Page>` for a list and a stream of events. A
- * stream yields a page at least once per second, without entries if nothing happens: the client counts on it, and one
- * that has gone is noticed by it.
- * @param gone Aborted when the client disconnects or the VTEP stops: the pages then end.
- */
-export type Handler = (request: Request, gone: AbortSignal) => Promise<unknown>;
 
 /** Longest path of a socket in bytes: `sun_path` of unix(7) without its NUL. */
 const MAX_PATH = 107;

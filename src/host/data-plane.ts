@@ -8,8 +8,14 @@ import { type CaptureRequest, type ListRequest, type Plan, type Request } from '
 import { type Counters, type Explanation } from '../vtep/index.js';
 import { type Overlap } from './overlap.js';
 import { type Page } from './pages.js';
-import { type RefusedSenderListing } from './refused-senders.js';
 import { type EngineReport } from './troubles.js';
+
+/** An address that sent datagrams to a segment that does not have it as a peer. */
+export interface RefusedSenderListing {
+  vni: number;
+  address: string;
+  packets: number;
+}
 
 /** The settings of a data plane, which stay as they are until it stops. */
 export type Settings = Pick<

@@ -22,13 +22,13 @@ import {
   type LinkPlan,
   type PlaneEvents,
   type Settings,
+  type RefusedSenderListing,
 } from './data-plane.js';
 import { codeOf, HostError } from './error.js';
 import { droppedAt } from './kernel-drops.js';
 import { listing, Machine } from './machine.js';
 import { pagesOf, type Page } from './pages.js';
 import { Recorder } from './recorder.js';
-import { type RefusedSenderListing } from './refused-senders.js';
 import { TapChannel } from './tap.js';
 import { attachedLink, Taps } from './taps.js';
 import { TapPoller } from './tap-poller.js';

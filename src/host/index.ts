@@ -5,7 +5,8 @@ export { ask, follow, type AskOptions } from './ask.js';
 export { query, queryCapture } from './query.js';
 export { type Question, type Results } from './replies.js';
 export { UNDERLAY, type Captured } from './capture.js';
-export { serveControl, type Control, type ControlLimits, type Handler } from './control.js';
+export { serveControl, type Control } from './control.js';
+export { type ControlLimits, type Handler } from './control-client.js';
 export {
   settingsOf,
   type Applied,

@@ -3,9 +3,8 @@ import { randomInt } from 'node:crypto';
 import { type Change, type Segment } from '../model/index.js';
 import { canonicalIp, prefixAddress, SchemaError, type ListRequest } from '../schema/index.js';
 import { Vtep, type Counts, type Explanation, type FdbListing } from '../vtep/index.js';
-import { type ExplainRequest, type PortPlan, type Settings } from './data-plane.js';
+import { type ExplainRequest, type PortPlan, type Settings, type RefusedSenderListing } from './data-plane.js';
 import { takePage, type Page } from './pages.js';
-import { type RefusedSenderListing } from './refused-senders.js';
 
 /** A request that a machine answers at once; not available over the control socket, except `explain`. */
 export type Query =

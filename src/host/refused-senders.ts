@@ -9,13 +9,6 @@ import { type Logger } from './log.js';
  */
 const LOOK = 2000;
 
-/** An address that sent datagrams to a segment that does not have it as a peer. */
-export interface RefusedSenderListing {
-  vni: number;
-  address: string;
-  packets: number;
-}
-
 /** Checks periodically for refused senders, and logs each once a minute. @returns a function that ends it. */
 export function watchRefusedSenders(plan: Plan, plane: DataPlane, log: Logger): () => void {
   if (!plan.peersOnly) return () => undefined;

@@ -1,6 +1,5 @@
 import type { Change, Location, Rejection, Segment } from '../model/index.js';
-import { EndpointTable, locationOf } from './endpoint-table.js';
-import { PeerItem, Place, SegmentItem, type Item } from './items.js';
+import { EndpointTable, locationOf, PeerItem, Place, SegmentItem, type Item } from './endpoint-table.js';
 import { Wants } from './wants.js';
 import { Work, type Outcome } from './work.js';
 
@@ -27,7 +26,7 @@ const BATCH = 256;
 
 /** See `index.ts`. */
 export class HostState {
-  readonly #wants = new Wants();
+  readonly #wants = new Wants<Item>();
   readonly #segments = new Map<number, SegmentItem>();
   readonly #members = new Map<string, PeerItem>();
   readonly #work = new Work(this.#wants, {

@@ -1,9 +1,8 @@
 /** Who wants what, and since when. */
 import type { Segment } from '../model/index.js';
-import type { Item, SegmentItem } from './items.js';
 
 /** One source and the items that it wants, each with the time of its want. */
-export class Source {
+export class Source<Item> {
   readonly name: string;
   readonly wants = new Map<Item, number>();
   /** How it defines the segments that it wants, by VNI. */
@@ -15,21 +14,21 @@ export class Source {
 }
 
 /** The sources, of which there are few: each question about an item asks every one. */
-export class Wants {
-  readonly #sources: Source[] = [];
+export class Wants<Item extends object> {
+  readonly #sources: Source<Item>[] = [];
 
   /** The source of that name, which exists from then on. */
-  source(name: string): Source {
+  source(name: string): Source<Item> {
     const known = this.find(name);
     if (known !== undefined) return known;
-    const source = new Source(name);
+    const source = new Source<Item>(name);
     this.#sources.push(source);
     // By name, so that what holds among equals does not depend on who came first.
     this.#sources.sort((a, b) => (a.name < b.name ? -1 : 1));
     return source;
   }
 
-  find(name: string): Source | undefined {
+  find(name: string): Source<Item> | undefined {
     return this.#sources.find((source) => source.name === name);
   }
 
@@ -57,7 +56,7 @@ export class Wants {
   }
 
   /** The definition of a segment that has been wanted for the longest time; `null` for none. */
-  definition(segment: SegmentItem): Segment | null {
+  definition(segment: Item & { readonly vni: number }): Segment | null {
     let oldest = Infinity;
     let found: Segment | null = null;
     for (const { wants, definitions } of this.#sources) {

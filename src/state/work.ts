@@ -1,6 +1,6 @@
 import type { Change, Rejection, Segment } from '../model/index.js';
 import { locationOf, type Rival, type Touched } from './endpoint-table.js';
-import { PeerItem, Place, SegmentItem, type EndpointItem, type Item } from './items.js';
+import { PeerItem, Place, SegmentItem, type EndpointItem, type Item } from './endpoint-table.js';
 import { Queue, Refused } from './queue.js';
 import type { Wants } from './wants.js';
 
@@ -40,7 +40,7 @@ const EXAMINED_PER_CHANGE = 16;
  * them only when it makes a batch: changes that cancel out in between never reach the data plane.
  */
 export class Work implements Touched {
-  readonly #wants: Wants;
+  readonly #wants: Wants<Item>;
   readonly #forget: Forget;
   /** Items to compare. */
   readonly #segments = new Queue<SegmentItem>();
@@ -60,7 +60,7 @@ export class Work implements Touched {
   #room = 0;
   #examined = 0;
 
-  constructor(wants: Wants, forget: Forget) {
+  constructor(wants: Wants<Item>, forget: Forget) {
     this.#wants = wants;
     this.#forget = forget;
   }

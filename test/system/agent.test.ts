@@ -43,7 +43,9 @@ agents('two agents, one of each engine, with only --join; all gossip between the
   assert.is(await ping(h1.ns, h2.ip), 3);
   assert.is(await ping(h2.ns, h1.ip), 3);
   assert.equal(await states(h1), { first: 'alive', '172.31.9.2': 'alive' });
-  assert.equal(await lab.ask(h2, { command: 'peers' }), [{ vni: 4097, address: h1.address, port: 4789 }]);
+  assert.equal(await lab.ask(h2, { command: 'peers' }), [
+    { vni: 4097, address: h1.address, port: 4789, sources: ['gossip'] },
+  ]);
 
   const events = two.stdout
     .trim()
@@ -380,7 +382,9 @@ agents('advertises an address other than the bound one, and over IPv6', async ()
   await lab.lab.startVtep({ ns: h2.ns, args: lab.flags(h2, '--bind', '0.0.0.0', '--join', '172.31.9.201:7950') });
   await lab.knows(h2, [h1.ip]);
   await lab.knows(h1, [h2.ip]);
-  assert.equal(await lab.ask(h2, { command: 'peers' }), [{ vni: 4097, address: '172.31.9.201', port: 4789 }]);
+  assert.equal(await lab.ask(h2, { command: 'peers' }), [
+    { vni: 4097, address: '172.31.9.201', port: 4789, sources: ['gossip'] },
+  ]);
   assert.is(await ping(h2.ns, h1.ip), 3);
   await lab.lab.killAll();
 

@@ -21,11 +21,11 @@ import {
   type LinkPlan,
   type PlaneEvents,
   type Settings,
+  type RefusedSenderListing,
 } from '../data-plane.js';
 import { HostError } from '../error.js';
 import { type Query } from '../machine.js';
 import { type Page } from '../pages.js';
-import { type RefusedSenderListing } from '../refused-senders.js';
 import { attachedLink, Taps } from '../taps.js';
 import { IFF_VNET_HDR, tunFeatures } from '../tun.js';
 import { readCounts } from './counts.js';
