@@ -24,6 +24,8 @@ export class FdbMemory {
   #behind = new Int32Array(16);
   /** Slots in use. */
   #slots = 0;
+  /** Slots of the next array: few at first, because a machine may have few addresses. */
+  #nextArray = 256;
 
   /** Learned entries behind a destination, in all tables. */
   behind(destination: number): number {
@@ -54,14 +56,19 @@ export class FdbMemory {
     if (count > SHARED) return { words: new Int32Array(count * STRIDE), base: 0 };
     const size = sizeOf(count);
     let from = size;
-    while (from < sizeOf(SHARED) && (this.#free[from]?.length ?? 0) === 0) from++;
-    let region = this.#free[from]?.pop() ?? { words: new Int32Array(SHARED * STRIDE), base: 0 };
+    while (from <= sizeOf(SHARED) && (this.#free[from]?.length ?? 0) === 0) from++;
+    let region = this.#free[from]?.pop();
+    if (region === undefined) {
+      const slots = Math.max(count, this.#nextArray);
+      this.#nextArray = Math.min(SHARED, this.#nextArray * 2);
+      region = { words: new Int32Array(slots * STRIDE), base: 0 };
+      from = sizeOf(slots);
+    }
     // Halves a larger region until it has the size.
     while (from > size) {
       from--;
       const half = (SMALLEST << from) * STRIDE;
       (this.#free[from] ??= []).push({ words: region.words, base: region.base + half });
-      region = { words: region.words, base: region.base };
     }
     return region;
   }
