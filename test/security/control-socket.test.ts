@@ -22,7 +22,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ask, serveControl, type Control } from '../../src/host/index.js';
 import { requireSocketDirectory } from '../../src/host/socket-path.js';
-import { must, REPOSITORY } from '../support/lab.js';
+import { must, REPOSITORY, waitFor } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 import { get } from '../support/unix-http.js';
 
@@ -258,6 +258,61 @@ clients('64 requests that arrive byte by byte give way to an honest client', asy
     assert.equal(await ask(path, { command: 'counters' }, { timeout: 2000 }), { asked: 'counters' });
   clearInterval(trickle);
   for (const socket of sockets) socket.destroy();
+  await server.end();
+});
+
+/** Parts of requests, whole ones, and what is none. */
+const PARTS = [
+  ...['fdb', 'counters', 'capture?count=1&seconds=1', 'version'].map((target) => get(`/v1/${target}`)),
+  ...['HEAD /v1/counters', 'OPTIONS *', 'TRACE /', 'CONNECT a:1', 'FLY /'].map((line) => `${line} HTTP/1.1\r\n\r\n`),
+  ...[
+    'Connection: close',
+    'Upgrade: x\r\nConnection: upgrade',
+    'Expect: x',
+    'Content-Length: 4\r\nContent-Length: 5',
+  ].map((header) => `GET /v1/counters HTTP/1.1\r\n${header}\r\n\r\n`),
+  ...['Content-Length: 30', 'Content-Length: 9999999', 'Transfer-Encoding: chunked', 'Expect: 100-continue'].map(
+    (header) => `POST /v1/peers HTTP/1.1\r\n${header}\r\n\r\n`,
+  ),
+  ...[
+    '{"vni":7,"address":"10.0.0.1"}',
+    '5\r\nhello\r\n',
+    '0\r\n\r\n',
+    'zz\r\n',
+    '\r\n',
+    '\0',
+    'GET ',
+    'x'.repeat(10_000),
+  ],
+  get('/v1/openapi.json').repeat(20),
+];
+
+clients('4000 connections with parts of requests in any order: the VTEP lives, and answers', async () => {
+  const path = join(directory, 'parts.sock');
+  const server = await serverProcess(path);
+  const files = filesOf(server.pid);
+  const before = memoryOf(server.pid);
+  let seed = 1;
+  const random = (below: number): number => (seed = (seed * 48_271) % 0x7fff_ffff) % below;
+  const pause = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, random(8)));
+  await Promise.all(
+    Array.from({ length: 20 }, async () => {
+      for (let i = 0; i < 200; i++) {
+        const socket = connect({ path, allowHalfOpen: random(2) === 0 }).on('error', () => undefined);
+        if (random(5) > 0) socket.resume();
+        for (let parts = 1 + random(7); parts > 0; parts--) {
+          socket.write(PARTS[random(PARTS.length)]!);
+          if (random(2) === 0) await pause();
+        }
+        if (random(2) === 0) socket.end();
+        await pause();
+        socket.destroy();
+      }
+    }),
+  );
+  assert.equal(await ask(path, { command: 'counters' }), { asked: 'counters' });
+  await waitFor('the connections to end', () => filesOf(server.pid) <= files, 5000);
+  assert.ok(memoryOf(server.pid) - before < 128 << 10, `${memoryOf(server.pid) - before} KiB`);
   await server.end();
 });
 
