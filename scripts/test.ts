@@ -40,7 +40,7 @@ const ALONE = [
 /** Files that take minutes. They start first, so that shorter files run beside them until the end. */
 const LONG = [
   ...['trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) => join('system', name)),
-  join('security', 'control-characters'),
+  ...['control-characters', 'hostile-server'].map((name) => join('security', name)),
 ].map((path) => join('test', `${path}.test.ts`));
 const ENGINES = process.env['WEFT_ENGINE']?.split(' ') ?? ['linux', 'dgram'];
 
