@@ -55,7 +55,7 @@ export function entryAt(words: Int32Array, at: number, tick: number): FdbEntry {
   };
 }
 
-/** Wraps after 4,351 years; differences of it stay correct. */
+/** Wraps after 8.7 years; differences of it stay correct. */
 export function ticks(now: number): number {
   return (now / TICK) | 0;
 }
