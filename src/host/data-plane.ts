@@ -127,7 +127,8 @@ export interface Applied {
 export interface DataPlane {
   readonly name: string;
   /**
-   * Binds the underlay's sockets. There are no segments and no ports yet.
+   * Binds the underlay's sockets. There are no segments and no ports yet, so it does not read datagrams before the first
+   * `attach`; they wait in the receive buffer.
    * @throws HostError if the address is not local or the port is already in use; nothing remains then.
    */
   start(settings: Settings, events: PlaneEvents): Promise<EngineFacts>;
@@ -142,7 +143,7 @@ export interface DataPlane {
   apply(changes: readonly Change[]): Promise<Applied>;
   /**
    * Attaches links to their segments: opens or creates their devices, brings them up, and announces their stations.
-   * Attaches all of them or none.
+   * Attaches all of them or none. The first call, also with no links, begins to read the underlay.
    * @throws HostError or RangeError with what is wrong. It then has removed the devices that it created, and left kept
    * ones as they were.
    */

@@ -41,6 +41,8 @@ const SOCKET_BUFFER = 4 << 20;
 const MAX_QUEUE = 8 << 20;
 /** Milliseconds between two runs of the machine's timers. */
 const TICK = 1000;
+/** Most datagrams to keep until the first `attach`: Node's sockets cannot be bound without reading. */
+const EARLY = 1024;
 /** Most sender addresses to remember. */
 const MAX_SENDERS = 4096;
 
@@ -83,6 +85,8 @@ export class DgramEngine implements DataPlane, VtepSink {
   /** Frames and datagrams that the current frame has become. */
   #output = 0;
   #looking = false;
+  /** Datagrams that came before the first `attach`, up to `EARLY`; `null` after that. */
+  #early: (() => void)[] | null = [];
   /** Datagrams received until the last look for losses. */
   #lookedAt = 0;
 
@@ -101,12 +105,17 @@ export class DgramEngine implements DataPlane, VtepSink {
       this.#socket = await this.#bind(port);
       const here = { address: local, port };
       const { vtep } = this.#machine;
-      this.#socket.on('message', (bytes, { address, port: from }) => {
+      const receive = (bytes: Buffer, address: string, from: number): void => {
         this.#counters.datagramsReceived++;
         if (this.#troubles.any) this.#received.add(address);
         if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
         if (this.#recorder.active) this.#recorder.datagram('in', { address, port: from }, here, bytes, 0, bytes.length);
         vtep.receiveDatagram(address, bytes, 0, bytes.length, performance.now(), 0, this);
+      };
+      this.#socket.on('message', (bytes, { address, port: from }) => {
+        if (this.#early === null) receive(bytes, address, from);
+        else if (this.#early.length < EARLY) this.#early.push(() => receive(bytes, address, from));
+        else count(this.#counters.receiveErrors, 'OVERFLOW');
       });
       for (let i = 0; i < sourcePorts; i++) this.#senders.push(await this.#bindSource());
       if (sourcePorts === 0) this.#senders = [this.#socket];
@@ -166,6 +175,9 @@ export class DgramEngine implements DataPlane, VtepSink {
         attached.push(attachedLink(port, files));
       }
       this.#changed();
+      const early = this.#early ?? [];
+      this.#early = null;
+      for (const receive of early) receive();
       return attached;
     } catch (error) {
       await this.detach(attached.map(({ port }) => port));

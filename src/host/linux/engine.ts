@@ -45,6 +45,8 @@ export class LinuxEngine implements DataPlane {
   #events!: PlaneEvents;
   #running = false;
   #failed = false;
+  /** Whether the workers read the underlay. */
+  #receives = false;
   #stopping: Promise<void> | undefined;
   /** Settles when the other workers have received everything that the first one has answered so far. */
   #passedOn: Promise<unknown> = Promise.resolve();
@@ -162,6 +164,8 @@ export class LinuxEngine implements DataPlane {
         });
         attached.push(attachedLink(port, tap));
       }
+      if (!this.#receives) this.#tellAll({ type: 'receive' });
+      this.#receives = true;
       return attached;
     } catch (error) {
       await this.detach(attached.map(({ port }) => port)).catch(() => undefined);

@@ -88,6 +88,8 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #troubles = new Troubles((remote) => this.#path.hasReceived(remote));
   #now = 0;
   #running = true;
+  /** Whether it reads the underlay. */
+  #receives = false;
   /** Whether messages of the control thread may be left over from the last turn. */
   #unheard = false;
   /** The batch that the machine is making, and the message that brought it. */
@@ -270,7 +272,8 @@ export class Loop implements SenderEvents, ErrorEvents {
 
   /** The epoll events to watch for, besides errors: of the control thread's eventfd, or of a socket. */
   #wanted(place: number): number {
-    return (place <= 1 ? abi.POLLIN : 0) | (this.#full !== NONE && this.#fds[place] === this.#full ? abi.POLLOUT : 0);
+    const reads = place === 0 || (place === 1 && this.#receives);
+    return (reads ? abi.POLLIN : 0) | (this.#full !== NONE && this.#fds[place] === this.#full ? abi.POLLOUT : 0);
   }
 
   /** The same of all TAPs. */
@@ -291,7 +294,10 @@ export class Loop implements SenderEvents, ErrorEvents {
   /** Handles a message from the control thread. */
   handle(message: ToLoop): void {
     if (message.type === 'stop') this.#running = false;
-    else if (message.type === 'recorder') this.#recorder.handle(message.message);
+    else if (message.type === 'receive') {
+      this.#receives = true;
+      this.#readiness.change(this.#fds[1]!, 1, this.#wanted(1));
+    } else if (message.type === 'recorder') this.#recorder.handle(message.message);
     else if (message.type === 'path') this.#narrow(message.address, message.claim);
     else if (message.type === 'learned') for (const what of message.what) this.#vtep.adopt(what, this.#clock.now());
     else if (message.type === 'apply')

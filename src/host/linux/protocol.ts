@@ -44,6 +44,8 @@ export type ToLoop =
   | { type: 'ask'; id: number; request: Query }
   | Task
   | { type: 'recorder'; message: ToRecorder }
+  /** Read the underlay from now on. */
+  | { type: 'receive' }
   | News
   | { type: 'stop' };
 
