@@ -37,7 +37,10 @@ const agree: [
   Agrees<typeof results.Network, Results['networks'][number]>,
   Agrees<typeof results.Key, Results['keys'][number]>,
   Agrees<typeof results.Packet, Results['capture'][number]>,
-] = [true, true, true, true, true, true, true, true];
+  Agrees<typeof results.TapEntry, Results['taps'][number]>,
+  Agrees<typeof results.DetachedTap, Results['detach']>,
+  Agrees<typeof results.SegmentEntry, Results['segments'][number]>,
+] = [true, true, true, true, true, true, true, true, true, true, true];
 
 interface Operation {
   operationId: string;
@@ -64,6 +67,19 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
   'remove-peer': { command: 'remove-peer', vni: 7, address: 'fd00::1' },
   'add-endpoint': { command: 'add-endpoint', ...endpoint },
   'remove-endpoint': { command: 'remove-endpoint', ...endpoint },
+  attach: {
+    ...{ command: 'attach', name: 'eth0', netns: 'c1', address: '10.0.0.3/24', mac: '02:00:00:00:00:03', mtu: 1400 },
+    ...{ vni: 7, vlans: { 10: 8 }, native: 9 },
+  },
+  detach: { command: 'detach', name: 'eth0', netns: '/proc/1/ns/net' },
+  taps: { command: 'taps' },
+  'add-segment': {
+    ...{ command: 'add-segment', vni: 7, mtu: 1400, proxy: 'vtep', learn: false, flood: false, tagged: true },
+    ...{ ageing: 1.5, capacity: 9, mac: '02:00:00:00:00:07', peers: ['192.0.2.1'] },
+    endpoints: [{ ip: '10.0.0.1', mac: '02:00:00:00:00:01', vtep: '192.0.2.1' }],
+  },
+  'remove-segment': { command: 'remove-segment', vni: 7 },
+  segments: { command: 'segments' },
   members: { command: 'members' },
   networks: { command: 'networks' },
   keys: { command: 'keys' },

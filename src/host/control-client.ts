@@ -14,6 +14,7 @@ import {
   type ControlRequest,
   type ErrorBody,
   type ErrorCode,
+  type ErrorField,
   type Method,
   type Request,
 } from '../schema/index.js';
@@ -475,9 +476,14 @@ function failureOf(error: unknown): Failure {
   const code = errorCodeOf(error);
   const { lines } = error as { lines?: readonly string[] };
   const message = lines?.join('; ') ?? (error as Error).message;
-  const fields = error instanceof SchemaError ? error.problems.map(errorField) : [];
+  const fields = fieldsOf(error);
   const body: ErrorBody = { error: { code, message, ...(fields.length === 0 ? {} : { fields }) } };
   return { code, status: ERRORS[code][0], body: `${text(body)}\n` };
+}
+
+function fieldsOf(error: unknown): ErrorField[] {
+  if (error instanceof SchemaError) return error.problems.map(errorField);
+  return error instanceof RequestError ? [...error.fields] : [];
 }
 
 function errorCodeOf(error: unknown): ErrorCode {

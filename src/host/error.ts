@@ -29,7 +29,7 @@ export class RequestError extends HostError {
   constructor(
     code: RequestError['code'],
     message: string | readonly string[],
-    options?: ErrorOptions & { fields?: readonly ErrorField[] },
+    options?: ErrorOptions & { path?: string; fields?: readonly ErrorField[] },
   ) {
     super(message, options);
     this.name = 'RequestError';

@@ -4,7 +4,7 @@ import { type Change, type Rejection } from '../model/index.js';
 import { type ListRequest, type Plan, type SegmentPlan } from '../schema/index.js';
 import { HostState, type Entry, type Rival, type Wanted } from '../state/index.js';
 import { type NeighborListing } from '../vtep/index.js';
-import { HostError, RequestError } from './error.js';
+import { RequestError } from './error.js';
 import { pagesOf, type Page } from './pages.js';
 import { segmentOf } from './plan-changes.js';
 import { tableEntry, type TableRequest } from './requests.js';
@@ -74,7 +74,7 @@ export class Intent {
 
   /**
    * Adds a segment with its peers and endpoints. If this fails, nothing of it remains.
-   * @throws HostError with the first thing that the data plane refuses.
+   * @throws RequestError with the first thing that the data plane refuses.
    */
   async addSegment(segment: SegmentPlan): Promise<void> {
     const entries = this.#wantSegment(segment, 'api');
@@ -97,7 +97,7 @@ export class Intent {
   }
 
   #requireEffect(all: Iterable<Wanted>): void {
-    for (const wanted of all) if (wanted.outcome === 'refused') throw new HostError(wanted.reason);
+    for (const wanted of all) if (wanted.outcome === 'refused') throw new RequestError('conflict', wanted.reason);
   }
 
   // ---- Requests ----

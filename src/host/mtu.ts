@@ -79,7 +79,7 @@ async function segmentMtu(
     const { message } = error;
     if (mtu !== undefined) return { vni, mtu, why: 'as configured', warning: `segment ${vni}: ${message}` };
     if (!(error instanceof NoRouteError)) throw error;
-    throw new HostError(`${message}; add a route, or set the segment's MTU (--mtu)`, {
+    throw new HostError(`${message}; add a route, or set the segment's MTU`, {
       cause: error,
       path: pathOf(error.peer, segment, index),
     });

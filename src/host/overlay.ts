@@ -26,6 +26,14 @@ import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
 import { applyMtus, segmentMtus, warnOfMtu, type SegmentMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
 import { packetEvents } from './pages.js';
+import {
+  answerPart,
+  isPartRequest,
+  segmentListing,
+  tapListing,
+  type SegmentListing,
+  type TapListing,
+} from './parts.js';
 import { endpointOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
 import { type TableRequest } from './requests.js';
 import { requireSocketDirectory } from './socket-path.js';
@@ -177,6 +185,16 @@ export class Overlay {
     await this.engine.machineCounters();
   }
 
+  /** The TAPs that are attached now. */
+  tapListings(): TapListing[] {
+    return this.plan.taps.map((tap, i) => tapListing(this.plan, tap, this.links[i]!));
+  }
+
+  /** The segments that the VTEP has now. */
+  segmentListings(): SegmentListing[] {
+    return this.plan.segments.map(segmentListing);
+  }
+
   // ---- Changes ----
 
   /**
@@ -201,7 +219,7 @@ export class Overlay {
       this.#requireRunning();
       const tap = planTap(value, this.plan);
       warnOfMtu(this.plan, tap, this.#events.log);
-      const own = endpointOf(this.plan, tap);
+      const own = await about('mac', () => endpointOf(this.plan, tap));
       // First: another host may have the address, and must not hear that it is here.
       if (own !== undefined) await this.#claim(own);
       let added: OverlayTap;
@@ -232,7 +250,7 @@ export class Overlay {
       if (one === undefined) {
         const others = this.plan.taps.map((tap) => inPlace(tap.name, tap.netns)).slice(0, 12);
         const there = others.length === 0 ? 'this VTEP has no TAP' : `this VTEP has ${others.join(', ')}`;
-        throw new HostError(`there is no TAP ${inPlace(name, netns)}; ${there}`, { path: 'name' });
+        throw new RequestError('not-found', `there is no TAP ${inPlace(name, netns)}; ${there}`, { path: 'name' });
       }
       this.#endsWithTaps = false;
       await this.#withdraw(one.own);
@@ -271,11 +289,14 @@ export class Overlay {
     return this.#turns.run(async () => {
       this.#requireRunning();
       const { segments, taps, gossip } = this.plan;
-      const refuse = (message: string): never => {
-        throw new HostError(message, { path: 'vni' });
+      const refuse = (message: string, code: 'conflict' | 'not-found' = 'conflict'): never => {
+        throw new RequestError(code, message, { path: 'vni' });
       };
       if (!segments.some((segment) => segment.vni === vni))
-        refuse(`there is no segment ${vni}; there are ${segments.map((segment) => segment.vni).join(', ') || 'none'}`);
+        refuse(
+          `there is no segment ${vni}; there are ${segments.map((segment) => segment.vni).join(', ') || 'none'}`,
+          'not-found',
+        );
       const network = gossip?.networks.find((candidate) => candidate.vni === vni);
       if (network !== undefined) refuse(`segment ${vni} belongs to network ${network.id} of the gossip`);
       const user = taps.find((tap) => vnisOf(segmentsOf(tap)).includes(vni));
@@ -333,6 +354,7 @@ export class Overlay {
       if (gossip === undefined) throw new RequestError('no-gossip', 'this VTEP has no gossip: it is no agent');
       return gossip.answer(request);
     }
+    if (isPartRequest(request)) return answerPart(request, this);
     switch (request.command) {
       case 'counters':
         return this.counters();

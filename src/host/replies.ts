@@ -8,6 +8,7 @@ import { HostError } from './error.js';
 import { type KeyListing } from './gossip-keys.js';
 import { type MemberListing, type NetworkListing } from './overlay-gossip.js';
 import { type AllCounters } from './overlay.js';
+import { type DetachedTap, type SegmentListing, type TapListing } from './parts.js';
 
 /** An entry of a listing, with the network that it is in. */
 type Listed<T> = T & { vni: number };
@@ -39,6 +40,12 @@ export interface Results {
   'remove-peer': { removed: boolean; wantedBy?: string[] };
   'add-endpoint': { held?: string };
   'remove-endpoint': { removed: boolean; wantedBy?: string[] };
+  attach: TapListing;
+  detach: DetachedTap;
+  taps: TapListing[];
+  'add-segment': { vni: number; mtu: number };
+  'remove-segment': { vni: number };
+  segments: SegmentListing[];
   stop: object;
   version: { version: string };
   openapi: { openapi: string; paths: object };

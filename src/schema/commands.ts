@@ -5,13 +5,14 @@
  * To add a command, add its request to `Request` in types.ts, an entry here, and a case to `handle` of src/host/overlay.ts.
  */
 import { Type, type TObject, type TSchema } from '@sinclair/typebox';
-import { MAX_VNI } from '../vxlan/index.js';
-import { Ip, Ipv4, Mac } from './formats.js';
+import { Segment, Tap, Vni as vni } from './config.js';
+import { DeviceName, Ip, Ipv4, Mac, Netns } from './formats.js';
 import { type Problem } from './problem.js';
 import {
   Added,
   AllCounters,
   Description,
+  DetachedTap,
   Done,
   Explanation,
   FdbEntry,
@@ -24,6 +25,10 @@ import {
   Peer,
   Remote,
   Removed,
+  RemovedSegment,
+  SegmentEntry,
+  SegmentWithMtu,
+  TapEntry,
   Version,
 } from './results.js';
 import { type Command, type ControlRequest, type JsonSchema } from './types.js';
@@ -57,7 +62,6 @@ export interface CommandEntry {
   rule?: (fields: Readonly<Record<string, unknown>>) => Problem | undefined;
 }
 
-const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: an integer from 0 to ${MAX_VNI}` });
 const hex = Type.String({
   pattern: '^([0-9a-fA-F]{2})+$',
   maxLength: 2 * MAX_PACKET,
@@ -193,6 +197,56 @@ const table: { [C in Command]: Entry<C> } = {
     kind: 'value',
     request: fields(endpoint),
     result: Removed,
+  },
+  attach: {
+    method: 'POST',
+    path: '/v1/taps',
+    summary: 'Create a TAP and attach it to a segment, or to several as a trunk',
+    kind: 'value',
+    request: Type.Composite([Type.Omit(Tap, ['name', 'fd']), fields({ name: DeviceName })], {
+      additionalProperties: false,
+    }),
+    result: TapEntry,
+  },
+  detach: {
+    method: 'DELETE',
+    path: '/v1/taps',
+    summary: 'Detach a TAP, and remove its device unless another program opened it',
+    kind: 'value',
+    request: fields({ name: DeviceName, netns: Type.Optional(Netns) }),
+    result: DetachedTap,
+  },
+  taps: {
+    method: 'GET',
+    path: '/v1/taps',
+    summary: 'List the TAPs with their addresses and segments',
+    kind: 'list',
+    request: nothing,
+    result: TapEntry,
+  },
+  'add-segment': {
+    method: 'POST',
+    path: '/v1/segments',
+    summary: 'Add a segment with its peers and endpoints',
+    kind: 'value',
+    request: Segment,
+    result: SegmentWithMtu,
+  },
+  'remove-segment': {
+    method: 'DELETE',
+    path: '/v1/segments',
+    summary: 'Remove a segment without TAPs, with its peers and endpoints',
+    kind: 'value',
+    request: fields({ vni }),
+    result: RemovedSegment,
+  },
+  segments: {
+    method: 'GET',
+    path: '/v1/segments',
+    summary: 'List the segments with their settings',
+    kind: 'list',
+    request: nothing,
+    result: SegmentEntry,
   },
   members: {
     method: 'GET',

@@ -25,7 +25,8 @@ export const MIN_MTU = 68;
 export const MAX_MTU = 65_521;
 const strict = { additionalProperties: false } as const;
 
-const Vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: an integer from 0 to ${MAX_VNI}` });
+/** @internal */
+export const Vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: `a VNI: an integer from 0 to ${MAX_VNI}` });
 const Mtu = Type.Integer({
   minimum: MIN_MTU,
   maximum: MAX_MTU,
@@ -34,7 +35,8 @@ const Mtu = Type.Integer({
 
 const Endpoint = Type.Object({ ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) }, strict);
 
-const Segment = Type.Object(
+/** @internal */
+export const Segment = Type.Object(
   {
     vni: Vni,
     mtu: Type.Optional(Mtu),
@@ -53,7 +55,8 @@ const Segment = Type.Object(
   strict,
 );
 
-const Tap = Type.Object(
+/** @internal */
+export const Tap = Type.Object(
   {
     name: Type.Optional(DeviceName),
     fd: Type.Optional(

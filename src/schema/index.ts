@@ -36,6 +36,7 @@ export type {
   GossipRequest,
   JsonSchema,
   ListRequest,
+  PartRequest,
   Proxy,
   Request,
   Segment,

@@ -28,6 +28,7 @@ const port = Type.Integer({ minimum: 0, maximum: 65_535, expected: 'a port' });
 const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: 'a VNI' });
 const textOrNull = Type.Union([text, Type.Null()], { expected: 'a text or null' });
 const countOrNull = Type.Union([count, Type.Null()], { expected: 'an integer or null' });
+const vniOrNull = Type.Union([vni, Type.Null()], { expected: 'a VNI or null' });
 const texts = Type.Array(text, { maxItems: MANY });
 /** Who wants an entry. */
 const sources = texts;
@@ -160,6 +161,38 @@ export const Done = Type.Object({});
 export const Removed = Type.Object({ removed: flag, wantedBy: Type.Optional(texts) });
 /** @internal */
 export const Added = Type.Object({ held: Type.Optional(text) });
+/** @internal */
+export const TapEntry = Type.Object({
+  name: text,
+  device: text,
+  netns: textOrNull,
+  address: textOrNull,
+  mac: textOrNull,
+  mtu: countOrNull,
+  vni: vniOrNull,
+  vlans: Type.Union([Type.Record(Type.String({ pattern: '^[1-9]\\d{0,3}$' }), vni), Type.Null()], {
+    expected: 'VNIs by VLAN ID, or null',
+  }),
+  native: vniOrNull,
+});
+/** @internal */
+export const DetachedTap = Type.Object({ name: text, netns: textOrNull, address: textOrNull, mac: textOrNull });
+/** @internal */
+export const SegmentWithMtu = Type.Object({ vni, mtu: count });
+/** @internal */
+export const RemovedSegment = Type.Object({ vni });
+/** @internal */
+export const SegmentEntry = Type.Object({
+  vni,
+  mtu: count,
+  proxy: Type.Union([Type.Literal('endpoint'), Type.Literal('vtep'), Type.Literal('off')]),
+  learn: flag,
+  flood: flag,
+  tagged: flag,
+  ageing: Type.Number({ minimum: 0, expected: 'seconds' }),
+  capacity: count,
+  mac: textOrNull,
+});
 /** @internal */
 export const Version = Type.Object({ version: text });
 /** @internal */

@@ -166,6 +166,14 @@ export type Request =
   | { command: 'remove-peer'; vni: number; address: string }
   | ({ command: 'add-endpoint'; vni: number } & Endpoint)
   | ({ command: 'remove-endpoint'; vni: number } & Endpoint)
+  /** A file descriptor cannot be sent: the VTEP creates the device. */
+  | ({ command: 'attach'; name: string } & Omit<Tap, 'name' | 'fd'>)
+  /** The name and the namespace as they were given when the TAP was attached. */
+  | { command: 'detach'; name: string; netns?: string }
+  | { command: 'taps' }
+  | ({ command: 'add-segment' } & Segment)
+  | { command: 'remove-segment'; vni: number }
+  | { command: 'segments' }
   /** For an agent: the gossip's members, and its networks. */
   | { command: 'members' }
   | { command: 'networks' }
@@ -180,6 +188,11 @@ export type Request =
 export type GossipRequest = Extract<
   Request,
   { command: 'members' | 'networks' | 'keys' | 'install-key' | 'use-key' | 'remove-key' }
+>;
+/** Requests that change the TAPs or the segments of a running VTEP, or list them. */
+export type PartRequest = Extract<
+  Request,
+  { command: 'attach' | 'detach' | 'taps' | 'add-segment' | 'remove-segment' | 'segments' }
 >;
 /** Requests for listings. */
 export type ListRequest = Extract<Request, { command: 'fdb' | 'neighbors' | 'peers' | 'remotes' }>;

@@ -118,8 +118,8 @@ test('the commands of docs/api.md answer as it says', async () => {
     if (command === 'peers')
       assert.equal(answers.get(line), [
         [
-          { vni: 4097, address: '127.0.0.2', port: 4789 },
-          { vni: 4097, address: '127.0.0.3', port: 4789 },
+          { vni: 4097, address: '127.0.0.2', port: 4789, sources: ['configuration'] },
+          { vni: 4097, address: '127.0.0.3', port: 4789, sources: ['api'] },
         ],
       ]);
     if (command === 'remove-peer') assert.equal(answers.get(line), [{ removed: true }]);

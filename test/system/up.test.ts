@@ -506,7 +506,7 @@ up('no route to a peer: the error names the flag and what to do, not the text of
     assert.is(code, 1);
     assert.is(
       stderr,
-      `vtep up: ${front}: no route from 172.31.9.1 to ${peer}${why}; add a route, or set the segment's MTU (--mtu)\n`,
+      `vtep up: ${front}: no route from 172.31.9.1 to ${peer}${why}; add a route, or set the segment's MTU\n`,
     );
   }
 });

@@ -1,0 +1,132 @@
+/** Requests over the control socket that attach, detach and list TAPs, and add, remove and list segments. */
+import {
+  type PartRequest,
+  type Plan,
+  type Proxy,
+  type Request,
+  type Segment,
+  type SegmentPlan,
+  type Tap,
+  type TapPlan,
+} from '../schema/index.js';
+import { codeOf, HostError, RequestError } from './error.js';
+import { tapMtu } from './mtu.js';
+
+/** A TAP that is attached. */
+export interface TapListing {
+  name: string;
+  /** The current name of the device. */
+  device: string;
+  /** As in the request or the configuration; null for the VTEP's own namespace, and for a TAP that another program opened. */
+  netns: string | null;
+  address: string | null;
+  /** Null for a TAP that another program opened, if its MAC address is unknown. */
+  mac: string | null;
+  /** In bytes; null for a TAP that another program opened. */
+  mtu: number | null;
+  /** The segment of an access port; null for a trunk. */
+  vni: number | null;
+  /** VLAN ID to VNI; null for an access port. */
+  vlans: Record<string, number> | null;
+  /** The VNI of a trunk's untagged frames, if it has one. */
+  native: number | null;
+}
+
+/** A TAP that was detached. */
+export type DetachedTap = Pick<TapListing, 'name' | 'netns' | 'address' | 'mac'>;
+
+/** A segment with its settings. */
+export interface SegmentListing {
+  vni: number;
+  /** In bytes. */
+  mtu: number;
+  proxy: Proxy;
+  learn: boolean;
+  flood: boolean;
+  tagged: boolean;
+  /** In seconds. */
+  ageing: number;
+  capacity: number;
+  /** The MAC address that proxy `vtep` answers with; null if it is derived from the VNI. */
+  mac: string | null;
+}
+
+/** A running VTEP, as far as these requests concern it. */
+interface Changeable {
+  readonly plan: Plan;
+  attach(tap: Tap): Promise<TapPlan & { device: string }>;
+  detach(name: string, netns?: string): Promise<TapPlan>;
+  addSegment(segment: Segment): Promise<{ vni: number; mtu: number }>;
+  removeSegment(vni: number): Promise<void>;
+  tapListings(): TapListing[];
+  segmentListings(): SegmentListing[];
+}
+
+export function isPartRequest(request: Request): request is PartRequest {
+  return ['attach', 'detach', 'taps', 'add-segment', 'remove-segment', 'segments'].includes(request.command);
+}
+
+/**
+ * Answers a request.
+ * @throws SchemaError with the fields that are wrong; RequestError with the code and the field of what the VTEP or its host
+ * does not allow.
+ */
+export async function answerPart(request: PartRequest, vtep: Changeable): Promise<unknown> {
+  try {
+    return await answer(request, vtep);
+  } catch (error) {
+    throw requestError(error);
+  }
+}
+
+async function answer(request: PartRequest, vtep: Changeable): Promise<unknown> {
+  switch (request.command) {
+    case 'taps':
+      return vtep.tapListings();
+    case 'segments':
+      return vtep.segmentListings();
+    case 'attach': {
+      const { command: _command, ...tap } = request;
+      const attached = await vtep.attach(tap);
+      return tapListing(vtep.plan, attached, attached);
+    }
+    case 'detach': {
+      const { name, netns = null, address = null, mac = null } = await vtep.detach(request.name, request.netns);
+      return { name, netns, address, mac } satisfies DetachedTap;
+    }
+    case 'add-segment': {
+      const { command: _command, ...segment } = request;
+      const { vni, mtu } = await vtep.addSegment(segment);
+      return { vni, mtu };
+    }
+    case 'remove-segment':
+      await vtep.removeSegment(request.vni);
+      return { vni: request.vni };
+  }
+}
+
+/** An error about a field of the request with its code; any other error as it is. */
+function requestError(error: unknown): unknown {
+  if (!(error instanceof HostError) || !error.path) return error;
+  const { path, lines, message } = error;
+  const missing = codeOf(error.cause) === 'ENOENT';
+  const code = error instanceof RequestError ? error.code : missing ? 'not-found' : 'conflict';
+  return new RequestError(code, lines, { cause: error, path, fields: [{ path, message }] });
+}
+
+/** The entry of a TAP in a listing. */
+export function tapListing(
+  { segments }: Pick<Plan, 'segments'>,
+  tap: TapPlan,
+  { device, mac = tap.mac }: { device: string; mac?: string },
+): TapListing {
+  const { name, fd, netns = null, address = null, vni = null, vlans = null, native = null } = tap;
+  const mtu = fd === undefined ? (tap.mtu ?? tapMtu({ segments, taps: [tap] }, 0)) : null;
+  return { name, device, netns, address, mac: mac ?? null, mtu, vni, vlans, native };
+}
+
+/** The entry of a segment in a listing. Its MTU must be known. */
+export function segmentListing(segment: SegmentPlan): SegmentListing {
+  const { vni, mtu, proxy, learn, flood, tagged, ageing, capacity, mac = null } = segment;
+  return { vni, mtu: mtu!, proxy, learn, flood, tagged, ageing, capacity, mac };
+}

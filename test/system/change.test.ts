@@ -1,0 +1,189 @@
+/** TAPs and segments of a live VTEP that come and go over its control socket. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { type SegmentListing, type TapListing } from '../../src/host/parts.js';
+import {
+  httpRequestOf,
+  type Config,
+  type ControlRequest,
+  type ErrorBody,
+  type Segment,
+  type Tap,
+} from '../../src/schema/index.js';
+import { devices, Lab, must, ping, type Running } from '../support/lab.js';
+import { suiteWith } from '../support/needs.js';
+import { call } from '../support/unix-http.js';
+
+const test = suiteWith('changes over the control socket', ['root', 'tun', 'ip', 'ping']);
+const directory = mkdtempSync(join(tmpdir(), 'weft-change-'));
+const path = join(directory, 'vtep.sock');
+const VNI = 4097;
+const OTHER = 4098;
+let lab: Lab;
+/** Two hosts, and the containers 1 and 3 of the first one, and 2 of the second one. */
+let hosts: string[];
+let c1: string;
+let c2: string;
+let c3: string;
+
+test.before(async () => {
+  lab = new Lab('chg');
+  hosts = [await lab.namespace('h1'), await lab.namespace('h2')];
+  c1 = await lab.namespace('c1');
+  c2 = await lab.namespace('c2');
+  c3 = await lab.namespace('c3');
+  const [one, two] = hosts.map((ns, i) => ({ ns, device: 'eth0', addresses: [`172.31.2.${i + 1}/24`] }));
+  await lab.join(one!, two!);
+});
+test.after.each(() => lab.killAll());
+test.after(async () => {
+  await lab.teardown();
+  rmSync(directory, { recursive: true });
+});
+
+/** Starts the VTEP under test with a TAP of its own, and one on the other host with a container in each segment. */
+async function start(engine: string): Promise<Running> {
+  const segment = (vni: number): Segment => ({ vni, peers: ['172.31.2.1'] });
+  const tap = (name: string, address: string, vni: number): Tap => ({ name, netns: c2, address, vni });
+  const there: Config = {
+    local: '172.31.2.2',
+    segments: [segment(VNI), segment(OTHER)],
+    taps: [tap('eth0', '10.0.0.2/24', VNI), tap('eth1', '10.0.1.2/24', OTHER)],
+  };
+  const file = join(directory, 'there.json');
+  writeFileSync(file, JSON.stringify(there));
+  await lab.startVtep({ ns: hosts[1]!, args: ['up', '--config', file] });
+  const flags = ['--local', '172.31.2.1', '--peer', '172.31.2.2', '--vni', String(VNI), '--tap', 'tap0'];
+  return lab.startVtep({ ns: hosts[0]!, args: ['up', ...flags, '--engine', engine, '--control', path] });
+}
+
+/** Sends a request, and returns the result. */
+async function ask(request: ControlRequest): Promise<unknown> {
+  const { method, target, body } = httpRequestOf(request);
+  const answer = await call(path, method, target, body === undefined ? {} : { body: JSON.parse(body) as unknown });
+  assert.is(answer.status, 200, `${request.command}: ${answer.text}`);
+  return JSON.parse(answer.text);
+}
+
+/** Sends a request that must fail. @returns the status, the code, and the fields. */
+async function refused(request: ControlRequest): Promise<[number, string, string]> {
+  const { method, target, body } = httpRequestOf(request);
+  const answer = await call(path, method, target, body === undefined ? {} : { body: JSON.parse(body) as unknown });
+  const { code, message, fields = [] } = (JSON.parse(answer.text) as ErrorBody).error;
+  assert.not.match(message, /--\w/, 'a message of the API names no flag');
+  return [answer.status, code, fields.map((field) => field.path).join()];
+}
+
+const taps = async (): Promise<TapListing[]> => (await ask({ command: 'taps' })) as TapListing[];
+const segments = async (): Promise<SegmentListing[]> => (await ask({ command: 'segments' })) as SegmentListing[];
+
+for (const engine of ['linux', 'dgram']) {
+  test(`${engine}: a TAP is attached, used, detached, and attached again`, async () => {
+    const running = await start(engine);
+    const [first] = await taps();
+    assert.equal([first!.name, first!.netns, first!.address, first!.vni, first!.mtu], ['tap0', null, null, VNI, 1450]);
+    for (let round = 0; round < 2; round++) {
+      const given = { name: 'eth0', netns: c1, address: '10.0.0.1/24', vni: VNI };
+      const attached = (await ask({ command: 'attach', ...given })) as TapListing;
+      const [link] = JSON.parse(await must(['ip', '-n', c1, '-j', 'addr', 'show', 'eth0'])) as [
+        { mtu: number; address: string },
+      ];
+      const rest = { device: 'eth0', vlans: null, native: null, mac: link.address, mtu: link.mtu };
+      assert.equal(attached, { ...given, ...rest });
+      assert.equal(await taps(), [first, attached]);
+      assert.is(await ping(c1, '10.0.0.2'), 3, `round ${round}`);
+      assert.equal(await ask({ command: 'detach', name: 'eth0', netns: c1 }), {
+        ...{ name: 'eth0', netns: c1, address: '10.0.0.1/24', mac: link.address },
+      });
+      assert.equal(await devices(c1), ['lo']);
+      assert.equal(await taps(), [first]);
+    }
+    await ask({ command: 'detach', name: 'tap0' });
+    assert.equal([await taps(), running.running], [[], true], 'it goes on without a TAP');
+  });
+
+  test(`${engine}: a segment is added, used by a trunk and an access port, and removed when no TAP is left`, async () => {
+    await start(engine);
+    const before = await segments();
+    assert.equal(
+      before.map(({ vni, mtu, learn, tagged }) => ({ vni, mtu, learn, tagged })),
+      [{ vni: VNI, mtu: 1450, learn: true, tagged: false }],
+    );
+    const settings = { proxy: 'vtep', learn: false, ageing: 60, capacity: 100, mac: '02:00:00:00:00:77' } as const;
+    const endpoints = [{ ip: '10.0.1.2', mac: await macOf(c2, 'eth1'), vtep: '172.31.2.2' }];
+    const tables = { peers: ['172.31.2.2'], endpoints };
+    assert.equal(await ask({ command: 'add-segment', vni: OTHER, ...settings, ...tables }), { vni: OTHER, mtu: 1450 });
+    assert.equal((await segments())[1], { vni: OTHER, mtu: 1450, ...settings, flood: true, tagged: false });
+    await ask({ command: 'attach', name: 'eth0', netns: c3, address: '10.0.1.3/24', vni: OTHER, mtu: 1300 });
+    assert.is(await ping(c3, '10.0.1.2'), 3);
+    const trunk = { name: 'eth0', netns: c1, address: '10.0.0.1/24', vlans: { 20: OTHER }, native: VNI };
+    const attached = (await ask({ command: 'attach', ...trunk })) as TapListing;
+    assert.equal([attached.vlans, attached.native, attached.vni], [{ 20: OTHER }, VNI, null]);
+    assert.is(await ping(c1, '10.0.0.2'), 3);
+    for (const netns of [c1, c3]) {
+      assert.equal(await refused({ command: 'remove-segment', vni: OTHER }), [409, 'conflict', 'vni']);
+      await ask({ command: 'detach', name: 'eth0', netns });
+    }
+    assert.equal(await ask({ command: 'remove-segment', vni: OTHER }), { vni: OTHER });
+    assert.equal(await segments(), before);
+  });
+
+  test(`${engine}: what is refused has a status, a code and a field, and leaves nothing behind`, async () => {
+    await start(engine);
+    const given = { command: 'attach', name: 'eth0', netns: c1, address: '10.0.0.1/24', vni: VNI } as const;
+    await ask(given);
+    const before = [await taps(), await segments(), await devices(c1), await devices(c3)];
+    const invalid = (fields: string): unknown[] => [400, 'invalid-request', fields];
+    const free = { ...given, netns: c3, address: '10.0.0.3/24' };
+    const { vni: _vni, ...nowhere } = free;
+    const segment = { command: 'add-segment', vni: 9 } as const;
+    for (const [request, expected] of [
+      [{ ...given, address: '10.0.0.9/24' }, invalid('name')],
+      [{ ...free, address: '10.0.0.1/24' }, invalid('address')],
+      [{ ...free, vni: 9 }, invalid('vni')],
+      [nowhere, invalid('')],
+      [{ ...free, address: '10.0.0.0/24' }, invalid('address')],
+      [{ ...free, address: '10.0.0.3' }, invalid('address')],
+      [{ ...free, mac: '01:00:00:00:00:00', mtu: 1 }, invalid('mac,mtu')],
+      [{ ...free, vlans: { 4095: VNI } }, invalid('vlans["4095"]')],
+      [{ ...free, fd: 3 }, invalid('fd')],
+      [{ command: 'attach', vni: VNI }, invalid('name')],
+      [{ ...free, netns: `${c3}-not` }, [404, 'not-found', 'netns']],
+      [{ ...free, name: 'lo' }, [409, 'conflict', 'name']],
+      [{ command: 'detach', name: 'eth0' }, [404, 'not-found', 'name']],
+      [{ command: 'detach', name: 'eth0', netns: c3 }, [404, 'not-found', 'name']],
+      [{ command: 'detach', name: 'a name' }, invalid('name')],
+      [{ command: 'remove-segment', vni: 9 }, [404, 'not-found', 'vni']],
+      [{ command: 'remove-segment', vni: VNI }, [409, 'conflict', 'vni']],
+      [{ ...segment, vni: VNI }, invalid('vni')],
+      [{ ...segment, peers: ['172.31.2.1'] }, invalid('peers[0]')],
+      [{ ...segment, peers: ['172.31.2.2', '203.0.113.9'] }, [409, 'conflict', 'peers[1]']],
+      [{ ...segment, proxy: 'on' }, invalid('proxy')],
+    ] as [ControlRequest, unknown[]][])
+      assert.equal(await refused(request), expected, JSON.stringify(request));
+    // An endpoint of another host holds the address.
+    const held = { ip: '10.0.0.3', mac: '02:00:00:00:00:99' };
+    await ask({ command: 'add-endpoint', vni: VNI, ...held, vtep: '172.31.2.2' });
+    assert.equal((await refused(free)).slice(0, 2), [409, 'conflict']);
+    assert.equal([await taps(), await segments(), await devices(c1), await devices(c3)], before);
+  });
+}
+
+test('an agent keeps the segments of its networks', async () => {
+  const network = ['--network', `net1:${VNI}:10.0.0.0/24`];
+  await lab.startVtep({ ns: hosts[0]!, args: ['agent', '--local', '172.31.2.1', ...network, '--control', path] });
+  assert.equal(await refused({ command: 'remove-segment', vni: VNI }), [409, 'conflict', 'vni']);
+  const outside = { command: 'attach', name: 'eth0', netns: c1, address: '10.9.0.1/24', vni: VNI } as const;
+  assert.equal(await refused(outside), [400, 'invalid-request', 'address']);
+  await ask({ ...outside, address: '10.0.0.1/24' });
+  assert.equal((await taps()).length, 1);
+});
+
+async function macOf(ns: string, device: string): Promise<string> {
+  const [link] = JSON.parse(await must(['ip', '-n', ns, '-j', 'link', 'show', device])) as [{ address: string }];
+  return link.address;
+}
+
+test.run();
