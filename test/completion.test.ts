@@ -57,6 +57,8 @@ const CASES: [line: string[], offered: string[], not: string[]][] = [
   [['show', ''], ['fdb', 'counters'], ['--json']],
   [['show', 'fdb', '--j'], ['--json'], []],
   [['gossip', 'key'], ['keygen', 'keys'], ['watch']],
+  [['att'], ['attach'], ['detach']],
+  [['attach', 'eth0', '--v'], ['--vni', '--vlan'], ['--netns']],
   [['up', '--vni', ''], [], ['fdb', '--vni']],
   [['up', '--config', join(directory, 'some')], [join(directory, 'something.json')], []],
   [['read', join(directory, 'some')], [join(directory, 'something.json')], []],

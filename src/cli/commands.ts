@@ -11,7 +11,11 @@ export interface Command {
 export const COMMANDS: Readonly<Record<string, { text: string; load: () => Promise<Command> }>> = {
   up: { text: 'attach containers to a VXLAN network', load: () => import('./up.js') },
   agent: { text: 'the same, and learn remote endpoints by gossip', load: () => import('./agent.js') },
-  detach: { text: 'remove a TAP that a VTEP kept when it ended', load: () => import('./detach.js') },
+  attach: { text: 'attach a TAP to a running VTEP', load: () => import('./attach.js') },
+  detach: {
+    text: 'remove a TAP from a running VTEP, or one that a VTEP kept when it ended',
+    load: () => import('./detach.js'),
+  },
   gossip: {
     text: 'members, networks and entries of a cluster of agents, and its keys',
     load: () => import('./gossip.js'),

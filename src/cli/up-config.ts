@@ -190,17 +190,8 @@ export function commonFields(flags: Parsed): Record<string, unknown> {
  * @param networks Networks of the gossip; each is also a segment.
  */
 export function singleFields(flags: Parsed, networks: readonly { vni: unknown }[] = []): Record<string, unknown> {
-  const vlans: Record<string, number> = {};
   const texts = new Map<unknown, string>();
-  for (const text of flags.values('vlan')) {
-    const match = /^(\d{1,5})=(\d{1,15})$/.exec(text);
-    if (match === null) throw new UsageError(`--vlan: expected VID=VNI such as 10=4097, got "${text}"`);
-    const vid = String(Number(match[1]));
-    if (vlans[vid] !== undefined)
-      throw new UsageError(`--vlan: VLAN ${vid} has VNI ${vlans[vid]} already, got "${text}"`);
-    vlans[vid] = Number(match[2]);
-    texts.set(vlans[vid], `--vlan ${text}`);
-  }
+  const vlans = vlansOf(flags, (vni, text) => texts.set(vni, `--vlan ${text}`));
   for (const one of networks) texts.set(one.vni, `${typed.get(one)} (VNI)`);
   const trunk = Object.keys(vlans).length > 0;
   const vni = integer(flags, 'vni') ?? (trunk || networks.length !== 1 ? undefined : networks[0]!.vni);
@@ -236,6 +227,25 @@ export function singleFields(flags: Parsed, networks: readonly { vni: unknown }[
       }),
     ),
   };
+}
+
+/**
+ * Parses the VLANs of a trunk: VLAN ID to VNI.
+ * @param each Receives each VNI with its text.
+ * @throws UsageError
+ */
+export function vlansOf(flags: Parsed, each?: (vni: number, text: string) => void): Record<string, number> {
+  const vlans: Record<string, number> = {};
+  for (const text of flags.values('vlan')) {
+    const match = /^(\d{1,5})=(\d{1,15})$/.exec(text);
+    if (match === null) throw new UsageError(`--vlan: expected VID=VNI such as 10=4097, got "${text}"`);
+    const vid = String(Number(match[1]));
+    if (vlans[vid] !== undefined)
+      throw new UsageError(`--vlan: VLAN ${vid} has VNI ${vlans[vid]} already, got "${text}"`);
+    vlans[vid] = Number(match[2]);
+    each?.(vlans[vid], text);
+  }
+  return vlans;
 }
 
 /** The flag that names the TAP, if there is one. */

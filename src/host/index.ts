@@ -69,6 +69,7 @@ export {
 } from './overlay-gossip.js';
 export { LOSSES, lossesOf, type LossReason } from './losses.js';
 export { Output } from './output.js';
+export { type DetachedTap, type SegmentListing, type TapListing } from './parts.js';
 export { Overlay, type AllCounters, type AttachedTap, type OverlayEvents } from './overlay.js';
 export { changesOf, linkOf } from './plan-changes.js';
 export { type Page } from './pages.js';

@@ -12,7 +12,7 @@ import {
   type Segment,
   type Tap,
 } from '../../src/schema/index.js';
-import { devices, Lab, must, ping, type Running } from '../support/lab.js';
+import { devices, Lab, must, ping, type Outcome, type Running } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 import { call } from '../support/unix-http.js';
 
@@ -179,6 +179,65 @@ test('an agent keeps the segments of its networks', async () => {
   assert.equal(await refused(outside), [400, 'invalid-request', 'address']);
   await ask({ ...outside, address: '10.0.0.1/24' });
   assert.equal((await taps()).length, 1);
+  // An agent keeps its TAPs.
+  await ask({ command: 'detach', name: 'eth0', netns: c1 });
+  assert.equal(await devices(c1), ['lo']);
+});
+
+const vtep = (...args: string[]): Promise<Outcome> => lab.runVtep({ args: [...args, '--control', path] });
+/** Runs a command that must succeed, and returns what it prints. */
+async function done(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await vtep(...args);
+  assert.equal([code, stderr], [0, ''], args.join(' '));
+  return stdout;
+}
+/** Runs a command that the VTEP must refuse, and returns its error. */
+async function fails(...args: string[]): Promise<string> {
+  const { code, stdout, stderr } = await vtep(...args);
+  assert.equal([code, stdout], [1, ''], args.join(' '));
+  return stderr;
+}
+
+test('vtep attach and vtep detach --control', async () => {
+  await start('auto');
+  const eth0 = ['eth0', '--netns', c1];
+  const line = await done('attach', ...eth0, '--address', '10.0.0.1/24', '--vni', String(VNI));
+  const facts = `VNI ${VNI}, 10.0.0.1/24, ${await macOf(c1, 'eth0')}, MTU 1450`;
+  assert.is(line, `attached TAP eth0 in namespace ${c1} (${facts})\n`);
+  assert.is(await ping(c1, '10.0.0.2'), 3);
+  assert.match(
+    await fails('attach', ...eth0, '--vni', String(VNI)),
+    /^vtep attach: NAME: eth0 is given twice \(before as name of TAP eth0\)\n$/,
+  );
+  assert.match(
+    await fails('attach', 'eth1', '--vni', '9'),
+    /^vtep attach: --vni: expected the VNI of a segment \(4097\), got 9\n/,
+  );
+  assert.match(await fails('attach', 'eth1', '--vlan', '5=9'), /^vtep attach: --vlan: expected the VNI of a segment/);
+  assert.match(
+    await fails('detach', 'eth0'),
+    /^vtep detach: NAME: there is no TAP "eth0"; this VTEP has "tap0", "eth0" in/,
+  );
+  const removed = `(${await macOf(c1, 'eth0')}, 10.0.0.1/24)`;
+  assert.is(await done('detach', ...eth0), `detached TAP eth0 from namespace ${c1} ${removed}\n`);
+  assert.equal(await devices(c1), ['lo']);
+  const trunk = await done(
+    'attach',
+    'tap1',
+    '--vlan',
+    `5=${VNI}`,
+    '--mac',
+    '02:00:00:00:00:05',
+    '--mtu',
+    '1400',
+    '--json',
+  );
+  const [, attached] = await taps();
+  assert.equal(JSON.parse(trunk), attached);
+  assert.equal([attached!.vlans, attached!.mtu, attached!.mac], [{ 5: VNI }, 1400, '02:00:00:00:00:05']);
+  assert.equal(JSON.parse(await done('detach', 'tap1', '--json')), {
+    ...{ name: 'tap1', netns: null, address: null, mac: '02:00:00:00:00:05' },
+  });
 });
 
 async function macOf(ns: string, device: string): Promise<string> {
