@@ -59,6 +59,8 @@ const CASES: [line: string[], offered: string[], not: string[]][] = [
   [['gossip', 'key'], ['keygen', 'keys'], ['watch']],
   [['att'], ['attach'], ['detach']],
   [['attach', 'eth0', '--v'], ['--vni', '--vlan'], ['--netns']],
+  [['network', ''], ['ls', 'add', 'rm'], ['--json']],
+  [['network', 'add', '9', '--proxy', ''], ['vtep', 'off'], ['--mtu']],
   [['up', '--vni', ''], [], ['fdb', '--vni']],
   [['up', '--config', join(directory, 'some')], [join(directory, 'something.json')], []],
   [['read', join(directory, 'some')], [join(directory, 'something.json')], []],

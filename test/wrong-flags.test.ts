@@ -30,7 +30,7 @@ async function refusal(args: readonly string[]): Promise<string> {
   return error.message;
 }
 
-/** Each command, and each action of `gossip`: the arguments before its flags, and its flags as its usage lists them. */
+/** Each command, and each action of a command with actions: the arguments before its flags, and its flags as its usage lists them. */
 const LINES: readonly [line: string, flags: string][] = [
   ['show fdb', 'control vni json prometheus timeout'],
   ['explain', 'control port frame from datagram json timeout'],
@@ -38,6 +38,9 @@ const LINES: readonly [line: string, flags: string][] = [
   ['read file', 'read count tree hex json summary quiet write numeric'],
   ['attach eth0', 'control vni vlan netns address mac mtu json'],
   ['detach eth0', 'netns control json'],
+  ['network ls', 'control json'],
+  ['network add 9', 'control peer mtu proxy mac learn flood tagged ageing capacity json'],
+  ['network rm 9', 'control json'],
   ['completion bash', ''],
   ['demo', 'keep down loopback count engine'],
   ['gossip members', 'control join key json'],
@@ -58,9 +61,11 @@ test('the table has every command, and every flag', async () => {
     const known = flagsOf(manual).map((flag) => flag.name);
     assert.equal([...new Set(listed)].filter((flag) => flag !== '').sort(), known.sort(), name);
   }
-  const { manual } = await COMMANDS['gossip']!.load();
-  const actions = LINES.flatMap(([line]) => (line.startsWith('gossip ') ? [line.split(' ')[1]!] : []));
-  assert.equal(actions.sort(), manual.words!.map((word) => word.name).sort());
+  for (const name of ['gossip', 'network']) {
+    const { manual } = await COMMANDS[name]!.load();
+    const actions = LINES.flatMap(([line]) => (line.startsWith(`${name} `) ? [line.split(' ')[1]!] : []));
+    assert.equal(actions.sort(), manual.words!.map((word) => word.name).sort());
+  }
 });
 
 for (const [line, names] of LINES) {
@@ -86,7 +91,8 @@ for (const [line, names] of LINES) {
 async function requireRefusals(before: string[], flag: Flag, as: string): Promise<void> {
   const long = as.startsWith('--');
   if (flag.value === undefined) {
-    if (long) assert.is(await refusal([...before, `${as}=yes`]), `${as} takes no value, got "yes"`);
+    const choice = flag.negatable === true ? `; it is ${as} or --no-${flag.name}` : '';
+    if (long) assert.is(await refusal([...before, `${as}=yes`]), `${as} takes no value, got "yes"${choice}`);
   } else {
     const takes = `${as} takes a value: ${as} ${flag.value}`;
     assert.is(await refusal([...before, as]), takes);
@@ -212,6 +218,23 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
     '--netns: expected the name of a network namespace, or a path such as /proc/PID/ns/net, got "a/b"',
   ],
   [['detach', 'eth0', '--netns', '..'], /^--netns: expected the name of a network namespace/],
+
+  [['network'], 'missing: ACTION, one of ls, add, rm'],
+  [['network', 'remove'], /^unknown action "remove"; the actions are ls, add, rm$/],
+  [['network', 'ls'], 'missing: --control PATH, the same as that of "vtep up"'],
+  [['network', 'add', ...SOCKET], 'missing: VNI, the network to add'],
+  [['network', 'add', '-1', ...SOCKET], `VNI: expected ${VNI}, got "-1"`],
+  [['network', 'rm', '16777216', ...SOCKET], `VNI: expected ${VNI}, got 16777216`],
+  [['network', 'add', '9', ...SOCKET, '--peer', '127.0.0.2,x'], `--peer: expected ${IP}, got "x"`],
+  [
+    ['network', 'add', '9', ...SOCKET, '--proxy', 'on'],
+    /^--proxy: expected one of "endpoint", "vtep", "off", got "on"/,
+  ],
+  [['network', 'add', '9', ...SOCKET, '--capacity', '0'], '--capacity: expected an integer from 1 to 16777216, got 0'],
+  [
+    ['network', 'rm', '9', ...SOCKET, '--mtu', '1400'],
+    '--mtu does not go with "rm"; usage: vtep network rm VNI --control PATH',
+  ],
 
   [['completion'], 'missing: SHELL, one of bash, zsh, fish'],
   [['completion', ''], '"" is not one of the shells bash, zsh, fish'],

@@ -16,6 +16,7 @@ export const COMMANDS: Readonly<Record<string, { text: string; load: () => Promi
     text: 'remove a TAP from a running VTEP, or one that a VTEP kept when it ended',
     load: () => import('./detach.js'),
   },
+  network: { text: 'list, add and remove the networks of a running VTEP', load: () => import('./network.js') },
   gossip: {
     text: 'members, networks and entries of a cluster of agents, and its keys',
     load: () => import('./gossip.js'),

@@ -11,9 +11,9 @@ import {
   type MemberListing,
 } from '../host/index.js';
 import { STATE } from '../gossip/memberlist/index.js';
-import { closest } from '../schema/index.js';
+import { runAction, wordsOf, type Actions } from './actions.js';
 import { call } from './call.js';
-import { noRest, parseFlags, refuseBeside, UsageError, type Flag, type Parsed } from './flags.js';
+import { noRest, refuseBeside, UsageError, type Flag, type Parsed } from './flags.js';
 import { keyOfArgument, keyring, warn } from './gossip-keyring.js';
 import { watch, WATCH } from './gossip-watch.js';
 import { type Manual } from './manual.js';
@@ -40,14 +40,7 @@ const OUTPUT: Flag = {
 const FORCE: Flag = { name: 'force', text: 'let "keygen" overwrite FILE' };
 const JSON_FLAG: Flag = { name: 'json', text: 'print JSON; "watch" prints one object per line' };
 
-interface Action {
-  usage: string;
-  text: string;
-  flags: readonly Flag[];
-  run: (flags: Parsed) => Promise<number>;
-}
-
-const ACTIONS: Readonly<Record<string, Action>> = {
+const ACTIONS: Actions = {
   members: {
     usage: 'members --control PATH | --join HOST [--key KEY]',
     text: 'list the members that an agent or any other member knows',
@@ -99,7 +92,7 @@ export const manual: Manual = {
   name: 'gossip',
   summary: 'show the members, networks and entries of a cluster of agents, and manage its keys',
   usage: ['gossip ACTION [flags]'],
-  words: Object.entries(ACTIONS).map(([name, { usage, text }]) => ({ name, usage, text })),
+  words: wordsOf(ACTIONS),
   flags: [{ flags: ALL }],
   sections: [
     {
@@ -126,27 +119,7 @@ vtep gossip watch --join 172.31.1.5 --key /etc/vtep.key --json`,
 };
 
 export async function run(args: string[]): Promise<number> {
-  const [name, ...rest] = args;
-  const names = Object.keys(ACTIONS);
-  if (name === undefined || name.startsWith('-')) throw new UsageError(`missing: ACTION, one of ${names.join(', ')}`);
-  const action = Object.hasOwn(ACTIONS, name) ? ACTIONS[name]! : undefined;
-  if (action === undefined) {
-    const meant = closest(name, names);
-    throw new UsageError(
-      `unknown action "${name}"; ${meant === undefined ? `the actions are ${names.join(', ')}` : `did you mean "${meant}"?`}`,
-    );
-  }
-  requireOwn(name, action, rest);
-  return action.run(parseFlags(rest, action.flags));
-}
-
-/** @throws UsageError for a flag that only other actions have. */
-function requireOwn(name: string, { flags, usage }: Action, args: readonly string[]): void {
-  for (const other of ALL) {
-    const given = args.find((arg) => arg === `--${other.name}` || arg.startsWith(`--${other.name}=`));
-    if (given !== undefined && !flags.includes(other))
-      throw new UsageError(`--${other.name} does not go with "${name}"; usage: vtep gossip ${usage}`);
-  }
+  return runAction(manual.name, ACTIONS, args);
 }
 
 async function keygen(flags: Parsed): Promise<number> {

@@ -240,6 +240,29 @@ test('vtep attach and vtep detach --control', async () => {
   });
 });
 
+test('vtep network ls, add and rm', async () => {
+  await start('auto');
+  const settings = ['--mtu', '1400', '--no-learn', '--ageing', '0'];
+  const added = await done('network', 'add', String(OTHER), '--peer', '172.31.2.2', ...settings);
+  assert.is(added, `added network ${OTHER} (MTU 1400)\n`);
+  assert.equal((await done('network', 'ls')).trimEnd().split('\n'), [
+    ' VNI   MTU  PROXY     LEARN  FLOOD  TAGGED  AGEING (s)  CAPACITY',
+    '4097  1450  endpoint  yes    yes    no             300     65536',
+    '4098  1400  endpoint  no     yes    no               0     65536',
+  ]);
+  assert.equal(JSON.parse(await done('network', 'ls', '--json')), await segments());
+  await done('attach', 'eth0', '--netns', c3, '--address', '10.0.1.3/24', '--vni', String(OTHER));
+  assert.is(await ping(c3, '10.0.1.2'), 3);
+  assert.match(
+    await fails('network', 'rm', String(OTHER)),
+    /^vtep network: VNI: segment 4098 is in use by TAP "eth0" in namespace \S+; detach that TAP first\n$/,
+  );
+  await done('detach', 'eth0', '--netns', c3);
+  assert.is(await done('network', 'rm', String(OTHER)), `removed network ${OTHER}\n`);
+  assert.match(await fails('network', 'add', '9', '--peer', '203.0.113.9'), /^vtep network: --peer: no route from/);
+  assert.match(await fails('network', 'rm', '9'), /^vtep network: VNI: there is no segment 9; there are 4097\n$/);
+});
+
 async function macOf(ns: string, device: string): Promise<string> {
   const [link] = JSON.parse(await must(['ip', '-n', ns, '-j', 'link', 'show', device])) as [{ address: string }];
   return link.address;
