@@ -39,7 +39,7 @@ const ALONE = [
 ].map((path) => join('test', `${path}.test.ts`));
 /** Files that take minutes. They start first, so that shorter files run beside them until the end. */
 const LONG = [
-  ...['trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) => join('system', name)),
+  ...['live', 'trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) => join('system', name)),
   ...['control-characters', 'hostile-server'].map((name) => join('security', name)),
 ].map((path) => join('test', `${path}.test.ts`));
 const ENGINES = process.env['WEFT_ENGINE']?.split(' ') ?? ['linux', 'dgram'];

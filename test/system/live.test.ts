@@ -135,7 +135,7 @@ for (const engine of ['linux', 'dgram'] as const) {
       assert.match(await refusal(vtep.addSegment({ vni: OTHER })), /^vni: .*given twice/);
       await vtep.attach(tap(3, { address: '10.0.1.3/24', vni: OTHER }));
       assert.is(await ping(container[3], '10.0.1.2'), 3);
-      assert.match(await refusal(vtep.removeSegment(OTHER)), /port eth0/);
+      assert.match(await refusal(vtep.removeSegment(OTHER)), /TAP "eth0"/);
       await vtep.detach('eth0', container[3]);
       const { name, netns } = tap(4);
       await vtep.attach({ name: name!, netns: netns!, vlans: { 10: OTHER }, native: VNI, address: '10.0.0.4/24' });
