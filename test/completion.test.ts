@@ -61,6 +61,8 @@ const CASES: [line: string[], offered: string[], not: string[]][] = [
   [['attach', 'eth0', '--v'], ['--vni', '--vlan'], ['--netns']],
   [['network', ''], ['ls', 'add', 'rm'], ['--json']],
   [['network', 'add', '9', '--proxy', ''], ['vtep', 'off'], ['--mtu']],
+  [['peer', ''], ['add', 'rm'], ['ls']],
+  [['endpoint', 'add', 'x', '--v'], ['--vni'], ['--control']],
   [['up', '--vni', ''], [], ['fdb', '--vni']],
   [['up', '--config', join(directory, 'some')], [join(directory, 'something.json')], []],
   [['read', join(directory, 'some')], [join(directory, 'something.json')], []],

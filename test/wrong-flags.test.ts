@@ -41,6 +41,10 @@ const LINES: readonly [line: string, flags: string][] = [
   ['network ls', 'control json'],
   ['network add 9', 'control peer mtu proxy mac learn flood tagged ageing capacity json'],
   ['network rm 9', 'control json'],
+  ['peer add 127.0.0.2', 'control vni json'],
+  ['peer rm 127.0.0.2', 'control vni json'],
+  ['endpoint add 10.0.0.4,02:42:0a:00:00:04', 'control vni json'],
+  ['endpoint rm 10.0.0.4,02:42:0a:00:00:04', 'control vni json'],
   ['completion bash', ''],
   ['demo', 'keep down loopback count engine'],
   ['gossip members', 'control join key json'],
@@ -61,7 +65,7 @@ test('the table has every command, and every flag', async () => {
     const known = flagsOf(manual).map((flag) => flag.name);
     assert.equal([...new Set(listed)].filter((flag) => flag !== '').sort(), known.sort(), name);
   }
-  for (const name of ['gossip', 'network']) {
+  for (const name of ['gossip', 'network', 'peer', 'endpoint']) {
     const { manual } = await COMMANDS[name]!.load();
     const actions = LINES.flatMap(([line]) => (line.startsWith(`${name} `) ? [line.split(' ')[1]!] : []));
     assert.equal(actions.sort(), manual.words!.map((word) => word.name).sort());
@@ -235,6 +239,20 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
     ['network', 'rm', '9', ...SOCKET, '--mtu', '1400'],
     '--mtu does not go with "rm"; usage: vtep network rm VNI --control PATH',
   ],
+
+  [['peer'], 'missing: ACTION, one of add, rm'],
+  [['peer', 'add', ...SOCKET, '--vni', '7'], 'missing: IP, the address of the peer to add'],
+  [['peer', 'add', '127.0.0.2', ...SOCKET], 'missing: --vni N, the network'],
+  [['peer', 'add', '127.0.0.2', '--vni', '7'], 'missing: --control PATH, the same as that of "vtep up"'],
+  [['peer', 'add', 'x', ...SOCKET, '--vni', '7'], `IP: expected ${IP}, got "x"`],
+  [['peer', 'rm', '127.0.0.2', ...SOCKET, '--vni', 'x'], `--vni: expected ${VNI}, got "x"`],
+  [['endpoint', 'rm', ...SOCKET, '--vni', '7'], 'missing: IP,MAC[,VTEP], the endpoint to remove'],
+  [
+    ['endpoint', 'add', '10.0.0.4', ...SOCKET, '--vni', '7'],
+    'expected IP,MAC[,VTEP] such as 10.0.0.4,02:42:0a:00:00:04,192.168.1.25, got "10.0.0.4"',
+  ],
+  [['endpoint', 'add', '10.0.0.4,02:42:0a:00:00:04,x', ...SOCKET, '--vni', '7'], `VTEP: expected ${IP}, got "x"`],
+  [['endpoint', 'add', '10.0.0.4,x', ...SOCKET, '--vni', '7'], /^MAC: expected the MAC address of one station/],
 
   [['completion'], 'missing: SHELL, one of bash, zsh, fish'],
   [['completion', ''], '"" is not one of the shells bash, zsh, fish'],

@@ -1,5 +1,5 @@
 /** Commands that change a running VTEP over its control socket. */
-import { type Question, type Results } from '../host/index.js';
+import { HostError, type Question, type Results } from '../host/index.js';
 import { parseRequest, SchemaError, type ControlRequest, type Place } from '../schema/index.js';
 import { call, withPlaces } from './call.js';
 import { requireControl } from './control-flags.js';
@@ -7,6 +7,16 @@ import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 import { jsonLines, print } from './streams.js';
 
 export const JSON_FLAG: Flag = { name: 'json', text: 'print the result as JSON' };
+
+/** The network of a peer or an endpoint. */
+export const VNI: Flag = { name: 'vni', value: 'N', text: 'the network' };
+
+/** @throws UsageError if the flag is missing. */
+export function requireVni(flags: Parsed): number {
+  const vni = numberOf(flags.value('vni'));
+  if (vni === undefined) throw new UsageError('missing: --vni N, the network');
+  return vni;
+}
 
 /** The namespace of a TAP, for a line about it. */
 export function inNamespace(preposition: 'in' | 'from', netns: string | null | undefined): string {
@@ -28,7 +38,7 @@ export function oneArgument(flags: Parsed, name: string, what: string): string {
 /**
  * Sends a request to the VTEP of --control, and prints its result.
  * @param place Returns the flag or the argument that a field of the request came from.
- * @param line The line that tells people what was done.
+ * @param line The line that tells people what was done. If it throws, nothing is printed.
  * @throws UsageError if a field does not fit; HostError if the VTEP refuses the request.
  */
 export async function change<Q extends Question>(
@@ -45,8 +55,19 @@ export async function change<Q extends Question>(
     throw lines.length > 0 ? new UsageError(lines) : error;
   }
   const result = await call<Q>(control, request, {}, place);
-  print(flags.on('json') === true ? [...jsonLines(result)] : line(result));
+  const text = line(result);
+  print(flags.on('json') === true ? [...jsonLines(result)] : text);
   return 0;
+}
+
+/**
+ * The line about a peer or an endpoint that was removed.
+ * @param what The entry, with its network.
+ * @throws HostError if it was not there.
+ */
+export function removedLine(what: string, { removed, wantedBy = [] }: Results['remove-peer']): string {
+  if (!removed) throw new HostError(`there is no ${what}`);
+  return `removed ${what}${wantedBy.length === 0 ? '' : `; it stays, wanted by: ${wantedBy.join(', ')}`}`;
 }
 
 /** The text of a whole number as one; any other text as it is, which the schema of the request refuses with a reason. */

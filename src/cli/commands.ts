@@ -17,6 +17,8 @@ export const COMMANDS: Readonly<Record<string, { text: string; load: () => Promi
     load: () => import('./detach.js'),
   },
   network: { text: 'list, add and remove the networks of a running VTEP', load: () => import('./network.js') },
+  peer: { text: 'add and remove the peers of a running VTEP', load: () => import('./peer.js') },
+  endpoint: { text: 'add and remove the endpoints of a running VTEP', load: () => import('./endpoint.js') },
   gossip: {
     text: 'members, networks and entries of a cluster of agents, and its keys',
     load: () => import('./gossip.js'),

@@ -263,6 +263,41 @@ test('vtep network ls, add and rm', async () => {
   assert.match(await fails('network', 'rm', '9'), /^vtep network: VNI: there is no segment 9; there are 4097\n$/);
 });
 
+test('vtep peer and vtep endpoint: add and rm', async () => {
+  await start('auto');
+  const of = ['--vni', String(VNI)];
+  assert.is(await done('peer', 'rm', '172.31.2.2', ...of), `removed peer 172.31.2.2 of network ${VNI}\n`);
+  assert.equal(await ask({ command: 'peers' }), []);
+  assert.match(
+    await fails('peer', 'rm', '172.31.2.2', ...of, '--json'),
+    /^vtep peer: there is no peer 172\.31\.2\.2 of network 4097\n$/,
+  );
+  assert.is(await done('peer', 'add', '172.31.2.2', ...of), `added peer 172.31.2.2 to network ${VNI}\n`);
+  const [peer] = (await ask({ command: 'peers' })) as { vni: number; address: string }[];
+  assert.equal([peer!.vni, peer!.address], [VNI, '172.31.2.2']);
+  assert.match(await fails('peer', 'add', '172.31.2.1', ...of), /^vtep peer: IP: expected the address of another VTEP/);
+  assert.match(
+    await fails('peer', 'add', '172.31.2.3', '--vni', '9'),
+    /^vtep peer: --vni: expected the VNI of a segment/,
+  );
+
+  const endpoint = '10.0.0.9,02:00:00:00:00:09,172.31.2.2';
+  assert.is(await done('endpoint', 'add', endpoint, ...of), `added endpoint ${endpoint} to network ${VNI}\n`);
+  const neighbors = async (): Promise<string[]> =>
+    ((await ask({ command: 'neighbors' })) as { ip: string; vtep: string; hidden: boolean }[])
+      .filter(({ hidden }) => !hidden)
+      .map(({ ip, vtep: place }) => `${ip} ${place}`);
+  assert.equal(await neighbors(), ['10.0.0.9 172.31.2.2']);
+  const other = '10.0.0.9,02:00:00:00:00:08,172.31.2.2';
+  assert.match(
+    await done('endpoint', 'add', other, ...of),
+    /, but it is not in effect: 10\.0\.0\.9 belongs to an older endpoint/,
+  );
+  assert.equal(JSON.parse(await done('endpoint', 'rm', other, ...of, '--json')), { removed: true });
+  assert.is(await done('endpoint', 'rm', endpoint, ...of), `removed endpoint ${endpoint} of network ${VNI}\n`);
+  assert.equal(await neighbors(), []);
+});
+
 async function macOf(ns: string, device: string): Promise<string> {
   const [link] = JSON.parse(await must(['ip', '-n', ns, '-j', 'link', 'show', device])) as [{ address: string }];
   return link.address;
