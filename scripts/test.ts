@@ -98,7 +98,12 @@ function run(file: string, engine?: string): Promise<Outcome> {
     const timer = setTimeout(() => {
       late = true;
       child.kill('SIGTERM');
-      setTimeout(() => child.kill('SIGKILL'), 3000).unref();
+      setTimeout(() => {
+        child.kill('SIGKILL');
+        // A process that the file started and left behind may hold these open.
+        child.stdout.destroy();
+        child.stderr.destroy();
+      }, 3000).unref();
     }, LIMIT * 1000);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
