@@ -9,8 +9,8 @@
  * parent.
  *
  * -b: busy-polls for so long, as the engine does with --busy-poll.
- * -s: computes and verifies the TCP and UDP checksums of inner frames, as any other peer requires. Without -s they
- *     travel unfinished, as between guests of one machine: no byte of data is looked at.
+ * -s: computes and verifies the TCP and UDP checksums of inner frames. Every peer except limit itself requires this.
+ *     By default, inner frames keep the partial checksums of the kernel (CHECKSUM_PARTIAL), so no byte of data is read.
  */
 #define _GNU_SOURCE
 #include <poll.h>
@@ -263,7 +263,7 @@ static void write_tap(const struct iovec *pieces, int count) {
   counts[framesWritten]++;
 }
 
-/* Writes a frame alone. Without -s, its checksum is unfinished: the kernel takes it as one of its own. */
+/* Writes a frame alone. Without -s, its checksum is partial: the kernel takes it as one of its own. */
 static void write_frame(const uint8_t *frame, unsigned length, const struct layout *layout) {
   struct virtio_net_hdr virtio = {0};
   if (!sums && layout != NULL) {

@@ -188,7 +188,7 @@ for (const limit of [2, 4])
     assert.equal(placesIn(run), [`${IP} ${MAC} ${B}`, THIRD]);
   });
 
-test('what a data plane refused is offered to the next definition of its segment, and to who asks again', () => {
+test('the state offers a refused entry again after its segment is redefined, and when a source wants it again', () => {
   const state = new HostState();
   const plane = new Plane((change, { segments }) =>
     change.do !== 'add-segment' && 'vni' in change && segments.get(change.vni)!.mtu > 1400 ? 'too large' : null,
@@ -301,7 +301,7 @@ test('the peers that do not fit into the flood list of a Vtep take the first fre
   assert.equal(settle(), []);
   assert.is(peers().at(-1), address(MAX_PEERS + 2));
   assert.is(peers().length, MAX_PEERS);
-  // Asking again is an answer to whoever asks.
+  // A source that wants a refused entry again learns that the data plane refuses it.
   state.want('api', peer(address(8)));
   assert.is(settle().length, 1);
 });

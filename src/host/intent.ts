@@ -62,8 +62,8 @@ export class Intent {
   }
 
   /**
-   * Makes the data plane what the configuration wants.
-   * @throws HostError with the first thing that it refuses.
+   * Applies to the data plane what the configuration wants.
+   * @throws RequestError with the first entry that the data plane refuses.
    */
   async start(): Promise<void> {
     await this.#settled();
@@ -88,7 +88,7 @@ export class Intent {
     }
   }
 
-  /** Removes a segment with its peers and endpoints, whoever wants them. */
+  /** Withdraws a segment, its peers and its endpoints for all sources, and removes them from the data plane. */
   async removeSegment(vni: number): Promise<void> {
     for (const kind of ['endpoint', 'peer', 'segment'] as const)
       for (const { entry, sources } of [...this.#state.list(kind, vni)])
