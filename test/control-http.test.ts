@@ -38,6 +38,10 @@ test.before.each(async () => {
     async (request, gone) => {
       asked.push(request);
       if (request.command === 'fdb') return pagesOf([{ here: 1 }]);
+      if (request.command === 'remotes') {
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        return [];
+      }
       return request.command === 'capture' ? endless(gone) : { done: true };
     },
     limits,
@@ -324,6 +328,16 @@ test('nonsense behind requests is refused after their responses', async () => {
     asked.map(({ command }) => command),
     ['fdb', 'counters'],
   );
+});
+
+test('a body that ends early or is malformed is refused, while another request is in progress', async () => {
+  const slow = get('/v1/remotes');
+  const cut = 'POST /v1/peers HTTP/1.1\r\nContent-Length: 30\r\n\r\n{';
+  assert.equal(statuses(await talk(path, slow + cut, true)), [200, 400]);
+  const malformed = 'POST /v1/peers HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n';
+  assert.equal(statuses(await talk(path, slow + malformed, false)), [200, 400]);
+  assert.equal(statuses(await talk(path, slow + get('/v1/fdb') + cut, true)), [200, 200, 400]);
+  assert.equal(asked.length, 4);
 });
 
 test.run();

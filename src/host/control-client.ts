@@ -18,7 +18,7 @@ import {
   type Method,
   type Request,
 } from '../schema/index.js';
-import { printable } from '../wire/index.js';
+import { EventText, ListText, text, type Failure } from './control-text.js';
 import { codeOf, HostError, RequestError } from './error.js';
 import { isPages, pagesOf, type Page } from './pages.js';
 import { version } from './version.js';
@@ -29,13 +29,6 @@ export interface Exchange {
   response: ServerResponse;
   /** The client waits for a sign to send the body (RFC 9110, section 10.1.1), or expects what nobody knows. */
   expects?: 'continue' | 'unknown';
-}
-
-/** An error of the API, as it is sent. */
-interface Failure {
-  code: ErrorCode;
-  status: number;
-  body: string;
 }
 
 /** Limits on the VTEP's time and memory that one client may use. */
@@ -172,7 +165,8 @@ export class Client {
   async #serve(): Promise<void> {
     this.#serving = true;
     for (let next = this.#waiting.shift(); next !== undefined; next = this.#waiting.shift()) {
-      const { response } = next;
+      const { request, response } = next;
+      if (this.#last !== undefined && !request.complete) break; // the parser failed in its body: the rest never comes
       response.on('drain', () => this.#wake()).on('close', () => this.#wake());
       response.on('error', () => this.destroy());
       await this.#answer(next);
@@ -393,62 +387,6 @@ export function rawError(error: RequestError): string {
 
 /** Headers of every response: a result is true for a moment only. */
 const COMMON = { 'Cache-Control': 'no-store' } as const;
-
-/**
- * Between two objects of a list. It is never within a string: a quote there is escaped, and behind the quote that ends one
- * is no letter.
- */
-const BETWEEN = /\},\{"(?=\w)/g;
-
-/** A JSON array with an entry on each line, in parts. A page is formatted at once, which takes half the time. */
-class ListText {
-  #isEmpty = true;
-
-  add({ result }: Page): string {
-    if (result.length === 0) return '';
-    const lines = text(result).slice(1, -1).replace(BETWEEN, '},\n{"');
-    const before = this.#isEmpty ? '[\n' : ',\n';
-    this.#isEmpty = false;
-    return before + lines;
-  }
-
-  end(): string {
-    return this.#isEmpty ? '[]\n' : '\n]\n';
-  }
-
-  /** Nothing: the array stays open. */
-  failed(): string {
-    return '';
-  }
-}
-
-/** Events, one on each line. */
-class EventText {
-  #dropped: number | undefined;
-  #isFirst = true;
-
-  add({ result, dropped }: Page): string {
-    const lines = result.map(text);
-    if (result.length === 0 || dropped !== this.#dropped || this.#isFirst)
-      lines.unshift(text({ event: 'status', ...(dropped === undefined ? {} : { dropped }) }));
-    this.#dropped = dropped;
-    this.#isFirst = false;
-    return `${lines.join('\n')}\n`;
-  }
-
-  end(): string {
-    return `${text({ event: 'end', ...(this.#dropped === undefined ? {} : { dropped: this.#dropped }) })}\n`;
-  }
-
-  failed({ body }: Failure): string {
-    return `{"event":"error",${body.slice(1)}`;
-  }
-}
-
-/** JSON without a character that a terminal would obey. */
-function text(value: unknown): string {
-  return printable(JSON.stringify(value) ?? 'null');
-}
 
 function pagesIn(result: unknown): AsyncIterable<Page> {
   if (isPages(result)) return result;

@@ -53,14 +53,17 @@ async function serverProcess(path: string): Promise<{ pid: number; end(): Promis
     cwd: REPOSITORY,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  // Also after a test that fails: the process holds standard error open.
+  // After a test that fails, nothing else ends it: it must not keep this process alive, nor standard error open.
   const kill = (): boolean => child.kill('SIGKILL');
   process.on('exit', kill);
   await once(child.stdout, 'data');
+  child.stdout.destroy();
+  child.unref();
   return {
     pid: child.pid!,
     end: async () => {
       process.off('exit', kill);
+      child.ref();
       child.kill('SIGKILL');
       await once(child, 'close');
     },
