@@ -8,8 +8,8 @@ import { Overlay, type HostPlan, type OverlayOptions, type Station, type TraceEv
 const MAC = '02:42:0a:00:00:01';
 const [NEAR, FAR] = [4097, 4098];
 const SUBNETS = [
-  { vni: NEAR, gateway: '10.0.0.1/24' },
-  { vni: FAR, gateway: '10.0.1.1/24' },
+  { vni: NEAR, prefix: '10.0.0.0/24', gateway: '10.0.0.1' },
+  { vni: FAR, prefix: '10.0.1.0/24', gateway: '10.0.1.1' },
 ];
 const plan = (name: string, vni: number, last: number): HostPlan['stations'][number] => {
   const net = vni - NEAR;
@@ -93,10 +93,10 @@ test('without a control plane, a router learns from the answer that another host
   const { net } = overlay({ control: 'flood' });
   const [a, d] = [net.station('a'), net.station('d')];
   assert.is(net.ping([[a, d]])[0]!.received, 1);
-  const router = net.host('h1').host.router!;
-  const known = router.neighbors().filter(({ vni }) => vni === FAR);
+  const vtep = net.host('h1').host.vtep!;
+  const known = vtep.routerNeighbors('overlay').filter(({ vni }) => vni === FAR);
   assert.equal(known, [{ ip: d.ip, vni: FAR, mac: '02:42:0a:00:01:04', state: 'reachable' }]);
-  assert.is(router.counters().counts.asked, 1);
+  assert.is(vtep.counters().counts['gateway-asked'], 1);
 });
 
 test('unknown hosts and subnets: the near gateway reports them', () => {

@@ -49,7 +49,7 @@ export class Machine {
 
   /**
    * Makes a change. The caller then calls `sendAnnouncements` of the `Vtep`.
-   * @returns false for the removal of what is not there, and for a segment that is there already.
+   * @returns false for the removal of what is not there, and for a segment or a router that is there already.
    * @throws RangeError with what is wrong with it.
    */
   apply(change: Change): boolean {
@@ -80,6 +80,10 @@ export class Machine {
       case 'remove-member':
         vtep.removeMember(change.address);
         return true;
+      case 'add-router':
+        return vtep.addRouter(change.router);
+      case 'remove-router':
+        return vtep.removeRouter(change.id);
     }
   }
 
@@ -125,11 +129,11 @@ export class Machine {
       if (vnisOf(segments).includes(vni))
         throw new RangeError(`vni ${vni} is the segment of port ${name}; detach that port first`);
     const { vnis, values } = this.vtep.counts();
+    this.vtep.removeSegment(vni); // throws if the segment has a gateway
     const size = values.length / (vnis.length + 1);
     const at = (vnis.indexOf(vni) + 1) * size;
     this.#removed ??= new Float64Array(size);
     for (let i = 0; i < size; i++) this.#removed[i]! += values[at + i]!;
-    this.vtep.removeSegment(vni);
     this.#segments.delete(vni);
     return true;
   }

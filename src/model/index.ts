@@ -25,6 +25,18 @@ export interface Network {
   readonly subnets: readonly Subnet[];
 }
 
+/** A subnet with a gateway. */
+export type RoutedSubnet = Subnet & { readonly gateway: string };
+
+/** The router of a network. Every host has one, with the same addresses: the gateway of each routed subnet. */
+export interface NetworkRouter {
+  /** The id of its network. */
+  readonly id: string;
+  /** The MAC address of all its gateways, the same on every host. */
+  readonly mac: string;
+  readonly subnets: readonly RoutedSubnet[];
+}
+
 /** A host of an overlay network: a container or a virtual machine. */
 export interface Endpoint {
   /** Unique in its network. */
@@ -126,7 +138,11 @@ export type Change =
   | { readonly do: 'add-peer' | 'remove-peer'; readonly vni: number; readonly address: string }
   | { readonly do: 'add-endpoint' | 'remove-endpoint'; readonly vni: number; readonly endpoint: Location }
   /** An underlay address whose datagrams are accepted in every segment. */
-  | { readonly do: 'add-member' | 'remove-member'; readonly address: string };
+  | { readonly do: 'add-member' | 'remove-member'; readonly address: string }
+  /** Its subnets have segments. */
+  | { readonly do: 'add-router'; readonly router: NetworkRouter }
+  /** A segment with a gateway cannot be removed before its router. */
+  | { readonly do: 'remove-router'; readonly id: string };
 
 /** A change that a data plane did not make. */
 export interface Rejection {

@@ -43,6 +43,17 @@ export interface RouterSink {
    * gateway's MAC address; its destination may be a group, or unknown to the bridge.
    */
   send(vni: number, bytes: Uint8Array, offset: number, end: number): void;
+  /**
+   * A station has answered a gateway: its address, 4 or 16 octets, is at `mac`. Another router with the same gateways may
+   * have asked: it can `adopt` the answer.
+   */
+  answered?(vni: number, octets: Uint8Array, mac: number): void;
+}
+
+/** Receives what a router counts, by the indices of `COUNTS` and `DROPS`. It must not call the router. */
+export interface RouterTally {
+  count(vni: number, index: number, by: number): void;
+  drop(vni: number, index: number, by: number): void;
 }
 
 /**
@@ -81,6 +92,7 @@ export class Context {
   readonly neighbors: NeighborTable;
   readonly counts = new Float64Array(COUNTS.length);
   readonly drops = new Float64Array(DROPS.length);
+  readonly #tally: RouterTally | null;
 
   // ---- The current frame; reused for all frames, so that a frame allocates nothing ----
 
@@ -95,10 +107,22 @@ export class Context {
   excess = 0;
   /** Why it was dropped. */
   reason = 0;
+  /** Once the frame has been routed: its sender's MAC address, and the subnet that it was routed into. */
+  sender = 0;
+  out: Interface | null = null;
+  /** Whether the frame is only explained: nothing is counted, learned, asked or held for it. */
+  dry = false;
   /** Its destination. */
   readonly destination = new Int32Array(4);
 
-  constructor(mac: number, headroom: number, lookup: Lookup, errorsPerSecond: number, neighbors: number) {
+  constructor(
+    mac: number,
+    headroom: number,
+    lookup: Lookup,
+    errorsPerSecond: number,
+    neighbors: number,
+    tally: RouterTally | null,
+  ) {
     this.mac = mac;
     this.#macHigh = Math.floor(mac / 0x1_0000_0000);
     this.#macLow = mac | 0;
@@ -107,6 +131,7 @@ export class Context {
     this.linkLocalText = formatIpv6(octets);
     this.headroom = headroom;
     this.lookup = lookup;
+    this.#tally = tally;
     this.limit = new ErrorLimit(errorsPerSecond);
     this.neighbors = new NeighborTable(neighbors);
   }
@@ -151,14 +176,23 @@ export class Context {
   }
 
   count(counter: number, by = 1): void {
+    if (this.dry) return;
     this.counts[counter]! += by;
+    this.#tally?.count(this.segment.vni, counter, by);
   }
 
   /** Counts the current frame as dropped. Returns `DROPPED`. */
   drop(reason: number): number {
     this.reason = reason;
-    this.drops[reason]! += this.packets;
+    this.lose(this.segment.vni, reason, this.packets);
     return DROPPED;
+  }
+
+  /** Counts packets as dropped that came from the segment `vni`. */
+  lose(vni: number, reason: number, packets: number): void {
+    if (this.dry) return;
+    this.drops[reason]! += packets;
+    this.#tally?.drop(vni, reason, packets);
   }
 
   /** An empty frame of the router's own: `length` bytes behind the headroom. */

@@ -26,14 +26,40 @@ export function fragment(
 ): number {
   if (context.packets > 1) return context.drop(DROP['too-big']);
   pass(route, bytes, offset + ETHERNET, length);
+  const { headroom, sink } = context;
+  return cut(context, route.out.mtu, bytes, offset, end, (frame) => {
+    const vni = send(context, route, frame, headroom, frame.length, headroom + ETHERNET + DESTINATION4);
+    if (vni >= 0) sink.send(vni, frame, headroom, frame.length);
+  });
+}
+
+/** The same for the frame of a packet that has passed the router already, and is too big for the path to its next hop. */
+export function fragmentRouted(context: Context, mtu: number, bytes: Uint8Array, offset: number, end: number): number {
+  if (context.packets > 1) return context.drop(DROP['too-big']);
+  const { headroom, sink } = context;
+  const { vni } = context.out!;
+  return cut(context, mtu, bytes, offset, end, (frame) => {
+    context.count(COUNT['routed']);
+    sink.send(vni, frame, headroom, frame.length);
+  });
+}
+
+/** Cuts a frame into fragments of `mtu` bytes at most, each behind the headroom. */
+function cut(
+  context: Context,
+  mtu: number,
+  bytes: Uint8Array,
+  offset: number,
+  end: number,
+  each: (frame: Uint8Array) => void,
+): number {
   const { source, destination } = ethernet.decode(bytes, offset, end);
   const { checksum: _, totalLength: __, ...header } = ipv4.decode(bytes, offset + ETHERNET, end);
   const { payload } = header;
   const later = header.options.filter(({ kind }) => kind >= COPIED);
-  const { headroom, sink } = context;
   for (let at = 0; at < payload.length;) {
     const options = at === 0 ? header.options : later;
-    const room = (route.out.mtu - ipv4.MIN_HEADER_LENGTH - optionsLength(options)) & ~7;
+    const room = (mtu - ipv4.MIN_HEADER_LENGTH - optionsLength(options)) & ~7;
     const size = Math.min(room, payload.length - at);
     const part = ipv4.encode({
       ...header,
@@ -43,10 +69,9 @@ export function fragment(
       payload: payload.subarray(at, at + size),
     });
     const frame = context.allocate(ETHERNET + part.length);
-    ethernet.encodeInto({ source, destination, etherType: ethernet.TYPE_IPV4, payload: part }, frame, headroom);
+    ethernet.encodeInto({ source, destination, etherType: ethernet.TYPE_IPV4, payload: part }, frame, context.headroom);
     context.count(COUNT['fragments']);
-    const vni = send(context, route, frame, headroom, frame.length, headroom + ETHERNET + DESTINATION4);
-    if (vni >= 0) sink.send(vni, frame, headroom, frame.length);
+    each(frame);
     at += size;
   }
   return FRAGMENTED;

@@ -9,6 +9,7 @@ export {
   TUNNEL,
   type Lookup,
   type RouterSink,
+  type RouterTally,
 } from './context.js';
 export { COUNTS, DROPS, type RouterCount, type RouterDrop } from './drops.js';
 export { Router, type RouterCounters, type RouterNeighbor, type RouterOptions } from './router.js';

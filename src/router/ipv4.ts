@@ -2,10 +2,10 @@
 import * as ethernet from '../ethernet/index.js';
 import * as icmp from '../icmp/index.js';
 import * as ipv4 from '../ipv4/index.js';
-import { type Context } from './context.js';
+import { ANSWERED, DROPPED, type Context } from './context.js';
 import { DROP } from './drops.js';
-import { DESTINATION4, isHost4, refuse4, SOURCE4 } from './errors.js';
-import { fragment } from './fragment.js';
+import { DESTINATION4, isHost4, refuse4, report4, SOURCE4 } from './errors.js';
+import { fragment, fragmentRouted } from './fragment.js';
 import { deliver4 } from './local.js';
 import { MALFORMED_AT, pass, readRouterOptions, SOURCE_ROUTED } from './options.js';
 import { send } from './resolve.js';
@@ -55,6 +55,16 @@ export function takeIpv4(context: Context, bytes: Uint8Array, offset: number, en
   }
   pass(route, bytes, ip, length);
   return send(context, route, bytes, offset, end, ip + DESTINATION4);
+}
+
+/** A routed packet is too big for the path to its next hop: see `Router.narrow`. */
+export function narrow4(context: Context, bytes: Uint8Array, offset: number, end: number, mtu: number): number {
+  const ip = offset + ETHERNET;
+  if (!ipv4.getDontFragment(bytes, ip)) return fragmentRouted(context, mtu, bytes, offset, end);
+  context.drop(DROP['too-big']);
+  const { segment, from, sender } = context;
+  const error = { type: icmp.UNREACHABLE, code: icmp.CODE_FRAGMENTATION_NEEDED, nextHopMtu: mtu };
+  return report4(context, segment, from, sender, bytes, ip, end, error) ? ANSWERED : DROPPED;
 }
 
 /** Whether a source address is that of a host, and not of a gateway. */

@@ -2,9 +2,9 @@
 import * as ethernet from '../ethernet/index.js';
 import * as icmpv6 from '../icmpv6/index.js';
 import * as ipv6 from '../ipv6/index.js';
-import { type Context } from './context.js';
+import { ANSWERED, DROPPED, type Context } from './context.js';
 import { DROP } from './drops.js';
-import { DESTINATION6, refuse6, SOURCE6 } from './errors.js';
+import { DESTINATION6, refuse6, report6, SOURCE6 } from './errors.js';
 import { deliver6 } from './local.js';
 import { send } from './resolve.js';
 import { IPV6_LENGTH, isLinkLocal, readWords } from './words.js';
@@ -40,6 +40,14 @@ export function takeIpv6(context: Context, bytes: Uint8Array, offset: number, en
   }
   ipv6.setHopLimit(bytes, ip, hopLimit - 1);
   return send(context, route, bytes, offset, end, ip + DESTINATION6);
+}
+
+/** A routed packet is too big for the path to its next hop: see `Router.narrow`. */
+export function narrow6(context: Context, bytes: Uint8Array, offset: number, end: number, mtu: number): number {
+  context.drop(DROP['too-big']);
+  const { segment, from, sender } = context;
+  const error = { type: icmpv6.PACKET_TOO_BIG, code: 0, mtu: Math.max(mtu, icmpv6.MAX_ERROR_LENGTH) };
+  return report6(context, segment, from, sender, bytes, offset + ETHERNET, end, error) ? ANSWERED : DROPPED;
 }
 
 /** Whether it is not the unspecified, the loopback or a multicast address. */

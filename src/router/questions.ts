@@ -54,7 +54,10 @@ export function takeArp(context: Context, bytes: Uint8Array, offset: number, end
     return answerArp(context, bytes, offset, packet);
   }
   if (operation === arp.REPLY && toUs) {
-    if (entry !== undefined && isStation(context, sender)) confirm(context, entry, sender);
+    if (!isStation(context, sender)) return LEARNED;
+    if (entry !== undefined) confirm(context, entry, sender);
+    setU32(octets, 0, arp.getSenderIp(bytes, packet));
+    if (!context.dry) context.sink.answered?.(context.segment.vni, octets, sender);
     return LEARNED;
   }
   overhear(context, entry, sender);
@@ -156,7 +159,14 @@ function takeAdvertisement(
   if (toUs) {
     // Without the override flag, another address than the known one does not replace it (RFC 4861, section 7.2.5).
     const replaces = entry?.mac === 0 || entry?.mac === mac || icmpv6.isOverride(bytes, at);
-    if (entry !== undefined && replaces && isStation(context, mac)) confirm(context, entry, mac);
+    if (!isStation(context, mac)) return LEARNED;
+    if (entry !== undefined && replaces) confirm(context, entry, mac);
+    if (replaces && !context.dry)
+      context.sink.answered?.(
+        context.segment.vni,
+        bytes.subarray(at + icmpv6.TARGET_OFFSET, at + icmpv6.TARGET_OFFSET + IPV6_LENGTH),
+        mac,
+      );
     return LEARNED;
   }
   if (icmpv6.isOverride(bytes, at)) overhear(context, entry, mac);

@@ -66,6 +66,8 @@ export function send(
       ? hold(context, out, bytes, at, sender, bytes, offset, end)
       : hold(context, out, via, 0, sender, bytes, offset, end);
   }
+  context.sender = ethernet.getSource(bytes, offset);
+  context.out = out;
   ethernet.setDestination(bytes, offset, mac);
   ethernet.setSource(bytes, offset, context.mac);
   context.count(COUNT['routed'], context.packets);
@@ -89,13 +91,14 @@ function hold(
   end: number,
 ): number {
   if (context.packets > 1) return context.drop(DROP['held-super-frame']);
+  if (context.dry) return PENDING;
   const { neighbors, segment, from } = context;
   readWords(words, octets, at, out.size);
   let entry = neighbors.find(out.vni, words);
   if (entry === undefined) {
     const added = neighbors.add(out, octets.slice(at, at + out.size), words.slice());
     entry = added.entry;
-    context.drops[DROP['held-limit']]! += added.displaced.length;
+    context.lose(context.segment.vni, DROP['held-limit'], added.displaced.length);
     ask(context, entry, MAC_BROADCAST);
   }
   const frame = context.allocate(end - offset);
@@ -103,7 +106,7 @@ function hold(
   context.count(COUNT['held']);
   const dropped = neighbors.hold(entry, { bytes: frame, segment, from, sender });
   if (dropped > 0) {
-    context.drops[DROP['held-limit']]! += dropped;
+    context.lose(context.segment.vni, DROP['held-limit'], dropped);
     if (entry.held.at(-1)?.bytes !== frame) {
       context.reason = DROP['held-limit'];
       return DROPPED;
@@ -178,6 +181,7 @@ export function discoveryFrame(
 
 /** An address has answered: it is at `mac`. Sends the packets that waited for it. */
 export function confirm(context: Context, entry: Neighbor, mac: number): void {
+  if (context.dry) return;
   if (entry.mac !== mac) context.count(COUNT['learned']);
   for (const held of context.neighbors.confirm(entry, mac, context.now)) {
     entry.used = true;
@@ -201,6 +205,7 @@ export function isStation(context: Context, mac: number): boolean {
 export function tickNeighbors(context: Context): void {
   const { neighbors, now } = context;
   for (const entry of neighbors.entries()) {
+    context.segment = context.segments.get(entry.out.vni)!;
     // The control plane may have learned of the endpoint since.
     if (entry.state === INCOMPLETE) {
       const mac = context.lookup(entry.out.vni, entry.octets, 0, entry.out.size);
@@ -221,7 +226,7 @@ export function tickNeighbors(context: Context): void {
 
 /** Tells the sender of a packet that its next hop has not answered. */
 function unreachable(context: Context, { bytes, segment, from, sender }: Held): void {
-  context.drops[DROP['no-neighbor']]! += 1;
+  context.lose(segment.vni, DROP['no-neighbor'], 1);
   const ip = context.headroom + ETHERNET;
   if (ethernet.getEtherType(bytes, context.headroom) === ethernet.TYPE_IPV4) {
     const error = { type: icmp.UNREACHABLE, code: icmp.CODE_HOST_UNREACHABLE };

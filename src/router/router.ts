@@ -1,12 +1,12 @@
 import { macToText, parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
-import { Context, NOT_OURS, TUNNEL, type Lookup, type RouterSink } from './context.js';
-import { COUNTS, DROP, DROPS, type RouterCount, type RouterDrop } from './drops.js';
-import { takeIpv4 } from './ipv4.js';
-import { takeIpv6 } from './ipv6.js';
+import { Context, NOT_OURS, TUNNEL, type Lookup, type RouterSink, type RouterTally } from './context.js';
+import { COUNT, COUNTS, DROP, DROPS, type RouterCount, type RouterDrop } from './drops.js';
+import { narrow4, takeIpv4 } from './ipv4.js';
+import { narrow6, takeIpv6 } from './ipv6.js';
 import { INCOMPLETE, PROBING, type Neighbor } from './neighbors.js';
 import { takeArp, takeDiscovery } from './questions.js';
-import { tickNeighbors } from './resolve.js';
+import { confirm, isStation, tickNeighbors } from './resolve.js';
 import {
   makeInterface,
   makeRoute,
@@ -34,6 +34,8 @@ export interface RouterOptions {
   errorsPerSecond?: number;
   /** Most addresses that have answered the router's questions and are remembered. Default 4096. */
   neighbors?: number;
+  /** Receives what the router counts, besides `counters`. Default: nobody. */
+  tally?: RouterTally;
 }
 
 /** An address that the router has asked for. */
@@ -72,7 +74,7 @@ export class Router {
     const { lookup = () => 0, headroom = 0, errorsPerSecond = ERRORS_PER_SECOND, neighbors = NEIGHBORS } = options;
     if (!Number.isInteger(neighbors) || neighbors < 1)
       throw new RangeError(`router.neighbors must be a positive integer, not ${neighbors}`);
-    this.#context = new Context(mac, headroom, lookup, errorsPerSecond, neighbors);
+    this.#context = new Context(mac, headroom, lookup, errorsPerSecond, neighbors, options.tally ?? null);
   }
 
   // ---- Configuration ----
@@ -119,7 +121,7 @@ export class Router {
     family.splice(family.indexOf(out), 1);
     if (segment.four.length + segment.six.length === 0) context.segments.delete(out.vni);
     for (const entry of context.neighbors.entries())
-      if (entry.out === out) context.drops[DROP['no-neighbor']]! += context.neighbors.remove(entry).length;
+      if (entry.out === out) context.lose(out.vni, DROP['no-neighbor'], context.neighbors.remove(entry).length);
     return true;
   }
 
@@ -207,6 +209,41 @@ export class Router {
   }
 
   /**
+   * The path of the packet that `receive` has just routed is narrower than its segment: tells the sender, or sends the
+   * packet in fragments if it may be fragmented. `bytes[offset, end)` is the frame as `receive` left it.
+   * @param mtu The largest IP packet that the path carries, in bytes.
+   * @returns `ANSWERED`, `FRAGMENTED` or `DROPPED`.
+   */
+  narrow(bytes: Uint8Array, offset: number, end: number, mtu: number): number {
+    const context = this.#context;
+    context.count(COUNT['routed'], -context.packets);
+    return ethernet.getEtherType(bytes, offset) === ethernet.TYPE_IPV4
+      ? narrow4(context, bytes, offset, end, mtu)
+      : narrow6(context, bytes, offset, end, mtu);
+  }
+
+  /**
+   * Learns that an address is at `mac` from a router with the same gateways, if this one has asked for it.
+   * @param ip IPv4 or IPv6 address.
+   */
+  adopt(vni: number, ip: string, mac: number, now: number, sink: RouterSink): void {
+    const context = this.#context;
+    const entry = context.neighbors.find(vni, wordsOf(octetsOf(ip)));
+    const segment = context.segments.get(vni);
+    if (entry === undefined || segment === undefined || !isStation(context, mac)) return;
+    context.segment = segment;
+    context.now = now;
+    context.sink = sink;
+    context.packets = 1;
+    confirm(context, entry, mac);
+  }
+
+  /** Whether frames are only explained from now on: nothing is counted, learned, asked or held for them. */
+  set dry(on: boolean) {
+    this.#context.dry = on;
+  }
+
+  /**
    * Asks again for addresses that have not answered, tells senders that an address is unreachable, and forgets addresses.
    * Call it about once a second.
    */
@@ -222,6 +259,11 @@ export class Router {
   /** Why the last frame was dropped; after `ANSWERED` too, if the answer is an error. */
   get reason(): RouterDrop {
     return DROPS[this.#context.reason]![0];
+  }
+
+  /** The index of `reason` in `DROPS`. */
+  get reasonIndex(): number {
+    return this.#context.reason;
   }
 
   counters(): RouterCounters {

@@ -1,8 +1,8 @@
-import { IPV4_LENGTH, ipv4ToText, macToText, parseIpv4 } from '../address/index.js';
-import { Router, type InterfaceOptions } from '../router/index.js';
-import { HEADROOM, Vtep, type SegmentOptions } from '../vtep/index.js';
+import { ipv4ToText, macToText, parseIpv4 } from '../address/index.js';
+import { type RoutedSubnet } from '../model/index.js';
+import { Vtep, type SegmentOptions } from '../vtep/index.js';
 import { PORT } from '../vxlan/index.js';
-import { getU32, uint } from '../wire/index.js';
+import { uint } from '../wire/index.js';
 import { Alarm, Clock } from './clock.js';
 import type { LinkOptions } from './link.js';
 import { Network, type Node } from './network.js';
@@ -25,8 +25,11 @@ export interface StationPlan {
 /** The gateways of an overlay, the same on every host. */
 export interface GatewayPlan {
   mac: string;
-  /** A subnet for each segment; its stations have the gateway as their route to the others. */
-  subnets: readonly InterfaceOptions[];
+  /**
+   * A subnet for each segment; its stations have the gateway as their route to the others. `mtu` is that of the segment in
+   * bytes.
+   */
+  subnets: readonly (RoutedSubnet & { mtu?: number })[];
 }
 
 /** A host of a plan, and the containers on it. */
@@ -217,7 +220,6 @@ export class Overlay {
     const host: SimHost = new SimHost({
       name,
       makeVtep: () => this.#makeVtep(address, seed),
-      makeRouter: () => this.#makeRouter(),
       port: {
         send: (to, port, sourcePort, bytes, offset, end, tos) =>
           node.send(to, port, sourcePort, bytes, offset, end, tos),
@@ -232,7 +234,7 @@ export class Overlay {
 
   #addStation({ vni = this.vni, ...plan }: StationPlan, at: OverlayHost): void {
     const subnet = this.#options.gateways?.subnets.find((one) => one.vni === vni);
-    const gateway = subnet === undefined ? {} : { gateway: subnet.gateway.split('/')[0]! };
+    const gateway = subnet === undefined ? {} : { gateway: subnet.gateway };
     const options = { probe: false, ...gateway, ...this.#options.station, ...plan };
     const station = new Station({ ...options, random: this.random.fork() });
     this.#hosts.set(station, at);
@@ -244,10 +246,10 @@ export class Overlay {
   #makeVtep(address: string, seed: number): Vtep {
     const { control = 'endpoints', gateways, segment } = this.#options;
     const vtep = new Vtep({ local: address, seed });
-    // A router sends into segments in which its host has no station.
-    if (gateways !== undefined) for (const other of this.hosts) vtep.addMember(other.address);
-    for (const vni of new Set([this.vni, ...this.#vnis.values(), ...(gateways?.subnets ?? []).map((one) => one.vni)])) {
-      vtep.addSegment({ ...segment, vni });
+    const subnets = gateways?.subnets ?? [];
+    for (const vni of new Set([this.vni, ...this.#vnis.values(), ...subnets.map((one) => one.vni)])) {
+      const mtu = subnets.find((one) => one.vni === vni)?.mtu;
+      vtep.addSegment({ ...segment, vni, ...(mtu === undefined ? {} : { mtu }) });
       if (control !== 'endpoints')
         for (const other of this.hosts) if (other.address !== address) vtep.addPeer(vni, other.address);
     }
@@ -258,21 +260,8 @@ export class Overlay {
           mac: macToText(station.mac),
           ...behind(host, address),
         });
+    if (gateways !== undefined) vtep.addRouter({ id: 'overlay', mac: gateways.mac, subnets });
     return vtep;
-  }
-
-  /** A router that knows the stations which the control plane knows. */
-  #makeRouter(): Router | null {
-    const { control = 'endpoints', gateways } = this.#options;
-    if (gateways === undefined) return null;
-    const lookup = (vni: number, bytes: Uint8Array, offset: number, length: number): number => {
-      if (control === 'flood' || length !== IPV4_LENGTH) return 0;
-      const ip = ipv4ToText(getU32(bytes, offset));
-      return this.stations.find((station) => station.ip === ip && this.vniOf(station) === vni)?.mac ?? 0;
-    };
-    const router = new Router({ mac: gateways.mac, lookup, headroom: HEADROOM });
-    for (const subnet of gateways.subnets) router.addInterface(subnet);
-    return router;
   }
 }
 

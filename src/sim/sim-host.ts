@@ -1,6 +1,3 @@
-import { MAC_BROADCAST } from '../address/index.js';
-import * as ethernet from '../ethernet/index.js';
-import { LEARNED, NOT_OURS, TUNNEL, type Router, type RouterSink } from '../router/index.js';
 import { HEADROOM, type Vtep, type VtepSink } from '../vtep/index.js';
 import { Slab } from './slab.js';
 import type { Station, StationPort } from './station.js';
@@ -30,25 +27,18 @@ export interface HostPort {
 
 export interface SimHostOptions {
   name: string;
-  /** Creates the VTEP with its segments, peers and endpoints at each start of the host. */
+  /** Creates the VTEP with its segments, peers, endpoints and routers at each start of the host. */
   makeVtep: () => Vtep;
-  /** Creates the router at each start, with `HEADROOM` and the gateways of its segments. Default: there is none. */
-  makeRouter?: () => Router | null;
   port: HostPort;
   /** Receives the frames at the stations' ports. */
   trace?: Trace | null;
 }
 
 interface Attached {
-  /** `null` for the router's port of a segment. */
-  readonly station: Station | null;
+  readonly station: Station;
   readonly vni: number;
   /** The VTEP's number of its port; -1 while the host is down. */
   port: number;
-}
-
-interface StationAttached extends Attached {
-  readonly station: Station;
 }
 
 /** A queued frame, to a station or from one. */
@@ -65,29 +55,21 @@ interface Queued {
 export class SimHost {
   readonly name: string;
   readonly #makeVtep: () => Vtep;
-  readonly #makeRouter: () => Router | null;
   readonly #port: HostPort;
   readonly #trace: Trace | null;
-  readonly #attached: StationAttached[] = [];
+  readonly #attached: Attached[] = [];
   readonly #sink: VtepSink;
   readonly #slab = new Slab(16_384);
-  readonly #routerSink: RouterSink;
   #vtep: Vtep | null = null;
-  #router: Router | null = null;
-  /** The router's ports, by VNI. */
-  readonly #gateways = new Map<number, Attached>();
   #byPort: Attached[] = [];
   /** Frames are handled one after the other, so that the VTEP is never re-entered. */
   #queue: Queued[] = [];
   #busy = false;
   #nextTick = Infinity;
-  /** The time of the frame that the router handles. */
-  #now = 0;
 
   constructor(options: SimHostOptions) {
     this.name = options.name;
     this.#makeVtep = options.makeVtep;
-    this.#makeRouter = options.makeRouter ?? (() => null);
     this.#port = options.port;
     this.#trace = options.trace ?? null;
     this.#sink = {
@@ -100,20 +82,11 @@ export class SimHost {
       transmit: ({ address, port }, bytes, offset, end, sourcePort, tos) =>
         this.#port.send(address, port, sourcePort, bytes, offset, end, tos),
     };
-    this.#routerSink = {
-      answer: (_vni, port, bytes, offset, end) => this.#sink.deliver(port, bytes, offset, end),
-      send: (vni, bytes, offset, end) => this.#fromRouter(vni, bytes, offset, end),
-    };
   }
 
   /** The VTEP; `null` while the host is down. */
   get vtep(): Vtep | null {
     return this.#vtep;
-  }
-
-  /** The router; `null` while the host is down, or if it has none. */
-  get router(): Router | null {
-    return this.#router;
   }
 
   get stations(): Station[] {
@@ -124,8 +97,6 @@ export class SimHost {
   start(now: number): void {
     this.stop(now);
     this.#vtep = this.#makeVtep();
-    this.#router = this.#makeRouter();
-    for (const { vni, via } of this.#router?.routes() ?? []) if (via === null) this.#addGateway(vni);
     this.#nextTick = now + TICK;
     for (const attached of this.#attached) this.#plug(attached, now);
     for (const { station } of this.#attached) station.start(now);
@@ -135,8 +106,6 @@ export class SimHost {
   /** Stops the host and its stations at once, as a power failure does. */
   stop(now: number): void {
     this.#vtep = null;
-    this.#router = null;
-    this.#gateways.clear();
     this.#byPort = [];
     this.#queue = [];
     for (const attached of this.#attached) {
@@ -151,7 +120,7 @@ export class SimHost {
    * down. A station that is down starts now, or with the host.
    */
   attach(station: Station, vni: number, now: number): void {
-    const attached: StationAttached = { station, vni, port: -1 };
+    const attached: Attached = { station, vni, port: -1 };
     this.#attached.push(attached);
     if (this.#vtep === null) return station.stop(now);
     this.#plug(attached, now);
@@ -165,7 +134,7 @@ export class SimHost {
   detach(station: Station, now: number): void {
     const at = this.#attached.findIndex((one) => one.station === station);
     if (at < 0) throw new RangeError(`station ${station.name} is not on host ${this.name}`);
-    const [attached] = this.#attached.splice(at, 1) as [StationAttached];
+    const [attached] = this.#attached.splice(at, 1) as [Attached];
     this.#vtep?.removePort(attached.port);
     attached.port = -1;
     station.plug(null, now);
@@ -207,14 +176,12 @@ export class SimHost {
     if (this.#nextTick <= now) {
       this.#nextTick = now + TICK;
       this.#vtep.tick(now, this.#sink);
-      this.#now = now;
-      this.#router?.tick(now, this.#routerSink);
       this.#pump(now);
     }
     this.#port.wake(Math.min(next, this.#nextTick));
   }
 
-  #plug(attached: StationAttached, now: number): void {
+  #plug(attached: Attached, now: number): void {
     const { station, vni } = attached;
     attached.port = this.#vtep!.addPort({ name: station.name, vni });
     this.#byPort[attached.port] = attached;
@@ -241,38 +208,12 @@ export class SimHost {
   }
 
   #handle({ attached, inward, bytes }: Queued, now: number): void {
-    const { station, vni, port } = attached;
+    const { station, port } = attached;
     if (port < 0) return; // its station has been detached meanwhile
-    this.#now = now;
-    if (station === null)
-      // The frames of stations of this host have passed the router before: this one is flooded, or out of a tunnel.
-      this.#router!.receive(vni, TUNNEL, bytes, 0, bytes.length, now, this.#routerSink);
-    else if (inward) {
+    if (inward) {
       this.#record('receive', station, bytes, now);
       station.receive(bytes, 0, bytes.length, now);
-    } else this.#outward(vni, port, bytes, now);
-  }
-
-  /** Handles a frame of a station: the router takes what is addressed to it, and the VTEP the rest. */
-  #outward(vni: number, port: number, bytes: Uint8Array, now: number): void {
-    const end = bytes.length;
-    const to = this.#router?.receive(vni, port, bytes, HEADROOM, end, now, this.#routerSink) ?? NOT_OURS;
-    if (to >= 0) return this.#fromRouter(to, bytes, HEADROOM, end);
-    // The router of another host may have asked.
-    if (to === LEARNED) ethernet.setDestination(bytes, HEADROOM, MAC_BROADCAST);
-    if (to === LEARNED || to === NOT_OURS) this.#vtep!.receiveFrame(port, bytes, HEADROOM, end, now, this.#sink);
-  }
-
-  /** Gives a segment of the router a port of the VTEP. A segment may have several gateways. */
-  #addGateway(vni: number): void {
-    if (this.#gateways.has(vni)) return;
-    const gateway = { station: null, vni, port: this.#vtep!.addPort({ name: `gateway ${vni}`, vni }) };
-    this.#gateways.set(vni, gateway);
-    this.#byPort[gateway.port] = gateway;
-  }
-
-  #fromRouter(vni: number, bytes: Uint8Array, offset: number, end: number): void {
-    this.#vtep!.receiveFrame(this.#gateways.get(vni)!.port, bytes, offset, end, this.#now, this.#sink);
+    } else this.#vtep!.receiveFrame(port, bytes, HEADROOM, bytes.length, now, this.#sink);
   }
 
   #record(event: FrameEvent['event'], station: Station, bytes: Uint8Array, time: number): void {

@@ -13,12 +13,12 @@ import * as ipv4 from '../ipv4/index.js';
 import { ANSWER, hasNoSender, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
 import { getI32, getU16 } from '../wire/index.js';
 import type { Context } from './context.js';
-import { isRemote, portDestination, portOf, remoteIdOf } from './destination.js';
+import { isRemote, portOf, remoteIdOf } from './destination.js';
 import { DROP } from './drops.js';
 import { deliver, encapsulate, reply } from './egress.js';
 import { VERDICTS } from './explain.js';
-import { MAX_REPLICAS } from './flood-list.js';
-import { admit } from './learning.js';
+import { flood } from './flood.js';
+import { admit, isFromGateway } from './learning.js';
 import { MAX_REPLY_TAGS, writeArpReply } from './proxy.js';
 import { COUNT, HEADROOM, type Segment } from './segment.js';
 import type { VtepSink } from './sink.js';
@@ -56,9 +56,11 @@ export function forward(
     (context.trace !== null || !segment.fdb.touch(sourceLow, sourceHigh, from, now)) &&
     !admit(context, segment, from, bytes, offset, end, now, sink)
   )
-    return context.drop(segment, DROP['source-bound']);
+    return context.drop(segment, isFromGateway(segment, bytes, offset) ? DROP['source-own'] : DROP['source-bound']);
   const isArp = context.tags.type === ethernet.TYPE_ARP;
   if (isArp && takeArp(context, segment, from, bytes, offset, end, now, sink)) return;
+  const { router } = segment;
+  if (router !== null && !isArp && router.take(segment, from, bytes, offset, end, now, sink)) return;
   const low = getI32(bytes, offset + 2);
   const high = getU16(bytes, offset);
   if ((high & GROUP) !== 0) return forwardToGroup(context, segment, from, bytes, offset, end, now, sink);
@@ -174,7 +176,7 @@ function watchNeighborDiscovery(
 
 // ---- The ARP proxy ----
 
-/** Watches an ARP packet, and returns whether it goes no further: it is dropped, or the proxy answers it. */
+/** Watches an ARP packet, and returns whether it goes no further: it is dropped, or the gateway or the proxy answers it. */
 function takeArp(
   context: Context,
   segment: Segment,
@@ -194,6 +196,8 @@ function takeArp(
     context.drop(segment, DROP['arp-claim']);
     return true;
   }
+  const { router } = segment;
+  if (router !== null && router.take(segment, from, bytes, offset, end, now, sink)) return true;
   return !isRemote(from) && segment.proxy !== 'off' && proxy(context, segment, from, bytes, offset, end, now, sink);
 }
 
@@ -277,41 +281,7 @@ function resolve(
   return binding.location === LOCAL ? segment.fdb.lookup(bytes, offset, now) : binding.location;
 }
 
-// ---- Flooding ----
-
-/**
- * Floods a frame to every other local port, and to the flood list unless it came from a tunnel (split horizon).
- * @param here Whether it is for a silent endpoint of this host, whose port is unknown; it is then not sent to peers.
- */
-function flood(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-  sink: VtepSink,
-  here = false,
-): void {
-  const { members } = segment;
-  const peers = segment.peers.all();
-  const tunnels = here || isRemote(from) ? 0 : peers.length;
-  const others = members.length - (isRemote(from) ? 0 : 1);
-  if (context.trace !== null)
-    context.addStep(
-      'flood',
-      `to ${others} other local port(s) and ${tunnels} peer(s)${isRemote(from) ? ', since it came from a tunnel (split horizon)' : ''}`,
-    );
-  if (others + tunnels === 0) return context.drop(segment, DROP['no-receiver']);
-  segment.count(COUNT['flooded'], context.packets);
-  for (let i = 0; i < members.length; i++) {
-    const { port, vlan } = members[i]!;
-    if (portDestination(port) !== from) deliver(context, segment, port, vlan, bytes, offset, end, sink);
-  }
-  if (tunnels * context.packets > MAX_REPLICAS) return context.drop(segment, DROP['flood-limit']);
-  for (let i = 0; i < tunnels; i++) encapsulate(context, segment, from, peers[i]!, bytes, offset, end, now, sink);
-}
+// ---- Questions ----
 
 /** Keeps an ARP request or a neighbor solicitation for a second: see `Questions`. */
 function keepQuestion(

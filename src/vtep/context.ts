@@ -76,9 +76,13 @@ export class Context {
     return segment;
   }
 
-  /** Whether the control plane knows a remote: it has a reference to it in the segment, or it is a cluster member. */
+  /**
+   * Whether the control plane knows a remote: it has a reference to it in the segment, or in another one with the same
+   * router, or it is a cluster member.
+   */
   knows(segment: Segment, remote: Remote): boolean {
-    return segment.names(remote.id) || this.members.has(remote.address);
+    const { router } = segment;
+    return segment.names(remote.id) || this.members.has(remote.address) || (router !== null && router.names(remote.id));
   }
 
   /** A destination, or the location of an endpoint, for people. Its port or remote may be gone. */
@@ -103,13 +107,29 @@ export class Context {
     this.excess = 0;
   }
 
+  /** Lets frames of the machine's own pass while another frame is the current one; the function returns to that one. */
+  setAside(): () => void {
+    const { packets, moreBytes, excess } = this;
+    const { start, type } = this.tags;
+    return () => {
+      this.tags.setUntagged(start, type);
+      this.packets = packets;
+      this.moreBytes = moreBytes;
+      this.excess = excess;
+    };
+  }
+
   /** Counts the frame as dropped. */
   drop(segment: Segment | null, reason: number): void {
     if (segment === null) this.counters[FIRST_DROP + reason]! += this.packets;
     else segment.count(FIRST_DROP + reason, this.packets);
-    if (this.trace === null) return;
+    if (this.trace !== null) this.explainDrop(reason);
+  }
+
+  /** Completes the explanation of a dropped frame. Call it only if `trace` is set. */
+  explainDrop(reason: number): void {
     const [name, meaning] = DROPS[reason]!;
-    this.trace.dropped = name;
+    this.trace!.dropped = name;
     this.addStep('drop', `${name}: ${meaning}`);
   }
 

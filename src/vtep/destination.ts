@@ -24,6 +24,8 @@ export function remoteIdOf(destination: number): number {
   return destination >> 1;
 }
 
+/** The place of a frame of the machine's own: no port and no remote. */
+export const NO_PLACE = portDestination(-1);
 /** The remote of frames behind which nothing is learned. Odd, like all remotes. */
 export const UNLEARNED_REMOTE = 0x3fff_ffff;
 /** In an explanation, the remote of a sender that would be learned. */

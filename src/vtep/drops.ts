@@ -1,8 +1,7 @@
-/**
- * Every reason for which a VTEP drops a frame or a datagram, with its meaning. Dashboards rely on names and order: only
- * append.
- */
-export const DROPS = [
+import { DROPS as ROUTER_DROPS, type RouterDrop } from '../router/index.js';
+
+/** The bridge's and the tunnel's reasons. Dashboards rely on the names and their order: only append. */
+const OWN_DROPS = [
   ['datagram-truncated', 'a datagram too short for a VXLAN header'],
   ['vxlan-flag', 'a VXLAN header without flag I (RFC 7348, section 5)'],
   ['unknown-vni', 'a VNI without a segment on this VTEP'],
@@ -21,7 +20,7 @@ export const DROPS = [
   ['no-neighbor', 'a packet to the VTEP’s MAC address, for an IP address that no known endpoint has'],
   ['arp-unknown', 'an ARP request for an unknown address, with flooding off'],
   ['own-address', 'a datagram that claims to come from this VTEP itself'],
-  ['source-own', 'a frame whose source is the MAC address that the proxy answers with'],
+  ['source-own', 'a frame whose source is the MAC address that the proxy answers with, or that of the gateway'],
   ['arp-sender', 'an ARP packet whose sender hardware address is all zeros'],
   ['vlan-native', 'a VLAN-tagged frame for the untagged side of a trunk, where the tag would be read as the trunk’s'],
   ['source-bound', 'a frame whose source address is bound to another place, from a sender that may not use it'],
@@ -29,7 +28,16 @@ export const DROPS = [
   ['flood-limit', 'a super-frame to flood that would become too many datagrams'],
 ] as const;
 
+/** Index of the router's reasons among those of a VTEP, in the order that they have in src/router. */
+export const FIRST_ROUTER_DROP = OWN_DROPS.length;
+
 /** Why something was dropped. */
-export type DropReason = (typeof DROPS)[number][0];
+export type DropReason = (typeof OWN_DROPS)[number][0] | `router-${RouterDrop}`;
+
+/** Every reason for which a VTEP drops a frame or a datagram, with its meaning. */
+export const DROPS: readonly (readonly [DropReason, string])[] = [
+  ...OWN_DROPS,
+  ...ROUTER_DROPS.map(([name, meaning]) => [`router-${name}`, meaning] as const),
+];
 
 export const DROP = Object.fromEntries(DROPS.map(([name], index) => [name, index])) as Record<DropReason, number>;

@@ -3,7 +3,7 @@ import * as ethernet from '../ethernet/index.js';
 import * as vxlan from '../vxlan/index.js';
 import { getU16, setU16 } from '../wire/index.js';
 import type { Context } from './context.js';
-import { portOf } from './destination.js';
+import { NO_PLACE, portOf } from './destination.js';
 import { DROP } from './drops.js';
 import { flowHash, sourcePort } from './flow.js';
 import type { Remote } from './remote.js';
@@ -118,6 +118,10 @@ function tooBig(
   const tags = context.tags.snap ? 0 : context.tags.payload - offset - ETHERNET;
   const length = end - offset - context.excess - ETHERNET - tags;
   if (length <= limit) return false;
+  if (from === NO_PLACE) {
+    context.drop(segment, DROP['too-big']);
+    return true;
+  }
   if (context.trace !== null) context.addStep('size', `a packet of ${length} bytes does not fit into ${limit}`);
   const { errors } = context.ports.get(portOf(from));
   if (errors.has(now)) {

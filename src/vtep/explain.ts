@@ -14,6 +14,7 @@ export interface Step {
     | 'fdb'
     | 'arp'
     | 'neighbor'
+    | 'router'
     | 'flood'
     | 'size'
     | 'drop'

@@ -20,5 +20,5 @@ export {
   type RemoteListing,
 } from './listings.js';
 export type { PortOptions } from './port.js';
-export type { Learned, VtepSink } from './sink.js';
+export type { Answered, Learned, VtepSink } from './sink.js';
 export { Vtep, type AnnouncedEndpoint, type VtepOptions } from './vtep.js';

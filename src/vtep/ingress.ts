@@ -89,7 +89,7 @@ export function receiveDatagram(
   if (
     peersOnly &&
     (known === undefined || !segment.names(known.id)) &&
-    !members.has(typeof source === 'string' ? source : source.address)
+    !(known === undefined ? members.has(source as string) : context.knows(segment, known))
   ) {
     if (context.trace === null) segment.refused.note(known?.address ?? (source as string), packets);
     return context.drop(segment, DROP['unknown-peer']);

@@ -56,6 +56,7 @@ export function admit(
   now: number,
   sink: VtepSink,
 ): boolean {
+  if (isFromGateway(segment, bytes, offset)) return admitGateway(context, from);
   if (context.trace !== null) return explainLearning(context, segment, from, bytes, offset, end, now);
   const verdict = judge(context, segment, from, bytes, offset, end, now);
   if (verdict === FREE) {
@@ -65,6 +66,21 @@ export function admit(
   if (verdict === FIXED) segment.count(COUNT['contradicted'], context.packets);
   if (verdict === SHARED) segment.count(COUNT['shared-source'], context.packets);
   return verdict === SHARED;
+}
+
+/** Whether the source of a frame is the gateway of its segment. */
+export function isFromGateway({ router }: Segment, bytes: Uint8Array, offset: number): boolean {
+  return router !== null && router.isFromGateway(bytes, offset);
+}
+
+/** Every host sends what it routes from the gateway's address, which is learned nowhere. No station may have it. */
+function admitGateway(context: Context, from: number): boolean {
+  if (context.trace !== null)
+    context.addStep(
+      'fdb',
+      `the source is the gateway, ${isRemote(from) ? 'as on every host' : 'which no port may be'}`,
+    );
+  return isRemote(from);
 }
 
 /** Learns the source address of a frame, which may be there. */

@@ -1,6 +1,7 @@
 import { isGroupMac, macToText, parseIpv4, parseMac } from '../address/index.js';
 import { Fdb, FdbMemory, NONE } from '../fdb/index.js';
 import { LOCAL, Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
+import type { NetworkRouter } from '../model/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
 import { CounterRows } from './counter-rows.js';
@@ -9,6 +10,7 @@ import { DROPS } from './drops.js';
 import { FloodList } from './flood-list.js';
 import { Questions } from './questions.js';
 import { RefusedSenders } from './refused-senders.js';
+import type { VtepSink } from './sink.js';
 import { Watch } from './watch.js';
 
 /** The counters of a segment, except for its drops. Only append. */
@@ -39,6 +41,17 @@ export const COUNTS = [
     'ARP requests and neighbor solicitations sent again to a peer that was added within a second after them',
   ],
   ['shared-source', 'frames of peers and members that passed, although their source address stays behind a local port'],
+  // Those of a router, in the order that they have in src/router.
+  ['routed', 'packets that the router sent into another segment of the network'],
+  ['gateway-fragments', 'fragments that the router sent instead of packets that were too big'],
+  ['gateway-arp', 'ARP requests that the gateway answered'],
+  ['gateway-nd', 'neighbor solicitations that the gateway answered'],
+  ['gateway-echo', 'pings that the gateway answered'],
+  ['gateway-errors', 'ICMP errors and TCP resets that the gateway sent'],
+  ['gateway-errors-limited', 'ICMP errors and TCP resets not sent, because their rate is limited'],
+  ['gateway-asked', 'ARP requests and neighbor solicitations that the gateway sent'],
+  ['gateway-learned', 'addresses that answered the gateway for the first time, or with another MAC address'],
+  ['gateway-held', 'packets that waited until their next hop had answered the gateway'],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];
@@ -119,6 +132,28 @@ export class Common {
   }
 }
 
+/** The router of a segment's network, as its bridge sees it. */
+export interface SegmentRouter {
+  readonly network: NetworkRouter;
+  /** Whether the control plane has a reference to a remote in any segment of the router, which sends into each of them. */
+  names(remote: number): boolean;
+  /** Whether a frame's source is the gateways' MAC address. */
+  isFromGateway(bytes: Uint8Array, offset: number): boolean;
+  /**
+   * Takes an untagged frame that is addressed to the gateway, or about it.
+   * @returns whether the bridge must not forward it.
+   */
+  take(
+    segment: Segment,
+    from: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    sink: VtepSink,
+  ): boolean;
+}
+
 /** One virtual network: the state that a `Vtep` keeps for a VNI. */
 export class Segment {
   // What most frames read comes first, so that it is in one cache line or two.
@@ -134,6 +169,8 @@ export class Segment {
   readonly tagged: boolean;
   /** 48 bits. */
   readonly mac: number;
+  /** The router of its network, if it has a gateway. */
+  router: SegmentRouter | null = null;
   readonly watch: Watch;
   readonly neighbors = new Neighbors();
   /** The local ports, with the VLAN ids that frames of this segment carry there, or `UNTAGGED`. */

@@ -12,6 +12,17 @@ export interface VtepSink {
   transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void;
   /** Reports that an address was learned or has moved, so that other machines can `adopt` it. */
   learned?(what: Learned): void;
+  /** Reports an answer to a gateway's question, so that other machines, one of which may have asked, can `adoptAnswer` it. */
+  answered?(what: Answered): void;
+}
+
+/** An address that answered a question of a gateway. */
+export interface Answered {
+  vni: number;
+  /** IPv4 or IPv6 address. */
+  ip: string;
+  /** 48 bits. */
+  mac: number;
 }
 
 /** An address that was learned by one of several machines with the same segments and ports. */

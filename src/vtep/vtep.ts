@@ -1,13 +1,16 @@
 import { formatIpv6, ipv4ToText, parseIpv6, parseMac } from '../address/index.js';
 import { LOCAL } from '../neighbor/index.js';
+import type { NetworkRouter } from '../model/index.js';
+import type { RouterNeighbor } from '../router/index.js';
 import * as vxlan from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
 import { announcementFrame } from './announcement.js';
 import { Announcer } from './announcer.js';
 import { Context } from './context.js';
 import { MAX_PEERS } from './flood-list.js';
-import { portDestination, remoteDestination, remoteIdOf } from './destination.js';
-import { explaining, type Explanation } from './explain.js';
+import { remoteDestination, remoteIdOf } from './destination.js';
+import { dryRun, type DryInput } from './dry-run.js';
+import { type Explanation } from './explain.js';
 import { receiveDatagram, receiveFrame } from './ingress.js';
 import {
   copyCounts,
@@ -22,13 +25,14 @@ import {
   type NeighborListing,
   type RemoteListing,
 } from './listings.js';
-import { mayAdopt } from './learning.js';
 import type { PortOptions } from './port.js';
 import { lengthOfQuote } from './quote.js';
 import { type RefusedSender } from './refused-senders.js';
 import { canonicalAddress, type Remote } from './remote.js';
-import { HEADROOM, Segment, toBinding, type Endpoint, type SegmentOptions } from './segment.js';
-import type { Learned, VtepSink } from './sink.js';
+import { Segment, toBinding, type Endpoint, type SegmentOptions } from './segment.js';
+import { adopt, fresh } from './sharing.js';
+import type { Answered, Learned, VtepSink } from './sink.js';
+import { isSameRouter, Routing } from './routing.js';
 import { Sweeper } from './sweeper.js';
 import { type Finding } from './watch.js';
 
@@ -76,6 +80,8 @@ export class Vtep {
   readonly #context: Context;
   readonly #announcer: Announcer;
   readonly #sweeper: Sweeper;
+  /** By the ids of their networks. */
+  readonly #routers = new Map<string, Routing>();
   /** Time of the last `findings`. */
   #watched = 0;
 
@@ -97,10 +103,17 @@ export class Vtep {
     segments.set(options.vni, new Segment(options, common));
   }
 
-  /** Removes a segment and its state. Trunks drop frames of its VLANs from then on. */
+  /**
+   * Removes a segment and its state. Trunks drop frames of its VLANs from then on.
+   * @throws RangeError for a VNI without a segment, or whose segment has a gateway.
+   */
   removeSegment(vni: number): void {
     const { segments, ports, remotes } = this.#context;
     const segment = this.#context.segment(vni);
+    if (segment.router !== null)
+      throw new RangeError(
+        `vni ${vni} has a gateway of network ${segment.router.network.id}; remove that router first`,
+      );
     segment.named.forEach((references, id) => {
       if (references > 0) remotes.release(id, references);
     });
@@ -108,6 +121,28 @@ export class Vtep {
     this.#announcer.cancelSegment(segment);
     ports.removeSegment(segment);
     segment.close();
+  }
+
+  /**
+   * Adds the router of a network: in each of its subnets it is the gateway, on this host as on every other.
+   * @returns false if the network has this router already.
+   * @throws RangeError for a network that has another router, a VNI without a segment or with another gateway, or an invalid
+   *   address.
+   */
+  addRouter(network: NetworkRouter): boolean {
+    const known = this.#routers.get(network.id)?.network;
+    if (known === undefined) {
+      this.#routers.set(network.id, new Routing(network, this.#context));
+      return true;
+    }
+    if (isSameRouter(known, network)) return false;
+    throw new RangeError(`network ${network.id} already has a router with other addresses; remove it first`);
+  }
+
+  /** Removes the router of a network, and returns whether there was one. Packets that wait for an address are dropped. */
+  removeRouter(id: string): boolean {
+    this.#routers.get(id)?.close();
+    return this.#routers.delete(id);
   }
 
   hasSegment(vni: number): boolean {
@@ -323,6 +358,7 @@ export class Vtep {
     const asking = common.asking.splice(0);
     for (const questions of asking) if (questions.expire(now)) common.asking.push(questions);
     this.#sweeper.sweep(now);
+    for (const router of this.#routers.values()) router.tick(now, sink);
     remotes.forget((id) => common.memory.behind(remoteDestination(id)) > 0);
     this.sendAnnouncements(now, sink);
   }
@@ -339,35 +375,17 @@ export class Vtep {
 
   /** Learns an address that another machine learned, unless this one saw it later. Does not count it as learned. */
   adopt(learned: Learned, now: number): void {
-    const { vni, mac, location, age } = learned;
-    const { segments, remotes } = this.#context;
-    const segment = segments.get(vni);
-    if (segment === undefined) return;
-    if (typeof location === 'number') {
-      const to = portDestination(location);
-      if (segment.hasMember(location) && mayAdopt(this.#context, segment, learned, to, now))
-        segment.fdb.adopt(mac, to, age, now);
-      return;
-    }
-    const remote = remotes.learn(location, this.port);
-    if (remote === null) return;
-    const to = remoteDestination(remote.id);
-    if (mayAdopt(this.#context, segment, learned, to, now)) segment.fdb.adopt(mac, to, age, now);
+    adopt(this.#context, learned, now);
+  }
+
+  /** Learns from another machine that an address has answered a gateway. Packets that waited here for it are sent. */
+  adoptAnswer({ vni, ip, mac }: Answered, now: number, sink: VtepSink): void {
+    for (const router of this.#routers.values()) router.adopt(vni, ip, mac, now, sink);
   }
 
   /** The addresses seen within the last `age` milliseconds. Other machines adopt them, so that they do not expire there. */
   fresh(age: number, now: number): Learned[] {
-    const found: Learned[] = [];
-    for (const { vni, fdb } of this.#context.segments.values())
-      for (const entry of fdb.entries(now))
-        if (!entry.static && entry.age <= age)
-          found.push({
-            vni,
-            mac: parseMac(entry.mac),
-            location: this.#context.locationOf(entry.destination),
-            age: entry.age,
-          });
-    return found;
+    return fresh(this.#context, age, now);
   }
 
   // ---- Listings and explanations ----
@@ -380,6 +398,11 @@ export class Vtep {
   /** Like `fdb`, one entry at a time; frames may pass in between. */
   fdbEntries(vni: number, now: number): Iterable<FdbListing> {
     return listFdb(this.#context.segment(vni), this.#context, now);
+  }
+
+  /** The addresses that the router of a network has asked for; none if the network has no router. */
+  routerNeighbors(id: string): RouterNeighbor[] {
+    return this.#routers.get(id)?.router.neighbors() ?? [];
   }
 
   /** The FDB entry of one MAC address, or `null`. */
@@ -452,31 +475,8 @@ export class Vtep {
    * Explains, step by step, what would happen to a frame from a local port or to a datagram from the underlay, and why.
    * Sends, learns and counts nothing, and does not write the caller's bytes.
    */
-  explain(
-    input: { port: number; frame: Uint8Array } | { from: string; datagram: Uint8Array; ecn?: number },
-    now: number,
-  ): Explanation {
-    const { ports, common, counters } = this.#context;
-    const explanation: Explanation = { steps: [], delivered: [], transmitted: [], dropped: null };
-    const sink = explaining(explanation, (port) => ports.get(port).name);
-    const unrouted = counters.slice();
-    const restore = common.rows.save();
-    const errors = 'frame' in input ? ports.get(input.port).errors : undefined;
-    const tokens = errors?.tokens;
-    this.#context.trace = explanation;
-    try {
-      const data = 'frame' in input ? input.frame : input.datagram;
-      const bytes = new Uint8Array(HEADROOM + data.length);
-      bytes.set(data, HEADROOM);
-      if ('frame' in input) this.receiveFrame(input.port, bytes, HEADROOM, bytes.length, now, sink);
-      else this.receiveDatagram(input.from, bytes, HEADROOM, bytes.length, now, input.ecn ?? 0, sink);
-      return explanation;
-    } finally {
-      this.#context.trace = null;
-      if (errors !== undefined) errors.tokens = tokens!;
-      counters.set(unrouted);
-      restore();
-    }
+  explain(input: DryInput, now: number): Explanation {
+    return dryRun(this.#context, input, now);
   }
 
   /** Adds a reference by the control plane to a remote in a segment; `#releaseIn` removes it. */

@@ -4,7 +4,7 @@
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
-import { NOT_OURS, UNKNOWN_LENGTH, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
+import { NOT_OURS, UNKNOWN_LENGTH, type Answered, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
 import { Batch, Pauses, SLICE, unpackChanges } from '../batch.js';
 import { Machine } from '../machine.js';
 import { Recorder } from '../recorder.js';
@@ -105,7 +105,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   /** Whether this is the only worker. */
   readonly #alone: boolean;
   /** Addresses to send to the other workers, and when to send all recent ones again. */
-  readonly #learned: Learned[] = [];
+  readonly #learned: (Learned | Answered)[] = [];
   #refresh = REFRESH;
   #refreshDue = 0;
   /** The full socket, or `NONE`, and when it became full. */
@@ -299,10 +299,15 @@ export class Loop implements SenderEvents, ErrorEvents {
       this.#readiness.change(this.#fds[1]!, 1, this.#wanted(1));
     } else if (message.type === 'recorder') this.#recorder.handle(message.message);
     else if (message.type === 'path') this.#narrow(message.address, message.claim);
-    else if (message.type === 'learned') for (const what of message.what) this.#vtep.adopt(what, this.#clock.now());
+    else if (message.type === 'learned') for (const what of message.what) this.#adopt(what);
     else if (message.type === 'apply')
       this.#batch = { batch: new Batch(unpackChanges(message.changes)), task: message };
     else this.#answer(message.id, () => this.#resultOf(message));
+  }
+
+  #adopt(what: Learned | Answered): void {
+    if ('ip' in what) this.#vtep.adoptAnswer(what, this.#clock.now(), this.#path);
+    else this.#vtep.adopt(what, this.#clock.now());
   }
 
   #resultOf(message: Extract<ToLoop, { id: number }>): unknown {

@@ -17,7 +17,7 @@ import {
   segmentIntoScratch,
   type Run,
 } from '../../offload/index.js';
-import { HEADROOM, type Learned, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import { HEADROOM, type Answered, type Learned, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
 import * as virtio from '../../virtio/index.js';
 import { type Recorder } from '../recorder.js';
 import * as abi from './abi.js';
@@ -52,8 +52,8 @@ const LARGE = 16_384;
 const FLOWS = 16;
 /** Length of a VXLAN header. */
 const PREFIX = 8;
-/** Buffer size for the longest datagram that the machine builds itself, an announcement, with room to spare. */
-const OWN_DATAGRAM = 256;
+/** Buffer size for the longest datagram that the machine builds itself: a packet that waited in the router. */
+const OWN_DATAGRAM = MAX_FRAME + PREFIX;
 
 /** Placeholder for a remote that has sent nothing. */
 const NO_REMOTE: Remote = { id: -1, address: '', port: 0, mtu: 0, undelivered: 0, reason: '' };
@@ -76,7 +76,7 @@ export interface PathParts {
   /** A TAP can no longer be read. */
   lost(port: number, errno: number): void;
   /** Receives what the machine learns; absent if this is the only worker. */
-  learned?(what: Learned): void;
+  learned?(what: Learned | Answered): void;
 }
 
 export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
@@ -119,13 +119,17 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   #checksumOffset = 0;
   /** The merged frames from the underlay that are passing through the machine. */
   #run: Run | null = null;
-  /** Part of the sink; absent if this is the only worker. */
+  // Parts of the sink; absent if this is the only worker.
   readonly learned?: (what: Learned) => void;
+  readonly answered?: (what: Answered) => void;
 
   constructor(parts: PathParts) {
     const { arena, vtep, v6, counts, taps, sender, receiver, recorder } = parts;
     this.#parts = parts;
-    if (parts.learned !== undefined) this.learned = parts.learned;
+    if (parts.learned !== undefined) {
+      this.learned = parts.learned;
+      this.answered = parts.learned;
+    }
     this.#arena = arena;
     this.#bytes = arena.bytes;
     this.#vtep = vtep;

@@ -1,5 +1,5 @@
 /** Messages between the control thread and the threads that move frames. */
-import { type Learned } from '../../vtep/index.js';
+import { type Answered, type Learned } from '../../vtep/index.js';
 import { type Applied, type EngineFacts, type PortPlan, type Settings } from '../data-plane.js';
 import { type Query } from '../machine.js';
 import { type Claim } from './path-mtu.js';
@@ -35,7 +35,7 @@ export interface QueueFiles {
 
 /** Messages from one worker to all others. */
 export type News =
-  | { type: 'learned'; what: readonly Learned[] }
+  | { type: 'learned'; what: readonly (Learned | Answered)[] }
   /** An ICMP error about the path to `address`. */
   | { type: 'path'; address: string; claim: Claim };
 

@@ -1,0 +1,250 @@
+/** The router of a network within the data path: src/router decides, and this takes its packets to ports and tunnels. */
+import { ipv4ToText, formatIpv6, macToText, parseMac } from '../address/index.js';
+import * as ethernet from '../ethernet/index.js';
+import { NONE } from '../fdb/index.js';
+import { prefixContains, type NetworkRouter } from '../model/index.js';
+import {
+  ANSWERED,
+  DROPPED,
+  FRAGMENTED,
+  LEARNED,
+  NOT_OURS,
+  PENDING,
+  Router,
+  TUNNEL,
+  type RouterSink,
+  type RouterTally,
+} from '../router/index.js';
+import { getU32 } from '../wire/index.js';
+import type { Context } from './context.js';
+import { isRemote, NO_PLACE, portDestination, portOf, remoteIdOf } from './destination.js';
+import { FIRST_ROUTER_DROP } from './drops.js';
+import { deliver, encapsulate, reply } from './egress.js';
+import { flood } from './flood.js';
+import type { Remote } from './remote.js';
+import { COUNT, FIRST_DROP, HEADROOM, type Segment, type SegmentRouter } from './segment.js';
+import type { VtepSink } from './sink.js';
+
+const ETHERNET = ethernet.HEADER_LENGTH;
+const IPV4_LENGTH = 4;
+/** The router's counts have the same order among those of a segment. */
+const FIRST_ROUTER_COUNT = COUNT['routed'];
+
+/** What became of a frame that the router took, for explanations. */
+const OUTCOMES: Readonly<Record<number, string>> = {
+  [ANSWERED]: 'the gateway answers',
+  [PENDING]: 'the packet waits until the gateway knows the MAC address of its next hop, for which it asks',
+  [LEARNED]: 'an answer to a question of a gateway: each host has that gateway, and any of them may have asked',
+  [FRAGMENTED]: 'the packet is too big for the next hop, and leaves in fragments',
+};
+
+/** The router of one network. */
+export class Routing implements SegmentRouter, RouterSink, RouterTally {
+  readonly network: NetworkRouter;
+  readonly router: Router;
+  /** The segments with a gateway, each once. */
+  readonly segments: readonly Segment[];
+  readonly #context: Context;
+  /** The gateways' MAC address. */
+  readonly #mac: number;
+  // Of the frame or the tick that the router handles.
+  #sink!: VtepSink;
+  #now = 0;
+
+  /**
+   * Adds the router to its segments, which must exist.
+   * @throws RangeError naming what is wrong with it; the segments are then as before.
+   */
+  constructor(network: NetworkRouter, context: Context) {
+    this.network = network;
+    this.#context = context;
+    this.#mac = parseMac(network.mac);
+    this.router = new Router({
+      mac: network.mac,
+      headroom: HEADROOM,
+      lookup: (vni, bytes, offset, length) => this.#lookup(vni, bytes, offset, length),
+      tally: this,
+    });
+    const segments = new Set<Segment>();
+    for (const { vni, prefix, gateway } of network.subnets) {
+      const segment = context.segments.get(vni);
+      if (segment === undefined) throw new RangeError(`there is no segment with vni ${vni}; add it first`);
+      const { router } = segment;
+      if (router !== null)
+        throw new RangeError(
+          `vni ${vni} already has a gateway of network ${router.network.id}; remove that router first`,
+        );
+      if (!prefixContains(prefix, gateway)) throw new RangeError(`gateway ${gateway} is not in its subnet ${prefix}`);
+      const length = prefix.slice(prefix.indexOf('/') + 1);
+      this.router.addInterface({ vni, gateway: `${gateway}/${length}`, mtu: segment.mtu });
+      segments.add(segment);
+    }
+    this.segments = [...segments];
+    for (const segment of this.segments) {
+      segment.router = this;
+      segment.fdb.remove(this.#mac); // the gateway is here
+    }
+  }
+
+  /** Removes the router from its segments. */
+  close(): void {
+    for (const segment of this.segments) segment.router = null;
+  }
+
+  names(remote: number): boolean {
+    for (const segment of this.segments) if (segment.names(remote)) return true;
+    return false;
+  }
+
+  isFromGateway(bytes: Uint8Array, offset: number): boolean {
+    return ethernet.getSource(bytes, offset) === this.#mac;
+  }
+
+  tick(now: number, sink: VtepSink): void {
+    this.#sink = sink;
+    this.#now = now;
+    this.router.tick(now, this);
+  }
+
+  /** See `Vtep.adoptAnswer`. */
+  adopt(vni: number, ip: string, mac: number, now: number, sink: VtepSink): void {
+    this.#sink = sink;
+    this.#now = now;
+    this.router.adopt(vni, ip, mac, now, this);
+  }
+
+  take(
+    segment: Segment,
+    from: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    sink: VtepSink,
+  ): boolean {
+    const context = this.#context;
+    const { tags, packets, excess, trace } = context;
+    // A tag within the segment separates stations that the gateway is not among.
+    if (tags.payload !== offset + ETHERNET) return false;
+    this.#sink = sink;
+    this.#now = now;
+    const port = isRemote(from) ? TUNNEL : portOf(from);
+    const { vni } = segment;
+    if (trace !== null) this.router.dry = true;
+    const to = this.router.receive(vni, port, bytes, offset, end, now, this, packets, end - offset - excess);
+    if (to >= 0) this.#forward(context.segments.get(to)!, bytes, offset, end, now, sink);
+    else if (to === LEARNED && !isRemote(from)) this.#spread(segment, from, bytes, offset, end, now, sink);
+    if (trace !== null) {
+      this.router.dry = false;
+      if (to < 0 && to !== NOT_OURS) this.#explain(to);
+    }
+    return to !== NOT_OURS;
+  }
+
+  #explain(outcome: number): void {
+    const context = this.#context;
+    if (outcome === DROPPED) return context.explainDrop(FIRST_ROUTER_DROP + this.router.reasonIndex);
+    context.addStep('router', OUTCOMES[outcome]!);
+  }
+
+  /** Sends a routed frame to its next hop. */
+  #forward(segment: Segment, bytes: Uint8Array, offset: number, end: number, now: number, sink: VtepSink): void {
+    const context = this.#context;
+    const to = segment.fdb.lookup(bytes, offset, now);
+    if (context.trace !== null) {
+      const mac = macToText(ethernet.getDestination(bytes, offset));
+      const place = to === NONE ? 'unknown' : `behind ${context.nameOf(to)}`;
+      context.addStep('router', `routed into VNI ${segment.vni}, to ${mac}, which is ${place}`);
+    }
+    if (to !== NONE && isRemote(to)) {
+      const remote = context.remotes.get(remoteIdOf(to));
+      const packet = end - offset - context.excess - ETHERNET;
+      if (packet > remote.mtu) return void this.router.narrow(bytes, offset, end, remote.mtu);
+    }
+    this.#send(segment, to, bytes, offset, end, now, sink);
+  }
+
+  /** Sends a frame of the gateway's into a segment: to the destination `to`, or to all if that is `NONE`. */
+  #send(
+    segment: Segment,
+    to: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    sink: VtepSink,
+  ): void {
+    const context = this.#context;
+    if (to === NONE) {
+      const here = !ethernet.isToGroup(bytes, offset) && segment.isLocal(ethernet.getDestination(bytes, offset));
+      return flood(context, segment, NO_PLACE, bytes, offset, end, now, sink, here);
+    }
+    if (isRemote(to)) {
+      const remote = context.remotes.get(remoteIdOf(to));
+      return encapsulate(context, segment, NO_PLACE, remote, bytes, offset, end, now, sink);
+    }
+    const port = portOf(to);
+    deliver(context, segment, port, context.ports.vlanOn(port, segment), bytes, offset, end, sink);
+  }
+
+  /** Sends an answer for a gateway to the other hosts of the network: one of them may have asked. */
+  #spread(
+    segment: Segment,
+    from: number,
+    bytes: Uint8Array,
+    offset: number,
+    end: number,
+    now: number,
+    sink: VtepSink,
+  ): void {
+    const remotes = new Set<Remote>();
+    for (const { peers } of this.segments) for (const peer of peers.all()) remotes.add(peer);
+    for (const remote of remotes) encapsulate(this.#context, segment, from, remote, bytes, offset, end, now, sink);
+  }
+
+  /** The MAC address of an endpoint, 0 if the control plane does not know it. */
+  #lookup(vni: number, bytes: Uint8Array, offset: number, length: number): number {
+    if (length !== IPV4_LENGTH) return 0;
+    return this.#context.segments.get(vni)?.neighbors.byIp(getU32(bytes, offset))?.mac ?? 0;
+  }
+
+  // ---- From the router ----
+
+  answer(vni: number, from: number, bytes: Uint8Array, offset: number, end: number): void {
+    const context = this.#context;
+    const restore = context.setAside();
+    context.setOwn(bytes, offset);
+    reply(context, context.segment(vni), portDestination(from), bytes, end, this.#sink);
+    restore();
+  }
+
+  send(vni: number, bytes: Uint8Array, offset: number, end: number): void {
+    const context = this.#context;
+    const segment = context.segment(vni);
+    const restore = context.setAside();
+    context.setOwn(bytes, offset);
+    const to = ethernet.isToGroup(bytes, offset) ? NONE : segment.fdb.lookup(bytes, offset, this.#now);
+    this.#send(segment, to, bytes, offset, end, this.#now, this.#sink);
+    restore();
+  }
+
+  answered(vni: number, octets: Uint8Array, mac: number): void {
+    const ip = octets.length === IPV4_LENGTH ? ipv4ToText(getU32(octets, 0)) : formatIpv6(octets);
+    this.#sink.answered?.({ vni, mac, ip });
+  }
+
+  count(vni: number, index: number, by: number): void {
+    this.#context.segments.get(vni)?.count(FIRST_ROUTER_COUNT + index, by);
+  }
+
+  drop(vni: number, index: number, by: number): void {
+    this.#context.segments.get(vni)?.count(FIRST_DROP + FIRST_ROUTER_DROP + index, by);
+  }
+}
+
+/** Whether two descriptions of a router are the same. */
+export function isSameRouter(a: NetworkRouter, b: NetworkRouter): boolean {
+  const text = ({ id, mac, subnets }: NetworkRouter): string =>
+    [id, parseMac(mac), ...subnets.map(({ prefix, gateway, vni }) => `${prefix} ${gateway} ${vni}`)].join();
+  return text(a) === text(b);
+}
