@@ -20,6 +20,8 @@ import { areEqual, IPV4_LENGTH, octetsOf, parsePrefix, wordsOf } from './words.j
 const ETHERNET = ethernet.HEADER_LENGTH;
 /** Errors a second to one port. Linux sends as many in total (`icmp_msgs_per_sec`). */
 const ERRORS_PER_SECOND = 1000;
+/** No index of `DROPS`. */
+const NO_REASON = -1;
 /** Addresses that have answered the router's questions, at most. */
 const NEIGHBORS = 4096;
 
@@ -241,6 +243,7 @@ export class Router {
   /** Whether frames are only explained from now on: nothing is counted, learned, asked or held for them. */
   set dry(on: boolean) {
     this.#context.dry = on;
+    this.#context.reason = NO_REASON;
   }
 
   /**
@@ -261,7 +264,7 @@ export class Router {
     return DROPS[this.#context.reason]![0];
   }
 
-  /** The index of `reason` in `DROPS`. */
+  /** The index of `reason` in `DROPS`; negative if no frame was dropped since `dry` was set. */
   get reasonIndex(): number {
     return this.#context.reason;
   }

@@ -135,16 +135,17 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
     if (to >= 0) this.#forward(context.segments.get(to)!, bytes, offset, end, now, sink);
     else if (to === LEARNED && !isRemote(from)) this.#spread(segment, from, bytes, offset, end, now, sink);
     if (trace !== null) {
-      this.router.dry = false;
       if (to < 0 && to !== NOT_OURS) this.#explain(to);
+      this.router.dry = false;
     }
     return to !== NOT_OURS;
   }
 
   #explain(outcome: number): void {
     const context = this.#context;
-    if (outcome === DROPPED) return context.explainDrop(FIRST_ROUTER_DROP + this.router.reasonIndex);
-    context.addStep('router', OUTCOMES[outcome]!);
+    if (outcome !== DROPPED) context.addStep('router', OUTCOMES[outcome]!);
+    const reason = this.router.reasonIndex;
+    if (reason >= 0) context.explainDrop(FIRST_ROUTER_DROP + reason);
   }
 
   /** Sends a routed frame to its next hop. */
