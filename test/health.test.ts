@@ -7,11 +7,11 @@ import { Logger, LOSSES, lossesOf, textLine, type EngineCounters } from '../src/
 import { Health } from '../src/host/health.js';
 import { Reachability } from '../src/host/reachability.js';
 import { Troubles, type EngineReport } from '../src/host/troubles.js';
-import { type Remote } from '../src/vtep/index.js';
+import { makeRemote, type Remote } from '../src/vtep/index.js';
 
 const health = suite('health');
 
-const remoteAt = (address: string): Remote => ({ id: 1, address, port: 4789, mtu: 65_535, undelivered: 0, reason: '' });
+const remoteAt = (address: string): Remote => makeRemote(1, address, 4789);
 
 function logged() {
   const lines: string[] = [];

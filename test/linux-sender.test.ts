@@ -7,17 +7,10 @@ import { Arena } from '../src/host/linux/arena.js';
 import { newCounts, readCounts } from '../src/host/linux/counts.js';
 import { EAGAIN, EINVAL, ENOBUFS, type Libc } from '../src/host/linux/libc.js';
 import { NONE, Sender } from '../src/host/linux/sender.js';
-import { type Remote } from '../src/vtep/index.js';
+import { makeRemote } from '../src/vtep/index.js';
 
 const FDS = [10, 11];
-const remotes: Remote[] = [0, 1].map((id) => ({
-  id,
-  address: `192.0.2.${id + 1}`,
-  port: 4789,
-  mtu: 65_535,
-  undelivered: 0,
-  reason: '',
-}));
+const remotes = [0, 1].map((id) => makeRemote(id, `192.0.2.${id + 1}`, 4789));
 
 /** Datagrams sent on one socket: destination and bytes. */
 interface Sent {

@@ -126,7 +126,7 @@ test('a super-frame with segments beyond the MTU gets one ICMP error, and its se
   // Flooded to a path with a small MTU and one with a large MTU: both counters are correct.
   vtep.removeEndpoint(4097, { ...C2, vtep: C2.host });
   const wide = host();
-  wide.vtep.remote('198.51.100.2')!.mtu = SIZE;
+  wide.vtep.remote('198.51.100.2')!.outerMtu = SIZE + 50;
   const copy = framed(superFrame('02:00:00:00:00:09', { ip: { dontFragment: true } }));
   wide.vtep.receiveFrame(wide.a, copy, HEADROOM, copy.length, 0, wide.sink, 10, wire, SIZE + HEADERS);
   const after = wide.vtep.counters();

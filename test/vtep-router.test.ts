@@ -132,7 +132,7 @@ test('with peersOnly, a host that the control plane knows in one subnet may send
 test('a path narrower than the segment: an error from the near gateway, or fragments', () => {
   const { vtep, port, frame, sent, delivered, count, drops } = routed();
   vtep.addEndpoint(FAR, { ip: C2.ip, mac: C2.mac, vtep: H2 });
-  vtep.remote(H2)!.mtu = 1000;
+  vtep.remote(H2)!.outerMtu = 1050;
   const size = 1300;
   const packet = (dontFragment: boolean): Uint8Array =>
     udpFrame({ ...C1 }, { ip: C2.ip, mac: GATEWAY_MAC }, { size, ip: { dontFragment } });

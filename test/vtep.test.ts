@@ -760,7 +760,7 @@ test('reports the MTU to the sender of an IPv6 packet', () => {
   assert.is(delivered.length, 1, 'about an ICMPv6 question');
 
   // RFC 2473, section 7.1: senders do not go below 1280 bytes because of it.
-  vtep.remote(C2.host)!.mtu = 1000;
+  vtep.remote(C2.host)!.outerMtu = 1050;
   silent('of 1280 bytes', packet(1280));
   frame(port, packet(1281));
   assert.is(hex(ipv6.decode(delivered[0]!.frame, 14).payload.subarray(4, 8)), '00000500');
@@ -776,7 +776,7 @@ test('lists the engine’s path MTUs of remotes', () => {
   vtep.addPeer(4097, C2.host);
   const fresh = { address: C2.host, port: 4789, mtu: null, undelivered: 0, reason: '' };
   assert.equal(vtep.remoteListing(), [fresh]);
-  Object.assign(vtep.remote(C2.host)!, { mtu: 1350, undelivered: 3, reason: 'ECONNREFUSED' });
+  Object.assign(vtep.remote(C2.host)!, { outerMtu: 1400, undelivered: 3, reason: 'ECONNREFUSED' });
   assert.equal(vtep.remoteListing(), [{ ...fresh, mtu: 1350, undelivered: 3, reason: 'ECONNREFUSED' }]);
   const { steps } = vtep.explain({ port, frame: udpFrame(C1, C2) }, 0);
   assert.is(
@@ -840,7 +840,7 @@ test('a path MTU below the segment’s counts too', () => {
   const { vtep, frame, delivered } = host();
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addEndpoint(4097, { ip: C2.ip, mac: C2.mac, vtep: C2.host });
-  vtep.remote(C2.host)!.mtu = 1000;
+  vtep.remote(C2.host)!.outerMtu = 1050;
   frame(port, udpFrame(C1, C2, { size: 1000, ip: { dontFragment: true } }));
   assert.is((icmp.decode(ipv4.decode(delivered[0]!.frame, 14).payload) as { nextHopMtu?: number }).nextHopMtu, 1000);
 });

@@ -80,5 +80,5 @@ export { sums, type Sums } from './simd.js';
 export { TapChannel, type TapEvents } from './tap.js';
 export { type EngineReport } from './troubles.js';
 export { IFF_VNET_HDR, inspectTap, openTap, type OpenTap } from './tun.js';
-export { overhead, pathTo, requireLocal, type Path } from './underlay.js';
+export { pathTo, requireLocal, type Path } from './underlay.js';
 export { version } from './version.js';

@@ -2,7 +2,8 @@
 import { MAX_MTU, MIN_MTU, type Plan, type SegmentPlan, type TapPlan } from '../schema/index.js';
 import { HostError } from './error.js';
 import { type Logger } from './log.js';
-import { NoRouteError, overhead, pathAt, pathTo, type Path } from './underlay.js';
+import { tunnelTo } from '../vtep/index.js';
+import { NoRouteError, pathAt, pathTo, type Path } from './underlay.js';
 
 /** A segment's MTU and the reason for it. */
 export interface SegmentMtu {
@@ -85,8 +86,9 @@ async function segmentMtu(
     });
   }
   const { device, peer } = narrowest;
-  const room = Math.min(narrowest.mtu - overhead(local), MAX_MTU);
-  const why = `${peer === local ? device : `${device} towards ${peer}`} has ${narrowest.mtu}, less ${overhead(local)}`;
+  const { overhead } = tunnelTo(local);
+  const room = Math.min(narrowest.mtu - overhead, MAX_MTU);
+  const why = `${peer === local ? device : `${device} towards ${peer}`} has ${narrowest.mtu}, less ${overhead}`;
   if (mtu === undefined) {
     if (room < MIN_MTU) throw new HostError(`segment ${vni}: no packet fits: ${why}`);
     return { vni, mtu: room, why };

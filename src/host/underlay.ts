@@ -1,16 +1,11 @@
 /** The underlay between this VTEP and its peers: local addresses, routes, path MTUs. */
 import { networkInterfaces } from 'node:os';
-import { canonicalIp, family } from '../schema/index.js';
+import { canonicalIp } from '../schema/index.js';
 import { codeOf, HostError } from './error.js';
 import { ip, IpError, ipJson } from './ip.js';
 
 /** First port of the range that RFC 7348 recommends for sources (section 5). */
 export const FIRST_SOURCE_PORT = 49_152;
-
-/** Bytes that encapsulation adds to an inner IP packet: Ethernet 14, VXLAN 8, UDP 8, and IPv4 20 or IPv6 40. */
-export function overhead(local: string): number {
-  return family(local) === 6 ? 70 : 50;
-}
 
 /** The path to one peer. */
 export interface Path {

@@ -5,9 +5,6 @@ import type { FrameEvent, Trace } from './trace.js';
 
 /** Milliseconds between two ticks of the VTEP. */
 const TICK = 1000;
-/** Bytes of the headers of IPv4, UDP, VXLAN and Ethernet around an inner packet; with IPv6 outside, 20 more. */
-const OVERHEAD = 20 + 8 + 8 + 14;
-const OVERHEAD_IPV6 = OVERHEAD + 20;
 
 /** The outside world of a host: a simulated underlay, or a real socket and timer. */
 export interface HostPort {
@@ -161,7 +158,7 @@ export class SimHost {
   /** Reports that the path to an underlay address carries only IP packets of `mtu` bytes. */
   tooBig(address: string, mtu: number): void {
     const remote = this.#vtep?.remote(address);
-    if (remote !== undefined) remote.mtu = mtu - (address.includes(':') ? OVERHEAD_IPV6 : OVERHEAD);
+    if (remote !== undefined) remote.outerMtu = mtu;
   }
 
   /** Performs everything that is due. */

@@ -7,7 +7,8 @@ import { portDestination } from './destination.js';
 import { deliver, encapsulate } from './egress.js';
 import { learn } from './learning.js';
 import type { Remote } from './remote.js';
-import { COUNT, HEADROOM, type Segment } from './segment.js';
+import { COUNT, type Segment } from './segment.js';
+import { HEADROOM } from './tunnel.js';
 import type { VtepSink } from './sink.js';
 
 /** Datagrams in one call of `send` after which the rest waits for the next one, so that a change is not a burst. */

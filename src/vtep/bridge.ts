@@ -20,7 +20,8 @@ import { VERDICTS } from './explain.js';
 import { flood } from './flood.js';
 import { admit, isFromGateway } from './learning.js';
 import { MAX_REPLY_TAGS, writeArpReply } from './proxy.js';
-import { COUNT, HEADROOM, type Segment } from './segment.js';
+import { COUNT, type Segment } from './segment.js';
+import { HEADROOM } from './tunnel.js';
 import type { VtepSink } from './sink.js';
 import { claimedAddress, keyOfIpv6 } from './watch.js';
 

@@ -9,7 +9,8 @@ import type { Explanation, Step } from './explain.js';
 import { Ports } from './port.js';
 import { MAX_ARP_REPLY } from './proxy.js';
 import { Remotes, type Remote } from './remote.js';
-import { Common, COUNTERS, FIRST_DROP, HEADROOM, type Segment } from './segment.js';
+import { Common, COUNTERS, FIRST_DROP, type Segment } from './segment.js';
+import { HEADROOM } from './tunnel.js';
 import { FrameTags } from './tags.js';
 
 /**

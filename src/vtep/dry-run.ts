@@ -2,7 +2,7 @@
 import type { Context } from './context.js';
 import { explaining, type Explanation } from './explain.js';
 import { receiveDatagram, receiveFrame } from './ingress.js';
-import { HEADROOM } from './segment.js';
+import { HEADROOM } from './tunnel.js';
 
 /** What is explained: a frame from a local port, or a datagram (a UDP payload) from an underlay address. */
 export type DryInput = { port: number; frame: Uint8Array } | { from: string; datagram: Uint8Array; ecn?: number };

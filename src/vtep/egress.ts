@@ -7,7 +7,8 @@ import { NO_PLACE, portOf } from './destination.js';
 import { DROP } from './drops.js';
 import { flowHash, sourcePort } from './flow.js';
 import type { Remote } from './remote.js';
-import { COUNT, HEADROOM, UNTAGGED, type Segment } from './segment.js';
+import { COUNT, UNTAGGED, type Segment } from './segment.js';
+import { HEADROOM } from './tunnel.js';
 import type { VtepSink } from './sink.js';
 import { moveAddresses } from './tags.js';
 import { IPV6_MIN_MTU, tooBigAnswer } from './too-big.js';
@@ -70,7 +71,8 @@ export function encapsulate(
   now: number,
   sink: VtepSink,
 ): void {
-  const limit = remote.mtu < segment.mtu ? remote.mtu : segment.mtu;
+  const path = remote.outerMtu - remote.overhead;
+  const limit = path < segment.mtu ? path : segment.mtu;
   if (
     end - offset - context.excess - ETHERNET > limit &&
     tooBig(context, segment, from, limit, bytes, offset, end, now, sink)

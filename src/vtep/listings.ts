@@ -4,7 +4,7 @@ import { LOCAL } from '../neighbor/index.js';
 import type { Context } from './context.js';
 import { isRemote, portOf, remoteIdOf } from './destination.js';
 import { DROPS, type DropReason } from './drops.js';
-import { UNLIMITED } from './remote.js';
+import { innerMtu, UNLIMITED } from './remote.js';
 import { COUNTERS, COUNTS, FIRST_DROP, type CountName, type Segment } from './segment.js';
 
 export interface FdbListing {
@@ -81,8 +81,10 @@ export function* listNeighbors(segment: Segment, { remotes }: Context): Generato
 }
 
 export function* listRemotes({ remotes }: Context): Generator<RemoteListing> {
-  for (const { address, port, mtu, undelivered, reason } of remotes.all())
-    yield { address, port, mtu: mtu < UNLIMITED ? mtu : null, undelivered, reason };
+  for (const remote of remotes.all()) {
+    const { address, port, outerMtu, undelivered, reason } = remote;
+    yield { address, port, mtu: outerMtu < UNLIMITED ? innerMtu(remote) : null, undelivered, reason };
+  }
 }
 
 /** @param counters Those of datagrams that reached no segment. */

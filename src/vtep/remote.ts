@@ -1,4 +1,5 @@
 import { formatIpv6, parseIpv6 } from '../address/index.js';
+import { tunnelTo } from './tunnel.js';
 
 /** Another VTEP. */
 export interface Remote {
@@ -8,15 +9,17 @@ export interface Remote {
   readonly address: string;
   /** UDP port that datagrams go to. */
   readonly port: number;
-  /** The largest inner IP packet that the path to it carries, in bytes; `UNLIMITED` if no narrower path is known. */
-  mtu: number;
+  /** Bytes that the tunnel to it adds to an inner IP packet: see `Tunnel.overhead`. */
+  readonly overhead: number;
+  /** The largest outer IP packet that the path to it carries, in bytes; `UNLIMITED` if no narrower path is known. */
+  outerMtu: number;
   /** Datagrams that its host or a router reported as not delivered; the engine counts them. */
   undelivered: number;
   /** The system's code of the last report: `ECONNREFUSED`. */
   reason: string;
 }
 
-/** `Remote.mtu` if the path MTU is unknown. */
+/** `Remote.outerMtu` if the path MTU is unknown: the longest IP packet. */
 export const UNLIMITED = 65_535;
 
 /** Most remotes that one call of `forget` looks at: more than a VTEP learns by default. */
@@ -113,11 +116,26 @@ export class Remotes {
 
   #add(address: string, port: number): Entry {
     const id = this.#free.pop() ?? this.#byId.length;
-    const entry: Entry = { id, address, port, mtu: UNLIMITED, undelivered: 0, reason: '', named: 0 };
+    const entry: Entry = makeEntry(id, address, port);
     this.#byAddress.set(address, entry);
     this.#byId[id] = entry;
     return entry;
   }
+}
+
+function makeEntry(id: number, address: string, port: number): Entry {
+  return { ...makeRemote(id, address, port), named: 0 };
+}
+
+/** A remote whose path MTU is unknown. */
+export function makeRemote(id: number, address: string, port: number): Remote {
+  const { overhead } = tunnelTo(address);
+  return { id, address, port, overhead, outerMtu: UNLIMITED, undelivered: 0, reason: '' };
+}
+
+/** The largest inner IP packet that the path to a remote carries, in bytes. */
+export function innerMtu({ outerMtu, overhead }: Remote): number {
+  return outerMtu - overhead;
 }
 
 /** Returns IPv6 text in the form of RFC 5952, so that two spellings name one remote; anything else unchanged. */

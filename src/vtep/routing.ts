@@ -21,8 +21,9 @@ import { isRemote, NO_PLACE, portDestination, portOf, remoteIdOf } from './desti
 import { FIRST_ROUTER_DROP } from './drops.js';
 import { deliver, encapsulate, reply } from './egress.js';
 import { flood } from './flood.js';
-import type { Remote } from './remote.js';
-import { COUNT, FIRST_DROP, HEADROOM, type Segment, type SegmentRouter } from './segment.js';
+import { innerMtu, type Remote } from './remote.js';
+import { COUNT, FIRST_DROP, type Segment, type SegmentRouter } from './segment.js';
+import { HEADROOM } from './tunnel.js';
 import type { VtepSink } from './sink.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
@@ -160,7 +161,8 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
     if (to !== NONE && isRemote(to)) {
       const remote = context.remotes.get(remoteIdOf(to));
       const packet = end - offset - context.excess - ETHERNET;
-      if (packet > remote.mtu) return void this.router.narrow(bytes, offset, end, remote.mtu);
+      const mtu = innerMtu(remote);
+      if (packet > mtu) return void this.router.narrow(bytes, offset, end, mtu);
     }
     this.#send(segment, to, bytes, offset, end, now, sink);
   }

@@ -9,6 +9,7 @@ import { isRemote, portDestination } from './destination.js';
 import { DROPS } from './drops.js';
 import { FloodList } from './flood-list.js';
 import { Questions } from './questions.js';
+import { HEADROOM } from './tunnel.js';
 import { RefusedSenders } from './refused-senders.js';
 import type { VtepSink } from './sink.js';
 import { Watch } from './watch.js';
@@ -110,9 +111,6 @@ export interface Member {
   readonly port: number;
   readonly vlan: number;
 }
-
-/** Free bytes that `Vtep.receiveFrame` needs in the buffer in front of a frame, for a VXLAN header and a trunk's VLAN tag. */
-export const HEADROOM = 16;
 
 /** Maximum number of withdrawn endpoints to remember per segment. */
 const MAX_WITHDRAWN = 4096;

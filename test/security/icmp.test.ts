@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ask } from '../../src/host/index.js';
 import { PathMtus, type Claim } from '../../src/host/linux/path-mtu.js';
-import { NOT_OURS, UNKNOWN_LENGTH, UNLIMITED, type Remote, type RemoteListing } from '../../src/vtep/index.js';
+import { makeRemote, NOT_OURS, UNKNOWN_LENGTH, UNLIMITED, type RemoteListing } from '../../src/vtep/index.js';
 import { BROADCAST, C1, C2, udpFrame } from '../support/frames.js';
 import { fromHex, hex } from '../support/hex.js';
 import { createUnderlay, exec, must, ping, run, type Running, type Underlay } from '../support/lab.js';
@@ -17,33 +17,32 @@ import { HEADER, host, wrap } from '../support/vtep-host.js';
 // ---- What a claim may do ----
 
 function mtus(v6 = false) {
-  const remote: Remote = { id: 0, address: 'peer', port: 4789, mtu: UNLIMITED, undelivered: 0, reason: '' };
+  const remote = makeRemote(0, v6 ? 'fd00::1' : '192.0.2.1', 4789);
   const state = { largest: 1458, reports: [] as number[] };
   const all = new PathMtus(
     v6,
-    v6 ? 70 : 50,
     () => state.largest,
-    ({ mtu }) => void state.reports.push(mtu),
+    ({ outerMtu }) => void state.reports.push(outerMtu),
   );
   const claim = (mtu: number, quoted: number = UNKNOWN_LENGTH, now = 0, here = false): number => {
     const one: Claim = { mtu, quoted, here };
     all.take(remote, one, now);
-    return remote.mtu;
+    return remote.outerMtu;
   };
   return { remote, state, all, claim };
 }
 
 test('an error that quotes only a UDP header reduces the MTU to 1330 at most, one that quotes a datagram to 552', () => {
   for (const mtu of [0, 1, 68, 551, 552, 600, 1280, 1329]) assert.is(mtus().claim(mtu), UNLIMITED, `${mtu}`);
-  assert.is(mtus().claim(1330), 1280);
-  assert.is(mtus().claim(1400), 1350);
-  for (const mtu of [1, 68, 551, 552]) assert.is(mtus().claim(mtu, 1458), 502, `${mtu}`);
-  assert.is(mtus().claim(600, 1458), 550);
+  assert.is(mtus().claim(1330), 1330);
+  assert.is(mtus().claim(1400), 1400);
+  for (const mtu of [1, 68, 551, 552]) assert.is(mtus().claim(mtu, 1458), 552, `${mtu}`);
+  assert.is(mtus().claim(600, 1458), 600);
   assert.is(mtus().claim(0, 1458), UNLIMITED);
   assert.is(mtus().claim(68, NOT_OURS), UNLIMITED);
   // IPv6: no link has less than 1280, and a router quotes as much as fits.
   for (const mtu of [0, 68, 552, 1279]) assert.is(mtus(true).claim(mtu, 1458), UNLIMITED, `${mtu}`);
-  assert.is(mtus(true).claim(1280, 1458), 1210);
+  assert.is(mtus(true).claim(1280, 1458), 1280);
   assert.is(mtus(true).claim(1400), UNLIMITED);
 });
 
@@ -57,29 +56,29 @@ test('a claim about a datagram that was not sent, or that fits, has no effect', 
   assert.is(small.claim(552, 1458), UNLIMITED, 'nothing of this length was sent');
   const large = mtus();
   assert.is(large.claim(1486, 1458), UNLIMITED, 'it fits');
-  assert.is(large.claim(1485, 1458), 1435);
-  assert.is(large.claim(1400, 1000), 1435, 'the quoted one fits');
+  assert.is(large.claim(1485, 1458), 1485);
+  assert.is(large.claim(1400, 1000), 1485, 'the quoted one fits');
 });
 
 test('a claim ends after 60 seconds; errors do not extend it, and one line is reported for each change', () => {
   const { claim, all, remote, state } = mtus();
-  assert.is(claim(1400, 1458, 1000), 1350);
+  assert.is(claim(1400, 1458, 1000), 1400);
   claim(1450, 1458, 2000);
-  assert.is(remote.mtu, 1350, 'not raised by an error');
+  assert.is(remote.outerMtu, 1400, 'not raised by an error');
   claim(1400, 1458, 50_000);
   all.expire(60_999);
-  assert.is(remote.mtu, 1350);
+  assert.is(remote.outerMtu, 1400);
   all.expire(61_000);
-  assert.is(remote.mtu, UNLIMITED);
+  assert.is(remote.outerMtu, UNLIMITED);
   // The path is as narrow as before.
   claim(1400, 1458, 61_100);
   all.expire(121_099);
-  assert.equal([remote.mtu, state.reports], [1350, [1350]]);
+  assert.equal([remote.outerMtu, state.reports], [1400, [1400]]);
   claim(1300, 1458, 121_000);
-  assert.equal(state.reports, [1350, 1250]);
+  assert.equal(state.reports, [1400, 1300]);
   all.expire(721_000);
   claim(1300, 1458, 800_000);
-  assert.equal(state.reports, [1350, 1250, 1250], 'a new event after ten minutes');
+  assert.equal(state.reports, [1400, 1300, 1300], 'a new event after ten minutes');
 });
 
 test('a worker passes on at most eight ICMP errors per second: four with a quoted datagram, four without', () => {
@@ -93,8 +92,8 @@ test('a worker passes on at most eight ICMP errors per second: four with a quote
 });
 
 test('this host’s own device is believed', () => {
-  assert.is(mtus().claim(1000, UNKNOWN_LENGTH, 0, true), 950);
-  assert.is(mtus(true).claim(1280, UNKNOWN_LENGTH, 0, true), 1210);
+  assert.is(mtus().claim(1000, UNKNOWN_LENGTH, 0, true), 1000);
+  assert.is(mtus(true).claim(1280, UNKNOWN_LENGTH, 0, true), 1280);
 });
 
 // ---- What is recognized as sent ----

@@ -4,11 +4,18 @@
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
-import { NOT_OURS, UNKNOWN_LENGTH, type Answered, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
+import {
+  innerMtu,
+  NOT_OURS,
+  UNKNOWN_LENGTH,
+  type Answered,
+  type Learned,
+  type Remote,
+  type Vtep,
+} from '../../vtep/index.js';
 import { Batch, Pauses, SLICE, unpackChanges } from '../batch.js';
 import { Machine } from '../machine.js';
 import { Recorder } from '../recorder.js';
-import { overhead } from '../underlay.js';
 import * as abi from './abi.js';
 import { Arena } from './arena.js';
 import { Clock } from './clock.js';
@@ -128,9 +135,8 @@ export class Loop implements SenderEvents, ErrorEvents {
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
     this.#mtus = new PathMtus(
       this.#v6,
-      overhead(settings.local),
       (remote) => this.#sender.largestTo(remote),
-      ({ address, mtu }) => this.#report({ type: 'narrowed', address, mtu }),
+      (remote) => this.#report({ type: 'narrowed', address: remote.address, mtu: innerMtu(remote) }),
     );
     this.#recorder = new Recorder((records) => this.#post({ type: 'records', records }));
     this.#eight = arena.pointer(arena.take(8));

@@ -2,7 +2,7 @@
  * The path MTUs to the remotes, as ICMP errors report them. Anyone can send such an error: what it quotes must be a
  * datagram that was sent, and what it claims is believed for a short time only.
  */
-import { NOT_OURS, UNKNOWN_LENGTH, UNLIMITED, type Remote } from '../../vtep/index.js';
+import { NOT_OURS, OVER_IPV4, UNKNOWN_LENGTH, UNLIMITED, type Remote } from '../../vtep/index.js';
 
 /** The smallest MTU that a router's error sets: `net.ipv4.route.min_pmtu` of Linux, and the minimum of IPv6 links. */
 const MIN_PATH_MTU = { 4: 552, 6: 1280 } as const;
@@ -10,7 +10,7 @@ const MIN_PATH_MTU = { 4: 552, 6: 1280 } as const;
  * The smallest MTU over IPv4 that an error sets which quotes no more than the UDP header, as some routers' do. Its sender
  * need not know more than addresses and a port, so it must leave room for the smallest MTU of inner IPv6.
  */
-const MIN_UNQUOTED_MTU = 1280 + 50;
+const MIN_UNQUOTED_MTU = MIN_PATH_MTU[6] + OVER_IPV4.overhead;
 /** The smallest MTU that this host's own devices set: the minimum for IPv4 links (RFC 791). */
 const MIN_DEVICE_MTU = 68;
 /**
@@ -43,7 +43,6 @@ interface Entry {
 
 export class PathMtus {
   readonly #version: 4 | 6;
-  readonly #overhead: number;
   readonly #largest: (remote: Remote) => number;
   readonly #narrowed: (remote: Remote) => void;
   readonly #entries = new Map<Remote, Entry>();
@@ -52,13 +51,11 @@ export class PathMtus {
   readonly #toldTrusted = new Map<Remote, number>();
 
   /**
-   * @param overhead Bytes that encapsulation adds to an inner IP packet.
    * @param largest The length of the largest datagram sent to a remote lately, from its VXLAN header on.
    * @param narrowed Called when the MTU to a remote has become smaller.
    */
-  constructor(v6: boolean, overhead: number, largest: (remote: Remote) => number, narrowed: (remote: Remote) => void) {
+  constructor(v6: boolean, largest: (remote: Remote) => number, narrowed: (remote: Remote) => void) {
     this.#version = v6 ? 6 : 4;
-    this.#overhead = overhead;
     this.#largest = largest;
     this.#narrowed = narrowed;
   }
@@ -83,12 +80,11 @@ export class PathMtus {
     const mtu = Math.max(here ? MIN_DEVICE_MTU : MIN_PATH_MTU[this.#version], claim.mtu);
     const largest = this.#largest(remote);
     if (this.#packet(largest) <= mtu || quoted > largest) return false;
-    const inner = mtu - this.#overhead;
-    if (inner >= remote.mtu) return true;
-    remote.mtu = inner;
+    if (mtu >= remote.outerMtu) return true;
+    remote.outerMtu = mtu;
     const before = this.#entries.get(remote);
-    if (before === undefined || inner < before.mtu) this.#narrowed(remote);
-    this.#entries.set(remote, { mtu: inner, time: now });
+    if (before === undefined || mtu < before.mtu) this.#narrowed(remote);
+    this.#entries.set(remote, { mtu, time: now });
     return true;
   }
 
@@ -108,7 +104,7 @@ export class PathMtus {
     this.#told.clear();
     this.#toldTrusted.clear();
     for (const [remote, { time }] of this.#entries) {
-      if (now - time >= LIFE) remote.mtu = UNLIMITED;
+      if (now - time >= LIFE) remote.outerMtu = UNLIMITED;
       if (now - time >= MEMORY) this.#entries.delete(remote);
     }
   }

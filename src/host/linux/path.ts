@@ -17,8 +17,17 @@ import {
   segmentIntoScratch,
   type Run,
 } from '../../offload/index.js';
-import { HEADROOM, type Answered, type Learned, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import {
+  HEADROOM,
+  makeRemote,
+  type Answered,
+  type Learned,
+  type Remote,
+  type Vtep,
+  type VtepSink,
+} from '../../vtep/index.js';
 import * as virtio from '../../virtio/index.js';
+import * as vxlan from '../../vxlan/index.js';
 import { type Recorder } from '../recorder.js';
 import * as abi from './abi.js';
 import { Senders } from './address.js';
@@ -50,13 +59,12 @@ const ALIGN = 64;
 const LARGE = 16_384;
 /** Most flows merged at a time. */
 const FLOWS = 16;
-/** Length of a VXLAN header. */
-const PREFIX = 8;
+const PREFIX = vxlan.HEADER_LENGTH;
 /** Buffer size for the longest datagram that the machine builds itself: a packet that waited in the router. */
 const OWN_DATAGRAM = MAX_FRAME + PREFIX;
 
 /** Placeholder for a remote that has sent nothing. */
-const NO_REMOTE: Remote = { id: -1, address: '', port: 0, mtu: 0, undelivered: 0, reason: '' };
+const NO_REMOTE: Remote = makeRemote(-1, '', 0);
 
 export interface PathParts {
   arena: Arena;
