@@ -1,6 +1,6 @@
 /** Builds a configuration from the flags of `vtep up`, or from its file. */
 import { fileTrouble, HostError, readBounded } from '../host/index.js';
-import { plan, problemText, SchemaError, type Place, type Plan } from '../schema/index.js';
+import { listed, plan, problemText, SchemaError, type Place, type Plan } from '../schema/index.js';
 import { JsonError, parseJson } from './json.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 
@@ -265,7 +265,7 @@ function endpoint(text: string, vnis: readonly unknown[]): { vni: unknown; field
     );
   const network = vni === undefined ? vnis[0] : toInteger(vni);
   if (!vnis.includes(network))
-    throw new UsageError(`--endpoint: expected one of the VNIs ${vnis.join(', ')}, got ${network} in "${text}"`);
+    throw new UsageError(`--endpoint: expected one of the VNIs ${listed(vnis)}, got ${network} in "${text}"`);
   return { vni: network, fields: note({ ip, mac, vtep }, `--endpoint ${text}`) };
 }
 

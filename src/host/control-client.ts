@@ -254,7 +254,7 @@ export class Client {
     this.#receiving = false;
     if (!whole) return undefined;
     if (length > most) throw tooLarge;
-    return length === 0 ? undefined : parseJson(buffer.toString('utf8', 0, length));
+    return length === 0 ? undefined : parseJson(utf8(buffer.subarray(0, length)));
   }
 
   /**
@@ -429,6 +429,15 @@ function errorCodeOf(error: unknown): ErrorCode {
   if (error instanceof RequestError) return error.code in ERRORS ? (error.code as ErrorCode) : 'unavailable';
   if (error instanceof RangeError) return 'conflict'; // a machine's table is full
   return error instanceof HostError ? 'unavailable' : 'internal';
+}
+
+/** @throws RequestError: a replacement character would make another name of a wrong one. */
+function utf8(body: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
+  } catch {
+    throw new RequestError('invalid-request', 'the body must be JSON in UTF-8, and has octets that are none');
+  }
 }
 
 /** @throws RequestError */

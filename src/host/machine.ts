@@ -1,7 +1,7 @@
 /** The machine of a data plane, on the thread that moves the frames: makes its changes, and answers requests about it. */
 import { randomInt } from 'node:crypto';
 import { type Change, type Segment } from '../model/index.js';
-import { canonicalIp, prefixAddress, SchemaError, type ListRequest } from '../schema/index.js';
+import { canonicalIp, knownVni, listed, prefixAddress, SchemaError, type ListRequest } from '../schema/index.js';
 import { Vtep, type Counts, type Explanation, type FdbListing } from '../vtep/index.js';
 import { type ExplainRequest, type PortPlan, type Settings, type RefusedSenderListing } from './data-plane.js';
 import { takePage, type Page } from './pages.js';
@@ -187,7 +187,7 @@ export class Machine {
     for (const [port, { name }] of this.#ports)
       if (name === request.port) return this.vtep.explain({ port, frame: bytes(request.frame!) }, now);
     const names = [...this.#ports.values()].map(({ name }) => name);
-    throw wrong('port', `the name of a TAP (${names.join(', ')})`, request.port);
+    throw wrong('port', `the name of a TAP (${names.length === 0 ? 'there is none' : listed(names)})`, request.port);
   }
 
   #page(id: number, of: ListRequest | undefined, now: number): Page {
@@ -215,8 +215,7 @@ export function vnisOf(segments: PortPlan['segments']): number[] {
 export function listing(vtep: Vtep, request: ListRequest, now: number): Iterable<object> {
   if (request.command === 'remotes') return vtep.remoteEntries();
   const { command, vni } = request;
-  if (vni !== undefined && !vtep.hasSegment(vni))
-    throw wrong('vni', `the VNI of a segment (${vtep.vnis().join(', ')})`, vni);
+  if (vni !== undefined && !vtep.hasSegment(vni)) throw wrong('vni', knownVni(vtep.vnis()), vni);
   const entries = {
     fdb: (one: number) => vtep.fdbEntries(one, now),
     neighbors: (one: number) => vtep.neighborEntries(one),

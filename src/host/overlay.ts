@@ -1,5 +1,6 @@
 /** One running VTEP: a data plane with segments and TAPs, a control socket, and the gossip of an agent. */
 import {
+  listed,
   planSegment,
   planTap,
   type Plan,
@@ -248,8 +249,8 @@ export class Overlay {
       this.#requireRunning();
       const one = this.#taps.find(name, netns);
       if (one === undefined) {
-        const others = this.plan.taps.map((tap) => inPlace(tap.name, tap.netns)).slice(0, 12);
-        const there = others.length === 0 ? 'this VTEP has no TAP' : `this VTEP has ${others.join(', ')}`;
+        const others = this.plan.taps.map((tap) => inPlace(tap.name, tap.netns));
+        const there = others.length === 0 ? 'this VTEP has no TAP' : `this VTEP has ${listed(others)}`;
         throw new RequestError('not-found', `there is no TAP ${inPlace(name, netns)}; ${there}`, { path: 'name' });
       }
       this.#endsWithTaps = false;
@@ -294,7 +295,7 @@ export class Overlay {
       };
       if (!segments.some((segment) => segment.vni === vni))
         refuse(
-          `there is no segment ${vni}; there are ${segments.map((segment) => segment.vni).join(', ') || 'none'}`,
+          `there is no segment ${vni}; there are ${listed(segments.map((segment) => segment.vni)) || 'none'}`,
           'not-found',
         );
       const network = gossip?.networks.find((candidate) => candidate.vni === vni);

@@ -1,5 +1,5 @@
 /** Requests that add or remove a peer or an endpoint. */
-import { canonicalEndpoint, canonicalIp, SchemaError, type Plan, type Request } from '../schema/index.js';
+import { canonicalEndpoint, canonicalIp, knownVni, SchemaError, type Plan, type Request } from '../schema/index.js';
 import { type Entry } from '../state/index.js';
 
 /** A request to add or remove a peer or an endpoint. */
@@ -17,7 +17,7 @@ export type TableEntry = Extract<Entry, { kind: 'peer' | 'endpoint' }>;
 export function tableEntry(plan: Plan, request: TableRequest): TableEntry {
   const { vni } = request;
   const vnis = plan.segments.map((segment) => segment.vni);
-  if (!vnis.includes(vni)) throw wrong('vni', `the VNI of a segment (${vnis.join(', ')})`, vni);
+  if (!vnis.includes(vni)) throw wrong('vni', knownVni(vnis), vni);
   if (request.command === 'add-peer' || request.command === 'remove-peer')
     return { kind: 'peer', vni, address: remoteOf(plan, 'address', request.address) };
   const endpoint = canonicalEndpoint(request, plan.local);

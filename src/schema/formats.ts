@@ -29,6 +29,10 @@ function isAddressAndPort(text: string): boolean {
   return place !== null && family(place.host) !== 0;
 }
 
+/** Most bytes of a path, without its NUL, and of the name of a file (linux/limits.h). */
+const MAX_PATH = 4095;
+const MAX_FILE_NAME = 255;
+
 /** Names reach the terminals and logs of every member, so they have no characters that these obey or hide. */
 function whyUnprintable(text: string): string | undefined {
   const why = unprintable(text);
@@ -181,6 +185,12 @@ export const Netns = nameText(
       ? !value.includes('\0')
       : /^[^/\s-][^/\s]*$/.test(value) && value !== '.' && value !== '..' && !value.includes('\0'),
   'the name of a network namespace, or a path such as /proc/PID/ns/net',
+  (value) => {
+    const most = value.startsWith('/') ? MAX_PATH : MAX_FILE_NAME;
+    return new TextEncoder().encode(value).length > most
+      ? `which is longer than the ${most} bytes that the system allows`
+      : undefined;
+  },
 );
 /**
  * Path of a Unix socket. The kernel's `sun_path` has 108 bytes with the final zero.

@@ -18,7 +18,7 @@ export {
 export { planSegment, planTap } from './live.js';
 export { findWarnings } from './rules.js';
 export { isLinkLocal, isLoopback, shareAddresses, subnetText, unusable, unusableHost, unusableVtep } from './ranges.js';
-export { findProblems, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
+export { findProblems, knownVni, listed, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
 export { closest } from './suggest.js';
 export { valueProblem, type ValueKind } from './value.js';
 export { canonicalIp, family, isUnicast, isUnspecified, isWithin, parseHostPort, prefixAddress } from './addresses.js';

@@ -37,22 +37,28 @@ export function problemText(problem: Problem, place: Place = (path) => path, whe
   return where === '' ? text : `${where}: ${text}`;
 }
 
-/** A configuration or a request does not fit its schema; `problems` has every problem. */
+/** Most problems in an error: nobody corrects more at once, and a request or a file may have a million. */
+const MAX_PROBLEMS = 50;
+
+/** A configuration or a request does not fit its schema; `problems` has every problem, up to `MAX_PROBLEMS`. */
 export class SchemaError extends Error {
   readonly problems: readonly Problem[];
   /** The message in lines: one for each problem. */
   readonly lines: readonly string[];
   constructor(problems: readonly Problem[]) {
-    const lines = problems.map((problem) => problemText(problem));
+    // A rule may find the same for several values: each problem once.
+    const texts = new Map<string, Problem>();
+    for (const problem of problems) {
+      if (texts.size >= MAX_PROBLEMS) break;
+      texts.set(problemText(problem), problem);
+    }
+    const lines = [...texts.keys()];
     super(lines.join('\n'));
     this.name = 'SchemaError';
-    this.problems = problems;
+    this.problems = [...texts.values()];
     this.lines = lines;
   }
 }
-
-/** Most problems to return: nobody corrects more at once, and a request or a file may have a million. */
-const MAX_PROBLEMS = 50;
 
 /** Returns what in `value` does not fit `schema`, one problem per path, up to `MAX_PROBLEMS`. */
 export function findProblems(schema: JsonSchema, value: unknown): Problem[] {
@@ -65,14 +71,50 @@ export function findProblems(schema: JsonSchema, value: unknown): Problem[] {
   return [...problems.values()];
 }
 
+/** Most characters of a value in error texts. */
+const SHOWN = 80;
+
 /** Formats a value for error texts. */
 export function show(given: unknown): string {
-  if (given === undefined) return 'nothing';
-  return shorten(typeof given === 'bigint' ? String(given) : (JSON.stringify(given) ?? String(given)));
+  return given === undefined ? 'nothing' : shorten(beginning(given, SHOWN));
 }
 
 function shorten(text: string): string {
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+  return text.length > SHOWN ? `${text.slice(0, SHOWN - 3)}...` : text;
+}
+
+/**
+ * A value in JSON. If that has more than `room` characters, at least so many of them: a value of a request may be large,
+ * and nested deeper than `JSON.stringify` can follow.
+ */
+function beginning(value: unknown, room: number): string {
+  if (typeof value === 'number' && !Number.isFinite(value)) return String(value);
+  if (typeof value === 'bigint') return String(value);
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? String(value);
+  const isList = Array.isArray(value);
+  let text = isList ? '[' : '{';
+  for (const [key, entry] of Object.entries(value)) {
+    if (text.length > room) break;
+    if (entry === undefined && !isList) continue;
+    const name = isList ? '' : `${JSON.stringify(key)}:`;
+    text += (text.length > 1 ? ',' : '') + name;
+    text += entry === undefined ? 'null' : beginning(entry, room - text.length);
+  }
+  return text + (isList ? ']' : '}');
+}
+
+/** Most entries of a list in a message. */
+const LISTED = 12;
+
+/** Names the entries of a list in a message, which may have thousands: `1, 2 and 4092 more`. */
+export function listed(entries: readonly unknown[]): string {
+  const first = entries.slice(0, LISTED).join(', ');
+  return entries.length > LISTED ? `${first} and ${entries.length - LISTED} more` : first;
+}
+
+/** What a field must have that names a segment. */
+export function knownVni(vnis: readonly number[]): string {
+  return `the VNI of a segment (${vnis.length === 0 ? 'there is none' : listed(vnis)})`;
 }
 
 /** Formats `/segments/0/vlans/10` as `segments[0].vlans["10"]`: an index if the parent is a list, a key elsewhere. */

@@ -1,5 +1,5 @@
 /** Rules between fields of a configuration: references, contradictions, addresses that cannot work together. */
-import { type Problem } from './problem.js';
+import { knownVni, type Problem } from './problem.js';
 import { isLinkLocal, isLoopback, shareAddresses, subnetText, unusableHost } from './ranges.js';
 import { canonicalIp, family, isWithin, prefixAddress } from './addresses.js';
 import { canonicalMac } from './mac.js';
@@ -60,7 +60,7 @@ export function contradictions(config: Config): Problem[] {
       report(path, `${expected} with engine dgram, or engine linux`, given);
   if (config.keepTaps === true && config.taps.length > 0 && config.taps.every(({ fd }) => fd !== undefined))
     report('keepTaps', 'false, because the process that opened the TAPs controls their lifetime', true);
-  const known = `the VNI of a segment (${[...vnis].join(', ')})`;
+  const known = knownVni([...vnis]);
   config.taps.forEach((tap, i) => {
     const path = `taps[${i}]`;
     checkTap(tap, path, { problems, report, reportReason });
