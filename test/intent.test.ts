@@ -236,6 +236,24 @@ test('an endpoint of this host gives way to those of the gossip until it is anno
   assert.equal(has(), [`${IP} ${MAC} here`]);
 });
 
+test('what is added to a segment that is being removed is refused, and does not come with the next one', async () => {
+  const { intent, plane, change } = await started({ peers: [A] });
+  const removed = intent.removeSegment(VNI);
+  for (const [command, fields] of [
+    ['add-peer', { address: B }],
+    ['add-endpoint', { ip: IP, mac: MAC, vtep: B }],
+    ['add-endpoint', { ip: IP, mac: MAC }],
+  ] as const)
+    assert.match((await refusal(change(command, fields))).message, /^vni: expected the VNI of a segment/);
+  await removed;
+  const [again] = plan({ local: '192.168.1.9', segments: [{ vni: VNI }], taps: [{ name: 'a', vni: VNI }] }).segments;
+  await intent.addSegment({ ...again!, mtu: 1450 });
+  const { peers, locations } = plane.segments.get(VNI)!;
+  assert.equal([[...peers], [...locations]], [[], []]);
+  assert.equal(await change('add-peer', { address: B }), {});
+  assert.equal([...peers], [B]);
+});
+
 test('a request that is wrong changes nothing', async () => {
   const { change, has } = await started();
   for (const [command, fields, message] of [

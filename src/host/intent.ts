@@ -43,7 +43,10 @@ export class Intent {
   /** The update of the data plane, while it runs. */
   #running: Promise<void> | null = null;
 
-  /** @param plan The plan of the VTEP, with the segments that it has now. The configuration wants all that is in it. */
+  /**
+   * @param plan The plan of the VTEP. The configuration wants all that is in it. Its `segments` become those that the VTEP
+   * has now.
+   */
   constructor(plan: Plan, apply: Apply) {
     this.#plan = plan;
     this.#apply = apply;
@@ -81,6 +84,7 @@ export class Intent {
     await this.#settled();
     try {
       this.#requireEffect(entries.flatMap((entry) => this.#state.wanted(entry) ?? []));
+      this.#plan.segments.push(segment);
     } catch (error) {
       for (const entry of entries) this.#state.withdraw('api', entry);
       await this.#settled();
@@ -90,6 +94,10 @@ export class Intent {
 
   /** Withdraws a segment, its peers and its endpoints for all sources, and removes them from the data plane. */
   async removeSegment(vni: number): Promise<void> {
+    // First: what a request adds to it from now on would stay wanted, and come with the next segment of this VNI.
+    const { segments } = this.#plan;
+    const at = segments.findIndex((segment) => segment.vni === vni);
+    if (at >= 0) segments.splice(at, 1);
     for (const kind of ['endpoint', 'peer', 'segment'] as const)
       for (const { entry, sources } of [...this.#state.list(kind, vni)])
         for (const source of sources) this.#state.withdraw(source, entry);

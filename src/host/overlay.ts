@@ -276,7 +276,6 @@ export class Overlay {
       segment.mtu = mtu!.mtu;
       if (mtu!.warning !== undefined) this.#events.log.warning('mtu', mtu!.warning, { vni, mtu: mtu!.mtu });
       await this.#intent.addSegment(segment);
-      this.plan.segments.push(segment);
       this.mtus.push(mtu!);
       return mtu!;
     });
@@ -303,10 +302,11 @@ export class Overlay {
       const user = taps.find((tap) => vnisOf(segmentsOf(tap)).includes(vni));
       if (user !== undefined)
         refuse(`segment ${vni} is in use by TAP ${inPlace(user.name, user.netns)}; detach that TAP first`);
+      this.mtus.splice(
+        segments.findIndex((segment) => segment.vni === vni),
+        1,
+      );
       await this.#intent.removeSegment(vni);
-      const at = segments.findIndex((segment) => segment.vni === vni);
-      segments.splice(at, 1);
-      this.mtus.splice(at, 1);
     });
   }
 
