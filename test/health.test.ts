@@ -150,6 +150,25 @@ health('a remote without failures for a minute is reachable again', () => {
   assert.equal(reachability.withoutRoute(), []);
 });
 
+health('a remote has a route again only if it had none: a host may be missing behind one', () => {
+  const { log, lines } = logged();
+  const reachability = new Reachability(log);
+  for (let now = 0; now <= 30_000; now += 1000) {
+    reachability.failed('192.0.2.2', 'EHOSTUNREACH', 1, true, now);
+    reachability.route('192.0.2.2', true, now);
+  }
+  assert.equal(lines, [
+    'warning: VTEP 192.0.2.2 is unreachable: no host answers there, or a router has no route to it (EHOSTUNREACH); 3 datagrams to it were lost',
+  ]);
+  reachability.route('192.0.2.2', false, 31_000);
+  assert.is(lines.length, 1);
+  reachability.route('192.0.2.2', true, 32_000);
+  reachability.route('192.0.2.2', true, 33_000);
+  assert.equal(lines.slice(1), [
+    'info: VTEP 192.0.2.2 has a route again; it was unreachable for 32 s, and 31 datagrams to it were lost',
+  ]);
+});
+
 health('while the host itself is cut off, the log does not report each remote', () => {
   const { log, lines } = logged();
   const reachability = new Reachability(log);

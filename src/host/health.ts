@@ -96,7 +96,7 @@ export class Health {
   async #lookForRoutes(addresses: readonly string[]): Promise<void> {
     this.#looking = true;
     for (const address of addresses)
-      if (await this.#hasRoute(address)) this.#reachability.back(address, performance.now(), 'has a route again');
+      this.#reachability.route(address, await this.#hasRoute(address), performance.now());
     this.#looking = false;
   }
 

@@ -16,6 +16,8 @@ interface Peer {
   lost: number;
   code: string;
   reported: boolean;
+  /** Whether a look-up found no route. */
+  lacksRoute: boolean;
 }
 
 export class Reachability {
@@ -44,7 +46,7 @@ export class Reachability {
     let peer = this.#peers.get(address);
     if (peer === undefined) {
       if (this.#peers.size >= MOST) return;
-      peer = { since: now, last: now, lost: 0, code, reported: false };
+      peer = { since: now, last: now, lost: 0, code, reported: false, lacksRoute: false };
       this.#peers.set(address, peer);
     }
     peer.last = now;
@@ -60,9 +62,20 @@ export class Reachability {
     );
   }
 
-  /** A datagram arrived from `address`, or the remote recovered in the way that `text` describes. */
-  back(address: string, now: number, text = 'is reachable again'): void {
-    this.#end(address, now, text);
+  /** A datagram arrived from `address`. */
+  back(address: string, now: number): void {
+    this.#end(address, now, 'is reachable again');
+  }
+
+  /**
+   * Whether a look-up found a route to `address`. One that was there all the time says nothing: a host that does not
+   * answer, or a router without a route, is the reason then.
+   */
+  route(address: string, isThere: boolean, now: number): void {
+    const peer = this.#peers.get(address);
+    if (peer === undefined) return;
+    if (isThere && peer.lacksRoute) this.#end(address, now, 'has a route again');
+    peer.lacksRoute = !isThere;
   }
 
   /** Forgets remotes without recent failures. Call it about once a second. */
