@@ -1,5 +1,6 @@
 /** Runs iproute2's `ip`, in any network namespace and without a shell. */
 import { execFile } from 'node:child_process';
+import { closeSync, openSync } from 'node:fs';
 import { codeOf, HostError, isResourceError } from './error.js';
 
 /** `ip` failed. The message never quotes the output of `ip`, which names neither the flag nor the remedy. */
@@ -87,14 +88,34 @@ export async function ipBatch(commands: readonly (readonly string[])[], netns?: 
     });
 }
 
+/** Descriptors that it takes to start a process: a pair of sockets for each of its streams, and a pipe for errors. */
+const FILES = 8;
+
+/**
+ * Fails as starting a process does without descriptors. Then Node 20 never closes those that it has already opened for it,
+ * so every attempt would leave less.
+ */
+function requireFiles(): void {
+  const files: number[] = [];
+  try {
+    while (files.length < FILES) files.push(openSync('/dev/null', 'r'));
+  } finally {
+    for (const file of files) closeSync(file);
+  }
+}
+
 function start(args: readonly string[], netns: string | undefined, input?: string): Promise<string> {
   const [program, ...rest] = command(args, netns);
   return new Promise((resolve, reject) => {
+    try {
+      requireFiles();
+    } catch (error) {
+      return reject(notStarted(program!, error as Error));
+    }
     const child = execFile(program!, rest, { maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else if (codeOf(error) === 'ENOENT') reject(new HostError(notFound(program!), { cause: error }));
-      else if (isResourceError(error))
-        reject(new IpError(`"${program}" cannot be started: ${error.message}`, codeOf(error), { cause: error }));
+      else if (isResourceError(error)) reject(notStarted(program!, error));
       else {
         const code = REASONS.find(([text]) => text.test(stderr))?.[1] ?? '';
         const line = /Command failed -:(\d+)/.exec(stderr)?.[1];
@@ -123,6 +144,11 @@ export async function ipJson<T>(args: readonly string[], netns?: string): Promis
 function command(args: readonly string[], netns: string | undefined): string[] {
   if (netns === undefined) return ['ip', ...args];
   return netns.startsWith('/') ? ['nsenter', `--net=${netns}`, 'ip', ...args] : ['ip', '-n', netns, ...args];
+}
+
+function notStarted(program: string, cause: Error): IpError {
+  const code = codeOf(cause);
+  return new IpError(`"${program}" cannot be started: ${WORDS[code] ?? cause.message}`, code, { cause });
 }
 
 function notFound(program: string): string {

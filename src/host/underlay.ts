@@ -1,8 +1,8 @@
 /** The underlay between this VTEP and its peers: local addresses, routes, path MTUs. */
 import { networkInterfaces } from 'node:os';
 import { canonicalIp } from '../schema/index.js';
-import { codeOf, HostError } from './error.js';
-import { ip, IpError, ipJson } from './ip.js';
+import { codeOf, HostError, isResourceError } from './error.js';
+import { ip, IpError, ipJson, ipReason } from './ip.js';
 
 /** First port of the range that RFC 7348 recommends for sources (section 5). */
 export const FIRST_SOURCE_PORT = 49_152;
@@ -89,7 +89,7 @@ async function configuredRoute(peer: string, local: string): Promise<Route | und
 
 /**
  * Looks up the route to a peer.
- * @throws NoRouteError if there is no route; HostError if that is not known, because `ip` is missing.
+ * @throws NoRouteError if there is no route; HostError if that is not known, because `ip` is missing or cannot be started.
  */
 export async function pathTo(peer: string, local: string): Promise<Path> {
   let route: Route | undefined;
@@ -97,6 +97,10 @@ export async function pathTo(peer: string, local: string): Promise<Path> {
     [route] = await ipJson<Route>(['route', 'get', peer, 'from', local]);
   } catch (error) {
     if (!(error instanceof IpError)) throw error;
+    if (isResourceError(error))
+      throw new HostError(`the route from ${local} to ${peer} cannot be looked up: ${ipReason(error)}`, {
+        cause: error,
+      });
     throw new NoRouteError(local, peer, { type: DROPPING[error.code], cause: error });
   }
   if (route === undefined) throw new NoRouteError(local, peer);
