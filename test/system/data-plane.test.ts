@@ -1,6 +1,11 @@
 /** The interface of data planes, with each engine: batches, their order, and what remains of a failure. No TAPs. */
+import { spawnSync } from 'node:child_process';
+import { constants, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { createEngine, HostError, settingsOf, type DataPlane } from '../../src/host/index.js';
+import { Taps } from '../../src/host/taps.js';
 import { SEGMENT_DEFAULTS, type Change, type Location } from '../../src/model/index.js';
 import { plan } from '../../src/schema/index.js';
 import { type NeighborListing } from '../../src/vtep/index.js';
@@ -123,6 +128,59 @@ for (const [name, workers] of [
     assert.is(plane.counters().framesRead, 0, 'the counters remain');
   });
 }
+
+/** Opens files in place of TAPs: FIFOs, and for one queue a file that epoll refuses. */
+function placeTaps(fifo: string): { open: (bad?: number) => void; restore: () => void; files: () => number } {
+  const own = Taps.prototype.open;
+  let bad = -1;
+  Taps.prototype.open = function (links) {
+    const pipe = (): number => openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK);
+    const queues = Array.from({ length: 3 }, (_, i) => (i === bad ? openSync('/dev/null', 'r+') : pipe()));
+    const [device, writer] = [links[0]!.name, pipe()];
+    return Promise.resolve([{ fd: queues[0]!, queues, writer, device, adopted: false, dropped: 0, overlaps: [] }]);
+  };
+  return {
+    open: (queue = -1) => (bad = queue),
+    restore: () => (Taps.prototype.open = own),
+    files: () => readdirSync('/proc/self/fd').length,
+  };
+}
+
+for (const bad of [0, 1, 2])
+  planes(`linux with 3 workers: worker ${bad} cannot watch its queue of a TAP; no worker keeps the port`, async () => {
+    const failed: string[] = [];
+    const plane = await start('linux', 3, failed);
+    const directory = mkdtempSync(join(tmpdir(), 'weft-plane-'));
+    const fifo = join(directory, 'fifo');
+    assert.is(spawnSync('mkfifo', [fifo]).status, 0);
+    const taps = placeTaps(fifo);
+    try {
+      await plane.apply([add]);
+      const link = { name: 'x', segments: { vni: VNI }, device: { fd: 5 }, path: '' };
+      const before = taps.files();
+      taps.open(bad);
+      for (let attempt = 0; attempt < 3; attempt++)
+        assert.is(
+          await plane.attach([link]).then(
+            () => 'it was attached',
+            ({ message }: Error) => message,
+          ),
+          'TAP "x" cannot be polled: EPERM',
+        );
+      assert.is(taps.files(), before);
+      assert.equal((await plane.apply([{ do: 'remove-segment', vni: VNI }])).rejected, [], 'no port uses the segment');
+      await plane.apply([add]);
+      taps.open();
+      const [attached] = await plane.attach([link]);
+      await plane.detach([attached!.port]);
+      assert.equal((await plane.apply([{ do: 'remove-segment', vni: VNI }])).rejected, []);
+      assert.is(taps.files(), before);
+      assert.equal(failed, [], 'all workers number their ports alike');
+    } finally {
+      taps.restore();
+      rmSync(directory, { recursive: true });
+    }
+  });
 
 planes('a port in use leaves nothing behind', async () => {
   const first = await start('dgram', 1);

@@ -151,6 +151,7 @@ export class LinuxEngine implements DataPlane {
     this.#requireRunning();
     const opened = await this.#taps.open(links);
     const attached: AttachedLink[] = [];
+    const ports: number[] = [];
     try {
       for (const [i, tap] of opened.entries()) {
         const { device, path: _path, ...plan } = links[i]!;
@@ -160,6 +161,7 @@ export class LinuxEngine implements DataPlane {
         });
         const port = await this.#inOrder<'attach'>(task(0), (given) => {
           this.#taps.add(given, links[i]!, tap);
+          ports.push(given);
           return (worker) => ({ ...task(worker), port: given });
         });
         attached.push(attachedLink(port, tap));
@@ -168,8 +170,9 @@ export class LinuxEngine implements DataPlane {
       this.#receives = true;
       return attached;
     } catch (error) {
-      await this.detach(attached.map(({ port }) => port)).catch(() => undefined);
-      await this.#taps.close(opened.slice(attached.length));
+      // Also the port that only some of the workers could attach.
+      await this.detach(ports).catch(() => undefined);
+      await this.#taps.close(opened.slice(ports.length));
       throw error;
     }
   }

@@ -31,7 +31,7 @@ import { NONE, Sender, type SenderEvents } from './sender.js';
 import { Troubles, type EngineReport } from '../troubles.js';
 import { TapCalls, TapQueue } from './tap-queue.js';
 import { sums } from '../simd.js';
-import { Sockets } from './udp.js';
+import { SocketError, Sockets } from './udp.js';
 
 /** Milliseconds between two runs of the machine's timers. */
 const TICK = 1000;
@@ -355,18 +355,27 @@ export class Loop implements SenderEvents, ErrorEvents {
   }
 
   #attach({ plan, files, port: expected }: Extract<Task, { type: 'attach' }>): number {
+    // The first worker watches the queue before its machine gives a number to the port, in which the others would not
+    // follow. In them the port stays, if they cannot watch theirs, until the control thread detaches it from all.
+    if (expected === undefined) this.#watch(plan.name, files.queue);
     const port = this.#machine.attach(plan);
     if (expected !== undefined && port !== expected) throw new Disagreement(`port ${expected} has number ${port} here`);
-    try {
-      this.#readiness.add(files.queue, this.#fds.length + port, this.#wantedOfTaps());
-    } catch (error) {
-      this.#machine.detach(port);
-      throw error;
-    }
-    while (this.#taps.length < port) this.#taps.push(null);
+    while (this.#taps.length <= port) this.#taps.push(null);
+    if (expected !== undefined) this.#watch(plan.name, files.queue);
+    this.#readiness.change(files.queue, this.#fds.length + port, this.#wantedOfTaps());
     this.#taps[port] = this.#open(files);
     this.#changed();
     return port;
+  }
+
+  /** Begins to watch the queue of a TAP, whose place is not yet known, for nothing. */
+  #watch(name: string, queue: number): void {
+    try {
+      this.#readiness.add(queue, 0, 0);
+    } catch (error) {
+      if (!(error instanceof SocketError)) throw error;
+      throw new RangeError(`TAP "${name}" cannot be polled: ${error.code}`);
+    }
   }
 
   #detach(port: number): void {
