@@ -1,5 +1,14 @@
 /** Requests that add or remove a peer or an endpoint. */
-import { canonicalEndpoint, canonicalIp, knownVni, SchemaError, type Plan, type Request } from '../schema/index.js';
+import {
+  canonicalEndpoint,
+  canonicalIp,
+  knownVni,
+  SchemaError,
+  shareAddresses,
+  subnetText,
+  type Plan,
+  type Request,
+} from '../schema/index.js';
 import { type Entry } from '../state/index.js';
 
 /** A request to add or remove a peer or an endpoint. */
@@ -15,14 +24,31 @@ export type TableEntry = Extract<Entry, { kind: 'peer' | 'endpoint' }>;
  * @throws SchemaError with what is wrong.
  */
 export function tableEntry(plan: Plan, request: TableRequest): TableEntry {
-  const { vni } = request;
+  const { vni, command } = request;
   const vnis = plan.segments.map((segment) => segment.vni);
   if (!vnis.includes(vni)) throw wrong('vni', knownVni(vnis), vni);
-  if (request.command === 'add-peer' || request.command === 'remove-peer')
-    return { kind: 'peer', vni, address: remoteOf(plan, 'address', request.address) };
+  if (command === 'add-peer' || command === 'remove-peer') {
+    const address = remoteOf(plan, 'address', request.address);
+    if (command === 'add-peer') requireOutside(plan, 'address', address);
+    return { kind: 'peer', vni, address };
+  }
   const endpoint = canonicalEndpoint(request, plan.local);
-  if (endpoint.vtep !== undefined) remoteOf(plan, 'vtep', endpoint.vtep);
+  if (endpoint.vtep !== undefined) {
+    remoteOf(plan, 'vtep', endpoint.vtep);
+    if (command === 'add-endpoint') requireOutside(plan, 'vtep', endpoint.vtep);
+  }
   return { kind: 'endpoint', vni, endpoint };
+}
+
+/** A remote in the subnet of a TAP of this namespace would be reached through the TAP: the rule of a configuration, too. */
+function requireOutside({ taps }: Plan, path: string, remote: string): void {
+  for (const { name, fd, netns, address } of taps)
+    if (netns === undefined && fd === undefined && address !== undefined && shareAddresses(address, remote)) {
+      const reason =
+        `${remote} is in ${subnetText(address)}, the subnet of TAP ${name}: the underlay would run through the overlay; ` +
+        'detach that TAP, or move it into a namespace';
+      throw new SchemaError([{ path, reason, given: remote }]);
+    }
 }
 
 function remoteOf({ local }: Plan, path: string, text: string): string {

@@ -1,6 +1,6 @@
 /** The errors of the control socket's API: stable codes, and the form in which they are sent. */
 import { Type, type TSchema } from '@sinclair/typebox';
-import { problemText, show, type Problem } from './problem.js';
+import { expectedText, problemText, show, type Problem } from './problem.js';
 import { type JsonSchema } from './types.js';
 
 /** Each code with its HTTP status and its meaning. Clients rely on codes: only append. */
@@ -64,7 +64,8 @@ export const ERROR_BODY: JsonSchema = schemaOf<{
 
 /** A problem of a request as a field of an error. It repeats no value that may be a key. */
 export function errorField(problem: Problem): ErrorField {
-  const { path, expected, reason, given } = problem;
+  const { path, reason, given } = problem;
+  const expected = expectedText(problem);
   const plain = reason === undefined && expected !== undefined;
   return {
     path,

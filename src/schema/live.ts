@@ -36,7 +36,8 @@ export function planSegment(value: unknown, plan: Plan): SegmentPlan {
     local: plan.local,
     gossip: { networks: plan.gossip?.networks ?? [] },
     segments: [...plan.segments.map(({ vni }) => ({ vni })), segment],
-    taps: [],
+    // Its remotes must not be in the subnet of a TAP of this process's namespace. The VLANs of trunks do not matter.
+    taps: plan.taps.map(({ vlans: _vlans, native: _native, ...tap }) => tap),
   };
   requireConsistent(config, `segments[${plan.segments.length}]`, plan);
   return segmentPlan(segment, plan.local);

@@ -33,8 +33,18 @@ export function problemText(problem: Problem, place: Place = (path) => path, whe
   let text = reason ?? `expected ${expected}, got ${show(given)}`;
   // Values of one flag share its name: "--peer: … (the same as --peer)" is meaningless.
   if (related.length > 0 && place(related[0]!) === place(path)) text = text.replace(/ \([^()]*\{0\}[^()]*\)/, '');
-  text = text.replace(/\{(\d)\}/g, (all, i: string) => (related[Number(i)] === undefined ? all : place(related[+i]!)));
+  text = withNames(text, related, place);
   return where === '' ? text : `${where}: ${text}`;
+}
+
+/** What a problem expects, with the paths that it mentions. */
+export function expectedText({ expected, related = [] }: Problem): string | undefined {
+  return expected === undefined ? undefined : withNames(expected, related, (path) => path);
+}
+
+/** Fills in the names of other values, for which `{0}` and `{1}` stand. */
+function withNames(text: string, related: readonly string[], place: Place): string {
+  return text.replace(/\{(\d)\}/g, (all, i: string) => (related[Number(i)] === undefined ? all : place(related[+i]!)));
 }
 
 /** Most problems in an error: nobody corrects more at once, and a request or a file may have a million. */

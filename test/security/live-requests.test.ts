@@ -122,6 +122,37 @@ requests('JSON that is nested tens of thousands of times: the error says what wa
   }
 });
 
+requests('an error of a segment names no placeholder', async () => {
+  state = planWith(1);
+  const { text, fields } = await refusal('/v1/segments', { vni: 1, peers: [LOCAL, 'fd00::1'] });
+  assert.equal(fields, ['peers[0]', 'peers[1]']);
+  assert.match(text, '"expected":"the address of another VTEP, not local itself"');
+  assert.match(text, '"expected":"an IPv4 address, like local"');
+});
+
+requests('a remote in the subnet of a TAP of this namespace: the underlay would run through the overlay', async () => {
+  state = planWith(1);
+  state.taps.push(planTap({ name: 'here', vni: FIRST, address: '10.77.0.1/24' }, state));
+  state.taps.push(planTap({ name: 'there', netns: 'c1', vni: FIRST, address: '10.78.0.1/24' }, state));
+  const endpoint = { vni: FIRST, ip: '10.0.0.4', mac: '02:00:00:00:00:04' };
+  for (const [target, body, field] of [
+    ['/v1/peers', { vni: FIRST, address: '10.77.0.9' }, 'address'],
+    ['/v1/endpoints', { ...endpoint, vtep: '10.77.0.9' }, 'vtep'],
+    ['/v1/segments', { vni: 7, peers: ['10.78.0.9', '10.77.0.9'] }, 'peers[1]'],
+    [
+      '/v1/segments',
+      { vni: 7, endpoints: [{ ip: '10.0.0.4', mac: endpoint.mac, vtep: '10.77.0.9' }] },
+      'endpoints[0].vtep',
+    ],
+  ] as const) {
+    const { status, fields, message } = await refusal(target, body);
+    assert.equal([status, fields], [400, [field]], message);
+    assert.match(message, 'TAP here');
+  }
+  tableEntry(state, { command: 'add-peer', vni: FIRST, address: '10.78.0.9' });
+  tableEntry(state, { command: 'remove-peer', vni: FIRST, address: '10.77.0.9' });
+});
+
 requests('what is shown of a value is its JSON, up to 80 characters', () => {
   for (const value of [0, -0, 1.5, 'a"b', true, null, [], {}, [1, [2, {}], null], { a: 1, 'b c': [{ d: 'e' }] }])
     assert.is(show(value), JSON.stringify(value));
