@@ -307,6 +307,156 @@ test('tables that share memory behave like Maps, also while they are swept in pa
   );
 });
 
+test('a table of thousands behaves like a Map while its entries move to more or fewer slots', () => {
+  // Each step is done for a range of addresses, so that tables grow from 16 slots to 16,384, and become small again.
+  const kinds = [
+    ...['learn', 'learn', 'learn', 'learn', 'learn', 'refresh', 'static', 'remove', 'remove', 'flush', 'flush all'],
+    ...['part', 'part', 'part', 'sweep', 'wait', 'wait long', 'open', 'read', 'close', 'churn'],
+  ] as const;
+  const range = fc.tuple(fc.nat(8000), fc.oneof(fc.nat(10), fc.nat(300), fc.nat(3000)));
+  const step = fc.tuple(fc.constantFrom(...kinds), range, fc.nat(3));
+  const AGE = 10;
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 10, maxLength: 60, size: 'max' }), fc.integer(), (steps, seed) => {
+      const memory = new FdbMemory();
+      const make = (): Pair => ({
+        table: new Fdb({ capacity: 1 << 16, perDestination: 1 << 16, ageing: AGE * TICK, seed, memory }),
+        model: new Model(1 << 16, 1 << 16, AGE),
+      });
+      let { table, model } = make();
+      let tick = 0;
+      /** A listing in progress, what it has listed, and the addresses that exist since it began. */
+      let listing: { entries: Iterator<fdb.FdbEntry>; listed: Map<string, number>; throughout: Set<number> } | null =
+        null;
+      const gone = (mac: number): void => void listing?.throughout.delete(mac);
+      const expire = (): void => {
+        for (const [one, entry] of model.entries) if (model.aged(entry, tick)) gone(one);
+      };
+      const take = (count: number): void => {
+        for (let i = 0; i < count && listing !== null; i++) {
+          const { done, value } = listing.entries.next();
+          if (done !== true) {
+            listing.listed.set(value.mac, (listing.listed.get(value.mac) ?? 0) + 1);
+            continue;
+          }
+          for (const times of listing.listed.values()) assert.is(times, 1);
+          for (const mac of listing.throughout) assert.is(listing.listed.get(macToText(mac)), 1, macToText(mac));
+          listing = null;
+        }
+      };
+      for (const [kind, [from, length], to] of steps) {
+        const { entries } = model;
+        const now = tick * TICK;
+        const each = (change: (mac: number, known: ReturnType<typeof entries.get>) => void): void => {
+          for (let mac = from + 1; mac <= from + length; mac++) change(mac, entries.get(mac));
+        };
+        if (kind === 'wait' || kind === 'wait long') {
+          tick += kind === 'wait' ? 1 + to : AGE;
+          expire();
+        } else if (kind === 'learn')
+          each((mac, known) => {
+            const outcome = table.learn(at(mac), 0, to, now);
+            if (known?.static) assert.is(outcome, known.destination === to ? fdb.CONFIRMED : fdb.CONTRADICTED);
+            else {
+              const isNew = known === undefined || (known.destination !== to && model.aged(known, tick));
+              assert.is(outcome, isNew ? fdb.LEARNED : known.destination === to ? fdb.REFRESHED : fdb.MOVED);
+              entries.set(mac, { destination: to, static: false, seen: tick });
+            }
+          });
+        else if (kind === 'refresh')
+          each((mac, known) => {
+            assert.is(table.refresh(at(mac), 0, to, now), known?.destination === to);
+            if (known?.destination === to) known.seen = tick;
+          });
+        else if (kind === 'static')
+          each((mac) => {
+            table.setStatic(mac, to);
+            entries.set(mac, { destination: to, static: true, seen: 0 });
+          });
+        else if (kind === 'remove')
+          each((mac) => {
+            assert.is(table.remove(mac), entries.delete(mac));
+            gone(mac);
+          });
+        else if (kind === 'churn')
+          // One address after another, each of which is learned and flushed: more often than an entry can count.
+          for (let i = 0; i < 6000 * to; i++) {
+            if (entries.get(9000)?.static) break;
+            table.learn(at(9000), 0, 9, now);
+            table.flush(9);
+            entries.delete(9000);
+            gone(9000);
+          }
+        else if (kind === 'flush' || kind === 'flush all') {
+          table.flush(...(kind === 'flush' ? [to] : []));
+          for (const [one, entry] of entries)
+            if (!entry.static && (kind === 'flush all' || entry.destination === to)) {
+              entries.delete(one);
+              gone(one);
+            }
+        } else if (kind === 'sweep') {
+          table.sweep(now);
+          for (const [one, entry] of entries) if (model.aged(entry, tick)) entries.delete(one);
+        } else if (kind === 'part') {
+          const work = table.sweepSome(now, 1 + length);
+          assert.ok(work <= length + 20 || work <= 1024 * 10, `${work}`);
+          for (const [one, entry] of entries)
+            if (model.aged(entry, tick) && table.peek(one) === NONE) entries.delete(one);
+        } else if (kind === 'open') {
+          const throughout = new Set([...entries].filter(([, one]) => !model.aged(one, tick)).map(([mac]) => mac));
+          listing = { entries: table.entries(now), listed: new Map(), throughout };
+        } else if (kind === 'read') take(1 + length);
+        else {
+          table.close();
+          ({ table, model } = make());
+          listing = null;
+        }
+        assert.is(table.size, model.entries.size);
+        for (let i = 0; i <= 3; i++) assert.is(memory.behind(i), model.learned(i));
+        for (const mac of [from, from + length, 9000]) {
+          const known = model.entries.get(mac);
+          assert.is(table.peek(mac), known?.destination ?? NONE);
+          assert.is(
+            table.locate(mac, tick * TICK),
+            known === undefined || model.aged(known, tick) ? NONE : known.destination,
+          );
+        }
+      }
+      take(Number.POSITIVE_INFINITY);
+      assert.equal(
+        [...table.entries(tick * TICK)].map(({ mac, destination, age }) => `${mac} ${destination} ${age}`).sort(),
+        [...model.entries]
+          .filter(([, entry]) => !model.aged(entry, tick))
+          .map(([mac, one]) => `${macToText(mac)} ${one.destination} ${one.static ? 0 : (tick - one.seen) * TICK}`)
+          .sort(),
+      );
+      for (const [mac, { destination }] of model.entries) assert.is(table.peek(mac), destination);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+test('an addition to a full table moves some entries, and later calls the others', () => {
+  const table = new Fdb({ capacity: 1 << 20, perDestination: 1 << 20 });
+  let mac = 1;
+  // The table doubles from 65,536 slots.
+  while (table.size < 57_000) table.learn(at(mac++), 0, 1, 0);
+  while (table.sweepSome(0, 1000) > 0);
+  let added = 0;
+  while (table.sweepSome(0, 1) === 0) {
+    table.learn(at(mac++), 0, 1, 0);
+    if (++added > 20_000) break;
+  }
+  let [parts, work] = [0, 0];
+  for (let one = 1; one > 0; parts++) {
+    one = table.sweepSome(0, 1000);
+    assert.ok(one <= 1000 + 20, `${one}`);
+    work += one;
+  }
+  assert.ok(added < 20_000 && parts > 300 && work > 57_000 * 5, `${added} added, ${parts} parts, ${work} slots`);
+  for (let i = 1; i < mac; i++) assert.is(table.peek(i), 1);
+});
+
 test('a flush removes at once what was learned before it, however often', () => {
   const table = new Fdb({ ageing: 10_000 });
   table.learn(at(1), 0, 1, 0);

@@ -1,5 +1,8 @@
 import { getI32, getU16 } from '../wire/index.js';
+import { listEntries } from './listing.js';
 import { FdbMemory } from './memory.js';
+import { Move } from './move.js';
+import type { FdbOptions } from './options.js';
 import { CONFIRMED, CONTRADICTED, FULL, INVALID, LEARNED, MOVED, NONE, QUOTA, REFRESHED } from './outcome.js';
 import {
   DESTINATION,
@@ -22,29 +25,21 @@ import {
   ticks,
   USED,
   type FdbEntry,
+  type Slots,
 } from './slot.js';
-
-export interface FdbOptions {
-  /** Maximum number of learned entries; static ones do not count. Default 65,536. */
-  capacity?: number;
-  /**
-   * Maximum number of learned entries behind one destination. It keeps a flood of source addresses from one port or
-   * remote from filling the table. Default: half the capacity.
-   */
-  perDestination?: number;
-  /** Milliseconds after which a learned entry that was not refreshed expires; 0 for never. Default 300,000, as in Linux. */
-  ageing?: number;
-  /** An integer; if outsiders cannot guess it, they cannot choose addresses that collide in the hash table. Default 0. */
-  seed?: number;
-  /** Memory that the table shares with others. Default: its own. */
-  memory?: FdbMemory;
-}
 
 const SMALLEST = 16;
 /** What the removal of an entry counts for `sweepSome`, in slots: it takes as long. */
 const REMOVAL = 16;
-/** Most slots of a table whose listing is a copy. */
-const COPIED = 1 << 16;
+/**
+ * What an addition does of a move, as `Move.advance` counts. Some 28 entries move for each one that is added, so a move has
+ * ended before another one must begin.
+ */
+const STEP = 256;
+/** Most slots that are left in one call: it takes some 20 us. */
+const AT_ONCE = 1024;
+/** The most times that a table becomes smaller in one move, so that it has room for what is added meanwhile. */
+const SHRINKING = 16;
 
 export class Fdb {
   // What a look-up reads comes first, so that it is in one cache line or two.
@@ -54,6 +49,8 @@ export class Fdb {
   readonly #seed: number;
   /** Entries that `flush` removed and that still use a slot. */
   #stale = 0;
+  /** The slots that the entries are moving out of; `null` if all are in `#words`. */
+  #move: Move | null = null;
   readonly #ageTicks: number;
   /** By destination, the last era in which a learned entry was flushed; `null` if no such entry uses a slot. */
   #flushed: Map<number, number> | null = null;
@@ -165,7 +162,7 @@ export class Fdb {
       }
       const isAged = this.#isAged(at, tick);
       if (this.behind(destination) >= this.perDestination) return QUOTA;
-      this.#move(at, destination, tick);
+      this.#relocate(at, destination, tick);
       this.movedFrom = known;
       return isAged ? LEARNED : MOVED;
     }
@@ -193,7 +190,7 @@ export class Fdb {
     }
     if ((word & STATIC) !== 0 || ((seen - words[at + SEEN]!) | 0) < 0) return;
     if (words[at + DESTINATION] === destination) words[at + SEEN] = seen;
-    else if (this.behind(destination) < this.perDestination) this.#move(at, destination, seen);
+    else if (this.behind(destination) < this.perDestination) this.#relocate(at, destination, seen);
   }
 
   /** The destination of a MAC address, a number of 48 bits, whatever its age, or `NONE`. */
@@ -234,7 +231,10 @@ export class Fdb {
     }
     const count = this.behind(destination);
     if (count === 0) return;
-    if (this.#era === LAST_ERA) this.#resize(this.#mask + 1); // takes time by the slot, once in 16,383 flushes
+    if (this.#era === LAST_ERA) {
+      const isHalfFull = (this.size + this.#stale) * 2 > this.#mask + 1;
+      this.#rebuild((this.#mask + 1) * (isHalfFull ? 2 : 1)); // the eras start again
+    }
     (this.#flushed ??= new Map()).set(destination, this.#era++);
     this.#stale += count;
     this.#learned -= count;
@@ -256,7 +256,9 @@ export class Fdb {
    */
   sweepSome(now: number, most: number): number {
     const tick = ticks(now);
-    if (this.#cursor === 0 && this.#stale === 0 && !this.#isDue(tick)) return this.#shrink();
+    const moved = this.#move === null ? 0 : this.#advance(most);
+    if (this.#move !== null || (moved > 0 && moved >= most)) return moved;
+    if (this.#cursor === 0 && this.#stale === 0 && !this.#isDue(tick)) return moved + this.#shrink();
     const words = this.#words;
     const base = this.#base;
     const limit = this.#ageTicks;
@@ -265,7 +267,7 @@ export class Fdb {
     if (this.#cursor === 0) this.#anySwept = false;
     const anyStale = this.#stale !== 0;
     let greatest = 0; // age of the learned entries that stay
-    let done = 0;
+    let done = moved;
     while (at < end && done < most) {
       done++;
       // Most entries stay. A branch by what is in a slot would be predicted wrongly as often as not: 2 ns a slot.
@@ -284,7 +286,7 @@ export class Fdb {
     else {
       this.#cursor = 0;
       this.#oldest = this.#oldestSwept;
-      this.#shrink();
+      done += this.#shrink();
     }
     return done;
   }
@@ -293,7 +295,9 @@ export class Fdb {
   close(): void {
     for (const [destination, count] of this.#behind) this.#memory.count(destination, -count);
     this.#behind.clear();
-    this.#memory.give({ words: this.#words, base: this.#base }, this.#mask + 1);
+    if (this.#move !== null) this.#memory.give(this.#move.from);
+    this.#move = null;
+    this.#memory.give(this.#slots);
     this.#words = new Int32Array(SMALLEST * STRIDE);
     this.#base = 0;
     this.#mask = SMALLEST - 1;
@@ -305,40 +309,26 @@ export class Fdb {
    * The entries that have not expired, in unspecified order. The table may change during the iteration. An entry that
    * exists throughout is listed exactly once; an entry that is added or removed meanwhile may be missing.
    */
-  *entries(now: number): Generator<FdbEntry> {
+  entries(now: number): Generator<FdbEntry> {
     const tick = ticks(now);
-    const count = this.#mask + 1;
-    // A copy, or an array that stays as it is when the table grows: other tables may use the slots that this one leaves.
-    const words = count <= COPIED ? this.#words.slice(this.#base, this.#base + count * STRIDE) : this.#words;
-    let flushed = this.#stale === 0 ? null : new Map(this.#flushed);
-    // A removal moves later entries of the same run of used slots to earlier slots of that run. The iteration therefore
-    // reads a whole run before it yields. It begins after a free slot, because a run may wrap around the end of the table.
-    let before = 0;
-    while (words[before + HIGH] !== 0) before += STRIDE;
-    const run: FdbEntry[] = [];
-    for (let i = STRIDE; i <= words.length; i += STRIDE) {
-      const at = (before + i) & (words.length - 1);
-      const word = words[at + HIGH]!;
-      if (
-        word !== 0 &&
-        ((word & STATIC) !== 0 ||
-          (((tick - words[at + SEEN]!) | 0) <= this.#ageTicks && !isFlushed(flushed, words, at)))
-      )
-        run.push(entryAt(words, at, tick));
-      if (word !== 0 && i < words.length) continue;
-      for (let k = 0; k < run.length; k++) yield run[k]!; // faster than yield*
-      if (words === this.#words) flushed = this.#flushed;
-      run.length = 0;
-    }
+    const former = this.#move === null ? null : this.#move.from;
+    return listEntries(this.#slots, former, this.#seed, (low, high) => this.#entry(low, high, tick));
   }
 
   /** The entry of a MAC address, a number of 48 bits, or `null`. */
   entry(mac: number, now: number): FdbEntry | null {
+    return this.#entry(mac | 0, highOf(mac), ticks(now));
+  }
+
+  #entry(low: number, high: number, tick: number): FdbEntry | null {
     const words = this.#words;
-    const at = this.#find(mac | 0, highOf(mac));
+    const at = this.#find(low, high);
     const word = words[at + HIGH]!;
-    if (word === 0 || ((word & STATIC) === 0 && this.#isGone(at, ticks(now)))) return null;
-    return entryAt(words, at, ticks(now));
+    return word === 0 || ((word & STATIC) === 0 && this.#isGone(at, tick)) ? null : entryAt(words, at, tick);
+  }
+
+  get #slots(): Slots {
+    return { words: this.#words, base: this.#base, count: this.#mask + 1 };
   }
 
   /** The slot of an address, or the free slot for it. */
@@ -350,9 +340,17 @@ export class Fdb {
     for (;;) {
       const at = base + slot * STRIDE;
       const word = words[at + HIGH]!;
-      if (word === 0 || (words[at + LOW] === low && (word & 0xffff) === high)) return at;
+      if (word === 0) return this.#move === null ? at : this.#fetch(low, high, at);
+      if (words[at + LOW] === low && (word & 0xffff) === high) return at;
       slot = (slot + 1) & mask;
     }
+  }
+
+  /** Moves the entry of an address, if it has one in the former slots, to a free slot, and returns that. */
+  #fetch(low: number, high: number, free: number): number {
+    this.#move!.fetch(low, high, free, this.#flushed);
+    this.#forgetStale(this.#move!.takeDropped());
+    return free;
   }
 
   #isAged(at: number, tick: number): boolean {
@@ -391,7 +389,7 @@ export class Fdb {
   }
 
   /** Moves a learned entry to another destination. */
-  #move(at: number, destination: number, seen: number): void {
+  #relocate(at: number, destination: number, seen: number): void {
     const words = this.#words;
     this.#count(words[at + DESTINATION]!, -1);
     this.#count(destination, 1);
@@ -404,38 +402,45 @@ export class Fdb {
   #write(at: number, low: number, high: number, destination: number, seen: number): void {
     const isFree = this.#words[at + HIGH] === 0;
     if (isFree && this.size + this.#stale > this.#memory.room(this.#mask + 1)) {
-      this.#resize((this.#mask + 1) * 2);
+      this.#rebuild((this.#mask + 1) * 2);
       at = this.#find(low, high & 0xffff);
     }
     const words = this.#words;
     words[at + LOW] = low;
-    words[at + HIGH] = high | (this.#era << ERA_SHIFT); // the era after `#resize`
+    words[at + HIGH] = high | (this.#era << ERA_SHIFT); // the era after `#rebuild`
     words[at + DESTINATION] = destination;
     words[at + SEEN] = seen;
+    if (isFree && this.#move !== null) this.#advance(STEP);
   }
 
-  /** Copies the entries to a region of `count` slots, without those that `flush` removed. The eras start again. */
-  #resize(count: number): void {
-    const [before, from, slots] = [this.#words, this.#base, this.#mask + 1];
+  /**
+   * Begins to move the entries to `count` other slots. Each addition and each `sweepSome` moves some, and each look-up what
+   * it finds. An entry is in the former slots or in the current ones; other methods read only these.
+   * @returns as how many slots the work counts.
+   */
+  #rebuild(count: number): number {
+    if (this.#move !== null) this.#advance(Number.POSITIVE_INFINITY);
+    const from = this.#slots;
     const { words, base } = this.#memory.take(count);
-    const flushed = this.#stale === 0 ? null : this.#flushed;
     this.#words = words;
     this.#base = base;
     this.#mask = count - 1;
-    for (let at = from; at < from + slots * STRIDE; at += STRIDE) {
-      const word = before[at + HIGH]!;
-      if (word === 0 || isFlushed(flushed, before, at)) continue;
-      const to = this.#find(before[at + LOW]!, word & 0xffff);
-      words[to + LOW] = before[at + LOW]!;
-      words[to + HIGH] = word & KEPT;
-      words[to + DESTINATION] = before[at + DESTINATION]!;
-      words[to + SEEN] = before[at + SEEN]!;
-    }
-    this.#memory.give({ words: before, base: from }, slots);
-    this.#stale = 0;
+    this.#move = new Move(from, this.#slots, this.#seed, this.#stale === 0 ? null : this.#flushed);
     this.#flushed = null;
     this.#era = 0;
     this.#cursor = 0; // the round of `sweepSome` starts again
+    return from.count <= AT_ONCE ? this.#advance(Number.POSITIVE_INFINITY) : 1;
+  }
+
+  #advance(most: number): number {
+    const move = this.#move!;
+    const done = move.advance(most, this.#flushed);
+    this.#forgetStale(move.takeDropped());
+    if (move.isDone) {
+      this.#move = null;
+      this.#memory.give(move.from);
+    }
+    return done;
   }
 
   /** Stops counting the entry in a used slot. */
@@ -445,7 +450,13 @@ export class Fdb {
     else if (!this.#isStale(at)) {
       this.#learned--;
       this.#count(words[at + DESTINATION]!, -1);
-    } else if (--this.#stale === 0) this.#flushed = null; // a new one next time, because a listing may have this one
+    } else this.#forgetStale(1);
+  }
+
+  /** Entries that `flush` removed leave their slots. */
+  #forgetStale(count: number): void {
+    this.#stale -= count;
+    if (this.#stale === 0) this.#flushed = null;
   }
 
   /** Empties a slot and moves the entries that probed past it, so that no tombstones are needed. */
@@ -470,14 +481,12 @@ export class Fdb {
     words.fill(0, base + free * STRIDE, base + (free + 1) * STRIDE);
   }
 
-  /** Moves few entries out of a large table. Returns the number of slots that it looked at. */
+  /** Begins to move few entries out of a large table. Returns as how many slots the work counts. */
   #shrink(): number {
     const slots = this.#mask + 1;
     let count = slots;
-    while (count > SMALLEST && this.size * 8 < count) count /= 2;
-    if (count === slots) return 0;
-    this.#resize(count);
-    return slots;
+    while (count > SMALLEST && count * SHRINKING > slots && this.size * 8 < count) count /= 2;
+    return count === slots ? 0 : this.#rebuild(count);
   }
 
   #count(destination: number, change: number): void {

@@ -10,8 +10,9 @@
  */
 import { parseMac, setMac } from '../address/index.js';
 
-export { Fdb, type FdbOptions } from './fdb.js';
+export { Fdb } from './fdb.js';
 export { FdbMemory } from './memory.js';
+export type { FdbOptions } from './options.js';
 export { CONFIRMED, CONTRADICTED, FULL, INVALID, LEARNED, MOVED, NONE, QUOTA, REFRESHED } from './outcome.js';
 export { TICK, type FdbEntry } from './slot.js';
 

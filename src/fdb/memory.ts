@@ -1,10 +1,7 @@
-import { STRIDE } from './slot.js';
+import { STRIDE, type Slots } from './slot.js';
 
-/** Slots of one table in a `FdbMemory`: `count` of them, from the word `base` on. All words are 0. */
-export interface Region {
-  readonly words: Int32Array;
-  readonly base: number;
-}
+/** Slots of no table, whose words are all 0. */
+type Region = Omit<Slots, 'count'>;
 
 /** Slots of the smallest and of the largest region that shares an array with others: powers of two. */
 const SMALLEST = 16;
@@ -50,7 +47,7 @@ export class FdbMemory {
     return this.#slots <= CACHED ? count - (count >> 2) : count - (count >> 3);
   }
 
-  /** A region of `count` slots, a power of two of at least 16. */
+  /** `count` slots, a power of two of at least 16. All of them are free. */
   take(count: number): Region {
     this.#slots += count;
     if (count > SHARED) return { words: new Int32Array(count * STRIDE), base: 0 };
@@ -73,8 +70,8 @@ export class FdbMemory {
     return region;
   }
 
-  /** Takes back a region that `take` returned. */
-  give({ words, base }: Region, count: number): void {
+  /** Takes back what `take` returned. */
+  give({ words, base, count }: Slots): void {
     this.#slots -= count;
     if (count > SHARED) return;
     words.fill(0, base, base + count * STRIDE);

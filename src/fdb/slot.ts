@@ -23,6 +23,13 @@ export const GROUP = 0x0100;
 /** Resolution of ages, in milliseconds. */
 export const TICK = 64;
 
+/** The slots of a table: `count` of them, a power of two, from the word `base` on. */
+export interface Slots {
+  readonly words: Int32Array;
+  readonly base: number;
+  readonly count: number;
+}
+
 /** One entry of a listing. */
 export interface FdbEntry {
   mac: string;
