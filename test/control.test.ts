@@ -66,6 +66,43 @@ test('a list is one JSON array, a long one in chunks with an entry on each line'
   }
 });
 
+test('a value with a long list in it is the JSON of the whole, formatted in parts between which other work runs', async () => {
+  const texts = ['', '"', ']', ',', '\u009b31m', '}'];
+  let turn = 0;
+  const formatted = new Map<number, number>();
+  const entry = (i: number): object => ({
+    toJSON: () => {
+      formatted.set(turn, (formatted.get(turn) ?? 0) + 1);
+      return { vni: i, name: texts[i % texts.length], counts: { a: i, b: [1, [2]] } };
+    },
+  });
+  const valueOf = (count: number): object => ({
+    vtep: { total: 1, segments: Array.from({ length: count }, (_, i) => entry(i)), after: 2 },
+    ...{ none: undefined, nothing: null, empty: {}, list: [1, 2], when: new Date(0) },
+  });
+  await serve(async () => valueOf(SIZES[asked++]!));
+  const SIZES = [0, 1, 16, 17, 48, 5000];
+  let asked = 0;
+  for (const count of SIZES) {
+    formatted.clear();
+    let running = true;
+    const next = (): void => {
+      turn++;
+      if (running) setImmediate(next);
+    };
+    setImmediate(next);
+    const { headers, text, complete } = await call(path, 'GET', '/v1/counters');
+    running = false;
+    const most = Math.max(0, ...formatted.values());
+    assert.ok(complete);
+    assert.equal(JSON.parse(text), JSON.parse(JSON.stringify(valueOf(count))));
+    assert.is(text.trimEnd().split('\n').length, 1);
+    assert.not.match(text, /\u009b/);
+    assert.is(headers['transfer-encoding'], count === 5000 ? 'chunked' : undefined);
+    assert.ok(most <= 500, `${most} entries in one turn`); // parts of 16,384 characters
+  }
+});
+
 test('texts that look like the end of an entry stay whole', async () => {
   const odd = ['},{', '"},{"', '},{"a', '\\', '\\"},{"a":1', '],[', ',\n', '\u2028', '\u001b[2J', '\ud800'];
   const entries = odd.flatMap((text) => [{ text }, { [`k${text}`]: text, more: [{ text }, { text }] }, { last: text }]);

@@ -46,7 +46,7 @@ test('counts are added up, by segment and by reason', () => {
     return vtep;
   };
   const sum = namedCounters(gatherCounts([machine(1), machine(2), machine(4)].map((vtep) => vtep.counts())));
-  assert.equal(sum, machine(7).counters());
+  assert.equal(JSON.parse(JSON.stringify(sum)), JSON.parse(JSON.stringify(machine(7).counters())));
   assert.equal([sum.drops['frame-truncated'], sum.segments[1]!.drops['frame-truncated']], [7, 7]);
 });
 

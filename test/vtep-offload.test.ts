@@ -169,7 +169,7 @@ test('merged datagrams are counted as single ones', () => {
       for (const datagram of datagrams)
         each.vtep.receiveDatagram(C2.host, datagram, 0, datagram.length, 0, outer, each.sink);
       once.vtep.receiveDatagram(C2.host, heads, HEADROOM, heads.length, 0, outer, once.sink, segments.length, wire);
-      assert.equal(once.vtep.counters(), each.vtep.counters(), `to ${to}, outer ECN ${outer}`);
+      assert.equal(once.vtep.counts(), each.vtep.counts(), `to ${to}, outer ECN ${outer}`);
       assert.is(each.out.length, once.out.length * segments.length);
       for (const [i, { octets }] of once.out.entries())
         assert.is(hex(octets), hex(each.out[i]!.octets.subarray(0, octets.length)));

@@ -18,10 +18,13 @@ import {
   type Method,
   type Request,
 } from '../schema/index.js';
-import { EventText, ListText, text, type Failure } from './control-text.js';
+import { EventText, ListText, text, valueText, type Failure } from './control-text.js';
 import { codeOf, HostError, RequestError } from './error.js';
 import { isPages, pagesOf, type Page } from './pages.js';
 import { version } from './version.js';
+
+/** Characters in a part of a value. */
+const PART = 1 << 14;
 
 /** A request, and the response to it. */
 export interface Exchange {
@@ -206,7 +209,7 @@ export class Client {
       const { kind } = COMMANDS[command];
       const type = { 'Content-Type': kind === 'events' ? EVENTS_TYPE : JSON_TYPE };
       if (request.method === 'HEAD') await this.#send(exchange, 200, type);
-      else if (kind === 'value') await this.#send(exchange, 200, type, `${text(await this.#result(asked))}\n`);
+      else if (kind === 'value') await this.#sendValue(exchange, type, await this.#result(asked));
       else await this.#stream(exchange, type, pagesIn(await this.#result(asked)), kind);
     } catch (error) {
       if (response.headersSent) return this.destroy();
@@ -289,6 +292,24 @@ export class Client {
     }
     this.socket.end();
     this.destroy();
+  }
+
+  /** Sends a value, in parts if its text is long. */
+  async #sendValue(exchange: Exchange, type: Record<string, string>, value: unknown): Promise<void> {
+    const { response } = exchange;
+    let part = '';
+    for (const piece of valueText(value)) {
+      if (part.length > PART) {
+        if (!response.headersSent) response.writeHead(200, { ...type, ...COMMON });
+        if (!(await this.#write(response, part))) return;
+        part = '';
+        await this.#turns.next();
+      }
+      part += piece;
+    }
+    if (!response.headersSent) return this.#send(exchange, 200, type, `${part}\n`);
+    response.end(`${part}\n`);
+    await this.#finish(response);
   }
 
   /** Writes the pages of a list or of a stream of events. */

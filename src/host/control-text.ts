@@ -61,6 +61,35 @@ export class EventText {
   }
 }
 
+/** Entries in a piece of a list within a value, each of which may have dozens of fields. */
+const PIECE = 16;
+
+/** The text of a value, in pieces if there are long lists in it: a counter of each of 4000 networks takes 100 ms. */
+export function* valueText(value: unknown): Generator<string, undefined> {
+  if (!isLong(value)) yield text(value);
+  else if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i += PIECE)
+      yield (i === 0 ? '[' : ',') + text(value.slice(i, i + PIECE)).slice(1, -1);
+    yield ']';
+  } else {
+    let before = '{';
+    for (const [key, field] of Object.entries(value as object)) {
+      if (field === undefined) continue;
+      yield `${before}${text(key)}:`;
+      yield* valueText(field);
+      before = ',';
+    }
+    yield '}';
+  }
+  return undefined;
+}
+
+/** Whether a value is an object with a long list in it, or a long list. Lists in lists count as short. */
+function isLong(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null || 'toJSON' in value) return false;
+  return Array.isArray(value) ? value.length > PIECE : Object.values(value).some(isLong);
+}
+
 /** JSON without a character that a terminal would obey. */
 export function text(value: unknown): string {
   return printable(JSON.stringify(value) ?? 'null');
