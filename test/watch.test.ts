@@ -102,10 +102,10 @@ const MAC1 = '020000000001';
 const MAC2 = '020000000002';
 const arpOf = (mac: string, ip = '0a000005'): string =>
   `ffffffffffff${mac}0806000108000604000 1${mac}${ip}000000000000 0a000009`.replace(/ /g, '');
-/** A neighbor advertisement of fe80::5 to all nodes (RFC 4861, section 4.4). */
+/** A neighbor advertisement of fe80::5 to all nodes (RFC 4861, section 4.4). The checksum is scapy's. */
 const naOf = (mac: string): string =>
   `333300000001${mac}86dd6000000000183afffe80000000000000000000000000000` +
-  `5ff02000000000000000000000000000188000000 20000000fe800000000000000000000000000005`.replace(/ /g, '');
+  `5ff0200000000000000000000000000018800 5b9d 20000000fe800000000000000000000000000005`.replace(/ /g, '');
 
 watch('two ports that claim one address in turn are reported, with the source of the last claim', () => {
   assert.equal(noticed([[0, arpOf(MAC1)]]), []);

@@ -3,5 +3,6 @@ export * from './mac.js';
 export * from './derived-mac.js';
 export * from './ipv4.js';
 export * from './ipv6.js';
+export * from './ip.js';
 export * from './prefix.js';
 export * from './pseudo.js';

@@ -26,7 +26,7 @@
  * redirect, and then the destination's address in redirect. All messages of neighbor discovery end with options. Errors
  * quote the packet that caused them.
  */
-import { type Addresses, formatIpv6, parseIpv6, pseudoHeaderSum } from '../address/index.js';
+import { type Addresses, formatIpv6, IPV6_LENGTH, parseIpv6, pseudoHeaderSum } from '../address/index.js';
 import { NEXT_ICMPV6 } from '../ipv6/index.js';
 import {
   finish,
@@ -43,7 +43,14 @@ import {
   WireError,
   type WireProblem,
 } from '../wire/index.js';
-import { optionsLength, readOptions, writeOptions, type Option } from './options.js';
+import {
+  OPTION_TARGET_LINK_LAYER_ADDRESS,
+  optionsLength,
+  readOptions,
+  writeLinkLayerAddress,
+  writeOptions,
+  type Option,
+} from './options.js';
 
 // Offsets from the header's start.
 const TYPE = 0;
@@ -299,6 +306,26 @@ export function setSequence(bytes: Uint8Array, offset: number, sequence: number)
 
 export function setMtu(bytes: Uint8Array, offset: number, mtu: number): void {
   setU32(bytes, offset + MTU, mtu);
+}
+
+/**
+ * Writes a neighbor advertisement with the override flag and the target's link-layer address, and returns its end. Its
+ * checksum is 0: see {@link fillChecksum}. Does not allocate.
+ * @param solicited Whether it answers a solicitation from an address.
+ * @param target Start of the target's address in `from`.
+ */
+export function writeAdvertisement(
+  bytes: Uint8Array,
+  offset: number,
+  solicited: boolean,
+  from: Uint8Array,
+  target: number,
+  mac: number,
+): number {
+  setU32(bytes, offset, NEIGHBOR_ADVERTISEMENT << 24);
+  setU32(bytes, offset + FLAGS, ((solicited ? SOLICITED : 0) | OVERRIDE) << 24);
+  for (let i = 0; i < IPV6_LENGTH; i++) bytes[offset + TARGET + i] = from[target + i]!;
+  return writeLinkLayerAddress(bytes, offset + NEIGHBOR_LENGTH, OPTION_TARGET_LINK_LAYER_ADDRESS, mac);
 }
 
 /**

@@ -27,7 +27,16 @@
  *     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
  *     |            The redirected packet, as much as fits             |
  */
-import { formatIpv6, formatMac, IPV6_LENGTH, MAC_LENGTH, parseIpv6, parseMac, setMac } from '../address/index.js';
+import {
+  formatIpv6,
+  formatMac,
+  getMac,
+  IPV6_LENGTH,
+  MAC_LENGTH,
+  parseIpv6,
+  parseMac,
+  setMac,
+} from '../address/index.js';
 import { getU16, getU32, setU16, setU32, uint } from '../wire/index.js';
 
 // Offsets from an option's start.
@@ -59,6 +68,9 @@ export const OPTION_TARGET_LINK_LAYER_ADDRESS = 2;
 export const OPTION_PREFIX_INFORMATION = 3;
 export const OPTION_REDIRECTED_HEADER = 4;
 export const OPTION_MTU = 5;
+
+/** Length in bytes of a link-layer address option with an Ethernet address. */
+export const LINK_LAYER_ADDRESS_LENGTH = DATA + MAC_LENGTH;
 
 /** One option, byte for byte. {@link decodeOption} reads its fields. */
 export interface Option {
@@ -197,6 +209,23 @@ export function findOption(bytes: Uint8Array, offset: number, end: number, type:
     at += length;
   }
   return -1;
+}
+
+/**
+ * The Ethernet address in the first link-layer address option of a type in `bytes[offset, end)`, 48 bits; -1 if there is
+ * none, or if it has another length. Neither throws nor allocates.
+ */
+export function getLinkLayerAddress(bytes: Uint8Array, offset: number, end: number, type: number): number {
+  const at = findOption(bytes, offset, end, type);
+  return at < 0 || bytes[at + LENGTH]! * UNIT !== LINK_LAYER_ADDRESS_LENGTH ? -1 : getMac(bytes, at + DATA);
+}
+
+/** Writes a link-layer address option with an Ethernet address, 48 bits, and returns its end. */
+export function writeLinkLayerAddress(bytes: Uint8Array, offset: number, type: number, mac: number): number {
+  bytes[offset + TYPE] = type;
+  bytes[offset + LENGTH] = LINK_LAYER_ADDRESS_LENGTH / UNIT;
+  setMac(bytes, offset + DATA, mac);
+  return offset + LINK_LAYER_ADDRESS_LENGTH;
 }
 
 /** Whether no option in `bytes[offset, end)` is malformed. A receiver discards the message otherwise (RFC 4861, 4.6). */

@@ -66,6 +66,10 @@ const EXTENSION_MIN_LENGTH = 8;
 
 /** Length of the fixed header in bytes. */
 export const HEADER_LENGTH = 40;
+/** Offset of the source, 16 octets. */
+export const SOURCE_OFFSET = SOURCE;
+/** Offset of the destination, 16 octets. */
+export const DESTINATION_OFFSET = DESTINATION;
 /** The highest payload length of a packet that is no jumbogram. */
 export const MAX_PAYLOAD_LENGTH = 0xffff;
 /** The hop limit that `encode` takes when absent. */
@@ -300,6 +304,20 @@ export function setSource(bytes: Uint8Array, offset: number, address: Uint8Array
 /** Sets the destination, 16 octets. */
 export function setDestination(bytes: Uint8Array, offset: number, address: Uint8Array): void {
   for (let i = 0; i < IPV6_LENGTH; i++) bytes[offset + DESTINATION + i] = address[i]!;
+}
+
+/** Writes everything in front of the addresses, with traffic class and flow label 0. Does not allocate. */
+export function writeHeader(
+  bytes: Uint8Array,
+  offset: number,
+  nextHeader: number,
+  hopLimit: number,
+  payloadLength: number,
+): void {
+  setU32(bytes, offset + VERSION_CLASS_LABEL, 0x6000_0000);
+  setU16(bytes, offset + PAYLOAD_LENGTH, payloadLength);
+  bytes[offset + NEXT_HEADER] = nextHeader;
+  bytes[offset + HOP_LIMIT] = hopLimit;
 }
 
 /**

@@ -14,8 +14,8 @@ const ETHERNET = ethernet.HEADER_LENGTH;
 /** Offsets of the source address in the IP headers, for callers that take addresses as octets. */
 export const SOURCE4 = 12;
 export const DESTINATION4 = 16;
-export const SOURCE6 = 8;
-export const DESTINATION6 = 24;
+export const SOURCE6 = ipv6.SOURCE_OFFSET;
+export const DESTINATION6 = ipv6.DESTINATION_OFFSET;
 
 /**
  * The code point of errors: the precedence internetwork control, and the type of service of the packet (RFC 1812, section

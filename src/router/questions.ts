@@ -1,5 +1,5 @@
 /** ARP and neighbor discovery as a router sees it: questions for its gateways, and answers to its own questions. */
-import { formatIpv6, getMac } from '../address/index.js';
+import { formatIpv6 } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import * as icmpv6 from '../icmpv6/index.js';
@@ -15,8 +15,6 @@ const ETHERNET = ethernet.HEADER_LENGTH;
 const ALL_NODES = 'ff02::1';
 /** The group MAC address of {@link ALL_NODES} (RFC 2464, section 7). */
 const ALL_NODES_MAC = 0x3333_0000_0001;
-/** Offset of the address in a link-layer address option. */
-const OPTION_ADDRESS = 2;
 
 /** Scratch addresses. */
 const words = new Int32Array(4);
@@ -154,8 +152,8 @@ function takeAdvertisement(
   readWords(words, bytes, at + icmpv6.TARGET_OFFSET, IPV6_LENGTH);
   const entry = context.neighbors.find(context.segment.vni, words);
   const options = at + icmpv6.NEIGHBOR_LENGTH;
-  const option = icmpv6.findOption(bytes, options, stop, icmpv6.OPTION_TARGET_LINK_LAYER_ADDRESS);
-  const mac = option < 0 ? ethernet.getSource(bytes, offset) : getMac(bytes, option + OPTION_ADDRESS);
+  const given = icmpv6.getLinkLayerAddress(bytes, options, stop, icmpv6.OPTION_TARGET_LINK_LAYER_ADDRESS);
+  const mac = given < 0 ? ethernet.getSource(bytes, offset) : given;
   if (toUs) {
     // Without the override flag, another address than the known one does not replace it (RFC 4861, section 7.2.5).
     const replaces = entry?.mac === 0 || entry?.mac === mac || icmpv6.isOverride(bytes, at);

@@ -3,7 +3,7 @@
  * of a mapped one, ::ffff:10.0.0.4 (RFC 4291, section 2.5.5.2).
  */
 import { IPV4_LENGTH, IPV6_LENGTH, isIpv6Text, parseIpv4, parseIpv6 } from '../address/index.js';
-import { getI32, setU32 } from '../wire/index.js';
+import { getI32, hashWords, setU32 } from '../wire/index.js';
 
 /** The third word of an IPv4 address. */
 const MAPPED = 0xffff;
@@ -59,13 +59,9 @@ export function areEqual(a: Int32Array, b: Int32Array): boolean {
   return a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[3] === b[3];
 }
 
-/** 30 bits, a small integer to every engine: as a key of a `Map`, it is not allocated. */
+/** A key of a table: see `hashWords`. */
 export function hashOf(vni: number, words: Int32Array): number {
-  let hash = Math.imul(vni ^ words[0]!, 0x9e37_79b1);
-  hash = Math.imul((hash ^ (hash >>> 15)) + words[1]!, 0x85eb_ca6b);
-  hash = Math.imul((hash ^ (hash >>> 13)) + words[2]!, 0xc2b2_ae35);
-  hash = Math.imul((hash ^ (hash >>> 16)) + words[3]!, 0x27d4_eb2f);
-  return (hash ^ (hash >>> 15)) & 0x3fff_ffff;
+  return hashWords(vni, words[0]!, words[1]!, words[2]!, words[3]!);
 }
 
 /**

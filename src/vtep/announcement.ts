@@ -2,12 +2,12 @@
  * Announcements: frames that inform all neighbors of a segment that an IP address has a new MAC address. The neighbors
  * then update their ARP and neighbor caches at once, instead of when the old entries expire.
  */
-import { macToText, parseIpv4, parseIpv6, parseMac } from '../address/index.js';
+import { ipToText, macToText, parseMac, type Ip } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import * as icmpv6 from '../icmpv6/index.js';
 import * as ipv6 from '../ipv6/index.js';
-import { requireUnicast } from './segment.js';
+import { parseEndpointIp, requireUnicast } from './segment.js';
 
 /** How often an address is announced (RFC 5227, section 1.1: ANNOUNCE_NUM). RFC 4861 allows up to 3 for IPv6. */
 export const ANNOUNCE_COUNT = 2;
@@ -68,15 +68,12 @@ export function unsolicitedAdvertisement(ip: string, mac: number): Uint8Array {
 export function announcementFrame(ip: string, mac: string): Uint8Array {
   const address = parseMac(mac);
   requireUnicast('endpoint.mac', address);
-  const refuse = (): RangeError => new RangeError(`endpoint.ip must be the address of one endpoint, not ${ip}`);
-  if (ip.includes(':')) {
-    const bytes = parseIpv6(ip);
-    if (bytes[0] === 0xff || bytes.every((byte) => byte === 0)) throw refuse();
-    return unsolicitedAdvertisement(ip, address);
-  }
-  const ipv4 = parseIpv4(ip);
-  if (ipv4 === 0 || ipv4 >= 0xe000_0000) throw refuse();
-  return arpAnnouncement(ipv4, address);
+  return frameAbout(parseEndpointIp(ip), address);
+}
+
+/** The frame that announces an address at `mac`. */
+export function frameAbout(ip: Ip, mac: number): Uint8Array {
+  return typeof ip === 'number' ? arpAnnouncement(ip, mac) : unsolicitedAdvertisement(ipToText(ip), mac);
 }
 
 /** One address that is being announced. */

@@ -1,7 +1,8 @@
-import { ipv4ToText } from '../address/index.js';
+import { ipToText, type Ip } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
+import { NONE } from '../fdb/index.js';
 import { LOCAL } from '../neighbor/index.js';
-import { AnnouncementQueue, arpAnnouncement, type Announcement } from './announcement.js';
+import { AnnouncementQueue, frameAbout, type Announcement } from './announcement.js';
 import type { Context } from './context.js';
 import { portDestination } from './destination.js';
 import { deliver, encapsulate } from './egress.js';
@@ -38,19 +39,19 @@ export class Announcer {
   }
 
   /**
-   * The endpoints with an IPv4 address have changed. Announces the address if its MAC address differs from `before`, or if
+   * The endpoints with an IP address have changed. Announces the address if its MAC address differs from `before`, or if
    * a local host just asked for it and got no answer.
    * @param before What `segment.answeredMac` was.
    */
-  addressChanged(segment: Segment, ip: number, before: number): void {
+  addressChanged(segment: Segment, ip: Ip, before: number): void {
     const binding = segment.neighbors.byIp(ip);
     if (binding === undefined) return segment.rememberWithdrawn(ip, before);
     const mac = segment.answeredMac(ip);
-    segment.withdrawn.delete(ip);
-    const isAwaited = binding.location !== LOCAL && segment.proxy !== 'off' && segment.questions.asked(ip);
+    segment.forgetWithdrawn(ip);
+    const isAwaited = binding.location !== LOCAL && segment.proxy !== 'off' && segment.questions.asked(ip, binding.mac);
     if (!isAwaited && (before === 0 || before === mac)) return;
     // A remote endpoint is announced to other hosts by its own VTEP.
-    this.announce(segment, ipv4ToText(ip), mac, arpAnnouncement(ip, mac), -1, binding.location === LOCAL);
+    this.announce(segment, ipToText(ip), mac, frameAbout(ip, mac), -1, binding.location === LOCAL);
   }
 
   /** A peer was added. The next `send` sends it the questions of the last second. */
@@ -106,7 +107,7 @@ export class Announcer {
     this.#context.setOwn(frame, HEADROOM);
     let from = portDestination(port);
     if (port >= 0) learn(this.#context, segment, from, frame, HEADROOM, end, now, sink);
-    else from = segment.fdb.lookup(frame, HEADROOM + ethernet.SOURCE_OFFSET, now);
+    else from = this.#placeOf(segment, frame, now);
     segment.count(COUNT['announced'], 1);
     const { members } = segment;
     const peers = everywhere ? segment.peers.all() : [];
@@ -114,5 +115,11 @@ export class Announcer {
       if (portDestination(to) !== from) deliver(this.#context, segment, to, vlan, frame, HEADROOM, end, sink);
     for (const peer of peers) encapsulate(this.#context, segment, from, peer, frame, HEADROOM, end, now, sink);
     return members.length + peers.length;
+  }
+
+  /** The port that the endpoint of an announcement is behind, if it is known; it may be probing its address. */
+  #placeOf(segment: Segment, frame: Uint8Array, now: number): number {
+    const place = segment.fdb.lookup(frame, HEADROOM + ethernet.SOURCE_OFFSET, now);
+    return place === NONE ? segment.stationAt(ethernet.getSource(frame, HEADROOM)) : place;
   }
 }

@@ -1,29 +1,31 @@
 /**
- * The middle part of the data path, the bridge of each segment: learns source addresses, answers ARP, and decides which
- * ports and remotes get a frame.
+ * The middle part of the data path, the bridge of each segment: learns source addresses, answers ARP (discovery.ts answers
+ * neighbor discovery), and decides which ports and remotes get a frame.
  *
  * In all functions, `from` is the destination behind which the current frame's sender is, and `offset` the start of the
  * frame without the tags that the ingress removed.
  */
-import { formatIpv6, formatMac, ipv4ToText, macToText } from '../address/index.js';
+import { formatMac, ipv4ToText, macToText } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { NONE } from '../fdb/index.js';
 import * as ipv4 from '../ipv4/index.js';
+import * as ipv6 from '../ipv6/index.js';
 import { ANSWER, hasNoSender, judge, LOCAL, ON_THIS_HOST, UNKNOWN } from '../neighbor/index.js';
 import { getI32, getU16 } from '../wire/index.js';
 import type { Context } from './context.js';
 import { isRemote, portOf, remoteIdOf } from './destination.js';
+import { takeDiscovery } from './discovery.js';
 import { DROP } from './drops.js';
 import { deliver, encapsulate, reply } from './egress.js';
 import { VERDICTS } from './explain.js';
 import { flood } from './flood.js';
 import { admit, isFromGateway } from './learning.js';
 import { MAX_REPLY_TAGS, writeArpReply } from './proxy.js';
+import { isFalseClaim, keepQuestion } from './resolution.js';
 import { COUNT, type Segment } from './segment.js';
 import { HEADROOM } from './tunnel.js';
 import type { VtepSink } from './sink.js';
-import { claimedAddress, keyOfIpv6 } from './watch.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 const SOURCE = ethernet.SOURCE_OFFSET;
@@ -58,10 +60,12 @@ export function forward(
     !admit(context, segment, from, bytes, offset, end, now, sink)
   )
     return context.drop(segment, isFromGateway(segment, bytes, offset) ? DROP['source-own'] : DROP['source-bound']);
-  const isArp = context.tags.type === ethernet.TYPE_ARP;
-  if (isArp && takeArp(context, segment, from, bytes, offset, end, now, sink)) return;
-  const { router } = segment;
-  if (router !== null && !isArp && router.take(segment, from, bytes, offset, end, now, sink)) return;
+  const { type } = context.tags;
+  if (type === ethernet.TYPE_ARP) {
+    if (takeArp(context, segment, from, bytes, offset, end, now, sink)) return;
+  } else if (type === ethernet.TYPE_IPV6 && mayBeDiscovery(bytes, context.tags.payload)) {
+    if (takeDiscovery(context, segment, from, bytes, offset, end, now, sink)) return;
+  } else if (segment.router !== null && segment.router.take(segment, from, bytes, offset, end, now, sink)) return;
   const low = getI32(bytes, offset + 2);
   const high = getU16(bytes, offset);
   if ((high & GROUP) !== 0) return forwardToGroup(context, segment, from, bytes, offset, end, now, sink);
@@ -84,6 +88,15 @@ export function forward(
   deliver(context, segment, port, context.ports.vlanOn(port, segment), bytes, offset, end, sink);
 }
 
+/**
+ * Whether an IPv6 packet, which may be cut, may be neighbor discovery. Those of TCP and UDP, nearly all, are not: they need
+ * no call of `takeDiscovery`.
+ */
+function mayBeDiscovery(bytes: Uint8Array, ip: number): boolean {
+  const next = ipv6.getNextHeader(bytes, ip);
+  return next !== ipv4.PROTOCOL_TCP && next !== ipv4.PROTOCOL_UDP;
+}
+
 /** Forwards a broadcast or multicast. */
 function forwardToGroup(
   context: Context,
@@ -95,7 +108,6 @@ function forwardToGroup(
   now: number,
   sink: VtepSink,
 ): void {
-  if (context.tags.type === ethernet.TYPE_IPV6) watchNeighborDiscovery(context, segment, from, bytes, offset, end, now);
   if (ethernet.isToReservedGroup(bytes, offset)) return context.drop(segment, DROP['reserved-group']);
   if (!isRemote(from)) keepQuestion(context, segment, from, bytes, offset, end, now);
   flood(context, segment, from, bytes, offset, end, now, sink);
@@ -128,9 +140,7 @@ function forwardToUnknown(
 
 /**
  * Checks whether a second MAC address claims the sender's IP address of an ARP packet.
- * @returns whether the packet must go no further: neighbors would believe it, although the control plane says otherwise
- *   (RFC 9161, section 3.6). Behind the port of the endpoint itself, or while that is unknown, it is the control plane
- *   that may be mistaken.
+ * @returns whether the packet must go no further: see `isFalseClaim`.
  */
 function watchArp(
   context: Context,
@@ -144,35 +154,14 @@ function watchArp(
   if (arp.check(bytes, packet, end) < 0 || !arp.isEthernetIpv4(bytes, packet)) return false;
   const ip = arp.getSenderIp(bytes, packet);
   const mac = arp.getSenderMac(bytes, packet);
-  const binding = segment.neighbors.byIp(ip);
+  const binding = segment.neighbors.byIpv4(ip);
   if (binding === undefined) {
     const other = context.trace === null ? segment.watch.claims(ip, mac, now) : 0;
     if (other !== 0) segment.watch.duplicate(ipv4ToText(ip), other, mac, from, false);
     return false;
   }
   if (binding.mac === mac) return false;
-  segment.count(COUNT['duplicate-address'], 1);
-  if (context.trace === null) segment.watch.duplicate(ipv4ToText(ip), binding.mac, mac, from, true);
-  if (isRemote(from) || binding.location !== LOCAL) return true;
-  const place = segment.fdb.locate(binding.mac, now);
-  return place !== NONE && place !== from;
-}
-
-/** Does the same for the address in a multicast neighbor solicitation or advertisement. */
-function watchNeighborDiscovery(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-): void {
-  const at = claimedAddress(bytes, context.tags.payload, end);
-  if (at < 0 || context.trace !== null) return;
-  const mac = ethernet.getSource(bytes, offset);
-  const other = segment.watch.claims(keyOfIpv6(bytes, at), mac, now);
-  if (other !== 0) segment.watch.duplicate(formatIpv6(bytes, at), other, mac, from, false);
+  return isFalseClaim(context, segment, from, binding, mac, now);
 }
 
 // ---- The ARP proxy ----
@@ -219,14 +208,14 @@ function proxy(
   const verdict = judge(segment.neighbors, bytes, packet, end);
   if (context.trace !== null && verdict !== ANSWER) context.addStep('arp', VERDICTS[verdict]!);
   if (verdict === ANSWER) {
-    const { mac } = segment.neighbors.byIp(arp.getTargetIp(bytes, packet))!;
+    const { mac } = segment.neighbors.byIpv4(arp.getTargetIp(bytes, packet))!;
     answer(context, segment, from, bytes, offset, segment.proxy === 'vtep' ? segment.mac : mac, sink);
     return true;
   }
   // The sender knows the VTEP's address for an endpoint that was remote then and is local now, so its unicast request
   // does not reach the endpoint.
   if (verdict === ON_THIS_HOST && segment.proxy === 'vtep' && ethernet.getDestination(bytes, offset) === segment.mac) {
-    const { mac } = segment.neighbors.byIp(arp.getTargetIp(bytes, packet))!;
+    const { mac } = segment.neighbors.byIpv4(arp.getTargetIp(bytes, packet))!;
     answer(context, segment, from, bytes, offset, mac, sink);
     return true;
   }
@@ -248,14 +237,14 @@ function answer(
   mac: number,
   sink: VtepSink,
 ): void {
-  const { arpReply } = context;
+  const { answer: frame } = context;
   const request = context.tags.payload;
   const target = arp.getTargetIp(bytes, request);
   if (context.trace !== null)
     context.addStep('arp', `the proxy answers: ${ipv4ToText(target)} is at ${macToText(mac)}`);
-  const end = writeArpReply(arpReply, HEADROOM, bytes, offset, request, mac);
+  const end = writeArpReply(frame, HEADROOM, bytes, offset, request, mac);
   segment.count(COUNT['arp-answered'], 1);
-  reply(context, segment, from, arpReply, end, sink);
+  reply(context, segment, from, frame, end, sink);
 }
 
 /**
@@ -270,9 +259,12 @@ function resolve(
   end: number,
   now: number,
 ): number {
-  const ip = context.tags.payload;
-  if (context.tags.type !== ethernet.TYPE_IPV4 || context.tags.snap || end - ip < ipv4.MIN_HEADER_LENGTH) return NONE;
-  const binding = segment.neighbors.byIp(ipv4.getDestination(bytes, ip));
+  if (!context.isIp(end)) return NONE;
+  const { type, payload } = context.tags;
+  const binding =
+    type === ethernet.TYPE_IPV4
+      ? segment.neighbors.byIpv4(ipv4.getDestination(bytes, payload))
+      : segment.neighbors.byIpv6(bytes, payload + ipv6.DESTINATION_OFFSET);
   if (binding === undefined) return NONE;
   ethernet.setDestination(bytes, offset, binding.mac);
   if (context.trace !== null) {
@@ -280,22 +272,4 @@ function resolve(
     context.addStep('neighbor', `the packet is for ${macToText(binding.mac)}, ${place}`);
   }
   return binding.location === LOCAL ? segment.fdb.lookup(bytes, offset, now) : binding.location;
-}
-
-// ---- Questions ----
-
-/** Keeps an ARP request or a neighbor solicitation for a second: see `Questions`. */
-function keepQuestion(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-): void {
-  const { type, payload } = context.tags;
-  if (type !== ethernet.TYPE_ARP && type !== ethernet.TYPE_IPV6) return;
-  if (context.trace === null && payload - offset === ETHERNET)
-    segment.questions.keep(portOf(from), bytes, offset, end, now);
 }

@@ -7,7 +7,7 @@ import { DROPS } from './drops.js';
 import { NOT_ECT } from './ecn.js';
 import type { Explanation, Step } from './explain.js';
 import { Ports } from './port.js';
-import { MAX_ARP_REPLY } from './proxy.js';
+import { MAX_REPLY } from './proxy.js';
 import { Remotes, type Remote } from './remote.js';
 import { Common, COUNTERS, FIRST_DROP, type Segment } from './segment.js';
 import { HEADROOM } from './tunnel.js';
@@ -50,8 +50,8 @@ export class Context {
   moreBytes = 0;
   /** How many bytes the frame in the buffer is longer than the largest of them. */
   excess = 0;
-  /** `HEADROOM` free bytes, and room for an answer of the ARP proxy. */
-  readonly arpReply = new Uint8Array(HEADROOM + MAX_ARP_REPLY);
+  /** `HEADROOM` free bytes, and room for an answer of a proxy. */
+  readonly answer = new Uint8Array(HEADROOM + MAX_REPLY);
   /** The explanation so far while `Vtep.explain` runs, otherwise `null`. Nothing is learned while it is set. */
   trace: Explanation | null = null;
   /** The address of the current datagram's sender, if that is `NEW_REMOTE` or `UNLEARNED_REMOTE`. */

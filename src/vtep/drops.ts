@@ -18,13 +18,16 @@ const OWN_DROPS = [
   ['too-big', 'a packet larger than the MTU of the segment or the path'],
   ['ecn', 'a packet marked as congested whose sender does not support ECN (RFC 6040, section 4.2)'],
   ['no-neighbor', 'a packet to the VTEP’s MAC address, for an IP address that no known endpoint has'],
-  ['arp-unknown', 'an ARP request for an unknown address, with flooding off'],
+  ['arp-unknown', 'an ARP request or neighbor solicitation for an unknown address, with flooding off'],
   ['own-address', 'a datagram that claims to come from this VTEP itself'],
   ['source-own', 'a frame whose source is the MAC address that the proxy answers with, or that of the gateway'],
-  ['arp-sender', 'an ARP packet whose sender hardware address is all zeros'],
+  ['arp-sender', 'an ARP packet or neighbor discovery message whose sender hardware address is all zeros'],
   ['vlan-native', 'a VLAN-tagged frame for the untagged side of a trunk, where the tag would be read as the trunk’s'],
   ['source-bound', 'a frame whose source address is bound to another place, from a sender that may not use it'],
-  ['arp-claim', 'an ARP packet that claims the IP address of an endpoint with another MAC address'],
+  [
+    'arp-claim',
+    'an ARP packet or neighbor discovery message that claims an endpoint’s IP address with another MAC address',
+  ],
   ['flood-limit', 'a super-frame to flood that would become too many datagrams'],
 ] as const;
 

@@ -13,6 +13,7 @@ export interface Step {
     | 'ecn'
     | 'fdb'
     | 'arp'
+    | 'nd'
     | 'neighbor'
     | 'router'
     | 'flood'
@@ -33,10 +34,10 @@ export interface Explanation {
   dropped: DropReason | null;
 }
 
-/** Texts for the results of the ARP proxy's `judge`, by number. */
+/** Texts for what the proxies of ARP and neighbor discovery decide, by number. */
 export const VERDICTS = [
   '',
-  'not an ARP request: forwarded as any frame',
+  'no question for an address: forwarded as any frame',
   'an announcement, or a request for the sender’s own address: forwarded, so that all neighbors receive it',
   'the control plane knows no endpoint with the target address',
   'the endpoint with the target address is on this host and answers itself',

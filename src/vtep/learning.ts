@@ -22,12 +22,12 @@ import { formatMac } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { FULL, LEARNED, MOVED, NONE, QUOTA } from '../fdb/index.js';
+import { findDiscovery, isAdvertisement } from '../neighbor/index.js';
 import { getU16 } from '../wire/index.js';
 import type { Context } from './context.js';
 import { isRemote, NEW_REMOTE, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
 import { COUNT, type Segment } from './segment.js';
 import type { Learned, VtepSink } from './sink.js';
-import { isNeighborAdvertisement } from './watch.js';
 
 const SOURCE = ethernet.SOURCE_OFFSET;
 
@@ -219,7 +219,10 @@ const AFTER: Readonly<Record<number, string>> = {
 function isAnnouncement({ tags }: Context, bytes: Uint8Array, offset: number, end: number): boolean {
   if (!ethernet.isToGroup(bytes, offset) || tags.snap) return false;
   const { type, payload } = tags;
-  if (type === ethernet.TYPE_IPV6) return isNeighborAdvertisement(bytes, payload, end);
+  if (type === ethernet.TYPE_IPV6) {
+    const at = findDiscovery(bytes, payload, end);
+    return at >= 0 && isAdvertisement(bytes, at);
+  }
   if (type === TYPE_RARP) return end - payload >= arp.ETHERNET_IPV4_LENGTH && getU16(bytes, payload) === 1;
   return (
     type === ethernet.TYPE_ARP &&

@@ -1,11 +1,17 @@
-/** The answers of the ARP proxy. */
+/** The answers of the proxies of ARP and neighbor discovery. */
+import { IPV6_LENGTH } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
+import * as icmpv6 from '../icmpv6/index.js';
+import * as ipv6 from '../ipv6/index.js';
+import { isProbe } from '../neighbor/index.js';
 
-/** Maximum bytes of VLAN tags in a request that the proxy answers. */
+/** Maximum bytes of VLAN tags in a question that a proxy answers. */
 export const MAX_REPLY_TAGS = 32;
-/** Maximum length of an answer. */
-export const MAX_ARP_REPLY = ethernet.HEADER_LENGTH + MAX_REPLY_TAGS + arp.ETHERNET_IPV4_LENGTH;
+/** Length of a neighbor advertisement with the target's link-layer address. */
+const ADVERTISEMENT_LENGTH = icmpv6.NEIGHBOR_LENGTH + icmpv6.LINK_LAYER_ADDRESS_LENGTH;
+/** Maximum length of an answer: that of a neighbor advertisement. */
+export const MAX_REPLY = ethernet.HEADER_LENGTH + MAX_REPLY_TAGS + ipv6.HEADER_LENGTH + ADVERTISEMENT_LENGTH;
 
 const ADDRESSES = ethernet.HEADER_LENGTH - 2;
 
@@ -38,4 +44,48 @@ export function writeArpReply(
     arp.getSenderIp(bytes, packet),
   );
   return start + arp.ETHERNET_IPV4_LENGTH;
+}
+
+const ALL_NODES = Uint8Array.of(0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
+/** The group MAC address of {@link ALL_NODES} (RFC 2464, section 7). */
+const ALL_NODES_MAC = 0x3333_0000_0001;
+
+/**
+ * Writes the answer to a neighbor solicitation: the neighbor advertisement that the target, at `mac`, would send (RFC 4861,
+ * section 7.2.4). Duplicate address detection gets it at the address of all nodes, because the prober has none yet. The
+ * override flag is set, as RFC 9161, section 3.2, says; the router flag is not.
+ * @param to Start of the answer in `reply`.
+ * @param offset Start of the solicitation's frame.
+ * @param ip Start of its IPv6 header, behind the tags.
+ * @param at Start of the solicitation.
+ * @returns the end of the answer.
+ */
+export function writeAdvertisement(
+  reply: Uint8Array,
+  to: number,
+  bytes: Uint8Array,
+  offset: number,
+  ip: number,
+  at: number,
+  mac: number,
+): number {
+  const probe = isProbe(bytes, ip, at);
+  const receiver = probe ? ALL_NODES_MAC : ethernet.getSource(bytes, offset);
+  ethernet.writeHeader(reply, to, receiver, mac, ethernet.TYPE_IPV6);
+  for (let i = offset + ADDRESSES; i < ip; i++) reply[to + i - offset] = bytes[i]!;
+  const start = to + ip - offset;
+  const target = at + icmpv6.TARGET_OFFSET;
+  ipv6.writeHeader(reply, start, ipv6.NEXT_ICMPV6, icmpv6.DISCOVERY_HOP_LIMIT, ADVERTISEMENT_LENGTH);
+  copyAddress(reply, start + ipv6.SOURCE_OFFSET, bytes, target);
+  if (probe) copyAddress(reply, start + ipv6.DESTINATION_OFFSET, ALL_NODES, 0);
+  else copyAddress(reply, start + ipv6.DESTINATION_OFFSET, bytes, ip + ipv6.SOURCE_OFFSET);
+  const message = start + ipv6.HEADER_LENGTH;
+  const end = icmpv6.writeAdvertisement(reply, message, !probe, bytes, target, mac);
+  const pseudo = ipv6.pseudoHeaderSum(reply, start, ipv6.NEXT_ICMPV6, end - message);
+  icmpv6.fillChecksum(reply, message, end, pseudo);
+  return end;
+}
+
+function copyAddress(to: Uint8Array, at: number, from: Uint8Array, offset: number): void {
+  for (let i = 0; i < IPV6_LENGTH; i++) to[at + i] = from[offset + i]!;
 }

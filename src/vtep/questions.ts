@@ -5,9 +5,12 @@
  * keeps the questions of the last second: it sends them to each peer that is added, and announces each endpoint that is
  * added and that a host asked for.
  */
+import type { Ip } from '../address/index.js';
 import * as arp from '../arp/index.js';
 import * as ethernet from '../ethernet/index.js';
-import { isNeighborSolicitation } from './watch.js';
+import * as icmpv6 from '../icmpv6/index.js';
+import { findDiscovery, isSolicitation } from '../neighbor/index.js';
+import { areEqual128 } from '../wire/index.js';
 
 /** Milliseconds for which a question is kept. */
 const LIFETIME = 1000;
@@ -29,6 +32,8 @@ export class Questions {
   #times!: Float64Array;
   /** The IPv4 addresses asked for; 0 for an IPv6 address. */
   #targets!: Uint32Array;
+  /** The offsets in `#frames` of the IPv6 addresses asked for; 0 for an IPv4 address. */
+  #targets6!: Uint32Array;
   /** The number of each question, counted from the first one. */
   #numbers!: Float64Array;
   #kept = 0;
@@ -55,11 +60,16 @@ export class Questions {
     const payload = offset + ethernet.HEADER_LENGTH;
     const type = ethernet.getEtherType(bytes, offset);
     let target = 0;
+    let solicitation = 0;
     if (type === ethernet.TYPE_ARP) {
       if (arp.check(bytes, payload, end) < 0 || !arp.isEthernetIpv4(bytes, payload)) return;
       if (arp.getOperation(bytes, payload) !== arp.REQUEST) return;
       target = arp.getTargetIp(bytes, payload);
-    } else if (type !== ethernet.TYPE_IPV6 || !isNeighborSolicitation(bytes, payload, end)) return;
+    } else {
+      if (type !== ethernet.TYPE_IPV6) return;
+      solicitation = findDiscovery(bytes, payload, end);
+      if (solicitation < 0 || !isSolicitation(bytes, solicitation)) return;
+    }
     this.#frames ??= this.#allocate();
     if (!this.#isAsking) {
       this.#isAsking = true;
@@ -72,14 +82,28 @@ export class Questions {
     this.#ports[i] = port;
     this.#times[i] = now;
     this.#targets[i] = target;
+    this.#targets6[i] = solicitation === 0 ? 0 : at + solicitation + icmpv6.TARGET_OFFSET - offset;
     this.#numbers[i] = this.#kept++;
   }
 
-  /** Whether a host asked for an IPv4 address; up to the last `expire`. */
-  asked(ip: number): boolean {
+  /**
+   * Whether a host asked for an address; up to the last `expire`. A host at `mac` itself does not count: it probes whether
+   * the address is free, and would take an answer for a duplicate.
+   */
+  asked(ip: Ip, mac: number): boolean {
     if (this.#frames === null) return false;
-    for (let i = 0; i < QUESTIONS; i++) if (this.#lengths[i] !== 0 && this.#targets[i] === ip) return true;
+    for (let i = 0; i < QUESTIONS; i++) {
+      if (this.#lengths[i] === 0 || !this.#isFor(i, ip)) continue;
+      if (ethernet.getSource(this.#frames, i * this.#slot + this.#headroom) !== mac) return true;
+    }
     return false;
+  }
+
+  #isFor(i: number, ip: Ip): boolean {
+    const at = this.#targets6[i]!;
+    return typeof ip === 'number'
+      ? at === 0 && this.#targets[i] === ip
+      : at !== 0 && areEqual128(this.#frames!, at, ip, 0);
   }
 
   /**
@@ -111,6 +135,7 @@ export class Questions {
     this.#ports = new Int32Array(QUESTIONS);
     this.#times = new Float64Array(QUESTIONS);
     this.#targets = new Uint32Array(QUESTIONS);
+    this.#targets6 = new Uint32Array(QUESTIONS);
     this.#numbers = new Float64Array(QUESTIONS);
     return new Uint8Array(QUESTIONS * this.#slot);
   }

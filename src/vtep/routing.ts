@@ -207,8 +207,10 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
 
   /** The MAC address of an endpoint, 0 if the control plane does not know it. */
   #lookup(vni: number, bytes: Uint8Array, offset: number, length: number): number {
-    if (length !== IPV4_LENGTH) return 0;
-    return this.#context.segments.get(vni)?.neighbors.byIp(getU32(bytes, offset))?.mac ?? 0;
+    const neighbors = this.#context.segments.get(vni)?.neighbors;
+    const binding =
+      length === IPV4_LENGTH ? neighbors?.byIpv4(getU32(bytes, offset)) : neighbors?.byIpv6(bytes, offset);
+    return binding?.mac ?? 0;
   }
 
   // ---- From the router ----

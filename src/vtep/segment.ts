@@ -1,9 +1,9 @@
-import { isGroupMac, macToText, parseIpv4, parseMac } from '../address/index.js';
+import { ipToText, isGroupMac, macToText, parseIp, parseMac, type Ip } from '../address/index.js';
 import { Fdb, FdbMemory, NONE } from '../fdb/index.js';
 import { LOCAL, Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
 import type { NetworkRouter } from '../model/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
-import { uint } from '../wire/index.js';
+import { areZero128, uint } from '../wire/index.js';
 import { CounterRows } from './counter-rows.js';
 import { isRemote, portDestination } from './destination.js';
 import { DROPS } from './drops.js';
@@ -30,7 +30,10 @@ export const COUNTS = [
   ['moved', 'MAC addresses that moved from one port or remote to another'],
   ['learn-refused', 'MAC addresses not learned, because the table or the share of their port or remote is full'],
   ['contradicted', 'frames dropped because their source address is elsewhere according to the control plane'],
-  ['duplicate-address', 'ARP packets that claim an IP address that the control plane assigns to another MAC address'],
+  [
+    'duplicate-address',
+    'ARP packets and neighbor discovery messages that claim an IP address that the control plane assigns to another MAC address',
+  ],
   ['ecn-marked', 'packets marked as congested in the underlay (RFC 6040)'],
   ['fragmentation-needed', 'ICMP errors sent to senders of packets too big for the path (RFC 1191)'],
   ['checksums-filled', 'packets whose TCP or UDP checksum the sender left to a network card'],
@@ -42,6 +45,7 @@ export const COUNTS = [
     'ARP requests and neighbor solicitations sent again to a peer that was added within a second after them',
   ],
   ['shared-source', 'frames of peers and members that passed, although their source address stays behind a local port'],
+  ['nd-answered', 'neighbor solicitations answered by the proxy (RFC 4861)'],
   // Those of a router, in the order that they have in src/router.
   ['routed', 'packets that the router sent into another segment of the network'],
   ['gateway-fragments', 'fragments that the router sent instead of packets that were too big'],
@@ -77,14 +81,17 @@ export interface SegmentOptions {
   ageing?: number;
   /** Maximum number of learned addresses. Default 65,536. */
   capacity?: number;
-  /** How to answer ARP requests for remote endpoints. Default `endpoint`. */
+  /** How to answer ARP requests and neighbor solicitations for remote endpoints. Default `endpoint`. */
   proxy?: ProxyMode;
   /**
    * The VTEP's own MAC address in the segment, used with `proxy: 'vtep'`. Default: derived from the VNI, locally
    * administered.
    */
   mac?: string;
-  /** Whether to flood frames to unknown unicast addresses, and ARP requests for unknown IP addresses. Default true. */
+  /**
+   * Whether to flood frames to unknown unicast addresses, and ARP requests and neighbor solicitations for unknown IP
+   * addresses. Default true.
+   */
   flood?: boolean;
   /**
    * Whether to carry VLAN-tagged frames with their tags instead of dropping them (RFC 7348, section 6.1). Default
@@ -95,7 +102,7 @@ export interface SegmentOptions {
 
 /** An endpoint as the control plane announces it. */
 export interface Endpoint {
-  /** IPv4 address: `10.0.0.4`. */
+  /** IPv4 or IPv6 address: `10.0.0.4`, `fd00::4`. */
   ip: string;
   /** MAC address: `02:42:0a:00:00:04`. */
   mac: string;
@@ -170,7 +177,7 @@ export class Segment {
   /** The router of its network, if it has a gateway. */
   router: SegmentRouter | null = null;
   readonly watch: Watch;
-  readonly neighbors = new Neighbors();
+  readonly neighbors: Neighbors;
   /** The local ports, with the VLAN ids that frames of this segment carry there, or `UNTAGGED`. */
   readonly #members = new Map<number, number>();
   /** The local ports in an array, which is faster to iterate; `null` after a change. */
@@ -182,8 +189,8 @@ export class Segment {
   /** By the remote's id, how many references the control plane has to it in this segment: as a peer, and for endpoints. */
   readonly named: number[] = [];
   readonly refused = new RefusedSenders();
-  /** MAC addresses of withdrawn endpoints, by IP address: neighbors may still have them in their ARP caches. */
-  readonly withdrawn = new Map<number, number>();
+  /** MAC addresses of withdrawn endpoints, by IP address: neighbors may still have them in their ARP or neighbor caches. */
+  readonly #withdrawn = new Map<number | string, number>();
   readonly questions: Questions;
   readonly #common: Common;
 
@@ -205,6 +212,7 @@ export class Segment {
     this.flood = options.flood ?? true;
     this.tagged = options.tagged ?? false;
     this.mac = mac;
+    this.neighbors = new Neighbors(seed);
     this.watch = new Watch(vni, common.noticed);
     this.questions = new Questions(HEADROOM, common.asking);
     this.#common = common;
@@ -278,9 +286,9 @@ export class Segment {
   }
 
   /** The MAC address that neighbors know for an IP address, as far as the control plane knows; 0 for none. */
-  answeredMac(ip: number): number {
+  answeredMac(ip: Ip): number {
     const binding = this.neighbors.byIp(ip);
-    if (binding === undefined) return this.withdrawn.get(ip) ?? 0;
+    if (binding === undefined) return this.#withdrawn.get(keyOf(ip)) ?? 0;
     return this.proxy === 'vtep' && binding.location !== LOCAL ? this.mac : binding.mac;
   }
 
@@ -294,11 +302,22 @@ export class Segment {
   }
 
   /** Remembers the MAC address of a withdrawn endpoint; removes the oldest if there are too many. */
-  rememberWithdrawn(ip: number, mac: number): void {
-    this.withdrawn.delete(ip);
-    this.withdrawn.set(ip, mac);
-    if (this.withdrawn.size > MAX_WITHDRAWN) this.withdrawn.delete(this.withdrawn.keys().next().value!);
+  rememberWithdrawn(ip: Ip, mac: number): void {
+    const key = keyOf(ip);
+    this.#withdrawn.delete(key);
+    this.#withdrawn.set(key, mac);
+    if (this.#withdrawn.size > MAX_WITHDRAWN) this.#withdrawn.delete(this.#withdrawn.keys().next().value!);
   }
+
+  /** An address that was withdrawn has an endpoint again. */
+  forgetWithdrawn(ip: Ip): void {
+    this.#withdrawn.delete(keyOf(ip));
+  }
+}
+
+/** The key of an address in a `Map`. */
+function keyOf(ip: Ip): number | string {
+  return typeof ip === 'number' ? ip : ipToText(ip);
 }
 
 function pick<K extends keyof SegmentOptions>(options: SegmentOptions, key: K): Pick<SegmentOptions, K> {
@@ -311,8 +330,20 @@ function pick<K extends keyof SegmentOptions>(options: SegmentOptions, key: K): 
 export function toBinding(endpoint: Endpoint, location: number): Binding {
   const mac = parseMac(endpoint.mac);
   requireUnicast('endpoint.mac', mac);
-  return { ip: parseIpv4(endpoint.ip), mac, location };
+  return { ip: parseEndpointIp(endpoint.ip), mac, location };
 }
+
+/** @throws RangeError for an address that cannot belong to a single endpoint. */
+export function parseEndpointIp(text: string): Ip {
+  const ip = parseIp(text);
+  const isGroup = typeof ip === 'number' ? ip >= FIRST_GROUP : ip[0] === 0xff;
+  const isUnspecified = typeof ip === 'number' ? ip === 0 : areZero128(ip, 0);
+  if (isGroup || isUnspecified) throw new RangeError(`endpoint.ip must be the address of one endpoint, not ${text}`);
+  return ip;
+}
+
+/** 224.0.0.0: from here on, IPv4 addresses are multicast or reserved (RFC 5771, RFC 1112). */
+const FIRST_GROUP = 0xe000_0000;
 
 /** @throws RangeError for a MAC address that cannot belong to a single station. */
 export function requireUnicast(field: string, mac: number): void {

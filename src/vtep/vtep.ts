@@ -1,4 +1,4 @@
-import { formatIpv6, ipv4ToText, parseIpv6, parseMac } from '../address/index.js';
+import { ipToText, parseIp, parseMac } from '../address/index.js';
 import { LOCAL } from '../neighbor/index.js';
 import type { NetworkRouter } from '../model/index.js';
 import type { RouterNeighbor } from '../router/index.js';
@@ -68,8 +68,8 @@ export interface AnnouncedEndpoint {
 }
 
 /**
- * A VXLAN tunnel end point (RFC 7348) with a learning bridge and an ARP proxy per segment. It is a machine: it receives
- * frames, datagrams and the time, and sends through a sink.
+ * A VXLAN tunnel end point (RFC 7348) with a learning bridge and a proxy of ARP and neighbor discovery per segment. It is a
+ * machine: it receives frames, datagrams and the time, and sends through a sink.
  *
  * Receiving a frame neither allocates nor throws; only the answer to a packet that is too big allocates. A mistake of
  * the caller, such as an unknown port, throws a `RangeError`.
@@ -249,7 +249,7 @@ export class Vtep {
     segment.applyLocation(binding.mac);
     if (location === LOCAL) segment.freeStation(binding.mac);
     else this.#releaseIn(segment, remoteIdOf(location));
-    this.#announcer.cancel(vni, ipv4ToText(binding.ip), binding.mac);
+    this.#announcer.cancel(vni, ipToText(binding.ip), binding.mac);
     this.#announcer.addressChanged(segment, binding.ip, before);
     return true;
   }
@@ -269,8 +269,7 @@ export class Vtep {
     if (port !== undefined && !segment.hasMember(port))
       throw new RangeError(`port ${port} is not in the segment of vni ${vni}`);
     const frame = announcementFrame(ip, mac);
-    const canonical = ip.includes(':') ? formatIpv6(parseIpv6(ip)) : ip;
-    this.#announcer.announce(segment, canonical, parseMac(mac), frame, port ?? -1, true);
+    this.#announcer.announce(segment, ipToText(parseIp(ip)), parseMac(mac), frame, port ?? -1, true);
   }
 
   /**

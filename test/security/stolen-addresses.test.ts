@@ -194,7 +194,7 @@ test('a stranger’s announcement does not move a local address; a peer’s does
   });
   const advertisement = fromHex(
     `333300000001${'02420a000003'}86dd6000000000203aff${'fe80'.padEnd(32, '0')}${'ff02'.padEnd(31, '0')}1` +
-      `8800000020000000${'fe80'.padEnd(32, '0')}0201${'02420a000003'}`,
+      `88004d5920000000${'fe80'.padEnd(32, '0')}0201${'02420a000003'}`,
   );
   for (const announcement of [arpFrame(C1), arpFrame(C1, C1, arp.REPLY), rarp, advertisement]) {
     const { datagram, frame, a, placeOf, count } = lab();
