@@ -115,6 +115,7 @@ test('normalizes addresses', () => {
         endpoints: [
           { ip: '10.0.0.4', mac: '02-42-0A-00-00-04', vtep: 'fd00::0:19' },
           { ip: '10.0.0.5', mac: '02:42:0a:00:00:05', vtep: 'fd00:0::5' },
+          { ip: 'FD00:0:0:7::4', mac: '02:42:0a:00:00:04', vtep: 'fd00::19' },
         ],
       },
     ],
@@ -126,6 +127,7 @@ test('normalizes addresses', () => {
   assert.equal(made.segments[0]!.endpoints, [
     { ip: '10.0.0.4', mac: '02:42:0a:00:00:04', vtep: 'fd00::19' },
     { ip: '10.0.0.5', mac: '02:42:0a:00:00:05' }, // behind local itself
+    { ip: 'fd00:0:0:7::4', mac: '02:42:0a:00:00:04', vtep: 'fd00::19' },
   ]);
   assert.is(made.taps[0]!.name, 'fd3');
 });
@@ -366,6 +368,12 @@ test('rejects endpoints with an impossible location', () => {
   assert.match(of(at('10.0.0.255'))[0]!, /10\.0\.0\.255 is the broadcast address/);
   assert.match(of(at('127.0.0.1'))[0]!, /a loopback address/);
   assert.match(of(at('10.0.0.4', { vtep: '224.0.0.1' }))[0]!, /vtep: expected .*, a multicast address$/);
+  assert.equal(of(at('10.0.0.4'), at('fd00::4'), at('fe80::4')), []);
+  assert.match(of(at('ff02::1'))[0]!, /ip: expected the IP address of one host, .*, a multicast address$/);
+  assert.match(of(at('::'))[0]!, /the unspecified address$/);
+  assert.match(of(at('::ffff:10.0.0.4'))[0]!, /an IPv4-mapped address; write it as IPv4$/);
+  assert.match(of(at('fe80::4%eth0'))[0]!, /ip: expected the IP address of one host, such as 10.0.0.4 or fd00::4, got/);
+  assert.match(of(at('fd00::4'), at('FD00:0::4'))[0]!, /FD00:0::4 is given twice/);
   assert.match(of(at('10.0.0.4', { mac: '02:42:0a:00:00:03' }))[0]!, /is the MAC address of a TAP of this host/);
   assert.match(
     of(at('10.0.0.4'), at('10.0.0.5', { vtep: '10.1.1.1' }))[0]!,
@@ -380,6 +388,13 @@ test('warns of unusual settings', () => {
   const address = '10.0.0.3/24';
   const far = { segments: [{ vni: 4097, endpoints: [{ ...remote, ip: '10.9.0.4' }] }] };
   assert.match(of({ ...far, taps: [{ ...tap, netns: 'c', address }] })[0]!, /10\.9\.0\.4 is outside 10\.0\.0\.0\/24/);
+  const six = (ip: string): string[] =>
+    of({
+      segments: [{ vni: 4097, endpoints: [{ ...remote, ip }] }],
+      taps: [{ ...tap, netns: 'c', address: 'fd00::3/64' }],
+    });
+  assert.equal([six('fd00::4'), six('fe80::4'), six('10.0.0.4')], [[], [], []]);
+  assert.match(six('fd00:1::4')[0]!, /fd00:1::4 is outside fd00::\/64/);
   const two = {
     segments: [segment, { vni: 5 }],
     taps: [

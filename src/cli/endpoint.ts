@@ -28,11 +28,12 @@ export const manual: Manual = {
   summary: 'add and remove the endpoints of a running VTEP',
   usage: [`endpoint ACTION ${ENDPOINT} --vni N --control PATH [flags]`],
   words: wordsOf(ACTIONS),
-  description: `An endpoint is the IP and MAC address of a container, and the address of its VTEP; without VTEP, it is on this host, and an
+  description: `An endpoint is the IP address, IPv4 or IPv6, and the MAC address of a container, and the address of its VTEP; without VTEP, it is on this host, and an
 agent announces it. "vtep show neighbors" lists them. What is added stays until it is removed, or until the VTEP ends.
 An endpoint that the gossip of an agent has added stays until its host withdraws it.`,
   flags: [{ flags: FLAGS }],
   examples: `vtep endpoint add 10.0.0.4,02:42:0a:00:00:04,192.168.1.25 --vni 4097 --control /run/vtep.sock
+vtep endpoint add fd00::4,02:42:0a:00:00:04,192.168.1.25 --vni 4097 --control /run/vtep.sock
 vtep endpoint rm 10.0.0.4,02:42:0a:00:00:04,192.168.1.25 --vni 4097 --control /run/vtep.sock`,
   exit: { 0: 'done', 1: 'no VTEP answered, it refused the request, or there is no such endpoint', 2: 'wrong flags' },
 };

@@ -16,7 +16,7 @@ const SETTINGS: readonly Flag[] = [
   {
     name: 'proxy',
     value: 'endpoint|vtep|off',
-    text: 'MAC address with which the ARP proxy answers (default endpoint)',
+    text: 'MAC address with which the proxy of ARP and neighbor discovery answers (default endpoint)',
   },
   { name: 'mac', value: 'MAC', text: 'MAC address of proxy "vtep" (default: derived from the VNI)' },
   { name: 'learn', negatable: true, text: 'learn MAC addresses from the underlay (default yes)' },

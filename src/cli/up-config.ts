@@ -56,7 +56,7 @@ export const SINGLE: readonly Flag[] = [
   {
     name: 'proxy',
     value: 'endpoint|vtep|off',
-    text: 'MAC address with which the ARP proxy answers (default endpoint)',
+    text: 'MAC address with which the proxy of ARP and neighbor discovery answers (default endpoint)',
   },
   { name: 'learn', negatable: true, text: 'learn MAC addresses from the underlay (default yes)' },
   { name: 'flood', negatable: true, text: 'send frames for unknown addresses to all peers (default yes)' },

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
+import { isIpv6Text } from '../address/index.js';
 import { isLive, type CountName, type Keyring, type Member } from '../gossip/memberlist/index.js';
 import {
   OverlayPeers,
@@ -292,7 +293,12 @@ export class OverlayGossip {
     const endpoint = canonicalEndpoint(request, this.#vtep);
     if (endpoint.vtep !== undefined) return this.#intent.change(request, source);
     const network = this.#networks.find((candidate) => candidate.vni === vni);
-    if (command === 'add-endpoint' && network !== undefined && !isWithin(endpoint.ip, network.subnet))
+    if (
+      command === 'add-endpoint' &&
+      network !== undefined &&
+      !isIpv6Text(endpoint.ip) &&
+      !isWithin(endpoint.ip, network.subnet)
+    )
       throw new SchemaError([
         {
           path: 'ip',
@@ -393,7 +399,7 @@ export class OverlayGossip {
   /** Stores an endpoint of this host. @returns whether it belongs to a network and is new. */
   #keep(vni: number, endpoint: Endpoint): boolean {
     const network = this.#networks.find((candidate) => candidate.vni === vni);
-    if (network === undefined) return false;
+    if (network === undefined || isIpv6Text(endpoint.ip)) return false; // Docker's records have IPv4 addresses
     const id = this.#idOf(network.id, endpoint);
     if (network.local.has(id)) return false;
     network.local.set(id, endpoint);

@@ -6,7 +6,7 @@
  */
 import { Type, type TObject, type TSchema } from '@sinclair/typebox';
 import { Segment, Tap, Vni as vni } from './config.js';
-import { DeviceName, Ip, Ipv4, Mac, Netns } from './formats.js';
+import { DeviceName, HostIp, Ip, Mac, Netns } from './formats.js';
 import { type Problem } from './problem.js';
 import {
   Added,
@@ -73,7 +73,7 @@ const key = Type.String({
   expected: 'a key in base64, or its fingerprint',
   secret: true,
 });
-const endpoint = { vni, ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) };
+const endpoint = { vni, ip: HostIp, mac: Mac, vtep: Type.Optional(Ip) };
 const integer = (most: number): TSchema & { static: number } =>
   Type.Integer({ minimum: 1, maximum: most, expected: `an integer from 1 to ${most}` });
 

@@ -7,8 +7,8 @@ import {
   Bind,
   DeviceName,
   Host,
+  HostIp,
   Ip,
-  Ipv4,
   Mac,
   MemberName,
   Netns,
@@ -33,7 +33,7 @@ const Mtu = Type.Integer({
   expected: `an MTU in bytes: an integer from ${MIN_MTU} to ${MAX_MTU}`,
 });
 
-const Endpoint = Type.Object({ ip: Ipv4, mac: Mac, vtep: Type.Optional(Ip) }, strict);
+const Endpoint = Type.Object({ ip: HostIp, mac: Mac, vtep: Type.Optional(Ip) }, strict);
 
 /** @internal */
 export const Segment = Type.Object(

@@ -87,10 +87,15 @@ function nameText(
  */
 export const Ip = text('ip', (value) => family(value) !== 0, 'a unicast IP address such as 192.168.1.25', unusableVtep);
 /**
- * IPv4 address of one container.
+ * IPv4 or IPv6 address of one container.
  * @internal
  */
-export const Ipv4 = text('ipv4', (value) => family(value) === 4, 'an IPv4 address such as 10.0.0.4', unusable);
+export const HostIp = text(
+  'host-ip',
+  (value) => family(value) !== 0,
+  'the IP address of one host, such as 10.0.0.4 or fd00::4',
+  unusable,
+);
 /**
  * Address and prefix length of an interface.
  * @internal

@@ -199,9 +199,9 @@ export function canonicalEndpoint({ ip, mac, vtep }: Endpoint, local: string): E
   return { ip: canonicalIp(ip), mac: canonicalMac(mac), ...given({ vtep: place === local ? undefined : place }) };
 }
 
-/** The endpoint of a TAP's own addresses, if both are known and the IP address is IPv4. */
+/** The endpoint of a TAP's own addresses, if both are known. */
 export function ownEndpoint(tap: TapPlan): Endpoint | undefined {
-  if (tap.address === undefined || tap.mac === undefined || tap.address.includes(':')) return undefined;
+  if (tap.address === undefined || tap.mac === undefined) return undefined;
   return { ip: prefixAddress(tap.address), mac: tap.mac };
 }
 

@@ -146,6 +146,7 @@ export function findWarnings(config: Described): Problem[] {
       address !== undefined && (vni ?? native) === segment.vni ? [address] : [],
     );
     segment.endpoints?.forEach(({ ip }, k) => {
+      if (isLinkLocal(ip)) return; // no route is needed
       const same = subnets.filter((subnet) => family(prefixAddress(subnet)) === family(ip));
       if (same.length > 0 && !same.some((subnet) => shareAddresses(ip, subnet)))
         reportReason(

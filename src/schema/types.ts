@@ -3,14 +3,14 @@
 /** A JSON Schema (vocabulary of draft 7), as an object. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** How the ARP proxy of a segment answers requests for its endpoints. */
+/** How the proxy of a segment answers ARP requests and neighbor solicitations for its endpoints. */
 export type Proxy = 'endpoint' | 'vtep' | 'off';
 /** The engine that moves the frames. */
 export type EngineName = 'auto' | 'dgram' | 'linux';
 
 /** Location of one container: its IP and MAC address and its VTEP. */
 export interface Endpoint {
-  /** IPv4 address. */
+  /** IPv4 or IPv6 address. */
   ip: string;
   mac: string;
   /** Address of the endpoint's VTEP; absent, or `local` itself: on this host. */
@@ -23,7 +23,10 @@ export interface Segment {
   vni: number;
   /** Largest inner IP packet in bytes. Default: derived from the underlay. */
   mtu?: number;
-  /** Default `endpoint`: ARP requests for known endpoints are answered with the endpoint's own MAC address. */
+  /**
+   * Default `endpoint`: ARP requests and neighbor solicitations for known endpoints are answered with the endpoint's own
+   * MAC address.
+   */
   proxy?: Proxy;
   /** Whether MAC addresses are learned from the underlay. Default true. */
   learn?: boolean;
@@ -69,7 +72,7 @@ export interface GossipNetwork {
   /** Its ID in the tables, the same on every agent. Docker's IDs have 25 characters. */
   id: string;
   vni: number;
-  /** `10.0.0.0/24`: endpoints are announced with this prefix length. */
+  /** `10.0.0.0/24`: endpoints with an IPv4 address are announced with this prefix length. */
   subnet: string;
 }
 
