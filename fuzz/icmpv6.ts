@@ -1,3 +1,4 @@
+import { getMac } from '../src/address/index.js';
 import * as icmpv6 from '../src/icmpv6/index.js';
 import { accessorsHold, ensure, equal, holds } from '../test/support/contract.js';
 
@@ -20,6 +21,9 @@ export function fuzz(data: Uint8Array): void {
   ensure(icmpv6.checkOptions(data, length, data.length) === whole, 'checkOptions and readOptions disagree');
   const found = icmpv6.findOption(data, length, data.length, icmpv6.OPTION_SOURCE_LINK_LAYER_ADDRESS);
   ensure(found === -1 || (found >= length && found + 8 <= data.length), `findOption returned ${found}`);
+  const address = icmpv6.getLinkLayerAddress(data, length, data.length, icmpv6.OPTION_SOURCE_LINK_LAYER_ADDRESS);
+  const isShort = found >= 0 && data[found + 1] === 1;
+  equal(address, isShort ? getMac(data, found + 2) : -1, 'the address in the option');
 
   const copy = data.slice();
   icmpv6.fillChecksum(copy, 0, copy.length, PSEUDO);

@@ -42,6 +42,9 @@ function machine(): Vtep {
   vtep.addEndpoint(4097, { ip: '10.0.0.3', mac: HERE });
   vtep.addEndpoint(4097, { ip: '10.0.0.4', mac: '02:42:0a:00:00:04', vtep: REMOTES[0]! });
   vtep.addEndpoint(8, { ip: '10.0.1.4', mac: '02:42:0a:00:01:04', vtep: REMOTES[1]! });
+  vtep.addEndpoint(4097, { ip: 'fd00::9', mac: HERE });
+  vtep.addEndpoint(4097, { ip: 'fd00::4', mac: '02:42:0a:00:00:04', vtep: REMOTES[0]! });
+  vtep.addEndpoint(8, { ip: 'fd00::4', mac: '02:42:0a:00:01:04', vtep: REMOTES[1]! });
   return vtep;
 }
 
@@ -69,7 +72,7 @@ export function fuzz(data: Uint8Array): void {
     for (const vni of vtep.vnis()) {
       const size = vtep.fdb(vni, now).length;
       ensure(size <= CAPACITY + 2, `${size} addresses`);
-      ensure(vtep.neighbors(vni).length <= 2, 'a neighbor from the data path');
+      ensure(vtep.neighbors(vni).length <= 4, 'a neighbor from the data path');
     }
     const remotes = [...vtep.remotes()].length;
     ensure(remotes <= 2 + LEARNED_REMOTES, `${remotes} remotes`);
