@@ -40,6 +40,7 @@ test('fills in every default', () => {
     zeroChecksum: false,
     peersOnly: true,
     keepTaps: false,
+    networks: [],
     segments: [
       {
         vni: 4097,

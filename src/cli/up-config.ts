@@ -82,7 +82,10 @@ export function readPlan(flags: Parsed): Plan {
     if (isFields(file) && file['gossip'] !== undefined)
       throw new UsageError(`${path}: gossip is for "vtep agent --config ${path}"`);
     // The schema reports a file that does not contain an object.
-    return checked(isFields(file) ? { ...file, ...common } : file, inFile(path, flags));
+    if (!isFields(file)) return checked(file, inFile(path, flags));
+    // The subnets of networks are segments.
+    const given = file['networks'] === undefined ? file : { segments: [], ...file };
+    return checked({ ...given, ...common }, inFile(path, flags));
   }
   const missing = [
     ...(flags.value('local') === undefined ? ['--local IP'] : []),

@@ -6,6 +6,7 @@ import {
   Advertise,
   Bind,
   DeviceName,
+  Gateway,
   Host,
   HostIp,
   Ip,
@@ -14,6 +15,7 @@ import {
   Netns,
   NetworkId,
   Prefix,
+  RoutedSubnet,
   SocketPath,
   Subnet,
 } from './formats.js';
@@ -78,6 +80,13 @@ export const Tap = Type.Object(
   strict,
 );
 
+const subnets = Type.Array(Type.Object({ prefix: RoutedSubnet, gateway: Type.Optional(Gateway), vni: Vni }, strict), {
+  expected: 'a list of one subnet or more',
+});
+
+/** @internal */
+export const Network = Type.Object({ name: NetworkId, mac: Type.Optional(Mac), subnets }, strict);
+
 const Gossip = Type.Object(
   {
     name: Type.Optional(MemberName),
@@ -133,6 +142,7 @@ export const CONFIG: JsonSchema = schemaOf<Config>(
       keepTaps: Type.Optional(Type.Boolean()),
       control: Type.Optional(SocketPath),
       gossip: Type.Optional(Gossip),
+      networks: Type.Optional(Type.Array(Network)),
       segments: Type.Array(Segment, { expected: 'a list of one segment or more' }),
       taps: Type.Array(Tap, { expected: 'a list of one TAP or more' }),
     },

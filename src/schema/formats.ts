@@ -4,7 +4,7 @@ import { isGroupMac, parseMac } from '../address/index.js';
 import { unprintable } from '../wire/index.js';
 import { family, isUnspecified, parseHostPort } from './addresses.js';
 import { isDeviceName } from './device-name.js';
-import { unusable, unusableHost, unusableSubnet, unusableVtep } from './ranges.js';
+import { isLinkLocal, unusable, unusableHost, unusableSubnet, unusableVtep } from './ranges.js';
 
 function isPrefix(text: string): boolean {
   const [address, length, more] = text.split('/');
@@ -167,6 +167,30 @@ export const Subnet = text(
   unusableSubnet,
 );
 /**
+ * A subnet of a routed network.
+ * @internal
+ */
+export const RoutedSubnet = text(
+  'routed-subnet',
+  isPrefix,
+  'a subnet such as 10.0.0.0/24 or fd00::/64',
+  (value) =>
+    unusableSubnet(value) ??
+    (family(value.slice(0, value.indexOf('/'))) === 6 && isLinkLocal(value.slice(0, value.indexOf('/')))
+      ? 'which holds link-local addresses, which routers do not forward'
+      : undefined),
+);
+/**
+ * The address of a gateway.
+ * @internal
+ */
+export const Gateway = text(
+  'gateway',
+  (value) => family(value) !== 0,
+  'the IP address of a gateway such as 10.0.0.1 or fd00::1',
+  unusable,
+);
+/**
  * Name of a network device.
  * @internal
  */
@@ -222,7 +246,7 @@ export const MemberName = nameText(
   NAME,
 );
 /**
- * Id of a network of the gossip.
+ * Id of a network of the gossip, or name of a network of the configuration.
  * @internal
  */
 export const NetworkId = nameText(

@@ -16,6 +16,16 @@ export {
   type TapPlan,
 } from './plan.js';
 export { planSegment, planTap } from './live.js';
+export {
+  networksOf,
+  routersOf,
+  routesOf,
+  subnetIn,
+  type AnyNetwork,
+  type AnySubnet,
+  type NetworkPlan,
+  type Route as SubnetRoute,
+} from './networks.js';
 export { findWarnings } from './rules.js';
 export { isLinkLocal, isLoopback, shareAddresses, subnetText, unusable, unusableHost, unusableVtep } from './ranges.js';
 export { findProblems, knownVni, listed, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
@@ -36,6 +46,8 @@ export type {
   GossipRequest,
   JsonSchema,
   ListRequest,
+  Network,
+  NetworkSubnet,
   PartRequest,
   Proxy,
   Request,

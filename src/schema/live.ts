@@ -17,6 +17,7 @@ export function planTap(value: unknown, plan: Plan): TapPlan {
   const config: Config = {
     local: plan.local,
     workers: plan.workers,
+    networks: plan.networks,
     gossip: { networks: plan.gossip?.networks ?? [] },
     segments: plan.segments.map((segment) => relevantTo(tap, segment)),
     taps: [...plan.taps, tap],
@@ -34,6 +35,7 @@ export function planSegment(value: unknown, plan: Plan): SegmentPlan {
   const segment = value as Segment;
   const config: Config = {
     local: plan.local,
+    networks: plan.networks,
     gossip: { networks: plan.gossip?.networks ?? [] },
     segments: [...plan.segments.map(({ vni }) => ({ vni })), segment],
     // Its remotes must not be in the subnet of a TAP of this process's namespace. The VLANs of trunks do not matter.
@@ -77,7 +79,10 @@ function within(path: string, at: string): string {
 }
 
 /** Describes another value of the running VTEP: a client does not know its place in a list. */
-function placeOf(path: string, { taps, segments }: Plan): string {
+function placeOf(path: string, { taps, segments, networks, gossip }: Plan): string {
+  const [, kind, at] = /^(gossip\.)?networks\[(\d+)\]/.exec(path) ?? [];
+  if (at !== undefined)
+    return `network ${kind === undefined ? networks[Number(at)]?.name : gossip?.networks[Number(at)]?.id}`;
   const [, list, index, field] = /^(taps|segments)\[(\d+)\]\.?(.*)$/.exec(path) ?? [];
   if (list === undefined) return path;
   const owner = list === 'taps' ? `TAP ${taps[Number(index)]?.name}` : `segment ${segments[Number(index)]?.vni}`;

@@ -2,6 +2,7 @@
 import { deriveMac, deriveMacFromText, macToText } from '../address/index.js';
 import { PORT } from '../vxlan/index.js';
 import { CONFIG } from './config.js';
+import { networkPlan, networkVnis, type NetworkPlan } from './networks.js';
 import { findProblems, SchemaError } from './problem.js';
 import { contradictions, linuxOnly } from './rules.js';
 import { canonicalIp, isUnicast, parseHostPort, prefixAddress } from './addresses.js';
@@ -80,6 +81,7 @@ export interface Plan {
   keepTaps: boolean;
   control?: string;
   gossip?: GossipPlan;
+  networks: NetworkPlan[];
   segments: SegmentPlan[];
   taps: TapPlan[];
 }
@@ -108,6 +110,7 @@ export function plan(value: unknown): Plan {
     keepTaps: config.keepTaps ?? config.gossip !== undefined,
     ...given({ control: config.control }),
     ...given({ gossip: config.gossip === undefined ? undefined : gossipPlan(config.gossip, local) }),
+    networks: (config.networks ?? []).map(networkPlan),
     segments: withNetworks(config).map((segment) => segmentPlan(segment, local)),
     taps: config.taps.map((tap) => tapPlan(tap, config)),
   };
@@ -170,11 +173,10 @@ function engineOf(config: Config): EngineName {
   return engine === 'auto' && linuxOnly(config).length > 0 ? 'linux' : engine;
 }
 
-/** The segments, plus one for each gossip network without a segment. */
-function withNetworks({ segments, gossip }: Config): Segment[] {
-  const known = new Set(segments.map(({ vni }) => vni));
-  const networks = gossip?.networks ?? [];
-  return [...segments, ...networks.filter(({ vni }) => !known.has(vni)).map(({ vni }) => ({ vni }))];
+/** The segments, plus one for each VNI of a network without a segment. */
+function withNetworks(config: Config): Segment[] {
+  const known = new Set(config.segments.map(({ vni }) => vni));
+  return [...config.segments, ...networkVnis(config).flatMap((vni) => (known.has(vni) ? [] : [{ vni }]))];
 }
 
 function gossipPlan(gossip: Gossip, local: string): GossipPlan {

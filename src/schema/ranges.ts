@@ -91,6 +91,14 @@ function canonicalPrefix(prefix: string): string {
   return `${address.toString()}/${length}`;
 }
 
+/** The first address of a subnet that a host can have; its only one, if it has no other. */
+export function firstHost(subnet: string): string {
+  const { address, length, bits } = netOf(subnet);
+  const first = bits - length < 2 ? address : address + 1n;
+  const bytes = Array.from({ length: bits / 8 }, (_, i) => Number((first >> BigInt(bits - 8 * (i + 1))) & 0xffn));
+  return ipaddr.fromByteArray(bytes).toString();
+}
+
 /** Clears the host bits of a prefix: `10.0.0.0/24` for `10.0.0.3/24`. */
 export function subnetText(prefix: string): string {
   const [address, length] = ipaddr.parseCIDR(prefix);

@@ -1,59 +1,34 @@
 /** Rules between fields of a configuration: references, contradictions, addresses that cannot work together. */
+import { findings, unique, type Findings, type Report, type ReportReason } from './findings.js';
+import { checkGatewayMac, checkNetworks, checkStation, subnetOfStation } from './network-rules.js';
+import { networksOf, networkVnis, type AnyNetwork, type WithNetworks } from './networks.js';
 import { knownVni, type Problem } from './problem.js';
 import { isLinkLocal, isLoopback, shareAddresses, subnetText, unusableHost } from './ranges.js';
-import { canonicalIp, family, isWithin, prefixAddress } from './addresses.js';
+import { canonicalIp, family, prefixAddress } from './addresses.js';
 import { canonicalMac } from './mac.js';
-import { type Config, type Endpoint, type GossipNetwork, type Segment, type Tap } from './types.js';
-
-/** Reports that the value at `path` is not the one expected. */
-type Report = (path: string, expected: string, given: unknown, ...related: string[]) => void;
-/** Reports a problem with the value at `path`, in words that follow the path. */
-type ReportReason = (path: string, reason: string, given: unknown, ...related: string[]) => void;
-
-interface Findings {
-  problems: Problem[];
-  report: Report;
-  reportReason: ReportReason;
-}
-
-function findings(): Findings {
-  const problems: Problem[] = [];
-  return {
-    problems,
-    report: (path, expected, given, ...related) => void problems.push({ path, expected, given, ...about(related) }),
-    reportReason: (path, reason, given, ...related) => void problems.push({ path, reason, given, ...about(related) }),
-  };
-}
-
-function about(related: readonly string[]): { related?: readonly string[] } {
-  return related.length === 0 ? {} : { related };
-}
+import { type Config, type Endpoint, type Segment, type Tap } from './types.js';
 
 /** The fields that a configuration and a plan have in common. */
-type Described = Pick<Config, 'local' | 'segments' | 'taps'> & {
-  gossip?: { networks?: readonly GossipNetwork[] };
-};
+type Described = Pick<Config, 'local' | 'segments' | 'taps'> & WithNetworks;
 
 /** Returns the contradictions that make a configuration with well-formed fields unusable. */
 export function contradictions(config: Config): Problem[] {
-  const { problems, report, reportReason } = findings();
+  const found = findings();
+  const { problems, report, reportReason } = found;
   const once = unique(reportReason);
-  const networks = config.gossip?.networks ?? [];
+  const networks = networksOf(config);
   if (config.segments.length === 0 && networks.length === 0 && config.gossip === undefined)
     report('segments', 'a list of one segment or more', config.segments);
   if (config.taps.length === 0 && config.gossip === undefined) report('taps', 'a list of one TAP or more', config.taps);
   if (problems.length > 0) return problems; // the other checks would only report consequences of these
-  networks.forEach(({ id, vni }, i) => {
-    once(`gossip.networks[${i}].id`, 'network', id, id);
-    once(`gossip.networks[${i}].vni`, 'network vni', vni, vni);
-  });
+  checkNetworks(config, found);
   if (config.gossip?.tunnel !== undefined && family(config.gossip.tunnel) !== family(config.local))
     report('gossip.tunnel', `an IPv${family(config.local)} address, like {0}`, config.gossip.tunnel, 'local');
-  const vnis = new Set([...config.segments, ...networks].map(({ vni }) => vni));
+  const vnis = new Set([...config.segments.map(({ vni }) => vni), ...networkVnis(config)]);
   config.segments.forEach((segment, i) => {
     const path = `segments[${i}]`;
     once(`${path}.vni`, `segment`, segment.vni, segment.vni);
-    checkSegment(config, segment, path, { problems, report, reportReason });
+    checkSegment(config, networks, segment, path, found);
   });
   if (config.engine === 'dgram')
     for (const { path, expected, given } of linuxOnly(config))
@@ -63,7 +38,7 @@ export function contradictions(config: Config): Problem[] {
   const known = knownVni([...vnis]);
   config.taps.forEach((tap, i) => {
     const path = `taps[${i}]`;
-    checkTap(tap, path, { problems, report, reportReason });
+    checkTap(tap, path, found);
     checkIpv6Mtu(config, tap, path, report);
     if (tap.fd !== undefined && (config.workers ?? 1) > 1)
       reportReason(
@@ -84,7 +59,8 @@ export function contradictions(config: Config): Problem[] {
     if (tap.address !== undefined) {
       const ip = prefixAddress(tap.address);
       once(`${path}.address`, `address${untagged}`, ip, tap.address);
-      checkSubnet(config, untagged, ip, `${path}.address`, report);
+      const { mac } = tap;
+      checkStation(networks, untagged, { ip, path: `${path}.address`, mac, macPath: `${path}.mac`, here: true }, found);
     }
     const segment = config.segments.findIndex((candidate) => candidate.vni === untagged);
     config.segments[segment]?.endpoints?.forEach((endpoint, k) =>
@@ -97,6 +73,7 @@ export function contradictions(config: Config): Problem[] {
 /** Returns problems that do not prevent operation, but are probably mistakes. */
 export function findWarnings(config: Described): Problem[] {
   const { problems, reportReason } = findings();
+  const networks = networksOf(config);
   const remotes = remotesOf(config);
   if (family(config.local) === 4 && isLinkLocal(config.local))
     reportReason('local', `${config.local} is a link-local address: routers do not forward its packets`, config.local);
@@ -131,15 +108,10 @@ export function findWarnings(config: Described): Problem[] {
         address,
         `taps[${other}].address`,
       );
-    const network = config.gossip?.networks?.find(({ vni }) => vni === untagged);
-    const length = Number(address.slice(address.indexOf('/') + 1));
-    const wanted = network === undefined ? length : Number(network.subnet.slice(network.subnet.indexOf('/') + 1));
-    if (family(prefixAddress(address)) === 4 && length !== wanted && length !== 32)
-      reportReason(
-        `${path}.address`,
-        `${address} has another prefix length than its network, ${network!.subnet}`,
-        address,
-      );
+    const subnet = untagged === undefined ? undefined : subnetOfStation(networks, untagged, prefixAddress(address));
+    const length = address.slice(address.indexOf('/'));
+    if (subnet !== undefined && !subnet.endsWith(length) && length !== '/32' && length !== '/128')
+      reportReason(`${path}.address`, `${address} has another prefix length than its network, ${subnet}`, address);
   });
   config.segments.forEach((segment, i) => {
     const subnets = config.taps.flatMap(({ address, vni, native }) =>
@@ -169,8 +141,14 @@ export function linuxOnly({ workers = 1, busyPoll = 0, udpChecksum, zeroChecksum
   return problems;
 }
 
-function checkSegment(config: Config, segment: Segment, path: string, { report, reportReason }: Findings): void {
-  const { local } = config;
+function checkSegment(
+  { local }: Config,
+  networks: readonly AnyNetwork[],
+  segment: Segment,
+  path: string,
+  found: Findings,
+): void {
+  const { report, reportReason } = found;
   const kind = family(local);
   const once = unique(reportReason);
   const remote = (address: string, at: string): void => {
@@ -178,6 +156,7 @@ function checkSegment(config: Config, segment: Segment, path: string, { report, 
     else if (isLoopback(local) && !isLoopback(address))
       reportReason(at, `${address} cannot be reached from {0}, the loopback address ${local}`, address, 'local');
   };
+  checkGatewayMac(networks, segment, path, found);
   segment.peers?.forEach((peer, k) => {
     const at = `${path}.peers[${k}]`;
     remote(peer, at);
@@ -202,20 +181,10 @@ function checkSegment(config: Config, segment: Segment, path: string, { report, 
         `${before.at}.mac`,
       );
     // An endpoint of this host is announced with the prefix length of its network.
-    checkSubnet(config, segment.vni, canonicalIp(endpoint.ip), `${at}.ip`, report, vtep === canonicalIp(local));
+    const here = vtep === canonicalIp(local);
+    const station = { ip: canonicalIp(endpoint.ip), path: `${at}.ip`, mac, macPath: `${at}.mac`, here };
+    checkStation(networks, segment.vni, station, found);
   });
-}
-
-/** Checks an address against the subnet of its gossip network. */
-function checkSubnet(config: Config, vni: number, ip: string, path: string, report: Report, here = true): void {
-  const network = config.gossip?.networks?.find((candidate) => candidate.vni === vni);
-  if (network === undefined || family(ip) !== 4) return;
-  const { subnet, id } = network;
-  const within = isWithin(ip, subnet);
-  const useless = within ? unusableHost(`${ip}${subnet.slice(subnet.indexOf('/'))}`) : undefined;
-  if (here && !within) report(path, `an address of ${subnet}, the subnet of network ${id}`, ip);
-  else if (useless !== undefined)
-    report(path, `the address of a host in ${subnet}, the subnet of network ${id}, not ${useless}`, ip);
 }
 
 function checkTap(tap: Tap, path: string, { report, reportReason }: Findings): void {
@@ -331,16 +300,4 @@ function segmentsOf(tap: Tap): [field: string, vni: number][] {
 
 function sameIp(a: string, b: string): boolean {
   return canonicalIp(a) === canonicalIp(b);
-}
-
-/** Reports each repeated key of a kind, and names the first occurrence. */
-function unique(
-  reportReason: ReportReason,
-): (path: string, kind: string, key: string | number, given: unknown) => void {
-  const first = new Map<string, string>();
-  return (path, kind, key, given) => {
-    const before = first.get(`${kind} ${key}`);
-    if (before === undefined) first.set(`${kind} ${key}`, path);
-    else if (before !== path) reportReason(path, `${String(given)} is given twice (before as {0})`, given, before);
-  };
 }

@@ -67,6 +67,25 @@ export interface Tap {
   native?: number;
 }
 
+/** A subnet of a network with a router. */
+export interface NetworkSubnet {
+  /** `10.0.0.0/24` or `fd00::/64`. */
+  prefix: string;
+  /** The router's address in the subnet, the same on every host. Default: the first address of the subnet. */
+  gateway?: string;
+  /** The VNI of its segment. An IPv4 and an IPv6 subnet of one network may share one. */
+  vni: number;
+}
+
+/** A network of one or more subnets, and the router between them, which every host has. */
+export interface Network {
+  /** The same on every host. */
+  name: string;
+  /** The MAC address of all its gateways, the same on every host. Default: derived from the name. */
+  mac?: string;
+  subnets: NetworkSubnet[];
+}
+
 /** An overlay network in the gossip's tables. */
 export interface GossipNetwork {
   /** Its ID in the tables, the same on every agent. Docker's IDs have 25 characters. */
@@ -135,7 +154,9 @@ export interface Config {
   control?: string;
   /** For `vtep agent` only. */
   gossip?: Gossip;
-  /** At least one, unless there are gossip networks: each of these is a segment. */
+  /** Networks with a router. */
+  networks?: Network[];
+  /** At least one, unless there are networks: the VNI of each subnet of a network is a segment, too. */
   segments: Segment[];
   /** At least one, unless there is gossip. */
   taps: Tap[];

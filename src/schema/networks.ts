@@ -1,0 +1,123 @@
+/** The networks of a configuration, whichever part of it they are in, with their defaults. */
+import { deriveMacFromText, macToText } from '../address/index.js';
+import { type NetworkRouter, type RoutedSubnet, type Subnet } from '../model/index.js';
+import { canonicalIp, family } from './addresses.js';
+import { canonicalMac } from './mac.js';
+import { firstHost, shareAddresses, subnetText } from './ranges.js';
+import { type GossipNetwork, type Network, type NetworkSubnet } from './types.js';
+
+/** The part of a configuration or a plan that has networks. */
+export interface WithNetworks {
+  networks?: readonly Network[];
+  gossip?: { networks?: readonly GossipNetwork[] };
+}
+
+/** A network of a configuration. */
+export interface AnyNetwork {
+  /** The name or the id. */
+  readonly id: string;
+  /** The MAC address of its gateways; absent if it has none. */
+  readonly mac?: string;
+  readonly subnets: readonly AnySubnet[];
+  /** Its path in the configuration. */
+  readonly path: string;
+}
+
+/** A subnet of a network of a configuration. */
+export interface AnySubnet extends Subnet {
+  /** The paths of its fields in the configuration. */
+  readonly paths: Readonly<Record<'prefix' | 'gateway' | 'vni', string>>;
+}
+
+/** A network with all defaults. */
+export interface NetworkPlan extends Network {
+  mac: string;
+  subnets: Required<NetworkSubnet>[];
+}
+
+/** All networks with all defaults: first those of the configuration, then those of the gossip. */
+export function networksOf({ networks = [], gossip }: WithNetworks): AnyNetwork[] {
+  return [
+    ...networks.map(({ name, mac, subnets }, i) => routed(name, mac, subnets, `networks[${i}]`)),
+    ...(gossip?.networks ?? []).map(({ id, subnet, vni }, i): AnyNetwork => {
+      const path = `gossip.networks[${i}]`;
+      const paths = { prefix: `${path}.subnet`, gateway: path, vni: `${path}.vni` };
+      return { id, subnets: [{ prefix: subnet, vni, paths }], path };
+    }),
+  ];
+}
+
+function routed(id: string, mac: string | undefined, subnets: readonly NetworkSubnet[], path: string): AnyNetwork {
+  return {
+    id,
+    mac: mac === undefined ? macToText(deriveMacFromText(`gateway ${id}`)) : canonicalMac(mac),
+    subnets: subnets.map(({ prefix, gateway, vni }, k) => {
+      const at = `${path}.subnets[${k}]`;
+      return {
+        prefix: subnetText(prefix),
+        gateway: gateway === undefined ? firstHost(prefix) : canonicalIp(gateway),
+        vni,
+        paths: { prefix: `${at}.prefix`, gateway: `${at}.gateway`, vni: `${at}.vni` },
+      };
+    }),
+    path,
+  };
+}
+
+/** A network of a configuration with its defaults. */
+export function networkPlan(network: Network): NetworkPlan {
+  const { id, mac, subnets } = routed(network.name, network.mac, network.subnets, '');
+  return { name: id, mac: mac!, subnets: subnets.map(plain) };
+}
+
+function plain({ prefix, gateway, vni }: AnySubnet): Required<NetworkSubnet> {
+  return { prefix, gateway: gateway!, vni };
+}
+
+/** The routers of the networks that have one. */
+export function routersOf(config: WithNetworks): NetworkRouter[] {
+  return networksOf(config).flatMap(({ id, mac, subnets }) =>
+    mac === undefined ? [] : [{ id, mac, subnets: subnets.map((subnet): RoutedSubnet => plain(subnet)) }],
+  );
+}
+
+/** The VNIs of all networks, each once. */
+export function networkVnis(config: WithNetworks): number[] {
+  return [...new Set(networksOf(config).flatMap(({ subnets }) => subnets.map(({ vni }) => vni)))];
+}
+
+/** A subnet and the network that it belongs to. */
+export interface SubnetOfNetwork {
+  network: AnyNetwork;
+  subnet: AnySubnet;
+}
+
+/** The subnet of a network that the addresses of a segment belong to: that with the address family of `ip`. */
+export function subnetIn(networks: readonly AnyNetwork[], vni: number, ip: string): SubnetOfNetwork | undefined {
+  for (const network of networks)
+    for (const subnet of network.subnets)
+      if (subnet.vni === vni && family(ip) === familyOf(subnet.prefix)) return { network, subnet };
+  return undefined;
+}
+
+/** A route of a host to another subnet of its network. */
+export interface Route {
+  /** `10.0.1.0/24` */
+  to: string;
+  via: string;
+}
+
+/** The routes of a host to the other subnets of its network, through the gateway of its own. */
+export function routesOf(config: WithNetworks, vni: number, ip: string): Route[] {
+  const { network, subnet } = subnetIn(networksOf(config), vni, ip) ?? {};
+  const via = subnet?.gateway;
+  if (network === undefined || via === undefined || !shareAddresses(ip, subnet!.prefix)) return [];
+  return network.subnets
+    .filter((other) => other !== subnet && familyOf(other.prefix) === family(ip))
+    .map(({ prefix }) => ({ to: prefix, via }));
+}
+
+/** 4 or 6. */
+export function familyOf(prefix: string): 4 | 6 | 0 {
+  return family(prefix.slice(0, prefix.indexOf('/')));
+}
