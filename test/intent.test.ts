@@ -78,6 +78,41 @@ test('a VTEP does not start with an entry that its data plane refuses', async ()
   assert.is(error.message, 'full');
 });
 
+test('a network starts in one batch: the segments of its subnets, its router, its endpoints', async () => {
+  const subnets = [
+    { prefix: '10.1.1.0/24', vni: 7 },
+    { prefix: '11.1.1.0/24', gateway: '11.1.1.9', vni: 8 },
+  ];
+  const made = plan({
+    local: '192.168.1.9',
+    networks: [{ name: 'prod-net', mac: '02:42:00:00:00:fe', subnets }],
+    segments: [{ vni: 8, endpoints: [{ ip: '11.1.1.4', mac: MAC, vtep: B }] }],
+    taps: [{ name: 'a', vni: 7 }],
+  });
+  for (const one of made.segments) one.mtu = 1450;
+  const batches: Change[][] = [];
+  const plane = new Plane();
+  await new Intent(made, (changes) => {
+    batches.push([...changes]);
+    return Promise.resolve(plane.apply(changes));
+  }).start();
+  assert.equal(plane.mistakes, []);
+  assert.equal(
+    batches.map((batch) => batch.map((change) => change.do)),
+    [['add-segment', 'add-segment', 'add-router', 'add-endpoint']],
+  );
+  const [, , change] = batches[0]!;
+  assert.equal(change, {
+    do: 'add-router',
+    router: { id: 'prod-net', mac: '02:42:00:00:00:fe', subnets: [{ ...subnets[0], gateway: '10.1.1.1' }, subnets[1]] },
+  });
+  const refuses = (one: Change): string | null => (one.do === 'add-router' ? 'no room' : null);
+  const error = await refusal(
+    new Intent(made, (changes) => Promise.resolve(new Plane(refuses).apply(changes))).start().then(() => ({})),
+  );
+  assert.is(error.message, 'no room');
+});
+
 test('a segment comes with its peers and endpoints or not at all, and goes with those of all sources', async () => {
   const { intent, plane, has } = await started({ peers: [A] }, {}, (change) =>
     change.do === 'add-peer' && change.address === '192.168.1.66' ? 'full' : null,

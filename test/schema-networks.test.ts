@@ -273,7 +273,10 @@ test('a TAP that is attached later follows the same rules', () => {
   };
   assert.is(of('11.1.1.2/24'), '');
   assert.match(of('10.1.1.9/24'), /^address: expected an address of 11\.1\.1\.0\/24/);
-  assert.match(of('11.1.1.254/24'), /^address: 11\.1\.1\.254 is the gateway of 11\.1\.1\.0\/24, .* another gateway \(network prod-net\)$/);
+  assert.match(
+    of('11.1.1.254/24'),
+    /^address: 11\.1\.1\.254 is the gateway of 11\.1\.1\.0\/24, .* another gateway \(network prod-net\)$/,
+  );
 });
 
 test.run();

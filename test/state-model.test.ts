@@ -17,6 +17,7 @@ import {
   endpoint,
   keyOf,
   peer,
+  router,
   segment,
   textOf,
   type Step,
@@ -36,6 +37,12 @@ const entries: fc.Arbitrary<Entry> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc.tuple(fc.constantFrom(A, B, C), fc.constantFrom(...VNIS)).map(([address, vni]) => peer(address, vni)),
+  },
+  {
+    weight: 2,
+    arbitrary: fc
+      .tuple(fc.subarray(VNIS, { minLength: 1 }), fc.constantFrom(undefined, '02:00:00:00:00:fd'))
+      .map(([vnis, mac]) => router('net', vnis, mac)),
   },
   { weight: 1, arbitrary: fc.constantFrom(A, B).map((address): Entry => ({ kind: 'member', address })) },
   {
@@ -88,9 +95,10 @@ test('after any changes, the data plane has what the naive model computes from t
         run.replacing.list().sort(),
         expected.filter((line) => line.startsWith('endpoint')),
       );
-      const inEffect = new Set(expected.map((line) => line.replace(/^(segment \d+) .*/, '$1')));
+      const inEffect = new Set(expected.map((line) => line.replace(/^(segment \d+|router \w+) .*/, '$1')));
       const listed: Wanted[] = [];
-      for (const kind of ['segment', 'peer', 'endpoint', 'member'] as const) listed.push(...run.state.list(kind));
+      for (const kind of ['segment', 'router', 'peer', 'endpoint', 'member'] as const)
+        listed.push(...run.state.list(kind));
       for (const { entry, sources: who, outcome } of listed) {
         assert.equal(who, run.model.sourcesOf(entry));
         assert.is(outcome === 'in-effect', inEffect.has(keyOf(entry)), keyOf(entry));
@@ -190,11 +198,18 @@ test('what the data plane refuses stays wanted, and takes the first free place',
       const fits = (line: string): boolean =>
         line.startsWith('segment')
           ? line.endsWith(' 1400')
-          : line.startsWith('member') || isHere(Number(line.split(' ')[1]));
+          : line.startsWith('router')
+            ? line.split(' ')[3]!.split(',').map(Number).every(isHere)
+            : line.startsWith('member') || isHere(Number(line.split(' ')[1]));
       const result = run.model.result().filter(fits);
       const has = run.plane.list();
       assert.ok(has.every((line) => result.includes(line)));
-      for (const name of ['segment', 'member', ...VNIS.flatMap((vni) => [`peer ${vni}`, `endpoint ${vni}`])]) {
+      for (const name of [
+        'segment',
+        'router',
+        'member',
+        ...VNIS.flatMap((vni) => [`peer ${vni}`, `endpoint ${vni}`]),
+      ]) {
         const most = name.startsWith('peer') || name.startsWith('endpoint') ? 2 : Infinity;
         const [all, some] = [result, has].map((lines) => lines.filter((line) => line.startsWith(name)).length);
         assert.is(some, Math.min(all!, most), name);

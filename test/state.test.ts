@@ -15,6 +15,7 @@ import {
   drain,
   endpoint,
   peer,
+  router,
   segment,
   segmentOf,
   textOf,
@@ -304,6 +305,87 @@ test('the peers that do not fit into the flood list of a Vtep take the first fre
   // A source that wants a refused entry again learns that the data plane refuses it.
   state.want('api', peer(address(8)));
   assert.is(settle().length, 1);
+});
+
+// ---- Routers ----
+
+test('a router is in the batch of its segments, behind them, and leaves before the first one', () => {
+  const [state, plane] = [new HostState(), new Plane()];
+  state.want('configuration', router('net', [7, 8]));
+  assert.equal(drain(state, plane), []);
+  assert.is(state.wanted(router('net', []))!.outcome, 'no-segment');
+  state.want('configuration', segment(7));
+  assert.equal(
+    drain(state, plane).map((change) => change.do),
+    ['add-segment'],
+  );
+  state.want('configuration', segment(8));
+  state.want('configuration', endpoint(IP, MAC, A, 7));
+  const batch = state.take();
+  assert.equal(
+    batch.map((change) => change.do),
+    ['add-segment', 'add-router', 'add-endpoint'],
+  );
+  state.applied(plane.apply(batch));
+  assert.is(state.wanted(router('net', []))!.outcome, 'in-effect');
+  state.withdraw('configuration', segment(7));
+  assert.equal(
+    drain(state, plane).map((change) => change.do),
+    ['remove-router', 'remove-segment'],
+  );
+  assert.is(state.wanted(router('net', []))!.outcome, 'no-segment');
+  assert.equal(plane.mistakes, []);
+});
+
+test('a router outlives the new definition of a segment, also in batches of two changes', () => {
+  const [state, plane] = [new HostState(), new Plane()];
+  for (const vni of [7, 8]) state.want('api', segment(vni), 2);
+  state.want('api', router('net', [7, 8]));
+  drain(state, plane);
+  for (const vni of [7, 8]) state.want('configuration', segment(vni, 1400), 1);
+  const changes = drain(state, plane, 2);
+  assert.equal(plane.mistakes, []);
+  assert.is(changes[0]!.do, 'remove-router');
+  assert.is(changes.at(-1)!.do, 'add-router');
+  assert.is(changes.length, 6, 'each of the three is removed and added once');
+});
+
+test('of two routers with a gateway in one segment, the second one waits for the end of the first', () => {
+  const [state, vtep] = [new HostState(), new Vtep()];
+  const settle = (): Wanted[] => {
+    const refused: Wanted[] = [];
+    while (state.isDue) {
+      const batch = state.take();
+      if (batch.length > 0) refused.push(...state.applied(applyTo(vtep, batch)));
+    }
+    return refused;
+  };
+  for (const vni of [7, 8]) state.want('configuration', segment(vni));
+  state.want('configuration', router('one', [7]));
+  state.want('configuration', router('two', [7, 8]));
+  const [refused] = settle();
+  assert.equal(refused!.entry, router('two', [7, 8]));
+  assert.match('reason' in refused! ? refused.reason : '', 'vni 7 already has a gateway of network one');
+  state.withdraw('configuration', router('one', []));
+  assert.equal(settle(), []);
+  assert.is(state.wanted(router('one', [])), undefined);
+  assert.is(state.wanted(router('two', []))!.outcome, 'in-effect');
+});
+
+test('the older definition of a router holds', () => {
+  const { state, plane, inEffect } = started();
+  state.want('gossip', router('net', [VNI], '02:00:00:00:00:0a'), 5);
+  inEffect();
+  state.want('configuration', router('net', [VNI], '02:00:00:00:00:0b'), 3);
+  inEffect();
+  assert.is(plane.routers.get('net')!.mac, '02:00:00:00:00:0b');
+  state.withdraw('configuration', router('net', []));
+  inEffect();
+  assert.is(plane.routers.get('net')!.mac, '02:00:00:00:00:0a');
+  assert.equal(
+    [...state.list('router')].map(({ sources }) => sources),
+    [['gossip']],
+  );
 });
 
 test.run();

@@ -1,7 +1,7 @@
 /** What a running VTEP has to do, according to all who want something of it, and the data plane that does it. */
 import { type OverlaySink } from '../gossip/networkdb/index.js';
 import { type Change, type Rejection } from '../model/index.js';
-import { type ListRequest, type Plan, type SegmentPlan } from '../schema/index.js';
+import { routersOf, type ListRequest, type Plan, type SegmentPlan } from '../schema/index.js';
 import { HostState, type Entry, type Rival, type Wanted } from '../state/index.js';
 import { type NeighborListing } from '../vtep/index.js';
 import { RequestError } from './error.js';
@@ -51,6 +51,7 @@ export class Intent {
     this.#plan = plan;
     this.#apply = apply;
     for (const segment of plan.segments) this.#wantSegment(segment, 'configuration');
+    for (const router of routersOf(plan)) this.#state.want('configuration', { kind: 'router', router });
   }
 
   #wantSegment(segment: SegmentPlan, source: Source): Entry[] {
@@ -70,7 +71,7 @@ export class Intent {
    */
   async start(): Promise<void> {
     await this.#settled();
-    for (const kind of ['segment', 'peer', 'endpoint'] as const) this.#requireEffect(this.#state.list(kind));
+    for (const kind of ['segment', 'router', 'peer', 'endpoint'] as const) this.#requireEffect(this.#state.list(kind));
   }
 
   // ---- Segments ----

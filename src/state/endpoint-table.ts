@@ -1,13 +1,13 @@
 /**
  * What the host state keeps for each thing that is wanted, or in effect in the data plane, and the endpoints of a segment.
  */
-import type { Location, Segment } from '../model/index.js';
+import type { Location, NetworkRouter, Segment } from '../model/index.js';
 import { Heap } from './heap.js';
 import { Refused, Ring } from './queue.js';
 import type { Wants } from './wants.js';
 
 /** What sources want. */
-export type Item = SegmentItem | PeerItem | Place;
+export type Item = SegmentItem | RouterItem | PeerItem | Place;
 
 /** A VNI that somebody wants something in. */
 export class SegmentItem {
@@ -16,6 +16,8 @@ export class SegmentItem {
   readonly endpoints: EndpointTable;
   /** The segment in the data plane. */
   applied: Segment | null = null;
+  /** The router in the data plane that has a gateway in it. */
+  router: RouterItem | null = null;
   /** Incremented when the data plane loses the segment: nothing of an earlier generation is in effect. */
   generation = 1;
   readonly refusedPeers = new Refused<PeerItem>();
@@ -24,6 +26,18 @@ export class SegmentItem {
   constructor(vni: number, endpoints: (segment: SegmentItem) => EndpointTable) {
     this.vni = vni;
     this.endpoints = endpoints(this);
+  }
+}
+
+/** The router of a network that somebody wants. */
+export class RouterItem {
+  /** The id of the network. */
+  readonly id: string;
+  /** The router in the data plane. */
+  applied: NetworkRouter | null = null;
+
+  constructor(id: string) {
+    this.id = id;
   }
 }
 

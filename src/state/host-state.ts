@@ -1,11 +1,13 @@
-import type { Change, Location, Rejection, Segment } from '../model/index.js';
-import { EndpointTable, locationOf, PeerItem, Place, SegmentItem, type Item } from './endpoint-table.js';
+import type { Change, Location, NetworkRouter, Rejection, Segment } from '../model/index.js';
+import { EndpointTable, locationOf, PeerItem, Place, RouterItem, SegmentItem, type Item } from './endpoint-table.js';
 import { Wants } from './wants.js';
 import { Work, type Outcome } from './work.js';
 
 /** What a source can want. */
 export type Entry =
   | { readonly kind: 'segment'; readonly segment: Segment }
+  /** The router of a network. It takes effect when every subnet has its segment. */
+  | { readonly kind: 'router'; readonly router: NetworkRouter }
   /** A remote VTEP on the flood list of a segment. */
   | { readonly kind: 'peer'; readonly vni: number; readonly address: string }
   | { readonly kind: 'endpoint'; readonly vni: number; readonly endpoint: Location }
@@ -28,16 +30,20 @@ const BATCH = 256;
 export class HostState {
   readonly #wants = new Wants<Item>();
   readonly #segments = new Map<number, SegmentItem>();
+  readonly #routers = new Map<string, RouterItem>();
   readonly #members = new Map<string, PeerItem>();
-  readonly #work = new Work(this.#wants, {
+  readonly #work = new Work(this.#wants, this.#segments, {
     segment: (segment) => this.#forget(segment),
+    router: (router) => {
+      if (this.#routers.get(router.id) === router) this.#routers.delete(router.id);
+    },
     member: ({ address }) => this.#members.delete(address),
   });
 
   // ---- What sources want ----
 
   /**
-   * A source wants an entry. If it wants it already, only the time changes, and the definition of a segment. An entry
+   * A source wants an entry. If it wants it already, only the time changes, and the definition of a segment or a router. An entry
    * that the data plane has refused is offered again.
    * @param since When the endpoint was attached, or the segment defined, in milliseconds of one clock for all sources,
    * such as those since 1970. 0 if nobody knows: before every known time.
@@ -48,11 +54,12 @@ export class HostState {
     const { wants, definitions } = this.#wants.source(source);
     const item = this.#obtain(entry);
     wants.set(item, since);
-    if (entry.kind === 'segment') definitions.set(entry.segment.vni, entry.segment);
+    if (entry.kind === 'segment') definitions.set(item, entry.segment);
+    else if (entry.kind === 'router') definitions.set(item, entry.router);
     this.#work.changed(item);
   }
 
-  /** A source wants an entry no more. Of a segment, only the VNI counts. @returns whether it wanted it. */
+  /** A source wants an entry no more. Of a segment, only the VNI counts; of a router, only the network. @returns whether it wanted it. */
   withdraw(source: string, entry: Entry): boolean {
     const item = this.#find(entry);
     return item !== undefined && this.#withdraw(source, item);
@@ -66,7 +73,7 @@ export class HostState {
   #withdraw(source: string, item: Item): boolean {
     const known = this.#wants.find(source);
     if (known?.wants.delete(item) !== true) return false;
-    if (item instanceof SegmentItem) known.definitions.delete(item.vni);
+    known.definitions.delete(item);
     this.#work.changed(item);
     return true;
   }
@@ -80,7 +87,8 @@ export class HostState {
 
   /**
    * Returns the next batch of changes, in the order in which the data plane must make them. It can make each one: a
-   * segment is added before its entries, and its removal takes them along. An endpoint that takes an address over is
+   * segment is added before its entries, and its removal takes them along. A router is added after the segments of its
+   * subnets, and removed before any of them. An endpoint that takes an address over is
    * added before the other one is removed, so that the address is always somewhere.
    *
    * The time of a call is bounded, so a batch may be short and even empty while `isDue` stays true. A batch that is not
@@ -96,7 +104,7 @@ export class HostState {
    * The data plane has applied the last batch.
    *
    * A refused entry stays wanted. The state offers it again when the data plane has lost another one of its kind (and
-   * of its segment), or when a source wants it or withdraws it. A rejected removal counts as made, because the data
+   * of its segment; a router also when a segment comes or goes), or when a source wants it or withdraws it. A rejected removal counts as made, because the data
    * plane has nothing to remove.
    * @param rejections The changes that it did not make.
    * @returns what it refused, if it is still wanted.
@@ -127,7 +135,7 @@ export class HostState {
   }
 
   /**
-   * The wanted entries of a kind, in one segment if `vni` is given. The state may change between two of them: the
+   * The wanted entries of a kind; of segments, peers and endpoints those in one segment, if `vni` is given. The state may change between two of them: the
    * listing then contains every entry that was wanted all the time, and maybe others.
    */
   *list(kind: Entry['kind'], vni?: number): Generator<Wanted, undefined> {
@@ -136,8 +144,8 @@ export class HostState {
   }
 
   *#itemsOf(kind: Entry['kind'], vni: number | undefined): Generator<Item, undefined> {
-    if (kind === 'member') {
-      yield* this.#members.values();
+    if (kind === 'member' || kind === 'router') {
+      yield* kind === 'member' ? this.#members.values() : this.#routers.values();
       return;
     }
     for (const segment of vni === undefined ? this.#segments.values() : [this.#segments.get(vni)])
@@ -153,6 +161,7 @@ export class HostState {
 
   #entryOf(item: Item): Entry {
     if (item instanceof SegmentItem) return { kind: 'segment', segment: this.#wants.definition(item)! };
+    if (item instanceof RouterItem) return { kind: 'router', router: this.#wants.definition(item)! };
     if (item instanceof Place) return { kind: 'endpoint', vni: item.endpoint.segment.vni, endpoint: locationOf(item) };
     const { segment, address } = item;
     return segment === null ? { kind: 'member', address } : { kind: 'peer', vni: segment.vni, address };
@@ -164,6 +173,8 @@ export class HostState {
     switch (entry.kind) {
       case 'segment':
         return this.#segments.get(entry.segment.vni);
+      case 'router':
+        return this.#routers.get(entry.router.id);
       case 'peer':
         return this.#segments.get(entry.vni)?.peers.get(entry.address);
       case 'endpoint':
@@ -178,6 +189,8 @@ export class HostState {
     switch (entry.kind) {
       case 'segment':
         return this.#segment(entry.segment.vni);
+      case 'router':
+        return this.#router(entry.router.id);
       case 'peer': {
         const segment = this.#segment(entry.vni);
         return obtainPeer(segment.peers, segment, entry.address);
@@ -195,6 +208,12 @@ export class HostState {
     const segment = new SegmentItem(vni, (self) => new EndpointTable(self, this.#wants, this.#work));
     this.#segments.set(vni, segment);
     return segment;
+  }
+
+  #router(id: string): RouterItem {
+    const router = this.#routers.get(id) ?? new RouterItem(id);
+    this.#routers.set(id, router);
+    return router;
   }
 
   /** Forgets a segment that nobody wants, and that has no entries. */

@@ -1,8 +1,8 @@
 /**
  * The host state: one place that knows what should exist on this host, and who wants it.
  *
- * A *source* is a configuration, the API, the gossip, and so on. Each wants entries: segments, peers, endpoints,
- * members. The state holds the union. An entry is gone when the last source has withdrawn it. The state compares the
+ * A *source* is a configuration, the API, the gossip, and so on. Each wants entries: segments, routers, peers,
+ * endpoints, members. The state holds the union. An entry is gone when the last source has withdrawn it. The state compares the
  * union with what the data plane has and returns the differences as batches of changes. Starting is the same operation
  * as changing: from a data plane without anything to what is wanted.
  *
@@ -24,8 +24,10 @@
  * the place on this host and then the one with the lower underlay address counts as newer. A want without a time (0,
  * like the records of Docker) is older than all others.
  *
- * Two sources may define a segment differently. The older want holds, because the data plane would lose what it has
- * learned in the segment with every new definition.
+ * Two sources may define a segment or a router differently. The older want holds, because the data plane would lose what
+ * it has learned with every new definition.
+ *
+ * A router takes effect when the data plane has the segments of all its subnets.
  */
 export { HostState, type Entry, type Wanted } from './host-state.js';
 export { type Rival } from './endpoint-table.js';

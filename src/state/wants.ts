@@ -1,12 +1,15 @@
 /** Who wants what, and since when. */
-import type { Segment } from '../model/index.js';
+import type { NetworkRouter, Segment } from '../model/index.js';
+
+/** What an entry is that several sources may define differently. */
+export type Definition = Segment | NetworkRouter;
 
 /** One source and the items that it wants, each with the time of its want. */
 export class Source<Item> {
   readonly name: string;
   readonly wants = new Map<Item, number>();
-  /** How it defines the segments that it wants, by VNI. */
-  readonly definitions = new Map<number, Segment>();
+  /** How it defines the segments and routers that it wants. */
+  readonly definitions = new Map<Item, Definition>();
 
   constructor(name: string) {
     this.name = name;
@@ -55,15 +58,15 @@ export class Wants<Item extends object> {
     return newest;
   }
 
-  /** The definition of a segment that has been wanted for the longest time; `null` for none. */
-  definition(segment: Item & { readonly vni: number }): Segment | null {
+  /** The definition of a segment or a router that has been wanted for the longest time; `null` for none. */
+  definition<D extends Definition>(item: Item & { applied: D | null }): D | null {
     let oldest = Infinity;
-    let found: Segment | null = null;
+    let found: D | null = null;
     for (const { wants, definitions } of this.#sources) {
-      const since = wants.get(segment);
+      const since = wants.get(item);
       if (since === undefined || (found !== null && since >= oldest)) continue;
       oldest = since;
-      found = definitions.get(segment.vni)!;
+      found = definitions.get(item) as D;
     }
     return found;
   }

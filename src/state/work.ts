@@ -1,6 +1,6 @@
-import type { Change, Rejection, Segment } from '../model/index.js';
+import type { Change, NetworkRouter, Rejection, Segment } from '../model/index.js';
 import { locationOf, type Rival, type Touched } from './endpoint-table.js';
-import { PeerItem, Place, SegmentItem, type EndpointItem, type Item } from './endpoint-table.js';
+import { PeerItem, Place, RouterItem, SegmentItem, type EndpointItem, type Item } from './endpoint-table.js';
 import { Queue, Refused } from './queue.js';
 import type { Wants } from './wants.js';
 
@@ -9,7 +9,7 @@ import type { Wants } from './wants.js';
  *
  * - `in-effect`: the data plane has it;
  * - `due`: a following batch adds it;
- * - `no-segment`: nobody wants a segment with its VNI, or the data plane refused the segment;
+ * - `no-segment`: nobody wants a segment with its VNI, or with that of one of its subnets, or the data plane refused it;
  * - `held`: another endpoint, or another place of the endpoint, is in effect instead;
  * - `refused`: the data plane refused it.
  */
@@ -28,6 +28,8 @@ interface Made {
 export interface Forget {
   /** Something of a segment is gone: it may have nothing left. */
   segment(segment: SegmentItem): void;
+  /** A router is neither wanted nor in effect. */
+  router(router: RouterItem): void;
   /** A member is neither wanted nor in effect. */
   member(member: PeerItem): void;
 }
@@ -41,18 +43,25 @@ const EXAMINED_PER_CHANGE = 16;
  */
 export class Work implements Touched {
   readonly #wants: Wants<Item>;
+  readonly #known: ReadonlyMap<number, SegmentItem>;
   readonly #forget: Forget;
   /** Items to compare. */
   readonly #segments = new Queue<SegmentItem>();
+  readonly #routers = new Queue<RouterItem>();
   readonly #peers = new Queue<PeerItem>();
   readonly #endpoints = new Queue<EndpointItem>();
   /** Items of large sets to compare. */
   readonly #walks = new Map<object, Iterator<PeerItem | EndpointItem>>();
+  /** Routers to add, after others have been removed: these may have gateways in the same segments. */
+  readonly #newRouters = new Queue<RouterItem>();
+  /** Routers whose segments are not all there. */
+  readonly #waitingRouters = new Set<RouterItem>();
   /** Peers to add, after others have been removed: the flood list may be full. */
   readonly #newPeers = new Queue<PeerItem>();
   /** Endpoints to remove, after others have been added: these may have the same MAC address. */
   readonly #oldEndpoints = new Queue<EndpointItem>();
   readonly #refusedSegments = new Refused<SegmentItem>();
+  readonly #refusedRouters = new Refused<RouterItem>();
   readonly #refusedMembers = new Refused<PeerItem>();
   /** The batch that the data plane applies; `null` for none. */
   #batch: Made[] | null = null;
@@ -60,14 +69,17 @@ export class Work implements Touched {
   #room = 0;
   #examined = 0;
 
-  constructor(wants: Wants<Item>, forget: Forget) {
+  /** @param known The segments that anybody wants, or that are in effect. */
+  constructor(wants: Wants<Item>, known: ReadonlyMap<number, SegmentItem>, forget: Forget) {
     this.#wants = wants;
+    this.#known = known;
     this.#forget = forget;
   }
 
   get isDue(): boolean {
-    const parts = [this.#segments, this.#walks, this.#peers, this.#newPeers, this.#endpoints, this.#oldEndpoints];
-    return parts.some(({ size }) => size > 0);
+    const all = [this.#segments, this.#routers, this.#newRouters, this.#walks];
+    const inside = [this.#peers, this.#newPeers, this.#endpoints, this.#oldEndpoints];
+    return [...all, ...inside].some(({ size }) => size > 0);
   }
 
   // ---- What changed ----
@@ -82,6 +94,9 @@ export class Work implements Touched {
     } else if (item instanceof PeerItem) {
       this.#refusedPeers(item).delete(item);
       this.#peers.add(item);
+    } else if (item instanceof RouterItem) {
+      this.#refusedRouters.delete(item);
+      this.#routers.add(item);
     } else {
       this.#refusedSegments.delete(item);
       this.#segments.add(item);
@@ -107,6 +122,7 @@ export class Work implements Touched {
     this.#room = limit;
     this.#examined = limit * EXAMINED_PER_CHANGE;
     this.#takeSegments();
+    this.#takeRouters();
     this.#walk(limit * EXAMINED_PER_CHANGE);
     this.#takePeers();
     this.#takeEndpoints();
@@ -141,6 +157,7 @@ export class Work implements Touched {
       this.#segments.add(item);
       return isWanted;
     }
+    if (item instanceof RouterItem) return this.#refuseRouter(item, reason);
     const segment = item instanceof Place ? item.endpoint.segment : item.segment;
     // An entry whose segment was refused waits for the segment.
     const isRefused = this.#wants.has(item) && (segment === null || segment.applied !== null);
@@ -154,6 +171,25 @@ export class Work implements Touched {
       this.#peers.add(item);
     }
     return isRefused;
+  }
+
+  #refuseRouter(router: RouterItem, reason: string): boolean {
+    const wanted = this.#wants.definition(router);
+    // A router whose segment was refused waits for the segment.
+    const isRefused = wanted !== null && isSameRouter(wanted, router.applied!) && this.#hasSegments(wanted);
+    this.#loseRouter(router);
+    if (isRefused) this.#refusedRouters.add(router, reason);
+    this.#routers.add(router);
+    return isRefused;
+  }
+
+  /** The data plane has a router no more. */
+  #loseRouter(router: RouterItem): void {
+    for (const { vni } of router.applied!.subnets) {
+      const segment = this.#known.get(vni);
+      if (segment?.router === router) segment.router = null;
+    }
+    router.applied = null;
   }
 
   /** The data plane has a segment no more, nor anything in it. */
@@ -170,19 +206,73 @@ export class Work implements Touched {
       const segment = this.#segments.take()!;
       const wanted = this.#wants.definition(segment);
       if (segment.applied !== null && (wanted === null || !isSame(wanted, segment.applied))) {
+        if (segment.router !== null) {
+          this.#removeRouter(segment.router);
+          if (this.#room < 2) return this.#segments.add(segment);
+        }
         this.#make({ do: 'remove-segment', vni: segment.vni }, segment);
         this.#lose(segment);
+        this.#offerRouters();
         const next = this.#refusedSegments.take();
         if (next !== undefined) this.#segments.add(next);
       }
       if (wanted !== null && segment.applied === null && !this.#refusedSegments.has(segment)) {
         this.#make({ do: 'add-segment', segment: wanted }, segment);
         segment.applied = wanted;
+        this.#offerRouters();
         this.#walks.set(segment.peers, segment.peers.values());
         this.#walks.set(segment.endpoints, segment.endpoints.ofEachIp());
       }
       this.#forget.segment(segment);
     }
+  }
+
+  /** Comes after the segments: while one of them is due, its router might be removed again. */
+  #takeRouters(): void {
+    if (this.#segments.size > 0) return;
+    while (this.#routers.size > 0) {
+      if (!this.#mayTake()) return;
+      const router = this.#routers.take()!;
+      const wanted = this.#wants.definition(router);
+      if (router.applied !== null && (wanted === null || !isSameRouter(wanted, router.applied)))
+        this.#removeRouter(router);
+      this.#waitingRouters.delete(router);
+      this.#newRouters.delete(router);
+      if (wanted !== null && router.applied === null) this.#newRouters.add(router);
+      else if (wanted === null) this.#forget.router(router);
+    }
+    while (this.#newRouters.size > 0) {
+      if (!this.#mayTake()) return;
+      const router = this.#newRouters.take()!;
+      const wanted = this.#wants.definition(router);
+      if (wanted === null || router.applied !== null || this.#refusedRouters.has(router)) continue;
+      if (!this.#hasSegments(wanted)) {
+        this.#waitingRouters.add(router);
+        continue;
+      }
+      this.#make({ do: 'add-router', router: wanted }, router);
+      router.applied = wanted;
+      for (const { vni } of wanted.subnets) this.#known.get(vni)!.router ??= router;
+    }
+  }
+
+  #removeRouter(router: RouterItem): void {
+    this.#make({ do: 'remove-router', id: router.id }, router);
+    this.#loseRouter(router);
+    this.#routers.add(router);
+    this.#offerRouters();
+  }
+
+  /** The data plane may accept other routers now: a segment has come or gone, or has lost its gateway. */
+  #offerRouters(): void {
+    for (const router of this.#waitingRouters) this.#routers.add(router);
+    this.#waitingRouters.clear();
+    for (let next = this.#refusedRouters.take(); next !== undefined; next = this.#refusedRouters.take())
+      this.#routers.add(next);
+  }
+
+  #hasSegments({ subnets }: NetworkRouter): boolean {
+    return subnets.every(({ vni }) => (this.#known.get(vni)?.applied ?? null) !== null);
   }
 
   /** Moves items of large sets to the others. */
@@ -309,6 +399,7 @@ export class Work implements Touched {
       const isShown = item.applied !== null && isSame(item.applied, this.#wants.definition(item)!);
       return { outcome: isShown ? 'in-effect' : 'due' };
     }
+    if (item instanceof RouterItem) return this.#routerOutcome(item);
     const segment = item instanceof Place ? item.endpoint.segment : item.segment;
     if (segment !== null && (!this.#wants.has(segment) || this.#refusedSegments.has(segment)))
       return { outcome: 'no-segment' };
@@ -319,6 +410,24 @@ export class Work implements Touched {
     const isShown = item instanceof Place ? item.endpoint.shownAt === item : item.isShown;
     return { outcome: isShown ? 'in-effect' : 'due' };
   }
+
+  #routerOutcome(router: RouterItem): Outcome {
+    const reason = this.#refusedRouters.reason(router);
+    if (reason !== undefined) return { outcome: 'refused', reason };
+    const wanted = this.#wants.definition(router)!;
+    if (router.applied !== null && isSameRouter(router.applied, wanted)) return { outcome: 'in-effect' };
+    const lacks = wanted.subnets.some(({ vni }) => {
+      const segment = this.#known.get(vni);
+      return segment === undefined || !this.#wants.has(segment) || this.#refusedSegments.has(segment);
+    });
+    return { outcome: lacks ? 'no-segment' : 'due' };
+  }
+}
+
+function isSameRouter(a: NetworkRouter, b: NetworkRouter): boolean {
+  const text = ({ mac, subnets }: NetworkRouter): string =>
+    [mac, ...subnets.map(({ prefix, gateway, vni }) => `${prefix} ${gateway} ${vni}`)].join();
+  return text(a) === text(b);
 }
 
 function peerChange(verb: 'add' | 'remove', { segment, address }: PeerItem): Change {

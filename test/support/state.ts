@@ -1,6 +1,13 @@
 /** A naive model of the host state, naive data planes, and what the tests of the state say with them. */
 import * as assert from 'uvu/assert';
-import { SEGMENT_DEFAULTS, type Change, type Location, type Rejection, type Segment } from '../../src/model/index.js';
+import {
+  SEGMENT_DEFAULTS,
+  type Change,
+  type Location,
+  type NetworkRouter,
+  type Rejection,
+  type Segment,
+} from '../../src/model/index.js';
 import { HostState, type Entry } from '../../src/state/index.js';
 import { type Vtep } from '../../src/vtep/index.js';
 
@@ -19,6 +26,18 @@ export function segment(vni: number, mtu?: number): Entry {
   return { kind: 'segment', segment: segmentOf(vni, mtu) };
 }
 
+export const ROUTER_MAC = '02:00:00:00:00:fe';
+
+/** A router with a gateway in the subnet 10.0.VNI.0/24 of each VNI. */
+export function router(id: string, vnis: readonly number[], mac = ROUTER_MAC): Entry {
+  const subnets = vnis.map((vni) => ({ prefix: `10.0.${vni}.0/24`, gateway: `10.0.${vni}.1`, vni }));
+  return { kind: 'router', router: { id, mac, subnets } };
+}
+
+function routerText({ id, mac, subnets }: NetworkRouter): string {
+  return `router ${id} ${mac} ${subnets.map(({ vni }) => vni).join()}`;
+}
+
 export function endpoint(ip: string, mac: string, vtep?: string, vni = VNI): Entry {
   return { kind: 'endpoint', vni, endpoint: vtep === undefined ? { ip, mac } : { ip, mac, vtep } };
 }
@@ -35,6 +54,8 @@ export function keyOf(entry: Entry): string {
   switch (entry.kind) {
     case 'segment':
       return `segment ${entry.segment.vni}`;
+    case 'router':
+      return `router ${entry.router.id}`;
     case 'peer':
       return `peer ${entry.vni} ${entry.address}`;
     case 'member':
@@ -86,7 +107,19 @@ export class Model {
       for (const location of this.locations(vni)) found.add(`endpoint ${vni} ${textOf(location)}`);
     }
     for (const { entry } of this.wants.values()) if (entry.kind === 'member') found.add(keyOf(entry));
+    const vnis = this.#vnis();
+    for (const router of this.routers())
+      if (router.subnets.every(({ vni }) => vnis.has(vni))) found.add(routerText(router));
     return [...found].sort();
+  }
+
+  /** The definition that holds of each router. */
+  routers(): NetworkRouter[] {
+    const wants = [...this.wants.values()].flatMap(({ entry, ...want }) =>
+      entry.kind === 'router' ? [{ ...want, router: entry.router }] : [],
+    );
+    wants.sort((a, b) => a.since - b.since || (a.source < b.source ? -1 : 1));
+    return wants.map(({ router }) => router).filter((one, i, all) => all.findIndex(({ id }) => id === one.id) === i);
   }
 
   /** The locations that hold in a segment, by the rule as it is documented. */
@@ -127,6 +160,7 @@ export class Model {
 export class Plane {
   readonly segments = new Map<number, { mtu: number; peers: Set<string>; locations: Location[] }>();
   readonly members = new Set<string>();
+  readonly routers = new Map<string, NetworkRouter>();
   /** Changes that did not fit. A state must never make one. */
   readonly mistakes: string[] = [];
 
@@ -144,6 +178,11 @@ export class Plane {
 
   /** After a segment was refused, so are the changes in it. */
   #orphan(change: Change): string | null {
+    if (change.do === 'add-router') {
+      const vni = change.router.subnets.map((subnet) => subnet.vni).find((one) => !this.segments.has(one));
+      if (vni !== undefined && !this.refused.has(vni)) this.mistakes.push(JSON.stringify(change));
+      return vni === undefined ? null : `no segment ${vni}`;
+    }
     const isInside = 'vni' in change && change.do !== 'remove-segment';
     if (!isInside || this.segments.has(change.vni)) return null;
     if (!this.refused.has(change.vni)) this.mistakes.push(JSON.stringify(change));
@@ -160,7 +199,15 @@ export class Plane {
         this.segments.set(change.segment.vni, { mtu: change.segment.mtu, peers: new Set(), locations: [] });
         break;
       case 'remove-segment':
+        expect([...this.routers.values()].every(({ subnets }) => subnets.every(({ vni }) => vni !== change.vni)));
         expect(this.segments.delete(change.vni));
+        break;
+      case 'add-router':
+        expect(!this.routers.has(change.router.id));
+        this.routers.set(change.router.id, change.router);
+        break;
+      case 'remove-router':
+        expect(this.routers.delete(change.id));
         break;
       case 'add-peer':
         expect(!this.segments.get(change.vni)!.peers.has(change.address));
@@ -198,6 +245,7 @@ export class Plane {
 
   list(): string[] {
     const found = [...this.members].map((address) => `member ${address}`);
+    found.push(...[...this.routers.values()].map(routerText));
     for (const [vni, { mtu, peers, locations }] of this.segments) {
       found.push(`segment ${vni} ${mtu}`);
       for (const address of peers) found.push(`peer ${vni} ${address}`);
@@ -344,6 +392,8 @@ export function applyTo(vtep: Vtep, changes: readonly Change[]): Rejection[] {
       else if (change.do === 'remove-peer') assert.ok(vtep.removePeer(change.vni, change.address));
       else if (change.do === 'add-endpoint') vtep.addEndpoint(change.vni, change.endpoint);
       else if (change.do === 'remove-endpoint') assert.ok(vtep.removeEndpoint(change.vni, change.endpoint));
+      else if (change.do === 'add-router') assert.ok(vtep.addRouter(change.router));
+      else if (change.do === 'remove-router') assert.ok(vtep.removeRouter(change.id));
       return [];
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
