@@ -147,6 +147,23 @@ export class Intent {
     );
   }
 
+  // ---- Questions ----
+
+  /** Whether anybody wants an endpoint. */
+  wants(vni: number, endpoint: { ip: string; mac: string; vtep?: string }): boolean {
+    return this.#state.isWanted({ kind: 'endpoint', vni, endpoint });
+  }
+
+  /** The plan, with the peers of all sources. */
+  planWithPeers(): Plan {
+    const peersOf = (vni: number): string[] =>
+      [...this.#state.list('peer', vni)].flatMap(({ entry }) => (entry.kind === 'peer' ? entry.address : []));
+    return {
+      ...this.#plan,
+      segments: this.#plan.segments.map((segment) => ({ ...segment, peers: peersOf(segment.vni) })),
+    };
+  }
+
   // ---- Listings ----
 
   /** Adds to each entry of a listing the sources that want it, and the endpoints that another one hides. */

@@ -57,8 +57,10 @@ export async function requireOrphan(
     throw new HostError(
       `a device ${place} exists already, and is ${kind === undefined || kind === 'tun' ? 'not a TAP' : `a ${kind} and not a TAP`}; choose another name`,
     );
-  if (readMark(alias) === undefined || !tun.persistent) {
-    if (tun.files > 0) throw held(name, netns);
+  const isOurs = readMark(alias) !== undefined;
+  if (!isOurs || !tun.persistent) {
+    // The kernel counts no files of a TAP with a single queue; but a vtep has one of its own that does not persist.
+    if (isOurs || tun.files > 0) throw held(name, netns);
     throw new HostError(
       `a TAP ${place} exists already, and vtep did not make it; choose another name, remove it, or open it and pass it with --tap-fd`,
     );
@@ -82,6 +84,10 @@ export async function requireOrphan(
 
 function held(name: string, netns: string | undefined): HostError {
   const pids = tapHolders(name);
+  if (pids.length === 1 && pids[0] === process.pid)
+    return new HostError(
+      `a TAP ${inPlace(name, netns)} exists already: this VTEP has it, perhaps by another name of the namespace; choose another name`,
+    );
   const some = pids.length > 1 ? `one of the processes ${pids.slice(0, 8).join(', ')}` : `process ${pids[0]}`;
   const who = pids.length === 0 ? 'another process' : some;
   return new HostError(`TAP ${inPlace(name, netns)} is in use by ${who}; stop that process, or choose another name`);

@@ -267,7 +267,8 @@ class Maker {
     const [wanted] = canonicalPrefix(address).split('/');
     const other = devices.find((one) => one.name !== name && one.addresses.some((own) => own.split('/')[0] === wanted));
     if (other === undefined) return;
-    const remove = `ip ${netns === undefined || netns.startsWith('/') ? '' : `-n ${netns} `}addr del`;
+    const ip = netns === undefined ? 'ip' : netns.startsWith('/') ? `nsenter --net=${netns} ip` : `ip -n ${netns}`;
+    const remove = `${ip} addr del`;
     throw new HostError(
       `${wanted} is already on device ${inPlace(other.name, netns)}; choose another address, or remove it there ("${remove} ${other.addresses.find((own) => own.startsWith(`${wanted}/`))} dev ${other.name}")`,
       { path: this.#path('address') },

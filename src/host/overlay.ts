@@ -218,9 +218,11 @@ export class Overlay {
   attach(value: Tap): Promise<AttachedTap> {
     return this.#turns.run(async () => {
       this.#requireRunning();
-      const tap = planTap(value, this.plan);
+      const tap = planTap(value, this.#intent.planWithPeers());
       warnOfMtu(this.plan, tap, this.#events.log);
-      const own = await about('mac', () => endpointOf(this.plan, tap));
+      const brought = await about('mac', () => endpointOf(this.plan, tap));
+      // One that somebody added before stays when the TAP is detached.
+      const own = brought !== undefined && this.#intent.wants(brought.vni, brought) ? undefined : brought;
       // First: another host may have the address, and must not hear that it is here.
       if (own !== undefined) await this.#claim(own);
       let added: OverlayTap;

@@ -1,6 +1,6 @@
 /** Checks TAPs and segments that are added to a running VTEP, by the same rules as a configuration. */
 import { CONFIG } from './config.js';
-import { canonicalIp, prefixAddress } from './addresses.js';
+import { prefixAddress } from './addresses.js';
 import { canonicalMac } from './mac.js';
 import { segmentPlan, tapPlan, type Plan, type SegmentPlan, type TapPlan } from './plan.js';
 import { findProblems, SchemaError, type Problem } from './problem.js';
@@ -101,7 +101,7 @@ function relevantTo(tap: Tap, { vni, mtu, peers, endpoints }: SegmentPlan): Segm
   return {
     vni,
     ...(mtu === undefined ? {} : { mtu }),
-    peers: [...new Set([...peers, ...remotes].map(canonicalIp))],
+    peers: [...new Set([...peers, ...remotes])],
     endpoints: same,
   };
 }
