@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { gossip, printGossip } from './gossip.js';
 import { library, type Figure } from './library.js';
 import { overlay, printOverlay } from './overlay.js';
+import { memory, printMemory } from './memory.js';
 import { offload } from './offload.js';
 import type { BenchOptions } from './options.js';
 import { printScale, scale } from './scale.js';
@@ -44,6 +45,12 @@ const SUITES: Record<string, Suite> = {
     run: ({ quick }) => scale(quick),
     print: printScale,
   },
+  memory: {
+    text: 'an agent that hears of 50,000 endpoints; needs Linux and a minute',
+    named: true,
+    run: ({ quick }) => memory(quick),
+    print: printMemory,
+  },
 };
 
 const KNOWN = Object.entries(SUITES)
@@ -54,7 +61,7 @@ const help = `npm run bench -- [SUITE …] [FLAG …]
 ${KNOWN}
 
   --json        figures as JSON
-  --quick       one short round of the overlay and of the scale, one minute of the soak, small clusters of the gossip
+  --quick       one short round of the overlay and of the scale, 5,000 endpoints of the memory, one minute of the soak, small clusters of the gossip
   --rounds N    rounds of the overlay, which reports medians (default 5)
   --workers N   of the overlay: threads of the engine "linux" (default 1)
   --busy-poll N of the overlay: microseconds for which that engine and limit.c poll before they sleep (default 0)

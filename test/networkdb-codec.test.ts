@@ -3,7 +3,9 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { holds } from '../fuzz/networkdb.js';
+import { CompoundWriter } from '../src/gossip/networkdb/compound-writer.js';
 import * as db from '../src/gossip/networkdb/index.js';
+import { pack } from '../src/gossip/networkdb/packed.js';
 import { WireError } from '../src/wire/index.js';
 import { fromHex, hex } from './support/hex.js';
 
@@ -141,6 +143,40 @@ test('a compound stays within COMPOUND_OVERHEAD and MEMBER_OVERHEAD', () => {
     const total = sizes.reduce((sum, size) => sum + size + db.MEMBER_OVERHEAD, db.COMPOUND_OVERHEAD);
     assert.ok(db.compound(members).length <= total, `${sizes.length} messages`);
   }
+});
+
+test('a compound that is written at once has the bytes of one whose messages are encoded by their codecs', () => {
+  const text = fc.oneof(
+    fc.string({ maxLength: 20 }),
+    fc.string({ unit: 'binary', maxLength: 20 }),
+    fc.constantFrom('', 'x'.repeat(127), 'x'.repeat(128), 'é'.repeat(100), '\udcff'),
+  );
+  const int32 = fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 });
+  const octets = fc.uint8Array({ maxLength: 300 });
+  const event = fc.record({
+    type: fc.oneof(fc.nat(3), int32),
+    time: fc.oneof(fc.nat(300), fc.maxSafeNat()),
+    node: text,
+    network: text,
+    table: text,
+    key: text,
+    value: fc.oneof(octets, octets, fc.constant(new Uint8Array(20_000).fill(200))),
+    residual: fc.oneof(fc.constant(0), int32),
+  });
+  const writer = new CompoundWriter();
+  fc.assert(
+    fc.property(fc.array(fc.oneof(event, octets), { maxLength: 20 }), (members) => {
+      for (const one of members)
+        if (one instanceof Uint8Array) writer.add(pack(one));
+        else writer.addEvent({ ...one, value: pack(one.value) });
+      const messages = members.map((one) =>
+        one instanceof Uint8Array ? one : db.wrap(db.TABLE_EVENT, db.tableEvent, one),
+      );
+      const length = messages.reduce((sum, { length }) => sum + length, 0);
+      assert.ok(writer.length >= length && writer.length <= length + members.length * db.MEMBER_OVERHEAD);
+      assert.is(hex(writer.take()), hex(db.compound(messages)));
+    }),
+  );
 });
 
 test('numbers: zero is omitted, 2^53 - 1 is the highest time, residuals may be negative', () => {

@@ -14,6 +14,7 @@ import { OverlayGossip } from '../../src/host/overlay-gossip.js';
 import { Intent } from '../../src/host/intent.js';
 import { Logger } from '../../src/host/log.js';
 import { type Plan } from '../../src/schema/index.js';
+import { idOf, macOf, octet } from './many-networks.js';
 
 export interface AgentOptions {
   address: string;
@@ -42,8 +43,6 @@ export interface AgentReport {
   warnings: string[];
 }
 
-const idOf = (network: number): string => `net${String(network).padStart(3, '0')}${'x'.repeat(19)}`;
-
 async function run(options: AgentOptions): Promise<AgentReport> {
   const { address, port, join, networks, endpoints, others, key } = options;
   const numbers = Array.from({ length: networks }, (_, i) => i);
@@ -53,7 +52,7 @@ async function run(options: AgentOptions): Promise<AgentReport> {
     peers: [],
     endpoints: Array.from({ length: endpoints }, (_, k) => ({
       ip: `10.${i >> 8}.${i & 255}.${(host % 2) * 125 + k}`,
-      mac: `02:${hex(host)}:${hex(i >> 8)}:${hex(i & 255)}:00:${hex(k)}`,
+      mac: macOf(host, i, k),
     })),
   }));
   const place = { host: address, port };
@@ -137,7 +136,7 @@ function lostBy(address: string, port: number): number {
   const word = address
     .split('.')
     .reverse()
-    .map((octet) => hex(Number(octet)))
+    .map((one) => octet(Number(one)))
     .join('')
     .toUpperCase();
   const local = `${word}:${port.toString(16).toUpperCase().padStart(4, '0')}`;
@@ -145,10 +144,6 @@ function lostBy(address: string, port: number): number {
     .split('\n')
     .find((one) => one.includes(local));
   return Number(line?.trim().split(/\s+/).at(-1) ?? NaN);
-}
-
-function hex(number: number): string {
-  return number.toString(16).padStart(2, '0');
 }
 
 function pause(milliseconds: number): Promise<void> {

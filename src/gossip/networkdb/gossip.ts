@@ -1,5 +1,7 @@
 import { retransmitLimit } from '../memberlist/index.js';
-import { COMPOUND_OVERHEAD, compound, MEMBER_OVERHEAD } from './messages.js';
+import { CompoundWriter } from './compound-writer.js';
+import { COMPOUND_OVERHEAD, MEMBER_OVERHEAD } from './messages.js';
+import { pack, type Packed } from './packed.js';
 import { BroadcastQueue } from './queue.js';
 import { Rounds } from './rounds.js';
 import { sample } from './sample.js';
@@ -39,8 +41,8 @@ export interface GossipHost {
 interface Queues {
   readonly id: string;
   /** Events of this node, sent before those of other nodes. */
-  readonly own: BroadcastQueue;
-  readonly relayed: BroadcastQueue;
+  readonly own: BroadcastQueue<Packed>;
+  readonly relayed: BroadcastQueue<Packed>;
   /** Lamport time of the last push: it had the events up to then. */
   pushed: number;
 }
@@ -54,7 +56,8 @@ export class Gossip {
   readonly #host: GossipHost;
   readonly #rounds: Rounds<Queues>;
   readonly #networks = new Map<string, Queues>();
-  readonly #events: BroadcastQueue;
+  readonly #events: BroadcastQueue<Uint8Array>;
+  readonly #packet = new CompoundWriter();
 
   constructor(options: GossipOptions, host: GossipHost) {
     this.#options = options;
@@ -107,7 +110,7 @@ export class Gossip {
     this.#enqueue(this.#networks.get(network)!.own, about, message);
   }
 
-  /** Queues an event that may wait for those of this node. */
+  /** Queues an event that may wait for those of this node. The caller may reuse the bytes. */
   relay(network: string, about: string, message: Uint8Array): void {
     this.#enqueue(this.#networks.get(network)!.relayed, about, message);
   }
@@ -117,10 +120,10 @@ export class Gossip {
     return this.#networks.get(network)!.relayed.size;
   }
 
-  #enqueue(queue: BroadcastQueue, about: string, message: Uint8Array): void {
+  #enqueue(queue: BroadcastQueue<Packed>, about: string, message: Uint8Array): void {
     // An event that does not fit into any packet travels by bulk sync only.
     if (message.length + MEMBER_OVERHEAD + COMPOUND_OVERHEAD > this.#options.packetSize) this.#host.count('oversized');
-    else if (queue.put(about, message)) this.#host.count('queue-full');
+    else if (queue.put(about, pack(message))) this.#host.count('queue-full');
   }
 
   /** Number of all queued events. */
@@ -169,7 +172,8 @@ export class Gossip {
     const used = messages.reduce((sum, message) => sum + message.length + MEMBER_OVERHEAD, 0);
     messages.push(...relayed.take(budget - used, MEMBER_OVERHEAD, nodes));
     if (messages.length === 0) return;
-    const packet = compound(messages);
+    for (const message of messages) this.#packet.add(message);
+    const packet = this.#packet.take();
     for (const peer of this.#sample(peers, this.#options.gossipNodes)) this.#host.sendPacket(peer, packet);
   }
 

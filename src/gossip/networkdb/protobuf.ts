@@ -55,14 +55,15 @@ export interface MessageCodec<V extends object> {
 }
 
 /** Length of a varint. Negative numbers take ten octets, as 64 bits in two's complement. */
-function varintLength(value: number): number {
+export function varintLength(value: number): number {
   if (value < 0) return 10;
   let length = 1;
   for (let rest = value; rest > 127; rest = Math.floor(rest / 128)) length++;
   return length;
 }
 
-function writeVarint(value: number, bytes: Uint8Array, offset: number): number {
+/** Writes a number and returns the end. */
+export function writeVarint(value: number, bytes: Uint8Array, offset: number): number {
   let at = offset;
   if (value < 0) {
     // Only 32-bit values can be negative: four octets with 28 bits, then ones.

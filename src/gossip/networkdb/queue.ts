@@ -7,11 +7,11 @@ const MISFITS = 64;
  * Messages for gossip, each sent as often as it takes to reach all nodes. Those sent least often go first, and among
  * these the oldest, so that none starves. A newer message about the same subject replaces an older one.
  */
-export class BroadcastQueue {
+export class BroadcastQueue<Message extends { readonly length: number }> {
   readonly #capacity: number;
   readonly #mult: number;
   /** By number of transmissions: the messages by subject. */
-  readonly #tiers: Map<string, Uint8Array>[] = [new Map()];
+  readonly #tiers: Map<string, Message>[] = [new Map()];
   readonly #tierOf = new Map<string, number>();
 
   /**
@@ -45,7 +45,7 @@ export class BroadcastQueue {
   }
 
   /** Adds a message with the subject `about`. @returns whether it displaced another one. */
-  put(about: string, message: Uint8Array): boolean {
+  put(about: string, message: Message): boolean {
     this.#remove(about);
     const full = this.size >= this.#capacity;
     if (full) this.#remove(this.#mostSent());
@@ -60,11 +60,11 @@ export class BroadcastQueue {
    * @param overhead Octets that each message takes in addition.
    * @param nodes Number of nodes to reach, which determines how often a message is sent.
    */
-  take(budget: number, overhead: number, nodes: number): Uint8Array[] {
-    const taken: Uint8Array[] = [];
+  take(budget: number, overhead: number, nodes: number): Message[] {
+    const taken: Message[] = [];
     if (this.size === 0) return taken;
     const limit = retransmitLimit(this.#mult, nodes);
-    const moved: [about: string, message: Uint8Array, tier: number][] = [];
+    const moved: [about: string, message: Message, tier: number][] = [];
     let left = budget;
     let misfits = 0;
     for (let tier = 0; tier < this.#tiers.length; tier++) {

@@ -1,21 +1,17 @@
+import { CompoundWriter } from './compound-writer.js';
 import {
   BULK_SYNC,
   bulkSyncMessage,
   bulkSyncPart,
   COMPOUND,
-  compound,
   CREATE,
   DELETE,
   gossipMessage,
-  MEMBER_OVERHEAD,
   membersOf,
-  TABLE_EVENT,
-  tableEvent,
   wrap,
   type BulkSyncMessage,
   type BulkSyncPart,
 } from './messages.js';
-import { unpack } from './packed.js';
 import { type Entry } from './store.js';
 import { type CountName } from './types.js';
 import { type Work } from '../memberlist/index.js';
@@ -430,12 +426,12 @@ export class Syncs {
   ): Generator<number, void> {
     const host = this.#host;
     const ownOnly = since !== undefined;
-    let members: Uint8Array[] = [];
-    let length = 0;
+    const members = new CompoundWriter();
     let sync = 0;
     let part = 0;
     const flush = (last: boolean): number => {
       const time = host.increment();
+      const cost = 1 + Math.ceil((SEND_COST * members.length) / BULK);
       if (!last || part > 0) part++;
       if (part === 1) sync = time;
       host.send(
@@ -445,13 +441,10 @@ export class Syncs {
           unsolicited: asking && part <= 1,
           node: this.#name,
           networks,
-          payload: compound(members),
+          payload: members.take(),
           ...(part === 0 && !ownOnly ? {} : { unknown: bulkSyncPart.encode({ partial: ownOnly, sync, part, last }) }),
         }),
       );
-      const cost = 1 + Math.ceil((SEND_COST * length) / BULK);
-      members = [];
-      length = 0;
       return cost;
     };
     for (const network of new Set(networks)) {
@@ -461,13 +454,10 @@ export class Syncs {
         // stands for the full lifetime.
         const residual = entry.deleting ? Math.floor((entry.expires - now) / 1000) : 0;
         if (entry.deleting ? residual < 1 : entry.shown === null) continue;
-        const { time, owner: node, table, key } = entry;
-        const value = unpack(entry.value);
+        const { time, owner: node, table, key, value } = entry;
         const type = entry.deleting ? DELETE : CREATE;
-        const member = wrap(TABLE_EVENT, tableEvent, { type, time, node, network, table, key, value, residual });
-        length += member.length + MEMBER_OVERHEAD;
-        members.push(member);
-        if (length >= BULK) yield flush(false);
+        members.addEvent({ type, time, node, network, table, key, value, residual });
+        if (members.length >= BULK) yield flush(false);
         yield 1;
       }
       yield 1;

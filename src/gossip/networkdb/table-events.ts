@@ -115,7 +115,7 @@ export class TableEvents {
     if (!this.#host.inSync(network)) return;
     if (known === undefined && deleting && (!bulk || residual <= life * MIN_RELAY_LIFE)) return;
     if (bulk && this.#gossip.backlog(network) > QUEUE_ON_SYNC) return;
-    this.#gossip.relay(network, aboutEntry(table, key), message.slice());
+    this.#gossip.relay(network, aboutEntry(table, key), message);
   }
 
   /** Whether a node announced that it left a network, or the cluster. */
