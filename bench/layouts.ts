@@ -1,4 +1,5 @@
 /** What the benchmark `overlay` compares: ways to connect a container on one host with a container on another. */
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { countersOf } from '../test/support/traffic.js';
 import { exec, must, type Lab, type Running } from '../test/support/lab.js';
@@ -7,6 +8,8 @@ import { limitCounts, startLimit } from './limit.js';
 export const VNI = '4097';
 /** Of the containers' devices; WireGuard's is smaller. */
 export const MTU = 1450;
+/** Of the containers' addresses, which are in one subnet of that length, and in two of 24 bits if they are routed. */
+export const PREFIX = 16;
 
 /** One host and its container, whose device is `eth0`. */
 export interface Side {
@@ -71,7 +74,7 @@ async function vteps({ lab, sides, directory }: Site, name: string, flags: reado
         ns: node,
         args: [
           ...['up', '--engine', name, '--vni', VNI, '--local', local, '--peer', sides[1 - i]!.underlay],
-          ...['--tap', 'eth0', '--netns', container, '--address', `${address}/24`, '--mtu', String(MTU)],
+          ...['--tap', 'eth0', '--netns', container, '--address', `${address}/${PREFIX}`, '--mtu', String(MTU)],
           ...['--control', controls[i]!],
           ...flags,
         ],
@@ -84,6 +87,33 @@ async function vteps({ lab, sides, directory }: Site, name: string, flags: reado
     ...(name === 'linux' ? { calls } : {}),
     down: async () => void (await Promise.all(running.map((one) => one.stop()))),
   };
+}
+
+/** The engine `linux` with a network of two subnets, one on each host: every packet passes a router. */
+export const ROUTED: Layout = { name: 'linux routed', brief: true, up: routed };
+
+async function routed({ lab, sides, directory }: Site): Promise<Up> {
+  const networks = sides.map(({ address }, i) => ({
+    prefix: address.replace(/\d+$/, '0/24'),
+    gateway: address.replace(/\d+$/, '254'),
+    vni: Number(VNI) + i,
+  }));
+  const running: Running[] = [];
+  for (const [i, { node, container, underlay: local, address }] of sides.entries()) {
+    const peers = [sides[1 - i]!.underlay];
+    const file = join(directory, `routed${i}.json`);
+    const config = {
+      local,
+      engine: 'linux',
+      segments: networks.map(({ vni }) => ({ vni, mtu: MTU, peers })),
+      networks: [{ name: 'bench', subnets: networks }],
+      taps: [{ name: 'eth0', netns: container, vni: networks[i]!.vni, address: `${address}/24`, mtu: MTU }],
+    };
+    writeFileSync(file, JSON.stringify(config));
+    running.push(await lab.startVtep({ ns: node, args: ['up', '--config', file] }));
+    await must(['ip', '-n', container, 'route', 'replace', 'default', 'via', networks[i]!.gateway]);
+  }
+  return { vteps: running, down: async () => void (await Promise.all(running.map((one) => one.stop()))) };
 }
 
 /** The kernel's vxlan with a bridge and a veth pair, as Docker sets it up. */
@@ -99,7 +129,7 @@ async function kernel(sides: Sides): Promise<Up> {
     for (const device of ['vx0', 'v0']) await link('set', device, 'mtu', String(MTU), 'master', 'br0', 'up');
     await link('set', 'br0', 'up');
     await must(['ip', '-n', container, 'link', 'set', 'eth0', 'mtu', String(MTU), 'up']);
-    await must(['ip', '-n', container, 'addr', 'add', `${address}/24`, 'dev', 'eth0']);
+    await must(['ip', '-n', container, 'addr', 'add', `${address}/${PREFIX}`, 'dev', 'eth0']);
   }
   const down = async (): Promise<void> => {
     for (const { node } of sides)
@@ -114,7 +144,16 @@ export function limit(program: string, busyPoll: number): Layout {
     const running: Running[] = [];
     for (const [i, { node, container, underlay: local, address }] of sides.entries()) {
       const remote = sides[1 - i]!.underlay;
-      const place = { node, container, local, remote, vni: VNI, tap: 'eth0', address: `${address}/24`, mtu: MTU };
+      const place = {
+        node,
+        container,
+        local,
+        remote,
+        vni: VNI,
+        tap: 'eth0',
+        address: `${address}/${PREFIX}`,
+        mtu: MTU,
+      };
       running.push(await startLimit(lab, program, { ...place, busyPoll }));
     }
     return {

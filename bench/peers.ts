@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { devices, must, run, waitFor, type Running } from '../test/support/lab.js';
 import { missing } from '../test/support/needs.js';
-import { MTU, offloads, VNI, type Layout, type Side, type Site, type Up } from './layouts.js';
+import { MTU, offloads, PREFIX, VNI, type Layout, type Side, type Site, type Up } from './layouts.js';
 
 /** The programs' packages, and those of libraries that few machines have. */
 const PACKAGES = [
@@ -96,7 +96,7 @@ async function whyNot(programs: readonly string[]): Promise<string | undefined> 
 async function container(side: Side, mtu: number, device?: string): Promise<void> {
   const { node, container: ns, address } = side;
   if (device !== undefined) await must(['ip', '-n', node, 'link', 'set', device, 'netns', ns, 'name', 'eth0']);
-  await must(['ip', '-n', ns, 'addr', 'add', `${address}/24`, 'dev', 'eth0']);
+  await must(['ip', '-n', ns, 'addr', 'add', `${address}/${PREFIX}`, 'dev', 'eth0']);
   await must(['ip', '-n', ns, 'link', 'set', 'eth0', 'mtu', String(mtu), 'up']);
 }
 
