@@ -14,13 +14,14 @@ import { type Config, type Segment, type Tap } from './types.js';
 export function planTap(value: unknown, plan: Plan): TapPlan {
   requireForm({ local: plan.local, segments: [], taps: [value] }, 'taps[0]');
   const tap = value as Tap;
+  const seen = new Set<string>();
   const config: Config = {
     local: plan.local,
     workers: plan.workers,
     networks: plan.networks,
     gossip: { networks: plan.gossip?.networks ?? [] },
-    segments: plan.segments.map((segment) => relevantTo(tap, segment)),
-    taps: [...plan.taps, tap],
+    segments: plan.segments.map((segment) => relevantTo(tap, segment, seen)),
+    taps: [...plan.taps.map((other) => besides(tap, other)), tap],
   };
   requireConsistent(config, `taps[${plan.taps.length}]`, plan);
   return tapPlan(tap, config);
@@ -90,18 +91,38 @@ function placeOf(path: string, { taps, segments, networks, gossip }: Plan): stri
   return name === '' ? owner : `${name} of ${owner}`;
 }
 
-/** The part of a segment that may contradict a TAP: a segment may have tens of thousands of endpoints. */
-function relevantTo(tap: Tap, { vni, mtu, peers, endpoints }: SegmentPlan): Segment {
+/** The part of another TAP that may contradict a TAP: of the VLANs of a trunk, those of the same segments, for the MACs. */
+function besides(tap: Tap, other: TapPlan): Tap {
+  if (other.vlans === undefined) return other;
+  const vnis = new Set([...Object.values(tap.vlans ?? {}), tap.vni, tap.native]);
+  const isShared = ([, vni]: [string, number]): boolean => vnis.has(vni);
+  const shared = tap.mac === undefined || other.mac === undefined ? [] : Object.entries(other.vlans).filter(isShared);
+  return { ...other, vlans: Object.fromEntries(shared) };
+}
+
+/**
+ * The part of a segment that may contradict a TAP: a segment may have tens of thousands of endpoints.
+ * @param seen The remotes of the segments before, of which each counts once: thousands of segments may share them.
+ */
+function relevantTo(tap: Tap, { vni, mtu, peers, endpoints }: SegmentPlan, seen: Set<string>): Segment {
   const ip = tap.address === undefined ? undefined : prefixAddress(tap.address);
   const mac = tap.mac === undefined ? undefined : canonicalMac(tap.mac);
   const isMine = vni === (tap.vni ?? tap.native);
-  const same = isMine ? endpoints.filter((one) => one.ip === ip || one.mac === mac) : [];
+  const remotes: string[] = [];
+  const add = (remote: string | undefined): void => {
+    if (remote === undefined || seen.has(remote)) return;
+    seen.add(remote);
+    remotes.push(remote);
+  };
   // A TAP in this process's namespace must not have a remote in its subnet.
-  const remotes = tap.netns === undefined ? endpoints.flatMap(({ vtep }) => (vtep === undefined ? [] : [vtep])) : [];
+  if (tap.netns === undefined && tap.address !== undefined) {
+    peers.forEach(add);
+    for (const { vtep } of endpoints) add(vtep);
+  }
   return {
     vni,
     ...(mtu === undefined ? {} : { mtu }),
-    peers: [...new Set([...peers, ...remotes])],
-    endpoints: same,
+    peers: remotes,
+    endpoints: isMine ? endpoints.filter((one) => one.ip === ip || one.mac === mac) : [],
   };
 }

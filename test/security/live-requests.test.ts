@@ -87,6 +87,22 @@ requests('a trunk of 4,094 networks with a MAC address that is there already: it
   assert.is(message, 'mac: 02:00:00:00:00:02 is given twice (before as mac of TAP trunk)');
 });
 
+requests('a TAP beside 20 others, and 8 peers in each of 4,094 networks: it takes no second to check', () => {
+  const peers = Array.from({ length: 8 }, (_, i) => `198.51.100.${i + 1}`);
+  const segments = Array.from({ length: 4094 }, (_, i) => ({ vni: FIRST + i, peers }));
+  const taps = Array.from({ length: 20 }, (_, i) => ({ name: `tap${i}`, vni: FIRST + i, address: `10.0.${i}.1/24` }));
+  state = plan({ local: LOCAL, segments: [{ vni: 1 }], taps: [{ name: 'first', vni: 1 }] });
+  state.segments = segments.map((segment) => planSegment(segment, state));
+  state.taps.push(...taps.map((tap) => planTap(tap, { ...state, segments: state.segments.slice(0, 20) })));
+  const began = performance.now();
+  planTap({ name: 'next', vni: FIRST, address: '10.0.99.1/24' }, state);
+  assert.ok(performance.now() - began < 1000, `${performance.now() - began} ms`);
+  assert.throws(
+    () => planTap({ name: 'next', vni: FIRST, address: '198.51.100.77/24' }, state),
+    /the VTEP 198\.51\.100\.1 \(peer of segment 100000\) is in it/,
+  );
+});
+
 requests('an unknown network beside 4,094 known ones, or none', async () => {
   const asked = [
     ['/v1/peers', { vni: 5, address: '192.0.2.9' }],
