@@ -101,7 +101,7 @@ export class OverlayPeers {
     this.#time = options.time;
     this.#announced = options.announced;
     this.#db = db;
-    this.#endpoints = new SinkEndpoints(options.vni, sink);
+    this.#endpoints = new SinkEndpoints(options.vni, sink, (ip) => this.#placements.keysOf(ip));
     this.#reports = new ConflictReports(options.conflict);
     const { network } = this;
     this.#pace = new Pace((delay, now, then) => db.after(network, delay, now, then));

@@ -31,16 +31,17 @@ export interface EndpointChange {
 export class SinkEndpoints {
   readonly #vni: number;
   readonly #sink: OverlaySink;
-  /** The endpoints by record key. */
+  readonly #keysOf: (ip: string) => Iterable<string>;
+  /** By record key, the endpoints: the objects of the changes, because there may be very many. */
   readonly #endpoints = new Map<string, OverlayEndpoint>();
-  /** Number of endpoints by VTEP. */
+  /** Number of records by VTEP. */
   readonly #peers = new Map<string, number>();
-  /** Number of records by endpoint. */
-  readonly #recordCounts = new Map<string, number>();
 
-  constructor(vni: number, sink: OverlaySink) {
+  /** @param keysOf After each `update`, the keys of the records with an IP address: at least those that it stored. */
+  constructor(vni: number, sink: OverlaySink, keysOf: (ip: string) => Iterable<string>) {
     this.#vni = vni;
     this.#sink = sink;
+    this.#keysOf = keysOf;
   }
 
   /** Number of records that describe an endpoint. */
@@ -54,36 +55,66 @@ export class SinkEndpoints {
 
   /** Adds before it removes, so that a VTEP with an old and a new endpoint stays in the flood list. */
   update(changes: readonly EndpointChange[]): void {
-    const old: OverlayEndpoint[] = [];
+    /** The records that changed: what they described, by name, and what they describe. */
+    const changed = new Set<string>();
+    const old = new Map<string, OverlayEndpoint>();
+    const oldPeers: string[] = [];
+    const added: (OverlayEndpoint & { readonly since: number })[] = [];
     for (const { key, after } of changes) {
       const before = this.#endpoints.get(key);
-      if (before !== undefined && after !== null && nameOf(before) === nameOf(after)) continue;
+      if (before !== undefined && after !== null && isSame(before, after)) continue;
+      changed.add(key);
       if (before !== undefined) {
-        old.push(before);
+        old.set(nameOf(before), before);
+        oldPeers.push(before.vtep);
         this.#endpoints.delete(key);
       }
       if (after === null) continue;
-      const endpoint = { ip: after.ip, mac: after.mac, vtep: after.vtep };
-      this.#endpoints.set(key, endpoint);
-      if (count(this.#recordCounts, nameOf(endpoint), 1) === 1)
-        this.#sink.addEndpoint(this.#vni, endpoint, after.since);
+      added.push(after);
+      this.#endpoints.set(key, after);
+    }
+    const known = new Set(old.keys());
+    for (const endpoint of added) {
+      const name = nameOf(endpoint);
+      if (!known.has(name) && !this.#isDescribed(endpoint, changed)) {
+        const { ip, mac, vtep, since } = endpoint;
+        this.#sink.addEndpoint(this.#vni, { ip, mac, vtep }, since);
+      }
+      known.add(name);
       if (count(this.#peers, endpoint.vtep, 1) === 1) this.#sink.addPeer(this.#vni, endpoint.vtep);
     }
-    for (const endpoint of old) this.#remove(endpoint);
+    for (const endpoint of old.values()) if (!this.#isDescribed(endpoint)) this.#remove(endpoint);
+    for (const vtep of oldPeers) this.#removeFrom(vtep);
   }
 
   /** Removes every endpoint and peer. */
   clear(): void {
-    for (const [key, endpoint] of [...this.#endpoints]) {
-      this.#endpoints.delete(key);
-      this.#remove(endpoint);
-    }
+    const all = [...this.#endpoints.values()];
+    this.#endpoints.clear();
+    for (const endpoint of new Map(all.map((one) => [nameOf(one), one])).values()) this.#remove(endpoint);
+    for (const { vtep } of all) this.#removeFrom(vtep);
   }
 
-  #remove(endpoint: OverlayEndpoint): void {
-    if (count(this.#recordCounts, nameOf(endpoint), -1) === 0) this.#sink.removeEndpoint(this.#vni, endpoint);
-    if (count(this.#peers, endpoint.vtep, -1) === 0) this.#sink.removePeer(this.#vni, endpoint.vtep);
+  /** Whether a record describes an endpoint, apart from some records. */
+  #isDescribed(endpoint: OverlayEndpoint, apartFrom?: ReadonlySet<string>): boolean {
+    for (const key of this.#keysOf(endpoint.ip)) {
+      const other = this.#endpoints.get(key);
+      if (other !== undefined && apartFrom?.has(key) !== true && isSame(other, endpoint)) return true;
+    }
+    return false;
   }
+
+  #remove({ ip, mac, vtep }: OverlayEndpoint): void {
+    this.#sink.removeEndpoint(this.#vni, { ip, mac, vtep });
+  }
+
+  #removeFrom(vtep: string): void {
+    if (count(this.#peers, vtep, -1) === 0) this.#sink.removePeer(this.#vni, vtep);
+  }
+}
+
+function isSame(a: OverlayEndpoint, b: OverlayEndpoint): boolean {
+  return a.ip === b.ip && a.mac === b.mac && a.vtep === b.vtep;
 }
 
 function nameOf({ ip, mac, vtep }: OverlayEndpoint): string {

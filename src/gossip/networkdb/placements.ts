@@ -185,6 +185,11 @@ export class Placements {
     return this.#entries.get(key)?.placement;
   }
 
+  /** The keys of the records with an IP address. */
+  *keysOf(ip: string): Generator<string, void> {
+    for (const { placement } of this.#byIp.of(ip)) yield placement.key;
+  }
+
   /** Whether the placement of a record held after the last `settle`. */
   holds(key: string): boolean {
     return this.#entries.get(key)?.held != null;
