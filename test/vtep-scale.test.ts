@@ -211,6 +211,34 @@ test('remotes of a removed network are forgotten, unless another network names t
   assert.is([...vtep.remotes()].length, 0);
 });
 
+test('a trunk that is refused is in no network, and its number is free', () => {
+  const { vtep, frame } = machine();
+  for (const vni of [1, 2, 3]) vtep.addSegment({ vni });
+  const refused: [Extract<PortOptions, { vlans: unknown }>['vlans'], number | undefined, RegExp][] = [
+    [{ 10: 1, 20: 2, 30: 1 }, undefined, /vni 1 is mapped twice on port trunk/],
+    [{ 10: 1, 20: 3 }, 3, /vni 3 is mapped twice/],
+    [
+      new Map([
+        [10, 1],
+        [20, 4],
+      ]),
+      3,
+      /vni 4 has no segment/,
+    ],
+    [{ 10: 1, 4095: 2 }, 3, /VLAN id must be an integer from 1 to 4094/],
+  ];
+  for (const [vlans, native, message] of refused)
+    assert.throws(() => vtep.addPort({ name: 'trunk', vlans, ...(native === undefined ? {} : { native }) }), message);
+  for (const vni of [1, 2, 3]) assert.is(vtep.addPort({ name: `tap${vni}`, vni }), vni - 1);
+  for (const port of [0, 1, 2]) assert.equal(frame(port, 0, 0xffff_ffff_ffff, mac(port), 0), []);
+  // Of two spellings of a VLAN id, the last one counts.
+  const trunk = vtep.addPort({ name: 'trunk', vlans: { '010': 1, '10': 2, '0x0a': 3 } as Record<string, number> });
+  assert.equal(
+    [0, 1, 2].map((port) => frame(port, 0, 0xffff_ffff_ffff, mac(port), 0)),
+    [[], [], [`${trunk}.10`]],
+  );
+});
+
 test('an address of another machine is not adopted behind a port outside the network', () => {
   const { vtep } = machine();
   for (const vni of [1, 2]) vtep.addSegment({ vni });

@@ -92,13 +92,10 @@ export class Ports {
     const id = this.#ports.length;
     const mac = options.mac === undefined ? 0 : parseMac(options.mac);
     if (options.mac !== undefined) requireUnicast('mac', mac);
-    let native: Segment | null;
-    let vlans: Map<number, Segment> | null = null;
-    if ('vni' in options) native = segmentOf(options.vni);
-    else {
-      native = options.native === undefined ? null : segmentOf(options.native);
-      vlans = toSegments(options, native, segmentOf);
-    }
+    const nativeVni = 'vni' in options ? options.vni : options.native;
+    const native = nativeVni === undefined ? null : segmentOf(nativeVni);
+    native?.addMember(id, UNTAGGED);
+    const vlans = 'vni' in options ? null : joinTrunk(id, options, native, segmentOf);
     const station = native === null ? 0 : mac;
     this.#ports.push({ id, name: options.name, vlans, station, errors: newErrors() });
     this.#natives.push(native);
@@ -108,9 +105,7 @@ export class Ports {
       this.#trunks = grown;
     }
     this.#trunks[id] = vlans === null ? 0 : 1;
-    native?.addMember(id, UNTAGGED);
     if (station !== 0) native!.bindStation(station, id);
-    if (vlans !== null) for (const [vid, segment] of vlans) segment.addMember(id, vid);
     return id;
   }
 
@@ -153,31 +148,37 @@ export class Ports {
 }
 
 /**
- * The segments of a trunk by VLAN id.
- * @throws RangeError for a VLAN id out of 1 to 4094, or a VNI that is mapped twice.
+ * Adds a trunk to the segments of its VLANs, and returns them by VLAN id. A segment is visited once: with thousands of
+ * them, each visit waits for memory.
+ * @param native Its segment of untagged frames, which has it already.
+ * @throws RangeError for a VLAN id out of 1 to 4094, or a VNI that is mapped twice; no segment has the trunk then.
  */
-function toSegments(
+function joinTrunk(
+  id: number,
   { name, vlans }: Extract<PortOptions, { vlans: unknown }>,
   native: Segment | null,
   segmentOf: (vni: number) => Segment,
 ): Map<number, Segment> {
   const segments = new Map<number, Segment>();
-  const seen = new Set(native === null ? [] : [native.vni]);
-  for (const [vid, vni] of vlanPairs(vlans)) {
-    if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
-      throw new RangeError(`VLAN id must be an integer from 1 to ${vlan.MAX_ID}, not ${vid}`);
-    const segment = segmentOf(vni);
-    if (seen.has(vni)) throw new RangeError(`vni ${vni} is mapped twice on port ${name}; map it to one VLAN only`);
-    seen.add(vni);
-    segments.set(vid, segment);
+  try {
+    for (const [vid, vni] of vlans instanceof Map ? (vlans as ReadonlyMap<number, number>) : pairsOf(vlans)) {
+      if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
+        throw new RangeError(`VLAN id must be an integer from 1 to ${vlan.MAX_ID}, not ${vid}`);
+      const segment = segmentOf(vni);
+      if (segment.hasMember(id))
+        throw new RangeError(`vni ${vni} is mapped twice on port ${name}; map it to one VLAN only`);
+      segment.addMember(id, vid);
+      segments.set(vid, segment);
+    }
+  } catch (error) {
+    native?.removeMember(id);
+    for (const segment of segments.values()) segment.removeMember(id);
+    throw error;
   }
   return segments;
 }
 
-/** The VLAN ids and VNIs of a trunk. */
-function vlanPairs(
-  vlans: ReadonlyMap<number, number> | Readonly<Record<number, number>>,
-): Iterable<readonly [number, number]> {
-  if (vlans instanceof Map) return vlans as ReadonlyMap<number, number>;
-  return Object.entries(vlans as Record<number, number>).map(([id, vni]) => [Number(id), vni]);
+/** VNIs by VLAN id; two spellings of an id are one, which has the last VNI. */
+function pairsOf(vlans: object): ReadonlyMap<number, number> {
+  return new Map(Object.entries(vlans).map(([id, vni]) => [Number(id), vni as number]));
 }
