@@ -5,7 +5,7 @@
  */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { OVERLAY_PEER_TABLE, type OverlayConflict } from '../src/gossip/networkdb/index.js';
+import { OVERLAY_PEER_TABLE, PEER_TABLE6, type OverlayConflict } from '../src/gossip/networkdb/index.js';
 import { Clock, Random, type LinkOptions } from '../src/sim/index.js';
 import { GossipLab, type LabHost } from './support/gossip-lab.js';
 import { scenario, settle, simulate, type Log } from './support/seeds.js';
@@ -32,9 +32,9 @@ const running = (lab: GossipLab): LabHost[] => lab.hosts.filter(({ process }) =>
 /** All endpoints of hosts whose process runs. */
 function wishes(lab: GossipLab): Wish[] {
   return running(lab).flatMap((host) =>
-    [...(host.endpoints.get(NET) ?? [])].map(([id, { ip, mac }]) => {
+    [...(host.endpoints.get(NET) ?? [])].map(([id, { ip, mac, subnet: subnet6 }]) => {
       const [address, length] = ip.split('/') as [string, string];
-      const subnet = `${address.split('.').slice(0, 3).join('.')}.0/${length}`;
+      const subnet = subnet6 ?? `${address.split('.').slice(0, 3).join('.')}.0/${length}`;
       return { host, id, ip: address, mac, vni: host.vnis.get(NET) ?? VNI, subnet };
     }),
   );
@@ -56,7 +56,7 @@ function findings(lab: GossipLab): string[] {
   const all = wishes(lab);
   const attached = running(lab).filter(({ endpoints }) => endpoints.has(NET));
   const views = attached.map((host) => {
-    const entries = host.process!.db.entries(NET, OVERLAY_PEER_TABLE);
+    const entries = [OVERLAY_PEER_TABLE, PEER_TABLE6].flatMap((table) => host.process!.db.entries(NET, table));
     return {
       host,
       text: entries
@@ -119,13 +119,18 @@ function turn(lab: GossipLab, random: Random, names: { next: number }, log: Log)
     // Few addresses, so that hosts conflict; ids are shared by several hosts or unique.
     const number = 2 + random.integer(5);
     const mac = `02:42:0a:00:00:0${random.chance(0.8) ? number : 2 + random.integer(5)}`;
-    const ip = `10.0.${host.vnis.get('subnet') ?? 0}.${number}/24`;
-    const id = random.chance(0.8) ? `e${number}-${mac.at(-1)}-${address}` : `e${number}-${mac.at(-1)}`;
+    const subnet = `10.0.${host.vnis.get('subnet') ?? 0}.0/24`;
+    const six = random.chance(0.3);
+    const ip = six ? `fd00::${number}/128` : subnet.replace('.0/', `.${number}/`);
+    const unique = `e${number}-${mac.at(-1)}${six ? '-6' : ''}`;
+    const id = random.chance(0.8) ? `${unique}-${address}` : unique;
     if (host.endpoints.get(NET)?.has(id) === true) return;
     // A host has one MAC address per IP address.
-    if ([...(host.endpoints.get(NET)?.values() ?? [])].some((one) => one.ip === ip || one.mac === mac)) return;
+    const isSame = (one: { ip: string; mac: string }): boolean =>
+      one.ip === ip || (one.mac === mac && one.ip.includes(':') === six);
+    if ([...(host.endpoints.get(NET)?.values() ?? [])].some(isSame)) return;
     note(`has ${id}: ${ip} ${mac}`);
-    host.add(NET, id, { ip, mac });
+    host.add(NET, id, six ? { ip, mac, subnet } : { ip, mac });
   } else if (what < 6) {
     const ids = [...(host.endpoints.get(NET)?.keys() ?? [])];
     if (ids.length === 0) return;

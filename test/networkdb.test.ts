@@ -812,6 +812,90 @@ test('records become endpoints and peers of a VTEP, and endpoints of this host r
   assert.equal(machine.networks(), []);
 });
 
+test('endpoints with an IPv6 address have a table of their own, which Docker relays without reading it', () => {
+  const bench = Bench.joined({}, ['b', 'c']);
+  const { machine } = bench;
+  machine.leaveNetwork(NET, bench.now);
+  const vtep = new Vtep({ local: '192.0.2.1' });
+  vtep.addSegment({ vni: 4097 });
+  const time = (): number => 5000;
+  const overlay = new OverlayPeers({ network: NET, vni: 4097, local: '192.0.2.1', time }, machine, vtep);
+  const mine = { id: 'mine', ip: 'fd00::3/128', mac: '02:42:0a:00:00:03', subnet: '10.0.0.0/24' };
+  overlay.addLocal({ id: 'four', ip: '10.0.0.3/24', mac: '02:42:0a:00:00:03' }, bench.now);
+  overlay.addLocal(mine, bench.now);
+  assert.throws(() => overlay.addLocal(mine, bench.now), /endpoint mine already exists/);
+  for (const ip of ['fd00::4', 'fd00::4/64', 'ff02::1/128', '::/128', 'fd00::4/128/128'])
+    assert.throws(() => overlay.addLocal({ ...mine, id: 'wrong', ip }, bench.now), RangeError, ip);
+  bench.pass(1000); // the others do not answer
+  assert.equal(
+    [db.OVERLAY_PEER_TABLE, db.PEER_TABLE6].map((table) => machine.entries(NET, table).map(({ key }) => key)),
+    [['four'], ['mine']],
+  );
+  // Field 1 fd00::3/128, 2 the MAC address, 3 the tunnel, 12 and 13 the times, 14 the VNI, 15 the subnet: proto3.
+  const ascii = (text: string): string => hex(bytes(text));
+  assert.is(
+    hex(machine.entry(NET, db.PEER_TABLE6, 'mine')!.value),
+    `0a0b${ascii('fd00::3/128')}1211${ascii('02:42:0a:00:00:03')}1a09${ascii('192.0.2.1')}` +
+      `6088276888277081207a0b${ascii('10.0.0.0/24')}`,
+  );
+  const record = (table: string, key: string, lamport: number, endpointIp: string, more: object = {}): void =>
+    bench.table(db.CREATE, lamport, 'b', key, '', {
+      table,
+      value: db.peerRecord.encode({
+        endpointIp,
+        endpointMac: '02:42:0a:00:00:04',
+        tunnelIp: '192.0.2.2',
+        unknown: peerExtension.encode({ since: 6000, attached: 6000, vni: 4097, subnet: '10.0.0.0/24', ...more }),
+      }),
+    });
+  const listed = (): string[] =>
+    vtep
+      .neighbors(4097)
+      .map(({ ip, mac, vtep: at }) => `${ip} ${mac} ${at}`)
+      .sort();
+  // The same key in both tables names two endpoints.
+  record(db.PEER_TABLE6, 'theirs', 50, 'FD00:0::4/128');
+  record(db.OVERLAY_PEER_TABLE, 'theirs', 51, '10.0.0.4/24', { subnet: '' });
+  const both = ['10.0.0.4 02:42:0a:00:00:04 192.0.2.2', 'fd00::4 02:42:0a:00:00:04 192.0.2.2'];
+  assert.equal([listed(), overlay.peers(), overlay.conflicts()], [both, ['192.0.2.2'], []]);
+  for (const [i, [table, ip]] of (
+    [
+      [db.PEER_TABLE6, '10.0.0.9/24'],
+      [db.OVERLAY_PEER_TABLE, 'fd00::9/128'],
+      [db.PEER_TABLE6, 'fd00::9/64'],
+      [db.PEER_TABLE6, 'ff02::1/128'],
+      [db.PEER_TABLE6, 'fd00::9'],
+    ] as const
+  ).entries())
+    record(table, `bad${i}`, 52, ip);
+  assert.equal([overlay.rejected, listed()], [5, both]);
+  // An address on two hosts, and another VNI or subnet: the older attachment holds.
+  const conflicts = (): string[] => overlay.conflicts().map(({ kind, value, holds }) => `${kind} ${value} ${holds}`);
+  record(db.PEER_TABLE6, 'same', 60, 'fd00::3/128');
+  assert.equal(conflicts(), ['ip fd00::3 fd00::3']);
+  bench.table(db.DELETE, 61, 'b', 'same', '', { table: db.PEER_TABLE6, residual: 1800 });
+  record(db.PEER_TABLE6, 'other', 62, 'fd00::7/128', { subnet: '10.9.0.0/24' });
+  record(db.PEER_TABLE6, 'vni', 63, 'fd00::8/128', { vni: 5 });
+  assert.equal(conflicts().sort(), [
+    'parameters VNI 4097, subnet 10.9.0.0/24 VNI 4097, subnet 10.0.0.0/24',
+    'parameters VNI 5, subnet 10.0.0.0/24 VNI 4097, subnet 10.0.0.0/24',
+  ]);
+  record(db.PEER_TABLE6, 'other', 64, 'fd00::7/128', { subnet: 'nonsense' });
+  assert.is(listed().length, 2, 'a subnet that is none');
+  // Withdrawn by another, and here: written again, in its own table.
+  bench.table(db.DELETE, 99, 'b', 'mine', '', { table: db.PEER_TABLE6, residual: 1800 });
+  bench.table(db.DELETE, 99, 'b', 'mine', '', { table: db.OVERLAY_PEER_TABLE, residual: 1800 });
+  assert.ok(machine.entry(NET, db.PEER_TABLE6, 'mine')!.time > 99);
+  assert.is(machine.entry(NET, db.OVERLAY_PEER_TABLE, 'mine'), undefined);
+  assert.ok(overlay.removeLocal('mine', bench.now));
+  assert.equal(
+    machine.entries(NET, db.PEER_TABLE6).filter(({ owner }) => owner === 'a'),
+    [],
+  );
+  overlay.close(bench.now);
+  assert.equal(vtep.neighbors(4097), []);
+});
+
 test('a sink learns since when endpoints of others are attached, and the host since when its own are announced', () => {
   const bench = Bench.joined({}, ['b', 'c']);
   bench.machine.leaveNetwork(NET, bench.now);

@@ -3,6 +3,7 @@ import {
   ENDPOINT_TABLE,
   endpointRecord,
   OVERLAY_PEER_TABLE,
+  PEER_TABLE6,
   peerRecord,
   WAITING_TABLE,
   type NetworkDb,
@@ -123,9 +124,12 @@ export class GossipObserver {
   }
 }
 
+/** The tables whose values are records of endpoints. */
+const PEER_RECORDS = [OVERLAY_PEER_TABLE, PEER_TABLE6, WAITING_TABLE];
+
 function readable(table: string, value: Uint8Array): object | string {
   try {
-    if (table === OVERLAY_PEER_TABLE || table === WAITING_TABLE) {
+    if (PEER_RECORDS.includes(table)) {
       const { endpointIp: ip, endpointMac: mac, tunnelIp: vtep } = peerRecord.decode(value);
       return { ip, mac, vtep };
     }

@@ -399,7 +399,7 @@ export class OverlayGossip {
   /** Stores an endpoint of this host. @returns whether it belongs to a network and is new. */
   #keep(vni: number, endpoint: Endpoint): boolean {
     const network = this.#networks.find((candidate) => candidate.vni === vni);
-    if (network === undefined || isIpv6Text(endpoint.ip)) return false; // Docker's records have IPv4 addresses
+    if (network === undefined) return false;
     const id = this.#idOf(network.id, endpoint);
     if (network.local.has(id)) return false;
     network.local.set(id, endpoint);
@@ -449,8 +449,10 @@ export class OverlayGossip {
   }
 
   #localEndpoint({ id, subnet }: Network, endpoint: Endpoint): LocalEndpoint {
-    const length = subnet.slice(subnet.indexOf('/'));
-    return { id: this.#idOf(id, endpoint), ip: endpoint.ip + length, mac: endpoint.mac };
+    const { ip, mac } = endpoint;
+    const own = { id: this.#idOf(id, endpoint), mac };
+    if (isIpv6Text(ip)) return { ...own, ip: `${ip}/128`, subnet };
+    return { ...own, ip: ip + subnet.slice(subnet.indexOf('/')) };
   }
 
   /** The table id of an endpoint: in Docker's format, and the same after a restart of this host. */

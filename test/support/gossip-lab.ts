@@ -3,7 +3,7 @@
  * with a minimal membership layer: every node probes every other, and considers one dead after four unanswered probes.
  * Each node's clock has its own rate.
  */
-import { NetworkDb, OverlayPeers, type Membership } from '../../src/gossip/networkdb/index.js';
+import { NetworkDb, OverlayPeers, type LocalEndpoint, type Membership } from '../../src/gossip/networkdb/index.js';
 import { Network, Random, type Clock, type Datagram, type LinkOptions } from '../../src/sim/index.js';
 import { RecordingVtep } from './recording-vtep.js';
 
@@ -24,7 +24,7 @@ export class LabHost {
   readonly lab: GossipLab;
   process: LabProcess | null = null;
   /** Its endpoints, by network and id, with their addresses. */
-  readonly endpoints = new Map<string, Map<string, { ip: string; mac: string }>>();
+  readonly endpoints = new Map<string, Map<string, Omit<LocalEndpoint, 'id'>>>();
   /** Its wall clock; absent: its records have no times, like Docker's. */
   time: (() => number) | undefined;
   /** Networks for which it has another VNI. */
@@ -61,10 +61,10 @@ export class LabHost {
     this.process = null;
   }
 
-  add(network: string, id: string, endpoint: { ip: string; mac: string }): void {
+  add(network: string, id: string, endpoint: Omit<LocalEndpoint, 'id'>): void {
     let endpoints = this.endpoints.get(network);
     if (endpoints === undefined)
-      this.endpoints.set(network, (endpoints = new Map<string, { ip: string; mac: string }>()));
+      this.endpoints.set(network, (endpoints = new Map<string, Omit<LocalEndpoint, 'id'>>()));
     endpoints.set(id, endpoint);
     this.process?.overlay(network).addLocal({ id, ...endpoint }, this.process.now);
   }

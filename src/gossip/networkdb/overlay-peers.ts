@@ -6,14 +6,18 @@ import { Pace } from './pace.js';
 import {
   decodePlacement,
   encodePlacement,
+  PEER_TABLES,
+  peerTableOf,
+  placementKey,
   placementOf,
+  recordKey,
   SharedStrings,
   underlay,
   type LocalEndpoint,
   type LocalHost,
 } from './placement-records.js';
 import { isOlder, Placements, type Placement, type Ruling } from './placements.js';
-import { OVERLAY_PEER_TABLE, WAITING_TABLE } from './records.js';
+import { WAITING_TABLE } from './records.js';
 import type { TableChange } from './types.js';
 import { WaitingList } from './waiting.js';
 
@@ -49,8 +53,9 @@ interface Local extends LocalEndpoint {
 }
 
 /**
- * Connects the tables of one overlay network to a VTEP. Records of `overlay_peer_table` become endpoints, and a flood
- * list of the VTEPs that have at least one endpoint; endpoints of this host become records. This node is attached to
+ * Connects the tables of one overlay network to a VTEP. Records of `overlay_peer_table`, and of `weft_peer_table` for
+ * IPv6 addresses, become endpoints, and a flood list of the VTEPs that have at least one endpoint; endpoints of this host
+ * become records. This node is attached to
  * the network while it has an endpoint there.
  *
  * Where two hosts have the same IP or MAC address, or a different VNI or subnet for the same network, the older
@@ -66,7 +71,7 @@ export class OverlayPeers {
   readonly #host: LocalHost;
   readonly #time: (() => number) | undefined;
   readonly #announced: OverlayPeersOptions['announced'];
-  /** The records of the peer table, including those of this host. */
+  /** The records of the peer tables, including those of this host. */
   readonly #placements = new Placements();
   /** The records of the waiting table, including those of this host. */
   readonly #waiting = new WaitingList();
@@ -106,9 +111,11 @@ export class OverlayPeers {
     const { network } = this;
     this.#pace = new Pace((delay, now, then) => db.after(network, delay, now, then));
     this.#unsubscribes = [
-      db.watch({ table: OVERLAY_PEER_TABLE, network }, (change, now) => this.#changed(change, now)),
+      ...PEER_TABLES.flatMap((table) => [
+        db.watch({ table, network }, (change, now) => this.#changed(change, now)),
+        db.reclaim({ table, network }, (key, value) => this.#reclaim(table, key, value)),
+      ]),
       db.watch({ table: WAITING_TABLE, network }, (change, now) => this.#waitingChanged(change, now)),
-      db.reclaim({ table: OVERLAY_PEER_TABLE, network }, (key, value) => this.#reclaim(key, value)),
     ];
   }
 
@@ -155,12 +162,12 @@ export class OverlayPeers {
    * @throws RangeError if an address is invalid, or the id exists already.
    */
   addLocal(endpoint: LocalEndpoint, now: number): void {
-    const { id, ip, mac } = endpoint;
+    const { id } = endpoint;
     const waiting = this.#placementOf(endpoint);
     if (this.#locals.has(id)) throw new RangeError(`endpoint ${id} already exists`);
     const first = this.#locals.size === 0;
     this.#parameters = waiting.parameters;
-    const local: Local = { id, ip, mac, waiting, announced: null };
+    const local: Local = { ...endpoint, waiting, announced: null };
     this.#locals.set(id, local);
     this.#unannounced.add(local);
     if (first) {
@@ -183,7 +190,7 @@ export class OverlayPeers {
     this.#unannounced.delete(local);
     if (this.#locals.size === 0) this.#leave(now);
     else {
-      this.#erase(OVERLAY_PEER_TABLE, id, now);
+      this.#erase(tableOf(local), id, now);
       this.#erase(WAITING_TABLE, this.#waitingKey(id), now);
       if (![...this.#locals.values()].some(({ announced }) => announced !== null)) this.#attached = 0;
       this.#settle(now, true);
@@ -212,19 +219,19 @@ export class OverlayPeers {
 
   // ---- Changes of the tables ----
 
-  #changed({ kind, key, value, owner }: TableChange, now: number): void {
-    const local = this.#locals.get(key);
+  #changed({ kind, table, key, value, owner }: TableChange, now: number): void {
+    const local = this.#localAt(table, key);
     const announced = local?.announced ?? null;
     if (kind === 'delete') {
       if (announced !== null) {
         // The former host of the endpoint withdrew it late, with a Lamport time ahead of ours.
-        this.#db.createEntry(this.network, OVERLAY_PEER_TABLE, key, announced.value, now);
+        this.#db.createEntry(this.network, table, key, announced.value, now);
         return;
       }
-      this.#placements.remove(key);
+      this.#placements.remove(placementKey(table, key));
     } else {
-      const placement = this.#read(key, owner, value);
-      if (placement === null) this.#placements.remove(key);
+      const placement = this.#read(table, key, owner, value);
+      if (placement === null) this.#placements.remove(placementKey(table, key));
       else {
         this.#placements.put(placement);
         if (announced !== null && owner !== this.#db.name) this.#overwritten(local!, placement, now);
@@ -238,21 +245,21 @@ export class OverlayPeers {
     const { value, placement } = local.announced!;
     // Without times the later record stays: two hosts that both write again would never stop.
     if (placement.since > 0 && isOlder(placement, by))
-      this.#db.replaceEntry(this.network, OVERLAY_PEER_TABLE, local.id, value, now);
+      this.#db.replaceEntry(this.network, tableOf(local), local.id, value, now);
     else this.#setAnnounced(local, null);
   }
 
-  #waitingChanged({ kind, key, value, owner }: TableChange, now: number): void {
-    const placement = kind === 'delete' ? null : this.#read(key, owner, value);
+  #waitingChanged({ kind, table, key, value, owner }: TableChange, now: number): void {
+    const placement = kind === 'delete' ? null : this.#read(table, key, owner, value);
     this.#waiting.set(key, placement);
     this.#settle(now, true);
   }
 
   /** Whether a record that this node wrote before a restart is still correct: an endpoint keeps its seniority then. */
-  #reclaim(key: string, value: Uint8Array): boolean {
-    const local = this.#locals.get(key);
+  #reclaim(table: string, key: string, value: Uint8Array): boolean {
+    const local = this.#localAt(table, key);
     if (local === undefined || local.announced !== null) return false;
-    const placement = this.#read(key, this.#db.name, value);
+    const placement = this.#read(table, key, this.#db.name, value);
     if (placement === null) return false;
     const { ip, mac, vtep, parameters } = local.waiting;
     const isSame =
@@ -330,9 +337,9 @@ export class OverlayPeers {
       after: after !== null && this.#concernsSink(after) ? after : null,
     }));
     const lost: Local[] = [];
-    for (const { owner, key } of this.#placements.refused) {
-      const local = owner === this.#db.name ? this.#locals.get(key) : undefined;
-      if (local !== undefined) lost.push(local);
+    for (const placement of this.#placements.refused) {
+      const local = placement.owner === this.#db.name ? this.#locals.get(recordKey(placement)) : undefined;
+      if (local?.waiting.key === placement.key) lost.push(local);
     }
     this.#endpoints.update(settled);
     return lost;
@@ -353,7 +360,7 @@ export class OverlayPeers {
     const placement = { ...local.waiting, since, attached: this.#attached };
     const value = encodePlacement(local, this.#host, placement);
     this.#setAnnounced(local, { value, placement });
-    this.#write(OVERLAY_PEER_TABLE, local.id, value, now);
+    this.#write(tableOf(local), local.id, value, now);
     this.#erase(WAITING_TABLE, this.#waitingKey(local.id), now);
   }
 
@@ -362,7 +369,7 @@ export class OverlayPeers {
     this.#setAnnounced(local, null);
     if (![...this.#locals.values()].some(({ announced }) => announced !== null)) this.#attached = 0;
     this.#wait(local, now);
-    this.#erase(OVERLAY_PEER_TABLE, local.id, now);
+    this.#erase(tableOf(local), local.id, now);
   }
 
   #setAnnounced(local: Local, announced: Local['announced']): void {
@@ -377,6 +384,12 @@ export class OverlayPeers {
     const key = this.#waitingKey(local.id);
     if (this.#waiting.get(key)?.owner !== this.#db.name)
       this.#write(WAITING_TABLE, key, encodePlacement(local, this.#host, local.waiting), now);
+  }
+
+  /** The endpoint of this host whose record this is. */
+  #localAt(table: string, key: string): Local | undefined {
+    const local = this.#locals.get(key);
+    return local !== undefined && tableOf(local) === table ? local : undefined;
   }
 
   /** Includes the VTEP, because two hosts may have an endpoint with the same id. */
@@ -417,13 +430,18 @@ export class OverlayPeers {
   }
 
   /** Decodes a placement. @returns `null` for an invalid record, or another node's that names this host's VTEP. */
-  #read(key: string, owner: string, value: Uint8Array): Placement | null {
+  #read(table: string, key: string, owner: string, value: Uint8Array): Placement | null {
     try {
-      return decodePlacement(key, owner, value, this.#host, this.#shared);
+      return decodePlacement(table, key, owner, value, this.#host, this.#shared);
     } catch (error) {
       if (!(error instanceof WireError) && !(error instanceof RangeError)) throw error;
       this.#rejected++;
       return null;
     }
   }
+}
+
+/** The table of the record of an endpoint of this host. */
+function tableOf({ ip }: Local): string {
+  return peerTableOf(ip);
 }

@@ -1,6 +1,6 @@
 /** An endpoint and its VTEP, with the fields that a `Vtep` takes. */
 export interface OverlayEndpoint {
-  /** `10.0.0.4` */
+  /** `10.0.0.4`, `fd00::4` */
   ip: string;
   /** `02:42:0a:00:00:04` */
   mac: string;

@@ -13,15 +13,45 @@ import {
 } from '../../address/index.js';
 import { WireError } from '../../wire/index.js';
 import { parametersOf, type Placement } from './placements.js';
-import { peerExtension, peerRecord } from './records.js';
+import {
+  OVERLAY_PEER_TABLE,
+  PEER_TABLE6,
+  peerExtension,
+  peerRecord,
+  WAITING_TABLE,
+  type PeerExtension,
+} from './records.js';
 
 /** An endpoint of this host. */
 export interface LocalEndpoint {
   /** Docker's ids have 64 hexadecimal digits. */
   id: string;
-  /** With the subnet's prefix length: `10.0.0.2/24`. */
+  /** With the subnet's prefix length, `10.0.0.2/24`; an IPv6 address with length 128. */
   ip: string;
   mac: string;
+  /** The network's subnet, `10.0.0.0/24`, of an endpoint with an IPv6 address. */
+  subnet?: string;
+}
+
+/** The tables in which endpoints are announced. */
+export const PEER_TABLES = [OVERLAY_PEER_TABLE, PEER_TABLE6] as const;
+
+/** The table in which an endpoint with this IP address is announced. */
+export function peerTableOf(ip: string): string {
+  return isIpv6Text(ip) ? PEER_TABLE6 : OVERLAY_PEER_TABLE;
+}
+
+/** Ends the key of a placement from {@link PEER_TABLE6}. No key of a record has a slash. */
+const SUFFIX6 = '/6';
+
+/** The key of a placement: that of its record, made different from those of the other table. */
+export function placementKey(table: string, key: string): string {
+  return table === PEER_TABLE6 ? key + SUFFIX6 : key;
+}
+
+/** The key of the record of a placement. */
+export function recordKey({ key }: Placement): string {
+  return key.endsWith(SUFFIX6) ? key.slice(0, -SUFFIX6.length) : key;
 }
 
 /** This host, as its records name it. */
@@ -38,23 +68,46 @@ export interface LocalHost {
  * @param since Milliseconds since 1970; 0 if this host has no clock: the placement has no parameters then.
  * @throws RangeError if an address is invalid.
  */
-export function placementOf({ id, ip, mac }: LocalEndpoint, { node, vtep, vni }: LocalHost, since: number): Placement {
-  const { address, length } = parseIpv4Prefix(ip);
-  const parameters = since === 0 ? '' : parametersOf(vni, subnetOf(address, length));
-  const [host] = ip.split('/') as [string];
-  const name = macToText(parseMac(mac));
-  return { key: id, owner: node, ip: host, mac: name, vtep, parameters, since, attached: 0 };
+export function placementOf(endpoint: LocalEndpoint, { node, vtep, vni }: LocalHost, since: number): Placement {
+  const { id, subnet } = endpoint;
+  const ip = hostOf(endpoint.ip);
+  const mac = macToText(parseMac(endpoint.mac));
+  const parameters = since === 0 ? '' : parametersIn(vni, isIpv6Text(ip) ? (subnet ?? '') : endpoint.ip);
+  return { key: placementKey(peerTableOf(ip), id), owner: node, ip, mac, vtep, parameters, since, attached: 0 };
+}
+
+/** The address of `10.0.0.2/24` or `fd00::2/128`. @throws RangeError if it is not that of a host. */
+function hostOf(prefix: string): string {
+  const [text, length] = prefix.split('/') as [string, string?];
+  if (isIpv6Text(text)) {
+    if (length !== '128' || prefix.length !== text.length + 4)
+      throw new RangeError(`${prefix} must have the prefix length 128`);
+    return underlay(text);
+  }
+  parseIpv4Prefix(prefix);
+  return underlay(text);
+}
+
+/**
+ * The parameters of a network, of which `prefix` is an address with its prefix length. An IPv6 record may have none: it
+ * then states no parameters.
+ */
+function parametersIn(vni: number, prefix: string): string {
+  if (prefix === '') return '';
+  const { address, length } = parseIpv4Prefix(prefix);
+  return parametersOf(vni, subnetOf(address, length));
 }
 
 /** Encodes the record of an endpoint of this host. Without a time it is like those of Docker. */
 export function encodePlacement(
-  { ip, mac }: LocalEndpoint,
+  { ip, mac, subnet = '' }: LocalEndpoint,
   { vtep, vni }: LocalHost,
   { since, attached }: Placement,
 ): Uint8Array {
   const record = { endpointIp: ip, endpointMac: mac, tunnelIp: vtep };
   if (since === 0) return peerRecord.encode(record);
-  return peerRecord.encode({ ...record, unknown: peerExtension.encode({ since, attached, vni }) });
+  const extension = { since, attached, vni, subnet: isIpv6Text(ip) ? subnet : '' };
+  return peerRecord.encode({ ...record, unknown: peerExtension.encode(extension) });
 }
 
 /** Strings that many records have in common. Records that share them take less memory than those with copies. */
@@ -80,6 +133,7 @@ const MAX_SHARED = 4096;
  * @throws WireError or RangeError if it is malformed, or an address is not that of a host.
  */
 export function decodePlacement(
+  table: string,
   key: string,
   owner: string,
   value: Uint8Array,
@@ -89,21 +143,20 @@ export function decodePlacement(
   const record = peerRecord.decode(value);
   const vtep = underlay(record.tunnelIp);
   if (vtep === self.vtep && owner !== self.node) return null;
-  const { address, length } = parseIpv4Prefix(record.endpointIp);
-  if (address === 0 || address === 0xffff_ffff || isMulticastIpv4(address))
-    throw new RangeError('not the address of a host');
+  const ip = hostOf(record.endpointIp);
+  if (table !== WAITING_TABLE && table !== peerTableOf(ip)) throw new RangeError('an address of another family');
   const mac = parseMac(record.endpointMac);
   if (mac === 0 || isGroupMac(mac)) throw new RangeError('not the address of a host');
-  const { since, attached, vni } = extensionOf(record.unknown);
+  const { since, attached, vni, subnet } = extensionOf(record.unknown);
   const canonical = macToText(mac);
   return {
-    key,
+    key: placementKey(table, key),
     owner,
-    ip: record.endpointIp.split('/')[0]!,
+    ip,
     // The text of the record takes less memory than one that was put together from parts.
     mac: canonical === record.endpointMac ? record.endpointMac : canonical,
     vtep: shared.get(vtep),
-    parameters: since === 0 ? '' : shared.get(parametersOf(vni, subnetOf(address, length))),
+    parameters: since === 0 ? '' : shared.get(parametersIn(vni, isIpv6Text(ip) ? subnet : record.endpointIp)),
     since,
     attached,
   };
@@ -123,10 +176,10 @@ export function underlay(text: string): string {
   return text;
 }
 
-const NO_EXTENSION = { since: 0, attached: 0, vni: 0 };
+const NO_EXTENSION = { since: 0, attached: 0, vni: 0, subnet: '' };
 
 /** Ignores an extension that does not decode: a later Docker may use these fields for something else. */
-function extensionOf(unknown: Uint8Array | undefined): { since: number; attached: number; vni: number } {
+function extensionOf(unknown: Uint8Array | undefined): Omit<PeerExtension, 'unknown'> {
   if (unknown === undefined) return NO_EXTENSION;
   try {
     return peerExtension.decode(unknown);

@@ -5,11 +5,11 @@
 
 /** An endpoint behind a VTEP. */
 export interface Placement {
-  /** Key of the record. */
+  /** Of the record: see `placementKey`. */
   readonly key: string;
   /** The node that wrote the record. */
   readonly owner: string;
-  /** `10.0.0.4` */
+  /** `10.0.0.4`, `fd00::4` */
   readonly ip: string;
   /** `02:42:0a:00:00:04` */
   readonly mac: string;

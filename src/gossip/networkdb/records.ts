@@ -7,6 +7,12 @@ export const OVERLAY_PEER_TABLE = 'overlay_peer_table';
 export const ENDPOINT_TABLE = 'endpoint_table';
 
 /**
+ * The VTEP of each endpoint with an IPv6 address. Values are as in {@link OVERLAY_PEER_TABLE}, whose readers in Docker
+ * expect IPv4 addresses. Docker relays this table without reading it.
+ */
+export const PEER_TABLE6 = 'weft_peer_table';
+
+/**
  * Endpoints that their hosts have withdrawn, or not announced, because an older attachment holds one of their
  * addresses, or the network's VNI or subnet. Values are as in {@link OVERLAY_PEER_TABLE}. Docker relays this table
  * without reading it.
@@ -20,7 +26,7 @@ export const PROTOCOL_SCTP = 2;
 
 /** An endpoint of an overlay network, and its VTEP. */
 export interface PeerRecord extends Extensible {
-  /** Address with the prefix length of the subnet: `10.0.0.2/24`. */
+  /** Address with the prefix length of the subnet, `10.0.0.2/24`; an IPv6 address has length 128. */
   endpointIp: string;
   /** `02:42:0a:00:00:02`. */
   endpointMac: string;
@@ -30,7 +36,7 @@ export interface PeerRecord extends Extensible {
 
 /**
  * The fields that this library adds to a {@link PeerRecord}, in the record's `unknown`. Docker skips them. With them,
- * hosts agree which of two attachments is older, and detect a network with two VNIs.
+ * hosts agree which of two attachments is older, and detect a network with two VNIs or subnets.
  */
 export interface PeerExtension extends Extensible {
   /** When the endpoint was attached, in milliseconds since 1970. 0: the record has no extension. */
@@ -38,6 +44,8 @@ export interface PeerExtension extends Extensible {
   /** When its host attached to the network, in milliseconds since 1970. */
   attached: number;
   vni: number;
+  /** The network's subnet, in the record of an IPv6 endpoint; otherwise empty, because `endpointIp` says it. */
+  subnet: string;
 }
 
 /** A published port of a service. */
@@ -77,6 +85,7 @@ export const peerExtension: MessageCodec<PeerExtension> = message('peerExtension
   { number: 12, name: 'since', kind: 'uint64' },
   { number: 13, name: 'attached', kind: 'uint64' },
   { number: 14, name: 'vni', kind: 'uint32' },
+  { number: 15, name: 'subnet', kind: 'text' },
 ]);
 
 export const portConfig: MessageCodec<PortConfig> = message('portConfig', [
