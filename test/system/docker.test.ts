@@ -13,6 +13,7 @@ import { DOCKER, DockerEngine, type DockerContainer, type DockerNetwork } from '
 import {
   createUnderlay,
   exec,
+  must,
   ping,
   REPOSITORY,
   run,
@@ -45,7 +46,7 @@ let keys: string[];
 const addressOf = ({ subnet }: DockerNetwork): string => subnet.replace(/\.0\/\d+$/, `.${HOST}`);
 
 /** A VTEP with one endpoint, in "box", that has joined the swarm's gossip. */
-async function agent(which: string, on = network): Promise<Running> {
+async function agent(which: string, on = network, ...more: string[]): Promise<Running> {
   const { id, vni, subnet } = on;
   const length = subnet.split('/')[1]!;
   const { node1, node2, lab } = underlay;
@@ -54,7 +55,7 @@ async function agent(which: string, on = network): Promise<Running> {
     args: [
       ...['agent', '--local', node2.address, '--join', node1.address, '--name', NAME, ...keys, '--engine', which],
       ...['--network', `${id}:${vni}:${subnet}`, '--control', control],
-      ...['--tap', 'eth0', '--netns', box, '--mac', MAC, '--address', `${addressOf(on)}/${length}`],
+      ...['--tap', 'eth0', '--netns', box, '--mac', MAC, '--address', `${addressOf(on)}/${length}`, ...more],
     ],
   });
 }
@@ -76,13 +77,11 @@ async function docks(state: boolean, seconds: number): Promise<void> {
   assert.equal(await known(), all);
 }
 
-/** Whether the VTEP sends packets for an address to Docker's VTEP. */
-async function hears(ip: string): Promise<boolean> {
-  const args = ['show', 'neighbors', '--json', '--control', control];
+/** Whether a VTEP sends packets for an address to another VTEP, by default Docker's. */
+async function hears(ip: string, at = underlay.node1.address, path = control): Promise<boolean> {
+  const args = ['show', 'neighbors', '--json', '--control', path];
   const { stdout } = await run([...VTEP, ...args]);
-  return (JSON.parse(stdout) as { ip: string; vtep?: string }[]).some(
-    (one) => one.ip === ip && one.vtep === underlay.node1.address,
-  );
+  return (JSON.parse(stdout) as { ip: string; vtep?: string }[]).some((one) => one.ip === ip && one.vtep === at);
 }
 
 /** Whether the VTEP lists Docker's node as a living member. */
@@ -152,6 +151,59 @@ function define(docker: ReturnType<typeof suiteWith>): void {
       await docks(false, 5);
       assert.equal(complaints(since), []);
     });
+
+  test('Docker passes the IPv6 endpoints of two agents on, which cannot reach each other, and ignores them', async () => {
+    const since = engine.log.length;
+    const [one, two] = ['fd00:9::c8', 'fd00:9::c9'] as const;
+    const there = join(directory, 'control2');
+    const { node1, node2, router, lab } = underlay;
+    const far = await lab.namespace('far');
+    const address = '172.31.1.1'; // the router's own, on Docker's side
+    // What the router itself sends does not reach the other agent, nor the other way round. What it forwards does.
+    const rule = ['iif', 'lo', 'to', node2.address, 'blackhole', 'priority', '10'];
+    const route = ['blackhole', `${address}/32`];
+    await must(['ip', '-n', router, 'rule', 'add', ...rule]);
+    await must(['ip', '-n', node2.ns, 'route', 'add', ...route]);
+    assert.equal([await ping(router, node2.address), await ping(node2.ns, address)], [0, 0]);
+    const mac = '02:42:0a:00:00:c9';
+    const ip = addressOf(network).replace(/200$/, '201');
+    const vtep = await agent('linux', network, '--endpoint', `${one},${MAC},${node2.address}`);
+    const other = await lab.startVtep({
+      ns: router,
+      args: [
+        ...['agent', '--local', address, '--join', node1.address, '--name', 'other', ...keys, '--control', there],
+        ...['--network', `${network.id}:${network.vni}:${network.subnet}`, '--endpoint', `${two},${mac},${address}`],
+        ...['--tap', 'eth0', '--netns', far, '--mac', mac, '--address', `${ip}/${network.subnet.split('/')[1]!}`],
+      ],
+    });
+    await docks(true, 30);
+    await waitFor('the first agent to know the endpoint', () => hears(two, address));
+    await waitFor('the second agent to know the endpoint', () => hears(one, node2.address, there));
+    // Docker's own network works, and has the IPv4 endpoints of both.
+    assert.ok(await engine.ping(container, addressOf(network)));
+    assert.ok(await engine.ping(container, ip));
+    const { neighbors } = await engine.programmed('net');
+    assert.not.match(neighbors, 'fd00:9:');
+    const another = await engine.start('c6', 'net');
+    await waitFor('the new container to be known', () => hears(another.ip));
+    assert.is(await ping(box, another.ip), 3);
+    await engine.remove(another);
+
+    await must(['ip', '-n', router, 'rule', 'del', ...rule]);
+    await must(['ip', '-n', node2.ns, 'route', 'del', ...route]);
+    for (const [ns, own] of [
+      [box, one],
+      [far, two],
+    ] as const)
+      await must(['ip', '-n', ns, 'addr', 'add', `${own}/64`, 'dev', 'eth0', 'nodad']);
+    await waitFor('the agents to reach each other', async () => (await ping(box, two, { count: 1 })) === 1);
+    assert.is(await ping(far, one), 3);
+    assert.is((await other.stop()).code, 0);
+    await waitFor('the endpoint to be forgotten', async () => !(await hears(two, address)));
+    assert.is((await vtep.stop()).code, 0);
+    const about = complaints(since).filter((line) => !/healthscore|[Ss]uspect/.test(line));
+    assert.equal([about, engine.log.slice(since).match(/weft_peer_table|fd00:9:/g)], [[], null]);
+  });
 
   test('Docker detects a killed VTEP, and accepts it again', async () => {
     (await agent('dgram')).signal('SIGKILL');
