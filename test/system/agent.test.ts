@@ -134,6 +134,50 @@ agents('a host takes part in a network while it has an endpoint there', async ()
   await net2(h1, false, 0, 0, [h2.address]);
 });
 
+agents('IPv6 endpoints: of a TAP, in the flags and added later; announced, in conflict, and withdrawn', async () => {
+  const six = (host: AgentHost): string => `fd00:a::${host.number}`;
+  const closed = ['--no-learn', '--no-flood'];
+  // The first TAP has an IPv6 address only, the second one both.
+  const local = ['agent', '--network', NETWORK, '--control', h1.control, '--local', h1.address, ...closed];
+  const tap = ['--tap', 'tap0', '--address', `${six(h1)}/64`, '--mac', h1.mac];
+  const one = await lab.lab.startVtep({ ns: h1.ns, args: [...local, ...tap] });
+  const watch = [...VTEP, 'gossip', 'watch', '--join', h1.address, '--json'];
+  const watcher = lab.lab.spawn(watch, { ns: h3.ns });
+  const own = ['--endpoint', `${six(h2)},${h2.mac},${h2.address}`];
+  await lab.start(h2, '--join', h1.address, ...own, ...closed);
+  await lab.knows(h1, [h2.ip, six(h2)]);
+  await lab.knows(h2, [six(h1)]);
+  await must(['ip', '-n', h2.ns, 'addr', 'add', `${six(h2)}/64`, 'dev', 'tap0', 'nodad']);
+  assert.is(await ping(h2.ns, six(h1)), 3);
+  const value = { ip: `${six(h2)}/128`, mac: h2.mac, vtep: h2.address };
+  await waitFor('the watcher to report the entry', () =>
+    watcher.stdout
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line))
+      .some((entry) => entry.table === 'weft_peer_table' && isDeepStrictEqual(entry.value, value)),
+  );
+
+  const more = { vni: 4097, ip: 'fd00:a::77', mac: '02:42:0a:00:00:77' };
+  assert.equal(await lab.ask(h2, { command: 'add-endpoint', ...more }), {});
+  await lab.knows(h1, [h2.ip, six(h2), more.ip]);
+  const taken = { ...more, mac: '02:42:0a:00:00:78' };
+  await assertRejects(lab.ask(h1, { command: 'add-endpoint', ...taken }), /fd00:a::77/);
+  assert.equal(await lab.ask(h2, { command: 'remove-endpoint', ...more }), { removed: true });
+  await lab.knows(h1, [h2.ip, six(h2)]);
+  assert.is((await one.stop()).code, 0);
+  await lab.knows(h2, []);
+});
+
+/** Fails unless a request is refused with this message. */
+async function assertRejects(request: Promise<unknown>, message: RegExp): Promise<void> {
+  const error = await request.then(
+    () => undefined,
+    (reason: Error) => reason,
+  );
+  assert.match(error?.message ?? 'no error', message);
+}
+
 agents('a killed agent is detected; back at its address, under any name, it is a member again', async () => {
   await lab.start(h1);
   await lab.start(h3, '--join', h1.address);
