@@ -9,7 +9,7 @@ import {
   type AllCounters,
   type Logger,
 } from '../host/index.js';
-import { findWarnings, problemText, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
+import { findWarnings, problemText, routersOf, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { shownKey } from './hide-keys.js';
@@ -180,6 +180,7 @@ function describe({ plan, mtus, links, engine, facts }: Overlay): object {
     ...facts,
     control: plan.control ?? null,
     ...(plan.gossip === undefined ? {} : { gossip: { ...plan.gossip, keys: plan.gossip.keys.length } }),
+    ...(plan.networks.length === 0 ? {} : { networks: plan.networks }),
     segments: mtus,
     taps: links.map((link, i) => ({ ...plan.taps[i], device: link.device })),
   };
@@ -197,6 +198,10 @@ function summary({ plan, mtus, links, engine, facts }: Overlay): string[] {
       `  peers: ${list(peers)}`,
       `  endpoints: ${list(endpoints.map(({ ip, mac, vtep }) => `${ip} ${mac} ${vtep ?? 'here'}`))}`,
     );
+  }
+  for (const { id, mac, subnets } of routersOf(plan)) {
+    const gateways = subnets.map(({ prefix, gateway, vni }) => `${gateway} of ${prefix} (segment ${vni})`);
+    lines.push(`network ${id}: gateways ${mac}, ${gateways.join(', ')}`);
   }
   for (const [i, { device, mac }] of links.entries()) {
     const tap = plan.taps[i]!;

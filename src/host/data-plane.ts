@@ -4,7 +4,7 @@
  * call that reads or changes its state is asynchronous.
  */
 import { type Change, type Rejection } from '../model/index.js';
-import { type CaptureRequest, type ListRequest, type Plan, type Request } from '../schema/index.js';
+import { type CaptureRequest, type ListRequest, type Plan, type Request, type SubnetRoute } from '../schema/index.js';
 import { type Counters, type Explanation } from '../vtep/index.js';
 import { type Overlap } from './overlap.js';
 import { type Page } from './pages.js';
@@ -96,6 +96,8 @@ export type DevicePlan =
       readonly netns?: string;
       /** In bytes. */
       readonly mtu: number;
+      /** Routes through it, to the other subnets of its network. */
+      readonly routes?: readonly SubnetRoute[];
       /** Whether to continue with a device that an earlier process kept, and whether `keep` may follow. */
       readonly keep: boolean;
     };

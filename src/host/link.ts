@@ -1,7 +1,9 @@
 /** A TAP as a network device: creates or finds it in its namespace, and configures its addresses. */
 import { closeSync } from 'node:fs';
+import { type SubnetRoute } from '../schema/index.js';
 import { type DevicePlan, type LinkPlan } from './data-plane.js';
 import { canonicalPrefix, inPlace, listDevices, markOf, type Device } from './device.js';
+import { completeRoutes, routeWords } from './device-routes.js';
 import { about, HostError } from './error.js';
 import { ipBatch, IpError, ipReason } from './ip.js';
 import { adoptTap, reconcile, requireOrphan, type DeviceIdentity } from './kept.js';
@@ -118,6 +120,7 @@ class Maker {
   readonly #tap: DeviceIdentity;
   readonly #name: string;
   readonly #mtu: number;
+  readonly #routes: readonly SubnetRoute[];
   readonly #flags: number;
   readonly #queues: number;
   readonly #keep: boolean;
@@ -140,6 +143,7 @@ class Maker {
     };
     this.#name = inPlace(name, netns);
     this.#mtu = device.mtu;
+    this.#routes = device.routes ?? [];
     this.#flags = flags;
     this.#queues = queues;
     this.#keep = device.keep;
@@ -181,6 +185,9 @@ class Maker {
       if (found === undefined) await this.#configure(open.name);
       else {
         await this.#try('address', 'cannot be changed', () => reconcile(found, this.#tap, this.#mtu));
+        const { address } = this.#tap;
+        if (address !== undefined)
+          await this.#try('address', 'cannot get its routes', () => completeRoutes(name, netns, address, this.#routes));
         const limit = this.#limitSuperFrames(found.maxSegments);
         if (limit.length > 0) await ipBatch(limit, netns).catch(() => undefined);
       }
@@ -228,6 +235,12 @@ class Maker {
         failed: `does not accept the address ${address}`,
       });
     then.push({ words: ['link', 'set', 'dev', name, 'up'], field: 'name', failed: 'cannot be brought up' });
+    for (const route of address === undefined ? [] : this.#routes)
+      then.push({
+        words: routeWords('add', route, name, address!),
+        field: 'address',
+        failed: `cannot get a route to ${route.to}, a subnet of its network`,
+      });
     // Last: an iproute2 without this option only costs speed.
     for (const words of this.#limitSuperFrames()) then.push({ words, field: 'name', failed: '' });
     if (netns === undefined) return this.#run([...first(name), ...then]);

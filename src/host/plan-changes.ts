@@ -1,6 +1,6 @@
 /** What a plan asks of its data plane: changes, and links. */
 import { type Change, type Segment } from '../model/index.js';
-import { ownEndpoint, type Plan, type SegmentPlan, type TapPlan } from '../schema/index.js';
+import { ownEndpoint, prefixAddress, routesOf, type Plan, type SegmentPlan, type TapPlan } from '../schema/index.js';
 import { type LinkPlan, type PortSegments } from './data-plane.js';
 import { HostError } from './error.js';
 import { tapMtu } from './mtu.js';
@@ -21,15 +21,22 @@ export function changesOf(segment: SegmentPlan): Change[] {
 }
 
 /** The link of a TAP. */
-export function linkOf(plan: Pick<Plan, 'segments' | 'keepTaps'>, tap: TapPlan, path: string): LinkPlan {
+export function linkOf(
+  plan: Pick<Plan, 'segments' | 'networks' | 'gossip' | 'keepTaps'>,
+  tap: TapPlan,
+  path: string,
+): LinkPlan {
   const { name, fd, netns, mac, address } = tap;
+  const untagged = tap.vni ?? tap.native;
+  const isStation = address !== undefined && untagged !== undefined;
+  const routes = isStation ? routesOf(plan, untagged, prefixAddress(address)) : [];
   const mtu = tap.mtu ?? tapMtu({ segments: plan.segments, taps: [tap] }, 0);
   return {
     name,
     segments: segmentsOf(tap),
     ...(mac === undefined ? {} : { mac }),
     ...(address === undefined ? {} : { address }),
-    device: fd !== undefined ? { fd } : { mtu, keep: plan.keepTaps, ...(netns === undefined ? {} : { netns }) },
+    device: fd !== undefined ? { fd } : { mtu, routes, keep: plan.keepTaps, ...(netns === undefined ? {} : { netns }) },
     path,
   };
 }
