@@ -7,11 +7,14 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
 import { ask, serveControl, type Results } from '../src/host/index.js';
 import {
   COMMANDS,
   ERRORS,
   httpRequestOf,
+  NOTICE_TYPES,
+  noticeSchema,
   openApi,
   parseRequest,
   requestOf,
@@ -63,6 +66,7 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
   counters: { command: 'counters' },
   explain: { command: 'explain', port: 'a b&c=d?e#f/é', frame: 'ff' },
   capture: { command: 'capture', count: 5, seconds: 1.5, snap: 60 },
+  events: { command: 'events', type: 'peer-added', vni: 7 },
   'add-peer': { command: 'add-peer', vni: 7, address: 'fd00::1' },
   'remove-peer': { command: 'remove-peer', vni: 7, address: 'fd00::1' },
   'add-endpoint': { command: 'add-endpoint', ...endpoint },
@@ -214,6 +218,14 @@ test('a field in the path: routes, requests and the description', async () => {
   assert.equal([Object.keys(schema.properties), schema.required], [['mtu'], ['mtu']]);
 });
 
+test('docs/api.md has every type of event', () => {
+  const [, section] = /^## Events\n(.*?)^## /ms.exec(readFileSync('docs/api.md', 'utf8'))!;
+  const rows = [...section!.matchAll(/^\| (`[^|]*`) +\| /gm)].flatMap(([, types]) => types!.match(/[a-z-]+/g)!);
+  assert.equal(rows.sort(), [...NOTICE_TYPES].sort());
+  const [, shown] = /```json\n(.*?)```/s.exec(section!)!;
+  assert.ok(Value.Check(noticeSchema('peer-added') as unknown as TSchema, JSON.parse(shown!)));
+});
+
 test('docs/api.md has every code with its status, and the errors that are shown', async () => {
   const text = readFileSync('docs/api.md', 'utf8');
   const rows = [...text.matchAll(/^\| `([a-z-]+)` +\| (\d{3}) +\| (.*?) +\|$/gm)];
@@ -221,7 +233,7 @@ test('docs/api.md has every code with its status, and the errors that are shown'
     rows.map(([, code, status, meaning]) => [code, Number(status), meaning]),
     Object.entries(ERRORS).map(([code, [status, meaning]]) => [code, status, meaning]),
   );
-  const [, shown] = /```json\n(.*?)```/s.exec(text)!;
+  const [, shown] = /^## Errors\n.*?```json\n(.*?)```/ms.exec(text)!;
   const directory = mkdtempSync(join(tmpdir(), 'weft-commands-'));
   const server = await serveControl(join(directory, 'control'), async () => []);
   const answer = await call(join(directory, 'control'), 'GET', '/v1/fdb?vni=x');

@@ -48,16 +48,21 @@ export async function change<Q extends Question>(
   line: (result: Results[Q]) => string,
 ): Promise<number> {
   const control = requireControl(flags);
+  requireFields(request, place);
+  const result = await call<Q>(control, request, {}, place);
+  const text = line(result);
+  print(flags.on('json') === true ? [...jsonLines(result)] : text);
+  return 0;
+}
+
+/** @throws UsageError if a field of a request does not fit. */
+export function requireFields(request: ControlRequest, place: Place): void {
   try {
     parseRequest(request);
   } catch (error) {
     const lines = error instanceof SchemaError ? withPlaces(error.problems, place) : [];
     throw lines.length > 0 ? new UsageError(lines) : error;
   }
-  const result = await call<Q>(control, request, {}, place);
-  const text = line(result);
-  print(flags.on('json') === true ? [...jsonLines(result)] : text);
-  return 0;
 }
 
 /**

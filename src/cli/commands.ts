@@ -25,6 +25,7 @@ export const COMMANDS: Readonly<Record<string, { text: string; load: () => Promi
   },
   show: { text: 'state of a running VTEP: fdb, neighbors, peers, counters', load: () => import('./show.js') },
   explain: { text: 'what a running VTEP would do with a packet, and why', load: () => import('./explain.js') },
+  events: { text: 'what changes in a running VTEP', load: () => import('./events.js') },
   capture: { text: 'packets that pass a running VTEP', load: () => import('./capture.js') },
   read: { text: 'packets of a capture file, as text or JSON', load: () => import('./read.js') },
   completion: { text: 'completions for bash, zsh and fish', load: () => import('./completion.js') },

@@ -212,9 +212,10 @@ class Reader {
       if (this.#ended || typeof event !== 'object' || event === null) throw noVtep(this.#path, this.#beginning);
       const { event: name, ...rest } = event as Record<string, unknown>;
       if (name === 'error') throw refusal(this.#path, rest);
-      if (name === 'packet') result.push(rest);
+      if (name === 'packet' || name === 'notice') result.push(rest);
       else if (name !== 'status' && name !== 'end') result.push(event);
-      if (Number.isSafeInteger(rest['dropped']) && name !== 'packet') dropped = rest['dropped'] as number;
+      if (Number.isSafeInteger(rest['dropped']) && (name === 'status' || name === 'end'))
+        dropped = rest['dropped'] as number;
       if (name === 'end') this.#ended = true;
     }
     return { result, ...(dropped === undefined ? {} : { dropped }), ...(this.#ended ? { last: true } : {}) };

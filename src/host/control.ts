@@ -12,9 +12,10 @@
  * connection within the array, and the chunked encoding without its last chunk.
  *
  * A stream of events has a JSON object on each line: `{"event":"status","dropped":0}` at its start, and at least once per
- * second; `{"event":"packet",...}` for a packet of a capture; `{"event":"end"}` at its end. If it fails,
+ * second; `{"event":"packet",...}` for a packet of a capture, `{"event":"notice",...}` for what changes in the VTEP; `{"event":"end"}`
+ * at its end. If it fails,
  * `{"event":"error","error":{...}}` is the last line. A stream without one of the two was cut. `dropped` counts the
- * packets so far that passed but are not in the stream, because the client or the VTEP was too slow.
+ * packets or notices so far that are not in the stream, because the client or the VTEP was too slow.
  *
  * No client can stop or delay the data path, or make the VTEP's memory grow: see `ControlLimits`.
  */

@@ -2,7 +2,7 @@
 export { aesGcm } from './aead.js';
 export { fileTrouble, readBounded } from './bounded-read.js';
 export { ask, follow, type AskOptions } from './ask.js';
-export { query, queryCapture } from './query.js';
+export { query, queryCapture, queryEvents } from './query.js';
 export { type Question, type Results } from './replies.js';
 export { UNDERLAY, type Captured } from './capture.js';
 export { serveControl, type Control } from './control.js';

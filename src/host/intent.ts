@@ -4,7 +4,9 @@ import { type Change, type Rejection } from '../model/index.js';
 import { routersOf, type ListRequest, type Plan, type SegmentPlan } from '../schema/index.js';
 import { HostState, type Entry, type Rival, type Wanted } from '../state/index.js';
 import { type NeighborListing } from '../vtep/index.js';
+import { ChangeNotices } from './change-notices.js';
 import { RequestError } from './error.js';
+import { Notices } from './notices.js';
 import { pagesOf, type Page } from './pages.js';
 import { segmentOf } from './plan-changes.js';
 import { tableEntry, type TableRequest } from './requests.js';
@@ -39,6 +41,7 @@ export class Intent {
   readonly #plan: Plan;
   readonly #state = new HostState();
   readonly #apply: Apply;
+  readonly #notices: ChangeNotices;
   #refused: (reason: string) => void = () => undefined;
   /** The update of the data plane, while it runs. */
   #running: Promise<void> | null = null;
@@ -46,10 +49,12 @@ export class Intent {
   /**
    * @param plan The plan of the VTEP. The configuration wants all that is in it. Its `segments` become those that the VTEP
    * has now.
+   * @param notices Receives what becomes of segments, peers and endpoints.
    */
-  constructor(plan: Plan, apply: Apply) {
+  constructor(plan: Plan, apply: Apply, notices = new Notices()) {
     this.#plan = plan;
     this.#apply = apply;
+    this.#notices = new ChangeNotices(this.#state, notices);
     for (const segment of plan.segments) this.#wantSegment(segment, 'configuration');
     for (const router of routersOf(plan)) this.#state.want('configuration', { kind: 'router', router });
   }
@@ -61,8 +66,17 @@ export class Intent {
       ...peers.map((address): Entry => ({ kind: 'peer', vni, address })),
       ...endpoints.map((endpoint): Entry => ({ kind: 'endpoint', vni, endpoint })),
     ];
-    for (const entry of entries) this.#state.want(source, entry, this.#since(source, entry));
+    for (const entry of entries) this.#want(source, entry);
     return entries;
+  }
+
+  #want(source: Source, entry: Entry, since = this.#since(source, entry)): void {
+    this.#state.want(source, entry, since);
+    this.#notices.wanted(entry);
+  }
+
+  #withdraw(source: string, entry: Entry): boolean {
+    return this.#notices.withdraw(entry, () => this.#state.withdraw(source, entry));
   }
 
   /**
@@ -87,7 +101,7 @@ export class Intent {
       this.#requireEffect(entries.flatMap((entry) => this.#state.wanted(entry) ?? []));
       this.#plan.segments.push(segment);
     } catch (error) {
-      for (const entry of entries) this.#state.withdraw('api', entry);
+      for (const entry of entries) this.#withdraw('api', entry);
       await this.#settled();
       throw error;
     }
@@ -101,7 +115,7 @@ export class Intent {
     if (at >= 0) segments.splice(at, 1);
     for (const kind of ['endpoint', 'peer', 'segment'] as const)
       for (const { entry, sources } of [...this.#state.list(kind, vni)])
-        for (const source of sources) this.#state.withdraw(source, entry);
+        for (const source of sources) this.#withdraw(source, entry);
     await this.#settled();
   }
 
@@ -122,18 +136,18 @@ export class Intent {
   }
 
   async #add(entry: Entry, source: Source): Promise<Changed> {
-    this.#state.want(source, entry, this.#since(source, entry));
+    this.#want(source, entry);
     await this.#settled();
     const wanted = this.#state.wanted(entry);
     if (wanted?.outcome === 'held') return { held: rivalText(wanted.by) };
     if (wanted?.outcome !== 'refused') return {};
-    this.#state.withdraw(source, entry);
+    this.#withdraw(source, entry);
     throw new RequestError('conflict', wanted.reason);
   }
 
   async #remove(entry: Entry, source: Source): Promise<Changed> {
     const sources: Source[] = source === 'api' ? ['api', 'configuration'] : [source];
-    const removed = sources.filter((one) => this.#state.withdraw(one, entry)).length > 0;
+    const removed = sources.filter((one) => this.#withdraw(one, entry)).length > 0;
     const others = this.#state.sourcesOf(entry);
     if (removed || others.length === 0) {
       await this.#settled();
@@ -195,8 +209,8 @@ export class Intent {
   gossip(refused: (reason: string) => void): OverlaySink {
     this.#refused = refused;
     const change = (entry: Entry, isWanted: boolean, since = 0): void => {
-      if (isWanted) this.#state.want('gossip', entry, since);
-      else this.#state.withdraw('gossip', entry);
+      if (isWanted) this.#want('gossip', entry, since);
+      else this.#withdraw('gossip', entry);
       this.#update();
     };
     return {
@@ -254,13 +268,19 @@ export class Intent {
   async #run(): Promise<void> {
     await Promise.resolve();
     try {
-      while (this.#state.isDue) {
+      while (this.#state.isDue || this.#notices.isDue) {
+        if (!this.#state.isDue) {
+          this.#notices.settle(BATCH);
+          if (this.#notices.isDue) await new Promise((resolve) => setImmediate(resolve));
+          continue;
+        }
         const changes = this.#state.take(BATCH);
         if (changes.length === 0) continue;
         const rejections = await this.#apply(changes).catch((error: Error) =>
           changes.map((_, index) => ({ index, reason: error.message })),
         );
         for (const refused of this.#state.applied(rejections)) this.#report(refused);
+        this.#notices.applied(changes, rejections);
       }
     } finally {
       this.#running = null;

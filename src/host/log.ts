@@ -59,6 +59,9 @@ export class Logger {
   readonly #now: () => number;
   readonly #clock: () => number;
   readonly #windows = new Map<string, Window>();
+  /** Of a logger that `tee` made. */
+  #parent: Logger | undefined;
+  #listener: ((record: LogRecord) => void) | undefined;
   #tokens = BURST;
   #filled: number;
   #suppressed = 0;
@@ -69,6 +72,18 @@ export class Logger {
     this.#now = options.now ?? (() => performance.now());
     this.#clock = options.clock ?? Date.now;
     this.#filled = this.#now();
+  }
+
+  /**
+   * A logger of the same log.
+   * @param listener Receives its records, also those that are less urgent than what the log has, and those that exceed the
+   * limit on all lines together.
+   */
+  tee(listener: (record: LogRecord) => void): Logger {
+    const logger = new Logger(() => undefined, { now: this.#now, clock: this.#clock });
+    logger.#parent = this;
+    logger.#listener = listener;
+    return logger;
   }
 
   /** Reports that something does not work, and will not without intervention. */
@@ -95,7 +110,7 @@ export class Logger {
    * written once per interval; the next one has the number of suppressed lines in `suppressed`.
    */
   log(level: Level, event: string, message: string, fields: LogFields = {}, limit?: Limit): void {
-    if (LEVELS.indexOf(level) > this.#least) return;
+    if (this.#listener === undefined && !this.#isUrgent(level)) return;
     const now = this.#now();
     let suppressed = 0;
     if (limit !== undefined) {
@@ -103,6 +118,20 @@ export class Logger {
       if (before < 0) return;
       suppressed = before;
     }
+    const text = suppressed > 0 ? `${message} (and ${suppressed} more like it since the last line)` : message;
+    const all = suppressed > 0 ? { ...fields, suppressed } : fields;
+    this.#listener?.({ time: this.#clock(), level, event, message: text, fields: all });
+    this.#writeLimited(level, event, text, all, now);
+  }
+
+  #isUrgent(level: Level): boolean {
+    return LEVELS.indexOf(level) <= this.#least;
+  }
+
+  /** Writes a line, unless there are too many. */
+  #writeLimited(level: Level, event: string, message: string, fields: LogFields, now: number): void {
+    if (this.#parent !== undefined) return this.#parent.#writeLimited(level, event, message, fields, now);
+    if (!this.#isUrgent(level)) return;
     if (!this.#take(now)) {
       this.#suppressed++;
       return;
@@ -112,12 +141,7 @@ export class Logger {
       this.#suppressed = 0;
       this.#write('warning', 'log-limited', `${count} log lines were dropped: too many in a short time`, { count });
     }
-    this.#write(
-      level,
-      event,
-      suppressed > 0 ? `${message} (and ${suppressed} more like it since the last line)` : message,
-      suppressed > 0 ? { ...fields, suppressed } : fields,
-    );
+    this.#write(level, event, message, fields);
   }
 
   /** Returns the number of lines suppressed since the last one, or -1 if this one is suppressed as well. */

@@ -27,12 +27,14 @@ import {
 } from '../schema/index.js';
 import { conflictOverText, conflictText } from './conflict-text.js';
 import { RequestError } from './error.js';
+import { FailedMembers } from './failed-members.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
 import { type Changed, type Intent } from './intent.js';
 import { Joining } from './joining.js';
 import { type Logger } from './log.js';
+import { Notices } from './notices.js';
 import { pagesOf } from './pages.js';
 import { type TableRequest } from './requests.js';
 
@@ -136,16 +138,23 @@ export class OverlayGossip {
    * Opens the sockets, joins the cluster, and announces the plan's endpoints.
    * @throws HostError if the port is in use, or a key is invalid.
    */
-  static async start(plan: Plan, intent: Intent, events: GossipEvents): Promise<OverlayGossip> {
+  static async start(
+    plan: Plan,
+    intent: Intent,
+    events: GossipEvents,
+    notices = new Notices(),
+  ): Promise<OverlayGossip> {
     const gossip = plan.gossip!;
     const keyring = keyringOf(gossip.keys, (warning) => events.log.warning('key-file', warning));
     const { name, bind, advertise } = gossip;
-    const report = (member: Member, state: string): void =>
-      events.report?.({
-        event: 'member',
-        fields: { name: member.name, address: member.address, port: member.port, state },
-        line: `member ${member.name} (${member.address}): ${state}`,
-      });
+    const failed = new FailedMembers();
+    const report = (member: Member): void => {
+      const { name: other, address, port } = member;
+      const state = isLive(member) ? 'alive' : member.state === 'left' ? 'left' : 'failed';
+      const line = `member ${other} (${address}): ${state}`;
+      events.report?.({ event: 'member', fields: { name: other, address, port, state }, line });
+      notices.tell(`member-${failed.follow(other, state)}`, { name: other, address, port });
+    };
     // A newcomer sends before its endpoints are known here. Several members may have one address.
     const living = new Map<string, number>();
     const accept = (command: 'add-member' | 'remove-member', { address }: Member): void => {
@@ -161,11 +170,11 @@ export class OverlayGossip {
         warn: (message) => events.log.warning('gossip', message),
         joined: (other) => {
           accept('add-member', other);
-          report(other, 'alive');
+          report(other);
         },
         left: (other) => {
           accept('remove-member', other);
-          report(other, other.state === 'left' ? 'left' : 'failed');
+          report(other);
         },
       },
     );

@@ -4,8 +4,10 @@ import { type AttachedLink, type DataPlane } from './data-plane.js';
 import { inPlace } from './device.js';
 import { forgetUnresolved, keepNeighbors } from './kept.js';
 import { type Logger } from './log.js';
+import { vnisOf } from './machine.js';
 import { NetnsWatch } from './netns-watch.js';
-import { linkOf, type OwnEndpoint } from './plan-changes.js';
+import { type Notices } from './notices.js';
+import { linkOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
 import { TapDrops } from './tap-drops.js';
 
 /** A TAP that is attached. */
@@ -14,6 +16,12 @@ export interface OverlayTap {
   readonly link: AttachedLink;
   /** The endpoint that was added for it, and is withdrawn with it. */
   readonly own: OwnEndpoint | undefined;
+}
+
+export interface OverlayTapsEvents {
+  readonly notices: Notices;
+  /** Receives a TAP whose device has gone; it is detached. */
+  lost(tap: OverlayTap, reason: string): void;
 }
 
 export class OverlayTaps {
@@ -25,17 +33,14 @@ export class OverlayTaps {
   readonly #taps: OverlayTap[] = [];
   /** Ports that were lost before `attach` had added them, each with the reason. */
   readonly #lostEarly = new Map<number, string>();
-  readonly #lost: (tap: OverlayTap, reason: string) => void;
+  readonly #events: OverlayTapsEvents;
 
-  /**
-   * @param plan Its `taps` become those that are attached.
-   * @param lost Receives a TAP whose device has gone; it is detached.
-   */
-  constructor(plan: Plan, plane: DataPlane, log: Logger, lost: (tap: OverlayTap, reason: string) => void) {
+  /** @param plan Its `taps` become those that are attached. */
+  constructor(plan: Plan, plane: DataPlane, log: Logger, events: OverlayTapsEvents) {
     this.#plan = plan;
     this.#plane = plane;
     this.#log = log;
-    this.#lost = lost;
+    this.#events = events;
   }
 
   get size(): number {
@@ -79,6 +84,7 @@ export class OverlayTaps {
     this.drops.add(port, { device, before: dropped, ...(netns === undefined ? {} : { netns }) });
     if (netns !== undefined && adopted) this.#watch.add(port, device, netns);
     this.#warnOfOverlaps(one);
+    this.#events.notices.tell('tap-attached', { ...nameOf(tap), device });
   }
 
   /** Detaches a TAP, and removes its device unless another program opened it. */
@@ -87,6 +93,7 @@ export class OverlayTaps {
     this.#remove(one);
     if (this.#plan.keepTaps) await this.#plane.keep([port], false);
     await this.#plane.detach([port]);
+    this.#events.notices.tell('tap-detached', nameOf(one.tap));
   }
 
   /** The data plane has lost the device of a port, and detached it. */
@@ -97,7 +104,7 @@ export class OverlayTaps {
       return;
     }
     this.#remove(one);
-    this.#lost(one, reason);
+    this.#events.lost(one, reason);
   }
 
   #remove(one: OverlayTap): void {
@@ -130,6 +137,11 @@ export class OverlayTaps {
         { tap: name, netns: netns ?? null, subnet, device, other },
       );
   }
+}
+
+/** What names a TAP in an event. */
+export function nameOf(tap: TapPlan): { tap: string; netns: string | null; vnis: number[] } {
+  return { tap: tap.name, netns: tap.netns ?? null, vnis: vnisOf(segmentsOf(tap)) };
 }
 
 /** Lets containers keep their neighbors while no process reads their TAPs. Without this, a restart takes longer. */

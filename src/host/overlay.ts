@@ -3,6 +3,7 @@ import {
   listed,
   planSegment,
   planTap,
+  type Notice,
   type Plan,
   type Request,
   type Segment,
@@ -16,7 +17,7 @@ import { inPlace } from './device.js';
 import { chooseEngine } from './engine.js';
 import { about, HostError, RequestError } from './error.js';
 import { isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
-import { OverlayTaps, type OverlayTap } from './overlay-taps.js';
+import { nameOf, OverlayTaps, type OverlayTap } from './overlay-taps.js';
 import { requireKeys } from './gossip-keys.js';
 import { Health } from './health.js';
 import { Intent, type Changed } from './intent.js';
@@ -26,7 +27,8 @@ import { type Logger } from './log.js';
 import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
 import { applyMtus, segmentMtus, warnOfMtu, type SegmentMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
-import { packetEvents } from './pages.js';
+import { Notices } from './notices.js';
+import { eventsOf } from './pages.js';
 import {
   answerPart,
   isPartRequest,
@@ -61,6 +63,8 @@ export interface OverlayEvents {
   end(reason: string | null): void;
   /** Receives events of the gossip. */
   report?(event: GossipEvent): void;
+  /** Receives what changes, as the clients of the control socket do. It must neither block nor throw. */
+  notice?(notice: Notice): void;
 }
 
 /** A TAP that was attached: its configuration with the defaults, and its device. */
@@ -80,6 +84,7 @@ export class Overlay {
   #facts!: EngineFacts;
   #gossip: OverlayGossip | undefined;
   readonly #events: OverlayEvents;
+  readonly #notices: Notices;
   readonly #taps: OverlayTaps;
   #intent!: Intent;
   readonly #health: Health;
@@ -96,10 +101,14 @@ export class Overlay {
     this.plan = plan;
     this.mtus = mtus;
     this.engine = engine;
-    this.#events = events;
-    this.#health = new Health(plan.local, events.log);
+    this.#notices = new Notices(events.notice);
+    this.#events = { ...events, log: events.log.tee((record) => this.#notices.logged(record)) };
+    this.#health = new Health(plan.local, this.#events.log);
     this.#endsWithTaps = plan.taps.length > 0 && plan.gossip === undefined;
-    this.#taps = new OverlayTaps(plan, engine, events.log, (tap, reason) => this.#lost(tap, reason));
+    this.#taps = new OverlayTaps(plan, engine, this.#events.log, {
+      notices: this.#notices,
+      lost: (tap, reason) => this.#lost(tap, reason),
+    });
   }
 
   /**
@@ -136,11 +145,12 @@ export class Overlay {
       report: (report) => this.#health.report(report),
     });
     if (note !== undefined) log.warning('engine', note, { engine: engine.name });
-    this.#intent = new Intent(plan, async (changes) => (await engine.apply(changes)).rejected);
+    this.#intent = new Intent(plan, async (changes) => (await engine.apply(changes)).rejected, this.#notices);
     await this.#intent.start();
     const taps = plan.taps.map((tap, i) => ({ tap, own: owns[i], path: `taps[${i}]` }));
     const { settled } = await this.#taps.attach(taps);
-    if (plan.gossip !== undefined) this.#gossip = await OverlayGossip.start(plan, this.#intent, this.#events);
+    if (plan.gossip !== undefined)
+      this.#gossip = await OverlayGossip.start(plan, this.#intent, this.#events, this.#notices);
     if (plan.control !== undefined)
       this.#control = await about('control', () =>
         serveControl(plan.control!, (request, gone) => this.#handle(request, gone)),
@@ -312,8 +322,9 @@ export class Overlay {
     });
   }
 
-  #lost({ tap: { name }, own }: OverlayTap, reason: string): void {
-    this.#events.log.warning('tap-lost', `TAP ${name} is lost: ${reason}`, { tap: name, reason });
+  #lost({ tap, own }: OverlayTap, reason: string): void {
+    const { name } = tap;
+    this.#events.log.warning('tap-lost', `TAP ${name} is lost: ${reason}`, { ...nameOf(tap), reason });
     void this.#withdraw(own);
     if (this.#taps.size === 0 && this.#endsWithTaps) this.#events.end('no TAP is left');
   }
@@ -368,7 +379,9 @@ export class Overlay {
       case 'peers':
         return this.#intent.list(request, engine.list(request));
       case 'capture':
-        return packetEvents(engine.capture(request, gone));
+        return eventsOf('packet', engine.capture(request, gone));
+      case 'events':
+        return eventsOf('notice', this.#notices.follow(request, gone));
       case 'explain':
         return this.#health.explain(await engine.explain(request));
     }
@@ -381,6 +394,7 @@ export class Overlay {
    */
   async stop(failed = false): Promise<void> {
     this.#stopping = true;
+    this.#notices.tell('stopping', { failed });
     // First, so that no device remains if a second signal ends the process at once.
     if (this.plan.keepTaps && !failed) await this.#taps.keep(false);
     await this.#turns.run(() => undefined); // an attachment under way
@@ -388,6 +402,7 @@ export class Overlay {
     this.#health.close();
     this.#taps.stop();
     for (const end of this.#ends) end();
+    this.#notices.close();
     await Promise.all([this.#control?.close(), this.#gossip?.leave()]);
     await this.engine.stop();
   }

@@ -6,7 +6,7 @@
 /** A part of the list that answers a request. */
 export interface Page {
   result: readonly unknown[];
-  /** For a capture: number of packets so far that passed but are not in the list. */
+  /** For a stream: number of packets or events so far that are not in the list, because the client was too slow. */
   dropped?: number;
   /** This is the last page. */
   last?: boolean;
@@ -45,8 +45,8 @@ export function isPages(result: unknown): result is AsyncIterable<Page> {
   return typeof result === 'object' && result !== null && Symbol.asyncIterator in result;
 }
 
-/** The pages of a capture as events of the API: each packet is one of kind `packet`. */
-export async function* packetEvents(pages: AsyncIterable<Page>): AsyncGenerator<Page> {
+/** The pages of a capture, or of the events of a VTEP, as events of the API: each entry is one of a kind. */
+export async function* eventsOf(kind: 'packet' | 'notice', pages: AsyncIterable<Page>): AsyncGenerator<Page> {
   for await (const page of pages)
-    yield { ...page, result: page.result.map((packet) => ({ event: 'packet', ...(packet as object) })) };
+    yield { ...page, result: page.result.map((entry) => ({ event: kind, ...(entry as object) })) };
 }

@@ -38,3 +38,17 @@ export async function* queryCapture(
     yield { ...page, result };
   }
 }
+
+/**
+ * Sends a request for events to the VTEP that listens at `path`, and yields them as they happen, until the VTEP stops. The
+ * caller may stop early.
+ * @throws HostError as `query` does.
+ */
+export async function* queryEvents(
+  path: string,
+  request: Asked<'events'>,
+  options: AskOptions = {},
+): AsyncGenerator<Page & { result: Results['events'] }> {
+  for await (const page of follow(path, request, options))
+    yield { ...page, result: checkResult('events', page.result, path) };
+}

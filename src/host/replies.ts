@@ -1,7 +1,7 @@
 /** The results of requests to a running VTEP, which a client checks before use. */
 import { type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { COMMANDS, findProblems, problemText, type Command } from '../schema/index.js';
+import { COMMANDS, findProblems, noticeSchema, problemText, type Command, type Notice } from '../schema/index.js';
 import { DROPS, type Explanation, type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
 import { type Captured } from './capture.js';
 import { HostError } from './error.js';
@@ -19,7 +19,7 @@ interface Sourced {
 }
 
 /**
- * The result of each command: for a listing or a stream, the whole list; for a capture, its packets. The schemas in the
+ * The result of each command: for a listing or a stream, the whole list, without the kinds of events. The schemas in the
  * table of commands describe the same.
  */
 export interface Results {
@@ -30,6 +30,7 @@ export interface Results {
   counters: AllCounters;
   explain: Explanation;
   capture: Captured[];
+  events: Notice[];
   members: MemberListing[];
   networks: NetworkListing[];
   keys: KeyListing[];
@@ -65,16 +66,18 @@ export function checkResult<Q extends Question>(question: Q, result: unknown, pa
   if (kind === 'value') requireFit(schema, result, '', question, path);
   else {
     if (!Array.isArray(result)) throw misfit('expected a list', question, path);
-    const whole = question === 'capture' ? (entry: unknown): unknown => withEvent(entry) : undefined;
-    result.forEach((entry, i) => requireFit(schema, whole?.(entry) ?? entry, `[${i}]`, question, path));
+    for (const [i, entry] of result.entries()) requireFit(...asSent(question, entry, schema), `[${i}]`, question, path);
   }
   if (question === 'counters') completeDrops(result as AllCounters);
   return result as Results[Q];
 }
 
-/** A packet as the event that it was, which its schema describes. */
-function withEvent(packet: unknown): unknown {
-  return { ...(packet as object), event: 'packet' };
+/** An entry as it was sent, and the schema that describes it. A later version has further types of events. */
+function asSent(question: Question, entry: unknown, schema: TSchema): [schema: TSchema, entry: unknown] {
+  if (question === 'capture') return [schema, { ...(entry as object), event: 'packet' }];
+  if (question !== 'events') return [schema, entry];
+  const known = noticeSchema((entry as { type?: unknown } | null)?.type) as unknown as TSchema;
+  return [known, { ...(entry as object), event: 'notice' }];
 }
 
 /** An older VTEP does not count the reasons that later versions added. */

@@ -7,6 +7,7 @@
 import { Type, type TObject, type TSchema } from '@sinclair/typebox';
 import { Segment, Tap, Vni as vni } from './config.js';
 import { DeviceName, HostIp, Ip, Mac, Netns } from './formats.js';
+import { NoticeEvent, NoticeName } from './notices.js';
 import { type Problem } from './problem.js';
 import {
   Added,
@@ -165,6 +166,14 @@ const table: { [C in Command]: Entry<C> } = {
       snap: Type.Optional(integer(MAX_SNAP)),
     }),
     result: PacketEvent,
+  },
+  events: {
+    method: 'GET',
+    path: '/v1/events',
+    summary: 'Tell what changes, from now on: all events, those of one type, or those of one segment',
+    kind: 'events',
+    request: fields({ type: Type.Optional(NoticeName), vni: Type.Optional(vni) }),
+    result: NoticeEvent,
   },
   'add-peer': {
     method: 'POST',

@@ -3,6 +3,8 @@ export { CONFIG, MAX_MTU, MIN_MTU } from './config.js';
 export { COMMANDS, MAX_COUNT, MAX_PACKET, MAX_SECONDS, type CommandEntry, type Kind, type Method } from './commands.js';
 export { ERROR_BODY, errorField, ERRORS, type ErrorBody, type ErrorCode, type ErrorField } from './errors.js';
 export { EVENTS_TYPE, JSON_TYPE, openApi } from './openapi.js';
+export { NOTICE_TYPES, noticeSchema } from './notices.js';
+export { type Notice, type NoticeFields, type NoticeHead, type NoticeType } from './notice-types.js';
 export { MAX_SNAP } from './results.js';
 export { httpRequestOf, parseRequest, requestOf, routeOf, type HttpRequest, type Route } from './routes.js';
 export {
@@ -41,6 +43,7 @@ export type {
   ControlRequest,
   Endpoint,
   EngineName,
+  EventsRequest,
   Gossip,
   GossipNetwork,
   GossipRequest,

@@ -44,7 +44,11 @@ export function openApi(version: string, table: Readonly<Record<string, CommandE
   };
 }
 
-const dropped = { type: 'integer', minimum: 0, description: 'packets so far that passed but are not in the stream' };
+const dropped = {
+  type: 'integer',
+  minimum: 0,
+  description: 'packets or events so far that are not in the stream, because the client was too slow',
+};
 const STATUS = {
   type: 'object',
   required: ['event'],

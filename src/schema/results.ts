@@ -21,15 +21,21 @@ const MAX_NAMES = 1024;
 FormatRegistry.Set('weft-any-ip', (value) => family(value) !== 0);
 
 const flag = Type.Boolean();
-const text = Type.String({ maxLength: 1024, expected: 'a text of at most 1024 characters' });
-const count = Type.Integer({ minimum: 0, expected: 'an integer of 0 or more' });
+/** @internal */
+export const text = Type.String({ maxLength: 1024, expected: 'a text of at most 1024 characters' });
+/** @internal */
+export const count = Type.Integer({ minimum: 0, expected: 'an integer of 0 or more' });
 const milliseconds = Type.Number({ minimum: 0, maximum: LATEST, expected: 'milliseconds' });
-const port = Type.Integer({ minimum: 0, maximum: 65_535, expected: 'a port' });
-const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: 'a VNI' });
-const textOrNull = Type.Union([text, Type.Null()], { expected: 'a text or null' });
+/** @internal */
+export const port = Type.Integer({ minimum: 0, maximum: 65_535, expected: 'a port' });
+/** @internal */
+export const vni = Type.Integer({ minimum: 0, maximum: MAX_VNI, expected: 'a VNI' });
+/** @internal */
+export const textOrNull = Type.Union([text, Type.Null()], { expected: 'a text or null' });
 const countOrNull = Type.Union([count, Type.Null()], { expected: 'an integer or null' });
 const vniOrNull = Type.Union([vni, Type.Null()], { expected: 'a VNI or null' });
-const texts = Type.Array(text, { maxItems: MANY });
+/** @internal */
+export const texts = Type.Array(text, { maxItems: MANY });
 /** Who wants an entry. */
 const sources = texts;
 /** Counts by name: at least those of `names`. */
@@ -67,7 +73,8 @@ const gossip = {
   networkdb: counts(),
 };
 const party = Type.Object({ node: text, vtep: Type.Optional(text), since: milliseconds });
-const conflict = Type.Object({
+/** @internal */
+export const Conflict = Type.Object({
   network: text,
   kind: Type.Union([Type.Literal('ip'), Type.Literal('mac'), Type.Literal('parameters')]),
   value: text,
@@ -120,7 +127,7 @@ export const Network = Type.Object({
   remote: count,
   members: texts,
   refused: count,
-  conflicts: Type.Array(conflict, { maxItems: MANY }),
+  conflicts: Type.Array(Conflict, { maxItems: MANY }),
 });
 /** @internal */
 export const Key = Type.Object({ fingerprint: text, bits: count, primary: flag });

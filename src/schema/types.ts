@@ -1,4 +1,5 @@
 /** The types of the schemas, written by hand, so that the published declarations depend on no package. */
+import { type NoticeType } from './notice-types.js';
 
 /** A JSON Schema (vocabulary of draft 7), as an object. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
@@ -186,6 +187,8 @@ export type Request =
       /** Most bytes captured of each packet. Default: all. */
       snap?: number;
     }
+  /** Events from now on: all, those of one type, or those of one segment. */
+  | { command: 'events'; type?: NoticeType; vni?: number }
   | { command: 'add-peer'; vni: number; address: string }
   | { command: 'remove-peer'; vni: number; address: string }
   | ({ command: 'add-endpoint'; vni: number } & Endpoint)
@@ -220,6 +223,7 @@ export type PartRequest = Extract<
 >;
 /** Requests for listings. */
 export type ListRequest = Extract<Request, { command: 'fdb' | 'neighbors' | 'peers' | 'remotes' }>;
+export type EventsRequest = Extract<Request, { command: 'events' }>;
 export type CaptureRequest = Extract<Request, { command: 'capture' }>;
 /** A request over the control socket: one to the VTEP, or one that the socket itself answers. */
 export type ControlRequest =

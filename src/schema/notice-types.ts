@@ -1,0 +1,92 @@
+/**
+ * The events of a running VTEP (`GET /v1/events`): what it tells its clients when something changes. Clients rely on the
+ * types and their fields: only append.
+ */
+
+/** A TAP, as it was named when it was attached. */
+interface NoticeTap {
+  tap: string;
+  netns: string | null;
+}
+interface NoticePeer {
+  vni: number;
+  address: string;
+  /** Who wants it now. */
+  sources: string[];
+}
+interface NoticeEndpoint {
+  vni: number;
+  ip: string;
+  mac: string;
+  /** Null for this host. */
+  vtep: string | null;
+  /** Who wants it now. */
+  sources: string[];
+}
+interface NoticeMember {
+  name: string;
+  address: string;
+  port: number;
+}
+interface NoticeParty {
+  node: string;
+  vtep?: string;
+  since: number;
+}
+interface NoticeConflict {
+  network: string;
+  kind: 'ip' | 'mac' | 'parameters';
+  value: string;
+  holds: string;
+  holder: NoticeParty;
+  refused: NoticeParty;
+}
+
+/** The fields of each type of event, besides those that all have. */
+export interface NoticeFields {
+  'segment-added': { vni: number; sources: string[] };
+  /** Its peers and endpoints have gone with it. */
+  'segment-removed': { vni: number };
+  'tap-attached': NoticeTap & { device: string; vnis: number[] };
+  'tap-detached': NoticeTap & { vnis: number[] };
+  'tap-lost': NoticeTap & { vnis: number[]; reason: string };
+  'peer-added': NoticePeer;
+  'peer-removed': NoticePeer;
+  'endpoint-added': NoticeEndpoint;
+  'endpoint-removed': NoticeEndpoint;
+  /** It is wanted, but not in effect: `by` is in effect instead, because of its place, its IP or its MAC address. */
+  'endpoint-held': NoticeEndpoint & {
+    by: { kind: 'place' | 'ip' | 'mac'; ip: string; mac: string; vtep: string | null };
+  };
+  'member-joined': NoticeMember;
+  'member-left': NoticeMember;
+  'member-failed': NoticeMember;
+  /** It had failed. */
+  'member-back': NoticeMember;
+  conflict: NoticeConflict;
+  'conflict-over': NoticeConflict;
+  'peer-unreachable': { address: string; code: string; lost: number };
+  'peer-reachable': { address: string; seconds: number; lost: number };
+  'path-narrowed': { address: string; mtu: number };
+  'local-address-lost': { address: string; fault: 'gone' | 'down' };
+  'local-address-back': { address: string; seconds: number };
+  'duplicate-address': { vni: number; ip: string; macs: string[]; place: string };
+  'mac-flood': { vni: number; learned: number; refused: number; place: string };
+  loop: { vni: number; mac: string; moves: number; places: string[] };
+  /** The last one. `failed`: because of a failure, and not of a signal or a request. */
+  stopping: { failed: boolean };
+}
+
+export type NoticeType = keyof NoticeFields;
+
+/** What all events have. */
+export interface NoticeHead {
+  /** RFC 3339, in UTC. */
+  time: string;
+  /** Of an event that is a line of the log: its level, and the line. */
+  level?: 'error' | 'warning' | 'info' | 'debug';
+  message?: string;
+}
+
+/** An event of a running VTEP. */
+export type Notice = { [T in NoticeType]: NoticeHead & { type: T } & NoticeFields[T] }[NoticeType];
