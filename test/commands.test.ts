@@ -43,7 +43,8 @@ const agree: [
   Agrees<typeof results.TapEntry, Results['taps'][number]>,
   Agrees<typeof results.DetachedTap, Results['detach']>,
   Agrees<typeof results.SegmentEntry, Results['segments'][number]>,
-] = [true, true, true, true, true, true, true, true, true, true, true];
+  Agrees<typeof results.Reloaded, Results['reload']>,
+] = [true, true, true, true, true, true, true, true, true, true, true, true];
 
 interface Operation {
   operationId: string;
@@ -84,6 +85,7 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
   },
   'remove-segment': { command: 'remove-segment', vni: 7 },
   segments: { command: 'segments' },
+  reload: { command: 'reload' },
   members: { command: 'members' },
   networks: { command: 'networks' },
   keys: { command: 'keys' },

@@ -1,54 +1,207 @@
+/** A configuration that is read again, against what a running VTEP has: what changes, and what needs a restart. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { compare, merge } from '../src/host/index.js';
-import { plan } from '../src/schema/index.js';
+import { compare, merge, reload, type Comparison, type Reloadable } from '../src/host/reload.js';
+import { planSegment, planTap, SchemaError, type Plan, type Segment, type Tap, plan } from '../src/schema/index.js';
 
-const reload = suite('reload');
+const test = suite('reload');
 
 const segment = { vni: 1, peers: ['192.0.2.2', '192.0.2.3'] };
 const near = { ip: '10.0.0.4', mac: '02:00:00:00:00:04', vtep: '192.0.2.2' };
-const far = { ip: '10.0.0.5', mac: '02:00:00:00:00:05', vtep: '192.0.2.3' };
-const config = (segments: object[], more: object = {}) =>
-  plan({ local: '192.0.2.1', segments, taps: [{ name: 'tap0', vni: 1 }], ...more });
+const tap0: Tap = { name: 'tap0', vni: 1, address: '10.0.0.1/24' };
+const tap1: Tap = { name: 'tap1', vni: 1, netns: 'c1', address: '10.0.0.2/24' };
+const config = (segments: Segment[], taps: Tap[] = [tap0], more: object = {}): Plan =>
+  plan({ local: '192.0.2.1', segments, taps, ...more });
 
-reload('the same configuration changes nothing', () => {
+/** What a VTEP has that was started with a configuration, and then got more. */
+function running(configured: Plan, segments: Segment[] = [], taps: Tap[] = []): Plan {
+  const now = structuredClone(configured);
+  for (const one of segments) now.segments.push(planSegment(one, now));
+  for (const one of now.segments) one.mtu ??= 1450;
+  for (const one of taps) now.taps.push(planTap(one, now));
+  return now;
+}
+
+/** A comparison with names only. */
+function brief(all: Comparison): object {
+  return {
+    add: all.newSegments.map((one) => one.segment.vni),
+    remove: all.oldSegments,
+    attach: all.newTaps.map(({ tap, path }) => `${tap.name} ${path}`),
+    replace: all.changedTaps.map(({ before, after }) => `${before.name} ${after.path}`),
+    detach: all.oldTaps.map(({ name }) => name),
+    restart: all.restart,
+  };
+}
+const NOTHING = { add: [], remove: [], attach: [], replace: [], detach: [], restart: [] };
+
+test('the same configuration changes nothing, whatever the API has added', () => {
   const one = config([{ ...segment, endpoints: [near] }]);
-  assert.equal(compare(one, structuredClone(one)), { requests: [], restart: [] });
+  assert.equal(brief(compare(one, running(one), structuredClone(one))), NOTHING);
+  const now = running(one, [{ vni: 2 }], [{ ...tap1, vni: 2 }]);
+  assert.equal(brief(compare(one, now, structuredClone(one))), NOTHING);
 });
 
-reload('peers and endpoints are added before others are removed', () => {
-  const before = config([{ ...segment, endpoints: [near] }]);
-  const after = config([{ vni: 1, peers: ['192.0.2.3', '192.0.2.4'], endpoints: [far] }]);
-  assert.equal(compare(before, after), {
-    requests: [
-      { command: 'add-peer', vni: 1, address: '192.0.2.4' },
-      { command: 'add-endpoint', vni: 1, ...far },
-      { command: 'remove-peer', vni: 1, address: '192.0.2.2' },
-      { command: 'remove-endpoint', vni: 1, ...near },
-    ],
-    restart: [],
+test('segments and TAPs come and go; a TAP with other settings is replaced', () => {
+  const before = config([segment, { vni: 2 }], [tap0, tap1, { name: 'tap2', vni: 2 }]);
+  const after = config([segment, { vni: 3 }], [{ ...tap0, address: '10.0.0.9/24' }, { name: 'tap3', vni: 3 }, tap1]);
+  assert.equal(brief(compare(before, running(before), after)), {
+    ...{ add: [3], remove: [2], attach: ['tap3 taps[1]'], replace: ['tap0 taps[0]'], detach: ['tap2'], restart: [] },
   });
-  assert.equal(compare(merge(before, after), after), { requests: [], restart: [] });
+  // What was lost or removed over the API comes back.
+  const bare = { ...running(before), taps: [], segments: [] };
+  const { add, attach } = brief(compare(before, bare, before)) as { add: number[]; attach: string[] };
+  assert.equal(
+    [add, attach],
+    [
+      [1, 2],
+      ['tap0 taps[0]', 'tap1 taps[1]', 'tap2 taps[2]'],
+    ],
+  );
 });
 
-reload('an endpoint with a changed MAC address or VTEP is added and its old version removed', () => {
-  const before = config([{ ...segment, endpoints: [near] }]);
-  for (const change of [{ mac: '02:00:00:00:00:14' }, { vtep: '192.0.2.3' }]) {
-    const { requests } = compare(before, config([{ ...segment, endpoints: [{ ...near, ...change }] }]));
-    assert.equal(
-      requests.map(({ command }) => command),
-      ['add-endpoint', 'remove-endpoint'],
-    );
+test('what needs a restart is named, not applied, and named again the next time', () => {
+  const before = config([segment, { vni: 2, mtu: 1300 }]);
+  const more = { sourcePorts: 4, keepTaps: true };
+  const after = config([{ ...segment, learn: false, mtu: 1400 }, { vni: 2 }], [tap0], more);
+  const restart = ['sourcePorts', 'keepTaps', 'segments[1].mtu', 'segments[1].learn', 'segments[2].mtu'];
+  assert.equal(brief(compare(before, running(before), after)), { ...NOTHING, restart });
+  assert.equal(brief(compare(merge(before, after), running(before), after)), { ...NOTHING, restart });
+  const passed = { fd: 5, vni: 1 };
+  assert.equal(brief(compare(before, running(before), config([segment, { vni: 2, mtu: 1300 }], [tap0, passed]))), {
+    ...NOTHING,
+    restart: ['taps[1]'],
+  });
+});
+
+test('an MTU that the underlay gave is no difference, and one that was configured equal is none either', () => {
+  const before = config([segment]);
+  assert.equal(compare(before, running(before), config([{ ...segment, mtu: 1450 }])).restart, []);
+  assert.equal(compare(before, running(before), config([{ ...segment, mtu: 1449 }])).restart, ['segments[1].mtu']);
+});
+
+/** The problems of a configuration beside what the API has added. */
+function problems(segments: Segment[], taps: Tap[], api: { segments?: Segment[]; taps?: Tap[] }): string {
+  const before = config([segment]);
+  try {
+    compare(before, running(before, api.segments, api.taps), config(segments, taps));
+    return '';
+  } catch (error) {
+    assert.instance(error, SchemaError);
+    return (error as SchemaError).message;
+  }
+}
+
+test('what the API has attached stays; a configuration that contradicts it is refused', () => {
+  const taps = [tap1];
+  assert.is(problems([segment], [tap0, tap1], { taps }), '', 'the same TAP');
+  assert.is(
+    problems([segment], [tap0, { ...tap1, address: '10.0.0.8/24' }], { taps }),
+    'taps[1].name: is attached with other settings; detach it first',
+  );
+  assert.is(
+    problems([segment], [tap0, { name: 'other', vni: 1, address: '10.0.0.2/24' }], { taps }),
+    'taps[1].mac: does not go with mac of TAP tap1\ntaps[1].address: does not go with address of TAP tap1',
+  );
+  assert.is(problems([segment, { vni: 2 }], [tap0], { segments: [{ vni: 2 }] }), '', 'the same segment');
+});
+
+/** A VTEP that notes what a reload does, and that fails at a step. */
+function noting(now: Plan, fails = '', ofApi: readonly number[] = []): { vtep: Reloadable; notes: string[] } {
+  const notes: string[] = [];
+  const note = (what: string): void => {
+    if (what === fails) throw new Error(what);
+    notes.push(what);
+  };
+  const vtep: Reloadable = {
+    plan: now,
+    addSegment: async (one) => {
+      note(`add ${one.vni}`);
+      now.segments.push({ ...one, mtu: 1450 });
+    },
+    removeSegment: async (vni) => note(`remove ${vni}`),
+    isOfApi: (vni) => ofApi.includes(vni),
+    leaveSegment: (vni) => note(`leave ${vni}`),
+    attach: async (taps) => {
+      if (taps.length > 0) note(`attach ${taps.map(({ tap, own }) => `${tap.name} ${own?.ip}`).join()}`);
+      now.taps = [...now.taps, ...taps.map(({ tap }) => tap)];
+    },
+    detach: async (tap) => {
+      note(`detach ${tap.name}`);
+      now.taps = now.taps.filter((one) => one !== tap);
+    },
+    configure: async (entries) => {
+      note(`configure ${entries.map((one) => (one.kind === 'peer' ? one.address : one.endpoint.ip)).join()}`);
+      return { peers: { added: 1, removed: 2 }, endpoints: { added: 3, removed: 4 }, refused: [] };
+    },
+  };
+  return { vtep, notes };
+}
+
+const first = config([segment, { vni: 2 }], [tap0, tap1, { name: 'tap2', vni: 2 }]);
+const second = config(
+  [{ ...segment, endpoints: [near] }, { vni: 3 }],
+  [
+    { ...tap0, mtu: 1300 },
+    { name: 'tap3', vni: 3 },
+  ],
+);
+
+test('additions come before removals, and a TAP is in nobody’s way', async () => {
+  const { vtep, notes } = noting(running(first));
+  const done = await reload(first, second, vtep);
+  assert.equal(notes, [
+    ...[
+      'add 3',
+      'detach tap0',
+      'attach tap3 undefined,tap0 10.0.0.1',
+      'configure 192.0.2.2,192.0.2.3,10.0.0.4,10.0.0.1',
+    ],
+    ...['detach tap1', 'detach tap2', 'remove 2'],
+  ]);
+  const [c1, here] = ['c1', null];
+  assert.equal(done, {
+    segments: { added: [3], removed: [2], kept: [] },
+    taps: {
+      attached: [{ name: 'tap3', netns: here }],
+      detached: [
+        { name: 'tap1', netns: c1 },
+        { name: 'tap2', netns: here },
+      ],
+      replaced: [{ name: 'tap0', netns: here }],
+    },
+    ...{ peers: { added: 1, removed: 2 }, endpoints: { added: 3, removed: 4 }, refused: [], restart: [] },
+  });
+  // A TAP that takes over an address is attached after the other one is detached.
+  const renamed = config([segment, { vni: 2 }], [tap0, { ...tap1, name: 'eth0' }, { name: 'tap2', vni: 2 }]);
+  const other = noting(running(first));
+  await reload(first, renamed, other.vtep);
+  assert.equal(other.notes.slice(0, 2), ['detach tap1', 'attach eth0 10.0.0.2']);
+});
+
+test('a segment stays while the API wants something in it, or has a TAP there', async () => {
+  const next = config([segment], [tap0, tap1]);
+  for (const ofApi of [[], [2]]) {
+    const { vtep, notes } = noting(running(first, [], ofApi.length > 0 ? [] : [{ name: 'more', vni: 2 }]), '', ofApi);
+    const { segments } = await reload(first, next, vtep);
+    assert.equal(segments, { added: [], removed: [], kept: [2] });
+    assert.equal(notes.slice(-2), ['detach tap2', 'leave 2']);
   }
 });
 
-reload('changes that need a restart are listed, not applied, and listed again the next time', () => {
-  const before = config([segment]);
-  const after = config([{ ...segment, learn: false, mtu: 1400 }, { vni: 2 }], { sourcePorts: 4 });
-  const expected = ['sourcePorts', 'segments[1].mtu', 'segments[1].learn', 'segments[2]'];
-  assert.equal(compare(before, after).restart.sort(), [...expected].sort());
-  assert.equal(compare(merge(before, after), after).restart.sort(), [...expected].sort());
-  assert.equal(compare(after, before).restart.includes('segments[2]'), true);
+test('what fails is taken back', async () => {
+  for (const [fails, expected] of [
+    ['add 3', []],
+    ['attach tap3 undefined,tap0 10.0.0.1', ['add 3', 'detach tap0', 'attach tap0 10.0.0.1', 'remove 3']],
+  ] as const) {
+    const { vtep, notes } = noting(running(first), fails);
+    const error = await reload(first, second, vtep).then(
+      () => undefined,
+      ({ message }: Error) => message,
+    );
+    assert.is(error, fails);
+    assert.equal(notes, expected);
+  }
 });
 
-reload.run();
+test.run();

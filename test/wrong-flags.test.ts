@@ -34,6 +34,7 @@ async function refusal(args: readonly string[]): Promise<string> {
 const LINES: readonly [line: string, flags: string][] = [
   ['show fdb', 'control vni json prometheus timeout'],
   ['explain', 'control port frame from datagram json timeout'],
+  ['reload', 'control json timeout'],
   ['events', 'control type vni json timeout'],
   ['capture', 'control count seconds snap write tree json timeout'],
   ['read file', 'read count tree hex json summary quiet write numeric'],
@@ -134,6 +135,7 @@ const INTEGERS: readonly [line: string, flag: string, range: string, least: numb
   [`show fdb ${SOCKET.join(' ')}`, '--vni', VNI, 0, 16_777_215],
   [`show fdb ${SOCKET.join(' ')}`, '--timeout', 'seconds: an integer from 1 to 3600', 1, 3600],
   [`explain ${SOCKET.join(' ')} --port a --frame 00`, '--timeout', 'seconds: an integer from 1 to 3600', 1, 3600],
+  [`reload ${SOCKET.join(' ')}`, '--timeout', 'seconds: an integer from 1 to 3600', 1, 3600],
   [`events ${SOCKET.join(' ')}`, '--timeout', 'seconds: an integer from 1 to 3600', 1, 3600],
   [`capture ${SOCKET.join(' ')}`, '--timeout', 'seconds: an integer from 1 to 3600', 1, 3600],
   [`capture ${SOCKET.join(' ')}`, '--count', 'an integer from 1 to 1000000000', 1, 1_000_000_000],
@@ -184,6 +186,7 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   ],
   [['explain', ...SOCKET, '--from', '10.0.0.1', '--datagram', '0'], /^--datagram: expected 1 to 65536 octets/],
 
+  [['reload'], /^missing: --control PATH/],
   [['events'], /^missing: --control PATH/],
   [['events', ...SOCKET, '--type', 'peer'], /^--type: expected a type of event: segment-added, /],
   [['events', ...SOCKET, '--vni', '-1'], /^--vni: expected a VNI/],

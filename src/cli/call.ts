@@ -8,6 +8,7 @@ const HINTS = new Map<RequestError['code'], (path: string) => string>([
   ['timeout', () => 'or wait longer with --timeout'],
   ['no-gossip', () => 'start it with "vtep agent"'],
   ['no-keys', () => 'start it with --key'],
+  ['no-configuration', () => 'start it with --config FILE'],
   ['key-in-use', () => '"vtep gossip use" does that'],
 ]);
 /** The flags of the fields that a request gets from flags of the same name. */

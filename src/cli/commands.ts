@@ -19,6 +19,7 @@ export const COMMANDS: Readonly<Record<string, { text: string; load: () => Promi
   network: { text: 'list, add and remove the networks of a running VTEP', load: () => import('./network.js') },
   peer: { text: 'add and remove the peers of a running VTEP', load: () => import('./peer.js') },
   endpoint: { text: 'add and remove the endpoints of a running VTEP', load: () => import('./endpoint.js') },
+  reload: { text: 'let a running VTEP read its configuration file again', load: () => import('./reload.js') },
   gossip: {
     text: 'members, networks and entries of a cluster of agents, and its keys',
     load: () => import('./gossip.js'),

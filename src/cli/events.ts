@@ -49,6 +49,7 @@ export async function run(args: string[]): Promise<number> {
   const request: ControlRequest & { command: 'events' } = { command: 'events', ...fields };
   const place = (path: string): string => `--${path}`;
   requireFields(request, place);
+  const timeout = timeoutOf(flags);
   const interrupt = new AbortController();
   const stop = (): void => (interrupt.signal.aborted ? process.exit(130) : interrupt.abort());
   process.on('SIGINT', stop).on('SIGTERM', stop);
@@ -57,7 +58,7 @@ export async function run(args: string[]): Promise<number> {
   let dropped = 0;
   let failure: unknown = null;
   try {
-    for await (const page of queryEvents(control, request, { timeout: timeoutOf(flags), signal: interrupt.signal })) {
+    for await (const page of queryEvents(control, request, { timeout, signal: interrupt.signal })) {
       dropped = page.dropped ?? dropped;
       if (page.result.length === 0) continue;
       events += page.result.length;

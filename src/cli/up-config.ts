@@ -1,6 +1,16 @@
 /** Builds a configuration from the flags of `vtep up`, or from its file. */
-import { fileTrouble, HostError, readBounded } from '../host/index.js';
-import { listed, plan, problemText, SchemaError, type Place, type Plan } from '../schema/index.js';
+import { fileTrouble, HostError, readBounded, RequestError } from '../host/index.js';
+import {
+  errorField,
+  listed,
+  plan,
+  problemText,
+  SchemaError,
+  type Place,
+  type Plan,
+  type Problem,
+} from '../schema/index.js';
+import { withoutSecrets } from './hide-keys.js';
 import { JsonError, parseJson } from './json.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 
@@ -118,6 +128,8 @@ export interface Names {
   place: Place;
   /** How a line about a path begins, if not with `place`. */
   front?: Place;
+  /** The file of the configuration. */
+  file?: string;
 }
 
 /** The command-line text behind a part of the configuration, if one flag describes several fields: `--vlan 10=100`. */
@@ -142,6 +154,7 @@ export function inFile(file: string, flags: Parsed): (config: unknown) => Names 
       return flags.given.has(flagName(root)) ? flagOf(path, flags, config) : undefined;
     };
     return {
+      file,
       place: (path) => flagFor(path) ?? path,
       front: (path) => flagFor(path) ?? (path === '' ? file : `${file}: ${path}`),
     };
@@ -337,7 +350,47 @@ export function checked(config: unknown, namesFor: (config: unknown) => Names): 
     // A flag may appear in several places of the configuration. On the command line, that is one problem.
     const { place, front = place } = names;
     const lines = new Set(error.problems.map((problem) => problemText(problem, place, front(problem.path))));
-    throw new UsageError([...lines]);
+    throw new ConfigError([...lines], names.file, error.problems);
+  }
+}
+
+/** A configuration is wrong. */
+class ConfigError extends UsageError {
+  /** The file, if it comes from one. */
+  readonly file: string | undefined;
+  readonly problems: readonly Problem[];
+
+  constructor(lines: readonly string[], file: string | undefined, problems: readonly Problem[]) {
+    super(lines);
+    this.file = file;
+    this.problems = problems;
+  }
+}
+
+/**
+ * Reads a configuration again, for a VTEP that runs.
+ * @throws RequestError that names fields and not flags: its message goes to the clients of the control socket.
+ */
+export async function readAgain(read: () => Plan | Promise<Plan>): Promise<Plan> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof ConfigError) {
+      const { file, problems } = error;
+      const lines = problems.map((problem) => [...(file === undefined ? [] : [file]), problemText(problem)].join(': '));
+      const hidden = (text: string): string => withoutSecrets(text, []);
+      const fields = problems.map(errorField).map((field) => ({
+        ...field,
+        message: hidden(field.message),
+        ...(field.given === undefined ? {} : { given: hidden(field.given) }),
+      }));
+      throw new RequestError('invalid-configuration', lines.map(hidden), { fields });
+    }
+    if (!(error instanceof UsageError)) throw error;
+    const plain = error.lines.map((line) =>
+      withoutSecrets(line, []).replace(/^--config: |(?<=vtep \w+) --config [^"]+/g, ''),
+    );
+    throw new RequestError('invalid-configuration', plain, { cause: error });
   }
 }
 

@@ -17,9 +17,9 @@ import { keyWarnings } from './key-warnings.js';
 import { type Manual, type Section } from './manual.js';
 import { Service } from './service.js';
 import { jsonLines, printAll } from './streams.js';
-import { Hangup, Stopping, type Reread } from './signals.js';
+import { Hangup, Stopping } from './signals.js';
 import { ServiceOutput } from './service-output.js';
-import { COMMON, named, namesFor, readPlan, SINGLE } from './up-config.js';
+import { COMMON, named, namesFor, readAgain, readPlan, SINGLE } from './up-config.js';
 
 export const RUN: readonly Flag[] = [
   { name: 'config', value: 'FILE', text: 'JSON file with segments and TAPs ("-": standard input)' },
@@ -60,8 +60,9 @@ describe.
     {
       title: 'output and signals',
       text: `vtep prints "ready" when it forwards frames. SIGINT or SIGTERM stops it: it prints its counters and removes everything
-that it created. A second signal ends it immediately. On SIGHUP, vtep reads the file of --config again: it adds and
-removes peers and endpoints, and logs the changes that need a restart. Without --config, it ignores SIGHUP.
+that it created. A second signal ends it immediately. On SIGHUP, vtep reads the file of --config again, as with
+"vtep reload": it adds and removes segments, TAPs, peers and endpoints, and logs the changes that need a restart. Without
+--config, it ignores SIGHUP.
 
 The log goes to standard error, one line for each event, with its time and level. If the log cannot be written (a full
 disk, a closed terminal, an unread pipe), log lines are dropped and counted; frames are not affected.`,
@@ -97,6 +98,9 @@ export function readsFile(flags: Parsed): boolean {
   return flags.given.has('config') && flags.value('config') !== '-';
 }
 
+/** Reads the configuration again; absent if it comes from flags alone. */
+type Reread = (() => Plan | Promise<Plan>) | undefined;
+
 /** Runs a VTEP until a signal, a request to stop, or the loss of its last TAP. */
 export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<number> {
   const output = new ServiceOutput(flags);
@@ -112,17 +116,20 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
     );
 
   const stopping = new Stopping();
-  const hangup = new Hangup(log, plan, reread);
+  const hangup = new Hangup(log, reread !== undefined);
+  let service: Service | undefined;
   const overlay = await named(plan, () =>
     Overlay.start(plan, {
       log,
       end: (reason) => stopping.end(reason),
+      ...(reread === undefined ? {} : { reread: () => readAgain(reread) }),
+      reloading: (begins) => (begins ? service?.reloading() : service?.ready()),
       report: ({ event, fields, line }) => output.event(event, fields, [line]),
     }),
   );
   output.event('ready', describe(overlay), [...summary(overlay), 'ready']);
-  const service = await Service.start(overlay);
-  hangup.attach(overlay, service);
+  service = await Service.start(overlay);
+  hangup.attach(overlay);
   // From here on, an internal error outside the data path is logged and does not stop forwarding. This replaces the
   // handlers that end the program (last-resort.ts).
   process.removeAllListeners('unhandledRejection').removeAllListeners('uncaughtException');

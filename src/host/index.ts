@@ -70,11 +70,12 @@ export {
 export { LOSSES, lossesOf, type LossReason } from './losses.js';
 export { Output } from './output.js';
 export { type DetachedTap, type SegmentListing, type TapListing } from './parts.js';
-export { Overlay, type AllCounters, type AttachedTap, type OverlayEvents } from './overlay.js';
+export { Overlay } from './overlay.js';
+export { type AllCounters, type AttachedTap, type OverlayEvents } from './overlay-types.js';
 export { changesOf, linkOf } from './plan-changes.js';
 export { type Page } from './pages.js';
 export { type UdpEnd } from './recorder.js';
-export { compare, merge, type Reload } from './reload.js';
+export { reloadedText, type Reloadable } from './reload.js';
 export { ServiceManager } from './notify.js';
 export { sums, type Sums } from './simd.js';
 export { TapChannel, type TapEvents } from './tap.js';

@@ -9,7 +9,7 @@ import { RequestError } from './error.js';
 import { Notices } from './notices.js';
 import { pagesOf, type Page } from './pages.js';
 import { segmentOf } from './plan-changes.js';
-import { tableEntry, type TableRequest } from './requests.js';
+import { tableEntry, type TableEntry, type TableRequest } from './requests.js';
 
 /** Who wants something. The gossip makes its wishes through `Intent.gossip`. */
 export type Source = 'configuration' | 'api' | 'gossip';
@@ -94,14 +94,14 @@ export class Intent {
    * Adds a segment with its peers and endpoints. If this fails, nothing of it remains.
    * @throws RequestError with the first thing that the data plane refuses.
    */
-  async addSegment(segment: SegmentPlan): Promise<void> {
-    const entries = this.#wantSegment(segment, 'api');
+  async addSegment(segment: SegmentPlan, source: 'configuration' | 'api' = 'api'): Promise<void> {
+    const entries = this.#wantSegment(segment, source);
     await this.#settled();
     try {
       this.#requireEffect(entries.flatMap((entry) => this.#state.wanted(entry) ?? []));
       this.#plan.segments.push(segment);
     } catch (error) {
-      for (const entry of entries) this.#withdraw('api', entry);
+      for (const entry of entries) this.#withdraw(source, entry);
       await this.#settled();
       throw error;
     }
@@ -117,6 +117,60 @@ export class Intent {
       for (const { entry, sources } of [...this.#state.list(kind, vni)])
         for (const source of sources) this.#withdraw(source, entry);
     await this.#settled();
+  }
+
+  /** Whether the API wants something of a segment besides the configuration. */
+  isOfApi(vni: number): boolean {
+    for (const kind of ['segment', 'peer', 'endpoint'] as const)
+      for (const { sources } of this.#state.list(kind, vni)) if (sources.includes('api')) return true;
+    return false;
+  }
+
+  /** The configuration leaves a segment to the API. */
+  leaveSegment(vni: number): void {
+    for (const { entry } of this.#state.list('segment', vni)) {
+      this.#want('api', entry);
+      this.#withdraw('configuration', entry);
+    }
+  }
+
+  // ---- A configuration that is read again ----
+
+  /** Compares the peers and endpoints that the configuration wants with those that it must want. */
+  async compare(wanted: readonly TableEntry[]): Promise<{ missing: TableEntry[]; surplus: TableEntry[] }> {
+    const keys = new Set<string>();
+    const missing: TableEntry[] = [];
+    const surplus: TableEntry[] = [];
+    await inSlices(wanted, (entry) => {
+      keys.add(keyOf(entry));
+      if (!this.#state.sourcesOf(entry).includes('configuration')) missing.push(entry);
+    });
+    await inSlices(this.#state.wantedBy('configuration'), (entry) => {
+      if ((entry.kind === 'peer' || entry.kind === 'endpoint') && !keys.has(keyOf(entry))) surplus.push(entry);
+    });
+    return { missing, surplus };
+  }
+
+  /**
+   * The configuration wants further entries, and then no longer others: everything stays reachable in between.
+   * @returns the entries that were refused, and why, which the configuration does not want then.
+   */
+  async configure(
+    more: readonly TableEntry[],
+    less: readonly TableEntry[],
+  ): Promise<{ kind: TableEntry['kind']; reason: string }[]> {
+    const refused: { kind: TableEntry['kind']; reason: string }[] = [];
+    await inSlices(more, (entry) => this.#want('configuration', entry));
+    await this.#settled();
+    await inSlices(more, (entry) => {
+      const wanted = this.#state.wanted(entry);
+      if (wanted?.outcome !== 'refused') return;
+      refused.push({ kind: entry.kind, reason: wanted.reason });
+      this.#withdraw('configuration', entry);
+    });
+    await inSlices(less, (entry) => void this.#withdraw('configuration', entry));
+    await this.#settled();
+    return refused;
   }
 
   #requireEffect(all: Iterable<Wanted>): void {
@@ -290,6 +344,26 @@ export class Intent {
   #report(wanted: Wanted): void {
     if (wanted.outcome === 'refused' && wanted.sources.includes('gossip')) this.#refused(wanted.reason);
   }
+}
+
+/** Number of entries to handle without a pause. */
+const SLICE = 512;
+
+/** Calls a function with each entry of a list, with pauses for other work. */
+async function inSlices<T>(entries: Iterable<T>, act: (entry: T) => void): Promise<void> {
+  let left = SLICE;
+  for (const entry of entries) {
+    act(entry);
+    if (--left > 0) continue;
+    left = SLICE;
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+function keyOf(entry: TableEntry): string {
+  if (entry.kind === 'peer') return `${entry.vni} ${entry.address}`;
+  const { ip, mac, vtep = '' } = entry.endpoint;
+  return `${entry.vni} ${ip} ${mac} ${vtep}`;
 }
 
 function entryOf(listed: TableListing): Entry {

@@ -322,7 +322,7 @@ export class OverlayGossip {
     const result = await this.#intent.change(request, source);
     if (command === 'add-endpoint') {
       if (this.#keep(vni, endpoint) && this.#announces) this.#announce(network!, endpoint);
-    } else if (network !== undefined) {
+    } else if (network !== undefined && result.wantedBy === undefined) {
       const id = this.#idOf(network.id, endpoint);
       if (network.local.delete(id) && this.#announces) this.#host.act((_, now) => network.peers.removeLocal(id, now));
     }

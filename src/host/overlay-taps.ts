@@ -15,7 +15,7 @@ export interface OverlayTap {
   readonly tap: TapPlan;
   readonly link: AttachedLink;
   /** The endpoint that was added for it, and is withdrawn with it. */
-  readonly own: OwnEndpoint | undefined;
+  own: OwnEndpoint | undefined;
 }
 
 export interface OverlayTapsEvents {
@@ -50,6 +50,10 @@ export class OverlayTaps {
   /** In the order of the plan's TAPs. */
   get links(): AttachedLink[] {
     return this.#taps.map(({ link }) => link);
+  }
+
+  get all(): readonly OverlayTap[] {
+    return this.#taps;
   }
 
   find(name: string, netns: string | undefined): OverlayTap | undefined {

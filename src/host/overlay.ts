@@ -1,29 +1,31 @@
 /** One running VTEP: a data plane with segments and TAPs, a control socket, and the gossip of an agent. */
 import {
+  errorField,
   listed,
   planSegment,
   planTap,
-  type Notice,
+  SchemaError,
   type Plan,
+  type Reloaded,
   type Request,
   type Segment,
+  type SegmentPlan,
   type Tap,
   type TapPlan,
 } from '../schema/index.js';
-import { type Counters } from '../vtep/index.js';
 import { serveControl, type Control } from './control.js';
-import { settingsOf, type AttachedLink, type DataPlane, type EngineCounters, type EngineFacts } from './data-plane.js';
+import { settingsOf, type AttachedLink, type DataPlane, type EngineFacts } from './data-plane.js';
 import { inPlace } from './device.js';
 import { chooseEngine } from './engine.js';
 import { about, HostError, RequestError } from './error.js';
-import { isGossipRequest, OverlayGossip, type GossipCounters, type GossipEvent } from './overlay-gossip.js';
+import { isGossipRequest, OverlayGossip } from './overlay-gossip.js';
 import { nameOf, OverlayTaps, type OverlayTap } from './overlay-taps.js';
+import { type AllCounters, type AttachedTap, type OverlayEvents } from './overlay-types.js';
 import { requireKeys } from './gossip-keys.js';
 import { Health } from './health.js';
 import { Intent, type Changed } from './intent.js';
 import { vnisOf } from './machine.js';
-import { lossesOf, type LossReason } from './losses.js';
-import { type Logger } from './log.js';
+import { lossesOf } from './losses.js';
 import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
 import { applyMtus, segmentMtus, warnOfMtu, type SegmentMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
@@ -32,45 +34,19 @@ import { eventsOf } from './pages.js';
 import {
   answerPart,
   isPartRequest,
+  requestError,
   segmentListing,
   tapListing,
   type SegmentListing,
   type TapListing,
 } from './parts.js';
 import { endpointOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
+import { merge, reload, reloadedText, type PlannedTap } from './reload.js';
+import { configure } from './reload-tables.js';
 import { type TableRequest } from './requests.js';
 import { requireSocketDirectory } from './socket-path.js';
 import { Turns } from './turns.js';
 import { requireLocal } from './underlay.js';
-
-/** All counters of a running VTEP. */
-export interface AllCounters {
-  vtep: Counters;
-  engine: EngineCounters;
-  /** Losses of the engine, after the machine let a frame or datagram pass. */
-  losses?: Record<LossReason, number>;
-  /** For an agent. */
-  gossip?: GossipCounters;
-}
-
-export interface OverlayEvents {
-  /** Receives problems that do not stop the VTEP. */
-  log: Logger;
-  /**
-   * The VTEP must stop: a client requested it (`null`), or the last TAP of the configuration is lost and nobody can attach
-   * another one. The caller calls `stop`.
-   */
-  end(reason: string | null): void;
-  /** Receives events of the gossip. */
-  report?(event: GossipEvent): void;
-  /** Receives what changes, as the clients of the control socket do. It must neither block nor throw. */
-  notice?(notice: Notice): void;
-}
-
-/** A TAP that was attached: its configuration with the defaults, and its device. */
-export interface AttachedTap extends TapPlan {
-  device: string;
-}
 
 export class Overlay {
   /**
@@ -78,6 +54,8 @@ export class Overlay {
    * that the VTEP has now.
    */
   readonly plan: Plan;
+  /** The configuration that is in effect. */
+  #configured: Plan;
   /** The MTUs of the plan's segments, in their order. */
   readonly mtus: SegmentMtu[];
   readonly engine: DataPlane;
@@ -97,8 +75,9 @@ export class Overlay {
   /** Functions that end the periodic checks of the engine. */
   readonly #ends: (() => void)[] = [];
 
-  private constructor(plan: Plan, mtus: SegmentMtu[], engine: DataPlane, events: OverlayEvents) {
+  private constructor(given: Plan, plan: Plan, mtus: SegmentMtu[], engine: DataPlane, events: OverlayEvents) {
     this.plan = plan;
+    this.#configured = given;
     this.mtus = mtus;
     this.engine = engine;
     this.#notices = new Notices(events.notice);
@@ -125,7 +104,7 @@ export class Overlay {
       if (netns !== undefined) await about(`taps[${i}].netns`, () => requireNetns(netns));
     const { engine, note } = await chooseEngine(plan);
     const mtus = await applyMtus(plan, events.log);
-    const overlay = new Overlay(plan, mtus, engine, events);
+    const overlay = new Overlay(given, plan, mtus, engine, events);
     try {
       await overlay.#start(note);
       return overlay;
@@ -229,25 +208,35 @@ export class Overlay {
     return this.#turns.run(async () => {
       this.#requireRunning();
       const tap = planTap(value, this.#intent.planWithPeers());
-      warnOfMtu(this.plan, tap, this.#events.log);
       const brought = await about('mac', () => endpointOf(this.plan, tap));
       // One that somebody added before stays when the TAP is detached.
       const own = brought !== undefined && this.#intent.wants(brought.vni, brought) ? undefined : brought;
-      // First: another host may have the address, and must not hear that it is here.
-      if (own !== undefined) await this.#claim(own);
-      let added: OverlayTap;
-      try {
-        const { added: all, settled } = await this.#taps.attach([{ tap, own, path: '' }]);
-        added = all[0]!;
-        if (this.plan.keepTaps && tap.fd === undefined) await this.engine.keep([added.link.port], true);
-        await settled;
-      } catch (error) {
-        await this.#withdraw(own);
-        throw error;
-      }
-      this.#endsWithTaps = false;
-      return { ...tap, device: added.link.device };
+      const [added] = await this.#attach([{ tap, own, path: '' }], 'api');
+      return { ...tap, device: added!.link.device };
     });
+  }
+
+  /** Attaches TAPs with their endpoints, all or none. */
+  async #attach(taps: readonly PlannedTap[], source: 'configuration' | 'api'): Promise<OverlayTap[]> {
+    const claimed: OwnEndpoint[] = [];
+    try {
+      for (const { tap, own } of taps) {
+        warnOfMtu(this.plan, tap, this.#events.log);
+        if (own === undefined) continue;
+        // First: another host may have the address, and must not hear that it is here.
+        await this.#claim(own, source);
+        claimed.push(own);
+      }
+      const { added, settled } = await this.#taps.attach(taps);
+      const kept = added.filter(({ tap }) => this.plan.keepTaps && tap.fd === undefined).map(({ link }) => link.port);
+      if (kept.length > 0) await this.engine.keep(kept, true);
+      await settled;
+      if (taps.length > 0) this.#endsWithTaps = false;
+      return added;
+    } catch (error) {
+      for (const own of claimed) await this.#withdraw(own);
+      throw error;
+    }
   }
 
   /**
@@ -265,11 +254,15 @@ export class Overlay {
         const there = others.length === 0 ? 'this VTEP has no TAP' : `this VTEP has ${listed(others)}`;
         throw new RequestError('not-found', `there is no TAP ${inPlace(name, netns)}; ${there}`, { path: 'name' });
       }
-      this.#endsWithTaps = false;
-      await this.#withdraw(one.own);
-      await this.#taps.detach(one);
+      await this.#detach(one);
       return one.tap;
     });
+  }
+
+  async #detach(one: OverlayTap): Promise<void> {
+    this.#endsWithTaps = false;
+    await this.#withdraw(one.own);
+    await this.#taps.detach(one);
   }
 
   /**
@@ -279,18 +272,23 @@ export class Overlay {
   addSegment(value: Segment): Promise<SegmentMtu> {
     return this.#turns.run(async () => {
       this.#requireRunning();
-      const segment = planSegment(value, this.plan);
-      const { vni } = segment;
-      const [mtu] = await segmentMtus({ local: this.plan.local, segments: [segment] }).catch((error: unknown) => {
-        if (error instanceof HostError) error.path = error.path?.replace(/^segments\[0\]\.?/, '');
-        throw error;
-      });
-      segment.mtu = mtu!.mtu;
-      if (mtu!.warning !== undefined) this.#events.log.warning('mtu', mtu!.warning, { vni, mtu: mtu!.mtu });
-      await this.#intent.addSegment(segment);
-      this.mtus.push(mtu!);
-      return mtu!;
+      return this.#addSegment(planSegment(value, this.plan), '', 'api');
     });
+  }
+
+  /** @param path The path of the segment, for errors. */
+  async #addSegment(segment: SegmentPlan, path: string, source: 'configuration' | 'api'): Promise<SegmentMtu> {
+    const { vni } = segment;
+    const [mtu] = await segmentMtus({ local: this.plan.local, segments: [segment] }).catch((error: unknown) => {
+      if (error instanceof HostError)
+        error.path = error.path?.replace(/^segments\[0\]\.?/, path === '' ? '' : `${path}.`);
+      throw error;
+    });
+    segment.mtu = mtu!.mtu;
+    if (mtu!.warning !== undefined) this.#events.log.warning('mtu', mtu!.warning, { vni, mtu: mtu!.mtu });
+    await this.#intent.addSegment(segment, source);
+    this.mtus.push(mtu!);
+    return mtu!;
   }
 
   /**
@@ -314,12 +312,75 @@ export class Overlay {
       const user = taps.find((tap) => vnisOf(segmentsOf(tap)).includes(vni));
       if (user !== undefined)
         refuse(`segment ${vni} is in use by TAP ${inPlace(user.name, user.netns)}; detach that TAP first`);
-      this.mtus.splice(
-        segments.findIndex((segment) => segment.vni === vni),
-        1,
-      );
-      await this.#intent.removeSegment(vni);
+      await this.#removeSegment(vni);
     });
+  }
+
+  async #removeSegment(vni: number): Promise<void> {
+    this.mtus.splice(
+      this.plan.segments.findIndex((segment) => segment.vni === vni),
+      1,
+    );
+    await this.#intent.removeSegment(vni);
+  }
+
+  /**
+   * Reads the configuration again, and applies what can change while the VTEP runs; see reload.ts. It logs the outcome.
+   * @throws RequestError with the fields that are wrong; the configuration stays as it was then.
+   */
+  reload(): Promise<Reloaded> {
+    return this.#turns.run(async () => {
+      this.#requireRunning();
+      const { log, reread, reloading } = this.#events;
+      if (reread === undefined)
+        throw new RequestError('no-configuration', 'there is no configuration file to read again');
+      reloading?.(true);
+      try {
+        const next = structuredClone(await reread());
+        const done = await this.#apply(next);
+        const { restart, refused } = done;
+        log.info('reload', `the configuration was read again: ${reloadedText(done)}`, { ...done });
+        for (const reason of refused) log.error('reload', `an entry of the configuration was refused: ${reason}`);
+        if (restart.length > 0)
+          log.warning('reload', `these changes take effect only after a restart: ${restart.join(', ')}`, { restart });
+        this.#notices.tell('reloaded', done);
+        return done;
+      } catch (error) {
+        const { message, stack } = error as Error;
+        const isKnown = error instanceof SchemaError || error instanceof HostError;
+        log.error('reload', `the configuration stays as it was: ${message}`, isKnown ? {} : { stack });
+        if (!(error instanceof SchemaError)) throw requestError(error);
+        throw new RequestError('invalid-configuration', error.lines, { fields: error.problems.map(errorField) });
+      } finally {
+        reloading?.(false);
+      }
+    });
+  }
+
+  async #apply(next: Plan): Promise<Reloaded> {
+    const done = await reload(this.#configured, next, {
+      plan: this.plan,
+      addSegment: async (segment, path) =>
+        void (await this.#addSegment(structuredClone(segment), path, 'configuration')),
+      removeSegment: (vni) => this.#removeSegment(vni),
+      isOfApi: (vni) => this.#intent.isOfApi(vni),
+      leaveSegment: (vni) => this.#intent.leaveSegment(vni),
+      attach: async (taps) => void (await this.#attach(taps, 'configuration')),
+      detach: ({ name, netns }) => this.#detach(this.#taps.find(name, netns)!),
+      configure: (entries) =>
+        configure(entries, this.#intent, this.#gossip && ((request) => this.#change(request, 'configuration'))),
+    });
+    this.#configured = merge(this.#configured, next);
+    for (const segment of this.plan.segments) {
+      const { peers, endpoints } = next.segments.find(({ vni }) => vni === segment.vni) ?? { peers: [], endpoints: [] };
+      Object.assign(segment, { peers: [...peers], endpoints: [...endpoints] });
+    }
+    for (const one of this.#taps.all) {
+      if (next.taps.some(({ name, netns }) => name === one.tap.name && netns === one.tap.netns))
+        one.own = endpointOf(next, one.tap);
+      if (one.own !== undefined) this.#list(one.own);
+    }
+    return done;
   }
 
   #lost({ tap, own }: OverlayTap, reason: string): void {
@@ -330,13 +391,18 @@ export class Overlay {
   }
 
   /** Adds the endpoint of a TAP. @throws RequestError if another endpoint holds one of its addresses. */
-  async #claim(own: OwnEndpoint): Promise<void> {
-    const { held } = await this.#change({ command: 'add-endpoint', ...own }, 'api');
-    if (held !== undefined) {
+  async #claim(own: OwnEndpoint, source: 'configuration' | 'api'): Promise<void> {
+    const { held } = await this.#change({ command: 'add-endpoint', ...own }, source);
+    // What holds the address of a configuration may be an entry that the same configuration removes.
+    if (held !== undefined && source === 'api') {
       await this.#withdraw(own);
       throw new RequestError('conflict', held);
     }
-    const { vni, ...endpoint } = own;
+    this.#list(own);
+  }
+
+  /** Adds the endpoint of a TAP to the plan. */
+  #list({ vni, ...endpoint }: OwnEndpoint): void {
     this.plan.segments.find((segment) => segment.vni === vni)?.endpoints.push(endpoint);
   }
 

@@ -1,8 +1,12 @@
-/** Requests over the control socket that attach, detach and list TAPs, and add, remove and list segments. */
+/**
+ * Requests over the control socket that attach, detach and list TAPs, add, remove and list segments, and read the
+ * configuration again.
+ */
 import {
   type PartRequest,
   type Plan,
   type Proxy,
+  type Reloaded,
   type Request,
   type Segment,
   type SegmentPlan,
@@ -58,12 +62,13 @@ interface Changeable {
   detach(name: string, netns?: string): Promise<TapPlan>;
   addSegment(segment: Segment): Promise<{ vni: number; mtu: number }>;
   removeSegment(vni: number): Promise<void>;
+  reload(): Promise<Reloaded>;
   tapListings(): TapListing[];
   segmentListings(): SegmentListing[];
 }
 
 export function isPartRequest(request: Request): request is PartRequest {
-  return ['attach', 'detach', 'taps', 'add-segment', 'remove-segment', 'segments'].includes(request.command);
+  return ['attach', 'detach', 'taps', 'add-segment', 'remove-segment', 'segments', 'reload'].includes(request.command);
 }
 
 /**
@@ -99,6 +104,8 @@ async function answer(request: PartRequest, vtep: Changeable): Promise<unknown> 
       const { vni, mtu } = await vtep.addSegment(segment);
       return { vni, mtu };
     }
+    case 'reload':
+      return vtep.reload();
     case 'remove-segment':
       await vtep.removeSegment(request.vni);
       return { vni: request.vni };
@@ -106,7 +113,7 @@ async function answer(request: PartRequest, vtep: Changeable): Promise<unknown> 
 }
 
 /** An error about a field of the request with its code; any other error as it is. */
-function requestError(error: unknown): unknown {
+export function requestError(error: unknown): unknown {
   if (!(error instanceof HostError) || !error.path) return error;
   const { path, lines, message } = error;
   const missing = codeOf(error.cause) === 'ENOENT';

@@ -1,61 +1,236 @@
 /**
- * Compares configurations for a reload: the requests that apply the changes, and the changes that require a restart.
+ * Applies a configuration that was read again to a running VTEP: what can change changes, and what needs a restart is
+ * named. What the API and the gossip want stays.
+ *
+ * - Segments that the configuration did not have are added; those that it has no more are removed, unless the API wants
+ *   something in them. The settings of a segment change with a restart only: a new segment would have learned nothing.
+ * - TAPs that the configuration did not have are attached; those that it has no more are detached. A TAP with other settings is
+ *   replaced. All others keep running.
+ * - Peers and endpoints are added and removed.
+ *
+ * What may fail comes first, and is taken back if it fails. After a detached TAP, that is its attachment.
  */
 import { isDeepStrictEqual } from 'node:util';
-import { type Endpoint, type Plan, type SegmentPlan } from '../schema/index.js';
-import { type TableRequest } from './requests.js';
+import {
+  canonicalEndpoint,
+  networkVnis,
+  prefixAddress,
+  requireBeside,
+  SchemaError,
+  type Plan,
+  type Reloaded,
+  type SegmentPlan,
+  type TapPlan,
+} from '../schema/index.js';
+import { about } from './error.js';
+import { vnisOf } from './machine.js';
+import { endpointOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
+import { type TableEntry } from './requests.js';
 
-export interface Reload {
-  /** In order of application: additions first, so that everything stays reachable in between. */
-  requests: TableRequest[];
-  /** Paths of the configuration that differ but remain unchanged until a restart: `segments[4097].mtu`, `taps`. */
+/** A TAP of a configuration. */
+export interface PlannedTap {
+  tap: TapPlan;
+  /** The endpoint that comes with it. */
+  own: OwnEndpoint | undefined;
+  /** Its path in the configuration. */
+  path: string;
+}
+
+/** A running VTEP, as far as a reload changes it. */
+export interface Reloadable {
+  /** With the segments and TAPs that it has now. */
+  readonly plan: Plan;
+  /** Adds a segment of the configuration, or nothing. @param path Its path in the configuration. */
+  addSegment(segment: SegmentPlan, path: string): Promise<void>;
+  removeSegment(vni: number): Promise<void>;
+  /** Whether the API wants something of a segment. */
+  isOfApi(vni: number): boolean;
+  leaveSegment(vni: number): void;
+  /** Attaches TAPs with their endpoints, all or none. */
+  attach(taps: readonly PlannedTap[]): Promise<void>;
+  detach(tap: TapPlan): Promise<void>;
+  /** Makes the configuration want these peers and endpoints, and no others. @returns why some were refused. */
+  configure(entries: readonly TableEntry[]): Promise<Pick<Reloaded, 'peers' | 'endpoints' | 'refused'>>;
+}
+
+/** A TAP with its path in the configuration. */
+type Located = Omit<PlannedTap, 'own'>;
+
+/** What changes between a running VTEP and its next configuration, besides peers and endpoints. */
+export interface Comparison {
+  /** With their index in the configuration. */
+  newSegments: { segment: SegmentPlan; index: number }[];
+  /** VNIs of segments that the configuration has no more. */
+  oldSegments: number[];
+  newTaps: Located[];
+  /** TAPs whose settings differ, as they are now and as they will be. */
+  changedTaps: { before: TapPlan; after: Located }[];
+  oldTaps: TapPlan[];
   restart: string[];
 }
 
-/** Compares a running configuration with a new one. Only peers and endpoints of existing segments can change. */
-export function compare(running: Plan, next: Plan): Reload {
-  const added: TableRequest[] = [];
-  const removed: TableRequest[] = [];
-  const restart = changed(running, next, ['segments']);
-  for (const segment of running.segments) {
-    const other = next.segments.find(({ vni }) => vni === segment.vni);
-    if (other === undefined) {
-      restart.push(`segments[${segment.vni}]`);
-      continue;
-    }
-    restart.push(...changed(segment, other, ['peers', 'endpoints']).map((path) => `segments[${segment.vni}].${path}`));
-    compareSegment(segment, other, added, removed);
+/**
+ * Compares a running VTEP with a configuration.
+ * @param configured The last configuration.
+ * @param running What the VTEP has now.
+ * @throws SchemaError if the configuration contradicts what was added over the API.
+ */
+export function compare(configured: Plan, running: Pick<Plan, 'segments' | 'taps'>, next: Plan): Comparison {
+  const restart = changed(configured, next, ['segments', 'taps']);
+  const live = new Map(running.segments.map((segment) => [segment.vni, segment]));
+  const newSegments: Comparison['newSegments'] = [];
+  for (const [index, segment] of next.segments.entries()) {
+    const now = live.get(segment.vni);
+    if (now === undefined) newSegments.push({ segment, index });
+    else restart.push(...settingsThatDiffer(configured, now, segment));
   }
-  for (const { vni } of next.segments)
-    if (!running.segments.some((segment) => segment.vni === vni)) restart.push(`segments[${vni}]`);
-  return { requests: [...added, ...removed], restart };
+  const nextVnis = new Set(next.segments.map(({ vni }) => vni));
+  // A network changes with a restart only.
+  const networks = new Set(networkVnis(configured));
+  const oldSegments = configured.segments
+    .map(({ vni }) => vni)
+    .filter((vni) => live.has(vni) && !nextVnis.has(vni) && !networks.has(vni));
+
+  const attached = new Map(running.taps.map((tap) => [keyOf(tap), tap]));
+  const known = new Set(configured.taps.map(keyOf));
+  const newTaps: Located[] = [];
+  const changedTaps: Comparison['changedTaps'] = [];
+  for (const [index, tap] of next.taps.entries()) {
+    const [now, path] = [attached.get(keyOf(tap)), `taps[${index}]`];
+    if (now !== undefined && isDeepStrictEqual(now, tap)) continue;
+    if (tap.fd !== undefined) restart.push(path);
+    else if (now === undefined) newTaps.push({ tap, path });
+    else if (known.has(keyOf(tap))) changedTaps.push({ before: now, after: { tap, path } });
+    else
+      throw new SchemaError([
+        { path: `${path}.name`, reason: 'is attached with other settings; detach it first', given: tap.name },
+      ]);
+  }
+  const kept = new Set(next.taps.map(keyOf));
+  const oldTaps = configured.taps.flatMap((tap) => {
+    const now = attached.get(keyOf(tap));
+    return now === undefined || kept.has(keyOf(tap)) ? [] : [now];
+  });
+  requireBeside(next, {
+    segments: running.segments.filter(({ vni }) => !nextVnis.has(vni)),
+    taps: running.taps.filter((tap) => !known.has(keyOf(tap)) && !kept.has(keyOf(tap))),
+  });
+  return { newSegments, oldSegments, newTaps, changedTaps, oldTaps, restart };
 }
 
-/** The configuration in effect after `next` was applied as far as possible. */
-export function merge(running: Plan, next: Plan): Plan {
-  return {
-    ...running,
-    segments: running.segments.map((segment) => {
-      const other = next.segments.find(({ vni }) => vni === segment.vni);
-      return other === undefined ? segment : { ...segment, peers: other.peers, endpoints: other.endpoints };
-    }),
+/**
+ * Applies a configuration.
+ * @throws SchemaError or HostError with the field; nothing has changed then.
+ */
+export async function reload(configured: Plan, next: Plan, vtep: Reloadable): Promise<Reloaded> {
+  const { newSegments, oldSegments, newTaps, changedTaps, oldTaps, restart } = compare(configured, vtep.plan, next);
+  for (const [i, tap] of next.taps.entries()) await about(`taps[${i}].mac`, () => endpointOf(next, tap));
+  const attached = [...newTaps, ...changedTaps.map(({ after }) => after)].map((one) => ({
+    ...one,
+    own: endpointOf(next, one.tap),
+  }));
+  // Their names or addresses are taken until then.
+  const inTheWay = oldTaps.filter((old) => attached.some(({ tap }) => isSameStation(old, tap)));
+  const detached: TapPlan[] = [];
+  const added: number[] = [];
+  try {
+    for (const { segment, index } of newSegments) {
+      await vtep.addSegment(segment, `segments[${index}]`);
+      added.push(segment.vni);
+    }
+    for (const tap of [...changedTaps.map(({ before }) => before), ...inTheWay]) {
+      await vtep.detach(tap);
+      detached.push(tap);
+    }
+    await vtep.attach(attached);
+  } catch (error) {
+    // Without the reason why one of them fails now: the first error is the one to correct.
+    for (const tap of detached)
+      await vtep.attach([{ tap, own: endpointOf(configured, tap), path: '' }]).catch(() => undefined);
+    for (const vni of added) await vtep.removeSegment(vni);
+    throw error;
+  }
+  const tables = await vtep.configure(entriesOf(next, vtep.plan.taps));
+  for (const tap of oldTaps) if (!inTheWay.includes(tap)) await vtep.detach(tap);
+  const segments: Reloaded['segments'] = { added, removed: [], kept: [] };
+  for (const vni of oldSegments)
+    if (vtep.isOfApi(vni) || vtep.plan.taps.some((tap) => vnisOf(segmentsOf(tap)).includes(vni))) {
+      vtep.leaveSegment(vni);
+      segments.kept.push(vni);
+    } else {
+      await vtep.removeSegment(vni);
+      segments.removed.push(vni);
+    }
+  const taps = {
+    attached: newTaps.map(({ tap }) => nameOf(tap)),
+    detached: oldTaps.map(nameOf),
+    replaced: changedTaps.map(({ after }) => nameOf(after.tap)),
   };
+  return { segments, taps, ...tables, restart };
 }
 
-function compareSegment(before: SegmentPlan, after: SegmentPlan, added: TableRequest[], removed: TableRequest[]): void {
-  const { vni } = before;
-  const [oldPeers, newPeers] = [new Set(before.peers), new Set(after.peers)];
-  for (const address of newPeers) if (!oldPeers.has(address)) added.push({ command: 'add-peer', vni, address });
-  for (const address of oldPeers) if (!newPeers.has(address)) removed.push({ command: 'remove-peer', vni, address });
-  const [oldEnds, newEnds] = [byKey(before.endpoints), byKey(after.endpoints)];
-  for (const [key, endpoint] of newEnds)
-    if (!oldEnds.has(key)) added.push({ command: 'add-endpoint', vni, ...endpoint });
-  for (const [key, endpoint] of oldEnds)
-    if (!newEnds.has(key)) removed.push({ command: 'remove-endpoint', vni, ...endpoint });
+/** Says what a reload has done. */
+export function reloadedText({ segments, taps, peers, endpoints }: Reloaded): string {
+  const parts: [number, string, string][] = [
+    ...Object.entries(segments).map(([done, list]): [number, string, string] => [list.length, 'segment', done]),
+    ...Object.entries(taps).map(([done, list]): [number, string, string] => [list.length, 'TAP', done]),
+    ...Object.entries(peers).map(([done, count]): [number, string, string] => [count, 'peer', done]),
+    ...Object.entries(endpoints).map(([done, count]): [number, string, string] => [count, 'endpoint', done]),
+  ];
+  const texts = parts.flatMap(([count, what, done]) =>
+    count === 0 ? [] : [`${count} ${what}${count === 1 ? '' : 's'} ${done}`],
+  );
+  return texts.length === 0 ? 'nothing changed' : texts.join(', ');
 }
 
-function byKey(endpoints: readonly Endpoint[]): Map<string, Endpoint> {
-  return new Map(endpoints.map((endpoint) => [`${endpoint.ip} ${endpoint.mac} ${endpoint.vtep ?? ''}`, endpoint]));
+/** The configuration in effect after a reload: what waits for a restart stays as it was. */
+export function merge(configured: Plan, next: Plan): Plan {
+  const before = new Map(configured.segments.map((segment) => [segment.vni, segment]));
+  const segments = next.segments.map((segment) => before.get(segment.vni) ?? segment);
+  return { ...configured, segments, taps: next.taps };
+}
+
+/** The peers and endpoints of a configuration, with those of its TAPs that are attached. */
+function entriesOf(next: Plan, attached: readonly TapPlan[]): TableEntry[] {
+  const entries: TableEntry[] = [];
+  for (const { vni, peers, endpoints } of next.segments) {
+    for (const address of peers) entries.push({ kind: 'peer', vni, address });
+    for (const endpoint of endpoints)
+      entries.push({ kind: 'endpoint', vni, endpoint: canonicalEndpoint(endpoint, next.local) });
+  }
+  const names = new Set(attached.map(keyOf));
+  for (const tap of next.taps) {
+    const own = names.has(keyOf(tap)) ? endpointOf(next, tap) : undefined;
+    if (own === undefined) continue;
+    const { vni, ...endpoint } = own;
+    entries.push({ kind: 'endpoint', vni, endpoint });
+  }
+  return entries;
+}
+
+/** The paths of the settings of a segment that differ. */
+function settingsThatDiffer(configured: Plan, now: SegmentPlan, next: SegmentPlan): string[] {
+  const names = changed(now, next, ['peers', 'endpoints', 'mtu']);
+  // Without one, the MTU is that of the underlay at the start.
+  const before = configured.segments.find(({ vni }) => vni === now.vni)?.mtu;
+  if (next.mtu === undefined ? before !== undefined : next.mtu !== now.mtu) names.unshift('mtu');
+  return names.map((name) => `segments[${now.vni}].${name}`);
+}
+
+/** What identifies a TAP: where it is. */
+function keyOf({ name, netns }: TapPlan): string {
+  return `${name} ${netns ?? ''}`;
+}
+
+function nameOf({ name, netns }: TapPlan): { name: string; netns: string | null } {
+  return { name, netns: netns ?? null };
+}
+
+/** Whether two TAPs cannot be attached at the same time. */
+function isSameStation(one: TapPlan, other: TapPlan): boolean {
+  const ip = ({ address }: TapPlan): string | undefined => (address === undefined ? undefined : prefixAddress(address));
+  if (keyOf(one) === keyOf(other)) return true;
+  return (ip(one) !== undefined && ip(one) === ip(other)) || (one.mac !== undefined && one.mac === other.mac);
 }
 
 /** The names of the fields whose values differ. */

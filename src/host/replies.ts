@@ -1,13 +1,21 @@
 /** The results of requests to a running VTEP, which a client checks before use. */
 import { type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { COMMANDS, findProblems, noticeSchema, problemText, type Command, type Notice } from '../schema/index.js';
+import {
+  COMMANDS,
+  findProblems,
+  noticeSchema,
+  problemText,
+  type Command,
+  type Notice,
+  type Reloaded,
+} from '../schema/index.js';
 import { DROPS, type Explanation, type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
 import { type Captured } from './capture.js';
 import { HostError } from './error.js';
 import { type KeyListing } from './gossip-keys.js';
 import { type MemberListing, type NetworkListing } from './overlay-gossip.js';
-import { type AllCounters } from './overlay.js';
+import { type AllCounters } from './overlay-types.js';
 import { type DetachedTap, type SegmentListing, type TapListing } from './parts.js';
 
 /** An entry of a listing, with the network that it is in. */
@@ -47,6 +55,7 @@ export interface Results {
   'add-segment': { vni: number; mtu: number };
   'remove-segment': { vni: number };
   segments: SegmentListing[];
+  reload: Reloaded;
   stop: object;
   version: { version: string };
   openapi: { openapi: string; paths: object };

@@ -24,6 +24,7 @@ import {
   Network,
   PacketEvent,
   Peer,
+  Reloaded,
   Remote,
   Removed,
   RemovedSegment,
@@ -256,6 +257,14 @@ const table: { [C in Command]: Entry<C> } = {
     kind: 'list',
     request: nothing,
     result: SegmentEntry,
+  },
+  reload: {
+    method: 'POST',
+    path: '/v1/reload',
+    summary: 'Read the configuration again, and apply what can change while the VTEP runs',
+    kind: 'value',
+    request: nothing,
+    result: Reloaded,
   },
   members: {
     method: 'GET',

@@ -12,6 +12,8 @@ export const ERRORS = {
   'no-gossip': [409, 'only an agent can answer, and this VTEP is none'],
   'no-keys': [409, 'the agent does not encrypt its gossip'],
   'key-in-use': [409, 'the key encrypts outgoing messages'],
+  'no-configuration': [409, 'the VTEP has no configuration file to read again'],
+  'invalid-configuration': [409, 'the configuration cannot be read again, or is wrong; it stays as it was'],
   'too-large': [413, 'the body of the request is too large'],
   'unsupported-media-type': [415, 'the body is not application/json'],
   'expectation-failed': [417, 'the header Expect is something else than 100-continue'],

@@ -46,6 +46,36 @@ export function planSegment(value: unknown, plan: Plan): SegmentPlan {
   return segmentPlan(segment, plan.local);
 }
 
+/**
+ * Checks that a new configuration goes with what a running VTEP has besides it.
+ * @param beside Segments and TAPs that the configuration does not have.
+ * @throws SchemaError with every problem; paths begin at the configuration.
+ */
+export function requireBeside(next: Plan, beside: { segments: readonly SegmentPlan[]; taps: readonly TapPlan[] }): void {
+  const all: Plan = { ...next, segments: [...next.segments, ...beside.segments], taps: [...next.taps, ...beside.taps] };
+  const config: Config = {
+    local: next.local,
+    workers: next.workers,
+    gossip: { networks: next.gossip?.networks ?? [] },
+    // Endpoints of several owners are no contradiction: one of them holds the address.
+    segments: all.segments.map(({ vni, mtu }) => ({ vni, ...(mtu === undefined ? {} : { mtu }) })),
+    taps: all.taps,
+  };
+  const counts = { segments: next.segments.length, taps: next.taps.length };
+  const isOther = (path: string): boolean => {
+    const [, list, index] = /^(taps|segments)\[(\d+)\]/.exec(path) ?? [];
+    return list !== undefined && Number(index) >= counts[list as 'taps' | 'segments'];
+  };
+  const place = (path: string): string => (isOther(path) ? placeOf(path, all) : path);
+  const problems = contradictions(config).map((problem) => {
+    const { path, related = [], given } = problem;
+    if (!isOther(path)) return { ...problem, related: related.map(place) };
+    const mine = related.find((one) => !isOther(one)) ?? '';
+    return { path: mine, reason: 'does not go with {0}', related: [place(path)], given };
+  });
+  if (problems.length > 0) throw new SchemaError(problems);
+}
+
 function requireForm(config: unknown, at: string): void {
   const problems = findProblems(CONFIG, config);
   if (problems.length > 0) throw new SchemaError(problems.map((one) => ({ ...one, path: within(one.path, at) })));

@@ -42,6 +42,25 @@ interface NoticeConflict {
   refused: NoticeParty;
 }
 
+/** What a reload of the configuration did. */
+export interface Reloaded {
+  /** VNIs. Those that were kept are not in the configuration any more, but the API wants something in them. */
+  segments: { added: number[]; removed: number[]; kept: number[] };
+  /** A TAP that was replaced has other settings. */
+  taps: { attached: ReloadedTap[]; detached: ReloadedTap[]; replaced: ReloadedTap[] };
+  /** Numbers of entries, besides those of segments that were added or removed. */
+  peers: { added: number; removed: number };
+  endpoints: { added: number; removed: number };
+  /** Why entries of the configuration could not be added, one text for each. */
+  refused: string[];
+  /** Fields of the configuration that differ, and stay as they were until a restart: `port`, `segments[4097].mtu`. */
+  restart: string[];
+}
+export interface ReloadedTap {
+  name: string;
+  netns: string | null;
+}
+
 /** The fields of each type of event, besides those that all have. */
 export interface NoticeFields {
   'segment-added': { vni: number; sources: string[] };
@@ -73,6 +92,8 @@ export interface NoticeFields {
   'duplicate-address': { vni: number; ip: string; macs: string[]; place: string };
   'mac-flood': { vni: number; learned: number; refused: number; place: string };
   loop: { vni: number; mac: string; moves: number; places: string[] };
+  /** The configuration was read again. */
+  reloaded: Reloaded;
   /** The last one. `failed`: because of a failure, and not of a signal or a request. */
   stopping: { failed: boolean };
 }

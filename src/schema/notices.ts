@@ -1,6 +1,6 @@
 /** The schemas of the events of a running VTEP. notice-types.ts documents their fields. */
 import { Type, type TSchema } from '@sinclair/typebox';
-import { Conflict, count, port, text, textOrNull, texts, vni } from './results.js';
+import { Conflict, count, port, Reloaded, text, textOrNull, texts, vni } from './results.js';
 import { type NoticeFields, type NoticeType } from './notice-types.js';
 import { type JsonSchema } from './types.js';
 
@@ -43,6 +43,7 @@ const FIELDS: { [T in NoticeType]: { [F in keyof NoticeFields[T]]: TSchema & { s
   'duplicate-address': { vni, ip: text, macs: texts, place: text },
   'mac-flood': { vni, learned: count, refused: count, place: text },
   loop: { vni, mac: text, moves: count, places: texts },
+  reloaded: Reloaded.properties,
   stopping: { failed: Type.Boolean() },
 };
 

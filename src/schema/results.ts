@@ -200,6 +200,17 @@ export const SegmentEntry = Type.Object({
   capacity: count,
   mac: textOrNull,
 });
+const tapNames = Type.Array(Type.Object({ name: text, netns: textOrNull }));
+const entries = Type.Object({ added: count, removed: count });
+/** @internal */
+export const Reloaded = Type.Object({
+  segments: Type.Object({ added: Type.Array(vni), removed: Type.Array(vni), kept: Type.Array(vni) }),
+  taps: Type.Object({ attached: tapNames, detached: tapNames, replaced: tapNames }),
+  peers: entries,
+  endpoints: entries,
+  refused: texts,
+  restart: texts,
+});
 /** @internal */
 export const Version = Type.Object({ version: text });
 /** @internal */

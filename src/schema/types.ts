@@ -201,6 +201,8 @@ export type Request =
   | ({ command: 'add-segment' } & Segment)
   | { command: 'remove-segment'; vni: number }
   | { command: 'segments' }
+  /** Reads the configuration again. */
+  | { command: 'reload' }
   /** For an agent: the gossip's members, and its networks. */
   | { command: 'members' }
   | { command: 'networks' }
@@ -216,10 +218,10 @@ export type GossipRequest = Extract<
   Request,
   { command: 'members' | 'networks' | 'keys' | 'install-key' | 'use-key' | 'remove-key' }
 >;
-/** Requests that change the TAPs or the segments of a running VTEP, or list them. */
+/** Requests that change the TAPs or the segments of a running VTEP, list them, or read the configuration again. */
 export type PartRequest = Extract<
   Request,
-  { command: 'attach' | 'detach' | 'taps' | 'add-segment' | 'remove-segment' | 'segments' }
+  { command: 'attach' | 'detach' | 'taps' | 'add-segment' | 'remove-segment' | 'segments' | 'reload' }
 >;
 /** Requests for listings. */
 export type ListRequest = Extract<Request, { command: 'fdb' | 'neighbors' | 'peers' | 'remotes' }>;

@@ -143,6 +143,12 @@ export class HostState {
     return undefined;
   }
 
+  /** The entries that a source wants, in the order of its wants. Those that it withdraws meanwhile may be missing. */
+  *wantedBy(source: string): Generator<Entry, undefined> {
+    for (const item of this.#wants.find(source)?.wants.keys() ?? []) yield this.#entryOf(item);
+    return undefined;
+  }
+
   *#itemsOf(kind: Entry['kind'], vni: number | undefined): Generator<Item, undefined> {
     if (kind === 'member' || kind === 'router') {
       yield* kind === 'member' ? this.#members.values() : this.#routers.values();

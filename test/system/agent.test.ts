@@ -361,30 +361,32 @@ agents(
     const here = { ip: '10.0.0.50', mac: '02:42:0a:00:00:50' };
     const peers = [h3.address];
     config({ endpoints: [here], peers });
-    await reload(/info: SIGHUP: the configuration was read again, and 2 changes were applied$/m);
+    await reload(/info: the configuration was read again: 1 peer added, 1 endpoint added$/m);
     await lab.knows(h2, [h1.ip, here.ip]);
     const addresses = async (): Promise<string[]> =>
       ((await lab.ask(h1, { command: 'peers' })) as { address: string }[]).map(({ address }) => address).sort();
     assert.equal(await addresses(), [h2.address, h3.address]);
     config({ peers }, { join: ['172.31.9.99'] });
-    await reload(/info: SIGHUP: .*, and 1 change was applied$[^]*warning: SIGHUP: .* only after a restart: gossip$/m);
+    await reload(/info: .* read again: 1 endpoint removed$[^]*warning: .* only after a restart: gossip$/m);
     await lab.knows(h2, [h1.ip]);
 
     // What does not work is logged, and the rest is applied.
     config({ endpoints: [{ ip: h2.ip, mac: '02:42:0a:00:00:51' }] });
-    await reload(/error: SIGHUP: add-endpoint failed: .*10\.0\.0\.2[^]*info: SIGHUP: .*, and 1 change was applied$/m);
+    await reload(
+      /info: .* read again: 1 peer removed$[^]*error: an entry of the configuration was refused: .*10\.0\.0\.2/m,
+    );
     assert.equal(await addresses(), [h2.address]);
     for (const [text, message] of [
       ['{ "local": ', /agent\.json:1:/],
       ['[]', /expected an object/],
     ] as const) {
       writeFileSync(file, text);
-      await reload(new RegExp(`error: SIGHUP: the configuration [^\\n]*${message.source}`));
+      await reload(new RegExp(`error: the configuration [^\\n]*${message.source}`));
     }
     config({ endpoints: [{ ...here, ip: '10.9.0.50' }] });
-    await reload(/error: SIGHUP: the configuration .*10\.0\.0\.0\/24/);
+    await reload(/error: the configuration .*10\.0\.0\.0\/24/);
     rmSync(file);
-    await reload(/error: SIGHUP: the configuration .*cannot be read/);
+    await reload(/error: the configuration .*cannot be read/);
     assert.is(await ping(h2.ns, h1.ip), 3);
     assert.is((await one.stop()).code, 0);
   },
