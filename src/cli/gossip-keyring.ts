@@ -1,5 +1,6 @@
 /** The keys that `vtep gossip` gets in flags and arguments. */
 import { HostError, keyringOf, readKeys } from '../host/index.js';
+import { withFlags } from './flag-names.js';
 import { UsageError, type Parsed } from './flags.js';
 import { argumentWarnings } from './key-warnings.js';
 import { printError } from './streams.js';
@@ -34,5 +35,5 @@ function named<T>(name: string, step: () => T): T {
 
 /** Prints a warning on standard error. */
 export function warn(message: string): void {
-  printError(`vtep gossip: warning: ${message}`);
+  printError(`vtep gossip: warning: ${withFlags(message)}`);
 }

@@ -2,6 +2,7 @@
 import { closest, SchemaError } from '../schema/index.js';
 import { HostError, version } from '../host/index.js';
 import { COMMANDS } from './commands.js';
+import { withFlags } from './flag-names.js';
 import { UsageError } from './flags.js';
 import { withoutSecrets } from './hide-keys.js';
 import { helpText } from './manual.js';
@@ -70,7 +71,7 @@ export async function program(args: string[], remedyFor: (text: string) => strin
     return await main(args);
   } catch (error) {
     const command = args[0] !== undefined && Object.hasOwn(COMMANDS, args[0]) ? ` ${args[0]}` : '';
-    const named = (line: string): string => `vtep${command}: ${withoutSecrets(line, args)}`;
+    const named = (line: string): string => `vtep${command}: ${withoutSecrets(withFlags(line), args)}`;
     if (error instanceof UsageError || error instanceof SchemaError) {
       printError([...error.lines.map(named), ...(command === '' ? [] : [`See vtep${command} --help`])]);
       return 2;

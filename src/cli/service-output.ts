@@ -3,7 +3,18 @@
  * `stopped`); standard error has the log, one line per record. Neither can stop or delay forwarding.
  */
 import { fstatSync } from 'node:fs';
-import { journalPrefix, jsonLine, LEVELS, Logger, Output, rfc3339, textLine, type Level } from '../host/index.js';
+import {
+  journalPrefix,
+  jsonLine,
+  LEVELS,
+  Logger,
+  Output,
+  rfc3339,
+  textLine,
+  type Level,
+  type LogRecord,
+} from '../host/index.js';
+import { withFlags } from './flag-names.js';
 import { UsageError, type Parsed } from './flags.js';
 
 /** Milliseconds to wait for a slow reader at the end. */
@@ -18,7 +29,8 @@ export class ServiceOutput {
   /** @throws UsageError if the level of `--log-level` is unknown. */
   constructor(flags: Parsed) {
     this.#json = flags.on('json') === true;
-    const line = this.#json ? jsonLine : textLine;
+    const format = this.#json ? jsonLine : textLine;
+    const line = (record: LogRecord): string => format({ ...record, message: withFlags(record.message) });
     const journal = inJournal();
     // With this handler, a file that has reached `ulimit -f` causes an error instead of ending the process.
     process.on('SIGXFSZ', () => undefined);
@@ -47,7 +59,7 @@ export class ServiceOutput {
   /** Prints the reason why the program ends. */
   fail(reason: string): void {
     if (this.#json) this.log.error('failed', reason);
-    else this.#err.write(`vtep: ${reason}`);
+    else this.#err.write(`vtep: ${withFlags(reason)}`);
   }
 
   /** Waits briefly for slow readers, then ends the process: unread output would keep it alive. Returns `code`. */

@@ -10,6 +10,7 @@ import {
   type Plan,
   type Problem,
 } from '../schema/index.js';
+import { flagName } from './flag-names.js';
 import { withoutSecrets } from './hide-keys.js';
 import { JsonError, parseJson } from './json.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
@@ -283,32 +284,6 @@ function endpoint(text: string, vnis: readonly unknown[]): { vni: unknown; field
   if (!vnis.includes(network))
     throw new UsageError(`--endpoint: expected one of the VNIs ${listed(vnis)}, got ${network} in "${text}"`);
   return { vni: network, fields: note({ ip, mac, vtep }, `--endpoint ${text}`) };
-}
-
-/** Names of flags that differ from the name of the field. */
-const FLAG_NAMES = new Map(
-  Object.entries({
-    name: 'tap',
-    fd: 'tap-fd',
-    native: 'vni',
-    peers: 'peer',
-    sourcePorts: 'source-ports',
-    peersOnly: 'peers-only',
-    keepTaps: 'keep-taps',
-    busyPoll: 'busy-poll',
-    udpChecksum: 'udp-checksum',
-    zeroChecksum: 'zero-checksum',
-    'gossip.name': 'name',
-    'gossip.networks': 'network',
-    'gossip.keys': 'key',
-  }),
-);
-
-/** The name of the flag for a path of a configuration, without dashes. */
-function flagName(path: string): string {
-  const plain = path.replace(/\[[^\]]*\]/g, '');
-  const field = plain.slice(plain.lastIndexOf('.') + 1);
-  return FLAG_NAMES.get(plain) ?? FLAG_NAMES.get(field) ?? field;
 }
 
 /** The flag that a path of a configuration came from, as typed. */

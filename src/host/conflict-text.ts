@@ -13,7 +13,7 @@ export function conflictText(conflict: OverlayConflict, self: string): string {
   if (kind === 'parameters')
     return (
       `network ${network}: ${value}, as configured ${where}, is refused: ${first} with ${holds}` +
-      (isOurs ? `; correct --network at one of the two` : '')
+      (isOurs ? '; correct `gossip.networks` at one of the two' : '')
     );
   return (
     `network ${network}: ${value} is attached twice, and is refused ${where}: ${first}` +

@@ -24,7 +24,7 @@ export async function chooseEngine({ engine, taps, workers }: Plan): Promise<{ e
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
     const { message } = error;
-    if (engine === 'linux') throw new HostError(`${message}, or use --engine dgram`, { cause: error });
+    if (engine === 'linux') throw new HostError(`${message}, or use \`engine: dgram\``, { cause: error });
     const note = `engine "dgram" moves the frames, many times slower than "linux" would: ${message}`;
     return { engine: createEngine('dgram'), note };
   }

@@ -34,8 +34,8 @@ export async function underlayOf({ bind, advertise, join = [] }: Gossip): Promis
   if (candidates.length === 1) return { local: candidates[0]!, ...tunnel };
   throw new HostError(
     candidates.length === 0
-      ? 'this host has no address that other hosts can reach; give one with --local'
-      : `this host has several addresses (${candidates.slice(0, 12).join(', ')}); give the one that other hosts can reach with --local`,
+      ? 'this host has no address that other hosts can reach; give one as `local`'
+      : `this host has several addresses (${candidates.slice(0, 12).join(', ')}); give the one that other hosts can reach as \`local\``,
   );
 }
 

@@ -113,7 +113,9 @@ export async function openMember(options: MemberOptions, events: MemberEvents): 
       },
       misnamed: (text, address) => warnMisnamed(`a member at ${address} is refused: it has the name`, text),
       conflict: (node, address) =>
-        warn(`two members have the name ${node}, the other one is at ${address}; give each member its own --name`),
+        warn(
+          `two members have the name ${node}, the other one is at ${address}; give each member its own \`gossip.name\``,
+        ),
     },
   );
   if (host.receiveBuffer < RECEIVE_BUFFER)

@@ -79,7 +79,7 @@ export class GossipObserver {
       joined: () => undefined,
       partly: (failures, delay) =>
         events.warn(
-          `some hosts of --join do not answer: ${failures.join('; ')}; trying them again every ${Math.round(delay / 1000)} s`,
+          `some hosts of \`gossip.join\` do not answer: ${failures.join('; ')}; trying them again every ${Math.round(delay / 1000)} s`,
         ),
       failed: (failures, delay) =>
         events.warn(`no member answers yet: ${failures.join('; ')}; trying again in ${Math.round(delay / 1000)} s`),

@@ -218,7 +218,7 @@ function listenError(error: Error, address: string, port: number): HostError {
   const code = codeOf(error);
   if (code === 'EADDRINUSE')
     return new HostError(
-      `${place}: the port is in use, by another agent, serf or Docker ("ss -lntup"); stop it, or choose another port with --bind ADDR:PORT`,
+      `${place}: the port is in use, by another agent, serf or Docker ("ss -lntup"); stop it, or choose another port with \`gossip.bind\``,
       { cause: error },
     );
   if (code === 'EADDRNOTAVAIL') return notLocal(address, [], 'gossip.bind');

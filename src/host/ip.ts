@@ -153,6 +153,6 @@ function notStarted(program: string, cause: Error): IpError {
 
 function notFound(program: string): string {
   return program === 'ip'
-    ? 'the program "ip" is not installed; install iproute2 (apt-get install iproute2), or pass open TAPs with --tap-fd'
+    ? 'the program "ip" is not installed; install iproute2 (apt-get install iproute2), or pass open TAPs as `fd`'
     : `the program "${program}" is not installed; install util-linux, or name the namespace with "ip netns attach"`;
 }

@@ -15,7 +15,7 @@ const RECALL = 60_000;
 
 /** Others may have sent what cannot be read, so that these texts say nothing about them for certain, and give nothing away. */
 const OTHER_KEY =
-  'its keys differ from ours, or it may not be gossip at all; give your agents the same --key, and in a rotation run ' +
+  'its keys differ from ours, or it may not be gossip at all; give your agents the same `gossip.keys`, and in a rotation run ' +
   '"vtep gossip install" with the new key on each of them first';
 const PLAIN = 'it is not encrypted; if it is one of your agents, start it with the key of this cluster';
 
@@ -132,7 +132,7 @@ function readable(failure: string): string {
  */
 export function keyTrouble(reason: string): string | null {
   if (reason.includes(UNREADABLE.otherKey)) return OTHER_KEY;
-  if (reason.includes(UNREADABLE.encrypted)) return 'it encrypts its gossip, and we have no key; give --key';
+  if (reason.includes(UNREADABLE.encrypted)) return 'it encrypts its gossip, and we have no key; give `gossip.keys`';
   if (reason.includes(UNREADABLE.plain)) return PLAIN;
   // The first octet of a datagram: one that is not encrypted begins with the type of its message.
   const [, version] = /encryption version (\d+)/.exec(reason) ?? [];

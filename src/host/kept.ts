@@ -62,7 +62,7 @@ export async function requireOrphan(
     // The kernel counts no files of a TAP with a single queue; but a vtep has one of its own that does not persist.
     if (isOurs || tun.files > 0) throw held(name, netns);
     throw new HostError(
-      `a TAP ${place} exists already, and vtep did not make it; choose another name, remove it, or open it and pass it with --tap-fd`,
+      `a TAP ${place} exists already, and vtep did not make it; choose another name, remove it, or open it and pass it as \`fd\``,
     );
   }
   const limit = performance.now() + LETTING_GO;
@@ -74,12 +74,10 @@ export async function requireOrphan(
   if (files > 0) throw held(name, netns);
   if (!keep)
     throw new HostError(
-      `TAP ${place} was kept when an earlier vtep ended; continue with it (--keep-taps), or remove it (${detachCommand(name, netns)})`,
+      `TAP ${place} was kept when an earlier vtep ended; continue with it (\`keepTaps\`), or remove it first`,
     );
   if (queues > 1 && !tun.multiQueue)
-    throw new HostError(
-      `TAP ${place} has one queue; use one worker, or remove it first (${detachCommand(name, netns)})`,
-    );
+    throw new HostError(`TAP ${place} has one queue; use one worker, or remove it first`);
 }
 
 function held(name: string, netns: string | undefined): HostError {
@@ -91,10 +89,6 @@ function held(name: string, netns: string | undefined): HostError {
   const some = pids.length > 1 ? `one of the processes ${pids.slice(0, 8).join(', ')}` : `process ${pids[0]}`;
   const who = pids.length === 0 ? 'another process' : some;
   return new HostError(`TAP ${inPlace(name, netns)} is in use by ${who}; stop that process, or choose another name`);
-}
-
-function detachCommand(name: string, netns: string | undefined): string {
-  return `"vtep detach ${name}${netns === undefined ? '' : ` --netns ${netns}`}"`;
 }
 
 async function findDevice(name: string, netns: string | undefined): Promise<Device | undefined> {

@@ -238,12 +238,12 @@ export class OverlayGossip {
       onlySelf: () =>
         events.log.warning(
           'join',
-          'every host of --join is this agent itself: it joins no other member, and waits until others join it; name another member, unless this is the first one',
+          'every host of `gossip.join` is this agent itself: it joins no other member, and waits until others join it; name another member, unless this is the first one',
         ),
       partly: (failures, delay) =>
         events.log.warning(
           'join',
-          `some hosts of --join do not answer: ${failures.join('; ')}; trying them again every ${Math.round(delay / 1000)} s`,
+          `some hosts of \`gossip.join\` do not answer: ${failures.join('; ')}; trying them again every ${Math.round(delay / 1000)} s`,
         ),
       failed: (failures, delay) =>
         events.log.warning(
@@ -254,7 +254,7 @@ export class OverlayGossip {
     if (this.plan.join.length === 0)
       events.log.info(
         'join',
-        'there is no host to join (--join): this agent contacts no member, and waits until another agent joins it',
+        'there is no host to join (`gossip.join`): this agent contacts no member, and waits until another agent joins it',
       );
     const patience = new Promise<void>((resolve) => setTimeout(resolve, FIRST_JOIN).unref());
     // After a join, a bulk sync with all members of a network exchanges the tables at once.
@@ -423,7 +423,7 @@ export class OverlayGossip {
     this.#log.warning(
       'no-endpoint',
       `this host has no endpoint in ${absent.length === 1 ? 'network' : 'networks'} ${list}: it takes no part there, ` +
-        'and other hosts send it nothing, until one is added; give the TAP an --address, or an --endpoint with --local',
+        'and other hosts send it nothing, until one is added; give the TAP an address, or add an endpoint of this host',
       { networks: absent.map(({ id }) => id) },
     );
   }

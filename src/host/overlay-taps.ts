@@ -137,7 +137,7 @@ export class OverlayTaps {
         'subnet-overlap',
         `TAP ${inPlace(name, netns)} has subnet ${subnet}, and interface "${device}" in the same namespace has ${other}: ` +
           'the kernel sends packets for addresses of both subnets to one of the two interfaces; ' +
-          `use another subnet, or put the TAP in a namespace without it (--netns)`,
+          `use another subnet, or put the TAP in a namespace without it (\`netns\`)`,
         { tap: name, netns: netns ?? null, subnet, device, other },
       );
   }

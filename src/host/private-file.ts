@@ -158,8 +158,7 @@ export function writePrivate(path: string, text: string, force: boolean): void {
   try {
     const old = lstatSync(path, { throwIfNoEntry: false });
     if (old !== undefined && !old.isFile()) throw new HostError(`${path} is ${kindOf(old)}; choose another file`);
-    if (old !== undefined && !force)
-      throw new HostError(`${path} exists; overwrite it with --force, or choose another file`);
+    if (old !== undefined && !force) throw new HostError(`${path} exists; overwrite it, or choose another file`);
     file = openSync(target, 'wx', PRIVATE);
   } catch (error) {
     throw unwritable(path, error);

@@ -35,8 +35,8 @@ export function watchRefusedSenders(plan: Plan, plane: DataPlane, log: Logger): 
 function reason(plan: Plan, vni: number): string {
   const network = plan.gossip?.networks.find((candidate) => candidate.vni === vni);
   const who = network === undefined ? 'no peer of this segment' : `no member of network ${network.id}`;
-  const remedy = network === undefined ? 'add it with --peer, or ' : '';
-  return `the sender is ${who}; ${remedy}accept every sender with --no-peers-only`;
+  const remedy = network === undefined ? 'add it to `peers`, or ' : '';
+  return `the sender is ${who}; ${remedy}accept every sender with \`peersOnly: false\``;
 }
 
 /** Warns of segments that drop all datagrams, because they have neither peers nor endpoints on other hosts. */
@@ -46,7 +46,7 @@ export function warnOfSilence(plan: Plan, log: Logger): void {
     if (peers.length > 0 || endpoints.some(({ vtep }) => vtep !== undefined)) continue;
     log.warning(
       'no-peers',
-      `segment ${vni} has no peers: datagrams from every VTEP are dropped until one is added; give --peer, or accept every sender with --no-peers-only`,
+      `segment ${vni} has no peers: datagrams from every VTEP are dropped until one is added; give \`peers\`, or accept every sender with \`peersOnly: false\``,
       { vni },
     );
   }

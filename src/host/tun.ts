@@ -274,12 +274,12 @@ function deviceError(cause: unknown): HostError {
   const code = codeOf(cause);
   if (code === 'EACCES' || code === 'EPERM')
     return new HostError(
-      `${DEVICE}: permission denied; run as root or give CAP_NET_ADMIN, or pass an open TAP with --tap-fd`,
+      `${DEVICE}: permission denied; run as root or give CAP_NET_ADMIN, or pass an open TAP as \`fd\``,
       { cause, path: '' },
     );
   if (code === 'ENOENT' || code === 'ENODEV' || code === 'ENXIO')
     return new HostError(
-      `${DEVICE} does not exist; load the module with "modprobe tun" (in a container: --device ${DEVICE}), or pass an open TAP with --tap-fd`,
+      `${DEVICE} does not exist; load the module with "modprobe tun" (in a container: pass the device into it), or pass an open TAP as \`fd\``,
       { cause, path: '' },
     );
   if (code === 'EMFILE' || code === 'ENFILE')
@@ -289,9 +289,9 @@ function deviceError(cause: unknown): HostError {
 
 function refusal(name: string, code: string): string {
   if (code === 'EPERM')
-    return `${DEVICE}: no permission to make TAP "${name}"; run as root or give CAP_NET_ADMIN, or pass an open TAP with --tap-fd`;
+    return `${DEVICE}: no permission to make TAP "${name}"; run as root or give CAP_NET_ADMIN, or pass an open TAP as \`fd\``;
   if (code === 'EBUSY' || code === 'EEXIST')
-    return `a device "${name}" exists already; choose another name, or open it and pass it with --tap-fd`;
+    return `a device "${name}" exists already; choose another name, or open it and pass it as \`fd\``;
   if (code === 'EINVAL') return `the kernel does not accept "${name}" as the name of a TAP; choose another name`;
   return `making TAP "${name}" failed (${code})`;
 }
@@ -317,7 +317,7 @@ async function loadIoctl(): Promise<Ioctls> {
       codeOf(error) === 'ERR_MODULE_NOT_FOUND' || codeOf(error) === 'MODULE_NOT_FOUND'
         ? 'which is not installed; add it with "npm install koffi"'
         : `which does not load (${(error as Error).message})${isResourceError(error) ? '' : '; try "npm install koffi"'}`;
-    throw new HostError(`making a TAP needs koffi, ${why}, or pass an open TAP with --tap-fd`, { cause: error });
+    throw new HostError(`making a TAP needs koffi, ${why}, or pass an open TAP as \`fd\``, { cause: error });
   }
   // The program itself exports libc's symbols, whichever libc it is.
   const library = koffi.load(null);

@@ -51,7 +51,10 @@ export function planSegment(value: unknown, plan: Plan): SegmentPlan {
  * @param beside Segments and TAPs that the configuration does not have.
  * @throws SchemaError with every problem; paths begin at the configuration.
  */
-export function requireBeside(next: Plan, beside: { segments: readonly SegmentPlan[]; taps: readonly TapPlan[] }): void {
+export function requireBeside(
+  next: Plan,
+  beside: { segments: readonly SegmentPlan[]; taps: readonly TapPlan[] },
+): void {
   const all: Plan = { ...next, segments: [...next.segments, ...beside.segments], taps: [...next.taps, ...beside.taps] };
   const config: Config = {
     local: next.local,
