@@ -57,11 +57,11 @@ test('a message with the flags', () => {
     ['some hosts of `gossip.join` do not answer', 'some hosts of --join do not answer'],
     [
       'TAP "eth0" in namespace c1 has one queue; use one worker, or remove it first',
-      /or remove it first \("vtep detach eth0 --netns c1"\)$/,
+      /or remove it \("vtep detach eth0 --netns c1"\)$/,
     ],
     [
       'TAP "t" was kept when an earlier vtep ended; continue with it (`keepTaps`), or remove it first',
-      /\(--keep-taps\), or remove it first \("vtep detach t"\)$/,
+      /\(--keep-taps\), or remove it \("vtep detach t"\)$/,
     ],
     ['a name with `backquotes` and `rm: all`', 'a name with `backquotes` and `rm: all`'],
   ] as const)

@@ -44,9 +44,11 @@ export function withFlags(message: string): string {
       if (value === 'false') return `--no-${flagName(path)}`;
       return `--${flagName(path)}${value === undefined ? '' : ` ${value}`}`;
     })
-    .replace(/(TAP "([^"]+)"(?: in namespace (\S+))? .*or remove it first)$/, (all, text: string, name, netns) =>
-      /^TAP .* (was kept when|has one queue)/.test(text)
-        ? `${text} ("vtep detach ${name}${netns === undefined ? '' : ` --netns ${netns}`}")`
-        : all,
-    );
+    .replace(KEPT, (_, text: string, name: string, netns?: string) => {
+      const place = netns === undefined ? '' : ` --netns ${netns}`;
+      return `${text}remove it ("vtep detach ${name}${place}")`;
+    });
 }
+
+/** A TAP that an earlier process kept is in the way. */
+const KEPT = /(TAP "([^"]+)"(?: in namespace (\S+))? (?:was kept when|has one queue).*, or )remove it first$/;
