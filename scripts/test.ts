@@ -31,7 +31,9 @@ const COVERED = 95;
 const COVERAGE = resolve('coverage');
 
 /** Files that run once per engine: their VTEPs use the one that WEFT_ENGINE names. */
-const OVER_ENGINES = ['demo', 'kernel', 'networks', 'overlay', 'up'].map((name) => join('test', 'system', `${name}.test.ts`));
+const OVER_ENGINES = ['demo', 'kernel', 'networks', 'overlay', 'up'].map((name) =>
+  join('test', 'system', `${name}.test.ts`),
+);
 /** Files that run alone. */
 const ALONE = [
   ...['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale'].map((name) => join('system', name)),
