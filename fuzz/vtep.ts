@@ -29,6 +29,7 @@ const BOUND: readonly [vni: number, mac: string, place: string | null][] = [
   [8, '02:42:0a:00:01:04', REMOTES[1]!],
 ];
 const HERE = '02:42:0a:00:00:03';
+const GATEWAY = '02:42:0a:00:00:01';
 
 function machine(): Vtep {
   const vtep = new Vtep({ local: '192.0.2.1', learnedRemotes: LEARNED_REMOTES });
@@ -45,6 +46,12 @@ function machine(): Vtep {
   vtep.addEndpoint(4097, { ip: 'fd00::9', mac: HERE });
   vtep.addEndpoint(4097, { ip: 'fd00::4', mac: '02:42:0a:00:00:04', vtep: REMOTES[0]! });
   vtep.addEndpoint(8, { ip: 'fd00::4', mac: '02:42:0a:00:01:04', vtep: REMOTES[1]! });
+  const subnets = [
+    { vni: 4097, prefix: '10.0.0.0/24', gateway: '10.0.0.1' },
+    { vni: 8, prefix: '10.0.1.0/24', gateway: '10.0.1.1' },
+    { vni: 8, prefix: 'fd00:1::/64', gateway: 'fd00:1::1' },
+  ];
+  vtep.addRouter({ id: 'network', mac: GATEWAY, subnets });
   return vtep;
 }
 
@@ -68,6 +75,7 @@ export function fuzz(data: Uint8Array): void {
       if (entry !== null || place !== 'b')
         equal(entry?.vtep ?? entry?.port, place, `the place of ${mac}, which is bound`);
     }
+    for (const vni of vtep.vnis()) equal(vtep.fdbEntry(vni, GATEWAY, now), null, 'the place of the gateway');
     equal(vtep.fdbEntry(4097, HERE, now)?.vtep ?? null, null, `the VTEP of ${HERE}, an endpoint of this host`);
     for (const vni of vtep.vnis()) {
       const size = vtep.fdb(vni, now).length;
