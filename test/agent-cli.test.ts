@@ -64,6 +64,30 @@ test('a network is a segment, and the only one is the TAP’s', async () => {
   assert.equal(two.gossip!.networks[1], { id: 'n:2:k', vni: 7, subnet: '10.1.0.0/16' });
 });
 
+test('--network with the same id adds a subnet, each with a gateway', async () => {
+  const of = async (...texts: string[]): Promise<unknown> =>
+    (await planOf('--local', '127.0.0.1', ...texts.flatMap((text) => ['--network', text]))).gossip!.networks;
+  const [plain, routed] = (await of('n:7:10.1.0.0/16', 'prod:8:10.2.0.0/24', 'prod:9:10.3.0.0/24:10.3.0.9')) as [
+    object,
+    { mac: string },
+  ];
+  assert.equal(plain, { id: 'n', vni: 7, subnet: '10.1.0.0/16' });
+  assert.match(routed.mac, /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/);
+  assert.equal(routed, {
+    id: 'prod',
+    mac: routed.mac,
+    subnets: [
+      { prefix: '10.2.0.0/24', gateway: '10.2.0.1', vni: 8 },
+      { prefix: '10.3.0.0/24', gateway: '10.3.0.9', vni: 9 },
+    ],
+  });
+  const [one] = (await of('a:b:7:10.1.0.0/16:10.1.0.1')) as [{ id: string; subnets: object[] }];
+  assert.is(one.id, 'a:b');
+  assert.equal(one.subnets, [{ prefix: '10.1.0.0/16', gateway: '10.1.0.1', vni: 7 }]);
+  const refused = await of('n:7:10.1.0.0/16', 'n:7:10.2.0.0/16').catch((error: Error) => error.message);
+  assert.match(String(refused), /^--network n:7:10\.2\.0\.0\/16 \(VNI\): 7 is given twice/m);
+});
+
 test('the VTEP’s address: advertised, else bound, else the source address of the route to --join', async () => {
   const of = async (...args: string[]): Promise<unknown> => {
     const { local, gossip } = await planOf(...NET, ...args);
@@ -125,7 +149,7 @@ test('errors name the flag', async () => {
     [['--local', '127.0.0.1'], /^missing: --network ID:VNI:SUBNET/],
     [
       ['--network', 'net1:4097'],
-      /^--network: expected ID:VNI:SUBNET such as net1:4097:10\.0\.0\.0\/24, got "net1:4097"$/,
+      /^--network: expected ID:VNI:SUBNET\[:GATEWAY\] such as net1:4097:10\.0\.0\.0\/24, got "net1:4097"$/,
     ],
     [
       ['--network', 'net1:99999999:10.0.0.0/24', '--bind', '127.0.0.1'],
@@ -137,7 +161,7 @@ test('errors name the flag', async () => {
     ],
     [
       [...NET, '--network', 'net1:2:10.0.0.0/8', '--bind', '127.0.0.1'],
-      /^--network net1:2:10\.0\.0\.0\/8 \(ID\): net1 is given twice \(before as --network net1:4097:10\.0\.0\.0\/24 \(ID\)\)$/,
+      /^--network net1:2:10\.0\.0\.0\/8 \(prefix\): 10\.0\.0\.0\/8 shares addresses with 10\.0\.0\.0\/24 \(--network net1:4097:10\.0\.0\.0\/24 \(prefix\)\)$/,
     ],
     [[...NET, '--bind', '1.2.3'], /^--bind: expected an address, with or without a port.*, got "1\.2\.3"$/],
     [[...NET, '--bind', '127.0.0.1:70000'], /^--bind: expected an address/],

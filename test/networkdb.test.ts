@@ -749,6 +749,67 @@ test('own entries: invalid operations throw', () => {
   assert.equal(machine.networks(), []);
 });
 
+test('a network in parts: each takes the records of its subnet, and the last one with an endpoint leaves', () => {
+  const bench = Bench.joined({}, ['b', 'c']);
+  const { machine } = bench;
+  machine.leaveNetwork(NET, bench.now);
+  const vtep = new Vtep({ local: '192.0.2.1' });
+  const attachment = new db.Attachment(machine, NET);
+  const foreign: string[] = [];
+  const part = (vni: number, net: string): InstanceType<typeof OverlayPeers> => {
+    vtep.addSegment({ vni });
+    const accepts = ({ ip }: { ip: string }): boolean => {
+      if (!ip.startsWith('10.')) foreign.push(ip);
+      return ip.startsWith(net) && !ip.endsWith('.1');
+    };
+    const options = {
+      network: NET,
+      vni,
+      local: '192.0.2.1',
+      time: () => 7,
+      part: { subnet: `${net}0/24`, attachment, accepts },
+    };
+    return new OverlayPeers(options, machine, vtep);
+  };
+  const [near, far] = [part(4097, '10.0.0.'), part(4098, '10.0.1.')];
+  const record = (key: string, time: number, ip: string): void => {
+    const endpointMac = `02:42:0a:00:00:${time}`;
+    const value = db.peerRecord.encode({ endpointIp: `${ip}/24`, endpointMac, tunnelIp: '192.0.2.2' });
+    bench.table(db.CREATE, time, 'b', key, '', { table: db.OVERLAY_PEER_TABLE, value });
+  };
+  const mine = (): string[] =>
+    machine.entries(NET, db.OVERLAY_PEER_TABLE).flatMap(({ key, owner }) => (owner === 'a' ? [key] : []));
+  near.addLocal({ id: 'n', ip: '10.0.0.9/24', mac: '02:42:0a:00:00:09' }, bench.now);
+  bench.pass(1000);
+  record('e1', 21, '10.0.0.4');
+  record('e2', 22, '10.0.1.4');
+  record('gateway', 23, '10.0.1.1');
+  record('other', 24, '172.16.0.4');
+  const known = (vni: number): string[] => vtep.neighbors(vni).map(({ ip }) => ip);
+  assert.equal([known(4097), known(4098)], [['10.0.0.4'], ['10.0.1.4']], 'also where this host has no endpoint');
+  assert.equal(
+    [...vtep.peers(4098)].map(({ address }) => address),
+    ['192.0.2.2'],
+  );
+  assert.ok(foreign.includes('172.16.0.4'));
+  far.addLocal({ id: 'f', ip: '10.0.1.9/24', mac: '02:42:0a:00:01:09' }, bench.now);
+  bench.pass(1000);
+  assert.equal(mine(), ['n', 'f']);
+  near.removeLocal('n', bench.now);
+  assert.equal(mine(), ['f']);
+  assert.equal(known(4097), ['10.0.0.4'], 'the router of this host needs it');
+  assert.equal(machine.networks().length, 1);
+  // The record of an endpoint that moves to the other subnet.
+  bench.table(db.UPDATE, 30, 'b', 'e1', '', {
+    table: db.OVERLAY_PEER_TABLE,
+    value: db.peerRecord.encode({ endpointIp: '10.0.1.5/24', endpointMac: '02:42:0a:00:00:21', tunnelIp: '192.0.2.2' }),
+  });
+  assert.equal([known(4097), known(4098)], [[], ['10.0.1.4', '10.0.1.5']]);
+  far.removeLocal('f', bench.now);
+  assert.equal(machine.networks(), []);
+  assert.equal([known(4097), known(4098)], [[], []]);
+});
+
 test('records become endpoints and peers of a VTEP, and endpoints of this host records', () => {
   const bench = Bench.joined({}, ['b', 'c']);
   const { machine } = bench;

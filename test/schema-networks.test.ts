@@ -126,6 +126,30 @@ test('a network of the gossip with one subnet has no router', () => {
   assert.equal(routersOf(plan(config)), []);
 });
 
+test('a network of the gossip with several subnets has a router, with the same defaults', () => {
+  const gossip = { networks: [{ id: 'prod-net', subnets: two }] };
+  const made = plan({ ...base, networks: [], gossip });
+  assert.equal(made.gossip!.networks[0]!.mac, plan(base).networks[0]!.mac);
+  assert.equal(made.gossip!.networks[0]!.subnets, plan(base).networks[0]!.subnets);
+  assert.equal(routesOf(made, 4097, '10.1.1.2'), [{ to: '11.1.1.0/24', via: '10.1.1.1' }]);
+  const of = (network: object): string[] =>
+    complaints({ ...base, networks: [], taps: [], gossip: { networks: [{ id: 'n', ...network }] } });
+  assert.equal(of({ vni: 7, subnet: '10.0.0.0/24', subnets: two }), [
+    'gossip.networks[0].vni: does not go with gossip.networks[0].subnets',
+    'gossip.networks[0].subnet: does not go with gossip.networks[0].subnets',
+  ]);
+  assert.equal(of({}), [
+    'gossip.networks[0].vni: expected a VNI, or a list of subnets, got nothing',
+    'gossip.networks[0].subnet: expected an IPv4 subnet such as 10.0.0.0/24, or a list of subnets, got nothing',
+  ]);
+  assert.equal(of({ subnets: [{ prefix: 'fd00::/64', vni: 7 }] }), [
+    'gossip.networks[0].subnets[0].prefix: expected an IPv4 subnet, because the gossip announces no others, got "fd00::/64"',
+  ]);
+  assert.equal(of({ vni: 7, subnet: '10.0.0.0/24', mac: MAC }), [
+    'gossip.networks[0].mac: is the address of gateways, which networks with subnets have',
+  ]);
+});
+
 const cases: [what: string, network: object, messages: string[]][] = [
   ['no subnet', { name: 'n', subnets: [] }, ['networks[0].subnets: expected a list of one subnet or more, got []']],
   [

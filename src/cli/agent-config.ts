@@ -30,9 +30,9 @@ export const GOSSIP: readonly Flag[] = [
   { name: 'name', value: 'NODE', text: 'this member’s name (default: the advertised address)' },
   {
     name: 'network',
-    value: 'ID:VNI:SUBNET',
+    value: 'ID:VNI:SUBNET[:GATEWAY]',
     many: true,
-    text: 'an overlay network; the values must be the same on every agent',
+    text: 'an overlay network, or one of several subnets of one; the values must be the same on every agent',
   },
 ];
 
@@ -52,7 +52,7 @@ export async function readAgentPlan(flags: Parsed): Promise<Plan> {
     const merged = { segments: [], taps: [], ...file, ...commonFields(flags), gossip: { ...own, ...gossip } };
     return checked(await withLocal(merged), inFile(path, flags));
   }
-  const networks = (gossip['networks'] ?? []) as { vni: unknown }[];
+  const networks = segmentsOf((gossip['networks'] ?? []) as object[]);
   if (networks.length === 0)
     throw new UsageError('missing: --network ID:VNI:SUBNET such as net1:4097:10.0.0.0/24 (or --config FILE)');
   requireTap(flags, networks.length);
@@ -80,15 +80,51 @@ function gossipFields(flags: Parsed): Record<string, unknown> {
     advertise: flags.value('advertise'),
     join: list('join'),
     keys: flags.given.has('key') ? flags.values('key') : undefined,
-    networks: flags.given.has('network') ? flags.values('network').map(network) : undefined,
+    networks: flags.given.has('network') ? networksOf(flags.values('network')) : undefined,
   });
 }
 
-function network(text: string): object {
+/** A subnet of a network, as `--network` describes it. */
+interface NetworkFlag {
+  id: string;
+  text: string;
+  /** Fields of the configuration. */
+  vni: unknown;
+  subnet: string;
+  gateway?: string;
+}
+
+/**
+ * The networks of `--network`. A network that is given several times, or with a gateway, has a router between its subnets.
+ */
+function networksOf(texts: readonly string[]): object[] {
+  const flags = texts.map(networkFlag);
+  return [...new Set(flags.map(({ id }) => id))].map((id) => {
+    const own = flags.filter((flag) => flag.id === id);
+    const [{ vni, subnet, gateway, text }] = own as [NetworkFlag];
+    if (own.length === 1 && gateway === undefined) return note({ id, vni, subnet }, text);
+    const subnets = own.map((one) =>
+      note(defined({ prefix: one.subnet, gateway: one.gateway, vni: one.vni }), one.text),
+    );
+    return note({ id, subnets }, text);
+  });
+}
+
+function networkFlag(text: string): NetworkFlag {
   const match = /^(.+):([^:]+):([^:]+)$/.exec(text);
+  const routed = /^(.+):([^:]+):([^:/]+\/[^:/]+):([^:/]+)$/.exec(text);
   if (match === null)
-    throw new UsageError(`--network: expected ID:VNI:SUBNET such as net1:4097:10.0.0.0/24, got "${text}"`);
-  return note({ id: match[1]!, vni: toInteger(match[2]!), subnet: match[3]! }, `--network ${text}`);
+    throw new UsageError(`--network: expected ID:VNI:SUBNET[:GATEWAY] such as net1:4097:10.0.0.0/24, got "${text}"`);
+  const [, id, vni, subnet, gateway] = routed ?? match;
+  const fields = { id: id!, vni: toInteger(vni!), subnet: subnet!, text: `--network ${text}` };
+  return gateway === undefined ? fields : { ...fields, gateway };
+}
+
+/** The parts of networks that are segments. */
+function segmentsOf(networks: readonly object[]): { vni: unknown }[] {
+  return networks.flatMap((one) =>
+    'subnets' in one ? (one.subnets as { vni: unknown }[]) : [one as { vni: unknown }],
+  );
 }
 
 /** Sets `local` if the fields that determine it are valid; the schema reports invalid fields. */

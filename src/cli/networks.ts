@@ -4,11 +4,12 @@ import { rowsOf, tableLines } from './table.js';
 /** Formats the networks of an agent, and the conflicts in them, as lines. */
 export function* networksTables(list: readonly NetworkListing[]): Generator<string> {
   yield* tableLines(
-    ['NETWORK', 'VNI', 'SUBNET', 'STATE', 'ENDPOINTS HERE', 'REFUSED', 'ELSEWHERE', 'CONFLICTS', 'MEMBERS'],
-    rowsOf(list, ({ network, vni, subnet, attached, inSync, local, refused, remote, conflicts, members }) => [
+    ['NETWORK', 'VNI', 'SUBNET', 'GATEWAY', 'STATE', 'ENDPOINTS HERE', 'REFUSED', 'ELSEWHERE', 'CONFLICTS', 'MEMBERS'],
+    rowsOf(list, ({ network, vni, subnet, gateway, attached, inSync, local, refused, remote, conflicts, members }) => [
       network,
       vni,
       subnet,
+      gateway ?? '-',
       attached ? (inSync ? 'in sync' : 'joining') : 'no endpoint here',
       local,
       refused,

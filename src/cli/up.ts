@@ -235,7 +235,9 @@ function gossipSummary({ name, bind, advertise, tunnel, keys, networks }: Gossip
   ];
   return [
     `gossip ${place(bind)} as ${name}: ${habits.join(', ')}`,
-    ...networks.map(({ id, vni, subnet }) => `network ${id}: segment ${vni}, ${subnet}`),
+    ...networks.flatMap(({ id, vni, subnet }) =>
+      vni === undefined ? [] : [`network ${id}: segment ${vni}, ${subnet}`],
+    ),
   ];
 }
 

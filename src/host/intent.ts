@@ -1,7 +1,7 @@
 /** What a running VTEP has to do, according to all who want something of it, and the data plane that does it. */
 import { type OverlaySink } from '../gossip/networkdb/index.js';
 import { type Change, type Rejection } from '../model/index.js';
-import { routersOf, type ListRequest, type Plan, type SegmentPlan } from '../schema/index.js';
+import { networkVnis, routersOf, type ListRequest, type Plan, type SegmentPlan } from '../schema/index.js';
 import { HostState, type Entry, type Rival, type Wanted } from '../state/index.js';
 import { type NeighborListing } from '../vtep/index.js';
 import { ChangeNotices } from './change-notices.js';
@@ -39,6 +39,8 @@ const BATCH = 1024;
 /** Holds the host state of a VTEP and keeps its data plane up to date. */
 export class Intent {
   readonly #plan: Plan;
+  /** The segments of the gossip's networks. */
+  readonly #gossiped: ReadonlySet<number>;
   readonly #state = new HostState();
   readonly #apply: Apply;
   readonly #notices: ChangeNotices;
@@ -53,6 +55,7 @@ export class Intent {
    */
   constructor(plan: Plan, apply: Apply, notices = new Notices()) {
     this.#plan = plan;
+    this.#gossiped = new Set(plan.gossip === undefined ? [] : networkVnis({ gossip: plan.gossip }));
     this.#apply = apply;
     this.#notices = new ChangeNotices(this.#state, notices);
     for (const segment of plan.segments) this.#wantSegment(segment, 'configuration');
@@ -298,10 +301,7 @@ export class Intent {
    * announcement. Otherwise a configuration has no time, so that all hosts with the same one agree.
    */
   #since(source: Source, entry: Entry): number {
-    const isAnnounced =
-      entry.kind === 'endpoint' &&
-      entry.endpoint.vtep === undefined &&
-      this.#plan.gossip?.networks.some(({ vni }) => vni === entry.vni) === true;
+    const isAnnounced = entry.kind === 'endpoint' && entry.endpoint.vtep === undefined && this.#gossiped.has(entry.vni);
     if (isAnnounced) return this.#state.wanted(entry)?.since ?? Infinity;
     return source === 'configuration' ? 0 : Date.now();
   }

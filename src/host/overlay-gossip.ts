@@ -7,7 +7,6 @@ import { performance } from 'node:perf_hooks';
 import { isIpv6Text } from '../address/index.js';
 import { isLive, type CountName, type Keyring, type Member } from '../gossip/memberlist/index.js';
 import {
-  OverlayPeers,
   type CountName as TableCountName,
   type LocalEndpoint,
   type NetworkDb,
@@ -19,7 +18,6 @@ import {
   prefixAddress,
   SchemaError,
   type Endpoint,
-  type GossipNetwork,
   type GossipPlan,
   type GossipRequest,
   type Plan,
@@ -28,6 +26,7 @@ import {
 import { conflictOverText, conflictText } from './conflict-text.js';
 import { RequestError } from './error.js';
 import { FailedMembers } from './failed-members.js';
+import { gossipParts, type GossipPart } from './gossip-parts.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
@@ -63,11 +62,13 @@ export interface MemberListing {
   self: boolean;
 }
 
-/** A network as listings show it. */
+/** A network as listings show it, or one of its subnets: each has an entry of its own. */
 export interface NetworkListing {
   network: string;
   vni: number;
   subnet: string;
+  /** The router's address in the subnet; null if the network has no router. */
+  gateway: string | null;
   /** Whether this host has an endpoint there, and so is a member of the network. */
   attached: boolean;
   /** Whether this host has the tables of the other members. */
@@ -110,13 +111,6 @@ export interface GossipEvents {
   report?(event: GossipEvent): void;
 }
 
-/** A network, and the state machine that connects its tables to the VTEP. */
-interface Network extends GossipNetwork {
-  readonly peers: OverlayPeers;
-  /** Endpoints of this host, by table id. */
-  readonly local: Map<string, Endpoint>;
-}
-
 export class OverlayGossip {
   readonly plan: GossipPlan;
   readonly #vtep: string;
@@ -124,7 +118,8 @@ export class OverlayGossip {
   readonly #db: NetworkDb;
   readonly #keyring: Keyring | undefined;
   readonly #intent: Intent;
-  readonly #networks: Network[];
+  /** One for each subnet of each network. */
+  readonly #networks: GossipPart[];
   readonly #joining: Joining;
   readonly #log: Logger;
   /** Whether endpoints are announced: only after the first attempt to join. */
@@ -196,22 +191,11 @@ export class OverlayGossip {
     this.#log = events.log;
     this.#intent = intent;
     const sink = intent.gossip((reason) => warn(`an announcement was rejected: ${reason}`));
-    this.#networks = this.plan.networks.map((network) => ({
-      ...network,
-      peers: new OverlayPeers(
-        {
-          network: network.id,
-          vni: network.vni,
-          local: this.plan.tunnel,
-          time: Date.now,
-          conflict: (conflict, over) => this.#reportConflict(conflict, over),
-          announced: ({ ip, mac }, since) => intent.announced(network.vni, { ip: prefixAddress(ip), mac }, since),
-        },
-        db,
-        sink,
-      ),
-      local: new Map<string, Endpoint>(),
-    }));
+    this.#networks = gossipParts(this.plan, db, sink, {
+      conflict: (conflict, over) => this.#reportConflict(conflict, over),
+      announced: (vni, { ip, mac }, since) => intent.announced(vni, { ip: prefixAddress(ip), mac }, since),
+      refused: (reason, fields) => events.log.warning('endpoint-refused', reason, fields),
+    });
     for (const { vni, endpoints } of plan.segments)
       for (const endpoint of endpoints) if (endpoint.vtep === undefined) this.#keep(vni, endpoint);
     this.#warnOfAbsence();
@@ -352,11 +336,12 @@ export class OverlayGossip {
   /** Like `networks`, one entry at a time: hundreds of networks have tens of thousands of members in total. */
   *networkEntries(): Generator<NetworkListing> {
     const attached = new Map(this.#db.networks().map(({ network, inSync }) => [network, inSync]));
-    for (const { id, vni, subnet, peers, local } of this.#networks)
+    for (const { id, vni, subnet, gateway = null, peers, local } of this.#networks)
       yield {
         network: id,
         vni,
         subnet,
+        gateway,
         attached: attached.has(id),
         inSync: attached.get(id) ?? false,
         local: local.size,
@@ -417,14 +402,15 @@ export class OverlayGossip {
 
   /** Logs a warning for networks that this host does not join because it has no endpoint there. */
   #warnOfAbsence(): void {
-    const absent = this.#networks.filter(({ local }) => local.size === 0);
+    const present = new Set(this.#networks.flatMap(({ id, local }) => (local.size > 0 ? [id] : [])));
+    const absent = [...new Set(this.#networks.map(({ id }) => id))].filter((id) => !present.has(id));
     if (absent.length === 0) return;
-    const list = absent.map(({ id }) => id).join(', ');
+    const list = absent.join(', ');
     this.#log.warning(
       'no-endpoint',
       `this host has no endpoint in ${absent.length === 1 ? 'network' : 'networks'} ${list}: it takes no part there, ` +
         'and other hosts send it nothing, until one is added; give the TAP an address, or add an endpoint of this host',
-      { networks: absent.map(({ id }) => id) },
+      { networks: absent },
     );
   }
 
@@ -441,7 +427,7 @@ export class OverlayGossip {
   }
 
   /** Announces endpoints for a few milliseconds, then continues after other work of the event loop. */
-  #announceSome(queue: Iterator<{ network: Network; local: [string, Endpoint] }>): void {
+  #announceSome(queue: Iterator<{ network: GossipPart; local: [string, Endpoint] }>): void {
     const end = performance.now() + ANNOUNCE_SLICE;
     while (!this.#closed && performance.now() < end) {
       const { done, value } = queue.next();
@@ -453,11 +439,11 @@ export class OverlayGossip {
     if (!this.#closed) setImmediate(() => this.#announceSome(queue));
   }
 
-  #announce(network: Network, endpoint: Endpoint): void {
+  #announce(network: GossipPart, endpoint: Endpoint): void {
     this.#host.act((_, now) => network.peers.addLocal(this.#localEndpoint(network, endpoint), now));
   }
 
-  #localEndpoint({ id, subnet }: Network, endpoint: Endpoint): LocalEndpoint {
+  #localEndpoint({ id, subnet }: GossipPart, endpoint: Endpoint): LocalEndpoint {
     const { ip, mac } = endpoint;
     const own = { id: this.#idOf(id, endpoint), mac };
     if (isIpv6Text(ip)) return { ...own, ip: `${ip}/128`, subnet };

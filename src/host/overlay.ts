@@ -2,6 +2,7 @@
 import {
   errorField,
   listed,
+  networkOf,
   planSegment,
   planTap,
   SchemaError,
@@ -298,7 +299,7 @@ export class Overlay {
   removeSegment(vni: number): Promise<void> {
     return this.#turns.run(async () => {
       this.#requireRunning();
-      const { segments, taps, gossip } = this.plan;
+      const { segments, taps } = this.plan;
       const refuse = (message: string, code: 'conflict' | 'not-found' = 'conflict'): never => {
         throw new RequestError(code, message, { path: 'vni' });
       };
@@ -307,8 +308,11 @@ export class Overlay {
           `there is no segment ${vni}; there are ${listed(segments.map((segment) => segment.vni)) || 'none'}`,
           'not-found',
         );
-      const network = gossip?.networks.find((candidate) => candidate.vni === vni);
-      if (network !== undefined) refuse(`segment ${vni} belongs to network ${network.id} of the gossip`);
+      const network = networkOf(this.plan, vni);
+      if (network !== undefined)
+        refuse(
+          `segment ${vni} belongs to network ${network.id}${network.path.startsWith('gossip') ? ' of the gossip' : ''}`,
+        );
       const user = taps.find((tap) => vnisOf(segmentsOf(tap)).includes(vni));
       if (user !== undefined)
         refuse(`segment ${vni} is in use by TAP ${inPlace(user.name, user.netns)}; detach that TAP first`);

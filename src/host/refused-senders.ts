@@ -1,5 +1,5 @@
 /** Logs the senders of datagrams that are dropped because the sender is not a peer. */
-import { type Plan } from '../schema/index.js';
+import { networkOf, type Plan } from '../schema/index.js';
 import { type DataPlane } from './data-plane.js';
 import { HostError } from './error.js';
 import { type Logger } from './log.js';
@@ -33,7 +33,7 @@ export function watchRefusedSenders(plan: Plan, plane: DataPlane, log: Logger): 
 }
 
 function reason(plan: Plan, vni: number): string {
-  const network = plan.gossip?.networks.find((candidate) => candidate.vni === vni);
+  const network = plan.gossip === undefined ? undefined : networkOf({ gossip: plan.gossip }, vni);
   const who = network === undefined ? 'no peer of this segment' : `no member of network ${network.id}`;
   const remedy = network === undefined ? 'add it to `peers`, or ' : '';
   return `the sender is ${who}; ${remedy}accept every sender with \`peersOnly: false\``;

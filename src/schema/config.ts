@@ -105,8 +105,10 @@ const Gossip = Type.Object(
         Type.Object(
           {
             id: NetworkId,
-            vni: Vni,
-            subnet: Subnet,
+            vni: Type.Optional(Vni),
+            subnet: Type.Optional(Subnet),
+            mac: Type.Optional(Mac),
+            subnets: Type.Optional(subnets),
           },
           strict,
         ),

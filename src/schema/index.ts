@@ -19,6 +19,7 @@ export {
 } from './plan.js';
 export { planSegment, planTap, requireBeside } from './live.js';
 export {
+  networkOf,
   networksOf,
   networkVnis,
   routersOf,

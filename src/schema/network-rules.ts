@@ -8,6 +8,29 @@ import { type Segment } from './types.js';
 
 /** Checks the networks by themselves. */
 export function checkNetworks(config: WithNetworks, findings: Findings): void {
+  config.gossip?.networks?.forEach((network, i) => {
+    const path = `gossip.networks[${i}]`;
+    const { vni, subnet, mac, subnets } = network;
+    if (subnets !== undefined) {
+      if (vni !== undefined) findings.reportReason(`${path}.vni`, 'does not go with {0}', vni, `${path}.subnets`);
+      if (subnet !== undefined)
+        findings.reportReason(`${path}.subnet`, 'does not go with {0}', subnet, `${path}.subnets`);
+      subnets.forEach(({ prefix }, k) => {
+        if (familyOf(prefix) === 6)
+          findings.report(
+            `${path}.subnets[${k}].prefix`,
+            'an IPv4 subnet, because the gossip announces no others',
+            prefix,
+          );
+      });
+      return;
+    }
+    if (vni === undefined) findings.report(`${path}.vni`, 'a VNI, or a list of subnets', undefined);
+    if (subnet === undefined)
+      findings.report(`${path}.subnet`, 'an IPv4 subnet such as 10.0.0.0/24, or a list of subnets', undefined);
+    if (mac !== undefined)
+      findings.reportReason(`${path}.mac`, 'is the address of gateways, which networks with subnets have', mac);
+  });
   const names = new Map<string, string>();
   const vnis = new Map<number, { network: AnyNetwork; subnets: AnySubnet[] }>();
   for (const network of networksOf(config)) {

@@ -39,10 +39,12 @@ export interface NetworkPlan extends Network {
 export function networksOf({ networks = [], gossip }: WithNetworks): AnyNetwork[] {
   return [
     ...networks.map(({ name, mac, subnets }, i) => routed(name, mac, subnets, `networks[${i}]`)),
-    ...(gossip?.networks ?? []).map(({ id, subnet, vni }, i): AnyNetwork => {
+    ...(gossip?.networks ?? []).map(({ id, mac, subnets, subnet, vni }, i): AnyNetwork => {
       const path = `gossip.networks[${i}]`;
+      if (subnets !== undefined) return routed(id, mac, subnets, path);
       const paths = { prefix: `${path}.subnet`, gateway: path, vni: `${path}.vni` };
-      return { id, subnets: [{ prefix: subnet, vni, paths }], path };
+      const one = subnet === undefined || vni === undefined ? [] : [{ prefix: subnet, vni, paths }];
+      return { id, subnets: one, path };
     }),
   ];
 }
@@ -70,6 +72,13 @@ export function networkPlan(network: Network): NetworkPlan {
   return { name: id, mac: mac!, subnets: subnets.map(plain) };
 }
 
+/** A network of the gossip with its defaults. */
+export function gossipNetworkPlan(network: GossipNetwork): GossipNetwork {
+  if (network.subnets === undefined) return network;
+  const { id, mac, subnets } = routed(network.id, network.mac, network.subnets, '');
+  return { id, mac: mac!, subnets: subnets.map(plain) };
+}
+
 function plain({ prefix, gateway, vni }: AnySubnet): Required<NetworkSubnet> {
   return { prefix, gateway: gateway!, vni };
 }
@@ -79,6 +88,11 @@ export function routersOf(config: WithNetworks): NetworkRouter[] {
   return networksOf(config).flatMap(({ id, mac, subnets }) =>
     mac === undefined ? [] : [{ id, mac, subnets: subnets.map((subnet): RoutedSubnet => plain(subnet)) }],
   );
+}
+
+/** The network that a segment belongs to. */
+export function networkOf(config: WithNetworks, vni: number): AnyNetwork | undefined {
+  return networksOf(config).find(({ subnets }) => subnets.some((subnet) => subnet.vni === vni));
 }
 
 /** The VNIs of all networks, each once. */

@@ -2,7 +2,7 @@
 import { deriveMac, deriveMacFromText, macToText } from '../address/index.js';
 import { PORT } from '../vxlan/index.js';
 import { CONFIG } from './config.js';
-import { networkPlan, networkVnis, type NetworkPlan } from './networks.js';
+import { gossipNetworkPlan, networkPlan, networkVnis, type NetworkPlan } from './networks.js';
 import { findProblems, SchemaError } from './problem.js';
 import { contradictions, linuxOnly } from './rules.js';
 import { canonicalIp, isUnicast, parseHostPort, prefixAddress } from './addresses.js';
@@ -191,7 +191,7 @@ function gossipPlan(gossip: Gossip, local: string): GossipPlan {
     tunnel: gossip.tunnel === undefined ? local : canonicalIp(gossip.tunnel),
     join: (gossip.join ?? []).map((host) => parseHostPort(host)!),
     keys: gossip.keys ?? [],
-    networks: gossip.networks ?? [],
+    networks: (gossip.networks ?? []).map(gossipNetworkPlan),
   };
 }
 

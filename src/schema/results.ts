@@ -121,6 +121,7 @@ export const Network = Type.Object({
   network: text,
   vni,
   subnet: text,
+  gateway: Type.Optional(textOrNull),
   attached: flag,
   inSync: flag,
   local: count,

@@ -87,13 +87,17 @@ export interface Network {
   subnets: NetworkSubnet[];
 }
 
-/** An overlay network in the gossip's tables. */
+/** An overlay network in the gossip's tables: either one subnet without a router, or `subnets`. */
 export interface GossipNetwork {
   /** Its ID in the tables, the same on every agent. Docker's IDs have 25 characters. */
   id: string;
-  vni: number;
+  vni?: number;
   /** `10.0.0.0/24`: endpoints with an IPv4 address are announced with this prefix length. */
-  subnet: string;
+  subnet?: string;
+  /** With `subnets`: the MAC address of all its gateways, the same on every host. Default: derived from the ID. */
+  mac?: string;
+  /** IPv4 subnets, and the router between them. */
+  subnets?: NetworkSubnet[];
 }
 
 /** Configuration of the gossip by which VTEPs exchange their endpoints. */

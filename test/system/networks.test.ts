@@ -8,8 +8,20 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { type Config, type Tap } from '../../src/schema/index.js';
-import { createUnderlay, exec, must, ping, type Host, type Running, type Underlay } from '../support/lab.js';
+import { ask, type NetworkListing } from '../../src/host/index.js';
+import { type Config, type Request, type Tap } from '../../src/schema/index.js';
+import { type NeighborListing } from '../../src/vtep/index.js';
+import {
+  createUnderlay,
+  ENGINE,
+  exec,
+  must,
+  ping,
+  type Host,
+  type Running,
+  type Underlay,
+  waitFor,
+} from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 
 const test = suiteWith('networks of several subnets', ['root', 'tun', 'ip', 'ping', 'traceroute']);
@@ -135,6 +147,61 @@ test('without learning and flooding, with endpoints in the configuration', async
   await start(node1, { ...segments(node2, [b1, b2]), taps: taps([a1, a2]) }, []);
   await start(node2, { ...segments(node1, [a1, a2]), taps: taps([b1, b2]) }, []);
   await allReachAll();
+});
+
+test('two agents, with endpoints that they hear by gossip, without learning and flooding', async () => {
+  const { node1, node2, lab } = underlay;
+  const { a1, a2, b1, b2 } = containers;
+  const socket = (node: Host): string => join(directory, `${node.address}.sock`);
+  const agent = (node: Host, own: readonly Container[], ...joins: string[]): Promise<Running> => {
+    const file = join(directory, `${node.address}.agent.json`);
+    const subnets = [
+      { prefix: '10.1.1.0/24', vni: NEAR },
+      { prefix: '11.1.1.0/24', vni: FAR },
+    ];
+    const segments = [NEAR, FAR].map((vni) => ({ vni, learn: false, flood: false }));
+    const gossip = { networks: [{ id: 'prod-net', subnets }], join: joins };
+    const taps = own.map(tapOf);
+    const config = { local: node.address, control: socket(node), keepTaps: false, gossip, segments, taps };
+    writeFileSync(file, JSON.stringify(config));
+    return lab.startVtep({ ns: node.ns, args: ['agent', '--config', file, '--engine', ENGINE] });
+  };
+  const remote = async (node: Host): Promise<string[]> =>
+    ((await ask(socket(node), { command: 'neighbors' })) as NeighborListing[])
+      .flatMap(({ ip, vtep }) => (vtep === null ? [] : [ip]))
+      .sort();
+  // Only on the first host is a container of the second subnet at the beginning.
+  const one = await agent(node1, [a1, a2]);
+  await agent(node2, [b1], node1.address);
+  await waitFor(
+    'both to know all',
+    async () => (await remote(node1)).length === 1 && (await remote(node2)).length === 2,
+  );
+  assert.equal(await remote(node2), [a1.ip, a2.ip]);
+  for (const to of [a1, a2]) assert.is(await ping(b1.ns, to.ip), 3);
+  assert.is(await ping(a2.ns, b1.ip), 3);
+  await ask(socket(node2), { command: 'attach', ...tapOf(b2) } as Request);
+  await waitFor('the first host to know the new endpoint', async () => (await remote(node1)).length === 2);
+  await allReachAll();
+  assert.equal(await way(a1, b2), ['10.1.1.1', b2.ip]);
+  assert.equal(new Set(await Promise.all([a1, a2, b1, b2].map(gatewayMac))).size, 1);
+  const networks = (await ask(socket(node1), { command: 'networks' })) as NetworkListing[];
+  assert.equal(
+    networks.map(({ network, vni, subnet, gateway, inSync, local, remote: there, conflicts }) => [
+      ...[network, vni, subnet, gateway, inSync, local, there],
+      conflicts.length,
+    ]),
+    [
+      ['prod-net', NEAR, '10.1.1.0/24', '10.1.1.1', true, 1, 1, 0],
+      ['prod-net', FAR, '11.1.1.0/24', '11.1.1.1', true, 1, 1, 0],
+    ],
+  );
+  // With its last endpoint in a subnet, the host stays in the network for the other one.
+  await ask(socket(node2), { command: 'detach', name: 'eth0', netns: b2.ns });
+  await waitFor('the endpoint to go', async () => (await remote(node1)).length === 1);
+  assert.equal(await remote(node2), [a1.ip, a2.ip]);
+  assert.is(await ping(b1.ns, a2.ip), 3);
+  assert.is(one.stderr.includes('refused'), false, one.stderr);
 });
 
 test('kept TAPs keep their routes, and get the one that they lack', async () => {

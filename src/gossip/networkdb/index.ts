@@ -1,10 +1,12 @@
 /** Docker's NetworkDB: tables that all nodes attached to a network share, over a membership layer. */
+export { Attachment } from './attachment.js';
 export { type ConflictParty, type OverlayConflict } from './conflicts.js';
 export * from './messages.js';
 export { NetworkDb } from './networkdb.js';
-export { OverlayPeers, type OverlayPeersOptions } from './overlay-peers.js';
+export { OverlayPeers, type NetworkPart, type OverlayPeersOptions } from './overlay-peers.js';
 export { type OverlayEndpoint, type OverlaySink } from './overlay-sink.js';
 export { type LocalEndpoint } from './placement-records.js';
+export { parametersOf } from './placements.js';
 export { type Extensible, type MessageCodec } from './protobuf.js';
 export * from './records.js';
 export { type StoreLimits } from './store.js';

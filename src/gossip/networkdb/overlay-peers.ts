@@ -1,4 +1,5 @@
 import { WireError } from '../../wire/index.js';
+import { Attachment } from './attachment.js';
 import { conflictBetween, ConflictReports, listConflicts, type OverlayConflict } from './conflicts.js';
 import type { NetworkDb } from './networkdb.js';
 import { SinkEndpoints, type OverlaySink } from './overlay-sink.js';
@@ -16,7 +17,7 @@ import {
   type LocalEndpoint,
   type LocalHost,
 } from './placement-records.js';
-import { isOlder, Placements, type Placement, type Ruling } from './placements.js';
+import { isOlder, parametersOf, Placements, type Placement, type Ruling } from './placements.js';
 import { WAITING_TABLE } from './records.js';
 import type { TableChange } from './types.js';
 import { WaitingList } from './waiting.js';
@@ -28,6 +29,8 @@ export interface OverlayPeersOptions {
   /** The id of the network in the tables. */
   network: string;
   vni: number;
+  /** For one of several subnets of the network. */
+  part?: NetworkPart;
   /** This host's own underlay address. */
   local: string;
   /**
@@ -44,6 +47,16 @@ export interface OverlayPeersOptions {
   announced?: (endpoint: LocalEndpoint, since: number | null) => void;
 }
 
+/** One of several subnets of a network, each with its VNI and its `OverlayPeers`. */
+export interface NetworkPart {
+  /** `10.0.0.0/24` */
+  readonly subnet: string;
+  /** Shared by all parts of the network. */
+  readonly attachment: Attachment;
+  /** Whether the endpoint of a record belongs to this part; all others are ignored. Must not throw. */
+  accepts(endpoint: Pick<Placement, 'ip' | 'mac' | 'owner' | 'parameters'>): boolean;
+}
+
 /** An endpoint of this host and its state. */
 interface Local extends LocalEndpoint {
   /** Its placement, dated from when it began to wait for its announcement. */
@@ -53,9 +66,9 @@ interface Local extends LocalEndpoint {
 }
 
 /**
- * Connects the tables of one overlay network to a VTEP. Records of `overlay_peer_table`, and of `weft_peer_table` for
- * IPv6 addresses, become endpoints, and a flood list of the VTEPs that have at least one endpoint; endpoints of this host
- * become records. This node is attached to
+ * Connects the tables of one overlay network, or of one subnet of it, to a VTEP. Records of `overlay_peer_table`, and of
+ * `weft_peer_table` for IPv6 addresses, become endpoints, and a flood list of the VTEPs that have at least one endpoint;
+ * endpoints of this host become records. This node is attached to
  * the network while it has an endpoint there.
  *
  * Where two hosts have the same IP or MAC address, or a different VNI or subnet for the same network, the older
@@ -81,8 +94,12 @@ export class OverlayPeers {
   readonly #locals = new Map<string, Local>();
   /** The endpoints of this host that are not announced. */
   readonly #unannounced = new Set<Local>();
-  /** VNI and subnet of this node's endpoints. */
-  #parameters = '';
+  readonly #accepts: NetworkPart['accepts'] | undefined;
+  readonly #attachment: Attachment;
+  /** Whether this object uses the attachment. */
+  #joined = false;
+  /** VNI and subnet of this node's endpoints; of one of several subnets, also without any endpoint here. */
+  #parameters: string;
   /** When this node attached to the network; 0 while none of its endpoints is announced. */
   #attached = 0;
   /** `yes` once the tables of others are known, or took too long: announce endpoints. A new object per attachment. */
@@ -105,6 +122,10 @@ export class OverlayPeers {
     this.#host = { node: db.name, vtep: underlay(options.local), vni: options.vni };
     this.#time = options.time;
     this.#announced = options.announced;
+    const { part } = options;
+    this.#accepts = part === undefined ? undefined : (endpoint) => part.accepts(endpoint);
+    this.#attachment = part?.attachment ?? new Attachment(db, options.network);
+    this.#parameters = part === undefined ? '' : parametersOf(options.vni, part.subnet);
     this.#db = db;
     this.#endpoints = new SinkEndpoints(options.vni, sink, (ip) => this.#placements.keysOf(ip));
     this.#reports = new ConflictReports(options.conflict);
@@ -173,7 +194,8 @@ export class OverlayPeers {
     if (first) {
       const ready = { yes: false };
       this.#ready = ready;
-      this.#db.joinNetwork(this.network, now);
+      this.#joined = true;
+      this.#attachment.join(now);
       this.#db.whenSynced(this.network, PATIENCE, now, (then) => {
         ready.yes = true;
         if (this.#ready === ready) this.#settle(then, true);
@@ -188,7 +210,7 @@ export class OverlayPeers {
     if (local === undefined) return false;
     this.#locals.delete(id);
     this.#unannounced.delete(local);
-    if (this.#locals.size === 0) this.#leave(now);
+    if (this.#locals.size === 0) this.#leave([id], now);
     else {
       this.#erase(tableOf(local), id, now);
       this.#erase(WAITING_TABLE, this.#waitingKey(id), now);
@@ -200,18 +222,28 @@ export class OverlayPeers {
 
   /** Withdraws all endpoints of this host, and removes every endpoint and peer from the sink. */
   close(now: number): void {
+    const ids = [...this.#locals.keys()];
     this.#locals.clear();
     this.#unannounced.clear();
-    this.#leave(now);
+    this.#leave(ids, now);
     for (const unsubscribe of this.#unsubscribes) unsubscribe();
     this.#endpoints.clear();
   }
 
-  #leave(now: number): void {
+  /** @param ids Endpoints of this host whose entries must go. */
+  #leave(ids: readonly string[], now: number): void {
     this.#ready = { yes: false };
     this.#attached = 0;
     this.#leaving = true;
-    this.#db.leaveNetwork(this.network, now);
+    if (this.#joined) {
+      if (this.#attachment.isShared)
+        for (const id of ids) {
+          for (const table of PEER_TABLES) this.#erase(table, id, now);
+          this.#erase(WAITING_TABLE, this.#waitingKey(id), now);
+        }
+      this.#joined = false;
+      this.#attachment.leave(now);
+    }
     this.#leaving = false;
     this.#pace.cancel();
     this.#settle(now, true);
@@ -429,10 +461,14 @@ export class OverlayPeers {
       this.#db.deleteEntry(this.network, table, key, now);
   }
 
-  /** Decodes a placement. @returns `null` for an invalid record, or another node's that names this host's VTEP. */
+  /**
+   * Decodes a placement.
+   * @returns `null` for an invalid record, another node's that names this host's VTEP, or one of another subnet.
+   */
   #read(table: string, key: string, owner: string, value: Uint8Array): Placement | null {
     try {
-      return decodePlacement(table, key, owner, value, this.#host, this.#shared);
+      const placement = decodePlacement(table, key, owner, value, this.#host, this.#shared);
+      return placement === null || this.#accepts?.(placement) === false ? null : placement;
     } catch (error) {
       if (!(error instanceof WireError) && !(error instanceof RangeError)) throw error;
       this.#rejected++;
