@@ -53,7 +53,9 @@ before you use the output as a configuration.`,
       text: `In addition to the fields of "vtep up"; segments and taps are optional:
 
   "gossip": { "join": ["172.31.1.5"], "keys": ["/etc/vtep.key"],
-              "networks": [{ "id": "net1", "vni": 4097, "subnet": "10.0.0.0/24" }] }`,
+              "networks": [{ "id": "net1", "vni": 4097, "subnet": "10.0.0.0/24" },
+                           { "id": "prod-net", "subnets": [{ "prefix": "10.1.1.0/24", "vni": 4098 },
+                                                           { "prefix": "11.1.1.0/24", "vni": 4099 }] }] }`,
     },
     ENGINES,
     {

@@ -29,7 +29,9 @@ export function countersTable({ vtep, engine, gossip }: AllCounters): string[] {
   const losses = lossesOf(engine);
   const head = ['counter', ...segments.map(({ vni }) => `vni ${vni}`), ...(segments.length > 1 ? ['all'] : [])];
   const total = (all: number): number[] => (segments.length > 1 ? [all] : []);
-  const counts = COUNTS.map(([name]) => [
+  // Where no segment has a gateway, the counts of gateways only take space.
+  const routes = COUNTS.some(([name]) => isOfGateway(name) && vtep.counts[name] > 0);
+  const counts = COUNTS.filter(([name]) => routes || !isOfGateway(name)).map(([name]) => [
     name,
     ...segments.map(({ counts: own }) => own[name]),
     ...total(vtep.counts[name]),
@@ -50,6 +52,10 @@ export function countersTable({ vtep, engine, gossip }: AllCounters): string[] {
     ...table(['engine', 'count'], [...moved, ...errors]),
     ...(gossip === undefined ? [] : ['', ...table(['gossip', 'count'], gossipRows(gossip))]),
   ];
+}
+
+function isOfGateway(name: string): boolean {
+  return name === 'routed' || name.startsWith('gateway-');
 }
 
 /** Members by state, table sizes, and the non-zero counters. */

@@ -53,7 +53,8 @@ export const manual: Manual = {
   usage: ['network ACTION --control PATH [flags]'],
   words: wordsOf(ACTIONS),
   description: `A network is a VNI with its settings, peers and endpoints (a segment of the configuration file). A network that is added
-stays until it is removed, or until the VTEP ends. One that the gossip of an agent has cannot be removed.`,
+stays until it is removed, or until the VTEP ends. One that belongs to a network of the configuration file with subnets,
+or to one of the gossip of an agent, cannot be removed.`,
   flags: [{ flags: flagsOfAll(ACTIONS) }],
   examples: `vtep network add 4098 --peer 192.168.1.25 --control /run/vtep.sock
 vtep attach eth0 --netns c2 --vni 4098 --control /run/vtep.sock
@@ -75,9 +76,12 @@ async function list(flags: Parsed): Promise<number> {
 function networksTable(networks: Results['segments']): Iterable<string> {
   const word = (on: boolean): string => (on ? 'yes' : 'no');
   return tableLines(
-    ['VNI', 'MTU', 'PROXY', 'LEARN', 'FLOOD', 'TAGGED', 'AGEING (s)', 'CAPACITY'],
-    rowsOf(networks, ({ vni, mtu, proxy, learn, flood, tagged, ageing, capacity }) => [
-      ...[vni, mtu, proxy],
+    ['VNI', 'NETWORK', 'SUBNET', 'GATEWAY', 'MTU', 'PROXY', 'LEARN', 'FLOOD', 'TAGGED', 'AGEING (s)', 'CAPACITY'],
+    rowsOf(networks, ({ vni, network, subnets = [], mtu, proxy, learn, flood, tagged, ageing, capacity }) => [
+      ...[vni, network ?? '-'],
+      subnets.map(({ prefix }) => prefix).join(' ') || '-',
+      subnets.map(({ gateway }) => gateway ?? '-').join(' ') || '-',
+      ...[mtu, proxy],
       ...[learn, flood, tagged].map(word),
       ...[ageing, capacity],
     ]),

@@ -55,7 +55,13 @@ describe.
   { "local": "172.31.1.5", "control": "/run/vtep.sock",
     "segments": [{ "vni": 4097, "peers": ["192.168.1.25"],
                    "endpoints": [{ "ip": "10.0.0.4", "mac": "02:42:0a:00:00:04", "vtep": "192.168.1.25" }] }],
-    "taps": [{ "name": "eth0", "netns": "c1", "address": "10.0.0.3/24", "vni": 4097 }] }`,
+    "taps": [{ "name": "eth0", "netns": "c1", "address": "10.0.0.3/24", "vni": 4097 }] }
+
+"networks" has networks of several subnets, each with a VNI, which is a segment, and a gateway (default: the first address
+of the subnet). Every host has the gateways, and TAPs get routes to the other subnets of their network:
+
+  "networks": [{ "name": "prod-net", "subnets": [{ "prefix": "10.1.1.0/24", "vni": 4097 },
+                                                 { "prefix": "11.1.1.0/24", "gateway": "11.1.1.254", "vni": 4098 }] }]`,
     },
     {
       title: 'output and signals',

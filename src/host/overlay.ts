@@ -183,7 +183,7 @@ export class Overlay {
 
   /** The segments that the VTEP has now. */
   segmentListings(): SegmentListing[] {
-    return this.plan.segments.map(segmentListing);
+    return this.plan.segments.map((segment) => segmentListing(this.plan, segment));
   }
 
   // ---- Changes ----

@@ -3,6 +3,7 @@
  * configuration again.
  */
 import {
+  networkOf,
   type PartRequest,
   type Plan,
   type Proxy,
@@ -53,6 +54,10 @@ export interface SegmentListing {
   capacity: number;
   /** The MAC address that proxy `vtep` answers with; null if it is derived from the VNI. */
   mac: string | null;
+  /** The network that it belongs to, by name or id; null for none. */
+  network: string | null;
+  /** The subnets of that network that it has, each with the router's address; null without a router. */
+  subnets: { prefix: string; gateway: string | null }[];
 }
 
 /** A running VTEP, as far as these requests concern it. */
@@ -133,7 +138,12 @@ export function tapListing(
 }
 
 /** The entry of a segment in a listing. Its MTU must be known. */
-export function segmentListing(segment: SegmentPlan): SegmentListing {
+export function segmentListing(plan: Pick<Plan, 'networks' | 'gossip'>, segment: SegmentPlan): SegmentListing {
   const { vni, mtu, proxy, learn, flood, tagged, ageing, capacity, mac = null } = segment;
-  return { vni, mtu: mtu!, proxy, learn, flood, tagged, ageing, capacity, mac };
+  const network = networkOf(plan, vni);
+  const subnets = (network?.subnets ?? []).flatMap(({ prefix, gateway = null, ...subnet }) =>
+    subnet.vni === vni ? [{ prefix, gateway }] : [],
+  );
+  const settings = { vni, mtu: mtu!, proxy, learn, flood, tagged, ageing, capacity, mac };
+  return { ...settings, network: network?.id ?? null, subnets };
 }

@@ -200,6 +200,8 @@ export const SegmentEntry = Type.Object({
   ageing: Type.Number({ minimum: 0, expected: 'seconds' }),
   capacity: count,
   mac: textOrNull,
+  network: Type.Optional(textOrNull),
+  subnets: Type.Optional(Type.Array(Type.Object({ prefix: text, gateway: textOrNull }), { maxItems: MANY })),
 });
 const tapNames = Type.Array(Type.Object({ name: text, netns: textOrNull }));
 const entries = Type.Object({ added: count, removed: count });

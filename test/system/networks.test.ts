@@ -196,6 +196,9 @@ test('two agents, with endpoints that they hear by gossip, without learning and 
       ['prod-net', FAR, '11.1.1.0/24', '11.1.1.1', true, 1, 1, 0],
     ],
   );
+  const ls = await lab.runVtep({ args: ['network', 'ls', '--control', socket(node1)] });
+  assert.match(ls.stdout, /^4097 +prod-net +10\.1\.1\.0\/24 +10\.1\.1\.1 +1450 /m);
+  assert.match(ls.stdout, /^4098 +prod-net +11\.1\.1\.0\/24 +11\.1\.1\.1 +1450 /m);
   // With its last endpoint in a subnet, the host stays in the network for the other one.
   await ask(socket(node2), { command: 'detach', name: 'eth0', netns: b2.ns });
   await waitFor('the endpoint to go', async () => (await remote(node1)).length === 1);
