@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { GOSSIP, readAgentPlan } from '../src/cli/agent-config.js';
+import { withFlags } from '../src/cli/flag-names.js';
 import { parseFlags } from '../src/cli/flags.js';
 import * as gossip from '../src/cli/gossip.js';
 import { COMMON, readPlan, SINGLE } from '../src/cli/up-config.js';
@@ -277,7 +278,8 @@ test('keygen writes a file that only its owner can read, and overwrites none', a
   assert.is(mode(file), '600');
   const [first] = keysOf([file]);
   assert.is(first!.length, 32);
-  assert.is(await keygen('--output', file), `${file} exists; overwrite it with --force, or choose another file`);
+  const refusal = await keygen('--output', file);
+  assert.is(withFlags(refusal), `${file} exists; overwrite it with --force, or choose another file`);
   assert.equal(keysOf([file]), [first]);
   chmodSync(file, 0o644);
   assert.is(await keygen('-o', file, '--force'), 'code 0');
