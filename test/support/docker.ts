@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readdirSync, realpathSync, rmSync, rmdirSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { join } from 'node:path';
-import { must, run, waitFor, type Lab, type Running } from './lab.js';
+import { hopsIn, must, run, TRACEROUTE, waitFor, type Lab, type Running } from './lab.js';
 
 /**
  * The directory with Debian's docker.io, containerd, runc and libdevmapper1.02.1 unpacked, or `/` if they are
@@ -20,12 +20,18 @@ const SETTINGS = '/etc/docker';
 /** Directories of this host that containers mount, so that their image can be empty. */
 const HOST_FOLDERS = ['/bin', '/lib', '/lib64', '/usr'].filter((folder) => existsSync(folder));
 
-/** An overlay network. */
-export interface DockerNetwork {
-  id: string;
+/** A subnet of an overlay network. */
+export interface DockerSubnet {
   vni: number;
   /** `10.0.1.0/24` */
   subnet: string;
+  gateway: string;
+}
+
+/** An overlay network, with its first subnet. */
+export interface DockerNetwork extends DockerSubnet {
+  id: string;
+  subnets: DockerSubnet[];
 }
 
 /** A container that sleeps. */
@@ -39,7 +45,7 @@ export interface DockerContainer {
 
 interface Network {
   Id: string;
-  IPAM: { Config: { Subnet: string }[] | null };
+  IPAM: { Config: { Subnet: string; Gateway: string }[] | null };
   Options: Record<string, string> | null;
   Peers?: { Name: string; IP: string }[];
 }
@@ -96,14 +102,21 @@ export class DockerEngine {
     return { token: JoinTokens.Worker, ca: TLSInfo.TrustRoot };
   }
 
-  async makeNetwork(name: string): Promise<DockerNetwork> {
-    await this.#call('POST', '/networks/create', { Name: name, Driver: 'overlay', Attachable: true });
-    // The swarm assigns its VNI and subnet a little later.
+  /** @param prefixes Of the subnets. Default: one that the swarm chooses. */
+  async makeNetwork(name: string, prefixes: readonly string[] = []): Promise<DockerNetwork> {
+    const chosen = prefixes.length === 0 ? {} : { IPAM: { Config: prefixes.map((Subnet) => ({ Subnet })) } };
+    await this.#call('POST', '/networks/create', { Name: name, Driver: 'overlay', Attachable: true, ...chosen });
+    // The swarm assigns its VNIs and subnets a little later.
     return waitFor('the network to have its numbers', async () => {
       const { Id, IPAM, Options } = await this.#network(name);
-      const vni = Options?.['com.docker.network.driver.overlay.vxlanid_list'];
-      const subnet = IPAM.Config?.[0]?.Subnet;
-      return vni === undefined || subnet === undefined ? null : { id: Id, vni: Number(vni), subnet };
+      const vnis = Options?.['com.docker.network.driver.overlay.vxlanid_list']?.split(',').map(Number) ?? [];
+      const subnets = (IPAM.Config ?? []).map(({ Subnet, Gateway }, i) => ({
+        vni: vnis[i]!,
+        subnet: Subnet,
+        gateway: Gateway,
+      }));
+      const [first] = subnets;
+      return first === undefined || vnis.length < subnets.length ? null : { id: Id, ...first, subnets };
     });
   }
 
@@ -112,8 +125,8 @@ export class DockerEngine {
     return ((await this.#network(network)).Peers ?? []).map(({ Name }) => Name);
   }
 
-  /** Starts a container on a network. */
-  async start(name: string, network: string): Promise<DockerContainer> {
+  /** Starts a container on a network, with an address that the engine or the caller chooses. */
+  async start(name: string, network: string, address?: string): Promise<DockerContainer> {
     const { Id: id } = (await this.#call('POST', `/containers/create?name=${name}`, {
       Image: 'empty',
       Cmd: ['/bin/sleep', '3600'],
@@ -122,6 +135,9 @@ export class DockerEngine {
         NetworkMode: network,
         CgroupParent: this.#cgroups,
       },
+      ...(address === undefined
+        ? {}
+        : { NetworkingConfig: { EndpointsConfig: { [network]: { IPAMConfig: { IPv4Address: address } } } } }),
     })) as { Id: string };
     await this.#call('POST', `/containers/${id}/start`);
     const { State, NetworkSettings } = (await this.#call('GET', `/containers/${id}/json`)) as Inspected;
@@ -133,6 +149,11 @@ export class DockerEngine {
     await this.#call('DELETE', `/containers/${id}?force=true`);
   }
 
+  /** The addresses on the way from a container to another address. */
+  async trace({ pid }: DockerContainer, target: string): Promise<string[]> {
+    return hopsIn(await must(['nsenter', `--net=/proc/${pid}/ns/net`, ...TRACEROUTE, target]));
+  }
+
   /** Whether all echo requests from a container get a reply. */
   async ping({ pid }: DockerContainer, target: string): Promise<boolean> {
     const flags = ['-c3', '-i0.3', '-W2', '-n', '-q', target];
@@ -140,12 +161,25 @@ export class DockerEngine {
     return / 3 received/.test(stdout);
   }
 
-  /** The entries that the engine has added to its vxlan device of a network: fdb and neighbours. */
-  async programmed(network: string): Promise<{ fdb: string; neighbors: string }> {
+  /** The beginning of a command that runs in the sandbox of a network. */
+  async #inSandbox(network: string): Promise<string[]> {
     const { Id } = await this.#network(network);
     // `ip netns` cannot do this: the files of the engine's namespaces are in its own mounts.
-    const sandbox = ['nsenter', '-t', String(this.#program.pid), '-m', 'nsenter'];
-    const inside = [...sandbox, `--net=/var/run/docker/netns/1-${Id.slice(0, 10)}`];
+    const mounts = ['nsenter', '-t', String(this.#program.pid), '-m'];
+    return [...mounts, 'nsenter', `--net=/var/run/docker/netns/1-${Id.slice(0, 10)}`];
+  }
+
+  /**
+   * Lets the engine route between the subnets of a network that has a container. Elsewhere its sandboxes inherit this from
+   * the initial namespace, where it switches forwarding on; here, the engine runs in another namespace.
+   */
+  async forward(network: string): Promise<void> {
+    await must([...(await this.#inSandbox(network)), 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
+  }
+
+  /** The entries that the engine has added to its vxlan device of a network: fdb and neighbours. */
+  async programmed(network: string): Promise<{ fdb: string; neighbors: string }> {
+    const inside = await this.#inSandbox(network);
     return {
       fdb: await must([...inside, 'bridge', 'fdb', 'show', 'dev', 'vxlan0']),
       neighbors: await must([...inside, 'ip', 'neigh', 'show', 'dev', 'vxlan0']),

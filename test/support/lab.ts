@@ -360,3 +360,11 @@ function sweep(prefix: string): void {
     if (pid !== undefined && !existsSync(`/proc/${pid}`)) spawnSync('ip', ['netns', 'del', name]);
   }
 }
+
+/** The command that `hopsIn` understands, without its target. */
+export const TRACEROUTE = ['traceroute', '-n', '-q1', '-m4', '-w2'] as const;
+
+/** The hops in the output of `TRACEROUTE`: an address, or `*`, for each. */
+export function hopsIn(output: string): string[] {
+  return [...output.matchAll(/^ *\d+ +(\S+)/gm)].map(([, by]) => by!);
+}

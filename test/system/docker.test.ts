@@ -13,10 +13,12 @@ import { DOCKER, DockerEngine, type DockerContainer, type DockerNetwork } from '
 import {
   createUnderlay,
   exec,
+  hopsIn,
   must,
   ping,
   REPOSITORY,
   run,
+  TRACEROUTE,
   VTEP,
   waitFor,
   type Running,
@@ -24,7 +26,7 @@ import {
 } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 
-const NEEDS = ['root', 'tun', 'ip', 'bridge', 'ping', 'nsenter', 'unshare', 'openssl'];
+const NEEDS = ['root', 'tun', 'ip', 'bridge', 'ping', 'nsenter', 'traceroute', 'unshare', 'openssl'];
 const NAME = 'weft';
 /** An endpoint of the VTEP, outside the range that the swarm assigns. */
 const HOST = 200;
@@ -203,6 +205,46 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     assert.is((await vtep.stop()).code, 0);
     const about = complaints(since).filter((line) => !/healthscore|[Ss]uspect/.test(line));
     assert.equal([about, engine.log.slice(since).match(/weft_peer_table|fd00:9:/g)], [[], null]);
+  });
+
+  test('a network of two subnets: each packet is routed on the host of its sender, by Docker or by the VTEP', async () => {
+    const { node1, node2, lab } = underlay;
+    const { id, subnets } = await engine.makeNetwork('prod-net', ['10.1.1.0/24', '11.1.1.0/24']);
+    const [p1, p2] = [
+      await engine.start('p1', 'prod-net', '10.1.1.10'),
+      await engine.start('p2', 'prod-net', '11.1.1.10'),
+    ];
+    await engine.forward('prod-net');
+    const ours = [
+      { ns: await lab.namespace('v1'), ip: '10.1.1.200', theirs: p2 },
+      { ns: await lab.namespace('v2'), ip: '11.1.1.200', theirs: p1 },
+    ];
+    const file = join(directory, 'prod.json');
+    const config = {
+      local: node2.address,
+      control,
+      segments: [],
+      gossip: {
+        name: NAME,
+        join: [node1.address],
+        keys: keys.filter((word) => word !== '--key'),
+        networks: [{ id, subnets: subnets.map(({ subnet: prefix, gateway, vni }) => ({ prefix, gateway, vni })) }],
+      },
+      taps: ours.map(({ ns, ip }, i) => ({ name: 'eth0', netns: ns, vni: subnets[i]!.vni, address: `${ip}/24` })),
+    };
+    writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
+    const vtep = await lab.startVtep({ ns: node2.ns, args: ['agent', '--config', file] });
+    for (const { ip } of [p1, p2]) await waitFor(`the container ${ip} to be known`, () => hears(ip));
+    const gatewayOf = (ip: string): string => ip.replace(/\d+$/, '1');
+    for (const { ns, ip, theirs } of ours) {
+      await waitFor('Docker to know the endpoint', () => engine.ping(theirs, ip), 20_000);
+      for (const to of [p1.ip, p2.ip, '10.1.1.1', '11.1.1.1']) assert.is(await ping(ns, to), 3, `${ip} to ${to}`);
+      for (const from of [p1, p2]) assert.ok(await engine.ping(from, ip), `${from.ip} to ${ip}`);
+      assert.equal(hopsIn(await exec(ns, [...TRACEROUTE, theirs.ip])), [gatewayOf(ip), theirs.ip]);
+      assert.equal(await engine.trace(theirs, ip), [gatewayOf(theirs.ip), ip]);
+    }
+    assert.is((await vtep.stop()).code, 0);
+    for (const one of [p1, p2]) await engine.remove(one);
   });
 
   test('Docker detects a killed VTEP, and accepts it again', async () => {
