@@ -22,14 +22,22 @@ import { Clock } from './clock.js';
 import { COUNT, countError } from './counts.js';
 import { ErrorQueue, type ErrorEvents, type Quote } from './error-queue.js';
 import { EBADFD, EMSGSIZE, errorName, type Libc, type Pointer } from './libc.js';
-import { type FromLoop, type LoopSockets, type QueueFiles, type Setup, type Task, type ToLoop } from './protocol.js';
+import {
+  Disagreement,
+  type FromLoop,
+  type LoopSockets,
+  type QueueFiles,
+  type Setup,
+  type Task,
+  type ToLoop,
+} from './protocol.js';
 import { PathMtus, type Claim } from './path-mtu.js';
 import { DataPath } from './path.js';
 import { Readiness } from './readiness.js';
 import { Receiver } from './receiver.js';
 import { NONE, Sender, type SenderEvents } from './sender.js';
 import { Troubles, type EngineReport } from '../troubles.js';
-import { TapCalls, TapQueue } from './tap-queue.js';
+import { enableOffloads, TapCalls, TapQueue } from './tap-queue.js';
 import { sums } from '../simd.js';
 import { SocketError, Sockets } from './udp.js';
 
@@ -52,13 +60,6 @@ const MESSAGES = 16;
 const READY = 1024;
 /** Bytes for structures and buffers. */
 const ARENA = 8 << 20;
-
-/** This worker cannot do what the first one has done. */
-class Disagreement extends Error {
-  constructor(reason: string) {
-    super(`a worker cannot make a change that another one has made: ${reason}`);
-  }
-}
 
 export class Loop implements SenderEvents, ErrorEvents {
   readonly #libc: Libc;
@@ -392,10 +393,7 @@ export class Loop implements SenderEvents, ErrorEvents {
     const { view } = this.#arena;
     view.setInt32(this.#one, 1, true);
     this.#libc.ioctl(queue, abi.FIONBIO, this.#onePointer); // an inherited one may be blocking
-    const tcp = abi.TUN_F_CSUM | abi.TUN_F_TSO4 | abi.TUN_F_TSO6 | abi.TUN_F_TSO_ECN;
-    const enable = (flags: number): boolean => this.#libc.ioctl(queue, abi.TUNSETOFFLOAD, flags) >= 0;
-    if (vnet && enable(tcp | abi.TUN_F_USO4 | abi.TUN_F_USO6)) this.#path.mergeUdp();
-    else if (vnet) enable(tcp);
+    if (vnet && enableOffloads(this.#libc, queue)) this.#path.mergeUdp();
     return new TapQueue(this.#libc, this.#tapCalls, queue, vnet, this.#counts, writer);
   }
 

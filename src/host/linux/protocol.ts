@@ -60,6 +60,13 @@ export type Task =
   | { type: 'attach'; id: number; plan: PortPlan; files: QueueFiles; port?: number }
   | { type: 'detach'; id: number; port: number };
 
+/** A worker cannot do what the first one has done. */
+export class Disagreement extends Error {
+  constructor(reason: string) {
+    super(`a worker cannot make a change that another one has made: ${reason}`);
+  }
+}
+
 /** What the answers of workers to a task are. */
 export interface TaskResults {
   apply: Pick<Applied, 'rejected' | 'unchanged'>;

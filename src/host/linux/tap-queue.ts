@@ -126,3 +126,15 @@ export class TapQueue {
     }
   }
 }
+
+/**
+ * Enables segmentation and checksum offload of a TAP, as far as the kernel supports it.
+ * @returns whether it accepts UDP super-frames.
+ */
+export function enableOffloads(libc: Libc, queue: number): boolean {
+  const tcp = abi.TUN_F_CSUM | abi.TUN_F_TSO4 | abi.TUN_F_TSO6 | abi.TUN_F_TSO_ECN;
+  const enable = (flags: number): boolean => libc.ioctl(queue, abi.TUNSETOFFLOAD, flags) >= 0;
+  if (enable(tcp | abi.TUN_F_USO4 | abi.TUN_F_USO6)) return true;
+  enable(tcp); // a kernel that does not know a flag refuses all
+  return false;
+}
