@@ -4,24 +4,17 @@
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
-import {
-  innerMtu,
-  NOT_OURS,
-  UNKNOWN_LENGTH,
-  type Answered,
-  type Learned,
-  type Remote,
-  type Vtep,
-} from '../../vtep/index.js';
+import { innerMtu, type Answered, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
 import { Batch, Pauses, SLICE, unpackChanges } from '../batch.js';
 import { Machine } from '../machine.js';
 import { Recorder } from '../recorder.js';
 import * as abi from './abi.js';
 import { Arena } from './arena.js';
 import { Clock } from './clock.js';
-import { COUNT, countError } from './counts.js';
-import { ErrorQueue, type ErrorEvents, type Quote } from './error-queue.js';
-import { EBADFD, EMSGSIZE, errorName, type Libc, type Pointer } from './libc.js';
+import { COUNT } from './counts.js';
+import { ErrorQueue } from './error-queue.js';
+import { ErrorReports } from './error-reports.js';
+import { EBADFD, errorName, type Libc, type Pointer } from './libc.js';
 import {
   Disagreement,
   type FromLoop,
@@ -31,7 +24,7 @@ import {
   type Task,
   type ToLoop,
 } from './protocol.js';
-import { PathMtus, type Claim } from './path-mtu.js';
+import { PathMtus } from './path-mtu.js';
 import { DataPath } from './path.js';
 import { Readiness } from './readiness.js';
 import { Receiver } from './receiver.js';
@@ -61,7 +54,7 @@ const READY = 1024;
 /** Bytes for structures and buffers. */
 const ARENA = 8 << 20;
 
-export class Loop implements SenderEvents, ErrorEvents {
+export class Loop implements SenderEvents {
   readonly #libc: Libc;
   readonly #arena: Arena;
   readonly #setup: Setup;
@@ -72,6 +65,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   readonly #v6: boolean;
   readonly #sockets: Sockets;
   readonly #errors: ErrorQueue;
+  readonly #reports: ErrorReports;
   readonly #recorder: Recorder;
   readonly #wake: number;
   readonly #eight: Pointer;
@@ -139,6 +133,16 @@ export class Loop implements SenderEvents, ErrorEvents {
       (remote) => this.#sender.largestTo(remote),
       (remote) => this.#report({ type: 'narrowed', address: remote.address, mtu: innerMtu(remote) }),
     );
+    this.#reports = new ErrorReports({
+      arena,
+      vtep: this.#vtep,
+      mtus: this.#mtus,
+      troubles: this.#troubles,
+      counts,
+      largest: (remote) => this.#sender.largestTo(remote),
+      now: () => this.#now,
+      ...(this.#alone ? {} : { tell: (address, claim) => this.#post({ type: 'path', address, claim }) }),
+    });
     this.#recorder = new Recorder((records) => this.#post({ type: 'records', records }));
     this.#eight = arena.pointer(arena.take(8));
     this.#one = arena.take(4);
@@ -219,7 +223,7 @@ export class Loop implements SenderEvents, ErrorEvents {
         if (place === 0) this.#listen();
         else if (place >= firstTap) this.#path.fromTap(place - firstTap, this.#now);
         else {
-          if ((events & abi.POLLERR) !== 0) this.#errors.drain(this.#fds[place]!, this);
+          if ((events & abi.POLLERR) !== 0) this.#errors.drain(this.#fds[place]!, this.#reports);
           if (place === 1 && (events & abi.POLLIN) !== 0) this.#path.fromUnderlay(this.#now);
           if ((events & abi.POLLOUT) !== 0) this.#path.resume();
         }
@@ -305,7 +309,7 @@ export class Loop implements SenderEvents, ErrorEvents {
       this.#receives = true;
       this.#readiness.change(this.#fds[1]!, 1, this.#wanted(1));
     } else if (message.type === 'recorder') this.#recorder.handle(message.message);
-    else if (message.type === 'path') this.#narrow(message.address, message.claim);
+    else if (message.type === 'path') this.#reports.narrow(message.address, message.claim);
     else if (message.type === 'learned') for (const what of message.what) this.#adopt(what);
     else if (message.type === 'apply')
       this.#batch = { batch: new Batch(unpackChanges(message.changes)), task: message };
@@ -406,45 +410,7 @@ export class Loop implements SenderEvents, ErrorEvents {
   // ---- Errors that the kernel reports ----
 
   errors(fd: number): void {
-    this.#errors.drain(fd, this);
-  }
-
-  tooBig(quote: Quote, mtu: number, here: boolean): void {
-    if (!here) countError(this.#counts, 'receiveErrors', EMSGSIZE); // a router dropped it
-    const remote = this.#destinationOf(quote);
-    if (remote === undefined) return;
-    const claim = { mtu, quoted: here ? UNKNOWN_LENGTH : this.#lengthOf(remote, quote), here };
-    if (!this.#mtus.isPlausible(claim)) return;
-    const isTrue = this.#mtus.take(remote, claim, this.#now);
-    // The sender counts what this host refuses.
-    if (isTrue && !here) this.#troubles.failed(remote, errorName(EMSGSIZE), 1, this.#now);
-    // All workers send from the same sockets, so the datagram may be another one's.
-    if (!this.#alone && this.#mtus.mayTell(remote, claim)) this.#post({ type: 'path', address: quote.address, claim });
-  }
-
-  #narrow(address: string, claim: Claim): void {
-    const remote = this.#vtep.remote(address);
-    if (remote !== undefined) this.#mtus.take(remote, claim, this.#now);
-  }
-
-  refused(quote: Quote, errno: number): void {
-    countError(this.#counts, 'receiveErrors', errno);
-    const remote = this.#destinationOf(quote);
-    if (remote === undefined) return;
-    const length = this.#lengthOf(remote, quote);
-    if (length === NOT_OURS || (length === UNKNOWN_LENGTH && this.#alone && this.#sender.largestTo(remote) === 0))
-      return;
-    this.#troubles.failed(remote, errorName(errno), 1, this.#now);
-  }
-
-  /** The remote that a quoted datagram was for; `undefined` if there is none with this address and port. */
-  #destinationOf({ address, port }: Quote): Remote | undefined {
-    const remote = this.#vtep.remote(address);
-    return remote?.port === port ? remote : undefined;
-  }
-
-  #lengthOf(remote: Remote, { offset, end }: Quote): number {
-    return this.#vtep.lengthOfQuote(remote, this.#arena.bytes, offset, end, this.#now);
+    this.#errors.drain(fd, this.#reports);
   }
 
   // ---- A turn ----
