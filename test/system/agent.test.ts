@@ -58,7 +58,7 @@ agents('two agents, one of each engine, with only --join; all gossip between the
 
   // What others print of it.
   const shown = await lab.run(h1, 'show', 'networks', '--control', h1.control);
-  assert.match(shown.stdout, /^net1 +4097 +10\.0\.0\.0\/24 +in sync +1 +0 +1 +0 +172\.31\.9\.2 first$/m);
+  assert.match(shown.stdout, /^net1 +4097 +10\.0\.0\.0\/24 +- +in sync +1 +0 +1 +0 +172\.31\.9\.2 first$/m);
   const metrics = await lab.run(h1, 'show', 'counters', '--prometheus', '--control', h1.control);
   assert.match(metrics.stdout, /^weft_gossip_members\{state="alive"\} 2$/m);
   assert.match((await lab.run(h1, 'show', 'counters', '--control', h1.control)).stdout, /^members alive +2$/m);
