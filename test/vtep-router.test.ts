@@ -194,6 +194,17 @@ test('an unknown next hop: the gateway asks its ports and peers, and the packet 
 
 const packetOf = (ip: string): Uint8Array => udpFrame({ ...C1 }, { ip, mac: GATEWAY_MAC });
 
+test('packets that wait are lost with the router, and counted', () => {
+  const { vtep, port, frame, drops, tick, wait, delivered } = routed();
+  vtep.addPeer(FAR, H2);
+  for (let i = 0; i < 3; i++) frame(port, BEFORE);
+  vtep.removeRouter('prod-net');
+  assert.equal(drops(), { 'router-no-neighbor': 3 });
+  wait(10_000);
+  tick();
+  assert.equal(delivered, []);
+});
+
 test('one of several machines asks, and another one gets the answer', () => {
   const asking = routed();
   asking.vtep.addPeer(FAR, H2);

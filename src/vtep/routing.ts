@@ -87,8 +87,9 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
     }
   }
 
-  /** Removes the router from its segments. */
+  /** Removes the router from its segments. Packets that wait for an address are dropped. */
   close(): void {
+    for (const { gateway } of this.network.subnets) this.router.removeInterface(gateway);
     for (const segment of this.segments) segment.router = null;
   }
 
