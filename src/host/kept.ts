@@ -81,12 +81,14 @@ export async function requireOrphan(
 }
 
 function held(name: string, netns: string | undefined): HostError {
-  const pids = tapHolders(name);
-  if (pids.length === 1 && pids[0] === process.pid)
-    return new HostError(
-      `a TAP ${inPlace(name, netns)} exists already: this VTEP has it, perhaps by another name of the namespace; choose another name`,
-    );
+  // Those of all namespaces: this process may have another TAP of that name.
+  const all = tapHolders(name);
+  const pids = all.filter((pid) => pid !== process.pid);
   const some = pids.length > 1 ? `one of the processes ${pids.slice(0, 8).join(', ')}` : `process ${pids[0]}`;
+  if (pids.length < all.length)
+    return new HostError(
+      `a TAP ${inPlace(name, netns)} exists already: this VTEP has it, perhaps by another name of the namespace${pids.length === 0 ? '' : `, or ${some} has`}; choose another name`,
+    );
   const who = pids.length === 0 ? 'another process' : some;
   return new HostError(`TAP ${inPlace(name, netns)} is in use by ${who}; stop that process, or choose another name`);
 }
