@@ -331,7 +331,7 @@ if (FIRST)
     assert.is(privilege.code, 1);
     assert.match(
       privilege.stderr,
-      /^vtep up: \/dev\/net\/tun: (permission denied|no permission to make TAP "weft-none"); run as root or give CAP_NET_ADMIN, or pass an open TAP with --tap-fd$/m,
+      /^vtep up: \/dev\/net\/tun: (permission denied|no permission to make TAP "weft-none"); run as root or give CAP_NET_ADMIN, or pass an open TAP as --tap-fd$/m,
     );
     const iproute = await lab.runVtep({ args, env: { PATH: '/nonexistent' } });
     assert.is(iproute.code, 1);
