@@ -219,8 +219,8 @@ test('a packet with a problem takes as long as a whole one', () => {
     }
     damaged.forEach((one, i) => {
       assert.ok(dissect(one.bytes, one).stopped !== null, one.what);
-      // 0.3 to 1.1 times on an idle machine. With a text it was 1.2 times, with an Error and its stack 10 to 21 times.
-      assert.ok(best[i]! < base * 1.4, `${family}, ${one.what}: ${best[i]} ns, the whole packet ${base} ns`);
+      // 0.3 to 1.2 times on an idle machine, up to 1.43 beside other tests. With an Error and its stack it was 10 to 21.
+      assert.ok(best[i]! < base * 2, `${family}, ${one.what}: ${best[i]} ns, the whole packet ${base} ns`);
     });
     const ratios = best.map((one, i) => `${damaged[i]!.what} ${(one / base).toFixed(2)}`).join(', ');
     console.log(`# ${family}: ${base.toFixed(0)} ns; ${ratios}`);
