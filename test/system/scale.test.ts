@@ -12,9 +12,12 @@ const scale = suiteWith('agents with many networks', []);
 const PROGRAM = fileURLToPath(new URL('../support/gossip-agent.ts', import.meta.url));
 const PORT = 7951;
 const KEY = Buffer.alloc(32, 7).toString('base64');
-/** Milliseconds until everything is known, and for which an agent may hold its event loop. */
-const KNOWN = 3000;
-const STALL = 20;
+/**
+ * Milliseconds until everything is known, and for which an agent may hold its event loop. On a fast machine these are 1 to
+ * 2 s and 12 to 20 ms (docs/figures.md), on a slow one up to twice as long. A table merged in one turn takes 400 ms.
+ */
+const KNOWN = 6000;
+const STALL = 60;
 /** The flag that the first lines of the installed program pass to Node: see `scripts/build.mjs`. */
 const FLAG = '--max-semi-space-size=2';
 /** Milliseconds to run once everything is known, and after which everything should be known. */
