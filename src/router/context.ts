@@ -25,6 +25,9 @@ export const FRAGMENTED = -5;
 /** The packet was dropped; `Router.reason` says why. */
 export const DROPPED = -6;
 
+/** `Context.reason` before a frame is dropped. */
+export const NO_REASON = -1;
+
 /** `from` of frames out of a tunnel. Local ports have numbers from 0. */
 export const TUNNEL = -1;
 
@@ -105,8 +108,8 @@ export class Context {
   packets = 1;
   /** How many bytes it is longer than the largest of them. */
   excess = 0;
-  /** Why it was dropped. */
-  reason = 0;
+  /** Why it was dropped: an index of `DROPS`, or `NO_REASON`. */
+  reason = NO_REASON;
   /** Once the frame has been routed: its sender's MAC address, and the subnet that it was routed into. */
   sender = 0;
   out: Interface | null = null;

@@ -1,6 +1,6 @@
 import { macToText, parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
-import { Context, NOT_OURS, TUNNEL, type Lookup, type RouterSink, type RouterTally } from './context.js';
+import { Context, NO_REASON, NOT_OURS, TUNNEL, type Lookup, type RouterSink, type RouterTally } from './context.js';
 import { COUNT, COUNTS, DROP, DROPS, type RouterCount, type RouterDrop } from './drops.js';
 import { narrow4, takeIpv4 } from './ipv4.js';
 import { narrow6, takeIpv6 } from './ipv6.js';
@@ -20,8 +20,6 @@ import { areEqual, IPV4_LENGTH, octetsOf, parsePrefix, wordsOf } from './words.j
 const ETHERNET = ethernet.HEADER_LENGTH;
 /** Errors a second to one port. Linux sends as many in total (`icmp_msgs_per_sec`). */
 const ERRORS_PER_SECOND = 1000;
-/** No index of `DROPS`. */
-const NO_REASON = -1;
 /** Addresses that have answered the router's questions, at most. */
 const NEIGHBORS = 4096;
 
@@ -259,9 +257,9 @@ export class Router {
 
   // ---- Listings ----
 
-  /** Why the last frame was dropped; after `ANSWERED` too, if the answer is an error. */
-  get reason(): RouterDrop {
-    return DROPS[this.#context.reason]![0];
+  /** Why the last frame was dropped; after `ANSWERED` too, if the answer is an error. `null` if none was dropped yet. */
+  get reason(): RouterDrop | null {
+    return DROPS[this.#context.reason]?.[0] ?? null;
   }
 
   /** The index of `reason` in `DROPS`; negative if no frame was dropped since `dry` was set. */

@@ -1,5 +1,5 @@
 /** The router of a network within the data path: src/router decides, and this takes its packets to ports and tunnels. */
-import { ipv4ToText, formatIpv6, macToText, parseMac } from '../address/index.js';
+import { formatIpv6, IPV4_LENGTH, ipv4ToText, macToText, parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { NONE } from '../fdb/index.js';
 import { prefixContains, type NetworkRouter } from '../model/index.js';
@@ -27,7 +27,6 @@ import { HEADROOM } from './tunnel.js';
 import type { VtepSink } from './sink.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
-const IPV4_LENGTH = 4;
 /** The router's counts have the same order among those of a segment. */
 const FIRST_ROUTER_COUNT = COUNT['routed'];
 
