@@ -194,6 +194,41 @@ test('an unknown next hop: the gateway asks its ports and peers, and the packet 
 
 const packetOf = (ip: string): Uint8Array => udpFrame({ ...C1 }, { ip, mac: GATEWAY_MAC });
 
+test('an answer from a port releases what waits for it, and goes to the peers as itself', () => {
+  const { vtep, port, frame, sent, delivered } = routed();
+  vtep.addPeer(FAR, H2);
+  const far = vtep.addPort({ name: 'tap1', vni: FAR });
+  frame(port, BEFORE);
+  frame(far, arpReply());
+  assert.equal(
+    delivered.map((one) => [one.port, hex(one.frame)]),
+    [[far, hex(AFTER)]],
+  );
+  // ECN 0: the octet at the place of an IPv4 header's is part of the ARP packet.
+  assert.equal(
+    sent.map(({ address, datagram, tos }) => [address, hex(datagram), tos]),
+    [[H2, HEADER_OF[FAR]! + hex(arpReply()), 0]],
+  );
+});
+
+test('a packet that waited is too big for the path that its answer shows: it is dropped', () => {
+  const { vtep, port, frame, datagram, sent, delivered, drops } = routed();
+  vtep.addPeer(FAR, H2);
+  frame(port, udpFrame(C1, { ip: C2.ip, mac: GATEWAY_MAC }, { size: 1300, ip: { dontFragment: true } }));
+  vtep.remote(H2)!.outerMtu = 1050;
+  datagram(H2, wrap(arpReply(), HEADER_OF[FAR]));
+  assert.equal([sent, delivered, drops()], [[], [], { 'too-big': 1 }]);
+});
+
+test('a router takes its MAC address from where it was learned before', () => {
+  const { vtep, datagram, now } = routed();
+  vtep.removeRouter('prod-net');
+  datagram(H2, wrap(udpFrame({ ip: C2.ip, mac: GATEWAY_MAC }, C1), HEADER_OF[NEAR]));
+  assert.is(vtep.fdb(NEAR, now()).length, 1);
+  vtep.addRouter(NETWORK);
+  assert.equal(vtep.fdb(NEAR, now()), []);
+});
+
 test('packets that wait are lost with the router, and counted', () => {
   const { vtep, port, frame, drops, tick, wait, delivered } = routed();
   vtep.addPeer(FAR, H2);
@@ -324,7 +359,7 @@ test('routers are added and removed; what is wrong with one is said', () => {
   assert.throws(() => vtep.removeSegment(NEAR), /vni 4097 has a gateway of network prod-net; remove that router first/);
   assert.equal([vtep.removeRouter('prod-net'), vtep.removeRouter('prod-net')], [true, false]);
   frame(port, arpRequest(C1, GATEWAY.ip));
-  assert.is(sent.length, 1, 'flooded as any frame');
+  assert.is(sent.length, 1, 'the bridge floods it');
   vtep.removeSegment(NEAR);
 });
 
