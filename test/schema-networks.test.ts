@@ -1,7 +1,8 @@
 /** Networks of several subnets in a configuration: defaults, rules, and the routes of hosts. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { findWarnings, plan, planTap, problemText, routersOf, routesOf, SchemaError } from '../src/schema/index.js';
+import { findWarnings, plan, planTap, problemText, routersOf, routesOf } from '../src/schema/index.js';
+import { complaints } from './support/complaints.js';
 
 const MAC = '02:42:0a:01:01:02';
 const two = [
@@ -11,17 +12,6 @@ const two = [
 const prod = { name: 'prod-net', subnets: two };
 const tap = { name: 'eth0', netns: 'c1', vni: 4097, address: '10.1.1.2/24' };
 const base = { local: '172.31.1.5', segments: [], networks: [prod], taps: [tap] };
-
-/** The lines of the error message for a configuration. */
-function complaints(config: unknown): string[] {
-  try {
-    plan(config);
-  } catch (error) {
-    assert.instance(error, SchemaError);
-    return (error as Error).message.split('\n');
-  }
-  return [];
-}
 
 /** The complaints about one network. */
 function ofNetwork(network: object): string[] {

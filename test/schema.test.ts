@@ -10,21 +10,11 @@ import {
   problemText,
   SchemaError,
 } from '../src/schema/index.js';
+import { complaints } from './support/complaints.js';
 
 const tap = { name: 'eth0', vni: 4097 };
 const segment = { vni: 4097 };
 const base = { local: '172.31.1.5', segments: [segment], taps: [tap] };
-
-/** The lines of the error message for a configuration. */
-function complaints(config: unknown): string[] {
-  try {
-    plan(config);
-  } catch (error) {
-    assert.instance(error, SchemaError);
-    return (error as Error).message.split('\n');
-  }
-  return [];
-}
 
 test('fills in every default', () => {
   const made = plan(base);
