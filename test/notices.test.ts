@@ -1,4 +1,4 @@
-/** The events of a VTEP: what is told of changes, and how clients get it. */
+/** The events of a VTEP: which changes cause them, and how a client receives them, loses some, and filters them. */
 import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

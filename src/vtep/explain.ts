@@ -37,7 +37,7 @@ export interface Explanation {
 /** Texts for what the proxies of ARP and neighbor discovery decide, by number. */
 export const VERDICTS = [
   '',
-  'no question for an address: forwarded as any frame',
+  'neither an ARP request nor a neighbor solicitation: the bridge forwards it',
   'an announcement, or a request for the sender’s own address: forwarded, so that all neighbors receive it',
   'the control plane knows no endpoint with the target address',
   'the endpoint with the target address is on this host and answers itself',

@@ -62,7 +62,7 @@ for (const engine of ['linux', 'dgram']) {
     assert.equal(await neighbors(), [], 'the endpoint of a TAP goes with it');
   });
 
-  test(`${engine}: a TAP of the VTEP's namespace must not have a peer in its subnet, whoever added the peer`, async () => {
+  test(`${engine}: no peer, of the configuration or the API, may be in the subnet of a TAP of the VTEP's namespace`, async () => {
     await start(engine);
     await ask('POST', '/v1/peers', { vni: VNI, address: '10.78.0.9' });
     const tap = { name: 'here', vni: VNI, address: '10.78.0.1/24' };

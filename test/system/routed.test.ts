@@ -1,7 +1,8 @@
 /**
  * A network of two subnets between our VTEP and the kernel, which is set up as Docker does it: two bridges with the
- * gateways' addresses and two vxlan devices in one namespace that forwards. Our VTEP is told of the kernel's endpoints, as a
- * gossip does: their answers to a gateway end in the kernel, which is that gateway too. Each test starts from either side.
+ * gateways' addresses and two vxlan devices, in one namespace that forwards. The configuration of our VTEP names the kernel's
+ * endpoints. It cannot learn them by ARP: the kernel has the gateways' MAC address too, and keeps the replies to it. Each
+ * test sends from both sides.
  *
  *     a1 10.1.1.10 --+                                              +-- br1 10.1.1.1 -- b1 10.1.1.20
  *                    our VTEP 172.31.1.5 ==== 192.168.1.25 kernel --+
