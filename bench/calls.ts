@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { PerformanceObserver } from 'node:perf_hooks';
 import { ipv4ToText, macToText } from '../src/address/index.js';
 import { Vtep } from '../src/vtep/index.js';
-import { Counter, Frame } from './networks.js';
+import { Counter, Ping } from './networks.js';
 
 /** The calls of one kind. */
 export interface Call {
@@ -128,7 +128,7 @@ const macOf = (network: number, kind: number, i: number): number =>
 export function manyNetworks({ networks, ports, endpoints }: Size, watch: Stopwatch): number {
   const vtep = new Vtep({ seed: 12_345, learnedRemotes: REMOTES });
   const sink = new Counter();
-  const frame = new Frame();
+  const frame = new Ping();
   for (let vni = 1; vni <= networks; vni++) watch.time('addSegment', () => vtep.addSegment({ vni }));
   const vlans = new Map(Array.from({ length: Math.min(networks, 4094) }, (_, i) => [i + 1, i + 1]));
   const trunks = Array.from({ length: TRUNKS }, (_, i) =>
@@ -197,7 +197,7 @@ export function oneNetwork({ networks, ports, endpoints }: Size, watch: Stopwatc
   const stations = Math.min(STATIONS, Math.floor((networks * endpoints) / ports));
   const vtep = new Vtep({ seed: 12_345 });
   const sink = new Counter();
-  const frame = new Frame();
+  const frame = new Ping();
   vtep.addSegment({ vni: 1, capacity: 1 << 22, flood: false });
   for (let i = 0; i < ports; i++) vtep.addPort({ name: `tap${i}`, vni: 1 });
   vtep.addEndpoint(1, { ip: '10.0.0.1', mac: macToText(macOf(1, 0, 0)), vtep: announced(0) });

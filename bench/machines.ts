@@ -1,7 +1,7 @@
 /** Set-ups for the benchmarks of the machines. */
 import { ipv4ToText, macToText, setMac } from '../src/address/index.js';
 import { Fdb } from '../src/fdb/index.js';
-import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
 import { INNER, PING } from './packet.js';
 
 const ENDPOINTS = 4096;
@@ -30,16 +30,17 @@ export function forwarding(): { forward(): void; sent(): number } {
   const sent = new Float64Array(1); // a variable would allocate a heap number at each addition
   const sink: VtepSink = {
     deliver: () => undefined,
-    transmit: (remote, _bytes, offset, end, sourcePort) => {
-      sent[0]! += remote.id + end - offset + sourcePort;
+    transmit: (remote, { start, end }, sourcePort) => {
+      sent[0]! += remote.id + end - start + sourcePort;
     },
   };
+  const frame = new Frame();
   let next = 0;
   return {
     forward() {
       next = (next + 1597) & (ENDPOINTS - 1);
       for (let i = 0; i < 6; i++) bytes[HEADROOM + i] = macs[next * 6 + i]!;
-      vtep.receiveFrame(port, bytes, HEADROOM, bytes.length, 1000, sink);
+      vtep.receiveFrame(port, frame.set(bytes, HEADROOM, bytes.length), 1000, sink);
     },
     sent: () => sent[0]!,
   };

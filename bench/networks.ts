@@ -2,7 +2,7 @@
 import { ipv4ToText, macToText, setMac } from '../src/address/index.js';
 import * as ethernet from '../src/ethernet/index.js';
 import * as vxlan from '../src/vxlan/index.js';
-import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
 import { INNER, PING } from './packet.js';
 
 const SEED = 12_345;
@@ -33,8 +33,9 @@ export class Counter implements VtepSink {
 }
 
 /** A buffer with room for the headers in front of a frame, and the frame of a ping. */
-export class Frame {
+export class Ping {
   readonly bytes = new Uint8Array(HEADROOM + FRAME.length);
+  readonly #frame = new Frame();
 
   constructor() {
     this.bytes.set(FRAME, HEADROOM);
@@ -45,10 +46,11 @@ export class Frame {
     const { bytes } = this;
     setMac(bytes, HEADROOM, to);
     setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, source);
-    if (typeof from === 'number') return vtep.receiveFrame(from, bytes, HEADROOM, bytes.length, now, sink);
+    if (typeof from === 'number')
+      return vtep.receiveFrame(from, this.#frame.set(bytes, HEADROOM, bytes.length), now, sink);
     const start = HEADROOM - vxlan.HEADER_LENGTH;
     vxlan.writeHeader(bytes, start, vni);
-    vtep.receiveDatagram(from, bytes, start, bytes.length, now, 0, sink);
+    vtep.receiveDatagram(from, this.#frame.set(bytes, start, bytes.length), now, 0, sink);
   }
 }
 
@@ -67,6 +69,7 @@ export function ports(kind: PortKind, count: number): { run(): void; sink: Count
     vtep.addPort({ name: `tap${i}`, ...(kind === 'access' ? { vni: 1 } : { vlans: { 10: 1 } }) });
   const tags = kind === 'trunk' ? vlan.HEADER_LENGTH : 0;
   const bytes = new Uint8Array(HEADROOM + tags + FRAME.length);
+  const frame = new Frame();
   const addresses = ethernet.HEADER_LENGTH - 2;
   /** The machine removes the tag of a trunk, so each frame is written again. */
   const send = (port: number, to: number, from: number): void => {
@@ -76,7 +79,7 @@ export function ports(kind: PortKind, count: number): { run(): void; sink: Count
       ethernet.setEtherType(bytes, HEADROOM, ethernet.TYPE_VLAN);
       vlan.writeHeader(bytes, HEADROOM + ethernet.HEADER_LENGTH, 10, ethernet.TYPE_IPV4);
     }
-    vtep.receiveFrame(port, bytes, HEADROOM, bytes.length, 1000, sink);
+    vtep.receiveFrame(port, frame.set(bytes, HEADROOM, bytes.length), 1000, sink);
   };
   bytes.set(FRAME.subarray(addresses), HEADROOM + tags + addresses);
   const [first, last] = [0x0200_0000_0001, 0x0200_0000_0002];
@@ -117,26 +120,27 @@ export function networks(count: number, endpoints: number): { run: Record<PathKi
   }
   const trunk = vtep.addPort({ name: 'trunk', vlans });
   const remotes = Array.from({ length: HOSTS }, (_, i) => vtep.remote(addressOf(i))!);
-  const { bytes } = new Frame();
+  const { bytes } = new Ping();
+  const frame = new Frame();
   const start = HEADROOM - vxlan.HEADER_LENGTH;
   const tagged = HEADROOM - vlan.HEADER_LENGTH;
   const fromPort = (vni: number, to: number): void => {
     setMac(bytes, HEADROOM, to);
     setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, macOf(vni, 0));
-    vtep.receiveFrame(vni - 1, bytes, HEADROOM, bytes.length, 1000, sink);
+    vtep.receiveFrame(vni - 1, frame.set(bytes, HEADROOM, bytes.length), 1000, sink);
   };
   const fromTrunk = (vni: number, to: number): void => {
     setMac(bytes, tagged, to);
     setMac(bytes, tagged + ethernet.SOURCE_OFFSET, macOf(vni, 1));
     ethernet.setEtherType(bytes, tagged, ethernet.TYPE_VLAN);
     vlan.writeHeader(bytes, tagged + ethernet.HEADER_LENGTH, vni, ethernet.TYPE_IPV4);
-    vtep.receiveFrame(trunk, bytes, tagged, bytes.length, 1000, sink);
+    vtep.receiveFrame(trunk, frame.set(bytes, tagged, bytes.length), 1000, sink);
   };
   const fromTunnel = (vni: number, from: number, remote: number): void => {
     setMac(bytes, HEADROOM, macOf(vni, 0));
     setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, from);
     vxlan.writeHeader(bytes, start, vni);
-    vtep.receiveDatagram(remotes[remote]!, bytes, start, bytes.length, 1000, 0, sink);
+    vtep.receiveDatagram(remotes[remote]!, frame.set(bytes, start, bytes.length), 1000, 0, sink);
   };
   // The local endpoints are learned from their first frames.
   for (let vni = 1; vni <= count; vni++) {

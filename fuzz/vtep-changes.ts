@@ -13,7 +13,7 @@
  * frame, and no other port or segment loses one by it. The totals of the counters never decrease.
  */
 import { Machine } from '../src/host/machine.js';
-import { HEADROOM, namedCounters, type VtepSink } from '../src/vtep/index.js';
+import { Frame, HEADROOM, namedCounters, type VtepSink } from '../src/vtep/index.js';
 import { SEGMENT_DEFAULTS, type Change } from '../src/model/index.js';
 import { ensure, equal } from '../test/support/contract.js';
 
@@ -190,10 +190,10 @@ function pass(machine: Machine, model: Model, kind: number, [a, b, c]: readonly 
     deliver: (port) => void reached.push(port),
     transmit: ({ address }) => void reached.push(address),
   };
-  const send = (bytes: readonly number[], receive: (frame: Uint8Array, end: number) => void): void => {
+  const send = (bytes: readonly number[], receive: (frame: Frame) => void): void => {
     const framed = new Uint8Array(HEADROOM + bytes.length);
     framed.set(bytes, HEADROOM);
-    receive(framed, framed.length);
+    receive(new Frame(framed, HEADROOM));
   };
   let expected: Place[];
   if (kind < 11) {
@@ -202,16 +202,14 @@ function pass(machine: Machine, model: Model, kind: number, [a, b, c]: readonly 
     const members = [...model.ports.get(port)!];
     const [vni, vlan] = members[(a! >> 4) % members.length]!;
     expected = model.destinations(vni, port, source, destination);
-    send(frameOf(source, destination, vlan), (frame, end) =>
-      machine.vtep.receiveFrame(port, frame, HEADROOM, end, now, sink),
-    );
+    send(frameOf(source, destination, vlan), (frame) => machine.vtep.receiveFrame(port, frame, now, sink));
   } else {
     const vni = VNIS[a! % VNIS.length]!;
     const from = REMOTES[(a! >> 4) % REMOTES.length]!;
     expected = model.accepts(vni, from) ? model.destinations(vni, from, source, destination) : [];
     const header = [8, 0, 0, 0, vni >> 16, (vni >> 8) & 255, vni & 255, 0];
-    send([...header, ...frameOf(source, destination, null)], (datagram, end) =>
-      machine.vtep.receiveDatagram(from, datagram, HEADROOM, end, now, 0, sink),
+    send([...header, ...frameOf(source, destination, null)], (datagram) =>
+      machine.vtep.receiveDatagram(from, datagram, now, 0, sink),
     );
   }
   const text = (places: Place[]): string[] => places.map(String).sort();

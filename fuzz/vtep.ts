@@ -11,7 +11,7 @@
  * port or a peer, the tables stay within their limits, and a frame becomes a bounded number of others.
  */
 import { PathMtus } from '../src/host/linux/path-mtu.js';
-import { HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
 import { ensure, equal } from '../test/support/contract.js';
 
 const PORTS = ['a', 'b', 'trunk', 'tagged'];
@@ -138,27 +138,27 @@ function step(vtep: Vtep, kind: number, input: Uint8Array, now: number): void {
 
   const deliveredTo: string[] = [];
   const transmittedTo: string[] = [];
-  const inside = (bytes: Uint8Array, offset: number, stop: number): void => {
-    ensure(offset >= 0 && offset < stop && stop <= bytes.length, `hands out ${offset} to ${stop} of ${bytes.length}`);
+  const inside = ({ bytes, start: first, end: stop }: Frame): void => {
+    ensure(first >= 0 && first < stop && stop <= bytes.length, `hands out ${first} to ${stop} of ${bytes.length}`);
     if (bytes === framed)
-      ensure(offset >= CANARY && stop <= end, `hands out ${offset} to ${stop}, beyond the frame's end at ${end}`);
+      ensure(first >= CANARY && stop <= end, `hands out ${first} to ${stop}, beyond the frame's end at ${end}`);
   };
   const sink: VtepSink = {
-    deliver(port, bytes, offset, stop) {
-      inside(bytes, offset, stop);
-      ensure(!local || port !== kind || bytes !== framed, 'a frame goes back to its port');
+    deliver(port, out) {
+      inside(out);
+      ensure(!local || port !== kind || out.bytes !== framed, 'a frame goes back to its port');
       deliveredTo.push(PORTS[port]!);
     },
-    transmit(remote, bytes, offset, stop) {
-      inside(bytes, offset, stop);
+    transmit(remote, out) {
+      inside(out);
       ensure(local, 'a datagram from a tunnel goes into a tunnel');
       transmittedTo.push(remote.address);
     },
   };
   const dropped = sum(vtep.counters().drops);
   const places = kind === 6 ? placesOf(vtep, input.subarray(8), now) : [];
-  if (local) vtep.receiveFrame(kind, framed, start, end, now, sink);
-  else vtep.receiveDatagram(from, framed, start, end, now, ecn, sink);
+  if (local) vtep.receiveFrame(kind, new Frame(framed, start, end), now, sink);
+  else vtep.receiveDatagram(from, new Frame(framed, start, end), now, ecn, sink);
 
   const after = kind === 6 ? placesOf(vtep, input.subarray(8), now) : [];
   places.forEach((place, i) => place !== null && equal(after[i], place, 'the place of the source, after a stranger'));

@@ -54,7 +54,7 @@ export const ROOMS = {
   neighbor: machine(),
   router: machine(),
   offload: machine(),
-  vtep: machine(['model', 'fdb', 'neighbor', 'router']),
+  vtep: machine(['model', 'fdb', 'neighbor', 'router', 'offload']),
   'gossip/memberlist': machine(),
   'gossip/networkdb': machine(['gossip/memberlist']),
   sim: machine(['model', 'fdb', 'neighbor', 'router', 'vtep']),

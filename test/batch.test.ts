@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { Batch, packChanges, Pauses, unpackChanges } from '../src/host/batch.js';
 import { Machine } from '../src/host/machine.js';
 import { SEGMENT_DEFAULTS, type Change, type Segment } from '../src/model/index.js';
-import { MAX_PEERS } from '../src/vtep/index.js';
+import { Frame, MAX_PEERS } from '../src/vtep/index.js';
 
 const LOCAL = '172.31.1.5';
 const segment = (vni: number, more: Partial<Segment> = {}): Segment => ({
@@ -121,7 +121,7 @@ test('the totals keep the counts of a removed segment', () => {
   // A VXLAN header of VNI 5 without a frame behind it.
   const datagram = Uint8Array.of(8, 0, 0, 0, 0, 0, 5, 0);
   const sink = { deliver: () => undefined, transmit: () => undefined };
-  for (let i = 0; i < 3; i++) one.vtep.receiveDatagram('192.0.2.1', datagram, 0, 8, 0, 0, sink);
+  for (let i = 0; i < 3; i++) one.vtep.receiveDatagram('192.0.2.1', new Frame(datagram, 0, 8), 0, 0, sink);
   const total = (): number =>
     one
       .counts()

@@ -11,7 +11,7 @@ import { jsonLines } from '../src/cli/streams.js';
 import { table } from '../src/cli/table.js';
 import { COMMON, readPlan, SINGLE } from '../src/cli/up-config.js';
 import { addressSpaceLimit } from '../src/host/linux/limits.js';
-import { Vtep } from '../src/vtep/index.js';
+import { Frame, Vtep } from '../src/vtep/index.js';
 import { REPOSITORY, VTEP, type Outcome } from './support/lab.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-cli-'));
@@ -240,7 +240,7 @@ test('counters: Prometheus can read them, and drops add up', () => {
   const machine = new Vtep();
   machine.addSegment({ vni: 7 });
   const sink = { deliver: () => undefined, transmit: () => undefined };
-  machine.receiveDatagram('10.1.1.1', new Uint8Array(3), 0, 3, 0, 0, sink);
+  machine.receiveDatagram('10.1.1.1', new Frame(new Uint8Array(3)), 0, 0, sink);
   const engine = {
     framesRead: 1,
     framesWritten: 2,

@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { addCounts, gatherCounts, gatherFdb, gatherRemotes, type Lister } from '../src/host/linux/gather.js';
 import { type Page } from '../src/host/pages.js';
-import { namedCounters, Vtep, type FdbListing } from '../src/vtep/index.js';
+import { Frame, namedCounters, Vtep, type FdbListing } from '../src/vtep/index.js';
 
 type Entry = FdbListing & { vni: number };
 
@@ -42,7 +42,7 @@ test('counts are added up, by segment and by reason', () => {
     const sink = { deliver: () => undefined, transmit: () => undefined };
     // VXLAN headers of VNI 2, without a frame behind them.
     for (let i = 0; i < datagrams; i++)
-      vtep.receiveDatagram('192.0.2.1', Uint8Array.of(8, 0, 0, 0, 0, 0, 2, 0), 0, 8, 0, 0, sink);
+      vtep.receiveDatagram('192.0.2.1', new Frame(Uint8Array.of(8, 0, 0, 0, 0, 0, 2, 0)), 0, 0, sink);
     return vtep;
   };
   const sum = namedCounters(gatherCounts([machine(1), machine(2), machine(4)].map((vtep) => vtep.counts())));

@@ -11,8 +11,8 @@ function firstWords(config: object, announce = true): string[] {
   const note = (place: string, bytes: Uint8Array): void =>
     void words.push(`${place}: ${summarize(dissect(bytes).layers)}`);
   machineOf(made, announce).vtep.sendAnnouncements(0, {
-    deliver: (port, bytes, offset, end) => note(`port ${port}`, bytes.slice(offset, end)),
-    transmit: ({ address }, bytes, offset, end) => note(address, bytes.slice(offset + 8, end)),
+    deliver: (port, { bytes, start, end }) => note(`port ${port}`, bytes.slice(start, end)),
+    transmit: ({ address }, { bytes, start, end }) => note(address, bytes.slice(start + 8, end)),
   });
   return words;
 }

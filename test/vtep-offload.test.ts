@@ -6,7 +6,7 @@ import * as icmp from '../src/icmp/index.js';
 import * as ipv4 from '../src/ipv4/index.js';
 import * as tcp from '../src/tcp/index.js';
 import { GSO_TCPV4 } from '../src/virtio/index.js';
-import { HEADROOM, Vtep, type Counters, type SegmentOptions } from '../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, type Counters, type SegmentOptions } from '../src/vtep/index.js';
 import { arpRequest, BROADCAST, C1, C2 } from './support/frames.js';
 import { fromHex, hex } from './support/hex.js';
 import { segmentAll } from './support/offload.js';
@@ -49,11 +49,11 @@ function host(segment: Partial<SegmentOptions> = {}) {
   vtep.addPeer(4097, '198.51.100.3');
   vtep.addEndpoint(4097, { ...C2, vtep: C2.host });
   const out: { bytes: Uint8Array; offset: number; end: number; octets: Uint8Array }[] = [];
-  const keep = (bytes: Uint8Array, offset: number, end: number): void =>
-    void out.push({ bytes, offset, end, octets: bytes.slice(offset, end) });
+  const keep = ({ bytes, start, end }: Frame): void =>
+    void out.push({ bytes, offset: start, end, octets: bytes.slice(start, end) });
   const sink = {
-    deliver: (_port: number, bytes: Uint8Array, offset: number, end: number) => keep(bytes, offset, end),
-    transmit: (_remote: unknown, bytes: Uint8Array, offset: number, end: number) => keep(bytes, offset, end),
+    deliver: (_port: number, frame: Frame) => keep(frame),
+    transmit: (_remote: unknown, frame: Frame) => keep(frame),
   };
   return { vtep, a, trunk, out, sink };
 }
@@ -74,11 +74,16 @@ function both(frame: Uint8Array, from: 'a' | 'trunk', segment: Partial<SegmentOp
   const wire = segments.reduce((sum, one) => sum + one.length, 0);
   const [largest] = segments.map((one) => one.length);
   const { vtep, sink } = once;
-  vtep.receiveFrame(once[from], bytes, HEADROOM, bytes.length, 0, sink, segments.length, wire, largest);
+  vtep.receiveFrame(
+    once[from],
+    new Frame().setMany(bytes, HEADROOM, bytes.length, segments.length, wire, largest),
+    0,
+    sink,
+  );
   const each = host(segment);
   for (const one of segments) {
     const single = framed(one);
-    each.vtep.receiveFrame(each[from], single, HEADROOM, single.length, 0, each.sink);
+    each.vtep.receiveFrame(each[from], new Frame(single, HEADROOM), 0, each.sink);
   }
   assert.is(each.out.length, once.out.length * segments.length);
   return [once.vtep.counters(), each.vtep.counters()];
@@ -114,7 +119,7 @@ test('a super-frame with segments beyond the MTU gets one ICMP error, and its se
   const { vtep, a, out, sink } = host({ mtu: SIZE + HEADERS - 15 });
   const bytes = framed(superFrame(C2.mac, { ip: { dontFragment: true } }));
   const wire = 9500 + 10 * HEADERS;
-  vtep.receiveFrame(a, bytes, HEADROOM, bytes.length, 0, sink, 10, wire, SIZE + HEADERS);
+  vtep.receiveFrame(a, new Frame().setMany(bytes, HEADROOM, bytes.length, 10, wire, SIZE + HEADERS), 0, sink);
   assert.is(out.length, 1);
   assert.is.not(out[0]!.bytes, bytes, 'it is not a super-frame, and can be distinguished');
   const error = icmp.decode(ipv4.decode(out[0]!.octets, 14).payload) as { nextHopMtu?: number };
@@ -128,7 +133,12 @@ test('a super-frame with segments beyond the MTU gets one ICMP error, and its se
   const wide = host();
   wide.vtep.remote('198.51.100.2')!.outerMtu = SIZE + 50;
   const copy = framed(superFrame('02:00:00:00:00:09', { ip: { dontFragment: true } }));
-  wide.vtep.receiveFrame(wide.a, copy, HEADROOM, copy.length, 0, wide.sink, 10, wire, SIZE + HEADERS);
+  wide.vtep.receiveFrame(
+    wide.a,
+    new Frame().setMany(copy, HEADROOM, copy.length, 10, wire, SIZE + HEADERS),
+    0,
+    wide.sink,
+  );
   const after = wide.vtep.counters();
   assert.is(after.counts['fragmentation-needed'], 1);
   assert.equal(
@@ -140,7 +150,7 @@ test('a super-frame with segments beyond the MTU gets one ICMP error, and its se
 test('a reply counts as one frame, also to a super-frame', () => {
   const { vtep, a, sink } = host();
   const bytes = framed(arpRequest(C1, C2.ip));
-  vtep.receiveFrame(a, bytes, HEADROOM, bytes.length, 0, sink, 3, 126, 42);
+  vtep.receiveFrame(a, new Frame().setMany(bytes, HEADROOM, bytes.length, 3, 126, 42), 0, sink);
   const { counts } = vtep.counters();
   assert.equal([counts['frames-in'], counts['frames-out'], counts['frame-bytes-out']], [3, 1, 42]);
 });
@@ -154,7 +164,7 @@ test('merged datagrams are counted as single ones', () => {
       const local = framed(superFrame(BROADCAST, { from: C1.mac, data: 1 }));
       for (const { vtep, trunk, sink } of [each, once]) {
         const here = framed(tagged(local.subarray(HEADROOM), 10));
-        vtep.receiveFrame(trunk, here, HEADROOM, here.length, 0, sink);
+        vtep.receiveFrame(trunk, new Frame(here, HEADROOM), 0, sink);
       }
       each.out.length = 0;
       once.out.length = 0;
@@ -166,9 +176,14 @@ test('merged datagrams are counted as single ones', () => {
       });
       const wire = datagrams.reduce((sum, one) => sum + one.length, 0);
       const heads = framed(datagrams[0]!.subarray(0, 8 + HEADERS));
-      for (const datagram of datagrams)
-        each.vtep.receiveDatagram(C2.host, datagram, 0, datagram.length, 0, outer, each.sink);
-      once.vtep.receiveDatagram(C2.host, heads, HEADROOM, heads.length, 0, outer, once.sink, segments.length, wire);
+      for (const datagram of datagrams) each.vtep.receiveDatagram(C2.host, new Frame(datagram), 0, outer, each.sink);
+      once.vtep.receiveDatagram(
+        C2.host,
+        new Frame().setMany(heads, HEADROOM, heads.length, segments.length, wire),
+        0,
+        outer,
+        once.sink,
+      );
       assert.equal(once.vtep.counts(), each.vtep.counts(), `to ${to}, outer ECN ${outer}`);
       assert.is(each.out.length, once.out.length * segments.length);
       for (const [i, { octets }] of once.out.entries())
@@ -176,7 +191,7 @@ test('merged datagrams are counted as single ones', () => {
       // The next one is single again.
       const next = fromHex(`0800000000100100${hex(segments[0]!)}`);
       const before = once.vtep.counters().counts;
-      once.vtep.receiveDatagram(C2.host, next, 0, next.length, 0, 0, once.sink);
+      once.vtep.receiveDatagram(C2.host, new Frame(next), 0, 0, once.sink);
       const { counts } = once.vtep.counters();
       assert.is(counts['datagrams-in'] - before['datagrams-in'], 1);
       assert.is(counts['datagram-bytes-in'] - before['datagram-bytes-in'], next.length);

@@ -5,7 +5,7 @@ import * as arp from '../src/arp/index.js';
 import * as ethernet from '../src/ethernet/index.js';
 import type { NetworkRouter } from '../src/model/index.js';
 import { dissect, type Layer } from '../src/packet/index.js';
-import { type Learned } from '../src/vtep/index.js';
+import { Frame, type Learned } from '../src/vtep/index.js';
 import { arpRequest, BROADCAST, udpFrame } from './support/frames.js';
 import { fromHex, hex } from './support/hex.js';
 import { C1, C2, FAR, FRAMES, GATEWAY_MAC, NEAR } from './support/router-host.js';
@@ -247,7 +247,7 @@ test('one of several machines asks, and another one gets the answer', () => {
   const answering = routed();
   const heard: { ip: string }[] = [];
   const answer = arpReply();
-  answering.vtep.receiveDatagram(H2, wrap(answer, HEADER_OF[FAR]), 0, answer.length + 8, 0, 0, {
+  answering.vtep.receiveDatagram(H2, new Frame(wrap(answer, HEADER_OF[FAR])), 0, 0, {
     deliver: () => undefined,
     transmit: () => undefined,
     learned: (_: Learned) => undefined,
@@ -257,7 +257,7 @@ test('one of several machines asks, and another one gets the answer', () => {
   const sent: string[] = [];
   asking.vtep.adoptAnswer({ vni: FAR, ip: C2.ip, mac: 0x0242_0a00_0104 }, 1, {
     deliver: () => undefined,
-    transmit: (_, bytes, offset, end) => void sent.push(hex(bytes.subarray(offset, end))),
+    transmit: (_, { bytes: all, start, end }) => void sent.push(hex(all.subarray(start, end))),
   });
   assert.equal(sent, [HEADER_OF[FAR]! + hex(AFTER)]);
 });
@@ -307,10 +307,9 @@ test('a super-frame is routed with one decision, and counted as its packets', ()
   const out: [number, number, number][] = [];
   const sink = {
     deliver: () => assert.unreachable(),
-    transmit: (_: unknown, all: Uint8Array, offset: number, end: number) =>
-      void out.push([all === bytes ? 1 : 0, offset, end]),
+    transmit: (_: unknown, { bytes: all, start, end }: Frame) => void out.push([all === bytes ? 1 : 0, start, end]),
   };
-  vtep.receiveFrame(port, bytes, 16, bytes.length, 0, sink, 6, big.length + 5 * 54, 1414);
+  vtep.receiveFrame(port, new Frame().setMany(bytes, 16, bytes.length, 6, big.length + 5 * 54, 1414), 0, sink);
   assert.equal(out, [[1, 8, bytes.length]], 'in place');
   assert.equal([count('routed'), count('datagrams-out'), count('frames-in')], [6, 6, 6]);
   const packet = find(bytes.subarray(16), 'ipv4');

@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { macToText, setMac } from '../src/address/index.js';
 import * as ethernet from '../src/ethernet/index.js';
 import * as vxlan from '../src/vxlan/index.js';
-import { HEADROOM, Vtep, type PortOptions } from '../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, type PortOptions } from '../src/vtep/index.js';
 
 const { vlan } = ethernet;
 const SECOND = 1000;
@@ -17,9 +17,9 @@ function machine(options = {}) {
   const vtep = new Vtep(options);
   const out: string[] = [];
   const sink = {
-    deliver(port: number, bytes: Uint8Array, offset: number) {
-      const tagged = ethernet.getEtherType(bytes, offset) === ethernet.TYPE_VLAN;
-      out.push(tagged ? `${port}.${vlan.getId(bytes, offset + ethernet.HEADER_LENGTH)}` : `${port}`);
+    deliver(port: number, { bytes, start }: Frame) {
+      const tagged = ethernet.getEtherType(bytes, start) === ethernet.TYPE_VLAN;
+      out.push(tagged ? `${port}.${vlan.getId(bytes, start + ethernet.HEADER_LENGTH)}` : `${port}`);
     },
     transmit: ({ address }: { address: string }) => void out.push(address),
   };
@@ -38,14 +38,14 @@ function machine(options = {}) {
     frame(port: number, id: number, to: number, from: number, now: number): string[] {
       write(HEADROOM, to, from, id === 0 ? 0x88b5 : ethernet.TYPE_VLAN);
       if (id !== 0) vlan.writeHeader(bytes, HEADROOM + ethernet.HEADER_LENGTH, id, 0x88b5);
-      vtep.receiveFrame(port, bytes, HEADROOM, bytes.length, now, sink);
+      vtep.receiveFrame(port, new Frame(bytes, HEADROOM), now, sink);
       return out.slice().sort();
     },
     datagram(vni: number, source: string, to: number, from: number, now: number): string[] {
       write(HEADROOM, to, from, 0x88b5);
       const start = HEADROOM - vxlan.HEADER_LENGTH;
       vxlan.writeHeader(bytes, start, vni);
-      vtep.receiveDatagram(source, bytes, start, bytes.length, now, 0, sink);
+      vtep.receiveDatagram(source, new Frame(bytes, start), now, 0, sink);
       return out.slice().sort();
     },
   };

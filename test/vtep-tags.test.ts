@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as arp from '../src/arp/index.js';
 import * as ethernet from '../src/ethernet/index.js';
-import { flowHash, HEADROOM, Vtep } from '../src/vtep/index.js';
+import { flowHash, Frame, HEADROOM, Vtep } from '../src/vtep/index.js';
 import { arpRequest, C1, C2, udpFrame } from './support/frames.js';
 import { fromHex, hex } from './support/hex.js';
 import { HEADER, host, tag, wrap } from './support/vtep-host.js';
@@ -34,11 +34,10 @@ function machine() {
   for (const vni of VNIS) vtep.addPeer(vni, PEER);
   const out: Record<string, string> = {};
   const sink = {
-    deliver: (port: number, bytes: Uint8Array, offset: number, end: number) =>
-      void (out[NAMES[port]!] = hex(bytes.subarray(offset, end))),
-    transmit: (_: unknown, bytes: Uint8Array, offset: number, end: number) =>
-      void (out[`vni${Number.parseInt(hex(bytes.subarray(offset + 4, offset + 7)), 16)}`] = hex(
-        bytes.subarray(offset + 8, end),
+    deliver: (port: number, { bytes, start, end }: Frame) => void (out[NAMES[port]!] = hex(bytes.subarray(start, end))),
+    transmit: (_: unknown, { bytes, start, end }: Frame) =>
+      void (out[`vni${Number.parseInt(hex(bytes.subarray(start + 4, start + 7)), 16)}`] = hex(
+        bytes.subarray(start + 8, end),
       )),
   };
   const drops = (): string[] =>
@@ -53,8 +52,8 @@ function machine() {
     const bytes = new Uint8Array(HEADROOM + input.length).fill(0xa5);
     bytes.set(input, HEADROOM);
     for (const key of Object.keys(out)) delete out[key];
-    if (typeof from === 'number') vtep.receiveDatagram(PEER, bytes, HEADROOM, bytes.length, 0, 0, sink);
-    else vtep.receiveFrame(NAMES.indexOf(from), bytes, HEADROOM, bytes.length, 0, sink);
+    if (typeof from === 'number') vtep.receiveDatagram(PEER, new Frame(bytes, HEADROOM), 0, 0, sink);
+    else vtep.receiveFrame(NAMES.indexOf(from), new Frame(bytes, HEADROOM), 0, sink);
     const ports = Object.keys(out).filter((name) => !name.startsWith('vni'));
     assert.equal([expected.delivered, expected.transmitted.length], [ports, Object.keys(out).length - ports.length]);
     return { ...out };

@@ -14,6 +14,7 @@ import {
   DROPS,
   ECN_DROP,
   flowHash,
+  Frame,
   HEADROOM,
   sourcePort,
   Vtep,
@@ -796,10 +797,10 @@ test('machines that share learned addresses have equal tables, and count each ad
     learned: (what: Learned) => void news.push(what),
   };
   const data = wrap(udpFrame(C2, C1));
-  for (let i = 0; i < 3; i++) one.vtep.receiveDatagram(C2.host, data.slice(), 0, data.length, 0, 0, sink);
+  for (let i = 0; i < 3; i++) one.vtep.receiveDatagram(C2.host, new Frame(data.slice()), 0, 0, sink);
   const frame = new Uint8Array(HEADROOM + 100);
   frame.set(udpFrame(C1, C2, { size: 10 }), HEADROOM);
-  one.vtep.receiveFrame(ports[0]!, frame, HEADROOM, 100, 0, sink);
+  one.vtep.receiveFrame(ports[0]!, new Frame(frame, HEADROOM, 100), 0, sink);
   const mac = (station: Station): number => Number.parseInt(station.mac.replace(/:/g, ''), 16);
   assert.equal(news, [
     { vni: 4097, mac: mac(C2), location: C2.host, age: 0 },
@@ -988,7 +989,7 @@ test('ports and segments come and go', () => {
     [trunk],
   );
   assert.throws(
-    () => vtep.receiveFrame(tap, NONE, 0, 0, 0, { deliver: () => {}, transmit: () => {} }),
+    () => vtep.receiveFrame(tap, new Frame(), 0, { deliver: () => {}, transmit: () => {} }),
     /there is no port 0/,
   );
   vtep.removeSegment(4097);

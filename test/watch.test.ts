@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { HEADROOM, Vtep, Watch, type Finding, type VtepSink } from '../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, Watch, type Finding, type VtepSink } from '../src/vtep/index.js';
 import { fromHex } from './support/hex.js';
 
 const watch = suite('watch');
@@ -92,8 +92,8 @@ function noticed(
     const data = fromHex(typeof from === 'string' ? `0800000000000700${text}` : text);
     const bytes = new Uint8Array(HEADROOM + data.length);
     bytes.set(data, HEADROOM);
-    if (typeof from === 'string') vtep.receiveDatagram(from, bytes, HEADROOM, bytes.length, 0, 0, sink);
-    else vtep.receiveFrame(from, bytes, HEADROOM, bytes.length, 0, sink);
+    if (typeof from === 'string') vtep.receiveDatagram(from, new Frame(bytes, HEADROOM), 0, 0, sink);
+    else vtep.receiveFrame(from, new Frame(bytes, HEADROOM), 0, sink);
   }
   return vtep.findings(1000);
 }

@@ -9,7 +9,15 @@ import { createSocket, type Socket } from 'node:dgram';
 import { performance } from 'node:perf_hooks';
 import { type Change } from '../model/index.js';
 import { type CaptureRequest, type ListRequest } from '../schema/index.js';
-import { HEADROOM, namedCounters, type Counters, type Explanation, type Remote, type VtepSink } from '../vtep/index.js';
+import {
+  Frame,
+  HEADROOM,
+  namedCounters,
+  type Counters,
+  type Explanation,
+  type Remote,
+  type VtepSink,
+} from '../vtep/index.js';
 import { Batch, Pauses, SLICE } from './batch.js';
 import { Captures } from './capture.js';
 import {
@@ -82,7 +90,9 @@ export class DgramEngine implements DataPlane, VtepSink {
   readonly #received = new Set<string>();
   /** Sender addresses of all datagrams so far. */
   readonly #senderAddresses = new Set<string>();
-  /** Frames and datagrams that the current frame has become. */
+  /** The frame that is passing through the machine. */
+  readonly #frame = new Frame();
+  /** Frames and datagrams that it has become. */
   #output = 0;
   #looking = false;
   /** Datagrams that came before the first `attach`, up to `EARLY`; `null` after that. */
@@ -110,7 +120,7 @@ export class DgramEngine implements DataPlane, VtepSink {
         if (this.#troubles.any) this.#received.add(address);
         if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
         if (this.#recorder.active) this.#recorder.datagram('in', { address, port: from }, here, bytes, 0, bytes.length);
-        vtep.receiveDatagram(address, bytes, 0, bytes.length, performance.now(), 0, this);
+        vtep.receiveDatagram(address, this.#frame.set(bytes, 0, bytes.length), performance.now(), 0, this);
       };
       this.#socket.on('message', (bytes, { address, port: from }) => {
         if (this.#early === null) receive(bytes, address, from);
@@ -193,7 +203,7 @@ export class DgramEngine implements DataPlane, VtepSink {
         this.#counters.framesRead++;
         if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
         this.#output = 0;
-        vtep.receiveFrame(port, bytes, offset, end, performance.now(), this);
+        vtep.receiveFrame(port, this.#frame.set(bytes, offset, end), performance.now(), this);
         return this.#output;
       },
       lost: (reason: string) => {
@@ -227,27 +237,27 @@ export class DgramEngine implements DataPlane, VtepSink {
   // ---- The data path ----
 
   /** Writes a frame to a TAP, synchronously. */
-  deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
+  deliver(port: number, { bytes, start, end }: Frame): void {
     this.#output++;
-    if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
+    if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, start, end);
     // Frames for a port whose device has just gone.
-    const code = this.#taps[port]?.write(bytes, offset, end) ?? 'ENXIO';
+    const code = this.#taps[port]?.write(bytes, start, end) ?? 'ENXIO';
     if (code === '') this.#counters.framesWritten++;
     else count(this.#counters.writeErrors, code);
   }
 
   /** Sends a copy of a datagram, since the socket may keep it longer than this call lasts. */
-  transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number): void {
+  transmit(remote: Remote, { bytes, start, end }: Frame, sourcePort: number): void {
     if (this.#senders.length === 0) return; // stopped or starting
     this.#output++;
     if (this.#recorder.active) {
       const { port } = this.#senders[sourcePort % this.#senders.length]!.address();
-      this.#recorder.datagram('out', { address: this.#settings.local, port }, remote, bytes, offset, end);
+      this.#recorder.datagram('out', { address: this.#settings.local, port }, remote, bytes, start, end);
     }
-    const length = end - offset;
+    const length = end - start;
     if (this.#counters.sendQueue + length > MAX_QUEUE) return this.#unsent(remote, 'QUEUE');
     const copy = Buffer.allocUnsafe(length);
-    copy.set(bytes.subarray(offset, end));
+    copy.set(bytes.subarray(start, end));
     this.#counters.sendQueue += length;
     this.#senders[sourcePort % this.#senders.length]!.send(copy, remote.port, remote.address, (error) => {
       this.#counters.sendQueue -= length;

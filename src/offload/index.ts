@@ -13,5 +13,6 @@ export {
 export { MAX_HEADER } from './layout.js';
 export { MAX_RUN, type Run } from './run.js';
 export { segmentsStart, segmentIntoScratch, MAX_PREFIX, Segmenter, segmentScratch } from './segmenter.js';
+export { SuperFrame } from './super-frame.js';
 export { SIMD_MODULE } from './wasm/module.generated.js';
 export { jsCopySum, jsSum, TCP_CHECKSUM, UDP_CHECKSUM, type CopySum, type Sum } from './sum.js';

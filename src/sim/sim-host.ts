@@ -1,4 +1,4 @@
-import { HEADROOM, type Vtep, type VtepSink } from '../vtep/index.js';
+import { Frame, HEADROOM, type Vtep, type VtepSink } from '../vtep/index.js';
 import { Slab } from './slab.js';
 import type { Station, StationPort } from './station.js';
 import type { FrameEvent, Trace } from './trace.js';
@@ -57,6 +57,7 @@ export class SimHost {
   readonly #attached: Attached[] = [];
   readonly #sink: VtepSink;
   readonly #slab = new Slab(16_384);
+  readonly #frame = new Frame();
   #vtep: Vtep | null = null;
   #byPort: Attached[] = [];
   /** Frames are handled one after the other, so that the VTEP is never re-entered. */
@@ -70,14 +71,14 @@ export class SimHost {
     this.#port = options.port;
     this.#trace = options.trace ?? null;
     this.#sink = {
-      deliver: (port, bytes, offset, end) =>
+      deliver: (port, { bytes, start, end }) =>
         void this.#queue.push({
           attached: this.#byPort[port]!,
           inward: true,
-          bytes: this.#slab.copy(bytes, offset, end),
+          bytes: this.#slab.copy(bytes, start, end),
         }),
-      transmit: ({ address, port }, bytes, offset, end, sourcePort, tos) =>
-        this.#port.send(address, port, sourcePort, bytes, offset, end, tos),
+      transmit: ({ address, port }, { bytes, start, end }, sourcePort, tos) =>
+        this.#port.send(address, port, sourcePort, bytes, start, end, tos),
     };
   }
 
@@ -143,15 +144,8 @@ export class SimHost {
    */
   receive(source: string, datagram: Uint8Array, ecn: number, now: number): void {
     if (this.#vtep === null) return;
-    this.#vtep.receiveDatagram(
-      source,
-      this.#slab.copy(datagram, 0, datagram.length),
-      0,
-      datagram.length,
-      now,
-      ecn,
-      this.#sink,
-    );
+    const copy = this.#slab.copy(datagram, 0, datagram.length);
+    this.#vtep.receiveDatagram(source, this.#frame.set(copy, 0, copy.length), now, ecn, this.#sink);
     this.#pump(now);
   }
 
@@ -210,7 +204,7 @@ export class SimHost {
     if (inward) {
       this.#record('receive', station, bytes, now);
       station.receive(bytes, 0, bytes.length, now);
-    } else this.#vtep!.receiveFrame(port, bytes, HEADROOM, bytes.length, now, this.#sink);
+    } else this.#vtep!.receiveFrame(port, this.#frame.set(bytes, HEADROOM, bytes.length), now, this.#sink);
   }
 
   #record(event: FrameEvent['event'], station: Station, bytes: Uint8Array, time: number): void {

@@ -4,13 +4,13 @@ import { NONE } from '../fdb/index.js';
 import { LOCAL } from '../neighbor/index.js';
 import { AnnouncementQueue, frameAbout, type Announcement } from './announcement.js';
 import type { Context } from './context.js';
-import { portDestination } from './destination.js';
+import { NO_PLACE, portDestination } from './destination.js';
 import { deliver, encapsulate } from './egress.js';
+import { ownFrame } from './frame.js';
 import { learn } from './learning.js';
 import type { Remote } from './remote.js';
 import { COUNT, type Segment } from './segment.js';
 import { HEADROOM } from './tunnel.js';
-import type { VtepSink } from './sink.js';
 
 /** Datagrams in one call of `send` after which the rest waits for the next one, so that a change is not a burst. */
 const DATAGRAMS_PER_CALL = 1024;
@@ -78,48 +78,48 @@ export class Announcer {
   }
 
   /** Sends the recent questions to new peers, and the announcements that are due. */
-  send(now: number, sink: VtepSink): void {
-    if (this.#newPeers.length > 0) this.#askNewPeers(now, sink);
-    this.#queue?.send(now, DATAGRAMS_PER_CALL, (announcement) => this.#sendAnnouncement(announcement, now, sink));
+  send(): void {
+    if (this.#newPeers.length > 0) this.#askNewPeers();
+    this.#queue?.send(this.#context.now, DATAGRAMS_PER_CALL, (announcement) => this.#sendAnnouncement(announcement));
   }
 
-  #askNewPeers(now: number, sink: VtepSink): void {
+  #askNewPeers(): void {
     // A question that waits for more than a second is not sent: its host has repeated it.
     let left = DATAGRAMS_PER_CALL;
     let done = 0;
     while (done < this.#newPeers.length && left > 0) {
       const { segment, remote, asked } = this.#newPeers[done++]!;
       if (!segment.peers.has(remote)) continue;
-      segment.questions.each(now, asked, (port, bytes, offset, end) => {
-        this.#context.setOwn(bytes, offset);
+      segment.questions.each(this.#context.now, asked, (question) => {
         segment.count(COUNT['asked-again'], 1);
         left--;
-        encapsulate(this.#context, segment, portDestination(port), remote, bytes, offset, end, now, sink);
+        encapsulate(this.#context, segment, question, remote);
       });
     }
     this.#newPeers.splice(0, done);
   }
 
   /** Returns how many frames and datagrams it became. */
-  #sendAnnouncement({ vni, frame, port, everywhere }: Announcement, now: number, sink: VtepSink): number {
+  #sendAnnouncement({ vni, frame: bytes, port, everywhere }: Announcement): number {
     const segment = this.#context.segment(vni);
-    const end = frame.length;
-    this.#context.setOwn(frame, HEADROOM);
-    let from = portDestination(port);
-    if (port >= 0) learn(this.#context, segment, from, frame, HEADROOM, end, now, sink);
-    else from = this.#placeOf(segment, frame, now);
+    const frame = ownFrame(bytes, HEADROOM, bytes.length);
+    if (port >= 0) {
+      frame.from = portDestination(port);
+      learn(this.#context, segment, frame);
+    } else frame.from = this.#placeOf(segment, bytes);
     segment.count(COUNT['announced'], 1);
     const { members } = segment;
     const peers = everywhere ? segment.peers.all() : [];
     for (const { port: to, vlan } of members)
-      if (portDestination(to) !== from) deliver(this.#context, segment, to, vlan, frame, HEADROOM, end, sink);
-    for (const peer of peers) encapsulate(this.#context, segment, from, peer, frame, HEADROOM, end, now, sink);
+      if (portDestination(to) !== frame.from) deliver(this.#context, segment, frame, to, vlan);
+    for (const peer of peers) encapsulate(this.#context, segment, frame, peer);
     return members.length + peers.length;
   }
 
   /** The port that the endpoint of an announcement is behind, if it is known; it may be probing its address. */
-  #placeOf(segment: Segment, frame: Uint8Array, now: number): number {
-    const place = segment.fdb.lookup(frame, HEADROOM + ethernet.SOURCE_OFFSET, now);
-    return place === NONE ? segment.stationAt(ethernet.getSource(frame, HEADROOM)) : place;
+  #placeOf(segment: Segment, frame: Uint8Array): number {
+    const place = segment.fdb.lookup(frame, HEADROOM + ethernet.SOURCE_OFFSET, this.#context.now);
+    const known = place === NONE ? segment.stationAt(ethernet.getSource(frame, HEADROOM)) : place;
+    return known === NONE ? NO_PLACE : known;
   }
 }

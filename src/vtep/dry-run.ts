@@ -1,6 +1,7 @@
 /** Lets a frame or a datagram pass without a trace but its explanation: see `Vtep.explain`. */
 import type { Context } from './context.js';
 import { explaining, type Explanation } from './explain.js';
+import { Frame } from './frame.js';
 import { receiveDatagram, receiveFrame } from './ingress.js';
 import { HEADROOM } from './tunnel.js';
 
@@ -11,20 +12,22 @@ export type DryInput = { port: number; frame: Uint8Array } | { from: string; dat
 export function dryRun(context: Context, input: DryInput, now: number): Explanation {
   const { ports, common, counters } = context;
   const explanation: Explanation = { steps: [], delivered: [], transmitted: [], dropped: null };
-  const sink = explaining(explanation, (port) => ports.get(port).name);
   const unrouted = counters.slice();
   const restore = common.rows.save();
   const errors = 'frame' in input ? ports.get(input.port).errors : undefined;
   const tokens = errors?.tokens;
+  context.begin(
+    now,
+    explaining(explanation, (port) => ports.get(port).name),
+  );
   context.trace = explanation;
   try {
     const data = 'frame' in input ? input.frame : input.datagram;
     const bytes = new Uint8Array(HEADROOM + data.length);
     bytes.set(data, HEADROOM);
-    const { length } = bytes;
-    if ('frame' in input)
-      receiveFrame(context, input.port, bytes, HEADROOM, length, now, sink, 1, data.length, data.length);
-    else receiveDatagram(context, input.from, bytes, HEADROOM, length, now, input.ecn ?? 0, sink, 1, data.length);
+    const frame = new Frame(bytes, HEADROOM);
+    if ('frame' in input) receiveFrame(context, input.port, frame);
+    else receiveDatagram(context, input.from, frame, input.ecn ?? 0);
     return explanation;
   } finally {
     context.trace = null;

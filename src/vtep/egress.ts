@@ -5,11 +5,12 @@ import { getU16, setU16 } from '../wire/index.js';
 import type { Context } from './context.js';
 import { NO_PLACE, portOf } from './destination.js';
 import { DROP } from './drops.js';
+import { ecnOf } from './ecn.js';
 import { flowHash, sourcePort } from './flow.js';
+import { Frame } from './frame.js';
 import type { Remote } from './remote.js';
 import { COUNT, UNTAGGED, type Segment } from './segment.js';
 import { HEADROOM } from './tunnel.js';
-import type { VtepSink } from './sink.js';
 import { moveAddresses } from './tags.js';
 import { IPV6_MIN_MTU, tooBigAnswer } from './too-big.js';
 
@@ -18,130 +19,92 @@ const { HEADER_LENGTH: TAG, writeHeader: writeTag } = ethernet.vlan; // see tags
 const ETHERNET = ethernet.HEADER_LENGTH;
 
 /**
- * Sends the current frame through a local port.
+ * Sends a frame through a local port.
  * @param id Its VLAN id on a trunk, or `UNTAGGED`.
  */
-export function deliver(
-  context: Context,
-  segment: Segment,
-  port: number,
-  id: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  sink: VtepSink,
-): void {
-  const { tags } = context;
+export function deliver(context: Context, segment: Segment, frame: Frame, port: number, id: number): void {
   // On the untagged side of a trunk, other bridges would read the frame's own tag as the trunk's.
-  if (id === UNTAGGED && tags.vlanTagged && context.ports.get(port).vlans !== null)
-    return context.drop(segment, DROP['vlan-native']);
+  if (id === UNTAGGED && frame.vlanTagged && context.ports.get(port).vlans !== null)
+    return context.drop(segment, frame, DROP['vlan-native']);
   const { counters, row } = segment;
-  counters[row + COUNT['frames-out']]! += context.packets;
-  counters[row + COUNT['frame-bytes-out']]! += end - offset + context.moreBytes;
-  if (id === UNTAGGED) return sink.deliver(port, bytes, offset, end);
+  counters[row + COUNT['frames-out']]! += frame.packets;
+  counters[row + COUNT['frame-bytes-out']]! += frame.end - frame.start + frame.moreBytes;
+  if (id === UNTAGGED) return context.sink.deliver(port, frame);
   if (context.trace !== null)
     context.addStep('vlan', `the tag of VLAN ${id} is added for trunk ${context.ports.get(port).name}`);
-  if (tags.priorityTagged) {
+  const { bytes, start: offset } = frame;
+  if (frame.priorityTagged) {
     const control = getU16(bytes, offset + ETHERNET);
     const type = ethernet.getEtherType(bytes, offset);
     ethernet.setEtherType(bytes, offset, ethernet.TYPE_VLAN);
-    setU16(bytes, offset + ETHERNET, id | tags.priority);
-    sink.deliver(port, bytes, offset, end);
+    setU16(bytes, offset + ETHERNET, id | frame.priority);
+    context.sink.deliver(port, frame);
     ethernet.setEtherType(bytes, offset, type); // restored, because the sink may get the frame for others
     setU16(bytes, offset + ETHERNET, control);
     return;
   }
-  const start = offset - TAG;
-  moveAddresses(bytes, start, offset);
-  ethernet.setEtherType(bytes, start, ethernet.TYPE_VLAN);
-  writeTag(bytes, start + ETHERNET, id | tags.priority, ethernet.getEtherType(bytes, offset));
-  sink.deliver(port, bytes, start, end);
-  moveAddresses(bytes, offset, start); // restored, as above
+  frame.start = offset - TAG;
+  moveAddresses(bytes, frame.start, offset);
+  ethernet.setEtherType(bytes, frame.start, ethernet.TYPE_VLAN);
+  writeTag(bytes, frame.start + ETHERNET, id | frame.priority, ethernet.getEtherType(bytes, offset));
+  context.sink.deliver(port, frame);
+  moveAddresses(bytes, offset, offset - TAG); // restored, as above
+  frame.start = offset;
 }
 
-/** Sends the current frame to a remote, or drops it if the path to there is too narrow. `from` is where it came from. */
-export function encapsulate(
-  context: Context,
-  segment: Segment,
-  from: number,
-  remote: Remote,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-  sink: VtepSink,
-): void {
+/** Sends a frame to a remote, or drops it if the path to there is too narrow. */
+export function encapsulate(context: Context, segment: Segment, frame: Frame, remote: Remote): void {
+  const { bytes, start, end, packets } = frame;
   const path = remote.outerMtu - remote.overhead;
   const limit = path < segment.mtu ? path : segment.mtu;
-  if (
-    end - offset - context.excess - ETHERNET > limit &&
-    tooBig(context, segment, from, limit, bytes, offset, end, now, sink)
-  )
-    return;
-  const start = offset - vxlan.HEADER_LENGTH;
-  vxlan.writeHeader(bytes, start, segment.vni);
-  const { packets } = context;
+  if (end - start - frame.excess - ETHERNET > limit && tooBig(context, segment, frame, limit)) return;
+  const header = start - vxlan.HEADER_LENGTH;
+  vxlan.writeHeader(bytes, header, segment.vni);
   const { counters, row } = segment;
   counters[row + COUNT['datagrams-out']]! += packets;
-  counters[row + COUNT['datagram-bytes-out']]! += end - start + context.moreBytes + vxlan.HEADER_LENGTH * (packets - 1);
-  sink.transmit(remote, bytes, start, end, sourcePort(flowHash(bytes, offset, end)), context.getEcn(bytes, end));
+  counters[row + COUNT['datagram-bytes-out']]! += end - header + frame.moreBytes + vxlan.HEADER_LENGTH * (packets - 1);
+  const flow = sourcePort(flowHash(bytes, start, end));
+  frame.start = header;
+  context.sink.transmit(remote, frame, flow, ecnOf(frame));
+  frame.start = start; // restored, because it may go to other remotes as well
 }
 
-/** Sends a frame of the machine's own, `HEADROOM` bytes into a buffer, to the port that the current frame came from. */
-export function reply(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  end: number,
-  sink: VtepSink,
-): void {
-  const { packets, moreBytes } = context;
-  context.packets = 1;
-  context.moreBytes = 0;
+/** Sends an answer to the port that a frame came from. */
+export function reply(context: Context, segment: Segment, answer: Frame, from: number): void {
   const port = portOf(from);
-  deliver(context, segment, port, context.ports.vlanOn(port, segment), bytes, HEADROOM, end, sink);
-  context.packets = packets;
-  context.moreBytes = moreBytes;
+  deliver(context, segment, answer, port, context.ports.vlanOn(port, segment));
 }
 
 /** Drops a frame that does not fit and notifies its sender; returns false if it fits without its VLAN tags. */
-function tooBig(
-  context: Context,
-  segment: Segment,
-  from: number,
-  limit: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-  sink: VtepSink,
-): boolean {
-  const tags = context.tags.snap ? 0 : context.tags.payload - offset - ETHERNET;
-  const length = end - offset - context.excess - ETHERNET - tags;
+function tooBig(context: Context, segment: Segment, frame: Frame, limit: number): boolean {
+  const tags = frame.snap ? 0 : frame.payload - frame.start - ETHERNET;
+  const length = frame.end - frame.start - frame.excess - ETHERNET - tags;
   if (length <= limit) return false;
-  if (from === NO_PLACE) {
-    context.drop(segment, DROP['too-big']);
-    return true;
+  if (frame.from !== NO_PLACE) {
+    if (context.trace !== null) context.addStep('size', `a packet of ${length} bytes does not fit into ${limit}`);
+    answerTooBig(context, segment, frame, tags, limit);
   }
-  if (context.trace !== null) context.addStep('size', `a packet of ${length} bytes does not fit into ${limit}`);
-  const { errors } = context.ports.get(portOf(from));
-  if (errors.has(now)) {
-    const answer = tooBigAnswer(bytes, offset, end, tags, limit, HEADROOM);
-    if (answer !== null) {
-      errors.take();
-      const four = context.tags.type === ethernet.TYPE_IPV4;
-      if (context.trace !== null)
-        context.addStep(
-          'size',
-          four
-            ? `its sender gets an ICMP error: fragmentation needed, next-hop MTU ${limit}`
-            : `its sender gets an ICMPv6 error: packet too big, MTU ${Math.max(limit, IPV6_MIN_MTU)}`,
-        );
-      segment.count(four ? COUNT['fragmentation-needed'] : COUNT['packet-too-big'], 1);
-      reply(context, segment, from, answer, answer.length, sink);
-    }
-  }
-  context.drop(segment, DROP['too-big']);
+  context.drop(segment, frame, DROP['too-big']);
   return true;
+}
+
+/** Tells the sender of a frame that its packets are too big, at a limited rate. */
+function answerTooBig(context: Context, segment: Segment, frame: Frame, tags: number, limit: number): void {
+  const { errors } = context.ports.get(portOf(frame.from));
+  if (!errors.has(context.now)) return;
+  const bytes = tooBigAnswer(frame.bytes, frame.start, frame.end, tags, limit, HEADROOM);
+  if (bytes === null) return;
+  errors.take();
+  const four = frame.type === ethernet.TYPE_IPV4;
+  if (context.trace !== null)
+    context.addStep(
+      'size',
+      four
+        ? `its sender gets an ICMP error: fragmentation needed, next-hop MTU ${limit}`
+        : `its sender gets an ICMPv6 error: packet too big, MTU ${Math.max(limit, IPV6_MIN_MTU)}`,
+    );
+  segment.count(four ? COUNT['fragmentation-needed'] : COUNT['packet-too-big'], 1);
+  const answer = new Frame(bytes, HEADROOM);
+  answer.setTagsOf(frame);
+  reply(context, segment, answer, frame.from);
 }

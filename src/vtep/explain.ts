@@ -49,14 +49,14 @@ export function explaining(
   nameOf: (port: number) => string,
 ): VtepSink {
   return {
-    deliver(port, _bytes, offset, end) {
+    deliver(port, { start, end }) {
       delivered.push(nameOf(port));
-      steps.push({ stage: 'deliver', text: `${end - offset} bytes leave by ${nameOf(port)}` });
+      steps.push({ stage: 'deliver', text: `${end - start} bytes leave by ${nameOf(port)}` });
     },
-    transmit({ address, port, undelivered, reason }, _bytes, offset, end, from, tos) {
+    transmit({ address, port, undelivered, reason }, { start, end }, from, tos) {
       transmitted.push(address);
       const ecn = tos === 0 ? '' : `, ECN ${tos}`;
-      steps.push({ stage: 'transmit', text: `${end - offset} bytes to ${address}:${port} from port ${from}${ecn}` });
+      steps.push({ stage: 'transmit', text: `${end - start} bytes to ${address}:${port} from port ${from}${ecn}` });
       if (undelivered > 0)
         steps.push({
           stage: 'underlay',

@@ -4,24 +4,15 @@ import { isRemote, NO_PLACE, portDestination } from './destination.js';
 import { DROP } from './drops.js';
 import { deliver, encapsulate } from './egress.js';
 import { MAX_REPLICAS } from './flood-list.js';
+import type { Frame } from './frame.js';
 import { COUNT, type Segment } from './segment.js';
-import type { VtepSink } from './sink.js';
 
 /**
  * Floods a frame to every other local port, and to the flood list unless it came from a tunnel (split horizon).
  * @param here Whether it is for a silent endpoint of this host, whose port is unknown; it is then not sent to peers.
  */
-export function flood(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-  sink: VtepSink,
-  here = false,
-): void {
+export function flood(context: Context, segment: Segment, frame: Frame, here = false): void {
+  const { from, packets } = frame;
   const { members } = segment;
   const peers = segment.peers.all();
   const tunnels = here || isRemote(from) ? 0 : peers.length;
@@ -31,12 +22,12 @@ export function flood(
       'flood',
       `to ${others} other local port(s) and ${tunnels} peer(s)${isRemote(from) ? ', since it came from a tunnel (split horizon)' : ''}`,
     );
-  if (others + tunnels === 0) return context.drop(segment, DROP['no-receiver']);
-  segment.count(COUNT['flooded'], context.packets);
+  if (others + tunnels === 0) return context.drop(segment, frame, DROP['no-receiver']);
+  segment.count(COUNT['flooded'], packets);
   for (let i = 0; i < members.length; i++) {
     const { port, vlan } = members[i]!;
-    if (portDestination(port) !== from) deliver(context, segment, port, vlan, bytes, offset, end, sink);
+    if (portDestination(port) !== from) deliver(context, segment, frame, port, vlan);
   }
-  if (tunnels * context.packets > MAX_REPLICAS) return context.drop(segment, DROP['flood-limit']);
-  for (let i = 0; i < tunnels; i++) encapsulate(context, segment, from, peers[i]!, bytes, offset, end, now, sink);
+  if (tunnels * packets > MAX_REPLICAS) return context.drop(segment, frame, DROP['flood-limit']);
+  for (let i = 0; i < tunnels; i++) encapsulate(context, segment, frame, peers[i]!);
 }

@@ -11,122 +11,90 @@ import { fillChecksum } from './checksum-fixup.js';
 import type { Context } from './context.js';
 import { NEW_REMOTE, portDestination, remoteDestination, UNLEARNED_REMOTE } from './destination.js';
 import { DROP } from './drops.js';
-import { combine, ECN_DROP, NOT_ECT } from './ecn.js';
+import { combine, ECN_DROP, ecnOf, NOT_ECT, setEcn } from './ecn.js';
+import type { Frame } from './frame.js';
 import type { Remote } from './remote.js';
 import { COUNT, type Segment } from './segment.js';
-import type { VtepSink } from './sink.js';
-import { isUntagged } from './tags.js';
+import { isUntagged, readTags } from './tags.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 const SOURCE = ethernet.SOURCE_OFFSET;
 
 /** Receives a frame from a local port: see `Vtep.receiveFrame`. */
-export function receiveFrame(
-  context: Context,
-  port: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-  sink: VtepSink,
-  packets: number,
-  wire: number,
-  largest: number,
-): void {
-  const { tags } = context;
+export function receiveFrame(context: Context, port: number, frame: Frame): void {
+  const { bytes } = frame;
   let segment = context.ports.nativeOf(port);
-  context.packets = packets;
-  context.moreBytes = wire - (end - offset);
-  context.excess = end - offset - largest;
-  if (end - offset < ETHERNET) return context.drop(segment, DROP['frame-truncated']);
-  const type = ethernet.getEtherType(bytes, offset);
-  if (isUntagged(type)) tags.setUntagged(offset, type);
-  else {
-    const reason = tags.read(context.ports.get(port), segment, bytes, offset, end, context.trace);
-    segment = tags.segment;
-    if (reason >= 0) return context.drop(segment, reason);
-    context.moreBytes -= (tags.start - offset) * (packets - 1);
+  if (frame.end - frame.start < ETHERNET) return context.drop(segment, frame, DROP['frame-truncated']);
+  frame.from = portDestination(port);
+  const type = ethernet.getEtherType(bytes, frame.start);
+  if (!isUntagged(type)) {
+    segment = readTags(context, context.ports.get(port), segment, frame);
+    if (segment === null) return;
+  } else {
+    frame.setUntagged(type);
+    if (segment === null) return context.drop(null, frame, DROP['vlan-unmapped']);
   }
-  if (segment === null) return context.drop(null, DROP['vlan-unmapped']);
-  const start = tags.start;
+  const { start, end } = frame;
   const { counters, row } = segment;
-  counters[row + COUNT['frames-in']]! += packets;
-  counters[row + COUNT['frame-bytes-in']]! += end - start + context.moreBytes;
+  counters[row + COUNT['frames-in']]! += frame.packets;
+  counters[row + COUNT['frame-bytes-in']]! += end - start + frame.moreBytes;
   if (context.trace !== null)
     context.addStep(
       'port',
       `${context.ports.get(port).name}, VNI ${segment.vni}: ${end - start} bytes from ${formatMac(bytes, start + SOURCE)} to ${formatMac(bytes, start)}`,
     );
-  forward(context, segment, portDestination(port), bytes, start, end, now, sink);
+  forward(context, segment, frame);
 }
 
 /** Receives a VXLAN datagram: see `Vtep.receiveDatagram`. */
-export function receiveDatagram(
-  context: Context,
-  source: Remote | string,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-  ecn: number,
-  sink: VtepSink,
-  packets: number,
-  wire: number,
-): void {
-  const { tags } = context;
+export function receiveDatagram(context: Context, source: Remote | string, frame: Frame, ecn: number): void {
   const { segments, remotes, members, local, peersOnly } = context;
-  context.packets = packets;
-  const code = vxlan.check(bytes, offset, end);
-  if (code < 0) return context.drop(null, code === TRUNCATED ? DROP['datagram-truncated'] : DROP['vxlan-flag']);
-  const vni = vxlan.getVni(bytes, offset);
+  const { bytes, start: header, end, packets } = frame;
+  const code = vxlan.check(bytes, header, end);
+  if (code < 0) return context.drop(null, frame, code === TRUNCATED ? DROP['datagram-truncated'] : DROP['vxlan-flag']);
+  const vni = vxlan.getVni(bytes, header);
   const segment = segments.get(vni) ?? null;
   if (context.trace !== null)
     context.addStep('vxlan', `VNI ${vni} from ${typeof source === 'string' ? source : source.address}`);
-  if (segment === null) return context.drop(null, DROP['unknown-vni']);
+  if (segment === null) return context.drop(null, frame, DROP['unknown-vni']);
   const known = typeof source === 'string' ? remotes.find(source) : source;
   if (source === local || (known !== undefined && known.address === local))
-    return context.drop(segment, DROP['own-address']);
+    return context.drop(segment, frame, DROP['own-address']);
   if (
     peersOnly &&
     (known === undefined || !segment.names(known.id)) &&
     !(known === undefined ? members.has(source as string) : context.knows(segment, known))
   ) {
     if (context.trace === null) segment.refused.note(known?.address ?? (source as string), packets);
-    return context.drop(segment, DROP['unknown-peer']);
+    return context.drop(segment, frame, DROP['unknown-peer']);
   }
   const { counters, row } = segment;
   counters[row + COUNT['datagrams-in']]! += packets;
-  counters[row + COUNT['datagram-bytes-in']]! += wire;
-  context.moreBytes = wire - (end - offset) - vxlan.HEADER_LENGTH * (packets - 1);
-  context.excess = 0;
+  counters[row + COUNT['datagram-bytes-in']]! += end - header + frame.moreBytes;
 
-  const frame = offset + vxlan.HEADER_LENGTH;
-  if (end - frame < ETHERNET) return context.drop(segment, DROP['frame-truncated']);
-  const type = ethernet.getEtherType(bytes, frame);
-  if (isUntagged(type)) tags.setUntagged(frame, type);
-  else {
-    const reason = tags.read(null, segment, bytes, frame, end, context.trace);
-    if (reason >= 0) return context.drop(segment, reason);
-    context.moreBytes -= (tags.start - frame) * (packets - 1);
-  }
-  const start = tags.start;
-  if (ecn !== NOT_ECT && !applyEcn(context, segment, bytes, end, ecn)) return context.drop(segment, DROP['ecn']);
-  if (fillChecksum(bytes, start, end)) {
+  frame.start = header + vxlan.HEADER_LENGTH;
+  frame.moreBytes -= vxlan.HEADER_LENGTH * (packets - 1);
+  if (end - frame.start < ETHERNET) return context.drop(segment, frame, DROP['frame-truncated']);
+  const type = ethernet.getEtherType(bytes, frame.start);
+  if (isUntagged(type)) frame.setUntagged(type);
+  else if (readTags(context, null, segment, frame) === null) return;
+  if (ecn !== NOT_ECT && !applyEcn(context, segment, frame, ecn)) return context.drop(segment, frame, DROP['ecn']);
+  if (fillChecksum(bytes, frame.start, end)) {
     segment.count(COUNT['checksums-filled'], packets);
     if (context.trace !== null) context.addStep('underlay', 'the sender left the checksum unfinished; it is filled in');
   }
 
-  let from = UNLEARNED_REMOTE;
-  if (segment.learn && !vxlan.getDontLearn(bytes, offset)) {
-    if (known !== undefined) from = remoteDestination(known.id);
-    else from = learnRemote(context, segment, source as string);
-  } else context.sender = known?.address ?? (source as string);
-  forward(context, segment, from, bytes, start, end, now, sink);
+  frame.from = UNLEARNED_REMOTE;
+  if (segment.learn && !vxlan.getDontLearn(bytes, header)) {
+    if (known !== undefined) frame.from = remoteDestination(known.id);
+    else frame.from = learnRemote(context, segment, frame, source as string);
+  } else frame.sender = known?.address ?? (source as string);
+  forward(context, segment, frame);
 }
 
 /** Adds the unknown sender of a datagram to the remotes; returns its destination, `UNLEARNED_REMOTE` if they are full. */
-function learnRemote(context: Context, segment: Segment, source: string): number {
-  context.sender = source;
+function learnRemote(context: Context, segment: Segment, frame: Frame, source: string): number {
+  frame.sender = source;
   if (context.trace !== null) return context.remotes.hasRoom ? NEW_REMOTE : UNLEARNED_REMOTE;
   const remote = context.remotes.learn(source, context.port);
   if (remote !== null) return remoteDestination(remote.id);
@@ -138,14 +106,14 @@ function learnRemote(context: Context, segment: Segment, source: string): number
  * Combines the outer ECN field into the inner header (RFC 6040, section 4.2). Returns false if the packet must be
  * dropped.
  */
-function applyEcn(context: Context, segment: Segment, bytes: Uint8Array, end: number, outer: number): boolean {
-  const inner = context.getEcn(bytes, end);
+function applyEcn(context: Context, segment: Segment, frame: Frame, outer: number): boolean {
+  const inner = ecnOf(frame);
   const result = combine(inner, outer);
   // A frame without an IP packet has no ECN field; it passes.
-  if (result === ECN_DROP) return !context.isIp(end);
+  if (result === ECN_DROP) return !frame.isIp;
   if (result === inner) return true;
   if (context.trace !== null) context.addStep('ecn', `outer ${outer} and inner ${inner} make ${result} (RFC 6040)`);
-  context.setEcn(bytes, result);
-  segment.count(COUNT['ecn-marked'], context.packets);
+  setEcn(frame, result);
+  segment.count(COUNT['ecn-marked'], frame.packets);
   return true;
 }

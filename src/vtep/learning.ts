@@ -26,8 +26,9 @@ import { findDiscovery, isAdvertisement } from '../neighbor/index.js';
 import { getU16 } from '../wire/index.js';
 import type { Context } from './context.js';
 import { isRemote, NEW_REMOTE, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
+import type { Frame } from './frame.js';
 import { COUNT, type Segment } from './segment.js';
-import type { Learned, VtepSink } from './sink.js';
+import type { Learned } from './sink.js';
 
 const SOURCE = ethernet.SOURCE_OFFSET;
 
@@ -41,40 +42,31 @@ const FIXED = 2;
 const SHARED = 3;
 
 /**
- * Learns the source address of the current frame, unless it is bound elsewhere. While `trace` is set, explains what it
- * would learn instead. Otherwise call it only if `Fdb.refresh` has not found the address there.
- * @param from The destination behind which the sender is; nothing is learned behind `UNLEARNED_REMOTE`.
+ * Learns the source address of a frame, unless it is bound elsewhere; nothing is learned behind `UNLEARNED_REMOTE`. While
+ * `trace` is set, explains what it would learn instead. Otherwise call it only if `Fdb.touch` has not found the address
+ * there.
  * @returns whether the frame may pass.
  */
-export function admit(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-  sink: VtepSink,
-): boolean {
-  if (isFromGateway(segment, bytes, offset)) return admitGateway(context, from);
-  if (context.trace !== null) return explainLearning(context, segment, from, bytes, offset, end, now);
-  const verdict = judge(context, segment, from, bytes, offset, end, now);
+export function admit(context: Context, segment: Segment, frame: Frame): boolean {
+  if (isFromGateway(segment, frame)) return admitGateway(context, frame);
+  if (context.trace !== null) return explainLearning(context, segment, frame);
+  const verdict = judge(context, segment, frame);
   if (verdict === FREE) {
-    if (from !== UNLEARNED_REMOTE) learn(context, segment, from, bytes, offset, end, now, sink);
+    if (frame.from !== UNLEARNED_REMOTE) learn(context, segment, frame);
     return true;
   }
-  if (verdict === FIXED) segment.count(COUNT['contradicted'], context.packets);
-  if (verdict === SHARED) segment.count(COUNT['shared-source'], context.packets);
+  if (verdict === FIXED) segment.count(COUNT['contradicted'], frame.packets);
+  if (verdict === SHARED) segment.count(COUNT['shared-source'], frame.packets);
   return verdict === SHARED;
 }
 
 /** Whether the source of a frame is the gateway of its segment. */
-export function isFromGateway({ router }: Segment, bytes: Uint8Array, offset: number): boolean {
-  return router !== null && router.isFromGateway(bytes, offset);
+export function isFromGateway({ router }: Segment, frame: Frame): boolean {
+  return router !== null && router.isFromGateway(frame);
 }
 
 /** Every host sends what it routes from the gateway's address, which is learned nowhere. No station may have it. */
-function admitGateway(context: Context, from: number): boolean {
+function admitGateway(context: Context, { from }: Frame): boolean {
   if (context.trace !== null)
     context.addStep(
       'fdb',
@@ -84,34 +76,27 @@ function admitGateway(context: Context, from: number): boolean {
 }
 
 /** Learns the source address of a frame, which may be there. */
-export function learn(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-  sink: VtepSink,
-): void {
-  const outcome = segment.fdb.learn(bytes, offset + SOURCE, from, now);
+export function learn(context: Context, segment: Segment, frame: Frame): void {
+  const { bytes, start, from } = frame;
+  const outcome = segment.fdb.learn(bytes, start + SOURCE, from, context.now);
   if (outcome === LEARNED) {
     segment.count(COUNT['learned'], 1);
     segment.watch.learned(from);
   } else if (outcome === MOVED) {
     segment.count(COUNT['moved'], 1);
-    segment.watch.moved(ethernet.getSource(bytes, offset), segment.fdb.movedFrom, from);
+    segment.watch.moved(ethernet.getSource(bytes, start), segment.fdb.movedFrom, from);
   } else if (outcome === FULL || outcome === QUOTA) {
     segment.count(COUNT['learn-refused'], 1);
     segment.watch.refused(from);
   }
+  const { sink } = context;
   if ((outcome === LEARNED || outcome === MOVED) && sink.learned !== undefined)
     sink.learned({
       vni: segment.vni,
-      mac: ethernet.getSource(bytes, offset),
+      mac: ethernet.getSource(bytes, start),
       location: context.locationOf(from),
       age: 0,
-      ...(isRemote(from) && isAnnouncement(context, bytes, offset, end) ? { announced: true } : {}),
+      ...(isRemote(from) && isAnnouncement(frame) ? { announced: true } : {}),
     });
 }
 
@@ -135,70 +120,56 @@ export function mayAdopt(
     : isKnown && announced === true;
 }
 
-/** Whether the source address of the current frame may be behind `from`: `FREE`, `HELD`, `FIXED` or `SHARED`. */
-function judge(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-): number {
+/** Whether the source address of a frame may be behind where it came from: `FREE`, `HELD`, `FIXED` or `SHARED`. */
+function judge(context: Context, segment: Segment, frame: Frame): number {
+  const { bytes, start, from } = frame;
   const { fdb } = segment;
-  const known = fdb.lookup(bytes, offset + SOURCE, now);
+  const known = fdb.lookup(bytes, start + SOURCE, context.now);
   if (known === from) return FREE;
-  const mac = ethernet.getSource(bytes, offset);
+  const mac = ethernet.getSource(bytes, start);
   const isHere = segment.isLocal(mac);
   if (!isRemote(from)) {
     const station = segment.stationAt(mac);
     if (station !== NONE && station !== from) return FIXED;
     if (known === NONE) return FREE;
-    return (isHere && !isRemote(known)) || fdb.isStatic(bytes, offset + SOURCE) ? FIXED : FREE;
+    return (isHere && !isRemote(known)) || fdb.isStatic(bytes, start + SOURCE) ? FIXED : FREE;
   }
   if (isHere) return FIXED;
   if (known === NONE) return FREE;
   // A sender behind which nothing is learned moves nothing, so only local stations matter.
   if (from === UNLEARNED_REMOTE && isRemote(known)) return FREE;
-  if (fdb.isStatic(bytes, offset + SOURCE)) return FIXED;
-  const isKnown = isKnownSender(context, segment, from);
+  if (fdb.isStatic(bytes, start + SOURCE)) return FIXED;
+  const isKnown = isKnownSender(context, segment, frame);
   if (!isRemote(known)) {
     if (!isKnown) return HELD;
-    return from !== UNLEARNED_REMOTE && isAnnouncement(context, bytes, offset, end) ? FREE : SHARED;
+    return from !== UNLEARNED_REMOTE && isAnnouncement(frame) ? FREE : SHARED;
   }
   return isKnown || !context.knows(segment, context.remotes.get(remoteIdOf(known))) ? FREE : HELD;
 }
 
 /** Whether the control plane knows the remote that a frame came from. */
-function isKnownSender(context: Context, segment: Segment, from: number): boolean {
+function isKnownSender(context: Context, segment: Segment, { from, sender }: Frame): boolean {
   if (from !== UNLEARNED_REMOTE && from !== NEW_REMOTE)
     return context.knows(segment, context.remotes.get(remoteIdOf(from)));
-  const remote = context.remotes.find(context.sender);
-  return remote === undefined ? context.members.has(context.sender) : context.knows(segment, remote);
+  const remote = context.remotes.find(sender);
+  return remote === undefined ? context.members.has(sender) : context.knows(segment, remote);
 }
 
-function explainLearning(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-): boolean {
-  const verdict = judge(context, segment, from, bytes, offset, end, now);
+function explainLearning(context: Context, segment: Segment, frame: Frame): boolean {
+  const { bytes, start, from, sender } = frame;
+  const verdict = judge(context, segment, frame);
   if (from === UNLEARNED_REMOTE && verdict === FREE) return true;
-  const known = segment.fdb.lookup(bytes, offset + SOURCE, now);
-  const source = `source ${formatMac(bytes, offset + SOURCE)}`;
-  const fixed = segment.fdb.isStatic(bytes, offset + SOURCE) ? ' according to the control plane' : '';
+  const known = segment.fdb.lookup(bytes, start + SOURCE, context.now);
+  const source = `source ${formatMac(bytes, start + SOURCE)}`;
+  const fixed = segment.fdb.isStatic(bytes, start + SOURCE) ? ' according to the control plane' : '';
   if (verdict === FIXED && fixed === '' && isRemote(from))
     context.addStep('fdb', `${source} is an endpoint of this host according to the control plane; that stays`);
-  else if (known === from) context.addStep('fdb', `${source} is known behind ${context.nameOf(from)}${fixed}`);
+  else if (known === from) context.addStep('fdb', `${source} is known behind ${context.nameOf(from, sender)}${fixed}`);
   else {
-    const station = segment.stationAt(ethernet.getSource(bytes, offset));
+    const station = segment.stationAt(ethernet.getSource(bytes, start));
     const place = known === NONE ? station : known;
     const before = place === NONE ? 'is new' : `was behind ${context.nameOf(place)}${fixed}`;
-    const after = AFTER[verdict] ?? `it would be learned behind ${context.nameOf(from)}`;
+    const after = AFTER[verdict] ?? `it would be learned behind ${context.nameOf(from, sender)}`;
     context.addStep('fdb', `${source} ${before}; ${after}`);
   }
   return verdict === FREE || verdict === SHARED;
@@ -216,9 +187,8 @@ const AFTER: Readonly<Record<number, string>> = {
  * section 3), an unsolicited neighbor advertisement (RFC 4861, section 7.2.6), or RARP, which virtual machines send
  * after a migration because they know only their MAC address.
  */
-function isAnnouncement({ tags }: Context, bytes: Uint8Array, offset: number, end: number): boolean {
-  if (!ethernet.isToGroup(bytes, offset) || tags.snap) return false;
-  const { type, payload } = tags;
+function isAnnouncement({ bytes, start, end, type, payload, snap }: Frame): boolean {
+  if (!ethernet.isToGroup(bytes, start) || snap) return false;
   if (type === ethernet.TYPE_IPV6) {
     const at = findDiscovery(bytes, payload, end);
     return at >= 0 && isAdvertisement(bytes, at);
@@ -229,7 +199,7 @@ function isAnnouncement({ tags }: Context, bytes: Uint8Array, offset: number, en
     arp.check(bytes, payload, end) >= 0 &&
     arp.isEthernetIpv4(bytes, payload) &&
     arp.getSenderIp(bytes, payload) === arp.getTargetIp(bytes, payload) &&
-    arp.getSenderMac(bytes, payload) === ethernet.getSource(bytes, offset)
+    arp.getSenderMac(bytes, payload) === ethernet.getSource(bytes, start)
   );
 }
 

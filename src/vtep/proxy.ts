@@ -5,6 +5,8 @@ import * as ethernet from '../ethernet/index.js';
 import * as icmpv6 from '../icmpv6/index.js';
 import * as ipv6 from '../ipv6/index.js';
 import { isProbe } from '../neighbor/index.js';
+import type { Frame } from './frame.js';
+import { HEADROOM } from './tunnel.js';
 
 /** Maximum bytes of VLAN tags in a question that a proxy answers. */
 export const MAX_REPLY_TAGS = 32;
@@ -16,34 +18,31 @@ export const MAX_REPLY = ethernet.HEADER_LENGTH + MAX_REPLY_TAGS + ipv6.HEADER_L
 const ADDRESSES = ethernet.HEADER_LENGTH - 2;
 
 /**
- * Writes the answer to an ARP request: the target address is at `mac`. The answer has the VLAN tags of the request, at
- * most `MAX_REPLY_TAGS` bytes.
- * @param to Start of the answer in `reply`.
- * @param offset Start of the request's frame.
- * @param packet Start of its ARP packet, behind the tags.
- * @returns the end of the answer.
+ * Begins an answer with the Ethernet header and the VLAN tags of the question, at most `MAX_REPLY_TAGS` bytes of them.
+ * @param answer A buffer with `HEADROOM` free bytes and room for `MAX_REPLY` bytes.
  */
-export function writeArpReply(
-  reply: Uint8Array,
-  to: number,
-  bytes: Uint8Array,
-  offset: number,
-  packet: number,
-  mac: number,
-): number {
-  ethernet.writeHeader(reply, to, ethernet.getSource(bytes, offset), mac, ethernet.TYPE_ARP);
-  for (let i = offset + ADDRESSES; i < packet; i++) reply[to + i - offset] = bytes[i]!;
-  const start = to + packet - offset;
+function begin(answer: Frame, question: Frame, destination: number, source: number, type: number): void {
+  const { bytes, start, payload } = question;
+  answer.start = HEADROOM;
+  answer.setTagsOf(question);
+  ethernet.writeHeader(answer.bytes, HEADROOM, destination, source, type);
+  for (let i = ADDRESSES; start + i < payload; i++) answer.bytes[HEADROOM + i] = bytes[start + i]!;
+}
+
+/** Writes the answer to an ARP request: the target address is at `mac`. The answer has the VLAN tags of the request. */
+export function writeArpReply(answer: Frame, request: Frame, mac: number): void {
+  const { bytes, payload: packet } = request;
+  begin(answer, request, ethernet.getSource(bytes, request.start), mac, ethernet.TYPE_ARP);
   arp.writeEthernetIpv4(
-    reply,
-    start,
+    answer.bytes,
+    answer.payload,
     arp.REPLY,
     mac,
     arp.getTargetIp(bytes, packet),
     arp.getSenderMac(bytes, packet),
     arp.getSenderIp(bytes, packet),
   );
-  return start + arp.ETHERNET_IPV4_LENGTH;
+  answer.end = answer.payload + arp.ETHERNET_IPV4_LENGTH;
 }
 
 const ALL_NODES = Uint8Array.of(0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1);
@@ -54,36 +53,23 @@ const ALL_NODES_MAC = 0x3333_0000_0001;
  * Writes the answer to a neighbor solicitation: the neighbor advertisement that the target, at `mac`, would send (RFC 4861,
  * section 7.2.4). Duplicate address detection gets it at the address of all nodes, because the prober has none yet. The
  * override flag is set, as RFC 9161, section 3.2, says; the router flag is not.
- * @param to Start of the answer in `reply`.
- * @param offset Start of the solicitation's frame.
- * @param ip Start of its IPv6 header, behind the tags.
  * @param at Start of the solicitation.
- * @returns the end of the answer.
  */
-export function writeAdvertisement(
-  reply: Uint8Array,
-  to: number,
-  bytes: Uint8Array,
-  offset: number,
-  ip: number,
-  at: number,
-  mac: number,
-): number {
+export function writeAdvertisement(answer: Frame, solicitation: Frame, at: number, mac: number): void {
+  const { bytes, payload: ip } = solicitation;
   const probe = isProbe(bytes, ip, at);
-  const receiver = probe ? ALL_NODES_MAC : ethernet.getSource(bytes, offset);
-  ethernet.writeHeader(reply, to, receiver, mac, ethernet.TYPE_IPV6);
-  for (let i = offset + ADDRESSES; i < ip; i++) reply[to + i - offset] = bytes[i]!;
-  const start = to + ip - offset;
+  const receiver = probe ? ALL_NODES_MAC : ethernet.getSource(bytes, solicitation.start);
+  begin(answer, solicitation, receiver, mac, ethernet.TYPE_IPV6);
+  const { bytes: reply, payload: start } = answer;
   const target = at + icmpv6.TARGET_OFFSET;
   ipv6.writeHeader(reply, start, ipv6.NEXT_ICMPV6, icmpv6.DISCOVERY_HOP_LIMIT, ADVERTISEMENT_LENGTH);
   copyAddress(reply, start + ipv6.SOURCE_OFFSET, bytes, target);
   if (probe) copyAddress(reply, start + ipv6.DESTINATION_OFFSET, ALL_NODES, 0);
   else copyAddress(reply, start + ipv6.DESTINATION_OFFSET, bytes, ip + ipv6.SOURCE_OFFSET);
   const message = start + ipv6.HEADER_LENGTH;
-  const end = icmpv6.writeAdvertisement(reply, message, !probe, bytes, target, mac);
-  const pseudo = ipv6.pseudoHeaderSum(reply, start, ipv6.NEXT_ICMPV6, end - message);
-  icmpv6.fillChecksum(reply, message, end, pseudo);
-  return end;
+  answer.end = icmpv6.writeAdvertisement(reply, message, !probe, bytes, target, mac);
+  const pseudo = ipv6.pseudoHeaderSum(reply, start, ipv6.NEXT_ICMPV6, answer.end - message);
+  icmpv6.fillChecksum(reply, message, answer.end, pseudo);
 }
 
 function copyAddress(to: Uint8Array, at: number, from: Uint8Array, offset: number): void {

@@ -11,6 +11,7 @@ import * as ethernet from '../ethernet/index.js';
 import * as icmpv6 from '../icmpv6/index.js';
 import { findDiscovery, isSolicitation } from '../neighbor/index.js';
 import { areEqual128 } from '../wire/index.js';
+import { ownFrame, type Frame } from './frame.js';
 
 /** Milliseconds for which a question is kept. */
 const LIFETIME = 1000;
@@ -28,7 +29,8 @@ export class Questions {
   #isAsking = false;
   #frames: Uint8Array | null = null;
   #lengths!: Uint8Array;
-  #ports!: Int32Array;
+  /** The destinations behind which the hosts are. */
+  #places!: Int32Array;
   #times!: Float64Array;
   /** The IPv4 addresses asked for; 0 for an IPv6 address. */
   #targets!: Uint32Array;
@@ -53,12 +55,10 @@ export class Questions {
     return this.#kept;
   }
 
-  /** Keeps an untagged frame to a group address, if it is a question. */
-  keep(port: number, bytes: Uint8Array, offset: number, end: number, now: number): void {
+  /** Keeps an untagged frame to a group address from a local port, if it is a question. */
+  keep({ bytes, start: offset, end, type, payload, from }: Frame, now: number): void {
     const length = end - offset;
     if (length > MAX_LENGTH) return;
-    const payload = offset + ethernet.HEADER_LENGTH;
-    const type = ethernet.getEtherType(bytes, offset);
     let target = 0;
     let solicitation = 0;
     if (type === ethernet.TYPE_ARP) {
@@ -79,7 +79,7 @@ export class Questions {
     const at = i * this.#slot + this.#headroom;
     for (let k = 0; k < length; k++) this.#frames[at + k] = bytes[offset + k]!;
     this.#lengths[i] = length;
-    this.#ports[i] = port;
+    this.#places[i] = from;
     this.#times[i] = now;
     this.#targets[i] = target;
     this.#targets6[i] = solicitation === 0 ? 0 : at + solicitation + icmpv6.TARGET_OFFSET - offset;
@@ -110,13 +110,15 @@ export class Questions {
    * Calls `emit` for each question of the last second.
    * @param until How many questions had been kept when the last one of interest was.
    */
-  each(now: number, until: number, emit: (port: number, bytes: Uint8Array, offset: number, end: number) => void): void {
+  each(now: number, until: number, emit: (question: Frame) => void): void {
     if (this.#frames === null) return;
     for (let i = 0; i < QUESTIONS; i++) {
       const length = this.#lengths[i]!;
       if (length === 0 || this.#numbers[i]! >= until || now - this.#times[i]! >= LIFETIME) continue;
       const at = i * this.#slot + this.#headroom;
-      emit(this.#ports[i]!, this.#frames, at, at + length);
+      const question = ownFrame(this.#frames, at, at + length);
+      question.from = this.#places[i]!;
+      emit(question);
     }
   }
 
@@ -132,7 +134,7 @@ export class Questions {
 
   #allocate(): Uint8Array {
     this.#lengths = new Uint8Array(QUESTIONS);
-    this.#ports = new Int32Array(QUESTIONS);
+    this.#places = new Int32Array(QUESTIONS);
     this.#times = new Float64Array(QUESTIONS);
     this.#targets = new Uint32Array(QUESTIONS);
     this.#targets6 = new Uint32Array(QUESTIONS);

@@ -4,7 +4,8 @@ import * as ethernet from '../ethernet/index.js';
 import { NONE } from '../fdb/index.js';
 import { LOCAL, type Binding } from '../neighbor/index.js';
 import type { Context } from './context.js';
-import { isRemote, portOf } from './destination.js';
+import { isRemote } from './destination.js';
+import type { Frame } from './frame.js';
 import { COUNT, type Segment } from './segment.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
@@ -19,30 +20,20 @@ const ETHERNET = ethernet.HEADER_LENGTH;
 export function isFalseClaim(
   context: Context,
   segment: Segment,
-  from: number,
+  { from }: Frame,
   binding: Binding,
   mac: number,
-  now: number,
 ): boolean {
   segment.count(COUNT['duplicate-address'], 1);
   if (context.trace === null) segment.watch.duplicate(ipToText(binding.ip), binding.mac, mac, from, true);
   if (isRemote(from) || binding.location !== LOCAL) return true;
-  const place = segment.fdb.locate(binding.mac, now);
+  const place = segment.fdb.locate(binding.mac, context.now);
   return place !== NONE && place !== from;
 }
 
 /** Keeps an ARP request or a neighbor solicitation for a second: see `Questions`. */
-export function keepQuestion(
-  context: Context,
-  segment: Segment,
-  from: number,
-  bytes: Uint8Array,
-  offset: number,
-  end: number,
-  now: number,
-): void {
-  const { type, payload } = context.tags;
+export function keepQuestion(context: Context, segment: Segment, frame: Frame): void {
+  const { type } = frame;
   if (type !== ethernet.TYPE_ARP && type !== ethernet.TYPE_IPV6) return;
-  if (context.trace === null && payload - offset === ETHERNET)
-    segment.questions.keep(portOf(from), bytes, offset, end, now);
+  if (context.trace === null && frame.payload - frame.start === ETHERNET) segment.questions.keep(frame, context.now);
 }

@@ -21,10 +21,11 @@ import { isRemote, NO_PLACE, portDestination, portOf, remoteIdOf } from './desti
 import { FIRST_ROUTER_DROP } from './drops.js';
 import { deliver, encapsulate, reply } from './egress.js';
 import { flood } from './flood.js';
+import { ownFrame, type Frame } from './frame.js';
 import { innerMtu, type Remote } from './remote.js';
 import { COUNT, FIRST_DROP, type Segment, type SegmentRouter } from './segment.js';
 import { HEADROOM } from './tunnel.js';
-import type { VtepSink } from './sink.js';
+import type { Answered } from './sink.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 /** The router's counts have the same order among those of a segment. */
@@ -47,9 +48,6 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
   readonly #context: Context;
   /** The gateways' MAC address. */
   readonly #mac: number;
-  // Of the frame or the tick that the router handles.
-  #sink!: VtepSink;
-  #now = 0;
 
   /**
    * Adds the router to its segments, which must exist.
@@ -97,44 +95,31 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
     return false;
   }
 
-  isFromGateway(bytes: Uint8Array, offset: number): boolean {
-    return ethernet.getSource(bytes, offset) === this.#mac;
+  isFromGateway({ bytes, start }: Frame): boolean {
+    return ethernet.getSource(bytes, start) === this.#mac;
   }
 
-  tick(now: number, sink: VtepSink): void {
-    this.#sink = sink;
-    this.#now = now;
-    this.router.tick(now, this);
+  tick(): void {
+    this.router.tick(this.#context.now, this);
   }
 
   /** See `Vtep.adoptAnswer`. */
-  adopt(vni: number, ip: string, mac: number, now: number, sink: VtepSink): void {
-    this.#sink = sink;
-    this.#now = now;
-    this.router.adopt(vni, ip, mac, now, this);
+  adopt({ vni, ip, mac }: Answered): void {
+    this.router.adopt(vni, ip, mac, this.#context.now, this);
   }
 
-  take(
-    segment: Segment,
-    from: number,
-    bytes: Uint8Array,
-    offset: number,
-    end: number,
-    now: number,
-    sink: VtepSink,
-  ): boolean {
+  take(segment: Segment, frame: Frame): boolean {
     const context = this.#context;
-    const { tags, packets, excess, trace } = context;
+    const { now, trace } = context;
+    const { bytes, start, end, from, packets } = frame;
     // A tag within the segment separates stations that the gateway is not among.
-    if (tags.payload !== offset + ETHERNET) return false;
-    this.#sink = sink;
-    this.#now = now;
+    if (frame.payload !== start + ETHERNET) return false;
     const port = isRemote(from) ? TUNNEL : portOf(from);
-    const { vni } = segment;
     if (trace !== null) this.router.dry = true;
-    const to = this.router.receive(vni, port, bytes, offset, end, now, this, packets, end - offset - excess);
-    if (to >= 0) this.#forward(context.segments.get(to)!, bytes, offset, end, now, sink);
-    else if (to === LEARNED && !isRemote(from)) this.#spread(segment, from, bytes, offset, end, now, sink);
+    const largest = end - start - frame.excess;
+    const to = this.router.receive(segment.vni, port, bytes, start, end, now, this, packets, largest);
+    if (to >= 0) this.#forward(context.segments.get(to)!, frame);
+    else if (to === LEARNED && !isRemote(from)) this.#spread(segment, frame);
     if (trace !== null) {
       if (to < 0 && to !== NOT_OURS) this.#explain(to);
       this.router.dry = false;
@@ -150,59 +135,42 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
   }
 
   /** Sends a routed frame to its next hop. */
-  #forward(segment: Segment, bytes: Uint8Array, offset: number, end: number, now: number, sink: VtepSink): void {
+  #forward(segment: Segment, frame: Frame): void {
     const context = this.#context;
-    const to = segment.fdb.lookup(bytes, offset, now);
+    const { bytes, start, end } = frame;
+    const to = segment.fdb.lookup(bytes, start, context.now);
     if (context.trace !== null) {
-      const mac = macToText(ethernet.getDestination(bytes, offset));
+      const mac = macToText(ethernet.getDestination(bytes, start));
       const place = to === NONE ? 'unknown' : `behind ${context.nameOf(to)}`;
       context.addStep('router', `routed into VNI ${segment.vni}, to ${mac}, which is ${place}`);
     }
     if (to !== NONE && isRemote(to)) {
-      const remote = context.remotes.get(remoteIdOf(to));
-      const packet = end - offset - context.excess - ETHERNET;
-      const mtu = innerMtu(remote);
-      if (packet > mtu) return void this.router.narrow(bytes, offset, end, mtu);
+      const mtu = innerMtu(context.remotes.get(remoteIdOf(to)));
+      const packet = end - start - frame.excess - ETHERNET;
+      if (packet > mtu) return void this.router.narrow(bytes, start, end, mtu);
     }
-    this.#send(segment, to, bytes, offset, end, now, sink);
+    frame.from = NO_PLACE; // no port of this segment, and errors are the router's to send
+    this.#send(segment, frame, to);
   }
 
   /** Sends a frame of the gateway's into a segment: to the destination `to`, or to all if that is `NONE`. */
-  #send(
-    segment: Segment,
-    to: number,
-    bytes: Uint8Array,
-    offset: number,
-    end: number,
-    now: number,
-    sink: VtepSink,
-  ): void {
+  #send(segment: Segment, frame: Frame, to: number): void {
     const context = this.#context;
     if (to === NONE) {
-      const here = !ethernet.isToGroup(bytes, offset) && segment.isLocal(ethernet.getDestination(bytes, offset));
-      return flood(context, segment, NO_PLACE, bytes, offset, end, now, sink, here);
+      const { bytes, start } = frame;
+      const here = !ethernet.isToGroup(bytes, start) && segment.isLocal(ethernet.getDestination(bytes, start));
+      return flood(context, segment, frame, here);
     }
-    if (isRemote(to)) {
-      const remote = context.remotes.get(remoteIdOf(to));
-      return encapsulate(context, segment, NO_PLACE, remote, bytes, offset, end, now, sink);
-    }
+    if (isRemote(to)) return encapsulate(context, segment, frame, context.remotes.get(remoteIdOf(to)));
     const port = portOf(to);
-    deliver(context, segment, port, context.ports.vlanOn(port, segment), bytes, offset, end, sink);
+    deliver(context, segment, frame, port, context.ports.vlanOn(port, segment));
   }
 
   /** Sends an answer for a gateway to the other hosts of the network: one of them may have asked. */
-  #spread(
-    segment: Segment,
-    from: number,
-    bytes: Uint8Array,
-    offset: number,
-    end: number,
-    now: number,
-    sink: VtepSink,
-  ): void {
+  #spread(segment: Segment, frame: Frame): void {
     const remotes = new Set<Remote>();
     for (const { peers } of this.segments) for (const peer of peers.all()) remotes.add(peer);
-    for (const remote of remotes) encapsulate(this.#context, segment, from, remote, bytes, offset, end, now, sink);
+    for (const remote of remotes) encapsulate(this.#context, segment, frame, remote);
   }
 
   /** The MAC address of an endpoint, 0 if the control plane does not know it. */
@@ -217,25 +185,19 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
 
   answer(vni: number, from: number, bytes: Uint8Array, offset: number, end: number): void {
     const context = this.#context;
-    const restore = context.setAside();
-    context.setOwn(bytes, offset);
-    reply(context, context.segment(vni), portDestination(from), bytes, end, this.#sink);
-    restore();
+    reply(context, context.segment(vni), ownFrame(bytes, offset, end), portDestination(from));
   }
 
   send(vni: number, bytes: Uint8Array, offset: number, end: number): void {
     const context = this.#context;
     const segment = context.segment(vni);
-    const restore = context.setAside();
-    context.setOwn(bytes, offset);
-    const to = ethernet.isToGroup(bytes, offset) ? NONE : segment.fdb.lookup(bytes, offset, this.#now);
-    this.#send(segment, to, bytes, offset, end, this.#now, this.#sink);
-    restore();
+    const to = ethernet.isToGroup(bytes, offset) ? NONE : segment.fdb.lookup(bytes, offset, context.now);
+    this.#send(segment, ownFrame(bytes, offset, end), to);
   }
 
   answered(vni: number, octets: Uint8Array, mac: number): void {
     const ip = octets.length === IPV4_LENGTH ? ipv4ToText(getU32(octets, 0)) : formatIpv6(octets);
-    this.#sink.answered?.({ vni, mac, ip });
+    this.#context.sink.answered?.({ vni, mac, ip });
   }
 
   count(vni: number, index: number, by: number): void {

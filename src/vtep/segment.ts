@@ -8,10 +8,10 @@ import { CounterRows } from './counter-rows.js';
 import { isRemote, portDestination } from './destination.js';
 import { DROPS } from './drops.js';
 import { FloodList } from './flood-list.js';
+import type { Frame } from './frame.js';
 import { Questions } from './questions.js';
 import { HEADROOM } from './tunnel.js';
 import { RefusedSenders } from './refused-senders.js';
-import type { VtepSink } from './sink.js';
 import { Watch } from './watch.js';
 
 /** The counters of a segment, except for its drops. Only append. */
@@ -143,20 +143,12 @@ export interface SegmentRouter {
   /** Whether the control plane has a reference to a remote in any segment of the router, which sends into each of them. */
   names(remote: number): boolean;
   /** Whether a frame's source is the gateways' MAC address. */
-  isFromGateway(bytes: Uint8Array, offset: number): boolean;
+  isFromGateway(frame: Frame): boolean;
   /**
    * Takes an untagged frame that is addressed to the gateway, or about it.
    * @returns whether the bridge must not forward it.
    */
-  take(
-    segment: Segment,
-    from: number,
-    bytes: Uint8Array,
-    offset: number,
-    end: number,
-    now: number,
-    sink: VtepSink,
-  ): boolean;
+  take(segment: Segment, frame: Frame): boolean;
 }
 
 /** One virtual network: the state that a `Vtep` keeps for a VNI. */

@@ -1,15 +1,16 @@
+import type { Frame } from './frame.js';
 import type { Remote } from './remote.js';
 
-/** Receives the output of a `Vtep`. The bytes are valid only during the call. */
+/** Receives the output of a `Vtep`. The frame and its bytes are valid only during the call. */
 export interface VtepSink {
   /** Sends a frame through a local port. */
-  deliver(port: number, bytes: Uint8Array, offset: number, end: number): void;
+  deliver(port: number, frame: Frame): void;
   /**
    * Sends a VXLAN datagram, from its VXLAN header on, to a remote.
    * @param sourcePort The outer UDP source port of the inner flow, 49152 to 65535.
    * @param tos The outer TOS or traffic class: the inner ECN field (RFC 6040), DSCP 0.
    */
-  transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void;
+  transmit(remote: Remote, frame: Frame, sourcePort: number, tos: number): void;
   /** Reports that an address was learned or has moved, so that other machines can `adopt` it. */
   learned?(what: Learned): void;
   /** Reports an answer to a gateway's question, so that other machines, one of which may have asked, can `adoptAnswer` it. */

@@ -11,6 +11,7 @@ import { MAX_PEERS } from './flood-list.js';
 import { remoteDestination, remoteIdOf } from './destination.js';
 import { dryRun, type DryInput } from './dry-run.js';
 import { type Explanation } from './explain.js';
+import type { Frame } from './frame.js';
 import { receiveDatagram, receiveFrame } from './ingress.js';
 import {
   copyCounts,
@@ -288,27 +289,17 @@ export class Vtep {
   // ---- The data path ----
 
   /**
-   * Receives a frame from a local port. The machine may overwrite the frame and the `HEADROOM` bytes in front of it.
+   * Receives a frame from a local port. The machine may overwrite the frame and the `HEADROOM` bytes in front of it, and
+   * moves the offsets of `frame`.
    *
-   * The frame may be a super-frame. The machine then decides once, and counts the packets that it becomes on the wire.
-   * The sink receives it whole; its `bytes` distinguish it from the machine's own frames, such as an answer.
+   * The frame may be a super-frame: see `Frame.setMany`. The machine then decides once, and counts the packets that it
+   * becomes on the wire. The sink receives the same `Frame`; for what the machine itself sends, such as an answer, it
+   * receives another one.
    * @param now Milliseconds of a monotonic clock.
-   * @param packets Number of frames after segmentation.
-   * @param wire Total bytes of these.
-   * @param largest Bytes of the largest of these.
    */
-  receiveFrame(
-    port: number,
-    bytes: Uint8Array,
-    offset: number,
-    end: number,
-    now: number,
-    sink: VtepSink,
-    packets = 1,
-    wire = end - offset,
-    largest = end - offset,
-  ): void {
-    receiveFrame(this.#context, port, bytes, offset, end, now, sink, packets, wire, largest);
+  receiveFrame(port: number, frame: Frame, now: number, sink: VtepSink): void {
+    this.#context.begin(now, sink);
+    receiveFrame(this.#context, port, frame);
   }
 
   /**
@@ -318,21 +309,10 @@ export class Vtep {
    * and delivers them as received.
    * @param source The sender's underlay address, or the `Remote` with that address.
    * @param ecn The ECN field of the outer header; 0 if the engine does not know it.
-   * @param packets Number of datagrams that were merged.
-   * @param wire Total bytes of these.
    */
-  receiveDatagram(
-    source: Remote | string,
-    bytes: Uint8Array,
-    offset: number,
-    end: number,
-    now: number,
-    ecn: number,
-    sink: VtepSink,
-    packets = 1,
-    wire = end - offset,
-  ): void {
-    receiveDatagram(this.#context, source, bytes, offset, end, now, ecn, sink, packets, wire);
+  receiveDatagram(source: Remote | string, frame: Frame, now: number, ecn: number, sink: VtepSink): void {
+    this.#context.begin(now, sink);
+    receiveDatagram(this.#context, source, frame, ecn);
   }
 
   /**
@@ -354,12 +334,13 @@ export class Vtep {
    */
   tick(now: number, sink: VtepSink): void {
     const { common, remotes } = this.#context;
+    this.#context.begin(now, sink);
     const asking = common.asking.splice(0);
     for (const questions of asking) if (questions.expire(now)) common.asking.push(questions);
     this.#sweeper.sweep(now);
-    for (const router of this.#routers.values()) router.tick(now, sink);
+    for (const router of this.#routers.values()) router.tick();
     remotes.forget((id) => common.memory.behind(remoteDestination(id)) > 0);
-    this.sendAnnouncements(now, sink);
+    this.#announcer.send();
   }
 
   /**
@@ -367,7 +348,8 @@ export class Vtep {
    * endpoints, so that they do not wait for the next `tick`.
    */
   sendAnnouncements(now: number, sink: VtepSink): void {
-    this.#announcer.send(now, sink);
+    this.#context.begin(now, sink);
+    this.#announcer.send();
   }
 
   // ---- Several machines in step ----
@@ -378,8 +360,9 @@ export class Vtep {
   }
 
   /** Learns from another machine that an address has answered a gateway. Packets that waited here for it are sent. */
-  adoptAnswer({ vni, ip, mac }: Answered, now: number, sink: VtepSink): void {
-    for (const router of this.#routers.values()) router.adopt(vni, ip, mac, now, sink);
+  adoptAnswer(answered: Answered, now: number, sink: VtepSink): void {
+    this.#context.begin(now, sink);
+    for (const router of this.#routers.values()) router.adopt(answered);
   }
 
   /** The addresses seen within the last `age` milliseconds. Other machines adopt them, so that they do not expire there. */

@@ -16,7 +16,7 @@ import * as tcp from '../../src/tcp/index.js';
 import * as udp from '../../src/udp/index.js';
 import * as vxlan from '../../src/vxlan/index.js';
 import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP, GSO_UDP_L4 } from '../../src/virtio/index.js';
-import { HEADROOM, Vtep, type VtepSink } from '../../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, type VtepSink } from '../../src/vtep/index.js';
 import { FakePath, PEER, VNI } from '../support/fake-path.js';
 
 const HEADERS = 37_600;
@@ -209,7 +209,7 @@ test(`${DATAGRAMS} hostile datagrams from peers and strangers to the machine alo
     const from = pick(next, [PEER, PEERS[0]!, '192.0.2.1', `203.0.${next(256)}.${next(256)}`]);
     output = 0;
     const start = performance.now();
-    vtep.receiveDatagram(from, bytes, HEADROOM, HEADROOM + datagram.length, i, next(4), sink);
+    vtep.receiveDatagram(from, new Frame(bytes, HEADROOM, HEADROOM + datagram.length), i, next(4), sink);
     slowest = Math.max(slowest, performance.now() - start);
     assert.ok(output <= TAPS + 1, `datagram ${i} became ${output} frames`);
     all += output;

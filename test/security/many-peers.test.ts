@@ -7,7 +7,7 @@ import { ipv4ToText, macToText } from '../../src/address/index.js';
 import { Intent, type Apply } from '../../src/host/intent.js';
 import { LOCAL, Neighbors } from '../../src/neighbor/index.js';
 import { plan, SchemaError, type Plan } from '../../src/schema/index.js';
-import { MAX_PEERS, MAX_REPLICAS, Vtep, type VtepSink } from '../../src/vtep/index.js';
+import { Frame, MAX_PEERS, MAX_REPLICAS, Vtep, type VtepSink } from '../../src/vtep/index.js';
 import { arpRequest, BROADCAST, C1, udpFrame } from '../support/frames.js';
 import { host } from '../support/vtep-host.js';
 
@@ -84,7 +84,7 @@ test('a super-frame to flood becomes 8192 datagrams at most; the local ports rec
   const bytes = new Uint8Array(16 + 62);
   bytes.set(udpFrame(C1, { ip: '10.0.0.255', mac: BROADCAST }), 16);
   const flood = (packets: number): void =>
-    vtep.receiveFrame(0, bytes, 16, bytes.length, 0, sink, packets, packets * 62, 62);
+    vtep.receiveFrame(0, new Frame().setMany(bytes, 16, bytes.length, packets, packets * 62, 62), 0, sink);
   flood(Math.floor(MAX_REPLICAS / 200));
   assert.equal([delivered, transmitted], [1, 200]);
   flood(Math.floor(MAX_REPLICAS / 200) + 1);

@@ -6,7 +6,7 @@ import * as ethernet from '../../src/ethernet/index.js';
 import * as ipv4 from '../../src/ipv4/index.js';
 import { compare, merge } from '../../src/host/reload.js';
 import { plan } from '../../src/schema/index.js';
-import { Vtep, type Learned, type VtepSink } from '../../src/vtep/index.js';
+import { Frame, Vtep, type Learned, type VtepSink } from '../../src/vtep/index.js';
 import { arpRequest, BROADCAST, C1, C2, udpFrame, type Station } from '../support/frames.js';
 import { fromHex } from '../support/hex.js';
 import { host, wrap } from '../support/vtep-host.js';
@@ -325,10 +325,10 @@ test('machines that share what they learn do not take over a stolen address', ()
   };
   const [one, two] = [machine(), machine()];
   const datagram = (vtep: Vtep, frame: Uint8Array): void =>
-    vtep.receiveDatagram(H3, wrap(frame), 0, 8 + frame.length, 10, 0, sink);
+    vtep.receiveDatagram(H3, new Frame(wrap(frame)), 10, 0, sink);
   const bytes = new Uint8Array(16 + 62);
   bytes.set(udpFrame(C1, ALL), 16);
-  two.receiveFrame(0, bytes, 16, bytes.length, 0, sink);
+  two.receiveFrame(0, new Frame(bytes, 16), 0, sink);
   learned.length = 0;
   datagram(one, udpFrame(C1, ALL)); // the first has not heard of the station yet
   two.adopt(learned.pop()!, 10);
@@ -347,7 +347,7 @@ test('up and agents accept datagrams of peers and members only, unless told othe
     assert.is(one.peersOnly, true);
     const vtep = machineOf(one).vtep;
     const frame = wrap(udpFrame(C2, ALL));
-    vtep.receiveDatagram(STRANGER, frame, 0, frame.length, 0, 0, nothing);
+    vtep.receiveDatagram(STRANGER, new Frame(frame), 0, 0, nothing);
     assert.is(vtep.counters().drops['unknown-peer'], 1);
     assert.is(vtep.fdbEntry(VNI, C2.mac, 0), null);
   }

@@ -1,5 +1,5 @@
 /** A `Vtep` for tests that records the frames delivered and the datagrams sent. */
-import { HEADROOM, Vtep, type SegmentOptions, type VtepOptions } from '../../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, type SegmentOptions, type VtepOptions } from '../../src/vtep/index.js';
 import { C1 } from './frames.js';
 import { fromHex, hex } from './hex.js';
 
@@ -18,20 +18,18 @@ export function host(segment: Partial<SegmentOptions> = {}, options: VtepOptions
   const delivered: { port: number; frame: Uint8Array }[] = [];
   const sent: Sent[] = [];
   const sink = {
-    deliver: (port: number, bytes: Uint8Array, offset: number, end: number) =>
-      void delivered.push({ port, frame: bytes.slice(offset, end) }),
+    deliver: (port: number, { bytes, start, end }: Frame) =>
+      void delivered.push({ port, frame: bytes.slice(start, end) }),
     transmit: (
       remote: { address: string; port: number },
-      bytes: Uint8Array,
-      offset: number,
-      end: number,
+      { bytes, start, end }: Frame,
       sourcePort: number,
       tos: number,
     ) =>
       void sent.push({
         address: remote.address,
         port: remote.port,
-        datagram: bytes.slice(offset, end),
+        datagram: bytes.slice(start, end),
         sourcePort,
         tos,
       }),
@@ -57,13 +55,13 @@ export function host(segment: Partial<SegmentOptions> = {}, options: VtepOptions
       clear();
       const bytes = new Uint8Array(HEADROOM + frame.length + 7).fill(0xa5);
       bytes.set(frame, HEADROOM);
-      vtep.receiveFrame(port, bytes, HEADROOM, HEADROOM + frame.length, now, sink);
+      vtep.receiveFrame(port, new Frame(bytes, HEADROOM, HEADROOM + frame.length), now, sink);
     },
     datagram(from: string, datagram: Uint8Array, ecn = 0): void {
       clear();
       const bytes = new Uint8Array(3 + datagram.length + 7).fill(0xa5);
       bytes.set(datagram, 3);
-      vtep.receiveDatagram(from, bytes, 3, 3 + datagram.length, now, ecn, sink);
+      vtep.receiveDatagram(from, new Frame(bytes, 3, 3 + datagram.length), now, ecn, sink);
     },
     count: (name: keyof ReturnType<Vtep['counters']>['counts']) => vtep.counters().counts[name],
     /** The drop counters that are not 0. */

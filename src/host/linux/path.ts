@@ -15,9 +15,11 @@ import {
   MAX_RUN,
   segmentsStart,
   segmentIntoScratch,
+  SuperFrame,
   type Run,
 } from '../../offload/index.js';
 import {
+  Frame,
   HEADROOM,
   makeRemote,
   type Answered,
@@ -117,16 +119,9 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   #now = 0;
   /** Frames and datagrams out in this turn. */
   #output = 0;
-  // The super-frame from a TAP that is passing through the machine.
-  #gsoType = virtio.GSO_NONE;
-  #gsoSize = 0;
-  #frameStart = 0;
-  #frameEnd = 0;
-  #headerLength = 0;
-  #checksumStart = 0;
-  #checksumOffset = 0;
-  /** The merged frames from the underlay that are passing through the machine. */
-  #run: Run | null = null;
+  /** The frame that is passing through the machine, and how it becomes packets if it is a super-frame from a TAP. */
+  readonly #frame = new Frame();
+  readonly #superFrame = new SuperFrame();
   // Parts of the sink; absent if this is the only worker.
   readonly learned?: (what: Learned) => void;
   readonly answered?: (what: Answered) => void;
@@ -209,7 +204,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
         break;
       }
       bytes += length;
-      this.#frame(tap, port, offset, offset + length);
+      this.#receive(tap, port, offset, offset + length);
       if (length >= LARGE || offset + length >= this.#frames + FRAMES) this.#flush();
       // Queued frames stay where they are until they are sent.
       else if (this.#sender.pending) this.#place = (offset + length + ALIGN - 1) & -ALIGN;
@@ -218,14 +213,12 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   }
 
   /** Processes one frame, or one super-frame, from a TAP. */
-  #frame(tap: TapQueue, port: number, offset: number, end: number): void {
+  #receive(tap: TapQueue, port: number, offset: number, end: number): void {
     const bytes = this.#bytes;
     this.#counts[COUNT.framesRead]! += 1;
-    this.#gsoType = virtio.GSO_NONE;
     if (tap.header !== 0) {
       const header = offset - tap.header;
-      const type = virtio.getGsoType(bytes, header);
-      if (type !== virtio.GSO_NONE) return this.#superFrame(port, header, offset, end);
+      if (virtio.getGsoType(bytes, header) !== virtio.GSO_NONE) return this.#receiveSuper(port, header, offset, end);
       if ((virtio.getFlags(bytes, header) & virtio.FLAG_NEEDS_CSUM) !== 0) {
         const start = virtio.getChecksumStart(bytes, header);
         const field = virtio.getChecksumOffset(bytes, header);
@@ -233,30 +226,24 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       }
     }
     if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
-    this.#vtep.receiveFrame(port, bytes, offset, end, this.#now, this);
+    this.#vtep.receiveFrame(port, this.#frame.set(bytes, offset, end), this.#now, this);
   }
 
-  #superFrame(port: number, header: number, offset: number, end: number): void {
+  #receiveSuper(port: number, header: number, offset: number, end: number): void {
     const bytes = this.#bytes;
+    const segmenter = this.#segmenter;
+    const one = this.#superFrame;
     this.#counts[COUNT.superFramesRead]! += 1;
-    this.#gsoType = virtio.getGsoType(bytes, header);
-    this.#gsoSize = virtio.getGsoSize(bytes, header);
-    this.#headerLength = virtio.getHeaderLength(bytes, header);
-    this.#checksumStart = virtio.getChecksumStart(bytes, header);
-    this.#checksumOffset = virtio.getChecksumOffset(bytes, header);
-    this.#frameStart = offset;
-    this.#frameEnd = end;
-    const packets = this.#segmenter.open(offset, end, this.#gsoType, this.#gsoSize);
-    if (packets < 0 || !this.#segmenter.isPlausible()) {
-      this.#gsoType = virtio.GSO_NONE; // the next frame is not part of it
-      return countError(this.#counts, 'receiveErrors', EINVAL);
-    }
+    one.read(bytes, header, offset);
+    const packets = segmenter.open(offset, end, one.gsoType, one.gsoSize);
+    if (packets < 0 || !segmenter.isPlausible()) return countError(this.#counts, 'receiveErrors', EINVAL);
     if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
-    const { headLength } = this.#segmenter;
+    const { headLength } = segmenter;
     const wire = end - offset + (packets - 1) * headLength;
-    const largest = packets === 1 ? end - offset : headLength + this.#gsoSize;
-    this.#vtep.receiveFrame(port, bytes, offset, end, this.#now, this, packets, wire, largest);
-    this.#gsoType = virtio.GSO_NONE;
+    const largest = packets === 1 ? end - offset : headLength + one.gsoSize;
+    const frame = this.#frame.setMany(bytes, offset, end, packets, wire, largest);
+    frame.superFrame = one;
+    this.#vtep.receiveFrame(port, frame, this.#now, this);
   }
 
   /** The full socket, or `NONE`. Do not read TAPs until it is writable. */
@@ -308,7 +295,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       this.#counts[COUNT.datagramsReceived]! += 1;
       if (this.#recorder.active) this.#recordDatagram(from, source, at, stop);
       if (typeof from === 'string') {
-        this.#vtep.receiveDatagram(from, this.#bytes, at, stop, this.#now, ecn, this);
+        this.#vtep.receiveDatagram(from, this.#frame.set(this.#bytes, at, stop), this.#now, ecn, this);
         from = this.#senders.find(source); // the machine may just have learned it
       } else {
         this.#remotes[from.id] = from;
@@ -320,40 +307,32 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
 
   /** Processes a datagram that was not merged. */
   single(offset: number, end: number, tag: number): void {
-    this.#vtep.receiveDatagram(this.#remotes[tag >> 2]!, this.#bytes, offset, end, this.#now, tag & 3, this);
+    const frame = this.#frame.set(this.#bytes, offset, end);
+    this.#vtep.receiveDatagram(this.#remotes[tag >> 2]!, frame, this.#now, tag & 3, this);
   }
 
   /** Processes several merged datagrams. */
   merged(run: Run): void {
-    this.#run = run;
-    this.#vtep.receiveDatagram(
-      this.#remotes[run.tag >> 2]!,
-      this.#bytes,
-      run.head,
-      run.headEnd,
-      this.#now,
-      run.tag & 3,
-      this,
-      run.count,
-      run.wireBytes,
-    );
-    this.#run = null;
+    const frame = this.#frame.setMany(this.#bytes, run.head, run.headEnd, run.count, run.wireBytes);
+    frame.run = run;
+    this.#vtep.receiveDatagram(this.#remotes[run.tag >> 2]!, frame, this.#now, run.tag & 3, this);
   }
 
   // ---- From the machine ----
 
   /** Writes a frame to a TAP. */
-  deliver(port: number, bytes: Uint8Array, offset: number, end: number): void {
-    if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, offset, end);
+  deliver(port: number, frame: Frame): void {
+    const { bytes, start, end } = frame;
+    if (this.#recorder.active) this.#recorder.frame(port, 'out', bytes, start, end);
     const tap = this.#taps[port]!;
     if (tap === null) return countError(this.#counts, 'writeErrors', EBADFD);
     this.#output++;
     if (bytes !== this.#bytes) {
-      this.#bytes.set(bytes.subarray(offset, end), this.#scratch);
-      tap.write(this.#scratch, end - offset);
-    } else if (this.#run !== null) this.#deliverRun(tap, this.#run, offset, end);
-    else if (this.#gsoType !== virtio.GSO_NONE) this.#deliverSuper(tap, offset);
-    else tap.write(offset, end - offset);
+      this.#bytes.set(bytes.subarray(start, end), this.#scratch);
+      tap.write(this.#scratch, end - start);
+    } else if (frame.run !== null) this.#deliverRun(tap, frame.run, start, end);
+    else if (frame.superFrame !== null) this.#deliverSuper(tap, frame.superFrame, start, end);
+    else tap.write(start, end - start);
   }
 
   /** Writes merged frames from the underlay. */
@@ -384,20 +363,11 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   }
 
   /** Writes a super-frame from one TAP to another. */
-  #deliverSuper(tap: TapQueue, offset: number): void {
-    if (tap.header === 0) return this.#writeApart(tap, offset, this.#frameEnd, this.#gsoType, this.#gsoSize);
-    const shift = this.#frameStart - offset; // a VLAN tag was added or removed
-    virtio.writeHeader(
-      this.#bytes,
-      this.#header,
-      this.#gsoType,
-      this.#headerLength + shift,
-      this.#gsoSize,
-      this.#checksumStart + shift,
-      this.#checksumOffset,
-    );
+  #deliverSuper(tap: TapQueue, one: SuperFrame, start: number, end: number): void {
+    if (tap.header === 0) return this.#writeApart(tap, start, end, one.gsoType, one.gsoSize);
+    one.writeVirtio(this.#bytes, this.#header, start);
     tap.beginWithHeader(this.#header, virtio.HEADER_LENGTH);
-    tap.piece(offset, this.#frameEnd - offset);
+    tap.piece(start, end - start);
     this.#counts[COUNT.superFramesWritten]! += 1;
     tap.end();
   }
@@ -417,16 +387,17 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   }
 
   /** Sends a datagram to a remote. */
-  transmit(remote: Remote, bytes: Uint8Array, offset: number, end: number, sourcePort: number, tos: number): void {
+  transmit(remote: Remote, frame: Frame, sourcePort: number, tos: number): void {
+    const { bytes, start, end } = frame;
     if (this.#recorder.active) {
       const { local, sourcePorts } = this.#parts;
       const port = sourcePorts[sourcePort % sourcePorts.length]!;
-      this.#recorder.datagram('out', { address: local.address, port }, remote, bytes, offset, end);
+      this.#recorder.datagram('out', { address: local.address, port }, remote, bytes, start, end);
     }
     this.#output++;
-    if (bytes !== this.#bytes) this.#transmitOwn(remote, bytes.subarray(offset, end), sourcePort, tos);
-    else if (this.#gsoType === virtio.GSO_NONE) this.#sender.transmit(remote, offset, end - offset, sourcePort, tos);
-    else this.#transmitSuper(remote, offset, sourcePort, tos);
+    if (bytes !== this.#bytes) this.#transmitOwn(remote, bytes.subarray(start, end), sourcePort, tos);
+    else if (frame.superFrame === null) this.#sender.transmit(remote, start, end - start, sourcePort, tos);
+    else this.#transmitSuper(remote, frame, frame.superFrame, sourcePort, tos);
   }
 
   /**
@@ -441,11 +412,11 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   }
 
   /** Sends a super-frame as datagrams, which are built in adjacent memory. */
-  #transmitSuper(remote: Remote, offset: number, sourcePort: number, tos: number): void {
+  #transmitSuper(remote: Remote, frame: Frame, one: SuperFrame, sourcePort: number, tos: number): void {
     const segmenter = this.#segmenter;
     const sender = this.#sender;
-    const size = this.#gsoSize;
-    const total = segmenter.open(offset + PREFIX, this.#frameEnd, this.#gsoType, size, PREFIX);
+    const { gsoType, gsoSize: size } = one;
+    const total = segmenter.open(frame.start + PREFIX, frame.end, gsoType, size, PREFIX);
     if (total < 0) return this.#sender.lose(remote, EIO, 1);
     this.#output += total;
     const length = segmenter.headLength + size;
