@@ -6,7 +6,8 @@ import * as icmp from '../src/icmp/index.js';
 import * as ipv4 from '../src/ipv4/index.js';
 import * as tcp from '../src/tcp/index.js';
 import { GSO_TCPV4 } from '../src/virtio/index.js';
-import { Frame, HEADROOM, Vtep, type Counters, type SegmentOptions } from '../src/vtep/index.js';
+import type { NewSegment } from '../src/model/index.js';
+import { Frame, HEADROOM, Vtep, type Counters } from '../src/vtep/index.js';
 import { arpRequest, BROADCAST, C1, C2 } from './support/frames.js';
 import { fromHex, hex } from './support/hex.js';
 import { segmentAll } from './support/offload.js';
@@ -39,7 +40,7 @@ function tagged(frame: Uint8Array, id: number): Uint8Array {
   return fromHex(`${hex(frame.subarray(0, 12))}8100${id.toString(16).padStart(4, '0')}${hex(frame.subarray(12))}`);
 }
 
-function host(segment: Partial<SegmentOptions> = {}) {
+function host(segment: Partial<NewSegment> = {}) {
   const vtep = new Vtep({ local: C1.host });
   vtep.addSegment({ vni: 4097, ...segment });
   const a = vtep.addPort({ name: 'a', vni: 4097 });
@@ -65,7 +66,7 @@ function framed(frame: Uint8Array): Uint8Array {
 }
 
 /** The counters of a VTEP that receives the super-frame, and of one that receives its segments. */
-function both(frame: Uint8Array, from: 'a' | 'trunk', segment: Partial<SegmentOptions> = {}): [Counters, Counters] {
+function both(frame: Uint8Array, from: 'a' | 'trunk', segment: Partial<NewSegment> = {}): [Counters, Counters] {
   const segments = segmentAll(frame, GSO_TCPV4, SIZE);
   if (typeof segments === 'number') throw new Error(`not segmented: ${segments}`);
   assert.ok(segments.length > 1);
@@ -89,7 +90,7 @@ function both(frame: Uint8Array, from: 'a' | 'trunk', segment: Partial<SegmentOp
   return [once.vtep.counters(), each.vtep.counters()];
 }
 
-const CASES: [what: string, frame: Uint8Array, from: 'a' | 'trunk', segment?: Partial<SegmentOptions>][] = [
+const CASES: [what: string, frame: Uint8Array, from: 'a' | 'trunk', segment?: Partial<NewSegment>][] = [
   ['to a known endpoint', superFrame(C2.mac), 'a'],
   ['to all', superFrame(BROADCAST), 'a'],
   ['to an unknown address', superFrame('02:00:00:00:00:09'), 'a'],

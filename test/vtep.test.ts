@@ -243,7 +243,7 @@ test('in vtep mode, also for an endpoint that moved here after its neighbor’s 
 });
 
 test('learned addresses age, move, and yield to the control plane', () => {
-  const { vtep, frame, datagram, sent, delivered, wait, count } = host({ ageing: 300_000 });
+  const { vtep, frame, datagram, sent, delivered, wait, count } = host({ ageing: 300 });
   const port = vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addPeer(4097, C2.host);
   vtep.addPeer(4097, H3);

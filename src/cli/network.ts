@@ -1,6 +1,6 @@
 /** `vtep network`: lists, adds and removes the overlay networks of a running VTEP. */
 import { type Results } from '../host/index.js';
-import { type Proxy } from '../schema/index.js';
+import { type Proxy } from '../model/index.js';
 import { flagsOfAll, runAction, wordsOf, type Actions } from './actions.js';
 import { call } from './call.js';
 import { change, given, JSON_FLAG, numberOf, oneArgument } from './change.js';

@@ -10,7 +10,8 @@ import {
   type OverlaySink,
 } from '../gossip/networkdb/index.js';
 import { isIpv6Text } from '../address/index.js';
-import { networksOf, shareAddresses, type AnyNetwork, type Endpoint, type GossipPlan } from '../schema/index.js';
+import { type Location } from '../model/index.js';
+import { networksOf, shareAddresses, type AnyNetwork, type GossipPlan } from '../schema/index.js';
 
 /** A subnet of a network of the gossip. */
 export interface GossipPart {
@@ -24,7 +25,7 @@ export interface GossipPart {
   /** Connects the tables to the VTEP. */
   readonly peers: OverlayPeers;
   /** Endpoints of this host, by table id. */
-  readonly local: Map<string, Endpoint>;
+  readonly local: Map<string, Location>;
 }
 
 /** What the parts report. */
@@ -70,7 +71,7 @@ export function gossipParts(plan: GossipPlan, db: NetworkDb, sink: OverlaySink, 
         sink,
       );
       const route = gateway === undefined ? {} : { gateway };
-      return { id, vni, subnet: prefix, ...route, peers, local: new Map<string, Endpoint>() };
+      return { id, vni, subnet: prefix, ...route, peers, local: new Map<string, Location>() };
     });
   });
 }

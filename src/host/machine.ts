@@ -118,7 +118,7 @@ export class Machine {
         `vni ${segment.vni} already has a segment with ${field} ${known[field]}, not ${segment[field]}; remove it first`,
       );
     }
-    this.vtep.addSegment({ ...segment, ageing: Math.round(segment.ageing * 1000) });
+    this.vtep.addSegment(segment);
     this.#segments.set(segment.vni, segment);
     return true;
   }

@@ -12,12 +12,12 @@ import {
   type NetworkDb,
   type OverlayConflict,
 } from '../gossip/networkdb/index.js';
+import { type Location } from '../model/index.js';
 import {
   canonicalEndpoint,
   isWithin,
   prefixAddress,
   SchemaError,
-  type Endpoint,
   type GossipPlan,
   type GossipRequest,
   type Plan,
@@ -391,7 +391,7 @@ export class OverlayGossip {
   }
 
   /** Stores an endpoint of this host. @returns whether it belongs to a network and is new. */
-  #keep(vni: number, endpoint: Endpoint): boolean {
+  #keep(vni: number, endpoint: Location): boolean {
     const network = this.#networks.find((candidate) => candidate.vni === vni);
     if (network === undefined) return false;
     const id = this.#idOf(network.id, endpoint);
@@ -427,7 +427,7 @@ export class OverlayGossip {
   }
 
   /** Announces endpoints for a few milliseconds, then continues after other work of the event loop. */
-  #announceSome(queue: Iterator<{ network: GossipPart; local: [string, Endpoint] }>): void {
+  #announceSome(queue: Iterator<{ network: GossipPart; local: [string, Location] }>): void {
     const end = performance.now() + ANNOUNCE_SLICE;
     while (!this.#closed && performance.now() < end) {
       const { done, value } = queue.next();
@@ -439,11 +439,11 @@ export class OverlayGossip {
     if (!this.#closed) setImmediate(() => this.#announceSome(queue));
   }
 
-  #announce(network: GossipPart, endpoint: Endpoint): void {
+  #announce(network: GossipPart, endpoint: Location): void {
     this.#host.act((_, now) => network.peers.addLocal(this.#localEndpoint(network, endpoint), now));
   }
 
-  #localEndpoint({ id, subnet }: GossipPart, endpoint: Endpoint): LocalEndpoint {
+  #localEndpoint({ id, subnet }: GossipPart, endpoint: Location): LocalEndpoint {
     const { ip, mac } = endpoint;
     const own = { id: this.#idOf(id, endpoint), mac };
     if (isIpv6Text(ip)) return { ...own, ip: `${ip}/128`, subnet };
@@ -451,7 +451,7 @@ export class OverlayGossip {
   }
 
   /** The table id of an endpoint: in Docker's format, and the same after a restart of this host. */
-  #idOf(network: string, { ip, mac }: Endpoint): string {
+  #idOf(network: string, { ip, mac }: Location): string {
     return createHash('sha256').update(`${network} ${ip} ${mac} ${this.plan.tunnel}`).digest('hex');
   }
 

@@ -2,11 +2,11 @@
  * Requests over the control socket that attach, detach and list TAPs, add, remove and list segments, and read the
  * configuration again.
  */
+import { type Segment as ModelSegment } from '../model/index.js';
 import {
   networkOf,
   type PartRequest,
   type Plan,
-  type Proxy,
   type Reloaded,
   type Request,
   type Segment,
@@ -41,17 +41,7 @@ export interface TapListing {
 export type DetachedTap = Pick<TapListing, 'name' | 'netns' | 'address' | 'mac'>;
 
 /** A segment with its settings. */
-export interface SegmentListing {
-  vni: number;
-  /** In bytes. */
-  mtu: number;
-  proxy: Proxy;
-  learn: boolean;
-  flood: boolean;
-  tagged: boolean;
-  /** In seconds. */
-  ageing: number;
-  capacity: number;
+export interface SegmentListing extends Omit<ModelSegment, 'mac'> {
   /** The MAC address that proxy `vtep` answers with; null if it is derived from the VNI. */
   mac: string | null;
   /** The network that it belongs to, by name or id; null for none. */

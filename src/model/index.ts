@@ -4,7 +4,10 @@
  */
 import { isIpv6Text, parseIpv4, parseIpv4Prefix, parseIpv6, ipv4PrefixContains } from '../address/index.js';
 
-/** How the proxy of a segment answers ARP requests and neighbor solicitations for its endpoints. */
+/**
+ * How the proxy of a segment answers ARP requests and neighbor solicitations for remote endpoints: with the endpoint's own
+ * MAC address, as Docker's kernel device does; with the VTEP's, so that hosts see a single neighbor; or not at all.
+ */
 export type Proxy = 'endpoint' | 'vtep' | 'off';
 
 /** A subnet of a network. */
@@ -73,6 +76,9 @@ export interface Segment {
   /** The MAC address that proxy `vtep` answers with. Absent: derived from the VNI. */
   readonly mac?: string;
 }
+
+/** What is said of a new segment. Its defaults are `SEGMENT_DEFAULTS`; the data plane finds out its MTU. */
+export type NewSegment = Pick<Segment, 'vni'> & Partial<Segment>;
 
 /** What a segment does unless its configuration says otherwise. `ageing` is in seconds. */
 export const SEGMENT_DEFAULTS = {

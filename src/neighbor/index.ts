@@ -17,4 +17,4 @@ export {
   judgeDiscovery,
 } from './discovery.js';
 export { LOCAL, Neighbors, type Binding, type NeighborEntry } from './table.js';
-export { ANSWER, NOT_A_REQUEST, ON_THIS_HOST, OWN_ADDRESS, UNKNOWN, type ProxyMode } from './verdict.js';
+export { ANSWER, NOT_A_REQUEST, ON_THIS_HOST, OWN_ADDRESS, UNKNOWN } from './verdict.js';

@@ -1,11 +1,5 @@
 /** What a proxy does with a question, an ARP request or a neighbor solicitation. */
 
-/**
- * How the proxy answers for a remote endpoint: with the endpoint's own MAC address, as Docker's kernel device does;
- * with the VTEP's, so that hosts see a single neighbor; or not at all.
- */
-export type ProxyMode = 'endpoint' | 'vtep' | 'off';
-
 /** Answer for the target. */
 export const ANSWER = 0;
 /** Not a complete Ethernet/IPv4 ARP request, nor a neighbor solicitation; forward it like any frame. */

@@ -1,5 +1,6 @@
 /** A configuration with all defaults filled in and all addresses in canonical text, as the program uses it. */
 import { deriveMac, deriveMacFromText, macToText } from '../address/index.js';
+import { SEGMENT_DEFAULTS, type Location, type Segment as ModelSegment } from '../model/index.js';
 import { PORT } from '../vxlan/index.js';
 import { CONFIG } from './config.js';
 import { gossipNetworkPlan, networkPlan, networkVnis, type NetworkPlan } from './networks.js';
@@ -7,34 +8,17 @@ import { findProblems, SchemaError } from './problem.js';
 import { contradictions, linuxOnly } from './rules.js';
 import { canonicalIp, isUnicast, parseHostPort, prefixAddress } from './addresses.js';
 import { canonicalMac } from './mac.js';
-import {
-  type Config,
-  type Endpoint,
-  type EngineName,
-  type Gossip,
-  type GossipNetwork,
-  type Proxy,
-  type Segment,
-  type Tap,
-} from './types.js';
+import { type Config, type EngineName, type Gossip, type GossipNetwork, type Segment, type Tap } from './types.js';
 
 /** The default port of the gossip, the same as Docker's and serf's. */
 const GOSSIP_PORT = 7946;
 
-export interface SegmentPlan {
-  vni: number;
+/** A segment with its defaults, its peers, and its endpoints. */
+export interface SegmentPlan extends Omit<ModelSegment, 'mtu'> {
   /** In bytes; absent until the MTU of the underlay is known. */
   mtu?: number;
-  proxy: Proxy;
-  learn: boolean;
-  flood: boolean;
-  tagged: boolean;
-  /** In seconds. */
-  ageing: number;
-  capacity: number;
-  mac?: string;
   peers: string[];
-  endpoints: Endpoint[];
+  endpoints: Location[];
 }
 
 export interface TapPlan {
@@ -120,19 +104,17 @@ export function plan(value: unknown): Plan {
  * A segment with its defaults.
  * @internal
  */
-export function segmentPlan(segment: Segment, local: string): SegmentPlan {
+export function segmentPlan(
+  { vni, mac, peers = [], endpoints = [], ...settings }: Segment,
+  local: string,
+): SegmentPlan {
   return {
-    vni: segment.vni,
-    ...given({ mtu: segment.mtu }),
-    proxy: segment.proxy ?? 'endpoint',
-    learn: segment.learn ?? true,
-    flood: segment.flood ?? true,
-    tagged: segment.tagged ?? false,
-    ageing: segment.ageing ?? 300,
-    capacity: segment.capacity ?? 65_536,
-    ...given({ mac: segment.mac === undefined ? undefined : canonicalMac(segment.mac) }),
-    peers: (segment.peers ?? []).map(canonicalIp),
-    endpoints: (segment.endpoints ?? []).map((endpoint) => canonicalEndpoint(endpoint, local)),
+    vni,
+    ...SEGMENT_DEFAULTS,
+    ...given(settings),
+    ...given({ mac: mac === undefined ? undefined : canonicalMac(mac) }),
+    peers: peers.map(canonicalIp),
+    endpoints: endpoints.map((endpoint) => canonicalEndpoint(endpoint, local)),
   };
 }
 
@@ -196,13 +178,13 @@ function gossipPlan(gossip: Gossip, local: string): GossipPlan {
 }
 
 /** An endpoint in canonical text; without a VTEP if that is `local` itself. */
-export function canonicalEndpoint({ ip, mac, vtep }: Endpoint, local: string): Endpoint {
+export function canonicalEndpoint({ ip, mac, vtep }: Location, local: string): Location {
   const place = vtep === undefined ? undefined : canonicalIp(vtep);
   return { ip: canonicalIp(ip), mac: canonicalMac(mac), ...given({ vtep: place === local ? undefined : place }) };
 }
 
 /** The endpoint of a TAP's own addresses, if both are known. */
-export function ownEndpoint(tap: TapPlan): Endpoint | undefined {
+export function ownEndpoint(tap: TapPlan): Location | undefined {
   if (tap.address === undefined || tap.mac === undefined) return undefined;
   return { ip: prefixAddress(tap.address), mac: tap.mac };
 }

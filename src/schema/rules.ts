@@ -1,4 +1,5 @@
 /** Rules between fields of a configuration: references, contradictions, addresses that cannot work together. */
+import { type Location } from '../model/index.js';
 import { findings, unique, type Findings, type Report, type ReportReason } from './findings.js';
 import { checkGatewayMac, checkNetworks, checkStation, subnetOfStation } from './network-rules.js';
 import { networksOf, networkVnis, type AnyNetwork, type WithNetworks } from './networks.js';
@@ -6,7 +7,7 @@ import { knownVni, type Problem } from './problem.js';
 import { isLinkLocal, isLoopback, shareAddresses, subnetText, unusableHost } from './ranges.js';
 import { canonicalIp, family, prefixAddress } from './addresses.js';
 import { canonicalMac } from './mac.js';
-import { type Config, type Endpoint, type Segment, type Tap } from './types.js';
+import { type Config, type Segment, type Tap } from './types.js';
 
 /** The fields that a configuration and a plan have in common. */
 type Described = Pick<Config, 'local' | 'segments' | 'taps'> & WithNetworks;
@@ -241,7 +242,7 @@ function checkUnderlay(config: Config, tap: Tap, path: string, reportReason: Rep
 /** Checks a configured endpoint against a TAP of its segment. */
 function checkEndpointOfTap(
   config: Config,
-  endpoint: Endpoint,
+  endpoint: Location,
   at: string,
   tap: Tap,
   path: string,

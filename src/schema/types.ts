@@ -1,49 +1,19 @@
 /** The types of the schemas, written by hand, so that the published declarations depend on no package. */
+import { type Location, type NewSegment } from '../model/index.js';
 import { type NoticeType } from './notice-types.js';
 
 /** A JSON Schema (vocabulary of draft 7), as an object. */
 export type JsonSchema = Readonly<Record<string, unknown>>;
 
-/** How the proxy of a segment answers ARP requests and neighbor solicitations for its endpoints. */
-export type Proxy = 'endpoint' | 'vtep' | 'off';
 /** The engine that moves the frames. */
 export type EngineName = 'auto' | 'dgram' | 'linux';
 
-/** Location of one container: its IP and MAC address and its VTEP. */
-export interface Endpoint {
-  /** IPv4 or IPv6 address. */
-  ip: string;
-  mac: string;
-  /** Address of the endpoint's VTEP; absent, or `local` itself: on this host. */
-  vtep?: string;
-}
-
-/** One overlay network: a broadcast domain with its VNI. */
-export interface Segment {
-  /** 0 to 2^24 - 1. */
-  vni: number;
-  /** Largest inner IP packet in bytes. Default: derived from the underlay. */
-  mtu?: number;
-  /**
-   * Default `endpoint`: ARP requests and neighbor solicitations for known endpoints are answered with the endpoint's own
-   * MAC address.
-   */
-  proxy?: Proxy;
-  /** Whether MAC addresses are learned from the underlay. Default true. */
-  learn?: boolean;
-  /** Whether frames to unknown destinations are flooded to every peer. Default true. */
-  flood?: boolean;
-  /** Whether VLAN-tagged frames are carried with their tags rather than dropped (RFC 7348, section 6.1). Default false. */
-  tagged?: boolean;
-  /** Seconds after which a learned address expires if it is not seen again; 0 for never. Default 300. */
-  ageing?: number;
-  /** Most learned addresses. Default 65,536. */
-  capacity?: number;
-  /** The MAC address that proxy `vtep` answers with. Default: derived from the VNI. */
-  mac?: string;
+/** One broadcast domain with its VNI. Its MTU is derived from the underlay unless given. */
+export interface Segment extends NewSegment {
   /** VTEPs that receive a copy of each flooded frame (head-end replication). */
-  peers?: string[];
-  endpoints?: Endpoint[];
+  readonly peers?: readonly string[];
+  /** An endpoint whose VTEP is absent, or `local` itself, is on this host. */
+  readonly endpoints?: readonly Location[];
 }
 
 /** A TAP and its segment or segments. */
@@ -195,8 +165,8 @@ export type Request =
   | { command: 'events'; type?: NoticeType; vni?: number }
   | { command: 'add-peer'; vni: number; address: string }
   | { command: 'remove-peer'; vni: number; address: string }
-  | ({ command: 'add-endpoint'; vni: number } & Endpoint)
-  | ({ command: 'remove-endpoint'; vni: number } & Endpoint)
+  | ({ command: 'add-endpoint'; vni: number } & Location)
+  | ({ command: 'remove-endpoint'; vni: number } & Location)
   /** A file descriptor cannot be sent: the VTEP creates the device. */
   | ({ command: 'attach'; name: string } & Omit<Tap, 'name' | 'fd'>)
   /** The name and the namespace as they were given when the TAP was attached. */

@@ -1,6 +1,7 @@
 import { ipv4ToText, macToText, parseIpv4 } from '../address/index.js';
 import { type RoutedSubnet } from '../model/index.js';
-import { Vtep, type SegmentOptions } from '../vtep/index.js';
+import type { NewSegment } from '../model/index.js';
+import { Vtep } from '../vtep/index.js';
 import { PORT } from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
 import { Alarm, Clock } from './clock.js';
@@ -86,7 +87,7 @@ export interface OverlayOptions {
    */
   control?: 'endpoints' | 'flood' | 'both';
   /** Default VNI 4097. */
-  segment?: Partial<SegmentOptions>;
+  segment?: Partial<NewSegment>;
   /** Routers between segments. Default: none. */
   gateways?: GatewayPlan;
   /** Options of the underlay's links. */

@@ -5,7 +5,7 @@ export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';
 export { Frame } from './frame.js';
 export { flowHash, sourcePort } from './flow.js';
 export { innerMtu, makeRemote, UNLIMITED, type Remote } from './remote.js';
-export { COUNTS, type CountName, type Endpoint, type SegmentOptions } from './segment.js';
+export { COUNTS, type CountName } from './segment.js';
 export { HEADROOM, OVER_IPV4, tunnelTo, type Tunnel } from './tunnel.js';
 export { NOT_OURS, UNKNOWN_LENGTH } from './quote.js';
 export { MAX_PEERS, MAX_REPLICAS } from './flood-list.js';

@@ -1,7 +1,7 @@
 import { ipToText, isGroupMac, macToText, parseIp, parseMac, type Ip } from '../address/index.js';
 import { Fdb, FdbMemory, NONE } from '../fdb/index.js';
-import { LOCAL, Neighbors, type Binding, type ProxyMode } from '../neighbor/index.js';
-import type { NetworkRouter } from '../model/index.js';
+import { SEGMENT_DEFAULTS, type Location, type NetworkRouter, type NewSegment, type Proxy } from '../model/index.js';
+import { LOCAL, Neighbors, type Binding } from '../neighbor/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { areZero128, uint } from '../wire/index.js';
 import { CounterRows } from './counter-rows.js';
@@ -67,48 +67,10 @@ export const FIRST_DROP = COUNTS.length;
 /** How many counters a segment has. */
 export const COUNTERS = COUNTS.length + DROPS.length;
 
-export interface SegmentOptions {
-  /** VXLAN Network Identifier, 0 to 2^24 - 1. */
-  vni: number;
-  /** The largest inner IP packet that the segment carries, in bytes. Default 1450. */
-  mtu?: number;
-  /**
-   * Whether to learn MAC addresses from the underlay (RFC 7348, section 4.1). Those behind local ports are always
-   * learned. Default true.
-   */
-  learn?: boolean;
-  /** Milliseconds after which a learned address expires; 0 for never. Default 300,000. */
-  ageing?: number;
-  /** Maximum number of learned addresses. Default 65,536. */
-  capacity?: number;
-  /** How to answer ARP requests and neighbor solicitations for remote endpoints. Default `endpoint`. */
-  proxy?: ProxyMode;
-  /**
-   * The VTEP's own MAC address in the segment, used with `proxy: 'vtep'`. Default: derived from the VNI, locally
-   * administered.
-   */
-  mac?: string;
-  /**
-   * Whether to flood frames to unknown unicast addresses, and ARP requests and neighbor solicitations for unknown IP
-   * addresses. Default true.
-   */
-  flood?: boolean;
-  /**
-   * Whether to carry VLAN-tagged frames with their tags instead of dropping them (RFC 7348, section 6.1). Default
-   * false.
-   */
-  tagged?: boolean;
-}
-
-/** An endpoint as the control plane announces it. */
-export interface Endpoint {
-  /** IPv4 or IPv6 address: `10.0.0.4`, `fd00::4`. */
-  ip: string;
-  /** MAC address: `02:42:0a:00:00:04`. */
-  mac: string;
-  /** Underlay address of its VTEP; absent for an endpoint of this host. */
-  vtep?: string;
-}
+/** The largest inner IP packet if nothing else is said: of VXLAN over IPv4 and Ethernet. */
+const DEFAULT_MTU = 1450;
+/** The VTEP's own MAC address in the segment of VNI 0, locally administered; those of the others follow. */
+const FIRST_OWN_MAC = 0x0276_0000_0000;
 
 /** `Member.vlan`: none. */
 export const UNTAGGED = -1;
@@ -158,7 +120,7 @@ export class Segment {
   /** An array with the segment's counters from the index `row` on. */
   readonly counters: Float64Array;
   readonly row: number;
-  readonly proxy: ProxyMode;
+  readonly proxy: Proxy;
   readonly vni: number;
   readonly mtu: number;
   readonly learn: boolean;
@@ -186,24 +148,34 @@ export class Segment {
   readonly questions: Questions;
   readonly #common: Common;
 
-  constructor(options: SegmentOptions, common: Common) {
-    const mtu = uint('mtu', options.mtu ?? 1450, 65_535);
+  constructor(settings: NewSegment, common: Common) {
+    const {
+      vni,
+      mac,
+      mtu = DEFAULT_MTU,
+      proxy = SEGMENT_DEFAULTS.proxy,
+      learn = SEGMENT_DEFAULTS.learn,
+      flood = SEGMENT_DEFAULTS.flood,
+      tagged = SEGMENT_DEFAULTS.tagged,
+      ageing = SEGMENT_DEFAULTS.ageing,
+      capacity = SEGMENT_DEFAULTS.capacity,
+    } = settings;
+    uint('mtu', mtu, 65_535);
     if (mtu < 68) throw new RangeError(`mtu must be at least 68 (RFC 791), not ${mtu}`);
-    const vni = uint('vni', options.vni, MAX_VNI);
-    const mac = options.mac === undefined ? 0x0276_0000_0000 + vni : parseMac(options.mac);
-    requireUnicast('mac', mac);
+    uint('vni', vni, MAX_VNI);
+    this.mac = mac === undefined ? FIRST_OWN_MAC + vni : parseMac(mac);
+    requireUnicast('mac', this.mac);
     const { memory, rows, seed } = common;
-    this.fdb = new Fdb({ ...pick(options, 'ageing'), ...pick(options, 'capacity'), seed, memory });
+    this.fdb = new Fdb({ ageing: Math.round(ageing * 1000), capacity, seed, memory });
     const { counters, row } = rows.take();
     this.counters = counters;
     this.row = row;
-    this.proxy = options.proxy ?? 'endpoint';
+    this.proxy = proxy;
     this.vni = vni;
     this.mtu = mtu;
-    this.learn = options.learn ?? true;
-    this.flood = options.flood ?? true;
-    this.tagged = options.tagged ?? false;
-    this.mac = mac;
+    this.learn = learn;
+    this.flood = flood;
+    this.tagged = tagged;
     this.neighbors = new Neighbors(seed);
     this.watch = new Watch(vni, common.noticed);
     this.questions = new Questions(HEADROOM, common.asking);
@@ -312,14 +284,8 @@ function keyOf(ip: Ip): number | string {
   return typeof ip === 'number' ? ip : ipToText(ip);
 }
 
-function pick<K extends keyof SegmentOptions>(options: SegmentOptions, key: K): Pick<SegmentOptions, K> {
-  return options[key] === undefined
-    ? ({} as Pick<SegmentOptions, K>)
-    : ({ [key]: options[key] } as Pick<SegmentOptions, K>);
-}
-
 /** @throws RangeError naming the field. */
-export function toBinding(endpoint: Endpoint, location: number): Binding {
+export function toBinding(endpoint: Location, location: number): Binding {
   const mac = parseMac(endpoint.mac);
   requireUnicast('endpoint.mac', mac);
   return { ip: parseEndpointIp(endpoint.ip), mac, location };

@@ -1,6 +1,6 @@
 import { ipToText, parseIp, parseMac } from '../address/index.js';
 import { LOCAL } from '../neighbor/index.js';
-import type { NetworkRouter } from '../model/index.js';
+import type { Location, NetworkRouter, NewSegment } from '../model/index.js';
 import type { RouterNeighbor } from '../router/index.js';
 import * as vxlan from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
@@ -30,7 +30,7 @@ import type { PortOptions } from './port.js';
 import { lengthOfQuote } from './quote.js';
 import { type RefusedSender } from './refused-senders.js';
 import { canonicalAddress, type Remote } from './remote.js';
-import { Segment, toBinding, type Endpoint, type SegmentOptions } from './segment.js';
+import { Segment, toBinding } from './segment.js';
 import { adopt, fresh } from './sharing.js';
 import type { Answered, Learned, VtepSink } from './sink.js';
 import { isSameRouter, Routing } from './routing.js';
@@ -97,11 +97,15 @@ export class Vtep {
 
   // ---- Configuration and control plane ----
 
-  /** @throws RangeError for a VNI that already has a segment, or a field out of bounds. */
-  addSegment(options: SegmentOptions): void {
+  /**
+   * Adds a segment. Its MTU is 1450 bytes unless given; the other defaults are `SEGMENT_DEFAULTS` of the model.
+   * @throws RangeError for a VNI that already has a segment, or a field out of bounds.
+   */
+  addSegment(settings: NewSegment): void {
     const { segments, common } = this.#context;
-    if (segments.has(options.vni)) throw new RangeError(`vni ${options.vni} already has a segment`);
-    segments.set(options.vni, new Segment(options, common));
+    const { vni } = settings;
+    if (segments.has(vni)) throw new RangeError(`vni ${vni} already has a segment`);
+    segments.set(vni, new Segment(settings, common));
   }
 
   /**
@@ -219,7 +223,7 @@ export class Vtep {
    * Adds an endpoint. If several have the same IP or MAC address, the one added last is in effect until it is removed.
    * @throws RangeError naming the field that is wrong.
    */
-  addEndpoint(vni: number, endpoint: Endpoint): void {
+  addEndpoint(vni: number, endpoint: Location): void {
     const segment = this.#context.segment(vni);
     const { ip } = toBinding(endpoint, LOCAL); // throws for an invalid field before the remote gets a reference
     const before = segment.answeredMac(ip);
@@ -236,7 +240,7 @@ export class Vtep {
   }
 
   /** Withdraws an endpoint and returns whether it was known. */
-  removeEndpoint(vni: number, endpoint: Endpoint): boolean {
+  removeEndpoint(vni: number, endpoint: Location): boolean {
     const segment = this.#context.segment(vni);
     let location = LOCAL;
     if (endpoint.vtep !== undefined) {

@@ -1,5 +1,6 @@
 /** A `Vtep` for tests that records the frames delivered and the datagrams sent. */
-import { Frame, HEADROOM, Vtep, type SegmentOptions, type VtepOptions } from '../../src/vtep/index.js';
+import type { NewSegment } from '../../src/model/index.js';
+import { Frame, HEADROOM, Vtep, type VtepOptions } from '../../src/vtep/index.js';
 import { C1 } from './frames.js';
 import { fromHex, hex } from './hex.js';
 
@@ -12,7 +13,7 @@ export interface Sent {
 }
 
 /** A VTEP on C1's host, with the frames delivered and the datagrams sent. */
-export function host(segment: Partial<SegmentOptions> = {}, options: VtepOptions = {}) {
+export function host(segment: Partial<NewSegment> = {}, options: VtepOptions = {}) {
   const vtep = new Vtep({ local: C1.host, ...options });
   vtep.addSegment({ vni: 4097, ...segment });
   const delivered: { port: number; frame: Uint8Array }[] = [];
