@@ -1,4 +1,4 @@
-import { getI32, getU16 } from '../wire/index.js';
+import { getI32, getU16, hashPair } from '../wire/index.js';
 import { listEntries } from './listing.js';
 import { FdbMemory } from './memory.js';
 import { Move } from './move.js';
@@ -10,7 +10,6 @@ import {
   KEPT,
   ERA_SHIFT,
   GROUP,
-  hashOf,
   HIGH,
   highOf,
   isFlushed,
@@ -336,7 +335,7 @@ export class Fdb {
     const words = this.#words;
     const base = this.#base;
     const mask = this.#mask;
-    let slot = hashOf(low, high, this.#seed) & mask;
+    let slot = hashPair(this.#seed, low, high) & mask;
     for (;;) {
       const at = base + slot * STRIDE;
       const word = words[at + HIGH]!;
@@ -469,7 +468,7 @@ export class Fdb {
       const at = base + slot * STRIDE;
       const word = words[at + HIGH]!;
       if (word === 0) break;
-      const home = hashOf(words[at + LOW]!, word & 0xffff, this.#seed) & mask;
+      const home = hashPair(this.#seed, words[at + LOW]!, word & 0xffff) & mask;
       // The entry may move only if its home slot is not between the hole and the entry.
       if (((slot - home) & mask) < ((slot - free) & mask)) continue;
       // It may pass the cursor of `sweepSome`.

@@ -1,4 +1,5 @@
-import { DESTINATION, hashOf, HIGH, isFlushed, KEPT, LOW, SEEN, STATIC, STRIDE, type Slots } from './slot.js';
+import { hashPair } from '../wire/index.js';
+import { DESTINATION, HIGH, isFlushed, KEPT, LOW, SEEN, STATIC, STRIDE, type Slots } from './slot.js';
 
 /** The destination in a slot whose entry has moved. */
 const MOVED = -1;
@@ -46,7 +47,7 @@ export class Move {
       const word = words[at + HIGH]!;
       if (word === 0 || words[at + DESTINATION] === MOVED) continue;
       done += MOVING;
-      let slot = hashOf(words[at + LOW]!, word & 0xffff, this.#seed) & mask;
+      let slot = hashPair(this.#seed, words[at + LOW]!, word & 0xffff) & mask;
       while (to.words[to.base + slot * STRIDE + HIGH] !== 0) slot = (slot + 1) & mask;
       this.#take(at, to.base + slot * STRIDE, since);
     }
@@ -95,7 +96,7 @@ export class Move {
 /** The slot of an address, or the free slot for it. */
 export function slotOf({ words, base, count }: Slots, low: number, high: number, seed: number): number {
   const mask = count - 1;
-  for (let slot = hashOf(low, high, seed) & mask; ; slot = (slot + 1) & mask) {
+  for (let slot = hashPair(seed, low, high) & mask; ; slot = (slot + 1) & mask) {
     const at = base + slot * STRIDE;
     const word = words[at + HIGH]!;
     if (word === 0 || (words[at + LOW] === low && (word & 0xffff) === high)) return at;

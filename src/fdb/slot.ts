@@ -75,9 +75,3 @@ export function isInvalid(mac: number): boolean {
 export function highOf(mac: number): number {
   return Math.floor(mac / 0x1_0000_0000);
 }
-
-export function hashOf(low: number, high: number, seed: number): number {
-  let hash = Math.imul(low ^ seed, 0x9e37_79b1) ^ Math.imul(high + seed, 0x85eb_ca6b);
-  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b_3c6d);
-  return hash ^ (hash >>> 13);
-}

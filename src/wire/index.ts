@@ -22,4 +22,4 @@ export {
 export { OPTION_END, OPTION_NOP, optionsLength, readOptions, writeOptions, type Option } from './options.js';
 export { isPrintable, nameTrouble, printable, unprintable } from './printable.js';
 export { decodeText, encodeText, ESCAPE } from './text.js';
-export { areEqual128, areZero128, hash128, hashWords } from './words.js';
+export { areEqual128, areZero128, hash128, hashPair, hashWords } from './words.js';

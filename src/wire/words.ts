@@ -1,5 +1,12 @@
-/** Keys of 128 bits, such as IPv6 addresses: read as four words of 32 bits, so that neither text nor objects are built. */
+/** Hashes of words, and keys of 128 bits, such as IPv6 addresses: read as four words of 32 bits, so that neither text nor objects are built. */
 import { getI32 } from './bytes.js';
+
+/** A hash of two words: 32 bits, signed. */
+export function hashPair(seed: number, a: number, b: number): number {
+  let hash = Math.imul(a ^ seed, 0x9e37_79b1) ^ Math.imul(b + seed, 0x85eb_ca6b);
+  hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b_3c6d);
+  return hash ^ (hash >>> 13);
+}
 
 /** A hash of four words: 30 bits, a small integer to every engine, so that it is not allocated as a key of a `Map`. */
 export function hashWords(seed: number, a: number, b: number, c: number, d: number): number {
