@@ -24,6 +24,17 @@ function binding(ip: string, mac: string, location: number): neighbor.Binding {
   return { ip: parseIp(ip), mac: parseMac(mac), location };
 }
 
+/** A binding as text. */
+interface Item {
+  ip: string;
+  mac: string;
+  location: number;
+}
+
+function textOf(found: neighbor.Binding | undefined): Item | undefined {
+  return found && { ip: ipToText(found.ip), mac: macToText(found.mac), location: found.location };
+}
+
 test('lookups by IP and by MAC return the newest binding, and the previous one after its removal', () => {
   const table = new Neighbors();
   const [first, second] = [binding(C2.ip, C2.mac, 1), binding(C2.ip, C2.mac, 3)];
@@ -82,7 +93,7 @@ test('a table of IPv4 and IPv6 addresses is the list of its bindings, also where
     location: fc.integer({ min: -1, max: 1 }),
   });
   fc.assert(
-    fc.property(fc.array(change, { maxLength: 40 }), (changes) => {
+    fc.property(fc.array(change, { maxLength: 40, size: 'max' }), (changes) => {
       const table = new Neighbors();
       let list: { ip: string; mac: string; location: number }[] = []; // the newest first
       for (const { add, ...one } of changes) {
@@ -98,9 +109,8 @@ test('a table of IPv4 and IPv6 addresses is the list of its bindings, also where
           const framed = typeof ip === 'number' ? null : Uint8Array.of(1, 2, 3, ...ip, 4);
           const found = framed === null ? table.byIpv4(ip as number) : table.byIpv6(framed, 3);
           assert.is(found, table.byIp(ip));
-          const shown = found && { ip: ipToText(found.ip), mac: macToText(found.mac), location: found.location };
           assert.equal(
-            shown,
+            textOf(found),
             list.find((other) => other.ip === text),
             text,
           );
@@ -115,6 +125,165 @@ test('a table of IPv4 and IPv6 addresses is the list of its bindings, also where
     }),
     { numRuns: 300 },
   );
+});
+
+/** A table as lists of bindings, the newest first: those of each IP address, and those of each MAC address. */
+class Model {
+  readonly #lists = new Map<string, Item[]>();
+  size = 0;
+
+  of(address: string): readonly Item[] {
+    return this.#lists.get(address) ?? [];
+  }
+
+  add(item: Item): void {
+    this.remove(item);
+    for (const address of [item.ip, item.mac]) this.#lists.set(address, [item, ...this.of(address)]);
+    this.size++;
+  }
+
+  remove({ ip, mac, location }: Item): boolean {
+    const isIt = (one: Item): boolean => one.ip === ip && one.mac === mac && one.location === location;
+    const known = this.#lists.get(ip)?.some(isIt) === true;
+    for (const address of [ip, mac]) {
+      const rest = this.#lists.get(address)?.filter((one) => !isIt(one)) ?? [];
+      if (rest.length > 0) this.#lists.set(address, rest);
+      else this.#lists.delete(address);
+    }
+    if (known) this.size--;
+    return known;
+  }
+
+  *entries(): Generator<neighbor.NeighborEntry> {
+    for (const [address, items] of this.#lists)
+      for (const [i, item] of items.entries()) if (item.ip === address) yield { ...item, hidden: i > 0 };
+  }
+}
+
+const nameOf = ({ ip, mac, location }: Item): string => `${ip} ${mac} ${location}`;
+
+/** Of four IP addresses, one is IPv6, one is beyond 2^31; four of them have one MAC address, if `isShared`. */
+function item(i: number, isShared: boolean, location: number): Item {
+  const ip = i % 4 === 0 ? formatIpv6(Uint8Array.of(0xfd, ...Array<number>(13).fill(0), i >> 8, i & 255)) : '';
+  const mac = macToText(0x0242_f000_0000 + (isShared ? i - (i % 4) : i));
+  return { ip: ip === '' ? ipToText((i % 4 === 1 ? 0xc0a8_0000 : 0x0a00_0000) + i) : ip, mac, location };
+}
+
+test('a table of thousands is the lists of its bindings while it grows, and while it is listed', () => {
+  // Each step is done for a range of addresses, so that a table grows from 16 slots to 16,384 or more, and is emptied again.
+  const kinds = [
+    'add',
+    'add',
+    'add',
+    'remove',
+    'remove newest',
+    'remove next',
+    'open',
+    'read',
+    'read',
+    'clear',
+  ] as const;
+  const range = fc.tuple(fc.nat(5000), fc.oneof(fc.nat(10), fc.nat(300), fc.nat(3000)));
+  const step = fc.tuple(fc.constantFrom(...kinds), range, fc.boolean(), fc.integer({ min: -1, max: 1 }));
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 5, maxLength: 40, size: 'max' }), fc.integer(), (steps, seed) => {
+      const table = new Neighbors(seed);
+      const model = new Model();
+      /** A listing in progress, what it has listed, and the bindings that exist since it began. */
+      let listing: {
+        entries: Iterator<neighbor.NeighborEntry>;
+        listed: Map<string, number>;
+        throughout: Set<string>;
+      } | null = null;
+      const read = (count: number): void => {
+        for (let i = 0; i < count && listing !== null; i++) {
+          const { done, value } = listing.entries.next();
+          if (done !== true) {
+            listing.listed.set(nameOf(value), (listing.listed.get(nameOf(value)) ?? 0) + 1);
+            continue;
+          }
+          for (const name of listing.throughout) assert.is(listing.listed.get(name), 1, name);
+          listing = null;
+        }
+      };
+      const check = (one: Item): void => {
+        const ip = parseIp(one.ip);
+        assert.equal(textOf(typeof ip === 'number' ? table.byIpv4(ip) : table.byIpv6(ip, 0)), model.of(one.ip)[0]);
+        assert.equal(textOf(table.byMac(parseMac(one.mac))), model.of(one.mac)[0]);
+      };
+      const remove = (one: Item): void => {
+        assert.is(table.remove(binding(one.ip, one.mac, one.location)), model.remove(one));
+        listing?.throughout.delete(nameOf(one));
+      };
+      for (const [kind, [from, length], isShared, location] of steps) {
+        if (kind === 'open')
+          listing = {
+            entries: table.entries(),
+            listed: new Map(),
+            throughout: new Set([...model.entries()].map(nameOf)),
+          };
+        else if (kind === 'read') read(length);
+        else if (kind === 'clear') for (const one of [...model.entries()]) remove(one);
+        else
+          for (let i = from; i <= from + length; i++) {
+            const one = item(i, isShared, location);
+            if (kind === 'remove') remove(one);
+            else if (kind !== 'add') {
+              const known = model.of(isShared ? one.ip : one.mac)[kind === 'remove newest' ? 0 : 1];
+              if (known !== undefined) remove(known);
+            } else {
+              table.add(binding(one.ip, one.mac, one.location));
+              model.add(one);
+            }
+            // The one that has changed, and another one that may be on its way.
+            if (i % 16 === 0) for (const other of [i, from + ((i * 7) % 3001)]) check(item(other, isShared, location));
+          }
+        assert.is(table.size, model.size);
+      }
+      read(Infinity);
+      const sorted = (entries: Iterable<neighbor.NeighborEntry>): string[] =>
+        [...entries].map((one) => `${nameOf(one)} ${one.hidden}`).sort();
+      assert.equal(sorted(table.entries()), sorted(model.entries()));
+      for (const one of model.entries()) check(one);
+    }),
+    { numRuns: 30 },
+  );
+});
+
+test('the address 0.0.0.0 is like any other while a table grows', () => {
+  for (let seed = 0; seed < 512; seed++) {
+    const table = new Neighbors(seed);
+    // The entries of 512 bindings leave 2048 slots, a few with each further binding.
+    for (let i = 1; i <= 560; i++) {
+      if (i === 530) table.add({ ip: 0, mac: 4, location: 2 });
+      table.add({ ip: i, mac: 0x0200_0000_0000 + i, location: 1 });
+      assert.is(table.byIpv4(0)?.mac, i < 530 ? undefined : 4);
+    }
+  }
+});
+
+test('a binding that is added again while it is listed is listed once', () => {
+  const table = new Neighbors();
+  for (let i = 0; i < 9; i++) table.add({ ip: i, mac: 2 * i, location: i });
+  const listed: number[] = [];
+  for (const { location } of table.bindings()) {
+    listed.push(location);
+    table.add({ ip: 4, mac: 8, location: 4 });
+    table.add({ ip: (location + 1) % 9, mac: 2 * ((location + 1) % 9), location: (location + 1) % 9 });
+  }
+  assert.equal(listed, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+});
+
+test('of an IP address, the binding in effect is listed before those that it hides', () => {
+  const table = new Neighbors();
+  for (let i = 0; i < 100; i++) table.add({ ip: 1 + (i % 7), mac: 2 * i, location: i });
+  for (let i = 0; i < 100; i += 3) table.remove({ ip: 1 + (i % 7), mac: 2 * i, location: i });
+  const seen = new Set<string>();
+  for (const { ip, hidden } of table.entries()) {
+    assert.is(hidden, seen.has(ip));
+    seen.add(ip);
+  }
+  assert.is(seen.size, 7);
 });
 
 // RFC 826 for requests; RFC 5227, sections 2.1.1 and 2.3, for probes and announcements.

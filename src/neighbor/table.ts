@@ -1,5 +1,26 @@
-import { formatIpv6, ipToText, macToText, type Ip } from '../address/index.js';
-import { areEqual128, hash128 } from '../wire/index.js';
+import { ipToText, macToText, type Ip } from '../address/index.js';
+import {
+  BINDING,
+  familyOf,
+  HIGH,
+  IPV4,
+  ipAt,
+  IPV6,
+  KEY,
+  LOCATION,
+  MAC,
+  macAt,
+  NEWER,
+  OLDER_IP,
+  OLDER_MAC,
+  setBinding,
+  setIpv4,
+  setIpv6,
+  setMac,
+  STRIDE,
+} from './record.js';
+import { Records } from './records.js';
+import { Index } from './slots.js';
 
 /** The location of an endpoint on this host, which answers ARP and neighbor solicitations itself. */
 export const LOCAL = -1;
@@ -21,13 +42,22 @@ export interface NeighborEntry {
   hidden: boolean;
 }
 
-/** A binding, and its neighbors in the chains of its IP address and of its MAC address: from the newest to the oldest. */
-interface Entry {
-  readonly binding: Binding;
-  olderIp: Entry | undefined;
-  newerIp: Entry | undefined;
-  olderMac: Entry | undefined;
-  newerMac: Entry | undefined;
+/** The binding that a look-up has found: one object for all of them, so that none is allocated. */
+class Found implements Binding {
+  words: Int32Array = KEY;
+  at = 0;
+
+  get ip(): Ip {
+    return ipAt(this.words, this.at);
+  }
+
+  get mac(): number {
+    return macAt(this.words, this.at);
+  }
+
+  get location(): number {
+    return this.words[this.at + LOCATION]!;
+  }
 }
 
 /**
@@ -35,78 +65,112 @@ interface Entry {
  * is in effect. When it is withdrawn, the one before it is in effect again. (Docker's kernel tables refuse the second
  * and lose the first, which drops all packets to the endpoint.)
  *
- * The time of a change does not depend on how many bindings share an address, because other hosts decide that.
+ * The time of a change does not depend on how many bindings there are, nor on how many share an address, because other hosts
+ * decide that.
+ *
+ * A binding takes some 70 octets, in arrays. A table without bindings has no arrays; otherwise it keeps those of the most
+ * bindings that it has had.
  */
 export class Neighbors {
-  readonly #all = new Map<string, Entry>();
-  /** The newest binding of each address. */
-  readonly #byIpv4 = new Map<number, Entry>();
-  readonly #byIpv6: Ipv6Index;
-  readonly #byMac = new Map<number, Entry>();
+  readonly #index: Index;
+  readonly #records = new Records();
+  readonly #found = new Found();
+  #size = 0;
 
-  /** @param seed An integer that outsiders cannot guess, so that they cannot choose IPv6 addresses with equal hashes. */
+  /** @param seed An integer that outsiders cannot guess, so that they cannot choose addresses with equal hashes. */
   constructor(seed = 0) {
-    this.#byIpv6 = new Ipv6Index(seed);
+    this.#index = new Index(this.#records, seed);
   }
 
   /** Number of bindings, hidden ones included. */
   get size(): number {
-    return this.#all.size;
+    return this.#size;
   }
 
-  /** Adds a binding, or makes an existing one the newest. */
-  add(binding: Binding): void {
-    this.remove(binding);
-    const { ip, mac } = binding;
-    const [olderIp, olderMac] = [this.#newest(ip), this.#byMac.get(mac)];
-    const entry: Entry = { binding, olderIp, olderMac, newerIp: undefined, newerMac: undefined };
-    if (olderIp !== undefined) olderIp.newerIp = entry;
-    if (olderMac !== undefined) olderMac.newerMac = entry;
-    this.#setNewest(ip, entry);
-    this.#byMac.set(mac, entry);
-    this.#all.set(keyOf(binding), entry);
+  /** Adds a binding, or makes an existing one the newest. @throws RangeError if there are 2^24 - 1 already. */
+  add({ ip, mac, location }: Binding): void {
+    this.#remove(ip, mac, location);
+    const by = setBinding(ip, mac, location);
+    const record = this.#records.take();
+    const words = this.#records.wordsOf(record);
+    const at = this.#records.placeOf(record);
+    for (let i = 0; i < STRIDE; i++) words[at + i] = KEY[i]!;
+    this.#link(by, OLDER_IP, record, words, at);
+    this.#link(MAC, OLDER_MAC, record, words, at);
+    this.#index.put(BINDING, words, at, record);
+    this.#size++;
   }
 
   /** Withdraws a binding and returns whether it existed. */
-  remove(binding: Binding): boolean {
-    const key = keyOf(binding);
-    const entry = this.#all.get(key);
-    if (entry === undefined) return false;
-    this.#all.delete(key);
-    const { olderIp, newerIp, olderMac, newerMac } = entry;
-    if (olderIp !== undefined) olderIp.newerIp = newerIp;
-    if (newerIp !== undefined) newerIp.olderIp = olderIp;
-    else this.#setNewest(binding.ip, olderIp);
-    if (olderMac !== undefined) olderMac.newerMac = newerMac;
-    if (newerMac !== undefined) newerMac.olderMac = olderMac;
-    else setNewest(this.#byMac, binding.mac, olderMac);
+  remove({ ip, mac, location }: Binding): boolean {
+    const isKnown = this.#remove(ip, mac, location);
+    if (isKnown && this.#size === 0) {
+      this.#records.clear();
+      this.#index.clear();
+      this.#found.words = KEY;
+    }
+    return isKnown;
+  }
+
+  #remove(ip: Ip, mac: number, location: number): boolean {
+    setBinding(ip, mac, location);
+    const record = this.#index.find(BINDING, KEY, 0);
+    if (record === 0) return false;
+    const words = this.#records.wordsOf(record);
+    const at = this.#records.placeOf(record);
+    this.#unlink(familyOf(words, at), OLDER_IP, words, at);
+    this.#unlink(MAC, OLDER_MAC, words, at);
+    this.#index.delete(BINDING, words, at);
+    words[at + HIGH] = 0;
+    this.#records.give(record);
+    this.#size--;
     return true;
   }
 
-  /** The binding in effect for an IP address. */
+  /** The binding in effect for an IP address. Like those of the other look-ups, it is valid until the next call of a method. */
   byIp(ip: Ip): Binding | undefined {
-    return this.#newest(ip)?.binding;
+    return typeof ip === 'number' ? this.byIpv4(ip) : this.byIpv6(ip, 0);
   }
 
-  /** The binding in effect for an IPv4 address. */
+  /** The binding in effect for an IPv4 address. Does not allocate. */
   byIpv4(ip: number): Binding | undefined {
-    return this.#byIpv4.get(ip)?.binding;
+    setIpv4(ip);
+    return this.#find(IPV4);
   }
 
   /** The binding in effect for the IPv6 address at `offset`. Does not allocate. */
   byIpv6(bytes: Uint8Array, offset: number): Binding | undefined {
-    return this.#byIpv6.find(bytes, offset)?.binding;
+    setIpv6(bytes, offset);
+    return this.#find(IPV6);
   }
 
-  /** The binding in effect for a MAC address, which may have several IP addresses. */
+  /** The binding in effect for a MAC address, which may have several IP addresses. Does not allocate. */
   byMac(mac: number): Binding | undefined {
-    return this.#byMac.get(mac)?.binding;
+    setMac(mac);
+    return this.#find(MAC);
   }
 
-  /** All bindings; for each IP address the one in effect comes first. */
+  /**
+   * All bindings; for each IP address the one in effect comes first. The table may change during the iteration: a binding that
+   * exists throughout is listed exactly once; one that is added or removed meanwhile may be missing.
+   */
   *bindings(): Generator<Binding & { hidden: boolean }> {
-    for (const newest of this.#byIpv4.values()) yield* chainOf(newest);
-    for (const newest of this.#byIpv6.values()) yield* chainOf(newest);
+    const hidden: (Binding & { hidden: boolean })[] = [];
+    for (let record = 1; record <= this.#records.last; record++) {
+      const words = this.#records.wordsOf(record);
+      const at = this.#records.placeOf(record);
+      if (words[at + HIGH] === 0) continue;
+      const isHidden = words[at + OLDER_IP + NEWER] !== 0;
+      const binding = {
+        ip: ipAt(words, at),
+        mac: macAt(words, at),
+        location: words[at + LOCATION]!,
+        hidden: isHidden,
+      };
+      if (isHidden) hidden.push(binding);
+      else yield binding;
+    }
+    yield* hidden;
   }
 
   /** All bindings for listings. */
@@ -115,61 +179,35 @@ export class Neighbors {
       yield { ip: ipToText(ip), mac: macToText(mac), location, hidden };
   }
 
-  #newest(ip: Ip): Entry | undefined {
-    return typeof ip === 'number' ? this.#byIpv4.get(ip) : this.#byIpv6.find(ip, 0);
+  #find(by: number): Binding | undefined {
+    const record = this.#index.find(by, KEY, 0);
+    if (record === 0) return undefined;
+    const found = this.#found;
+    found.words = this.#records.wordsOf(record);
+    found.at = this.#records.placeOf(record);
+    return found;
   }
 
-  #setNewest(ip: Ip, newest: Entry | undefined): void {
-    if (typeof ip === 'number') setNewest(this.#byIpv4, ip, newest);
-    else this.#byIpv6.set(ip, newest);
-  }
-}
-
-/** The newest binding of each IPv6 address, in buckets of addresses with the same hash. */
-class Ipv6Index {
-  readonly #seed: number;
-  readonly #buckets = new Map<number, Entry[]>();
-
-  constructor(seed: number) {
-    this.#seed = seed;
+  /**
+   * Makes a record the newest of its address.
+   * @param older The word that has the next older one.
+   */
+  #link(by: number, older: number, record: number, words: Int32Array, at: number): void {
+    const before = this.#index.put(by, words, at, record);
+    words[at + older] = before;
+    if (before !== 0) this.#set(before, older + NEWER, record);
   }
 
-  find(bytes: Uint8Array, offset: number): Entry | undefined {
-    if (this.#buckets.size === 0) return undefined;
-    const bucket = this.#buckets.get(hash128(this.#seed, bytes, offset));
-    if (bucket === undefined) return undefined;
-    for (let i = 0; i < bucket.length; i++)
-      if (areEqual128(bucket[i]!.binding.ip as Uint8Array, 0, bytes, offset)) return bucket[i];
-    return undefined;
+  #unlink(by: number, older: number, words: Int32Array, at: number): void {
+    const before = words[at + older]!;
+    const after = words[at + older + NEWER]!;
+    if (before !== 0) this.#set(before, older + NEWER, after);
+    if (after !== 0) this.#set(after, older, before);
+    else if (before !== 0) this.#index.put(by, words, at, before);
+    else this.#index.delete(by, words, at);
   }
 
-  set(ip: Uint8Array, newest: Entry | undefined): void {
-    const hash = hash128(this.#seed, ip, 0);
-    // A copy, because a listing may be on its way through the bucket.
-    const bucket = (this.#buckets.get(hash) ?? []).filter(
-      ({ binding }) => !areEqual128(binding.ip as Uint8Array, 0, ip, 0),
-    );
-    if (newest !== undefined) bucket.push(newest);
-    if (bucket.length === 0) this.#buckets.delete(hash);
-    else this.#buckets.set(hash, bucket);
+  #set(record: number, word: number, value: number): void {
+    this.#records.wordsOf(record)[this.#records.placeOf(record) + word] = value;
   }
-
-  *values(): Generator<Entry> {
-    for (const bucket of this.#buckets.values()) yield* bucket;
-  }
-}
-
-function* chainOf(newest: Entry): Generator<Binding & { hidden: boolean }> {
-  const all: Binding[] = []; // a copy, because the chain may change between two entries
-  for (let entry: Entry | undefined = newest; entry !== undefined; entry = entry.olderIp) all.push(entry.binding);
-  for (let i = 0; i < all.length; i++) yield { ...all[i]!, hidden: i > 0 };
-}
-
-function keyOf({ ip, mac, location }: Binding): string {
-  return `${typeof ip === 'number' ? ip : formatIpv6(ip)} ${mac} ${location}`;
-}
-
-function setNewest(map: Map<number, Entry>, address: number, newest: Entry | undefined): void {
-  if (newest === undefined) map.delete(address);
-  else map.set(address, newest);
 }
