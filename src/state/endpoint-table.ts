@@ -63,8 +63,22 @@ export class PeerItem {
   }
 }
 
-/** An endpoint: an IP and a MAC address. It exists while it has a place, or is in effect. */
-export class EndpointItem {
+/** A VTEP that an endpoint is behind. Sources want places. */
+export abstract class Place {
+  abstract readonly endpoint: EndpointItem;
+  /** Its underlay address; `undefined` for this host. */
+  readonly vtep: string | undefined;
+
+  constructor(vtep: string | undefined) {
+    this.vtep = vtep;
+  }
+}
+
+/**
+ * An endpoint: an IP and a MAC address. It exists while it has a place, or is in effect. Nearly every endpoint has one place
+ * all the time, which is the same object: its first one.
+ */
+export class EndpointItem extends Place {
   readonly segment: SegmentItem;
   readonly ip: string;
   readonly mac: string;
@@ -74,10 +88,15 @@ export class EndpointItem {
   shown: Place | null = null;
   shownIn = 0;
 
-  constructor(segment: SegmentItem, ip: string, mac: string) {
+  constructor(segment: SegmentItem, ip: string, mac: string, vtep: string | undefined) {
+    super(vtep);
     this.segment = segment;
     this.ip = ip;
     this.mac = mac;
+  }
+
+  get endpoint(): EndpointItem {
+    return this;
   }
 
   /** Its place in the data plane; `null` for none. */
@@ -91,15 +110,13 @@ export class EndpointItem {
   }
 }
 
-/** A VTEP that an endpoint is behind. Sources want places. */
-export class Place {
+/** Another place of an endpoint than its first one. */
+class FurtherPlace extends Place {
   readonly endpoint: EndpointItem;
-  /** Its underlay address; `undefined` for this host. */
-  readonly vtep: string | undefined;
 
   constructor(endpoint: EndpointItem, vtep: string | undefined) {
+    super(vtep);
     this.endpoint = endpoint;
-    this.vtep = vtep;
   }
 }
 
@@ -180,10 +197,15 @@ export class EndpointTable {
     const known = this.find(location);
     if (known !== undefined) return known;
     const { ip, mac, vtep } = location;
-    let endpoint = this.#find(ip, mac);
-    if (endpoint === undefined) this.#link((endpoint = new EndpointItem(this.#segment, ip, mac)));
+    const endpoint = this.#find(ip, mac);
+    if (endpoint === undefined) {
+      const first = new EndpointItem(this.#segment, ip, mac, vtep);
+      this.#link(first);
+      return first;
+    }
+    if (endpoint.vtep === vtep) return endpoint;
     const { shown } = endpoint;
-    return shown !== null && shown.vtep === vtep ? shown : new Place(endpoint, vtep);
+    return shown !== null && shown.vtep === vtep ? shown : new FurtherPlace(endpoint, vtep);
   }
 
   /** Follows a change of the wants of a place. */

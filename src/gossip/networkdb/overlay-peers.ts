@@ -12,7 +12,7 @@ import {
   placementKey,
   placementOf,
   recordKey,
-  SharedStrings,
+  Origins,
   underlay,
   type LocalEndpoint,
   type LocalHost,
@@ -88,7 +88,7 @@ export class OverlayPeers {
   readonly #placements = new Placements();
   /** The records of the waiting table, including those of this host. */
   readonly #waiting = new WaitingList();
-  readonly #shared = new SharedStrings();
+  readonly #origins = new Origins();
   readonly #endpoints: SinkEndpoints;
   readonly #reports: ConflictReports;
   readonly #locals = new Map<string, Local>();
@@ -467,7 +467,7 @@ export class OverlayPeers {
    */
   #read(table: string, key: string, owner: string, value: Uint8Array): Placement | null {
     try {
-      const placement = decodePlacement(table, key, owner, value, this.#host, this.#shared);
+      const placement = decodePlacement(table, key, owner, value, this.#host, this.#origins);
       return placement === null || this.#accepts?.(placement) === false ? null : placement;
     } catch (error) {
       if (!(error instanceof WireError) && !(error instanceof RangeError)) throw error;

@@ -141,7 +141,7 @@ export class OwnEntries {
     if (deleting) return;
     if (known === undefined && this.#reclaims(network, table, key, value)) {
       const own = { network, table, key, time, owner: this.#self, value: pack(value), deleting: false };
-      this.#tables.put({ ...own, expires: Infinity, held: false, shown: null, order: 0 }, this.#moment.now);
+      this.#tables.put({ ...own, expires: null, held: false, shown: null, order: 0 }, this.#moment.now);
       return;
     }
     if (!this.#tables.store.admitsHeld) return this.#host.count('no-room');
@@ -191,7 +191,7 @@ export class OwnEntries {
     const time = this.#clock.increment();
     const deleting = type === DELETE;
     const { now } = this.#moment;
-    const expires = deleting ? now + this.#tombstoneLife : Infinity;
+    const expires = deleting ? now + this.#tombstoneLife : null;
     const names = this.#tables.store.names(network, table, this.#self);
     const entry: Entry = {
       network: names.network,

@@ -110,25 +110,65 @@ export function encodePlacement(
   return peerRecord.encode({ ...record, unknown: peerExtension.encode(extension) });
 }
 
-/** Strings that many records have in common. Records that share them take less memory than those with copies. */
-export class SharedStrings {
-  readonly #known = new Map<string, string>();
+/** What the records of a node have in common. */
+type Origin = Pick<Placement, 'owner' | 'vtep' | 'parameters' | 'attached'>;
 
-  /** Returns the first string that had this text. Beyond `MAX_SHARED` texts, returns the given one. */
-  get(text: string): string {
-    const known = this.#known.get(text);
+/** The origins of the records of a network. Records that share them take less memory than those with copies. */
+export class Origins {
+  readonly #known = new Map<string, Origin>();
+
+  /** Returns an origin that is like this one, if there was one before. */
+  get(origin: Origin): Origin {
+    const { owner, vtep, parameters, attached } = origin;
+    const name = `${attached} ${vtep} ${parameters} ${owner}`;
+    const known = this.#known.get(name);
     if (known !== undefined) return known;
-    if (this.#known.size < MAX_SHARED) this.#known.set(text, text);
-    return text;
+    // A node that attaches again has another origin.
+    if (this.#known.size >= MAX_ORIGINS) this.#known.clear();
+    this.#known.set(name, origin);
+    return origin;
   }
 }
 
-/** VTEPs of a network, and its parameters. */
-const MAX_SHARED = 4096;
+/** The most origins to remember. */
+const MAX_ORIGINS = 4096;
+
+/** The placement of a record. */
+class RecordPlacement implements Placement {
+  readonly key: string;
+  readonly ip: string;
+  readonly mac: string;
+  readonly since: number;
+  readonly #origin: Origin;
+
+  constructor(key: string, ip: string, mac: string, since: number, origin: Origin) {
+    this.key = key;
+    this.ip = ip;
+    this.mac = mac;
+    this.since = since;
+    this.#origin = origin;
+  }
+
+  get owner(): string {
+    return this.#origin.owner;
+  }
+
+  get vtep(): string {
+    return this.#origin.vtep;
+  }
+
+  get parameters(): string {
+    return this.#origin.parameters;
+  }
+
+  get attached(): number {
+    return this.#origin.attached;
+  }
+}
 
 /**
  * Decodes a record.
- * @param shared The strings of the records decoded so far.
+ * @param origins Those of the records decoded so far.
  * @returns `null` for a record of another node that names this host's VTEP.
  * @throws WireError or RangeError if it is malformed, or an address is not that of a host.
  */
@@ -138,7 +178,7 @@ export function decodePlacement(
   owner: string,
   value: Uint8Array,
   self: LocalHost,
-  shared: SharedStrings,
+  origins: Origins,
 ): Placement | null {
   const record = peerRecord.decode(value);
   const vtep = underlay(record.tunnelIp);
@@ -149,17 +189,11 @@ export function decodePlacement(
   if (mac === 0 || isGroupMac(mac)) throw new RangeError('not the address of a host');
   const { since, attached, vni, subnet } = extensionOf(record.unknown);
   const canonical = macToText(mac);
-  return {
-    key: placementKey(table, key),
-    owner,
-    ip,
-    // The text of the record takes less memory than one that was put together from parts.
-    mac: canonical === record.endpointMac ? record.endpointMac : canonical,
-    vtep: shared.get(vtep),
-    parameters: since === 0 ? '' : shared.get(parametersIn(vni, isIpv6Text(ip) ? subnet : record.endpointIp)),
-    since,
-    attached,
-  };
+  const parameters = since === 0 ? '' : parametersIn(vni, isIpv6Text(ip) ? subnet : record.endpointIp);
+  const origin = origins.get({ owner, vtep, parameters, attached });
+  // The text of the record takes less memory than one that was put together from parts.
+  const text = canonical === record.endpointMac ? record.endpointMac : canonical;
+  return new RecordPlacement(placementKey(table, key), ip, text, since, origin);
 }
 
 /** Returns an underlay address in canonical text. @throws RangeError unless it is the address of a host. */

@@ -57,36 +57,30 @@ export function contradict(a: Placement, b: Placement): boolean {
   return a.vtep !== b.vtep && (a.ip === b.ip || a.mac === b.mac);
 }
 
-interface Entry {
-  readonly placement: Placement;
-  /** The placement of this record that held after the last `settle`. */
-  held: Placement | null;
-}
-
 /** What a node states about the parameters of the network, with the number of records that state it. */
 interface Claim extends Ruling {
   records: number;
 }
 
-/** The entries of an address that has several. */
+/** The placements of an address that has several. */
 class Crowd {
-  readonly entries = new Set<Entry>();
+  readonly all = new Set<Placement>();
   /** Those that hold: all of them are behind one VTEP. */
-  readonly held = new Set<Entry>();
-  /** Number of entries by VTEP. */
+  readonly held = new Set<Placement>();
+  /** Number of placements by VTEP. */
   readonly #vteps = new Map<string, number>();
 
-  add(entry: Entry): void {
-    const { vtep } = entry.placement;
-    this.entries.add(entry);
-    if (entry.held !== null) this.held.add(entry);
+  add(placement: Placement, holds: boolean): void {
+    const { vtep } = placement;
+    this.all.add(placement);
+    if (holds) this.held.add(placement);
     this.#vteps.set(vtep, (this.#vteps.get(vtep) ?? 0) + 1);
   }
 
-  remove(entry: Entry): void {
-    if (!this.entries.delete(entry)) return;
-    this.held.delete(entry);
-    const { vtep } = entry.placement;
+  remove(placement: Placement): void {
+    if (!this.all.delete(placement)) return;
+    this.held.delete(placement);
+    const { vtep } = placement;
     const left = this.#vteps.get(vtep)! - 1;
     if (left === 0) this.#vteps.delete(vtep);
     else this.#vteps.set(vtep, left);
@@ -97,64 +91,70 @@ class Crowd {
   }
 }
 
-/** Entries by address. Nearly every address has just one, which is stored without a set. */
+/** Placements by address. Nearly every address has just one, which is stored without a set. */
 class Index {
-  readonly #entries = new Map<string, Entry | Crowd>();
+  readonly #placements = new Map<string, Placement | Crowd>();
+  readonly #holds: (placement: Placement) => boolean;
 
-  add(address: string, entry: Entry): void {
-    const found = this.#entries.get(address);
-    if (found === undefined) this.#entries.set(address, entry);
-    else if (found instanceof Crowd) found.add(entry);
+  /** @param holds Whether a placement holds. */
+  constructor(holds: (placement: Placement) => boolean) {
+    this.#holds = holds;
+  }
+
+  add(address: string, placement: Placement): void {
+    const found = this.#placements.get(address);
+    if (found === undefined) this.#placements.set(address, placement);
+    else if (found instanceof Crowd) found.add(placement, this.#holds(placement));
     else {
       const crowd = new Crowd();
-      crowd.add(found);
-      crowd.add(entry);
-      this.#entries.set(address, crowd);
+      for (const one of [found, placement]) crowd.add(one, this.#holds(one));
+      this.#placements.set(address, crowd);
     }
   }
 
-  remove(address: string, entry: Entry): void {
-    const found = this.#entries.get(address);
-    if (found === entry) this.#entries.delete(address);
+  remove(address: string, placement: Placement): void {
+    const found = this.#placements.get(address);
+    if (found === placement) this.#placements.delete(address);
     else if (found instanceof Crowd) {
-      found.remove(entry);
-      if (found.entries.size === 0) this.#entries.delete(address);
+      found.remove(placement);
+      if (found.all.size === 0) this.#placements.delete(address);
     }
   }
 
-  of(address: string): Iterable<Entry> {
-    const found = this.#entries.get(address);
-    return found === undefined ? [] : found instanceof Crowd ? found.entries : [found];
+  of(address: string): Iterable<Placement> {
+    const found = this.#placements.get(address);
+    return found === undefined ? [] : found instanceof Crowd ? found.all : [found];
   }
 
   /** The placement that holds an address; one of them, if several do. */
   holder(address: string): Placement | null {
-    const found = this.#entries.get(address);
-    if (!(found instanceof Crowd)) return found?.held ?? null;
-    for (const { held } of found.held) return held;
+    const found = this.#placements.get(address);
+    if (!(found instanceof Crowd)) return found !== undefined && this.#holds(found) ? found : null;
+    for (const held of found.held) return held;
     return null;
   }
 
-  /** Notes whether an entry holds. */
-  note(address: string, entry: Entry): void {
-    const found = this.#entries.get(address);
+  /** Notes whether a placement holds. */
+  note(address: string, placement: Placement, holds: boolean): void {
+    const found = this.#placements.get(address);
     if (!(found instanceof Crowd)) return;
-    if (entry.held === null) found.held.delete(entry);
-    else found.held.add(entry);
+    if (holds) found.held.add(placement);
+    else found.held.delete(placement);
   }
 
-  /** Whether the entries of an address name different VTEPs. */
+  /** Whether the placements of an address name different VTEPs. */
   isContested(address: string): boolean {
-    const found = this.#entries.get(address);
+    const found = this.#placements.get(address);
     return found instanceof Crowd && found.isContested;
   }
 }
 
 /** All placements of a network. After changes, `settle` determines which of them hold. */
 export class Placements {
-  readonly #entries = new Map<string, Entry>();
-  readonly #byIp = new Index();
-  readonly #byMac = new Index();
+  /** By record key. */
+  readonly #all = new Map<string, Placement>();
+  readonly #byIp = new Index((placement) => this.#holds(placement));
+  readonly #byMac = new Index((placement) => this.#holds(placement));
   readonly #claims = new Map<string, Claim>();
   /** Addresses whose records changed since the last `settle`. */
   #changed = new Set<string>();
@@ -162,7 +162,9 @@ export class Placements {
   #heldBefore = new Map<string, Placement | null>();
   #ruling: Ruling | null = null;
   #isRulingCurrent = true;
+  /** Of the placements, those that do not hold, and those of which the next `settle` decides that; all others hold. */
   readonly #refused = new Set<Placement>();
+  readonly #undecided = new Set<Placement>();
   #version = 0;
   #examined = 0;
 
@@ -182,17 +184,22 @@ export class Placements {
   }
 
   get(key: string): Placement | undefined {
-    return this.#entries.get(key)?.placement;
+    return this.#all.get(key);
   }
 
   /** The keys of the records with an IP address. */
   *keysOf(ip: string): Generator<string, void> {
-    for (const { placement } of this.#byIp.of(ip)) yield placement.key;
+    for (const { key } of this.#byIp.of(ip)) yield key;
   }
 
   /** Whether the placement of a record held after the last `settle`. */
   holds(key: string): boolean {
-    return this.#entries.get(key)?.held != null;
+    const placement = this.#all.get(key);
+    return placement !== undefined && this.#holds(placement);
+  }
+
+  #holds(placement: Placement): boolean {
+    return !this.#refused.has(placement) && !this.#undecided.has(placement);
   }
 
   /** The placements that do not hold, as of the last `settle`. */
@@ -201,21 +208,21 @@ export class Placements {
   }
 
   put(placement: Placement): void {
-    const before = this.#entries.get(placement.key);
+    const before = this.#all.get(placement.key);
     if (before !== undefined) this.#unlink(before);
-    const entry: Entry = { placement, held: null };
-    this.#entries.set(placement.key, entry);
-    this.#byIp.add(placement.ip, entry);
-    this.#byMac.add(placement.mac, entry);
+    this.#undecided.add(placement);
+    this.#all.set(placement.key, placement);
+    this.#byIp.add(placement.ip, placement);
+    this.#byMac.add(placement.mac, placement);
     this.#countClaim(placement, 1);
     this.#markChanged(placement);
   }
 
   remove(key: string): void {
-    const entry = this.#entries.get(key);
-    if (entry === undefined) return;
-    this.#entries.delete(key);
-    this.#unlink(entry);
+    const placement = this.#all.get(key);
+    if (placement === undefined) return;
+    this.#all.delete(key);
+    this.#unlink(placement);
   }
 
   /** Whether nothing changed since the last `settle`. */
@@ -230,17 +237,16 @@ export class Placements {
     const before = this.#ruling?.parameters;
     if (!this.#isRulingCurrent) this.#ruling = this.#findRuling();
     this.#isRulingCurrent = true;
-    const affected = before === this.#ruling?.parameters ? this.#component(this.#changed) : [...this.#entries.values()];
+    const affected = before === this.#ruling?.parameters ? this.#component(this.#changed) : [...this.#all.values()];
     this.#changed = new Set();
     this.#heldBefore = new Map();
     this.#version++;
     this.#examined += affected.length;
-    affected.sort((a, b) => (isOlder(a.placement, b.placement) ? -1 : 1));
+    affected.sort((a, b) => (isOlder(a, b) ? -1 : 1));
     // The VTEP that holds each address.
     const ips = new Map<string, string>();
     const macs = new Map<string, string>();
-    for (const entry of affected) {
-      const { placement } = entry;
+    for (const placement of affected) {
       const { key, ip, mac, vtep } = placement;
       const holds =
         this.#matchesRuling(placement) && (ips.get(ip) ?? vtep) === vtep && (macs.get(mac) ?? vtep) === vtep;
@@ -248,15 +254,16 @@ export class Placements {
         ips.set(ip, vtep);
         macs.set(mac, vtep);
       }
-      const last = entry.held ?? heldBefore.get(key) ?? null;
+      const last = this.#holds(placement) ? placement : (heldBefore.get(key) ?? null);
+      const after = holds ? placement : null;
       heldBefore.delete(key);
-      entry.held = holds ? placement : null;
-      this.#byIp.note(ip, entry);
-      this.#byMac.note(mac, entry);
+      this.#byIp.note(ip, placement, holds);
+      this.#byMac.note(mac, placement, holds);
       if (holds) this.#refused.delete(placement);
       else this.#refused.add(placement);
-      if (last !== entry.held) settled.push({ before: last, after: entry.held });
+      if (last !== after) settled.push({ before: last, after });
     }
+    this.#undecided.clear();
     for (const held of heldBefore.values()) if (held !== null) settled.push({ before: held, after: null });
     return settled;
   }
@@ -288,17 +295,17 @@ export class Placements {
     return oldest;
   }
 
-  /** The entries of some addresses, and all that share contested addresses with them, directly or through others. */
-  #component(addresses: ReadonlySet<string>): Entry[] {
-    const found = new Set<Entry>();
+  /** The placements of some addresses, and all that share contested addresses with them, directly or through others. */
+  #component(addresses: ReadonlySet<string>): Placement[] {
+    const found = new Set<Placement>();
     const queue = [...addresses];
     const seen = new Set(queue);
     for (let address = queue.pop(); address !== undefined; address = queue.pop())
       for (const index of [this.#byIp, this.#byMac])
-        for (const entry of index.of(address)) {
-          if (found.has(entry)) continue;
-          found.add(entry);
-          const { ip, mac } = entry.placement;
+        for (const placement of index.of(address)) {
+          if (found.has(placement)) continue;
+          found.add(placement);
+          const { ip, mac } = placement;
           if (!seen.has(ip) && this.#byIp.isContested(ip)) queue.push(ip);
           if (!seen.has(mac) && this.#byMac.isContested(mac)) queue.push(mac);
           seen.add(ip).add(mac);
@@ -306,15 +313,16 @@ export class Placements {
     return [...found];
   }
 
-  #unlink(entry: Entry): void {
-    const { placement } = entry;
+  #unlink(placement: Placement): void {
+    // Of several changes in a row, the first one replaced what `settle` decided.
+    if (!this.#heldBefore.has(placement.key))
+      this.#heldBefore.set(placement.key, this.#holds(placement) ? placement : null);
     this.#refused.delete(placement);
-    this.#byIp.remove(placement.ip, entry);
-    this.#byMac.remove(placement.mac, entry);
+    this.#undecided.delete(placement);
+    this.#byIp.remove(placement.ip, placement);
+    this.#byMac.remove(placement.mac, placement);
     this.#countClaim(placement, -1);
     this.#markChanged(placement);
-    // Of several changes in a row, the first one replaced what `settle` decided.
-    if (!this.#heldBefore.has(placement.key)) this.#heldBefore.set(placement.key, entry.held);
   }
 
   #markChanged({ ip, mac }: Placement): void {

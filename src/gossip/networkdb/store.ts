@@ -12,8 +12,8 @@ export interface Entry {
   value: Packed;
   /** Whether it was deleted, and is a tombstone. */
   deleting: boolean;
-  /** When it expires: for tombstones, and entries whose owner is gone. `Infinity` otherwise. */
-  expires: number;
+  /** When it expires: for tombstones, and entries whose owner is gone. `null` otherwise, which takes no memory of its own. */
+  expires: number | null;
   /**
    * Whether it is unconfirmed: its owner was not known to be attached when it arrived, and has not been attached since;
    * or it deletes an entry that other nodes attribute to this node.
@@ -143,13 +143,13 @@ export class Store {
   /** Sets when an entry expires. */
   expire(entry: Entry, time: number): void {
     entry.expires = time;
-    if (time !== Infinity) this.#mortal.add(entry);
+    this.#mortal.add(entry);
   }
 
   /** Returns the entries that have expired. */
   *expired(now: number): Generator<Entry> {
     for (const entry of this.#mortal)
-      if (entry.expires === Infinity || !this.holds(entry)) this.#mortal.delete(entry);
+      if (entry.expires === null || !this.holds(entry)) this.#mortal.delete(entry);
       else if (entry.expires <= now) yield entry;
   }
 
@@ -198,7 +198,7 @@ export class Store {
     entry.order = ++this.#order;
     table.entries.set(entry.key, entry);
     this.#count(entry, 1);
-    if (entry.expires !== Infinity) this.#mortal.add(entry);
+    if (entry.expires !== null) this.#mortal.add(entry);
   }
 
   remove(entry: Entry): void {

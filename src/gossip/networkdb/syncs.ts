@@ -452,7 +452,7 @@ export class Syncs {
         if (ownOnly && (entry.owner !== this.#name || entry.time <= since.get(network)!)) continue;
         // The lifetime of a tombstone shrinks with every hop, so that it ends. In whole seconds, and never 0, which
         // stands for the full lifetime.
-        const residual = entry.deleting ? Math.floor((entry.expires - now) / 1000) : 0;
+        const residual = entry.deleting ? Math.floor((entry.expires! - now) / 1000) : 0;
         if (entry.deleting ? residual < 1 : entry.shown === null) continue;
         const { time, owner: node, table, key, value } = entry;
         const type = entry.deleting ? DELETE : CREATE;

@@ -106,7 +106,7 @@ export class TableEvents {
       owner: names.owner,
       value: pack(value),
       deleting,
-      expires: deleting || held ? expires : Infinity,
+      expires: deleting || held ? expires : null,
       held,
       shown: null,
       order: 0,

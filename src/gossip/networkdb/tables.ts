@@ -64,7 +64,7 @@ export class Tables {
       if (entry.shown !== null) continue;
       const { value, owner, time, expires } = entry;
       const state = entry.deleting ? ('withdrawn' as const) : ('hidden' as const);
-      found.push({ ...place(entry), value: unpack(value), owner, time, state, expiresIn: expires - now });
+      found.push({ ...place(entry), value: unpack(value), owner, time, state, expiresIn: (expires ?? Infinity) - now });
     }
     return found;
   }
@@ -86,8 +86,8 @@ export class Tables {
     const present = this.#present(entry.network, entry.owner);
     if (present && entry.owner !== this.#self) this.store.release(entry);
     if (!entry.deleting) {
-      if (present) entry.expires = Infinity;
-      else if (entry.expires === Infinity) this.store.expire(entry, now + this.#tombstoneLife);
+      if (present) entry.expires = null;
+      else if (entry.expires === null) this.store.expire(entry, now + this.#tombstoneLife);
     }
     this.#notify(entry, present && !entry.deleting ? entry.value : null, now);
   }
