@@ -3,6 +3,7 @@ import { isRemote, NEW_REMOTE, portOf, remoteIdOf, UNLEARNED_REMOTE } from './de
 import { DROPS } from './drops.js';
 import type { Explanation, Step } from './explain.js';
 import { Frame } from './frame.js';
+import { IdMap } from './id-map.js';
 import { Ports } from './port.js';
 import { MAX_REPLY } from './proxy.js';
 import { Remotes, type Remote } from './remote.js';
@@ -28,8 +29,10 @@ export class Context {
   readonly peersOnly: boolean;
   /** What the segments share. */
   readonly common: Common;
-  /** By VNI. */
+  /** By VNI, in the order in which they were added. */
   readonly segments = new Map<number, Segment>();
+  /** The same, for frames. */
+  readonly byVni = new IdMap<Segment>();
   readonly ports: Ports;
   readonly remotes: Remotes;
   /** Addresses of cluster members: their datagrams are accepted even if no peer and no endpoint is there. */

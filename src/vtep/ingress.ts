@@ -48,12 +48,12 @@ export function receiveFrame(context: Context, port: number, frame: Frame): void
 
 /** Receives a VXLAN datagram: see `Vtep.receiveDatagram`. */
 export function receiveDatagram(context: Context, source: Remote | string, frame: Frame, ecn: number): void {
-  const { segments, remotes, members, local, peersOnly } = context;
+  const { byVni, remotes, members, local, peersOnly } = context;
   const { bytes, start: header, end, packets } = frame;
   const code = vxlan.check(bytes, header, end);
   if (code < 0) return context.drop(null, frame, code === TRUNCATED ? DROP['datagram-truncated'] : DROP['vxlan-flag']);
   const vni = vxlan.getVni(bytes, header);
-  const segment = segments.get(vni) ?? null;
+  const segment = byVni.get(vni) ?? null;
   if (context.trace !== null)
     context.addStep('vxlan', `VNI ${vni} from ${typeof source === 'string' ? source : source.address}`);
   if (segment === null) return context.drop(null, frame, DROP['unknown-vni']);

@@ -2,6 +2,7 @@ import { parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
 import type { FdbMemory } from '../fdb/index.js';
 import { portDestination } from './destination.js';
+import { IdMap } from './id-map.js';
 import { requireUnicast, UNTAGGED, type Segment } from './segment.js';
 import { TokenBucket } from './token-bucket.js';
 
@@ -30,7 +31,7 @@ export interface Port {
   readonly id: number;
   readonly name: string;
   /** Segments by VLAN id, on a trunk. */
-  readonly vlans: Map<number, Segment> | null;
+  readonly vlans: IdMap<Segment> | null;
   /** The MAC address that is bound to it in the segment of untagged frames; 0 for none. */
   station: number;
   /** Limits the answers to its packets that are too big, so that one port cannot use up what others need. */
@@ -113,7 +114,7 @@ export class Ports {
   remove(id: number): void {
     this.forget(id);
     this.#natives[id]?.removeMember(id);
-    this.get(id).vlans?.forEach((segment) => segment.removeMember(id));
+    for (const segment of this.get(id).vlans?.values() ?? []) segment.removeMember(id);
     this.#ports[id] = null;
     this.#natives[id] = null;
   }
@@ -158,8 +159,8 @@ function joinTrunk(
   { name, vlans }: Extract<PortOptions, { vlans: unknown }>,
   native: Segment | null,
   segmentOf: (vni: number) => Segment,
-): Map<number, Segment> {
-  const segments = new Map<number, Segment>();
+): IdMap<Segment> {
+  const segments = new IdMap<Segment>();
   try {
     for (const [vid, vni] of vlans instanceof Map ? (vlans as ReadonlyMap<number, number>) : pairsOf(vlans)) {
       if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)

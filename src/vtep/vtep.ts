@@ -102,10 +102,12 @@ export class Vtep {
    * @throws RangeError for a VNI that already has a segment, or a field out of bounds.
    */
   addSegment(settings: NewSegment): void {
-    const { segments, common } = this.#context;
+    const { segments, byVni, common } = this.#context;
     const { vni } = settings;
     if (segments.has(vni)) throw new RangeError(`vni ${vni} already has a segment`);
-    segments.set(vni, new Segment(settings, common));
+    const segment = new Segment(settings, common);
+    segments.set(vni, segment);
+    byVni.set(vni, segment);
   }
 
   /**
@@ -113,7 +115,7 @@ export class Vtep {
    * @throws RangeError for a VNI without a segment, or whose segment has a gateway.
    */
   removeSegment(vni: number): void {
-    const { segments, ports, remotes } = this.#context;
+    const { segments, byVni, ports, remotes } = this.#context;
     const segment = this.#context.segment(vni);
     if (segment.router !== null)
       throw new RangeError(
@@ -123,6 +125,7 @@ export class Vtep {
       if (references > 0) remotes.release(id, references);
     });
     segments.delete(vni);
+    byVni.delete(vni);
     this.#announcer.cancelSegment(segment);
     ports.removeSegment(segment);
     segment.close();
