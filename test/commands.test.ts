@@ -43,8 +43,10 @@ const agree: [
   Agrees<typeof results.TapEntry, Results['taps'][number]>,
   Agrees<typeof results.DetachedTap, Results['detach']>,
   Agrees<typeof results.SegmentEntry, Results['segments'][number]>,
+  Agrees<typeof results.AddedNetwork, Results['add-network']>,
+  Agrees<typeof results.RemovedNetwork, Results['remove-network']>,
   Agrees<typeof results.Reloaded, Results['reload']>,
-] = [true, true, true, true, true, true, true, true, true, true, true, true];
+] = [true, true, true, true, true, true, true, true, true, true, true, true, true, true];
 
 interface Operation {
   operationId: string;
@@ -85,6 +87,12 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
   },
   'remove-segment': { command: 'remove-segment', vni: 7 },
   segments: { command: 'segments' },
+  'add-network': {
+    ...{ command: 'add-network', name: 'prod-net', mac: '02:00:00:00:00:fe', gossip: true, mtu: 1400, proxy: 'vtep' },
+    ...{ learn: false, flood: false, tagged: true, ageing: 1.5, capacity: 9, peers: ['192.0.2.1'] },
+    subnets: [{ prefix: '10.1.1.0/24', gateway: '10.1.1.254', vni: 7 }],
+  },
+  'remove-network': { command: 'remove-network', name: 'a&=?#é' },
   reload: { command: 'reload' },
   members: { command: 'members' },
   networks: { command: 'networks' },

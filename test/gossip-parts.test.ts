@@ -2,8 +2,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as db from '../src/gossip/networkdb/index.js';
-import { gossipParts, type GossipPart } from '../src/host/gossip-parts.js';
-import { plan } from '../src/schema/index.js';
+import { partsOf, type GossipPart } from '../src/host/gossip-parts.js';
+import { networksOf, plan } from '../src/schema/index.js';
 
 const NET = 'prod-net';
 const MAC = '02:42:00:00:00:fe';
@@ -36,7 +36,8 @@ function parts(): {
     addPeer: () => undefined,
     removePeer: () => undefined,
   };
-  const all = gossipParts(made.gossip!, machine, sink, {
+  const [network] = networksOf(made);
+  const all = partsOf(network!, made.local, machine, sink, {
     conflict: () => undefined,
     announced: () => undefined,
     refused: (reason) => void refused.push(reason),

@@ -12,6 +12,8 @@ import { SchemaError } from '../src/schema/index.js';
 /** Milliseconds after which a command counts as started. */
 const STARTED = 3000;
 const SOCKET = ['--control', '/nonexistent/x'];
+/** A network with a subnet. */
+const SUBNET = [...SOCKET, '--subnet', '10.1.1.0/24', '--vni', '5001'];
 
 /** The message with which a command line is refused; fails if it is not. */
 async function refusal(args: readonly string[]): Promise<string> {
@@ -41,7 +43,7 @@ const LINES: readonly [line: string, flags: string][] = [
   ['attach eth0', 'control vni vlan netns address mac mtu json'],
   ['detach eth0', 'netns control json'],
   ['network ls', 'control json'],
-  ['network add 9', 'control peer mtu proxy mac learn flood tagged ageing capacity json'],
+  ['network add 9', 'control subnet vni gateway gossip peer mtu proxy mac learn flood tagged ageing capacity json'],
   ['network rm 9', 'control json'],
   ['peer add 127.0.0.2', 'control vni json'],
   ['peer rm 127.0.0.2', 'control vni json'],
@@ -234,9 +236,44 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   [['network'], 'missing: ACTION, one of ls, add, rm'],
   [['network', 'remove'], /^unknown action "remove"; the actions are ls, add, rm$/],
   [['network', 'ls'], 'missing: --control PATH, the same as that of "vtep up"'],
-  [['network', 'add', ...SOCKET], 'missing: VNI, the network to add'],
+  [['network', 'add', ...SOCKET], 'missing: VNI or NAME, the network to add'],
   [['network', 'add', '-1', ...SOCKET], `VNI: expected ${VNI}, got "-1"`],
   [['network', 'rm', '16777216', ...SOCKET], `VNI: expected ${VNI}, got 16777216`],
+  [
+    ['network', 'add', 'prod', ...SOCKET],
+    'missing: --subnet PREFIX --vni N, the subnets of network prod; a network without them is a VNI',
+  ],
+  [
+    ['network', 'add', '9', ...SOCKET, '--vni', '9'],
+    'missing: --subnet PREFIX, which --vni goes with; a network without subnets is its VNI',
+  ],
+  [
+    ['network', 'add', 'prod', ...SOCKET, '--no-gossip'],
+    'missing: --subnet PREFIX, which --no-gossip goes with; a network without subnets is its VNI',
+  ],
+  [['network', 'add', '9', ...SUBNET], 'NAME: expected a name, because digits are a VNI, got "9"'],
+  [
+    ['network', 'add', 'prod', ...SUBNET, '--subnet', '11.1.1.0/24'],
+    '--vni: expected one for each --subnet, 2 of them, got 5001',
+  ],
+  [
+    ['network', 'add', 'prod', ...SOCKET, '--subnet', '11.1.1.0/24'],
+    '--vni: expected one for each --subnet, 1 of them, got none',
+  ],
+  [
+    ['network', 'add', 'prod', ...SUBNET, '--gateway', '11.1.1.1'],
+    '--gateway: expected an address of 10.1.1.0/24, got "11.1.1.1"',
+  ],
+  [
+    ['network', 'add', 'prod', ...SUBNET, '--gateway', '10.1.1.1', '10.1.1.2'],
+    '--gateway: 10.1.1.0/24 has 10.1.1.1 already, got 10.1.1.2; a subnet has one gateway',
+  ],
+  [['network', 'add', 'prod', ...SOCKET, '--subnet', '10.1.1.1/24', '--vni', '9'], /^--subnet: expected a subnet such/],
+  [['network', 'add', 'prod', ...SOCKET, '--subnet', '10.1.1.0/24', '--vni', 'x'], `--vni: expected ${VNI}, got "x"`],
+  [['network', 'add', 'a/b', ...SUBNET], /^NAME: expected an id of 1 to 255 characters .*, got "a\/b"$/],
+  [['network', 'add', 'prod', ...SUBNET, '--mac', '01:00:00:00:00:00'], /^--mac: expected the MAC address of one/],
+  [['network', 'add', 'prod', ...SUBNET, '--mtu', '1'], /^--mtu: expected an MTU in bytes/],
+  [['network', 'rm', 'a/b', ...SOCKET], /^NAME: expected an id of/],
   [['network', 'add', '9', ...SOCKET, '--peer', '127.0.0.2,x'], `--peer: expected ${IP}, got "x"`],
   [
     ['network', 'add', '9', ...SOCKET, '--proxy', 'on'],
@@ -245,7 +282,7 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   [['network', 'add', '9', ...SOCKET, '--capacity', '0'], '--capacity: expected an integer from 1 to 16777216, got 0'],
   [
     ['network', 'rm', '9', ...SOCKET, '--mtu', '1400'],
-    '--mtu does not go with "rm"; usage: vtep network rm VNI --control PATH',
+    '--mtu does not go with "rm"; usage: vtep network rm VNI|NAME --control PATH',
   ],
 
   [['peer'], 'missing: ACTION, one of add, rm'],

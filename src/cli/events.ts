@@ -85,6 +85,14 @@ function aboutOf(notice: Notice): string {
     case 'segment-added':
     case 'segment-removed':
       return `VNI ${notice.vni}${'sources' in notice ? by(notice.sources) : ''}`;
+    case 'network-added': {
+      const subnets = notice.subnets.map(
+        ({ prefix, gateway, vni }) => `${prefix} (VNI ${vni}${gateway === null ? '' : `, gateway ${gateway}`})`,
+      );
+      return `${notice.network}: ${subnets.join(', ')}${by(notice.sources)}`;
+    }
+    case 'network-removed':
+      return `${notice.network}: VNI ${notice.vnis.join(', ')}`;
     case 'tap-attached':
     case 'tap-detached':
       return `${notice.tap}${notice.netns === null ? '' : ` in namespace ${notice.netns}`}: VNI ${notice.vnis.join(', ')}`;

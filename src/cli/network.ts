@@ -1,12 +1,14 @@
 /** `vtep network`: lists, adds and removes the overlay networks of a running VTEP. */
 import { type Results } from '../host/index.js';
 import { type Proxy } from '../model/index.js';
+import { type NetworkSubnet, type SegmentSettings } from '../schema/index.js';
 import { flagsOfAll, runAction, wordsOf, type Actions } from './actions.js';
 import { call } from './call.js';
 import { change, given, JSON_FLAG, numberOf, oneArgument } from './change.js';
 import { CONTROL, requireControl } from './control-flags.js';
-import { noRest, type Flag, type Parsed } from './flags.js';
+import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
+import { subnetsOf, SUBNETS } from './network-subnets.js';
 import { jsonLines, printAll } from './streams.js';
 import { rowsOf, tableLines } from './table.js';
 
@@ -18,7 +20,11 @@ const SETTINGS: readonly Flag[] = [
     value: 'endpoint|vtep|off',
     text: 'MAC address with which the proxy of ARP and neighbor discovery answers (default endpoint)',
   },
-  { name: 'mac', value: 'MAC', text: 'MAC address of proxy "vtep" (default: derived from the VNI)' },
+  {
+    name: 'mac',
+    value: 'MAC',
+    text: 'MAC address of proxy "vtep" (default: derived from the VNI); with --subnet, of the gateways',
+  },
   { name: 'learn', negatable: true, text: 'learn MAC addresses from the underlay (default yes)' },
   { name: 'flood', negatable: true, text: 'send frames for unknown addresses to all peers (default yes)' },
   { name: 'tagged', negatable: true, text: 'carry VLAN-tagged frames with their tags (default no)' },
@@ -34,13 +40,13 @@ const ACTIONS: Actions = {
     run: list,
   },
   add: {
-    usage: 'add VNI --control PATH [--peer IP …] [flags]',
-    text: 'add a network',
-    flags: [CONTROL, ...SETTINGS, JSON_FLAG],
+    usage: 'add VNI|NAME --control PATH [flags]',
+    text: 'add a network: a VNI, or a name with subnets, each with a VNI',
+    flags: [CONTROL, ...SUBNETS, ...SETTINGS, JSON_FLAG],
     run: add,
   },
   rm: {
-    usage: 'rm VNI --control PATH',
+    usage: 'rm VNI|NAME --control PATH',
     text: 'remove a network without TAPs, with its peers and endpoints',
     flags: [CONTROL, JSON_FLAG],
     run: remove,
@@ -52,13 +58,34 @@ export const manual: Manual = {
   summary: 'list, add and remove the overlay networks of a running VTEP',
   usage: ['network ACTION --control PATH [flags]'],
   words: wordsOf(ACTIONS),
-  description: `A network is a VNI with its settings, peers and endpoints (a segment of the configuration file). A network that is added
-stays until it is removed, or until the VTEP ends. One that belongs to a network of the configuration file with subnets,
-or to one of the gossip of an agent, cannot be removed.`,
+  description: `A network is a VNI with its settings, peers and endpoints (a segment of the configuration file), or a name with one or more
+subnets, each of which has a VNI. A network that is added stays until it is removed, or until the VTEP ends.`,
   flags: [{ flags: flagsOfAll(ACTIONS) }],
+  sections: [
+    {
+      title: 'networks with subnets',
+      text: `The first --vni is that of the first --subnet, and so on. A --gateway belongs to the subnet that contains it; the gateway
+of every other subnet is its first address. Every host of the network needs the same name, subnets, gateways and VNIs.
+--peer and the other settings apply to each VNI. A VNI that exists already keeps its settings; nothing on this host may
+use it yet.
+
+An agent announces the endpoints of this host in the network by gossip, and learns those of other hosts, while this host has
+an endpoint there. Such a network with a single subnet has no gateway unless --gateway or --mac is given. With
+--no-gossip, an agent adds the network as a VTEP without gossip does.
+
+"rm" removes a network when no TAP and no endpoint of this host is left in it, also one of the configuration file, which
+comes back with the next "vtep reload". A NAME has another character than digits: digits are a VNI.`,
+    },
+  ],
   examples: `vtep network add 4098 --peer 192.168.1.25 --control /run/vtep.sock
 vtep attach eth0 --netns c2 --vni 4098 --control /run/vtep.sock
-vtep network rm 4098 --control /run/vtep.sock`,
+vtep network rm 4098 --control /run/vtep.sock
+
+# two subnets; the gateways are 10.1.1.1 and 11.1.1.254
+vtep network add prod --subnet 10.1.1.0/24 --vni 5001 --subnet 11.1.1.0/24 --vni 5002 --gateway 11.1.1.254 \\
+                      --peer 192.168.1.25 --control /run/vtep.sock
+vtep attach eth0 --netns c1 --address 10.1.1.2/24 --vni 5001 --control /run/vtep.sock
+vtep network rm prod --control /run/vtep.sock`,
   exit: { 0: 'done', 1: 'no VTEP answered, or it refused the request', 2: 'wrong flags' },
 };
 
@@ -89,11 +116,44 @@ function networksTable(networks: Results['segments']): Iterable<string> {
 }
 
 async function add(flags: Parsed): Promise<number> {
-  const vni = numberOf(oneArgument(flags, 'VNI', 'the network to add'))!;
-  const fields = given({
+  const name = oneArgument(flags, 'VNI or NAME', 'the network to add');
+  const subnets = subnetsOf(flags);
+  if (subnets !== undefined) return addSubnets(flags, name, subnets);
+  if (!isVni(name))
+    throw new UsageError(
+      `missing: --subnet PREFIX --vni N, the subnets of network ${name}; a network without them is a VNI`,
+    );
+  const vni = numberOf(name)!;
+  const fields = { ...settingsOf(flags), ...given({ mac: flags.value('mac') }) };
+  const request = { command: 'add-segment' as const, vni, ...fields };
+  return change(flags, request, placeOf, ({ mtu }) => `added network ${vni} (MTU ${mtu})`);
+}
+
+async function addSubnets(flags: Parsed, name: string, subnets: NetworkSubnet[]): Promise<number> {
+  if (isVni(name)) throw new UsageError(`NAME: expected a name, because digits are a VNI, got "${name}"`);
+  const fields = given({ mac: flags.value('mac'), gossip: flags.on('gossip') });
+  const request = { command: 'add-network' as const, name, subnets, ...fields, ...settingsOf(flags) };
+  return change(flags, request, placeOf, (added) => {
+    const all = added.subnets.map(({ prefix, gateway, vni, mtu }) => {
+      const facts = [`VNI ${vni}`, ...(gateway === null ? [] : [`gateway ${gateway}`]), `MTU ${mtu}`];
+      return `${prefix} (${facts.join(', ')})`;
+    });
+    const others = added.sources.filter((source) => source !== 'api');
+    const also = others.length === 0 ? '' : `; also wanted by: ${others.join(', ')}`;
+    return `added network ${name}${added.gossip ? ' of the gossip' : ''}: ${all.join(', ')}${also}`;
+  });
+}
+
+/** Whether an argument is a VNI, and not the name of a network. */
+function isVni(text: string): boolean {
+  return /^-?\d+$/.test(text);
+}
+
+/** The settings of the segments of a network. */
+function settingsOf(flags: Parsed): SegmentSettings {
+  return given({
     mtu: numberOf(flags.value('mtu')),
     proxy: flags.value('proxy') as Proxy | undefined, // the schema of the request checks it
-    mac: flags.value('mac'),
     learn: flags.on('learn'),
     flood: flags.on('flood'),
     tagged: flags.on('tagged'),
@@ -101,18 +161,26 @@ async function add(flags: Parsed): Promise<number> {
     capacity: numberOf(flags.value('capacity')),
     peers: flags.given.has('peer') ? flags.values('peer').flatMap((text) => text.split(',')) : undefined,
   });
-  const request = { command: 'add-segment' as const, vni, ...fields };
-  return change(flags, request, placeOf, ({ mtu }) => `added network ${vni} (MTU ${mtu})`);
 }
 
 async function remove(flags: Parsed): Promise<number> {
-  const vni = numberOf(oneArgument(flags, 'VNI', 'the network to remove'))!;
-  return change(flags, { command: 'remove-segment', vni }, placeOf, () => `removed network ${vni}`);
+  const name = oneArgument(flags, 'VNI or NAME', 'the network to remove');
+  if (isVni(name))
+    return change(flags, { command: 'remove-segment', vni: numberOf(name)! }, placeOf, () => `removed network ${name}`);
+  return change(
+    flags,
+    { command: 'remove-network', name },
+    placeOf,
+    ({ vnis }) => `removed network ${name} (VNI ${vnis.join(', ')})`,
+  );
 }
 
 /** The flag or the argument that a field came from. */
 function placeOf(path: string): string {
   if (path === 'vni') return 'VNI';
+  if (path === 'name') return 'NAME';
+  const field = /^subnets\[\d+\]\.(\w+)$/.exec(path)?.[1];
+  if (field !== undefined) return `--${field === 'prefix' ? 'subnet' : field}`;
   if (path.startsWith('peers')) return '--peer';
-  return SETTINGS.some(({ name }) => name === path) ? `--${path}` : path;
+  return [...SUBNETS, ...SETTINGS].some(({ name }) => name === path) ? `--${path}` : path;
 }

@@ -11,7 +11,7 @@ import {
 } from '../gossip/networkdb/index.js';
 import { isIpv6Text } from '../address/index.js';
 import { type Location } from '../model/index.js';
-import { networksOf, shareAddresses, type AnyNetwork, type GossipPlan } from '../schema/index.js';
+import { shareAddresses, type AnyNetwork } from '../schema/index.js';
 
 /** A subnet of a network of the gossip. */
 export interface GossipPart {
@@ -39,40 +39,47 @@ export interface PartEvents {
 /** Most endpoints that are remembered as reported. */
 const MAX_REPORTED = 1024;
 
-/** Makes the parts of all networks of a plan. */
-export function gossipParts(plan: GossipPlan, db: NetworkDb, sink: OverlaySink, events: PartEvents): GossipPart[] {
-  return networksOf({ gossip: plan }).flatMap((network) => {
-    const { id, subnets } = network;
-    const attachment = new Attachment(db, id);
-    const refusal = refusalsOf(network, db.name, events);
-    return subnets.map(({ prefix, gateway, vni }, i): GossipPart => {
-      const part: NetworkPart = {
-        subnet: prefix,
-        attachment,
-        accepts: (endpoint) => {
-          const isMine = belongs(endpoint, vni, prefix);
-          // The first part reports what belongs to none.
-          if (i > 0 && !isMine) return false;
-          return !refusal(endpoint) && isMine;
-        },
-      };
-      const peers = new OverlayPeers(
-        {
-          network: id,
-          vni,
-          local: plan.tunnel,
-          time: Date.now,
-          conflict: (conflict, over) => events.conflict(conflict, over),
-          announced: (endpoint, since) => events.announced(vni, endpoint, since),
-          // A network with one subnet and no router takes every record, as the conflicts of its parameters require.
-          ...(network.mac === undefined ? {} : { part }),
-        },
-        db,
-        sink,
-      );
-      const route = gateway === undefined ? {} : { gateway };
-      return { id, vni, subnet: prefix, ...route, peers, local: new Map<string, Location>() };
-    });
+/**
+ * Makes the parts of a network.
+ * @param tunnel The address of this VTEP for other hosts.
+ */
+export function partsOf(
+  network: AnyNetwork,
+  tunnel: string,
+  db: NetworkDb,
+  sink: OverlaySink,
+  events: PartEvents,
+): GossipPart[] {
+  const { id, subnets } = network;
+  const attachment = new Attachment(db, id);
+  const refusal = refusalsOf(network, db.name, events);
+  return subnets.map(({ prefix, gateway, vni }, i): GossipPart => {
+    const part: NetworkPart = {
+      subnet: prefix,
+      attachment,
+      accepts: (endpoint) => {
+        const isMine = belongs(endpoint, vni, prefix);
+        // The first part reports what belongs to none.
+        if (i > 0 && !isMine) return false;
+        return !refusal(endpoint) && isMine;
+      },
+    };
+    const peers = new OverlayPeers(
+      {
+        network: id,
+        vni,
+        local: tunnel,
+        time: Date.now,
+        conflict: (conflict, over) => events.conflict(conflict, over),
+        announced: (endpoint, since) => events.announced(vni, endpoint, since),
+        // A network with one subnet and no router takes every record, as the conflicts of its parameters require.
+        ...(network.mac === undefined ? {} : { part }),
+      },
+      db,
+      sink,
+    );
+    const route = gateway === undefined ? {} : { gateway };
+    return { id, vni, subnet: prefix, ...route, peers, local: new Map<string, Location>() };
   });
 }
 

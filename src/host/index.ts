@@ -65,12 +65,13 @@ export {
   type GossipEvent,
   type GossipEvents,
   type MemberListing,
-  type NetworkListing,
 } from './overlay-gossip.js';
+export { type NetworkListing } from './gossip-networks.js';
 export { LOSSES, lossesOf, type LossReason } from './losses.js';
 export { Output } from './output.js';
 export { type DetachedTap, type SegmentListing, type TapListing } from './parts.js';
 export { Overlay } from './overlay.js';
+export { type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
 export { type AllCounters, type AttachedTap, type OverlayEvents } from './overlay-types.js';
 export { changesOf, linkOf } from './plan-changes.js';
 export { type Page } from './pages.js';

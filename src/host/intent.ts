@@ -1,6 +1,6 @@
 /** What a running VTEP has to do, according to all who want something of it, and the data plane that does it. */
 import { type OverlaySink } from '../gossip/networkdb/index.js';
-import { type Change, type Rejection } from '../model/index.js';
+import { type Change, type Location, type NetworkRouter, type Rejection } from '../model/index.js';
 import { networkVnis, routersOf, type ListRequest, type Plan, type SegmentPlan } from '../schema/index.js';
 import { HostState, type Entry, type Rival, type Wanted } from '../state/index.js';
 import { type NeighborListing } from '../vtep/index.js';
@@ -13,6 +13,17 @@ import { tableEntry, type TableEntry, type TableRequest } from './requests.js';
 
 /** Who wants something. The gossip makes its wishes through `Intent.gossip`. */
 export type Source = 'configuration' | 'api' | 'gossip';
+
+/** A network, as the host state has it. */
+export interface NetworkParts {
+  /** The segments that come with it, with their peers. */
+  readonly segments: readonly SegmentPlan[];
+  /** Its segments that are there already. */
+  readonly taken: readonly SegmentPlan[];
+  readonly router: NetworkRouter | undefined;
+  /** Whether the gossip announces the endpoints of this host. */
+  readonly gossip: boolean;
+}
 
 /** A request for a listing of peers or endpoints. */
 export type TableListRequest = Extract<ListRequest, { command: 'neighbors' | 'peers' }>;
@@ -40,7 +51,7 @@ const BATCH = 1024;
 export class Intent {
   readonly #plan: Plan;
   /** The segments of the gossip's networks. */
-  readonly #gossiped: ReadonlySet<number>;
+  readonly #gossiped: Set<number>;
   readonly #state = new HostState();
   readonly #apply: Apply;
   readonly #notices: ChangeNotices;
@@ -58,19 +69,8 @@ export class Intent {
     this.#gossiped = new Set(plan.gossip === undefined ? [] : networkVnis({ gossip: plan.gossip }));
     this.#apply = apply;
     this.#notices = new ChangeNotices(this.#state, notices);
-    for (const segment of plan.segments) this.#wantSegment(segment, 'configuration');
+    for (const segment of plan.segments) for (const entry of entriesOf(segment)) this.#want('configuration', entry);
     for (const router of routersOf(plan)) this.#state.want('configuration', { kind: 'router', router });
-  }
-
-  #wantSegment(segment: SegmentPlan, source: Source): Entry[] {
-    const { vni, peers, endpoints } = segment;
-    const entries: Entry[] = [
-      { kind: 'segment', segment: segmentOf(segment) },
-      ...peers.map((address): Entry => ({ kind: 'peer', vni, address })),
-      ...endpoints.map((endpoint): Entry => ({ kind: 'endpoint', vni, endpoint })),
-    ];
-    for (const entry of entries) this.#want(source, entry);
-    return entries;
   }
 
   #want(source: Source, entry: Entry, since = this.#since(source, entry)): void {
@@ -91,20 +91,48 @@ export class Intent {
     for (const kind of ['segment', 'router', 'peer', 'endpoint'] as const) this.#requireEffect(this.#state.list(kind));
   }
 
-  // ---- Segments ----
+  // ---- Segments and networks ----
 
   /**
    * Adds a segment with its peers and endpoints. If this fails, nothing of it remains.
    * @throws RequestError with the first thing that the data plane refuses.
    */
   async addSegment(segment: SegmentPlan, source: 'configuration' | 'api' = 'api'): Promise<void> {
-    const entries = this.#wantSegment(segment, source);
+    await this.#add(entriesOf(segment), source);
+    this.#plan.segments.push(segment);
+  }
+
+  /**
+   * A source wants a network: all of its segments, and its router. If this fails, what the source wanted stays.
+   * @throws RequestError with the first thing that the data plane refuses.
+   */
+  async addNetwork({ segments, taken, router, gossip }: NetworkParts, source: 'configuration' | 'api'): Promise<void> {
+    const vnis = segments.map(({ vni }) => vni).concat(taken.map(({ vni }) => vni));
+    const fresh = gossip ? vnis.filter((vni) => !this.#gossiped.has(vni)) : [];
+    for (const vni of fresh) this.#gossiped.add(vni);
+    const entries = [
+      ...segments.flatMap(entriesOf),
+      ...taken.map((segment): Entry => ({ kind: 'segment', segment: segmentOf(segment) })),
+      ...(router === undefined ? [] : [{ kind: 'router' as const, router }]),
+    ];
+    try {
+      await this.#add(entries, source);
+      this.#plan.segments.push(...segments);
+    } catch (error) {
+      for (const vni of fresh) this.#gossiped.delete(vni);
+      throw error;
+    }
+  }
+
+  /** A source wants entries, all or none. */
+  async #add(entries: readonly Entry[], source: Source): Promise<void> {
+    const fresh = entries.filter((entry) => !this.#state.sourcesOf(entry).includes(source));
+    for (const entry of entries) this.#want(source, entry);
     await this.#settled();
     try {
       this.#requireEffect(entries.flatMap((entry) => this.#state.wanted(entry) ?? []));
-      this.#plan.segments.push(segment);
     } catch (error) {
-      for (const entry of entries) this.#withdraw(source, entry);
+      for (const entry of fresh) this.#withdraw(source, entry);
       await this.#settled();
       throw error;
     }
@@ -112,6 +140,26 @@ export class Intent {
 
   /** Withdraws a segment, its peers and its endpoints for all sources, and removes them from the data plane. */
   async removeSegment(vni: number): Promise<void> {
+    this.#withdrawSegment(vni);
+    await this.#settled();
+  }
+
+  /**
+   * Withdraws a router for all sources, and segments of its network as `removeSegment` does.
+   * @param id The network.
+   * @param all The VNIs of the network.
+   * @param removed Those of the segments that go; the others stay.
+   */
+  async removeNetwork(id: string, all: readonly number[], removed: readonly number[] = all): Promise<void> {
+    for (const { entry, sources } of [...this.#state.list('router')])
+      if (entry.kind === 'router' && entry.router.id === id)
+        for (const source of sources) this.#withdraw(source, entry);
+    for (const vni of all) this.#gossiped.delete(vni);
+    for (const vni of removed) this.#withdrawSegment(vni);
+    await this.#settled();
+  }
+
+  #withdrawSegment(vni: number): void {
     // First: what a request adds to it from now on would stay wanted, and come with the next segment of this VNI.
     const { segments } = this.#plan;
     const at = segments.findIndex((segment) => segment.vni === vni);
@@ -119,7 +167,13 @@ export class Intent {
     for (const kind of ['endpoint', 'peer', 'segment'] as const)
       for (const { entry, sources } of [...this.#state.list(kind, vni)])
         for (const source of sources) this.#withdraw(source, entry);
-    await this.#settled();
+  }
+
+  /** The endpoints of this host in a segment that anybody wants. */
+  ownEndpoints(vni: number): Location[] {
+    return [...this.#state.list('endpoint', vni)].flatMap(({ entry }) =>
+      entry.kind === 'endpoint' && entry.endpoint.vtep === undefined ? { ...entry.endpoint } : [],
+    );
   }
 
   /** Whether the API wants something of a segment besides the configuration. */
@@ -131,10 +185,18 @@ export class Intent {
 
   /** The configuration leaves a segment to the API. */
   leaveSegment(vni: number): void {
-    for (const { entry } of this.#state.list('segment', vni)) {
-      this.#want('api', entry);
-      this.#withdraw('configuration', entry);
-    }
+    for (const { entry } of [...this.#state.list('segment', vni)]) this.#leave(entry);
+  }
+
+  /** The configuration leaves the router of a network to the API. */
+  leaveNetwork(id: string): void {
+    for (const { entry } of [...this.#state.list('router')])
+      if (entry.kind === 'router' && entry.router.id === id) this.#leave(entry);
+  }
+
+  #leave(entry: Entry): void {
+    this.#want('api', entry);
+    this.#withdraw('configuration', entry);
   }
 
   // ---- A configuration that is read again ----
@@ -189,10 +251,10 @@ export class Intent {
   async change(request: TableRequest, source: 'configuration' | 'api'): Promise<Changed> {
     const entry = tableEntry(this.#plan, request);
     const isAddition = request.command === 'add-peer' || request.command === 'add-endpoint';
-    return isAddition ? this.#add(entry, source) : this.#remove(entry, source);
+    return isAddition ? this.#addEntry(entry, source) : this.#remove(entry, source);
   }
 
-  async #add(entry: Entry, source: Source): Promise<Changed> {
+  async #addEntry(entry: Entry, source: Source): Promise<Changed> {
     this.#want(source, entry);
     await this.#settled();
     const wanted = this.#state.wanted(entry);
@@ -344,6 +406,16 @@ export class Intent {
   #report(wanted: Wanted): void {
     if (wanted.outcome === 'refused' && wanted.sources.includes('gossip')) this.#refused(wanted.reason);
   }
+}
+
+/** What a segment consists of: itself first. */
+function entriesOf(segment: SegmentPlan): Entry[] {
+  const { vni, peers, endpoints } = segment;
+  return [
+    { kind: 'segment', segment: segmentOf(segment) },
+    ...peers.map((address): Entry => ({ kind: 'peer', vni, address })),
+    ...endpoints.map((endpoint): Entry => ({ kind: 'endpoint', vni, endpoint })),
+  ];
 }
 
 /** Number of entries to handle without a pause. */

@@ -2,22 +2,17 @@
  * The gossip of a running VTEP: a cluster member that announces this host's endpoints, and programs the VTEP with the
  * endpoints of other hosts.
  */
-import { createHash } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { isIpv6Text } from '../address/index.js';
 import { isLive, type CountName, type Keyring, type Member } from '../gossip/memberlist/index.js';
-import {
-  type CountName as TableCountName,
-  type LocalEndpoint,
-  type NetworkDb,
-  type OverlayConflict,
-} from '../gossip/networkdb/index.js';
-import { type Location } from '../model/index.js';
+import { type CountName as TableCountName, type NetworkDb, type OverlayConflict } from '../gossip/networkdb/index.js';
 import {
   canonicalEndpoint,
   isWithin,
+  networksOf,
   prefixAddress,
   SchemaError,
+  type AnyNetwork,
   type GossipPlan,
   type GossipRequest,
   type Plan,
@@ -26,7 +21,7 @@ import {
 import { conflictOverText, conflictText } from './conflict-text.js';
 import { RequestError } from './error.js';
 import { FailedMembers } from './failed-members.js';
-import { gossipParts, type GossipPart } from './gossip-parts.js';
+import { BY_NAME, GossipNetworks, type NetworkListing } from './gossip-networks.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
@@ -43,11 +38,6 @@ const FIRST_JOIN = 1000;
 const JOINED_PATIENCE = 3000;
 /** Timeout of leaving the cluster, in milliseconds. */
 const LEAVE_TIMEOUT = 1000;
-/** Most milliseconds to announce endpoints without a pause. */
-const ANNOUNCE_SLICE = 2;
-
-/** Created once: `localeCompare` with options creates a collator for each comparison, which takes far longer. */
-const BY_NAME = new Intl.Collator('en', { numeric: true });
 
 /** A member as listings show it. */
 export interface MemberListing {
@@ -60,30 +50,6 @@ export interface MemberListing {
   since: string;
   /** Whether this is the answering agent itself. */
   self: boolean;
-}
-
-/** A network as listings show it, or one of its subnets: each has an entry of its own. */
-export interface NetworkListing {
-  network: string;
-  vni: number;
-  subnet: string;
-  /** The router's address in the subnet; null if the network has no router. */
-  gateway: string | null;
-  /** Whether this host has an endpoint there, and so is a member of the network. */
-  attached: boolean;
-  /** Whether this host has the tables of the other members. */
-  inSync: boolean;
-  /** Number of endpoints of this host, and of other hosts. */
-  local: number;
-  remote: number;
-  /** The members of the network that this host knows. */
-  members: string[];
-  /**
-   * Endpoints of this host that are not announced (yet), for example because an older attachment holds their address.
-   */
-  refused: number;
-  /** Conflicts in this network, whether or not they involve this host. */
-  conflicts: OverlayConflict[];
 }
 
 export interface GossipCounters {
@@ -118,12 +84,9 @@ export class OverlayGossip {
   readonly #db: NetworkDb;
   readonly #keyring: Keyring | undefined;
   readonly #intent: Intent;
-  /** One for each subnet of each network. */
-  readonly #networks: GossipPart[];
+  readonly #networks: GossipNetworks;
   readonly #joining: Joining;
   readonly #log: Logger;
-  /** Whether endpoints are announced: only after the first attempt to join. */
-  #announces = false;
   #conflictsSeen = 0;
   #closed = false;
   /** Aborts pending waits when the gossip ends. */
@@ -191,13 +154,17 @@ export class OverlayGossip {
     this.#log = events.log;
     this.#intent = intent;
     const sink = intent.gossip((reason) => warn(`an announcement was rejected: ${reason}`));
-    this.#networks = gossipParts(this.plan, db, sink, {
-      conflict: (conflict, over) => this.#reportConflict(conflict, over),
-      announced: (vni, { ip, mac }, since) => intent.announced(vni, { ip: prefixAddress(ip), mac }, since),
-      refused: (reason, fields) => events.log.warning('endpoint-refused', reason, fields),
+    this.#networks = new GossipNetworks({
+      ...{ host, db, sink, tunnel: this.plan.tunnel },
+      events: {
+        conflict: (conflict, over) => this.#reportConflict(conflict, over),
+        announced: (vni, { ip, mac }, since) => intent.announced(vni, { ip: prefixAddress(ip), mac }, since),
+        refused: (reason, fields) => events.log.warning('endpoint-refused', reason, fields),
+      },
     });
+    this.#networks.add(networksOf({ gossip: this.plan }));
     for (const { vni, endpoints } of plan.segments)
-      for (const endpoint of endpoints) if (endpoint.vtep === undefined) this.#keep(vni, endpoint);
+      for (const endpoint of endpoints) if (endpoint.vtep === undefined) this.#networks.keep(vni, endpoint);
     this.#warnOfAbsence();
     host.act((_, now) => db.start(now));
     this.#joining = new Joining(host, this.plan.join, {
@@ -212,7 +179,7 @@ export class OverlayGossip {
             },
           );
         const { signal } = this.#ended;
-        void whenTrue(() => this.#hasTables(), JOINED_PATIENCE, signal).then(() => {
+        void whenTrue(() => this.#networks.inSync, JOINED_PATIENCE, signal).then(() => {
           if (signal.aborted) return;
           const members = host.machine.members().filter(isLive).length;
           const line = `joined through ${through}: ${members} members`;
@@ -242,13 +209,7 @@ export class OverlayGossip {
       );
     const patience = new Promise<void>((resolve) => setTimeout(resolve, FIRST_JOIN).unref());
     // After a join, a bulk sync with all members of a network exchanges the tables at once.
-    void Promise.race([this.#joining.start(), patience]).then(() => this.#announceAll());
-  }
-
-  /** Whether the tables of every network with an endpoint here are in sync: until then, datagrams of members are refused. */
-  #hasTables(): boolean {
-    const inSync = new Set(this.#db.networks().flatMap((network) => (network.inSync ? [network.network] : [])));
-    return this.#networks.every(({ id, local }) => local.size === 0 || inSync.has(id));
+    void Promise.race([this.#joining.start(), patience]).then(() => this.#networks.announceAll());
   }
 
   answer(request: GossipRequest): unknown {
@@ -256,7 +217,7 @@ export class OverlayGossip {
       case 'members':
         return pagesOf(this.members());
       case 'networks':
-        return pagesOf(this.networkEntries());
+        return pagesOf(this.#networks.entries());
       case 'keys':
         return listKeys(this.#ring());
       case 'install-key':
@@ -285,7 +246,7 @@ export class OverlayGossip {
     if (command === 'add-peer' || command === 'remove-peer') return this.#intent.change(request, source);
     const endpoint = canonicalEndpoint(request, this.#vtep);
     if (endpoint.vtep !== undefined) return this.#intent.change(request, source);
-    const network = this.#networks.find((candidate) => candidate.vni === vni);
+    const network = this.#networks.partOf(vni);
     if (
       command === 'add-endpoint' &&
       network !== undefined &&
@@ -299,18 +260,26 @@ export class OverlayGossip {
           given: endpoint.ip,
         },
       ]);
-    if (command === 'add-endpoint' && network?.local.has(this.#idOf(network.id, endpoint)) === false) {
-      const conflict = network.peers.conflictOf(this.#localEndpoint(network, endpoint));
+    if (command === 'add-endpoint' && network !== undefined) {
+      const conflict = this.#networks.conflictOf(network, endpoint);
       if (conflict !== null) throw new RequestError('conflict', conflictText(conflict, this.plan.name));
     }
     const result = await this.#intent.change(request, source);
-    if (command === 'add-endpoint') {
-      if (this.#keep(vni, endpoint) && this.#announces) this.#announce(network!, endpoint);
-    } else if (network !== undefined && result.wantedBy === undefined) {
-      const id = this.#idOf(network.id, endpoint);
-      if (network.local.delete(id) && this.#announces) this.#host.act((_, now) => network.peers.removeLocal(id, now));
-    }
+    // Its network may have been removed meanwhile, and the endpoint with it.
+    if (command === 'remove-endpoint') {
+      if (result.wantedBy === undefined) this.#networks.withdraw(vni, endpoint);
+    } else if (this.#intent.wants(vni, endpoint)) this.#networks.keep(vni, endpoint);
     return result;
+  }
+
+  /** Adds a network. This host takes part in it once it has an endpoint there. */
+  addNetwork(network: AnyNetwork): void {
+    this.#networks.add([network]);
+  }
+
+  /** Leaves a network: withdraws this host's endpoints there, and forgets those of other hosts. */
+  removeNetwork(id: string): void {
+    this.#networks.remove(id);
   }
 
   members(): MemberListing[] {
@@ -330,26 +299,7 @@ export class OverlayGossip {
   }
 
   networks(): NetworkListing[] {
-    return [...this.networkEntries()];
-  }
-
-  /** Like `networks`, one entry at a time: hundreds of networks have tens of thousands of members in total. */
-  *networkEntries(): Generator<NetworkListing> {
-    const attached = new Map(this.#db.networks().map(({ network, inSync }) => [network, inSync]));
-    for (const { id, vni, subnet, gateway = null, peers, local } of this.#networks)
-      yield {
-        network: id,
-        vni,
-        subnet,
-        gateway,
-        attached: attached.has(id),
-        inSync: attached.get(id) ?? false,
-        local: local.size,
-        remote: peers.size,
-        members: this.#db.peers(id).sort(BY_NAME.compare),
-        refused: peers.refused,
-        conflicts: peers.conflicts(),
-      };
+    return [...this.#networks.entries()];
   }
 
   counters(): GossipCounters {
@@ -362,7 +312,7 @@ export class OverlayGossip {
       awareness: machine.awareness,
       entries,
       queued,
-      conflicts: this.#networks.reduce((sum, { peers }) => sum + peers.conflictCount, 0),
+      conflicts: this.#networks.conflictCount,
       conflictsSeen: this.#conflictsSeen,
       memberlist: machine.counters(),
       networkdb: counts,
@@ -374,9 +324,8 @@ export class OverlayGossip {
     this.#joining.stop();
     this.#closed = true;
     this.#ended.abort();
-    this.#announces = false;
     this.#host.act((_, now) => {
-      for (const { peers } of this.#networks) peers.close(now);
+      this.#networks.close(now);
       this.#db.close(now);
     });
     await this.#host.leave(LEAVE_TIMEOUT);
@@ -387,23 +336,13 @@ export class OverlayGossip {
     this.#joining.stop();
     this.#closed = true;
     this.#ended.abort();
+    this.#networks.end();
     this.#host.close();
-  }
-
-  /** Stores an endpoint of this host. @returns whether it belongs to a network and is new. */
-  #keep(vni: number, endpoint: Location): boolean {
-    const network = this.#networks.find((candidate) => candidate.vni === vni);
-    if (network === undefined) return false;
-    const id = this.#idOf(network.id, endpoint);
-    if (network.local.has(id)) return false;
-    network.local.set(id, endpoint);
-    return true;
   }
 
   /** Logs a warning for networks that this host does not join because it has no endpoint there. */
   #warnOfAbsence(): void {
-    const present = new Set(this.#networks.flatMap(({ id, local }) => (local.size > 0 ? [id] : [])));
-    const absent = [...new Set(this.#networks.map(({ id }) => id))].filter((id) => !present.has(id));
+    const absent = this.#networks.absent();
     if (absent.length === 0) return;
     const list = absent.join(', ');
     this.#log.warning(
@@ -412,47 +351,6 @@ export class OverlayGossip {
         'and other hosts send it nothing, until one is added; give the TAP an address, or add an endpoint of this host',
       { networks: absent },
     );
-  }
-
-  #announceAll(): void {
-    if (this.#announces || this.#closed) return;
-    this.#announces = true;
-    const all = this.#networks.map((network) => [...network.local].map((local) => ({ network, local })));
-    // The first endpoint of a network attaches this host to it. Announce these first: few bulk syncs then cover all.
-    const queue = [
-      ...all.map((endpoints) => endpoints.slice(0, 1)),
-      ...all.map((endpoints) => endpoints.slice(1)),
-    ].flat();
-    this.#announceSome(queue[Symbol.iterator]());
-  }
-
-  /** Announces endpoints for a few milliseconds, then continues after other work of the event loop. */
-  #announceSome(queue: Iterator<{ network: GossipPart; local: [string, Location] }>): void {
-    const end = performance.now() + ANNOUNCE_SLICE;
-    while (!this.#closed && performance.now() < end) {
-      const { done, value } = queue.next();
-      if (done === true) return;
-      const [id, endpoint] = value.local;
-      // It may have been removed meanwhile and added again.
-      if (value.network.local.get(id) === endpoint) this.#announce(value.network, endpoint);
-    }
-    if (!this.#closed) setImmediate(() => this.#announceSome(queue));
-  }
-
-  #announce(network: GossipPart, endpoint: Location): void {
-    this.#host.act((_, now) => network.peers.addLocal(this.#localEndpoint(network, endpoint), now));
-  }
-
-  #localEndpoint({ id, subnet }: GossipPart, endpoint: Location): LocalEndpoint {
-    const { ip, mac } = endpoint;
-    const own = { id: this.#idOf(id, endpoint), mac };
-    if (isIpv6Text(ip)) return { ...own, ip: `${ip}/128`, subnet };
-    return { ...own, ip: ip + subnet.slice(subnet.indexOf('/')) };
-  }
-
-  /** The table id of an endpoint: in Docker's format, and the same after a restart of this host. */
-  #idOf(network: string, { ip, mac }: Location): string {
-    return createHash('sha256').update(`${network} ${ip} ${mac} ${this.plan.tunnel}`).digest('hex');
   }
 
   /** Logs the start or the end of a conflict: as a warning if this host is one of the two parties. */

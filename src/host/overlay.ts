@@ -2,15 +2,13 @@
 import {
   errorField,
   listed,
-  networkOf,
-  planSegment,
   planTap,
   SchemaError,
+  type NewNetwork,
   type Plan,
   type Reloaded,
   type Request,
   type Segment,
-  type SegmentPlan,
   type Tap,
   type TapPlan,
 } from '../schema/index.js';
@@ -20,15 +18,15 @@ import { inPlace } from './device.js';
 import { chooseEngine } from './engine.js';
 import { about, HostError, RequestError } from './error.js';
 import { isGossipRequest, OverlayGossip } from './overlay-gossip.js';
+import { OverlayNetworks, type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
 import { nameOf, OverlayTaps, type OverlayTap } from './overlay-taps.js';
 import { type AllCounters, type AttachedTap, type OverlayEvents } from './overlay-types.js';
 import { requireKeys } from './gossip-keys.js';
 import { Health } from './health.js';
 import { Intent, type Changed } from './intent.js';
-import { vnisOf } from './machine.js';
 import { lossesOf } from './losses.js';
 import { watchRefusedSenders, warnOfSilence } from './refused-senders.js';
-import { applyMtus, segmentMtus, warnOfMtu, type SegmentMtu } from './mtu.js';
+import { applyMtus, warnOfMtu, type SegmentMtu } from './mtu.js';
 import { requireNetns } from './netns.js';
 import { Notices } from './notices.js';
 import { eventsOf } from './pages.js';
@@ -41,8 +39,9 @@ import {
   type SegmentListing,
   type TapListing,
 } from './parts.js';
-import { endpointOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
+import { endpointOf, type OwnEndpoint } from './plan-changes.js';
 import { merge, reload, reloadedText, type PlannedTap } from './reload.js';
+import { withoutNetwork } from './reload-networks.js';
 import { configure } from './reload-tables.js';
 import { type TableRequest } from './requests.js';
 import { requireSocketDirectory } from './socket-path.js';
@@ -51,8 +50,8 @@ import { requireLocal } from './underlay.js';
 
 export class Overlay {
   /**
-   * The completed plan: with MTUs, the TAPs' MAC addresses, and the TAPs' own endpoints. Its segments and TAPs are those
-   * that the VTEP has now.
+   * The completed plan: with MTUs, the TAPs' MAC addresses, and the TAPs' own endpoints. Its segments, networks and TAPs
+   * are those that the VTEP has now.
    */
   readonly plan: Plan;
   /** The configuration that is in effect. */
@@ -66,9 +65,10 @@ export class Overlay {
   readonly #notices: Notices;
   readonly #taps: OverlayTaps;
   #intent!: Intent;
+  #networks!: OverlayNetworks;
   readonly #health: Health;
   #control: Control | undefined;
-  /** `attach`, `detach`, `addSegment` and `removeSegment` run one after the other. */
+  /** What attaches, adds and removes runs one after the other. */
   readonly #turns = new Turns();
   /** Whether it ends when the last TAP is lost. */
   #endsWithTaps: boolean;
@@ -127,6 +127,10 @@ export class Overlay {
     if (note !== undefined) log.warning('engine', note, { engine: engine.name });
     this.#intent = new Intent(plan, async (changes) => (await engine.apply(changes)).rejected, this.#notices);
     await this.#intent.start();
+    this.#networks = new OverlayNetworks({
+      ...{ plan, mtus: this.mtus, intent: this.#intent, gossip: () => this.#gossip, log, notices: this.#notices },
+    });
+    this.#networks.announce();
     const taps = plan.taps.map((tap, i) => ({ tap, own: owns[i], path: `taps[${i}]` }));
     const { settled } = await this.#taps.attach(taps);
     if (plan.gossip !== undefined)
@@ -271,61 +275,46 @@ export class Overlay {
    * @throws SchemaError with the fields that are wrong; HostError if there is no route to a peer.
    */
   addSegment(value: Segment): Promise<SegmentMtu> {
-    return this.#turns.run(async () => {
-      this.#requireRunning();
-      return this.#addSegment(planSegment(value, this.plan), '', 'api');
-    });
-  }
-
-  /** @param path The path of the segment, for errors. */
-  async #addSegment(segment: SegmentPlan, path: string, source: 'configuration' | 'api'): Promise<SegmentMtu> {
-    const { vni } = segment;
-    const [mtu] = await segmentMtus({ local: this.plan.local, segments: [segment] }).catch((error: unknown) => {
-      if (error instanceof HostError)
-        error.path = error.path?.replace(/^segments\[0\]\.?/, path === '' ? '' : `${path}.`);
-      throw error;
-    });
-    segment.mtu = mtu!.mtu;
-    if (mtu!.warning !== undefined) this.#events.log.warning('mtu', mtu!.warning, { vni, mtu: mtu!.mtu });
-    await this.#intent.addSegment(segment, source);
-    this.mtus.push(mtu!);
-    return mtu!;
+    return this.#inTurn(() => this.#networks.addSegment(value));
   }
 
   /**
    * Removes a segment with its peers and endpoints.
-   * @throws HostError if there is none, if a TAP is attached to it, or if it belongs to a network of the gossip.
+   * @throws HostError if there is none, if a TAP is attached to it, or if it belongs to a network.
    */
   removeSegment(vni: number): Promise<void> {
-    return this.#turns.run(async () => {
-      this.#requireRunning();
-      const { segments, taps } = this.plan;
-      const refuse = (message: string, code: 'conflict' | 'not-found' = 'conflict'): never => {
-        throw new RequestError(code, message, { path: 'vni' });
-      };
-      if (!segments.some((segment) => segment.vni === vni))
-        refuse(
-          `there is no segment ${vni}; there are ${listed(segments.map((segment) => segment.vni)) || 'none'}`,
-          'not-found',
-        );
-      const network = networkOf(this.plan, vni);
-      if (network !== undefined)
-        refuse(
-          `segment ${vni} belongs to network ${network.id}${network.path.startsWith('gossip') ? ' of the gossip' : ''}`,
-        );
-      const user = taps.find((tap) => vnisOf(segmentsOf(tap)).includes(vni));
-      if (user !== undefined)
-        refuse(`segment ${vni} is in use by TAP ${inPlace(user.name, user.netns)}; detach that TAP first`);
-      await this.#removeSegment(vni);
+    return this.#inTurn(() => this.#networks.removeSegment(vni));
+  }
+
+  /**
+   * Adds a network: the segments of its subnets and the router between them. An agent announces the endpoints of this
+   * host there, and takes those of other hosts. If this fails, nothing of it remains.
+   * @throws SchemaError with the fields that are wrong; HostError with the `path` of what the VTEP or its host does not
+   * allow.
+   */
+  addNetwork(value: NewNetwork): Promise<AddedNetwork> {
+    return this.#inTurn(() => this.#networks.add(value));
+  }
+
+  /**
+   * Removes a network with its segments, peers, and endpoints of other hosts, also one of the configuration. An agent
+   * leaves it.
+   * @throws RequestError if there is none, or if TAPs or endpoints of this host are in it.
+   */
+  removeNetwork(name: string): Promise<RemovedNetwork> {
+    return this.#inTurn(async () => {
+      const removed = await this.#networks.remove(name);
+      // It is new if the configuration still has it when it is read again.
+      this.#configured = withoutNetwork(this.#configured, name);
+      return removed;
     });
   }
 
-  async #removeSegment(vni: number): Promise<void> {
-    this.mtus.splice(
-      this.plan.segments.findIndex((segment) => segment.vni === vni),
-      1,
-    );
-    await this.#intent.removeSegment(vni);
+  #inTurn<T>(step: () => Promise<T>): Promise<T> {
+    return this.#turns.run(() => {
+      this.#requireRunning();
+      return step();
+    });
   }
 
   /**
@@ -365,8 +354,11 @@ export class Overlay {
     const done = await reload(this.#configured, next, {
       plan: this.plan,
       addSegment: async (segment, path) =>
-        void (await this.#addSegment(structuredClone(segment), path, 'configuration')),
-      removeSegment: (vni) => this.#removeSegment(vni),
+        void (await this.#networks.addPlannedSegment(structuredClone(segment), path, 'configuration')),
+      removeSegment: (vni) => this.#networks.removePlannedSegment(vni),
+      addNetwork: (network) => this.#networks.addPlanned(network, [], '', 'configuration'),
+      removeNetwork: (id) => this.#networks.removePlanned(id, []),
+      leaveNetwork: (id) => this.#networks.leave(id),
       isOfApi: (vni) => this.#intent.isOfApi(vni),
       leaveSegment: (vni) => this.#intent.leaveSegment(vni),
       attach: async (taps) => void (await this.#attach(taps, 'configuration')),
@@ -374,7 +366,7 @@ export class Overlay {
       configure: (entries) =>
         configure(entries, this.#intent, this.#gossip && ((request) => this.#change(request, 'configuration'))),
     });
-    this.#configured = merge(this.#configured, next);
+    this.#configured = merge(this.#configured, this.plan, next);
     for (const segment of this.plan.segments) {
       const { peers, endpoints } = next.segments.find(({ vni }) => vni === segment.vni) ?? { peers: [], endpoints: [] };
       Object.assign(segment, { peers: [...peers], endpoints: [...endpoints] });

@@ -1,10 +1,11 @@
 /**
- * Requests over the control socket that attach, detach and list TAPs, add, remove and list segments, and read the
- * configuration again.
+ * Requests over the control socket that attach, detach and list TAPs, add, remove and list segments, add and remove
+ * networks, and read the configuration again.
  */
 import { type Segment as ModelSegment } from '../model/index.js';
 import {
   networkOf,
+  type NewNetwork,
   type PartRequest,
   type Plan,
   type Reloaded,
@@ -16,6 +17,7 @@ import {
 } from '../schema/index.js';
 import { codeOf, HostError, RequestError } from './error.js';
 import { tapMtu } from './mtu.js';
+import { type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
 
 /** A TAP that is attached. */
 export interface TapListing {
@@ -57,13 +59,27 @@ interface Changeable {
   detach(name: string, netns?: string): Promise<TapPlan>;
   addSegment(segment: Segment): Promise<{ vni: number; mtu: number }>;
   removeSegment(vni: number): Promise<void>;
+  addNetwork(network: NewNetwork): Promise<AddedNetwork>;
+  removeNetwork(name: string): Promise<RemovedNetwork>;
   reload(): Promise<Reloaded>;
   tapListings(): TapListing[];
   segmentListings(): SegmentListing[];
 }
 
+const PART_REQUESTS: readonly Request['command'][] = [
+  'attach',
+  'detach',
+  'taps',
+  'add-segment',
+  'remove-segment',
+  'segments',
+  'add-network',
+  'remove-network',
+  'reload',
+] satisfies PartRequest['command'][];
+
 export function isPartRequest(request: Request): request is PartRequest {
-  return ['attach', 'detach', 'taps', 'add-segment', 'remove-segment', 'segments', 'reload'].includes(request.command);
+  return PART_REQUESTS.includes(request.command);
 }
 
 /**
@@ -99,6 +115,12 @@ async function answer(request: PartRequest, vtep: Changeable): Promise<unknown> 
       const { vni, mtu } = await vtep.addSegment(segment);
       return { vni, mtu };
     }
+    case 'add-network': {
+      const { command: _command, ...network } = request;
+      return vtep.addNetwork(network);
+    }
+    case 'remove-network':
+      return vtep.removeNetwork(request.name);
     case 'reload':
       return vtep.reload();
     case 'remove-segment':

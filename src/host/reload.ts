@@ -4,6 +4,8 @@
  *
  * - Segments that the configuration did not have are added; those that it has no more are removed, unless the API wants
  *   something in them. The settings of a segment change with a restart only: a new segment would have learned nothing.
+ * - Networks come and go likewise. One that differs changes with a restart only, and so does one whose segments are or
+ *   were used otherwise: the TAPs there would have the wrong routes.
  * - TAPs that the configuration did not have are attached; those that it has no more are detached. A TAP with other settings is
  *   replaced. All others keep running.
  * - Peers and endpoints are added and removed.
@@ -13,10 +15,12 @@
 import { isDeepStrictEqual } from 'node:util';
 import {
   canonicalEndpoint,
-  networkVnis,
+  networksOf,
   prefixAddress,
   requireBeside,
   SchemaError,
+  vnisOfNetwork,
+  type AnyNetwork,
   type Plan,
   type Reloaded,
   type SegmentPlan,
@@ -25,6 +29,7 @@ import {
 import { about } from './error.js';
 import { vnisOf } from './machine.js';
 import { endpointOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
+import { compareNetworks, networksAfter, type RunningNetworks } from './reload-networks.js';
 import { type TableEntry } from './requests.js';
 
 /** A TAP of a configuration. */
@@ -43,6 +48,11 @@ export interface Reloadable {
   /** Adds a segment of the configuration, or nothing. @param path Its path in the configuration. */
   addSegment(segment: SegmentPlan, path: string): Promise<void>;
   removeSegment(vni: number): Promise<void>;
+  /** The configuration wants a network whose segments are there. Nothing has changed if it fails. */
+  addNetwork(network: AnyNetwork): Promise<void>;
+  /** Removes a network without its segments. */
+  removeNetwork(id: string): Promise<void>;
+  leaveNetwork(id: string): void;
   /** Whether the API wants something of a segment. */
   isOfApi(vni: number): boolean;
   leaveSegment(vni: number): void;
@@ -66,6 +76,10 @@ export interface Comparison {
   /** TAPs whose settings differ, as they are now and as they will be. */
   changedTaps: { before: TapPlan; after: Located }[];
   oldTaps: TapPlan[];
+  /** Networks that the configuration did not have; those that the API has added are among them. */
+  newNetworks: AnyNetwork[];
+  /** Networks that the configuration has no more. */
+  oldNetworks: AnyNetwork[];
   restart: string[];
 }
 
@@ -75,8 +89,10 @@ export interface Comparison {
  * @param running What the VTEP has now.
  * @throws SchemaError if the configuration contradicts what was added over the API.
  */
-export function compare(configured: Plan, running: Pick<Plan, 'segments' | 'taps'>, next: Plan): Comparison {
-  const restart = changed(configured, next, ['segments', 'taps']);
+export function compare(configured: Plan, running: RunningNetworks & Pick<Plan, 'segments'>, next: Plan): Comparison {
+  const restart = changed(withoutNetworks(configured), withoutNetworks(next), ['segments', 'taps']);
+  const { newNetworks, oldNetworks, ...networks } = compareNetworks(configured, running, next);
+  restart.push(...networks.restart);
   const live = new Map(running.segments.map((segment) => [segment.vni, segment]));
   const newSegments: Comparison['newSegments'] = [];
   for (const [index, segment] of next.segments.entries()) {
@@ -85,11 +101,11 @@ export function compare(configured: Plan, running: Pick<Plan, 'segments' | 'taps
     else restart.push(...settingsThatDiffer(configured, now, segment));
   }
   const nextVnis = new Set(next.segments.map(({ vni }) => vni));
-  // A network changes with a restart only.
-  const networks = new Set(networkVnis(configured));
+  // Those of a network that stays until a restart stay, too.
+  const stay = new Set(networks.kept.flatMap(vnisOfNetwork));
   const oldSegments = configured.segments
     .map(({ vni }) => vni)
-    .filter((vni) => live.has(vni) && !nextVnis.has(vni) && !networks.has(vni));
+    .filter((vni) => live.has(vni) && !nextVnis.has(vni) && !stay.has(vni));
 
   const attached = new Map(running.taps.map((tap) => [keyOf(tap), tap]));
   const known = new Set(configured.taps.map(keyOf));
@@ -114,8 +130,9 @@ export function compare(configured: Plan, running: Pick<Plan, 'segments' | 'taps
   requireBeside(next, {
     segments: running.segments.filter(({ vni }) => !nextVnis.has(vni)),
     taps: running.taps.filter((tap) => !known.has(keyOf(tap)) && !kept.has(keyOf(tap))),
+    networks: networks.beside,
   });
-  return { newSegments, oldSegments, newTaps, changedTaps, oldTaps, restart };
+  return { newSegments, oldSegments, newTaps, changedTaps, oldTaps, newNetworks, oldNetworks, restart };
 }
 
 /**
@@ -123,7 +140,8 @@ export function compare(configured: Plan, running: Pick<Plan, 'segments' | 'taps
  * @throws SchemaError or HostError with the field; nothing has changed then.
  */
 export async function reload(configured: Plan, next: Plan, vtep: Reloadable): Promise<Reloaded> {
-  const { newSegments, oldSegments, newTaps, changedTaps, oldTaps, restart } = compare(configured, vtep.plan, next);
+  const comparison = compare(configured, vtep.plan, next);
+  const { newSegments, oldSegments, newTaps, changedTaps, oldTaps, newNetworks, oldNetworks, restart } = comparison;
   for (const [i, tap] of next.taps.entries()) await about(`taps[${i}].mac`, () => endpointOf(next, tap));
   const attached = [...newTaps, ...changedTaps.map(({ after }) => after)].map((one) => ({
     ...one,
@@ -133,10 +151,16 @@ export async function reload(configured: Plan, next: Plan, vtep: Reloadable): Pr
   const inTheWay = oldTaps.filter((old) => attached.some(({ tap }) => isSameStation(old, tap)));
   const detached: TapPlan[] = [];
   const added: number[] = [];
+  const addedNetworks: AnyNetwork[] = [];
+  const ofApi = new Set(networksOf(vtep.plan).map(({ id }) => id));
   try {
     for (const { segment, index } of newSegments) {
       await vtep.addSegment(segment, `segments[${index}]`);
       added.push(segment.vni);
+    }
+    for (const network of newNetworks) {
+      await about(network.path, () => vtep.addNetwork(network));
+      addedNetworks.push(network);
     }
     for (const tap of [...changedTaps.map(({ before }) => before), ...inTheWay]) {
       await vtep.detach(tap);
@@ -147,14 +171,31 @@ export async function reload(configured: Plan, next: Plan, vtep: Reloadable): Pr
     // Without the reason why one of them fails now: the first error is the one to correct.
     for (const tap of detached)
       await vtep.attach([{ tap, own: endpointOf(configured, tap), path: '' }]).catch(() => undefined);
+    for (const { id } of addedNetworks) await (ofApi.has(id) ? vtep.leaveNetwork(id) : vtep.removeNetwork(id));
     for (const vni of added) await vtep.removeSegment(vni);
     throw error;
   }
   const tables = await vtep.configure(entriesOf(next, vtep.plan.taps));
   for (const tap of oldTaps) if (!inTheWay.includes(tap)) await vtep.detach(tap);
+  const isUsed = (vni: number): boolean =>
+    vtep.isOfApi(vni) || vtep.plan.taps.some((tap) => vnisOf(segmentsOf(tap)).includes(vni));
+  const networks: Reloaded['networks'] = { added: addedNetworks.map(({ id }) => id), removed: [], kept: [] };
+  const keptVnis = new Set<number>();
+  for (const network of oldNetworks) {
+    const { id } = network;
+    const vnis = vnisOfNetwork(network);
+    if (vnis.some(isUsed)) {
+      vtep.leaveNetwork(id);
+      networks.kept.push(id);
+      for (const vni of vnis) keptVnis.add(vni);
+    } else {
+      await vtep.removeNetwork(id);
+      networks.removed.push(id);
+    }
+  }
   const segments: Reloaded['segments'] = { added, removed: [], kept: [] };
   for (const vni of oldSegments)
-    if (vtep.isOfApi(vni) || vtep.plan.taps.some((tap) => vnisOf(segmentsOf(tap)).includes(vni))) {
+    if (keptVnis.has(vni) || isUsed(vni)) {
       vtep.leaveSegment(vni);
       segments.kept.push(vni);
     } else {
@@ -166,13 +207,14 @@ export async function reload(configured: Plan, next: Plan, vtep: Reloadable): Pr
     detached: oldTaps.map(nameOf),
     replaced: changedTaps.map(({ after }) => nameOf(after.tap)),
   };
-  return { segments, taps, ...tables, restart };
+  return { segments, networks, taps, ...tables, restart };
 }
 
 /** Says what a reload has done. */
-export function reloadedText({ segments, taps, peers, endpoints }: Reloaded): string {
+export function reloadedText({ segments, networks, taps, peers, endpoints }: Reloaded): string {
   const parts: [number, string, string][] = [
     ...Object.entries(segments).map(([done, list]): [number, string, string] => [list.length, 'segment', done]),
+    ...Object.entries(networks).map(([done, list]): [number, string, string] => [list.length, 'network', done]),
     ...Object.entries(taps).map(([done, list]): [number, string, string] => [list.length, 'TAP', done]),
     ...Object.entries(peers).map(([done, count]): [number, string, string] => [count, 'peer', done]),
     ...Object.entries(endpoints).map(([done, count]): [number, string, string] => [count, 'endpoint', done]),
@@ -183,11 +225,11 @@ export function reloadedText({ segments, taps, peers, endpoints }: Reloaded): st
   return texts.length === 0 ? 'nothing changed' : texts.join(', ');
 }
 
-/** The configuration in effect after a reload: what waits for a restart stays as it was. */
-export function merge(configured: Plan, next: Plan): Plan {
+/** The configuration in effect after a reload: what waits for a restart stays as it was. @param running The VTEP then. */
+export function merge(configured: Plan, running: RunningNetworks, next: Plan): Plan {
   const before = new Map(configured.segments.map((segment) => [segment.vni, segment]));
   const segments = next.segments.map((segment) => before.get(segment.vni) ?? segment);
-  return { ...configured, segments, taps: next.taps };
+  return { ...configured, segments, taps: next.taps, ...networksAfter(configured, running, next) };
 }
 
 /** The peers and endpoints of a configuration, with those of its TAPs that are attached. */
@@ -215,6 +257,11 @@ function settingsThatDiffer(configured: Plan, now: SegmentPlan, next: SegmentPla
   const before = configured.segments.find(({ vni }) => vni === now.vni)?.mtu;
   if (next.mtu === undefined ? before !== undefined : next.mtu !== now.mtu) names.unshift('mtu');
   return names.map((name) => `segments[${now.vni}].${name}`);
+}
+
+/** A plan without its networks, which are compared by themselves. */
+function withoutNetworks({ gossip, ...plan }: Plan): Plan {
+  return { ...plan, networks: [], ...(gossip === undefined ? {} : { gossip: { ...gossip, networks: [] } }) };
 }
 
 /** What identifies a TAP: where it is. */

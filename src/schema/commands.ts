@@ -5,12 +5,13 @@
  * To add a command, add its request to `Request` in types.ts, an entry here, and a case to `handle` of src/host/overlay.ts.
  */
 import { Type, type TObject, type TSchema } from '@sinclair/typebox';
-import { Segment, Tap, Vni as vni } from './config.js';
-import { DeviceName, HostIp, Ip, Mac, Netns } from './formats.js';
+import { NewNetwork, Segment, Tap, Vni as vni } from './config.js';
+import { DeviceName, HostIp, Ip, Mac, Netns, NetworkId } from './formats.js';
 import { NoticeEvent, NoticeName } from './notices.js';
 import { type Problem } from './problem.js';
 import {
   Added,
+  AddedNetwork,
   AllCounters,
   Description,
   DetachedTap,
@@ -27,6 +28,7 @@ import {
   Reloaded,
   Remote,
   Removed,
+  RemovedNetwork,
   RemovedSegment,
   SegmentEntry,
   SegmentWithMtu,
@@ -257,6 +259,22 @@ const table: { [C in Command]: Entry<C> } = {
     kind: 'list',
     request: nothing,
     result: SegmentEntry,
+  },
+  'add-network': {
+    method: 'POST',
+    path: '/v1/networks',
+    summary: 'Add a network with its subnets, their segments and the router between them; an agent joins it',
+    kind: 'value',
+    request: NewNetwork,
+    result: AddedNetwork,
+  },
+  'remove-network': {
+    method: 'DELETE',
+    path: '/v1/networks',
+    summary: 'Remove a network that has no TAPs and no endpoints of this host, with its segments; an agent leaves it',
+    kind: 'value',
+    request: fields({ name: NetworkId }),
+    result: RemovedNetwork,
   },
   reload: {
     method: 'POST',

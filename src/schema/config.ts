@@ -87,6 +87,15 @@ const subnets = Type.Array(Type.Object({ prefix: RoutedSubnet, gateway: Type.Opt
 /** @internal */
 export const Network = Type.Object({ name: NetworkId, mac: Type.Optional(Mac), subnets }, strict);
 
+/**
+ * A network that is added to a running VTEP.
+ * @internal
+ */
+export const NewNetwork = Type.Composite(
+  [Network, Type.Omit(Segment, ['vni', 'mac', 'endpoints']), Type.Object({ gossip: Type.Optional(Type.Boolean()) })],
+  strict,
+);
+
 const Gossip = Type.Object(
   {
     name: Type.Optional(MemberName),

@@ -17,14 +17,20 @@ export {
   type SegmentPlan,
   type TapPlan,
 } from './plan.js';
-export { planSegment, planTap, requireBeside } from './live.js';
+export { planSegment, planTap, requireBeside, type Beside } from './live.js';
+export { newNetwork, planNetwork, requireNoSettings, settingsOfSegments } from './live-networks.js';
 export {
+  isOfGossip,
+  isSameNetwork,
+  networkFields,
   networkOf,
   networksOf,
   networkVnis,
+  routerOf,
   routersOf,
   routesOf,
   subnetIn,
+  vnisOfNetwork,
   type AnyNetwork,
   type AnySubnet,
   type NetworkPlan,
@@ -52,8 +58,10 @@ export type {
   ListRequest,
   Network,
   NetworkSubnet,
+  NewNetwork,
   PartRequest,
   Request,
   Segment,
+  SegmentSettings,
   Tap,
 } from './types.js';

@@ -2,6 +2,7 @@
 import { CONFIG } from './config.js';
 import { prefixAddress } from './addresses.js';
 import { canonicalMac } from './mac.js';
+import { networkFields, type AnyNetwork } from './networks.js';
 import { segmentPlan, tapPlan, type Plan, type SegmentPlan, type TapPlan } from './plan.js';
 import { findProblems, SchemaError, type Problem } from './problem.js';
 import { contradictions } from './rules.js';
@@ -46,28 +47,45 @@ export function planSegment(value: unknown, plan: Plan): SegmentPlan {
   return segmentPlan(segment, plan.local);
 }
 
+/** What a running VTEP has besides its configuration. */
+export interface Beside {
+  segments: readonly SegmentPlan[];
+  taps: readonly TapPlan[];
+  networks: readonly AnyNetwork[];
+}
+
 /**
- * Checks that a new configuration goes with what a running VTEP has besides it.
- * @param beside Segments and TAPs that the configuration does not have.
+ * Checks that the segments and TAPs of a new configuration go with what a running VTEP has besides it.
+ * @param beside What the configuration does not have.
  * @throws SchemaError with every problem; paths begin at the configuration.
  */
-export function requireBeside(
-  next: Plan,
-  beside: { segments: readonly SegmentPlan[]; taps: readonly TapPlan[] },
-): void {
-  const all: Plan = { ...next, segments: [...next.segments, ...beside.segments], taps: [...next.taps, ...beside.taps] };
+export function requireBeside(next: Plan, beside: Beside): void {
+  const fields = beside.networks.map(networkFields);
+  const { gossip } = next;
+  const gossiped = fields.flatMap((one) => ('gossip' in one ? one.gossip : []));
+  const all: Plan = {
+    ...next,
+    segments: [...next.segments, ...beside.segments],
+    taps: [...next.taps, ...beside.taps],
+    networks: fields.flatMap((one) => ('network' in one ? one.network : [])),
+    ...(gossip === undefined ? {} : { gossip: { ...gossip, networks: [...gossip.networks, ...gossiped] } }),
+  };
   const config: Config = {
     local: next.local,
     workers: next.workers,
-    gossip: { networks: next.gossip?.networks ?? [] },
+    networks: all.networks,
+    gossip: { networks: all.gossip?.networks ?? [] },
     // Endpoints of several owners are no contradiction: one of them holds the address.
     segments: all.segments.map(({ vni, mtu }) => ({ vni, ...(mtu === undefined ? {} : { mtu }) })),
     taps: all.taps,
   };
-  const counts = { segments: next.segments.length, taps: next.taps.length };
+  const counts = {
+    ...{ segments: next.segments.length, taps: next.taps.length },
+    ...{ networks: 0, 'gossip.networks': gossip?.networks.length ?? 0 },
+  };
   const isOther = (path: string): boolean => {
-    const [, list, index] = /^(taps|segments)\[(\d+)\]/.exec(path) ?? [];
-    return list !== undefined && Number(index) >= counts[list as 'taps' | 'segments'];
+    const [, list, index] = /^(taps|segments|networks|gossip\.networks)\[(\d+)\]/.exec(path) ?? [];
+    return list !== undefined && Number(index) >= counts[list as keyof typeof counts];
   };
   const place = (path: string): string => (isOther(path) ? placeOf(path, all) : path);
   const problems = contradictions(config).map((problem) => {
@@ -86,11 +104,15 @@ function requireForm(config: unknown, at: string): void {
 
 /** Throws the contradictions that the value at `at` is part of: the others were there before. */
 function requireConsistent(config: Config, at: string, plan: Plan): void {
-  const problems = contradictions(config).flatMap((problem) => ofValue(problem, at, plan));
+  const problems = contradictions(config).flatMap((problem) => problemsOf(problem, at, plan));
   if (problems.length > 0) throw new SchemaError(problems);
 }
 
-function ofValue(problem: Problem, at: string, plan: Plan): Problem[] {
+/**
+ * A problem as one of the value at `at`, whose paths begin there; none if it is not about that value.
+ * @internal
+ */
+export function problemsOf(problem: Problem, at: string, plan: Plan): Problem[] {
   const { path, related = [] } = problem;
   const places = related.map((one) => (isWithin(one, at) ? within(one, at) : placeOf(one, plan)));
   if (isWithin(path, at))
@@ -112,8 +134,11 @@ function within(path: string, at: string): string {
   return path.slice(at.length).replace(/^\./, '');
 }
 
-/** Describes another value of the running VTEP: a client does not know its place in a list. */
-function placeOf(path: string, { taps, segments, networks, gossip }: Plan): string {
+/**
+ * Describes another value of the running VTEP: a client does not know its place in a list.
+ * @internal
+ */
+export function placeOf(path: string, { taps, segments, networks, gossip }: Plan): string {
   const [, kind, at] = /^(gossip\.)?networks\[(\d+)\]/.exec(path) ?? [];
   if (at !== undefined)
     return `network ${kind === undefined ? networks[Number(at)]?.name : gossip?.networks[Number(at)]?.id}`;

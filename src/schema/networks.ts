@@ -85,9 +85,42 @@ function plain({ prefix, gateway, vni }: AnySubnet): Required<NetworkSubnet> {
 
 /** The routers of the networks that have one. */
 export function routersOf(config: WithNetworks): NetworkRouter[] {
-  return networksOf(config).flatMap(({ id, mac, subnets }) =>
-    mac === undefined ? [] : [{ id, mac, subnets: subnets.map((subnet): RoutedSubnet => plain(subnet)) }],
-  );
+  return networksOf(config).flatMap((network) => routerOf(network) ?? []);
+}
+
+/** The router of a network; `undefined` if it has none. */
+export function routerOf({ id, mac, subnets }: AnyNetwork): NetworkRouter | undefined {
+  return mac === undefined ? undefined : { id, mac, subnets: subnets.map((subnet): RoutedSubnet => plain(subnet)) };
+}
+
+/** Whether a network is one of the gossip. */
+export function isOfGossip({ path }: AnyNetwork): boolean {
+  return path.startsWith('gossip.');
+}
+
+/** The VNIs of a network, each once. */
+export function vnisOfNetwork({ subnets }: AnyNetwork): number[] {
+  return [...new Set(subnets.map(({ vni }) => vni))];
+}
+
+/** Whether two networks are the same on a host. The order of the subnets does not matter. */
+export function isSameNetwork(one: AnyNetwork, other: AnyNetwork): boolean {
+  const text = (network: AnyNetwork): string =>
+    JSON.stringify([
+      ...[isOfGossip(network), network.id, network.mac],
+      ...network.subnets.map(({ prefix, gateway, vni }) => `${vni} ${prefix} ${gateway}`).sort(),
+    ]);
+  return text(one) === text(other);
+}
+
+/** A network as a list of a plan has it. */
+export function networkFields(network: AnyNetwork): { network: NetworkPlan } | { gossip: GossipNetwork } {
+  const { id, mac } = network;
+  const subnets = network.subnets.map(plain);
+  if (!isOfGossip(network)) return { network: { name: id, mac: mac!, subnets } };
+  if (mac !== undefined) return { gossip: { id, mac, subnets } };
+  const [{ prefix, vni }] = network.subnets as [AnySubnet];
+  return { gossip: { id, vni, subnet: prefix } };
 }
 
 /** The network that a segment belongs to. */
@@ -97,7 +130,7 @@ export function networkOf(config: WithNetworks, vni: number): AnyNetwork | undef
 
 /** The VNIs of all networks, each once. */
 export function networkVnis(config: WithNetworks): number[] {
-  return [...new Set(networksOf(config).flatMap(({ subnets }) => subnets.map(({ vni }) => vni)))];
+  return [...new Set(networksOf(config).flatMap(vnisOfNetwork))];
 }
 
 /** A subnet and the network that it belongs to. */

@@ -8,6 +8,11 @@ interface NoticeTap {
   tap: string;
   netns: string | null;
 }
+interface NoticeNetwork {
+  /** The name or the id. */
+  network: string;
+  vnis: number[];
+}
 interface NoticePeer {
   vni: number;
   address: string;
@@ -46,6 +51,8 @@ interface NoticeConflict {
 export interface Reloaded {
   /** VNIs. Those that were kept are not in the configuration any more, but the API wants something in them. */
   segments: { added: number[]; removed: number[]; kept: number[] };
+  /** Names or ids, of networks of the gossip, too. */
+  networks: { added: string[]; removed: string[]; kept: string[] };
   /** A TAP that was replaced has other settings. */
   taps: { attached: ReloadedTap[]; detached: ReloadedTap[]; replaced: ReloadedTap[] };
   /** Numbers of entries, besides those of segments that were added or removed. */
@@ -66,6 +73,16 @@ export interface NoticeFields {
   'segment-added': { vni: number; sources: string[] };
   /** Its peers and endpoints have gone with it. */
   'segment-removed': { vni: number };
+  'network-added': NoticeNetwork & {
+    /** Whether it is a network of the gossip. */
+    gossip: boolean;
+    /** The MAC address of its gateways, and the gateways; null without a router. */
+    mac: string | null;
+    subnets: { prefix: string; gateway: string | null; vni: number }[];
+    /** Who wants it now. */
+    sources: string[];
+  };
+  'network-removed': NoticeNetwork;
   'tap-attached': NoticeTap & { device: string; vnis: number[] };
   'tap-detached': NoticeTap & { vnis: number[] };
   'tap-lost': NoticeTap & { vnis: number[]; reason: string };

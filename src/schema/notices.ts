@@ -6,6 +6,7 @@ import { type JsonSchema } from './types.js';
 
 const tap = { tap: text, netns: textOrNull };
 const vnis = Type.Array(vni);
+const network = { network: text, vnis };
 const peer = { vni, address: text, sources: texts };
 const endpoint = { vni, ip: text, mac: text, vtep: textOrNull, sources: texts };
 const member = { name: text, address: text, port };
@@ -18,6 +19,14 @@ const words = <T extends string>(...list: T[]): TSchema & { static: T } =>
 const FIELDS: { [T in NoticeType]: { [F in keyof NoticeFields[T]]: TSchema & { static: NoticeFields[T][F] } } } = {
   'segment-added': { vni, sources: texts },
   'segment-removed': { vni },
+  'network-added': {
+    ...network,
+    gossip: Type.Boolean(),
+    mac: textOrNull,
+    subnets: Type.Array(Type.Object({ prefix: text, gateway: textOrNull, vni })),
+    sources: texts,
+  },
+  'network-removed': network,
   'tap-attached': { ...tap, device: text, vnis },
   'tap-detached': { ...tap, vnis },
   'tap-lost': { ...tap, vnis, reason: text },

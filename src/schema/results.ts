@@ -190,6 +190,16 @@ export const SegmentWithMtu = Type.Object({ vni, mtu: count });
 /** @internal */
 export const RemovedSegment = Type.Object({ vni });
 /** @internal */
+export const AddedNetwork = Type.Object({
+  name: text,
+  gossip: flag,
+  mac: textOrNull,
+  subnets: Type.Array(Type.Object({ prefix: text, gateway: textOrNull, vni, mtu: count }), { maxItems: MANY }),
+  sources,
+});
+/** @internal */
+export const RemovedNetwork = Type.Object({ name: text, vnis: Type.Array(vni) });
+/** @internal */
 export const SegmentEntry = Type.Object({
   vni,
   mtu: count,
@@ -205,9 +215,11 @@ export const SegmentEntry = Type.Object({
 });
 const tapNames = Type.Array(Type.Object({ name: text, netns: textOrNull }));
 const entries = Type.Object({ added: count, removed: count });
+const names = Type.Array(text, { maxItems: MANY });
 /** @internal */
 export const Reloaded = Type.Object({
   segments: Type.Object({ added: Type.Array(vni), removed: Type.Array(vni), kept: Type.Array(vni) }),
+  networks: Type.Object({ added: names, removed: names, kept: names }),
   taps: Type.Object({ attached: tapNames, detached: tapNames, replaced: tapNames }),
   peers: entries,
   endpoints: entries,

@@ -70,6 +70,22 @@ export interface GossipNetwork {
   subnets?: NetworkSubnet[];
 }
 
+/** What the segments of a network that is added to a running VTEP have in common. */
+export type SegmentSettings = Pick<
+  Segment,
+  'mtu' | 'proxy' | 'learn' | 'flood' | 'tagged' | 'ageing' | 'capacity' | 'peers'
+>;
+
+/**
+ * A network that is added to a running VTEP. Each VNI that has no segment yet gets one with these settings.
+ *
+ * A network of the gossip with one subnet has a router only if a gateway or `mac` is given; every other network has one.
+ */
+export interface NewNetwork extends Network, SegmentSettings {
+  /** Whether it is a network of the gossip, which announces its endpoints. Default: true for an agent. */
+  gossip?: boolean;
+}
+
 /** Configuration of the gossip by which VTEPs exchange their endpoints. */
 export interface Gossip {
   /** The member's name, unique in the cluster. Default: the advertised address. */
@@ -175,6 +191,8 @@ export type Request =
   | ({ command: 'add-segment' } & Segment)
   | { command: 'remove-segment'; vni: number }
   | { command: 'segments' }
+  | ({ command: 'add-network' } & NewNetwork)
+  | { command: 'remove-network'; name: string }
   /** Reads the configuration again. */
   | { command: 'reload' }
   /** For an agent: the gossip's members, and its networks. */
@@ -192,10 +210,24 @@ export type GossipRequest = Extract<
   Request,
   { command: 'members' | 'networks' | 'keys' | 'install-key' | 'use-key' | 'remove-key' }
 >;
-/** Requests that change the TAPs or the segments of a running VTEP, list them, or read the configuration again. */
+/**
+ * Requests that change the TAPs, the segments or the networks of a running VTEP, list them, or read the configuration
+ * again.
+ */
 export type PartRequest = Extract<
   Request,
-  { command: 'attach' | 'detach' | 'taps' | 'add-segment' | 'remove-segment' | 'segments' | 'reload' }
+  {
+    command:
+      | 'attach'
+      | 'detach'
+      | 'taps'
+      | 'add-segment'
+      | 'remove-segment'
+      | 'segments'
+      | 'add-network'
+      | 'remove-network'
+      | 'reload';
+  }
 >;
 /** Requests for listings. */
 export type ListRequest = Extract<Request, { command: 'fdb' | 'neighbors' | 'peers' | 'remotes' }>;

@@ -352,7 +352,7 @@ test('up and agents accept datagrams of peers and members only, unless told othe
     assert.is(vtep.fdbEntry(VNI, C2.mac, 0), null);
   }
   const open = plan({ ...settings, peersOnly: false });
-  assert.is(merge(before, open).peersOnly, true);
+  assert.is(merge(before, before, open).peersOnly, true);
   assert.equal(compare(before, before, open).restart, ['peersOnly']);
 });
 
