@@ -126,8 +126,17 @@ export async function reconcile(found: Device, tap: DeviceIdentity, mtu: number)
   if (found.alias !== markOf(tap.address)) await set('alias', markOf(tap.address));
 }
 
+/**
+ * The arguments of `ip` that add an address to a device. An IPv6 address is usable at once: with duplicate address
+ * detection (RFC 4862, section 5.4) the kernel would not answer for it until 1 to 2 s after the VTEP is ready. The VTEPs
+ * report duplicate addresses themselves.
+ */
+export function addressWords(address: string, name: string): string[] {
+  return ['addr', 'add', address, 'dev', name, ...(address.includes(':') ? ['nodad'] : [])];
+}
+
 async function addAddress(name: string, netns: string | undefined, address: string): Promise<void> {
-  await ip(['addr', 'add', address, 'dev', name], netns).catch((error: unknown) => {
+  await ip(addressWords(address, name), netns).catch((error: unknown) => {
     if (!(error instanceof IpError) || error.code !== 'EEXIST') throw error;
   });
 }

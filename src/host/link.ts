@@ -6,7 +6,7 @@ import { canonicalPrefix, inPlace, listDevices, markOf, type Device } from './de
 import { completeRoutes, routeWords } from './device-routes.js';
 import { about, HostError } from './error.js';
 import { ipBatch, IpError, ipReason } from './ip.js';
-import { adoptTap, reconcile, requireOrphan, type DeviceIdentity } from './kept.js';
+import { addressWords, adoptTap, reconcile, requireOrphan, type DeviceIdentity } from './kept.js';
 import { requireNetns } from './netns.js';
 import { overlapsOf, type Overlap } from './overlap.js';
 import { droppedHere } from './tap-drops.js';
@@ -230,7 +230,7 @@ class Maker {
     const then: Step[] = [];
     if (address !== undefined)
       then.push({
-        words: ['addr', 'add', address, 'dev', name],
+        words: addressWords(address, name),
         field: 'address',
         failed: `does not accept the address ${address}`,
       });

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { ask } from '../../src/host/index.js';
 import { exec, Lab, must, run, waitFor, type Running } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
-import { bundleProgram, type Program } from '../support/program.js';
+import { bundledProgram, type Program } from '../support/program.js';
 
 const restart = suiteWith('traffic after a restart', ['root', 'tun', 'ip', 'ping']);
 
@@ -23,7 +23,7 @@ const node = {} as Record<Which, string>;
 const container = {} as Record<Which, string>;
 
 restart.before(async () => {
-  program = await bundleProgram();
+  program = await bundledProgram();
   lab = new Lab('rs');
   const middle = await lab.namespace('switch');
   await must(['ip', '-n', middle, 'link', 'add', 'br0', 'type', 'bridge']);
@@ -119,7 +119,6 @@ for (const engine of ['linux', 'dgram'] as const) {
     await reachedAfter(ip);
     await one.stop();
     await start('up', 1, engine, `${ip}/64`, '--mac', '02:42:0a:00:00:77');
-    // Its kernel answers only after duplicate address detection (RFC 4862, section 5.4), which takes a second.
     requireSoon(`${engine}, IPv6, with another MAC address`, await reachedAfter(ip));
     assert.match(await exec(container[2], ['ip', 'neigh', 'show', 'to', ip]), '02:42:0a:00:00:77');
   });
