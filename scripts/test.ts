@@ -1,28 +1,30 @@
 /**
- * Runs every `test/**\/*.test.ts` in a process of its own, so that a hang or a crash costs one file, and prints
- * `N passed, N failed` at the end.
+ * Runs every `test/**\/*.test.ts` in a process of its own, so that a hang or a crash costs one file. At the end, it prints
+ * which tests failed, and `N passed, N failed`; a signal makes it do so at once.
  *
  *     npm test                   all files, with the line coverage of `src`; with CI=true, too little coverage fails
  *     npm test -- vxlan fdb      the files whose path contains one of the words
- *     npm test -- --library      the files that need only Node: all outside test/system and test/security
+ *     npm test -- --library      what may depend on the version of Node: files that need nothing else, with fewer seeds
  *
- * Files in `test/system` and `test/security` use devices, namespaces and ports of their own and mostly wait: three run at
- * once. Those that depend on timing or saturate the machine run alone, and files outside these two folders several at a
- * time. Those that hold for any engine run once per engine; WEFT_ENGINE=dgram, or linux, selects one.
+ * As many files run at once as there are processors, and one more, because those in `test/system` and `test/security` wait
+ * now and then; they use devices, namespaces and ports of their own. `--jobs 1` sets another number. Files that compare
+ * times with a limit run alone, after the others. Those that hold for any engine run once per engine; WEFT_ENGINE=dgram, or
+ * linux, selects one.
  *
  * The tests run a bundle of the program, as users do: it starts in a fifth of the time that tsx needs. WEFT_VTEP selects
- * another command, as in `WEFT_VTEP="node dist/cli/main.js" npm test -- system`.
+ * another command, as in `WEFT_VTEP="node dist/cli/main.js" npm test -- system`. The package is packed once.
  *
  * Coverage is V8's own, written by every Node process of a test that exits on its own, also in a network namespace. c8
  * adds it up and maps it to the sources with the source maps of tsx and of the bundle.
  */
 import { transformSync } from 'esbuild';
 import { spawn, spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
-import { bundleProgram } from '../test/support/program.js';
+import { parseArgs } from 'node:util';
+import { bundle } from '../test/support/program.js';
 
 /** Most seconds that a file may take. */
 const LIMIT = 600;
@@ -30,20 +32,23 @@ const LIMIT = 600;
 const COVERED = 95;
 const COVERAGE = resolve('coverage');
 
+const pathOf = (name: string): string => join('test', `${name}.test.ts`);
 /** Files that run once per engine: their VTEPs use the one that WEFT_ENGINE names. */
-const OVER_ENGINES = ['demo', 'kernel', 'networks', 'overlay', 'up'].map((name) =>
-  join('test', 'system', `${name}.test.ts`),
-);
+const OVER_ENGINES = ['demo', 'kernel', 'networks', 'overlay', 'up'].map((name) => pathOf(`system/${name}`));
 /** Files that run alone. */
 const ALONE = [
-  ...['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale'].map((name) => join('system', name)),
-  join('security', 'fair-taps'),
-].map((path) => join('test', `${path}.test.ts`));
-/** Files that take minutes. They start first, so that shorter files run beside them until the end. */
+  ...['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale'].map((name) => `system/${name}`),
+  'security/fair-taps',
+].map(pathOf);
+/** Files that take longest, the longest one first. They start first, so that shorter ones run beside them until the end. */
 const LONG = [
-  ...['live', 'trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) => join('system', name)),
-  ...['control-characters', 'hostile-server'].map((name) => join('security', name)),
-].map((path) => join('test', `${path}.test.ts`));
+  ...['live', 'trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) => `system/${name}`),
+  ...['control-characters', 'hostile-server'].map((name) => `security/${name}`),
+].map(pathOf);
+/** Files that use the packed package. */
+const PACKED = ['package', 'runtimes', 'system/runtimes'].map(pathOf);
+/** Files about other programs than Node: compilers, bundlers, shells, other runtimes. */
+const OTHERS = ['bench-gossip', 'bundle', 'completion', 'layers', 'package', 'runtimes'].map(pathOf);
 const ENGINES = process.env['WEFT_ENGINE']?.split(' ') ?? ['linux', 'dgram'];
 
 interface Outcome {
@@ -54,14 +59,19 @@ interface Outcome {
 /** Whether a file needs more than Node: root, devices, namespaces, or a process of the program. */
 const beyondNode = (file: string): boolean =>
   ['system', 'security'].some((folder) => dirname(file) === join('test', folder));
-const words = process.argv.slice(2).filter((word) => word !== '--library');
-const library = process.argv.includes('--library');
+const { values, positionals: words } = parseArgs({
+  allowPositionals: true,
+  options: { library: { type: 'boolean', default: false }, jobs: { type: 'string' } },
+});
+const { library } = values;
+const jobs = Number(values.jobs ?? availableParallelism() + (library ? 0 : 1));
+if (!(jobs >= 1)) throw new RangeError(`--jobs must be a number of files, not "${values.jobs}"`);
 const files = (readdirSync('test', { recursive: true }) as string[])
   .map((name) => join('test', name))
   .filter(
     (name) =>
       name.endsWith('.test.ts') &&
-      !(library && beyondNode(name)) &&
+      !(library && (beyondNode(name) || OTHERS.includes(name))) &&
       (words.length === 0 || words.some((word) => name.includes(word))),
   )
   .sort();
@@ -71,15 +81,40 @@ if (files.length === 0) {
 }
 
 const measured = words.length === 0 && !library;
-const program = await bundleProgram();
-process.on('exit', program.remove);
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => process.exit(1));
+const program = await bundle();
+const packed = mkdtempSync(join(tmpdir(), 'weftnet-packed-'));
+process.on('exit', () => {
+  program.remove();
+  rmSync(packed, { recursive: true, force: true });
+});
 const env: NodeJS.ProcessEnv = {
   WEFT_VTEP: program.command.join(' '),
+  WEFT_PACKED: packed,
+  ...(library ? { WEFT_FEW_SEEDS: '1' } : {}),
   ...process.env,
   ...(measured ? { NODE_V8_COVERAGE: join(COVERAGE, 'tmp') } : {}),
 };
 if (measured) rmSync(COVERAGE, { recursive: true, force: true });
+
+const outcome: Outcome = { passed: 0, failed: 0 };
+/** What failed, a line for each file. */
+const failures: string[] = [];
+/** Files that run now. */
+const running = new Set<string>();
+
+/** Prints what failed, and the numbers. */
+function finish(): never {
+  for (const line of failures) console.log(`FAIL ${line}`);
+  console.log(`${outcome.passed} passed, ${outcome.failed} failed`);
+  process.exit(outcome.failed === 0 ? 0 : 1);
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.on(signal, () => {
+    failures.push(`stopped by ${signal} during ${[...running].join(', ') || 'the coverage report'}`);
+    outcome.failed += 1;
+    finish();
+  });
 
 function run(file: string, engine?: string): Promise<Outcome> {
   return new Promise((done) => {
@@ -109,6 +144,7 @@ function run(file: string, engine?: string): Promise<Outcome> {
     }, LIMIT * 1000);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
+      running.delete(file);
       const plain = output.replace(/\x1b\[[0-9;]*m/g, '').replace(/^[•✘ ]+(?=# |skipped )/gm, ''); // uvu's dots
       let total = 0;
       let passed = 0;
@@ -126,7 +162,14 @@ function run(file: string, engine?: string): Promise<Outcome> {
       for (const line of plain.split('\n')) if (/^(skipped |# )/.test(line)) console.log(`     ${line}`);
       if (late) console.log(`     stopped after ${LIMIT} s`);
       else if (signal) console.log(`     ended by ${signal}`);
-      if (failed !== 0) console.log(output);
+      if (failed !== 0) {
+        console.log(output);
+        const names = [...plain.matchAll(/^ +FAIL +(.*)$/gm)].map(([, name]) => name!.trim());
+        if (late) names.push(`stopped after ${LIMIT} s`);
+        failures.push(
+          `${file}${engine === undefined ? '' : ` with ${engine}`}: ${names.join('; ') || `exit code ${code}`}`,
+        );
+      }
       done({ passed, failed });
     });
   });
@@ -147,6 +190,8 @@ function coverage(): boolean {
     '.ts',
     '--merge-async',
   ];
+  // What the processes of the bundle have not written themselves.
+  writeFileSync(join(COVERAGE, 'tmp', 'maps.json'), JSON.stringify({ result: [], 'source-map-cache': program.maps() }));
   const how = ['--reporter', 'text', '--reporter', 'json-summary'];
   // A file that declares only types never runs: c8 would count its lines as missed.
   const types = (readdirSync('src', { recursive: true }) as string[])
@@ -165,39 +210,45 @@ function coverage(): boolean {
   return false;
 }
 
-const outcome: Outcome = { passed: 0, failed: 0 };
 /** A file, with the engine for those that run once per engine. */
 type Job = readonly [file: string, engine?: string];
 
+/** Takes the first job whose file does not run: a file must not run beside itself. */
+function take(queue: Job[]): Job | undefined {
+  const at = queue.findIndex(([file]) => !running.has(file));
+  const [job] = at < 0 ? [] : queue.splice(at, 1);
+  if (job !== undefined) running.add(job[0]);
+  return job;
+}
+
+let packing: Promise<unknown> | undefined;
+
+/** Packs the package, once. If that fails, the files that use it try it themselves, and say why. */
+function pack(): Promise<unknown> {
+  const script = `import { packedFolder } from './test/support/tarball.ts'; packedFolder();`;
+  const words = ['--import', 'tsx', '--input-type=module', '-e', script];
+  packing ??= new Promise((done) => spawn(process.execPath, words, { env, stdio: 'ignore' }).on('close', done));
+  return packing;
+}
+
 async function drain(queue: Job[]): Promise<void> {
-  for (let job = queue.shift(); job !== undefined; job = queue.shift()) {
+  for (let job = take(queue); job !== undefined; job = take(queue)) {
+    if (PACKED.includes(job[0])) await pack();
     const one = await run(...job);
     outcome.passed += one.passed;
     outcome.failed += one.failed;
   }
 }
 
-async function several(jobs: Job[], most: number): Promise<void> {
-  await Promise.all(Array.from({ length: most }, () => drain(jobs)));
-}
-
-const overEngines = files.filter((file) => OVER_ENGINES.includes(file));
-await several(
-  files.filter((file) => !beyondNode(file)).map((file) => [file]),
-  Math.min(4, availableParallelism()),
-);
-const beside = files.filter((file) => beyondNode(file) && !ALONE.includes(file));
-beside.sort((a, b) => Number(LONG.includes(b)) - Number(LONG.includes(a))); // stable
-// One engine after the other, because a file must not run beside itself.
-for (const [i, engine] of ENGINES.entries())
-  await several(
-    [
-      ...beside.filter((file) => i === 0 && !overEngines.includes(file)).map((file): Job => [file]),
-      ...overEngines.map((file): Job => [file, engine]),
-    ],
-    Math.min(3, availableParallelism() + 1),
-  );
+const rank = (file: string): number => (LONG.includes(file) ? LONG.indexOf(file) : LONG.length);
+const queue = files
+  .filter((file) => !ALONE.includes(file))
+  .sort((a, b) => rank(a) - rank(b)) // stable
+  .flatMap((file): Job[] => (OVER_ENGINES.includes(file) ? ENGINES.map((engine) => [file, engine]) : [[file]]));
+await Promise.all(Array.from({ length: jobs }, () => drain(queue)));
 await drain(ALONE.filter((file) => files.includes(file)).map((file) => [file]));
-if (measured && !coverage()) outcome.failed += 1;
-console.log(`${outcome.passed} passed, ${outcome.failed} failed`);
-process.exit(outcome.failed === 0 ? 0 : 1);
+if (measured && !coverage()) {
+  failures.push('coverage');
+  outcome.failed += 1;
+}
+finish();

