@@ -9,6 +9,7 @@ import { serveControl, type Control } from '../../src/host/control.js';
 import { Machine } from '../../src/host/machine.js';
 import { tableEntry } from '../../src/host/requests.js';
 import { plan, planSegment, planTap, show, type Plan, type Request } from '../../src/schema/index.js';
+import { processorTime } from '../support/processor-time.js';
 import { call } from '../support/unix-http.js';
 
 const requests = suite('requests that change a running VTEP');
@@ -94,9 +95,8 @@ requests('a TAP beside 20 others, and 8 peers in each of 4,094 networks: it take
   state = plan({ local: LOCAL, segments: [{ vni: 1 }], taps: [{ name: 'first', vni: 1 }] });
   state.segments = segments.map((segment) => planSegment(segment, state));
   state.taps.push(...taps.map((tap) => planTap(tap, { ...state, segments: state.segments.slice(0, 20) })));
-  const began = performance.now();
-  planTap({ name: 'next', vni: FIRST, address: '10.0.99.1/24' }, state);
-  assert.ok(performance.now() - began < 1000, `${performance.now() - began} ms`);
+  const took = processorTime(() => void planTap({ name: 'next', vni: FIRST, address: '10.0.99.1/24' }, state));
+  assert.ok(took < 1000, `${took} ms`);
   assert.throws(
     () => planTap({ name: 'next', vni: FIRST, address: '198.51.100.77/24' }, state),
     /the VTEP 198\.51\.100\.1 \(peer of segment 100000\) is in it/,

@@ -173,14 +173,13 @@ export class NodeEvents {
     this.#syncs.known(name, this.#moment.now);
   }
 
-  /** Forgets the node that was first known of those that are gone. */
+  /** Forgets the node that has been gone for longest, if there is one. */
   #makeRoom(): void {
     const { nodes } = this.#presence;
-    for (const node of nodes.all())
-      if (!node.alive) {
-        this.#presence.detachAll(node.name);
-        return nodes.remove(node);
-      }
+    for (const node of nodes.gone()) {
+      this.#presence.detachAll(node.name);
+      return nodes.remove(node);
+    }
   }
 
   /** A node is dead, or left: its entries are hidden until it returns. @param existed Whether it ever answered. */

@@ -17,11 +17,13 @@ export interface NodeRecord {
   since: number;
 }
 
-/** All other nodes, by name and by address, and a set of those that failed. */
+/** All other nodes, by name and by address, and sets of those that are not alive and of those that failed. */
 export class Nodes {
   readonly #byName = new Map<string, NodeRecord>();
   /** By address and port, the nodes that did not announce that they leave: seldom more than one. */
   readonly #byPlace = new Map<string, Set<NodeRecord>>();
+  /** In the order in which they went. */
+  readonly #gone = new Set<NodeRecord>();
   readonly #failed = new Set<NodeRecord>();
 
   get size(): number {
@@ -34,6 +36,11 @@ export class Nodes {
 
   all(): Iterable<NodeRecord> {
     return this.#byName.values();
+  }
+
+  /** The nodes that are not alive, the one that has been gone for longest first. */
+  gone(): Iterable<NodeRecord> {
+    return this.#gone;
   }
 
   /** The nodes that are not alive and did not announce that they leave. */
@@ -62,6 +69,8 @@ export class Nodes {
 
   /** Must be called after `alive` or `left` of a node changed. */
   changed(node: NodeRecord): void {
+    if (node.alive) this.#gone.delete(node);
+    else this.#gone.add(node);
     if (node.alive || node.left) this.#failed.delete(node);
     else this.#failed.add(node);
     if (node.left) this.#unhouse(node);
@@ -70,6 +79,7 @@ export class Nodes {
 
   remove(node: NodeRecord): void {
     this.#byName.delete(node.name);
+    this.#gone.delete(node);
     this.#failed.delete(node);
     this.#unhouse(node);
   }
