@@ -19,7 +19,7 @@
  */
 import { transformSync } from 'esbuild';
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
@@ -191,7 +191,7 @@ function coverage(): boolean {
     '--merge-async',
   ];
   // What the processes of the bundle have not written themselves.
-  writeFileSync(join(COVERAGE, 'tmp', 'maps.json'), JSON.stringify({ result: [], 'source-map-cache': program.maps() }));
+  program.writeMaps(join(COVERAGE, 'tmp'));
   const how = ['--reporter', 'text', '--reporter', 'json-summary'];
   // A file that declares only types never runs: c8 would count its lines as missed.
   const types = (readdirSync('src', { recursive: true }) as string[])

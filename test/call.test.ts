@@ -19,9 +19,9 @@ test.after.each(async () => {
 });
 
 /** The errors of a request that the VTEP answers with `error`: of the library, and of the program. */
-async function errors(error?: Error): Promise<[library: string, program: readonly string[]]> {
+async function errors(error?: Error, timeout = 30_000): Promise<[library: string, program: readonly string[]]> {
   if (error !== undefined) server = await serveControl(path, () => Promise.reject(error));
-  const options = { timeout: 300 };
+  const options = { timeout };
   const of = (asked: Promise<unknown>): Promise<HostError> =>
     asked.then(
       () => new HostError('answered'),
@@ -62,7 +62,7 @@ test('without a VTEP, it says how to start one', async () => {
 test('if the VTEP is late, it says how to wait longer', async () => {
   server = await serveControl(path, () => new Promise(() => undefined), { grace: 10 });
   const late = `the VTEP at ${path} did not answer within 0.3 s; check whether its process is stopped or overloaded`;
-  assert.equal(await errors(), [late, [`${late}, or wait longer with --timeout`]]);
+  assert.equal(await errors(undefined, 300), [late, [`${late}, or wait longer with --timeout`]]);
 });
 
 test.run();

@@ -306,7 +306,7 @@ last('under ulimit -v and ulimit -n the program prints sentences, and no stack',
       spawnSync('sh', ['-c', `ulimit ${limit}; exec "$0" "$@"`, process.execPath, join(folder, 'main.js'), ...args], {
         encoding: 'utf8',
         env: { ...process.env, NODE_V8_COVERAGE: undefined },
-        timeout: 10_000,
+        timeout: 60_000,
       });
     const up = ['up', '--vni', '1', '--local', '127.0.0.1', '--tap', 'weft-none', '--netns', '/proc/self/ns/net'];
     const memory = limited('-v 2000000', ...up, '--engine', 'linux');

@@ -185,7 +185,7 @@ test('bodies: chunked ones, pieces, pauses, and a type that is not given', async
     socket.write(octet);
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  await waitFor('the response', () => got.endsWith('\n'), 2000);
+  await waitFor('the response', () => got.endsWith('\n'));
   assert.equal(statuses(got), [200]);
   socket.destroy();
   assert.equal(asked.filter(({ command }) => command === 'add-peer').length, 3);
@@ -290,7 +290,7 @@ test('a connection is kept, unless the client says otherwise', async () => {
   socket.on('data', (data) => (got += data.toString())).on('end', () => (open = false));
   for (let i = 1; i <= 3; i++) {
     socket.write(get(i === 2 ? '/v1/fly' : '/v1/counters')); // an error does not end it
-    await waitFor('the response', () => statuses(got).length === i && got.endsWith('\n'), 2000);
+    await waitFor('the response', () => statuses(got).length === i && got.endsWith('\n'));
   }
   assert.ok(open);
   const warnings: Error[] = [];
@@ -298,12 +298,12 @@ test('a connection is kept, unless the client says otherwise', async () => {
   process.on('warning', warn); // of listeners that nobody removes
   for (let i = 4; i <= 24; i++) {
     socket.write(post(JSON.stringify(PEER)));
-    await waitFor('the response', () => statuses(got).length === i && got.endsWith('\n'), 2000);
+    await waitFor('the response', () => statuses(got).length === i && got.endsWith('\n'));
   }
   process.off('warning', warn);
   assert.equal(warnings, []);
   socket.write('GET /v1/counters HTTP/1.1\r\nConnection: close\r\n\r\n');
-  await waitFor('the end', () => !open, 2000);
+  await waitFor('the end', () => !open);
   assert.equal(
     statuses(got).filter((status) => status !== 200),
     [404],
@@ -316,9 +316,9 @@ test('a client may close its side before it reads; one that goes ends its stream
   assert.equal(statuses(await talk(path, get('/v1/fdb') + get('/v1/counters'), true)), [200, 200]);
   const socket = connect(path).on('error', () => undefined);
   socket.write(get('/v1/capture?count=1&seconds=1000'));
-  await waitFor('the capture', () => captures === 1, 2000);
+  await waitFor('the capture', () => captures === 1);
   socket.destroy();
-  await waitFor('the end of the capture', () => captures === 0, 2000);
+  await waitFor('the end of the capture', () => captures === 0);
 });
 
 test('nonsense behind requests is refused after their responses', async () => {

@@ -181,6 +181,7 @@ test('requests of a client that does not read are not read', async () => {
     return 'x'.repeat(100_000);
   });
   const client = await mute(path, get('/v1/counters').repeat(30));
+  await waitFor('a first request', () => asked > 0);
   await sleep(300);
   assert.ok(asked > 0 && asked < 10, `${asked} requests were answered`);
   client.destroy();
@@ -221,7 +222,7 @@ test('a client that does not read is disconnected, and its list is not produced'
     { stall: 300 },
   );
   const client = await mute(path, get('/v1/fdb'));
-  await waitFor('the list to end', () => ended, 5000);
+  await waitFor('the list to end', () => ended);
   assert.ok(made * 100 < 2 << 20, `${made} entries were produced`);
   const closed = new Promise((resolve) => client.once('close', resolve));
   client.resume();
@@ -253,17 +254,22 @@ test('many clients at once: one page in each round of the event loop', async () 
 });
 
 test('the number of clients is limited; a new one replaces an idle one', async () => {
-  await serve(async (_, gone) => new Promise((resolve) => gone.addEventListener('abort', () => resolve({}))), {
-    clients: 2,
-  });
+  let asked = 0;
+  await serve(
+    async (_, gone) => {
+      asked++;
+      return new Promise((resolve) => gone.addEventListener('abort', () => resolve({})));
+    },
+    { clients: 2 },
+  );
   const idle = connect(path);
   const closed = new Promise((resolve) => idle.once('close', resolve));
   await new Promise((resolve) => idle.once('connect', resolve));
   const busy = [await mute(path, get('/v1/counters'))];
-  await sleep(50);
+  await waitFor('the first request', () => asked === 1);
   busy.push(await mute(path, get('/v1/counters')));
   await closed;
-  await sleep(50);
+  await waitFor('the second request', () => asked === 2);
   assert.is(
     await message(ask(path, { command: 'counters' })),
     '2 clients are connected, which is the limit; close one of them',
@@ -279,7 +285,7 @@ test('an idle connection is closed', async () => {
   const timer = setInterval(() => trickle.write('x'), 10); // the parts of a request do not extend the time
   await new Promise((resolve) => trickle.on('close', resolve));
   clearInterval(timer);
-  assert.ok(performance.now() - began < 2000);
+  assert.ok(performance.now() - began < 20_000);
 });
 
 test('when the VTEP stops, requests in progress end', async () => {
@@ -331,7 +337,7 @@ test('an impossible path is rejected with the reason', async () => {
 });
 
 test('a client reports why it got no answer', async () => {
-  const refused = (at = path): Promise<string> => message(ask(at, { command: 'fdb' }, { timeout: 200 }));
+  const refused = (timeout = 30_000): Promise<string> => message(ask(path, { command: 'fdb' }, { timeout }));
   assert.match(await refused(), /^there is no control socket at \S+$/);
   writeFileSync(path, '');
   assert.match(await refused(), /is not a socket|ECONNREFUSED|no process listens/);
@@ -365,7 +371,7 @@ test('a client reports why it got no answer', async () => {
       socket.resume();
       answer(socket);
     }).listen(path);
-    assert.match(await refused(), expected);
+    assert.match(await refused(expected === late ? 200 : undefined), expected);
     await new Promise((resolve) => other.close(resolve));
   }
 });
@@ -385,7 +391,7 @@ test('a client that stops reading a reply early gets no more of it', async () =>
     })(),
   );
   for await (const { result } of follow(path, { command: 'fdb' })) if (result[0] === 3) break;
-  await waitFor('the list to end', () => gone, 5000);
+  await waitFor('the list to end', () => gone);
   const controller = new AbortController();
   setTimeout(() => controller.abort(), 50);
   const pages: Page[] = [];

@@ -210,11 +210,11 @@ for (const [kind, open] of Object.entries(PIPES)) {
         `(while ! test -e ${go()}; do sleep 0.1; done; cat)`,
         `const start = performance.now();
        for (let i = 0; i < 20000; i++) out.write(String(i).padStart(99));
-       report('in time: ' + (performance.now() - start < 5000) + ', lost some: ' + (out.lost > 10000));
+       report('in time: ' + (performance.now() - start < 30000) + ', lost some: ' + (out.lost > 10000));
        (await import('node:fs')).writeFileSync(${JSON.stringify(go())}, '');
-       await out.drain(20000);
+       await out.drain(60000);
        out.write('afterwards');
-       await out.drain(20000);
+       await out.drain(60000);
        report('lost ' + out.lost);`,
       );
       assert.match(report, /^in time: true, lost some: true\nlost \d+\n$/);

@@ -12,6 +12,7 @@ import { Notices } from '../src/host/notices.js';
 import { type Page } from '../src/host/pages.js';
 import { noticeSchema, plan, type Notice } from '../src/schema/index.js';
 import { Plane } from './support/state.js';
+import { measureTurns } from './support/processor-time.js';
 
 const VNI = 4097;
 const A = '192.168.1.1';
@@ -249,16 +250,7 @@ test('65,000 endpoints of the gossip are told in turns of a few milliseconds', a
   const sink = intent.gossip(() => assert.unreachable());
   const COUNT = 65_000;
   const hex = (value: number): string => value.toString(16).padStart(2, '0');
-  let longest = 0;
-  let last = process.cpuUsage();
-  let measuring = true;
-  const measure = (): void => {
-    const { user, system } = process.cpuUsage(last);
-    longest = Math.max(longest, (user + system) / 1000);
-    last = process.cpuUsage();
-    if (measuring) setImmediate(measure);
-  };
-  setImmediate(measure);
+  const measured = measureTurns();
   for (let i = 0; i < COUNT; i++) {
     const [a, b] = [i >> 8, i & 255] as const;
     // Every second one is held by another one with the same IP address.
@@ -267,13 +259,15 @@ test('65,000 endpoints of the gossip are told in turns of a few milliseconds', a
     if (i % 256 === 0) await turn(); // a message of the gossip
   }
   for (let i = 0; i < 1000; i++) await turn();
-  measuring = false;
+  const { longest, total } = measured();
   notices.close();
   const { all, last: page } = await stream;
   const of = (type: string): number => all.filter((notice) => notice.type === type).length;
-  console.log(`# ${COUNT} endpoints: the longest turn took ${longest.toFixed(1)} ms of processor time`);
+  console.log(
+    `# ${COUNT} endpoints: the longest turn took ${longest.toFixed(1)} of ${total.toFixed()} ms of processor time`,
+  );
   assert.equal([of('endpoint-added'), of('endpoint-held'), page.dropped], [COUNT / 2, COUNT / 2, 0]);
-  assert.ok(longest < 100, `${longest} ms`);
+  assert.ok(longest < total / 5, `${longest} of ${total} ms`);
 });
 
 test.run();

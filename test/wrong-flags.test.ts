@@ -10,7 +10,7 @@ import { flagsOf } from '../src/cli/manual.js';
 import { SchemaError } from '../src/schema/index.js';
 
 /** Milliseconds after which a command counts as started. */
-const STARTED = 3000;
+const STARTED = 20_000;
 const SOCKET = ['--control', '/nonexistent/x'];
 /** A network with a subnet. */
 const SUBNET = [...SOCKET, '--subnet', '10.1.1.0/24', '--vni', '5001'];

@@ -15,7 +15,7 @@ import { call } from '../support/unix-http.js';
 const requests = suite('requests that change a running VTEP');
 const directory = mkdtempSync(join(tmpdir(), 'weft-live-requests-'));
 const path = join(directory, 'control');
-/** Most bytes of a response to a wrong request, and most milliseconds until it is there. */
+/** Most bytes of a response to a wrong request, and most milliseconds of processor time for it. */
 const ANSWER = 32_768;
 const PATIENCE = 2000;
 const LOCAL = '192.0.2.1';
@@ -52,12 +52,13 @@ interface Refusal {
 }
 
 async function refusal(target: string, body: unknown): Promise<Refusal> {
-  const began = performance.now();
+  const before = process.cpuUsage();
   const { status, text } = await call(path, 'POST', target, {
     body,
     headers: { 'Content-Type': 'application/json' },
   });
-  assert.ok(performance.now() - began < PATIENCE, `${performance.now() - began} ms`);
+  const { user, system } = process.cpuUsage(before);
+  assert.ok((user + system) / 1000 < PATIENCE, `${(user + system) / 1000} ms`);
   assert.ok(text.length < ANSWER, `${text.length} bytes: ${text.slice(0, 200)}`);
   const {
     code,

@@ -134,7 +134,7 @@ export class AgentLab {
   }
 
   /** Waits until a host knows exactly these remote endpoints. */
-  async knows(host: AgentHost, ips: readonly string[], milliseconds = 20_000, vni = 4097): Promise<void> {
+  async knows(host: AgentHost, ips: readonly string[], milliseconds = 60_000, vni = 4097): Promise<void> {
     const wanted = [...ips].sort().join(' ');
     let last = '';
     await waitFor(

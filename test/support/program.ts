@@ -1,7 +1,7 @@
 /** The program bundled, as users install it: it starts in a fraction of the time that tsx takes. */
 import { build } from 'esbuild';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { REPOSITORY, VTEP } from './lab.js';
 
@@ -13,23 +13,23 @@ export interface Program {
 
 /** A program that was bundled here. */
 export interface Bundle extends Program {
-  /** The source maps of its files, by URL, as Node's coverage lists them. */
-  maps(): Record<string, { data: unknown }>;
+  /** Writes the source maps of its files into a folder of coverage, in the form of Node's, for c8. */
+  writeMaps(folder: string): void;
 }
-
-const FILES = { main: 'src/cli/main.ts', 'linux-worker': 'src/host/linux/worker.ts' };
 
 /**
  * Bundles the sources into the repository's node_modules, so that Node finds koffi.
  *
  * The files do not name their source maps. Otherwise Node would read the map of every process whose coverage it
  * measures, which takes as long as the start of the program, and write 4 MB of it for each.
+ * @param main The file of the program.
  */
-export async function bundle(): Promise<Bundle> {
+export async function bundle(main = join(REPOSITORY, 'src/cli/main.ts')): Promise<Bundle> {
+  const files = { main, 'linux-worker': join(REPOSITORY, 'src/host/linux/worker.ts') };
   const directory = mkdtempSync(join(REPOSITORY, 'node_modules', '.weft-program-'));
   chmodSync(directory, 0o755); // tests run the program without privileges too
   await build({
-    entryPoints: Object.entries(FILES).map(([out, path]) => ({ in: join(REPOSITORY, path), out })),
+    entryPoints: Object.entries(files).map(([out, path]) => ({ in: path, out })),
     outdir: directory,
     bundle: true,
     format: 'esm',
@@ -40,16 +40,26 @@ export async function bundle(): Promise<Bundle> {
     logLevel: 'error',
   });
   const url = (path: string): string => pathToFileURL(resolve(directory, path)).href;
+  const writeMaps = (folder: string): void => {
+    const cache: Record<string, object> = {};
+    for (const name of Object.keys(files)) {
+      const data = JSON.parse(readFileSync(join(directory, `${name}.js.map`), 'utf8')) as { sources: string[] };
+      const lines = readFileSync(join(directory, `${name}.js`), 'utf8').split('\n');
+      const lineLengths = lines.map(({ length }) => length);
+      cache[url(`${name}.js`)] = { lineLengths, data: { ...data, sources: data.sources.map(url) } };
+    }
+    const map = JSON.stringify({ result: [], 'source-map-cache': cache });
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, `maps-${process.pid}-${basename(directory)}.json`), map);
+  };
   return {
     command: [process.execPath, join(directory, 'main.js')],
-    remove: () => rmSync(directory, { recursive: true, force: true }),
-    maps: () =>
-      Object.fromEntries(
-        Object.keys(FILES).map((name) => {
-          const map = JSON.parse(readFileSync(join(directory, `${name}.js.map`), 'utf8')) as { sources: string[] };
-          return [url(`${name}.js`), { data: { ...map, sources: map.sources.map(url) } }];
-        }),
-      ),
+    writeMaps,
+    remove: () => {
+      const { NODE_V8_COVERAGE: folder = '' } = process.env;
+      if (folder !== '') writeMaps(folder);
+      rmSync(directory, { recursive: true, force: true });
+    },
   };
 }
 

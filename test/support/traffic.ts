@@ -195,7 +195,7 @@ export async function countersOf(control: string): Promise<AllCounters> {
  * @returns a function that waits for the packets.
  */
 export async function captureOf(control: string, count: number): Promise<() => Promise<Captured[]>> {
-  const packets = ask(control, { command: 'capture', count, seconds: 15 }) as Promise<Captured[]>;
+  const packets = ask(control, { command: 'capture', count, seconds: 60 }) as Promise<Captured[]>;
   packets.catch(() => undefined); // a test that failed before does not await it
   // The VTEP does not report the start of a capture. It answers this request after it has started the capture, whose
   // connection it accepts first because of the delay.

@@ -45,7 +45,7 @@ async function listed(host: AgentHost): Promise<OverlayConflict[]> {
   return (await lab.networks(host)).flatMap((network) => network.conflicts);
 }
 
-async function agree(hosts: readonly AgentHost[], wanted: string[], milliseconds = 5000): Promise<void> {
+async function agree(hosts: readonly AgentHost[], wanted: string[], milliseconds = 60_000): Promise<void> {
   const text = ({ kind, value, holder, refused }: OverlayConflict): string =>
     `${kind} ${value}: ${holder.node}, not ${refused.node}`;
   let last = '';
@@ -109,12 +109,13 @@ conflicts(
     await agree([h1, h2, h3], [`ip ${SHARED}: ${h1.address}, not ${h2.address}`]);
     assert.is(await holder(h3), h1.address);
     // The new process must learn of host 3 before it accepts its datagrams.
-    await waitFor('all answers', async () => (await ping(h3.ns, SHARED)) === 3, 5000);
+    await waitFor('all answers', async () => (await ping(h3.ns, SHARED)) === 3);
 
-    const before = Date.now();
     await again.stop();
-    await waitFor('host 2 to have the address', async () => (await holder(h3)) === h2.address, 5000);
-    assert.ok(Date.now() - before < 4000, `${Date.now() - before} ms`);
+    await waitFor('host 2 to have the address', async () => (await holder(h3)) === h2.address);
+    // It said that it leaves: nobody had to find out that it failed.
+    const left = (await lab.members(h2)).find(({ name }) => name === h1.address);
+    assert.is(left?.state, 'left');
     await agree([h2, h3], []);
     assert.is(await ping(h3.ns, SHARED), 3);
     assert.match(
@@ -132,7 +133,7 @@ conflicts('both sides of a partition have an address; after it heals, the older 
   await waitFor('host 3 to know host 2', async () => (await holder(h3)) === h2.address);
   assert.equal(await listed(h2), []);
   await lab.cut(false);
-  await agree([h1, h2, h3], [`ip ${SHARED}: ${h1.address}, not ${h2.address}`], 45_000);
+  await agree([h1, h2, h3], [`ip ${SHARED}: ${h1.address}, not ${h2.address}`]);
   for (const host of [h1, h2, h3]) assert.is(await holder(host), h1.address);
 });
 
@@ -152,9 +153,9 @@ conflicts('an endpoint added over the control socket is rejected with the reason
   );
   assert.is(await holder(h2), h1.address);
   await lab.ask(h1, { command: 'remove-endpoint', ...endpoint });
-  await lab.knows(h2, [h1.ip], 2000);
+  await lab.knows(h2, [h1.ip]);
   await lab.ask(h2, { command: 'add-endpoint', ...endpoint });
-  await lab.knows(h1, [h2.ip, SHARED], 2000);
+  await lab.knows(h1, [h2.ip, SHARED]);
 });
 
 for (const [what, network, address, odd] of [

@@ -71,9 +71,10 @@ defaults(
     });
     assert.match(watcher.stderr, /warning: this host has no endpoint in network net1: it takes no part there/);
     await lab.start(h2, '--join', h1.address);
-    const started = Date.now();
-    await waitFor('an answer', async () => (await ping(h2.ns, h1.ip)) === 3, 10_000);
-    assert.ok(Date.now() - started < 4000, `${Date.now() - started} ms`);
+    // Each takes a second; if the members knew each other only by their regular exchange, this would take half a minute.
+    let pings = 1;
+    while ((await ping(h2.ns, h1.ip)) < 3 && pings < 5) pings++;
+    assert.ok(pings < 5);
   },
 );
 
@@ -95,7 +96,7 @@ defaults('a member that failed stays listed, with the time', async () => {
   await lab.knows(h1, [h2.ip]);
   const killed = Date.now();
   await two.stop('SIGKILL');
-  await lab.knows(h1, [], 30_000);
+  await lab.knows(h1, []);
   const failed = async (): Promise<{ state: string; since: string } | undefined> =>
     (await lab.members(h1)).find(({ name }) => name === h2.address);
   const { state, since } = (await failed())!;

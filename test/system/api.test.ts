@@ -134,10 +134,12 @@ for (const engine of ['linux', 'dgram'])
     const endpoints = ['--endpoint', '10.0.0.9,02:00:00:00:00:09,127.0.0.2', '--address', '10.0.0.1/24'];
     const running = await start('up', ...flags, ...endpoints, '--engine', engine, '--control', path);
     const by = await described();
-    const capture = ask(by, { command: 'capture', count: 4, seconds: 10 });
+    const capture = ask(by, { command: 'capture', count: 4, seconds: 60 });
     await new Promise((resolve) => setTimeout(resolve, 300));
-    await run(['ip', 'netns', 'exec', ns, 'ping', '-c', '3', '-i', '0.2', '-W', '1', '10.0.0.9']);
+    // As long as it takes: nobody says when the capture has begun.
+    const pings = lab.spawn(['ping', '-i', '0.2', '10.0.0.9'], { ns });
     const events = (await capture) as { event: string }[];
+    await pings.stop();
     assert.is(events[0]!.event, 'status');
     assert.is(events.filter(({ event }) => event === 'packet').length, 4);
     assert.is(events.at(-1)!.event, 'end');

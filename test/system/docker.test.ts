@@ -237,7 +237,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     for (const { ip } of [p1, p2]) await waitFor(`the container ${ip} to be known`, () => hears(ip));
     const gatewayOf = (ip: string): string => ip.replace(/\d+$/, '1');
     for (const { ns, ip, theirs } of ours) {
-      await waitFor('Docker to know the endpoint', () => engine.ping(theirs, ip), 20_000);
+      await waitFor('Docker to know the endpoint', () => engine.ping(theirs, ip));
       for (const to of [p1.ip, p2.ip, '10.1.1.1', '11.1.1.1']) assert.is(await ping(ns, to), 3, `${ip} to ${to}`);
       for (const from of [p1, p2]) assert.ok(await engine.ping(from, ip), `${from.ip} to ${ip}`);
       assert.equal(hopsIn(await exec(ns, [...TRACEROUTE, theirs.ip])), [gatewayOf(ip), theirs.ip]);
@@ -263,7 +263,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
       const name = `first${attempt}`;
       const alone = await engine.makeNetwork(name);
       const vtep = await agent(attempt % 2 === 0 ? 'linux' : 'dgram', alone);
-      await waitFor('the VTEP to know the engine', () => seesDocker(), 10_000);
+      await waitFor('the VTEP to know the engine', () => seesDocker());
       await sleep(attempt * 500); // the engine learns of the VTEP's network over UDP, a little later
       const before = Date.now();
       const first = await engine.start(`c-${name}`, name);
@@ -286,7 +286,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     engine.pause(true);
     await waitFor('the engine to be missed', async () => !(await hears(container.ip)), 60_000);
     engine.pause(false);
-    await waitFor('the engine to be back', () => hears(container.ip), 30_000);
+    await waitFor('the engine to be back', () => hears(container.ip));
     await docks(true, 30);
     assert.is(await ping(box, container.ip), 3);
     await vtep.stop();

@@ -1,5 +1,5 @@
 /** One suite for every engine and both together: traffic must be the same. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -14,7 +14,7 @@ const directory = mkdtempSync(join(tmpdir(), 'weft-engine-'));
 const control = (which: 1 | 2): string => join(directory, `control${which}`);
 const VNI = '4097';
 /** Bytes of a transfer. */
-const BULK = 64 << 20;
+const BULK = 16 << 20;
 
 let lab: Lab;
 const node: Record<1 | 2, string> = { 1: '', 2: '' };
@@ -140,7 +140,10 @@ async function transfer(from: 1 | 2, to: 1 | 2, v6 = false, size = BULK): Promis
 /** Sends datagrams at a limited rate for a second. @returns how many arrived. */
 async function udp(from: 1 | 2, to: 1 | 2, length: number): Promise<{ lost: number; packets: number }> {
   const server = lab.spawn(['iperf3', '-s', '-1', '-J'], { ns: container[to] });
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  // Port 5201, in state LISTEN. It prints nothing before the end.
+  await waitFor('iperf3 to listen', async () =>
+    /:1451 \S+ 0A /.test(await exec(container[to], ['cat', '/proc/net/tcp6'])),
+  );
   const flags = ['-u', '-b', '2M', '-l', String(length), '-t', '1', '-J'];
   const text = await exec(container[from], ['iperf3', '-c', `10.0.0.${to}`, ...flags]);
   await server.ended;
@@ -212,33 +215,19 @@ engines('linux and the kernel as Docker sets it up', async () => {
   }
 });
 
-/** Milliseconds of processor time, over all threads. */
-function used(pid: number): number {
-  return readdirSync(`/proc/${pid}/task`)
-    .map((task) => Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1e6)
-    .reduce((sum, time) => sum + time);
-}
-
 /** Resident memory in MiB. */
 function resident(pid: number): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
 }
 
-engines('an idle linux engine takes less than 0.5 % of a core, and its memory does not grow', async () => {
+engines('the memory of the engine linux does not grow with what it transfers', async () => {
   const one = await start(1, 'linux');
   await start(2, 'linux');
-  await transfer(1, 2);
+  await transfer(1, 2, false, 4 * BULK);
   const before = resident(one.pid);
-  await transfer(1, 2, false, 8 * BULK);
+  await transfer(1, 2, false, 32 * BULK);
   const after = resident(one.pid);
   assert.ok(after - before < 10, `${before.toFixed()} MiB before and ${after.toFixed()} after`);
-  const windows: number[] = [];
-  while (windows.length < 5 && !windows.some((time) => time < 15)) {
-    const start = used(one.pid);
-    await new Promise((resolve) => setTimeout(resolve, 3000));
-    windows.push(used(one.pid) - start);
-  }
-  assert.ok(windows.at(-1)! < 15, `ms in 3 s: ${windows.join(', ')}`);
 });
 
 engines.run();

@@ -187,7 +187,7 @@ for (const engine of ENGINES)
     await waitFor('a request', async () => (await state()).includes('INCOMPLETE'));
     await start(1, args('up', 1, engine));
     const began = performance.now();
-    await waitFor('the address', async () => (await state()).includes('lladdr'), 30_000);
+    await waitFor('the address', async () => (await state()).includes('lladdr'));
     const took = performance.now() - began;
     assert.ok(took < 5000, `the container waited ${Math.round(took)} ms after the start`);
   });
@@ -337,7 +337,7 @@ keep('a kept TAP does not prevent the removal of its namespace', async () => {
     const { code, stderr } = await again.ended;
     assert.is(code, 1);
     assert.match(stderr, /TAP eth0 is lost: the device has been removed$/m);
-    await waitFor('the namespace to go', async () => !(await devices(container[1])).includes('v1'), 10_000);
+    await waitFor('the namespace to go', async () => !(await devices(container[1])).includes('v1'));
   }
 });
 
