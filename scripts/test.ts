@@ -7,7 +7,7 @@
  *     npm test -- --library      what may depend on the version of Node: files that need nothing else, with fewer seeds
  *
  * As many files run at once as there are processors, and one more, because those in `test/system` and `test/security` wait
- * now and then; they use devices, namespaces and ports of their own. `--jobs 1` sets another number. Files that compare
+ * now and then; they use devices, namespaces and ports of their own. Files that compare
  * times with a limit run alone, after the others. Those that hold for any engine run once per engine; WEFT_ENGINE=dgram, or
  * linux, selects one.
  *
@@ -61,11 +61,9 @@ const beyondNode = (file: string): boolean =>
   ['system', 'security'].some((folder) => dirname(file) === join('test', folder));
 const { values, positionals: words } = parseArgs({
   allowPositionals: true,
-  options: { library: { type: 'boolean', default: false }, jobs: { type: 'string' } },
+  options: { library: { type: 'boolean', default: false } },
 });
 const { library } = values;
-const jobs = Number(values.jobs ?? availableParallelism() + (library ? 0 : 1));
-if (!(jobs >= 1)) throw new RangeError(`--jobs must be a number of files, not "${values.jobs}"`);
 const files = (readdirSync('test', { recursive: true }) as string[])
   .map((name) => join('test', name))
   .filter(
@@ -245,6 +243,7 @@ const queue = files
   .filter((file) => !ALONE.includes(file))
   .sort((a, b) => rank(a) - rank(b)) // stable
   .flatMap((file): Job[] => (OVER_ENGINES.includes(file) ? ENGINES.map((engine) => [file, engine]) : [[file]]));
+const jobs = availableParallelism() + (library ? 0 : 1);
 await Promise.all(Array.from({ length: jobs }, () => drain(queue)));
 await drain(ALONE.filter((file) => files.includes(file)).map((file) => [file]));
 if (measured && !coverage()) {
