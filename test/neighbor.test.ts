@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -253,11 +255,11 @@ test('a table of thousands is the lists of its bindings while it grows, and whil
 test('the address 0.0.0.0 is like any other while a table grows', () => {
   for (let seed = 0; seed < 512; seed++) {
     const table = new Neighbors(seed);
-    // The entries of 512 bindings leave 2048 slots, a few with each further binding.
-    for (let i = 1; i <= 560; i++) {
-      if (i === 530) table.add({ ip: 0, mac: 4, location: 2 });
+    // The entries of 768 bindings leave 2048 slots, a few with each further binding.
+    for (let i = 1; i <= 840; i++) {
+      if (i === 800) table.add({ ip: 0, mac: 4, location: 2 });
       table.add({ ip: i, mac: 0x0200_0000_0000 + i, location: 1 });
-      assert.is(table.byIpv4(0)?.mac, i < 530 ? undefined : 4);
+      assert.is(table.byIpv4(0)?.mac, i < 800 ? undefined : 4);
     }
   }
 });
@@ -272,6 +274,24 @@ test('a binding that is added again while it is listed is listed once', () => {
     table.add({ ip: (location + 1) % 9, mac: 2 * ((location + 1) % 9), location: (location + 1) % 9 });
   }
   assert.equal(listed, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+});
+
+test('bindings that come and go, also of one IP address, leave nothing behind', () => {
+  const table = new Neighbors();
+  for (let i = 0; i < 8; i++) table.add({ ip: i, mac: 2 * i, location: 1 });
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)(); // of other tests
+  const before = process.memoryUsage().arrayBuffers;
+  for (let i = 0; i < 100_000; i++) {
+    const one = { ip: 9, mac: 100 + i, location: 1 };
+    const other = { ip: 9, mac: 200_000 + i, location: 1 };
+    table.add(one);
+    table.add(other);
+    table.remove(i % 2 === 0 ? one : other);
+    table.remove(i % 2 === 0 ? other : one);
+  }
+  // 100,000 entries would take 524,288 slots.
+  assert.ok(process.memoryUsage().arrayBuffers - before < 1 << 16);
 });
 
 test('of an IP address, the binding in effect is listed before those that it hides', () => {

@@ -1,11 +1,14 @@
 import { STRIDE } from './record.js';
 
-/** Records in an array: a power of two. */
-const TOGETHER = 1 << 12;
+/** Records in an array. */
+const SHIFT = 12;
+const TOGETHER = 1 << SHIFT;
 /** Records of the smallest array. */
 const SMALLEST = 4;
 /** The largest number of a record: the bits that a slot of an `Index` has for it. */
 export const LAST = 0xff_ffff;
+
+const NONE = new Int32Array(0);
 
 /**
  * The records of a table by number, from 1 on. A record keeps its number, and the one that was given back last is taken
@@ -14,7 +17,10 @@ export const LAST = 0xff_ffff;
  * Only the first array grows, because copying a larger one would take too long.
  */
 export class Records {
-  #arrays: Int32Array[] = [];
+  /** The first array has no level between, which most tables need nothing but. */
+  #first = NONE;
+  /** The further ones. */
+  readonly #arrays: Int32Array[] = [];
   /** The highest number so far. */
   #last = 0;
   /** The record that was given back last; its first word has the number of the one before it. */
@@ -26,7 +32,7 @@ export class Records {
 
   /** The array that a record is in. */
   wordsOf(record: number): Int32Array {
-    return this.#arrays[(record / TOGETHER) | 0]!;
+    return record < TOGETHER ? this.#first : this.#arrays[(record >>> SHIFT) - 1]!;
   }
 
   /** Where the record is in that array. */
@@ -55,21 +61,20 @@ export class Records {
 
   /** Takes back all records. */
   clear(): void {
-    this.#arrays = [];
+    this.#first = NONE;
+    this.#arrays.length = 0;
     this.#last = this.#free = 0;
   }
 
   /** Makes room for the record with the highest number. */
   #makeRoom(): void {
-    const arrays = this.#arrays;
-    const [first] = arrays;
     const needed = this.placeOf(this.#last) + STRIDE;
-    if (first === undefined) arrays.push(new Int32Array(SMALLEST * STRIDE));
-    else if (this.#last >= TOGETHER * arrays.length) arrays.push(new Int32Array(TOGETHER * STRIDE));
-    else if (arrays.length === 1 && needed > first.length) {
-      const grown = new Int32Array(first.length * 2);
-      grown.set(first);
-      arrays[0] = grown;
+    if (this.#last >= TOGETHER) {
+      if (needed === STRIDE) this.#arrays.push(new Int32Array(TOGETHER * STRIDE));
+    } else if (needed > this.#first.length) {
+      const grown = new Int32Array(Math.max(this.#first.length * 2, SMALLEST * STRIDE));
+      grown.set(this.#first);
+      this.#first = grown;
     }
   }
 }

@@ -1,4 +1,5 @@
-import { areSame, hashOf } from './record.js';
+import { hashPair, hashWords } from '../wire/index.js';
+import { areSame, HIGH, IP, IPV4, IPV6, LOCATION, LOW, MAC } from './record.js';
 import { LAST, type Records } from './records.js';
 
 /**
@@ -21,7 +22,7 @@ const STEP = 16;
 const NONE = new Int32Array(1);
 
 /**
- * Finds the newest record of each key, in a hash table with open addressing. Keys are those of `hashOf`.
+ * Finds the newest record of each address, and records by their whole binding, in a hash table with open addressing.
  *
  * When it is full, the entries move to twice as many slots, a few with each change: a million take 50 ms.
  */
@@ -42,25 +43,91 @@ export class Index {
     this.#seed = seed;
   }
 
-  /** The number of the record with a key; 0 if there is none. Does not allocate. */
-  find(by: number, words: Int32Array, at: number): number {
-    const hash = hashOf(by, words, at, this.#seed);
-    const slot = this.#seek(this.#slots, by, hash, words, at);
-    if (slot >= 0) return this.#slots[slot]! & RECORD;
-    return this.#former === null ? 0 : this.#findFormer(this.#former, by, hash, words, at);
+  // ---- Look-ups ----
+
+  // One loop for each kind of address: V8 makes one function of a look-up then, which takes half of the time.
+
+  /** The number of the newest record with an IPv4 address; 0 if there is none. */
+  ofIpv4(ip: number): number {
+    const hash = hashPair(this.#seed, ip, 0);
+    const record = this.#ipv4In(this.#slots, hash, ip);
+    return record === 0 && this.#former !== null ? this.#ipv4In(this.#former, hash, ip) : record;
   }
 
-  #findFormer(former: Int32Array, by: number, hash: number, words: Int32Array, at: number): number {
-    const slot = this.#seek(former, by, hash, words, at);
-    return slot < 0 ? 0 : former[slot]! & RECORD;
+  /** The same for an IPv6 address, in four words. */
+  ofIpv6(a: number, b: number, c: number, d: number): number {
+    const hash = hashWords(this.#seed, a, b, c, d);
+    const record = this.#ipv6In(this.#slots, hash, a, b, c, d);
+    return record === 0 && this.#former !== null ? this.#ipv6In(this.#former, hash, a, b, c, d) : record;
+  }
+
+  /** The same for a MAC address: its low 32 bits and its high 16 bits. */
+  ofMac(low: number, high: number): number {
+    const hash = hashPair(this.#seed, low, high);
+    const record = this.#macIn(this.#slots, hash, low, high);
+    return record === 0 && this.#former !== null ? this.#macIn(this.#former, hash, low, high) : record;
+  }
+
+  #ipv4In(slots: Int32Array, hash: number, ip: number): number {
+    const mask = slots.length - 1;
+    const top = topOf(IPV4, hash);
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const entry = slots[slot]!;
+      if (entry === 0) return 0;
+      const record = entry ^ top;
+      if (record <= 0 || record > RECORD) continue;
+      if (this.#records.wordsOf(record)[this.#records.placeOf(record) + IP] === ip) return record;
+    }
+  }
+
+  #ipv6In(slots: Int32Array, hash: number, a: number, b: number, c: number, d: number): number {
+    const mask = slots.length - 1;
+    const top = topOf(IPV6, hash);
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const entry = slots[slot]!;
+      if (entry === 0) return 0;
+      const record = entry ^ top;
+      if (record <= 0 || record > RECORD) continue;
+      const words = this.#records.wordsOf(record);
+      const at = this.#records.placeOf(record) + IP;
+      if (words[at] === a && words[at + 1] === b && words[at + 2] === c && words[at + 3] === d) return record;
+    }
+  }
+
+  #macIn(slots: Int32Array, hash: number, low: number, high: number): number {
+    const mask = slots.length - 1;
+    const top = topOf(MAC, hash);
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const entry = slots[slot]!;
+      if (entry === 0) return 0;
+      const record = entry ^ top;
+      if (record <= 0 || record > RECORD) continue;
+      const words = this.#records.wordsOf(record);
+      const at = this.#records.placeOf(record);
+      if (words[at + LOW] === low && (words[at + HIGH]! & 0xffff) === high) return record;
+    }
+  }
+
+  // ---- Changes ----
+
+  /** The number of the record of a key; 0 if there is none. The key is what is found by `by` of a record. */
+  find(by: number, words: Int32Array, at: number): number {
+    const hash = this.#hashAt(by, words, at);
+    const slot = this.#seek(this.#slots, by, hash, words, at);
+    if (slot >= 0) return this.#slots[slot]! & RECORD;
+    const former = this.#former;
+    const other = former === null ? -1 : this.#seek(former, by, hash, words, at);
+    return other < 0 ? 0 : former![other]! & RECORD;
   }
 
   /** Names a record for its key. @returns the one that it replaces; 0 if there was none. */
-  put(by: number, words: Int32Array, at: number, record: number): number {
+  put(by: number, record: number): number {
     if (this.#used >= (this.#slots.length >> 2) * 3) this.#grow();
     if (this.#former !== null) this.#advance(this.#former, STEP);
-    const hash = hashOf(by, words, at, this.#seed);
-    const entry = (by << BY_SHIFT) | (hash & TAG) | record;
+    const words = this.#records.wordsOf(record);
+    const at = this.#records.placeOf(record);
+    const hash = this.#hashAt(by, words, at);
+    const entry = topOf(by, hash) | record;
     const slots = this.#slots;
     const slot = this.#seek(slots, by, hash, words, at);
     if (slot >= 0) return replace(slots, slot, entry);
@@ -72,10 +139,12 @@ export class Index {
     return 0;
   }
 
-  /** Removes the entry of a key, which must exist. */
-  delete(by: number, words: Int32Array, at: number): void {
+  /** Removes the entry for the key of a record, which must exist. */
+  delete(by: number, record: number): void {
     if (this.#former !== null) this.#advance(this.#former, STEP);
-    const hash = hashOf(by, words, at, this.#seed);
+    const words = this.#records.wordsOf(record);
+    const at = this.#records.placeOf(record);
+    const hash = this.#hashAt(by, words, at);
     const slot = this.#seek(this.#slots, by, hash, words, at);
     if (slot >= 0) this.#close(slot);
     else this.#former![this.#seek(this.#former!, by, hash, words, at)] = LEFT;
@@ -89,24 +158,27 @@ export class Index {
     this.#used = 0;
   }
 
-  /** The slot of a key, or the complement of the free slot for it. */
+  /** The hash of what a record is found by. */
+  #hashAt(by: number, words: Int32Array, at: number): number {
+    const low = words[at + LOW]!;
+    const high = words[at + HIGH]!;
+    if (by === MAC) return hashPair(this.#seed, low, high & 0xffff);
+    if (by === IPV4) return hashPair(this.#seed, words[at + IP]!, 0);
+    const ip = hashWords(this.#seed, words[at + IP]!, words[at + IP + 1]!, words[at + IP + 2]!, words[at + IP + 3]!);
+    return by === IPV6 ? ip : hashWords(ip, low, high, words[at + LOCATION]!, 0);
+  }
+
+  /** The slot of a key; the complement of the free slot for it, if it has none. */
   #seek(slots: Int32Array, by: number, hash: number, words: Int32Array, at: number): number {
     const mask = slots.length - 1;
-    const records = this.#records;
-    const top = (by << BY_SHIFT) | (hash & TAG);
+    const top = topOf(by, hash);
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const entry = slots[slot]!;
       if (entry === 0) return ~slot;
-      if ((entry & ~RECORD) !== top) continue;
-      const record = entry & RECORD;
-      if (record !== 0 && areSame(by, records.wordsOf(record), records.placeOf(record), words, at)) return slot;
+      const record = entry ^ top;
+      if (record <= 0 || record > RECORD) continue;
+      if (areSame(by, this.#records.wordsOf(record), this.#records.placeOf(record), words, at)) return slot;
     }
-  }
-
-  /** The hash of the key of an entry. */
-  #hashOf(entry: number): number {
-    const record = entry & RECORD;
-    return hashOf(entry >>> BY_SHIFT, this.#records.wordsOf(record), this.#records.placeOf(record), this.#seed);
   }
 
   /** Empties a slot and moves the entries that probed past it, so that no tombstones are needed. */
@@ -121,6 +193,12 @@ export class Index {
       free = slot;
     }
     slots[free] = 0;
+  }
+
+  /** The hash of what the record of an entry is found by. */
+  #hashOf(entry: number): number {
+    const record = entry & RECORD;
+    return this.#hashAt(entry >>> BY_SHIFT, this.#records.wordsOf(record), this.#records.placeOf(record));
   }
 
   #grow(): void {
@@ -147,6 +225,11 @@ export class Index {
     this.#next = end;
     if (end === former.length) this.#former = null;
   }
+}
+
+/** The bits of an entry above the number of its record. */
+function topOf(by: number, hash: number): number {
+  return (by << BY_SHIFT) | (hash & TAG);
 }
 
 /** Replaces an entry, and returns the number of the record that it named. */

@@ -1,22 +1,21 @@
 import { ipToText, macToText, type Ip } from '../address/index.js';
+import { getI32 } from '../wire/index.js';
 import {
+  areSame,
   BINDING,
   familyOf,
   HIGH,
-  IPV4,
+  highOf,
   ipAt,
-  IPV6,
   KEY,
   LOCATION,
+  lowOf,
   MAC,
   macAt,
   NEWER,
   OLDER_IP,
   OLDER_MAC,
-  setBinding,
-  setIpv4,
-  setIpv6,
-  setMac,
+  setKey,
   STRIDE,
 } from './record.js';
 import { Records } from './records.js';
@@ -42,21 +41,20 @@ export interface NeighborEntry {
   hidden: boolean;
 }
 
-/** The binding that a look-up has found: one object for all of them, so that none is allocated. */
+/** The binding that a look-up has found: one object for all look-ups of a table, so that none is allocated. */
 class Found implements Binding {
-  words: Int32Array = KEY;
-  at = 0;
+  readonly #records: Records;
+  record = 0;
+  location = LOCAL;
+  /** Begins as a number of more than 32 bits, like those that follow: V8 gives the field room for these. */
+  mac = 2 ** 48;
+
+  constructor(records: Records) {
+    this.#records = records;
+  }
 
   get ip(): Ip {
-    return ipAt(this.words, this.at);
-  }
-
-  get mac(): number {
-    return macAt(this.words, this.at);
-  }
-
-  get location(): number {
-    return this.words[this.at + LOCATION]!;
+    return ipAt(this.#records.wordsOf(this.record), this.#records.placeOf(this.record));
   }
 }
 
@@ -74,7 +72,7 @@ class Found implements Binding {
 export class Neighbors {
   readonly #index: Index;
   readonly #records = new Records();
-  readonly #found = new Found();
+  readonly #found = new Found(this.#records);
   #size = 0;
 
   /** @param seed An integer that outsiders cannot guess, so that they cannot choose addresses with equal hashes. */
@@ -90,14 +88,16 @@ export class Neighbors {
   /** Adds a binding, or makes an existing one the newest. @throws RangeError if there are 2^24 - 1 already. */
   add({ ip, mac, location }: Binding): void {
     this.#remove(ip, mac, location);
-    const by = setBinding(ip, mac, location);
     const record = this.#records.take();
     const words = this.#records.wordsOf(record);
     const at = this.#records.placeOf(record);
     for (let i = 0; i < STRIDE; i++) words[at + i] = KEY[i]!;
-    this.#link(by, OLDER_IP, record, words, at);
-    this.#link(MAC, OLDER_MAC, record, words, at);
-    this.#index.put(BINDING, words, at, record);
+    const before = this.#link(familyOf(KEY, 0), OLDER_IP, record);
+    if (before !== 0) {
+      if (this.#get(before, OLDER_IP) === 0) this.#index.put(BINDING, before);
+      this.#index.put(BINDING, record);
+    }
+    this.#link(MAC, OLDER_MAC, record);
     this.#size++;
   }
 
@@ -107,24 +107,36 @@ export class Neighbors {
     if (isKnown && this.#size === 0) {
       this.#records.clear();
       this.#index.clear();
-      this.#found.words = KEY;
     }
     return isKnown;
   }
 
   #remove(ip: Ip, mac: number, location: number): boolean {
-    setBinding(ip, mac, location);
-    const record = this.#index.find(BINDING, KEY, 0);
+    setKey(ip, mac, location);
+    const record = this.#find();
     if (record === 0) return false;
-    const words = this.#records.wordsOf(record);
-    const at = this.#records.placeOf(record);
-    this.#unlink(familyOf(words, at), OLDER_IP, words, at);
-    this.#unlink(MAC, OLDER_MAC, words, at);
-    this.#index.delete(BINDING, words, at);
-    words[at + HIGH] = 0;
+    const older = this.#get(record, OLDER_IP);
+    const newer = this.#get(record, OLDER_IP + NEWER);
+    this.#unlink(familyOf(KEY, 0), OLDER_IP, record);
+    this.#unlink(MAC, OLDER_MAC, record);
+    if (older !== 0 || newer !== 0) {
+      this.#index.delete(BINDING, record);
+      const other = older === 0 ? newer : older;
+      if (this.#get(other, OLDER_IP) === 0 && this.#get(other, OLDER_IP + NEWER) === 0)
+        this.#index.delete(BINDING, other);
+    }
+    this.#set(record, HIGH, 0);
     this.#records.give(record);
     this.#size--;
     return true;
+  }
+
+  /** The record of the binding in `KEY`; 0 if there is none. Only those that share their IP address are indexed as a whole. */
+  #find(): number {
+    const newest = this.#index.find(familyOf(KEY, 0), KEY, 0);
+    if (newest === 0) return 0;
+    if (this.#get(newest, OLDER_IP) !== 0) return this.#index.find(BINDING, KEY, 0);
+    return areSame(BINDING, this.#records.wordsOf(newest), this.#records.placeOf(newest), KEY, 0) ? newest : 0;
   }
 
   /** The binding in effect for an IP address. Like those of the other look-ups, it is valid until the next call of a method. */
@@ -134,20 +146,20 @@ export class Neighbors {
 
   /** The binding in effect for an IPv4 address. Does not allocate. */
   byIpv4(ip: number): Binding | undefined {
-    setIpv4(ip);
-    return this.#find(IPV4);
+    return this.#show(this.#index.ofIpv4(ip | 0));
   }
 
   /** The binding in effect for the IPv6 address at `offset`. Does not allocate. */
   byIpv6(bytes: Uint8Array, offset: number): Binding | undefined {
-    setIpv6(bytes, offset);
-    return this.#find(IPV6);
+    const a = getI32(bytes, offset);
+    const b = getI32(bytes, offset + 4);
+    const c = getI32(bytes, offset + 8);
+    return this.#show(this.#index.ofIpv6(a, b, c, getI32(bytes, offset + 12)));
   }
 
   /** The binding in effect for a MAC address, which may have several IP addresses. Does not allocate. */
   byMac(mac: number): Binding | undefined {
-    setMac(mac);
-    return this.#find(MAC);
+    return this.#show(this.#index.ofMac(lowOf(mac), highOf(mac)));
   }
 
   /**
@@ -179,32 +191,40 @@ export class Neighbors {
       yield { ip: ipToText(ip), mac: macToText(mac), location, hidden };
   }
 
-  #find(by: number): Binding | undefined {
-    const record = this.#index.find(by, KEY, 0);
+  #show(record: number): Binding | undefined {
     if (record === 0) return undefined;
     const found = this.#found;
-    found.words = this.#records.wordsOf(record);
-    found.at = this.#records.placeOf(record);
+    const words = this.#records.wordsOf(record);
+    const at = this.#records.placeOf(record);
+    found.record = record;
+    found.location = words[at + LOCATION]!;
+    found.mac = macAt(words, at);
     return found;
   }
 
   /**
    * Makes a record the newest of its address.
    * @param older The word that has the next older one.
+   * @returns the record that was the newest before; 0 if there was none.
    */
-  #link(by: number, older: number, record: number, words: Int32Array, at: number): void {
-    const before = this.#index.put(by, words, at, record);
-    words[at + older] = before;
+  #link(by: number, older: number, record: number): number {
+    const before = this.#index.put(by, record);
+    this.#set(record, older, before);
     if (before !== 0) this.#set(before, older + NEWER, record);
+    return before;
   }
 
-  #unlink(by: number, older: number, words: Int32Array, at: number): void {
-    const before = words[at + older]!;
-    const after = words[at + older + NEWER]!;
+  #unlink(by: number, older: number, record: number): void {
+    const before = this.#get(record, older);
+    const after = this.#get(record, older + NEWER);
     if (before !== 0) this.#set(before, older + NEWER, after);
     if (after !== 0) this.#set(after, older, before);
-    else if (before !== 0) this.#index.put(by, words, at, before);
-    else this.#index.delete(by, words, at);
+    else if (before !== 0) this.#index.put(by, before);
+    else this.#index.delete(by, record);
+  }
+
+  #get(record: number, word: number): number {
+    return this.#records.wordsOf(record)[this.#records.placeOf(record) + word]!;
   }
 
   #set(record: number, word: number, value: number): void {
