@@ -30,6 +30,11 @@ export class Records {
     return this.#last;
   }
 
+  /** What the arrays take. */
+  get octets(): number {
+    return this.#first.byteLength + this.#arrays.length * TOGETHER * STRIDE * Int32Array.BYTES_PER_ELEMENT;
+  }
+
   /** The array that a record is in. */
   wordsOf(record: number): Int32Array {
     return record < TOGETHER ? this.#first : this.#arrays[(record >>> SHIFT) - 1]!;

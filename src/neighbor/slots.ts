@@ -43,6 +43,11 @@ export class Index {
     this.#seed = seed;
   }
 
+  /** What the slots take. */
+  get octets(): number {
+    return this.#slots === NONE ? 0 : this.#slots.byteLength + (this.#former?.byteLength ?? 0);
+  }
+
   // ---- Look-ups ----
 
   // One loop for each kind of address: V8 makes one function of a look-up then, which takes half of the time.

@@ -85,6 +85,11 @@ export class Neighbors {
     return this.#size;
   }
 
+  /** What its arrays take, some 50 to 120 for a binding. */
+  get octets(): number {
+    return this.#records.octets + this.#index.octets;
+  }
+
   /** Adds a binding, or makes an existing one the newest. @throws RangeError if there are 2^24 - 1 already. */
   add({ ip, mac, location }: Binding): void {
     this.#remove(ip, mac, location);
