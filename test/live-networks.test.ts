@@ -314,6 +314,41 @@ test('what is refused has a status, a code and a field, and changes nothing', as
   await ask('DELETE', '/v1/networks?name=mine');
 });
 
+test('an endpoint that is added to a network has an address of its subnet, and not that of the gateway', async () => {
+  const live = await start({ networks: [prod] });
+  const mac = '02:00:00:00:00:01';
+  const add = (fields: object): Promise<unknown[]> =>
+    live.refused('POST', '/v1/endpoints', { vni: 5002, mac, ...fields });
+  const subnet = '11.1.1.0/24, the subnet of network prod';
+  const invalid = (field: string): unknown[] => [400, 'invalid-request', field];
+  assert.equal(await add({ ip: '10.1.1.2' }), invalid(`ip: expected an address of ${subnet}, got "10.1.1.2"`));
+  for (const place of [{}, { vtep: THERE }])
+    assert.equal(
+      await add({ ip: '11.1.1.254', ...place }),
+      invalid(`ip: 11.1.1.254 is the gateway of ${subnet}; choose another address, or another gateway (network prod)`),
+    );
+  const gateways = live.overlay.plan.networks[0]!.mac;
+  assert.equal(
+    await add({ ip: '11.1.1.2', mac: gateways }),
+    invalid(
+      `mac: ${gateways} is the MAC address of the gateways of network prod; choose another address, or set theirs (network prod)`,
+    ),
+  );
+  assert.equal(await live.ask('POST', '/v1/endpoints', { vni: 5002, mac, ip: '11.1.1.2' }), {});
+  assert.equal(await live.ask('POST', '/v1/endpoints', { vni: 5001, mac, ip: '10.1.1.2', vtep: THERE }), {});
+  const listed = (await live.ask('GET', '/v1/networks')) as NetworkListing[];
+  assert.equal(
+    listed.map(({ network, vni, gossip, sources, local, remote, attached }) => [
+      ...[network, vni, gossip, sources, local, remote],
+      attached,
+    ]),
+    [
+      ['prod', 5001, false, ['configuration'], 0, 1, false],
+      ['prod', 5002, false, ['configuration'], 1, 0, true],
+    ],
+  );
+});
+
 test('the configuration and the API may want one network: it stays until neither does, and comes back', async () => {
   const networks = [prod];
   const live = await start({ networks });

@@ -1,16 +1,16 @@
 import { type NetworkListing } from '../host/index.js';
 import { rowsOf, tableLines } from './table.js';
 
-/** Formats the networks of an agent, and the conflicts in them, as lines. */
+/** Formats networks, and the conflicts in those of an agent, as lines. */
 export function* networksTables(list: readonly NetworkListing[]): Generator<string> {
   yield* tableLines(
     ['NETWORK', 'VNI', 'SUBNET', 'GATEWAY', 'STATE', 'ENDPOINTS HERE', 'REFUSED', 'ELSEWHERE', 'CONFLICTS', 'MEMBERS'],
-    rowsOf(list, ({ network, vni, subnet, gateway, attached, inSync, local, refused, remote, conflicts, members }) => [
+    rowsOf(list, ({ network, vni, subnet, gateway, local, refused, remote, conflicts, members, ...state }) => [
       network,
       vni,
       subnet,
       gateway ?? '-',
-      attached ? (inSync ? 'in sync' : 'joining') : 'no endpoint here',
+      stateOf(state),
       local,
       refused,
       remote,
@@ -33,4 +33,14 @@ export function* networksTables(list: readonly NetworkListing[]): Generator<stri
       time(holder.since),
     ]),
   );
+}
+
+/** An older VTEP has networks of the gossip only, and does not say so. */
+function stateOf({
+  gossip,
+  attached,
+  inSync,
+}: Pick<NetworkListing, 'attached' | 'inSync'> & { gossip?: boolean }): string {
+  if (gossip === false) return 'no gossip';
+  return attached ? (inSync ? 'in sync' : 'joining') : 'no endpoint here';
 }

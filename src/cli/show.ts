@@ -32,7 +32,7 @@ export const manual: Manual = {
     { name: 'remotes', text: 'known VTEPs, their path MTU if it is smaller, and datagrams reported undelivered' },
     { name: 'counters', text: 'frames forwarded, and frames dropped by reason' },
     { name: 'members', text: 'of an agent: the members of its cluster' },
-    { name: 'networks', text: 'of an agent: its networks, and the members of each' },
+    { name: 'networks', text: 'networks with subnets; of an agent, the members of each, and conflicts' },
   ],
   flags: [{ flags: FLAGS }],
   examples: `vtep show fdb --control /run/vtep.sock

@@ -19,8 +19,8 @@ const ANNOUNCE_SLICE = 2;
 /** Created once: `localeCompare` with options creates a collator for each comparison, which takes far longer. */
 export const BY_NAME = new Intl.Collator('en', { numeric: true });
 
-/** A network as listings show it, or one of its subnets: each has an entry of its own. */
-export interface NetworkListing {
+/** A network of the gossip as listings show it, or one of its subnets: each has an entry of its own. */
+export interface GossipNetworkListing {
   network: string;
   vni: number;
   subnet: string;
@@ -106,7 +106,7 @@ export class GossipNetworks {
   }
 
   /** One entry at a time: hundreds of networks have tens of thousands of members in total. */
-  *entries(): Generator<NetworkListing> {
+  *entries(): Generator<GossipNetworkListing> {
     const { db } = this.#place;
     const attached = new Map(db.networks().map(({ network, inSync }) => [network, inSync]));
     for (const { id, vni, subnet, gateway = null, peers, local } of this.#parts)

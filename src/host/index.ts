@@ -66,12 +66,12 @@ export {
   type GossipEvents,
   type MemberListing,
 } from './overlay-gossip.js';
-export { type NetworkListing } from './gossip-networks.js';
+export { type GossipNetworkListing } from './gossip-networks.js';
 export { LOSSES, lossesOf, type LossReason } from './losses.js';
 export { Output } from './output.js';
 export { type DetachedTap, type SegmentListing, type TapListing } from './parts.js';
 export { Overlay } from './overlay.js';
-export { type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
+export { type AddedNetwork, type NetworkListing, type RemovedNetwork } from './overlay-networks.js';
 export { type AllCounters, type AttachedTap, type OverlayEvents } from './overlay-types.js';
 export { changesOf, linkOf } from './plan-changes.js';
 export { type Page } from './pages.js';

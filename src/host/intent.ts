@@ -169,6 +169,16 @@ export class Intent {
         for (const source of sources) this.#withdraw(source, entry);
   }
 
+  /** How many endpoints in a segment anybody wants, on this host and elsewhere. @param isIn Those to count. */
+  async countEndpoints(vni: number, isIn: (ip: string) => boolean): Promise<{ here: number; elsewhere: number }> {
+    const counts = { here: 0, elsewhere: 0 };
+    await inSlices(this.#state.list('endpoint', vni), ({ entry }) => {
+      if (entry.kind === 'endpoint' && isIn(entry.endpoint.ip))
+        counts[entry.endpoint.vtep === undefined ? 'here' : 'elsewhere']++;
+    });
+    return counts;
+  }
+
   /** The endpoints of this host in a segment that anybody wants. */
   ownEndpoints(vni: number): Location[] {
     return [...this.#state.list('endpoint', vni)].flatMap(({ entry }) =>
@@ -252,6 +262,11 @@ export class Intent {
     const entry = tableEntry(this.#plan, request);
     const isAddition = request.command === 'add-peer' || request.command === 'add-endpoint';
     return isAddition ? this.#addEntry(entry, source) : this.#remove(entry, source);
+  }
+
+  /** @throws SchemaError for an invalid request. */
+  check(request: TableRequest): void {
+    tableEntry(this.#plan, request);
   }
 
   async #addEntry(entry: Entry, source: Source): Promise<Changed> {

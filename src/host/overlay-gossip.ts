@@ -3,15 +3,12 @@
  * endpoints of other hosts.
  */
 import { performance } from 'node:perf_hooks';
-import { isIpv6Text } from '../address/index.js';
 import { isLive, type CountName, type Keyring, type Member } from '../gossip/memberlist/index.js';
 import { type CountName as TableCountName, type NetworkDb, type OverlayConflict } from '../gossip/networkdb/index.js';
 import {
   canonicalEndpoint,
-  isWithin,
   networksOf,
   prefixAddress,
-  SchemaError,
   type AnyNetwork,
   type GossipPlan,
   type GossipRequest,
@@ -21,7 +18,7 @@ import {
 import { conflictOverText, conflictText } from './conflict-text.js';
 import { RequestError } from './error.js';
 import { FailedMembers } from './failed-members.js';
-import { BY_NAME, GossipNetworks, type NetworkListing } from './gossip-networks.js';
+import { BY_NAME, GossipNetworks, type GossipNetworkListing } from './gossip-networks.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
@@ -216,8 +213,6 @@ export class OverlayGossip {
     switch (request.command) {
       case 'members':
         return pagesOf(this.members());
-      case 'networks':
-        return pagesOf(this.#networks.entries());
       case 'keys':
         return listKeys(this.#ring());
       case 'install-key':
@@ -247,20 +242,8 @@ export class OverlayGossip {
     const endpoint = canonicalEndpoint(request, this.#vtep);
     if (endpoint.vtep !== undefined) return this.#intent.change(request, source);
     const network = this.#networks.partOf(vni);
-    if (
-      command === 'add-endpoint' &&
-      network !== undefined &&
-      !isIpv6Text(endpoint.ip) &&
-      !isWithin(endpoint.ip, network.subnet)
-    )
-      throw new SchemaError([
-        {
-          path: 'ip',
-          expected: `an address of ${network.subnet}, the subnet of network ${network.id}`,
-          given: endpoint.ip,
-        },
-      ]);
     if (command === 'add-endpoint' && network !== undefined) {
+      this.#intent.check(request);
       const conflict = this.#networks.conflictOf(network, endpoint);
       if (conflict !== null) throw new RequestError('conflict', conflictText(conflict, this.plan.name));
     }
@@ -298,8 +281,13 @@ export class OverlayGossip {
       .sort((a, b) => BY_NAME.compare(a.name, b.name));
   }
 
-  networks(): NetworkListing[] {
-    return [...this.#networks.entries()];
+  networks(): GossipNetworkListing[] {
+    return [...this.networkEntries()];
+  }
+
+  /** Like `networks`, one entry at a time. */
+  networkEntries(): Iterable<GossipNetworkListing> {
+    return this.#networks.entries();
   }
 
   counters(): GossipCounters {
@@ -379,7 +367,7 @@ export class OverlayGossip {
 
 /** Whether the gossip answers this request. */
 export function isGossipRequest(request: Request): request is GossipRequest {
-  return ['members', 'networks', 'keys', 'install-key', 'use-key', 'remove-key'].includes(request.command);
+  return ['members', 'keys', 'install-key', 'use-key', 'remove-key'].includes(request.command);
 }
 
 /** Resolves when `check` is true, and at the latest after `patience` milliseconds or when `signal` aborts. */

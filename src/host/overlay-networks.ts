@@ -1,4 +1,5 @@
 /** The segments and the networks of a running VTEP: adds and removes them, for the configuration and for the API. */
+import { isIpv6Text } from '../address/index.js';
 import {
   isOfGossip,
   isSameNetwork,
@@ -22,12 +23,14 @@ import {
 } from '../schema/index.js';
 import { inPlace } from './device.js';
 import { HostError, RequestError } from './error.js';
+import { type GossipNetworkListing } from './gossip-networks.js';
 import { type Intent } from './intent.js';
 import { type Logger } from './log.js';
 import { vnisOf } from './machine.js';
 import { segmentMtus, type SegmentMtu } from './mtu.js';
 import { type Notices } from './notices.js';
 import { type OverlayGossip } from './overlay-gossip.js';
+import { pagesOf, type Page } from './pages.js';
 import { segmentsOf } from './plan-changes.js';
 import { withoutNetwork } from './reload-networks.js';
 
@@ -49,6 +52,13 @@ export interface AddedNetwork {
 export interface RemovedNetwork {
   name: string;
   vnis: number[];
+}
+
+/** A network as listings show it, or one of its subnets: each has an entry of its own. */
+export interface NetworkListing extends GossipNetworkListing {
+  /** Whether it is a network of the gossip. Any other has no members and no conflicts, and nothing to be in sync with. */
+  gossip: boolean;
+  sources: string[];
 }
 
 /** What the networks of a VTEP work with. */
@@ -159,6 +169,33 @@ export class OverlayNetworks {
   }
 
   // ---- Networks ----
+
+  /** All networks: first those outside the gossip. */
+  async *list(): AsyncGenerator<Page> {
+    const { plan, intent, gossip } = this.#context;
+    for (const { id, subnets } of networksOf({ networks: plan.networks }))
+      for (const { prefix, gateway = null, vni } of subnets) {
+        const { here, elsewhere } = await intent.countEndpoints(vni, (ip) => isIpv6Text(ip) === isIpv6Text(prefix));
+        const entry: NetworkListing = {
+          ...{ network: id, vni, subnet: prefix, gateway, gossip: false, sources: this.sourcesOf(id) },
+          ...{
+            attached: here > 0,
+            inSync: true,
+            local: here,
+            remote: elsewhere,
+            members: [],
+            refused: 0,
+            conflicts: [],
+          },
+        };
+        yield { result: [entry] };
+      }
+    yield* pagesOf(this.#ofGossip(gossip()?.networkEntries() ?? []));
+  }
+
+  *#ofGossip(entries: Iterable<GossipNetworkListing>): Generator<NetworkListing> {
+    for (const entry of entries) yield { ...entry, gossip: true, sources: this.sourcesOf(entry.network) };
+  }
 
   /** Who wants a network. */
   sourcesOf(id: string): Source[] {

@@ -431,6 +431,7 @@ export class Overlay {
       return gossip.answer(request);
     }
     if (isPartRequest(request)) return answerPart(request, this);
+    if (request.command === 'networks') return this.#networks.list();
     switch (request.command) {
       case 'counters':
         return this.counters();

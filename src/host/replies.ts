@@ -14,10 +14,9 @@ import { DROPS, type Explanation, type FdbListing, type NeighborListing, type Re
 import { type Captured } from './capture.js';
 import { HostError } from './error.js';
 import { type KeyListing } from './gossip-keys.js';
-import { type NetworkListing } from './gossip-networks.js';
 import { type MemberListing } from './overlay-gossip.js';
 import { type AllCounters } from './overlay-types.js';
-import { type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
+import { type AddedNetwork, type NetworkListing, type RemovedNetwork } from './overlay-networks.js';
 import { type DetachedTap, type SegmentListing, type TapListing } from './parts.js';
 
 /** An entry of a listing, with the network that it is in. */

@@ -3,6 +3,7 @@ import {
   canonicalEndpoint,
   canonicalIp,
   knownVni,
+  requireInSubnet,
   SchemaError,
   shareAddresses,
   subnetText,
@@ -33,6 +34,7 @@ export function tableEntry(plan: Plan, request: TableRequest): TableEntry {
     return { kind: 'peer', vni, address };
   }
   const endpoint = canonicalEndpoint(request, plan.local);
+  if (command === 'add-endpoint') requireInSubnet(vni, endpoint, plan);
   if (endpoint.vtep !== undefined) {
     remoteOf(plan, 'vtep', endpoint.vtep);
     if (command === 'add-endpoint') requireOutside(plan, 'vtep', endpoint.vtep);

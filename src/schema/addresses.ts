@@ -28,11 +28,6 @@ export function prefixAddress(text: string): string {
   return canonicalIp(text.slice(0, text.indexOf('/')));
 }
 
-/** Whether an IPv4 address lies in a subnet. */
-export function isWithin(ip: string, subnet: string): boolean {
-  return family(ip) === 4 && ipaddr.IPv4.parse(ip).match(ipaddr.IPv4.parseCIDR(subnet));
-}
-
 /**
  * Parses a host (address or name) with an optional port; `null` if it is neither. IPv6 with a port requires brackets.
  */

@@ -295,7 +295,7 @@ const table: { [C in Command]: Entry<C> } = {
   networks: {
     method: 'GET',
     path: '/v1/networks',
-    summary: 'List the networks of an agent, the members of each, and its conflicts',
+    summary: 'List the networks with their subnets and endpoints; of an agent, the members of each and its conflicts',
     kind: 'list',
     request: nothing,
     result: Network,

@@ -18,7 +18,7 @@ export {
   type TapPlan,
 } from './plan.js';
 export { planSegment, planTap, requireBeside, type Beside } from './live.js';
-export { newNetwork, planNetwork, requireNoSettings, settingsOfSegments } from './live-networks.js';
+export { newNetwork, planNetwork, requireInSubnet, requireNoSettings, settingsOfSegments } from './live-networks.js';
 export {
   isOfGossip,
   isSameNetwork,
@@ -41,7 +41,7 @@ export { isLinkLocal, isLoopback, shareAddresses, subnetText, unusable, unusable
 export { findProblems, knownVni, listed, problemText, SchemaError, show, type Place, type Problem } from './problem.js';
 export { closest } from './suggest.js';
 export { valueProblem, type ValueKind } from './value.js';
-export { canonicalIp, family, isUnicast, isUnspecified, isWithin, parseHostPort, prefixAddress } from './addresses.js';
+export { canonicalIp, family, isUnicast, isUnspecified, parseHostPort, prefixAddress } from './addresses.js';
 export { isDeviceName } from './device-name.js';
 export { canonicalMac } from './mac.js';
 export type {

@@ -1,11 +1,20 @@
 /** Checks networks that are added to a running VTEP, by the same rules as those of a configuration. */
 import { NewNetwork as NEW_NETWORK } from './config.js';
+import { findings } from './findings.js';
 import { placeOf, planSegment, problemsOf } from './live.js';
+import { checkStation } from './network-rules.js';
 import { familyOf, isOfGossip, networkFields, networksOf, vnisOfNetwork, type AnyNetwork } from './networks.js';
 import { type Plan, type SegmentPlan } from './plan.js';
 import { findProblems, SchemaError, type Problem } from './problem.js';
 import { contradictions } from './rules.js';
-import { type Config, type JsonSchema, type NewNetwork, type SegmentSettings } from './types.js';
+import {
+  type Config,
+  type Endpoint,
+  type GossipNetwork,
+  type JsonSchema,
+  type NewNetwork,
+  type SegmentSettings,
+} from './types.js';
 
 /**
  * Checks the form of a network that is added to those of a plan, and fills in the defaults.
@@ -93,6 +102,31 @@ export function settingsOfSegments({
 }: NewNetwork): SegmentSettings {
   const all = { mtu, proxy, learn, flood, tagged, ageing, capacity, peers };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as SegmentSettings;
+}
+
+/**
+ * Checks an endpoint that is added to a segment against the subnet of its network.
+ * @param endpoint In canonical text.
+ * @throws SchemaError with every problem; paths begin at the endpoint: `ip`.
+ */
+export function requireInSubnet(vni: number, { ip, mac, vtep }: Endpoint, plan: Plan): void {
+  // There may be thousands of networks.
+  const near: Plan = {
+    ...plan,
+    networks: plan.networks.filter(({ subnets }) => subnets.some((one) => one.vni === vni)),
+  };
+  if (plan.gossip !== undefined) {
+    const hasVni = (one: GossipNetwork): boolean => (one.subnets ?? [one]).some((part) => part.vni === vni);
+    near.gossip = { ...plan.gossip, networks: plan.gossip.networks.filter(hasVni) };
+  }
+  const found = findings();
+  const station = { ip, path: 'ip', mac, macPath: 'mac', here: vtep === undefined };
+  checkStation(networksOf(near), vni, station, found);
+  const problems = found.problems.map(({ related = [], ...problem }): Problem => {
+    const places = related.map((path) => placeOf(path, near));
+    return { ...problem, ...(places.length === 0 ? {} : { related: places }) };
+  });
+  if (problems.length > 0) throw new SchemaError(problems);
 }
 
 /** A problem with the names of the fields that a request has. */

@@ -122,6 +122,8 @@ export const Network = Type.Object({
   vni,
   subnet: text,
   gateway: Type.Optional(textOrNull),
+  gossip: Type.Optional(flag),
+  sources: Type.Optional(sources),
   attached: flag,
   inSync: flag,
   local: count,

@@ -195,9 +195,9 @@ export type Request =
   | { command: 'remove-network'; name: string }
   /** Reads the configuration again. */
   | { command: 'reload' }
-  /** For an agent: the gossip's members, and its networks. */
-  | { command: 'members' }
   | { command: 'networks' }
+  /** For an agent: the gossip's members. */
+  | { command: 'members' }
   /** For an agent: the gossip's encryption keys, by fingerprint. */
   | { command: 'keys' }
   | { command: 'install-key'; key: string }
@@ -208,7 +208,7 @@ export type Request =
 /** Requests that the gossip answers. */
 export type GossipRequest = Extract<
   Request,
-  { command: 'members' | 'networks' | 'keys' | 'install-key' | 'use-key' | 'remove-key' }
+  { command: 'members' | 'keys' | 'install-key' | 'use-key' | 'remove-key' }
 >;
 /**
  * Requests that change the TAPs, the segments or the networks of a running VTEP, list them, or read the configuration
