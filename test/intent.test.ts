@@ -3,11 +3,11 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { HostError } from '../src/host/error.js';
-import { Intent, type Source } from '../src/host/intent.js';
+import { Intent, type NetworkParts, type Source } from '../src/host/intent.js';
 import { type Page } from '../src/host/pages.js';
 import { type TableRequest } from '../src/host/requests.js';
 import { type Change } from '../src/model/index.js';
-import { plan, type Plan, SchemaError } from '../src/schema/index.js';
+import { plan, routersOf, type Plan, SchemaError } from '../src/schema/index.js';
 import { Plane, textOf } from './support/state.js';
 
 const VNI = 4097;
@@ -269,6 +269,84 @@ test('an endpoint of this host gives way to those of the gossip until it is anno
   sink.removeEndpoint(VNI, { ip: IP, mac: OTHER, vtep: A });
   await turn();
   assert.equal(has(), [`${IP} ${MAC} here`]);
+});
+
+/** Segments with a gateway each, and the router between them. */
+function routed(id: string, ...vnis: number[]): NetworkParts {
+  const subnets = vnis.map((vni) => ({ prefix: `10.${vni}.0.0/16`, vni }));
+  const made = plan({
+    local: '192.168.1.9',
+    networks: [{ name: id, subnets }],
+    segments: vnis.map((vni) => ({ vni, peers: [B] })),
+    taps: [{ name: 'b', vni: vnis[0] }],
+  });
+  const segments = made.segments.map((segment) => ({ ...segment, mtu: 1450 }));
+  return { segments, taken: [], router: routersOf(made)[0], gossip: false };
+}
+/** The same network for another source: its segments are there. */
+const again = (parts: NetworkParts): NetworkParts => ({ ...parts, segments: [], taken: parts.segments });
+
+test('a network comes whole, and goes when its last source has gone', async () => {
+  const { intent, plane, has } = await started({ peers: [A] });
+  const parts = routed('n', 7, 8);
+  await intent.addNetwork(parts, 'api');
+  assert.equal([[...plane.segments.keys()], [...plane.routers.keys()]], [[VNI, 7, 8], ['n']]);
+  assert.equal([...plane.segments.get(7)!.peers], [B]);
+  await intent.addNetwork(again(parts), 'configuration');
+  assert.equal([intent.isOfApi(7), intent.isOfApi(VNI)], [true, false]);
+  // Neither the segment of the network nor its router is left behind.
+  await intent.removeNetwork('n', [7, 8]);
+  assert.equal([[...plane.segments.keys()], [...plane.routers.keys()]], [[VNI], []]);
+  // Its segments may stay.
+  await intent.addNetwork(parts, 'configuration');
+  assert.is(intent.isOfApi(7), false);
+  await intent.removeNetwork('n', [7, 8], [8]);
+  assert.equal([[...plane.segments.keys()], [...plane.routers.keys()]], [[VNI, 7], []]);
+  assert.equal(has(), [A]);
+});
+
+test('a network that the data plane refuses leaves nothing, and one that is wanted by others stays', async () => {
+  let fails = '';
+  const refuses = (change: Change): string | null => {
+    if (change.do === 'add-router') return change.router.id === fails ? 'no room' : null;
+    return change.do === 'add-segment' && String(change.segment.vni) === fails ? 'no room' : null;
+  };
+  const { intent, plane } = await started({ peers: [A] }, {}, refuses);
+  for (const what of ['n', '8']) {
+    fails = what;
+    const error = await refusal(intent.addNetwork(routed('n', 7, 8), 'api').then(() => ({})));
+    assert.is(error.message, 'no room');
+    assert.equal([[...plane.segments.keys()], [...plane.routers.keys()]], [[VNI], []]);
+  }
+  fails = '';
+  const parts = routed('n', 7, 8);
+  await intent.addNetwork(parts, 'configuration');
+  intent.leaveNetwork('n');
+  for (const vni of [7, 8]) intent.leaveSegment(vni);
+  await intent.addNetwork(again(parts), 'api');
+  assert.equal([intent.isOfApi(7), [...plane.routers.keys()]], [true, ['n']]);
+});
+
+test('an endpoint of this host counts from its announcement only while its network is one of the gossip', async () => {
+  const { intent, plane, change } = await started({}, { gossip: { networks: [] } });
+  const sink = intent.gossip(() => assert.unreachable());
+  const parts = { ...routed('n', 7), gossip: true };
+  const shown = (): string[] => plane.segments.get(7)!.locations.map(textOf);
+  await intent.addNetwork(parts, 'api');
+  assert.equal(await change('add-endpoint', { vni: 7, ip: '10.7.0.4', mac: MAC }), {});
+  sink.addEndpoint(7, { ip: '10.7.0.4', mac: OTHER, vtep: A }, Date.now() + 1e6);
+  await turn();
+  assert.equal(shown(), [`10.7.0.4 ${OTHER} ${A}`]);
+  assert.equal(intent.ownEndpoints(7), [{ ip: '10.7.0.4', mac: MAC }]);
+  assert.equal(await intent.countEndpoints(7, () => true), { here: 1, elsewhere: 1 });
+  assert.equal(await intent.countEndpoints(7, (ip) => ip.includes(':')), { here: 0, elsewhere: 0 });
+  await intent.removeNetwork('n', [7]);
+  await intent.addNetwork({ ...parts, gossip: false }, 'api');
+  assert.equal(shown(), []);
+  assert.equal(await change('add-endpoint', { vni: 7, ip: '10.7.0.4', mac: MAC }), {});
+  sink.addEndpoint(7, { ip: '10.7.0.4', mac: OTHER, vtep: A }, Date.now() + 1e6);
+  await turn();
+  assert.equal(shown(), [`10.7.0.4 ${MAC} here`]);
 });
 
 test('what is added to a segment that is being removed is refused, and does not come with the next one', async () => {

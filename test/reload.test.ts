@@ -193,13 +193,103 @@ test('a segment stays while the API wants something in it, or has a TAP there', 
   }
 });
 
+const prod = {
+  name: 'prod',
+  subnets: [
+    { prefix: '10.5.0.0/16', vni: 5 },
+    { prefix: '10.6.0.0/16', vni: 6 },
+  ],
+};
+const withNetworks = (networks: object[], taps: Tap[] = [tap0]): Plan => config([segment], taps, { networks });
+
+test('a network comes after its segments and before its TAPs, and goes after these', async () => {
+  const tap5: Tap = { name: 'tap5', vni: 5, address: '10.5.0.2/16' };
+  const [before, after] = [withNetworks([]), withNetworks([prod], [tap0, tap5])];
+  const { vtep, notes } = noting(running(before));
+  assert.equal((await reload(before, after, vtep)).networks, { added: ['prod'], removed: [], kept: [] });
+  assert.equal(notes.slice(0, 4), ['add 5', 'add 6', 'add network prod', 'attach tap5 10.5.0.2']);
+  const back = noting(running(after));
+  assert.equal((await reload(after, before, back.vtep)).networks, { added: [], removed: ['prod'], kept: [] });
+  assert.equal(back.notes.slice(1), ['detach tap5', 'remove network prod', 'remove 5', 'remove 6']);
+});
+
+test('a network stays while the API wants something in one of its segments, or has a TAP there', async () => {
+  const [before, after] = [withNetworks([prod]), withNetworks([])];
+  for (const ofApi of [[], [6]]) {
+    const taps: Tap[] = ofApi.length > 0 ? [] : [{ name: 'more', vni: 6 }];
+    const { vtep, notes } = noting(running(before, [], taps), '', ofApi);
+    const { networks, segments } = await reload(before, after, vtep);
+    assert.equal([networks.kept, segments.kept], [['prod'], [5, 6]]);
+    assert.equal(notes.slice(1), ['leave network prod', 'leave 5', 'leave 6']);
+  }
+});
+
+test('a network waits for a restart while a TAP is where it will be, and one of the API is shared', async () => {
+  const before = config([segment, { vni: 5 }, { vni: 6 }], [tap0, { name: 'tap5', vni: 5 }]);
+  const after = config([segment], [tap0, { name: 'tap5', vni: 5 }], { networks: [prod] });
+  const { newNetworks, restart, oldSegments } = compare(before, running(before), after);
+  assert.equal([newNetworks, restart, oldSegments], [[], ['networks[prod]'], []]);
+  assert.equal(merge(before, running(before), after).networks, []);
+  const bare = withNetworks([]);
+  const now = { ...running(bare), networks: withNetworks([prod]).networks };
+  assert.equal(
+    compare(bare, now, withNetworks([prod])).newNetworks.map(({ id }) => id),
+    ['prod'],
+  );
+  assert.equal(merge(bare, now, withNetworks([prod])).networks, now.networks);
+  assert.equal(compare(bare, now, bare).oldNetworks, [], 'what only the API wants is not gone');
+});
+
+test('the gossip itself comes and goes with a restart, and its networks with it', () => {
+  const gossip = { networks: [{ id: 'net1', vni: 1, subnet: '10.0.0.0/24' }] };
+  const [agent, none] = [config([segment], [tap0], { gossip }), config([segment])];
+  const of = (before: Plan, after: Plan): unknown[] => {
+    const { newNetworks, oldNetworks, restart } = compare(before, running(before), after);
+    return [newNetworks, oldNetworks, restart.filter((path) => path !== 'keepTaps')];
+  };
+  assert.equal(of(agent, none), [[], [], ['gossip']]);
+  assert.equal(merge(agent, running(agent), none).gossip, agent.gossip);
+  assert.equal(of(none, agent), [[], [], ['gossip']]);
+  assert.equal(merge(none, running(none), agent).gossip, undefined);
+  const renamed = config([segment], [tap0], { gossip: { ...gossip, name: 'other' } });
+  assert.equal(of(agent, renamed), [[], [], ['gossip']]);
+  const more = { networks: [...gossip.networks, { id: 'net2', vni: 2, subnet: '10.2.0.0/24' }] };
+  const { newNetworks, newSegments } = compare(agent, running(agent), config([segment], [tap0], { gossip: more }));
+  assert.equal([newNetworks.map(({ id }) => id), newSegments.map((one) => one.segment.vni)], [['net2'], [2]]);
+});
+
+test('what the configuration has must go with the networks of the API', () => {
+  const bare = withNetworks([]);
+  const now = running(bare, [{ vni: 5 }]);
+  now.networks = withNetworks([{ ...prod, subnets: [prod.subnets[0]!] }]).networks;
+  const of = (address: string): string => {
+    try {
+      compare(bare, now, config([segment, { vni: 5 }], [tap0, { name: 'tap5', vni: 5, address }]));
+      return '';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  assert.is(of('10.5.0.2/16'), '');
+  assert.is(
+    of('10.9.0.2/16'),
+    'taps[1].address: expected an address of 10.5.0.0/16, the subnet of network prod, got "10.9.0.2"',
+  );
+  assert.match(of('10.5.0.1/16'), /^taps\[1\]\.address: 10\.5\.0\.1 is the gateway of .*\(network prod\)$/);
+});
+
 test('what fails is taken back', async () => {
   for (const [fails, expected] of [
     ['add 3', []],
     ['attach tap3 undefined,tap0 10.0.0.1', ['add 3', 'detach tap0', 'attach tap0 10.0.0.1', 'remove 3']],
+    ['add network prod', ['add 5', 'add 6', 'remove 5', 'remove 6']],
+    ['attach tap5 undefined', ['add 5', 'add 6', 'add network prod', 'remove network prod', 'remove 5', 'remove 6']],
   ] as const) {
-    const { vtep, notes } = noting(running(first), fails);
-    const error = await reload(first, second, vtep).then(
+    const isNetwork = !expected.includes('add 3' as never) && fails !== 'add 3';
+    const before = isNetwork ? withNetworks([]) : first;
+    const after = isNetwork ? withNetworks([prod], [tap0, { name: 'tap5', vni: 5 }]) : second;
+    const { vtep, notes } = noting(running(before), fails);
+    const error = await reload(before, after, vtep).then(
       () => undefined,
       ({ message }: Error) => message,
     );
