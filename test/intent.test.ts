@@ -318,6 +318,12 @@ test('a network that the data plane refuses leaves nothing, and one that is want
     assert.is(error.message, 'no room');
     assert.equal([[...plane.segments.keys()], [...plane.routers.keys()]], [[VNI], []]);
   }
+  // What the source wanted before stays.
+  const [near, far] = routed('n', 7, 8).segments;
+  await intent.addSegment(near!, 'api');
+  await refusal(intent.addNetwork({ ...routed('n', 7, 8), segments: [far!], taken: [near!] }, 'api').then(() => ({})));
+  assert.equal([...plane.segments.keys()], [VNI, 7]);
+  await intent.removeSegment(7);
   fails = '';
   const parts = routed('n', 7, 8);
   await intent.addNetwork(parts, 'configuration');

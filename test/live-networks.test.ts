@@ -373,6 +373,9 @@ test('the configuration and the API may want one network: it stays until neither
   // The API removes it for both; the configuration brings it back.
   await ask('DELETE', '/v1/networks?name=prod');
   assert.equal(await segments(live), ['9 ']);
+  assert.equal(((await ask('POST', '/v1/networks', prod)) as { sources: string[] }).sources, ['api']);
+  assert.equal(await reload({ networks }), [{ ...none, added: ['prod'] }, none, []], 'it had been removed');
+  await ask('DELETE', '/v1/networks?name=prod');
   assert.equal(await reload({ networks }), [{ ...none, added: ['prod'] }, { ...none, added: [5001, 5002] }, []]);
   assert.equal(await segments(live), ALL);
   assert.equal(await reload({}), [{ ...none, removed: ['prod'] }, { ...none, removed: [5001, 5002] }, []]);
@@ -476,13 +479,17 @@ test('two agents join a network, hear each other’s endpoints, and leave it', a
     const [{ members }] = (await one.ask('GET', '/v1/networks')) as [NetworkListing];
     return members.length === 1;
   });
-  // Back again, as a member that knows nothing.
-  await other.ask('POST', '/v1/networks', prod);
-  await other.ask('POST', '/v1/endpoints', far);
+  // Back again, with one of the subnets: nothing of the earlier time takes the endpoints of the other one.
+  await other.ask('POST', '/v1/segments', { vni: 5002 });
+  await other.ask('POST', '/v1/networks', { name: 'prod', subnets: [{ ...two[0]!, gateway: '10.1.1.1' }] });
+  await one.ask('POST', '/v1/endpoints', { ...far, ip: '11.1.1.4' });
+  await other.ask('POST', '/v1/endpoints', { ...near, ip: '10.1.1.4', mac: '02:42:0a:01:01:04' });
   await waitFor(
     'the endpoints',
-    async () => (await remotes(one, 5002)).length + (await remotes(other, 5001)).length === 2,
+    async () => (await remotes(one, 5001)).length + (await remotes(other, 5001)).length === 2,
   );
+  assert.equal(await remotes(other, 5001), [`10.1.1.2 ${HERE} gossip`]);
+  assert.equal(await remotes(other, 5002), []);
 });
 
 test('an agent takes a network of the configuration of another one, without a router', async () => {
