@@ -145,6 +145,15 @@ test('a file has the same fields, and flags win', async () => {
   assert.match(await refusal('--config', file), /expected an object, got \[\]/);
 });
 
+test('networks may come later if there is a control socket', async () => {
+  const { gossip, segments, taps } = await planOf('--local', '127.0.0.1', '--control', join(directory, 'sock'));
+  assert.equal([gossip!.networks, segments, taps], [[], [], []]);
+  assert.match(
+    await refusal('--local', '127.0.0.1', '--control', join(directory, 'sock'), '--tap', 'tap0'),
+    /^missing: --network ID:VNI:SUBNET .*, or --control PATH to add networks and TAPs later\)$/,
+  );
+});
+
 test('errors name the flag', async () => {
   for (const [args, message] of [
     [['--local', '127.0.0.1'], /^missing: --network ID:VNI:SUBNET/],

@@ -12,6 +12,7 @@ import {
   inFile,
   isFields,
   note,
+  SINGLE,
   singleFields,
   toInteger,
 } from './up-config.js';
@@ -53,8 +54,12 @@ export async function readAgentPlan(flags: Parsed): Promise<Plan> {
     return checked(await withLocal(merged), inFile(path, flags));
   }
   const networks = segmentsOf((gossip['networks'] ?? []) as object[]);
-  if (networks.length === 0)
-    throw new UsageError('missing: --network ID:VNI:SUBNET such as net1:4097:10.0.0.0/24 (or --config FILE)');
+  // Networks may come later, over the control socket.
+  const mayWait = flags.given.has('control') && !SINGLE.some(({ name }) => flags.given.has(name));
+  if (networks.length === 0 && !mayWait)
+    throw new UsageError(
+      'missing: --network ID:VNI:SUBNET such as net1:4097:10.0.0.0/24 (or --config FILE, or --control PATH to add networks and TAPs later)',
+    );
   requireTap(flags, networks.length);
   return checked(
     await withLocal({ ...commonFields(flags), ...singleFields(flags, networks), gossip }),

@@ -13,7 +13,10 @@ export const manual: Manual = {
 the address of the TAP, each --endpoint whose VTEP is --local, and endpoints added over the control socket. It adds
 the endpoints that other members announce to the FDB, the neighbor table and the flood lists. It takes part in a network
 only while this host has an endpoint there. The wire format is that of Docker's NetworkDB on memberlist, over UDP and
-TCP. Endpoints with IPv6 addresses have a table of their own, which Docker passes on and ignores.`,
+TCP. Endpoints with IPv6 addresses have a table of their own, which Docker passes on and ignores.
+
+Networks and TAPs may also come while the agent runs: see "vtep network" and "vtep attach". With --control, --network
+may be absent.`,
   flags: [
     { flags: GOSSIP },
     { title: 'the same as in "vtep up"', flags: SINGLE },

@@ -84,6 +84,7 @@ const change = async (method: string, target: string, body?: object): Promise<vo
 };
 const NOTHING = {
   segments: { added: [], removed: [], kept: [] },
+  networks: { added: [], removed: [], kept: [] },
   taps: { attached: [], detached: [], replaced: [] },
   ...{ peers: { added: 0, removed: 0 }, endpoints: { added: 0, removed: 0 }, refused: [], restart: [] },
 };
