@@ -76,4 +76,25 @@ kill %1 %2; wait
   assert.match(printed, /172\.31\.9\.1[\s\S]*172\.31\.9\.2/);
 });
 
+test('networks that come and go', async () => {
+  const [setup] = shellBlocks(GUIDE, 'Agents that find each other');
+  const [namespaces] = setup!.split(/\n\n(?=npx vtep gossip)/);
+  const [start, add, remove] = shellBlocks(GUIDE, 'Networks that come and go');
+  const printed = await bash(`
+cd ${folder}
+${namespaces!}
+${start!.replace(/ &$/m, ` >${folder}/live$i 2>&1 &`)}
+for i in 1 2; do wait_for '^ready$' ${folder}/live$i; done
+wait_for 'alive' ${folder}/live2
+${add!.replace(/^(?=ip netns exec c1 ping)/m, 'sleep 3\n')}
+${remove!}
+npx vtep network ls --control agent1.sock
+kill %1 %2; wait
+`);
+  assert.match(printed, / 3 received, 0% packet loss/);
+  assert.match(printed, /^4098 +prod-net +11\.1\.1\.0\/24 +11\.1\.1\.1 +1450/m);
+  assert.is(printed.match(/^removed network prod-net \(VNI 4097, 4098\)$/gm)?.length, 2);
+  assert.match(printed, /removed network prod-net.*\n *VNI +NETWORK.*\n$/);
+});
+
 test.run();
