@@ -32,7 +32,8 @@ interface Address {
 
 async function addressesOf(ns: string): Promise<Address[]> {
   const text = await must(['ip', '-n', ns, '-6', '-j', 'addr', 'show', 'dev', 'eth0', 'scope', 'global']);
-  return (JSON.parse(text) as { addr_info?: Address[] }[]).flatMap(({ addr_info }) => addr_info ?? []);
+  const all = (JSON.parse(text) as { addr_info?: Partial<Address>[] }[]).flatMap(({ addr_info }) => addr_info ?? []);
+  return all.filter((one): one is Address => one.local !== undefined); // it lists those of another scope as empty
 }
 
 /** Starts both sides, each with the endpoint of the other one. */
