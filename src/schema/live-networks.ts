@@ -1,5 +1,6 @@
 /** Checks networks that are added to a running VTEP, by the same rules as those of a configuration. */
 import { NewNetwork as NEW_NETWORK } from './config.js';
+import { type Location } from '../model/index.js';
 import { findings } from './findings.js';
 import { placeOf, planSegment, problemsOf } from './live.js';
 import { checkStation } from './network-rules.js';
@@ -7,14 +8,7 @@ import { familyOf, isOfGossip, networkFields, networksOf, vnisOfNetwork, type An
 import { type Plan, type SegmentPlan } from './plan.js';
 import { findProblems, SchemaError, type Problem } from './problem.js';
 import { contradictions } from './rules.js';
-import {
-  type Config,
-  type Endpoint,
-  type GossipNetwork,
-  type JsonSchema,
-  type NewNetwork,
-  type SegmentSettings,
-} from './types.js';
+import { type Config, type GossipNetwork, type JsonSchema, type NewNetwork, type SegmentSettings } from './types.js';
 
 /**
  * Checks the form of a network that is added to those of a plan, and fills in the defaults.
@@ -109,7 +103,7 @@ export function settingsOfSegments({
  * @param endpoint In canonical text.
  * @throws SchemaError with every problem; paths begin at the endpoint: `ip`.
  */
-export function requireInSubnet(vni: number, { ip, mac, vtep }: Endpoint, plan: Plan): void {
+export function requireInSubnet(vni: number, { ip, mac, vtep }: Location, plan: Plan): void {
   // There may be thousands of networks.
   const near: Plan = {
     ...plan,
