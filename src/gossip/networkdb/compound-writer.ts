@@ -27,7 +27,7 @@ export class CompoundWriter {
 
   addEvent({ type, time, node, network, table, key, value, residual }: PackedEvent): void {
     const texts = [node, network, table, key].map(textOf);
-    let length = numberLength(type) + numberLength(time) + octetsLength(value.length) + numberLength(residual);
+    let length = lengthOfOthers(type, time, value, residual);
     for (const text of texts) length += octetsLength(text.length);
     this.#begin(numberLength(TABLE_EVENT) + octetsLength(length));
     this.#number(1, TABLE_EVENT);
@@ -96,6 +96,22 @@ export class CompoundWriter {
     for (let i = 0; i < text.length; i++) bytes[at + i] = text.charCodeAt(i);
     return at + text.length;
   }
+}
+
+/** Octets of a wrapped table event, if all characters of its names are of ASCII. */
+export function asciiEventLength({ type, time, node, network, table, key, value, residual }: PackedEvent): number {
+  const length =
+    lengthOfOthers(type, time, value, residual) +
+    octetsLength(node.length) +
+    octetsLength(network.length) +
+    octetsLength(table.length) +
+    octetsLength(key.length);
+  return numberLength(TABLE_EVENT) + octetsLength(length);
+}
+
+/** Octets of the fields of a table event that are no names. */
+function lengthOfOthers(type: number, time: number, value: Packed, residual: number): number {
+  return numberLength(type) + numberLength(time) + octetsLength(value.length) + numberLength(residual);
 }
 
 function numberLength(value: number): number {

@@ -1,10 +1,11 @@
 import { retransmitLimit } from '../memberlist/index.js';
-import { CompoundWriter } from './compound-writer.js';
-import { COMPOUND_OVERHEAD, MEMBER_OVERHEAD } from './messages.js';
+import { asciiEventLength, CompoundWriter, type PackedEvent } from './compound-writer.js';
+import { COMPOUND_OVERHEAD, CREATE, MEMBER_OVERHEAD } from './messages.js';
 import { pack, type Packed } from './packed.js';
 import { BroadcastQueue } from './queue.js';
 import { Rounds } from './rounds.js';
 import { sample } from './sample.js';
+import type { Entry } from './store.js';
 import type { CountName } from './types.js';
 
 /** Maximum number of queued messages in each queue. */
@@ -37,12 +38,18 @@ export interface GossipHost {
   random(): number;
 }
 
+/**
+ * A table event: as it is sent, or as the entry that it creates, which is stored anyway. After a bulk sync there may be one
+ * for each entry.
+ */
+type Queued = Packed | Entry;
+
 /** The table events of a network that this node is attached to. */
 interface Queues {
   readonly id: string;
   /** Events of this node, sent before those of other nodes. */
-  readonly own: BroadcastQueue<Packed>;
-  readonly relayed: BroadcastQueue<Packed>;
+  readonly own: BroadcastQueue<Queued>;
+  readonly relayed: BroadcastQueue<Queued>;
   /** Lamport time of the last push: it had the events up to then. */
   pushed: number;
 }
@@ -63,7 +70,7 @@ export class Gossip {
     this.#options = options;
     this.#host = host;
     this.#rounds = new Rounds(options.gossipInterval, options.clock);
-    this.#events = new BroadcastQueue(QUEUE, options.retransmitMult);
+    this.#events = new BroadcastQueue(QUEUE, options.retransmitMult, ({ length }) => length);
   }
 
   // ---- Events of nodes and networks ----
@@ -95,8 +102,8 @@ export class Gossip {
     const { retransmitMult } = this.#options;
     this.#networks.set(network, {
       id: network,
-      own: new BroadcastQueue(QUEUE, retransmitMult),
-      relayed: new BroadcastQueue(QUEUE, retransmitMult),
+      own: new BroadcastQueue(QUEUE, retransmitMult, lengthOf),
+      relayed: new BroadcastQueue(QUEUE, retransmitMult, lengthOf),
       pushed: 0,
     });
   }
@@ -107,12 +114,15 @@ export class Gossip {
 
   /** Queues an event of this node. */
   announce(network: string, about: string, message: Uint8Array): void {
-    this.#enqueue(this.#networks.get(network)!.own, about, message);
+    this.#enqueue(this.#networks.get(network)!.own, about, message, null);
   }
 
-  /** Queues an event that may wait for those of this node. The caller may reuse the bytes. */
-  relay(network: string, about: string, message: Uint8Array): void {
-    this.#enqueue(this.#networks.get(network)!.relayed, about, message);
+  /**
+   * Queues an event that may wait for those of this node. The caller may reuse the bytes.
+   * @param entry The entry that the event creates, if it does.
+   */
+  relay(network: string, about: string, message: Uint8Array, entry: Entry | null = null): void {
+    this.#enqueue(this.#networks.get(network)!.relayed, about, message, entry);
   }
 
   /** Number of queued events that are not this node's own. */
@@ -120,10 +130,13 @@ export class Gossip {
     return this.#networks.get(network)!.relayed.size;
   }
 
-  #enqueue(queue: BroadcastQueue<Packed>, about: string, message: Uint8Array): void {
+  #enqueue(queue: BroadcastQueue<Queued>, about: string, message: Uint8Array, entry: Entry | null): void {
     // An event that does not fit into any packet travels by bulk sync only.
-    if (message.length + MEMBER_OVERHEAD + COMPOUND_OVERHEAD > this.#options.packetSize) this.#host.count('oversized');
-    else if (queue.put(about, pack(message))) this.#host.count('queue-full');
+    if (message.length + MEMBER_OVERHEAD + COMPOUND_OVERHEAD > this.#options.packetSize)
+      return this.#host.count('oversized');
+    // With another length it has fields that the entry lacks, or names that are not of ASCII.
+    const isWhole = entry !== null && lengthOf(entry) === message.length;
+    if (queue.put(about, isWhole ? entry : pack(message))) this.#host.count('queue-full');
   }
 
   /** Number of all queued events. */
@@ -169,10 +182,12 @@ export class Gossip {
     const budget = this.#options.packetSize - COMPOUND_OVERHEAD;
     const nodes = peers.length + 1;
     const messages = own.take(budget, MEMBER_OVERHEAD, nodes);
-    const used = messages.reduce((sum, message) => sum + message.length + MEMBER_OVERHEAD, 0);
+    const used = messages.reduce((sum, message) => sum + lengthOf(message) + MEMBER_OVERHEAD, 0);
     messages.push(...relayed.take(budget - used, MEMBER_OVERHEAD, nodes));
     if (messages.length === 0) return;
-    for (const message of messages) this.#packet.add(message);
+    for (const message of messages)
+      if (typeof message === 'string') this.#packet.add(message);
+      else this.#packet.addEvent(creationOf(message));
     const packet = this.#packet.take();
     for (const peer of this.#sample(peers, this.#options.gossipNodes)) this.#host.sendPacket(peer, packet);
   }
@@ -203,4 +218,12 @@ export class Gossip {
   #sample(peers: string[], count: number): string[] {
     return sample(peers, count, () => this.#host.random());
   }
+}
+
+function lengthOf(message: Queued): number {
+  return typeof message === 'string' ? message.length : asciiEventLength(creationOf(message));
+}
+
+function creationOf({ time, owner: node, network, table, key, value }: Entry): PackedEvent {
+  return { type: CREATE, time, node, network, table, key, value, residual: 0 };
 }

@@ -1,7 +1,7 @@
 import type { Gossip } from './gossip.js';
 import type { Lamport } from './lamport.js';
 import { CREATE, DELETE, TABLE_EVENT, tableEvent, UPDATE, wrap, type TableEvent } from './messages.js';
-import type { Entry } from './store.js';
+import { subjectOf, type Entry } from './store.js';
 import { checkName } from './names.js';
 import { pack, unpack } from './packed.js';
 import { type Tables } from './tables.js';
@@ -221,5 +221,5 @@ export class OwnEntries {
 
 /** The subject of an entry's events in the queues of its network. */
 export function aboutEntry(table: string, key: string): string {
-  return `${table.length}:${table}${key}`;
+  return subjectOf(table) + key;
 }

@@ -7,9 +7,10 @@ const MISFITS = 64;
  * Messages for gossip, each sent as often as it takes to reach all nodes. Those sent least often go first, and among
  * these the oldest, so that none starves. A newer message about the same subject replaces an older one.
  */
-export class BroadcastQueue<Message extends { readonly length: number }> {
+export class BroadcastQueue<Message> {
   readonly #capacity: number;
   readonly #mult: number;
+  readonly #lengthOf: (message: Message) => number;
   /** By number of transmissions: the messages by subject. */
   readonly #tiers: Map<string, Message>[] = [new Map()];
   readonly #tierOf = new Map<string, number>();
@@ -17,10 +18,12 @@ export class BroadcastQueue<Message extends { readonly length: number }> {
   /**
    * @param capacity Maximum number of messages; the one sent most often is dropped first.
    * @param mult See memberlist's `retransmitLimit`.
+   * @param lengthOf Returns the octets of a message.
    */
-  constructor(capacity: number, mult: number) {
+  constructor(capacity: number, mult: number, lengthOf: (message: Message) => number) {
     this.#capacity = capacity;
     this.#mult = mult;
+    this.#lengthOf = lengthOf;
   }
 
   get size(): number {
@@ -69,11 +72,12 @@ export class BroadcastQueue<Message extends { readonly length: number }> {
     let misfits = 0;
     for (let tier = 0; tier < this.#tiers.length; tier++) {
       for (const [about, message] of this.#tiers[tier]!) {
-        if (message.length + overhead > left) {
+        const needed = this.#lengthOf(message) + overhead;
+        if (needed > left) {
           if (++misfits > MISFITS) break;
           continue;
         }
-        left -= message.length + overhead;
+        left -= needed;
         taken.push(message);
         moved.push([about, message, tier + 1]);
       }

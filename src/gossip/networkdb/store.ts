@@ -44,6 +44,20 @@ interface Share {
   bytes: number;
 }
 
+/** What an entry shares with others. */
+interface Names {
+  network: string;
+  table: string;
+  /** See `subjectOf`. */
+  subject: string;
+  owner: string;
+}
+
+/** How the subjects of the events of a table begin, in the queues of a network: `18:overlay_peer_table`. A key follows. */
+export function subjectOf(table: string): string {
+  return `${table.length}:${table}`;
+}
+
 /** Approximate memory of an entry in addition to its value and names, in octets. */
 const FIXED = 200;
 
@@ -52,6 +66,8 @@ const MAX_REAPED = 1024;
 
 interface Table {
   readonly name: string;
+  /** See `subjectOf`. */
+  readonly subject: string;
   /** By key. */
   readonly entries: Map<string, Entry>;
 }
@@ -179,11 +195,13 @@ export class Store {
    * The strings of the entries that have these names already, if there are any: entries that share them take less memory
    * than those with copies of their own, as they arrive in messages.
    */
-  names(network: string, table: string, owner: string): { network: string; table: string; owner: string } {
+  names(network: string, table: string, owner: string): Names {
     const known = this.#networks.get(network);
+    const knownTable = known?.tables.get(table);
     return {
       network: known?.id ?? network,
-      table: known?.tables.get(table)?.name ?? table,
+      table: knownTable?.name ?? table,
+      subject: knownTable?.subject ?? subjectOf(table),
       owner: this.#shares.get(owner)?.owner ?? owner,
     };
   }
@@ -192,7 +210,10 @@ export class Store {
   put(entry: Entry): void {
     const { tables } = this.#networks.get(entry.network)!;
     let table = tables.get(entry.table);
-    if (table === undefined) tables.set(entry.table, (table = { name: entry.table, entries: new Map() }));
+    if (table === undefined) {
+      table = { name: entry.table, subject: subjectOf(entry.table), entries: new Map() };
+      tables.set(entry.table, table);
+    }
     const before = table.entries.get(entry.key);
     if (before !== undefined) this.#count(before, -1);
     entry.order = ++this.#order;

@@ -3,7 +3,7 @@ import type { Gossip } from './gossip.js';
 import type { Origin } from './inbox.js';
 import type { Lamport } from './lamport.js';
 import { CREATE, DELETE, UPDATE, type TableEvent } from './messages.js';
-import { aboutEntry, type OwnEntries } from './own-entries.js';
+import type { OwnEntries } from './own-entries.js';
 import { pack } from './packed.js';
 import type { Presence } from './presence.js';
 import type { Entry } from './store.js';
@@ -115,7 +115,7 @@ export class TableEvents {
     if (!this.#host.inSync(network)) return;
     if (known === undefined && deleting && (!bulk || residual <= life * MIN_RELAY_LIFE)) return;
     if (bulk && this.#gossip.backlog(network) > QUEUE_ON_SYNC) return;
-    this.#gossip.relay(network, aboutEntry(table, key), message);
+    this.#gossip.relay(network, names.subject + key, message, type === CREATE ? entry : null);
   }
 
   /** Whether a node announced that it left a network, or the cluster. */
