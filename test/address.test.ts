@@ -26,6 +26,67 @@ test('MAC addresses: text, bytes and numbers', () => {
   );
 });
 
+test('MAC and IPv4 addresses in text are those that a regular expression finds', () => {
+  const group = fc.constantFrom(
+    '0',
+    '00',
+    '7',
+    '0a',
+    'aF',
+    'F9',
+    '9f',
+    '256',
+    '255',
+    '249',
+    '260',
+    '10',
+    '01',
+    '199',
+    'g',
+    '',
+  );
+  const text = fc.array(fc.tuple(group, fc.constantFrom('.', '.', '.', ':', '-', '')), { maxLength: 8, size: 'max' });
+  const few = fc
+    .constantFrom('.', ':', '-')
+    .chain((mark) => fc.array(group, { minLength: 3, maxLength: 7, size: 'max' }).map((groups) => groups.join(mark)));
+  const any = fc.oneof(
+    text.map((parts) => parts.flat().join('')),
+    few,
+    fc.string(),
+  );
+  const result = (parse: () => number): number | null => {
+    try {
+      return parse();
+    } catch (error) {
+      assert.instance(error, RangeError);
+      return null;
+    }
+  };
+  const join = (groups: readonly string[], radix: number): number =>
+    groups.reduce((sum, one) => sum * 256 + parseInt(one, radix), 0);
+  fc.assert(
+    fc.property(any, (one) => {
+      const ip = isIPv4(one) ? join(one.split('.'), 10) : null;
+      assert.is(
+        result(() => address.parseIpv4(one)),
+        ip,
+        one,
+      );
+      const isMac = /^[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5}$|^[0-9a-f]{1,2}(-[0-9a-f]{1,2}){5}$/i.test(one);
+      assert.is(
+        result(() => address.parseMac(one)),
+        isMac ? join(one.split(/[:-]/), 16) : null,
+        one,
+      );
+    }),
+    { numRuns: 20_000 },
+  );
+  assert.is(
+    result(() => address.parseIpv4('x1.2.3.4.5')),
+    null,
+  );
+});
+
 test('the low bit of the first octet marks group addresses', () => {
   assert.ok(address.isGroupMac(address.MAC_BROADCAST));
   assert.ok(address.isGroupMac(0x0100_5e00_0001));

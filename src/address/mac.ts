@@ -66,12 +66,25 @@ export function macToText(mac: number): string {
  * @throws RangeError naming the text.
  */
 export function parseMac(text: string): number {
-  const match = /^[0-9a-f]{1,2}(?:(?::[0-9a-f]{1,2}){5}|(?:-[0-9a-f]{1,2}){5})$/i.exec(text);
-  if (match === null) throw new RangeError(`"${text}" is not a MAC address; write it as 02:42:0a:00:00:02`);
+  if (!/^[0-9a-f]{1,2}(?:(?::[0-9a-f]{1,2}){5}|(?:-[0-9a-f]{1,2}){5})$/i.test(text))
+    throw new RangeError(`"${text}" is not a MAC address; write it as 02:42:0a:00:00:02`);
   let mac = 0;
-  for (const group of text.split(/[:-]/)) mac = mac * 256 + parseInt(group, 16);
-  return mac;
+  let group = 0;
+  // By its characters: a list of the groups takes some 300 octets of memory for each address.
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === COLON || code === HYPHEN) {
+      mac = mac * 256 + group;
+      group = 0;
+    } else group = group * 16 + (code <= NINE ? code - ZERO : (code & 0x0f) + 9);
+  }
+  return mac * 256 + group;
 }
+
+const COLON = 0x3a;
+const HYPHEN = 0x2d;
+const ZERO = 0x30;
+const NINE = 0x39;
 
 /** Whether the address is a group address: multicast or broadcast (the low bit of the first octet). */
 export function isGroupMac(mac: number): boolean {

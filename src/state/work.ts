@@ -435,7 +435,11 @@ function peerChange(verb: 'add' | 'remove', { segment, address }: PeerItem): Cha
 }
 
 function endpointChange(verb: 'add' | 'remove', place: Place): Change {
-  return { do: `${verb}-endpoint`, vni: place.endpoint.segment.vni, endpoint: locationOf(place) };
+  return {
+    do: verb === 'add' ? 'add-endpoint' : 'remove-endpoint',
+    vni: place.endpoint.segment.vni,
+    endpoint: locationOf(place),
+  };
 }
 
 /** Whether two definitions of a segment are the same. */

@@ -1,7 +1,8 @@
 import { encodeText } from '../../wire/index.js';
-import { COMPOUND, TABLE_EVENT, type TableEvent } from './messages.js';
+import { COMPOUND, CREATE, TABLE_EVENT, type TableEvent } from './messages.js';
 import type { Packed } from './packed.js';
 import { varintLength, writeVarint } from './protobuf.js';
+import type { Entry } from './store.js';
 
 /** Tags of a number, and of octets, by the number of the field. */
 const number = (field: number): number => field << 3;
@@ -23,6 +24,11 @@ export class CompoundWriter {
   add(message: Packed): void {
     const end = this.#begin(message.length);
     this.length = this.#latin(message, end - message.length);
+  }
+
+  /** Adds the event that creates an entry. */
+  addCreation({ time, owner: node, network, table, key, value }: Entry): void {
+    this.addEvent({ type: CREATE, time, node, network, table, key, value, residual: 0 });
   }
 
   addEvent({ type, time, node, network, table, key, value, residual }: PackedEvent): void {
@@ -98,11 +104,11 @@ export class CompoundWriter {
   }
 }
 
-/** Octets of a wrapped table event, if all characters of its names are of ASCII. */
-export function asciiEventLength({ type, time, node, network, table, key, value, residual }: PackedEvent): number {
+/** Octets of the wrapped event that creates an entry, if all characters of its names are of ASCII. */
+export function asciiCreationLength({ time, owner, network, table, key, value }: Entry): number {
   const length =
-    lengthOfOthers(type, time, value, residual) +
-    octetsLength(node.length) +
+    lengthOfOthers(CREATE, time, value, 0) +
+    octetsLength(owner.length) +
     octetsLength(network.length) +
     octetsLength(table.length) +
     octetsLength(key.length);

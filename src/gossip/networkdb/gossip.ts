@@ -1,6 +1,6 @@
 import { retransmitLimit } from '../memberlist/index.js';
-import { asciiEventLength, CompoundWriter, type PackedEvent } from './compound-writer.js';
-import { COMPOUND_OVERHEAD, CREATE, MEMBER_OVERHEAD } from './messages.js';
+import { asciiCreationLength, CompoundWriter } from './compound-writer.js';
+import { COMPOUND_OVERHEAD, MEMBER_OVERHEAD } from './messages.js';
 import { pack, type Packed } from './packed.js';
 import { BroadcastQueue } from './queue.js';
 import { Rounds } from './rounds.js';
@@ -187,7 +187,7 @@ export class Gossip {
     if (messages.length === 0) return;
     for (const message of messages)
       if (typeof message === 'string') this.#packet.add(message);
-      else this.#packet.addEvent(creationOf(message));
+      else this.#packet.addCreation(message);
     const packet = this.#packet.take();
     for (const peer of this.#sample(peers, this.#options.gossipNodes)) this.#host.sendPacket(peer, packet);
   }
@@ -221,9 +221,5 @@ export class Gossip {
 }
 
 function lengthOf(message: Queued): number {
-  return typeof message === 'string' ? message.length : asciiEventLength(creationOf(message));
-}
-
-function creationOf({ time, owner: node, network, table, key, value }: Entry): PackedEvent {
-  return { type: CREATE, time, node, network, table, key, value, residual: 0 };
+  return typeof message === 'string' ? message.length : asciiCreationLength(message);
 }

@@ -161,13 +161,22 @@ export function message<V extends object>(protocol: string, fields: readonly Fie
     return value;
   };
 
+  /** By field, the last text. The names of messages in a row are often the same: to compare them takes no memory. */
+  const texts: (string | undefined)[] = [];
+
+  function readText(bytes: Uint8Array, number: number, from: number, to: number): string {
+    const last = texts[number];
+    if (last !== undefined && isAscii(last, bytes, from, to)) return last;
+    return (texts[number] = decodeText(bytes, from, to, true));
+  }
+
   function read(bytes: Uint8Array, field: Field, reader: Reader, start: number, type: number): unknown {
     const { kind } = field;
     const wanted = kind === 'bytes' || kind === 'text' || typeof kind === 'object' ? LENGTH : VARINT;
     if (type !== wanted) throw malformed(protocol, start, `${field.name} has wire type ${type}, not ${wanted}`);
     if (wanted === LENGTH) {
       const from = reader.block();
-      if (kind === 'text') return decodeText(bytes, from, reader.at, true);
+      if (kind === 'text') return readText(bytes, field.number, from, reader.at);
       if (kind === 'bytes') return bytes.subarray(from, reader.at);
       return (kind as MessageCodec<object>).decode(bytes, from, reader.at);
     }
@@ -305,6 +314,16 @@ export function* fieldsOf(
     else reader.pass(start, type);
     yield [number, from, reader.at];
   }
+}
+
+/** Whether octets are a text of ASCII. */
+function isAscii(text: string, bytes: Uint8Array, from: number, to: number): boolean {
+  if (text.length !== to - from) return false;
+  for (let i = 0; i < text.length; i++) {
+    const octet = bytes[from + i]!;
+    if (octet >= 0x80 || octet !== text.charCodeAt(i)) return false;
+  }
+  return true;
 }
 
 /** Concatenates the octets of all ranges. */

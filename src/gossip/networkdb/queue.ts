@@ -71,7 +71,10 @@ export class BroadcastQueue<Message> {
     let left = budget;
     let misfits = 0;
     for (let tier = 0; tier < this.#tiers.length; tier++) {
-      for (const [about, message] of this.#tiers[tier]!) {
+      const messages = this.#tiers[tier]!;
+      // By its keys: a list of a key and a message would be made for each message that does not fit, too.
+      for (const about of messages.keys()) {
+        const message = messages.get(about)!;
         const needed = this.#lengthOf(message) + overhead;
         if (needed > left) {
           if (++misfits > MISFITS) break;
