@@ -161,7 +161,10 @@ test('the segments of a network have the settings, and those that are there alre
 test('what is wrong with a network is told by its fields', () => {
   const [one, other] = two as [(typeof two)[0], (typeof two)[1]];
   const of = (...subnets: object[]): string[] => complaints({ name: 'n', subnets });
-  assert.equal(of(), ['subnets: expected a list of one subnet or more, got []']);
+  assert.equal(of(), ['subnets: expected a list of 1 to 64 subnets, got []']);
+  const many = Array.from({ length: 65 }, (_, i) => ({ prefix: `10.${i >> 8}.${i & 255}.0/24`, vni: 10 + i }));
+  assert.equal(of(...many.slice(1)), []);
+  assert.match(of(...many)[0]!, /^subnets: expected a list of 1 to 64 subnets, got \[/);
   assert.equal(of(one, { ...other, vni: 5001 }), ['subnets[1].vni: 5001 is given twice (before as subnets[0].vni)']);
   assert.equal(of(one, { prefix: '10.1.0.0/16', vni: 7 }), [
     'subnets[1].prefix: 10.1.0.0/16 shares addresses with 10.1.1.0/24 (subnets[0].prefix)',
@@ -263,7 +266,7 @@ test('what is refused has a status, a code and a field, and changes nothing', as
   const post = (body: object): Promise<unknown[]> => refused('POST', '/v1/networks', body);
   const conflict = (field: string): unknown[] => [409, 'conflict', field];
   assert.equal(await post({ ...prod, subnets: [] }), [
-    ...[400, 'invalid-request', 'subnets: expected a list of one subnet or more, got []'],
+    ...[400, 'invalid-request', 'subnets: expected a list of 1 to 64 subnets, got []'],
   ]);
   assert.equal((await post({ name: 'n' })).slice(0, 2), [400, 'invalid-request']);
   assert.equal(await post({ ...prod, gossip: true }), [

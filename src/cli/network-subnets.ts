@@ -10,7 +10,7 @@ export const SUBNETS: readonly Flag[] = [
     name: 'gateway',
     value: 'IP',
     many: true,
-    text: 'the address of the router in the subnet that contains it (default: the first one)',
+    text: 'the address of the router in a subnet (default: the first address of the subnet)',
   },
   {
     name: 'gossip',

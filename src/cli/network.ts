@@ -47,7 +47,7 @@ const ACTIONS: Actions = {
   },
   rm: {
     usage: 'rm VNI|NAME --control PATH',
-    text: 'remove a network without TAPs, with its peers and endpoints',
+    text: 'remove a network that no TAP uses, with its peers and endpoints',
     flags: [CONTROL, JSON_FLAG],
     run: remove,
   },
@@ -58,23 +58,23 @@ export const manual: Manual = {
   summary: 'list, add and remove the overlay networks of a running VTEP',
   usage: ['network ACTION --control PATH [flags]'],
   words: wordsOf(ACTIONS),
-  description: `A network is a VNI with its settings, peers and endpoints (a segment of the configuration file), or a name with one or more
-subnets, each of which has a VNI. A network that is added stays until it is removed, or until the VTEP ends.`,
+  description: `A network is a VNI with its settings, peers and endpoints (a segment of the configuration file), or a name with one or
+more subnets, each of which has a VNI. A network that is added stays until it is removed, or until the VTEP ends.`,
   flags: [{ flags: flagsOfAll(ACTIONS) }],
   sections: [
     {
       title: 'networks with subnets',
-      text: `The first --vni is that of the first --subnet, and so on. A --gateway belongs to the subnet that contains it; the gateway
-of every other subnet is its first address. Every host of the network needs the same name, subnets, gateways and VNIs.
---peer and the other settings apply to each VNI. A VNI that exists already keeps its settings; nothing on this host may
-use it yet.
+      text: `The first --vni is that of the first --subnet, and so on. A --gateway belongs to the subnet that contains it; the
+gateway of every other subnet is its first address. Every host of the network needs the same name, subnets, gateways and
+VNIs. --peer and the other settings apply to each VNI. A VNI that exists already keeps its settings; no TAP and no
+endpoint of this host may use it yet.
 
-An agent announces the endpoints of this host in the network by gossip, and learns those of other hosts, while this host has
-an endpoint there. Such a network with a single subnet has no gateway unless --gateway or --mac is given. With
+An agent announces the endpoints of this host in the network by gossip, and learns those of other hosts, while this host
+has an endpoint there. Such a network with a single subnet has no gateway unless --gateway or --mac is given. With
 --no-gossip, an agent adds the network as a VTEP without gossip does.
 
 "rm" removes a network when no TAP and no endpoint of this host is left in it, also one of the configuration file, which
-comes back with the next "vtep reload". A NAME has another character than digits: digits are a VNI.`,
+comes back with the next "vtep reload". A word of digits is a VNI, and no NAME.`,
     },
   ],
   examples: `vtep network add 4098 --peer 192.168.1.25 --control /run/vtep.sock

@@ -67,8 +67,8 @@ of the subnet). Every host has the gateways, and TAPs get routes to the other su
       title: 'output and signals',
       text: `vtep prints "ready" when it forwards frames. SIGINT or SIGTERM stops it: it prints its counters and removes everything
 that it created. A second signal ends it immediately. On SIGHUP, vtep reads the file of --config again, as with
-"vtep reload": it adds and removes segments, TAPs, peers and endpoints, and logs the changes that need a restart. Without
---config, it ignores SIGHUP.
+"vtep reload": it adds and removes segments, networks, TAPs, peers and endpoints, and logs the changes that need a
+restart. Without --config, it ignores SIGHUP.
 
 The log goes to standard error, one line for each event, with its time and level. If the log cannot be written (a full
 disk, a closed terminal, an unread pipe), log lines are dropped and counted; frames are not affected.`,

@@ -5,6 +5,7 @@ import {
   isSameNetwork,
   listed,
   networkFields,
+  networkNamed,
   networkOf,
   networksOf,
   newNetwork,
@@ -214,7 +215,7 @@ export class OverlayNetworks {
     if (isOfGossip(network) && plan.gossip === undefined)
       throw new RequestError('no-gossip', 'this VTEP has no gossip: it is no agent', { path: 'gossip' });
     const settings = settingsOfSegments(value);
-    const known = networksOf(plan).find(({ id }) => id === network.id);
+    const known = networkNamed(plan, network.id);
     if (known !== undefined) {
       this.requireSame(network, known, 'name', 'api');
       requireNoSettings(settings, vnisOfNetwork(network));
@@ -276,7 +277,7 @@ export class OverlayNetworks {
   async addPlanned(network: AnyNetwork, segments: readonly SegmentPlan[], path: string, source: Source): Promise<void> {
     const { plan, mtus, intent, gossip } = this.#context;
     const { id } = network;
-    const isNew = !networksOf(plan).some((one) => one.id === id);
+    const isNew = networkNamed(plan, id) === undefined;
     const vnis = vnisOfNetwork(network);
     const taken = plan.segments.filter(({ vni }) => vnis.includes(vni));
     const added = await this.#setMtus(segments, path);
@@ -304,10 +305,9 @@ export class OverlayNetworks {
    */
   async remove(name: string): Promise<RemovedNetwork> {
     const { plan, intent } = this.#context;
-    const all = networksOf(plan);
-    const network = all.find(({ id }) => id === name);
+    const network = networkNamed(plan, name);
     if (network === undefined) {
-      const there = all.length === 0 ? 'none' : listed(all.map(({ id }) => id));
+      const there = listed(networksOf(plan).map(({ id }) => id)) || 'none';
       throw new RequestError('not-found', `there is no network ${name}; there are ${there}`, { path: 'name' });
     }
     const vnis = vnisOfNetwork(network);
@@ -334,7 +334,7 @@ export class OverlayNetworks {
   /** Removes a network for all sources. @param removed The VNIs of the segments that go with it. */
   async removePlanned(id: string, removed: readonly number[]): Promise<void> {
     const { plan, intent, gossip } = this.#context;
-    const network = networksOf(plan).find((one) => one.id === id)!;
+    const network = networkNamed(plan, id)!;
     Object.assign(plan, withoutNetwork(plan, id));
     this.#sources.delete(id);
     this.#removeMtus(removed);

@@ -80,9 +80,10 @@ export const Tap = Type.Object(
   strict,
 );
 
-const subnets = Type.Array(Type.Object({ prefix: RoutedSubnet, gateway: Type.Optional(Gateway), vni: Vni }, strict), {
-  expected: 'a list of one subnet or more',
-});
+const NetworkSubnet = Type.Object({ prefix: RoutedSubnet, gateway: Type.Optional(Gateway), vni: Vni }, strict);
+const subnets = Type.Array(NetworkSubnet, { expected: 'a list of one subnet or more' });
+/** Most subnets of a network that is added to a running VTEP: to compare them with each other must not delay it. */
+const MAX_SUBNETS = 64;
 
 /** @internal */
 export const Network = Type.Object({ name: NetworkId, mac: Type.Optional(Mac), subnets }, strict);
@@ -92,7 +93,17 @@ export const Network = Type.Object({ name: NetworkId, mac: Type.Optional(Mac), s
  * @internal
  */
 export const NewNetwork = Type.Composite(
-  [Network, Type.Omit(Segment, ['vni', 'mac', 'endpoints']), Type.Object({ gossip: Type.Optional(Type.Boolean()) })],
+  [
+    Type.Omit(Network, ['subnets']),
+    Type.Object({
+      subnets: Type.Array(NetworkSubnet, {
+        ...{ minItems: 1, maxItems: MAX_SUBNETS },
+        expected: `a list of 1 to ${MAX_SUBNETS} subnets`,
+      }),
+      gossip: Type.Optional(Type.Boolean()),
+    }),
+    Type.Omit(Segment, ['vni', 'mac', 'endpoints']),
+  ],
   strict,
 );
 

@@ -23,6 +23,7 @@ export {
   isOfGossip,
   isSameNetwork,
   networkFields,
+  networkNamed,
   networkOf,
   networksOf,
   networkVnis,

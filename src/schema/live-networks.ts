@@ -2,13 +2,22 @@
 import { NewNetwork as NEW_NETWORK } from './config.js';
 import { type Location } from '../model/index.js';
 import { findings } from './findings.js';
-import { placeOf, planSegment, problemsOf } from './live.js';
+import { placeOf, problemsOf } from './live.js';
 import { checkStation } from './network-rules.js';
-import { familyOf, isOfGossip, networkFields, networksOf, vnisOfNetwork, type AnyNetwork } from './networks.js';
-import { type Plan, type SegmentPlan } from './plan.js';
+import {
+  familyOf,
+  isOfGossip,
+  narrowed,
+  networkFields,
+  networksOf,
+  vnisOfNetwork,
+  type AnyNetwork,
+  type AnySubnet,
+} from './networks.js';
+import { segmentPlan, type Plan, type SegmentPlan } from './plan.js';
 import { findProblems, SchemaError, type Problem } from './problem.js';
 import { contradictions } from './rules.js';
-import { type Config, type GossipNetwork, type JsonSchema, type NewNetwork, type SegmentSettings } from './types.js';
+import { type Config, type JsonSchema, type NewNetwork, type SegmentSettings } from './types.js';
 
 /**
  * Checks the form of a network that is added to those of a plan, and fills in the defaults.
@@ -18,7 +27,6 @@ export function newNetwork(value: unknown, plan: Pick<Plan, 'gossip'>): AnyNetwo
   const problems = findProblems(NEW_NETWORK as unknown as JsonSchema, value);
   if (problems.length > 0) throw new SchemaError(problems);
   const { name, mac, subnets, gossip = plan.gossip !== undefined } = value as NewNetwork;
-  if (subnets.length === 0) throw wrong({ path: 'subnets', expected: 'a list of one subnet or more', given: [] });
   const macs = mac === undefined ? {} : { mac };
   if (!gossip) return networksOf({ networks: [{ name, ...macs, subnets }] })[0]!;
   const [{ prefix, gateway, vni }] = subnets as [NewNetwork['subnets'][number]];
@@ -34,43 +42,58 @@ export function newNetwork(value: unknown, plan: Pick<Plan, 'gossip'>): AnyNetwo
  * @throws SchemaError with every problem; paths begin at the network.
  */
 export function planNetwork(network: AnyNetwork, settings: SegmentSettings, plan: Plan): SegmentPlan[] {
-  const known = new Set(plan.segments.map(({ vni }) => vni));
   const vnis = vnisOfNetwork(network);
-  const taken = vnis.filter((vni) => known.has(vni));
-  requireNoSettings(settings, taken);
-  const gossiped = isOfGossip(network);
-  const beside = { networks: [...plan.networks], gossip: { networks: [...(plan.gossip?.networks ?? [])] } };
-  const at = gossiped ? `gossip.networks[${beside.gossip.networks.length}]` : `networks[${beside.networks.length}]`;
-  const fields = networkFields(network);
-  if ('gossip' in fields) beside.gossip.networks.push(fields.gossip);
-  else beside.networks.push(fields.network);
-  const config: Config = {
-    ...{ local: plan.local, workers: plan.workers, ...beside, taps: [] },
-    // The others do not matter.
-    segments: plan.segments.filter(({ vni }) => taken.includes(vni)),
+  const taken = plan.segments.filter(({ vni }) => vnis.includes(vni));
+  requireNoSettings(
+    settings,
+    taken.map(({ vni }) => vni),
+  );
+  const added = vnis.flatMap((vni) => (taken.some((one) => one.vni === vni) ? [] : [{ ...settings, vni }]));
+  // What else is there contradicts it at most by its name or a VNI.
+  const near = {
+    ...narrowed(plan, (id, others) => id === network.id || others.some((vni) => vnis.includes(vni!))),
+    segments: taken,
   };
-  const indexes = taken.map((vni) => plan.segments.findIndex((segment) => segment.vni === vni));
-  const problems = contradictions(config).flatMap((problem) => {
-    // A gateway may contradict an endpoint, or the address of a proxy, that was there before.
-    const real = (path: string): string =>
-      path.replace(/^segments\[(\d+)\]/, (_, index: string) => `segments[${indexes[Number(index)]}]`);
-    const placed = { ...problem, path: real(problem.path), related: (problem.related ?? []).map(real) };
-    const mine = problemsOf(placed, at, plan);
-    if (mine.length > 0 || !problem.path.startsWith('segments[')) return mine.map((one) => renamed(one, network));
-    const related = [placeOf(placed.path, plan)];
-    return [{ path: '', reason: 'the network does not go with {0}', related, given: undefined }];
+  const lists = { networks: [...near.networks], gossip: { networks: [...(near.gossip?.networks ?? [])] } };
+  const isGossiped = isOfGossip(network);
+  const at = isGossiped ? `gossip.networks[${lists.gossip.networks.length}]` : `networks[${lists.networks.length}]`;
+  const fields = networkFields(network);
+  if ('gossip' in fields) lists.gossip.networks.push(fields.gossip);
+  else lists.networks.push(fields.network);
+  const config: Config = {
+    ...{ local: plan.local, workers: plan.workers, ...lists },
+    segments: [...taken, ...added],
+    // The remotes of a segment must not be in the subnet of a TAP of this process's namespace.
+    taps: plan.taps.map(({ vlans: _vlans, native: _native, ...tap }) => tap),
+  };
+  const problems = contradictions(config).flatMap((problem): Problem[] => {
+    const mine = problemsOf(problem, at, near);
+    if (mine.length > 0) return mine.map((one) => renamed(one, network));
+    for (const k of added.keys()) {
+      const ofSegment = problemsOf(problem, `segments[${taken.length + k}]`, near);
+      if (ofSegment.length > 0) return ofSegment;
+    }
+    if (!problem.path.startsWith('segments[')) return [];
+    // The proxy of a segment that was there before has the address of the gateways.
+    return [
+      {
+        path: '',
+        reason: 'the network does not go with {0}',
+        related: [placeOf(problem.path, near)],
+        given: undefined,
+      },
+    ];
   });
   // The rules find this only in a list of subnets.
-  if (gossiped && network.mac === undefined && familyOf(network.subnets[0]!.prefix) === 6)
+  const [{ prefix }] = network.subnets as [AnySubnet];
+  if (isGossiped && network.mac === undefined && familyOf(prefix) === 6)
     problems.push({
       path: 'subnets[0].prefix',
       expected: 'an IPv4 subnet, because the gossip announces no others',
-      given: network.subnets[0]!.prefix,
+      given: prefix,
     });
   if (problems.length > 0) throw new SchemaError(problems);
-  return vnis
-    .filter((vni) => !known.has(vni))
-    .map((vni) => planSegment({ ...settings, vni }, { ...plan, networks: beside.networks }));
+  return added.map((segment) => segmentPlan(segment, plan.local));
 }
 
 /** @throws SchemaError if settings are given for segments that are there already. */
@@ -104,15 +127,7 @@ export function settingsOfSegments({
  * @throws SchemaError with every problem; paths begin at the endpoint: `ip`.
  */
 export function requireInSubnet(vni: number, { ip, mac, vtep }: Location, plan: Plan): void {
-  // There may be thousands of networks.
-  const near: Plan = {
-    ...plan,
-    networks: plan.networks.filter(({ subnets }) => subnets.some((one) => one.vni === vni)),
-  };
-  if (plan.gossip !== undefined) {
-    const hasVni = (one: GossipNetwork): boolean => (one.subnets ?? [one]).some((part) => part.vni === vni);
-    near.gossip = { ...plan.gossip, networks: plan.gossip.networks.filter(hasVni) };
-  }
+  const near = narrowed(plan, (_, vnis) => vnis.includes(vni));
   const found = findings();
   const station = { ip, path: 'ip', mac, macPath: 'mac', here: vtep === undefined };
   checkStation(networksOf(near), vni, station, found);
@@ -131,8 +146,4 @@ function renamed(problem: Problem, { mac }: AnyNetwork): Problem {
     return mac === undefined && path === 'subnet' ? 'subnets[0].prefix' : path;
   };
   return { ...problem, path: name(problem.path), related: (problem.related ?? []).map(name) };
-}
-
-function wrong(problem: Problem): SchemaError {
-  return new SchemaError([problem]);
 }

@@ -125,7 +125,27 @@ export function networkFields(network: AnyNetwork): { network: NetworkPlan } | {
 
 /** The network that a segment belongs to. */
 export function networkOf(config: WithNetworks, vni: number): AnyNetwork | undefined {
-  return networksOf(config).find(({ subnets }) => subnets.some((subnet) => subnet.vni === vni));
+  return networksOf(narrowed(config, (_, vnis) => vnis.includes(vni)))[0];
+}
+
+/** The network with a name or an id. */
+export function networkNamed(config: WithNetworks, id: string): AnyNetwork | undefined {
+  return networksOf(narrowed(config, (one) => one === id))[0];
+}
+
+/** The part of a configuration with some of its networks: there may be thousands, and each takes time to complete. */
+export function narrowed<C extends WithNetworks>(
+  config: C,
+  isWanted: (id: string, vnis: readonly (number | undefined)[]) => boolean,
+): C {
+  const vnisOf = (subnets: readonly { vni?: number }[]): (number | undefined)[] => subnets.map(({ vni }) => vni);
+  const { networks = [], gossip } = config;
+  const gossiped = gossip?.networks?.filter((one) => isWanted(one.id, vnisOf(one.subnets ?? [one])));
+  return {
+    ...config,
+    networks: networks.filter(({ name, subnets }) => isWanted(name, vnisOf(subnets))),
+    ...(gossip === undefined ? {} : { gossip: { ...gossip, networks: gossiped } }),
+  };
 }
 
 /** The VNIs of all networks, each once. */
