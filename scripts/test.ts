@@ -34,7 +34,9 @@ const COVERAGE = resolve('coverage');
 
 const pathOf = (name: string): string => join('test', `${name}.test.ts`);
 /** Files that run once per engine: their VTEPs use the one that WEFT_ENGINE names. */
-const OVER_ENGINES = ['demo', 'kernel', 'networks', 'overlay', 'up'].map((name) => pathOf(`system/${name}`));
+const OVER_ENGINES = ['demo', 'kernel', 'live-networks', 'networks', 'overlay', 'up'].map((name) =>
+  pathOf(`system/${name}`),
+);
 /** Files that run alone. */
 const ALONE = [
   ...['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale'].map((name) => `system/${name}`),

@@ -1,6 +1,6 @@
 /**
- * Networks of two subnets that come and go on two running hosts, with `vtep network`, `attach` and `detach`: on two VTEPs
- * and on two agents. Other containers keep on talking beside them.
+ * Networks of two subnets that come and go on two running hosts, with `vtep network`: on two VTEPs and on two agents. Other
+ * containers keep on talking beside them.
  *
  *     a1 10.1.1.2, a2 11.1.1.2, c1 10.0.0.1 -- node1 ---- router ---- node2 -- b1 10.1.1.3, b2 11.1.1.3, c2 10.0.0.2
  */
@@ -80,9 +80,10 @@ async function refused(node: Host, ...args: string[]): Promise<string> {
   assert.equal([code, stdout], [1, ''], args.join(' '));
   return stderr;
 }
-const attach = ({ node, ns, ip, vni }: Container): Promise<string> =>
-  vtep(node, 'attach', 'eth0', '--netns', ns, '--address', `${ip}/24`, '--vni', String(vni));
-const detach = ({ node, ns }: Container): Promise<string> => vtep(node, 'detach', 'eth0', '--netns', ns);
+const attach = ({ node, ns, ip, vni }: Container): Promise<unknown> =>
+  ask(socket(node), { command: 'attach', name: 'eth0', netns: ns, address: `${ip}/24`, vni });
+const detach = ({ node, ns }: Container): Promise<unknown> =>
+  ask(socket(node), { command: 'detach', name: 'eth0', netns: ns });
 
 /** The containers of the network. */
 const members = (): Container[] => {
