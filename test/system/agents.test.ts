@@ -1,10 +1,10 @@
 /** Twenty agents in twenty namespaces: joining, a partition that heals, and one that returns under a new name. */
-import { existsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as assert from 'uvu/assert';
 import { AgentLab, type AgentHost } from '../support/agents.js';
 import { waitFor, type Running } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
+import { bundledProgram, type Program } from '../support/program.js';
 
 const agents = suiteWith('twenty agents', ['root', 'tun', 'ip', 'ping', 'sh']);
 
@@ -13,23 +13,24 @@ const COUNT = 20;
 const JOINED = 3000;
 /** Duration of the partition in milliseconds. */
 const CUT = 60_000;
-/** Plain Node on the built program: twenty processes start in a fraction of the time. */
-const BUILT = [process.execPath, 'dist/cli/main.js'];
-
 let lab: AgentLab;
+let program: Program;
 const running: Running[] = [];
 
 agents.before(async () => {
-  if (!existsSync(BUILT[1]!)) throw new Error(`${BUILT[1]} is missing: npm run build`);
+  program = await bundledProgram(); // twenty processes start in a fraction of the time
   lab = await AgentLab.create('hb', COUNT);
 });
-agents.after(() => lab?.teardown());
+agents.after(async () => {
+  await lab?.teardown();
+  program?.remove();
+});
 
 /** Starts an agent, and waits until it has joined. */
 async function start(host: AgentHost, ...more: string[]): Promise<Running> {
   const seed = lab.host(1);
   const args = lab.flags(host, '--local', host.address, '--join', seed.address, ...more);
-  const one = lab.lab.spawn([...BUILT, ...args], { ns: host.ns });
+  const one = lab.lab.spawn([...program.command, ...args], { ns: host.ns });
   const ready = host === seed ? /^ready$/m : /^joined /m;
   await waitFor(`agent ${host.number} to join`, () => ready.test(one.stdout) || !one.running, 60_000);
   assert.match(one.stdout, ready, one.stderr);

@@ -8,6 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import * as assert from 'uvu/assert';
 import { DOCKER, DockerEngine, type DockerContainer, type DockerNetwork } from '../support/docker.js';
 import {
@@ -32,7 +33,7 @@ const NAME = 'weft';
 const HOST = 200;
 const MAC = '02:42:0a:00:00:c8';
 /** How often an agent is alone in a network before Docker joins it. */
-const ATTEMPTS = 6;
+const ATTEMPTS = 4;
 /** Milliseconds: Docker waits 30 s for an acknowledgement that is lost, and it fails a start after 20 s. */
 const ATTACH_LIMIT = 10_000;
 const directory = DOCKER === undefined ? '' : mkdtempSync(join(tmpdir(), 'weft-docker-'));
@@ -72,11 +73,11 @@ async function known(): Promise<{ peer: boolean; fdb: boolean; neighbor: boolean
   };
 }
 
-async function docks(state: boolean, seconds: number): Promise<void> {
+async function docks(state: boolean): Promise<void> {
   const all = { peer: state, fdb: state, neighbor: state };
-  const reached = async (): Promise<boolean> => JSON.stringify(await known()) === JSON.stringify(all);
-  await waitFor(`Docker to ${state ? 'know' : 'forget'} the VTEP`, reached, seconds * 1000).catch(() => undefined);
-  assert.equal(await known(), all);
+  let last: unknown;
+  const reached = async (): Promise<boolean> => isDeepStrictEqual((last = await known()), all);
+  await waitFor(`Docker to ${state ? 'know' : 'forget'} the VTEP`, reached).catch(() => assert.equal(last, all));
 }
 
 /** Whether a VTEP sends packets for an address to another VTEP, by default Docker's. */
@@ -96,12 +97,15 @@ async function seesDocker(): Promise<boolean> {
 /** Lines of Docker's log about the gossip. */
 const OF_GOSSIP = /memberlist|networkdb|bulk sync|peer|neighbor|weft/i;
 
+/** What Docker says if it gets the processor late: it did not hear of a member in time, and then it did. */
+const BUSY = /healthscore|[Ss]uspect/;
+
 /** Docker's warnings and errors after a position in its log. */
 function complaints(since: number): string[] {
   return engine.log
     .slice(since)
     .split('\n')
-    .filter((line) => /level=(warning|error|fatal)|[Ss]uspect/.test(line) && OF_GOSSIP.test(line));
+    .filter((line) => /level=(warning|error|fatal)/.test(line) && OF_GOSSIP.test(line) && !BUSY.test(line));
 }
 
 function define(docker: ReturnType<typeof suiteWith>): void {
@@ -137,7 +141,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     test(`${which}: joins, is found, learns containers, leaves`, async () => {
       const since = engine.log.length;
       const vtep = await agent(which);
-      await docks(true, 10);
+      await docks(true);
       await waitFor('the container to be known', () => hears(container.ip));
       assert.is(await ping(box, container.ip), 3);
       assert.ok(await engine.ping(container, addressOf(network)));
@@ -150,7 +154,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
 
       await sleep(3000); // probes in both directions
       assert.is((await vtep.stop()).code, 0);
-      await docks(false, 5);
+      await docks(false);
       assert.equal(complaints(since), []);
     });
 
@@ -178,7 +182,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
         ...['--tap', 'eth0', '--netns', far, '--mac', mac, '--address', `${ip}/${network.subnet.split('/')[1]!}`],
       ],
     });
-    await docks(true, 30);
+    await docks(true);
     await waitFor('the first agent to know the endpoint', () => hears(two, address));
     await waitFor('the second agent to know the endpoint', () => hears(one, node2.address, there));
     // Docker's own network works, and has the IPv4 endpoints of both.
@@ -203,8 +207,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     assert.is((await other.stop()).code, 0);
     await waitFor('the endpoint to be forgotten', async () => !(await hears(two, address)));
     assert.is((await vtep.stop()).code, 0);
-    const about = complaints(since).filter((line) => !/healthscore|[Ss]uspect/.test(line));
-    assert.equal([about, engine.log.slice(since).match(/weft_peer_table|fd00:9:/g)], [[], null]);
+    assert.equal([complaints(since), engine.log.slice(since).match(/weft_peer_table|fd00:9:/g)], [[], null]);
   });
 
   test('a network of two subnets: each packet is routed on the host of its sender, by Docker or by the VTEP', async () => {
@@ -249,9 +252,9 @@ function define(docker: ReturnType<typeof suiteWith>): void {
 
   test('Docker detects a killed VTEP, and accepts it again', async () => {
     (await agent('dgram')).signal('SIGKILL');
-    await docks(false, 60);
+    await docks(false);
     const vtep = await agent('dgram');
-    await docks(true, 10);
+    await docks(true);
     assert.ok(await engine.ping(container, addressOf(network)));
     await vtep.stop();
   });
@@ -281,13 +284,13 @@ function define(docker: ReturnType<typeof suiteWith>): void {
 
   test('a paused engine is detected, and a member again when it resumes', async () => {
     const vtep = await agent('dgram');
-    await docks(true, 10);
+    await docks(true);
     await waitFor('the container to be known', () => hears(container.ip));
     engine.pause(true);
-    await waitFor('the engine to be missed', async () => !(await hears(container.ip)), 60_000);
+    await waitFor('the engine to be missed', async () => !(await hears(container.ip)));
     engine.pause(false);
     await waitFor('the engine to be back', () => hears(container.ip));
-    await docks(true, 30);
+    await docks(true);
     assert.is(await ping(box, container.ip), 3);
     await vtep.stop();
   });
