@@ -39,13 +39,21 @@ const OVER_ENGINES = ['demo', 'kernel', 'live-networks', 'networks', 'overlay', 
 );
 /** Files that run alone. */
 const ALONE = [
-  ...['agents', 'control', 'idle', 'keep', 'lifecycle', 'load', 'restart', 'scale'].map((name) => `system/${name}`),
+  ...['control', 'idle', 'live-delay', 'load', 'scale'].map((name) => `system/${name}`),
   'security/fair-taps',
 ].map(pathOf);
 /** Files that take longest, the longest one first. They start first, so that shorter ones run beside them until the end. */
 const LONG = [
-  ...['live', 'trouble', 'engine', 'engine-options', 'docker', 'runtimes', 'agent'].map((name) => `system/${name}`),
-  ...['control-characters', 'hostile-server'].map((name) => `security/${name}`),
+  ...[
+    'system/docker',
+    'system/trouble',
+    'system/agents',
+    'security/control-characters',
+    'system/change',
+    'system/live',
+  ],
+  ...['system/engine-options', 'security/names-and-sizes', 'security/keys', 'security/hostile-server', 'system/keep'],
+  ...['system/data-plane', 'system/engine', 'system/routed', 'system/agent', 'system/runtimes', 'system/limit'],
 ].map(pathOf);
 /** Files that use the packed package. */
 const PACKED = ['package', 'runtimes', 'system/runtimes'].map(pathOf);

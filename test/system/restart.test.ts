@@ -14,7 +14,7 @@ type Which = 1 | 2 | 3;
 const ALL = [1, 2, 3] as const;
 /** Most milliseconds without traffic for the peers once a VTEP is ready, and an allowance for a loaded machine. */
 const SILENCE = 2000;
-const LOAD = 1000;
+const LOAD = 4000;
 
 const directory = mkdtempSync(join(tmpdir(), 'weft-restart-'));
 let lab: Lab;
