@@ -46,7 +46,10 @@ export async function bundle(main = join(REPOSITORY, 'src/cli/main.ts')): Promis
       const data = JSON.parse(readFileSync(join(directory, `${name}.js.map`), 'utf8')) as { sources: string[] };
       const lines = readFileSync(join(directory, `${name}.js`), 'utf8').split('\n');
       const lineLengths = lines.map(({ length }) => length);
-      cache[url(`${name}.js`)] = { lineLengths, data: { ...data, sources: data.sources.map((path) => resolve(directory, path)) } };
+      cache[url(`${name}.js`)] = {
+        lineLengths,
+        data: { ...data, sources: data.sources.map((path) => resolve(directory, path)) },
+      };
     }
     const map = JSON.stringify({ result: [], 'source-map-cache': cache });
     mkdirSync(folder, { recursive: true });
