@@ -1,8 +1,10 @@
 /** The fast engine's data path with a fake C library, for input that a real kernel does not produce on demand. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { build } from '../src/packet/index.js';
 import { readCounts } from '../src/host/linux/counts.js';
 import { VIRTIO_LENGTH } from '../src/host/linux/tap-queue.js';
+import { FLAG_ACK } from '../src/tcp/index.js';
 import { encode } from '../src/vxlan/index.js';
 import { GSO_NONE, GSO_TCPV4, writeHeader } from '../src/virtio/index.js';
 import { FakePath, VNI } from './support/fake-path.js';
@@ -44,6 +46,37 @@ test('the machine’s own datagrams are sent unchanged, also after the socket wa
   fake.path.resume();
   assert.equal(fake.sent, [announced('05')]);
   assert.equal(readCounts(fake.counts).sendErrors, { EAGAIN: 1 });
+});
+
+/** Data of a TCP segment, and the length of the headers in front of it. */
+const SIZE = 1000;
+const HEADERS = 54;
+
+/** A broadcast TCP segment of the station 02:00:00:00:00:03. */
+const segment = (sequence: number, length: number): Uint8Array =>
+  build([
+    { protocol: 'ethernet', destination: 'ff:ff:ff:ff:ff:ff', source: '02:00:00:00:00:03' },
+    { protocol: 'ipv4', source: '10.0.0.1', destination: '10.0.0.2', identification: 1 + sequence / SIZE },
+    { protocol: 'tcp', sourcePort: 1, destinationPort: 2, sequence, acknowledgment: 1, flags: FLAG_ACK, window: 1 },
+    { protocol: 'payload', bytes: new Uint8Array(length).fill(0x77) },
+  ]);
+
+test('a single frame stays single after a super-frame, and after datagrams that were merged', () => {
+  const fake = new FakePath({ taps: 2 });
+  const kinds = (): number[] => fake.written.splice(0).map((written) => written[1]!);
+  const header = new Uint8Array(VIRTIO_LENGTH);
+  writeHeader(header, 0, GSO_TCPV4, HEADERS, SIZE, 34, 16);
+  fake.toRead.push(Buffer.concat([header, segment(0, 3 * SIZE)]));
+  fake.toRead.push(Buffer.concat([new Uint8Array(VIRTIO_LENGTH), frame('from the same TAP')]));
+  fake.path.fromTap(0, 0);
+  assert.equal(kinds(), [GSO_TCPV4, GSO_NONE]);
+  assert.is(fake.sent.length, 2, 'one message of three datagrams, and one datagram');
+
+  const datagrams = [0, SIZE].map((sequence) => encode({ vni: VNI, payload: segment(sequence, SIZE) }));
+  fake.receiveMany(Buffer.concat(datagrams), datagrams[0]!.length);
+  assert.equal(kinds(), [GSO_TCPV4, GSO_TCPV4], 'one for each TAP');
+  fake.receiveMany(encode({ vni: VNI, payload: frame('and then') }), 0);
+  assert.equal(kinds(), [GSO_NONE, GSO_NONE]);
 });
 
 test.run();

@@ -16,6 +16,7 @@ import {
   MAX_HEADER,
   Segmenter,
   segmentScratch,
+  SuperFrame,
   type CoalescerOptions,
 } from '../src/offload/index.js';
 import * as tcp from '../src/tcp/index.js';
@@ -705,6 +706,27 @@ test('no input causes an exception or an access out of bounds', () => {
     }),
     { numRuns: 2000 },
   );
+});
+
+test('the virtio header of a super-frame follows the frame when a VLAN tag is added or removed', () => {
+  const bytes = new Uint8Array(64);
+  const header = {
+    flags: 1,
+    gsoType: virtio.GSO_TCPV6 | virtio.GSO_ECN,
+    headerLength: 78,
+    gsoSize: 1380,
+    checksumStart: 54,
+    checksumOffset: 16,
+  };
+  bytes.set(virtio.encode({ ...header, payload: new Uint8Array(0) }), 10);
+  const one = new SuperFrame();
+  one.read(bytes, 10, 20);
+  for (const moved of [0, 4, -4]) {
+    one.writeVirtio(bytes, 40, 20 + moved);
+    const { payload: _, ...written } = virtio.decode(bytes, 40, 50);
+    const shift = -moved; // a tag in front of the other headers makes them longer
+    assert.equal(written, { ...header, headerLength: 78 + shift, checksumStart: 54 + shift });
+  }
 });
 
 test.run();

@@ -68,6 +68,18 @@ test('a packet to the other subnet leaves in the segment of its destination, thr
   );
 });
 
+test('a packet to a silent endpoint is routed between two VLANs of one trunk', () => {
+  const { vtep, frame, delivered, drops } = routed();
+  const trunk = vtep.addPort({ name: 'trunk', vlans: { 10: NEAR, 20: FAR } });
+  vtep.addEndpoint(FAR, { ip: C2.ip, mac: C2.mac });
+  frame(trunk, tag(BEFORE, 10));
+  assert.equal(
+    delivered.map((one) => [one.port, hex(one.frame)]),
+    [[trunk, hex(tag(AFTER, 20))]],
+  );
+  assert.equal(drops(), {});
+});
+
 test('gateways answer ARP, whatever the proxy and the flooding are, and ping', () => {
   for (const proxy of ['endpoint', 'vtep', 'off'] as const)
     for (const flood of [true, false]) {

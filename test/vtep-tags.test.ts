@@ -327,4 +327,15 @@ test('explains each tag', () => {
   ]);
 });
 
+test('the error about a packet that is too big has the VLAN and the priority of the packet', () => {
+  const { vtep, frame, delivered } = host({ mtu: 600 });
+  const trunk = vtep.addPort({ name: 'trunk', vlans: { 10: 4097 } });
+  vtep.addEndpoint(4097, { ...C2, vtep: PEER });
+  frame(trunk, tag(udpFrame(C1, C2, { size: 573, ip: { dontFragment: true } }), 10, 5));
+  assert.is(delivered.length, 1);
+  const { frame: answer } = delivered[0]!;
+  assert.is(hex(answer.subarray(0, 18)), `${C1.mac}${C2.mac}`.replaceAll(':', '') + '8100a00a0800'); // 5 << 13 | 10
+  assert.is(hex(answer.subarray(18 + 20, 18 + 20 + 8)).replace(/(?<=^0304)..../, '....'), '0304....00000258'); // 600
+});
+
 test.run();

@@ -996,6 +996,8 @@ test('ports and segments come and go', () => {
   assert.equal(vtep.vnis(), [200]);
   frame(trunk, tag(udpFrame(C1, C2), 10));
   assert.equal(drops(), { 'vlan-unmapped': 1 });
+  datagram(C2.host, wrap(udpFrame(C2, C1)));
+  assert.equal(drops(), { 'vlan-unmapped': 1, 'unknown-vni': 1 });
   frame(trunk, tag(udpFrame(C1, C2), 20));
   assert.is(sent.length, 1);
   vtep.removePeer(200, C2.host);
