@@ -524,9 +524,19 @@ test('an agent takes a network of the configuration of another one, without a ro
     local: THERE,
     gossip: { join: [HERE], networks: [{ id: 'new', subnets: [{ prefix: '12.1.1.0/24', vni: 5003 }] }] },
   });
+  // The network of the configuration takes over a segment with an endpoint of this host.
+  await other.ask('POST', '/v1/segments', { vni: 5003 });
+  await other.ask('POST', '/v1/endpoints', { vni: 5003, ip: '12.1.1.2', mac: '02:42:0c:01:01:02' });
   const { networks, restart } = (await other.ask('POST', '/v1/reload')) as Record<string, object>;
   assert.equal([networks, restart], [{ added: ['new'], removed: [], kept: [] }, []]);
   assert.equal(await segments(other), ['9 ', '5001 net1 10.1.1.0/24 ', '5003 new 12.1.1.0/24 12.1.1.1']);
+  await one.ask('POST', '/v1/networks', {
+    name: 'new',
+    subnets: [{ prefix: '12.1.1.0/24', gateway: '12.1.1.1', vni: 5003 }],
+  });
+  await one.ask('POST', '/v1/endpoints', { vni: 5003, ip: '12.1.1.3', mac: '02:42:0c:01:01:03' });
+  await waitFor('the endpoint', async () => (await remotes(one, 5003)).length === 1);
+  assert.equal(await remotes(one, 5003), [`12.1.1.2 ${THERE} gossip`]);
 });
 
 test.run();

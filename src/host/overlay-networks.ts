@@ -290,6 +290,8 @@ export class OverlayNetworks {
       throw error;
     }
     mtus.push(...added);
+    // A configuration may have had them in its segments before.
+    if (isNew && isOfGossip(network)) for (const vni of vnis) gossip()!.keep(vni, intent.ownEndpoints(vni));
     this.#sources.set(id, new Set([...this.sourcesOf(id), source]));
     if (!isNew) return;
     const fields = networkFields(network);

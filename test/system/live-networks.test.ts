@@ -217,6 +217,34 @@ test('a network of the configuration is removed, and comes back with a reload; T
   assert.is(await ping(a1.ns, b2.ip), 3);
 });
 
+test('after a crash, the same requests continue with the TAPs that were kept', async () => {
+  const { node1, lab } = underlay;
+  const { a1 } = containers;
+  const flags = ['--local', node1.address, '--control', socket(node1), '--engine', ENGINE];
+  const start = (): Promise<Running> => lab.startVtep({ ns: node1.ns, args: ['agent', ...flags] });
+  const index = async (): Promise<string> =>
+    (await must(['ip', '-n', a1.ns, '-o', 'link', 'show', 'eth0'])).split(':')[0]!;
+  const first = await start();
+  await vtep(node1, 'network', 'add', ...ADD);
+  await attach(a1);
+  assert.is(await ping(a1.ns, '10.1.1.1'), 3);
+  const before = await index();
+  await exec(a1.ns, ['ip', 'route', 'add', '12.0.0.0/8', 'via', '10.1.1.1']);
+  await first.stop('SIGKILL');
+  const second = await start();
+  assert.equal(await segmentsOf(node1), []);
+  await vtep(node1, 'network', 'add', ...ADD);
+  await attach(a1);
+  assert.is(await index(), before);
+  assert.match(
+    await must(['ip', '-n', a1.ns, 'route']),
+    /^11\.1\.1\.0\/24 via 10\.1\.1\.1[^]*^12\.0\.0\.0\/8 via 10\.1\.1\.1/m,
+  );
+  assert.is(await ping(a1.ns, '11.1.1.254'), 3);
+  assert.is((await second.stop()).code, 0);
+  assert.equal(await devices(a1.ns), ['lo']);
+});
+
 test('on two agents: joined, announced, heard, and left', async () => {
   const { node1, node2, lab } = underlay;
   const { a1, a2, b1, b2, c1, c2 } = containers;
