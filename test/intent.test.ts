@@ -346,6 +346,9 @@ test('an endpoint of this host counts from its announcement only while its netwo
   assert.equal(intent.ownEndpoints(7), [{ ip: '10.7.0.4', mac: MAC }]);
   assert.equal(await intent.countEndpoints(7, () => true), { here: 1, elsewhere: 1 });
   assert.equal(await intent.countEndpoints(7, (ip) => ip.includes(':')), { here: 0, elsewhere: 0 });
+  // The gossip is left, and the segment stays: nobody announces the endpoint any more.
+  await intent.removeNetwork('n', [7], []);
+  assert.equal(shown(), [`10.7.0.4 ${MAC} here`]);
   await intent.removeNetwork('n', [7]);
   await intent.addNetwork({ ...parts, gossip: false }, 'api');
   assert.equal(shown(), []);

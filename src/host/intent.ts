@@ -156,7 +156,15 @@ export class Intent {
         for (const source of sources) this.#withdraw(source, entry);
     for (const vni of all) this.#gossiped.delete(vni);
     for (const vni of removed) this.#withdrawSegment(vni);
+    // The endpoints of this host that stay have no announcement any more, from which they count.
+    for (const vni of all) if (!removed.includes(vni)) this.#dateAgain(vni);
     await this.#settled();
+  }
+
+  #dateAgain(vni: number): void {
+    for (const { entry, sources } of [...this.#state.list('endpoint', vni)])
+      if (entry.kind === 'endpoint' && entry.endpoint.vtep === undefined)
+        for (const source of sources) this.#state.want(source, entry, this.#since(source as Source, entry));
   }
 
   #withdrawSegment(vni: number): void {
