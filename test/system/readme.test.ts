@@ -82,11 +82,12 @@ test('networks that come and go', async () => {
   const [start, add, remove] = shellBlocks(GUIDE, 'Networks that come and go');
   const printed = await bash(`
 cd ${folder}
+known() { npx vtep show neighbors --control agent$1.sock | grep -q $2; }
 ${namespaces!}
 ${start!.replace(/ &$/m, ` >${folder}/live$i 2>&1 &`)}
 for i in 1 2; do wait_for '^ready$' ${folder}/live$i; done
 wait_for 'alive' ${folder}/live2
-${add!.replace(/^(?=ip netns exec c1 ping)/m, 'sleep 3\n')}
+${add!.replace(/^(?=ip netns exec c1 ping)/m, 'until known 1 11.1.1.2 && known 2 10.1.1.2; do sleep 0.1; done\n')}
 ${remove!}
 npx vtep network ls --control agent1.sock
 kill %1 %2; wait
