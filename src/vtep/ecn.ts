@@ -38,7 +38,8 @@ export function ecnOf(frame: Frame): number {
 }
 
 /** Sets the ECN field of a frame's IP header, which it must have. */
-export function setEcn({ bytes, type, payload }: Frame, ecn: number): void {
+export function setEcn(frame: Frame, ecn: number): void {
+  const { bytes, type, payload } = frame;
   if (type === ethernet.TYPE_IPV4) ipv4.setEcn(bytes, payload, ecn);
   else ipv6.setEcn(bytes, payload, ecn);
 }

@@ -56,7 +56,8 @@ export class Questions {
   }
 
   /** Keeps an untagged frame to a group address from a local port, if it is a question. */
-  keep({ bytes, start: offset, end, type, payload, from }: Frame, now: number): void {
+  keep(frame: Frame, now: number): void {
+    const { bytes, start: offset, end, type, payload } = frame;
     const length = end - offset;
     if (length > MAX_LENGTH) return;
     let target = 0;
@@ -79,7 +80,7 @@ export class Questions {
     const at = i * this.#slot + this.#headroom;
     for (let k = 0; k < length; k++) this.#frames[at + k] = bytes[offset + k]!;
     this.#lengths[i] = length;
-    this.#places[i] = from;
+    this.#places[i] = frame.from;
     this.#times[i] = now;
     this.#targets[i] = target;
     this.#targets6[i] = solicitation === 0 ? 0 : at + solicitation + icmpv6.TARGET_OFFSET - offset;

@@ -17,13 +17,8 @@ const ETHERNET = ethernet.HEADER_LENGTH;
  *   (RFC 9161, section 3.6). Behind the port of the endpoint itself, or while that is unknown, it is the control plane
  *   that may be mistaken.
  */
-export function isFalseClaim(
-  context: Context,
-  segment: Segment,
-  { from }: Frame,
-  binding: Binding,
-  mac: number,
-): boolean {
+export function isFalseClaim(context: Context, segment: Segment, frame: Frame, binding: Binding, mac: number): boolean {
+  const { from } = frame;
   segment.count(COUNT['duplicate-address'], 1);
   if (context.trace === null) segment.watch.duplicate(ipToText(binding.ip), binding.mac, mac, from, true);
   if (isRemote(from) || binding.location !== LOCAL) return true;
