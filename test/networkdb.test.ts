@@ -598,6 +598,40 @@ test('a deletion of an unknown entry is kept; it is forwarded only from a bulk s
   assert.equal(bench.gossiped(), ['b: delete 20 b long=v for 301']);
 });
 
+test('an event is relayed octet for octet as it arrived', () => {
+  const all = [
+    event(db.CREATE, 20, 'b', 'plain', 'x'.repeat(200)),
+    event(db.UPDATE, 21, 'b', 'update'),
+    event(db.CREATE, 22, 'b', 'schlüssel-ключ', 'ü'),
+    event(db.CREATE, 23, 'b', 'more', 'v', { unknown: fromHex('f801017a03616263') }),
+    event(db.CREATE, 24, 'b', 'residual', 'v', { residual: 7 }),
+    event(db.DELETE, 25, 'b', 'plain-too', 'v', { residual: 1800 }),
+    event(db.CREATE, 26, 'b', 'empty', ''),
+  ];
+  const bench = Bench.joined();
+  bench.table(db.CREATE, 10, 'b', 'plain-too');
+  bench.pass(2000);
+  bench.packets.length = 0;
+  for (const one of all) bench.receive(one);
+  bench.tick(250);
+  const [[, packet]] = bench.packets as [[string, Uint8Array]];
+  const { messages } = db.compoundMessage.decode(db.gossipMessage.decode(packet).data);
+  assert.equal(
+    messages.map(({ payload }) => hex(payload)),
+    all.map((one) => hex(one)),
+  );
+});
+
+test('an entry of a bulk sync is relayed if another node than its author is in the network', () => {
+  for (const others of [['b'], ['b', 'c'], ['c']]) {
+    const bench = Bench.joined({}, others);
+    bench.sync(others.at(-1)!, [event(db.CREATE, 20, 'b', 'k')], false);
+    bench.tick(250);
+    const relayed = new Set(bench.gossiped().map((one) => one.slice(3)));
+    assert.equal([...relayed], others.includes('c') ? ['create 20 b k=v'] : []);
+  }
+});
+
 test('refutes false messages about its entries, its attachments and itself', () => {
   const bench = Bench.joined();
   bench.machine.createEntry(NET, TABLE, 'mine', bytes('1'), bench.now);

@@ -115,7 +115,14 @@ export class TableEvents {
     if (!this.#host.inSync(network)) return;
     if (known === undefined && deleting && (!bulk || residual <= life * MIN_RELAY_LIFE)) return;
     if (bulk && this.#gossip.backlog(network) > QUEUE_ON_SYNC) return;
+    if (bulk && !deleting && this.#isAlone(network, node)) return;
     this.#gossip.relay(network, names.subject + key, message, type === CREATE ? entry : null);
+  }
+
+  /** Whether the author of an entry is the only other node in a network: nobody is there to relay the entry to. */
+  #isAlone(network: string, node: string): boolean {
+    const peers = this.#presence.peersOf(network);
+    return peers.length === 1 && peers[0] === node;
   }
 
   /** Whether a node announced that it left a network, or the cluster. */
