@@ -315,6 +315,23 @@ test('a network of a configuration that differs, or takes the VNIs of another on
   assert.ok((await segments(live)).includes('5004 new 12.1.1.0/24 12.1.1.1'));
 });
 
+test('a network that goes while the configuration keeps its segments waits for a restart', async () => {
+  const live = await start({ networks: [prod] });
+  const reload = async (config: object): Promise<unknown> => {
+    live.next = configured(config);
+    const { networks: done, restart } = (await live.ask('POST', '/v1/reload')) as Record<string, object>;
+    return [done, restart];
+  };
+  const none = { added: [], removed: [], kept: [] };
+  const left = { segments: [{ vni: 9 }, { vni: 5001 }] };
+  for (let i = 0; i < 2; i++) assert.equal(await reload(left), [none, ['networks[prod]']]);
+  assert.equal((await segments(live)).sort(), [...ALL].sort(), 'the segments that the configuration wants are there');
+  const [listed] = (await live.ask('GET', '/v1/networks')) as NetworkListing[];
+  assert.equal(listed!.sources, ['configuration'], 'the API did not want it');
+  assert.equal(await reload({}), [{ ...none, removed: ['prod'] }, []]);
+  assert.equal(await segments(live), ['9 '], 'nothing of it is left, also no segment that waited with it');
+});
+
 // ---- Agents ----
 
 async function agents(): Promise<[Live, Live]> {

@@ -16,7 +16,8 @@ export const manual: Manual = {
   description: `The VTEP reads the file of its --config again, as on SIGHUP, and applies what can change while it runs:
 
   - Segments are added and removed. One in which something was added over the control socket stays.
-  - Networks are added and removed likewise. One that differs, or whose VNIs are in use, needs a restart.
+  - Networks are added and removed likewise. One that differs, whose VNIs are in use, or whose segments
+    stay without it, needs a restart.
   - TAPs are attached and detached. A TAP with other settings is replaced; all others keep running.
   - Peers and endpoints are added and removed.
 

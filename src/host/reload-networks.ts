@@ -55,7 +55,7 @@ export function compareNetworks(configured: Plan, running: RunningNetworks, next
       if (!isSameNetwork(now, network)) waiting.push(network);
     } else (now !== undefined || isFree(network) ? newNetworks : waiting).push(network);
   }
-  const needed = neededBy(all);
+  const needed = neededBy(next, all);
   const staying = gone.filter(needed);
   const fixed = networksOf(configured).filter(({ id }) => !before.has(id));
   return {
@@ -76,7 +76,7 @@ export function networksAfter(
   const all = comparable(next, configured, next);
   const before = networksOf(configured);
   const live = new Map(networksOf(running).map((network) => [network.id, network]));
-  const needed = neededBy(all);
+  const needed = neededBy(next, all);
   const after = [
     ...all.flatMap(({ id }) => live.get(id) ?? []),
     ...before.filter((network) => {
@@ -102,9 +102,9 @@ export function withoutNetwork(plan: Plan, id: string): Plan {
   };
 }
 
-/** Whether a VNI of a network is one of others. */
-function neededBy(others: readonly AnyNetwork[]): (network: AnyNetwork) => boolean {
-  const vnis = new Set(others.flatMap(vnisOfNetwork));
+/** Whether a configuration has a VNI of a network that it does not have: as a segment, or as a part of other networks. */
+function neededBy({ segments }: Plan, others: readonly AnyNetwork[]): (network: AnyNetwork) => boolean {
+  const vnis = new Set([...segments.map(({ vni }) => vni), ...others.flatMap(vnisOfNetwork)]);
   return (network) => vnisOfNetwork(network).some((vni) => vnis.has(vni));
 }
 

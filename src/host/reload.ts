@@ -228,8 +228,15 @@ export function reloadedText({ segments, networks, taps, peers, endpoints }: Rel
 /** The configuration in effect after a reload: what waits for a restart stays as it was. @param running The VTEP then. */
 export function merge(configured: Plan, running: RunningNetworks, next: Plan): Plan {
   const before = new Map(configured.segments.map((segment) => [segment.vni, segment]));
-  const segments = next.segments.map((segment) => before.get(segment.vni) ?? segment);
-  return { ...configured, segments, taps: next.taps, ...networksAfter(configured, running, next) };
+  const after = { ...configured, ...networksAfter(configured, running, next) };
+  const nextVnis = new Set(next.segments.map(({ vni }) => vni));
+  // A network that waits for a restart has its segments until then.
+  const waiting = new Set(networksOf(after).flatMap(vnisOfNetwork));
+  const segments = [
+    ...next.segments.map((segment) => before.get(segment.vni) ?? segment),
+    ...configured.segments.filter(({ vni }) => waiting.has(vni) && !nextVnis.has(vni)),
+  ];
+  return { ...after, segments, taps: next.taps };
 }
 
 /** The peers and endpoints of a configuration, with those of its TAPs that are attached. */
