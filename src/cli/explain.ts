@@ -31,7 +31,7 @@ export const manual: Manual = {
     0: 'the packet would be forwarded',
     1: 'no VTEP answered, or it refused the request',
     2: 'wrong flags',
-    3: 'the packet would be dropped',
+    3: 'the packet would be dropped, with or without an answer to its sender, or would wait at a gateway',
   },
 };
 
@@ -56,7 +56,17 @@ export async function run(args: string[]): Promise<number> {
     { timeout },
   );
   await printAll(flags.on('json') ? jsonLines(explanation) : readable(explanation));
-  return explanation.delivered.length + explanation.transmitted.length > 0 ? 0 : 3;
+  return exitCode(explanation, (port ?? from)!);
+}
+
+/**
+ * The exit code: whether a packet is forwarded or answered as it asks.
+ * @param from The port or the VTEP that the packet comes from: what of a dropped packet goes there is an error message.
+ * @internal
+ */
+export function exitCode({ delivered, transmitted, dropped }: Explanation, from: string): 0 | 3 {
+  const receivers = [...delivered, ...transmitted];
+  return receivers.some((receiver) => dropped === null || receiver !== from) ? 0 : 3;
 }
 
 function octets(flags: Parsed, name: string): string {
@@ -71,7 +81,8 @@ function octets(flags: Parsed, name: string): string {
   return hex;
 }
 
-function readable({ steps, delivered, transmitted, dropped }: Explanation): string[] {
+/** @internal */
+export function readable({ steps, delivered, transmitted, dropped }: Explanation): string[] {
   const width = Math.max(...steps.map(({ stage }) => stage.length), 0);
   const lines = steps.map(({ stage, text }, i) => `${String(i + 1).padStart(2)}. ${stage.padEnd(width)}  ${text}`);
   const outcome = [
@@ -79,5 +90,7 @@ function readable({ steps, delivered, transmitted, dropped }: Explanation): stri
     ...(transmitted.length > 0 ? [`goes to ${transmitted.join(', ')}`] : []),
     ...(dropped === null ? [] : [`dropped: ${dropped}`]),
   ];
-  return [...lines, `=> ${outcome.length === 0 ? 'no effect' : outcome.join('; ')}`];
+  // A packet for a gateway without a drop waits, or was for the gateway itself.
+  const nothing = steps.at(-1)?.stage === 'router' ? 'goes no further than the gateway' : 'no effect';
+  return [...lines, `=> ${outcome.length === 0 ? nothing : outcome.join('; ')}`];
 }
