@@ -101,7 +101,8 @@ test('what the API has attached stays; a configuration that contradicts it is re
   );
   assert.is(
     problems([segment], [tap0, { name: 'other', vni: 1, address: '10.0.0.2/24' }], { taps }),
-    'taps[1].mac: does not go with mac of TAP tap1\ntaps[1].address: does not go with address of TAP tap1',
+    'taps[1].mac: does not go with mac of TAP tap1 in namespace c1\n' +
+      'taps[1].address: does not go with address of TAP tap1 in namespace c1',
   );
   assert.is(problems([segment, { vni: 2 }], [tap0], { segments: [{ vni: 2 }] }), '', 'the same segment');
 });

@@ -7,6 +7,8 @@ import {
   findWarnings,
   parseRequest,
   plan,
+  planSegment,
+  planTap,
   problemText,
   SchemaError,
 } from '../src/schema/index.js';
@@ -479,6 +481,33 @@ test('control requests', () => {
   assert.is(refused({ command: 'add-peer', vni: 1 }), `address: expected ${IP}, got nothing`);
   assert.match(refused({ command: 'explain', port: 'eth0' }), /^expected either port and frame, or from and datagram/);
   assert.match(refused({ command: 'explain', port: 'eth0', frame: 'abc' }), /^frame: expected bytes in hexadecimal/);
+});
+
+test('what a running VTEP has already is said to be in use, and where', () => {
+  const tap = { name: 'eth0', netns: 'c1', vni: 7, address: '10.0.0.3/24' };
+  const now = plan({ local: '192.0.2.1', segments: [{ vni: 7 }], taps: [tap] });
+  const refused = (add: () => unknown): string => {
+    try {
+      add();
+      return '';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+  const owner = 'TAP eth0 in namespace c1';
+  assert.is(
+    refused(() => planTap(tap, now)),
+    `name: eth0 is in use already (name of ${owner})\naddress: 10.0.0.3/24 is in use already (address of ${owner})`,
+  );
+  assert.is(
+    refused(() => planSegment({ vni: 7 }, now)),
+    'vni: 7 is in use already (vni of segment 7)',
+  );
+  const peers = ['192.0.2.2', '192.0.2.2'];
+  assert.is(
+    refused(() => planSegment({ vni: 8, peers }, now)),
+    'peers[1]: 192.0.2.2 is given twice (before as peers[0])',
+  );
 });
 
 test.run();

@@ -25,6 +25,18 @@ function about(related: readonly string[]): { related?: readonly string[] } {
   return related.length === 0 ? {} : { related };
 }
 
+const TWICE = 'is given twice (before as {0})';
+
+/** The reason of a problem with a value that another field has, which is related. */
+export function givenTwice(given: unknown): string {
+  return `${String(given)} ${TWICE}`;
+}
+
+/** The same reason where the other field is not of this request, but of what a VTEP has. */
+export function inUse(reason: string): string {
+  return reason.endsWith(TWICE) ? reason.replace(TWICE, 'is in use already ({0})') : reason;
+}
+
 /** Reports each repeated key of a kind, and names the first occurrence. */
 export function unique(
   reportReason: ReportReason,
@@ -33,6 +45,6 @@ export function unique(
   return (path, kind, key, given) => {
     const before = first.get(`${kind} ${key}`);
     if (before === undefined) first.set(`${kind} ${key}`, path);
-    else if (before !== path) reportReason(path, `${String(given)} is given twice (before as {0})`, given, before);
+    else if (before !== path) reportReason(path, givenTwice(given), given, before);
   };
 }

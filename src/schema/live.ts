@@ -1,6 +1,7 @@
 /** Checks TAPs and segments that are added to a running VTEP, by the same rules as a configuration. */
 import { CONFIG } from './config.js';
 import { prefixAddress } from './addresses.js';
+import { inUse } from './findings.js';
 import { canonicalMac } from './mac.js';
 import { networkFields, type AnyNetwork } from './networks.js';
 import { segmentPlan, tapPlan, type Plan, type SegmentPlan, type TapPlan } from './plan.js';
@@ -90,7 +91,10 @@ export function requireBeside(next: Plan, beside: Beside): void {
   const place = (path: string): string => (isOther(path) ? placeOf(path, all) : path);
   const problems = contradictions(config).map((problem) => {
     const { path, related = [], given } = problem;
-    if (!isOther(path)) return { ...problem, related: related.map(place) };
+    if (!isOther(path)) {
+      const reason = problem.reason === undefined || !related.some(isOther) ? {} : { reason: inUse(problem.reason) };
+      return { ...problem, ...reason, related: related.map(place) };
+    }
     const mine = related.find((one) => !isOther(one)) ?? '';
     return { path: mine, reason: 'does not go with {0}', related: [place(path)], given };
   });
@@ -115,8 +119,11 @@ function requireConsistent(config: Config, at: string, plan: Plan): void {
 export function problemsOf(problem: Problem, at: string, plan: Plan): Problem[] {
   const { path, related = [] } = problem;
   const places = related.map((one) => (isWithin(one, at) ? within(one, at) : placeOf(one, plan)));
-  if (isWithin(path, at))
-    return [{ ...problem, path: within(path, at), ...(related.length > 0 ? { related: places } : {}) }];
+  if (isWithin(path, at)) {
+    const isOwn = related.some((one) => isWithin(one, at));
+    const reason = problem.reason === undefined || isOwn ? {} : { reason: inUse(problem.reason) };
+    return [{ ...problem, ...reason, path: within(path, at), ...(related.length > 0 ? { related: places } : {}) }];
+  }
   const mine = related.find((one) => isWithin(one, at));
   if (mine === undefined) return [];
   // It was found at the other value, which was there before.
@@ -144,7 +151,9 @@ export function placeOf(path: string, { taps, segments, networks, gossip }: Plan
     return `network ${kind === undefined ? networks[Number(at)]?.name : gossip?.networks[Number(at)]?.id}`;
   const [, list, index, field] = /^(taps|segments)\[(\d+)\]\.?(.*)$/.exec(path) ?? [];
   if (list === undefined) return path;
-  const owner = list === 'taps' ? `TAP ${taps[Number(index)]?.name}` : `segment ${segments[Number(index)]?.vni}`;
+  const tap = taps[Number(index)];
+  const where = tap?.netns === undefined ? '' : ` in namespace ${tap.netns}`;
+  const owner = list === 'taps' ? `TAP ${tap?.name}${where}` : `segment ${segments[Number(index)]?.vni}`;
   const name = field!.replace(/^(peer|endpoint)s\[\d+\]\.?/, '$1 ').trim();
   return name === '' ? owner : `${name} of ${owner}`;
 }

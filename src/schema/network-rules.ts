@@ -1,6 +1,6 @@
 /** Rules about the networks of a configuration, and about the addresses in their subnets. */
 import { canonicalIp, family } from './addresses.js';
-import { type Findings } from './findings.js';
+import { givenTwice, type Findings } from './findings.js';
 import { canonicalMac } from './mac.js';
 import { familyOf, networksOf, subnetIn, type AnyNetwork, type AnySubnet, type WithNetworks } from './networks.js';
 import { shareAddresses, unusableHost } from './ranges.js';
@@ -38,7 +38,7 @@ export function checkNetworks(config: WithNetworks, findings: Findings): void {
     const at = `${path}.${path.startsWith('gossip') ? 'id' : 'name'}`;
     const before = names.get(id);
     if (before === undefined) names.set(id, at);
-    else findings.reportReason(at, `${id} is given twice (before as {0})`, id, before);
+    else findings.reportReason(at, givenTwice(id), id, before);
     if (network.mac !== undefined && network.subnets.length === 0)
       findings.report(`${path}.subnets`, 'a list of one subnet or more', []);
     network.subnets.forEach((subnet, k) => {
@@ -63,7 +63,7 @@ function checkVni(
   }
   const same = known.subnets.find((other) => familyOf(other.prefix) === familyOf(subnet.prefix));
   if (known.network !== network || same !== undefined)
-    reportReason(paths.vni, `${vni} is given twice (before as {0})`, vni, (same ?? known.subnets[0]!).paths.vni);
+    reportReason(paths.vni, givenTwice(vni), vni, (same ?? known.subnets[0]!).paths.vni);
   else known.subnets.push(subnet);
 }
 

@@ -86,7 +86,7 @@ requests('a trunk of 4,094 networks with a MAC address that is there already: it
   state.taps.push(planTap({ name: 'trunk', vlans: trunk(FIRST), mac: '02:00:00:00:00:02' }, state));
   const { status, message } = await refusal('/v1/taps', { name: 't', vlans: trunk(FIRST), mac: '02:00:00:00:00:02' });
   assert.is(status, 400);
-  assert.is(message, 'mac: 02:00:00:00:00:02 is given twice (before as mac of TAP trunk)');
+  assert.is(message, 'mac: 02:00:00:00:00:02 is in use already (mac of TAP trunk)');
 });
 
 requests('a TAP beside 20 others, and 8 peers in each of 4,094 networks: it takes no second to check', () => {

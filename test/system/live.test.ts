@@ -62,7 +62,7 @@ for (const engine of ['linux', 'dgram'] as const) {
     let frames = 0;
     for (let round = 0; round < 3; round++) {
       await vtep.addSegment({ vni: OTHER, peers });
-      assert.match(await refusal(vtep.addSegment({ vni: OTHER })), /^vni: .*given twice/);
+      assert.match(await refusal(vtep.addSegment({ vni: OTHER })), /^vni: .*in use already/);
       await vtep.attach(lab.tap(3, { address: '10.0.1.3/24', vni: OTHER }));
       assert.is(await ping(container[3], '10.0.1.2'), 3);
       assert.match(await refusal(vtep.removeSegment(OTHER)), /TAP "eth0"/);
@@ -88,8 +88,8 @@ for (const engine of ['linux', 'dgram'] as const) {
       [{ netns: 'no-such-namespace' }, /^netns: .*does not exist/],
       [{ name: 'lo' }, /^name: .*exists already/],
       [{ name: 'a-name-that-is-too-long' }, /^name: /],
-      [{ address: '10.0.0.1/24' }, /^address: .*given twice \(before as address of TAP eth0\)/],
-      [{ name: 'eth0', netns: container[1], address: '10.0.0.9/24' }, /^name: .*given twice/],
+      [{ address: '10.0.0.1/24' }, /^address: .*in use already \(address of TAP eth0 in namespace /],
+      [{ name: 'eth0', netns: container[1], address: '10.0.0.9/24' }, /^name: .*in use already/],
       [{ address: '10.0.0.0/24' }, /^address: /],
       [{ address: 'fd00::1/64', mtu: 1200 }, /^mtu: .*1280/],
       [{ address: '127.0.0.1/8' }, /^address: /],
