@@ -44,25 +44,31 @@ export async function adoptTap(
 }
 
 /**
- * Waits until no process holds an existing device. Refuses a device that this process must not continue with.
+ * Waits until no process holds an existing device. Refuses a device that this process must not continue with, or remove.
  * @throws HostError that says what the device is instead, or which process holds it, and what to do.
  */
 export async function requireOrphan(
   { name, kind, alias, tun }: Device,
   netns: string | undefined,
-  { queues, keep }: { queues: number; keep: boolean },
+  { queues, keep, remove = false }: { queues: number; keep: boolean; remove?: boolean },
 ): Promise<void> {
   const place = inPlace(name, netns);
-  if (tun?.tap !== true)
+  if (tun?.tap !== true) {
+    const what = kind === undefined || kind === 'tun' ? 'not a TAP' : `a ${kind} and not a TAP`;
     throw new HostError(
-      `a device ${place} exists already, and is ${kind === undefined || kind === 'tun' ? 'not a TAP' : `a ${kind} and not a TAP`}; choose another name`,
+      remove
+        ? `the device ${place} is ${what}`
+        : `a device ${place} exists already, and is ${what}; choose another name`,
     );
+  }
   const isOurs = readMark(alias) !== undefined;
   if (!isOurs || !tun.persistent) {
     // The kernel counts no files of a TAP with a single queue; but a vtep has one of its own that does not persist.
-    if (isOurs || tun.files > 0) throw held(name, netns);
+    if (isOurs || tun.files > 0) throw held(name, netns, remove);
     throw new HostError(
-      `a TAP ${place} exists already, and vtep did not make it; choose another name, remove it, or open it and pass it as \`fd\``,
+      remove
+        ? `vtep did not make the TAP ${place}; "ip link del" removes it`
+        : `a TAP ${place} exists already, and vtep did not make it; choose another name, remove it, or open it and pass it as \`fd\``,
     );
   }
   const limit = performance.now() + LETTING_GO;
@@ -71,7 +77,7 @@ export async function requireOrphan(
     await new Promise((resolve) => setTimeout(resolve, POLL));
     files = (await findDevice(name, netns))?.tun?.files ?? 0;
   }
-  if (files > 0) throw held(name, netns);
+  if (files > 0) throw held(name, netns, remove);
   if (!keep)
     throw new HostError(
       `TAP ${place} was kept when an earlier vtep ended; continue with it (\`keepTaps\`), or remove it first`,
@@ -80,7 +86,7 @@ export async function requireOrphan(
     throw new HostError(`TAP ${place} has one queue; use one worker, or remove it first`);
 }
 
-function held(name: string, netns: string | undefined): HostError {
+function held(name: string, netns: string | undefined, remove = false): HostError {
   // Those of all namespaces: this process may have another TAP of that name.
   const all = tapHolders(name);
   const pids = all.filter((pid) => pid !== process.pid);
@@ -90,7 +96,10 @@ function held(name: string, netns: string | undefined): HostError {
       `a TAP ${inPlace(name, netns)} exists already: this VTEP has it, perhaps by another name of the namespace${pids.length === 0 ? '' : `, or ${some} has`}; choose another name`,
     );
   const who = pids.length === 0 ? 'another process' : some;
-  return new HostError(`TAP ${inPlace(name, netns)} is in use by ${who}; stop that process, or choose another name`);
+  const advice = remove
+    ? 'detach it over the control socket of its VTEP, or stop that process'
+    : 'stop that process, or choose another name';
+  return new HostError(`TAP ${inPlace(name, netns)} is in use by ${who}; ${advice}`);
 }
 
 async function findDevice(name: string, netns: string | undefined): Promise<Device | undefined> {
@@ -243,7 +252,7 @@ export async function detachTap(name: string, netns: string | undefined): Promis
         ours.length === 0 ? 'no TAP of vtep is there' : `there are ${ours.map((one) => one.name).join(', ')}`;
       throw new HostError(`there is no device ${place}; ${there}`);
     }
-    await requireOrphan(found, netns, { queues: 1, keep: true });
+    await requireOrphan(found, netns, { queues: 1, keep: true, remove: true });
     await ip(['link', 'del', 'dev', name], netns);
     return { device: name, netns: netns ?? null, mac: found.mac, addresses: found.addresses };
   } catch (error) {

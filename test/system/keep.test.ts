@@ -263,7 +263,12 @@ keep('a TAP in use is rejected, and the error names the process', async () => {
   );
   const detached = await detach('eth0', '--netns', container[1]);
   assert.is(detached.code, 1);
-  assert.match(detached.stderr, new RegExp(`^vtep detach: TAP "eth0" in .* is in use by .*\\b${one.pid}\\b`));
+  assert.match(
+    detached.stderr,
+    new RegExp(
+      `^vtep detach: TAP "eth0" in .* is in use by .*\\b${one.pid}\\b.*; detach it over the control socket of its VTEP, or stop`,
+    ),
+  );
   assert.ok(one.running);
   await one.stop('SIGKILL');
 
@@ -300,14 +305,26 @@ keep('detach prints what it removed, and ignores devices that are not ours', asy
   const inside = (...words: string[]): Promise<string> => must(['ip', '-n', container[1], ...words]);
   await inside('tuntap', 'add', 'dev', 'theirs', 'mode', 'tap');
   await inside('link', 'add', 'bridge0', 'type', 'bridge');
-  for (const [name, message] of [
-    ['theirs', /a TAP "theirs" in namespace \S+ exists already, and vtep did not make it/],
-    ['bridge0', /a device "bridge0" in namespace \S+ exists already, and is a bridge and not a TAP/],
-    ['lo', /a device "lo" in namespace \S+ exists already, and is not a TAP/],
+  for (const [name, kept, message] of [
+    [
+      'theirs',
+      /vtep did not make the TAP "theirs" in namespace \S+; "ip link del" removes it/,
+      /a TAP "theirs" in namespace \S+ exists already, and vtep did not make it/,
+    ],
+    [
+      'bridge0',
+      /the device "bridge0" in namespace \S+ is a bridge and not a TAP$/m,
+      /a device "bridge0" in namespace \S+ exists already, and is a bridge and not a TAP/,
+    ],
+    [
+      'lo',
+      /the device "lo" in namespace \S+ is not a TAP$/m,
+      /a device "lo" in namespace \S+ exists already, and is not a TAP/,
+    ],
   ] as const) {
     const { code, stderr } = await detach(name, '--netns', container[1]);
     assert.is(code, 1);
-    assert.match(stderr, message);
+    assert.match(stderr, kept);
     const up = await run(
       1,
       args('up', 1, 'linux').map((arg) => (arg === 'eth0' ? name : arg)),
