@@ -284,11 +284,11 @@ function keyOf(ip: Ip): number | string {
   return typeof ip === 'number' ? ip : ipToText(ip);
 }
 
-/** @throws RangeError naming the field. */
-export function toBinding(endpoint: Location, location: number): Binding {
+/** The addresses of an endpoint. @throws RangeError naming the field. */
+export function parseLocation(endpoint: Location): Pick<Binding, 'ip' | 'mac'> {
   const mac = parseMac(endpoint.mac);
   requireUnicast('endpoint.mac', mac);
-  return { ip: parseEndpointIp(endpoint.ip), mac, location };
+  return { ip: parseEndpointIp(endpoint.ip), mac };
 }
 
 /** @throws RangeError for an address that cannot belong to a single endpoint. */

@@ -30,7 +30,7 @@ import type { PortOptions } from './port.js';
 import { lengthOfQuote } from './quote.js';
 import { type RefusedSender } from './refused-senders.js';
 import { canonicalAddress, type Remote } from './remote.js';
-import { Segment, toBinding } from './segment.js';
+import { parseLocation, Segment } from './segment.js';
 import { adopt, fresh } from './sharing.js';
 import type { Answered, Learned, VtepSink } from './sink.js';
 import { isSameRouter, Routing } from './routing.js';
@@ -228,17 +228,16 @@ export class Vtep {
    */
   addEndpoint(vni: number, endpoint: Location): void {
     const segment = this.#context.segment(vni);
-    const { ip } = toBinding(endpoint, LOCAL); // throws for an invalid field before the remote gets a reference
+    const { ip, mac } = parseLocation(endpoint); // throws for an invalid field before the remote gets a reference
     const before = segment.answeredMac(ip);
     let location = LOCAL;
     if (endpoint.vtep !== undefined) {
       const remote = this.#nameIn(segment, endpoint.vtep, undefined);
       location = remoteDestination(remote.id);
-      if (segment.neighbors.remove(toBinding(endpoint, location))) this.#releaseIn(segment, remote.id);
+      if (segment.neighbors.remove({ ip, mac, location })) this.#releaseIn(segment, remote.id);
     }
-    const binding = toBinding(endpoint, location);
-    segment.neighbors.add(binding);
-    segment.applyLocation(binding.mac);
+    segment.neighbors.add({ ip, mac, location });
+    segment.applyLocation(mac);
     this.#announcer.addressChanged(segment, ip, before);
   }
 
@@ -251,14 +250,14 @@ export class Vtep {
       if (remote === undefined) return false;
       location = remoteDestination(remote.id);
     }
-    const binding = toBinding(endpoint, location);
-    const before = segment.answeredMac(binding.ip);
-    if (!segment.neighbors.remove(binding)) return false;
-    segment.applyLocation(binding.mac);
-    if (location === LOCAL) segment.freeStation(binding.mac);
+    const { ip, mac } = parseLocation(endpoint);
+    const before = segment.answeredMac(ip);
+    if (!segment.neighbors.remove({ ip, mac, location })) return false;
+    segment.applyLocation(mac);
+    if (location === LOCAL) segment.freeStation(mac);
     else this.#releaseIn(segment, remoteIdOf(location));
-    this.#announcer.cancel(vni, ipToText(binding.ip), binding.mac);
-    this.#announcer.addressChanged(segment, binding.ip, before);
+    this.#announcer.cancel(vni, ipToText(ip), mac);
+    this.#announcer.addressChanged(segment, ip, before);
     return true;
   }
 
