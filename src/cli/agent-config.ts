@@ -116,6 +116,11 @@ function networksOf(texts: readonly string[]): object[] {
 }
 
 function networkFlag(text: string): NetworkFlag {
+  const six = /:\d+:([\da-f]*:[\da-f]*:[\da-f:]*\/\d+)/i.exec(text)?.[1];
+  if (six !== undefined) {
+    const wanted = 'an IPv4 subnet, because the gossip announces no others';
+    throw new UsageError(`--network ${text} (subnet): expected ${wanted}, got "${six}"`);
+  }
   const match = /^(.+):([^:]+):([^:]+)$/.exec(text);
   const routed = /^(.+):([^:]+):([^:/]+\/[^:/]+):([^:/]+)$/.exec(text);
   if (match === null)
