@@ -89,7 +89,7 @@ test('--network with the same id adds a subnet, each with a gateway', async () =
   assert.match(String(refused), /^--network n:7:10\.2\.0\.0\/16 \(VNI\): 7 is given twice/m);
   for (const text of ['n:7:fd00:1::/64', 'n:7:fd00::/64:fd00::1', 'a:b:7:fd00:0:0:0:0:0:0:0/64'])
     assert.match(
-      await of(text).catch((error: Error) => error.message),
+      String(await of(text).catch((error: Error) => error.message)),
       /^--network \S+ \(subnet\): expected an IPv4 subnet, because the gossip announces no others, got "fd00:\S+\/64"$/,
     );
 });

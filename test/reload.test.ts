@@ -1,6 +1,7 @@
 /** A configuration that is read again, against what a running VTEP has: what changes, and what needs a restart. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { lineOf } from '../src/cli/events.js';
 import { compare, merge, reload, type Comparison, type Reloadable } from '../src/host/reload.js';
 import { planSegment, planTap, SchemaError, type Plan, type Segment, type Tap, plan } from '../src/schema/index.js';
 
@@ -297,6 +298,20 @@ test('what fails is taken back', async () => {
     assert.is(error, fails);
     assert.equal(notes, expected);
   }
+});
+
+test('an event says what a reload has done in words', () => {
+  const line = lineOf({
+    ...{ type: 'reloaded', time: '2026-11-27T14:12:05.123Z' },
+    ...{ segments: { added: [5, 6], removed: [], kept: [] }, networks: { added: ['prod'], removed: [], kept: [] } },
+    ...{ taps: { attached: [], detached: [], replaced: [] }, peers: { added: 0, removed: 1 } },
+    ...{ endpoints: { added: 0, removed: 0 }, refused: [], restart: ['networks[dev]', 'local'] },
+  });
+  assert.is(
+    line,
+    '2026-11-27T14:12:05.123Z reloaded 2 segments added, 1 network added, 1 peer removed; ' +
+      'only after a restart: networks[dev], local',
+  );
 });
 
 test.run();

@@ -1,5 +1,5 @@
 /** `vtep events`: tells what changes in a running VTEP. */
-import { HostError, queryEvents } from '../host/index.js';
+import { HostError, queryEvents, reloadedText } from '../host/index.js';
 import { NOTICE_TYPES, type ControlRequest, type Notice, type NoticeType } from '../schema/index.js';
 import { withHints } from './call.js';
 import { given, numberOf, requireFields } from './change.js';
@@ -109,6 +109,10 @@ function aboutOf(notice: Notice): string {
     case 'member-failed':
     case 'member-back':
       return `${notice.name} (${notice.address}:${notice.port})`;
+    case 'reloaded': {
+      const { restart } = notice;
+      return `${reloadedText(notice)}${restart.length === 0 ? '' : `; only after a restart: ${restart.join(', ')}`}`;
+    }
     case 'stopping':
       return notice.failed ? 'because of a failure' : '';
     default: {
