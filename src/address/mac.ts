@@ -72,19 +72,15 @@ export function parseMac(text: string): number {
   let group = 0;
   // By its characters: a list of the groups takes some 300 octets of memory for each address.
   for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === COLON || code === HYPHEN) {
+    const digit = parseInt(text[i]!, 16);
+    if (digit >= 0) group = group * 16 + digit;
+    else {
       mac = mac * 256 + group;
       group = 0;
-    } else group = group * 16 + (code <= NINE ? code - ZERO : (code & 0x0f) + 9);
+    }
   }
   return mac * 256 + group;
 }
-
-const COLON = 0x3a;
-const HYPHEN = 0x2d;
-const ZERO = 0x30;
-const NINE = 0x39;
 
 /** Whether the address is a group address: multicast or broadcast (the low bit of the first octet). */
 export function isGroupMac(mac: number): boolean {
