@@ -14,7 +14,7 @@ const NO_BYTES = new Uint8Array(0);
  *     vtep.receiveFrame(port, frame.set(buffer, HEADROOM, HEADROOM + length), now, sink);
  */
 export class Frame {
-  /** The frame is `bytes[start, end)`; of a VXLAN datagram, the UDP payload is. Both offsets move on the way. */
+  /** The frame is `bytes[start, end)`; of a VXLAN datagram, the UDP payload is. `start` moves on the way. */
   bytes: Uint8Array;
   start: number;
   end: number;

@@ -296,7 +296,7 @@ export class Vtep {
 
   /**
    * Receives a frame from a local port. The machine may overwrite the frame and the `HEADROOM` bytes in front of it, and
-   * moves the offsets of `frame`.
+   * moves the start of `frame`.
    *
    * The frame may be a super-frame: see `Frame.setMany`. The machine then decides once, and counts the packets that it
    * becomes on the wire. The sink receives the same `Frame`; for what the machine itself sends, such as an answer, it
