@@ -14,22 +14,28 @@ export function processorTime(run: () => void): number {
 
 /** Attempts of `requireLinear`: other programs use the same caches, and garbage is collected now and then. */
 const ATTEMPTS = 4;
-/** Linear work for four times as much takes four times as long, and quadratic work sixteen times. */
-const GROWTH = 9;
+/** By how much more there is to do in the second measurement. */
+const MORE = 8;
+/**
+ * Linear work then takes eight times as long, and up to three times that if only the first one fits into the caches; quadratic
+ * work takes 64 times as long.
+ */
+const GROWTH = 28;
 
 /**
  * Fails unless work takes linear time.
  * @param work Works for that many. Returns the milliseconds of processor time that count.
  */
 export function requireLinear(count: number, work: (count: number) => number): void {
-  work(count / 4); // compiles it
-  let [quarter, whole] = [Infinity, Infinity];
+  const few = Math.round(count / MORE);
+  work(few); // compiles it
+  let [part, whole] = [Infinity, Infinity];
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    quarter = Math.min(quarter, work(count / 4));
+    part = Math.min(part, work(few));
     whole = Math.min(whole, work(count));
-    if (whole < GROWTH * quarter) return;
+    if (whole < GROWTH * part) return;
   }
-  assert.unreachable(`${count} take ${whole.toFixed(1)} ms, and a quarter of them ${quarter.toFixed(1)} ms`);
+  assert.unreachable(`${count} take ${whole.toFixed(1)} ms, and ${few} of them ${part.toFixed(1)} ms`);
 }
 
 /**
