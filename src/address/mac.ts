@@ -23,9 +23,14 @@ export function getMac(bytes: Uint8Array, offset: number): number {
   );
 }
 
+/** The high 16 bits of a MAC address given as a number. The low 32 bits, signed, are `mac | 0`. */
+export function macHigh(mac: number): number {
+  return Math.floor(mac / 0x1_0000_0000);
+}
+
 /** Writes a MAC address given as a number. */
 export function setMac(bytes: Uint8Array, offset: number, mac: number): void {
-  const high = Math.floor(mac / 0x1_0000_0000);
+  const high = macHigh(mac);
   const low = mac | 0;
   bytes[offset] = high >>> 8;
   bytes[offset + 1] = high;
@@ -49,7 +54,7 @@ export function formatMac(bytes: Uint8Array, offset = 0): string {
 
 /** A MAC address given as a number, as text. */
 export function macToText(mac: number): string {
-  const high = Math.floor(mac / 0x1_0000_0000);
+  const high = macHigh(mac);
   const low = mac | 0;
   return (
     HEX_COLON[high >>> 8]! +

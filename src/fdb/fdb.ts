@@ -1,3 +1,4 @@
+import { macHigh } from '../address/index.js';
 import { getI32, getU16, hashPair } from '../wire/index.js';
 import { listEntries } from './listing.js';
 import { FdbMemory } from './memory.js';
@@ -11,7 +12,6 @@ import {
   ERA_SHIFT,
   GROUP,
   HIGH,
-  highOf,
   isFlushed,
   isInvalid,
   isLearned,
@@ -119,7 +119,7 @@ export class Fdb {
 
   /** The destination of a MAC address, a number of 48 bits, or `NONE`. Does not find an expired entry. */
   locate(mac: number, now: number): number {
-    return this.find(mac | 0, highOf(mac), now);
+    return this.find(mac | 0, macHigh(mac), now);
   }
 
   /**
@@ -178,13 +178,13 @@ export class Fdb {
    */
   adopt(mac: number, destination: number, age: number, now: number): void {
     if (isInvalid(mac)) return;
-    const at = this.#find(mac | 0, highOf(mac));
+    const at = this.#find(mac | 0, macHigh(mac));
     const words = this.#words;
     const word = words[at + HIGH]!;
     const seen = ticks(now - age);
     if (word === 0 || this.#isStale(at)) {
       if (this.#learned >= this.capacity || this.behind(destination) >= this.perDestination) return;
-      this.#addLearned(at, mac | 0, highOf(mac), destination, seen);
+      this.#addLearned(at, mac | 0, macHigh(mac), destination, seen);
       return;
     }
     if ((word & STATIC) !== 0 || ((seen - words[at + SEEN]!) | 0) < 0) return;
@@ -194,7 +194,7 @@ export class Fdb {
 
   /** The destination of a MAC address, a number of 48 bits, whatever its age, or `NONE`. */
   peek(mac: number): number {
-    const at = this.#find(mac | 0, highOf(mac));
+    const at = this.#find(mac | 0, macHigh(mac));
     return this.#words[at + HIGH] === 0 || this.#isStale(at) ? NONE : this.#words[at + DESTINATION]!;
   }
 
@@ -202,16 +202,16 @@ export class Fdb {
   setStatic(mac: number, destination: number): void {
     if (!Number.isInteger(destination) || destination < 0 || destination >= 1 << 30)
       throw new RangeError(`fdb.destination must be an integer from 0 to ${(1 << 30) - 1}, not ${destination}`);
-    const at = this.#find(mac | 0, highOf(mac));
+    const at = this.#find(mac | 0, macHigh(mac));
     // An existing entry keeps its slot: a listing in progress could list it twice if it moved.
     if (this.#words[at + HIGH] !== 0) this.#forget(at);
     this.#statics++;
-    this.#write(at, mac | 0, highOf(mac) | USED | STATIC, destination, 0);
+    this.#write(at, mac | 0, macHigh(mac) | USED | STATIC, destination, 0);
   }
 
   /** Removes the entry, learned or static, and returns whether there was one. */
   remove(mac: number): boolean {
-    const at = this.#find(mac | 0, highOf(mac));
+    const at = this.#find(mac | 0, macHigh(mac));
     if (this.#words[at + HIGH] === 0) return false;
     const isStale = this.#isStale(at);
     this.#forget(at);
@@ -316,7 +316,7 @@ export class Fdb {
 
   /** The entry of a MAC address, a number of 48 bits, or `null`. */
   entry(mac: number, now: number): FdbEntry | null {
-    return this.#entry(mac | 0, highOf(mac), ticks(now));
+    return this.#entry(mac | 0, macHigh(mac), ticks(now));
   }
 
   #entry(low: number, high: number, tick: number): FdbEntry | null {

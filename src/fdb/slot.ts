@@ -2,7 +2,7 @@
  * The layout of a slot of a table, in four words: the low 32 bits of the address, its high 16 bits with the flags and the
  * era, the destination, and the time it was last seen.
  */
-import { macToText } from '../address/index.js';
+import { macHigh, macToText } from '../address/index.js';
 
 /** Words of a slot. */
 export const STRIDE = 4;
@@ -69,9 +69,5 @@ export function ticks(now: number): number {
 
 /** Whether a MAC address cannot be a station's: a group address, or all zeros. */
 export function isInvalid(mac: number): boolean {
-  return mac === 0 || (highOf(mac) & GROUP) !== 0;
-}
-
-export function highOf(mac: number): number {
-  return Math.floor(mac / 0x1_0000_0000);
+  return mac === 0 || (macHigh(mac) & GROUP) !== 0;
 }

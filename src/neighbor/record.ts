@@ -3,7 +3,7 @@
  * low 32 bits of the MAC address, its high 16 bits with the family of the IP address, the location, and the numbers of the
  * bindings next to it that have the same IP address, or the same MAC address. The number 0 stands for none.
  */
-import type { Ip } from '../address/index.js';
+import { macHigh, type Ip } from '../address/index.js';
 import { getI32, setU32 } from '../wire/index.js';
 
 /** Words of a record. */
@@ -35,8 +35,8 @@ export const KEY = new Int32Array(STRIDE);
 /** Writes a binding into `KEY`. */
 export function setKey(ip: Ip, mac: number, location: number): void {
   KEY.fill(0);
-  KEY[LOW] = lowOf(mac);
-  KEY[HIGH] = highOf(mac);
+  KEY[LOW] = mac | 0;
+  KEY[HIGH] = macHigh(mac);
   KEY[LOCATION] = location;
   KEY[HIGH]! |= typeof ip === 'number' ? OF_IPV4 : OF_IPV6;
   if (typeof ip === 'number') KEY[IP] = ip | 0;
@@ -55,14 +55,6 @@ export function areSame(by: number, words: Int32Array, at: number, others: Int32
 /** By what an index finds the IP address of a record. */
 export function familyOf(words: Int32Array, at: number): number {
   return (words[at + HIGH]! & OF_IPV4) === 0 ? IPV6 : IPV4;
-}
-
-export function lowOf(mac: number): number {
-  return mac | 0;
-}
-
-export function highOf(mac: number): number {
-  return Math.floor(mac / 0x1_0000_0000);
 }
 
 export function ipAt(words: Int32Array, at: number): Ip {

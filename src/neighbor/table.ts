@@ -1,15 +1,13 @@
-import { ipToText, macToText, type Ip } from '../address/index.js';
+import { ipToText, macHigh, macToText, type Ip } from '../address/index.js';
 import { getI32 } from '../wire/index.js';
 import {
   areSame,
   BINDING,
   familyOf,
   HIGH,
-  highOf,
   ipAt,
   KEY,
   LOCATION,
-  lowOf,
   MAC,
   macAt,
   NEWER,
@@ -164,7 +162,7 @@ export class Neighbors {
 
   /** The binding in effect for a MAC address, which may have several IP addresses. Does not allocate. */
   byMac(mac: number): Binding | undefined {
-    return this.#show(this.#index.ofMac(lowOf(mac), highOf(mac)));
+    return this.#show(this.#index.ofMac(mac | 0, macHigh(mac)));
   }
 
   /**

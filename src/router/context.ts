@@ -1,4 +1,4 @@
-import { formatIpv6, setMac } from '../address/index.js';
+import { formatIpv6, macHigh, setMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { getI32, getU16 } from '../wire/index.js';
 import { COUNTS, DROPS } from './drops.js';
@@ -127,7 +127,7 @@ export class Context {
     tally: RouterTally | null,
   ) {
     this.mac = mac;
-    this.#macHigh = Math.floor(mac / 0x1_0000_0000);
+    this.#macHigh = macHigh(mac);
     this.#macLow = mac | 0;
     const octets = linkLocalOf(mac);
     this.linkLocal = wordsOf(octets);
