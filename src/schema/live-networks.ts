@@ -14,7 +14,7 @@ import {
   type AnyNetwork,
   type AnySubnet,
 } from './networks.js';
-import { segmentPlan, type Plan, type SegmentPlan } from './plan.js';
+import { given, segmentPlan, type Plan, type SegmentPlan } from './plan.js';
 import { findProblems, SchemaError, type Problem } from './problem.js';
 import { contradictions } from './rules.js';
 import { type Config, type JsonSchema, type NewNetwork, type SegmentSettings } from './types.js';
@@ -107,18 +107,9 @@ export function requireNoSettings(settings: SegmentSettings, vnis: readonly numb
 }
 
 /** The settings of the segments of a network. */
-export function settingsOfSegments({
-  mtu,
-  proxy,
-  learn,
-  flood,
-  tagged,
-  ageing,
-  capacity,
-  peers,
-}: NewNetwork): SegmentSettings {
-  const all = { mtu, proxy, learn, flood, tagged, ageing, capacity, peers };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as SegmentSettings;
+export function settingsOfSegments(network: NewNetwork): SegmentSettings {
+  const { name: _name, mac: _mac, subnets: _subnets, gossip: _gossip, ...settings } = network;
+  return given(settings);
 }
 
 /**

@@ -189,7 +189,10 @@ export function ownEndpoint(tap: TapPlan): Location | undefined {
   return { ip: prefixAddress(tap.address), mac: tap.mac };
 }
 
-/** Drops the fields that are undefined. */
-function given<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+/**
+ * Drops the fields that are undefined.
+ * @internal
+ */
+export function given<T extends object>(value: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(value).filter(([, field]) => field !== undefined)) as never;
 }

@@ -71,10 +71,7 @@ export interface GossipNetwork {
 }
 
 /** What the segments of a network that is added to a running VTEP have in common. */
-export type SegmentSettings = Pick<
-  Segment,
-  'mtu' | 'proxy' | 'learn' | 'flood' | 'tagged' | 'ageing' | 'capacity' | 'peers'
->;
+export type SegmentSettings = Omit<Segment, 'vni' | 'mac' | 'endpoints'>;
 
 /**
  * A network that is added to a running VTEP. Each VNI that has no segment yet gets one with these settings.
