@@ -41,7 +41,7 @@ export class Frame {
   payload = 0;
   /** @internal Whether the payload is encapsulated in LLC and SNAP. */
   snap = false;
-  /** @internal Priority and drop-eligible bits for the tag that a trunk adds, from the first removed tag that has any. */
+  /** @internal Priority and drop-eligible bits for the tag that a trunk adds: of the first removed tag that sets one of them. */
   priority = 0;
   /** @internal Whether it starts with a tag of VLAN 0, which a trunk's tag replaces. */
   priorityTagged = false;
