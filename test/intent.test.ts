@@ -213,12 +213,13 @@ test('a listing names the sources of each entry, and contains the endpoints that
     { vni: VNI, address: A, port: 4789, sources: ['configuration', 'gossip'] },
     { vni: VNI, address: B, port: 4789, sources: ['api'] },
   ]);
-  const shown = { ip: IP, mac: MAC, vtep: A, hidden: false };
+  const shown = { ip: IP, mac: MAC, vtep: A };
+  const by = { kind: 'ip', ...shown };
   const other = { vni: VNI, ip: IP, mac: OTHER, hidden: true, sources: ['api'] };
   assert.equal(await list('neighbors', VNI, [shown]), [
-    { vni: VNI, ...shown, sources: ['configuration'] },
-    { ...other, vtep: A },
-    { ...other, vtep: null },
+    { vni: VNI, ...shown, hidden: false, sources: ['configuration'] },
+    { ...other, vtep: A, by: { ...by, kind: 'place', mac: OTHER, vtep: null } },
+    { ...other, vtep: null, by },
   ]);
   assert.equal(await list('neighbors', 5, []), []);
 });

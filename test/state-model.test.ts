@@ -250,9 +250,9 @@ test('a Vtep has one location for each address after every batch, and forwards t
         assert.equal(
           vtep
             .neighbors(vni)
-            .map(({ ip, mac, vtep: at, hidden }) => `${ip} ${mac} ${at ?? 'here'} ${hidden}`)
+            .map(({ ip, mac, vtep: at }) => `${ip} ${mac} ${at ?? 'here'}`)
             .sort(),
-          locations.map((one) => `${textOf(one)} false`).sort(),
+          locations.map(textOf).sort(),
         );
         const remote = new Map(locations.flatMap(({ mac, vtep: at }) => (at === undefined ? [] : [[mac, at]])));
         assert.equal(new Map(vtep.fdb(vni, 0).map(({ mac, vtep: at }) => [mac, at])), remote);

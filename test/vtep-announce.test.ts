@@ -115,13 +115,13 @@ test('announces a remote endpoint’s new MAC address to the local ports, in any
   }
 });
 
-test('announces the older MAC address again after the newer one is removed, and no unchanged MAC address', () => {
+test('announces a MAC address that returns, and no unchanged MAC address', () => {
   const { vtep, tick, wait, delivered } = host();
   vtep.addPort({ name: 'tap0', vni: 4097 });
   vtep.addEndpoint(4097, { ...C2, vtep: C2.host });
   vtep.addEndpoint(4097, { ...NEW, vtep: C2.host });
   tick();
-  vtep.removeEndpoint(4097, { ...NEW, vtep: C2.host });
+  vtep.addEndpoint(4097, { ...C2, vtep: C2.host });
   tick();
   assert.equal(
     delivered.map(({ frame }) => hex(frame)),
@@ -132,7 +132,6 @@ test('announces the older MAC address again after the newer one is removed, and 
   wait(10_000);
   vtep.addEndpoint(4097, { ...C2, vtep: '203.0.113.7' }); // another host
   vtep.removeEndpoint(4097, { ...C2, vtep: '203.0.113.7' });
-  vtep.removeEndpoint(4097, { ...C2, vtep: C2.host });
   vtep.addEndpoint(4097, { ...C2, vtep: C2.host });
   tick();
   assert.is(delivered.length, 0);

@@ -1,6 +1,6 @@
 /** `vtep show`: prints the state of a running VTEP. */
 import { type AllCounters, type MemberListing, type NetworkListing, type Results } from '../host/index.js';
-import { closest } from '../schema/index.js';
+import { closest, type NoticeRival } from '../schema/index.js';
 import { type FdbListing, type RemoteListing } from '../vtep/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { call } from './call.js';
@@ -59,12 +59,12 @@ export const VIEWS = {
   neighbors: (result: unknown): Iterable<string> =>
     tableLines(
       ['VNI', 'IP', 'MAC', 'VTEP', 'STATE', 'SOURCES'],
-      rowsOf(result as Results['neighbors'], ({ vni, ip, mac, vtep, hidden, sources = [] }) => [
+      rowsOf(result as Results['neighbors'], ({ vni, ip, mac, vtep, hidden, by, sources = [] }) => [
         vni,
         ip,
         mac,
         vtep ?? 'this host',
-        hidden ? 'hidden by another endpoint' : 'in effect',
+        hidden ? `not in effect${by === undefined ? '' : `: ${reasonOf(by)}`}` : 'in effect',
         sources.join(', ') || '-',
       ]),
     ),
@@ -126,4 +126,11 @@ export async function run(args: string[]): Promise<number> {
         : VIEWS[command](result),
   );
   return 0;
+}
+
+/** Why an endpoint is not in effect. */
+function reasonOf({ kind, ip, mac, vtep }: NoticeRival): string {
+  const place = vtep === null ? 'this host' : `VTEP ${vtep}`;
+  if (kind === 'place') return `attached later at ${place}`;
+  return kind === 'ip' ? `${mac} at ${place} is older` : `${ip} at ${place} is older`;
 }

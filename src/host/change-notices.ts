@@ -1,6 +1,6 @@
 /** Tells clients what becomes of the segments, peers and endpoints that somebody wants. */
 import { type Change, type Location, type Rejection } from '../model/index.js';
-import { type NoticeFields } from '../schema/index.js';
+import { type NoticeFields, type NoticeRival } from '../schema/index.js';
 import { type Entry, type HostState, type Rival } from '../state/index.js';
 import { type Notices } from './notices.js';
 
@@ -97,6 +97,7 @@ function keyOf(vni: number, { ip, mac, vtep }: Location): string {
   return `${vni} ${ip} ${mac} ${vtep}`;
 }
 
-function rivalOf({ kind, holder: { ip, mac, vtep } }: Rival): NoticeFields['endpoint-held']['by'] {
+/** What holds instead of an endpoint, as clients get it. */
+export function rivalOf({ kind, holder: { ip, mac, vtep } }: Rival): NoticeRival {
   return { kind, ip, mac, vtep: vtep ?? null };
 }

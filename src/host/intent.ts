@@ -1,10 +1,17 @@
 /** What a running VTEP has to do, according to all who want something of it, and the data plane that does it. */
 import { type OverlaySink } from '../gossip/networkdb/index.js';
 import { type Change, type Location, type NetworkRouter, type Rejection } from '../model/index.js';
-import { networkVnis, routersOf, type ListRequest, type Plan, type SegmentPlan } from '../schema/index.js';
+import {
+  networkVnis,
+  routersOf,
+  type ListRequest,
+  type NoticeRival,
+  type Plan,
+  type SegmentPlan,
+} from '../schema/index.js';
 import { HostState, type Entry, type Rival, type Wanted } from '../state/index.js';
 import { type NeighborListing } from '../vtep/index.js';
-import { ChangeNotices } from './change-notices.js';
+import { ChangeNotices, rivalOf } from './change-notices.js';
 import { RequestError } from './error.js';
 import { Notices } from './notices.js';
 import { pagesOf, type Page } from './pages.js';
@@ -28,7 +35,14 @@ export interface NetworkParts {
 /** A request for a listing of peers or endpoints. */
 export type TableListRequest = Extract<ListRequest, { command: 'neighbors' | 'peers' }>;
 
-/** An entry of such a listing. */
+/** An endpoint that is in effect, or that is wanted, and another one holds one of its addresses. */
+export interface EndpointListing extends NeighborListing {
+  hidden: boolean;
+  /** If it is hidden: what is in effect instead. */
+  by?: NoticeRival;
+}
+
+/** An entry of a listing of the data plane. */
 type TableListing = { vni: number } & (NeighborListing | { address: string; port: number });
 
 /** Makes changes in their order, as `DataPlane.apply` does. @returns those that it did not make. */
@@ -322,11 +336,12 @@ export class Intent {
 
   // ---- Listings ----
 
-  /** Adds to each entry of a listing the sources that want it, and the endpoints that another one hides. */
+  /** Adds to each entry of a listing the sources that want it, and the endpoints of which another one holds an address. */
   async *list({ command, vni }: TableListRequest, pages: AsyncIterable<Page>): AsyncGenerator<Page> {
     for await (const { result, ...page } of pages) {
       const entries = (result as TableListing[]).map((listed) => ({
         ...listed,
+        ...(command === 'neighbors' ? { hidden: false } : {}),
         sources: this.#state.sourcesOf(entryOf(listed)),
       }));
       yield command === 'peers' ? { ...page, result: entries } : { result: entries };
@@ -334,11 +349,19 @@ export class Intent {
     if (command === 'neighbors') yield* pagesOf(this.#hidden(vni));
   }
 
-  *#hidden(vni?: number): Generator<TableListing & { sources: readonly string[] }> {
-    for (const { entry, outcome, sources } of this.#state.list('endpoint', vni)) {
-      if (entry.kind !== 'endpoint' || outcome !== 'held') continue;
+  *#hidden(vni?: number): Generator<EndpointListing & { vni: number; sources: string[] }> {
+    for (const { entry, sources, ...wanted } of this.#state.list('endpoint', vni)) {
+      if (entry.kind !== 'endpoint' || wanted.outcome !== 'held') continue;
       const { ip, mac, vtep } = entry.endpoint;
-      yield { vni: entry.vni, ip, mac, vtep: vtep ?? null, hidden: true, sources };
+      yield {
+        vni: entry.vni,
+        ip,
+        mac,
+        vtep: vtep ?? null,
+        hidden: true,
+        by: rivalOf(wanted.by),
+        sources: [...sources],
+      };
     }
   }
 

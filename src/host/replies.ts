@@ -10,9 +10,10 @@ import {
   type Notice,
   type Reloaded,
 } from '../schema/index.js';
-import { DROPS, type Explanation, type FdbListing, type NeighborListing, type RemoteListing } from '../vtep/index.js';
+import { DROPS, type Explanation, type FdbListing, type RemoteListing } from '../vtep/index.js';
 import { type Captured } from './capture.js';
 import { HostError } from './error.js';
+import { type EndpointListing } from './intent.js';
 import { type KeyListing } from './gossip-keys.js';
 import { type MemberListing } from './overlay-gossip.js';
 import { type AllCounters } from './overlay-types.js';
@@ -33,7 +34,7 @@ interface Sourced {
  */
 export interface Results {
   fdb: Listed<FdbListing>[];
-  neighbors: Listed<NeighborListing & Sourced>[];
+  neighbors: Listed<EndpointListing & Sourced>[];
   peers: Listed<{ address: string; port: number } & Sourced>[];
   remotes: RemoteListing[];
   counters: AllCounters;

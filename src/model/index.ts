@@ -135,6 +135,10 @@ export interface Location {
 /**
  * One change of a data plane. Changes are applied in order. A change that is in effect already changes nothing, with one
  * exception: adding a location again makes it the newest of its IP and its MAC address.
+ *
+ * An IP address has one location in a segment: adding one replaces the location of its IP address, and removing one that has
+ * been replaced changes nothing. Several IP addresses may share a MAC address, which is behind the VTEP of the newest location;
+ * when that is removed, of the next older one that is left.
  */
 export type Change =
   | { readonly do: 'add-segment'; readonly segment: Segment }

@@ -1,33 +1,29 @@
 /**
- * The layout of a binding in a table, in eleven words: the IP address in four of them (an IPv4 address is in the first), the
+ * The layout of a binding in a table, in nine words: the IP address in four of them (an IPv4 address is in the first), the
  * low 32 bits of the MAC address, its high 16 bits with the family of the IP address, the location, and the numbers of the
- * bindings next to it that have the same IP address, or the same MAC address. The number 0 stands for none.
+ * bindings next to it that have the same MAC address. The number 0 stands for none.
  */
 import { macHigh, type Ip } from '../address/index.js';
 import { getI32, setU32 } from '../wire/index.js';
 
 /** Words of a record. */
-export const STRIDE = 11;
+export const STRIDE = 9;
 export const IP = 0;
 export const LOW = 4;
 /** 0 in a record without a binding. */
 export const HIGH = 5;
 export const LOCATION = 6;
-/** The next older binding of the same IP address; the word behind it has the next newer one. */
-export const OLDER_IP = 7;
-/** The same for the MAC address. */
-export const OLDER_MAC = 9;
-/** What the next newer one has, from the word of the next older one. */
-export const NEWER = 1;
+/** The next older binding of the same MAC address, and the next newer one. */
+export const OLDER = 7;
+export const NEWER = 8;
 /** Flags above the 16 address bits of `HIGH`. */
 const OF_IPV4 = 0x1_0000;
 const OF_IPV6 = 0x2_0000;
 
-/** By what an index finds a record: its IP address of either family, its MAC address, or the whole binding. */
+/** By what an index finds a record: its IP address of either family, or its MAC address. */
 export const IPV4 = 0;
 export const IPV6 = 1;
 export const MAC = 2;
-export const BINDING = 3;
 
 /** The binding that is added, removed or looked up, in the layout of a record: nothing keeps it from one call to the next. */
 export const KEY = new Int32Array(STRIDE);
@@ -47,9 +43,13 @@ export function setKey(ip: Ip, mac: number, location: number): void {
 export function areSame(by: number, words: Int32Array, at: number, others: Int32Array, other: number): boolean {
   if (by === MAC)
     return words[at + LOW] === others[other + LOW] && ((words[at + HIGH]! ^ others[other + HIGH]!) & 0xffff) === 0;
-  const last = by === BINDING ? LOCATION : IP + 3;
-  for (let i = IP; i <= last; i++) if (words[at + i] !== others[other + i]) return false;
+  for (let i = IP; i < IP + 4; i++) if (words[at + i] !== others[other + i]) return false;
   return true;
+}
+
+/** Whether two records of one IP address have the same binding. */
+export function areSameBinding(words: Int32Array, at: number, others: Int32Array, other: number): boolean {
+  return areSame(MAC, words, at, others, other) && words[at + LOCATION] === others[other + LOCATION];
 }
 
 /** By what an index finds the IP address of a record. */

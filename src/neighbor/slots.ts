@@ -1,5 +1,5 @@
 import { hashPair, hashWords } from '../wire/index.js';
-import { areSame, HIGH, IP, IPV4, IPV6, LOCATION, LOW, MAC } from './record.js';
+import { areSame, HIGH, IP, IPV4, IPV6, LOW, MAC } from './record.js';
 import { LAST, type Records } from './records.js';
 
 /**
@@ -22,7 +22,7 @@ const STEP = 16;
 const NONE = new Int32Array(1);
 
 /**
- * Finds the newest record of each address, and records by their whole binding, in a hash table with open addressing.
+ * Finds the record of each IP address, and the newest of each MAC address, in a hash table with open addressing.
  *
  * When it is full, the entries move to twice as many slots, a few with each change: a million take 50 ms.
  */
@@ -52,7 +52,7 @@ export class Index {
 
   // One loop for each kind of address: V8 makes one function of a look-up then, which takes half of the time.
 
-  /** The number of the newest record with an IPv4 address; 0 if there is none. */
+  /** The number of the record with an IPv4 address; 0 if there is none. */
   ofIpv4(ip: number): number {
     const hash = hashPair(this.#seed, ip, 0);
     const record = this.#ipv4In(this.#slots, hash, ip);
@@ -66,7 +66,7 @@ export class Index {
     return record === 0 && this.#former !== null ? this.#ipv6In(this.#former, hash, a, b, c, d) : record;
   }
 
-  /** The same for a MAC address: its low 32 bits and its high 16 bits. */
+  /** The number of the newest record with a MAC address: its low 32 bits and its high 16 bits. */
   ofMac(low: number, high: number): number {
     const hash = hashPair(this.#seed, low, high);
     const record = this.#macIn(this.#slots, hash, low, high);
@@ -165,12 +165,9 @@ export class Index {
 
   /** The hash of what a record is found by. */
   #hashAt(by: number, words: Int32Array, at: number): number {
-    const low = words[at + LOW]!;
-    const high = words[at + HIGH]!;
-    if (by === MAC) return hashPair(this.#seed, low, high & 0xffff);
+    if (by === MAC) return hashPair(this.#seed, words[at + LOW]!, words[at + HIGH]! & 0xffff);
     if (by === IPV4) return hashPair(this.#seed, words[at + IP]!, 0);
-    const ip = hashWords(this.#seed, words[at + IP]!, words[at + IP + 1]!, words[at + IP + 2]!, words[at + IP + 3]!);
-    return by === IPV6 ? ip : hashWords(ip, low, high, words[at + LOCATION]!, 0);
+    return hashWords(this.#seed, words[at + IP]!, words[at + IP + 1]!, words[at + IP + 2]!, words[at + IP + 3]!);
   }
 
   /** The slot of a key; the complement of the free slot for it, if it has none. */

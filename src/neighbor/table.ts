@@ -1,8 +1,7 @@
 import { ipToText, macHigh, macToText, type Ip } from '../address/index.js';
 import { getI32 } from '../wire/index.js';
 import {
-  areSame,
-  BINDING,
+  areSameBinding,
   familyOf,
   HIGH,
   ipAt,
@@ -11,8 +10,7 @@ import {
   MAC,
   macAt,
   NEWER,
-  OLDER_IP,
-  OLDER_MAC,
+  OLDER,
   setKey,
   STRIDE,
 } from './record.js';
@@ -35,8 +33,6 @@ export interface NeighborEntry {
   ip: string;
   mac: string;
   location: number;
-  /** Whether a newer binding of the same IP address hides this one. */
-  hidden: boolean;
 }
 
 /** The binding that a look-up has found: one object for all look-ups of a table, so that none is allocated. */
@@ -57,14 +53,15 @@ class Found implements Binding {
 }
 
 /**
- * The endpoint table. While a container moves, its old and new bindings may both exist for a while. The one added last
- * is in effect. When it is withdrawn, the one before it is in effect again. (Docker's kernel tables refuse the second
- * and lose the first, which drops all packets to the endpoint.)
+ * The endpoint table: one binding for an IP address. Several IP addresses may share a MAC address, which is where the binding
+ * that was added last says; when that one is gone, where the one before it says.
  *
- * The time of a change does not depend on how many bindings there are, nor on how many share an address, because other hosts
- * decide that.
+ * Who wants which binding, and which one is in effect where they differ, is decided above (`src/state`).
  *
- * A binding takes some 70 octets, in arrays. A table without bindings has no arrays; otherwise it keeps those of the most
+ * The time of a change does not depend on how many bindings there are, nor on how many share a MAC address, because other
+ * hosts decide that.
+ *
+ * A binding takes some 60 octets, in arrays. A table without bindings has no arrays; otherwise it keeps those of the most
  * bindings that it has had.
  */
 export class Neighbors {
@@ -78,81 +75,66 @@ export class Neighbors {
     this.#index = new Index(this.#records, seed);
   }
 
-  /** Number of bindings, hidden ones included. */
+  /** Number of bindings. */
   get size(): number {
     return this.#size;
   }
 
-  /** What its arrays take, some 50 to 120 for a binding. */
+  /** What its arrays take, some 40 to 110 for a binding. */
   get octets(): number {
     return this.#records.octets + this.#index.octets;
   }
 
-  /** Adds a binding, or makes an existing one the newest. @throws RangeError if there are 2^24 - 1 already. */
+  /**
+   * Adds a binding, which replaces the one of its IP address, and is the newest of its MAC address.
+   * @throws RangeError if there are 2^24 - 1 others already.
+   */
   add({ ip, mac, location }: Binding): void {
-    this.#remove(ip, mac, location);
-    const record = this.#records.take();
+    setKey(ip, mac, location);
+    let record = this.#index.find(familyOf(KEY, 0), KEY, 0);
+    const isNew = record === 0;
+    if (isNew) record = this.#records.take();
+    else this.#unlink(record);
     const words = this.#records.wordsOf(record);
     const at = this.#records.placeOf(record);
     for (let i = 0; i < STRIDE; i++) words[at + i] = KEY[i]!;
-    const before = this.#link(familyOf(KEY, 0), OLDER_IP, record);
-    if (before !== 0) {
-      if (this.#get(before, OLDER_IP) === 0) this.#index.put(BINDING, before);
-      this.#index.put(BINDING, record);
+    if (isNew) {
+      this.#index.put(familyOf(KEY, 0), record);
+      this.#size++;
     }
-    this.#link(MAC, OLDER_MAC, record);
-    this.#size++;
+    this.#link(record);
   }
 
-  /** Withdraws a binding and returns whether it existed. */
+  /** Withdraws a binding. @returns whether it was there; if its IP address has another one, nothing changes. */
   remove({ ip, mac, location }: Binding): boolean {
-    const isKnown = this.#remove(ip, mac, location);
-    if (isKnown && this.#size === 0) {
-      this.#records.clear();
-      this.#index.clear();
-    }
-    return isKnown;
-  }
-
-  #remove(ip: Ip, mac: number, location: number): boolean {
     setKey(ip, mac, location);
-    const record = this.#find();
+    const by = familyOf(KEY, 0);
+    const record = this.#index.find(by, KEY, 0);
     if (record === 0) return false;
-    const older = this.#get(record, OLDER_IP);
-    const newer = this.#get(record, OLDER_IP + NEWER);
-    this.#unlink(familyOf(KEY, 0), OLDER_IP, record);
-    this.#unlink(MAC, OLDER_MAC, record);
-    if (older !== 0 || newer !== 0) {
-      this.#index.delete(BINDING, record);
-      const other = older === 0 ? newer : older;
-      if (this.#get(other, OLDER_IP) === 0 && this.#get(other, OLDER_IP + NEWER) === 0)
-        this.#index.delete(BINDING, other);
-    }
+    if (!areSameBinding(this.#records.wordsOf(record), this.#records.placeOf(record), KEY, 0)) return false;
+    this.#index.delete(by, record);
+    this.#unlink(record);
     this.#set(record, HIGH, 0);
     this.#records.give(record);
     this.#size--;
+    if (this.#size === 0) {
+      this.#records.clear();
+      this.#index.clear();
+    }
     return true;
   }
 
-  /** The record of the binding in `KEY`; 0 if there is none. Only those that share their IP address are indexed as a whole. */
-  #find(): number {
-    const newest = this.#index.find(familyOf(KEY, 0), KEY, 0);
-    if (newest === 0) return 0;
-    if (this.#get(newest, OLDER_IP) !== 0) return this.#index.find(BINDING, KEY, 0);
-    return areSame(BINDING, this.#records.wordsOf(newest), this.#records.placeOf(newest), KEY, 0) ? newest : 0;
-  }
-
-  /** The binding in effect for an IP address. Like those of the other look-ups, it is valid until the next call of a method. */
+  /** The binding of an IP address. Like those of the other look-ups, it is valid until the next call of a method. */
   byIp(ip: Ip): Binding | undefined {
     return typeof ip === 'number' ? this.byIpv4(ip) : this.byIpv6(ip, 0);
   }
 
-  /** The binding in effect for an IPv4 address. Does not allocate. */
+  /** The binding of an IPv4 address. Does not allocate. */
   byIpv4(ip: number): Binding | undefined {
     return this.#show(this.#index.ofIpv4(ip | 0));
   }
 
-  /** The binding in effect for the IPv6 address at `offset`. Does not allocate. */
+  /** The binding of the IPv6 address at `offset`. Does not allocate. */
   byIpv6(bytes: Uint8Array, offset: number): Binding | undefined {
     const a = getI32(bytes, offset);
     const b = getI32(bytes, offset + 4);
@@ -160,38 +142,26 @@ export class Neighbors {
     return this.#show(this.#index.ofIpv6(a, b, c, getI32(bytes, offset + 12)));
   }
 
-  /** The binding in effect for a MAC address, which may have several IP addresses. Does not allocate. */
+  /** The newest binding of a MAC address, which may have several IP addresses. Does not allocate. */
   byMac(mac: number): Binding | undefined {
     return this.#show(this.#index.ofMac(mac | 0, macHigh(mac)));
   }
 
   /**
-   * All bindings; for each IP address the one in effect comes first. The table may change during the iteration: a binding that
-   * exists throughout is listed exactly once; one that is added or removed meanwhile may be missing.
+   * All bindings. The table may change during the iteration: a binding that exists throughout is listed exactly once; one that
+   * is added or removed meanwhile may be missing.
    */
-  *bindings(): Generator<Binding & { hidden: boolean }> {
-    const hidden: (Binding & { hidden: boolean })[] = [];
+  *bindings(): Generator<Binding> {
     for (let record = 1; record <= this.#records.last; record++) {
       const words = this.#records.wordsOf(record);
       const at = this.#records.placeOf(record);
-      if (words[at + HIGH] === 0) continue;
-      const isHidden = words[at + OLDER_IP + NEWER] !== 0;
-      const binding = {
-        ip: ipAt(words, at),
-        mac: macAt(words, at),
-        location: words[at + LOCATION]!,
-        hidden: isHidden,
-      };
-      if (isHidden) hidden.push(binding);
-      else yield binding;
+      if (words[at + HIGH] !== 0) yield { ip: ipAt(words, at), mac: macAt(words, at), location: words[at + LOCATION]! };
     }
-    yield* hidden;
   }
 
   /** All bindings for listings. */
   *entries(): Generator<NeighborEntry> {
-    for (const { ip, mac, location, hidden } of this.bindings())
-      yield { ip: ipToText(ip), mac: macToText(mac), location, hidden };
+    for (const { ip, mac, location } of this.bindings()) yield { ip: ipToText(ip), mac: macToText(mac), location };
   }
 
   #show(record: number): Binding | undefined {
@@ -205,25 +175,21 @@ export class Neighbors {
     return found;
   }
 
-  /**
-   * Makes a record the newest of its address.
-   * @param older The word that has the next older one.
-   * @returns the record that was the newest before; 0 if there was none.
-   */
-  #link(by: number, older: number, record: number): number {
-    const before = this.#index.put(by, record);
-    this.#set(record, older, before);
-    if (before !== 0) this.#set(before, older + NEWER, record);
-    return before;
+  /** Makes a record the newest of its MAC address. */
+  #link(record: number): void {
+    const before = this.#index.put(MAC, record);
+    this.#set(record, OLDER, before);
+    if (before !== 0) this.#set(before, NEWER, record);
   }
 
-  #unlink(by: number, older: number, record: number): void {
-    const before = this.#get(record, older);
-    const after = this.#get(record, older + NEWER);
-    if (before !== 0) this.#set(before, older + NEWER, after);
-    if (after !== 0) this.#set(after, older, before);
-    else if (before !== 0) this.#index.put(by, before);
-    else this.#index.delete(by, record);
+  /** Takes a record out of those of its MAC address. */
+  #unlink(record: number): void {
+    const before = this.#get(record, OLDER);
+    const after = this.#get(record, NEWER);
+    if (before !== 0) this.#set(before, NEWER, after);
+    if (after !== 0) this.#set(after, OLDER, before);
+    else if (before !== 0) this.#index.put(MAC, before);
+    else this.#index.delete(MAC, record);
   }
 
   #get(record: number, word: number): number {

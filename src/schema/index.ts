@@ -4,7 +4,14 @@ export { COMMANDS, MAX_COUNT, MAX_PACKET, MAX_SECONDS, type CommandEntry, type K
 export { ERROR_BODY, errorField, ERRORS, type ErrorBody, type ErrorCode, type ErrorField } from './errors.js';
 export { EVENTS_TYPE, JSON_TYPE, openApi } from './openapi.js';
 export { NOTICE_TYPES, noticeSchema } from './notices.js';
-export { type Notice, type NoticeFields, type NoticeHead, type NoticeType, type Reloaded } from './notice-types.js';
+export {
+  type Notice,
+  type NoticeFields,
+  type NoticeHead,
+  type NoticeRival,
+  type NoticeType,
+  type Reloaded,
+} from './notice-types.js';
 export { MAX_SNAP } from './results.js';
 export { httpRequestOf, parseRequest, requestOf, routeOf, type HttpRequest, type Route } from './routes.js';
 export {

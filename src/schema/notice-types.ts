@@ -28,6 +28,15 @@ interface NoticeEndpoint {
   /** Who wants it now. */
   sources: string[];
 }
+
+/** What is in effect instead of an endpoint: the endpoint at another place, or another one with its IP or MAC address. */
+export interface NoticeRival {
+  kind: 'place' | 'ip' | 'mac';
+  ip: string;
+  mac: string;
+  /** `null` for this host. */
+  vtep: string | null;
+}
 interface NoticeMember {
   name: string;
   address: string;
@@ -91,9 +100,7 @@ export interface NoticeFields {
   'endpoint-added': NoticeEndpoint;
   'endpoint-removed': NoticeEndpoint;
   /** It is wanted, but not in effect: `by` is in effect instead, because of its place, its IP or its MAC address. */
-  'endpoint-held': NoticeEndpoint & {
-    by: { kind: 'place' | 'ip' | 'mac'; ip: string; mac: string; vtep: string | null };
-  };
+  'endpoint-held': NoticeEndpoint & { by: NoticeRival };
   'member-joined': NoticeMember;
   'member-left': NoticeMember;
   'member-failed': NoticeMember;

@@ -1,6 +1,6 @@
 /** The schemas of the events of a running VTEP. notice-types.ts documents their fields. */
 import { Type, type TSchema } from '@sinclair/typebox';
-import { Conflict, count, port, Reloaded, text, textOrNull, texts, vni } from './results.js';
+import { Conflict, count, port, Reloaded, Rival, text, textOrNull, texts, vni } from './results.js';
 import { type NoticeFields, type NoticeType } from './notice-types.js';
 import { type JsonSchema } from './types.js';
 
@@ -34,10 +34,7 @@ const FIELDS: { [T in NoticeType]: { [F in keyof NoticeFields[T]]: TSchema & { s
   'peer-removed': peer,
   'endpoint-added': endpoint,
   'endpoint-removed': endpoint,
-  'endpoint-held': {
-    ...endpoint,
-    by: Type.Object({ kind: words('place', 'ip', 'mac'), ip: text, mac: text, vtep: textOrNull }),
-  },
+  'endpoint-held': { ...endpoint, by: Rival },
   'member-joined': member,
   'member-left': member,
   'member-failed': member,

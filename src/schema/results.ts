@@ -100,8 +100,29 @@ export const FdbEntry = Type.Object({
   port: textOrNull,
   vtep: textOrNull,
 });
+/**
+ * What is in effect instead of an endpoint.
+ * @internal
+ */
+export const Rival = Type.Object({
+  kind: Type.Union(
+    (['place', 'ip', 'mac'] as const).map((word) => Type.Literal(word)),
+    { expected: 'place, ip or mac' },
+  ),
+  ip: text,
+  mac: text,
+  vtep: textOrNull,
+});
 /** @internal */
-export const Neighbor = Type.Object({ vni, ip: text, mac: text, vtep: textOrNull, hidden: flag, sources });
+export const Neighbor = Type.Object({
+  vni,
+  ip: text,
+  mac: text,
+  vtep: textOrNull,
+  hidden: flag,
+  by: Type.Optional(Rival),
+  sources,
+});
 /** @internal */
 export const Peer = Type.Object({ vni, address: text, port, sources });
 /** @internal */

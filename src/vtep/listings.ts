@@ -34,8 +34,6 @@ export interface NeighborListing {
   mac: string;
   /** The VTEP that the endpoint is behind; `null` for an endpoint of this host. */
   vtep: string | null;
-  /** Whether a newer endpoint with the same address hides this one. */
-  hidden: boolean;
 }
 
 /** Counts of frames and datagrams. */
@@ -82,8 +80,8 @@ export function listFdbEntry(
 }
 
 export function* listNeighbors(segment: Segment, { remotes }: Context): Generator<NeighborListing> {
-  for (const { ip, mac, location, hidden } of segment.neighbors.entries())
-    yield { ip, mac, vtep: location === LOCAL ? null : (remotes.get(remoteIdOf(location))?.address ?? null), hidden };
+  for (const { ip, mac, location } of segment.neighbors.entries())
+    yield { ip, mac, vtep: location === LOCAL ? null : (remotes.get(remoteIdOf(location))?.address ?? null) };
 }
 
 export function* listRemotes({ remotes }: Context): Generator<RemoteListing> {

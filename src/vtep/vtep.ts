@@ -1,5 +1,5 @@
 import { ipToText, parseIp, parseMac } from '../address/index.js';
-import { LOCAL } from '../neighbor/index.js';
+import { LOCAL, type Binding } from '../neighbor/index.js';
 import type { Location, NetworkRouter, NewSegment } from '../model/index.js';
 import type { RouterNeighbor } from '../router/index.js';
 import * as vxlan from '../vxlan/index.js';
@@ -223,7 +223,10 @@ export class Vtep {
   }
 
   /**
-   * Adds an endpoint. If several have the same IP or MAC address, the one added last is in effect until it is removed.
+   * Adds an endpoint, which replaces the one that the segment has for its IP address. Several may share a MAC address: frames to
+   * it go where the endpoint is that was added last. To add one again makes it the last one.
+   *
+   * Who has an address of which two hosts say that they have it must be decided before: `weftnet/state` does.
    * @throws RangeError naming the field that is wrong.
    */
   addEndpoint(vni: number, endpoint: Location): void {
@@ -231,17 +234,16 @@ export class Vtep {
     const { ip, mac } = parseLocation(endpoint); // throws for an invalid field before the remote gets a reference
     const before = segment.answeredMac(ip);
     let location = LOCAL;
-    if (endpoint.vtep !== undefined) {
-      const remote = this.#nameIn(segment, endpoint.vtep, undefined);
-      location = remoteDestination(remote.id);
-      if (segment.neighbors.remove({ ip, mac, location })) this.#releaseIn(segment, remote.id);
-    }
+    if (endpoint.vtep !== undefined) location = remoteDestination(this.#nameIn(segment, endpoint.vtep, undefined).id);
+    const known = segment.neighbors.byIp(ip);
+    const former = known === undefined ? null : { ip, mac: known.mac, location: known.location };
     segment.neighbors.add({ ip, mac, location });
     segment.applyLocation(mac);
+    if (former !== null) this.#forgetEndpoint(segment, former, mac);
     this.#announcer.addressChanged(segment, ip, before);
   }
 
-  /** Withdraws an endpoint and returns whether it was known. */
+  /** Withdraws an endpoint. @returns whether the segment had it; if its IP address has another one, nothing changes. */
   removeEndpoint(vni: number, endpoint: Location): boolean {
     const segment = this.#context.segment(vni);
     let location = LOCAL;
@@ -253,12 +255,19 @@ export class Vtep {
     const { ip, mac } = parseLocation(endpoint);
     const before = segment.answeredMac(ip);
     if (!segment.neighbors.remove({ ip, mac, location })) return false;
-    segment.applyLocation(mac);
-    if (location === LOCAL) segment.freeStation(mac);
-    else this.#releaseIn(segment, remoteIdOf(location));
-    this.#announcer.cancel(vni, ipToText(ip), mac);
+    this.#forgetEndpoint(segment, { ip, mac, location }, 0);
     this.#announcer.addressChanged(segment, ip, before);
     return true;
+  }
+
+  /** A segment has a binding no more. @param by The MAC address of the one that has replaced it; 0 for none. */
+  #forgetEndpoint(segment: Segment, { ip, mac, location }: Binding, by: number): void {
+    if (mac !== by) {
+      segment.applyLocation(mac);
+      if (location === LOCAL) segment.freeStation(mac);
+      this.#announcer.cancel(segment.vni, ipToText(ip), mac);
+    }
+    if (location !== LOCAL) this.#releaseIn(segment, remoteIdOf(location));
   }
 
   /**

@@ -392,7 +392,13 @@ const SHAPES: Readonly<Record<string, unknown>> = {
     { vni: 7, mac: 'm', port: 'p', vtep: null, static: false, age: 1 },
     { vni: 7, mac: 'm', port: null, vtep: 'v', static: true, age: 1 },
   ],
-  neighbors: [{ vni: 7, ip: 'i', mac: 'm', vtep: 'v', hidden: false, sources: ['s'] }],
+  neighbors: [
+    { vni: 7, ip: 'i', mac: 'm', vtep: 'v', hidden: false, sources: ['s'] },
+    {
+      ...{ vni: 7, ip: 'i', mac: 'm', vtep: null, hidden: true, sources: ['s'] },
+      by: { kind: 'ip', ip: 'i', mac: 'm', vtep: 'v' },
+    },
+  ],
   peers: [{ vni: 7, address: 'a', port: 4789, sources: ['s'] }],
   remotes: [{ address: 'a', port: 4789, mtu: null, undelivered: 1, reason: 'r' }],
   counters: COUNTERS,

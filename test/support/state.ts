@@ -391,8 +391,13 @@ export function applyTo(vtep: Vtep, changes: readonly Change[]): Rejection[] {
       else if (change.do === 'add-peer') vtep.addPeer(change.vni, change.address);
       else if (change.do === 'remove-peer') assert.ok(vtep.removePeer(change.vni, change.address));
       else if (change.do === 'add-endpoint') vtep.addEndpoint(change.vni, change.endpoint);
-      else if (change.do === 'remove-endpoint') assert.ok(vtep.removeEndpoint(change.vni, change.endpoint));
-      else if (change.do === 'add-router') assert.ok(vtep.addRouter(change.router));
+      else if (change.do === 'remove-endpoint') {
+        const { ip, mac, vtep: place = null } = change.endpoint;
+        const known = vtep.neighbors(change.vni).find((one) => one.ip === ip);
+        assert.ok(known !== undefined, 'there is no endpoint to remove');
+        // Or another one has replaced it.
+        assert.is(vtep.removeEndpoint(change.vni, change.endpoint), known.mac === mac && known.vtep === place);
+      } else if (change.do === 'add-router') assert.ok(vtep.addRouter(change.router));
       else if (change.do === 'remove-router') assert.ok(vtep.removeRouter(change.id));
       return [];
     } catch (error) {
