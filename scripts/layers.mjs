@@ -56,7 +56,7 @@ export const ROOMS = {
   offload: machine(),
   vtep: machine(['model', 'fdb', 'neighbor', 'router', 'offload']),
   'gossip/memberlist': machine(),
-  'gossip/networkdb': machine(['gossip/memberlist']),
+  'gossip/networkdb': machine(['state', 'gossip/memberlist']),
   sim: machine(['model', 'fdb', 'neighbor', 'router', 'vtep']),
   host: {
     layer: 3,

@@ -14,7 +14,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const SIMULATIONS = ['memberlist', 'networkdb', 'gossip'];
+const SIMULATIONS = ['memberlist', 'networkdb', 'gossip', 'conflict'];
 
 const [name = '', seeds = ''] = process.argv.slice(2);
 if (!SIMULATIONS.includes(name) || !/^\d+(-\d+)?$/.test(seeds)) {

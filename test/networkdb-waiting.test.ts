@@ -2,8 +2,9 @@
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { contradict, isOlder, Placements, type Placement } from '../src/gossip/networkdb/placements.js';
-import { WaitingList } from '../src/gossip/networkdb/waiting.js';
+import { contradict, Placements, type Placement } from '../src/gossip/networkdb/placements.js';
+import { goesFirst, WaitingList } from '../src/gossip/networkdb/waiting.js';
+import { naiveHolder } from './support/naive-rule.js';
 
 const few = (...texts: string[]): fc.Arbitrary<string> => fc.constantFrom(...texts);
 
@@ -20,11 +21,20 @@ const placement = (parameters: fc.Arbitrary<string>): fc.Arbitrary<Placement> =>
     })
     .map((fields) => ({ ...fields, attached: fields.since }));
 
-/** Whether the ruling, or a placement that holds, refuses a placement: searches all records. */
+/** Whether the ruling, or the holder of an address, refuses a placement: searches all records. */
 function isRefused(wanted: Placement, placements: Placements, records: Map<string, Placement>): boolean {
   const { ruling } = placements;
   if (wanted.parameters !== '' && ruling !== null && ruling.parameters !== wanted.parameters) return true;
-  return [...records.values()].some((other) => placements.holds(other.key) && contradict(wanted, other));
+  const all = [...records.values()].filter(
+    ({ parameters }) => parameters === '' || ruling === null || parameters === ruling.parameters,
+  );
+  const { ip, mac, vtep, since } = wanted;
+  const byIp = naiveHolder(all.filter((one) => one.ip === ip));
+  const byMac = naiveHolder(all.filter((one) => one.mac === mac));
+  if (byIp !== undefined && byIp.mac !== mac) return true;
+  if (byIp !== undefined && byIp.vtep !== vtep)
+    if (byIp.since > since || (byIp.since === since && byIp.vtep < vtep)) return true;
+  return byMac !== undefined && byMac.vtep !== vtep && byMac.ip !== ip;
 }
 
 function rivalOf(
@@ -34,7 +44,7 @@ function rivalOf(
   records: Map<string, Placement>,
 ): Placement | null {
   for (const other of waiting.values()) {
-    if (other.owner === wanted.owner || !isOlder(other, wanted)) continue;
+    if (other.owner === wanted.owner || !goesFirst(other, wanted)) continue;
     const isOther = other.parameters !== wanted.parameters && other.parameters !== '' && wanted.parameters !== '';
     if (!contradict(other, wanted) && !(isOther && placements.ruling === null)) continue;
     if (!isRefused(other, placements, records)) return other;

@@ -37,7 +37,8 @@ on, and then every 30 s.`,
       title: 'conflicts',
       text: `If two hosts announce the same IP or MAC address, or different VNIs or subnets for the same network, the older
 attachment wins on every host. The newer one is withdrawn, with a warning on both hosts, and announced again when the
-older one is gone. "vtep show networks" lists the conflicts, the same on every host.`,
+older one is gone. An endpoint that a second host attaches, with the same IP and MAC address, has moved there; it is back
+when that host detaches it. "vtep show networks" lists the conflicts, the same on every host.`,
     },
     {
       title: 'keys',

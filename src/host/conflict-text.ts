@@ -15,6 +15,12 @@ export function conflictText(conflict: OverlayConflict, self: string): string {
       `network ${network}: ${value}, as configured ${where}, is refused: ${first} with ${holds}` +
       (isOurs ? '; correct `gossip.networks` at one of the two' : '')
     );
+  if (kind === 'place')
+    return (
+      `network ${network}: ${value} with one MAC address is attached twice, and not in effect ${where}: ` +
+      `${nameOf(holder, self)} attached it last${at(holder)}` +
+      (isOurs ? '; detach it at one of the two' : '')
+    );
   return (
     `network ${network}: ${value} is attached twice, and is refused ${where}: ${first}` +
     (isOurs ? `; give one of the two endpoints another ${kind === 'ip' ? 'IP' : 'MAC'} address` : '')

@@ -66,7 +66,7 @@ export class Intent {
   readonly #plan: Plan;
   /** The segments of the gossip's networks. */
   readonly #gossiped: Set<number>;
-  readonly #state = new HostState();
+  readonly #state: HostState;
   readonly #apply: Apply;
   readonly #notices: ChangeNotices;
   #refused: (reason: string) => void = () => undefined;
@@ -80,6 +80,7 @@ export class Intent {
    */
   constructor(plan: Plan, apply: Apply, notices = new Notices()) {
     this.#plan = plan;
+    this.#state = new HostState(plan.local);
     this.#gossiped = new Set(plan.gossip === undefined ? [] : networkVnis({ gossip: plan.gossip }));
     this.#apply = apply;
     this.#notices = new ChangeNotices(this.#state, notices);

@@ -49,7 +49,7 @@ interface NoticeParty {
 }
 interface NoticeConflict {
   network: string;
-  kind: 'ip' | 'mac' | 'parameters';
+  kind: 'place' | 'ip' | 'mac' | 'parameters';
   value: string;
   holds: string;
   holder: NoticeParty;

@@ -76,7 +76,7 @@ const party = Type.Object({ node: text, vtep: Type.Optional(text), since: millis
 /** @internal */
 export const Conflict = Type.Object({
   network: text,
-  kind: Type.Union([Type.Literal('ip'), Type.Literal('mac'), Type.Literal('parameters')]),
+  kind: Type.Union((['place', 'ip', 'mac', 'parameters'] as const).map((word) => Type.Literal(word))),
   value: text,
   holds: text,
   holder: party,

@@ -4,6 +4,7 @@
 import type { Location, NetworkRouter, Segment } from '../model/index.js';
 import { Heap } from './heap.js';
 import { Refused, Ring } from './queue.js';
+import { isNewer, isOlder } from './rule.js';
 import type { Wants } from './wants.js';
 
 /** What sources want. */
@@ -123,8 +124,9 @@ class FurtherPlace extends Place {
 /** The places of an endpoint that has several. */
 export interface Places {
   readonly all: Map<string | undefined, Place>;
-  /** In the order of the first want of each, and from the newest to the oldest in the order of the last one. */
+  /** In the order of the first want of each, in any order if these are of one moment. */
   readonly oldest: Heap<Place>;
+  /** From the newest to the oldest, in the order of the last want of each. */
   readonly newest: Heap<Place>;
 }
 
@@ -166,14 +168,17 @@ export interface Rival {
 /** The endpoints of one segment, and the rule of which ones hold; see `index.ts`. */
 export class EndpointTable {
   readonly #segment: SegmentItem;
+  readonly #local: string;
   readonly #wants: Wants<Item>;
   readonly #touched: Touched;
   /** Nearly every address has just one endpoint, which is stored without a set. */
   readonly #byIp = new Map<string, EndpointItem | IpCrowd>();
   readonly #byMac = new Map<string, EndpointItem | MacCrowd>();
 
-  constructor(segment: SegmentItem, wants: Wants<Item>, touched: Touched) {
+  /** @param local The underlay address of this host. */
+  constructor(segment: SegmentItem, local: string, wants: Wants<Item>, touched: Touched) {
     this.#segment = segment;
+    this.#local = local;
     this.#wants = wants;
     this.#touched = touched;
   }
@@ -394,8 +399,8 @@ export class EndpointTable {
           [places.vtep, places],
           [place.vtep, place],
         ]),
-        oldest: new Heap((a, b) => before(this.#wants.oldest(a), this.#wants.oldest(b), a, b)),
-        newest: new Heap((a, b) => before(this.#wants.newest(b), this.#wants.newest(a), a, b)),
+        oldest: new Heap((a, b) => this.#wants.oldest(a) < this.#wants.oldest(b)),
+        newest: new Heap((a, b) => this.#isNewer(a, b)),
       };
       for (const one of [places, place]) {
         several.oldest.put(one);
@@ -425,11 +430,12 @@ export class EndpointTable {
     return heap;
   }
 
-  /** Among attachments of one moment, the lower MAC and then IP address goes first, so that all hosts agree. */
   #isOlder(a: EndpointItem, b: EndpointItem): boolean {
-    const [since, other] = [this.#age(a), this.#age(b)];
-    if (since !== other) return since < other;
-    return a.mac === b.mac ? a.ip < b.ip : a.mac < b.mac;
+    return isOlder(this.#age(a), a, this.#age(b), b);
+  }
+
+  #isNewer(a: Place, b: Place): boolean {
+    return isNewer(this.#wants.newest(a), a.vtep ?? this.#local, this.#wants.newest(b), b.vtep ?? this.#local);
   }
 
   #age({ places }: EndpointItem): number {
@@ -451,12 +457,6 @@ function reorder(oldest: Heap<EndpointItem>, endpoint: EndpointItem): void {
 
 function newestPlace(places: Place | Places): Place {
   return places instanceof Place ? places : places.newest.first!;
-}
-
-/** Whether `a` goes before `b`: by number, then this host first, then by address. */
-function before(numberOfA: number, numberOfB: number, a: Place, b: Place): boolean {
-  if (numberOfA !== numberOfB) return numberOfA < numberOfB;
-  return (a.vtep ?? '') < (b.vtep ?? '');
 }
 
 function only<T>(items: Iterable<T>): T {

@@ -5,7 +5,7 @@ export class Heap<T> {
   readonly #positions = new Map<T, number>();
   readonly #isBefore: (a: T, b: T) => boolean;
 
-  /** @param isBefore A strict total order. If the place of an element in it changes, `put` must follow at once. */
+  /** @param isBefore A strict order; of elements that are equal in it, any may be the first. If the place of an element in it changes, `put` must follow at once. */
   constructor(isBefore: (a: T, b: T) => boolean) {
     this.#isBefore = isBefore;
   }

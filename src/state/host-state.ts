@@ -28,6 +28,7 @@ const BATCH = 256;
 
 /** See `index.ts`. */
 export class HostState {
+  readonly #local: string;
   readonly #wants = new Wants<Item>();
   readonly #segments = new Map<number, SegmentItem>();
   readonly #routers = new Map<string, RouterItem>();
@@ -39,6 +40,11 @@ export class HostState {
     },
     member: ({ address }) => this.#members.delete(address),
   });
+
+  /** @param local The underlay address of this host, which orders it among other hosts. Default: before all of them. */
+  constructor(local = '') {
+    this.#local = local;
+  }
 
   // ---- What sources want ----
 
@@ -211,7 +217,7 @@ export class HostState {
   #segment(vni: number): SegmentItem {
     const known = this.#segments.get(vni);
     if (known !== undefined) return known;
-    const segment = new SegmentItem(vni, (self) => new EndpointTable(self, this.#wants, this.#work));
+    const segment = new SegmentItem(vni, (self) => new EndpointTable(self, this.#local, this.#wants, this.#work));
     this.#segments.set(vni, segment);
     return segment;
   }

@@ -21,8 +21,12 @@
  * 4. An endpoint is in effect if both its addresses belong to it.
  *
  * Among equal times, the endpoint with the lower MAC address and then the lower IP address (as texts) counts as older;
- * the place on this host and then the one with the lower underlay address counts as newer. A want without a time (0,
- * like the records of Docker) is older than all others.
+ * the place with the lower underlay address (as a text) counts as newer.
+ *
+ * A want without a time (0) is older than all others. The records of Docker are such: Docker never withdraws an endpoint
+ * because of another host, and its IPAM owns the addresses of a swarm's network, so any other order would give its hosts a
+ * different view. An endpoint that a host with times attaches too has moved there; Docker's hosts follow when the older
+ * record is withdrawn.
  *
  * Two sources may define a segment or a router differently. The older want holds, because the data plane would lose what
  * it has learned with every new definition.
@@ -31,4 +35,5 @@
  */
 export { HostState, type Entry, type Wanted } from './host-state.js';
 export { type Rival } from './endpoint-table.js';
+export { holderOf, isNewer, isOlder, isSameEndpoint, type Addresses, type Attached } from './rule.js';
 export { type Outcome } from './work.js';

@@ -3,9 +3,17 @@
  * with a minimal membership layer: every node probes every other, and considers one dead after four unanswered probes.
  * Each node's clock has its own rate.
  */
-import { NetworkDb, OverlayPeers, type LocalEndpoint, type Membership } from '../../src/gossip/networkdb/index.js';
+import {
+  NetworkDb,
+  OverlayPeers,
+  type LocalEndpoint,
+  type Membership,
+  type OverlaySink,
+} from '../../src/gossip/networkdb/index.js';
+import { SEGMENT_DEFAULTS } from '../../src/model/index.js';
 import { Network, Random, type Clock, type Datagram, type LinkOptions } from '../../src/sim/index.js';
-import { RecordingVtep } from './recording-vtep.js';
+import { HostState, type Entry } from '../../src/state/index.js';
+import { nameOf, RecordingVtep } from './recording-vtep.js';
 
 const PORT = 7946;
 const PROBE = 1000;
@@ -51,7 +59,7 @@ export class LabHost {
     for (const other of this.lab.hosts) if (other !== this) process.contact(other.address);
     process.db.start(process.now);
     for (const [network, endpoints] of this.endpoints)
-      for (const [id, endpoint] of endpoints) process.overlay(network).addLocal({ id, ...endpoint }, process.now);
+      for (const [id, endpoint] of endpoints) process.addLocal(network, { id, ...endpoint });
     return process;
   }
 
@@ -66,14 +74,16 @@ export class LabHost {
     if (endpoints === undefined)
       this.endpoints.set(network, (endpoints = new Map<string, Omit<LocalEndpoint, 'id'>>()));
     endpoints.set(id, endpoint);
-    this.process?.overlay(network).addLocal({ id, ...endpoint }, this.process.now);
+    this.process?.addLocal(network, { id, ...endpoint });
   }
 
   remove(network: string, id: string): void {
     const endpoints = this.endpoints.get(network);
-    if (endpoints?.delete(id) !== true) return;
+    const endpoint = endpoints?.get(id);
+    if (endpoints === undefined || endpoint === undefined) return;
+    endpoints.delete(id);
     if (endpoints.size === 0) this.endpoints.delete(network);
-    this.process?.overlay(network).removeLocal(id, this.process.now);
+    this.process?.removeLocal(network, { id, ...endpoint });
   }
 }
 
@@ -85,6 +95,8 @@ export class LabProcess implements Membership {
   readonly overlays = new Map<string, OverlayPeers>();
   /** The endpoints and peers of its VTEP, by network. */
   readonly vteps = new Map<number, RecordingVtep>();
+  /** What its host wants, and what is in effect. */
+  readonly state: HostState;
   readonly random: Random;
   /** Whether it runs. A frozen one neither receives nor sends, and resumes later with its state. */
   frozen = false;
@@ -98,6 +110,7 @@ export class LabProcess implements Membership {
     this.name = name;
     const { clock, random } = host.lab;
     this.random = random.fork();
+    this.state = new HostState(host.address);
     this.#offset = this.random.integer(1_000_000_000);
     this.#rate = 0.98 + 0.04 * this.random.float();
     const bootstrap = host.lab.hosts.filter((other) => other !== host).map(({ address }) => ({ address, port: PORT }));
@@ -128,15 +141,74 @@ export class LabProcess implements Membership {
     this.frozen = frozen;
   }
 
+  /** Like a host: its state wants the endpoint, which is younger than all others until it is announced. */
+  addLocal(network: string, endpoint: LocalEndpoint): void {
+    this.state.want('local', this.#entryOf(network, endpoint), Infinity);
+    this.overlay(network).addLocal(endpoint, this.now);
+  }
+
+  removeLocal(network: string, endpoint: LocalEndpoint): void {
+    this.overlay(network).removeLocal(endpoint.id, this.now);
+    this.state.withdraw('local', this.#entryOf(network, endpoint));
+  }
+
+  /** What its state has in effect, with this host's own endpoints: `10.0.0.2 02:42:0a:00:00:02 192.0.2.1`. */
+  inEffect(network: string): string[] {
+    while (this.state.isDue) if (this.state.take().length > 0) this.state.applied();
+    return [...this.state.list('endpoint', this.#vniOf(network))].flatMap(({ entry, outcome }) => {
+      if (entry.kind !== 'endpoint' || outcome !== 'in-effect') return [];
+      return nameOf({ vtep: this.host.address, ...entry.endpoint });
+    });
+  }
+
+  #vniOf(network: string): number {
+    return this.host.lab.networks.find(({ id }) => id === network)!.vni;
+  }
+
+  #entryOf(
+    network: string,
+    { ip, mac, vtep }: { ip: string; mac: string; vtep?: string },
+  ): Entry & { kind: 'endpoint' } {
+    const endpoint = { ip: ip.split('/')[0]!, mac, ...(vtep === undefined ? {} : { vtep }) };
+    return { kind: 'endpoint', vni: this.#vniOf(network), endpoint };
+  }
+
+  /** Passes what the VTEP gets on to the state of the host. */
+  #sink(network: string, vtep: RecordingVtep): OverlaySink {
+    return {
+      addEndpoint: (vni, endpoint, since) => {
+        vtep.addEndpoint(vni, endpoint);
+        this.state.want('gossip', this.#entryOf(network, endpoint), since);
+      },
+      removeEndpoint: (vni, endpoint) => {
+        vtep.removeEndpoint(vni, endpoint);
+        this.state.withdraw('gossip', this.#entryOf(network, endpoint));
+      },
+      addPeer: (vni, address) => vtep.addPeer(vni, address),
+      removePeer: (vni, address) => vtep.removePeer(vni, address),
+    };
+  }
+
   overlay(network: string): OverlayPeers {
     let overlay = this.overlays.get(network);
     if (overlay === undefined) {
-      const { vni } = this.host.lab.networks.find(({ id }) => id === network)!;
+      const vni = this.#vniOf(network);
       const vtep = new RecordingVtep(`${this.name} in ${network}`);
       this.vteps.set(vni, vtep);
       const { address: local, time, vnis } = this.host;
-      const options = { network, vni: vnis.get(network) ?? vni, local, ...(time === undefined ? {} : { time }) };
-      overlay = new OverlayPeers(options, this.db, vtep);
+      this.state.want('local', { kind: 'segment', segment: { vni, mtu: 1450, ...SEGMENT_DEFAULTS } });
+      const announced = (endpoint: LocalEndpoint, since: number | null): void => {
+        const entry = this.#entryOf(network, endpoint);
+        if (this.state.isWanted(entry)) this.state.want('local', entry, since ?? Infinity);
+      };
+      const options = {
+        network,
+        vni: vnis.get(network) ?? vni,
+        local,
+        announced,
+        ...(time === undefined ? {} : { time }),
+      };
+      overlay = new OverlayPeers(options, this.db, this.#sink(network, vtep));
       this.overlays.set(network, overlay);
     }
     return overlay;

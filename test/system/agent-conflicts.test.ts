@@ -137,13 +137,76 @@ conflicts('both sides of a partition have an address; after it heals, the older 
   for (const host of [h1, h2, h3]) assert.is(await holder(host), h1.address);
 });
 
+/** How many of three pings of the shared address are answered, if the host has to ask for its MAC address first. */
+async function pinged(from: AgentHost): Promise<number> {
+  await exec(from.ns, ['ip', 'neigh', 'flush', 'dev', 'tap0']);
+  return ping(from.ns, SHARED);
+}
+
+/** ICMP echo requests that the kernel of a host has answered. */
+async function answered({ ns }: AgentHost): Promise<number> {
+  const snmp = await exec(ns, ['cat', '/proc/net/snmp']);
+  const [names, values] = snmp.split('\n').filter((line) => line.startsWith('Icmp:'));
+  return Number(values!.split(' ')[names!.split(' ').indexOf('OutEchoReps')]);
+}
+
+conflicts(
+  'an endpoint that a second host attaches has moved there, and is back when that one detaches it',
+  async () => {
+    const mac = '02:42:0a:00:00:32';
+    const attached = async (host: AgentHost, ...more: string[]): Promise<Running> =>
+      lab.lab.startVtep({
+        ns: host.ns,
+        args: [
+          ...['agent', '--local', host.address, '--network', NETWORK, '--control', host.control],
+          ...['--tap', 'tap0', '--address', `${SHARED}/24`, '--mac', mac, ...more],
+        ],
+      });
+    const one = await attached(h1);
+    await lab.start(h3, '--join', h1.address);
+    await waitFor('host 1 to have the endpoint', async () => (await holder(h3)) === h1.address);
+    assert.is(await pinged(h3), 3);
+    const before = await answered(h2);
+    const two = await attached(h2, '--join', h1.address);
+    const everywhere = (at: AgentHost, hosts: readonly AgentHost[]): Promise<unknown> =>
+      waitFor(`the endpoint to be at host ${at.number} on every host`, async () => {
+        const views = await Promise.all(hosts.map(holder));
+        return views.every((view) => view === at.address);
+      });
+    await everywhere(h2, [h1, h2, h3]);
+    assert.is(await pinged(h3), 3);
+    assert.is((await answered(h2)) - before, 3, 'host 2 has answered');
+    await agree([h1, h2, h3], [`place ${SHARED}: ${h2.address}, not ${h1.address}`]);
+    const again = 'network net1: 10\\.0\\.0\\.50 with one MAC address is attached twice, and not in effect';
+    assert.match(
+      one.stderr,
+      new RegExp(`warning: ${again} here: 172\\.31\\.9\\.2 attached it last \\(20.*Z\\); detach it`),
+    );
+    assert.match(two.stderr, new RegExp(`warning: ${again} at 172\\.31\\.9\\.1: this host attached it last`));
+    // Host 1 says what became of its own endpoint.
+    const shown = await lab.run(h1, 'show', 'neighbors', '--control', h1.control);
+    assert.match(
+      shown.stdout,
+      /10\.0\.0\.50 +02:42:0a:00:00:32 +this host +not in effect: attached later at VTEP 172\.31\.9\.2/,
+    );
+
+    await lab.ask(h2, { command: 'remove-endpoint', vni: 4097, ip: SHARED, mac });
+    // Host 2 has no endpoint left, so it takes no part.
+    await everywhere(h1, [h1, h3]);
+    const last = await answered(h1);
+    assert.is(await pinged(h3), 3);
+    assert.is((await answered(h1)) - last, 3, 'host 1 has answered');
+    await agree([h1, h3], []);
+  },
+);
+
 conflicts('an endpoint added over the control socket is rejected with the reason, and can move', async () => {
   await lab.start(h1);
   await lab.start(h2, '--join', h1.address);
   const endpoint = { vni: 4097, ip: SHARED, mac: '02:42:0a:00:00:32' };
   await lab.ask(h1, { command: 'add-endpoint', ...endpoint });
   await lab.knows(h2, [h1.ip, SHARED]);
-  const refusal = await lab.ask(h2, { command: 'add-endpoint', ...endpoint }).then(
+  const refusal = await lab.ask(h2, { command: 'add-endpoint', ...endpoint, mac: '02:42:0a:00:00:33' }).then(
     () => 'taken',
     (error: Error) => error.message,
   );
@@ -152,9 +215,9 @@ conflicts('an endpoint added over the control socket is rejected with the reason
     /^network net1: 10\.0\.0\.50 is attached twice, and is refused here: 172\.31\.9\.1 attached first/,
   );
   assert.is(await holder(h2), h1.address);
-  await lab.ask(h1, { command: 'remove-endpoint', ...endpoint });
-  await lab.knows(h2, [h1.ip]);
   await lab.ask(h2, { command: 'add-endpoint', ...endpoint });
+  await waitFor('host 1 to see that it has moved', async () => (await holder(h1)) === h2.address);
+  await lab.ask(h1, { command: 'remove-endpoint', ...endpoint });
   await lab.knows(h1, [h2.ip, SHARED]);
 });
 

@@ -1,4 +1,5 @@
 /** The conflicts that hosts list and report. `placements.ts` decides which of two contradictory attachments holds. */
+import { isSameEndpoint } from '../../state/index.js';
 import { contradict, type Placement, type Ruling } from './placements.js';
 
 /** One side of a conflict. */
@@ -14,8 +15,11 @@ export interface ConflictParty {
 /** Two hosts with contradictory attachments; one is refused. All hosts of a network list the same conflicts. */
 export interface OverlayConflict {
   network: string;
-  /** `ip`, `mac`: both hosts have this address. `parameters`: their VNI or subnet differ. */
-  kind: 'ip' | 'mac' | 'parameters';
+  /**
+   * `place`: both hosts have an endpoint with this IP address and the same MAC address, which counts as moved to the one that
+   * attached it last. `ip`, `mac`: both hosts have this address. `parameters`: their VNI or subnet differ.
+   */
+  kind: 'place' | 'ip' | 'mac' | 'parameters';
   /** What the refused host has: `10.0.0.4`, `02:42:0a:00:00:04`, `VNI 5000, subnet 10.0.0.0/24`. */
   value: string;
   /** Address or parameters that hold; for an address the same as `value`. */
@@ -40,8 +44,8 @@ export function conflictBetween(network: string, refused: Placement, rival: Plac
       holder: { node: rival.owner, since: 'vtep' in rival ? rival.since : rival.attached },
       refused: { node: owner, since },
     };
-  const kind = ip === rival.ip ? 'ip' : 'mac';
-  const value = kind === 'ip' ? ip : mac;
+  const kind = isSameEndpoint(refused, rival) ? 'place' : ip === rival.ip ? 'ip' : 'mac';
+  const value = kind === 'mac' ? mac : ip;
   return {
     network,
     kind,

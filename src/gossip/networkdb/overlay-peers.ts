@@ -1,3 +1,4 @@
+import { isOlder, isSameEndpoint } from '../../state/index.js';
 import { WireError } from '../../wire/index.js';
 import { Attachment } from './attachment.js';
 import { conflictBetween, ConflictReports, listConflicts, type OverlayConflict } from './conflicts.js';
@@ -17,10 +18,13 @@ import {
   type LocalEndpoint,
   type LocalHost,
 } from './placement-records.js';
-import { isOlder, parametersOf, Placements, type Placement, type Ruling } from './placements.js';
+import { isNewerPlace, parametersOf, Placements, type Placement, type Ruling } from './placements.js';
 import { WAITING_TABLE } from './records.js';
 import type { TableChange } from './types.js';
 import { WaitingList } from './waiting.js';
+
+/** A time before all those of records. */
+const BEFORE_ALL = -1;
 
 /** Milliseconds for which the first endpoint of a network waits for the tables of others before its announcement. */
 const PATIENCE = 1000;
@@ -41,8 +45,9 @@ export interface OverlayPeersOptions {
   /** Called when a conflict begins, of this node or of others, and with `over` when it ends. Must not throw. */
   conflict?: (conflict: OverlayConflict, over: boolean) => void;
   /**
-   * Called when an endpoint of this host is announced, with the time from which its attachment counts, and with `null`
-   * when its announcement is withdrawn because of a conflict. Must not throw.
+   * Called with the time from which the attachment of an endpoint of this host counts, when that changes: `null` while it is
+   * not announced, so that all others are older. While the endpoint is in effect at another host, it is -1: older than that
+   * place. Must not throw.
    */
   announced?: (endpoint: LocalEndpoint, since: number | null) => void;
 }
@@ -60,7 +65,11 @@ export interface NetworkPart {
 /** An endpoint of this host and its state. */
 interface Local extends LocalEndpoint {
   /** Its placement, dated from when it began to wait for its announcement. */
-  readonly waiting: Placement;
+  waiting: Placement;
+  /** Whether that is later than the other places of the endpoint, as far as this node knows them at its first attempt. */
+  isDated: boolean;
+  /** What the host knows of the time from which it counts. */
+  told: number | null;
   /** Its record while the table contains one. */
   announced: { readonly value: Uint8Array; readonly placement: Placement } | null;
 }
@@ -71,11 +80,15 @@ interface Local extends LocalEndpoint {
  * endpoints of this host become records. This node is attached to
  * the network while it has an endpoint there.
  *
- * Where two hosts have the same IP or MAC address, or a different VNI or subnet for the same network, the older
- * attachment holds at every host (see `placements.ts`). The host of the newer one withdraws its record, or does not
- * announce it at all, and writes it into `weft_waiting_table` instead. It announces the endpoint when no conflict is
- * left; of several waiting endpoints, the one that has waited longest goes first. The age of an attachment counts from
- * its announcement, so an endpoint that waited never displaces one that was announced meanwhile.
+ * Where two hosts have different endpoints with the same IP or MAC address, or a different VNI or subnet for the same
+ * network, the older attachment holds at every host (see `placements.ts`). The host of the newer one withdraws its record,
+ * or does not announce it at all, and writes it into `weft_waiting_table` instead. It announces the endpoint when no
+ * conflict is left; of several waiting endpoints, the one that has waited longest goes first. The age of an attachment
+ * counts from its announcement, so an endpoint that waited never displaces one that was announced meanwhile.
+ *
+ * An endpoint (an IP and a MAC address) that a second host attaches has moved there: its newest place holds. The record of
+ * the older place stays, so it is in effect again on every host as soon as the newer one is withdrawn, and the endpoint
+ * keeps its age. A node dates its record later than the other places that it knows, whatever its clock shows.
  */
 export class OverlayPeers {
   readonly network: string;
@@ -172,7 +185,7 @@ export class OverlayPeers {
 
   /** The conflict that an endpoint of this host would have if it were added; `null` for none. */
   conflictOf(endpoint: LocalEndpoint): OverlayConflict | null {
-    const placement = this.#placementOf(endpoint);
+    const placement = { ...this.#placementOf(endpoint), since: Infinity };
     const rival = this.#rivalOf(placement);
     return rival === null ? null : conflictBetween(this.network, placement, rival);
   }
@@ -188,7 +201,7 @@ export class OverlayPeers {
     if (this.#locals.has(id)) throw new RangeError(`endpoint ${id} already exists`);
     const first = this.#locals.size === 0;
     this.#parameters = waiting.parameters;
-    const local: Local = { ...endpoint, waiting, announced: null };
+    const local: Local = { ...endpoint, waiting, isDated: false, told: null, announced: null };
     this.#locals.set(id, local);
     this.#unannounced.add(local);
     if (first) {
@@ -272,12 +285,14 @@ export class OverlayPeers {
     this.#settle(now, false);
   }
 
-  /** Another node has overwritten the record of an endpoint of this host: the older of the two stays. */
+  /** Another node has overwritten the record of an endpoint of this host: that which holds by the rule stays. */
   #overwritten(local: Local, by: Placement, now: number): void {
     const { value, placement } = local.announced!;
     // Without times the later record stays: two hosts that both write again would never stop.
-    if (placement.since > 0 && isOlder(placement, by))
-      this.#db.replaceEntry(this.network, tableOf(local), local.id, value, now);
+    const isOurs = isSameEndpoint(placement, by)
+      ? isNewerPlace(placement, by)
+      : isOlder(placement.since, placement, by.since, by);
+    if (placement.since > 0 && isOurs) this.#db.replaceEntry(this.network, tableOf(local), local.id, value, now);
     else this.#setAnnounced(local, null);
   }
 
@@ -296,7 +311,8 @@ export class OverlayPeers {
     const { ip, mac, vtep, parameters } = local.waiting;
     const isSame =
       placement.ip === ip && placement.mac === mac && placement.vtep === vtep && placement.parameters === parameters;
-    if (!isSame || this.#placements.rival(placement) !== null) return false;
+    const rival = isSame ? this.#placements.rival(placement) : null;
+    if (!isSame || (rival !== null && !isMove(placement, rival))) return false;
     this.#setAnnounced(local, { value, placement });
     if (placement.attached > 0 && (this.#attached === 0 || placement.attached < this.#attached))
       this.#attached = placement.attached;
@@ -338,6 +354,7 @@ export class OverlayPeers {
     }
     this.#settling = false;
     if (reports) {
+      for (const local of this.#unannounced) this.#tell(local);
       cost += this.#placements.refused.size + this.#waiting.size;
       this.#reports.update(this.#listConflicts());
     }
@@ -368,10 +385,17 @@ export class OverlayPeers {
       key: (before ?? after)!.key,
       after: after !== null && this.#concernsSink(after) ? after : null,
     }));
+    for (const { after } of changes) {
+      const local = after?.owner === this.#db.name ? this.#locals.get(recordKey(after)) : undefined;
+      if (local !== undefined) this.#tell(local);
+    }
     const lost: Local[] = [];
     for (const placement of this.#placements.refused) {
       const local = placement.owner === this.#db.name ? this.#locals.get(recordKey(placement)) : undefined;
-      if (local?.waiting.key === placement.key) lost.push(local);
+      if (local?.waiting.key !== placement.key) continue;
+      this.#tell(local);
+      const rival = this.#placements.rival(placement);
+      if (rival === null || !isMove(placement, rival)) lost.push(local);
     }
     this.#endpoints.update(settled);
     return lost;
@@ -386,8 +410,9 @@ export class OverlayPeers {
 
   /** Writes the record of an endpoint of this host; while a conflict refuses it, into the waiting table. */
   #announce(local: Local, now: number): void {
+    if (!local.isDated) this.#date(local);
     if (this.#rivalOf(local.waiting) !== null) return this.#wait(local, now);
-    const since = this.#wallTime();
+    const since = Math.max(this.#wallTime(), local.waiting.since);
     if (this.#attached === 0) this.#attached = since;
     const placement = { ...local.waiting, since, attached: this.#attached };
     const value = encodePlacement(local, this.#host, placement);
@@ -409,7 +434,26 @@ export class OverlayPeers {
     if (announced === null) this.#unannounced.add(local);
     else this.#unannounced.delete(local);
     this.#recheck = true;
-    this.#announced?.(local, announced?.placement.since ?? null);
+    this.#tell(local);
+  }
+
+  /** An endpoint that is attached here has moved here: its place is newer than those that this node knows. */
+  #date(local: Local): void {
+    local.isDated = true;
+    const { waiting } = local;
+    const known = this.#placements.elsewhere(waiting);
+    if (waiting.since > 0 && known !== null && isNewerPlace(known, waiting))
+      local.waiting = { ...waiting, since: Math.min(known.since + 1, Number.MAX_SAFE_INTEGER) };
+  }
+
+  /** Tells the host the time from which an endpoint counts, if it has changed. */
+  #tell(local: Local): void {
+    const elsewhere = this.#placements.elsewhere(local.waiting);
+    const isMoved = elsewhere !== null && this.#placements.holds(elsewhere.key);
+    const since = isMoved ? BEFORE_ALL : (local.announced?.placement.since ?? null);
+    if (since === local.told) return;
+    local.told = since;
+    this.#announced?.(local, since);
   }
 
   #wait(local: Local, now: number): void {
@@ -475,6 +519,11 @@ export class OverlayPeers {
       return null;
     }
   }
+}
+
+/** Whether a placement does not hold because its endpoint is at a newer place. */
+function isMove(placement: Placement, rival: Placement | Ruling): boolean {
+  return 'vtep' in rival && isSameEndpoint(placement, rival);
 }
 
 /** The table of the record of an endpoint of this host. */

@@ -1,7 +1,9 @@
 /**
  * The placements of one network (which endpoint is behind which VTEP, according to the records), and which of them hold
- * where they contradict each other: a function of the set of placements alone, so all nodes with the same set agree.
+ * where they contradict each other: a function of the set of placements alone, so all nodes with the same set agree. Among
+ * those with the VNI and subnet that hold in the network, it is the rule of `state`.
  */
+import { holderOf, isNewer, isSameEndpoint } from '../../state/index.js';
 
 /** An endpoint behind a VTEP. */
 export interface Placement {
@@ -42,19 +44,17 @@ export function parametersOf(vni: number, subnet: string): string {
 }
 
 /**
- * Whether placement `a` wins over `b` if they contradict each other: the older attachment does, and within the same
- * millisecond the one with the lower node name. A record without a time wins over all records with one: Docker never
- * withdraws an endpoint because of another node, so any other order would give Docker's nodes a different view.
+ * Whether two placements cannot both be in effect: one IP address with two MAC addresses, or one of both addresses behind
+ * different VTEPs.
  */
-export function isOlder(a: Placement, b: Placement): boolean {
-  if (a.since !== b.since) return a.since < b.since;
-  if (a.owner !== b.owner) return a.owner < b.owner;
-  return a.key < b.key;
+export function contradict(a: Placement, b: Placement): boolean {
+  if (a.ip === b.ip && a.mac !== b.mac) return true;
+  return a.vtep !== b.vtep && (a.ip === b.ip || a.mac === b.mac);
 }
 
-/** Whether two placements put one IP or MAC address behind different VTEPs. */
-export function contradict(a: Placement, b: Placement): boolean {
-  return a.vtep !== b.vtep && (a.ip === b.ip || a.mac === b.mac);
+/** Whether `a` is a newer place of its endpoint than `b`. */
+export function isNewerPlace(a: Placement, b: Placement): boolean {
+  return isNewer(a.since, a.vtep, b.since, b.vtep);
 }
 
 /** What a node states about the parameters of the network, with the number of records that state it. */
@@ -62,62 +62,49 @@ interface Claim extends Ruling {
   records: number;
 }
 
-/** The placements of an address that has several. */
+/** The placements of an address that has several, and the one that holds it; `undefined` if that is not determined yet. */
 class Crowd {
   readonly all = new Set<Placement>();
-  /** Those that hold: all of them are behind one VTEP. */
-  readonly held = new Set<Placement>();
-  /** Number of placements by VTEP. */
-  readonly #vteps = new Map<string, number>();
+  holder: Placement | null | undefined;
 
-  add(placement: Placement, holds: boolean): void {
-    const { vtep } = placement;
-    this.all.add(placement);
-    if (holds) this.held.add(placement);
-    this.#vteps.set(vtep, (this.#vteps.get(vtep) ?? 0) + 1);
-  }
-
-  remove(placement: Placement): void {
-    if (!this.all.delete(placement)) return;
-    this.held.delete(placement);
-    const { vtep } = placement;
-    const left = this.#vteps.get(vtep)! - 1;
-    if (left === 0) this.#vteps.delete(vtep);
-    else this.#vteps.set(vtep, left);
-  }
-
-  get isContested(): boolean {
-    return this.#vteps.size > 1;
+  constructor(first: Placement) {
+    this.all.add(first);
   }
 }
 
 /** Placements by address. Nearly every address has just one, which is stored without a set. */
 class Index {
   readonly #placements = new Map<string, Placement | Crowd>();
-  readonly #holds: (placement: Placement) => boolean;
+  readonly #counts: (placement: Placement) => boolean;
+  /** The addresses with several placements. */
+  readonly #crowds = new Set<Crowd>();
+  /** Number of placements that were examined to find holders. */
+  examined = 0;
 
-  /** @param holds Whether a placement holds. */
-  constructor(holds: (placement: Placement) => boolean) {
-    this.#holds = holds;
+  /** @param counts Whether a placement may hold at all. */
+  constructor(counts: (placement: Placement) => boolean) {
+    this.#counts = counts;
   }
 
   add(address: string, placement: Placement): void {
     const found = this.#placements.get(address);
-    if (found === undefined) this.#placements.set(address, placement);
-    else if (found instanceof Crowd) found.add(placement, this.#holds(placement));
-    else {
-      const crowd = new Crowd();
-      for (const one of [found, placement]) crowd.add(one, this.#holds(one));
-      this.#placements.set(address, crowd);
-    }
+    if (found === undefined) return void this.#placements.set(address, placement);
+    const crowd = found instanceof Crowd ? found : new Crowd(found);
+    crowd.all.add(placement);
+    crowd.holder = undefined;
+    if (crowd === found) return;
+    this.#placements.set(address, crowd);
+    this.#crowds.add(crowd);
   }
 
   remove(address: string, placement: Placement): void {
     const found = this.#placements.get(address);
     if (found === placement) this.#placements.delete(address);
-    else if (found instanceof Crowd) {
-      found.remove(placement);
-      if (found.all.size === 0) this.#placements.delete(address);
+    else if (found instanceof Crowd && found.all.delete(placement)) {
+      found.holder = undefined;
+      if (found.all.size > 1) return;
+      this.#crowds.delete(found);
+      for (const last of found.all) this.#placements.set(address, last);
     }
   }
 
@@ -126,35 +113,33 @@ class Index {
     return found === undefined ? [] : found instanceof Crowd ? found.all : [found];
   }
 
-  /** The placement that holds an address; one of them, if several do. */
+  /** The placement that holds an address. */
   holder(address: string): Placement | null {
     const found = this.#placements.get(address);
-    if (!(found instanceof Crowd)) return found !== undefined && this.#holds(found) ? found : null;
-    for (const held of found.held) return held;
-    return null;
+    if (!(found instanceof Crowd)) return found !== undefined && this.#counts(found) ? found : null;
+    if (found.holder !== undefined) return found.holder;
+    this.examined += found.all.size;
+    const all = [...found.all].filter((placement) => this.#counts(placement));
+    return (found.holder = holderOf(all, hasPriority));
   }
 
-  /** Notes whether a placement holds. */
-  note(address: string, placement: Placement, holds: boolean): void {
-    const found = this.#placements.get(address);
-    if (!(found instanceof Crowd)) return;
-    if (holds) found.held.add(placement);
-    else found.held.delete(placement);
+  /** What counts has changed. */
+  reconsider(): void {
+    for (const crowd of this.#crowds) crowd.holder = undefined;
   }
+}
 
-  /** Whether the placements of an address name different VTEPs. */
-  isContested(address: string): boolean {
-    const found = this.#placements.get(address);
-    return found instanceof Crowd && found.isContested;
-  }
+/** Of two records of one placement, the one that conflicts name. */
+function hasPriority(a: Placement, b: Placement): boolean {
+  return a.owner === b.owner ? a.key < b.key : a.owner < b.owner;
 }
 
 /** All placements of a network. After changes, `settle` determines which of them hold. */
 export class Placements {
   /** By record key. */
   readonly #all = new Map<string, Placement>();
-  readonly #byIp = new Index((placement) => this.#holds(placement));
-  readonly #byMac = new Index((placement) => this.#holds(placement));
+  readonly #byIp = new Index((placement) => this.#matchesRuling(placement));
+  readonly #byMac = new Index((placement) => this.#matchesRuling(placement));
   readonly #claims = new Map<string, Claim>();
   /** Addresses whose records changed since the last `settle`. */
   #changed = new Set<string>();
@@ -175,7 +160,7 @@ export class Placements {
 
   /** Number of records and claims that `settle` has examined so far. */
   get examined(): number {
-    return this.#examined;
+    return this.#examined + this.#byIp.examined + this.#byMac.examined;
   }
 
   /** Whose VNI and subnet hold, as of the last `settle`; `null` if no record has any. */
@@ -237,28 +222,19 @@ export class Placements {
     const before = this.#ruling?.parameters;
     if (!this.#isRulingCurrent) this.#ruling = this.#findRuling();
     this.#isRulingCurrent = true;
-    const affected = before === this.#ruling?.parameters ? this.#component(this.#changed) : [...this.#all.values()];
+    const isRulingNew = before !== this.#ruling?.parameters;
+    if (isRulingNew) for (const index of [this.#byIp, this.#byMac]) index.reconsider();
+    const affected = isRulingNew ? this.#all.values() : this.#withAddresses(this.#changed);
     this.#changed = new Set();
     this.#heldBefore = new Map();
     this.#version++;
-    this.#examined += affected.length;
-    affected.sort((a, b) => (isOlder(a, b) ? -1 : 1));
-    // The VTEP that holds each address.
-    const ips = new Map<string, string>();
-    const macs = new Map<string, string>();
     for (const placement of affected) {
-      const { key, ip, mac, vtep } = placement;
-      const holds =
-        this.#matchesRuling(placement) && (ips.get(ip) ?? vtep) === vtep && (macs.get(mac) ?? vtep) === vtep;
-      if (holds) {
-        ips.set(ip, vtep);
-        macs.set(mac, vtep);
-      }
+      const { key } = placement;
+      this.#examined++;
+      const holds = this.#isInEffect(placement);
       const last = this.#holds(placement) ? placement : (heldBefore.get(key) ?? null);
       const after = holds ? placement : null;
       heldBefore.delete(key);
-      this.#byIp.note(ip, placement, holds);
-      this.#byMac.note(mac, placement, holds);
       if (holds) this.#refused.delete(placement);
       else this.#refused.add(placement);
       if (last !== after) settled.push({ before: last, after });
@@ -268,12 +244,36 @@ export class Placements {
     return settled;
   }
 
-  /** What prevents a placement without a record from holding: another placement, or the ruling; `null` for nothing. */
+  /** Whether a placement is at the place of the holders of its addresses. */
+  #isInEffect(placement: Placement): boolean {
+    if (!this.#matchesRuling(placement)) return false;
+    const { ip, mac, vtep } = placement;
+    const holder = this.#byIp.holder(ip)!;
+    return holder.mac === mac && holder.vtep === vtep && this.#byMac.holder(mac)!.vtep === vtep;
+  }
+
+  /**
+   * What prevents a placement from holding, or would if it had a record and its endpoint were not older than others: another
+   * placement, or the ruling; `null` for nothing.
+   */
   rival(placement: Placement): Placement | Ruling | null {
     if (!this.#matchesRuling(placement)) return this.#ruling;
-    for (const holder of [this.#byIp.holder(placement.ip), this.#byMac.holder(placement.mac)])
-      if (holder !== null && contradict(placement, holder)) return holder;
-    return null;
+    const byIp = this.#byIp.holder(placement.ip);
+    if (byIp !== null) {
+      if (byIp.mac !== placement.mac) return byIp;
+      if (byIp.vtep !== placement.vtep && isNewerPlace(byIp, placement)) return byIp;
+    }
+    const byMac = this.#byMac.holder(placement.mac);
+    return byMac === null || byMac.vtep === placement.vtep || isSameEndpoint(byMac, placement) ? null : byMac;
+  }
+
+  /** The newest place of an endpoint behind other VTEPs than this one. */
+  elsewhere({ ip, mac, vtep }: Placement): Placement | null {
+    let newest: Placement | null = null;
+    for (const one of this.#byIp.of(ip))
+      if (one.mac === mac && one.vtep !== vtep && this.#matchesRuling(one))
+        if (newest === null || isNewerPlace(one, newest)) newest = one;
+    return newest;
   }
 
   /** Whether a placement has the parameters of the ruling, or none. */
@@ -295,22 +295,12 @@ export class Placements {
     return oldest;
   }
 
-  /** The placements of some addresses, and all that share contested addresses with them, directly or through others. */
-  #component(addresses: ReadonlySet<string>): Placement[] {
+  /** The placements of some addresses. */
+  #withAddresses(addresses: Iterable<string>): Set<Placement> {
     const found = new Set<Placement>();
-    const queue = [...addresses];
-    const seen = new Set(queue);
-    for (let address = queue.pop(); address !== undefined; address = queue.pop())
-      for (const index of [this.#byIp, this.#byMac])
-        for (const placement of index.of(address)) {
-          if (found.has(placement)) continue;
-          found.add(placement);
-          const { ip, mac } = placement;
-          if (!seen.has(ip) && this.#byIp.isContested(ip)) queue.push(ip);
-          if (!seen.has(mac) && this.#byMac.isContested(mac)) queue.push(mac);
-          seen.add(ip).add(mac);
-        }
-    return [...found];
+    for (const address of addresses)
+      for (const index of [this.#byIp, this.#byMac]) for (const placement of index.of(address)) found.add(placement);
+    return found;
   }
 
   #unlink(placement: Placement): void {

@@ -1,14 +1,22 @@
-import { contradict, isOlder, type Placement, type Placements, type Ruling, type Settled } from './placements.js';
+import { isSameEndpoint } from '../../state/index.js';
+import { contradict, isNewerPlace, type Placement, type Placements, type Ruling, type Settled } from './placements.js';
 
 /** Of more waiting endpoints with one address, or with other parameters, this many are compared with a placement. */
 export const MAX_COMPARED = 256;
+
+/** Whether waiting endpoint `a` is announced before `b`: the newer place of one endpoint, or the one that has waited longer. */
+export function goesFirst(a: Placement, b: Placement): boolean {
+  if (isSameEndpoint(a, b)) return isNewerPlace(a, b);
+  if (a.since !== b.since) return a.since < b.since;
+  return a.owner === b.owner ? a.key < b.key : a.owner < b.owner;
+}
 
 /** A record of the waiting table. */
 interface Waiting {
   readonly placement: Placement;
   /** Its position in the list. */
   readonly order: number;
-  /** Whether no placement that holds contradicts it, and for which `settle` of the placements this was determined. */
+  /** Whether no placement or ruling refuses it, and for which `settle` of the placements this was determined. */
   isFree: boolean;
   checked: number;
 }
@@ -104,7 +112,7 @@ export class WaitingList {
     return changes.some(({ before, after }) => this.#hasAddressOf(before) || this.#hasAddressOf(after));
   }
 
-  /** What refuses an unannounced endpoint: a placement or ruling that holds, or a placement that has waited longer. */
+  /** What refuses an unannounced endpoint: a placement or ruling that holds, or a placement that waits and goes first. */
   rivalOf(placement: Placement, placements: Placements): Placement | Ruling | null {
     const rival = placements.rival(placement);
     if (rival !== null) return rival;
@@ -121,7 +129,7 @@ export class WaitingList {
         if (left-- === 0) break;
         this.#compared++;
         if (first !== null && other.order > first.order) continue;
-        if (other.placement.owner === placement.owner || !isOlder(other.placement, placement)) continue;
+        if (other.placement.owner === placement.owner || !goesFirst(other.placement, placement)) continue;
         if (isAddress && !contradict(other.placement, placement)) continue;
         if (this.#isFree(other, placements)) first = other;
       }
