@@ -220,8 +220,40 @@ health('the kernel’s own count of a socket’s drops is found by address and p
   assert.is(dropsIn(head + six, 'fd01::5', 4789), 9);
 });
 
+health('a finding names the TAP and its namespace, or the VTEP, and not what has gone', () => {
+  const { log, lines } = logged();
+  const records: Record<string, unknown>[] = [];
+  const one = new Health(
+    '192.0.2.1',
+    log.tee(({ fields }) => records.push({ ...fields })),
+    (port) => [{ name: 'eth0', netns: 'c1' }, { name: 'tap0' }][port],
+  );
+  const places = [0, 1, 2, '192.0.2.2', null].map((at) => ({
+    port: typeof at === 'number' ? at : null,
+    vtep: typeof at === 'string' ? at : null,
+  }));
+  const finding = { kind: 'mac-flood' as const, learned: 1001, refused: 0 };
+  for (const [vni, place] of places.entries()) one.report({ type: 'noticed', finding: { ...finding, vni, place } });
+  one.close();
+  assert.equal(
+    lines.map((line) => line.replace(/.*the last came from /, '')),
+    ['TAP "eth0" in namespace c1', 'TAP "tap0"', 'an unknown place', 'VTEP 192.0.2.2', 'an unknown place'],
+  );
+  const nothing = { tap: null, netns: null, vtep: null };
+  assert.equal(
+    records.map(({ place }) => place),
+    [
+      { ...nothing, tap: 'eth0', netns: 'c1' },
+      { ...nothing, tap: 'tap0' },
+      nothing,
+      { ...nothing, vtep: '192.0.2.2' },
+      nothing,
+    ],
+  );
+});
+
 health('where the program "ip" is missing, explain does not claim that there is no route', async () => {
-  const one = new Health('192.0.2.1', logged().log);
+  const one = new Health('192.0.2.1', logged().log, () => undefined);
   const { PATH } = process.env;
   process.env['PATH'] = '/nonexistent';
   try {

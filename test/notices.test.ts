@@ -217,15 +217,24 @@ test('lines of the log are events with the same fields, whatever the level of th
   const heard: Notice[] = [];
   const notices = new Notices((notice) => heard.push(notice));
   const lines: string[] = [];
-  const options = { level: 'error' as const, clock: () => 0, now: () => 0 };
+  let now = 0;
+  const options = { level: 'error' as const, clock: () => 0, now: () => now };
   const log = new Logger(({ event }) => lines.push(event), options).tee((record) => notices.logged(record));
   for (let i = 0; i < 2; i++) log.warning('path-narrowed', 'it is small', { address: A, mtu: 1400 }, { key: A });
   log.error('local-address-lost', 'it is gone', { address: A, fault: 'gone' });
   log.error('reload', 'no event');
-  assert.equal(lines, ['local-address-lost', 'reload']);
+  assert.equal(lines.splice(0), ['local-address-lost', 'reload']);
   assert.equal(heard.map(checked), [
     { type: 'path-narrowed', level: 'warning', message: 'it is small', address: A, mtu: 1400 },
     { type: 'local-address-lost', level: 'error', message: 'it is gone', address: A, fault: 'gone' },
+  ]);
+  now = 61_000;
+  log.warning('path-narrowed', 'it is small', { address: A, mtu: 1300 }, { key: A });
+  assert.equal(heard.splice(2).map(checked), [
+    {
+      ...{ type: 'path-narrowed', level: 'warning', address: A, mtu: 1300, suppressed: 1 },
+      message: 'it is small (and 1 more like it since the last line)',
+    },
   ]);
   // The limit on all lines together is one for the whole log, and events have none.
   for (let i = 0; i < 400; i++) log.error('conflict', String(i), { network: 'n' });

@@ -192,7 +192,7 @@ test('a claim of the address of an endpoint goes no further, whichever message m
       if (from === 'port') send(frame, b);
       else datagram(H3, wrap(fromHex(frame)));
       assert.equal([out(), drops(), count('duplicate-address')], [[], { 'arp-claim': 1 }, 1], `${name}, ${from}`);
-      const place = from === 'port' ? 'port b' : `VTEP ${H3}`;
+      const place = from === 'port' ? { port: b, vtep: null } : { port: null, vtep: H3 };
       assert.equal(
         vtep
           .findings(1000)

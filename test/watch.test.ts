@@ -2,37 +2,37 @@
 import fc from 'fast-check';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Frame, HEADROOM, Vtep, Watch, type Finding, type VtepSink } from '../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, Watch, type Finding, type FindingPlace, type VtepSink } from '../src/vtep/index.js';
 import { fromHex } from './support/hex.js';
 
 const watch = suite('watch');
 
-const name = (place: number): string => `place ${place}`;
+const at = (place: number): FindingPlace => ({ port: place, vtep: null });
 const kinds = (findings: readonly Finding[]): string[] => findings.map(({ kind }) => kind);
 
 watch('a thousand new addresses per second are a flood, a rejected one is a flood at once', () => {
   const one = new Watch(7);
   for (let i = 0; i < 1000; i++) one.learned(2);
-  assert.equal(one.findings(name, 1), []);
+  assert.equal(one.findings(at, 1), []);
   for (let i = 0; i < 1001; i++) one.learned(2);
-  assert.equal(one.findings(name, 1), [{ kind: 'mac-flood', vni: 7, learned: 1001, refused: 0, place: 'place 2' }]);
+  assert.equal(one.findings(at, 1), [{ kind: 'mac-flood', vni: 7, learned: 1001, refused: 0, place: at(2) }]);
   for (let i = 0; i < 1500; i++) one.learned(2);
-  assert.equal(one.findings(name, 2), []);
+  assert.equal(one.findings(at, 2), []);
   one.refused(4);
-  assert.equal(one.findings(name, 1), [{ kind: 'mac-flood', vni: 7, learned: 0, refused: 1, place: 'place 4' }]);
-  assert.equal(one.findings(name, 1), []);
+  assert.equal(one.findings(at, 1), [{ kind: 'mac-flood', vni: 7, learned: 0, refused: 1, place: at(4) }]);
+  assert.equal(one.findings(at, 1), []);
 });
 
 watch('an address that moves five times in a second is a loop; one that moves once is not', () => {
   const one = new Watch(7);
   for (let i = 0; i < 4; i++) one.moved(0x0200_0000_0001, 0, 3);
-  assert.equal(one.findings(name, 1), []);
+  assert.equal(one.findings(at, 1), []);
   for (let i = 0; i < 5; i++) one.moved(0x0200_0000_0001, i % 2 === 0 ? 0 : 3, i % 2 === 0 ? 3 : 0);
   one.moved(0x0200_0000_0002, 0, 3);
-  assert.equal(one.findings(name, 1), [
-    { kind: 'mac-moves', vni: 7, mac: '02:00:00:00:00:01', moves: 5, places: ['place 0', 'place 3'] },
+  assert.equal(one.findings(at, 1), [
+    { kind: 'mac-moves', vni: 7, mac: '02:00:00:00:00:01', moves: 5, places: [at(0), at(3)] },
   ]);
-  assert.equal(one.findings(name, 1), []);
+  assert.equal(one.findings(at, 1), []);
 });
 
 watch(
@@ -73,7 +73,7 @@ watch('any number of claims takes bounded memory, and claims of 0.0.0.0 are igno
   for (let i = 0; i < 1e6; i++) one.claims(i >>> 0, i % 100, i);
   for (let i = 0; i < 10; i++) assert.is(one.claims(0, i % 2, 0), 0);
   for (let i = 0; i < 1000; i++) one.duplicate(`10.0.0.${i}`, 1, 2, 0, true);
-  assert.is(one.findings(name, 1).length, 16);
+  assert.is(one.findings(at, 1).length, 16);
 });
 
 /** A machine with two ports and a peer; returns the events for frames in hex: `[port or address, frame]`. */
@@ -129,7 +129,7 @@ watch('two ports that claim one address in turn are reported, with the source of
         vni: 7,
         ip: '10.0.0.5',
         macs: ['02:00:00:00:00:02', '02:00:00:00:00:01'],
-        place: 'port a',
+        place: { port: 0, vtep: null },
         known: false,
       },
     ],
@@ -156,7 +156,7 @@ watch('a claim of an address that the control plane assigns to another MAC addre
       vni: 7,
       ip: '10.0.0.5',
       macs: ['02:00:00:00:00:01', '02:00:00:00:00:02'],
-      place: 'VTEP 192.0.2.2',
+      place: { port: null, vtep: '192.0.2.2' },
       known: true,
     },
   ]);

@@ -1,6 +1,8 @@
 /** Writes a running VTEP's log about the underlay and the traffic, from its engine's reports. */
-import { type Explanation, type Finding } from '../vtep/index.js';
+import { type NoticePlace } from '../schema/index.js';
+import { type Explanation, type Finding, type FindingPlace } from '../vtep/index.js';
 import { AddressWatch } from './address-watch.js';
+import { inPlace } from './device.js';
 import { type Logger } from './log.js';
 import { Reachability } from './reachability.js';
 import { type EngineReport } from './troubles.js';
@@ -16,6 +18,7 @@ const EXPLAINED = 8;
 export class Health {
   readonly #local: string;
   readonly #log: Logger;
+  readonly #tapOf: TapOf;
   readonly #reachability: Reachability;
   readonly #address: AddressWatch;
   /** Runs only while there are failures, because each wakeup costs an idle VTEP processor time. */
@@ -24,9 +27,10 @@ export class Health {
   #looking = false;
   #closed = false;
 
-  constructor(local: string, log: Logger) {
+  constructor(local: string, log: Logger, tapOf: TapOf) {
     this.#local = local;
     this.#log = log;
+    this.#tapOf = tapOf;
     this.#reachability = new Reachability(log);
     this.#address = new AddressWatch(local, log, (fault) => (this.#reachability.muted = fault !== ''));
   }
@@ -55,7 +59,7 @@ export class Health {
         return this.#log.warning('path-narrowed', text, { address, mtu }, { key: address });
       }
       case 'noticed':
-        return logFinding(this.#log, report.finding);
+        return logFinding(this.#log, report.finding, this.#tapOf);
     }
   }
 
@@ -110,39 +114,55 @@ export class Health {
   }
 }
 
+/** Returns the TAP of a port; `undefined` if it has been detached. */
+type TapOf = (port: number) => { name: string; netns?: string } | undefined;
+
+function placeOf({ port, vtep }: FindingPlace, tapOf: TapOf): NoticePlace {
+  const tap = port === null ? undefined : tapOf(port);
+  return { tap: tap?.name ?? null, netns: tap?.netns ?? null, vtep };
+}
+
+function placeText({ tap, netns, vtep }: NoticePlace): string {
+  if (vtep !== null) return `VTEP ${vtep}`;
+  return tap === null ? 'an unknown place' : `TAP ${inPlace(tap, netns ?? undefined)}`;
+}
+
 /** Logs a finding of a machine, once a minute for each network and address. */
-export function logFinding(log: Logger, finding: Finding): void {
+function logFinding(log: Logger, finding: Finding, tapOf: TapOf): void {
   const { vni } = finding;
   switch (finding.kind) {
     case 'mac-flood': {
-      const { learned, refused, place } = finding;
+      const { learned, refused } = finding;
+      const place = placeOf(finding.place, tapOf);
       const text =
         refused > 0
-          ? `${refused} MAC addresses were not learned: the table, or the share of ${place}, is full`
+          ? `${refused} MAC addresses were not learned: the table, or the share of ${placeText(place)}, is full`
           : `${learned} new MAC addresses in about a second`;
       return log.warning(
         'mac-flood',
-        `network ${vni}: MAC flood: ${text}; the last came from ${place}`,
+        `network ${vni}: MAC flood: ${text}; the last came from ${placeText(place)}`,
         { vni, learned, refused, place },
         { key: String(vni) },
       );
     }
     case 'mac-moves': {
-      const { mac, moves, places } = finding;
+      const { mac, moves } = finding;
+      const places = finding.places.map((one) => placeOf(one, tapOf));
       return log.warning(
         'loop',
-        `network ${vni}: MAC address ${mac} moved ${moves} times in about a second, between ${places[0]} and ${places[1]}: a loop, or two hosts with this address`,
+        `network ${vni}: MAC address ${mac} moved ${moves} times in about a second, between ${places.map(placeText).join(' and ')}: a loop, or two hosts with this address`,
         { vni, mac, moves, places },
         { key: `${vni} ${mac}` },
       );
     }
     case 'duplicate-address': {
-      const { ip, macs, place, known } = finding;
+      const { ip, macs, known } = finding;
+      const place = placeOf(finding.place, tapOf);
       return log.warning(
         'duplicate-address',
         known
-          ? `network ${vni}: duplicate address ${ip}: the endpoint with this address has ${macs[0]}, but ${macs[1]} behind ${place} also claims it`
-          : `network ${vni}: duplicate address ${ip}: ${macs[0]} and ${macs[1]}, the latter behind ${place}, both claim it`,
+          ? `network ${vni}: duplicate address ${ip}: the endpoint with this address has ${macs[0]}, but ${macs[1]} behind ${placeText(place)} also claims it`
+          : `network ${vni}: duplicate address ${ip}: ${macs[0]} and ${macs[1]}, the latter behind ${placeText(place)}, both claim it`,
         { vni, ip, macs, place },
         { key: `${vni} ${ip}` },
       );

@@ -60,6 +60,11 @@ export class OverlayTaps {
     return this.#taps.find(({ tap }) => tap.name === name && tap.netns === netns);
   }
 
+  /** The TAP of a port. */
+  at(port: number): OverlayTap | undefined {
+    return this.#taps.find(({ link }) => link.port === port);
+  }
+
   /**
    * Attaches TAPs, all or none.
    * @param paths The path of each in the configuration, for errors.
@@ -102,7 +107,7 @@ export class OverlayTaps {
 
   /** The data plane has lost the device of a port, and detached it. */
   lost(port: number, reason: string): void {
-    const one = this.#taps.find(({ link }) => link.port === port);
+    const one = this.at(port);
     if (one === undefined) {
       this.#lostEarly.set(port, reason);
       return;

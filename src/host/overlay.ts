@@ -83,7 +83,7 @@ export class Overlay {
     this.engine = engine;
     this.#notices = new Notices(events.notice);
     this.#events = { ...events, log: events.log.tee((record) => this.#notices.logged(record)) };
-    this.#health = new Health(plan.local, this.#events.log);
+    this.#health = new Health(plan.local, this.#events.log, (port) => this.#taps.at(port)?.tap);
     this.#endsWithTaps = plan.taps.length > 0 && plan.gossip === undefined;
     this.#taps = new OverlayTaps(plan, engine, this.#events.log, {
       notices: this.#notices,

@@ -8,6 +8,7 @@ export {
   type Notice,
   type NoticeFields,
   type NoticeHead,
+  type NoticePlace,
   type NoticeRival,
   type NoticeType,
   type Reloaded,

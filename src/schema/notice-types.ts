@@ -42,6 +42,12 @@ interface NoticeMember {
   address: string;
   port: number;
 }
+/** Where a frame came from: a TAP, or another VTEP. All are null if that is not known any more. */
+export interface NoticePlace {
+  tap: string | null;
+  netns: string | null;
+  vtep: string | null;
+}
 interface NoticeParty {
   node: string;
   vtep?: string;
@@ -108,14 +114,19 @@ export interface NoticeFields {
   'member-back': NoticeMember;
   conflict: NoticeConflict;
   'conflict-over': NoticeConflict;
+  /** `code` is that of the system: `ENETUNREACH`. `lost` counts datagrams. */
   'peer-unreachable': { address: string; code: string; lost: number };
   'peer-reachable': { address: string; seconds: number; lost: number };
+  /** `mtu` is that of inner IP packets. */
   'path-narrowed': { address: string; mtu: number };
   'local-address-lost': { address: string; fault: 'gone' | 'down' };
   'local-address-back': { address: string; seconds: number };
-  'duplicate-address': { vni: number; ip: string; macs: string[]; place: string };
-  'mac-flood': { vni: number; learned: number; refused: number; place: string };
-  loop: { vni: number; mac: string; moves: number; places: string[] };
+  /** The second one of `macs` claims the address, too, and is at `place`. */
+  'duplicate-address': { vni: number; ip: string; macs: string[]; place: NoticePlace };
+  /** Addresses that were learned in about a second, and those that were not for lack of room; the last one at `place`. */
+  'mac-flood': { vni: number; learned: number; refused: number; place: NoticePlace };
+  /** `moves` in about a second; the last one from the first place to the second. */
+  loop: { vni: number; mac: string; moves: number; places: NoticePlace[] };
   /** The configuration was read again. */
   reloaded: Reloaded;
   /** The last one. `failed`: because of a failure, and not of a signal or a request. */
@@ -131,6 +142,8 @@ export interface NoticeHead {
   /** Of an event that is a line of the log: its level, and the line. */
   level?: 'error' | 'warning' | 'info' | 'debug';
   message?: string;
+  /** Of such an event: how many of its kind, about the same, were neither told nor logged since the last one. */
+  suppressed?: number;
 }
 
 /** An event of a running VTEP. */

@@ -9,6 +9,7 @@ const vnis = Type.Array(vni);
 const network = { network: text, vnis };
 const peer = { vni, address: text, sources: texts };
 const endpoint = { vni, ip: text, mac: text, vtep: textOrNull, sources: texts };
+const place = Type.Object({ tap: textOrNull, netns: textOrNull, vtep: textOrNull });
 const member = { name: text, address: text, port };
 const words = <T extends string>(...list: T[]): TSchema & { static: T } =>
   Type.Union(
@@ -46,9 +47,9 @@ const FIELDS: { [T in NoticeType]: { [F in keyof NoticeFields[T]]: TSchema & { s
   'path-narrowed': { address: text, mtu: count },
   'local-address-lost': { address: text, fault: words('gone', 'down') },
   'local-address-back': { address: text, seconds: count },
-  'duplicate-address': { vni, ip: text, macs: texts, place: text },
-  'mac-flood': { vni, learned: count, refused: count, place: text },
-  loop: { vni, mac: text, moves: count, places: texts },
+  'duplicate-address': { vni, ip: text, macs: texts, place },
+  'mac-flood': { vni, learned: count, refused: count, place },
+  loop: { vni, mac: text, moves: count, places: Type.Array(place) },
   reloaded: Reloaded.properties,
   stopping: { failed: Type.Boolean() },
 };
@@ -64,6 +65,7 @@ const head = {
   }),
   level: Type.Optional(words('error', 'warning', 'info', 'debug')),
   message: Type.Optional(text),
+  suppressed: Type.Optional(count),
 };
 
 /**

@@ -10,6 +10,7 @@ import { Remotes, type Remote } from './remote.js';
 import { Common, COUNTERS, FIRST_DROP, type Segment } from './segment.js';
 import type { VtepSink } from './sink.js';
 import { HEADROOM } from './tunnel.js';
+import type { FindingPlace } from './watch.js';
 
 /**
  * The state of a VTEP: its tables, which the control plane writes and the data path reads.
@@ -96,6 +97,13 @@ export class Context {
     if (destination === NEW_REMOTE) return `VTEP ${sender}`;
     if (isRemote(destination)) return `VTEP ${this.remotes.get(remoteIdOf(destination))?.address ?? 'forgotten'}`;
     return `port ${this.ports.find(portOf(destination))?.name ?? 'removed'}`;
+  }
+
+  /** A destination as a finding has it. Its port or remote may be gone. */
+  placeOf(destination: number): FindingPlace {
+    if (isRemote(destination)) return { port: null, vtep: this.remotes.get(remoteIdOf(destination))?.address ?? null };
+    const port = portOf(destination);
+    return { port: this.ports.find(port) === undefined ? null : port, vtep: null };
   }
 
   /** A destination as other machines know it: the local port, or the underlay address of the remote. */

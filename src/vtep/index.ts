@@ -10,7 +10,7 @@ export { HEADROOM, OVER_IPV4, tunnelTo, type Tunnel } from './tunnel.js';
 export { NOT_OURS, UNKNOWN_LENGTH } from './quote.js';
 export { MAX_PEERS, MAX_REPLICAS } from './flood-list.js';
 export { fragmentationNeeded, packetTooBig } from './too-big.js';
-export { Watch, type Finding } from './watch.js';
+export { Watch, type Finding, type FindingPlace } from './watch.js';
 export { fillChecksum } from './checksum-fixup.js';
 export type { Explanation, Step } from './explain.js';
 export {

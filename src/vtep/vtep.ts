@@ -35,7 +35,7 @@ import { adopt, fresh } from './sharing.js';
 import type { Answered, Learned, VtepSink } from './sink.js';
 import { isSameRouter, Routing } from './routing.js';
 import { Sweeper } from './sweeper.js';
-import { type Finding } from './watch.js';
+import { type Finding, type FindingPlace } from './watch.js';
 
 export interface VtepOptions {
   /** UDP port of remotes that are given without one. Default 4789. */
@@ -452,10 +452,10 @@ export class Vtep {
   findings(now: number): Finding[] {
     const seconds = Math.max(1, (now - this.#watched) / 1000);
     this.#watched = now;
-    const name = (location: number): string => this.#context.nameOf(location);
+    const placeOf = (location: number): FindingPlace => this.#context.placeOf(location);
     const { common } = this.#context;
     const found: Finding[] = [];
-    for (const watch of common.noticed.splice(0)) found.push(...watch.findings(name, seconds));
+    for (const watch of common.noticed.splice(0)) found.push(...watch.findings(placeOf, seconds));
     return found;
   }
 

@@ -4,14 +4,22 @@
  */
 import { macToText } from '../address/index.js';
 
-/** A problem found since the last call. Places are those of the listings: a port's name or a remote's address. */
+/** Where a frame came from. Both are `null` if that is not known any more, or if too many remotes are. */
+export interface FindingPlace {
+  /** The number of the local port. */
+  port: number | null;
+  /** The underlay address of the remote. */
+  vtep: string | null;
+}
+
+/** A problem found since the last call. */
 export type Finding =
   /** Addresses were learned faster than hosts join, or were refused because a table or a share of it is full. */
-  | { kind: 'mac-flood'; vni: number; learned: number; refused: number; place: string }
+  | { kind: 'mac-flood'; vni: number; learned: number; refused: number; place: FindingPlace }
   /** One MAC address moved `moves` times in a second between two places: a loop, or two hosts with one address. */
-  | { kind: 'mac-moves'; vni: number; mac: string; moves: number; places: [string, string] }
+  | { kind: 'mac-moves'; vni: number; mac: string; moves: number; places: [FindingPlace, FindingPlace] }
   /** Two MAC addresses claim one IP address. `known`: the control plane names the first one. */
-  | { kind: 'duplicate-address'; vni: number; ip: string; macs: [string, string]; place: string; known: boolean };
+  | { kind: 'duplicate-address'; vni: number; ip: string; macs: [string, string]; place: FindingPlace; known: boolean };
 
 /** Addresses learned in a second that count as a flood. */
 const FLOOD = 1000;
@@ -116,15 +124,15 @@ export class Watch {
 
   /** Forgets all problems: the segment is removed. */
   close(): void {
-    this.findings(() => '', 1);
+    this.findings(() => ({ port: null, vtep: null }), 1);
     this.#isNoticed = true; // it adds itself no more
   }
 
   /**
    * Returns the problems since the last call. Call it about once a second.
-   * @param name Returns the name of a place.
+   * @param placeOf Returns a place.
    */
-  findings(name: (place: number) => string, seconds: number): Finding[] {
+  findings(placeOf: (place: number) => FindingPlace, seconds: number): Finding[] {
     const vni = this.#vni;
     const found: Finding[] = [];
     this.#isNoticed = false;
@@ -134,7 +142,7 @@ export class Watch {
         vni,
         learned: this.#learned,
         refused: this.#refused,
-        place: name(this.#place),
+        place: placeOf(this.#place),
       });
     this.#learned = 0;
     this.#refused = 0;
@@ -146,7 +154,7 @@ export class Watch {
             vni,
             mac: macToText(this.#movers![slot]!),
             moves: this.#moves[slot]!,
-            places: [name(this.#from[slot]!), name(this.#to[slot]!)],
+            places: [placeOf(this.#from[slot]!), placeOf(this.#to[slot]!)],
           });
       this.#moves.fill(0);
       this.#moved = false;
@@ -157,7 +165,7 @@ export class Watch {
         vni,
         ip,
         macs: [macToText(first), macToText(second)],
-        place: name(place),
+        place: placeOf(place),
         known,
       });
     return found;

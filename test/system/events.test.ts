@@ -1,10 +1,9 @@
 /** The events of a live VTEP and of a live agent, over HTTP and with `vtep events`. */
-import { Ajv2020 } from 'ajv/dist/2020.js';
 import * as assert from 'uvu/assert';
 import { AgentLab, type AgentHost } from '../support/agents.js';
-import { must, VTEP, waitFor, type Running } from '../support/lab.js';
+import { ALL, EventStream, PEERS, requireDescribed, type Line } from '../support/event-stream.js';
+import { must, VTEP, waitFor } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
-import { shellBlocks } from '../support/readme.js';
 import { call } from '../support/unix-http.js';
 
 const test = suiteWith('the events of a live VTEP', ['root', 'tun', 'ip', 'curl']);
@@ -20,76 +19,12 @@ test.before(async () => {
 test.after.each(() => lab?.lab.killAll());
 test.after(() => lab?.teardown());
 
-/** The command lines of docs/api.md. */
-const [[ALL, PEERS]] = shellBlocks('docs/api.md', 'Events').map((block) => block.split('\n')) as [[string, string]];
-
-interface Line {
-  event: string;
-  type?: string;
-  [field: string]: unknown;
-}
-
-/** A client like curl that follows the events. */
-class Stream {
-  readonly #curl: Running;
-
-  /** @param line The command line; `vtep.sock` stands for the socket. */
-  constructor(path: string, line: string) {
-    const command = line.replace('vtep.sock', path).replace('curl', 'exec curl --silent');
-    this.#curl = lab.lab.spawn(['sh', '-c', command]);
-  }
-
-  get lines(): Line[] {
-    return this.#curl.stdout
-      .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as Line);
-  }
-
-  get types(): string[] {
-    return this.lines.flatMap(({ event, type }) => (event === 'notice' ? [type!] : []));
-  }
-
-  async begun(): Promise<this> {
-    await waitFor('the stream', () => this.lines.length > 0);
-    return this;
-  }
-
-  /** Waits for an event of a type with these fields. */
-  async has(type: string, fields: object = {}): Promise<Line> {
-    const wanted = Object.entries(fields).map(([name, value]) => [name, JSON.stringify(value)]);
-    return waitFor(`${type} ${JSON.stringify(fields)} in ${this.#curl.stdout.slice(-2000)}`, () =>
-      this.lines.find(
-        (line) => line.type === type && wanted.every(([name, value]) => JSON.stringify(line[name!]) === value),
-      ),
-    );
-  }
-
-  async ended(): Promise<Line> {
-    assert.is((await this.#curl.ended).code, 0);
-    return this.lines.at(-1)!;
-  }
-}
-
 async function post(path: string, target: string, body: object): Promise<void> {
   assert.is((await call(path, 'POST', target, { body })).status, 200);
 }
 
 async function remove(path: string, target: string): Promise<void> {
   assert.is((await call(path, 'DELETE', target)).status, 200);
-}
-
-/** Fails if a line does not fit the description that the VTEP serves. */
-async function requireDescribed(description: string, lines: readonly Line[]): Promise<void> {
-  const { paths, components } = JSON.parse(description) as {
-    paths: Record<string, { get: { responses: { 200: { content: Record<string, { schema: object }> } } } }>;
-    components: object;
-  };
-  const [{ schema }] = Object.values(paths['/v1/events']!.get.responses[200].content) as [{ schema: object }];
-  const ajv = new Ajv2020({ strict: true, strictRequired: false });
-  ajv.addVocabulary(['components']);
-  const check = ajv.compile({ ...schema, components });
-  for (const line of lines) assert.ok(check(line), `${JSON.stringify(line)} ${JSON.stringify(check.errors)}`);
 }
 
 for (const engine of ['linux', 'dgram'])
@@ -101,9 +36,9 @@ for (const engine of ['linux', 'dgram'])
       args: ['up', ...flags, '--control', path, '--log-level', 'error'],
     });
     const description = (await call(path, 'GET', '/v1/openapi.json')).text;
-    const all = await new Stream(path, ALL).begun();
-    const peers = await new Stream(path, PEERS).begun();
-    const other = await new Stream(path, `${ALL}?vni=4098`).begun();
+    const all = await new EventStream(lab.lab, path).begun();
+    const peers = await new EventStream(lab.lab, path, PEERS).begun();
+    const other = await new EventStream(lab.lab, path, `${ALL}?vni=4098`).begun();
     const command = lab.lab.spawn([...VTEP, 'events', '--control', path]);
     const json = lab.lab.spawn([...VTEP, 'events', '--control', path, '--json', '--vni', '4098']);
     await waitFor('both commands', async () => {
@@ -147,7 +82,7 @@ for (const engine of ['linux', 'dgram'])
     assert.equal(await all.ended(), { event: 'end', dropped: 0 });
     assert.is(all.types.at(-1), 'stopping');
     assert.equal(all.lines[0], { event: 'status', dropped: 0 });
-    await requireDescribed(description, all.lines);
+    requireDescribed(description, all.lines);
     await peers.ended();
     assert.equal(peers.types, ['peer-added'], 'not that of segment 4098');
     await other.ended();
@@ -225,7 +160,7 @@ test('vtep events ends with Ctrl-C; nothing happened is an error, and so is a VT
 
 test('an agent: members come, fail and come back; endpoints of the gossip; conflicts', async () => {
   await lab.start(h1);
-  const stream = await new Stream(h1.control, ALL).begun();
+  const stream = await new EventStream(lab.lab, h1.control).begun();
   const two = await lab.start(h2, '--join', h1.address);
   const member = { name: h2.address, address: h2.address, port: 7946 };
   await stream.has('member-joined', member);
@@ -250,7 +185,7 @@ test('an agent: members come, fail and come back; endpoints of the gossip; confl
   await two.stop();
   await stream.has('member-left', member);
   const description = (await call(h1.control, 'GET', '/v1/openapi.json')).text;
-  await requireDescribed(description, stream.lines);
+  requireDescribed(description, stream.lines);
 });
 
 test.run();
