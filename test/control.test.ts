@@ -255,26 +255,82 @@ test('many clients at once: one page in each round of the event loop', async () 
 
 test('the number of clients is limited; a new one replaces an idle one', async () => {
   let asked = 0;
+  const release: (() => void)[] = [];
   await serve(
-    async (_, gone) => {
+    async () => {
       asked++;
-      return new Promise((resolve) => gone.addEventListener('abort', () => resolve({})));
+      return new Promise((resolve) => release.push(() => resolve({})));
     },
-    { clients: 2 },
+    { clients: 2, wait: 300 },
   );
-  const idle = connect(path);
+  let told = '';
+  const idle = connect(path).on('data', (data) => (told += data.toString()));
   const closed = new Promise((resolve) => idle.once('close', resolve));
   await new Promise((resolve) => idle.once('connect', resolve));
   const busy = [await mute(path, get('/v1/counters'))];
   await waitFor('the first request', () => asked === 1);
   busy.push(await mute(path, get('/v1/counters')));
   await closed;
+  assert.match(
+    told,
+    /^HTTP\/1\.1 503 unavailable\r\n(.+\r\n)*Retry-After: 1\r\n(.+\r\n)*\r\n\{"error":\{"code":"unavailable",/,
+  );
   await waitFor('the second request', () => asked === 2);
   assert.is(
-    await message(ask(path, { command: 'counters' })),
+    await message(ask(path, { command: 'counters' }, { timeout: 500 })),
     '2 clients are connected, which is the limit; close one of them',
   );
+  // With more time, it comes again.
+  const patient = ask(path, { command: 'counters' }, { timeout: 60_000 });
+  await sleep(500);
   for (const client of busy) client.destroy();
+  for (const one of release) one();
+  await waitFor('the request', () => asked === 3);
+  release[2]!();
+  assert.equal(await patient, {});
+});
+
+test('400 clients at once: each is answered, or told to come again, and none is reset', async () => {
+  await serve(
+    async () => {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return { here: true };
+    },
+    { clients: 16, waiting: 64, leaving: 1000 },
+  );
+  const answers = await Promise.all(
+    Array.from({ length: 400 }, (_, i) => {
+      const peer = { vni: 7, address: '192.0.2.1' };
+      return i % 2 === 0 ? call(path, 'GET', '/v1/counters') : call(path, 'POST', '/v1/peers', { body: peer });
+    }),
+  );
+  const done = answers.filter(({ status }) => status === 200);
+  for (const { text } of done) assert.equal(JSON.parse(text), { here: true });
+  const others = answers.filter(({ status }) => status !== 200);
+  for (const { status, headers, text } of others) {
+    assert.equal([status, headers['retry-after'], headers['content-type']], [503, '1', 'application/json']);
+    assert.is((JSON.parse(text) as { error: { code: string } }).error.code, 'unavailable');
+  }
+  console.log(`# ${done.length} of 400 clients were answered`);
+  assert.ok(done.length >= 16 + 64, `${done.length}`);
+  assert.ok(others.length > 0);
+});
+
+test('a client waits for a place, and gets it when one ends', async () => {
+  const release: (() => void)[] = [];
+  await serve(() => new Promise((resolve) => release.push(() => resolve({}))), { clients: 2, wait: 60_000 });
+  const first = Array.from({ length: 2 }, () => call(path, 'GET', '/v1/counters'));
+  await waitFor('both', () => release.length === 2);
+  const third = call(path, 'GET', '/v1/counters');
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  assert.is(release.length, 2, 'it waits');
+  release[0]!();
+  await waitFor('the third', () => release.length === 3);
+  for (const one of release) one();
+  assert.equal(
+    (await Promise.all([...first, third])).map(({ status }) => status),
+    [200, 200, 200],
+  );
 });
 
 test('an idle connection is closed', async () => {

@@ -1,6 +1,7 @@
 /** A client of the control socket; control.ts documents the protocol. */
 import { statSync } from 'node:fs';
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Value } from '@sinclair/typebox/value';
 import { type TSchema } from '@sinclair/typebox';
 import {
@@ -83,7 +84,28 @@ interface Part extends Omit<Page, 'result'> {
   result: unknown;
 }
 
+/** Asks again, for as long as the caller waits for a connection, if the VTEP has no place for a further client. */
 async function* partsOf(
+  path: string,
+  request: ControlRequest,
+  limits: PartLimits,
+  options: AskOptions,
+): AsyncGenerator<Part> {
+  const { timeout = TIMEOUT, signal } = options;
+  const end = performance.now() + timeout;
+  for (;;)
+    try {
+      return yield* partsOnce(path, request, limits, options);
+    } catch (error) {
+      // Nothing was done, and no part has come.
+      const pause = error instanceof RequestError ? (error.retryAfter ?? Infinity) * 1000 : Infinity;
+      if (performance.now() + pause > end) throw error;
+      await sleep(pause, undefined, { ...(signal === undefined ? {} : { signal }) }).catch(() => undefined);
+      if (signal?.aborted === true) return;
+    }
+}
+
+async function* partsOnce(
   path: string,
   request: ControlRequest,
   limits: PartLimits,
@@ -128,7 +150,7 @@ async function* partsOf(
       partLeft = timeout;
     }
     const last = reader.end();
-    if (failed) throw refusal(path, last);
+    if (failed) throw refusal(path, last, response.headers['retry-after']);
     if (kind === 'value') yield { result: last, last: true };
   } catch (error) {
     if (signal?.aborted === true) return;
@@ -241,7 +263,7 @@ async function within<T>(promise: Promise<T>, milliseconds: number, late: () => 
 }
 
 /** The error of a response that is none of status 200. */
-function refusal(path: string, body: unknown): HostError {
+function refusal(path: string, body: unknown, after?: string): HostError {
   if (!Value.Check(ERROR_BODY as unknown as TSchema, body)) return noVtep(path, JSON.stringify(body) ?? '');
   const { code, message, fields } = (body as ErrorBody).error;
   const some = fields?.slice(0, MAX_FIELDS).map((field) => ({
@@ -250,7 +272,8 @@ function refusal(path: string, body: unknown): HostError {
     ...(field.expected === undefined ? {} : { expected: oneLine(field.expected) }),
     ...(field.given === undefined ? {} : { given: oneLine(field.given) }),
   }));
-  return new RequestError(code, oneLine(message), some === undefined ? {} : { fields: some });
+  const retryAfter = after !== undefined && /^[1-9]\d{0,3}$/.test(after) ? Number(after) : undefined;
+  return new RequestError(code, oneLine(message), { retryAfter, ...(some === undefined ? {} : { fields: some }) });
 }
 
 function tooLate(path: string, timeout: number): RequestError {

@@ -37,10 +37,19 @@ export interface Exchange {
 /** Limits on the VTEP's time and memory that one client may use. */
 export interface ControlLimits {
   /**
-   * Most connections at a time. A further connection replaces the one that has been idle longest; if none is idle, the
-   * new one is closed. A connection is idle until the VTEP has received the whole of a request.
+   * Most connections that are served at a time. A further one waits until one of them ends, and replaces the one that has
+   * been idle longest, if that is idle for `fresh`. A connection is idle until the VTEP has received the whole of a
+   * request.
    */
   clients: number;
+  /** Most connections that wait. A further one is refused. */
+  waiting: number;
+  /** Most connections that have been refused or replaced, and that the client has not closed. */
+  leaving: number;
+  /** Milliseconds that a connection waits; then it is refused. */
+  wait: number;
+  /** Milliseconds that a connection must have been idle before another one may replace it. */
+  fresh: number;
   /** Most bytes of the body of one request. A connection buffers at most that and one read of the socket. */
   request: number;
   /** Most bytes of the first line and the headers of one request. */
@@ -402,6 +411,7 @@ export function rawError(error: RequestError): string {
     `Content-Type: ${JSON_TYPE}`,
     `Content-Length: ${length}`,
     'Connection: close',
+    ...(status === 503 ? ['Retry-After: 1'] : []),
   ];
   return `${lines.join('\r\n')}\r\n\r\n${body}`;
 }

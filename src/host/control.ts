@@ -23,11 +23,14 @@ import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname } from 'node:path';
-import { Client, rawError, Turns, type ControlLimits, type Handler } from './control-client.js';
+import { Client, Turns, type ControlLimits, type Handler } from './control-client.js';
+import { placelessLimits, Places } from './control-places.js';
 import { codeOf, HostError, RequestError } from './error.js';
 
-const LIMITS: ControlLimits = {
+const LIMITS: Omit<ControlLimits, 'waiting' | 'leaving'> = {
   clients: 64,
+  wait: 2000,
+  fresh: 100,
   request: 1 << 18,
   headers: 1 << 13,
   ahead: 32,
@@ -57,31 +60,25 @@ export async function serveControl(
   if (Buffer.byteLength(path) > MAX_PATH)
     throw new HostError(`${path}: the path is longer than ${MAX_PATH} bytes; choose a shorter one`);
   await clear(path);
-  const bounds = { ...LIMITS, ...limits };
+  const bounds = { ...LIMITS, ...placelessLimits(), ...limits };
   const turns = new Turns();
-  const clients = new Map<Socket, Client>();
-  const http = parserOf(bounds, clients);
-  const server = createServer({ allowHalfOpen: true }, (socket) => {
-    if (clients.size >= bounds.clients && !closeIdle(clients)) {
-      const message = `${bounds.clients} clients are connected, which is the limit; close one of them`;
-      socket.on('error', () => socket.destroy());
-      socket.end(rawError(new RequestError('unavailable', message)), () => socket.destroy());
-      return;
-    }
-    clients.set(socket, new Client(socket, handle, bounds, turns));
-    socket.on('close', () => clients.delete(socket));
+  const places: Places = new Places(bounds, (socket) => {
+    const client = new Client(socket, handle, bounds, turns);
     http.emit('connection', socket);
+    return client;
   });
+  const http = parserOf(bounds, places);
+  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => places.add(socket));
   await listen(server, path);
   return {
     close: () =>
       new Promise((resolve) => {
-        const late = setTimeout(() => clients.forEach((client) => client.destroy()), bounds.grace);
+        const late = setTimeout(() => places.destroy(), bounds.grace);
         server.close(() => {
           clearTimeout(late);
           resolve(); // Node has removed the path
         });
-        for (const client of clients.values()) client.end();
+        places.end();
       }),
   };
 }
@@ -90,7 +87,7 @@ export async function serveControl(
  * Parses the requests of connections that it is given with the event `connection`, and never listens itself: its own
  * timeouts do not distinguish a client that is slow from one that waits.
  */
-function parserOf(limits: ControlLimits, clients: ReadonlyMap<Socket, Client>): HttpServer {
+function parserOf(limits: ControlLimits, clients: Places): HttpServer {
   const http = createHttpServer({
     maxHeaderSize: limits.headers,
     requireHostHeader: false,
@@ -112,16 +109,6 @@ function parserOf(limits: ControlLimits, clients: ReadonlyMap<Socket, Client>): 
       clients.get(socket)?.refuse(new RequestError('method-not-allowed', 'this socket is no proxy')),
     )
     .on('clientError', (error, socket) => clients.get(socket as Socket)?.malformed(error));
-}
-
-/** Closes the connection that has been idle longest. @returns false if none is idle. */
-function closeIdle(clients: Map<Socket, Client>): boolean {
-  let oldest: Client | undefined;
-  for (const client of clients.values()) if (client.idleSince < (oldest?.idleSince ?? Infinity)) oldest = client;
-  if (oldest === undefined) return false;
-  clients.delete(oldest.socket);
-  oldest.destroy();
-  return true;
 }
 
 function listen(server: Server, path: string): Promise<void> {

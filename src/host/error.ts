@@ -25,16 +25,19 @@ export class RequestError extends HostError {
   readonly code: ErrorCode | 'unreachable' | 'timeout';
   /** The fields of the request that are wrong. */
   readonly fields: readonly ErrorField[];
+  /** Seconds after which the VTEP asks the client to come again. */
+  readonly retryAfter: number | undefined;
 
   constructor(
     code: RequestError['code'],
     message: string | readonly string[],
-    options?: ErrorOptions & { path?: string; fields?: readonly ErrorField[] },
+    options?: ErrorOptions & { path?: string; fields?: readonly ErrorField[]; retryAfter?: number | undefined },
   ) {
     super(message, options);
     this.name = 'RequestError';
     this.code = code;
     this.fields = options?.fields ?? [];
+    this.retryAfter = options?.retryAfter;
   }
 }
 
