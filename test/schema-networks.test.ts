@@ -1,7 +1,9 @@
 /** Networks of several subnets in a configuration: defaults, rules, and the routes of hosts. */
+import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { findWarnings, plan, planTap, problemText, routersOf, routesOf } from '../src/schema/index.js';
+import { firstShared, shareAddresses } from '../src/schema/ranges.js';
 import { complaints } from './support/complaints.js';
 
 const MAC = '02:42:0a:01:01:02';
@@ -291,6 +293,37 @@ test('a TAP that is attached later follows the same rules', () => {
     of('11.1.1.254/24'),
     /^address: 11\.1\.1\.254 is the gateway of 11\.1\.1\.0\/24, .* another gateway \(network prod-net\)$/,
   );
+});
+
+test('the first subnet that shares addresses is that of a look at every pair', () => {
+  // Few bits, so that many prefixes contain each other or are the same.
+  const four = fc.tuple(fc.integer({ min: 0, max: 15 }), fc.integer({ min: 4, max: 12 }));
+  const prefix = fc.oneof(
+    four.map(([net, length]) => `10.${net * 16}.${net}.0/${length}`),
+    four.map(([net, length]) => `10.${net}.0.0/${length + 8}`),
+    four.map(([net, length]) => `fd00:${net.toString(16)}00::/${16 + length}`),
+    fc.constantFrom('0.0.0.0/0', '::/0', '10.1.0.7/32', 'fd00:100::7/128'),
+  );
+  fc.assert(
+    fc.property(fc.array(prefix, { maxLength: 24 }), (list) => {
+      const naive = list.map((one, k) => list.slice(0, k).findIndex((other) => shareAddresses(other, one)));
+      assert.equal(firstShared(list), naive);
+    }),
+    { numRuns: 2000 },
+  );
+});
+
+test('a TAP of a plain segment whose address is in a subnet of a network is probably a wrong VNI', () => {
+  const warnings = (more: object): string[] => findWarnings(plan({ ...base, ...more })).map((one) => problemText(one));
+  const stray = { ...tap, vni: 4099 };
+  const segments = [{ vni: 4099 }];
+  assert.equal(warnings({ segments }), []);
+  assert.equal(warnings({ segments, taps: [stray] }), [
+    'taps[0].vni: segment 4099 is in no network, and 10.1.1.2/24 is in the subnet 10.1.1.0/24 of network prod-net, which has VNI 4097',
+  ]);
+  assert.equal(warnings({ segments, taps: [{ ...stray, address: '10.9.1.2/24' }] }), []);
+  const trunk = { name: 'eth0', vlans: { 10: 4097 }, native: 4099, address: '10.1.1.2/24' };
+  assert.match(warnings({ segments, taps: [trunk] }).join(), /^taps\[0\]\.native: segment 4099 is in no network/);
 });
 
 test.run();

@@ -399,7 +399,11 @@ test('warns of unusual settings', () => {
     of(two)[0]!,
     /^taps\[1\]\.address: 10\.0\.0\.9\/25 shares addresses with the subnet of taps\[0\]\.address/,
   );
-  assert.match(of({ taps: [{ name: 'a', vlans: { 10: 4097 }, address }] })[0]!, /a trunk without a native VNI drops$/);
+  const trunk = { name: 'a', vlans: { 10: 4097 } };
+  assert.equal(complaints({ ...base, taps: [{ ...trunk, address }] }), [
+    'taps[0].address: 10.0.0.3/24 is the address of untagged frames, which are in no segment; name it (taps[0].native), or leave out the address',
+  ]);
+  assert.equal(complaints({ ...base, taps: [trunk] }), []);
 });
 
 test('rejects invalid subnets', () => {

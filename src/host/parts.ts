@@ -15,7 +15,7 @@ import {
   type Tap,
   type TapPlan,
 } from '../schema/index.js';
-import { codeOf, HostError, RequestError } from './error.js';
+import { codeOf, HostError, isResourceError, RequestError } from './error.js';
 import { tapMtu } from './mtu.js';
 import { type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
 
@@ -134,7 +134,8 @@ export function requestError(error: unknown): unknown {
   if (!(error instanceof HostError) || !error.path) return error;
   const { path, lines, message } = error;
   const missing = codeOf(error.cause) === 'ENOENT';
-  const code = error instanceof RequestError ? error.code : missing ? 'not-found' : 'conflict';
+  const lacks = isResourceError(error) || isResourceError(error.cause);
+  const code = error instanceof RequestError ? error.code : lacks ? 'unavailable' : missing ? 'not-found' : 'conflict';
   return new RequestError(code, lines, { cause: error, path, fields: [{ path, message }] });
 }
 

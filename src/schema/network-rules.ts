@@ -1,9 +1,9 @@
 /** Rules about the networks of a configuration, and about the addresses in their subnets. */
-import { canonicalIp, family } from './addresses.js';
+import { canonicalIp, family, prefixAddress } from './addresses.js';
 import { givenTwice, type Findings } from './findings.js';
 import { canonicalMac } from './mac.js';
 import { familyOf, networksOf, subnetIn, type AnyNetwork, type AnySubnet, type WithNetworks } from './networks.js';
-import { shareAddresses, unusableHost } from './ranges.js';
+import { firstShared, shareAddresses, unusableHost } from './ranges.js';
 import { type Segment } from './types.js';
 
 /** Checks the networks by themselves. */
@@ -41,9 +41,10 @@ export function checkNetworks(config: WithNetworks, findings: Findings): void {
     else findings.reportReason(at, givenTwice(id), id, before);
     if (network.mac !== undefined && network.subnets.length === 0)
       findings.report(`${path}.subnets`, 'a list of one subnet or more', []);
+    const shared = firstShared(network.subnets.map(({ prefix }) => prefix));
     network.subnets.forEach((subnet, k) => {
       checkVni(network, subnet, vnis, findings);
-      checkSubnet(subnet, network.subnets.slice(0, k), findings);
+      checkSubnet(subnet, network.subnets[shared[k]!], findings);
     });
   }
 }
@@ -67,12 +68,12 @@ function checkVni(
   else known.subnets.push(subnet);
 }
 
+/** @param other The first subnet before it that shares addresses with it. */
 function checkSubnet(
   { prefix, gateway, paths }: AnySubnet,
-  before: readonly AnySubnet[],
+  other: AnySubnet | undefined,
   { report, reportReason }: Findings,
 ): void {
-  const other = before.find((one) => shareAddresses(one.prefix, prefix));
   if (other !== undefined)
     reportReason(paths.prefix, `${prefix} shares addresses with ${other.prefix} ({0})`, prefix, other.paths.prefix);
   if (gateway === undefined) return;
@@ -134,6 +135,21 @@ export function checkStation(
 /** The prefix length of the subnet of a network that has an address of a segment; `undefined` if none has it. */
 export function subnetOfStation(networks: readonly AnyNetwork[], vni: number, ip: string): string | undefined {
   return family(ip) === 0 ? undefined : subnetIn(networks, vni, ip)?.subnet.prefix;
+}
+
+/**
+ * Says that the TAP of a segment without a network has an address of a network: its VNI is probably another one;
+ * `undefined` if that is not so. Two tenants may have the same addresses.
+ * @param address With prefix length.
+ */
+export function strayAddress(networks: readonly AnyNetwork[], vni: number, address: string): string | undefined {
+  if (networks.some(({ subnets }) => subnets.some((subnet) => subnet.vni === vni))) return undefined;
+  const ip = prefixAddress(address);
+  for (const { id, subnets } of networks)
+    for (const subnet of subnets)
+      if (shareAddresses(ip, subnet.prefix))
+        return `segment ${vni} is in no network, and ${address} is in the subnet ${subnet.prefix} of network ${id}, which has VNI ${subnet.vni}`;
+  return undefined;
 }
 
 /** Checks the MAC address of a segment's proxy: a frame to it must not be for the gateway. */

@@ -112,6 +112,54 @@ export function shareAddresses(a: string, b: string): boolean {
   return overlaps(netOf(a), netOf(b));
 }
 
+/**
+ * The first prefix before each one that shares addresses with it, as a number in the list; -1 for none. Two prefixes share
+ * addresses only if one contains the other, so in the order of their first addresses, those that contain a prefix are the
+ * ones that have begun and not ended.
+ */
+export function firstShared(prefixes: readonly string[]): number[] {
+  const nets = prefixes.map((prefix, at): Span => {
+    const { address, length, bits } = netOf(prefix);
+    const host = BigInt(bits - length);
+    const first = (address >> host) << host;
+    return { at, bits, length, first, last: first + (1n << host) - 1n };
+  });
+  nets.sort((a, b) => a.bits - b.bits || (a.first < b.first ? -1 : a.first > b.first ? 1 : a.length - b.length));
+  const found = new Array<number>(nets.length).fill(-1);
+  /** Those around the next one: the earliest of the list among them, and the earliest within each so far. */
+  const open: { net: Span; earliest: number; within: number }[] = [];
+  const note = (one: number, other: number): void => {
+    if (other < one && (found[one]! < 0 || other < found[one]!)) found[one] = other;
+  };
+  const leave = (): void => {
+    const { net, within } = open.pop()!;
+    note(net.at, within);
+    const outer = open.at(-1);
+    if (outer !== undefined) outer.within = Math.min(outer.within, within, net.at);
+  };
+  for (const net of nets) {
+    for (let top = open.at(-1); top !== undefined && !holds(top.net, net); top = open.at(-1)) leave();
+    const earliest = open.at(-1)?.earliest ?? Infinity;
+    note(net.at, earliest);
+    open.push({ net, earliest: Math.min(earliest, net.at), within: Infinity });
+  }
+  while (open.length > 0) leave();
+  return found;
+}
+
+/** A prefix in a list, and its first and last address. */
+interface Span {
+  at: number;
+  bits: number;
+  length: number;
+  first: bigint;
+  last: bigint;
+}
+
+function holds(a: Span, b: Span): boolean {
+  return a.bits === b.bits && b.first >= a.first && b.last <= a.last;
+}
+
 function overlaps(a: Net, b: Net): boolean {
   if (a.bits !== b.bits) return false;
   const shift = BigInt(a.bits - Math.min(a.length, b.length));

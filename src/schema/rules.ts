@@ -1,7 +1,7 @@
 /** Rules between fields of a configuration: references, contradictions, addresses that cannot work together. */
 import { type Location } from '../model/index.js';
 import { findings, unique, type Findings, type Report, type ReportReason } from './findings.js';
-import { checkGatewayMac, checkNetworks, checkStation, subnetOfStation } from './network-rules.js';
+import { checkGatewayMac, checkNetworks, checkStation, strayAddress, subnetOfStation } from './network-rules.js';
 import { networksOf, networkVnis, type AnyNetwork, type WithNetworks } from './networks.js';
 import { knownVni, type Problem } from './problem.js';
 import { isLinkLocal, isLoopback, shareAddresses, subnetText, unusableHost } from './ranges.js';
@@ -56,7 +56,16 @@ export function contradictions(config: Config): Problem[] {
       for (const [, vni] of segmentsOf(tap)) once(`${path}.mac`, `mac${vni}`, canonicalMac(tap.mac), tap.mac);
     if (tap.address !== undefined) checkUnderlay(config, tap, path, reportReason);
     const untagged = tap.vni ?? tap.native;
-    if (untagged === undefined) return;
+    if (untagged === undefined) {
+      if (tap.address !== undefined && tap.vlans !== undefined)
+        reportReason(
+          `${path}.address`,
+          `${tap.address} is the address of untagged frames, which are in no segment; name it ({0}), or leave out the address`,
+          tap.address,
+          `${path}.native`,
+        );
+      return;
+    }
     if (tap.address !== undefined) {
       const ip = prefixAddress(tap.address);
       once(`${path}.address`, `address${untagged}`, ip, tap.address);
@@ -87,12 +96,6 @@ export function findWarnings(config: Described): Problem[] {
     const { address } = tap;
     const untagged = tap.vni ?? tap.native;
     if (address === undefined) return;
-    if (untagged === undefined)
-      reportReason(
-        `${path}.address`,
-        `${address} is the address of untagged frames, which a trunk without a native VNI drops`,
-        address,
-      );
     const other = config.taps.findIndex(
       (one, k) =>
         k < i &&
@@ -109,6 +112,8 @@ export function findWarnings(config: Described): Problem[] {
         address,
         `taps[${other}].address`,
       );
+    const stray = untagged === undefined ? undefined : strayAddress(networks, untagged, address);
+    if (stray !== undefined) reportReason(`${path}.${tap.vni === undefined ? 'native' : 'vni'}`, stray, untagged);
     const subnet = untagged === undefined ? undefined : subnetOfStation(networks, untagged, prefixAddress(address));
     const length = address.slice(address.indexOf('/'));
     if (subnet !== undefined && !subnet.endsWith(length) && length !== '/32' && length !== '/128')
