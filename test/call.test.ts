@@ -50,6 +50,16 @@ test('the program adds the flag that helps, by the code of the error', async () 
       'vni: expected the VNI of a segment (8), got 7; mac: expected a MAC address, got "x"; does not fit',
       ['--vni: expected the VNI of a segment (8), got 7', 'mac: expected a MAC address, got "x"', 'does not fit'],
     ],
+    [
+      new RequestError('invalid-configuration', ['/etc/vtep.json: vni: is wrong', '/etc/vtep.json: mac: too'], {
+        fields: [
+          { path: 'vni', message: 'is wrong' },
+          { path: 'mac', message: 'too' },
+        ],
+      }),
+      '/etc/vtep.json: vni: is wrong; /etc/vtep.json: mac: too',
+      ['/etc/vtep.json: vni: is wrong', '/etc/vtep.json: mac: too'],
+    ],
   ] as const)
     assert.equal(await errors(error), [library, program]);
 });

@@ -37,7 +37,12 @@ export function withHints(error: unknown, path: string, place: Place = flagOf): 
   if (!(error instanceof RequestError)) return error;
   const hint = isNotThere(error) ? HINTS.get(error.code)?.(path) : undefined;
   if (hint !== undefined) return new HostError(`${error.message}${error.code === 'timeout' ? ',' : ';'} ${hint}`);
-  const { fields } = error;
+  const { code, message, fields } = error;
+  if (code === 'invalid-configuration' && fields.length > 0) {
+    // The fields are those of the file, which the message names before the first one.
+    const file = message.slice(0, Math.max(0, message.indexOf(lineOf(fields[0]!, String))));
+    return new HostError(fields.map((field) => file + lineOf(field, String)));
+  }
   return fields.length > 0 ? new HostError(fields.map((field) => lineOf(field, place))) : error;
 }
 

@@ -107,6 +107,12 @@ export function readsFile(flags: Parsed): boolean {
 /** Reads the configuration again; absent if it comes from flags alone. */
 type Reread = (() => Plan | Promise<Plan>) | undefined;
 
+/** The name of the configuration's file. */
+function fileOf(flags: Parsed): { file?: string } {
+  const file = flags.value('config');
+  return file === undefined ? {} : { file };
+}
+
 /** Runs a VTEP until a signal, a request to stop, or the loss of its last TAP. */
 export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<number> {
   const output = new ServiceOutput(flags);
@@ -128,7 +134,7 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
     Overlay.start(plan, {
       log,
       end: (reason) => stopping.end(reason),
-      ...(reread === undefined ? {} : { reread: () => readAgain(reread) }),
+      ...(reread === undefined ? {} : { reread: () => readAgain(reread), ...fileOf(flags) }),
       reloading: (begins) => (begins ? service?.reloading() : service?.ready()),
       report: ({ event, fields, line }) => output.event(event, fields, [line]),
     }),

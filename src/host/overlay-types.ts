@@ -31,6 +31,8 @@ export interface OverlayEvents {
    * @throws SchemaError, or HostError, with what is wrong with it.
    */
   reread?(): Plan | Promise<Plan>;
+  /** The file that `reread` reads, for errors about its fields. */
+  file?: string;
   /** A reload begins or ends. */
   reloading?(begins: boolean): void;
   /** Receives what changes, as the clients of the control socket do. It must neither block nor throw. */

@@ -1,9 +1,7 @@
 /** One running VTEP: a data plane with segments and TAPs, a control socket, and the gossip of an agent. */
 import {
-  errorField,
   listed,
   planTap,
-  SchemaError,
   type NewNetwork,
   type Plan,
   type Reloaded,
@@ -33,7 +31,7 @@ import { eventsOf } from './pages.js';
 import {
   answerPart,
   isPartRequest,
-  requestError,
+  reloadError,
   segmentListing,
   tapListing,
   type SegmentListing,
@@ -339,11 +337,14 @@ export class Overlay {
         this.#notices.tell('reloaded', done);
         return done;
       } catch (error) {
-        const { message, stack } = error as Error;
-        const isKnown = error instanceof SchemaError || error instanceof HostError;
-        log.error('reload', `the configuration stays as it was: ${message}`, isKnown ? {} : { stack });
-        if (!(error instanceof SchemaError)) throw requestError(error);
-        throw new RequestError('invalid-configuration', error.lines, { fields: error.problems.map(errorField) });
+        const refusal = reloadError(error, this.#events.file);
+        const { message, stack } = refusal as Error;
+        log.error(
+          'reload',
+          `the configuration stays as it was: ${message}`,
+          refusal instanceof HostError ? {} : { stack },
+        );
+        throw refusal;
       } finally {
         reloading?.(false);
       }

@@ -4,7 +4,9 @@
  */
 import { type Segment as ModelSegment } from '../model/index.js';
 import {
+  errorField,
   networkOf,
+  SchemaError,
   type NewNetwork,
   type PartRequest,
   type Plan,
@@ -137,6 +139,26 @@ export function requestError(error: unknown): unknown {
   const lacks = isResourceError(error) || isResourceError(error.cause);
   const code = error instanceof RequestError ? error.code : lacks ? 'unavailable' : missing ? 'not-found' : 'conflict';
   return new RequestError(code, lines, { cause: error, path, fields: [{ path, message }] });
+}
+
+/**
+ * The error of a reload, with its code. Those about fields name the configuration's file.
+ * @param file Its name, if it has one. What could not be read names it already.
+ */
+export function reloadError(error: unknown, file: string | undefined): unknown {
+  const named = (line: string): string => (file === undefined ? line : `${file}: ${line}`);
+  if (error instanceof SchemaError)
+    return new RequestError('invalid-configuration', error.lines.map(named), {
+      fields: error.problems.map(errorField),
+    });
+  const known = requestError(error);
+  if (known === error || !(known instanceof RequestError)) return error;
+  const { code, path, lines, fields } = known;
+  return new RequestError(
+    code,
+    lines.map((line) => named(`${path}: ${line}`)),
+    { cause: error, fields },
+  );
 }
 
 /** The entry of a TAP in a listing. */

@@ -198,12 +198,14 @@ test('a configuration that is wrong changes nothing, and the error has its field
   write([segment(VNI)], [tap(1, VNI), { ...tap(2, VNI), address: '10.0.0.9/24' }]);
   assert.equal(await refused(), [
     'invalid-configuration',
-    'taps[1].name: is attached with other settings; detach it first',
+    `${file}: taps[1].name: is attached with other settings; detach it first`,
     ['taps[1].name'],
   ]);
   // What the host does not allow: the segment and the TAP that came before it are taken back.
   write([segment(VNI), segment(OTHER)], [tap(1, VNI), tap(3, OTHER), tap(4, OTHER, { netns: 'no-such-namespace' })]);
-  assert.equal((await refused())[2], ['taps[2].netns']);
+  const [, elsewhere, fields] = await refused();
+  assert.equal(fields, ['taps[2].netns']);
+  assert.ok(elsewhere.startsWith(`${file}: taps[2].netns: `), elsewhere);
   write([segment(VNI), segment(OTHER, { peers: [THERE, '203.0.113.9'] })], [tap(1, VNI)]);
   assert.equal((await refused())[2], ['segments[1].peers[1]']);
   assert.equal([await taps(), await vnis(), await ask('/v1/peers'), await ask('/v1/neighbors')], before);
