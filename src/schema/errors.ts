@@ -20,7 +20,10 @@ export const ERRORS = {
   'too-many-requests': [429, 'too many requests of this kind are in progress'],
   'headers-too-large': [431, 'the headers of the request are too large'],
   internal: [500, 'a defect of this program'],
-  unavailable: [503, 'the VTEP cannot do it now: it stops, too many clients are connected, or files or memory are short'],
+  unavailable: [
+    503,
+    'the VTEP cannot do it now: it stops, too many clients are connected, or files or memory are short',
+  ],
 } as const satisfies Record<string, readonly [status: number, text: string]>;
 
 export type ErrorCode = keyof typeof ERRORS;
