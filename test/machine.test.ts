@@ -39,6 +39,15 @@ test('a VTEP announces the addresses of its TAPs to its peers, and to its other 
   assert.equal(firstWords({ segments, taps }, false), [], 'of several machines one announces');
 });
 
+test('every address of a TAP is announced', () => {
+  const segments = [{ vni: 4097, peers: ['192.168.1.25'] }];
+  const words = firstWords({ segments, taps: [{ name: 'a', vni: 4097, address: ['10.0.0.3/24', 'fd00::3/64'] }] });
+  assert.equal(
+    words.map((line) => / (who-has 10\.0\.0\.3|IP6 fd00::3) /.exec(line)?.[1]),
+    ['who-has 10.0.0.3', 'IP6 fd00::3'],
+  );
+});
+
 test('an IPv6 address is advertised, a trunk announces in its native segment', () => {
   const segments = [{ vni: 4097, peers: ['192.168.1.25'] }, { vni: 5 }];
   const [line] = firstWords({ segments, taps: [{ name: 'a', vni: 4097, address: 'fd00::3/64' }] });

@@ -11,7 +11,16 @@ const device = (name: string, ...addresses: string[]): Device => ({
 
 /** The overlaps of a TAP `tap0` with this address, as `device subnet`. */
 const overlaps = (address: string, ...devices: Device[]): string[] =>
-  overlapsOf({ name: 'tap0', address }, devices).map(({ device: name, other }) => `${name} ${other}`);
+  overlapsOf({ name: 'tap0', addresses: [address] }, devices).map(({ device: name, other }) => `${name} ${other}`);
+
+test('overlaps: of each address of the TAP, once for each of its subnets', () => {
+  const addresses = ['10.0.0.3/24', '10.0.0.4/24', 'fd00::3/64', '10.9.0.1/24'];
+  const others = [device('eth0', '10.0.0.9/16', 'fd00::9/64'), device('eth1', '192.0.2.1/24')];
+  assert.equal(overlapsOf({ name: 'tap0', addresses }, others), [
+    { subnet: '10.0.0.0/24', device: 'eth0', other: '10.0.0.0/16' },
+    { subnet: 'fd00::/64', device: 'eth0', other: 'fd00::/64' },
+  ]);
+});
 
 test('overlaps: the same, a larger and a smaller subnet', () => {
   for (const [tap, other, subnet] of [

@@ -108,6 +108,20 @@ test('what the API has attached stays; a configuration that contradicts it is re
   assert.is(problems([segment, { vni: 2 }], [tap0], { segments: [{ vni: 2 }] }), '', 'the same segment');
 });
 
+test('a list of one address is no difference; a further address replaces the TAP', () => {
+  const before = config([segment], [tap1]);
+  assert.equal(
+    brief(compare(before, running(before), config([segment], [{ ...tap1, address: ['10.0.0.2/24'] }]))),
+    NOTHING,
+  );
+  const more = { ...tap1, address: ['10.0.0.2/24', 'fd00::2/64'] };
+  const { changedTaps } = compare(before, running(before), config([segment], [more]));
+  assert.equal(
+    changedTaps.map(({ after }) => after.tap.address),
+    [more.address],
+  );
+});
+
 /** A VTEP that notes what a reload does, and that fails at a step. */
 function noting(now: Plan, fails = '', ofApi: readonly number[] = []): { vtep: Reloadable; notes: string[] } {
   const notes: string[] = [];
@@ -128,7 +142,7 @@ function noting(now: Plan, fails = '', ofApi: readonly number[] = []): { vtep: R
     isOfApi: (vni) => ofApi.includes(vni),
     leaveSegment: (vni) => note(`leave ${vni}`),
     attach: async (taps) => {
-      if (taps.length > 0) note(`attach ${taps.map(({ tap, own }) => `${tap.name} ${own?.ip}`).join()}`);
+      if (taps.length > 0) note(`attach ${taps.map(({ tap, own }) => `${tap.name} ${own[0]?.ip}`).join()}`);
       now.taps = [...now.taps, ...taps.map(({ tap }) => tap)];
     },
     detach: async (tap) => {

@@ -89,8 +89,20 @@ test('an IPv4 and an IPv6 subnet may share a VNI', () => {
     made.segments.map(({ vni }) => vni),
     [4097, 4098],
   );
-  assert.equal(routesOf(made, 4097, '10.1.1.2'), [{ to: '10.1.2.0/24', via: '10.1.1.1' }]);
-  assert.equal(routesOf(made, 4098, 'fd00:2::5'), [{ to: 'fd00:1::/64', via: 'fd00:2::1' }]);
+  assert.equal(routesOf(made, 4097, ['10.1.1.2']), [{ to: '10.1.2.0/24', via: '10.1.1.1' }]);
+  assert.equal(routesOf(made, 4098, ['fd00:2::5']), [{ to: 'fd00:1::/64', via: 'fd00:2::1' }]);
+  assert.equal(routesOf(made, 4098, ['10.1.2.5', 'fd00:2::5', 'fd00:2::6']), [
+    { to: '10.1.1.0/24', via: '10.1.2.1' },
+    { to: 'fd00:1::/64', via: 'fd00:2::1' },
+  ]);
+  const split = [...subnets.slice(0, 1), { prefix: 'fd00:1::/64', vni: 4098 }];
+  const parts = { ...base, networks: [{ name: 'parts', subnets: split }] };
+  assert.equal(complaints({ ...parts, taps: [{ ...tap, address: ['10.1.1.5/24', 'fd00:1::5/64'] }] }), [
+    'taps[0].address[1]: fd00:1::5 is in fd00:1::/64, a subnet of network parts with another VNI, 4098 (networks[0].subnets[1].vni)',
+  ]);
+  assert.equal(complaints({ ...config, taps: [{ ...tap, address: ['10.1.1.5/24', 'fd00:2::5/64'] }] }), [
+    'taps[0].address[1]: expected an address of fd00:1::/64, the subnet of network dual, got "fd00:2::5"',
+  ]);
   assert.equal(complaints({ ...config, taps: [{ ...tap, address: 'fd00:2::5/64' }] }), [
     'taps[0].address: expected an address of fd00:1::/64, the subnet of network dual, got "fd00:2::5"',
   ]);
@@ -99,10 +111,10 @@ test('an IPv4 and an IPv6 subnet may share a VNI', () => {
 test('the routes of a host lead to the other subnets of its own network', () => {
   const other = { name: 'other', subnets: [{ prefix: '12.0.0.0/8', vni: 5 }] };
   const made = plan({ ...base, networks: [prod, other] });
-  assert.equal(routesOf(made, 4098, '11.1.1.7'), [{ to: '10.1.1.0/24', via: '11.1.1.254' }]);
-  assert.equal(routesOf(made, 5, '12.0.0.7'), []);
-  assert.equal(routesOf(made, 4099, '11.1.1.7'), [], 'a segment of no network');
-  assert.equal(routesOf(made, 4098, '10.9.9.9'), [], 'an address that is not in the subnet');
+  assert.equal(routesOf(made, 4098, ['11.1.1.7']), [{ to: '10.1.1.0/24', via: '11.1.1.254' }]);
+  assert.equal(routesOf(made, 5, ['12.0.0.7']), []);
+  assert.equal(routesOf(made, 4099, ['11.1.1.7']), [], 'a segment of no network');
+  assert.equal(routesOf(made, 4098, ['10.9.9.9']), [], 'an address that is not in the subnet');
   const [first, second] = routersOf(made);
   assert.equal(first, { id: 'prod-net', mac: made.networks[0]!.mac, subnets: made.networks[0]!.subnets });
   assert.is(second!.id, 'other');
@@ -123,7 +135,7 @@ test('a network of the gossip with several subnets has a router, with the same d
   const made = plan({ ...base, networks: [], gossip });
   assert.equal(made.gossip!.networks[0]!.mac, plan(base).networks[0]!.mac);
   assert.equal(made.gossip!.networks[0]!.subnets, plan(base).networks[0]!.subnets);
-  assert.equal(routesOf(made, 4097, '10.1.1.2'), [{ to: '11.1.1.0/24', via: '10.1.1.1' }]);
+  assert.equal(routesOf(made, 4097, ['10.1.1.2']), [{ to: '11.1.1.0/24', via: '10.1.1.1' }]);
   const of = (network: object): string[] =>
     complaints({ ...base, networks: [], taps: [], gossip: { networks: [{ id: 'n', ...network }] } });
   assert.equal(of({ vni: 7, subnet: '10.0.0.0/24', subnets: two }), [

@@ -50,6 +50,60 @@ test('fills in every default', () => {
   });
 });
 
+test('a TAP has one address, or a list of up to four', () => {
+  const of = (address: unknown, more: object = {}): string[] =>
+    complaints({ ...base, taps: [{ ...tap, netns: 'c', address, ...more }] });
+  const dual = ['10.0.0.3/24', 'fd00::3/64'];
+  assert.equal(of(dual), []);
+  assert.equal(of([...dual, 'fd00::4/64', '10.0.0.4/24']), []);
+  const wanted = 'expected a list of 1 to 4 addresses with their prefix lengths';
+  assert.match(of([])[0]!, new RegExp(`^taps\\[0\\]\\.address: ${wanted}, got \\[\\]$`));
+  assert.match(of(['1', '2', '3', '4', '5'].map((last) => `10.0.0.${last}/24`))[0]!, new RegExp(wanted));
+  assert.equal(of(['10.0.0.3/24', '10.0.0.0/24']), [
+    'taps[0].address[1]: expected the address of a host with its prefix length, such as 10.0.0.3/24, got "10.0.0.0/24", the network address of 10.0.0.0/24',
+  ]);
+  assert.equal(of('10.0.0.0/24'), [
+    'taps[0].address: expected the address of a host with its prefix length, such as 10.0.0.3/24, got "10.0.0.0/24", the network address of 10.0.0.0/24',
+  ]);
+  assert.equal(of(7), [
+    'taps[0].address: expected the address of a host with its prefix length, such as 10.0.0.3/24, or a list of 1 to 4, got 7',
+  ]);
+  assert.equal(of(['fd00::3/64', 'FD00:0::3/64']), [
+    'taps[0].address[1]: FD00:0::3/64 is given twice (before as taps[0].address[0])',
+  ]);
+  assert.equal(of(dual, { mtu: 1279 }), [
+    'taps[0].mtu: expected 1280 bytes or more, which the IPv6 address fd00::3/64 needs, got 1279',
+  ]);
+  assert.equal(
+    complaints({ ...base, taps: [{ ...tap, address: ['10.0.0.3/24', '172.31.1.9/24'] }] })[0]!.slice(0, 60),
+    'taps[0].address[1]: 172.31.1.9/24 routes 172.31.1.0/24 to th',
+  );
+  const other = { name: 'eth1', vni: 4097, netns: 'd', address: 'fd00::3/64' };
+  assert.equal(complaints({ ...base, taps: [{ ...tap, netns: 'c', address: dual }, other] }), [
+    'taps[1].address: fd00::3/64 is given twice (before as taps[0].address[1])',
+  ]);
+  const endpoint = { ip: 'fd00::3', mac: '02:42:0a:00:00:04', vtep: '172.31.1.6' };
+  const config = { ...base, segments: [{ ...segment, endpoints: [endpoint] }] };
+  assert.equal(complaints({ ...config, taps: [{ ...tap, netns: 'c', address: dual }] }), [
+    'segments[0].endpoints[0].ip: fd00::3 is the address of a TAP of this host (taps[0].address[1])',
+  ]);
+});
+
+test('the MAC address of a TAP does not depend on its IPv6 addresses, and is that of its endpoint', () => {
+  const macOf = (address: string | string[], endpoints: object[] = []): string =>
+    plan({ ...base, segments: [{ ...segment, endpoints }], taps: [{ ...tap, netns: 'c', address }] }).taps[0]!.mac!;
+  assert.is(macOf(['fd00::3/64', '10.0.0.3/24']), macOf('10.0.0.3/24'));
+  assert.is(macOf(['fd00::3/64', 'fd00::4/64']), macOf('fd00::3/64'));
+  assert.is(macOf(['10.0.0.3/24', 'fd00::3/64'], [{ ip: 'fd00::3', mac: '2:0:0:0:0:9' }]), '02:00:00:00:00:09');
+});
+
+test('a list of one address is that address', () => {
+  const of = (address: unknown) => plan({ ...base, taps: [{ ...tap, netns: 'c', address }] });
+  assert.equal(of(['10.0.0.3/24']), of('10.0.0.3/24'));
+  const dual = of(['10.0.0.3/24', 'fd00::3/64']);
+  assert.equal(plan(JSON.parse(JSON.stringify(dual))), dual);
+});
+
 test('an IPv6 address needs an MTU of 1280 bytes', () => {
   const six = { ...tap, address: 'fd00::3/64' };
   assert.equal(complaints({ ...base, taps: [{ ...six, mtu: 1280 }] }), []);

@@ -4,14 +4,14 @@ import { change, given, inNamespace, JSON_FLAG, numberOf } from './change.js';
 import { CONTROL } from './control-flags.js';
 import { parseFlags, UsageError, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
-import { vlansOf } from './up-config.js';
+import { ADDRESS, addressOf, vlansOf } from './up-config.js';
 
 const FLAGS: readonly Flag[] = [
   CONTROL,
   { name: 'vni', value: 'N', text: 'VNI for the frames of the TAP; with --vlan, for its untagged frames' },
   { name: 'vlan', value: 'VID=VNI', many: true, text: 'make the TAP a trunk: the VNI for the frames of a VLAN' },
   { name: 'netns', value: 'NS', text: 'namespace to move the TAP to: a name, or a path (/proc/PID/ns/net)' },
-  { name: 'address', value: 'IP/LENGTH', text: 'address of the TAP' },
+  ADDRESS,
   { name: 'mac', value: 'MAC', text: 'MAC address of the TAP (default: derived from network and address)' },
   { name: 'mtu', value: 'N', text: 'MTU of the TAP (default: that of its segment; on a trunk, the smallest one)' },
   JSON_FLAG,
@@ -25,6 +25,7 @@ export const manual: Manual = {
 "vtep detach NAME --control PATH", or until the VTEP ends. Its segments must exist; see "vtep up --help".`,
   flags: [{ flags: FLAGS }],
   examples: `vtep attach eth0 --netns c2 --address 10.0.0.4/24 --vni 4097 --control /run/vtep.sock
+vtep attach eth0 --netns c2 --address 10.0.0.4/24,fd00::4/64 --vni 4097 --control /run/vtep.sock
 vtep attach trunk0 --vlan 10=4097 20=4098 --vni 4096 --control /run/vtep.sock`,
   exit: { 0: 'attached', 1: 'no VTEP answered, or it refused the request', 2: 'wrong flags' },
 };
@@ -40,7 +41,7 @@ export async function run(args: string[]): Promise<number> {
   if (vni === undefined && !isTrunk) throw new UsageError('missing: --vni N, or --vlan VID=VNI');
   const fields = given({
     netns: flags.value('netns'),
-    address: flags.value('address'),
+    address: addressOf(flags),
     mac: flags.value('mac'),
     mtu: numberOf(flags.value('mtu')),
     ...(isTrunk ? { vlans, native: vni } : { vni }),
@@ -53,12 +54,13 @@ function placeOf(path: string): string {
   if (path === 'name') return 'NAME';
   if (path.startsWith('vlans')) return '--vlan';
   if (path === 'native') return '--vni';
-  return ['vni', 'netns', 'address', 'mac', 'mtu'].includes(path) ? `--${path}` : path;
+  const [field = ''] = path.split('[');
+  return ['vni', 'netns', 'address', 'mac', 'mtu'].includes(field) ? `--${field}` : path;
 }
 
-function attachedLine({ device, netns, address, mac, mtu, vni, vlans, native }: TapListing): string {
+function attachedLine({ device, netns, addresses, mac, mtu, vni, vlans, native }: TapListing): string {
   const trunk = [...Object.entries(vlans ?? {}).map(([vid, one]) => `VLAN ${vid}: VNI ${one}`)];
   const segments = vni === null ? [...trunk, ...(native === null ? [] : [`untagged: VNI ${native}`])] : [`VNI ${vni}`];
-  const facts = [...segments, ...(address === null ? [] : [address]), ...(mac === null ? [] : [mac]), `MTU ${mtu}`];
+  const facts = [...segments, ...addresses, ...(mac === null ? [] : [mac]), `MTU ${mtu}`];
   return `attached TAP ${device}${inNamespace('in', netns)} (${facts.join(', ')})`;
 }

@@ -41,8 +41,8 @@ export async function run(args: string[]): Promise<number> {
   if (flags.given.has('control')) {
     const request = { command: 'detach' as const, name, ...(netns === undefined ? {} : { netns }) };
     const place = (path: string): string => (path === 'name' ? 'NAME' : `--${path}`);
-    return change(flags, request, place, ({ address, mac }) => {
-      const facts = [mac, address].filter((fact) => fact !== null).join(', ');
+    return change(flags, request, place, ({ addresses, mac }) => {
+      const facts = [mac, ...addresses].filter((fact) => fact !== null).join(', ');
       return `detached TAP ${name}${inNamespace('from', netns)}${facts === '' ? '' : ` (${facts})`}`;
     });
   }

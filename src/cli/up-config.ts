@@ -53,6 +53,14 @@ export const COMMON: readonly Flag[] = [
   },
 ];
 
+/** The addresses of a TAP. */
+export const ADDRESS: Flag = {
+  name: 'address',
+  value: 'IP/LENGTH',
+  many: true,
+  text: 'addresses of the TAP, such as one of IPv4 and one of IPv6',
+};
+
 /** Flags that describe one or more segments, and one TAP. */
 export const SINGLE: readonly Flag[] = [
   { name: 'vni', value: 'N', text: 'VNI for the frames of the TAP; with --vlan, for its untagged frames' },
@@ -75,7 +83,7 @@ export const SINGLE: readonly Flag[] = [
   { name: 'tap', value: 'NAME', text: 'name of the TAP to create' },
   { name: 'tap-fd', value: 'N', text: 'an open TAP, passed as file descriptor N; needs no privileges' },
   { name: 'netns', value: 'NS', text: 'namespace to move the TAP to: a name, or a path (/proc/PID/ns/net)' },
-  { name: 'address', value: 'IP/LENGTH', text: 'address of the TAP' },
+  ADDRESS,
   { name: 'mac', value: 'MAC', text: 'MAC address of the TAP (default: derived from network and address)' },
   { name: 'mtu', value: 'N', text: 'MTU of the segment and the TAP (default: the largest that fits the underlay)' },
 ];
@@ -237,7 +245,7 @@ export function singleFields(flags: Parsed, networks: readonly { vni: unknown }[
         name: flags.value('tap'),
         fd: integer(flags, 'tap-fd'),
         netns: flags.value('netns'),
-        address: flags.value('address'),
+        address: addressOf(flags),
         mac: flags.value('mac'),
         mtu: integer(flags, 'mtu'),
         ...(trunk ? { vlans, native: vni } : { vni }),
@@ -263,6 +271,12 @@ export function vlansOf(flags: Parsed, each?: (vni: number, text: string) => voi
     each?.(vlans[vid], text);
   }
   return vlans;
+}
+
+/** The addresses of `--address`; one by itself. */
+export function addressOf(flags: Parsed): string | string[] | undefined {
+  const all = flags.values('address').flatMap((text) => text.split(','));
+  return all.length > 1 ? all : all[0];
 }
 
 /** The flag that names the TAP, if there is one. */

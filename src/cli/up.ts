@@ -9,7 +9,15 @@ import {
   type AllCounters,
   type Logger,
 } from '../host/index.js';
-import { findWarnings, problemText, routersOf, type GossipPlan, type HostPort, type Plan } from '../schema/index.js';
+import {
+  addressesOf,
+  findWarnings,
+  problemText,
+  routersOf,
+  type GossipPlan,
+  type HostPort,
+  type Plan,
+} from '../schema/index.js';
 import { countersTable } from './counters.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { shownKey } from './hide-keys.js';
@@ -228,7 +236,7 @@ function summary({ plan, mtus, links, engine, facts }: Overlay): string[] {
     const mtu = tap.mtu ?? tapMtu(plan, i);
     const facts = [
       ...(mac === undefined ? [] : [mac]),
-      ...(tap.address === undefined ? [] : [tap.address]),
+      ...addressesOf(tap),
       tap.fd === undefined ? `MTU ${mtu}` : `its opener sets the MTU, at most ${mtu}`,
       tap.vlans === undefined ? `segment ${tap.vni}` : trunk(tap.vlans, tap.native),
     ];

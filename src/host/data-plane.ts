@@ -76,8 +76,8 @@ export interface PortPlan {
   readonly segments: PortSegments;
   /** The station's MAC address: no frame from elsewhere moves it. */
   readonly mac?: string;
-  /** The station's IP address with prefix length. If the MAC address is known too, attaching announces both. */
-  readonly address?: string;
+  /** The station's IP addresses with prefix lengths. If the MAC address is known too, attaching announces them. */
+  readonly addresses?: readonly string[];
 }
 
 /** A port and its device. */
@@ -90,7 +90,7 @@ export interface LinkPlan extends PortPlan {
 export type DevicePlan =
   /** A TAP that another program opened and configured: its file descriptor in this process, which `attach` takes over. */
   | { readonly fd: number }
-  /** A device to create, or to continue with. It has the name, the MAC address and the IP address of the port. */
+  /** A device to create, or to continue with. It has the name, the MAC address and the IP addresses of the port. */
   | {
       /** The namespace that it belongs to, by name or path; absent: that of this process. */
       readonly netns?: string;

@@ -2,11 +2,16 @@
 import { shareAddresses, type SubnetRoute } from '../schema/index.js';
 import { ip, ipJson } from './ip.js';
 
-/** The words of `ip` that add or replace a route through a device with an address. */
-export function routeWords(verb: 'add' | 'replace', route: SubnetRoute, device: string, address: string): string[] {
+/** The words of `ip` that add or replace a route through a device with addresses. */
+export function routeWords(
+  verb: 'add' | 'replace',
+  route: SubnetRoute,
+  device: string,
+  addresses: readonly string[],
+): string[] {
   const { to, via } = route;
-  // The kernel looks for the gateway in the subnet of the device, which is not there for an address with all bits.
-  const onlink = shareAddresses(via, address) ? [] : ['onlink'];
+  // The kernel looks for the gateway in a subnet of the device, which is not there for an address with all bits.
+  const onlink = addresses.some((address) => shareAddresses(via, address)) ? [] : ['onlink'];
   return ['route', verb, to, 'via', via, 'dev', device, ...onlink];
 }
 
@@ -18,7 +23,7 @@ export function routeWords(verb: 'add' | 'replace', route: SubnetRoute, device: 
 export async function completeRoutes(
   device: string,
   netns: string | undefined,
-  address: string,
+  addresses: readonly string[],
   routes: readonly SubnetRoute[],
 ): Promise<void> {
   for (const route of routes) {
@@ -29,6 +34,6 @@ export async function completeRoutes(
     );
     const own = known.filter(({ dev }) => dev === device);
     if (own.some(({ gateway }) => gateway === via)) continue;
-    await ip(routeWords(own.length > 0 ? 'replace' : 'add', route, device, address), netns);
+    await ip(routeWords(own.length > 0 ? 'replace' : 'add', route, device, addresses), netns);
   }
 }

@@ -80,15 +80,14 @@ export function canonicalPrefix(text: string): string {
 const MARK = 'weft vtep';
 
 /** The alias of a weft TAP: it records that weft created the device, and which of its addresses weft configured. */
-export function markOf(address: string | undefined): string {
-  return address === undefined ? MARK : `${MARK}, address ${canonicalPrefix(address)}`;
+export function markOf(addresses: readonly string[]): string {
+  return addresses.length === 0 ? MARK : `${MARK}, address ${addresses.map(canonicalPrefix).join(' ')}`;
 }
 
 /** Parses the alias of a weft TAP; `undefined` for any other alias. */
-export function readMark(alias: string): { address?: string } | undefined {
-  const match = /^weft vtep(?:, address (\S+))?$/.exec(alias);
-  if (match === null) return undefined;
-  return match[1] === undefined ? {} : { address: match[1] };
+export function readMark(alias: string): { addresses: string[] } | undefined {
+  const match = /^weft vtep(?:, address (\S+(?: \S+)*))?$/.exec(alias);
+  return match === null ? undefined : { addresses: match[1]?.split(' ') ?? [] };
 }
 
 /** Names a device for messages: `TAP "eth0" in namespace c1`. */

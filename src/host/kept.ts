@@ -111,8 +111,8 @@ export interface DeviceIdentity {
   name: string;
   netns?: string;
   mac?: string;
-  /** With prefix length. */
-  address?: string;
+  /** With prefix lengths. */
+  addresses: readonly string[];
 }
 
 /**
@@ -125,14 +125,15 @@ export async function reconcile(found: Device, tap: DeviceIdentity, mtu: number)
   const set = (...words: string[]) => ip(['link', 'set', 'dev', name, ...words], netns);
   if (found.mtu !== mtu) await set('mtu', String(mtu));
   if (mac !== undefined && found.mac !== mac) await set('address', mac);
-  const wanted = tap.address === undefined ? undefined : canonicalPrefix(tap.address);
-  const old = readMark(found.alias)?.address;
-  const stale = old !== undefined && old !== wanted && found.addresses.includes(old);
-  if (stale) await replaceAddress(name, netns, old, wanted);
-  else if (wanted !== undefined && !found.addresses.includes(wanted)) await addAddress(name, netns, wanted);
+  const wanted = tap.addresses.map(canonicalPrefix);
+  const old = readMark(found.alias)?.addresses ?? [];
+  const stale = old.filter((address) => !wanted.includes(address) && found.addresses.includes(address));
+  // Before the old ones go: the device always has an address of each family that it keeps, and so its routes.
+  for (const address of wanted) if (!found.addresses.includes(address)) await addAddress(name, netns, address);
+  for (const address of stale) await removeAddress(name, netns, address, wanted);
   if (!found.up) await set('up');
-  // Do this last: after a crash in between, the next process still knows which address weft configured.
-  if (found.alias !== markOf(tap.address)) await set('alias', markOf(tap.address));
+  // Do this last: after a crash in between, the next process still knows which addresses weft configured.
+  if (found.alias !== markOf(wanted)) await set('alias', markOf(wanted));
 }
 
 /**
@@ -150,20 +151,18 @@ async function addAddress(name: string, netns: string | undefined, address: stri
   });
 }
 
-/** Replaces an address, and restores the routes that the kernel removes with it. */
-async function replaceAddress(
+/** Removes an address, and restores the routes that the kernel removes with it. @param wanted Addresses that stay. */
+async function removeAddress(
   name: string,
   netns: string | undefined,
   old: string,
-  wanted: string | undefined,
+  wanted: readonly string[],
 ): Promise<void> {
   const family = old.includes(':') ? '-6' : '-4';
   const before = await routes(name, netns, family);
-  // In this order the device always has an address, so it keeps its routes. Deleting the primary address may delete the
-  // new one too, so add that again.
-  if (wanted !== undefined) await addAddress(name, netns, wanted);
   await ip(['addr', 'del', old, 'dev', name], netns);
-  if (wanted !== undefined) await addAddress(name, netns, wanted);
+  // With the primary address of a subnet, the kernel may have removed the others.
+  for (const address of wanted) if (address.includes(':') === (family === '-6')) await addAddress(name, netns, address);
   const after = new Set((await routes(name, netns, family)).map((route) => route.join(' ')));
   const source = old.split('/')[0]!;
   // Restore networks before the gateways reached through them. The kernel refuses routes that no longer fit.

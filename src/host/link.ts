@@ -1,5 +1,6 @@
 /** A TAP as a network device: creates or finds it in its namespace, and configures its addresses. */
 import { closeSync } from 'node:fs';
+import { isIpv6Text } from '../address/index.js';
 import { type SubnetRoute } from '../schema/index.js';
 import { type DevicePlan, type LinkPlan } from './data-plane.js';
 import { canonicalPrefix, inPlace, listDevices, markOf, type Device } from './device.js';
@@ -132,14 +133,14 @@ class Maker {
   files: readonly number[] | undefined;
 
   constructor(plan: LinkPlan, device: OwnDevice, { flags, queues }: Making, siblings: readonly string[]) {
-    const { name, mac, address } = plan;
+    const { name, mac, addresses = [] } = plan;
     const { netns } = device;
     this.#plan = plan;
     this.#tap = {
       name,
+      addresses,
       ...(netns === undefined ? {} : { netns }),
       ...(mac === undefined ? {} : { mac }),
-      ...(address === undefined ? {} : { address }),
     };
     this.#name = inPlace(name, netns);
     this.#mtu = device.mtu;
@@ -156,10 +157,10 @@ class Maker {
     if (netns !== undefined) requireNetns(netns, this.#path('netns'));
     const devices = await this.#try('netns', 'cannot be listed', () => listDevices(netns));
     this.#requireRoom();
-    this.#requireFreeAddress(devices);
-    const { address } = this.#tap;
+    for (const address of this.#tap.addresses) this.#requireFreeAddress(address, devices);
+    const { addresses } = this.#tap;
     const others = devices.filter((device) => !this.#siblings.includes(device.name));
-    if (address !== undefined) this.#overlaps = overlapsOf({ name, address }, others);
+    this.#overlaps = overlapsOf({ name, addresses }, others);
     this.#found = devices.find((device) => device.name === name);
     const how = { queues: this.#queues, keep: this.#keep };
     if (this.#found !== undefined) await about(this.#path('name'), () => requireOrphan(this.#found!, netns, how));
@@ -185,9 +186,8 @@ class Maker {
       if (found === undefined) await this.#configure(open.name);
       else {
         await this.#try('address', 'cannot be changed', () => reconcile(found, this.#tap, this.#mtu));
-        const { address } = this.#tap;
-        if (address !== undefined)
-          await this.#try('address', 'cannot get its routes', () => completeRoutes(name, netns, address, this.#routes));
+        const { addresses } = this.#tap;
+        await this.#try('address', 'cannot get its routes', () => completeRoutes(name, netns, addresses, this.#routes));
         const limit = this.#limitSuperFrames(found.maxSegments);
         if (limit.length > 0) await ipBatch(limit, netns).catch(() => undefined);
       }
@@ -214,7 +214,7 @@ class Maker {
 
   /** Configures a new device as planned, moves it to its namespace, and brings it up: with one process in each of the two. */
   async #configure(created: string): Promise<void> {
-    const { name, netns, mac, address } = this.#tap;
+    const { name, netns, mac, addresses } = this.#tap;
     const first = (device: string): Step[] => [
       {
         words: ['link', 'set', 'dev', device, 'mtu', String(this.#mtu)],
@@ -222,22 +222,30 @@ class Maker {
         failed: `does not accept an MTU of ${this.#mtu}`,
       },
       {
-        words: ['link', 'set', 'dev', device, ...(mac === undefined ? [] : ['address', mac]), 'alias', markOf(address)],
+        words: [
+          'link',
+          'set',
+          'dev',
+          device,
+          ...(mac === undefined ? [] : ['address', mac]),
+          'alias',
+          markOf(addresses),
+        ],
         field: 'mac',
         failed: `does not accept the MAC address ${mac}`,
       },
     ];
     const then: Step[] = [];
-    if (address !== undefined)
+    for (const address of addresses)
       then.push({
         words: addressWords(address, name),
         field: 'address',
         failed: `does not accept the address ${address}`,
       });
     then.push({ words: ['link', 'set', 'dev', name, 'up'], field: 'name', failed: 'cannot be brought up' });
-    for (const route of address === undefined ? [] : this.#routes)
+    for (const route of this.#routes)
       then.push({
-        words: routeWords('add', route, name, address!),
+        words: routeWords('add', route, name, addresses),
         field: 'address',
         failed: `cannot get a route to ${route.to}, a subnet of its network`,
       });
@@ -264,8 +272,7 @@ class Maker {
   }
 
   #requireRoom(): void {
-    const { address } = this.#tap;
-    if (address?.includes(':') !== true || this.#mtu >= IPV6_MIN_MTU) return;
+    if (!this.#tap.addresses.some(isIpv6Text) || this.#mtu >= IPV6_MIN_MTU) return;
     throw new HostError(
       `an IPv6 address needs an MTU of ${IPV6_MIN_MTU} bytes or more, and TAP ${this.#name} has ${this.#mtu}; ` +
         'raise the MTU of the underlay, or use IPv4 addresses',
@@ -273,10 +280,9 @@ class Maker {
     );
   }
 
-  /** Fails if another device in the namespace has the same address: it would be undefined which of them answers. */
-  #requireFreeAddress(devices: readonly Device[]): void {
-    const { name, netns, address } = this.#tap;
-    if (address === undefined) return;
+  /** Fails if another device in the namespace has an address of this one: it would be undefined which of them answers. */
+  #requireFreeAddress(address: string, devices: readonly Device[]): void {
+    const { name, netns } = this.#tap;
     const [wanted] = canonicalPrefix(address).split('/');
     const other = devices.find((one) => one.name !== name && one.addresses.some((own) => own.split('/')[0] === wanted));
     if (other === undefined) return;
@@ -310,7 +316,7 @@ class Maker {
       if (!(error instanceof IpError)) throw error;
       const { netns } = this.#tap;
       if (netns !== undefined) requireNetns(netns, this.#path('netns')); // the namespace may have been removed meanwhile
-      const disabled = error.code === 'EACCES' && field === 'address' && this.#tap.address?.includes(':') === true;
+      const disabled = error.code === 'EACCES' && field === 'address' && this.#tap.addresses.some(isIpv6Text);
       const reason = disabled ? 'IPv6 is disabled there (sysctl net.ipv6.conf.all.disable_ipv6)' : ipReason(error);
       throw new HostError(`TAP ${this.#name} ${failed}: ${reason}`, { cause: error, path: this.#path(field) });
     }

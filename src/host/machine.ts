@@ -88,18 +88,18 @@ export class Machine {
   }
 
   /**
-   * Adds a port, and queues an announcement of its station: neighbors may still have its address with another MAC
+   * Adds a port, and queues announcements of its station: neighbors may still have its addresses with another MAC
    * address, or behind another VTEP.
    * @returns its number.
    * @throws RangeError for a VNI without a segment.
    */
   attach(plan: PortPlan): number {
-    const { name, mac, address, segments } = plan;
+    const { name, mac, addresses = [], segments } = plan;
     const id = this.vtep.addPort({ name, ...segments, ...(mac === undefined ? {} : { mac }) });
     this.#ports.set(id, plan);
     const untagged = 'vni' in segments ? segments.vni : segments.native;
-    if (address !== undefined && mac !== undefined && untagged !== undefined)
-      this.vtep.announce(untagged, { ip: prefixAddress(address), mac, port: id });
+    if (mac !== undefined && untagged !== undefined)
+      for (const address of addresses) this.vtep.announce(untagged, { ip: prefixAddress(address), mac, port: id });
     return id;
   }
 

@@ -15,18 +15,17 @@ export interface Overlap {
  * Returns the overlaps of a TAP with other interfaces, one per interface and subnet. Each subnet is a route to its
  * interface, so the kernel sends packets for the shared addresses to one of the two only. An address without a subnet
  * (/32, /128) is no such route; link-local IPv6 addresses belong to one interface each.
- * @param tap Name and address of the TAP, with the prefix length.
+ * @param tap Name and addresses of the TAP, with the prefix lengths.
  * @param devices The interfaces of its namespace.
  */
-export function overlapsOf(tap: { name: string; address: string }, devices: readonly Device[]): Overlap[] {
-  if (!isRoute(tap.address)) return [];
-  const subnet = subnetText(tap.address);
-  return devices
-    .filter(({ name }) => name !== tap.name)
-    .flatMap(({ name: device, addresses }) => {
-      const others = addresses.filter((one) => isRoute(one) && shareAddresses(one, tap.address)).map(subnetText);
+export function overlapsOf(tap: { name: string; addresses: readonly string[] }, devices: readonly Device[]): Overlap[] {
+  const rest = devices.filter(({ name }) => name !== tap.name);
+  return [...new Set(tap.addresses.filter(isRoute).map(subnetText))].flatMap((subnet) =>
+    rest.flatMap(({ name: device, addresses }) => {
+      const others = addresses.filter((one) => isRoute(one) && shareAddresses(one, subnet)).map(subnetText);
       return [...new Set(others)].map((other) => ({ subnet, device, other }));
-    });
+    }),
+  );
 }
 
 /** Whether an interface with this address has a route to a subnet of other hosts. */

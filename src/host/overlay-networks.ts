@@ -1,6 +1,7 @@
 /** The segments and the networks of a running VTEP: adds and removes them, for the configuration and for the API. */
 import { isIpv6Text } from '../address/index.js';
 import {
+  addressesOf,
   isOfGossip,
   isSameNetwork,
   listed,
@@ -315,7 +316,7 @@ export class OverlayNetworks {
     const vnis = vnisOfNetwork(network);
     const taps = this.#taps(vnis);
     // The endpoints of TAPs go with these.
-    const ofTaps = plan.taps.flatMap(({ address }) => (address === undefined ? [] : prefixAddress(address)));
+    const ofTaps = plan.taps.flatMap((tap) => addressesOf(tap).map(prefixAddress));
     const endpoints = vnis.flatMap((vni) => intent.ownEndpoints(vni)).filter(({ ip }) => !ofTaps.includes(ip));
     const users = [
       ...(taps.length === 0 ? [] : [`TAP ${listed(taps)}`]),

@@ -14,8 +14,8 @@ import { TapDrops } from './tap-drops.js';
 export interface OverlayTap {
   readonly tap: TapPlan;
   readonly link: AttachedLink;
-  /** The endpoint that was added for it, and is withdrawn with it. */
-  own: OwnEndpoint | undefined;
+  /** The endpoints that were added for it, and are withdrawn with it. */
+  own: readonly OwnEndpoint[];
 }
 
 export interface OverlayTapsEvents {
@@ -71,7 +71,7 @@ export class OverlayTaps {
    * @throws HostError with the field.
    */
   async attach(
-    taps: readonly { tap: TapPlan; own: OwnEndpoint | undefined; path: string }[],
+    taps: readonly { tap: TapPlan; own: readonly OwnEndpoint[]; path: string }[],
   ): Promise<{ added: OverlayTap[]; settled: Promise<void> }> {
     const links = await this.#plane.attach(taps.map(({ tap, path }) => linkOf(this.#plan, tap, path)));
     const added = links.map((link, i) => ({ tap: taps[i]!.tap, own: taps[i]!.own, link }));

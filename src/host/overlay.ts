@@ -37,7 +37,7 @@ import {
   type SegmentListing,
   type TapListing,
 } from './parts.js';
-import { endpointOf, type OwnEndpoint } from './plan-changes.js';
+import { endpointsOf, type OwnEndpoint } from './plan-changes.js';
 import { merge, reload, reloadedText, type PlannedTap } from './reload.js';
 import { withoutNetwork } from './reload-networks.js';
 import { configure } from './reload-tables.js';
@@ -129,7 +129,7 @@ export class Overlay {
       ...{ plan, mtus: this.mtus, intent: this.#intent, gossip: () => this.#gossip, log, notices: this.#notices },
     });
     this.#networks.announce();
-    const taps = plan.taps.map((tap, i) => ({ tap, own: owns[i], path: `taps[${i}]` }));
+    const taps = plan.taps.map((tap, i) => ({ tap, own: owns[i]!, path: `taps[${i}]` }));
     const { settled } = await this.#taps.attach(taps);
     if (plan.gossip !== undefined)
       this.#gossip = await OverlayGossip.start(plan, this.#intent, this.#events, this.#notices);
@@ -204,16 +204,16 @@ export class Overlay {
 
   /**
    * Attaches a TAP while the VTEP runs, as `start` attaches those of the configuration: creates it in its namespace with
-   * its addresses, announces it, and adds its endpoint. If this fails, nothing of it remains.
+   * its addresses, announces it, and adds its endpoints. If this fails, nothing of it remains.
    * @throws SchemaError with the fields that are wrong; HostError with the `path` of the field that cannot be applied.
    */
   attach(value: Tap): Promise<AttachedTap> {
     return this.#turns.run(async () => {
       this.#requireRunning();
       const tap = planTap(value, this.#intent.planWithPeers());
-      const brought = await about('mac', () => endpointOf(this.plan, tap));
+      const brought = await about('mac', () => endpointsOf(this.plan, tap));
       // One that somebody added before stays when the TAP is detached.
-      const own = brought !== undefined && this.#intent.wants(brought.vni, brought) ? undefined : brought;
+      const own = brought.filter((one) => !this.#intent.wants(one.vni, one));
       const [added] = await this.#attach([{ tap, own, path: '' }], 'api');
       return { ...tap, device: added!.link.device };
     });
@@ -225,10 +225,11 @@ export class Overlay {
     try {
       for (const { tap, own } of taps) {
         warnOfMtu(this.plan, tap, this.#events.log);
-        if (own === undefined) continue;
         // First: another host may have the address, and must not hear that it is here.
-        await this.#claim(own, source);
-        claimed.push(own);
+        for (const one of own) {
+          await this.#claim(one, source);
+          claimed.push(one);
+        }
       }
       const { added, settled } = await this.#taps.attach(taps);
       const kept = added.filter(({ tap }) => this.plan.keepTaps && tap.fd === undefined).map(({ link }) => link.port);
@@ -237,13 +238,13 @@ export class Overlay {
       if (taps.length > 0) this.#endsWithTaps = false;
       return added;
     } catch (error) {
-      for (const own of claimed) await this.#withdraw(own);
+      await this.#withdraw(claimed);
       throw error;
     }
   }
 
   /**
-   * Detaches a TAP, withdraws its endpoint, and removes its device unless another program opened it. The last TAP may be
+   * Detaches a TAP, withdraws its endpoints, and removes its device unless another program opened it. The last TAP may be
    * detached: the VTEP goes on.
    * @param netns As in the configuration.
    * @throws HostError if there is no such TAP.
@@ -374,8 +375,8 @@ export class Overlay {
     }
     for (const one of this.#taps.all) {
       if (next.taps.some(({ name, netns }) => name === one.tap.name && netns === one.tap.netns))
-        one.own = endpointOf(next, one.tap);
-      if (one.own !== undefined) this.#list(one.own);
+        one.own = endpointsOf(next, one.tap);
+      for (const own of one.own) this.#list(own);
     }
     return done;
   }
@@ -387,32 +388,34 @@ export class Overlay {
     if (this.#taps.size === 0 && this.#endsWithTaps) this.#events.end('no TAP is left');
   }
 
-  /** Adds the endpoint of a TAP. @throws RequestError if another endpoint holds one of its addresses. */
+  /** Adds an endpoint of a TAP. @throws RequestError if another endpoint holds one of its addresses. */
   async #claim(own: OwnEndpoint, source: 'configuration' | 'api'): Promise<void> {
     const { held } = await this.#change({ command: 'add-endpoint', ...own }, source);
     // What holds the address of a configuration may be an entry that the same configuration removes.
     if (held !== undefined && source === 'api') {
-      await this.#withdraw(own);
+      await this.#withdraw([own]);
       throw new RequestError('conflict', held);
     }
     this.#list(own);
   }
 
-  /** Adds the endpoint of a TAP to the plan. */
+  /** Adds an endpoint of a TAP to the plan. */
   #list({ vni, ...endpoint }: OwnEndpoint): void {
     this.plan.segments.find((segment) => segment.vni === vni)?.endpoints.push(endpoint);
   }
 
-  /** Withdraws the endpoint of a TAP. */
-  async #withdraw(own: OwnEndpoint | undefined): Promise<void> {
-    if (own === undefined || this.#stopping) return;
-    const segment = this.plan.segments.find(({ vni }) => vni === own.vni);
-    if (segment !== undefined)
-      segment.endpoints = segment.endpoints.filter(
-        ({ ip, mac, vtep }) => ip !== own.ip || mac !== own.mac || vtep !== undefined,
-      );
-    // It fails if the gossip announces the same address now, or if the data plane has ended.
-    await this.#change({ command: 'remove-endpoint', ...own }, 'api').catch(() => undefined);
+  /** Withdraws endpoints of TAPs. */
+  async #withdraw(all: readonly OwnEndpoint[]): Promise<void> {
+    for (const own of all) {
+      if (this.#stopping) return;
+      const segment = this.plan.segments.find(({ vni }) => vni === own.vni);
+      if (segment !== undefined)
+        segment.endpoints = segment.endpoints.filter(
+          ({ ip, mac, vtep }) => ip !== own.ip || mac !== own.mac || vtep !== undefined,
+        );
+      // It fails if the gossip announces the same address now, or if the data plane has ended.
+      await this.#change({ command: 'remove-endpoint', ...own }, 'api').catch(() => undefined);
+    }
   }
 
   #requireRunning(): void {
@@ -472,13 +475,12 @@ export class Overlay {
   }
 }
 
-/** Adds an endpoint of this host for each TAP with an address. Returns those that it added, by TAP. */
-function addOwnEndpoints(plan: Plan): (OwnEndpoint | undefined)[] {
+/** Adds an endpoint of this host for each address of a TAP. Returns those that it added, by TAP. */
+function addOwnEndpoints(plan: Plan): OwnEndpoint[][] {
   return plan.taps.map((tap) => {
-    const own = endpointOf(plan, tap);
-    if (own === undefined) return undefined;
-    const { vni, ...endpoint } = own;
-    plan.segments.find((segment) => segment.vni === vni)!.endpoints.push(endpoint);
-    return own;
+    const all = endpointsOf(plan, tap);
+    for (const { vni, ...endpoint } of all)
+      plan.segments.find((segment) => segment.vni === vni)!.endpoints.push(endpoint);
+    return all;
   });
 }

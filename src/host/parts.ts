@@ -4,6 +4,7 @@
  */
 import { type Segment as ModelSegment } from '../model/index.js';
 import {
+  addressesOf,
   errorField,
   networkOf,
   SchemaError,
@@ -28,7 +29,8 @@ export interface TapListing {
   device: string;
   /** As in the request or the configuration; null for the VTEP's own namespace, and for a TAP that another program opened. */
   netns: string | null;
-  address: string | null;
+  /** With their prefix lengths. */
+  addresses: string[];
   /** Null for a TAP that another program opened, if its MAC address is unknown. */
   mac: string | null;
   /** In bytes; null for a TAP that another program opened. */
@@ -42,7 +44,7 @@ export interface TapListing {
 }
 
 /** A TAP that was detached. */
-export type DetachedTap = Pick<TapListing, 'name' | 'netns' | 'address' | 'mac'>;
+export type DetachedTap = Pick<TapListing, 'name' | 'netns' | 'addresses' | 'mac'>;
 
 /** A segment with its settings. */
 export interface SegmentListing extends Omit<ModelSegment, 'mac'> {
@@ -109,8 +111,9 @@ async function answer(request: PartRequest, vtep: Changeable): Promise<unknown> 
       return tapListing(vtep.plan, attached, attached);
     }
     case 'detach': {
-      const { name, netns = null, address = null, mac = null } = await vtep.detach(request.name, request.netns);
-      return { name, netns, address, mac } satisfies DetachedTap;
+      const tap = await vtep.detach(request.name, request.netns);
+      const { name, netns = null, mac = null } = tap;
+      return { name, netns, addresses: [...addressesOf(tap)], mac } satisfies DetachedTap;
     }
     case 'add-segment': {
       const { command: _command, ...segment } = request;
@@ -167,9 +170,10 @@ export function tapListing(
   tap: TapPlan,
   { device, mac = tap.mac }: { device: string; mac?: string },
 ): TapListing {
-  const { name, fd, netns = null, address = null, vni = null, vlans = null, native = null } = tap;
+  const { name, fd, netns = null, vni = null, vlans = null, native = null } = tap;
+  const addresses = [...addressesOf(tap)];
   const mtu = fd === undefined ? (tap.mtu ?? tapMtu({ segments, taps: [tap] }, 0)) : null;
-  return { name, device, netns, address, mac: mac ?? null, mtu, vni, vlans, native };
+  return { name, device, netns, addresses, mac: mac ?? null, mtu, vni, vlans, native };
 }
 
 /** The entry of a segment in a listing. Its MTU must be known. */

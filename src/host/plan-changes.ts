@@ -1,6 +1,14 @@
 /** What a plan asks of its data plane: changes, and links. */
 import { type Change, type Segment } from '../model/index.js';
-import { ownEndpoint, prefixAddress, routesOf, type Plan, type SegmentPlan, type TapPlan } from '../schema/index.js';
+import {
+  addressesOf,
+  ownEndpoints,
+  prefixAddress,
+  routesOf,
+  type Plan,
+  type SegmentPlan,
+  type TapPlan,
+} from '../schema/index.js';
 import { type LinkPlan, type PortSegments } from './data-plane.js';
 import { HostError } from './error.js';
 import { tapMtu } from './mtu.js';
@@ -26,16 +34,16 @@ export function linkOf(
   tap: TapPlan,
   path: string,
 ): LinkPlan {
-  const { name, fd, netns, mac, address } = tap;
+  const { name, fd, netns, mac } = tap;
   const untagged = tap.vni ?? tap.native;
-  const isStation = address !== undefined && untagged !== undefined;
-  const routes = isStation ? routesOf(plan, untagged, prefixAddress(address)) : [];
+  const addresses = addressesOf(tap);
+  const routes = untagged === undefined ? [] : routesOf(plan, untagged, addresses.map(prefixAddress));
   const mtu = tap.mtu ?? tapMtu({ segments: plan.segments, taps: [tap] }, 0);
   return {
     name,
     segments: segmentsOf(tap),
     ...(mac === undefined ? {} : { mac }),
-    ...(address === undefined ? {} : { address }),
+    ...(addresses.length === 0 ? {} : { addresses }),
     device: fd !== undefined ? { fd } : { mtu, routes, keep: plan.keepTaps, ...(netns === undefined ? {} : { netns }) },
     path,
   };
@@ -51,18 +59,19 @@ export function segmentsOf({ vni, vlans, native }: TapPlan): PortSegments {
 export type OwnEndpoint = { vni: number; ip: string; mac: string };
 
 /**
- * Returns the endpoint of a TAP's own addresses; `undefined` if the TAP has none, or the segment has it already.
- * @throws HostError if the segment has it with another MAC address.
+ * Returns the endpoints of a TAP's own addresses, without those that the segment has already.
+ * @throws HostError if the segment has one with another MAC address.
  */
-export function endpointOf(plan: Pick<Plan, 'segments'>, tap: TapPlan): OwnEndpoint | undefined {
-  const own = ownEndpoint(tap);
+export function endpointsOf(plan: Pick<Plan, 'segments'>, tap: TapPlan): OwnEndpoint[] {
   const vni = tap.vni ?? tap.native;
   const segment = plan.segments.find((candidate) => candidate.vni === vni);
-  if (own === undefined || segment === undefined) return undefined;
-  const known = segment.endpoints.find((endpoint) => endpoint.ip === own.ip);
-  if (known === undefined) return { vni: segment.vni, ip: own.ip, mac: own.mac };
-  if (known.mac === own.mac) return undefined;
-  throw new HostError(
-    `segment ${segment.vni}: endpoint ${own.ip} is configured with ${known.mac}, but TAP ${tap.name} with that address has ${own.mac}; give the TAP that MAC address, or leave the endpoint out`,
-  );
+  if (segment === undefined) return [];
+  return ownEndpoints(tap).flatMap(({ ip, mac }) => {
+    const known = segment.endpoints.find((endpoint) => endpoint.ip === ip);
+    if (known === undefined) return [{ vni: segment.vni, ip, mac }];
+    if (known.mac === mac) return [];
+    throw new HostError(
+      `segment ${segment.vni}: endpoint ${ip} is configured with ${known.mac}, but TAP ${tap.name} with that address has ${mac}; give the TAP that MAC address, or leave the endpoint out`,
+    );
+  });
 }

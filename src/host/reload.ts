@@ -14,6 +14,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import {
+  addressesOf,
   canonicalEndpoint,
   networksOf,
   prefixAddress,
@@ -28,15 +29,15 @@ import {
 } from '../schema/index.js';
 import { about } from './error.js';
 import { vnisOf } from './machine.js';
-import { endpointOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
+import { endpointsOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
 import { compareNetworks, networksAfter, type RunningNetworks } from './reload-networks.js';
 import { type TableEntry } from './requests.js';
 
 /** A TAP of a configuration. */
 export interface PlannedTap {
   tap: TapPlan;
-  /** The endpoint that comes with it. */
-  own: OwnEndpoint | undefined;
+  /** The endpoints that come with it. */
+  own: readonly OwnEndpoint[];
   /** Its path in the configuration. */
   path: string;
 }
@@ -142,10 +143,10 @@ export function compare(configured: Plan, running: RunningNetworks & Pick<Plan, 
 export async function reload(configured: Plan, next: Plan, vtep: Reloadable): Promise<Reloaded> {
   const comparison = compare(configured, vtep.plan, next);
   const { newSegments, oldSegments, newTaps, changedTaps, oldTaps, newNetworks, oldNetworks, restart } = comparison;
-  for (const [i, tap] of next.taps.entries()) await about(`taps[${i}].mac`, () => endpointOf(next, tap));
+  for (const [i, tap] of next.taps.entries()) await about(`taps[${i}].mac`, () => endpointsOf(next, tap));
   const attached = [...newTaps, ...changedTaps.map(({ after }) => after)].map((one) => ({
     ...one,
-    own: endpointOf(next, one.tap),
+    own: endpointsOf(next, one.tap),
   }));
   // Their names or addresses are taken until then.
   const inTheWay = oldTaps.filter((old) => attached.some(({ tap }) => isSameStation(old, tap)));
@@ -170,7 +171,7 @@ export async function reload(configured: Plan, next: Plan, vtep: Reloadable): Pr
   } catch (error) {
     // Without the reason why one of them fails now: the first error is the one to correct.
     for (const tap of detached)
-      await vtep.attach([{ tap, own: endpointOf(configured, tap), path: '' }]).catch(() => undefined);
+      await vtep.attach([{ tap, own: endpointsOf(configured, tap), path: '' }]).catch(() => undefined);
     for (const { id } of addedNetworks) await (ofApi.has(id) ? vtep.leaveNetwork(id) : vtep.removeNetwork(id));
     for (const vni of added) await vtep.removeSegment(vni);
     throw error;
@@ -249,10 +250,8 @@ function entriesOf(next: Plan, attached: readonly TapPlan[]): TableEntry[] {
   }
   const names = new Set(attached.map(keyOf));
   for (const tap of next.taps) {
-    const own = names.has(keyOf(tap)) ? endpointOf(next, tap) : undefined;
-    if (own === undefined) continue;
-    const { vni, ...endpoint } = own;
-    entries.push({ kind: 'endpoint', vni, endpoint });
+    if (!names.has(keyOf(tap))) continue;
+    for (const { vni, ...endpoint } of endpointsOf(next, tap)) entries.push({ kind: 'endpoint', vni, endpoint });
   }
   return entries;
 }
@@ -282,9 +281,10 @@ function nameOf({ name, netns }: TapPlan): { name: string; netns: string | null 
 
 /** Whether two TAPs cannot be attached at the same time. */
 function isSameStation(one: TapPlan, other: TapPlan): boolean {
-  const ip = ({ address }: TapPlan): string | undefined => (address === undefined ? undefined : prefixAddress(address));
   if (keyOf(one) === keyOf(other)) return true;
-  return (ip(one) !== undefined && ip(one) === ip(other)) || (one.mac !== undefined && one.mac === other.mac);
+  const ips = addressesOf(one).map(prefixAddress);
+  const isShared = addressesOf(other).some((address) => ips.includes(prefixAddress(address)));
+  return isShared || (one.mac !== undefined && one.mac === other.mac);
 }
 
 /** The names of the fields whose values differ. */

@@ -1,5 +1,6 @@
 /** Requests that add or remove a peer or an endpoint. */
 import {
+  addressesOf,
   canonicalEndpoint,
   canonicalIp,
   knownVni,
@@ -44,13 +45,15 @@ export function tableEntry(plan: Plan, request: TableRequest): TableEntry {
 
 /** A remote in the subnet of a TAP of this namespace would be reached through the TAP: the rule of a configuration, too. */
 function requireOutside({ taps }: Plan, path: string, remote: string): void {
-  for (const { name, fd, netns, address } of taps)
-    if (netns === undefined && fd === undefined && address !== undefined && shareAddresses(address, remote)) {
-      const reason =
-        `${remote} is in ${subnetText(address)}, the subnet of TAP ${name}: the underlay would run through the overlay; ` +
-        'detach that TAP, or move it into a namespace';
-      throw new SchemaError([{ path, reason, given: remote }]);
-    }
+  for (const { name, fd, netns, ...tap } of taps) {
+    if (netns !== undefined || fd !== undefined) continue;
+    const address = addressesOf(tap).find((one) => shareAddresses(one, remote));
+    if (address === undefined) continue;
+    const reason =
+      `${remote} is in ${subnetText(address)}, the subnet of TAP ${name}: the underlay would run through the overlay; ` +
+      'detach that TAP, or move it into a namespace';
+    throw new SchemaError([{ path, reason, given: remote }]);
+  }
 }
 
 function remoteOf({ local }: Plan, path: string, text: string): string {

@@ -57,6 +57,19 @@ export const Segment = Type.Object(
   strict,
 );
 
+/** Most addresses of a TAP. The alias of its device names them, and has 255 bytes (IFALIASZ). */
+const MAX_ADDRESSES = 4;
+const Addresses = Type.Union(
+  [
+    Prefix,
+    Type.Array(Prefix, {
+      ...{ minItems: 1, maxItems: MAX_ADDRESSES },
+      expected: `a list of 1 to ${MAX_ADDRESSES} addresses with their prefix lengths`,
+    }),
+  ],
+  { expected: `${Prefix['expected']}, or a list of 1 to ${MAX_ADDRESSES}` },
+);
+
 /** @internal */
 export const Tap = Type.Object(
   {
@@ -65,7 +78,7 @@ export const Tap = Type.Object(
       Type.Integer({ minimum: 3, maximum: 1_048_576, expected: 'a file descriptor: an integer from 3 to 1048576' }),
     ),
     netns: Type.Optional(Netns),
-    address: Type.Optional(Prefix),
+    address: Type.Optional(Addresses),
     mac: Type.Optional(Mac),
     mtu: Type.Optional(Mtu),
     vni: Type.Optional(Vni),

@@ -17,7 +17,7 @@ export { MAX_SNAP } from './results.js';
 export { httpRequestOf, parseRequest, requestOf, routeOf, type HttpRequest, type Route } from './routes.js';
 export {
   canonicalEndpoint,
-  ownEndpoint,
+  ownEndpoints,
   plan,
   type GossipPlan,
   type HostPort,
@@ -25,6 +25,7 @@ export {
   type SegmentPlan,
   type TapPlan,
 } from './plan.js';
+export { addressesOf } from './tap-addresses.js';
 export { planSegment, planTap, requireBeside, type Beside } from './live.js';
 export { newNetwork, planNetwork, requireInSubnet, requireNoSettings, settingsOfSegments } from './live-networks.js';
 export {

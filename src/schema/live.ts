@@ -1,6 +1,7 @@
 /** Checks TAPs and segments that are added to a running VTEP, by the same rules as a configuration. */
 import { CONFIG } from './config.js';
 import { prefixAddress } from './addresses.js';
+import { addressesOf } from './tap-addresses.js';
 import { inUse } from './findings.js';
 import { canonicalMac } from './mac.js';
 import { networkFields, type AnyNetwork } from './networks.js';
@@ -172,7 +173,7 @@ function besides(tap: Tap, other: TapPlan): Tap {
  * @param seen The remotes of the segments before, of which each counts once: thousands of segments may share them.
  */
 function relevantTo(tap: Tap, { vni, mtu, peers, endpoints }: SegmentPlan, seen: Set<string>): Segment {
-  const ip = tap.address === undefined ? undefined : prefixAddress(tap.address);
+  const ips = addressesOf(tap).map(prefixAddress);
   const mac = tap.mac === undefined ? undefined : canonicalMac(tap.mac);
   const isMine = vni === (tap.vni ?? tap.native);
   const remotes: string[] = [];
@@ -182,7 +183,7 @@ function relevantTo(tap: Tap, { vni, mtu, peers, endpoints }: SegmentPlan, seen:
     remotes.push(remote);
   };
   // A TAP in this process's namespace must not have a remote in its subnet.
-  if (tap.netns === undefined && tap.address !== undefined) {
+  if (tap.netns === undefined && ips.length > 0) {
     peers.forEach(add);
     for (const { vtep } of endpoints) add(vtep);
   }
@@ -190,6 +191,6 @@ function relevantTo(tap: Tap, { vni, mtu, peers, endpoints }: SegmentPlan, seen:
     vni,
     ...(mtu === undefined ? {} : { mtu }),
     peers: remotes,
-    endpoints: isMine ? endpoints.filter((one) => one.ip === ip || one.mac === mac) : [],
+    endpoints: isMine ? endpoints.filter((one) => ips.includes(one.ip) || one.mac === mac) : [],
   };
 }

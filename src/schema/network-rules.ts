@@ -108,7 +108,18 @@ export function checkStation(
   { report, reportReason }: Findings,
 ): void {
   const found = subnetIn(networks, vni, ip);
-  if (found === undefined) return;
+  if (found === undefined) {
+    const network = networks.find(({ subnets }) => subnets.some((one) => one.vni === vni));
+    const other = network?.subnets.find(({ prefix }) => shareAddresses(ip, prefix));
+    if (here && other !== undefined)
+      reportReason(
+        path,
+        `${ip} is in ${other.prefix}, a subnet of network ${network!.id} with another VNI, ${other.vni} ({0})`,
+        ip,
+        other.paths.vni,
+      );
+    return;
+  }
   const { network, subnet } = found;
   const { prefix, gateway, paths } = subnet;
   const within = shareAddresses(ip, prefix);

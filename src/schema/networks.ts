@@ -174,14 +174,22 @@ export interface Route {
   via: string;
 }
 
-/** The routes of a host to the other subnets of its network, through the gateway of its own. */
-export function routesOf(config: WithNetworks, vni: number, ip: string): Route[] {
-  const { network, subnet } = subnetIn(networksOf(config), vni, ip) ?? {};
-  const via = subnet?.gateway;
-  if (network === undefined || via === undefined || !shareAddresses(ip, subnet!.prefix)) return [];
-  return network.subnets
-    .filter((other) => other !== subnet && familyOf(other.prefix) === family(ip))
-    .map(({ prefix }) => ({ to: prefix, via }));
+/**
+ * The routes of a host to the other subnets of its network, of each family that it has an address of, through the gateway
+ * of its own.
+ */
+export function routesOf(config: WithNetworks, vni: number, ips: readonly string[]): Route[] {
+  if (ips.length === 0) return [];
+  const networks = networksOf(config);
+  const routes = ips.flatMap((ip) => {
+    const { network, subnet } = subnetIn(networks, vni, ip) ?? {};
+    const via = subnet?.gateway;
+    if (network === undefined || via === undefined || !shareAddresses(ip, subnet!.prefix)) return [];
+    return network.subnets
+      .filter((other) => other !== subnet && familyOf(other.prefix) === family(ip))
+      .map(({ prefix }): [string, Route] => [prefix, { to: prefix, via }]);
+  });
+  return [...new Map(routes).values()];
 }
 
 /** 4 or 6. */

@@ -6,8 +6,9 @@ import { CONFIG } from './config.js';
 import { gossipNetworkPlan, networkPlan, networkVnis, type NetworkPlan } from './networks.js';
 import { findProblems, SchemaError } from './problem.js';
 import { contradictions, linuxOnly } from './rules.js';
-import { canonicalIp, isUnicast, parseHostPort, prefixAddress } from './addresses.js';
+import { canonicalIp, family, isUnicast, parseHostPort, prefixAddress } from './addresses.js';
 import { canonicalMac } from './mac.js';
+import { addressesOf } from './tap-addresses.js';
 import { type Config, type EngineName, type Gossip, type GossipNetwork, type Segment, type Tap } from './types.js';
 
 /** The default port of the gossip, the same as Docker's and serf's. */
@@ -26,7 +27,8 @@ export interface TapPlan {
   name: string;
   fd?: number;
   netns?: string;
-  address?: string;
+  /** One address, or a list of several. */
+  address?: string | readonly string[];
   /** Absent for an `fd` without one. */
   mac?: string;
   mtu?: number;
@@ -123,30 +125,31 @@ export function segmentPlan(
  * @internal
  */
 export function tapPlan(tap: Tap, config: Pick<Config, 'local' | 'segments'>): TapPlan {
-  const { name, ...rest } = tap;
-  return { name: name ?? `fd${tap.fd}`, ...given(rest), ...given({ mac: macOf(tap, config) }) };
+  const { name, address: _address, ...rest } = tap;
+  const addresses = addressesOf(tap);
+  const address = addresses.length > 1 ? addresses : addresses[0];
+  return { name: name ?? `fd${tap.fd}`, ...given({ address, ...rest }), ...given({ mac: macOf(tap, config) }) };
 }
 
 /**
- * The MAC address of a TAP: its own, or that of this host's endpoint with the TAP's IP address. Otherwise it is
- * derived, so that it stays the same for the peers after a restart. For an `fd`, the program that opened the TAP has
- * set the address.
+ * The MAC address of a TAP: its own, or that of this host's endpoint with one of the TAP's IP addresses. Otherwise it is
+ * derived, of several addresses from the first IPv4 address, so that it stays the same for the peers after a restart. For
+ * an `fd`, the program that opened the TAP has set the address.
  */
-function macOf(
-  { name, fd, netns, address, mac, vni, native }: Tap,
-  { local, segments }: Pick<Config, 'local' | 'segments'>,
-): string | undefined {
+function macOf(tap: Tap, { local, segments }: Pick<Config, 'local' | 'segments'>): string | undefined {
+  const { name, fd, netns, mac, vni, native } = tap;
   if (mac !== undefined) return canonicalMac(mac);
   if (fd !== undefined) return undefined;
   const untagged = vni ?? native;
-  if (address === undefined || untagged === undefined)
+  const ips = addressesOf(tap).map(prefixAddress);
+  const [first = ips[0]] = ips.filter((ip) => family(ip) === 4);
+  if (first === undefined || untagged === undefined)
     return macToText(deriveMacFromText(`${canonicalIp(local)} ${netns ?? ''} ${name} ${untagged ?? ''}`));
-  const ip = prefixAddress(address);
   const own = segments
     .find((segment) => segment.vni === untagged)
     ?.endpoints?.map((endpoint) => canonicalEndpoint(endpoint, canonicalIp(local)))
-    .find((endpoint) => endpoint.vtep === undefined && endpoint.ip === ip);
-  return own?.mac ?? macToText(deriveMac(untagged, ip));
+    .find((endpoint) => endpoint.vtep === undefined && ips.includes(endpoint.ip));
+  return own?.mac ?? macToText(deriveMac(untagged, first));
 }
 
 /** The configured engine; for `auto`, `linux` if the configuration uses options that only this engine has. */
@@ -183,10 +186,10 @@ export function canonicalEndpoint({ ip, mac, vtep }: Location, local: string): L
   return { ip: canonicalIp(ip), mac: canonicalMac(mac), ...given({ vtep: place === local ? undefined : place }) };
 }
 
-/** The endpoint of a TAP's own addresses, if both are known. */
-export function ownEndpoint(tap: TapPlan): Location | undefined {
-  if (tap.address === undefined || tap.mac === undefined) return undefined;
-  return { ip: prefixAddress(tap.address), mac: tap.mac };
+/** The endpoints of a TAP's own addresses, one for each IP address; none if the MAC address is unknown. */
+export function ownEndpoints(tap: TapPlan): Location[] {
+  const { mac } = tap;
+  return mac === undefined ? [] : addressesOf(tap).map((address) => ({ ip: prefixAddress(address), mac }));
 }
 
 /**

@@ -73,12 +73,24 @@ export class SchemaError extends Error {
 /** Returns what in `value` does not fit `schema`, one problem per path, up to `MAX_PROBLEMS`. */
 export function findProblems(schema: JsonSchema, value: unknown): Problem[] {
   const problems = new Map<string, Problem>();
-  for (const error of Value.Errors(schema as unknown as TSchema, value)) {
+  for (const error of precise(Value.Errors(schema as unknown as TSchema, value))) {
     const path = readablePath(error.path, value);
     if (!problems.has(path)) problems.set(path, { path, ...finding(error) });
     if (problems.size >= MAX_PROBLEMS) break;
   }
   return [...problems.values()];
+}
+
+/** The errors; of a schema that also takes a list, where a list is given, those of the list. */
+function* precise(errors: Iterable<ValueError>): Generator<ValueError> {
+  for (const error of errors) {
+    const choices = error.type === ValueErrorType.Union ? (error.schema['anyOf'] as TSchema[]) : [];
+    const list = choices.findIndex(({ type }) => type === 'array');
+    const one = choices.findIndex(({ type }) => type === 'string');
+    const at = list < 0 ? -1 : Array.isArray(error.value) ? list : typeof error.value === 'string' ? one : -1;
+    if (at < 0) yield error;
+    else yield* error.errors[at]!;
+  }
 }
 
 /** Most characters of a value in error texts. */

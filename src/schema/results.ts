@@ -197,7 +197,7 @@ export const TapEntry = Type.Object({
   name: text,
   device: text,
   netns: textOrNull,
-  address: textOrNull,
+  addresses: texts,
   mac: textOrNull,
   mtu: countOrNull,
   vni: vniOrNull,
@@ -207,7 +207,7 @@ export const TapEntry = Type.Object({
   native: vniOrNull,
 });
 /** @internal */
-export const DetachedTap = Type.Object({ name: text, netns: textOrNull, address: textOrNull, mac: textOrNull });
+export const DetachedTap = Type.Object({ name: text, netns: textOrNull, addresses: texts, mac: textOrNull });
 /** @internal */
 export const SegmentWithMtu = Type.Object({ vni, mtu: count });
 /** @internal */

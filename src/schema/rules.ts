@@ -2,11 +2,12 @@
 import { type Location } from '../model/index.js';
 import { findings, unique, type Findings, type Report, type ReportReason } from './findings.js';
 import { checkGatewayMac, checkNetworks, checkStation, strayAddress, subnetOfStation } from './network-rules.js';
-import { networksOf, networkVnis, type AnyNetwork, type WithNetworks } from './networks.js';
+import { familyOf, networksOf, networkVnis, type AnyNetwork, type WithNetworks } from './networks.js';
 import { knownVni, type Problem } from './problem.js';
 import { isLinkLocal, isLoopback, shareAddresses, subnetText, unusableHost } from './ranges.js';
 import { canonicalIp, family, prefixAddress } from './addresses.js';
 import { canonicalMac } from './mac.js';
+import { addressesOf, placedAddresses, type PlacedAddress } from './tap-addresses.js';
 import { type Config, type Segment, type Tap } from './types.js';
 
 /** The fields that a configuration and a plan have in common. */
@@ -54,23 +55,27 @@ export function contradictions(config: Config): Problem[] {
     for (const [field, vni] of segmentsOf(tap)) if (!vnis.has(vni)) report(path + field, known, vni);
     if (tap.mac !== undefined)
       for (const [, vni] of segmentsOf(tap)) once(`${path}.mac`, `mac${vni}`, canonicalMac(tap.mac), tap.mac);
-    if (tap.address !== undefined) checkUnderlay(config, tap, path, reportReason);
+    const addresses = placedAddresses(tap, path);
+    const onceHere = unique(reportReason);
+    for (const one of addresses) {
+      onceHere(one.path, 'address', one.ip, one.address);
+      checkUnderlay(config, tap, one, path, reportReason);
+    }
     const untagged = tap.vni ?? tap.native;
     if (untagged === undefined) {
-      if (tap.address !== undefined && tap.vlans !== undefined)
+      for (const { address, path: at } of tap.vlans === undefined ? [] : addresses)
         reportReason(
-          `${path}.address`,
-          `${tap.address} is the address of untagged frames, which are in no segment; name it ({0}), or leave out the address`,
-          tap.address,
+          at,
+          `${address} is the address of untagged frames, which are in no segment; name it ({0}), or leave out the address`,
+          address,
           `${path}.native`,
         );
       return;
     }
-    if (tap.address !== undefined) {
-      const ip = prefixAddress(tap.address);
-      once(`${path}.address`, `address${untagged}`, ip, tap.address);
+    for (const { address, ip, path: at } of addresses) {
+      once(at, `address${untagged}`, ip, address);
       const { mac } = tap;
-      checkStation(networks, untagged, { ip, path: `${path}.address`, mac, macPath: `${path}.mac`, here: true }, found);
+      checkStation(networks, untagged, { ip, path: at, mac, macPath: `${path}.mac`, here: true }, found);
     }
     const segment = config.segments.findIndex((candidate) => candidate.vni === untagged);
     config.segments[segment]?.endpoints?.forEach((endpoint, k) =>
@@ -91,38 +96,34 @@ export function findWarnings(config: Described): Problem[] {
     for (const [address, path] of remotes)
       if (isLoopback(address))
         reportReason(path, `${address} is a loopback address: it is a VTEP of this host`, address);
+  const placed = config.taps.map((tap, i) => placedAddresses(tap, `taps[${i}]`));
   config.taps.forEach((tap, i) => {
-    const path = `taps[${i}]`;
-    const { address } = tap;
     const untagged = tap.vni ?? tap.native;
-    if (address === undefined) return;
-    const other = config.taps.findIndex(
-      (one, k) =>
-        k < i &&
-        one.fd === undefined &&
-        tap.fd === undefined &&
-        one.address !== undefined &&
-        one.netns === tap.netns &&
-        shareAddresses(one.address, address),
-    );
-    if (other >= 0)
-      reportReason(
-        `${path}.address`,
-        `${address} shares addresses with the subnet of {0} (${config.taps[other]!.address}) in the same namespace, which routes them to one of the two`,
-        address,
-        `taps[${other}].address`,
+    for (const { address, ip, path } of placed[i]!) {
+      const shares = (one: PlacedAddress): boolean => shareAddresses(one.address, address);
+      const k = config.taps.findIndex(
+        (one, k) =>
+          k < i && one.fd === undefined && tap.fd === undefined && one.netns === tap.netns && placed[k]!.some(shares),
       );
-    const stray = untagged === undefined ? undefined : strayAddress(networks, untagged, address);
-    if (stray !== undefined) reportReason(`${path}.${tap.vni === undefined ? 'native' : 'vni'}`, stray, untagged);
-    const subnet = untagged === undefined ? undefined : subnetOfStation(networks, untagged, prefixAddress(address));
-    const length = address.slice(address.indexOf('/'));
-    if (subnet !== undefined && !subnet.endsWith(length) && length !== '/32' && length !== '/128')
-      reportReason(`${path}.address`, `${address} has another prefix length than its network, ${subnet}`, address);
+      const other = placed[k]?.find(shares);
+      if (other !== undefined)
+        reportReason(
+          path,
+          `${address} shares addresses with the subnet of {0} (${other.address}) in the same namespace, which routes them to one of the two`,
+          address,
+          other.path,
+        );
+      const stray = untagged === undefined ? undefined : strayAddress(networks, untagged, address);
+      if (stray !== undefined)
+        reportReason(`taps[${i}].${tap.vni === undefined ? 'native' : 'vni'}`, stray, untagged);
+      const subnet = untagged === undefined ? undefined : subnetOfStation(networks, untagged, ip);
+      const length = address.slice(address.indexOf('/'));
+      if (subnet !== undefined && !subnet.endsWith(length) && length !== '/32' && length !== '/128')
+        reportReason(path, `${address} has another prefix length than its network, ${subnet}`, address);
+    }
   });
   config.segments.forEach((segment, i) => {
-    const subnets = config.taps.flatMap(({ address, vni, native }) =>
-      address !== undefined && (vni ?? native) === segment.vni ? [address] : [],
-    );
+    const subnets = config.taps.flatMap((tap) => ((tap.vni ?? tap.native) === segment.vni ? addressesOf(tap) : []));
     segment.endpoints?.forEach(({ ip }, k) => {
       if (isLinkLocal(ip)) return; // no route is needed
       const same = subnets.filter((subnet) => family(prefixAddress(subnet)) === family(ip));
@@ -218,30 +219,36 @@ function checkTap(tap: Tap, path: string, { report, reportReason }: Findings): v
 const IPV6_MIN_MTU = 1280;
 
 function checkIpv6Mtu({ segments }: Config, tap: Tap, path: string, report: Report): void {
-  if (tap.address === undefined || family(prefixAddress(tap.address)) !== 6) return;
+  const six = addressesOf(tap).find((address) => familyOf(address) === 6);
+  if (six === undefined) return;
   const i = segments.findIndex(({ vni }) => vni === (tap.vni ?? tap.native));
   const [at, mtu] = tap.mtu !== undefined ? [`${path}.mtu`, tap.mtu] : [`segments[${i}].mtu`, segments[i]?.mtu];
   if (mtu !== undefined && mtu < IPV6_MIN_MTU)
-    report(at, `${IPV6_MIN_MTU} bytes or more, which the IPv6 address ${tap.address} needs`, mtu);
+    report(at, `${IPV6_MIN_MTU} bytes or more, which the IPv6 address ${six} needs`, mtu);
 }
 
 /** A TAP in this process's namespace must not receive the underlay's packets: they would enter the overlay again. */
-function checkUnderlay(config: Config, tap: Tap, path: string, reportReason: ReportReason): void {
-  const address = tap.address!;
+function checkUnderlay(
+  config: Config,
+  tap: Tap,
+  { address, path: at }: PlacedAddress,
+  path: string,
+  reportReason: ReportReason,
+): void {
   if (tap.netns !== undefined || tap.fd !== undefined) return;
   const subnet = subnetText(address);
   const remedy = `move the TAP into a namespace with {1}, or choose another subnet`;
-  const to = (what: string, at: string): void =>
+  const to = (what: string, place: string): void =>
     reportReason(
-      `${path}.address`,
+      at,
       `${address} routes ${subnet} to the TAP, and ${what} ({0}) is in it: the underlay would run through the overlay; ${remedy}`,
       address,
-      at,
+      place,
       `${path}.netns`,
     );
   if (shareAddresses(config.local, address)) return to(`this VTEP's own address ${config.local}`, 'local');
-  for (const [remote, at] of remotesOf(config))
-    if (shareAddresses(remote, address)) return to(`the VTEP ${remote}`, at);
+  for (const [remote, place] of remotesOf(config))
+    if (shareAddresses(remote, address)) return to(`the VTEP ${remote}`, place);
 }
 
 /** Checks a configured endpoint against a TAP of its segment. */
@@ -254,16 +261,12 @@ function checkEndpointOfTap(
   reportReason: ReportReason,
 ): void {
   const elsewhere = endpoint.vtep !== undefined && !sameIp(endpoint.vtep, config.local);
-  const { address } = tap;
-  const sameAddress = address !== undefined && canonicalIp(endpoint.ip) === prefixAddress(address);
+  const addresses = placedAddresses(tap, path);
+  const ip = canonicalIp(endpoint.ip);
+  const own = addresses.find((one) => one.ip === ip);
   const sameMac = tap.mac !== undefined && canonicalMac(endpoint.mac) === canonicalMac(tap.mac);
-  if (sameAddress && elsewhere)
-    reportReason(
-      `${at}.ip`,
-      `${endpoint.ip} is the address of a TAP of this host ({0})`,
-      endpoint.ip,
-      `${path}.address`,
-    );
+  if (own !== undefined && elsewhere)
+    reportReason(`${at}.ip`, `${endpoint.ip} is the address of a TAP of this host ({0})`, endpoint.ip, own.path);
   else if (sameMac && elsewhere)
     reportReason(
       `${at}.mac`,
@@ -271,17 +274,15 @@ function checkEndpointOfTap(
       endpoint.mac,
       `${path}.mac`,
     );
-  else if (sameAddress && tap.mac !== undefined && !sameMac)
+  else if (own !== undefined && tap.mac !== undefined && !sameMac)
     reportReason(
       `${at}.mac`,
       `${endpoint.ip} has ${endpoint.mac} here and ${tap.mac} at the TAP ({0}); leave the endpoint out`,
       endpoint.mac,
       `${path}.mac`,
     );
-  if (address === undefined || family(endpoint.ip) !== family(prefixAddress(address))) return;
-  const useless = shareAddresses(endpoint.ip, address)
-    ? unusableHost(`${endpoint.ip}${address.slice(address.indexOf('/'))}`)
-    : undefined;
+  const near = addresses.find(({ address }) => shareAddresses(ip, address))?.address;
+  const useless = near === undefined ? undefined : unusableHost(`${ip}${near.slice(near.indexOf('/'))}`);
   if (useless !== undefined)
     reportReason(`${at}.ip`, `${endpoint.ip} is ${useless}, which no host can have`, endpoint.ip);
 }

@@ -24,8 +24,8 @@ export interface Tap {
   fd?: number;
   /** The namespace to move the device to: a name, or a path such as `/proc/PID/ns/net`. */
   netns?: string;
-  /** IP address with prefix length: `10.0.0.3/24`. */
-  address?: string;
+  /** IP address with prefix length, `10.0.0.3/24`, or a list of several, such as one of each family. */
+  address?: string | readonly string[];
   /** Default: derived from the network and the address; the same on every host (`deriveMac`). */
   mac?: string;
   /** Default: the MTU of the segment; on a trunk, the smallest one. */

@@ -83,7 +83,7 @@ for (const engine of ['linux', 'dgram']) {
   test(`${engine}: a TAP is attached, used, detached, and attached again`, async () => {
     const running = await start(engine);
     const [first] = await taps();
-    assert.equal([first!.name, first!.netns, first!.address, first!.vni, first!.mtu], ['tap0', null, null, VNI, 1450]);
+    assert.equal([first!.name, first!.netns, first!.addresses, first!.vni, first!.mtu], ['tap0', null, [], VNI, 1450]);
     for (let round = 0; round < 2; round++) {
       const given = { name: 'eth0', netns: c1, address: '10.0.0.1/24', vni: VNI };
       const attached = (await ask({ command: 'attach', ...given })) as TapListing;
@@ -237,7 +237,7 @@ test('vtep attach and vtep detach --control', async () => {
   assert.equal(JSON.parse(trunk), attached);
   assert.equal([attached!.vlans, attached!.mtu, attached!.mac], [{ 5: VNI }, 1400, '02:00:00:00:00:05']);
   assert.equal(JSON.parse(await done('detach', 'tap1', '--json')), {
-    ...{ name: 'tap1', netns: null, address: null, mac: '02:00:00:00:00:05' },
+    ...{ name: 'tap1', netns: null, addresses: [], mac: '02:00:00:00:00:05' },
   });
 });
 

@@ -1,0 +1,212 @@
+/**
+ * Containers with an IPv4 and an IPv6 address, in a network of two subnets of each family:
+ *
+ *     a1 10.1.1.2 fd01::2, a2 11.1.1.2 fd02::2 -- node1 ---- router ---- node2 -- b1 10.1.1.3 fd01::3, b2 11.1.1.3 fd02::3
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { ask, type TapListing } from '../../src/host/index.js';
+import { type Tap } from '../../src/schema/index.js';
+import { type NeighborListing } from '../../src/vtep/index.js';
+import {
+  createUnderlay,
+  devices,
+  ENGINE,
+  exec,
+  hopsIn,
+  must,
+  ping,
+  TRACEROUTE,
+  type Host,
+  type Outcome,
+  type Underlay,
+} from '../support/lab.js';
+import { suiteWith } from '../support/needs.js';
+
+const test = suiteWith('containers with IPv4 and IPv6 addresses', ['root', 'tun', 'ip', 'ping', 'traceroute']);
+const directory = mkdtempSync(join(tmpdir(), 'weft-dual-stack-'));
+const [NEAR, FAR] = [4097, 4098];
+const SUBNETS = [
+  { prefix: '10.1.1.0/24', vni: NEAR },
+  { prefix: 'fd01::/64', vni: NEAR },
+  { prefix: '11.1.1.0/24', vni: FAR },
+  { prefix: 'fd02::/64', gateway: 'fd02::fe', vni: FAR },
+];
+const GATEWAYS = ['10.1.1.1', 'fd01::1', '11.1.1.1', 'fd02::fe'];
+
+interface Container {
+  ns: string;
+  ips: [four: string, six: string];
+  vni: number;
+  node: Host;
+}
+
+let underlay: Underlay;
+let containers: Record<'a1' | 'a2' | 'b1' | 'b2', Container>;
+
+test.before(async () => {
+  underlay = await createUnderlay({ prefix: 'dst' });
+  const { lab, node1, node2 } = underlay;
+  const of = async (name: string, four: string, six: string, vni: number, node: Host): Promise<Container> => ({
+    ...{ ns: await lab.namespace(name), vni, node },
+    ips: [four, six],
+  });
+  containers = {
+    a1: await of('a1', '10.1.1.2', 'fd01::2', NEAR, node1),
+    a2: await of('a2', '11.1.1.2', 'fd02::2', FAR, node1),
+    b1: await of('b1', '10.1.1.3', 'fd01::3', NEAR, node2),
+    b2: await of('b2', '11.1.1.3', 'fd02::3', FAR, node2),
+  };
+});
+test.after.each(async () => {
+  await underlay?.lab.killAll();
+  for (const { ns } of Object.values(containers ?? {}))
+    if ((await devices(ns)).includes('eth0')) await must(['ip', '-n', ns, 'link', 'del', 'eth0']);
+});
+test.after(async () => {
+  await underlay?.lab.teardown();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const socket = ({ address }: Host): string => join(directory, `${address}.sock`);
+const addressesOf = ({ ips: [four, six] }: Container): string[] => [`${four}/24`, `${six}/64`];
+const tapOf = (one: Container): Tap => ({ name: 'eth0', netns: one.ns, address: addressesOf(one), vni: one.vni });
+
+/** Writes a configuration of a node with its containers, and returns the file. */
+function configOf(node: Host, peer: Host, taps: Tap[]): string {
+  const file = join(directory, `${node.address}.json`);
+  const segments = [NEAR, FAR].map((vni) => ({ vni, peers: [peer.address] }));
+  const networks = [{ name: 'dual', subnets: SUBNETS }];
+  const config = {
+    local: node.address,
+    control: socket(node),
+    engine: ENGINE,
+    keepTaps: true,
+    networks,
+    segments,
+    taps,
+  };
+  writeFileSync(file, JSON.stringify(config));
+  return file;
+}
+
+function run(...args: string[]): Promise<Outcome> {
+  return underlay.lab.runVtep({ args });
+}
+
+/** Every container reaches every other one and all gateways, over both families. */
+async function allReachAll(): Promise<void> {
+  const all = Object.values(containers);
+  const targets = [...GATEWAYS, ...all.flatMap(({ ips }) => ips)];
+  for (const from of all) {
+    const received = await Promise.all(targets.map((to) => ping(from.ns, to, { count: 2 })));
+    assert.equal(
+      received.map((count, i) => `${targets[i]} ${count}`),
+      targets.map((to) => `${to} 2`),
+      from.ips[0],
+    );
+  }
+  const { a1, b1, b2 } = containers;
+  const way = async (from: Container, to: string): Promise<string[]> =>
+    hopsIn(await exec(from.ns, [...TRACEROUTE, to]));
+  assert.equal(await way(a1, b2.ips[0]), ['10.1.1.1', b2.ips[0]]);
+  assert.equal(await way(a1, b2.ips[1]), ['fd01::1', b2.ips[1]]);
+  assert.equal(await way(b2, a1.ips[1]), ['fd02::fe', a1.ips[1]]);
+  assert.equal(await way(a1, b1.ips[1]), [b1.ips[1]], 'no hop within a subnet');
+}
+
+/** The addresses of a container's device, without its link-local one. */
+async function onDevice({ ns }: Container): Promise<string[]> {
+  const text = await must(['ip', '-n', ns, '-j', 'addr', 'show', 'dev', 'eth0']);
+  const [device] = JSON.parse(text) as { addr_info: { local: string; prefixlen: number; scope: string }[] }[];
+  return device!.addr_info.flatMap(({ local, prefixlen, scope }) =>
+    scope === 'link' ? [] : [`${local}/${prefixlen}`],
+  );
+}
+
+async function routesOf({ ns }: Container, family: '-4' | '-6'): Promise<string[]> {
+  const text = await must(['ip', '-n', ns, family, 'route', 'show', 'dev', 'eth0']);
+  return text
+    .split('\n')
+    .flatMap((line) => /^(\S+) via (\S+)/.exec(line)?.slice(1, 3).join(' ') ?? [])
+    .sort();
+}
+
+async function neighborsOf(node: Host): Promise<string[]> {
+  const all = (await ask(socket(node), { command: 'neighbors' })) as NeighborListing[];
+  return all.map(({ ip, vtep }) => `${ip} ${vtep ?? 'here'}`).sort();
+}
+
+test('from a configuration: pings in both families, routes, listings, a kill and a restart, a reload', async () => {
+  const { lab, node1, node2 } = underlay;
+  const { a1, a2, b1, b2 } = containers;
+  const file = configOf(node1, node2, [a1, a2].map(tapOf));
+  const one = await lab.startVtep({ ns: node1.ns, args: ['up', '--config', file] });
+  await lab.startVtep({ ns: node2.ns, args: ['up', '--config', configOf(node2, node1, [b1, b2].map(tapOf))] });
+  await allReachAll();
+  assert.equal([await routesOf(a1, '-4'), await routesOf(a1, '-6')], [['11.1.1.0/24 10.1.1.1'], ['fd02::/64 fd01::1']]);
+  assert.equal(
+    [await routesOf(b2, '-4'), await routesOf(b2, '-6')],
+    [['10.1.1.0/24 11.1.1.1'], ['fd01::/64 fd02::fe']],
+  );
+  const taps = (await ask(socket(node1), { command: 'taps' })) as TapListing[];
+  assert.equal(
+    taps.map(({ addresses }) => addresses),
+    [addressesOf(a1), addressesOf(a2)],
+  );
+  assert.equal(await neighborsOf(node1), [a1, a2].flatMap(({ ips }) => ips.map((ip) => `${ip} here`)).sort());
+
+  await one.stop('SIGKILL');
+  assert.equal(await onDevice(a1), addressesOf(a1), 'the TAP is kept');
+  await must(['ip', '-n', a1.ns, 'addr', 'add', '10.77.0.1/24', 'dev', 'eth0']);
+  await must(['ip', '-n', a1.ns, '-6', 'route', 'add', 'fd99::/64', 'via', 'fd01::3', 'dev', 'eth0']);
+  await lab.startVtep({ ns: node1.ns, args: ['up', '--config', file] });
+  await allReachAll();
+  assert.equal((await onDevice(a1)).sort(), [...addressesOf(a1), '10.77.0.1/24'].sort());
+
+  // The next run has another IPv6 address: the old one goes, and what was added by hand stays.
+  await lab.killVteps();
+  const changed = { ...tapOf(a1), address: ['10.1.1.2/24', 'fd01::22/64'] };
+  configOf(node1, node2, [changed, tapOf(a2)]);
+  await lab.startVtep({ ns: node1.ns, args: ['up', '--config', file] });
+  await lab.startVtep({ ns: node2.ns, args: ['up', '--config', join(directory, `${node2.address}.json`)] });
+  assert.equal((await onDevice(a1)).sort(), ['10.1.1.2/24', '10.77.0.1/24', 'fd01::22/64']);
+  assert.equal(await routesOf(a1, '-6'), ['fd02::/64 fd01::1', 'fd99::/64 fd01::3']);
+  assert.equal([await ping(b2.ns, 'fd01::22'), await ping(b2.ns, '10.1.1.2')], [3, 3]);
+
+  // A reload gives the address back.
+  configOf(node1, node2, [a1, a2].map(tapOf));
+  const { code, stdout, stderr } = await run('reload', '--control', socket(node1));
+  assert.equal([code, stderr], [0, '']);
+  assert.match(stdout, /TAP/);
+  assert.equal(await onDevice(a1), addressesOf(a1));
+  assert.equal(await neighborsOf(node1), [a1, a2].flatMap(({ ips }) => ips.map((ip) => `${ip} here`)).sort());
+  await allReachAll();
+});
+
+test('vtep up, attach and detach: --address is repeated, or has a list', async () => {
+  const { lab, node1 } = underlay;
+  const { a1, a2 } = containers;
+  const flags = ['--local', node1.address, '--control', socket(node1), '--engine', ENGINE, '--vni', '7'];
+  const tap = (one: Container): string[] => ['--netns', one.ns, '--address', '10.0.0.1/24', '--address', 'fd07::1/64'];
+  const vtep = await lab.startVtep({ ns: node1.ns, args: ['up', ...flags, '--tap', 'eth0', ...tap(a1)] });
+  assert.match(vtep.stdout, /tap eth0 .*10\.0\.0\.1\/24, fd07::1\/64, MTU/);
+  const attach = ['attach', 'eth0', '--netns', a2.ns, '--vni', '7', '--control', socket(node1)];
+  const taken = await run(...attach, '--address', '10.0.0.2/24,fd07::1/64');
+  assert.equal([taken.code, taken.stdout], [1, '']);
+  assert.match(taken.stderr, /--address: .*fd07::1/);
+  assert.equal(await devices(a2.ns), ['lo']);
+  const { code, stdout, stderr } = await run(...attach, '--address', '10.0.0.2/24,fd07::2/64');
+  assert.equal([code, stderr], [0, '']);
+  assert.match(stdout, /10\.0\.0\.2\/24, fd07::2\/64/);
+  assert.equal([await ping(a1.ns, '10.0.0.2'), await ping(a1.ns, 'fd07::2')], [3, 3]);
+  assert.equal(await neighborsOf(node1), ['10.0.0.1 here', '10.0.0.2 here', 'fd07::1 here', 'fd07::2 here']);
+  const detached = await run('detach', 'eth0', '--netns', a2.ns, '--control', socket(node1));
+  assert.match(detached.stdout, /10\.0\.0\.2\/24, fd07::2\/64/);
+  assert.equal(await neighborsOf(node1), ['10.0.0.1 here', 'fd07::1 here']);
+  await vtep.stop();
+});
+
+test.run();
