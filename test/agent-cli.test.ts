@@ -87,11 +87,33 @@ test('--network with the same id adds a subnet, each with a gateway', async () =
   assert.equal(one.subnets, [{ prefix: '10.1.0.0/16', gateway: '10.1.0.1', vni: 7 }]);
   const refused = await of('n:7:10.1.0.0/16', 'n:7:10.2.0.0/16').catch((error: Error) => error.message);
   assert.match(String(refused), /^--network n:7:10\.2\.0\.0\/16 \(VNI\): 7 is given twice/m);
-  for (const text of ['n:7:fd00:1::/64', 'n:7:fd00::/64:fd00::1', 'a:b:7:fd00:0:0:0:0:0:0:0/64'])
-    assert.match(
-      String(await of(text).catch((error: Error) => error.message)),
-      /^--network \S+ \(subnet\): expected an IPv4 subnet, because the gossip announces no others, got "fd00:\S+\/64"$/,
-    );
+});
+
+test('--network with IPv6 subnets: by itself, with a gateway, beside the IPv4 subnet of the same VNI', async () => {
+  const of = async (...texts: string[]): Promise<unknown> =>
+    (await planOf('--bind', '127.0.0.1', ...texts.flatMap((text) => ['--network', text]))).gossip!.networks;
+  assert.equal(await of('n:7:FD00:1::/64'), [{ id: 'n', vni: 7, subnet: 'fd00:1::/64' }]);
+  assert.equal(await of('n:4097:2001:db8::/64', 'a:b:7:fd00:0:0:0:0:0:0:0/64'), [
+    { id: 'n', vni: 4097, subnet: '2001:db8::/64' },
+    { id: 'a:b', vni: 7, subnet: 'fd00::/64' },
+  ]);
+  const [routed] = (await of('n:7:fd00::/64:fd00::9', 'n:7:10.0.0.0/24')) as [{ subnets: object[] }];
+  assert.equal(routed.subnets, [
+    { prefix: 'fd00::/64', gateway: 'fd00::9', vni: 7 },
+    { prefix: '10.0.0.0/24', gateway: '10.0.0.1', vni: 7 },
+  ]);
+  const { segments, taps } = await planOf(
+    ...['--bind', '127.0.0.1', '--network', 'n:7:fd00::/64', '--network', 'n:7:10.0.0.0/24'],
+    ...['--tap', 'eth0', '--netns', 'c', '--address', 'fd00::3/64,10.0.0.3/24'],
+  );
+  assert.equal([segments.map(({ vni }) => vni), taps[0]!.vni], [[7], 7], 'one segment, which is that of the TAP');
+  const refused = async (...texts: string[]): Promise<string> =>
+    String(await of(...texts).catch((error: Error) => error.message));
+  assert.match(
+    await refused('n:7:fd00::/64:10.0.0.1'),
+    /\(gateway\): expected an address of fd00::\/64, got "10\.0\.0\.1"/,
+  );
+  assert.match(await refused('n:7:fd00::/129'), /\(subnet\): expected a subnet such as 10\.0\.0\.0\/24 or fd00::\/64/);
 });
 
 test('the VTEP’s address: advertised, else bound, else the source address of the route to --join', async () => {
@@ -172,7 +194,7 @@ test('errors name the flag', async () => {
     ],
     [
       ['--network', 'net1:1:10.0.0.0', '--bind', '127.0.0.1'],
-      /^--network net1:1:10\.0\.0\.0 \(subnet\): expected an IPv4 subnet.*, got "10\.0\.0\.0"$/,
+      /^--network net1:1:10\.0\.0\.0 \(subnet\): expected a subnet such as 10\.0\.0\.0\/24 or fd00::\/64, got "10\.0\.0\.0"$/,
     ],
     [
       [...NET, '--network', 'net1:2:10.0.0.0/8', '--bind', '127.0.0.1'],

@@ -130,6 +130,28 @@ test('a network of the gossip with one subnet has no router', () => {
   assert.equal(routersOf(plan(config)), []);
 });
 
+test('a network of the gossip without an IPv4 subnet takes IPv6 endpoints of this host only', () => {
+  const gossip = { networks: [{ id: 'six', vni: 7, subnet: 'FD00:0::/64' }] };
+  const { taps: _taps, networks: _networks, ...rest } = base;
+  const of = (config: object): string[] => complaints({ ...rest, gossip, taps: [], ...config });
+  const why =
+    'because network six of the gossip announces IPv4 addresses with the length of their subnet, and has no IPv4 subnet with VNI 7';
+  const tapAt = (address: unknown): object => ({ taps: [{ name: 'eth0', netns: 'c', vni: 7, address }] });
+  assert.equal(of(tapAt('fd00::3/64')), []);
+  assert.equal(of(tapAt(['fd00::3/64', '10.0.0.3/24'])), [
+    `taps[0].address[1]: expected an IPv6 address, ${why}, got "10.0.0.3"`,
+  ]);
+  assert.equal(of(tapAt('fd01::3/64')), [
+    'taps[0].address: expected an address of fd00::/64, the subnet of network six, got "fd01::3"',
+  ]);
+  const endpoints = (vtep: object): object => ({
+    segments: [{ vni: 7, endpoints: [{ ip: '10.0.0.3', mac: '02:42:0a:00:00:03', ...vtep }] }],
+  });
+  assert.equal(of(endpoints({})), [`segments[0].endpoints[0].ip: expected an IPv6 address, ${why}, got "10.0.0.3"`]);
+  assert.equal(of(endpoints({ vtep: '172.31.1.6' })), []);
+  assert.equal(plan({ ...rest, gossip, taps: [] }).gossip!.networks, [{ id: 'six', vni: 7, subnet: 'fd00::/64' }]);
+});
+
 test('a network of the gossip with several subnets has a router, with the same defaults', () => {
   const gossip = { networks: [{ id: 'prod-net', subnets: two }] };
   const made = plan({ ...base, networks: [], gossip });
@@ -144,11 +166,10 @@ test('a network of the gossip with several subnets has a router, with the same d
   ]);
   assert.equal(of({}), [
     'gossip.networks[0].vni: expected a VNI, or a list of subnets, got nothing',
-    'gossip.networks[0].subnet: expected an IPv4 subnet such as 10.0.0.0/24, or a list of subnets, got nothing',
+    'gossip.networks[0].subnet: expected a subnet such as 10.0.0.0/24 or fd00::/64, or a list of subnets, got nothing',
   ]);
-  assert.equal(of({ subnets: [{ prefix: 'fd00::/64', vni: 7 }] }), [
-    'gossip.networks[0].subnets[0].prefix: expected an IPv4 subnet, because the gossip announces no others, got "fd00::/64"',
-  ]);
+  assert.equal(of({ subnets: [{ prefix: 'fd00::/64', vni: 7 }, ...two] }), []);
+  assert.equal(of({ vni: 7, subnet: 'fd00::/64' }), []);
   assert.equal(of({ vni: 7, subnet: '10.0.0.0/24', mac: MAC }), [
     'gossip.networks[0].mac: is the address of gateways, which networks with subnets have',
   ]);

@@ -1,6 +1,6 @@
 /** Reads the configuration of `vtep agent` from its flags or its file. */
 import { underlayOf } from '../host/index.js';
-import { parseHostPort, type Gossip, type Plan } from '../schema/index.js';
+import { family, parseHostPort, type Gossip, type Plan } from '../schema/index.js';
 import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
 import { requireOneInput } from './key-warnings.js';
 import {
@@ -116,25 +116,33 @@ function networksOf(texts: readonly string[]): object[] {
 }
 
 function networkFlag(text: string): NetworkFlag {
-  const six = /:\d+:([\da-f]*:[\da-f]*:[\da-f:]*\/\d+)/i.exec(text)?.[1];
-  if (six !== undefined) {
-    const wanted = 'an IPv4 subnet, because the gossip announces no others';
-    throw new UsageError(`--network ${text} (subnet): expected ${wanted}, got "${six}"`);
-  }
-  const match = /^(.+):([^:]+):([^:]+)$/.exec(text);
+  const plain = /^(.+):([^:]+):([^:]+)$/.exec(text);
   const routed = /^(.+):([^:]+):([^:/]+\/[^:/]+):([^:/]+)$/.exec(text);
+  const match = ipv6NetworkFlag(text) ?? routed ?? plain;
   if (match === null)
     throw new UsageError(`--network: expected ID:VNI:SUBNET[:GATEWAY] such as net1:4097:10.0.0.0/24, got "${text}"`);
-  const [, id, vni, subnet, gateway] = routed ?? match;
+  const [, id, vni, subnet, gateway] = match;
   const fields = { id: id!, vni: toInteger(vni!), subnet: subnet!, text: `--network ${text}` };
   return gateway === undefined ? fields : { ...fields, gateway };
 }
 
-/** The parts of networks that are segments. */
+/** The parts of a flag with an IPv6 subnet. An ID may have colons, too: it is the shortest that a VNI and a subnet follow. */
+function ipv6NetworkFlag(text: string): (string | undefined)[] | undefined {
+  for (let at = text.indexOf(':'); at >= 0; at = text.indexOf(':', at + 1)) {
+    const [, vni, address, length, gateway] = /^(\d+):([^/]+)(\/[^:/]+)(?::([^/]+))?$/.exec(text.slice(at + 1)) ?? [];
+    if (at > 0 && address !== undefined && family(address) === 6)
+      return [text, text.slice(0, at), vni, address + length!, gateway];
+  }
+  return undefined;
+}
+
+/** The parts of networks that are segments: of several with one VNI the first. */
 function segmentsOf(networks: readonly object[]): { vni: unknown }[] {
-  return networks.flatMap((one) =>
+  const all = networks.flatMap((one) =>
     'subnets' in one ? (one.subnets as { vni: unknown }[]) : [one as { vni: unknown }],
   );
+  const seen = new Set<unknown>();
+  return all.filter(({ vni }) => !seen.has(vni) && seen.add(vni));
 }
 
 /** Sets `local` if the fields that determine it are valid; the schema reports invalid fields. */

@@ -10,7 +10,7 @@ export const manual: Manual = {
   summary: 'attach containers to VXLAN networks, and learn the remote endpoints by gossip',
   usage: ['agent --network ID:VNI:SUBNET --join HOST --tap NAME [flags]', 'agent --config FILE [flags]'],
   description: `The agent joins one member of a cluster and learns all other members from it. It announces the endpoints of this host:
-the address of the TAP, each --endpoint whose VTEP is --local, and endpoints added over the control socket. It adds
+the addresses of the TAP, each --endpoint whose VTEP is --local, and endpoints added over the control socket. It adds
 the endpoints that other members announce to the FDB, the neighbor table and the flood lists. It takes part in a network
 only while this host has an endpoint there. The wire format is that of Docker's NetworkDB on memberlist, over UDP and
 TCP. Endpoints with IPv6 addresses have a table of their own, which Docker passes on and ignores.
@@ -59,7 +59,10 @@ before you use the output as a configuration.`,
   "gossip": { "join": ["172.31.1.5"], "keys": ["/etc/vtep.key"],
               "networks": [{ "id": "net1", "vni": 4097, "subnet": "10.0.0.0/24" },
                            { "id": "prod-net", "subnets": [{ "prefix": "10.1.1.0/24", "vni": 4098 },
-                                                           { "prefix": "11.1.1.0/24", "vni": 4099 }] }] }`,
+                                                           { "prefix": "fd01::/64", "vni": 4098 },
+                                                           { "prefix": "11.1.1.0/24", "vni": 4099 }] }] }
+
+The subnets of a network may be IPv4 or IPv6. One of each may share a VNI.`,
     },
     ENGINES,
     {

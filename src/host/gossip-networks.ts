@@ -10,7 +10,7 @@ import {
 } from '../gossip/networkdb/index.js';
 import { type Location } from '../model/index.js';
 import { type AnyNetwork } from '../schema/index.js';
-import { partsOf, type GossipPart, type PartEvents } from './gossip-parts.js';
+import { partsOf, takes, type GossipPart, type PartEvents } from './gossip-parts.js';
 import { type GossipHost } from './gossip.js';
 
 /** Most milliseconds to announce endpoints without a pause. */
@@ -56,7 +56,7 @@ export interface NetworksPlace {
 
 export class GossipNetworks {
   readonly #place: NetworksPlace;
-  /** One for each subnet of each network. */
+  /** One for each VNI of each network. */
   #parts: GossipPart[] = [];
   /** Whether endpoints are announced: only after the first attempt to join. */
   #announces = false;
@@ -109,20 +109,20 @@ export class GossipNetworks {
   *entries(): Generator<GossipNetworkListing> {
     const { db } = this.#place;
     const attached = new Map(db.networks().map(({ network, inSync }) => [network, inSync]));
-    for (const { id, vni, subnet, gateway = null, peers, local } of this.#parts)
-      yield {
-        network: id,
-        vni,
-        subnet,
-        gateway,
-        attached: attached.has(id),
-        inSync: attached.get(id) ?? false,
-        local: local.size,
-        remote: peers.size,
-        members: db.peers(id).sort(BY_NAME.compare),
-        refused: peers.refused,
-        conflicts: peers.conflicts(),
-      };
+    for (const part of this.#parts) {
+      const { id, vni, subnets } = part;
+      for (const { prefix, gateway = null } of subnets)
+        yield {
+          network: id,
+          vni,
+          subnet: prefix,
+          gateway,
+          attached: attached.has(id),
+          inSync: attached.get(id) ?? false,
+          ...(subnets.length === 1 ? countsOf(part) : countsOfFamily(part, isIpv6Text(prefix))),
+          members: db.peers(id).sort(BY_NAME.compare),
+        };
+    }
   }
 
   /** The conflict that a new endpoint of this host would have; `null` for none, and for one that it has already. */
@@ -134,7 +134,7 @@ export class GossipNetworks {
   /** Stores an endpoint of this host, if it belongs to a network and is new, and announces it. */
   keep(vni: number, endpoint: Location): void {
     const part = this.partOf(vni);
-    if (part === undefined) return;
+    if (part === undefined || !takes(part, endpoint.ip)) return;
     const id = this.#idOf(part.id, endpoint);
     if (part.local.has(id)) return;
     part.local.set(id, endpoint);
@@ -191,15 +191,34 @@ export class GossipNetworks {
     this.#closed = true;
   }
 
-  #localEndpoint({ id, subnet }: GossipPart, endpoint: Location): LocalEndpoint {
+  #localEndpoint({ id, subnets }: GossipPart, endpoint: Location): LocalEndpoint {
     const { ip, mac } = endpoint;
     const own = { id: this.#idOf(id, endpoint), mac };
-    if (isIpv6Text(ip)) return { ...own, ip: `${ip}/128`, subnet };
-    return { ...own, ip: ip + subnet.slice(subnet.indexOf('/')) };
+    const { prefix } = subnets[0]!;
+    if (isIpv6Text(ip)) return { ...own, ip: `${ip}/128`, subnet: prefix };
+    return { ...own, ip: ip + prefix.slice(prefix.indexOf('/')) };
   }
 
   /** The table id of an endpoint: in Docker's format, and the same after a restart of this host. */
   #idOf(network: string, { ip, mac }: Location): string {
     return createHash('sha256').update(`${network} ${ip} ${mac} ${this.#place.tunnel}`).digest('hex');
   }
+}
+
+type PartCounts = Pick<GossipNetworkListing, 'local' | 'remote' | 'refused' | 'conflicts'>;
+
+function countsOf({ peers, local }: GossipPart): PartCounts {
+  return { local: local.size, remote: peers.size, refused: peers.refused, conflicts: peers.conflicts() };
+}
+
+/** The counts of one address family. Conflicts that are not about an IPv6 address count for IPv4. */
+function countsOfFamily({ peers, local }: GossipPart, six: boolean): PartCounts {
+  const { size, size6, refused, refused6 } = peers;
+  const isSix = ({ kind, value }: OverlayConflict): boolean => kind === 'ip' && isIpv6Text(value);
+  return {
+    local: [...local.values()].filter(({ ip }) => isIpv6Text(ip) === six).length,
+    remote: six ? size6 : size - size6,
+    refused: six ? refused6 : refused - refused6,
+    conflicts: peers.conflicts().filter((conflict) => isSix(conflict) === six),
+  };
 }

@@ -3,7 +3,6 @@
  * endpoints of other hosts.
  */
 import { performance } from 'node:perf_hooks';
-import { isIpv6Text } from '../address/index.js';
 import { isLive, type CountName, type Keyring, type Member } from '../gossip/memberlist/index.js';
 import { type CountName as TableCountName, type NetworkDb, type OverlayConflict } from '../gossip/networkdb/index.js';
 import { type Location } from '../model/index.js';
@@ -11,7 +10,6 @@ import {
   canonicalEndpoint,
   networksOf,
   prefixAddress,
-  shareAddresses,
   type AnyNetwork,
   type GossipPlan,
   type GossipRequest,
@@ -263,12 +261,9 @@ export class OverlayGossip {
     this.#networks.add([network]);
   }
 
-  /** Announces endpoints of this host that were in a segment before its network, if they are in the subnet. */
+  /** Announces endpoints of this host that were in a segment before its network, if they are in its subnets. */
   keep(vni: number, endpoints: readonly Location[]): void {
-    const subnet = this.#networks.partOf(vni)?.subnet;
-    for (const endpoint of endpoints)
-      if (subnet !== undefined && (isIpv6Text(endpoint.ip) || shareAddresses(endpoint.ip, subnet)))
-        this.#networks.keep(vni, endpoint);
+    for (const endpoint of endpoints) this.#networks.keep(vni, endpoint);
   }
 
   /** Leaves a network: withdraws this host's endpoints there, and forgets those of other hosts. */

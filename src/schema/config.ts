@@ -15,7 +15,6 @@ import {
   Netns,
   NetworkId,
   Prefix,
-  RoutedSubnet,
   SocketPath,
   Subnet,
 } from './formats.js';
@@ -93,7 +92,7 @@ export const Tap = Type.Object(
   strict,
 );
 
-const NetworkSubnet = Type.Object({ prefix: RoutedSubnet, gateway: Type.Optional(Gateway), vni: Vni }, strict);
+const NetworkSubnet = Type.Object({ prefix: Subnet, gateway: Type.Optional(Gateway), vni: Vni }, strict);
 const subnets = Type.Array(NetworkSubnet, { expected: 'a list of one subnet or more' });
 /** Most subnets of a network that is added to a running VTEP: to compare them with each other must not delay it. */
 const MAX_SUBNETS = 64;

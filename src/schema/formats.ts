@@ -157,21 +157,11 @@ export const Host = text(
   },
 );
 /**
- * An IPv4 subnet.
+ * A subnet of a network.
  * @internal
  */
 export const Subnet = text(
   'subnet',
-  (value) => isPrefix(value) && family(value.slice(0, value.indexOf('/'))) === 4,
-  'an IPv4 subnet such as 10.0.0.0/24',
-  unusableSubnet,
-);
-/**
- * A subnet of a routed network.
- * @internal
- */
-export const RoutedSubnet = text(
-  'routed-subnet',
   isPrefix,
   'a subnet such as 10.0.0.0/24 or fd00::/64',
   (value) =>

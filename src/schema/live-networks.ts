@@ -4,16 +4,7 @@ import { type Location } from '../model/index.js';
 import { findings } from './findings.js';
 import { placeOf, problemsOf } from './live.js';
 import { checkStation } from './network-rules.js';
-import {
-  familyOf,
-  isOfGossip,
-  narrowed,
-  networkFields,
-  networksOf,
-  vnisOfNetwork,
-  type AnyNetwork,
-  type AnySubnet,
-} from './networks.js';
+import { isOfGossip, narrowed, networkFields, networksOf, vnisOfNetwork, type AnyNetwork } from './networks.js';
 import { given, segmentPlan, type Plan, type SegmentPlan } from './plan.js';
 import { findProblems, SchemaError, type Problem } from './problem.js';
 import { contradictions } from './rules.js';
@@ -84,14 +75,6 @@ export function planNetwork(network: AnyNetwork, settings: SegmentSettings, plan
       },
     ];
   });
-  // The rules find this only in a list of subnets.
-  const [{ prefix }] = network.subnets as [AnySubnet];
-  if (isGossiped && network.mac === undefined && familyOf(prefix) === 6)
-    problems.push({
-      path: 'subnets[0].prefix',
-      expected: 'an IPv4 subnet, because the gossip announces no others',
-      given: prefix,
-    });
   if (problems.length > 0) throw new SchemaError(problems);
   return added.map((segment) => segmentPlan(segment, plan.local));
 }

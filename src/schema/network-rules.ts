@@ -2,7 +2,15 @@
 import { canonicalIp, family, prefixAddress } from './addresses.js';
 import { givenTwice, type Findings } from './findings.js';
 import { canonicalMac } from './mac.js';
-import { familyOf, networksOf, subnetIn, type AnyNetwork, type AnySubnet, type WithNetworks } from './networks.js';
+import {
+  familyOf,
+  isOfGossip,
+  networksOf,
+  subnetIn,
+  type AnyNetwork,
+  type AnySubnet,
+  type WithNetworks,
+} from './networks.js';
 import { firstShared, shareAddresses, unusableHost } from './ranges.js';
 import { type Segment } from './types.js';
 
@@ -15,19 +23,11 @@ export function checkNetworks(config: WithNetworks, findings: Findings): void {
       if (vni !== undefined) findings.reportReason(`${path}.vni`, 'does not go with {0}', vni, `${path}.subnets`);
       if (subnet !== undefined)
         findings.reportReason(`${path}.subnet`, 'does not go with {0}', subnet, `${path}.subnets`);
-      subnets.forEach(({ prefix }, k) => {
-        if (familyOf(prefix) === 6)
-          findings.report(
-            `${path}.subnets[${k}].prefix`,
-            'an IPv4 subnet, because the gossip announces no others',
-            prefix,
-          );
-      });
       return;
     }
     if (vni === undefined) findings.report(`${path}.vni`, 'a VNI, or a list of subnets', undefined);
     if (subnet === undefined)
-      findings.report(`${path}.subnet`, 'an IPv4 subnet such as 10.0.0.0/24, or a list of subnets', undefined);
+      findings.report(`${path}.subnet`, 'a subnet such as 10.0.0.0/24 or fd00::/64, or a list of subnets', undefined);
     if (mac !== undefined)
       findings.reportReason(`${path}.mac`, 'is the address of gateways, which networks with subnets have', mac);
   });
@@ -117,6 +117,12 @@ export function checkStation(
         `${ip} is in ${other.prefix}, a subnet of network ${network!.id} with another VNI, ${other.vni} ({0})`,
         ip,
         other.paths.vni,
+      );
+    else if (here && network !== undefined && isOfGossip(network) && family(ip) === 4)
+      report(
+        path,
+        `an IPv6 address, because network ${network.id} of the gossip announces IPv4 addresses with the length of their subnet, and has no IPv4 subnet with VNI ${vni}`,
+        ip,
       );
     return;
   }

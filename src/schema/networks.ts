@@ -43,7 +43,7 @@ export function networksOf({ networks = [], gossip }: WithNetworks): AnyNetwork[
       const path = `gossip.networks[${i}]`;
       if (subnets !== undefined) return routed(id, mac, subnets, path);
       const paths = { prefix: `${path}.subnet`, gateway: path, vni: `${path}.vni` };
-      const one = subnet === undefined || vni === undefined ? [] : [{ prefix: subnet, vni, paths }];
+      const one = subnet === undefined || vni === undefined ? [] : [{ prefix: subnetText(subnet), vni, paths }];
       return { id, subnets: one, path };
     }),
   ];
@@ -74,7 +74,7 @@ export function networkPlan(network: Network): NetworkPlan {
 
 /** A network of the gossip with its defaults. */
 export function gossipNetworkPlan(network: GossipNetwork): GossipNetwork {
-  if (network.subnets === undefined) return network;
+  if (network.subnets === undefined) return { ...network, subnet: subnetText(network.subnet!) };
   const { id, mac, subnets } = routed(network.id, network.mac, network.subnets, '');
   return { id, mac: mac!, subnets: subnets.map(plain) };
 }

@@ -62,11 +62,11 @@ export interface GossipNetwork {
   /** Its ID in the tables, the same on every agent. Docker's IDs have 25 characters. */
   id: string;
   vni?: number;
-  /** `10.0.0.0/24`: endpoints with an IPv4 address are announced with this prefix length. */
+  /** `10.0.0.0/24` or `fd00::/64`: endpoints with an IPv4 address are announced with this prefix length. */
   subnet?: string;
   /** With `subnets`: the MAC address of all its gateways, the same on every host. Default: derived from the ID. */
   mac?: string;
-  /** IPv4 subnets, and the router between them. */
+  /** Subnets, and the router between them. */
   subnets?: NetworkSubnet[];
 }
 

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { ask, type TapListing } from '../../src/host/index.js';
+import { ask, type NetworkListing, type TapListing } from '../../src/host/index.js';
 import { type Tap } from '../../src/schema/index.js';
 import { type NeighborListing } from '../../src/vtep/index.js';
 import {
@@ -19,8 +19,10 @@ import {
   must,
   ping,
   TRACEROUTE,
+  waitFor,
   type Host,
   type Outcome,
+  type Running,
   type Underlay,
 } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
@@ -163,7 +165,7 @@ test('from a configuration: pings in both families, routes, listings, a kill and
   await must(['ip', '-n', a1.ns, 'addr', 'add', '10.77.0.1/24', 'dev', 'eth0']);
   await must(['ip', '-n', a1.ns, '-6', 'route', 'add', 'fd99::/64', 'via', 'fd01::3', 'dev', 'eth0']);
   await lab.startVtep({ ns: node1.ns, args: ['up', '--config', file] });
-  await allReachAll();
+  assert.equal([await ping(b2.ns, a1.ips[0]), await ping(b2.ns, a1.ips[1])], [3, 3]);
   assert.equal((await onDevice(a1)).sort(), [...addressesOf(a1), '10.77.0.1/24'].sort());
 
   // The next run has another IPv6 address: the old one goes, and what was added by hand stays.
@@ -207,6 +209,104 @@ test('vtep up, attach and detach: --address is repeated, or has a list', async (
   assert.match(detached.stdout, /10\.0\.0\.2\/24, fd07::2\/64/);
   assert.equal(await neighborsOf(node1), ['10.0.0.1 here', 'fd07::1 here']);
   await vtep.stop();
+});
+
+/** Starts an agent on a node with the first of its containers; the second one is attached later. */
+async function startAgent(node: Host, join: Host, own: readonly [Container, Container]): Promise<Running> {
+  const { lab } = underlay;
+  const networks = SUBNETS.map(({ prefix, gateway, vni }) =>
+    ['dual', vni, prefix, ...(gateway === undefined ? [] : [gateway])].join(':'),
+  );
+  const tap = [
+    '--tap',
+    'eth0',
+    '--netns',
+    own[0].ns,
+    '--address',
+    addressesOf(own[0]).join(),
+    '--vni',
+    `${own[0].vni}`,
+  ];
+  const args = [
+    ...['agent', '--local', node.address, '--join', join.address, '--control', socket(node), '--engine', ENGINE],
+    ...['--no-keep-taps', ...networks.flatMap((network) => ['--network', network]), ...tap],
+  ];
+  const agent = await lab.startVtep({ ns: node.ns, args });
+  await ask(socket(node), { command: 'attach', ...tapOf(own[1]), name: 'eth0' });
+  return agent;
+}
+
+/** The networks of a node: subnet, gateway, endpoints here and elsewhere, conflicts. */
+async function networksOf(node: Host): Promise<unknown[][]> {
+  const all = (await ask(socket(node), { command: 'networks' })) as NetworkListing[];
+  return all.map(({ subnet, gateway, local, remote, refused, conflicts }) => [
+    ...[subnet, gateway, local, remote, refused],
+    conflicts.map(({ kind, value }) => `${kind} ${value}`),
+  ]);
+}
+
+test('two agents with a routed network: the gossip announces the endpoints of both families', async () => {
+  const { node1, node2 } = underlay;
+  const { a1, a2, b1, b2 } = containers;
+  await startAgent(node1, node1, [a1, a2]);
+  const second = await startAgent(node2, node1, [b1, b2]);
+  const all = Object.values(containers);
+  const seenFrom = (node: Host): string[] =>
+    all.flatMap((one) => one.ips.map((ip) => `${ip} ${one.node === node ? 'here' : one.node.address}`)).sort();
+  for (const node of [node1, node2])
+    await waitFor('the endpoints', async () => (await neighborsOf(node)).length === seenFrom(node).length);
+  for (const node of [node1, node2]) assert.equal(await neighborsOf(node), seenFrom(node));
+  await allReachAll();
+  assert.equal(await networksOf(node1), [
+    ['10.1.1.0/24', '10.1.1.1', 1, 1, 0, []],
+    ['fd01::/64', 'fd01::1', 1, 1, 0, []],
+    ['11.1.1.0/24', '11.1.1.1', 1, 1, 0, []],
+    ['fd02::/64', 'fd02::fe', 1, 1, 0, []],
+  ]);
+
+  // Another container asks for an address of the other host: it gets none of its addresses.
+  const attach = ['attach', 'eth1', '--netns', a1.ns, '--vni', `${NEAR}`, '--control', socket(node1)];
+  const refused = await run(...attach, '--address', '10.1.1.9/24,fd01::3/64');
+  assert.is(refused.code, 1);
+  assert.match(refused.stderr, /fd01::3/);
+  assert.equal(await neighborsOf(node1), seenFrom(node1));
+  const wrong = await run(...attach, '--address', '10.1.1.9/24,fd02::9/64');
+  assert.match(wrong.stderr, /--address: expected an address of fd01::\/64, the subnet of network dual, got "fd02::9"/);
+
+  await second.stop();
+  await waitFor('the endpoints to go', async () => (await neighborsOf(node1)).length === 4);
+  assert.equal(
+    (await networksOf(node1)).map(([subnet, , here, elsewhere]) => [subnet, here, elsewhere]),
+    [
+      ['10.1.1.0/24', 1, 0],
+      ['fd01::/64', 1, 0],
+      ['11.1.1.0/24', 1, 0],
+      ['fd02::/64', 1, 0],
+    ],
+  );
+});
+
+test('two agents with a network of IPv6 alone, which is added while they run', async () => {
+  const { lab, node1, node2 } = underlay;
+  const { a1, b2 } = containers;
+  const pair = [
+    [node1, a1, 'fd05::1/64'],
+    [node2, b2, 'fd05::2/64'],
+  ] as const;
+  for (const [node, { ns }, address] of pair) {
+    const flags = ['--control', socket(node), '--engine', ENGINE, '--no-keep-taps'];
+    await lab.startVtep({ ns: node.ns, args: ['agent', '--local', node.address, '--join', node1.address, ...flags] });
+    const add = await run('network', 'add', 'six', '--subnet', 'fd05::/64', '--vni', '55', '--control', socket(node));
+    assert.equal([add.code, add.stderr], [0, '']);
+    const attach = ['attach', 'eth0', '--netns', ns, '--vni', '55', '--control', socket(node)];
+    const wrong = await run(...attach, '--address', '10.0.0.1/24');
+    assert.match(wrong.stderr, /--address: expected an IPv6 address, because network six of the gossip/);
+    const { code, stderr } = await run(...attach, '--address', address);
+    assert.equal([code, stderr], [0, '']);
+  }
+  await waitFor('the endpoints', async () => (await neighborsOf(node1)).length === 2);
+  assert.equal([await ping(a1.ns, 'fd05::2'), await ping(b2.ns, 'fd05::1')], [3, 3]);
+  assert.equal(await networksOf(node2), [['fd05::/64', null, 1, 1, 0, []]]);
 });
 
 test.run();

@@ -27,9 +27,9 @@ export interface OverlayPeersOptions {
   announced?: (endpoint: LocalEndpoint, since: number | null) => void;
 }
 
-/** One of several subnets of a network, each with its VNI and its `OverlayPeers`. */
+/** The subnet of one of several VNIs of a network, each of which has its `OverlayPeers`. */
 export interface NetworkPart {
-  /** `10.0.0.0/24` */
+  /** `10.0.0.0/24`, or `fd00::/64` if there is none of IPv4. The endpoints of both families state it. */
   readonly subnet: string;
   /** Shared by all parts of the network. */
   readonly attachment: Attachment;

@@ -1,3 +1,4 @@
+import { isIpv6Text } from '../../address/index.js';
 import { isOlder, isSameEndpoint } from '../../state/index.js';
 import { WireError } from '../../wire/index.js';
 import { Attachment } from './attachment.js';
@@ -131,9 +132,21 @@ export class OverlayPeers {
     return this.#endpoints.size;
   }
 
+  /** Number of known remote endpoints with an IPv6 address. */
+  get size6(): number {
+    return this.#endpoints.size6;
+  }
+
   /** Number of endpoints of this host that are not announced, or not yet. */
   get refused(): number {
     return this.#unannounced.size;
+  }
+
+  /** The same, with an IPv6 address. */
+  get refused6(): number {
+    let count = 0;
+    for (const { ip } of this.#unannounced) if (isIpv6Text(ip)) count++;
+    return count;
   }
 
   /** The VTEPs of the flood list. */

@@ -1,3 +1,5 @@
+import { isIpv6Text } from '../../address/index.js';
+
 /** An endpoint and its VTEP, with the fields that a `Vtep` takes. */
 export interface OverlayEndpoint {
   /** `10.0.0.4`, `fd00::4` */
@@ -34,6 +36,7 @@ export class SinkEndpoints {
   readonly #keysOf: (ip: string) => Iterable<string>;
   /** By record key, the endpoints: the objects of the changes, because there may be very many. */
   readonly #endpoints = new Map<string, OverlayEndpoint>();
+  #size6 = 0;
   /** Number of records by VTEP. */
   readonly #peers = new Map<string, number>();
 
@@ -47,6 +50,11 @@ export class SinkEndpoints {
   /** Number of records that describe an endpoint. */
   get size(): number {
     return this.#endpoints.size;
+  }
+
+  /** The same, with an IPv6 address. */
+  get size6(): number {
+    return this.#size6;
   }
 
   peers(): string[] {
@@ -68,10 +76,12 @@ export class SinkEndpoints {
         old.set(nameOf(before), before);
         oldPeers.push(before.vtep);
         this.#endpoints.delete(key);
+        if (isIpv6Text(before.ip)) this.#size6--;
       }
       if (after === null) continue;
       added.push(after);
       this.#endpoints.set(key, after);
+      if (isIpv6Text(after.ip)) this.#size6++;
     }
     const known = new Set(old.keys());
     for (const endpoint of added) {
@@ -91,6 +101,7 @@ export class SinkEndpoints {
   clear(): void {
     const all = [...this.#endpoints.values()];
     this.#endpoints.clear();
+    this.#size6 = 0;
     for (const endpoint of new Map(all.map((one) => [nameOf(one), one])).values()) this.#remove(endpoint);
     for (const { vtep } of all) this.#removeFrom(vtep);
   }

@@ -29,7 +29,7 @@ export interface LocalEndpoint {
   /** With the subnet's prefix length, `10.0.0.2/24`; an IPv6 address with length 128. */
   ip: string;
   mac: string;
-  /** The network's subnet, `10.0.0.0/24`, of an endpoint with an IPv6 address. */
+  /** Of an endpoint with an IPv6 address: the network's subnet, `10.0.0.0/24`, or `fd00::/64` if it has none of IPv4. */
   subnet?: string;
 }
 
@@ -94,6 +94,7 @@ function hostOf(prefix: string): string {
  */
 function parametersIn(vni: number, prefix: string): string {
   if (prefix === '') return '';
+  if (isIpv6Text(prefix)) return parametersOf(vni, ipv6SubnetOf(prefix));
   const { address, length } = parseIpv4Prefix(prefix);
   return parametersOf(vni, subnetOf(address, length));
 }
@@ -221,6 +222,17 @@ function extensionOf(unknown: Uint8Array | undefined): Omit<PeerExtension, 'unkn
     if (!(error instanceof WireError)) throw error;
     return NO_EXTENSION;
   }
+}
+
+/** @throws RangeError if it is not an IPv6 prefix. */
+function ipv6SubnetOf(prefix: string): string {
+  const [text = '', length = '', more] = prefix.split('/');
+  const bits = Number(length);
+  if (more !== undefined || !/^\d{1,3}$/.test(length) || bits > 128)
+    throw new RangeError(`${prefix} is not an IPv6 prefix`);
+  const bytes = parseIpv6(text);
+  for (let i = 0; i < bytes.length; i++) bytes[i]! &= (0xff00 >> Math.min(8, Math.max(0, bits - 8 * i))) & 0xff;
+  return `${formatIpv6(bytes)}/${bits}`;
 }
 
 function subnetOf(address: number, length: number): string {

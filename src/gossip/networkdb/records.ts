@@ -44,7 +44,10 @@ export interface PeerExtension extends Extensible {
   /** When its host attached to the network, in milliseconds since 1970. */
   attached: number;
   vni: number;
-  /** The network's subnet, in the record of an IPv6 endpoint; otherwise empty, because `endpointIp` says it. */
+  /**
+   * The network's subnet, in the record of an IPv6 endpoint: the IPv4 subnet with its VNI, or the IPv6 subnet if there is
+   * none. Otherwise empty, because `endpointIp` says it.
+   */
   subnet: string;
 }
 
