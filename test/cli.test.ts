@@ -173,8 +173,29 @@ test('up: a trunk adds a segment for each VLAN', () => {
   );
 });
 
+test('up: with a control socket, TAPs and segments may come later', () => {
+  const of = (...args: string[]): [number, number] => {
+    const { segments, taps } = planOf('--local', '172.31.1.5', '--control', '/run/vtep.sock', ...args);
+    return [segments.length, taps.length];
+  };
+  assert.equal(of(), [0, 0]);
+  assert.equal(of('--vni', '4097', '--peer', '192.168.1.25'), [1, 0]);
+});
+
+const LATER = ['--local', '172.31.1.5', '--control', '/run/vtep.sock'];
 const MISTAKES: [what: string, args: string[], message: RegExp][] = [
-  ['what is missing', ['--vni', '1'], /^missing: --local IP, --tap NAME \(or --config FILE\)$/],
+  [
+    'what is missing',
+    ['--vni', '1'],
+    /^missing: --local IP, --tap NAME \(or --config FILE, or --control PATH to attach TAPs later\)$/,
+  ],
+  [
+    'no TAP for an address',
+    [...LATER, '--vni', '1', '--address', '10.0.0.1/24'],
+    /^missing: --tap NAME, which --address/,
+  ],
+  ['no network for a peer', [...LATER, '--peer', '192.168.1.25'], /^missing: --vni N \(or --config FILE\)$/],
+  ['no network for a TAP', [...LATER, '--tap', 'eth0'], /^missing: --vni N \(or --config FILE\)$/],
   ['a number', [...ONE, '--port', 'x'], /^--port: expected a UDP port: an integer from 1 to 65535, got "x"$/],
   ['a bound', [...ONE, '--port', '0'], /^--port: expected a UDP port: an integer from 1 to 65535, got 0$/],
   ['a peer', [...ONE, '--peer', 'host'], /^--peer: expected a unicast IP address such as .*, got "host"$/],
@@ -360,7 +381,11 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
   [['upp'], 2, /^vtep: unknown command "upp"; did you mean "up"\?\n$/],
   [['frobnicate'], 2, /^vtep: unknown command "frobnicate"; see vtep --help\n$/],
   [['--verbose'], 2, /^vtep: unknown flag --verbose; see vtep --help\n$/],
-  [['up'], 2, /^vtep up: missing: --local IP, --vni N, --tap NAME \(or --config FILE\)\nSee vtep up --help\n$/],
+  [
+    ['up'],
+    2,
+    /^vtep up: missing: --local IP, --vni N, --tap NAME \(or --config FILE, or --control PATH to attach TAPs later\)\nSee vtep up --help\n$/,
+  ],
   [['up', ...ONE, '--proxy', 'x', '--mtu', '1'], 2, /^vtep up: --mtu: .*\nvtep up: --proxy: .*\nSee vtep up --help\n$/],
   [
     ['up', '--tap', 'a', '--vni', '1', '--local', '203.0.113.77'],

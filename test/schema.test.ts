@@ -50,6 +50,15 @@ test('fills in every default', () => {
   });
 });
 
+test('with a control socket, there may be no segments and no TAPs', () => {
+  assert.equal(complaints({ local: '172.31.1.5', control: '/run/vtep.sock', segments: [], taps: [] }), []);
+  const later = 'or a control socket (control) over which they are added later, got []';
+  assert.equal(complaints({ ...base, segments: [], taps: [] }), [
+    `segments: expected a list of one segment or more, ${later}`,
+    `taps: expected a list of one TAP or more, ${later}`,
+  ]);
+});
+
 test('a TAP has one address, or a list of up to four', () => {
   const of = (address: unknown, more: object = {}): string[] =>
     complaints({ ...base, taps: [{ ...tap, netns: 'c', address, ...more }] });
@@ -195,7 +204,13 @@ const cases: [what: string, config: unknown, messages: string[]][] = [
       'taps: expected a list of one TAP or more, got nothing',
     ],
   ],
-  ['no segment', { ...base, segments: [] }, ['segments: expected a list of one segment or more, got []']],
+  [
+    'no segment',
+    { ...base, segments: [] },
+    [
+      'segments: expected a list of one segment or more, or a control socket (control) over which they are added later, got []',
+    ],
+  ],
   [
     'what the portable engine cannot do',
     { ...base, engine: 'dgram', workers: 2, busyPoll: 50, udpChecksum: false, zeroChecksum: true },

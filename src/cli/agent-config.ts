@@ -12,6 +12,7 @@ import {
   inFile,
   isFields,
   note,
+  requireTap,
   SINGLE,
   singleFields,
   toInteger,
@@ -60,18 +61,17 @@ export async function readAgentPlan(flags: Parsed): Promise<Plan> {
     throw new UsageError(
       'missing: --network ID:VNI:SUBNET such as net1:4097:10.0.0.0/24 (or --config FILE, or --control PATH to add networks and TAPs later)',
     );
-  requireTap(flags, networks.length);
+  requireTap(flags);
+  requireNetwork(flags, networks.length);
   return checked(
     await withLocal({ ...commonFields(flags), ...singleFields(flags, networks), gossip }),
     fromFlags(flags),
   );
 }
 
-/** @throws UsageError if the flags describe a TAP without a name, or do not say which network it belongs to. */
-function requireTap(flags: Parsed, networks: number): void {
+/** @throws UsageError if the flags describe a TAP, and do not say which network it belongs to. */
+function requireNetwork(flags: Parsed, networks: number): void {
   const tap = flags.given.has('tap') || flags.given.has('tap-fd');
-  const orphan = ['netns', 'address', 'mac', 'vlan'].find((name) => flags.given.has(name));
-  if (!tap && orphan !== undefined) throw new UsageError(`missing: --tap NAME, which --${orphan} applies to`);
   if (tap && networks > 1 && !flags.given.has('vni') && !flags.given.has('vlan'))
     throw new UsageError(`missing: --vni N, the network of the TAP, since there are ${networks}`);
 }

@@ -102,17 +102,34 @@ export function readPlan(flags: Parsed): Plan {
       throw new UsageError(`${path}: gossip is for "vtep agent --config ${path}"`);
     // The schema reports a file that does not contain an object.
     if (!isFields(file)) return checked(file, inFile(path, flags));
-    // The subnets of networks are segments.
-    const given = file['networks'] === undefined ? file : { segments: [], ...file };
-    return checked({ ...given, ...common }, inFile(path, flags));
+    const config: Record<string, unknown> = { ...file, ...common };
+    // Over the control socket, both may come later. The subnets of networks are segments.
+    const mayWait = config['control'] !== undefined;
+    const defaults = {
+      ...(mayWait || file['networks'] !== undefined ? { segments: [] } : {}),
+      ...(mayWait ? { taps: [] } : {}),
+    };
+    return checked({ ...defaults, ...config }, inFile(path, flags));
   }
+  const mayWait = flags.given.has('control');
+  const hasTap = ofTap(flags).length > 0;
+  const isBare = !SINGLE.some(({ name }) => flags.given.has(name));
   const missing = [
     ...(flags.value('local') === undefined ? ['--local IP'] : []),
-    ...(flags.value('vni') === undefined && flags.values('vlan').length === 0 ? ['--vni N'] : []),
-    ...(flags.value('tap') === undefined && flags.value('tap-fd') === undefined ? ['--tap NAME'] : []),
+    ...(flags.given.has('vni') || flags.given.has('vlan') || (mayWait && isBare) ? [] : ['--vni N']),
+    ...(hasTap || mayWait ? [] : ['--tap NAME']),
   ];
-  if (missing.length > 0) throw new UsageError(`missing: ${missing.join(', ')} (or --config FILE)`);
+  const later = hasTap || mayWait ? '' : ', or --control PATH to attach TAPs later';
+  if (missing.length > 0) throw new UsageError(`missing: ${missing.join(', ')} (or --config FILE${later})`);
+  requireTap(flags);
   return checked({ ...common, ...singleFields(flags) }, fromFlags(flags));
+}
+
+/** @throws UsageError if flags describe a TAP, and none names it. */
+export function requireTap(flags: Parsed): void {
+  const orphan = ['netns', 'address', 'mac', 'vlan'].find((name) => flags.given.has(name));
+  if (ofTap(flags).length === 0 && orphan !== undefined)
+    throw new UsageError(`missing: --tap NAME, which --${orphan} applies to`);
 }
 
 /**

@@ -52,7 +52,13 @@ counted, and a path MTU that shrinks beyond the first hop is not detected: set -
 export const manual: Manual = {
   name: 'up',
   summary: 'attach containers to a VXLAN network',
-  usage: ['up --vni N --local IP --tap NAME [flags]', 'up --config FILE [flags]'],
+  usage: [
+    'up --vni N --local IP --tap NAME [flags]',
+    'up --local IP --control PATH [flags]',
+    'up --config FILE [flags]',
+  ],
+  description: `With --control, segments, networks and TAPs may also come while the VTEP runs: see "vtep network" and "vtep attach". Then
+--vni and --tap, and "segments" and "taps" of the configuration, may be absent.`,
   flags: [{ flags: SINGLE }, { title: 'with or without --config', flags: [...COMMON, ...RUN] }],
   sections: [
     {

@@ -19,9 +19,13 @@ export function contradictions(config: Config): Problem[] {
   const { problems, report, reportReason } = found;
   const once = unique(reportReason);
   const networks = networksOf(config);
-  if (config.segments.length === 0 && networks.length === 0 && config.gossip === undefined)
-    report('segments', 'a list of one segment or more', config.segments);
-  if (config.taps.length === 0 && config.gossip === undefined) report('taps', 'a list of one TAP or more', config.taps);
+  // Over the control socket, both may come later.
+  if (config.gossip === undefined && config.control === undefined) {
+    const later = ', or a control socket ({0}) over which they are added later';
+    if (config.segments.length === 0 && networks.length === 0)
+      report('segments', `a list of one segment or more${later}`, config.segments, 'control');
+    if (config.taps.length === 0) report('taps', `a list of one TAP or more${later}`, config.taps, 'control');
+  }
   if (problems.length > 0) return problems; // the other checks would only report consequences of these
   checkNetworks(config, found);
   if (config.gossip?.tunnel !== undefined && family(config.gossip.tunnel) !== family(config.local))

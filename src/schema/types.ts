@@ -144,9 +144,12 @@ export interface Config {
   gossip?: Gossip;
   /** Networks with a router. */
   networks?: Network[];
-  /** At least one, unless there are networks: the VNI of each subnet of a network is a segment, too. */
+  /**
+   * At least one, unless there are networks, gossip, or a control socket over which segments are added later. The VNI of each
+   * subnet of a network is a segment, too.
+   */
   segments: Segment[];
-  /** At least one, unless there is gossip. */
+  /** At least one, unless there is gossip, or a control socket over which TAPs are attached later. */
   taps: Tap[];
 }
 

@@ -211,6 +211,45 @@ test('vtep up, attach and detach: --address is repeated, or has a list', async (
   await vtep.stop();
 });
 
+test('vtep up starts without segments and TAPs, which come and go over the control socket', async () => {
+  const { lab, node1 } = underlay;
+  const { a1, a2 } = containers;
+  const control = ['--control', socket(node1)];
+  const empty = { local: node1.address, control: socket(node1), engine: ENGINE };
+  const file = join(directory, 'empty.json');
+  writeFileSync(file, JSON.stringify(empty));
+  for (const args of [
+    ['--local', node1.address, '--engine', ENGINE, ...control],
+    ['--config', file],
+  ]) {
+    const vtep = await lab.startVtep({ ns: node1.ns, args: ['up', ...args] });
+    const add = await run(
+      'network',
+      'add',
+      'dual',
+      '--subnet',
+      '10.1.1.0/24',
+      'fd01::/64',
+      '--vni',
+      '9',
+      '9',
+      ...control,
+    );
+    assert.equal([add.code, add.stderr], [0, '']);
+    for (const { ns, ips } of [a1, { ...a2, ips: ['10.1.1.7', 'fd01::7'] }]) {
+      const address = `${ips[0]}/24,${ips[1]}/64`;
+      const attached = await run('attach', 'eth0', '--netns', ns, '--vni', '9', '--address', address, ...control);
+      assert.equal([attached.code, attached.stderr], [0, '']);
+    }
+    assert.equal(
+      [await ping(a1.ns, '10.1.1.7'), await ping(a2.ns, 'fd01::2'), await ping(a2.ns, 'fd01::1')],
+      [3, 3, 3],
+    );
+    for (const { ns } of [a1, a2]) assert.is((await run('detach', 'eth0', '--netns', ns, ...control)).code, 0);
+    assert.is((await vtep.stop()).code, 0);
+  }
+});
+
 /** Starts an agent on a node with the first of its containers; the second one is attached later. */
 async function startAgent(node: Host, join: Host, own: readonly [Container, Container]): Promise<Running> {
   const { lab } = underlay;
