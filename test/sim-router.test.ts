@@ -99,6 +99,74 @@ test('without a control plane, a router learns from the answer that another host
   assert.is(vtep.counters().counts['gateway-asked'], 1);
 });
 
+const SUBNETS6 = [
+  { vni: NEAR, prefix: 'fd00::/64', gateway: 'fd00::1' },
+  { vni: FAR, prefix: 'fd01::/64', gateway: 'fd01::1' },
+];
+/** The hosts, with an IPv6 address for each station: that of `a` is `fd00::3`. */
+const DUAL = HOSTS.map((host) => ({
+  ...host,
+  stations: host.stations.map((one) => ({ ...one, ip6: one.ip.replace(/^10\.0\.(\d)\.(\d)\/24$/, 'fd0$1::$2/64') })),
+}));
+const dual = (options: Partial<OverlayOptions> = {}) =>
+  overlay({ hosts: DUAL, gateways: { mac: MAC, subnets: [...SUBNETS, ...SUBNETS6] }, ...options });
+
+for (const control of ['endpoints', 'flood', 'both'] as const)
+  test(`a dual-stack network: every station reaches every other one over IPv6; control plane: ${control}`, () => {
+    const { net, events } = dual({ control });
+    for (const family of [6, 4] as const)
+      for (const { received, lost, errors, duplicates } of net.ping(pairs(net), { count: 3 }, family))
+        assert.equal([received, lost, errors, duplicates], [3, 0, [], 0]);
+    for (const station of net.stations)
+      for (const gateway of ['fd00::1', 'fd01::1'])
+        assert.is(ping(net, station, gateway).received, 1, `${station.name} to ${gateway}`);
+    let routed = 0;
+    for (const event of events) {
+      const layers = layersOf(event);
+      const [frame, packet] = [find(layers, 'ethernet'), find(layers, 'ipv6')];
+      const echo = find(layers, 'icmpv6');
+      if (event.kind !== 'frame' || event.event !== 'receive' || packet === undefined) continue;
+      if (echo?.type !== 128 && echo?.type !== 129) continue;
+      const crossed = packet.source.slice(0, 4) !== packet.destination.slice(0, 4);
+      const byGateway = packet.source.endsWith('::1');
+      if (crossed || byGateway) assert.is(frame!.source, MAC);
+      if (!byGateway) assert.is(packet.hopLimit, crossed ? 63 : 64);
+      if (crossed) routed++;
+    }
+    assert.ok(routed > 50, `${routed}`);
+    for (const { counters } of net.stations) assert.equal([counters.malformed, counters.badChecksum], [0, 0]);
+  });
+
+test('over IPv6: unknown hosts and subnets, packets too big, and a station without IPv6', () => {
+  const subnets = [SUBNETS[0]!, SUBNETS6[0]!, { ...SUBNETS[1]!, mtu: 1300 }, SUBNETS6[1]!];
+  const { net } = dual({ gateways: { mac: MAC, subnets } });
+  const [a, b, d] = [net.station('a'), net.station('b'), net.station('d')];
+  const error = { reason: 'unreachable', from: 'fd00::1', sequence: 0 };
+  assert.equal(ping(net, a, 'fd01::99').errors, [{ ...error, code: 3 }]);
+  assert.equal(ping(net, a, 'fd09::1').errors, [{ ...error, code: 0 }]);
+  assert.equal(ping(net, a, 'fd00::99').errors, [{ reason: 'no-neighbor', sequence: 0 }]);
+  const [big] = net.ping([[a, d]], { size: 1253 }, 6);
+  assert.equal(big!.errors, [{ reason: 'too-big', from: 'fd00::1', code: 0, mtu: 1300, sequence: 0 }]);
+  assert.is(a.pathMtu(d.ip6!, net.clock.now), 1300);
+  assert.is(net.ping([[a, d]], { size: 1252 }, 6)[0]!.received, 1);
+  assert.is(a.neighbor('fd00::1'), MAC);
+  assert.is(ping(net, b, b.ip6!).received, 1, 'itself');
+  const { net: four } = overlay();
+  assert.is(four.station('a').ip6, null);
+  assert.equal(ping(four, four.station('a'), 'fd00::1').errors, [{ reason: 'no-route', sequence: 0 }]);
+});
+
+test('over IPv6, a station moves to another host, and a host restarts', () => {
+  const { net } = dual({ control: 'both' });
+  const [a, d] = [net.station('a'), net.station('d')];
+  net.move(d, net.host('h3'));
+  net.clock.advance(100);
+  assert.is(net.ping([[a, d]], { count: 2 }, 6)[0]!.received, 2);
+  net.restart(net.host('h1'), 1000);
+  net.clock.advance(2000);
+  assert.is(net.ping([[a, d]], { count: 2 }, 6)[0]!.received, 2);
+});
+
 test('unknown hosts and subnets: the near gateway reports them', () => {
   for (const control of ['endpoints', 'flood'] as const) {
     const { net } = overlay({ control });

@@ -14,10 +14,10 @@ export interface ArpCacheOptions {
 }
 
 /** What a cache needs from its station. */
-export interface ArpCacheHost {
+export interface ArpCacheHost<Address> {
   now(): number;
   /** Requests an address: by broadcast, or from the station at `mac` if that is not {@link UNKNOWN_MAC}. */
-  request(ip: number, mac: number): void;
+  request(ip: Address, mac: number): void;
   /** Sends a frame; the host writes its destination address first. */
   transmit(frame: Uint8Array, mac: number): void;
 }
@@ -30,8 +30,8 @@ interface Waiting {
   failed: (() => void) | null;
 }
 
-interface Entry {
-  readonly ip: number;
+interface Entry<Address> {
+  readonly ip: Address;
   mac: number;
   /** When its MAC address was last confirmed. */
   confirmed: number;
@@ -44,19 +44,20 @@ interface Entry {
 
 /**
  * A station's ARP cache (RFC 826, RFC 1122, section 2.3.2): requests are repeated while packets wait, and an old entry is
- * verified by unicast requests before a broadcast.
+ * verified by unicast requests before a broadcast. The neighbor cache of IPv6 (RFC 4861, section 7) does the same, with
+ * addresses in text and multicast in place of broadcast.
  */
-export class ArpCache {
+export class ArpCache<Address = number> {
   readonly #reachable: number;
   readonly #retry: number;
   readonly #tries: number;
   readonly #queue: number;
   readonly #capacity: number;
   readonly #agenda: Agenda;
-  readonly #host: ArpCacheHost;
-  readonly #entries = new Map<number, Entry>();
+  readonly #host: ArpCacheHost<Address>;
+  readonly #entries = new Map<Address, Entry<Address>>();
 
-  constructor(options: ArpCacheOptions, agenda: Agenda, host: ArpCacheHost) {
+  constructor(options: ArpCacheOptions, agenda: Agenda, host: ArpCacheHost<Address>) {
     this.#reachable = options.reachable ?? 30_000;
     this.#retry = options.retry ?? 1000;
     this.#tries = options.tries ?? 3;
@@ -67,7 +68,7 @@ export class ArpCache {
   }
 
   /** The MAC address of a neighbor, whatever its age, or {@link UNKNOWN_MAC}. */
-  lookup(ip: number): number {
+  lookup(ip: Address): number {
     return this.#entries.get(ip)?.mac ?? UNKNOWN_MAC;
   }
 
@@ -75,7 +76,7 @@ export class ArpCache {
    * Sends a frame to a neighbor, now or once it has answered.
    * @param failed Called if it does not answer.
    */
-  send(ip: number, frame: Uint8Array, failed: (() => void) | null): void {
+  send(ip: Address, frame: Uint8Array, failed: (() => void) | null): void {
     const entry = this.#entries.get(ip) ?? this.#add(ip);
     if (entry.mac !== UNKNOWN_MAC) {
       this.#host.transmit(frame, entry.mac);
@@ -91,7 +92,7 @@ export class ArpCache {
    * Learns the sender of a packet.
    * @param create Whether to add an unknown neighbor: if the packet was for this station (RFC 826).
    */
-  learn(ip: number, mac: number, create: boolean): void {
+  learn(ip: Address, mac: number, create: boolean): void {
     const entry = this.#entries.get(ip) ?? (create ? this.#add(ip) : null);
     if (entry === null) return;
     entry.mac = mac;
@@ -109,14 +110,14 @@ export class ArpCache {
     for (const entry of [...this.#entries.values()]) this.#drop(entry);
   }
 
-  #add(ip: number): Entry {
+  #add(ip: Address): Entry<Address> {
     if (this.#entries.size >= this.#capacity) this.#drop(this.#entries.values().next().value!);
-    const entry: Entry = { ip, mac: UNKNOWN_MAC, confirmed: 0, tries: 0, timer: null, waiting: [] };
+    const entry: Entry<Address> = { ip, mac: UNKNOWN_MAC, confirmed: 0, tries: 0, timer: null, waiting: [] };
     this.#entries.set(ip, entry);
     return entry;
   }
 
-  #ask(entry: Entry): void {
+  #ask(entry: Entry<Address>): void {
     entry.tries++;
     entry.timer = this.#agenda.add(this.#host.now() + this.#retry, () => {
       if (entry.tries < this.#tries) this.#ask(entry);
@@ -125,7 +126,7 @@ export class ArpCache {
     this.#host.request(entry.ip, entry.mac);
   }
 
-  #drop(entry: Entry): void {
+  #drop(entry: Entry<Address>): void {
     this.#entries.delete(entry.ip);
     if (entry.timer !== null) this.#agenda.cancel(entry.timer);
     for (const { failed } of entry.waiting) failed?.();

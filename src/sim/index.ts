@@ -23,13 +23,13 @@ export {
 export { type PacketError, type PingOptions, type PingResult } from './ping.js';
 export { Random } from './random.js';
 export { SimHost, type HostPort, type SimHostOptions } from './sim-host.js';
+export { Station } from './station.js';
 export {
-  Station,
   type StationCounters,
   type StationDatagram,
   type StationOptions,
   type StationPort,
   type UdpReceiver,
-} from './station.js';
+} from './station-types.js';
 export { Streams, type StreamAcceptor, type StreamEnd, type StreamEvents } from './stream.js';
 export { type DatagramEvent, type FrameEvent, type Trace, type TraceEvent } from './trace.js';

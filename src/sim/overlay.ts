@@ -1,4 +1,4 @@
-import { ipv4ToText, macToText, parseIpv4 } from '../address/index.js';
+import { ipv4ToText, isIpv6Text, macToText, parseIpv4 } from '../address/index.js';
 import { type RoutedSubnet } from '../model/index.js';
 import type { NewSegment } from '../model/index.js';
 import { Vtep } from '../vtep/index.js';
@@ -10,7 +10,8 @@ import { Network, type Node } from './network.js';
 import type { PingOptions, PingResult } from './ping.js';
 import { Random } from './random.js';
 import { SimHost } from './sim-host.js';
-import { Station, type StationOptions } from './station.js';
+import { Station } from './station.js';
+import { type StationOptions } from './station-types.js';
 import type { Trace } from './trace.js';
 
 /** A container of a plan. */
@@ -18,6 +19,8 @@ export interface StationPlan {
   name: string;
   /** Address and prefix: `10.0.0.3/24`. */
   ip: string;
+  /** IPv6 address and prefix: `fd00::3/64`. Default: none. */
+  ip6?: string;
   mac: string;
   /** Its segment. Default: that of the overlay. */
   vni?: number;
@@ -27,7 +30,7 @@ export interface StationPlan {
 export interface GatewayPlan {
   mac: string;
   /**
-   * A subnet for each segment; its stations have the gateway as their route to the others. `mtu` is that of the segment in
+   * A subnet of each family, at most, for each segment; its stations have the gateway as their route to the others. `mtu` is that of the segment in
    * bytes.
    */
   subnets: readonly (RoutedSubnet & { mtu?: number })[];
@@ -163,12 +166,13 @@ export class Overlay {
     const vni = this.vniOf(station);
     to.host.attach(station, vni, now);
     if (this.#options.control !== 'flood') {
-      const { ip } = station;
       const mac = macToText(station.mac);
       for (const { host, address } of this.hosts) {
         if (host.vtep === null) continue; // it learns everything when it starts
-        host.vtep.removeEndpoint(vni, { ip, mac, ...behind(from, address) });
-        host.vtep.addEndpoint(vni, { ip, mac, ...behind(to, address) });
+        for (const ip of addressesOf(station)) {
+          host.vtep.removeEndpoint(vni, { ip, mac, ...behind(from, address) });
+          host.vtep.addEndpoint(vni, { ip, mac, ...behind(to, address) });
+        }
       }
     }
     if (announce) station.announce(now);
@@ -200,12 +204,15 @@ export class Overlay {
     this.network.heal();
   }
 
-  /** Runs pings between pairs of stations at the same time, until all are done. The results have the order of the pairs. */
-  ping(pairs: readonly (readonly [Station, Station])[], options: PingOptions = {}): PingResult[] {
+  /**
+   * Runs pings between pairs of stations at the same time, until all are done. The results have the order of the pairs.
+   * @param family Which addresses to ping. With 6, the stations must have IPv6.
+   */
+  ping(pairs: readonly (readonly [Station, Station])[], options: PingOptions = {}, family: 4 | 6 = 4): PingResult[] {
     const results: PingResult[] = [];
     let open = pairs.length;
     for (const [at, [from, to]] of pairs.entries())
-      from.ping(to.ip, options, this.clock.now, (result) => {
+      from.ping(family === 4 ? to.ip : to.ip6!, options, this.clock.now, (result) => {
         results[at] = result;
         open--;
       });
@@ -234,9 +241,10 @@ export class Overlay {
   }
 
   #addStation({ vni = this.vni, ...plan }: StationPlan, at: OverlayHost): void {
-    const subnet = this.#options.gateways?.subnets.find((one) => one.vni === vni);
-    const gateway = subnet === undefined ? {} : { gateway: subnet.gateway };
-    const options = { probe: false, ...gateway, ...this.#options.station, ...plan };
+    const gateways: Pick<StationOptions, 'gateway' | 'gateway6'> = {};
+    for (const { gateway, ...subnet } of this.#options.gateways?.subnets ?? [])
+      if (subnet.vni === vni) gateways[isIpv6Text(gateway) ? 'gateway6' : 'gateway'] = gateway;
+    const options = { probe: false, ...gateways, ...this.#options.station, ...plan };
     const station = new Station({ ...options, random: this.random.fork() });
     this.#hosts.set(station, at);
     this.#vnis.set(station, vni);
@@ -256,14 +264,15 @@ export class Overlay {
     }
     if (control !== 'flood')
       for (const [station, host] of this.#hosts)
-        vtep.addEndpoint(this.vniOf(station), {
-          ip: station.ip,
-          mac: macToText(station.mac),
-          ...behind(host, address),
-        });
+        for (const ip of addressesOf(station))
+          vtep.addEndpoint(this.vniOf(station), { ip, mac: macToText(station.mac), ...behind(host, address) });
     if (gateways !== undefined) vtep.addRouter({ id: 'overlay', mac: gateways.mac, subnets });
     return vtep;
   }
+}
+
+function addressesOf({ ip, ip6 }: Station): string[] {
+  return ip6 === null ? [ip] : [ip, ip6];
 }
 
 /** Where an endpoint is, as announced to the VTEP at `address`. */

@@ -1,6 +1,7 @@
 import { Frame, HEADROOM, type Vtep, type VtepSink } from '../vtep/index.js';
 import { Slab } from './slab.js';
-import type { Station, StationPort } from './station.js';
+import type { Station } from './station.js';
+import type { StationPort } from './station-types.js';
 import type { FrameEvent, Trace } from './trace.js';
 
 /** Milliseconds between two ticks of the VTEP. */

@@ -1,13 +1,16 @@
 import {
+  formatIpv6,
   ipv4Mask,
   ipv4PrefixContains,
   ipv4ToText,
   isGroupMac,
+  isIpv6Text,
   isMulticastIpv4,
   MAC_BROADCAST,
   macToText,
   parseIpv4,
   parseIpv4Prefix,
+  parseIpv6,
   parseMac,
   type Ipv4Prefix,
 } from '../address/index.js';
@@ -20,10 +23,19 @@ import { HEADROOM } from '../vtep/index.js';
 import { uint } from '../wire/index.js';
 import { AddressClaim, type StationState } from './address-claim.js';
 import { Agenda } from './agenda.js';
-import { ArpCache, UNKNOWN_MAC, type ArpCacheOptions } from './arp-cache.js';
+import { ArpCache, UNKNOWN_MAC } from './arp-cache.js';
+import { failureOf, isFailure, isHost, quoteOf } from './icmp-errors.js';
+import { Ipv6Stack } from './ipv6-stack.js';
 import { PathMtus } from './path-mtu.js';
 import { Ping, type PacketError, type PingOptions, type PingResult } from './ping.js';
-import type { Random } from './random.js';
+import {
+  newCounters,
+  type StationCounters,
+  type StationDatagram,
+  type StationOptions,
+  type StationPort,
+  type UdpReceiver,
+} from './station-types.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 const IPV4 = ipv4.MIN_HEADER_LENGTH;
@@ -31,93 +43,16 @@ const IPV4 = ipv4.MIN_HEADER_LENGTH;
 const PACKET = HEADROOM + ETHERNET;
 const BODY = PACKET + IPV4;
 
-/** Bytes of the offending packet to quote, so that an error stays within 576 bytes (RFC 1812, section 4.3.2.3). */
-const QUOTE = 576 - IPV4 - icmp.HEADER_LENGTH;
 const LIMITED_BROADCAST = 0xffff_ffff;
-
-/** The ICMP errors that say that a packet was not delivered, and why. */
-const REASONS: Partial<Record<number, PacketError['reason']>> = {
-  [icmp.UNREACHABLE]: 'unreachable',
-  [icmp.TIME_EXCEEDED]: 'expired',
-  [icmp.PARAMETER_PROBLEM]: 'malformed',
-};
-
-/** The network side of a station. */
-export interface StationPort {
-  /** Sends a frame. The buffer belongs to the port from then on, with the `HEADROOM` bytes before `offset` that a VTEP needs. */
-  transmit(bytes: Uint8Array, offset: number, end: number, now: number): void;
-  /** Asks to call `wake` at this time, in the clock's milliseconds, or as soon as possible after it. */
-  wake(at: number): void;
-}
-
-export interface StationOptions {
-  /** MAC address: `02:42:0a:00:00:03`. */
-  mac: string;
-  /** Address and prefix: `10.0.0.3/24`. */
-  ip: string;
-  /** Name in traces. Default: the address. */
-  name?: string;
-  /** Gateway for other subnets. */
-  gateway?: string;
-  /** The largest IP packet that its interface takes, in bytes. Default 1450. */
-  mtu?: number;
-  /** Whether it probes for its address before using it (RFC 5227), which takes some seconds. Default true. */
-  probe?: boolean;
-  /** Whether it announces its address when it starts. Default true. */
-  announce?: boolean;
-  arp?: ArpCacheOptions;
-  /** For the times of probes. */
-  random: Random;
-}
-
-/** A delivered UDP datagram. */
-export interface StationDatagram {
-  source: string;
-  sourcePort: number;
-  destination: string;
-  destinationPort: number;
-  /** Valid during the call only. */
-  payload: Uint8Array;
-}
-
-/** Receives the datagrams and errors for a UDP port. */
-export interface UdpReceiver {
-  receive(datagram: StationDatagram, now: number): void;
-  /** A datagram sent from this port to `destination` was not delivered. */
-  error?(error: PacketError, destination: string, destinationPort: number, now: number): void;
-}
-
-/** Counters of a station. */
-export interface StationCounters {
-  framesIn: number;
-  framesOut: number;
-  /** Flooded frames for another MAC address. */
-  otherMac: number;
-  /** Packets for another IP address. */
-  otherIp: number;
-  /** Frames and ICMP messages of types that it does not handle. */
-  ignored: number;
-  malformed: number;
-  badChecksum: number;
-  /** Fragments, which it does not reassemble. */
-  fragments: number;
-  echoesAnswered: number;
-  /** Echo replies of no ping in progress. */
-  strayReplies: number;
-  errorsSent: number;
-  errorsReceived: number;
-  /** ARP packets that claimed its address. */
-  conflicts: number;
-}
 
 /**
  * A host on an Ethernet port with a small IP stack: ARP with RFC 5227, IPv4 without fragments and forwarding, ICMP echo
- * and errors, path MTU discovery (RFC 1191), UDP. It is a machine: it receives frames and the time, and asks its port
+ * and errors, path MTU discovery (RFC 1191), UDP; and IPv6 with neighbor discovery, echo and errors, if it has an address. It is a machine: it receives frames and the time, and asks its port
  * for wake-ups.
  *
- * The parts with a state of their own are in other files: `AddressClaim`, `ArpCache`, `PathMtus`, `Ping`. The rest is
- * in this one, although it is long, because every protocol answers through the same few methods that build and send a
- * packet.
+ * The parts with a state of their own are in other files: `AddressClaim`, `ArpCache`, `PathMtus`, `Ping`, and `Ipv6Stack`,
+ * which has all of IPv6. This one has the port and IPv4, whose protocols answer through the same few methods that build
+ * and send a packet.
  */
 export class Station {
   readonly name: string;
@@ -125,27 +60,14 @@ export class Station {
   readonly mac: number;
   readonly prefix: Ipv4Prefix;
   readonly mtu: number;
-  readonly counters: StationCounters = {
-    framesIn: 0,
-    framesOut: 0,
-    otherMac: 0,
-    otherIp: 0,
-    ignored: 0,
-    malformed: 0,
-    badChecksum: 0,
-    fragments: 0,
-    echoesAnswered: 0,
-    strayReplies: 0,
-    errorsSent: 0,
-    errorsReceived: 0,
-    conflicts: 0,
-  };
+  readonly counters = newCounters();
   readonly #gateway: number | null;
   readonly #broadcast: number;
   readonly #agenda = new Agenda();
   readonly #claim: AddressClaim;
   readonly #cache: ArpCache;
   readonly #pathMtus = new PathMtus();
+  readonly #ipv6: Ipv6Stack | null;
   readonly #udp = new Map<number, UdpReceiver>();
   readonly #pings = new Map<number, Ping>();
   /** The Ethernet and IPv4 headers of outgoing packets. */
@@ -168,8 +90,14 @@ export class Station {
     const { address } = this.prefix;
     this.#claim = new AddressClaim({ probe, announce, random }, this.#agenda, {
       now: () => this.#now,
-      probe: () => this.#arp(arp.REQUEST, MAC_BROADCAST, 0, address),
-      announce: () => this.#arp(arp.REQUEST, MAC_BROADCAST, address, address),
+      probe: () => {
+        this.#arp(arp.REQUEST, MAC_BROADCAST, 0, address);
+        this.#ipv6?.probe();
+      },
+      announce: () => {
+        this.#arp(arp.REQUEST, MAC_BROADCAST, address, address);
+        this.#ipv6?.announce();
+      },
     });
     this.#cache = new ArpCache(options.arp ?? {}, this.#agenda, {
       now: () => this.#now,
@@ -179,6 +107,18 @@ export class Station {
         this.#transmit(frame);
       },
     });
+    const { ip6, gateway6, arp: cache } = options;
+    this.#ipv6 =
+      ip6 === undefined
+        ? null
+        : new Ipv6Stack(ip6, gateway6 ?? null, cache ?? {}, {
+            ...{ mac: this.mac, mtu: this.mtu, agenda: this.#agenda, counters: this.counters },
+            now: () => this.#now,
+            state: () => this.state,
+            transmit: (frame) => this.#transmit(frame),
+            pingOf: (identifier) => this.#pings.get(identifier),
+            conflict: () => this.#conflict(),
+          });
     this.#template = new Uint8Array(BODY);
     ethernet.writeHeader(this.#template, HEADROOM, 0, this.mac, ethernet.TYPE_IPV4);
     ipv4.encodeInto(
@@ -191,6 +131,11 @@ export class Station {
   /** Its address as text. */
   get ip(): string {
     return ipv4ToText(this.prefix.address);
+  }
+
+  /** Its IPv6 address; `null` if it has none. */
+  get ip6(): string | null {
+    return this.#ipv6?.ip ?? null;
   }
 
   get state(): StationState {
@@ -246,24 +191,31 @@ export class Station {
 
   /** The MAC address that it knows for an IP address of its subnet. */
   neighbor(ip: string): string | null {
-    const mac = this.#cache.lookup(parseIpv4(ip));
+    const mac = isIpv6Text(ip) ? (this.#ipv6?.neighbor(ip) ?? UNKNOWN_MAC) : this.#cache.lookup(parseIpv4(ip));
     return mac === UNKNOWN_MAC ? null : macToText(mac);
   }
 
   /** The path MTU to an address, as far as it knows. */
   pathMtu(ip: string, now: number): number {
-    return Math.min(this.mtu, this.#pathMtus.get(parseIpv4(ip), now));
+    const known = isIpv6Text(ip) ? this.#ipv6?.pathMtu(ip, now) : this.#pathMtus.get(parseIpv4(ip), now);
+    return Math.min(this.mtu, known ?? Infinity);
   }
 
   /** Sends echo requests and reports the result when all are answered or the time is up. */
   ping(ip: string, options: PingOptions, now: number, onDone: (result: PingResult) => void): void {
     this.#enter(now);
-    const destination = parseIpv4(ip);
+    const isIpv6 = isIpv6Text(ip);
+    const destination = isIpv6 ? 0 : parseIpv4(ip);
+    const destination6 = isIpv6 ? formatIpv6(parseIpv6(ip)) : '';
     const identifier = (this.#echoIdentifier = (this.#echoIdentifier + 1) & 0xffff);
     const ping: Ping = new Ping(options, {
       now: () => this.#now,
       agenda: this.#agenda,
-      echo: (sequence, data) => this.#echo(destination, identifier, sequence, data, ping),
+      echo: (sequence, data) => {
+        if (!isIpv6) return this.#echo(destination, identifier, sequence, data, ping);
+        if (this.#ipv6 === null) return { reason: 'no-route' };
+        return this.#ipv6.echo(destination6, identifier, sequence, data, ping);
+      },
       finished: (result) => {
         this.#pings.delete(identifier);
         onDone(result);
@@ -326,6 +278,7 @@ export class Station {
     this.#cache.clear();
     this.#agenda.clear();
     this.#pathMtus.clear();
+    this.#ipv6?.clear();
   }
 
   // ---- ARP ----
@@ -437,11 +390,13 @@ export class Station {
     if (this.state === 'down' || this.state === 'conflict') return this.#count('ignored');
     if (ethernet.check(bytes, offset, end) < 0) return this.#count('malformed');
     const destination = ethernet.getDestination(bytes, offset);
-    if (destination !== this.mac && destination !== MAC_BROADCAST) return this.#count('otherMac');
+    const toIpv6Group = this.#ipv6?.listensTo(destination) === true;
+    if (destination !== this.mac && destination !== MAC_BROADCAST && !toIpv6Group) return this.#count('otherMac');
     const type = ethernet.getEtherType(bytes, offset);
     if (type === ethernet.TYPE_ARP) this.#receiveArp(bytes, offset + ETHERNET, end);
     else if (type === ethernet.TYPE_IPV4)
       this.#receiveIpv4(bytes, offset + ETHERNET, end, destination === MAC_BROADCAST);
+    else if (type === ethernet.TYPE_IPV6 && this.#ipv6 !== null) this.#ipv6.receive(bytes, offset, end);
     else this.#count('ignored');
   }
 
@@ -494,7 +449,7 @@ export class Station {
       const ping = this.#pings.get(icmp.getIdentifier(bytes, at));
       if (ping === undefined) return this.#count('strayReplies');
       ping.reply(icmp.getSequence(bytes, at), bytes, at + icmp.HEADER_LENGTH, end);
-    } else if (REASONS[type] !== undefined) {
+    } else if (isFailure(type)) {
       this.#receiveError(icmp.decode(bytes, at, end), ipv4ToText(ipv4.getSource(bytes, ip)));
     } else this.#count('ignored');
   }
@@ -512,25 +467,18 @@ export class Station {
 
   /** Handles an ICMP error about a packet that this station sent. */
   #receiveError(message: icmp.DecodedIcmp, from: string): void {
-    const about = icmp.quoted(message);
-    if (about === null || about.header.source !== this.ip) return this.#count('malformed');
+    const failure = failureOf(message, from, this.ip);
+    if (failure === null) return this.#count('malformed');
     this.counters.errorsReceived++;
-    const { header } = about;
-    const { type, code, nextHopMtu } = message;
-    const error: PacketError = { reason: REASONS[type]!, from, code };
+    const { error, nextHopMtu, header, echo, sourcePort, destinationPort } = failure;
     if (nextHopMtu !== undefined) {
-      const destination = parseIpv4(header.destination);
-      const mtu = this.#pathMtus.learn(destination, nextHopMtu, header.totalLength, this.#now);
+      const mtu = this.#pathMtus.learn(parseIpv4(header.destination), nextHopMtu, header.totalLength, this.#now);
       if (mtu === null) return;
-      error.reason = 'too-big';
-      error.mtu = mtu;
+      Object.assign(error, { reason: 'too-big', mtu });
     }
-    if (header.protocol === ipv4.PROTOCOL_ICMP) {
-      const echo = icmp.decodeLax(header.payload, 0, header.payload.length);
-      if (echo?.type === icmp.ECHO_REQUEST && echo.sequence !== undefined)
-        this.#pings.get(echo.identifier!)?.fail(echo.sequence, error);
-    } else if (header.protocol === ipv4.PROTOCOL_UDP && about.sourcePort !== undefined)
-      this.#udp.get(about.sourcePort)?.error?.(error, header.destination, about.destinationPort!, this.#now);
+    if (echo !== undefined) this.#pings.get(echo.identifier)?.fail(echo.sequence, error);
+    else if (sourcePort !== undefined)
+      this.#udp.get(sourcePort)?.error?.(error, header.destination, destinationPort!, this.#now);
   }
 
   /**
@@ -539,7 +487,7 @@ export class Station {
    */
   #sendUnreachable(code: number, bytes: Uint8Array, ip: number, end: number): void {
     const source = ipv4.getSource(bytes, ip);
-    const payload = bytes.subarray(ip, Math.min(end, ip + QUOTE));
+    const payload = quoteOf(bytes, ip, end);
     if (!isHost(source) || this.#isBroadcast(source)) return;
     if (this.#refuse(source, icmp.HEADER_LENGTH + payload.length) !== null) return;
     const frame = this.#packet(source, ipv4.PROTOCOL_ICMP, icmp.HEADER_LENGTH + payload.length);
@@ -547,13 +495,4 @@ export class Station {
     this.counters.errorsSent++;
     this.#launch(frame, source, null);
   }
-}
-
-/**
- * Whether an ICMP error may be sent to an address: not to 0.0.0.0/8, loopback, multicast or reserved (RFC 1122, section
- * 3.2.2).
- */
-function isHost(address: number): boolean {
-  const net = address >>> 24;
-  return net !== 0 && net !== 127 && net < 224;
 }
