@@ -118,8 +118,7 @@ export function findWarnings(config: Described): Problem[] {
           other.path,
         );
       const stray = untagged === undefined ? undefined : strayAddress(networks, untagged, address);
-      if (stray !== undefined)
-        reportReason(`taps[${i}].${tap.vni === undefined ? 'native' : 'vni'}`, stray, untagged);
+      if (stray !== undefined) reportReason(`taps[${i}].${tap.vni === undefined ? 'native' : 'vni'}`, stray, untagged);
       const subnet = untagged === undefined ? undefined : subnetOfStation(networks, untagged, ip);
       const length = address.slice(address.indexOf('/'));
       if (subnet !== undefined && !subnet.endsWith(length) && length !== '/32' && length !== '/128')
