@@ -3,6 +3,7 @@ import { isOlder, isSameEndpoint } from '../../state/index.js';
 import { WireError } from '../../wire/index.js';
 import { Attachment } from './attachment.js';
 import { conflictBetween, ConflictReports, listConflicts, type OverlayConflict } from './conflicts.js';
+import { tableOf, type Local } from './local-endpoint.js';
 import type { NetworkDb } from './networkdb.js';
 import type { NetworkPart, OverlayPeersOptions } from './overlay-options.js';
 import { SinkEndpoints, type OverlaySink } from './overlay-sink.js';
@@ -11,7 +12,6 @@ import {
   decodePlacement,
   encodePlacement,
   PEER_TABLES,
-  peerTableOf,
   placementKey,
   placementOf,
   recordKey,
@@ -30,18 +30,6 @@ const BEFORE_ALL = -1;
 
 /** Milliseconds for which the first endpoint of a network waits for the tables of others before its announcement. */
 const PATIENCE = 1000;
-
-/** An endpoint of this host and its state. */
-interface Local extends LocalEndpoint {
-  /** Its placement, dated from when it began to wait for its announcement. */
-  waiting: Placement;
-  /** Whether that is later than the other places of the endpoint, as far as this node knows them at its first attempt. */
-  isDated: boolean;
-  /** What the host knows of the time from which it counts. */
-  told: number | null;
-  /** Its record while the table contains one. */
-  announced: { readonly value: Uint8Array; readonly placement: Placement } | null;
-}
 
 /**
  * Connects the tables of one overlay network, or of one subnet of it, to a VTEP. Records of `overlay_peer_table`, and of
@@ -505,9 +493,4 @@ export class OverlayPeers {
 /** Whether a placement does not hold because its endpoint is at a newer place. */
 function isMove(placement: Placement, rival: Placement | Ruling): boolean {
   return 'vtep' in rival && isSameEndpoint(placement, rival);
-}
-
-/** The table of the record of an endpoint of this host. */
-function tableOf({ ip }: Local): string {
-  return peerTableOf(ip);
 }
