@@ -1,9 +1,9 @@
 import { macHigh } from '../address/index.js';
 import { getI32, getU16, hashPair } from '../wire/index.js';
 import { listEntries } from './listing.js';
-import { FdbMemory } from './memory.js';
-import { Move } from './move.js';
-import type { FdbOptions } from './options.js';
+import type { FdbMemory } from './memory.js';
+import { AT_ONCE, Move, SHRINKING, STEP } from './move.js';
+import { complete, type FdbOptions } from './options.js';
 import { CONFIRMED, CONTRADICTED, FULL, INVALID, LEARNED, MOVED, NONE, QUOTA, REFRESHED } from './outcome.js';
 import {
   DESTINATION,
@@ -20,7 +20,6 @@ import {
   SEEN,
   STATIC,
   STRIDE,
-  TICK,
   ticks,
   USED,
   type FdbEntry,
@@ -30,16 +29,6 @@ import {
 const SMALLEST = 16;
 /** What the removal of an entry counts for `sweepSome`, in slots: it takes as long. */
 const REMOVAL = 16;
-/**
- * What an addition does of a move, as `Move.advance` counts. Some 28 entries move for each one that is added, so a move has
- * ended before another one must begin.
- */
-const STEP = 256;
-/** Most slots that are left in one call: it takes some 20 us. */
-const AT_ONCE = 1024;
-/** The most times that a table becomes smaller in one move, so that it has room for what is added meanwhile. */
-const SHRINKING = 16;
-
 export class Fdb {
   // What a look-up reads comes first, so that it is in one cache line or two.
   #words: Int32Array;
@@ -74,15 +63,12 @@ export class Fdb {
   #anySwept = false;
 
   constructor(options: FdbOptions = {}) {
-    this.capacity = options.capacity ?? 65_536;
-    if (!Number.isInteger(this.capacity) || this.capacity < 0 || this.capacity > 1 << 24)
-      throw new RangeError(`fdb.capacity must be an integer from 0 to ${1 << 24}, not ${this.capacity}`);
-    this.perDestination = options.perDestination ?? Math.ceil(this.capacity / 2);
-    const ageing = options.ageing ?? 300_000;
-    if (!(ageing >= 0)) throw new RangeError(`fdb.ageing must be 0 or more milliseconds, not ${ageing}`);
-    this.#ageTicks = ageing === 0 ? 0x7fff_ffff : Math.min(Math.ceil(ageing / TICK), 0x7fff_ffff);
-    this.#seed = (options.seed ?? 0) | 0;
-    this.#memory = options.memory ?? new FdbMemory();
+    const { capacity, perDestination, ageTicks, seed, memory } = complete(options);
+    this.capacity = capacity;
+    this.perDestination = perDestination;
+    this.#ageTicks = ageTicks;
+    this.#seed = seed;
+    this.#memory = memory;
     const { words, base } = this.#memory.take(SMALLEST);
     this.#words = words;
     this.#base = base;
@@ -110,6 +96,21 @@ export class Fdb {
     const word = words[at + HIGH]!;
     if (word === 0 || ((word & STATIC) === 0 && this.#isGone(at, ticks(now)))) return NONE;
     return words[at + DESTINATION]!;
+  }
+
+  /** @internal Where the search for an address begins, for `wordAt`. Reads no slot. */
+  homeOf(low: number, high: number): number {
+    return this.#base + (hashPair(this.#seed, low, high) & this.#mask) * STRIDE;
+  }
+
+  /** @internal A word of the table. */
+  wordAt(at: number): number {
+    return this.#words[at]!;
+  }
+
+  /** @internal Whether entries are on their way to other slots. */
+  get isMoving(): boolean {
+    return this.#move !== null;
   }
 
   /** Whether the address at `offset` has a static entry. */

@@ -7,6 +7,16 @@ const MOVED = -1;
 const MOVING = 8;
 
 /**
+ * What an addition does of a move, as `Move.advance` counts. Some 28 entries move for each one that is added, so a move has
+ * ended before another one must begin.
+ */
+export const STEP = 256;
+/** Most slots that are left in one call: it takes some 20 us. */
+export const AT_ONCE = 1024;
+/** The most times that a table becomes smaller in one move, so that it has room for what is added meanwhile. */
+export const SHRINKING = 16;
+
+/**
  * The entries of a table on their way from its former slots to other ones, a few at a time: a million take 30 ms.
  *
  * An address stays in its former slot when its entry moves, so that look-ups of others find theirs there, and that a

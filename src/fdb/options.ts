@@ -1,4 +1,5 @@
-import type { FdbMemory } from './memory.js';
+import { FdbMemory } from './memory.js';
+import { TICK } from './slot.js';
 
 export interface FdbOptions {
   /** Maximum number of learned entries; static ones do not count. Default 65,536. */
@@ -14,4 +15,21 @@ export interface FdbOptions {
   seed?: number;
   /** Memory that the table shares with others. Default: its own. */
   memory?: FdbMemory;
+}
+
+/** Most ticks that an age is compared with: of an entry that never expires. */
+const NEVER = 0x7fff_ffff;
+
+/** The options with their defaults, and the ageing time in ticks. @throws RangeError for one out of bounds. */
+export function complete({ capacity = 65_536, perDestination, ageing = 300_000, seed = 0, memory }: FdbOptions) {
+  if (!Number.isInteger(capacity) || capacity < 0 || capacity > 1 << 24)
+    throw new RangeError(`fdb.capacity must be an integer from 0 to ${1 << 24}, not ${capacity}`);
+  if (!(ageing >= 0)) throw new RangeError(`fdb.ageing must be 0 or more milliseconds, not ${ageing}`);
+  return {
+    capacity,
+    perDestination: perDestination ?? Math.ceil(capacity / 2),
+    ageTicks: ageing === 0 ? NEVER : Math.min(Math.ceil(ageing / TICK), NEVER),
+    seed: seed | 0,
+    memory: memory ?? new FdbMemory(),
+  };
 }

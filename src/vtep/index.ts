@@ -22,5 +22,6 @@ export {
   type RemoteListing,
 } from './listings.js';
 export type { PortOptions } from './port.js';
+export { MAX_PREPARED, type Preparation } from './preparation.js';
 export type { Answered, Learned, VtepSink } from './sink.js';
 export { Vtep, type AnnouncedEndpoint, type VtepOptions } from './vtep.js';

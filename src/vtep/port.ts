@@ -7,6 +7,7 @@ import { requireUnicast, UNTAGGED, type Segment } from './segment.js';
 import { TokenBucket } from './token-bucket.js';
 
 const { vlan } = ethernet;
+const { ID_NONE } = vlan;
 
 /** A local port: of one segment, or a trunk whose VLANs map to segments. */
 export type PortOptions =
@@ -77,6 +78,12 @@ export class Ports {
    */
   nativeOf(id: number): Segment | null {
     return this.#natives[id] ?? this.#noNative(id);
+  }
+
+  /** The segment of the frames with a VLAN id from a trunk, or of the untagged ones for the id 0; `null` if there is none. */
+  segmentOf(id: number, vlan: number): Segment | null {
+    if (vlan === ID_NONE) return this.#natives[id] ?? null;
+    return this.find(id)?.vlans?.get(vlan) ?? null;
   }
 
   /** The VLAN id that frames of a segment carry on one of its ports, or `UNTAGGED`. */
