@@ -7,9 +7,17 @@ const SMALLEST = 8;
  */
 export class IdMap<T extends object> {
   /** A key, or `FREE`, at each even index, and its value behind it. At most half of the keys are used. */
-  #slots: (number | T | null)[] = emptySlots(SMALLEST);
-  #mask = SMALLEST - 1;
+  #slots: (number | T | null)[];
+  #mask: number;
   #size = 0;
+
+  /** @param expected How many ids it will have: with so many, it need not grow. */
+  constructor(expected = 0) {
+    let count = SMALLEST;
+    while (count < expected * 2) count *= 2;
+    this.#slots = emptySlots(count);
+    this.#mask = count - 1;
+  }
 
   get(id: number): T | undefined {
     const slots = this.#slots;

@@ -167,15 +167,15 @@ function joinTrunk(
   native: Segment | null,
   segmentOf: (vni: number) => Segment,
 ): IdMap<Segment> {
-  const segments = new IdMap<Segment>();
+  const pairs = vlans instanceof Map ? (vlans as ReadonlyMap<number, number>) : pairsOf(vlans);
+  const segments = new IdMap<Segment>(pairs.size);
   try {
-    for (const [vid, vni] of vlans instanceof Map ? (vlans as ReadonlyMap<number, number>) : pairsOf(vlans)) {
+    for (const [vid, vni] of pairs) {
       if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
         throw new RangeError(`VLAN id must be an integer from 1 to ${vlan.MAX_ID}, not ${vid}`);
       const segment = segmentOf(vni);
-      if (segment.hasMember(id))
+      if (!segment.addMember(id, vid))
         throw new RangeError(`vni ${vni} is mapped twice on port ${name}; map it to one VLAN only`);
-      segment.addMember(id, vid);
       segments.set(vid, segment);
     }
   } catch (error) {

@@ -194,9 +194,12 @@ export class Segment {
     this.counters[this.row + counter]! += change;
   }
 
-  addMember(port: number, vlan: number): void {
+  /** Adds a port, and returns whether it is new; otherwise its VLAN id changes. */
+  addMember(port: number, vlan: number): boolean {
+    const before = this.#members.size;
     this.#members.set(port, vlan);
     this.#memberList = null;
+    return this.#members.size > before;
   }
 
   removeMember(port: number): void {

@@ -171,7 +171,8 @@ export class Vtep {
    * @throws RangeError for a VNI without a segment, or a VLAN id out of 1 to 4094.
    */
   addPort(options: PortOptions): number {
-    return this.#context.ports.add(options, (vni) => this.#context.segment(vni));
+    const { ports, byVni } = this.#context;
+    return ports.add(options, (vni) => byVni.get(vni) ?? this.#context.segment(vni)); // the second one throws
   }
 
   /** Removes a local port and the addresses learned behind it. Its number is not reused. */
