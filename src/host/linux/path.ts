@@ -282,6 +282,11 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     if (this.#sender.pending && this.#sender.full === NONE) this.#flush();
   }
 
+  arrived(starts: Int32Array, count: number): void {
+    const { preparation } = this.#vtep;
+    if (preparation.pays) preparation.datagrams(this.#bytes, starts, count);
+  }
+
   datagrams(source: number, offset: number, end: number, size: number, ecn: number): void {
     let from = this.#senders.find(source);
     if (typeof from !== 'string' && !this.#recorder.active) {

@@ -19,6 +19,8 @@ const CONTROL_ROOM = 96;
 const BUDGET = 1 << 17;
 
 export interface ReceiverEvents {
+  /** Several messages arrived in one call: `starts` has the offsets of the first `count` of them. `datagrams` follows for each. */
+  arrived(starts: Int32Array, count: number): void;
   /**
    * Datagrams of one sender arrived, all of `size` bytes but the last, which may be shorter.
    * @param source Where the sender's socket address is.
@@ -38,7 +40,8 @@ export class Receiver {
   readonly #null: Pointer = BigInt(0);
   readonly #names: number;
   readonly #controls: number;
-  readonly #buffers: number;
+  /** The offset of each message's bytes. */
+  readonly #buffers = new Int32Array(MESSAGES);
   /** How many messages the next call requests. */
   #ask = 4;
   /** The socket's own 32-bit count of dropped datagrams, as last read. */
@@ -54,12 +57,13 @@ export class Receiver {
     this.#pointer = arena.pointer(this.#messages);
     this.#names = arena.take(MESSAGES * abi.SOCKADDR.room);
     this.#controls = arena.take(MESSAGES * CONTROL_ROOM);
-    this.#buffers = arena.take(MESSAGES * (ROOM + STAGGER));
+    const buffers = arena.take(MESSAGES * (ROOM + STAGGER));
     const pieces = arena.take(MESSAGES * abi.IOVEC.length);
     for (let i = 0; i < MESSAGES; i++) {
       const at = this.#messages + i * abi.MSGHDR.mmsgLength;
       const piece = pieces + i * abi.IOVEC.length;
-      arena.setIovec(piece, this.#buffers + i * (ROOM + STAGGER), ROOM);
+      this.#buffers[i] = buffers + i * (ROOM + STAGGER);
+      arena.setIovec(piece, this.#buffers[i]!, ROOM);
       arena.setPointer(at + abi.MSGHDR.name, this.#names + i * abi.SOCKADDR.room);
       arena.setPointer(at + abi.MSGHDR.iov, piece);
       arena.setSize(at + abi.MSGHDR.iovCount, 1);
@@ -81,11 +85,12 @@ export class Receiver {
       return true;
     }
     const { view } = this.#arena;
+    if (got > 1) events.arrived(this.#buffers, got);
     let bytes = 0;
     for (let i = 0; i < got; i++) {
       const at = this.#messages + i * abi.MSGHDR.mmsgLength;
       const length = view.getUint32(at + abi.MSGHDR.moved, true);
-      const buffer = this.#buffers + i * (ROOM + STAGGER);
+      const buffer = this.#buffers[i]!;
       bytes += length;
       this.#control(at, i, length);
       this.#ready(at);
