@@ -101,11 +101,23 @@ const LOCALS = 2;
 /** The MAC address of an endpoint; the local ones come first. */
 const macOf = (network: number, endpoint: number): number => 0x0242_0000_0000 + network * 256 + endpoint;
 
+/** Frames that arrive together: as many as the engine `linux` reads from a TAP before it passes on the first. */
+export const TOGETHER = 16;
+/** Bytes from one of them to the next: as from a TAP. */
+const APART = 128;
+
+/** How the frames arrive: one at a time, or `TOGETHER`, without and with a call of `Vtep.preparation` for all of them. */
+export type Arrival = 'one' | 'together' | 'prepared';
+export const ARRIVALS: Arrival[] = ['one', 'together', 'prepared'];
+
 /**
- * Networks, each with a port of its own, a trunk of all networks, and endpoints. The functions send one frame in a random
- * network, to or from a random remote endpoint.
+ * Networks, each with a port of its own, a trunk of all networks, and endpoints. The functions send a frame in a random
+ * network, to or from a random remote endpoint; or `TOGETHER` of them, each in another network.
  */
-export function networks(count: number, endpoints: number): { run: Record<PathKind, () => void>; sink: Counter } {
+export function networks(
+  count: number,
+  endpoints: number,
+): { run: Record<PathKind, Record<Arrival, () => void>>; sink: Counter } {
   const vtep = new Vtep({ seed: SEED });
   const sink = new Counter();
   const vlans = new Map<number, number>();
@@ -120,32 +132,55 @@ export function networks(count: number, endpoints: number): { run: Record<PathKi
   }
   const trunk = vtep.addPort({ name: 'trunk', vlans });
   const remotes = Array.from({ length: HOSTS }, (_, i) => vtep.remote(addressOf(i))!);
-  const { bytes } = new Ping();
+  const bytes = new Uint8Array(TOGETHER * APART);
   const frame = new Frame();
-  const start = HEADROOM - vxlan.HEADER_LENGTH;
-  const tagged = HEADROOM - vlan.HEADER_LENGTH;
-  const fromPort = (vni: number, to: number): void => {
-    setMac(bytes, HEADROOM, to);
-    setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, macOf(vni, 0));
-    vtep.receiveFrame(vni - 1, frame.set(bytes, HEADROOM, bytes.length), 1000, sink);
+  /** Where the untagged frames begin, those with a tag, and the datagrams. */
+  const starts = Int32Array.from({ length: TOGETHER }, (_, i) => i * APART + HEADROOM);
+  const tagged = starts.map((start) => start - vlan.HEADER_LENGTH);
+  const datagrams = starts.map((start) => start - vxlan.HEADER_LENGTH);
+  const from = new Int32Array(TOGETHER);
+  const trunks = new Int32Array(TOGETHER).fill(trunk);
+  for (const start of starts) bytes.set(FRAME, start);
+
+  // Of each path: writes a frame, prepares all of them, receives one.
+  const writePort = (i: number, vni: number, endpoint: number): void => {
+    setMac(bytes, starts[i]!, macOf(vni, endpoint));
+    setMac(bytes, starts[i]! + ethernet.SOURCE_OFFSET, macOf(vni, 0));
+    from[i] = vni - 1;
   };
-  const fromTrunk = (vni: number, to: number): void => {
-    setMac(bytes, tagged, to);
-    setMac(bytes, tagged + ethernet.SOURCE_OFFSET, macOf(vni, 1));
-    ethernet.setEtherType(bytes, tagged, ethernet.TYPE_VLAN);
-    vlan.writeHeader(bytes, tagged + ethernet.HEADER_LENGTH, vni, ethernet.TYPE_IPV4);
-    vtep.receiveFrame(trunk, frame.set(bytes, tagged, bytes.length), 1000, sink);
+  const preparePort = (): void => vtep.preparation.frames(bytes, from, starts, TOGETHER);
+  const receivePort = (i: number): void =>
+    vtep.receiveFrame(from[i]!, frame.set(bytes, starts[i]!, starts[i]! + FRAME.length), 1000, sink);
+
+  const writeTrunk = (i: number, vni: number, endpoint: number): void => {
+    const start = tagged[i]!;
+    setMac(bytes, start, macOf(vni, endpoint));
+    setMac(bytes, start + ethernet.SOURCE_OFFSET, macOf(vni, 1));
+    ethernet.setEtherType(bytes, start, ethernet.TYPE_VLAN);
+    vlan.writeHeader(bytes, start + ethernet.HEADER_LENGTH, vni, ethernet.TYPE_IPV4);
   };
-  const fromTunnel = (vni: number, from: number, remote: number): void => {
-    setMac(bytes, HEADROOM, macOf(vni, 0));
-    setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, from);
-    vxlan.writeHeader(bytes, start, vni);
-    vtep.receiveDatagram(remotes[remote]!, frame.set(bytes, start, bytes.length), 1000, 0, sink);
+  const prepareTrunk = (): void => vtep.preparation.frames(bytes, trunks, tagged, TOGETHER);
+  const receiveTrunk = (i: number): void =>
+    vtep.receiveFrame(trunk, frame.set(bytes, tagged[i]!, starts[i]! + FRAME.length), 1000, sink);
+
+  const writeTunnel = (i: number, vni: number, endpoint: number): void => {
+    setMac(bytes, starts[i]!, macOf(vni, 0));
+    setMac(bytes, starts[i]! + ethernet.SOURCE_OFFSET, macOf(vni, endpoint));
+    vxlan.writeHeader(bytes, datagrams[i]!, vni);
+    from[i] = endpoint % HOSTS;
   };
+  const prepareTunnel = (): void => vtep.preparation.datagrams(bytes, datagrams, TOGETHER);
+  const receiveTunnel = (i: number): void => {
+    frame.set(bytes, datagrams[i]!, starts[i]! + FRAME.length);
+    vtep.receiveDatagram(remotes[from[i]!]!, frame, 1000, 0, sink);
+  };
+
   // The local endpoints are learned from their first frames.
   for (let vni = 1; vni <= count; vni++) {
-    fromPort(vni, macOf(vni, LOCALS));
-    fromTrunk(vni, macOf(vni, LOCALS));
+    writePort(0, vni, LOCALS);
+    receivePort(0);
+    writeTrunk(0, vni, LOCALS);
+    receiveTrunk(0);
   }
   let state = SEED;
   const random = (): number => {
@@ -156,21 +191,54 @@ export function networks(count: number, endpoints: number): { run: Record<PathKi
   };
   const vni = (): number => 1 + ((random() >>> 4) % count);
   const endpoint = (): number => LOCALS + ((state >>> 18) % (endpoints - LOCALS));
+  // Each path has loops of its own, because V8 would not inline the functions of several paths into one.
   return {
     sink,
     run: {
-      'port to tunnel'() {
-        const at = vni();
-        fromPort(at, macOf(at, endpoint()));
+      'port to tunnel': {
+        one() {
+          writePort(0, vni(), endpoint());
+          receivePort(0);
+        },
+        together() {
+          for (let i = 0; i < TOGETHER; i++) writePort(i, vni(), endpoint());
+          for (let i = 0; i < TOGETHER; i++) receivePort(i);
+        },
+        prepared() {
+          for (let i = 0; i < TOGETHER; i++) writePort(i, vni(), endpoint());
+          preparePort();
+          for (let i = 0; i < TOGETHER; i++) receivePort(i);
+        },
       },
-      'trunk to tunnel'() {
-        const at = vni();
-        fromTrunk(at, macOf(at, endpoint()));
+      'trunk to tunnel': {
+        one() {
+          writeTrunk(0, vni(), endpoint());
+          receiveTrunk(0);
+        },
+        together() {
+          for (let i = 0; i < TOGETHER; i++) writeTrunk(i, vni(), endpoint());
+          for (let i = 0; i < TOGETHER; i++) receiveTrunk(i);
+        },
+        prepared() {
+          for (let i = 0; i < TOGETHER; i++) writeTrunk(i, vni(), endpoint());
+          prepareTrunk();
+          for (let i = 0; i < TOGETHER; i++) receiveTrunk(i);
+        },
       },
-      'tunnel to port'() {
-        const at = vni();
-        const i = endpoint();
-        fromTunnel(at, macOf(at, i), i % HOSTS);
+      'tunnel to port': {
+        one() {
+          writeTunnel(0, vni(), endpoint());
+          receiveTunnel(0);
+        },
+        together() {
+          for (let i = 0; i < TOGETHER; i++) writeTunnel(i, vni(), endpoint());
+          for (let i = 0; i < TOGETHER; i++) receiveTunnel(i);
+        },
+        prepared() {
+          for (let i = 0; i < TOGETHER; i++) writeTunnel(i, vni(), endpoint());
+          prepareTunnel();
+          for (let i = 0; i < TOGETHER; i++) receiveTunnel(i);
+        },
       },
     },
   };

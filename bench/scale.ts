@@ -4,7 +4,17 @@
  * several, because other load on the same processor and caches makes all of them larger.
  */
 import { manyNetworks, MILLION, oneNetwork, SMALL, Stopwatch, type Call } from './calls.js';
-import { networks, PATHS, PORT_KINDS, ports, type PathKind, type PortKind } from './networks.js';
+import {
+  ARRIVALS,
+  networks,
+  PATHS,
+  PORT_KINDS,
+  ports,
+  TOGETHER,
+  type Arrival,
+  type PathKind,
+  type PortKind,
+} from './networks.js';
 
 const PORTS = [10, 100, 500, 5000];
 const NETWORKS = [1, 100, 1000, 4000];
@@ -13,14 +23,19 @@ const ENDPOINTS = 100;
 const FRAME_TARGET = 150;
 /** Most milliseconds of a call. */
 const CALL_TARGET = 1;
-/** Frames of a batch: enough to touch every network. */
-const BATCH = 20_000;
+/** Parts of a measurement, between which others are measured. */
+const TURNS = 10;
+/** Frames of a batch: a millisecond or two, so that other processes do not interrupt all of them. */
+const BATCH = 3200;
+/** Batches of a measurement. */
+const BATCHES = 600;
+const BATCHES_QUICK = 180;
 
 export interface Scale {
   /** Nanoseconds of a frame, by kind and number of ports. */
   delivery: { kind: PortKind; ports: number; nanoseconds: number }[];
-  /** Nanoseconds of a frame, by path and number of networks. */
-  frames: { path: PathKind; networks: number; nanoseconds: number }[];
+  /** Nanoseconds of a frame, by path, number of networks, and how the frames arrive. */
+  frames: { path: PathKind; networks: number; arrival: Arrival; nanoseconds: number }[];
   calls: Call[];
 }
 
@@ -32,7 +47,17 @@ export async function scale(quick: boolean): Promise<Scale> {
   const frames: Scale['frames'] = [];
   for (const count of quick ? [1, 4000] : NETWORKS) {
     const { run } = networks(count, ENDPOINTS);
-    for (const path of PATHS) frames.push({ path, networks: count, nanoseconds: least(run[path], quick) });
+    // In turn, so that what else the machine does affects all of them.
+    for (const path of PATHS) {
+      const found = ARRIVALS.map(() => Number.POSITIVE_INFINITY);
+      for (let turn = 0; turn < TURNS; turn++)
+        for (const [i, arrival] of ARRIVALS.entries()) {
+          const frameCount = arrival === 'one' ? 1 : TOGETHER;
+          found[i] = Math.min(found[i]!, least(run[path][arrival], quick, frameCount, TURNS));
+        }
+      for (const [i, arrival] of ARRIVALS.entries())
+        frames.push({ path, networks: count, arrival, nanoseconds: found[i]! });
+    }
   }
   // A small VTEP first, so that the code is compiled.
   for (let i = 0; i < 2; i++) {
@@ -56,12 +81,17 @@ export async function scale(quick: boolean): Promise<Scale> {
   return { delivery, frames, calls };
 }
 
-/** Nanoseconds of a call: the mean of a batch, which takes some milliseconds, in the fastest of many batches. */
-function least(run: () => void, quick: boolean): number {
+/**
+ * Nanoseconds of a frame: the mean of a batch, in the fastest of many batches.
+ * @param frames Frames of a call.
+ * @param parts How many calls of this function share the batches.
+ */
+function least(run: () => void, quick: boolean, frames = 1, parts = 1): number {
   let found = Number.POSITIVE_INFINITY;
-  for (let batch = 0; batch < (quick ? 30 : 100); batch++) {
+  const calls = BATCH / frames;
+  for (let batch = 0; batch < (quick ? BATCHES_QUICK : BATCHES) / parts; batch++) {
     const start = performance.now();
-    for (let i = 0; i < BATCH; i++) run();
+    for (let i = 0; i < calls; i++) run();
     found = Math.min(found, ((performance.now() - start) / BATCH) * 1e6);
   }
   return found;
@@ -80,7 +110,7 @@ export function printScale({ delivery, frames, calls }: Scale): void {
     const rows = frames.filter((one) => one.path === path);
     chart(
       `A frame from ${path}, N networks of ${ENDPOINTS} endpoints in random order, ns; target: ${FRAME_TARGET}`,
-      rows.map((one) => [`${one.networks}`, one.nanoseconds]),
+      rows.map((one) => [`${one.networks}${ARRIVAL_TEXT[one.arrival]}`, one.nanoseconds]),
       FRAME_TARGET,
     );
   }
@@ -92,6 +122,11 @@ export function printScale({ delivery, frames, calls }: Scale): void {
   );
 }
 
+const ARRIVAL_TEXT: Record<Arrival, string> = {
+  one: '',
+  together: `, ${TOGETHER} at a time`,
+  prepared: `, ${TOGETHER} at a time, prepared`,
+};
 const WIDTH = 40;
 /** Names of rows are at least as wide. */
 const NAME = 6;
