@@ -101,9 +101,9 @@ const LOCALS = 2;
 /** The MAC address of an endpoint; the local ones come first. */
 const macOf = (network: number, endpoint: number): number => 0x0242_0000_0000 + network * 256 + endpoint;
 
-/** Frames that arrive together: as many as the engine `linux` reads from a TAP before it passes on the first. */
+/** Frames that arrive together, such as the datagrams of one receive call of the engine `linux`. */
 export const TOGETHER = 16;
-/** Bytes from one of them to the next: as from a TAP. */
+/** Bytes from one of them to the next. */
 const APART = 128;
 
 /** How the frames arrive: one at a time, or `TOGETHER`, without and with a call of `Vtep.preparation` for all of them. */
