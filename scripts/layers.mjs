@@ -21,7 +21,19 @@ import ts from 'typescript';
 const GROUND = ['wire', 'address'];
 const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'icmpv6', 'udp', 'tcp', 'vxlan', 'virtio', 'pcap'];
 const GOSSIP = ['gossip/memberlist', 'gossip/networkdb'];
-const MACHINES = ['model', 'state', 'fdb', 'neighbor', 'router', 'offload', 'vtep', 'cluster', ...GOSSIP, 'sim'];
+const MACHINES = [
+  'model',
+  'state',
+  'fdb',
+  'neighbor',
+  'router',
+  'offload',
+  'vtep',
+  'ipam',
+  'cluster',
+  ...GOSSIP,
+  'sim',
+];
 const BUNDLED = ['ipaddr.js', '@sinclair/typebox'];
 
 /** @type {(carried?: readonly string[]) => Room} */
@@ -55,7 +67,8 @@ export const ROOMS = {
   router: machine(),
   offload: machine(),
   vtep: machine(['model', 'fdb', 'neighbor', 'router', 'offload']),
-  cluster: machine(['model']),
+  ipam: machine(['state']), // its heap
+  cluster: machine(['model', 'ipam']),
   'gossip/memberlist': machine(),
   'gossip/networkdb': machine(['state', 'gossip/memberlist']),
   sim: machine(['model', 'fdb', 'neighbor', 'router', 'vtep']),

@@ -26,6 +26,7 @@ export * as neighbor from './neighbor/index.js';
 export * as router from './router/index.js';
 export * as offload from './offload/index.js';
 export * as vtep from './vtep/index.js';
+export * as ipam from './ipam/index.js';
 export * as cluster from './cluster/index.js';
 export * as memberlist from './gossip/memberlist/index.js';
 export * as networkdb from './gossip/networkdb/index.js';

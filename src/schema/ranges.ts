@@ -1,5 +1,6 @@
 /** Which addresses a host, a VTEP or a subnet may have. */
 import ipaddr from 'ipaddr.js';
+import { SPECIAL_RANGES } from '../ipam/index.js';
 
 /** An accepted IP address and its prefix length, as numbers. */
 interface Net {
@@ -9,23 +10,8 @@ interface Net {
   bits: 32 | 128;
 }
 
-/**
- * Ranges that contain no host addresses. They do not include link-local ranges: such an address works within a segment.
- * The first range that contains an address describes it.
- */
-const RANGES: readonly (readonly [prefix: string, what: string, kind: string])[] = [
-  ['0.0.0.0/32', 'the unspecified address', ''],
-  ['0.0.0.0/8', 'an address of 0.0.0.0/8, which no host can have (RFC 1122, section 3.2.1.3)', 'unusable'],
-  ['127.0.0.0/8', 'a loopback address, which never leaves its host', 'loopback'],
-  ['224.0.0.0/4', 'a multicast address', 'multicast'],
-  ['255.255.255.255/32', 'the broadcast address', ''],
-  ['240.0.0.0/4', 'an address of the reserved range 240.0.0.0/4', 'reserved'],
-  ['::/128', 'the unspecified address', 'unspecified'],
-  ['::1/128', 'the loopback address, which never leaves its host', 'loopback'],
-  ['::ffff:0:0/96', 'an IPv4-mapped address; write it as IPv4', 'IPv4-mapped'],
-  ['ff00::/8', 'a multicast address', 'multicast'],
-];
-const NETS = RANGES.map(([prefix, what, kind]) => ({ net: netOf(prefix), what, kind }));
+/** The first range that contains an address describes it. */
+const NETS = SPECIAL_RANGES.map(({ prefix, what, kind }) => ({ net: netOf(prefix), what, kind }));
 
 /**
  * Why no host can have an address, as a noun phrase; `undefined` if one can.

@@ -34,6 +34,7 @@
  * A router takes effect when the data plane has the segments of all its subnets.
  */
 export { HostState, type Entry, type Wanted } from './host-state.js';
+export { Heap } from './heap.js';
 export { type Rival } from './endpoint-table.js';
 export { holderOf, isNewer, isOlder, isSameEndpoint, type Addresses, type Attached } from './rule.js';
 export { type Outcome } from './work.js';
