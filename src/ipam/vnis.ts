@@ -8,25 +8,34 @@ export const LAST_VNI = 0xff_ffff;
 
 /** The VNIs of a cluster: who has which, and which one comes next. Like `NetworkAddresses`, it knows what it is told. */
 export class Vnis {
-  readonly #numbers = new Numbers(LAST_VNI - FIRST_VNI + 1);
+  readonly #first: number;
+  readonly #last: number;
+  readonly #numbers: Numbers;
   readonly #owners = new Map<number, string>();
+
+  /** @param first The lowest and the highest VNI that are given automatically. */
+  constructor(first = FIRST_VNI, last = LAST_VNI) {
+    this.#first = first;
+    this.#last = last;
+    this.#numbers = new Numbers(last - first + 1);
+  }
 
   /** A VNI is in use. The arguments are those of `NetworkAddresses.take`. */
   take(vni: number, owner: string, order?: number): void {
     this.#owners.set(vni, owner);
-    if (vni >= FIRST_VNI) this.#numbers.take(vni - FIRST_VNI, order);
+    if (this.#isGiven(vni)) this.#numbers.take(vni - this.#first, order);
   }
 
   /** A VNI is in use no more, and may be given automatically from `until` on. It may be requested at once. */
   release(vni: number, until: number): void {
     this.#owners.delete(vni);
-    if (vni >= FIRST_VNI) this.#numbers.release(vni - FIRST_VNI, until);
+    if (this.#isGiven(vni)) this.#numbers.release(vni - this.#first, until);
   }
 
   /** A VNI is free, as if nobody had ever had it. */
   forget(vni: number): void {
     this.#owners.delete(vni);
-    if (vni >= FIRST_VNI) this.#numbers.forget(vni - FIRST_VNI);
+    if (this.#isGiven(vni)) this.#numbers.forget(vni - this.#first);
   }
 
   ownerOf(vni: number): string | undefined {
@@ -39,12 +48,12 @@ export class Vnis {
    * @throws IpamError `exhausted`.
    */
   next(now: number, options: { readonly after?: number | undefined } = {}): number {
-    const number = this.#numbers.next(now, options.after === undefined ? undefined : options.after - FIRST_VNI);
-    if (number !== undefined) return FIRST_VNI + number;
+    const number = this.#numbers.next(now, options.after === undefined ? undefined : options.after - this.#first);
+    if (number !== undefined) return this.#first + number;
     throw new IpamError(
       'exhausted',
       'vni',
-      `all VNIs from ${FIRST_VNI} to ${LAST_VNI} are in use; remove a network, or choose a VNI below ${FIRST_VNI}`,
+      `all VNIs from ${this.#first} to ${this.#last} are in use; remove a network, or choose a VNI outside of this range`,
     );
   }
 
@@ -59,5 +68,9 @@ export class Vnis {
     if (owner !== undefined)
       throw new IpamError('in-use', 'vni', `VNI ${vni} is in use by ${owner}; choose another, or give none`);
     return vni;
+  }
+
+  #isGiven(vni: number): boolean {
+    return vni >= this.#first && vni <= this.#last;
   }
 }
