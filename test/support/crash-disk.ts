@@ -126,12 +126,13 @@ export class CrashDisk implements StoreFiles {
     return disk;
   }
 
-  /** The same disk, for the next process after one that ended without a loss of power. */
+  /** The same disk, for the next process after one that is killed now, without a loss of power. */
   afterKill(): CrashDisk {
+    this.crashAt = 0;
     const disk = new CrashDisk();
-    disk.#names = this.#names;
-    disk.#durableNames = this.#durableNames;
-    disk.#pendingNames = this.#pendingNames;
+    disk.#names = new Map(this.#names);
+    disk.#durableNames = new Map(this.#durableNames);
+    disk.#pendingNames = [...this.#pendingNames];
     return disk;
   }
 
@@ -150,7 +151,7 @@ export class CrashDisk implements StoreFiles {
   async #call(half: () => void = () => {}): Promise<void> {
     this.calls += 1;
     const { calls } = this;
-    await new Promise((resolve) => setImmediate(resolve));
+    await Promise.resolve();
     if (calls >= this.crashAt) {
       if (calls === this.crashAt) half();
       this.#stopped();

@@ -33,7 +33,7 @@ export class Disk {
   length = 0;
   readonly #files: StoreFiles;
   readonly #directory: string;
-  readonly #journal: StoreFile;
+  #journal: StoreFile;
   #number: number;
 
   private constructor(files: StoreFiles, directory: string, journal: StoreFile, number: number) {
@@ -57,7 +57,7 @@ export class Disk {
     const path = join(directory, 'journal');
     const snapshot = await read(files, join(directory, 'snapshot'));
     const bytes = await read(files, path);
-    await files.remove(join(directory, 'snapshot.new'));
+    for (const name of ['snapshot.new', 'journal.new']) await files.remove(join(directory, name));
     const { contents, number } =
       snapshot === null ? { contents: new Contents(), number: 0 } : restore(snapshot, directory);
     const frames = readFrames(bytes ?? Buffer.alloc(0));
@@ -114,12 +114,26 @@ export class Disk {
     }
   }
 
-  /** Puts the snapshot in place and empties the journal. If it rejects, the files are whole, but which ones is unknown. */
+  /**
+   * Puts the snapshot in place, and a new journal in the place of the old one. An old file that is emptied may come back with
+   * its content if an earlier sync of it failed. If it rejects, the files are whole, but which ones is unknown.
+   */
   async useSnapshot(): Promise<void> {
-    await this.#files.rename(join(this.#directory, 'snapshot.new'), join(this.#directory, 'snapshot'));
-    await this.#files.syncDirectory(this.#directory);
-    await this.#journal.truncate(0);
-    await this.#journal.sync();
+    const files = this.#files;
+    const path = (name: string): string => join(this.#directory, name);
+    await files.rename(path('snapshot.new'), path('snapshot'));
+    await files.syncDirectory(this.#directory);
+    const journal = await files.open(path('journal.new'));
+    try {
+      await journal.sync();
+      await files.rename(path('journal.new'), path('journal'));
+      await files.syncDirectory(this.#directory);
+    } catch (error) {
+      await journal.close().catch(() => {});
+      throw error;
+    }
+    await this.#journal.close();
+    this.#journal = journal;
     this.length = 0;
   }
 
