@@ -38,7 +38,8 @@ function refused(operation: () => unknown, code: IpamCode, field: IpamField, ...
 }
 
 const family4 = fc.ipV4();
-const family6 = fc.ipV6();
+// ipaddr.js reads the deprecated ::10.0.0.4 (RFC 4291, section 2.5.5.1) as ::ffff:10.0.0.4.
+const family6 = fc.ipV6().filter((text) => !/^::\d+\./.test(text));
 
 test('addresses and prefixes have the values and texts that ipaddr.js gives them', () => {
   fc.assert(
@@ -73,6 +74,7 @@ test('addresses and prefixes have the values and texts that ipaddr.js gives them
         refused(() => parsePrefix(`${plain}/${length}`, 'subnet'), 'invalid', 'subnet', 'write the network itself');
     }),
   );
+  assert.is(parseAddress('::10.0.0.4', 'ip').value, 0x0a00_0004n);
 });
 
 test('what is not a prefix is refused with an example of its family', () => {
