@@ -1,0 +1,50 @@
+/** What of a network is in use: indices beside the records, so that an address is found without looking at all others. */
+import { NetworkAddresses, type SubnetPlan } from '../ipam/index.js';
+import { TIMES } from './limits.js';
+import { type AddressRecord, type NetworkRecord, type NodeRecord, type SubnetRecord } from './records.js';
+
+/** The subnets of a network that are one broadcast domain: one of each family at most. */
+export interface Domain {
+  readonly vni: number;
+  readonly subnets: readonly SubnetRecord[];
+  readonly addresses: NetworkAddresses;
+}
+
+/** A subnet as the room `ipam` has it. */
+export function planOf({ prefix, gateway, range, auxiliary }: SubnetRecord): SubnetPlan {
+  return { subnet: prefix, gateway, ...(range === undefined ? {} : { ipRange: range }), aux: auxiliary };
+}
+
+export function domainsOf(network: NetworkRecord): Domain[] {
+  const vnis = [...new Set(network.subnets.map(({ vni }) => vni))];
+  return vnis.map((vni) => {
+    const subnets = network.subnets.filter((subnet) => subnet.vni === vni);
+    return { vni, subnets, addresses: new NetworkAddresses(subnets.map(planOf)) };
+  });
+}
+
+/** Until when a released address is held: a living node has stopped to use it some time after it was told. */
+export function heldUntil(mark: { released: number; node: string }, node: NodeRecord | undefined): number {
+  const told = node?.state === 'alive' ? Math.max(mark.released, node.since) : mark.released;
+  return told + TIMES.hold;
+}
+
+/** Tells the addresses of a domain what an item says about one of them. */
+export function noteAddress(
+  domains: readonly Domain[],
+  ip: string,
+  record: AddressRecord | undefined,
+  modified: number,
+  nodes: ReadonlyMap<string, NodeRecord>,
+): void {
+  const domain = domains.find(({ addresses }) => addresses.subnetOf(ip) !== undefined);
+  if (domain === undefined) return;
+  if (record === undefined) domain.addresses.forget(ip);
+  else if ('endpoint' in record) domain.addresses.take(ip, record.endpoint, record.automatic ? modified : undefined);
+  else {
+    const node = nodes.get(record.node);
+    // It may run and not hear of it: it has the address until it returns, or is removed.
+    if (node?.state === 'failed') domain.addresses.take(ip, `the failed node ${node.name}`);
+    else domain.addresses.release(ip, heldUntil(record, node));
+  }
+}
