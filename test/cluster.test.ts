@@ -321,7 +321,7 @@ test('what a network cannot be is refused, with the field', () => {
     [{ labels: ['a'] }, 'invalid', 'labels'],
     [{ subnet }, 'invalid', 'subnet'],
   ] as const) {
-    const refusal = cluster.refused({ do: 'create-network', name: 'other', ...change });
+    const refusal = cluster.refused({ do: 'create-network', ...{ name: 'other', ...(change as object) } });
     assert.equal([refusal.code, ...refusal.fields], [code, field], refusal.message);
     assert.ok(refusal.message.includes(field), refusal.message);
   }

@@ -27,6 +27,11 @@ export class Given {
   readonly #last = new Map<string, string>();
   readonly #all = new Set<string>();
 
+  /** Whether an address is given, by its key. */
+  has(key: string): boolean {
+    return this.#all.has(key);
+  }
+
   /** The next free address of a domain. @throws Refused `exhausted` */
   next(network: string, domain: Domain, family: 4 | 6, now: number): string {
     const key = `${network} ${domain.vni} ${family}`;

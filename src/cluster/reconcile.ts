@@ -246,6 +246,7 @@ class Scheduler {
       draft = new Draft(this.#state);
     };
     for (const [key, mark] of this.#state.addressMarks) {
+      if (this.#given.has(key)) continue;
       const node = this.#state.nodes.get(mark.node);
       if (!this.#state.networks.has(mark.network)) forget(key, 0);
       else if (node?.state !== 'failed') forget(key, heldUntil(mark, node));
