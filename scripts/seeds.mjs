@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Runs a gossip simulation with many seeds. Bundles it first, which makes it faster than the plain test.
+ * Runs a simulation with many seeds. Bundles it first, which makes it faster than the plain test.
  *
  *     npm run seeds -- memberlist 1-100000
  *     npm run seeds -- networkdb 1-20000
@@ -14,7 +14,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-const SIMULATIONS = ['memberlist', 'networkdb', 'gossip', 'conflict'];
+const SIMULATIONS = ['memberlist', 'networkdb', 'gossip', 'conflict', 'cluster'];
 
 const [name = '', seeds = ''] = process.argv.slice(2);
 if (!SIMULATIONS.includes(name) || !/^\d+(-\d+)?$/.test(seeds)) {

@@ -18,8 +18,13 @@ export type AssignedTask = Pick<TaskRecord, 'id' | 'service' | 'slot' | 'endpoin
   readonly environment: Readonly<Record<string, string>>;
 };
 
-/** Everything that a node has to do. All lists are sorted, so that equal assignments are equal as JSON. */
+/** Everything that a node has to do. All lists are sorted, so that assignments that differ in `revision` only are equal as JSON. */
 export interface Assignment {
+  /**
+   * The revision of the store that it follows from. Managers may be behind each other: a node ignores an assignment that is older
+   * than the one it has.
+   */
+  readonly revision: number;
   readonly node: string;
   readonly role: Role;
   readonly cluster: { readonly id: string; readonly dataPathPort: number };
@@ -42,6 +47,7 @@ export function assignmentsOf(state: State, node: string): Assignment | undefine
   if (record === undefined || record.state === 'left' || state.cluster === undefined) return undefined;
   const { id, dataPathPort } = state.cluster;
   return {
+    revision: state.revision,
     node,
     role: record.role,
     cluster: { id, dataPathPort },
