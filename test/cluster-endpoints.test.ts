@@ -256,9 +256,15 @@ test('a reference is a name, an id, or the beginning of an id', () => {
   for (const network of ['net', 'Net', id, id.slice(0, 12)])
     remove(cluster, cluster.must(endpoint('a', { network })).id.slice(0, 8));
   // All ids of the test's nodes begin alike.
-  const refusal = cluster.refused(endpoint('a', { node: 'nnn' }));
+  const refusal = cluster.refused(endpoint('a', { node: 'nnnnnn' }));
   assert.equal([refusal.code, ...refusal.fields], ['invalid', 'node']);
   assert.match(refusal.message, /several nodes/);
+  const { id: other } = cluster.must(endpoint('b'));
+  assert.is(
+    cluster.refused({ do: 'remove-endpoint', network: 'net', endpoint: other.slice(0, 5) }).code,
+    'not-found',
+    'a short name is not the beginning of an id',
+  );
 });
 
 test('an assignment has the networks of its node and nothing of others', () => {

@@ -31,8 +31,8 @@ type Step =
   | { do: 'remove-endpoint'; name: string; network: string; by: number }
   | { do: 'wait'; seconds: number };
 
-const networkName = fc.constantFrom('a', 'b', 'C', 'c');
-const endpointName = fc.constantFrom('x', 'y', 'Y', 'z', 'w', 'v', 'u', 't');
+const networkName = fc.constantFrom('a', 'b', 'B');
+const endpointName = fc.constantFrom('x', 'y', 'Y', 'z', 'w');
 const node = fc.integer({ min: 1, max: NODES });
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
@@ -188,9 +188,15 @@ function compare({ networks }: Model, state: State): void {
 
 test('random commands have the outcome of the naive model', () => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+    fc.property(fc.array(step, { minLength: 20, maxLength: 80 }), (steps) => {
       const cluster = TestCluster.with(NODES);
       const model: Model = { networks: [], vnis: new Map(), now: cluster.now };
+      // Small networks, of which the first has one address for endpoints.
+      for (const [name, length, third] of [
+        ['a', 30, 0],
+        ['b', 29, 1],
+      ] as const)
+        take(model, cluster, { do: 'network', name, third, length, hasSubnet: true });
       for (const one of steps) take(model, cluster, one);
       compare(model, cluster.state);
       // A mirror that has followed every change says the same as a new one.
@@ -198,7 +204,7 @@ test('random commands have the outcome of the naive model', () => {
       const fresh = State.of({ revision: store.revision, items: [...store.items.values()].reverse() });
       compare(model, fresh);
     }),
-    { numRuns: 300 },
+    { numRuns: 150 },
   );
 });
 

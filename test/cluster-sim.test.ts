@@ -73,7 +73,7 @@ function act(cluster: SimCluster, random: Random): void {
   if (kind < 3) {
     // Small subnets, so that addresses run out and are used again; now and then one that another network has.
     const number = random.chance(0.9) ? network.slice(-1) : random.integer(3);
-    const subnets = random.chance(0.8) ? [{ subnet: `10.${number}.0.0/${random.pick([27, 28, 29])}` }] : [];
+    const subnets = random.chance(0.8) ? [{ subnet: `10.${number}.0.0/${random.pick([28, 29])}` }] : [];
     command = { do: 'create-network', name: network, subnets, ipv6: random.chance(0.2) };
   } else if (kind < 4) command = { do: 'remove-network', network };
   else if (kind < 9) {
@@ -228,15 +228,17 @@ function run(seed: number, log: Log): string[] {
   // Something to work with.
   for (const name of ['net0', 'net1'])
     cluster.command(
-      { do: 'create-network', name, subnets: [{ subnet: `10.${name.slice(-1)}.0.0/28` }] },
+      { do: 'create-network', name, subnets: [{ subnet: `10.${name.slice(-1)}.0.0/29` }] },
       idOf(1),
       () => undefined,
     );
   for (let i = random.integer(4); i >= 0; i--) join(cluster, random.chance(0.2) ? 'manager' : 'worker');
   for (let round = 0; round < 2; round++) {
     cluster.calm = false;
+    for (const manager of cluster.managers.values()) manager.lag = random.pick([50, 200, 2000]);
     for (let turns = 8 + random.integer(12); turns > 0; turns--) {
-      clock.advance(random.chance(0.2) ? random.integer(10_000) : random.integer(2000));
+      // Now and then long enough for released addresses to be given again.
+      clock.advance(random.chance(0.1) ? random.integer(90_000) : random.integer(2000));
       if (random.chance(0.25)) happen(cluster, random);
       else for (let commands = 1 + random.integer(3); commands > 0; commands--) act(cluster, random);
       cluster.checkKeys();

@@ -7,6 +7,8 @@ export const LIMITS = {
   serviceName: 57,
   /** Characters of a node's name, which is that of a host (RFC 1035, section 2.3.4). */
   nodeName: 253,
+  /** Characters of the beginning of an id that may stand for it: with fewer, a wrong name would be that of something else. */
+  idBeginning: 6,
   subnets: 16,
   auxiliary: 64,
   labels: 64,

@@ -2,6 +2,7 @@
 import { Draft } from './draft.js';
 import { type EndpointRecord, type NetworkRecord, type NodeRecord, type Role, type ServiceRecord } from './records.js';
 import { Refused, some } from './refusal.js';
+import { LIMITS } from './limits.js';
 import { type State } from './state.js';
 
 /** Who sends a command: what its certificate says. */
@@ -47,7 +48,8 @@ function find<T extends { readonly id: string; readonly name: string }>(
   const exact = records.get(reference);
   if (exact !== undefined) return exact;
   let found = named(reference);
-  if (found.length === 0) found = [...records.values()].filter(({ id }) => id.startsWith(reference));
+  if (found.length === 0 && reference.length >= LIMITS.idBeginning)
+    found = [...records.values()].filter(({ id }) => id.startsWith(reference));
   if (found.length === 1) return found[0]!;
   if (found.length === 0) throw new Refused('not-found', `${field}: there is no ${what} ${reference}`, field);
   const ids = some(found.map(({ id }) => id));
