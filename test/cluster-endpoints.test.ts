@@ -162,6 +162,29 @@ test('the addresses of a failed node are held until it returns or is removed', (
   assert.equal(cluster.must(endpoint('b'), 3).addresses, addresses);
 });
 
+test('the addresses of a failed node that is removed, or returns and leaves, are held from then on', () => {
+  for (const ways of [
+    [{ do: 'remove-node', node: 'host2' }],
+    [
+      { do: 'set-node-state', node: 'host2', state: 'alive' },
+      { do: 'remove-node', node: 'host2', force: true },
+    ],
+  ] as const) {
+    const cluster = withNetwork();
+    const addresses = ['10.0.0.2'];
+    cluster.must(endpoint('a', { addresses }), 2);
+    cluster.must({ do: 'set-node-state', node: 'host2', state: 'failed' });
+    remove(cluster, 'a');
+    cluster.now += 100 * TIMES.hold;
+    for (const way of ways) cluster.must(way);
+    settle(cluster);
+    assert.match(cluster.refused(endpoint('b', { addresses }), 3).message, /try again in 60 s/);
+    cluster.now += TIMES.hold;
+    settle(cluster);
+    cluster.must(endpoint('b', { addresses }), 3);
+  }
+});
+
 test('the endpoints of a node that left or was removed end, but not those of one that failed', () => {
   const cluster = withNetwork(4);
   for (const number of [2, 3, 4]) cluster.must(endpoint(`e${number}`), number);

@@ -21,6 +21,8 @@ import { SimAgent, SimCluster, SimManager } from './support/cluster-sim.js';
 import { settle, simulate, type Log } from './support/seeds.js';
 
 const MINUTE = 60_000;
+/** How often a node that joins repeats its request at most. */
+const TRIES = 100;
 
 /** A cluster with a few nodes, of which some are managers. */
 function start(seed: number, log: Log): SimCluster {
@@ -44,13 +46,13 @@ function addNode(cluster: SimCluster, id: string, name: string, isManager: boole
 function join(cluster: SimCluster, role: 'manager' | 'worker'): void {
   const node = newNode(cluster.nextNumber);
   const secret = JSON.parse(cluster.store.items.get(`tokens/${role}`)!.value) as string;
-  cluster.heard.set(node.id, cluster.clock.now + 3 * POLLS);
-  cluster.command({ do: 'join', node, secret }, node.id, (answer) => {
+  cluster.heard.set(node.id, cluster.clock.now + MINUTE);
+  const joined = (answer: Answer | Refusal | undefined): void => {
     cluster.log(`${node.name} joins as ${role}: ${text(answer)}`);
     if (answer !== undefined && !('code' in answer)) addNode(cluster, node.id, node.name, role === 'manager');
-  });
+  };
+  cluster.command({ do: 'join', node, secret }, node.id, joined, TRIES);
 }
-const POLLS = 20_000;
 
 const text = (answer: Answer | Refusal | undefined): string =>
   answer === undefined

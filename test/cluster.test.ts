@@ -73,6 +73,8 @@ test('a token decides the role; a wrong or rotated one is refused; a repeated jo
   cluster.now += 5000;
   assert.equal(cluster.must(join(4, secret)), first);
   assert.is(cluster.store.revision, revision);
+  cluster.must({ do: 'set-node-state', node: idOf(4), state: 'failed' });
+  assert.is(cluster.must(join(4, secret)).id, first.id, 'it asks again after a long time');
   const other = cluster.refused({ do: 'join', secret, node: { ...newNode(4), fingerprint: fingerprintOf(99) } });
   assert.equal([other.code, other.fields], ['conflict', ['node.id']]);
 });

@@ -226,7 +226,7 @@ function requestAddress(
   // The node that had it last uses it for one endpoint after the other.
   if (record !== undefined && record.node !== node.id) {
     const before = state.nodes.get(record.node);
-    const until = heldUntil(record, before);
+    const until = heldUntil(record, state);
     if (before?.state === 'failed')
       throw new Refused(
         'conflict',

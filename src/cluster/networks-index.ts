@@ -23,10 +23,19 @@ export function domainsOf(network: NetworkRecord): Domain[] {
   });
 }
 
-/** Until when a released address is held: a living node has stopped to use it some time after it was told. */
-export function heldUntil(mark: { released: number; node: string }, node: NodeRecord | undefined): number {
-  const told = node?.state === 'alive' ? Math.max(mark.released, node.since) : mark.released;
-  return told + TIMES.hold;
+/** The nodes that are, and the times at which others were removed. */
+export interface Holders {
+  readonly nodes: ReadonlyMap<string, NodeRecord>;
+  readonly gone: ReadonlyMap<string, number>;
+}
+
+/**
+ * Until when a released address is held: its node has stopped to use it some time after it was told, which may be as late as when
+ * it returned, left or was removed. A node that has failed is not told.
+ */
+export function heldUntil(mark: { released: number; node: string }, { nodes, gone }: Holders): number {
+  const told = nodes.get(mark.node)?.since ?? gone.get(mark.node) ?? 0;
+  return Math.max(mark.released, told) + TIMES.hold;
 }
 
 /** Tells the addresses of a domain what an item says about one of them. */
@@ -35,16 +44,16 @@ export function noteAddress(
   ip: string,
   record: AddressRecord | undefined,
   modified: number,
-  nodes: ReadonlyMap<string, NodeRecord>,
+  holders: Holders,
 ): void {
   const domain = domains.find(({ addresses }) => addresses.subnetOf(ip) !== undefined);
   if (domain === undefined) return;
   if (record === undefined) domain.addresses.forget(ip);
   else if ('endpoint' in record) domain.addresses.take(ip, record.endpoint, record.automatic ? modified : undefined);
   else {
-    const node = nodes.get(record.node);
+    const node = holders.nodes.get(record.node);
     // It may run and not hear of it: it has the address until it returns, or is removed.
     if (node?.state === 'failed') domain.addresses.take(ip, `the failed node ${node.name}`);
-    else domain.addresses.release(ip, heldUntil(record, node));
+    else domain.addresses.release(ip, heldUntil(record, holders));
   }
 }

@@ -58,7 +58,7 @@ export function join({ node, secret }: Join, planning: Planning): NodeRecord {
   draft.expect(KEY.gossipKeys);
   const before = state.nodes.get(node.id);
   // The command is repeated if its answer was lost.
-  if (before?.state === 'alive' && before.fingerprints.includes(node.fingerprint)) return before;
+  if (before !== undefined && before.fingerprints.includes(node.fingerprint)) return before;
   return addNode(node, role, state.gossipKeys, planning);
 }
 
@@ -92,7 +92,7 @@ export function leave({ force = false }: Leave, planning: Planning): NodeRecord 
   const node = planning.self!;
   requireOtherManager(node, force, planning);
   const record: NodeRecord = { ...node, state: 'left', since: now, fingerprints: [] };
-  revoke(node.fingerprints, planning);
+  revoke(node.id, node.fingerprints, planning);
   draft.put(KEY.node(node.id), record);
   return record;
 }
@@ -108,7 +108,7 @@ export function removeNode({ node: reference, force = false }: RemoveNode, plann
       'force',
     );
   if (node.state !== 'left') requireOtherManager(node, force, planning);
-  revoke(node.fingerprints, planning);
+  revoke(node.id, node.fingerprints, planning);
   draft.delete(KEY.node(node.id));
   return node;
 }
@@ -147,7 +147,7 @@ export function renewCertificate({ node: id, fingerprint }: RenewCertificate, pl
   if (node.state === 'left') throw new Refused('forbidden', `node: ${node.name} has left the cluster`, 'node');
   if (node.fingerprints.includes(fingerprint)) return node;
   const fingerprints = [fingerprint, ...node.fingerprints].slice(0, LIMITS.fingerprints);
-  for (const old of node.fingerprints) if (!fingerprints.includes(old)) revoke([old], planning);
+  for (const old of node.fingerprints) if (!fingerprints.includes(old)) revoke(node.id, [old], planning);
   const record: NodeRecord = { ...node, fingerprints };
   draft.put(KEY.node(id), record);
   return record;
@@ -164,8 +164,8 @@ function requireOtherManager(node: NodeRecord, force: boolean, { state, draft }:
   for (const other of others) draft.expect(KEY.node(other.id)); // nor may the others leave at the same time
 }
 
-function revoke(fingerprints: readonly string[], { draft, now }: Planning): void {
-  for (const fingerprint of fingerprints) draft.touch(KEY.revoked(fingerprint), { at: now });
+function revoke(node: string, fingerprints: readonly string[], { draft, now }: Planning): void {
+  for (const fingerprint of fingerprints) draft.touch(KEY.revoked(fingerprint), { node, at: now });
 }
 
 // ---- Tokens and keys ----

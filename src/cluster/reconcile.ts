@@ -249,7 +249,7 @@ class Scheduler {
       if (this.#given.has(key)) continue;
       const node = this.#state.nodes.get(mark.node);
       if (!this.#state.networks.has(mark.network)) forget(key, 0);
-      else if (node?.state !== 'failed') forget(key, heldUntil(mark, node));
+      else if (node?.state !== 'failed') forget(key, heldUntil(mark, this.#state));
     }
     for (const [vni, released] of this.#state.vniMarks) forget(KEY.vni(vni), released + TIMES.hold);
     if (draft.size > 0) this.transactions.push(draft.transaction);

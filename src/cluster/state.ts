@@ -62,6 +62,8 @@ export class State {
   readonly tokens = new Map<Role, string>();
   readonly nodes = new Map<string, NodeRecord>();
   readonly revoked = new Set<string>();
+  /** When the last certificate of each node was revoked: when it left or was removed, if it did. */
+  readonly gone = new Map<string, number>();
   readonly networks = new Map<string, NetworkRecord>();
   readonly services = new Map<string, ServiceRecord>();
   /** Endpoints by their ids, of all networks. */
@@ -106,7 +108,8 @@ export class State {
       modified: item?.modified ?? 0,
     }));
     // The addresses of a network are noted in its subnets, and for as long as its nodes say.
-    const order = (key: string): number => (key.startsWith('networks/') || key.startsWith('nodes/') ? 0 : 1);
+    const order = (key: string): number =>
+      key.startsWith('revoked/') ? 0 : key.startsWith('nodes/') || key.startsWith('networks/') ? 1 : 2;
     parsed.sort((a, b) => order(a.key) - order(b.key));
     for (const { key, value, modified } of parsed) {
       const before = this.#items.get(key)?.value;
@@ -189,9 +192,7 @@ export class State {
       case 'tokens':
         return setOrDelete(this.tokens, first as Role, value as string | undefined);
       case 'revoked':
-        if (value === undefined) this.revoked.delete(first);
-        else this.revoked.add(first);
-        return;
+        return this.#noteRevoked(first, value as { node: string; at: number } | undefined);
       case 'nodes':
         return this.#noteNode(first, value as NodeRecord | undefined);
       case 'networks':
@@ -219,12 +220,21 @@ export class State {
     }
   }
 
+  #noteRevoked(fingerprint: string, record: { node: string; at: number } | undefined): void {
+    if (record === undefined) {
+      this.revoked.delete(fingerprint);
+      return;
+    }
+    this.revoked.add(fingerprint);
+    this.gone.set(record.node, Math.max(record.at, this.gone.get(record.node) ?? 0));
+  }
+
   #noteNode(id: string, node: NodeRecord | undefined): void {
     const before = this.nodes.get(id);
     setOrDelete(this.nodes, id, node);
     if (before?.state === node?.state && before?.since === node?.since) return;
     for (const { network, ip, released, node: of } of this.addressMarks.values())
-      if (of === id) noteAddress(this.domains(network), ip, { released, node: of }, 0, this.nodes);
+      if (of === id) noteAddress(this.domains(network), ip, { released, node: of }, 0, this);
   }
 
   #noteNetwork(id: string, before: NetworkRecord | undefined, network: NetworkRecord | undefined): void {
@@ -241,7 +251,7 @@ export class State {
     const domains = domainsOf(network);
     this.#domains.set(id, domains);
     for (const [ip, modified] of this.#addresses.of(id))
-      noteAddress(domains, ip, this.value(`addresses/${id}/${ip}`) as AddressRecord, modified, this.nodes);
+      noteAddress(domains, ip, this.value(`addresses/${id}/${ip}`) as AddressRecord, modified, this);
   }
 
   #noteVni(vni: number, record: VniRecord | undefined, modified: number): void {
@@ -275,7 +285,7 @@ export class State {
     else this.#addresses.set(network, ip, modified);
     if (record === undefined || 'endpoint' in record) this.addressMarks.delete(key);
     else this.addressMarks.set(key, { network, ip, ...record });
-    noteAddress(this.domains(network), ip, record, modified, this.nodes);
+    noteAddress(this.domains(network), ip, record, modified, this);
   }
 
   #noteTask(service: string, slot: number, before: TaskRecord | undefined, task: TaskRecord | undefined): void {
