@@ -29,5 +29,5 @@ export default defineConfig({
   sourcemap: true,
   dts: false,
   external: ['koffi', /^node:/],
-  noExternal: ['ipaddr.js', '@sinclair/typebox'],
+  noExternal: ['ipaddr.js', '@sinclair/typebox', '@peculiar/x509', 'reflect-metadata'],
 });

@@ -35,6 +35,9 @@ const MACHINES = [
   'sim',
 ];
 const BUNDLED = ['ipaddr.js', '@sinclair/typebox'];
+/** What makes certificates, and the only file that imports it: most processes never need these 400 KB. */
+const CERTIFICATES = ['@peculiar/x509', 'reflect-metadata'];
+const CERTIFICATES_FILE = 'src/host/cluster/x509';
 
 /** @type {(carried?: readonly string[]) => Room} */
 const codec = (carried = []) => ({ layer: 1, rooms: [...GROUND, ...carried], packages: [] });
@@ -75,7 +78,7 @@ export const ROOMS = {
   host: {
     layer: 3,
     rooms: [...GROUND, ...CODECS, 'packet', ...MACHINES, 'schema'],
-    packages: [...BUNDLED, 'koffi'],
+    packages: [...BUNDLED, ...CERTIFICATES, 'koffi'],
   },
   schema: { layer: 3, rooms: [...GROUND, ...CODECS, 'packet', ...MACHINES], packages: BUNDLED },
   cli: {
@@ -299,6 +302,8 @@ function verdict(path, name, room, one, paths) {
         ? `only ${may.join(', ')} may import it`
         : 'no package is allowed here; write the prefix node: for a module of Node';
     }
+    if (CERTIFICATES.includes(owner) && path !== `${CERTIFICATES_FILE}.ts`)
+      return `import ${CERTIFICATES_FILE}.ts instead, with await import()`;
     if (owner === 'koffi' && !one.lazy && !one.typeOnly) return 'koffi is optional: load it with await import()';
     return null;
   }
@@ -306,6 +311,7 @@ function verdict(path, name, room, one, paths) {
   if (!/\.js(on)?$/.test(specifier))
     return `end it in .js: Node resolves no other ending, and the published types keep these paths`;
   if (!target.startsWith('src/')) return 'it is outside src';
+  if (target === `${CERTIFICATES_FILE}.js` && !one.lazy && !one.typeOnly) return 'load it with await import()';
   const other = roomOf(target);
   if (other === name) return null;
   const theirs = ROOMS[other];

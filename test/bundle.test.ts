@@ -1,5 +1,6 @@
 /** Size and contents of a bundle that imports one room. Bundles the sources, so that no build is needed. */
 import { build, type Metafile } from 'esbuild';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -89,12 +90,23 @@ test('a bundle of one address function contains no unused table', async () => {
   }
 });
 
+/** Packages, and those that they depend on. */
+function withDependencies(packages: readonly string[]): string[] {
+  const all = new Set(packages);
+  for (const name of all) {
+    const manifest = JSON.parse(readFileSync(`node_modules/${name}/package.json`, 'utf8')) as { dependencies?: object };
+    for (const other of Object.keys(manifest.dependencies ?? {})) all.add(other); // a Set visits added items
+  }
+  return [...all];
+}
+
 for (const room of existingRooms().filter((name) => name !== 'cli')) {
   test(`a bundle of weftnet/${room} contains only rooms that it may import`, async () => {
     const one = await bundle(`export * from 'weftnet/${room}';`);
     console.log(`# weftnet/${room}: ${one.size} bytes minified, ${one.zipped} gzipped`);
     for (const other of one.rooms) assert.ok(reach(room).includes(other), `${room} brings ${other} along`);
-    const { layer, packages } = ROOMS[room]!;
+    const { layer } = ROOMS[room]!;
+    const packages = withDependencies(ROOMS[room]!.packages);
     const allowed = (name: string): boolean =>
       layer >= 3 &&
       (name.startsWith('node:') || packages.some((known) => name === known || name.includes(`node_modules/${known}/`)));
@@ -105,6 +117,39 @@ for (const room of existingRooms().filter((name) => name !== 'cli')) {
     if (layer <= 2) assert.not.match(one.text, /ipaddr|typebox|koffi/i);
   });
 }
+
+test('what makes certificates is in a chunk that weftnet/host and the program load when they need it', async () => {
+  for (const entry of ['src/host/index.ts', 'src/cli/main.ts']) {
+    const { metafile } = await build({
+      entryPoints: [entry],
+      bundle: true,
+      minify: true,
+      splitting: true,
+      outdir: 'dist',
+      format: 'esm',
+      target: 'node20',
+      platform: 'node',
+      external: ['koffi'],
+      metafile: true,
+      write: false,
+      logLevel: 'silent',
+    });
+    const certificates = Object.entries(metafile.outputs).filter(([, { inputs }]) =>
+      Object.keys(inputs).some((name) => /node_modules\/(@peculiar|reflect-metadata|tsyringe)\//.test(name)),
+    );
+    const first = Object.keys(metafile.outputs).find((name) => metafile.outputs[name]!.entryPoint === entry)!;
+    // A Set visits added items.
+    const loaded = new Set([first]);
+    for (const name of loaded)
+      for (const { path, kind } of metafile.outputs[name]?.imports ?? [])
+        if (kind === 'import-statement') loaded.add(path);
+    assert.ok(certificates.length > 0, `${entry} has no such chunk`);
+    for (const [name, { bytes }] of certificates) {
+      console.log(`# ${entry}: ${name} makes certificates: ${bytes} bytes minified`);
+      assert.not.ok(loaded.has(name), `${entry} loads ${name} at its start`);
+    }
+  }
+});
 
 test('the check of a bundle’s contents finds packages and Node modules', async () => {
   const one = await bundle(`import ipaddr from 'ipaddr.js'; import fs from 'node:fs'; export { ipaddr, fs };`);

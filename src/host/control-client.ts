@@ -20,6 +20,7 @@ import {
 } from '../schema/index.js';
 import { EventText, ListText, text, valueText, type Failure } from './control-text.js';
 import { codeOf, HostError, RequestError } from './error.js';
+import { jsonBody } from './json-body.js';
 import { isPages, pagesOf, type Page } from './pages.js';
 import { version } from './version.js';
 
@@ -266,7 +267,7 @@ export class Client {
     this.#receiving = false;
     if (!whole) return undefined;
     if (length > most) throw tooLarge;
-    return length === 0 ? undefined : parseJson(utf8(buffer.subarray(0, length)));
+    return length === 0 ? undefined : jsonBody(buffer.subarray(0, length));
   }
 
   /**
@@ -460,24 +461,4 @@ function errorCodeOf(error: unknown): ErrorCode {
   if (error instanceof RequestError) return error.code in ERRORS ? (error.code as ErrorCode) : 'unavailable';
   if (error instanceof RangeError) return 'conflict'; // a machine's table is full
   return error instanceof HostError ? 'unavailable' : 'internal';
-}
-
-/** @throws RequestError: a replacement character would make another name of a wrong one. */
-function utf8(body: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body);
-  } catch {
-    throw new RequestError('invalid-request', 'the body must be JSON in UTF-8, and has octets that are none');
-  }
-}
-
-/** @throws RequestError */
-function parseJson(body: string): unknown {
-  try {
-    return JSON.parse(body);
-  } catch (error) {
-    // Without the part of the request that V8 quotes: it may have a key.
-    const why = (error as Error).message.replace(/, (?:\.\.\.)?".*$/s, '');
-    throw new RequestError('invalid-request', `the body must be a JSON object: ${why}`);
-  }
 }

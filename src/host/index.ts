@@ -1,6 +1,23 @@
 /** A VTEP on a Linux host: TAPs, the underlay's sockets, namespaces, the control socket. */
 export { aesGcm } from './aead.js';
 export { fileTrouble, readBounded } from './bounded-read.js';
+export { Authority, certificateRequest, newKey, NODE_LIFETIME, nodeIdOf, type Issued } from './cluster/authority.js';
+export { type Actor, type JoiningNode, type ManagerBackend, type News, type Reply } from './cluster/backend.js';
+export { identityOf, type CertificateFacts, type Identity, type Role } from './cluster/certificate.js';
+export { ClusterError, type Refusal } from './cluster/error.js';
+export { joinCluster, type JoinOptions } from './cluster/join.js';
+export { type ClientLimits } from './cluster/manager-connection.js';
+export {
+  serveManager,
+  type ManagerCounts,
+  type ManagerLimits,
+  type ManagerOptions,
+  type ManagerServer,
+} from './cluster/manager-server.js';
+export { NodeClient, type NodeEvents, type NodeOptions, type NodeTimes } from './cluster/node-client.js';
+export { MANAGER_PORT, type Command, type Joined } from './cluster/protocol.js';
+export { StateFiles } from './cluster/state-files.js';
+export { digestOf, newSecret, parseToken, printToken, type JoinToken } from './cluster/token.js';
 export { ask, follow, type AskOptions } from './ask.js';
 export { query, queryCapture, queryEvents } from './query.js';
 export { type Question, type Results } from './replies.js';

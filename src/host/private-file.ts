@@ -156,6 +156,7 @@ export function writePrivate(path: string, text: string, force: boolean): void {
   const target = force ? `${path}.${process.pid}.new` : path;
   let file: number;
   try {
+    if (force) rmSync(target, { force: true }); // of a process with this id that was killed: in a container, it often is the same
     const old = lstatSync(path, { throwIfNoEntry: false });
     if (old !== undefined && !old.isFile()) throw new HostError(`${path} is ${kindOf(old)}; choose another file`);
     if (old !== undefined && !force) throw new HostError(`${path} exists; overwrite it, or choose another file`);
@@ -168,11 +169,22 @@ export function writePrivate(path: string, text: string, force: boolean): void {
     writeSync(file, text);
     fsyncSync(file);
     if (force) renameSync(target, path);
+    syncDirectory(dirname(path));
   } catch (error) {
     rmSync(target, { force: true });
     throw unwritable(path, error);
   } finally {
     closeSync(file);
+  }
+}
+
+/** Makes sure that the names in a directory survive a power failure. */
+function syncDirectory(path: string): void {
+  const directory = openSync(path, 'r');
+  try {
+    fsyncSync(directory);
+  } finally {
+    closeSync(directory);
   }
 }
 

@@ -1,0 +1,53 @@
+/** What a manager's server has to be told: the cluster itself is elsewhere. */
+import { type CertificateFacts, type Role } from './certificate.js';
+import { type Refusal } from './error.js';
+import { type Command } from './protocol.js';
+
+/** Who gives a command: the node and the role of the client certificate. */
+export interface Actor {
+  readonly node: string;
+  readonly role: Role;
+}
+
+/** A node that presented the secret of a role. Its certificate is made, and is sent once the cluster has recorded it. */
+export interface JoiningNode extends Actor {
+  readonly name: string;
+  readonly address: string;
+  readonly port?: number;
+  /** The fingerprint of its certificate, and when that ends. */
+  readonly fingerprint: string;
+  readonly until: number;
+}
+
+export type Reply = { readonly answer: unknown } | { readonly refusal: Refusal };
+
+/** What a node has to do, and where managers are. */
+export interface News {
+  readonly assignment: unknown;
+  readonly managers: readonly string[];
+}
+
+export interface ManagerBackend {
+  /** The secrets of the join tokens, as they are now. */
+  secrets(): Readonly<Record<Role, string>>;
+  /**
+   * Records a node. It may have been recorded before, with the same id, if the answer did not reach it.
+   * @returns what the cluster tells the node: gossip keys, data-path port.
+   */
+  join(node: JoiningNode): Promise<Reply>;
+  /**
+   * Records a further certificate of a node, so that `isRevoked` knows it when the node is removed. Refuses if the node is
+   * no longer in the cluster.
+   */
+  renew(actor: Actor, certificate: Pick<CertificateFacts, 'fingerprint' | 'until'>): Promise<Reply>;
+  /** Runs a command, if the actor may. */
+  command(actor: Actor, command: Command): Promise<Reply>;
+  /** Reports what a node has to do, at once and after each change. It may report within this call. */
+  assignments(node: string, on: (news: News) => void): { stop(): void };
+  /** Where managers are: `address:port`. */
+  managers(): readonly string[];
+  /** Whether the certificate, or its node, has been removed. It looks into memory. */
+  isRevoked(certificate: Pick<CertificateFacts, 'node' | 'fingerprint'>): boolean;
+  /** Calls back whenever a certificate or a node has been removed. */
+  onRevoked(removed: () => void): { stop(): void };
+}

@@ -1,0 +1,159 @@
+/**
+ * The requests of nodes to a manager: HTTP/1.1 with JSON over TLS 1.3, on port 2377.
+ *
+ *     POST /v1/join         a secret and a certificate request; the answer has the certificate. The only request without
+ *                           a client certificate
+ *     POST /v1/renew        a certificate request; the answer has a certificate for the same node and role
+ *     POST /v1/commands     one command of the cluster, as the node that the client certificate names
+ *     GET  /v1/assignments  a stream of JSON lines: what the node has to do, whenever that changes, and heartbeats
+ *
+ * A request that fails is answered by `{"error":{"code":…,"message":…,"fields":[…]}}`.
+ */
+import { Type, type TSchema } from '@sinclair/typebox';
+import { RequestError } from '../error.js';
+import { jsonBody } from '../json-body.js';
+import { errorField, findProblems, type JsonSchema } from '../../schema/index.js';
+import { ClusterError } from './error.js';
+
+export const MANAGER_PORT = 2377;
+
+/** Each code of an error with its HTTP status. A machine that refuses a command may have others, which are sent as 409. */
+const STATUS: Readonly<Record<string, number>> = {
+  invalid: 400,
+  'no-certificate': 401,
+  'wrong-cluster': 401,
+  expired: 401,
+  'not-admitted': 403,
+  revoked: 403,
+  forbidden: 403,
+  'not-found': 404,
+  'method-not-allowed': 405,
+  'too-large': 413,
+  internal: 500,
+  unavailable: 503,
+};
+
+export function statusOf(code: string): number {
+  return Object.hasOwn(STATUS, code) ? STATUS[code]! : 409;
+}
+
+/** A command of the cluster, such as `{ do: 'create-network', … }`. */
+export interface Command {
+  readonly do: string;
+  readonly [field: string]: unknown;
+}
+
+export interface JoinBody {
+  readonly secret: string;
+  /** A PKCS #10 request in PEM. Only its key counts. */
+  readonly csr: string;
+  /** The node's name, for people. */
+  readonly name: string;
+  /** The address at which other nodes reach this one; absent: that from which it connects. */
+  readonly address?: string;
+  /** For a manager: the port at which it serves nodes. */
+  readonly port?: number;
+}
+
+export type ManagerRequest =
+  | { readonly route: 'join'; readonly body: JoinBody }
+  | { readonly route: 'renew'; readonly body: { readonly csr: string } }
+  | { readonly route: 'commands'; readonly body: Command }
+  | { readonly route: 'assignments' };
+
+export type Route = ManagerRequest['route'];
+
+export const ROUTES = {
+  join: ['POST', '/v1/join'],
+  renew: ['POST', '/v1/renew'],
+  commands: ['POST', '/v1/commands'],
+  assignments: ['GET', '/v1/assignments'],
+} as const satisfies Record<Route, readonly [method: string, path: string]>;
+
+/** A line of the stream of assignments. */
+export type StreamLine =
+  | {
+      readonly event: 'assignment';
+      readonly assignment: unknown;
+      /** Where managers are: `address:port`. */
+      readonly managers: readonly string[];
+    }
+  | { readonly event: 'heartbeat' };
+
+/** The answer to a request to join. */
+export interface Joined {
+  readonly certificate: string;
+  readonly managers: readonly string[];
+  /** What the cluster tells a node that joins, besides. */
+  readonly cluster: unknown;
+}
+
+const CSR = Type.String({ minLength: 1, maxLength: 8192, expected: 'a certificate request in PEM' });
+
+const BODIES = {
+  join: Type.Object(
+    {
+      secret: Type.String({ minLength: 1, maxLength: 128, expected: 'the secret of a token', secret: true }),
+      csr: CSR,
+      name: Type.String({
+        pattern: '^[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$',
+        expected: 'a host name: 1 to 63 letters, digits, dots, underscores and hyphens',
+      }),
+      address: Type.Optional(Type.String({ format: 'weft-ip', expected: 'the IP address of one host' })),
+      port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535, expected: 'a port, 1 to 65535' })),
+    },
+    { additionalProperties: false, expected: 'a JSON object' },
+  ),
+  renew: Type.Object({ csr: CSR }, { additionalProperties: false, expected: 'a JSON object' }),
+  commands: Type.Object(
+    { do: Type.String({ pattern: '^[a-z][a-z0-9-]{0,63}$', expected: 'the name of a command' }) },
+    { expected: 'a JSON object' },
+  ),
+} satisfies Record<Exclude<Route, 'assignments'>, TSchema>;
+
+/**
+ * The route of a request.
+ * @throws ClusterError
+ */
+export function routeOf(method: string, target: string): Route {
+  const at = target.indexOf('?');
+  const path = at < 0 ? target : target.slice(0, at);
+  for (const route of Object.keys(ROUTES) as Route[]) {
+    const [known, own] = ROUTES[route];
+    if (path !== own) continue;
+    if (method !== known) throw new ClusterError('method-not-allowed', `the method of ${own} is ${known}`);
+    return route;
+  }
+  throw new ClusterError('not-found', 'a manager of weft has nothing at this path; are both programs of one version?');
+}
+
+/**
+ * Reads a request.
+ * @throws ClusterError; its text repeats no value that may be a secret.
+ */
+export function readRequest(route: Route, octets: Uint8Array): ManagerRequest {
+  if (route === 'assignments') {
+    if (octets.length > 0) throw new ClusterError('invalid', 'the request for assignments has no body');
+    return { route };
+  }
+  const body = parse(octets);
+  const problems = findProblems(BODIES[route] as unknown as JsonSchema, body);
+  if (problems.length > 0) {
+    const fields = problems.map((problem) => {
+      const { path, message } = errorField({ ...problem, given: undefined });
+      return { path, message: message.replace(/, got nothing$/, '') };
+    });
+    const texts = fields.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
+    throw new ClusterError('invalid', texts.join('; '), { fields });
+  }
+  return { route, body } as ManagerRequest;
+}
+
+function parse(octets: Uint8Array): unknown {
+  try {
+    return jsonBody(octets);
+  } catch (error) {
+    if (error instanceof RequestError) throw new ClusterError('invalid', error.message);
+    throw error;
+  }
+}
