@@ -150,10 +150,24 @@ export function readRequest(route: Route, octets: Uint8Array): ManagerRequest {
 }
 
 function parse(octets: Uint8Array): unknown {
+  let body: unknown;
   try {
-    return jsonBody(octets);
+    body = jsonBody(octets);
   } catch (error) {
     if (error instanceof RequestError) throw new ClusterError('invalid', error.message);
     throw error;
   }
+  requirePlain(body, 0);
+  return body;
+}
+
+/** Most lists and objects inside one another: who reads a command may follow them by recursion. */
+const LEVELS = 32;
+
+/** @throws ClusterError if a value is nested too deep, or has a number that JSON cannot write again: `1e999`. */
+function requirePlain(value: unknown, level: number): void {
+  if (typeof value === 'number' && !Number.isFinite(value)) throw new ClusterError('invalid', 'a number is too large');
+  if (typeof value !== 'object' || value === null) return;
+  if (level >= LEVELS) throw new ClusterError('invalid', `the body has more than ${LEVELS} levels`);
+  for (const one of Object.values(value)) requirePlain(one, level + 1);
 }
