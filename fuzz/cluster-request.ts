@@ -34,10 +34,10 @@ export function fuzz(data: Uint8Array): void {
 
 function refusal(error: unknown, secret?: string): void {
   ensure(error instanceof ClusterError, `${String(error)} is no refusal`);
-  const { code, message, fields = [] } = error;
+  const { code, message, fields } = error;
   const status = statusOf(code);
   ensure(status >= 400 && status < 500, `${code} is ${status}`);
-  for (const text of [message, ...fields.map((field) => field.message)])
+  for (const text of [message, ...fields])
     ensure(secret === undefined || !text.includes(secret), `"${text}" has the secret`);
 }
 

@@ -195,6 +195,16 @@ test('a worker whose request asks for the role of a manager stays a worker when 
   assert.equal([asManager.status, asManager.code], [400, 'invalid']);
 });
 
+test('the next certificate of a promoted node has its new role', async () => {
+  const { join: joins, backend, client: newClient } = await lab();
+  const { identity, files } = await joins();
+  const node = newClient(files, identity);
+  backend.nodes.set(identity.node, { ...backend.nodes.get(identity.node)!, role: 'manager' });
+  assert.is((await failure(node.command({ do: 'create-network' }))).code, 'forbidden');
+  assert.is((await node.renew()).role, 'manager');
+  assert.equal(await node.command({ do: 'create-network' }), { done: 'create-network', by: identity.node });
+});
+
 test('everything but joining needs a certificate of this CA that is valid', async () => {
   const started = await lab();
   const { authority, backend } = started;
@@ -251,6 +261,7 @@ test('a removed node is locked out at once, also from an open stream', async () 
   begun.write('POST /v1/commands HTTP/1.1\r\nHost: x\r\nContent-Length: 20\r\n\r\n{"do":"whoami"');
   await waitFor('two streams', () => backend.watchers.size === 2);
   backend.remove(identity.node);
+  await waitFor('the end of the stream', () => stream.socket.destroyed, 10_000);
   assert.match(await stream.text, /"assignment"/);
   // The manager may hear of their certificates only now.
   for (const text of await Promise.all(ends)) assert.match(text, /^$|"code":"revoked"/);
@@ -280,6 +291,7 @@ test('a stream ends when the certificate of its node expires', async () => {
   socket.write(httpText('GET', '/v1/assignments'));
   await waitFor('a stream', () => started.backend.watchers.size === 1);
   offset = 91 * DAY;
+  await waitFor('the end of the stream', () => socket.destroyed, 10_000);
   assert.match(await text, /"assignment"/);
 });
 

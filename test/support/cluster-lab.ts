@@ -73,6 +73,10 @@ export class Backend implements ManagerBackend {
     return { answer: null };
   }
 
+  roleOf(node: string): Role | undefined {
+    return this.nodes.get(node)?.role;
+  }
+
   async command(actor: Actor, command: Command): Promise<Reply> {
     this.commands.push({ actor, command });
     if (command.do === 'break') throw new Error('a secret of the manager');
@@ -154,6 +158,7 @@ export async function startLab(options: Partial<ManagerOptions> & { lifetime?: n
     name: 'first',
     address: LOOPBACK,
     fingerprints: [identity.fingerprint],
+    secret: '',
   });
   const failed = (error: unknown): void => {
     throw error;

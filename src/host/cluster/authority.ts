@@ -81,7 +81,7 @@ export async function requestedKey(csr: string): Promise<KeyObject> {
 }
 
 function badRequest(message: string, cause?: unknown): ClusterError {
-  return new ClusterError('invalid', `csr: ${message}`, { cause, fields: [{ path: 'csr', message }] });
+  return new ClusterError('invalid', `csr: ${message}`, { cause, fields: ['csr'] });
 }
 
 /** A certificate that was issued. */

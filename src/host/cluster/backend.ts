@@ -17,6 +17,7 @@ export interface JoiningNode extends Actor {
   /** The fingerprint of its certificate, and when that ends. */
   readonly fingerprint: string;
   readonly until: number;
+  readonly secret: string;
 }
 
 export type Reply = { readonly answer: unknown } | { readonly refusal: Refusal };
@@ -31,7 +32,8 @@ export interface ManagerBackend {
   /** The secrets of the join tokens, as they are now. */
   secrets(): Readonly<Record<Role, string>>;
   /**
-   * Records a node. It may have been recorded before, with the same id, if the answer did not reach it.
+   * Records a node, unless the secret has changed in the meantime. A node of this id may have been recorded already: then
+   * the answer did not reach it. It has proved that it has the same key, so this is a further certificate of it.
    * @returns what the cluster tells the node: gossip keys, data-path port.
    */
   join(node: JoiningNode): Promise<Reply>;
@@ -40,6 +42,8 @@ export interface ManagerBackend {
    * no longer in the cluster.
    */
   renew(actor: Actor, certificate: Pick<CertificateFacts, 'fingerprint' | 'until'>): Promise<Reply>;
+  /** The role that a node has now, which its next certificate will have; `undefined` if it is not in the cluster. */
+  roleOf(node: string): Role | undefined;
   /** Runs a command, if the actor may. */
   command(actor: Actor, command: Command): Promise<Reply>;
   /** Reports what a node has to do, at once and after each change. It may report within this call. */

@@ -4,20 +4,19 @@ import { HostError } from '../error.js';
 export interface Refusal {
   readonly code: string;
   readonly message: string;
-  /** The fields of the request that are wrong. */
-  readonly fields?: readonly { readonly path: string; readonly message: string }[] | undefined;
+  /** The fields of the request that it is about, as the message names them. */
+  readonly fields?: readonly string[] | undefined;
 }
 
 /** Why a manager and a node do not get on, with a code that programs rely on. */
 export class ClusterError extends HostError {
   readonly code: string;
-  /** The fields of the request that are wrong. */
-  readonly fields: Refusal['fields'];
+  readonly fields: readonly string[];
 
   constructor(code: string, message: string, options: ErrorOptions & { fields?: Refusal['fields'] } = {}) {
     super(message, options);
     this.name = 'ClusterError';
     this.code = code;
-    this.fields = options.fields;
+    this.fields = options.fields ?? [];
   }
 }

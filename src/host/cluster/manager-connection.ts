@@ -252,11 +252,8 @@ function refusalOf(place: Place, body: unknown): ClusterError {
   const { code, message, fields } = ((body as { error?: unknown } | null)?.error ?? {}) as Record<string, unknown>;
   if (typeof code !== 'string' || !/^[a-z-]{1,64}$/.test(code) || typeof message !== 'string')
     return unreadable(place, 'it is not one of a manager');
-  const wrong = (Array.isArray(fields) ? fields : []).flatMap((field: unknown) => {
-    const { path, message: why } = (field ?? {}) as Record<string, unknown>;
-    return typeof path === 'string' && typeof why === 'string' ? [{ path: shown(path), message: shown(why) }] : [];
-  });
-  return new ClusterError(code, shown(message), { fields: wrong.length === 0 ? undefined : wrong });
+  const wrong = Array.isArray(fields) ? fields.filter((field): field is string => typeof field === 'string') : [];
+  return new ClusterError(code, shown(message), { fields: wrong.map(shown) });
 }
 
 const shown = (text: string): string => printable(text.slice(0, SHOWN));

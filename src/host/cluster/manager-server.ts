@@ -308,7 +308,7 @@ export class ManagerServer {
     const key = await requestedKey(body.csr);
     const node = nodeIdOf(key);
     const { certificate, fingerprint, until } = await this.#authority.issue(key, { node, role });
-    const { name, address = connection.address, port } = body;
+    const { secret, name, address = connection.address, port } = body;
     const cluster = answerOf(
       await this.#backend.join({
         node,
@@ -317,6 +317,7 @@ export class ManagerServer {
         address,
         fingerprint,
         until,
+        secret,
         ...(port === undefined ? {} : { port }),
       }),
     );
@@ -341,7 +342,9 @@ export class ManagerServer {
     const actor = { node: peer.node, role: peer.role };
     switch (asked.route) {
       case 'renew': {
-        const issued: Issued = await this.#authority.sign(asked.body.csr, actor);
+        const role = this.#backend.roleOf(peer.node);
+        if (role === undefined) throw new ClusterError('revoked', CERTIFICATE_TROUBLES.revoked);
+        const issued: Issued = await this.#authority.sign(asked.body.csr, { node: peer.node, role });
         const { fingerprint, until } = issued;
         answerOf(await this.#backend.renew(actor, { fingerprint, until }));
         return send(response, 200, { certificate: issued.certificate });
@@ -454,5 +457,8 @@ function failureOf(error: unknown): [status: number, body: { error: Refusal }] {
       : error instanceof HostError
         ? { code: 'unavailable', message: error.message }
         : { code: 'internal', message: 'a defect of the manager; its log has more' };
-  return [statusOf(code), { error: { code, message, ...(fields === undefined ? {} : { fields }) } }];
+  return [
+    statusOf(code),
+    { error: { code, message, ...(fields === undefined || fields.length === 0 ? {} : { fields }) } },
+  ];
 }

@@ -12,7 +12,7 @@
 import { Type, type TSchema } from '@sinclair/typebox';
 import { RequestError } from '../error.js';
 import { jsonBody } from '../json-body.js';
-import { errorField, findProblems, type JsonSchema } from '../../schema/index.js';
+import { findProblems, problemText, type JsonSchema } from '../../schema/index.js';
 import { ClusterError } from './error.js';
 
 export const MANAGER_PORT = 2377;
@@ -139,12 +139,10 @@ export function readRequest(route: Route, octets: Uint8Array): ManagerRequest {
   const body = parse(octets);
   const problems = findProblems(BODIES[route] as unknown as JsonSchema, body);
   if (problems.length > 0) {
-    const fields = problems.map((problem) => {
-      const { path, message } = errorField({ ...problem, given: undefined });
-      return { path, message: message.replace(/, got nothing$/, '') };
-    });
-    const texts = fields.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`));
-    throw new ClusterError('invalid', texts.join('; '), { fields });
+    const texts = problems.map((problem) =>
+      problemText({ ...problem, given: undefined }).replace(/, got nothing$/, ''),
+    );
+    throw new ClusterError('invalid', texts.join('; '), { fields: problems.map(({ path }) => path) });
   }
   return { route, body } as ManagerRequest;
 }
