@@ -209,7 +209,7 @@ test('requests that are sent ahead end their connection', async () => {
   const { identity } = await started.join();
   const socket = await started.connect({ key: identity.key, cert: identity.certificate });
   const text = received(socket);
-  socket.on('error', () => undefined).write(httpText('POST', '/v1/commands', '{"do":"x"}').repeat(500));
+  socket.on('error', () => undefined).write(httpText('POST', '/v1/commands', '{"do":"x"}', true).repeat(500));
   await text;
   assert.ok(started.backend.commands.length <= 1, `${started.backend.commands.length}`);
 });
@@ -264,8 +264,26 @@ test('a node has a bounded number of connections, and a new one replaces its old
   );
 });
 
+test('an address that connects again and again is slowed down, and others are not', async () => {
+  const started = await lab({
+    ...{ arrivals: 40, arrivalsPerSecond: 1, strangersPerAddress: 1000 },
+    ...{ handshake: 60_000, strangerTime: 60_000 },
+  });
+  const other = (): Socket =>
+    connectTcp({ port: started.server.port, host: LOOPBACK, localAddress: '127.0.0.2' }).on('error', () => undefined);
+  const sockets = Array.from({ length: 100 }, () => tcp(started).resume());
+  await waitFor('refusals', () => started.server.counts.closed >= 40);
+  const one = other().resume();
+  await waitFor('another address', () => started.server.counts.connections + started.server.counts.closed >= 101);
+  assert.is(one.destroyed, false);
+  for (const socket of [...sockets, one]) socket.destroy();
+});
+
 test('all addresses of one /64 count as one', () => {
-  const limits = { connections: 100, strangers: 100, strangersPerAddress: 2, perNode: 9, strangerTime: 1000 };
+  const limits = {
+    ...{ connections: 100, strangers: 100, strangersPerAddress: 2, perNode: 9, strangerTime: 1000 },
+    ...{ arrivals: 100, arrivalsPerSecond: 100 },
+  };
   const connections = new Connections(limits);
   const open = new Set<string>();
   for (const remoteAddress of ['2001:db8::1', '2001:db8::2', '2001:db8:0:1::1', '2001:db8::3', '::ffff:192.0.2.1']) {

@@ -214,9 +214,10 @@ export function received(socket: TLSSocket): Promise<string> {
   });
 }
 
-/** A request in full, with the length of its body. */
-export function httpText(method: string, path: string, body = ''): string {
-  return `${method} ${path} HTTP/1.1\r\nHost: manager\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+/** A request in full, with the length of its body. The connection ends behind the answer, unless `more` is to follow. */
+export function httpText(method: string, path: string, body = '', more = false): string {
+  const end = more ? '' : 'Connection: close\r\n';
+  return `${method} ${path} HTTP/1.1\r\nHost: manager\r\n${end}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 }
 
 /** The status and the error's code of a response. */

@@ -1,5 +1,5 @@
 /** memberlist's protocol: SWIM with Lifeguard, as used by Docker's networks and Serf. */
-export { Allowance } from './allowance.js';
+export { Allowance, SharedAllowance } from './allowance.js';
 export { LAN, LOCAL, WAN, type Timing } from './config.js';
 export { failureOf } from './exchanges.js';
 export { expectedConfirmations, pushPullScale, retransmitLimit, suspicionTimeout, suspicionTimes } from './formula.js';

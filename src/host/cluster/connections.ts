@@ -1,6 +1,7 @@
 /** The connections to a manager, and the limits on their number and time. */
 import { type Socket } from 'node:net';
 import { formatIpv6, IPV6_LENGTH, parseIpv6 } from '../../address/index.js';
+import { SharedAllowance } from '../../gossip/memberlist/index.js';
 import { type CertificateFacts } from './certificate.js';
 
 export interface ConnectionLimits {
@@ -12,6 +13,12 @@ export interface ConnectionLimits {
    */
   strangers: number;
   strangersPerAddress: number;
+  /**
+   * Most connections that are accepted at once, and per second. A handshake takes the processor a millisecond. A quarter is
+   * reserved for addresses that connect seldom.
+   */
+  arrivals: number;
+  arrivalsPerSecond: number;
   /** Most connections of one node. A further one replaces the oldest. */
   perNode: number;
   /** Milliseconds after which a connection without a certificate of the cluster is closed, whatever it does. */
@@ -41,10 +48,12 @@ export class Connections {
   /** By the client's address and port: a TLS socket does not tell its raw socket. */
   readonly #byPeer = new Map<string, Connection>();
   readonly #secure = new WeakMap<Socket, Connection>();
+  readonly #arrivals: SharedAllowance;
   #closed = 0;
 
   constructor(limits: ConnectionLimits) {
     this.#limits = limits;
+    this.#arrivals = new SharedAllowance(limits.arrivals, limits.arrivalsPerSecond);
   }
 
   get size(): number {
@@ -79,10 +88,12 @@ export class Connections {
     const isStranger = ({ peer }: Connection): boolean => peer === undefined;
     this.#makeRoom(strangersPerAddress, (other) => isStranger(other) && other.key === connection.key);
     this.#makeRoom(strangers, isStranger);
-    if (this.#all.size >= connections) {
+    const now = performance.now();
+    if (this.#all.size >= connections || this.#arrivals.left(connection.key, now) < 1) {
       this.#closed++;
       return void raw.destroy();
     }
+    this.#arrivals.spend(connection.key, 1, now);
     connection.timer = setTimeout(() => this.#cut(connection), strangerTime);
     connection.timer.unref();
     const peer = peerOf(raw);

@@ -3,7 +3,8 @@
  * in a token, or by a certificate of the node's own cluster with the role of a manager.
  */
 import { X509Certificate } from 'node:crypto';
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { Agent, request as httpRequest, type ClientRequestArgs, type IncomingMessage } from 'node:http';
+import { type Duplex } from 'node:stream';
 import { connect, type ConnectionOptions, type DetailedPeerCertificate, type TLSSocket } from 'node:tls';
 import { printable } from '../../wire/index.js';
 import { parseHostPort } from '../../schema/index.js';
@@ -160,12 +161,59 @@ function handshake(place: Place, options: ConnectionOptions, { connect: most }: 
   });
 }
 
+/** Milliseconds that a connection to a manager is kept for the next request; the manager keeps it longer. */
+const KEPT = 4000;
+/** Most requests of a node at a time; further ones wait. */
+const AT_ONCE = 8;
+
+/** The connections of a node to managers for requests, of which each is kept for a while. */
+export class Requests extends Agent {
+  readonly #identity: Identity;
+  readonly #limits: ClientLimits;
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
+
+  constructor(identity: Identity, limits: ClientLimits) {
+    super({ keepAlive: true, timeout: KEPT });
+    this.#identity = identity;
+    this.#limits = limits;
+  }
+
+  /**
+   * Runs a step when its turn comes. `maxSockets` of an agent would not limit connections whose handshake is in progress,
+   * and would leave requests without an answer when one fails.
+   */
+  async inTurn<T>(step: () => Promise<T>): Promise<T> {
+    if (this.#running >= AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#running++;
+    try {
+      return await step();
+    } finally {
+      const next = this.#waiting.shift(); // which takes over the place
+      if (next === undefined) this.#running--;
+      else next();
+    }
+  }
+
+  override createConnection(
+    { host, port }: ClientRequestArgs,
+    done?: (error: Error | null, socket: Duplex) => void,
+  ): undefined {
+    const place = { host: String(host), port: Number(port) };
+    connectManager(place, this.#identity, this.#identity, this.#limits).then(
+      (socket) => done?.(null, socket),
+      (error: Error) => (done as ((error: Error) => void) | undefined)?.(error),
+    );
+  }
+}
+
 /**
- * Sends a request on a connection to a manager.
+ * Sends a request to a manager.
+ * @param through A connection, or those from which one is taken.
  * @throws ClusterError if there is no answer, or with the manager's refusal.
  */
 export async function respond(
-  socket: TLSSocket,
+  through: TLSSocket | Requests,
   place: Place,
   route: Route,
   body: object | undefined,
@@ -174,7 +222,7 @@ export async function respond(
   const [method, path] = ROUTES[route];
   const sent = body === undefined ? undefined : JSON.stringify(body);
   const call = httpRequest({
-    createConnection: () => socket,
+    ...(through instanceof Requests ? { agent: through, ...place } : { createConnection: () => through }),
     method,
     path,
     headers: {
@@ -182,42 +230,42 @@ export async function respond(
       ...(sent === undefined ? {} : { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(sent) }),
     },
   });
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    const response = await new Promise<IncomingMessage>((resolve, reject) => {
-      timer = setTimeout(() => {
-        reject(lost(place, `within ${answer} ms`));
-        socket.destroy();
-      }, answer);
-      call.on('response', resolve).on('error', (error) => {
-        const isOther = codeOf(error).startsWith('HPE_');
-        reject(isOther ? unreadable(place, 'it is not HTTP') : lost(place, 'before the connection ended'));
-      });
-      call.on('upgrade', () => reject(unreadable(place, 'it is not HTTP')));
-      call.end(sent);
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const fail = (error: ClusterError): void => {
+      clearTimeout(timer);
+      reject(error);
+      call.destroy();
+    };
+    const timer = setTimeout(() => fail(lost(place, `within ${answer} ms`)), answer);
+    call.on('response', (received) => {
+      clearTimeout(timer);
+      resolve(received);
     });
-    if (response.statusCode === 200) return response;
-    throw refusalOf(place, await valueOf(response, place, { answer, size }));
-  } catch (error) {
-    socket.destroy();
-    throw error;
-  } finally {
-    clearTimeout(timer);
-  }
+    call.on('error', (error) => {
+      if (error instanceof ClusterError) return fail(error); // it has not been sent
+      const isOther = codeOf(error).startsWith('HPE_');
+      fail(isOther ? unreadable(place, 'it is not HTTP') : lost(place, 'before the connection ended'));
+    });
+    call.on('upgrade', () => fail(unreadable(place, 'it is not HTTP')));
+    call.end(sent);
+  });
+  if (response.statusCode === 200) return response;
+  // The body is read to its end, or the connection is destroyed.
+  throw refusalOf(place, await valueOf(response, place, { answer, size }));
 }
 
-/** Sends a request, and returns the whole answer. The connection is closed. */
+/** Sends a request, and returns the whole answer. */
 export async function ask(
-  socket: TLSSocket,
+  through: TLSSocket | Requests,
   place: Place,
   route: Route,
   body: object,
   limits: ClientLimits,
 ): Promise<unknown> {
   try {
-    return await valueOf(await respond(socket, place, route, body, limits), place, limits);
+    return await valueOf(await respond(through, place, route, body, limits), place, limits);
   } finally {
-    socket.destroy();
+    if (!(through instanceof Requests)) through.destroy();
   }
 }
 

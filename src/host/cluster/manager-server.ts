@@ -33,10 +33,11 @@ import { sameSecret } from './token.js';
 import { WrongTokens } from './wrong-tokens.js';
 
 export interface ManagerLimits extends ConnectionLimits {
-  /** Milliseconds for the TLS handshake, for the headers of a request, and for a whole request. */
+  /** Milliseconds for the TLS handshake, for the headers of a request, for a whole request, and until the next one. */
   handshake: number;
   headers: number;
   request: number;
+  idle: number;
   /** Most octets of the headers, of the body of a request to join, and of another body. */
   headerSize: number;
   joinSize: number;
@@ -56,11 +57,14 @@ const LIMITS: ManagerLimits = {
   connections: 4096,
   strangers: 256,
   strangersPerAddress: 32,
+  arrivals: 400,
+  arrivalsPerSecond: 200,
   perNode: 128,
   strangerTime: 15_000,
   handshake: 5000,
   headers: 5000,
   request: 30_000,
+  idle: 15_000,
   headerSize: 8192,
   joinSize: 16_384,
   bodySize: 262_144,
@@ -159,7 +163,7 @@ export class ManagerServer {
     this.#failed = failed;
     this.#connections = new Connections(this.#limits);
     this.#wrong = new WrongTokens(this.#limits.wrongTokens, MINUTE);
-    const { handshake, headers, request, headerSize } = this.#limits;
+    const { handshake, headers, request, idle, headerSize } = this.#limits;
     this.#https = createHttpsServer({
       ...contextOf(identity),
       requestCert: true,
@@ -168,7 +172,7 @@ export class ManagerServer {
       maxHeaderSize: headerSize,
       headersTimeout: headers,
       requestTimeout: request,
-      keepAliveTimeout: headers,
+      keepAliveTimeout: idle,
       connectionsCheckingInterval: Math.min(1000, headers / 2),
     });
     tcp.on('connection', (raw: Socket) => {
@@ -322,7 +326,7 @@ export class ManagerServer {
       }),
     );
     const joined: Joined = { certificate, managers: this.#backend.managers(), cluster };
-    send(response, 200, joined);
+    send(response, 200, joined, false);
   }
 
   /** The role that a secret admits to. @throws ClusterError, always the same. */
@@ -347,10 +351,10 @@ export class ManagerServer {
         const issued: Issued = await this.#authority.sign(asked.body.csr, { node: peer.node, role });
         const { fingerprint, until } = issued;
         answerOf(await this.#backend.renew(actor, { fingerprint, until }));
-        return send(response, 200, { certificate: issued.certificate });
+        return send(response, 200, { certificate: issued.certificate }, true);
       }
       case 'commands':
-        return send(response, 200, { answer: answerOf(await this.#backend.command(actor, asked.body)) ?? null });
+        return send(response, 200, { answer: answerOf(await this.#backend.command(actor, asked.body)) ?? null }, true);
       case 'assignments':
         return this.#stream(peer, response);
       case 'join':
@@ -382,7 +386,9 @@ export class ManagerServer {
     if (socket.destroyed) return;
     if (response.headersSent) return void socket.destroy();
     if (!(error instanceof HostError)) this.#failed(error);
-    send(response, ...failureOf(error));
+    const peer = this.#connections.of(socket)?.peer;
+    const stays = request.complete && peer !== undefined && this.#trouble(peer) === undefined;
+    send(response, ...failureOf(error), stays);
     if (request.complete) return;
     // The client may still be sending: if the connection were closed now, it might not read the answer.
     request.resume();
@@ -416,7 +422,7 @@ const CERTIFICATE_TROUBLES: Readonly<Record<CertificateTrouble, string>> = {
   revoked: 'the node has been removed from the cluster; run "vtep leave" and "vtep join" on it to admit it again',
 };
 
-/** Headers of every response. One connection has one request, or the one after an answer that was read. */
+/** Headers of every response. */
 const COMMON = { 'Cache-Control': 'no-store' } as const;
 
 function contextOf({ key, certificate, ca }: Identity): SecureContextOptions {
@@ -438,14 +444,15 @@ function answerOf(reply: Reply): unknown {
   throw new ClusterError(code, message, { fields });
 }
 
-function send(response: ServerResponse, status: number, value: unknown): void {
+/** @param stays Whether the connection may have another request. */
+function send(response: ServerResponse, status: number, value: unknown, stays: boolean): void {
   if (response.destroyed) return;
   const body = `${text(value)}\n`;
   response.writeHead(status, {
     'Content-Type': JSON_TYPE,
     'Content-Length': Buffer.byteLength(body),
     ...COMMON,
-    Connection: 'close',
+    ...(stays ? {} : { Connection: 'close' }),
   });
   response.end(body);
 }

@@ -12,6 +12,7 @@ import {
   connectManager,
   managerPlace,
   placeText,
+  Requests,
   respond,
   type ClientLimits,
   type Place,
@@ -68,6 +69,7 @@ export class NodeClient {
   readonly #now: () => number;
   readonly #random: () => number;
   #identity: Identity;
+  #requests: Requests;
   #managers: readonly Place[];
   /** The manager of the stream, or the one to try next. */
   #current: Place | undefined;
@@ -84,6 +86,7 @@ export class NodeClient {
     this.#identity = identity;
     this.#events = events;
     this.#limits = { ...CLIENT_LIMITS, ...options.limits };
+    this.#requests = new Requests(identity, this.#limits);
     this.#times = { ...TIMES, ...options.times };
     this.#now = now;
     this.#random = random;
@@ -110,6 +113,7 @@ export class NodeClient {
     this.#stopped = true;
     clearTimeout(this.#renewing);
     this.#interrupt();
+    this.#requests.destroy();
     await this.#running;
   }
 
@@ -135,6 +139,7 @@ export class NodeClient {
       throw new ClusterError('lost', 'the answer to a renewal has a certificate of another node');
     this.#files.write(identity);
     this.#identity = identity;
+    this.#requests = new Requests(identity, this.#limits); // the connections of the old one end when they are idle
     this.#renewAt = renewalTime(identity, this.#random());
     this.#events.renewed?.(identity);
     this.#interrupt(); // the stream of the old certificate would end with it
@@ -159,8 +164,8 @@ export class NodeClient {
     const troubles: ClusterError[] = [];
     for (const place of this.#inTurn()) {
       try {
-        const socket = await connectManager(place, this.#identity, this.#identity, this.#limits);
-        return await ask(socket, place, route, body, this.#limits);
+        const requests = this.#requests;
+        return await requests.inTurn(() => ask(requests, place, route, body, this.#limits));
       } catch (error) {
         // The next one is asked only if this one cannot have carried out the request.
         if (!(error instanceof ClusterError) || !UNREACHED.includes(error.code)) throw error;
