@@ -4,7 +4,7 @@
  * Does not check types (`npm run check` does), so that an install takes seconds.
  */
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import remapping from '@jridgewell/remapping';
 import { build } from 'tsup';
@@ -97,6 +97,7 @@ try {
   }
   writeFileSync('dist/index.js', mainEntry());
   await declarations();
+  rmSync('dist/host/cluster/x509.d.ts'); // types of a library that users do not have; no other declaration names it
   if (existsSync(PROGRAM)) startWithFlags();
   await manualPages();
 } catch (error) {

@@ -89,7 +89,7 @@ export class Connections {
     this.#makeRoom(strangersPerAddress, (other) => isStranger(other) && other.key === connection.key);
     this.#makeRoom(strangers, isStranger);
     const now = performance.now();
-    if (this.#all.size >= connections || this.#arrivals.left(connection.key, now) < 1) {
+    if (this.#all.size >= connections || this.#arrivals.left(connection.key, now) <= 0) {
       this.#closed++;
       return void raw.destroy();
     }
