@@ -65,7 +65,15 @@ function reasonOf(code: string): string {
  * @throws IpError with the kernel's reason; HostError if the program is missing.
  */
 export function ip(args: readonly string[], netns?: string): Promise<string> {
-  return start(args, netns);
+  return start(command(args, netns));
+}
+
+/**
+ * Runs `ip` with the mounts of another mount namespace, where it makes and removes the names of network namespaces.
+ * @param mounts The file of the mount namespace.
+ */
+export function ipInMounts(args: readonly string[], mounts: string): Promise<string> {
+  return start(['nsenter', `--mount=${mounts}`, 'ip', ...args]);
 }
 
 /**
@@ -78,7 +86,7 @@ export async function ipBatch(commands: readonly (readonly string[])[], netns?: 
   const isPlain = commands.every((words) => words.every((word) => /^[^"'#\\\n]+$/.test(word)));
   if (isPlain) {
     const lines = commands.map((words) => words.map((word) => (/\s/.test(word) ? `"${word}"` : word)).join(' '));
-    await start(['-batch', '-'], netns, `${lines.join('\n')}\n`);
+    await start(command(['-batch', '-'], netns), `${lines.join('\n')}\n`);
     return;
   }
   for (const [failed, words] of commands.entries())
@@ -104,8 +112,7 @@ function requireFiles(): void {
   }
 }
 
-function start(args: readonly string[], netns: string | undefined, input?: string): Promise<string> {
-  const [program, ...rest] = command(args, netns);
+function start([program, ...rest]: readonly string[], input?: string): Promise<string> {
   return new Promise((resolve, reject) => {
     try {
       requireFiles();

@@ -152,7 +152,7 @@ async function addAddress(name: string, netns: string | undefined, address: stri
 }
 
 /** Removes an address, and restores the routes that the kernel removes with it. @param wanted Addresses that stay. */
-async function removeAddress(
+export async function removeAddress(
   name: string,
   netns: string | undefined,
   old: string,

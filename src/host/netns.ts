@@ -6,9 +6,9 @@ import { Worker } from 'node:worker_threads';
 import { codeOf, HostError } from './error.js';
 
 /** Where `ip netns` keeps its names. */
-const NETNS_DIRECTORY = '/var/run/netns';
+export const NETNS_DIRECTORY = '/var/run/netns';
 /** The file system type of namespace files (linux/magic.h). */
-const NSFS_MAGIC = 0x6e73_6673;
+export const NSFS_MAGIC = 0x6e73_6673;
 
 /** Returns the file of a namespace that is given by name or by path. */
 export function netnsPath(netns: string): string {
