@@ -1,0 +1,283 @@
+/**
+ * A manager: keeps the records of the cluster in a store and a mirror of them in memory, carries out commands, and does what
+ * the cluster has to do by itself. Several managers may work on one store: a transaction whose conditions do not hold any
+ * more is planned again.
+ */
+import {
+  assignmentsOf,
+  isRefusal,
+  plan,
+  reconcile,
+  State,
+  viewFor,
+  type Actor,
+  type Answer,
+  type Assignment,
+  type Command,
+  type Kind,
+  type Store,
+  type StoreChange,
+  type View,
+} from '../../cluster/index.js';
+import { type JoiningNode, type ManagerBackend, type News, type Reply } from './backend.js';
+import { type CertificateFacts, type Role } from './certificate.js';
+import { ClusterError } from './error.js';
+import { placeText } from './manager-connection.js';
+
+/** Attempts of a command whose transaction conflicts, before it is refused. */
+const ATTEMPTS = 32;
+/** Most milliseconds that a command waits for the mirror to catch up with the store. */
+const PATIENCE = 5000;
+/** Least and most milliseconds between two reconciliations that have nothing to wait for. */
+const SOON = 5;
+const LATER = 60_000;
+
+export interface ManagerOptions {
+  readonly store: Store;
+  /** The id of its own node. */
+  readonly node: string;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+  /** From 0 up to but not including 1, with 32 bits that are fit for secrets. */
+  readonly random?: () => number;
+  /** Receives what keeps the manager from its work: a defect, or a store that does not answer. */
+  readonly failed?: (error: unknown) => void;
+}
+
+/** What a command of a person or a program does, or why it is refused. */
+type Outcome<K extends Kind> = { readonly answer: Answer<K> } | Extract<Reply, { refusal: unknown }>;
+
+export class Manager implements ManagerBackend {
+  readonly #store: Store;
+  /** The manager itself, as the one who gives a command. */
+  readonly self: Actor;
+  readonly #now: () => number;
+  readonly #random: () => number;
+  readonly #failed: (error: unknown) => void;
+  #state = new State();
+  #watch: { stop(): void } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #reconciling = false;
+  #closed = false;
+  /** Called after each change of the mirror. */
+  readonly #listeners = new Set<() => void>();
+
+  private constructor({ store, node, now = Date.now, random = secretRandom, failed = () => undefined }: ManagerOptions) {
+    this.#store = store;
+    this.self = { node, role: 'manager' };
+    this.#now = now;
+    this.#random = random;
+    this.#failed = failed;
+  }
+
+  /** Reads the store, and begins to work. */
+  static async open(options: ManagerOptions): Promise<Manager> {
+    const manager = new Manager(options);
+    await manager.#read();
+    manager.#schedule(SOON);
+    return manager;
+  }
+
+  /** What the store says. */
+  get state(): State {
+    return this.#state;
+  }
+
+  async #read(): Promise<void> {
+    const listing = await this.#store.list('');
+    if (this.#closed) return;
+    this.#state = State.of(listing);
+    this.#watch = this.#store.watch('', listing.revision, {
+      changed: (revision, changes) => this.#changed(revision, changes),
+      lost: () => {
+        this.#watch?.stop();
+        this.#read().catch(this.#failed);
+      },
+    });
+    this.#tell();
+  }
+
+  #changed(revision: number, changes: readonly StoreChange[]): void {
+    try {
+      this.#state.apply(revision, changes);
+    } catch (error) {
+      this.#failed(error);
+      return;
+    }
+    this.#schedule(SOON);
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  #listen(listener: () => void): { stop(): void } {
+    this.#listeners.add(listener);
+    return { stop: () => void this.#listeners.delete(listener) };
+  }
+
+  // ---- Commands ----
+
+  /**
+   * Carries out a command. Its effect is in the mirror when this resolves.
+   * @param actor Absent: nobody, which only `init-cluster` and `join` allow.
+   */
+  async run<C extends Command>(command: C, actor?: Actor): Promise<Outcome<C['do']>> {
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      const planned = plan(this.#state, command, { now: this.#now(), random: this.#random, actor });
+      if (isRefusal(planned)) {
+        const { code, message, fields } = planned;
+        return { refusal: { code, message, fields: fields.map((path) => ({ path, message })) } };
+      }
+      const { transaction, answer } = planned;
+      if (transaction.writes.length === 0) return { answer };
+      const done = await this.#store.commit(transaction);
+      if ('revision' in done) {
+        await this.#reach(done.revision);
+        return { answer };
+      }
+      await this.#reach((await this.#store.list(done.conflict)).revision);
+    }
+    throw new ClusterError('unavailable', 'other managers change the same records all the time; try again');
+  }
+
+  /** Waits until the mirror shows a revision of the store. */
+  async #reach(revision: number): Promise<void> {
+    if (this.#state.revision >= revision) return;
+    await new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        listening.stop();
+        reject(new ClusterError('unavailable', `the store has not reported its changes for ${PATIENCE / 1000} s`));
+      }, PATIENCE);
+      const listening = this.#listen(() => {
+        if (this.#state.revision < revision && !this.#closed) return;
+        clearTimeout(timer);
+        listening.stop();
+        resolve();
+      });
+    });
+  }
+
+  // ---- What a manager's server asks ----
+
+  secrets(): Readonly<Record<Role, string>> {
+    const { tokens } = this.#state;
+    return { worker: tokens.get('worker') ?? '', manager: tokens.get('manager') ?? '' };
+  }
+
+  async join({ node: id, role, name, address, port, fingerprint }: JoiningNode): Promise<Reply> {
+    const node = { id, name, address, port, fingerprint };
+    const reply = await this.run({ do: 'join', node, secret: this.secrets()[role] });
+    return 'answer' in reply ? { answer: assignmentsOf(this.#state, id) } : reply;
+  }
+
+  renew(actor: Actor, { fingerprint }: Pick<CertificateFacts, 'fingerprint'>): Promise<Reply> {
+    return this.run({ do: 'renew-certificate', node: actor.node, fingerprint }, this.self);
+  }
+
+  command(actor: Actor, command: { readonly do: string }): Promise<Reply> {
+    if (command.do === 'view') {
+      const view = viewFor(this.#state, actor.node, actor.role);
+      const refusal = { code: 'forbidden', message: 'this node is not, or no longer, part of the cluster' };
+      return Promise.resolve(view === undefined ? { refusal } : { answer: view });
+    }
+    if (RESERVED.has(command.do)) {
+      const message = `do: ${command.do} is no command that a node may send`;
+      return Promise.resolve({ refusal: { code: 'forbidden', message, fields: [{ path: 'do', message }] } });
+    }
+    return this.run(command as Command, actor);
+  }
+
+  /** What a node may read; see `viewFor`. */
+  view(node: string): View | undefined {
+    return viewFor(this.#state, node);
+  }
+
+  assignments(node: string, on: (news: News) => void): { stop(): void } {
+    let last = '';
+    let isDue = false;
+    let isStopped = false;
+    const report = (): void => {
+      isDue = false;
+      const assignment: Assignment | undefined = assignmentsOf(this.#state, node);
+      if (assignment === undefined || isStopped) return;
+      const text = JSON.stringify(assignment);
+      if (text === last) return;
+      last = text;
+      on({ assignment, managers: this.managers() });
+    };
+    report();
+    const listening = this.#listen(() => {
+      // Many changes of one moment are one assignment.
+      if (!isDue) setImmediate(report);
+      isDue = true;
+    });
+    return {
+      stop: () => {
+        isStopped = true;
+        listening.stop();
+      },
+    };
+  }
+
+  managers(): readonly string[] {
+    return [...this.#state.nodes.values()]
+      .filter(({ role, state }) => role === 'manager' && state !== 'left')
+      .map(({ address, port }) => placeText({ host: address, port }));
+  }
+
+  isRevoked({ node, fingerprint }: Pick<CertificateFacts, 'node' | 'fingerprint'>): boolean {
+    const record = this.#state.nodes.get(node);
+    return record === undefined || record.state === 'left' || !record.fingerprints.includes(fingerprint);
+  }
+
+  onRevoked(removed: () => void): { stop(): void } {
+    return this.#listen(removed);
+  }
+
+  // ---- What the cluster does by itself ----
+
+  #schedule(delay: number): void {
+    if (this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#reconcile().catch(this.#failed), Math.min(delay, LATER));
+    this.#timer.unref();
+  }
+
+  async #reconcile(): Promise<void> {
+    if (this.#reconciling || this.#closed) return;
+    this.#reconciling = true;
+    let delay = LATER;
+    try {
+      const { transactions, next } = reconcile(this.#state, { now: this.#now(), random: this.#random });
+      for (const transaction of transactions) {
+        const done = await this.#store.commit(transaction);
+        if ('revision' in done) await this.#reach(done.revision);
+      }
+      delay = transactions.length > 0 ? SOON : Math.max(SOON, (next ?? Infinity) - this.#now());
+    } catch (error) {
+      delay = 1000;
+      this.#failed(error);
+    } finally {
+      this.#reconciling = false;
+      this.#schedule(delay);
+    }
+  }
+
+  /** Ends its work. The caller closes the store. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#watch?.stop();
+    this.#tell();
+    this.#listeners.clear();
+  }
+}
+
+/** Commands that only the manager itself gives: they need what it alone has checked. */
+const RESERVED: ReadonlySet<string> = new Set(['init-cluster', 'join', 'renew-certificate']);
+
+function secretRandom(): number {
+  return crypto.getRandomValues(new Uint32Array(1))[0]! / 2 ** 32;
+}
