@@ -37,6 +37,8 @@ export interface NewNode {
 /** The first command of a cluster: makes its first manager, its tokens and its gossip keys. */
 export interface InitCluster {
   readonly do: 'init-cluster';
+  /** The id of the cluster, which the certificate of its CA has; absent: a new one. */
+  readonly id?: string | undefined;
   readonly node: NewNode;
   readonly ca: { readonly certificate: string; readonly key: string };
   readonly pools?: readonly string[] | undefined;
@@ -286,6 +288,7 @@ const newSubnet = object<NewSubnet>({
 
 const SHAPES: { readonly [K in Kind]: Shape<Omit<Commands[K][0], 'do'>> } = {
   'init-cluster': {
+    id: optional(id),
     node: newNode,
     ca: object({ certificate: pem(LIMITS.pem), key: pem(LIMITS.pem) }),
     pools: optional(list(prefix, LIMITS.subnets, 1)),

@@ -29,7 +29,7 @@ export function initCluster(command: InitCluster, planning: Planning): Answer<'i
       `this store has a cluster already, ${state.cluster.id}; its nodes can leave it first`,
     );
   const pools = refusing({ pools: 'pools', maskLength: 'maskLength' }, () => planPools(command));
-  const id = newId(random);
+  const id = command.id ?? newId(random);
   const cluster: ClusterRecord = { id, created: now, pools, dataPathPort: command.dataPathPort ?? VXLAN_PORT };
   const tokens = { worker: newId(random), manager: newId(random) };
   const keys = [newGossipKey(planning, 1 + Math.floor(random() * 0x1_0000))];

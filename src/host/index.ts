@@ -14,6 +14,8 @@ export {
   type ManagerOptions,
   type ManagerServer,
 } from './cluster/manager-server.js';
+export { Manager, type ManagerOptions as ManagerParts } from './cluster/manager.js';
+export { Managing, type ManagingOptions, type NewCluster } from './cluster/managing.js';
 export { NodeClient, type NodeEvents, type NodeOptions, type NodeTimes } from './cluster/node-client.js';
 export { MANAGER_PORT, type Command, type Joined } from './cluster/protocol.js';
 export { StateFiles } from './cluster/state-files.js';
