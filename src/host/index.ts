@@ -98,7 +98,7 @@ export { type UdpEnd } from './recorder.js';
 export { reloadedText, type Reloadable } from './reload.js';
 export { ServiceManager } from './notify.js';
 export { netnsOf, type HostsEntry, type Resolver, type SandboxPlan } from './sandbox/plan.js';
-export { identityOf, isRunning, type ProcessIdentity } from './sandbox/processes.js';
+export { processIdentity, isRunning, type ProcessIdentity } from './sandbox/processes.js';
 export { CommandError } from './sandbox/programs.js';
 export { type Added, type SandboxRecord } from './sandbox/record.js';
 export { runForeground, type ForegroundPlan } from './sandbox/run.js';

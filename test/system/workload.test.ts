@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import {
   CommandError,
-  identityOf,
+  processIdentity,
   isRunning,
   Sandboxes,
   type Sandbox,
@@ -193,7 +193,7 @@ workload('stop ends the whole session: what ignores SIGTERM is killed after the 
   await startAndDie({ id: 'main', command: sh(tree) });
   const next = await foundWorkload();
   const child = Number(await waitFor('the child', async () => (await outputOf(next)).trim()));
-  const identity = identityOf(child)!;
+  const identity = processIdentity(child)!;
   assert.ok(isRunning(identity));
   assert.equal(await next.stop(GRACE), { code: 137, signal: 'SIGKILL', reason: 'ended by SIGKILL (exit status 137)' });
   assert.not.ok(isRunning(identity));
@@ -204,7 +204,7 @@ workload('SIGTERM, SIGINT and SIGQUIT reach a command; what it leaves behind end
     const script = `trap "exit 9" ${name}; sleep 300 & echo $!; wait`;
     const one = await sandbox.start({ id: name, command: sh(script) });
     const left = Number(await waitFor('the child', async () => (await outputOf(one)).trim()));
-    const identity = identityOf(left)!;
+    const identity = processIdentity(left)!;
     assert.ok(one.signal(`SIG${name}`));
     assert.is((await one.wait()).code, 9);
     assert.not.ok(isRunning(identity), name);
@@ -223,7 +223,7 @@ workload('a process that has got the number of a command, or that of its shim, i
   for (const pid of pids.reverse()) process.kill(pid, 'SIGKILL');
   await one.wait();
   const innocent = spawn('sleep', ['300'], { detached: true, stdio: 'ignore' });
-  const { pid, start, boot } = identityOf(innocent.pid!)!;
+  const { pid, start, boot } = processIdentity(innocent.pid!)!;
   try {
     for (const other of [`${pid} ${start - 1} ${boot}\n`, `${pid} ${start} 00000000-0000-4000-8000-000000000000\n`]) {
       writeFileSync(fileOf('command'), other);

@@ -126,10 +126,7 @@ export class Manager implements ManagerBackend {
   async run<C extends Command>(command: C, actor?: Actor): Promise<Outcome<C['do']>> {
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
       const planned = plan(this.#state, command, { now: this.#now(), random: this.#random, actor });
-      if (isRefusal(planned)) {
-        const { code, message, fields } = planned;
-        return { refusal: { code, message, fields: fields.map((path) => ({ path, message })) } };
-      }
+      if (isRefusal(planned)) return { refusal: planned };
       const { transaction, answer } = planned;
       if (transaction.writes.length === 0) return { answer };
       const done = await this.#store.commit(transaction);
@@ -166,10 +163,16 @@ export class Manager implements ManagerBackend {
     return { worker: tokens.get('worker') ?? '', manager: tokens.get('manager') ?? '' };
   }
 
-  async join({ node: id, role, name, address, port, fingerprint }: JoiningNode): Promise<Reply> {
-    const node = { id, name, address, port, fingerprint };
-    const reply = await this.run({ do: 'join', node, secret: this.secrets()[role] });
+  async join({ node: id, name, address, port, fingerprint, secret }: JoiningNode): Promise<Reply> {
+    const reply = this.#state.nodes.has(id)
+      ? await this.run({ do: 'renew-certificate', node: id, fingerprint }, this.self)
+      : await this.run({ do: 'join', node: { id, name, address, port, fingerprint }, secret });
     return 'answer' in reply ? { answer: assignmentsOf(this.#state, id) } : reply;
+  }
+
+  roleOf(node: string): Role | undefined {
+    const record = this.#state.nodes.get(node);
+    return record === undefined || record.state === 'left' ? undefined : record.role;
   }
 
   renew(actor: Actor, { fingerprint }: Pick<CertificateFacts, 'fingerprint'>): Promise<Reply> {
@@ -184,7 +187,7 @@ export class Manager implements ManagerBackend {
     }
     if (RESERVED.has(command.do)) {
       const message = `do: ${command.do} is no command that a node may send`;
-      return Promise.resolve({ refusal: { code: 'forbidden', message, fields: [{ path: 'do', message }] } });
+      return Promise.resolve({ refusal: { code: 'forbidden', message, fields: ['do'] } });
     }
     return this.run(command as Command, actor);
   }

@@ -67,7 +67,7 @@ export function statusOf(pid: number | 'self'): ProcessStatus | undefined {
 }
 
 /** The identity of a process; `undefined` if there is none with this number. */
-export function identityOf(pid: number): ProcessIdentity | undefined {
+export function processIdentity(pid: number): ProcessIdentity | undefined {
   const status = statusOf(pid);
   return status === undefined ? undefined : { pid, start: status.start, boot: bootId() };
 }
