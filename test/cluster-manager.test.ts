@@ -169,12 +169,17 @@ test('a manager that starts again knows everything that it has answered', async 
 
 test('what cannot be created leaves nothing', async () => {
   const files = stateFiles();
-  const error = await refusalOf(Managing.create({ ...CLUSTER, pools: ['10.0.0.0/33'] }, options(files, await freePort())));
+  const error = await refusalOf(
+    Managing.create({ ...CLUSTER, pools: ['10.0.0.0/33'] }, options(files, await freePort())),
+  );
   assert.match(error.message, /pools/);
   assert.is(files.identity(), undefined);
   const { managing } = await Managing.create(CLUSTER, options(files, await freePort()));
   ends.push(() => managing.close());
-  assert.match((await refusalOf(Managing.create(CLUSTER, options(files, await freePort())))).message, /in cluster \w+ already/);
+  assert.match(
+    (await refusalOf(Managing.create(CLUSTER, options(files, await freePort())))).message,
+    /in cluster \w+ already/,
+  );
   assert.ok(existsSync(join(files.directory, 'store')));
 });
 

@@ -62,7 +62,13 @@ export class Manager implements ManagerBackend {
   /** Called after each change of the mirror. */
   readonly #listeners = new Set<() => void>();
 
-  private constructor({ store, node, now = Date.now, random = secretRandom, failed = () => undefined }: ManagerOptions) {
+  private constructor({
+    store,
+    node,
+    now = Date.now,
+    random = secretRandom,
+    failed = () => undefined,
+  }: ManagerOptions) {
     this.#store = store;
     this.self = { node, role: 'manager' };
     this.#now = now;

@@ -58,11 +58,16 @@ export class Managing {
    * Creates a cluster, whose first manager this node becomes. If this fails, nothing of it remains.
    * @throws HostError if the node is in a cluster already, or cannot listen; ClusterError with what is wrong with the request.
    */
-  static async create(wanted: NewCluster, options: ManagingOptions): Promise<{ managing: Managing; identity: Identity }> {
+  static async create(
+    wanted: NewCluster,
+    options: ManagingOptions,
+  ): Promise<{ managing: Managing; identity: Identity }> {
     const { files, port = MANAGER_PORT } = options;
     const before = files.identity();
     if (before !== undefined)
-      throw new HostError(`this node is in cluster ${before.cluster} already (${files.directory}); run "vtep leave" first`);
+      throw new HostError(
+        `this node is in cluster ${before.cluster} already (${files.directory}); run "vtep leave" first`,
+      );
     // Of an attempt that was interrupted: no node has heard of it, because the identity is written last.
     await rm(join(files.directory, STORE), { recursive: true, force: true });
     const cluster = newClusterId();
@@ -76,8 +81,17 @@ export class Managing {
     const { name, address, dataPath, pools, maskLength, dataPathPort } = wanted;
     const managing = await Managing.#open(identity, options, async (manager) => {
       const self = { id: node, name, address, port, dataPath, fingerprint };
-      const reply = await manager.run({ do: 'init-cluster', id: cluster, node: self, ca, pools, maskLength, dataPathPort });
-      if ('refusal' in reply) throw new ClusterError(reply.refusal.code, reply.refusal.message, { fields: reply.refusal.fields });
+      const reply = await manager.run({
+        do: 'init-cluster',
+        id: cluster,
+        node: self,
+        ca,
+        pools,
+        maskLength,
+        dataPathPort,
+      });
+      if ('refusal' in reply)
+        throw new ClusterError(reply.refusal.code, reply.refusal.message, { fields: reply.refusal.fields });
     });
     try {
       files.write(identity);
