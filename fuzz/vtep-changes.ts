@@ -145,14 +145,17 @@ function change(machine: Machine, model: Model, kind: number, a: number, b: numb
       segment?.peers.delete(address);
       return;
     default: {
-      const rest = (segment?.endpoints ?? []).filter(
-        ({ ip, mac, vtep }) => ip !== named.ip || mac !== named.mac || vtep !== named.vtep,
-      );
+      const isOther = ({ ip, mac, vtep }: Named): boolean =>
+        ip !== named.ip || mac !== named.mac || vtep !== named.vtep;
       if (kind === 6) {
         equal(accepted(machine, { do: 'add-endpoint', vni, endpoint }), segment !== undefined, `${named.ip} is added`);
-        rest.push(named);
-      } else machine.apply({ do: 'remove-endpoint', vni, endpoint });
-      if (segment !== undefined) segment.endpoints = rest;
+        // An address has one endpoint: the last one that was added.
+        if (segment !== undefined)
+          segment.endpoints = [...segment.endpoints.filter(({ ip }) => ip !== named.ip), named];
+      } else {
+        machine.apply({ do: 'remove-endpoint', vni, endpoint });
+        if (segment !== undefined) segment.endpoints = segment.endpoints.filter(isOther);
+      }
     }
   }
 }

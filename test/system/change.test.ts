@@ -85,17 +85,24 @@ for (const engine of ['linux', 'dgram']) {
     const [first] = await taps();
     assert.equal([first!.name, first!.netns, first!.addresses, first!.vni, first!.mtu], ['tap0', null, [], VNI, 1450]);
     for (let round = 0; round < 2; round++) {
-      const given = { name: 'eth0', netns: c1, address: '10.0.0.1/24', vni: VNI };
-      const attached = (await ask({ command: 'attach', ...given })) as TapListing;
+      const given = { name: 'eth0', netns: c1, vni: VNI };
+      const attached = (await ask({ command: 'attach', ...given, address: '10.0.0.1/24' })) as TapListing;
       const [link] = JSON.parse(await must(['ip', '-n', c1, '-j', 'addr', 'show', 'eth0'])) as [
         { mtu: number; address: string },
       ];
-      const rest = { device: 'eth0', vlans: null, native: null, mac: link.address, mtu: link.mtu };
+      const rest = {
+        device: 'eth0',
+        addresses: ['10.0.0.1/24'],
+        vlans: null,
+        native: null,
+        mac: link.address,
+        mtu: link.mtu,
+      };
       assert.equal(attached, { ...given, ...rest });
       assert.equal(await taps(), [first, attached]);
       assert.is(await ping(c1, '10.0.0.2'), 3, `round ${round}`);
       assert.equal(await ask({ command: 'detach', name: 'eth0', netns: c1 }), {
-        ...{ name: 'eth0', netns: c1, address: '10.0.0.1/24', mac: link.address },
+        ...{ name: 'eth0', netns: c1, addresses: ['10.0.0.1/24'], mac: link.address },
       });
       assert.equal(await devices(c1), ['lo']);
       assert.equal(await taps(), [first]);
