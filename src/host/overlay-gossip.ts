@@ -234,6 +234,20 @@ export class OverlayGossip {
   }
 
   /**
+   * Makes the keys of the ring exactly these.
+   * @param texts In base64, one or more. The first one encrypts.
+   * @throws RequestError if one is no key, or if the gossip does not encrypt.
+   */
+  setKeys(texts: readonly string[]): void {
+    const keys = texts.map(requireKey);
+    this.#changeKeys((ring) => {
+      for (const key of keys) ring.add(key);
+      ring.use(keys[0]!);
+      for (const old of ring.keys) if (!keys.some((key) => Buffer.compare(key, old) === 0)) ring.remove(old);
+    });
+  }
+
+  /**
    * Like `Intent.change`; announces or withdraws an endpoint of this host.
    * @throws RequestError if another host holds one of the endpoint's addresses; SchemaError if it is outside the subnet.
    */

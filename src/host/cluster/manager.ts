@@ -211,7 +211,8 @@ export class Manager implements ManagerBackend {
       isDue = false;
       const assignment: Assignment | undefined = assignmentsOf(this.#state, node);
       if (assignment === undefined || isStopped) return;
-      const text = JSON.stringify(assignment);
+      const { revision: _, ...content } = assignment; // it changes with every command, whomever that concerns
+      const text = JSON.stringify(content);
       if (text === last) return;
       last = text;
       on({ assignment, managers: this.managers() });
@@ -287,6 +288,7 @@ export class Manager implements ManagerBackend {
 /** Commands that only the manager itself gives: they need what it alone has checked. */
 const RESERVED: ReadonlySet<string> = new Set(['init-cluster', 'join', 'renew-certificate']);
 
-function secretRandom(): number {
+/** From 0 up to but not including 1, with 32 bits that nobody can guess. */
+export function secretRandom(): number {
   return crypto.getRandomValues(new Uint32Array(1))[0]! / 2 ** 32;
 }

@@ -110,7 +110,7 @@ export class Managing {
     const directory = join(options.files.directory, STORE);
     if (!existsSync(directory))
       throw new HostError(
-        `${directory} is missing, in which this manager keeps what it knows; restore it, or run "vtep leave --force"`,
+        `${directory} is missing, in which this manager keeps what it knows; restore it, or let the node leave by force`,
       );
     return Managing.#open(identity, options, ({ state }) => {
       if (state.cluster?.id === identity.cluster) return Promise.resolve();

@@ -1,0 +1,433 @@
+/**
+ * A node of a cluster: its identity, its manager if it is one, its connection to managers, its VTEP, and the sandboxes and
+ * commands that it is assigned. What runs goes on without a manager, and without this process: the next one finds it.
+ *
+ *     DIRECTORY/node.pem, managers.json    who it is, and where managers are
+ *     DIRECTORY/place.json                 its addresses
+ *     DIRECTORY/assignment.json            what it has to do, as it heard last
+ *     DIRECTORY/store/                     of a manager: what the managers know
+ *     DIRECTORY/sandboxes/                 the records of its sandboxes
+ *     DIRECTORY/attached.json              which endpoints are in namespaces of others
+ */
+import { X509Certificate } from 'node:crypto';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { newId, type Assignment, type Command, type EndpointRecord, type Role } from '../../cluster/index.js';
+import { HostError } from '../error.js';
+import { type Logger } from '../log.js';
+import { requireNetns } from '../netns.js';
+import { type GossipEvent } from '../overlay-gossip.js';
+import { Overlay } from '../overlay.js';
+import { writePrivate } from '../private-file.js';
+import { Sandboxes } from '../sandbox/sandboxes.js';
+import { Turns } from '../turns.js';
+import { AttachedPlaces } from './attached-places.js';
+import { type Identity } from './certificate.js';
+import { ClusterError } from './error.js';
+import { joinCluster } from './join.js';
+import { secretRandom } from './manager.js';
+import { Managing, type NewCluster } from './managing.js';
+import { NodeClient } from './node-client.js';
+import { keysInOrder, vtepPlan, type AttachedPlace, type NodePlace } from './node-plan.js';
+import { NodeWork } from './node-work.js';
+import { StateFiles } from './state-files.js';
+import { digestOf, printToken } from './token.js';
+
+export interface ClusterNodeOptions {
+  /** The state directory: an absolute path. One process at a time may use it. */
+  readonly directory: string;
+  /** Of a manager: the port for nodes. Default: 2377. */
+  readonly port?: number;
+  /** Further fields of the VTEP's configuration, such as `engine`. */
+  readonly settings?: object;
+  readonly log: Logger;
+}
+
+/** How a node joins a cluster. */
+export interface NodeJoin extends NodePlace {
+  readonly token: string;
+  /** Managers, each as `address` or `address:port`. */
+  readonly managers: readonly string[];
+  /** The name of the node, for people. */
+  readonly name: string;
+}
+
+/** An endpoint in a namespace that exists already: of a container, a virtual machine. */
+export interface NodeAttachment extends Partial<AttachedPlace> {
+  readonly netns: string;
+  readonly network: string;
+  readonly name: string;
+  readonly addresses?: readonly string[];
+  readonly mac?: string;
+  readonly aliases?: readonly string[];
+}
+
+/** Milliseconds after which a report that no manager has taken is sent again. */
+const RESEND = 1000;
+
+type Report = Extract<Command, { do: 'report-task' }>;
+
+/** What exists while the node is in a cluster. */
+interface Member {
+  readonly identity: Identity;
+  readonly place: NodePlace;
+  readonly managing: Managing | undefined;
+  readonly client: NodeClient;
+  readonly sandboxes: Sandboxes;
+  readonly places: AttachedPlaces;
+  overlay: Overlay | undefined;
+  work: NodeWork | undefined;
+  assignment: Assignment | undefined;
+}
+
+export class ClusterNode {
+  readonly #directory: string;
+  readonly #port: number | undefined;
+  readonly #settings: object;
+  readonly #log: Logger;
+  readonly #files: StateFiles;
+  readonly #turns = new Turns();
+  #member: Member | undefined;
+  /** Reports of tasks that no manager has taken yet, the newest of each task. */
+  readonly #reports = new Map<string, Report>();
+  #sending = false;
+  #resend: NodeJS.Timeout | undefined;
+
+  private constructor({ directory, port, settings = {}, log }: ClusterNodeOptions) {
+    this.#directory = directory;
+    this.#port = port;
+    this.#settings = settings;
+    this.#log = log;
+    this.#files = new StateFiles(directory, (warning) => log.warning('state', warning));
+  }
+
+  /**
+   * Starts a node: one that was in a cluster goes on there.
+   * @throws HostError if its state cannot be read, or its VTEP or its manager cannot be started.
+   */
+  static async start(options: ClusterNodeOptions): Promise<ClusterNode> {
+    const node = new ClusterNode(options);
+    const identity = node.#files.identity();
+    if (identity === undefined) return node;
+    const place = node.#readPlace();
+    let managing: Managing | undefined;
+    if (existsSync(join(options.directory, 'store'))) managing = await Managing.start(identity, node.#managingOptions);
+    await node.#begin(identity, place, managing);
+    return node;
+  }
+
+  /** The cluster that it is in. */
+  get identity(): Identity | undefined {
+    return this.#member?.client.identity;
+  }
+
+  /** Its VTEP, once it has heard what it has to do. */
+  get overlay(): Overlay | undefined {
+    return this.#member?.overlay;
+  }
+
+  /** What it has to do. */
+  get assignment(): Assignment | undefined {
+    return this.#member?.assignment;
+  }
+
+  get sandboxes(): Sandboxes | undefined {
+    return this.#member?.sandboxes;
+  }
+
+  /**
+   * Creates a cluster. This node is its first manager.
+   * @throws HostError if it is in a cluster already, or its manager cannot be started; ClusterError for a wrong field.
+   */
+  init(wanted: NewCluster): Promise<Identity> {
+    return this.#turns.run(async () => {
+      this.#requireNone();
+      const { managing, identity } = await Managing.create(wanted, this.#managingOptions);
+      await this.#begin(identity, this.#keepPlace(wanted), managing);
+      return identity;
+    });
+  }
+
+  /**
+   * Joins a cluster.
+   * @throws HostError if it is in a cluster already; HostError and ClusterError of `joinCluster`.
+   */
+  join(how: NodeJoin): Promise<Identity> {
+    return this.#turns.run(async () => {
+      this.#requireNone();
+      const { token, managers, name, address } = how;
+      const { identity } = await joinCluster({ token, managers, files: this.#files, name, address });
+      await this.#begin(identity, this.#keepPlace(how), undefined);
+      return identity;
+    });
+  }
+
+  /** The token with which nodes join, of a manager. @throws ClusterError if this node is none. */
+  token(role: Role): string {
+    const { managing, identity } = this.#require();
+    if (managing === undefined)
+      throw new ClusterError('forbidden', 'this node is no manager; print the token on a manager');
+    const digest = digestOf(new X509Certificate(identity.ca).raw);
+    return printToken({ digest, secret: managing.manager.secrets()[role] });
+  }
+
+  /**
+   * Sends a command of the cluster, or `{ do: 'view' }` to read what this node may.
+   * @throws ClusterError with the refusal, or because no manager answers.
+   */
+  command(command: { readonly do: string; readonly [field: string]: unknown }): Promise<unknown> {
+    return this.#require().client.command(command);
+  }
+
+  /**
+   * Attaches a namespace of somebody else to a network: creates an endpoint, whose device appears there. To detach it, remove the
+   * endpoint.
+   * @throws HostError if there is no such namespace; ClusterError with the refusal, or because no manager answers.
+   */
+  async attach({ netns, device = 'eth0', ...wanted }: NodeAttachment): Promise<EndpointRecord> {
+    const { places, client } = this.#require();
+    requireNetns(netns);
+    const id = newId(secretRandom);
+    places.begin(id, { netns, device });
+    try {
+      const endpoint = await client.command({ do: 'create-endpoint', kind: 'attach', id, ...wanted });
+      places.end(id, true);
+      return endpoint as EndpointRecord;
+    } catch (error) {
+      // If nobody knows whether it exists, the next assignment tells.
+      places.end(id, error instanceof ClusterError && error.code === 'lost');
+      throw error;
+    }
+  }
+
+  /** Resolves when everything is as assigned, or has been tried once. */
+  async settled(): Promise<void> {
+    await this.#turns.run(() => undefined);
+    await this.#member?.work?.settled();
+  }
+
+  /**
+   * Leaves the cluster: ends everything that runs here, and forgets the cluster.
+   * @param force Also if no manager answers, or if it is the last manager.
+   */
+  leave(force = false): Promise<void> {
+    return this.#turns.run(async () => {
+      const member = this.#require();
+      try {
+        await member.client.command({ do: 'leave', force });
+      } catch (error) {
+        if (!force || !(error instanceof ClusterError)) throw error;
+        this.#log.warning('leave', `no manager knows that this node has left: ${error.message}`);
+      }
+      await member.client.close();
+      await member.work?.close();
+      for (const { name, netns } of [...(member.overlay?.plan.taps ?? [])])
+        await member.overlay!.detach(name, netns).catch((error: unknown) => this.#noteProblem(error));
+      await member.sandboxes.retain([]);
+      this.#member = undefined;
+      this.#reports.clear();
+      await member.overlay?.stop();
+      await member.managing?.close();
+      for (const name of ['assignment.json', 'attached.json', 'place.json', 'store', 'sandboxes'])
+        rmSync(join(this.#directory, name), { recursive: true, force: true });
+      this.#files.remove();
+    });
+  }
+
+  /** Ends this process's part. Sandboxes, devices and commands stay for the next process. */
+  stop(): Promise<void> {
+    return this.#turns.run(async () => {
+      const member = this.#member;
+      this.#member = undefined;
+      clearTimeout(this.#resend);
+      await member?.client.close();
+      await member?.work?.close();
+      await member?.overlay?.stop(true);
+      await member?.managing?.close();
+    });
+  }
+
+  // ---- What it is assigned ----
+
+  async #begin(identity: Identity, place: NodePlace, managing: Managing | undefined): Promise<void> {
+    const sandboxes = new Sandboxes({
+      directory: join(this.#directory, 'sandboxes'),
+      problem: (error) => this.#noteProblem(error),
+    });
+    const client = new NodeClient({
+      ...{ files: this.#files, identity },
+      ...(managing === undefined ? {} : { managers: managing.manager.managers() }),
+      events: {
+        assignment: (assignment) => void this.#turns.run(() => this.#assign(assignment as Assignment)),
+        connected: (manager) => {
+          this.#log.info('manager', `connected to manager ${manager}`, { manager });
+          void this.#send();
+        },
+        disconnected: (error, delay) =>
+          this.#log.warning('manager', `${error.message}; trying again in ${Math.round(delay)} ms`, {}, { key: '' }),
+        renewed: (renewed) => managing?.server.renewed(renewed),
+        notRenewed: (error) => this.#log.warning('certificate', `the certificate was not renewed: ${error.message}`),
+        notKept: (error) => this.#log.warning('state', error.message),
+      },
+    });
+    const known = this.#readAssignment(identity);
+    this.#member = {
+      ...{ identity, place, managing, client, sandboxes },
+      places: new AttachedPlaces(join(this.#directory, 'attached.json')),
+      ...{ overlay: undefined, work: undefined, assignment: undefined },
+    };
+    // What ran before goes on, whether or not a manager answers.
+    if (known !== undefined) await this.#assign(known);
+    client.start();
+  }
+
+  async #assign(assignment: Assignment): Promise<void> {
+    const member = this.#member;
+    if (member === undefined) return;
+    if (member.assignment !== undefined && assignment.revision < member.assignment.revision) return;
+    member.assignment = assignment;
+    writePrivate(join(this.#directory, 'assignment.json'), JSON.stringify(assignment), true);
+    try {
+      if (member.overlay === undefined) await this.#startVtep(member, assignment);
+      else this.#updateKeys(member.overlay, assignment);
+    } catch (error) {
+      this.#noteProblem(error);
+      return;
+    }
+    member.work!.assign(assignment);
+    const tag = assignment.gossipKeys[0]?.tag;
+    // It has the keys: a rotation may go on.
+    if (tag !== undefined) await member.client.command({ do: 'report-keys', tag }).catch(() => undefined);
+  }
+
+  async #startVtep(member: Member, assignment: Assignment): Promise<void> {
+    const { place, places, sandboxes, managing } = member;
+    const known = managing === undefined ? [] : [...managing.manager.state.nodes.values()];
+    const members = [...assignment.managers, ...known].map(({ address }) => address);
+    const overlay = await Overlay.start(
+      vtepPlan(assignment, { ...place, settings: this.#settings }, [...new Set(members)]),
+      {
+        log: this.#log,
+        end: (reason) => {
+          if (reason !== null) this.#log.error('vtep', `the VTEP has ended: ${reason}`);
+        },
+        report: (event) => this.#noteMember(event),
+      },
+    );
+    member.overlay = overlay;
+    member.work = new NodeWork(assignment, {
+      ...{ overlay, sandboxes, places, log: this.#log },
+      report: (report) => {
+        this.#reports.set(report.task, report);
+        void this.#send();
+      },
+    });
+  }
+
+  /** Makes the keys of the gossip those of the assignment. */
+  #updateKeys({ gossip }: Overlay, { gossipKeys }: Assignment): void {
+    if (gossipKeys.length > 0) gossip?.setKeys(keysInOrder(gossipKeys).map(({ key }) => key));
+  }
+
+  /** A manager hears from the gossip which nodes are alive. */
+  #noteMember({ event, fields }: GossipEvent): void {
+    const manager = this.#member?.managing?.manager;
+    if (manager === undefined || event !== 'member') return;
+    const { name: node, state } = fields as { name: string; state: string };
+    if (!manager.state.nodes.has(node)) return;
+    void manager
+      .run({ do: 'set-node-state', node, state: state === 'alive' ? 'alive' : 'failed' }, manager.self)
+      .catch((error: unknown) => this.#noteProblem(error));
+  }
+
+  // ---- Reports ----
+
+  /** Sends the reports that wait, one after the other. */
+  async #send(): Promise<void> {
+    if (this.#sending) return;
+    this.#sending = true;
+    clearTimeout(this.#resend);
+    try {
+      for (const [task, report] of this.#reports) {
+        const client = this.#member?.client;
+        if (client === undefined) return;
+        try {
+          await client.command({ ...report });
+        } catch (error) {
+          if (!(error instanceof ClusterError)) throw error;
+          // A manager that refuses it has no such task any more.
+          if (['unreachable', 'timeout', 'lost', 'unavailable'].includes(error.code)) {
+            this.#resend = setTimeout(() => void this.#send(), RESEND);
+            this.#resend.unref();
+            return;
+          }
+        }
+        if (this.#reports.get(task) === report) this.#reports.delete(task);
+      }
+    } finally {
+      this.#sending = false;
+    }
+    if (this.#reports.size > 0 && this.#member !== undefined) void this.#send();
+  }
+
+  // ---- State ----
+
+  get #managingOptions(): Parameters<typeof Managing.start>[1] {
+    return {
+      files: this.#files,
+      ...(this.#port === undefined ? {} : { port: this.#port }),
+      notice: (text) => this.#log.info('store', text),
+      failed: (error) => this.#noteProblem(error),
+    };
+  }
+
+  #keepPlace({ address, dataPath }: NodePlace): NodePlace {
+    const place = dataPath === undefined ? { address } : { address, dataPath };
+    writePrivate(join(this.#directory, 'place.json'), JSON.stringify(place), true);
+    return place;
+  }
+
+  #readPlace(): NodePlace {
+    const path = join(this.#directory, 'place.json');
+    try {
+      const { address, dataPath } = JSON.parse(readFileSync(path, 'utf8')) as NodePlace;
+      if (typeof address === 'string') return { address, dataPath };
+    } catch (error) {
+      throw new HostError(
+        `${path} cannot be read: ${(error as Error).message}; let the node leave by force, and join again`,
+        {
+          cause: error,
+        },
+      );
+    }
+    throw new HostError(`${path} has no address; let the node leave by force, and join again`);
+  }
+
+  /** What was assigned last; `undefined` if there is nothing that can be read: a manager says it again. */
+  #readAssignment({ node, cluster }: Identity): Assignment | undefined {
+    try {
+      const known = JSON.parse(readFileSync(join(this.#directory, 'assignment.json'), 'utf8')) as Assignment;
+      return known.node === node && known.cluster.id === cluster ? known : undefined;
+    } catch {
+      return undefined;
+    }
+  }
+
+  #noteProblem(error: unknown): void {
+    const { message, stack } = error as Error;
+    if (error instanceof HostError) this.#log.warning('node', message, {}, { key: message });
+    else this.#log.error('node', `internal error: ${message}`, { stack }, { key: message });
+  }
+
+  #requireNone(): void {
+    const known = this.#member?.identity;
+    if (known !== undefined)
+      throw new HostError(`this node is in cluster ${known.cluster} already (${this.#directory}); leave it first`);
+  }
+
+  #require(): Member {
+    if (this.#member === undefined)
+      throw new ClusterError('not-found', 'this node is in no cluster; create one, or join one');
+    return this.#member;
+  }
+}

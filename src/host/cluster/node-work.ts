@@ -1,0 +1,245 @@
+/**
+ * Brings a host to what its node is assigned: networks, sandboxes with their devices, and the commands of tasks. It compares
+ * what is with what should be, so it needs no history: an assignment may have been missed, and a process before this one may
+ * have been killed at any point. What fails is tried again.
+ */
+import { type AssignedTask, type Assignment, type Command } from '../../cluster/index.js';
+import { SchemaError, type Tap } from '../../schema/index.js';
+import { HostError, RequestError } from '../error.js';
+import { detachTap } from '../kept.js';
+import { type Logger } from '../log.js';
+import { type Overlay } from '../overlay.js';
+import { type Sandboxes } from '../sandbox/sandboxes.js';
+import { type Workload } from '../sandbox/workload.js';
+import { type AttachedPlaces } from './attached-places.js';
+import { vtepNetwork, wantedAttachments, wantedSandboxes, workloadId, workloadOf, type Wanted } from './node-plan.js';
+
+/** What the work is done with. */
+export interface NodeTools {
+  readonly overlay: Overlay;
+  readonly sandboxes: Sandboxes;
+  readonly places: AttachedPlaces;
+  readonly log: Logger;
+  /** Receives what became of a task, once for each change. */
+  report(report: Extract<Command, { do: 'report-task' }>): void;
+}
+
+/** Milliseconds before what has failed is tried again: at first, and at most. */
+const RETRY = 500;
+const LAST_RETRY = 30_000;
+/** Lines and bytes of output that the report of a task has. */
+const LINES = 10;
+const BYTES = 4096;
+
+export class NodeWork {
+  readonly #tools: NodeTools;
+  #wanted: Assignment;
+  #done: Assignment | undefined;
+  #running: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #delay = RETRY;
+  #closed = false;
+  /** Tasks whose commands are watched, by the id and the attempt. */
+  readonly #watched = new Map<string, AbortController>();
+
+  constructor(wanted: Assignment, tools: NodeTools) {
+    this.#wanted = wanted;
+    this.#tools = tools;
+  }
+
+  /** Does what an assignment says; the newest one replaces those before. */
+  assign(wanted: Assignment): void {
+    this.#wanted = wanted;
+    this.#delay = RETRY;
+    this.#start();
+  }
+
+  /** Resolves when everything is as assigned, or has been tried once. */
+  async settled(): Promise<void> {
+    this.#start();
+    await this.#running;
+  }
+
+  #start(): void {
+    if (this.#closed) return;
+    clearTimeout(this.#timer);
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
+  }
+
+  async #run(): Promise<void> {
+    for (let wanted = this.#wanted; wanted !== this.#done && !this.#closed; wanted = this.#wanted) {
+      const failures = await this.#reach(wanted);
+      if (failures === 0) this.#done = wanted;
+      if (failures === 0 || wanted !== this.#wanted) continue;
+      this.#timer = setTimeout(() => this.#start(), this.#delay);
+      this.#timer.unref();
+      this.#delay = Math.min(2 * this.#delay, LAST_RETRY);
+      return;
+    }
+  }
+
+  /** @returns how many things have failed. */
+  async #reach(assignment: Assignment): Promise<number> {
+    const wanted = wantedSandboxes(assignment);
+    let failures = 0;
+    const attempt = async (what: string, step: () => Promise<unknown>): Promise<boolean> => {
+      if (this.#closed) return false;
+      try {
+        await step();
+        return true;
+      } catch (error) {
+        if (!(error instanceof HostError) && !(error instanceof SchemaError)) throw error;
+        failures++;
+        this.#tools.log.warning('node', `${what}: ${error.message}`, {}, { key: what });
+        return false;
+      }
+    };
+    await this.#removeSandboxes(wanted, attempt);
+    await this.#removeAttachments(assignment, attempt);
+    const { overlay } = this.#tools;
+    for (const network of assignment.networks)
+      if (!this.#hasNetwork(network.id))
+        await attempt(`network ${network.name}`, () => overlay.addNetwork(vtepNetwork(network)));
+    for (const one of wanted.values()) {
+      const isThere = await attempt(`sandbox ${one.sandbox.name}`, () => this.#ensure(one));
+      if (one.task === undefined) continue;
+      if (isThere) await attempt(`task ${one.task.name}`, () => this.#runTask(one.sandbox.name, one.task!));
+    }
+    for (const [id, tap] of wantedAttachments(assignment, this.#tools.places.all))
+      await attempt(`endpoint ${id}`, () => this.#attach(tap));
+    for (const id of this.#networks())
+      if (!assignment.networks.some((network) => network.id === id))
+        await attempt(`network ${id}`, () => overlay.removeNetwork(id));
+    return failures;
+  }
+
+  #networks(): string[] {
+    return this.#tools.overlay.plan.gossip?.networks.map(({ id }) => id) ?? [];
+  }
+
+  #hasNetwork(id: string): boolean {
+    return this.#networks().includes(id);
+  }
+
+  // ---- Sandboxes ----
+
+  /** Makes a sandbox with its devices; those that are there stay. */
+  async #ensure({ sandbox, taps }: Wanted): Promise<void> {
+    const { sandboxes } = this.#tools;
+    const { netns } = await sandboxes.ensure(sandbox);
+    for (const tap of taps) await this.#attach({ ...tap, netns });
+    await sandboxes.configure(sandbox.name);
+  }
+
+  /** Attaches a TAP, unless it is there as it should be. */
+  async #attach(tap: Tap): Promise<void> {
+    const { overlay } = this.#tools;
+    const known = overlay.plan.taps.find(({ name, netns }) => name === tap.name && netns === tap.netns);
+    if (known !== undefined) {
+      if (String(known.address) === String(tap.address) && known.mac === tap.mac) return;
+      await overlay.detach(known.name, known.netns);
+    }
+    await overlay.attach(tap);
+  }
+
+  /** Removes the TAPs of endpoints that are gone from the namespaces of others, also those that an earlier process has left. */
+  async #removeAttachments(
+    { endpoints }: Assignment,
+    attempt: (what: string, step: () => Promise<unknown>) => Promise<boolean>,
+  ): Promise<void> {
+    const { overlay, places } = this.#tools;
+    for (const [id, { netns, device }] of places.stale(new Set(endpoints.map((endpoint) => endpoint.id))))
+      await attempt(`endpoint ${id}`, async () => {
+        if (overlay.plan.taps.some((tap) => tap.name === device && tap.netns === netns))
+          await overlay.detach(device, netns);
+        else await detachTap(device, netns);
+        places.forget(id);
+      });
+  }
+
+  /** Removes the sandboxes that are not wanted, also those that an earlier process has left. */
+  async #removeSandboxes(
+    wanted: ReadonlyMap<string, Wanted>,
+    attempt: (what: string, step: () => Promise<unknown>) => Promise<boolean>,
+  ): Promise<void> {
+    const { overlay, sandboxes } = this.#tools;
+    for (const [key, watch] of this.#watched)
+      if (![...wanted.values()].some(({ task }) => task !== undefined && keyOf(task) === key)) {
+        watch.abort();
+        this.#watched.delete(key);
+      }
+    for (const { name, netns } of await sandboxes.list()) {
+      if (wanted.has(name)) continue;
+      await attempt(`sandbox ${name}`, async () => {
+        for (const tap of overlay.plan.taps.filter((one) => one.netns === netns)) await overlay.detach(tap.name, netns);
+        await sandboxes.remove(name);
+      });
+    }
+    await sandboxes.retain(wanted.keys());
+  }
+
+  // ---- Tasks ----
+
+  /** Starts the command of a task, or finds it if an earlier process has started it, and watches it. */
+  async #runTask(name: string, task: AssignedTask): Promise<void> {
+    if (task.state !== 'assigned' && task.state !== 'running') return;
+    const key = keyOf(task);
+    if (this.#watched.has(key)) return;
+    const sandbox = await this.#tools.sandboxes.find(name);
+    if (sandbox === undefined) throw new RequestError('not-found', `there is no sandbox ${name}`);
+    const all = await sandbox.workloads();
+    for (const old of all)
+      if (old.id !== workloadId(task.attempt)) {
+        await old.stop();
+        await old.remove();
+      }
+    let workload = all.find(({ id }) => id === workloadId(task.attempt));
+    if (workload === undefined) {
+      try {
+        workload = await sandbox.start(workloadOf(task));
+      } catch (error) {
+        if (!(error instanceof HostError)) throw error;
+        // The cluster decides when it is tried again.
+        this.#report(task, { state: 'failed', reason: error.message });
+        return;
+      }
+    }
+    const watch = new AbortController();
+    this.#watched.set(key, watch);
+    if (workload.state.state !== 'ended') this.#report(task, { state: 'running' });
+    this.#follow(task, workload, watch.signal).catch((error: unknown) => {
+      if (!watch.signal.aborted) this.#tools.log.error('node', `task ${task.name}: ${(error as Error).message}`);
+    });
+  }
+
+  /** Reports the end of a command. */
+  async #follow(task: AssignedTask, workload: Workload, signal: AbortSignal): Promise<void> {
+    const { code, reason } = await workload.wait(signal);
+    const text = (await workload.output(BYTES)).toString('utf8').trimEnd();
+    const output = text === '' ? [] : text.split('\n').slice(-LINES);
+    if (signal.aborted) return;
+    if (code === null) this.#report(task, { state: 'failed', reason, output });
+    else this.#report(task, { state: 'exited', code, output });
+  }
+
+  #report(
+    { id: task, service, slot, attempt }: AssignedTask,
+    what: Pick<Extract<Command, { do: 'report-task' }>, 'state' | 'code' | 'reason' | 'output'>,
+  ): void {
+    this.#tools.report({ do: 'report-task', service, slot, task, attempt, ...what });
+  }
+
+  /** Ends the work. What runs stays as it is. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    for (const watch of this.#watched.values()) watch.abort();
+    await this.#running;
+  }
+}
+
+function keyOf({ id, attempt }: AssignedTask): string {
+  return `${id} ${attempt}`;
+}

@@ -1,0 +1,264 @@
+/** A cluster of two hosts: networks, sandboxes and services come to the hosts that need them, and outlive their agents. */
+import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { type EndpointRecord, type NetworkRecord, type View } from '../../src/cluster/index.js';
+import type { NodeRequest } from '../support/cluster-program.js';
+import {
+  createUnderlay,
+  devices,
+  exec,
+  ping,
+  REPOSITORY,
+  udpSockets,
+  waitFor,
+  type Host,
+  type Underlay,
+} from '../support/lab.js';
+import { suiteWith } from '../support/needs.js';
+
+const test = suiteWith('a cluster', ['root', 'tun', 'ip', 'ping', 'traceroute', 'nsenter', 'setsid']);
+
+let underlay: Underlay;
+let folder = '';
+const programs: NodeProgram[] = [];
+
+/** A node in a namespace. */
+class NodeProgram {
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #answers: ((line: string) => void)[] = [];
+  readonly ready: Promise<unknown>;
+  errors = '';
+
+  constructor({ ns }: Host, directory: string) {
+    const words = [
+      'netns',
+      'exec',
+      ns,
+      process.execPath,
+      '--import',
+      'tsx',
+      'test/support/cluster-program.ts',
+      directory,
+    ];
+    this.#child = spawn('ip', words, { cwd: REPOSITORY });
+    this.#child.stderr.on('data', (data: Buffer) => (this.errors += data.toString()));
+    createInterface({ input: this.#child.stdout }).on('line', (line) => this.#answers.shift()?.(line));
+    this.ready = this.#answer();
+    this.ready.catch(() => undefined);
+    programs.push(this);
+  }
+
+  #answer(): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`no answer; it wrote: ${this.errors}`)), 60_000);
+      this.#answers.push((line) => {
+        clearTimeout(timer);
+        const { answer, error } = JSON.parse(line) as { answer?: unknown; error?: { code: string; message: string } };
+        if (error === undefined) resolve(answer);
+        else reject(Object.assign(new Error(error.message), { code: error.code }));
+      });
+    });
+  }
+
+  async ask<T>(request: NodeRequest): Promise<T> {
+    const answer = this.#answer();
+    this.#child.stdin.write(`${JSON.stringify(request)}\n`);
+    return (await answer) as T;
+  }
+
+  command<T>(command: NodeRequest['command']): Promise<T> {
+    return this.ask<T>({ command: command! });
+  }
+
+  /** Ends it: with SIGKILL, or by the end of its input. */
+  async end(kill: boolean): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const ended = new Promise((resolve) => this.#child.once('exit', resolve));
+    if (kill) this.#child.kill('SIGKILL');
+    else this.#child.stdin.end();
+    await ended;
+  }
+}
+
+test.before(async () => {
+  underlay = await createUnderlay({ prefix: 'cl' });
+});
+test.before.each(() => {
+  folder = mkdtempSync(join(tmpdir(), 'weft-cluster-'));
+});
+test.after.each(async () => {
+  for (const program of programs.splice(0)) {
+    await program.ask({ leave: true }).catch(() => undefined);
+    await program.end(true);
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+test.after(() => underlay.lab.teardown());
+
+const state = (name: string): string => join(folder, name);
+/** The namespaces of sandboxes that exist on the machine. */
+const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => name.startsWith('weft-'));
+/** The namespace of the sandbox whose endpoint has a name. */
+const sandboxOf = (name: string): string | undefined => sandboxes().find((one) => one.startsWith(`weft-${name}-`));
+
+/** Two nodes in a cluster, of which the first is the manager. */
+async function cluster(): Promise<[NodeProgram, NodeProgram]> {
+  const { node1, node2 } = underlay;
+  const [one, two] = [new NodeProgram(node1, state('one')), new NodeProgram(node2, state('two'))];
+  await Promise.all([one.ready, two.ready]);
+  await one.ask({ init: { name: 'host1', address: node1.address } });
+  const token = await one.ask<string>({ token: 'worker' });
+  await two.ask({ join: { token, managers: [node1.address], name: 'host2', address: node2.address } });
+  return [one, two];
+}
+
+const areRunning = ({ tasks }: View, count: number): boolean =>
+  tasks.length === count && tasks.every((task) => task.state === 'running');
+const networksOf = async (node: NodeProgram): Promise<string[]> =>
+  (await node.ask<{ networks: string[] }>({ state: true })).networks;
+
+test('a service has a replica on each host, and they reach each other; a host has only the networks that it needs', async () => {
+  const [one, two] = await cluster();
+  const network = await one.command<NetworkRecord>({ do: 'create-network', name: 'uber-net' });
+  assert.is(network.subnets[0]!.prefix, '10.0.0.0/24');
+  await one.command({ do: 'create-network', name: 'other-net' });
+  assert.equal(await networksOf(two), []);
+  const command = ['sh', '-c', 'while :; do sleep 1; done'];
+  await one.command({ do: 'create-service', name: 'test', networks: ['uber-net'], replicas: 2, command });
+  const tasks = await waitFor('both replicas to run', async () => {
+    const found = await one.command<View>({ do: 'view' });
+    return areRunning(found, 2) ? found : undefined;
+  });
+  assert.is(new Set(tasks.tasks.map(({ node }) => node)).size, 2, 'one on each host');
+  assert.equal(await networksOf(two), [network.id]);
+  const address = (name: string): string => tasks.endpoints.find((one) => one.name === name)!.addresses[0]!;
+  assert.is(await ping(sandboxOf('test.1')!, address('test.2')), 3);
+  assert.is(await ping(sandboxOf('test.2')!, address('test.1')), 3);
+  assert.match(await exec(sandboxOf('test.1')!, ['ip', 'route']), /default via 10\.0\.0\.1 dev eth0/);
+  // What a worker may read has nothing of the other network.
+  const view = await two.command<View>({ do: 'view' });
+  assert.equal(
+    view.networks.map(({ name }) => name),
+    ['uber-net'],
+  );
+
+  await one.command({ do: 'remove-service', service: 'test' });
+  await waitFor('the sandboxes to go', () => sandboxes().length === 0);
+  await waitFor('the networks to go', async () => (await networksOf(two)).length === 0);
+  await one.command({ do: 'remove-network', network: 'uber-net' });
+});
+
+test('endpoints of two subnets reach each other through the gateway, and keep their addresses', async () => {
+  const [one, two] = await cluster();
+  const subnets = [{ subnet: '10.1.1.0/24' }, { subnet: '11.1.1.0/24' }];
+  await one.command({ do: 'create-network', name: 'prod-net', subnets });
+  const create = (node: NodeProgram, name: string, ip: string): Promise<EndpointRecord> =>
+    node.command({ do: 'create-endpoint', kind: 'run', network: 'prod-net', name, addresses: [ip] });
+  await create(one, 'p1', '10.1.1.10');
+  await create(two, 'p2', '11.1.1.20');
+  await waitFor('both sandboxes to reach each other', async () => {
+    const [from, to] = [sandboxOf('p1'), sandboxOf('p2')];
+    return from !== undefined && to !== undefined && (await ping(from, '11.1.1.20', { count: 1 })) === 1;
+  });
+  const hops = await exec(sandboxOf('p1')!, ['traceroute', '-n', '-q1', '-w2', '11.1.1.20']);
+  assert.equal(
+    [...hops.matchAll(/^ *\d+ +(\S+)/gm)].map(([, hop]) => hop),
+    ['10.1.1.1', '11.1.1.20'],
+  );
+  const error = await create(two, 'p3', '10.1.1.10').then(
+    () => undefined,
+    (reason: Error & { code: string }) => reason,
+  );
+  assert.is(error?.code, 'conflict');
+  assert.match(error!.message, /10\.1\.1\.10/);
+});
+
+test('commands and devices outlive a node that is killed, and the next process goes on with them, without a manager', async () => {
+  const [one, two] = await cluster();
+  await one.command({ do: 'create-network', name: 'uber-net' });
+  const command = ['sh', '-c', 'while :; do sleep 1; done'];
+  await one.command({ do: 'create-service', name: 'test', networks: ['uber-net'], replicas: 2, command });
+  const view = await waitFor('both replicas to run', async () => {
+    const found = await one.command<View>({ do: 'view' });
+    return areRunning(found, 2) ? found : undefined;
+  });
+  const host2 = view.nodes.find(({ name }) => name === 'host2')!.id;
+  const own = view.endpoints.find(({ node }) => node === host2)!;
+  const other = view.endpoints.find(({ node }) => node !== host2)!;
+  const pids = (): Promise<string> => exec(sandboxOf(own.name)!, ['ip', 'netns', 'pids', sandboxOf(own.name)!]);
+  const before = (await pids()).split('\n')[0];
+  await waitFor('a reply', async () => (await ping(sandboxOf(own.name)!, other.addresses[0]!, { count: 1 })) === 1);
+
+  await two.end(true);
+  await one.end(true); // its manager is gone as well
+  const again = new NodeProgram(underlay.node2, state('two'));
+  const manager = new NodeProgram(underlay.node1, state('one'));
+  await Promise.all([again.ready, manager.ready]);
+  await waitFor('a reply', async () => (await ping(sandboxOf(own.name)!, other.addresses[0]!, { count: 1 })) === 1);
+  assert.is((await pids()).split('\n')[0], before, 'the command is the same');
+  const after = await manager.command<View>({ do: 'view' });
+  assert.equal(
+    after.tasks.map(({ id, attempt, state: now }) => [id, attempt, now]),
+    view.tasks.map(({ id, attempt }) => [id, attempt, 'running']),
+  );
+});
+
+test('a command that ends is started again, and its end is told with its output', async () => {
+  const [one] = await cluster();
+  await one.command({ do: 'create-network', name: 'uber-net' });
+  const command = ['sh', '-c', 'echo "no such file: a.conf" >&2; exit 3'];
+  await one.command({ do: 'create-service', name: 'test', networks: ['uber-net'], replicas: 1, command });
+  const task = await waitFor('a second attempt', async () => {
+    const [found] = (await one.command<View>({ do: 'view' })).tasks;
+    return found !== undefined && found.attempt > 1 && found.endings.length > 0 ? found : undefined;
+  });
+  assert.equal(
+    [task.endings[0]!.state, task.endings[0]!.code, task.endings[0]!.output],
+    ['exited', 3, ['no such file: a.conf']],
+  );
+});
+
+test('a namespace of somebody else gets a device, which goes with its endpoint, also if the node is killed in between', async () => {
+  const [one, two] = await cluster();
+  const { lab, node2 } = underlay;
+  await one.command({ do: 'create-network', name: 'uber-net' });
+  await one.command({ do: 'create-endpoint', kind: 'run', network: 'uber-net', name: 'p1', addresses: ['10.0.0.10'] });
+  const ns = await lab.namespace('box');
+  const attachment = { network: 'uber-net', name: 'box', netns: ns, addresses: ['10.0.0.20'] };
+  await two.ask({ attach: attachment });
+  const isThere = async (): Promise<boolean> => (await devices(ns)).includes('eth0');
+  await waitFor('the device', isThere);
+  await waitFor('a reply', async () => (await ping(ns, '10.0.0.10', { count: 1 })) === 1);
+  const refused = await two.ask({ attach: { ...attachment, name: 'other' } }).catch((error: Error) => error.message);
+  assert.match(String(refused), /10\.0\.0\.20/);
+  const missing = await two.ask({ attach: { ...attachment, netns: 'nowhere' } }).catch((error: Error) => error.message);
+  assert.match(String(missing), /nowhere/);
+
+  await two.end(true);
+  const { endpoints } = await one.command<View>({ do: 'view' });
+  const { id } = endpoints.find(({ name }) => name === 'box')!;
+  await one.command({ do: 'remove-endpoint', network: 'uber-net', endpoint: id });
+  assert.ok(await isThere());
+  const again = new NodeProgram(node2, state('two'));
+  await again.ready;
+  await waitFor('the device to go', async () => !(await isThere()));
+});
+
+test('a node that leaves has no device, namespace, process, socket or file of the cluster', async () => {
+  const [one, two] = await cluster();
+  await one.command({ do: 'create-network', name: 'uber-net' });
+  await two.command({ do: 'create-endpoint', kind: 'run', network: 'uber-net', name: 'p2' });
+  await waitFor('the sandbox', async () => (await two.ask<{ taps: string[] }>({ state: true })).taps.length === 1);
+  await two.ask({ leave: true });
+  assert.equal(sandboxes(), []);
+  assert.equal(readdirSync(state('two')), []);
+  assert.equal(await udpSockets(underlay.node2.ns), []);
+  const { nodes } = await one.command<View>({ do: 'view' });
+  assert.is(nodes.find(({ name }) => name === 'host2')!.state, 'left');
+});
+
+test.run();
