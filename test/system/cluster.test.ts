@@ -74,9 +74,13 @@ class NodeProgram {
     return this.ask<T>({ command: command! });
   }
 
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
   /** Ends it: with SIGKILL, or by the end of its input. */
   async end(kill: boolean): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    if (!this.isRunning) return;
     const ended = new Promise((resolve) => this.#child.once('exit', resolve));
     if (kill) this.#child.kill('SIGKILL');
     else this.#child.stdin.end();
@@ -92,7 +96,7 @@ test.before.each(() => {
 });
 test.after.each(async () => {
   for (const program of programs.splice(0)) {
-    await program.ask({ leave: true }).catch(() => undefined);
+    if (program.isRunning) await program.ask({ leave: true }).catch(() => undefined);
     await program.end(true);
   }
   rmSync(folder, { recursive: true, force: true });
