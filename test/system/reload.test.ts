@@ -238,7 +238,7 @@ test('vtep reload, curl, the event, and a VTEP without a file', async () => {
   await waitFor('the events', () => [...events.stdout.matchAll(/"type":"reloaded"/g)].length === 3);
   writeFileSync(file, '[]');
   const wrong = await vtep('reload');
-  assert.equal([wrong.code, wrong.stdout, wrong.stderr], [1, '', `vtep reload: expected an object, got []\n`]);
+  assert.equal([wrong.code, wrong.stdout, wrong.stderr], [1, '', `vtep reload: ${file}: expected an object, got []\n`]);
   await running.stop();
 
   const flags = ['--vni', String(VNI), '--local', '172.31.4.1', '--tap', 'tap0', '--control', path];
