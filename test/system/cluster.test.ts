@@ -104,8 +104,8 @@ test.after.each(async () => {
 test.after(() => underlay.lab.teardown());
 
 const state = (name: string): string => join(folder, name);
-/** The namespaces of sandboxes that exist on the machine. */
-const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => name.startsWith('weft-'));
+/** The namespaces of this file's sandboxes; other files have some with other names. */
+const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => /^weft-(test\.\d|p\d)-/.test(name));
 /** The namespace of the sandbox whose endpoint has a name. */
 const sandboxOf = (name: string): string | undefined => sandboxes().find((one) => one.startsWith(`weft-${name}-`));
 
