@@ -34,9 +34,7 @@ const COVERAGE = resolve('coverage');
 
 const pathOf = (name: string): string => join('test', `${name}.test.ts`);
 /** Files that run once per engine: their VTEPs use the one that WEFT_ENGINE names. */
-const OVER_ENGINES = ['demo', 'kernel', 'live-networks', 'networks', 'overlay', 'up'].map((name) =>
-  pathOf(`system/${name}`),
-);
+const OVER_ENGINES = ['demo', 'kernel', 'networks', 'overlay', 'up'].map((name) => pathOf(`system/${name}`));
 /** Files that run alone. */
 const ALONE = [
   ...['control', 'idle', 'live-delay', 'load', 'scale'].map((name) => `system/${name}`),
@@ -51,6 +49,9 @@ const LONG = [
     'security/control-characters',
     'system/change',
     'system/live',
+    'system/live-networks',
+    'system/cluster',
+    'system/sandbox',
   ],
   ...['system/engine-options', 'security/names-and-sizes', 'security/keys', 'security/hostile-server', 'system/keep'],
   ...['system/data-plane', 'system/engine', 'system/routed', 'system/agent', 'system/runtimes', 'system/limit'],
