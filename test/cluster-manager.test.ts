@@ -148,6 +148,37 @@ test('a certificate that was renewed replaces the older ones, and the node keeps
   assert.is(((await client.command({ do: 'view' })) as View).nodes.length, 1);
 });
 
+test('a node hears nothing of commands that do not concern it', async () => {
+  const of = await cluster();
+  const { client, got } = await node(of, 'host2');
+  const { manager } = of.managing;
+  const before = got.length;
+  for (const name of ['a', 'b', 'c']) await manager.run({ do: 'create-network', name }, manager.self);
+  await client.command({ do: 'create-endpoint', name: 'p1', network: 'a', kind: 'run' });
+  await waitFor('the endpoint', () => got.at(-1)!.endpoints.length === 1);
+  assert.is(got.length, before + 1);
+});
+
+test('a node that did not get the answer to its request to join is admitted with the certificate of the next one', async () => {
+  const { manager } = (await cluster()).managing;
+  const { worker } = manager.secrets();
+  const joining = {
+    node: 'a'.repeat(25),
+    role: 'worker',
+    name: 'host2',
+    address: LOOPBACK,
+    until: 0,
+    secret: worker,
+  } as const;
+  for (const digit of ['1', '2']) {
+    const fingerprint = digit.repeat(64);
+    const reply = await manager.join({ ...joining, fingerprint });
+    assert.ok('answer' in reply && (reply.answer as Assignment).node === joining.node);
+    assert.not(manager.isRevoked({ node: joining.node, fingerprint }));
+  }
+  assert.is(manager.state.nodes.size, 2);
+});
+
 test('a manager that starts again knows everything that it has answered', async () => {
   const of = await cluster({ dataPathPort: 4790, pools: ['10.20.0.0/16'], maskLength: 25 });
   const { manager } = of.managing;
