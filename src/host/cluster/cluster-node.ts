@@ -10,7 +10,7 @@
  *     DIRECTORY/attached.json              which endpoints are in namespaces of others
  */
 import { X509Certificate } from 'node:crypto';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { newId, type Assignment, type Command, type EndpointRecord, type Role } from '../../cluster/index.js';
 import { HostError } from '../error.js';
@@ -64,6 +64,8 @@ export interface NodeAttachment extends Partial<AttachedPlace> {
 
 /** Milliseconds after which a report that no manager has taken is sent again. */
 const RESEND = 1000;
+/** Milliseconds after which a VTEP that could not be started is started again. */
+const RESTART = 2000;
 
 type Report = Extract<Command, { do: 'report-task' }>;
 
@@ -92,6 +94,7 @@ export class ClusterNode {
   readonly #reports = new Map<string, Report>();
   #sending = false;
   #resend: NodeJS.Timeout | undefined;
+  #again: NodeJS.Timeout | undefined;
 
   private constructor({ directory, port, settings = {}, log }: ClusterNodeOptions) {
     this.#directory = directory;
@@ -142,8 +145,9 @@ export class ClusterNode {
   init(wanted: NewCluster): Promise<Identity> {
     return this.#turns.run(async () => {
       this.#requireNone();
+      const place = this.#keepPlace(wanted);
       const { managing, identity } = await Managing.create(wanted, this.#managingOptions);
-      await this.#begin(identity, this.#keepPlace(wanted), managing);
+      await this.#begin(identity, place, managing);
       return identity;
     });
   }
@@ -156,8 +160,9 @@ export class ClusterNode {
     return this.#turns.run(async () => {
       this.#requireNone();
       const { token, managers, name, address } = how;
+      const place = this.#keepPlace(how);
       const { identity } = await joinCluster({ token, managers, files: this.#files, name, address });
-      await this.#begin(identity, this.#keepPlace(how), undefined);
+      await this.#begin(identity, place, undefined);
       return identity;
     });
   }
@@ -240,6 +245,7 @@ export class ClusterNode {
       const member = this.#member;
       this.#member = undefined;
       clearTimeout(this.#resend);
+      clearTimeout(this.#again);
       await member?.client.close();
       await member?.work?.close();
       await member?.overlay?.stop(true);
@@ -286,18 +292,26 @@ export class ClusterNode {
     if (member === undefined) return;
     if (member.assignment !== undefined && assignment.revision < member.assignment.revision) return;
     member.assignment = assignment;
-    writePrivate(join(this.#directory, 'assignment.json'), JSON.stringify(assignment), true);
+    try {
+      writePrivate(join(this.#directory, 'assignment.json'), JSON.stringify(assignment), true);
+    } catch (error) {
+      this.#noteProblem(error); // the next process would do what the assignment before says, until a manager answers
+    }
+    clearTimeout(this.#again);
     try {
       if (member.overlay === undefined) await this.#startVtep(member, assignment);
       else this.#updateKeys(member.overlay, assignment);
     } catch (error) {
       this.#noteProblem(error);
+      // Whatever prevents the VTEP may go away, such as another program at its port.
+      this.#again = setTimeout(() => void this.#turns.run(() => this.#assign(assignment)), RESTART);
+      this.#again.unref();
       return;
     }
     member.work!.assign(assignment);
     const tag = assignment.gossipKeys[0]?.tag;
-    // It has the keys: a rotation may go on.
-    if (tag !== undefined) await member.client.command({ do: 'report-keys', tag }).catch(() => undefined);
+    // It has the keys: a rotation may go on. If no manager hears that, the next assignment repeats it.
+    if (tag !== undefined) member.client.command({ do: 'report-keys', tag }).catch(() => undefined);
   }
 
   async #startVtep(member: Member, assignment: Assignment): Promise<void> {
@@ -381,8 +395,10 @@ export class ClusterNode {
     };
   }
 
+  /** Writes where the node is, before its identity: a process that finds the identity needs both. */
   #keepPlace({ address, dataPath }: NodePlace): NodePlace {
     const place = dataPath === undefined ? { address } : { address, dataPath };
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     writePrivate(join(this.#directory, 'place.json'), JSON.stringify(place), true);
     return place;
   }
