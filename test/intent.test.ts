@@ -195,7 +195,6 @@ test('a listing names the sources of each entry, and contains the endpoints that
   intent.gossip(() => assert.unreachable()).addPeer(VNI, A);
   await change('add-peer', { address: B });
   await change('add-endpoint', { ip: IP, mac: OTHER, vtep: A });
-  await new Promise((resolve) => setTimeout(resolve, 2)); // the place here is newer, by the clock
   await change('add-endpoint', { ip: IP, mac: OTHER });
   /** What the data plane would list, in pages of one entry. */
   async function* pages(entries: object[]): AsyncGenerator<Page> {

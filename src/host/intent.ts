@@ -72,6 +72,8 @@ export class Intent {
   #refused: (reason: string) => void = () => undefined;
   /** The update of the data plane, while it runs. */
   #running: Promise<void> | null = null;
+  /** The time of the last request. */
+  #latest = 0;
 
   /**
    * @param plan The plan of the VTEP. The configuration wants all that is in it. Its `segments` become those that the VTEP
@@ -412,7 +414,9 @@ export class Intent {
   #since(source: Source, entry: Entry): number {
     const isAnnounced = entry.kind === 'endpoint' && entry.endpoint.vtep === undefined && this.#gossiped.has(entry.vni);
     if (isAnnounced) return this.#state.wanted(entry)?.since ?? Infinity;
-    return source === 'configuration' ? 0 : Date.now();
+    if (source === 'configuration') return 0;
+    // Of two requests within a millisecond, the second one is newer.
+    return (this.#latest = Math.max(Date.now(), this.#latest + 1 / 1024));
   }
 
   // ---- The data plane ----
