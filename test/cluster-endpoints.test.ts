@@ -75,7 +75,7 @@ test('a requested address and MAC address are given, in canonical text', () => {
   assert.match(refusal.message, /different segments/);
 });
 
-test('what cannot be given is refused, and says who has it', () => {
+test('an address that cannot be given is refused, and the message names its owner', () => {
   const cluster = withNetwork();
   cluster.must(endpoint('first', { addresses: ['10.0.0.9'], mac: '02:00:00:00:00:09', node: 'host2' }));
   cluster.must({ do: 'create-service', name: 'web', networks: ['net'], command: ['true'], replicas: 0 });

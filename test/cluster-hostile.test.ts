@@ -35,7 +35,7 @@ function tcp({ server }: Lab): Socket {
 
 const ended = (socket: Socket): Promise<void> => new Promise((resolve) => void socket.resume().on('close', resolve));
 
-test('a wrong token gets the same answer at the same time as any other refusal', async () => {
+test('neither the answer to a wrong token nor its time differs from those of another refused request to join', async () => {
   const refusal = 300;
   const started = await lab({ refusal, wrongTokens: 3 });
   const csr = await certificateRequest(await newKey());

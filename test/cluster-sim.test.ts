@@ -1,8 +1,8 @@
 /**
  * The cluster’s machine on a virtual clock: several managers, whose mirrors lag behind one store, and agents. Managers and hosts crash,
  * are cut off and return; nodes join and are removed; messages are late, lost and doubled; people create and remove networks,
- * endpoints and services. At no time may an address be held twice, an endpoint lack its addresses, a node be told of other networks
- * than its own, or a gossip key be unreadable; after every quiet time, what runs is what should run.
+ * endpoints and services. At all times, each address has one owner at most, each endpoint has its addresses, each node hears of its own
+ * networks only, and each gossip message can be decrypted. After a quiet time, what runs is what should run.
  * (support/seeds.ts says how to run a single seed.)
  */
 import { test } from 'uvu';

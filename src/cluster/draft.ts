@@ -27,7 +27,7 @@ export class Draft {
     this.touch(key, value);
   }
 
-  /** Writes a key, whoever else has changed it. */
+  /** Writes a key without a condition: another change of it is overwritten. */
   touch(key: string, value: unknown): void {
     this.#writes.set(key, { put: key, value: JSON.stringify(value) });
   }

@@ -29,7 +29,7 @@ interface Space {
 }
 
 /**
- * The addresses of a network: who has which, and which one comes next. It knows what its owner tells it: `take`,
+ * The addresses of a network: the owner of each, and the next free one. It contains what the caller says: `take`,
  * `release` and `forget` report what a store says, and `next` and `request` answer without changing that.
  *
  * Addresses go round, as in Docker: after the last one given comes the next higher one, and after the highest the lowest.
@@ -72,7 +72,7 @@ export class NetworkAddresses {
     this.#withNumber(address, (numbers, number) => numbers.forget(number));
   }
 
-  /** Who has an address. */
+  /** The owner of an address. */
   ownerOf(address: string): string | undefined {
     return this.#owners.get(address);
   }
@@ -114,7 +114,7 @@ export class NetworkAddresses {
   /**
    * Checks an address that somebody asks for.
    * @returns its canonical text.
-   * @throws IpamError that says why nobody can have it, or who has it.
+   * @throws IpamError that says why the address cannot be given, or names its owner.
    */
   request(text: string): string {
     const address = parseAddress(text, 'ip');

@@ -6,7 +6,7 @@ export const FIRST_VNI = 4096;
 /** The highest VNI: 24 bits (RFC 7348, section 5). */
 export const LAST_VNI = 0xff_ffff;
 
-/** The VNIs of a cluster: who has which, and which one comes next. Like `NetworkAddresses`, it knows what it is told. */
+/** The VNIs of a cluster: the owner of each, and the next free one. Like `NetworkAddresses`, it contains what `take` and `release` say. */
 export class Vnis {
   readonly #first: number;
   readonly #last: number;

@@ -231,7 +231,7 @@ export class Vtep {
    * Adds an endpoint, which replaces the one that the segment has for its IP address. Several may share a MAC address: frames to
    * it go where the endpoint is that was added last. To add one again makes it the last one.
    *
-   * Who has an address of which two hosts say that they have it must be decided before: `weftnet/state` does.
+   * If two hosts claim one address, the caller decides which of them holds it, as `weftnet/state` does.
    * @throws RangeError naming the field that is wrong.
    */
   addEndpoint(vni: number, endpoint: Location): void {

@@ -1,4 +1,4 @@
-/** What `OverlayPeers` is told of its network. */
+/** The options of `OverlayPeers`. */
 import type { Attachment } from './attachment.js';
 import type { OverlayConflict } from './conflicts.js';
 import type { LocalEndpoint } from './placement-records.js';

@@ -1,13 +1,10 @@
 /** What a manager's server has to be told: the cluster itself is elsewhere. */
+import { type Actor } from '../../cluster/index.js';
 import { type CertificateFacts, type Role } from './certificate.js';
 import { type Refusal } from './error.js';
 import { type Command } from './protocol.js';
 
-/** Who gives a command: the node and the role of the client certificate. */
-export interface Actor {
-  readonly node: string;
-  readonly role: Role;
-}
+export type { Actor };
 
 /** A node that presented the secret of a role. Its certificate is made, and is sent once the cluster has recorded it. */
 export interface JoiningNode extends Actor {

@@ -3,9 +3,10 @@
  * (CN). Reading one needs no library.
  */
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { type Role } from '../../cluster/index.js';
 import { HostError } from '../error.js';
 
-export type Role = 'manager' | 'worker';
+export type { Role };
 
 /** An id of a node or a cluster. */
 export const ID = /^[0-9a-z]{1,64}$/;

@@ -1,6 +1,6 @@
 /**
  * A manager's server: protocol.ts has its requests. TLS 1.3 only. A client certificate is optional, because a node that
- * joins has none; the server itself checks the certificate of every request, so that one who is refused reads why.
+ * joins has none. The server itself checks the certificate of every request, so that a refused client receives the reason.
  *
  * A request counts for the node, the role and the cluster of its certificate, and for nothing that it says itself. When a
  * certificate is revoked, its connections end at once, in the middle of a stream or a command.

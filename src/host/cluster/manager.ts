@@ -211,7 +211,7 @@ export class Manager implements ManagerBackend {
       isDue = false;
       const assignment: Assignment | undefined = assignmentsOf(this.#state, node);
       if (assignment === undefined || isStopped) return;
-      const { revision: _, ...content } = assignment; // it changes with every command, whomever that concerns
+      const { revision: _, ...content } = assignment; // it changes with every command
       const text = JSON.stringify(content);
       if (text === last) return;
       last = text;

@@ -3,7 +3,7 @@ import { createPublicKey, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type InitCluster } from '../../cluster/index.js';
+import { MANAGER_PORT, type InitCluster } from '../../cluster/index.js';
 import { HostError } from '../error.js';
 import { FileStore } from '../store/file-store.js';
 import { Authority, newKey, nodeIdOf } from './authority.js';
@@ -11,7 +11,6 @@ import { identityOf, type Identity } from './certificate.js';
 import { ClusterError } from './error.js';
 import { Manager } from './manager.js';
 import { serveManager, type ManagerLimits, type ManagerServer } from './manager-server.js';
-import { MANAGER_PORT } from './protocol.js';
 import { type StateFiles } from './state-files.js';
 
 /** What a new cluster is to be. */

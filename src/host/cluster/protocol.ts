@@ -10,12 +10,13 @@
  * A request that fails is answered by `{"error":{"code":…,"message":…,"fields":[…]}}`.
  */
 import { Type, type TSchema } from '@sinclair/typebox';
+import { MANAGER_PORT } from '../../cluster/index.js';
 import { RequestError } from '../error.js';
 import { jsonBody } from '../json-body.js';
 import { findProblems, problemText, type JsonSchema } from '../../schema/index.js';
 import { ClusterError } from './error.js';
 
-export const MANAGER_PORT = 2377;
+export { MANAGER_PORT };
 
 /** Each code of an error with its HTTP status. A machine that refuses a command may have others, which are sent as 409. */
 const STATUS: Readonly<Record<string, number>> = {

@@ -308,7 +308,7 @@ export class Sandboxes {
   }
 
   /**
-   * Removes a sandbox: ends every process in its namespace, whoever has started it, and leaves nothing behind. Does nothing
+   * Removes a sandbox: ends every process in its namespace, also those that other programs have started, and leaves nothing behind. Does nothing
    * if there is none.
    * @param grace Milliseconds between SIGTERM and SIGKILL.
    * @throws HostError if a process does not end, or another process has its TAP; call it again afterwards.
