@@ -151,6 +151,9 @@ function findings(cluster: SimCluster): string[] {
     return [...violations, ...behind.map(({ node }) => `${node} is behind`)];
   const found: string[] = [];
   const { state } = managers[0]!;
+  for (const { isGone, keys, name } of cluster.agents.values())
+    if (isGone && keys.some(({ key }) => state.gossipKeys.some((one) => one.key === key)))
+      found.push(`${name} is gone, and has a key of the gossip`);
   const agents = [...cluster.agents.values()].filter(({ isGone }) => !isGone);
   for (const { id } of agents) if (state.nodes.get(id)?.state !== 'alive') found.push(`${id} is not alive`);
   for (const service of state.services.values()) {

@@ -211,6 +211,54 @@ test('keys rotate every 12 hours', () => {
   assert.is(rotate(), 3);
 });
 
+for (const [how, end] of [
+  ['is removed', { do: 'remove-node', node: 'host3', force: true }],
+  ['has left', { do: 'leave' }],
+] as const)
+  test(`after a node ${how}, keys rotate until it has none of them`, () => {
+    const cluster = TestCluster.with(3);
+    const settle = (): void => {
+      const { transactions } = reconcile(cluster.state, cluster.context(cluster.actor(1)));
+      transactions.forEach((one) => cluster.commit(one));
+    };
+    cluster.now += HOUR;
+    const known = cluster.state.gossipKeys.map(({ key }) => key);
+    cluster.must(end, end.do === 'leave' ? 3 : 1);
+    const { now } = cluster;
+    assert.is(reconcile(cluster.state, cluster.context(cluster.actor(1))).next, now + 1);
+    for (let i = 1; i <= 3; i++) {
+      cluster.now += i === 1 ? 1 : 10_000;
+      settle();
+      const [newest] = cluster.state.gossipKeys;
+      assert.is(newest!.created, cluster.now);
+      cluster.must({ do: 'report-keys', tag: newest!.tag }, 1);
+      settle();
+      assert.is(cluster.state.gossipKeys[0]!.tag, newest!.tag, 'host2 does not have it yet');
+      cluster.must({ do: 'report-keys', tag: newest!.tag }, 2);
+    }
+    const keys = cluster.state.gossipKeys.map(({ key }) => key);
+    assert.is(keys.length, 3);
+    assert.not.ok(keys.some((key) => known.includes(key)));
+    settle();
+    assert.equal(
+      cluster.state.gossipKeys.map(({ key }) => key),
+      keys,
+      'no further rotation',
+    );
+    assert.is(
+      reconcile(cluster.state, cluster.context(cluster.actor(1))).next,
+      cluster.state.gossipKeys[0]!.created + 12 * HOUR,
+    );
+  });
+
+test('a renewed certificate rotates no keys', () => {
+  const cluster = TestCluster.with(2);
+  for (const number of [201, 202, 203])
+    cluster.must({ do: 'renew-certificate', node: idOf(2), fingerprint: fingerprintOf(number) });
+  cluster.now += HOUR;
+  assert.equal(reconcile(cluster.state, cluster.context(cluster.actor(1))).transactions, []);
+});
+
 test('a network gets a subnet from the pool, a gateway and a VNI; several subnets get a VNI each', () => {
   const cluster = TestCluster.with(1);
   const one = cluster.must({ do: 'create-network', name: 'uber-net' });

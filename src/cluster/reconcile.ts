@@ -25,6 +25,11 @@ export interface Reconciliation {
 
 /** How long a rotation of the gossip keys waits for nodes that do not have the newest one. */
 const ROTATION_RETRY = 60_000;
+/**
+ * The pause between rotations that follow the end of a node. A node that returns may hear the keys from a manager that is behind:
+ * it understands the others if that is by one rotation at most.
+ */
+const ROTATION_PAUSE = 10_000;
 
 /** What is to be done now. With many things to do, it returns a part of them; the next call continues. */
 export function reconcile(state: State, context: Pick<Context, 'now' | 'random'>): Reconciliation {
@@ -255,8 +260,19 @@ class Scheduler {
     if (draft.size > 0) this.transactions.push(draft.transaction);
   }
 
+  /** Rotates the keys of the gossip in time, and until none is left that a node had which is no longer part of the cluster. */
   #rotateKeys(): void {
-    const due = this.#state.gossipKeys[0]!.created + TIMES.rotation;
+    const { gossipKeys, nodes, gone } = this.#state;
+    let exposed = -Infinity;
+    for (const [id, at] of gone) {
+      const isPart = nodes.has(id) && nodes.get(id)!.state !== 'left'; // then it has only renewed its certificate
+      if (!isPart && at > exposed) exposed = at;
+    }
+    const isExposed = gossipKeys.some(({ created }) => created <= exposed);
+    const { created } = gossipKeys[0]!;
+    // A key of the same millisecond could be one that the node had.
+    const soon = created <= exposed ? exposed + 1 : created + ROTATION_PAUSE;
+    const due = isExposed ? soon : created + TIMES.rotation;
     if (due > this.#now) {
       this.next = Math.min(this.next, due);
       return;

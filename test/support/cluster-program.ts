@@ -38,7 +38,11 @@ async function answer(request: NodeRequest): Promise<unknown> {
   if (request.settled === true) return node.settled();
   if (request.leave === true) return node.leave(true);
   const { networks = [], taps = [] } = { networks: node.overlay?.plan.gossip?.networks, taps: node.overlay?.plan.taps };
-  return { networks: networks.map(({ id }) => id), taps: taps.map(({ name, netns }) => `${netns} ${name}`) };
+  return {
+    networks: networks.map(({ id }) => id),
+    taps: taps.map(({ name, netns }) => `${netns} ${name}`),
+    gossipKeys: node.assignment?.gossipKeys.map(({ key }) => key) ?? [],
+  };
 }
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -38,8 +38,8 @@ export class SimCluster {
   readonly heard = new Map<string, number>();
   /** What must never be. */
   readonly violations: string[] = [];
-  /** Which node has an address, by network and address, in its namespaces. */
-  readonly held = new Map<string, string>();
+  /** Which agent has an address, by network and address, in its namespaces. */
+  readonly held = new Map<string, SimAgent>();
   readonly log: Log;
   /** Probability that a message is lost, or doubled. */
   loss = 0.1;
@@ -137,9 +137,15 @@ export class SimCluster {
     attempt(tries);
   }
 
-  /** No message between living nodes may be unreadable. */
+  /** Whether a node is part of the cluster. */
+  has(node: string): boolean {
+    const item = this.store.items.get(`nodes/${node}`);
+    return item !== undefined && (JSON.parse(item.value) as NodeRecord).state !== 'left';
+  }
+
+  /** No message between living nodes of the cluster may be unreadable. */
   checkKeys(): void {
-    const agents = [...this.agents.values()].filter((agent) => agent.up && agent.hasTalked);
+    const agents = [...this.agents.values()].filter((agent) => agent.up && agent.hasTalked && this.has(agent.id));
     for (const one of agents)
       for (const other of agents) {
         const key = encryptingKey(one.keys);
@@ -320,6 +326,8 @@ export class SimAgent {
   assignment: Assignment | undefined;
   readonly #cluster: SimCluster;
   #generation = 0;
+  /** The tag of the newest key that a manager knows it has. */
+  #reported = 0;
 
   constructor(cluster: SimCluster, { id, name }: Pick<NodeRecord, 'id' | 'name'>) {
     this.#cluster = cluster;
@@ -392,10 +400,16 @@ export class SimAgent {
     if (assignment === undefined) return;
     this.hasTalked = true;
     const newest = assignment.gossipKeys[0]!.tag;
-    if (given !== undefined && this.keys[0]?.tag !== newest) {
-      this.keys = assignment.gossipKeys;
-      this.#cluster.command({ do: 'report-keys', tag: newest }, this.id, () => undefined, 2);
-    }
+    this.keys = assignment.gossipKeys;
+    if (newest !== this.#reported)
+      this.#cluster.command(
+        { do: 'report-keys', tag: newest },
+        this.id,
+        (answer) => {
+          if (answer !== undefined && 'tag' in answer) this.#reported = newest;
+        },
+        1, // it reports again with the next poll
+      );
     const wanted = new Map(assignment.endpoints.map((endpoint) => [endpoint.id, endpoint]));
     // A command that is repeated after its endpoint was removed makes another one, which may have other addresses.
     const textOf = (id: string): string | undefined =>
@@ -447,13 +461,16 @@ export class SimAgent {
     this.sandboxes.set(id, addresses);
     for (const address of addresses) {
       const other = this.#cluster.held.get(address);
-      if (other !== undefined) this.#cluster.violate(`${address} is held by ${other} and by ${this.name}`);
-      this.#cluster.held.set(address, this.name);
+      // A node that was removed while nobody reached it does not hear of that. It has no keys, and nobody listens to it.
+      if (other !== undefined && (this.#cluster.has(other.id) || other.up))
+        this.#cluster.violate(`${address} is held by ${other.name} and by ${this.name}`);
+      this.#cluster.held.set(address, this);
     }
   }
 
   #removeSandbox(id: string): void {
-    for (const address of this.sandboxes.get(id) ?? []) this.#cluster.held.delete(address);
+    for (const address of this.sandboxes.get(id) ?? [])
+      if (this.#cluster.held.get(address) === this) this.#cluster.held.delete(address);
     this.sandboxes.delete(id);
   }
 }

@@ -264,4 +264,30 @@ test('a node that leaves has no device, namespace, process, socket or file of th
   assert.is(nodes.find(({ name }) => name === 'host2')!.state, 'left');
 });
 
+test('a node that is removed ends what it runs, and the gossip reads it no longer', async () => {
+  const [one, two] = await cluster();
+  await one.command({ do: 'create-network', name: 'uber-net' });
+  await two.command({ do: 'create-endpoint', kind: 'run', network: 'uber-net', name: 'p2' });
+  await waitFor('the sandbox', async () => (await two.ask<{ taps: string[] }>({ state: true })).taps.length === 1);
+  const { gossipKeys: known } = await two.ask<{ gossipKeys: string[] }>({ state: true });
+  assert.ok(known.length > 0);
+  await one.command({ do: 'remove-node', node: 'host2', force: true });
+  await waitFor('its end', () => readdirSync(state('two')).length === 0);
+  assert.equal(sandboxes(), []);
+  assert.equal(await udpSockets(underlay.node2.ns), []);
+  assert.match(two.errors, /removed/);
+  await waitFor(
+    'other keys',
+    async () => {
+      const { gossipKeys } = await one.ask<{ gossipKeys: string[] }>({ state: true });
+      return !gossipKeys.some((key) => known.includes(key));
+    },
+    90_000,
+  );
+  const token = await one.ask<string>({ token: 'worker' });
+  await two.ask({
+    join: { token, managers: [underlay.node1.address], name: 'host2', address: underlay.node2.address },
+  });
+});
+
 test.run();

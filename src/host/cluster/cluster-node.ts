@@ -67,7 +67,7 @@ const RESEND = 1000;
 /** Milliseconds after which a VTEP that could not be started is started again. */
 const RESTART = 2000;
 
-type Report = Extract<Command, { do: 'report-task' }>;
+type Report = Extract<Command, { do: 'report-task' | 'report-keys' }>;
 
 /** What exists while the node is in a cluster. */
 interface Member {
@@ -90,7 +90,7 @@ export class ClusterNode {
   readonly #files: StateFiles;
   readonly #turns = new Turns();
   #member: Member | undefined;
-  /** Reports of tasks that no manager has taken yet, the newest of each task. */
+  /** Reports that no manager has taken yet: the newest of each task, and that of the keys. */
   readonly #reports = new Map<string, Report>();
   #sending = false;
   #resend: NodeJS.Timeout | undefined;
@@ -224,18 +224,35 @@ export class ClusterNode {
         if (!force || !(error instanceof ClusterError)) throw error;
         this.#log.warning('leave', `no manager knows that this node has left: ${error.message}`);
       }
-      await member.client.close();
-      await member.work?.close();
-      for (const { name, netns } of [...(member.overlay?.plan.taps ?? [])])
-        await member.overlay!.detach(name, netns).catch((error: unknown) => this.#noteProblem(error));
-      await member.sandboxes.retain([]);
-      this.#member = undefined;
-      this.#reports.clear();
-      await member.overlay?.stop();
-      await member.managing?.close();
-      for (const name of ['assignment.json', 'attached.json', 'place.json', 'store', 'sandboxes'])
-        rmSync(join(this.#directory, name), { recursive: true, force: true });
-      this.#files.remove();
+      await this.#end(member);
+    });
+  }
+
+  /** Ends everything that runs here, and forgets the cluster. */
+  async #end(member: Member): Promise<void> {
+    await member.client.close();
+    await member.work?.close();
+    for (const { name, netns } of [...(member.overlay?.plan.taps ?? [])])
+      await member.overlay!.detach(name, netns).catch((error: unknown) => this.#noteProblem(error));
+    await member.sandboxes.retain([]);
+    this.#member = undefined;
+    this.#reports.clear();
+    clearTimeout(this.#resend);
+    clearTimeout(this.#again);
+    await member.overlay?.stop();
+    await member.managing?.close();
+    for (const name of ['assignment.json', 'attached.json', 'place.json', 'store', 'sandboxes'])
+      rmSync(join(this.#directory, name), { recursive: true, force: true });
+    this.#files.remove();
+  }
+
+  /** A manager says that the node was removed. Its addresses become those of others, so nothing here may use them any longer. */
+  #removed(identity: Identity): Promise<void> {
+    return this.#turns.run(async () => {
+      const member = this.#member;
+      if (member?.identity !== identity) return;
+      this.#log.warning('removed', 'this node has been removed from the cluster: everything that it runs ends here');
+      await this.#end(member);
     });
   }
 
@@ -269,8 +286,11 @@ export class ClusterNode {
           this.#log.info('manager', `connected to manager ${manager}`, { manager });
           void this.#send();
         },
-        disconnected: (error, delay) =>
-          this.#log.warning('manager', `${error.message}; trying again in ${Math.round(delay)} ms`, {}, { key: '' }),
+        disconnected: (error, delay) => {
+          if (error.code === 'revoked') void this.#removed(identity);
+          else
+            this.#log.warning('manager', `${error.message}; trying again in ${Math.round(delay)} ms`, {}, { key: '' });
+        },
         renewed: (renewed) => managing?.server.renewed(renewed),
         notRenewed: (error) => this.#log.warning('certificate', `the certificate was not renewed: ${error.message}`),
         notKept: (error) => this.#log.warning('state', error.message),
@@ -291,6 +311,7 @@ export class ClusterNode {
     const member = this.#member;
     if (member === undefined) return;
     if (member.assignment !== undefined && assignment.revision < member.assignment.revision) return;
+    const reportedTag = member.work === undefined ? undefined : member.assignment?.gossipKeys[0]?.tag;
     member.assignment = assignment;
     try {
       writePrivate(join(this.#directory, 'assignment.json'), JSON.stringify(assignment), true);
@@ -310,8 +331,8 @@ export class ClusterNode {
     }
     member.work!.assign(assignment);
     const tag = assignment.gossipKeys[0]?.tag;
-    // It has the keys: a rotation may go on. If no manager hears that, the next assignment repeats it.
-    if (tag !== undefined) member.client.command({ do: 'report-keys', tag }).catch(() => undefined);
+    // It has the keys: a rotation may go on.
+    if (tag !== undefined && tag !== reportedTag) this.#report('keys', { do: 'report-keys', tag });
   }
 
   async #startVtep(member: Member, assignment: Assignment): Promise<void> {
@@ -331,10 +352,7 @@ export class ClusterNode {
     member.overlay = overlay;
     member.work = new NodeWork(assignment, {
       ...{ overlay, sandboxes, places, log: this.#log },
-      report: (report) => {
-        this.#reports.set(report.task, report);
-        void this.#send();
-      },
+      report: (report) => this.#report(report.task, report),
     });
   }
 
@@ -356,27 +374,32 @@ export class ClusterNode {
 
   // ---- Reports ----
 
+  #report(about: string, report: Report): void {
+    this.#reports.set(about, report);
+    void this.#send();
+  }
+
   /** Sends the reports that wait, one after the other. */
   async #send(): Promise<void> {
     if (this.#sending) return;
     this.#sending = true;
     clearTimeout(this.#resend);
     try {
-      for (const [task, report] of this.#reports) {
+      for (const [about, report] of this.#reports) {
         const client = this.#member?.client;
         if (client === undefined) return;
         try {
           await client.command({ ...report });
         } catch (error) {
           if (!(error instanceof ClusterError)) throw error;
-          // A manager that refuses it has no such task any more.
+          // A manager that refuses it has no such task or key any more.
           if (['unreachable', 'timeout', 'lost', 'unavailable'].includes(error.code)) {
             this.#resend = setTimeout(() => void this.#send(), RESEND);
             this.#resend.unref();
             return;
           }
         }
-        if (this.#reports.get(task) === report) this.#reports.delete(task);
+        if (this.#reports.get(about) === report) this.#reports.delete(about);
       }
     } finally {
       this.#sending = false;
