@@ -7,11 +7,13 @@ import {
   KEY,
   plan,
   reconcile,
+  State,
   TIMES,
   viewFor,
   type Answer,
   type CreateEndpoint,
   type EndpointRecord,
+  type Refusal,
 } from '../src/cluster/index.js';
 import { idOf, TestCluster } from './support/cluster.js';
 
@@ -141,6 +143,21 @@ test('an address that another node had is held; the node itself may take it agai
   assert.match(refusal.message, /10\.0\.0\.50 was released by host2 .* try again in 60 s/);
   cluster.now += TIMES.hold;
   cluster.must(endpoint('a', { addresses }), 3);
+});
+
+test('a manager that has just started holds released addresses, because it does not know yet which nodes have failed', () => {
+  const cluster = withNetwork();
+  const addresses = ['10.0.0.50'];
+  cluster.must(endpoint('a', { addresses }), 2);
+  remove(cluster, 'a', 2);
+  cluster.now += TIMES.hold;
+  const { revision, items } = cluster.store;
+  const mirror = State.of({ revision, items: [...items.values()] }, cluster.now);
+  const answer = (): unknown => plan(mirror, endpoint('a', { addresses }), cluster.context(cluster.actor(3)));
+  assert.match((answer() as Refusal).message, /was released by host2 .* try again in 60 s/);
+  assert.equal(reconcile(mirror, cluster.context(cluster.actor(1))).transactions, [], 'nor is it forgotten');
+  cluster.now += TIMES.hold;
+  assert.ok('transaction' in (answer() as object));
 });
 
 test('the addresses of a failed node are held until it returns or is removed', () => {

@@ -251,7 +251,8 @@ function run(seed: number, log: Log): string[] {
     log('quiet');
     cluster.calm = true;
     for (const manager of cluster.managers.values()) manager.lag = 200;
-    for (const agent of cluster.agents.values()) if (!agent.isGone && !agent.up) revive(cluster, agent);
+    for (const agent of cluster.agents.values())
+      if (!agent.isGone && !(agent.up && cluster.managers.get(agent.id)?.up !== false)) revive(cluster, agent);
     const found = settle(clock, () => findings(cluster), 5 * MINUTE, 5000);
     found.push(...differences(cluster));
     if (found.length > 0) return [`after round ${round}`, ...found];

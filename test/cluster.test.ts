@@ -160,10 +160,16 @@ test('gossip keys: the second newest encrypts, and a rotation waits for all livi
   for (const number of [1, 2]) cluster.must({ do: 'report-keys', tag: first + 1 }, number);
   assert.match(cluster.refused({ do: 'rotate-gossip-keys' }).message, /: host3;/);
   cluster.must({ do: 'set-node-state', node: 'host3', state: 'failed' });
+  cluster.now += 4000;
+  const soon = cluster.refused({ do: 'rotate-gossip-keys' });
+  assert.equal([soon.code, ...soon.fields], ['in-use', 'force']);
+  assert.match(soon.message, /try again in 6 s/);
+  cluster.now += 6000;
   cluster.must({ do: 'rotate-gossip-keys' });
   assert.equal(tags(), [first + 2, first + 1, first]);
   assert.is(encryptingKey(cluster.state.gossipKeys)!.tag, first + 1);
   for (const number of [1, 2]) cluster.must({ do: 'report-keys', tag: first + 2 }, number);
+  cluster.now += 10_000;
   cluster.must({ do: 'rotate-gossip-keys' });
   assert.equal(tags(), [first + 3, first + 2, first + 1], 'three keys');
   cluster.must({ do: 'rotate-gossip-keys', force: true });
@@ -181,6 +187,7 @@ test('no message is lost by a rotation: each node reads what all others send, on
   const rings = [cluster.state.gossipKeys];
   for (let i = 0; i < 5; i++) {
     for (const number of [1, 2]) cluster.must({ do: 'report-keys', tag: cluster.state.gossipKeys[0]!.tag }, number);
+    cluster.now += 10_000;
     cluster.must({ do: 'rotate-gossip-keys' });
     rings.push(cluster.state.gossipKeys);
   }

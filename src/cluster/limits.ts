@@ -50,6 +50,11 @@ export const TIMES = {
   hold: 60_000,
   /** From one rotation of the gossip keys to the next. */
   rotation: 12 * 3_600_000,
+  /**
+   * From one rotation to the next at least. A node that returns may hear the keys from a manager that is behind: it understands the
+   * others if that is by one rotation at most.
+   */
+  rotationPause: 10_000,
   /** How long a task waits that failed once; twice as long with each failure in a row. */
   firstRetry: 1000,
   lastRetry: 300_000,

@@ -27,15 +27,18 @@ export function domainsOf(network: NetworkRecord): Domain[] {
 export interface Holders {
   readonly nodes: ReadonlyMap<string, NodeRecord>;
   readonly gone: ReadonlyMap<string, number>;
+  /** Since when this manager hears which nodes have failed. */
+  readonly watching: number;
 }
 
 /**
  * Until when a released address is held: its node has stopped to use it some time after it was told, which may be as late as when
- * it returned, left or was removed. A node that has failed is not told.
+ * it returned, left or was removed. A node that has failed is not told. A manager that has just started does not know which nodes
+ * have failed meanwhile, so it holds every address for that time.
  */
-export function heldUntil(mark: { released: number; node: string }, { nodes, gone }: Holders): number {
+export function heldUntil(mark: { released: number; node: string }, { nodes, gone, watching }: Holders): number {
   const told = nodes.get(mark.node)?.since ?? gone.get(mark.node) ?? 0;
-  return Math.max(mark.released, told) + TIMES.hold;
+  return Math.max(mark.released, told, watching) + TIMES.hold;
 }
 
 /** Tells the addresses of a domain what an item says about one of them. */

@@ -16,8 +16,8 @@ import {
   type Answer,
 } from './commands.js';
 import { KEY } from './keys.js';
-import { LIMITS, MANAGER_PORT, VXLAN_PORT } from './limits.js';
-import { findNode, type Planning } from './planning.js';
+import { LIMITS, MANAGER_PORT, TIMES, VXLAN_PORT } from './limits.js';
+import { findNode, seconds, type Planning } from './planning.js';
 import { type ClusterRecord, type GossipKey, type NodeRecord, type Role } from './records.js';
 import { Refused, refusing, some } from './refusal.js';
 
@@ -197,6 +197,13 @@ export function rotateGossipKeys(
       'force',
     );
   }
+  const wait = newest.created + TIMES.rotationPause - planning.now;
+  if (state.gossipKeys.length > 1 && wait > 0 && wait <= TIMES.rotationPause && !force)
+    throw new Refused(
+      'in-use',
+      `the keys were rotated a short time ago; try again in ${seconds(wait)}: a node that a slow manager informs could not read messages`,
+      'force',
+    );
   const key = newGossipKey(planning, newest.tag + 1);
   draft.put(KEY.gossipKeys, [key, ...state.gossipKeys].slice(0, LIMITS.gossipKeys));
   return { tag: key.tag };

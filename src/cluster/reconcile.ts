@@ -25,11 +25,6 @@ export interface Reconciliation {
 
 /** How long a rotation of the gossip keys waits for nodes that do not have the newest one. */
 const ROTATION_RETRY = 60_000;
-/**
- * The pause between rotations that follow the end of a node. A node that returns may hear the keys from a manager that is behind:
- * it understands the others if that is by one rotation at most.
- */
-const ROTATION_PAUSE = 10_000;
 
 /** What is to be done now. With many things to do, it returns a part of them; the next call continues. */
 export function reconcile(state: State, context: Pick<Context, 'now' | 'random'>): Reconciliation {
@@ -271,7 +266,7 @@ class Scheduler {
     const isExposed = gossipKeys.some(({ created }) => created <= exposed);
     const { created } = gossipKeys[0]!;
     // A key of the same millisecond could be one that the node had.
-    const soon = created <= exposed ? exposed + 1 : created + ROTATION_PAUSE;
+    const soon = created <= exposed ? exposed + 1 : created + TIMES.rotationPause;
     const due = isExposed ? soon : created + TIMES.rotation;
     if (due > this.#now) {
       this.next = Math.min(this.next, due);

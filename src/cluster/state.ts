@@ -55,6 +55,8 @@ class Nested<K, V> {
 export class State {
   /** The revision of the store that it shows. */
   revision = 0;
+  /** Since when this manager hears which nodes have failed. */
+  watching = 0;
   cluster: ClusterRecord | undefined;
   ca: CaRecord | undefined;
   /** Newest first. */
@@ -87,9 +89,13 @@ export class State {
   readonly #nodeTasks = new Nested<string, TaskRecord>();
   readonly #domains = new Map<string, Domain[]>();
 
-  /** A mirror of all items of a store. */
-  static of({ revision, items }: { revision: number; items: readonly Item[] }): State {
+  /**
+   * A mirror of all items of a store.
+   * @param watching Since when this manager hears which nodes have failed, in milliseconds since 1970.
+   */
+  static of({ revision, items }: { revision: number; items: readonly Item[] }, watching = 0): State {
     const state = new State();
+    state.watching = watching;
     state.apply(
       revision,
       items.map((item) => ({ key: item.key, item })),

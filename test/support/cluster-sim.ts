@@ -180,7 +180,7 @@ export class SimManager {
   start(): void {
     const { store, clock, random } = this.#cluster;
     this.up = true;
-    this.state = State.of({ revision: store.revision, items: [...store.items.values()] });
+    this.state = State.of({ revision: store.revision, items: [...store.items.values()] }, Math.floor(clock.now));
     this.#generation++;
     this.#target = this.state.revision;
     this.#waiting = [];
@@ -294,7 +294,9 @@ export class SimManager {
     const { heard, clock } = this.#cluster;
     for (const { id, state } of this.state.nodes.values()) {
       if (state === 'left') continue;
-      const found = clock.now - (heard.get(id) ?? 0) > SILENCE ? 'failed' : 'alive';
+      const silent = clock.now - (heard.get(id) ?? 0) > SILENCE;
+      if (silent && clock.now - this.state.watching <= SILENCE) continue; // it has just started
+      const found = silent ? 'failed' : 'alive';
       if (found !== state) this.serve({ do: 'set-node-state', node: id, state: found }, this.node, () => undefined);
     }
   }
@@ -354,10 +356,9 @@ export class SimAgent {
     clock.after(random.integer(1000), tick);
   }
 
-  /** The host ends: with everything on it, or only its agent, which forgets what it was told. */
+  /** The host ends: with everything on it, or only its agent. The last assignment stays, on its disk. */
   stop(isReboot: boolean): void {
     this.isRunning = false;
-    this.assignment = undefined;
     this.#generation++;
     if (!isReboot) return;
     for (const id of [...this.sandboxes.keys()]) this.#removeSandbox(id);

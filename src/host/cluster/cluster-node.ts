@@ -16,7 +16,6 @@ import { newId, type Assignment, type Command, type EndpointRecord, type Role } 
 import { HostError } from '../error.js';
 import { type Logger } from '../log.js';
 import { requireNetns } from '../netns.js';
-import { type GossipEvent } from '../overlay-gossip.js';
 import { Overlay } from '../overlay.js';
 import { writePrivate } from '../private-file.js';
 import { Sandboxes } from '../sandbox/sandboxes.js';
@@ -29,6 +28,7 @@ import { secretRandom } from './manager.js';
 import { Managing, type NewCluster } from './managing.js';
 import { NodeClient } from './node-client.js';
 import { keysInOrder, vtepPlan, type AttachedPlace, type NodePlace } from './node-plan.js';
+import { watchStates } from './node-states.js';
 import { NodeWork } from './node-work.js';
 import { StateFiles } from './state-files.js';
 import { digestOf, printToken } from './token.js';
@@ -80,6 +80,8 @@ interface Member {
   overlay: Overlay | undefined;
   work: NodeWork | undefined;
   assignment: Assignment | undefined;
+  /** Of a manager: keeps the states of the nodes. */
+  states: ReturnType<typeof watchStates> | undefined;
 }
 
 export class ClusterNode {
@@ -232,6 +234,7 @@ export class ClusterNode {
   async #end(member: Member): Promise<void> {
     await member.client.close();
     await member.work?.close();
+    member.states?.stop();
     for (const { name, netns } of [...(member.overlay?.plan.taps ?? [])])
       await member.overlay!.detach(name, netns).catch((error: unknown) => this.#noteProblem(error));
     await member.sandboxes.retain([]);
@@ -265,6 +268,7 @@ export class ClusterNode {
       clearTimeout(this.#again);
       await member?.client.close();
       await member?.work?.close();
+      member?.states?.stop();
       await member?.overlay?.stop(true);
       await member?.managing?.close();
     });
@@ -300,7 +304,7 @@ export class ClusterNode {
     this.#member = {
       ...{ identity, place, managing, client, sandboxes },
       places: new AttachedPlaces(join(this.#directory, 'attached.json')),
-      ...{ overlay: undefined, work: undefined, assignment: undefined },
+      ...{ overlay: undefined, work: undefined, assignment: undefined, states: undefined },
     };
     // What ran before goes on, whether or not a manager answers.
     if (known !== undefined) await this.#assign(known);
@@ -346,10 +350,14 @@ export class ClusterNode {
         end: (reason) => {
           if (reason !== null) this.#log.error('vtep', `the VTEP has ended: ${reason}`);
         },
-        report: (event) => this.#noteMember(event),
+        report: ({ event }) => {
+          if (event === 'member') member.states?.compare();
+        },
       },
     );
     member.overlay = overlay;
+    if (managing !== undefined)
+      member.states = watchStates(overlay, managing.manager, (error) => this.#noteProblem(error));
     member.work = new NodeWork(assignment, {
       ...{ overlay, sandboxes, places, log: this.#log },
       report: (report) => this.#report(report.task, report),
@@ -359,17 +367,6 @@ export class ClusterNode {
   /** Makes the keys of the gossip those of the assignment. */
   #updateKeys({ gossip }: Overlay, { gossipKeys }: Assignment): void {
     if (gossipKeys.length > 0) gossip?.setKeys(keysInOrder(gossipKeys).map(({ key }) => key));
-  }
-
-  /** A manager hears from the gossip which nodes are alive. */
-  #noteMember({ event, fields }: GossipEvent): void {
-    const manager = this.#member?.managing?.manager;
-    if (manager === undefined || event !== 'member') return;
-    const { name: node, state } = fields as { name: string; state: string };
-    if (!manager.state.nodes.has(node)) return;
-    void manager
-      .run({ do: 'set-node-state', node, state: state === 'alive' ? 'alive' : 'failed' }, manager.self)
-      .catch((error: unknown) => this.#noteProblem(error));
   }
 
   // ---- Reports ----

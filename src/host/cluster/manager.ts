@@ -92,7 +92,7 @@ export class Manager implements ManagerBackend {
   async #read(): Promise<void> {
     const listing = await this.#store.list('');
     if (this.#closed) return;
-    this.#state = State.of(listing);
+    this.#state = State.of(listing, this.#now());
     this.#watch = this.#store.watch('', listing.revision, {
       changed: (revision, changes) => this.#changed(revision, changes),
       lost: () => {
