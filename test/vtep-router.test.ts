@@ -8,23 +8,13 @@ import { dissect, type Layer } from '../src/packet/index.js';
 import { Frame, type Learned } from '../src/vtep/index.js';
 import { arpRequest, BROADCAST, udpFrame } from './support/frames.js';
 import { fromHex, hex } from './support/hex.js';
-import { C1, C2, FAR, FRAMES, GATEWAY_MAC, NEAR } from './support/router-host.js';
+import { C1, C2, FAR, FRAMES, GATEWAY_MAC, NEAR, NETWORK } from './support/router-host.js';
 import { host, tag, wrap } from './support/vtep-host.js';
 
 const H2 = '192.168.1.25';
 const H3 = '192.168.1.26';
 const HEADER_OF: Readonly<Record<number, string>> = { [NEAR]: '0800000000100100', [FAR]: '0800000000100200' };
 const GATEWAY = { ip: '10.0.0.1', mac: GATEWAY_MAC };
-const NETWORK: NetworkRouter = {
-  id: 'prod-net',
-  mac: GATEWAY_MAC,
-  subnets: [
-    { vni: NEAR, prefix: '10.0.0.0/24', gateway: '10.0.0.1' },
-    { vni: FAR, prefix: '10.0.1.0/24', gateway: '10.0.1.1' },
-    { vni: NEAR, prefix: 'fd00::/64', gateway: 'fd00::1' },
-    { vni: FAR, prefix: 'fd00:1::/64', gateway: 'fd00:1::1' },
-  ],
-};
 
 /** A VTEP with the router of two segments, of which `FAR` has an MTU of 1400 bytes, and a port in `NEAR`. */
 function routed(near: Parameters<typeof host>[0] = {}, options: Parameters<typeof host>[1] = {}) {

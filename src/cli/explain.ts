@@ -64,7 +64,8 @@ export async function run(args: string[]): Promise<number> {
  * @param from The port or the VTEP that the packet comes from: what of a dropped packet goes there is an error message.
  * @internal
  */
-export function exitCode({ delivered, transmitted, dropped }: Explanation, from: string): 0 | 3 {
+export function exitCode({ delivered, transmitted, dropped, service }: Explanation, from: string): 0 | 3 {
+  if (service !== undefined && dropped === null) return 0;
   const receivers = [...delivered, ...transmitted];
   return receivers.some((receiver) => dropped === null || receiver !== from) ? 0 : 3;
 }
@@ -82,12 +83,13 @@ function octets(flags: Parsed, name: string): string {
 }
 
 /** @internal */
-export function readable({ steps, delivered, transmitted, dropped }: Explanation): string[] {
+export function readable({ steps, delivered, transmitted, dropped, service }: Explanation): string[] {
   const width = Math.max(...steps.map(({ stage }) => stage.length), 0);
   const lines = steps.map(({ stage, text }, i) => `${String(i + 1).padStart(2)}. ${stage.padEnd(width)}  ${text}`);
   const outcome = [
     ...(delivered.length > 0 ? [`leaves by ${delivered.join(', ')}`] : []),
     ...(transmitted.length > 0 ? [`goes to ${transmitted.join(', ')}`] : []),
+    ...(service === undefined ? [] : [`goes to UDP port ${service} of this host's gateway`]),
     ...(dropped === null ? [] : [`dropped: ${dropped}`]),
   ];
   // A packet for a gateway without a drop waits, or was for the gateway itself.

@@ -5,7 +5,7 @@
  */
 import { type Change, type Rejection } from '../model/index.js';
 import { type CaptureRequest, type ListRequest, type Plan, type Request, type SubnetRoute } from '../schema/index.js';
-import { type Counters, type Explanation } from '../vtep/index.js';
+import { type Counters, type Explanation, type GatewayDatagram } from '../vtep/index.js';
 import { type Overlap } from './overlap.js';
 import { type Page } from './pages.js';
 import { type EngineReport } from './troubles.js';
@@ -56,6 +56,18 @@ export interface PlaneEvents {
   failed(reason: string): void;
   /** Reports something for the log, about once a second at most for each address and kind. */
   report?(report: EngineReport): void;
+  /**
+   * Datagrams have arrived for ports of gateways that `serve` has opened. Each one waits for `answer`, or for 10 seconds.
+   * @param worker The thread that waits for the answers.
+   */
+  requests?(worker: number, requests: readonly GatewayDatagram[]): void;
+}
+
+/** What a thread does with a request to a service at a gateway: it sends the payload, or nothing. */
+export interface GatewayAnswer {
+  /** The number of the request. */
+  readonly id: number;
+  readonly payload: Uint8Array | null;
 }
 
 /** Facts about a running data plane that the program prints. */
@@ -173,6 +185,13 @@ export interface DataPlane {
   /** The machine's counters. The totals include removed segments. @throws HostError if the data plane has ended. */
   machineCounters(): Promise<Counters>;
   counters(): EngineCounters;
+  /**
+   * Opens a UDP port at the addresses of all gateways, for the stations of this host; or closes it. Resolves when it is in
+   * effect on every thread. @throws HostError if the data plane has ended.
+   */
+  serve(port: number, on: boolean): Promise<void>;
+  /** Answers requests of `PlaneEvents.requests`. Does nothing after the end. */
+  answer(worker: number, answers: readonly GatewayAnswer[]): void;
   /** Detaches all ports and closes all sockets. The counters of the engine remain readable; the other calls fail. */
   stop(): Promise<void>;
 }

@@ -15,6 +15,7 @@ import {
   namedCounters,
   type Counters,
   type Explanation,
+  type GatewayDatagram,
   type Remote,
   type VtepSink,
 } from '../vtep/index.js';
@@ -27,6 +28,7 @@ import {
   type EngineCounters,
   type EngineFacts,
   type ExplainRequest,
+  type GatewayAnswer,
   type LinkPlan,
   type PlaneEvents,
   type Settings,
@@ -99,6 +101,8 @@ export class DgramEngine implements DataPlane, VtepSink {
   #early: (() => void)[] | null = [];
   /** Datagrams received until the last look for losses. */
   #lookedAt = 0;
+  /** Requests to services at gateways, for the next turn of the event loop. */
+  #requests: GatewayDatagram[] = [];
 
   async start(settings: Settings, events: PlaneEvents): Promise<EngineFacts> {
     const { local, port, sourcePorts } = settings;
@@ -266,6 +270,16 @@ export class DgramEngine implements DataPlane, VtepSink {
     });
   }
 
+  /** Collects the requests of a turn: who answers them may take its time. */
+  request(what: GatewayDatagram): void {
+    if (this.#requests.push(what) > 1) return;
+    setImmediate(() => {
+      const requests = this.#requests;
+      this.#requests = [];
+      if (this.#running) this.#events.requests?.(0, requests);
+    });
+  }
+
   #unsent(remote: Remote, code: string): void {
     count(this.#counters.sendErrors, code);
     this.#troubles.failed(remote, code, 1, performance.now());
@@ -322,6 +336,17 @@ export class DgramEngine implements DataPlane, VtepSink {
   async machineCounters(): Promise<Counters> {
     this.#requireRunning();
     return namedCounters(this.#machine.counts());
+  }
+
+  async serve(port: number, on: boolean): Promise<void> {
+    this.#requireRunning();
+    this.#machine.answer({ command: 'serve', port, on }, performance.now());
+  }
+
+  answer(_worker: number, answers: readonly GatewayAnswer[]): void {
+    if (!this.#running) return;
+    const { services } = this.#machine.vtep;
+    for (const { id, payload } of answers) services.answer(id, payload, performance.now(), this);
   }
 
   counters(): EngineCounters {

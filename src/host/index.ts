@@ -36,6 +36,7 @@ export {
   type DevicePlan,
   type EngineCounters,
   type EngineFacts,
+  type GatewayAnswer,
   type LinkPlan,
   type PlaneEvents,
   type PortPlan,
@@ -44,6 +45,7 @@ export {
 } from './data-plane.js';
 export { chooseEngine, createEngine } from './engine.js';
 export { about, codeOf, HostError, RequestError } from './error.js';
+export { type GatewayHandler, type GatewayRequest } from './gateway-service.js';
 export { GossipHost, type GossipOptions, type Companion } from './gossip.js';
 export {
   fingerprint,

@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { type Change, type Segment } from '../model/index.js';
 import { canonicalIp, knownVni, listed, prefixAddress, SchemaError, type ListRequest } from '../schema/index.js';
-import { Vtep, type Counts, type Explanation, type FdbListing } from '../vtep/index.js';
+import { MAX_REQUESTS, Vtep, type Counts, type Explanation, type FdbListing } from '../vtep/index.js';
 import { type ExplainRequest, type PortPlan, type Settings, type RefusedSenderListing } from './data-plane.js';
 import { takePage, type Page } from './pages.js';
 
@@ -16,6 +16,8 @@ export type Query =
   /** Returns the next page of a listing. The first request has `of` and opens the listing. */
   | { command: 'page'; listing: number; of?: ListRequest }
   | { command: 'close'; listing: number }
+  /** Serves a UDP port at the gateways, or no more. */
+  | { command: 'serve'; port: number; on: boolean }
   /** Returns the FDB entries of these addresses. */
   | { command: 'find'; entries: readonly { vni: number; mac: string }[] };
 
@@ -32,10 +34,18 @@ export class Machine {
   /** Counts of removed segments: the totals never decrease. */
   #removed: Float64Array | null = null;
 
-  /** @param announce Whether it sends announcements; true for only one of several machines of a data plane. */
-  constructor({ port, local, peersOnly }: Pick<Settings, 'port' | 'local' | 'peersOnly'>, announce = true) {
+  /**
+   * @param announce Whether it sends announcements; true for only one of several machines of a data plane.
+   * @param machines How many machines the data plane has.
+   */
+  constructor(
+    { port, local, peersOnly }: Pick<Settings, 'port' | 'local' | 'peersOnly'>,
+    announce = true,
+    machines = 1,
+  ) {
     this.#local = local;
-    this.vtep = new Vtep({ port, local, peersOnly, seed: randomInt(2 ** 31), announce });
+    const requests = Math.ceil(MAX_REQUESTS / machines);
+    this.vtep = new Vtep({ port, local, peersOnly, seed: randomInt(2 ** 31), announce, requests });
   }
 
   /** The shortest time in milliseconds after which a segment forgets a learned address; `Infinity` for never. */
@@ -165,6 +175,8 @@ export class Machine {
         return this.#page(request.listing, request.of, now);
       case 'close':
         return this.#listings.delete(request.listing);
+      case 'serve':
+        return request.on ? this.vtep.services.serve(request.port) : this.vtep.services.unserve(request.port);
       case 'find':
         return request.entries.map(({ vni, mac }) => this.#find(vni, mac, now));
     }

@@ -15,6 +15,7 @@ import { settingsOf, type AttachedLink, type DataPlane, type EngineFacts } from 
 import { inPlace } from './device.js';
 import { chooseEngine } from './engine.js';
 import { about, HostError, RequestError } from './error.js';
+import { GatewayServices, type GatewayHandler } from './gateway-service.js';
 import { isGossipRequest, OverlayGossip } from './overlay-gossip.js';
 import { OverlayNetworks, type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
 import { nameOf, OverlayTaps, type OverlayTap } from './overlay-taps.js';
@@ -64,6 +65,7 @@ export class Overlay {
   readonly #taps: OverlayTaps;
   #intent!: Intent;
   #networks!: OverlayNetworks;
+  readonly #services: GatewayServices;
   readonly #health: Health;
   #control: Control | undefined;
   /** What attaches, adds and removes runs one after the other. */
@@ -82,6 +84,7 @@ export class Overlay {
     this.#notices = new Notices(events.notice);
     this.#events = { ...events, log: events.log.tee((record) => this.#notices.logged(record)) };
     this.#health = new Health(plan.local, this.#events.log, (port) => this.#taps.at(port)?.tap);
+    this.#services = new GatewayServices(engine, this.#events.log);
     this.#endsWithTaps = plan.taps.length > 0 && plan.gossip === undefined;
     this.#taps = new OverlayTaps(plan, engine, this.#events.log, {
       notices: this.#notices,
@@ -121,6 +124,7 @@ export class Overlay {
       linkLost: (port, reason) => this.#taps.lost(port, reason),
       failed: (reason) => this.#events.end(reason),
       report: (report) => this.#health.report(report),
+      requests: (worker, requests) => this.#services.take(worker, requests),
     });
     if (note !== undefined) log.warning('engine', note, { engine: engine.name });
     this.#intent = new Intent(plan, async (changes) => (await engine.apply(changes)).rejected, this.#notices);
@@ -307,6 +311,16 @@ export class Overlay {
       this.#configured = withoutNetwork(this.#configured, name);
       return removed;
     });
+  }
+
+  /**
+   * Serves a UDP port at the addresses of all gateways, for the stations of this host.
+   * @returns a function that ends the service.
+   * @throws RangeError for a number that is no port; HostError if the port is served already.
+   */
+  async serveGateway(port: number, handle: GatewayHandler): Promise<() => Promise<void>> {
+    this.#requireRunning();
+    return this.#services.serve(port, handle);
   }
 
   #inTurn<T>(step: () => Promise<T>): Promise<T> {

@@ -24,6 +24,8 @@ export const LEARNED = -4;
 export const FRAGMENTED = -5;
 /** The packet was dropped; `Router.reason` says why. */
 export const DROPPED = -6;
+/** A datagram to a service at a gateway: `Services.take` has got it. `Router.service` is the port. */
+export const TAKEN = -7;
 
 /** `Context.reason` before a frame is dropped. */
 export const NO_REASON = -1;
@@ -59,6 +61,35 @@ export interface RouterTally {
   drop(vni: number, index: number, by: number): void;
 }
 
+/** A datagram from a station to a service at a gateway. */
+export interface ServiceRequest {
+  /** The segment of the station. */
+  readonly vni: number;
+  /** The port that it came from. */
+  readonly from: number;
+  /** The station's MAC address, 48 bits. */
+  readonly mac: number;
+  /** The station's IP address, which is in a subnet of its segment or link-local. */
+  readonly source: string;
+  readonly sourcePort: number;
+  /** The gateway's IP address, which may be that of another subnet of the network. */
+  readonly gateway: string;
+  readonly gatewayPort: number;
+  readonly payload: Uint8Array;
+  /** Most bytes of an answer. */
+  readonly room: number;
+}
+
+/** What the owner of a router serves at the gateways' addresses. It must not call the router. */
+export interface Services {
+  /** The UDP ports. They may change at any time. */
+  readonly ports: ReadonlySet<number>;
+  /** Whether a port may send another request now. The router counts and drops those of others. */
+  admits(from: number, now: number): boolean;
+  /** Receives a request that `admits` has just allowed. */
+  take(request: ServiceRequest): void;
+}
+
 /**
  * Returns the MAC address of an endpoint that the control plane knows, 48 bits, or 0.
  * @param bytes The IP address is `bytes[offset, offset + length)`; `length` is 4 or 16.
@@ -86,6 +117,7 @@ export class Context {
   readonly linkLocalText: string;
   readonly headroom: number;
   readonly lookup: Lookup;
+  readonly services: Services | null;
   readonly limit: ErrorLimit;
 
   readonly segments = new Map<number, Segment>();
@@ -113,6 +145,8 @@ export class Context {
   /** Once the frame has been routed: its sender's MAC address, and the subnet that it was routed into. */
   sender = 0;
   out: Interface | null = null;
+  /** The port of the last service that a frame was for. */
+  service = 0;
   /** Whether the frame is only explained: nothing is counted, learned, asked or held for it. */
   dry = false;
   /** Its destination. */
@@ -125,6 +159,7 @@ export class Context {
     errorsPerSecond: number,
     neighbors: number,
     tally: RouterTally | null,
+    services: Services | null,
   ) {
     this.mac = mac;
     this.#macHigh = macHigh(mac);
@@ -134,6 +169,7 @@ export class Context {
     this.linkLocalText = formatIpv6(octets);
     this.headroom = headroom;
     this.lookup = lookup;
+    this.services = services;
     this.#tally = tally;
     this.limit = new ErrorLimit(errorsPerSecond);
     this.neighbors = new NeighborTable(neighbors);

@@ -23,6 +23,11 @@ export const DROPS = [
   ['held-super-frame', 'a super-frame to an address that has not answered ARP yet'],
   ['gateway-fragment', 'a fragment to a gateway, which does not reassemble'],
   ['gateway-closed', 'a packet to a gateway, but for no service that a gateway has'],
+  ['gateway-datagram', 'a datagram to a service at a gateway with a wrong length or checksum, or from port 0'],
+  ['gateway-source', 'a datagram to a service at a gateway from an address that is in no subnet of its segment'],
+  ['gateway-busy', 'a datagram to a service at a gateway, from a TAP that sends too many or when too many wait'],
+  ['gateway-answer', 'an answer of a service at a gateway that is larger than the MTU of the segment'],
+  ['gateway-late', 'an answer of a service at a gateway that nobody waits for any more'],
 ] as const;
 
 /** Why a packet was dropped. */
@@ -49,6 +54,9 @@ export const COUNTS = [
   'learned',
   /** Packets that waited for an answer. */
   'held',
+  /** Datagrams to services at the gateways, and answers of these services. */
+  'requests',
+  'answers',
 ] as const;
 
 /** The name of a counter. */

@@ -1,4 +1,7 @@
-/** Packets for the gateway itself: it answers ping, and tells senders of anything else that it has no such service. */
+/**
+ * Packets for the gateway itself: it answers ping, passes datagrams to the services that its host has there, and tells
+ * senders of anything else that it has no such service.
+ */
 import { formatIpv4, formatIpv6, type Addresses } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
 import * as icmp from '../icmp/index.js';
@@ -9,6 +12,7 @@ import * as tcp from '../tcp/index.js';
 import { ANSWERED, type Context } from './context.js';
 import { COUNT, DROP } from './drops.js';
 import { answer, DESTINATION4, DESTINATION6, mayReport, refuse4, refuse6, SOURCE4, SOURCE6 } from './errors.js';
+import { isServed, takeRequest } from './service.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 /** Offset of the next header's number in the IPv6 header. */
@@ -33,6 +37,7 @@ export function deliver4(context: Context, bytes: Uint8Array, offset: number, en
       return sendReset(context, bytes, offset, payload);
     }
     case ipv4.PROTOCOL_UDP: {
+      if (isServed(context, bytes, at, stop)) return takeRequest(context, bytes, offset, at, stop);
       const error = { type: icmp.UNREACHABLE, code: icmp.CODE_PORT_UNREACHABLE };
       return refuse4(context, DROP['gateway-closed'], bytes, offset, end, error);
     }
@@ -65,6 +70,7 @@ export function deliver6(context: Context, bytes: Uint8Array, offset: number, en
       return sendReset(context, bytes, offset, payload);
     }
     case ipv4.PROTOCOL_UDP: {
+      if (isServed(context, bytes, at, stop)) return takeRequest(context, bytes, offset, at, stop);
       const error = { type: icmpv6.UNREACHABLE, code: icmpv6.CODE_PORT_UNREACHABLE };
       return refuse6(context, DROP['gateway-closed'], bytes, offset, end, error);
     }

@@ -1,12 +1,23 @@
 import { macToText, parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
-import { Context, NO_REASON, NOT_OURS, TUNNEL, type Lookup, type RouterSink, type RouterTally } from './context.js';
+import {
+  Context,
+  NO_REASON,
+  NOT_OURS,
+  TUNNEL,
+  type Lookup,
+  type RouterSink,
+  type RouterTally,
+  type ServiceRequest,
+  type Services,
+} from './context.js';
 import { COUNT, COUNTS, DROP, DROPS, type RouterCount, type RouterDrop } from './drops.js';
 import { narrow4, takeIpv4 } from './ipv4.js';
 import { narrow6, takeIpv6 } from './ipv6.js';
 import { INCOMPLETE, PROBING, type Neighbor } from './neighbors.js';
 import { takeArp, takeDiscovery } from './questions.js';
 import { confirm, isStation, tickNeighbors } from './resolve.js';
+import { respond, type ServiceAnswer } from './service.js';
 import {
   makeInterface,
   makeRoute,
@@ -36,6 +47,8 @@ export interface RouterOptions {
   neighbors?: number;
   /** Receives what the router counts, besides `counters`. Default: nobody. */
   tally?: RouterTally;
+  /** What the owner serves at the gateways' addresses. Default: nothing. */
+  services?: Services;
 }
 
 /** An address that the router has asked for. */
@@ -74,7 +87,8 @@ export class Router {
     const { lookup = () => 0, headroom = 0, errorsPerSecond = ERRORS_PER_SECOND, neighbors = NEIGHBORS } = options;
     if (!Number.isInteger(neighbors) || neighbors < 1)
       throw new RangeError(`router.neighbors must be a positive integer, not ${neighbors}`);
-    this.#context = new Context(mac, headroom, lookup, errorsPerSecond, neighbors, options.tally ?? null);
+    const { tally = null, services = null } = options;
+    this.#context = new Context(mac, headroom, lookup, errorsPerSecond, neighbors, tally, services);
   }
 
   // ---- Configuration ----
@@ -170,7 +184,7 @@ export class Router {
    * @param packets Number of frames after segmentation.
    * @param largest Bytes of the largest of these.
    * @returns the VNI of the segment that the packet, rewritten in place, must be sent into; or `NOT_OURS`, `ANSWERED`,
-   *   `PENDING`, `LEARNED`, `FRAGMENTED` or `DROPPED`, which are negative.
+   *   `PENDING`, `LEARNED`, `FRAGMENTED`, `DROPPED` or `TAKEN`, which are negative.
    */
   receive(
     vni: number,
@@ -238,6 +252,16 @@ export class Router {
     confirm(context, entry, mac);
   }
 
+  /**
+   * Sends the answer of a service to a request that `Services.take` has received, through the port that it came from. An
+   * answer that is too big for the segment is not sent.
+   */
+  respond(request: ServiceRequest, payload: Uint8Array, now: number, sink: RouterSink): ServiceAnswer {
+    this.#context.now = now;
+    this.#context.sink = sink;
+    return respond(this.#context, request, payload);
+  }
+
   /** Whether frames are only explained from now on: nothing is counted, learned, asked or held for them. */
   set dry(on: boolean) {
     this.#context.dry = on;
@@ -265,6 +289,11 @@ export class Router {
   /** The index of `reason` in `DROPS`; negative if no frame was dropped since `dry` was set. */
   get reasonIndex(): number {
     return this.#context.reason;
+  }
+
+  /** The port of the service that the last frame was for; see `TAKEN`. */
+  get service(): number {
+    return this.#context.service;
   }
 
   counters(): RouterCounters {

@@ -185,6 +185,7 @@ export const Explanation = Type.Object({
   delivered: texts,
   transmitted: texts,
   dropped: textOrNull,
+  service: Type.Optional(count),
 }) as TSchema;
 /** @internal */
 export const Done = Type.Object({});

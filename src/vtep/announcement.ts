@@ -23,6 +23,19 @@ const ALL_NODES = 'ff02::1';
 /** The group MAC address of {@link ALL_NODES} (RFC 2464, section 7). */
 const ALL_NODES_MAC = 0x3333_0000_0001;
 
+/** An endpoint of this host to announce. */
+export interface AnnouncedEndpoint {
+  /** IPv4 or IPv6 address. */
+  ip: string;
+  mac: string;
+  /**
+   * The local port that it is behind, which does not receive the announcement. Give it if known: a host that receives
+   * an advertisement of an address that it is still probing takes the address for a duplicate (RFC 4862, section
+   * 5.4.4).
+   */
+  port?: number;
+}
+
 /** The ARP announcement of RFC 5227, section 2.3: a broadcast request whose sender and target address are the same. */
 export function arpAnnouncement(ip: number, mac: number): Uint8Array {
   const frame = new Uint8Array(ethernet.HEADER_LENGTH + arp.ETHERNET_IPV4_LENGTH);

@@ -32,6 +32,8 @@ export interface Explanation {
   /** Addresses of the remotes that would receive a datagram. */
   transmitted: string[];
   dropped: DropReason | null;
+  /** The UDP port of the service at a gateway that would get the datagram. */
+  service?: number;
 }
 
 /** Texts for what the proxies of ARP and neighbor discovery decide, by number. */

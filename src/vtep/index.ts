@@ -23,5 +23,7 @@ export {
 } from './listings.js';
 export type { PortOptions } from './port.js';
 export { MAX_PREPARED, type Preparation } from './preparation.js';
-export type { Answered, Learned, VtepSink } from './sink.js';
-export { Vtep, type AnnouncedEndpoint, type VtepOptions } from './vtep.js';
+export { MAX_REQUESTS, type GatewayServices } from './services.js';
+export type { Answered, GatewayDatagram, Learned, VtepSink } from './sink.js';
+export type { AnnouncedEndpoint } from './announcement.js';
+export { Vtep, type VtepOptions } from './vtep.js';

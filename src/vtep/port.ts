@@ -37,13 +37,18 @@ export interface Port {
   station: number;
   /** Limits the answers to its packets that are too big, so that one port cannot use up what others need. */
   readonly errors: TokenBucket;
+  /** Limits its requests to services at the gateways. */
+  readonly requests: TokenBucket;
 }
 
 /** Maximum number of ICMP errors sent to a port per second (RFC 1812, section 4.3.2.8). */
 const ERRORS_PER_SECOND = 1000;
 
-function newErrors(): TokenBucket {
-  return new TokenBucket(ERRORS_PER_SECOND);
+/** Maximum number of requests per second, so that one port cannot occupy the program behind the services. */
+const REQUESTS_PER_SECOND = 2000;
+
+function newLimits(): Pick<Port, 'errors' | 'requests'> {
+  return { errors: new TokenBucket(ERRORS_PER_SECOND), requests: new TokenBucket(REQUESTS_PER_SECOND) };
 }
 
 /** The local ports by number. The number of a removed port is not reused. */
@@ -105,7 +110,7 @@ export class Ports {
     native?.addMember(id, UNTAGGED);
     const vlans = 'vni' in options ? null : joinTrunk(id, options, native, segmentOf);
     const station = native === null ? 0 : mac;
-    this.#ports.push({ id, name: options.name, vlans, station, errors: newErrors() });
+    this.#ports.push({ id, name: options.name, vlans, station, ...newLimits() });
     this.#natives.push(native);
     if (id >= this.#trunks.length) {
       const grown = new Uint8Array(this.#trunks.length * 2);

@@ -11,9 +11,13 @@ import {
   NOT_OURS,
   PENDING,
   Router,
+  TAKEN,
   TUNNEL,
   type RouterSink,
   type RouterTally,
+  type ServiceAnswer,
+  type ServiceRequest,
+  type Services,
 } from '../router/index.js';
 import { getU32 } from '../wire/index.js';
 import type { Context } from './context.js';
@@ -53,7 +57,7 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
    * Adds the router to its segments, which must exist.
    * @throws RangeError naming what is wrong with it; the segments are then as before.
    */
-  constructor(network: NetworkRouter, context: Context) {
+  constructor(network: NetworkRouter, context: Context, services: Services) {
     this.network = network;
     this.#context = context;
     this.#mac = parseMac(network.mac);
@@ -62,6 +66,7 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
       headroom: HEADROOM,
       lookup: (vni, bytes, offset, length) => this.#lookup(vni, bytes, offset, length),
       tally: this,
+      services,
     });
     const segments = new Set<Segment>();
     for (const { vni, prefix, gateway } of network.subnets) {
@@ -108,6 +113,10 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
     this.router.adopt(vni, ip, mac, this.#context.now, this);
   }
 
+  respond(request: ServiceRequest, payload: Uint8Array): ServiceAnswer {
+    return this.router.respond(request, payload, this.#context.now, this);
+  }
+
   take(segment: Segment, frame: Frame): boolean {
     const context = this.#context;
     const { now, trace } = context;
@@ -129,7 +138,10 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
 
   #explain(outcome: number): void {
     const context = this.#context;
-    if (outcome !== DROPPED) context.addStep('router', OUTCOMES[outcome]!);
+    if (outcome === TAKEN) {
+      context.trace!.service = this.router.service;
+      context.addStep('router', `the service of this host at UDP port ${this.router.service} of the gateway gets it`);
+    } else if (outcome !== DROPPED) context.addStep('router', OUTCOMES[outcome]!);
     const reason = this.router.reasonIndex;
     if (reason >= 0) context.explainDrop(FIRST_ROUTER_DROP + reason);
   }

@@ -2,6 +2,7 @@ import { ipToText, isGroupMac, macToText, parseIp, parseMac, type Ip } from '../
 import { Fdb, FdbMemory, NONE } from '../fdb/index.js';
 import { SEGMENT_DEFAULTS, type Location, type NetworkRouter, type NewSegment, type Proxy } from '../model/index.js';
 import { LOCAL, Neighbors, type Binding } from '../neighbor/index.js';
+import type { ServiceAnswer, ServiceRequest } from '../router/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { areZero128, uint } from '../wire/index.js';
 import { CounterRows } from './counter-rows.js';
@@ -57,6 +58,8 @@ export const COUNTS = [
   ['gateway-asked', 'ARP requests and neighbor solicitations that the gateway sent'],
   ['gateway-learned', 'addresses that answered the gateway for the first time, or with another MAC address'],
   ['gateway-held', 'packets that waited until their next hop had answered the gateway'],
+  ['gateway-requests', 'datagrams to services at the gateway that this host got'],
+  ['gateway-answers', 'datagrams that services at the gateway sent'],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];
@@ -111,6 +114,8 @@ export interface SegmentRouter {
    * @returns whether the bridge must not forward it.
    */
   take(segment: Segment, frame: Frame): boolean;
+  /** Sends the answer of a service at a gateway. */
+  respond(request: ServiceRequest, payload: Uint8Array): ServiceAnswer;
 }
 
 /** One virtual network: the state that a `Vtep` keeps for a VNI. */

@@ -1,3 +1,4 @@
+import type { ServiceRequest } from '../router/index.js';
 import type { Frame } from './frame.js';
 import type { Remote } from './remote.js';
 
@@ -15,6 +16,18 @@ export interface VtepSink {
   learned?(what: Learned): void;
   /** Reports an answer to a gateway's question, so that other machines, one of which may have asked, can `adoptAnswer` it. */
   answered?(what: Answered): void;
+  /** Reports a datagram to a service at a gateway, for `Vtep.services.answer`. It must not call the `Vtep`. */
+  request?(what: GatewayDatagram): void;
+}
+
+/** A datagram from a station to a service at a gateway. The payload is the receiver's. */
+export interface GatewayDatagram extends Omit<ServiceRequest, 'from' | 'mac'> {
+  /** Its number, for the answer. */
+  id: number;
+  /** The local port that it came from. */
+  port: number;
+  /** The station's MAC address. */
+  mac: string;
 }
 
 /** An address that answered a question of a gateway. */

@@ -4,7 +4,7 @@ import type { Location, NetworkRouter, NewSegment } from '../model/index.js';
 import type { RouterNeighbor } from '../router/index.js';
 import * as vxlan from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
-import { announcementFrame } from './announcement.js';
+import { announcementFrame, type AnnouncedEndpoint } from './announcement.js';
 import { Announcer } from './announcer.js';
 import { Context } from './context.js';
 import { MAX_PEERS } from './flood-list.js';
@@ -32,6 +32,7 @@ import { lengthOfQuote } from './quote.js';
 import { type RefusedSender } from './refused-senders.js';
 import { canonicalAddress, type Remote } from './remote.js';
 import { parseLocation, Segment } from './segment.js';
+import { GatewayServices, MAX_REQUESTS } from './services.js';
 import { adopt, fresh } from './sharing.js';
 import type { Answered, Learned, VtepSink } from './sink.js';
 import { isSameRouter, Routing } from './routing.js';
@@ -54,19 +55,8 @@ export interface VtepOptions {
   seed?: number;
   /** Whether this machine sends announcements. Of several machines with the same ports only one may. Default true. */
   announce?: boolean;
-}
-
-/** An endpoint of this host to announce. */
-export interface AnnouncedEndpoint {
-  /** IPv4 or IPv6 address. */
-  ip: string;
-  mac: string;
-  /**
-   * The local port that it is behind, which does not receive the announcement. Give it if known: a host that receives
-   * an advertisement of an address that it is still probing takes the address for a duplicate (RFC 4862, section
-   * 5.4.4).
-   */
-  port?: number;
+  /** Most requests to services at the gateways that wait for an answer. Default `MAX_REQUESTS`. */
+  requests?: number;
 }
 
 /**
@@ -81,6 +71,8 @@ export class Vtep {
   readonly local: string | null;
   /** Makes the frames of a batch faster, if the tables are large: see `Preparation`. */
   readonly preparation: Preparation;
+  /** The services of this host at the gateways' addresses. */
+  readonly services: GatewayServices;
   readonly #context: Context;
   readonly #announcer: Announcer;
   readonly #sweeper: Sweeper;
@@ -95,6 +87,7 @@ export class Vtep {
     const { peersOnly = false, learnedRemotes = 1024, seed = 0 } = options;
     this.#context = new Context(this.port, this.local, peersOnly, learnedRemotes, seed);
     this.preparation = new Preparation(this.#context);
+    this.services = new GatewayServices(this.#context, options.requests ?? MAX_REQUESTS);
     this.#announcer = new Announcer(this.#context, options.announce ?? true);
     this.#sweeper = new Sweeper(this.#context.segments);
   }
@@ -144,7 +137,7 @@ export class Vtep {
   addRouter(network: NetworkRouter): boolean {
     const known = this.#routers.get(network.id)?.network;
     if (known === undefined) {
-      this.#routers.set(network.id, new Routing(network, this.#context));
+      this.#routers.set(network.id, new Routing(network, this.#context, this.services));
       return true;
     }
     if (isSameRouter(known, network)) return false;
@@ -179,11 +172,13 @@ export class Vtep {
   removePort(port: number): void {
     this.#context.ports.remove(port); // throws for an unknown one
     this.#announcer.cancelPort(port);
+    this.services.forgetPort(port);
   }
 
   /** Forgets the addresses behind a local port whose device has gone, so that they may appear elsewhere. */
   forgetPort(port: number): void {
     this.#context.ports.forget(port); // throws for an unknown one
+    this.services.forgetPort(port);
   }
 
   /**
@@ -359,6 +354,7 @@ export class Vtep {
     for (const questions of asking) if (questions.expire(now)) common.asking.push(questions);
     this.#sweeper.sweep(now);
     for (const router of this.#routers.values()) router.tick();
+    this.services.expire(now);
     remotes.forget((id) => common.memory.behind(remoteDestination(id)) > 0);
     this.#announcer.send();
   }

@@ -84,6 +84,7 @@ export class FakePath {
       recorder: { active: false } as Recorder,
       ...{ local: { address: '192.0.2.1', port: 4789 }, sourcePorts: [50_000] },
       lost: () => undefined,
+      request: () => undefined,
     });
   }
 

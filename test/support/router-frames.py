@@ -150,6 +150,20 @@ back = IPv6(src=NEAR6, dst=HERE6["src"])
 packet = six(dst=NEAR6) / TCP(sport=1000, dport=80, seq=0xFFFFFFFF, flags="FPU") / b"abc"
 add("fin6", sent(packet), answer(back / TCP(sport=80, dport=1000, seq=0, ack=3, flags="RA", window=0)))
 
+# A service at a gateway: a request, and the answer to it.
+for name, gateway in (("service", NEAR), ("service far", FAR)):
+    request = IP(src=HERE["src"], dst=gateway, id=9, ttl=9) / UDP(sport=40000, dport=53) / b"question"
+    reply = IP(src=gateway, dst=HERE["src"], id=0, flags="DF", ttl=64) / UDP(sport=53, dport=40000) / b"an answer"
+    add(name, sent(request), answer(reply))
+for name, host, gateway in (
+    ("service6", HERE6["src"], NEAR6),
+    ("service far6", HERE6["src"], FAR6),
+    ("service local6", "fe80::3", LOCAL6),
+):
+    request = IPv6(src=host, dst=gateway, hlim=9) / UDP(sport=40000, dport=53) / b"question"
+    reply = IPv6(src=gateway, dst=host, hlim=64) / UDP(sport=53, dport=40000) / b"an answer"
+    add(name, sent(request), answer(reply))
+
 # ARP and neighbor discovery.
 request = ARP(op=1, hwsrc=C1, psrc=HERE["src"], pdst=NEAR)
 reply = ARP(op=2, hwsrc=GATEWAY, psrc=NEAR, hwdst=C1, pdst=HERE["src"])

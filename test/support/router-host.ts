@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import * as ipv4 from '../../src/ipv4/index.js';
 import * as ipv6 from '../../src/ipv6/index.js';
+import type { NetworkRouter } from '../../src/model/index.js';
 import { NOT_OURS, Router, type RouterOptions } from '../../src/router/index.js';
 import { build, type LayerToBuild } from '../../src/packet/index.js';
 import { fromHex, hex } from './hex.js';
@@ -18,6 +19,17 @@ export const FAR = 4098;
 /** The station that sends, and the one that it sends to. */
 export const C1 = { mac: '02:42:0a:00:00:03', ip: '10.0.0.3', ip6: 'fd00::3' };
 export const C2 = { mac: '02:42:0a:00:01:04', ip: '10.0.1.4', ip6: 'fd00:1::4' };
+/** The network of these segments. */
+export const NETWORK: NetworkRouter = {
+  id: 'prod-net',
+  mac: GATEWAY_MAC,
+  subnets: [
+    { vni: NEAR, prefix: '10.0.0.0/24', gateway: '10.0.0.1' },
+    { vni: FAR, prefix: '10.0.1.0/24', gateway: '10.0.1.1' },
+    { vni: NEAR, prefix: 'fd00::/64', gateway: 'fd00::1' },
+    { vni: FAR, prefix: 'fd00:1::/64', gateway: 'fd00:1::1' },
+  ],
+};
 /** The port of {@link C1}. */
 export const PORT = 5;
 const HEADROOM = 8;

@@ -1,6 +1,6 @@
 /** A `Vtep` for tests that records the frames delivered and the datagrams sent. */
 import type { NewSegment } from '../../src/model/index.js';
-import { Frame, HEADROOM, Vtep, type VtepOptions } from '../../src/vtep/index.js';
+import { Frame, HEADROOM, Vtep, type GatewayDatagram, type VtepOptions } from '../../src/vtep/index.js';
 import { C1 } from './frames.js';
 import { fromHex, hex } from './hex.js';
 
@@ -18,6 +18,7 @@ export function host(segment: Partial<NewSegment> = {}, options: VtepOptions = {
   vtep.addSegment({ vni: 4097, ...segment });
   const delivered: { port: number; frame: Uint8Array }[] = [];
   const sent: Sent[] = [];
+  const requests: GatewayDatagram[] = [];
   const sink = {
     deliver: (port: number, { bytes, start, end }: Frame) =>
       void delivered.push({ port, frame: bytes.slice(start, end) }),
@@ -34,6 +35,7 @@ export function host(segment: Partial<NewSegment> = {}, options: VtepOptions = {
         sourcePort,
         tos,
       }),
+    request: (what: GatewayDatagram) => void requests.push(what),
   };
   let now = 0;
   const clear = (): void => {
@@ -44,7 +46,14 @@ export function host(segment: Partial<NewSegment> = {}, options: VtepOptions = {
     vtep,
     delivered,
     sent,
+    /** Datagrams to services at gateways, which stay until they are answered. */
+    requests,
     clear,
+    /** Answers a request in ASCII. */
+    answer(id: number, text: string | null) {
+      clear();
+      return vtep.services.answer(id, text === null ? null : Buffer.from(text), now, sink);
+    },
     tick(): void {
       clear();
       vtep.tick(now, sink);

@@ -18,6 +18,7 @@ import {
   type EngineCounters,
   type EngineFacts,
   type ExplainRequest,
+  type GatewayAnswer,
   type LinkPlan,
   type PlaneEvents,
   type Settings,
@@ -32,7 +33,7 @@ import { readCounts } from './counts.js';
 import { addCounts, gatherCounts, gatherFdb, gatherRemotes } from './gather.js';
 import { loadLibc } from './libc.js';
 import { type FromLoop, type Setup, type TaskResults, type ToLoop } from './protocol.js';
-import { ENDED, findProgram, LoopThread, type TaskOf } from './thread.js';
+import { ENDED, findProgram, LoopThread, type TaskOf, type Told } from './thread.js';
 
 /** Most changes in a message. A thread handles a message as a whole before the next one. */
 const BATCH = 4096;
@@ -88,15 +89,14 @@ export class LinuxEngine implements DataPlane {
     throw failure.reason;
   }
 
-  #receive(
-    worker: number,
-    message: Extract<FromLoop, { type: 'records' | 'lost' | 'learned' | 'path' | 'report' }>,
-  ): void {
+  #receive(worker: number, message: Extract<FromLoop, { type: Told }>): void {
     switch (message.type) {
       case 'records':
         return this.#captures.take(worker, message.records);
       case 'report':
         return this.#events.report?.(message.report);
+      case 'requests':
+        return this.#events.requests?.(worker, message.requests);
       case 'lost':
         return void this.#lose(message.port, message.reason);
       default:
@@ -239,6 +239,14 @@ export class LinuxEngine implements DataPlane {
 
   async machineCounters(): Promise<Counters> {
     return namedCounters(gatherCounts((await this.#askAll({ command: 'counts' })) as Counts[]));
+  }
+
+  async serve(port: number, on: boolean): Promise<void> {
+    await this.#askAll({ command: 'serve', port, on });
+  }
+
+  answer(worker: number, answers: readonly GatewayAnswer[]): void {
+    this.#threads[worker]?.post({ type: 'answers', answers });
   }
 
   counters(): EngineCounters {

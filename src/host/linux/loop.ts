@@ -4,7 +4,14 @@
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
-import { innerMtu, type Answered, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
+import {
+  innerMtu,
+  type Answered,
+  type GatewayDatagram,
+  type Learned,
+  type Remote,
+  type Vtep,
+} from '../../vtep/index.js';
 import { Batch, Pauses, SLICE, unpackChanges } from '../batch.js';
 import { Machine } from '../machine.js';
 import { Recorder } from '../recorder.js';
@@ -108,6 +115,8 @@ export class Loop implements SenderEvents {
   readonly #alone: boolean;
   /** Addresses to send to the other workers, and when to send all recent ones again. */
   readonly #learned: (Learned | Answered)[] = [];
+  /** Requests to services at gateways, for the control thread. */
+  readonly #requests: GatewayDatagram[] = [];
   #refresh = REFRESH;
   #refreshDue = 0;
   /** The full socket, or `NONE`, and when it became full. */
@@ -125,7 +134,7 @@ export class Loop implements SenderEvents {
     const arena = this.#arena;
     this.#v6 = settings.local.includes(':');
     this.#alone = settings.workers === 1;
-    this.#machine = new Machine(settings, setup.sockets === undefined);
+    this.#machine = new Machine(settings, setup.sockets === undefined, settings.workers);
     this.#vtep = this.#machine.vtep;
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
     this.#mtus = new PathMtus(
@@ -182,6 +191,7 @@ export class Loop implements SenderEvents {
       local: { address: settings.local, port: settings.port },
       sourcePorts,
       lost: (port, errno) => this.#lose(port, errno),
+      request: (what) => void this.#requests.push(what),
       ...(this.#alone ? {} : { learned: (what) => void this.#learned.push(what) }),
     });
     this.#fds.push(receiver, ...senders.filter((fd) => fd !== receiver));
@@ -232,6 +242,7 @@ export class Loop implements SenderEvents {
         this.#path.abandon();
       if (this.#path.full !== this.#full) this.#hold(this.#path.full);
       if (this.#learned.length > 0) this.#post({ type: 'learned', what: this.#learned.splice(0) });
+      if (this.#requests.length > 0) this.#post({ type: 'requests', requests: this.#requests.splice(0) });
       this.#recorder.flush();
     }
   }
@@ -311,6 +322,9 @@ export class Loop implements SenderEvents {
     } else if (message.type === 'recorder') this.#recorder.handle(message.message);
     else if (message.type === 'path') this.#reports.narrow(message.address, message.claim);
     else if (message.type === 'learned') for (const what of message.what) this.#adopt(what);
+    else if (message.type === 'answers')
+      for (const { id, payload } of message.answers)
+        this.#vtep.services.answer(id, payload, this.#clock.now(), this.#path);
     else if (message.type === 'apply')
       this.#batch = { batch: new Batch(unpackChanges(message.changes)), task: message };
     else this.#answer(message.id, () => this.#resultOf(message));

@@ -23,6 +23,7 @@ import {
   HEADROOM,
   makeRemote,
   type Answered,
+  type GatewayDatagram,
   type Learned,
   type Remote,
   type Vtep,
@@ -85,6 +86,8 @@ export interface PathParts {
   sourcePorts: readonly number[];
   /** A TAP can no longer be read. */
   lost(port: number, errno: number): void;
+  /** Receives the datagrams to services at gateways. */
+  request(what: GatewayDatagram): void;
   /** Receives what the machine learns; absent if this is the only worker. */
   learned?(what: Learned | Answered): void;
 }
@@ -122,13 +125,15 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   /** The frame that is passing through the machine, and how it becomes packets if it is a super-frame from a TAP. */
   readonly #frame = new Frame();
   readonly #superFrame = new SuperFrame();
-  // Parts of the sink; absent if this is the only worker.
+  // Parts of the sink; the last two are absent if this is the only worker.
+  readonly request: (what: GatewayDatagram) => void;
   readonly learned?: (what: Learned) => void;
   readonly answered?: (what: Answered) => void;
 
   constructor(parts: PathParts) {
     const { arena, vtep, v6, counts, taps, sender, receiver, recorder } = parts;
     this.#parts = parts;
+    this.request = parts.request;
     if (parts.learned !== undefined) {
       this.learned = parts.learned;
       this.answered = parts.learned;

@@ -1,6 +1,6 @@
 /** Messages between the control thread and the threads that move frames. */
-import { type Answered, type Learned } from '../../vtep/index.js';
-import { type Applied, type EngineFacts, type PortPlan, type Settings } from '../data-plane.js';
+import { type Answered, type GatewayDatagram, type Learned } from '../../vtep/index.js';
+import { type Applied, type EngineFacts, type GatewayAnswer, type PortPlan, type Settings } from '../data-plane.js';
 import { type Query } from '../machine.js';
 import { type Claim } from './path-mtu.js';
 import { type Records, type ToRecorder } from '../recorder.js';
@@ -46,6 +46,8 @@ export type ToLoop =
   | { type: 'recorder'; message: ToRecorder }
   /** Read the underlay from now on. */
   | { type: 'receive' }
+  /** The answers to requests of this worker. */
+  | { type: 'answers'; answers: readonly GatewayAnswer[] }
   | News
   | { type: 'stop' };
 
@@ -84,6 +86,8 @@ export type FromLoop =
   | { type: 'answer'; id: number; result: unknown }
   | { type: 'refusal'; id: number; message: string; problems?: unknown }
   | { type: 'records'; records: Records }
+  /** Datagrams to services at gateways. */
+  | { type: 'requests'; requests: readonly GatewayDatagram[] }
   | News
   | { type: 'report'; report: EngineReport }
   | { type: 'lost'; port: number; reason: string };

@@ -37,9 +37,12 @@ interface Pending {
 /** A task without the number of its message. */
 export type TaskOf<T extends Task['type']> = Omit<Extract<Task, { type: T }>, 'id'>;
 
+/** The messages of a thread that are no answers. */
+export type Told = 'records' | 'requests' | 'lost' | 'learned' | 'path' | 'report';
+
 export interface ThreadEvents {
   /** Receives a message that is not an answer. */
-  receive(message: Extract<FromLoop, { type: 'records' | 'lost' | 'learned' | 'path' | 'report' }>): void;
+  receive(message: Extract<FromLoop, { type: Told }>): void;
   /** The thread ended without a request to stop. */
   failed(reason: string): void;
 }
