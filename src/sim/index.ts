@@ -22,7 +22,7 @@ export {
 } from './overlay.js';
 export { type PacketError, type PingOptions, type PingResult } from './ping.js';
 export { Random } from './random.js';
-export { SimHost, type HostPort, type SimHostOptions } from './sim-host.js';
+export { SimHost, type HostPort, type SimHostOptions, type SimService } from './sim-host.js';
 export { Station } from './station.js';
 export {
   type StationCounters,

@@ -1,4 +1,4 @@
-import { Frame, HEADROOM, type Vtep, type VtepSink } from '../vtep/index.js';
+import { Frame, HEADROOM, type GatewayDatagram, type Vtep, type VtepSink } from '../vtep/index.js';
 import { Slab } from './slab.js';
 import type { Station } from './station.js';
 import type { StationPort } from './station-types.js';
@@ -32,6 +32,9 @@ export interface SimHostOptions {
   trace?: Trace | null;
 }
 
+/** Answers a datagram to a service at a gateway: the UDP payload, or `undefined` for no answer. */
+export type SimService = (request: GatewayDatagram, now: number) => Uint8Array | undefined;
+
 interface Attached {
   readonly station: Station;
   readonly vni: number;
@@ -39,12 +42,10 @@ interface Attached {
   port: number;
 }
 
-/** A queued frame, to a station or from one. */
-interface Queued {
-  readonly attached: Attached;
-  readonly inward: boolean;
-  readonly bytes: Uint8Array;
-}
+/** A queued frame, to a station or from one, or a datagram to a service. */
+type Queued =
+  | { readonly attached: Attached; readonly inward: boolean; readonly bytes: Uint8Array }
+  | { readonly request: GatewayDatagram };
 
 /**
  * A host: a VTEP with stations on its ports. It is a machine: it receives datagrams and the time, and owns no clock or
@@ -56,6 +57,7 @@ export class SimHost {
   readonly #port: HostPort;
   readonly #trace: Trace | null;
   readonly #attached: Attached[] = [];
+  readonly #services = new Map<number, SimService>();
   readonly #sink: VtepSink;
   readonly #slab = new Slab(16_384);
   readonly #frame = new Frame();
@@ -80,6 +82,7 @@ export class SimHost {
         }),
       transmit: ({ address, port }, { bytes, start, end }, sourcePort, tos) =>
         this.#port.send(address, port, sourcePort, bytes, start, end, tos),
+      request: (request) => void this.#queue.push({ request }),
     };
   }
 
@@ -96,6 +99,7 @@ export class SimHost {
   start(now: number): void {
     this.stop(now);
     this.#vtep = this.#makeVtep();
+    for (const port of this.#services.keys()) this.#vtep.services.serve(port);
     this.#nextTick = now + TICK;
     for (const attached of this.#attached) this.#plug(attached, now);
     for (const { station } of this.#attached) station.start(now);
@@ -112,6 +116,12 @@ export class SimHost {
       attached.station.stop(now);
       attached.station.plug(null, now);
     }
+  }
+
+  /** Serves a UDP port at the addresses of the gateways, for the host's stations, now and after each start. */
+  serve(port: number, service: SimService): void {
+    this.#services.set(port, service);
+    this.#vtep?.services.serve(port);
   }
 
   /**
@@ -199,7 +209,13 @@ export class SimHost {
     }
   }
 
-  #handle({ attached, inward, bytes }: Queued, now: number): void {
+  #handle(queued: Queued, now: number): void {
+    if ('request' in queued) {
+      const { request } = queued;
+      const answer = this.#services.get(request.gatewayPort)?.(request, now) ?? null;
+      return void this.#vtep?.services.answer(request.id, answer, now, this.#sink);
+    }
+    const { attached, inward, bytes } = queued;
     const { station, port } = attached;
     if (port < 0) return; // its station has been detached meanwhile
     if (inward) {
