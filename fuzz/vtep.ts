@@ -11,7 +11,7 @@
  * port or a peer, the tables stay within their limits, and a frame becomes a bounded number of others.
  */
 import { PathMtus } from '../src/host/linux/path-mtu.js';
-import { Frame, HEADROOM, Vtep, type VtepSink } from '../src/vtep/index.js';
+import { Frame, HEADROOM, MAX_REQUESTS, Vtep, type VtepSink } from '../src/vtep/index.js';
 import { ensure, equal } from '../test/support/contract.js';
 
 const PORTS = ['a', 'b', 'trunk', 'tagged'];
@@ -52,6 +52,7 @@ function machine(): Vtep {
     { vni: 8, prefix: 'fd00:1::/64', gateway: 'fd00:1::1' },
   ];
   vtep.addRouter({ id: 'network', mac: GATEWAY, subnets });
+  vtep.services.serve(53);
   return vtep;
 }
 
@@ -138,6 +139,7 @@ function step(vtep: Vtep, kind: number, input: Uint8Array, now: number): void {
 
   const deliveredTo: string[] = [];
   const transmittedTo: string[] = [];
+  let requests = 0;
   const inside = ({ bytes, start: first, end: stop }: Frame): void => {
     ensure(first >= 0 && first < stop && stop <= bytes.length, `hands out ${first} to ${stop} of ${bytes.length}`);
     if (bytes === framed)
@@ -154,6 +156,11 @@ function step(vtep: Vtep, kind: number, input: Uint8Array, now: number): void {
       ensure(local, 'a datagram from a tunnel goes into a tunnel');
       transmittedTo.push(remote.address);
     },
+    request({ port, vni, gatewayPort }) {
+      ensure(local && port === kind && gatewayPort === 53, `a request from port ${port}`);
+      ensure(vtep.hasSegment(vni), `a request in segment ${vni}`);
+      requests++;
+    },
   };
   const dropped = sum(vtep.counters().drops);
   const places = kind === 6 ? placesOf(vtep, input.subarray(8), now) : [];
@@ -166,9 +173,10 @@ function step(vtep: Vtep, kind: number, input: Uint8Array, now: number): void {
   equal(deliveredTo, delivered, 'the ports that frames went to, compared with explain');
   equal(transmittedTo, transmitted, 'the remotes that datagrams went to, compared with explain');
   ensure(
-    deliveredTo.length + transmittedTo.length > 0 || sum(vtep.counters().drops) > dropped,
+    deliveredTo.length + transmittedTo.length + requests > 0 || sum(vtep.counters().drops) > dropped,
     'neither output nor a counted drop',
   );
+  ensure(vtep.services.waiting <= MAX_REQUESTS, `${vtep.services.waiting} requests wait`);
   for (let i = 0; i < CANARY; i++)
     ensure(framed[i] === 0xa5 && framed[end + i] === 0xa5, 'it wrote outside the frame and its headroom');
 }

@@ -167,6 +167,45 @@ test('over IPv6, a station moves to another host, and a host restarts', () => {
   assert.is(net.ping([[a, d]], { count: 2 }, 6)[0]!.received, 2);
 });
 
+test('every host answers its own stations at the gateways, also after a restart', () => {
+  const { net, events } = overlay({ control: 'both' });
+  const text = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
+  const bytes = (one: string): Uint8Array => Uint8Array.from(one, (char) => char.charCodeAt(0));
+  for (const { name, host } of net.hosts)
+    host.serve(53, ({ vni, source, payload }) => bytes(`${name} ${vni} ${source} ${text(payload)}`));
+  const asked = (): string[] => {
+    const answers: string[] = [];
+    for (const station of net.stations) {
+      const receive = ({ source, sourcePort, payload }: { source: string; sourcePort: number; payload: Uint8Array }) =>
+        void answers.push(`${source}:${sourcePort} ${text(payload)}`);
+      station.bind(7000, { receive, error: (error) => void answers.push(JSON.stringify(error)) });
+      for (const { gateway } of SUBNETS) assert.is(station.sendUdp(gateway, 53, 7000, bytes('x'), net.clock.now), null);
+    }
+    net.clock.advance(100);
+    for (const station of net.stations) station.unbind(7000);
+    return answers.sort();
+  };
+  const expected = net.hosts
+    .flatMap(({ name, host }) =>
+      host.stations.flatMap((one) =>
+        SUBNETS.map(({ gateway }) => `${gateway}:53 ${name} ${net.vniOf(one)} ${one.ip} x`),
+      ),
+    )
+    .sort();
+  assert.equal(asked(), expected);
+  net.restart(net.host('h1'), 1000);
+  net.clock.advance(2000);
+  assert.equal(asked(), expected);
+  const crossed = events.some(
+    (event) =>
+      event.kind === 'datagram' &&
+      dissect(event.datagram.payload.subarray(8)).layers.some(
+        (one) => one.protocol === 'udp' && (one.sourcePort === 53 || one.destinationPort === 53),
+      ),
+  );
+  assert.not(crossed, 'no request leaves its host');
+});
+
 test('unknown hosts and subnets: the near gateway reports them', () => {
   for (const control of ['endpoints', 'flood'] as const) {
     const { net } = overlay({ control });
