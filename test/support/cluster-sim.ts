@@ -462,8 +462,8 @@ export class SimAgent {
     this.sandboxes.set(id, addresses);
     for (const address of addresses) {
       const other = this.#cluster.held.get(address);
-      // A node that was removed while nobody reached it does not hear of that. It has no keys, and nobody listens to it.
-      if (other !== undefined && (this.#cluster.has(other.id) || other.up))
+      // A node that was removed while nobody reached it hears of that when it returns. Nobody else has its keys, or listens to it.
+      if (other !== undefined && this.#cluster.has(other.id))
         this.#cluster.violate(`${address} is held by ${other.name} and by ${this.name}`);
       this.#cluster.held.set(address, this);
     }
