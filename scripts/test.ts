@@ -6,7 +6,7 @@
  *     npm test -- vxlan fdb      the files whose path contains one of the words
  *     npm test -- --library      what may depend on the version of Node: files that need nothing else, with fewer seeds
  *
- * As many files run at once as there are processors, and one more, because those in `test/system` and `test/security` wait
+ * As many files run at once as there are processors, and two more, because those in `test/system` and `test/security` wait
  * now and then; they use devices, namespaces and ports of their own. Files that compare
  * times with a limit run alone, after the others. Those that hold for any engine run once per engine; WEFT_ENGINE=dgram, or
  * linux, selects one.
@@ -254,7 +254,7 @@ const queue = files
   .filter((file) => !ALONE.includes(file))
   .sort((a, b) => rank(a) - rank(b)) // stable
   .flatMap((file): Job[] => (OVER_ENGINES.includes(file) ? ENGINES.map((engine) => [file, engine]) : [[file]]));
-const jobs = availableParallelism() + (library ? 0 : 1);
+const jobs = availableParallelism() + (library ? 0 : 2);
 await Promise.all(Array.from({ length: jobs }, () => drain(queue)));
 await drain(ALONE.filter((file) => files.includes(file)).map((file) => [file]));
 if (measured && !coverage()) {
