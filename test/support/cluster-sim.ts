@@ -137,15 +137,22 @@ export class SimCluster {
     attempt(tries);
   }
 
-  /** Whether a node is part of the cluster. */
-  has(node: string): boolean {
+  /** What the store has as the state of a node; `undefined`: the node is not part of the cluster. */
+  #stateOf(node: string): NodeRecord['state'] | undefined {
     const item = this.store.items.get(`nodes/${node}`);
-    return item !== undefined && (JSON.parse(item.value) as NodeRecord).state !== 'left';
+    return item === undefined ? undefined : (JSON.parse(item.value) as NodeRecord).state;
   }
 
-  /** No message between living nodes of the cluster may be unreadable. */
+  /** Whether a node is part of the cluster. */
+  has(node: string): boolean {
+    return !['left', undefined].includes(this.#stateOf(node));
+  }
+
+  /** No message between living nodes may be unreadable. One that has failed, or seems to, hears of the keys when it asks next. */
   checkKeys(): void {
-    const agents = [...this.agents.values()].filter((agent) => agent.up && agent.hasTalked && this.has(agent.id));
+    const agents = [...this.agents.values()].filter(
+      (agent) => agent.up && agent.hasTalked && this.#stateOf(agent.id) === 'alive',
+    );
     for (const one of agents)
       for (const other of agents) {
         const key = encryptingKey(one.keys);
