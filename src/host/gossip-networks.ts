@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import { isIpv6Text } from '../address/index.js';
 import {
+  OverlayNames,
+  type EndpointNames,
   type LocalEndpoint,
   type NetworkDb,
   type OverlayConflict,
@@ -43,6 +45,11 @@ export interface GossipNetworkListing {
   conflicts: OverlayConflict[];
 }
 
+/** An endpoint of this host, and how others may call it. */
+export interface NamedLocation extends EndpointNames {
+  readonly mac: string;
+}
+
 /** What the networks work with. */
 export interface NetworksPlace {
   readonly host: GossipHost;
@@ -58,6 +65,8 @@ export class GossipNetworks {
   readonly #place: NetworksPlace;
   /** One for each VNI of each network. */
   #parts: GossipPart[] = [];
+  /** The names of each network. */
+  readonly #names = new Map<string, OverlayNames>();
   /** Whether endpoints are announced: only after the first attempt to join. */
   #announces = false;
   #closed = false;
@@ -69,19 +78,46 @@ export class GossipNetworks {
   /** Adds networks. This host takes part in one of them once it has an endpoint there. */
   add(networks: readonly AnyNetwork[]): void {
     const { tunnel, db, sink, events } = this.#place;
-    for (const network of networks) this.#parts.push(...partsOf(network, tunnel, db, sink, events));
+    for (const network of networks) {
+      const parts = partsOf(network, tunnel, db, sink, events);
+      this.#parts.push(...parts);
+      const isPlaced = (ip: string, owner: string): boolean => parts.some(({ peers }) => peers.isPlaced(ip, owner));
+      this.#names.set(network.id, new OverlayNames({ network: network.id, isPlaced }, db));
+    }
   }
 
   /** Withdraws this host's endpoints in a network, leaves it, and removes what it has programmed. */
   remove(id: string): void {
     const own = this.#parts.filter((part) => part.id === id);
     this.#parts = this.#parts.filter((part) => part.id !== id);
+    const names = this.#names.get(id);
+    this.#names.delete(id);
     this.#place.host.act((_, now) => {
+      names?.close(now);
       for (const { peers, local } of own) {
         local.clear();
         peers.close(now);
       }
     });
+  }
+
+  /**
+   * Announces names of endpoints of this host in a network, exactly these. Those that are not attached, or no longer, get
+   * none.
+   */
+  announceNames(id: string, names: readonly NamedLocation[]): void {
+    const known = this.#names.get(id);
+    if (known === undefined || this.#closed) return;
+    const own = names.flatMap((one): [string, EndpointNames][] => {
+      const key = this.#idOf(id, one);
+      return this.#parts.some((part) => part.id === id && part.local.has(key)) ? [[key, one]] : [];
+    });
+    this.#place.host.act((_, now) => known.announce(new Map(own), now));
+  }
+
+  /** The names of a network, if it is one of the gossip. */
+  namesIn(id: string): OverlayNames | undefined {
+    return this.#names.get(id);
   }
 
   /** The part of a network that has a VNI. */
@@ -176,13 +212,17 @@ export class GossipNetworks {
   }
 
   #announce(part: GossipPart, endpoint: Location): void {
-    this.#place.host.act((_, now) => part.peers.addLocal(this.#localEndpoint(part, endpoint), now));
+    this.#place.host.act((_, now) => {
+      part.peers.addLocal(this.#localEndpoint(part, endpoint), now);
+      this.#names.get(part.id)?.attached(now);
+    });
   }
 
   /** Withdraws all endpoints of this host, and leaves all networks. */
   close(now: number): void {
     this.end();
     this.#announces = false;
+    for (const names of this.#names.values()) names.close(now);
     for (const { peers } of this.#parts) peers.close(now);
   }
 
@@ -200,7 +240,7 @@ export class GossipNetworks {
   }
 
   /** The table id of an endpoint: in Docker's format, and the same after a restart of this host. */
-  #idOf(network: string, { ip, mac }: Location): string {
+  #idOf(network: string, { ip, mac }: Pick<Location, 'ip' | 'mac'>): string {
     return createHash('sha256').update(`${network} ${ip} ${mac} ${this.#place.tunnel}`).digest('hex');
   }
 }

@@ -4,7 +4,12 @@
  */
 import { performance } from 'node:perf_hooks';
 import { isLive, type CountName, type Keyring, type Member } from '../gossip/memberlist/index.js';
-import { type CountName as TableCountName, type NetworkDb, type OverlayConflict } from '../gossip/networkdb/index.js';
+import {
+  type CountName as TableCountName,
+  type NetworkDb,
+  type OverlayConflict,
+  type OverlayNames,
+} from '../gossip/networkdb/index.js';
 import { type Location } from '../model/index.js';
 import {
   canonicalEndpoint,
@@ -19,7 +24,7 @@ import {
 import { conflictOverText, conflictText } from './conflict-text.js';
 import { RequestError } from './error.js';
 import { FailedMembers } from './failed-members.js';
-import { BY_NAME, GossipNetworks, type GossipNetworkListing } from './gossip-networks.js';
+import { BY_NAME, GossipNetworks, type GossipNetworkListing, type NamedLocation } from './gossip-networks.js';
 import { findKey, fingerprint, keyringOf, listKeys, requireKey, type KeyListing } from './gossip-keys.js';
 import { type GossipHost } from './gossip.js';
 import { openMember, type GossipMember } from './gossip-member.js';
@@ -283,6 +288,16 @@ export class OverlayGossip {
   /** Leaves a network: withdraws this host's endpoints there, and forgets those of other hosts. */
   removeNetwork(id: string): void {
     this.#networks.remove(id);
+  }
+
+  /** Announces names of endpoints of this host in a network, exactly these; those that are not attached get none. */
+  announceNames(network: string, names: readonly NamedLocation[]): void {
+    this.#networks.announceNames(network, names);
+  }
+
+  /** The names in a network, of all its hosts. */
+  namesIn(network: string): Pick<OverlayNames, 'addressesOf' | 'namesOf'> | undefined {
+    return this.#networks.namesIn(network);
   }
 
   members(): MemberListing[] {

@@ -142,6 +142,13 @@ export class OverlayPeers {
     return this.#endpoints.peers();
   }
 
+  /** Whether a record that holds places an IP address at a node. */
+  isPlaced(ip: string, owner: string): boolean {
+    for (const key of this.#placements.keysOf(ip))
+      if (this.#placements.get(key)!.owner === owner && this.#placements.holds(key)) return true;
+    return false;
+  }
+
   /** The current conflicts, of this node and between others. */
   conflicts(): OverlayConflict[] {
     return [...this.#reports.listed];

@@ -19,6 +19,12 @@ export const PEER_TABLE6 = 'weft_peer_table';
  */
 export const WAITING_TABLE = 'weft_waiting_table';
 
+/**
+ * The names of each endpoint with an IPv6 address. Values are as in {@link ENDPOINT_TABLE}, whose addresses Docker answers
+ * as IPv4. Docker relays this table without reading it.
+ */
+export const ENDPOINT_TABLE6 = 'weft_endpoint_table';
+
 /** Protocols of {@link PortConfig}. */
 export const PROTOCOL_TCP = 0;
 export const PROTOCOL_UDP = 1;
