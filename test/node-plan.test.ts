@@ -2,6 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AssignedTask, Assignment, EndpointRecord, NetworkRecord } from '../src/cluster/index.js';
+import { networksOfEndpoint, ownNames } from '../src/host/cluster/node-names.js';
 import {
   keysInOrder,
   vtepNetwork,
@@ -50,14 +51,15 @@ const assignment = (more: Partial<Assignment>): Assignment => ({
 });
 
 test('a sandbox has the addresses, gateways and routes of its network', () => {
-  const [wanted] = wantedSandboxes(
-    assignment({ endpoints: [endpoint('abcdefghijkl', { aliases: ['web'] })] }),
-  ).values();
+  const [wanted] = wantedSandboxes(assignment({ endpoints: [endpoint('abcdefghijkl', { aliases: ['web'] })] }), [
+    'corp.example',
+  ]).values();
   assert.equal(wanted!.sandbox, {
     name: 'p1-abcdefgh',
     addresses: ['10.1.1.10/24', 'fd00:1::10/64'],
     gateways: ['10.1.1.1', 'fd00:1::1'],
     routes: [{ to: '11.1.1.0/24', via: '10.1.1.1' }],
+    resolver: { servers: ['10.1.1.1'], search: ['corp.example'], options: ['ndots:0'] },
     hosts: [
       { address: '10.1.1.10', names: ['p1', 'web'] },
       { address: 'fd00:1::10', names: ['p1', 'web'] },
@@ -105,6 +107,45 @@ test('an endpoint in a namespace of somebody else has a TAP there, and no sandbo
     [['e1', { name: 'weft0', netns: 'c1', address: ['11.1.1.20/24'], mac: '02:42:0a:01:01:0a', vni: 4097 }]],
   );
   assert.is(wantedAttachments(given, new Map()).size, 0, 'nobody here knows where it is');
+});
+
+test('names are announced of endpoints, and of tasks whose command runs, with their service', () => {
+  const of = { kind: 'task' as const };
+  const endpoints = [
+    endpoint('e1', { ...of, name: 'test.1', addresses: ['10.1.1.11', 'fd00:1::11'] }),
+    endpoint('e2', { ...of, name: 'test.2', addresses: ['10.1.1.12'] }),
+    endpoint('e3', { name: 'p1', aliases: ['web'], network: 'net2', addresses: ['10.9.0.2'] }),
+  ];
+  const tasks = [task(), task({ id: 't2', endpoints: [{ network: 'net1', id: 'e2' }] })];
+  const mac = '02:42:0a:01:01:0a';
+  const first = { mac, name: 'test.1', aliases: [], service: { id: 's1', name: 'test' } };
+  assert.equal(
+    [...ownNames(assignment({ endpoints, tasks }), ({ id }) => id !== 't2')],
+    [
+      [
+        'net1',
+        [
+          { ip: '10.1.1.11', ...first },
+          { ip: 'fd00:1::11', ...first },
+        ],
+      ],
+      ['net2', [{ ip: '10.9.0.2', mac, name: 'p1', aliases: ['web'], service: undefined }]],
+    ],
+  );
+});
+
+test('an endpoint sees the names of all networks of its sandbox, first those of its own', () => {
+  const of = { kind: 'task' as const };
+  const e1 = endpoint('e1', of);
+  const e2 = endpoint('e2', { ...of, network: 'net2' });
+  const e3 = endpoint('e3');
+  const both = [
+    { network: 'net1', id: 'e1' },
+    { network: 'net2', id: 'e2' },
+  ];
+  const given = assignment({ endpoints: [e1, e2, e3], tasks: [task({ endpoints: both })] });
+  const seen = (one: EndpointRecord): string[] => networksOfEndpoint(given, one).map(({ id }) => id);
+  assert.equal([seen(e1), seen(e2), seen(e3)], [['net1', 'net2'], ['net2', 'net1'], ['net1']]);
 });
 
 test('the VTEP encrypts with the second key, and joins other nodes only', () => {

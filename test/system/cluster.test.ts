@@ -1,94 +1,27 @@
 /** A cluster of two hosts: networks, sandboxes and services come to the hosts that need them, and outlive their agents. */
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { type EndpointRecord, type NetworkRecord, type View } from '../../src/cluster/index.js';
-import type { NodeRequest } from '../support/cluster-program.js';
 import {
   createUnderlay,
   devices,
   exec,
   hopsIn,
   ping,
-  REPOSITORY,
   TRACEROUTE,
   udpSockets,
   waitFor,
-  type Host,
   type Underlay,
 } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
+import { endPrograms, NodeProgram } from '../support/node-program.js';
 
 const test = suiteWith('a cluster', ['root', 'tun', 'ip', 'ping', 'traceroute', 'nsenter', 'setsid']);
 
 let underlay: Underlay;
 let folder = '';
-const programs: NodeProgram[] = [];
-
-/** A node in a namespace. */
-class NodeProgram {
-  readonly #child: ChildProcessWithoutNullStreams;
-  readonly #answers: ((line: string) => void)[] = [];
-  readonly ready: Promise<unknown>;
-  errors = '';
-
-  constructor({ ns }: Host, directory: string) {
-    const words = [
-      'netns',
-      'exec',
-      ns,
-      process.execPath,
-      '--import',
-      'tsx',
-      'test/support/cluster-program.ts',
-      directory,
-    ];
-    this.#child = spawn('ip', words, { cwd: REPOSITORY });
-    this.#child.stderr.on('data', (data: Buffer) => (this.errors += data.toString()));
-    createInterface({ input: this.#child.stdout }).on('line', (line) => this.#answers.shift()?.(line));
-    this.ready = this.#answer();
-    this.ready.catch(() => undefined);
-    programs.push(this);
-  }
-
-  #answer(): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`no answer; it wrote: ${this.errors}`)), 60_000);
-      this.#answers.push((line) => {
-        clearTimeout(timer);
-        const { answer, error } = JSON.parse(line) as { answer?: unknown; error?: { code: string; message: string } };
-        if (error === undefined) resolve(answer);
-        else reject(Object.assign(new Error(error.message), { code: error.code }));
-      });
-    });
-  }
-
-  async ask<T>(request: NodeRequest): Promise<T> {
-    const answer = this.#answer();
-    this.#child.stdin.write(`${JSON.stringify(request)}\n`);
-    return (await answer) as T;
-  }
-
-  command<T>(command: NodeRequest['command']): Promise<T> {
-    return this.ask<T>({ command: command! });
-  }
-
-  get isRunning(): boolean {
-    return this.#child.exitCode === null && this.#child.signalCode === null;
-  }
-
-  /** Ends it: with SIGKILL, or by the end of its input. */
-  async end(kill: boolean): Promise<void> {
-    if (!this.isRunning) return;
-    const ended = new Promise((resolve) => this.#child.once('exit', resolve));
-    if (kill) this.#child.kill('SIGKILL');
-    else this.#child.stdin.end();
-    await ended;
-  }
-}
 
 test.before(async () => {
   underlay = await createUnderlay({ prefix: 'cl' });
@@ -97,10 +30,7 @@ test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), 'weft-cluster-'));
 });
 test.after.each(async () => {
-  for (const program of programs.splice(0)) {
-    if (program.isRunning) await program.ask({ leave: true }).catch(() => undefined);
-    await program.end(true);
-  }
+  await endPrograms();
   rmSync(folder, { recursive: true, force: true });
 });
 test.after(() => underlay.lab.teardown());
@@ -114,7 +44,7 @@ const sandboxOf = (name: string): string | undefined => sandboxes().find((one) =
 /** Two nodes in a cluster, of which the first is the manager. */
 async function cluster(): Promise<[NodeProgram, NodeProgram]> {
   const { node1, node2 } = underlay;
-  const [one, two] = [new NodeProgram(node1, state('one')), new NodeProgram(node2, state('two'))];
+  const [one, two] = [new NodeProgram(node1.ns, state('one')), new NodeProgram(node2.ns, state('two'))];
   await Promise.all([one.ready, two.ready]);
   await one.ask({ init: { name: 'host1', address: node1.address } });
   const token = await one.ask<string>({ token: 'worker' });
@@ -198,8 +128,8 @@ test('commands and devices outlive a node that is killed, and the next process g
 
   await two.end(true);
   await one.end(true); // its manager is gone as well
-  const again = new NodeProgram(underlay.node2, state('two'));
-  const manager = new NodeProgram(underlay.node1, state('one'));
+  const again = new NodeProgram(underlay.node2.ns, state('two'));
+  const manager = new NodeProgram(underlay.node1.ns, state('one'));
   await Promise.all([again.ready, manager.ready]);
   await waitFor('a reply', async () => (await ping(sandboxOf(own.name)!, other.addresses[0]!, { count: 1 })) === 1);
   assert.is((await pids()).split('\n')[0], before, 'the command is the same');
@@ -246,7 +176,7 @@ test('a namespace of somebody else gets a device, which goes with its endpoint, 
   const { id } = endpoints.find(({ name }) => name === 'box')!;
   await one.command({ do: 'remove-endpoint', network: 'uber-net', endpoint: id });
   assert.ok(await isThere());
-  const again = new NodeProgram(node2, state('two'));
+  const again = new NodeProgram(node2.ns, state('two'));
   await again.ready;
   await waitFor('the device to go', async () => !(await isThere()));
 });

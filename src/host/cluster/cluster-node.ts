@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { newId, type Assignment, type Command, type EndpointRecord, type Role } from '../../cluster/index.js';
 import { HostError } from '../error.js';
 import { type Logger } from '../log.js';
+import { HostResolvConf } from '../names/resolv-conf.js';
 import { requireNetns } from '../netns.js';
 import { Overlay } from '../overlay.js';
 import { writePrivate } from '../private-file.js';
@@ -29,6 +30,7 @@ import { Managing, type NewCluster } from './managing.js';
 import { NodeClient } from './node-client.js';
 import { keysInOrder, vtepPlan, type AttachedPlace, type NodePlace } from './node-plan.js';
 import { watchStates } from './node-states.js';
+import { NAME_PORT, NodeNames } from './node-names.js';
 import { NodeWork } from './node-work.js';
 import { StateFiles } from './state-files.js';
 import { digestOf, printToken } from './token.js';
@@ -78,6 +80,7 @@ interface Member {
   readonly sandboxes: Sandboxes;
   readonly places: AttachedPlaces;
   overlay: Overlay | undefined;
+  names: NodeNames | undefined;
   work: NodeWork | undefined;
   assignment: Assignment | undefined;
   /** Of a manager: keeps the states of the nodes. */
@@ -235,6 +238,7 @@ export class ClusterNode {
     await member.client.close();
     await member.work?.close();
     member.states?.stop();
+    member.names?.close();
     for (const { name, netns } of [...(member.overlay?.plan.taps ?? [])])
       await member.overlay!.detach(name, netns).catch((error: unknown) => this.#noteProblem(error));
     await member.sandboxes.retain([]);
@@ -269,6 +273,7 @@ export class ClusterNode {
       await member?.client.close();
       await member?.work?.close();
       member?.states?.stop();
+      member?.names?.close();
       await member?.overlay?.stop(true);
       await member?.managing?.close();
     });
@@ -304,7 +309,7 @@ export class ClusterNode {
     this.#member = {
       ...{ identity, place, managing, client, sandboxes },
       places: new AttachedPlaces(join(this.#directory, 'attached.json')),
-      ...{ overlay: undefined, work: undefined, assignment: undefined, states: undefined },
+      ...{ overlay: undefined, names: undefined, work: undefined, assignment: undefined, states: undefined },
     };
     // What ran before goes on, whether or not a manager answers.
     if (known !== undefined) await this.#assign(known);
@@ -358,8 +363,13 @@ export class ClusterNode {
     member.overlay = overlay;
     if (managing !== undefined)
       member.states = watchStates(overlay, managing.manager, (error) => this.#noteProblem(error));
+    const host = new HostResolvConf();
+    const names = new NodeNames(overlay, host);
+    member.names = names;
+    await overlay.serveGateway(NAME_PORT, (request) => names.answer(request));
+    const search = async (): Promise<readonly string[]> => (await host.read()).search;
     member.work = new NodeWork(assignment, {
-      ...{ overlay, sandboxes, places, log: this.#log },
+      ...{ overlay, sandboxes, places, names, search, log: this.#log },
       report: (report) => this.#report(report.task, report),
     });
   }

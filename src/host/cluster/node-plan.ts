@@ -91,8 +91,14 @@ export function wantedAttachments(
   return wanted;
 }
 
-/** The sandboxes that a node has to have, by name. */
-export function wantedSandboxes({ endpoints, networks, tasks }: Assignment): Map<string, Wanted> {
+/**
+ * The sandboxes that a node has to have, by name.
+ * @param search The domains that complete a short name, of the host.
+ */
+export function wantedSandboxes(
+  { endpoints, networks, tasks }: Assignment,
+  search: readonly string[] = [],
+): Map<string, Wanted> {
   const byId = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
   const networkOf = new Map(networks.map((network) => [network.id, network]));
   const wanted = new Map<string, Wanted>();
@@ -105,7 +111,7 @@ export function wantedSandboxes({ endpoints, networks, tasks }: Assignment): Map
     if (first === undefined || places.length < own.length) return; // the next assignment has all of them
     const name = sandboxName(first.endpoint.name, id);
     wanted.set(name, {
-      sandbox: sandboxPlan(name, first.endpoint, first.network, places),
+      sandbox: sandboxPlan(name, first.endpoint, first.network, places, search),
       taps: places.map(({ endpoint, network }, i) => tapOf(`eth${i}`, endpoint, network)),
       ...(task === undefined ? {} : { task }),
     });
@@ -131,6 +137,7 @@ function sandboxPlan(
   endpoint: EndpointRecord,
   network: NetworkRecord,
   places: readonly { readonly endpoint: EndpointRecord }[],
+  search: readonly string[],
 ): SandboxPlan {
   const own = addressesOf(endpoint, network);
   return {
@@ -142,6 +149,8 @@ function sandboxPlan(
       const via = own.find(({ subnet }) => family(subnet.gateway) === family(gateway));
       return via === undefined ? [] : [{ to: prefix, via: via.subnet.gateway }];
     }),
+    // The host answers at the gateway. Without `ndots:0`, names with one label would be asked for in other domains first.
+    resolver: { servers: [own[0]!.subnet.gateway], search, options: ['ndots:0'] },
     hosts: places.flatMap(({ endpoint: one }) =>
       one.addresses.map((address) => ({ address, names: [one.name, ...one.aliases] })),
     ),

@@ -12,6 +12,7 @@ import { type Overlay } from '../overlay.js';
 import { type Sandboxes } from '../sandbox/sandboxes.js';
 import { type Workload } from '../sandbox/workload.js';
 import { type AttachedPlaces } from './attached-places.js';
+import { ownNames, type NodeNames } from './node-names.js';
 import { vtepNetwork, wantedAttachments, wantedSandboxes, workloadId, workloadOf, type Wanted } from './node-plan.js';
 
 /** What the work is done with. */
@@ -19,6 +20,10 @@ export interface NodeTools {
   readonly overlay: Overlay;
   readonly sandboxes: Sandboxes;
   readonly places: AttachedPlaces;
+  /** Answers the questions of endpoints. */
+  readonly names: Pick<NodeNames, 'assign'>;
+  /** The domains that complete a short name on this host. */
+  search(): Promise<readonly string[]>;
   readonly log: Logger;
   /** Receives what became of a task, once for each change. */
   report(report: Extract<Command, { do: 'report-task' }>): void;
@@ -30,17 +35,24 @@ const LAST_RETRY = 30_000;
 /** Lines and bytes of output that the report of a task has. */
 const LINES = 10;
 const BYTES = 4096;
+/** Milliseconds from one announcement of names to the next, while many sandboxes are made. */
+const NAMES_PAUSE = 250;
 
 export class NodeWork {
   readonly #tools: NodeTools;
   #wanted: Assignment;
   #done: Assignment | undefined;
-  #running: Promise<void> | undefined;
+  #doing: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #delay = RETRY;
   #closed = false;
   /** Tasks whose commands are watched, by the id and the attempt. */
   readonly #watched = new Map<string, AbortController>();
+  /** Tasks whose commands run, by the id and the attempt. */
+  readonly #running = new Set<string>();
+  /** The assignment whose names are announced, and when that was done last. */
+  #named: Assignment | undefined;
+  #namesAt = -Infinity;
 
   constructor(wanted: Assignment, tools: NodeTools) {
     this.#wanted = wanted;
@@ -57,14 +69,14 @@ export class NodeWork {
   /** Resolves when everything is as assigned, or has been tried once. */
   async settled(): Promise<void> {
     this.#start();
-    await this.#running;
+    await this.#doing;
   }
 
   #start(): void {
     if (this.#closed) return;
     clearTimeout(this.#timer);
-    this.#running ??= this.#run().finally(() => {
-      this.#running = undefined;
+    this.#doing ??= this.#run().finally(() => {
+      this.#doing = undefined;
     });
   }
 
@@ -82,7 +94,10 @@ export class NodeWork {
 
   /** @returns how many things have failed. */
   async #reach(assignment: Assignment): Promise<number> {
-    const wanted = wantedSandboxes(assignment);
+    const { overlay, names } = this.#tools;
+    const wanted = wantedSandboxes(assignment, await this.#tools.search());
+    names.assign(assignment);
+    this.#named = assignment;
     let failures = 0;
     const attempt = async (what: string, step: () => Promise<unknown>): Promise<boolean> => {
       if (this.#closed) return false;
@@ -98,7 +113,6 @@ export class NodeWork {
     };
     await this.#removeSandboxes(wanted, attempt);
     await this.#removeAttachments(assignment, attempt);
-    const { overlay } = this.#tools;
     for (const network of assignment.networks)
       if (!this.#hasNetwork(network.id))
         await attempt(`network ${network.name}`, () => overlay.addNetwork(vtepNetwork(network)));
@@ -106,9 +120,11 @@ export class NodeWork {
       const isThere = await attempt(`sandbox ${one.sandbox.name}`, () => this.#ensure(one));
       if (one.task === undefined) continue;
       if (isThere) await attempt(`task ${one.task.name}`, () => this.#runTask(one.sandbox.name, one.task!));
+      if (performance.now() - this.#namesAt >= NAMES_PAUSE) this.#announceNames();
     }
     for (const [id, tap] of wantedAttachments(assignment, this.#tools.places.all))
       await attempt(`endpoint ${id}`, () => this.#attach(tap));
+    this.#announceNames();
     for (const id of this.#networks())
       if (!assignment.networks.some((network) => network.id === id))
         await attempt(`network ${id}`, () => overlay.removeNetwork(id));
@@ -121,6 +137,14 @@ export class NodeWork {
 
   #hasNetwork(id: string): boolean {
     return this.#networks().includes(id);
+  }
+
+  /** Announces the names of the endpoints that are there. */
+  #announceNames(): void {
+    this.#namesAt = performance.now();
+    if (this.#named === undefined || this.#closed) return;
+    for (const [network, names] of ownNames(this.#named, (task) => this.#running.has(keyOf(task))))
+      this.#tools.overlay.gossip?.announceNames(network, names);
   }
 
   // ---- Sandboxes ----
@@ -169,6 +193,7 @@ export class NodeWork {
       if (![...wanted.values()].some(({ task }) => task !== undefined && keyOf(task) === key)) {
         watch.abort();
         this.#watched.delete(key);
+        this.#running.delete(key);
       }
     for (const { name, netns } of await sandboxes.list()) {
       if (wanted.has(name)) continue;
@@ -208,7 +233,10 @@ export class NodeWork {
     }
     const watch = new AbortController();
     this.#watched.set(key, watch);
-    if (workload.state.state !== 'ended') this.#report(task, { state: 'running' });
+    if (workload.state.state !== 'ended') {
+      this.#running.add(key);
+      this.#report(task, { state: 'running' });
+    }
     this.#follow(task, workload, watch.signal).catch((error: unknown) => {
       if (!watch.signal.aborted) this.#tools.log.error('node', `task ${task.name}: ${(error as Error).message}`);
     });
@@ -217,6 +245,8 @@ export class NodeWork {
   /** Reports the end of a command. */
   async #follow(task: AssignedTask, workload: Workload, signal: AbortSignal): Promise<void> {
     const { code, reason } = await workload.wait(signal);
+    // Its service's name no longer leads here.
+    if (this.#running.delete(keyOf(task))) this.#announceNames();
     const text = (await workload.output(BYTES)).toString('utf8').trimEnd();
     const output = text === '' ? [] : text.split('\n').slice(-LINES);
     if (signal.aborted) return;
@@ -236,7 +266,7 @@ export class NodeWork {
     this.#closed = true;
     clearTimeout(this.#timer);
     for (const watch of this.#watched.values()) watch.abort();
-    await this.#running;
+    await this.#doing;
   }
 }
 
