@@ -12,8 +12,13 @@ export class NodeProgram {
   readonly #answers: ((line: string) => void)[] = [];
   readonly ready: Promise<unknown>;
   errors = '';
+  readonly ns: string;
+  /** Its state. */
+  readonly directory: string;
 
   constructor(ns: string, directory: string) {
+    this.ns = ns;
+    this.directory = directory;
     const words = [
       'netns',
       'exec',
@@ -68,8 +73,10 @@ export class NodeProgram {
   }
 }
 
-/** Lets all nodes leave their clusters, and ends them. */
+/** Lets all nodes leave their clusters, also those whose programs were killed, and ends them. */
 export async function endPrograms(): Promise<void> {
+  const last = new Map(programs.map((program) => [program.directory, program]));
+  for (const { ns, directory, isRunning } of last.values()) if (!isRunning) await new NodeProgram(ns, directory).ready;
   for (const program of programs.splice(0)) {
     if (program.isRunning) await program.ask({ leave: true }).catch(() => undefined);
     await program.end(true);
