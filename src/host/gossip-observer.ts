@@ -1,6 +1,7 @@
 /** A cluster member that announces nothing and reports changes. */
 import {
   ENDPOINT_TABLE,
+  ENDPOINT_TABLE6,
   endpointRecord,
   OVERLAY_PEER_TABLE,
   PEER_TABLE6,
@@ -133,7 +134,7 @@ function readable(table: string, value: Uint8Array): object | string {
       const { endpointIp: ip, endpointMac: mac, tunnelIp: vtep } = peerRecord.decode(value);
       return { ip, mac, vtep };
     }
-    if (table === ENDPOINT_TABLE) {
+    if (table === ENDPOINT_TABLE || table === ENDPOINT_TABLE6) {
       const { name, serviceName, virtualIp, endpointIp } = endpointRecord.decode(value);
       return { name, service: serviceName, virtualIp, ip: endpointIp };
     }

@@ -48,6 +48,7 @@ interface Network {
   IPAM: { Config: { Subnet: string; Gateway: string }[] | null };
   Options: Record<string, string> | null;
   Peers?: { Name: string; IP: string }[];
+  Services?: Record<string, { Tasks: { Name: string; EndpointIP: string }[] }>;
 }
 
 interface Inspected {
@@ -159,6 +160,14 @@ export class DockerEngine {
     const flags = ['-c3', '-i0.3', '-W2', '-n', '-q', target];
     const { stdout } = await run(['nsenter', `--net=/proc/${pid}/ns/net`, 'ping', ...flags]);
     return / 3 received/.test(stdout);
+  }
+
+  /** What the engine reads in `endpoint_table`: the service, name and address of each endpoint of a network. */
+  async services(network: string): Promise<string[]> {
+    const { Services } = (await this.#call('GET', `/networks/${network}?verbose=true`)) as Network;
+    return Object.entries(Services ?? {}).flatMap(([service, { Tasks }]) =>
+      Tasks.map(({ Name, EndpointIP }) => `${service} ${Name} ${EndpointIP}`),
+    );
   }
 
   /** The beginning of a command that runs in the sandbox of a network. */

@@ -6,35 +6,23 @@ import { REPOSITORY } from './lab.js';
 
 const programs: NodeProgram[] = [];
 
-/** A node in a namespace. */
-export class NodeProgram {
+/** A program in a namespace that answers each line of its input with a line. */
+export class LineProgram<Request extends object> {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #answers: ((line: string) => void)[] = [];
   readonly ready: Promise<unknown>;
   errors = '';
   readonly ns: string;
-  /** Its state. */
-  readonly directory: string;
 
-  constructor(ns: string, directory: string) {
+  /** @param words The file of the program, and its arguments. */
+  constructor(ns: string, words: readonly string[]) {
     this.ns = ns;
-    this.directory = directory;
-    const words = [
-      'netns',
-      'exec',
-      ns,
-      process.execPath,
-      '--import',
-      'tsx',
-      'test/support/cluster-program.ts',
-      directory,
-    ];
-    this.#child = spawn('ip', words, { cwd: REPOSITORY });
+    const node = ['netns', 'exec', ns, process.execPath, '--import', 'tsx'];
+    this.#child = spawn('ip', [...node, ...words], { cwd: REPOSITORY });
     this.#child.stderr.on('data', (data: Buffer) => (this.errors += data.toString()));
     createInterface({ input: this.#child.stdout }).on('line', (line) => this.#answers.shift()?.(line));
     this.ready = this.#answer();
     this.ready.catch(() => undefined);
-    programs.push(this);
   }
 
   #answer(): Promise<unknown> {
@@ -42,21 +30,15 @@ export class NodeProgram {
       const timer = setTimeout(() => reject(new Error(`no answer; it wrote: ${this.errors}`)), 60_000);
       this.#answers.push((line) => {
         clearTimeout(timer);
-        const { answer, error } = JSON.parse(line) as { answer?: unknown; error?: { code: string; message: string } };
-        if (error === undefined) resolve(answer);
-        else reject(Object.assign(new Error(error.message), { code: error.code }));
+        resolve(JSON.parse(line));
       });
     });
   }
 
-  async ask<T>(request: NodeRequest): Promise<T> {
+  async ask(request: Request): Promise<unknown> {
     const answer = this.#answer();
     this.#child.stdin.write(`${JSON.stringify(request)}\n`);
-    return (await answer) as T;
-  }
-
-  command<T>(command: NodeRequest['command']): Promise<T> {
-    return this.ask<T>({ command: command! });
+    return answer;
   }
 
   get isRunning(): boolean {
@@ -70,6 +52,50 @@ export class NodeProgram {
     if (kill) this.#child.kill('SIGKILL');
     else this.#child.stdin.end();
     await ended;
+  }
+}
+
+/** A node of a cluster. */
+export class NodeProgram {
+  readonly #program: LineProgram<NodeRequest>;
+  readonly ready: Promise<unknown>;
+  readonly ns: string;
+  /** Its state. */
+  readonly directory: string;
+
+  constructor(ns: string, directory: string) {
+    this.ns = ns;
+    this.directory = directory;
+    this.#program = new LineProgram(ns, ['test/support/cluster-program.ts', directory]);
+    this.ready = this.#program.ready;
+    programs.push(this);
+  }
+
+  get errors(): string {
+    return this.#program.errors;
+  }
+
+  get isRunning(): boolean {
+    return this.#program.isRunning;
+  }
+
+  /** @throws Error with the node's refusal. */
+  async ask<T>(request: NodeRequest): Promise<T> {
+    const { answer, error } = (await this.#program.ask(request)) as {
+      answer?: unknown;
+      error?: { code: string; message: string };
+    };
+    if (error !== undefined) throw Object.assign(new Error(error.message), { code: error.code });
+    return answer as T;
+  }
+
+  command<T>(command: NodeRequest['command']): Promise<T> {
+    return this.ask<T>({ command: command! });
+  }
+
+  /** Ends it: with SIGKILL, or by the end of its input. */
+  end(kill: boolean): Promise<void> {
+    return this.#program.end(kill);
   }
 }
 

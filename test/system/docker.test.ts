@@ -25,7 +25,9 @@ import {
   type Running,
   type Underlay,
 } from '../support/lab.js';
+import type { NamesRequest } from '../support/names-agent.js';
 import { suiteWith } from '../support/needs.js';
+import { LineProgram } from '../support/node-program.js';
 
 const NEEDS = ['root', 'tun', 'ip', 'bridge', 'ping', 'nsenter', 'traceroute', 'unshare', 'openssl'];
 const NAME = 'weft';
@@ -248,6 +250,52 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     }
     assert.is((await vtep.stop()).code, 0);
     for (const one of [p1, p2]) await engine.remove(one);
+  });
+
+  test('names of containers are known here, and names of endpoints in Docker', async () => {
+    const since = engine.log.length;
+    const { id, vni, subnet } = network;
+    const { node1, node2 } = underlay;
+    const file = join(directory, 'names.json');
+    const own = { ip: addressOf(network), mac: MAC };
+    const config = {
+      ...{ local: node2.address, segments: [] },
+      gossip: {
+        ...{ name: NAME, join: [node1.address], keys: keys.filter((word) => word !== '--key') },
+        networks: [{ id, subnets: [{ prefix: subnet, vni }] }],
+      },
+      taps: [{ name: 'eth0', netns: box, mac: MAC, vni, address: `${own.ip}/${subnet.split('/')[1]!}` }],
+    };
+    writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
+    const program = new LineProgram<NamesRequest>(node2.ns, ['test/support/names-agent.ts', file]);
+    try {
+      await program.ready;
+      const service = { id: '5cj0as2o3hsplv3taazf4g9bc', name: 'websvc' };
+      const names = [{ ...own, name: 'box.1', aliases: ['boxalias'], service }];
+      await program.ask({ announce: [id, names] });
+      const isKnown = async (name: string, ip: string): Promise<boolean> =>
+        isDeepStrictEqual(await program.ask({ addressesOf: [id, name] }), [ip]);
+      await waitFor('the name of the container', () => isKnown('c1', container.ip));
+      assert.ok(await isKnown(container.id.slice(0, 12), container.ip), 'the alias that Docker gives it');
+      assert.equal(await program.ask({ namesOf: [id, container.ip] }), ['c1']);
+      const another = await engine.start('c7', 'net');
+      await waitFor('the name of the new container', () => isKnown('c7', another.ip));
+      await engine.remove(another);
+      await waitFor('the name to go', async () => !(await isKnown('c7', another.ip)));
+      // Docker answers in its containers only where iptables is installed; this is what it answers with.
+      const isInDocker = async (): Promise<boolean> =>
+        (await engine.services('net')).includes(`websvc box.1 ${own.ip}`);
+      await waitFor('Docker to know the name', isInDocker);
+      await program.ask({ announce: [id, []] });
+      await waitFor('Docker to forget the name', async () => !(await isInDocker()));
+    } finally {
+      await program.end(false);
+    }
+    await docks(false);
+    assert.equal(
+      [complaints(since), engine.log.slice(since).match(/[^\n]*(endpoint name|service binding)[^\n]*/g)],
+      [[], null],
+    );
   });
 
   test('Docker detects a killed VTEP, and accepts it again', async () => {

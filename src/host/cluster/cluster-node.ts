@@ -360,13 +360,18 @@ export class ClusterNode {
         },
       },
     );
-    member.overlay = overlay;
-    if (managing !== undefined)
-      member.states = watchStates(overlay, managing.manager, (error) => this.#noteProblem(error));
     const host = new HostResolvConf();
     const names = new NodeNames(overlay, host);
+    try {
+      await overlay.serveGateway(NAME_PORT, (request) => names.answer(request));
+    } catch (error) {
+      await overlay.stop(true);
+      throw error;
+    }
+    member.overlay = overlay;
     member.names = names;
-    await overlay.serveGateway(NAME_PORT, (request) => names.answer(request));
+    if (managing !== undefined)
+      member.states = watchStates(overlay, managing.manager, (error) => this.#noteProblem(error));
     const search = async (): Promise<readonly string[]> => (await host.read()).search;
     member.work = new NodeWork(assignment, {
       ...{ overlay, sandboxes, places, names, search, log: this.#log },
