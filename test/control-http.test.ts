@@ -8,7 +8,7 @@ import * as assert from 'uvu/assert';
 import { pagesOf, type Page } from '../src/host/pages.js';
 import { type ControlLimits } from '../src/host/control-client.js';
 import { serveControl, type Control } from '../src/host/control.js';
-import { type Request } from '../src/schema/index.js';
+import { type ControlRequest } from '../src/schema/index.js';
 import { call, get, statuses, talk, type Answer } from './support/unix-http.js';
 import { waitFor } from './support/lab.js';
 
@@ -18,7 +18,7 @@ const path = join(directory, 'control');
 const limits: Partial<ControlLimits> = { request: 1000, headers: 4096, grace: 200 };
 
 let server: Control;
-let asked: Request[];
+let asked: ControlRequest[];
 let captures = 0;
 
 /** A stream that ends when the client has gone. */

@@ -16,6 +16,7 @@ import {
   type ErrorCode,
   type ErrorField,
   type Method,
+  type NodeRequest,
   type Request,
 } from '../schema/index.js';
 import { EventText, ListText, text, valueText, type Failure } from './control-text.js';
@@ -71,7 +72,7 @@ export interface ControlLimits {
  * that has gone is noticed by it.
  * @param gone Aborted when the client disconnects or the VTEP stops: the pages then end.
  */
-export type Handler = (request: Request, gone: AbortSignal) => Promise<unknown>;
+export type Handler = (request: Request | NodeRequest, gone: AbortSignal) => Promise<unknown>;
 
 /** One connection. It answers requests one at a time, and reads them only as fast as it answers them. */
 export class Client {

@@ -41,6 +41,16 @@ export class RequestError extends HostError {
   }
 }
 
+/** A request to a node of a cluster reached a VTEP that is none. */
+export class NoNodeError extends RequestError {
+  constructor() {
+    super(
+      'no-node',
+      'this VTEP is no node of a cluster; start one with "vtep init", "vtep join" or "vtep agent", which need another socket',
+    );
+  }
+}
+
 /**
  * Runs a step that depends on one value of the configuration, and sets the path of a HostError that has none.
  * @param path The value's path.

@@ -20,10 +20,11 @@ export { Managing, type ManagingOptions, type NewCluster } from './cluster/manag
 export { type NodePlace } from './cluster/node-plan.js';
 export { NodeClient, type NodeEvents, type NodeOptions, type NodeTimes } from './cluster/node-client.js';
 export { MANAGER_PORT, type Command, type Joined } from './cluster/protocol.js';
+export { ensureAgent, type AgentStart } from './cluster/start-agent.js';
 export { StateFiles } from './cluster/state-files.js';
 export { digestOf, newSecret, parseToken, printToken, type JoinToken } from './cluster/token.js';
 export { ask, follow, type AskOptions } from './ask.js';
-export { query, queryCapture, queryEvents } from './query.js';
+export { query, queryCapture, queryEvents, queryLogs } from './query.js';
 export { type Question, type Results } from './replies.js';
 export { UNDERLAY, type Captured } from './capture.js';
 export { serveControl, type Control } from './control.js';

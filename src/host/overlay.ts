@@ -1,8 +1,10 @@
 /** One running VTEP: a data plane with segments and TAPs, a control socket, and the gossip of an agent. */
 import {
+  isNodeRequest,
   listed,
   planTap,
   type NewNetwork,
+  type NodeRequest,
   type Plan,
   type Reloaded,
   type Request,
@@ -14,7 +16,7 @@ import { serveControl, type Control } from './control.js';
 import { settingsOf, type AttachedLink, type DataPlane, type EngineFacts } from './data-plane.js';
 import { inPlace } from './device.js';
 import { chooseEngine } from './engine.js';
-import { about, HostError, RequestError } from './error.js';
+import { about, HostError, NoNodeError, RequestError } from './error.js';
 import { GatewayServices, type GatewayHandler } from './gateway-service.js';
 import { isGossipRequest, OverlayGossip } from './overlay-gossip.js';
 import { OverlayNetworks, type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
@@ -139,7 +141,7 @@ export class Overlay {
       this.#gossip = await OverlayGossip.start(plan, this.#intent, this.#events, this.#notices);
     if (plan.control !== undefined)
       this.#control = await about('control', () =>
-        serveControl(plan.control!, (request, gone) => this.#handle(request, gone)),
+        serveControl(plan.control!, (request, gone) => this.answer(request, gone)),
       );
     // Only now: if the start fails, no TAP that it created remains.
     if (plan.keepTaps) await this.#taps.keep(true);
@@ -438,8 +440,14 @@ export class Overlay {
 
   // ---- Requests ----
 
-  async #handle(request: Request, gone: AbortSignal): Promise<unknown> {
+  /**
+   * Answers a request, as the control socket does.
+   * @param gone Ends a stream.
+   * @throws SchemaError, HostError
+   */
+  async answer(request: Request | NodeRequest, gone: AbortSignal): Promise<unknown> {
     const [gossip, engine] = [this.#gossip, this.engine];
+    if (isNodeRequest(request)) throw new NoNodeError();
     if (request.command === 'stop') {
       setImmediate(() => this.#events.end(null)); // after the reply has been sent
       return {};

@@ -52,3 +52,17 @@ export async function* queryEvents(
   for await (const page of follow(path, request, options))
     yield { ...page, result: checkResult('events', page.result, path) };
 }
+
+/**
+ * Sends a request for the output of commands to the node that listens at `path`, and yields its lines as they come, until
+ * all were sent, or with `follow` until the node stops. The caller may stop early.
+ * @throws HostError as `query` does.
+ */
+export async function* queryLogs(
+  path: string,
+  request: Asked<'logs'>,
+  options: AskOptions = {},
+): AsyncGenerator<Page & { result: Results['logs'] }> {
+  for await (const page of follow(path, request, options))
+    yield { ...page, result: checkResult('logs', page.result, path) };
+}

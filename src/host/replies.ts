@@ -7,6 +7,7 @@ import {
   noticeSchema,
   problemText,
   type Command,
+  type NodeResults,
   type Notice,
   type Reloaded,
 } from '../schema/index.js';
@@ -32,7 +33,7 @@ interface Sourced {
  * The result of each command: for a listing or a stream, the whole list, without the kinds of events. The schemas in the
  * table of commands describe the same.
  */
-export interface Results {
+export interface Results extends NodeResults {
   fdb: Listed<FdbListing>[];
   neighbors: Listed<EndpointListing & Sourced>[];
   peers: Listed<{ address: string; port: number } & Sourced>[];

@@ -1,14 +1,15 @@
 /**
  * The commands of the control socket: one table, from which the routes of the server, the calls of the client and the
- * OpenAPI description are made. types.ts documents the fields.
+ * OpenAPI description are made. types.ts documents the fields. node-commands.ts has the commands of a node of a cluster.
  *
  * To add a command, add its request to `Request` in types.ts, an entry here, and a case to `handle` of src/host/overlay.ts.
  */
-import { Type, type TObject, type TSchema } from '@sinclair/typebox';
+import { Type, type TSchema } from '@sinclair/typebox';
+import { fields, type CommandEntry, type Entry } from './command-entry.js';
 import { NewNetwork, Segment, Tap, Vni as vni } from './config.js';
 import { DeviceName, HostIp, Ip, Mac, Netns, NetworkId } from './formats.js';
 import { NoticeEvent, NoticeName } from './notices.js';
-import { type Problem } from './problem.js';
+import { NODE_COMMANDS } from './node-commands.js';
 import {
   Added,
   AddedNetwork,
@@ -35,36 +36,13 @@ import {
   TapEntry,
   Version,
 } from './results.js';
-import { type Command, type ControlRequest, type JsonSchema } from './types.js';
+import { type Command } from './types.js';
 
 /** Limits of a capture, besides `MAX_SNAP`: packets, and seconds. */
 export const MAX_COUNT = 1_000_000_000;
 export const MAX_SECONDS = 86_400;
 /** Most octets of a packet to explain: more than a datagram or a super-frame can have. */
 export const MAX_PACKET = 65_536;
-
-export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE';
-
-/** What a command answers: one value, a list, or a stream of events until one side ends it. */
-export type Kind = 'value' | 'list' | 'events';
-
-export interface CommandEntry {
-  method: Method;
-  /** `/v1/fdb`. A segment in braces is a field: `/v1/taps/{name}`. */
-  path: string;
-  /** What it does, as a sentence without its full stop. */
-  summary: string;
-  kind: Kind;
-  /**
-   * The fields, without those that are absent from the request's own type. Those that the path does not have are in the
-   * query of a GET and a DELETE, and in the body of a POST and a PUT.
-   */
-  request: JsonSchema;
-  /** The result: the value, each entry of the list, or each event. */
-  result: JsonSchema;
-  /** What else must hold for the fields, once they fit the schema. */
-  rule?: (fields: Readonly<Record<string, unknown>>) => Problem | undefined;
-}
 
 const hex = Type.String({
   pattern: '^([0-9a-fA-F]{2})+$',
@@ -81,17 +59,8 @@ const endpoint = { vni, ip: HostIp, mac: Mac, vtep: Type.Optional(Ip) };
 const integer = (most: number): TSchema & { static: number } =>
   Type.Integer({ minimum: 1, maximum: most, expected: `an integer from 1 to ${most}` });
 
-/** The schema of an object with these fields, and no others. */
-function fields<T extends Record<string, TSchema>>(properties: T, more: object = {}): TObject<T> {
-  return Type.Object(properties, { additionalProperties: false, ...more });
-}
 const nothing = fields({});
 const ofNetwork = fields({ vni: Type.Optional(vni) });
-
-/** An entry whose schema of the request the compiler checks against the type of the request. */
-type Entry<C extends Command> = Omit<CommandEntry, 'request'> & {
-  request: TSchema & { static: Omit<Extract<ControlRequest, { command: C }>, 'command'> };
-};
 
 const table: { [C in Command]: Entry<C> } = {
   fdb: {
@@ -357,6 +326,7 @@ const table: { [C in Command]: Entry<C> } = {
     request: nothing,
     result: Description,
   },
+  ...NODE_COMMANDS,
 };
 
 /** Every command of the control socket. */

@@ -24,6 +24,19 @@ export const ERRORS = {
     503,
     'the VTEP cannot do it now: it stops, too many clients are connected, or files or memory are short',
   ],
+  'no-node': [409, 'only a node of a cluster can answer, and this VTEP is none'],
+  'no-cluster': [409, 'this node is in no cluster'],
+  elsewhere: [409, 'it runs on another node, which the message names'],
+  'in-use': [409, 'others depend on what the request removes'],
+  exhausted: [409, 'no address, subnet or VNI is free'],
+  'not-started': [409, 'the sandbox, its device or its command could not be started; nothing of it remains'],
+  forbidden: [403, 'this node may not do it, such as a worker what only managers do'],
+  'not-admitted': [403, 'the managers do not accept the token'],
+  revoked: [403, 'this node has been removed from its cluster, or its certificate is no longer valid'],
+  'no-manager': [503, 'no manager can be reached, or it can do nothing now; nothing was done'],
+  'wrong-manager': [502, 'what answers is no manager, or one of another cluster; nothing was done'],
+  'wrong-certificate': [502, 'a certificate is not valid now: it has expired, or a clock is wrong; nothing was done'],
+  lost: [504, 'the manager has not answered; the request may have been carried out'],
 } as const satisfies Record<string, readonly [status: number, text: string]>;
 
 export type ErrorCode = keyof typeof ERRORS;

@@ -157,6 +157,19 @@ export const Host = text(
   },
 );
 /**
+ * A manager of a cluster, by address or name, possibly with a port.
+ * @internal
+ */
+export const ManagerPlace = text(
+  'manager',
+  (value) => parseHostPort(value) !== null,
+  'the address of a manager, with or without a port, such as 172.31.1.5 or 172.31.1.5:2377',
+  (value) => {
+    const { host } = parseHostPort(value)!;
+    return family(host) === 0 ? undefined : unusableVtep(host);
+  },
+);
+/**
  * A subnet of a network.
  * @internal
  */

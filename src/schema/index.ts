@@ -1,8 +1,11 @@
 /** Schemas of the configuration file and of the control socket, with their types, checks and messages. No I/O. */
 export { CONFIG, MAX_MTU, MIN_MTU } from './config.js';
-export { COMMANDS, MAX_COUNT, MAX_PACKET, MAX_SECONDS, type CommandEntry, type Kind, type Method } from './commands.js';
+export { type CommandEntry, type Kind, type Method } from './command-entry.js';
+export { COMMANDS, MAX_COUNT, MAX_PACKET, MAX_SECONDS } from './commands.js';
 export { ERROR_BODY, errorField, ERRORS, type ErrorBody, type ErrorCode, type ErrorField } from './errors.js';
 export { EVENTS_TYPE, JSON_TYPE, openApi } from './openapi.js';
+export { isNodeRequest } from './node-commands.js';
+export type * from './node-types.js';
 export { NOTICE_TYPES, noticeSchema } from './notices.js';
 export {
   type Notice,

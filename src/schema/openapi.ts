@@ -1,5 +1,6 @@
 /** The OpenAPI 3.1 description of the control socket, made from the table of commands. */
-import { COMMANDS, type CommandEntry } from './commands.js';
+import { type CommandEntry } from './command-entry.js';
+import { COMMANDS } from './commands.js';
 import { ERROR_BODY, ERRORS } from './errors.js';
 import { fieldName, hasBody } from './routes.js';
 import { type JsonSchema } from './types.js';

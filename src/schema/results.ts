@@ -13,8 +13,11 @@ import { family } from './addresses.js';
 export const MAX_SNAP = 262_144;
 /** Latest time that `Date` represents, in milliseconds since 1970. */
 const LATEST = 8.64e15;
-/** Most members of a list within an entry, such as the members of a network. */
-const MANY = 16_384;
+/**
+ * Most members of a list within an entry, such as the members of a network.
+ * @internal
+ */
+export const MANY = 16_384;
 /** Most names of a record of counts; those of an agent are some 60. */
 const MAX_NAMES = 1024;
 
@@ -25,7 +28,8 @@ const flag = Type.Boolean();
 export const text = Type.String({ maxLength: 1024, expected: 'a text of at most 1024 characters' });
 /** @internal */
 export const count = Type.Integer({ minimum: 0, expected: 'an integer of 0 or more' });
-const milliseconds = Type.Number({ minimum: 0, maximum: LATEST, expected: 'milliseconds' });
+/** @internal */
+export const milliseconds = Type.Number({ minimum: 0, maximum: LATEST, expected: 'milliseconds' });
 /** @internal */
 export const port = Type.Integer({ minimum: 0, maximum: 65_535, expected: 'a port' });
 /** @internal */

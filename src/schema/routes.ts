@@ -1,5 +1,6 @@
 /** HTTP requests as requests for commands, and the other way round, by the table of commands. */
-import { COMMANDS, type CommandEntry, type Method } from './commands.js';
+import { type CommandEntry, type Method } from './command-entry.js';
+import { COMMANDS } from './commands.js';
 import { findProblems, SchemaError, type Problem } from './problem.js';
 import { type Command, type ControlRequest, type JsonSchema } from './types.js';
 
@@ -90,7 +91,13 @@ export function requestOf(
   const entry = table[command]!;
   if (body !== undefined && !hasBody(entry))
     throw wrong({ path: '', reason: 'this request has no body; its fields are in the query', given: undefined });
-  if (body !== undefined && !isObject(body)) throw wrong({ path: '', expected: 'an object', given: body });
+  // The body may be nothing but a secret.
+  if (body !== undefined && !isObject(body))
+    throw wrong(
+      hasSecret(entry)
+        ? { path: '', reason: 'expected an object', given: undefined }
+        : { path: '', expected: 'an object', given: body },
+    );
   const texts = new Map(Object.entries(inPath));
   for (const [name, text] of query) {
     if (hasBody(entry))
@@ -108,6 +115,11 @@ export function requestOf(
     ...[...texts].map(([name, text]) => [name, valueOf(text, Object.hasOwn(properties, name) && properties[name])]),
   ]) as Record<string, unknown>;
   return checked(command, fields, entry);
+}
+
+/** Whether a field of a request is a secret, which no error may repeat. */
+function hasSecret({ request }: CommandEntry): boolean {
+  return Object.values(request['properties'] as Record<string, JsonSchema>).some(({ secret }) => secret === true);
 }
 
 /** A value of the type of a schema from its text; the text itself if it is none. */

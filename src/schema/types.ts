@@ -1,5 +1,6 @@
 /** The types of the schemas, written by hand, so that the published declarations depend on no package. */
 import { type Location, type NewSegment } from '../model/index.js';
+import { type NodeRequest } from './node-types.js';
 import { type NoticeType } from './notice-types.js';
 
 /** A JSON Schema (vocabulary of draft 7), as an object. */
@@ -233,9 +234,10 @@ export type PartRequest = Extract<
 export type ListRequest = Extract<Request, { command: 'fdb' | 'neighbors' | 'peers' | 'remotes' }>;
 export type EventsRequest = Extract<Request, { command: 'events' }>;
 export type CaptureRequest = Extract<Request, { command: 'capture' }>;
-/** A request over the control socket: one to the VTEP, or one that the socket itself answers. */
+/** A request over the control socket: one to the VTEP, one to its node, or one that the socket itself answers. */
 export type ControlRequest =
   | Request
+  | NodeRequest
   /** The version of the program. */
   | { command: 'version' }
   /** The OpenAPI description of all commands. */

@@ -30,7 +30,8 @@ function planWith(segments: number): Plan {
 }
 
 requests.before(async () => {
-  server = await serveControl(path, async (request: Request) => {
+  server = await serveControl(path, async (asked) => {
+    const request = asked as Request;
     const { command, ...fields } = request;
     if (command === 'attach') return planTap(fields, state);
     if (command === 'add-segment') return planSegment(fields, state);
