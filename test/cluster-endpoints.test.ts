@@ -263,6 +263,34 @@ test('a host with a route that overlaps does not get the network', () => {
   cluster.must(endpoint('b'), 2, { routes }); // the route is that of the network
 });
 
+test('a command brings the routes of its own node, and those of no other one', () => {
+  const cluster = withNetwork();
+  const routes = [{ prefix: '10.0.0.0/16', device: 'eth1' }];
+  const refusal = cluster.refused(endpoint('a', { routes }), 2);
+  assert.equal([refusal.code, refusal.fields], ['conflict', ['network']]);
+  assert.match(refusal.message, /overlaps with 10\.0\.0\.0\/16, the route by eth1, on host2/);
+  cluster.must(endpoint('a', { routes, node: 'host3' }), 1);
+  for (const prefix of ['10.0.0.0/33', '10.0.0.1', 'x', 'f'.repeat(51)])
+    assert.equal(
+      cluster.refused(endpoint('b', { routes: [{ prefix, device: 'eth1' }] }), 2).fields,
+      ['routes[0].prefix'],
+      prefix,
+    );
+  assert.equal(
+    cluster.refused({
+      do: 'create-network',
+      name: 'other',
+      subnets: [{ subnet: '10.5.0.0/24' }],
+      routes: [{ prefix: '10.5.0.0/16', device: 'eth1' }],
+    }).fields,
+    ['subnets[0].subnet'],
+  );
+  // An automatic subnet is beside the routes.
+  const all = [{ prefix: '10.0.0.0/9', device: 'eth1' }];
+  const made = cluster.must({ do: 'create-network', name: 'other', routes: all });
+  assert.is(made.subnets[0]!.prefix, '10.128.0.0/24');
+});
+
 test('a worker changes nothing but its own endpoints', () => {
   const cluster = withNetwork();
   cluster.must(endpoint('mine'), 2);

@@ -1,5 +1,6 @@
 /** The commands of a cluster, as JSON objects, with their answers. */
 import { parseIp, ipToText } from '../address/index.js';
+import { parsePrefix, prefixToText } from '../ipam/index.js';
 import {
   choice,
   flag,
@@ -125,6 +126,14 @@ export interface CreateNetwork {
   readonly labels?: Readonly<Record<string, string>> | undefined;
   /** Whether its subnets may overlap those of other networks. */
   readonly overlapping?: boolean | undefined;
+  /** Routes of the node that sends the command, which the subnets must not overlap. */
+  readonly routes?: readonly HostRoute[] | undefined;
+}
+
+/** A route of a host, other than a default route. */
+export interface HostRoute {
+  readonly prefix: string;
+  readonly device: string;
 }
 
 export interface RemoveNetwork {
@@ -145,6 +154,8 @@ export interface CreateEndpoint {
   readonly addresses?: readonly string[] | undefined;
   readonly mac?: string | undefined;
   readonly aliases?: readonly string[] | undefined;
+  /** Routes of the node that sends the command: its first endpoint in a network is refused if a subnet overlaps one. */
+  readonly routes?: readonly HostRoute[] | undefined;
 }
 
 export interface RemoveEndpoint {
@@ -237,6 +248,16 @@ const address: Check<string> = (value, at) => {
   throw invalid(at, 'an IP address', value);
 };
 
+/** The prefix of a route. */
+const routePrefix: Check<string> = (value, at) => {
+  try {
+    if (typeof value === 'string' && value.length <= 50) return prefixToText(parsePrefix(value, 'subnet'));
+  } catch {
+    // The message below says what is expected.
+  }
+  throw invalid(at, 'a prefix such as 10.0.0.0/24', value);
+};
+
 const nameOf = name(LIMITS.name);
 const ref = reference(LIMITS.name);
 const nodeRef = reference(LIMITS.nodeName);
@@ -276,6 +297,7 @@ const newNode = object<NewNode>({
   dataPath: optional(address),
   fingerprint,
 });
+const routes = optional(list(object<HostRoute>({ prefix: routePrefix, device: text(15) }), LIMITS.routes));
 const newSubnet = object<NewSubnet>({
   subnet: prefix,
   gateway: optional(address),
@@ -312,6 +334,7 @@ const SHAPES: { readonly [K in Kind]: Shape<Omit<Commands[K][0], 'do'>> } = {
     mtu: optional(integer(576, 65_535)),
     labels: optional(labels),
     overlapping: optional(flag),
+    routes,
   },
   'remove-network': { network: ref },
   'create-endpoint': {
@@ -323,6 +346,7 @@ const SHAPES: { readonly [K in Kind]: Shape<Omit<Commands[K][0], 'do'>> } = {
     addresses: optional(list(address, 2)),
     mac: optional(text(17)),
     aliases: optional(unique(list(nameOf, LIMITS.aliases))),
+    routes,
   },
   'remove-endpoint': { network: ref, endpoint: ref },
   'create-service': {

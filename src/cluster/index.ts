@@ -18,6 +18,7 @@ export {
   type CreateEndpoint,
   type CreateNetwork,
   type CreateService,
+  type HostRoute,
   type InitCluster,
   type Join,
   type Kind,
@@ -41,7 +42,7 @@ export { KEY } from './keys.js';
 export { LIMITS, MANAGER_PORT, TIMES, VXLAN_PORT } from './limits.js';
 export { encryptingKey } from './nodes.js';
 export { isRefusal, plan, type Plan } from './plan.js';
-export { type Actor, type Context } from './planning.js';
+export { findRecord, type Actor, type Context } from './planning.js';
 export { reconcile, type Reconciliation } from './reconcile.js';
 export {
   type AddressRecord,
@@ -61,7 +62,7 @@ export {
   type TaskState,
   type VniRecord,
 } from './records.js';
-export { type Refusal, type RefusalCode } from './refusal.js';
+export { isRefused, type Refusal, type RefusalCode } from './refusal.js';
 export { State, type AddressMark } from './state.js';
 export {
   type Committed,

@@ -10,6 +10,8 @@ export const LIMITS = {
   /** Characters of the beginning of an id that may stand for it: with fewer, a wrong name would be that of something else. */
   idBeginning: 6,
   subnets: 16,
+  /** Routes of a host that a command has. */
+  routes: 256,
   auxiliary: 64,
   labels: 64,
   labelName: 128,

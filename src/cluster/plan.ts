@@ -30,7 +30,7 @@ export function plan<C extends Command>(state: State, command: C, context: Conte
   try {
     const read = readCommand(command);
     const draft = new Draft(state);
-    const planning: Planning = { ...context, ...actorOf(read.do, state, context), state, draft };
+    const planning: Planning = { ...context, ...routesOf(read), ...actorOf(read.do, state, context), state, draft };
     const answer = carryOut(read, planning) as Answer<C['do']>;
     return { transaction: draft.transaction, answer };
   } catch (error) {
@@ -42,6 +42,14 @@ export function plan<C extends Command>(state: State, command: C, context: Conte
 /** Whether a command was refused. */
 export function isRefusal(result: Plan<unknown> | Refusal): result is Refusal {
   return 'code' in result;
+}
+
+/** The routes of the node that sends a command. */
+function routesOf(command: Command): Pick<Context, 'routes'> {
+  if (!('routes' in command) || command.routes === undefined) return {};
+  // An endpoint on another node is beside the routes of that one.
+  if (command.do === 'create-endpoint' && command.node !== undefined) return {};
+  return { routes: command.routes.map(({ prefix, device }) => ({ prefix, owner: `the route by ${device}` })) };
 }
 
 /** The node of the actor, with the role that it has now, which its certificate may not say yet. @throws Refused */

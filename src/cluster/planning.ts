@@ -37,8 +37,12 @@ export interface Planning extends Context {
   readonly role: Role;
 }
 
-/** One of the records by its id, its name, or the beginning of its id, as in Docker. */
-function find<T extends { readonly id: string; readonly name: string }>(
+/**
+ * One of the records by its id, its name, or the beginning of its id, as in Docker.
+ * @param named The records of a name.
+ * @throws Refused
+ */
+export function findRecord<T extends { readonly id: string; readonly name: string }>(
   what: string,
   field: string,
   reference: string,
@@ -59,21 +63,21 @@ function find<T extends { readonly id: string; readonly name: string }>(
 const maybe = <T>(one: T | undefined): readonly T[] => (one === undefined ? [] : [one]);
 
 export function findNetwork(state: State, reference: string, field = 'network'): NetworkRecord {
-  return find('network', field, reference, state.networks, (name) => maybe(state.networkNamed(name)));
+  return findRecord('network', field, reference, state.networks, (name) => maybe(state.networkNamed(name)));
 }
 
 export function findService(state: State, reference: string): ServiceRecord {
-  return find('service', 'service', reference, state.services, (name) => maybe(state.serviceNamed(name)));
+  return findRecord('service', 'service', reference, state.services, (name) => maybe(state.serviceNamed(name)));
 }
 
 export function findNode(state: State, reference: string): NodeRecord {
-  return find('node', 'node', reference, state.nodes, (name) =>
+  return findRecord('node', 'node', reference, state.nodes, (name) =>
     [...state.nodes.values()].filter((node) => node.name.toLowerCase() === name.toLowerCase()),
   );
 }
 
 export function findEndpoint(state: State, network: NetworkRecord, reference: string): EndpointRecord {
-  return find(
+  return findRecord(
     `endpoint in network ${network.name} called`,
     'endpoint',
     reference,

@@ -25,6 +25,10 @@ export class Refused extends Error {
   }
 }
 
+export function isRefused(error: unknown): error is Refused {
+  return error instanceof Refused;
+}
+
 /** Runs a step that uses the room `ipam`. Its errors become refusals; `fields` has the name of each of its fields here. */
 export function refusing<T>(fields: Readonly<Partial<Record<IpamError['field'], string>>>, step: () => T): T {
   try {
