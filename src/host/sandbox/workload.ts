@@ -4,18 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, watch, type FSWatcher } from 'node:fs';
-import {
-  link,
-  mkdir,
-  open,
-  readFile,
-  readlink,
-  realpath,
-  rm,
-  stat,
-  writeFile,
-  type FileHandle,
-} from 'node:fs/promises';
+import { link, mkdir, readFile, readlink, realpath, rm, writeFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { codeOf, HostError } from '../error.js';
@@ -32,6 +21,7 @@ import {
   type ProcessIdentity,
 } from './processes.js';
 import { DEFAULT_PATH, requireCommand, requirePrograms } from './programs.js';
+import { OutputReader } from './output-reader.js';
 import { writeAside } from './record.js';
 import { BLOCK, FILES, SHIM, SHIM_PROGRAMS } from './shim.js';
 
@@ -303,32 +293,13 @@ export class Workload {
    * @param bytes Most bytes of it.
    */
   async output(bytes = OUTPUT_BYTES): Promise<Buffer> {
-    for (;;) {
-      const newer = await this.#part(FILES.output);
-      const older = await this.#part(FILES.older);
-      try {
-        // The newer part becomes the older one at any time.
-        const same = newer?.inode === (await stat(this.#path(FILES.output)).catch(() => undefined))?.ino;
-        if (!same) continue;
-        const parts = Buffer.concat(
-          [(await older?.file.readFile()) ?? '', (await newer?.file.readFile()) ?? ''].map(toBuffer),
-        );
-        return parts.subarray(Math.max(0, parts.length - bytes));
-      } finally {
-        await newer?.file.close();
-        await older?.file.close();
-      }
-    }
+    const all = await this.follow().next();
+    return all.subarray(Math.max(0, all.length - bytes));
   }
 
-  async #part(name: string): Promise<{ file: FileHandle; inode: number } | undefined> {
-    try {
-      const file = await open(this.#path(name), 'r');
-      return { file, inode: (await file.stat()).ino };
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+  /** Reads the output from the first part on that is kept. */
+  follow(): OutputReader {
+    return new OutputReader(this.directory);
   }
 
   /**
@@ -376,10 +347,6 @@ export class Workload {
   #path(name: string): string {
     return join(this.directory, name);
   }
-}
-
-function toBuffer(part: string | Buffer): Buffer {
-  return typeof part === 'string' ? Buffer.from(part) : part;
 }
 
 const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
