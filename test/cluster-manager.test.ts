@@ -179,6 +179,17 @@ test('a node that did not get the answer to its request to join is admitted with
   assert.is(manager.state.nodes.size, 2);
 });
 
+test('a cluster whose store is on one host refuses a second manager, and stores nothing of it', async () => {
+  const of = await cluster();
+  const files = stateFiles();
+  const joining = joinCluster({ token: tokenOf(of, 'manager'), managers: [of.place], files, name: 'host2' });
+  const refusal = await refusalOf(joining);
+  assert.equal([refusal.code, refusal.fields], ['conflict', ['secret']]);
+  assert.match(refusal.message, /join as a worker, with the token that "vtep token worker" prints/);
+  assert.is(of.managing.manager.state.nodes.size, 1);
+  assert.is(files.identity(), undefined);
+});
+
 test('a manager that starts again knows everything that it has answered', async () => {
   const of = await cluster({ dataPathPort: 4790, pools: ['10.20.0.0/16'], maskLength: 25 });
   const { manager } = of.managing;

@@ -93,7 +93,7 @@ for (const target of targets) {
     const seeds = files.map((file) => new Uint8Array(readFileSync(join(folder, file))));
     seeds.forEach((seed, i) => run(seed, files[i]!));
     const next = random(0x77656674);
-    const rounds = ['vtep', 'memberlist', 'gossip-besieged'].includes(target) ? 500 : 3000;
+    const rounds = ['control-request', 'vtep', 'memberlist', 'gossip-besieged'].includes(target) ? 500 : 3000;
     for (let round = 0; round < few(rounds); round++) run(mutate(seeds, next), `mutation ${round}`);
   });
 }

@@ -80,7 +80,7 @@ export async function sourceTowards({ address, port }: { address: string; port: 
 }
 
 /** Addresses of this host that other hosts may reach: neither loopback nor link-local. */
-function ownAddresses(): string[] {
+export function ownAddresses(): string[] {
   return Object.values(networkInterfaces())
     .flatMap((list) => list ?? [])
     .filter(({ internal, scopeid, address }) => !internal && !scopeid && !address.includes('%'))

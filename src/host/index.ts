@@ -14,10 +14,12 @@ export {
   type ManagerOptions,
   type ManagerServer,
 } from './cluster/manager-server.js';
-export { ClusterNode, type ClusterNodeOptions, type NodeAttachment, type NodeJoin } from './cluster/cluster-node.js';
+export { ClusterNode, type ClusterNodeOptions } from './cluster/cluster-node.js';
 export { Manager, type ManagerOptions as ManagerParts } from './cluster/manager.js';
 export { Managing, type ManagingOptions, type NewCluster } from './cluster/managing.js';
-export { type NodePlace } from './cluster/node-plan.js';
+export { type NodeAttachment, type NodeJoin, type NodePlace } from './cluster/node-plan.js';
+export { NodeApi, type NodeApiOptions } from './cluster/node-api.js';
+export { NodeDaemon, type NodeDaemonOptions } from './cluster/node-daemon.js';
 export { NodeClient, type NodeEvents, type NodeOptions, type NodeTimes } from './cluster/node-client.js';
 export { MANAGER_PORT, type Command, type Joined } from './cluster/protocol.js';
 export { ensureAgent, type AgentStart } from './cluster/start-agent.js';

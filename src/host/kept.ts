@@ -232,6 +232,20 @@ export interface Detached {
 }
 
 /**
+ * Removes a TAP that an earlier process of vtep has kept, if it is there. Leaves a device of another program that has its name.
+ * @throws HostError as `detachTap` does.
+ */
+export async function removeKept(name: string, netns: string): Promise<void> {
+  try {
+    requireNetns(netns);
+  } catch {
+    return; // the TAP went with its namespace
+  }
+  const found = await findDevice(name, netns);
+  if (found?.tun?.tap === true && readMark(found.alias) !== undefined) await detachTap(name, netns);
+}
+
+/**
  * Removes a TAP that a VTEP kept and that no process holds.
  * @throws HostError that says what the device is instead, or which process holds it.
  */

@@ -5,6 +5,7 @@ export { COMMANDS, MAX_COUNT, MAX_PACKET, MAX_SECONDS } from './commands.js';
 export { ERROR_BODY, errorField, ERRORS, type ErrorBody, type ErrorCode, type ErrorField } from './errors.js';
 export { EVENTS_TYPE, JSON_TYPE, openApi } from './openapi.js';
 export { isNodeRequest } from './node-commands.js';
+export { MAX_LINE } from './node-results.js';
 export type * from './node-types.js';
 export { NOTICE_TYPES, noticeSchema } from './notices.js';
 export {

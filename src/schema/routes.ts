@@ -125,7 +125,8 @@ function hasSecret({ request }: CommandEntry): boolean {
 /** A value of the type of a schema from its text; the text itself if it is none. */
 function valueOf(text: string, schema: JsonSchema | undefined | false): unknown {
   const type = schema === undefined || schema === false ? undefined : schema['type'];
-  if ((type === 'integer' || type === 'number') && /^-?(0|[1-9]\d{0,15})(\.\d{1,15})?$/.test(text)) return Number(text);
+  if ((type === 'integer' || type === 'number') && /^-?(0|[1-9]\d{0,15})(\.\d{1,20})?(e-\d{1,3})?$/.test(text))
+    return Number(text);
   if (type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true';
   return text;
 }

@@ -7,7 +7,7 @@ import { type AttachedPlace } from './node-plan.js';
 export class AttachedPlaces {
   readonly #path: string;
   readonly #all: Map<string, AttachedPlace>;
-  /** Endpoints whose command has no answer yet. */
+  /** Endpoints that no assignment has had yet: one may arrive that is older than they are. */
   readonly #pending = new Set<string>();
 
   /** @throws HostError if the file is damaged. */
@@ -28,14 +28,17 @@ export class AttachedPlaces {
     this.#write();
   }
 
-  /** The endpoint exists, or it was refused. */
-  end(endpoint: string, exists: boolean): void {
-    this.#pending.delete(endpoint);
-    if (!exists) this.forget(endpoint);
+  /** The endpoint was refused, or is removed again. One that an assignment has had stays until `stale` has returned it. */
+  abandon(endpoint: string): void {
+    if (this.#pending.delete(endpoint)) this.forget(endpoint);
   }
 
-  /** The places of endpoints that are not, or no longer, among these. */
+  /**
+   * The places of endpoints that are no longer assigned.
+   * @param endpoints Those that are.
+   */
   stale(endpoints: ReadonlySet<string>): [endpoint: string, place: AttachedPlace][] {
+    for (const id of endpoints) this.#pending.delete(id);
     return [...this.#all].filter(([id]) => !endpoints.has(id) && !this.#pending.has(id));
   }
 

@@ -8,9 +8,10 @@
  *     DIRECTORY/store/                     of a manager: what the managers know
  *     DIRECTORY/sandboxes/                 the records of its sandboxes
  *     DIRECTORY/attached.json              which endpoints are in namespaces of others
+ *     DIRECTORY/runs.json                  which processes sandboxes belong to
  */
 import { X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { newId, type Assignment, type Command, type EndpointRecord, type Role } from '../../cluster/index.js';
 import { HostError } from '../error.js';
@@ -18,7 +19,7 @@ import { type Logger } from '../log.js';
 import { HostResolvConf } from '../names/resolv-conf.js';
 import { requireNetns } from '../netns.js';
 import { Overlay } from '../overlay.js';
-import { writePrivate } from '../private-file.js';
+import { pause } from '../sandbox/processes.js';
 import { Sandboxes } from '../sandbox/sandboxes.js';
 import { Turns } from '../turns.js';
 import { AttachedPlaces } from './attached-places.js';
@@ -28,9 +29,10 @@ import { joinCluster } from './join.js';
 import { secretRandom } from './manager.js';
 import { Managing, type NewCluster } from './managing.js';
 import { NodeClient } from './node-client.js';
-import { keysInOrder, vtepPlan, type AttachedPlace, type NodePlace } from './node-plan.js';
-import { watchStates } from './node-states.js';
+import { keepAssignment, keepPlace, readAssignment, readPlace } from './node-files.js';
 import { NAME_PORT, NodeNames } from './node-names.js';
+import { keysInOrder, vtepPlan, type NodeAttachment, type NodeJoin, type NodePlace } from './node-plan.js';
+import { watchStates } from './node-states.js';
 import { NodeWork } from './node-work.js';
 import { StateFiles } from './state-files.js';
 import { digestOf, printToken } from './token.js';
@@ -45,27 +47,10 @@ export interface ClusterNodeOptions {
   readonly log: Logger;
 }
 
-/** How a node joins a cluster. */
-export interface NodeJoin extends NodePlace {
-  readonly token: string;
-  /** Managers, each as `address` or `address:port`. */
-  readonly managers: readonly string[];
-  /** The name of the node, for people. */
-  readonly name: string;
-}
-
-/** An endpoint in a namespace that exists already: of a container, a virtual machine. */
-export interface NodeAttachment extends Partial<AttachedPlace> {
-  readonly netns: string;
-  readonly network: string;
-  readonly name: string;
-  readonly addresses?: readonly string[];
-  readonly mac?: string;
-  readonly aliases?: readonly string[];
-}
-
 /** Milliseconds after which a report that no manager has taken is sent again. */
 const RESEND = 1000;
+/** Attempts to tell a manager that the node leaves: the first one may end the connection before its answer. */
+const LEAVES = 5;
 /** Milliseconds after which a VTEP that could not be started is started again. */
 const RESTART = 2000;
 
@@ -85,6 +70,10 @@ interface Member {
   assignment: Assignment | undefined;
   /** Of a manager: keeps the states of the nodes. */
   states: ReturnType<typeof watchStates> | undefined;
+  /** Whether there is a stream of assignments. */
+  connected: boolean;
+  /** Why there is no VTEP. */
+  trouble: string | undefined;
 }
 
 export class ClusterNode {
@@ -117,7 +106,7 @@ export class ClusterNode {
     const node = new ClusterNode(options);
     const identity = node.#files.identity();
     if (identity === undefined) return node;
-    const place = node.#readPlace();
+    const place = readPlace(options.directory);
     let managing: Managing | undefined;
     if (existsSync(join(options.directory, 'store'))) managing = await Managing.start(identity, node.#managingOptions);
     await node.#begin(identity, place, managing);
@@ -143,15 +132,48 @@ export class ClusterNode {
     return this.#member?.sandboxes;
   }
 
+  /** Where the endpoints are that are in namespaces of others. */
+  get places(): AttachedPlaces | undefined {
+    return this.#member?.places;
+  }
+
+  /** Its addresses and its name. */
+  get place(): NodePlace | undefined {
+    return this.#member?.place;
+  }
+
+  /** Whether it has a connection to a manager. */
+  get isConnected(): boolean {
+    return this.#member?.connected === true;
+  }
+
+  /** Where managers are: `address:port`. */
+  get managers(): readonly string[] {
+    return this.#member?.managing?.manager.managers() ?? this.#member?.client.managers ?? [];
+  }
+
+  /** Whether it is bringing the host to what it is assigned. */
+  get isBusy(): boolean {
+    return this.#member?.work?.isBusy === true;
+  }
+
+  /**
+   * What became of something that it is assigned: `network NAME`, `sandbox NAME`, `endpoint ID`. `null`: it is there; a text says why it is
+   * not; `undefined`: it has not been tried yet.
+   */
+  outcomeOf(what: string): string | null | undefined {
+    return this.#member?.trouble ?? this.#member?.work?.outcomeOf(what);
+  }
+
   /**
    * Creates a cluster. This node is its first manager.
-   * @throws HostError if it is in a cluster already, or its manager cannot be started; ClusterError for a wrong field.
+   * @throws ClusterError if it is in a cluster already, or for a wrong field; HostError if its manager cannot be started.
    */
   init(wanted: NewCluster): Promise<Identity> {
     return this.#turns.run(async () => {
       this.#requireNone();
-      const place = this.#keepPlace(wanted);
-      const { managing, identity } = await Managing.create(wanted, this.#managingOptions);
+      const place = keepPlace(this.#directory, wanted);
+      const { managing, identity } = await this.#orForget(() => Managing.create(wanted, this.#managingOptions));
       await this.#begin(identity, place, managing);
       return identity;
     });
@@ -159,14 +181,16 @@ export class ClusterNode {
 
   /**
    * Joins a cluster.
-   * @throws HostError if it is in a cluster already; HostError and ClusterError of `joinCluster`.
+   * @throws ClusterError if it is in a cluster already; HostError and ClusterError of `joinCluster`.
    */
   join(how: NodeJoin): Promise<Identity> {
     return this.#turns.run(async () => {
       this.#requireNone();
       const { token, managers, name, address } = how;
-      const place = this.#keepPlace(how);
-      const { identity } = await joinCluster({ token, managers, files: this.#files, name, address });
+      const place = keepPlace(this.#directory, how);
+      const { identity } = await this.#orForget(() =>
+        joinCluster({ token, managers, files: this.#files, name, address }),
+      );
       await this.#begin(identity, place, undefined);
       return identity;
     });
@@ -200,12 +224,10 @@ export class ClusterNode {
     const id = newId(secretRandom);
     places.begin(id, { netns, device });
     try {
-      const endpoint = await client.command({ do: 'create-endpoint', kind: 'attach', id, ...wanted });
-      places.end(id, true);
-      return endpoint as EndpointRecord;
+      return (await client.command({ do: 'create-endpoint', kind: 'attach', id, ...wanted })) as EndpointRecord;
     } catch (error) {
-      // If nobody knows whether it exists, the next assignment tells.
-      places.end(id, error instanceof ClusterError && error.code === 'lost');
+      // If nobody knows whether it exists, an assignment tells, or the next process forgets it.
+      if (!(error instanceof ClusterError) || error.code !== 'lost') places.abandon(id);
       throw error;
     }
   }
@@ -223,12 +245,7 @@ export class ClusterNode {
   leave(force = false): Promise<void> {
     return this.#turns.run(async () => {
       const member = this.#require();
-      try {
-        await member.client.command({ do: 'leave', force });
-      } catch (error) {
-        if (!force || !(error instanceof ClusterError)) throw error;
-        this.#log.warning('leave', `no manager knows that this node has left: ${error.message}`);
-      }
+      await this.#tellLeave(member, force);
       await this.#end(member);
     });
   }
@@ -248,7 +265,7 @@ export class ClusterNode {
     clearTimeout(this.#again);
     await member.overlay?.stop();
     await member.managing?.close();
-    for (const name of ['assignment.json', 'attached.json', 'place.json', 'store', 'sandboxes'])
+    for (const name of ['assignment.json', 'attached.json', 'place.json', 'runs.json', 'store', 'sandboxes'])
       rmSync(join(this.#directory, name), { recursive: true, force: true });
     this.#files.remove();
   }
@@ -261,6 +278,25 @@ export class ClusterNode {
       this.#log.warning('removed', 'this node has been removed from the cluster: everything that it runs ends here');
       await this.#end(member);
     });
+  }
+
+  /** Tells a manager that this node leaves. */
+  async #tellLeave({ client }: Member, force: boolean): Promise<void> {
+    for (let attempt = 1; ; attempt++)
+      try {
+        return void (await client.command({ do: 'leave', force }));
+      } catch (error) {
+        if (!(error instanceof ClusterError)) throw error;
+        // The managers have removed this node, and its connection may have ended before the answer.
+        if (error.code === 'revoked') return;
+        if (error.code === 'lost' && attempt < LEAVES) {
+          await pause(RESEND / 4);
+          continue;
+        }
+        if (!force) throw error;
+        this.#log.warning('leave', `no manager knows that this node has left: ${error.message}`);
+        return;
+      }
   }
 
   /** Ends this process's part. Sandboxes, devices and commands stay for the next process. */
@@ -292,10 +328,12 @@ export class ClusterNode {
       events: {
         assignment: (assignment) => void this.#turns.run(() => this.#assign(assignment as Assignment)),
         connected: (manager) => {
+          this.#setConnected(true);
           this.#log.info('manager', `connected to manager ${manager}`, { manager });
           void this.#send();
         },
         disconnected: (error, delay) => {
+          this.#setConnected(false);
           if (error.code === 'revoked') void this.#removed(identity);
           else
             this.#log.warning('manager', `${error.message}; trying again in ${Math.round(delay)} ms`, {}, { key: '' });
@@ -305,11 +343,12 @@ export class ClusterNode {
         notKept: (error) => this.#log.warning('state', error.message),
       },
     });
-    const known = this.#readAssignment(identity);
+    const known = readAssignment(this.#directory, identity);
     this.#member = {
       ...{ identity, place, managing, client, sandboxes },
       places: new AttachedPlaces(join(this.#directory, 'attached.json')),
       ...{ overlay: undefined, names: undefined, work: undefined, assignment: undefined, states: undefined },
+      ...{ connected: false, trouble: undefined },
     };
     // What ran before goes on, whether or not a manager answers.
     if (known !== undefined) await this.#assign(known);
@@ -323,7 +362,7 @@ export class ClusterNode {
     const reportedTag = member.work === undefined ? undefined : member.assignment?.gossipKeys[0]?.tag;
     member.assignment = assignment;
     try {
-      writePrivate(join(this.#directory, 'assignment.json'), JSON.stringify(assignment), true);
+      keepAssignment(this.#directory, assignment);
     } catch (error) {
       this.#noteProblem(error); // the next process would do what the assignment before says, until a manager answers
     }
@@ -331,8 +370,10 @@ export class ClusterNode {
     try {
       if (member.overlay === undefined) await this.#startVtep(member, assignment);
       else this.#updateKeys(member.overlay, assignment);
+      member.trouble = undefined;
     } catch (error) {
       this.#noteProblem(error);
+      member.trouble = (error as Error).message;
       // Whatever prevents the VTEP may go away, such as another program at its port.
       this.#again = setTimeout(() => void this.#turns.run(() => this.#assign(assignment)), RESTART);
       this.#again.unref();
@@ -430,38 +471,18 @@ export class ClusterNode {
     };
   }
 
-  /** Writes where the node is, before its identity: a process that finds the identity needs both. */
-  #keepPlace({ address, dataPath }: NodePlace): NodePlace {
-    const place = dataPath === undefined ? { address } : { address, dataPath };
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-    writePrivate(join(this.#directory, 'place.json'), JSON.stringify(place), true);
-    return place;
-  }
-
-  #readPlace(): NodePlace {
-    const path = join(this.#directory, 'place.json');
+  /** Runs a step by which the node gets an identity. If it fails, nothing of it remains but the key of a request to join. */
+  async #orForget<T>(step: () => Promise<T>): Promise<T> {
     try {
-      const { address, dataPath } = JSON.parse(readFileSync(path, 'utf8')) as NodePlace;
-      if (typeof address === 'string') return { address, dataPath };
+      return await step();
     } catch (error) {
-      throw new HostError(
-        `${path} cannot be read: ${(error as Error).message}; let the node leave by force, and join again`,
-        {
-          cause: error,
-        },
-      );
+      for (const name of ['place.json', 'store']) rmSync(join(this.#directory, name), { recursive: true, force: true });
+      throw error;
     }
-    throw new HostError(`${path} has no address; let the node leave by force, and join again`);
   }
 
-  /** What was assigned last; `undefined` if there is nothing that can be read: a manager says it again. */
-  #readAssignment({ node, cluster }: Identity): Assignment | undefined {
-    try {
-      const known = JSON.parse(readFileSync(join(this.#directory, 'assignment.json'), 'utf8')) as Assignment;
-      return known.node === node && known.cluster.id === cluster ? known : undefined;
-    } catch {
-      return undefined;
-    }
+  #setConnected(connected: boolean): void {
+    if (this.#member !== undefined) this.#member.connected = connected;
   }
 
   #noteProblem(error: unknown): void {
@@ -473,12 +494,18 @@ export class ClusterNode {
   #requireNone(): void {
     const known = this.#member?.identity;
     if (known !== undefined)
-      throw new HostError(`this node is in cluster ${known.cluster} already (${this.#directory}); leave it first`);
+      throw new ClusterError(
+        'conflict',
+        `this node is in cluster ${known.cluster} already (${this.#directory}); run "vtep leave" first`,
+      );
   }
 
   #require(): Member {
     if (this.#member === undefined)
-      throw new ClusterError('not-found', 'this node is in no cluster; create one, or join one');
+      throw new ClusterError(
+        'no-cluster',
+        'this node is in no cluster; create one with "vtep init", or join one with "vtep join"',
+      );
     return this.#member;
   }
 }

@@ -40,6 +40,8 @@ export interface ManagerOptions {
   readonly now?: () => number;
   /** From 0 up to but not including 1, with 32 bits that are fit for secrets. */
   readonly random?: () => number;
+  /** Whether the store is on one host, so that the cluster has one manager. */
+  readonly alone?: boolean;
   /** Receives what keeps the manager from its work: a defect, or a store that does not answer. */
   readonly failed?: (error: unknown) => void;
 }
@@ -53,6 +55,7 @@ export class Manager implements ManagerBackend {
   readonly self: Actor;
   readonly #now: () => number;
   readonly #random: () => number;
+  readonly #alone: boolean;
   readonly #failed: (error: unknown) => void;
   #state = new State();
   #watch: { stop(): void } | undefined;
@@ -67,12 +70,14 @@ export class Manager implements ManagerBackend {
     node,
     now = Date.now,
     random = secretRandom,
+    alone = false,
     failed = () => undefined,
   }: ManagerOptions) {
     this.#store = store;
     this.self = { node, role: 'manager' };
     this.#now = now;
     this.#random = random;
+    this.#alone = alone;
     this.#failed = failed;
   }
 
@@ -169,7 +174,13 @@ export class Manager implements ManagerBackend {
     return { worker: tokens.get('worker') ?? '', manager: tokens.get('manager') ?? '' };
   }
 
-  async join({ node: id, name, address, port, fingerprint, secret }: JoiningNode): Promise<Reply> {
+  async join({ node: id, role, name, address, port, fingerprint, secret }: JoiningNode): Promise<Reply> {
+    if (role === 'manager' && this.#alone && this.roleOf(id) !== 'manager') {
+      const message =
+        'secret: this cluster keeps its records in files of its first manager, so it cannot have another one; join as a ' +
+        'worker, with the token that "vtep token worker" prints on the manager';
+      return { refusal: { code: 'conflict', message, fields: ['secret'] } };
+    }
     const reply = this.#state.nodes.has(id)
       ? await this.run({ do: 'renew-certificate', node: id, fingerprint }, this.self)
       : await this.run({ do: 'join', node: { id, name, address, port, fingerprint }, secret });

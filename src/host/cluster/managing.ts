@@ -127,7 +127,7 @@ export class Managing {
     const store = await FileStore.open({ directory, ...(notice === undefined ? {} : { notice }) });
     let manager: Manager | undefined;
     try {
-      manager = await Manager.open({ store, node: identity.node, failed });
+      manager = await Manager.open({ store, node: identity.node, alone: true, failed });
       await prepare(manager);
       const authority = await Authority.open(manager.state.ca!);
       const given = { host, port, identity, authority, backend: manager, failed };

@@ -6,6 +6,7 @@ import {
   type Assignment,
   type EndpointRecord,
   type GossipKey,
+  type HostRoute,
   type NetworkRecord,
   type SubnetRecord,
 } from '../../cluster/index.js';
@@ -18,6 +19,8 @@ export interface NodePlace {
   readonly address: string;
   /** The underlay address of its VTEP; absent: `address`. */
   readonly dataPath?: string | undefined;
+  /** The name of the node, for people. */
+  readonly name?: string | undefined;
   /** Further fields of the VTEP's configuration: engine, workers and so on. */
   readonly settings?: object | undefined;
 }
@@ -76,6 +79,27 @@ export interface AttachedPlace {
   readonly device: string;
 }
 
+/** How a node joins a cluster. */
+export interface NodeJoin extends NodePlace {
+  readonly token: string;
+  /** Managers, each as `address` or `address:port`. */
+  readonly managers: readonly string[];
+  /** The name of the node, for people. */
+  readonly name: string;
+}
+
+/** An endpoint in a namespace that exists already: of a container, a virtual machine. */
+export interface NodeAttachment extends Partial<AttachedPlace> {
+  readonly netns: string;
+  readonly network: string;
+  readonly name: string;
+  readonly addresses?: readonly string[];
+  readonly mac?: string;
+  readonly aliases?: readonly string[];
+  /** The routes of this host; see `hostRoutes`. */
+  readonly routes?: readonly HostRoute[];
+}
+
 /** The TAPs of the endpoints that are in namespaces of others, by the endpoint's id. */
 export function wantedAttachments(
   { endpoints, networks }: Assignment,
@@ -130,6 +154,11 @@ const ID_SHOWN = 8;
 /** `test.1-zmq0dp2j` */
 export function sandboxName(name: string, id: string): string {
   return `${name}-${id.slice(0, ID_SHOWN)}`;
+}
+
+/** The name of the sandbox of an endpoint that is not attached to a namespace of others. */
+export function sandboxOf({ name, id, of }: EndpointRecord): string {
+  return sandboxName(name, of?.task ?? id);
 }
 
 function sandboxPlan(

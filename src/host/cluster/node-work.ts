@@ -6,7 +6,7 @@
 import { type AssignedTask, type Assignment, type Command } from '../../cluster/index.js';
 import { SchemaError, type Tap } from '../../schema/index.js';
 import { HostError, RequestError } from '../error.js';
-import { detachTap } from '../kept.js';
+import { removeKept } from '../kept.js';
 import { type Logger } from '../log.js';
 import { type Overlay } from '../overlay.js';
 import { type Sandboxes } from '../sandbox/sandboxes.js';
@@ -42,10 +42,14 @@ export class NodeWork {
   readonly #tools: NodeTools;
   #wanted: Assignment;
   #done: Assignment | undefined;
+  /** Whether nobody has looked at what is wanted yet. */
+  #isNew = true;
   #doing: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #delay = RETRY;
   #closed = false;
+  /** What became of each thing that was tried last: `null`, or why it failed. */
+  readonly #outcomes = new Map<string, string | null>();
   /** Tasks whose commands are watched, by the id and the attempt. */
   readonly #watched = new Map<string, AbortController>();
   /** Tasks whose commands run, by the id and the attempt. */
@@ -63,7 +67,18 @@ export class NodeWork {
   assign(wanted: Assignment): void {
     this.#wanted = wanted;
     this.#delay = RETRY;
+    this.#isNew = true;
     this.#start();
+  }
+
+  /** See `ClusterNode.outcomeOf`. */
+  outcomeOf(what: string): string | null | undefined {
+    return this.#outcomes.get(what);
+  }
+
+  /** Whether it is bringing the host to what is assigned. */
+  get isBusy(): boolean {
+    return this.#doing !== undefined;
   }
 
   /** Resolves when everything is as assigned, or has been tried once. */
@@ -77,11 +92,14 @@ export class NodeWork {
     clearTimeout(this.#timer);
     this.#doing ??= this.#run().finally(() => {
       this.#doing = undefined;
+      if (this.#isNew) this.#start(); // it came after the last look at it
     });
   }
 
   async #run(): Promise<void> {
+    this.#isNew = false;
     for (let wanted = this.#wanted; wanted !== this.#done && !this.#closed; wanted = this.#wanted) {
+      this.#isNew = false;
       const failures = await this.#reach(wanted);
       if (failures === 0) this.#done = wanted;
       if (failures === 0 || wanted !== this.#wanted) continue;
@@ -99,14 +117,18 @@ export class NodeWork {
     names.assign(assignment);
     this.#named = assignment;
     let failures = 0;
+    const tried = new Set<string>();
     const attempt = async (what: string, step: () => Promise<unknown>): Promise<boolean> => {
       if (this.#closed) return false;
+      tried.add(what);
       try {
         await step();
+        this.#outcomes.set(what, null);
         return true;
       } catch (error) {
         if (!(error instanceof HostError) && !(error instanceof SchemaError)) throw error;
         failures++;
+        this.#outcomes.set(what, error.message);
         this.#tools.log.warning('node', `${what}: ${error.message}`, {}, { key: what });
         return false;
       }
@@ -114,8 +136,9 @@ export class NodeWork {
     await this.#removeSandboxes(wanted, attempt);
     await this.#removeAttachments(assignment, attempt);
     for (const network of assignment.networks)
-      if (!this.#hasNetwork(network.id))
-        await attempt(`network ${network.name}`, () => overlay.addNetwork(vtepNetwork(network)));
+      await attempt(`network ${network.name}`, async () => {
+        if (!this.#hasNetwork(network.id)) await overlay.addNetwork(vtepNetwork(network));
+      });
     for (const one of wanted.values()) {
       const isThere = await attempt(`sandbox ${one.sandbox.name}`, () => this.#ensure(one));
       if (one.task === undefined) continue;
@@ -128,6 +151,7 @@ export class NodeWork {
     for (const id of this.#networks())
       if (!assignment.networks.some((network) => network.id === id))
         await attempt(`network ${id}`, () => overlay.removeNetwork(id));
+    for (const what of this.#outcomes.keys()) if (!tried.has(what)) this.#outcomes.delete(what);
     return failures;
   }
 
@@ -178,7 +202,7 @@ export class NodeWork {
       await attempt(`endpoint ${id}`, async () => {
         if (overlay.plan.taps.some((tap) => tap.name === device && tap.netns === netns))
           await overlay.detach(device, netns);
-        else await detachTap(device, netns);
+        else await removeKept(device, netns);
         places.forget(id);
       });
   }

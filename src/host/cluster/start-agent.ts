@@ -25,11 +25,13 @@ export interface AgentStart {
 export interface AgentPlace {
   /** A directory that exists where systemd is the service manager (sd_booted(3)). */
   readonly booted: string;
+  /** The network namespace of systemd, in which it would start the daemon. */
+  readonly network: string;
   /** Milliseconds until the daemon has to answer. */
   readonly patience: number;
 }
 
-const PLACE: AgentPlace = { booted: '/run/systemd/system', patience: 60_000 };
+const PLACE: AgentPlace = { booted: '/run/systemd/system', network: '/proc/1/ns/net', patience: 60_000 };
 /** Milliseconds between two looks at the socket. */
 const POLL = 50;
 /** Size of a log, above which the next start begins another one, and the one before is kept beside it. */
@@ -52,7 +54,7 @@ export async function ensureAgent(
   if (await listens(socket)) return { started: false };
   const state = resolve(options.state);
   const words = [...program, 'agent', '--state', state, '--socket', resolve(socket), ...flags];
-  return existsSync(place.booted) && isInHostNetwork()
+  return existsSync(place.booted) && isInNetwork(place.network)
     ? startUnit(words, state, socket, place)
     : startDetached(words, state, socket, place);
 }
@@ -69,10 +71,9 @@ function listens(path: string): Promise<boolean> {
   });
 }
 
-/** Whether this process is in the network namespace of systemd, in which systemd would start the daemon. */
-function isInHostNetwork(): boolean {
+function isInNetwork(file: string): boolean {
   try {
-    return readlinkSync('/proc/self/ns/net') === readlinkSync('/proc/1/ns/net');
+    return readlinkSync('/proc/self/ns/net') === readlinkSync(file);
   } catch {
     return false;
   }

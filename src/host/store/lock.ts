@@ -23,11 +23,12 @@ const PATIENCE = 500;
 
 /**
  * Creates the directory, if there is none, and locks it.
+ * @param what Names the directory in errors.
  * @returns ends the lock.
  * @throws HostError if others can read it, or if a process has locked it.
  */
-export async function lockDirectory(directory: string): Promise<() => Promise<void>> {
-  requirePrivate(directory);
+export async function lockDirectory(directory: string, what = 'the store'): Promise<() => Promise<void>> {
+  requirePrivate(directory, what);
   const own = `${PREFIX}${randomBytes(6).toString('hex')}`;
   const handle = openSync(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   /** The path of a socket, which may be too long without this detour. */
@@ -47,7 +48,7 @@ export async function lockDirectory(directory: string): Promise<() => Promise<vo
     await listen(server, pathOf(own));
   } catch (error) {
     closeSync(handle);
-    throw new HostError(`the store ${directory} cannot be locked: ${fileTrouble(error)}`, { cause: error });
+    throw new HostError(`${what} ${directory} cannot be locked: ${fileTrouble(error)}`, { cause: error });
   }
   try {
     for (const name of readdirSync(directory)) {
@@ -55,13 +56,13 @@ export async function lockDirectory(directory: string): Promise<() => Promise<vo
       const holder = await holderOf(pathOf(name));
       if (holder !== null)
         throw new HostError(
-          `another process${holder === '' ? '' : `, ${holder},`} uses the store ${directory}; stop it, or choose another directory`,
+          `another process${holder === '' ? '' : `, ${holder},`} uses ${what} ${directory}; stop it, or choose another directory`,
         );
       rmSync(join(directory, name), { force: true });
     }
     // Another process may have looked between the creation of the socket and `listen`.
     if (!readdirSync(directory).includes(own))
-      throw new HostError(`another process opens the store ${directory} at the same time; try again`);
+      throw new HostError(`another process opens ${what} ${directory} at the same time; try again`);
   } catch (error) {
     await unlock();
     throw error;
@@ -70,7 +71,7 @@ export async function lockDirectory(directory: string): Promise<() => Promise<vo
   return unlock;
 }
 
-function requirePrivate(directory: string): void {
+function requirePrivate(directory: string, what: string): void {
   try {
     const first = mkdirSync(directory, { recursive: true, mode: 0o700 });
     if (first !== undefined) syncAbove(directory, first);
@@ -78,15 +79,15 @@ function requirePrivate(directory: string): void {
     const own = process.geteuid?.() ?? uid;
     if (uid !== own)
       throw new HostError(
-        `the store ${directory} belongs to the user with id ${uid}; run as that user, or choose another`,
+        `${what} ${directory} belongs to the user with id ${uid}; run as that user, or choose another`,
       );
     if ((mode & 0o077) !== 0)
       throw new HostError(
-        `other users have access to the store ${directory} (mode ${(mode & 0o777).toString(8)}); check its content, then run: chmod 700 ${directory}`,
+        `other users have access to ${what} ${directory} (mode ${(mode & 0o777).toString(8)}); check its content, then run: chmod 700 ${directory}`,
       );
   } catch (error) {
     if (error instanceof HostError) throw error;
-    throw new HostError(`the directory ${directory} of the store cannot be used: ${fileTrouble(error)}`, {
+    throw new HostError(`${what} ${directory} cannot be used: ${fileTrouble(error)}`, {
       cause: error,
     });
   }
