@@ -412,7 +412,16 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
     2,
     /^vtep up: --vni: expected a VNI: an integer from 0 to 16777215, got -1\n/,
   ],
-  [['agent'], 2, /^vtep agent: missing: --network ID:VNI:SUBNET .*\nSee vtep agent --help\n$/],
+  [['agent', '--join', '127.0.0.1'], 2, /^vtep agent: missing: --network ID:VNI:SUBNET .*\nSee vtep agent --help\n$/],
+  [
+    ['agent', '--state', 'x', '--join', '127.0.0.1'],
+    2,
+    /^vtep agent: --state and --join do not go together: the daemon of a node has --state, --socket, with or without --port, /,
+  ],
+  [['agent', '--socket', 'x'.repeat(108)], 2, /^vtep agent: --socket: expected the path of a Unix socket/],
+  [['agent', '--port', '0'], 2, /^vtep agent: --port: expected a TCP port: an integer from 1 to 65535, got 0/],
+  [['agent', '--workers', '99'], 2, /^vtep agent: --workers: expected an integer from 1 to 16, got 99/],
+  [['agent', '--engine', 'fast'], 2, /^vtep agent: --engine: expected one of "auto", "dgram", "linux", got "fast"/],
   [
     ['agent', '--network', 'a:1:10.0.0.0/8', '--local', '127.0.0.1', '--key', 'abc'],
     2,

@@ -1,15 +1,23 @@
-/** `vtep agent`: a VTEP that exchanges endpoints with other hosts by gossip. */
+/** `vtep agent`: the daemon of a node of a cluster, or a VTEP that exchanges endpoints with other hosts by gossip. */
 import { GOSSIP, readAgentPlan } from './agent-config.js';
 import { parseFlags } from './flags.js';
 import { type Manual } from './manual.js';
+import { isDaemon, NODE, serveNode } from './node-daemon.js';
 import { ENGINES, readsFile, RUN, serve } from './up.js';
 import { COMMON, SINGLE } from './up-config.js';
 
 export const manual: Manual = {
   name: 'agent',
   summary: 'attach containers to VXLAN networks, and learn the remote endpoints by gossip',
-  usage: ['agent --network ID:VNI:SUBNET --join HOST --tap NAME [flags]', 'agent --config FILE [flags]'],
-  description: `The agent joins one member of a cluster and learns all other members from it. It announces the endpoints of this host:
+  usage: [
+    'agent [--state DIR] [--socket PATH] [--port N] [--engine ENGINE] [--workers N]',
+    'agent --network ID:VNI:SUBNET --join HOST --tap NAME [flags]',
+    'agent --config FILE [flags]',
+  ],
+  description: `Without flags of a VTEP, the agent is the daemon of a node: it does what the managers of a cluster assign to this host,
+and answers the requests of clients at its socket. Without a cluster it waits until "init" or "join" arrives there.
+
+With them, it has a configuration and no manager. The agent joins one member of a cluster and learns all other members from it. It announces the endpoints of this host:
 the addresses of the TAP, each --endpoint whose VTEP is --local, and endpoints added over the control socket. It adds
 the endpoints that other members announce to the FDB, the neighbor table and the flood lists. It takes part in a network
 only while this host has an endpoint there. The wire format is that of Docker's NetworkDB on memberlist, over UDP and
@@ -18,11 +26,19 @@ TCP. Endpoints with IPv6 addresses have a table of their own, which Docker passe
 Networks and TAPs may also come while the agent runs: see "vtep network" and "vtep attach". With --control, --network
 may be absent.`,
   flags: [
-    { flags: GOSSIP },
+    { title: 'of a node', flags: NODE },
+    { title: 'with a configuration', flags: GOSSIP },
     { title: 'the same as in "vtep up"', flags: SINGLE },
     { title: 'with or without --config', flags: [...COMMON, ...RUN] },
   ],
   sections: [
+    {
+      title: 'node',
+      text: `The daemon prints "ready" when its socket answers. It takes --port, --engine, --workers, --json and --log-level, too;
+--port is the TCP port at which a manager listens for nodes (default 2377). SIGINT or SIGTERM ends it, as does a kill, and
+sandboxes, devices and commands stay: the next daemon with the same --state goes on with them. One process at a time
+can use a state directory. docs/api.md has the requests.`,
+    },
     {
       title: 'addresses',
       text: `Without --local, the address of the VTEP is the advertised address if this host has it; otherwise the address of
@@ -84,6 +100,7 @@ vtep agent --join 172.31.1.5 --key /etc/vtep.key --network net1:4097:10.0.0.0/24
 };
 
 export async function run(args: string[]): Promise<number> {
-  const flags = parseFlags(args, [...GOSSIP, ...SINGLE, ...COMMON, ...RUN]);
+  const flags = parseFlags(args, [...NODE, ...GOSSIP, ...SINGLE, ...COMMON, ...RUN]);
+  if (isDaemon(flags)) return serveNode(flags);
   return serve(await readAgentPlan(flags), flags, readsFile(flags) ? () => readAgentPlan(flags) : undefined);
 }

@@ -35,9 +35,9 @@ export class Hangup {
   /** @param canReload Whether there is a file to read again. */
   constructor(log: Logger, canReload: boolean) {
     process.on('SIGHUP', () => {
-      if (this.#overlay === undefined) log.info('signal', 'SIGHUP is ignored: the VTEP is starting');
-      else if (!canReload)
+      if (!canReload)
         log.info('signal', 'SIGHUP is ignored: there is no --config FILE to read again', { signal: 'SIGHUP' });
+      else if (this.#overlay === undefined) log.info('signal', 'SIGHUP is ignored: the VTEP is starting');
       else void this.#overlay.reload().catch(() => undefined); // it is in the log
     });
     // By default, Node starts its debugger on SIGUSR1, and ends on SIGUSR2.

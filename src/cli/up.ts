@@ -23,7 +23,7 @@ import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { shownKey } from './hide-keys.js';
 import { keyWarnings } from './key-warnings.js';
 import { type Manual, type Section } from './manual.js';
-import { Service } from './service.js';
+import { servedBy, Service } from './service.js';
 import { jsonLines, printAll } from './streams.js';
 import { Hangup, Stopping } from './signals.js';
 import { ServiceOutput } from './service-output.js';
@@ -154,14 +154,9 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
     }),
   );
   output.event('ready', describe(overlay), [...summary(overlay), 'ready']);
-  service = await Service.start(overlay);
+  service = await Service.start(servedBy(overlay));
   hangup.attach(overlay);
-  // From here on, an internal error outside the data path is logged and does not stop forwarding. This replaces the
-  // handlers that end the program (last-resort.ts).
-  process.removeAllListeners('unhandledRejection').removeAllListeners('uncaughtException');
-  process.on('uncaughtException', (error) =>
-    log.error('internal-error', `internal error: ${error.message}`, { stack: error.stack }, { key: error.message }),
-  );
+  logInternalErrors(log);
   const reason = await stopping.ended;
   service.stopping();
   const counters = await lastCounters(overlay);
@@ -172,6 +167,17 @@ export async function serve(plan: Plan, flags: Parsed, reread: Reread): Promise<
   ]);
   if (reason !== null) output.fail(reason);
   return output.close(reason === null ? 0 : 1);
+}
+
+/**
+ * From here on, an internal error outside the data path is logged and does not stop forwarding. This replaces the handlers that
+ * end the program (last-resort.ts).
+ */
+export function logInternalErrors(log: Logger): void {
+  process.removeAllListeners('unhandledRejection').removeAllListeners('uncaughtException');
+  process.on('uncaughtException', (error) =>
+    log.error('internal-error', `internal error: ${error.message}`, { stack: error.stack }, { key: error.message }),
+  );
 }
 
 /** The final counters; `null` if the engine has failed, which loses its counters. */

@@ -163,6 +163,7 @@ for (const engine of ['linux', 'dgram'])
     assert.equal(await ask(by, { command: 'remove-peer', vni: 7, address: '127.0.0.5' }), [{ removed: false }]);
     assert.equal(await ask(by, { command: 'networks' }), [[]]);
     for (const command of ['members', 'keys'] as const) assert.is(await refused(by, 409, { command }), 'no-gossip');
+    for (const command of ['node', 'endpoints'] as const) assert.is(await refused(by, 409, { command }), 'no-node');
     assert.equal(await ask(by, { command: 'stop' }), [{}]);
     assert.is((await running.ended).code, 0);
   });
