@@ -10,6 +10,7 @@ import { NewNetwork, Segment, Tap, Vni as vni } from './config.js';
 import { DeviceName, HostIp, Ip, Mac, Netns, NetworkId } from './formats.js';
 import { NoticeEvent, NoticeName } from './notices.js';
 import { NODE_COMMANDS } from './node-commands.js';
+import { type NodeRequest } from './node-types.js';
 import {
   Added,
   AddedNetwork,
@@ -62,7 +63,7 @@ const integer = (most: number): TSchema & { static: number } =>
 const nothing = fields({});
 const ofNetwork = fields({ vni: Type.Optional(vni) });
 
-const table: { [C in Command]: Entry<C> } = {
+const table: { [C in Exclude<Command, NodeRequest['command']>]: Entry<C> } = {
   fdb: {
     method: 'GET',
     path: '/v1/fdb',
@@ -326,8 +327,7 @@ const table: { [C in Command]: Entry<C> } = {
     request: nothing,
     result: Description,
   },
-  ...NODE_COMMANDS,
 };
 
 /** Every command of the control socket. */
-export const COMMANDS: Readonly<Record<Command, CommandEntry>> = table;
+export const COMMANDS: Readonly<Record<Command, CommandEntry>> = { ...table, ...NODE_COMMANDS };

@@ -4,7 +4,7 @@
  */
 import { Type, type TSchema } from '@sinclair/typebox';
 import { LIMITS, MANAGER_PORT, VXLAN_PORT } from '../cluster/index.js';
-import { fields, type Entry } from './command-entry.js';
+import { fields, type CommandEntry, type Entry } from './command-entry.js';
 import { DeviceName, HostIp, Ip, Mac, ManagerPlace, Netns, Subnet } from './formats.js';
 import {
   ClusterNetworkEntry,
@@ -388,7 +388,7 @@ const table: { [C in NodeCommand]: Entry<C> } = {
 };
 
 /** Every command of a node. */
-export const NODE_COMMANDS: { [C in NodeCommand]: Entry<C> } = table;
+export const NODE_COMMANDS: Readonly<Record<NodeCommand, CommandEntry>> = table;
 
 /** Whether a request is one that a node of a cluster answers. */
 export function isNodeRequest(request: ControlRequest): request is NodeRequest {
