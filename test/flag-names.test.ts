@@ -31,8 +31,8 @@ const FLAGS = [...flagsOf(up), ...flagsOf(agent)].map(({ name }) => name);
 
 test('no message of the library, of the API or of a schema names a flag', () => {
   assert.ok(all.length > 1000);
-  // Flags of curl and nsenter.
-  const others = /curl --(unix-socket|json)|(: |nsenter )--(net|mount)=$/;
+  // Flags of curl and nsenter, and the words of the programs that start the daemon of a node.
+  const others = /curl --(unix-socket|json)|(: |nsenter )--(net|mount)=$|\/start-agent\.ts: --/;
   assert.equal(
     all.filter((text) => /(^|[^\w-])--[a-z]/.test(text) && !others.test(text)),
     [],

@@ -91,7 +91,7 @@ function makeDirectory(directory: string): void {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
   } catch (error) {
     throw new HostError(
-      `the directory ${directory} of the socket cannot be made: ${(error as Error).message}; run this as root, or choose another with --socket`,
+      `the directory ${directory} of the socket cannot be made: ${(error as Error).message}; run this as root, or choose another path`,
       { cause: error },
     );
   }

@@ -121,7 +121,7 @@ function openLog(state: string, log: string): number {
     return openSync(log, 'a', 0o600);
   } catch (error) {
     throw new HostError(
-      `the state directory ${state} cannot be used: ${fileTrouble(error)}; run this as root, or choose another with --state`,
+      `the state directory ${state} cannot be used: ${fileTrouble(error)}; run this as root, or choose another directory`,
       { cause: error },
     );
   }
