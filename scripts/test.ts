@@ -37,7 +37,7 @@ const pathOf = (name: string): string => join('test', `${name}.test.ts`);
 const OVER_ENGINES = ['demo', 'kernel', 'networks', 'overlay', 'up'].map((name) => pathOf(`system/${name}`));
 /** Files that run alone. */
 const ALONE = [
-  ...['control', 'idle', 'live-delay', 'load', 'scale'].map((name) => `system/${name}`),
+  ...['control', 'idle', 'live-delay', 'load', 'node-api', 'scale'].map((name) => `system/${name}`),
   'security/fair-taps',
 ].map(pathOf);
 /** Files that take longest, the longest one first. They start first, so that shorter ones run beside them until the end. */
