@@ -1,5 +1,5 @@
 /**
- * Hides keys: those that are arguments, from `ps` and /proc/PID/cmdline, which every user can read; and all in errors and
+ * Hides keys and join tokens: those that are arguments, from `ps` and /proc/PID/cmdline, which every user can read; and all in errors and
  * in the output of a dry run, which people log and paste. It imports no module of the program, so that it runs before
  * they load: until then, and in the command line of a parent such as sudo or npx, the key is visible.
  */
@@ -25,17 +25,17 @@ export function hideKeys(): void {
 }
 
 /**
- * The arguments of `vtep` with `***` for each key: a value of --key, or the KEY of `vtep gossip install`, `use` and
+ * The arguments of `vtep` with `***` for each key: a value of --key or --token, or the KEY of `vtep gossip install`, `use` and
  * `remove`, that is no existing file.
  */
 export function withoutKeys(args: readonly string[]): string[] {
   const takesKey = args[0] === 'gossip' && ['install', 'use', 'remove'].includes(args[1] ?? '');
   let isKey = false;
   return args.map((arg, i) => {
-    const attached = /^--key=(.*)$/s.exec(arg)?.[1];
-    if (attached !== undefined) return isSecret(attached) ? `--key=${HIDDEN}` : arg;
+    const [, flag, attached] = /^(--key|--token)=(.*)$/s.exec(arg) ?? [];
+    if (attached !== undefined) return isSecret(attached) ? `${flag}=${HIDDEN}` : arg;
     if (/^-./.test(arg)) {
-      isKey = arg === '--key';
+      isKey = arg === '--key' || arg === '--token';
       return arg;
     }
     // Any word of `install`: it may follow the value of a flag.
