@@ -39,8 +39,10 @@ export async function runAction(command: string, actions: Actions, args: readonl
       `unknown action "${name}"; ${meant === undefined ? `the actions are ${names.join(', ')}` : `did you mean "${meant}"?`}`,
     );
   }
+  const end = rest.indexOf('--');
+  const own = end < 0 ? rest : rest.slice(0, end);
   for (const other of flagsOfAll(actions)) {
-    const given = rest.find((arg) => arg === `--${other.name}` || arg.startsWith(`--${other.name}=`));
+    const given = own.find((arg) => arg === `--${other.name}` || arg.startsWith(`--${other.name}=`));
     if (given !== undefined && !action.flags.includes(other))
       throw new UsageError(`--${other.name} does not go with "${name}"; usage: vtep ${command} ${action.usage}`);
   }

@@ -39,6 +39,8 @@ export interface Parsed {
   given: ReadonlySet<string>;
   /** Arguments that are neither flags nor values of flags. */
   rest: string[];
+  /** Those after `--`, which are in `rest` too; `undefined`: there is no `--`. */
+  words?: string[] | undefined;
 }
 
 /** The flag that every command has. */
@@ -55,6 +57,7 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
   const switches = new Map<string, boolean>();
   const typed = new Map<string, string>();
   const rest: string[] = [];
+  let words: string[] | undefined;
   let i = 0;
 
   // "-1" is a number: no flag starts with a digit.
@@ -105,7 +108,8 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
   for (; i < args.length; i++) {
     const arg = args[i]!;
     if (arg === '--') {
-      rest.push(...args.slice(i + 1));
+      words = args.slice(i + 1);
+      rest.push(...words);
       break;
     }
     if (isValue(arg)) {
@@ -138,6 +142,7 @@ export function parseFlags(args: readonly string[], flags: readonly Flag[]): Par
     typed: (name) => typed.get(name) ?? `--${name}`,
     given: new Set([...values.keys(), ...switches.keys()]),
     rest,
+    words,
   };
 }
 

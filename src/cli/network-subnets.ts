@@ -39,21 +39,54 @@ export function subnetsOf(flags: Parsed): NetworkSubnet[] | undefined {
     throw new UsageError(
       `--vni: expected one for each --subnet, ${prefixes.length} of them, got ${vnis.length === 0 ? 'none' : vnis.join(', ')}`,
     );
-  const found = new Map<string, string>();
-  for (const gateway of gateways) {
-    const prefix = prefixes.find((one) => isIn(gateway, one));
+  const found = bySubnet(prefixes, gateways, {
+    flag: '--gateway',
+    what: 'an address',
+    addressOf: (gateway) => gateway,
+    once: 'gateway',
+  });
+  return prefixes.map((prefix, i) => ({
+    prefix,
+    vni: numberOf(vnis[i])!,
+    ...given({ gateway: found.get(prefix)?.[0] }),
+  }));
+}
+
+/** How `bySubnet` reads the values of a flag. */
+interface Belonging {
+  readonly flag: string;
+  /** What the flag expects: `an address`. */
+  readonly what: string;
+  /** The address in a value, by which its subnet is found. */
+  readonly addressOf: (value: string) => string;
+  /** What a subnet has one of; absent: any number. */
+  readonly once?: string;
+}
+
+/**
+ * Sorts values of a flag by the subnet that contains each of them.
+ * @throws UsageError for one that is in none, or for a second one where a subnet has one.
+ */
+export function bySubnet(
+  prefixes: readonly string[],
+  values: readonly string[],
+  { flag, what, addressOf, once }: Belonging,
+): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const value of values) {
+    const prefix = prefixes.find((one) => isIn(addressOf(value), one));
     if (prefix === undefined)
-      throw new UsageError(`--gateway: expected an address of ${prefixes.join(' or ')}, got "${gateway}"`);
-    const before = found.get(prefix);
-    if (before !== undefined)
-      throw new UsageError(`--gateway: ${prefix} has ${before} already, got ${gateway}; a subnet has one gateway`);
-    found.set(prefix, gateway);
+      throw new UsageError(`${flag}: expected ${what} of ${prefixes.join(' or ')}, got "${value}"`);
+    const before = found.get(prefix) ?? [];
+    if (once !== undefined && before.length > 0)
+      throw new UsageError(`${flag}: ${prefix} has ${before[0]} already, got ${value}; a subnet has one ${once}`);
+    found.set(prefix, [...before, value]);
   }
-  return prefixes.map((prefix, i) => ({ prefix, vni: numberOf(vnis[i])!, ...given({ gateway: found.get(prefix) }) }));
+  return found;
 }
 
 /** Whether a subnet contains an address; false if one of them is none. */
-function isIn(address: string, prefix: string): boolean {
+export function isIn(address: string, prefix: string): boolean {
   const [network = '', length = ''] = prefix.split('/');
   const kind = family(network);
   if (kind === 0 || family(address) !== kind || !/^\d{1,3}$/.test(length)) return false;

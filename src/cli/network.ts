@@ -1,4 +1,4 @@
-/** `vtep network`: lists, adds and removes the overlay networks of a running VTEP. */
+/** `vtep network`: the networks of a cluster, and with --control those of one running VTEP. */
 import { type Results } from '../host/index.js';
 import { type Proxy } from '../model/index.js';
 import { type NetworkSubnet, type SegmentSettings } from '../schema/index.js';
@@ -6,9 +6,19 @@ import { flagsOfAll, runAction, wordsOf, type Actions } from './actions.js';
 import { call } from './call.js';
 import { change, given, JSON_FLAG, numberOf, oneArgument } from './change.js';
 import { CONTROL, requireControl } from './control-flags.js';
-import { noRest, UsageError, type Flag, type Parsed } from './flags.js';
+import { noRest, refuseBeside, UsageError, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
+import {
+  createFlags,
+  createNetwork,
+  deleteNetworks,
+  FORMAT,
+  inspectNetworks,
+  listNetworks,
+} from './network-cluster.js';
 import { subnetsOf, SUBNETS } from './network-subnets.js';
+import { QUIET } from './node.js';
+import { SOCKET } from './node-call.js';
 import { jsonLines, printAll } from './streams.js';
 import { rowsOf, tableLines } from './table.js';
 
@@ -32,39 +42,66 @@ const SETTINGS: readonly Flag[] = [
   { name: 'capacity', value: 'N', text: 'most learned addresses (default 65536)' },
 ];
 
+const CLUSTER = [QUIET, SOCKET];
+
 const ACTIONS: Actions = {
+  create: {
+    usage: 'create NAME [flags]',
+    text: 'create a network of the cluster',
+    flags: createFlags([...SUBNETS, ...SETTINGS]),
+    run: createNetwork,
+  },
   ls: {
-    usage: 'ls --control PATH',
-    text: 'list the networks with their settings',
-    flags: [CONTROL, JSON_FLAG],
+    usage: 'ls [--control PATH]',
+    text: 'list the networks that this node knows, or those of a VTEP with their settings',
+    flags: [CONTROL, ...CLUSTER, JSON_FLAG],
     run: list,
+  },
+  inspect: {
+    usage: 'inspect NETWORK … [--format docker|json]',
+    text: 'subnets, gateways, VNIs, endpoints and peers of a network of the cluster',
+    flags: [FORMAT, SOCKET, JSON_FLAG],
+    run: inspectNetworks,
+  },
+  rm: {
+    usage: 'rm NETWORK … | rm VNI|NAME --control PATH',
+    text: 'remove networks that nothing is attached to',
+    flags: [CONTROL, SOCKET, JSON_FLAG],
+    run: remove,
   },
   add: {
     usage: 'add VNI|NAME --control PATH [flags]',
-    text: 'add a network: a VNI, or a name with subnets, each with a VNI',
+    text: 'add a network to a VTEP: a VNI, or a name with subnets, each with a VNI',
     flags: [CONTROL, ...SUBNETS, ...SETTINGS, JSON_FLAG],
     run: add,
-  },
-  rm: {
-    usage: 'rm VNI|NAME --control PATH',
-    text: 'remove a network that no TAP uses, with its peers and endpoints',
-    flags: [CONTROL, JSON_FLAG],
-    run: remove,
   },
 };
 
 export const manual: Manual = {
   name: 'network',
-  summary: 'list, add and remove the overlay networks of a running VTEP',
-  usage: ['network ACTION --control PATH [flags]'],
+  summary: 'create, list, inspect and remove the networks of the cluster, or those of one running VTEP',
+  usage: ['network ACTION [flags]', 'network ACTION --control PATH [flags]'],
   words: wordsOf(ACTIONS),
-  description: `A network is a VNI with its settings, peers and endpoints (a segment of the configuration file), or a name with one or
-more subnets, each of which has a VNI. A network that is added stays until it is removed, or until the VTEP ends.`,
+  description: `With --control PATH, "ls", "add" and "rm" act on the VTEP of that "vtep up" or "vtep agent" alone. Without it, the agent at
+--socket is asked, and all nodes of its cluster have the network. A manager knows all networks; a worker those in which
+it has endpoints.`,
   flags: [{ flags: flagsOfAll(ACTIONS) }],
   sections: [
     {
-      title: 'networks with subnets',
-      text: `The first --vni is that of the first --subnet, and so on. A --gateway belongs to the subnet that contains it; the
+      title: 'networks of the cluster',
+      text: `Without --subnet, a network gets the next subnet of the pool of "vtep init". A --gateway, an --ip-range and an
+--aux-address belong to the subnet that contains them; the gateway of every other subnet is its first address. With
+--vni, the first one is that of the first --subnet, and so on; otherwise the cluster chooses VNIs. Subnets that overlap
+those of another network, or a route of a host, are refused. A network with endpoints is not removed.
+
+"inspect --format docker" prints what "docker network inspect" does, with the endpoints of this node as containers.`,
+    },
+    {
+      title: 'networks of one VTEP',
+      text: `Such a network is a VNI with its settings, peers and endpoints (a segment of the configuration file), or a name with one
+or more subnets, each of which has a VNI. A network that is added stays until it is removed, or until the VTEP ends.
+
+The first --vni is that of the first --subnet, and so on. A --gateway belongs to the subnet that contains it; the
 gateway of every other subnet is its first address. Every host of the network needs the same name, subnets, gateways and
 VNIs. --peer and the other settings apply to each VNI. A VNI that exists already keeps its settings; no TAP and no
 endpoint of this host may use it yet.
@@ -77,7 +114,14 @@ has an endpoint there. Such a network with a single subnet has no gateway unless
 comes back with the next "vtep reload". A word of digits is a VNI, and no NAME.`,
     },
   ],
-  examples: `vtep network add 4098 --peer 192.168.1.25 --control /run/vtep.sock
+  examples: `vtep network create uber-net
+vtep network create prod-net --subnet 10.1.1.0/24 --subnet 11.1.1.0/24 --gateway 11.1.1.254 --ip-range 10.1.1.128/25
+vtep network ls
+vtep network inspect prod-net --format docker
+vtep network rm uber-net
+
+# one VTEP
+vtep network add 4098 --peer 192.168.1.25 --control /run/vtep.sock
 vtep attach eth0 --netns c2 --vni 4098 --control /run/vtep.sock
 vtep network rm 4098 --control /run/vtep.sock
 
@@ -86,15 +130,23 @@ vtep network add prod --subnet 10.1.1.0/24 --vni 5001 --subnet 11.1.1.0/24 --vni
                       --peer 192.168.1.25 --control /run/vtep.sock
 vtep attach eth0 --netns c1 --address 10.1.1.2/24 --vni 5001 --control /run/vtep.sock
 vtep network rm prod --control /run/vtep.sock`,
-  exit: { 0: 'done', 1: 'no VTEP answered, or it refused the request', 2: 'wrong flags' },
+  exit: { 0: 'done', 1: 'no agent or VTEP answered, or it refused the request', 2: 'wrong flags' },
 };
 
 export async function run(args: string[]): Promise<number> {
   return runAction(manual.name, ACTIONS, args);
 }
 
+/** Whether the flags mean one VTEP, and not the agent of a cluster. */
+function isOfVtep(flags: Parsed): boolean {
+  refuseBeside(flags, 'control', ['socket', 'quiet'], ', which means one VTEP');
+  return flags.given.has('control');
+}
+
 async function list(flags: Parsed): Promise<number> {
   noRest(flags);
+  refuseBeside(flags, 'quiet', ['json']);
+  if (!isOfVtep(flags)) return listNetworks(flags);
   const networks = await call(requireControl(flags), { command: 'segments' });
   await printAll(flags.on('json') ? jsonLines(networks) : networksTable(networks));
   return 0;
@@ -117,6 +169,10 @@ function networksTable(networks: Results['segments']): Iterable<string> {
 
 async function add(flags: Parsed): Promise<number> {
   const name = oneArgument(flags, 'VNI or NAME', 'the network to add');
+  if (!flags.given.has('control'))
+    throw new UsageError(
+      'missing: --control PATH, a running VTEP; "vtep network create" makes a network of the cluster',
+    );
   const subnets = subnetsOf(flags);
   if (subnets !== undefined) return addSubnets(flags, name, subnets);
   if (!isVni(name))
@@ -164,6 +220,7 @@ function settingsOf(flags: Parsed): SegmentSettings {
 }
 
 async function remove(flags: Parsed): Promise<number> {
+  if (!isOfVtep(flags)) return deleteNetworks(flags);
   const name = oneArgument(flags, 'VNI or NAME', 'the network to remove');
   if (isVni(name))
     return change(flags, { command: 'remove-segment', vni: numberOf(name)! }, placeOf, () => `removed network ${name}`);

@@ -1,7 +1,7 @@
 /** Runs the command that a command line names, and turns errors into a message and an exit code. */
 import { closest, SchemaError } from '../schema/index.js';
-import { HostError, version } from '../host/index.js';
-import { COMMANDS } from './commands.js';
+import { CommandError, HostError, version } from '../host/index.js';
+import { COMMANDS, GROUPS } from './commands.js';
 import { withFlags } from './flag-names.js';
 import { UsageError } from './flags.js';
 import { withoutSecrets } from './hide-keys.js';
@@ -12,14 +12,19 @@ const help = `vtep: a VXLAN overlay network in TypeScript
 
 usage: vtep COMMAND [flags]
 
-${Object.entries(COMMANDS)
-  .map(([name, { text }]) => `  ${name.padEnd(12)}${text}`)
-  .join('\n')}
+${GROUPS.map(
+  ({ title, commands }) =>
+    `${title}:\n${Object.entries(commands)
+      .map(([name, { text }]) => `  ${name.padEnd(12)}${text}`)
+      .join('\n')}`,
+).join('\n\n')}
 
   vtep COMMAND --help   flags and examples
   vtep --version        the version
 
 examples:
+  vtep init --advertise-addr 172.31.1.5
+  vtep run --network uber-net --name c1 -- sh
   vtep up --vni 4097 --local 172.31.1.5 --peer 192.168.1.25 --tap eth0 --netns c1 --address 10.0.0.3/24
   vtep show fdb --control /run/vtep.sock
   vtep read capture.pcap
@@ -79,6 +84,6 @@ export async function program(args: string[], remedyFor: (text: string) => strin
     if (!(error instanceof HostError)) throw error;
     const remedy = remedyFor(error.message);
     printError([...error.lines, ...(remedy === undefined ? [] : [remedy])].map(named));
-    return 1;
+    return error instanceof CommandError ? error.exitCode : 1;
   }
 }
