@@ -519,7 +519,7 @@ test('--format docker prints what docker network inspect does', async () => {
         Scope: 'swarm',
         Driver: 'overlay',
       },
-      ...{ EnableIPv4: true, EnableIPv6: true },
+      EnableIPv6: true,
       IPAM: {
         ...{ Driver: 'default', Options: null },
         Config: [

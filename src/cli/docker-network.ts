@@ -1,4 +1,4 @@
-/** A network as `docker network inspect` prints it. */
+/** A network as `docker network inspect` of Docker 20.10 prints it, with the same fields in the same order. */
 import { type EndpointEntry, type NetworkDetails } from '../schema/index.js';
 import { isIn } from './network-subnets.js';
 
@@ -10,7 +10,6 @@ export interface DockerNetwork {
   readonly Created: string;
   readonly Scope: 'swarm';
   readonly Driver: 'overlay';
-  readonly EnableIPv4: boolean;
   readonly EnableIPv6: boolean;
   readonly IPAM: { readonly Driver: 'default'; readonly Options: null; readonly Config: readonly DockerSubnet[] };
   readonly Internal: boolean;
@@ -57,7 +56,6 @@ export function dockerNetwork(network: NetworkDetails): DockerNetwork {
     Created: new Date(created).toISOString().replace(/(\.\d{3})Z$/, '$1000000Z'),
     Scope: 'swarm',
     Driver: 'overlay',
-    EnableIPv4: true,
     EnableIPv6: ipv6,
     IPAM: {
       Driver: 'default',

@@ -25,7 +25,7 @@ export function hideKeys(): void {
 }
 
 /**
- * The arguments of `vtep` with `***` for each key: a value of --key or --token, or the KEY of `vtep gossip install`, `use` and
+ * The arguments of `vtep` with `***` for each key: a value of --key or --token, another join token, or the KEY of `vtep gossip install`, `use` and
  * `remove`, that is no existing file.
  */
 export function withoutKeys(args: readonly string[]): string[] {
@@ -39,9 +39,12 @@ export function withoutKeys(args: readonly string[]): string[] {
       return arg;
     }
     // Any word of `install`: it may follow the value of a flag.
-    return (isKey || (takesKey && i > 1)) && isSecret(arg) ? HIDDEN : arg;
+    return (isKey || (takesKey && i > 1) || TOKEN.test(arg)) && isSecret(arg) ? HIDDEN : arg;
   });
 }
+
+/** A join token, wherever it stands. */
+const TOKEN = /^WEFT-\d+-/;
 
 /** Whether a text may be a key: not a fingerprint, `-`, or the name of a file. */
 function isSecret(text: string): boolean {

@@ -92,6 +92,10 @@ test('what is hidden: keys, but no other argument', () => {
   const hidden = (...args: string[]): string => withoutKeys(args).join(' ');
   const file = keyFile('named', 0o600);
   assert.is(hidden('agent', '--key', KEY, KEY, '--name', 'b'), 'agent --key *** *** --name b');
+  const token = 'WEFT-1-4yk9jqx0-3xv0a';
+  assert.is(hidden('join', '--token', token, 'host1:2377'), 'join --token *** host1:2377');
+  assert.is(hidden('join', `--token=${token}`, 'host1'), 'join --token=*** host1');
+  assert.is(hidden('join', '--token', '-', token), 'join --token - ***', 'also where a person forgot the flag');
   assert.is(
     hidden('agent', '--key', file, '--key', '-', '--join', 'host.example.org'),
     `agent --key ${file} --key - --join host.example.org`,

@@ -103,10 +103,14 @@ export class DockerEngine {
     return { token: JoinTokens.Worker, ca: TLSInfo.TrustRoot };
   }
 
-  /** @param prefixes Of the subnets. Default: one that the swarm chooses. */
-  async makeNetwork(name: string, prefixes: readonly string[] = []): Promise<DockerNetwork> {
+  /**
+   * @param prefixes Of the subnets. Default: one that the swarm chooses.
+   * @param more Further fields of the request.
+   */
+  async makeNetwork(name: string, prefixes: readonly string[] = [], more: object = {}): Promise<DockerNetwork> {
     const chosen = prefixes.length === 0 ? {} : { IPAM: { Config: prefixes.map((Subnet) => ({ Subnet })) } };
-    await this.#call('POST', '/networks/create', { Name: name, Driver: 'overlay', Attachable: true, ...chosen });
+    const fields = { Name: name, Driver: 'overlay', Attachable: true, ...chosen, ...more };
+    await this.#call('POST', '/networks/create', fields);
     // The swarm assigns its VNIs and subnets a little later.
     return waitFor('the network to have its numbers', async () => {
       const { Id, IPAM, Options } = await this.#network(name);
@@ -119,6 +123,15 @@ export class DockerEngine {
       const [first] = subnets;
       return first === undefined || vnis.length < subnets.length ? null : { id: Id, ...first, subnets };
     });
+  }
+
+  /** A network as `docker network inspect` prints it. */
+  async inspect(network: string): Promise<Record<string, unknown>> {
+    return (await this.#call('GET', `/networks/${network}`)) as Record<string, unknown>;
+  }
+
+  async removeNetwork(network: string): Promise<void> {
+    await this.#call('DELETE', `/networks/${network}`);
   }
 
   /** Names of the gossip members that are attached to a network. */

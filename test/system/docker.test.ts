@@ -10,6 +10,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import * as assert from 'uvu/assert';
+import { dockerNetwork } from '../../src/cli/docker-network.js';
+import { type NetworkDetails } from '../../src/schema/index.js';
 import { DOCKER, DockerEngine, type DockerContainer, type DockerNetwork } from '../support/docker.js';
 import {
   createUnderlay,
@@ -110,6 +112,54 @@ function complaints(since: number): string[] {
     .filter((line) => /level=(warning|error|fatal)/.test(line) && OF_GOSSIP.test(line) && !BUSY.test(line));
 }
 
+/** Networks that Docker makes, by what they have. */
+const INSPECTED: Readonly<Record<string, object>> = {
+  'two subnets': { IPAM: { Config: [{ Subnet: '10.8.1.0/24' }, { Subnet: '10.8.2.0/24', Gateway: '10.8.2.9' }] } },
+  everything: {
+    IPAM: {
+      Config: [
+        {
+          ...{ Subnet: '10.9.1.0/24', Gateway: '10.9.1.254', IPRange: '10.9.1.128/25' },
+          AuxiliaryAddresses: { printer: '10.9.1.9' },
+        },
+      ],
+    },
+    Internal: true,
+    Labels: { stage: 'test' },
+    Options: { 'com.docker.network.driver.mtu': '1400' },
+  },
+};
+
+type DockerInspected = ReturnType<typeof dockerNetwork> & { Created: string; Containers: Record<string, unknown> };
+
+/** What a node of a cluster would say of a network of Docker. */
+function detailsOf(docker: DockerInspected): NetworkDetails {
+  const vnis = docker.Options['com.docker.network.driver.overlay.vxlanid_list']!.split(',').map(Number);
+  const mtu = docker.Options['com.docker.network.driver.mtu'];
+  return {
+    ...{ id: docker.Id, name: docker.Name, created: Date.parse(docker.Created), internal: docker.Internal },
+    ...{ ipv6: docker.EnableIPv6, labels: docker.Labels, ...(mtu === undefined ? {} : { mtu: Number(mtu) }) },
+    subnets: docker.IPAM.Config.map(({ Subnet, Gateway, IPRange, AuxiliaryAddresses = {} }, i) => ({
+      ...{ prefix: Subnet, gateway: Gateway, vni: vnis[i]!, auxiliary: AuxiliaryAddresses },
+      ...(IPRange === undefined ? {} : { range: IPRange }),
+    })),
+    endpoints: Object.entries(docker.Containers as DockerContainers).map(([id, one]) => ({
+      ...{ id, name: one.Name, network: docker.Name, networkId: docker.Id, mac: one.MacAddress },
+      ...{ addresses: [one.IPv4Address.split('/')[0]!], node: 'here', nodeId: 'here', kind: 'run', service: null },
+      ...{ aliases: [], created: 0, state: 'running', code: null, reason: null, netns: null },
+    })),
+    peers: docker.Peers.map(({ Name, IP }) => ({ node: Name, name: Name, address: IP })),
+  };
+}
+
+type DockerContainers = ReturnType<typeof dockerNetwork>['Containers'];
+
+/** The names of all fields, in their order. */
+function keysOfAll(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, one]) => [key, ...keysOfAll(one)]);
+}
+
 function define(docker: ReturnType<typeof suiteWith>): void {
   let refused = false;
   const test = (name: string, body: () => Promise<void>): void =>
@@ -138,6 +188,26 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     await underlay?.lab.teardown();
     rmSync(directory, { recursive: true });
   });
+
+  for (const [name, more] of Object.entries(INSPECTED))
+    test(`vtep network inspect --format docker prints what Docker does for a network with ${name}`, async () => {
+      await engine.makeNetwork('inspected', [], more);
+      const sleeper = await engine.start('inspected1', 'inspected');
+      try {
+        const docker = (await engine.inspect('inspected')) as unknown as DockerInspected;
+        // Docker's own endpoint in the network, which weft does not have; the time has nanoseconds.
+        delete docker.Containers['lb-inspected'];
+        // In a cluster of weft, a container and its endpoint are one.
+        for (const [id, one] of Object.entries(docker.Containers)) Object.assign(one as object, { EndpointID: id });
+        const ours = dockerNetwork(detailsOf(docker));
+        docker.Created = docker.Created.replace(/(\.\d{3})\d*Z$/, '$1000000Z');
+        assert.equal(ours, docker);
+        assert.equal(keysOfAll(ours), keysOfAll(docker));
+      } finally {
+        await engine.remove(sleeper);
+        await engine.removeNetwork('inspected');
+      }
+    });
 
   for (const which of ['dgram', 'linux'])
     test(`${which}: joins, is found, learns containers, leaves`, async () => {
