@@ -189,14 +189,15 @@ function define(docker: ReturnType<typeof suiteWith>): void {
     rmSync(directory, { recursive: true });
   });
 
-  for (const [name, more] of Object.entries(INSPECTED))
-    test(`vtep network inspect --format docker prints what Docker does for a network with ${name}`, async () => {
-      await engine.makeNetwork('inspected', [], more);
-      const sleeper = await engine.start('inspected1', 'inspected');
+  for (const [i, [what, more]] of Object.entries(INSPECTED).entries())
+    test(`vtep network inspect --format docker prints what Docker does for a network with ${what}`, async () => {
+      const name = `inspected-${i}`; // Docker takes a while to remove one
+      await engine.makeNetwork(name, [], more);
+      const sleeper = await engine.start(`c-${name}`, name);
       try {
-        const docker = (await engine.inspect('inspected')) as unknown as DockerInspected;
+        const docker = (await engine.inspect(name)) as unknown as DockerInspected;
         // Docker's own endpoint in the network, which weft does not have; the time has nanoseconds.
-        delete docker.Containers['lb-inspected'];
+        delete docker.Containers[`lb-${name}`];
         // In a cluster of weft, a container and its endpoint are one.
         for (const [id, one] of Object.entries(docker.Containers)) Object.assign(one as object, { EndpointID: id });
         const ours = dockerNetwork(detailsOf(docker));
@@ -205,7 +206,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
         assert.equal(keysOfAll(ours), keysOfAll(docker));
       } finally {
         await engine.remove(sleeper);
-        await engine.removeNetwork('inspected');
+        await engine.removeNetwork(name);
       }
     });
 

@@ -1,0 +1,374 @@
+/**
+ * The story of a cluster of three hosts, told with the program's own commands, each of whose outputs is checked:
+ *
+ *     host1 172.31.1.5 ---- router ---- host2 192.168.1.25
+ *                             |
+ *                           host3 192.168.2.35
+ *
+ * A second time, every agent is killed with SIGKILL and started again between any two of its steps.
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as assert from 'uvu/assert';
+import { ask } from '../../src/host/index.js';
+import { type EndpointEntry, type NodeStatus, type TaskEntry } from '../../src/schema/index.js';
+import { createUnderlay, hopsIn, must, TRACEROUTE, waitFor, type Outcome, type Underlay } from '../support/lab.js';
+import { suiteWith } from '../support/needs.js';
+import { bundledProgram, type Program } from '../support/program.js';
+
+const test = suiteWith('the story of three hosts', ['root', 'tun', 'ip', 'ping', 'traceroute', 'nsenter', 'setsid']);
+
+let program: Program;
+let underlay: Underlay;
+let folder = '';
+let hosts: StoryHost[] = [];
+
+/** A host with its agent, which `vtep init` or `vtep join` starts. */
+class StoryHost {
+  readonly name: string;
+  readonly ns: string;
+  readonly address: string;
+  readonly socket: string;
+  readonly #state: string;
+
+  constructor(name: string, ns: string, address: string) {
+    this.name = name;
+    this.ns = ns;
+    this.address = address;
+    this.#state = join(folder, name);
+    this.socket = join(folder, `${name}.sock`);
+  }
+
+  /** Runs a command line of `vtep`, as a shell would. */
+  run(...args: readonly string[]): Promise<Outcome> {
+    const starts = args[0] === 'init' || args[0] === 'join';
+    const own = starts ? [...args, '--state', this.#state, '--name', this.name] : args;
+    const env = { VTEP_SOCKET: this.socket, WEFT_STORY: this.name };
+    return underlay.lab.runVtep({ ns: this.ns, args: own, command: program.command, env });
+  }
+
+  /** The standard output of a command line that succeeds. */
+  async vtep(...args: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.run(...args);
+    assert.is(code, 0, `${this.name}$ vtep ${args.join(' ')}: ${stderr}${stdout}`);
+    return stdout;
+  }
+
+  /** What a command line prints as JSON. */
+  async json<T>(...args: readonly string[]): Promise<T> {
+    return JSON.parse(await this.vtep(...args, '--json')) as T;
+  }
+
+  /** The process of its agent. */
+  get agent(): number | undefined {
+    return processes().find(({ words }) => words.includes('agent') && words.includes(this.#state))?.pid;
+  }
+
+  /** Ends its agent, if there is one. */
+  async kill(): Promise<void> {
+    const pid = this.agent;
+    if (pid === undefined) return;
+    process.kill(pid, 'SIGKILL');
+    await waitFor(`the agent of ${this.name} to end`, () => this.agent !== pid);
+  }
+
+  /** Starts its agent again, and waits until it has a manager. */
+  async start(): Promise<void> {
+    const args = ['agent', '--state', this.#state, '--socket', this.socket];
+    underlay.lab.spawn([...program.command, ...args], { ns: this.ns });
+    await waitFor(`the agent of ${this.name} to be back`, async () => {
+      const status = (await ask(this.socket, { command: 'node' }).catch(() => undefined)) as NodeStatus | undefined;
+      return status !== undefined && (status.state === 'none' || status.connected);
+    });
+  }
+}
+
+function processes(): { pid: number; words: string[] }[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => {
+      try {
+        return [{ pid: Number(name), words: readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0') }];
+      } catch {
+        return []; // it has ended
+      }
+    });
+}
+
+/** The namespaces of sandboxes whose endpoints have the names of this story. */
+const sandboxes = (): string[] =>
+  readdirSync('/run/netns').filter((name) => /^weft-(story\.\d|p1|talk|short)-/.test(name));
+
+test.before(async () => {
+  program = await bundledProgram();
+  underlay = await createUnderlay({ prefix: 'st' });
+  const { lab, router } = underlay;
+  const ns = await lab.namespace('node3');
+  await lab.join(
+    { ns, device: 'eth0', addresses: ['192.168.2.35/24'] },
+    { ns: router, device: 'eth3', addresses: ['192.168.2.1/24'] },
+  );
+  await must(['ip', '-n', ns, 'route', 'add', 'default', 'via', '192.168.2.1']);
+});
+test.before.each(() => {
+  folder = mkdtempSync(join(tmpdir(), 'weft-story-'));
+  const { node1, node2 } = underlay;
+  hosts = [
+    new StoryHost('host1', node1.ns, node1.address),
+    new StoryHost('host2', node2.ns, node2.address),
+    new StoryHost('host3', node2.ns.replace(/node2$/, 'node3'), '192.168.2.35'),
+  ];
+});
+test.after.each(async () => {
+  for (const host of [...hosts].reverse()) {
+    if (host.agent !== undefined) await host.run('leave', '--force');
+    await host.kill();
+  }
+  rmSync(folder, { recursive: true, force: true });
+});
+test.after(async () => {
+  await underlay.lab.teardown();
+  program.remove();
+});
+
+/** Where another endpoint of a network is. */
+async function target(on: StoryHost, name: string, network: string): Promise<string> {
+  const all = await on.json<EndpointEntry[]>('ps', '--all', '--network', network);
+  return all.find((one) => one.name === name)!.addresses[0]!;
+}
+
+/** The story: steps, between which the agents may be killed. */
+function story(between: () => Promise<void>): () => Promise<void> {
+  return async () => {
+    const [one, two, three] = hosts as [StoryHost, StoryHost, StoryHost];
+    const names = (list: readonly { name: string }[]): string[] => list.map(({ name }) => name).sort();
+    const networks = async (host: StoryHost): Promise<string[]> => names(await host.json('network', 'ls'));
+
+    const steps: Record<string, () => Promise<void>> = {
+      'the first host makes a cluster, and the others join with the command that it prints': async () => {
+        const made = await one.vtep('init', '--advertise-addr', one.address);
+        const command = /^ {4}vtep (join --token WEFT-1-\S+ 172\.31\.1\.5:2377)$/m.exec(made)?.[1];
+        assert.ok(command, made);
+        assert.match(
+          await two.vtep(...command.split(' ')),
+          /^joined cluster \w+ as a worker: node host2 at 192\.168\.1\.25$/m,
+        );
+        const token = (await one.vtep('token', 'worker', '--quiet')).trim();
+        assert.ok(command.includes(token));
+        assert.match(await three.vtep('join', `--token=${token}`, one.address), /^joined cluster \w+ as a worker/m);
+        const listed = await one.vtep('node', 'ls');
+        for (const { name, address } of hosts)
+          assert.match(listed, new RegExp(`  ${name} .*  alive .*  ${address.replaceAll('.', '\\.')}  `));
+      },
+      'a network has a subnet of the pool, and only the manager knows it': async () => {
+        const made = await one.vtep('network', 'create', 'uber-net');
+        assert.match(made, /^created network uber-net \(\w{12}\): 10\.0\.0\.0\/24 \(gateway 10\.0\.0\.1, VNI \d+\)$/m);
+        assert.equal(await networks(one), ['uber-net']);
+        assert.equal(await networks(two), []);
+      },
+      'a service has a task on each host, and then these know its network': async () => {
+        const words = ['--name', 'story', '--network', 'uber-net', '--replicas', '3', '--', 'sleep', 'infinity'];
+        assert.match(await one.vtep('service', 'create', ...words), /^created service story \(3 tasks\)$/m);
+        const tasks = await waitFor('three tasks to run', async () => {
+          const found = await one.json<TaskEntry[]>('service', 'ps', 'story');
+          return found.length === 3 && found.every(({ state }) => state === 'running') ? found : undefined;
+        });
+        assert.equal(tasks.map(({ nodeName }) => nodeName!).sort(), ['host1', 'host2', 'host3']);
+        assert.match(await one.vtep('service', 'ls'), /  story  3\/3 {7}uber-net  sleep infinity$/m);
+        await waitFor('host2 to know the network', async () => (await networks(two)).includes('uber-net'));
+        const inspected = await one.vtep('network', 'inspect', 'uber-net');
+        assert.match(inspected, /^10\.0\.0\.0\/24  10\.0\.0\.1  \d+ /m);
+        for (const { name } of tasks)
+          assert.match(
+            inspected,
+            new RegExp(`^${name.replace('.', '\\.')} +\\w{12}  10\\.0\\.0\\.\\d+ .* host[123]  story`, 'm'),
+          );
+        for (const { name, address } of hosts) assert.match(inspected, new RegExp(`^${name}  ${address}$`, 'm'));
+      },
+      'tasks reach each other over one hop': async () => {
+        const tasks = await one.json<TaskEntry[]>('service', 'ps', 'story');
+        const here = tasks.find(({ nodeName }) => nodeName === 'host1')!.name;
+        for (const { name } of tasks.filter((task) => task.name !== here)) {
+          const there = await target(one, name, 'uber-net');
+          await waitFor(
+            `${name} to answer`,
+            async () => (await one.run('exec', here, '--', 'ping', '-c1', '-W1', there)).code === 0,
+          );
+          assert.match(
+            await one.vtep('exec', here, '--', 'ping', '-c3', '-i0.3', there),
+            / 3 received, 0% packet loss/,
+          );
+          assert.equal(hopsIn(await one.vtep('exec', here, '--', ...TRACEROUTE, there)), [there]);
+        }
+        const elsewhere = tasks.find(({ nodeName }) => nodeName === 'host2')!.name;
+        const refused = await one.run('exec', elsewhere, '--', 'true');
+        assert.is(refused.code, 1);
+        assert.match(refused.stderr, /host2/, 'the error names the node');
+      },
+      'a network of two subnets has a command in the one and a namespace in the other': async () => {
+        const made = await one.vtep(
+          'network',
+          'create',
+          'prod-net',
+          '--subnet',
+          '10.1.1.0/24',
+          '--subnet',
+          '11.1.1.0/24',
+        );
+        assert.match(
+          made,
+          /: 10\.1\.1\.0\/24 \(gateway 10\.1\.1\.1, VNI \d+\), 11\.1\.1\.0\/24 \(gateway 11\.1\.1\.1, VNI \d+\)$/m,
+        );
+        const run = [
+          'run',
+          '--network',
+          'prod-net',
+          '--ip',
+          '10.1.1.10',
+          '--name',
+          'p1',
+          '-d',
+          '--',
+          'sleep',
+          'infinity',
+        ];
+        assert.is(await one.vtep(...run), 'p1\n');
+        const existing = await underlay.lab.namespace('existing');
+        const attached = await two.vtep(
+          'attach',
+          'prod-net',
+          '--netns',
+          existing,
+          '--ip',
+          '11.1.1.20',
+          '--name',
+          'web',
+        );
+        assert.match(attached, /^attached web in network prod-net \(11\.1\.1\.20, /m);
+      },
+      'between the subnets is the gateway': async () => {
+        await waitFor(
+          'web to answer',
+          async () => (await one.run('exec', 'p1', '--', 'ping', '-c1', '-W1', '11.1.1.20')).code === 0,
+        );
+        assert.equal(hopsIn(await one.vtep('exec', 'p1', '--', ...TRACEROUTE, '11.1.1.20')), ['10.1.1.1', '11.1.1.20']);
+      },
+      'a command in the foreground has its own sandbox, and its status is that of vtep': async () => {
+        const run = ['run', '--network', 'prod-net', '--name', 'short', '--env', 'A=b c', '--'];
+        const ended = await one.run(...run, 'sh', '-c', 'echo "$A"; ip -o -4 addr show dev eth0; exit 7');
+        assert.is(ended.code, 7, ended.stderr);
+        assert.match(ended.stdout, /^b c\n.* inet 10\.1\.1\.\d+\/24 /);
+        assert.equal(
+          sandboxes().filter((name) => name.startsWith('weft-short-')),
+          [],
+        );
+        const missing = await one.run(...run, 'no-such-program');
+        assert.is(missing.code, 127);
+        assert.match(missing.stderr, /^vtep run: there is no program "no-such-program"/);
+        assert.is((await one.run('run', '--network', 'prod-net', '--', '/etc/passwd')).code, 126);
+        assert.equal(names(await one.json('ps', '--network', 'prod-net')), ['p1'], 'nothing remains of them');
+      },
+      'the output of a command in the background is kept': async () => {
+        await one.vtep(
+          'run',
+          '--network',
+          'uber-net',
+          '--name',
+          'talk',
+          '-d',
+          '--',
+          'sh',
+          '-c',
+          'echo hello; echo "to	you"; sleep 999',
+        );
+        const told = (): Promise<string> => one.vtep('logs', 'talk');
+        await waitFor('the output', async () => (await told()).includes('you'));
+        assert.is(await told(), 'hello\nto      you\n');
+        assert.is(await one.vtep('logs', 'talk', '--tail', '1'), 'to      you\n');
+        assert.match(await one.vtep('ps'), /  talk +uber-net .*  host1  run .*  running$/m);
+      },
+      'docker network inspect has a twin': async () => {
+        const [shown] = JSON.parse(await one.vtep('network', 'inspect', 'prod-net', '--format', 'docker')) as {
+          Driver: string;
+          Containers: Record<string, { Name: string; IPv4Address: string }>;
+          IPAM: { Config: object[] };
+        }[];
+        assert.is(shown!.Driver, 'overlay');
+        assert.equal(shown!.IPAM.Config, [
+          { Subnet: '10.1.1.0/24', Gateway: '10.1.1.1' },
+          { Subnet: '11.1.1.0/24', Gateway: '11.1.1.1' },
+        ]);
+        assert.equal(
+          Object.values(shown!.Containers).map(({ Name, IPv4Address }) => `${Name} ${IPv4Address}`),
+          ['p1 10.1.1.10/24'],
+        );
+      },
+      'a network in use is not removed': async () => {
+        const refused = await one.run('network', 'rm', 'prod-net');
+        assert.is(refused.code, 1);
+        assert.match(refused.stderr, /^vtep network: .*prod-net/);
+        assert.is(refused.stdout, '');
+      },
+      'a service shrinks': async () => {
+        assert.match(await one.vtep('service', 'scale', 'story=1'), /^service story is to have 1 task$/m);
+        await waitFor('one task', async () => (await one.json<TaskEntry[]>('service', 'ps', 'story')).length === 1);
+        await waitFor(
+          'two sandboxes to go',
+          () => sandboxes().filter((name) => name.startsWith('weft-story.')).length === 1,
+        );
+      },
+      'everything is removed': async () => {
+        assert.match(await one.vtep('service', 'rm', 'story'), /^removed service story \(\w{12}\)$/m);
+        assert.match(await one.vtep('detach', 'talk'), /^detached talk from network uber-net$/m);
+        assert.match(await one.vtep('detach', 'p1'), /^detached p1 from network prod-net$/m);
+        assert.match(await two.vtep('detach', 'web', '--network', 'prod-net'), /^detached web from network prod-net$/m);
+        await waitFor('the networks to be free', async () => {
+          const { code, stderr } = await one.run('network', 'rm', 'uber-net');
+          assert.ok(code === 0 || /endpoint|service|task/.test(stderr), stderr);
+          return code === 0;
+        });
+        assert.match(await one.vtep('network', 'rm', 'prod-net'), /^removed network prod-net \(\w{12}\)$/m);
+        assert.equal(await networks(one), []);
+        assert.equal(sandboxes(), []);
+      },
+      'the hosts leave': async () => {
+        assert.is(await three.vtep('leave'), 'left the cluster\n');
+        assert.match(await one.vtep('node', 'ls'), /  host3  worker +left /);
+        assert.match(await one.vtep('node', 'rm', 'host3'), /^removed node host3 \(\w+\)$/m);
+        assert.is(await two.vtep('leave'), 'left the cluster\n');
+        const last = await one.run('leave');
+        assert.is(last.code, 1);
+        assert.match(last.stderr, /force/);
+        assert.is(await one.vtep('leave', '--force'), 'left the cluster\n');
+        const none = await one.run('network', 'ls');
+        assert.is(none.code, 1);
+        assert.match(none.stderr, /^vtep network: this node is in no cluster/);
+      },
+    };
+    for (const [title, step] of Object.entries(steps)) {
+      try {
+        await step();
+      } catch (error) {
+        (error as Error).message = `${title}: ${(error as Error).message}`;
+        throw error;
+      }
+      await between();
+    }
+  };
+}
+
+test(
+  'as a person tells it',
+  story(() => Promise.resolve()),
+);
+
+test(
+  'with every agent killed and started again between any two steps',
+  story(async () => {
+    await Promise.all(hosts.map((host) => host.kill()));
+    await Promise.all(hosts.map((host) => host.start()));
+  }),
+);
+
+test.run();
