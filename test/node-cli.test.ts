@@ -41,16 +41,18 @@ async function vtep(args: readonly string[], answers: Answers): Promise<Printed 
   return { ...printed, asked };
 }
 
+/** A token by its form. */
+const T = `WEFT-1-${'4'.repeat(50)}-${'o'.repeat(25)}`;
 const TOKEN = {
   role: 'worker' as const,
-  token: 'WEFT-1-0digest-0secret',
+  token: T,
   managers: ['172.31.1.5:2377', '[fd00::5]:2377'],
 };
 const STATUS: NodeResults['node'] = {
   ...{ state: 'member', node: NODE.id, name: 'host1', cluster: '0cluster', role: 'worker', address: '172.31.1.5' },
   ...{ connected: true, revision: 3 },
 };
-const JOIN = "    vtep join --token WEFT-1-0digest-0secret 172.31.1.5:2377 '[fd00::5]:2377'";
+const JOIN = `    vtep join --token ${T} 172.31.1.5:2377 '[fd00::5]:2377'`;
 const ago = /\d+ d ago/;
 
 /** Each command line with its request, its answer, and the lines it prints. */
@@ -65,9 +67,9 @@ const LINES: readonly [line: string, request: NodeRequest, answer: unknown, prin
     [`created cluster 0cluster; this host is its manager, node ${NODE.id}`, '', /^To add a worker, run/, '', JOIN],
   ],
   [
-    'join --token WEFT-1-0digest-0secret 172.31.1.5:2377 manager2 --advertise-addr 192.168.1.25 --data-path-addr 192.168.1.26 --name host2',
+    `join --token ${T} 172.31.1.5:2377 manager2 --advertise-addr 192.168.1.25 --data-path-addr 192.168.1.26 --name host2`,
     {
-      ...{ command: 'join', token: 'WEFT-1-0digest-0secret', managers: ['172.31.1.5:2377', 'manager2'] },
+      ...{ command: 'join', token: T, managers: ['172.31.1.5:2377', 'manager2'] },
       ...{ address: '192.168.1.25', dataPath: '192.168.1.26', name: 'host2' },
     },
     STATUS,
@@ -76,7 +78,7 @@ const LINES: readonly [line: string, request: NodeRequest, answer: unknown, prin
   ['leave', { command: 'leave' }, {}, ['left the cluster']],
   ['leave --force', { command: 'leave', force: true }, {}, ['left the cluster']],
   ['token worker', { command: 'token', role: 'worker' }, TOKEN, [/^To add a worker/, '', JOIN]],
-  ['token manager --rotate -q', { command: 'rotate-token', role: 'manager' }, TOKEN, ['WEFT-1-0digest-0secret']],
+  ['token manager --rotate -q', { command: 'rotate-token', role: 'manager' }, TOKEN, [T]],
   [
     'node ls',
     { command: 'nodes' },
@@ -322,9 +324,9 @@ test('--json prints the result of every command as the node sent it', async () =
 
 test('join reads the token from a file or standard input', async () => {
   const file = join(directory, 'token');
-  writeFileSync(file, ' WEFT-1-0digest-0secret\n');
+  writeFileSync(file, ` ${T}\n`);
   const { asked } = await vtep(['join', '--token-file', file, '172.31.1.5'], { join: () => STATUS });
-  assert.equal(asked, [{ command: 'join', token: 'WEFT-1-0digest-0secret', managers: ['172.31.1.5'] }]);
+  assert.equal(asked, [{ command: 'join', token: T, managers: ['172.31.1.5'] }]);
   writeFileSync(file, '\n');
   const empty = await vtep(['join', '--token-file', file, '172.31.1.5'], {});
   assert.is(empty.code, 1);
@@ -356,7 +358,7 @@ test('errors name the flag or the argument that a field came from', async () => 
   for (const [line, path, name] of [
     ['init', 'address', '--advertise-addr'],
     ['init', 'pools[1]', '--default-addr-pool'],
-    ['join --token WEFT-1-0digest-0secret m', 'managers[0]', 'MANAGER'],
+    [`join --token ${T} m`, 'managers[0]', 'MANAGER'],
     ['network create a', 'name', 'NAME'],
     ['network create a', 'subnets[0].gateway', '--gateway'],
     ['network create a', 'subnets[0].range', '--ip-range'],
@@ -446,23 +448,36 @@ test('run in the foreground: the sandbox belongs to this process, and is removed
   ]);
 });
 
-test('logs: lines that another node has are told, with exit code 1', async () => {
-  const events: OutputEvent[] = [
-    { event: 'output', name: 'test.1', node: 'host1', line: 'one' },
-    { event: 'output', name: 'test.2', node: 'host2', line: null, reason: 'its output is on host2' },
-  ];
-  const { code, stdout, stderr } = await vtep(['service', 'logs', 'test'], { logs: () => events });
-  assert.is(code, 1);
-  assert.is(stdout, 'test.1@host1 | one\n');
-  assert.is(stderr, 'vtep service: test.2 on host2: its output is on host2\n');
-  const json = await vtep(['service', 'logs', 'test', '--json'], { logs: () => events });
+test('logs: what another node has is told', async () => {
+  const here: OutputEvent = { event: 'output', name: 'test.1', node: 'host1', line: 'one' };
+  const there: OutputEvent = {
+    event: 'output',
+    name: 'test.2',
+    node: 'host2',
+    line: null,
+    reason: 'test.2 is on host2',
+  };
+  const some = await vtep(['service', 'logs', 'test'], { logs: () => [here, there] });
+  assert.equal([some.code, some.stdout, some.stderr], [0, 'test.1@host1 | one\n', 'test.2 is on host2\n']);
+  const none = await vtep(['logs', 'test.2'], { logs: () => [there] });
+  assert.equal([none.code, none.stdout, none.stderr], [1, '', 'vtep logs: test.2 is on host2\n']);
+  const json = await vtep(['service', 'logs', 'test', '--json'], { logs: () => [here, there] });
+  const lines = json.stdout.trim().split('\n');
   assert.equal(
-    json.stdout
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as unknown),
-    events,
+    lines.map((line) => JSON.parse(line) as unknown),
+    [here, there],
   );
+});
+
+test('the last manager leaves by force', async () => {
+  const answers: Answers = {
+    leave: () => {
+      throw new RequestError('in-use', 'node: host1 is the last manager; promote another node first');
+    },
+  };
+  const { code, stderr } = await vtep(['leave'], answers);
+  assert.is(code, 1);
+  assert.match(stderr, /^vtep leave: this node is the last manager, .*"vtep token manager"\), or give --force$/m);
 });
 
 test('texts of the network cannot write to the terminal', async () => {

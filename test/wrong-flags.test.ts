@@ -155,6 +155,8 @@ const DEVICE = 'a device name: 1 to 15 bytes without "/", ":", "%" and white spa
 const NAME = 'a name of 1 to 63 letters, digits, "_", "." and "-" that begins with a letter or a digit';
 const REFERENCE = 'a name, an id, or the beginning of an id';
 const OCTETS = '1 to 65536 octets, two hexadecimal digits for each';
+/** A token by its form. */
+const TOKEN = `WEFT-1-${'4'.repeat(50)}-${'o'.repeat(25)}`;
 const HOST_IP = 'the IP address of one host, such as 10.0.0.4 or fd00::4';
 const IP = 'a unicast IP address such as 192.168.1.25';
 const LONG = `/${'x'.repeat(107)}`;
@@ -361,8 +363,10 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   [['join'], 'missing: --token T, which "vtep token worker" prints on a manager, or --token-file FILE'],
   [['join', '--token', 'a', '--token-file', 'b', 'm'], 'give either --token T or --token-file FILE'],
   [['join', '--token', 'a'], 'missing: MANAGER, the address of a manager, such as 172.31.1.5:2377'],
-  [['join', '--token', 'a', 'm/x'], /^MANAGER: expected .*, got "m\/x"$/],
-  [['join', '--token', 'a', 'm,', 'n'], /^MANAGER: expected .*, got ""$/],
+  [['join', '--token', TOKEN, 'm/x'], /^MANAGER: expected .*, got "m\/x"$/],
+  [['join', '--token', TOKEN, 'm,', 'n'], /^MANAGER: expected .*, got ""$/],
+  [['join', '--token', 'a', 'm'], /^--token: the token does not begin with WEFT-1-; print it again on a manager/],
+  [['join', '--token', TOKEN.slice(1), 'm'], /^--token: the token does not begin/],
   [['token'], 'missing: worker or manager, the role of the nodes that join with the token'],
   [['token', 'wroker'], 'expected worker or manager, got "wroker"'],
   [['token', 'worker', '-q', '--json'], '--json does not go with -q'],

@@ -1,5 +1,5 @@
 /** `vtep join`: makes this host a node of a cluster. */
-import { fileTrouble, HostError, readBounded } from '../host/index.js';
+import { fileTrouble, HostError, parseToken, readBounded } from '../host/index.js';
 import { given, JSON_FLAG } from './change.js';
 import { parseFlags, UsageError, type Flag, type Parsed } from './flags.js';
 import { ADDRESSES, NAME, startWith, STATE } from './joining.js';
@@ -61,6 +61,7 @@ export async function run(args: string[]): Promise<number> {
     name: flags.value('name'),
   });
   const token = tokenOf(flags);
+  requireToken(flags, token);
   const joined = await startWith(flags, { command: 'join', token, managers, ...fields }, place);
   await show(
     flags,
@@ -91,4 +92,14 @@ function tokenOf(flags: Parsed): string {
   }
   if (token === '') throw new HostError(`${flag}: ${what} has no token; "vtep token worker" prints one on a manager`);
   return token;
+}
+
+/** Refuses a text that is no token, before an agent is started for it. @throws UsageError */
+function requireToken(flags: Parsed, token: string): void {
+  try {
+    parseToken(token);
+  } catch (error) {
+    if (!(error instanceof HostError)) throw error;
+    throw new UsageError(`--${flags.given.has('token') ? 'token' : 'token-file'}: ${error.message}`);
+  }
 }

@@ -1,6 +1,6 @@
 /** What `vtep init`, `vtep join` and `vtep token` share: starting the agent, and the command line that joins a node. */
 import { resolve } from 'node:path';
-import { ensureAgent } from '../host/index.js';
+import { ensureAgent, query } from '../host/index.js';
 import { type JoinToken, type NodeRequest, type NodeResults, type Place } from '../schema/index.js';
 import { requireFields } from './change.js';
 import { commandText } from './facts.js';
@@ -24,7 +24,7 @@ export const ADDRESSES: readonly Flag[] = [
 
 export const NAME: Flag = { name: 'name', value: 'NODE', text: 'the name of this node (default: that of the host)' };
 
-/** Sends the request to the agent, which is started if it does not run. */
+/** Sends the request to the agent. If the agent does not run, it is started, and stopped again if the request fails. */
 export async function startWith<C extends 'init' | 'join'>(
   flags: Parsed,
   request: NodeRequest & { command: C },
@@ -34,8 +34,14 @@ export async function startWith<C extends 'init' | 'join'>(
   const socket = absoluteSocket(flags);
   const state = resolve(flags.value('state') ?? DEFAULT_STATE);
   const { started, log } = await ensureAgent({ state, socket, program: ownProgram() });
-  if (started) printError(`started the agent${log === undefined ? '' : `; its log is ${log}`}`);
-  return askNode<C>(flags, request, place);
+  try {
+    const result = await askNode<C>(flags, request, place);
+    if (started) printError(`started the agent${log === undefined ? '' : `; its log is ${log}`}`);
+    return result;
+  } catch (error) {
+    if (started) await query(socket, { command: 'stop' }).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** The command line that starts this program, without its arguments. */

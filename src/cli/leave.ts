@@ -1,4 +1,5 @@
 /** `vtep leave`: takes this host out of its cluster. */
+import { HostError, RequestError } from '../host/index.js';
 import { given, JSON_FLAG } from './change.js';
 import { noRest, parseFlags, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
@@ -25,5 +26,15 @@ export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   noRest(flags);
   const request = { command: 'leave' as const, ...given({ force: flags.on('force') }) };
-  return tellNode(flags, request, placesOf({ force: '--force' }), () => 'left the cluster');
+  return tellNode(flags, request, placesOf({ force: '--force' }), () => 'left the cluster').catch((error: unknown) => {
+    throw error instanceof RequestError && error.code === 'in-use' ? isLast(error) : error;
+  });
+}
+
+/** The API speaks of roles, which no command changes. */
+function isLast(cause: RequestError): HostError {
+  return new HostError(
+    'this node is the last manager, and the cluster ends with it; let another manager join ("vtep token manager"), or give --force',
+    { cause },
+  );
 }

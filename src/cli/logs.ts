@@ -5,7 +5,7 @@ import { given, JSON_FLAG, numberOf, oneArgument } from './change.js';
 import { parseFlags, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
 import { followNode, placesOf, SOCKET } from './node-call.js';
-import { drained, print } from './streams.js';
+import { drained, print, printError } from './streams.js';
 
 export const LOG_FLAGS: readonly Flag[] = [
   { name: 'tail', letter: 'n', value: 'N', text: 'at most so many of the lines that were written before' },
@@ -25,7 +25,7 @@ see "vtep service logs". The output of a command is kept by its node.`,
 vtep logs web --follow`,
   exit: {
     0: 'done',
-    1: 'no agent answered, there is no such command, or its output is on another node',
+    1: 'no agent answered, there is no such command, or this node has nothing of its output',
     2: 'wrong flags',
   },
 };
@@ -56,19 +56,21 @@ export async function printLogs(
   const stop = (): void => (interrupt.signal.aborted ? process.exit(130) : interrupt.abort());
   process.on('SIGINT', stop).on('SIGTERM', stop);
   const place = placesOf({ name: argument, tail: '--tail', follow: '--follow' });
+  let shown = 0;
   const missing: string[] = [];
-  for await (const events of followNode(flags, { command: 'logs', name, ...fields }, place, {
-    signal: interrupt.signal,
-  })) {
+  const options = { signal: interrupt.signal };
+  for await (const events of followNode(flags, { command: 'logs', name, ...fields }, place, options)) {
     const lines = events.filter(({ line }) => line !== null);
-    const shown = flags.on('json')
+    shown += lines.length;
+    const printed = flags.on('json')
       ? events.map((event) => JSON.stringify(event))
       : lines.map((one) => text({ ...one, line: untabbed(one.line!) }));
-    if (shown.length > 0 && !print(shown)) await drained();
+    if (printed.length > 0 && !print(printed)) await drained();
     for (const { name: task, node, line, reason } of events)
-      if (line === null) missing.push(`${task} on ${node}: ${reason ?? 'this node does not have its output'}`);
+      if (line === null) missing.push(reason ?? `${task}: its output is on ${node}`);
   }
-  if (missing.length > 0) throw new HostError(missing);
+  if (missing.length > 0 && shown === 0) throw new HostError(missing);
+  printError(missing);
   return 0;
 }
 

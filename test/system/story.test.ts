@@ -7,13 +7,22 @@
  *
  * A second time, every agent is killed with SIGKILL and started again between any two of its steps.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
 import { ask } from '../../src/host/index.js';
 import { type EndpointEntry, type NodeStatus, type TaskEntry } from '../../src/schema/index.js';
-import { createUnderlay, hopsIn, must, TRACEROUTE, waitFor, type Outcome, type Underlay } from '../support/lab.js';
+import {
+  createUnderlay,
+  devices,
+  hopsIn,
+  must,
+  TRACEROUTE,
+  waitFor,
+  type Outcome,
+  type Underlay,
+} from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 import { bundledProgram, type Program } from '../support/program.js';
 
@@ -44,7 +53,7 @@ class StoryHost {
   run(...args: readonly string[]): Promise<Outcome> {
     const starts = args[0] === 'init' || args[0] === 'join';
     const own = starts ? [...args, '--state', this.#state, '--name', this.name] : args;
-    const env = { VTEP_SOCKET: this.socket, WEFT_STORY: this.name };
+    const env = { VTEP_SOCKET: this.socket };
     return underlay.lab.runVtep({ ns: this.ns, args: own, command: program.command, env });
   }
 
@@ -145,11 +154,16 @@ function story(between: () => Promise<void>): () => Promise<void> {
     const names = (list: readonly { name: string }[]): string[] => list.map(({ name }) => name).sort();
     const networks = async (host: StoryHost): Promise<string[]> => names(await host.json('network', 'ls'));
 
+    let existing = '';
     const steps: Record<string, () => Promise<void>> = {
       'the first host makes a cluster, and the others join with the command that it prints': async () => {
         const made = await one.vtep('init', '--advertise-addr', one.address);
         const command = /^ {4}vtep (join --token WEFT-1-\S+ 172\.31\.1\.5:2377)$/m.exec(made)?.[1];
         assert.ok(command, made);
+        const wrong = await two.run(...command.replace(/\w{25}(?= )/, 'o'.repeat(25)).split(' '));
+        assert.is(wrong.code, 1);
+        assert.match(wrong.stderr, /^vtep join: .*token/);
+        await waitFor('no agent to remain', () => two.agent === undefined);
         assert.match(
           await two.vtep(...command.split(' ')),
           /^joined cluster \w+ as a worker: node host2 at 192\.168\.1\.25$/m,
@@ -201,6 +215,9 @@ function story(between: () => Promise<void>): () => Promise<void> {
           );
           assert.equal(hopsIn(await one.vtep('exec', here, '--', ...TRACEROUTE, there)), [there]);
         }
+        const own = await two.json<EndpointEntry[]>('ps');
+        const [{ id, addresses }] = own as [EndpointEntry];
+        assert.ok((await two.vtep('exec', id.slice(0, 10), '--', 'ip', 'addr')).includes(`inet ${addresses[0]}/24 `));
         const elsewhere = tasks.find(({ nodeName }) => nodeName === 'host2')!.name;
         const refused = await one.run('exec', elsewhere, '--', 'true');
         assert.is(refused.code, 1);
@@ -234,7 +251,7 @@ function story(between: () => Promise<void>): () => Promise<void> {
           'infinity',
         ];
         assert.is(await one.vtep(...run), 'p1\n');
-        const existing = await underlay.lab.namespace('existing');
+        existing = await underlay.lab.namespace('existing');
         const attached = await two.vtep(
           'attach',
           'prod-net',
@@ -246,6 +263,23 @@ function story(between: () => Promise<void>): () => Promise<void> {
           'web',
         );
         assert.match(attached, /^attached web in network prod-net \(11\.1\.1\.20, /m);
+      },
+      'a namespace without a name has a command, too': async () => {
+        const sleeper = underlay.lab.spawn(['unshare', '--net', 'sleep', '600'], { ns: three.ns });
+        const pid = String(sleeper.pid);
+        const isApart = (): boolean => {
+          const now = readlinkSync(`/proc/${pid}/ns/net`);
+          return now !== readlinkSync('/proc/self/ns/net') && now !== `net:[${statSync(`/run/netns/${three.ns}`).ino}]`;
+        };
+        await waitFor('its namespace', isApart);
+        const words = ['--pid', pid, '--device', 'net1', '--name', 'box'];
+        const attached = await three.vtep('attach', 'uber-net', ...words);
+        const address = /^attached box in network uber-net \((10\.0\.0\.\d+), /.exec(attached)?.[1];
+        assert.ok(
+          (await three.vtep('exec', 'box', '--', 'ip', 'addr', 'show', 'net1')).includes(`inet ${address}/24 `),
+        );
+        assert.is(await three.vtep('detach', 'box'), 'detached box from network uber-net\n');
+        await sleeper.stop();
       },
       'between the subnets is the gateway': async () => {
         await waitFor(
@@ -331,6 +365,8 @@ function story(between: () => Promise<void>): () => Promise<void> {
         assert.match(await one.vtep('network', 'rm', 'prod-net'), /^removed network prod-net \(\w{12}\)$/m);
         assert.equal(await networks(one), []);
         assert.equal(sandboxes(), []);
+        assert.equal(await devices(existing), ['lo']);
+        await underlay.lab.removeNamespace(existing);
       },
       'the hosts leave': async () => {
         assert.is(await three.vtep('leave'), 'left the cluster\n');

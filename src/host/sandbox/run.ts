@@ -8,7 +8,7 @@ import { DEFAULT_PATH, requireCommand, requirePrograms } from './programs.js';
 
 /** A command to run in the foreground. */
 export interface ForegroundPlan {
-  /** The name of a namespace. */
+  /** The name of a namespace; or its path, whose files of /etc are those of this host. */
   readonly netns: string;
   /** The program and its arguments; no shell is involved. */
   readonly command: readonly string[];
@@ -30,16 +30,17 @@ const FROM_TERMINAL: readonly string[] = ['SIGINT', 'SIGQUIT', 'SIGCONT'];
  */
 export async function runForeground(plan: ForegroundPlan): Promise<number> {
   const { netns, command, environment = process.env, cwd = process.cwd() } = plan;
-  requirePrograms(['ip', 'sh']);
+  const enter = netns.startsWith('/') ? ['nsenter', `--net=${netns}`] : ['ip', 'netns', 'exec', netns];
+  requirePrograms([enter[0]!, 'sh']);
   requireNetns(netns);
   requireCommand({ command, environment, cwd });
-  // `ip netns exec` itself exits with 1 if a program is missing; a shell with 126 or 127, like every command line.
+  // `ip` and nsenter have exit statuses of their own if a program is missing; a shell with 126 or 127, like every command line.
   const script = 'PATH=$1; shift; exec "$@"';
-  const words = ['netns', 'exec', netns, 'sh', '-c', script, 'vtep', environment['PATH'] ?? DEFAULT_PATH, ...command];
-  const ip = requireCommand({ command: ['ip'], environment: process.env, cwd: '/' });
+  const words = [...enter.slice(1), 'sh', '-c', script, 'vtep', environment['PATH'] ?? DEFAULT_PATH, ...command];
+  const program = requireCommand({ command: enter, environment: process.env, cwd: '/' });
   return new Promise((resolve, reject) => {
     // The shell itself is found there, wherever the command's environment looks.
-    const child = spawn(ip, words, {
+    const child = spawn(program, words, {
       cwd,
       stdio: 'inherit',
       env: { ...environment, PATH: process.env['PATH'] ?? DEFAULT_PATH },
@@ -55,7 +56,7 @@ export async function runForeground(plan: ForegroundPlan): Promise<number> {
     };
     child.on('error', (error) => {
       stop();
-      reject(new HostError(`"ip netns exec ${netns}" cannot be started: ${error.message}`, { cause: error }));
+      reject(new HostError(`"${enter.join(' ')}" cannot be started: ${error.message}`, { cause: error }));
     });
     child.on('exit', (code, signal) => {
       stop();
