@@ -13,8 +13,9 @@ export const manual: Manual = {
   summary: 'run a command in a sandbox of this node',
   usage: ['exec NAME [flags] -- COMMAND [ARGUMENT …]'],
   description: `NAME is that of an endpoint, such as "test.1" of a service, its id, or the beginning of its id. The command has the network, the
-resolver and the hosts file of the sandbox, and the terminal, the directory and the environment of vtep. The sandbox of
-another node is not reachable from here; the error names the node.`,
+resolver and the hosts file of the sandbox, and the terminal, the directory and the environment of vtep. In a namespace
+that was attached by its path or by a process, it has the files of this host. The sandbox of another node is not
+reachable from here; the error names the node.`,
   flags: [{ flags: FLAGS }],
   examples: `vtep exec test.1 -- ping -c 3 test.2
 vtep exec p1 -- sh`,

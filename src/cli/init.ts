@@ -36,7 +36,8 @@ export const manual: Manual = {
   summary: 'create a cluster with this host as its first manager',
   usage: ['init [--advertise-addr IP] [flags]'],
   description: `Starts the agent of this host if it does not run, and creates a cluster. Prints the command that joins another host, with
-the token of a worker; "vtep token" prints it again.
+the token of a worker; "vtep token" prints it again. If the cluster cannot be created, an agent that was started for it
+ends.
 
 --advertise-addr may be absent if this host has one address besides loopback.`,
   flags: [{ flags: FLAGS }],

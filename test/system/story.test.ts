@@ -106,8 +106,7 @@ function processes(): { pid: number; words: string[] }[] {
 }
 
 /** The namespaces of sandboxes whose endpoints have the names of this story. */
-const sandboxes = (): string[] =>
-  readdirSync('/run/netns').filter((name) => /^weft-(story\.\d|p1|talk|short)-/.test(name));
+const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => /^weft-story[.-]/.test(name));
 
 test.before(async () => {
   program = await bundledProgram();
@@ -244,13 +243,13 @@ function story(between: () => Promise<void>): () => Promise<void> {
           '--ip',
           '10.1.1.10',
           '--name',
-          'p1',
+          'story-p1',
           '-d',
           '--',
           'sleep',
           'infinity',
         ];
-        assert.is(await one.vtep(...run), 'p1\n');
+        assert.is(await one.vtep(...run), 'story-p1\n');
         existing = await underlay.lab.namespace('existing');
         const attached = await two.vtep(
           'attach',
@@ -284,24 +283,27 @@ function story(between: () => Promise<void>): () => Promise<void> {
       'between the subnets is the gateway': async () => {
         await waitFor(
           'web to answer',
-          async () => (await one.run('exec', 'p1', '--', 'ping', '-c1', '-W1', '11.1.1.20')).code === 0,
+          async () => (await one.run('exec', 'story-p1', '--', 'ping', '-c1', '-W1', '11.1.1.20')).code === 0,
         );
-        assert.equal(hopsIn(await one.vtep('exec', 'p1', '--', ...TRACEROUTE, '11.1.1.20')), ['10.1.1.1', '11.1.1.20']);
+        assert.equal(hopsIn(await one.vtep('exec', 'story-p1', '--', ...TRACEROUTE, '11.1.1.20')), [
+          '10.1.1.1',
+          '11.1.1.20',
+        ]);
       },
       'a command in the foreground has its own sandbox, and its status is that of vtep': async () => {
-        const run = ['run', '--network', 'prod-net', '--name', 'short', '--env', 'A=b c', '--'];
+        const run = ['run', '--network', 'prod-net', '--name', 'story-short', '--env', 'A=b c', '--'];
         const ended = await one.run(...run, 'sh', '-c', 'echo "$A"; ip -o -4 addr show dev eth0; exit 7');
         assert.is(ended.code, 7, ended.stderr);
         assert.match(ended.stdout, /^b c\n.* inet 10\.1\.1\.\d+\/24 /);
         assert.equal(
-          sandboxes().filter((name) => name.startsWith('weft-short-')),
+          sandboxes().filter((name) => name.startsWith('weft-story-short-')),
           [],
         );
         const missing = await one.run(...run, 'no-such-program');
         assert.is(missing.code, 127);
         assert.match(missing.stderr, /^vtep run: there is no program "no-such-program"/);
         assert.is((await one.run('run', '--network', 'prod-net', '--', '/etc/passwd')).code, 126);
-        assert.equal(names(await one.json('ps', '--network', 'prod-net')), ['p1'], 'nothing remains of them');
+        assert.equal(names(await one.json('ps', '--network', 'prod-net')), ['story-p1'], 'nothing remains of them');
       },
       'the output of a command in the background is kept': async () => {
         await one.vtep(
@@ -309,18 +311,18 @@ function story(between: () => Promise<void>): () => Promise<void> {
           '--network',
           'uber-net',
           '--name',
-          'talk',
+          'story-talk',
           '-d',
           '--',
           'sh',
           '-c',
           'echo hello; echo "to	you"; sleep 999',
         );
-        const told = (): Promise<string> => one.vtep('logs', 'talk');
+        const told = (): Promise<string> => one.vtep('logs', 'story-talk');
         await waitFor('the output', async () => (await told()).includes('you'));
         assert.is(await told(), 'hello\nto      you\n');
-        assert.is(await one.vtep('logs', 'talk', '--tail', '1'), 'to      you\n');
-        assert.match(await one.vtep('ps'), /  talk +uber-net .*  host1  run .*  running$/m);
+        assert.is(await one.vtep('logs', 'story-talk', '--tail', '1'), 'to      you\n');
+        assert.match(await one.vtep('ps'), /  story-talk +uber-net .*  host1  run .*  running$/m);
       },
       'docker network inspect has a twin': async () => {
         const [shown] = JSON.parse(await one.vtep('network', 'inspect', 'prod-net', '--format', 'docker')) as {
@@ -335,7 +337,7 @@ function story(between: () => Promise<void>): () => Promise<void> {
         ]);
         assert.equal(
           Object.values(shown!.Containers).map(({ Name, IPv4Address }) => `${Name} ${IPv4Address}`),
-          ['p1 10.1.1.10/24'],
+          ['story-p1 10.1.1.10/24'],
         );
       },
       'a network in use is not removed': async () => {
@@ -354,8 +356,8 @@ function story(between: () => Promise<void>): () => Promise<void> {
       },
       'everything is removed': async () => {
         assert.match(await one.vtep('service', 'rm', 'story'), /^removed service story \(\w{12}\)$/m);
-        assert.match(await one.vtep('detach', 'talk'), /^detached talk from network uber-net$/m);
-        assert.match(await one.vtep('detach', 'p1'), /^detached p1 from network prod-net$/m);
+        assert.match(await one.vtep('detach', 'story-talk'), /^detached story-talk from network uber-net$/m);
+        assert.match(await one.vtep('detach', 'story-p1'), /^detached story-p1 from network prod-net$/m);
         assert.match(await two.vtep('detach', 'web', '--network', 'prod-net'), /^detached web from network prod-net$/m);
         await waitFor('the networks to be free', async () => {
           const { code, stderr } = await one.run('network', 'rm', 'uber-net');
