@@ -105,6 +105,11 @@ function processes(): { pid: number; words: string[] }[] {
     });
 }
 
+// The agents are no children of this process, and would outlive it if it is ended early.
+process.on('exit', () => {
+  for (const { agent } of hosts) if (agent !== undefined) process.kill(agent, 'SIGKILL');
+});
+
 /** The namespaces of sandboxes whose endpoints have the names of this story. */
 const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => /^weft-story[.-]/.test(name));
 
