@@ -40,7 +40,7 @@ import {
   type SegmentListing,
   type TapListing,
 } from './parts.js';
-import { endpointsOf, type OwnEndpoint } from './plan-changes.js';
+import { addOwnEndpoints, endpointsOf, type OwnEndpoint } from './plan-changes.js';
 import { merge, reload, reloadedText, type PlannedTap } from './reload.js';
 import { withoutNetwork } from './reload-networks.js';
 import { configure } from './reload-tables.js';
@@ -495,14 +495,4 @@ export class Overlay {
     await Promise.all([this.#control?.close(), this.#gossip?.leave()]);
     await this.engine.stop();
   }
-}
-
-/** Adds an endpoint of this host for each address of a TAP. Returns those that it added, by TAP. */
-function addOwnEndpoints(plan: Plan): OwnEndpoint[][] {
-  return plan.taps.map((tap) => {
-    const all = endpointsOf(plan, tap);
-    for (const { vni, ...endpoint } of all)
-      plan.segments.find((segment) => segment.vni === vni)!.endpoints.push(endpoint);
-    return all;
-  });
 }

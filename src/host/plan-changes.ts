@@ -75,3 +75,13 @@ export function endpointsOf(plan: Pick<Plan, 'segments'>, tap: TapPlan): OwnEndp
     );
   });
 }
+
+/** Adds an endpoint of this host for each address of a TAP. Returns those that it added, by TAP. */
+export function addOwnEndpoints(plan: Plan): OwnEndpoint[][] {
+  return plan.taps.map((tap) => {
+    const all = endpointsOf(plan, tap);
+    for (const { vni, ...endpoint } of all)
+      plan.segments.find((segment) => segment.vni === vni)!.endpoints.push(endpoint);
+    return all;
+  });
+}

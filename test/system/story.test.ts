@@ -145,8 +145,8 @@ test.after(async () => {
   program.remove();
 });
 
-/** Where another endpoint of a network is. */
-async function target(on: StoryHost, name: string, network: string): Promise<string> {
+/** The address of an endpoint. */
+async function addressOf(on: StoryHost, name: string, network: string): Promise<string> {
   const all = await on.json<EndpointEntry[]>('ps', '--all', '--network', network);
   return all.find((one) => one.name === name)!.addresses[0]!;
 }
@@ -208,16 +208,15 @@ function story(between: () => Promise<void>): () => Promise<void> {
         const tasks = await one.json<TaskEntry[]>('service', 'ps', 'story');
         const here = tasks.find(({ nodeName }) => nodeName === 'host1')!.name;
         for (const { name } of tasks.filter((task) => task.name !== here)) {
-          const there = await target(one, name, 'uber-net');
+          const address = await addressOf(one, name, 'uber-net');
           await waitFor(
             `${name} to answer`,
-            async () => (await one.run('exec', here, '--', 'ping', '-c1', '-W1', there)).code === 0,
+            async () => (await one.run('exec', here, '--', 'ping', '-c1', '-W1', name)).code === 0,
           );
-          assert.match(
-            await one.vtep('exec', here, '--', 'ping', '-c3', '-i0.3', there),
-            / 3 received, 0% packet loss/,
-          );
-          assert.equal(hopsIn(await one.vtep('exec', here, '--', ...TRACEROUTE, there)), [there]);
+          const pinged = await one.vtep('exec', here, '--', 'ping', '-c3', '-i0.3', name);
+          assert.match(pinged, / 3 received, 0% packet loss/);
+          assert.ok(pinged.startsWith(`PING ${name} (${address}) `), pinged);
+          assert.equal(hopsIn(await one.vtep('exec', here, '--', ...TRACEROUTE, name)), [address]);
         }
         const own = await two.json<EndpointEntry[]>('ps');
         const [{ id, addresses }] = own as [EndpointEntry];

@@ -13,7 +13,7 @@
 import { X509Certificate } from 'node:crypto';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { newId, type Assignment, type Command, type EndpointRecord, type Role } from '../../cluster/index.js';
+import { newId, type Assignment, type EndpointRecord, type Role } from '../../cluster/index.js';
 import { HostError } from '../error.js';
 import { type Logger } from '../log.js';
 import { HostResolvConf } from '../names/resolv-conf.js';
@@ -34,6 +34,7 @@ import { NAME_PORT, NodeNames } from './node-names.js';
 import { keysInOrder, vtepPlan, type NodeAttachment, type NodeJoin, type NodePlace } from './node-plan.js';
 import { watchStates } from './node-states.js';
 import { NodeWork } from './node-work.js';
+import { Reports } from './reports.js';
 import { StateFiles } from './state-files.js';
 import { digestOf, printToken } from './token.js';
 
@@ -47,14 +48,12 @@ export interface ClusterNodeOptions {
   readonly log: Logger;
 }
 
-/** Milliseconds after which a report that no manager has taken is sent again. */
-const RESEND = 1000;
 /** Attempts to tell a manager that the node leaves: the first one may end the connection before its answer. */
 const LEAVES = 5;
+/** Milliseconds between two of them. */
+const LEAVE_PAUSE = 250;
 /** Milliseconds after which a VTEP that could not be started is started again. */
 const RESTART = 2000;
-
-type Report = Extract<Command, { do: 'report-task' | 'report-keys' }>;
 
 /** What exists while the node is in a cluster. */
 interface Member {
@@ -62,6 +61,7 @@ interface Member {
   readonly place: NodePlace;
   readonly managing: Managing | undefined;
   readonly client: NodeClient;
+  readonly reports: Reports;
   readonly sandboxes: Sandboxes;
   readonly places: AttachedPlaces;
   overlay: Overlay | undefined;
@@ -84,10 +84,6 @@ export class ClusterNode {
   readonly #files: StateFiles;
   readonly #turns = new Turns();
   #member: Member | undefined;
-  /** Reports that no manager has taken yet: the newest of each task, and that of the keys. */
-  readonly #reports = new Map<string, Report>();
-  #sending = false;
-  #resend: NodeJS.Timeout | undefined;
   #again: NodeJS.Timeout | undefined;
 
   private constructor({ directory, port, settings = {}, log }: ClusterNodeOptions) {
@@ -260,8 +256,7 @@ export class ClusterNode {
       await member.overlay!.detach(name, netns).catch((error: unknown) => this.#noteProblem(error));
     await member.sandboxes.retain([]);
     this.#member = undefined;
-    this.#reports.clear();
-    clearTimeout(this.#resend);
+    member.reports.close();
     clearTimeout(this.#again);
     await member.overlay?.stop();
     await member.managing?.close();
@@ -290,7 +285,7 @@ export class ClusterNode {
         // The managers have removed this node, and its connection may have ended before the answer.
         if (error.code === 'revoked') return;
         if (error.code === 'lost' && attempt < LEAVES) {
-          await pause(RESEND / 4);
+          await pause(LEAVE_PAUSE);
           continue;
         }
         if (!force) throw error;
@@ -304,7 +299,7 @@ export class ClusterNode {
     return this.#turns.run(async () => {
       const member = this.#member;
       this.#member = undefined;
-      clearTimeout(this.#resend);
+      member?.reports.close();
       clearTimeout(this.#again);
       await member?.client.close();
       await member?.work?.close();
@@ -330,7 +325,7 @@ export class ClusterNode {
         connected: (manager) => {
           this.#setConnected(true);
           this.#log.info('manager', `connected to manager ${manager}`, { manager });
-          void this.#send();
+          reports.send();
         },
         disconnected: (error, delay) => {
           this.#setConnected(false);
@@ -343,9 +338,10 @@ export class ClusterNode {
         notKept: (error) => this.#log.warning('state', error.message),
       },
     });
+    const reports = new Reports((report) => client.command({ ...report }));
     const known = readAssignment(this.#directory, identity);
     this.#member = {
-      ...{ identity, place, managing, client, sandboxes },
+      ...{ identity, place, managing, client, sandboxes, reports },
       places: new AttachedPlaces(join(this.#directory, 'attached.json')),
       ...{ overlay: undefined, names: undefined, work: undefined, assignment: undefined, states: undefined },
       ...{ connected: false, trouble: undefined },
@@ -382,7 +378,7 @@ export class ClusterNode {
     member.work!.assign(assignment);
     const tag = assignment.gossipKeys[0]?.tag;
     // It has the keys: a rotation may go on.
-    if (tag !== undefined && tag !== reportedTag) this.#report('keys', { do: 'report-keys', tag });
+    if (tag !== undefined && tag !== reportedTag) member.reports.add('keys', { do: 'report-keys', tag });
   }
 
   async #startVtep(member: Member, assignment: Assignment): Promise<void> {
@@ -416,48 +412,13 @@ export class ClusterNode {
     const search = async (): Promise<readonly string[]> => (await host.read()).search;
     member.work = new NodeWork(assignment, {
       ...{ overlay, sandboxes, places, names, search, log: this.#log },
-      report: (report) => this.#report(report.task, report),
+      report: (report) => member.reports.add(report.task, report),
     });
   }
 
   /** Makes the keys of the gossip those of the assignment. */
   #updateKeys({ gossip }: Overlay, { gossipKeys }: Assignment): void {
     if (gossipKeys.length > 0) gossip?.setKeys(keysInOrder(gossipKeys).map(({ key }) => key));
-  }
-
-  // ---- Reports ----
-
-  #report(about: string, report: Report): void {
-    this.#reports.set(about, report);
-    void this.#send();
-  }
-
-  /** Sends the reports that wait, one after the other. */
-  async #send(): Promise<void> {
-    if (this.#sending) return;
-    this.#sending = true;
-    clearTimeout(this.#resend);
-    try {
-      for (const [about, report] of this.#reports) {
-        const client = this.#member?.client;
-        if (client === undefined) return;
-        try {
-          await client.command({ ...report });
-        } catch (error) {
-          if (!(error instanceof ClusterError)) throw error;
-          // A manager that refuses it has no such task or key any more.
-          if (['unreachable', 'timeout', 'lost', 'unavailable'].includes(error.code)) {
-            this.#resend = setTimeout(() => void this.#send(), RESEND);
-            this.#resend.unref();
-            return;
-          }
-        }
-        if (this.#reports.get(about) === report) this.#reports.delete(about);
-      }
-    } finally {
-      this.#sending = false;
-    }
-    if (this.#reports.size > 0 && this.#member !== undefined) void this.#send();
   }
 
   // ---- State ----
