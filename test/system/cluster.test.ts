@@ -1,5 +1,5 @@
 /** A cluster of two hosts: networks, sandboxes and services come to the hosts that need them, and outlive their agents. */
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -37,7 +37,7 @@ test.after(() => underlay.lab.teardown());
 
 const state = (name: string): string => join(folder, name);
 /** The namespaces of this file's sandboxes; other files have some with other names. */
-const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => /^weft-(test\.\d|p\d)-/.test(name));
+const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => /^weft-clu[.-]/.test(name));
 /** The namespace of the sandbox whose endpoint has a name. */
 const sandboxOf = (name: string): string | undefined => sandboxes().find((one) => one.startsWith(`weft-${name}-`));
 
@@ -64,7 +64,7 @@ test('a service has a replica on each host, and they reach each other; a host ha
   await one.command({ do: 'create-network', name: 'other-net' });
   assert.equal(await networksOf(two), []);
   const command = ['sh', '-c', 'while :; do sleep 1; done'];
-  await one.command({ do: 'create-service', name: 'test', networks: ['uber-net'], replicas: 2, command });
+  await one.command({ do: 'create-service', name: 'clu', networks: ['uber-net'], replicas: 2, command });
   const tasks = await waitFor('both replicas to run', async () => {
     const found = await one.command<View>({ do: 'view' });
     return areRunning(found, 2) ? found : undefined;
@@ -72,9 +72,9 @@ test('a service has a replica on each host, and they reach each other; a host ha
   assert.is(new Set(tasks.tasks.map(({ node }) => node)).size, 2, 'one on each host');
   assert.equal(await networksOf(two), [network.id]);
   const address = (name: string): string => tasks.endpoints.find((one) => one.name === name)!.addresses[0]!;
-  assert.is(await ping(sandboxOf('test.1')!, address('test.2')), 3);
-  assert.is(await ping(sandboxOf('test.2')!, address('test.1')), 3);
-  assert.match(await exec(sandboxOf('test.1')!, ['ip', 'route']), /default via 10\.0\.0\.1 dev eth0/);
+  assert.is(await ping(sandboxOf('clu.1')!, address('clu.2')), 3);
+  assert.is(await ping(sandboxOf('clu.2')!, address('clu.1')), 3);
+  assert.match(await exec(sandboxOf('clu.1')!, ['ip', 'route']), /default via 10\.0\.0\.1 dev eth0/);
   // What a worker may read has nothing of the other network.
   const view = await two.command<View>({ do: 'view' });
   assert.equal(
@@ -82,7 +82,7 @@ test('a service has a replica on each host, and they reach each other; a host ha
     ['uber-net'],
   );
 
-  await one.command({ do: 'remove-service', service: 'test' });
+  await one.command({ do: 'remove-service', service: 'clu' });
   await waitFor('the sandboxes to go', () => sandboxes().length === 0);
   await waitFor('the networks to go', async () => (await networksOf(two)).length === 0);
   await one.command({ do: 'remove-network', network: 'uber-net' });
@@ -94,15 +94,15 @@ test('endpoints of two subnets reach each other through the gateway, and keep th
   await one.command({ do: 'create-network', name: 'prod-net', subnets });
   const create = (node: NodeProgram, name: string, ip: string): Promise<EndpointRecord> =>
     node.command({ do: 'create-endpoint', kind: 'run', network: 'prod-net', name, addresses: [ip] });
-  await create(one, 'p1', '10.1.1.10');
-  await create(two, 'p2', '11.1.1.20');
+  await create(one, 'clu-p1', '10.1.1.10');
+  await create(two, 'clu-p2', '11.1.1.20');
   await waitFor('both sandboxes to reach each other', async () => {
-    const [from, to] = [sandboxOf('p1'), sandboxOf('p2')];
+    const [from, to] = [sandboxOf('clu-p1'), sandboxOf('clu-p2')];
     return from !== undefined && to !== undefined && (await ping(from, '11.1.1.20', { count: 1 })) === 1;
   });
-  const hops = await exec(sandboxOf('p1')!, [...TRACEROUTE, '11.1.1.20']);
+  const hops = await exec(sandboxOf('clu-p1')!, [...TRACEROUTE, '11.1.1.20']);
   assert.equal(hopsIn(hops), ['10.1.1.1', '11.1.1.20']);
-  const error = await create(two, 'p3', '10.1.1.10').then(
+  const error = await create(two, 'clu-p3', '10.1.1.10').then(
     () => undefined,
     (reason: Error & { code: string }) => reason,
   );
@@ -114,7 +114,7 @@ test('commands and devices outlive a node that is killed, and the next process g
   const [one, two] = await cluster();
   await one.command({ do: 'create-network', name: 'uber-net' });
   const command = ['sh', '-c', 'while :; do sleep 1; done'];
-  await one.command({ do: 'create-service', name: 'test', networks: ['uber-net'], replicas: 2, command });
+  await one.command({ do: 'create-service', name: 'clu', networks: ['uber-net'], replicas: 2, command });
   const view = await waitFor('both replicas to run', async () => {
     const found = await one.command<View>({ do: 'view' });
     return areRunning(found, 2) ? found : undefined;
@@ -122,8 +122,19 @@ test('commands and devices outlive a node that is killed, and the next process g
   const host2 = view.nodes.find(({ name }) => name === 'host2')!.id;
   const own = view.endpoints.find(({ node }) => node === host2)!;
   const other = view.endpoints.find(({ node }) => node !== host2)!;
-  const pids = (): Promise<string> => exec(sandboxOf(own.name)!, ['ip', 'netns', 'pids', sandboxOf(own.name)!]);
-  const before = (await pids()).split('\n')[0];
+  /** The process of the command, and not those that it starts. */
+  const pids = async (): Promise<string[]> => {
+    const all = await exec(sandboxOf(own.name)!, ['ip', 'netns', 'pids', sandboxOf(own.name)!]);
+    return all.split('\n').filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8') === `${command.join('\0')}\0`;
+      } catch {
+        return false; // it has ended
+      }
+    });
+  };
+  const before = await pids();
+  assert.is(before.length, 1);
   await waitFor('a reply', async () => (await ping(sandboxOf(own.name)!, other.addresses[0]!, { count: 1 })) === 1);
 
   await two.end(true);
@@ -132,7 +143,7 @@ test('commands and devices outlive a node that is killed, and the next process g
   const manager = new NodeProgram(underlay.node1.ns, state('one'));
   await Promise.all([again.ready, manager.ready]);
   await waitFor('a reply', async () => (await ping(sandboxOf(own.name)!, other.addresses[0]!, { count: 1 })) === 1);
-  assert.is((await pids()).split('\n')[0], before, 'the command is the same');
+  assert.equal(await pids(), before, 'the command is the same');
   const after = await manager.command<View>({ do: 'view' });
   assert.equal(
     after.tasks.map(({ id, attempt, state: now }) => [id, attempt, now]),
@@ -144,7 +155,7 @@ test('a command that ends is started again, and its end is told with its output'
   const [one] = await cluster();
   await one.command({ do: 'create-network', name: 'uber-net' });
   const command = ['sh', '-c', 'echo "no such file: a.conf" >&2; exit 3'];
-  await one.command({ do: 'create-service', name: 'test', networks: ['uber-net'], replicas: 1, command });
+  await one.command({ do: 'create-service', name: 'clu', networks: ['uber-net'], replicas: 1, command });
   const task = await waitFor('a second attempt', async () => {
     const [found] = (await one.command<View>({ do: 'view' })).tasks;
     return found !== undefined && found.attempt > 1 && found.endings.length > 0 ? found : undefined;
@@ -159,7 +170,13 @@ test('a namespace of somebody else gets a device, which goes with its endpoint, 
   const [one, two] = await cluster();
   const { lab, node2 } = underlay;
   await one.command({ do: 'create-network', name: 'uber-net' });
-  await one.command({ do: 'create-endpoint', kind: 'run', network: 'uber-net', name: 'p1', addresses: ['10.0.0.10'] });
+  await one.command({
+    do: 'create-endpoint',
+    kind: 'run',
+    network: 'uber-net',
+    name: 'clu-p1',
+    addresses: ['10.0.0.10'],
+  });
   const ns = await lab.namespace('box');
   const attachment = { network: 'uber-net', name: 'box', netns: ns, addresses: ['10.0.0.20'] };
   await two.ask({ attach: attachment });
@@ -184,7 +201,7 @@ test('a namespace of somebody else gets a device, which goes with its endpoint, 
 test('a node that leaves has no device, namespace, process, socket or file of the cluster', async () => {
   const [one, two] = await cluster();
   await one.command({ do: 'create-network', name: 'uber-net' });
-  await two.command({ do: 'create-endpoint', kind: 'run', network: 'uber-net', name: 'p2' });
+  await two.command({ do: 'create-endpoint', kind: 'run', network: 'uber-net', name: 'clu-p2' });
   await waitFor('the sandbox', async () => (await two.ask<{ taps: string[] }>({ state: true })).taps.length === 1);
   await two.ask({ leave: true });
   assert.equal(sandboxes(), []);
@@ -197,7 +214,7 @@ test('a node that leaves has no device, namespace, process, socket or file of th
 test('a node that is removed ends what it runs, and the gossip reads it no longer', async () => {
   const [one, two] = await cluster();
   await one.command({ do: 'create-network', name: 'uber-net' });
-  await two.command({ do: 'create-endpoint', kind: 'run', network: 'uber-net', name: 'p2' });
+  await two.command({ do: 'create-endpoint', kind: 'run', network: 'uber-net', name: 'clu-p2' });
   await waitFor('the sandbox', async () => (await two.ask<{ taps: string[] }>({ state: true })).taps.length === 1);
   const { gossipKeys: known } = await two.ask<{ gossipKeys: string[] }>({ state: true });
   assert.ok(known.length > 0);
