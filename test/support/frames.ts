@@ -17,9 +17,10 @@ export interface Station {
 export function udpFrame(
   from: Station,
   to: Station,
-  options: { size?: number; ports?: [number, number]; ip?: Partial<ipv4.Ipv4> } = {},
+  options: { size?: number; data?: Uint8Array; ports?: [number, number]; ip?: Partial<ipv4.Ipv4> } = {},
 ): Uint8Array {
   const [sourcePort, destinationPort] = options.ports ?? [5000, 5001];
+  const payload = options.data ?? new Uint8Array(options.size ?? 20).fill(0x77);
   return ethernet.encode({
     destination: to.mac,
     source: from.mac,
@@ -28,10 +29,7 @@ export function udpFrame(
       protocol: ipv4.PROTOCOL_UDP,
       source: from.ip,
       destination: to.ip,
-      payload: udp.encode(
-        { sourcePort, destinationPort, payload: new Uint8Array(options.size ?? 20).fill(0x77) },
-        { source: from.ip, destination: to.ip },
-      ),
+      payload: udp.encode({ sourcePort, destinationPort, payload }, { source: from.ip, destination: to.ip }),
       ...options.ip,
     }),
   });
