@@ -51,6 +51,8 @@ const LONG = [
     'system/live',
     'system/live-networks',
     'system/cluster',
+    'system/cluster-removal',
+    'security/cluster-isolation',
     'system/sandbox',
   ],
   ...['system/engine-options', 'security/names-and-sizes', 'security/keys', 'security/hostile-server', 'system/keep'],
