@@ -1,6 +1,7 @@
 /** `npm run bench -- [SUITE …] [FLAG …]`: the benchmarks. On noisy machines, run them several times. */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { cluster, printCluster } from './cluster.js';
 import { gossip, printGossip } from './gossip.js';
 import { library, type Figure } from './library.js';
 import { overlay, printOverlay } from './overlay.js';
@@ -51,6 +52,12 @@ const SUITES: Record<string, Suite> = {
     run: ({ quick }) => memory(quick),
     print: printMemory,
   },
+  cluster: {
+    text: 'two hosts of a cluster: the first reply, a service with 1,000 tasks, an agent that knows 10,000 endpoints; needs root',
+    named: true,
+    run: ({ quick }) => cluster(quick),
+    print: printCluster,
+  },
 };
 
 const KNOWN = Object.entries(SUITES)
@@ -61,7 +68,7 @@ const help = `npm run bench -- [SUITE …] [FLAG …]
 ${KNOWN}
 
   --json        figures as JSON
-  --quick       one short round of the overlay and of the scale, 5,000 endpoints of the memory, one minute of the soak, small clusters of the gossip
+  --quick       one short round of the overlay and of the scale, 5,000 endpoints of the memory, a tenth of the cluster, one minute of the soak, small clusters of the gossip
   --rounds N    rounds of the overlay, which reports medians (default 5)
   --workers N   of the overlay: threads of the engine "linux" (default 1)
   --busy-poll N of the overlay: microseconds for which that engine and limit.c poll before they sleep (default 0)

@@ -27,7 +27,7 @@ const { outputFiles } = await build({
 mkdirSync(directory, { recursive: true });
 const program = join(directory, `vtep-${process.pid}`);
 const env = { ...process.env };
-if (process.argv.includes('overlay') || process.argv.includes('soak')) {
+if (process.argv.some((word) => ['overlay', 'soak', 'cluster'].includes(word))) {
   // Measures the present sources, bundled like the package.
   const { outputFiles: files } = await build({
     entryPoints: { 'cli/main': 'src/cli/main.ts', 'host/linux-worker': 'src/host/linux/worker.ts' },
