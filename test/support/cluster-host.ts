@@ -15,6 +15,12 @@ export interface ClusterPlace {
   readonly folder: string;
 }
 
+const hosts: ClusterHost[] = [];
+// The agents are no children of this process, and would outlive it if it is ended early.
+process.on('exit', () => {
+  for (const { agent } of hosts) if (agent !== undefined) process.kill(agent, 'SIGKILL');
+});
+
 export class ClusterHost {
   readonly name: string;
   readonly ns: string;
@@ -29,6 +35,7 @@ export class ClusterHost {
     this.ns = ns;
     this.address = address;
     this.state = join(place.folder, name);
+    hosts.push(this);
     this.socket = join(place.folder, `run-${name}`, 'agent.sock');
   }
 

@@ -7,22 +7,13 @@
  *
  * A second time, every agent is killed with SIGKILL and started again between any two of its steps.
  */
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
-import { ask } from '../../src/host/index.js';
-import { type EndpointEntry, type NodeStatus, type TaskEntry } from '../../src/schema/index.js';
-import {
-  createUnderlay,
-  devices,
-  hopsIn,
-  must,
-  TRACEROUTE,
-  waitFor,
-  type Outcome,
-  type Underlay,
-} from '../support/lab.js';
+import { type EndpointEntry, type TaskEntry } from '../../src/schema/index.js';
+import { ClusterHost } from '../support/cluster-host.js';
+import { createUnderlay, devices, hopsIn, must, TRACEROUTE, waitFor, type Underlay } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
 import { bundledProgram, type Program } from '../support/program.js';
 
@@ -31,84 +22,7 @@ const test = suiteWith('the story of three hosts', ['root', 'tun', 'ip', 'ping',
 let program: Program;
 let underlay: Underlay;
 let folder = '';
-let hosts: StoryHost[] = [];
-
-/** A host with its agent, which `vtep init` or `vtep join` starts. */
-class StoryHost {
-  readonly name: string;
-  readonly ns: string;
-  readonly address: string;
-  readonly socket: string;
-  readonly #state: string;
-
-  constructor(name: string, ns: string, address: string) {
-    this.name = name;
-    this.ns = ns;
-    this.address = address;
-    this.#state = join(folder, name);
-    this.socket = join(folder, `${name}.sock`);
-  }
-
-  /** Runs a command line of `vtep`, as a shell would. */
-  run(...args: readonly string[]): Promise<Outcome> {
-    const starts = args[0] === 'init' || args[0] === 'join';
-    const own = starts ? [...args, '--state', this.#state, '--name', this.name] : args;
-    const env = { VTEP_SOCKET: this.socket };
-    return underlay.lab.runVtep({ ns: this.ns, args: own, command: program.command, env });
-  }
-
-  /** The standard output of a command line that succeeds. */
-  async vtep(...args: readonly string[]): Promise<string> {
-    const { code, stdout, stderr } = await this.run(...args);
-    assert.is(code, 0, `${this.name}$ vtep ${args.join(' ')}: ${stderr}${stdout}`);
-    return stdout;
-  }
-
-  /** What a command line prints as JSON. */
-  async json<T>(...args: readonly string[]): Promise<T> {
-    return JSON.parse(await this.vtep(...args, '--json')) as T;
-  }
-
-  /** The process of its agent. */
-  get agent(): number | undefined {
-    return processes().find(({ words }) => words.includes('agent') && words.includes(this.#state))?.pid;
-  }
-
-  /** Ends its agent, if there is one. */
-  async kill(): Promise<void> {
-    const pid = this.agent;
-    if (pid === undefined) return;
-    process.kill(pid, 'SIGKILL');
-    await waitFor(`the agent of ${this.name} to end`, () => this.agent !== pid);
-  }
-
-  /** Starts its agent again, and waits until it has a manager. */
-  async start(): Promise<void> {
-    const args = ['agent', '--state', this.#state, '--socket', this.socket];
-    underlay.lab.spawn([...program.command, ...args], { ns: this.ns });
-    await waitFor(`the agent of ${this.name} to be back`, async () => {
-      const status = (await ask(this.socket, { command: 'node' }).catch(() => undefined)) as NodeStatus | undefined;
-      return status !== undefined && (status.state === 'none' || status.connected);
-    });
-  }
-}
-
-function processes(): { pid: number; words: string[] }[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .flatMap((name) => {
-      try {
-        return [{ pid: Number(name), words: readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0') }];
-      } catch {
-        return []; // it has ended
-      }
-    });
-}
-
-// The agents are no children of this process, and would outlive it if it is ended early.
-process.on('exit', () => {
-  for (const { agent } of hosts) if (agent !== undefined) process.kill(agent, 'SIGKILL');
-});
+let hosts: ClusterHost[] = [];
 
 /** The namespaces of sandboxes whose endpoints have the names of this story. */
 const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => /^weft-story[.-]/.test(name));
@@ -126,18 +40,16 @@ test.before(async () => {
 });
 test.before.each(() => {
   folder = mkdtempSync(join(tmpdir(), 'weft-story-'));
-  const { node1, node2 } = underlay;
+  const { lab, node1, node2 } = underlay;
+  const place = { lab, program, folder };
   hosts = [
-    new StoryHost('host1', node1.ns, node1.address),
-    new StoryHost('host2', node2.ns, node2.address),
-    new StoryHost('host3', node2.ns.replace(/node2$/, 'node3'), '192.168.2.35'),
+    new ClusterHost(place, 'host1', node1),
+    new ClusterHost(place, 'host2', node2),
+    new ClusterHost(place, 'host3', { ns: node2.ns.replace(/node2$/, 'node3'), address: '192.168.2.35' }),
   ];
 });
 test.after.each(async () => {
-  for (const host of [...hosts].reverse()) {
-    if (host.agent !== undefined) await host.run('leave', '--force');
-    await host.kill();
-  }
+  for (const host of [...hosts].reverse()) await host.end();
   rmSync(folder, { recursive: true, force: true });
 });
 test.after(async () => {
@@ -146,7 +58,7 @@ test.after(async () => {
 });
 
 /** The address of an endpoint. */
-async function addressOf(on: StoryHost, name: string, network: string): Promise<string> {
+async function addressOf(on: ClusterHost, name: string, network: string): Promise<string> {
   const all = await on.json<EndpointEntry[]>('ps', '--all', '--network', network);
   return all.find((one) => one.name === name)!.addresses[0]!;
 }
@@ -154,9 +66,9 @@ async function addressOf(on: StoryHost, name: string, network: string): Promise<
 /** The story: steps, between which the agents may be killed. */
 function story(between: () => Promise<void>): () => Promise<void> {
   return async () => {
-    const [one, two, three] = hosts as [StoryHost, StoryHost, StoryHost];
+    const [one, two, three] = hosts as [ClusterHost, ClusterHost, ClusterHost];
     const names = (list: readonly { name: string }[]): string[] => list.map(({ name }) => name).sort();
-    const networks = async (host: StoryHost): Promise<string[]> => names(await host.json('network', 'ls'));
+    const networks = async (host: ClusterHost): Promise<string[]> => names(await host.json('network', 'ls'));
 
     let existing = '';
     const steps: Record<string, () => Promise<void>> = {
