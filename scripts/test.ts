@@ -50,6 +50,7 @@ const LONG = [
     'system/change',
     'system/live',
     'system/live-networks',
+    'system/story',
     'system/cluster',
     'system/cluster-removal',
     'security/cluster-isolation',
