@@ -1,9 +1,7 @@
 /**
- * An echo between two containers, for a system without `ping`: UDP to the echo port (RFC 862), from one container's
+ * An echo between two sandboxes, for a system without `ping`: UDP to the echo port (RFC 862), from one sandbox's
  * kernel to the other's, over the same devices, ARP and tunnel that ICMP would use.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { HostError } from '../host/index.js';
 
 const PORT = 7;
 /** Milliseconds between two requests, and the timeout of an answer. */
@@ -43,31 +41,12 @@ const CLIENT = `
   };
   socket.bind(0, next);`;
 
-/** Returns a command line that runs a Node program in a namespace. */
-function inside(netns: string, program: string, args: readonly string[]): string[] {
-  return ['netns', 'exec', netns, process.execPath, '-e', program, ...args];
+/** The command of a server, which prints `ready` when it listens. */
+export function echoServer(address: string): string[] {
+  return [process.execPath, '-e', SERVER, address];
 }
 
-/**
- * Starts the server in a container and waits until it listens.
- * @throws HostError if it does not start.
- */
-export function serveEcho(netns: string, address: string): Promise<ChildProcess> {
-  const child = spawn('ip', inside(netns, SERVER, [address]), { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
-  return new Promise((resolve, reject) => {
-    let output = '';
-    const listen = (data: Buffer): void => {
-      output += data.toString();
-      if (/^ready$/m.test(output)) resolve(child);
-    };
-    child.stdout.on('data', listen);
-    child.stderr.on('data', listen);
-    child.on('error', (error) => reject(new HostError(`the echo server cannot be started: ${error.message}`)));
-    child.on('exit', () => reject(new HostError(['the echo server ended:', ...output.trim().split('\n')])));
-  });
-}
-
-/** The `ip` arguments that send `count` requests from a container; the output looks like that of ping. */
-export function echoCommand(netns: string, address: string, count: number): string[] {
-  return inside(netns, CLIENT, [address, String(count)]);
+/** The command that sends `count` requests; its output looks like that of ping. */
+export function echoClient(address: string, count: number): string[] {
+  return [process.execPath, '-e', CLIENT, address, String(count)];
 }

@@ -1,157 +1,203 @@
-/** The demo without privileges: hosts in this process exchange datagrams over UDP on the loopback. */
-import { createSocket, type Socket } from 'node:dgram';
-import { once } from 'node:events';
+/** The demo without privileges: the story of a cluster whose hosts are in this process, over UDP on the loopback. */
 import { performance } from 'node:perf_hooks';
+import { HostError } from '../host/index.js';
 import { build, dissect, summarize } from '../packet/index.js';
-import { Random, SimHost, Station, type PingResult, type TraceEvent } from '../sim/index.js';
-import { Vtep } from '../vtep/index.js';
-import { C1, C2, encapsulation, heading, indent, picture, VNI } from './demo-story.js';
+import { type PingResult, type Station } from '../sim/index.js';
+import { type NetworkRecord } from '../cluster/index.js';
+import { DemoManager } from './demo-manager.js';
+import { DemoNode, LOOPBACK, type DemoTrace } from './demo-node.js';
+import { encapsulation, heading, indent } from './demo-story.js';
 import { print } from './streams.js';
 import { table } from './table.js';
 
-const LOOPBACK = '127.0.0.1';
-const HOSTS = [
-  { own: C1, other: C2 },
-  { own: C2, other: C1 },
-] as const;
-
-/** A host, its container, and the socket that acts as its underlay. */
-interface DemoHost {
-  socket: Socket;
-  host: SimHost;
-  station: Station;
-}
+const HOST1 = { name: 'host1', address: '172.31.1.5' };
+const HOST2 = { name: 'host2', address: '192.168.1.25' };
+/** Milliseconds that the gossip may take, and between two looks at it. */
+const PATIENCE = 15_000;
+const POLL = 20;
+/** Milliseconds between two pings. */
+const INTERVAL = 200;
 
 /** Runs the demo and returns the exit code. */
 export async function loopback(count: number): Promise<number> {
-  picture();
-  const frames: { location: string; text: string; frame: Uint8Array }[] = [];
-  const datagrams: { text: string; packet: Uint8Array }[] = [];
-  const trace = (event: TraceEvent): void => {
-    if (event.kind !== 'frame' || frames.length >= 20) return;
-    const arrow = event.event === 'send' ? 'sends   ' : 'receives';
-    const text = `${event.location.split('/')[1]} ${arrow} ${summarize(dissect(event.frame).layers)}`;
-    frames.push({ location: event.location, text, frame: event.frame });
-  };
-  const sockets = [await open(), await open()];
-  const wire = (from: number, to: number, sourcePort: number, payload: Uint8Array): void => {
-    if (datagrams.length >= 20) return;
-    const packet = outer(HOSTS[from]!.own.host, HOSTS[to]!.own.host, sourcePort, payload);
-    const text = summarize(dissect(packet, { linkType: 101 }).layers);
-    datagrams.push({ text, packet });
-  };
-  const places = HOSTS.map((_, i) => place(i, sockets, trace, wire));
+  const nodes: DemoNode[] = [];
   try {
-    heading('Two hosts in this process');
-    for (const [i, { socket }] of places.entries())
-      print(`   host ${i + 1}, ${HOSTS[i]!.own.host}, is UDP ${LOOPBACK}:${socket.address().port} here`);
-    for (const { host } of places) host.start(performance.now());
-
-    const first = await ping(places[0]!.station, 1);
-    heading('C1 asks who has 10.0.0.4, and the proxy on its own host answers');
-    for (const { text } of frames.filter(({ location }) => location.endsWith(C1.name)).slice(0, 4)) print(`   ${text}`);
-    for (const { text } of datagrams.slice(0, 2)) print(`   underlay    ${text}`);
-
-    heading('What host 1 knows');
-    const known = places[0]!.host.vtep!.fdb(VNI, performance.now());
-    print(
-      indent(
-        table(
-          ['MAC', 'BEHIND', 'TYPE'],
-          known.map((entry) => [
-            entry.mac,
-            entry.vtep === null ? `port ${entry.port}` : `VTEP ${entry.vtep}`,
-            entry.static ? 'static' : 'learned',
-          ]),
-        ),
-      ),
-    );
-
-    const echo = frames.find(({ location, text }) => location.endsWith(C1.name) && text.includes('echo request'));
-    heading('One packet, layer by layer');
-    if (echo !== undefined && datagrams[0] !== undefined) encapsulation(echo.frame, datagrams[0].packet);
-
-    heading(`ping ${C2.ip} from C1`);
-    const result = await ping(places[0]!.station, count);
-    result.rtts.forEach((rtt, i) => print(`   64 bytes from ${C2.ip}: icmp_seq=${i + 1} time=${rtt.toFixed(3)} ms`));
-    print(`   ${result.sent} packets transmitted, ${result.received} received`);
-
-    heading('Counters of host 1');
-    const counts = Object.entries(places[0]!.host.vtep!.counters().counts).filter(([, value]) => value > 0);
-    print(indent(table(['counter', 'count'], counts)));
-    return first.lost + result.lost === 0 ? 0 : 1;
+    return await tell(count, nodes);
   } finally {
-    for (const { host, socket } of places) {
-      host.stop(performance.now());
-      socket.close();
-    }
+    for (const node of nodes) node.stop();
   }
 }
 
-async function open(): Promise<Socket> {
-  const socket = createSocket('udp4');
-  socket.bind(0, LOOPBACK);
-  await once(socket, 'listening');
-  return socket;
-}
-
-function place(
-  index: number,
-  sockets: readonly Socket[],
-  trace: (event: TraceEvent) => void,
-  wire: (from: number, to: number, sourcePort: number, payload: Uint8Array) => void,
-): DemoHost {
-  const { own, other } = HOSTS[index]!;
-  const [socket, far] = [sockets[index]!, sockets[1 - index]!];
-  let timer: NodeJS.Timeout | undefined;
-  let due = Infinity;
-  const host: SimHost = new SimHost({
-    name: `host ${index + 1}`,
-    trace,
-    makeVtep: () => {
-      const vtep = new Vtep({ local: own.host });
-      vtep.addSegment({ vni: VNI });
-      vtep.addEndpoint(VNI, { ip: own.ip, mac: own.mac });
-      vtep.addEndpoint(VNI, { ip: other.ip, mac: other.mac, vtep: other.host });
-      return vtep;
-    },
-    port: {
-      send: (_address, _port, sourcePort, bytes, offset, end) => {
-        const payload = Buffer.from(bytes.slice(offset, end));
-        wire(index, 1 - index, sourcePort, payload);
-        socket.send(payload, far.address().port, LOOPBACK);
-      },
-      wake: (at) => {
-        if (at >= due) return;
-        clearTimeout(timer);
-        due = at;
-        timer = setTimeout(
-          () => {
-            due = Infinity;
-            host.wake(performance.now());
-          },
-          Math.max(0, at - performance.now()),
-        ).unref();
-      },
-    },
-  });
-  socket.on('message', (bytes, { port }) => {
-    if (port === far.address().port) host.receive(other.host, bytes, 0, performance.now());
-  });
-  const station = new Station({ ...own, ip: `${own.ip}/24`, probe: false, announce: false, random: new Random(index) });
-  host.attach(station, VNI, performance.now());
-  return { socket, host, station };
-}
-
-/** The datagram as it would be on a real underlay. */
-function outer(source: string, destination: string, sourcePort: number, payload: Uint8Array): Uint8Array {
-  return build([
-    { protocol: 'ipv4', protocolNumber: 17, ttl: 64, source, destination },
-    { protocol: 'udp', sourcePort, destinationPort: 4789 },
-    { protocol: 'payload', bytes: payload },
+async function tell(count: number, nodes: DemoNode[]): Promise<number> {
+  const seen = new Seen();
+  print([
+    'weft: a cluster of two hosts, and networks that span them',
+    '',
+    `   ${HOST1.name} ${HOST1.address} --- UDP on ${LOOPBACK} --- ${HOST2.address} ${HOST2.name}`,
   ]);
+
+  heading(`${HOST1.name} makes a cluster, and ${HOST2.name} joins it`);
+  const manager = await DemoManager.create(HOST1.name, HOST1.address);
+  const worker = await manager.join(HOST2.name, HOST2.address);
+  const one = await DemoNode.start(HOST1.name, HOST1.address, manager.assignment(manager.node), seen);
+  nodes.push(one);
+  const two = await DemoNode.start(HOST2.name, HOST2.address, manager.assignment(worker), seen, one);
+  nodes.push(two);
+  one.reach(two);
+  two.reach(one);
+  await until('the hosts have not met by gossip', () => nodes.every(({ members }) => members === nodes.length));
+  const places = new Map(nodes.map((node) => [node.id, node]));
+  show(
+    ['NODE', 'ROLE', 'ADDRESS', 'GOSSIP HERE', 'VXLAN HERE'],
+    [...manager.state.nodes.values()].map(({ id, name, role, address }) => {
+      const node = places.get(id)!;
+      return [name, role, address, node.gossipPort, node.socket.address().port];
+    }),
+  );
+
+  heading('A network: a subnet of the pool, a gateway, a VNI; a worker without an endpoint there does not know it');
+  const uber = manager.run({ do: 'create-network', name: 'uber-net' });
+  showNetwork(uber);
+  showKnown(manager, two);
+
+  heading('A service: a task on each host; now the worker knows the network');
+  const command = ['sleep', 'infinity'];
+  manager.run({ do: 'create-service', name: 'test', command, networks: [uber.id], replicas: 2 });
+  await assign(manager, nodes);
+  showEndpoints(manager, uber);
+  showKnown(manager, two);
+
+  const [test1, test2] = [stationOf(nodes, 'test.1'), stationOf(nodes, 'test.2')];
+  heading(`${test1.name} pings ${test2.name}`);
+  const first = await ping(test1, test2, count);
+
+  heading('One packet, layer by layer');
+  const { frame, datagram } = seen.carried(test1.name);
+  encapsulation(test1.name, frame, datagram);
+
+  heading('A network of two subnets: an endpoint in each, and the gateway between them');
+  const subnets = [{ subnet: '10.1.1.0/24' }, { subnet: '11.1.1.0/24' }];
+  const prod = manager.run({ do: 'create-network', name: 'prod-net', subnets });
+  for (const [name, node, ip] of [
+    ['p1', one.id, '10.1.1.10'],
+    ['web', two.id, '11.1.1.20'],
+  ] as const)
+    manager.run({ do: 'create-endpoint', name, network: prod.id, node, kind: 'run', addresses: [ip] });
+  await assign(manager, nodes);
+  showNetwork(prod);
+  showEndpoints(manager, prod);
+  const [p1, web] = [stationOf(nodes, 'p1'), stationOf(nodes, 'web')];
+  const second = await ping(p1, web, count);
+  print(
+    `   ${web.name} received: ${summarize(dissect(seen.received(web.name)).layers)}, TTL ${ttlOf(seen.received(web.name))}`,
+  );
+  return first.lost + second.lost === 0 ? 0 : 1;
 }
 
-function ping(station: Station, count: number): Promise<PingResult> {
-  return new Promise((resolve) => station.ping(C2.ip, { count, interval: 200 }, performance.now(), resolve));
+/** What the hosts have sent and received. */
+class Seen implements DemoTrace {
+  readonly #sent = new Map<string, Uint8Array>();
+  readonly #received = new Map<string, Uint8Array>();
+  readonly #datagrams: Uint8Array[] = [];
+
+  frame(event: Parameters<DemoTrace['frame']>[0]): void {
+    if (event.kind !== 'frame' || !isEcho(event.frame)) return;
+    const name = event.location.slice(event.location.indexOf('/') + 1);
+    const to = event.event === 'send' ? this.#sent : this.#received;
+    if (!to.has(name)) to.set(name, event.frame);
+  }
+
+  /** Adds the headers that a datagram has on a real underlay. */
+  datagram(source: string, destination: string, sourcePort: number, bytes: Uint8Array): void {
+    if (this.#datagrams.length > 0) return;
+    this.#datagrams.push(
+      build([
+        { protocol: 'ipv4', protocolNumber: 17, ttl: 64, source, destination },
+        { protocol: 'udp', sourcePort, destinationPort: 4789 },
+        { protocol: 'payload', bytes },
+      ]),
+    );
+  }
+
+  /** The first echo request of a station, and the datagram that carried it. @throws HostError */
+  carried(name: string): { frame: Uint8Array; datagram: Uint8Array } {
+    const [frame, [datagram]] = [this.#sent.get(name), this.#datagrams];
+    if (frame === undefined || datagram === undefined) throw new HostError(`${name} has sent no packet`);
+    return { frame, datagram };
+  }
+
+  /** The first echo request that a station received. @throws HostError */
+  received(name: string): Uint8Array {
+    const frame = this.#received.get(name);
+    if (frame === undefined) throw new HostError(`${name} has received no packet`);
+    return frame;
+  }
+}
+
+function isEcho(frame: Uint8Array): boolean {
+  return dissect(frame).layers.some((layer) => layer.protocol === 'icmp' && layer.type === 8);
+}
+
+function ttlOf(frame: Uint8Array): number {
+  return dissect(frame).layers.flatMap((layer) => (layer.protocol === 'ipv4' ? [layer.ttl ?? 0] : []))[0]!;
+}
+
+/** Lets the hosts do what the manager assigns to them, and waits until both know all endpoints. */
+async function assign(manager: DemoManager, nodes: readonly DemoNode[]): Promise<void> {
+  for (const node of nodes) await node.assign(manager.assignment(node.id));
+  for (const { id, subnets } of manager.state.networks.values())
+    for (const { addresses } of manager.state.endpointsIn(id).values())
+      await until('the hosts have not heard of all endpoints by gossip', () =>
+        nodes.every((node) => subnets.some(({ vni }) => node.neighbors(vni).some(({ ip }) => ip === addresses[0]))),
+      );
+}
+
+/** @throws HostError */
+function stationOf(nodes: readonly DemoNode[], name: string): Station {
+  const found = nodes.flatMap(({ stations }) => [...stations.values()]).find((station) => station.name === name);
+  if (found === undefined) throw new HostError(`there is no endpoint ${name}`);
+  return found;
+}
+
+async function ping(from: Station, to: Station, count: number): Promise<PingResult> {
+  const result = await new Promise<PingResult>((resolve) =>
+    from.ping(to.ip, { count, interval: INTERVAL }, performance.now(), resolve),
+  );
+  print(result.rtts.map((rtt, i) => `   64 bytes from ${to.ip}: icmp_seq=${i + 1} time=${rtt.toFixed(3)} ms`));
+  print(`   ${result.sent} packets transmitted, ${result.received} received`);
+  return result;
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const limit = performance.now() + PATIENCE;
+  while (!holds()) {
+    if (performance.now() > limit) throw new HostError(`after ${PATIENCE / 1000} s, ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, POLL));
+  }
+}
+
+function show(head: string[], rows: (string | number)[][]): void {
+  print(indent(table(head, rows)));
+}
+
+function showNetwork({ name, subnets }: NetworkRecord): void {
+  show(
+    ['NETWORK', 'SUBNET', 'GATEWAY', 'VNI'],
+    subnets.map(({ prefix, gateway, vni }) => [name, prefix, gateway, vni]),
+  );
+}
+
+function showEndpoints({ state }: DemoManager, { id }: NetworkRecord): void {
+  show(
+    ['ENDPOINT', 'ADDRESS', 'MAC', 'NODE'],
+    [...state.endpointsIn(id).values()].map(({ name, addresses, mac, node }) => [
+      ...[name, addresses.join(' '), mac],
+      state.nodes.get(node)!.name,
+    ]),
+  );
+}
+
+function showKnown(manager: DemoManager, { id, name }: DemoNode): void {
+  const known = manager.assignment(id).networks.map((network) => network.name);
+  print(`   ${name} takes part in: ${known.length === 0 ? 'no network' : known.join(', ')}`);
 }

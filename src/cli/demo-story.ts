@@ -1,35 +1,39 @@
-/** Shared by both variants of the demo: the picture, the addresses and the headings. */
-import { dissect, hexdump, tree } from '../packet/index.js';
+/** Shared by both variants of the demo: headings, and a packet layer by layer. */
+import { dissect, hexdump, summarize, tree } from '../packet/index.js';
 import { LINKTYPE_RAW } from '../pcap/index.js';
 import { print } from './streams.js';
 
-export const VNI = 4097;
-export const C1 = { name: 'C1', ip: '10.0.0.3', mac: '02:42:0a:00:00:03', host: '172.31.1.5' };
-export const C2 = { name: 'C2', ip: '10.0.0.4', mac: '02:42:0a:00:00:04', host: '192.168.1.25' };
-
 export function heading(text: string): void {
   print(['', `== ${text}`]);
-}
-
-export function picture(): void {
-  print([
-    `weft: C1 on host 1 pings C2 on host 2 through an overlay of its own, VNI ${VNI}`,
-    '',
-    `   C1 ${C1.ip}                                      C2 ${C2.ip}`,
-    '        |                                                 |',
-    `   VTEP, host 1 ${C1.host} --- underlay --- ${C2.host} host 2, VTEP`,
-  ]);
 }
 
 export function indent(lines: readonly string[]): string[] {
   return lines.map((line) => (line === '' ? '' : `   ${line}`));
 }
 
-/** Prints a frame and the datagram that carries it, layer by layer. */
-export function encapsulation(frame: Uint8Array, packet: Uint8Array): void {
-  print(`   the frame, ${frame.length} bytes, as C1 sent it:`);
-  print(indent(tree(dissect(frame).layers).split('\n')));
-  print(`   the packet that carries it, ${packet.length} bytes from its IP header on:`);
-  print(indent(tree(dissect(packet, { linkType: LINKTYPE_RAW }).layers).split('\n')));
+/** Prints a frame, and the datagram that carries it layer by layer. */
+export function encapsulation(sender: string, frame: Uint8Array, packet: Uint8Array): void {
+  print([
+    `   ${sender} sent a frame of ${frame.length} bytes: ${summarize(dissect(frame).layers)}`,
+    `   The packet that carries it, ${packet.length} bytes from its IP header on:`,
+  ]);
+  print(indent(compact(tree(dissect(packet, { linkType: LINKTYPE_RAW }).layers).split('\n'))));
   print(indent(hexdump(packet).split('\n')));
+}
+
+/** Most characters of a line of fields. */
+const WIDTH = 120;
+
+/** The lines of a tree, with as many fields on a line as it has room for. */
+function compact(lines: readonly string[]): string[] {
+  const short: string[] = [];
+  let isField = false;
+  for (const line of lines) {
+    const last = short.at(-1) ?? '';
+    const wasField = isField;
+    isField = line.startsWith(' ');
+    if (isField && wasField && last.length + line.length < WIDTH) short[short.length - 1] = `${last}, ${line.trim()}`;
+    else short.push(line);
+  }
+  return short;
 }

@@ -2,8 +2,9 @@
 import { accessSync, closeSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { HostError, ip, openTap } from '../host/index.js';
+import { onDevices } from './demo-cluster.js';
+import { removeDemos } from './demo-hosts.js';
 import { loopback } from './demo-loopback.js';
-import { namespaces, takeDown } from './demo-namespaces.js';
 import { integerOf, noRest, parseFlags, refuseBeside, requireValues, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 import { print, printError } from './streams.js';
@@ -42,7 +43,10 @@ export async function run(args: string[]): Promise<number> {
   if (flags.on('down')) return takeDown();
   if (flags.on('loopback')) return loopback(count);
   const missing = await unmetRequirements();
-  if (missing.length === 0) return namespaces(count, engine, flags.on('keep') === true, hasProgram('ping'));
+  if (missing.length === 0) {
+    const [hasPing, hasTraceroute] = [hasProgram('ping'), hasProgram('traceroute')];
+    return onDevices({ count, engine, keep: flags.on('keep') === true, hasPing, hasTraceroute });
+  }
   print(`Real devices cannot be used: ${missing.join('; ')}.`);
   if (flags.on('keep')) {
     printError('vtep demo: --keep needs real devices');
@@ -50,6 +54,14 @@ export async function run(args: string[]): Promise<number> {
   }
   print(['The hosts run in this process instead, over UDP on the loopback interface:', '']);
   return loopback(count);
+}
+
+/** Removes what earlier demos left running and returns the exit code. */
+async function takeDown(): Promise<number> {
+  const removed = await removeDemos();
+  if (removed.length === 0) print('No demo is running.');
+  for (const names of removed) print(`Removed: ${names.length === 0 ? 'files' : names.join(', ')}.`);
+  return 0;
 }
 
 /** The requirements of the demo on real devices that this system does not meet, each with its remedy. */
