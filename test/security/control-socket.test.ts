@@ -351,16 +351,15 @@ users('another user can neither connect nor replace the socket in a sticky direc
   assert.is(output.trim(), 'EPERM EPERM EPERM EACCES');
 });
 
-users('notes of a demo that another user may have written are not followed', async () => {
+users('directories of demos that another user may have made are not followed', async () => {
   const script = `
     mount -t tmpfs none /run && cd ${REPOSITORY} || exit 9
     down() { node --import tsx src/cli/main.ts demo --down 2>&1; }
-    mkdir -p /tmp/weft-notes-$$/1; echo '{"namespaces":["../x"],"processes":[]}' > /tmp/weft-notes-$$/1/made.json
+    mkdir -p /tmp/weft-notes-$$/1 /run/netns; touch /run/netns/weft1-host1
     ln -s /tmp/weft-notes-$$ /run/weft-demo; down; rm /run/weft-demo
     mkdir -m 777 /run/weft-demo; down; chmod 700 /run/weft-demo; chown 65534 /run/weft-demo; down
-    chown 0 /run/weft-demo; cp -r /tmp/weft-notes-$$/1 /run/weft-demo/1; down
-    echo '{"namespaces":[],"processes":[{"pid":-1,"started":""}]}' > /run/weft-demo/1/made.json; down
-    echo '{"namespaces":["-all"],"processes":[]}' > /run/weft-demo/1/made.json; down
+    chown 0 /run/weft-demo; mkdir /run/weft-demo/..x; down; rmdir /run/weft-demo/..x
+    mkdir /run/weft-demo/-all; down; ls /run/netns
     rm -r /tmp/weft-notes-$$`;
   const child = spawn('unshare', ['--mount', 'sh', '-c', script], {
     cwd: fileURLToPath(new URL('.', import.meta.url)),
@@ -370,8 +369,12 @@ users('notes of a demo that another user may have written are not followed', asy
   child.stderr.on('data', (data: Buffer) => (output += data.toString()));
   await once(child, 'close');
   const unsafe = 'vtep demo: /run/weft-demo is not a directory that only this user may write; remove it';
-  const damaged = 'vtep demo: the notes of a demo in /run/weft-demo are damaged; remove them';
-  assert.equal(output.trim().split('\n'), [unsafe, unsafe, unsafe, damaged, damaged, damaged]);
+  const foreign = (name: string): string =>
+    `vtep demo: /run/weft-demo/${name} is not of a demo, whose directory is a number; remove it`;
+  assert.equal(output.trim().split('\n'), [
+    ...[unsafe, unsafe, unsafe, foreign('..x'), foreign('-all')],
+    'weft1-host1',
+  ]);
 });
 
 paths.run();
