@@ -1,10 +1,15 @@
 /** Sandboxes without root: the texts that they write and read. */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { hostsText, nsswitchText, resolverText } from '../src/host/sandbox/etc.js';
 import { propagationOf } from '../src/host/sandbox/mounts.js';
 import { addedBy, staleOf } from '../src/host/sandbox/network.js';
-import { parseIdentity } from '../src/host/sandbox/processes.js';
+import { parseIdentity, processIdentity } from '../src/host/sandbox/processes.js';
+import { Workload } from '../src/host/sandbox/workload.js';
 
 test('resolv.conf(5) and hosts(5)', () => {
   assert.is(resolverText({ servers: ['10.0.0.1', 'fd00::1'] }), 'nameserver 10.0.0.1\nnameserver fd00::1\n');
@@ -16,6 +21,36 @@ test('resolv.conf(5) and hosts(5)', () => {
     hostsText([{ address: '10.0.0.2', names: ['test.1', 'test'] }]),
     '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n10.0.0.2 test.1 test\n',
   );
+});
+
+test('a shim that takes its workload between two looks at it does not look like one that was killed', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'weft-claim-'));
+  const { pid, start, boot } = processIdentity(process.pid)!;
+  // A claim appears whole, as that of a shim does, again and again.
+  const program = `
+    const fs = require('node:fs');
+    const [directory, text] = process.argv.slice(1);
+    fs.writeFileSync(directory + '/claim.shim', text + '\\n');
+    for (;;) {
+      fs.linkSync(directory + '/claim.shim', directory + '/claim');
+      fs.unlinkSync(directory + '/claim');
+    }`;
+  const child = spawn(process.execPath, ['-e', program, directory, `${pid} ${start} ${boot}`], { stdio: 'inherit' });
+  try {
+    const workload = new Workload('attempt-1', directory, 'none');
+    const limit = performance.now() + 60_000;
+    for (let looks = 0, taken = 0, was = false; taken < 2000 && performance.now() < limit; looks++) {
+      const { state } = workload;
+      assert.is(state.state, 'starting', `look ${looks}`);
+      const is = existsSync(join(directory, 'claim'));
+      if (is && !was) taken++;
+      was = is;
+    }
+  } finally {
+    child.kill('SIGKILL');
+    await new Promise((resolve) => child.on('close', resolve));
+    rmSync(directory, { recursive: true, force: true });
+  }
 });
 
 test('a resolver that would ask a service of the host asks the name server instead', () => {

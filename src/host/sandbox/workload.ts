@@ -168,14 +168,16 @@ export class Workload {
     const command = this.#identity(FILES.command);
     // First: a command that has ended in between is then seen to run, and to have ended the next time.
     const runs = command !== undefined && isRunning(command);
-    const shim = this.#shim();
+    // Once: between two looks, the shim may claim the workload.
+    const claim = this.#read(FILES.claim);
+    const shim = claim === undefined ? undefined : parseIdentity(claim);
     const supervised = shim !== undefined && isRunning(shim);
     const code = /^exit (\d+)\n$/.exec(this.#read(FILES.exit) ?? '')?.[1];
     if (code !== undefined) return { state: 'ended', ...endedWith(Number(code)) };
     if (runs) return { state: 'running', pid: command.pid };
     // Between the end of the command and its record, and before the start, the shim is there.
     if (supervised) return { state: command === undefined ? 'starting' : 'running', pid: command?.pid };
-    if (this.#read(FILES.claim) === undefined) return { state: 'starting', pid: undefined };
+    if (claim === undefined) return { state: 'starting', pid: undefined };
     return { state: 'ended', code: null, signal: null, reason: this.#trouble() };
   }
 
