@@ -44,6 +44,7 @@ const ALONE = [
 const LONG = [
   ...[
     'system/docker',
+    'system/demo',
     'system/trouble',
     'system/agents',
     'security/control-characters',

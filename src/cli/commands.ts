@@ -69,7 +69,10 @@ export const GROUPS: readonly { title: string; commands: Readonly<Record<string,
     title: 'this program',
     commands: {
       completion: { text: 'completions for bash, zsh and fish', load: () => import('./completion.js') },
-      demo: { text: 'two hosts, two containers and the overlay between them', load: () => import('./demo.js') },
+      demo: {
+        text: 'a cluster of two hosts, its networks, and a packet layer by layer',
+        load: () => import('./demo.js'),
+      },
     },
   },
 ];

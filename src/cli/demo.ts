@@ -1,4 +1,4 @@
-/** `vtep demo`, also run by `npm start`: two hosts, two containers and the overlay between them. */
+/** `vtep demo`, also run by `npm start`: the story of a cluster of two hosts. */
 import { accessSync, closeSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { HostError, ip, openTap } from '../host/index.js';
@@ -11,20 +11,22 @@ import { print, printError } from './streams.js';
 
 const DEFAULT_COUNT = 5;
 const FLAGS: readonly Flag[] = [
-  { name: 'keep', text: 'leave everything running, and print how to use it' },
-  { name: 'down', text: 'remove what --keep left running' },
+  { name: 'keep', text: 'leave the cluster running, and print what to try' },
+  { name: 'down', text: 'remove what --keep left running, or a demo that was killed' },
   { name: 'loopback', text: 'run the hosts in this process, over UDP on the loopback interface; needs no root' },
   { name: 'count', value: 'N', text: 'pings to send (default 5)' },
-  { name: 'engine', value: 'auto|dgram|linux', text: 'packet I/O engine on real devices (default auto)' },
+  { name: 'engine', value: 'auto|dgram|linux', text: 'packet I/O engine of the agents on real devices (default auto)' },
 ];
 
 export const manual: Manual = {
   name: 'demo',
-  summary: 'run two hosts, two containers and the overlay between them',
+  summary: 'show a cluster of two hosts: networks, services, a packet layer by layer',
   usage: ['demo [--keep] [--loopback] [--count N] [--engine NAME]', 'demo --down'],
-  description: `As root on Linux, the demo creates network namespaces: two hosts on different subnets, a router between them, and a
-container on each host. It starts a VTEP on each host, and pings one container from the other. Otherwise it runs the
-hosts in this process. In a checkout: npm start -- --keep`,
+  description: `As root on Linux, the demo creates network namespaces: two hosts on different subnets, and a router between them. It
+makes a cluster of the hosts with the commands that a person would type there, each shown with its output: networks, a
+service whose tasks ping each other, one packet layer by layer, and a namespace that joins a network. It then removes
+everything, also after Ctrl-C or an error. Otherwise it tells the story with hosts in this process, as far as that goes
+without devices. In a checkout: npm start -- --keep`,
   flags: [{ flags: FLAGS }],
   examples: `vtep demo
 vtep demo --keep

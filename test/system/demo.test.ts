@@ -107,7 +107,8 @@ const steps = (agents: readonly RegExp[], echo: readonly RegExp[], path: readonl
   ...echo,
   /\n== One packet, layer by layer/,
   new RegExp(String.raw`test\.1 sent a frame of \d+ bytes: IP ${ADDRESS}(\.\d+)? > ${ADDRESS}`),
-  /ipv4, 20 bytes at 0\n(.*\n)*.*source: (172\.31\.1\.5, destination: 192\.168\.1\.25|192\.168\.1\.25, destination: 172\.31\.1\.5)/,
+  /ipv4, 20 bytes at 0\n/,
+  /source: (172\.31\.1\.5[,\s]+destination: 192\.168\.1\.25|192\.168\.1\.25[,\s]+destination: 172\.31\.1\.5)/,
   /udp, 8 bytes at 20\n.*destinationPort: 4789/,
   /vxlan, 8 bytes at 28\n.*vni: 4096/,
   /ethernet, 14 bytes at 36\n/,
@@ -135,6 +136,33 @@ const REMOVAL = [
   / {3}Left: 0 of 3 sandboxes, 0 devices in weft\d+-existing\.\n/,
   /\nEverything has been removed\.\n$/,
 ];
+
+/** The output in "See it" of README.md. */
+function readmeLines(): string[] {
+  const [, block] = /^## See it$.*?^```\n(.*?)^```$/ms.exec(readFileSync('README.md', 'utf8'))!;
+  return block!.trimEnd().split('\n');
+}
+
+/** Checks that a text has these lines, in this order, but for ids, addresses that were chosen, hosts and times. */
+function assertLines(text: string, lines: readonly string[]): void {
+  const masked = (line: string): string =>
+    line
+      .replace(/\b(?=\w*\d)[a-z\d]{12}\b/g, 'ID')
+      .replace(/\bhost[12]\b/g, 'HOST')
+      .replace(/\b10\.0\.0\.[2-9]\b/g, 'ADDRESS')
+      .replace(/weft\d+/g, 'WEFT')
+      .replace(/[\d.]+ ?(s|ms)\b/g, 'TIME')
+      .replace(/-c 3|-c 5/g, '-c N')
+      .replace(/^( {3})[35] packets transmitted, [35]/, '$1N packets transmitted, N')
+      .replace(/ +/g, ' ');
+  const found = text.split('\n').map(masked);
+  let at = 0;
+  for (const line of lines) {
+    const next = found.indexOf(masked(line), at);
+    assert.ok(next >= 0, `"${line}" of README.md is not printed:\n${found.slice(at).join('\n')}`);
+    at = next + 1;
+  }
+}
 
 /** A folder with these programs of the system alone. */
 function programs(names: readonly string[]): string {
@@ -193,6 +221,7 @@ test('tells the story with an engine, and leaves nothing behind', () => {
     : [];
   inOrder(stdout, [...steps(agents, PING, TRACEROUTE), ...REMOVAL]);
   assert.is(/WEFT-1-\w/.exec(stdout), null, 'no token is shown');
+  assertLines(stdout, readmeLines());
   assert.equal(traces(pid), []);
 });
 
