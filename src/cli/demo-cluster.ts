@@ -7,8 +7,8 @@ import { DemoHosts, type DemoHost } from './demo-hosts.js';
 import { encapsulation, heading } from './demo-story.js';
 import { print, printError } from './streams.js';
 
-/** Whether endpoints resolve the names of others. */
-const NAMES = false;
+/** Most attempts to resolve the name of a task that has just started. */
+const ATTEMPTS = 10;
 /** Most packets to look at for the one that is shown. */
 const CAPTURED = 200;
 /** Hexadecimal digits of the headers of VXLAN, and of Ethernet and IPv4. */
@@ -154,11 +154,11 @@ class Story {
     const { name, host } = from;
     await this.#heard(host, to.address);
     await this.#heard(to.host, from.address);
+    if (hasPing) await this.#resolved(from, to);
     heading(`${name} reaches ${to.name}${hasPing ? '' : ': an echo over UDP, because there is no "ping" here'}`);
     const captured = await this.#capture(host);
     const server = hasPing ? undefined : await this.#serve(to);
-    const target = NAMES ? to.name : to.address;
-    const command = hasPing ? ['ping', '-c', String(count), '-i', '0.2', target] : echoClient(to.address, count);
+    const command = hasPing ? ['ping', '-c', String(count), '-i', '0.2', to.name] : echoClient(to.address, count);
     const output = hasPing
       ? await host.vtep(['exec', name, '--', ...command])
       : await host.vtep(['exec', name, '--'], command);
@@ -169,6 +169,15 @@ class Story {
     heading(`One packet, layer by layer, of vtep capture --control ${host.socket}`);
     encapsulation(name, toShown(found.frame).data, toShown(found.datagram).data);
     return Number(/(\d+) (?:packets )?received/.exec(output)?.[1] ?? 0);
+  }
+
+  /** Waits until a name has arrived; if it does not, the command that is shown says so. */
+  async #resolved({ name, host }: Task, to: Task): Promise<void> {
+    for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      const child = host.spawn(['exec', name, '--', 'ping', '-c', '1', '-W', '1', to.name]);
+      for (const stream of [child.stdout!, child.stderr!]) stream.resume();
+      if ((await this.#demo.ended(child)) === 0) return;
+    }
   }
 
   /** Starts a capture. @returns a function that ends it and returns its packets. */

@@ -120,7 +120,9 @@ const steps = (agents: readonly RegExp[], echo: readonly RegExp[], path: readonl
   / {3}ENDPOINT .*\n(?=(.*\n)? {3}p1 +\w+ {2}10\.1\.1\.10 .* host1 )(?=(.*\n)? {3}web +\w+ {2}11\.1\.1\.20 .* host2 )/,
 ];
 const PING = [
-  new RegExp(String.raw` {3}host[12]\$ vtep exec test\.1 -- ping -c 3 -i 0\.2 (test\.2|${ADDRESS})\n`),
+  new RegExp(
+    String.raw` {3}host[12]\$ vtep exec test\.1 -- ping -c 3 -i 0\.2 test\.2\n {3}PING test\.2 \(${ADDRESS}\) `,
+  ),
   / {3}3 packets transmitted, 3 received, 0% packet loss/,
 ];
 const TRACEROUTE = [
