@@ -66,7 +66,6 @@ export async function run(args: string[]): Promise<number> {
     `created cluster ${result.cluster}; this host is its manager, node ${result.node}`,
     '',
     ...joinLines(result),
-    'To add a manager, run "vtep token manager" and follow what it prints.',
   ]);
   return 0;
 }

@@ -24,7 +24,8 @@ export const manual: Manual = {
   usage: ['token worker|manager [--rotate] [--quiet] [flags]'],
   words: ROLES,
   description: `Only a manager has the tokens. Whoever knows one can join: treat it as a password, and rotate it when it may have become
-known. Nodes that have joined stay.`,
+known. Nodes that have joined stay. The store of a cluster allows one manager so far: no node can join with the token of
+managers.`,
   flags: [{ flags: FLAGS }],
   examples: `vtep token worker
 vtep token manager --rotate
