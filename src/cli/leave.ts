@@ -34,7 +34,7 @@ export async function run(args: string[]): Promise<number> {
 /** The API speaks of roles, which no command changes. */
 function isLast(cause: RequestError): HostError {
   return new HostError(
-    'this node is the last manager, and the cluster ends with it; let another manager join ("vtep token manager"), or give --force',
+    'this node is the last manager, and the cluster ends with it; let the other nodes leave first, or give --force',
     { cause },
   );
 }
