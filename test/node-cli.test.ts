@@ -80,6 +80,18 @@ const LINES: readonly [line: string, request: NodeRequest, answer: unknown, prin
   ['token worker', { command: 'token', role: 'worker' }, TOKEN, [/^To add a worker/, '', JOIN]],
   ['token manager --rotate -q', { command: 'rotate-token', role: 'manager' }, TOKEN, [T]],
   [
+    'gossip rotate',
+    { command: 'rotate-gossip-keys' },
+    { tag: 5 },
+    ['made gossip key 5; the next rotation encrypts with it'],
+  ],
+  [
+    'gossip rotate --force',
+    { command: 'rotate-gossip-keys', force: true },
+    { tag: 6 },
+    ['made gossip key 6; the next rotation encrypts with it'],
+  ],
+  [
     'node ls',
     { command: 'nodes' },
     [NODE, { ...NODE, id: REMOTE.nodeId, name: 'host2', role: 'worker', self: false, state: 'failed', endpoints: 0 }],

@@ -19,6 +19,7 @@ import { watch, WATCH } from './gossip-watch.js';
 import { type Manual } from './manual.js';
 import { membersTable } from './members.js';
 import { requireHostPorts } from './host-ports.js';
+import { placesOf, SOCKET, tellNode } from './node-call.js';
 import { requireControl } from './control-flags.js';
 import { jsonLines, print, printAll } from './streams.js';
 import { rowsOf, tableLines } from './table.js';
@@ -37,7 +38,10 @@ const OUTPUT: Flag = {
   value: 'FILE',
   text: 'file to which "keygen" writes the key, with mode 600 ("-": standard output, the default)',
 };
-const FORCE: Flag = { name: 'force', text: 'let "keygen" overwrite FILE' };
+const FORCE: Flag = {
+  name: 'force',
+  text: 'let "keygen" overwrite FILE; let "rotate" go on although a node does not have the newest key',
+};
 const JSON_FLAG: Flag = { name: 'json', text: 'print JSON; "watch" prints one object per line' };
 
 const ACTIONS: Actions = {
@@ -83,10 +87,16 @@ const ACTIONS: Actions = {
     flags: [CONTROL, JSON_FLAG],
     run: (flags) => keys('remove-key', flags),
   },
+  rotate: {
+    usage: 'rotate [--force] [--socket PATH]',
+    text: 'let a cluster of "vtep init" make a new key',
+    flags: [SOCKET, FORCE, JSON_FLAG],
+    run: rotate,
+  },
 };
 
 /** The flags of all actions. */
-const ALL: readonly Flag[] = [CONTROL, JOIN, KEY, OUTPUT, FORCE, ...WATCH, JSON_FLAG];
+const ALL: readonly Flag[] = [CONTROL, JOIN, KEY, OUTPUT, FORCE, ...WATCH, SOCKET, JSON_FLAG];
 
 export const manual: Manual = {
   name: 'gossip',
@@ -109,7 +119,11 @@ To change the key of a running cluster without losing a message, finish each ste
   vtep gossip use KEY --control PATH
   vtep gossip remove OLD --control PATH
 
-The agents hold these keys in memory only. Also write the new key to the file of --key, for their next start.`,
+The agents hold these keys in memory only. Also write the new key to the file of --key, for their next start.
+
+A cluster of "vtep init" changes its keys by itself, every 12 hours and when a node leaves or is removed. "rotate" does
+it now. A rotation makes a new key, and encrypts with the newest one before, which every node has by then, so that no
+message is lost. Three rotations replace all keys.`,
     },
   ],
   examples: `vtep gossip keygen -o /etc/vtep.key
@@ -203,6 +217,16 @@ async function queryAny(flags: Parsed): Promise<ClusterState> {
       failures.push((error as Error).message);
     }
   throw new HostError(failures);
+}
+
+function rotate(flags: Parsed): Promise<number> {
+  noRest(flags);
+  return tellNode(
+    flags,
+    { command: 'rotate-gossip-keys', ...(flags.on('force') === true ? { force: true } : {}) },
+    placesOf({ force: '--force' }),
+    ({ tag }) => `made gossip key ${tag}; the next rotation encrypts with it`,
+  );
 }
 
 async function keys(command: 'keys' | 'install-key' | 'use-key' | 'remove-key', flags: Parsed): Promise<number> {
