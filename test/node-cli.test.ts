@@ -581,6 +581,17 @@ test('--format docker prints what docker network inspect does', async () => {
   ]);
 });
 
+test('the keys of Docker’s maps are in order, as Go writes them', async () => {
+  const network = { ...NETWORK, labels: { b: '1', a: '2' } };
+  const { stdout } = await vtep(['network', 'inspect', 'prod-net', '--format', 'docker'], {
+    'cluster-network': () => network,
+  });
+  const [{ Options, Labels }] = JSON.parse(stdout) as [{ Options: object; Labels: object }];
+  assert.equal(Object.keys(Labels), ['a', 'b']);
+  const names = ['com.docker.network.driver.mtu', 'com.docker.network.driver.overlay.vxlanid_list'];
+  assert.equal(Object.keys(Options), names);
+});
+
 test('times are those of the cluster', () => {
   assert.is(new Date(CREATED).toISOString(), '2026-01-31T12:00:00.007Z');
   assert.match(`${Math.floor((Date.now() - CREATED) / 86_400_000)} d ago`, ago);

@@ -64,7 +64,7 @@ export function dockerNetwork(network: NetworkDetails): DockerNetwork {
         Subnet: prefix,
         ...(range === undefined ? {} : { IPRange: range }),
         Gateway: gateway,
-        ...(Object.keys(auxiliary).length === 0 ? {} : { AuxiliaryAddresses: auxiliary }),
+        ...(Object.keys(auxiliary).length === 0 ? {} : { AuxiliaryAddresses: sorted(auxiliary) }),
       })),
     },
     Internal: internal,
@@ -72,14 +72,19 @@ export function dockerNetwork(network: NetworkDetails): DockerNetwork {
     Ingress: false,
     ConfigFrom: { Network: '' },
     ConfigOnly: false,
-    Containers: Object.fromEntries(here.map((endpoint) => [endpoint.id, containerOf(endpoint, network)])),
-    Options: {
+    Containers: sorted(Object.fromEntries(here.map((endpoint) => [endpoint.id, containerOf(endpoint, network)]))),
+    Options: sorted({
       [VXLAN_IDS]: vxlanIds(network).join(','),
       ...(mtu === undefined ? {} : { [MTU]: String(mtu) }),
-    },
-    Labels: labels,
+    }),
+    Labels: sorted(labels),
     Peers: peers.map((peer) => ({ Name: peer.name, IP: peer.address })),
   };
+}
+
+/** A map of Go, whose JSON has the keys in order. */
+function sorted<T>(map: Readonly<Record<string, T>>): Record<string, T> {
+  return Object.fromEntries(Object.entries(map).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 /** The VNIs, each once: an IPv4 and an IPv6 subnet may share one. */

@@ -264,25 +264,17 @@ if (FIRST) {
   });
 
   test('a signal ends it, and everything is removed', async () => {
-    for (const step of ['host2$ vtep join', 'host1$ vtep run']) {
-      const { child, output } = spawnDemo([]);
-      await waitFor(`the step ${step}`, () => output().includes(step));
-      const sandboxes = sandboxesOf(child.pid!);
-      child.kill('SIGINT');
-      assert.is(await ended(child), 130, output());
-      assert.match(output(), /\nEverything has been removed\.\n$/);
-      assert.equal(traces(child.pid!, sandboxes), []);
-    }
+    const { child, output } = spawnDemo([]);
+    await waitFor('a command', () => output().includes('host1$ vtep run'));
+    const sandboxes = sandboxesOf(child.pid!);
+    child.kill('SIGINT');
+    assert.is(await ended(child), 130, output());
+    assert.match(output(), /\nEverything has been removed\.\n$/);
+    assert.equal(traces(child.pid!, sandboxes), []);
   });
 
   test('--down removes what a demo has left that was killed, at any step', async () => {
-    for (const step of [
-      '== Two hosts',
-      'host2$ vtep join',
-      'host1$ vtep service ps',
-      'host1$ vtep network inspect',
-      'host2$ vtep leave',
-    ]) {
+    for (const step of ['host2$ vtep join', 'host1$ vtep service ps', 'host2$ vtep leave']) {
       const { child, output } = spawnDemo([]);
       await waitFor(`the step ${step}`, () => output().includes(step));
       const sandboxes = sandboxesOf(child.pid!);
