@@ -215,7 +215,7 @@ test('vtep attach and vtep detach --control', async () => {
   assert.is(await ping(c1, '10.0.0.2'), 3);
   assert.match(
     await fails('attach', ...eth0, '--vni', String(VNI)),
-    new RegExp(`^vtep attach: NAME: eth0 is in use already \\(name of TAP eth0 in namespace ${c1}\\)\n$`),
+    new RegExp(`^vtep attach: TAP: eth0 is in use already \\(name of TAP eth0 in namespace ${c1}\\)\n$`),
   );
   assert.match(
     await fails('attach', 'eth1', '--vni', '9'),
