@@ -81,6 +81,7 @@ const LINES: readonly [line: string, flags: string][] = [
   ['gossip install KEY', 'control json'],
   ['gossip use KEY', 'control json'],
   ['gossip remove KEY', 'control json'],
+  ['gossip rotate', 'force socket json'],
 ];
 
 /** Command lines that take any number of arguments. */
@@ -275,10 +276,10 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   [['detach'], 'missing: NAME, the endpoint or the TAP to remove'],
   [['detach', ''], `NAME: expected ${REFERENCE}, got ""`],
   [['detach', 'a b'], `NAME: expected ${REFERENCE}, got "a b"`],
-  [['detach', '', '--netns', 'c'], `NAME: expected ${DEVICE}, got ""`],
-  [['detach', 'a b', '--netns', 'c'], `NAME: expected ${DEVICE}, got "a b"`],
-  [['detach', 'sixteen-letters-', '--netns', 'c'], `NAME: expected ${DEVICE}, got "sixteen-letters-"`],
-  [['detach', 'all', ...SOCKET], `NAME: expected ${DEVICE}, got "all", which the kernel reserves`],
+  [['detach', '', '--netns', 'c'], `TAP: expected ${DEVICE}, got ""`],
+  [['detach', 'a b', '--netns', 'c'], `TAP: expected ${DEVICE}, got "a b"`],
+  [['detach', 'sixteen-letters-', '--netns', 'c'], `TAP: expected ${DEVICE}, got "sixteen-letters-"`],
+  [['detach', 'all', ...SOCKET], `TAP: expected ${DEVICE}, got "all", which the kernel reserves`],
   [
     ['detach', 'a', '--netns', 'c', '--network', 'b'],
     '--network does not go with --netns, which means a TAP; name the endpoint',
@@ -488,7 +489,7 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   [['demo', '--down', '--count', '3'], '--count does not go with --down, which only removes'],
   [['demo', '--down', '--keep'], '--keep does not go with --down, which only removes'],
 
-  [['gossip'], 'missing: ACTION, one of members, watch, keygen, keys, install, use, remove'],
+  [['gossip'], 'missing: ACTION, one of members, watch, keygen, keys, install, use, remove, rotate'],
   [['gossip', '--json'], /^missing: ACTION/],
   [['gossip', 'mebmers'], 'unknown action "mebmers"; did you mean "members"?'],
   [['gossip', 'frobnicate'], /^unknown action "frobnicate"; the actions are members, watch/],
@@ -560,6 +561,11 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   [['gossip', 'use', 'xyz!', ...SOCKET], /^KEY: the key \(4 characters\) is not base64/],
   [['gossip', 'remove', '/nonexistent', ...SOCKET], /^KEY: there is no file \/nonexistent$/],
   [['gossip', 'remove', '0123abcd'], /^missing: --control PATH/],
+  [['gossip', 'rotate', '--socket', LONG], /^--socket: expected the path of a Unix socket/],
+  [
+    ['gossip', 'rotate', ...SOCKET],
+    '--control does not go with "rotate"; usage: vtep gossip rotate [--force] [--socket PATH]',
+  ],
 ];
 
 for (const [args, message] of VALUES)

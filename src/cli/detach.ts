@@ -54,12 +54,12 @@ export async function run(args: string[]): Promise<number> {
   refuseBeside(flags, 'netns', ['network', 'socket'], ', which means a TAP; name the endpoint');
   if (await isEndpoint(flags, name)) return detachEndpoint(flags, name);
   const problem = valueProblem('device', name);
-  if (problem !== undefined) throw new UsageError(`NAME: ${problem}`);
+  if (problem !== undefined) throw new UsageError(`TAP: ${problem}`);
   requireValues(flags, 'netns', 'netns');
   const netns = flags.value('netns');
   if (flags.given.has('control')) {
     const request = { command: 'detach' as const, name, ...(netns === undefined ? {} : { netns }) };
-    const place = (path: string): string => (path === 'name' ? 'NAME' : `--${path}`);
+    const place = (path: string): string => (path === 'name' ? 'TAP' : `--${path}`);
     return change(flags, request, place, ({ addresses, mac }) => {
       const facts = [mac, ...addresses].filter((fact) => fact !== null).join(', ');
       return `detached TAP ${name}${inNamespace('from', netns)}${facts === '' ? '' : ` (${facts})`}`;

@@ -224,7 +224,7 @@ test('vtep attach and vtep detach --control', async () => {
   assert.match(await fails('attach', 'eth1', '--vlan', '5=9'), /^vtep attach: --vlan: expected the VNI of a segment/);
   assert.match(
     await fails('detach', 'eth0'),
-    /^vtep detach: NAME: there is no TAP "eth0"; this VTEP has "tap0", "eth0" in/,
+    /^vtep detach: TAP: there is no TAP "eth0"; this VTEP has "tap0", "eth0" in/,
   );
   const removed = `(${await macOf(c1, 'eth0')}, 10.0.0.1/24)`;
   assert.is(await done('detach', ...eth0), `detached TAP eth0 from namespace ${c1} ${removed}\n`);
