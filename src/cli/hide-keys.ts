@@ -35,9 +35,11 @@ export function withoutKeys(args: readonly string[]): string[] {
     const [, flag, attached] = /^(--key|--token)=(.*)$/s.exec(arg) ?? [];
     if (attached !== undefined) return isSecret(attached) ? `${flag}=${HIDDEN}` : arg;
     if (/^-./.test(arg)) {
-      isKey = arg === '--key' || arg === '--token';
+      isKey = arg === '--key';
       return arg;
     }
+    // A flag with one value: the words behind it are others.
+    if (args[i - 1] === '--token' && isSecret(arg)) return HIDDEN;
     // Any word of `install`: it may follow the value of a flag.
     return (isKey || (takesKey && i > 1) || TOKEN.test(arg)) && isSecret(arg) ? HIDDEN : arg;
   });
