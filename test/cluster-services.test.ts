@@ -12,7 +12,7 @@ import {
   type CreateService,
   type TaskRecord,
 } from '../src/cluster/index.js';
-import { idOf, TestCluster } from './support/cluster.js';
+import { idOf, newNode, TestCluster } from './support/cluster.js';
 
 function withService(nodes: number, more: Partial<CreateService> = {}): TestCluster {
   const cluster = TestCluster.with(nodes);
@@ -94,6 +94,19 @@ test('replicas spread over living nodes, each with an endpoint in every network'
     ['test.2', 'test.4'].map((name) => [name, ['sleep', 'infinity'], { A: '1' }, 1, 'assigned']),
   );
   assert.is(assigned.networks.length, 2);
+});
+
+test('of nodes with as few tasks, the one that joined first gets the next, whatever their ids are', () => {
+  const cluster = TestCluster.with(1);
+  const secret = cluster.state.tokens.get('worker')!;
+  for (const number of [9, 3]) {
+    cluster.now += 1000;
+    cluster.must({ do: 'join', node: newNode(number), secret });
+  }
+  cluster.must({ do: 'create-network', name: 'net' });
+  cluster.must({ do: 'create-service', name: 'test', networks: ['net'], command: ['true'], replicas: 4 });
+  settle(cluster);
+  assert.equal(places(cluster), { host1: [1, 4], host9: [2], host3: [3] });
 });
 
 test('the fewest tasks of the service count first, then the fewest of all', () => {

@@ -1,6 +1,7 @@
 /** Services at the gateways: which datagrams reach them, compared with what scapy writes, and the answers that leave. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { dissect } from '../src/packet/index.js';
 import * as udp from '../src/udp/index.js';
 import {
   ANSWERED,
@@ -64,11 +65,13 @@ for (const [name, source, gateway] of GATEWAYS)
   });
 
 test('ports that are not served, and other routers, refuse as before', () => {
-  const { receive, taken, services, router } = serving();
+  const { receive, taken, services, router, answers } = serving();
   (services.ports as Set<number>).clear();
-  for (const [name] of GATEWAYS) {
+  for (const [name, , gateway] of GATEWAYS) {
     assert.is(receive(FRAMES[name]![0]).result, ANSWERED, name);
     assert.is(router.reason, 'gateway-closed');
+    const [, ip] = dissect(fromHex(answers.at(-1)!.frame)).layers;
+    assert.is((ip as { source: string }).source, gateway, 'the error comes from the address that was asked');
   }
   assert.is(routerHost().receive(FRAMES['service']![0]).result, ANSWERED);
   assert.equal(taken, []);

@@ -181,13 +181,14 @@ class Scheduler {
     };
   }
 
-  /** The living node with the fewest tasks of a service, then of all; the same for every manager. */
+  /** The living node with the fewest tasks of a service, then of all; of several the one that joined first, for every manager alike. */
   #leastLoaded(loads: ReadonlyMap<NodeRecord, number>): NodeRecord | undefined {
     let best: NodeRecord | undefined;
     let least: readonly [number, number] = [Infinity, Infinity];
     for (const [node, all] of this.#loads) {
       const own = loads.get(node) ?? 0;
-      const isLess = own - least[0] || all - least[1] || (node.id < best!.id ? -1 : 1);
+      const isLess =
+        own - least[0] || all - least[1] || node.joined - (best?.joined ?? 0) || (node.id < best!.id ? -1 : 1);
       if (best === undefined || isLess < 0) [best, least] = [node, [own, all]];
     }
     return best;

@@ -36,7 +36,7 @@ export type Error4 = Pick<icmp.Icmp, 'type' | 'code' | 'nextHopMtu' | 'pointer'>
 /** The fields of an error about an IPv6 packet. */
 export type Error6 = Pick<icmpv6.Icmpv6, 'type' | 'code' | 'mtu' | 'pointer'>;
 
-/** Drops the current IPv4 packet, and sends an error about it if that is allowed. */
+/** Drops the current IPv4 packet, and sends an error about it if that is allowed: see `report4`. */
 export function refuse4(
   context: Context,
   reason: number,
@@ -44,14 +44,16 @@ export function refuse4(
   offset: number,
   end: number,
   error: Error4,
+  toGateway = false,
 ): number {
   context.drop(reason);
   const { segment, from } = context;
-  const sent = report4(context, segment, from, ethernet.getSource(bytes, offset), bytes, offset + ETHERNET, end, error);
+  const to = ethernet.getSource(bytes, offset);
+  const sent = report4(context, segment, from, to, bytes, offset + ETHERNET, end, error, toGateway);
   return sent ? ANSWERED : DROPPED;
 }
 
-/** Drops the current IPv6 packet, and sends an error about it if that is allowed. */
+/** Drops the current IPv6 packet, and sends an error about it if that is allowed: see `report6`. */
 export function refuse6(
   context: Context,
   reason: number,
@@ -59,18 +61,21 @@ export function refuse6(
   offset: number,
   end: number,
   error: Error6,
+  toGateway = false,
 ): number {
   context.drop(reason);
   const { segment, from } = context;
-  const sent = report6(context, segment, from, ethernet.getSource(bytes, offset), bytes, offset + ETHERNET, end, error);
+  const to = ethernet.getSource(bytes, offset);
+  const sent = report6(context, segment, from, to, bytes, offset + ETHERNET, end, error, toGateway);
   return sent ? ANSWERED : DROPPED;
 }
 
 /**
  * Sends an ICMP error about the IPv4 packet at `ip`, whose header and source are valid, unless RFC 1812, section 4.3.2.7,
  * forbids it: about an ICMP error, a fragment other than the first, or a destination that is no single host. It comes from
- * the gateway's address in the segment of the sender.
+ * the gateway's address in the segment of the sender, or, if the packet was for a gateway, from the address that it was for.
  * @param to The sender's MAC address.
+ * @param toGateway Whether the packet was for an address of a gateway.
  * @returns whether it was sent.
  */
 export function report4(
@@ -82,6 +87,7 @@ export function report4(
   ip: number,
   end: number,
   error: Error4,
+  toGateway = false,
 ): boolean {
   if (ipv4.getFragmentOffset(bytes, ip) !== 0 || !isHost4(ipv4.getDestination(bytes, ip))) return false;
   const inner = ip + ipv4.getHeaderLength(bytes, ip);
@@ -94,7 +100,7 @@ export function report4(
   const payload = ipv4.encode({
     dscp: CONTROL | (ipv4.getDscp(bytes, ip) & SERVICE_MASK),
     protocol: ipv4.PROTOCOL_ICMP,
-    source: own.text,
+    source: toGateway ? formatIpv4(bytes, ip + DESTINATION4) : own.text,
     destination: formatIpv4(bytes, ip + SOURCE4),
     payload: icmp.encode({ ...error, payload: bytes.subarray(ip, stop) }),
   });
@@ -105,8 +111,9 @@ export function report4(
 /**
  * Sends an ICMPv6 error about the IPv6 packet at `ip`, whose header and source are valid, unless RFC 4443, section 2.4 (e),
  * forbids it: about an ICMPv6 error, a redirect or a group. A fragment other than the first may be reported, but nobody
- * could tell whether it is part of an error.
+ * could tell whether it is part of an error. The source is that of `report4` (section 2.2).
  * @param to The sender's MAC address.
+ * @param toGateway Whether the packet was for an address of a gateway.
  * @returns whether it was sent.
  */
 export function report6(
@@ -118,6 +125,7 @@ export function report6(
   ip: number,
   end: number,
   error: Error6,
+  toGateway = false,
 ): boolean {
   const stop = Math.min(end, ip + ipv6.HEADER_LENGTH + ipv6.getPayloadLength(bytes, ip));
   const found = ipv6.findUpper(bytes, ip, stop);
@@ -130,7 +138,8 @@ export function report6(
   readWords(words, bytes, ip + SOURCE6, IPV6_LENGTH);
   const own = context.interfaceFor(segment, words, IPV6_LENGTH);
   if (own === undefined || !mayReport(context, from)) return false;
-  const source = isLinkLocal(words) ? context.linkLocalText : own.text;
+  const ofSegment = isLinkLocal(words) ? context.linkLocalText : own.text;
+  const source = toGateway ? formatIpv6(bytes, ip + DESTINATION6) : ofSegment;
   const addresses = { source, destination: formatIpv6(bytes, ip + SOURCE6) };
   const quote = bytes.subarray(ip, Math.min(stop, ip + QUOTE6));
   const payload = ipv6.encode({

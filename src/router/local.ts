@@ -39,11 +39,11 @@ export function deliver4(context: Context, bytes: Uint8Array, offset: number, en
     case ipv4.PROTOCOL_UDP: {
       if (isServed(context, bytes, at, stop)) return takeRequest(context, bytes, offset, at, stop);
       const error = { type: icmp.UNREACHABLE, code: icmp.CODE_PORT_UNREACHABLE };
-      return refuse4(context, DROP['gateway-closed'], bytes, offset, end, error);
+      return refuse4(context, DROP['gateway-closed'], bytes, offset, end, error, true);
     }
     default: {
       const error = { type: icmp.UNREACHABLE, code: icmp.CODE_PROTOCOL_UNREACHABLE };
-      return refuse4(context, DROP['gateway-closed'], bytes, offset, end, error);
+      return refuse4(context, DROP['gateway-closed'], bytes, offset, end, error, true);
     }
   }
 }
@@ -72,14 +72,14 @@ export function deliver6(context: Context, bytes: Uint8Array, offset: number, en
     case ipv4.PROTOCOL_UDP: {
       if (isServed(context, bytes, at, stop)) return takeRequest(context, bytes, offset, at, stop);
       const error = { type: icmpv6.UNREACHABLE, code: icmpv6.CODE_PORT_UNREACHABLE };
-      return refuse6(context, DROP['gateway-closed'], bytes, offset, end, error);
+      return refuse6(context, DROP['gateway-closed'], bytes, offset, end, error, true);
     }
     default: {
       // Behind extension headers, the number of the protocol is elsewhere.
       if (protocol === ipv6.NEXT_NONE || at !== ip + ipv6.HEADER_LENGTH) return context.drop(DROP['gateway-closed']);
       const code = icmpv6.CODE_UNKNOWN_NEXT_HEADER;
       const error = { type: icmpv6.PARAMETER_PROBLEM, code, pointer: NEXT_HEADER };
-      return refuse6(context, DROP['gateway-closed'], bytes, offset, end, error);
+      return refuse6(context, DROP['gateway-closed'], bytes, offset, end, error, true);
     }
   }
 }
