@@ -102,7 +102,7 @@ async function seesDocker(): Promise<boolean> {
 const OF_GOSSIP = /memberlist|networkdb|bulk sync|peer|neighbor|weft/i;
 
 /** What Docker says if it gets the processor late: it did not hear of a member in time, and then it did. */
-const BUSY = /healthscore|[Ss]uspect/;
+const BUSY = /healthscore|[Ss]uspect|other probes failed/;
 
 /** Docker's warnings and errors after a position in its log. */
 function complaints(since: number): string[] {
