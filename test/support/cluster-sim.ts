@@ -25,6 +25,8 @@ import { type Log } from './seeds.js';
 /** How long a node may be silent before a manager says that it has failed. */
 const SILENCE = 10_000;
 const POLL = 2000;
+/** How long a node that has returned may take to hear the keys: its first questions or their answers may be lost. */
+const RETURN = 10_000;
 
 type Reply = (answer: Answer | Refusal | 'gone') => void;
 
@@ -137,22 +139,27 @@ export class SimCluster {
     attempt(tries);
   }
 
-  /** What the store has as the state of a node; `undefined`: the node is not part of the cluster. */
-  #stateOf(node: string): NodeRecord['state'] | undefined {
+  /** What the store has of a node. */
+  #recordOf(node: string): NodeRecord | undefined {
     const item = this.store.items.get(`nodes/${node}`);
-    return item === undefined ? undefined : (JSON.parse(item.value) as NodeRecord).state;
+    return item === undefined ? undefined : (JSON.parse(item.value) as NodeRecord);
   }
 
   /** Whether a node is part of the cluster. */
   has(node: string): boolean {
-    return !['left', undefined].includes(this.#stateOf(node));
+    return !['left', undefined].includes(this.#recordOf(node)?.state);
   }
 
-  /** No message between living nodes may be unreadable. One that has failed, or seems to, hears of the keys when it asks next. */
+  /**
+   * No message between living nodes may be unreadable. One that has failed, or seems to, hears of the keys when it asks next, some
+   * time after the managers have heard from it.
+   */
   checkKeys(): void {
-    const agents = [...this.agents.values()].filter(
-      (agent) => agent.up && agent.hasTalked && this.#stateOf(agent.id) === 'alive',
-    );
+    const isAlive = ({ state, since }: NodeRecord): boolean => state === 'alive' && this.clock.now - since >= RETURN;
+    const agents = [...this.agents.values()].filter((agent) => {
+      const record = this.#recordOf(agent.id);
+      return agent.up && agent.hasTalked && record !== undefined && isAlive(record);
+    });
     for (const one of agents)
       for (const other of agents) {
         const key = encryptingKey(one.keys);
