@@ -124,7 +124,7 @@ test('names of addresses, IPv4 and IPv6; an address of the network without a nam
   assert.equal(passed, ['8.8.8.8.in-addr.arpa', six, '300.0.0.10.in-addr.arpa']);
 });
 
-test('whoever asks for every type gets one HINFO (RFC 8482)', async () => {
+test('a question of type ANY has one HINFO as its answer (RFC 8482)', async () => {
   for (const name of ['test', '3.0.0.10.in-addr.arpa'])
     assert.equal(
       (await ask(name, TYPES.ANY)).answers.map(({ type, data }) => [type, data]),

@@ -136,7 +136,7 @@ test('out of a tunnel, no datagram is a request: the gateway of its own host ans
 
 test('the datagrams of a super-frame are requests, as many as are admitted', () => {
   const payload = ascii('question'.repeat(3) + 'last');
-  // The kernel leaves its checksum to whoever segments it.
+  // A super-frame has no valid UDP checksum: the sender of its segments computes theirs.
   for (const frame of [ask({ payload, checksum: 0x1234 }), ask6({ payload, checksum: 0x1234 })]) {
     const { receive, taken, counts, drops } = serving(3);
     const largest = frame.length / 2 - payload.length + 8;

@@ -116,7 +116,7 @@ export class DemoHost {
   }
 }
 
-/** A token lets whoever reads it join the cluster. */
+/** Shortens the token in a line: its reader could join the cluster. */
 function withoutToken(line: string): string {
   return line.replace(/WEFT-1-\w+-\w+/g, 'WEFT-1-...');
 }
@@ -280,7 +280,7 @@ async function removeDemo(number: string): Promise<void> {
 }
 
 async function removeParts(number: string, directory: string): Promise<void> {
-  // First the programs, so that nobody makes anything new: the agents, and commands that a killed demo has left.
+  // First the programs, so that nothing new is made: the agents, and commands that a killed demo has left.
   for (const name of namespacesOf(number)) {
     const found = findNamespace(name);
     if (found.kind === 'namespace') await endProcesses(() => processesIn(found.inode), GRACE);

@@ -63,7 +63,7 @@ export class DemoManager {
     }
   }
 
-  /** Its conditions hold: nobody else writes. */
+  /** Its conditions hold: there is no other writer. */
   #commit({ writes }: Transaction): void {
     const revision = this.state.revision + 1;
     const changes = writes.map((write) =>

@@ -7,7 +7,7 @@ import { placesOf, SOCKET, tellNode } from './node-call.js';
 import { type Role } from '../cluster/index.js';
 
 const FLAGS: readonly Flag[] = [
-  { name: 'rotate', text: 'make a new token first; the old one admits nobody any more' },
+  { name: 'rotate', text: 'make a new token first; no node can join with the old one' },
   { name: 'quiet', letter: 'q', text: 'print only the token' },
   SOCKET,
   JSON_FLAG,
@@ -23,9 +23,9 @@ export const manual: Manual = {
   summary: 'print the command that joins a node, with its token',
   usage: ['token worker|manager [--rotate] [--quiet] [flags]'],
   words: ROLES,
-  description: `Only a manager has the tokens. Whoever knows one can join: treat it as a password, and rotate it when it may have become
-known. Nodes that have joined stay. The store of a cluster allows one manager so far: no node can join with the token of
-managers.`,
+  description: `Only a manager has the tokens. A token is a password: every host that has it can join. Use --rotate if a token may have
+become known; nodes that have joined stay. The store of a cluster allows one manager so far: no node can join with the
+token of managers.`,
   flags: [{ flags: FLAGS }],
   examples: `vtep token worker
 vtep token manager --rotate

@@ -22,7 +22,7 @@ export interface GatewayRequest {
 }
 
 /**
- * Answers a request: the UDP payload, or `undefined` for no answer. After 10 seconds nobody waits for the answer any more.
+ * Answers a request: the UDP payload, or `undefined` for no answer. An answer after more than 10 seconds is dropped.
  * A handler that fails gives none, and is reported in the log.
  */
 export type GatewayHandler = (request: GatewayRequest) => Promise<Uint8Array | undefined>;

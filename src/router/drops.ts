@@ -27,7 +27,7 @@ export const DROPS = [
   ['gateway-source', 'a datagram to a service at a gateway from an address that is in no subnet of its segment'],
   ['gateway-busy', 'a datagram to a service at a gateway, from a TAP that sends too many or when too many wait'],
   ['gateway-answer', 'an answer of a service at a gateway that is larger than the MTU of the segment'],
-  ['gateway-late', 'an answer of a service at a gateway that nobody waits for any more'],
+  ['gateway-late', 'an answer of a service at a gateway that came after the time limit'],
 ] as const;
 
 /** Why a packet was dropped. */

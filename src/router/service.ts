@@ -17,7 +17,7 @@ const ETHERNET = ethernet.HEADER_LENGTH;
 
 /**
  * What becomes of an answer: `sent`; `too-big` for the MTU of the segment; or `late`, because the gateway is gone, or
- * nobody waits for it any more.
+ * its time limit is over.
  */
 export type ServiceAnswer = 'sent' | 'too-big' | 'late';
 
@@ -44,7 +44,7 @@ export function takeRequest(context: Context, bytes: Uint8Array, offset: number,
   if (udp.check(bytes, at, stop) < 0 || udp.getSourcePort(bytes, at) === 0)
     return context.drop(DROP['gateway-datagram']);
   const length = udp.getLength(bytes, at);
-  // The kernel that makes a super-frame leaves the checksums to whoever segments it.
+  // A super-frame has no valid UDP checksum: the sender of its segments computes theirs.
   if (context.packets === 1) {
     const pseudo = four
       ? ipv4.pseudoHeaderSum(bytes, ip, udp.PROTOCOL, length)

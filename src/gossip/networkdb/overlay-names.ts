@@ -23,11 +23,11 @@ interface Own {
 }
 
 /**
- * Connects the endpoint tables of one overlay network to those who ask for names: records become names, and names of this
- * host's endpoints records. A record is of its node, as those of `OverlayPeers` are: it goes when the node fails or leaves.
+ * Translates between the endpoint tables of one overlay network and names: records become names, and names of this host's
+ * endpoints become records. A record is of its node, as those of `OverlayPeers` are: it goes when the node fails or leaves.
  *
- * Whoever takes part in a network may give its own endpoints any name, also one that others have: the name then stands for
- * all these addresses.
+ * A node in the network may give any name to its own endpoints, also the name of an endpoint of another node. The name then
+ * stands for all their addresses.
  */
 export class OverlayNames {
   readonly #network: string;

@@ -222,7 +222,7 @@ export class ClusterNode {
     try {
       return (await client.command({ do: 'create-endpoint', kind: 'attach', id, ...wanted })) as EndpointRecord;
     } catch (error) {
-      // If nobody knows whether it exists, an assignment tells, or the next process forgets it.
+      // If it is unknown whether it exists, an assignment has it, or the next process forgets it.
       if (!(error instanceof ClusterError) || error.code !== 'lost') places.abandon(id);
       throw error;
     }

@@ -29,7 +29,7 @@ export interface RunParts {
 
 /** Milliseconds between two looks at the processes that sandboxes belong to. */
 const LOOK = 1000;
-/** Characters of an id in a name that nobody has chosen. */
+/** Characters of an id in a name that the node chooses. */
 const SHOWN = 8;
 /** Attempts to create an endpoint whose answer is lost: the second one finds what the first one has made. */
 const ATTEMPTS = 3;
@@ -58,7 +58,7 @@ export class NodeRuns {
     try {
       await this.#create(id, { kind: 'run', name: name ?? `run-${id.slice(0, SHOWN)}`, network, ...wanted });
     } catch (error) {
-      // If nobody knows whether it exists, it is removed as soon as a manager answers.
+      // If it is unknown whether it exists, it is removed as soon as a manager answers.
       if (error instanceof ClusterError && error.code === 'lost') runs.abandon(id);
       else runs.forget(id);
       throw error;

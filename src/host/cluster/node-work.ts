@@ -42,7 +42,7 @@ export class NodeWork {
   readonly #tools: NodeTools;
   #wanted: Assignment;
   #done: Assignment | undefined;
-  /** Whether nobody has looked at what is wanted yet. */
+  /** Whether the last assignment has not been looked at yet. */
   #isNew = true;
   #doing: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;

@@ -6,7 +6,7 @@ export type Report = Extract<Command, { do: 'report-task' | 'report-keys' }>;
 
 /** Milliseconds after which a report that no manager has taken is sent again. */
 const RESEND = 1000;
-/** Codes of errors after which nobody knows whether a manager has taken a report. */
+/** Codes of errors after which it is unknown whether a manager has taken a report. */
 const UNKNOWN = ['unreachable', 'timeout', 'lost', 'unavailable'];
 
 export class Reports {

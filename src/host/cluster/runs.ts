@@ -1,7 +1,7 @@
 /**
  * The sandboxes that were made on request, as a file: `runs.json` in the state directory. It has those that are not complete
- * yet, and those that belong to a process. Whenever this process is killed, the next one removes what is half made, or what
- * belongs to nobody any more.
+ * yet, and those that belong to a process. Whenever this process is killed, the next one removes what is half made, and the
+ * sandboxes whose processes have ended.
  */
 import { readFileSync } from 'node:fs';
 import { codeOf, HostError } from '../error.js';
@@ -59,7 +59,7 @@ export class Runs {
     return this.#own.has(endpoint);
   }
 
-  /** The endpoints to remove: half made by nobody, or of a process that has ended. */
+  /** The endpoints to remove: half made by an earlier process, or of a process that has ended. */
   orphans(): [endpoint: string, run: Run][] {
     return [...this.#all].filter(
       ([id, { making, owner }]) =>

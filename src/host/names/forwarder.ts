@@ -73,7 +73,7 @@ export class Forwarder {
 
   /**
    * Asks the servers in turn.
-   * @param client Whom the limits count.
+   * @param client The address of the client, by which the limits count.
    * @returns the response of the first that has one; `undefined` if there is none, or no room to wait for it.
    */
   async ask(query: Query, client: string): Promise<Uint8Array | undefined> {

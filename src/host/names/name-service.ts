@@ -56,7 +56,7 @@ export class NameService {
   /**
    * Answers a question, whatever its bytes are.
    * @param networks Those that the client is in, first the one whose gateway it asks.
-   * @param client Whom the limits of the forwarder count.
+   * @param client The address of the client, by which the limits of the forwarder count.
    * @param room The most octets that an answer may have.
    * @returns `undefined` for what gets no answer.
    */
@@ -109,7 +109,7 @@ export class NameService {
   }
 
   /**
-   * Begins with any one of them, and goes on in order: clients mostly use the first. The same chance for each needs no
+   * Begins at a random address, and goes on in order: clients mostly use the first. A random start needs no
    * memory of earlier answers, and clients that ask in turns do not always get the same ones.
    */
   #rotated(answers: readonly Answer[]): readonly Answer[] {
@@ -132,7 +132,7 @@ function qualified(name: string, network: NamedNetwork): string {
   return name.length + network.name.length < MAX_NAME ? `${name}.${network.name}` : name;
 }
 
-/** All that a client hears who asks for every type (RFC 8482). */
+/** The answer to a question of type ANY (RFC 8482, section 4.2). */
 const MINIMAL: readonly Answer[] = [{ type: TYPE_HINFO, data: HINFO_DATA }];
 
 /** The addresses of a name, with or without the network's behind it: those of the first network that knows it. */
