@@ -444,7 +444,7 @@ test('vtep gossip: errors name the flag', async () => {
       (code) => `ended with ${code}`,
       (error: Error) => error.message,
     );
-  assert.match(await errorOf(), /^missing: ACTION, one of members, watch, keygen, keys, install, use, remove$/);
+  assert.match(await errorOf(), /^missing: ACTION, one of members, watch, keygen, keys, install, use, remove, rotate$/);
   assert.is(await errorOf('member'), 'unknown action "member"; did you mean "members"?');
   assert.is(await errorOf('members'), 'give either --control PATH or --join HOST');
   assert.match(await errorOf('members', '--join', 'a b'), /^--join: expected a host/);

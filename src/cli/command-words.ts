@@ -8,6 +8,13 @@ export const ENVIRONMENT: Flag = {
   text: 'a variable of the environment of the command; K alone: with the value that it has here',
 };
 
+/** The exit status of `vtep` where it is that of the command; those of 0 to 2 have a second meaning, which differs. */
+export const COMMAND_EXITS = {
+  126: 'the command cannot be executed',
+  127: 'there is no such command',
+  128: 'and the number of a signal that ended the command, such as 143; any other status is that of the command',
+};
+
 /** The flags without the words after `--`. */
 export function beforeWords(flags: Parsed): Parsed {
   return { ...flags, rest: flags.rest.slice(0, flags.rest.length - (flags.words?.length ?? 0)) };

@@ -1,7 +1,7 @@
 /** `vtep exec`: runs a command in a sandbox of this node. */
 import { runForeground } from '../host/index.js';
 import { oneArgument } from './change.js';
-import { beforeWords, environmentOf, ENVIRONMENT, requireWords } from './command-words.js';
+import { beforeWords, COMMAND_EXITS, environmentOf, ENVIRONMENT, requireWords } from './command-words.js';
 import { parseFlags, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 import { askNode, placesOf, SOCKET } from './node-call.js';
@@ -23,9 +23,7 @@ vtep exec p1 -- sh`,
     0: 'the command ended with 0',
     1: 'no agent answered, or there is no such sandbox; or the command ended with 1',
     2: 'wrong flags; or the command ended with 2',
-    126: 'the command cannot be executed',
-    127: 'there is no such command',
-    128: 'and the number of a signal that ended the command, such as 143; any other status is that of the command',
+    ...COMMAND_EXITS,
   },
 };
 

@@ -1,15 +1,12 @@
 /** What `vtep init`, `vtep join` and `vtep token` share: starting the agent, and the command line that joins a node. */
 import { resolve } from 'node:path';
-import { ensureAgent, query } from '../host/index.js';
+import { DEFAULT_STATE, ensureAgent, query } from '../host/index.js';
 import { type JoinToken, type NodeRequest, type NodeResults, type Place } from '../schema/index.js';
 import { requireFields } from './change.js';
 import { commandText } from './facts.js';
 import { type Flag, type Parsed } from './flags.js';
 import { absoluteSocket, askNode } from './node-call.js';
 import { printError } from './streams.js';
-
-/** Where an agent keeps what it must not forget. */
-const DEFAULT_STATE = '/var/lib/weft';
 
 export const STATE: Flag = {
   name: 'state',

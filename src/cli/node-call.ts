@@ -1,14 +1,11 @@
 /** Requests to the node of a cluster that listens at --socket, with the flags of `vtep` in its errors. */
 import { resolve } from 'node:path';
-import { HostError, query, queryLogs, RequestError, type AskOptions } from '../host/index.js';
+import { DEFAULT_SOCKET, HostError, query, queryLogs, RequestError, type AskOptions } from '../host/index.js';
 import { type NodeRequest, type NodeResults, type Place } from '../schema/index.js';
 import { withHints } from './call.js';
 import { requireFields } from './change.js';
 import { requireValues, UsageError, type Flag, type Parsed } from './flags.js';
 import { jsonLines, print, printAll } from './streams.js';
-
-/** Where the agent of a host listens. */
-const DEFAULT_SOCKET = '/run/weft/agent.sock';
 
 export const SOCKET: Flag = {
   name: 'socket',

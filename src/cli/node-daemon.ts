@@ -1,16 +1,13 @@
 /** The daemon of a node of a cluster, which `vtep agent` runs. */
 import { resolve } from 'node:path';
-import { NodeDaemon } from '../host/index.js';
-import { integerOf, noRest, requireValues, UsageError, type Flag, type Parsed } from './flags.js';
+import { DEFAULT_SOCKET, DEFAULT_STATE, NodeDaemon } from '../host/index.js';
+import { integerOf, noRest, UsageError, type Flag, type Parsed } from './flags.js';
+import { absoluteSocket } from './node-call.js';
 import { Service } from './service.js';
 import { ServiceOutput } from './service-output.js';
 import { Hangup, Stopping } from './signals.js';
 import { checked, defined, fromFlags } from './up-config.js';
 import { logInternalErrors } from './up.js';
-
-/** Where the state of a node is, and the socket of its local API. */
-export const DEFAULT_STATE = '/var/lib/weft';
-export const DEFAULT_SOCKET = '/run/weft/agent.sock';
 
 /** Flags of the daemon alone. */
 export const NODE: readonly Flag[] = [
@@ -43,19 +40,10 @@ export function isDaemon(flags: Parsed): boolean {
 const typed = (flags: Parsed, names: readonly string[]): string => names.map((name) => flags.typed(name)).join(', ');
 const words = (names: readonly string[]): string => names.map((name) => `--${name}`).join(', ');
 
-/** The socket of the local API. */
-export function socketOf(flags: Parsed): string {
-  const { VTEP_SOCKET } = process.env;
-  requireValues(flags, 'socket', 'socket');
-  return resolve(
-    flags.value('socket') ?? (VTEP_SOCKET === undefined || VTEP_SOCKET === '' ? DEFAULT_SOCKET : VTEP_SOCKET),
-  );
-}
-
 /** Runs the daemon until a signal or a request to stop. */
 export async function serveNode(flags: Parsed): Promise<number> {
   noRest(flags);
-  const [state, socket] = [resolve(flags.value('state') ?? DEFAULT_STATE), socketOf(flags)];
+  const [state, socket] = [resolve(flags.value('state') ?? DEFAULT_STATE), absoluteSocket(flags)];
   const port = integerOf(flags, 'port', { least: 1, most: 65_535, what: 'a TCP port' });
   const settings = defined({
     engine: flags.value('engine'),

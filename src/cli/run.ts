@@ -2,7 +2,7 @@
 import { processIdentity, runForeground } from '../host/index.js';
 import { ENDPOINT_NAMES, ENDPOINT_PLACES, wantedEndpoint } from './attach-endpoint.js';
 import { given, JSON_FLAG } from './change.js';
-import { beforeWords, environmentOf, ENVIRONMENT, requireWords } from './command-words.js';
+import { beforeWords, COMMAND_EXITS, environmentOf, ENVIRONMENT, requireWords } from './command-words.js';
 import { noRest, parseFlags, UsageError, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
 import { askNode, placesOf, show, SOCKET } from './node-call.js';
@@ -36,9 +36,7 @@ vtep detach web`,
     0: 'the command ended with 0, or it runs in the background',
     1: 'no agent answered, or it refused the request; or the command ended with 1',
     2: 'wrong flags; or the command ended with 2',
-    126: 'the command cannot be executed',
-    127: 'there is no such command',
-    128: 'and the number of a signal that ended the command, such as 143; any other status is that of the command',
+    ...COMMAND_EXITS,
   },
 };
 

@@ -22,7 +22,7 @@ export { NodeApi, type NodeApiOptions } from './cluster/node-api.js';
 export { NodeDaemon, type NodeDaemonOptions } from './cluster/node-daemon.js';
 export { NodeClient, type NodeEvents, type NodeOptions, type NodeTimes } from './cluster/node-client.js';
 export { MANAGER_PORT, type Command, type Joined } from './cluster/protocol.js';
-export { ensureAgent, type AgentStart } from './cluster/start-agent.js';
+export { DEFAULT_SOCKET, DEFAULT_STATE, ensureAgent, type AgentStart } from './cluster/start-agent.js';
 export { StateFiles } from './cluster/state-files.js';
 export { digestOf, newSecret, parseToken, printToken, type JoinToken } from './cluster/token.js';
 export { Intent } from './intent.js';

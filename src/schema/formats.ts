@@ -143,18 +143,25 @@ export const Advertise = text(
   'a unicast address, with or without a port, such as 172.31.1.5 or [fd00::5]:7946',
   (value) => unusableVtep(parseHostPort(value)!.host),
 );
+function isHostPort(value: string): boolean {
+  return parseHostPort(value) !== null;
+}
+
+/** Why a host cannot be reached by its address; a name is not looked up here. */
+function unusableHostPort(value: string): string | undefined {
+  const { host } = parseHostPort(value)!;
+  return family(host) === 0 ? undefined : unusableVtep(host);
+}
+
 /**
  * A host to join, by name or address, possibly with a port.
  * @internal
  */
 export const Host = text(
   'host',
-  (value) => parseHostPort(value) !== null,
+  isHostPort,
   'a host, by name or address, with or without a port, such as 192.168.1.25 or vtep1.example:7946',
-  (value) => {
-    const { host } = parseHostPort(value)!;
-    return family(host) === 0 ? undefined : unusableVtep(host);
-  },
+  unusableHostPort,
 );
 /**
  * A manager of a cluster, by address or name, possibly with a port.
@@ -162,12 +169,9 @@ export const Host = text(
  */
 export const ManagerPlace = text(
   'manager',
-  (value) => parseHostPort(value) !== null,
+  isHostPort,
   'the address of a manager, with or without a port, such as 172.31.1.5 or 172.31.1.5:2377',
-  (value) => {
-    const { host } = parseHostPort(value)!;
-    return family(host) === 0 ? undefined : unusableVtep(host);
-  },
+  unusableHostPort,
 );
 /**
  * A subnet of a network.

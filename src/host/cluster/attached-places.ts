@@ -1,8 +1,8 @@
 /** Where the endpoints are that have no sandbox of their own, as a file: `attached.json` in the state directory. */
-import { readFileSync } from 'node:fs';
-import { codeOf, HostError } from '../error.js';
-import { writePrivate } from '../private-file.js';
+import { readRecords, writeRecords } from './id-file.js';
 import { type AttachedPlace } from './node-plan.js';
+
+const REMEDY = 'remove it, and the TAPs of this node that are in namespaces of others';
 
 export class AttachedPlaces {
   readonly #path: string;
@@ -13,7 +13,7 @@ export class AttachedPlaces {
   /** @throws HostError if the file is damaged. */
   constructor(path: string) {
     this.#path = path;
-    this.#all = new Map(Object.entries(read(path)));
+    this.#all = readRecords<AttachedPlace>(path, REMEDY);
   }
 
   /** By the id of the endpoint. */
@@ -47,18 +47,6 @@ export class AttachedPlaces {
   }
 
   #write(): void {
-    writePrivate(this.#path, JSON.stringify(Object.fromEntries(this.#all)), true);
-  }
-}
-
-function read(path: string): Record<string, AttachedPlace> {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Record<string, AttachedPlace>;
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return {};
-    throw new HostError(
-      `${path} is damaged: ${(error as Error).message}; remove it, and the TAPs of this node that are in namespaces of others`,
-      { cause: error },
-    );
+    writeRecords(this.#path, this.#all);
   }
 }

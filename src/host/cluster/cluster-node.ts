@@ -24,7 +24,7 @@ import { Sandboxes } from '../sandbox/sandboxes.js';
 import { Turns } from '../turns.js';
 import { AttachedPlaces } from './attached-places.js';
 import { type Identity } from './certificate.js';
-import { ClusterError } from './error.js';
+import { ClusterError, inClusterAlready, NO_CLUSTER } from './error.js';
 import { joinCluster } from './join.js';
 import { secretRandom } from './manager.js';
 import { Managing, type NewCluster } from './managing.js';
@@ -167,7 +167,7 @@ export class ClusterNode {
    */
   init(wanted: NewCluster): Promise<Identity> {
     return this.#turns.run(async () => {
-      this.#requireNone();
+      this.requireNone();
       const place = keepPlace(this.#directory, wanted);
       const { managing, identity } = await this.#orForget(() => Managing.create(wanted, this.#managingOptions));
       await this.#begin(identity, place, managing);
@@ -181,7 +181,7 @@ export class ClusterNode {
    */
   join(how: NodeJoin): Promise<Identity> {
     return this.#turns.run(async () => {
-      this.#requireNone();
+      this.requireNone();
       const { token, managers, name, address } = how;
       const place = keepPlace(this.#directory, how);
       const { identity } = await this.#orForget(() =>
@@ -452,21 +452,14 @@ export class ClusterNode {
     else this.#log.error('node', `internal error: ${message}`, { stack }, { key: message });
   }
 
-  #requireNone(): void {
+  /** @throws ClusterError if the node is in a cluster. */
+  requireNone(): void {
     const known = this.#member?.identity;
-    if (known !== undefined)
-      throw new ClusterError(
-        'conflict',
-        `this node is in cluster ${known.cluster} already (${this.#directory}); run "vtep leave" first`,
-      );
+    if (known !== undefined) throw inClusterAlready(known.cluster, this.#directory);
   }
 
   #require(): Member {
-    if (this.#member === undefined)
-      throw new ClusterError(
-        'no-cluster',
-        'this node is in no cluster; create one with "vtep init", or join one with "vtep join"',
-      );
+    if (this.#member === undefined) throw new ClusterError('no-cluster', NO_CLUSTER);
     return this.#member;
   }
 }

@@ -8,6 +8,9 @@ export interface Refusal {
   readonly fields?: readonly string[] | undefined;
 }
 
+/** What to do on a node without a cluster. */
+export const NO_CLUSTER = 'this node is in no cluster; create one with "vtep init", or join one with "vtep join"';
+
 /** Why a manager and a node do not get on, with a code that programs rely on. */
 export class ClusterError extends HostError {
   readonly code: string;
@@ -19,4 +22,12 @@ export class ClusterError extends HostError {
     this.code = code;
     this.fields = options.fields ?? [];
   }
+}
+
+/** The error of a node that is to enter a cluster, and is in one. */
+export function inClusterAlready(cluster: string, directory: string): ClusterError {
+  return new ClusterError(
+    'conflict',
+    `this node is in cluster ${cluster} already (${directory}); run "vtep leave" first`,
+  );
 }

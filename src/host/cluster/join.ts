@@ -1,7 +1,7 @@
 /** Joins a cluster: gets a certificate for a new key with the secret of a token. */
 import { certificateRequest } from './authority.js';
 import { identityOf, type Identity } from './certificate.js';
-import { ClusterError } from './error.js';
+import { ClusterError, inClusterAlready } from './error.js';
 import {
   ask,
   authorityOf,
@@ -43,8 +43,7 @@ export async function joinCluster(options: JoinOptions): Promise<{ identity: Ide
   const { digest, secret } = parseToken(token);
   const places = managers.map(managerPlace);
   const old = files.identity();
-  if (old !== undefined)
-    throw new HostError(`this node is in cluster ${old.cluster} already (${files.directory}); run "vtep leave" first`);
+  if (old !== undefined) throw inClusterAlready(old.cluster, files.directory);
   const key = await files.joiningKey();
   const body: JoinBody = {
     secret,

@@ -8,7 +8,7 @@ import { HostError } from '../error.js';
 import { FileStore } from '../store/file-store.js';
 import { Authority, newKey, nodeIdOf } from './authority.js';
 import { identityOf, type Identity } from './certificate.js';
-import { ClusterError } from './error.js';
+import { ClusterError, inClusterAlready } from './error.js';
 import { Manager } from './manager.js';
 import { serveManager, type ManagerLimits, type ManagerServer } from './manager-server.js';
 import { type StateFiles } from './state-files.js';
@@ -63,10 +63,7 @@ export class Managing {
   ): Promise<{ managing: Managing; identity: Identity }> {
     const { files, port = MANAGER_PORT } = options;
     const before = files.identity();
-    if (before !== undefined)
-      throw new HostError(
-        `this node is in cluster ${before.cluster} already (${files.directory}); run "vtep leave" first`,
-      );
+    if (before !== undefined) throw inClusterAlready(before.cluster, files.directory);
     // Of an attempt that was interrupted: no node has heard of it, because the identity is written last.
     await rm(join(files.directory, STORE), { recursive: true, force: true });
     const cluster = newClusterId();

@@ -18,7 +18,7 @@ import {
 import { HostError, RequestError } from '../error.js';
 import { type Logger } from '../log.js';
 import { type ClusterNode } from './cluster-node.js';
-import { ClusterError } from './error.js';
+import { ClusterError, NO_CLUSTER } from './error.js';
 import { hostRoutes } from './host-routes.js';
 import { LocalEndpoints } from './local-endpoints.js';
 import { placeOf } from './node-addresses.js';
@@ -79,7 +79,6 @@ const INSTEAD: Readonly<Partial<Record<Request['command'], string>>> = {
 
 export class NodeApi {
   readonly #node: ClusterNode;
-  readonly #directory: string;
   readonly #log: Logger;
   readonly #stop: () => void;
   readonly #local: LocalEndpoints;
@@ -89,7 +88,6 @@ export class NodeApi {
   /** @throws HostError if a file of the state directory is damaged. */
   constructor({ node, directory, log, stop }: NodeApiOptions) {
     this.#node = node;
-    this.#directory = directory;
     this.#log = log;
     this.#stop = stop;
     this.#runs = new Runs(join(directory, 'runs.json'));
@@ -148,14 +146,14 @@ export class NodeApi {
     node: async () => this.#status(),
 
     init: async ({ command: _, address, dataPath, name, ...wanted }) => {
-      this.#requireNone();
+      this.#node.requireNone();
       const place = await placeOf(given({ address, dataPath, name }));
       const { node, cluster } = await this.#node.init({ ...wanted, ...place });
       return { ...this.#token('worker'), node, cluster };
     },
 
     join: async ({ command: _, token, managers, address, dataPath, name }) => {
-      this.#requireNone();
+      this.#node.requireNone();
       requireToken(token);
       const place = await placeOf(given({ address, dataPath, name }), managers);
       await this.#node.join({ token, managers, ...place });
@@ -245,15 +243,6 @@ export class NodeApi {
   };
 
   // ---- The node ----
-
-  #requireNone(): void {
-    const known = this.#node.identity;
-    if (known !== undefined)
-      throw new RequestError(
-        'conflict',
-        `this node is in cluster ${known.cluster} already (${this.#directory}); run "vtep leave" first`,
-      );
-  }
 
   get #self(): { id: string; name: string } {
     const id = this.#node.identity!.node;
@@ -377,10 +366,7 @@ export class NodeApi {
 }
 
 function noCluster(): RequestError {
-  return new RequestError(
-    'no-cluster',
-    'this node is in no cluster; create one with "vtep init", or join one with "vtep join"',
-  );
+  return new RequestError('no-cluster', NO_CLUSTER);
 }
 
 function wrong(code: RequestError['code'], path: string, message: string): RequestError {

@@ -3,10 +3,8 @@
  * yet, and those that belong to a process. Whenever this process is killed, the next one removes what is half made, and the
  * sandboxes whose processes have ended.
  */
-import { readFileSync } from 'node:fs';
-import { codeOf, HostError } from '../error.js';
-import { writePrivate } from '../private-file.js';
 import { isRunning, type ProcessIdentity } from '../sandbox/processes.js';
+import { readRecords, writeRecords } from './id-file.js';
 
 export interface Run {
   /** The id of its network. */
@@ -15,6 +13,8 @@ export interface Run {
   /** It is not complete yet. */
   readonly making?: boolean;
 }
+
+const REMEDY = 'remove it, and detach the endpoints whose commands have ended';
 
 export class Runs {
   readonly #path: string;
@@ -25,7 +25,7 @@ export class Runs {
   /** @throws HostError if the file is damaged. */
   constructor(path: string) {
     this.#path = path;
-    this.#all = new Map(Object.entries(read(path)));
+    this.#all = readRecords<Run>(path, REMEDY);
   }
 
   /** Notes a sandbox before its endpoint is created. */
@@ -80,18 +80,6 @@ export class Runs {
   }
 
   #write(): void {
-    writePrivate(this.#path, JSON.stringify(Object.fromEntries(this.#all)), true);
-  }
-}
-
-function read(path: string): Record<string, Run> {
-  try {
-    return JSON.parse(readFileSync(path, 'utf8')) as Record<string, Run>;
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return {};
-    throw new HostError(
-      `${path} is damaged: ${(error as Error).message}; remove it, and detach the endpoints whose commands have ended`,
-      { cause: error },
-    );
+    writeRecords(this.#path, this.#all);
   }
 }

@@ -9,6 +9,7 @@ import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { fileTrouble, readBounded } from '../bounded-read.js';
 import { HostError } from '../error.js';
+import { pause } from '../sandbox/processes.js';
 
 export interface AgentStart {
   /** The state directory of the node. */
@@ -39,7 +40,9 @@ const LOG_BYTES = 1 << 20;
 /** Lines of the log in an error, and the octets that they are taken from. */
 const LINES = 10;
 const TAIL = 16_384;
-const DEFAULT_STATE = '/var/lib/weft';
+/** The state directory of a node, and the socket of its local API, if nothing else is said. */
+export const DEFAULT_STATE = '/var/lib/weft';
+export const DEFAULT_SOCKET = '/run/weft/agent.sock';
 
 /**
  * Makes sure that the daemon of a node listens at a socket.
@@ -109,7 +112,7 @@ async function startDetached(
         `the daemon of the node does not answer at ${socket} after ${patience / 1000} s; see its log ${log}:`,
         ...lastLines(log, began),
       ]);
-    await pause();
+    await pause(POLL);
   }
   return { started: true, log };
 }
@@ -182,7 +185,7 @@ async function startUnit(
         `the daemon of the node does not answer at ${socket} after ${patience / 1000} s; the journal of ${unit}:`,
         ...(await journalOf(unit)),
       ]);
-    await pause();
+    await pause(POLL);
   }
   return { started: true };
 }
@@ -208,8 +211,4 @@ function execute(program: string, words: readonly string[]): Promise<string> {
       else reject(new Error(stderr.trim().split('\n').at(-1) || error.message, { cause: error }));
     });
   });
-}
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, POLL));
 }
