@@ -4,8 +4,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { setMac } from '../src/address/index.js';
 import * as ethernet from '../src/ethernet/index.js';
-import { Fdb } from '../src/fdb/index.js';
 import * as vxlan from '../src/vxlan/index.js';
+import { HotRows } from '../src/vtep/hot-rows.js';
 import { Frame, HEADROOM, MAX_PREPARED, Vtep } from '../src/vtep/index.js';
 
 const { vlan } = ethernet;
@@ -94,7 +94,14 @@ test('a machine forwards, learns and counts the same, whether its frames were pr
 });
 
 test('it reads the slots of both addresses of each frame, in the network that the frame belongs to', () => {
+  const rows = new Set<HotRows<unknown>>();
+  const { take } = HotRows.prototype;
+  HotRows.prototype.take = function (...words) {
+    rows.add(this);
+    return take.apply(this, words);
+  };
   const { vtep } = machine();
+  HotRows.prototype.take = take;
   const bytes = new Uint8Array(ROOM);
   setMac(bytes, HEADROOM, 0x0200_0000_0001);
   setMac(bytes, HEADROOM + ethernet.SOURCE_OFFSET, 0x0200_0000_0b07);
@@ -102,30 +109,29 @@ test('it reads the slots of both addresses of each frame, in the network that th
   const start = HEADROOM - vxlan.HEADER_LENGTH;
   vxlan.writeHeader(bytes, start, 3);
   vtep.receiveDatagram(HOSTS[1]!, new Frame(bytes.slice(), start), 0, 0, { deliver: () => 0, transmit: () => 0 }); // learns
+  const { tables } = [...rows][0]!;
   const read: number[] = [];
-  const { wordAt } = Fdb.prototype;
-  Fdb.prototype.wordAt = function (at) {
-    read.push(wordAt.call(this, at));
-    return read.at(-1)!;
-  };
-  try {
-    const lows = [0x0b07, 1];
-    vtep.preparation.datagrams(bytes, Int32Array.of(start), 1);
-    assert.equal(read.splice(0), lows);
-    vtep.preparation.frames(bytes, Int32Array.of(2), Int32Array.of(HEADROOM), 1);
-    assert.equal(read.splice(0), lows);
-    vtep.preparation.frames(bytes, Int32Array.of(1), Int32Array.of(HEADROOM), 1);
-    assert.equal(read.splice(0), [0, 1], 'the source is not known in the network of another port');
-    ethernet.setEtherType(bytes, HEADROOM, ethernet.TYPE_VLAN);
-    vlan.writeHeader(bytes, HEADROOM + ethernet.HEADER_LENGTH, 3, ethernet.TYPE_IPV4);
-    vtep.preparation.frames(bytes, Int32Array.of(NETWORKS), Int32Array.of(HEADROOM), 1);
-    assert.equal(read.splice(0), lows);
-    vlan.writeHeader(bytes, HEADROOM + ethernet.HEADER_LENGTH, 0, ethernet.TYPE_IPV4);
-    vtep.preparation.frames(bytes, Int32Array.of(NETWORKS), Int32Array.of(HEADROOM), 1);
-    assert.equal(read, [], 'the trunk has no network of untagged frames');
-  } finally {
-    Fdb.prototype.wordAt = wordAt;
-  }
+  for (const [i, table] of tables.entries())
+    tables[i] = new Proxy(table, {
+      get: (words, at) => {
+        read.push(words[Number(at)]!);
+        return words[Number(at)];
+      },
+    });
+  const lows = [0x0b07, 1];
+  vtep.preparation.datagrams(bytes, Int32Array.of(start), 1);
+  assert.equal(read.splice(0), lows);
+  vtep.preparation.frames(bytes, Int32Array.of(2), Int32Array.of(HEADROOM), 1);
+  assert.equal(read.splice(0), lows);
+  vtep.preparation.frames(bytes, Int32Array.of(1), Int32Array.of(HEADROOM), 1);
+  assert.equal(read.splice(0), [0, 1], 'the source is not known in the network of another port');
+  ethernet.setEtherType(bytes, HEADROOM, ethernet.TYPE_VLAN);
+  vlan.writeHeader(bytes, HEADROOM + ethernet.HEADER_LENGTH, 3, ethernet.TYPE_IPV4);
+  vtep.preparation.frames(bytes, Int32Array.of(NETWORKS), Int32Array.of(HEADROOM), 1);
+  assert.equal(read.splice(0), lows);
+  vlan.writeHeader(bytes, HEADROOM + ethernet.HEADER_LENGTH, 0, ethernet.TYPE_IPV4);
+  vtep.preparation.frames(bytes, Int32Array.of(NETWORKS), Int32Array.of(HEADROOM), 1);
+  assert.equal(read, [], 'the trunk has no network of untagged frames');
 });
 
 test('frames at the end of the buffer, of ports that do not exist, and beyond the most that one call takes, do no harm', () => {

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as arp from '../src/arp/index.js';
 import * as ethernet from '../src/ethernet/index.js';
-import { flowHash, Frame, HEADROOM, Vtep } from '../src/vtep/index.js';
+import { flowPort, Frame, HEADROOM, Vtep } from '../src/vtep/index.js';
 import { arpRequest, C1, C2, udpFrame } from './support/frames.js';
 import { fromHex, hex } from './support/hex.js';
 import { HEADER, host, tag, wrap } from './support/vtep-host.js';
@@ -292,7 +292,7 @@ test('in a segment with tags, flow hash, ECN and MTU apply to the packet behind 
   frame(port, twice);
   assert.is(hex(sent[0]!.datagram), HEADER + hex(twice));
   assert.is(sent[0]!.tos, 2);
-  assert.is(flowHash(twice, 0, twice.length), flowHash(packet, 0, packet.length));
+  assert.is(flowPort(twice, 0, twice.length), flowPort(packet, 0, packet.length));
   datagram(C2.host, wrap(tag(udpFrame(C2, C1, { ip: { ecn: 2 } }), 7)), 3);
   assert.is(count('ecn-marked'), 1);
   assert.is(hex(delivered[0]!.frame), hex(tag(udpFrame(C2, C1, { ip: { ecn: 3 } }), 7)));

@@ -13,10 +13,9 @@ import {
   combine,
   DROPS,
   ECN_DROP,
-  flowHash,
+  flowPort,
   Frame,
   HEADROOM,
-  sourcePort,
   Vtep,
   type DropReason,
   type Learned,
@@ -60,7 +59,7 @@ test('decapsulates a datagram, delivers the frame and learns its source', () => 
 });
 
 test('spreads flows over source ports; packets and fragments of one flow have the same port', () => {
-  const hash = (frame: Uint8Array): number => sourcePort(flowHash(frame, 0, frame.length));
+  const hash = (frame: Uint8Array): number => flowPort(frame, 0, frame.length);
   const ports = new Set<number>();
   for (let i = 0; i < 1000; i++) ports.add(hash(udpFrame(C1, C2, { ports: [10_000 + i, 53] })));
   assert.ok(ports.size > 950, `${ports.size} ports for 1000 flows`);

@@ -39,7 +39,8 @@ export class Fdb {
   #stale = 0;
   /** The slots that the entries are moving out of; `null` if all are in `#words`. */
   #move: Move | null = null;
-  readonly #ageTicks: number;
+  /** The age from which a learned entry is expired. */
+  readonly ageTicks: number;
   /** By destination, the last era in which a learned entry was flushed; `null` if no such entry uses a slot. */
   #flushed: Map<number, number> | null = null;
   /** Increases with each flush. */
@@ -53,6 +54,7 @@ export class Fdb {
   /** Learned entries by destination. */
   readonly #behind = new Map<number, number>();
   readonly #memory: FdbMemory;
+  readonly #publishTo: FdbOptions['publish'];
   /** The next slot that `sweepSome` looks at. */
   #cursor = 0;
   /** No learned entry was last seen before this tick; without meaning if there are none. */
@@ -66,12 +68,14 @@ export class Fdb {
     const { capacity, perDestination, ageTicks, seed, memory } = complete(options);
     this.capacity = capacity;
     this.perDestination = perDestination;
-    this.#ageTicks = ageTicks;
+    this.ageTicks = ageTicks;
     this.#seed = seed;
     this.#memory = memory;
     const { words, base } = this.#memory.take(SMALLEST);
     this.#words = words;
     this.#base = base;
+    this.#publishTo = options.publish;
+    this.#publish();
   }
 
   /** Entries of both kinds; learned ones that expired count until they are swept. */
@@ -96,21 +100,6 @@ export class Fdb {
     const word = words[at + HIGH]!;
     if (word === 0 || ((word & STATIC) === 0 && this.#isGone(at, ticks(now)))) return NONE;
     return words[at + DESTINATION]!;
-  }
-
-  /** @internal Where the search for an address begins, for `wordAt`. Reads no slot. */
-  homeOf(low: number, high: number): number {
-    return this.#base + (hashPair(this.#seed, low, high) & this.#mask) * STRIDE;
-  }
-
-  /** @internal A word of the table. */
-  wordAt(at: number): number {
-    return this.#words[at]!;
-  }
-
-  /** @internal Whether entries are on their way to other slots. */
-  get isMoving(): boolean {
-    return this.#move !== null;
   }
 
   /** Whether the address at `offset` has a static entry. */
@@ -237,6 +226,7 @@ export class Fdb {
     }
     (this.#flushed ??= new Map()).set(destination, this.#era++);
     this.#stale += count;
+    this.#publish();
     this.#learned -= count;
     this.#behind.delete(destination);
     this.#memory.count(destination, -count);
@@ -261,7 +251,7 @@ export class Fdb {
     if (this.#cursor === 0 && this.#stale === 0 && !this.#isDue(tick)) return moved + this.#shrink();
     const words = this.#words;
     const base = this.#base;
-    const limit = this.#ageTicks;
+    const limit = this.ageTicks;
     const end = base + (this.#mask + 1) * STRIDE;
     let at = base + this.#cursor * STRIDE;
     if (this.#cursor === 0) this.#anySwept = false;
@@ -293,6 +283,7 @@ export class Fdb {
 
   /** Gives the memory back. The table must not be used any more, except by listings in progress. */
   close(): void {
+    this.#publishTo?.(null);
     for (const [destination, count] of this.#behind) this.#memory.count(destination, -count);
     this.#behind.clear();
     if (this.#move !== null) this.#memory.give(this.#move.from);
@@ -354,7 +345,7 @@ export class Fdb {
   }
 
   #isAged(at: number, tick: number): boolean {
-    return ((tick - this.#words[at + SEEN]!) | 0) > this.#ageTicks;
+    return ((tick - this.#words[at + SEEN]!) | 0) > this.ageTicks;
   }
 
   /** Whether the entry in a used slot was removed by `flush`. */
@@ -368,7 +359,7 @@ export class Fdb {
 
   /** Whether a learned entry may have expired. */
   #isDue(tick: number): boolean {
-    return this.#learned > 0 && ((tick - this.#oldest) | 0) > this.#ageTicks;
+    return this.#learned > 0 && ((tick - this.#oldest) | 0) > this.ageTicks;
   }
 
   /** A learned entry is before the cursor of `sweepSome`, or it may be. */
@@ -429,6 +420,7 @@ export class Fdb {
     this.#flushed = null;
     this.#era = 0;
     this.#cursor = 0; // the round of `sweepSome` starts again
+    this.#publish();
     return from.count <= AT_ONCE ? this.#advance(Number.POSITIVE_INFINITY) : 1;
   }
 
@@ -439,6 +431,7 @@ export class Fdb {
     if (move.isDone) {
       this.#move = null;
       this.#memory.give(move.from);
+      this.#publish();
     }
     return done;
   }
@@ -455,8 +448,15 @@ export class Fdb {
 
   /** Entries that `flush` removed leave their slots. */
   #forgetStale(count: number): void {
+    if (count === 0) return;
     this.#stale -= count;
-    if (this.#stale === 0) this.#flushed = null;
+    if (this.#stale > 0) return;
+    this.#flushed = null;
+    this.#publish();
+  }
+
+  #publish(): void {
+    this.#publishTo?.(this.#move === null && this.#stale === 0 ? this.#slots : null);
   }
 
   /** Empties a slot and moves the entries that probed past it, so that no tombstones are needed. */

@@ -14,7 +14,18 @@ export { Fdb } from './fdb.js';
 export { FdbMemory } from './memory.js';
 export type { FdbOptions } from './options.js';
 export { CONFIRMED, CONTRADICTED, FULL, INVALID, LEARNED, MOVED, NONE, QUOTA, REFRESHED } from './outcome.js';
-export { TICK, type FdbEntry } from './slot.js';
+export {
+  DESTINATION as SLOT_DESTINATION,
+  HIGH as SLOT_HIGH,
+  homeOf,
+  SEEN as SLOT_SEEN,
+  slotOf,
+  STATIC as SLOT_STATIC,
+  TICK,
+  ticks,
+  type FdbEntry,
+  type Slots,
+} from './slot.js';
 
 /** The six octets of a MAC address given as text, for `lookup` and `learn`. */
 export function macBytes(text: string): Uint8Array {

@@ -1,5 +1,4 @@
-import { slotOf } from './move.js';
-import { HIGH, LOW, STRIDE, type FdbEntry, type Slots } from './slot.js';
+import { HIGH, LOW, slotOf, STRIDE, type FdbEntry, type Slots } from './slot.js';
 
 /** Most slots of a table whose listing reads a copy: other tables may use these slots when this one leaves them. */
 const COPIED = 1 << 16;
@@ -27,9 +26,10 @@ function* entriesInBoth(
   seed: number,
   entryOf: (low: number, high: number) => FdbEntry | null,
 ): Generator<FdbEntry> {
+  const { words, base, count } = former;
   yield* entriesIn(former, entryOf);
   yield* entriesIn(current, (low, high) =>
-    former.words[slotOf(former, low, high, seed) + HIGH] === 0 ? entryOf(low, high) : null,
+    words[slotOf(words, base, count - 1, seed, low, high) + HIGH] === 0 ? entryOf(low, high) : null,
   );
 }
 

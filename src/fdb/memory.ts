@@ -44,12 +44,9 @@ export class FdbMemory {
     return this.#slots > CACHED;
   }
 
-  /**
-   * The most entries of a table of `count` slots. Where the caches hold all tables, short runs of used slots save most
-   * time: 10 ns a frame. With more tables, fewer cache lines do: 50 ns.
-   */
+  /** The most entries of a table of `count` slots. With more, an address is often not in the cache line of its home slot. */
   room(count: number): number {
-    return this.isLarge ? count - (count >> 3) : count - (count >> 2);
+    return count - (count >> 2);
   }
 
   /** `count` slots, a power of two of at least 16. All of them are free. */

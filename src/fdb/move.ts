@@ -1,5 +1,5 @@
 import { hashPair } from '../wire/index.js';
-import { DESTINATION, HIGH, isFlushed, KEPT, LOW, SEEN, STATIC, STRIDE, type Slots } from './slot.js';
+import { DESTINATION, HIGH, isFlushed, KEPT, LOW, SEEN, slotOf, STATIC, STRIDE, type Slots } from './slot.js';
 
 /** The destination in a slot whose entry has moved. */
 const MOVED = -1;
@@ -71,8 +71,8 @@ export class Move {
 
   /** Moves the entry of an address to a free slot, if there is one and it has not moved. */
   fetch(low: number, high: number, free: number, since: Map<number, number> | null): void {
-    const at = slotOf(this.from, low, high, this.#seed);
-    const { words } = this.from;
+    const { words, base, count } = this.from;
+    const at = slotOf(words, base, count - 1, this.#seed, low, high);
     if (words[at + HIGH] !== 0 && words[at + DESTINATION] !== MOVED) this.#take(at, free, since);
   }
 
@@ -100,15 +100,5 @@ export class Move {
     const { words } = this.from;
     if (isFlushed(this.#flushed, words, at)) return true;
     return since !== null && (words[at + HIGH]! & STATIC) === 0 && since.has(words[at + DESTINATION]!);
-  }
-}
-
-/** The slot of an address, or the free slot for it. */
-export function slotOf({ words, base, count }: Slots, low: number, high: number, seed: number): number {
-  const mask = count - 1;
-  for (let slot = hashPair(seed, low, high) & mask; ; slot = (slot + 1) & mask) {
-    const at = base + slot * STRIDE;
-    const word = words[at + HIGH]!;
-    if (word === 0 || (words[at + LOW] === low && (word & 0xffff) === high)) return at;
   }
 }

@@ -1,5 +1,5 @@
 import { FdbMemory } from './memory.js';
-import { TICK } from './slot.js';
+import { TICK, type Slots } from './slot.js';
 
 export interface FdbOptions {
   /** Maximum number of learned entries; static ones do not count. Default 65,536. */
@@ -15,6 +15,11 @@ export interface FdbOptions {
   seed?: number;
   /** Memory that the table shares with others. Default: its own. */
   memory?: FdbMemory;
+  /**
+   * Is called with the slots when all entries are in there, and with `null` when only the table's methods find all of them:
+   * see `slotOf`.
+   */
+  publish?: ((slots: Slots | null) => void) | undefined;
 }
 
 /** Most ticks that an age is compared with: of an entry that never expires. */

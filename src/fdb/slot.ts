@@ -3,6 +3,7 @@
  * era, the destination, and the time it was last seen.
  */
 import { macHigh, macToText } from '../address/index.js';
+import { hashPair } from '../wire/index.js';
 
 /** Words of a slot. */
 export const STRIDE = 4;
@@ -49,6 +50,20 @@ export function isFlushed(flushed: Map<number, number> | null, words: Int32Array
   if (flushed === null || (words[at + HIGH]! & STATIC) !== 0) return false;
   const era = flushed.get(words[at + DESTINATION]!);
   return era !== undefined && words[at + HIGH]! >>> ERA_SHIFT <= era;
+}
+
+/** Where the search for an address begins. Reads no slot. */
+export function homeOf(base: number, mask: number, seed: number, low: number, high: number): number {
+  return base + (hashPair(seed, low, high) & mask) * STRIDE;
+}
+
+/** The slot of an address in a table without entries that move or were flushed, or the free slot where the search ends. */
+export function slotOf(words: Int32Array, base: number, mask: number, seed: number, low: number, high: number): number {
+  for (let slot = hashPair(seed, low, high) & mask; ; slot = (slot + 1) & mask) {
+    const at = base + slot * STRIDE;
+    const word = words[at + HIGH]!;
+    if (word === 0 || (words[at + LOW] === low && (word & 0xffff) === high)) return at;
+  }
 }
 
 export function entryAt(words: Int32Array, at: number, tick: number): FdbEntry {

@@ -3,6 +3,7 @@ import { isRemote, NEW_REMOTE, portOf, remoteIdOf, UNLEARNED_REMOTE } from './de
 import { DROPS } from './drops.js';
 import type { Explanation, Step } from './explain.js';
 import { Frame } from './frame.js';
+import { NO_ROW, type HotRows } from './hot-rows.js';
 import { IdMap } from './id-map.js';
 import { Ports } from './port.js';
 import { MAX_REPLY } from './proxy.js';
@@ -30,10 +31,11 @@ export class Context {
   readonly peersOnly: boolean;
   /** What the segments share. */
   readonly common: Common;
+  readonly hot: HotRows<Segment>;
   /** By VNI, in the order in which they were added. */
   readonly segments = new Map<number, Segment>();
-  /** The same, for frames. */
-  readonly byVni = new IdMap<Segment>();
+  /** Their rows in `hot`, by VNI. */
+  readonly rows = new IdMap<number>();
   readonly ports: Ports;
   readonly remotes: Remotes;
   /** Addresses of cluster members: their datagrams are accepted even if no peer and no endpoint is there. */
@@ -62,13 +64,19 @@ export class Context {
     this.peersOnly = peersOnly;
     this.remotes = new Remotes(learnedRemotes);
     this.common = new Common(seed);
-    this.ports = new Ports(this.common.memory);
+    this.hot = this.common.hot;
+    this.ports = new Ports(this.common);
   }
 
   /** Every call that may send something begins with this. */
   begin(now: number, sink: VtepSink): void {
     this.now = now;
     this.sink = sink;
+  }
+
+  /** The row in `hot` of the segment of a VNI, or `NO_ROW`. */
+  rowOf(vni: number): number {
+    return this.rows.get(vni) ?? NO_ROW;
   }
 
   /** @throws RangeError for a VNI without a segment. */

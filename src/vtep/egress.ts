@@ -6,7 +6,7 @@ import type { Context } from './context.js';
 import { NO_PLACE, portOf } from './destination.js';
 import { DROP } from './drops.js';
 import { ecnOf } from './ecn.js';
-import { flowHash, sourcePort } from './flow.js';
+import { flowPort } from './flow.js';
 import { Frame } from './frame.js';
 import type { Remote } from './remote.js';
 import { COUNT, UNTAGGED, type Segment } from './segment.js';
@@ -63,7 +63,7 @@ export function encapsulate(context: Context, segment: Segment, frame: Frame, re
   const { counters, row } = segment;
   counters[row + COUNT['datagrams-out']]! += packets;
   counters[row + COUNT['datagram-bytes-out']]! += end - header + frame.moreBytes + vxlan.HEADER_LENGTH * (packets - 1);
-  const flow = sourcePort(flowHash(bytes, start, end));
+  const flow = flowPort(bytes, start, end);
   frame.start = header;
   context.sink.transmit(remote, frame, flow, ecnOf(frame));
   frame.start = start; // restored, because it may go to other remotes as well

@@ -29,6 +29,9 @@ export class Frame {
   /** How a super-frame becomes packets. The machine passes it on. */
   superFrame: SuperFrame | null = null;
 
+  /** Whether the fields that `setMany` sets may have other values than those of one packet: `set` writes what it must. */
+  #many = false;
+
   // ---- What the machine has found out ----
 
   /** @internal The destination behind which its sender is. */
@@ -39,6 +42,8 @@ export class Frame {
   type = 0;
   /** @internal Start of the payload of that type. */
   payload = 0;
+  /** @internal Whether the fields behind this one may have other values than those of an untagged frame. */
+  tagged = false;
   /** @internal Whether the payload is encapsulated in LLC and SNAP. */
   snap = false;
   /** @internal Priority and drop-eligible bits for the tag that a trunk adds: of the first removed tag that sets one of them. */
@@ -59,11 +64,7 @@ export class Frame {
     this.bytes = bytes;
     this.start = start;
     this.end = end;
-    this.packets = 1;
-    this.moreBytes = 0;
-    this.excess = 0;
-    this.run = null;
-    this.superFrame = null;
+    if (this.#many) this.#makeOne();
     return this;
   }
 
@@ -75,16 +76,31 @@ export class Frame {
    */
   setMany(bytes: Uint8Array, start: number, end: number, packets: number, wire: number, largest = end - start): this {
     this.set(bytes, start, end);
+    this.#many = true;
     this.packets = packets;
     this.moreBytes = wire - (end - start);
     this.excess = end - start - largest;
     return this;
   }
 
+  #makeOne(): void {
+    this.#many = false;
+    this.packets = 1;
+    this.moreBytes = 0;
+    this.excess = 0;
+    this.run = null;
+    this.superFrame = null;
+  }
+
   /** @internal It has no VLAN tags. */
   setUntagged(type: number): void {
     this.type = type;
     this.payload = this.start + ethernet.HEADER_LENGTH;
+    if (this.tagged) this.#forgetTags();
+  }
+
+  #forgetTags(): void {
+    this.tagged = false;
     this.snap = false;
     this.priority = 0;
     this.priorityTagged = false;
@@ -95,6 +111,7 @@ export class Frame {
   setTagsOf(question: Frame): void {
     this.type = question.type;
     this.payload = this.start + question.payload - question.start;
+    this.tagged = question.tagged;
     this.snap = question.snap;
     this.priority = question.priority;
     this.priorityTagged = question.priorityTagged;

@@ -5,7 +5,7 @@ const SMALLEST = 8;
  * A map from integers of up to 30 bits, such as VNIs and VLAN ids, which several frames in turn rarely share. Key and value
  * lie side by side in one array, so that a look-up reads one cache line; in a `Map` it reads two or three.
  */
-export class IdMap<T extends object> {
+export class IdMap<T extends object | number> {
   /** A key, or `FREE`, at each even index, and its value behind it. At most half of the keys are used. */
   #slots: (number | T | null)[];
   #mask: number;

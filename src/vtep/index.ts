@@ -3,7 +3,7 @@ export { DROPS, type DropReason } from './drops.js';
 export { type RefusedSender } from './refused-senders.js';
 export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';
 export { Frame } from './frame.js';
-export { flowHash, sourcePort } from './flow.js';
+export { flowPort } from './flow.js';
 export { innerMtu, makeRemote, UNLIMITED, type Remote } from './remote.js';
 export { COUNTS, type CountName } from './segment.js';
 export { HEADROOM, OVER_IPV4, tunnelTo, type Tunnel } from './tunnel.js';

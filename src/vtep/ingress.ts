@@ -12,6 +12,7 @@ import type { Context } from './context.js';
 import { NEW_REMOTE, portDestination, remoteDestination, UNLEARNED_REMOTE } from './destination.js';
 import { DROP } from './drops.js';
 import { combine, ECN_DROP, ecnOf, NOT_ECT, setEcn } from './ecn.js';
+import { arrive, leave, leaveTrunk } from './fast-path.js';
 import type { Frame } from './frame.js';
 import type { Remote } from './remote.js';
 import { COUNT, type Segment } from './segment.js';
@@ -22,6 +23,7 @@ const SOURCE = ethernet.SOURCE_OFFSET;
 
 /** Receives a frame from a local port: see `Vtep.receiveFrame`. */
 export function receiveFrame(context: Context, port: number, frame: Frame): void {
+  if (leave(context, context.ports.rowOf(port), port, frame, 0) || leaveTrunk(context, port, frame)) return;
   const { bytes } = frame;
   let segment = context.ports.nativeOf(port);
   if (frame.end - frame.start < ETHERNET) return context.drop(segment, frame, DROP['frame-truncated']);
@@ -48,16 +50,19 @@ export function receiveFrame(context: Context, port: number, frame: Frame): void
 
 /** Receives a VXLAN datagram: see `Vtep.receiveDatagram`. */
 export function receiveDatagram(context: Context, source: Remote | string, frame: Frame, ecn: number): void {
-  const { byVni, remotes, members, local, peersOnly } = context;
+  const { hot, remotes, members, local, peersOnly } = context;
   const { bytes, start: header, end, packets } = frame;
   const code = vxlan.check(bytes, header, end);
   if (code < 0) return context.drop(null, frame, code === TRUNCATED ? DROP['datagram-truncated'] : DROP['vxlan-flag']);
   const vni = vxlan.getVni(bytes, header);
-  const segment = byVni.get(vni) ?? null;
+  const hotRow = context.rowOf(vni);
+  const known = typeof source === 'string' ? remotes.find(source) : source;
+  if (known !== undefined && ecn === NOT_ECT && known.address !== local && arrive(context, hotRow, known, frame))
+    return;
+  const segment = hot.ownerOf(hotRow);
   if (context.trace !== null)
     context.addStep('vxlan', `VNI ${vni} from ${typeof source === 'string' ? source : source.address}`);
   if (segment === null) return context.drop(null, frame, DROP['unknown-vni']);
-  const known = typeof source === 'string' ? remotes.find(source) : source;
   if (source === local || (known !== undefined && known.address === local))
     return context.drop(segment, frame, DROP['own-address']);
   if (

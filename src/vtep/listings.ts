@@ -1,11 +1,13 @@
 /** The state and the counters of a `Vtep` as objects with names. */
 import type { FdbEntry } from '../fdb/index.js';
 import { LOCAL } from '../neighbor/index.js';
+import * as vxlan from '../vxlan/index.js';
 import type { Context } from './context.js';
 import { isRemote, portOf, remoteIdOf } from './destination.js';
 import { DROPS, type DropReason } from './drops.js';
+import { IN_BYTES, IN_PACKETS, OUT_BYTES, OUT_PACKETS, type HotRows } from './hot-rows.js';
 import { innerMtu, UNLIMITED } from './remote.js';
-import { COUNTERS, COUNTS, FIRST_DROP, type CountName, type Segment } from './segment.js';
+import { COUNT, COUNTERS, COUNTS, FIRST_DROP, type CountName, type Segment } from './segment.js';
 
 export interface FdbListing {
   mac: string;
@@ -91,27 +93,38 @@ export function* listRemotes({ remotes }: Context): Generator<RemoteListing> {
   }
 }
 
-/** @param counters Those of datagrams that reached no segment. */
-export function copyCounts(counters: Float64Array, segments: ReadonlyMap<number, Segment>): Counts {
+/** The counters of a machine and its segments, copied. */
+export function copyCounts({ counters, segments, hot }: Context): Counts {
   const size = counters.length;
   const values = new Float64Array((1 + segments.size) * size);
   const totals = counters.slice();
   const vnis: number[] = [];
-  for (const { vni, counters: from, row } of segments.values()) {
+  for (const { vni, counters: from, row, hotRow } of segments.values()) {
     vnis.push(vni);
-    copyRow(from, row, values, vnis.length * size, totals);
+    const to = vnis.length * size;
+    values.set(from.subarray(row, row + size), to);
+    addFastCounts(hot, hotRow, values, to);
+    for (let i = 0; i < size; i++) totals[i]! += values[to + i]!;
   }
   values.set(totals);
   return { vnis, values };
 }
 
-/** Copies one row of counters, and adds it to `totals`. */
-function copyRow(from: Float64Array, row: number, values: Float64Array, to: number, totals: Float64Array): void {
-  for (let i = 0; i < totals.length; i++) {
-    const value = from[row + i]!;
-    values[to + i] = value;
-    totals[i]! += value;
-  }
+/** Adds what the fast path has counted of a segment to its counters, which begin at `to`. */
+function addFastCounts({ counts }: HotRows<Segment>, row: number, values: Float64Array, to: number): void {
+  const at = row >> 1;
+  const packetsOut = counts[at + OUT_PACKETS]!;
+  const bytesOut = counts[at + OUT_BYTES]!;
+  const packetsIn = counts[at + IN_PACKETS]!;
+  const bytesIn = counts[at + IN_BYTES]!;
+  values[to + COUNT['frames-in']]! += packetsOut;
+  values[to + COUNT['frame-bytes-in']]! += bytesOut;
+  values[to + COUNT['datagrams-out']]! += packetsOut;
+  values[to + COUNT['datagram-bytes-out']]! += bytesOut + packetsOut * vxlan.HEADER_LENGTH;
+  values[to + COUNT['datagrams-in']]! += packetsIn;
+  values[to + COUNT['datagram-bytes-in']]! += bytesIn;
+  values[to + COUNT['frames-out']]! += packetsIn;
+  values[to + COUNT['frame-bytes-out']]! += bytesIn - packetsIn * vxlan.HEADER_LENGTH;
 }
 
 /** Adds the names to counts. */

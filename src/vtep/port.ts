@@ -1,13 +1,12 @@
 import { parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
-import type { FdbMemory } from '../fdb/index.js';
 import { portDestination } from './destination.js';
+import { NO_ROW } from './hot-rows.js';
 import { IdMap } from './id-map.js';
-import { requireUnicast, UNTAGGED, type Segment } from './segment.js';
+import { requireUnicast, UNTAGGED, type Common, type Segment } from './segment.js';
 import { TokenBucket } from './token-bucket.js';
 
 const { vlan } = ethernet;
-const { ID_NONE } = vlan;
 
 /** A local port: of one segment, or a trunk whose VLANs map to segments. */
 export type PortOptions =
@@ -31,8 +30,8 @@ export type PortOptions =
 export interface Port {
   readonly id: number;
   readonly name: string;
-  /** Segments by VLAN id, on a trunk. */
-  readonly vlans: IdMap<Segment> | null;
+  /** The rows in `Common.hot` of a trunk's segments, by VLAN id. */
+  readonly vlans: IdMap<number> | null;
   /** The MAC address that is bound to it in the segment of untagged frames; 0 for none. */
   station: number;
   /** Limits the answers to its packets that are too big, so that one port cannot use up what others need. */
@@ -54,15 +53,17 @@ function newLimits(): Pick<Port, 'errors' | 'requests'> {
 /** The local ports by number. The number of a removed port is not reused. */
 export class Ports {
   readonly #ports: (Port | null)[] = [];
-  readonly #memory: FdbMemory;
-  /** The segments of untagged frames by port. In an array of their own: a frame then needs not read the `Port`. */
-  readonly #natives: (Segment | null)[] = [];
+  readonly #common: Common;
+  /**
+   * By port, the row in `Common.hot` of the segment of its untagged frames, or `NO_ROW`. In an array of their own: a frame then
+   * needs not read the `Port`.
+   */
+  #natives = new Int32Array(64);
   /** By port, 1 for a trunk. */
   #trunks = new Uint8Array(64);
 
-  /** @param memory What the tables of the segments share. */
-  constructor(memory: FdbMemory) {
-    this.#memory = memory;
+  constructor(common: Common) {
+    this.#common = common;
   }
 
   /** @throws RangeError for a number of no port. */
@@ -82,13 +83,17 @@ export class Ports {
    * @throws RangeError for a number of no port.
    */
   nativeOf(id: number): Segment | null {
-    return this.#natives[id] ?? this.#noNative(id);
+    return this.#common.hot.ownerOf(this.rowOf(id)) ?? this.#noNative(id);
   }
 
-  /** The segment of the frames with a VLAN id from a trunk, or of the untagged ones for the id 0; `null` if there is none. */
-  segmentOf(id: number, vlan: number): Segment | null {
-    if (vlan === ID_NONE) return this.#natives[id] ?? null;
-    return this.find(id)?.vlans?.get(vlan) ?? null;
+  /** The row in `Common.hot` of the segment of a port's untagged frames, or `NO_ROW`. */
+  rowOf(id: number): number {
+    return this.#natives[id] ?? NO_ROW;
+  }
+
+  /** The row of the segment of the frames with a VLAN id from a trunk, or `NO_ROW`. */
+  rowOnTrunk(id: number, vlan: number): number {
+    return this.find(id)?.vlans?.get(vlan) ?? NO_ROW;
   }
 
   /** The VLAN id that frames of a segment carry on one of its ports, or `UNTAGGED`. */
@@ -111,13 +116,16 @@ export class Ports {
     const vlans = 'vni' in options ? null : joinTrunk(id, options, native, segmentOf);
     const station = native === null ? 0 : mac;
     this.#ports.push({ id, name: options.name, vlans, station, ...newLimits() });
-    this.#natives.push(native);
     if (id >= this.#trunks.length) {
-      const grown = new Uint8Array(this.#trunks.length * 2);
-      grown.set(this.#trunks);
-      this.#trunks = grown;
+      const trunks = new Uint8Array(this.#trunks.length * 2);
+      trunks.set(this.#trunks);
+      this.#trunks = trunks;
+      const natives = new Int32Array(trunks.length);
+      natives.set(this.#natives);
+      this.#natives = natives;
     }
     this.#trunks[id] = vlans === null ? 0 : 1;
+    this.#natives[id] = native?.hotRow ?? NO_ROW;
     if (station !== 0) native!.bindStation(station, id);
     return id;
   }
@@ -125,23 +133,26 @@ export class Ports {
   /** Removes a port from its segments. */
   remove(id: number): void {
     this.forget(id);
-    this.#natives[id]?.removeMember(id);
-    for (const segment of this.get(id).vlans?.values() ?? []) segment.removeMember(id);
+    const { hot } = this.#common;
+    hot.ownerOf(this.rowOf(id))?.removeMember(id);
+    for (const row of this.get(id).vlans?.values() ?? []) hot.ownerOf(row)!.removeMember(id);
     this.#ports[id] = null;
-    this.#natives[id] = null;
+    this.#natives[id] = NO_ROW;
   }
 
   /** Removes what is known to be behind a port: learned addresses, and the one that is bound to it. */
   forget(id: number): void {
     const port = this.get(id);
-    if (port.station !== 0) this.#natives[id]!.unbindStation(port.station, id);
+    const { hot, memory } = this.#common;
+    const native = hot.ownerOf(this.rowOf(id));
+    if (port.station !== 0) native!.unbindStation(port.station, id);
     port.station = 0;
     const place = portDestination(id);
-    this.#natives[id]?.fdb.flush(place);
+    native?.fdb.flush(place);
     if (port.vlans === null) return;
-    for (const { fdb } of port.vlans.values()) {
-      if (this.#memory.behind(place) === 0) return; // usually before the last one of a trunk
-      fdb.flush(place);
+    for (const row of port.vlans.values()) {
+      if (memory.behind(place) === 0) return; // usually before the last one of a trunk
+      hot.ownerOf(row)!.fdb.flush(place);
     }
   }
 
@@ -149,7 +160,7 @@ export class Ports {
   removeSegment(segment: Segment): void {
     for (const { port, vlan: id } of segment.members)
       if (id === UNTAGGED) {
-        this.#natives[port] = null;
+        this.#natives[port] = NO_ROW;
         this.#ports[port]!.station = 0;
       } else this.#ports[port]!.vlans!.delete(id);
   }
@@ -161,7 +172,7 @@ export class Ports {
 }
 
 /**
- * Adds a trunk to the segments of its VLANs, and returns them by VLAN id. A segment is visited once: with thousands of
+ * Adds a trunk to the segments of its VLANs, and returns their rows by VLAN id. A segment is visited once: with thousands of
  * them, each visit waits for memory.
  * @param native Its segment of untagged frames, which has it already.
  * @throws RangeError for a VLAN id out of 1 to 4094, or a VNI that is mapped twice; no segment has the trunk then.
@@ -171,9 +182,10 @@ function joinTrunk(
   { name, vlans }: Extract<PortOptions, { vlans: unknown }>,
   native: Segment | null,
   segmentOf: (vni: number) => Segment,
-): IdMap<Segment> {
+): IdMap<number> {
   const pairs = vlans instanceof Map ? (vlans as ReadonlyMap<number, number>) : pairsOf(vlans);
-  const segments = new IdMap<Segment>(pairs.size);
+  const rows = new IdMap<number>(pairs.size);
+  const joined: Segment[] = [];
   try {
     for (const [vid, vni] of pairs) {
       if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
@@ -181,14 +193,15 @@ function joinTrunk(
       const segment = segmentOf(vni);
       if (!segment.addMember(id, vid))
         throw new RangeError(`vni ${vni} is mapped twice on port ${name}; map it to one VLAN only`);
-      segments.set(vid, segment);
+      joined.push(segment);
+      rows.set(vid, segment.hotRow);
     }
   } catch (error) {
     native?.removeMember(id);
-    for (const segment of segments.values()) segment.removeMember(id);
+    for (const segment of joined) segment.removeMember(id);
     throw error;
   }
-  return segments;
+  return rows;
 }
 
 /** VNIs by VLAN id; two spellings of an id are one, which has the last VNI. */

@@ -1,19 +1,17 @@
 import * as ethernet from '../ethernet/index.js';
+import { homeOf } from '../fdb/index.js';
 import * as vxlan from '../vxlan/index.js';
 import { getI32, getU16 } from '../wire/index.js';
 import type { Context } from './context.js';
-import type { Segment } from './segment.js';
+import { BASE, MASK, NO_ROW, TABLE } from './hot-rows.js';
 import { isUntagged } from './tags.js';
 
-const { ID_NONE, getId } = ethernet.vlan; // see tags.ts
+const { getId } = ethernet.vlan; // see tags.ts
 
 const ETHERNET = ethernet.HEADER_LENGTH;
 const SOURCE = ethernet.SOURCE_OFFSET;
 /** What is read of a frame. */
 const LENGTH_READ = ETHERNET + ethernet.vlan.HEADER_LENGTH;
-/** The last of a segment's counters that nearly all frames change: the first eight. */
-const LAST_COUNTER = 7;
-
 /** Most frames that one call prepares. */
 export const MAX_PREPARED = 64;
 
@@ -29,8 +27,9 @@ export const MAX_PREPARED = 64;
  */
 export class Preparation {
   readonly #context: Context;
-  readonly #segments = new Array<Segment | null>(MAX_PREPARED).fill(null);
-  /** Where the search for the addresses begins in the FDB. */
+  /** The rows of the segments: see hot-rows.ts. */
+  readonly #rows = new Int32Array(MAX_PREPARED);
+  /** Where the search for the addresses begins in the FDB; negative if the frame does not take the fast path. */
   readonly #sources = new Int32Array(MAX_PREPARED);
   readonly #destinations = new Int32Array(MAX_PREPARED);
   /** Depends on all that was read, so that the compiler leaves out none of it. */
@@ -56,10 +55,11 @@ export class Preparation {
     const most = Math.min(count, MAX_PREPARED);
     for (let i = 0; i < most; i++) {
       const start = starts[i]!;
-      this.#segments[i] = null;
+      const port = ports[i]!;
+      this.#rows[i] = NO_ROW;
       if (start + LENGTH_READ > bytes.length) continue;
       const isPlain = isUntagged(ethernet.getEtherType(bytes, start));
-      this.#segments[i] = known.segmentOf(ports[i]!, isPlain ? ID_NONE : getId(bytes, start + ETHERNET));
+      this.#rows[i] = isPlain ? known.rowOf(port) : known.rowOnTrunk(port, getId(bytes, start + ETHERNET));
     }
     this.#read(bytes, starts, 0, most);
   }
@@ -70,47 +70,39 @@ export class Preparation {
    * @param starts The start of the UDP payload of each in `bytes`.
    */
   datagrams(bytes: Uint8Array, starts: Int32Array, count: number): void {
-    const { byVni } = this.#context;
     const most = Math.min(count, MAX_PREPARED);
     for (let i = 0; i < most; i++) {
       const start = starts[i]!;
-      this.#segments[i] = null;
-      if (start + vxlan.HEADER_LENGTH + LENGTH_READ > bytes.length) continue;
-      this.#segments[i] = byVni.get(vxlan.getVni(bytes, start)) ?? null;
+      const isRead = start + vxlan.HEADER_LENGTH + LENGTH_READ <= bytes.length;
+      this.#rows[i] = isRead ? this.#context.rowOf(vxlan.getVni(bytes, start)) : NO_ROW;
     }
     this.#read(bytes, starts, vxlan.HEADER_LENGTH, most);
   }
 
   /** @param offset From the start of what arrived to its inner frame. */
   #read(bytes: Uint8Array, starts: Int32Array, offset: number, count: number): void {
-    const segments = this.#segments;
+    const { hot, common } = this.#context;
+    const { words, tables } = hot;
+    const { seed } = common;
+    const rows = this.#rows;
     const sources = this.#sources;
     const destinations = this.#destinations;
-    let sum = 0;
-    // A segment is in two or three cache lines, and its counters in up to two.
     for (let i = 0; i < count; i++) {
-      const segment = segments[i]!;
-      if (segment !== null) sum += segment.vni + segment.mtu + (segment.router === null ? 1 : 0);
-    }
-    for (let i = 0; i < count; i++) {
-      const segment = segments[i]!;
-      if (segment === null) continue;
-      const { counters, row, fdb } = segment;
-      sum += counters[row]! + counters[row + LAST_COUNTER]! + (fdb.isMoving ? 1 : 0);
-    }
-    for (let i = 0; i < count; i++) {
-      const segment = segments[i]!;
-      if (segment === null) continue;
-      const { fdb } = segment;
+      const row = rows[i]!;
+      const mask = words[row + MASK]!;
+      sources[i] = -1;
+      if (mask < 0) continue;
       const start = starts[i]! + offset;
-      sources[i] = fdb.homeOf(getI32(bytes, start + SOURCE + 2), getU16(bytes, start + SOURCE));
-      destinations[i] = fdb.homeOf(getI32(bytes, start + 2), getU16(bytes, start));
+      const base = words[row + BASE]!;
+      sources[i] = homeOf(base, mask, seed, getI32(bytes, start + SOURCE + 2), getU16(bytes, start + SOURCE));
+      destinations[i] = homeOf(base, mask, seed, getI32(bytes, start + 2), getU16(bytes, start));
     }
+    let sum = 0;
     for (let i = 0; i < count; i++) {
-      const segment = segments[i]!;
-      if (segment === null) continue;
-      const { fdb } = segment;
-      sum += fdb.wordAt(sources[i]!) + fdb.wordAt(destinations[i]!);
+      const source = sources[i]!;
+      if (source < 0) continue;
+      const table = tables[words[rows[i]! + TABLE]!]!;
+      sum += table[source]! + table[destinations[i]!]!;
     }
     this.#sum[0] = sum;
   }

@@ -1,5 +1,5 @@
 import { ipToText, isGroupMac, macToText, parseIp, parseMac, type Ip } from '../address/index.js';
-import { Fdb, FdbMemory, NONE } from '../fdb/index.js';
+import { Fdb, FdbMemory, NONE, type Slots } from '../fdb/index.js';
 import { SEGMENT_DEFAULTS, type Location, type NetworkRouter, type NewSegment, type Proxy } from '../model/index.js';
 import { LOCAL, Neighbors, type Binding } from '../neighbor/index.js';
 import type { ServiceAnswer, ServiceRequest } from '../router/index.js';
@@ -10,6 +10,7 @@ import { isRemote, portDestination } from './destination.js';
 import { DROPS } from './drops.js';
 import { FloodList } from './flood-list.js';
 import type { Frame } from './frame.js';
+import { HotRows } from './hot-rows.js';
 import { Questions } from './questions.js';
 import { HEADROOM } from './tunnel.js';
 import { RefusedSenders } from './refused-senders.js';
@@ -92,6 +93,7 @@ export class Common {
   readonly seed: number;
   readonly memory = new FdbMemory();
   readonly rows = new CounterRows(COUNTERS);
+  readonly hot = new HotRows<Segment>();
   /** Those with a question. */
   readonly asking: Questions[] = [];
   /** Those that may have found something. */
@@ -133,8 +135,7 @@ export class Segment {
   readonly tagged: boolean;
   /** 48 bits. */
   readonly mac: number;
-  /** The router of its network, if it has a gateway. */
-  router: SegmentRouter | null = null;
+  #router: SegmentRouter | null = null;
   readonly watch: Watch;
   readonly neighbors: Neighbors;
   /** The local ports, with the VLAN ids that frames of this segment carry there, or `UNTAGGED`. */
@@ -151,6 +152,8 @@ export class Segment {
   /** MAC addresses of withdrawn endpoints, by IP address: neighbors may still have them in their ARP or neighbor caches. */
   readonly #withdrawn = new Map<number | string, number>();
   readonly questions: Questions;
+  /** Its row of `Common.hot`. */
+  readonly hotRow: number;
   readonly #common: Common;
 
   constructor(settings: NewSegment, common: Common) {
@@ -170,8 +173,13 @@ export class Segment {
     uint('vni', vni, MAX_VNI);
     this.mac = mac === undefined ? FIRST_OWN_MAC + vni : parseMac(mac);
     requireUnicast('mac', this.mac);
-    const { memory, rows, seed } = common;
-    this.fdb = new Fdb({ ageing: Math.round(ageing * 1000), capacity, seed, memory });
+    const { memory, rows, hot, seed } = common;
+    const hotRow = hot.take(this, vni, mtu);
+    // The fast path does not know these ways to handle a frame.
+    const publish = proxy === 'vtep' || !learn ? undefined : (slots: Slots | null): void => hot.publish(hotRow, slots);
+    this.fdb = new Fdb({ ageing: Math.round(ageing * 1000), capacity, seed, memory, publish });
+    hot.setAge(hotRow, this.fdb.ageTicks);
+    this.hotRow = hotRow;
     const { counters, row } = rows.take();
     this.counters = counters;
     this.row = row;
@@ -192,6 +200,17 @@ export class Segment {
     this.fdb.close();
     this.watch.close();
     this.#common.rows.give(this.counters, this.row);
+    this.#common.hot.give(this.hotRow);
+  }
+
+  /** The router of its network, if it has a gateway. */
+  get router(): SegmentRouter | null {
+    return this.#router;
+  }
+
+  set router(router: SegmentRouter | null) {
+    this.#router = router;
+    this.#common.hot.setGateway(this.hotRow, router === null ? null : parseMac(router.network.mac));
   }
 
   /** Adds to the counter with the index `counter`. */

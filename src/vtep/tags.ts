@@ -4,6 +4,7 @@ import { getI32, getU16, setU16, setU32 } from '../wire/index.js';
 import type { Context } from './context.js';
 import { DROP } from './drops.js';
 import type { Frame } from './frame.js';
+import { NO_ROW } from './hot-rows.js';
 import type { Port } from './port.js';
 import type { Segment } from './segment.js';
 
@@ -47,6 +48,7 @@ export function readTags(context: Context, port: Port | null, segment: Segment |
   const { trace } = context;
   let type = ethernet.getEtherType(bytes, offset);
   frame.setUntagged(type);
+  frame.tagged = true;
   let trunk = port === null ? null : port.vlans;
   let at = offset + ETHERNET;
   let removed = at; // end of the last removed tag
@@ -69,7 +71,7 @@ export function readTags(context: Context, port: Port | null, segment: Segment |
       }
       if (trace !== null) context.addStep('vlan', 'VLAN 0 names no VLAN; the tag is removed');
     } else if (trunk !== null) {
-      segment = trunk.get(id) ?? null;
+      segment = context.hot.ownerOf(trunk.get(id) ?? NO_ROW);
       if (segment === null) return dropped(context, null, frame, DROP['vlan-unmapped']);
       trunk = null; // the remaining tags are inside the segment
       inside = 0;

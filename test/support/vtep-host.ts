@@ -71,7 +71,7 @@ export function host(segment: Partial<NewSegment> = {}, options: VtepOptions = {
       clear();
       const bytes = new Uint8Array(3 + datagram.length + 7).fill(0xa5);
       bytes.set(datagram, 3);
-      vtep.receiveDatagram(from, new Frame(bytes, 3, 3 + datagram.length), now, ecn, sink);
+      vtep.receiveDatagram(vtep.remote(from) ?? from, new Frame(bytes, 3, 3 + datagram.length), now, ecn, sink);
     },
     count: (name: keyof ReturnType<Vtep['counters']>['counts']) => vtep.counters().counts[name],
     /** The drop counters that are not 0. */
