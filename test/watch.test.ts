@@ -169,6 +169,30 @@ watch('a frame that circulates between two ports is a loop', () => {
   assert.equal(noticed(round.slice(0, 3)), []);
 });
 
+watch('a flood is what is learned between two calls, not before them', () => {
+  const vtep = new Vtep();
+  vtep.addSegment({ vni: 7 });
+  vtep.addPort({ name: 'a', vni: 7 });
+  const bytes = new Uint8Array(HEADROOM + 60);
+  let next = 0;
+  const learn = (count: number): void => {
+    for (let i = 0; i < count; i++) {
+      bytes.set([0x02, 0, 0, 0, ++next >> 8, next & 255], HEADROOM + 6);
+      vtep.receiveFrame(0, new Frame(bytes, HEADROOM), 0, { deliver: () => undefined, transmit: () => undefined });
+    }
+  };
+  for (const second of [1, 2, 3]) {
+    learn(600);
+    assert.equal(vtep.findings(second * 1000), []);
+  }
+  learn(1001);
+  assert.equal(vtep.findings(4000), [
+    { kind: 'mac-flood', vni: 7, learned: 1001, refused: 0, place: { port: 0, vtep: null } },
+  ]);
+  learn(1000);
+  assert.equal(vtep.findings(5000), []);
+});
+
 watch('explain reports no events', () => {
   const vtep = new Vtep();
   vtep.addSegment({ vni: 7 });

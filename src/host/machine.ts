@@ -138,12 +138,9 @@ export class Machine {
     for (const { name, segments } of this.#ports.values())
       if (vnisOf(segments).includes(vni))
         throw new RangeError(`vni ${vni} is the segment of port ${name}; detach that port first`);
-    const { vnis, values } = this.vtep.counts();
+    const values = this.vtep.countsOf(vni);
     this.vtep.removeSegment(vni); // throws if the segment has a gateway
-    const size = values.length / (vnis.length + 1);
-    const at = (vnis.indexOf(vni) + 1) * size;
-    this.#removed ??= new Float64Array(size);
-    for (let i = 0; i < size; i++) this.#removed[i]! += values[at + i]!;
+    this.#removed = this.#removed === null ? values : this.#removed.map((count, i) => count + values[i]!);
     this.#segments.delete(vni);
     return true;
   }

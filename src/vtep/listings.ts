@@ -97,20 +97,32 @@ export function* listRemotes({ remotes }: Context): Generator<RemoteListing> {
 export function copyCounts({ counters, segments, hot }: Context): Counts {
   const size = counters.length;
   const values = new Float64Array((1 + segments.size) * size);
-  const totals = counters.slice();
+  values.set(counters);
   const vnis: number[] = [];
-  for (const { vni, counters: from, row, hotRow } of segments.values()) {
-    vnis.push(vni);
+  for (const segment of segments.values()) {
+    vnis.push(segment.vni);
     const to = vnis.length * size;
-    values.set(from.subarray(row, row + size), to);
-    addFastCounts(hot, hotRow, values, to);
-    for (let i = 0; i < size; i++) totals[i]! += values[to + i]!;
+    addSlowCounts(segment, values, to, size);
+    addFastCounts(hot, segment.hotRow, values, to);
+    for (let i = 0; i < size; i++) values[i]! += values[to + i]!;
   }
-  values.set(totals);
   return { vnis, values };
 }
 
-/** Adds what the fast path has counted of a segment to its counters, which begin at `to`. */
+/** The counts of one segment, copied, in the order of `COUNTS` and `DROPS`. */
+export function copyCountsOf(segment: Segment, { hot }: Context): Float64Array {
+  const values = new Float64Array(COUNTERS);
+  addSlowCounts(segment, values, 0, COUNTERS);
+  addFastCounts(hot, segment.hotRow, values, 0);
+  return values;
+}
+
+/** Adds what the bridge and others have counted of a segment. */
+function addSlowCounts({ counters, row }: Segment, values: Float64Array, to: number, size: number): void {
+  for (let i = 0; i < size; i++) values[to + i]! += counters[row + i]!;
+}
+
+/** Adds what the fast path has counted of a segment. */
 function addFastCounts({ counts }: HotRows<Segment>, row: number, values: Float64Array, to: number): void {
   const at = row >> 1;
   const packetsOut = counts[at + OUT_PACKETS]!;

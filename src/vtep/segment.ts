@@ -14,7 +14,7 @@ import { HotRows } from './hot-rows.js';
 import { Questions } from './questions.js';
 import { HEADROOM } from './tunnel.js';
 import { RefusedSenders } from './refused-senders.js';
-import { Watch } from './watch.js';
+import { Watch, Watches } from './watch.js';
 
 /** The counters of a segment, except for its drops. Only append. */
 export const COUNTS = [
@@ -96,8 +96,7 @@ export class Common {
   readonly hot = new HotRows<Segment>();
   /** Those with a question. */
   readonly asking: Questions[] = [];
-  /** Those that may have found something. */
-  readonly noticed: Watch[] = [];
+  readonly watches = new Watches();
 
   constructor(seed: number) {
     this.seed = seed;
@@ -190,7 +189,7 @@ export class Segment {
     this.flood = flood;
     this.tagged = tagged;
     this.neighbors = new Neighbors(seed);
-    this.watch = new Watch(vni, common.noticed);
+    this.watch = new Watch(vni, common.watches);
     this.questions = new Questions(HEADROOM, common.asking);
     this.#common = common;
   }

@@ -15,6 +15,7 @@ import type { Frame } from './frame.js';
 import { receiveDatagram, receiveFrame } from './ingress.js';
 import {
   copyCounts,
+  copyCountsOf,
   listFdb,
   listFdbEntry,
   listNeighbors,
@@ -455,9 +456,10 @@ export class Vtep {
     const seconds = Math.max(1, (now - this.#watched) / 1000);
     this.#watched = now;
     const placeOf = (location: number): FindingPlace => this.#context.placeOf(location);
-    const { common } = this.#context;
+    const { watches } = this.#context.common;
     const found: Finding[] = [];
-    for (const watch of common.noticed.splice(0)) found.push(...watch.findings(placeOf, seconds));
+    watches.period++;
+    for (const watch of watches.noticed.splice(0)) found.push(...watch.findings(placeOf, seconds));
     return found;
   }
 
@@ -468,6 +470,11 @@ export class Vtep {
   /** The counts behind `counters`, copied at one moment. */
   counts(): Counts {
     return copyCounts(this.#context);
+  }
+
+  /** The counts of one segment, copied, in the order of `Counts`. */
+  countsOf(vni: number): Float64Array {
+    return copyCountsOf(this.#context.segment(vni), this.#context);
   }
 
   /**

@@ -33,11 +33,21 @@ const CLAIMS = 512;
 /** Maximum number of duplicates reported at a time. */
 const DUPLICATES = 16;
 
+/** What the watches of one machine share, so that only those with a problem are asked for it. */
+export class Watches {
+  /** The number of the current period: from one call of `Vtep.findings` to the next. */
+  period = 0;
+  /** Those that may have found something in it. */
+  readonly noticed: Watch[] = [];
+}
+
 /** Watches one segment. */
 export class Watch {
   readonly #vni: number;
-  readonly #noticed: Watch[];
-  /** Whether `#noticed` has this. */
+  readonly #all: Watches;
+  /** The period that the counts are of. */
+  #period = 0;
+  /** Whether `Watches.noticed` has this. */
   #isNoticed = false;
   #learned = 0;
   #refused = 0;
@@ -56,21 +66,21 @@ export class Watch {
   #changed!: Float64Array;
   readonly #duplicates: { ip: string; first: number; second: number; place: number; known: boolean }[] = [];
 
-  /** @param noticed A list to which this adds itself when `findings` may return something, and until then. */
-  constructor(vni: number, noticed: Watch[] = []) {
+  constructor(vni: number, all = new Watches()) {
     this.#vni = vni;
-    this.#noticed = noticed;
+    this.#all = all;
   }
 
   /** A new address was learned behind `place`. */
   learned(place: number): void {
-    this.#learned++;
+    this.#begin();
     this.#place = place;
-    this.#note();
+    if (++this.#learned > FLOOD) this.#note();
   }
 
   /** An address was not learned: the table, or the share of `place`, is full. */
   refused(place: number): void {
+    this.#begin();
     this.#refused++;
     this.#place = place;
     this.#note();
@@ -78,15 +88,15 @@ export class Watch {
 
   /** An address of 48 bits moved. */
   moved(mac: number, from: number, to: number): void {
+    this.#begin();
     this.#movers ??= this.#countMoves();
     const slot = (mac ^ (mac >>> 8)) & (MOVERS - 1);
     if (this.#moves[slot] === 0) this.#movers[slot] = mac;
     else if (this.#movers[slot] !== mac) return;
-    this.#moves[slot]!++;
+    this.#moved = true;
     this.#from[slot] = from;
     this.#to[slot] = to;
-    this.#moved = true;
-    this.#note();
+    if (++this.#moves[slot]! >= MOVES) this.#note();
   }
 
   /**
@@ -129,8 +139,9 @@ export class Watch {
   }
 
   /**
-   * Returns the problems since the last call. Call it about once a second.
+   * Returns the problems of this period, and forgets them.
    * @param placeOf Returns a place.
+   * @param seconds How long the period was, at least 1.
    */
   findings(placeOf: (place: number) => FindingPlace, seconds: number): Finding[] {
     const vni = this.#vni;
@@ -144,9 +155,7 @@ export class Watch {
         refused: this.#refused,
         place: placeOf(this.#place),
       });
-    this.#learned = 0;
-    this.#refused = 0;
-    if (this.#moved) {
+    if (this.#moved)
       for (let slot = 0; slot < MOVERS; slot++)
         if (this.#moves[slot]! >= MOVES * seconds)
           found.push({
@@ -156,9 +165,7 @@ export class Watch {
             moves: this.#moves[slot]!,
             places: [placeOf(this.#from[slot]!), placeOf(this.#to[slot]!)],
           });
-      this.#moves.fill(0);
-      this.#moved = false;
-    }
+    this.#forget();
     for (const { ip, first, second, place, known } of this.#duplicates.splice(0))
       found.push({
         kind: 'duplicate-address',
@@ -171,10 +178,24 @@ export class Watch {
     return found;
   }
 
+  /** Forgets what was counted before this period. */
+  #begin(): void {
+    if (this.#period === this.#all.period) return;
+    this.#period = this.#all.period;
+    this.#forget();
+  }
+
+  #forget(): void {
+    this.#learned = 0;
+    this.#refused = 0;
+    if (this.#moved) this.#moves.fill(0);
+    this.#moved = false;
+  }
+
   #note(): void {
     if (this.#isNoticed) return;
     this.#isNoticed = true;
-    this.#noticed.push(this);
+    this.#all.noticed.push(this);
   }
 
   #countMoves(): Float64Array {
