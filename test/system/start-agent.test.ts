@@ -10,7 +10,12 @@ import { TSX } from '../support/readme.js';
 
 const test = suiteWith('the start of a daemon', ['root']);
 const program = [process.execPath, '--import', TSX, join(REPOSITORY, 'src/cli/main.ts')];
-const NO_SYSTEMD = { booted: '/nonexistent', network: '/proc/self/ns/net', patience: 60_000 };
+const NO_SYSTEMD = {
+  booted: '/nonexistent',
+  network: '/proc/self/ns/net',
+  patience: 60_000,
+  installed: { state: '', socket: '' },
+};
 let folder = '';
 let path = '';
 
@@ -100,6 +105,20 @@ setsid "$@" >${folder}/output 2>&1 &
   for (const property of ['KillMode=process', 'Type=notify']) assert.ok(asked.includes(`--property=${property}`));
 
   await stop();
+  // Of the same node, an administrator has installed a unit.
+  rmSync(join(folder, 'asked'));
+  const start = `#!/bin/sh
+echo "$*" >>${folder}/asked
+[ "$1" = start ] || exit 0
+setsid ${[...program, 'agent', '--state', state, '--socket', socket()].join(' ')} >${folder}/output 2>&1 &
+`;
+  writeFileSync(join(bin, 'systemctl'), start, { mode: 0o755 });
+  const place = { ...NO_SYSTEMD, booted: folder, installed: { state, socket: socket() } };
+  assert.equal(await ensureAgent(options, place), { started: true });
+  assert.match(readFileSync(join(folder, 'asked'), 'utf8'), /^start weft-agent\.service$/m);
+  await stop();
+  writeFileSync(join(bin, 'systemctl'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+
   writeFileSync(join(bin, 'systemd-run'), '#!/bin/sh\necho "no such unit type" >&2\nexit 1\n', { mode: 0o755 });
   writeFileSync(join(bin, 'journalctl'), '#!/bin/sh\necho "a line of the journal"\n', { mode: 0o755 });
   const error = await ensureAgent(options, { ...NO_SYSTEMD, booted: folder }).catch((reason: Error) => reason);

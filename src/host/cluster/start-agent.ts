@@ -30,9 +30,20 @@ export interface AgentPlace {
   readonly network: string;
   /** Milliseconds until the daemon has to answer. */
   readonly patience: number;
+  /** The node that the unit of contrib/systemd is for, if an administrator has installed it. */
+  readonly installed?: { readonly state: string; readonly socket: string };
 }
 
-const PLACE: AgentPlace = { booted: '/run/systemd/system', network: '/proc/1/ns/net', patience: 60_000 };
+/** The state directory of a node, and the socket of its local API, if nothing else is said. */
+export const DEFAULT_STATE = '/var/lib/weft';
+export const DEFAULT_SOCKET = '/run/weft/agent.sock';
+
+const PLACE: AgentPlace = {
+  booted: '/run/systemd/system',
+  network: '/proc/1/ns/net',
+  patience: 60_000,
+  installed: { state: DEFAULT_STATE, socket: DEFAULT_SOCKET },
+};
 /** Milliseconds between two looks at the socket. */
 const POLL = 50;
 /** Size of a log, above which the next start begins another one, and the one before is kept beside it. */
@@ -40,9 +51,6 @@ const LOG_BYTES = 1 << 20;
 /** Lines of the log in an error, and the octets that they are taken from. */
 const LINES = 10;
 const TAIL = 16_384;
-/** The state directory of a node, and the socket of its local API, if nothing else is said. */
-export const DEFAULT_STATE = '/var/lib/weft';
-export const DEFAULT_SOCKET = '/run/weft/agent.sock';
 
 /**
  * Makes sure that the daemon of a node listens at a socket.
@@ -57,9 +65,41 @@ export async function ensureAgent(
   if (await listens(socket)) return { started: false };
   const state = resolve(options.state);
   const words = [...program, 'agent', '--state', state, '--socket', resolve(socket), ...flags];
-  return existsSync(place.booted) && isInNetwork(place.network)
-    ? startUnit(words, state, socket, place)
-    : startDetached(words, state, socket, place);
+  if (!existsSync(place.booted) || !isInNetwork(place.network)) return startDetached(words, state, socket, place);
+  const { installed } = place;
+  const isDefault = state === installed?.state && socket === installed.socket && flags.length === 0;
+  if (isDefault && (await isInstalled()))
+    return startUnit(UNIT, ['systemctl', 'start', `${UNIT}.service`], options, place);
+  const suffix = isDefault ? '' : `-${createHash('sha256').update(state).digest('hex').slice(0, 8)}`;
+  return startUnit(`${UNIT}${suffix}`, transient(`${UNIT}${suffix}`, words), options, place);
+}
+
+/** The unit of the daemon. */
+const UNIT = 'weft-agent';
+
+/** Whether the unit has a file. */
+function isInstalled(): Promise<boolean> {
+  return execute('systemctl', ['cat', `${UNIT}.service`]).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The command that makes a unit until the next reboot, which runs `words`. It has what the unit of contrib/systemd has. */
+function transient(unit: string, words: readonly string[]): string[] {
+  const properties = [
+    'Type=notify',
+    'KillMode=process', // commands in sandboxes outlive the daemon
+    'Restart=on-failure',
+    'RestartSec=1',
+    'NotifyAccess=all', // without koffi, the program systemd-notify sends
+  ];
+  return [
+    ...['systemd-run', `--unit=${unit}`, '--description=A node of a weft cluster', '--collect', '--quiet'],
+    ...properties.map((property) => `--property=${property}`),
+    '--',
+    ...words,
+  ];
 }
 
 /** Whether a process listens at a socket. */
@@ -149,30 +189,14 @@ function lastLines(log: string, began: number): string[] {
 }
 
 async function startUnit(
-  words: readonly string[],
-  state: string,
-  socket: string,
+  unit: string,
+  [program, ...words]: readonly string[],
+  { socket }: AgentStart,
   { patience }: AgentPlace,
 ): Promise<{ started: boolean }> {
-  const unit =
-    state === DEFAULT_STATE
-      ? 'weft-agent'
-      : `weft-agent-${createHash('sha256').update(state).digest('hex').slice(0, 8)}`;
-  const properties = [
-    'Type=notify',
-    'KillMode=process', // commands in sandboxes outlive the daemon
-    'Restart=on-failure',
-    'RestartSec=1',
-    'NotifyAccess=all', // without koffi, the program systemd-notify sends
-  ];
   // One that has failed keeps its name.
-  await systemctl(['reset-failed', `${unit}.service`]).catch(() => undefined);
-  await execute('systemd-run', [
-    ...[`--unit=${unit}`, '--description=A node of a weft cluster', '--collect', '--quiet'],
-    ...properties.map((property) => `--property=${property}`),
-    '--',
-    ...words,
-  ]).catch(async (error: Error) => {
+  await execute('systemctl', ['reset-failed', `${unit}.service`]).catch(() => undefined);
+  await execute(program!, words).catch(async (error: Error) => {
     throw new HostError(
       [`the daemon of the node has not started: ${error.message}; the journal of ${unit}:`, ...(await journalOf(unit))],
       { cause: error },
@@ -198,10 +222,6 @@ async function journalOf(unit: string): Promise<string[]> {
     '--no-pager',
   ]).catch(() => '');
   return text.trim() === '' ? [] : text.trim().split('\n');
-}
-
-function systemctl(words: readonly string[]): Promise<string> {
-  return execute('systemctl', words);
 }
 
 function execute(program: string, words: readonly string[]): Promise<string> {
