@@ -11,6 +11,7 @@ import {
   type ManagerRequest,
   type Route,
 } from '../src/host/cluster/protocol.js';
+import { MAX_LINE } from '../src/schema/index.js';
 import { attempt, ensure, equal } from '../test/support/contract.js';
 
 const FEED = 10;
@@ -64,7 +65,15 @@ function accepted(route: Route, request: ManagerRequest): void {
     ensure(port === undefined || (Number.isInteger(port) && port > 0 && port < 65_536), `the port ${port}`);
     equal(Object.keys(more), [], 'further fields');
   } else if (request.route === 'renew') equal(Object.keys(body), ['csr'], 'the fields');
-  else ensure(/^[a-z][a-z0-9-]*$/.test(request.body.do), `the command ${request.body.do}`);
+  else if (request.route === 'logs') ensure(/^[\w.-]{1,64}$/.test(request.body.name), `the name ${request.body.name}`);
+  else if (request.route === 'output') {
+    const { id, sequence, lines } = request.body;
+    ensure(/^[0-9a-z]{25}$/.test(id) && Number.isInteger(sequence) && sequence >= 0, `the batch ${id} ${sequence}`);
+    ensure(
+      lines.every(({ line }) => typeof line === 'string' && line.length <= MAX_LINE),
+      'a line',
+    );
+  } else ensure(/^[a-z][a-z0-9-]*$/.test(request.body.do), `the command ${request.body.do}`);
   const again = readRequest(route, Buffer.from(JSON.stringify(body)));
   equal(again, request, 'the request, written and read again');
 }

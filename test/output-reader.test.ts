@@ -48,4 +48,26 @@ test('a reader that was too slow goes on with what is kept', async () => {
   assert.is(await next(), 'three\nfour\n');
 });
 
+test('it says when something may have been dropped, and only then', async () => {
+  const own = new OutputReader(directory);
+  const missed: boolean[] = [];
+  const look = async (): Promise<void> => {
+    await own.next();
+    missed.push(own.missed);
+  };
+  await look();
+  writeFileSync(newer, 'one\n');
+  await look();
+  rotate();
+  writeFileSync(newer, 'two\n');
+  await look();
+  for (const text of ['three\n', 'four\n']) {
+    rotate();
+    writeFileSync(newer, text);
+  }
+  await look();
+  await look();
+  assert.equal(missed, [false, false, false, true, false]);
+});
+
 test.run();

@@ -19,13 +19,14 @@ export const manual: Manual = {
   summary: 'print the output of a command that runs in the background',
   usage: ['logs NAME [--tail N] [--follow] [flags]'],
   description: `NAME is that of an endpoint of "vtep run --detach", or of one task of a service, such as "test.1". For all tasks of a service,
-see "vtep service logs". The output of a command is kept by its node.`,
+see "vtep service logs". The node of a command keeps its output. That of a task is shown on every node that may read it, that of
+"vtep run" on its own node.`,
   flags: [{ flags: LOG_FLAGS }],
   examples: `vtep logs web --tail 20
 vtep logs web --follow`,
   exit: {
     0: 'done',
-    1: 'no agent answered, there is no such command, or this node has nothing of its output',
+    1: 'no agent answered, there is no such command, or nothing of its output can be read here',
     2: 'wrong flags',
   },
 };
@@ -66,8 +67,11 @@ export async function printLogs(
       ? events.map((event) => JSON.stringify(event))
       : lines.map((one) => text({ ...one, line: untabbed(one.line!) }));
     if (printed.length > 0 && !print(printed)) await drained();
-    for (const { name: task, node, line, reason } of events)
-      if (line === null) missing.push(reason ?? `${task}: its output is on ${node}`);
+    const notices = events.flatMap(({ name: task, node, line, reason }) =>
+      line === null ? [reason ?? `${task}: its output is on ${node}`] : [],
+    );
+    if (flags.on('follow') === true) printError(notices);
+    else missing.push(...notices);
   }
   if (missing.length > 0 && shown === 0) throw new HostError(missing);
   printError(missing);

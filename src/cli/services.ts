@@ -39,7 +39,7 @@ const ACTIONS: Actions = {
   scale: { usage: 'scale SERVICE=N …', text: 'change the number of tasks', flags: ONE, run: scale },
   logs: {
     usage: 'logs SERVICE [--tail N] [--follow]',
-    text: 'the output of its tasks, as far as this node has it',
+    text: 'the output of its tasks, on whichever nodes they run',
     flags: LOG_FLAGS,
     run: logs,
   },
@@ -53,7 +53,11 @@ export const manual: Manual = {
   words: wordsOf(ACTIONS),
   description: `A service is a command that the cluster keeps running: each task has a sandbox of its own on one of the nodes, with an
 endpoint in every network of the service. A task whose command ends is started again, after a pause that grows; a task
-whose node fails is started on another one.`,
+whose node fails is started on another one.
+
+"vtep service logs" reads the output of all tasks: a manager gets it from their nodes. A node that does not answer is named on
+standard error, with the last lines that it has reported. A worker reads the output of services that have a network in
+which it has an endpoint.`,
   flags: [{ flags: flagsOfAll(ACTIONS) }],
   examples: `vtep service create --name test --network uber-net --replicas 2 -- sleep infinity
 vtep service ps test

@@ -62,8 +62,8 @@ export function assignmentsOf(state: State, node: string): Assignment | undefine
   };
 }
 
-/** The networks that a node takes part in. */
-function networksOf(state: State, node: string): NetworkRecord[] {
+/** The networks that a node takes part in: those in which it has an endpoint. */
+export function networksOf(state: State, node: string): NetworkRecord[] {
   const ids = new Set<string>();
   for (const { network } of state.endpointsOn(node).values()) ids.add(network);
   return [...ids].flatMap((id) => state.networks.get(id) ?? []).sort(byId);

@@ -41,6 +41,7 @@ export {
 export { KEY } from './keys.js';
 export { LIMITS, MANAGER_PORT, TIMES, VXLAN_PORT } from './limits.js';
 export { encryptingKey } from './nodes.js';
+export { outputCalled, outputTasks, type OutputOf, type OutputTask } from './output.js';
 export { isRefusal, plan, type Plan } from './plan.js';
 export { findRecord, type Actor, type Context } from './planning.js';
 export { reconcile, type Reconciliation } from './reconcile.js';

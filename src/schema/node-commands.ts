@@ -376,7 +376,8 @@ const table: { [C in NodeCommand]: Entry<C> } = {
   logs: {
     method: 'GET',
     path: '/v1/cluster/logs',
-    summary: 'Send the output of the command of an endpoint, or of the tasks of a service, as far as this node has it',
+    summary:
+      'Send the output of the command of an endpoint on this node, or of a task or all tasks of a service, wherever they run',
     kind: 'events',
     request: fields({
       name: record,

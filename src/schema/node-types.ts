@@ -131,7 +131,7 @@ export type NodeRequest =
     }
   | { command: 'scale-service'; service: string; replicas: number }
   | { command: 'remove-service'; service: string }
-  /** The output of the command of an endpoint, or of all tasks of a service, as far as this node has it. */
+  /** The output of the command of an endpoint on this node, of a task, or of all tasks of a service, on whichever nodes they run. */
   | {
       command: 'logs';
       name: string;
@@ -245,7 +245,7 @@ export interface OutputEvent {
   readonly name: string;
   /** The name of its node. */
   readonly node: string;
-  /** One line without its end; or `null` with `reason` if this node does not have the output. */
+  /** One line without its end; or `null`, with `reason`: output is missing, such as that of a node that does not answer. */
   readonly line: string | null;
   readonly reason?: string;
 }

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { type OutputOf, type OutputTask } from '../../src/cluster/index.js';
 import {
   Authority,
   certificateRequest,
@@ -52,6 +53,8 @@ export class Backend implements ManagerBackend {
   readonly watchers = new Map<string, Set<(news: News) => void>>();
   places: string[] = [];
   refusal: Reply | undefined;
+  /** The tasks of services whose output may be read, by the id of the service. */
+  readonly outputs = new Map<string, OutputTask[]>();
   #revoked = new Set<string>();
   #listeners = new Set<() => void>();
 
@@ -100,6 +103,14 @@ export class Backend implements ManagerBackend {
   /** Tells a node what it has to do. */
   assign(node: string, assignment: unknown): void {
     for (const on of this.watchers.get(node) ?? []) on({ assignment, managers: this.places });
+  }
+
+  outputCalled(_actor: Actor, name: string): OutputOf | undefined {
+    return this.outputs.has(name) ? { service: name } : undefined;
+  }
+
+  outputTasks(_actor: Actor, { service }: OutputOf): readonly OutputTask[] | undefined {
+    return this.outputs.get(service);
   }
 
   managers(): string[] {

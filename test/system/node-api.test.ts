@@ -88,12 +88,16 @@ test.after.each(async () => {
 });
 test.after(() => underlay.lab.teardown());
 
-/** Two nodes, of which the first is the manager. */
-async function cluster(): Promise<[Node, Node]> {
+/**
+ * Two nodes, of which the first is the manager.
+ * @param before What happens before the second one joins.
+ */
+async function cluster(before: (one: Node) => Promise<unknown> = () => Promise.resolve()): Promise<[Node, Node]> {
   const { node1, node2 } = underlay;
   const [one, two] = [new Node(node1, 'one'), new Node(node2, 'two')];
   await Promise.all([one.start(), two.start()]);
   const { token, managers } = await one.ask({ command: 'init', address: node1.address, name: 'host1' });
+  await before(one);
   await two.ask({ command: 'join', token, managers, name: 'host2' });
   return [one, two];
 }
@@ -276,17 +280,17 @@ test('a service whose command fails tells why, with its last lines, on every nod
   assert.equal(new Set(tasks.map(({ nodeName }) => nodeName)), new Set(['host1', 'host2']));
   for (const { endings } of tasks)
     assert.equal([endings[0]!.code, endings[0]!.output], [3, ['reading', 'no such file: a.conf']]);
-  const events = await one.logs({ name: 'na', tail: 1 });
-  for (const { name, nodeName } of tasks)
-    assert.ok(
-      events.some((one) => one.name === name && one.node === nodeName && one.line === 'no such file: a.conf'),
-      JSON.stringify(events),
-    );
-  assert.ok(
-    events.some(({ node, line, reason }) => node === 'host2' && line === null && /run this there/.test(reason!)),
-  );
-  const own = tasks.find(({ nodeName }) => nodeName === 'host2')!.name;
-  assert.ok((await two.logs({ name: own })).some(({ line }) => line === 'reading'));
+  const last = tasks.map(({ name, nodeName }) => [name, nodeName, 'no such file: a.conf']).sort();
+  for (const node of [one, two])
+    await waitFor('the last line of both', async () => {
+      // For a moment, an attempt has written nothing.
+      const events = await node.logs({ name: 'na', tail: 1 });
+      assert.equal(
+        events.filter(({ reason }) => reason !== undefined),
+        [],
+      );
+      return JSON.stringify(events.map(({ name, node: on, line }) => [name, on, line]).sort()) === JSON.stringify(last);
+    });
 
   assert.is((await one.ask({ command: 'scale-service', service: 'na', replicas: 1 })).replicas, 1);
   const inUse = await one.refusal({ command: 'detach-endpoint', endpoint: 'na.1' });
@@ -297,28 +301,107 @@ test('a service whose command fails tells why, with its last lines, on every nod
   await waitFor('the sandboxes to go', () => sandboxes().length === 0);
 });
 
-test('logs are followed until the client leaves', async () => {
-  const [one] = await cluster();
-  await one.ask({ command: 'create-network', name: 'na-net' });
-  const script = 'i=0; while :; do echo line $i; i=$((i+1)); sleep 0.2; done';
-  await one.ask({ command: 'create-service', name: 'na', networks: ['na-net'], run: ['sh', '-c', script] });
-  await waitFor('output', async () =>
-    (await one.logs({ name: 'na' }).catch(() => [])).some(({ line }) => line !== null),
-  );
-  const end = new AbortController();
-  const lines: string[] = [];
-  const request = { command: 'logs', name: 'na', tail: 1, follow: true } as const;
-  const node = (await one.ask({ command: 'endpoints' }))[0]!.node === 'host1' ? one : nodes[1]!;
-  for await (const { result } of queryLogs(node.socket, request, { signal: end.signal })) {
-    lines.push(...(result as OutputEvent[]).map(({ line }) => line!));
-    if (lines.length >= 5) end.abort();
+test('output is read on every node that may, from all nodes, also while it is written; a node that is down is named', async () => {
+  const script = 'i=0; while :; do printf "line %s \\033[2J\\n" $i; i=$((i+1)); sleep 0.2; done';
+  const wanted = { command: 'create-service', run: ['sh', '-c', script] } as const;
+  let secret: Results['service']['tasks'][number];
+  const [one, two] = await cluster(async (first) => {
+    await first.ask({ command: 'create-network', name: 'na-net' });
+    await first.ask({ command: 'create-network', name: 'na-other', subnets: [{ subnet: '10.7.0.0/24' }] });
+    await first.ask({ ...wanted, name: 'na-secret', networks: ['na-other'] });
+    secret = await waitFor('its node', async () => {
+      const [found] = (await first.ask({ command: 'service', service: 'na-secret' })).tasks;
+      return found?.state === 'running' ? found : undefined;
+    });
+  });
+  await one.ask({ ...wanted, name: 'na', networks: ['na-net'], replicas: 2 });
+  const hosts = (events: OutputEvent[]): string =>
+    [...new Set(events.filter(({ line }) => line !== null).map(({ name, node }) => `${name}@${node}`))].sort().join();
+  const tasks = await waitFor('both tasks', async () => {
+    const found = (await one.ask({ command: 'service', service: 'na' })).tasks;
+    const areThere = found.length === 2 && found.every(({ state }) => state === 'running');
+    return areThere ? found : undefined;
+  });
+  const everything = tasks
+    .map(({ name, nodeName }) => `${name}@${nodeName}`)
+    .sort()
+    .join();
+  for (const node of [one, two])
+    await waitFor('output of both', async () => hosts(await node.logs({ name: 'na' })) === everything);
+  const remote = tasks.find(({ nodeName }) => nodeName === 'host2')!.name;
+  assert.is(hosts(await one.logs({ name: remote })), `${remote}@host2`);
+
+  /** Follows until enough was read. */
+  const follow = async (node: Node, enough: (events: OutputEvent[]) => boolean, more: object = {}) => {
+    const end = new AbortController();
+    const events: OutputEvent[] = [];
+    const request = { command: 'logs', name: 'na', tail: 1, follow: true, ...more } as const;
+    for await (const { result } of queryLogs(node.socket, request, { signal: end.signal })) {
+      events.push(...result);
+      if (enough(events)) end.abort();
+    }
+    return events;
+  };
+  const countOf = (events: OutputEvent[], name: string): number => events.filter((event) => event.name === name).length;
+  for (const node of [one, two]) {
+    const events = await follow(node, (all) => tasks.every(({ name }) => countOf(all, name) >= 4));
+    for (const { name } of tasks) {
+      const lines = events.filter((event) => event.name === name).map(({ line }) => line!);
+      const numbers = lines.map((line) => Number(/^line (\d+) \x1b\[2J$/.exec(line)?.[1]));
+      assert.equal(
+        numbers,
+        numbers.map((_, i) => numbers[0]! + i),
+        'each line once, in order',
+      );
+    }
   }
-  const numbers = lines.map((line) => Number(line.slice('line '.length)));
-  assert.equal(
-    numbers,
-    numbers.map((_, i) => numbers[0]! + i),
-    'each line once, in order',
+  // What is printed escapes what a terminal would obey, wherever it comes from.
+  const args = ['service', 'logs', 'na', '--tail', '1', '--socket', two.socket];
+  const { stdout } = await underlay.lab.runVtep({ ns: two.host.ns, args });
+  assert.equal(stdout.trim().split('\n').length, 2, stdout);
+  for (const line of stdout.trim().split('\n')) assert.match(line, /^na\.\d@host\d \| line \d+ \\u001b\[2J$/);
+
+  // The worker has no endpoint in another network, so that services there are not there for it.
+  for (const name of ['na-secret', 'na-secret.1', secret!.endpoints[0]!.id, secret!.service]) {
+    const refused = await two.refusal({ command: 'logs', name });
+    assert.equal([refused.code, refused.fields[0]?.path], ['not-found', 'name']);
+    assert.match(refused.message, /a worker reads that of services on the networks in which it has an endpoint/);
+  }
+  const ns = await underlay.lab.namespace('reader');
+  await two.ask({ command: 'attach-endpoint', network: 'na-other', netns: ns });
+  await waitFor('the right', async () => hosts(await two.logs({ name: 'na-secret' })) === 'na-secret.1@host1');
+  await two.ask({ command: 'detach-endpoint', endpoint: ns });
+  assert.is((await two.refusal({ command: 'logs', name: 'na-secret' })).code, 'not-found');
+  await underlay.lab.removeNamespace(ns);
+
+  // Output that is followed goes on when the agent of the other node is back.
+  let isKilled = false;
+  const events = await follow(
+    one,
+    (all) => {
+      if (!isKilled && countOf(all, remote) >= 2) {
+        isKilled = true;
+        void two.kill().then(() => two.start());
+      }
+      const gap = all.findIndex(({ name, line, reason }) => name === remote && line === null && reason !== undefined);
+      return gap >= 0 && countOf(all.slice(gap), remote) >= 3;
+    },
+    { name: remote },
   );
+  assert.match(events.find(({ line }) => line === null)!.reason!, /lines may be missing|is missing here/);
+
+  await two.kill();
+  await waitFor('the node to be named', async () => {
+    const began = performance.now();
+    const all = await one.logs({ name: 'na' });
+    assert.ok(performance.now() - began < 20_000, 'nothing hangs');
+    const gone = all.find(({ line }) => line === null);
+    return (
+      gone?.name === remote && /^node host2: unreachable: .*; last lines known of na\.\d: none$/.test(gone.reason!)
+    );
+  });
+  assert.ok(hosts(await one.logs({ name: 'na' })).endsWith('@host1'));
+  await two.start();
 });
 
 test('the commands of docs/api.md about nodes answer as it says', async () => {

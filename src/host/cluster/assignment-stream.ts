@@ -1,8 +1,8 @@
-/** The stream of assignments to one node. */
+/** The stream of assignments to one node, and of what its manager requests besides. */
 import { type ServerResponse } from 'node:http';
 import { text } from '../control-text.js';
 import { type News } from './backend.js';
-import { type StreamLine } from './protocol.js';
+import { type OutputRequest, type StreamLine } from './protocol.js';
 
 /**
  * Writes one line for each assignment. While a reader does not keep up, only the newest assignment is kept, and it is
@@ -30,6 +30,13 @@ export class AssignmentStream {
   push(news: News): void {
     if (this.#behind !== undefined) this.#waiting = news;
     else this.#write({ event: 'assignment', ...news });
+  }
+
+  /** Requests the output of tasks. @returns false if the reader does not keep up: then nothing is written. */
+  request(request: OutputRequest): boolean {
+    if (this.#behind !== undefined) return false;
+    this.#write({ event: 'logs', request });
+    return true;
   }
 
   /** Writes a heartbeat, if there is room. @returns false if the reader has taken too long. */

@@ -1,5 +1,5 @@
 /** What a manager's server has to be told: the cluster itself is elsewhere. */
-import { type Actor } from '../../cluster/index.js';
+import { type Actor, type OutputOf, type OutputTask } from '../../cluster/index.js';
 import { type CertificateFacts, type Role } from './certificate.js';
 import { type Refusal } from './error.js';
 import { type Command } from './protocol.js';
@@ -45,6 +45,10 @@ export interface ManagerBackend {
   command(actor: Actor, command: Command): Promise<Reply>;
   /** Reports what a node has to do, at once and after each change. It may report within this call. */
   assignments(node: string, on: (news: News) => void): { stop(): void };
+  /** What a name stands for whose output is asked for; `undefined`: nothing, or nothing that the node may read. */
+  outputCalled(actor: Actor, name: string): OutputOf | undefined;
+  /** Its tasks now; `undefined`: it is gone, or the node may no longer read it. */
+  outputTasks(actor: Actor, of: OutputOf): readonly OutputTask[] | undefined;
   /** Where managers are: `address:port`. */
   managers(): readonly string[];
   /** Whether the certificate, or its node, has been removed. It looks into memory. */

@@ -29,11 +29,15 @@ import { joinCluster } from './join.js';
 import { secretRandom } from './manager.js';
 import { Managing, type NewCluster } from './managing.js';
 import { NodeClient } from './node-client.js';
+import { workloadOn } from './node-workloads.js';
 import { keepAssignment, keepPlace, readAssignment, readPlace } from './node-files.js';
 import { NAME_PORT, NodeNames } from './node-names.js';
 import { keysInOrder, vtepPlan, type NodeAttachment, type NodeJoin, type NodePlace } from './node-plan.js';
 import { watchStates } from './node-states.js';
 import { NodeWork } from './node-work.js';
+import { OutputSender } from './output-sender.js';
+import { type LogsBody } from './protocol.js';
+import { RemoteOutput } from './remote-output.js';
 import { Reports } from './reports.js';
 import { StateFiles } from './state-files.js';
 import { digestOf, printToken } from './token.js';
@@ -62,6 +66,7 @@ interface Member {
   readonly managing: Managing | undefined;
   readonly client: NodeClient;
   readonly reports: Reports;
+  readonly sender: OutputSender;
   readonly sandboxes: Sandboxes;
   readonly places: AttachedPlaces;
   overlay: Overlay | undefined;
@@ -210,6 +215,14 @@ export class ClusterNode {
   }
 
   /**
+   * Reads the output of tasks on other nodes. The caller closes it.
+   * @throws ClusterError with the refusal, or because no manager answers.
+   */
+  async remoteOutput(wanted: LogsBody): Promise<RemoteOutput> {
+    return new RemoteOutput(await this.#require().client.logs(wanted), wanted.name);
+  }
+
+  /**
    * Attaches a namespace of somebody else to a network: creates an endpoint, whose device appears there. To detach it, remove the
    * endpoint.
    * @throws HostError if there is no such namespace; ClusterError with the refusal, or because no manager answers.
@@ -248,6 +261,7 @@ export class ClusterNode {
 
   /** Ends everything that runs here, and forgets the cluster. */
   async #end(member: Member): Promise<void> {
+    member.sender.close();
     await member.client.close();
     await member.work?.close();
     member.states?.stop();
@@ -300,6 +314,7 @@ export class ClusterNode {
       const member = this.#member;
       this.#member = undefined;
       member?.reports.close();
+      member?.sender.close();
       clearTimeout(this.#again);
       await member?.client.close();
       await member?.work?.close();
@@ -333,15 +348,22 @@ export class ClusterNode {
           else
             this.#log.warning('manager', `${error.message}; trying again in ${Math.round(delay)} ms`, {}, { key: '' });
         },
+        output: (request) => sender.begin(request),
         renewed: (renewed) => managing?.server.renewed(renewed),
         notRenewed: (error) => this.#log.warning('certificate', `the certificate was not renewed: ${error.message}`),
         notKept: (error) => this.#log.warning('state', error.message),
       },
     });
     const reports = new Reports((report) => client.command({ ...report }));
+    const sender = new OutputSender({
+      endpoints: () => this.assignment?.endpoints ?? [],
+      workloadOf: (endpoint) => workloadOn(this, endpoint),
+      send: (batch) => client.output(batch),
+      failed: (error) => this.#noteProblem(error),
+    });
     const known = readAssignment(this.#directory, identity);
     this.#member = {
-      ...{ identity, place, managing, client, sandboxes, reports },
+      ...{ identity, place, managing, client, sandboxes, reports, sender },
       places: new AttachedPlaces(join(this.#directory, 'attached.json')),
       ...{ overlay: undefined, names: undefined, work: undefined, assignment: undefined, states: undefined },
       ...{ connected: false, trouble: undefined },

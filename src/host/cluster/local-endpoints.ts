@@ -6,11 +6,10 @@ import { pause } from '../sandbox/processes.js';
 import { type Workload } from '../sandbox/workload.js';
 import { type ClusterNode } from './cluster-node.js';
 import { ELSEWHERE, endpointsCalled, type LocalState } from './node-listings.js';
-import { sandboxOf, workloadId } from './node-plan.js';
+import { sandboxOf } from './node-plan.js';
+import { placeOn, workloadOn } from './node-workloads.js';
 import { type Runs } from './runs.js';
 
-/** The workload of a command that a request has started. */
-export const COMMAND = 'command';
 /** Milliseconds until the device of a new endpoint has to be there, and that an error may last, because it may go away. */
 const PATIENCE = 30_000;
 const TROUBLE = 2500;
@@ -36,18 +35,14 @@ export class LocalEndpoints {
     return endpointsCalled(reference, this.all);
   }
 
-  /** Its sandbox, for what has to be told apart: the endpoints of a task have one. */
+  /** See `placeOn`. */
   placeOf(endpoint: EndpointRecord): string {
-    return endpoint.kind === 'attach' ? endpoint.id : sandboxOf(endpoint);
+    return placeOn(endpoint);
   }
 
   /** The workload of an endpoint; `undefined` if it has none now. */
-  async workloadOf(endpoint: EndpointRecord): Promise<Workload | undefined> {
-    if (endpoint.kind === 'attach') return undefined;
-    const task = this.#node.assignment?.tasks.find(({ id }) => id === endpoint.of?.task);
-    const id = endpoint.kind === 'run' ? COMMAND : task === undefined ? undefined : workloadId(task.attempt);
-    const sandbox = await this.#node.sandboxes?.find(sandboxOf(endpoint));
-    return (await sandbox?.workloads())?.find((workload) => workload.id === id);
+  workloadOf(endpoint: EndpointRecord): Promise<Workload | undefined> {
+    return workloadOn(this.#node, endpoint);
   }
 
   async stateOf(endpoint: EndpointRecord): Promise<LocalState> {

@@ -19,6 +19,7 @@ import { type ManagerBackend, type Reply } from './backend.js';
 import { certificateFacts, type CertificateFacts, type Identity, type Role } from './certificate.js';
 import { Connections, destroy, type Connection, type ConnectionLimits } from './connections.js';
 import { ClusterError, type Refusal } from './error.js';
+import { LogRelay, RELAY_LIMITS, type RelayLimits } from './log-relay.js';
 import {
   MANAGER_PORT,
   readRequest,
@@ -33,6 +34,8 @@ import { sameSecret } from './token.js';
 import { WrongTokens } from './wrong-tokens.js';
 
 export interface ManagerLimits extends ConnectionLimits {
+  /** Of what nodes read of the output of others. */
+  output: RelayLimits;
   /** Milliseconds for the TLS handshake, for the headers of a request, for a whole request, and until the next one. */
   handshake: number;
   headers: number;
@@ -73,6 +76,7 @@ const LIMITS: ManagerLimits = {
   refusal: 500,
   wrongTokens: 10,
   grace: 500,
+  output: RELAY_LIMITS,
 };
 
 /** In which `wrongTokens` counts. */
@@ -149,6 +153,9 @@ export class ManagerServer {
   readonly #failed: (error: unknown) => void;
   readonly #connections: Connections;
   readonly #wrong: WrongTokens;
+  readonly #relay: LogRelay;
+  /** The streams of assignments of each node, the newest one last. */
+  readonly #streams = new Map<string, AssignmentStream[]>();
   readonly #revocations: { stop(): void };
   readonly #counts = { handshakes: 0, certificates: 0, tokens: 0 };
 
@@ -163,6 +170,11 @@ export class ManagerServer {
     this.#failed = failed;
     this.#connections = new Connections(this.#limits);
     this.#wrong = new WrongTokens(this.#limits.wrongTokens, MINUTE);
+    this.#relay = new LogRelay({
+      backend,
+      limits: this.#limits.output,
+      request: (node, asked) => this.#streams.get(node)?.at(-1)?.request(asked) === true,
+    });
     const { handshake, headers, request, idle, headerSize } = this.#limits;
     this.#https = createHttpsServer({
       ...contextOf(identity),
@@ -357,6 +369,13 @@ export class ManagerServer {
         return send(response, 200, { answer: answerOf(await this.#backend.command(actor, asked.body)) ?? null }, true);
       case 'assignments':
         return this.#stream(peer, response);
+      case 'logs':
+        return this.#relay.read(actor, asked.body, response, {
+          begin: () => response.writeHead(200, { 'Content-Type': EVENTS_TYPE, ...COMMON }).flushHeaders(),
+          isValid: () => this.#trouble(peer) === undefined,
+        });
+      case 'output':
+        return send(response, 200, this.#relay.take(peer.node, asked.body), true);
       case 'join':
         throw new Error('a request to join is answered elsewhere');
     }
@@ -371,14 +390,20 @@ export class ManagerServer {
     }, heartbeat);
     timer.unref();
     let source: { stop(): void } | undefined;
+    const { node } = peer;
+    this.#streams.set(node, [...(this.#streams.get(node) ?? []), stream]);
     response.on('close', () => {
       clearInterval(timer);
       source?.stop();
+      const left = this.#streams.get(node)!.filter((other) => other !== stream);
+      if (left.length > 0) this.#streams.set(node, left);
+      else this.#streams.delete(node);
     });
     source = this.#backend.assignments(peer.node, (news) => {
       if (!response.destroyed) stream.push(news);
     });
     if (response.destroyed) source.stop();
+    else this.#relay.returned(node);
   }
 
   #refuse(request: IncomingMessage, response: ServerResponse, error: unknown): void {

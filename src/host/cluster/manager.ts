@@ -6,6 +6,8 @@
 import {
   assignmentsOf,
   isRefusal,
+  outputCalled,
+  outputTasks,
   plan,
   reconcile,
   State,
@@ -15,6 +17,8 @@ import {
   type Assignment,
   type Command,
   type Kind,
+  type OutputOf,
+  type OutputTask,
   type Store,
   type StoreChange,
   type View,
@@ -240,6 +244,14 @@ export class Manager implements ManagerBackend {
         listening.stop();
       },
     };
+  }
+
+  outputCalled({ node, role }: Actor, name: string): OutputOf | undefined {
+    return outputCalled(this.#state, node, role, name);
+  }
+
+  outputTasks({ node, role }: Actor, of: OutputOf): readonly OutputTask[] | undefined {
+    return outputTasks(this.#state, node, role, of);
   }
 
   managers(): readonly string[] {

@@ -237,6 +237,7 @@ export class NodeApi {
           node: this.#self,
           serviceName: (id) => this.#node.assignment?.tasks.find(({ service }) => service === id)?.serviceName,
           view: await this.#viewIfAny(),
+          remote: (wanted) => this.#node.remoteOutput(wanted),
         },
         gone,
       ),

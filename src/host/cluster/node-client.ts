@@ -17,7 +17,17 @@ import {
   type ClientLimits,
   type Place,
 } from './manager-connection.js';
-import { type Command, type StreamLine } from './protocol.js';
+import {
+  isOutputRequest,
+  type Command,
+  type LogsBody,
+  type OutputBatch,
+  type OutputReply,
+  type OutputRequest,
+  type Route,
+  type StreamLine,
+} from './protocol.js';
+import { type OpenStream } from './remote-output.js';
 import { isManagers, type StateFiles } from './state-files.js';
 
 export interface NodeTimes {
@@ -35,6 +45,8 @@ const TIMES: NodeTimes = { first: 500, last: 30_000, silence: 30_000, renewal: 3
 export interface NodeEvents {
   /** What this node has to do, whenever that changes. */
   assignment(assignment: unknown): void;
+  /** The manager requests the output of tasks on this node. */
+  output?(request: OutputRequest): void;
   /** The stream has begun. */
   connected?(manager: string): void;
   /** There is no stream; the next attempt follows after `delay` milliseconds. */
@@ -127,6 +139,29 @@ export class NodeClient {
     return answer?.answer;
   }
 
+  /** Sends a batch of output that a manager has requested. @throws ClusterError */
+  async output(batch: OutputBatch): Promise<OutputReply> {
+    const { taken, more } = ((await this.#ask('output', batch)) ?? {}) as { taken?: unknown; more?: unknown };
+    return { taken: taken !== false, more: more === true };
+  }
+
+  /**
+   * Begins to read the output of tasks on other nodes. The caller closes it.
+   * @throws ClusterError with the refusal, or because no manager answers.
+   */
+  logs(body: LogsBody): Promise<OpenStream> {
+    return this.#eachInTurn(async (place) => {
+      const socket = await connectManager(place, this.#identity, this.#identity, this.#limits);
+      try {
+        const response = await respond(socket, place, 'logs', body, this.#limits);
+        return { response, manager: placeText(place), close: () => socket.destroy() };
+      } catch (error) {
+        socket.destroy();
+        throw error;
+      }
+    });
+  }
+
   /** Renews the certificate now. @throws ClusterError, HostError */
   async renew(): Promise<Identity> {
     const key = await newKey();
@@ -160,12 +195,19 @@ export class NodeClient {
     this.#renewing.unref();
   }
 
-  async #ask(route: 'commands' | 'renew', body: object): Promise<unknown> {
+  #ask(route: Route, body: object): Promise<unknown> {
+    return this.#eachInTurn((place) => {
+      const requests = this.#requests;
+      return requests.inTurn(() => ask(requests, place, route, body, this.#limits));
+    });
+  }
+
+  /** Carries out a step with a manager, or with the next one if it cannot be reached. */
+  async #eachInTurn<T>(step: (place: Place) => Promise<T>): Promise<T> {
     const troubles: ClusterError[] = [];
     for (const place of this.#inTurn()) {
       try {
-        const requests = this.#requests;
-        return await requests.inTurn(() => ask(requests, place, route, body, this.#limits));
+        return await step(place);
       } catch (error) {
         // The next one is asked only if this one cannot have carried out the request.
         if (!(error instanceof ClusterError) || !UNREACHED.includes(error.code)) throw error;
@@ -280,6 +322,7 @@ export class NodeClient {
 
   #line(line: StreamLine, place: Place): void {
     if (line?.event === 'heartbeat') return;
+    if (line?.event === 'logs' && isOutputRequest(line.request)) return this.#events.output?.(line.request);
     if (line?.event !== 'assignment' || !isManagers(line.managers))
       throw ended(place, 'a line is not one of a manager of this version');
     this.#follows(line.managers, place);

@@ -1,14 +1,15 @@
-/** The output of commands, as far as a node has it: that of its own workloads, and the last lines that other nodes have reported. */
-import { StringDecoder } from 'node:string_decoder';
-import { type EndpointRecord, type TaskRecord, type View } from '../../cluster/index.js';
-import { MAX_LINE, type NodeRequest, type OutputEvent } from '../../schema/index.js';
+/** The output of commands: of this node's, out of its files; of tasks on other nodes, as a manager passes it on. */
+import { type EndpointRecord, type View } from '../../cluster/index.js';
+import { type NodeRequest, type OutputEvent } from '../../schema/index.js';
 import { RequestError } from '../error.js';
 import { type Page, PAGE_ENTRIES } from '../pages.js';
-import { type OutputReader } from '../sandbox/output-reader.js';
-import { pause } from '../sandbox/processes.js';
-import { type Workload } from '../sandbox/workload.js';
+import { ClusterError } from './error.js';
 import { type LocalEndpoints } from './local-endpoints.js';
+import { missedText } from './log-relay.js';
 import { endpointsCalled, namesOfView } from './node-listings.js';
+import { OutputLines, perCommand } from './output-lines.js';
+import { type LogsBody } from './protocol.js';
+import { type RemoteOutput } from './remote-output.js';
 
 export type LogsRequest = Extract<NodeRequest, { command: 'logs' }>;
 
@@ -20,163 +21,147 @@ export interface LogSources {
   serviceName(id: string): string | undefined;
   /** What the managers say; `undefined` if none answers. */
   readonly view: View | undefined;
+  /** Reads the output of tasks on other nodes. @throws ClusterError */
+  remote(wanted: LogsBody): Promise<RemoteOutput>;
 }
 
 /** Milliseconds between two looks at what is followed. */
 const POLL = 250;
-/** Looks after which a page is sent even if nothing was written: the client counts on one a second. */
-const LOOKS = 3;
+/** Milliseconds after which a page is sent even if nothing was written: the client counts on one a second. */
+const KEEPALIVE = 750;
 
-/** Text as lines. */
-class Lines {
-  readonly #decoder = new StringDecoder('utf8');
-  #rest = '';
-
-  /** @param ended Whether a last line without an end counts. */
-  push(octets: Buffer, ended: boolean): string[] {
-    const lines = (this.#rest + this.#decoder.write(octets) + (ended ? this.#decoder.end() : '')).split('\n');
-    this.#rest = lines.pop()!;
-    if ((ended && this.#rest !== '') || this.#rest.length > MAX_LINE) {
-      lines.push(this.#rest);
-      this.#rest = '';
-    }
-    return lines.map((line) => line.replace(/\r$/, '')).flatMap(parts);
-  }
-}
-
-function parts(line: string): string[] {
-  if (line.length <= MAX_LINE) return [line];
-  return Array.from({ length: Math.ceil(line.length / MAX_LINE) }, (_, i) =>
-    line.slice(i * MAX_LINE, (i + 1) * MAX_LINE),
-  );
-}
-
-/** A command whose output is read. */
-interface Followed {
-  readonly reader: OutputReader;
-  readonly lines: Lines;
-  isFirst: boolean;
-  hasEnded: boolean;
+/** What is on other nodes. */
+interface Elsewhere {
+  readonly remote: RemoteOutput | undefined;
+  /** What to say about what is not shown. */
+  readonly missing: readonly OutputEvent[];
+  /** Whether a manager knows something of this name. */
+  readonly isKnown: boolean;
 }
 
 /**
  * The output of an endpoint's command, or of the tasks of a service.
  * @throws RequestError if nothing has this name.
  */
-export function logsOf(request: LogsRequest, sources: LogSources, gone: AbortSignal): AsyncGenerator<Page> {
+export async function logsOf(
+  request: LogsRequest,
+  sources: LogSources,
+  gone: AbortSignal,
+): Promise<AsyncGenerator<Page>> {
   const find = (): EndpointRecord[] => localOf(request.name, sources);
-  const elsewhere = elsewhereOf(request, sources);
   const own = find();
-  if (own.length === 0 && elsewhere === undefined) {
+  const elsewhere = await elsewhereOf(request, sources, own);
+  if (own.length === 0 && !elsewhere.isKnown) {
     const known = sources.view === undefined ? ' on this node, and no manager answers' : '';
     throw new RequestError('not-found', `name: there is no endpoint and no service ${request.name}${known}`, {
       fields: [{ path: 'name', message: `there is no endpoint and no service ${request.name}${known}` }],
     });
   }
   const attached = own.find(({ kind }) => kind === 'attach');
-  if (attached !== undefined && own.length === 1 && elsewhere === undefined)
+  if (attached !== undefined && own.length === 1 && !elsewhere.isKnown)
     throw new RequestError(
       'conflict',
       `${attached.name} is a namespace that was attached: this node has started no command in it`,
     );
-  return pages(request, sources, find, elsewhere ?? [], gone);
+  return pages(request, sources, find, elsewhere, gone);
 }
 
 /** The endpoints on this node that a name stands for, one for each command. */
 function localOf(name: string, { local, serviceName }: LogSources): EndpointRecord[] {
-  const called = local.called(name);
   const lower = name.toLowerCase();
   const ofService = local.all.filter(
     ({ of }) => of !== undefined && (of.service === name || serviceName(of.service)?.toLowerCase() === lower),
   );
-  const byPlace = new Map([...called, ...ofService].map((endpoint) => [local.placeOf(endpoint), endpoint]));
-  return [...byPlace.values()].sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
+  return perCommand([...local.called(name), ...ofService]);
 }
 
-/** What is known of commands on other nodes; `undefined` if the name stands for nothing that the managers know. */
-function elsewhereOf({ name, tail }: LogsRequest, { view, node }: LogSources): OutputEvent[] | undefined {
-  if (view === undefined) return undefined;
+async function elsewhereOf(
+  { name, tail, follow }: LogsRequest,
+  { view, node, remote }: LogSources,
+  own: readonly EndpointRecord[],
+): Promise<Elsewhere> {
+  const missed = (reason: string): OutputEvent => ({ event: 'output', name, node: '', line: null, reason });
+  const isOfTask = own.some(({ of }) => of !== undefined);
+  if (view === undefined) {
+    const missing = isOfTask ? [missed('no manager answers: what tasks on other nodes write is missing')] : [];
+    return { remote: undefined, missing, isKnown: false };
+  }
   const names = namesOfView(view);
-  const endpoints = endpointsCalled(name, view.endpoints);
-  const service = view.services.find(({ id, name: own }) => id === name || own.toLowerCase() === name.toLowerCase());
-  if (endpoints.length === 0 && service === undefined) return undefined;
-  const ids = new Set(endpoints.map(({ of }) => of?.task));
-  const tasks = view.tasks.filter((task) => ids.has(task.id) || task.service === service?.id);
-  const runs = endpoints.filter((endpoint) => endpoint.kind === 'run' && endpoint.node !== node.id);
-  return [
-    ...tasks
-      .filter((task) => task.node !== node.id)
-      .flatMap((task) => reported(task, `${names.service(task.service)}.${task.slot}`, names.node(task.node), tail)),
-    ...runs.map((endpoint) => unknown(endpoint.name, names.node(endpoint.node))),
-  ];
-}
-
-/** The last lines that a node has reported of a task. */
-function reported({ node, endings, reason }: TaskRecord, name: string, host: string, tail?: number): OutputEvent[] {
-  if (node === '') return [{ ...event(name, ''), line: null, reason: reason ?? 'it has no node yet' }];
-  const lines = (endings[0]?.output ?? []).slice(tail === 0 ? Infinity : -(tail ?? 0));
-  return [...lines.map((line) => ({ ...event(name, host), line })), unknown(name, host)];
-}
-
-const event = (name: string, node: string): Pick<OutputEvent, 'event' | 'name' | 'node'> => ({
-  event: 'output',
-  name,
-  node,
-});
-const unknown = (name: string, node: string): OutputEvent => ({
-  ...event(name, node),
-  line: null,
-  reason: `${name} is on ${node}, which has the rest of its output; run this there`,
-});
-
-async function* pages(
-  { tail, follow = false }: LogsRequest,
-  sources: LogSources,
-  find: () => EndpointRecord[],
-  elsewhere: readonly OutputEvent[],
-  gone: AbortSignal,
-): AsyncGenerator<Page> {
-  const followed = new Map<string, Followed>();
-  let waiting: OutputEvent[] = [...elsewhere];
-  for (let look = 0; ; look++) {
-    let isOver = true;
-    for (const endpoint of find()) {
-      const workload = await sources.local.workloadOf(endpoint);
-      if (workload === undefined) {
-        isOver &&= endpoint.kind === 'attach';
-        continue;
-      }
-      const one = followed.get(workload.directory) ?? begin(workload);
-      followed.set(workload.directory, one);
-      for (const line of await linesOf(one, workload, tail, !follow))
-        waiting.push({ ...event(endpoint.name, sources.node.name), line });
-      // A task is started again; a command that a request has started is not.
-      isOver &&= one.hasEnded && endpoint.kind === 'run';
-    }
-    const isLast = !follow || isOver || gone.aborted;
-    for (; waiting.length > PAGE_ENTRIES; waiting = waiting.slice(PAGE_ENTRIES))
-      yield { result: waiting.slice(0, PAGE_ENTRIES) };
-    if (isLast) return yield { result: waiting, last: true };
-    if (waiting.length > 0 || look % LOOKS === 0) yield { result: waiting };
-    waiting = [];
-    if (!gone.aborted) await pause(POLL);
+  const called = endpointsCalled(name, view.endpoints).filter((endpoint) => endpoint.node !== node.id);
+  const missing = called
+    .filter(({ kind }) => kind !== 'task')
+    .map(({ name: endpoint, node: on }) => {
+      const reason = `${endpoint} is on ${names.node(on)}, which has its output; run this there`;
+      return { event: 'output' as const, name: endpoint, node: names.node(on), line: null, reason };
+    });
+  const task = called.find(({ of }) => of !== undefined);
+  try {
+    const wanted = {
+      name: task?.id ?? name,
+      ...(tail === undefined ? {} : { tail }),
+      ...(follow === undefined ? {} : { follow }),
+    };
+    return { remote: await remote(wanted), missing, isKnown: true };
+  } catch (error) {
+    if (!(error instanceof ClusterError)) throw error;
+    const isKnown = missing.length > 0;
+    const isNone = error.code === 'not-found' || error.code === 'invalid'; // `invalid`: it is no name of a service
+    if (isNone && (own.length > 0 || isKnown)) return { remote: undefined, missing, isKnown };
+    if (own.length === 0) throw error;
+    return { remote: undefined, missing: [...missing, missed(`other nodes: ${error.message}`)], isKnown };
   }
 }
 
-function begin(workload: Workload): Followed {
-  return { reader: workload.follow(), lines: new Lines(), isFirst: true, hasEnded: false };
-}
-
-async function linesOf(
-  one: Followed,
-  workload: Workload,
-  tail: number | undefined,
-  isLast: boolean,
-): Promise<readonly string[]> {
-  if (one.hasEnded) return [];
-  const hasEnded = workload.state.state === 'ended'; // first: what it writes after this comes the next time
-  const lines = one.lines.push(await one.reader.next(), hasEnded || isLast);
-  const { isFirst } = one;
-  Object.assign(one, { isFirst: false, hasEnded });
-  return isFirst && tail !== undefined ? lines.slice(Math.max(0, lines.length - tail)) : lines;
+async function* pages(
+  { tail, follow = false }: LogsRequest,
+  { local, node }: LogSources,
+  find: () => EndpointRecord[],
+  { remote, missing }: Elsewhere,
+  gone: AbortSignal,
+): AsyncGenerator<Page> {
+  const output = new OutputLines((endpoint) => local.workloadOf(endpoint), tail);
+  const close = (): void => remote?.close();
+  gone.addEventListener('abort', close);
+  try {
+    let waiting: OutputEvent[] = [...missing];
+    let sent = -Infinity;
+    for (let isFirst = true; ; isFirst = false) {
+      // With `follow`, what is here may be over, and what is elsewhere goes on.
+      let isOver = true;
+      if (isFirst || follow)
+        for (const endpoint of find()) {
+          const { name, kind } = endpoint;
+          const event = { event: 'output', name, node: node.name } as const;
+          const written = await output.next(endpoint, !follow);
+          if (written?.missed === true) waiting.push({ ...event, line: null, reason: missedText(name) });
+          for (const line of written?.lines ?? []) waiting.push({ ...event, line });
+          // A task is started again; a command that a request has started is not.
+          isOver &&= written === undefined ? kind === 'attach' : written.hasEnded && kind === 'run';
+        }
+      for (; waiting.length > PAGE_ENTRIES; waiting = waiting.slice(PAGE_ENTRIES))
+        yield { result: waiting.slice(0, PAGE_ENTRIES) };
+      const until = performance.now() + POLL;
+      for (let more = remote !== undefined; more && !gone.aborted;) {
+        if (waiting.length > 0) yield { result: waiting };
+        waiting = await remote!.take(PAGE_ENTRIES, Math.max(0, until - performance.now()));
+        // What is here has its turn, too.
+        more = follow
+          ? performance.now() < until && !remote!.isOver
+          : waiting.length > 0 || (!remote!.isOver && performance.now() < until);
+        if (waiting.length > 0) sent = performance.now();
+      }
+      const isLast = gone.aborted || ((remote?.isOver ?? true) && (!follow || isOver));
+      if (isLast) return yield { result: waiting, last: true };
+      if (waiting.length > 0 || performance.now() - sent >= KEEPALIVE) {
+        yield { result: waiting };
+        sent = performance.now();
+      }
+      waiting = [];
+      const left = until - performance.now();
+      if (left > 0 && !gone.aborted) await new Promise((resolve) => setTimeout(resolve, left));
+    }
+  } finally {
+    gone.removeEventListener('abort', close);
+    close();
+  }
 }

@@ -13,9 +13,10 @@ import { DEFAULT_PATH, requireCommand } from '../sandbox/programs.js';
 import { type ClusterNode } from './cluster-node.js';
 import { ClusterError } from './error.js';
 import { hostRoutes } from './host-routes.js';
-import { COMMAND, type LocalEndpoints } from './local-endpoints.js';
+import { type LocalEndpoints } from './local-endpoints.js';
 import { secretRandom } from './manager.js';
 import { sandboxOf } from './node-plan.js';
+import { COMMAND } from './node-workloads.js';
 import { type Runs } from './runs.js';
 
 type Asked<C extends NodeRequest['command']> = Extract<NodeRequest, { command: C }>;

@@ -16,10 +16,16 @@ export class OutputReader {
   /** The part that was read last, and how many octets of it. */
   #part: string | undefined;
   #offset = 0;
+  #missed = false;
 
   /** @param directory Of the workload. */
   constructor(directory: string) {
     this.#directory = directory;
+  }
+
+  /** Whether, before what the last call of `next` has returned, something may have been written and dropped. */
+  get missed(): boolean {
+    return this.#missed;
   }
 
   /**
@@ -44,6 +50,8 @@ export class OutputReader {
   async #read(older: Part | undefined, newer: Part | undefined): Promise<Buffer> {
     const parts = [older, newer].filter((part) => part !== undefined);
     const known = parts.findIndex(({ identity }) => identity === this.#part);
+    // The part that was read last is gone, and so is what was added to it after that.
+    this.#missed = this.#part !== undefined && known < 0 && parts.length > 0;
     const read: Buffer[] = [];
     for (const [i, { file, identity }] of parts.entries()) {
       if (i < known) continue;
