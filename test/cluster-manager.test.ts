@@ -9,9 +9,10 @@ import { type Assignment, type EndpointRecord, type View } from '../src/cluster/
 import {
   ClusterError,
   digestOf,
+  HostError,
   joinCluster,
+  Manager,
   Managing,
-  type Manager,
   NodeClient,
   printToken,
   type Identity,
@@ -19,6 +20,8 @@ import {
   type Role,
   type StateFiles,
 } from '../src/host/index.js';
+import { FileStore } from '../src/host/store/file-store.js';
+import { CA, idOf, newNode } from './support/cluster.js';
 import { LOOPBACK, stateFiles } from './support/cluster-lab.js';
 import { waitFor } from './support/lab.js';
 
@@ -231,6 +234,42 @@ test('a store that belongs to another cluster, or is missing, is not used', asyn
   await two.managing.close();
   assert.match((await refusalOf(Managing.start(one.identity, options(two.files, 1)))).message, /has cluster/);
   assert.match((await refusalOf(Managing.start(one.identity, options(stateFiles(), 1)))).message, /is missing/);
+});
+
+test('a record that cannot be read stops a manager that runs until it is gone, is named, and is not half applied', async () => {
+  const store = await FileStore.open({ directory: join(stateFiles().directory, 'store') });
+  ends.push(() => store.close());
+  const failed: unknown[] = [];
+  const opened = { store, node: idOf(1), again: 50, failed: (error: unknown) => failed.push(error) };
+  const manager = await Manager.open(opened);
+  ends.push(async () => manager.close());
+  await manager.run({ do: 'init-cluster', node: newNode(1), ca: CA });
+  const made = await manager.run({ do: 'create-network', name: 'uber-net' }, manager.self);
+  const network = ('answer' in made ? made.answer : undefined)!;
+  const before = manager.state.revision;
+  const other = { ...network, id: idOf(2), name: 'later', driver: 'of a later version' };
+  const key = `networks/${other.id}`;
+  const writes = [
+    { put: `network-names/later`, value: JSON.stringify(other.id) },
+    { put: key, value: JSON.stringify(other) },
+  ];
+  await store.commit({ conditions: [], writes });
+  const refusal = await refusalOf(manager.run({ do: 'create-network', name: 'a' }, manager.self));
+  assert.is(refusal.code, 'unavailable');
+  assert.match(refusal.message, new RegExp(`^the record "${key}" of the store cannot be read: driver: unknown field`));
+  assert.match(refusal.message, /use one version on all managers/);
+  assert.equal([manager.state.revision, [...manager.state.networks.keys()]], [before, [network.id]]);
+  assert.is(manager.state.networkNamed('later'), undefined);
+  assert.match((await refusalOf(Manager.open(opened))).message, /driver: unknown field/, 'nor is it opened');
+  await waitFor('a report', () => failed.length > 1);
+  assert.ok(
+    failed.every((error) => error instanceof HostError && error.message.includes(key)),
+    String(failed),
+  );
+  const { driver: _, ...known } = other;
+  await store.commit({ conditions: [], writes: [{ put: key, value: JSON.stringify(known) }] });
+  await waitFor('the record', () => manager.state.networkNamed('later'));
+  assert.ok('answer' in (await manager.run({ do: 'create-network', name: 'b' }, manager.self)));
 });
 
 test.run();

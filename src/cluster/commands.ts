@@ -1,6 +1,4 @@
 /** The commands of a cluster, as JSON objects, with their answers. */
-import { parseIp, ipToText } from '../address/index.js';
-import { parsePrefix, prefixToText } from '../ipam/index.js';
 import {
   choice,
   flag,
@@ -15,13 +13,12 @@ import {
   reference,
   text,
   texts,
-  word,
   type Check,
   type Shape,
 } from './check.js';
+import { address, cut, environment, fingerprint, labels, routePrefix, unique, words } from './fields.js';
 import { LIMITS } from './limits.js';
 import { type EndpointRecord, type NetworkRecord, type NodeRecord, type Role, type ServiceRecord } from './records.js';
-import { Refused } from './refusal.js';
 
 /** What a node says of itself when it joins. */
 export interface NewNode {
@@ -228,67 +225,12 @@ export type Kind = keyof Commands;
 export type Command = { [K in Kind]: Commands[K][0] }[Kind];
 export type Answer<K extends Kind = Kind> = Commands[K][1];
 
-/** A person and a script have each name at most once. */
-const unique =
-  (check: Check<readonly string[]>): Check<readonly string[]> =>
-  (value, at) => {
-    const names = check(value, at);
-    const twice = names.find((one, i) => names.some((other, k) => k < i && other.toLowerCase() === one.toLowerCase()));
-    if (twice !== undefined) throw new Refused('invalid', `${at}: ${twice} is there twice`, at);
-    return names;
-  };
-
-/** An IP address, in canonical text. */
-const address: Check<string> = (value, at) => {
-  try {
-    if (typeof value === 'string' && value.length <= 45) return ipToText(parseIp(value));
-  } catch {
-    // The message below says what is expected.
-  }
-  throw invalid(at, 'an IP address', value);
-};
-
-/** The prefix of a route. */
-const routePrefix: Check<string> = (value, at) => {
-  try {
-    if (typeof value === 'string' && value.length <= 50) return prefixToText(parsePrefix(value, 'subnet'));
-  } catch {
-    // The message below says what is expected.
-  }
-  throw invalid(at, 'a prefix such as 10.0.0.0/24', value);
-};
-
 const nameOf = name(LIMITS.name);
 const ref = reference(LIMITS.name);
 const nodeRef = reference(LIMITS.nodeName);
 const role = choice<Role>('manager', 'worker');
 const port = integer(1, 65_535);
 const prefix = text(50);
-const fingerprint: Check<string> = (value, at) => {
-  if (typeof value !== 'string' || !/^[0-9a-f]{64}$/.test(value))
-    throw invalid(at, 'a SHA-256 digest of 64 hexadecimal digits', value);
-  return value;
-};
-const labels = texts(/^\S+$/, {
-  count: LIMITS.labels,
-  name: LIMITS.labelName,
-  value: text(LIMITS.labelValue, 0),
-});
-const words: Check<readonly string[]> = (value, at) => {
-  const command = list(word(LIMITS.commandLength), LIMITS.words, 1)(value, at);
-  const length = command.reduce((sum, one) => sum + one.length, 0);
-  if (length > LIMITS.commandLength) throw invalid(at, `at most ${LIMITS.commandLength} characters in all`, length);
-  if (command[0] === '') throw invalid(`${at}[0]`, 'the name of a program', '');
-  return command;
-};
-/** Text that a program wrote. What a terminal would obey stays in it, because who prints it escapes it. The end is cut. */
-const cut =
-  (most: number): Check<string> =>
-  (value, at) => {
-    if (typeof value !== 'string') throw invalid(at, 'a text', value);
-    return value.slice(0, most);
-  };
-
 const newNode = object<NewNode>({
   id,
   name: name(LIMITS.nodeName),
@@ -352,14 +294,7 @@ const SHAPES: { readonly [K in Kind]: Shape<Omit<Commands[K][0], 'do'>> } = {
   'create-service': {
     name: name(LIMITS.serviceName),
     command: words,
-    environment: optional(
-      texts(/^[^=]+$/, {
-        count: LIMITS.variables,
-        name: LIMITS.labelName,
-        value: word(LIMITS.environmentLength),
-        total: LIMITS.environmentLength,
-      }),
-    ),
+    environment: optional(environment),
     networks: unique(list(ref, LIMITS.serviceNetworks, 1)),
     replicas: optional(integer(0, LIMITS.replicas)),
     labels: optional(labels),

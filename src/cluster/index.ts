@@ -45,6 +45,7 @@ export { outputCalled, outputTasks, type OutputOf, type OutputTask } from './out
 export { isRefusal, plan, type Plan } from './plan.js';
 export { findRecord, type Actor, type Context } from './planning.js';
 export { reconcile, type Reconciliation } from './reconcile.js';
+export { readRecord, RecordError } from './record-checks.js';
 export {
   type AddressRecord,
   type CaRecord,

@@ -187,7 +187,9 @@ export function rotateGossipKeys(
   planning: Planning,
 ): Answer<'rotate-gossip-keys'> {
   const { state, draft } = planning;
-  const newest = state.gossipKeys[0]!;
+  const [newest] = state.gossipKeys;
+  if (newest === undefined)
+    throw new Refused('conflict', 'the store has no gossip keys, so it is damaged; restore it from a copy');
   const behind = [...state.nodes.values()].filter((node) => node.state === 'alive' && node.keyTag < newest.tag);
   if (behind.length > 0 && !force) {
     const names = some(behind.map(({ name }) => name));

@@ -259,6 +259,7 @@ class Scheduler {
   /** Rotates the keys of the gossip in time, and until none is left that a node had which is no longer part of the cluster. */
   #rotateKeys(): void {
     const { gossipKeys, nodes, gone } = this.#state;
+    if (gossipKeys.length === 0) return; // a store that is damaged
     let exposed = -Infinity;
     for (const [id, at] of gone) {
       const isPart = nodes.has(id) && nodes.get(id)!.state !== 'left'; // then it has only renewed its certificate

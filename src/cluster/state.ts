@@ -6,6 +6,7 @@ import { PrefixSet, Vnis } from '../ipam/index.js';
 import { splitKey } from './keys.js';
 import { TIMES } from './limits.js';
 import { domainsOf, noteAddress, type Domain } from './networks-index.js';
+import { readRecord } from './record-checks.js';
 import {
   type AddressRecord,
   type CaRecord,
@@ -104,13 +105,13 @@ export class State {
   }
 
   /**
-   * Applies the changes of a revision.
-   * @throws RangeError for an item whose value is not JSON: another program has written into the store.
+   * Applies the changes of a revision: all of them, or none.
+   * @throws RecordError for an item that cannot be read. Then nothing has changed.
    */
   apply(revision: number, changes: readonly StoreChange[]): void {
     const parsed = changes.map(({ key, item }) => ({
       key,
-      value: item === null ? undefined : parse(key, item.value),
+      value: readRecord(key, item === null ? null : item.value),
       modified: item?.modified ?? 0,
     }));
     // The addresses of a network are noted in its subnets, and for as long as its nodes say.
@@ -119,6 +120,7 @@ export class State {
     parsed.sort((a, b) => order(a.key) - order(b.key));
     for (const { key, value, modified } of parsed) {
       const before = this.#items.get(key)?.value;
+      if (before === undefined && value === undefined) continue; // there is nothing to delete
       if (value === undefined) this.#items.delete(key);
       else this.#items.set(key, { value, modified });
       this.#note(key, before, value, modified);
@@ -308,12 +310,4 @@ export class State {
 function setOrDelete<K, V>(map: Map<K, V>, key: K, value: V | undefined): void {
   if (value === undefined) map.delete(key);
   else map.set(key, value);
-}
-
-function parse(key: string, value: string): unknown {
-  try {
-    return JSON.parse(value);
-  } catch {
-    throw new RangeError(`the item ${key} of the store is not JSON: only weft may write into its store`);
-  }
 }

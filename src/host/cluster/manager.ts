@@ -9,7 +9,9 @@ import {
   outputCalled,
   outputTasks,
   plan,
+  readRecord,
   reconcile,
+  RecordError,
   State,
   viewFor,
   type Actor,
@@ -21,8 +23,10 @@ import {
   type OutputTask,
   type Store,
   type StoreChange,
+  type Transaction,
   type View,
 } from '../../cluster/index.js';
+import { HostError } from '../error.js';
 import { type JoiningNode, type ManagerBackend, type News, type Reply } from './backend.js';
 import { type CertificateFacts, type Role } from './certificate.js';
 import { ClusterError } from './error.js';
@@ -35,6 +39,8 @@ const PATIENCE = 5000;
 /** Least and most milliseconds between two reconciliations that have nothing to wait for. */
 const SOON = 5;
 const LATER = 60_000;
+/** Milliseconds after which a store that could not be read is read again. */
+const AGAIN = 5000;
 
 export interface ManagerOptions {
   readonly store: Store;
@@ -46,6 +52,8 @@ export interface ManagerOptions {
   readonly random?: () => number;
   /** Whether the store is on one host, so that the cluster has one manager. */
   readonly alone?: boolean;
+  /** Milliseconds after which a store with a record that could not be read is read again. Default: 5000. */
+  readonly again?: number;
   /** Receives what keeps the manager from its work: a defect, or a store that does not answer. */
   readonly failed?: (error: unknown) => void;
 }
@@ -60,12 +68,16 @@ export class Manager implements ManagerBackend {
   readonly #now: () => number;
   readonly #random: () => number;
   readonly #alone: boolean;
+  readonly #again: number;
   readonly #failed: (error: unknown) => void;
   #state = new State();
   #watch: { stop(): void } | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #reading: NodeJS.Timeout | undefined;
   #reconciling = false;
   #closed = false;
+  /** Why the store cannot be read: then the mirror is behind, and nothing is decided by it. */
+  #trouble: RecordError | undefined;
   /** Called after each change of the mirror. */
   readonly #listeners = new Set<() => void>();
 
@@ -75,6 +87,7 @@ export class Manager implements ManagerBackend {
     now = Date.now,
     random = secretRandom,
     alone = false,
+    again = AGAIN,
     failed = () => undefined,
   }: ManagerOptions) {
     this.#store = store;
@@ -82,13 +95,21 @@ export class Manager implements ManagerBackend {
     this.#now = now;
     this.#random = random;
     this.#alone = alone;
+    this.#again = again;
     this.#failed = failed;
   }
 
-  /** Reads the store, and begins to work. */
+  /**
+   * Reads the store, and begins to work.
+   * @throws HostError that names a record that cannot be read.
+   */
   static async open(options: ManagerOptions): Promise<Manager> {
     const manager = new Manager(options);
-    await manager.#read();
+    try {
+      await manager.#read();
+    } catch (error) {
+      throw toHostError(error);
+    }
     manager.#schedule(SOON);
     return manager;
   }
@@ -102,21 +123,43 @@ export class Manager implements ManagerBackend {
     const listing = await this.#store.list('');
     if (this.#closed) return;
     this.#state = State.of(listing, this.#now());
+    this.#trouble = undefined;
     this.#watch = this.#store.watch('', listing.revision, {
       changed: (revision, changes) => this.#changed(revision, changes),
-      lost: () => {
-        this.#watch?.stop();
-        this.#read().catch(this.#failed);
-      },
+      lost: () => this.#readAgain(0),
     });
     this.#tell();
   }
 
+  /** Reads the whole store, as often as needed. */
+  #readAgain(delay: number): void {
+    this.#watch?.stop();
+    this.#watch = undefined;
+    clearTimeout(this.#reading);
+    if (this.#closed) return;
+    this.#reading = setTimeout(() => {
+      this.#read().then(
+        () => this.#schedule(SOON),
+        (error: unknown) => {
+          if (error instanceof RecordError) this.#trouble = error;
+          this.#failed(toHostError(error));
+          this.#readAgain(this.#again);
+        },
+      );
+    }, delay);
+    this.#reading.unref();
+  }
+
   #changed(revision: number, changes: readonly StoreChange[]): void {
+    if (this.#trouble !== undefined) return;
     try {
       this.#state.apply(revision, changes);
     } catch (error) {
-      this.#failed(error);
+      // What it decided by the mirror from now on would be wrong. Nodes keep what they have been assigned.
+      if (error instanceof RecordError) this.#trouble = error;
+      this.#failed(toHostError(error));
+      this.#readAgain(this.#again);
+      this.#tell();
       return;
     }
     this.#schedule(SOON);
@@ -140,11 +183,12 @@ export class Manager implements ManagerBackend {
    */
   async run<C extends Command>(command: C, actor?: Actor): Promise<Outcome<C['do']>> {
     for (let attempt = 1; attempt <= ATTEMPTS; attempt++) {
+      if (this.#trouble !== undefined) throw new ClusterError('unavailable', this.#trouble.message);
       const planned = plan(this.#state, command, { now: this.#now(), random: this.#random, actor });
       if (isRefusal(planned)) return { refusal: planned };
       const { transaction, answer } = planned;
       if (transaction.writes.length === 0) return { answer };
-      const done = await this.#store.commit(transaction);
+      const done = await this.#commit(transaction);
       if ('revision' in done) {
         await this.#reach(done.revision);
         return { answer };
@@ -152,6 +196,12 @@ export class Manager implements ManagerBackend {
       await this.#reach((await this.#store.list(done.conflict)).revision);
     }
     throw new ClusterError('unavailable', 'other managers change the same records all the time; try again');
+  }
+
+  /** @throws RecordError, before anything is written, for a record that no manager could read: a defect of this program. */
+  #commit(transaction: Transaction): ReturnType<Store['commit']> {
+    for (const write of transaction.writes) if ('put' in write) readRecord(write.put, write.value);
+    return this.#store.commit(transaction);
   }
 
   /** Waits until the mirror shows a revision of the store. */
@@ -163,7 +213,7 @@ export class Manager implements ManagerBackend {
         reject(new ClusterError('unavailable', `the store has not reported its changes for ${PATIENCE / 1000} s`));
       }, PATIENCE);
       const listening = this.#listen(() => {
-        if (this.#state.revision < revision && !this.#closed) return;
+        if (this.#state.revision < revision && !this.#closed && this.#trouble === undefined) return;
         clearTimeout(timer);
         listening.stop();
         resolve();
@@ -279,13 +329,13 @@ export class Manager implements ManagerBackend {
   }
 
   async #reconcile(): Promise<void> {
-    if (this.#reconciling || this.#closed) return;
+    if (this.#reconciling || this.#closed || this.#trouble !== undefined) return;
     this.#reconciling = true;
     let delay = LATER;
     try {
       const { transactions, next } = reconcile(this.#state, { now: this.#now(), random: this.#random });
       for (const transaction of transactions) {
-        const done = await this.#store.commit(transaction);
+        const done = await this.#commit(transaction);
         if ('revision' in done) await this.#reach(done.revision);
       }
       delay = transactions.length > 0 ? SOON : Math.max(SOON, (next ?? Infinity) - this.#now());
@@ -302,10 +352,16 @@ export class Manager implements ManagerBackend {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#reading);
     this.#watch?.stop();
     this.#tell();
     this.#listeners.clear();
   }
+}
+
+/** A record that cannot be read is no defect of this program. */
+function toHostError(error: unknown): unknown {
+  return error instanceof RecordError ? new HostError(error.message, { cause: error }) : error;
 }
 
 /** Commands that only the manager itself gives: they need what it alone has checked. */
