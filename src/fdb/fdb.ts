@@ -27,6 +27,8 @@ import {
 } from './slot.js';
 
 const SMALLEST = 16;
+/** What a look at a slot counts for `sweepSome` while there are flushed entries: each entry may be one. */
+const FLUSHED_LOOK = 2;
 /** What the removal of an entry counts for `sweepSome`, in slots: it takes as long. */
 const REMOVAL = 16;
 export class Fdb {
@@ -255,14 +257,14 @@ export class Fdb {
     const end = base + (this.#mask + 1) * STRIDE;
     let at = base + this.#cursor * STRIDE;
     if (this.#cursor === 0) this.#anySwept = false;
-    const anyStale = this.#stale !== 0;
+    const look = this.#stale === 0 ? 1 : FLUSHED_LOOK;
     let greatest = 0; // age of the learned entries that stay
     let done = moved;
     while (at < end && done < most) {
-      done++;
+      done += look;
       // Most entries stay. A branch by what is in a slot would be predicted wrongly as often as not: 2 ns a slot.
       const age = (tick - words[at + SEEN]!) & (0 - isLearned(words[at + HIGH]!)); // -0 would be a float
-      if (age > limit || (anyStale && words[at + HIGH] !== 0 && this.#isStale(at))) {
+      if (age > limit || (look === FLUSHED_LOOK && words[at + HIGH] !== 0 && this.#isStale(at))) {
         this.#forget(at);
         this.#close(at); // looks at the same slot again: another entry may have moved into it
         done += REMOVAL;

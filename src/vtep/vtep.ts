@@ -345,8 +345,8 @@ export class Vtep {
    * Removes expired state and sends the announcements that are due. Call it about once a second.
    *
    * Neither look-ups nor listings find an expired address. A call removes 7,500 of them, or looks at 131,072 slots of the
-   * tables, of which there are one to two for an address. Until it is removed, an address uses memory and counts towards
-   * the capacity of its segment: up to a second longer for every 65,000 addresses in all tables, and for every 2,000
+   * tables, of which there are 1.3 to 2.7 for an address. Until it is removed, an address uses memory and counts towards
+   * the capacity of its segment: up to a second longer for every 50,000 addresses in all tables, and for every 2,000
    * segments.
    */
   tick(now: number, sink: VtepSink): void {
