@@ -21,7 +21,7 @@ export interface AskOptions {
   /**
    * Milliseconds to wait for the connection and for each entry of the response, or for the whole if it is one value.
    * Default 10,000. All entries together may take `PARTS` times as long, those of a capture also the seconds of the
-   * request.
+   * request. A value may take `STEPS` times as long while the VTEP says that its work goes on.
    */
   timeout?: number;
   /** Ends a response early. */
@@ -30,6 +30,9 @@ export interface AskOptions {
 
 const TIMEOUT = 10_000;
 const PARTS = 6;
+const STEPS = 60;
+/** The status of an interim response: the work goes on (RFC 2518, section 10.1). */
+const PROCESSING = 102;
 
 /**
  * Limits of a response. An entry of a listing has some 100 code units, and the counters of a thousand segments, which are
@@ -119,7 +122,8 @@ async function* partsOnce(
   signal?.addEventListener('abort', abort);
   if (signal?.aborted === true) abort();
   // Time counts only while this process waits: the caller may take as long as it likes for each part.
-  let left = request.command === 'capture' ? PARTS * timeout + request.seconds * 1000 : PARTS * timeout;
+  const all = (kind === 'value' ? STEPS : PARTS) * timeout;
+  let left = request.command === 'capture' ? all + request.seconds * 1000 : all;
   if (kind === 'events' && request.command !== 'capture') left = Infinity;
   let partLeft = timeout;
   let isLate = false;
@@ -127,13 +131,18 @@ async function* partsOnce(
     isLate = true;
     call.destroy();
   };
+  let goesOn: () => void = () => undefined;
+  if (kind === 'value') call.on('information', ({ statusCode }) => void (statusCode === PROCESSING && goesOn()));
   const timed = async <T>(promise: Promise<T>): Promise<T> => {
-    const began = performance.now();
-    const value = await within(promise, Math.min(partLeft, left), late);
-    const waited = performance.now() - began;
-    partLeft -= waited;
-    left -= waited;
-    return value;
+    for (;;) {
+      const step = new Promise<typeof STEP>((resolve) => (goesOn = () => resolve(STEP)));
+      const began = performance.now();
+      const value = await within(Promise.race([promise, step]), Math.min(partLeft, left), late);
+      const waited = performance.now() - began;
+      partLeft = value === STEP ? timeout : partLeft - waited;
+      left -= waited;
+      if (value !== STEP) return value;
+    }
   };
   try {
     const response = await timed(responseTo(call, path));
@@ -154,7 +163,9 @@ async function* partsOnce(
     if (kind === 'value') yield { result: last, last: true };
   } catch (error) {
     if (signal?.aborted === true) return;
-    throw isLate ? tooLate(path, timeout) : explained(error instanceof HostError ? error : (failure ?? error), path);
+    throw isLate
+      ? tooLate(path, left > 0 ? timeout : all)
+      : explained(error instanceof HostError ? error : (failure ?? error), path);
   } finally {
     signal?.removeEventListener('abort', abort);
     call.destroy();
@@ -243,6 +254,8 @@ class Reader {
     return { result, ...(dropped === undefined ? {} : { dropped }), ...(this.#ended ? { last: true } : {}) };
   }
 }
+
+const STEP = Symbol('the work goes on');
 
 /** The response has no end. */
 class Cut extends Error {}

@@ -71,8 +71,9 @@ export interface ControlLimits {
  * stream yields a page at least once per second, without entries if nothing happens: the client counts on it, and one
  * that has gone is noticed by it.
  * @param gone Aborted when the client disconnects or the VTEP stops: the pages then end.
+ * @param goesOn Tells the client that the work for a value goes on, so that it waits longer. To be called about once per second.
  */
-export type Handler = (request: Request | NodeRequest, gone: AbortSignal) => Promise<unknown>;
+export type Handler = (request: Request | NodeRequest, gone: AbortSignal, goesOn: () => void) => Promise<unknown>;
 
 /** One connection. It answers requests one at a time, and reads them only as fast as it answers them. */
 export class Client {
@@ -220,8 +221,8 @@ export class Client {
       const { kind } = COMMANDS[command];
       const type = { 'Content-Type': kind === 'events' ? EVENTS_TYPE : JSON_TYPE };
       if (request.method === 'HEAD') await this.#send(exchange, 200, type);
-      else if (kind === 'value') await this.#sendValue(exchange, type, await this.#result(asked));
-      else await this.#stream(exchange, type, pagesIn(await this.#result(asked)), kind);
+      else if (kind === 'value') await this.#sendValue(exchange, type, await this.#result(asked, exchange));
+      else await this.#stream(exchange, type, pagesIn(await this.#result(asked, exchange)), kind);
     } catch (error) {
       if (response.headersSent) return this.destroy();
       const { code, status, body } = failureOf(error);
@@ -230,10 +231,19 @@ export class Client {
     }
   }
 
-  #result(asked: ControlRequest): Promise<unknown> {
+  #result(asked: ControlRequest, { request, response }: Exchange): Promise<unknown> {
     if (asked.command === 'version') return Promise.resolve({ version: version() });
     if (asked.command === 'openapi') return Promise.resolve(openApi(version()));
-    return this.#handle(asked, this.#gone.signal);
+    return this.#handle(asked, this.#gone.signal, () => {
+      // A client of HTTP/1.0 takes no interim response (RFC 9110, section 15.2).
+      if (
+        COMMANDS[asked.command].kind === 'value' &&
+        request.httpVersion !== '1.0' &&
+        !response.headersSent &&
+        this.socket.writable
+      )
+        response.writeProcessing();
+    });
   }
 
   /** Reads the body of a request. @throws RequestError if it is too large or not JSON. */

@@ -198,6 +198,9 @@ export async function keepTaps(taps: readonly TapFiles[], keep: boolean): Promis
   for (const tap of taps) await persistTap(tap, keep); // fails silently for a TAP whose namespace has been removed
 }
 
+/** Settings of a device, `%`, which are 1 if the kernel discards its neighbors when it has no carrier (Linux 5.16). */
+export const NEIGHBOR_SETTINGS = ['ipv4/conf/%/arp_evict_nocarrier', 'ipv6/conf/%/ndisc_evict_nocarrier'] as const;
+
 /**
  * Makes the kernel keep the neighbors of a device that has no carrier, as a kept TAP has none until the next process
  * attaches to it. Otherwise the kernel discards them, loses its first request because no process reads the TAP, and sends
@@ -206,7 +209,7 @@ export async function keepTaps(taps: readonly TapFiles[], keep: boolean): Promis
 export function keepNeighbors(taps: readonly { device: string; netns?: string | undefined }[]): Promise<void> {
   return writeInNetns(
     taps.flatMap(({ device, netns }) =>
-      ['ipv4/conf/%/arp_evict_nocarrier', 'ipv6/conf/%/ndisc_evict_nocarrier'].map((setting) => ({
+      NEIGHBOR_SETTINGS.map((setting) => ({
         file: `/proc/sys/net/${setting.replace('%', device)}`,
         text: '0',
         ...(netns === undefined ? {} : { netns }),

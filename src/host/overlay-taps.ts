@@ -8,6 +8,7 @@ import { vnisOf } from './machine.js';
 import { NetnsWatch } from './netns-watch.js';
 import { type Notices } from './notices.js';
 import { linkOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
+import { type PlannedTap } from './reload.js';
 import { TapDrops } from './tap-drops.js';
 
 /** A TAP that is attached. */
@@ -67,12 +68,9 @@ export class OverlayTaps {
 
   /**
    * Attaches TAPs, all or none.
-   * @param paths The path of each in the configuration, for errors.
    * @throws HostError with the field.
    */
-  async attach(
-    taps: readonly { tap: TapPlan; own: readonly OwnEndpoint[]; path: string }[],
-  ): Promise<{ added: OverlayTap[]; settled: Promise<void> }> {
+  async attach(taps: readonly PlannedTap[]): Promise<{ added: OverlayTap[]; settled: Promise<void> }> {
     const links = await this.#plane.attach(taps.map(({ tap, path }) => linkOf(this.#plan, tap, path)));
     const added = links.map((link, i) => ({ tap: taps[i]!.tap, own: taps[i]!.own, link }));
     for (const one of added) this.#add(one);
@@ -82,7 +80,8 @@ export class OverlayTaps {
       if (reason !== undefined) this.lost(link.port, reason);
     }
     this.#lostEarly.clear();
-    return { added, settled: this.#plan.keepTaps ? keepNeighborsOf(added) : Promise.resolve() };
+    const kept = added.filter((_, i) => taps[i]!.keepsNeighbors !== true);
+    return { added, settled: this.#plan.keepTaps ? settle(added, kept) : Promise.resolve() };
   }
 
   #add(one: OverlayTap): void {
@@ -153,9 +152,12 @@ export function nameOf(tap: TapPlan): { tap: string; netns: string | null; vnis:
   return { tap: tap.name, netns: tap.netns ?? null, vnis: vnisOf(segmentsOf(tap)) };
 }
 
-/** Lets containers keep their neighbors while no process reads their TAPs. Without this, a restart takes longer. */
-async function keepNeighborsOf(taps: readonly OverlayTap[]): Promise<void> {
-  const own = taps.filter(({ tap }) => tap.fd === undefined);
+/**
+ * Lets containers keep their neighbors while no process reads their TAPs. Without this, a restart takes longer.
+ * @param unkept Those whose namespaces do not see to it.
+ */
+async function settle(taps: readonly OverlayTap[], unkept: readonly OverlayTap[]): Promise<void> {
+  const own = unkept.filter(({ tap }) => tap.fd === undefined);
   await Promise.allSettled([
     keepNeighbors(own.map(({ tap, link }) => ({ device: link.device, netns: tap.netns }))),
     ...taps.map(({ tap, link }) => (link.adopted ? forgetUnresolved(link.device, tap.netns) : undefined)),

@@ -39,6 +39,12 @@ export interface OverlayEvents {
   notice?(notice: Notice): void;
 }
 
+/** What whoever attaches a TAP has seen to. */
+export interface AttachHow {
+  /** The namespace makes its devices keep their neighbors while no process reads them. This saves a thread for each TAP. */
+  readonly keepsNeighbors?: boolean;
+}
+
 /** A TAP that was attached: its configuration with the defaults, and its device. */
 export interface AttachedTap extends TapPlan {
   device: string;

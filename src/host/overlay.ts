@@ -21,7 +21,7 @@ import { GatewayServices, type GatewayHandler } from './gateway-service.js';
 import { isGossipRequest, OverlayGossip } from './overlay-gossip.js';
 import { OverlayNetworks, type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
 import { nameOf, OverlayTaps, type OverlayTap } from './overlay-taps.js';
-import { type AllCounters, type AttachedTap, type OverlayEvents } from './overlay-types.js';
+import { type AllCounters, type AttachedTap, type AttachHow, type OverlayEvents } from './overlay-types.js';
 import { requireKeys } from './gossip-keys.js';
 import { Health } from './health.js';
 import { Intent, type Changed } from './intent.js';
@@ -213,14 +213,14 @@ export class Overlay {
    * its addresses, announces it, and adds its endpoints. If this fails, nothing of it remains.
    * @throws SchemaError with the fields that are wrong; HostError with the `path` of the field that cannot be applied.
    */
-  attach(value: Tap): Promise<AttachedTap> {
+  attach(value: Tap, how: AttachHow = {}): Promise<AttachedTap> {
     return this.#turns.run(async () => {
       this.#requireRunning();
       const tap = planTap(value, this.#intent.planWithPeers());
       const brought = await about('mac', () => endpointsOf(this.plan, tap));
       // One that somebody added before stays when the TAP is detached.
       const own = brought.filter((one) => !this.#intent.wants(one.vni, one));
-      const [added] = await this.#attach([{ tap, own, path: '' }], 'api');
+      const [added] = await this.#attach([{ tap, own, path: '', ...how }], 'api');
       return { ...tap, device: added!.link.device };
     });
   }

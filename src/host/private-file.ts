@@ -150,9 +150,10 @@ function unreadable(what: string, path: string, error: unknown, most: number): s
 /**
  * Writes a regular file with secrets, mode 0600.
  * @param force Whether to replace an existing file. A process that has the old file open still reads the old content.
+ * @param lasting Whether it has to survive a power failure, for which this thread waits for the disk.
  * @throws HostError if the file exists, or cannot be written, or if its name is that of anything else, also of a link.
  */
-export function writePrivate(path: string, text: string, force: boolean): void {
+export function writePrivate(path: string, text: string, force: boolean, lasting = true): void {
   const target = force ? `${path}.${process.pid}.new` : path;
   let file: number;
   try {
@@ -167,9 +168,9 @@ export function writePrivate(path: string, text: string, force: boolean): void {
   try {
     fchmodSync(file, PRIVATE); // whatever the umask is
     writeSync(file, text);
-    fsyncSync(file);
+    if (lasting) fsyncSync(file);
     if (force) renameSync(target, path);
-    syncDirectory(dirname(path));
+    if (lasting) syncDirectory(dirname(path));
   } catch (error) {
     rmSync(target, { force: true });
     throw unwritable(path, error);

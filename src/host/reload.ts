@@ -30,15 +30,16 @@ import {
 import { about } from './error.js';
 import { vnisOf } from './machine.js';
 import { endpointsOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
+import { type AttachHow } from './overlay-types.js';
 import { compareNetworks, networksAfter, type RunningNetworks } from './reload-networks.js';
 import { type TableEntry } from './requests.js';
 
-/** A TAP of a configuration. */
-export interface PlannedTap {
+/** A TAP to attach. */
+export interface PlannedTap extends AttachHow {
   tap: TapPlan;
   /** The endpoints that come with it. */
   own: readonly OwnEndpoint[];
-  /** Its path in the configuration. */
+  /** Its path in the configuration, for errors. */
   path: string;
 }
 

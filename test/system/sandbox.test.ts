@@ -97,7 +97,8 @@ function processes(): string[] {
 
 /** A TAP as a VTEP leaves it that was killed. */
 async function keptTap(netns = NETNS): Promise<void> {
-  await must(['ip', '-n', netns, 'tuntap', 'add', 'dev', 'eth0', 'mode', 'tap', 'multi_queue']);
+  await must(['ip', 'tuntap', 'add', 'dev', ID, 'mode', 'tap', 'multi_queue']);
+  await must(['ip', 'link', 'set', 'dev', ID, 'netns', netns, 'name', 'eth0']);
   await must(['ip', '-n', netns, 'link', 'set', 'dev', 'eth0', 'up', 'alias', 'weft vtep']);
 }
 
@@ -130,6 +131,10 @@ sandbox(
     assert.is(await inside('cat', '/proc/sys/net/ipv6/conf/default/accept_ra'), '0\n');
     await rejects(() => sandboxes.configure(NAME), /there is no device "eth0" in namespace weft-/);
     await keptTap();
+    // A device that was made elsewhere keeps its neighbors here while no process reads the TAP.
+    for (const file of ['ipv4/conf/eth0/arp_evict_nocarrier', 'ipv6/conf/eth0/ndisc_evict_nocarrier'])
+      if (existsSync(`/proc/sys/net/${file.replace('eth0', 'lo')}`))
+        assert.is(await inside('cat', `/proc/sys/net/${file}`), '0\n', file);
     await sandboxes.configure(NAME);
     assert.is(await inside('cat', '/etc/resolv.conf'), 'nameserver 10.77.0.1\nsearch uber.example\noptions ndots:0\n');
     assert.match(await inside('getent', 'hosts', 'test.1'), /^10\.77\.0\.2\s+test\.1 test$/m);

@@ -20,7 +20,8 @@ import { HostResolvConf } from '../names/resolv-conf.js';
 import { requireNetns } from '../netns.js';
 import { Overlay } from '../overlay.js';
 import { pause } from '../sandbox/processes.js';
-import { Sandboxes } from '../sandbox/sandboxes.js';
+import { AT_ONCE, Sandboxes } from '../sandbox/sandboxes.js';
+import { several } from '../several.js';
 import { Turns } from '../turns.js';
 import { AttachedPlaces } from './attached-places.js';
 import { type Identity } from './certificate.js';
@@ -90,6 +91,7 @@ export class ClusterNode {
   readonly #turns = new Turns();
   #member: Member | undefined;
   #again: NodeJS.Timeout | undefined;
+  #done = 0;
 
   private constructor({ directory, port, settings = {}, log }: ClusterNodeOptions) {
     this.#directory = directory;
@@ -156,6 +158,11 @@ export class ClusterNode {
   /** Whether it is bringing the host to what it is assigned. */
   get isBusy(): boolean {
     return this.#member?.work?.isBusy === true;
+  }
+
+  /** Counts what it has made and removed. Whoever waits for it sees by this that the work goes on. */
+  get done(): number {
+    return this.#done;
   }
 
   /**
@@ -266,9 +273,12 @@ export class ClusterNode {
     await member.work?.close();
     member.states?.stop();
     member.names?.close();
-    for (const { name, netns } of [...(member.overlay?.plan.taps ?? [])])
+    const taps = [...(member.overlay?.plan.taps ?? [])];
+    await several(taps, AT_ONCE, async ({ name, netns }) => {
       await member.overlay!.detach(name, netns).catch((error: unknown) => this.#noteProblem(error));
-    await member.sandboxes.retain([]);
+      this.#done++;
+    });
+    await member.sandboxes.retain([], undefined, () => this.#done++);
     this.#member = undefined;
     member.reports.close();
     clearTimeout(this.#again);
@@ -435,6 +445,7 @@ export class ClusterNode {
     member.work = new NodeWork(assignment, {
       ...{ overlay, sandboxes, places, names, search, log: this.#log },
       report: (report) => member.reports.add(report.task, report),
+      done: () => this.#done++,
     });
   }
 

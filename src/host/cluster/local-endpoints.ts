@@ -10,7 +10,10 @@ import { sandboxOf } from './node-plan.js';
 import { placeOn, workloadOn } from './node-workloads.js';
 import { type Runs } from './runs.js';
 
-/** Milliseconds until the device of a new endpoint has to be there, and that an error may last, because it may go away. */
+/**
+ * Milliseconds until the device of a new endpoint has to be there, and that an error may last, because it may go away. The time
+ * begins again with each thing that the node makes or removes: it may have hundreds to do before this one.
+ */
 const PATIENCE = 30_000;
 const TROUBLE = 2500;
 /** Milliseconds until what belongs to a removed endpoint has to be gone: its command has ten seconds to end. */
@@ -94,7 +97,7 @@ export class LocalEndpoints {
    * @throws RequestError that names what has failed.
    */
   async arrived(id: string): Promise<EndpointRecord> {
-    const limit = performance.now() + PATIENCE;
+    const patience = new Patience(this.#node, PATIENCE);
     let since: number | undefined;
     for (;;) {
       const endpoint = this.all.find((one) => one.id === id);
@@ -103,7 +106,7 @@ export class LocalEndpoints {
       const now = performance.now();
       since = typeof outcome === 'string' ? (since ?? now) : undefined;
       if (typeof outcome === 'string' && now > since! + TROUBLE) throw new RequestError('not-started', outcome);
-      if (now > limit)
+      if (patience.isOver)
         throw new RequestError(
           'not-started',
           typeof outcome === 'string'
@@ -118,7 +121,7 @@ export class LocalEndpoints {
 
   /** Waits until nothing of an endpoint on this node is left. @throws RequestError if something is. */
   async gone({ id, kind, ...rest }: EndpointRecord): Promise<void> {
-    const limit = performance.now() + ENDING;
+    const patience = new Patience(this.#node, ENDING);
     const endpoint = { id, kind, ...rest };
     const isLeft = async (): Promise<boolean> => {
       if (this.#node.identity === undefined) return false;
@@ -128,12 +131,35 @@ export class LocalEndpoints {
       return (await this.#node.sandboxes?.find(sandboxOf(endpoint))) !== undefined;
     };
     while (await isLeft()) {
-      if (performance.now() > limit)
+      if (patience.isOver)
         throw new RequestError(
           'unavailable',
           `the endpoint ${rest.name} is removed, and this node has not removed its device yet; see the log of this node`,
         );
       await pause(POLL);
     }
+  }
+}
+
+/** How long to wait for a node that may have much to do. */
+export class Patience {
+  readonly #node: Pick<ClusterNode, 'done'>;
+  readonly #time: number;
+  #done: number;
+  #limit: number;
+
+  /** @param time Milliseconds without anything that the node makes or removes. */
+  constructor(node: Pick<ClusterNode, 'done'>, time: number) {
+    this.#node = node;
+    this.#time = time;
+    this.#done = node.done;
+    this.#limit = performance.now() + time;
+  }
+
+  get isOver(): boolean {
+    const now = performance.now();
+    if (this.#node.done !== this.#done) this.#limit = now + this.#time;
+    this.#done = this.#node.done;
+    return now > this.#limit;
   }
 }

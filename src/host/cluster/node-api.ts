@@ -59,6 +59,9 @@ export interface NodeApiOptions {
   stop(): void;
 }
 
+/** Milliseconds between two looks at what the node has done while a client waits. */
+const LOOK = 1000;
+
 /** What to use in place of a request that changes a VTEP. */
 const INSTEAD: Readonly<Partial<Record<Request['command'], string>>> = {
   attach: 'attach-endpoint (vtep attach NETWORK)',
@@ -98,19 +101,28 @@ export class NodeApi {
   /**
    * Answers a request.
    * @param gone Aborted when the client has gone: streams end.
+   * @param goesOn Called about once per second while the node makes or removes things that the answer may wait for.
    * @throws SchemaError, RequestError
    */
   async answer(
     request: Exclude<ControlRequest, { command: 'version' | 'openapi' }>,
     gone: AbortSignal,
+    goesOn: () => void = () => undefined,
   ): Promise<unknown> {
     if (!isNodeRequest(request)) return this.#ofVtep(request, gone);
     if (this.#node.identity === undefined && !['node', 'init', 'join'].includes(request.command)) throw noCluster();
+    let done = this.#node.done;
+    const look = setInterval(() => {
+      if (this.#node.done !== done) goesOn();
+      done = this.#node.done;
+    }, LOOK);
     try {
       const handle = this.#handlers[request.command] as (request: NodeRequest, gone: AbortSignal) => Promise<unknown>;
       return await handle(request, gone);
     } catch (error) {
       throw requestErrorOf(error, request);
+    } finally {
+      clearInterval(look);
     }
   }
 

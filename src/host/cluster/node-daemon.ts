@@ -56,7 +56,7 @@ export class NodeDaemon {
       ends.push(() => node.stop());
       const api = new NodeApi({ node, directory: state, log, stop });
       ends.push(() => api.close());
-      const control = await serveControl(socket, (request, gone) => api.answer(request, gone));
+      const control = await serveControl(socket, (request, gone, goesOn) => api.answer(request, gone, goesOn));
       return new NodeDaemon(node, api, control, unlock);
     } catch (error) {
       for (const end of ends.reverse()) await end();

@@ -42,7 +42,11 @@ export function readAssignment(directory: string, { node, cluster }: Identity): 
   }
 }
 
-/** @throws HostError if the file cannot be written. */
+/**
+ * After a power failure nothing runs that an old assignment or none could end, and a manager says it again: the file need not
+ * be on the disk, for which each of many changes would wait.
+ * @throws HostError if the file cannot be written.
+ */
 export function keepAssignment(directory: string, assignment: Assignment): void {
-  writePrivate(join(directory, 'assignment.json'), JSON.stringify(assignment), true);
+  writePrivate(join(directory, 'assignment.json'), JSON.stringify(assignment), true, false);
 }

@@ -1,16 +1,21 @@
 /**
  * Brings a host to what its node is assigned: networks, sandboxes with their devices, and the commands of tasks. It compares
  * what is with what should be, so it needs no history: an assignment may have been missed, and a process before this one may
- * have been killed at any point. What fails is tried again.
+ * have been killed at any point. What fails is tried again. It works on several sandboxes at a time, and on each for one
+ * assignment at a time; everything that concerns networks is done before them or after them, one after the other.
  */
 import { type AssignedTask, type Assignment, type Command } from '../../cluster/index.js';
-import { SchemaError, type Tap } from '../../schema/index.js';
+import { SchemaError, type Tap, type TapPlan } from '../../schema/index.js';
 import { HostError, RequestError } from '../error.js';
 import { removeKept } from '../kept.js';
 import { type Logger } from '../log.js';
 import { type Overlay } from '../overlay.js';
-import { type Sandboxes } from '../sandbox/sandboxes.js';
+import { type AttachHow } from '../overlay-types.js';
+import { findNamespace } from '../sandbox/namespace.js';
+import { netnsOf } from '../sandbox/plan.js';
+import { AT_ONCE, type Sandboxes } from '../sandbox/sandboxes.js';
 import { type Workload } from '../sandbox/workload.js';
+import { several, valuesOf } from '../several.js';
 import { type AttachedPlaces } from './attached-places.js';
 import { ownNames, type NodeNames } from './node-names.js';
 import { vtepNetwork, wantedAttachments, wantedSandboxes, workloadId, workloadOf, type Wanted } from './node-plan.js';
@@ -25,6 +30,8 @@ export interface NodeTools {
   /** The domains that complete a short name on this host. */
   search(): Promise<readonly string[]>;
   readonly log: Logger;
+  /** Called for each thing that was made or removed. */
+  done(): void;
   /** Receives what became of a task, once for each change. */
   report(report: Extract<Command, { do: 'report-task' }>): void;
 }
@@ -54,6 +61,8 @@ export class NodeWork {
   readonly #watched = new Map<string, AbortController>();
   /** Tasks whose commands run, by the id and the attempt. */
   readonly #running = new Set<string>();
+  /** The sandboxes that this process has made or found complete: as what, and the identity of the namespace. */
+  readonly #made = new Map<string, { readonly as: string; readonly namespace: string }>();
   /** The assignment whose names are announced, and when that was done last. */
   #named: Assignment | undefined;
   #namesAt = -Infinity;
@@ -137,14 +146,17 @@ export class NodeWork {
     await this.#removeAttachments(assignment, attempt);
     for (const network of assignment.networks)
       await attempt(`network ${network.name}`, async () => {
-        if (!this.#hasNetwork(network.id)) await overlay.addNetwork(vtepNetwork(network));
+        if (this.#hasNetwork(network.id)) return;
+        await overlay.addNetwork(vtepNetwork(network));
+        this.#tools.done();
       });
-    for (const one of wanted.values()) {
+    const sandboxes = await several(wanted.values(), AT_ONCE, async (one) => {
       const isThere = await attempt(`sandbox ${one.sandbox.name}`, () => this.#ensure(one));
-      if (one.task === undefined) continue;
+      if (one.task === undefined) return;
       if (isThere) await attempt(`task ${one.task.name}`, () => this.#runTask(one.sandbox.name, one.task!));
       if (performance.now() - this.#namesAt >= NAMES_PAUSE) this.#announceNames();
-    }
+    });
+    valuesOf(sandboxes);
     for (const [id, tap] of wantedAttachments(assignment, this.#tools.places.all))
       await attempt(`endpoint ${id}`, () => this.#attach(tap));
     this.#announceNames();
@@ -173,23 +185,45 @@ export class NodeWork {
 
   // ---- Sandboxes ----
 
-  /** Makes a sandbox with its devices; those that are there stay. */
+  /**
+   * Makes a sandbox with its devices; those that are there stay. One that this process has made is looked at, and not made
+   * again: with many sandboxes, every change of the assignment would take as long as making all of them.
+   */
   async #ensure({ sandbox, taps }: Wanted): Promise<void> {
     const { sandboxes } = this.#tools;
-    const { netns } = await sandboxes.ensure(sandbox);
-    for (const tap of taps) await this.#attach({ ...tap, netns });
-    await sandboxes.configure(sandbox.name);
+    const { name } = sandbox;
+    const netns = netnsOf(name);
+    const all = taps.map((tap) => ({ ...tap, netns }));
+    const as = JSON.stringify([sandbox, all]);
+    const made = this.#made.get(name);
+    if (made?.as === as && made.namespace === namespaceOf(netns) && all.every((tap) => this.#isAttached(tap))) return;
+    this.#made.delete(name);
+    await sandboxes.ensure(sandbox);
+    for (const tap of all) await this.#attach(tap, { keepsNeighbors: true });
+    await sandboxes.configure(name);
+    const namespace = namespaceOf(netns);
+    if (namespace !== undefined) this.#made.set(name, { as, namespace });
+    this.#tools.done();
   }
 
   /** Attaches a TAP, unless it is there as it should be. */
-  async #attach(tap: Tap): Promise<void> {
+  async #attach(tap: Tap, how: AttachHow = {}): Promise<void> {
     const { overlay } = this.#tools;
-    const known = overlay.plan.taps.find(({ name, netns }) => name === tap.name && netns === tap.netns);
-    if (known !== undefined) {
-      if (String(known.address) === String(tap.address) && known.mac === tap.mac) return;
-      await overlay.detach(known.name, known.netns);
-    }
-    await overlay.attach(tap);
+    if (this.#isAttached(tap)) return;
+    const known = this.#tapLike(tap);
+    if (known !== undefined) await overlay.detach(known.name, known.netns);
+    await overlay.attach(tap, how);
+    this.#tools.done();
+  }
+
+  #isAttached(tap: Tap): boolean {
+    const known = this.#tapLike(tap);
+    return known !== undefined && String(known.address) === String(tap.address) && known.mac === tap.mac;
+  }
+
+  /** What is attached at the place of a TAP. */
+  #tapLike({ name, netns }: Tap): TapPlan | undefined {
+    return this.#tools.overlay.plan.taps.find((one) => one.name === name && one.netns === netns);
   }
 
   /** Removes the TAPs of endpoints that are gone from the namespaces of others, also those that an earlier process has left. */
@@ -204,6 +238,7 @@ export class NodeWork {
           await overlay.detach(device, netns);
         else await removeKept(device, netns);
         places.forget(id);
+        this.#tools.done();
       });
   }
 
@@ -213,20 +248,28 @@ export class NodeWork {
     attempt: (what: string, step: () => Promise<unknown>) => Promise<boolean>,
   ): Promise<void> {
     const { overlay, sandboxes } = this.#tools;
+    const tasks = new Set([...wanted.values()].flatMap(({ task }) => (task === undefined ? [] : [keyOf(task)])));
     for (const [key, watch] of this.#watched)
-      if (![...wanted.values()].some(({ task }) => task !== undefined && keyOf(task) === key)) {
+      if (!tasks.has(key)) {
         watch.abort();
         this.#watched.delete(key);
         this.#running.delete(key);
       }
-    for (const { name, netns } of await sandboxes.list()) {
-      if (wanted.has(name)) continue;
-      await attempt(`sandbox ${name}`, async () => {
-        for (const tap of overlay.plan.taps.filter((one) => one.netns === netns)) await overlay.detach(tap.name, netns);
-        await sandboxes.remove(name);
-      });
-    }
-    await sandboxes.retain(wanted.keys());
+    const all = await sandboxes.list();
+    const removals = await several(
+      all.filter(({ name }) => !wanted.has(name)),
+      AT_ONCE,
+      ({ name, netns }) =>
+        attempt(`sandbox ${name}`, async () => {
+          this.#made.delete(name);
+          const taps = overlay.plan.taps.filter((one) => one.netns === netns);
+          for (const tap of taps) await overlay.detach(tap.name, netns);
+          await sandboxes.remove(name);
+          this.#tools.done();
+        }),
+    );
+    valuesOf(removals);
+    await sandboxes.retain(wanted.keys(), undefined, () => this.#tools.done());
   }
 
   // ---- Tasks ----
@@ -248,6 +291,7 @@ export class NodeWork {
     if (workload === undefined) {
       try {
         workload = await sandbox.start(workloadOf(task));
+        this.#tools.done();
       } catch (error) {
         if (!(error instanceof HostError)) throw error;
         // The cluster decides when it is tried again.
@@ -292,6 +336,12 @@ export class NodeWork {
     for (const watch of this.#watched.values()) watch.abort();
     await this.#doing;
   }
+}
+
+/** The identity of a namespace; `undefined` if there is none. */
+function namespaceOf(netns: string): string | undefined {
+  const found = findNamespace(netns);
+  return found.kind === 'namespace' ? found.identity : undefined;
 }
 
 function keyOf({ id, attempt }: AssignedTask): string {

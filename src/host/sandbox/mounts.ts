@@ -41,15 +41,18 @@ function optionalFields(fields: string[]): string[] {
 }
 
 /** The mounts outside, held open; `null` if those of this process are visible to all. */
-let outside: string | null | undefined;
+let outside: Promise<string | null> | undefined;
 
 /**
  * Returns the file of the mount namespace in which names of namespaces are visible to all; `null` if it is that of this
  * process.
  * @throws HostError if this process may not enter it.
  */
-export async function mountsOutside(): Promise<string | null> {
-  outside ??= await findOutside();
+export function mountsOutside(): Promise<string | null> {
+  outside ??= findOutside().catch((error: unknown) => {
+    outside = undefined; // such a process may be there later
+    throw error;
+  });
   return outside;
 }
 

@@ -2,10 +2,12 @@
 import { statfsSync, statSync } from 'node:fs';
 import { codeOf, HostError } from '../error.js';
 import { ip, IpError, ipInMounts, ipReason } from '../ip.js';
+import { NEIGHBOR_SETTINGS } from '../kept.js';
 import { netnsPath, NSFS_MAGIC } from '../netns.js';
 import { mountsOutside } from './mounts.js';
 import { bootId } from './processes.js';
 import { requirePrograms } from './programs.js';
+import { Turns } from '../turns.js';
 
 /** What is at the place of a namespace. */
 export type Found =
@@ -28,13 +30,16 @@ export function findNamespace(netns: string): Found {
   }
 }
 
+/** The first `ip netns add` of a system mounts the directory of names; two at a time would mount it twice, in old versions. */
+const adding = new Turns();
+
 /**
  * Makes a namespace.
  * @throws HostError that says why it cannot be made.
  */
 export async function addNamespace(netns: string): Promise<void> {
   try {
-    await inHostMounts(['netns', 'add', netns]);
+    await adding.run(() => inHostMounts(['netns', 'add', netns]));
   } catch (error) {
     if (!(error instanceof IpError)) throw error;
     const reason = error.code === 'EACCES' ? 'no permission; run as root' : ipReason(error);
@@ -54,17 +59,21 @@ export async function removeNamespace(netns: string): Promise<void> {
   });
 }
 
-/** Sets up the loopback, and ignores router advertisements: the plan has the routes, and any endpoint could send some. */
+/**
+ * What every device gets that comes to a sandbox. It ignores router advertisements: the plan has the routes, and any endpoint
+ * could send some. It keeps its neighbors without a carrier, as `keepNeighbors` says.
+ */
+const SETTINGS = [
+  'ipv6/conf/default/accept_ra',
+  ...NEIGHBOR_SETTINGS.map((setting) => setting.replace('%', 'default')),
+];
+
+/** Sets up the loopback, and the settings of devices. */
 export async function prepareNamespace(netns: string): Promise<void> {
-  const setting = '/proc/sys/net/ipv6/conf/default/accept_ra';
-  await ip([
-    'netns',
-    'exec',
-    netns,
-    'sh',
-    '-c',
-    `[ ! -w ${setting} ] || echo 0 >${setting}; exec ip link set dev lo up`,
-  ]);
+  const script = SETTINGS.map((setting) => `/proc/sys/net/${setting}`)
+    .map((file) => `[ ! -w ${file} ] || echo 0 >${file}; `)
+    .join('');
+  await ip(['netns', 'exec', netns, 'sh', '-c', `${script}exec ip link set dev lo up`]);
 }
 
 /** Runs `ip` where all see the namespaces that it makes. */

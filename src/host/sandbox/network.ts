@@ -1,9 +1,9 @@
 /** The device of a sandbox: completes what its attachment has configured, and takes back what its plan no longer has. */
 import { canonicalIp, type SubnetRoute } from '../../schema/index.js';
 import { canonicalPrefix, inPlace, listDevices, type Device } from '../device.js';
-import { completeRoutes } from '../device-routes.js';
+import { completeRoutes, routeWords } from '../device-routes.js';
 import { HostError } from '../error.js';
-import { ip, IpError, ipReason } from '../ip.js';
+import { ip, ipBatch, IpError, ipReason } from '../ip.js';
 import { addressWords, removeAddress } from '../kept.js';
 import { type SandboxPlan } from './plan.js';
 import { type Added } from './record.js';
@@ -54,6 +54,9 @@ export async function configureDevice(netns: string, plan: SandboxPlan, stale: A
       if (!addresses.includes(address))
         await run(`does not accept the address ${address}`, () => ip(addressWords(address, name), netns));
   };
+  // Most often nothing is there but the device and its addresses: one process then does everything.
+  const isPlain = mtu === undefined && stale.routes.length + stale.addresses.length === 0;
+  if (isPlain && (await ipBatch(plainWords(name, wanted), netns).then(() => true, isIpError))) return;
   const found = await find();
   if (mtu !== undefined && found.mtu !== mtu)
     await run(`does not accept an MTU of ${mtu}`, () => ip(['link', 'set', 'dev', name, 'mtu', String(mtu)], netns));
@@ -64,6 +67,21 @@ export async function configureDevice(netns: string, plan: SandboxPlan, stale: A
     await run(`cannot lose the address ${address}`, () => removeAddress(name, netns, address, wanted.addresses));
   for (const route of wanted.routes)
     await run(`cannot get a route to ${route.to}`, () => completeRoutes(name, netns, wanted.addresses, [route]));
+}
+
+/** Commands of `ip` that leave what is there already, and fail for a route that is. */
+function plainWords(name: string, { addresses, routes }: Added): string[][] {
+  return [
+    ...addresses.map((address) => addressWords(address, name).map((word) => (word === 'add' ? 'replace' : word))),
+    ['link', 'set', 'dev', name, 'up'],
+    ...routes.map((route) => routeWords('add', route, name, addresses)),
+  ];
+}
+
+/** @returns false for an error of `ip`: each step is then taken by itself. */
+function isIpError(error: unknown): false {
+  if (error instanceof IpError) return false;
+  throw error;
 }
 
 /** Removes a route that may be there. */

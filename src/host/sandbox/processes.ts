@@ -1,6 +1,5 @@
 /** Processes as /proc shows them (proc(5)): who they are, whichever process gets their number later, and how to end them. */
-import { readFileSync } from 'node:fs';
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { HostError } from '../error.js';
 
 /** A process, and no later one with the same number. */
@@ -30,8 +29,8 @@ export interface ProcessStatus {
 const POLL = 20;
 /** Milliseconds that the kernel may take to end a process after SIGKILL. */
 const KILLING = 10_000;
-/** Number of files of /proc to read at the same time. */
-const AT_ONCE = 32;
+/** Number of files of /proc to read before other work of this thread gets a turn. These take half a millisecond. */
+const SLICE = 32;
 
 let boot: string | undefined;
 
@@ -88,36 +87,67 @@ function hasEnded({ state }: ProcessStatus): boolean {
   return state === 'Z' || state === 'X';
 }
 
-/** Lists the processes that this one may see and that have not ended. Reads without stopping this thread. */
-export async function listProcesses(): Promise<ProcessStatus[]> {
-  const found = await inProc((pid) => readFile(`/proc/${pid}/stat`, 'utf8'));
+/** Lists the processes that this one may see and that have not ended. Reads with pauses, so that this thread goes on. */
+export const listProcesses = shared(async (): Promise<readonly ProcessStatus[]> => {
+  const found = await inProc((pid) => readFileSync(`/proc/${pid}/stat`, 'utf8'));
   return found.flatMap(({ answer }) => {
     const status = parseStatus(answer);
     return status === undefined || hasEnded(status) ? [] : [status];
   });
-}
+});
+
+const listNamespaces = shared(() => inProc((pid) => readlinkSync(`/proc/${pid}/ns/net`)));
 
 /**
  * Lists the processes in a network namespace.
  * @param inode Of the namespace.
  */
 export async function processesIn(inode: number): Promise<number[]> {
-  const found = await inProc((pid) => readlink(`/proc/${pid}/ns/net`));
+  const found = await listNamespaces();
   return found.flatMap(({ pid, answer }) => (answer === `net:[${inode}]` && pid !== process.pid ? [pid] : []));
 }
 
-/** Asks for each process, and leaves out those that have ended. */
-async function inProc(ask: (pid: number) => Promise<string>): Promise<{ pid: number; answer: string }[]> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+/**
+ * Reads a file of each process, and leaves out those that have ended. Reads of /proc do not wait for a disk: to give each to a
+ * thread of the pool takes several times as long.
+ */
+async function inProc(read: (pid: number) => string): Promise<readonly { pid: number; answer: string }[]> {
+  const pids = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
   const found: { pid: number; answer: string }[] = [];
-  for (let first = 0; first < pids.length; first += AT_ONCE) {
-    const turn = pids.slice(first, first + AT_ONCE);
-    const answers = await Promise.allSettled(turn.map(ask));
-    answers.forEach((one, i) => {
-      if (one.status === 'fulfilled') found.push({ pid: turn[i]!, answer: one.value });
-    });
+  for (const [i, pid] of pids.entries()) {
+    if (i % SLICE === SLICE - 1) await turn();
+    try {
+      found.push({ pid, answer: read(pid) });
+    } catch {
+      // it has ended
+    }
   }
   return found;
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/**
+ * Shares a search among all that ask for it before it begins: those that end several workloads at a time search for all of
+ * them at once. Nothing is shared that was found before one asked.
+ */
+function shared<T>(search: () => Promise<T>): () => Promise<T> {
+  let next: Promise<T> | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  return () => {
+    if (next === undefined) {
+      next = last.then(turn).then(() => {
+        next = undefined;
+        return search();
+      });
+      last = next.catch(() => undefined);
+    }
+    return next;
+  };
 }
 
 /**

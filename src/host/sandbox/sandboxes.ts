@@ -17,6 +17,7 @@ import { inPlace, listDevices, readMark } from '../device.js';
 import { HostError } from '../error.js';
 import { detachTap } from '../kept.js';
 import { requireNetns } from '../netns.js';
+import { several, valuesOf } from '../several.js';
 import { Turns } from '../turns.js';
 import { etcOf, removeEtc, writeEtc } from './etc.js';
 import { addNamespace, findNamespace, prepareNamespace, removeNamespace } from './namespace.js';
@@ -38,6 +39,8 @@ export interface SandboxesOptions {
 
 /** Milliseconds that processes in a sandbox have to end before they are killed. */
 const GRACE = 10_000;
+/** Sandboxes that are made or removed at a time. Most of the time, each waits for the kernel or for other programs. */
+export const AT_ONCE = 8;
 const WORKLOADS = 'workloads';
 const NOTHING: Added = { addresses: [], routes: [] };
 
@@ -320,22 +323,28 @@ export class Sandboxes {
   }
 
   /**
-   * Removes every sandbox but these, and what is left of those that were half removed.
+   * Removes every sandbox but these, and what is left of those that were half removed; several at a time.
+   * @param removed Called with the name of each that is gone.
    * @returns the names of those that are gone; `problem` has received why others are not.
    */
-  async retain(names: Iterable<string>, grace = GRACE): Promise<string[]> {
+  async retain(
+    names: Iterable<string>,
+    grace = GRACE,
+    removed: (name: string) => void = () => undefined,
+  ): Promise<string[]> {
     const wanted = new Set(names);
-    const removed: string[] = [];
-    for (const name of await this.#names()) {
-      const gone = await this.#attempt(async () => {
+    const all = await this.#names();
+    const outcomes = await several(all, AT_ONCE, (name) =>
+      this.#attempt(async () => {
         const record = await this.#sandbox(name).record();
         if (wanted.has(name) && record !== undefined && record.state !== 'removing') return false;
         await this.remove(name, grace);
+        removed(name);
         return true;
-      });
-      if (gone === true) removed.push(name);
-    }
-    return removed;
+      }),
+    );
+    const gone = valuesOf(outcomes);
+    return all.filter((_, i) => gone[i] === true);
   }
 
   async #names(): Promise<string[]> {

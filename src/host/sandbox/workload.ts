@@ -73,6 +73,8 @@ export class Workload {
   readonly #netns: string;
   /** Whether this object has started it, so that its shim is on the way. */
   #isOwn = false;
+  /** Whether nothing is left of the command's session. No process can join it then. */
+  #isSessionGone = false;
 
   /** @param directory Of the workload. */
   constructor(id: string, directory: string, netns: string) {
@@ -252,15 +254,23 @@ export class Workload {
     await this.adopt();
     const limit = performance.now() + STARTING;
     while (this.state.state === 'starting' && performance.now() < limit) await pause(SHORT);
-    await endProcesses(() => this.#groups(), grace);
+    await this.#endSession(grace);
     return this.wait();
   }
 
   /** Ends what the command has started and left behind, and lets the last of its output arrive. */
   async #finish(): Promise<void> {
-    await endProcesses(() => this.#groups(), 0);
+    await this.#endSession(0);
     const limit = performance.now() + DRAINING;
     while (this.#supervised() && performance.now() < limit) await pause(SHORT);
+  }
+
+  /** Ends the processes of the command's session. */
+  async #endSession(grace: number): Promise<void> {
+    if (this.#isSessionGone) return;
+    const hasBegun = this.#identity(FILES.command) !== undefined;
+    await endProcesses(() => this.#groups(), grace);
+    this.#isSessionGone = hasBegun;
   }
 
   #supervised(): boolean {
