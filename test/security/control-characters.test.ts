@@ -17,6 +17,7 @@ import { GossipHost, jsonLine, Logger, ServiceManager, textLine } from '../../sr
 import { plan, SchemaError, valueProblem } from '../../src/schema/index.js';
 import { isPrintable, printable } from '../../src/wire/index.js';
 import { BAD, dirt, evilTexts, FORGED, GOOD } from '../support/control-characters.js';
+import { runProgram } from '../support/fake-node.js';
 import { Liar, type Lies } from '../support/liar.js';
 import { bundledProgram, type Program } from '../support/program.js';
 import { REPOSITORY } from '../support/lab.js';
@@ -60,7 +61,21 @@ function start(args: readonly string[], env: NodeJS.ProcessEnv = {}): Started {
   return { child, stdout, stderr, ended };
 }
 
-const run = (...args: string[]): Promise<Ended> => start(args).ended;
+/** Commands that ran as processes. */
+const ran = new Set<string>();
+
+/**
+ * Runs a command: the first one of its kind as a process, and others within this one, on the same code. A process takes a hundred
+ * times as long to start as to print.
+ */
+async function run(...args: string[]): Promise<Ended> {
+  if (!ran.has(args[0]!)) {
+    ran.add(args[0]!);
+    return start(args).ended;
+  }
+  const { code, stdout, stderr } = await runProgram(args);
+  return { code, stdout: Buffer.from(stdout), stderr: Buffer.from(stderr) };
+}
 
 function assertClean({ stdout, stderr }: Ended, what: string): void {
   assert.is(dirt(stdout), undefined, `standard output of ${what}`);
@@ -634,7 +649,8 @@ configuration('flags', async () => {
     assertClean(await run(...base, `--${flag}=${evil}`), `up --${flag}`);
   for (const flag of ['bind', 'advertise', 'join', 'key', 'name', 'network'])
     assertClean(await run(...agent, `--${flag}=${evil}`), `agent --${flag}`);
-  const key = await run(...agent.slice(0, -1), '--port', '1', '--control', join(directory, 'k.sock'), `--key=${evil}`);
+  const words = [...agent.slice(0, -1), '--port', '1', '--control', join(directory, 'k.sock'), `--key=${evil}`];
+  const key = await start(words).ended;
   assertClean(key, 'agent --key');
   for (const args of [
     [evil],

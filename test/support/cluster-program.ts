@@ -4,6 +4,7 @@
  * each line of its standard output the answer, `{"answer":…}` or `{"error":{…}}`.
  */
 import { createInterface } from 'node:readline';
+import { TIMES } from '../../src/cluster/index.js';
 import {
   ClusterNode,
   Logger,
@@ -24,6 +25,9 @@ export interface NodeRequest {
   leave?: boolean;
   state?: boolean;
 }
+
+// Three rotations, each after a pause, end what a removed node can read. The pause itself is tested on the virtual clock.
+Object.assign(TIMES, { rotationPause: 1000 });
 
 const log = new Logger(({ level, event, message }) => void process.stderr.write(`${level} ${event}: ${message}\n`));
 const node = await ClusterNode.start({ directory: process.argv[2]!, log });

@@ -1,10 +1,19 @@
 /** Nodes of a cluster as programs in namespaces, for tests. */
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { NodeRequest } from './cluster-program.js';
 import { REPOSITORY } from './lab.js';
+import { bundle } from './program.js';
 
 const programs: NodeProgram[] = [];
+
+/** Bundles a program of the tests, which then starts in a fifth of the time that tsx takes. @returns its command line. */
+export async function bundled(file: string): Promise<readonly string[]> {
+  const made = await bundle(join(REPOSITORY, file));
+  process.on('exit', () => made.remove());
+  return made.command;
+}
 
 /** A program in a namespace that answers each line of its input with a line. */
 export class LineProgram<Request extends object> {
@@ -14,11 +23,10 @@ export class LineProgram<Request extends object> {
   errors = '';
   readonly ns: string;
 
-  /** @param words The file of the program, and its arguments. */
+  /** @param words The command line of the program. */
   constructor(ns: string, words: readonly string[]) {
     this.ns = ns;
-    const node = ['netns', 'exec', ns, process.execPath, '--import', 'tsx'];
-    this.#child = spawn('ip', [...node, ...words], { cwd: REPOSITORY });
+    this.#child = spawn('ip', ['netns', 'exec', ns, ...words], { cwd: REPOSITORY });
     this.#child.stderr.on('data', (data: Buffer) => (this.errors += data.toString()));
     createInterface({ input: this.#child.stdout }).on('line', (line) => this.#answers.shift()?.(line));
     this.ready = this.#answer();
@@ -55,8 +63,16 @@ export class LineProgram<Request extends object> {
   }
 }
 
+/** The program of a node of a cluster. */
+let nodeProgram: readonly string[] | undefined;
+
 /** A node of a cluster. */
 export class NodeProgram {
+  /** Makes its program, before the first one starts. */
+  static async prepare(): Promise<void> {
+    nodeProgram ??= await bundled('test/support/cluster-program.ts');
+  }
+
   readonly #program: LineProgram<NodeRequest>;
   readonly ready: Promise<unknown>;
   readonly ns: string;
@@ -66,7 +82,7 @@ export class NodeProgram {
   constructor(ns: string, directory: string) {
     this.ns = ns;
     this.directory = directory;
-    this.#program = new LineProgram(ns, ['test/support/cluster-program.ts', directory]);
+    this.#program = new LineProgram(ns, [...nodeProgram!, directory]);
     this.ready = this.#program.ready;
     programs.push(this);
   }

@@ -24,6 +24,7 @@ let underlay: Underlay;
 let folder = '';
 
 test.before(async () => {
+  await NodeProgram.prepare();
   underlay = await createUnderlay({ prefix: 'cl' });
 });
 test.before.each(() => {

@@ -29,7 +29,7 @@ import {
 } from '../support/lab.js';
 import type { NamesRequest } from '../support/names-agent.js';
 import { suiteWith } from '../support/needs.js';
-import { LineProgram } from '../support/node-program.js';
+import { bundled, LineProgram } from '../support/node-program.js';
 
 const NEEDS = ['root', 'tun', 'ip', 'bridge', 'ping', 'nsenter', 'traceroute', 'unshare', 'openssl'];
 const NAME = 'weft';
@@ -338,7 +338,7 @@ function define(docker: ReturnType<typeof suiteWith>): void {
       taps: [{ name: 'eth0', netns: box, mac: MAC, vni, address: `${own.ip}/${subnet.split('/')[1]!}` }],
     };
     writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
-    const program = new LineProgram<NamesRequest>(node2.ns, ['test/support/names-agent.ts', file]);
+    const program = new LineProgram<NamesRequest>(node2.ns, [...(await bundled('test/support/names-agent.ts')), file]);
     try {
       await program.ready;
       const service = { id: '5cj0as2o3hsplv3taazf4g9bc', name: 'websvc' };

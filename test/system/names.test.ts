@@ -11,7 +11,7 @@ import { type View } from '../../src/cluster/index.js';
 import type { DnsMessage } from '../support/dns.js';
 import { createUnderlay, exec, must, run, waitFor, type Running, type Underlay } from '../support/lab.js';
 import { suiteWith } from '../support/needs.js';
-import { endPrograms, NodeProgram } from '../support/node-program.js';
+import { bundled, endPrograms, NodeProgram } from '../support/node-program.js';
 
 const test = suiteWith('names', ['root', 'tun', 'ip', 'nsenter', 'setsid', 'getent']);
 
@@ -23,8 +23,11 @@ let underlay: Underlay;
 let server: Running;
 let folder = '';
 const files: string[] = [];
+/** The program that asks. */
+let asker: readonly string[] = [];
 
 test.before(async () => {
+  await NodeProgram.prepare();
   underlay = await createUnderlay({ prefix: 'nm' });
   const { lab, node1, node2, router } = underlay;
   // What a host's resolver is told: the programs that `ip netns exec` starts see it as /etc/resolv.conf.
@@ -34,7 +37,8 @@ test.before(async () => {
     mkdirSync(path, { recursive: true });
     writeFileSync(join(path, 'resolv.conf'), `nameserver ${MANAGER}\nsearch corp.example\n`);
   }
-  const program = [process.execPath, '--import', 'tsx', 'test/support/name-server-program.ts', MANAGER];
+  const program = [...(await bundled('test/support/name-server-program.ts')), MANAGER];
+  asker = await bundled('test/support/dns-ask.ts');
   server = lab.spawn(['ip', 'netns', 'exec', router, ...program]);
   await waitFor('the name server', () => server.stdout.includes('ready'));
 });
@@ -103,8 +107,7 @@ async function known(from: string, name: string, expected: readonly string[], da
 
 /** Asks the gateway as a resolver does. */
 async function ask(from: string, gateway: string, name: string, type: string): Promise<DnsMessage> {
-  const program = [process.execPath, '--import', 'tsx', 'test/support/dns-ask.ts', gateway, name, type];
-  return JSON.parse(await exec(sandboxOf(from), program)) as DnsMessage;
+  return JSON.parse(await exec(sandboxOf(from), [...asker, gateway, name, type])) as DnsMessage;
 }
 
 test('replicas, services, aliases and addresses have names; the host’s name server knows the others; no manager is needed', async () => {
