@@ -370,4 +370,28 @@ test('a service whose network was removed at the same time is not created', () =
   assert.ok('transaction' in planned && 'conflict' in cluster.store.commit(planned.transaction));
 });
 
+test('after a node is removed, the keys that it had are replaced: at once the first time, then with a pause of ten seconds', () => {
+  const cluster = TestCluster.with(2);
+  const { state } = cluster;
+  cluster.now += 60_000;
+  const known = new Set(state.gossipKeys.map(({ key }) => key));
+  const removed = cluster.now;
+  cluster.must({ do: 'remove-node', node: 'host2', force: true });
+  const rotations: number[] = [];
+  for (let round = 0; state.gossipKeys.some(({ key }) => known.has(key)); round++) {
+    assert.ok(round < 20, 'no end');
+    const [before] = state.gossipKeys;
+    const next = settle(cluster);
+    const [{ tag, key }] = state.gossipKeys as [(typeof state.gossipKeys)[number]];
+    if (key !== before!.key) {
+      rotations.push(cluster.now - removed);
+      cluster.must({ do: 'report-keys', tag });
+      // Nor may a person be faster.
+      const { code, message } = cluster.refused({ do: 'rotate-gossip-keys' });
+      assert.equal([code, /a short time ago/.test(message)], ['in-use', true]);
+    } else cluster.now = next!;
+  }
+  assert.equal(rotations, [1, 10_001, 20_001]);
+});
+
 test.run();

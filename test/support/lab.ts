@@ -303,7 +303,7 @@ export async function ping(
   target: string,
   options: { count?: number; size?: number; dontFragment?: boolean; interval?: number } = {},
 ): Promise<number> {
-  const { count = 3, size = 56, dontFragment = false, interval = 0.3 } = options;
+  const { count = 3, size = 56, dontFragment = false, interval = 0.05 } = options;
   const flags = [`-c${count}`, `-i${interval}`, `-s${size}`, '-W2', '-n', '-q', ...(dontFragment ? ['-Mdo'] : [])];
   const { stdout } = await run(['ip', 'netns', 'exec', ns, 'ping', ...flags, target]);
   return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
