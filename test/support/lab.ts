@@ -301,10 +301,18 @@ export function exec(ns: string, command: readonly string[]): Promise<string> {
 export async function ping(
   ns: string,
   target: string,
-  options: { count?: number; size?: number; dontFragment?: boolean; interval?: number } = {},
+  options: { count?: number; size?: number; dontFragment?: boolean; interval?: number; wait?: number } = {},
 ): Promise<number> {
-  const { count = 3, size = 56, dontFragment = false, interval = 0.05 } = options;
-  const flags = [`-c${count}`, `-i${interval}`, `-s${size}`, '-W2', '-n', '-q', ...(dontFragment ? ['-Mdo'] : [])];
+  const { count = 3, size = 56, dontFragment = false, interval = 0.05, wait = 2 } = options;
+  const flags = [
+    `-c${count}`,
+    `-i${interval}`,
+    `-s${size}`,
+    `-W${wait}`,
+    '-n',
+    '-q',
+    ...(dontFragment ? ['-Mdo'] : []),
+  ];
   const { stdout } = await run(['ip', 'netns', 'exec', ns, 'ping', ...flags, target]);
   return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
 }

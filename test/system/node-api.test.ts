@@ -106,7 +106,8 @@ async function cluster(before: (one: Node) => Promise<unknown> = () => Promise.r
 const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => /^weft-(na|run)-?/.test(name));
 /** Milliseconds after the start of a daemon in which traffic has to resume. */
 const RESUMED = 1000;
-const reaches = async (ns: string, address: string): Promise<boolean> => (await ping(ns, address, { count: 1 })) === 1;
+const reaches = async (ns: string, address: string): Promise<boolean> =>
+  (await ping(ns, address, { count: 1, wait: 0.5 })) === 1;
 /** Whether a reply comes within a fifth of a second. */
 const repliesSoon = async (ns: string, address: string): Promise<boolean> =>
   (await run(['ip', 'netns', 'exec', ns, 'ping', '-c1', '-W0.2', '-n', '-q', address])).code === 0;
