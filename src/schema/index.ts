@@ -29,6 +29,7 @@ export {
   type SegmentPlan,
   type TapPlan,
 } from './plan.js';
+export { ATTACHED_RECORD, PLACE_FILE, RUN_RECORD } from './state-files.js';
 export { addressesOf } from './tap-addresses.js';
 export { planSegment, planTap, requireBeside, type Beside } from './live.js';
 export { newNetwork, planNetwork, requireInSubnet, requireNoSettings, settingsOfSegments } from './live-networks.js';

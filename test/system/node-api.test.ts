@@ -1,7 +1,7 @@
 /** The local API of a node: real daemons on two hosts, each asked at its socket. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as assert from 'uvu/assert';
@@ -508,9 +508,24 @@ test('one process uses a state directory; after SIGTERM everything stays, and af
   assert.match(second.stderr, /another process, \d+, uses the state directory/);
   assert.is((await two.program!.stop('SIGTERM')).code, 0);
   assert.ok((await devices(made.netns!)).includes('eth0'));
+  // A place that is damaged keeps the daemon from starting. The error has the command that repairs it.
+  const place = join(two.state, 'place.json');
+  const before = JSON.parse(readFileSync(place, 'utf8')) as object;
+  writeFileSync(place, '{"address":"somewhere"}');
+  const refused = await underlay.lab.runVtep({ ns: two.host.ns, args });
+  assert.is(refused.code, 1);
+  assert.match(refused.stderr, /place\.json is damaged: address: expected .*, got "somewhere"; write the address/);
+  const advice = /(echo .*)$/m.exec(refused.stderr)![1]!.replace('192.0.2.5', two.host.address);
+  assert.is((await run(['sh', '-c', advice])).code, 0);
+  assert.equal(JSON.parse(readFileSync(place, 'utf8')), { address: (before as { address: string }).address });
+  // A damaged record is about one endpoint, and what runs in the others goes on.
+  writeFileSync(join(two.state, 'attached.json'), '{"lost":{"netns":7,"device":"eth0"}}');
+  writeFileSync(join(two.state, 'runs.json'), '{');
   // What runs here is known without a manager.
   await one.kill();
   await two.start();
+  assert.match(two.program!.stdout + two.program!.stderr, /attached\.json is damaged.*record "lost": netns: expected/);
+  assert.match(two.program!.stdout + two.program!.stderr, /runs\.json is damaged.*it is not JSON/);
   const found = await two.ask({ command: 'sandbox', name: 'na-1' });
   assert.equal([found.id, found.state], [made.id, 'running']);
   assert.equal(

@@ -1,8 +1,13 @@
 /** Where the endpoints are that have no sandbox of their own, as a file: `attached.json` in the state directory. */
+import { ATTACHED_RECORD } from '../../schema/index.js';
 import { readRecords, writeRecords } from './id-file.js';
 import { type AttachedPlace } from './node-plan.js';
 
-const REMEDY = 'remove it, and the TAPs of this node that are in namespaces of others';
+/** Without its place, an endpoint has no device here. */
+const remedy = (id?: string): string =>
+  id === undefined
+    ? 'the endpoints of "vtep attach" on this node have no devices until you detach them ("vtep ps" lists them, "vtep detach NAME") and attach them again; "ip link del" in their namespaces removes the devices that were there'
+    : `endpoint ${id} has no device until you detach it ("vtep detach ${id}") and attach its namespace again; "ip link del" in that namespace removes the device that was there`;
 
 export class AttachedPlaces {
   readonly #path: string;
@@ -10,10 +15,13 @@ export class AttachedPlaces {
   /** Endpoints that no assignment has had yet: one may arrive that is older than they are. */
   readonly #pending = new Set<string>();
 
-  /** @throws HostError if the file is damaged. */
-  constructor(path: string) {
+  /**
+   * @param warn Receives what is damaged in the file.
+   * @throws HostError if the file cannot be read.
+   */
+  constructor(path: string, warn: (message: string) => void) {
     this.#path = path;
-    this.#all = readRecords<AttachedPlace>(path, REMEDY);
+    this.#all = readRecords<AttachedPlace>({ path, schema: ATTACHED_RECORD, remedy, warn });
   }
 
   /** By the id of the endpoint. */

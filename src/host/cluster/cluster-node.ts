@@ -26,6 +26,7 @@ import { Turns } from '../turns.js';
 import { AttachedPlaces } from './attached-places.js';
 import { type Identity } from './certificate.js';
 import { ClusterError, inClusterAlready, NO_CLUSTER } from './error.js';
+import { damagedCopy } from './id-file.js';
 import { joinCluster } from './join.js';
 import { secretRandom } from './manager.js';
 import { Managing, type NewCluster } from './managing.js';
@@ -285,7 +286,8 @@ export class ClusterNode {
     await member.overlay?.stop();
     await member.managing?.close();
     for (const name of ['assignment.json', 'attached.json', 'place.json', 'runs.json', 'store', 'sandboxes'])
-      rmSync(join(this.#directory, name), { recursive: true, force: true });
+      for (const path of [join(this.#directory, name), damagedCopy(join(this.#directory, name))])
+        rmSync(path, { recursive: true, force: true });
     this.#files.remove();
   }
 
@@ -374,7 +376,9 @@ export class ClusterNode {
     const known = readAssignment(this.#directory, identity);
     this.#member = {
       ...{ identity, place, managing, client, sandboxes, reports, sender },
-      places: new AttachedPlaces(join(this.#directory, 'attached.json')),
+      places: new AttachedPlaces(join(this.#directory, 'attached.json'), (message) =>
+        this.#log.warning('state', message),
+      ),
       ...{ overlay: undefined, names: undefined, work: undefined, assignment: undefined, states: undefined },
       ...{ connected: false, trouble: undefined },
     };

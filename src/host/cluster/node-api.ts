@@ -88,12 +88,12 @@ export class NodeApi {
   readonly #runs: Runs;
   readonly #making: NodeRuns;
 
-  /** @throws HostError if a file of the state directory is damaged. */
+  /** @throws HostError if a file of the state directory cannot be read. */
   constructor({ node, directory, log, stop }: NodeApiOptions) {
     this.#node = node;
     this.#log = log;
     this.#stop = stop;
-    this.#runs = new Runs(join(directory, 'runs.json'));
+    this.#runs = new Runs(join(directory, 'runs.json'), (message) => log.warning('state', message));
     this.#local = new LocalEndpoints(node, () => this.#runs);
     this.#making = new NodeRuns({ node, local: this.#local, runs: this.#runs, log });
   }

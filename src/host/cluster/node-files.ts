@@ -2,7 +2,8 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Assignment } from '../../cluster/index.js';
-import { HostError } from '../error.js';
+import { findProblems, PLACE_FILE, problemText } from '../../schema/index.js';
+import { codeOf, HostError } from '../error.js';
 import { writePrivate } from '../private-file.js';
 import { type Identity } from './certificate.js';
 import { type NodePlace } from './node-plan.js';
@@ -15,21 +16,32 @@ export function keepPlace(directory: string, { address, dataPath, name }: NodePl
   return place;
 }
 
-/** @throws HostError if the file is missing or damaged. */
+/**
+ * Without its address, a node must not run: it would tell the others a wrong one.
+ * @throws HostError if the file is missing or damaged.
+ */
 export function readPlace(directory: string): NodePlace {
   const path = join(directory, 'place.json');
+  let place: unknown;
   try {
-    const { address, dataPath, name } = JSON.parse(readFileSync(path, 'utf8')) as NodePlace;
-    if (typeof address === 'string') return { address, dataPath, name };
+    place = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    throw new HostError(
-      `${path} cannot be read: ${(error as Error).message}; let the node leave by force, and join again`,
-      {
-        cause: error,
-      },
-    );
+    throw noPlace(path, codeOf(error) === 'ENOENT' ? 'it is missing' : (error as Error).message, error);
   }
-  throw new HostError(`${path} has no address; let the node leave by force, and join again`);
+  const [problem] = findProblems(PLACE_FILE, place);
+  if (problem !== undefined) throw noPlace(path, problemText(problem));
+  const { address, dataPath, name } = place as NodePlace;
+  return { address, dataPath, name };
+}
+
+/** The advice can be followed without the daemon, which does not start. */
+function noPlace(path: string, why: string, cause?: unknown): HostError {
+  const example = `echo '{"address":"192.0.2.5"}' >${path}`;
+  return new HostError(
+    `${path} is damaged: ${why}; write the address of this node into it, which "vtep node ls" shows on a manager, ` +
+      `and start the agent again: ${example}`,
+    { cause },
+  );
 }
 
 /** What was assigned last; `undefined` if there is nothing that can be read: a manager says it again. */

@@ -3,6 +3,7 @@
  * yet, and those that belong to a process. Whenever this process is killed, the next one removes what is half made, and the
  * sandboxes whose processes have ended.
  */
+import { RUN_RECORD } from '../../schema/index.js';
 import { isRunning, type ProcessIdentity } from '../sandbox/processes.js';
 import { readRecords, writeRecords } from './id-file.js';
 
@@ -14,7 +15,11 @@ export interface Run {
   readonly making?: boolean;
 }
 
-const REMEDY = 'remove it, and detach the endpoints whose commands have ended';
+/** Without its record, a sandbox is one without an owner. */
+const remedy = (id?: string): string =>
+  id === undefined
+    ? 'sandboxes of "vtep run" stay after their commands; "vtep ps" lists them, and "vtep detach NAME" removes one'
+    : `the sandbox of endpoint ${id} stays after its command; "vtep detach ${id}" removes it`;
 
 export class Runs {
   readonly #path: string;
@@ -22,10 +27,13 @@ export class Runs {
   /** Endpoints that this process is making. */
   readonly #own = new Set<string>();
 
-  /** @throws HostError if the file is damaged. */
-  constructor(path: string) {
+  /**
+   * @param warn Receives what is damaged in the file.
+   * @throws HostError if the file cannot be read.
+   */
+  constructor(path: string, warn: (message: string) => void) {
     this.#path = path;
-    this.#all = readRecords<Run>(path, REMEDY);
+    this.#all = readRecords<Run>({ path, schema: RUN_RECORD, remedy, warn });
   }
 
   /** Notes a sandbox before its endpoint is created. */
