@@ -103,7 +103,7 @@ async function cluster(before: (one: Node) => Promise<unknown> = () => Promise.r
 }
 
 /** The namespaces of this file's sandboxes. */
-const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => /^weft-(na|run)-?/.test(name));
+const sandboxes = (): string[] => readdirSync('/run/netns').filter((name) => /^weft-(na|run|routed)-?/.test(name));
 /** Milliseconds after the start of a daemon in which traffic has to resume. */
 const RESUMED = 1000;
 const reaches = async (ns: string, address: string): Promise<boolean> =>
@@ -494,8 +494,37 @@ test('routes of a host that overlap a network keep its first endpoint away', asy
   const refused = await two.refusal({ command: 'run', network: 'na-net' });
   assert.equal([refused.code, refused.fields[0]!.path], ['conflict', 'network']);
   assert.match(refused.message, /10\.9\.0\.0\/24 .*10\.9\.0\.0\/16, the route by eth0, on host2/);
+  // The managers do not know the routes of other hosts: a task fails there, and its service says why.
+  const service = { name: 'routed', networks: ['na-net'], replicas: 2, run: ['sleep', 'infinity'] };
+  await one.ask({ command: 'create-service', ...service } as never);
+  const tasks = async (): Promise<{ [node: string]: string }> => {
+    const { tasks: all } = await one.ask({ command: 'service', service: 'routed' });
+    return Object.fromEntries(
+      all.map(({ nodeName, state, endings }) => [
+        nodeName ?? '',
+        state === 'running' ? state : (endings[0]?.reason ?? state),
+      ]),
+    );
+  };
+  await waitFor('the task to fail', async () => /overlaps/.test((await tasks())['host2'] ?? ''));
+  assert.match(
+    (await tasks())['host2']!,
+    /subnet 10\.9\.0\.0\/24 of network na-net overlaps with 10\.9\.0\.0\/16, the route by eth0/,
+  );
+  await waitFor('the other task to run', async () => (await tasks())['host1'] === 'running');
+  assert.equal(sandboxes().filter((name) => /routed/.test(name)).length, 1, 'nothing was made on the other host');
   await exec(underlay.node2.ns, ['ip', 'route', 'del', '10.9.0.0/16']);
   assert.is((await two.ask({ command: 'run', network: 'na-net' })).state, 'ready');
+  await waitFor('the task to run without the route', async () => (await tasks())['host2'] === 'running');
+  // One that is there stays when such a route comes.
+  await exec(underlay.node2.ns, ['ip', 'route', 'add', '10.9.0.0/16', 'via', '192.168.1.1']);
+  await two.kill();
+  await two.start();
+  await waitFor('the node to go on', async () =>
+    (await two.ask({ command: 'endpoints' })).every(({ state }) => state !== 'starting'),
+  );
+  assert.is((await tasks())['host2'], 'running');
+  await exec(underlay.node2.ns, ['ip', 'route', 'del', '10.9.0.0/16']);
 });
 
 test('one process uses a state directory; after SIGTERM everything stays, and after leaving nothing', async () => {

@@ -27,6 +27,7 @@ import { AttachedPlaces } from './attached-places.js';
 import { type Identity } from './certificate.js';
 import { ClusterError, inClusterAlready, NO_CLUSTER } from './error.js';
 import { damagedCopy } from './id-file.js';
+import { hostRoutes } from './host-routes.js';
 import { joinCluster } from './join.js';
 import { secretRandom } from './manager.js';
 import { Managing, type NewCluster } from './managing.js';
@@ -447,7 +448,7 @@ export class ClusterNode {
       member.states = watchStates(overlay, managing.manager, (error) => this.#noteProblem(error));
     const search = async (): Promise<readonly string[]> => (await host.read()).search;
     member.work = new NodeWork(assignment, {
-      ...{ overlay, sandboxes, places, names, search, log: this.#log },
+      ...{ overlay, sandboxes, places, names, search, routes: hostRoutes, log: this.#log },
       report: (report) => member.reports.add(report.task, report),
       done: () => this.#done++,
     });

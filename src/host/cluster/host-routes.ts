@@ -1,7 +1,7 @@
 /** The routes of this host, which a command about a network tells the managers. */
-import { LIMITS, type HostRoute } from '../../cluster/index.js';
+import { LIMITS, type HostRoute, type NetworkRecord } from '../../cluster/index.js';
 import { comparePrefixes, parsePrefix, prefixIncludes, prefixToText, type Prefix } from '../../ipam/index.js';
-import { isLinkLocal } from '../../schema/index.js';
+import { isLinkLocal, shareAddresses } from '../../schema/index.js';
 import { ipJson } from '../ip.js';
 
 interface Listed {
@@ -28,4 +28,18 @@ export async function hostRoutes(): Promise<HostRoute[]> {
   for (const one of found.sort((a, b) => a.prefix.length - b.prefix.length || comparePrefixes(a.prefix, b.prefix)))
     if (kept.length < LIMITS.routes && !kept.some(({ prefix }) => prefixIncludes(prefix, one.prefix))) kept.push(one);
   return kept.map(({ prefix, device }) => ({ prefix: prefixToText(prefix), device }));
+}
+
+/** Says which subnet of networks overlaps with a route of this host; `undefined` if none does. */
+export function overlapWith(routes: readonly HostRoute[], networks: readonly NetworkRecord[]): string | undefined {
+  for (const { name, subnets } of networks)
+    for (const { prefix } of subnets) {
+      const route = routes.find((one) => shareAddresses(one.prefix, prefix));
+      if (route !== undefined)
+        return (
+          `subnet ${prefix} of network ${name} overlaps with ${route.prefix}, the route by ${route.device} on this host; ` +
+          'remove that route, or create the network with another subnet'
+        );
+    }
+  return undefined;
 }

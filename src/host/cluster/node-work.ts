@@ -4,7 +4,7 @@
  * have been killed at any point. What fails is tried again. It works on several sandboxes at a time, and on each for one
  * assignment at a time; everything that concerns networks is done before them or after them, one after the other.
  */
-import { type AssignedTask, type Assignment, type Command } from '../../cluster/index.js';
+import { type AssignedTask, type Assignment, type Command, type HostRoute } from '../../cluster/index.js';
 import { SchemaError, type Tap, type TapPlan } from '../../schema/index.js';
 import { HostError, RequestError } from '../error.js';
 import { removeKept } from '../kept.js';
@@ -17,6 +17,7 @@ import { AT_ONCE, type Sandboxes } from '../sandbox/sandboxes.js';
 import { type Workload } from '../sandbox/workload.js';
 import { several, valuesOf } from '../several.js';
 import { type AttachedPlaces } from './attached-places.js';
+import { overlapWith } from './host-routes.js';
 import { ownNames, type NodeNames } from './node-names.js';
 import { vtepNetwork, wantedAttachments, wantedSandboxes, workloadId, workloadOf, type Wanted } from './node-plan.js';
 
@@ -29,6 +30,8 @@ export interface NodeTools {
   readonly names: Pick<NodeNames, 'assign'>;
   /** The domains that complete a short name on this host. */
   search(): Promise<readonly string[]>;
+  /** The routes of this host. */
+  routes(): Promise<readonly HostRoute[]>;
   readonly log: Logger;
   /** Called for each thing that was made or removed. */
   done(): void;
@@ -150,8 +153,13 @@ export class NodeWork {
         await overlay.addNetwork(vtepNetwork(network));
         this.#tools.done();
       });
+    let known: Promise<readonly HostRoute[]> | undefined;
+    const routes = (): Promise<readonly HostRoute[]> => (known ??= this.#tools.routes());
     const sandboxes = await several(wanted.values(), AT_ONCE, async (one) => {
-      const isThere = await attempt(`sandbox ${one.sandbox.name}`, () => this.#ensure(one));
+      const isThere = await attempt(`sandbox ${one.sandbox.name}`, async () => {
+        if (one.task !== undefined) await this.#requireFreeRoutes(one.sandbox.name, one.task, assignment, routes);
+        await this.#ensure(one);
+      });
       if (one.task === undefined) return;
       if (isThere) await attempt(`task ${one.task.name}`, () => this.#runTask(one.sandbox.name, one.task!));
       if (performance.now() - this.#namesAt >= NAMES_PAUSE) this.#announceNames();
@@ -204,6 +212,27 @@ export class NodeWork {
     const namespace = namespaceOf(netns);
     if (namespace !== undefined) this.#made.set(name, { as, namespace });
     this.#tools.done();
+  }
+
+  /**
+   * Fails for a task whose network overlaps with a route of this host, which the managers do not know; they try it again. A
+   * sandbox that is there stays, whatever routes came later.
+   */
+  async #requireFreeRoutes(
+    name: string,
+    task: AssignedTask,
+    { endpoints, networks }: Assignment,
+    routes: () => Promise<readonly HostRoute[]>,
+  ): Promise<void> {
+    if (this.#made.has(name) || (await this.#tools.sandboxes.find(name)) !== undefined) return;
+    const own = new Set(task.endpoints.map(({ id }) => endpoints.find((one) => one.id === id)?.network));
+    const reason = overlapWith(
+      await routes(),
+      networks.filter(({ id }) => own.has(id)),
+    );
+    if (reason === undefined) return;
+    if (task.state === 'assigned') this.#report(task, { state: 'failed', reason });
+    throw new HostError(reason);
   }
 
   /** Attaches a TAP, unless it is there as it should be. */
