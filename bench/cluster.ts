@@ -3,7 +3,7 @@
  * until two new endpoints reach each other, the time until a service has all of its tasks and every host knows their addresses,
  * and what an agent costs that knows many endpoints. Both hosts share the processors of the machine.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -85,6 +85,16 @@ async function withHosts<T>(
   const place = { lab: underlay.lab, program: { command: [...VTEP], remove: () => undefined }, folder };
   const one = new ClusterHost(place, 'host1', underlay.node1);
   const two = new ClusterHost(place, 'host2', underlay.node2);
+  // The lab ends the process at a signal. The agents then still run, and remove what is in namespaces of their own.
+  const abandoned = (): void => {
+    for (const { ns, socket } of [two, one])
+      spawnSync('ip', ['netns', 'exec', ns, ...VTEP, 'leave', '--force', '--socket', socket], {
+        cwd: REPOSITORY,
+        timeout: PATIENCE,
+      });
+    rmSync(folder, { recursive: true, force: true });
+  };
+  process.prependListener('exit', abandoned); // before that of ClusterHost, which kills the agents
   try {
     await one.init(...(joins ? [two] : []));
     return await measure(one, two, underlay);
@@ -94,6 +104,7 @@ async function withHosts<T>(
       await ask(host.socket, { command: 'leave', force: true }, { timeout: PATIENCE }).catch(() => undefined);
       await host.end();
     }
+    process.off('exit', abandoned);
     await underlay.lab.teardown();
     rmSync(folder, { recursive: true, force: true });
   }
@@ -240,6 +251,8 @@ async function manyKnown(one: ClusterHost, two: ClusterHost, { lab }: Underlay, 
     cwd: REPOSITORY,
     stdio: ['pipe', 'pipe', 'inherit'],
   });
+  const end = (): void => void filler.kill('SIGKILL');
+  process.prependListener('exit', end);
   try {
     const all = networks + endpoints;
     const knowsAll = (): Promise<void> =>
@@ -264,7 +277,8 @@ async function manyKnown(one: ClusterHost, two: ClusterHost, { lab }: Underlay, 
     await sleep(SETTLED);
     return { networks, endpoints, told, empty, full, restarted: resident(one.agent!), answers, back };
   } finally {
-    filler.kill('SIGKILL');
+    end();
+    process.off('exit', end);
   }
 }
 

@@ -53,6 +53,8 @@ writeFileSync(file, constants(/** @type {import('esbuild').OutputFile} */ (outpu
 const large = [`--max-old-space-size=${Math.floor(totalmem() / 2 ** 21)}`, '--max-semi-space-size=64'];
 const flags = ['--expose-gc', ...(process.argv.some((word) => word === 'gossip' || word === 'scale') ? large : [])];
 const child = spawn(process.execPath, [...flags, file, ...process.argv.slice(2)], { stdio: 'inherit', env });
+// A terminal sends SIGINT to both; the benchmark removes what it has made, and this process waits for it.
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) process.on(signal, () => child.kill(signal));
 child.on('close', (code, signal) => {
   rmSync(file, { force: true });
   rmSync(program, { recursive: true, force: true });
