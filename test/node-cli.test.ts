@@ -240,6 +240,12 @@ const LINES: readonly [line: string, request: NodeRequest, answer: unknown, prin
     ['p1'],
   ],
   [
+    'run --network prod-net -d -w /srv/../tmp -- pwd',
+    { command: 'run', network: 'prod-net', run: ['pwd'], cwd: '/tmp' },
+    ENDPOINT,
+    ['p1'],
+  ],
+  [
     'service create --name test --network prod-net uber-net --replicas 2 --env A=1 --label k=v -- sleep --tail infinity',
     {
       ...{ command: 'create-service', name: 'test', networks: ['prod-net', 'uber-net'], replicas: 2 },
@@ -458,6 +464,16 @@ test('run in the foreground: the sandbox belongs to this process, and is removed
     { command: 'run', network: 'prod-net', owner: { pid: process.pid, start } },
     { command: 'detach-endpoint', endpoint: HERE.id },
   ]);
+});
+
+test('run in the foreground starts the command in --workdir', async () => {
+  const removed = { id: HERE.id, name: HERE.name, network: HERE.network };
+  const answers: Answers = { run: () => ({ ...HERE, netns: '/proc/self/ns/net' }), 'detach-endpoint': () => removed };
+  const words = ['run', '--network', 'prod-net', '-w', '/no/such/directory', '--', 'true'];
+  const { code, stderr, asked } = await vtep(words, answers);
+  assert.is(code, 126);
+  assert.match(stderr, /there is no directory \/no\/such\/directory to run the command in/);
+  assert.is((asked.at(-1) as { command: string }).command, 'detach-endpoint');
 });
 
 test('logs: what another node has is told', async () => {
