@@ -462,8 +462,9 @@ test('released VNIs are forgotten after their hold', () => {
 
 test('a mirror refuses what is not JSON, and names the key', () => {
   const store = new MemoryStore();
-  store.commit({ conditions: [], writes: [{ put: 'nodes/x', value: '{' }] });
-  assert.throws(() => State.of({ revision: 1, items: [...store.items.values()] }), /nodes\/x.*not JSON/);
+  const key = KEY.node(newNode(1).id);
+  store.commit({ conditions: [], writes: [{ put: key, value: '{' }] });
+  assert.throws(() => State.of({ revision: 1, items: [...store.items.values()] }), new RegExp(`${key}.*not JSON`));
 });
 
 test('commands before init are refused', () => {
