@@ -84,7 +84,7 @@ test('a client waits longer than its time while the work for a value goes on, an
   const asks = (timeout: number): Promise<unknown> => ask(path, { command: 'counters' }, { timeout });
   [all, says] = [1500, 1500];
   assert.equal(await asks(600), { done: true });
-  [all, says] = [60_000, 200];
+  [all, says] = [1500, 200];
   assert.match(await message(asks(300)), /did not answer within 0.3 s/);
   // Something that says so forever: 60 times the client's own limit.
   const endless = createServer((socket) => {
