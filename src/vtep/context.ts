@@ -79,6 +79,11 @@ export class Context {
     return this.rows.get(vni) ?? NO_ROW;
   }
 
+  /** The same. @throws RangeError for a VNI without a segment. */
+  knownRowOf(vni: number): number {
+    return this.rows.get(vni) ?? this.segment(vni).hotRow; // there is none: this throws
+  }
+
   /** @throws RangeError for a VNI without a segment. */
   segment(vni: number): Segment {
     const segment = this.segments.get(vni);

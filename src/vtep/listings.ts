@@ -97,29 +97,35 @@ export function* listRemotes({ remotes }: Context): Generator<RemoteListing> {
 export function copyCounts({ counters, segments, hot }: Context): Counts {
   const size = counters.length;
   const values = new Float64Array((1 + segments.size) * size);
-  values.set(counters);
+  const totals = counters.slice();
   const vnis: number[] = [];
   for (const segment of segments.values()) {
     vnis.push(segment.vni);
     const to = vnis.length * size;
-    addSlowCounts(segment, values, to, size);
+    copySlowCounts(segment, values, to, totals);
     addFastCounts(hot, segment.hotRow, values, to);
-    for (let i = 0; i < size; i++) values[i]! += values[to + i]!;
+    addFastCounts(hot, segment.hotRow, totals, 0);
   }
+  values.set(totals);
   return { vnis, values };
 }
 
 /** The counts of one segment, copied, in the order of `COUNTS` and `DROPS`. */
 export function copyCountsOf(segment: Segment, { hot }: Context): Float64Array {
-  const values = new Float64Array(COUNTERS);
-  addSlowCounts(segment, values, 0, COUNTERS);
+  const { counters, row } = segment;
+  const values = counters.slice(row, row + COUNTERS);
   addFastCounts(hot, segment.hotRow, values, 0);
   return values;
 }
 
-/** Adds what the bridge and others have counted of a segment. */
-function addSlowCounts({ counters, row }: Segment, values: Float64Array, to: number, size: number): void {
-  for (let i = 0; i < size; i++) values[to + i]! += counters[row + i]!;
+/** Copies what the bridge and others have counted of a segment, and adds it to `totals`. Most of it is 0. */
+function copySlowCounts({ counters, row }: Segment, values: Float64Array, to: number, totals: Float64Array): void {
+  for (let i = 0; i < totals.length; i++) {
+    const value = counters[row + i]!;
+    if (value === 0) continue;
+    values[to + i] = value;
+    totals[i]! += value;
+  }
 }
 
 /** Adds what the fast path has counted of a segment. */

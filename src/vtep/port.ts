@@ -1,7 +1,7 @@
 import { parseMac } from '../address/index.js';
 import * as ethernet from '../ethernet/index.js';
 import { portDestination } from './destination.js';
-import { NO_ROW } from './hot-rows.js';
+import { NO_ROW, type HotRows } from './hot-rows.js';
 import { IdMap } from './id-map.js';
 import { requireUnicast, UNTAGGED, type Common, type Segment } from './segment.js';
 import { TokenBucket } from './token-bucket.js';
@@ -103,17 +103,19 @@ export class Ports {
 
   /**
    * Adds a port to its segments and returns its number.
-   * @param segmentOf Returns the segment of a VNI, or throws.
+   * @param rowOf Returns the row in `Common.hot` of the segment of a VNI, or throws.
    * @throws RangeError for a VLAN id out of 1 to 4094, or a VNI that is mapped twice.
    */
-  add(options: PortOptions, segmentOf: (vni: number) => Segment): number {
+  add(options: PortOptions, rowOf: (vni: number) => number): number {
+    const { hot } = this.#common;
     const id = this.#ports.length;
     const mac = options.mac === undefined ? 0 : parseMac(options.mac);
     if (options.mac !== undefined) requireUnicast('mac', mac);
     const nativeVni = 'vni' in options ? options.vni : options.native;
-    const native = nativeVni === undefined ? null : segmentOf(nativeVni);
+    const row = nativeVni === undefined ? NO_ROW : rowOf(nativeVni);
+    const native = hot.ownerOf(row);
     native?.addMember(id, UNTAGGED);
-    const vlans = 'vni' in options ? null : joinTrunk(id, options, native, segmentOf);
+    const vlans = 'vni' in options ? null : joinTrunk(id, options, native, rowOf, hot);
     const station = native === null ? 0 : mac;
     this.#ports.push({ id, name: options.name, vlans, station, ...newLimits() });
     if (id >= this.#trunks.length) {
@@ -125,7 +127,7 @@ export class Ports {
       this.#natives = natives;
     }
     this.#trunks[id] = vlans === null ? 0 : 1;
-    this.#natives[id] = native?.hotRow ?? NO_ROW;
+    this.#natives[id] = row;
     if (station !== 0) native!.bindStation(station, id);
     return id;
   }
@@ -181,24 +183,23 @@ function joinTrunk(
   id: number,
   { name, vlans }: Extract<PortOptions, { vlans: unknown }>,
   native: Segment | null,
-  segmentOf: (vni: number) => Segment,
+  rowOf: (vni: number) => number,
+  hot: HotRows<Segment>,
 ): IdMap<number> {
   const pairs = vlans instanceof Map ? (vlans as ReadonlyMap<number, number>) : pairsOf(vlans);
   const rows = new IdMap<number>(pairs.size);
-  const joined: Segment[] = [];
   try {
     for (const [vid, vni] of pairs) {
       if (!Number.isInteger(vid) || vid < 1 || vid > vlan.MAX_ID)
         throw new RangeError(`VLAN id must be an integer from 1 to ${vlan.MAX_ID}, not ${vid}`);
-      const segment = segmentOf(vni);
-      if (!segment.addMember(id, vid))
+      const row = rowOf(vni);
+      if (!hot.ownerOf(row)!.addMember(id, vid))
         throw new RangeError(`vni ${vni} is mapped twice on port ${name}; map it to one VLAN only`);
-      joined.push(segment);
-      rows.set(vid, segment.hotRow);
+      rows.set(vid, row);
     }
   } catch (error) {
     native?.removeMember(id);
-    for (const segment of joined) segment.removeMember(id);
+    for (const row of rows.values()) hot.ownerOf(row)!.removeMember(id);
     throw error;
   }
   return rows;

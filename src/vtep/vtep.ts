@@ -165,9 +165,7 @@ export class Vtep {
    * @throws RangeError for a VNI without a segment, or a VLAN id out of 1 to 4094.
    */
   addPort(options: PortOptions): number {
-    const { ports, hot } = this.#context;
-    // `Context.segment` throws for a VNI without a segment. A look-up in its `Map` reads two cache lines more.
-    return ports.add(options, (vni) => hot.ownerOf(this.#context.rowOf(vni)) ?? this.#context.segment(vni));
+    return this.#context.ports.add(options, (vni) => this.#context.knownRowOf(vni));
   }
 
   /** Removes a local port and the addresses learned behind it. Its number is not reused. */
