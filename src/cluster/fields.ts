@@ -52,7 +52,7 @@ export const words: Check<readonly string[]> = (value, at) => {
   if (command[0] === '') throw invalid(`${at}[0]`, 'the name of a program', '');
   return command;
 };
-/** Text that a program wrote. What a terminal would obey stays in it, because who prints it escapes it. The end is cut. */
+/** Text that a program wrote. What a terminal would obey stays in it, because it is escaped when it is printed. The end is cut. */
 export const cut =
   (most: number): Check<string> =>
   (value, at) => {

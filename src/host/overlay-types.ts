@@ -39,7 +39,7 @@ export interface OverlayEvents {
   notice?(notice: Notice): void;
 }
 
-/** What whoever attaches a TAP has seen to. */
+/** What the caller has arranged for a TAP that it attaches. */
 export interface AttachHow {
   /** The namespace makes its devices keep their neighbors while no process reads them. This saves a thread for each TAP. */
   readonly keepsNeighbors?: boolean;

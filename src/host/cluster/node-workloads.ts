@@ -13,7 +13,7 @@ export interface Workloads {
   readonly sandboxes: Sandboxes | undefined;
 }
 
-/** The sandbox of an endpoint, for what has to be told apart: the endpoints of a task have one. */
+/** The sandbox of an endpoint, by which its work is ordered: the endpoints of a task share one. */
 export function placeOn(endpoint: EndpointRecord): string {
   return endpoint.kind === 'attach' ? endpoint.id : sandboxOf(endpoint);
 }
