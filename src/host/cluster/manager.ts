@@ -41,6 +41,11 @@ const SOON = 5;
 const LATER = 60_000;
 /** Milliseconds after which a store that could not be read is read again. */
 const AGAIN = 5000;
+/**
+ * After the assignment of a node was computed, the next one waits so many times as long as that took. With thousands of endpoints,
+ * an assignment has megabytes; one for each of many changes would keep the manager and the node from everything else.
+ */
+const PAUSE = 8;
 
 export interface ManagerOptions {
   readonly store: Store;
@@ -272,8 +277,17 @@ export class Manager implements ManagerBackend {
     let last = '';
     let isDue = false;
     let isStopped = false;
+    let timer: NodeJS.Timeout | undefined;
+    /** When the next assignment may be computed. */
+    let next = 0;
     const report = (): void => {
       isDue = false;
+      const began = performance.now();
+      compute();
+      const now = performance.now();
+      next = now + PAUSE * (now - began);
+    };
+    const compute = (): void => {
       const assignment: Assignment | undefined = assignmentsOf(this.#state, node);
       if (assignment === undefined || isStopped) return;
       const { revision: _, ...content } = assignment; // it changes with every command
@@ -285,12 +299,16 @@ export class Manager implements ManagerBackend {
     report();
     const listening = this.#listen(() => {
       // Many changes of one moment are one assignment.
-      if (!isDue) setImmediate(report);
+      if (isDue) return;
       isDue = true;
+      const wait = next - performance.now();
+      if (wait < 1) setImmediate(report);
+      else timer = setTimeout(report, wait);
     });
     return {
       stop: () => {
         isStopped = true;
+        clearTimeout(timer);
         listening.stop();
       },
     };
