@@ -11,13 +11,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../src/host/index.js';
 import { type EndpointEntry, type NetworkDetails, type NodeRequest, type TaskEntry } from '../src/schema/index.js';
 import { ClusterHost } from '../test/support/cluster-host.js';
+import { dockerReplies } from './cluster-docker.js';
 import { createUnderlay, REPOSITORY, VTEP, waitFor, type Underlay } from '../test/support/lab.js';
 import { missing } from '../test/support/needs.js';
 
 /** Milliseconds of the steps to the first reply. */
 export interface FirstReply {
   /** How the steps were asked for. */
-  by: 'local API' | 'commands';
+  by: 'local API' | 'commands' | 'Docker';
   create: number;
   run: number;
   reply: number;
@@ -53,6 +54,8 @@ export interface ManyKnown {
 
 export interface Cluster {
   replies: FirstReply[];
+  /** Why Docker is not among them. */
+  left: string | null;
   many: ManyEndpoints;
   memory: ManyKnown;
 }
@@ -68,8 +71,15 @@ const PER_NETWORK = 100;
 export async function cluster(quick: boolean): Promise<Cluster> {
   const unmet = missing(['root', 'tun', 'ip', 'ping', 'setsid', 'nsenter']);
   if (unmet.length > 0) throw new Error(`the suite "cluster" needs ${unmet.join(', ')}`);
+  const rounds = quick ? 1 : ROUNDS;
+  const docker = await dockerReplies(rounds);
+  const isThere = typeof docker !== 'string';
   return {
-    replies: await withHosts((one, two, { lab }) => firstReplies(one, two, lab, quick ? 1 : ROUNDS)),
+    replies: [
+      ...(await withHosts((one, two, { lab }) => firstReplies(one, two, lab, rounds))),
+      ...(isThere ? docker : []),
+    ],
+    left: isThere ? null : docker,
     many: await withHosts((one, two) => manyEndpoints(one, two, quick ? 100 : 1000)),
     memory: await withHosts((one, two, underlay) => manyKnown(one, two, underlay, quick ? 10 : 100), false),
   };
@@ -293,9 +303,10 @@ export function median(values: readonly number[]): number {
   return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }
 
-export function printCluster({ replies, many, memory }: Cluster): void {
+export function printCluster({ replies, left, many, memory }: Cluster): void {
+  if (left !== null) console.log(`left out: Docker: ${left}`);
   const table = [['', 'create', 'run', 'reply', 'in all', 'rounds']];
-  for (const by of ['local API', 'commands'] as const) {
+  for (const by of ['local API', 'commands', 'Docker'] as const) {
     const own = replies.filter((one) => one.by === by);
     if (own.length === 0) continue;
     const steps = [

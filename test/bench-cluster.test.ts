@@ -15,7 +15,9 @@ const RESULT: Cluster = {
     { by: 'commands', create: 120, run: 380, reply: 25 },
     { by: 'local API', create: 20, run: 300, reply: 10 },
     { by: 'commands', create: 130, run: 390, reply: 90 },
+    { by: 'Docker', create: 12, run: 900, reply: 15 },
   ],
+  left: null,
   many: { endpoints: 1000, running: 80, known: 81.25, removed: 30, agents: 40, programs: 95.51 },
   memory: {
     ...{ networks: 100, endpoints: 10_000, told: 60 },
@@ -38,6 +40,7 @@ test('medians of the steps by the way they were asked for, rates, and what an ag
     '             create  run  reply  in all  rounds',
     '  local API      20  200     20     240       3',
     '  commands      120  390     25     530       3',
+    '  Docker         12  900     15     927       1',
     '',
     'One service with 1000 tasks on two hosts',
     '  all run after                 80.0 s, 12.5 a second',

@@ -56,6 +56,9 @@ interface Inspected {
   NetworkSettings: { Networks: Record<string, { IPAddress: string; MacAddress: string }> };
 }
 
+/** Engines that this process has started. */
+let started = 0;
+
 export class DockerEngine {
   readonly #lab: Lab;
   readonly #ns: string;
@@ -69,7 +72,7 @@ export class DockerEngine {
     this.#lab = lab;
     this.#ns = ns;
     this.#folder = folder;
-    this.#cgroups = `/weft-${process.pid}`;
+    this.#cgroups = `/weft-${process.pid}-${started++}`;
   }
 
   /** Starts an engine. `refused` is its own message if it cannot run on this host. */
@@ -103,14 +106,18 @@ export class DockerEngine {
     return { token: JoinTokens.Worker, ca: TLSInfo.TrustRoot };
   }
 
+  /** Makes the engine a worker of the swarm of another one. */
+  async joinSwarm(address: string, manager: string, token: string): Promise<void> {
+    const listen = { AdvertiseAddr: address, ListenAddr: `${address}:2377` };
+    await this.#call('POST', '/swarm/join', { ...listen, RemoteAddrs: [`${manager}:2377`], JoinToken: token });
+  }
+
   /**
    * @param prefixes Of the subnets. Default: one that the swarm chooses.
    * @param more Further fields of the request.
    */
   async makeNetwork(name: string, prefixes: readonly string[] = [], more: object = {}): Promise<DockerNetwork> {
-    const chosen = prefixes.length === 0 ? {} : { IPAM: { Config: prefixes.map((Subnet) => ({ Subnet })) } };
-    const fields = { Name: name, Driver: 'overlay', Attachable: true, ...chosen, ...more };
-    await this.#call('POST', '/networks/create', fields);
+    await this.createNetwork(name, prefixes, more);
     // The swarm assigns its VNIs and subnets a little later.
     return waitFor('the network to have its numbers', async () => {
       const { Id, IPAM, Options } = await this.#network(name);
@@ -123,6 +130,13 @@ export class DockerEngine {
       const [first] = subnets;
       return first === undefined || vnis.length < subnets.length ? null : { id: Id, ...first, subnets };
     });
+  }
+
+  /** Like `makeNetwork`, and does not wait for its numbers. */
+  async createNetwork(name: string, prefixes: readonly string[] = [], more: object = {}): Promise<void> {
+    const chosen = prefixes.length === 0 ? {} : { IPAM: { Config: prefixes.map((Subnet) => ({ Subnet })) } };
+    const fields = { Name: name, Driver: 'overlay', Attachable: true, ...chosen, ...more };
+    await this.#call('POST', '/networks/create', fields);
   }
 
   /** A network as `docker network inspect` prints it. */

@@ -303,7 +303,7 @@ export async function ping(
   target: string,
   options: { count?: number; size?: number; dontFragment?: boolean; interval?: number; wait?: number } = {},
 ): Promise<number> {
-  const { count = 3, size = 56, dontFragment = false, interval = 0.05, wait = 2 } = options;
+  const { count = 3, size = 56, dontFragment = false, interval = 0.3, wait = 2 } = options;
   const flags = [
     `-c${count}`,
     `-i${interval}`,
