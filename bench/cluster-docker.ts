@@ -4,14 +4,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DOCKER, DockerEngine, type DockerContainer } from '../test/support/docker.js';
 import { createUnderlay, waitFor, type Underlay } from '../test/support/lab.js';
-import type { FirstReply } from './cluster.js';
+
+/** Milliseconds of the steps to the first reply. */
+export interface Steps {
+  create: number;
+  run: number;
+  reply: number;
+}
 
 /**
  * Two Docker engines in namespaces of this machine, by their API. Each round creates a network and a container on each of
  * them, and removes all again.
  * @returns why there are none, if Docker is missing or cannot run here.
  */
-export async function dockerReplies(rounds: number): Promise<FirstReply[] | string> {
+export async function dockerReplies(rounds: number): Promise<Steps[] | string> {
   if (DOCKER === undefined) return 'DOCKER_LAB does not name a directory with Docker';
   const folder = mkdtempSync(join(tmpdir(), 'weft-bench-'));
   const underlay = await createUnderlay({ prefix: 'bcd' });
@@ -26,7 +32,7 @@ export async function dockerReplies(rounds: number): Promise<FirstReply[] | stri
     const [one, two] = engines as [DockerEngine, DockerEngine];
     const { token } = await one.makeSwarm(underlay.node1.address);
     await two.joinSwarm(underlay.node2.address, underlay.node1.address, token);
-    const found: FirstReply[] = [];
+    const found: Steps[] = [];
     for (let round = 0; round < rounds; round++) found.push(await reply(one, two, underlay.lab, `net${round}`));
     return found;
   } finally {
@@ -36,7 +42,7 @@ export async function dockerReplies(rounds: number): Promise<FirstReply[] | stri
   }
 }
 
-async function reply(one: DockerEngine, two: DockerEngine, lab: Underlay['lab'], network: string): Promise<FirstReply> {
+async function reply(one: DockerEngine, two: DockerEngine, lab: Underlay['lab'], network: string): Promise<Steps> {
   const began = performance.now();
   await one.createNetwork(network);
   const created = performance.now();
@@ -51,5 +57,5 @@ async function reply(one: DockerEngine, two: DockerEngine, lab: Underlay['lab'],
   await ping.stop('SIGKILL');
   for (const [engine, container] of containers) await engine.remove(container);
   await one.removeNetwork(network);
-  return { by: 'Docker', create: created - began, run: ran - created, reply: end - ran };
+  return { create: created - began, run: ran - created, reply: end - ran };
 }

@@ -11,17 +11,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ask } from '../src/host/index.js';
 import { type EndpointEntry, type NetworkDetails, type NodeRequest, type TaskEntry } from '../src/schema/index.js';
 import { ClusterHost } from '../test/support/cluster-host.js';
-import { dockerReplies } from './cluster-docker.js';
 import { createUnderlay, REPOSITORY, VTEP, waitFor, type Underlay } from '../test/support/lab.js';
 import { missing } from '../test/support/needs.js';
+import { dockerReplies, type Steps } from './cluster-docker.js';
 
-/** Milliseconds of the steps to the first reply. */
-export interface FirstReply {
+export interface FirstReply extends Steps {
   /** How the steps were asked for. */
   by: 'local API' | 'commands' | 'Docker';
-  create: number;
-  run: number;
-  reply: number;
 }
 
 /** A service whose tasks are on both hosts. */
@@ -77,7 +73,7 @@ export async function cluster(quick: boolean): Promise<Cluster> {
   return {
     replies: [
       ...(await withHosts((one, two, { lab }) => firstReplies(one, two, lab, rounds))),
-      ...(isThere ? docker : []),
+      ...(isThere ? docker.map((steps) => ({ by: 'Docker' as const, ...steps })) : []),
     ],
     left: isThere ? null : docker,
     many: await withHosts((one, two) => manyEndpoints(one, two, quick ? 100 : 1000)),

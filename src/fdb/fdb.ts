@@ -324,7 +324,7 @@ export class Fdb {
     return { words: this.#words, base: this.#base, count: this.#mask + 1 };
   }
 
-  /** The slot of an address, or the free slot for it. */
+  /** The slot of an address, or the free slot for it. A call of `slotOf` instead costs a frame in the bridge up to 7 %. */
   #find(low: number, high: number): number {
     const words = this.#words;
     const base = this.#base;

@@ -131,7 +131,7 @@ export type NodeRequest =
     }
   | { command: 'scale-service'; service: string; replicas: number }
   | { command: 'remove-service'; service: string }
-  /** The output of the command of an endpoint on this node, of a task, or of all tasks of a service, on whichever nodes they run. */
+  /** The output of the command of an endpoint on this node, of a task, or of all tasks of a service, on any node. */
   | {
       command: 'logs';
       name: string;

@@ -79,7 +79,7 @@ export class Context {
     return this.rows.get(vni) ?? NO_ROW;
   }
 
-  /** The same. @throws RangeError for a VNI without a segment. */
+  /** Like `rowOf`. @throws RangeError for a VNI without a segment. */
   knownRowOf(vni: number): number {
     return this.rows.get(vni) ?? this.segment(vni).hotRow; // there is none: this throws
   }

@@ -162,7 +162,7 @@ export class ClusterNode {
     return this.#member?.work?.isBusy === true;
   }
 
-  /** Counts what it has made and removed. Whoever waits for it sees by this that the work goes on. */
+  /** The number of things that the node has made or removed. It increases while the work makes progress. */
   get done(): number {
     return this.#done;
   }

@@ -215,8 +215,8 @@ export class NodeWork {
   }
 
   /**
-   * Fails for a task whose network overlaps with a route of this host, which the managers do not know; they try it again. A
-   * sandbox that is there stays, whatever routes came later.
+   * Fails for a task whose network overlaps with a route of this host. The managers do not know the routes of a worker, and try
+   * the task again. A sandbox that exists stays, also if such a route is added later.
    */
   async #requireFreeRoutes(
     name: string,
