@@ -19,7 +19,7 @@ import ts from 'typescript';
  */
 
 const GROUND = ['wire', 'address'];
-const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'icmpv6', 'udp', 'tcp', 'vxlan', 'virtio', 'pcap'];
+const CODECS = ['ethernet', 'arp', 'ipv4', 'ipv6', 'icmp', 'icmpv6', 'udp', 'tcp', 'vxlan', 'esp', 'virtio', 'pcap'];
 const GOSSIP = ['gossip/memberlist', 'gossip/networkdb'];
 const MACHINES = [
   'model',
@@ -29,6 +29,7 @@ const MACHINES = [
   'router',
   'offload',
   'vtep',
+  'keying',
   'ipam',
   'cluster',
   ...GOSSIP,
@@ -60,6 +61,7 @@ export const ROOMS = {
   udp: codec(),
   tcp: codec(),
   vxlan: codec(),
+  esp: codec(),
   virtio: codec(),
   pcap: codec(),
   packet: codec(CODECS),
@@ -70,6 +72,7 @@ export const ROOMS = {
   router: machine(),
   offload: machine(),
   vtep: machine(['model', 'fdb', 'neighbor', 'router', 'offload']),
+  keying: machine(['model']),
   ipam: machine(['state']), // its heap
   cluster: machine(['model', 'ipam']),
   'gossip/memberlist': machine(),

@@ -75,6 +75,19 @@ export interface Segment {
   readonly capacity: number;
   /** The MAC address that proxy `vtep` answers with. Absent: derived from the VNI. */
   readonly mac?: string;
+  /**
+   * Its key group, if its frames cross the underlay encrypted: the segments of one group share keys and associations. The id
+   * of the network or, for a segment without one, `vni-42`.
+   */
+  readonly group?: string;
+}
+
+/** A key of a group. A later key has a greater number. */
+export interface GroupKey {
+  /** From 1. */
+  readonly number: number;
+  /** 16 octets for AES-128-GCM or 32 for AES-256-GCM, in base64. */
+  readonly key: string;
 }
 
 /** What is said of a new segment. Its defaults are `SEGMENT_DEFAULTS`; the data plane finds out its MTU. */
