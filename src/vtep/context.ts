@@ -1,4 +1,5 @@
 import { LOCAL } from '../neighbor/index.js';
+import { Associations } from './associations.js';
 import { isRemote, NEW_REMOTE, portOf, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
 import { DROPS } from './drops.js';
 import type { Explanation, Step } from './explain.js';
@@ -38,6 +39,7 @@ export class Context {
   readonly rows = new IdMap<number>();
   readonly ports: Ports;
   readonly remotes: Remotes;
+  readonly associations: Associations;
   /** Addresses of cluster members: their datagrams are accepted even if no peer and no endpoint is there. */
   readonly members = new Set<string>();
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
@@ -66,6 +68,7 @@ export class Context {
     this.common = new Common(seed);
     this.hot = this.common.hot;
     this.ports = new Ports(this.common);
+    this.associations = new Associations(this);
   }
 
   /** Every call that may send something begins with this. */

@@ -29,6 +29,15 @@ const OWN_DROPS = [
     'an ARP packet or neighbor discovery message that claims an endpoint’s IP address with another MAC address',
   ],
   ['flood-limit', 'a super-frame to flood that would become too many datagrams'],
+  ['esp-clear', 'a datagram in clear text for an encrypted segment'],
+  ['esp-vni', 'a VNI that the association of the packet is not for (RFC 4301, section 5.2)'],
+  ['esp-no-association', 'a frame to a remote with which no keys are agreed yet'],
+  ['esp-truncated', 'an ESP packet too short, or of a length that is no multiple of 4'],
+  ['esp-unknown-spi', 'an ESP packet with an SPI that no association has'],
+  ['esp-source', 'an ESP packet from another address or port than the one that its association is with'],
+  ['esp-replay', 'an ESP packet that arrived before, or is too old to know (RFC 4303, section 3.4.3)'],
+  ['esp-authentication', 'an ESP packet that was modified, or sealed with another key (RFC 4303, section 3.4.4)'],
+  ['esp-payload', 'an ESP packet that has something else in it than a VXLAN datagram'],
 ] as const;
 
 /** Index of the router's reasons among those of a VTEP, in the order that they have in src/router. */

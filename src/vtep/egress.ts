@@ -10,7 +10,7 @@ import { flowPort } from './flow.js';
 import { Frame } from './frame.js';
 import type { Remote } from './remote.js';
 import { COUNT, UNTAGGED, type Segment } from './segment.js';
-import { HEADROOM } from './tunnel.js';
+import { HEADROOM, sealedRoom } from './tunnel.js';
 import { moveAddresses } from './tags.js';
 import { IPV6_MIN_MTU, tooBigAnswer } from './too-big.js';
 
@@ -52,12 +52,20 @@ export function deliver(context: Context, segment: Segment, frame: Frame, port: 
   frame.start = offset;
 }
 
+/** The largest inner IP packet of a segment that the path to a remote carries, in bytes. */
+export function roomTo({ group }: Segment, remote: Remote): number {
+  return group === null ? remote.outerMtu - remote.overhead : sealedRoom(remote.outerMtu, remote);
+}
+
 /** Sends a frame to a remote, or drops it if the path to there is too narrow. */
 export function encapsulate(context: Context, segment: Segment, frame: Frame, remote: Remote): void {
   const { bytes, start, end, packets } = frame;
-  const path = remote.outerMtu - remote.overhead;
+  const path = roomTo(segment, remote);
   const limit = path < segment.mtu ? path : segment.mtu;
   if (end - start - frame.excess - ETHERNET > limit && tooBig(context, segment, frame, limit)) return;
+  const { group } = segment;
+  const association = group === null ? null : group.to(remote);
+  if (group !== null && association === null) return context.associations.hold(segment, group, frame, remote);
   const header = start - vxlan.HEADER_LENGTH;
   vxlan.writeHeader(bytes, header, segment.vni);
   const { counters, row } = segment;
@@ -65,7 +73,8 @@ export function encapsulate(context: Context, segment: Segment, frame: Frame, re
   counters[row + COUNT['datagram-bytes-out']]! += end - header + frame.moreBytes + vxlan.HEADER_LENGTH * (packets - 1);
   const flow = flowPort(bytes, start, end);
   frame.start = header;
-  context.sink.transmit(remote, frame, flow, ecnOf(frame));
+  if (association === null) context.sink.transmit(remote, frame, flow, ecnOf(frame));
+  else context.sink.transmitSealed?.(remote, association, frame, flow, ecnOf(frame));
   frame.start = start; // restored, because it may go to other remotes as well
 }
 

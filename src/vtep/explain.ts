@@ -10,6 +10,7 @@ export interface Step {
     | 'vlan'
     | 'underlay'
     | 'vxlan'
+    | 'esp'
     | 'ecn'
     | 'fdb'
     | 'arp'
@@ -50,6 +51,13 @@ export function explaining(
   { steps, delivered, transmitted }: Pick<Explanation, 'steps' | 'delivered' | 'transmitted'>,
   nameOf: (port: number) => string,
 ): VtepSink {
+  const addUndelivered = (address: string, undelivered: number, reason: string): void => {
+    if (undelivered > 0)
+      steps.push({
+        stage: 'underlay',
+        text: `${undelivered} datagram(s) to ${address} were reported undelivered so far, the last with ${reason}`,
+      });
+  };
   return {
     deliver(port, { start, end }) {
       delivered.push(nameOf(port));
@@ -59,11 +67,18 @@ export function explaining(
       transmitted.push(address);
       const ecn = tos === 0 ? '' : `, ECN ${tos}`;
       steps.push({ stage: 'transmit', text: `${end - start} bytes to ${address}:${port} from port ${from}${ecn}` });
-      if (undelivered > 0)
-        steps.push({
-          stage: 'underlay',
-          text: `${undelivered} datagram(s) to ${address} were reported undelivered so far, the last with ${reason}`,
-        });
+      addUndelivered(address, undelivered, reason);
+    },
+    transmitSealed({ address, undelivered, reason }, { spi }, { start, end }, from, tos) {
+      transmitted.push(address);
+      const ecn = tos === 0 ? '' : `, ECN ${tos}`;
+      steps.push({ stage: 'esp', text: `${end - start} bytes are encrypted, SPI 0x${hex(spi)}` });
+      steps.push({ stage: 'transmit', text: `an ESP packet to ${address} from port ${from}${ecn}` });
+      addUndelivered(address, undelivered, reason);
     },
   };
+}
+
+function hex(spi: number): string {
+  return spi.toString(16).padStart(8, '0');
 }

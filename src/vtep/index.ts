@@ -1,4 +1,5 @@
 /** The VTEP: segments by VNI. Each is a bridge with ports, an FDB, neighbors and a flood list; tunnels connect them. */
+export type { EspDrop, InboundAssociation, WantedAssociation } from './associations.js';
 export { DROPS, type DropReason } from './drops.js';
 export { type RefusedSender } from './refused-senders.js';
 export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';
@@ -6,7 +7,7 @@ export { Frame } from './frame.js';
 export { flowPort } from './flow.js';
 export { innerMtu, makeRemote, UNLIMITED, type Remote } from './remote.js';
 export { COUNTS, type CountName } from './segment.js';
-export { HEADROOM, OVER_IPV4, tunnelTo, type Tunnel } from './tunnel.js';
+export { HEADROOM, ICV, OVER_IPV4, sealedRoom, tunnelTo, type Tunnel } from './tunnel.js';
 export { NOT_OURS, UNKNOWN_LENGTH } from './quote.js';
 export { MAX_PEERS, MAX_REPLICAS } from './flood-list.js';
 export { fragmentationNeeded, packetTooBig } from './too-big.js';

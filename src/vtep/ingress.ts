@@ -8,6 +8,7 @@ import * as vxlan from '../vxlan/index.js';
 import { TRUNCATED } from '../wire/index.js';
 import { forward } from './bridge.js';
 import { fillChecksum } from './checksum-fixup.js';
+import type { Group } from './associations.js';
 import type { Context } from './context.js';
 import { NEW_REMOTE, portDestination, remoteDestination, UNLEARNED_REMOTE } from './destination.js';
 import { DROP } from './drops.js';
@@ -48,8 +49,17 @@ export function receiveFrame(context: Context, port: number, frame: Frame): void
   forward(context, segment, frame);
 }
 
-/** Receives a VXLAN datagram: see `Vtep.receiveDatagram`. */
-export function receiveDatagram(context: Context, source: Remote | string, frame: Frame, ecn: number): void {
+/**
+ * Receives a VXLAN datagram: see `Vtep.receiveDatagram`.
+ * @param group That of the association by which it came; `null` for one in clear text.
+ */
+export function receiveDatagram(
+  context: Context,
+  source: Remote | string,
+  frame: Frame,
+  ecn: number,
+  group: Group | null = null,
+): void {
   const { hot, remotes, members, local, peersOnly } = context;
   const { bytes, start: header, end, packets } = frame;
   const code = vxlan.check(bytes, header, end);
@@ -57,12 +67,20 @@ export function receiveDatagram(context: Context, source: Remote | string, frame
   const vni = vxlan.getVni(bytes, header);
   const hotRow = context.rowOf(vni);
   const known = typeof source === 'string' ? remotes.find(source) : source;
-  if (known !== undefined && ecn === NOT_ECT && known.address !== local && arrive(context, hotRow, known, frame))
+  if (
+    group === null &&
+    known !== undefined &&
+    ecn === NOT_ECT &&
+    known.address !== local &&
+    arrive(context, hotRow, known, frame)
+  )
     return;
   const segment = hot.ownerOf(hotRow);
   if (context.trace !== null)
     context.addStep('vxlan', `VNI ${vni} from ${typeof source === 'string' ? source : source.address}`);
   if (segment === null) return context.drop(null, frame, DROP['unknown-vni']);
+  if (segment.group !== group)
+    return context.drop(segment, frame, group === null ? DROP['esp-clear'] : DROP['esp-vni']);
   if (source === local || (known !== undefined && known.address === local))
     return context.drop(segment, frame, DROP['own-address']);
   if (

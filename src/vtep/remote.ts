@@ -94,8 +94,10 @@ export class Remotes {
   /**
    * Removes the remotes without a reference by the control plane that `inUse` does not report. A call looks at
    * `LOOKS` of them, and the next one continues there.
+   * @returns their ids.
    */
-  forget(inUse: (id: number) => boolean): void {
+  forget(inUse: (id: number) => boolean): number[] {
+    const forgotten: number[] = [];
     for (let left = Math.min(LOOKS, this.#unnamed.size); left > 0; left--) {
       let { value: entry } = this.#next.next();
       if (entry === undefined) {
@@ -107,7 +109,9 @@ export class Remotes {
       this.#byAddress.delete(entry.address);
       this.#byId[entry.id] = undefined;
       this.#free.push(entry.id);
+      forgotten.push(entry.id);
     }
+    return forgotten;
   }
 
   all(): Iterable<Remote> {

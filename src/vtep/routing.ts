@@ -23,10 +23,10 @@ import { getU32 } from '../wire/index.js';
 import type { Context } from './context.js';
 import { isRemote, NO_PLACE, portDestination, portOf, remoteIdOf } from './destination.js';
 import { FIRST_ROUTER_DROP } from './drops.js';
-import { deliver, encapsulate, reply } from './egress.js';
+import { deliver, encapsulate, reply, roomTo } from './egress.js';
 import { flood } from './flood.js';
 import { ownFrame, type Frame } from './frame.js';
-import { innerMtu, type Remote } from './remote.js';
+import { type Remote } from './remote.js';
 import { COUNT, FIRST_DROP, type Segment, type SegmentRouter } from './segment.js';
 import { HEADROOM } from './tunnel.js';
 import type { Answered } from './sink.js';
@@ -157,7 +157,7 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
       context.addStep('router', `routed into VNI ${segment.vni}, to ${mac}, which is ${place}`);
     }
     if (to !== NONE && isRemote(to)) {
-      const mtu = innerMtu(context.remotes.get(remoteIdOf(to)));
+      const mtu = roomTo(segment, context.remotes.get(remoteIdOf(to)));
       const packet = end - start - frame.excess - ETHERNET;
       if (packet > mtu) return void this.router.narrow(bytes, start, end, mtu);
     }

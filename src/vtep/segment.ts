@@ -5,6 +5,7 @@ import { LOCAL, Neighbors, type Binding } from '../neighbor/index.js';
 import type { ServiceAnswer, ServiceRequest } from '../router/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { areZero128, uint } from '../wire/index.js';
+import type { Group, Groups } from './associations.js';
 import { CounterRows } from './counter-rows.js';
 import { isRemote, portDestination } from './destination.js';
 import { DROPS } from './drops.js';
@@ -134,6 +135,8 @@ export class Segment {
   readonly tagged: boolean;
   /** 48 bits. */
   readonly mac: number;
+  /** If it is encrypted, the segments that it shares keys with. */
+  readonly group: Group | null;
   #router: SegmentRouter | null = null;
   readonly watch: Watch;
   readonly neighbors: Neighbors;
@@ -154,8 +157,9 @@ export class Segment {
   /** Its row of `Common.hot`. */
   readonly hotRow: number;
   readonly #common: Common;
+  readonly #groups: Groups;
 
-  constructor(settings: NewSegment, common: Common) {
+  constructor(settings: NewSegment, common: Common, groups: Groups) {
     const {
       vni,
       mac,
@@ -175,7 +179,8 @@ export class Segment {
     const { memory, rows, hot, seed } = common;
     const hotRow = hot.take(this, vni, mtu);
     // The fast path does not know these ways to handle a frame.
-    const publish = proxy === 'vtep' || !learn ? undefined : (slots: Slots | null): void => hot.publish(hotRow, slots);
+    const isSlow = proxy === 'vtep' || !learn || settings.group !== undefined;
+    const publish = isSlow ? undefined : (slots: Slots | null): void => hot.publish(hotRow, slots);
     this.fdb = new Fdb({ ageing: Math.round(ageing * 1000), capacity, seed, memory, publish });
     hot.setAge(hotRow, this.fdb.ageTicks);
     this.hotRow = hotRow;
@@ -185,6 +190,8 @@ export class Segment {
     this.proxy = proxy;
     this.vni = vni;
     this.mtu = mtu;
+    this.group = settings.group === undefined ? null : groups.join(settings.group);
+    this.#groups = groups;
     this.learn = learn;
     this.flood = flood;
     this.tagged = tagged;
@@ -198,6 +205,7 @@ export class Segment {
   close(): void {
     this.fdb.close();
     this.watch.close();
+    if (this.group !== null) this.#groups.leave(this.group);
     this.#common.rows.give(this.counters, this.row);
     this.#common.hot.give(this.hotRow);
   }
@@ -215,6 +223,11 @@ export class Segment {
   /** Adds to the counter with the index `counter`. */
   count(counter: number, change: number): void {
     this.counters[this.row + counter]! += change;
+  }
+
+  /** Counts one packet as dropped for a reason. */
+  countDrop(reason: number): void {
+    this.count(FIRST_DROP + reason, 1);
   }
 
   /** Adds a port, and returns whether it is new; otherwise its VLAN id changes. */

@@ -1,3 +1,4 @@
+import type { Outbound } from '../esp/index.js';
 import type { ServiceRequest } from '../router/index.js';
 import type { Frame } from './frame.js';
 import type { Remote } from './remote.js';
@@ -12,6 +13,11 @@ export interface VtepSink {
    * @param tos The outer TOS or traffic class: the inner ECN field (RFC 6040), DSCP 0.
    */
   transmit(remote: Remote, frame: Frame, sourcePort: number, tos: number): void;
+  /**
+   * Like `transmit`, for a segment that is encrypted: sends the datagram in an ESP packet of an association. The sink adds the
+   * UDP header between ESP and VXLAN. Without this method, frames of such segments are dropped.
+   */
+  transmitSealed?(remote: Remote, association: Outbound, frame: Frame, sourcePort: number, tos: number): void;
   /** Reports that an address was learned or has moved, so that other machines can `adopt` it. */
   learned?(what: Learned): void;
   /** Reports an answer to a gateway's question, so that other machines, one of which may have asked, can `adoptAnswer` it. */

@@ -1,4 +1,5 @@
 /** What a tunnel adds to a packet: the only place that knows it. MTUs, headroom and buffers follow from it. */
+import * as esp from '../esp/index.js';
 import * as ethernet from '../ethernet/index.js';
 import * as ipv4 from '../ipv4/index.js';
 import * as ipv6 from '../ipv6/index.js';
@@ -28,6 +29,20 @@ const OVER_IPV6 = vxlanOver(ipv6.HEADER_LENGTH);
 /** The tunnel to an underlay address. */
 export function tunnelTo(address: string): Tunnel {
   return address.includes(':') ? OVER_IPV6 : OVER_IPV4;
+}
+
+/** Bytes of the integrity check value of encrypted tunnels. */
+export const ICV = 16;
+/** Bytes of an ESP packet's payload besides the inner IP packet. */
+const SEALED_HEADERS = udp.HEADER_LENGTH + vxlan.HEADER_LENGTH + ethernet.HEADER_LENGTH;
+
+/**
+ * The largest inner IP packet that fits into an outer one of `outer` bytes if the tunnel is encrypted: ESP (RFC 4303) in UDP
+ * (RFC 3948), in it UDP and VXLAN. Its padding makes the overhead vary by up to 3 bytes.
+ */
+export function sealedRoom(outer: number, tunnel: Pick<Tunnel, 'overhead'>): number {
+  const outerHeaders = tunnel.overhead - vxlan.HEADER_LENGTH - ethernet.HEADER_LENGTH; // IP and UDP
+  return esp.longestPayload(outer - outerHeaders - esp.FRONT - ICV) - SEALED_HEADERS;
 }
 
 /** A multiple of this keeps what follows the headroom aligned. */
