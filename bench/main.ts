@@ -9,6 +9,7 @@ import { memory, printMemory } from './memory.js';
 import { offload } from './offload.js';
 import type { BenchOptions } from './options.js';
 import { printScale, scale } from './scale.js';
+import { printSeal, seal } from './seal.js';
 import { printSoak, soak } from './soak.js';
 
 interface Suite {
@@ -45,6 +46,12 @@ const SUITES: Record<string, Suite> = {
     named: true,
     run: ({ quick }) => scale(quick),
     print: printScale,
+  },
+  seal: {
+    text: 'AES-GCM of each implementation: a packet of 64 and of 1408 octets',
+    named: true,
+    run: ({ quick }) => seal(quick),
+    print: printSeal,
   },
   memory: {
     text: 'an agent that hears of 50,000 endpoints; needs Linux and a minute',
