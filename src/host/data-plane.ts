@@ -3,9 +3,11 @@
  * underlay. It starts empty, and changes while other frames flow. It may work on other threads or in the kernel, so every
  * call that reads or changes its state is asynchronous.
  */
+import { type AssociationChange } from '../keying/index.js';
 import { type Change, type Rejection } from '../model/index.js';
 import { type CaptureRequest, type ListRequest, type Plan, type Request, type SubnetRoute } from '../schema/index.js';
 import { type Counters, type Explanation, type GatewayDatagram } from '../vtep/index.js';
+import { type KeyingEvent } from './esp/keying-events.js';
 import { type Overlap } from './overlap.js';
 import { type Page } from './pages.js';
 import { type EngineReport } from './troubles.js';
@@ -20,7 +22,7 @@ export interface RefusedSenderListing {
 /** The settings of a data plane, which stay as they are until it stops. */
 export type Settings = Pick<
   Plan,
-  'local' | 'port' | 'sourcePorts' | 'workers' | 'busyPoll' | 'udpChecksum' | 'zeroChecksum' | 'peersOnly'
+  'local' | 'port' | 'espPort' | 'sourcePorts' | 'workers' | 'busyPoll' | 'udpChecksum' | 'zeroChecksum' | 'peersOnly'
 >;
 
 /** The engine's own counters, besides those of its machine. They never decrease, whatever comes and goes. */
@@ -61,6 +63,8 @@ export interface PlaneEvents {
    * @param worker The thread that waits for the answers.
    */
   requests?(worker: number, requests: readonly GatewayDatagram[]): void;
+  /** Reports what the agreement on keys of encrypted segments needs to know. */
+  keying?(events: readonly KeyingEvent[]): void;
 }
 
 /** What a thread does with a request to a service at a gateway: it sends the payload, or nothing. */
@@ -192,14 +196,29 @@ export interface DataPlane {
   serve(port: number, on: boolean): Promise<void>;
   /** Answers requests of `PlaneEvents.requests`. Does nothing after the end. */
   answer(worker: number, answers: readonly GatewayAnswer[]): void;
+  /**
+   * Opens the port of ESP, unless it is open.
+   * @throws HostError if the port is in use, or the data plane has ended.
+   */
+  secure(): Promise<void>;
+  /** Changes associations, in order. Resolves when it is in effect on every thread. @throws HostError if the data plane has ended. */
+  associate(changes: readonly AssociationChange[]): Promise<void>;
+  /** Sends messages about keys to the port of ESP of other hosts. Those that cannot be sent are lost. */
+  sendKeying(messages: readonly KeyingMessage[]): void;
   /** Detaches all ports and closes all sockets. The counters of the engine remain readable; the other calls fail. */
   stop(): Promise<void>;
+}
+
+/** A message about keys to another host. */
+export interface KeyingMessage {
+  readonly address: string;
+  readonly bytes: Uint8Array;
 }
 
 export type ExplainRequest = Extract<Request, { command: 'explain' }>;
 
 /** The settings of a plan's data plane. */
 export function settingsOf(plan: Plan): Settings {
-  const { local, port, sourcePorts, workers, busyPoll, udpChecksum, zeroChecksum, peersOnly } = plan;
-  return { local, port, sourcePorts, workers, busyPoll, udpChecksum, zeroChecksum, peersOnly };
+  const { local, port, espPort, sourcePorts, workers, busyPoll, udpChecksum, zeroChecksum, peersOnly } = plan;
+  return { local, port, espPort, sourcePorts, workers, busyPoll, udpChecksum, zeroChecksum, peersOnly };
 }

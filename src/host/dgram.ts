@@ -7,6 +7,8 @@
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { performance } from 'node:perf_hooks';
+import { type Outbound } from '../esp/index.js';
+import { type AssociationChange } from '../keying/index.js';
 import { type Change } from '../model/index.js';
 import { type CaptureRequest, type ListRequest } from '../schema/index.js';
 import {
@@ -29,12 +31,15 @@ import {
   type EngineFacts,
   type ExplainRequest,
   type GatewayAnswer,
+  type KeyingMessage,
   type LinkPlan,
   type PlaneEvents,
   type Settings,
   type RefusedSenderListing,
 } from './data-plane.js';
 import { codeOf, HostError } from './error.js';
+import { aeads } from './esp/load.js';
+import { EspDgram, ESP_ROOM } from './esp/dgram.js';
 import { droppedAt } from './kernel-drops.js';
 import { listing, Machine } from './machine.js';
 import { pagesOf, type Page } from './pages.js';
@@ -43,7 +48,7 @@ import { TapChannel } from './tap.js';
 import { attachedLink, Taps } from './taps.js';
 import { TapPoller } from './tap-poller.js';
 import { Troubles, type EngineReport } from './troubles.js';
-import { bindError, FIRST_SOURCE_PORT } from './underlay.js';
+import { bindError, espBindError, FIRST_SOURCE_PORT } from './underlay.js';
 
 /** Size of receive and send buffers to request, in bytes; `net.core.rmem_max` and `wmem_max` limit it. */
 const SOCKET_BUFFER = 4 << 20;
@@ -87,6 +92,10 @@ export class DgramEngine implements DataPlane, VtepSink {
   /** The sending sockets; each flow uses one. The receiving socket itself if the plan has no source ports. */
   #senders: Socket[] = [];
   #timer: NodeJS.Timeout | undefined;
+  /** Present if the port of ESP is open, and settles when it is. */
+  #esp: EspDgram | undefined;
+  #secured: Promise<void> | undefined;
+  #waking = false;
   readonly #troubles = new Troubles(({ address }) => this.#senderAddresses.has(address));
   /** Sender addresses of datagrams since the last tick; filled only while a remote is in trouble. */
   readonly #received = new Set<string>();
@@ -208,6 +217,7 @@ export class DgramEngine implements DataPlane, VtepSink {
         if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
         this.#output = 0;
         vtep.receiveFrame(port, this.#frame.set(bytes, offset, end), performance.now(), this);
+        if (vtep.associations.lacks) this.#reportWanted();
         return this.#output;
       },
       lost: (reason: string) => {
@@ -236,6 +246,72 @@ export class DgramEngine implements DataPlane, VtepSink {
   /** The machine has changed: there may be something to announce. */
   #changed(): void {
     this.#machine.vtep.sendAnnouncements(performance.now(), this);
+    this.#reportWanted();
+  }
+
+  // ---- Encrypted segments ----
+
+  secure(): Promise<void> {
+    this.#requireRunning();
+    this.#secured ??= this.#openEsp().catch((error: unknown) => {
+      this.#secured = undefined;
+      throw error;
+    });
+    return this.#secured;
+  }
+
+  async #openEsp(): Promise<void> {
+    const { local, espPort } = this.#settings;
+    const bytes = new Uint8Array(ESP_ROOM);
+    const aead = (await aeads())(bytes);
+    const socket = await this.#bind(espPort, (error) => espBindError(error, this.#settings));
+    const { vtep } = this.#machine;
+    const here = { address: local, port: espPort };
+    const esp = new EspDgram({
+      ...{ vtep, socket, aead, bytes, port: espPort, sink: this },
+      wake: () => this.#wakeKeying(),
+      record: (address, port, opened, start, end) => {
+        if (this.#recorder.records('opened'))
+          this.#recorder.datagram('in', { address, port }, here, opened, start, end);
+      },
+    });
+    socket.on('message', (datagram, { address, port }) => {
+      this.#counters.datagramsReceived++;
+      if (this.#troubles.any) this.#received.add(address);
+      if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
+      if (this.#recorder.records('sealed'))
+        this.#recorder.datagram('in', { address, port }, here, datagram, 0, datagram.length);
+      esp.receive(datagram, address, port, performance.now());
+    });
+    this.#esp = esp;
+    this.#reportWanted();
+  }
+
+  async associate(changes: readonly AssociationChange[]): Promise<void> {
+    this.#requireRunning();
+    this.#esp!.associate(changes, performance.now());
+  }
+
+  sendKeying(messages: readonly KeyingMessage[]): void {
+    if (this.#running) this.#esp?.send(messages);
+  }
+
+  /** Passes on which associations the machine lacks. */
+  #reportWanted(): void {
+    if (this.#esp === undefined) return;
+    for (const { group, address } of this.#machine.vtep.associations.takeWanted())
+      this.#esp.events.wanted(group, address);
+    if (!this.#esp.events.isEmpty) this.#wakeKeying();
+  }
+
+  /** Passes events on in the next turn of the event loop. */
+  #wakeKeying(): void {
+    if (this.#waking) return;
+    this.#waking = true;
+    setImmediate(() => {
+      this.#waking = false;
+      if (this.#running) this.#events.keying?.(this.#esp!.events.take());
+    });
   }
 
   // ---- The data path ----
@@ -258,12 +334,33 @@ export class DgramEngine implements DataPlane, VtepSink {
       const { port } = this.#senders[sourcePort % this.#senders.length]!.address();
       this.#recorder.datagram('out', { address: this.#settings.local, port }, remote, bytes, start, end);
     }
-    const length = end - start;
-    if (this.#counters.sendQueue + length > MAX_QUEUE) return this.#unsent(remote, 'QUEUE');
-    const copy = Buffer.allocUnsafe(length);
+    const copy = Buffer.allocUnsafe(end - start);
     copy.set(bytes.subarray(start, end));
+    this.#send(copy, remote, remote.port, this.#senders[sourcePort % this.#senders.length]!);
+  }
+
+  /** The same in an ESP packet. */
+  transmitSealed(remote: Remote, association: Outbound, frame: Frame, sourcePort: number): void {
+    if (this.#senders.length === 0) return;
+    this.#output++;
+    const socket = this.#senders[sourcePort % this.#senders.length]!;
+    const from = { address: this.#settings.local, port: socket.address().port };
+    if (this.#recorder.records('opened'))
+      this.#recorder.datagram('out', from, remote, frame.bytes, frame.start, frame.end);
+    const packet = this.#esp!.seal(association, frame, from.port, remote.port);
+    if (packet === null) return this.#unsent(remote, 'EMSGSIZE');
+    const { espPort } = this.#settings;
+    if (this.#recorder.records('sealed'))
+      this.#recorder.datagram('out', from, { address: remote.address, port: espPort }, packet, 0, packet.length);
+    this.#send(packet, remote, espPort, socket);
+  }
+
+  /** @param datagram Belongs to the socket from then on. */
+  #send(datagram: Buffer, remote: Remote, port: number, socket: Socket): void {
+    const { length } = datagram;
+    if (this.#counters.sendQueue + length > MAX_QUEUE) return this.#unsent(remote, 'QUEUE');
     this.#counters.sendQueue += length;
-    this.#senders[sourcePort % this.#senders.length]!.send(copy, remote.port, remote.address, (error) => {
+    socket.send(datagram, port, remote.address, (error) => {
       this.#counters.sendQueue -= length;
       if (error === null) this.#counters.datagramsSent++;
       else this.#unsent(remote, codeOf(error) || 'UNKNOWN');
@@ -294,6 +391,8 @@ export class DgramEngine implements DataPlane, VtepSink {
     this.#received.clear();
     for (const finding of vtep.findings(now)) report({ type: 'noticed', finding });
     this.#lookForLosses();
+    this.#esp?.events.age();
+    this.#reportWanted();
   }
 
   /**
@@ -363,7 +462,9 @@ export class DgramEngine implements DataPlane, VtepSink {
   }
 
   async #closeSockets(): Promise<void> {
-    const sockets = new Set([...this.#senders, ...(this.#socket === undefined ? [] : [this.#socket])]);
+    const sockets = new Set(
+      [...this.#senders, this.#socket, this.#esp?.socket].filter((socket) => socket !== undefined),
+    );
     this.#senders = [];
     this.#socket = undefined;
     await Promise.all([...sockets].map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))));
@@ -374,7 +475,7 @@ export class DgramEngine implements DataPlane, VtepSink {
   }
 
   /** Opens a socket on the VTEP's own address, never on all addresses. */
-  #bind(port: number): Promise<Socket> {
+  #bind(port: number, failed = (error: Error): Error => bindError(error, this.#settings.local, port)): Promise<Socket> {
     const { local } = this.#settings;
     const v6 = local.includes(':');
     const socket = createSocket({
@@ -388,7 +489,7 @@ export class DgramEngine implements DataPlane, VtepSink {
     return new Promise((resolve, reject) => {
       socket.once('error', (error) => {
         socket.close();
-        reject(bindError(error, local, port));
+        reject(failed(error));
       });
       socket.bind({ address: local, port, exclusive: true }, () => {
         socket.removeAllListeners('error');

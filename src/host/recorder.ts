@@ -31,8 +31,11 @@ export function newRecorderMemory(): RecorderMemory {
 
 /** Messages to a recorder. */
 export type ToRecorder =
-  /** Record the next `packets` packets, 0 for none, and at most `snap` bytes of each. */
-  | { type: 'record'; packets: number; snap: number; memory?: RecorderMemory }
+  /**
+   * Record the next `packets` packets, 0 for none, and at most `snap` bytes of each. `opened`: of ESP packets, the datagrams in
+   * them.
+   */
+  | { type: 'record'; packets: number; snap: number; opened?: boolean; memory?: RecorderMemory }
   /** The reader has read the half that it had; `again` of its packets must be replaced by further ones. */
   | { type: 'read'; again: number };
 
@@ -69,6 +72,7 @@ export class Recorder {
   #halves: readonly [Half, Half] | undefined;
   #dropped: Float64Array = new Float64Array(1);
   #left = 0;
+  #opened = false;
   #snap = 0;
   #filling: 0 | 1 = 0;
   #at = 0;
@@ -85,6 +89,11 @@ export class Recorder {
     this.#first = first;
   }
 
+  /** Whether it records packets of associations as they are on the wire, or the datagrams in them. */
+  records(what: 'sealed' | 'opened'): boolean {
+    return this.active && this.#opened === (what === 'opened');
+  }
+
   handle(message: ToRecorder): void {
     if (message.type === 'read') {
       this.#handedOut = false;
@@ -93,7 +102,8 @@ export class Recorder {
       if (this.#records > 0) this.#first();
       return;
     }
-    const { packets, snap, memory } = message;
+    const { packets, snap, memory, opened = false } = message;
+    this.#opened = opened;
     if (memory !== undefined) {
       this.#halves = [halfOf(memory.halves[0]), halfOf(memory.halves[1])];
       this.#dropped = new Float64Array(memory.dropped);

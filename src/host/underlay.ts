@@ -123,6 +123,18 @@ async function deviceMtu(device: string): Promise<number> {
   return link!.mtu;
 }
 
+/** The same for the port of ESP. */
+export function espBindError(error: Error, { local, espPort }: { local: string; espPort: number }): Error {
+  const code = codeOf(error);
+  if (code !== 'EADDRINUSE' && code !== 'EACCES') return bindError(error, local, espPort);
+  const place = `UDP ${local.includes(':') ? `[${local}]` : local}:${espPort}, for encrypted segments,`;
+  const why =
+    code === 'EACCES'
+      ? 'permission denied; choose a port above 1023, or run as root'
+      : 'it is already in use: by another vtep, or by an IKE daemon such as strongSwan ("ss -ulnp"); stop that one, or choose another espPort for all hosts';
+  return new HostError(`${place} cannot be bound: ${why}`, { cause: error, path: 'espPort' });
+}
+
 /** Returns the error for a UDP port that could not be bound, by the code of `error`. */
 export function bindError(error: Error, local: string, port: number): Error {
   const place = `UDP ${local.includes(':') ? `[${local}]` : local}:${port}`;

@@ -9,7 +9,7 @@ import { Layout, MAX_HEADER } from './layout.js';
 import { less, TCP_CHECKSUM, UDP_CHECKSUM, type Sum } from './sum.js';
 
 /** Maximum length of the prefix that is copied in front of each segment. */
-export const MAX_PREFIX = 32;
+export const MAX_PREFIX = 56;
 
 /** Maximum bytes of scratch for the headers of a segment. */
 const SLOT = MAX_PREFIX + MAX_HEADER + 8;

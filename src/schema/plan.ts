@@ -57,6 +57,8 @@ export interface GossipPlan {
 export interface Plan {
   local: string;
   port: number;
+  /** The UDP port of ESP, which encrypted segments use. */
+  espPort: number;
   sourcePorts: number;
   engine: EngineName;
   workers: number;
@@ -86,6 +88,7 @@ export function plan(value: unknown): Plan {
   return {
     local,
     port: config.port ?? PORT,
+    espPort: 4500,
     sourcePorts: config.sourcePorts ?? 8,
     engine: engineOf(config),
     workers: config.workers ?? 1,

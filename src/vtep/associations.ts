@@ -159,6 +159,15 @@ export class Associations implements Groups {
     return true;
   }
 
+  /** Frames of a group to a remote leave by no association any more: they wait for another one. */
+  removeOutbound(id: string, address: string): void {
+    const remote = this.#context.remotes.find(canonicalAddress(address));
+    const way = remote === undefined ? undefined : this.#groups.get(id)?.ways[remote.id];
+    if (way === undefined || way.remote !== remote) return;
+    way.outbound?.free();
+    way.outbound = null;
+  }
+
   /**
    * Accepts packets of an association, which belongs to the machine from then on.
    * @returns false if the group is not known (any more), or the SPI is in use. The association is freed then.
@@ -182,6 +191,11 @@ export class Associations implements Groups {
   /** The association of an SPI. */
   find(spi: number): InboundAssociation | undefined {
     return this.#inbound.get(spi);
+  }
+
+  /** Whether `takeWanted` returns any. */
+  get lacks(): boolean {
+    return this.#wanted.length > 0;
   }
 
   /** The associations that the machine lacks, since the last call. */

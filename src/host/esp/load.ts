@@ -17,37 +17,48 @@ type Loaders = Readonly<Record<NativeName, (koffi: Koffi) => Bind>>;
 const LOADERS: Loaders = { gnutls: loadGnutls, openssl: loadOpenssl };
 const NATIVE = ['gnutls', 'openssl'] as const satisfies readonly NativeName[];
 
+/** Binds an implementation to a buffer, for one thread: see `aeads`. @param address Of the first byte, if it is known. */
+export type BindAead = (packets: Uint8Array, address?: bigint) => Aead;
+
 /**
- * Binds an implementation to a buffer, for one thread. It takes the fastest one that this machine has and that gives the
- * right bytes in a test.
- * @param packets Its memory must neither move nor be detached.
- * @param address Of the first byte, if it is known.
+ * Loads what binding an implementation to a buffer needs, so that a thread can do that without waiting. The memory of the buffer
+ * must neither move nor be detached.
  * @param prefer The name of the only implementation to take; the environment variable WEFT_AEAD has it for a whole process.
  * @param loaders Those of this file, except in tests.
- * @throws HostError if the preferred one does not work here, or there is none of that name.
+ * @throws HostError if there is none of that name. Binding throws it if that one does not work here.
  */
+export async function aeads(
+  prefer: string | undefined = process.env['WEFT_AEAD'],
+  loaders: Loaders = LOADERS,
+): Promise<BindAead> {
+  if (prefer !== undefined && !isName(prefer))
+    throw new HostError(`WEFT_AEAD is one of ${AEADS.join(', ')}, and not "${prefer}"`);
+  if (prefer === 'node') return nodeAead;
+  const koffi = await findKoffi();
+  return (packets, address) => {
+    for (const name of prefer === undefined ? NATIVE : [prefer]) {
+      try {
+        return bind(loaders[name], koffi, packets, address);
+      } catch (error) {
+        if (prefer === undefined) continue;
+        throw new HostError(
+          `AES-GCM of ${name} does not work on this machine: ${(error as Error).message}; unset WEFT_AEAD`,
+          { cause: error },
+        );
+      }
+    }
+    return nodeAead(packets);
+  };
+}
+
+/** Binds the fastest implementation that this machine has, and that gives the right bytes in a test: see `aeads`. */
 export async function loadAead(
   packets: Uint8Array,
   address?: bigint,
-  prefer: string | undefined = process.env['WEFT_AEAD'],
-  loaders: Loaders = LOADERS,
+  prefer?: string,
+  loaders?: Loaders,
 ): Promise<Aead> {
-  if (prefer !== undefined && !isName(prefer))
-    throw new HostError(`WEFT_AEAD is one of ${AEADS.join(', ')}, and not "${prefer}"`);
-  if (prefer === 'node') return nodeAead(packets);
-  const koffi = await findKoffi();
-  for (const name of prefer === undefined ? NATIVE : [prefer]) {
-    try {
-      return bind(loaders[name], koffi, packets, address);
-    } catch (error) {
-      if (prefer === undefined) continue;
-      throw new HostError(
-        `AES-GCM of ${name} does not work on this machine: ${(error as Error).message}; unset WEFT_AEAD`,
-        { cause: error },
-      );
-    }
-  }
-  return nodeAead(packets);
+  return (await aeads(prefer, loaders))(packets, address);
 }
 
 const isName = (text: string): text is AeadName => (AEADS as readonly string[]).includes(text);

@@ -6,6 +6,7 @@
  * one queue and one socket, so its packets stay in order. A worker sends the addresses that it learns to the others.
  */
 import { endianness } from 'node:os';
+import { type AssociationChange } from '../../keying/index.js';
 import { type Change } from '../../model/index.js';
 import { type CaptureRequest, type ListRequest } from '../../schema/index.js';
 import { namedCounters, type Counters, type Counts, type Explanation } from '../../vtep/index.js';
@@ -19,12 +20,14 @@ import {
   type EngineFacts,
   type ExplainRequest,
   type GatewayAnswer,
+  type KeyingMessage,
   type LinkPlan,
   type PlaneEvents,
   type Settings,
   type RefusedSenderListing,
 } from '../data-plane.js';
-import { HostError } from '../error.js';
+import { codeOf, HostError } from '../error.js';
+import { espBindError } from '../underlay.js';
 import { type Query } from '../machine.js';
 import { type Page } from '../pages.js';
 import { attachedLink, Taps } from '../taps.js';
@@ -32,7 +35,7 @@ import { IFF_VNET_HDR, tunFeatures } from '../tun.js';
 import { readCounts } from './counts.js';
 import { addCounts, gatherCounts, gatherFdb, gatherRemotes } from './gather.js';
 import { loadLibc } from './libc.js';
-import { type FromLoop, type Setup, type TaskResults, type ToLoop } from './protocol.js';
+import { type FromLoop, type Setup, type Task, type TaskResults, type ToLoop } from './protocol.js';
 import { ENDED, findProgram, LoopThread, type TaskOf, type Told } from './thread.js';
 
 /** Most changes in a message. A thread handles a message as a whole before the next one. */
@@ -42,6 +45,7 @@ export class LinuxEngine implements DataPlane {
   readonly name = 'linux';
   #threads: LoopThread[] = [];
   #taps!: Taps;
+  #settings!: Settings;
   #captures!: Captures;
   #events!: PlaneEvents;
   #running = false;
@@ -49,6 +53,8 @@ export class LinuxEngine implements DataPlane {
   /** Whether the workers read the underlay. */
   #receives = false;
   #stopping: Promise<void> | undefined;
+  /** Settles when the port of ESP is open; absent if no segment is encrypted. */
+  #secured: Promise<void> | undefined;
   /** Settles when the other workers have received everything that the first one has answered so far. */
   #passedOn: Promise<unknown> = Promise.resolve();
   readonly #onExit = (): void => this.#tellAll({ type: 'stop' });
@@ -56,6 +62,7 @@ export class LinuxEngine implements DataPlane {
   async start(settings: Settings, events: PlaneEvents): Promise<EngineFacts> {
     const { local, workers } = settings;
     this.#events = events;
+    this.#settings = settings;
     this.#taps = new Taps(IFF_VNET_HDR, workers);
     const nameOf = (port: number): string => this.#taps.nameOf(port);
     this.#captures = new Captures({ local, workers, nameOf }, (worker, message) =>
@@ -79,9 +86,9 @@ export class LinuxEngine implements DataPlane {
   /** The first thread creates the sockets of all threads. */
   async #startAll(settings: Settings): Promise<EngineFacts> {
     const [leader, ...rest] = this.#threads;
-    const { facts, sockets } = await leader!.start({ settings });
+    const { facts, sockets } = await leader!.start({ settings, worker: 0 });
     const starts = rest.map((thread, i) =>
-      thread.start({ settings, sockets: sockets[i + 1]! } as Omit<Setup, 'counts'>),
+      thread.start({ settings, worker: i + 1, sockets: sockets[i + 1]! } as Omit<Setup, 'counts'>),
     );
     const failure = (await Promise.allSettled(starts)).find((outcome) => outcome.status === 'rejected');
     if (failure === undefined) return facts;
@@ -97,6 +104,8 @@ export class LinuxEngine implements DataPlane {
         return this.#events.report?.(message.report);
       case 'requests':
         return this.#events.requests?.(worker, message.requests);
+      case 'keying':
+        return this.#events.keying?.(message.events);
       case 'lost':
         return void this.#lose(message.port, message.reason);
       default:
@@ -196,7 +205,7 @@ export class LinuxEngine implements DataPlane {
    * Gives a task to the first worker, and after its answer one to each of the others, in the order of the calls.
    * @param others Makes the tasks of the other workers from the first one's answer.
    */
-  async #inOrder<T extends 'apply' | 'attach' | 'detach'>(
+  async #inOrder<T extends Task['type']>(
     first: TaskOf<T>,
     others: (result: TaskResults[T]) => (worker: number) => TaskOf<T>,
   ): Promise<TaskResults[T]> {
@@ -211,6 +220,31 @@ export class LinuxEngine implements DataPlane {
     this.#passedOn = passing.catch(() => undefined);
     await Promise.all(await passing);
     return answer;
+  }
+
+  // ---- Encrypted segments ----
+
+  secure(): Promise<void> {
+    this.#requireRunning();
+    this.#secured ??= this.#inOrder<'secure'>({ type: 'secure' }, (fds) => (worker) => ({
+      type: 'secure',
+      fd: fds[worker]!,
+    }))
+      .then(() => undefined)
+      .catch((error: unknown) => {
+        this.#secured = undefined;
+        throw codeOf(error) === '' ? error : espBindError(error as Error, this.#settings);
+      });
+    return this.#secured;
+  }
+
+  async associate(changes: readonly AssociationChange[]): Promise<void> {
+    this.#requireRunning();
+    await this.#inOrder<'associate'>({ type: 'associate', changes }, () => () => ({ type: 'associate', changes }));
+  }
+
+  sendKeying(messages: readonly KeyingMessage[]): void {
+    if (this.#running && !this.#failed) this.#threads[0]!.post({ type: 'keying', messages });
   }
 
   // ---- Requests ----

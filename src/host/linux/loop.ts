@@ -13,6 +13,7 @@ import {
   type Vtep,
 } from '../../vtep/index.js';
 import { Batch, Pauses, SLICE, unpackChanges } from '../batch.js';
+import { type BindAead } from '../esp/load.js';
 import { Machine } from '../machine.js';
 import { Recorder } from '../recorder.js';
 import * as abi from './abi.js';
@@ -32,6 +33,7 @@ import {
   type ToLoop,
 } from './protocol.js';
 import { PathMtus } from './path-mtu.js';
+import { EspPath } from './esp-path.js';
 import { DataPath } from './path.js';
 import { Readiness } from './readiness.js';
 import { Receiver } from './receiver.js';
@@ -58,11 +60,14 @@ const MANY = 8;
 const MESSAGES = 16;
 /** Most file descriptors that one wait reports; the others are reported by the next ones. */
 const READY = 1024;
-/** Bytes for structures and buffers. */
-const ARENA = 8 << 20;
+/** Bytes for structures and buffers. The kernel gives memory to what is used only. */
+const ARENA = 12 << 20;
+/** The place of the socket of ESP in the readiness: no TAP has it. */
+const ESP_PLACE = 0x7fff_ffff;
 
 export class Loop implements SenderEvents {
   readonly #libc: Libc;
+  readonly #bindAead: BindAead;
   readonly #arena: Arena;
   readonly #setup: Setup;
   readonly #port: MessagePort;
@@ -94,6 +99,10 @@ export class Loop implements SenderEvents {
   #path!: DataPath;
   #sender!: Sender;
   #receiver!: Receiver;
+  /** Present if the port of ESP is open. */
+  #esp: EspPath | null = null;
+  #sendsFrom: LoopSockets['senders'] = [];
+  #sourcePorts: LoopSockets['sourcePorts'] = [];
   readonly #troubles = new Troubles((remote) => this.#path.hasReceived(remote));
   #now = 0;
   #running = true;
@@ -124,7 +133,8 @@ export class Loop implements SenderEvents {
   #fullSince = 0;
 
   /** @throws SocketError if a system call fails. */
-  constructor(libc: Libc, setup: Setup, port: MessagePort) {
+  constructor(libc: Libc, setup: Setup, port: MessagePort, bindAead: BindAead) {
+    this.#bindAead = bindAead;
     const { settings, counts } = setup;
     this.#libc = libc;
     this.#setup = setup;
@@ -177,6 +187,8 @@ export class Loop implements SenderEvents {
     const { settings } = this.#setup;
     const { all, buffer } = this.#setup.sockets === undefined ? this.#openSockets() : { all: [], buffer: 0 };
     const { receiver, senders, sourcePorts } = this.#setup.sockets ?? all[0]!;
+    this.#sendsFrom = senders;
+    this.#sourcePorts = sourcePorts;
     this.#sender = new Sender(this.#libc, this.#arena, senders, this.#v6, this.#counts, this, settings.udpChecksum);
     this.#path = new DataPath({
       arena: this.#arena,
@@ -231,6 +243,7 @@ export class Loop implements SenderEvents {
         const place = readiness.place(i);
         const events = readiness.events(i);
         if (place === 0) this.#listen();
+        else if (place === ESP_PLACE) this.#fromEsp(events);
         else if (place >= firstTap) this.#path.fromTap(place - firstTap, this.#now);
         else {
           if ((events & abi.POLLERR) !== 0) this.#errors.drain(this.#fds[place]!, this.#reports);
@@ -242,6 +255,9 @@ export class Loop implements SenderEvents {
         this.#path.abandon();
       if (this.#path.full !== this.#full) this.#hold(this.#path.full);
       if (this.#learned.length > 0) this.#post({ type: 'learned', what: this.#learned.splice(0) });
+      if (this.#vtep.associations.lacks) this.#reportWanted();
+      if (this.#esp !== null && !this.#esp.events.isEmpty)
+        this.#post({ type: 'keying', events: this.#esp.events.take() });
       if (this.#requests.length > 0) this.#post({ type: 'requests', requests: this.#requests.splice(0) });
       this.#recorder.flush();
     }
@@ -322,6 +338,8 @@ export class Loop implements SenderEvents {
     } else if (message.type === 'recorder') this.#recorder.handle(message.message);
     else if (message.type === 'path') this.#reports.narrow(message.address, message.claim);
     else if (message.type === 'learned') for (const what of message.what) this.#adopt(what);
+    else if (message.type === 'keying')
+      for (const { address, bytes } of message.messages) this.#esp?.send(address, bytes);
     else if (message.type === 'answers')
       for (const { id, payload } of message.answers)
         this.#vtep.services.answer(id, payload, this.#clock.now(), this.#path);
@@ -343,6 +361,10 @@ export class Loop implements SenderEvents {
         return this.#attach(message);
       case 'detach':
         return this.#detach(message.port);
+      case 'secure':
+        return this.#secure(message.fd);
+      case 'associate':
+        return this.#esp!.associate(message.changes, this.#clock.now());
     }
   }
 
@@ -353,7 +375,8 @@ export class Loop implements SenderEvents {
       if (error instanceof Disagreement) throw error;
       const { message: text } = error as Error;
       const problems = error instanceof SchemaError ? { problems: error.problems } : {};
-      this.#post({ type: 'refusal', id, message: text, ...problems });
+      const code = error instanceof SocketError ? { code: error.code } : {};
+      this.#post({ type: 'refusal', id, message: text, ...problems, ...code });
     }
   }
 
@@ -421,10 +444,49 @@ export class Loop implements SenderEvents {
     this.#vtep.sendAnnouncements(this.#clock.now(), this.#path);
   }
 
+  // ---- Encrypted segments ----
+
+  /** Opens the port of ESP. @param fd The socket of a worker other than the first. @returns the sockets of all workers. */
+  #secure(fd?: number): readonly number[] {
+    const { settings, worker } = this.#setup;
+    const { espPort, local, workers } = settings;
+    const fds = fd === undefined ? this.#sockets.receivers(espPort, workers).fds : [];
+    const own = fd ?? fds[0]!;
+    this.#esp = new EspPath({
+      ...{ libc: this.#libc, arena: this.#arena, vtep: this.#vtep, counts: this.#counts, recorder: this.#recorder },
+      aead: this.#bindAead(this.#arena.bytes, this.#arena.pointer(0)),
+      sums: sums(this.#arena.memory),
+      senders: this.#path.senders,
+      fds: this.#sendsFrom,
+      sourcePorts: this.#sourcePorts,
+      fd: own,
+      clear: this.#receiver,
+      local: { address: local, port: espPort },
+      ...{ worker, workers, joins: settings.udpChecksum },
+      sink: this.#path,
+      events: this,
+      received: (remote) => this.#path.note(remote),
+    });
+    this.#path.secure(this.#esp);
+    this.#readiness.add(own, ESP_PLACE, abi.POLLIN);
+    return fds;
+  }
+
+  #fromEsp(events: number): void {
+    const esp = this.#esp!;
+    if ((events & abi.POLLERR) !== 0) this.#errors.drain(esp.fd, this.#reports);
+    if ((events & abi.POLLIN) !== 0) this.#path.fromEsp(this.#now);
+  }
+
   // ---- Errors that the kernel reports ----
 
   errors(fd: number): void {
     this.#errors.drain(fd, this.#reports);
+  }
+
+  /** Passes on which associations the machine lacks. */
+  #reportWanted(): void {
+    for (const { group, address } of this.#vtep.associations.takeWanted()) this.#esp?.events.wanted(group, address);
   }
 
   // ---- A turn ----
@@ -433,6 +495,8 @@ export class Loop implements SenderEvents {
     this.#vtep.tick(this.#now, this.#path);
     this.#path.forget();
     this.#receiver.lookForLosses();
+    this.#esp?.lookForLosses();
+    this.#esp?.events.age();
     if (this.#troubles.any)
       this.#troubles.tick(
         this.#now,
@@ -448,6 +512,7 @@ export class Loop implements SenderEvents {
     if (this.#now >= this.#sentDue) {
       this.#sentDue = this.#now + SENT;
       this.#sender.age();
+      this.#esp?.age();
     }
   }
 

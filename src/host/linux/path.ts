@@ -34,8 +34,10 @@ import * as vxlan from '../../vxlan/index.js';
 import { type Recorder } from '../recorder.js';
 import * as abi from './abi.js';
 import { Senders } from './address.js';
+import { type Outbound } from '../../esp/index.js';
 import { type Arena } from './arena.js';
 import { COUNT, countError } from './counts.js';
+import { type EspPath } from './esp-path.js';
 import { EAGAIN, EBADFD, EINVAL, EIO, EMSGSIZE } from './libc.js';
 import { type Sums } from '../simd.js';
 import { type Receiver, type ReceiverEvents } from './receiver.js';
@@ -119,6 +121,8 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   /** The virtio header of a frame that goes from one TAP to another. */
   readonly #header: number;
   #place: number;
+  #esp: EspPath | null = null;
+  #mergesUdp = false;
   #now = 0;
   /** Frames and datagrams out in this turn. */
   #output = 0;
@@ -178,6 +182,22 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     return received;
   }
 
+  /** Notes that something came from a remote. */
+  note(remote: Remote): void {
+    this.#remotes[remote.id] = remote;
+  }
+
+  /** Finds remotes by their socket addresses. */
+  get senders(): Senders {
+    return this.#senders;
+  }
+
+  /** Moves encrypted datagrams too from now on. */
+  secure(esp: EspPath): void {
+    this.#esp = esp;
+    if (this.#mergesUdp) esp.mergeUdp();
+  }
+
   /** Clears the cache of remotes by address: the remotes may have changed. */
   forget(): void {
     this.#senders.clear();
@@ -185,7 +205,9 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
 
   /** Writes merged UDP frames to TAPs from now on: the kernel accepts them. */
   mergeUdp(): void {
+    this.#mergesUdp = true;
     this.#coalescer.mergeUdp();
+    this.#esp?.mergeUdp();
   }
 
   // ---- From a TAP ----
@@ -195,11 +217,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#now = now;
     let bytes = 0;
     this.#output = 0;
-    for (
-      let i = 0;
-      i < TAP_TURN && bytes < TAP_BYTES && this.#output < TURN_OUTPUT && this.#sender.full === NONE;
-      i++
-    ) {
+    for (let i = 0; i < TAP_TURN && bytes < TAP_BYTES && this.#output < TURN_OUTPUT && this.full === NONE; i++) {
       const tap = this.#taps[port]!;
       if (tap === null) break;
       const offset = this.#place + HEADROOM;
@@ -253,7 +271,8 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
 
   /** The full socket, or `NONE`. Do not read TAPs until it is writable. */
   get full(): number {
-    return this.#sender.full;
+    const { full } = this.#sender;
+    return full !== NONE || this.#esp === null ? full : this.#esp.sender.full;
   }
 
   /** Call when a socket that was full may be writable again. */
@@ -264,11 +283,13 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   /** Call when a socket has been full for too long: drops and counts the datagrams queued for it. */
   abandon(): void {
     this.#sender.abandon();
+    this.#esp?.sender.abandon();
     this.#place = this.#frames;
   }
 
   #flush(): void {
     this.#sender.flush();
+    if (this.#esp !== null && this.#esp.sender.pending) this.#esp.sender.flush();
     // Otherwise queued frames still occupy the buffer.
     if (this.#sender.full === NONE) this.#place = this.#frames;
   }
@@ -284,7 +305,21 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       this.#coalescer.flush(this); // the buffers are about to be reused
       if (!more) break;
     }
-    if (this.#sender.pending && this.#sender.full === NONE) this.#flush();
+    this.#flushAnswers();
+  }
+
+  /** The same for encrypted ones. */
+  fromEsp(now: number): void {
+    this.#now = now;
+    this.#output = 0;
+    for (let i = 0; i < UDP_TURN && this.#output < TURN_OUTPUT; i++) if (!this.#esp!.receive(now)) break;
+    this.#flushAnswers();
+  }
+
+  /** Sends what the machine has sent because of datagrams. */
+  #flushAnswers(): void {
+    const pending = this.#sender.pending || (this.#esp !== null && this.#esp.sender.pending);
+    if (pending && this.full === NONE) this.#flush();
   }
 
   arrived(starts: Int32Array, count: number): void {
@@ -408,6 +443,11 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     if (bytes !== this.#bytes) this.#transmitOwn(remote, bytes.subarray(start, end), sourcePort, tos);
     else if (frame.superFrame === null) this.#sender.transmit(remote, start, end - start, sourcePort, tos);
     else this.#transmitSuper(remote, frame, frame.superFrame, sourcePort, tos);
+  }
+
+  /** Sends a datagram to a remote in an ESP packet. */
+  transmitSealed(remote: Remote, association: Outbound, frame: Frame, sourcePort: number, tos: number): void {
+    this.#output += this.#esp!.transmit(remote, association, frame, sourcePort, tos);
   }
 
   /**

@@ -1,6 +1,15 @@
 /** Messages between the control thread and the threads that move frames. */
+import { type AssociationChange } from '../../keying/index.js';
 import { type Answered, type GatewayDatagram, type Learned } from '../../vtep/index.js';
-import { type Applied, type EngineFacts, type GatewayAnswer, type PortPlan, type Settings } from '../data-plane.js';
+import {
+  type Applied,
+  type EngineFacts,
+  type GatewayAnswer,
+  type KeyingMessage,
+  type PortPlan,
+  type Settings,
+} from '../data-plane.js';
+import { type KeyingEvent } from '../esp/keying-events.js';
 import { type Query } from '../machine.js';
 import { type Claim } from './path-mtu.js';
 import { type Records, type ToRecorder } from '../recorder.js';
@@ -19,6 +28,8 @@ export interface Setup {
   settings: Settings;
   /** See counts.ts. */
   counts: Float64Array;
+  /** The number of the worker, from 0. */
+  worker: number;
   /** Absent for the first worker, which creates and closes the sockets of all workers. */
   sockets?: LoopSockets;
 }
@@ -48,6 +59,8 @@ export type ToLoop =
   | { type: 'receive' }
   /** The answers to requests of this worker. */
   | { type: 'answers'; answers: readonly GatewayAnswer[] }
+  /** Messages about keys to send; only for the first worker. */
+  | { type: 'keying'; messages: readonly KeyingMessage[] }
   | News
   | { type: 'stop' };
 
@@ -60,7 +73,10 @@ export type Task =
   | { type: 'apply'; id: number; changes: string; first: boolean }
   /** The answer is the number of the port; `port`: the number that the first worker has given to it. */
   | { type: 'attach'; id: number; plan: PortPlan; files: QueueFiles; port?: number }
-  | { type: 'detach'; id: number; port: number };
+  | { type: 'detach'; id: number; port: number }
+  /** Opens the port of ESP. The answer of the first worker are the sockets of all; `fd`: that of another worker. */
+  | { type: 'secure'; id: number; fd?: number }
+  | { type: 'associate'; id: number; changes: readonly AssociationChange[] };
 
 /** A worker cannot do what the first one has done. */
 export class Disagreement extends Error {
@@ -74,6 +90,8 @@ export interface TaskResults {
   apply: Pick<Applied, 'rejected' | 'unchanged'>;
   attach: number;
   detach: undefined;
+  secure: readonly number[];
+  associate: undefined;
 }
 
 /** `sockets`: those of each worker; present for the first worker only. */
@@ -84,10 +102,11 @@ export type FromLoop =
   /** `code`: the system's error code if a socket could not be bound to `port`. */
   | { type: 'failed'; message: string; code?: string; port?: number }
   | { type: 'answer'; id: number; result: unknown }
-  | { type: 'refusal'; id: number; message: string; problems?: unknown }
+  | { type: 'refusal'; id: number; message: string; problems?: unknown; code?: string }
   | { type: 'records'; records: Records }
   /** Datagrams to services at gateways. */
   | { type: 'requests'; requests: readonly GatewayDatagram[] }
+  | { type: 'keying'; events: readonly KeyingEvent[] }
   | News
   | { type: 'report'; report: EngineReport }
   | { type: 'lost'; port: number; reason: string };

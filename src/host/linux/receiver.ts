@@ -41,17 +41,31 @@ export class Receiver {
   readonly #names: number;
   readonly #controls: number;
   /** The offset of each message's bytes. */
-  readonly #buffers = new Int32Array(MESSAGES);
+  readonly #buffers: Int32Array;
   /** How many messages the next call requests. */
   #ask = 4;
   /** The socket's own 32-bit count of dropped datagrams, as last read. */
   #lost = 0;
 
-  constructor(libc: Libc, arena: Arena, fd: number, counts: Float64Array) {
+  /**
+   * @param shared A receiver of another socket, whose buffers this one uses too: what either has received is then valid until the
+   * next call of either.
+   */
+  constructor(libc: Libc, arena: Arena, fd: number, counts: Float64Array, shared?: Receiver) {
     this.#libc = libc;
     this.#arena = arena;
     this.#fd = fd;
     this.#counts = counts;
+    if (shared !== undefined) {
+      this.#memory = shared.#memory;
+      this.#messages = shared.#messages;
+      this.#pointer = shared.#pointer;
+      this.#names = shared.#names;
+      this.#controls = shared.#controls;
+      this.#buffers = shared.#buffers;
+      return;
+    }
+    this.#buffers = new Int32Array(MESSAGES);
     this.#memory = arena.take(abi.SK_MEMINFO.length + 4);
     this.#messages = arena.take(MESSAGES * abi.MSGHDR.mmsgLength);
     this.#pointer = arena.pointer(this.#messages);

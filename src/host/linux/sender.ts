@@ -104,13 +104,17 @@ export class Sender {
   readonly #pollPointer: Pointer;
   /** Whether the kernel segments messages. */
   #joins: boolean;
+  readonly #port: number | undefined;
   #queue: Queue;
   #full: Queue | null = null;
   /** The length of the largest datagram to each remote, by id: since the last `age`, and in the time before. */
   #largest = new Uint16Array(REMOTES);
   #largestBefore = new Uint16Array(REMOTES);
 
-  /** @param joins False without UDP checksums: the kernel does not segment then. */
+  /**
+   * @param joins False without UDP checksums: the kernel does not segment then.
+   * @param port The port that all datagrams go to; absent: that of the remote.
+   */
   constructor(
     libc: Libc,
     arena: Arena,
@@ -119,8 +123,10 @@ export class Sender {
     counts: Float64Array,
     events: SenderEvents,
     joins = true,
+    port?: number,
   ) {
     this.#joins = joins;
+    this.#port = port;
     this.#libc = libc;
     this.#arena = arena;
     this.#v6 = v6;
@@ -281,7 +287,7 @@ export class Sender {
     addressWords(remote.address, this.#words);
     const family = this.#v6 ? abi.AF_INET6 : abi.AF_INET;
     const at = this.#addresses + place * abi.SOCKADDR.room;
-    this.#arena.setSocketAddress(at, this.#words, remote.port, this.#v6, family);
+    this.#arena.setSocketAddress(at, this.#words, this.#port ?? remote.port, this.#v6, family);
     this.#known[place] = remote;
     if (remote.id >= this.#largest.length) {
       const length = 2 * remote.id;

@@ -38,7 +38,7 @@ interface Pending {
 export type TaskOf<T extends Task['type']> = Omit<Extract<Task, { type: T }>, 'id'>;
 
 /** The messages of a thread that are no answers. */
-export type Told = 'records' | 'requests' | 'lost' | 'learned' | 'path' | 'report';
+export type Told = 'records' | 'requests' | 'lost' | 'learned' | 'path' | 'report' | 'keying';
 
 export interface ThreadEvents {
   /** Receives a message that is not an answer. */
@@ -100,9 +100,9 @@ export class LoopThread {
           case 'answer':
             return this.#settle(message.id)?.resolve(message.result);
           case 'refusal': {
-            const { problems, message: text } = message;
+            const { problems, code, message: text } = message;
             const error = problems === undefined ? new RangeError(text) : new SchemaError(problems as Problem[]);
-            return this.#settle(message.id)?.reject(error);
+            return this.#settle(message.id)?.reject(code === undefined ? error : Object.assign(error, { code }));
           }
           default:
             return this.#events.receive(message);

@@ -1,6 +1,7 @@
 /** The program of a thread that moves frames: it runs a loop until the control thread stops it. */
 import { workerData, type MessagePort } from 'node:worker_threads';
 import { type FromLoop, type Setup } from './protocol.js';
+import { aeads } from '../esp/load.js';
 import { loadLibc } from './libc.js';
 import { Loop } from './loop.js';
 import { SocketError } from './udp.js';
@@ -11,7 +12,7 @@ const post = (message: FromLoop): void => port.postMessage(message);
 let loop: Loop | undefined;
 try {
   const libc = await loadLibc();
-  loop = new Loop(libc, setup, port);
+  loop = new Loop(libc, setup, port, await aeads());
   loop.start();
 } catch (error) {
   loop?.closeSockets();

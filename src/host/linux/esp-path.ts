@@ -1,0 +1,207 @@
+/** The part of a worker that moves encrypted datagrams. It exists as soon as a segment is encrypted. */
+import { Inbound, Outbound, type Aead } from '../../esp/index.js';
+import { type AssociationChange, type AssociationKey } from '../../keying/index.js';
+import { Coalescer, coalesceScratch, Segmenter } from '../../offload/index.js';
+import { ICV, type Frame, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import * as vxlan from '../../vxlan/index.js';
+import { KeyingQueue } from '../esp/keying-events.js';
+import { type Recorder } from '../recorder.js';
+import { type Sums } from '../simd.js';
+import * as abi from './abi.js';
+import { addressWords, type Senders } from './address.js';
+import { type Arena } from './arena.js';
+import { type Libc, type Pointer } from './libc.js';
+import { Receiver } from './receiver.js';
+import { SealedReceiver } from './sealed-receiver.js';
+import { SealedSender } from './sealed-sender.js';
+import { MAX_SEGMENTS, Sender, type SenderEvents } from './sender.js';
+
+/** Most flows merged at a time. */
+const FLOWS = 16;
+/** Bytes of a message about keys, with the non-ESP marker. */
+const MESSAGE = 1024;
+const MARKER = 4;
+
+export interface EspPathParts {
+  libc: Libc;
+  arena: Arena;
+  aead: Aead;
+  sums: Sums;
+  vtep: Vtep;
+  counts: Float64Array;
+  senders: Senders;
+  recorder: Recorder;
+  /** The sockets of clear text, by which ESP leaves too, and their ports. */
+  fds: readonly number[];
+  sourcePorts: readonly number[];
+  /** The socket of the port of ESP, and the receiver of clear text, whose buffers serve both. */
+  fd: number;
+  clear: Receiver;
+  local: { address: string; port: number };
+  /** The number of this worker, and of all. */
+  worker: number;
+  workers: number;
+  joins: boolean;
+  /** Where the machine sends. */
+  sink: VtepSink;
+  events: SenderEvents;
+  received(remote: Remote): void;
+}
+
+export class EspPath {
+  readonly events = new KeyingQueue();
+  readonly sender: SealedSender;
+  readonly fd: number;
+  readonly #parts: EspPathParts;
+  readonly #plain: Sender;
+  readonly #receiver: Receiver;
+  readonly #opener: SealedReceiver;
+  readonly #coalescer: Coalescer;
+  readonly #v6: boolean;
+  // The structures of a message about keys.
+  readonly #message: number;
+  readonly #messagePointer: Pointer;
+  readonly #address: number;
+  readonly #piece: number;
+  readonly #content: number;
+  readonly #words = new Int32Array(4);
+
+  constructor(parts: EspPathParts) {
+    const { libc, arena, sums, vtep, counts, senders, recorder, fds, sourcePorts, fd, clear, local, sink } = parts;
+    this.#parts = parts;
+    this.fd = fd;
+    this.#v6 = local.address.includes(':');
+    this.#plain = new Sender(libc, arena, fds, this.#v6, counts, parts.events, parts.joins, local.port);
+    const portOf = (sourcePort: number): number => sourcePorts[sourcePort % sourcePorts.length]!;
+    this.sender = new SealedSender({
+      arena,
+      sender: this.#plain,
+      sourcePorts,
+      segmenter: new Segmenter(arena.bytes, sums.sum, MAX_SEGMENTS),
+      cut: sums.cut,
+      record: ({ address }, sourcePort, offset, end) => {
+        if (!recorder.records('sealed')) return;
+        const from = { address: local.address, port: portOf(sourcePort) };
+        recorder.datagram('out', from, { address, port: local.port }, arena.bytes, offset, end);
+      },
+    });
+    this.#receiver = new Receiver(libc, arena, fd, counts, clear);
+    this.#coalescer = new Coalescer(arena.bytes, arena.take(coalesceScratch(FLOWS)), sums.sum, {
+      flows: FLOWS,
+      prefix: vxlan.HEADER_LENGTH,
+    });
+    const record = (what: 'sealed' | 'opened') => (from: Remote | string, source: number, at: number, end: number) => {
+      if (!recorder.records(what)) return;
+      const address = typeof from === 'string' ? from : from.address;
+      const port = arena.view.getUint16(source + abi.SOCKADDR.port);
+      recorder.datagram('in', { address, port }, local, arena.bytes, at, end);
+    };
+    this.#opener = new SealedReceiver({
+      arena,
+      vtep,
+      v6: this.#v6,
+      counts,
+      senders,
+      coalescer: this.#coalescer,
+      sink,
+      several: parts.workers > 1,
+      events: this.events,
+      record: record('sealed'),
+      recordOpened: record('opened'),
+      received: (remote) => parts.received(remote),
+    });
+    this.#message = arena.take(abi.MSGHDR.mmsgLength);
+    this.#messagePointer = arena.pointer(this.#message);
+    this.#address = arena.take(abi.SOCKADDR.room);
+    this.#piece = arena.take(abi.IOVEC.length);
+    this.#content = arena.take(MESSAGE);
+  }
+
+  /** Merges UDP too: see `Coalescer.mergeUdp`. */
+  mergeUdp(): void {
+    this.#coalescer.mergeUdp();
+  }
+
+  /** The length of the largest packet to a remote lately. */
+  largestTo(remote: Remote): number {
+    return this.#plain.largestTo(remote);
+  }
+
+  age(): void {
+    this.#plain.age();
+  }
+
+  /** Receives once. @returns whether there may be more. */
+  receive(now: number): boolean {
+    this.#opener.begin(now);
+    const more = this.#receiver.receive(this.#opener);
+    this.#opener.finish();
+    return more;
+  }
+
+  lookForLosses(): void {
+    this.#receiver.lookForLosses();
+  }
+
+  // ---- From the control thread ----
+
+  /** Changes the associations. What they carried before is sent first. */
+  associate(changes: readonly AssociationChange[], now: number): void {
+    this.sender.flush();
+    const { vtep, worker, sink } = this.#parts;
+    const { associations } = vtep;
+    for (const change of changes) {
+      if (change.do === 'forget') for (const spi of change.spis) associations.removeInbound(spi);
+      else if (change.do === 'accept')
+        for (const key of change.keys)
+          associations.addInbound(change.group, change.address, new Inbound(key.spi, ICV, this.#key(key)));
+      else if (change.do === 'stop') associations.removeOutbound(change.group, change.address);
+      else {
+        const { group, address, keys } = change;
+        const key = keys[worker]!;
+        const outbound = new Outbound(key.spi, ICV, this.#key(key));
+        const remote = vtep.remote(address);
+        if (associations.setOutbound(group, address, outbound, now, sink)) this.sender.confirm(remote!, outbound);
+      }
+    }
+    this.sender.flush();
+  }
+
+  #key({ key, salt }: AssociationKey): ReturnType<Aead['key']> {
+    return this.#parts.aead.key({ key, salt, icv: ICV, extended: true });
+  }
+
+  /** Sends a message about keys. One that the socket does not take is lost, and its sender repeats it. */
+  send(address: string, message: Uint8Array): void {
+    const { arena, libc, fd, local } = this.#parts;
+    const { view, bytes } = arena;
+    if (message.length > MESSAGE - MARKER) throw new RangeError(`a message has ${message.length} octets, too many`);
+    const at = this.#message;
+    addressWords(address, this.#words);
+    const family = this.#v6 ? abi.AF_INET6 : abi.AF_INET;
+    const length = arena.setSocketAddress(this.#address, this.#words, local.port, this.#v6, family);
+    view.setUint32(this.#content, 0);
+    bytes.set(message, this.#content + MARKER);
+    arena.setIovec(this.#piece, this.#content, MARKER + message.length);
+    arena.setPointer(at + abi.MSGHDR.name, this.#address);
+    view.setUint32(at + abi.MSGHDR.nameLength, length, true);
+    arena.setPointer(at + abi.MSGHDR.iov, this.#piece);
+    arena.setSize(at + abi.MSGHDR.iovCount, 1);
+    arena.setSize(at + abi.MSGHDR.controlLength, 0);
+    libc.sendmmsg(fd, this.#messagePointer, 1, abi.MSG_DONTWAIT);
+  }
+
+  /** Sends a datagram of the machine in an ESP packet. @returns how many packets it becomes. */
+  transmit(remote: Remote, association: Outbound, frame: Frame, sourcePort: number, tos: number): number {
+    const { recorder, arena, local, sourcePorts } = this.#parts;
+    if (recorder.active && recorder.records('opened')) {
+      const from = { address: local.address, port: sourcePorts[sourcePort % sourcePorts.length]! };
+      recorder.datagram('out', from, remote, frame.bytes, frame.start, frame.end);
+    }
+    const { superFrame } = frame;
+    if (superFrame !== null && frame.bytes === arena.bytes)
+      return this.sender.transmitSuper(remote, association, frame, superFrame, sourcePort, tos);
+    this.sender.transmit(remote, association, frame, sourcePort, tos);
+    return 1;
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * Receives ESP packets in UDP: finds their associations, opens them where the kernel wrote them, and passes on the VXLAN datagrams.
+ * What is no ESP packet, but a message about keys, is for the control thread (RFC 3948, section 2.2).
+ */
+import * as esp from '../../esp/index.js';
+import { type Coalescer, type CoalescerSink, type Run } from '../../offload/index.js';
+import * as udp from '../../udp/index.js';
+import { Frame, type InboundAssociation, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import * as vxlan from '../../vxlan/index.js';
+import { type KeyingQueue } from '../esp/keying-events.js';
+import * as abi from './abi.js';
+import { addressText, type Senders } from './address.js';
+import { type Arena } from './arena.js';
+import { COUNT } from './counts.js';
+import { type ReceiverEvents } from './receiver.js';
+import { MAX_SEGMENTS } from './sender.js';
+
+/** Length of the non-ESP marker: four octets of zero, where an ESP packet has its SPI (RFC 3948, section 2.2). */
+const MARKER = 4;
+
+export interface SealedReceiverParts {
+  arena: Arena;
+  vtep: Vtep;
+  v6: boolean;
+  counts: Float64Array;
+  senders: Senders;
+  coalescer: Coalescer;
+  /** Where the machine sends. */
+  sink: VtepSink;
+  /** Whether several workers receive. Each has its own anti-replay windows, so a flow must not change between them. */
+  several: boolean;
+  events: KeyingQueue;
+  /** Receives the packets as they arrive, if a capture is running. */
+  record: ((from: Remote | string, source: number, offset: number, end: number) => void) | null;
+  /** Receives the opened datagrams, if a capture is running that asks for them. */
+  recordOpened: ((from: Remote | string, source: number, offset: number, end: number) => void) | null;
+  /** A remote has sent something. */
+  received(remote: Remote): void;
+}
+
+export class SealedReceiver implements ReceiverEvents, esp.InboundSink, CoalescerSink {
+  readonly #parts: SealedReceiverParts;
+  readonly #bytes: Uint8Array;
+  readonly #packets = new esp.PacketList(MAX_SEGMENTS);
+  readonly #frame = new Frame();
+  /** The association of the packets in the list. */
+  #association: InboundAssociation | null = null;
+  // The call of `datagrams` that is running.
+  #from: Remote | string = '';
+  #source = 0;
+  #ecn = 0;
+  #now = 0;
+  /** Associations and senders by the coalescer's tag, since the last `finish`. */
+  readonly #tagged: { association: InboundAssociation; from: Remote | string; ecn: number }[] = [];
+
+  constructor(parts: SealedReceiverParts) {
+    this.#parts = parts;
+    this.#bytes = parts.arena.bytes;
+  }
+
+  /** Call before `Receiver.receive`. */
+  begin(now: number): void {
+    this.#now = now;
+  }
+
+  /** Call after it: passes on what the coalescer still has, because the buffers are about to be reused. */
+  finish(): void {
+    this.#parts.coalescer.flush(this);
+    this.#tagged.length = 0;
+  }
+
+  arrived(): void {
+    // The tables are looked up after decryption.
+  }
+
+  datagrams(source: number, offset: number, end: number, size: number, ecn: number): void {
+    const { counts, senders, received } = this.#parts;
+    this.#from = senders.find(source);
+    this.#source = source;
+    this.#ecn = ecn;
+    if (typeof this.#from !== 'string') received(this.#from);
+    for (let at = offset; at < end || at === offset; at += size) {
+      const stop = size > 0 && at + size < end ? at + size : end;
+      counts[COUNT.datagramsReceived]! += 1;
+      this.#packet(at, stop);
+      if (size <= 0) break;
+    }
+    this.#open();
+  }
+
+  /** Takes one datagram. */
+  #packet(offset: number, end: number): void {
+    const { arena, vtep, events, record, v6 } = this.#parts;
+    const { associations } = vtep;
+    const bytes = this.#bytes;
+    record?.(this.#from, this.#source, offset, end);
+    if (end - offset === 1) return; // a NAT-keepalive (RFC 3948, section 2.3)
+    if (end - offset < esp.HEADER_LENGTH) return associations.refuse('esp-truncated');
+    const spi = esp.getSpi(bytes, offset);
+    if (spi === 0) return events.message(addressText(arena, this.#source, v6), bytes, offset + MARKER, end);
+    let association = this.#association;
+    if (association?.inbound.spi !== spi) {
+      this.#open();
+      association = associations.find(spi) ?? null;
+      if (association === null) {
+        associations.refuse('esp-unknown-spi');
+        return events.unknownSpi(addressText(arena, this.#source, v6), spi);
+      }
+      this.#association = association;
+    }
+    const from = typeof this.#from === 'string' ? this.#from : this.#from.address;
+    if (association.address !== from) return associations.refuse('esp-source');
+    if (this.#packets.count === this.#packets.room) {
+      this.#open();
+      this.#association = association;
+    }
+    const code = association.inbound.add(bytes, offset, end, this.#packets);
+    if (code !== 0) associations.refuse(code === esp.REPLAYED ? 'esp-replay' : 'esp-truncated');
+  }
+
+  #open(): void {
+    const association = this.#association;
+    if (association === null) return;
+    const { inbound } = association;
+    const { used } = inbound;
+    inbound.open(this.#bytes, this.#packets, this);
+    this.#association = null;
+    if (!used && inbound.used) this.#parts.events.used(inbound.spi);
+  }
+
+  opened(_offset: number, start: number, end: number, nextHeader: number): void {
+    const { vtep, several, arena, recordOpened, coalescer } = this.#parts;
+    if (nextHeader === esp.NO_NEXT_HEADER) return;
+    const bytes = this.#bytes;
+    const datagram = start + udp.HEADER_LENGTH;
+    if (
+      nextHeader !== udp.PROTOCOL ||
+      end - datagram < vxlan.HEADER_LENGTH ||
+      udp.getLength(bytes, start) !== end - start
+    )
+      return vtep.associations.refuse('esp-payload');
+    // A copy of a packet with another source port would reach another worker, whose window does not know the packet.
+    if (several && udp.getSourcePort(bytes, start) !== arena.view.getUint16(this.#source + abi.SOCKADDR.port))
+      return vtep.associations.refuse('esp-source');
+    recordOpened?.(this.#from, this.#source, datagram, end);
+    coalescer.add(datagram, end, this.#tag(), this);
+  }
+
+  refused(_offset: number, why: 'authentication' | 'replay' | 'padding'): void {
+    const { associations } = this.#parts.vtep;
+    associations.refuse(why === 'padding' ? 'esp-payload' : `esp-${why}`);
+  }
+
+  /** A number for the association, the sender and the ECN field. */
+  #tag(): number {
+    const tagged = this.#tagged;
+    const last = tagged.length - 1;
+    const known = tagged[last];
+    if (known?.association === this.#association && known.from === this.#from && known.ecn === this.#ecn) return last;
+    tagged.push({ association: this.#association!, from: this.#from, ecn: this.#ecn });
+    return last + 1;
+  }
+
+  // ---- From the coalescer ----
+
+  single(offset: number, end: number, tag: number): void {
+    this.#deliver(this.#frame.set(this.#bytes, offset, end), tag);
+  }
+
+  merged(run: Run): void {
+    const frame = this.#frame.setMany(this.#bytes, run.head, run.headEnd, run.count, run.wireBytes);
+    frame.run = run;
+    this.#deliver(frame, run.tag);
+  }
+
+  #deliver(frame: Frame, tag: number): void {
+    const { vtep, sink } = this.#parts;
+    const { association, from, ecn } = this.#tagged[tag]!;
+    vtep.associations.receive(association, from, frame, this.#now, ecn, sink);
+  }
+}
