@@ -269,7 +269,7 @@ test('invalid arguments throw', () => {
   refused({ flows: 4 }, 0, /scratch at 0 has no room for 4 flows in 1000 bytes/);
   refused({ flows: 0 }, 0, /flows must be at least 1, not 0/);
   refused({ flows: 1, segments: 0 }, 0, /segments must be at least 1, not 0/);
-  refused({ flows: 1, prefix: 40 }, 0, /prefix must be from 0 to 32, not 40/);
+  refused({ flows: 1, prefix: 60 }, 0, /prefix must be from 0 to 56, not 60/);
   assert.ok(coalesceScratch(1) <= 1000);
 });
 

@@ -21,10 +21,13 @@ export class Outbound {
   #high = 0;
   #low = 0;
 
-  constructor(spi: number, icv: number, key: AeadKey) {
+  /** @param last The sequence number of the last packet under this key: 0 for a new key. */
+  constructor(spi: number, icv: number, key: AeadKey, last = 0) {
     this.spi = spi;
     this.icv = icv;
     this.#key = key;
+    this.#high = Math.floor(last / HALF);
+    this.#low = last % HALF;
   }
 
   /** The sequence number of the last packet. */
