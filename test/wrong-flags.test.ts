@@ -45,7 +45,11 @@ const LINES: readonly [line: string, flags: string][] = [
   ['network create prod', 'subnet gateway vni mtu ip-range aux-address ipv6 internal label overlapping socket json'],
   ['network inspect prod', 'format socket json'],
   ['network ls', 'control quiet socket json'],
-  ['network add 9', 'control subnet vni gateway gossip peer mtu proxy mac learn flood tagged ageing capacity json'],
+  [
+    'network add 9',
+    'control subnet vni gateway gossip peer mtu proxy mac learn flood tagged ageing capacity key-file json',
+  ],
+  ['network keygen', 'output bits rotate force'],
   ['network rm 9', 'control socket json'],
   [
     'init',
@@ -293,8 +297,8 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   ],
   [['detach', 'eth0', '--netns', '..'], /^--netns: expected the name of a network namespace/],
 
-  [['network'], 'missing: ACTION, one of create, ls, inspect, rm, add'],
-  [['network', 'remove'], /^unknown action "remove"; the actions are create, ls, inspect, rm, add$/],
+  [['network'], 'missing: ACTION, one of create, ls, inspect, rm, add, keygen'],
+  [['network', 'remove'], /^unknown action "remove"; the actions are create, ls, inspect, rm, add, keygen$/],
   [
     ['network', 'add', 'prod'],
     'missing: --control PATH, a running VTEP; "vtep network create" makes a network of the cluster',
@@ -460,6 +464,13 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
     /^--proxy: expected one of "endpoint", "vtep", "off", got "on"/,
   ],
   [['network', 'add', '9', ...SOCKET, '--capacity', '0'], '--capacity: expected an integer from 1 to 16777216, got 0'],
+  [['network', 'keygen', '--bits', '192', '-o', '/nonexistent/k'], '--bits: expected 128 or 256, got "192"'],
+  [['network', 'keygen', '--rotate'], '--rotate goes with -o FILE, which it changes'],
+  [['network', 'keygen', '--force'], '--force goes with -o FILE, which it overwrites'],
+  [
+    ['network', 'keygen', '-o', '/nonexistent/k', '--rotate', '--bits', '128'],
+    '--bits does not go with --rotate, which keeps the length of the keys that are there',
+  ],
   [
     ['network', 'rm', '9', ...SOCKET, '--mtu', '1400'],
     '--mtu does not go with "rm"; usage: vtep network rm NETWORK … | rm VNI|NAME --control PATH',

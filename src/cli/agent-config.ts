@@ -85,7 +85,7 @@ function gossipFields(flags: Parsed): Record<string, unknown> {
     advertise: flags.value('advertise'),
     join: list('join'),
     keys: flags.given.has('key') ? flags.values('key') : undefined,
-    networks: flags.given.has('network') ? networksOf(flags.values('network')) : undefined,
+    networks: flags.given.has('network') ? networksOf(flags.values('network'), flags.value('key-file')) : undefined,
   });
 }
 
@@ -102,16 +102,16 @@ interface NetworkFlag {
 /**
  * The networks of `--network`. A network that is given several times, or with a gateway, has a router between its subnets.
  */
-function networksOf(texts: readonly string[]): object[] {
+function networksOf(texts: readonly string[], keyFile: string | undefined): object[] {
   const flags = texts.map(networkFlag);
   return [...new Set(flags.map(({ id }) => id))].map((id) => {
     const own = flags.filter((flag) => flag.id === id);
     const [{ vni, subnet, gateway, text }] = own as [NetworkFlag];
-    if (own.length === 1 && gateway === undefined) return note({ id, vni, subnet }, text);
+    if (own.length === 1 && gateway === undefined) return note(defined({ id, vni, subnet, keyFile }), text);
     const subnets = own.map((one) =>
       note(defined({ prefix: one.subnet, gateway: one.gateway, vni: one.vni }), one.text),
     );
-    return note({ id, subnets }, text);
+    return note(defined({ id, keyFile, subnets }), text);
   });
 }
 

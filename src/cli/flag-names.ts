@@ -10,6 +10,8 @@ const FLAG_NAMES = new Map(
     fd: 'tap-fd',
     native: 'vni',
     peers: 'peer',
+    espPort: 'esp-port',
+    keyFile: 'key-file',
     sourcePorts: 'source-ports',
     peersOnly: 'peers-only',
     keepTaps: 'keep-taps',

@@ -1,6 +1,5 @@
 /** `vtep gossip`: members, networks and entries of a cluster, and the keys of an agent. */
 import { randomBytes } from 'node:crypto';
-import { fstatSync, statSync } from 'node:fs';
 import {
   HostError,
   queryCluster,
@@ -17,11 +16,12 @@ import { noRest, refuseBeside, UsageError, type Flag, type Parsed } from './flag
 import { keyOfArgument, keyring, warn } from './gossip-keyring.js';
 import { watch, WATCH } from './gossip-watch.js';
 import { type Manual } from './manual.js';
+import { printKey } from './print-key.js';
 import { membersTable } from './members.js';
 import { requireHostPorts } from './host-ports.js';
 import { placesOf, SOCKET, tellNode } from './node-call.js';
 import { requireControl } from './control-flags.js';
-import { jsonLines, print, printAll } from './streams.js';
+import { jsonLines, printAll } from './streams.js';
 import { rowsOf, tableLines } from './table.js';
 
 const CONTROL: Flag = { name: 'control', value: 'PATH', text: 'control socket of an agent on this host' };
@@ -141,27 +141,9 @@ async function keygen(flags: Parsed): Promise<number> {
   const path = flags.value('output') ?? '-';
   if (path === '-' && flags.on('force')) throw new UsageError('--force goes with -o FILE, which it overwrites');
   const key = randomBytes(32).toString('base64');
-  if (path === '-') {
-    // The redirection of a shell has created the file, with the mode that the umask leaves.
-    const warning = keygenWarning();
-    if (warning !== undefined) warn(warning);
-    print(key);
-  } else writeKeyFile(path, key, flags.on('force') === true);
+  if (path === '-') printKey(key, warn);
+  else writeKeyFile(path, key, flags.on('force') === true);
   return 0;
-}
-
-/**
- * What others can do to the file on standard output; `undefined` if it is none, or if they can do nothing.
- * @throws HostError if standard output takes no key: Node.js opens /dev/null in place of one that is closed.
- */
-function keygenWarning(): string | undefined {
-  const stats = fstatSync(1);
-  if (stats.isCharacterDevice() && stats.rdev === statSync('/dev/null', { throwIfNoEntry: false })?.rdev)
-    throw new HostError('standard output is closed, or /dev/null: the key would be lost; write it with -o FILE');
-  if (!stats.isFile() || (stats.mode & 0o066) === 0) return undefined;
-  const verbs = [...((stats.mode & 0o044) === 0 ? [] : ['read']), ...((stats.mode & 0o022) === 0 ? [] : ['change'])];
-  const mode = (stats.mode & 0o777).toString(8);
-  return `other users can ${verbs.join(' and ')} the file on standard output (mode ${mode}); run "chmod 600" on it, or write the key with -o FILE`;
 }
 
 async function members(flags: Parsed): Promise<number> {

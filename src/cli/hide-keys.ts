@@ -25,24 +25,29 @@ export function hideKeys(): void {
 }
 
 /**
- * The arguments of `vtep` with `***` for each key: a value of --key or --token, another join token, or the KEY of `vtep gossip install`, `use` and
+ * The arguments of `vtep` with `***` for each key: a value of --key, --key-file or --token, another join token, or the KEY of `vtep gossip install`, `use` and
  * `remove`, that is no existing file.
  */
 export function withoutKeys(args: readonly string[]): string[] {
   const takesKey = args[0] === 'gossip' && ['install', 'use', 'remove'].includes(args[1] ?? '');
   let isKey = false;
   return args.map((arg, i) => {
-    const [, flag, attached] = /^(--key|--token)=(.*)$/s.exec(arg) ?? [];
-    if (attached !== undefined) return isSecret(attached) ? `${flag}=${HIDDEN}` : arg;
+    const [, flag, attached] = /^(--key|--key-file|--token)=(.*)$/s.exec(arg) ?? [];
+    if (attached !== undefined) return isSecretOf(flag!, attached) ? `${flag}=${HIDDEN}` : arg;
     if (/^-./.test(arg)) {
       isKey = arg === '--key';
       return arg;
     }
     // A flag with one value: the words behind it are others.
-    if (args[i - 1] === '--token' && isSecret(arg)) return HIDDEN;
+    if (['--token', '--key-file'].includes(args[i - 1] ?? '') && isSecretOf(args[i - 1]!, arg)) return HIDDEN;
     // Any word of `install`: it may follow the value of a flag.
     return (isKey || (takesKey && i > 1) || TOKEN.test(arg)) && isSecret(arg) ? HIDDEN : arg;
   });
+}
+
+/** Whether the value of a flag is to be hidden. A key file is there, or has the form of a path; a key there is a mistake. */
+function isSecretOf(flag: string, value: string): boolean {
+  return flag === '--key-file' ? shownKey(value) === HIDDEN : isSecret(value);
 }
 
 /** A join token, wherever it stands. */

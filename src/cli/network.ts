@@ -1,4 +1,5 @@
 /** `vtep network`: the networks of a cluster, and with --control those of one running VTEP. */
+import { resolve } from 'node:path';
 import { type Results } from '../host/index.js';
 import { type Proxy } from '../model/index.js';
 import { type NetworkSubnet, type SegmentSettings } from '../schema/index.js';
@@ -6,7 +7,9 @@ import { flagsOfAll, runAction, wordsOf, type Actions } from './actions.js';
 import { call } from './call.js';
 import { change, given, JSON_FLAG, numberOf, oneArgument } from './change.js';
 import { CONTROL, requireControl } from './control-flags.js';
+import { shownKey } from './hide-keys.js';
 import { noRest, refuseBeside, UsageError, type Flag, type Parsed } from './flags.js';
+import { flagName } from './flag-names.js';
 import { type Manual } from './manual.js';
 import {
   createFlags,
@@ -16,6 +19,7 @@ import {
   inspectNetworks,
   listNetworks,
 } from './network-cluster.js';
+import { KEYGEN, keygen } from './network-keygen.js';
 import { subnetsOf, SUBNETS } from './network-subnets.js';
 import { QUIET } from './node.js';
 import { SOCKET } from './node-call.js';
@@ -40,6 +44,7 @@ const SETTINGS: readonly Flag[] = [
   { name: 'tagged', negatable: true, text: 'carry VLAN-tagged frames with their tags (default no)' },
   { name: 'ageing', value: 'SECONDS', text: 'how long a learned address stays (default 300; 0: forever)' },
   { name: 'capacity', value: 'N', text: 'most learned addresses (default 65536)' },
+  { name: 'key-file', value: 'FILE', text: 'encrypt between hosts with the keys in FILE, which the VTEP reads' },
 ];
 
 const CLUSTER = [QUIET, SOCKET];
@@ -74,6 +79,12 @@ const ACTIONS: Actions = {
     text: 'add a network to a VTEP: a VNI, or a name with subnets, each with a VNI',
     flags: [CONTROL, ...SUBNETS, ...SETTINGS, JSON_FLAG],
     run: add,
+  },
+  keygen: {
+    usage: 'keygen [-o FILE [--rotate]] [--bits 128|256]',
+    text: 'make a key file for networks of "vtep up", or add a key to one',
+    flags: KEYGEN,
+    run: keygen,
   },
 };
 
@@ -113,6 +124,13 @@ has an endpoint there. Such a network with a single subnet has no gateway unless
 "rm" removes a network when no TAP and no endpoint of this host is left in it, also one of the configuration file, which
 comes back with the next "vtep reload". A word of digits is a VNI, and no NAME.`,
     },
+    {
+      title: 'key files',
+      text: `A network or a segment of "vtep up" with a key file is encrypted between hosts. Every host needs the same keys. "keygen -o
+FILE" makes a key file, which its owner alone can read. "keygen -o FILE --rotate" puts a new key in front, and keeps the
+three newest. Copy the file to every host, and run "vtep reload" there: all keys of the file are accepted, so that no
+packet is lost meanwhile. docs/encryption.md has the steps.`,
+    },
   ],
   examples: `vtep network create uber-net
 vtep network create prod-net --subnet 10.1.1.0/24 --subnet 11.1.1.0/24 --gateway 11.1.1.254 --ip-range 10.1.1.128/25
@@ -129,7 +147,11 @@ vtep network rm 4098 --control /run/vtep.sock
 vtep network add prod --subnet 10.1.1.0/24 --vni 5001 --subnet 11.1.1.0/24 --vni 5002 --gateway 11.1.1.254 \\
                       --peer 192.168.1.25 --control /run/vtep.sock
 vtep attach eth0 --netns c1 --address 10.1.1.2/24 --vni 5001 --control /run/vtep.sock
-vtep network rm prod --control /run/vtep.sock`,
+vtep network rm prod --control /run/vtep.sock
+
+# a key file for an encrypted network of "vtep up", and later a further key in it
+vtep network keygen -o /etc/weft/prod.keys
+vtep network keygen -o /etc/weft/prod.keys --rotate`,
   exit: { 0: 'done', 1: 'no agent or VTEP answered, or it refused the request', 2: 'wrong flags' },
 };
 
@@ -155,15 +177,31 @@ async function list(flags: Parsed): Promise<number> {
 function networksTable(networks: Results['segments']): Iterable<string> {
   const word = (on: boolean): string => (on ? 'yes' : 'no');
   return tableLines(
-    ['VNI', 'NETWORK', 'SUBNET', 'GATEWAY', 'MTU', 'PROXY', 'LEARN', 'FLOOD', 'TAGGED', 'AGEING (s)', 'CAPACITY'],
-    rowsOf(networks, ({ vni, network, subnets = [], mtu, proxy, learn, flood, tagged, ageing, capacity }) => [
-      ...[vni, network ?? '-'],
-      subnets.map(({ prefix }) => prefix).join(' ') || '-',
-      subnets.map(({ gateway }) => gateway ?? '-').join(' ') || '-',
-      ...[mtu, proxy],
-      ...[learn, flood, tagged].map(word),
-      ...[ageing, capacity],
-    ]),
+    [
+      'VNI',
+      'NETWORK',
+      'SUBNET',
+      'GATEWAY',
+      'MTU',
+      'PROXY',
+      'LEARN',
+      'FLOOD',
+      'TAGGED',
+      'AGEING (s)',
+      'CAPACITY',
+      'KEY',
+    ],
+    rowsOf(
+      networks,
+      ({ vni, network, subnets = [], mtu, proxy, learn, flood, tagged, ageing, capacity, keyNumber = null }) => [
+        ...[vni, network ?? '-'],
+        subnets.map(({ prefix }) => prefix).join(' ') || '-',
+        subnets.map(({ gateway }) => gateway ?? '-').join(' ') || '-',
+        ...[mtu, proxy],
+        ...[learn, flood, tagged].map(word),
+        ...[ageing, capacity, keyNumber ?? '-'],
+      ],
+    ),
   );
 }
 
@@ -200,6 +238,10 @@ async function addSubnets(flags: Parsed, name: string, subnets: NetworkSubnet[])
   });
 }
 
+function pathOf(file: string | undefined): string | undefined {
+  return file === undefined || shownKey(file) !== file ? file : resolve(file);
+}
+
 /** Whether an argument is a VNI, and not the name of a network. */
 function isVni(text: string): boolean {
   return /^-?\d+$/.test(text);
@@ -215,6 +257,8 @@ function settingsOf(flags: Parsed): SegmentSettings {
     tagged: flags.on('tagged'),
     ageing: numberOf(flags.value('ageing')),
     capacity: numberOf(flags.value('capacity')),
+    // The VTEP may have another working directory.
+    keyFile: pathOf(flags.value('key-file')),
     peers: flags.given.has('peer') ? flags.values('peer').flatMap((text) => text.split(',')) : undefined,
   });
 }
@@ -239,5 +283,6 @@ function placeOf(path: string): string {
   const field = /^subnets\[\d+\]\.(\w+)$/.exec(path)?.[1];
   if (field !== undefined) return `--${field === 'prefix' ? 'subnet' : field}`;
   if (path.startsWith('peers')) return '--peer';
-  return [...SUBNETS, ...SETTINGS].some(({ name }) => name === path) ? `--${path}` : path;
+  const name = flagName(path);
+  return [...SUBNETS, ...SETTINGS].some((flag) => flag.name === name) ? `--${name}` : path;
 }

@@ -22,6 +22,7 @@ const MAX_CONFIG = 16 << 20;
 export const COMMON: readonly Flag[] = [
   { name: 'local', value: 'IP', text: 'address of this VTEP on the underlay' },
   { name: 'port', value: 'N', text: 'UDP port, here and at the peers (default 4789)' },
+  { name: 'esp-port', value: 'N', text: 'UDP port of encrypted segments, here and at the peers (default 4500)' },
   { name: 'source-ports', value: 'N', text: 'number of UDP source ports for flows (default 8; 0: send from --port)' },
   {
     name: 'peers-only',
@@ -80,6 +81,11 @@ export const SINGLE: readonly Flag[] = [
   { name: 'learn', negatable: true, text: 'learn MAC addresses from the underlay (default yes)' },
   { name: 'flood', negatable: true, text: 'send frames for unknown addresses to all peers (default yes)' },
   { name: 'ageing', value: 'SECONDS', text: 'how long a learned address stays (default 300; 0: forever)' },
+  {
+    name: 'key-file',
+    value: 'FILE',
+    text: 'encrypt between hosts with the keys in FILE; see "vtep network keygen"',
+  },
   { name: 'tap', value: 'NAME', text: 'name of the TAP to create' },
   { name: 'tap-fd', value: 'N', text: 'an open TAP, passed as file descriptor N; needs no privileges' },
   { name: 'netns', value: 'NS', text: 'namespace to move the TAP to: a name, or a path (/proc/PID/ns/net)' },
@@ -207,7 +213,9 @@ export async function named<T>(made: Plan, step: () => Promise<T>): Promise<T> {
     if (!(error instanceof HostError) || !error.path) throw error;
     const [, front] = namesFor(made, error.path);
     const text = `${front}: ${error.message}`;
-    throw error.path === 'gossip.keys' ? new UsageError(text) : new HostError(text, { cause: error });
+    throw error.path === 'gossip.keys' || error.path.endsWith('.keyFile')
+      ? new UsageError(text)
+      : new HostError(text, { cause: error });
   }
 }
 
@@ -215,6 +223,7 @@ export function commonFields(flags: Parsed): Record<string, unknown> {
   return defined({
     local: flags.value('local'),
     port: integer(flags, 'port'),
+    espPort: integer(flags, 'esp-port'),
     sourcePorts: integer(flags, 'source-ports'),
     peersOnly: flags.on('peers-only'),
     keepTaps: flags.on('keep-taps'),
@@ -251,6 +260,8 @@ export function singleFields(flags: Parsed, networks: readonly { vni: unknown }[
           learn: flags.on('learn'),
           flood: flags.on('flood'),
           ageing: integer(flags, 'ageing'),
+          // A network of the gossip has its own.
+          keyFile: networks.some((network) => network.vni === one) ? undefined : flags.value('key-file'),
           peers: flags.values('peer').flatMap((text) => text.split(',')),
           endpoints: endpoints.filter((entry) => entry.vni === one).map(({ fields }) => fields),
         }),

@@ -4,6 +4,7 @@ import {
   HostError,
   LEVELS,
   Overlay,
+  readKeyFiles,
   requireKeys,
   tapMtu,
   type AllCounters,
@@ -11,6 +12,7 @@ import {
 } from '../host/index.js';
 import {
   addressesOf,
+  configOf,
   findWarnings,
   problemText,
   routersOf,
@@ -191,22 +193,26 @@ async function lastCounters(overlay: Overlay): Promise<AllCounters | null> {
 }
 
 async function dryRun(plan: Plan, log: Logger): Promise<number> {
-  await named(plan, () => requireKeys(plan, (warning) => log.warning('key-file', warning)));
+  const warn = (warning: string): void => log.warning('key-file', warning);
+  await named(plan, () => requireKeys(plan, warn));
+  await named(plan, async () => readKeyFiles(plan, warn));
   try {
     await named(plan, () => applyMtus(plan, log));
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
     log.warning('mtu', error.message); // the plan may be meant for another machine
   }
-  await printAll(jsonLines(withoutItsKeys(plan)));
+  await printAll(jsonLines(configOf(withoutItsKeys(plan))));
   return 0;
 }
 
 /** The plan with `***` for each key that is not in a file: a dry run may be logged, or pasted into a question. */
-function withoutItsKeys(plan: Plan): Plan {
-  return plan.gossip === undefined
-    ? plan
-    : { ...plan, gossip: { ...plan.gossip, keys: plan.gossip.keys.map(shownKey) } };
+function withoutItsKeys({ gossip, ...plan }: Plan): Plan {
+  return {
+    ...plan,
+    keyFiles: plan.keyFiles.map(({ group, path }) => ({ group, path: shownKey(path) })),
+    ...(gossip === undefined ? {} : { gossip: { ...gossip, keys: gossip.keys.map(shownKey) } }),
+  };
 }
 
 /** Describes the running VTEP for programs. */
@@ -230,8 +236,11 @@ function summary({ plan, mtus, links, engine, facts }: Overlay): string[] {
   const lines = [
     `vtep ${plan.local}:${plan.port} (pid ${process.pid}), engine ${engine.name}${plan.workers > 1 ? ` with ${plan.workers} workers` : ''}, receive buffer ${facts.receiveBuffer >> 10} KiB`,
   ];
-  for (const [i, { vni, proxy, learn, flood, peers, endpoints }] of plan.segments.entries()) {
-    const habits = [learn ? 'learning' : 'no learning', ...(flood ? [] : ['no flooding']), `ARP proxy ${proxy}`];
+  for (const [i, { vni, proxy, learn, flood, group, peers, endpoints }] of plan.segments.entries()) {
+    const habits = [
+      ...(group === undefined ? [] : ['encrypted']),
+      ...[learn ? 'learning' : 'no learning', ...(flood ? [] : ['no flooding']), `ARP proxy ${proxy}`],
+    ];
     lines.push(
       `segment ${vni}: MTU ${mtus[i]!.mtu} (${mtus[i]!.why}), ${habits.join(', ')}`,
       `  peers: ${list(peers)}`,

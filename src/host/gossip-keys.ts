@@ -109,11 +109,12 @@ export function requireKey(text: string): Uint8Array {
 
 /** Decodes a key in base64; `null` if the text is not a key. */
 function keyOf(text: string): Uint8Array | null {
-  const bytes = base64(text);
+  const bytes = bytesOfBase64(text);
   return bytes !== null && LENGTHS.includes(bytes.length) ? bytes : null;
 }
 
-function base64(text: string): Uint8Array | null {
+/** Decodes base64, of either alphabet; `null` if the text is none. */
+export function bytesOfBase64(text: string): Uint8Array | null {
   if (!/^[A-Za-z0-9+/_-]+={0,2}$/.test(text)) return null;
   const bytes = Buffer.from(text, 'base64');
   const again = bytes.toString('base64').replace(/=+$/, '');
@@ -122,7 +123,7 @@ function base64(text: string): Uint8Array | null {
 
 /** Says why a text is not a key, without revealing it. */
 function wrong(text: string): string {
-  const bytes = base64(text);
+  const bytes = bytesOfBase64(text);
   if (bytes === null) return `(${text.length} characters) is not base64`;
   return `has ${bytes.length} bytes, not 16, 24 or 32 in base64 ("vtep gossip keygen" makes one)`;
 }

@@ -61,6 +61,15 @@ export {
   writeKeyFile,
   type KeyListing,
 } from './gossip-keys.js';
+export {
+  GroupKeyring,
+  newGroupKeyText,
+  readGroupKeys,
+  rotateGroupKeyFile,
+  writeGroupKeyFile,
+  type GroupListener,
+} from './group-keys.js';
+export { readKeyFiles } from './overlay-keys.js';
 export { exposureOf, PRIVATE, tamperingOf } from './private-file.js';
 export {
   GossipObserver,

@@ -31,6 +31,7 @@ import { type Logger } from './log.js';
 import { vnisOf } from './machine.js';
 import { segmentMtus, type SegmentMtu } from './mtu.js';
 import { type Notices } from './notices.js';
+import { type OverlayKeys } from './overlay-keys.js';
 import { type OverlayGossip } from './overlay-gossip.js';
 import { pagesOf, type Page } from './pages.js';
 import { segmentsOf } from './plan-changes.js';
@@ -74,6 +75,7 @@ export interface NetworksContext {
   readonly gossip: () => OverlayGossip | undefined;
   readonly log: Logger;
   readonly notices: Notices;
+  readonly keys: OverlayKeys;
 }
 
 export class OverlayNetworks {
@@ -99,7 +101,9 @@ export class OverlayNetworks {
    * @throws SchemaError with the fields that are wrong; HostError if there is no route to a peer.
    */
   addSegment(value: Segment): Promise<SegmentMtu> {
-    return this.addPlannedSegment(planSegment(value, this.#context.plan), '', 'api');
+    const { plan, keys } = this.#context;
+    const segment = planSegment(value, plan);
+    return keys.adding(segment.group, value.keyFile, () => this.addPlannedSegment(segment, '', 'api'));
   }
 
   /** @param path The path of the segment, for errors. */
@@ -153,6 +157,7 @@ export class OverlayNetworks {
   async removePlannedSegment(vni: number): Promise<void> {
     this.#removeMtus([vni]);
     await this.#context.intent.removeSegment(vni);
+    this.#context.keys.prune();
   }
 
   #removeMtus(vnis: readonly number[]): void {
@@ -223,7 +228,9 @@ export class OverlayNetworks {
       await this.addPlanned(network, [], '', 'api');
     } else {
       this.#requireFree(network);
-      await this.addPlanned(network, planNetwork(network, settings, plan), '', 'api');
+      const segments = planNetwork(network, settings, plan);
+      const add = (): Promise<void> => this.addPlanned(network, segments, '', 'api');
+      await this.#context.keys.adding(network.id, settings.keyFile, add);
     }
     return this.#added(network);
   }
@@ -346,6 +353,7 @@ export class OverlayNetworks {
     // Its segments take no endpoints any more.
     if (isOfGossip(network)) gossip()?.removeNetwork(id);
     await done;
+    this.#context.keys.prune();
     this.#context.notices.tell('network-removed', { network: id, vnis });
   }
 

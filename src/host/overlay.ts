@@ -19,10 +19,12 @@ import { chooseEngine } from './engine.js';
 import { about, HostError, NoNodeError, RequestError } from './error.js';
 import { GatewayServices, type GatewayHandler } from './gateway-service.js';
 import { isGossipRequest, OverlayGossip } from './overlay-gossip.js';
+import { OverlayKeys } from './overlay-keys.js';
 import { OverlayNetworks, type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
 import { nameOf, OverlayTaps, type OverlayTap } from './overlay-taps.js';
 import { type AllCounters, type AttachedTap, type AttachHow, type OverlayEvents } from './overlay-types.js';
 import { requireKeys } from './gossip-keys.js';
+import { type GroupKeyring } from './group-keys.js';
 import { Health } from './health.js';
 import { Intent, type Changed } from './intent.js';
 import { lossesOf } from './losses.js';
@@ -34,14 +36,13 @@ import { eventsOf } from './pages.js';
 import {
   answerPart,
   isPartRequest,
-  reloadError,
   segmentListing,
   tapListing,
   type SegmentListing,
   type TapListing,
 } from './parts.js';
 import { addOwnEndpoints, endpointsOf, type OwnEndpoint } from './plan-changes.js';
-import { merge, reload, reloadedText, type PlannedTap } from './reload.js';
+import { logReload, merge, reload, type PlannedTap } from './reload.js';
 import { withoutNetwork } from './reload-networks.js';
 import { configure } from './reload-tables.js';
 import { type TableRequest } from './requests.js';
@@ -66,6 +67,7 @@ export class Overlay {
   readonly #notices: Notices;
   readonly #taps: OverlayTaps;
   #intent!: Intent;
+  readonly #keys: OverlayKeys;
   #networks!: OverlayNetworks;
   readonly #services: GatewayServices;
   readonly #health: Health;
@@ -78,11 +80,19 @@ export class Overlay {
   /** Functions that end the periodic checks of the engine. */
   readonly #ends: (() => void)[] = [];
 
-  private constructor(given: Plan, plan: Plan, mtus: SegmentMtu[], engine: DataPlane, events: OverlayEvents) {
+  private constructor(
+    given: Plan,
+    plan: Plan,
+    mtus: SegmentMtu[],
+    engine: DataPlane,
+    keys: OverlayKeys,
+    events: OverlayEvents,
+  ) {
     this.plan = plan;
     this.#configured = given;
     this.mtus = mtus;
     this.engine = engine;
+    this.#keys = keys;
     this.#notices = new Notices(events.notice);
     this.#events = { ...events, log: events.log.tee((record) => this.#notices.logged(record)) };
     this.#health = new Health(plan.local, this.#events.log, (port) => this.#taps.at(port)?.tap);
@@ -104,11 +114,12 @@ export class Overlay {
     if (plan.control !== undefined) await about('control', () => requireSocketDirectory(plan.control!));
     // The gossip reads them again, and warns of files that other users can read.
     await requireKeys(plan, () => undefined);
+    const keys = new OverlayKeys(plan, events.log);
     for (const [i, { netns }] of plan.taps.entries())
       if (netns !== undefined) await about(`taps[${i}].netns`, () => requireNetns(netns));
     const { engine, note } = await chooseEngine(plan);
     const mtus = await applyMtus(plan, events.log);
-    const overlay = new Overlay(given, plan, mtus, engine, events);
+    const overlay = new Overlay(given, plan, mtus, engine, keys, events);
     try {
       await overlay.#start(note);
       return overlay;
@@ -133,6 +144,7 @@ export class Overlay {
     await this.#intent.start();
     this.#networks = new OverlayNetworks({
       ...{ plan, mtus: this.mtus, intent: this.#intent, gossip: () => this.#gossip, log, notices: this.#notices },
+      keys: this.#keys,
     });
     this.#networks.announce();
     const taps = plan.taps.map((tap, i) => ({ tap, own: owns[i]!, path: `taps[${i}]` }));
@@ -159,6 +171,11 @@ export class Overlay {
 
   get facts(): EngineFacts {
     return this.#facts;
+  }
+
+  /** The keys of its encrypted segments. */
+  get groupKeys(): GroupKeyring {
+    return this.#keys.ring;
   }
 
   /** For an agent. */
@@ -191,7 +208,7 @@ export class Overlay {
 
   /** The segments that the VTEP has now. */
   segmentListings(): SegmentListing[] {
-    return this.plan.segments.map((segment) => segmentListing(this.plan, segment));
+    return this.plan.segments.map((segment) => segmentListing(this.plan, segment, this.groupKeys));
   }
 
   // ---- Changes ----
@@ -344,24 +361,12 @@ export class Overlay {
         throw new RequestError('no-configuration', 'there is no configuration file to read again');
       reloading?.(true);
       try {
-        const next = structuredClone(await reread());
-        const done = await this.#apply(next);
-        const { restart, refused } = done;
-        log.info('reload', `the configuration was read again: ${reloadedText(done)}`, { ...done });
-        for (const reason of refused) log.error('reload', `an entry of the configuration was refused: ${reason}`);
-        if (restart.length > 0)
-          log.warning('reload', `these changes take effect only after a restart: ${restart.join(', ')}`, { restart });
-        this.#notices.tell('reloaded', done);
-        return done;
-      } catch (error) {
-        const refusal = reloadError(error, this.#events.file);
-        const { message, stack } = refusal as Error;
-        log.error(
-          'reload',
-          `the configuration stays as it was: ${message}`,
-          refusal instanceof HostError ? {} : { stack },
-        );
-        throw refusal;
+        return await logReload(log, this.#events.file, async () => {
+          const next = structuredClone(await reread());
+          const done = await this.#keys.reloading(next, () => this.#apply(next));
+          this.#notices.tell('reloaded', done);
+          return done;
+        });
       } finally {
         reloading?.(false);
       }

@@ -19,6 +19,7 @@ import {
   type TapPlan,
 } from '../schema/index.js';
 import { codeOf, HostError, isResourceError, RequestError } from './error.js';
+import { type GroupKeyring } from './group-keys.js';
 import { tapMtu } from './mtu.js';
 import { type AddedNetwork, type RemovedNetwork } from './overlay-networks.js';
 
@@ -47,9 +48,13 @@ export interface TapListing {
 export type DetachedTap = Pick<TapListing, 'name' | 'netns' | 'addresses' | 'mac'>;
 
 /** A segment with its settings. */
-export interface SegmentListing extends Omit<ModelSegment, 'mac'> {
+export interface SegmentListing extends Omit<ModelSegment, 'mac' | 'group'> {
   /** The MAC address that proxy `vtep` answers with; null if it is derived from the VNI. */
   mac: string | null;
+  /** Whether its frames cross the underlay encrypted. */
+  encrypted: boolean;
+  /** The number of its newest key; null in clear text. */
+  keyNumber: number | null;
   /** The network that it belongs to, by name or id; null for none. */
   network: string | null;
   /** The subnets of that network that it has, each with the router's address; null without a router. */
@@ -177,12 +182,18 @@ export function tapListing(
 }
 
 /** The entry of a segment in a listing. Its MTU must be known. */
-export function segmentListing(plan: Pick<Plan, 'networks' | 'gossip'>, segment: SegmentPlan): SegmentListing {
-  const { vni, mtu, proxy, learn, flood, tagged, ageing, capacity, mac = null } = segment;
+export function segmentListing(
+  plan: Pick<Plan, 'networks' | 'gossip'>,
+  segment: SegmentPlan,
+  ring: Pick<GroupKeyring, 'get'>,
+): SegmentListing {
+  const { vni, mtu, proxy, learn, flood, tagged, ageing, capacity, mac = null, group } = segment;
   const network = networkOf(plan, vni);
   const subnets = (network?.subnets ?? []).flatMap(({ prefix, gateway = null, ...subnet }) =>
     subnet.vni === vni ? [{ prefix, gateway }] : [],
   );
   const settings = { vni, mtu: mtu!, proxy, learn, flood, tagged, ageing, capacity, mac };
-  return { ...settings, network: network?.id ?? null, subnets };
+  const keys = group === undefined ? [] : ring.get(group);
+  const secrecy = { encrypted: group !== undefined, keyNumber: keys[0]?.number ?? null };
+  return { ...settings, ...secrecy, network: network?.id ?? null, subnets };
 }

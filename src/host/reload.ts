@@ -27,8 +27,10 @@ import {
   type SegmentPlan,
   type TapPlan,
 } from '../schema/index.js';
-import { about } from './error.js';
+import { about, HostError } from './error.js';
+import { type Logger } from './log.js';
 import { vnisOf } from './machine.js';
+import { reloadError } from './parts.js';
 import { endpointsOf, segmentsOf, type OwnEndpoint } from './plan-changes.js';
 import { type AttachHow } from './overlay-types.js';
 import { compareNetworks, networksAfter, type RunningNetworks } from './reload-networks.js';
@@ -92,7 +94,7 @@ export interface Comparison {
  * @throws SchemaError if the configuration contradicts what was added over the API.
  */
 export function compare(configured: Plan, running: RunningNetworks & Pick<Plan, 'segments'>, next: Plan): Comparison {
-  const restart = changed(withoutNetworks(configured), withoutNetworks(next), ['segments', 'taps']);
+  const restart = changed(withoutNetworks(configured), withoutNetworks(next), ['segments', 'keyFiles', 'taps']);
   const { newNetworks, oldNetworks, ...networks } = compareNetworks(configured, running, next);
   restart.push(...networks.restart);
   const live = new Map(running.segments.map((segment) => [segment.vni, segment]));
@@ -227,6 +229,32 @@ export function reloadedText({ segments, networks, taps, peers, endpoints }: Rel
   return texts.length === 0 ? 'nothing changed' : texts.join(', ');
 }
 
+/**
+ * Runs a reload, and logs its outcome.
+ * @param file The name of the configuration's file, for errors.
+ * @throws what `step` throws, with its code.
+ */
+export async function logReload(
+  log: Logger,
+  file: string | undefined,
+  step: () => Promise<Reloaded>,
+): Promise<Reloaded> {
+  try {
+    const done = await step();
+    const { restart, refused } = done;
+    log.info('reload', `the configuration was read again: ${reloadedText(done)}`, { ...done });
+    for (const reason of refused) log.error('reload', `an entry of the configuration was refused: ${reason}`);
+    if (restart.length > 0)
+      log.warning('reload', `these changes take effect only after a restart: ${restart.join(', ')}`, { restart });
+    return done;
+  } catch (error) {
+    const refusal = reloadError(error, file);
+    const { message, stack } = refusal as Error;
+    log.error('reload', `the configuration stays as it was: ${message}`, refusal instanceof HostError ? {} : { stack });
+    throw refusal;
+  }
+}
+
 /** The configuration in effect after a reload: what waits for a restart stays as it was. @param running The VTEP then. */
 export function merge(configured: Plan, running: RunningNetworks, next: Plan): Plan {
   const before = new Map(configured.segments.map((segment) => [segment.vni, segment]));
@@ -238,7 +266,7 @@ export function merge(configured: Plan, running: RunningNetworks, next: Plan): P
     ...next.segments.map((segment) => before.get(segment.vni) ?? segment),
     ...configured.segments.filter(({ vni }) => waiting.has(vni) && !nextVnis.has(vni)),
   ];
-  return { ...after, segments, taps: next.taps };
+  return { ...after, segments, keyFiles: next.keyFiles, taps: next.taps };
 }
 
 /** The peers and endpoints of a configuration, with those of its TAPs that are attached. */
@@ -259,7 +287,8 @@ function entriesOf(next: Plan, attached: readonly TapPlan[]): TableEntry[] {
 
 /** The paths of the settings of a segment that differ. */
 function settingsThatDiffer(configured: Plan, now: SegmentPlan, next: SegmentPlan): string[] {
-  const names = changed(now, next, ['peers', 'endpoints', 'mtu']);
+  const names: string[] = changed(now, next, ['peers', 'endpoints', 'mtu', 'group']);
+  if (now.group !== next.group) names.push('keyFile');
   // Without one, the MTU is that of the underlay at the start.
   const before = configured.segments.find(({ vni }) => vni === now.vni)?.mtu;
   if (next.mtu === undefined ? before !== undefined : next.mtu !== now.mtu) names.unshift('mtu');

@@ -34,6 +34,16 @@ const Mtu = Type.Integer({
   expected: `an MTU in bytes: an integer from ${MIN_MTU} to ${MAX_MTU}`,
 });
 
+const UdpPort = Type.Integer({ minimum: 1, maximum: 65_535, expected: 'a UDP port: an integer from 1 to 65535' });
+/** A text here may be a key by mistake. */
+const KeyFile = Type.String({
+  minLength: 1,
+  maxLength: 4095,
+  pattern: '^[^\\0]+$',
+  expected: 'the path of a key file ("vtep network keygen" makes one)',
+  secret: true,
+});
+
 const Endpoint = Type.Object({ ip: HostIp, mac: Mac, vtep: Type.Optional(Ip) }, strict);
 
 /** @internal */
@@ -50,6 +60,7 @@ export const Segment = Type.Object(
       Type.Integer({ minimum: 1, maximum: 16_777_216, expected: 'an integer from 1 to 16777216' }),
     ),
     mac: Type.Optional(Mac),
+    keyFile: Type.Optional(KeyFile),
     peers: Type.Optional(Type.Array(Ip, { maxItems: MAX_PEERS, expected: `a list of ${MAX_PEERS} addresses at most` })),
     endpoints: Type.Optional(Type.Array(Endpoint)),
   },
@@ -98,7 +109,10 @@ const subnets = Type.Array(NetworkSubnet, { expected: 'a list of one subnet or m
 const MAX_SUBNETS = 64;
 
 /** @internal */
-export const Network = Type.Object({ name: NetworkId, mac: Type.Optional(Mac), subnets }, strict);
+export const Network = Type.Object(
+  { name: NetworkId, mac: Type.Optional(Mac), keyFile: Type.Optional(KeyFile), subnets },
+  strict,
+);
 
 /**
  * A network that is added to a running VTEP.
@@ -114,7 +128,7 @@ export const NewNetwork = Type.Composite(
       }),
       gossip: Type.Optional(Type.Boolean()),
     }),
-    Type.Omit(Segment, ['vni', 'mac', 'endpoints']),
+    Type.Omit(Segment, ['vni', 'mac', 'endpoints', 'keyFile']),
   ],
   strict,
 );
@@ -140,6 +154,7 @@ const Gossip = Type.Object(
             vni: Type.Optional(Vni),
             subnet: Type.Optional(Subnet),
             mac: Type.Optional(Mac),
+            keyFile: Type.Optional(KeyFile),
             subnets: Type.Optional(subnets),
           },
           strict,
@@ -161,9 +176,8 @@ export const CONFIG: JsonSchema = schemaOf<Config>(
   Type.Object(
     {
       local: Ip,
-      port: Type.Optional(
-        Type.Integer({ minimum: 1, maximum: 65_535, expected: 'a UDP port: an integer from 1 to 65535' }),
-      ),
+      port: Type.Optional(UdpPort),
+      espPort: Type.Optional(UdpPort),
       sourcePorts: Type.Optional(Type.Integer({ minimum: 0, maximum: 64, expected: 'an integer from 0 to 64' })),
       engine: Type.Optional(EngineChoice),
       workers: Type.Optional(Type.Integer({ minimum: 1, maximum: 16, expected: 'an integer from 1 to 16' })),

@@ -2,6 +2,7 @@
 import { NewNetwork as NEW_NETWORK } from './config.js';
 import { type Location } from '../model/index.js';
 import { findings } from './findings.js';
+import { portsOf } from './key-files.js';
 import { placeOf, problemsOf } from './live.js';
 import { checkStation } from './network-rules.js';
 import { isOfGossip, narrowed, networkFields, networksOf, vnisOfNetwork, type AnyNetwork } from './networks.js';
@@ -52,7 +53,7 @@ export function planNetwork(network: AnyNetwork, settings: SegmentSettings, plan
   if ('gossip' in fields) lists.gossip.networks.push(fields.gossip);
   else lists.networks.push(fields.network);
   const config: Config = {
-    ...{ local: plan.local, workers: plan.workers, ...lists },
+    ...{ local: plan.local, workers: plan.workers, ...portsOf(plan), ...lists },
     segments: [...taken, ...added],
     // The remotes of a segment must not be in the subnet of a TAP of this process's namespace.
     taps: plan.taps.map(({ vlans: _vlans, native: _native, ...tap }) => tap),
@@ -76,7 +77,8 @@ export function planNetwork(network: AnyNetwork, settings: SegmentSettings, plan
     ];
   });
   if (problems.length > 0) throw new SchemaError(problems);
-  return added.map((segment) => segmentPlan(segment, plan.local));
+  const group = settings.keyFile === undefined ? undefined : network.id;
+  return added.map((segment) => segmentPlan(segment, plan.local, group));
 }
 
 /** @throws SchemaError if settings are given for segments that are there already. */
@@ -84,7 +86,7 @@ export function requireNoSettings(settings: SegmentSettings, vnis: readonly numb
   if (vnis.length === 0) return;
   const reason = `is for segments that come with the network, and segment ${vnis[0]} is there already; leave it out`;
   const problems = Object.entries(settings).flatMap(([path, given]): Problem[] =>
-    given === undefined ? [] : [{ path, reason, given }],
+    given === undefined ? [] : [{ path, reason, given: path === 'keyFile' ? undefined : given }],
   );
   if (problems.length > 0) throw new SchemaError(problems);
 }

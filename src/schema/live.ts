@@ -3,6 +3,7 @@ import { CONFIG } from './config.js';
 import { prefixAddress } from './addresses.js';
 import { addressesOf } from './tap-addresses.js';
 import { inUse } from './findings.js';
+import { portsOf } from './key-files.js';
 import { canonicalMac } from './mac.js';
 import { networkFields, type AnyNetwork } from './networks.js';
 import { segmentPlan, tapPlan, type Plan, type SegmentPlan, type TapPlan } from './plan.js';
@@ -39,6 +40,7 @@ export function planSegment(value: unknown, plan: Plan): SegmentPlan {
   const segment = value as Segment;
   const config: Config = {
     local: plan.local,
+    ...portsOf(plan),
     networks: plan.networks,
     gossip: { networks: plan.gossip?.networks ?? [] },
     segments: [...plan.segments.map(({ vni }) => ({ vni })), segment],

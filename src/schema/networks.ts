@@ -30,7 +30,7 @@ export interface AnySubnet extends Subnet {
 }
 
 /** A network with all defaults. */
-export interface NetworkPlan extends Network {
+export interface NetworkPlan extends Omit<Network, 'keyFile'> {
   mac: string;
   subnets: Required<NetworkSubnet>[];
 }
@@ -73,7 +73,7 @@ export function networkPlan(network: Network): NetworkPlan {
 }
 
 /** A network of the gossip with its defaults. */
-export function gossipNetworkPlan(network: GossipNetwork): GossipNetwork {
+export function gossipNetworkPlan({ keyFile: _keyFile, ...network }: GossipNetwork): GossipNetwork {
   if (network.subnets === undefined) return { ...network, subnet: subnetText(network.subnet!) };
   const { id, mac, subnets } = routed(network.id, network.mac, network.subnets, '');
   return { id, mac: mac!, subnets: subnets.map(plain) };

@@ -3,6 +3,7 @@ import { deriveMac, deriveMacFromText, macToText } from '../address/index.js';
 import { SEGMENT_DEFAULTS, type Location, type Segment as ModelSegment } from '../model/index.js';
 import { PORT } from '../vxlan/index.js';
 import { CONFIG } from './config.js';
+import { ESP_PORT, groupsOf, keyFilesOf, vniGroup, type KeyFilePlan } from './key-files.js';
 import { gossipNetworkPlan, networkPlan, networkVnis, type NetworkPlan } from './networks.js';
 import { findProblems, SchemaError } from './problem.js';
 import { contradictions, linuxOnly } from './rules.js';
@@ -71,6 +72,8 @@ export interface Plan {
   gossip?: GossipPlan;
   networks: NetworkPlan[];
   segments: SegmentPlan[];
+  /** One for each key group. */
+  keyFiles: KeyFilePlan[];
   taps: TapPlan[];
 }
 
@@ -85,10 +88,11 @@ export function plan(value: unknown): Plan {
   const contradicting = contradictions(config);
   if (contradicting.length > 0) throw new SchemaError(contradicting);
   const local = canonicalIp(config.local);
+  const groups = groupsOf(config);
   return {
     local,
     port: config.port ?? PORT,
-    espPort: 4500,
+    espPort: config.espPort ?? ESP_PORT,
     sourcePorts: config.sourcePorts ?? 8,
     engine: engineOf(config),
     workers: config.workers ?? 1,
@@ -100,24 +104,27 @@ export function plan(value: unknown): Plan {
     ...given({ control: config.control }),
     ...given({ gossip: config.gossip === undefined ? undefined : gossipPlan(config.gossip, local) }),
     networks: (config.networks ?? []).map(networkPlan),
-    segments: withNetworks(config).map((segment) => segmentPlan(segment, local)),
+    segments: withNetworks(config).map((segment) => segmentPlan(segment, local, groups.get(segment.vni))),
+    keyFiles: keyFilesOf(config).map(({ group, path }) => ({ group, path })),
     taps: config.taps.map((tap) => tapPlan(tap, config)),
   };
 }
 
 /**
  * A segment with its defaults.
+ * @param group The key group of its network, if that has a key file.
  * @internal
  */
 export function segmentPlan(
-  { vni, mac, peers = [], endpoints = [], ...settings }: Segment,
+  { vni, mac, keyFile, peers = [], endpoints = [], ...settings }: Segment,
   local: string,
+  group = keyFile === undefined ? undefined : vniGroup(vni),
 ): SegmentPlan {
   return {
     vni,
     ...SEGMENT_DEFAULTS,
     ...given(settings),
-    ...given({ mac: mac === undefined ? undefined : canonicalMac(mac) }),
+    ...given({ mac: mac === undefined ? undefined : canonicalMac(mac), group }),
     peers: peers.map(canonicalIp),
     endpoints: endpoints.map((endpoint) => canonicalEndpoint(endpoint, local)),
   };

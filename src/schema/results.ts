@@ -238,6 +238,8 @@ export const SegmentEntry = Type.Object({
   ageing: Type.Number({ minimum: 0, expected: 'seconds' }),
   capacity: count,
   mac: textOrNull,
+  encrypted: Type.Optional(flag),
+  keyNumber: Type.Optional(countOrNull),
   network: Type.Optional(textOrNull),
   subnets: Type.Optional(Type.Array(Type.Object({ prefix: text, gateway: textOrNull }), { maxItems: MANY })),
 });

@@ -1,6 +1,7 @@
 /** Rules between fields of a configuration: references, contradictions, addresses that cannot work together. */
 import { type Location } from '../model/index.js';
 import { findings, unique, type Findings, type Report, type ReportReason } from './findings.js';
+import { checkKeyFiles } from './key-files.js';
 import { checkGatewayMac, checkNetworks, checkStation, strayAddress, subnetOfStation } from './network-rules.js';
 import { familyOf, networksOf, networkVnis, type AnyNetwork, type WithNetworks } from './networks.js';
 import { knownVni, type Problem } from './problem.js';
@@ -28,6 +29,7 @@ export function contradictions(config: Config): Problem[] {
   }
   if (problems.length > 0) return problems; // the other checks would only report consequences of these
   checkNetworks(config, found);
+  checkKeyFiles(config, found);
   if (config.gossip?.tunnel !== undefined && family(config.gossip.tunnel) !== family(config.local))
     report('gossip.tunnel', `an IPv${family(config.local)} address, like {0}`, config.gossip.tunnel, 'local');
   const vnis = new Set([...config.segments.map(({ vni }) => vni), ...networkVnis(config)]);

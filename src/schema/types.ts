@@ -10,7 +10,12 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 export type EngineName = 'auto' | 'dgram' | 'linux';
 
 /** One broadcast domain with its VNI. Its MTU is derived from the underlay unless given. */
-export interface Segment extends NewSegment {
+export interface Segment extends Omit<NewSegment, 'group'> {
+  /**
+   * File with the keys of the segment, which then crosses the underlay encrypted (docs/encryption.md). Absent: in clear text,
+   * unless its network has a key file.
+   */
+  readonly keyFile?: string;
   /** VTEPs that receive a copy of each flooded frame (head-end replication). */
   readonly peers?: readonly string[];
   /** An endpoint whose VTEP is absent, or `local` itself, is on this host. */
@@ -55,6 +60,8 @@ export interface Network {
   name: string;
   /** The MAC address of all its gateways, the same on every host. Default: derived from the name. */
   mac?: string;
+  /** File with the keys of all its segments, which then cross the underlay encrypted. Absent: in clear text. */
+  readonly keyFile?: string;
   subnets: NetworkSubnet[];
 }
 
@@ -67,6 +74,8 @@ export interface GossipNetwork {
   subnet?: string;
   /** With `subnets`: the MAC address of all its gateways, the same on every host. Default: derived from the ID. */
   mac?: string;
+  /** File with the keys of all its segments, as for `Network`. */
+  keyFile?: string;
   /** Subnets, and the router between them. */
   subnets?: NetworkSubnet[];
 }
@@ -113,6 +122,8 @@ export interface Config {
   local: string;
   /** UDP port, here and at the peers. Default 4789. */
   port?: number;
+  /** UDP port of encrypted segments, here and at the peers. Default 4500. */
+  espPort?: number;
   /** Number of UDP source ports to spread flows over, for ECMP in the underlay; 0 to send from `port`. Default 8. */
   sourcePorts?: number;
   engine?: EngineName;

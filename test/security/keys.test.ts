@@ -14,11 +14,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { withoutKeys } from '../../src/cli/hide-keys.js';
 import { findKey, readKeys } from '../../src/host/gossip-keys.js';
+import { query } from '../../src/host/index.js';
 import { keyTrouble } from '../../src/host/joining.js';
 import { Keyring } from '../../src/gossip/memberlist/index.js';
 import { parseRequest } from '../../src/schema/index.js';
@@ -100,6 +101,8 @@ test('what is hidden: keys, but no other argument', () => {
     hidden('agent', '--key', file, '--key', '-', '--join', 'host.example.org'),
     `agent --key ${file} --key - --join host.example.org`,
   );
+  assert.is(hidden('up', '--key-file', KEY, `--key-file=${KEY}`), 'up --key-file *** --key-file=***');
+  assert.is(hidden('up', '--key-file', '/no/prod.keys', 'x'), 'up --key-file /no/prod.keys x');
   assert.is(hidden('gossip', 'install', '--control', '/x', KEY), 'gossip install --control /x ***');
   assert.is(hidden('gossip', 'use', '0a1b2c3d', '--control', '/run'), 'gossip use 0a1b2c3d --control /run');
   assert.is(hidden('gossip', 'remove', `${KEY}x`), 'gossip remove ***', 'also a key with a typing error');
@@ -251,6 +254,61 @@ test('the control socket repeats no key of a request', () => {
       } catch (error) {
         assert.is((error as Error).message, 'key: expected a key in base64, or its fingerprint');
       }
+});
+
+test('a key in place of a key file of a network is not shown', async () => {
+  const place = ['--local', '127.0.0.1', '--vni', '1', '--tap', 'x', '--dry-run'];
+  for (const key of [KEY, `${KEY}x`, KEY.slice(1)]) {
+    const ended = await vtep(['up', ...place, `--key-file=${key}`]);
+    assert.is(ended.code, 2);
+    assert.match(ended.stderr, /^vtep up: --key-file: /m);
+    assert.not.ok((ended.stdout + ended.stderr).includes(KEY.slice(2, 12)), ended.stderr);
+  }
+});
+
+test('the keys of an encrypted network of "vtep up": a start, a rotation by hand, and one more segment', async () => {
+  const [file, socket, config] = ['n.keys', 'v.sock', 'v.json'].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+  ];
+  assert.is((await vtep(['network', 'keygen', '-o', file])).code, 0);
+  chmodSync(file, 0o644);
+  const networks = [{ name: 'prod', keyFile: file, subnets: [{ prefix: '10.1.1.0/24', vni: 5001 }] }];
+  const own = { local: '127.0.0.1', port: port++, espPort: port++, control: socket, engine: 'dgram' };
+  writeFileSync(config, JSON.stringify({ ...own, networks, segments: [{ vni: 9 }] }), { mode: 0o600 });
+  const up = start(['up', '--config', config]);
+  await waitFor('the VTEP', () => up.stdout.includes('ready'));
+  assert.match(up.stderr, /other users can read the key file .*n\.keys \(mode 644\); run: chmod 600/);
+  const control = ['--control', socket];
+  const numbers = async (): Promise<unknown> => {
+    const all = await query(socket, { command: 'segments' });
+    return all.map(({ vni, encrypted, keyNumber }) => [vni, encrypted, keyNumber]).sort();
+  };
+  const clear = [9, false, null];
+  assert.equal(await numbers(), [[5001, true, 1], clear]);
+  const rotated = await vtep(['network', 'keygen', '-o', file, '--rotate']);
+  assert.is(rotated.stdout, `the newest key of ${file} is number 2\n`, rotated.stderr);
+  await query(socket, { command: 'reload' });
+  assert.equal(await numbers(), [[5001, true, 2], clear]);
+  assert.match(up.stderr, /the newest key of prod is number 2, from /);
+  // The path of a client is relative to its own directory.
+  const added = await vtep(['network', 'add', '42', '--key-file', relative(process.cwd(), file), ...control]);
+  assert.is(added.code, 0, added.stderr);
+  assert.equal(await numbers(), [[42, true, 2], [5001, true, 2], clear]);
+  assert.match((await vtep(['network', 'ls', ...control])).stdout, /^ *42 .* 2 *$/m);
+  const nowhere = await vtep(['network', 'add', '43', '--key-file', '/no/such', ...control]);
+  assert.match(nowhere.stderr, /^vtep network: --key-file: there is no file \/no\/such\n/);
+  // A wrong file changes nothing.
+  const text = readFileSync(file, 'utf8');
+  writeFileSync(file, text.replace('2 ', ''));
+  const refused = await query(socket, { command: 'reload' }).catch((error: Error) => error);
+  assert.match((refused as Error).message, /v\.json: networks\[0\]\.keyFile: .*n\.keys:2: expected NUMBER KEY/);
+  assert.equal(await numbers(), [[42, true, 2], [5001, true, 2], clear]);
+  await query(socket, { command: 'remove-segment', vni: 42 });
+  const secrets = [...text.matchAll(/^\d+ (\S{40})/gm)].map(([, secret]) => secret!);
+  assert.is(secrets.length, 2);
+  for (const secret of secrets) assert.not.ok((up.stdout + up.stderr + (refused as Error).message).includes(secret));
 });
 
 test('keygen -o: mode 0600 with any umask, no link is followed, and a file open for others keeps the old content', async () => {
