@@ -1,7 +1,7 @@
 /** `vtep show`: prints the state of a running VTEP. */
 import { type AllCounters, type MemberListing, type NetworkListing, type Results } from '../host/index.js';
 import { closest, type NoticeRival } from '../schema/index.js';
-import { type FdbListing, type RemoteListing } from '../vtep/index.js';
+import { type FdbListing } from '../vtep/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { call } from './call.js';
 import { countersTable, prometheus } from './counters.js';
@@ -82,13 +82,14 @@ export const VIEWS = {
   networks: (result: unknown): Iterable<string> => networksTables(result as NetworkListing[]),
   remotes: (result: unknown): Iterable<string> =>
     tableLines(
-      ['ADDRESS', 'PORT', 'MTU', 'UNDELIVERED', 'LAST'],
-      rowsOf(result as RemoteListing[], ({ address, port, mtu, undelivered, reason }) => [
+      ['ADDRESS', 'PORT', 'MTU', 'UNDELIVERED', 'LAST', 'ENCRYPTED'],
+      rowsOf(result as Results['remotes'], ({ address, port, mtu, undelivered, reason, encryption }) => [
         address,
         port,
         mtu ?? '-',
         undelivered,
         reason || '-',
+        encryptionText(encryption),
       ]),
     ),
   counters: (result: unknown): Iterable<string> => countersTable(result as AllCounters),
@@ -126,6 +127,16 @@ export async function run(args: string[]): Promise<number> {
         : VIEWS[command](result),
   );
   return 0;
+}
+
+/** With which keys frames to and from a host are encrypted: `prod: key 2 since 2026-01-31T12:00:00.000Z`. */
+function encryptionText(all: Results['remotes'][number]['encryption'] = []): string {
+  const texts = all.map(({ group, out, in: into, unanswered }) => {
+    if (out === null) return `${group}: no key${unanswered === null ? '' : `, no answer since ${unanswered}`}`;
+    const other = into === null ? ', nothing received' : into.key === out.key ? '' : `, received with key ${into.key}`;
+    return `${group}: key ${out.key} since ${out.since}${other}`;
+  });
+  return texts.join('; ') || '-';
 }
 
 /** Why an endpoint is not in effect. */

@@ -80,6 +80,8 @@ export interface EngineFacts {
   receiveBuffer: number;
   /** UDP source ports. */
   sourcePorts: number[];
+  /** How many threads send, each by associations of its own. */
+  senders: number;
 }
 
 /** The segment of a port, or the segments of a trunk: VNI by VLAN id, and the VNI of untagged frames. */

@@ -152,6 +152,7 @@ export class DgramEngine implements DataPlane, VtepSink {
     return {
       receiveBuffer: this.#socket.getRecvBufferSize(),
       sourcePorts: this.#senders.map((socket) => socket.address().port),
+      senders: 1,
     };
   }
 

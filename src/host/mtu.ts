@@ -2,7 +2,7 @@
 import { MAX_MTU, MIN_MTU, type Plan, type SegmentPlan, type TapPlan } from '../schema/index.js';
 import { HostError } from './error.js';
 import { type Logger } from './log.js';
-import { tunnelTo } from '../vtep/index.js';
+import { sealedRoom, tunnelTo } from '../vtep/index.js';
 import { NoRouteError, pathAt, pathTo, type Path } from './underlay.js';
 
 /** A segment's MTU and the reason for it. */
@@ -86,9 +86,12 @@ async function segmentMtu(
     });
   }
   const { device, peer } = narrowest;
-  const { overhead } = tunnelTo(local);
-  const room = Math.min(narrowest.mtu - overhead, MAX_MTU);
-  const why = `${peer === local ? device : `${device} towards ${peer}`} has ${narrowest.mtu}, less ${overhead}`;
+  const tunnel = tunnelTo(local);
+  const inner = segment.group === undefined ? narrowest.mtu - tunnel.overhead : sealedRoom(narrowest.mtu, tunnel);
+  const room = Math.min(inner, MAX_MTU);
+  const place = peer === local ? device : `${device} towards ${peer}`;
+  const how = segment.group === undefined ? '' : ' for encryption';
+  const why = `${place} has ${narrowest.mtu}, less ${narrowest.mtu - inner}${how}`;
   if (mtu === undefined) {
     if (room < MIN_MTU) throw new HostError(`segment ${vni}: no packet fits: ${why}`);
     return { vni, mtu: room, why };

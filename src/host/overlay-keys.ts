@@ -1,9 +1,14 @@
 /** The key files of a running VTEP: reads them, and keeps the keys of its groups. */
 import { isAbsolute } from 'node:path';
-import { type GroupKey } from '../model/index.js';
+import { type Change, type GroupKey, type Rejection } from '../model/index.js';
 import { type KeyFilePlan, type Plan } from '../schema/index.js';
+import { type DataPlane, type EngineFacts } from './data-plane.js';
 import { HostError, RequestError } from './error.js';
+import { KeyAgreement, type EncryptionListing } from './esp/key-agreement.js';
+import { type RemoteListing } from '../vtep/index.js';
+import { type KeyingEvent } from './esp/keying-events.js';
 import { GroupKeyring, readGroupKeys } from './group-keys.js';
+import { type Page } from './pages.js';
 import { type Logger } from './log.js';
 
 /** The keys of key files. */
@@ -41,12 +46,68 @@ export class OverlayKeys {
   readonly #log: Logger;
   readonly #warn = (message: string): void => this.#log.warning('key-file', message);
 
+  #agreement: KeyAgreement | undefined;
+
   /** @throws HostError with the path of a key file in the configuration. */
   constructor(plan: Plan, log: Logger) {
     this.#plan = plan;
     this.#log = log;
     for (const { group, keys } of readKeyFiles(plan, this.#warn)) this.ring.set(group, keys);
   }
+
+  // ---- Agreement with other hosts ----
+
+  /** The data plane has started: begins to agree on keys. */
+  start(engine: DataPlane, { senders }: EngineFacts): void {
+    this.#agreement = new KeyAgreement(this.#plan.local, senders, engine, this.ring, this.#log);
+  }
+
+  /** What the data plane reports. */
+  take(events: readonly KeyingEvent[]): void {
+    this.#agreement?.take(events);
+  }
+
+  /**
+   * Makes changes of the data plane. It opens the port of ESP for the first encrypted segment.
+   * @returns those that it does not make.
+   */
+  async apply(engine: DataPlane, changes: readonly Change[]): Promise<readonly Rejection[]> {
+    const groups = changes.flatMap((change) => (change.do === 'add-segment' ? (change.segment.group ?? []) : []));
+    if (groups.length === 0) return (await engine.apply(changes)).rejected;
+    try {
+      await engine.secure();
+    } catch (error) {
+      if (!(error instanceof HostError)) throw error;
+      const reason = error.message;
+      return changes.map((_, index) => ({ index, reason }));
+    }
+    for (const group of groups) this.#agreement!.add(group);
+    return (await engine.apply(changes)).rejected;
+  }
+
+  /** Adds to each remote of a listing how frames to and from it are encrypted. */
+  async *remotes(pages: AsyncIterable<Page>): AsyncGenerator<Page> {
+    const known = this.encryption();
+    for await (const page of pages)
+      yield {
+        ...page,
+        result: (page.result as RemoteListing[]).map((remote) => {
+          const encryption = known.get(remote.address);
+          return encryption === undefined ? remote : { ...remote, encryption };
+        }),
+      };
+  }
+
+  /** With which hosts keys are agreed on. */
+  encryption(): ReadonlyMap<string, EncryptionListing[]> {
+    return this.#agreement?.listing() ?? new Map<string, EncryptionListing[]>();
+  }
+
+  close(): void {
+    this.#agreement?.close();
+  }
+
+  // ---- Key files ----
 
   /**
    * Adds segments of a group with a key file, which the group does not have yet. If this fails, its keys are removed.

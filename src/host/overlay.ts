@@ -138,9 +138,11 @@ export class Overlay {
       failed: (reason) => this.#events.end(reason),
       report: (report) => this.#health.report(report),
       requests: (worker, requests) => this.#services.take(worker, requests),
+      keying: (events) => this.#keys.take(events),
     });
+    this.#keys.start(engine, this.#facts);
     if (note !== undefined) log.warning('engine', note, { engine: engine.name });
-    this.#intent = new Intent(plan, async (changes) => (await engine.apply(changes)).rejected, this.#notices);
+    this.#intent = new Intent(plan, (changes) => this.#keys.apply(engine, changes), this.#notices);
     await this.#intent.start();
     this.#networks = new OverlayNetworks({
       ...{ plan, mtus: this.mtus, intent: this.#intent, gossip: () => this.#gossip, log, notices: this.#notices },
@@ -164,6 +166,7 @@ export class Overlay {
 
   async #abandon(): Promise<void> {
     this.#health.close();
+    this.#keys.close();
     this.#taps.stop();
     this.#gossip?.close();
     await this.engine.stop();
@@ -467,8 +470,9 @@ export class Overlay {
       case 'counters':
         return this.counters();
       case 'fdb':
-      case 'remotes':
         return engine.list(request);
+      case 'remotes':
+        return this.#keys.remotes(engine.list(request));
       case 'neighbors':
       case 'peers':
         return this.#intent.list(request, engine.list(request));
@@ -496,6 +500,7 @@ export class Overlay {
     this.#health.close();
     this.#taps.stop();
     for (const end of this.#ends) end();
+    this.#keys.close();
     this.#notices.close();
     await Promise.all([this.#control?.close(), this.#gossip?.leave()]);
     await this.engine.stop();

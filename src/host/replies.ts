@@ -14,6 +14,7 @@ import {
 import { DROPS, type Explanation, type FdbListing, type RemoteListing } from '../vtep/index.js';
 import { type Captured } from './capture.js';
 import { HostError } from './error.js';
+import { type EncryptionListing } from './esp/key-agreement.js';
 import { type EndpointListing } from './intent.js';
 import { type KeyListing } from './gossip-keys.js';
 import { type MemberListing } from './overlay-gossip.js';
@@ -37,7 +38,7 @@ export interface Results extends NodeResults {
   fdb: Listed<FdbListing>[];
   neighbors: Listed<EndpointListing & Sourced>[];
   peers: Listed<{ address: string; port: number } & Sourced>[];
-  remotes: RemoteListing[];
+  remotes: (RemoteListing & { encryption?: EncryptionListing[] })[];
   counters: AllCounters;
   explain: Explanation;
   capture: Captured[];

@@ -129,8 +129,14 @@ export const Neighbor = Type.Object({
 });
 /** @internal */
 export const Peer = Type.Object({ vni, address: text, port, sources });
+const keyInUse = Type.Union([Type.Object({ key: count, since: text }), Type.Null()], { expected: 'a key or null' });
 /** @internal */
-export const Remote = Type.Object({ address: text, port, mtu: countOrNull, undelivered: count, reason: text });
+export const Encryption = Type.Object({ group: text, out: keyInUse, in: keyInUse, unanswered: textOrNull });
+/** @internal */
+export const Remote = Type.Object({
+  ...{ address: text, port, mtu: countOrNull, undelivered: count, reason: text },
+  encryption: Type.Optional(Type.Array(Encryption)),
+});
 /** @internal */
 export const Member = Type.Object({
   name: text,

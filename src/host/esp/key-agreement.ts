@@ -23,17 +23,22 @@ export interface KeySource {
   onChange(listener: (group: string) => void): () => void;
 }
 
-/** Whether and how frames to and from a host are encrypted. Times are milliseconds since 1970. */
+/** The key of one direction: its number, and since when it is in use (RFC 3339). */
+export interface KeyInUse {
+  key: number;
+  since: string;
+}
+
+/** How frames of a key group to and from a host are encrypted. */
 export interface EncryptionListing {
   /** The network, or `vni-42` for a segment of none. */
   group: string;
-  address: string;
-  /** The number of the key that encrypts frames to it, and since when; `null` if none is agreed on yet. */
-  out: { key: number; since: number } | null;
-  /** The same of packets from it. */
-  in: { key: number; since: number } | null;
-  /** Since when it has not answered; `null` if nothing is asked. */
-  unanswered: number | null;
+  /** The key that encrypts frames to the host; `null` if none is agreed on yet. */
+  out: KeyInUse | null;
+  /** The key of the packets from it; `null` if none has arrived. */
+  in: KeyInUse | null;
+  /** Since when the host has not answered a request for a key; `null` if nothing is asked. */
+  unanswered: string | null;
 }
 
 const crypto: KeyingCrypto = {
@@ -100,13 +105,19 @@ export class KeyAgreement {
       }
   }
 
-  *listing(): Generator<EncryptionListing, undefined> {
-    const at = (time: number): number => Math.round(performance.timeOrigin + time);
-    const dated = (one: { key: number; since: number } | null): EncryptionListing['out'] =>
+  /** By the addresses of the hosts. */
+  listing(): Map<string, EncryptionListing[]> {
+    const at = (time: number): string => new Date(Math.round(performance.timeOrigin + time)).toISOString();
+    const dated = (one: { key: number; since: number } | null): KeyInUse | null =>
       one === null ? null : { key: one.key, since: at(one.since) };
-    for (const { group, address, out, in: into, asking } of this.#keying.listing())
-      yield { group, address, out: dated(out), in: dated(into), unanswered: asking === null ? null : at(asking) };
-    return undefined;
+    const byAddress = new Map<string, EncryptionListing[]>();
+    for (const { group, address, out, in: into, asking } of this.#keying.listing()) {
+      const entry = { group, out: dated(out), in: dated(into), unanswered: asking === null ? null : at(asking) };
+      const known = byAddress.get(address);
+      if (known === undefined) byAddress.set(address, [entry]);
+      else known.push(entry);
+    }
+    return byAddress;
   }
 
   close(): void {

@@ -1,9 +1,8 @@
 /** The part of a worker that moves encrypted datagrams. It exists as soon as a segment is encrypted. */
 import { Inbound, Outbound, type Aead } from '../../esp/index.js';
 import { type AssociationChange, type AssociationKey } from '../../keying/index.js';
-import { Coalescer, coalesceScratch, Segmenter } from '../../offload/index.js';
+import { type Coalescer, Segmenter } from '../../offload/index.js';
 import { ICV, type Frame, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
-import * as vxlan from '../../vxlan/index.js';
 import { KeyingQueue } from '../esp/keying-events.js';
 import { type Recorder } from '../recorder.js';
 import { type Sums } from '../simd.js';
@@ -16,8 +15,6 @@ import { SealedReceiver } from './sealed-receiver.js';
 import { SealedSender } from './sealed-sender.js';
 import { MAX_SEGMENTS, Sender, type SenderEvents } from './sender.js';
 
-/** Most flows merged at a time. */
-const FLOWS = 16;
 /** Bytes of a message about keys, with the non-ESP marker. */
 const MESSAGE = 1024;
 const MARKER = 4;
@@ -37,6 +34,8 @@ export interface EspPathParts {
   /** The socket of the port of ESP, and the receiver of clear text, whose buffers serve both. */
   fd: number;
   clear: Receiver;
+  /** That of clear text: it holds nothing between two calls of a receiver. */
+  coalescer: Coalescer;
   local: { address: string; port: number };
   /** The number of this worker, and of all. */
   worker: number;
@@ -56,7 +55,6 @@ export class EspPath {
   readonly #plain: Sender;
   readonly #receiver: Receiver;
   readonly #opener: SealedReceiver;
-  readonly #coalescer: Coalescer;
   readonly #v6: boolean;
   // The structures of a message about keys.
   readonly #message: number;
@@ -86,10 +84,6 @@ export class EspPath {
       },
     });
     this.#receiver = new Receiver(libc, arena, fd, counts, clear);
-    this.#coalescer = new Coalescer(arena.bytes, arena.take(coalesceScratch(FLOWS)), sums.sum, {
-      flows: FLOWS,
-      prefix: vxlan.HEADER_LENGTH,
-    });
     const record = (what: 'sealed' | 'opened') => (from: Remote | string, source: number, at: number, end: number) => {
       if (!recorder.records(what)) return;
       const address = typeof from === 'string' ? from : from.address;
@@ -102,7 +96,7 @@ export class EspPath {
       v6: this.#v6,
       counts,
       senders,
-      coalescer: this.#coalescer,
+      coalescer: parts.coalescer,
       sink,
       several: parts.workers > 1,
       events: this.events,
@@ -115,11 +109,6 @@ export class EspPath {
     this.#address = arena.take(abi.SOCKADDR.room);
     this.#piece = arena.take(abi.IOVEC.length);
     this.#content = arena.take(MESSAGE);
-  }
-
-  /** Merges UDP too: see `Coalescer.mergeUdp`. */
-  mergeUdp(): void {
-    this.#coalescer.mergeUdp();
   }
 
   /** The length of the largest packet to a remote lately. */

@@ -208,7 +208,7 @@ export class Loop implements SenderEvents {
     });
     this.#fds.push(receiver, ...senders.filter((fd) => fd !== receiver));
     for (const [place, fd] of this.#fds.entries()) this.#readiness.add(fd, place, this.#wanted(place));
-    const facts = { receiveBuffer: buffer, sourcePorts: [...sourcePorts] };
+    const facts = { receiveBuffer: buffer, sourcePorts: [...sourcePorts], senders: settings.workers };
     this.#post({ type: 'started', facts, wake: this.#wake, sockets: all });
   }
 
@@ -456,7 +456,7 @@ export class Loop implements SenderEvents {
       ...{ libc: this.#libc, arena: this.#arena, vtep: this.#vtep, counts: this.#counts, recorder: this.#recorder },
       aead: this.#bindAead(this.#arena.bytes, this.#arena.pointer(0)),
       sums: sums(this.#arena.memory),
-      senders: this.#path.senders,
+      ...this.#path.shared,
       fds: this.#sendsFrom,
       sourcePorts: this.#sourcePorts,
       fd: own,

@@ -122,7 +122,6 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   readonly #header: number;
   #place: number;
   #esp: EspPath | null = null;
-  #mergesUdp = false;
   #now = 0;
   /** Frames and datagrams out in this turn. */
   #output = 0;
@@ -187,15 +186,14 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
     this.#remotes[remote.id] = remote;
   }
 
-  /** Finds remotes by their socket addresses. */
-  get senders(): Senders {
-    return this.#senders;
+  /** What encrypted datagrams share with others: where remotes are found, and flows merged. */
+  get shared(): { senders: Senders; coalescer: Coalescer } {
+    return { senders: this.#senders, coalescer: this.#coalescer };
   }
 
   /** Moves encrypted datagrams too from now on. */
   secure(esp: EspPath): void {
     this.#esp = esp;
-    if (this.#mergesUdp) esp.mergeUdp();
   }
 
   /** Clears the cache of remotes by address: the remotes may have changed. */
@@ -205,9 +203,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
 
   /** Writes merged UDP frames to TAPs from now on: the kernel accepts them. */
   mergeUdp(): void {
-    this.#mergesUdp = true;
     this.#coalescer.mergeUdp();
-    this.#esp?.mergeUdp();
   }
 
   // ---- From a TAP ----
