@@ -61,9 +61,11 @@ function mutate(seeds: readonly Uint8Array[], next: () => number): Uint8Array {
   return bytes.subarray(0, 4096);
 }
 
-test('every codec and offload, router, vtep and memberlist have a fuzz target', () => {
+test('every codec and offload, router, vtep, keying and memberlist have a fuzz target', () => {
   const wanted = existingRooms()
-    .filter((room) => ROOMS[room]!.layer === 1 || ['offload', 'router', 'vtep', 'gossip/memberlist'].includes(room))
+    .filter(
+      (room) => ROOMS[room]!.layer === 1 || ['offload', 'router', 'vtep', 'keying', 'gossip/memberlist'].includes(room),
+    )
     .map((room) => room.replace('gossip/', ''));
   assert.equal(
     wanted.filter((room) => !targets.includes(room)),
