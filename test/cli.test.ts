@@ -449,7 +449,11 @@ const WRONG: [args: string[], code: number, stderr: RegExp][] = [
     /--json does not go with --write, which prints no packets\n/,
   ],
   [['show', 'fdb', '--control', '/nonexistent'], 1, /^vtep show: there is no control socket at \/nonexistent;/],
-  [['explain', '--control', 'x', '--port', 'a'], 2, /give either --port NAME --frame HEX, or --from IP --datagram HEX/],
+  [
+    ['explain', '--control', 'x', '--port', 'a'],
+    2,
+    /give either --port NAME --frame HEX, or --from IP with --datagram HEX or --esp HEX/,
+  ],
   [['explain', '--control', 'x', '--port', 'a', '--frame', 'abc'], 2, /--frame: expected 1 to 65536 octets/],
 ];
 for (const [args, code, stderr] of WRONG)

@@ -35,7 +35,7 @@ async function refusal(args: readonly string[]): Promise<string> {
 /** Each command, and each action of a command with actions: the arguments before its flags, and its flags as its usage lists them. */
 const LINES: readonly [line: string, flags: string][] = [
   ['show fdb', 'control vni json prometheus timeout'],
-  ['explain', 'control port frame from datagram json timeout'],
+  ['explain', 'control port frame from datagram esp json timeout'],
   ['reload', 'control json timeout'],
   ['events', 'control type vni json timeout'],
   ['capture', 'control count seconds snap write tree json timeout'],

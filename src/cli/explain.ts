@@ -11,8 +11,9 @@ const FLAGS: readonly Flag[] = [
   CONTROL,
   { name: 'port', value: 'NAME', text: 'the TAP that the frame comes from' },
   { name: 'frame', value: 'HEX', text: 'an Ethernet frame' },
-  { name: 'from', value: 'IP', text: 'the VTEP that the datagram comes from' },
+  { name: 'from', value: 'IP', text: 'the VTEP that the datagram or the ESP packet comes from' },
   { name: 'datagram', value: 'HEX', text: 'a UDP payload: a VXLAN header and the frame behind it' },
+  { name: 'esp', value: 'HEX', text: 'a UDP payload in the port of ESP, of an encrypted segment' },
   { name: 'json', text: 'print JSON' },
   TIMEOUT,
 ];
@@ -20,7 +21,10 @@ const FLAGS: readonly Flag[] = [
 export const manual: Manual = {
   name: 'explain',
   summary: 'show what a running VTEP would do with a packet, and why; nothing is sent or learned',
-  usage: ['explain --control PATH --port NAME --frame HEX', 'explain --control PATH --from IP --datagram HEX'],
+  usage: [
+    'explain --control PATH --port NAME --frame HEX',
+    'explain --control PATH --from IP --datagram HEX | --esp HEX',
+  ],
   flags: [{ flags: FLAGS }],
   sections: [
     { title: 'HEX', text: 'Hexadecimal digits, two for each octet; blanks and colons between octets are ignored.' },
@@ -39,20 +43,22 @@ export async function run(args: string[]): Promise<number> {
   const flags = parseFlags(args, FLAGS);
   noRest(flags);
   const control = requireControl(flags);
-  const { port, frame, from, datagram } = Object.fromEntries(
-    ['port', 'frame', 'from', 'datagram'].map((name) => [name, flags.value(name)]),
-  );
-  const isFrame = port !== undefined && frame !== undefined && from === undefined && datagram === undefined;
-  const isDatagram = from !== undefined && datagram !== undefined && port === undefined && frame === undefined;
-  if (!isFrame && !isDatagram) throw new UsageError('give either --port NAME --frame HEX, or --from IP --datagram HEX');
+  const given = ['port', 'frame', 'from', 'datagram', 'esp']
+    .filter((name) => flags.value(name) !== undefined)
+    .join(' ');
+  if (!['port frame', 'from datagram', 'from esp'].includes(given))
+    throw new UsageError('give either --port NAME --frame HEX, or --from IP with --datagram HEX or --esp HEX');
+  const [port, from] = [flags.value('port'), flags.value('from')];
   requireValues(flags, 'port', 'device');
   requireValues(flags, 'from', 'ip');
   const timeout = timeoutOf(flags);
   const explanation = await call(
     control,
-    isFrame
+    port !== undefined
       ? { command: 'explain', port, frame: octets(flags, 'frame') }
-      : { command: 'explain', from: from!, datagram: octets(flags, 'datagram') },
+      : given === 'from esp'
+        ? { command: 'explain', from: from!, esp: octets(flags, 'esp') }
+        : { command: 'explain', from: from!, datagram: octets(flags, 'datagram') },
     { timeout },
   );
   await printAll(flags.on('json') ? jsonLines(explanation) : readable(explanation));

@@ -21,6 +21,14 @@ export interface InboundSink {
   refused(offset: number, why: 'authentication' | 'replay' | 'padding'): void;
 }
 
+/** The payload of a packet, or what is wrong with it. */
+export type InboundTest =
+  | 'length'
+  | 'replay'
+  | 'authentication'
+  | 'padding'
+  | { readonly start: number; readonly end: number; readonly nextHeader: number };
+
 /** An association of one direction at its receiver (RFC 4303, section 3.4). */
 export class Inbound {
   readonly spi: number;
@@ -82,6 +90,22 @@ export class Inbound {
       if (end === BAD_PADDING) sink.refused(offset, 'padding');
       else sink.opened(offset, start, end, bytes[stop - 1]!);
     }
+  }
+
+  /**
+   * What `add` and `open` would say of a packet `[offset, end)`, which is decrypted in place. Nothing else changes.
+   * @param packets An empty list with room for one.
+   */
+  test(bytes: Uint8Array, offset: number, end: number, packets: PacketList): InboundTest {
+    const code = this.add(bytes, offset, end, packets);
+    if (code !== 0) return code === REPLAYED ? 'replay' : 'length';
+    this.#key.open(packets);
+    packets.count = 0;
+    if (packets.authentic[0] === 0) return 'authentication';
+    const start = offset + FRONT;
+    const stop = start + packets.length[0]!;
+    const last = payloadEnd(bytes, start, stop);
+    return last === BAD_PADDING ? 'padding' : { start, end: last, nextHeader: bytes[stop - 1]! };
   }
 
   #numberAt(bytes: Uint8Array, offset: number): number {

@@ -23,6 +23,6 @@ export {
 } from './header.js';
 export { checkKeyParameters, NONCE_LENGTH, PacketList, type Aead, type AeadKey, type KeyParameters } from './aead.js';
 export { backOf, FRONT, Outbound } from './outbound.js';
-export { Inbound, NO_NEXT_HEADER, REPLAYED, TOO_SHORT, type InboundSink } from './inbound.js';
+export { Inbound, NO_NEXT_HEADER, REPLAYED, TOO_SHORT, type InboundSink, type InboundTest } from './inbound.js';
 export { IMPOSSIBLE, ReplayWindow, WINDOW } from './replay-window.js';
 export { BAD_PADDING, longestPayload, paddingOf, payloadEnd, TRAILER_LENGTH, writeTrailer } from './trailer.js';

@@ -420,7 +420,10 @@ export class DgramEngine implements DataPlane, VtepSink {
 
   async explain(request: ExplainRequest): Promise<Explanation> {
     this.#requireRunning();
-    return this.#machine.answer(request, performance.now()) as Explanation;
+    const now = performance.now();
+    if (request.esp !== undefined && this.#esp !== undefined)
+      return this.#esp.explain(Buffer.from(request.esp, 'hex'), request.from!, now);
+    return this.#machine.answer(request, now) as Explanation;
   }
 
   capture(request: CaptureRequest, gone: AbortSignal): AsyncIterable<Page> {

@@ -191,6 +191,8 @@ export class Machine {
   }
 
   #explain(request: ExplainRequest, now: number): Explanation {
+    if (request.esp !== undefined)
+      throw wrong('esp', 'a VTEP with an encrypted segment; this one has none', request.esp);
     if (request.datagram !== undefined)
       return this.vtep.explain({ from: canonicalIp(request.from!), datagram: bytes(request.datagram) }, now);
     for (const [port, { name }] of this.#ports)

@@ -115,17 +115,20 @@ const table: { [C in Exclude<Command, NodeRequest['command']>]: Entry<C> } = {
         frame: Type.Optional(hex),
         from: Type.Optional(Ip),
         datagram: Type.Optional(hex),
+        esp: Type.Optional(hex),
       },
-      { oneOf: [{ required: ['port', 'frame'] }, { required: ['from', 'datagram'] }] },
+      {
+        oneOf: [{ required: ['port', 'frame'] }, { required: ['from', 'datagram'] }, { required: ['from', 'esp'] }],
+      },
     ),
     result: Explanation,
     rule: (given) => {
       const names = Object.keys(given);
-      const isPacket = (['port frame', 'from datagram'] as const).some((pair) =>
+      const isPacket = (['port frame', 'from datagram', 'from esp'] as const).some((pair) =>
         pair.split(' ').every((name) => given[name] !== undefined),
       );
       if (names.length === 2 && isPacket) return undefined;
-      return { path: '', expected: 'either port and frame, or from and datagram', given };
+      return { path: '', expected: 'either port and frame, or from and datagram, or from and esp', given };
     },
   },
   capture: {

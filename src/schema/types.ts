@@ -180,6 +180,8 @@ export type Request =
       /** … or the datagram (a UDP payload, hexadecimal) arrives from this address. */
       from?: string;
       datagram?: string;
+      /** … or the ESP packet (a UDP payload in the port of ESP, hexadecimal) does. */
+      esp?: string;
     }
   | {
       command: 'capture';

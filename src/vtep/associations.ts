@@ -7,6 +7,8 @@ import { Inbound, Outbound } from '../esp/index.js';
 import type { Context } from './context.js';
 import { DROP } from './drops.js';
 import { encapsulate } from './egress.js';
+import { explainPacket } from './explain-packet.js';
+import type { Explanation } from './explain.js';
 import { ownFrame, type Frame } from './frame.js';
 import { canonicalAddress, type Remote } from './remote.js';
 import { FIRST_DROP, type Segment } from './segment.js';
@@ -226,6 +228,14 @@ export class Associations implements Groups {
   /** Counts packets that the engine refuses before a segment gets them. */
   refuse(reason: EspDrop, packets = 1): void {
     this.#context.counters[FIRST_DROP + DROP[reason]]! += packets;
+  }
+
+  /**
+   * Explains what would happen to a datagram from the port of ESP. Nothing changes but the bytes.
+   * @param bytes The buffer that the keys are bound to. The datagram is `[offset, end)`.
+   */
+  explain(bytes: Uint8Array, offset: number, end: number, from: string, now: number): Explanation {
+    return explainPacket(this.#context, bytes, offset, end, canonicalAddress(from), now);
   }
 
   // ---- What the machine does ----

@@ -1,12 +1,17 @@
 /** Lets a frame or a datagram pass without a trace but its explanation: see `Vtep.explain`. */
+import type { Group } from './associations.js';
 import type { Context } from './context.js';
 import { explaining, type Explanation } from './explain.js';
 import { Frame } from './frame.js';
 import { receiveDatagram, receiveFrame } from './ingress.js';
 import { HEADROOM } from './tunnel.js';
 
-/** What is explained: a frame from a local port, or a datagram (a UDP payload) from an underlay address. */
-export type DryInput = { port: number; frame: Uint8Array } | { from: string; datagram: Uint8Array; ecn?: number };
+/**
+ * What is explained: a frame from a local port, or a datagram (a UDP payload) from an underlay address. `group`: that of the
+ * association by which it came.
+ */
+export type DryInput =
+  { port: number; frame: Uint8Array } | { from: string; datagram: Uint8Array; ecn?: number; group?: Group };
 
 /** Everything that the data path changes while `trace` is set is as before when it returns. */
 export function dryRun(context: Context, input: DryInput, now: number): Explanation {
@@ -27,7 +32,7 @@ export function dryRun(context: Context, input: DryInput, now: number): Explanat
     bytes.set(data, HEADROOM);
     const frame = new Frame(bytes, HEADROOM);
     if ('frame' in input) receiveFrame(context, input.port, frame);
-    else receiveDatagram(context, input.from, frame, input.ecn ?? 0);
+    else receiveDatagram(context, input.from, frame, input.ecn ?? 0, input.group);
     return explanation;
   } finally {
     context.trace = null;

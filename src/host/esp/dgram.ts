@@ -3,7 +3,15 @@ import { type Socket } from 'node:dgram';
 import * as esp from '../../esp/index.js';
 import { type AssociationChange, type AssociationKey } from '../../keying/index.js';
 import * as udp from '../../udp/index.js';
-import { Frame, ICV, type InboundAssociation, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import {
+  Frame,
+  ICV,
+  type Explanation,
+  type InboundAssociation,
+  type Remote,
+  type Vtep,
+  type VtepSink,
+} from '../../vtep/index.js';
 import * as vxlan from '../../vxlan/index.js';
 import { type KeyingMessage } from '../data-plane.js';
 import { KeyingQueue } from './keying-events.js';
@@ -127,6 +135,13 @@ export class EspDgram implements esp.InboundSink {
     const stop = association.add(bytes, 0, end, nextHeader, this.#packets);
     association.seal(this.#packets);
     return Buffer.from(bytes.subarray(0, stop)); // a copy
+  }
+
+  /** Explains a datagram from the port of ESP. */
+  explain(datagram: Uint8Array, from: string, now: number): Explanation {
+    const { vtep, bytes } = this.#parts;
+    bytes.set(datagram);
+    return vtep.associations.explain(bytes, 0, datagram.length, from, now);
   }
 
   // ---- From the agreement on keys ----

@@ -2,7 +2,8 @@
 import { Inbound, Outbound, type Aead } from '../../esp/index.js';
 import { type AssociationChange, type AssociationKey } from '../../keying/index.js';
 import { type Coalescer, Segmenter } from '../../offload/index.js';
-import { ICV, type Frame, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import { ICV, type Explanation, type Frame, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import { MAX_PACKET } from '../../schema/index.js';
 import { KeyingQueue } from '../esp/keying-events.js';
 import { type Recorder } from '../recorder.js';
 import { type Sums } from '../simd.js';
@@ -108,7 +109,7 @@ export class EspPath {
     this.#messagePointer = arena.pointer(this.#message);
     this.#address = arena.take(abi.SOCKADDR.room);
     this.#piece = arena.take(abi.IOVEC.length);
-    this.#content = arena.take(MESSAGE);
+    this.#content = arena.take(MAX_PACKET);
   }
 
   /** The length of the largest packet to a remote lately. */
@@ -158,6 +159,13 @@ export class EspPath {
 
   #key({ key, salt }: AssociationKey): ReturnType<Aead['key']> {
     return this.#parts.aead.key({ key, salt, icv: ICV, extended: true });
+  }
+
+  /** Explains a datagram from the port of ESP. */
+  explain(datagram: Uint8Array, from: string, now: number): Explanation {
+    const { arena, vtep } = this.#parts;
+    arena.bytes.set(datagram, this.#content);
+    return vtep.associations.explain(arena.bytes, this.#content, this.#content + datagram.length, from, now);
   }
 
   /** Sends a message about keys. One that the socket does not take is lost, and its sender repeats it. */

@@ -14,7 +14,7 @@ import {
 } from '../../vtep/index.js';
 import { Batch, Pauses, SLICE, unpackChanges } from '../batch.js';
 import { type BindAead } from '../esp/load.js';
-import { Machine } from '../machine.js';
+import { Machine, type Query } from '../machine.js';
 import { Recorder } from '../recorder.js';
 import * as abi from './abi.js';
 import { Arena } from './arena.js';
@@ -356,7 +356,7 @@ export class Loop implements SenderEvents {
   #resultOf(message: Extract<ToLoop, { id: number }>): unknown {
     switch (message.type) {
       case 'ask':
-        return this.#machine.answer(message.request, this.#clock.now());
+        return this.#ask(message.request);
       case 'attach':
         return this.#attach(message);
       case 'detach':
@@ -394,6 +394,13 @@ export class Loop implements SenderEvents {
     this.#refresh = Math.max(TICK, Math.min(REFRESH, this.#machine.ageing / 4));
     this.#post({ type: 'answer', id: task.id, result: { rejected, unchanged } });
     return true;
+  }
+
+  #ask(request: Query): unknown {
+    const now = this.#clock.now();
+    if (request.command === 'explain' && request.esp !== undefined && this.#esp !== null)
+      return this.#esp.explain(Buffer.from(request.esp, 'hex'), request.from!, now);
+    return this.#machine.answer(request, now);
   }
 
   #attach({ plan, files, port: expected }: Extract<Task, { type: 'attach' }>): number {
