@@ -23,6 +23,7 @@ const FLAGS: readonly Flag[] = [
     value: 'FILE',
     text: 'write a pcapng file with an interface for each TAP and one for the underlay ("-": standard output)',
   },
+  { name: 'decrypt', text: 'of encrypted segments, show the datagrams in ESP packets instead of these packets' },
   { name: 'tree', text: 'print every layer with its fields' },
   { name: 'json', text: 'print each packet as a JSON object on one line' },
   TIMEOUT,
@@ -67,6 +68,7 @@ export async function run(args: string[]): Promise<number> {
     count: integerOf(flags, 'count', { least: 1, most: MAX_COUNT }) ?? DEFAULT_COUNT,
     seconds: integerOf(flags, 'seconds', { least: 1, most: MAX_SECONDS }) ?? DEFAULT_SECONDS,
     ...(snap === undefined ? {} : { snap }),
+    ...(flags.on('decrypt') ? { decrypt: true } : {}),
   };
   const timeout = timeoutOf(flags);
   const path = flags.value('write');

@@ -1,4 +1,5 @@
 /** Prepares packets captured by a running VTEP for output: frames as they are, datagrams with outer headers. */
+import * as esp from '../esp/index.js';
 import { UNDERLAY, type Captured } from '../host/index.js';
 import { build, dissect, summarize, type Dissection } from '../packet/index.js';
 import { printable } from '../wire/index.js';
@@ -43,10 +44,10 @@ export function toShown(packet: Captured): Shown {
   return { packet, linkType: LINKTYPE_RAW, data, length: (v6 ? IPV6_HEADER : IPV4_HEADER) + udpLength };
 }
 
-/** The layers of a packet. Datagrams of the underlay are decoded as VXLAN on any port. */
+/** The layers of a packet. Datagrams of the underlay are decoded as VXLAN on any port, but for that of ESP. */
 export function layersOf({ packet, linkType, data, length }: Shown): Dissection {
-  const { source, destination } = packet;
-  const ports = source === undefined || destination === undefined ? [] : [source.port, destination.port];
+  const { source, destination, esp: isEsp = false } = packet;
+  const ports = isEsp || source === undefined || destination === undefined ? [] : [source.port, destination.port];
   return dissect(data, { linkType, originalLength: length, ...(ports.length === 0 ? {} : { vxlanPorts: ports }) });
 }
 
@@ -55,5 +56,15 @@ export function lineOf(shown: Shown): string {
   const { place, direction, time } = shown.packet;
   const stamp = new Date(Number(BigInt(time) / 1_000_000n)).toISOString().slice(11, -1);
   const micros = String(BigInt(time) / 1000n).slice(-3);
-  return `${stamp}${micros} ${printable(place).padEnd(UNDERLAY.length)} ${direction.padEnd(3)} ${summarize(layersOf(shown).layers)}`;
+  return `${stamp}${micros} ${printable(place).padEnd(UNDERLAY.length)} ${direction.padEnd(3)} ${summarize(layersOf(shown).layers)}${espText(shown.packet)}`;
+}
+
+/** What can be read of a datagram in the port of ESP without the keys. */
+function espText({ esp: isEsp = false, data }: Captured): string {
+  if (!isEsp) return '';
+  const bytes = Uint8Array.from(Buffer.from(data.slice(0, 2 * esp.HEADER_LENGTH), 'hex'));
+  if (bytes.length < esp.HEADER_LENGTH) return '';
+  const spi = esp.getSpi(bytes, 0);
+  if (spi === 0) return ': a message about keys';
+  return `: ESP, SPI 0x${spi.toString(16).padStart(8, '0')}, sequence number ${esp.getSequence(bytes, 0)}`;
 }

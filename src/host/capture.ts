@@ -6,9 +6,11 @@ import { MAX_SNAP, type CaptureRequest } from '../schema/index.js';
 import { RequestError } from './error.js';
 import { PAGE_ENTRIES, type Page } from './pages.js';
 import {
+  FORMS,
   newRecorderMemory,
   NO_TAP,
   RECORD,
+  type EspForm,
   type RecorderMemory,
   type Records,
   type ToRecorder,
@@ -29,6 +31,8 @@ export interface Captured {
   /** On the underlay: source and destination of the datagram. */
   source?: UdpEnd;
   destination?: UdpEnd;
+  /** Whether the datagram is in the port of ESP, and not VXLAN: an ESP packet, or a message about keys. */
+  esp?: boolean;
 }
 
 /** The `place` of datagrams. A device may have this name too; its packets have no `source`. */
@@ -75,10 +79,12 @@ export class Captures {
    * Starts a capture, which ends after `count` packets or `seconds`, when `gone` is aborted, or when the engine stops.
    * @throws RequestError if too many captures are running.
    */
-  open({ count, seconds, snap = MAX_SNAP }: CaptureRequest, gone: AbortSignal): AsyncGenerator<Page> {
+  open({ count, seconds, snap = MAX_SNAP, decrypt = false }: CaptureRequest, gone: AbortSignal): AsyncGenerator<Page> {
     if (this.#open.size >= MOST)
       throw new RequestError('too-many-requests', `${MOST} captures are running, which is the limit; end one of them`);
-    const capture = new Capture(this.#context, count, snap, () => this.#dropped());
+    const capture = new Capture(this.#context, { count, snap, form: decrypt ? 'opened' : 'sealed' }, () =>
+      this.#dropped(),
+    );
     this.#open.add(capture);
     this.#record();
     this.#release();
@@ -91,7 +97,13 @@ export class Captures {
     if (this.#open.size > 0) {
       const copy = Buffer.allocUnsafeSlow(bytes);
       copy.set(new Uint8Array(this.#memories[worker]!.halves[half], 0, bytes));
-      for (const capture of this.#open) if (!capture.add(worker, copy, records)) again = records;
+      const isMixed = this.#forms().length > 1;
+      for (const capture of this.#open) {
+        const own = isMixed ? ofForm(copy, capture.form) : { bytes: copy, records };
+        // What it does not get must be replaced by further packets.
+        if (!capture.add(worker, own.bytes, own.records)) again = records;
+        else again = Math.max(again, records - own.records);
+      }
     }
     this.#waiting.set(worker, again);
     this.#release();
@@ -130,6 +142,11 @@ export class Captures {
     if (this.#open.delete(capture)) this.#record();
   }
 
+  /** The forms of ESP packets that the captures want. */
+  #forms(): EspForm[] {
+    return [...new Set([...this.#open].map(({ form }) => form))];
+  }
+
   /** Requests the recorders to record as much as the captures need now. */
   #record(): void {
     const open = [...this.#open];
@@ -138,7 +155,7 @@ export class Captures {
     const isNew = this.#memories.length === 0;
     if (isNew) this.#memories = Array.from({ length: this.#context.workers }, newRecorderMemory);
     for (const [worker, memory] of this.#memories.entries())
-      this.#post(worker, { type: 'record', packets, snap, ...(isNew ? { memory } : {}) });
+      this.#post(worker, { type: 'record', packets, snap, esp: this.#forms(), ...(isNew ? { memory } : {}) });
   }
 
   /** Resumes the recorders, unless no capture has room. */
@@ -170,6 +187,18 @@ function layoutOf({ bytes, at }: Batch): { address: number; data: number; end: n
   return { address, data, end: data + bytes.readUInt32LE(at + RECORD.captured) };
 }
 
+/** The records of a batch without those of ESP packets in another form. */
+function ofForm(bytes: Buffer, form: EspForm): { bytes: Buffer; records: number } {
+  const parts: Buffer[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const { end } = layoutOf({ bytes, at, arrived: 0 });
+    const own = FORMS[bytes.readUInt8(at + RECORD.form)];
+    if (own === 'clear' || own === form) parts.push(bytes.subarray(at, end));
+    at = end;
+  }
+  return { bytes: Buffer.concat(parts), records: parts.length };
+}
+
 /** Time of the next record in nanoseconds since 1970, as precise as the clock that it was taken from. */
 function timeOf({ bytes, at }: Batch): number {
   return bytes.readUInt32LE(at + RECORD.seconds) * 1e9 + bytes.readUInt32LE(at + RECORD.nanoseconds);
@@ -178,6 +207,8 @@ function timeOf({ bytes, at }: Batch): number {
 /** One capture, and the records queued for its client. */
 class Capture {
   readonly snap: number;
+  /** What it records of ESP packets. */
+  readonly form: EspForm;
   closed = false;
   readonly #context: CaptureContext;
   readonly #count: number;
@@ -197,10 +228,15 @@ class Capture {
   #wake: () => void = () => undefined;
 
   /** @param lost Returns how many packets the recorders have dropped. */
-  constructor(context: CaptureContext, count: number, snap: number, lost: () => number) {
+  constructor(
+    context: CaptureContext,
+    { count, snap, form }: { count: number; snap: number; form: EspForm },
+    lost: () => number,
+  ) {
     this.#context = context;
     this.#count = count;
     this.snap = snap;
+    this.form = form;
     this.#lost = lost;
     this.#lostBefore = lost();
     this.#batches = Array.from({ length: context.workers }, () => []);
@@ -321,7 +357,8 @@ class Capture {
     };
     const local = { address: this.#context.local, port: bytes.readUInt16LE(at + RECORD.localPort) };
     const [source, destination] = packet.direction === 'in' ? [remote, local] : [local, remote];
-    return { ...packet, source, destination };
+    const isEsp = FORMS[bytes.readUInt8(at + RECORD.form)] === 'sealed';
+    return { ...packet, source, destination, ...(isEsp ? { esp: true } : {}) };
   }
 
   #news(milliseconds: number): Promise<void> {

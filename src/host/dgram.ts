@@ -273,7 +273,15 @@ export class DgramEngine implements DataPlane, VtepSink {
       wake: () => this.#wakeKeying(),
       record: (address, port, opened, start, end) => {
         if (this.#recorder.records('opened'))
-          this.#recorder.datagram('in', { address, port }, here, opened, start, end);
+          this.#recorder.datagram(
+            'in',
+            { address, port },
+            { address: local, port: vtep.port },
+            opened,
+            start,
+            end,
+            'opened',
+          );
       },
     });
     socket.on('message', (datagram, { address, port }) => {
@@ -281,7 +289,7 @@ export class DgramEngine implements DataPlane, VtepSink {
       if (this.#troubles.any) this.#received.add(address);
       if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
       if (this.#recorder.records('sealed'))
-        this.#recorder.datagram('in', { address, port }, here, datagram, 0, datagram.length);
+        this.#recorder.datagram('in', { address, port }, here, datagram, 0, datagram.length, 'sealed');
       esp.receive(datagram, address, port, performance.now());
     });
     this.#esp = esp;
@@ -347,12 +355,20 @@ export class DgramEngine implements DataPlane, VtepSink {
     const socket = this.#senders[sourcePort % this.#senders.length]!;
     const from = { address: this.#settings.local, port: socket.address().port };
     if (this.#recorder.records('opened'))
-      this.#recorder.datagram('out', from, remote, frame.bytes, frame.start, frame.end);
+      this.#recorder.datagram('out', from, remote, frame.bytes, frame.start, frame.end, 'opened');
     const packet = this.#esp!.seal(association, frame, from.port, remote.port);
     if (packet === null) return this.#unsent(remote, 'EMSGSIZE');
     const { espPort } = this.#settings;
     if (this.#recorder.records('sealed'))
-      this.#recorder.datagram('out', from, { address: remote.address, port: espPort }, packet, 0, packet.length);
+      this.#recorder.datagram(
+        'out',
+        from,
+        { address: remote.address, port: espPort },
+        packet,
+        0,
+        packet.length,
+        'sealed',
+      );
     this.#send(packet, remote, espPort, socket);
   }
 

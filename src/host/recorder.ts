@@ -29,13 +29,16 @@ export function newRecorderMemory(): RecorderMemory {
   };
 }
 
+/** An ESP packet as it is on the wire, or the datagram in it. */
+export type EspForm = 'sealed' | 'opened';
+
 /** Messages to a recorder. */
 export type ToRecorder =
   /**
-   * Record the next `packets` packets, 0 for none, and at most `snap` bytes of each. `opened`: of ESP packets, the datagrams in
-   * them.
+   * Record the next `packets` packets, 0 for none, and at most `snap` bytes of each. `esp`: how to record ESP packets; default:
+   * as they are on the wire.
    */
-  | { type: 'record'; packets: number; snap: number; opened?: boolean; memory?: RecorderMemory }
+  | { type: 'record'; packets: number; snap: number; esp?: readonly EspForm[]; memory?: RecorderMemory }
   /** The reader has read the half that it had; `again` of its packets must be replaced by further ones. */
   | { type: 'read'; again: number };
 
@@ -60,9 +63,13 @@ export const RECORD = {
   addressLength: 21,
   remotePort: 22,
   localPort: 24,
+  /** What of an ESP packet it is: an index of `FORMS`. */
+  form: 26,
   size: 28,
 } as const;
 export const NO_TAP = 0xffff_ffff;
+/** What a record is of: of no ESP packet, or of one in a form. */
+export const FORMS = ['clear', 'sealed', 'opened'] as const;
 
 export class Recorder {
   /** Whether a capture is running; the data path checks this first. */
@@ -72,7 +79,7 @@ export class Recorder {
   #halves: readonly [Half, Half] | undefined;
   #dropped: Float64Array = new Float64Array(1);
   #left = 0;
-  #opened = false;
+  #esp: readonly EspForm[] = [];
   #snap = 0;
   #filling: 0 | 1 = 0;
   #at = 0;
@@ -89,9 +96,9 @@ export class Recorder {
     this.#first = first;
   }
 
-  /** Whether it records packets of associations as they are on the wire, or the datagrams in them. */
-  records(what: 'sealed' | 'opened'): boolean {
-    return this.active && this.#opened === (what === 'opened');
+  /** Whether it records ESP packets in a form. */
+  records(form: EspForm): boolean {
+    return this.active && this.#esp.includes(form);
   }
 
   handle(message: ToRecorder): void {
@@ -102,8 +109,8 @@ export class Recorder {
       if (this.#records > 0) this.#first();
       return;
     }
-    const { packets, snap, memory, opened = false } = message;
-    this.#opened = opened;
+    const { packets, snap, memory, esp = ['sealed'] } = message;
+    this.#esp = esp;
     if (memory !== undefined) {
       this.#halves = [halfOf(memory.halves[0]), halfOf(memory.halves[1])];
       this.#dropped = new Float64Array(memory.dropped);
@@ -135,9 +142,10 @@ export class Recorder {
     bytes: Uint8Array,
     offset: number,
     end: number,
+    form: (typeof FORMS)[number] = 'clear',
   ): void {
     const [remote, local] = direction === 'in' ? [source, destination] : [destination, source];
-    this.#add(NO_TAP, direction, remote.address, remote.port, local.port, bytes, offset, end);
+    this.#add(NO_TAP, direction, remote.address, remote.port, local.port, bytes, offset, end, FORMS.indexOf(form));
   }
 
   #add(
@@ -149,6 +157,7 @@ export class Recorder {
     bytes: Uint8Array,
     offset: number,
     end: number,
+    form = 0,
   ): void {
     const captured = Math.min(end - offset, this.#snap);
     const size = RECORD.size + address.length + captured;
@@ -170,6 +179,7 @@ export class Recorder {
     view.setUint8(at + RECORD.addressLength, address.length);
     view.setUint16(at + RECORD.remotePort, remotePort, true);
     view.setUint16(at + RECORD.localPort, localPort, true);
+    view.setUint8(at + RECORD.form, form);
     let next = at + RECORD.size;
     for (let i = 0; i < address.length; i++) to[next++] = address.charCodeAt(i);
     to.set(bytes.subarray(offset, offset + captured), next);

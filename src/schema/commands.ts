@@ -140,6 +140,7 @@ const table: { [C in Exclude<Command, NodeRequest['command']>]: Entry<C> } = {
       count: integer(MAX_COUNT),
       seconds: Type.Number({ minimum: 0, maximum: MAX_SECONDS, expected: `seconds from 0 to ${MAX_SECONDS}` }),
       snap: Type.Optional(integer(MAX_SNAP)),
+      decrypt: Type.Optional(Type.Boolean()),
     }),
     result: PacketEvent,
   },

@@ -177,6 +177,7 @@ const packet = {
   }),
   source: Type.Optional(udpEnd),
   destination: Type.Optional(udpEnd),
+  esp: Type.Optional(flag),
 };
 /** @internal */
 export const Packet = Type.Object(packet);

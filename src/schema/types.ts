@@ -190,6 +190,8 @@ export type Request =
       seconds: number;
       /** Most bytes captured of each packet. Default: all. */
       snap?: number;
+      /** Whether to capture the datagrams in ESP packets, decrypted, instead of these packets. Default: no. */
+      decrypt?: boolean;
     }
   /** Events from now on: all, those of one type, or those of one segment. */
   | { command: 'events'; type?: NoticeType; vni?: number }

@@ -81,7 +81,7 @@ export class EspPath {
       record: ({ address }, sourcePort, offset, end) => {
         if (!recorder.records('sealed')) return;
         const from = { address: local.address, port: portOf(sourcePort) };
-        recorder.datagram('out', from, { address, port: local.port }, arena.bytes, offset, end);
+        recorder.datagram('out', from, { address, port: local.port }, arena.bytes, offset, end, 'sealed');
       },
     });
     this.#receiver = new Receiver(libc, arena, fd, counts, clear);
@@ -89,7 +89,8 @@ export class EspPath {
       if (!recorder.records(what)) return;
       const address = typeof from === 'string' ? from : from.address;
       const port = arena.view.getUint16(source + abi.SOCKADDR.port);
-      recorder.datagram('in', { address, port }, local, arena.bytes, at, end);
+      const here = what === 'sealed' ? local : { address: local.address, port: vtep.port };
+      recorder.datagram('in', { address, port }, here, arena.bytes, at, end, what);
     };
     this.#opener = new SealedReceiver({
       arena,
@@ -191,9 +192,9 @@ export class EspPath {
   /** Sends a datagram of the machine in an ESP packet. @returns how many packets it becomes. */
   transmit(remote: Remote, association: Outbound, frame: Frame, sourcePort: number, tos: number): number {
     const { recorder, arena, local, sourcePorts } = this.#parts;
-    if (recorder.active && recorder.records('opened')) {
+    if (recorder.records('opened')) {
       const from = { address: local.address, port: sourcePorts[sourcePort % sourcePorts.length]! };
-      recorder.datagram('out', from, remote, frame.bytes, frame.start, frame.end);
+      recorder.datagram('out', from, remote, frame.bytes, frame.start, frame.end, 'opened');
     }
     const { superFrame } = frame;
     if (superFrame !== null && frame.bytes === arena.bytes)
