@@ -73,12 +73,13 @@ function changesOf(group: string, modified: number): StoreChange[] {
 function dump(state: State): unknown {
   const sorted = (map: ReadonlyMap<unknown, unknown>): unknown[] =>
     [...map].map((entry) => JSON.stringify(entry)).sort();
-  const { cluster, ca, gossipKeys, tokens, nodes, networks, services, endpoints, vniMarks, addressMarks } = state;
+  const { cluster, ca, gossipKeys, tokens, nodes, networks, networkKeys, services, endpoints, vniMarks, addressMarks } =
+    state;
   return {
     cluster,
     ca,
     gossipKeys,
-    maps: [tokens, nodes, networks, services, endpoints, vniMarks, addressMarks].map(sorted),
+    maps: [tokens, nodes, networks, networkKeys, services, endpoints, vniMarks, addressMarks].map(sorted),
     revoked: [...state.revoked].sort(),
     prefixes: [...networks.values()].map(({ subnets }) =>
       subnets.map(({ prefix }) =>

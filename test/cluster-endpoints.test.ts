@@ -310,6 +310,7 @@ test('a worker changes nothing but its own endpoints', () => {
     { do: 'renew-certificate', node: idOf(2), fingerprint: 'a'.repeat(64) },
     { do: 'rotate-token', role: 'worker' },
     { do: 'rotate-gossip-keys' },
+    { do: 'rotate-network-key', network: 'net' },
   ])
     assert.is(cluster.refused(command, 2).code, 'forbidden', command.do);
   cluster.must(manager, 2);

@@ -76,7 +76,8 @@ function act(cluster: SimCluster, random: Random): void {
     // Small subnets, so that addresses run out and are used again; now and then one that another network has.
     const number = random.chance(0.9) ? network.slice(-1) : random.integer(3);
     const subnets = random.chance(0.8) ? [{ subnet: `10.${number}.0.0/${random.pick([28, 29])}` }] : [];
-    command = { do: 'create-network', name: network, subnets, ipv6: random.chance(0.2) };
+    const encrypted = random.pick([undefined, 128, 256] as const);
+    command = { do: 'create-network', name: network, subnets, ipv6: random.chance(0.2), encrypted };
   } else if (kind < 4) command = { do: 'remove-network', network };
   else if (kind < 9) {
     from = random.pick(agents).id;
@@ -95,7 +96,8 @@ function act(cluster: SimCluster, random: Random): void {
       command: ['x'],
       replicas: random.integer(5),
     };
-  } else if (kind < 17) command = { do: 'scale-service', service: pickName(random, 's'), replicas: random.integer(6) };
+  } else if (kind === 17 && random.chance(0.5)) command = { do: 'rotate-network-key', network };
+  else if (kind < 17) command = { do: 'scale-service', service: pickName(random, 's'), replicas: random.integer(6) };
   else if (kind < 18) command = { do: 'remove-service', service: pickName(random, 's') };
   else command = { do: 'rotate-gossip-keys' };
   cluster.command(command, from, (answer) => cluster.log(`${JSON.stringify(command)}: ${text(answer)}`));
@@ -154,7 +156,22 @@ function findings(cluster: SimCluster): string[] {
   for (const { isGone, keys, name } of cluster.agents.values())
     if (isGone && keys.some(({ key }) => state.gossipKeys.some((one) => one.key === key)))
       found.push(`${name} is gone, and has a key of the gossip`);
+  for (const { isGone, networkKeys, name } of cluster.agents.values())
+    for (const [network, known] of networkKeys) {
+      const keys = state.networkKeys.get(network) ?? [];
+      if (isGone && known.some(({ key }) => keys.some((one) => one.key === key)))
+        found.push(`${name} is gone, and has a key of ${network}`);
+    }
   const agents = [...cluster.agents.values()].filter(({ isGone }) => !isGone);
+  for (const { id, name, networkKeys } of agents)
+    for (const { id: network } of state.networks.values()) {
+      const takesPart = [...state.endpointsOn(id).values()].some((endpoint) => endpoint.network === network);
+      const wanted = takesPart ? (state.networkKeys.get(network) ?? []) : [];
+      const text = (keys: readonly { number: number; key: string }[]): string =>
+        keys.map(({ number, key }) => `${number} ${key}`).join();
+      if (text(networkKeys.get(network) ?? []) !== text(wanted))
+        found.push(`${name} has other keys of ${network} than it should`);
+    }
   for (const { id } of agents) if (state.nodes.get(id)?.state !== 'alive') found.push(`${id} is not alive`);
   for (const service of state.services.values()) {
     const tasks = [...state.tasksOf(service.id).values()].sort((a, b) => a.slot - b.slot);
@@ -217,6 +234,7 @@ function loose({ store }: SimCluster, state: State): string[] {
         const { network } = read(key) as { network?: string };
         return network !== undefined && !state.networks.has(network);
       }
+      if (kind === 'network-keys') return state.networks.get(first)?.encrypted === undefined;
       return (kind === 'uses' || kind === 'endpoints') && !state.networks.has(first);
     };
     if (isLoose()) found.push(`${key} is left over`);
@@ -233,7 +251,7 @@ function run(seed: number, log: Log): string[] {
   // Something to work with.
   for (const name of ['net0', 'net1'])
     cluster.command(
-      { do: 'create-network', name, subnets: [{ subnet: `10.${name.slice(-1)}.0.0/29` }] },
+      { do: 'create-network', name, subnets: [{ subnet: `10.${name.slice(-1)}.0.0/29` }], encrypted: 256 },
       idOf(1),
       () => undefined,
     );

@@ -8,7 +8,9 @@ import { CA, fingerprintOf, idOf, TestCluster } from './support/cluster.js';
 function everything(): TestCluster {
   const cluster = TestCluster.with(2);
   const subnets = [{ subnet: '10.1.0.0/24', range: '10.1.0.128/25', auxiliary: { printer: '10.1.0.9' }, vni: 5000 }];
-  cluster.must({ do: 'create-network', name: 'Net', ipv6: true, mtu: 1400, labels: { stage: 'test' }, subnets });
+  cluster.must({
+    ...{ do: 'create-network', name: 'Net', ipv6: true, mtu: 1400, encrypted: 256, labels: { stage: 'test' }, subnets },
+  });
   cluster.must({ do: 'create-endpoint', name: 'P1', network: 'Net', kind: 'run', aliases: ['www'] });
   const old = cluster.must({ do: 'create-endpoint', name: 'old', network: 'Net', kind: 'attach' });
   cluster.must({ do: 'remove-endpoint', network: 'Net', endpoint: old.id });
@@ -47,6 +49,8 @@ const valueOf = (prefix: string): [key: string, value: unknown] => {
   return [item.key, JSON.parse(item.value)];
 };
 
+const networkKey = (number: number): object => ({ number, key: `${'A'.repeat(22)}==`, created: 1 });
+
 function refusal(key: string, value: string | null): RecordError {
   try {
     readRecord(key, value);
@@ -69,6 +73,7 @@ test('every record that managers write is read as it was written', () => {
       'endpoints',
       'gossip-keys',
       'macs',
+      'network-keys',
       'network-names',
       'networks',
     ],
@@ -120,6 +125,9 @@ test('what does not fit its key, or could not be applied, is refused with the fi
     [network, subnet({ prefix: '10.1.0.1/24' }), 'subnets[0].prefix', 'a prefix such as 10.0.0.0/24'],
     [network, subnet({ gateway: '10.2.0.1' }), 'subnets', '10.2.0.1'],
     [network, subnet({ range: '10.2.0.0/25' }), 'subnets', 'is not within the subnet'],
+    [network, { ...net, encrypted: 192 }, 'encrypted', '128 or 256'],
+    [`network-keys/${idOf(3)}`, [], '', 'a list of 1 to 3'],
+    [`network-keys/${idOf(3)}`, [networkKey(1), networkKey(2)], '[1].number', 'a number below 1'],
     [network, { ...net, subnets: [net.subnets[0], net.subnets[0]] }, 'subnets', 'overlap'],
     [network, subnet({ vni: 2 ** 24 }), 'subnets[0].vni', 'an integer from 0 to 16777215'],
     [node, { ...first, since: -1 }, 'since', 'an integer'],
@@ -138,6 +146,15 @@ test('no error repeats a secret', () => {
     ['tokens/worker', 'secret0secret', 'secret0secret'],
     ['gossip-keys', [{ key, tag: 1, created: 1 }], key],
     ['ca', { ...CA, key: 'PRIVATE!' }, 'PRIVATE!'],
+    [`network-keys/${idOf(3)}`, [{ number: 1, key: `${key}AA`, created: 1 }], key],
+    [
+      `network-keys/${idOf(3)}`,
+      [
+        { number: 2, key: `${key}==`, created: 1 },
+        { number: 1, key: `${key.repeat(2).slice(1)}=`, created: 1 },
+      ],
+      key,
+    ],
     ['tokens/worker', `${'s'.repeat(25)} `, 's'.repeat(25)],
   ] as const)
     assert.not.ok(refusal(of, JSON.stringify(value)).message.includes(hidden), of);

@@ -2,6 +2,7 @@
 import {
   type EndpointRecord,
   type GossipKey,
+  type NetworkKey,
   type NetworkRecord,
   type NodeRecord,
   type Role,
@@ -27,13 +28,20 @@ export interface Assignment {
   readonly revision: number;
   readonly node: string;
   readonly role: Role;
-  readonly cluster: { readonly id: string; readonly dataPathPort: number };
+  readonly cluster: {
+    readonly id: string;
+    readonly dataPathPort: number;
+    /** Absent: 4500. */
+    readonly espPort?: number;
+  };
   /** Where the managers are. */
   readonly managers: readonly { readonly id: string; readonly address: string; readonly port: number }[];
   /** Newest first. All decrypt, and the second, or else the only one, encrypts. */
   readonly gossipKeys: readonly GossipKey[];
   /** Those in which it has endpoints. */
   readonly networks: readonly NetworkRecord[];
+  /** The keys of those that are encrypted, the newest first; absent: none is. Managers before the first of them send nothing here. */
+  readonly networkKeys?: readonly { readonly network: string; readonly keys: readonly NetworkKey[] }[];
   readonly endpoints: readonly EndpointRecord[];
   readonly tasks: readonly AssignedTask[];
 }
@@ -45,18 +53,23 @@ const byId = (a: { readonly id: string }, b: { readonly id: string }): number =>
 export function assignmentsOf(state: State, node: string): Assignment | undefined {
   const record = state.nodes.get(node);
   if (record === undefined || record.state === 'left' || state.cluster === undefined) return undefined;
-  const { id, dataPathPort } = state.cluster;
+  const { id, dataPathPort, espPort } = state.cluster;
+  const networks = networksOf(state, node);
+  const networkKeys = networks.flatMap(({ id: network, encrypted }) =>
+    encrypted === undefined ? [] : [{ network, keys: state.networkKeys.get(network) ?? [] }],
+  );
   return {
     revision: state.revision,
     node,
     role: record.role,
-    cluster: { id, dataPathPort },
+    cluster: { id, dataPathPort, ...(espPort === undefined ? {} : { espPort }) },
     managers: [...state.nodes.values()]
       .filter((other) => other.role === 'manager' && other.state !== 'left')
       .sort(byId)
       .map((manager) => ({ id: manager.id, address: manager.address, port: manager.port })),
     gossipKeys: state.gossipKeys,
-    networks: networksOf(state, node),
+    networks,
+    ...(networkKeys.length === 0 ? {} : { networkKeys }),
     endpoints: [...state.endpointsOn(node).values()].sort(byId),
     tasks: [...state.tasksOn(node).values()].sort(byId).flatMap((task) => assigned(state, task)),
   };
@@ -79,10 +92,18 @@ function assigned(state: State, task: TaskRecord): AssignedTask[] {
   return [{ id, service: task.service, slot, endpoints, attempt, state: now, name, serviceName, command, environment }];
 }
 
+/** What may be read of the newest key of a network. */
+export interface KeyFacts {
+  readonly number: number;
+  readonly created: number;
+}
+
 /** What a node may read. */
 export interface View {
   readonly nodes: readonly Omit<NodeRecord, 'fingerprints'>[];
   readonly networks: readonly NetworkRecord[];
+  /** Which key is the newest one of each encrypted network; absent: none is encrypted. */
+  readonly networkKeys?: readonly (KeyFacts & { readonly network: string })[];
   /** All endpoints in these networks. */
   readonly endpoints: readonly EndpointRecord[];
   /** Of a worker without their environments, which may have secrets: those in one of these networks. */
@@ -106,6 +127,10 @@ export function viewFor(state: State, node: string, role?: Role): View | undefin
   const isManager = record.role === 'manager' && role !== 'worker';
   const networks = isManager ? [...state.networks.values()].sort(byId) : networksOf(state, node);
   const endpoints = networks.flatMap(({ id }) => [...state.endpointsIn(id).values()].sort(byId));
+  const networkKeys = networks.flatMap(({ id: network, encrypted }) => {
+    const [newest] = encrypted === undefined ? [] : (state.networkKeys.get(network) ?? []);
+    return newest === undefined ? [] : [{ network, number: newest.number, created: newest.created }];
+  });
   const seen = new Set([node, ...endpoints.map((endpoint) => endpoint.node)]);
   const services = [...state.services.values()].sort(byId);
   const tasks = services.flatMap(({ id }) => [...state.tasksOf(id).values()].sort((a, b) => a.slot - b.slot));
@@ -117,6 +142,7 @@ export function viewFor(state: State, node: string, role?: Role): View | undefin
       .sort(byId)
       .map(({ fingerprints: _, ...rest }) => rest),
     networks,
+    ...(networkKeys.length === 0 ? {} : { networkKeys }),
     endpoints,
     services: services
       .filter(({ id }) => isManager || ofNode.has(id))

@@ -16,9 +16,16 @@ import {
   type Check,
   type Shape,
 } from './check.js';
-import { address, cut, environment, fingerprint, labels, routePrefix, unique, words } from './fields.js';
+import { address, cut, environment, fingerprint, keyLength, labels, routePrefix, unique, words } from './fields.js';
 import { LIMITS } from './limits.js';
-import { type EndpointRecord, type NetworkRecord, type NodeRecord, type Role, type ServiceRecord } from './records.js';
+import {
+  type EndpointRecord,
+  type KeyLength,
+  type NetworkRecord,
+  type NodeRecord,
+  type Role,
+  type ServiceRecord,
+} from './records.js';
 
 /** What a node says of itself when it joins. */
 export interface NewNode {
@@ -42,6 +49,7 @@ export interface InitCluster {
   readonly pools?: readonly string[] | undefined;
   readonly maskLength?: number | undefined;
   readonly dataPathPort?: number | undefined;
+  readonly espPort?: number | undefined;
 }
 
 /** A node joins with the role whose token has this secret. */
@@ -120,6 +128,8 @@ export interface CreateNetwork {
   readonly ipv6?: boolean | undefined;
   readonly internal?: boolean | undefined;
   readonly mtu?: number | undefined;
+  /** Bits of its keys: it is encrypted between hosts. Absent: it is not. */
+  readonly encrypted?: KeyLength | undefined;
   readonly labels?: Readonly<Record<string, string>> | undefined;
   /** Whether its subnets may overlap those of other networks. */
   readonly overlapping?: boolean | undefined;
@@ -135,6 +145,12 @@ export interface HostRoute {
 
 export interface RemoveNetwork {
   readonly do: 'remove-network';
+  readonly network: string;
+}
+
+/** Makes a new key for an encrypted network. Refused for some time after the last one. */
+export interface RotateNetworkKey {
+  readonly do: 'rotate-network-key';
   readonly network: string;
 }
 
@@ -213,6 +229,10 @@ export interface Commands {
   'report-keys': [ReportKeys, { readonly tag: number }];
   'create-network': [CreateNetwork, NetworkRecord];
   'remove-network': [RemoveNetwork, NetworkRecord];
+  'rotate-network-key': [
+    RotateNetworkKey,
+    { readonly id: string; readonly name: string; readonly number: number; readonly created: number },
+  ];
   'create-endpoint': [CreateEndpoint, EndpointRecord];
   'remove-endpoint': [RemoveEndpoint, EndpointRecord];
   'create-service': [CreateService, ServiceRecord];
@@ -258,6 +278,7 @@ const SHAPES: { readonly [K in Kind]: Shape<Omit<Commands[K][0], 'do'>> } = {
     pools: optional(list(prefix, LIMITS.subnets, 1)),
     maskLength: optional(integer(1, 128)),
     dataPathPort: optional(integer(1024, 49_151)),
+    espPort: optional(integer(1024, 49_151)),
   },
   join: { node: newNode, secret: text(LIMITS.name) },
   leave: { force: optional(flag) },
@@ -274,11 +295,13 @@ const SHAPES: { readonly [K in Kind]: Shape<Omit<Commands[K][0], 'do'>> } = {
     ipv6: optional(flag),
     internal: optional(flag),
     mtu: optional(integer(576, 65_535)),
+    encrypted: optional(keyLength),
     labels: optional(labels),
     overlapping: optional(flag),
     routes,
   },
   'remove-network': { network: ref },
+  'rotate-network-key': { network: ref },
   'create-endpoint': {
     id: optional(id),
     name: nameOf,

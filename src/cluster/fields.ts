@@ -3,6 +3,7 @@ import { parseIp, ipToText } from '../address/index.js';
 import { parsePrefix, prefixToText } from '../ipam/index.js';
 import { invalid, list, text, texts, word, type Check } from './check.js';
 import { LIMITS } from './limits.js';
+import { type KeyLength } from './records.js';
 import { Refused } from './refusal.js';
 
 /** A person and a script have each name at most once. */
@@ -35,6 +36,11 @@ export const routePrefix: Check<string> = (value, at) => {
   throw invalid(at, 'a prefix such as 10.0.0.0/24', value);
 };
 
+/** Bits of a key of a network. */
+export const keyLength: Check<KeyLength> = (value, at) => {
+  if (value !== 128 && value !== 256) throw invalid(at, '128 or 256, the bits of a key', value);
+  return value;
+};
 export const fingerprint: Check<string> = (value, at) => {
   if (typeof value !== 'string' || !/^[0-9a-f]{64}$/.test(value))
     throw invalid(at, 'a SHA-256 digest of 64 hexadecimal digits', value);

@@ -1,5 +1,5 @@
 /**
- * What the managers of a cluster know and decide: nodes, tokens, gossip keys, networks, endpoints, services.
+ * What the managers of a cluster know and decide: nodes, tokens, gossip keys, networks and their keys, endpoints, services.
  *
  * Managers keep their records in a {@link Store}. Each has a mirror of it in memory, a {@link State}. A command is planned on the
  * mirror (`plan`) and becomes one transaction, whose conditions are what the plan has read: if the mirror was behind,
@@ -8,7 +8,7 @@
  *
  * Pure: no I/O, no clock, no randomness of its own.
  */
-export { assignmentsOf, viewFor, type AssignedTask, type Assignment, type View } from './assignments.js';
+export { assignmentsOf, viewFor, type AssignedTask, type Assignment, type KeyFacts, type View } from './assignments.js';
 export { newId } from './check.js';
 export {
   readCommand,
@@ -33,13 +33,14 @@ export {
   type ReportKeys,
   type ReportTask,
   type RotateGossipKeys,
+  type RotateNetworkKey,
   type RotateToken,
   type ScaleService,
   type SetNodeRole,
   type SetNodeState,
 } from './commands.js';
 export { KEY } from './keys.js';
-export { LIMITS, MANAGER_PORT, TIMES, VXLAN_PORT } from './limits.js';
+export { ESP_PORT, LIMITS, MANAGER_PORT, TIMES, VXLAN_PORT } from './limits.js';
 export { encryptingKey } from './nodes.js';
 export { outputCalled, outputTasks, type OutputOf, type OutputTask } from './output.js';
 export { isRefusal, plan, type Plan } from './plan.js';
@@ -53,6 +54,8 @@ export {
   type Ending,
   type EndpointRecord,
   type GossipKey,
+  type KeyLength,
+  type NetworkKey,
   type NetworkRecord,
   type NodeRecord,
   type NodeState,

@@ -14,6 +14,8 @@ export const KEY = {
   node: (id: string): string => `nodes/${id}`,
   revoked: (fingerprint: string): string => `revoked/${fingerprint}`,
   network: (id: string): string => `networks/${id}`,
+  /** The keys of an encrypted network: only nodes with endpoints in it hear them. */
+  networkKeys: (network: string): string => `network-keys/${network}`,
   networkName: (name: string): string => `network-names/${name.toLowerCase()}`,
   vni: (vni: number): string => `vnis/${vni}`,
   /**

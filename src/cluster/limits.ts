@@ -37,6 +37,8 @@ export const LIMITS = {
   pem: 16_384,
   /** Keys of the gossip: the newest, the one that encrypts, the one before. */
   gossipKeys: 3,
+  /** Keys of an encrypted network: as many as a VTEP accepts (`MAX_GROUP_KEYS`). */
+  networkKeys: 3,
   /** Certificates of a node that are valid at the same time. */
   fingerprints: 2,
   /** Names that a refusal lists. */
@@ -50,7 +52,7 @@ export const LIMITS = {
 export const TIMES = {
   /** How long a released address or VNI is not given to anyone else: until caches and nodes have forgotten it. */
   hold: 60_000,
-  /** From one rotation of the gossip keys to the next. */
+  /** From one rotation of the gossip keys, or of the keys of a network, to the next. */
   rotation: 12 * 3_600_000,
   /**
    * From one rotation to the next at least. A node that returns may hear the keys from a manager that is behind: it understands the
@@ -66,5 +68,7 @@ export const TIMES = {
 
 /** The UDP port of VXLAN (RFC 7348). */
 export const VXLAN_PORT = 4789;
+/** The UDP port of encrypted networks, that of ESP in UDP (RFC 3948). */
+export const ESP_PORT = 4500;
 /** The TCP port of a manager, as Docker's. */
 export const MANAGER_PORT = 2377;

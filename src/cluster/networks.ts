@@ -3,6 +3,8 @@ import { choosePool, parsePrefix, planSubnets, prefixToText, uniqueLocalPool, ty
 import { newId } from './check.js';
 import { type CreateNetwork, type NewSubnet, type RemoveNetwork } from './commands.js';
 import { KEY } from './keys.js';
+import { ESP_PORT } from './limits.js';
+import { newNetworkKey } from './network-keys.js';
 import { findNetwork, nodeName, type Planning } from './planning.js';
 import { type NetworkRecord, type SubnetRecord, type VniRecord } from './records.js';
 import { Refused, refusing, some } from './refusal.js';
@@ -17,6 +19,12 @@ export function createNetwork(command: CreateNetwork, planning: Planning): Netwo
   const other = state.networkNamed(command.name);
   if (other !== undefined)
     throw new Refused('conflict', `name: there is a network ${other.name} already; choose another name`, 'name');
+  if (command.encrypted !== undefined && (state.cluster!.espPort ?? ESP_PORT) === state.cluster!.dataPathPort)
+    throw new Refused(
+      'conflict',
+      `encrypted: the cluster has UDP port ${ESP_PORT} for VXLAN, and encrypted networks need it; create a cluster with another port for one of the two`,
+      'encrypted',
+    );
   const given = command.subnets ?? [];
   const id = newId(random);
   const four = given.map((subnet, i): Wanted => ({ ...subnet, at: `subnets[${i}]` })).filter((one) => !isIpv6(one));
@@ -61,12 +69,14 @@ export function createNetwork(command: CreateNetwork, planning: Planning): Netwo
     ipv6,
     internal: command.internal ?? false,
     ...(command.mtu === undefined ? {} : { mtu: command.mtu }),
+    ...(command.encrypted === undefined ? {} : { encrypted: command.encrypted }),
     labels: command.labels ?? {},
     created: now,
   };
   draft.put(KEY.subnets, { network: id });
   draft.put(KEY.networkName(command.name), id);
   draft.put(KEY.network(id), network);
+  if (command.encrypted !== undefined) draft.put(KEY.networkKeys(id), [newNetworkKey(command.encrypted, 1, planning)]);
   return network;
 }
 
@@ -154,6 +164,7 @@ export function removeNetwork({ network: reference }: RemoveNetwork, { state, dr
   draft.expect(KEY.uses(network.id));
   draft.delete(KEY.network(network.id));
   draft.delete(KEY.networkName(network.name));
+  if (state.modified(KEY.networkKeys(network.id)) > 0) draft.delete(KEY.networkKeys(network.id));
   if (state.modified(KEY.uses(network.id)) > 0) draft.delete(KEY.uses(network.id));
   for (const vni of new Set(network.subnets.map((subnet) => subnet.vni)))
     draft.put(KEY.vni(vni), { released: now } satisfies VniRecord);

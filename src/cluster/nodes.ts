@@ -16,7 +16,8 @@ import {
   type Answer,
 } from './commands.js';
 import { KEY } from './keys.js';
-import { LIMITS, MANAGER_PORT, TIMES, VXLAN_PORT } from './limits.js';
+import { ESP_PORT, LIMITS, MANAGER_PORT, TIMES, VXLAN_PORT } from './limits.js';
+import { randomKey } from './network-keys.js';
 import { findNode, seconds, type Planning } from './planning.js';
 import { type ClusterRecord, type GossipKey, type NodeRecord, type Role } from './records.js';
 import { Refused, refusing, some } from './refusal.js';
@@ -30,7 +31,11 @@ export function initCluster(command: InitCluster, planning: Planning): Answer<'i
     );
   const pools = refusing({ pools: 'pools', maskLength: 'maskLength' }, () => planPools(command));
   const id = command.id ?? newId(random);
-  const cluster: ClusterRecord = { id, created: now, pools, dataPathPort: command.dataPathPort ?? VXLAN_PORT };
+  const { dataPathPort = VXLAN_PORT, espPort } = command;
+  if (espPort === dataPathPort)
+    throw new Refused('invalid', `espPort: expected another port than dataPathPort, got ${espPort}`, 'espPort');
+  const ports = { dataPathPort, ...(espPort === undefined || espPort === ESP_PORT ? {} : { espPort }) };
+  const cluster: ClusterRecord = { id, created: now, pools, ...ports };
   const tokens = { worker: newId(random), manager: newId(random) };
   const keys = [newGossipKey(planning, 1 + Math.floor(random() * 0x1_0000))];
   draft.put(KEY.cluster, cluster);
@@ -223,13 +228,8 @@ export function encryptingKey(keys: readonly GossipKey[]): GossipKey | undefined
   return keys[1] ?? keys[0];
 }
 
-const BASE64 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
-
-/** 128 bits: 21 digits of six bits each, one of two bits, and padding. */
 function newGossipKey({ random, now }: Planning, tag: number): GossipKey {
-  let key = '';
-  for (let i = 0; i < 21; i++) key += BASE64[Math.floor(random() * 64)]!;
-  return { key: `${key}${BASE64[16 * Math.floor(random() * 4)]!}==`, tag, created: now };
+  return { key: randomKey(128, random), tag, created: now };
 }
 
 /** Compares secrets in a time that does not depend on where they differ. An empty one is never right. */

@@ -3,6 +3,7 @@ import { readCommand, type Answer, type Command, type Kind } from './commands.js
 import { Draft } from './draft.js';
 import { createEndpoint, removeEndpoint } from './endpoints.js';
 import { createNetwork, removeNetwork } from './networks.js';
+import { rotateNetworkKey } from './network-keys.js';
 import * as nodes from './nodes.js';
 import { type Context, type Planning } from './planning.js';
 import { type Refusal, Refused } from './refusal.js';
@@ -93,6 +94,8 @@ function carryOut(command: Command, planning: Planning): Answer {
       return createNetwork(command, planning);
     case 'remove-network':
       return removeNetwork(command, planning);
+    case 'rotate-network-key':
+      return rotateNetworkKey(command, planning);
     case 'create-endpoint':
       return createEndpoint(command, planning);
     case 'remove-endpoint':

@@ -9,6 +9,7 @@ import { addEndpoint, endEndpoint, Given } from './endpoints.js';
 import { KEY } from './keys.js';
 import { LIMITS, TIMES } from './limits.js';
 import { heldUntil } from './networks-index.js';
+import { addNetworkKey, mayRotate } from './network-keys.js';
 import { rotateGossipKeys } from './nodes.js';
 import { nodeName, type Context } from './planning.js';
 import { type Ending, type EndpointRecord, type NodeRecord, type ServiceRecord, type TaskRecord } from './records.js';
@@ -65,7 +66,9 @@ class Scheduler {
     for (const service of state.services.values()) if (!this.#isFull) this.#reconcileService(service);
     this.#endOrphans();
     this.#forgetReleased();
-    this.#rotateKeys();
+    const exposed = this.#exposed();
+    this.#rotateKeys(exposed);
+    this.#rotateNetworkKeys(exposed);
   }
 
   #reconcileService(service: ServiceRecord): void {
@@ -256,24 +259,38 @@ class Scheduler {
     if (draft.size > 0) this.transactions.push(draft.transaction);
   }
 
-  /** Rotates the keys of the gossip in time, and until none is left that a node had which is no longer part of the cluster. */
-  #rotateKeys(): void {
-    const { gossipKeys, nodes, gone } = this.#state;
-    if (gossipKeys.length === 0) return; // a store that is damaged
+  /** Until when a node had keys that is no longer part of the cluster. */
+  #exposed(): number {
+    const { nodes, gone } = this.#state;
     let exposed = -Infinity;
     for (const [id, at] of gone) {
       const isPart = nodes.has(id) && nodes.get(id)!.state !== 'left'; // then it has only renewed its certificate
       if (!isPart && at > exposed) exposed = at;
     }
-    const isExposed = gossipKeys.some(({ created }) => created <= exposed);
+    return exposed;
+  }
+
+  /**
+   * Whether keys are to be rotated: in time, and until none is left that was exposed. If not yet, it notes when.
+   * @param soon When those that are exposed are to be rotated.
+   */
+  #isDue(keys: readonly { readonly created: number }[], exposed: number, soon: number): boolean {
+    const isExposed = keys.some((key) => key.created <= exposed);
+    const { created } = keys[0]!;
+    const due = isExposed ? soon : created + TIMES.rotation;
+    if (due <= this.#now) return true;
+    this.next = Math.min(this.next, due);
+    return false;
+  }
+
+  /** Rotates the keys of the gossip. */
+  #rotateKeys(exposed: number): void {
+    const { gossipKeys } = this.#state;
+    if (gossipKeys.length === 0) return; // a store that is damaged
     const { created } = gossipKeys[0]!;
     // A key of the same millisecond could be one that the node had.
     const soon = created <= exposed ? exposed + 1 : created + TIMES.rotationPause;
-    const due = isExposed ? soon : created + TIMES.rotation;
-    if (due > this.#now) {
-      this.next = Math.min(this.next, due);
-      return;
-    }
+    if (!this.#isDue(gossipKeys, exposed, soon)) return;
     const draft = new Draft(this.#state);
     try {
       const context = { now: this.#now, random: this.#random };
@@ -282,6 +299,23 @@ class Scheduler {
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       this.next = Math.min(this.next, this.#now + ROTATION_RETRY);
+    }
+  }
+
+  /**
+   * Rotates the keys of encrypted networks. A node that is gone may have had endpoints in any of them at some time, which no
+   * record says any more: all keys of its time count as exposed.
+   */
+  #rotateNetworkKeys(exposed: number): void {
+    for (const [id, keys] of this.#state.networkKeys) {
+      const network = this.#state.networks.get(id);
+      if (network?.encrypted === undefined) continue;
+      // No report says which nodes have a key: the pause is kept however many nodes go.
+      const soon = Math.max(exposed + 1, mayRotate(keys));
+      if (!this.#isDue(keys, exposed, soon) || this.#isFull) continue;
+      const draft = new Draft(this.#state);
+      addNetworkKey(network, { state: this.#state, draft, now: this.#now, random: this.#random });
+      this.transactions.push(draft.transaction);
     }
   }
 }

@@ -19,7 +19,7 @@ import {
   type Check,
   type Shape,
 } from './check.js';
-import { address, environment, fingerprint, labels, routePrefix, words } from './fields.js';
+import { address, environment, fingerprint, keyLength, labels, routePrefix, words } from './fields.js';
 import { splitKey } from './keys.js';
 import { LIMITS } from './limits.js';
 import { planOf } from './networks-index.js';
@@ -30,6 +30,7 @@ import {
   type Ending,
   type EndpointRecord,
   type GossipKey,
+  type NetworkKey,
   type NetworkRecord,
   type NodeRecord,
   type Role,
@@ -91,6 +92,23 @@ const secret =
       throw new Refused('invalid', `${at === '' ? '' : `${at}: `}expected ${expected}`, at);
     return value;
   };
+const networkKey = object<NetworkKey>({
+  number: integer(1, 0xffff_ffff),
+  key: secret(/^(?:[A-Za-z0-9+/]{21}[AQgw]==|[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$/, '16 or 32 octets in base64'),
+  created: time,
+});
+/** The newest first, and all of one length: a VTEP has no others. */
+const networkKeys: Check<readonly NetworkKey[]> = (value, at) => {
+  const all = list(networkKey, LIMITS.networkKeys, 1)(value, at);
+  all.forEach(({ number, key }, i) => {
+    const before = all[i - 1];
+    if (before !== undefined && before.number <= number)
+      throw invalid(`${at}[${i}].number`, `a number below ${before.number}, that of the key before`, number);
+    if (before !== undefined && before.key.length !== key.length)
+      throw new Refused('invalid', `${at}[${i}].key: expected the length of the key before`, `${at}[${i}].key`);
+  });
+  return all;
+};
 /** What a program has written: any characters. */
 const written =
   (most: number): Check<string> =>
@@ -135,6 +153,7 @@ const SHAPES = {
     created: time,
     pools: object({ pools: list(prefix, LIMITS.subnets, 1), maskLength: integer(1, 128) }),
     dataPathPort: integer(1024, 49_151),
+    espPort: optional(integer(1024, 49_151)),
   }),
   ca: object<CaRecord>({ certificate: pem(LIMITS.pem), key: pem(LIMITS.pem) }),
   'gossip-keys': list(
@@ -170,9 +189,11 @@ const SHAPES = {
     ipv6: flag,
     internal: flag,
     mtu: optional(integer(576, 65_535)),
+    encrypted: optional(keyLength),
     labels,
     created: time,
   }),
+  'network-keys': networkKeys,
   'network-names': id,
   vnis: either<{ network: string; automatic: boolean }, { released: number }>(
     'network',
@@ -255,6 +276,7 @@ const KEYS: Readonly<Record<RecordKind, readonly (readonly [check: Check<string>
   nodes: [[id, 'id']],
   revoked: [[fingerprint]],
   networks: [[id, 'id']],
+  'network-keys': [[id]],
   'network-names': [[lower(LIMITS.name)]],
   vnis: [[digits(vni)]],
   endpoints: [

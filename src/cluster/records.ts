@@ -1,6 +1,6 @@
 /** What managers store, as JSON. Times are milliseconds since 1970; addresses and prefixes are canonical text. */
 import { type Pools } from '../ipam/index.js';
-import { type Endpoint, type Network, type Subnet } from '../model/index.js';
+import { type Endpoint, type GroupKey, type Network, type Subnet } from '../model/index.js';
 
 /** A manager decides and stores; a worker runs endpoints. Every manager is a worker too. */
 export type Role = 'manager' | 'worker';
@@ -12,6 +12,8 @@ export interface ClusterRecord {
   readonly pools: Pools;
   /** The UDP port of VXLAN, the same on every node. */
   readonly dataPathPort: number;
+  /** The UDP port of encrypted networks, the same on every node; absent: 4500. */
+  readonly espPort?: number;
 }
 
 /** The certification authority of the cluster, in PEM. Only managers have the key. */
@@ -25,6 +27,14 @@ export interface GossipKey {
   /** 16 octets in base64. */
   readonly key: string;
   readonly tag: number;
+  readonly created: number;
+}
+
+/** Bits of a key, for AES-128-GCM or AES-256-GCM. */
+export type KeyLength = 128 | 256;
+
+/** A key of an encrypted network. */
+export interface NetworkKey extends GroupKey {
   readonly created: number;
 }
 
@@ -72,6 +82,8 @@ export interface NetworkRecord extends Network {
   readonly internal: boolean;
   /** The largest IP packet; absent: what the underlay of each host has room for. */
   readonly mtu?: number;
+  /** Bits of its keys, if it is encrypted between hosts; absent: it is not. */
+  readonly encrypted?: KeyLength;
   readonly labels: Readonly<Record<string, string>>;
   readonly created: number;
 }

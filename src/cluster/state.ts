@@ -13,6 +13,7 @@ import {
   type ClusterRecord,
   type EndpointRecord,
   type GossipKey,
+  type NetworkKey,
   type NetworkRecord,
   type NodeRecord,
   type Role,
@@ -68,6 +69,8 @@ export class State {
   /** When the last certificate of each node was revoked: when it left or was removed, if it did. */
   readonly gone = new Map<string, number>();
   readonly networks = new Map<string, NetworkRecord>();
+  /** The keys of encrypted networks, the newest first, by network. */
+  readonly networkKeys = new Map<string, readonly NetworkKey[]>();
   readonly services = new Map<string, ServiceRecord>();
   /** Endpoints by their ids, of all networks. */
   readonly endpoints = new Map<string, EndpointRecord>();
@@ -205,6 +208,8 @@ export class State {
         return this.#noteNode(first, value as NodeRecord | undefined);
       case 'networks':
         return this.#noteNetwork(first, before as NetworkRecord | undefined, value as NetworkRecord | undefined);
+      case 'network-keys':
+        return setOrDelete(this.networkKeys, first, value as readonly NetworkKey[] | undefined);
       case 'network-names':
         return setOrDelete(this.#networkNames, first, value as string | undefined);
       case 'service-names':

@@ -13,6 +13,7 @@ import {
   type Assignment,
   type Command,
   type GossipKey,
+  type NetworkKey,
   type NodeRecord,
   type Refusal,
   type ReportTask,
@@ -25,6 +26,8 @@ import { type Log } from './seeds.js';
 /** How long a node may be silent before a manager says that it has failed. */
 const SILENCE = 10_000;
 const POLL = 2000;
+/** From one rotation of the keys of a network to the next, at least. */
+const PAUSE = 10_000;
 /** How long a node that has returned may take to hear the keys: its first questions or their answers may be lost. */
 const RETURN = 10_000;
 
@@ -75,7 +78,7 @@ export class SimCluster {
     const before = new Map(
       transaction.writes.flatMap((write) => {
         const key = 'put' in write ? write.put : write.delete;
-        return /^(addresses|endpoints)\//.test(key) ? [[key, items.get(key)?.value] as const] : [];
+        return /^(addresses|endpoints|network-keys)\//.test(key) ? [[key, items.get(key)?.value] as const] : [];
       }),
     );
     const revision = this.store.revision;
@@ -86,8 +89,28 @@ export class SimCluster {
     return committed;
   }
 
+  /**
+   * A rotation adds the next key in front, and pushes out at most the oldest one, which no node needs any more that heard of the keys
+   * within the pause: the two that are newer are older than that.
+   */
+  #checkKeys(key: string, before: string, after: string): void {
+    const [old, now] = [before, after].map((value) => JSON.parse(value) as NetworkKey[]) as [
+      NetworkKey[],
+      NetworkKey[],
+    ];
+    const numbers = now.map(({ number }) => number).join();
+    const wanted = [old[0]!.number + 1, ...old.map(({ number }) => number)].slice(0, 3).join();
+    if (numbers !== wanted) this.violate(`${key} has the numbers ${numbers}, not ${wanted}`);
+    if (old.length === 3 && now[0]!.created - old[0]!.created < PAUSE)
+      this.violate(`${key} pushes out a key ${now[0]!.created - old[0]!.created} ms after a rotation`);
+  }
+
   #checkWrite(key: string, before: string | undefined, after: string | undefined): void {
     const [kind, network] = key.split('/') as [string, string];
+    if (kind === 'network-keys') {
+      if (before !== undefined && after !== undefined) this.#checkKeys(key, before, after);
+      return;
+    }
     const ownerOf = (value: string | undefined): string | undefined =>
       value === undefined ? undefined : (JSON.parse(value) as { endpoint?: string }).endpoint;
     if (kind === 'addresses') {
@@ -271,7 +294,7 @@ export class SimManager {
   }
 
   /** A naive reference: what the items of this revision say about the node. */
-  #check({ node, networks, endpoints, tasks }: Assignment): void {
+  #check({ node, networks, networkKeys = [], endpoints, tasks }: Assignment): void {
     const wanted = [...this.state.endpoints.values()].filter((endpoint) => endpoint.node === node);
     const ids = (list: readonly { id: string }[]): string =>
       list
@@ -282,6 +305,15 @@ export class SimManager {
     if (ids(endpoints) !== ids(wanted)) this.#cluster.violate(`the endpoints of ${node} in its assignment`);
     if (ids(networks) !== ids(of))
       this.#cluster.violate(`${node} is told of networks ${ids(networks)}, not ${ids(of)}`);
+    // Keys of encrypted networks, for those alone that have an endpoint there.
+    const encrypted = [...new Set(wanted.map(({ network }) => network))].filter(
+      (id) => this.state.networks.get(id)?.encrypted !== undefined,
+    );
+    const told = networkKeys.map(({ network }) => network);
+    if (told.sort().join() !== encrypted.sort().join())
+      this.#cluster.violate(`${node} is told the keys of ${told.join()}, not of ${encrypted.join()}`);
+    for (const { network, keys } of networkKeys)
+      if (keys.length === 0) this.#cluster.violate(`${node} is told no key of ${network}`);
     for (const task of tasks)
       for (const { id } of task.endpoints)
         if (this.state.endpoints.get(id)?.node !== node)
@@ -336,6 +368,8 @@ export class SimAgent {
   /** Whether it is no part of the cluster any more. */
   isGone = false;
   keys: readonly GossipKey[] = [];
+  /** The keys of the encrypted networks that it takes part in. */
+  networkKeys = new Map<string, readonly NetworkKey[]>();
   /** Addresses by endpoint. */
   readonly sandboxes = new Map<string, readonly string[]>();
   readonly processes = new Map<string, Process>();
@@ -416,6 +450,7 @@ export class SimAgent {
     this.hasTalked = true;
     const newest = assignment.gossipKeys[0]!.tag;
     this.keys = assignment.gossipKeys;
+    this.networkKeys = new Map((assignment.networkKeys ?? []).map(({ network, keys }) => [network, keys]));
     if (newest !== this.#reported)
       this.#cluster.command(
         { do: 'report-keys', tag: newest },
