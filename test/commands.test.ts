@@ -99,14 +99,14 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
   taps: { command: 'taps' },
   'add-segment': {
     ...{ command: 'add-segment', vni: 7, mtu: 1400, proxy: 'vtep', learn: false, flood: false, tagged: true },
-    ...{ ageing: 1.5, capacity: 9, mac: '02:00:00:00:00:07', peers: ['192.0.2.1'] },
+    ...{ ageing: 1.5, capacity: 9, mac: '02:00:00:00:00:07', keyFile: '/a.keys', peers: ['192.0.2.1'] },
     endpoints: [{ ip: '10.0.0.1', mac: '02:00:00:00:00:01', vtep: '192.0.2.1' }],
   },
   'remove-segment': { command: 'remove-segment', vni: 7 },
   segments: { command: 'segments' },
   'add-network': {
     ...{ command: 'add-network', name: 'prod-net', mac: '02:00:00:00:00:fe', gossip: true, mtu: 1400, proxy: 'vtep' },
-    ...{ learn: false, flood: false, tagged: true, ageing: 1.5, capacity: 9, peers: ['192.0.2.1'] },
+    ...{ learn: false, flood: false, tagged: true, ageing: 1.5, capacity: 9, keyFile: '/a.keys', peers: ['192.0.2.1'] },
     subnets: [{ prefix: '10.1.1.0/24', gateway: '10.1.1.254', vni: 7 }],
   },
   'remove-network': { command: 'remove-network', name: 'a&=?#é' },
@@ -120,7 +120,7 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
   node: { command: 'node' },
   init: {
     ...{ command: 'init', address: '172.31.1.5', dataPath: '172.31.1.6', dataPathPort: 4790, name: 'host1' },
-    ...{ pools: ['10.0.0.0/8', 'fd00::/48'], maskLength: 26 },
+    ...{ espPort: 5000, pools: ['10.0.0.0/8', 'fd00::/48'], maskLength: 26 },
   },
   join: {
     ...{ command: 'join', token: 'WEFT-1-a-b', managers: ['172.31.1.5', '[fd00::5]:2377'], address: '192.168.1.25' },
@@ -136,6 +136,7 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
   'cluster-network': { command: 'cluster-network', network: 'uber-net' },
   'create-network': {
     ...{ command: 'create-network', name: 'prod-net', ipv6: true, internal: true, mtu: 1400, overlapping: false },
+    encrypted: 256,
     labels: { 'com.example/a': 'b c' },
     subnets: [
       {
@@ -144,6 +145,7 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
       },
     ],
   },
+  'rotate-network-key': { command: 'rotate-network-key', network: 'uber-net' },
   'delete-network': { command: 'delete-network', network: 'uber-net' },
   endpoints: { command: 'endpoints', network: 'uber-net' },
   'attach-endpoint': {

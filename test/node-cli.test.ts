@@ -58,9 +58,16 @@ const ago = /\d+ d ago/;
 /** Each command line with its request, its answer, and the lines it prints. */
 const LINES: readonly [line: string, request: NodeRequest, answer: unknown, printed: (string | RegExp)[]][] = [
   [
-    'init --advertise-addr 172.31.1.5 --data-path-addr 172.31.1.6 --data-path-port 4790 --default-addr-pool 10.64.0.0/10,10.128.0.0/10 192.168.0.0/16 --default-addr-pool-mask-length 26 --name host1',
+    'init --advertise-addr 172.31.1.5 --data-path-addr 172.31.1.6 --data-path-port 4790 --default-addr-pool 10.64.0.0/10,10.128.0.0/10 192.168.0.0/16 --default-addr-pool-mask-length 26 --name host1 --esp-port 5000',
     {
-      ...{ command: 'init', address: '172.31.1.5', dataPath: '172.31.1.6', dataPathPort: 4790, name: 'host1' },
+      ...{
+        command: 'init',
+        address: '172.31.1.5',
+        dataPath: '172.31.1.6',
+        dataPathPort: 4790,
+        espPort: 5000,
+        name: 'host1',
+      },
       ...{ pools: ['10.64.0.0/10', '10.128.0.0/10', '192.168.0.0/16'], maskLength: 26 },
     },
     { ...TOKEN, node: NODE.id, cluster: '0cluster' },
@@ -149,9 +156,39 @@ const LINES: readonly [line: string, request: NodeRequest, answer: unknown, prin
     { command: 'cluster-networks' },
     [{ ...NETWORK, endpoints: 2 }],
     [
-      'NETWORK ID    NAME      SUBNET                             GATEWAY                      VNI             ENDPOINTS  CREATED',
-      /^0network1aaa  prod-net  10\.1\.1\.0\/24 11\.1\.1\.0\/24 fd01::\/64  10\.1\.1\.1 11\.1\.1\.254 fd01::1  4098 4099 4098 +2  \d+ d ago$/,
+      'NETWORK ID    NAME      SUBNET                             GATEWAY                      VNI             ENCRYPTED  ENDPOINTS  CREATED',
+      /^0network1aaa  prod-net  10\.1\.1\.0\/24 11\.1\.1\.0\/24 fd01::\/64  10\.1\.1\.1 11\.1\.1\.254 fd01::1  4098 4099 4098 +no +2  \d+ d ago$/,
     ],
+  ],
+  [
+    'network create red --encrypted',
+    { command: 'create-network', name: 'red', encrypted: 256 },
+    { ...NETWORK, name: 'red', encrypted: 256 },
+    [/^created network red .*; encrypted with AES-256-GCM$/],
+  ],
+  [
+    'network create red --encrypted --bits 128',
+    { command: 'create-network', name: 'red', encrypted: 128 },
+    { ...NETWORK, name: 'red', encrypted: 128 },
+    [/; encrypted with AES-128-GCM$/],
+  ],
+  [
+    'network ls',
+    { command: 'cluster-networks' },
+    [{ ...NETWORK, encrypted: 256, key: { number: 3, created: NETWORK.created }, endpoints: 2 }],
+    [/ENCRYPTED/, / {2}AES-256-GCM +2 {2}/],
+  ],
+  [
+    'network inspect red',
+    { command: 'cluster-network', network: 'red' },
+    { ...NETWORK, encrypted: 128, key: { number: 3, created: Date.UTC(2026, 0, 31, 12) } },
+    [/./, /./, /./, /./, /./, /./, 'encrypted:  AES-128-GCM, key 3 since 2026-01-31T12:00:00.000Z'],
+  ],
+  [
+    'network rotate-key red',
+    { command: 'rotate-network-key', network: 'red' },
+    { id: NETWORK.id, name: 'red', number: 4, created: 5 },
+    ['the newest key of red is number 4'],
   ],
   ['network ls --quiet', { command: 'cluster-networks' }, [{ ...NETWORK, endpoints: 2 }], [NETWORK.id]],
   [
@@ -159,13 +196,14 @@ const LINES: readonly [line: string, request: NodeRequest, answer: unknown, prin
     { command: 'cluster-network', network: 'prod-net' },
     NETWORK,
     [
-      'network:   prod-net',
-      `id:        ${NETWORK.id}`,
-      'created:   2026-01-31T12:00:00.007Z',
-      'internal:  no',
-      'IPv6:      yes',
-      'MTU:       1400',
-      'labels:    stage=test',
+      'network:    prod-net',
+      `id:         ${NETWORK.id}`,
+      'created:    2026-01-31T12:00:00.007Z',
+      'internal:   no',
+      'IPv6:       yes',
+      'MTU:        1400',
+      'encrypted:  no',
+      'labels:     stage=test',
       '',
       'SUBNET       GATEWAY      VNI  RANGE          AUXILIARY',
       '10.1.1.0/24  10.1.1.1    4098  10.1.1.128/25  printer=10.1.1.9',
@@ -335,7 +373,7 @@ test('--json prints the result of every command as the node sent it', async () =
     const shown = JSON.parse(stdout) as unknown;
     if (line === 'ps') assert.equal(shown, [ENDPOINT]);
     else if (/^service ps/.test(line)) assert.equal(shown, SERVICE.tasks);
-    else if (/^(network|service) (inspect|rm|scale)/.test(line)) assert.equal(shown, [answer]);
+    else if (/^(network|service) (inspect|rm|scale|rotate-key)/.test(line)) assert.equal(shown, [answer]);
     else assert.equal(shown, answer);
   }
 });
@@ -409,6 +447,7 @@ test('errors name the flag or the argument that a field came from', async () => 
 test('a field that does not fit is refused before anything is sent', async () => {
   for (const [line, message] of [
     ['init --advertise-addr x', /^vtep init: --advertise-addr: expected a unicast IP address .*, got "x"$/m],
+    ['init --esp-port 80', /^vtep init: --esp-port: expected a port .*, got 80$/m],
     ['init --data-path-port 80', /^vtep init: --data-path-port: expected a port .*, got 80$/m],
     ['node rm a/b', /^vtep node: NODE: expected a name, an id, or the beginning of an id, got "a\/b"$/m],
     ['network create a/b', /^vtep network: NAME: expected a name/m],

@@ -3,8 +3,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AssignedTask, Assignment, EndpointRecord, NetworkRecord } from '../src/cluster/index.js';
 import { networksOfEndpoint, ownNames } from '../src/host/cluster/node-names.js';
+import { GroupKeyring } from '../src/host/group-keys.js';
 import {
+  groupOf,
   keysInOrder,
+  setKeys,
   vtepNetwork,
   vtepPlan,
   wantedAttachments,
@@ -174,6 +177,29 @@ test('a network of the VTEP has the id, which the tables of the gossip have', ()
     ...{ name: 'net2', gossip: true, mtu: 1400 },
     subnets: [{ prefix: '10.9.0.0/16', gateway: '10.9.0.1', vni: 5000 }],
   });
+});
+
+test('an encrypted network has its id as its key group, and the VTEP gets its keys', () => {
+  const secret = { ...second, encrypted: 128 as const };
+  assert.equal([groupOf(secret), groupOf(second)], ['net2', undefined]);
+  const keys = [2, 1].map((number) => ({ number, key: `${'A'.repeat(21)}A==`, created: number }));
+  const groupKeys = new GroupKeyring();
+  const given = assignment({ networks: [secret], networkKeys: [{ network: 'net2', keys }] });
+  setKeys({ gossip: undefined, groupKeys }, given);
+  assert.equal(
+    groupKeys.get('net2'),
+    keys.map(({ number, key }) => ({ number, key })),
+  );
+  // Managers of a version without encrypted networks send no keys.
+  setKeys({ gossip: undefined, groupKeys }, assignment({}));
+  assert.is(groupKeys.get('net2').length, 2);
+});
+
+test('the port of encrypted networks is that of the cluster; in an old cluster, the default one', () => {
+  const port = (ports: object): number =>
+    vtepPlan(assignment({ cluster: { id: 'c1', dataPathPort: 4790, ...ports } }), { address: '172.31.1.5' }, [])
+      .espPort;
+  assert.equal([port({}), port({ espPort: 5000 }), port({ dataPathPort: 4500 })], [4500, 5000, 4500]);
 });
 
 test.run();

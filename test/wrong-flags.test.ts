@@ -42,7 +42,11 @@ const LINES: readonly [line: string, flags: string][] = [
   ['read file', 'read count tree hex json summary quiet write numeric'],
   ['attach eth0', 'netns pid mac json ip name alias device socket control vni vlan address mtu'],
   ['detach eth0', 'network socket netns control json'],
-  ['network create prod', 'subnet gateway vni mtu ip-range aux-address ipv6 internal label overlapping socket json'],
+  [
+    'network create prod',
+    'subnet gateway vni mtu ip-range aux-address ipv6 internal encrypted bits label overlapping socket json',
+  ],
+  ['network rotate-key prod', 'socket json'],
   ['network inspect prod', 'format socket json'],
   ['network ls', 'control quiet socket json'],
   [
@@ -53,7 +57,7 @@ const LINES: readonly [line: string, flags: string][] = [
   ['network rm 9', 'control socket json'],
   [
     'init',
-    'advertise-addr data-path-addr data-path-port default-addr-pool default-addr-pool-mask-length name state socket json',
+    'advertise-addr data-path-addr data-path-port esp-port default-addr-pool default-addr-pool-mask-length name state socket json',
   ],
   ['join', 'token token-file advertise-addr data-path-addr name state socket json'],
   ['leave', 'force socket json'],
@@ -90,7 +94,7 @@ const LINES: readonly [line: string, flags: string][] = [
 
 /** Command lines that take any number of arguments. */
 const MANY: readonly string[] = [
-  ...['network inspect prod', 'network rm 9', 'node inspect host2', 'join'],
+  ...['network inspect prod', 'network rm 9', 'network rotate-key prod', 'node inspect host2', 'join'],
   ...['service ps test', 'service inspect test', 'service scale test=2', 'service rm test'],
 ];
 
@@ -297,8 +301,11 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   ],
   [['detach', 'eth0', '--netns', '..'], /^--netns: expected the name of a network namespace/],
 
-  [['network'], 'missing: ACTION, one of create, ls, inspect, rm, add, keygen'],
-  [['network', 'remove'], /^unknown action "remove"; the actions are create, ls, inspect, rm, add, keygen$/],
+  [['network'], 'missing: ACTION, one of create, ls, inspect, rm, add, rotate-key, keygen'],
+  [
+    ['network', 'remove'],
+    /^unknown action "remove"; the actions are create, ls, inspect, rm, add, rotate-key, keygen$/,
+  ],
   [
     ['network', 'add', 'prod'],
     'missing: --control PATH, a running VTEP; "vtep network create" makes a network of the cluster',
@@ -465,6 +472,9 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
   ],
   [['network', 'add', '9', ...SOCKET, '--capacity', '0'], '--capacity: expected an integer from 1 to 16777216, got 0'],
   [['network', 'keygen', '--bits', '192', '-o', '/nonexistent/k'], '--bits: expected 128 or 256, got "192"'],
+  [['network', 'create', 'x', '--bits', '128'], 'missing: --encrypted, which --bits goes with'],
+  [['network', 'create', 'x', '--encrypted', '--bits', '1'], '--bits: expected 128 or 256, got "1"'],
+  [['network', 'rotate-key'], 'missing: NETWORK, the network whose key to rotate'],
   [['network', 'keygen', '--rotate'], '--rotate goes with -o FILE, which it changes'],
   [['network', 'keygen', '--force'], '--force goes with -o FILE, which it overwrites'],
   [

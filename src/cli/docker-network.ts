@@ -41,6 +41,8 @@ interface DockerContainer {
 }
 
 const VXLAN_IDS = 'com.docker.network.driver.overlay.vxlanid_list';
+/** With an empty value, as Docker stores it. */
+const ENCRYPTED = 'encrypted';
 const MTU = 'com.docker.network.driver.mtu';
 
 /**
@@ -48,7 +50,7 @@ const MTU = 'com.docker.network.driver.mtu';
  * swarm's routing mesh.
  */
 export function dockerNetwork(network: NetworkDetails): DockerNetwork {
-  const { id, name, created, subnets, ipv6, internal, mtu, labels, endpoints, peers } = network;
+  const { id, name, created, subnets, ipv6, internal, mtu, encrypted, labels, endpoints, peers } = network;
   const here = endpoints.filter(({ state }) => state !== null);
   return {
     Name: name,
@@ -76,6 +78,7 @@ export function dockerNetwork(network: NetworkDetails): DockerNetwork {
     Options: sorted({
       [VXLAN_IDS]: vxlanIds(network).join(','),
       ...(mtu === undefined ? {} : { [MTU]: String(mtu) }),
+      ...(encrypted === undefined ? {} : { [ENCRYPTED]: '' }),
     }),
     Labels: sorted(labels),
     Peers: peers.map((peer) => ({ Name: peer.name, IP: peer.address })),

@@ -9,6 +9,7 @@ import { placesOf, show, SOCKET } from './node-call.js';
 const FLAGS: readonly Flag[] = [
   ...ADDRESSES,
   { name: 'data-path-port', value: 'N', text: 'the UDP port of VXLAN on every node (default 4789)' },
+  { name: 'esp-port', value: 'N', text: 'the UDP port of encrypted networks on every node (default 4500)' },
   {
     name: 'default-addr-pool',
     value: 'PREFIX',
@@ -26,6 +27,7 @@ const place = placesOf({
   address: '--advertise-addr',
   dataPath: '--data-path-addr',
   dataPathPort: '--data-path-port',
+  espPort: '--esp-port',
   name: '--name',
   pools: '--default-addr-pool',
   maskLength: '--default-addr-pool-mask-length',
@@ -57,6 +59,7 @@ export async function run(args: string[]): Promise<number> {
     address: flags.value('advertise-addr'),
     dataPath: flags.value('data-path-addr'),
     dataPathPort: numberOf(flags.value('data-path-port')),
+    espPort: numberOf(flags.value('esp-port')),
     name: flags.value('name'),
     pools: listOf(flags.values('default-addr-pool')),
     maskLength: numberOf(flags.value('default-addr-pool-mask-length')),

@@ -6,6 +6,7 @@ import { pairsOf } from './command-words.js';
 import { dockerNetwork } from './docker-network.js';
 import { factLines, pairsText } from './facts.js';
 import { UsageError, type Flag, type Parsed } from './flags.js';
+import { BITS, bitsOf } from './network-keygen.js';
 import { bySubnet } from './network-subnets.js';
 import { askNode, tellNodeEach, placesOf, show, SOCKET, someArguments, tellNode } from './node-call.js';
 import { jsonLines, printAll } from './streams.js';
@@ -17,6 +18,8 @@ const CREATE_ONLY: readonly Flag[] = [
   { name: 'aux-address', value: 'NAME=IP', many: true, text: 'an address of a subnet that no endpoint gets' },
   { name: 'ipv6', text: 'give endpoints IPv6 addresses too, from a subnet fd…::/64 unless --subnet has one' },
   { name: 'internal', text: 'endpoints reach nothing outside of the network' },
+  { name: 'encrypted', text: 'encrypt between hosts; the managers make the keys, and rotate them every 12 hours' },
+  BITS,
   { name: 'label', value: 'K=V', many: true, text: 'a label' },
   { name: 'overlapping', text: 'allow subnets that overlap those of other networks' },
 ];
@@ -48,26 +51,36 @@ const CREATE = placesOf({
   ipv6: '--ipv6',
   internal: '--internal',
   mtu: '--mtu',
+  encrypted: '--encrypted',
   labels: '--label',
   overlapping: '--overlapping',
 });
 
 export async function createNetwork(flags: Parsed): Promise<number> {
   const name = oneArgument(flags, 'NAME', 'the network to create');
+  if (flags.given.has('bits') && flags.on('encrypted') !== true)
+    throw new UsageError('missing: --encrypted, which --bits goes with');
   const fields = given({
     subnets: wantedSubnets(flags),
     ipv6: flags.on('ipv6'),
     internal: flags.on('internal'),
     mtu: numberOf(flags.value('mtu')),
+    encrypted: flags.on('encrypted') === true ? bitsOf(flags) : undefined,
     labels: pairsOf(flags, 'label', 'a label such as stage=test'),
     overlapping: flags.on('overlapping'),
   });
   return tellNode(flags, { command: 'create-network', name, ...fields }, CREATE, createdLine);
 }
 
-function createdLine({ id, name, subnets }: NodeResults['create-network']): string {
+function createdLine({ id, name, subnets, encrypted }: NodeResults['create-network']): string {
   const all = subnets.map(({ prefix, gateway, vni }) => `${prefix} (gateway ${gateway}, VNI ${vni})`);
-  return `created network ${name} (${shortId(id)}): ${all.join(', ')}`;
+  const how = encrypted === undefined ? '' : `; encrypted with ${cipher(encrypted)}`;
+  return `created network ${name} (${shortId(id)}): ${all.join(', ')}${how}`;
+}
+
+/** The cipher of keys with so many bits. */
+function cipher(bits: number): string {
+  return `AES-${bits}-GCM`;
 }
 
 /**
@@ -128,12 +141,13 @@ export async function listNetworks(flags: Parsed): Promise<number> {
 function networksTable(networks: readonly ClusterNetworkEntry[]): Iterable<string> {
   const now = Date.now();
   return tableLines(
-    ['NETWORK ID', 'NAME', 'SUBNET', 'GATEWAY', 'VNI', 'ENDPOINTS', 'CREATED'],
-    rowsOf(networks, ({ id, name, subnets, endpoints, created }) => [
+    ['NETWORK ID', 'NAME', 'SUBNET', 'GATEWAY', 'VNI', 'ENCRYPTED', 'ENDPOINTS', 'CREATED'],
+    rowsOf(networks, ({ id, name, subnets, encrypted, endpoints, created }) => [
       ...[shortId(id), name],
       subnets.map(({ prefix }) => prefix).join(' '),
       subnets.map(({ gateway }) => gateway).join(' '),
       subnets.map(({ vni }) => vni).join(' '),
+      encrypted === undefined ? 'no' : cipher(encrypted),
       endpoints,
       `${age(created, now)} ago`,
     ]),
@@ -161,7 +175,8 @@ function formatOf(flags: Parsed): string | undefined {
 }
 
 function* detailLines(network: NetworkDetails): Generator<string> {
-  const { id, name, created, internal, ipv6, mtu, labels, subnets, endpoints, peers } = network;
+  const { id, name, created, internal, ipv6, mtu, encrypted, key, labels, subnets, endpoints, peers } = network;
+  const newest = key === undefined ? '' : `, key ${key.number} since ${timestamp(key.created)}`;
   yield* factLines([
     ['network', name],
     ['id', id],
@@ -169,6 +184,7 @@ function* detailLines(network: NetworkDetails): Generator<string> {
     ['internal', internal ? 'yes' : 'no'],
     ['IPv6', ipv6 ? 'yes' : 'no'],
     ['MTU', mtu ?? 'what the underlay of each host has room for'],
+    ['encrypted', encrypted === undefined ? 'no' : `${cipher(encrypted)}${newest}`],
     ['labels', pairsText(labels)],
   ]);
   yield '';
@@ -191,6 +207,16 @@ function* detailLines(network: NetworkDetails): Generator<string> {
   yield* tableLines(
     ['PEER', 'ADDRESS'],
     rowsOf(peers, (peer) => [peer.name, peer.address]),
+  );
+}
+
+export async function rotateKeys(flags: Parsed): Promise<number> {
+  const names = someArguments(flags, 'NETWORK', 'the network whose key to rotate');
+  return tellNodeEach(
+    flags,
+    names.map((network) => ({ command: 'rotate-network-key' as const, network })),
+    NETWORK,
+    ({ name, number }) => `the newest key of ${name} is number ${number}`,
   );
 }
 

@@ -18,6 +18,7 @@ import {
   FORMAT,
   inspectNetworks,
   listNetworks,
+  rotateKeys,
 } from './network-cluster.js';
 import { KEYGEN, keygen } from './network-keygen.js';
 import { subnetsOf, SUBNETS } from './network-subnets.js';
@@ -80,6 +81,12 @@ const ACTIONS: Actions = {
     flags: [CONTROL, ...SUBNETS, ...SETTINGS, JSON_FLAG],
     run: add,
   },
+  'rotate-key': {
+    usage: 'rotate-key NETWORK …',
+    text: 'make a new key for encrypted networks of the cluster',
+    flags: [SOCKET, JSON_FLAG],
+    run: rotateKeys,
+  },
   keygen: {
     usage: 'keygen [-o FILE [--rotate]] [--bits 128|256]',
     text: 'make a key file for networks of "vtep up", or add a key to one',
@@ -104,6 +111,10 @@ it has endpoints.`,
 --aux-address belong to the subnet that contains them; the gateway of every other subnet is its first address. With
 --vni, the first one is that of the first --subnet, and so on; otherwise the cluster chooses VNIs. Subnets that overlap
 those of another network, or a route of a host, are refused. A network with endpoints is not removed.
+
+With --encrypted, what the hosts of the network send each other is encrypted. The managers make the keys, and give them to
+the nodes with endpoints there alone. They rotate them every 12 hours, and when a node leaves or is removed; "rotate-key"
+does it now.
 
 "inspect --format docker" prints what "docker network inspect" does, with the endpoints of this node as containers.`,
     },
@@ -136,6 +147,8 @@ packet is lost meanwhile. docs/encryption.md has the steps.`,
 vtep network create prod-net --subnet 10.1.1.0/24 --subnet 11.1.1.0/24 --gateway 11.1.1.254 --ip-range 10.1.1.128/25
 vtep network ls
 vtep network inspect prod-net --format docker
+vtep network create secret-net --encrypted
+vtep network rotate-key secret-net
 vtep network rm uber-net
 
 # one VTEP

@@ -212,10 +212,11 @@ export class OverlayNetworks {
   /**
    * Adds a network with its segments; one of the gossip is joined with its first endpoint here. A network that the
    * configuration has is wanted by both then. If this fails, nothing of it remains.
+   * @param group The key group of its segments, if they are encrypted with keys that come otherwise than from a file.
    * @throws SchemaError with the fields that are wrong; RequestError with the network, the segment or the peer that does
    * not allow it.
    */
-  async add(value: NewNetwork): Promise<AddedNetwork> {
+  async add(value: NewNetwork, group?: string): Promise<AddedNetwork> {
     const { plan } = this.#context;
     const network = newNetwork(value, plan);
     if (isOfGossip(network) && plan.gossip === undefined)
@@ -228,7 +229,7 @@ export class OverlayNetworks {
       await this.addPlanned(network, [], '', 'api');
     } else {
       this.#requireFree(network);
-      const segments = planNetwork(network, settings, plan);
+      const segments = planNetwork(network, settings, plan, group);
       const add = (): Promise<void> => this.addPlanned(network, segments, '', 'api');
       await this.#context.keys.adding(network.id, settings.keyFile, add);
     }

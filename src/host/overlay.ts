@@ -67,7 +67,7 @@ export class Overlay {
   readonly #notices: Notices;
   readonly #taps: OverlayTaps;
   #intent!: Intent;
-  readonly #keys: OverlayKeys;
+  #keys!: OverlayKeys;
   #networks!: OverlayNetworks;
   readonly #services: GatewayServices;
   readonly #health: Health;
@@ -80,19 +80,11 @@ export class Overlay {
   /** Functions that end the periodic checks of the engine. */
   readonly #ends: (() => void)[] = [];
 
-  private constructor(
-    given: Plan,
-    plan: Plan,
-    mtus: SegmentMtu[],
-    engine: DataPlane,
-    keys: OverlayKeys,
-    events: OverlayEvents,
-  ) {
+  private constructor(given: Plan, plan: Plan, mtus: SegmentMtu[], engine: DataPlane, events: OverlayEvents) {
     this.plan = plan;
     this.#configured = given;
     this.mtus = mtus;
     this.engine = engine;
-    this.#keys = keys;
     this.#notices = new Notices(events.notice);
     this.#events = { ...events, log: events.log.tee((record) => this.#notices.logged(record)) };
     this.#health = new Health(plan.local, this.#events.log, (port) => this.#taps.at(port)?.tap);
@@ -119,7 +111,8 @@ export class Overlay {
       if (netns !== undefined) await about(`taps[${i}].netns`, () => requireNetns(netns));
     const { engine, note } = await chooseEngine(plan);
     const mtus = await applyMtus(plan, events.log);
-    const overlay = new Overlay(given, plan, mtus, engine, keys, events);
+    const overlay = new Overlay(given, plan, mtus, engine, events);
+    overlay.#keys = keys;
     try {
       await overlay.#start(note);
       return overlay;
@@ -314,11 +307,12 @@ export class Overlay {
   /**
    * Adds a network: the segments of its subnets and the router between them. An agent announces the endpoints of this
    * host there, and takes those of other hosts. If this fails, nothing of it remains.
+   * @param group The key group of its segments, whose keys are in `groupKeys`; with a key file, it is the network.
    * @throws SchemaError with the fields that are wrong; HostError with the `path` of what the VTEP or its host does not
    * allow.
    */
-  addNetwork(value: NewNetwork): Promise<AddedNetwork> {
-    return this.#inTurn(() => this.#networks.add(value));
+  addNetwork(value: NewNetwork, group?: string): Promise<AddedNetwork> {
+    return this.#inTurn(() => this.#networks.add(value, group));
   }
 
   /**

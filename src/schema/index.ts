@@ -33,7 +33,8 @@ export { ATTACHED_RECORD, PLACE_FILE, RUN_RECORD } from './state-files.js';
 export { addressesOf } from './tap-addresses.js';
 export { planSegment, planTap, requireBeside, type Beside } from './live.js';
 export { newNetwork, planNetwork, requireInSubnet, requireNoSettings, settingsOfSegments } from './live-networks.js';
-export { configOf, ESP_PORT, type KeyFilePlan } from './key-files.js';
+export { configOf } from './config-of.js';
+export { ESP_PORT, type KeyFilePlan } from './key-files.js';
 export {
   isOfGossip,
   isSameNetwork,

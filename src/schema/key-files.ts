@@ -2,7 +2,6 @@
 import { PORT } from '../vxlan/index.js';
 import { type Findings } from './findings.js';
 import { networksOf, vnisOfNetwork } from './networks.js';
-import { type Plan } from './plan.js';
 import { type Config } from './types.js';
 
 /** The default port of encrypted segments, that of ESP in UDP (RFC 3948). */
@@ -89,24 +88,4 @@ export function checkKeyFiles(config: Config, { reportReason }: Findings): void 
     groups.set(file.group, file.at);
     for (const vni of file.vnis) owners.set(vni, file);
   }
-}
-
-/** A plan as a configuration, which has the same plan if there is no gossip. */
-export function configOf({ keyFiles, networks, gossip, segments, ...plan }: Plan): object {
-  const paths = new Map(keyFiles.map(({ group, path }) => [group, path]));
-  const keyFile = (group: string): { keyFile?: string } => {
-    const path = paths.get(group);
-    return path === undefined ? {} : { keyFile: path };
-  };
-  return {
-    ...plan,
-    ...(gossip === undefined
-      ? {}
-      : { gossip: { ...gossip, networks: gossip.networks.map((one) => ({ ...one, ...keyFile(one.id) })) } }),
-    networks: networks.map((one) => ({ ...one, ...keyFile(one.name) })),
-    segments: segments.map(({ group, ...segment }) => ({
-      ...segment,
-      ...(group === vniGroup(segment.vni) ? keyFile(group) : {}),
-    })),
-  };
 }

@@ -31,9 +31,15 @@ export function newNetwork(value: unknown, plan: Pick<Plan, 'gossip'>): AnyNetwo
 /**
  * Checks a network against a plan, and returns the segments that it needs and the plan lacks.
  * @param settings Those of the segments.
+ * @param group The key group of the segments, if they are encrypted.
  * @throws SchemaError with every problem; paths begin at the network.
  */
-export function planNetwork(network: AnyNetwork, settings: SegmentSettings, plan: Plan): SegmentPlan[] {
+export function planNetwork(
+  network: AnyNetwork,
+  settings: SegmentSettings,
+  plan: Plan,
+  group = settings.keyFile === undefined ? undefined : network.id,
+): SegmentPlan[] {
   const vnis = vnisOfNetwork(network);
   const taken = plan.segments.filter(({ vni }) => vnis.includes(vni));
   requireNoSettings(
@@ -77,7 +83,6 @@ export function planNetwork(network: AnyNetwork, settings: SegmentSettings, plan
     ];
   });
   if (problems.length > 0) throw new SchemaError(problems);
-  const group = settings.keyFile === undefined ? undefined : network.id;
   return added.map((segment) => segmentPlan(segment, plan.local, group));
 }
 

@@ -3,7 +3,7 @@
  * tells a program what a field is; the managers, who know the cluster, decide whether it can be.
  */
 import { Type, type TSchema } from '@sinclair/typebox';
-import { LIMITS, MANAGER_PORT, VXLAN_PORT } from '../cluster/index.js';
+import { ESP_PORT, LIMITS, MANAGER_PORT, VXLAN_PORT } from '../cluster/index.js';
 import { fields, type CommandEntry, type Entry } from './command-entry.js';
 import { DeviceName, HostIp, Ip, Mac, ManagerPlace, Netns, Subnet } from './formats.js';
 import {
@@ -19,6 +19,7 @@ import {
   RemovedEndpoint,
   RemovedRecord,
   RotatedKeys,
+  RotatedNetworkKey,
   ServiceDetails,
   ServiceEntry,
 } from './node-results.js';
@@ -150,6 +151,7 @@ const table: { [C in NodeCommand]: Entry<C> } = {
       address: Type.Optional(Ip),
       dataPath: Type.Optional(Ip),
       dataPathPort: Type.Optional(integer(1024, 49_151, `a port (default ${VXLAN_PORT}): an integer`)),
+      espPort: Type.Optional(integer(1024, 49_151, `a port (default ${ESP_PORT}): an integer`)),
       name: hostName,
       pools: Type.Optional(list(prefix, 1, LIMITS.subnets, 'pools such as 10.0.0.0/8')),
       maskLength: Type.Optional(integer(1, 128, 'a prefix length: an integer')),
@@ -276,6 +278,9 @@ const table: { [C in NodeCommand]: Entry<C> } = {
       ipv6: flag,
       internal: flag,
       mtu: Type.Optional(integer(576, 65_535, 'an MTU: an integer')),
+      encrypted: Type.Optional(
+        Type.Union([Type.Literal(128), Type.Literal(256)], { expected: '128 or 256, the bits of a key' }),
+      ),
       labels,
       overlapping: flag,
     }),
@@ -288,6 +293,14 @@ const table: { [C in NodeCommand]: Entry<C> } = {
     kind: 'value',
     request: fields({ network: record }),
     result: NetworkDetails,
+  },
+  'rotate-network-key': {
+    method: 'POST',
+    path: '/v1/cluster/networks/{network}/key',
+    summary: 'Make a new key for an encrypted network; some time must have passed since the last one',
+    kind: 'value',
+    request: fields({ network: record }),
+    result: RotatedNetworkKey,
   },
   'delete-network': {
     method: 'DELETE',

@@ -71,13 +71,20 @@ const network = {
   ipv6: flag,
   internal: flag,
   mtu: Type.Optional(port),
+  encrypted: Type.Optional(
+    Type.Union([Type.Literal(128), Type.Literal(256)], { expected: '128 or 256, the bits of a key' }),
+  ),
   labels: textByName,
   created: time,
 };
+const keyFacts = { number: count, created: time };
+const key = { key: Type.Optional(Type.Object(keyFacts)) };
+/** @internal */
+export const RotatedNetworkKey = Type.Object({ ...named, ...keyFacts });
 /** @internal */
 export const NetworkRecord = Type.Object(network);
 /** @internal */
-export const ClusterNetworkEntry = Type.Object({ ...network, endpoints: count });
+export const ClusterNetworkEntry = Type.Object({ ...network, ...key, endpoints: count });
 /** @internal */
 export const EndpointEntry = Type.Object({
   ...named,
@@ -99,6 +106,7 @@ export const EndpointEntry = Type.Object({
 /** @internal */
 export const NetworkDetails = Type.Object({
   ...network,
+  ...key,
   endpoints: many(EndpointEntry),
   peers: many(Type.Object({ node: text, name: text, address: text })),
 });

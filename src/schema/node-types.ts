@@ -2,7 +2,14 @@
  * The types of requests to a node of a cluster, and of their results, written by hand, so that the published declarations
  * depend on no package.
  */
-import { type NetworkRecord, type NodeState, type Role, type TaskRecord } from '../cluster/index.js';
+import {
+  type KeyFacts,
+  type KeyLength,
+  type NetworkRecord,
+  type NodeState,
+  type Role,
+  type TaskRecord,
+} from '../cluster/index.js';
 
 /** A subnet of a network that is to be created. */
 export interface WantedSubnet {
@@ -47,6 +54,8 @@ export type NodeRequest =
       dataPath?: string;
       /** The UDP port of VXLAN on every node. Default: 4789. */
       dataPathPort?: number;
+      /** The UDP port of encrypted networks on every node. Default: 4500. */
+      espPort?: number;
       /** The name of the node. Default: that of the host. */
       name?: string;
       /** The pools out of which networks without a subnet get theirs. Default: 10.0.0.0/8. */
@@ -82,11 +91,15 @@ export type NodeRequest =
       ipv6?: boolean;
       internal?: boolean;
       mtu?: number;
+      /** Bits of its keys: it is encrypted between hosts. Default: it is not. */
+      encrypted?: KeyLength;
       labels?: Readonly<Record<string, string>>;
       /** Whether its subnets may overlap those of other networks. */
       overlapping?: boolean;
     }
   | { command: 'delete-network'; network: string }
+  /** Makes a new key for an encrypted network. */
+  | { command: 'rotate-network-key'; network: string }
   | { command: 'endpoints'; network?: string }
   /** Attaches a namespace that exists already. The answer comes when its device is there. */
   | ({
@@ -181,6 +194,8 @@ export interface NodeEntry {
 export type ClusterNetworkEntry = NetworkRecord & {
   /** How many endpoints it has in the cluster. */
   readonly endpoints: number;
+  /** The newest key of an encrypted network. */
+  readonly key?: KeyFacts;
 };
 
 export interface EndpointEntry {
@@ -211,6 +226,8 @@ export interface EndpointEntry {
 }
 
 export interface NetworkDetails extends NetworkRecord {
+  /** The newest key of an encrypted network. */
+  readonly key?: KeyFacts;
   readonly endpoints: readonly EndpointEntry[];
   /** The nodes with endpoints in it. */
   readonly peers: readonly { readonly node: string; readonly name: string; readonly address: string }[];
@@ -264,6 +281,7 @@ export interface NodeResults {
   'cluster-networks': ClusterNetworkEntry[];
   'cluster-network': NetworkDetails;
   'create-network': NetworkRecord;
+  'rotate-network-key': KeyFacts & { readonly id: string; readonly name: string };
   'delete-network': { readonly id: string; readonly name: string };
   endpoints: EndpointEntry[];
   'attach-endpoint': EndpointEntry;

@@ -131,6 +131,60 @@ test('two networks with the same subnet and the same addresses have nothing in c
   }
 });
 
+// ---- The keys of an encrypted network ----
+
+/** What a host has heard of the keys of networks: in its state directory, and in all that it may ask a manager for. */
+async function heard(host: ClusterHost): Promise<string> {
+  const own = readFileSync(join(host.state, 'assignment.json'), 'utf8');
+  const listed = await host.run('network', 'ls', '--json');
+  return own + listed.stdout;
+}
+
+test('a node without an endpoint in an encrypted network never has its keys', async () => {
+  await one.vtep('network', 'create', 'iso-keys', '--subnet', '10.8.0.0/24', '--encrypted');
+  const a = await one.sleeper('iso-keys', 'iso-keys-a');
+  interface Known {
+    readonly networkKeys?: readonly { readonly network: string; readonly keys: readonly { readonly key: string }[] }[];
+  }
+  const keys = (): string[] => {
+    const known = JSON.parse(readFileSync(join(one.state, 'assignment.json'), 'utf8')) as Known;
+    return known.networkKeys!.flatMap((network) => network.keys.map(({ key }) => key));
+  };
+  const number = async (host: ClusterHost): Promise<number> =>
+    (await host.json<NetworkDetails[]>('network', 'inspect', 'iso-keys'))[0]!.key!.number;
+  const known = new Set(keys());
+  assert.equal([known.size, await number(one)], [1, 1]);
+  await one.vtep('network', 'rotate-key', 'iso-keys');
+  await waitFor('the next key', () => keys().length === 2);
+  for (const key of keys()) known.add(key);
+  assert.is(await number(one), 2);
+  const has = async (host: ClusterHost): Promise<boolean> => {
+    const text = await heard(host);
+    return [...known].some((key) => text.includes(key));
+  };
+  // The second host is a worker with the token of one, and gets each assignment.
+  assert.is(await has(two), false);
+  const refused = await two.run('network', 'inspect', 'iso-keys');
+  assert.match(refused.stderr, /there is no network iso-keys/);
+  assert.match((await two.run('network', 'rotate-key', 'iso-keys')).stderr, /a worker may not rotate network key/);
+  // With an endpoint there it has them, and without one no longer.
+  const b = await two.sleeper('iso-keys', 'iso-keys-b');
+  await waitFor('the keys on host2', () => has(two));
+  assert.is(await number(two), 2);
+  await two.vtep('detach', b.name);
+  await waitFor('the keys to be gone', async () => !(await has(two)));
+  // No key is in what a manager prints, nor in the log of an agent.
+  const printed = [
+    await one.vtep('network', 'inspect', 'iso-keys', '--json'),
+    await one.vtep('network', 'ls', '--json'),
+    await one.vtep('network', 'inspect', 'iso-keys', '--format', 'docker'),
+  ].join('');
+  for (const key of known) assert.not.ok(printed.includes(key));
+  assert.match(printed, /"encrypted": ""/);
+  await one.vtep('detach', a.name);
+  await one.vtep('network', 'rm', 'iso-keys');
+});
+
 // ---- An endpoint that takes what belongs to others ----
 
 /** An ARP packet to all, or to one station, whose sender says that it has an address. */

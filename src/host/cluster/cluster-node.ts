@@ -35,7 +35,7 @@ import { NodeClient } from './node-client.js';
 import { workloadOn } from './node-workloads.js';
 import { keepAssignment, keepPlace, readAssignment, readPlace } from './node-files.js';
 import { NAME_PORT, NodeNames } from './node-names.js';
-import { keysInOrder, vtepPlan, type NodeAttachment, type NodeJoin, type NodePlace } from './node-plan.js';
+import { setKeys, vtepPlan, type NodeAttachment, type NodeJoin, type NodePlace } from './node-plan.js';
 import { watchStates } from './node-states.js';
 import { NodeWork } from './node-work.js';
 import { OutputSender } from './output-sender.js';
@@ -402,7 +402,7 @@ export class ClusterNode {
     clearTimeout(this.#again);
     try {
       if (member.overlay === undefined) await this.#startVtep(member, assignment);
-      else this.#updateKeys(member.overlay, assignment);
+      else setKeys(member.overlay, assignment);
       member.trouble = undefined;
     } catch (error) {
       this.#noteProblem(error);
@@ -452,11 +452,6 @@ export class ClusterNode {
       report: (report) => member.reports.add(report.task, report),
       done: () => this.#done++,
     });
-  }
-
-  /** Makes the keys of the gossip those of the assignment. */
-  #updateKeys({ gossip }: Overlay, { gossipKeys }: Assignment): void {
-    if (gossipKeys.length > 0) gossip?.setKeys(keysInOrder(gossipKeys).map(({ key }) => key));
   }
 
   // ---- State ----

@@ -14,7 +14,7 @@ import { serveManager, type ManagerLimits, type ManagerServer } from './manager-
 import { type StateFiles } from './state-files.js';
 
 /** What a new cluster is to be. */
-export interface NewCluster extends Pick<InitCluster, 'pools' | 'maskLength' | 'dataPathPort'> {
+export interface NewCluster extends Pick<InitCluster, 'pools' | 'maskLength' | 'dataPathPort' | 'espPort'> {
   /** The name of the node, for people. */
   readonly name: string;
   /** The address at which other nodes reach this one. */
@@ -74,7 +74,7 @@ export class Managing {
     const node = nodeIdOf(publicKey);
     const { certificate, fingerprint } = await authority.issue(publicKey, { node, role: 'manager' });
     const identity = identityOf(key, certificate, ca.certificate);
-    const { name, address, dataPath, pools, maskLength, dataPathPort } = wanted;
+    const { name, address, dataPath, pools, maskLength, dataPathPort, espPort } = wanted;
     const managing = await Managing.#open(identity, options, async (manager) => {
       const self = { id: node, name, address, port, dataPath, fingerprint };
       const reply = await manager.run({
@@ -85,6 +85,7 @@ export class Managing {
         pools,
         maskLength,
         dataPathPort,
+        espPort,
       });
       if ('refusal' in reply)
         throw new ClusterError(reply.refusal.code, reply.refusal.message, { fields: reply.refusal.fields });

@@ -204,6 +204,9 @@ export class NodeApi {
     'create-network': async ({ command: _, ...wanted }) =>
       (await this.#node.command({ do: 'create-network', ...wanted, routes: await hostRoutes() })) as NetworkRecord,
 
+    'rotate-network-key': async ({ network }) =>
+      (await this.#node.command({ do: 'rotate-network-key', network })) as NodeResults['rotate-network-key'],
+
     'delete-network': async ({ network }) => identityOf(await this.#node.command({ do: 'remove-network', network })),
 
     endpoints: async ({ network }) => {

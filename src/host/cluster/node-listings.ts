@@ -58,9 +58,17 @@ export function nodeEntries({ nodes, endpoints }: View, self: string): NodeEntry
   }));
 }
 
-export function networkEntries({ networks, endpoints }: View): ClusterNetworkEntry[] {
+/** Which key of an encrypted network is the newest; nothing of other ones. */
+function keyFacts({ networkKeys = [] }: View, network: string): Pick<ClusterNetworkEntry, 'key'> {
+  const found = networkKeys.find((one) => one.network === network);
+  return found === undefined ? {} : { key: { number: found.number, created: found.created } };
+}
+
+export function networkEntries(view: View): ClusterNetworkEntry[] {
+  const { networks, endpoints } = view;
   return networks.map((network) => ({
     ...network,
+    ...keyFacts(view, network.id),
     endpoints: endpoints.filter((endpoint) => endpoint.network === network.id).length,
   }));
 }
@@ -82,6 +90,7 @@ export function networkDetails(
   const nodes = new Set(endpoints.map(({ nodeId }) => nodeId));
   return {
     ...network,
+    ...keyFacts(view, network.id),
     endpoints,
     peers: view.nodes
       .filter(({ id }) => nodes.has(id))

@@ -10,6 +10,8 @@ import {
   type NetworkRecord,
   type SubnetRecord,
 } from '../../cluster/index.js';
+import { type GroupKeyring } from '../group-keys.js';
+import { type Overlay } from '../overlay.js';
 import { type SandboxPlan } from '../sandbox/plan.js';
 import { type WorkloadPlan } from '../sandbox/workload.js';
 
@@ -37,6 +39,7 @@ export function vtepPlan(assignment: Assignment, place: NodePlace, members: read
     ...settings,
     local: dataPath,
     port: cluster.dataPathPort,
+    ...(cluster.espPort === undefined ? {} : { espPort: cluster.espPort }),
     keepTaps: true,
     segments: [],
     taps: [],
@@ -62,6 +65,27 @@ export function vtepNetwork({ id, subnets, mtu }: NetworkRecord): NewNetwork {
     gossip: true,
     ...(mtu === undefined ? {} : { mtu }),
   };
+}
+
+/** The key group of a network: its id, which is the same on all nodes; `undefined` if it is not encrypted. */
+export function groupOf({ id, encrypted }: NetworkRecord): string | undefined {
+  return encrypted === undefined ? undefined : id;
+}
+
+/** Gives a VTEP the keys of an assignment at once: the rest of the work may take longer than the next rotations. */
+export function setKeys({ gossip, groupKeys }: Pick<Overlay, 'gossip' | 'groupKeys'>, assignment: Assignment): void {
+  const { gossipKeys } = assignment;
+  if (gossipKeys.length > 0) gossip?.setKeys(keysInOrder(gossipKeys).map(({ key }) => key));
+  setNetworkKeys(groupKeys, assignment);
+}
+
+/** Gives a VTEP the keys of the encrypted networks that a node takes part in. */
+export function setNetworkKeys(ring: Pick<GroupKeyring, 'set'>, { networkKeys = [] }: Assignment): void {
+  for (const { network, keys } of networkKeys)
+    ring.set(
+      network,
+      keys.map(({ number, key }) => ({ number, key })),
+    );
 }
 
 /** A sandbox, with a device for each of its endpoints, and the task that runs in it. */

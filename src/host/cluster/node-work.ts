@@ -19,7 +19,16 @@ import { several, valuesOf } from '../several.js';
 import { type AttachedPlaces } from './attached-places.js';
 import { overlapWith } from './host-routes.js';
 import { ownNames, type NodeNames } from './node-names.js';
-import { vtepNetwork, wantedAttachments, wantedSandboxes, workloadId, workloadOf, type Wanted } from './node-plan.js';
+import {
+  groupOf,
+  setNetworkKeys,
+  vtepNetwork,
+  wantedAttachments,
+  wantedSandboxes,
+  workloadId,
+  workloadOf,
+  type Wanted,
+} from './node-plan.js';
 
 /** What the work is done with. */
 export interface NodeTools {
@@ -147,10 +156,11 @@ export class NodeWork {
     };
     await this.#removeSandboxes(wanted, attempt);
     await this.#removeAttachments(assignment, attempt);
+    setNetworkKeys(overlay.groupKeys, assignment);
     for (const network of assignment.networks)
       await attempt(`network ${network.name}`, async () => {
         if (this.#hasNetwork(network.id)) return;
-        await overlay.addNetwork(vtepNetwork(network));
+        await overlay.addNetwork(vtepNetwork(network), groupOf(network));
         this.#tools.done();
       });
     let known: Promise<readonly HostRoute[]> | undefined;
@@ -170,7 +180,10 @@ export class NodeWork {
     this.#announceNames();
     for (const id of this.#networks())
       if (!assignment.networks.some((network) => network.id === id))
-        await attempt(`network ${id}`, () => overlay.removeNetwork(id));
+        await attempt(`network ${id}`, async () => {
+          await overlay.removeNetwork(id);
+          overlay.groupKeys.remove(id);
+        });
     for (const what of this.#outcomes.keys()) if (!tried.has(what)) this.#outcomes.delete(what);
     return failures;
   }
