@@ -252,15 +252,13 @@ export class State {
 
   #noteNetwork(id: string, before: NetworkRecord | undefined, network: NetworkRecord | undefined): void {
     setOrDelete(this.networks, id, network);
-    if (before !== undefined && network !== undefined) return; // its subnets do not change
-    const { name, subnets } = (network ?? before)!;
-    for (const { prefix } of subnets)
-      if (network === undefined) this.prefixes.remove(prefix, `network ${name}`);
-      else this.prefixes.add(prefix, `network ${name}`);
-    if (network === undefined) {
-      this.#domains.delete(id);
-      return;
-    }
+    // Managers do not change subnets or names. A damaged store must not make two mirrors differ for it.
+    const what = (one: NetworkRecord | undefined): string => JSON.stringify([one?.name, one?.subnets]);
+    if (what(before) === what(network)) return;
+    for (const { prefix } of before?.subnets ?? []) this.prefixes.remove(prefix, `network ${before!.name}`);
+    this.#domains.delete(id);
+    if (network === undefined) return;
+    for (const { prefix } of network.subnets) this.prefixes.add(prefix, `network ${network.name}`);
     const domains = domainsOf(network);
     this.#domains.set(id, domains);
     for (const [ip, modified] of this.#addresses.of(id))
