@@ -1,4 +1,5 @@
 /** What the benchmark `overlay` compares: ways to connect a container on one host with a container on another. */
+import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { countersOf } from '../test/support/traffic.js';
@@ -8,6 +9,11 @@ import { limitCounts, startLimit } from './limit.js';
 export const VNI = '4097';
 /** Of the containers' devices; WireGuard's is smaller. */
 export const MTU = 1450;
+/**
+ * With encryption in an underlay of 1500: 28 bytes of IP and UDP, 16 of ESP and IV, and 16 of ICV leave 1440, of which 30 are
+ * the headers inside and 2 the trailer.
+ */
+const ENCRYPTED_MTU = 1408;
 /** Of the containers' addresses, which are in one subnet of that length, and in two of 24 bits if they are routed. */
 export const PREFIX = 16;
 
@@ -62,10 +68,32 @@ async function total<T>(ends: readonly T[], count: (end: T) => Promise<number>):
 
 /** @param flags Of `vtep up`. */
 export function engine(name: 'linux' | 'dgram', flags: readonly string[] = []): Layout {
-  return { name, slow: name === 'dgram', up: (site) => vteps(site, name, flags) };
+  return { name, slow: name === 'dgram', up: (site) => vteps(site, name, { flags, mtu: MTU }) };
 }
 
-async function vteps({ lab, sides, directory }: Site, name: string, flags: readonly string[]): Promise<Up> {
+/**
+ * The engine `linux` with an encrypted segment.
+ * @param aead The name of the implementation of AES-GCM; absent: the fastest.
+ */
+export function encrypted(name: string, flags: readonly string[], aead?: string): Layout {
+  const up = (site: Site): Promise<Up> => {
+    const file = join(site.directory, 'key');
+    writeFileSync(file, `1 ${randomBytes(16).toString('base64')}\n`, { mode: 0o600 });
+    const env = aead === undefined ? {} : { WEFT_AEAD: aead };
+    return vteps(site, 'linux', { flags: [...flags, '--key-file', file], mtu: ENCRYPTED_MTU, env });
+  };
+  return { name, up };
+}
+
+interface VtepSettings {
+  /** Of `vtep up`. */
+  flags: readonly string[];
+  mtu: number;
+  env?: Readonly<Record<string, string>>;
+}
+
+async function vteps({ lab, sides, directory }: Site, name: string, settings: VtepSettings): Promise<Up> {
+  const { flags, mtu, env = {} } = settings;
   const controls = sides.map((_, i) => join(directory, `control${i}`));
   const running: Running[] = [];
   for (const [i, { node, container, underlay: local, address }] of sides.entries())
@@ -74,10 +102,11 @@ async function vteps({ lab, sides, directory }: Site, name: string, flags: reado
         ns: node,
         args: [
           ...['up', '--engine', name, '--vni', VNI, '--local', local, '--peer', sides[1 - i]!.underlay],
-          ...['--tap', 'eth0', '--netns', container, '--address', `${address}/${PREFIX}`, '--mtu', String(MTU)],
+          ...['--tap', 'eth0', '--netns', container, '--address', `${address}/${PREFIX}`, '--mtu', String(mtu)],
           ...['--control', controls[i]!],
           ...flags,
         ],
+        env,
       }),
     );
   const calls = (): Promise<number> =>

@@ -80,6 +80,7 @@ ${KNOWN}
   --workers N   of the overlay: threads of the engine "linux" (default 1)
   --busy-poll N of the overlay: microseconds for which that engine and limit.c poll before they sleep (default 0)
   --peers       of the overlay: also Open vSwitch, wireguard-go and vde, downloaded from Debian and unpacked
+  --encrypted   of the overlay: instead of the other layouts, an encrypted network beside one in clear, wireguard-go and the kernel
   --minutes N   length of the soak (default 5), and of the packet loss in the gossip, in virtual time (60 at 100 nodes)
   --nodes N …   sizes of the gossip's clusters (default 10 100 1000)
   --out DIR     directory for the gossip's plots (default: no plots)
@@ -92,6 +93,7 @@ const FLAGS = {
   workers: { type: 'string', default: '1' },
   'busy-poll': { type: 'string', default: '0' },
   peers: { type: 'boolean', default: false },
+  encrypted: { type: 'boolean', default: false },
   minutes: { type: 'string' },
   nodes: { type: 'string', multiple: true },
   out: { type: 'string' },
@@ -134,8 +136,8 @@ async function main(args: string[]): Promise<number> {
       console.error(`bench: --${flag} must be an integer of at least ${least}, not ${values[flag]}`);
       return 2;
     }
-  const { peers } = values;
-  const of = { rounds, workers: Number(values.workers), busyPoll: Number(values['busy-poll']), peers };
+  const { peers, encrypted } = values;
+  const of = { rounds, workers: Number(values.workers), busyPoll: Number(values['busy-poll']), peers, encrypted };
   // `--nodes 10 100` works like `--nodes 10 --nodes 100`: no suite's name is a number.
   const isNumber = (word: string): boolean => /^\d+$/.test(word);
   const names = positionals.filter((word) => !isNumber(word));

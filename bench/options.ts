@@ -6,6 +6,7 @@ export interface BenchOptions {
   workers: number;
   busyPoll: number;
   peers: boolean;
+  encrypted: boolean;
   /** `null`: the suite's default. */
   minutes: number | null;
   /** Of the gossip suite: cluster sizes; empty for the default ones. */

@@ -1,7 +1,7 @@
 /**
  * `npm run bench -- overlay`: two hosts with a container on each, in network namespaces, connected by the kernel's
  * vxlan, by a program that makes the engine's system calls and does nothing else (limit.c), by each engine and, with
- * `--peers`, by programs of others. All share one machine, so only the ratios within a run are meaningful; rounds
+ * `--peers`, by programs of others; or with `--encrypted`, by an encrypted network and what it is compared with. All share one machine, so only the ratios within a run are meaningful; rounds
  * alternate, so that other load on the machine affects all alike. The ratio to the kernel differs by machine; the engine
  * `linux` is held to limit.c.
  */
@@ -11,7 +11,18 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { exec, Lab, ping, run, waitFor, type Running } from '../test/support/lab.js';
 import { missing } from '../test/support/needs.js';
-import { engine, KERNEL, limit, offloads, ROUTED, type Layout, type Side, type Sides, type Up } from './layouts.js';
+import {
+  encrypted,
+  engine,
+  KERNEL,
+  limit,
+  offloads,
+  ROUTED,
+  type Layout,
+  type Side,
+  type Sides,
+  type Up,
+} from './layouts.js';
 import { buildLimit } from './limit.js';
 import { findPeers, type Left } from './peers.js';
 
@@ -39,6 +50,17 @@ const FIGURES = {
   'resident memory of a VTEP': { unit: 'MiB', target: '(< 120)' },
 } as const satisfies Record<string, { unit: string; target: string; brief?: boolean }>;
 type Name = keyof typeof FIGURES;
+const CLEAR = 'linux';
+const ENCRYPTED = 'linux encrypted';
+const NODE_CRYPTO = 'linux encrypted, node:crypto';
+const WIREGUARD = 'wireguard-go';
+/** Bounds for an encrypted network: for its ratio to another layout or, of a ping, for the difference. */
+const ENCRYPTED_TARGETS: readonly { name: Name; to: string; target: string; difference?: boolean }[] = [
+  { name: 'TCP cubic, one stream', to: WIREGUARD, target: '>= 3' },
+  { name: 'TCP cubic, one stream', to: CLEAR, target: '>= 0.6' },
+  { name: 'UDP flood of 64 bytes, received', to: WIREGUARD, target: '>= 1' },
+  { name: 'ping every 2 ms, median', to: CLEAR, target: '<= 15', difference: true },
+];
 /** Bound for the ratio of a routed stream to a bridged one. */
 const BRIDGED = '>= 0.95';
 
@@ -63,6 +85,8 @@ export interface Overlay {
   figures: OverlayFigure[];
   /** Layouts and figures that are left out. */
   left: Left[];
+  /** Whether an encrypted network is compared with others, and not `linux` with limit.c. */
+  encrypted?: boolean;
 }
 
 export interface OverlayOptions {
@@ -75,6 +99,8 @@ export interface OverlayOptions {
   busyPoll: number;
   /** Whether to measure programs of others. */
   peers: boolean;
+  /** Whether to measure an encrypted network, one in clear, wireguard-go and the kernel, and nothing else. */
+  encrypted: boolean;
 }
 
 /** Length of the measurement without traffic, in seconds. */
@@ -82,25 +108,43 @@ const IDLE = 3;
 /** Rounds that include slow layouts. */
 const SLOW_ROUNDS = 2;
 
-export async function overlay({ quick, rounds, workers, busyPoll, peers }: OverlayOptions): Promise<Overlay> {
+export async function overlay(options: OverlayOptions): Promise<Overlay> {
+  const { quick, rounds, workers, busyPoll, peers } = options;
   const unmet = missing(['root', 'tun', 'ip', 'iperf3', 'ping', 'ethtool']);
   if (unmet.length > 0) throw new Error(`the suite "overlay" needs ${unmet.join(', ')}`);
   const directory = mkdtempSync(join(tmpdir(), 'weft-bench-'));
   const lab = new Lab('leb');
   try {
-    const built = await buildLimit(directory);
-    const found = peers ? await findPeers() : { layouts: [], left: [] };
-    const left = [...('reason' in built ? [{ name: 'limit', reason: built.reason }] : []), ...found.left];
-    const algorithms = readFileSync('/proc/sys/net/ipv4/tcp_available_congestion_control', 'utf8').trim().split(' ');
-    if (!algorithms.includes('bbr')) left.push({ name: 'TCP bbr', reason: 'this kernel has no tcp_bbr' });
-    let layouts = [
-      KERNEL,
-      ...('program' in built ? [limit(built.program, busyPoll)] : []),
-      engine('linux', ['--workers', String(workers), '--busy-poll', String(busyPoll)]),
-      ROUTED,
-      engine('dgram'),
-      ...found.layouts,
+    const built = options.encrypted ? undefined : await buildLimit(directory);
+    const found = options.encrypted
+      ? await findPeers(WIREGUARD)
+      : peers
+        ? await findPeers()
+        : { layouts: [], left: [] };
+    const left = [
+      ...(built !== undefined && 'reason' in built ? [{ name: 'limit', reason: built.reason }] : []),
+      ...found.left,
     ];
+    const algorithms = readFileSync('/proc/sys/net/ipv4/tcp_available_congestion_control', 'utf8').trim().split(' ');
+    const bbr = !options.encrypted && algorithms.includes('bbr');
+    if (!options.encrypted && !bbr) left.push({ name: 'TCP bbr', reason: 'this kernel has no tcp_bbr' });
+    const flags = ['--workers', String(workers), '--busy-poll', String(busyPoll)];
+    let layouts = options.encrypted
+      ? [
+          KERNEL,
+          engine('linux', flags),
+          encrypted(ENCRYPTED, flags),
+          encrypted(NODE_CRYPTO, flags, 'node'),
+          ...found.layouts,
+        ]
+      : [
+          KERNEL,
+          ...(built !== undefined && 'program' in built ? [limit(built.program, busyPoll)] : []),
+          engine('linux', flags),
+          ROUTED,
+          engine('dgram'),
+          ...found.layouts,
+        ];
     const figures = new Map<Name, Map<string, number[]>>();
     const note = (layout: string, name: Name, value: number): void => {
       const of = figures.get(name) ?? new Map<string, number[]>();
@@ -109,12 +153,12 @@ export async function overlay({ quick, rounds, workers, busyPoll, peers }: Overl
     const sides = await underlay(lab);
     for (let round = 0; round < (quick ? 1 : rounds); round++)
       for (const layout of layouts) {
-        if (layout.slow && round >= SLOW_ROUNDS) continue;
+        if (layout.slow && !options.encrypted && round >= SLOW_ROUNDS) continue;
         try {
           const up = await layout.up({ lab, sides, directory });
           try {
             await untilUp(sides);
-            const plan = { quick, first: round === 0, brief: layout.brief ?? false, bbr: algorithms.includes('bbr') };
+            const plan = { quick, first: round === 0, brief: options.encrypted || (layout.brief ?? false), bbr };
             await measure(lab, sides, up, plan, (name, value) => note(layout.name, name, value));
           } finally {
             await up.down();
@@ -126,7 +170,7 @@ export async function overlay({ quick, rounds, workers, busyPoll, peers }: Overl
           layouts = layouts.filter((one) => one !== layout);
         }
       }
-    return { figures: summaries(figures, layouts), left };
+    return { figures: summaries(figures, layouts), left, encrypted: options.encrypted };
   } finally {
     await lab.teardown();
     rmSync(directory, { recursive: true, force: true });
@@ -149,12 +193,12 @@ function summaries(
   }));
 }
 
-/** Prints every figure's median, extremes and ratios, then how `linux` compares with its targets. */
-export function printOverlay({ figures, left }: Overlay): void {
+/** Prints every figure's median, extremes and ratios, then how `linux`, or the encrypted network, compares with its targets. */
+export function printOverlay({ figures, left, encrypted: isEncrypted = false }: Overlay): void {
   for (const { name, reason } of left) console.log(`left out: ${name}: ${reason}`);
-  const table = [['', '', 'median', 'least', 'most', '/ kernel', '/ limit']];
-  const held = [['', 'linux / limit', 'target', '']];
-  for (const { name, unit, target, layouts } of figures) {
+  const bases = isEncrypted ? [CLEAR, WIREGUARD] : ['kernel', 'limit'];
+  const table = [['', '', 'median', 'least', 'most', ...bases.map((base) => `/ ${base}`)]];
+  for (const { name, unit, layouts } of figures) {
     if (layouts.length === 0) continue;
     const medianOf = (which: string): number | undefined => layouts.find(({ layout }) => layout === which)?.median;
     for (const [i, { layout, median, least, most }] of layouts.entries())
@@ -162,9 +206,19 @@ export function printOverlay({ figures, left }: Overlay): void {
         i === 0 ? `${name}${unit === '' ? '' : `, ${unit}`}` : '',
         layout,
         ...[median, least, most].map(text),
-        ratio(median, medianOf('kernel')),
-        ratio(median, medianOf('limit')),
+        ...bases.map((base) => ratio(median, medianOf(base))),
       ]);
+  }
+  printTable(table, 2);
+  console.log('');
+  printTable(isEncrypted ? heldEncrypted(figures) : heldToLimit(figures), 1);
+}
+
+/** How `linux` compares with its targets. */
+function heldToLimit(figures: readonly OverlayFigure[]): string[][] {
+  const held = [['', 'linux / limit', 'target', '']];
+  for (const { name, target, layouts } of figures) {
+    const medianOf = (which: string): number | undefined => layouts.find(({ layout }) => layout === which)?.median;
     const linux = medianOf('linux');
     const absolute = target.startsWith('(');
     const value = absolute ? linux : quotient(linux, medianOf('limit'));
@@ -179,9 +233,26 @@ export function printOverlay({ figures, left }: Overlay): void {
     if (routed === undefined || !name.startsWith('TCP')) continue;
     held.push([`${name}, routed / bridged`, routed.toFixed(2), BRIDGED, isMet(routed, BRIDGED) ? 'met' : 'missed']);
   }
-  printTable(table, 2);
-  console.log('');
-  printTable(held, 1);
+  return held;
+}
+
+/** How an encrypted network compares with its targets. */
+function heldEncrypted(figures: readonly OverlayFigure[]): string[][] {
+  const held = [['', ENCRYPTED, 'target', '']];
+  for (const { name, to, target, difference = false } of ENCRYPTED_TARGETS) {
+    const { layouts = [] } = figures.find((figure) => figure.name === name) ?? {};
+    const medianOf = (which: string): number | undefined => layouts.find(({ layout }) => layout === which)?.median;
+    const [own, other] = [medianOf(ENCRYPTED), medianOf(to)];
+    if (own === undefined || other === undefined) continue;
+    const value = difference ? own - other : own / other;
+    held.push([
+      `${name}, ${difference ? '-' : '/'} ${to}`,
+      value.toFixed(2),
+      target,
+      isMet(value, target) ? 'met' : 'missed',
+    ]);
+  }
+  return held;
 }
 
 /** @param left Number of columns that are aligned to the left. */

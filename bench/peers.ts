@@ -11,11 +11,6 @@ import { devices, must, run, waitFor, type Running } from '../test/support/lab.j
 import { missing } from '../test/support/needs.js';
 import { MTU, offloads, PREFIX, VNI, type Layout, type Side, type Site, type Up } from './layouts.js';
 
-/** The programs' packages, and those of libraries that few machines have. */
-const PACKAGES = [
-  ...['openvswitch-switch', 'openvswitch-common', 'libxdp1', 'libbpf1', 'libcap-ng0', 'libnuma1', 'libunbound8'],
-  ...['wireguard-go', 'vde2', 'vdeplug', 'libvdeplug2', 'libexecs0'],
-];
 /** Where the packages are unpacked, and stay. */
 const FOLDER = join(tmpdir(), 'weft-peers');
 const inFolder = (path: string): string => join(FOLDER, path);
@@ -38,10 +33,32 @@ const ENV = {
 const WIREGUARD_SOCKETS = '/var/run/wireguard';
 const WIREGUARD_MTU = 1420;
 
-const PEERS: readonly { layout: Layout; programs: readonly string[] }[] = [
-  { layout: { name: 'Open vSwitch', slow: true, brief: true, up: openVSwitch }, programs: Object.values(OVS) },
-  { layout: { name: 'wireguard-go', slow: true, brief: true, up: wireguard }, programs: [WIREGUARD] },
-  { layout: { name: 'vde', slow: true, brief: true, up: vde }, programs: [VDE] },
+interface Peer {
+  layout: Layout;
+  programs: readonly string[];
+  /** Those of the programs, and of libraries that few machines have. */
+  packages: readonly string[];
+}
+
+const PEERS: readonly Peer[] = [
+  {
+    layout: { name: 'Open vSwitch', slow: true, brief: true, up: openVSwitch },
+    programs: Object.values(OVS),
+    packages: [
+      ...['openvswitch-switch', 'openvswitch-common'],
+      ...['libxdp1', 'libbpf1', 'libcap-ng0', 'libnuma1', 'libunbound8'],
+    ],
+  },
+  {
+    layout: { name: 'wireguard-go', slow: true, brief: true, up: wireguard },
+    programs: [WIREGUARD],
+    packages: ['wireguard-go'],
+  },
+  {
+    layout: { name: 'vde', slow: true, brief: true, up: vde },
+    programs: [VDE],
+    packages: ['vde2', 'vdeplug', 'libvdeplug2', 'libexecs0'],
+  },
 ];
 
 /** A program that is left out, and why. */
@@ -50,12 +67,16 @@ export interface Left {
   reason: string;
 }
 
-/** Downloads and unpacks the packages, unless that was done before. */
-export async function findPeers(): Promise<{ layouts: Layout[]; left: Left[] }> {
-  const trouble = await unpack();
+/**
+ * Downloads and unpacks the packages, unless that was done before.
+ * @param only The name of the only one to find.
+ */
+export async function findPeers(only?: string): Promise<{ layouts: Layout[]; left: Left[] }> {
+  const wanted = PEERS.filter(({ layout }) => only === undefined || layout.name === only);
+  const trouble = await unpack(wanted);
   const layouts: Layout[] = [];
   const left: Left[] = [];
-  for (const { layout, programs } of PEERS) {
+  for (const { layout, programs } of wanted) {
     const reason = trouble ?? (await whyNot(programs));
     if (reason === undefined) layouts.push(layout);
     else left.push({ name: layout.name, reason });
@@ -63,13 +84,14 @@ export async function findPeers(): Promise<{ layouts: Layout[]; left: Left[] }> 
   return { layouts, left };
 }
 
-async function unpack(): Promise<string | undefined> {
-  if (PEERS.every(({ programs }) => programs.every((program) => existsSync(program)))) return undefined;
+async function unpack(peers: readonly Peer[]): Promise<string | undefined> {
+  const lacking = peers.filter(({ programs }) => !programs.every((program) => existsSync(program)));
+  if (lacking.length === 0) return undefined;
   const unmet = missing(['apt-get', 'dpkg-deb']);
   if (unmet.length > 0) return `its packages come from Debian, and this machine has no ${unmet.join(' and no ')}`;
   mkdirSync(FOLDER, { recursive: true });
   const inside = (script: string): ReturnType<typeof run> => run(['sh', '-c', `cd "${FOLDER}" && ${script}`]);
-  const download = `apt-get -qq download ${PACKAGES.join(' ')}`;
+  const download = `apt-get -qq download ${lacking.flatMap(({ packages }) => packages).join(' ')}`;
   const { code, stderr } = await inside(`{ ${download} || { apt-get -qq update && ${download}; }; }`);
   if (code !== 0) return `apt-get cannot download it: ${lastLine(stderr)}`;
   for (const file of readdirSync(FOLDER).filter((name) => name.endsWith('.deb'))) {
@@ -199,7 +221,10 @@ function keys(): { own: string; public: string } {
   return { own: hex(d!), public: hex(x!) };
 }
 
-/** wireguard-go carries IP packets and encrypts them. */
+/**
+ * wireguard-go carries IP packets and encrypts them. Its device is that of the container itself, without a bridge, which
+ * makes its way shorter than that of a frame.
+ */
 async function wireguard({ lab, sides }: Site): Promise<Up> {
   const pairs = [keys(), keys()] as const;
   const running: Running[] = [];
