@@ -2,14 +2,18 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { suite, type Test } from 'uvu';
 
-/** A requirement of a test beyond Node: `root`, `tun` (the device) or a program's name. */
-export type Need = 'root' | 'tun' | (string & {});
+/** A requirement of a test beyond Node: `root`, `tun` (the device), `scapy` (for Debian's Python) or a program's name. */
+export type Need = 'root' | 'tun' | 'scapy' | (string & {});
+
+/** Ends with 0 if the modules are there, without loading them. */
+const SCAPY = 'from importlib.util import find_spec as f; exit(f("scapy") is None or f("cryptography") is None)';
 
 /** The missing ones of `needs`. */
 export function missing(needs: readonly Need[]): string[] {
   return needs.filter((need) => {
     if (need === 'root') return process.getuid?.() !== 0;
     if (need === 'tun') return !existsSync('/dev/net/tun');
+    if (need === 'scapy') return spawnSync('/usr/bin/python3', ['-c', SCAPY]).status !== 0;
     return spawnSync('sh', ['-c', `command -v ${need}`]).status !== 0;
   });
 }
