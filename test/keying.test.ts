@@ -322,6 +322,48 @@ test('an old grant is ignored', () => {
   assert.equal(a.changes.length, length);
 });
 
+test('a host that starts minutes after the first request is asked again as soon as it is heard', () => {
+  for (const minutes of [2, 10]) {
+    const [a] = pair();
+    const began = minutes * 60_000 + 5000;
+    a.keying.want('net', B, 0);
+    for (let now = 0; now < began; now += 100) a.keying.tick(now);
+    a.sent.length = 0; // nobody was there
+    const b = new Host(B);
+    b.keying.setKeys('net', [key(1)], began);
+    b.keying.want('net', A, began);
+    for (let now = began; now <= began + 1000; now += 100) {
+      a.keying.tick(now);
+      deliver([a, b], now);
+    }
+    assertAgreed(b, a);
+    assertAgreed(a, b);
+  }
+});
+
+test('a host that comes back while an old request waits for its turn is asked at once', () => {
+  const [a, b] = pair();
+  a.keying.want('net', B, 0);
+  deliver([a, b], 0);
+  const { spi } = a.sends('net', B)[0]!;
+  a.keying.setKeys('net', [key(2), key(1)], 1000);
+  const back = 200_000;
+  for (let now = 1000; now < back; now += 100) a.keying.tick(now);
+  a.sent.length = 0;
+  const fresh = new Host(B);
+  fresh.keying.setKeys('net', [key(2), key(1)], back);
+  fresh.keying.unknownSpi(A, spi);
+  deliver([a, fresh], back);
+  assertAgreed(a, fresh);
+  // Anybody may send such hints: they cause one request a second.
+  a.keying.setKeys('net', [key(3), key(2), key(1)], back + 1000);
+  for (let now = back + 1000; now < 2 * back; now += 100) a.keying.tick(now);
+  a.sent.length = 0;
+  const last = a.sends('net', B)[0]!.spi;
+  for (let i = 0; i < 500; i++) a.keying.receive(B, message.encodeInvalidSpi(last), 2 * back + i);
+  assert.equal(a.sent.length, 1);
+});
+
 test('an association is renewed each hour', () => {
   const [a, b] = pair();
   a.keying.want('net', B, 0);

@@ -268,7 +268,8 @@ export class Keying {
   #hint(way: Way, now: number): void {
     if (!way.wanted || now - way.hinted < TIMES.hint) return;
     way.hinted = now;
-    this.#ask(way, now);
+    if (way.request === null) this.#ask(way, now);
+    else if (way.request.due - now > TIMES.hint) this.#repeat(way, now); // it was asked for when the other host was not there
   }
 
   // ---- As the receiver of an association ----
@@ -298,10 +299,10 @@ export class Keying {
     this.#accepted.set(spi, { way, accepted });
     this.#sink.change({ do: 'accept', group: group.id, address, keys });
     this.#sink.send(address, grant);
-    // The other host has begun anew, so what this one sends by is lost there.
+    // The other host has begun anew, so what this one sends by is lost there; or it is there at last, and answers.
     const instance = hex(what.instance);
     const isOther = way.instance !== '' && way.instance !== instance;
-    if (isOther && way.granted !== null) this.#hint(way, now);
+    if ((isOther && way.granted !== null) || way.request !== null) this.#hint(way, now);
   }
 
   /** An SPI that, with those that follow it, is in no use. */
