@@ -116,6 +116,8 @@ export type DevicePlan =
       readonly mtu: number;
       /** Routes through it, to the other subnets of its network. */
       readonly routes?: readonly SubnetRoute[];
+      /** Whether a segment of the port is encrypted, so that its datagrams are longer. */
+      readonly encrypted?: boolean;
       /** Whether to continue with a device that an earlier process kept, and whether `keep` may follow. */
       readonly keep: boolean;
     };

@@ -121,6 +121,7 @@ class Maker {
   readonly #tap: DeviceIdentity;
   readonly #name: string;
   readonly #mtu: number;
+  readonly #isEncrypted: boolean;
   readonly #routes: readonly SubnetRoute[];
   readonly #flags: number;
   readonly #queues: number;
@@ -144,6 +145,7 @@ class Maker {
     };
     this.#name = inPlace(name, netns);
     this.#mtu = device.mtu;
+    this.#isEncrypted = device.encrypted === true;
     this.#routes = device.routes ?? [];
     this.#flags = flags;
     this.#queues = queues;
@@ -299,7 +301,8 @@ class Maker {
    * second call.
    */
   #limitSuperFrames(present?: number): string[][] {
-    const segments = Math.max(1, Math.min(MAX_SEGMENTS, Math.floor(MAX_CALL / (this.#mtu + AROUND))));
+    const around = this.#isEncrypted ? AROUND_SEALED : AROUND;
+    const segments = Math.max(1, Math.min(MAX_SEGMENTS, Math.floor(MAX_CALL / (this.#mtu + around))));
     if ((this.#flags & IFF_VNET_HDR) === 0 || segments === present) return [];
     return [['link', 'set', 'dev', this.#tap.name, 'gso_max_segs', String(segments)]];
   }
@@ -337,3 +340,5 @@ const MAX_CALL = 65_487;
 const MAX_SEGMENTS = 64;
 /** Bytes of headers around a TAP's IP packet in such a datagram: Ethernet and VXLAN. */
 const AROUND = 14 + 8;
+/** The same in an ESP packet: UDP, ESP header, IV, the least padding with its trailer, and ICV too. */
+const AROUND_SEALED = AROUND + 8 + 8 + 8 + 2 + 16;

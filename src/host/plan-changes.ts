@@ -39,12 +39,17 @@ export function linkOf(
   const addresses = addressesOf(tap);
   const routes = untagged === undefined ? [] : routesOf(plan, untagged, addresses.map(prefixAddress));
   const mtu = tap.mtu ?? tapMtu({ segments: plan.segments, taps: [tap] }, 0);
+  const vnis = [tap.vni, tap.native, ...Object.values(tap.vlans ?? {})];
+  const encrypted = plan.segments.some(({ vni, group }) => group !== undefined && vnis.includes(vni));
   return {
     name,
     segments: segmentsOf(tap),
     ...(mac === undefined ? {} : { mac }),
     ...(addresses.length === 0 ? {} : { addresses }),
-    device: fd !== undefined ? { fd } : { mtu, routes, keep: plan.keepTaps, ...(netns === undefined ? {} : { netns }) },
+    device:
+      fd !== undefined
+        ? { fd }
+        : { mtu, routes, encrypted, keep: plan.keepTaps, ...(netns === undefined ? {} : { netns }) },
     path,
   };
 }
