@@ -4,6 +4,7 @@ import { age, shortId, timestamp } from './age.js';
 import { given, JSON_FLAG, numberOf, oneArgument } from './change.js';
 import { pairsOf } from './command-words.js';
 import { dockerNetwork } from './docker-network.js';
+import { encryptionText } from './encryption-text.js';
 import { factLines, pairsText } from './facts.js';
 import { UsageError, type Flag, type Parsed } from './flags.js';
 import { BITS, bitsOf } from './network-keygen.js';
@@ -205,8 +206,11 @@ function* detailLines(network: NetworkDetails): Generator<string> {
   );
   yield '';
   yield* tableLines(
-    ['PEER', 'ADDRESS'],
-    rowsOf(peers, (peer) => [peer.name, peer.address]),
+    ['PEER', 'ADDRESS', ...(encrypted === undefined ? [] : ['ENCRYPTED'])],
+    rowsOf(peers, ({ name: peer, address, encryption }) => [
+      ...[peer, address],
+      ...(encrypted === undefined ? [] : [encryption === undefined ? '-' : encryptionText(encryption)]),
+    ]),
   );
 }
 

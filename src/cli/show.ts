@@ -5,6 +5,7 @@ import { type FdbListing } from '../vtep/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { call } from './call.js';
 import { countersTable, prometheus } from './counters.js';
+import { encryptionText } from './encryption-text.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
 import { integerOf, noRest, parseFlags, refuseBeside, UsageError, type Flag } from './flags.js';
 import { type Manual } from './manual.js';
@@ -83,13 +84,13 @@ export const VIEWS = {
   remotes: (result: unknown): Iterable<string> =>
     tableLines(
       ['ADDRESS', 'PORT', 'MTU', 'UNDELIVERED', 'LAST', 'ENCRYPTED'],
-      rowsOf(result as Results['remotes'], ({ address, port, mtu, undelivered, reason, encryption }) => [
+      rowsOf(result as Results['remotes'], ({ address, port, mtu, undelivered, reason, encryption = [] }) => [
         address,
         port,
         mtu ?? '-',
         undelivered,
         reason || '-',
-        encryptionText(encryption),
+        encryption.map((one) => `${one.group}: ${encryptionText(one)}`).join('; ') || '-',
       ]),
     ),
   counters: (result: unknown): Iterable<string> => countersTable(result as AllCounters),
@@ -127,16 +128,6 @@ export async function run(args: string[]): Promise<number> {
         : VIEWS[command](result),
   );
   return 0;
-}
-
-/** With which keys frames to and from a host are encrypted: `prod: key 2 since 2026-01-31T12:00:00.000Z`. */
-function encryptionText(all: Results['remotes'][number]['encryption'] = []): string {
-  const texts = all.map(({ group, out, in: into, unanswered }) => {
-    if (out === null) return `${group}: no key${unanswered === null ? '' : `, no answer since ${unanswered}`}`;
-    const other = into === null ? ', nothing received' : into.key === out.key ? '' : `, received with key ${into.key}`;
-    return `${group}: key ${out.key} since ${out.since}${other}`;
-  });
-  return texts.join('; ') || '-';
 }
 
 /** Why an endpoint is not in effect. */

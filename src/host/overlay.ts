@@ -24,6 +24,7 @@ import { OverlayNetworks, type AddedNetwork, type RemovedNetwork } from './overl
 import { nameOf, OverlayTaps, type OverlayTap } from './overlay-taps.js';
 import { type AllCounters, type AttachedTap, type AttachHow, type OverlayEvents } from './overlay-types.js';
 import { requireKeys } from './gossip-keys.js';
+import { type EncryptionListing } from './esp/key-agreement.js';
 import { type GroupKeyring } from './group-keys.js';
 import { Health } from './health.js';
 import { Intent, type Changed } from './intent.js';
@@ -167,6 +168,11 @@ export class Overlay {
 
   get facts(): EngineFacts {
     return this.#facts;
+  }
+
+  /** By the addresses of other hosts, how frames to and from them are encrypted. */
+  encryption(): ReadonlyMap<string, readonly EncryptionListing[]> {
+    return this.#keys.encryption();
   }
 
   /** The keys of its encrypted segments. */

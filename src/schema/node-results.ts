@@ -1,7 +1,7 @@
 /** The schemas of what a node of a cluster answers; node-types.ts documents the fields. */
 import { Type, type TSchema } from '@sinclair/typebox';
 import { LIMITS } from '../cluster/index.js';
-import { count, MANY, milliseconds, port, text, textOrNull, texts, vni } from './results.js';
+import { count, Encryption, MANY, milliseconds, port, text, textOrNull, texts, vni } from './results.js';
 
 /** Most characters of a line of output that an event has; of a longer one, several events have a part each. */
 export const MAX_LINE = 16_384;
@@ -108,7 +108,7 @@ export const NetworkDetails = Type.Object({
   ...network,
   ...key,
   endpoints: many(EndpointEntry),
-  peers: many(Type.Object({ node: text, name: text, address: text })),
+  peers: many(Type.Object({ node: text, name: text, address: text, encryption: Type.Optional(Encryption) })),
 });
 
 const service = { ...named, replicas: count, running: count, networks: texts, run: command };

@@ -225,12 +225,32 @@ export interface EndpointEntry {
   readonly netns: string | null;
 }
 
+/** A key in use, and since when (RFC 3339). */
+export interface KeyInUse {
+  readonly key: number;
+  readonly since: string;
+}
+
+/** A node with endpoints in a network. */
+export interface NetworkPeer {
+  readonly node: string;
+  readonly name: string;
+  readonly address: string;
+  /** How frames between it and this node are encrypted; absent if they are not, or if there were none. */
+  readonly encryption?: {
+    readonly group: string;
+    readonly out: KeyInUse | null;
+    readonly in: KeyInUse | null;
+    readonly unanswered: string | null;
+  };
+}
+
 export interface NetworkDetails extends NetworkRecord {
   /** The newest key of an encrypted network. */
   readonly key?: KeyFacts;
   readonly endpoints: readonly EndpointEntry[];
   /** The nodes with endpoints in it. */
-  readonly peers: readonly { readonly node: string; readonly name: string; readonly address: string }[];
+  readonly peers: readonly NetworkPeer[];
 }
 
 export interface ServiceEntry {

@@ -198,7 +198,8 @@ export class NodeApi {
       const view = await this.#view();
       const record = recordIn('network', network, view.networks);
       const endpoints = view.endpoints.filter((endpoint) => endpoint.network === record.id);
-      return networkDetails(record, await this.#entries(endpoints, namesOfView(view)), view);
+      const encryption = this.#node.overlay?.encryption() ?? new Map<string, never>();
+      return networkDetails(record, await this.#entries(endpoints, namesOfView(view)), view, encryption);
     },
 
     'create-network': async ({ command: _, ...wanted }) =>

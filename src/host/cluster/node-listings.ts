@@ -17,6 +17,8 @@ import {
   type TaskEntry,
 } from '../../schema/index.js';
 
+import { type EncryptionListing } from '../esp/key-agreement.js';
+
 /** What an endpoint is on this node; see `EndpointEntry`. */
 export type LocalState = Pick<EndpointEntry, 'state' | 'code' | 'reason' | 'netns'>;
 export const ELSEWHERE: LocalState = { state: null, code: null, reason: null, netns: null };
@@ -86,6 +88,7 @@ export function networkDetails(
   network: NetworkRecord,
   endpoints: readonly EndpointEntry[],
   view: View,
+  encryption: ReadonlyMap<string, readonly EncryptionListing[]>,
 ): NetworkDetails {
   const nodes = new Set(endpoints.map(({ nodeId }) => nodeId));
   return {
@@ -94,7 +97,11 @@ export function networkDetails(
     endpoints,
     peers: view.nodes
       .filter(({ id }) => nodes.has(id))
-      .map(({ id: node, name, dataPath, address }) => ({ node, name, address: dataPath ?? address })),
+      .map(({ id: node, name, dataPath, address: own }) => {
+        const address = dataPath ?? own;
+        const known = encryption.get(address)?.find(({ group }) => group === network.id);
+        return { node, name, address, ...(known === undefined ? {} : { encryption: known }) };
+      }),
   };
 }
 
