@@ -39,6 +39,7 @@ const agree: [
   Agrees<typeof results.Neighbor, Results['neighbors'][number]>,
   Agrees<typeof results.Peer, Results['peers'][number]>,
   Agrees<typeof results.Remote, Results['remotes'][number]>,
+  Agrees<typeof results.AssociationKey, Results['association-keys'][number]>,
   Agrees<typeof results.Member, Results['members'][number]>,
   Agrees<typeof results.Network, Results['networks'][number]>,
   Agrees<typeof results.Key, Results['keys'][number]>,
@@ -49,7 +50,7 @@ const agree: [
   Agrees<typeof results.AddedNetwork, Results['add-network']>,
   Agrees<typeof results.RemovedNetwork, Results['remove-network']>,
   Agrees<typeof results.Reloaded, Results['reload']>,
-] = [true, true, true, true, true, true, true, true, true, true, true, true, true, true];
+] = [true, true, true, true, true, true, true, true, true, true, true, true, true, true, true];
 const nodeAgree: [
   Agrees<typeof nodeResults.NodeStatus, Results['node']>,
   Agrees<typeof nodeResults.InitResult, Results['init']>,
@@ -83,6 +84,7 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
   neighbors: { command: 'neighbors', vni: 7 },
   peers: { command: 'peers', vni: 7 },
   remotes: { command: 'remotes' },
+  'association-keys': { command: 'association-keys' },
   counters: { command: 'counters' },
   explain: { command: 'explain', port: 'a b&c=d?e#f/é', frame: 'ff' },
   capture: { command: 'capture', count: 5, seconds: 1.5, snap: 60 },

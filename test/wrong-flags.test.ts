@@ -38,7 +38,7 @@ const LINES: readonly [line: string, flags: string][] = [
   ['explain', 'control port frame from datagram esp json timeout'],
   ['reload', 'control json timeout'],
   ['events', 'control type vni json timeout'],
-  ['capture', 'control count seconds snap write decrypt tree json timeout'],
+  ['capture', 'control count seconds snap write decrypt esp-keys tree json timeout'],
   ['read file', 'read count tree hex json summary quiet write numeric'],
   ['attach eth0', 'netns pid mac json ip name alias device socket control vni vlan address mtu'],
   ['detach eth0', 'network socket netns control json'],

@@ -8,6 +8,7 @@ import { MAX_COUNT, MAX_SECONDS, MAX_SNAP, type CaptureRequest } from '../schema
 import { withHints } from './call.js';
 import { layersOf, lineOf, toShown } from './captured.js';
 import { CONTROL, requireControl, TIMEOUT, timeoutOf } from './control-flags.js';
+import { EspKeys } from './esp-keys.js';
 import { integerOf, noRest, parseFlags, refuseBeside, type Flag, type Parsed } from './flags.js';
 import { type Manual } from './manual.js';
 import { drained, print, printBytes, printError } from './streams.js';
@@ -24,6 +25,11 @@ const FLAGS: readonly Flag[] = [
     text: 'write a pcapng file with an interface for each TAP and one for the underlay ("-": standard output)',
   },
   { name: 'decrypt', text: 'of encrypted segments, show the datagrams in ESP packets instead of these packets' },
+  {
+    name: 'esp-keys',
+    value: 'FILE',
+    text: 'write the keys of ESP packets, in the form of Wireshark (esp_sa), to FILE, which has mode 600',
+  },
   { name: 'tree', text: 'print every layer with its fields' },
   { name: 'json', text: 'print each packet as a JSON object on one line' },
   TIMEOUT,
@@ -47,7 +53,8 @@ capture, and counted on standard error at the end. Ctrl-C ends a capture and kee
   ],
   examples: `vtep capture --control /run/vtep.sock --count 4
 vtep capture --control /run/vtep.sock --count 1000 --seconds 60 --write overlay.pcapng
-vtep capture --control /run/vtep.sock --count 1000 --write - | tshark -r -`,
+vtep capture --control /run/vtep.sock --count 1000 --write - | tshark -r -
+vtep capture --control /run/vtep.sock --write esp.pcapng --esp-keys ~/.config/wireshark/esp_sa`,
   exit: {
     0: 'packets were captured',
     1: 'no packets were captured, no VTEP answered, or FILE cannot be written',
@@ -74,7 +81,10 @@ export async function run(args: string[]): Promise<number> {
   const path = flags.value('write');
   refuseBeside(flags, 'write', ['tree', 'json'], ', which prints no packets');
   refuseBeside(flags, 'json', ['tree']);
+  refuseBeside(flags, 'decrypt', ['esp-keys'], ', which leaves no ESP packets');
   const file = path === undefined ? null : await PacketFile.open(path);
+  const keys = flags.value('esp-keys') === undefined ? null : new EspKeys(control, timeout, flags.value('esp-keys')!);
+  await keys?.write();
 
   const interrupt = new AbortController();
   const stop = (): void => (interrupt.signal.aborted ? process.exit(130) : interrupt.abort());
@@ -95,6 +105,7 @@ export async function run(args: string[]): Promise<number> {
   } catch (error) {
     failure = withHints(error, control); // packets so far are written
   }
+  await keys?.write(); // further ones were agreed on meanwhile
   await file?.close();
   const name = path === '-' ? 'standard output' : path;
   if (file !== null && (packets > 0 || failure === null)) printError(`${packets} packets written to ${name}`);

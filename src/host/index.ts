@@ -70,7 +70,7 @@ export {
   type GroupListener,
 } from './group-keys.js';
 export { readKeyFiles } from './overlay-keys.js';
-export { exposureOf, PRIVATE, tamperingOf } from './private-file.js';
+export { exposureOf, PRIVATE, tamperingOf, writePrivate } from './private-file.js';
 export {
   GossipObserver,
   type Change,

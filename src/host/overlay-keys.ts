@@ -8,7 +8,7 @@ import { KeyAgreement, type EncryptionListing } from './esp/key-agreement.js';
 import { type RemoteListing } from '../vtep/index.js';
 import { type KeyingEvent } from './esp/keying-events.js';
 import { GroupKeyring, readGroupKeys } from './group-keys.js';
-import { type Page } from './pages.js';
+import { pagesOf, type Page } from './pages.js';
 import { type Logger } from './log.js';
 
 /** The keys of key files. */
@@ -101,6 +101,11 @@ export class OverlayKeys {
   /** With which hosts keys are agreed on. */
   encryption(): ReadonlyMap<string, EncryptionListing[]> {
     return this.#agreement?.listing() ?? new Map<string, EncryptionListing[]>();
+  }
+
+  /** The keys of all associations, for a person who decrypts a capture. */
+  secrets(): AsyncIterable<Page> {
+    return pagesOf(this.#agreement?.secrets() ?? []);
   }
 
   close(): void {

@@ -473,6 +473,8 @@ export class Overlay {
         return engine.list(request);
       case 'remotes':
         return this.#keys.remotes(engine.list(request));
+      case 'association-keys':
+        return this.#keys.secrets();
       case 'neighbors':
       case 'peers':
         return this.#intent.list(request, engine.list(request));

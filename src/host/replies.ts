@@ -14,7 +14,7 @@ import {
 import { DROPS, type Explanation, type FdbListing, type RemoteListing } from '../vtep/index.js';
 import { type Captured } from './capture.js';
 import { HostError } from './error.js';
-import { type EncryptionListing } from './esp/key-agreement.js';
+import { type EncryptionListing, type SecretListing } from './esp/key-agreement.js';
 import { type EndpointListing } from './intent.js';
 import { type KeyListing } from './gossip-keys.js';
 import { type MemberListing } from './overlay-gossip.js';
@@ -39,6 +39,7 @@ export interface Results extends NodeResults {
   neighbors: Listed<EndpointListing & Sourced>[];
   peers: Listed<{ address: string; port: number } & Sourced>[];
   remotes: (RemoteListing & { encryption?: EncryptionListing[] })[];
+  'association-keys': SecretListing[];
   counters: AllCounters;
   explain: Explanation;
   capture: Captured[];

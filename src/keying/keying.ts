@@ -9,7 +9,7 @@
 import { MIN_SPI } from '../esp/index.js';
 import { type GroupKey } from '../model/index.js';
 import { getU32 } from '../wire/index.js';
-import { type AssociationChange } from './association.js';
+import { type AssociationChange, type AssociationKey } from './association.js';
 import { DerivedKey, type KeyingCrypto } from './derive.js';
 import { MAX_UNCONFIRMED, TIMES } from './limits.js';
 import * as message from './message.js';
@@ -45,6 +45,12 @@ export interface WayListing {
   readonly in: { readonly key: number; readonly since: number } | null;
   /** Since when the host has not answered a request; `null` if none is open. */
   readonly asking: number | null;
+}
+
+/** The key of an association, and the underlay addresses of its hosts. */
+export interface AssociationSecret extends AssociationKey {
+  readonly source: string;
+  readonly destination: string;
 }
 
 interface GroupState {
@@ -198,6 +204,17 @@ export class Keying {
     return undefined;
   }
 
+  /** The keys of all associations, for a person who decrypts a capture. */
+  *secrets(): Generator<AssociationSecret, undefined> {
+    const { local } = this.#options;
+    for (const { ways } of this.#groups.values())
+      for (const { address, granted, accepted } of ways.values()) {
+        for (const key of granted?.keys ?? []) yield { source: local, destination: address, ...key };
+        for (const { keys } of accepted) for (const key of keys) yield { source: address, destination: local, ...key };
+      }
+    return undefined;
+  }
+
   // ---- As the sender of an association ----
 
   /** Asks for an association, unless a request is open. */
@@ -251,7 +268,7 @@ export class Keying {
     this.#endRequest(way);
     this.#removeSending(way);
     const renew = now + (key === group.keys[0] ? TIMES.life : TIMES.older);
-    way.granted = { keyNumber: key.number, spi: what.spi, since: now, renew };
+    way.granted = { keyNumber: key.number, spi: what.spi, since: now, keys, renew };
     way.instance = hex(what.instance);
     for (const { spi } of keys) this.#sending.set(sendingKey(address, spi), way);
     this.#sink.change({ do: 'send', group: group.id, address, keys });
@@ -294,7 +311,17 @@ export class Keying {
       },
       (part) => key.code(part, local, address),
     );
-    const accepted = { key, spi, senders: what.senders, nonce, since: now, grant, confirmed: false, end: Infinity };
+    const accepted = {
+      key,
+      spi,
+      senders: what.senders,
+      nonce,
+      since: now,
+      keys,
+      grant,
+      confirmed: false,
+      end: Infinity,
+    };
     way.accepted.push(accepted);
     this.#accepted.set(spi, { way, accepted });
     this.#sink.change({ do: 'accept', group: group.id, address, keys });

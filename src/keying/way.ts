@@ -1,4 +1,5 @@
 /** What two hosts have agreed on for a group, as one of them knows it. */
+import { type AssociationKey } from './association.js';
 import { type DerivedKey } from './derive.js';
 
 /** An association to the other host, which frames leave by. */
@@ -7,6 +8,7 @@ export interface Granted {
   /** The SPI of the first worker's. */
   readonly spi: number;
   readonly since: number;
+  readonly keys: readonly AssociationKey[];
   /** When to ask for the next one. */
   renew: number;
 }
@@ -28,6 +30,7 @@ export interface Accepted {
   /** The sender's nonce, in hexadecimal. */
   readonly nonce: string;
   readonly since: number;
+  readonly keys: readonly AssociationKey[];
   /** The message that granted it. */
   readonly grant: Uint8Array;
   /** Whether an authentic packet has arrived: until then, the request may have been an old one that somebody repeats. */

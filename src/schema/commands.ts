@@ -15,6 +15,7 @@ import {
   Added,
   AddedNetwork,
   AllCounters,
+  AssociationKey,
   Description,
   DetachedTap,
   Done,
@@ -95,6 +96,14 @@ const table: { [C in Exclude<Command, NodeRequest['command']>]: Entry<C> } = {
     kind: 'list',
     request: nothing,
     result: Remote,
+  },
+  'association-keys': {
+    method: 'GET',
+    path: '/v1/association-keys',
+    summary: 'List the keys of the associations of encrypted segments, with which a capture can be decrypted',
+    kind: 'list',
+    request: nothing,
+    result: AssociationKey,
   },
   counters: {
     method: 'GET',

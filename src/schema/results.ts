@@ -132,6 +132,14 @@ export const Peer = Type.Object({ vni, address: text, port, sources });
 const keyInUse = Type.Union([Type.Object({ key: count, since: text }), Type.Null()], { expected: 'a key or null' });
 /** @internal */
 export const Encryption = Type.Object({ group: text, out: keyInUse, in: keyInUse, unanswered: textOrNull });
+const octets = Type.String({
+  pattern: '^([0-9a-f]{2})+$',
+  maxLength: 64,
+  expected: 'octets in hexadecimal',
+  secret: true,
+});
+/** @internal */
+export const AssociationKey = Type.Object({ source: text, destination: text, spi: count, key: octets, salt: octets });
 /** @internal */
 export const Remote = Type.Object({
   ...{ address: text, port, mtu: countOrNull, undelivered: count, reason: text },

@@ -171,6 +171,8 @@ export type Request =
   | { command: 'neighbors'; vni?: number }
   | { command: 'peers'; vni?: number }
   | { command: 'remotes' }
+  /** The keys of the associations of encrypted segments, with which a capture can be decrypted. */
+  | { command: 'association-keys' }
   | { command: 'counters' }
   | {
       command: 'explain';

@@ -41,6 +41,15 @@ export interface EncryptionListing {
   unanswered: string | null;
 }
 
+/** The key and the salt of an association in hexadecimal: who has them can read and forge its packets. */
+export interface SecretListing {
+  source: string;
+  destination: string;
+  spi: number;
+  key: string;
+  salt: string;
+}
+
 const crypto: KeyingCrypto = {
   hkdf: (key, salt, info, length) => new Uint8Array(hkdfSync('sha256', key, salt, info, length)),
   hmac: (key, text) => new Uint8Array(createHmac('sha256', key).update(text).digest()),
@@ -118,6 +127,13 @@ export class KeyAgreement {
       else known.push(entry);
     }
     return byAddress;
+  }
+
+  /** The keys of all associations: see `SecretListing`. */
+  *secrets(): Generator<SecretListing, undefined> {
+    const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+    for (const { key, salt, ...rest } of this.#keying.secrets()) yield { ...rest, key: hex(key), salt: hex(salt) };
+    return undefined;
   }
 
   close(): void {
