@@ -87,7 +87,7 @@ const REQUESTS: { [C in Command]: Extract<ControlRequest, { command: C }> } = {
   'association-keys': { command: 'association-keys' },
   counters: { command: 'counters' },
   explain: { command: 'explain', port: 'a b&c=d?e#f/é', frame: 'ff' },
-  capture: { command: 'capture', count: 5, seconds: 1.5, snap: 60 },
+  capture: { command: 'capture', count: 5, seconds: 1.5, snap: 60, decrypt: true },
   events: { command: 'events', type: 'peer-added', vni: 7 },
   'add-peer': { command: 'add-peer', vni: 7, address: 'fd00::1' },
   'remove-peer': { command: 'remove-peer', vni: 7, address: 'fd00::1' },

@@ -217,7 +217,7 @@ const VALUES: readonly [args: string[], message: string | RegExp][] = [
 
   [['explain', '--port', 'a', '--frame', '00'], /^missing: --control PATH/],
   [['explain', '--control', LONG, '--port', 'a', '--frame', '00'], /^--control: expected the path of a Unix socket/],
-  [['explain', ...SOCKET], 'give either --port NAME --frame HEX, or --from IP --datagram HEX'],
+  [['explain', ...SOCKET], 'give either --port NAME --frame HEX, or --from IP with --datagram HEX or --esp HEX'],
   [['explain', ...SOCKET, '--port', 'a', '--datagram', '00'], /^give either /],
   [['explain', ...SOCKET, '--port', 'a/b', '--frame', '00'], `--port: expected ${DEVICE}, got "a/b"`],
   [

@@ -4,7 +4,7 @@
  * the keys is not this machine's business: it says which associations it lacks, and receives them.
  */
 import { Inbound, Outbound } from '../esp/index.js';
-import type { Context } from './context.js';
+import type { Context, Holding } from './context.js';
 import { DROP } from './drops.js';
 import { encapsulate } from './egress.js';
 import { explainPacket } from './explain-packet.js';
@@ -14,6 +14,7 @@ import { canonicalAddress, type Remote } from './remote.js';
 import { FIRST_DROP, type Segment } from './segment.js';
 import type { VtepSink } from './sink.js';
 import { receiveDatagram } from './ingress.js';
+import { Group, type Groups, type Way } from './groups.js';
 import { HEADROOM } from './tunnel.js';
 
 /** Frames to one remote that wait for an association, and in all. */
@@ -42,59 +43,8 @@ export interface InboundAssociation {
   readonly address: string;
 }
 
-interface HeldFrame {
-  readonly vni: number;
-  /** With `HEADROOM` in front. */
-  readonly bytes: Uint8Array;
-  readonly time: number;
-}
-
-/** The way to one remote. */
-interface Way {
-  readonly remote: Remote;
-  outbound: Outbound | null;
-  held: HeldFrame[];
-  /** When it was reported as missing. */
-  asked: number;
-}
-
-/** The segments that share associations. */
-export class Group {
-  readonly id: string;
-  segments = 0;
-  /** By the remote's id. */
-  readonly ways: (Way | undefined)[] = [];
-
-  constructor(id: string) {
-    this.id = id;
-  }
-
-  /** The association to a remote, or `null`. */
-  to(remote: Remote): Outbound | null {
-    const way = this.ways[remote.id];
-    return way !== undefined && way.remote === remote ? way.outbound : null;
-  }
-
-  wayTo(remote: Remote): Way {
-    const known = this.ways[remote.id];
-    if (known !== undefined && known.remote === remote) return known;
-    known?.outbound?.free();
-    const way: Way = { remote, outbound: null, held: [], asked: -Infinity };
-    this.ways[remote.id] = way;
-    return way;
-  }
-}
-
-/** Where segments find their groups. */
-export interface Groups {
-  /** The group of a new segment. */
-  join(id: string): Group;
-  /** A segment of the group was removed. */
-  leave(group: Group): void;
-}
-
 /** The associations of a VTEP. */
-export class Associations implements Groups {
+export class Associations implements Groups, Holding {
   readonly #context: Context;
   readonly #groups = new Map<string, Group>();
   readonly #inbound = new Map<number, InboundAssociation>();
@@ -235,7 +185,8 @@ export class Associations implements Groups {
    * @param bytes The buffer that the keys are bound to. The datagram is `[offset, end)`.
    */
   explain(bytes: Uint8Array, offset: number, end: number, from: string, now: number): Explanation {
-    return explainPacket(this.#context, bytes, offset, end, canonicalAddress(from), now);
+    const find = (spi: number): InboundAssociation | undefined => this.#inbound.get(spi);
+    return explainPacket(this.#context, find, bytes.subarray(0, end), offset, canonicalAddress(from), now);
   }
 
   // ---- What the machine does ----

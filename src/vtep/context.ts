@@ -1,9 +1,9 @@
 import { LOCAL } from '../neighbor/index.js';
-import { Associations } from './associations.js';
 import { isRemote, NEW_REMOTE, portOf, remoteIdOf, UNLEARNED_REMOTE } from './destination.js';
 import { DROPS } from './drops.js';
 import type { Explanation, Step } from './explain.js';
 import { Frame } from './frame.js';
+import type { Group } from './groups.js';
 import { NO_ROW, type HotRows } from './hot-rows.js';
 import { IdMap } from './id-map.js';
 import { Ports } from './port.js';
@@ -13,6 +13,11 @@ import { Common, COUNTERS, FIRST_DROP, type Segment } from './segment.js';
 import type { VtepSink } from './sink.js';
 import { HEADROOM } from './tunnel.js';
 import type { FindingPlace } from './watch.js';
+
+/** Keeps frames of encrypted segments: see `Associations`. */
+export interface Holding {
+  hold(segment: Segment, group: Group, frame: Frame, remote: Remote): void;
+}
 
 /**
  * The state of a VTEP: its tables, which the control plane writes and the data path reads.
@@ -39,11 +44,13 @@ export class Context {
   readonly rows = new IdMap<number>();
   readonly ports: Ports;
   readonly remotes: Remotes;
-  readonly associations: Associations;
   /** Addresses of cluster members: their datagrams are accepted even if no peer and no endpoint is there. */
   readonly members = new Set<string>();
   /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
   readonly counters = new Float64Array(COUNTERS);
+
+  /** Keeps frames that lack an association. `Vtep` sets it. */
+  associations!: Holding;
 
   // ---- The current call ----
 
@@ -68,7 +75,6 @@ export class Context {
     this.common = new Common(seed);
     this.hot = this.common.hot;
     this.ports = new Ports(this.common);
-    this.associations = new Associations(this);
   }
 
   /** Every call that may send something begins with this. */

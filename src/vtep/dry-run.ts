@@ -1,5 +1,5 @@
 /** Lets a frame or a datagram pass without a trace but its explanation: see `Vtep.explain`. */
-import type { Group } from './associations.js';
+import type { Group } from './groups.js';
 import type { Context } from './context.js';
 import { explaining, type Explanation } from './explain.js';
 import { Frame } from './frame.js';

@@ -1,24 +1,29 @@
 /** Explains what would happen to a datagram from the port of ESP. */
 import * as esp from '../esp/index.js';
 import * as udp from '../udp/index.js';
-import type { EspDrop } from './associations.js';
 import type { Context } from './context.js';
-import { DROP, DROPS } from './drops.js';
+import { DROP, DROPS, type DropReason } from './drops.js';
 import { dryRun } from './dry-run.js';
 import type { Explanation, Step } from './explain.js';
+import type { Group } from './groups.js';
 
-/** See `Associations.explain`. */
+/**
+ * See `Associations.explain`.
+ * @param find The association of an SPI.
+ * @param bytes The datagram begins at `offset`, and ends with it.
+ */
 export function explainPacket(
   context: Context,
+  find: (spi: number) => { inbound: esp.Inbound; group: Group; address: string } | undefined,
   bytes: Uint8Array,
   offset: number,
-  end: number,
   from: string,
   now: number,
 ): Explanation {
+  const end = bytes.length;
   const steps: Step[] = [];
-  const ended = (dropped: EspDrop | null): Explanation => ({ steps, delivered: [], transmitted: [], dropped });
-  const refuse = (reason: EspDrop): Explanation => {
+  const ended = (dropped: DropReason | null): Explanation => ({ steps, delivered: [], transmitted: [], dropped });
+  const refuse = (reason: DropReason): Explanation => {
     steps.push({ stage: 'drop', text: `${reason}: ${DROPS[DROP[reason]]![1]}` });
     return ended(reason);
   };
@@ -35,7 +40,7 @@ export function explainPacket(
   }
   const sequence = esp.getSequence(bytes, offset);
   say(`SPI 0x${spi.toString(16).padStart(8, '0')}, sequence number ${sequence}, from ${from}`);
-  const association = context.associations.find(spi);
+  const association = find(spi);
   if (association === undefined) return refuse('esp-unknown-spi');
   const { inbound, group, address } = association;
   say(`the association is with ${address}, for ${group.id}`);

@@ -8,7 +8,7 @@ import * as vxlan from '../vxlan/index.js';
 import { TRUNCATED } from '../wire/index.js';
 import { forward } from './bridge.js';
 import { fillChecksum } from './checksum-fixup.js';
-import type { Group } from './associations.js';
+import type { Group } from './groups.js';
 import type { Context } from './context.js';
 import { NEW_REMOTE, portDestination, remoteDestination, UNLEARNED_REMOTE } from './destination.js';
 import { DROP } from './drops.js';

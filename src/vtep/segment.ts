@@ -5,7 +5,7 @@ import { LOCAL, Neighbors, type Binding } from '../neighbor/index.js';
 import type { ServiceAnswer, ServiceRequest } from '../router/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
 import { areZero128, uint } from '../wire/index.js';
-import type { Group, Groups } from './associations.js';
+import type { Group, Groups } from './groups.js';
 import { CounterRows } from './counter-rows.js';
 import { isRemote, portDestination } from './destination.js';
 import { DROPS } from './drops.js';

@@ -6,7 +6,7 @@ import * as vxlan from '../vxlan/index.js';
 import { uint } from '../wire/index.js';
 import { announcementFrame, type AnnouncedEndpoint } from './announcement.js';
 import { Announcer } from './announcer.js';
-import type { Associations } from './associations.js';
+import { Associations } from './associations.js';
 import { Context } from './context.js';
 import { MAX_PEERS } from './flood-list.js';
 import { remoteDestination, remoteIdOf } from './destination.js';
@@ -90,7 +90,8 @@ export class Vtep {
     const { peersOnly = false, learnedRemotes = 1024, seed = 0 } = options;
     this.#context = new Context(this.port, this.local, peersOnly, learnedRemotes, seed);
     this.preparation = new Preparation(this.#context);
-    this.associations = this.#context.associations;
+    this.associations = new Associations(this.#context);
+    this.#context.associations = this.associations;
     this.services = new GatewayServices(this.#context, options.requests ?? MAX_REQUESTS);
     this.#announcer = new Announcer(this.#context, options.announce ?? true);
     this.#sweeper = new Sweeper(this.#context.segments);
@@ -103,10 +104,10 @@ export class Vtep {
    * @throws RangeError for a VNI that already has a segment, or a field out of bounds.
    */
   addSegment(settings: NewSegment): void {
-    const { segments, rows, common, associations } = this.#context;
+    const { segments, rows, common } = this.#context;
     const { vni } = settings;
     if (segments.has(vni)) throw new RangeError(`vni ${vni} already has a segment`);
-    const segment = new Segment(settings, common, associations);
+    const segment = new Segment(settings, common, this.associations);
     segments.set(vni, segment);
     rows.set(vni, segment.hotRow);
   }
@@ -351,15 +352,16 @@ export class Vtep {
    * segments.
    */
   tick(now: number, sink: VtepSink): void {
-    const { common, remotes, associations } = this.#context;
+    const { common, remotes } = this.#context;
     this.#context.begin(now, sink);
     const asking = common.asking.splice(0);
     for (const questions of asking) if (questions.expire(now)) common.asking.push(questions);
     this.#sweeper.sweep(now);
     for (const router of this.#routers.values()) router.tick();
     this.services.expire(now);
-    for (const id of remotes.forget((one) => common.memory.behind(remoteDestination(one)) > 0)) associations.forget(id);
-    associations.expire();
+    for (const id of remotes.forget((one) => common.memory.behind(remoteDestination(one)) > 0))
+      this.associations.forget(id);
+    this.associations.expire();
     this.#announcer.send();
   }
 
