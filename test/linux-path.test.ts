@@ -7,7 +7,7 @@ import { VIRTIO_LENGTH } from '../src/host/linux/tap-queue.js';
 import { FLAG_ACK } from '../src/tcp/index.js';
 import { encode } from '../src/vxlan/index.js';
 import { GSO_NONE, GSO_TCPV4, writeHeader } from '../src/virtio/index.js';
-import { FakePath, VNI } from './support/fake-path.js';
+import { FakePath, PEER, VNI } from './support/fake-path.js';
 
 const frame = (text: string): Uint8Array =>
   Buffer.concat([Buffer.from('02000000000102000000000288b5', 'hex'), Buffer.from(text.padEnd(46))]);
@@ -46,6 +46,35 @@ test('the machine’s own datagrams are sent unchanged, also after the socket wa
   fake.path.resume();
   assert.equal(fake.sent, [announced('05')]);
   assert.equal(readCounts(fake.counts).sendErrors, { EAGAIN: 1 });
+});
+
+test('the machine’s own frames of an encrypted segment are sent at once, and before their key goes', () => {
+  const fake = new FakePath();
+  const { vtep, path, sent } = fake;
+  const SEALED = VNI + 1;
+  vtep.addSegment({ vni: SEALED, group: 'one' });
+  vtep.addPeer(SEALED, PEER);
+  const esp = fake.secure();
+  const key = { spi: 0x12345678, key: new Uint8Array(16), salt: new Uint8Array(4) };
+  esp.associate([{ do: 'send', group: 'one', address: PEER, keys: [key] }], 0);
+  assert.is(sent.splice(0).length, 1, 'the dummy packet');
+  vtep.announce(SEALED, { ip: '10.0.0.3', mac: '02:00:00:00:00:01' });
+  vtep.sendAnnouncements(1, path);
+  assert.equal(
+    sent.splice(0).map((packet) => packet.slice(0, 16)),
+    ['1234567800000002'],
+    'SPI and sequence number',
+  );
+  // The socket is full: what waits is lost, also if the segment and its key go meanwhile.
+  fake.full = true;
+  vtep.announce(SEALED, { ip: '10.0.0.4', mac: '02:00:00:00:00:01' });
+  vtep.sendAnnouncements(2, path);
+  vtep.removeSegment(SEALED);
+  fake.full = false;
+  path.resume();
+  fake.toRead.push(Buffer.concat([new Uint8Array(VIRTIO_LENGTH), frame('in clear text')]));
+  path.fromTap(0, 0);
+  assert.is(sent.at(-1)!.slice(0, 16), `0800000000000700`);
 });
 
 /** Data of a TCP segment, and the length of the headers in front of it. */

@@ -2,10 +2,12 @@
 import { type Recorder } from '../../src/host/recorder.js';
 import * as abi from '../../src/host/linux/abi.js';
 import { Arena } from '../../src/host/linux/arena.js';
+import { EspPath } from '../../src/host/linux/esp-path.js';
+import { nodeAead } from '../../src/host/esp/node.js';
 import { newCounts } from '../../src/host/linux/counts.js';
 import { EAGAIN, type Libc } from '../../src/host/linux/libc.js';
 import { DataPath } from '../../src/host/linux/path.js';
-import { type Receiver } from '../../src/host/linux/receiver.js';
+import { Receiver } from '../../src/host/linux/receiver.js';
 import { Sender } from '../../src/host/linux/sender.js';
 import { TapCalls, TapQueue } from '../../src/host/linux/tap-queue.js';
 import { sums } from '../../src/host/simd.js';
@@ -15,6 +17,8 @@ export const VNI = 7;
 export const PEER = '192.0.2.2';
 /** File descriptor of the first TAP; the others follow. */
 const FIRST_TAP = 3;
+
+const recorder = { active: false, records: () => false } as unknown as Recorder;
 
 export interface FakeOptions {
   /** Number of TAPs. Default 1. */
@@ -45,6 +49,7 @@ export class FakePath {
   /** Pieces of memory passed to the kernel that are not inside one allocation. */
   readonly outside: [offset: number, length: number][] = [];
   readonly #keep: boolean;
+  readonly #libc: Libc;
   readonly #arena: Arena;
   readonly #source: number;
   readonly #buffer: number;
@@ -59,7 +64,8 @@ export class FakePath {
       writev: (_fd: number, vector: bigint, count: number) => this.#write(Number(vector), count),
       sendmmsg: (_fd: number, messages: bigint, count: number) => this.#send(Number(messages), count),
     } as unknown as Libc;
-    const arena = new Arena(libc, 8 << 20);
+    this.#libc = libc;
+    const arena = new Arena(libc, 32 << 20);
     this.#arena = arena;
     const take = arena.take.bind(arena);
     arena.take = (length, align) => {
@@ -81,11 +87,29 @@ export class FakePath {
       taps: Array.from({ length: taps }, (_, i) => new TapQueue(libc, calls, FIRST_TAP + i, vnet, this.counts)),
       sender: new Sender(libc, arena, [FIRST_TAP + taps], false, this.counts, { errors: () => undefined }),
       receiver: { receive: (path: DataPath) => this.#receive(path) } as unknown as Receiver,
-      recorder: { active: false } as Recorder,
+      recorder,
       ...{ local: { address: '192.0.2.1', port: 4789 }, sourcePorts: [50_000] },
       lost: () => undefined,
       request: () => undefined,
     });
+  }
+
+  /** Opens the port of ESP, from which nothing is received. */
+  secure(): EspPath {
+    const { vtep, counts } = this;
+    const arena = this.#arena;
+    const esp = new EspPath({
+      ...{ libc: this.#libc, arena, vtep, counts, recorder, sums: sums(arena.memory), aead: nodeAead(arena.bytes) },
+      ...this.path.shared,
+      ...{ fds: [0], sourcePorts: [50_000], fd: 1, worker: 0, workers: 1, joins: false },
+      clear: new Receiver(this.#libc, arena, 1, counts),
+      local: { address: '192.0.2.1', port: 4500 },
+      sink: this.path,
+      events: { errors: () => undefined },
+      received: () => undefined,
+    });
+    this.path.secure(esp);
+    return esp;
   }
 
   /** Receives adjacent datagrams of `size` bytes each from the peer, as `UDP_GRO` delivers them. */

@@ -200,6 +200,8 @@ export class EspPath {
     if (superFrame !== null && frame.bytes === arena.bytes)
       return this.sender.transmitSuper(remote, association, frame, superFrame, sourcePort, tos);
     this.sender.transmit(remote, association, frame, sourcePort, tos);
+    // A frame of the machine's own may be the last one for a long time, in which the association may go.
+    if (frame.bytes !== arena.bytes) this.sender.flush();
     return 1;
   }
 }
