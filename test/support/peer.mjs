@@ -4,6 +4,7 @@
  *     node peer.mjs serve NAME BYTES             listens on TCP and UDP port 40001 and TCP port 40002
  *     node peer.mjs exchange IP BYTES COUNT      TCP transfers in both directions, and COUNT datagrams with echo
  *     node peer.mjs talk IP                      sends a line ten times per second, and prints each line received
+ *     node peer.mjs stream IP                    sends 16 KiB fifty times per second over TCP, until SIGTERM, and gets them back
  *     node peer.mjs send IP PORT HEX…            sends datagrams one by one
  */
 import { createHash, randomBytes } from 'node:crypto';
@@ -119,6 +120,35 @@ function talk(address) {
   setInterval(() => socket.write(`line ${count++}\n`), 100);
 }
 
+/** Prints the hashes of what it sent and got back, and the longest time in milliseconds in which it got nothing. */
+function stream(address) {
+  const socket = connect({ host: address, port: LINES, allowHalfOpen: true });
+  const sum = createHash('sha256');
+  let bytes = 0;
+  let stall = 0;
+  let last;
+  socket.on('data', () => {
+    const now = performance.now();
+    if (last !== undefined) stall = Math.max(stall, now - last);
+    else print('streaming');
+    last = now;
+  });
+  socket.on('error', (error) => fail(error.message));
+  const got = received(socket);
+  const timer = setInterval(() => {
+    if (socket.writableLength > 1 << 20) return; // the network is slower
+    const data = text(16_384);
+    sum.update(data);
+    bytes += data.length;
+    socket.write(data);
+  }, 20);
+  process.on('SIGTERM', () => {
+    clearInterval(timer);
+    socket.end();
+    got.then((hashed) => print({ sent: sum.digest('hex'), received: hashed, bytes, stall: Math.round(stall) }));
+  });
+}
+
 function send(address, port, ...datagrams) {
   const socket = createSocket('udp4');
   const next = () => {
@@ -133,5 +163,6 @@ function send(address, port, ...datagrams) {
 if (mode === 'serve') serve(args[0], Number(args[1]));
 else if (mode === 'exchange') exchange(args[0], Number(args[1]), Number(args[2])).catch((error) => fail(error.message));
 else if (mode === 'talk') talk(args[0]);
+else if (mode === 'stream') stream(args[0]);
 else if (mode === 'send') send(...args);
 else fail(`unknown mode: ${mode}`);
