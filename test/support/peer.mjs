@@ -5,6 +5,7 @@
  *     node peer.mjs exchange IP BYTES COUNT      TCP transfers in both directions, and COUNT datagrams with echo
  *     node peer.mjs talk IP                      sends a line ten times per second, and prints each line received
  *     node peer.mjs stream IP                    sends 16 KiB fifty times per second over TCP, until SIGTERM, and gets them back
+ *     node peer.mjs listen PORT                  prints the text of each datagram
  *     node peer.mjs send IP PORT HEX…            sends datagrams one by one
  */
 import { createHash, randomBytes } from 'node:crypto';
@@ -14,8 +15,8 @@ import { connect, createServer } from 'node:net';
 const BULK = 40_001;
 const LINES = 40_002;
 const [mode, ...args] = process.argv.slice(2);
-// A server serves a whole test file, a client one transfer.
-setTimeout(() => fail('timed out'), mode === 'serve' ? 600_000 : 60_000).unref();
+// Servers serve a whole test file, a client one transfer.
+setTimeout(() => fail('timed out'), mode === 'serve' || mode === 'listen' ? 600_000 : 60_000).unref();
 
 function fail(reason) {
   process.stderr.write(`${reason}\n`);
@@ -149,6 +150,11 @@ function stream(address) {
   });
 }
 
+function listen(port) {
+  const socket = createSocket('udp4', (data) => print(data.toString()));
+  socket.bind(port, () => print('ready'));
+}
+
 function send(address, port, ...datagrams) {
   const socket = createSocket('udp4');
   const next = () => {
@@ -164,5 +170,6 @@ if (mode === 'serve') serve(args[0], Number(args[1]));
 else if (mode === 'exchange') exchange(args[0], Number(args[1]), Number(args[2])).catch((error) => fail(error.message));
 else if (mode === 'talk') talk(args[0]);
 else if (mode === 'stream') stream(args[0]);
+else if (mode === 'listen') listen(Number(args[0]));
 else if (mode === 'send') send(...args);
 else fail(`unknown mode: ${mode}`);
