@@ -302,7 +302,43 @@ test('old requests that somebody repeats neither end an association in use nor p
     b.keying.tick(now);
   }
   assert.ok(b.accepts().has(spi));
-  assert.ok(b.accepts().size <= 3, `${b.accepts().size}`);
+  assert.ok(b.accepts().size <= 9, `${b.accepts().size}`);
+});
+
+test('a flood of old requests interrupts nothing: what a host sends by is accepted all the time', () => {
+  for (const count of [3, 50]) {
+    const old = Array.from({ length: count }, () => {
+      const before = new Host(A);
+      before.keying.setKeys('net', [key(1)], 0);
+      before.keying.want('net', B, 0);
+      return before.sent[0]!.bytes;
+    });
+    const [a, b] = pair();
+    a.keying.want('net', B, 0);
+    deliver([a, b], 0);
+    b.keying.used(a.sends('net', B)[0]!.spi, 0);
+    const spis = new Set<number>();
+    // Each message, and the first packet of an association, takes 20 ms.
+    const way: { at: number; arrive: () => void }[] = [];
+    const later = (at: number, arrive: () => void): void => void way.push({ at: at + 20, arrive });
+    for (let now = 1; now < 20_000; now++) {
+      b.keying.receive(A, old[now % count]!, now);
+      if (now % 100 === 0) for (const { keying } of [a, b]) keying.tick(now);
+      // Anybody may send this hint, so that there is always a new association to evict.
+      if (now % 1500 === 0) a.keying.receive(B, message.encodeInvalidSpi(a.sends('net', B)[0]!.spi), now);
+      for (const { bytes } of a.sent.splice(0)) later(now, () => b.keying.receive(A, bytes, now + 20));
+      for (const { bytes } of b.sent.splice(0)) later(now, () => a.keying.receive(B, bytes, now + 20));
+      while (way.length > 0 && way[0]!.at <= now) way.shift()!.arrive();
+      const { spi } = a.sends('net', B)[0]!;
+      if (!spis.has(spi)) later(now, () => b.keying.used(spi, now + 20));
+      spis.add(spi);
+      assert.ok(b.accepts().has(spi), `${count} old requests: after ${now} ms`);
+    }
+    if (count === 3) assert.ok(spis.size > 8, 'few of them prevent no new association');
+    // They cost little: a flood does not make as many associations.
+    const made = b.changes.filter((one) => one.do === 'accept').length;
+    assert.ok(made < 100, `${made} associations`);
+  }
 });
 
 test('an old grant is ignored', () => {

@@ -299,7 +299,11 @@ export class Keying {
     const known = way.accepted.find((one) => one.nonce === nonce && one.key === key && one.senders === what.senders);
     if (known !== undefined) return this.#sink.send(address, known.grant);
     const unconfirmed = way.accepted.filter(({ confirmed }) => !confirmed);
-    for (const old of unconfirmed.slice(0, Math.max(0, unconfirmed.length + 1 - MAX_UNCONFIRMED))) this.#end(way, old);
+    if (unconfirmed.length >= MAX_UNCONFIRMED) {
+      // A flood of old requests must not end an association whose first packet is on its way. A sender repeats its request.
+      if (now - unconfirmed[0]!.since < TIMES.confirm) return;
+      this.#end(way, unconfirmed[0]!);
+    }
     const spi = this.#newSpi(what.senders);
     const receiverNonce = crypto.random(message.NONCE_LENGTH);
     const keys = key.associations(address, local, { senderNonce: what.senderNonce, receiverNonce }, spi, what.senders);

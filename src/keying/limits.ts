@@ -20,9 +20,14 @@ export const TIMES = {
   older: 10_000,
   /** How long packets of a replaced association are still accepted, and how long a removed key is still in use. */
   grace: 30_000,
+  /** How long an association that is not used yet gives way to no other. */
+  confirm: 5000,
   /** From one hint of a host that is believed to the next. */
   hint: 1000,
 } as const;
 
-/** Most associations of a host in one group that it has not used yet: the newest ones. */
-export const MAX_UNCONFIRMED = 2;
+/**
+ * Most associations of a host in one group that it has not used yet. They are more than the old requests that somebody is likely to
+ * have recorded: the same request, repeated, makes no second one.
+ */
+export const MAX_UNCONFIRMED = 8;
