@@ -34,7 +34,10 @@ const COVERAGE = resolve('coverage');
 
 const pathOf = (name: string): string => join('test', `${name}.test.ts`);
 /** Files that run once per engine: their VTEPs use the one that WEFT_ENGINE names. */
-const OVER_ENGINES = ['kernel', 'networks', 'overlay', 'up'].map((name) => pathOf(`system/${name}`));
+const OVER_ENGINES = [
+  ...['kernel', 'networks', 'overlay', 'up'].map((name) => `system/${name}`),
+  'security/encryption',
+].map(pathOf);
 /** Files that run alone. */
 const ALONE = [
   ...['control', 'idle', 'live-delay', 'load', 'node-api', 'scale'].map((name) => `system/${name}`),
