@@ -49,6 +49,7 @@ const LONG = [
     'system/docker',
     'system/demo',
     'system/trouble',
+    'system/path-mtu',
     'system/agents',
     'security/control-characters',
     'system/change',

@@ -376,6 +376,30 @@ test('path MTU discovery in the underlay: its routers notify the VTEP, and the V
   assert.is(received(net.ping([[c2, c1]], { size: 1322 })), 1, 'the answers take the narrow way too');
 });
 
+test('a path that becomes narrow in silence, and wide again: pings of full size pass after 10 seconds, with any loss up to 10 %', () => {
+  for (const [seed, loss] of [
+    [1, 0],
+    [2, 0.01],
+    [3, 0.1],
+  ] as const) {
+    const net = new Overlay({ hosts: TWO_HOSTS, station: { mtu: 1450 }, probes: true, seed });
+    const [c1, c2] = net.stations as [Station, Station];
+    const path = net.network.path(C1.host, C2.host);
+    const large = (count: number): number => received(net.ping([[c1, c2]], { size: 1422, count, interval: 500 }));
+    path.set({ loss });
+    assert.ok(large(40) >= (loss === 0 ? 40 : 25));
+    path.set({ mtu: 1400, silent: true });
+    const mtu = (): number => c1.pathMtu(C2.ip, net.clock.now);
+    large(40); // 20 seconds, in which the station learns
+    assert.ok(mtu() <= 1350 && mtu() >= 1280, `seed ${seed}: ${mtu()}`);
+    assert.ok(received(net.ping([[c1, c2]], { size: mtu() - 28, count: 20 })) >= (loss === 0 ? 20 : 12));
+    path.set({ mtu: 1500 });
+    net.ping([[c1, c2]], { size: 1000, count: 600, interval: 500 });
+    const [remote] = net.hosts[0]!.host.vtep!.remoteListing();
+    assert.is(remote!.mtu, null, `seed ${seed}: wide again`);
+  }
+});
+
 test('any overlay recovers from random events after a quiet time', () => {
   const event = fc.oneof(
     fc.record({ move: fc.nat(), to: fc.nat() }),

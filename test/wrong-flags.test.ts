@@ -51,7 +51,7 @@ const LINES: readonly [line: string, flags: string][] = [
   ['network ls', 'control quiet socket json'],
   [
     'network add 9',
-    'control subnet vni gateway gossip peer mtu proxy mac learn flood tagged ageing capacity key-file json',
+    'control subnet vni gateway gossip peer mtu proxy mac learn flood tagged clamp-mss ageing capacity key-file json',
   ],
   ['network keygen', 'output bits rotate force'],
   ['network rm 9', 'control socket json'],

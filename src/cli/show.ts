@@ -3,6 +3,7 @@ import { type AllCounters, type MemberListing, type NetworkListing, type Results
 import { closest, type NoticeRival } from '../schema/index.js';
 import { type FdbListing } from '../vtep/index.js';
 import { MAX_VNI } from '../vxlan/index.js';
+import { age } from './age.js';
 import { call } from './call.js';
 import { countersTable, prometheus } from './counters.js';
 import { encryptionText } from './encryption-text.js';
@@ -30,7 +31,7 @@ export const manual: Manual = {
     { name: 'fdb', text: 'MAC addresses, learned and static, and the TAP or VTEP that each one is behind' },
     { name: 'neighbors', text: 'endpoints: IP address, MAC address, VTEP, and who wants them' },
     { name: 'peers', text: 'VTEPs that receive a copy of flooded frames, and who wants them' },
-    { name: 'remotes', text: 'known VTEPs, their path MTU if it is smaller, and datagrams reported undelivered' },
+    { name: 'remotes', text: 'known VTEPs, their path MTUs, if narrow, and datagrams reported undelivered' },
     { name: 'counters', text: 'frames forwarded, and frames dropped by reason' },
     { name: 'members', text: 'of an agent: the members of its cluster' },
     { name: 'networks', text: 'networks with subnets; of an agent, the members of each, and conflicts' },
@@ -83,18 +84,29 @@ export const VIEWS = {
   networks: (result: unknown): Iterable<string> => networksTables(result as NetworkListing[]),
   remotes: (result: unknown): Iterable<string> =>
     tableLines(
-      ['ADDRESS', 'PORT', 'MTU', 'UNDELIVERED', 'LAST', 'ENCRYPTED'],
-      rowsOf(result as Results['remotes'], ({ address, port, mtu, undelivered, reason, encryption = [] }) => [
+      ['ADDRESS', 'PORT', 'MTU', 'FROM', 'SINCE', 'PROBES', 'UNDELIVERED', 'LAST', 'ENCRYPTED'],
+      rowsOf(result as Results['remotes'], ({ address, port, mtu, from, age: since, probes, ...one }) => [
         address,
         port,
         mtu ?? '-',
-        undelivered,
-        reason || '-',
-        encryption.map((one) => `${one.group}: ${encryptionText(one)}`).join('; ') || '-',
+        from ?? '-',
+        since === null || since === undefined ? '-' : age(0, since),
+        PROBES.get(probes ?? '') ?? '-',
+        one.undelivered,
+        one.reason || '-',
+        (one.encryption ?? []).map((way) => `${way.group}: ${encryptionText(way)}`).join('; ') || '-',
       ]),
     ),
   counters: (result: unknown): Iterable<string> => countersTable(result as AllCounters),
 } as const;
+/** What `show remotes` says of the search for a path MTU. */
+const PROBES: ReadonlyMap<string, string> = new Map([
+  ['base', 'asking'],
+  ['search', 'searching'],
+  ['complete', 'answered'],
+  ['error', 'no answer now'],
+  ['disabled', 'no answer'],
+]);
 type View = keyof typeof VIEWS;
 /** Listings that --vni can restrict to one network. */
 const OF_NETWORKS: readonly View[] = ['fdb', 'neighbors', 'peers'];

@@ -80,6 +80,11 @@ export const SINGLE: readonly Flag[] = [
   },
   { name: 'learn', negatable: true, text: 'learn MAC addresses from the underlay (default yes)' },
   { name: 'flood', negatable: true, text: 'send frames for unknown addresses to all peers (default yes)' },
+  {
+    name: 'clamp-mss',
+    negatable: true,
+    text: 'lower the maximum segment size of TCP to what fits the path (default no)',
+  },
   { name: 'ageing', value: 'SECONDS', text: 'how long a learned address stays (default 300; 0: forever)' },
   {
     name: 'key-file',
@@ -259,6 +264,7 @@ export function singleFields(flags: Parsed, networks: readonly { vni: unknown }[
           proxy: flags.value('proxy'),
           learn: flags.on('learn'),
           flood: flags.on('flood'),
+          clampMss: flags.on('clamp-mss'),
           ageing: integer(flags, 'ageing'),
           // A network of the gossip has its own.
           keyFile: networks.some((network) => network.vni === one) ? undefined : flags.value('key-file'),

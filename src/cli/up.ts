@@ -48,7 +48,7 @@ export const ENGINES: Section = {
   text: `"linux" moves super-frames and batches of packets on threads of its own, and needs koffi. "dgram" is portable, with one
 system call per packet. Only "linux" has --workers, --busy-poll and the checksum flags, copies congestion marks between
 inner and outer headers, and receives ICMP errors. With "dgram", a peer whose host or VTEP is down is neither logged nor
-counted, and a path MTU that shrinks beyond the first hop is not detected: set --mtu.`,
+counted. Both find out the MTU of the path to a peer that is weft, by probes.`,
 };
 
 export const manual: Manual = {

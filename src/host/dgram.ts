@@ -17,10 +17,13 @@ import {
   namedCounters,
   type Counters,
   type Explanation,
+  innerMtu,
   type GatewayDatagram,
+  type ProbePlace,
   type Remote,
   type VtepSink,
 } from '../vtep/index.js';
+import { probe } from '../vxlan/index.js';
 import { Batch, Pauses, SLICE } from './batch.js';
 import { Captures } from './capture.js';
 import {
@@ -43,7 +46,10 @@ import { EspDgram, ESP_ROOM } from './esp/dgram.js';
 import { droppedAt } from './kernel-drops.js';
 import { listing, Machine } from './machine.js';
 import { pagesOf, type Page } from './pages.js';
+import { setFragmenting } from './probe-socket.js';
 import { Recorder } from './recorder.js';
+import { RouteMtus } from './route-mtus.js';
+import { SentLately } from './sent-lately.js';
 import { TapChannel } from './tap.js';
 import { attachedLink, Taps } from './taps.js';
 import { TapPoller } from './tap-poller.js';
@@ -91,6 +97,12 @@ export class DgramEngine implements DataPlane, VtepSink {
   #socket: Socket | undefined;
   /** The sending sockets; each flow uses one. The receiving socket itself if the plan has no source ports. */
   #senders: Socket[] = [];
+  /** The socket that probes of path MTUs leave by. */
+  #prober: Socket | undefined;
+  /** The socket for datagrams that may be fragmented. */
+  #fragmenter: Socket | undefined;
+  readonly #sent = new SentLately();
+  #routes!: RouteMtus;
   #timer: NodeJS.Timeout | undefined;
   /** Present if the port of ESP is open, and settles when it is. */
   #esp: EspDgram | undefined;
@@ -124,6 +136,7 @@ export class DgramEngine implements DataPlane, VtepSink {
     const nameOf = (one: number): string => this.#links.nameOf(one);
     this.#captures = new Captures({ local, workers: 1, nameOf }, (_, message) => this.#recorder.handle(message));
     this.#machine = new Machine(settings);
+    this.#routes = new RouteMtus(local, (mtus) => this.#machine.vtep.paths.routes(mtus, performance.now()));
     try {
       this.#socket = await this.#bind(port);
       const here = { address: local, port };
@@ -142,6 +155,10 @@ export class DgramEngine implements DataPlane, VtepSink {
       });
       for (let i = 0; i < sourcePorts; i++) this.#senders.push(await this.#bindSource());
       if (sourcePorts === 0) this.#senders = [this.#socket];
+      this.#prober = await this.#bindSource();
+      await setFragmenting(this.#prober, local.includes(':'), false);
+      this.#fragmenter = await this.#bindSource();
+      await setFragmenting(this.#fragmenter, local.includes(':'), true);
       this.#poller = await TapPoller.create();
     } catch (error) {
       await this.#closeSockets();
@@ -375,6 +392,7 @@ export class DgramEngine implements DataPlane, VtepSink {
   /** @param datagram Belongs to the socket from then on. */
   #send(datagram: Buffer, remote: Remote, port: number, socket: Socket): void {
     const { length } = datagram;
+    this.#sent.note(remote, length);
     if (this.#counters.sendQueue + length > MAX_QUEUE) return this.#unsent(remote, 'QUEUE');
     this.#counters.sendQueue += length;
     socket.send(datagram, port, remote.address, (error) => {
@@ -382,6 +400,37 @@ export class DgramEngine implements DataPlane, VtepSink {
       if (error === null) this.#counters.datagramsSent++;
       else this.#unsent(remote, codeOf(error) || 'UNKNOWN');
     });
+  }
+
+  /** Sends a datagram that the path carries in fragments only. */
+  transmitFragmented(remote: Remote, { bytes, start, end }: Frame): void {
+    this.#output++;
+    this.#fragmenter?.send(Buffer.from(bytes.subarray(start, end)), remote.port, remote.address, (error) => {
+      if (error === null) this.#counters.datagramsSent++;
+      else this.#unsent(remote, codeOf(error) || 'UNKNOWN');
+    });
+  }
+
+  /** Sends a probe of the path MTU, or an answer to one. */
+  probe(to: ProbePlace, bytes: Uint8Array): boolean {
+    const prober = this.#prober;
+    if (prober === undefined) return true;
+    if (this.#recorder.active) {
+      const { port } = prober.address();
+      this.#recorder.datagram('out', { address: this.#settings.local, port }, to, bytes, 0, bytes.length);
+    }
+    prober.send(bytes, to.port, to.address, (error) => {
+      if (error === null) this.#counters.datagramsSent++;
+      if (error === null || codeOf(error) !== 'EMSGSIZE' || !this.#running) return;
+      const { vtep } = this.#machine;
+      const remote = vtep.remote(to.address);
+      if (remote !== undefined) vtep.paths.routeChanged(remote, probe.getSize(bytes, 0));
+    });
+    return true;
+  }
+
+  largestTo(remote: Remote): number {
+    return this.#sent.largestTo(remote);
   }
 
   /** Collects the requests of a turn: who answers them may take its time. */
@@ -396,6 +445,7 @@ export class DgramEngine implements DataPlane, VtepSink {
 
   #unsent(remote: Remote, code: string): void {
     count(this.#counters.sendErrors, code);
+    if (code === 'EMSGSIZE') this.#machine.vtep.paths.routeChanged(remote);
     this.#troubles.failed(remote, code, 1, performance.now());
   }
 
@@ -403,9 +453,13 @@ export class DgramEngine implements DataPlane, VtepSink {
     const now = performance.now();
     const { vtep } = this.#machine;
     vtep.tick(now, this);
+    this.#sent.tick(now);
     const report = (one: EngineReport): void => this.#events.report?.(one);
     this.#troubles.tick(now, ({ address }) => this.#received.has(address), report);
     this.#received.clear();
+    for (const remote of vtep.paths.takeNarrowed())
+      report({ type: 'narrowed', address: remote.address, mtu: innerMtu(remote) });
+    this.#routes.look(vtep.paths.takeRoutesToLook());
     for (const finding of vtep.findings(now)) report({ type: 'noticed', finding });
     this.#lookForLosses();
     this.#esp?.events.age();
@@ -476,6 +530,7 @@ export class DgramEngine implements DataPlane, VtepSink {
     if (!this.#running) return;
     this.#running = false;
     clearInterval(this.#timer);
+    this.#routes.close();
     this.#captures.stop();
     await Promise.all([this.#closeSockets(), ...this.#taps.map((tap) => tap?.close())]);
     this.#poller?.close();
@@ -483,9 +538,13 @@ export class DgramEngine implements DataPlane, VtepSink {
 
   async #closeSockets(): Promise<void> {
     const sockets = new Set(
-      [...this.#senders, this.#socket, this.#esp?.socket].filter((socket) => socket !== undefined),
+      [...this.#senders, this.#socket, this.#prober, this.#fragmenter, this.#esp?.socket].filter(
+        (one) => one !== undefined,
+      ),
     );
     this.#senders = [];
+    this.#prober = undefined;
+    this.#fragmenter = undefined;
     this.#socket = undefined;
     await Promise.all([...sockets].map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))));
   }

@@ -1,8 +1,15 @@
 /** The machine of a data plane, on the thread that moves the frames: makes its changes, and answers requests about it. */
-import { randomInt } from 'node:crypto';
+import { randomFillSync, randomInt } from 'node:crypto';
 import { type Change, type Segment } from '../model/index.js';
 import { canonicalIp, knownVni, listed, prefixAddress, SchemaError, type ListRequest } from '../schema/index.js';
-import { MAX_REQUESTS, Vtep, type Counts, type Explanation, type FdbListing } from '../vtep/index.js';
+import {
+  MAX_REQUESTS,
+  PROBES_PER_SECOND,
+  Vtep,
+  type Counts,
+  type Explanation,
+  type FdbListing,
+} from '../vtep/index.js';
 import { type ExplainRequest, type PortPlan, type Settings, type RefusedSenderListing } from './data-plane.js';
 import { takePage, type Page } from './pages.js';
 
@@ -45,7 +52,12 @@ export class Machine {
   ) {
     this.#local = local;
     const requests = Math.ceil(MAX_REQUESTS / machines);
-    this.vtep = new Vtep({ port, local, peersOnly, seed: randomInt(2 ** 31), announce, requests });
+    this.vtep = new Vtep({
+      ...{ port, local, peersOnly, announce, requests },
+      seed: randomInt(2 ** 31),
+      random: (octets) => void randomFillSync(octets),
+      probes: Math.ceil(PROBES_PER_SECOND / machines),
+    });
   }
 
   /** The shortest time in milliseconds after which a segment forgets a learned address; `Infinity` for never. */
@@ -224,7 +236,7 @@ export function vnisOf(segments: PortPlan['segments']): number[] {
  * @throws SchemaError for a VNI without a segment.
  */
 export function listing(vtep: Vtep, request: ListRequest, now: number): Iterable<object> {
-  if (request.command === 'remotes') return vtep.remoteEntries();
+  if (request.command === 'remotes') return vtep.remoteEntries(now);
   const { command, vni } = request;
   if (vni !== undefined && !vtep.hasSegment(vni)) throw wrong('vni', knownVni(vtep.vnis()), vni);
   const entries = {

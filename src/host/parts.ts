@@ -187,12 +187,12 @@ export function segmentListing(
   segment: SegmentPlan,
   ring: Pick<GroupKeyring, 'get'>,
 ): SegmentListing {
-  const { vni, mtu, proxy, learn, flood, tagged, ageing, capacity, mac = null, group } = segment;
+  const { vni, mtu, proxy, learn, flood, tagged, ageing, capacity, clampMss = false, mac = null, group } = segment;
   const network = networkOf(plan, vni);
   const subnets = (network?.subnets ?? []).flatMap(({ prefix, gateway = null, ...subnet }) =>
     subnet.vni === vni ? [{ prefix, gateway }] : [],
   );
-  const settings = { vni, mtu: mtu!, proxy, learn, flood, tagged, ageing, capacity, mac };
+  const settings = { vni, mtu: mtu!, proxy, learn, flood, tagged, ageing, capacity, clampMss, mac };
   const keys = group === undefined ? [] : ring.get(group);
   const secrecy = { encrypted: group !== undefined, keyNumber: keys[0]?.number ?? null };
   return { ...settings, ...secrecy, network: network?.id ?? null, subnets };

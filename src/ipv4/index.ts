@@ -428,3 +428,35 @@ function headerLength(value: Ipv4): number {
   const options = value.options === undefined ? 0 : optionsLength(value.options);
   return MIN_HEADER_LENGTH + uint('ipv4.options length', options, MAX_HEADER_LENGTH - MIN_HEADER_LENGTH);
 }
+
+/** The bit of an option's kind that says that every fragment has it (RFC 791, section 3.1). */
+const COPIED = 0x80;
+
+/**
+ * Cuts a packet, which may be a fragment itself, into fragments of `mtu` bytes at most (RFC 791, section 3.2).
+ * @param end At least the end of the packet.
+ * @throws RangeError if not even 8 bytes of the payload fit.
+ */
+export function fragmentsOf(bytes: Uint8Array, offset: number, end: number, mtu: number): Uint8Array[] {
+  const { checksum: _, totalLength: __, ...header } = decode(bytes, offset, end);
+  const { payload } = header;
+  const later = header.options.filter(({ kind }) => kind >= COPIED);
+  const fragments: Uint8Array[] = [];
+  for (let at = 0; at < payload.length;) {
+    const options = at === 0 ? header.options : later;
+    const room = (mtu - MIN_HEADER_LENGTH - optionsLength(options)) & ~7;
+    if (room < 8) throw new RangeError(`an MTU of ${mtu} bytes leaves no room for 8 bytes of payload`);
+    const size = Math.min(room, payload.length - at);
+    fragments.push(
+      encode({
+        ...header,
+        options,
+        fragmentOffset: header.fragmentOffset + at,
+        moreFragments: header.moreFragments || at + size < payload.length,
+        payload: payload.subarray(at, at + size),
+      }),
+    );
+    at += size;
+  }
+  return fragments;
+}

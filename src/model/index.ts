@@ -73,6 +73,8 @@ export interface Segment {
   readonly ageing: number;
   /** Most learned addresses. */
   readonly capacity: number;
+  /** Whether the maximum segment size of TCP connections is lowered to what fits the path. Absent: no. */
+  readonly clampMss?: boolean;
   /** The MAC address that proxy `vtep` answers with. Absent: derived from the VNI. */
   readonly mac?: string;
   /**

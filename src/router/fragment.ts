@@ -1,6 +1,5 @@
 import * as ethernet from '../ethernet/index.js';
 import * as ipv4 from '../ipv4/index.js';
-import { optionsLength } from '../wire/index.js';
 import { FRAGMENTED, type Context } from './context.js';
 import { COUNT, DROP } from './drops.js';
 import { DESTINATION4 } from './errors.js';
@@ -9,8 +8,6 @@ import { send } from './resolve.js';
 import type { Route } from './routes.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
-/** The bit of an option's kind that says that every fragment has it (RFC 791, section 3.1). */
-const COPIED = 0x80;
 
 /**
  * Sends an IPv4 packet that is too big for its route, and that may be fragmented, in fragments (RFC 791, section 3.2).
@@ -54,25 +51,11 @@ function cut(
   each: (frame: Uint8Array) => void,
 ): number {
   const { source, destination } = ethernet.decode(bytes, offset, end);
-  const { checksum: _, totalLength: __, ...header } = ipv4.decode(bytes, offset + ETHERNET, end);
-  const { payload } = header;
-  const later = header.options.filter(({ kind }) => kind >= COPIED);
-  for (let at = 0; at < payload.length;) {
-    const options = at === 0 ? header.options : later;
-    const room = (mtu - ipv4.MIN_HEADER_LENGTH - optionsLength(options)) & ~7;
-    const size = Math.min(room, payload.length - at);
-    const part = ipv4.encode({
-      ...header,
-      options,
-      fragmentOffset: header.fragmentOffset + at,
-      moreFragments: header.moreFragments || at + size < payload.length,
-      payload: payload.subarray(at, at + size),
-    });
+  for (const part of ipv4.fragmentsOf(bytes, offset + ETHERNET, end, mtu)) {
     const frame = context.allocate(ETHERNET + part.length);
     ethernet.encodeInto({ source, destination, etherType: ethernet.TYPE_IPV4, payload: part }, frame, context.headroom);
     context.count(COUNT['fragments']);
     each(frame);
-    at += size;
   }
   return FRAGMENTED;
 }

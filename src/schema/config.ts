@@ -55,6 +55,7 @@ export const Segment = Type.Object(
     learn: Type.Optional(Type.Boolean()),
     flood: Type.Optional(Type.Boolean()),
     tagged: Type.Optional(Type.Boolean()),
+    clampMss: Type.Optional(Type.Boolean()),
     ageing: Type.Optional(Type.Number({ minimum: 0, maximum: 1_000_000, expected: 'seconds, from 0 to 1000000' })),
     capacity: Type.Optional(
       Type.Integer({ minimum: 1, maximum: 16_777_216, expected: 'an integer from 1 to 16777216' }),

@@ -143,6 +143,9 @@ export const AssociationKey = Type.Object({ source: text, destination: text, spi
 /** @internal */
 export const Remote = Type.Object({
   ...{ address: text, port, mtu: countOrNull, undelivered: count, reason: text },
+  from: Type.Optional(textOrNull),
+  age: Type.Optional(countOrNull),
+  probes: Type.Optional(textOrNull),
   encryption: Type.Optional(Type.Array(Encryption)),
 });
 /** @internal */
@@ -252,6 +255,7 @@ export const SegmentEntry = Type.Object({
   tagged: flag,
   ageing: Type.Number({ minimum: 0, expected: 'seconds' }),
   capacity: count,
+  clampMss: Type.Optional(flag),
   mac: textOrNull,
   encrypted: Type.Optional(flag),
   keyNumber: Type.Optional(countOrNull),

@@ -21,6 +21,8 @@ export interface LinkOptions {
   reorderDelay?: number;
   /** The largest IP packet, in bytes. Default 1500. */
   mtu?: number;
+  /** Whether larger packets vanish without an ICMP error. Default false. */
+  silent?: boolean;
 }
 
 const DEFAULTS: Required<LinkOptions> = {
@@ -33,6 +35,7 @@ const DEFAULTS: Required<LinkOptions> = {
   reorder: 0,
   reorderDelay: 10,
   mtu: 1500,
+  silent: false,
 };
 
 /** Counters of a link. */

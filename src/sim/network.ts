@@ -121,7 +121,7 @@ export class Network {
     const fate = link.send(headers(destination) + payload.length, () => this.#arrive(datagram));
     if (fate === 'sent') return;
     this.#record(fate, source, datagram);
-    if (fate !== 'too-big' || from.onTooBig === null) return;
+    if (fate !== 'too-big' || from.onTooBig === null || link.options.silent) return;
     // Like an ICMP error from a router on the path: it takes time, and the sender may be gone by then.
     const { mtu, latency } = link.options;
     this.clock.after(latency, () => this.#nodes.get(source)?.onTooBig?.(destination, mtu));

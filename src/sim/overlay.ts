@@ -78,6 +78,8 @@ export function planHosts(hosts: number, stationsEach = 1): HostPlan[] {
 }
 
 export interface OverlayOptions {
+  /** Whether the VTEPs probe the MTUs of the paths to each other (RFC 8899). Default false. */
+  probes?: boolean;
   /** A plan, or the number of hosts of one by `planHosts`. */
   hosts: number | readonly HostPlan[];
   /** Containers on each host, where `hosts` is a number. Default 1. */
@@ -254,7 +256,13 @@ export class Overlay {
   /** A VTEP with everything that the control plane knows. */
   #makeVtep(address: string, seed: number): Vtep {
     const { control = 'endpoints', gateways, segment } = this.#options;
-    const vtep = new Vtep({ local: address, seed });
+    const random = new Random(seed);
+    const vtep = new Vtep({
+      ...{ local: address, seed },
+      ...(this.#options.probes
+        ? { random: (octets) => void octets.forEach((_, i) => (octets[i] = random.next())) }
+        : {}),
+    });
     const subnets = gateways?.subnets ?? [];
     for (const vni of new Set([this.vni, ...this.#vnis.values(), ...subnets.map((one) => one.vni)])) {
       const mtu = subnets.find((one) => one.vni === vni)?.mtu;

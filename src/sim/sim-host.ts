@@ -1,4 +1,4 @@
-import { Frame, HEADROOM, type GatewayDatagram, type Vtep, type VtepSink } from '../vtep/index.js';
+import { Frame, HEADROOM, limitPath, type GatewayDatagram, type Vtep, type VtepSink } from '../vtep/index.js';
 import { Slab } from './slab.js';
 import type { Station } from './station.js';
 import type { StationPort } from './station-types.js';
@@ -6,6 +6,8 @@ import type { FrameEvent, Trace } from './trace.js';
 
 /** Milliseconds between two ticks of the VTEP. */
 const TICK = 1000;
+/** Milliseconds after which a sent datagram may be forgotten. */
+const PERIOD = 5000;
 
 /** The outside world of a host: a simulated underlay, or a real socket and timer. */
 export interface HostPort {
@@ -67,6 +69,11 @@ export class SimHost {
   #queue: Queued[] = [];
   #busy = false;
   #nextTick = Infinity;
+  #now = 0;
+  /** The largest datagram to each remote: since the last but one `PERIOD` began, in two parts. */
+  #largest = new Map<string, number>();
+  #largestBefore = new Map<string, number>();
+  #nextPeriod = 0;
 
   constructor(options: SimHostOptions) {
     this.name = options.name;
@@ -80,8 +87,15 @@ export class SimHost {
           inward: true,
           bytes: this.#slab.copy(bytes, start, end),
         }),
-      transmit: ({ address, port }, { bytes, start, end }, sourcePort, tos) =>
-        this.#port.send(address, port, sourcePort, bytes, start, end, tos),
+      transmit: ({ address, port }, { bytes, start, end }, sourcePort, tos) => {
+        this.#largest.set(address, Math.max(this.#largest.get(address) ?? 0, end - start));
+        this.#port.send(address, port, sourcePort, bytes, start, end, tos);
+      },
+      probe: ({ address, port }, bytes, sourcePort) => {
+        this.#port.send(address, port, sourcePort, bytes, 0, bytes.length, 0);
+        return true;
+      },
+      largestTo: ({ address }) => Math.max(this.#largest.get(address) ?? 0, this.#largestBefore.get(address) ?? 0),
       request: (request) => void this.#queue.push({ request }),
     };
   }
@@ -163,7 +177,7 @@ export class SimHost {
   /** Reports that the path to an underlay address carries only IP packets of `mtu` bytes. */
   tooBig(address: string, mtu: number): void {
     const remote = this.#vtep?.remote(address);
-    if (remote !== undefined) remote.outerMtu = mtu;
+    if (remote !== undefined) limitPath(remote, 'icmp', mtu, this.#now);
   }
 
   /** Performs everything that is due. */
@@ -177,7 +191,12 @@ export class SimHost {
     }
     if (this.#nextTick <= now) {
       this.#nextTick = now + TICK;
+      this.#now = now;
       this.#vtep.tick(now, this.#sink);
+      if (now >= this.#nextPeriod) {
+        this.#nextPeriod = now + PERIOD;
+        [this.#largestBefore, this.#largest] = [this.#largest, new Map<string, number>()];
+      }
       this.#pump(now);
     }
     this.#port.wake(Math.min(next, this.#nextTick));

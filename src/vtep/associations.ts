@@ -189,6 +189,12 @@ export class Associations implements Groups, Holding {
     return explainPacket(this.#context, find, bytes.subarray(0, end), offset, canonicalAddress(from), now);
   }
 
+  /** Whether frames of any group leave to a remote by an association with this SPI. */
+  sendsBy(remote: Remote, spi: number): boolean {
+    for (const group of this.#groups.values()) if (group.to(remote)?.spi === spi) return true;
+    return false;
+  }
+
   // ---- What the machine does ----
 
   /** The machine is going to send frames of a group to a remote. */

@@ -46,8 +46,10 @@ export class Context {
   readonly remotes: Remotes;
   /** Addresses of cluster members: their datagrams are accepted even if no peer and no endpoint is there. */
   readonly members = new Set<string>();
-  /** Drops of datagrams that reached no segment, at `FIRST_DROP` and up. */
+  /** What belongs to no segment: probes of paths, and from `FIRST_DROP` on the drops of datagrams that reached none. */
   readonly counters = new Float64Array(COUNTERS);
+  /** Receives datagrams without flag I; returns whether they are probes of paths. The `Vtep` sets it. */
+  paths!: { receive(source: Remote | string, frame: Frame): boolean };
 
   /** Keeps frames that lack an association. `Vtep` sets it. */
   associations!: Holding;
@@ -60,6 +62,8 @@ export class Context {
   sink!: VtepSink;
   /** The explanation so far while `Vtep.explain` runs, otherwise `null`. Nothing is learned while it is set. */
   trace: Explanation | null = null;
+  /** While a frame is flooded, the smallest MTU of the remotes that it is too big for; else 0. */
+  narrowest = 0;
   /** The last answer of a proxy: `HEADROOM` free bytes, and room for an answer. Reused, so that an answer allocates nothing. */
   readonly answer = new Frame(new Uint8Array(HEADROOM + MAX_REPLY));
 

@@ -5,9 +5,12 @@ import { getU16, setU16 } from '../wire/index.js';
 import type { Context } from './context.js';
 import { NO_PLACE, portOf } from './destination.js';
 import { DROP } from './drops.js';
+import { clampMss } from './clamp-mss.js';
 import { ecnOf } from './ecn.js';
 import { flowPort } from './flow.js';
 import { Frame } from './frame.js';
+import { fragmentFrames, isIncompressible } from './oversize.js';
+import { narrowestOf, SOURCE_TEXTS, UNLIMITED } from './path-limits.js';
 import type { Remote } from './remote.js';
 import { COUNT, UNTAGGED, type Segment } from './segment.js';
 import { HEADROOM, sealedRoom } from './tunnel.js';
@@ -57,12 +60,13 @@ export function roomTo({ group }: Segment, remote: Remote): number {
   return group === null ? remote.outerMtu - remote.overhead : sealedRoom(remote.outerMtu, remote);
 }
 
-/** Sends a frame to a remote, or drops it if the path to there is too narrow. */
+/** Sends a frame to a remote. If the path to there is too narrow, it is sent in fragments, or dropped, and its sender gets an error. */
 export function encapsulate(context: Context, segment: Segment, frame: Frame, remote: Remote): void {
   const { bytes, start, end, packets } = frame;
   const path = roomTo(segment, remote);
   const limit = path < segment.mtu ? path : segment.mtu;
-  if (end - start - frame.excess - ETHERNET > limit && tooBig(context, segment, frame, limit)) return;
+  if (segment.clampMss) clamp(context, segment, frame, limit);
+  if (end - start - frame.excess - ETHERNET > limit && tooBig(context, segment, frame, remote, path)) return;
   const { group } = segment;
   const association = group === null ? null : group.to(remote);
   if (group !== null && association === null) return context.associations.hold(segment, group, frame, remote);
@@ -78,27 +82,89 @@ export function encapsulate(context: Context, segment: Segment, frame: Frame, re
   frame.start = start; // restored, because it may go to other remotes as well
 }
 
+/** Lowers the maximum segment size in a SYN, in a segment with `clampMss`, to what fits packets of `mtu` bytes. */
+export function clamp(context: Context, segment: Segment, frame: Frame, mtu: number): void {
+  const mss = clampMss(frame, mtu);
+  if (mss === 0) return;
+  segment.count(COUNT['mss-clamped'], 1);
+  if (context.trace !== null) context.addStep('size', `the maximum segment size of TCP is lowered to ${mss} bytes`);
+}
+
 /** Sends an answer to the port that a frame came from. */
 export function reply(context: Context, segment: Segment, answer: Frame, from: number): void {
   const port = portOf(from);
   deliver(context, segment, answer, port, context.ports.vlanOn(port, segment));
 }
 
-/** Drops a frame that does not fit and notifies its sender; returns false if it fits without its VLAN tags. */
-function tooBig(context: Context, segment: Segment, frame: Frame, limit: number): boolean {
+/**
+ * Handles a frame that does not fit; returns false if it fits without its VLAN tags, which count for the path only.
+ * @param path The largest inner packet that the path carries, with its tags.
+ */
+function tooBig(context: Context, segment: Segment, frame: Frame, remote: Remote, path: number): boolean {
   const tags = frame.snap ? 0 : frame.payload - frame.start - ETHERNET;
   const length = frame.end - frame.start - frame.excess - ETHERNET - tags;
+  const limit = Math.min(path - tags, segment.mtu);
   if (length <= limit) return false;
-  if (frame.from !== NO_PLACE) {
-    if (context.trace !== null) context.addStep('size', `a packet of ${length} bytes does not fit into ${limit}`);
-    answerTooBig(context, segment, frame, tags, limit);
+  if (context.trace !== null) explainSize(context, length, limit, remote, path - tags <= segment.mtu);
+  const fragments = fragmentFrames(frame, limit);
+  if (fragments.length > 0) {
+    if (context.trace !== null) context.addStep('size', `it leaves in ${fragments.length} fragments`);
+    segment.count(COUNT['inner-fragments'], fragments.length);
+    for (const fragment of fragments) encapsulate(context, segment, fragment, remote);
+    return true;
   }
+  if (length <= segment.mtu && isIncompressible(frame, length) && transmitFragmented(context, segment, frame, remote))
+    return true;
+  if (context.narrowest > 0) context.narrowest = Math.min(context.narrowest, limit);
+  else if (frame.from !== NO_PLACE) answerTooBig(context, segment, frame, limit);
   context.drop(segment, frame, DROP['too-big']);
   return true;
 }
 
+function explainSize(context: Context, length: number, limit: number, remote: Remote, byPath: boolean): void {
+  const source = byPath ? narrowestOf(remote) : null;
+  const why =
+    source === null ? '' : `: that is what the path to ${remote.address} carries, according to ${SOURCE_TEXTS[source]}`;
+  context.addStep('size', `a packet of ${length} bytes does not fit into ${limit}${why}`);
+}
+
+/** Sends a frame in a datagram that the underlay fragments (RFC 2473, section 7.1), if the engine can do that. */
+function transmitFragmented(context: Context, segment: Segment, frame: Frame, remote: Remote): boolean {
+  const { sink } = context;
+  // It would leave in clear text.
+  if (segment.group !== null || sink.transmitFragmented === undefined) return false;
+  const { bytes, start, end, packets } = frame;
+  const header = start - vxlan.HEADER_LENGTH;
+  vxlan.writeHeader(bytes, header, segment.vni);
+  segment.count(COUNT['datagrams-out'], packets);
+  segment.count(COUNT['datagram-bytes-out'], end - header + frame.moreBytes + vxlan.HEADER_LENGTH * (packets - 1));
+  segment.count(COUNT['outer-fragmented'], packets);
+  if (context.trace !== null)
+    context.addStep('size', 'its sender cannot make it smaller, so its datagram is fragmented (RFC 2473, section 7.1)');
+  const flow = flowPort(bytes, start, end);
+  frame.start = header;
+  sink.transmitFragmented(remote, frame, flow, ecnOf(frame));
+  frame.start = start; // restored, because it may go to other remotes as well
+  return true;
+}
+
+/**
+ * Begins a flood: the sender of a frame that is too big for several remotes gets one answer, from `endFlood`, with the smallest
+ * of their MTUs.
+ */
+export function beginFlood(context: Context): void {
+  context.narrowest = UNLIMITED;
+}
+
+export function endFlood(context: Context, segment: Segment, frame: Frame): void {
+  const limit = context.narrowest;
+  context.narrowest = 0;
+  if (limit < UNLIMITED && frame.from !== NO_PLACE) answerTooBig(context, segment, frame, limit);
+}
+
 /** Tells the sender of a frame that its packets are too big, at a limited rate. */
-function answerTooBig(context: Context, segment: Segment, frame: Frame, tags: number, limit: number): void {
+function answerTooBig(context: Context, segment: Segment, frame: Frame, limit: number): void {
+  const tags = frame.snap ? 0 : frame.payload - frame.start - ETHERNET;
   const { errors } = context.ports.get(portOf(frame.from));
   if (!errors.has(context.now)) return;
   const bytes = tooBigAnswer(frame.bytes, frame.start, frame.end, tags, limit, HEADROOM);

@@ -1,5 +1,7 @@
 /** The texts of `Vtep.explain`. */
 import type { DropReason } from './drops.js';
+import { narrowestOf, SOURCE_TEXTS } from './path-limits.js';
+import type { Remote } from './remote.js';
 import type { VtepSink } from './sink.js';
 
 /** One step of `explain`. */
@@ -51,32 +53,42 @@ export function explaining(
   { steps, delivered, transmitted }: Pick<Explanation, 'steps' | 'delivered' | 'transmitted'>,
   nameOf: (port: number) => string,
 ): VtepSink {
-  const addUndelivered = (address: string, undelivered: number, reason: string): void => {
+  const addPath = (remote: Remote): void => {
+    const { address, undelivered, reason, outerMtu } = remote;
+    const source = narrowestOf(remote);
+    if (source !== null)
+      steps.push({
+        stage: 'underlay',
+        text: `the path to ${address} carries packets of up to ${outerMtu} bytes, outer headers included, according to ${SOURCE_TEXTS[source]}`,
+      });
     if (undelivered > 0)
       steps.push({
         stage: 'underlay',
         text: `${undelivered} datagram(s) to ${address} were reported undelivered so far, the last with ${reason}`,
       });
   };
-  return {
+  const sink: VtepSink = {
     deliver(port, { start, end }) {
       delivered.push(nameOf(port));
       steps.push({ stage: 'deliver', text: `${end - start} bytes leave by ${nameOf(port)}` });
     },
-    transmit({ address, port, undelivered, reason }, { start, end }, from, tos) {
+    transmit(remote, { start, end }, from, tos) {
+      const { address, port } = remote;
       transmitted.push(address);
       const ecn = tos === 0 ? '' : `, ECN ${tos}`;
       steps.push({ stage: 'transmit', text: `${end - start} bytes to ${address}:${port} from port ${from}${ecn}` });
-      addUndelivered(address, undelivered, reason);
+      addPath(remote);
     },
-    transmitSealed({ address, undelivered, reason }, { spi }, { start, end }, from, tos) {
+    transmitSealed(remote, { spi }, { start, end }, from, tos) {
+      const { address } = remote;
       transmitted.push(address);
       const ecn = tos === 0 ? '' : `, ECN ${tos}`;
       steps.push({ stage: 'esp', text: `${end - start} bytes are encrypted, SPI 0x${hex(spi)}` });
       steps.push({ stage: 'transmit', text: `an ESP packet to ${address} from port ${from}${ecn}` });
-      addUndelivered(address, undelivered, reason);
+      addPath(remote);
     },
   };
+  return { ...sink, transmitFragmented: sink.transmit };
 }
 
 function hex(spi: number): string {

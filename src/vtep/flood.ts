@@ -2,7 +2,7 @@
 import type { Context } from './context.js';
 import { isRemote, NO_PLACE, portDestination } from './destination.js';
 import { DROP } from './drops.js';
-import { deliver, encapsulate } from './egress.js';
+import { beginFlood, deliver, encapsulate, endFlood } from './egress.js';
 import { MAX_REPLICAS } from './flood-list.js';
 import type { Frame } from './frame.js';
 import { COUNT, type Segment } from './segment.js';
@@ -29,5 +29,7 @@ export function flood(context: Context, segment: Segment, frame: Frame, here = f
     if (portDestination(port) !== from) deliver(context, segment, frame, port, vlan);
   }
   if (tunnels * packets > MAX_REPLICAS) return context.drop(segment, frame, DROP['flood-limit']);
+  beginFlood(context);
   for (let i = 0; i < tunnels; i++) encapsulate(context, segment, frame, peers[i]!);
+  endFlood(context, segment, frame);
 }

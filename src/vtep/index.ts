@@ -5,7 +5,18 @@ export { type RefusedSender } from './refused-senders.js';
 export { CE, combine, ECN_DROP, ECT0, ECT1, NOT_ECT } from './ecn.js';
 export { Frame } from './frame.js';
 export { flowPort } from './flow.js';
-export { innerMtu, makeRemote, UNLIMITED, type Remote } from './remote.js';
+export {
+  limitPath,
+  MTU_SOURCES,
+  narrowestOf,
+  UNLIMITED,
+  type MtuSource,
+  type PathLimits,
+  type RouteMtu,
+} from './path-limits.js';
+export { PathProbes, PROBES_PER_SECOND } from './path-probes.js';
+export { PathSearch, type SearchPhase } from './path-search.js';
+export { innerMtu, makeRemote, type Remote } from './remote.js';
 export { COUNTS, type CountName } from './segment.js';
 export { HEADROOM, ICV, OVER_IPV4, sealedRoom, tunnelTo, type Tunnel } from './tunnel.js';
 export { NOT_OURS, UNKNOWN_LENGTH } from './quote.js';
@@ -25,6 +36,7 @@ export {
 export type { PortOptions } from './port.js';
 export { MAX_PREPARED, type Preparation } from './preparation.js';
 export { MAX_REQUESTS, type GatewayServices } from './services.js';
-export type { Answered, GatewayDatagram, Learned, VtepSink } from './sink.js';
+export type { Answered, GatewayDatagram, Learned, ProbeAnswer, ProbePlace, VtepSink } from './sink.js';
 export type { AnnouncedEndpoint } from './announcement.js';
-export { Vtep, type VtepOptions } from './vtep.js';
+export type { Random, VtepOptions } from './options.js';
+export { Vtep } from './vtep.js';

@@ -13,6 +13,7 @@ import type { Context } from './context.js';
 import { NEW_REMOTE, portDestination, remoteDestination, UNLEARNED_REMOTE } from './destination.js';
 import { DROP } from './drops.js';
 import { combine, ECN_DROP, ecnOf, NOT_ECT, setEcn } from './ecn.js';
+import { clamp, roomTo } from './egress.js';
 import { arrive, leave, leaveTrunk } from './fast-path.js';
 import type { Frame } from './frame.js';
 import type { Remote } from './remote.js';
@@ -63,6 +64,7 @@ export function receiveDatagram(
   const { hot, remotes, members, local, peersOnly } = context;
   const { bytes, start: header, end, packets } = frame;
   const code = vxlan.check(bytes, header, end);
+  if (code < 0 && context.paths.receive(source, frame)) return;
   if (code < 0) return context.drop(null, frame, code === TRUNCATED ? DROP['datagram-truncated'] : DROP['vxlan-flag']);
   const vni = vxlan.getVni(bytes, header);
   const hotRow = context.rowOf(vni);
@@ -106,6 +108,8 @@ export function receiveDatagram(
     segment.count(COUNT['checksums-filled'], packets);
     if (context.trace !== null) context.addStep('underlay', 'the sender left the checksum unfinished; it is filled in');
   }
+  if (segment.clampMss && known !== undefined)
+    clamp(context, segment, frame, Math.min(segment.mtu, roomTo(segment, known)));
 
   frame.from = UNLEARNED_REMOTE;
   if (segment.learn && !vxlan.getDontLearn(bytes, header)) {

@@ -6,7 +6,9 @@ import type { Context } from './context.js';
 import { isRemote, portOf, remoteIdOf } from './destination.js';
 import { DROPS, type DropReason } from './drops.js';
 import { IN_BYTES, IN_PACKETS, OUT_BYTES, OUT_PACKETS, type HotRows } from './hot-rows.js';
-import { innerMtu, UNLIMITED } from './remote.js';
+import { narrowestOf, UNLIMITED } from './path-limits.js';
+import type { PathProbes } from './path-probes.js';
+import { innerMtu } from './remote.js';
 import { COUNT, COUNTERS, COUNTS, FIRST_DROP, type CountName, type Segment } from './segment.js';
 
 export interface FdbListing {
@@ -25,6 +27,15 @@ export interface RemoteListing {
   port: number;
   /** The largest inner IP packet that the path to it carries, if the path is known to be narrow; else `null`. */
   mtu: number | null;
+  /** Where `mtu` is known from: `route` (or a device of this host), `icmp` or `probe`. */
+  from?: string | null;
+  /** Milliseconds since it is so. */
+  age?: number | null;
+  /**
+   * The state of the search for the path MTU: `base`, `search`, `complete`, `error` (the remote answers no more), `disabled` (it
+   * answers no probes); `null` if no datagrams went to it lately.
+   */
+  probes?: string | null;
   /** Datagrams that its host or a router reported as not delivered, if the engine receives such reports. */
   undelivered: number;
   /** The system's code of the last report: `ECONNREFUSED`; empty if there was none. */
@@ -86,10 +97,16 @@ export function* listNeighbors(segment: Segment, { remotes }: Context): Generato
     yield { ip, mac, vtep: location === LOCAL ? null : (remotes.get(remoteIdOf(location))?.address ?? null) };
 }
 
-export function* listRemotes({ remotes }: Context): Generator<RemoteListing> {
+export function* listRemotes({ remotes }: Context, paths: PathProbes, now: number): Generator<RemoteListing> {
   for (const remote of remotes.all()) {
-    const { address, port, outerMtu, undelivered, reason } = remote;
-    yield { address, port, mtu: outerMtu < UNLIMITED ? innerMtu(remote) : null, undelivered, reason };
+    const { address, port, outerMtu, undelivered, reason, limits } = remote;
+    const from = narrowestOf(remote);
+    yield {
+      ...{ address, port, mtu: outerMtu < UNLIMITED ? innerMtu(remote) : null, from },
+      age: from === null ? null : Math.max(0, Math.round(now - limits[from].time)),
+      probes: paths.searchOf(remote)?.phase ?? null,
+      ...{ undelivered, reason },
+    };
   }
 }
 

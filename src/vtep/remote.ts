@@ -1,4 +1,5 @@
 import { formatIpv6, parseIpv6 } from '../address/index.js';
+import { noLimits, UNLIMITED, type PathLimits } from './path-limits.js';
 import { tunnelTo } from './tunnel.js';
 
 /** Another VTEP. */
@@ -11,16 +12,18 @@ export interface Remote {
   readonly port: number;
   /** Bytes that the tunnel to it adds to an inner IP packet: see `Tunnel.overhead`. */
   readonly overhead: number;
-  /** The largest outer IP packet that the path to it carries, in bytes; `UNLIMITED` if no narrower path is known. */
+  /**
+   * The largest outer IP packet that the path to it carries, in bytes; `UNLIMITED` if no narrower path is known.
+   * `limitPath` sets it.
+   */
   outerMtu: number;
   /** Datagrams that its host or a router reported as not delivered; the engine counts them. */
   undelivered: number;
   /** The system's code of the last report: `ECONNREFUSED`. */
   reason: string;
+  /** What is known about the MTU of the path. */
+  readonly limits: PathLimits;
 }
-
-/** `Remote.outerMtu` if the path MTU is unknown: the longest IP packet. */
-export const UNLIMITED = 65_535;
 
 /** Most remotes that one call of `forget` looks at: more than a VTEP learns by default. */
 const LOOKS = 2048;
@@ -56,6 +59,11 @@ export class Remotes {
 
   find(address: string): Remote | undefined {
     return this.#byAddress.get(address);
+  }
+
+  /** Whether the control plane has a reference to the remote at an address. */
+  isNamed(address: string): boolean {
+    return (this.#byAddress.get(address)?.named ?? 0) > 0;
   }
 
   /** Whether another sender of datagrams would be learned. */
@@ -134,7 +142,7 @@ function makeEntry(id: number, address: string, port: number): Entry {
 /** A remote whose path MTU is unknown. */
 export function makeRemote(id: number, address: string, port: number): Remote {
   const { overhead } = tunnelTo(address);
-  return { id, address, port, overhead, outerMtu: UNLIMITED, undelivered: 0, reason: '' };
+  return { id, address, port, overhead, outerMtu: UNLIMITED, undelivered: 0, reason: '', limits: noLimits() };
 }
 
 /** The largest inner IP packet that the path to a remote carries, in bytes. */

@@ -26,12 +26,15 @@ import { FIRST_ROUTER_DROP } from './drops.js';
 import { deliver, encapsulate, reply, roomTo } from './egress.js';
 import { flood } from './flood.js';
 import { ownFrame, type Frame } from './frame.js';
-import { type Remote } from './remote.js';
+import { isIncompressible } from './oversize.js';
+import type { Remote } from './remote.js';
 import { COUNT, FIRST_DROP, type Segment, type SegmentRouter } from './segment.js';
 import { HEADROOM } from './tunnel.js';
 import type { Answered } from './sink.js';
 
 const ETHERNET = ethernet.HEADER_LENGTH;
+/** Bytes of an inner packet that fits every path whose MTU is known: see `SMALLEST` of path-search.ts. */
+const SMALL = 500;
 /** The router's counts have the same order among those of a segment. */
 const FIRST_ROUTER_COUNT = COUNT['routed'];
 
@@ -156,13 +159,23 @@ export class Routing implements SegmentRouter, RouterSink, RouterTally {
       const place = to === NONE ? 'unknown' : `behind ${context.nameOf(to)}`;
       context.addStep('router', `routed into VNI ${segment.vni}, to ${mac}, which is ${place}`);
     }
-    if (to !== NONE && isRemote(to)) {
-      const mtu = roomTo(segment, context.remotes.get(remoteIdOf(to)));
-      const packet = end - start - frame.excess - ETHERNET;
-      if (packet > mtu) return void this.router.narrow(bytes, start, end, mtu);
-    }
+    const packet = end - start - frame.excess - ETHERNET;
+    const mtu = this.#roomTo(segment, to, packet);
+    // What the sender cannot make smaller leaves in fragments of the outer packet.
+    if (packet > mtu && !isIncompressible(frame, packet)) return void this.router.narrow(bytes, start, end, mtu);
     frame.from = NO_PLACE; // no port of this segment, and errors are the router's to send
     this.#send(segment, frame, to);
+  }
+
+  /**
+   * The largest packet that fits a destination; for `NONE`, to which a packet is flooded, the least of the remotes. Every path
+   * carries packets of `packet` bytes if they are as small as `SMALL`.
+   */
+  #roomTo(segment: Segment, to: number, packet: number): number {
+    const { remotes } = this.#context;
+    if (to !== NONE) return isRemote(to) ? roomTo(segment, remotes.get(remoteIdOf(to))) : Infinity;
+    if (packet <= SMALL) return Infinity;
+    return segment.peers.all().reduce((least, peer) => Math.min(least, roomTo(segment, peer)), Infinity);
   }
 
   /** Sends a frame of the gateway's into a segment: to the destination `to`, or to all if that is `NONE`. */

@@ -62,6 +62,13 @@ export const COUNTS = [
   ['gateway-held', 'packets that waited until their next hop had answered the gateway'],
   ['gateway-requests', 'datagrams to services at the gateway that this host got'],
   ['gateway-answers', 'datagrams that services at the gateway sent'],
+  ['path-probes-sent', 'probes of path MTUs sent to other VTEPs (RFC 8899)'],
+  ['path-probes-answered', 'those that the other VTEP answered'],
+  ['path-probes-lost', 'those that got no answer within 5 seconds: the path is too narrow, or the VTEP answers none'],
+  ['path-probes-replied', 'answers to probes of other VTEPs'],
+  ['inner-fragments', 'fragments sent instead of IPv4 packets without DF that were too big for the path'],
+  ['outer-fragmented', 'IPv6 packets of 1280 bytes at most that left in fragmented datagrams (RFC 2473, section 7.1)'],
+  ['mss-clamped', 'TCP connections whose maximum segment size was lowered, once for each SYN and direction'],
 ] as const;
 
 export type CountName = (typeof COUNTS)[number][0];
@@ -133,6 +140,7 @@ export class Segment {
   readonly learn: boolean;
   readonly flood: boolean;
   readonly tagged: boolean;
+  readonly clampMss: boolean;
   /** 48 bits. */
   readonly mac: number;
   /** If it is encrypted, the segments that it shares keys with. */
@@ -170,6 +178,7 @@ export class Segment {
       tagged = SEGMENT_DEFAULTS.tagged,
       ageing = SEGMENT_DEFAULTS.ageing,
       capacity = SEGMENT_DEFAULTS.capacity,
+      clampMss = false,
     } = settings;
     uint('mtu', mtu, 65_535);
     if (mtu < 68) throw new RangeError(`mtu must be at least 68 (RFC 791), not ${mtu}`);
@@ -179,7 +188,7 @@ export class Segment {
     const { memory, rows, hot, seed } = common;
     const hotRow = hot.take(this, vni, mtu);
     // The fast path does not know these ways to handle a frame.
-    const isSlow = proxy === 'vtep' || !learn || settings.group !== undefined;
+    const isSlow = proxy === 'vtep' || !learn || clampMss || settings.group !== undefined;
     const publish = isSlow ? undefined : (slots: Slots | null): void => hot.publish(hotRow, slots);
     this.fdb = new Fdb({ ageing: Math.round(ageing * 1000), capacity, seed, memory, publish });
     hot.setAge(hotRow, this.fdb.ageTicks);
@@ -195,6 +204,7 @@ export class Segment {
     this.learn = learn;
     this.flood = flood;
     this.tagged = tagged;
+    this.clampMss = clampMss;
     this.neighbors = new Neighbors(seed);
     this.watch = new Watch(vni, common.watches);
     this.questions = new Questions(HEADROOM, common.asking);

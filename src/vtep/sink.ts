@@ -18,6 +18,20 @@ export interface VtepSink {
    * UDP header between ESP and VXLAN. Without this method, frames of such segments are dropped.
    */
   transmitSealed?(remote: Remote, association: Outbound, frame: Frame, sourcePort: number, tos: number): void;
+  /**
+   * Like `transmit`, for a datagram that the path carries in fragments only: they are made outside of it, by this host's IP and
+   * by routers. Without this method, the machine drops such frames.
+   */
+  transmitFragmented?(remote: Remote, frame: Frame, sourcePort: number, tos: number): void;
+  /**
+   * Sends a probe of the path MTU, or an answer to one: a UDP payload that no host and no router may fragment.
+   * @returns false if this host cannot send a packet of that size.
+   */
+  probe?(to: ProbePlace, bytes: Uint8Array, sourcePort: number): boolean;
+  /** The length of the largest datagram sent to a remote lately, from its VXLAN header on; 0 for none. */
+  largestTo?(remote: Remote): number;
+  /** Reports an answer to an unknown probe, so that other machines, one of which may have sent it, can `paths.adopt` it. */
+  probeAnswered?(answer: ProbeAnswer): void;
   /** Reports that an address was learned or has moved, so that other machines can `adopt` it. */
   learned?(what: Learned): void;
   /** Reports an answer to a gateway's question, so that other machines, one of which may have asked, can `adoptAnswer` it. */
@@ -56,4 +70,16 @@ export interface Learned {
   age: number;
   /** Whether the frame announced the address to all, which may move it away from a local port. */
   announced?: boolean;
+}
+
+/** Where a datagram goes. */
+export type ProbePlace = Pick<Remote, 'address' | 'port'>;
+
+/** An answer to a probe that this machine has not sent. */
+export interface ProbeAnswer {
+  /** The sender. */
+  address: string;
+  size: number;
+  high: number;
+  low: number;
 }

@@ -45,6 +45,9 @@ export function sealedRoom(outer: number, tunnel: Pick<Tunnel, 'overhead'>): num
   return esp.longestPayload(outer - outerHeaders - esp.FRONT - ICV) - SEALED_HEADERS;
 }
 
+/** The most that encryption adds to a datagram: UDP, ESP header and IV, padding with its trailer, and ICV. */
+export const SEALED_MORE = udp.HEADER_LENGTH + esp.FRONT + 3 + esp.TRAILER_LENGTH + ICV;
+
 /** A multiple of this keeps what follows the headroom aligned. */
 const ALIGN = 8;
 

@@ -28,6 +28,8 @@ import {
   type NeighborListing,
   type RemoteListing,
 } from './listings.js';
+import type { VtepOptions } from './options.js';
+import { PathProbes, PROBES_PER_SECOND } from './path-probes.js';
 import type { PortOptions } from './port.js';
 import { Preparation } from './preparation.js';
 import { lengthOfQuote } from './quote.js';
@@ -40,26 +42,6 @@ import type { Answered, Learned, VtepSink } from './sink.js';
 import { isSameRouter, Routing } from './routing.js';
 import { Sweeper } from './sweeper.js';
 import { type Finding, type FindingPlace } from './watch.js';
-
-export interface VtepOptions {
-  /** UDP port of remotes that are given without one. Default 4789. */
-  port?: number;
-  /** This VTEP's own underlay address; datagrams that claim to come from it are dropped. */
-  local?: string;
-  /**
-   * Whether a segment drops datagrams from addresses that are neither its peers nor the VTEPs of its endpoints. Default
-   * false, as in RFC 7348; the `vtep` program sets it.
-   */
-  peersOnly?: boolean;
-  /** Maximum number of remotes learned from datagrams. Default 1024. */
-  learnedRemotes?: number;
-  /** An integer that outsiders cannot guess; see `FdbOptions.seed`. Default 0. */
-  seed?: number;
-  /** Whether this machine sends announcements. Of several machines with the same ports only one may. Default true. */
-  announce?: boolean;
-  /** Most requests to services at the gateways that wait for an answer. Default `MAX_REQUESTS`. */
-  requests?: number;
-}
 
 /**
  * A VXLAN tunnel end point (RFC 7348) with a learning bridge and a proxy of ARP and neighbor discovery per segment. It is a
@@ -76,6 +58,8 @@ export class Vtep {
   /** The services of this host at the gateways' addresses. */
   readonly services: GatewayServices;
   readonly associations: Associations;
+  /** The MTUs of the paths to the remotes. */
+  readonly paths: PathProbes;
   readonly #context: Context;
   readonly #announcer: Announcer;
   readonly #sweeper: Sweeper;
@@ -93,6 +77,8 @@ export class Vtep {
     this.associations = new Associations(this.#context);
     this.#context.associations = this.associations;
     this.services = new GatewayServices(this.#context, options.requests ?? MAX_REQUESTS);
+    this.paths = new PathProbes(this.#context, options.random ?? null, options.probes ?? PROBES_PER_SECOND);
+    this.#context.paths = this.paths;
     this.#announcer = new Announcer(this.#context, options.announce ?? true);
     this.#sweeper = new Sweeper(this.#context.segments);
   }
@@ -359,6 +345,7 @@ export class Vtep {
     this.#sweeper.sweep(now);
     for (const router of this.#routers.values()) router.tick();
     this.services.expire(now);
+    this.paths.tick();
     for (const id of remotes.forget((one) => common.memory.behind(remoteDestination(one)) > 0))
       this.associations.forget(id);
     this.associations.expire();
@@ -426,13 +413,13 @@ export class Vtep {
   }
 
   /** The remotes, and the state of the paths to them. */
-  remoteListing(): RemoteListing[] {
-    return [...this.remoteEntries()];
+  remoteListing(now = this.#context.now): RemoteListing[] {
+    return [...this.remoteEntries(now)];
   }
 
   /** Like `remoteListing`, one entry at a time; frames may pass in between. */
-  remoteEntries(): Iterable<RemoteListing> {
-    return listRemotes(this.#context);
+  remoteEntries(now = this.#context.now): Iterable<RemoteListing> {
+    return listRemotes(this.#context, this.paths, now);
   }
 
   /**

@@ -223,3 +223,5 @@ export function groupPolicy(value: Vxlan): GroupPolicy | undefined {
 export function nextProtocol(value: Vxlan): number | undefined {
   return ((value.flags ?? FLAG_VNI) & FLAG_NEXT_PROTOCOL) === 0 ? undefined : (value.reserved1 ?? 0) & 0xff;
 }
+
+export * as probe from './probe.js';

@@ -8,6 +8,7 @@ import { newCounts } from '../../src/host/linux/counts.js';
 import { EAGAIN, type Libc } from '../../src/host/linux/libc.js';
 import { DataPath } from '../../src/host/linux/path.js';
 import { Receiver } from '../../src/host/linux/receiver.js';
+import { ProbeSender } from '../../src/host/linux/probe-sender.js';
 import { Sender } from '../../src/host/linux/sender.js';
 import { TapCalls, TapQueue } from '../../src/host/linux/tap-queue.js';
 import { sums } from '../../src/host/simd.js';
@@ -86,6 +87,8 @@ export class FakePath {
       ...{ arena, vtep, v6: false, counts: this.counts, sums: sums(arena.memory) },
       taps: Array.from({ length: taps }, (_, i) => new TapQueue(libc, calls, FIRST_TAP + i, vnet, this.counts)),
       sender: new Sender(libc, arena, [FIRST_TAP + taps], false, this.counts, { errors: () => undefined }),
+      prober: new ProbeSender(libc, arena, [FIRST_TAP + taps], false, this.counts),
+      fragmenter: new ProbeSender(libc, arena, [FIRST_TAP + taps], false, this.counts),
       receiver: { receive: (path: DataPath) => this.#receive(path) } as unknown as Receiver,
       recorder,
       ...{ local: { address: '192.0.2.1', port: 4789 }, sourcePorts: [50_000] },

@@ -259,6 +259,7 @@ export async function requireSound(file: string, vni: number, ours: readonly str
   ]);
   const senders = new Set<string>();
   for (const row of rows) {
+    if (Number(row['vxlan.flags']?.[0]) === 0) continue; // a probe of the path MTU, which no VTEP takes for a frame
     const text = JSON.stringify(row);
     assert.equal(row['_ws.malformed'], [], text);
     for (const name of Object.keys(row))

@@ -32,6 +32,11 @@ export const IPV6_RECVERR = 25;
 export const IPV6_V6ONLY = 26;
 export const IPV6_RECVTCLASS = 66;
 export const IPV6_TCLASS = 67;
+/** Do not set DF. */
+export const PMTUDISC_DONT = 0;
+/** The MTU to fragment for, and the smallest that the kernel takes. */
+export const IPV6_MTU = 24;
+export const IPV6_MIN_MTU = 1280;
 /** Set DF and never fragment; the only limit is the MTU of the device, not what ICMP errors say. */
 export const PMTUDISC_PROBE = 3;
 /** Over IPv6: send without a checksum, and accept datagrams without one. */

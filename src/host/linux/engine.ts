@@ -30,6 +30,7 @@ import { codeOf, HostError } from '../error.js';
 import { espBindError } from '../underlay.js';
 import { type Query } from '../machine.js';
 import { type Page } from '../pages.js';
+import { RouteMtus } from '../route-mtus.js';
 import { attachedLink, Taps } from '../taps.js';
 import { IFF_VNET_HDR, tunFeatures } from '../tun.js';
 import { readCounts } from './counts.js';
@@ -48,6 +49,7 @@ export class LinuxEngine implements DataPlane {
   #settings!: Settings;
   #captures!: Captures;
   #events!: PlaneEvents;
+  #routes!: RouteMtus;
   #running = false;
   #failed = false;
   /** Whether the workers read the underlay. */
@@ -64,6 +66,7 @@ export class LinuxEngine implements DataPlane {
     this.#events = events;
     this.#settings = settings;
     this.#taps = new Taps(IFF_VNET_HDR, workers);
+    this.#routes = new RouteMtus(local, (mtus) => this.#tellAll({ type: 'routes', mtus }));
     const nameOf = (port: number): string => this.#taps.nameOf(port);
     this.#captures = new Captures({ local, workers, nameOf }, (worker, message) =>
       this.#threads[worker]!.post({ type: 'recorder', message }),
@@ -106,6 +109,8 @@ export class LinuxEngine implements DataPlane {
         return this.#events.requests?.(worker, message.requests);
       case 'keying':
         return this.#events.keying?.(message.events);
+      case 'look-up':
+        return this.#routes.look(message.addresses);
       case 'lost':
         return void this.#lose(message.port, message.reason);
       default:
@@ -290,6 +295,7 @@ export class LinuxEngine implements DataPlane {
   async stop(): Promise<void> {
     if (!this.#running) return;
     this.#captures.stop();
+    this.#routes.close();
     await (this.#stopping ??= this.#stopThreads());
     this.#running = false;
     process.off('exit', this.#onExit);

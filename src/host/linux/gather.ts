@@ -61,10 +61,12 @@ export async function* gatherRemotes(workers: readonly Lister[], request: ListRe
     for await (const { result } of worker.pages(request))
       for (const one of result as readonly RemoteListing[]) {
         const known = remotes.get(one.address);
-        const mtus = [known?.mtu ?? null, one.mtu].filter((mtu) => mtu !== null);
+        const isNarrower = one.mtu !== null && (known === undefined || known.mtu === null || one.mtu < known.mtu);
+        const { mtu, from, age } = isNarrower || known === undefined ? one : known;
         remotes.set(one.address, {
           ...one,
-          mtu: mtus.length === 0 ? null : Math.min(...mtus),
+          ...(from === undefined ? { mtu } : { mtu, from, age: age ?? null }),
+          ...(one.probes === undefined ? {} : { probes: one.probes ?? known?.probes ?? null }),
           undelivered: one.undelivered + (known?.undelivered ?? 0),
           reason: one.reason || (known?.reason ?? ''),
         });

@@ -4,14 +4,7 @@
  */
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { SchemaError } from '../../schema/index.js';
-import {
-  innerMtu,
-  type Answered,
-  type GatewayDatagram,
-  type Learned,
-  type Remote,
-  type Vtep,
-} from '../../vtep/index.js';
+import { type Answered, type GatewayDatagram, type Learned, type Remote, type Vtep } from '../../vtep/index.js';
 import { Batch, Pauses, SLICE, unpackChanges } from '../batch.js';
 import { type BindAead } from '../esp/load.js';
 import { Machine, type Query } from '../machine.js';
@@ -32,9 +25,11 @@ import {
   type Task,
   type ToLoop,
 } from './protocol.js';
+import { narrowed, reportPaths, takeNews, tellers } from './news.js';
 import { PathMtus } from './path-mtu.js';
 import { EspPath } from './esp-path.js';
 import { DataPath } from './path.js';
+import { ProbeSender } from './probe-sender.js';
 import { Readiness } from './readiness.js';
 import { Receiver } from './receiver.js';
 import { NONE, Sender, type SenderEvents } from './sender.js';
@@ -149,8 +144,8 @@ export class Loop implements SenderEvents {
     this.#errors = new ErrorQueue(libc, arena, this.#v6);
     this.#mtus = new PathMtus(
       this.#v6,
-      (remote) => this.#sender.largestTo(remote),
-      (remote) => this.#report({ type: 'narrowed', address: remote.address, mtu: innerMtu(remote) }),
+      (remote) => this.#path.largestTo(remote),
+      (remote) => this.#post(narrowed(remote)),
     );
     this.#reports = new ErrorReports({
       arena,
@@ -158,9 +153,10 @@ export class Loop implements SenderEvents {
       mtus: this.#mtus,
       troubles: this.#troubles,
       counts,
-      largest: (remote) => this.#sender.largestTo(remote),
+      espPort: settings.espPort,
+      largest: (remote) => this.#path.largestTo(remote),
       now: () => this.#now,
-      ...(this.#alone ? {} : { tell: (address, claim) => this.#post({ type: 'path', address, claim }) }),
+      ...(this.#alone ? {} : tellers((news) => this.#post(news))),
     });
     this.#recorder = new Recorder((records) => this.#post({ type: 'records', records }));
     this.#eight = arena.pointer(arena.take(8));
@@ -186,7 +182,7 @@ export class Loop implements SenderEvents {
   start(): void {
     const { settings } = this.#setup;
     const { all, buffer } = this.#setup.sockets === undefined ? this.#openSockets() : { all: [], buffer: 0 };
-    const { receiver, senders, sourcePorts } = this.#setup.sockets ?? all[0]!;
+    const { receiver, senders, sourcePorts, fragmenter } = this.#setup.sockets ?? all[0]!;
     this.#sendsFrom = senders;
     this.#sourcePorts = sourcePorts;
     this.#sender = new Sender(this.#libc, this.#arena, senders, this.#v6, this.#counts, this, settings.udpChecksum);
@@ -198,13 +194,20 @@ export class Loop implements SenderEvents {
       counts: this.#counts,
       taps: this.#taps,
       sender: this.#sender,
+      prober: new ProbeSender(this.#libc, this.#arena, senders, this.#v6, this.#counts, (fd) => this.errors(fd)),
+      fragmenter: new ProbeSender(this.#libc, this.#arena, [fragmenter], this.#v6, this.#counts),
       receiver: (this.#receiver = new Receiver(this.#libc, this.#arena, receiver, this.#counts)),
       recorder: this.#recorder,
       local: { address: settings.local, port: settings.port },
       sourcePorts,
       lost: (port, errno) => this.#lose(port, errno),
       request: (what) => void this.#requests.push(what),
-      ...(this.#alone ? {} : { learned: (what) => void this.#learned.push(what) }),
+      ...(this.#alone
+        ? {}
+        : {
+            learned: (what) => void this.#learned.push(what),
+            probeAnswered: (answer) => this.#post({ type: 'probe-answer', answer }),
+          }),
     });
     this.#fds.push(receiver, ...senders.filter((fd) => fd !== receiver));
     for (const [place, fd] of this.#fds.entries()) this.#readiness.add(fd, place, this.#wanted(place));
@@ -217,8 +220,9 @@ export class Loop implements SenderEvents {
     const { port, workers, sourcePorts } = this.#setup.settings;
     const { fds, buffer } = this.#sockets.receivers(port, workers);
     const pool = Array.from({ length: sourcePorts }, () => this.#sockets.sender());
+    const fragmenter = this.#sockets.fragmenter();
     const all = fds.map((receiver) => ({
-      receiver,
+      ...{ receiver, fragmenter },
       senders: pool.length === 0 ? [receiver] : pool.map(({ fd }) => fd),
       sourcePorts: pool.length === 0 ? [port] : pool.map((socket) => socket.port),
     }));
@@ -336,21 +340,16 @@ export class Loop implements SenderEvents {
       this.#receives = true;
       this.#readiness.change(this.#fds[1]!, 1, this.#wanted(1));
     } else if (message.type === 'recorder') this.#recorder.handle(message.message);
-    else if (message.type === 'path') this.#reports.narrow(message.address, message.claim);
-    else if (message.type === 'learned') for (const what of message.what) this.#adopt(what);
     else if (message.type === 'keying')
       for (const { address, bytes } of message.messages) this.#esp?.send(address, bytes);
+    else if (message.type === 'routes') this.#vtep.paths.routes(message.mtus, this.#clock.now());
     else if (message.type === 'answers')
       for (const { id, payload } of message.answers)
         this.#vtep.services.answer(id, payload, this.#clock.now(), this.#path);
     else if (message.type === 'apply')
       this.#batch = { batch: new Batch(unpackChanges(message.changes)), task: message };
-    else this.#answer(message.id, () => this.#resultOf(message));
-  }
-
-  #adopt(what: Learned | Answered): void {
-    if ('ip' in what) this.#vtep.adoptAnswer(what, this.#clock.now(), this.#path);
-    else this.#vtep.adopt(what, this.#clock.now());
+    else if ('id' in message) this.#answer(message.id, () => this.#resultOf(message));
+    else takeNews(message, { vtep: this.#vtep, reports: this.#reports, sink: this.#path }, this.#clock.now());
   }
 
   #resultOf(message: Extract<ToLoop, { id: number }>): unknown {
@@ -516,6 +515,7 @@ export class Loop implements SenderEvents {
       this.#refreshDue = this.#now + this.#refresh;
     }
     this.#mtus.expire(this.#now);
+    reportPaths(this.#vtep, (message) => this.#post(message));
     if (this.#now >= this.#sentDue) {
       this.#sentDue = this.#now + SENT;
       this.#sender.age();

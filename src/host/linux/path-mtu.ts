@@ -2,7 +2,15 @@
  * The path MTUs to the remotes, as ICMP errors report them. Anyone can send such an error: what it quotes must be a
  * datagram that was sent, and what it claims is believed for a short time only.
  */
-import { NOT_OURS, OVER_IPV4, UNKNOWN_LENGTH, UNLIMITED, type Remote } from '../../vtep/index.js';
+import {
+  limitPath,
+  NOT_OURS,
+  OVER_IPV4,
+  UNKNOWN_LENGTH,
+  UNLIMITED,
+  type MtuSource,
+  type Remote,
+} from '../../vtep/index.js';
 
 /** The smallest MTU that a router's error sets: `net.ipv4.route.min_pmtu` of Linux, and the minimum of IPv6 links. */
 const MIN_PATH_MTU = { 4: 552, 6: 1280 } as const;
@@ -39,6 +47,8 @@ interface Entry {
   mtu: number;
   /** When it was claimed last. */
   time: number;
+  /** Whether this host or a router has reported it. */
+  source: MtuSource;
 }
 
 export class PathMtus {
@@ -81,10 +91,12 @@ export class PathMtus {
     const largest = this.#largest(remote);
     if (this.#packet(largest) <= mtu || quoted > largest) return false;
     if (mtu >= remote.outerMtu) return true;
-    remote.outerMtu = mtu;
+    const source = here ? 'route' : 'icmp';
     const before = this.#entries.get(remote);
+    if (before !== undefined && before.source !== source) limitPath(remote, before.source, UNLIMITED, now);
+    limitPath(remote, source, mtu, now);
     if (before === undefined || mtu < before.mtu) this.#narrowed(remote);
-    this.#entries.set(remote, { mtu, time: now });
+    this.#entries.set(remote, { mtu, time: now, source });
     return true;
   }
 
@@ -103,8 +115,8 @@ export class PathMtus {
   expire(now: number): void {
     this.#told.clear();
     this.#toldTrusted.clear();
-    for (const [remote, { time }] of this.#entries) {
-      if (now - time >= LIFE) remote.outerMtu = UNLIMITED;
+    for (const [remote, { time, source }] of this.#entries) {
+      if (now - time >= LIFE) limitPath(remote, source, UNLIMITED, now);
       if (now - time >= MEMORY) this.#entries.delete(remote);
     }
   }

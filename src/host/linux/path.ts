@@ -25,6 +25,8 @@ import {
   type Answered,
   type GatewayDatagram,
   type Learned,
+  type ProbeAnswer,
+  type ProbePlace,
   type Remote,
   type Vtep,
   type VtepSink,
@@ -39,6 +41,8 @@ import { type Arena } from './arena.js';
 import { COUNT, countError } from './counts.js';
 import { type EspPath } from './esp-path.js';
 import { EAGAIN, EBADFD, EINVAL, EIO, EMSGSIZE } from './libc.js';
+import { sendFragmented } from './fragmented.js';
+import { type ProbeSender } from './probe-sender.js';
 import { type Sums } from '../simd.js';
 import { type Receiver, type ReceiverEvents } from './receiver.js';
 import { MAX_BYTES, MAX_SEGMENTS, NONE, type Sender } from './sender.js';
@@ -81,6 +85,9 @@ export interface PathParts {
   /** By port; `null` for ports that are detached or whose device has gone. The owner changes it between two turns. */
   taps: (TapQueue | null)[];
   sender: Sender;
+  prober: ProbeSender;
+  /** Sends datagrams that may be fragmented. */
+  fragmenter: ProbeSender;
   receiver: Receiver;
   recorder: Recorder;
   /** This VTEP's address and port, for the recorder. */
@@ -92,6 +99,8 @@ export interface PathParts {
   request(what: GatewayDatagram): void;
   /** Receives what the machine learns; absent if this is the only worker. */
   learned?(what: Learned | Answered): void;
+  /** Receives answers to unknown probes; absent if this is the only worker. */
+  probeAnswered?(answer: ProbeAnswer): void;
 }
 
 export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
@@ -128,10 +137,11 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   /** The frame that is passing through the machine, and how it becomes packets if it is a super-frame from a TAP. */
   readonly #frame = new Frame();
   readonly #superFrame = new SuperFrame();
-  // Parts of the sink; the last two are absent if this is the only worker.
+  // Parts of the sink; the last three are absent if this is the only worker.
   readonly request: (what: GatewayDatagram) => void;
   readonly learned?: (what: Learned) => void;
   readonly answered?: (what: Answered) => void;
+  readonly probeAnswered?: (answer: ProbeAnswer) => void;
 
   constructor(parts: PathParts) {
     const { arena, vtep, v6, counts, taps, sender, receiver, recorder } = parts;
@@ -141,6 +151,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
       this.learned = parts.learned;
       this.answered = parts.learned;
     }
+    if (parts.probeAnswered !== undefined) this.probeAnswered = parts.probeAnswered;
     this.#arena = arena;
     this.#bytes = arena.bytes;
     this.#vtep = vtep;
@@ -444,6 +455,28 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   /** Sends a datagram to a remote in an ESP packet. */
   transmitSealed(remote: Remote, association: Outbound, frame: Frame, sourcePort: number, tos: number): void {
     this.#output += this.#esp!.transmit(remote, association, frame, sourcePort, tos);
+  }
+
+  /** Sends a probe of the path MTU, or an answer to one. */
+  probe(to: ProbePlace, bytes: Uint8Array, sourcePort: number): boolean {
+    const { local, prober, sourcePorts } = this.#parts;
+    if (this.#recorder.active) {
+      const port = sourcePorts[sourcePort % sourcePorts.length]!;
+      this.#recorder.datagram('out', { address: local.address, port }, to, bytes, 0, bytes.length);
+    }
+    return prober.send(to, bytes, sourcePort) !== EMSGSIZE;
+  }
+
+  transmitFragmented(remote: Remote, frame: Frame): void {
+    this.#output += frame.packets;
+    const { fragmenter, sender } = this.#parts;
+    sendFragmented(fragmenter, this.#segmenter, this.#sums, this.#segmented, remote, frame, (...lost) =>
+      sender.lose(...lost),
+    );
+  }
+
+  largestTo(remote: Remote): number {
+    return Math.max(this.#sender.largestTo(remote), this.#esp?.largestTo(remote) ?? 0);
   }
 
   /**

@@ -1,6 +1,12 @@
 /** Messages between the control thread and the threads that move frames. */
 import { type AssociationChange } from '../../keying/index.js';
-import { type Answered, type GatewayDatagram, type Learned } from '../../vtep/index.js';
+import {
+  type Answered,
+  type GatewayDatagram,
+  type Learned,
+  type ProbeAnswer,
+  type RouteMtu,
+} from '../../vtep/index.js';
 import {
   type Applied,
   type EngineFacts,
@@ -19,6 +25,8 @@ import { type EngineReport } from '../troubles.js';
 export interface LoopSockets {
   receiver: number;
   senders: readonly number[];
+  /** Sends datagrams that may be fragmented. */
+  fragmenter: number;
   /** The port of each sender. */
   sourcePorts: readonly number[];
 }
@@ -48,7 +56,11 @@ export interface QueueFiles {
 export type News =
   | { type: 'learned'; what: readonly (Learned | Answered)[] }
   /** An ICMP error about the path to `address`. */
-  | { type: 'path'; address: string; claim: Claim };
+  | { type: 'path'; address: string; claim: Claim }
+  /** An answer to a probe of a path MTU that this worker has not sent. */
+  | { type: 'probe-answer'; answer: ProbeAnswer }
+  /** An ICMP error that quotes a probe that this worker has not sent to `address`. */
+  | { type: 'probe-refused'; address: string; quote: Uint8Array; mtu: number };
 
 /** Messages to the loop. The sender writes to the loop's eventfd after each one. */
 export type ToLoop =
@@ -61,6 +73,8 @@ export type ToLoop =
   | { type: 'answers'; answers: readonly GatewayAnswer[] }
   /** Messages about keys to send; only for the first worker. */
   | { type: 'keying'; messages: readonly KeyingMessage[] }
+  /** What `look-up` asked for. */
+  | { type: 'routes'; mtus: readonly RouteMtu[] }
   | News
   | { type: 'stop' };
 
@@ -108,5 +122,7 @@ export type FromLoop =
   | { type: 'requests'; requests: readonly GatewayDatagram[] }
   | { type: 'keying'; events: readonly KeyingEvent[] }
   | News
+  /** Addresses of remotes whose routes are to be looked up. */
+  | { type: 'look-up'; addresses: readonly string[] }
   | { type: 'report'; report: EngineReport }
   | { type: 'lost'; port: number; reason: string };

@@ -38,7 +38,17 @@ interface Pending {
 export type TaskOf<T extends Task['type']> = Omit<Extract<Task, { type: T }>, 'id'>;
 
 /** The messages of a thread that are no answers. */
-export type Told = 'records' | 'requests' | 'lost' | 'learned' | 'path' | 'report' | 'keying';
+export type Told =
+  | 'records'
+  | 'requests'
+  | 'lost'
+  | 'learned'
+  | 'path'
+  | 'probe-answer'
+  | 'probe-refused'
+  | 'look-up'
+  | 'report'
+  | 'keying';
 
 export interface ThreadEvents {
   /** Receives a message that is not an answer. */

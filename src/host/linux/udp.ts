@@ -86,6 +86,23 @@ export class Sockets {
     }
   }
 
+  /**
+   * Opens a socket whose datagrams may be fragmented, by this host and over IPv4 by routers. Over IPv6, where routers do not
+   * fragment, this host makes fragments that every path carries.
+   */
+  fragmenter(): number {
+    const { fd } = this.sender();
+    if (this.#v6) {
+      this.#optional(fd, abi.SOL_IPV6, abi.IPV6_MTU_DISCOVER, abi.PMTUDISC_DONT);
+      this.#optional(fd, abi.SOL_IPV6, abi.IPV6_MTU, abi.IPV6_MIN_MTU);
+      this.#optional(fd, abi.SOL_IPV6, abi.IPV6_RECVERR, 0);
+    } else {
+      this.#optional(fd, abi.SOL_IP, abi.IP_MTU_DISCOVER, abi.PMTUDISC_DONT);
+      this.#optional(fd, abi.SOL_IP, abi.IP_RECVERR, 0);
+    }
+    return fd;
+  }
+
   close(): void {
     for (const fd of this.#open.splice(0)) this.#libc.close(fd);
   }
