@@ -364,7 +364,7 @@ test('a host that starts minutes after the first request is asked again as soon 
     const began = minutes * 60_000 + 5000;
     a.keying.want('net', B, 0);
     for (let now = 0; now < began; now += 100) a.keying.tick(now);
-    a.sent.length = 0; // nobody was there
+    a.sent.length = 0; // the other host was not there
     const b = new Host(B);
     b.keying.setKeys('net', [key(1)], began);
     b.keying.want('net', A, began);

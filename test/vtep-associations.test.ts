@@ -308,7 +308,7 @@ function longest(outer: number, ip: number): number {
 const packetOf = (length: number, to = C2): Uint8Array =>
   udpFrame(C1, to, { size: length - 28, ip: { dontFragment: true, identification: 7 } });
 
-test('the largest frame is exact for each path MTU, and the sender of a larger one is told', () => {
+test('the largest frame is exact for each path MTU, and the sender of a larger one gets an error', () => {
   assert.is(longest(1500, 20), 1408);
   assert.is(longest(1500, 40), 1388);
   for (const [address, ip] of [
