@@ -12,18 +12,20 @@ import {
   Coalescer,
   coalesceScratch,
   finishChecksum,
+  joinScratch,
   jsSum,
   MAX_HEADER,
   Segmenter,
   segmentScratch,
   SuperFrame,
   type CoalescerOptions,
+  type Run,
 } from '../src/offload/index.js';
 import * as tcp from '../src/tcp/index.js';
 import * as udp from '../src/udp/index.js';
 import * as virtio from '../src/virtio/index.js';
 import { fromHex, hex } from './support/hex.js';
-import { coalesceAll, segmentAll } from './support/offload.js';
+import { coalesceAll, segmentAll, shared, twins } from './support/offload.js';
 
 const { FLAG_ACK, FLAG_CWR, FLAG_ECE, FLAG_FIN, FLAG_PSH, FLAG_RST, FLAG_SYN, FLAG_URG } = tcp;
 const TRUNCATED = -1;
@@ -295,6 +297,34 @@ const TCP6 = { version: 6, protocol: 'tcp' } as const;
 const withTcp = (more: Partial<tcp.Tcp>) => (packet: Packet) => ({ ...packet, tcp: { ...packet.tcp, ...more } });
 const withIp = (more: Partial<ipv4.Ipv4>) => (packet: Packet) => ({ ...packet, ipv4: { ...packet.ipv4, ...more } });
 const withIp6 = (more: Partial<ipv6.Ipv6>) => (packet: Packet) => ({ ...packet, ipv6: { ...packet.ipv6, ...more } });
+
+test('frames with a gap between them are joined in one call, by both implementations', () => {
+  const bytes = shared;
+  for (const { sum, join } of twins) {
+    bytes.fill(0xa5, 0, 1 << 18);
+    const scratch = coalesceScratch(1);
+    const first = scratch + joinScratch(1);
+    let at = first;
+    for (let i = 0; i < 12; i++) {
+      const frame = build({
+        ...TCP4,
+        data: octets(100, i),
+        ipv4: { identification: 7 + i },
+        tcp: { sequence: 1000 + 100 * i },
+      });
+      bytes.set(frame, at);
+      at += frame.length + GAP;
+    }
+    const size = (at - first) / 12 - GAP;
+    const coalescer = new Coalescer(bytes, 0, sum, { flows: 1 }, { join, scratch });
+    const runs: number[][] = [];
+    const sink = { single: () => assert.unreachable(), merged: (run: Run) => void runs.push([run.count, run.pieces]) };
+    coalescer.addMany(first, at - GAP, size, 0, sink, GAP);
+    coalescer.flush(sink);
+    assert.equal(runs, [[12, 2]], 'frames, and pieces of data');
+  }
+});
+const GAP = 37;
 
 const RULES: [what: string, base: Omit<Packet, 'data'>, change: (packet: Packet) => Packet, expected: number[]][] = [
   ['nothing', TCP4, (same) => same, [3]],

@@ -72,6 +72,7 @@ export type Cut = (
  *   that a head shares with the first need no second summing.
  * @param upperSum Partial sum of the pseudo-header and the first frame's head from `upper`, without sequence number and
  *   checksum, below 2^20.
+ * @param gap Bytes between two frames, which are ignored.
  * @returns the number of frames before the first that does not continue.
  */
 export type Join = (
@@ -90,6 +91,7 @@ export type Join = (
   sequence: number,
   ipSum: number,
   upperSum: number,
+  gap: number,
 ) => number;
 
 // Offsets in the headers.
@@ -131,11 +133,11 @@ export function jsBulk(bytes: Uint8Array, copySum: CopySum): Bulk {
   };
 
   const join: Join = (...parameters) => {
-    const [head, mask, headLength, ip, upper, field, next, size, count, to, id, step, sequence, ipSum, upperSum] =
+    const [head, mask, headLength, ip, upper, field, next, size, count, to, id, step, sequence, ipSum, upperSum, gap] =
       parameters;
     const length = size - headLength;
     for (let i = 0; i < count; i++) {
-      const at = next + i * size;
+      const at = next + i * (size + gap);
       for (let j = 0; j < headLength; j++) if (((bytes[head + j]! ^ bytes[at + j]!) & bytes[mask + j]!) !== 0) return i;
       if (ip >= 0) {
         const identification = (id + i * step) & 0xffff;

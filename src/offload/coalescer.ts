@@ -144,15 +144,16 @@ export class Coalescer {
   /**
    * Takes adjacent frames of `size` bytes each, prefixes included, as UDP_GRO delivers them; the last one may be
    * shorter. Compares those of one flow in one call.
+   * @param gap Bytes between two frames, which are ignored.
    */
-  addMany(offset: number, end: number, size: number, tag: number, sink: CoalescerSink): void {
+  addMany(offset: number, end: number, size: number, tag: number, sink: CoalescerSink, gap = 0): void {
     let at = offset;
     do {
       const stop = size > 0 && at + size < end ? at + size : end;
       const run = this.#add(at, stop, tag, sink);
-      at = stop;
+      at = stop + gap;
       if (run !== null && this.#joining !== undefined && size === run.end - run.start)
-        at = this.#join(this.#joining, run, at, end, size, sink);
+        at = this.#join(this.#joining, run, at, end, size, gap, sink);
     } while (at < end);
   }
 
@@ -214,11 +215,19 @@ export class Coalescer {
   }
 
   /** Adds the frames from `at` on that continue a run. Returns the offset of the first that does not. */
-  #join({ join, scratch }: Joining, run: Run, at: number, end: number, size: number, sink: CoalescerSink): number {
+  #join(
+    { join, scratch }: Joining,
+    run: Run,
+    at: number,
+    end: number,
+    size: number,
+    gap: number,
+    sink: CoalescerSink,
+  ): number {
     const bytes = this.#bytes;
     const { start, ip, upper, data, gsoSize } = run;
     const headLength = data - start;
-    let count = Math.floor((end - at) / size);
+    let count = Math.floor((end - at + gap) / (size + gap));
     if (count > this.#limit - run.count) count = this.#limit - run.count;
     const room = Math.floor((run.room - run.dataBytes) / gsoSize);
     if (count > room) count = room;
@@ -260,6 +269,7 @@ export class Coalescer {
       run.sequence,
       ipSum,
       this.#sum(upper, data - upper, pseudo + variable),
+      gap,
     );
     if (joined === 0) return at;
     run.fixedId = fixedId;
@@ -277,7 +287,7 @@ export class Coalescer {
     run.wireBytes += joined * size;
     run.sequence = (run.sequence + bytesJoined) | 0;
     if (run.count === this.#limit) this.#close(this.#runs.indexOf(run), sink);
-    return at + joined * size;
+    return at + joined * (size + gap);
   }
 
   /** Builds the mask of a run's heads: ones, except where the frames of a run may differ. */

@@ -44,9 +44,9 @@ function arena(parts: readonly (number | Uint8Array)[]): { bytes: Uint8Array; at
 const memory = new (
   globalThis as unknown as { WebAssembly: { Memory: new (how: object) => { buffer: ArrayBuffer } } }
 ).WebAssembly.Memory({ initial: 128, maximum: 128 });
-const shared = new Uint8Array(memory.buffer);
+export const shared = new Uint8Array(memory.buffer);
 const wasm = sums(memory);
-const twins: Sums[] = [wasm, { ...wasm, simd: false, ...jsBulk(shared, jsCopySum(shared)), sum: jsSum(shared) }];
+export const twins: Sums[] = [wasm, { ...wasm, simd: false, ...jsBulk(shared, jsCopySum(shared)), sum: jsSum(shared) }];
 
 /** Checks that only `[from, to)` has changed. */
 function unchanged(bytes: Uint8Array, before: Uint8Array, from: number, to: number): void {
@@ -176,17 +176,18 @@ export function coalesceAll(
   coalescer.flush(sink);
   unchanged(bytes, before, room, room + scratch);
   for (const one of twins)
-    for (const most of [Infinity, 3, 2]) checkAddMany(one, frames, options, tags, most, out, coalescer);
+    for (const most of [Infinity, 3, 2])
+      for (const gap of [0, 37]) checkAddMany(one, frames, options, tags, { most, gap }, out, coalescer);
   return { out, coalescer };
 }
 
-/** Checks that `addMany`, with at most `most` frames of one length per call, gives the same output. */
+/** Checks that `addMany`, with at most `most` frames of one length per call, and `gap` bytes between them, gives the same output. */
 function checkAddMany(
   { sum, join }: Sums,
   frames: readonly Uint8Array[],
   options: CoalescerOptions,
   tags: readonly number[],
-  most: number,
+  { most, gap }: { most: number; gap: number },
   expected: readonly Coalesced[],
   { mergedFrames, mergedRuns, badChecksums }: Coalescer,
 ): void {
@@ -201,6 +202,8 @@ function checkAddMany(
     starts.push(end);
     shared.set(frame, end);
     end += frame.length;
+    shared.fill(FILL, end, end + gap);
+    end += gap;
   }
   shared.fill(FILL, end, end + CANARY);
   const before = shared.slice(first, end);
@@ -215,7 +218,7 @@ function checkAddMany(
     while (size > 0 && next < stop && frames[next]!.length === size && (tags[next] ?? 0) === tag) next++;
     // The last one may be shorter.
     if (next < stop && frames[next]!.length > 0 && frames[next]!.length < size && (tags[next] ?? 0) === tag) next++;
-    coalescer.addMany(starts[i]!, starts[next] ?? end, size, tag, sink);
+    coalescer.addMany(starts[i]!, starts[next - 1]! + frames[next - 1]!.length, size, tag, sink, gap);
     i = next;
   }
   coalescer.flush(sink);

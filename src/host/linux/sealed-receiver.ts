@@ -15,6 +15,8 @@ import { COUNT } from './counts.js';
 import { type ReceiverEvents } from './receiver.js';
 import { MAX_SEGMENTS } from './sender.js';
 
+/** No datagram begins here. */
+const NOWHERE = -1;
 /** Length of the non-ESP marker: four octets of zero, where an ESP packet has its SPI (RFC 3948, section 2.2). */
 const MARKER = 4;
 
@@ -50,6 +52,15 @@ export class SealedReceiver implements ReceiverEvents, esp.InboundSink, Coalesce
   #source = 0;
   #ecn = 0;
   #now = 0;
+  /** Bytes from the beginning of one packet to that of the next one. */
+  #stride = 0;
+  // Opened datagrams that follow one another at this distance: how many, the first one's place and length, the end of the last one, and
+  // where the next one would be.
+  #series = 0;
+  #first = 0;
+  #last = 0;
+  #length = 0;
+  #next = NOWHERE;
   /** Associations and senders by the coalescer's tag, since the last `finish`. */
   readonly #tagged: { association: InboundAssociation; from: Remote | string; ecn: number }[] = [];
 
@@ -78,6 +89,7 @@ export class SealedReceiver implements ReceiverEvents, esp.InboundSink, Coalesce
     this.#from = senders.find(source);
     this.#source = source;
     this.#ecn = ecn;
+    this.#stride = size;
     if (typeof this.#from !== 'string') received(this.#from);
     for (let at = offset; at < end || at === offset; at += size) {
       const stop = size > 0 && at + size < end ? at + size : end;
@@ -124,12 +136,13 @@ export class SealedReceiver implements ReceiverEvents, esp.InboundSink, Coalesce
     const { inbound } = association;
     const { used } = inbound;
     inbound.open(this.#bytes, this.#packets, this);
+    this.#endSeries();
     this.#association = null;
     if (!used && inbound.used) this.#parts.events.used(inbound.spi);
   }
 
   opened(_offset: number, start: number, end: number, nextHeader: number): void {
-    const { vtep, several, arena, recordOpened, coalescer } = this.#parts;
+    const { vtep, several, arena, recordOpened } = this.#parts;
     if (nextHeader === esp.NO_NEXT_HEADER) return;
     const bytes = this.#bytes;
     const datagram = start + udp.HEADER_LENGTH;
@@ -143,7 +156,28 @@ export class SealedReceiver implements ReceiverEvents, esp.InboundSink, Coalesce
     if (several && udp.getSourcePort(bytes, start) !== arena.view.getUint16(this.#source + abi.SOCKADDR.port))
       return vtep.associations.refuse('esp-source');
     recordOpened?.(this.#from, this.#source, datagram, end);
-    coalescer.add(datagram, end, this.#tag(), this);
+    const length = this.#length;
+    if (this.#series > 0 && datagram === this.#next && end - datagram <= length) {
+      this.#series++;
+      this.#last = end;
+      this.#next = end - datagram === length ? datagram + this.#stride : NOWHERE; // a shorter one is the last
+      return;
+    }
+    this.#endSeries();
+    this.#series = 1;
+    this.#first = datagram;
+    this.#last = end;
+    this.#length = end - datagram;
+    this.#next = datagram + this.#stride;
+  }
+
+  /** Passes on the datagrams that follow one another at the same distance. */
+  #endSeries(): void {
+    const { coalescer } = this.#parts;
+    if (this.#series === 1) coalescer.add(this.#first, this.#last, this.#tag(), this);
+    else if (this.#series > 1)
+      coalescer.addMany(this.#first, this.#last, this.#length, this.#tag(), this, this.#stride - this.#length);
+    this.#series = 0;
   }
 
   refused(_offset: number, why: 'authentication' | 'replay' | 'padding'): void {
