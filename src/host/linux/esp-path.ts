@@ -5,7 +5,7 @@ import { type Coalescer, Segmenter } from '../../offload/index.js';
 import { ICV, type Explanation, type Frame, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
 import { MAX_PACKET } from '../../schema/index.js';
 import { KeyingQueue } from '../esp/keying-events.js';
-import { type Recorder } from '../recorder.js';
+import { type EspForm, type Recorder } from '../recorder.js';
 import { type Sums } from '../simd.js';
 import * as abi from './abi.js';
 import { addressWords, type Senders } from './address.js';
@@ -78,6 +78,7 @@ export class EspPath {
       sourcePorts,
       segmenter: new Segmenter(arena.bytes, sums.sum, MAX_SEGMENTS),
       cut: sums.cut,
+      recorder,
       record: ({ address }, sourcePort, offset, end) => {
         if (!recorder.records('sealed')) return;
         const from = { address: local.address, port: portOf(sourcePort) };
@@ -85,7 +86,7 @@ export class EspPath {
       },
     });
     this.#receiver = new Receiver(libc, arena, fd, counts, clear);
-    const record = (what: 'sealed' | 'opened') => (from: Remote | string, source: number, at: number, end: number) => {
+    const record = (what: EspForm, from: Remote | string, source: number, at: number, end: number): void => {
       if (!recorder.records(what)) return;
       const address = typeof from === 'string' ? from : from.address;
       const port = arena.view.getUint16(source + abi.SOCKADDR.port);
@@ -102,8 +103,7 @@ export class EspPath {
       sink,
       several: parts.workers > 1,
       events: this.events,
-      record: record('sealed'),
-      recordOpened: record('opened'),
+      ...{ recorder, record },
       received: (remote) => parts.received(remote),
     });
     this.#message = arena.take(abi.MSGHDR.mmsgLength);

@@ -7,6 +7,7 @@ import { type Coalescer, type CoalescerSink, type Run } from '../../offload/inde
 import * as udp from '../../udp/index.js';
 import { Frame, type InboundAssociation, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
 import * as vxlan from '../../vxlan/index.js';
+import { type EspForm, type Recorder } from '../recorder.js';
 import { type KeyingQueue } from '../esp/keying-events.js';
 import * as abi from './abi.js';
 import { addressText, type Senders } from './address.js';
@@ -32,10 +33,9 @@ export interface SealedReceiverParts {
   /** Whether several workers receive. Each has its own anti-replay windows, so a flow must not change between them. */
   several: boolean;
   events: KeyingQueue;
-  /** Receives the packets as they arrive, if a capture is running. */
-  record: ((from: Remote | string, source: number, offset: number, end: number) => void) | null;
-  /** Receives the opened datagrams, if a capture is running that asks for them. */
-  recordOpened: ((from: Remote | string, source: number, offset: number, end: number) => void) | null;
+  recorder: Recorder;
+  /** Receives packets as they arrive, and opened datagrams, while a capture is running. */
+  record(form: EspForm, from: Remote | string, source: number, offset: number, end: number): void;
   /** A remote has sent something. */
   received(remote: Remote): void;
 }
@@ -43,6 +43,7 @@ export interface SealedReceiverParts {
 export class SealedReceiver implements ReceiverEvents, esp.InboundSink, CoalescerSink {
   readonly #parts: SealedReceiverParts;
   readonly #bytes: Uint8Array;
+  readonly #recorder: Recorder;
   readonly #packets = new esp.PacketList(MAX_SEGMENTS);
   readonly #frame = new Frame();
   /** The association of the packets in the list. */
@@ -67,6 +68,7 @@ export class SealedReceiver implements ReceiverEvents, esp.InboundSink, Coalesce
   constructor(parts: SealedReceiverParts) {
     this.#parts = parts;
     this.#bytes = parts.arena.bytes;
+    this.#recorder = parts.recorder;
   }
 
   /** Call before `Receiver.receive`. */
@@ -91,10 +93,9 @@ export class SealedReceiver implements ReceiverEvents, esp.InboundSink, Coalesce
     this.#ecn = ecn;
     this.#stride = size;
     if (typeof this.#from !== 'string') received(this.#from);
+    counts[COUNT.datagramsReceived]! += size > 0 && end > offset ? Math.ceil((end - offset) / size) : 1;
     for (let at = offset; at < end || at === offset; at += size) {
-      const stop = size > 0 && at + size < end ? at + size : end;
-      counts[COUNT.datagramsReceived]! += 1;
-      this.#packet(at, stop);
+      this.#packet(at, size > 0 && at + size < end ? at + size : end);
       if (size <= 0) break;
     }
     this.#open();
@@ -102,32 +103,50 @@ export class SealedReceiver implements ReceiverEvents, esp.InboundSink, Coalesce
 
   /** Takes one datagram. */
   #packet(offset: number, end: number): void {
-    const { arena, vtep, events, record, v6 } = this.#parts;
-    const { associations } = vtep;
     const bytes = this.#bytes;
-    record?.(this.#from, this.#source, offset, end);
-    if (end - offset === 1) return; // a NAT-keepalive (RFC 3948, section 2.3)
-    if (end - offset < esp.HEADER_LENGTH) return associations.refuse('esp-truncated');
-    const spi = esp.getSpi(bytes, offset);
-    if (spi === 0) return events.message(addressText(arena, this.#source, v6), bytes, offset + MARKER, end);
+    if (this.#recorder.active) this.#parts.record('sealed', this.#from, this.#source, offset, end);
     let association = this.#association;
-    if (association?.inbound.spi !== spi) {
+    if (end - offset < esp.HEADER_LENGTH || association?.inbound.spi !== esp.getSpi(bytes, offset)) {
       this.#open();
-      association = associations.find(spi) ?? null;
-      if (association === null) {
-        associations.refuse('esp-unknown-spi');
-        return events.unknownSpi(addressText(arena, this.#source, v6), spi);
-      }
-      this.#association = association;
+      association = this.#find(offset, end);
+      if (association === null) return;
     }
-    const from = typeof this.#from === 'string' ? this.#from : this.#from.address;
-    if (association.address !== from) return associations.refuse('esp-source');
+    const { associations } = this.#parts.vtep;
     if (this.#packets.count === this.#packets.room) {
       this.#open();
       this.#association = association;
     }
     const code = association.inbound.add(bytes, offset, end, this.#packets);
     if (code !== 0) associations.refuse(code === esp.REPLAYED ? 'esp-replay' : 'esp-truncated');
+  }
+
+  /** Finds the association of a datagram. @returns `null` if there is none, and nothing remains to be done with the datagram. */
+  #find(offset: number, end: number): InboundAssociation | null {
+    const { arena, vtep, events, v6 } = this.#parts;
+    const { associations } = vtep;
+    const bytes = this.#bytes;
+    if (end - offset === 1) return null; // a NAT-keepalive (RFC 3948, section 2.3)
+    if (end - offset < esp.HEADER_LENGTH) {
+      associations.refuse('esp-truncated');
+      return null;
+    }
+    const spi = esp.getSpi(bytes, offset);
+    if (spi === 0) {
+      events.message(addressText(arena, this.#source, v6), bytes, offset + MARKER, end);
+      return null;
+    }
+    const association = associations.find(spi);
+    if (association === undefined) {
+      associations.refuse('esp-unknown-spi');
+      events.unknownSpi(addressText(arena, this.#source, v6), spi);
+      return null;
+    }
+    if (association.address !== (typeof this.#from === 'string' ? this.#from : this.#from.address)) {
+      associations.refuse('esp-source');
+      return null;
+    }
+    this.#association = association;
+    return association;
   }
 
   #open(): void {
@@ -142,7 +161,7 @@ export class SealedReceiver implements ReceiverEvents, esp.InboundSink, Coalesce
   }
 
   opened(_offset: number, start: number, end: number, nextHeader: number): void {
-    const { vtep, several, arena, recordOpened } = this.#parts;
+    const { vtep, several, arena } = this.#parts;
     if (nextHeader === esp.NO_NEXT_HEADER) return;
     const bytes = this.#bytes;
     const datagram = start + udp.HEADER_LENGTH;
@@ -155,7 +174,7 @@ export class SealedReceiver implements ReceiverEvents, esp.InboundSink, Coalesce
     // A copy of a packet with another source port would reach another worker, whose window does not know the packet.
     if (several && udp.getSourcePort(bytes, start) !== arena.view.getUint16(this.#source + abi.SOCKADDR.port))
       return vtep.associations.refuse('esp-source');
-    recordOpened?.(this.#from, this.#source, datagram, end);
+    if (this.#recorder.active) this.#parts.record('opened', this.#from, this.#source, datagram, end);
     const length = this.#length;
     if (this.#series > 0 && datagram === this.#next && end - datagram <= length) {
       this.#series++;

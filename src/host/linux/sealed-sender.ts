@@ -9,6 +9,7 @@ import { type Frame, type Remote } from '../../vtep/index.js';
 import * as vxlan from '../../vxlan/index.js';
 import { getI32, setU32 } from '../../wire/index.js';
 import { type Cut } from '../../offload/index.js';
+import { type Recorder } from '../recorder.js';
 import { type Arena } from './arena.js';
 import { EAGAIN, EIO, EMSGSIZE } from './libc.js';
 import { MAX_BYTES, MAX_SEGMENTS, NONE, type Sender } from './sender.js';
@@ -30,8 +31,9 @@ export interface SealedSenderParts {
   sourcePorts: readonly number[];
   segmenter: Segmenter;
   cut: Cut;
-  /** Receives what is sent, if a capture is running. */
-  record: ((remote: Remote, sourcePort: number, offset: number, end: number) => void) | null;
+  recorder: Recorder;
+  /** Receives what is sent, while a capture is running. */
+  record(remote: Remote, sourcePort: number, offset: number, end: number): void;
 }
 
 export class SealedSender {
@@ -40,6 +42,7 @@ export class SealedSender {
   readonly #sourcePorts: readonly number[];
   readonly #segmenter: Segmenter;
   readonly #cut: Cut;
+  readonly #recorder: Recorder;
   readonly #record: SealedSenderParts['record'];
   readonly #room: number;
   readonly #segmented: number;
@@ -56,12 +59,13 @@ export class SealedSender {
   /** Where the next one is copied to. */
   #at: number;
 
-  constructor({ arena, sender, sourcePorts, segmenter, cut, record }: SealedSenderParts) {
+  constructor({ arena, sender, sourcePorts, segmenter, cut, recorder, record }: SealedSenderParts) {
     this.#bytes = arena.bytes;
     this.#sender = sender;
     this.#sourcePorts = sourcePorts;
     this.#segmenter = segmenter;
     this.#cut = cut;
+    this.#recorder = recorder;
     this.#record = record;
     this.#room = arena.take(ROOM + LONGEST + MAX_BACK);
     this.#at = this.#room;
@@ -126,7 +130,7 @@ export class SealedSender {
     association.seal(this.#packets);
     for (let i = 0; i < this.#count; i++) {
       const [remote, place, length] = [this.#remotes[i]!, this.#offsets[i]!, this.#lengths[i]!];
-      this.#record?.(remote, this.#ports[i]!, place, place + length);
+      if (this.#recorder.active) this.#record(remote, this.#ports[i]!, place, place + length);
       this.#sender.transmit(remote, place, length, this.#ports[i]!, this.#tos[i]!);
     }
     this.#count = 0;
@@ -194,7 +198,7 @@ export class SealedSender {
         stop = association.add(bytes, place, segmentEnd, udp.PROTOCOL, this.#packets);
       }
       association.seal(this.#packets);
-      if (this.#record !== null)
+      if (this.#recorder.active)
         for (let at = first; at < stop; at += length)
           this.#record(remote, sourcePort, at, stop - at < length ? stop : at + length);
       if (sender.joins) {
