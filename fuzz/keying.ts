@@ -1,5 +1,5 @@
 /**
- * The agreement on keys: messages of strangers, and of a host with the keys. The first octet of a message says who sends it; bit 7:
+ * The agreement on keys: messages of strangers, and of a host with the keys. The first octet of a message names its sender; bit 7:
  * with the right authentication code, so that what is behind the check is reached.
  */
 import { createHmac, hkdfSync } from 'node:crypto';

@@ -284,7 +284,7 @@ test('a message with another source address or any changed bit is refused', () =
   assert.equal(b.sent.length, 1);
 });
 
-test('old requests that somebody repeats neither end an association in use nor pile up', () => {
+test('repeated old requests neither end an association in use nor pile up', () => {
   const [a, b] = pair();
   const old: Uint8Array[] = [];
   for (let i = 0; i < 50; i++) {
@@ -324,7 +324,7 @@ test('a flood of old requests interrupts nothing: what a host sends by is accept
     for (let now = 1; now < 20_000; now++) {
       b.keying.receive(A, old[now % count]!, now);
       if (now % 100 === 0) for (const { keying } of [a, b]) keying.tick(now);
-      // Anybody may send this hint, so that there is always a new association to evict.
+      // A stranger may send this hint, so that there is always a new association to evict.
       if (now % 1500 === 0) a.keying.receive(B, message.encodeInvalidSpi(a.sends('net', B)[0]!.spi), now);
       for (const { bytes } of a.sent.splice(0)) later(now, () => b.keying.receive(A, bytes, now + 20));
       for (const { bytes } of b.sent.splice(0)) later(now, () => a.keying.receive(B, bytes, now + 20));
@@ -391,7 +391,7 @@ test('a host that comes back while an old request waits for its turn is asked at
   fresh.keying.unknownSpi(A, spi);
   deliver([a, fresh], back);
   assertAgreed(a, fresh);
-  // Anybody may send such hints: they cause one request a second.
+  // A stranger may send such hints: they cause one request a second.
   a.keying.setKeys('net', [key(3), key(2), key(1)], back + 1000);
   for (let now = back + 1000; now < 2 * back; now += 100) a.keying.tick(now);
   a.sent.length = 0;

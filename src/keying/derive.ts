@@ -10,7 +10,7 @@ export interface KeyingCrypto {
   hkdf(key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array;
   /** HMAC-SHA-256. */
   hmac(key: Uint8Array, text: Uint8Array): Uint8Array;
-  /** Random octets that nobody can guess. */
+  /** Random octets that cannot be guessed. */
   random(length: number): Uint8Array;
 }
 
@@ -44,7 +44,7 @@ export class DerivedKey {
 
   /**
    * The keys of the associations from a sender to a receiver. Each side has put a fresh nonce into them, so that no key occurs
-   * twice, whatever one side forgets or repeats.
+   * twice, even if one side forgets or repeats everything.
    * @param spi The SPI of the first; one for each worker of the sender.
    */
   associations(

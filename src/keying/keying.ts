@@ -30,7 +30,7 @@ export type KeyingReport =
   | { readonly type: 'established'; readonly group: string; readonly address: string; readonly key: number }
   /** A host uses a key that this one does not have, or it is no host of the network. */
   | { readonly type: 'unknown-key'; readonly address: string }
-  /** A message is not authentic: its addresses were changed on the way, or somebody invented it. */
+  /** A message is not authentic: its addresses were changed on the way, or it is an attack. */
   | { readonly type: 'forged'; readonly address: string }
   /** A host has not answered for a time. */
   | { readonly type: 'unanswered'; readonly group: string; readonly address: string };
@@ -281,7 +281,7 @@ export class Keying {
       this.#sending.delete(sendingKey(address, granted.spi + worker));
   }
 
-  /** The other host may have lost the association. Anybody may say so, which costs one request a second. */
+  /** The other host may have lost the association. The hint is not authenticated; it costs one request a second. */
   #hint(way: Way, now: number): void {
     if (!way.wanted || now - way.hinted < TIMES.hint) return;
     way.hinted = now;

@@ -27,7 +27,7 @@ export const TIMES = {
 } as const;
 
 /**
- * Most associations of a host in one group that it has not used yet. They are more than the old requests that somebody is likely to
+ * Most associations of a host in one group that it has not used yet. They are more than the old requests that an attacker is likely to
  * have recorded: the same request, repeated, makes no second one.
  */
 export const MAX_UNCONFIRMED = 8;

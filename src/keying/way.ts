@@ -33,7 +33,7 @@ export interface Accepted {
   readonly keys: readonly AssociationKey[];
   /** The message that granted it. */
   readonly grant: Uint8Array;
-  /** Whether an authentic packet has arrived: until then, the request may have been an old one that somebody repeats. */
+  /** Whether an authentic packet has arrived: until then, the request may have been an old one that an attacker repeats. */
   confirmed: boolean;
   /** When it ends; `Infinity` while it is not replaced. */
   end: number;
@@ -50,7 +50,7 @@ export interface Way {
   accepted: Accepted[];
   /** The instance of the other host's group, in hexadecimal; empty if it is not known. */
   instance: string;
-  /** When the other host last said, unauthenticated or not, that the association may be lost. */
+  /** When the other host last said, with or without authentication, that the association may be lost. */
   hinted: number;
 }
 

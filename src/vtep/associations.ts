@@ -242,6 +242,7 @@ export class Associations implements Groups, Holding {
       const way = ways[id];
       if (way === undefined) continue;
       way.outbound?.free();
+      for (const { vni } of way.held) this.#context.segments.get(vni)?.countDrop(DROP['esp-no-association']);
       this.#forgetHeld(way);
       ways[id] = undefined;
     }

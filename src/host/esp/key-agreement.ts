@@ -14,6 +14,7 @@ const TICK = 100;
 const QUIET = 60_000;
 /** Most such lines in that time. */
 const MOST = 32;
+const MOST_ESTABLISHED = 1024;
 
 /** The keys that a VTEP has. */
 export interface KeySource {
@@ -41,7 +42,7 @@ export interface EncryptionListing {
   unanswered: string | null;
 }
 
-/** The key and the salt of an association in hexadecimal: who has them can read and forge its packets. */
+/** The key and the salt of an association in hexadecimal. With them, its packets can be read and forged. */
 export interface SecretListing {
   source: string;
   destination: string;
@@ -62,6 +63,7 @@ export class KeyAgreement {
   readonly #log: Logger;
   readonly #keying: Keying;
   readonly #quiet = new Throttle(QUIET, MOST);
+  readonly #established = new Throttle(QUIET, MOST_ESTABLISHED);
   /** What the machine wants done, in order. */
   #steps: (AssociationChange | KeyingMessage)[] = [];
   #working = false;
@@ -175,6 +177,8 @@ export class KeyAgreement {
     const { address } = report;
     if (report.type === 'established') {
       const { group, key } = report;
+      // A stranger may cause associations to be replaced once a second.
+      if (!this.#established.allow(`${group} ${address} ${key}`, performance.now())) return;
       this.#log.info('encryption', `frames of ${group} to ${address} are encrypted, with key ${key}`, {
         ...{ group, vtep: address, key },
       });
@@ -187,7 +191,7 @@ export class KeyAgreement {
 
 const TROUBLES: { [T in Exclude<KeyingReport['type'], 'established'>]: (report: KeyingReport) => string } = {
   'unknown-key': ({ address }) =>
-    `${address} asks with a key that this host does not have for any network: compare the key files and the names of the networks`,
+    `${address} asks with a key that this host does not have for any network: compare the key files and the names of the networks; while keys are rotated by hand, this host gets the new one later`,
   forged: ({ address }) =>
     `a message about keys from ${address} is not authentic: an address was changed on the way, as by NAT, or it is an attack`,
   unanswered: (report) =>

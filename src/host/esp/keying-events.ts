@@ -1,4 +1,4 @@
-/** What the threads that move frames tell the control thread, which agrees on keys. */
+/** What the threads that move frames report to the control thread, which agrees on keys. */
 
 export type KeyingEvent =
   /** The machine lacks an association to send frames of a group to a remote. */

@@ -327,6 +327,7 @@ export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   #flushAnswers(): void {
     const pending = this.#sender.pending || (this.#esp !== null && this.#esp.sender.pending);
     if (pending && this.full === NONE) this.#flush();
+    else this.#esp?.sender.settle();
   }
 
   arrived(starts: Int32Array, count: number): void {

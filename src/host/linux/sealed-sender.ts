@@ -137,6 +137,11 @@ export class SealedSender {
     this.#association = null;
   }
 
+  /** Seals everything that is queued, and passes it to the sender: the control plane may free a key between two turns. */
+  settle(): void {
+    this.#seal();
+  }
+
   /** Seals and sends everything that is queued. */
   flush(): void {
     this.#seal();
