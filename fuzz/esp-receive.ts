@@ -5,6 +5,7 @@
 import { type Socket } from 'node:dgram';
 import * as esp from '../src/esp/index.js';
 import { EspDgram, ESP_ROOM } from '../src/host/esp/dgram.js';
+import { Recorder } from '../src/host/recorder.js';
 import { Frame, Vtep, type VtepSink } from '../src/vtep/index.js';
 
 const REMOTE = '192.0.2.2';
@@ -29,11 +30,12 @@ export function fuzz(data: Uint8Array): void {
   };
   const bytes = new Uint8Array(ESP_ROOM);
   const receiver = new EspDgram({
-    ...{ vtep, bytes, port: 4500, sink },
-    socket: { send: () => undefined } as unknown as Socket,
+    ...{ vtep, bytes, local: '192.0.2.1', port: 4500, sink },
+    socket: { send: () => undefined, on: () => undefined } as unknown as Socket,
+    recorder: new Recorder(() => undefined),
     aead: fakeAead(bytes),
-    wake: () => undefined,
-    record: () => undefined,
+    received: () => undefined,
+    events: () => undefined,
   });
   const keys = [{ spi: SPI, key: new Uint8Array(16), salt: new Uint8Array(4) }];
   receiver.associate([{ do: 'accept', group: 'net', address: REMOTE, keys }], 0);

@@ -5,7 +5,7 @@
  * Node's sockets can neither set nor read the outer TOS, so congestion marks do not pass between outer and inner
  * header: outer headers are sent as Not-ECT, which is RFC 6040's compatibility mode (section 4.1).
  */
-import { createSocket, type Socket } from 'node:dgram';
+import { type Socket } from 'node:dgram';
 import { performance } from 'node:perf_hooks';
 import { type Outbound } from '../esp/index.js';
 import { type AssociationChange } from '../keying/index.js';
@@ -40,13 +40,13 @@ import {
   type Settings,
   type RefusedSenderListing,
 } from './data-plane.js';
+import { DgramSockets } from './dgram-sockets.js';
 import { codeOf, HostError } from './error.js';
 import { aeads } from './esp/load.js';
 import { EspDgram, ESP_ROOM } from './esp/dgram.js';
 import { droppedAt } from './kernel-drops.js';
 import { listing, Machine } from './machine.js';
 import { pagesOf, type Page } from './pages.js';
-import { setFragmenting } from './probe-socket.js';
 import { Recorder } from './recorder.js';
 import { RouteMtus } from './route-mtus.js';
 import { SentLately } from './sent-lately.js';
@@ -54,10 +54,8 @@ import { TapChannel } from './tap.js';
 import { attachedLink, Taps } from './taps.js';
 import { TapPoller } from './tap-poller.js';
 import { Troubles, type EngineReport } from './troubles.js';
-import { bindError, espBindError, FIRST_SOURCE_PORT } from './underlay.js';
+import { espBindError } from './underlay.js';
 
-/** Size of receive and send buffers to request, in bytes; `net.core.rmem_max` and `wmem_max` limit it. */
-const SOCKET_BUFFER = 4 << 20;
 /** Most bytes of datagrams queued for the socket; further datagrams are dropped and counted. */
 const MAX_QUEUE = 8 << 20;
 /** Milliseconds between two runs of the machine's timers. */
@@ -93,21 +91,13 @@ export class DgramEngine implements DataPlane, VtepSink {
   #running = false;
   /** Absent without koffi. */
   #poller: TapPoller | undefined;
-  /** The receiving socket, bound to the VTEP's port. */
-  #socket: Socket | undefined;
-  /** The sending sockets; each flow uses one. The receiving socket itself if the plan has no source ports. */
-  #senders: Socket[] = [];
-  /** The socket that probes of path MTUs leave by. */
-  #prober: Socket | undefined;
-  /** The socket for datagrams that may be fragmented. */
-  #fragmenter: Socket | undefined;
+  #sockets!: DgramSockets;
   readonly #sent = new SentLately();
   #routes!: RouteMtus;
   #timer: NodeJS.Timeout | undefined;
   /** Present if the port of ESP is open, and settles when it is. */
   #esp: EspDgram | undefined;
   #secured: Promise<void> | undefined;
-  #waking = false;
   readonly #troubles = new Troubles(({ address }) => this.#senderAddresses.has(address));
   /** Sender addresses of datagrams since the last tick; filled only while a remote is in trouble. */
   readonly #received = new Set<string>();
@@ -137,40 +127,40 @@ export class DgramEngine implements DataPlane, VtepSink {
     this.#captures = new Captures({ local, workers: 1, nameOf }, (_, message) => this.#recorder.handle(message));
     this.#machine = new Machine(settings);
     this.#routes = new RouteMtus(local, (mtus) => this.#machine.vtep.paths.routes(mtus, performance.now()));
+    this.#sockets = new DgramSockets(local, (code) => count(this.#counters.receiveErrors, code));
+    const receiver = await this.#sockets.open(port, sourcePorts);
     try {
-      this.#socket = await this.#bind(port);
       const here = { address: local, port };
       const { vtep } = this.#machine;
       const receive = (bytes: Buffer, address: string, from: number): void => {
-        this.#counters.datagramsReceived++;
-        if (this.#troubles.any) this.#received.add(address);
-        if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
+        this.#note(address);
         if (this.#recorder.active) this.#recorder.datagram('in', { address, port: from }, here, bytes, 0, bytes.length);
         vtep.receiveDatagram(address, this.#frame.set(bytes, 0, bytes.length), performance.now(), 0, this);
       };
-      this.#socket.on('message', (bytes, { address, port: from }) => {
+      receiver.on('message', (bytes, { address, port: from }) => {
         if (this.#early === null) receive(bytes, address, from);
         else if (this.#early.length < EARLY) this.#early.push(() => receive(bytes, address, from));
         else count(this.#counters.receiveErrors, 'OVERFLOW');
       });
-      for (let i = 0; i < sourcePorts; i++) this.#senders.push(await this.#bindSource());
-      if (sourcePorts === 0) this.#senders = [this.#socket];
-      this.#prober = await this.#bindSource();
-      await setFragmenting(this.#prober, local.includes(':'), false);
-      this.#fragmenter = await this.#bindSource();
-      await setFragmenting(this.#fragmenter, local.includes(':'), true);
       this.#poller = await TapPoller.create();
     } catch (error) {
-      await this.#closeSockets();
+      await this.#sockets.close();
       throw error;
     }
     this.#timer = setInterval(() => this.#tick(), TICK);
     this.#running = true;
     return {
-      receiveBuffer: this.#socket.getRecvBufferSize(),
-      sourcePorts: this.#senders.map((socket) => socket.address().port),
+      receiveBuffer: receiver.getRecvBufferSize(),
+      sourcePorts: this.#sockets.senders.map((socket) => socket.address().port),
       senders: 1,
     };
+  }
+
+  /** A datagram has arrived. */
+  #note(sender: string): void {
+    this.#counters.datagramsReceived++;
+    if (this.#troubles.any) this.#received.add(sender);
+    if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(sender);
   }
 
   // ---- Changes ----
@@ -235,7 +225,7 @@ export class DgramEngine implements DataPlane, VtepSink {
         if (this.#recorder.active) this.#recorder.frame(port, 'in', bytes, offset, end);
         this.#output = 0;
         vtep.receiveFrame(port, this.#frame.set(bytes, offset, end), performance.now(), this);
-        if (vtep.associations.lacks) this.#reportWanted();
+        if (vtep.associations.lacks) this.#esp?.report();
         return this.#output;
       },
       lost: (reason: string) => {
@@ -264,7 +254,7 @@ export class DgramEngine implements DataPlane, VtepSink {
   /** The machine has changed: there may be something to announce. */
   #changed(): void {
     this.#machine.vtep.sendAnnouncements(performance.now(), this);
-    this.#reportWanted();
+    this.#esp?.report();
   }
 
   // ---- Encrypted segments ----
@@ -282,35 +272,15 @@ export class DgramEngine implements DataPlane, VtepSink {
     const { local, espPort } = this.#settings;
     const bytes = new Uint8Array(ESP_ROOM);
     const aead = (await aeads())(bytes);
-    const socket = await this.#bind(espPort, (error) => espBindError(error, this.#settings));
-    const { vtep } = this.#machine;
-    const here = { address: local, port: espPort };
-    const esp = new EspDgram({
-      ...{ vtep, socket, aead, bytes, port: espPort, sink: this },
-      wake: () => this.#wakeKeying(),
-      record: (address, port, opened, start, end) => {
-        if (this.#recorder.records('opened'))
-          this.#recorder.datagram(
-            'in',
-            { address, port },
-            { address: local, port: vtep.port },
-            opened,
-            start,
-            end,
-            'opened',
-          );
+    const socket = await this.#sockets.bind(espPort, (error) => espBindError(error, this.#settings));
+    this.#esp = new EspDgram({
+      ...{ vtep: this.#machine.vtep, socket, aead, bytes, local, port: espPort, sink: this, recorder: this.#recorder },
+      received: (address) => this.#note(address),
+      events: (events) => {
+        if (this.#running) this.#events.keying?.(events);
       },
     });
-    socket.on('message', (datagram, { address, port }) => {
-      this.#counters.datagramsReceived++;
-      if (this.#troubles.any) this.#received.add(address);
-      if (this.#senderAddresses.size < MAX_SENDERS) this.#senderAddresses.add(address);
-      if (this.#recorder.records('sealed'))
-        this.#recorder.datagram('in', { address, port }, here, datagram, 0, datagram.length, 'sealed');
-      esp.receive(datagram, address, port, performance.now());
-    });
-    this.#esp = esp;
-    this.#reportWanted();
+    this.#esp.report();
   }
 
   async associate(changes: readonly AssociationChange[]): Promise<void> {
@@ -320,24 +290,6 @@ export class DgramEngine implements DataPlane, VtepSink {
 
   sendKeying(messages: readonly KeyingMessage[]): void {
     if (this.#running) this.#esp?.send(messages);
-  }
-
-  /** Passes on which associations the machine lacks. */
-  #reportWanted(): void {
-    if (this.#esp === undefined) return;
-    for (const { group, address } of this.#machine.vtep.associations.takeWanted())
-      this.#esp.events.wanted(group, address);
-    if (!this.#esp.events.isEmpty) this.#wakeKeying();
-  }
-
-  /** Passes events on in the next turn of the event loop. */
-  #wakeKeying(): void {
-    if (this.#waking) return;
-    this.#waking = true;
-    setImmediate(() => {
-      this.#waking = false;
-      if (this.#running) this.#events.keying?.(this.#esp!.events.take());
-    });
   }
 
   // ---- The data path ----
@@ -354,39 +306,32 @@ export class DgramEngine implements DataPlane, VtepSink {
 
   /** Sends a copy of a datagram, since the socket may keep it longer than this call lasts. */
   transmit(remote: Remote, { bytes, start, end }: Frame, sourcePort: number): void {
-    if (this.#senders.length === 0) return; // stopped or starting
+    const socket = this.#senderOf(sourcePort);
+    if (socket === undefined) return; // stopped or starting
     this.#output++;
     if (this.#recorder.active) {
-      const { port } = this.#senders[sourcePort % this.#senders.length]!.address();
+      const { port } = socket.address();
       this.#recorder.datagram('out', { address: this.#settings.local, port }, remote, bytes, start, end);
     }
     const copy = Buffer.allocUnsafe(end - start);
     copy.set(bytes.subarray(start, end));
-    this.#send(copy, remote, remote.port, this.#senders[sourcePort % this.#senders.length]!);
+    this.#send(copy, remote, remote.port, socket);
+  }
+
+  /** The socket of a flow. */
+  #senderOf(sourcePort: number): Socket | undefined {
+    const { senders } = this.#sockets;
+    return senders[sourcePort % senders.length];
   }
 
   /** The same in an ESP packet. */
   transmitSealed(remote: Remote, association: Outbound, frame: Frame, sourcePort: number): void {
-    if (this.#senders.length === 0) return;
+    const socket = this.#senderOf(sourcePort);
+    if (socket === undefined) return;
     this.#output++;
-    const socket = this.#senders[sourcePort % this.#senders.length]!;
-    const from = { address: this.#settings.local, port: socket.address().port };
-    if (this.#recorder.records('opened'))
-      this.#recorder.datagram('out', from, remote, frame.bytes, frame.start, frame.end, 'opened');
-    const packet = this.#esp!.seal(association, frame, from.port, remote.port);
+    const packet = this.#esp!.seal(remote, association, frame, socket.address().port);
     if (packet === null) return this.#unsent(remote, 'EMSGSIZE');
-    const { espPort } = this.#settings;
-    if (this.#recorder.records('sealed'))
-      this.#recorder.datagram(
-        'out',
-        from,
-        { address: remote.address, port: espPort },
-        packet,
-        0,
-        packet.length,
-        'sealed',
-      );
-    this.#send(packet, remote, espPort, socket);
+    this.#send(packet, remote, this.#settings.espPort, socket);
   }
 
   /** @param datagram Belongs to the socket from then on. */
@@ -405,7 +350,7 @@ export class DgramEngine implements DataPlane, VtepSink {
   /** Sends a datagram that the path carries in fragments only. */
   transmitFragmented(remote: Remote, { bytes, start, end }: Frame): void {
     this.#output++;
-    this.#fragmenter?.send(Buffer.from(bytes.subarray(start, end)), remote.port, remote.address, (error) => {
+    this.#sockets.fragmenter?.send(Buffer.from(bytes.subarray(start, end)), remote.port, remote.address, (error) => {
       if (error === null) this.#counters.datagramsSent++;
       else this.#unsent(remote, codeOf(error) || 'UNKNOWN');
     });
@@ -413,7 +358,7 @@ export class DgramEngine implements DataPlane, VtepSink {
 
   /** Sends a probe of the path MTU, or an answer to one. */
   probe(to: ProbePlace, bytes: Uint8Array): boolean {
-    const prober = this.#prober;
+    const { prober } = this.#sockets;
     if (prober === undefined) return true;
     if (this.#recorder.active) {
       const { port } = prober.address();
@@ -463,7 +408,7 @@ export class DgramEngine implements DataPlane, VtepSink {
     for (const finding of vtep.findings(now)) report({ type: 'noticed', finding });
     this.#lookForLosses();
     this.#esp?.events.age();
-    this.#reportWanted();
+    this.#esp?.report();
   }
 
   /**
@@ -532,63 +477,12 @@ export class DgramEngine implements DataPlane, VtepSink {
     clearInterval(this.#timer);
     this.#routes.close();
     this.#captures.stop();
-    await Promise.all([this.#closeSockets(), ...this.#taps.map((tap) => tap?.close())]);
+    await Promise.all([this.#sockets.close(), ...this.#taps.map((tap) => tap?.close())]);
     this.#poller?.close();
-  }
-
-  async #closeSockets(): Promise<void> {
-    const sockets = new Set(
-      [...this.#senders, this.#socket, this.#prober, this.#fragmenter, this.#esp?.socket].filter(
-        (one) => one !== undefined,
-      ),
-    );
-    this.#senders = [];
-    this.#prober = undefined;
-    this.#fragmenter = undefined;
-    this.#socket = undefined;
-    await Promise.all([...sockets].map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))));
   }
 
   #requireRunning(): void {
     if (!this.#running) throw new HostError('the engine has ended');
-  }
-
-  /** Opens a socket on the VTEP's own address, never on all addresses. */
-  #bind(port: number, failed = (error: Error): Error => bindError(error, this.#settings.local, port)): Promise<Socket> {
-    const { local } = this.#settings;
-    const v6 = local.includes(':');
-    const socket = createSocket({
-      type: v6 ? 'udp6' : 'udp4',
-      ipv6Only: v6,
-      recvBufferSize: SOCKET_BUFFER,
-      sendBufferSize: SOCKET_BUFFER,
-      // Remotes are already addresses; Node's own lookup would delay each datagram to the next tick.
-      lookup: (address, _options, done) => done(null, address, v6 ? 6 : 4),
-    });
-    return new Promise((resolve, reject) => {
-      socket.once('error', (error) => {
-        socket.close();
-        reject(failed(error));
-      });
-      socket.bind({ address: local, port, exclusive: true }, () => {
-        socket.removeAllListeners('error');
-        socket.on('error', (error) => count(this.#counters.receiveErrors, codeOf(error) || 'UNKNOWN'));
-        resolve(socket);
-      });
-    });
-  }
-
-  /** Opens a socket on a free port of the source range, or on any free port if many are in use. */
-  async #bindSource(): Promise<Socket> {
-    for (let attempt = 0; attempt < 16; attempt++) {
-      const port = FIRST_SOURCE_PORT + Math.floor(Math.random() * (65_536 - FIRST_SOURCE_PORT));
-      try {
-        return await this.#bind(port);
-      } catch (error) {
-        if (codeOf((error as Error).cause) !== 'EADDRINUSE') throw error;
-      }
-    }
-    return this.#bind(0);
   }
 }
 

@@ -122,8 +122,9 @@ for (const engine of ['linux', 'dgram']) {
     const endpoints = [{ ip: '10.0.1.2', mac: await macOf(c2, 'eth1'), vtep: '172.31.2.2' }];
     const tables = { peers: ['172.31.2.2'], endpoints };
     assert.equal(await ask({ command: 'add-segment', vni: OTHER, ...settings, ...tables }), { vni: OTHER, mtu: 1450 });
-    const defaults = { flood: true, tagged: false, network: null, subnets: [] };
-    assert.equal((await segments())[1], { vni: OTHER, mtu: 1450, ...settings, ...defaults });
+    const defaults = { flood: true, tagged: false, clampMss: false, network: null, subnets: [] };
+    const clear = { encrypted: false, keyNumber: null };
+    assert.equal((await segments())[1], { vni: OTHER, mtu: 1450, ...settings, ...defaults, ...clear });
     await ask({ command: 'attach', name: 'eth0', netns: c3, address: '10.0.1.3/24', vni: OTHER, mtu: 1300 });
     assert.is(await ping(c3, '10.0.1.2'), 3);
     const trunk = { name: 'eth0', netns: c1, address: '10.0.0.1/24', vlans: { 20: OTHER }, native: VNI };
@@ -254,9 +255,9 @@ test('vtep network ls, add and rm', async () => {
   const added = await done('network', 'add', String(OTHER), '--peer', '172.31.2.2', ...settings);
   assert.is(added, `added network ${OTHER} (MTU 1400)\n`);
   assert.equal((await done('network', 'ls')).trimEnd().split('\n'), [
-    ' VNI  NETWORK  SUBNET  GATEWAY   MTU  PROXY     LEARN  FLOOD  TAGGED  AGEING (s)  CAPACITY',
-    '4097  -        -       -        1450  endpoint  yes    yes    no             300     65536',
-    '4098  -        -       -        1400  endpoint  no     yes    no               0     65536',
+    ' VNI  NETWORK  SUBNET  GATEWAY   MTU  PROXY     LEARN  FLOOD  TAGGED  CLAMP MSS  AGEING (s)  CAPACITY  KEY',
+    '4097  -        -       -        1450  endpoint  yes    yes    no      no                300     65536  -',
+    '4098  -        -       -        1400  endpoint  no     yes    no      no                  0     65536  -',
   ]);
   assert.equal(JSON.parse(await done('network', 'ls', '--json')), await segments());
   await done('attach', 'eth0', '--netns', c3, '--address', '10.0.1.3/24', '--vni', String(OTHER));

@@ -1,5 +1,6 @@
 /** The part of the portable engine that moves encrypted datagrams. It exists as soon as a segment is encrypted. */
 import { type Socket } from 'node:dgram';
+import { performance } from 'node:perf_hooks';
 import * as esp from '../../esp/index.js';
 import { type AssociationChange, type AssociationKey } from '../../keying/index.js';
 import * as udp from '../../udp/index.js';
@@ -14,7 +15,8 @@ import {
 } from '../../vtep/index.js';
 import * as vxlan from '../../vxlan/index.js';
 import { type KeyingMessage } from '../data-plane.js';
-import { KeyingQueue } from './keying-events.js';
+import { type Recorder } from '../recorder.js';
+import { KeyingQueue, type KeyingEvent } from './keying-events.js';
 
 /** The longest UDP payload. */
 const LONGEST = 65_507;
@@ -31,18 +33,21 @@ export interface EspDgramParts {
   /** Bound to `bytes`. */
   aead: esp.Aead;
   bytes: Uint8Array;
-  /** The port of ESP. */
+  /** This VTEP's address, and the port of ESP. */
+  local: string;
   port: number;
   sink: VtepSink;
-  /** Receives the events as soon as there are some. */
-  wake(): void;
-  /** Receives opened datagrams, if a capture wants them. */
-  record(from: string, port: number, bytes: Uint8Array, start: number, end: number): void;
+  recorder: Recorder;
+  /** A datagram has arrived. */
+  received(address: string): void;
+  /** Receives what the agreement on keys needs to know. */
+  events(events: readonly KeyingEvent[]): void;
 }
 
 export class EspDgram implements esp.InboundSink {
   readonly events = new KeyingQueue();
   readonly socket: Socket;
+  #waking = false;
   readonly #parts: EspDgramParts;
   readonly #packets = new esp.PacketList(1);
   readonly #frame = new Frame();
@@ -53,8 +58,32 @@ export class EspDgram implements esp.InboundSink {
   #now = 0;
 
   constructor(parts: EspDgramParts) {
+    const { socket, received, recorder, local, port: espPort } = parts;
     this.#parts = parts;
-    this.socket = parts.socket;
+    this.socket = socket;
+    const here = { address: local, port: espPort };
+    socket.on('message', (datagram, { address, port }) => {
+      received(address);
+      if (recorder.records('sealed'))
+        recorder.datagram('in', { address, port }, here, datagram, 0, datagram.length, 'sealed');
+      this.receive(datagram, address, port, performance.now());
+    });
+  }
+
+  /** Passes on which associations the machine lacks, and other events. */
+  report(): void {
+    for (const { group, address } of this.#parts.vtep.associations.takeWanted()) this.events.wanted(group, address);
+    if (!this.events.isEmpty) this.#wake();
+  }
+
+  /** Passes events on in the next turn of the event loop. */
+  #wake(): void {
+    if (this.#waking) return;
+    this.#waking = true;
+    setImmediate(() => {
+      this.#waking = false;
+      this.#parts.events(this.events.take());
+    });
   }
 
   receive(datagram: Uint8Array, address: string, port: number, now: number): void {
@@ -66,13 +95,13 @@ export class EspDgram implements esp.InboundSink {
     const spi = esp.getSpi(datagram, 0);
     if (spi === 0) {
       this.events.message(address, datagram, MARKER, length);
-      return this.#parts.wake();
+      return this.#wake();
     }
     const association = associations.find(spi);
     if (association === undefined) {
       associations.refuse('esp-unknown-spi');
       this.events.unknownSpi(address, spi);
-      return this.#parts.wake();
+      return this.#wake();
     }
     if (association.address !== address) return associations.refuse('esp-source');
     bytes.set(datagram);
@@ -87,16 +116,19 @@ export class EspDgram implements esp.InboundSink {
     inbound.open(bytes, this.#packets, this);
     if (used || !inbound.used) return;
     this.events.used(spi);
-    this.#parts.wake();
+    this.#wake();
   }
 
   opened(_offset: number, start: number, end: number, nextHeader: number): void {
-    const { vtep, bytes, sink, record } = this.#parts;
+    const { vtep, bytes, sink, recorder, local } = this.#parts;
     if (nextHeader === esp.NO_NEXT_HEADER) return;
     const datagram = start + udp.HEADER_LENGTH;
     const isWhole = end - datagram >= vxlan.HEADER_LENGTH && udp.getLength(bytes, start) === end - start;
     if (nextHeader !== udp.PROTOCOL || !isWhole) return vtep.associations.refuse('esp-payload');
-    record(this.#from, this.#port, bytes, datagram, end);
+    if (recorder.records('opened')) {
+      const from = { address: this.#from, port: this.#port };
+      recorder.datagram('in', from, { address: local, port: vtep.port }, bytes, datagram, end, 'opened');
+    }
     // The machine may send what it receives, which would be sealed in the same buffer.
     const copy = bytes.slice(datagram, end);
     vtep.associations.receive(
@@ -118,16 +150,22 @@ export class EspDgram implements esp.InboundSink {
    * @param sourcePort That of the socket by which it leaves.
    * @returns the packet, or `null` if it is too long.
    */
-  seal(association: esp.Outbound, { bytes, start, end }: Frame, sourcePort: number, port: number): Buffer | null {
-    const to = this.#parts.bytes;
+  seal(remote: Remote, association: esp.Outbound, frame: Frame, sourcePort: number): Buffer | null {
+    const { bytes: to, recorder, local, port } = this.#parts;
+    const { bytes, start, end } = frame;
+    const from = { address: local, port: sourcePort };
+    if (recorder.records('opened')) recorder.datagram('out', from, remote, bytes, start, end, 'opened');
     const length = end - start;
     if (HEAD + length + esp.backOf(udp.HEADER_LENGTH + length, ICV) > LONGEST) return null;
     to.set(bytes.subarray(start, end), HEAD);
     udp.setSourcePort(to, esp.FRONT, sourcePort);
-    udp.setDestinationPort(to, esp.FRONT, port);
+    udp.setDestinationPort(to, esp.FRONT, remote.port);
     udp.setLength(to, esp.FRONT, udp.HEADER_LENGTH + length);
     udp.setChecksum(to, esp.FRONT, 0); // the ICV protects the datagram
-    return this.#complete(association, HEAD + length, udp.PROTOCOL);
+    const packet = this.#complete(association, HEAD + length, udp.PROTOCOL);
+    if (recorder.records('sealed'))
+      recorder.datagram('out', from, { address: remote.address, port }, packet, 0, packet.length, 'sealed');
+    return packet;
   }
 
   #complete(association: esp.Outbound, end: number, nextHeader: number): Buffer {

@@ -15,12 +15,11 @@ import { Clock } from './clock.js';
 import { COUNT } from './counts.js';
 import { ErrorQueue } from './error-queue.js';
 import { ErrorReports } from './error-reports.js';
-import { EBADFD, errorName, type Libc, type Pointer } from './libc.js';
+import { errorName, type Libc, type Pointer } from './libc.js';
 import {
   Disagreement,
   type FromLoop,
   type LoopSockets,
-  type QueueFiles,
   type Setup,
   type Task,
   type ToLoop,
@@ -34,7 +33,7 @@ import { Readiness } from './readiness.js';
 import { Receiver } from './receiver.js';
 import { NONE, Sender, type SenderEvents } from './sender.js';
 import { Troubles, type EngineReport } from '../troubles.js';
-import { enableOffloads, TapCalls, TapQueue } from './tap-queue.js';
+import { LoopTaps } from './loop-taps.js';
 import { sums } from '../simd.js';
 import { SocketError, Sockets } from './udp.js';
 
@@ -76,13 +75,8 @@ export class Loop implements SenderEvents {
   readonly #recorder: Recorder;
   readonly #wake: number;
   readonly #eight: Pointer;
-  /** An integer for ioctls. */
-  readonly #one: number;
-  readonly #onePointer: Pointer;
   readonly #clock: Clock;
-  /** By port; `null` for ports that are detached or whose device has gone. */
-  readonly #taps: (TapQueue | null)[] = [];
-  readonly #tapCalls: TapCalls;
+  readonly #taps: LoopTaps;
   readonly #mtus: PathMtus;
   #sentDue = 0;
   /**
@@ -160,17 +154,15 @@ export class Loop implements SenderEvents {
     });
     this.#recorder = new Recorder((records) => this.#post({ type: 'records', records }));
     this.#eight = arena.pointer(arena.take(8));
-    this.#one = arena.take(4);
-    this.#onePointer = arena.pointer(this.#one);
     this.#clock = new Clock(libc, arena);
     this.#wake = libc.eventfd(0, abi.EFD_NONBLOCK | abi.EFD_CLOEXEC);
-    this.#tapCalls = new TapCalls(arena);
     this.#sockets = new Sockets(libc, arena, settings.local, {
       checksum: settings.udpChecksum,
       zeroChecksum: settings.zeroChecksum,
     });
     this.#fds = [this.#wake];
     this.#readiness = new Readiness(libc, arena, READY);
+    this.#taps = new LoopTaps({ libc, arena, machine: this.#machine, readiness: this.#readiness, counts });
   }
 
   /** Datagrams to a remote were dropped on this host. */
@@ -192,7 +184,7 @@ export class Loop implements SenderEvents {
       vtep: this.#vtep,
       v6: this.#v6,
       counts: this.#counts,
-      taps: this.#taps,
+      taps: this.#taps.queues,
       sender: this.#sender,
       prober: new ProbeSender(this.#libc, this.#arena, senders, this.#v6, this.#counts, (fd) => this.errors(fd)),
       fragmenter: new ProbeSender(this.#libc, this.#arena, [fragmenter], this.#v6, this.#counts),
@@ -211,6 +203,7 @@ export class Loop implements SenderEvents {
     });
     this.#fds.push(receiver, ...senders.filter((fd) => fd !== receiver));
     for (const [place, fd] of this.#fds.entries()) this.#readiness.add(fd, place, this.#wanted(place));
+    this.#taps.firstPlace = this.#fds.length;
     const facts = { receiveBuffer: buffer, sourcePorts: [...sourcePorts], senders: settings.workers };
     this.#post({ type: 'started', facts, wake: this.#wake, sockets: all });
   }
@@ -308,19 +301,13 @@ export class Loop implements SenderEvents {
     this.#fullSince = this.#now;
     for (let place = 1; place < this.#fds.length; place++)
       this.#readiness.change(this.#fds[place]!, place, this.#wanted(place));
-    for (const [port, tap] of this.#taps.entries())
-      if (tap !== null) this.#readiness.change(tap.fd, this.#fds.length + port, this.#wantedOfTaps());
+    this.#taps.read(full === NONE);
   }
 
   /** The epoll events to watch for, besides errors: of the control thread's eventfd, or of a socket. */
   #wanted(place: number): number {
     const reads = place === 0 || (place === 1 && this.#receives);
     return (reads ? abi.POLLIN : 0) | (this.#full !== NONE && this.#fds[place] === this.#full ? abi.POLLOUT : 0);
-  }
-
-  /** The same of all TAPs. */
-  #wantedOfTaps(): number {
-    return this.#full === NONE ? abi.POLLIN : 0;
   }
 
   /** The first worker closes the sockets of all. */
@@ -402,46 +389,14 @@ export class Loop implements SenderEvents {
     return this.#machine.answer(request, now);
   }
 
-  #attach({ plan, files, port: expected }: Extract<Task, { type: 'attach' }>): number {
-    // The first worker watches the queue before its machine gives a number to the port, in which the others would not
-    // follow. In them the port stays, if they cannot watch theirs, until the control thread detaches it from all.
-    if (expected === undefined) this.#watch(plan.name, files.queue);
-    const port = this.#machine.attach(plan);
-    if (expected !== undefined && port !== expected) throw new Disagreement(`port ${expected} has number ${port} here`);
-    while (this.#taps.length <= port) this.#taps.push(null);
-    if (expected !== undefined) this.#watch(plan.name, files.queue);
-    this.#readiness.change(files.queue, this.#fds.length + port, this.#wantedOfTaps());
-    this.#taps[port] = this.#open(files);
+  #attach(task: Extract<Task, { type: 'attach' }>): number {
+    const port = this.#taps.attach(task, () => this.#path.mergeUdp());
     this.#changed();
     return port;
   }
 
-  /** Begins to watch the queue of a TAP, whose place is not yet known, for nothing. */
-  #watch(name: string, queue: number): void {
-    try {
-      this.#readiness.add(queue, 0, 0);
-    } catch (error) {
-      if (!(error instanceof SocketError)) throw error;
-      throw new RangeError(`TAP "${name}" cannot be polled: ${error.code}`);
-    }
-  }
-
   #detach(port: number): void {
-    const tap = this.#taps[port];
-    if (tap === undefined) return;
-    if (tap !== null) this.#readiness.remove(tap.fd);
-    this.#taps[port] = null;
-    this.#machine.detach(port);
-    this.#changed();
-  }
-
-  /** Configures a TAP, and enables segmentation and checksum offload as far as the kernel supports it. */
-  #open({ queue, writer, vnet }: QueueFiles): TapQueue {
-    const { view } = this.#arena;
-    view.setInt32(this.#one, 1, true);
-    this.#libc.ioctl(queue, abi.FIONBIO, this.#onePointer); // an inherited one may be blocking
-    if (vnet && enableOffloads(this.#libc, queue)) this.#path.mergeUdp();
-    return new TapQueue(this.#libc, this.#tapCalls, queue, vnet, this.#counts, writer);
+    if (this.#taps.detach(port)) this.#changed();
   }
 
   /** The machine has changed: an address may now belong to another remote, and there may be something to announce. */
@@ -544,11 +499,7 @@ export class Loop implements SenderEvents {
   }
 
   #lose(port: number, errno: number): void {
-    this.#readiness.remove(this.#taps[port]!.fd);
-    this.#taps[port] = null;
-    this.#vtep.forgetPort(port);
-    const reason = errno === EBADFD ? 'the device has been removed' : errorName(errno);
-    this.#post({ type: 'lost', port, reason: errno === 0 ? 'end of file' : reason });
+    this.#post({ type: 'lost', port, reason: this.#taps.lose(port, errno) });
   }
 
   #report(report: EngineReport): void {
