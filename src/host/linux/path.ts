@@ -40,9 +40,9 @@ import { type Outbound } from '../../esp/index.js';
 import { type Arena } from './arena.js';
 import { COUNT, countError } from './counts.js';
 import { type EspPath } from './esp-path.js';
+import { type PathParts } from './path-parts.js';
 import { EAGAIN, EBADFD, EINVAL, EIO, EMSGSIZE } from './libc.js';
 import { sendFragmented } from './fragmented.js';
-import { type ProbeSender } from './probe-sender.js';
 import { type Sums } from '../simd.js';
 import { type Receiver, type ReceiverEvents } from './receiver.js';
 import { MAX_BYTES, MAX_SEGMENTS, NONE, type Sender } from './sender.js';
@@ -74,34 +74,6 @@ const OWN_DATAGRAM = MAX_FRAME + PREFIX;
 
 /** Placeholder for a remote that has sent nothing. */
 const NO_REMOTE: Remote = makeRemote(-1, '', 0);
-
-export interface PathParts {
-  arena: Arena;
-  /** Checksum functions over the arena. */
-  sums: Sums;
-  vtep: Vtep;
-  v6: boolean;
-  counts: Float64Array;
-  /** By port; `null` for ports that are detached or whose device has gone. The owner changes it between two turns. */
-  taps: (TapQueue | null)[];
-  sender: Sender;
-  prober: ProbeSender;
-  /** Sends datagrams that may be fragmented. */
-  fragmenter: ProbeSender;
-  receiver: Receiver;
-  recorder: Recorder;
-  /** This VTEP's address and port, for the recorder. */
-  local: { address: string; port: number };
-  sourcePorts: readonly number[];
-  /** A TAP can no longer be read. */
-  lost(port: number, errno: number): void;
-  /** Receives the datagrams to services at gateways. */
-  request(what: GatewayDatagram): void;
-  /** Receives what the machine learns; absent if this is the only worker. */
-  learned?(what: Learned | Answered): void;
-  /** Receives answers to unknown probes; absent if this is the only worker. */
-  probeAnswered?(answer: ProbeAnswer): void;
-}
 
 export class DataPath implements VtepSink, ReceiverEvents, CoalescerSink {
   readonly #parts: PathParts;
