@@ -51,11 +51,19 @@ export class NameServer {
 
   /** @param port 0 for any. */
   static async start(address: string, port: number, answering: Answering): Promise<NameServer> {
-    const udp = createSocket('udp4');
-    await new Promise<void>((resolve) => udp.bind(port, address, resolve));
-    const tcp = createServer();
-    await new Promise<void>((resolve) => tcp.listen(udp.address().port, address, resolve));
-    return new NameServer(address, answering, udp, tcp);
+    for (;;) {
+      const udp = createSocket('udp4');
+      await new Promise<void>((resolve) => udp.bind(port, address, resolve));
+      const tcp = createServer();
+      const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
+        tcp.once('error', resolve);
+        tcp.listen(udp.address().port, address, () => resolve(undefined));
+      });
+      if (error === undefined) return new NameServer(address, answering, udp, tcp);
+      udp.close();
+      // Another program has the port of UDP for TCP.
+      if (port !== 0 || error.code !== 'EADDRINUSE') throw error;
+    }
   }
 
   close(): void {
