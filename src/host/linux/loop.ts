@@ -16,14 +16,7 @@ import { COUNT } from './counts.js';
 import { ErrorQueue } from './error-queue.js';
 import { ErrorReports } from './error-reports.js';
 import { errorName, type Libc, type Pointer } from './libc.js';
-import {
-  Disagreement,
-  type FromLoop,
-  type LoopSockets,
-  type Setup,
-  type Task,
-  type ToLoop,
-} from './protocol.js';
+import { Disagreement, type FromLoop, type LoopSockets, type Setup, type Task, type ToLoop } from './protocol.js';
 import { narrowed, reportPaths, takeNews, tellers } from './news.js';
 import { PathMtus } from './path-mtu.js';
 import { EspPath } from './esp-path.js';
