@@ -2,7 +2,7 @@
 import { type Socket } from 'node:dgram';
 import { performance } from 'node:perf_hooks';
 import * as esp from '../../esp/index.js';
-import { type AssociationChange, type AssociationKey } from '../../keying/index.js';
+import { type AssociationChange } from '../../keying/index.js';
 import * as udp from '../../udp/index.js';
 import {
   Frame,
@@ -16,6 +16,7 @@ import {
 import * as vxlan from '../../vxlan/index.js';
 import { type KeyingMessage } from '../data-plane.js';
 import { type Recorder } from '../recorder.js';
+import { associate } from './associate.js';
 import { KeyingQueue, type KeyingEvent } from './keying-events.js';
 
 /** The longest UDP payload. */
@@ -185,29 +186,10 @@ export class EspDgram implements esp.InboundSink {
   // ---- From the agreement on keys ----
 
   associate(changes: readonly AssociationChange[], now: number): void {
-    const { vtep, sink, aead } = this.#parts;
-    const { associations } = vtep;
-    const keyOf = ({ key, salt }: AssociationKey): esp.AeadKey => aead.key({ key, salt, icv: ICV, extended: true });
-    for (const change of changes)
-      switch (change.do) {
-        case 'forget':
-          for (const spi of change.spis) associations.removeInbound(spi);
-          break;
-        case 'accept':
-          for (const key of change.keys)
-            associations.addInbound(change.group, change.address, new esp.Inbound(key.spi, ICV, keyOf(key)));
-          break;
-        case 'stop':
-          associations.removeOutbound(change.group, change.address);
-          break;
-        case 'send': {
-          const { group, address, keys } = change;
-          const outbound = new esp.Outbound(keys[0]!.spi, ICV, keyOf(keys[0]!));
-          if (!associations.setOutbound(group, address, outbound, now, sink)) break;
-          // A dummy packet (RFC 4303, section 2.6), by which the receiver learns that the association is in use.
-          this.#send(this.#complete(outbound, esp.FRONT, esp.NO_NEXT_HEADER), vtep.remote(address)!);
-        }
-      }
+    const { vtep, aead, sink } = this.#parts;
+    const confirm = (remote: Remote, outbound: esp.Outbound): void =>
+      this.#send(this.#complete(outbound, esp.FRONT, esp.NO_NEXT_HEADER), remote);
+    associate({ vtep, aead, worker: 0, sink, confirm }, changes, now);
   }
 
   send(messages: readonly KeyingMessage[]): void {

@@ -1,23 +1,24 @@
 /** The part of a worker that moves encrypted datagrams. It exists as soon as a segment is encrypted. */
-import { Inbound, Outbound, type Aead } from '../../esp/index.js';
-import { type AssociationChange, type AssociationKey } from '../../keying/index.js';
+import { type Aead, type Outbound } from '../../esp/index.js';
+import { type AssociationChange } from '../../keying/index.js';
 import { type Coalescer, Segmenter } from '../../offload/index.js';
-import { ICV, type Explanation, type Frame, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
+import { type Explanation, type Frame, type Remote, type Vtep, type VtepSink } from '../../vtep/index.js';
 import { MAX_PACKET } from '../../schema/index.js';
+import { associate } from '../esp/associate.js';
 import { KeyingQueue } from '../esp/keying-events.js';
 import { type EspForm, type Recorder } from '../recorder.js';
 import { type Sums } from '../simd.js';
 import * as abi from './abi.js';
-import { addressWords, type Senders } from './address.js';
+import { type Senders } from './address.js';
 import { type Arena } from './arena.js';
-import { type Libc, type Pointer } from './libc.js';
+import { type Libc } from './libc.js';
+import { ProbeSender } from './probe-sender.js';
 import { Receiver } from './receiver.js';
 import { SealedReceiver } from './sealed-receiver.js';
 import { SealedSender } from './sealed-sender.js';
 import { MAX_SEGMENTS, Sender, type SenderEvents } from './sender.js';
 
-/** Bytes of a message about keys, with the non-ESP marker. */
-const MESSAGE = 1024;
+/** Length of the non-ESP marker (RFC 3948, section 2.2). */
 const MARKER = 4;
 
 export interface EspPathParts {
@@ -57,13 +58,10 @@ export class EspPath {
   readonly #receiver: Receiver;
   readonly #opener: SealedReceiver;
   readonly #v6: boolean;
-  // The structures of a message about keys.
-  readonly #message: number;
-  readonly #messagePointer: Pointer;
-  readonly #address: number;
-  readonly #piece: number;
+  /** Sends messages about keys. */
+  readonly #messages: ProbeSender;
+  /** Room for a packet to explain. */
   readonly #content: number;
-  readonly #words = new Int32Array(4);
 
   constructor(parts: EspPathParts) {
     const { libc, arena, sums, vtep, counts, senders, recorder, fds, sourcePorts, fd, clear, local, sink } = parts;
@@ -106,10 +104,7 @@ export class EspPath {
       ...{ recorder, record },
       received: (remote) => parts.received(remote),
     });
-    this.#message = arena.take(abi.MSGHDR.mmsgLength);
-    this.#messagePointer = arena.pointer(this.#message);
-    this.#address = arena.take(abi.SOCKADDR.room);
-    this.#piece = arena.take(abi.IOVEC.length);
+    this.#messages = new ProbeSender(libc, arena, [fd], this.#v6, counts, (one) => parts.events.errors(one));
     this.#content = arena.take(MAX_PACKET);
   }
 
@@ -139,27 +134,10 @@ export class EspPath {
   /** Changes the associations. What they carried before is sent first. */
   associate(changes: readonly AssociationChange[], now: number): void {
     this.sender.flush();
-    const { vtep, worker, sink } = this.#parts;
-    const { associations } = vtep;
-    for (const change of changes) {
-      if (change.do === 'forget') for (const spi of change.spis) associations.removeInbound(spi);
-      else if (change.do === 'accept')
-        for (const key of change.keys)
-          associations.addInbound(change.group, change.address, new Inbound(key.spi, ICV, this.#key(key)));
-      else if (change.do === 'stop') associations.removeOutbound(change.group, change.address);
-      else {
-        const { group, address, keys } = change;
-        const key = keys[worker]!;
-        const outbound = new Outbound(key.spi, ICV, this.#key(key));
-        const remote = vtep.remote(address);
-        if (associations.setOutbound(group, address, outbound, now, sink)) this.sender.confirm(remote!, outbound);
-      }
-    }
+    const { vtep, aead, worker, sink } = this.#parts;
+    const confirm = (remote: Remote, outbound: Outbound): void => this.sender.confirm(remote, outbound);
+    associate({ vtep, aead, worker, sink, confirm }, changes, now);
     this.sender.flush();
-  }
-
-  #key({ key, salt }: AssociationKey): ReturnType<Aead['key']> {
-    return this.#parts.aead.key({ key, salt, icv: ICV, extended: true });
   }
 
   /** Explains a datagram from the port of ESP. */
@@ -171,22 +149,9 @@ export class EspPath {
 
   /** Sends a message about keys. One that the socket does not take is lost, and its sender repeats it. */
   send(address: string, message: Uint8Array): void {
-    const { arena, libc, fd, local } = this.#parts;
-    const { view, bytes } = arena;
-    if (message.length > MESSAGE - MARKER) throw new RangeError(`a message has ${message.length} octets, too many`);
-    const at = this.#message;
-    addressWords(address, this.#words);
-    const family = this.#v6 ? abi.AF_INET6 : abi.AF_INET;
-    const length = arena.setSocketAddress(this.#address, this.#words, local.port, this.#v6, family);
-    view.setUint32(this.#content, 0);
-    bytes.set(message, this.#content + MARKER);
-    arena.setIovec(this.#piece, this.#content, MARKER + message.length);
-    arena.setPointer(at + abi.MSGHDR.name, this.#address);
-    view.setUint32(at + abi.MSGHDR.nameLength, length, true);
-    arena.setPointer(at + abi.MSGHDR.iov, this.#piece);
-    arena.setSize(at + abi.MSGHDR.iovCount, 1);
-    arena.setSize(at + abi.MSGHDR.controlLength, 0);
-    libc.sendmmsg(fd, this.#messagePointer, 1, abi.MSG_DONTWAIT);
+    const marked = new Uint8Array(MARKER + message.length);
+    marked.set(message, MARKER);
+    this.#messages.send({ address, port: this.#parts.local.port }, marked, 0);
   }
 
   /** Sends a datagram of the machine in an ESP packet. @returns how many packets it becomes. */

@@ -1,5 +1,5 @@
 /**
- * Sends single datagrams past the queues: probes of path MTUs, the answers to them, and what must be fragmented. A probe in a
+ * Sends single datagrams past the queues: probes of path MTUs, the answers to them, what must be fragmented, and messages about keys. A probe in a
  * queue would count as traffic to its remote, and a device that refuses it would cost the datagrams beside it a second call.
  */
 import { type ProbePlace } from '../../vtep/index.js';
