@@ -337,7 +337,7 @@ attack('a host with the key of one group reaches no other group, and no segment 
   impostor.seal(wrong);
   const [payloads] = await dropped(before, 3, ['esp-payload']);
   assert.is(payloads, 3);
-  // In its own group, it is a host as any.
+  // A frame for its own group is delivered: the keys are right.
   impostor.seal(inner(SEALED));
   await waitFor('its MAC address to be learned', async () => {
     const fdb = (await ask(hosts.control(2), { command: 'fdb' })) as { mac: string; vni: number }[];

@@ -1,6 +1,6 @@
 /** AES-GCM of GnuTLS, which has one call for a whole packet: half the cost of OpenSSL's five. */
-import type { Aead, AeadKey, KeyParameters } from '../../esp/index.js';
-import { AAD, Inputs, NONCE, OWN, TEXT } from './inputs.js';
+import { FRONT, type Aead, type AeadKey, type KeyParameters } from '../../esp/index.js';
+import { AAD, Inputs, NONCE, OWN } from './inputs.js';
 import { addressOf, exact, requireWords, type Bind, type Koffi } from './native.js';
 
 /** The name has been the same since version 3.4, which has been the first with these functions. */
@@ -56,7 +56,7 @@ function makeKey(
   const own = addressOf(koffi, new Uint8Array(inputs.memory));
   const handle = open(koffi, initialize, inputs, own, parameters.key);
   // Constants: V8 boxes each of these numbers once.
-  const text = address + TEXT;
+  const text = address + FRONT;
   const nonce = own + NONCE;
   const aad = own + AAD;
   const size = own + SIZE;

@@ -1,8 +1,5 @@
 /** What AES-GCM needs of a packet beside its text, in memory that a key reuses: no packet allocates. */
-import { checkKeyParameters, HEADER_LENGTH, IV_LENGTH, NONCE_LENGTH, type KeyParameters } from '../../esp/index.js';
-
-/** Bytes from an ESP header to what is encrypted. */
-export const TEXT = HEADER_LENGTH + IV_LENGTH;
+import { checkKeyParameters, HEADER_LENGTH, NONCE_LENGTH, type KeyParameters } from '../../esp/index.js';
 
 // Offsets of a packet.
 const SEQUENCE = 4;

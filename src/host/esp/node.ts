@@ -1,7 +1,7 @@
 /** AES-GCM of `node:crypto`, which is always there. It makes several objects for each packet: 3 to 4 microseconds. */
 import { createCipheriv, createDecipheriv, createSecretKey } from 'node:crypto';
-import type { Aead, AeadKey, KeyParameters } from '../../esp/index.js';
-import { Inputs, TEXT } from './inputs.js';
+import { FRONT, type Aead, type AeadKey, type KeyParameters } from '../../esp/index.js';
+import { Inputs } from './inputs.js';
 
 export function nodeAead(packets: Uint8Array): Aead {
   return { name: 'node', key: (parameters) => makeKey(packets, parameters) };
@@ -21,7 +21,7 @@ function makeKey(packets: Uint8Array, parameters: KeyParameters): AeadKey {
     seal({ count, offset, length, high }) {
       requireKey();
       for (let i = 0; i < count; i++) {
-        const from = offset[i]! + TEXT;
+        const from = offset[i]! + FRONT;
         const end = from + length[i]!;
         inputs.take(offset[i]!, high[i]!);
         const cipher = createCipheriv(algorithm, key, nonce, options);
@@ -34,7 +34,7 @@ function makeKey(packets: Uint8Array, parameters: KeyParameters): AeadKey {
     open({ count, offset, length, high, authentic }) {
       requireKey();
       for (let i = 0; i < count; i++) {
-        const from = offset[i]! + TEXT;
+        const from = offset[i]! + FRONT;
         const end = from + length[i]!;
         inputs.take(offset[i]!, high[i]!);
         const decipher = createDecipheriv(algorithm, key, nonce, options);

@@ -1,6 +1,6 @@
 /** AES-GCM of the OpenSSL inside Node, called without `node:crypto`, which makes several objects for each packet. */
-import type { Aead, AeadKey, KeyParameters } from '../../esp/index.js';
-import { AAD, Inputs, NONCE, OWN, TEXT } from './inputs.js';
+import { FRONT, type Aead, type AeadKey, type KeyParameters } from '../../esp/index.js';
+import { AAD, Inputs, NONCE, OWN } from './inputs.js';
 import { addressOf, exact, requireWords, type Bind, type Koffi } from './native.js';
 
 /** EVP_CTRL_AEAD_GET_TAG and EVP_CTRL_AEAD_SET_TAG. */
@@ -66,7 +66,7 @@ function makeKey(koffi: Koffi, calls: Calls, packets: Uint8Array, address: numbe
   const sealer = open(koffi, calls, encryptInit, parameters.key);
   const opener = open(koffi, calls, decryptInit, parameters.key);
   // Constants: V8 boxes each of these numbers once.
-  const text = address + TEXT;
+  const text = address + FRONT;
   const nonce = own + NONCE;
   const aad = own + AAD;
   const written = own + LENGTH;

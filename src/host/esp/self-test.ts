@@ -2,8 +2,7 @@
  * Test cases 1 and 3 of draft-mcgrew-gcm-test-01, "Test Cases for the use of GCM and GMAC in IPsec ESP". An implementation
  * that gets them wrong is not used: a library may have other constants, or a defect on this processor.
  */
-import { PacketList, type Aead, type KeyParameters } from '../../esp/index.js';
-import { TEXT } from './inputs.js';
+import { FRONT, PacketList, type Aead, type KeyParameters } from '../../esp/index.js';
 
 interface Case extends KeyParameters {
   high: number;
@@ -65,15 +64,15 @@ export function passesSelfTest(aead: Aead, packets: Uint8Array): boolean {
     const list = new PacketList(1);
     const end = one.plain.length + one.icv;
     list.count = 1;
-    list.length[0] = one.plain.length - TEXT;
+    list.length[0] = one.plain.length - FRONT;
     list.high[0] = one.high;
     packets.fill(0);
     packets.set(one.plain);
     key.seal(list);
-    const sealed = Buffer.compare(packets.subarray(TEXT, end), one.sealed) === 0;
+    const sealed = Buffer.compare(packets.subarray(FRONT, end), one.sealed) === 0;
     key.open(list);
     const opened = list.authentic[0] === 1 && Buffer.compare(packets.subarray(0, one.plain.length), one.plain) === 0;
-    packets.set(one.sealed, TEXT);
+    packets.set(one.sealed, FRONT);
     packets[end - 1]! ^= 1;
     key.open(list);
     const refused = list.authentic[0] === 0;
